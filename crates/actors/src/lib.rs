@@ -1,0 +1,1 @@
+//! pgherald-actors

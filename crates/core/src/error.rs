@@ -1,0 +1,214 @@
+//! The one error type of this crate.
+//!
+//! [`Error`] is opaque: what went wrong is asked with predicates such as [`Error::is_retryable`], so that
+//! kinds can be added without breaking anyone. `Display` prints this level only; the cause is in
+//! [`source`](std::error::Error::source); [`Error::hint`] says what an operator can do about it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, at which step, and why.
+///
+/// Cheap to clone: one failure is told to every subscription.
+#[derive(Clone)]
+pub struct Error {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    kind: Kind,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A setting, connection string or environment variable that cannot be used.
+    Config,
+    /// A channel, schema, table or column name that PostgreSQL would not accept.
+    Name,
+    /// A certificate, root store or handshake.
+    Tls,
+    /// The server refused or did not answer the connection attempt.
+    Connect,
+    /// The server refused the credentials.
+    Authentication,
+    /// An established connection broke or fell silent.
+    Disconnected,
+    /// Notifications do not reach the session although LISTEN succeeded.
+    Deaf,
+    /// The server is a replica, where LISTEN is impossible.
+    Replica,
+    /// Triggers of a watched table are missing, disabled or outdated.
+    Triggers,
+    /// A payload that is not an event.
+    Decode,
+    /// A statement failed.
+    Query,
+    /// A trigger specification does not fit the table it names.
+    Spec,
+    /// User code, or a source, panicked.
+    Panicked,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { inner: Arc::new(Inner { kind, message: message.into(), source: None }) }
+    }
+
+    pub(crate) fn with_source(
+        kind: Kind,
+        message: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { kind, message: message.into(), source: Some(source.into()) }) }
+    }
+
+    /// Whether the same attempt can succeed later without anybody changing the program.
+    ///
+    /// Sources retry these by themselves, forever, with backoff; a wrong password or a replica counts,
+    /// because it is put right on the server.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        policy(self.inner.kind).retryable
+    }
+
+    /// Whether the connection could not be made or was lost, for whatever reason.
+    #[must_use]
+    pub fn is_connection(&self) -> bool {
+        matches!(
+            self.inner.kind,
+            Kind::Tls | Kind::Connect | Kind::Authentication | Kind::Disconnected
+        )
+    }
+
+    /// Whether the server refused user name or password.
+    #[must_use]
+    pub fn is_authentication(&self) -> bool {
+        self.inner.kind == Kind::Authentication
+    }
+
+    /// Whether a setting, a connection string or a name given to pgherald cannot be used.
+    #[must_use]
+    pub fn is_config(&self) -> bool {
+        matches!(self.inner.kind, Kind::Config | Kind::Name | Kind::Spec)
+    }
+
+    /// Whether a payload could not be understood.
+    #[must_use]
+    pub fn is_decode(&self) -> bool {
+        self.inner.kind == Kind::Decode
+    }
+
+    /// Whether LISTEN succeeds but notifications do not arrive, as behind a transaction pooler.
+    #[must_use]
+    pub fn is_deaf(&self) -> bool {
+        self.inner.kind == Kind::Deaf
+    }
+
+    /// Whether the server is a replica.
+    #[must_use]
+    pub fn is_replica(&self) -> bool {
+        self.inner.kind == Kind::Replica
+    }
+
+    /// Whether triggers of a watched table are missing, disabled or outdated.
+    #[must_use]
+    pub fn is_triggers(&self) -> bool {
+        self.inner.kind == Kind::Triggers
+    }
+
+    /// Whether user code or a source panicked.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        self.inner.kind == Kind::Panicked
+    }
+
+    /// What an operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        policy(self.inner.kind).hint
+    }
+
+    /// This error and its causes on one line, for logs: `a: b: c`.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut line = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            line.push_str(": ");
+            line.push_str(&error.to_string());
+            cause = error.source();
+        }
+        line
+    }
+}
+
+/// One row of the decision table.
+struct Policy {
+    retryable: bool,
+    hint: &'static str,
+}
+
+/// What each kind means for the program and for whoever is on call.
+const fn policy(kind: Kind) -> Policy {
+    let (retryable, hint) = match kind {
+        Kind::Config => (false, "correct the setting named in the message"),
+        Kind::Name => (false, "use a name of 1 to 63 bytes without NUL"),
+        Kind::Tls => (true, "check sslmode, sslrootcert and the server's certificate"),
+        Kind::Connect => (true, "check that the server runs and that host and port are right"),
+        Kind::Authentication => (true, "check user, password and pg_hba.conf"),
+        Kind::Disconnected => (true, "nothing to do if it comes back; else look at the server's log"),
+        Kind::Deaf => (
+            true,
+            "give the listener a direct connection: a pooler in transaction mode swallows notifications",
+        ),
+        Kind::Replica => (true, "connect to the primary: NOTIFY does not reach replicas"),
+        Kind::Triggers => (true, "install the triggers again"),
+        Kind::Decode => (false, "find out who writes to this channel besides pgherald's triggers"),
+        Kind::Query => (false, "read the cause; it is the server's own message"),
+        Kind::Spec => (false, "correct the trigger specification of the table named in the message"),
+        Kind::Panicked => (true, "this is a bug in the code that panicked; its message is in the log"),
+    };
+    Policy { retryable, hint }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.inner.kind)
+            .field("message", &self.inner.message)
+            .field("source", &self.inner.source)
+            .finish()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.inner.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.inner.source.as_ref().map(|source| source.as_ref() as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Kind};
+
+    #[test]
+    fn display_prints_its_own_level_and_chain_prints_all() {
+        let cause = std::io::Error::other("connection refused");
+        let error = Error::with_source(Kind::Connect, "cannot connect to db:5432", cause);
+        assert_eq!(error.to_string(), "cannot connect to db:5432");
+        assert_eq!(error.chain(), "cannot connect to db:5432: connection refused");
+        assert!(error.is_retryable() && error.is_connection() && !error.is_config());
+    }
+}

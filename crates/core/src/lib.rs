@@ -1,0 +1,6 @@
+//! pgherald-core
+
+mod error;
+pub mod trigger;
+
+pub use error::{Error, Result};

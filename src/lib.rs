@@ -1,0 +1,1 @@
+//! PostgreSQL changes as typed events for actix actors.
