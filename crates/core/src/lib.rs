@@ -1,10 +1,23 @@
 //! pgherald-core
 
 mod error;
+mod event;
+mod filter;
 mod name;
 mod operation;
+mod router;
+mod signal;
 pub mod trigger;
 
 pub use error::{Error, Result};
+pub use event::{
+    Changed, Decoder, Deleted, Event, EventBuilder, FromEvent, Inserted, Key, KeyColumn, KeyPart,
+    RowKey, Table, Truncated, Updated,
+};
+pub use filter::Filter;
 pub use name::{ChannelName, MAX_IDENTIFIER_BYTES, TableName};
 pub use operation::{Operation, OperationSet};
+pub use router::{
+    Delivery, Overflow, Router, Subscription, SubscriptionId, SubscriptionOptions, SubscriptionStats,
+};
+pub use signal::{Health, Resync, ResyncReason, Signal};

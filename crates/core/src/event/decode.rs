@@ -1,0 +1,322 @@
+//! From a notification's payload to events.
+//!
+//! Payloads are JSON objects. Four fields are PGCacheWatch's and always read: `operation`, `table`,
+//! `sent_at`, and nothing else is required, so its triggers are understood as they are: without `schema`
+//! and `keys` the event is about the whole table. Ours add `v`, `schema`, `xid`, `key`, `keys`, `columns`
+//! (see [`trigger`](crate::trigger)). Fields that are not known are skipped.
+//!
+//! A [`Decoder`] remembers the tables and channels it has met, so that their names are allocated once and
+//! compared by pointer downstream.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Event, Head, Relation, RowKey};
+use crate::error::{Error, Kind, Result};
+use crate::name::ChannelName;
+use crate::operation::Operation;
+
+/// The newest payload version this decoder understands.
+const VERSION: u32 = 1;
+
+/// How many names are remembered before the memory is emptied: foreign payloads must not make it grow.
+const MAX_REMEMBERED: usize = 1_024;
+
+/// How much of a payload an error shows, in bytes.
+const EXCERPT_BYTES: usize = 160;
+
+/// Turns payloads into [`Event`]s; one per connection.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    relations: Vec<Remembered>,
+    /// Index of the relation of the last payload: most streams have long runs of one table.
+    last: usize,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    /// The `key` field as it stood in the payload.
+    key: Option<Box<str>>,
+    relation: Arc<Relation>,
+}
+
+#[derive(Deserialize)]
+struct Payload<'a> {
+    #[serde(default)]
+    v: Option<u32>,
+    operation: Operation,
+    #[serde(borrow)]
+    table: Cow<'a, str>,
+    #[serde(borrow)]
+    sent_at: Cow<'a, str>,
+    #[serde(borrow, default)]
+    schema: Option<Cow<'a, str>>,
+    #[serde(default)]
+    xid: Option<u64>,
+    #[serde(borrow, default)]
+    key: Option<&'a RawValue>,
+    #[serde(default)]
+    keys: Keys,
+    #[serde(borrow, default)]
+    columns: Option<Vec<Option<&'a RawValue>>>,
+}
+
+/// The rows of a payload. One row, the common case, needs no allocation.
+#[derive(Default)]
+enum Keys {
+    #[default]
+    Untold,
+    One(RowKey),
+    Many(Vec<RowKey>),
+}
+
+impl Decoder {
+    /// A decoder that has met no table yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends the events of one payload to `events`: one per row key, or one for the whole table.
+    ///
+    /// # Errors
+    /// If the payload is not JSON, lacks a required field, or has one of the wrong type. `events` is then
+    /// as it was.
+    pub fn decode(
+        &mut self,
+        channel: &str,
+        payload: &str,
+        backend_pid: i32,
+        received_at: SystemTime,
+        events: &mut Vec<Event>,
+    ) -> Result<()> {
+        let refuse = |cause: Box<dyn std::error::Error + Send + Sync>| {
+            let shown = excerpt(payload);
+            let message = format!("payload on channel {channel:?} is not an event: {shown}");
+            Error::with_source(Kind::Decode, message, cause)
+        };
+        let fields: Payload<'_> =
+            serde_json::from_str(payload).map_err(|cause| refuse(cause.into()))?;
+        if let Some(version) = fields.v.filter(|version| *version > VERSION) {
+            return Err(refuse(format!("version {version} is newer than {VERSION}").into()));
+        }
+        let sent_at: jiff::Timestamp =
+            fields.sent_at.parse().map_err(|cause: jiff::Error| refuse(cause.into()))?;
+        let rows = match &fields.keys {
+            Keys::Untold => 0,
+            Keys::One(_) => 1,
+            Keys::Many(keys) => keys.len(),
+        };
+        if fields.columns.as_ref().is_some_and(|columns| columns.len() != rows) {
+            return Err(refuse("it has not as many keys as columns".into()));
+        }
+
+        let relation = self.relation(channel, &fields).map_err(|cause| refuse(cause.into()))?;
+        let head = Arc::new(Head {
+            relation,
+            operation: fields.operation,
+            sent_at: sent_at.into(),
+            received_at,
+            transaction_id: fields.xid,
+            backend_pid,
+        });
+        let mut columns = fields.columns.into_iter().flatten();
+        let mut columns = || columns.next().flatten().map(|json| Arc::from(json.get()));
+        match fields.keys {
+            Keys::Untold => events.push(Event { head, key: None, columns: None }),
+            Keys::One(key) => events.push(Event { head, key: Some(key), columns: columns() }),
+            Keys::Many(keys) => events.extend(keys.into_iter().map(|key| Event {
+                head: Arc::clone(&head),
+                key: Some(key),
+                columns: columns(),
+            })),
+        }
+        Ok(())
+    }
+
+    fn relation(&mut self, channel: &str, fields: &Payload<'_>) -> Result<Arc<Relation>> {
+        let matches = |known: &Remembered| {
+            let relation = &*known.relation;
+            *relation.table == *fields.table
+                && relation.schema.as_deref() == fields.schema.as_deref()
+                && relation.channel.as_str() == channel
+                && known.key.as_deref() == fields.key.map(RawValue::get)
+        };
+        if let Some(known) = self.relations.get(self.last)
+            && matches(known)
+        {
+            return Ok(Arc::clone(&known.relation));
+        }
+        if let Some(index) = self.relations.iter().position(matches) {
+            self.last = index;
+            return Ok(Arc::clone(&self.relations[index].relation));
+        }
+        let key_columns = match fields.key {
+            Some(json) => serde_json::from_str::<Vec<Box<str>>>(json.get())
+                .map_err(|cause| {
+                    Error::with_source(Kind::Decode, "key is not a list of column names", cause)
+                })?
+                .into(),
+            None => Box::default(),
+        };
+        let relation = Arc::new(Relation {
+            channel: ChannelName::new(channel)?,
+            schema: fields.schema.as_deref().map(Box::from),
+            table: (*fields.table).into(),
+            key_columns,
+        });
+        if self.relations.len() == MAX_REMEMBERED {
+            self.relations.clear();
+        }
+        self.last = self.relations.len();
+        self.relations.push(Remembered {
+            key: fields.key.map(|json| json.get().into()),
+            relation: Arc::clone(&relation),
+        });
+        Ok(relation)
+    }
+}
+
+/// The beginning of a payload, for messages.
+fn excerpt(payload: &str) -> String {
+    let mut end = payload.len().min(EXCERPT_BYTES);
+    while !payload.is_char_boundary(end) {
+        end -= 1;
+    }
+    let more = if end < payload.len() { "…" } else { "" };
+    format!("{:?}{more} ({} bytes)", &payload[..end], payload.len())
+}
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct KeysVisitor;
+
+        impl<'de> Visitor<'de> for KeysVisitor {
+            type Value = Keys;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array of row keys")
+            }
+
+            fn visit_unit<E>(self) -> Result<Keys, E> {
+                Ok(Keys::Untold)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Keys, A::Error> {
+                let Some(first) = seq.next_element::<RowKey>()? else {
+                    return Ok(Keys::Untold);
+                };
+                let Some(second) = seq.next_element::<RowKey>()? else {
+                    return Ok(Keys::One(first));
+                };
+                let mut keys = vec![first, second];
+                while let Some(key) = seq.next_element()? {
+                    keys.push(key);
+                }
+                Ok(Keys::Many(keys))
+            }
+        }
+
+        deserializer.deserialize_any(KeysVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::{Decoder, MAX_REMEMBERED};
+    use crate::{Event, Operation, RowKey};
+
+    const OURS: &str = r#"{"v":1,"operation":"update","schema":"public","table":"users","sent_at":"2026-01-02T03:04:05.678901+00:00","xid":77,"key":["id"],"keys":[7,8],"columns":[{"email":"a@x"},null]}"#;
+    const EMPTY: &str = r#"{"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05Z","keys":[]}"#;
+    const THEIRS: &str =
+        r#"{"operation" : "insert", "table" : "users", "sent_at" : "2026-01-02T05:04:05.5+02:00"}"#;
+
+    fn decode(payload: &str) -> crate::Result<Vec<Event>> {
+        let mut events = Vec::new();
+        Decoder::new().decode("ch", payload, 42, SystemTime::now(), &mut events)?;
+        Ok(events)
+    }
+
+    #[test]
+    fn one_event_per_row() {
+        let events = decode(OURS).unwrap();
+        assert_eq!(events.len(), 2);
+        assert_eq!(events[0].key(), Some(&RowKey::from(7)));
+        assert_eq!(events[0].columns_json(), Some(r#"{"email":"a@x"}"#));
+        assert_eq!(events[1].key(), Some(&RowKey::from(8)));
+        assert_eq!(events[1].columns_json(), None);
+        let event = &events[0];
+        assert_eq!((event.schema(), event.table()), (Some("public"), "users"));
+        assert_eq!(event.operation(), Operation::Update);
+        assert_eq!(event.transaction_id(), Some(77));
+        assert_eq!(event.backend_pid(), 42);
+        assert_eq!(event.key_columns(), [Box::from("id")]);
+        let micros = event.sent_at().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros();
+        assert_eq!(micros, 1_767_323_045_678_901);
+    }
+
+    #[test]
+    fn pgcachewatch_payloads_are_table_level_events() {
+        let events = decode(THEIRS).unwrap();
+        assert_eq!(events.len(), 1);
+        assert_eq!((events[0].schema(), events[0].key()), (None, None));
+        let since = events[0].sent_at().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!(since, Duration::from_millis(1_767_323_045_500));
+    }
+
+    #[test]
+    fn an_empty_list_of_keys_concerns_the_table_rather_than_nothing() {
+        let events = decode(EMPTY).unwrap();
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].key(), None);
+    }
+
+    #[test]
+    fn bad_payloads_are_typed_errors_and_leave_no_event() {
+        let cases = [
+            "",
+            "not json",
+            "[]",
+            r#"{"table":"t","sent_at":"2026-01-02T03:04:05Z"}"#,
+            r#"{"operation":"upsert","table":"t","sent_at":"2026-01-02T03:04:05Z"}"#,
+            r#"{"operation":"insert","sent_at":"2026-01-02T03:04:05Z"}"#,
+            r#"{"operation":"insert","table":"t"}"#,
+            r#"{"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05"}"#,
+            r#"{"operation":"insert","table":"t","sent_at":"yesterday"}"#,
+            r#"{"operation":"insert","table":7,"sent_at":"2026-01-02T03:04:05Z"}"#,
+            r#"{"v":2,"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05Z"}"#,
+            r#"{"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05Z","keys":[{}]}"#,
+            r#"{"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05Z","keys":[1],"columns":[]}"#,
+            r#"{"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05Z","key":7,"keys":[1]}"#,
+            &format!("{{{}", "ü".repeat(3_990)),
+        ];
+        for payload in cases {
+            let error = decode(payload).expect_err(payload);
+            assert!(error.is_decode(), "{payload}: {error:?}");
+            assert!(error.to_string().len() < 600, "{error}");
+        }
+    }
+
+    #[test]
+    fn unknown_names_do_not_accumulate() {
+        let mut decoder = Decoder::new();
+        let mut events = Vec::new();
+        for n in 0..3 * MAX_REMEMBERED {
+            let payload =
+                format!(r#"{{"operation":"insert","table":"t{n}","sent_at":"2026-01-02T03:04:05Z"}}"#);
+            let channel = format!("ch{n}");
+            decoder.decode(&channel, &payload, 1, SystemTime::now(), &mut events).unwrap();
+        }
+        assert_eq!(events.len(), 3 * MAX_REMEMBERED);
+        assert!(decoder.relations.len() <= MAX_REMEMBERED);
+        assert_eq!(events[1_500].table(), "t1500");
+    }
+}

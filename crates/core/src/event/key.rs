@@ -1,0 +1,366 @@
+//! Row keys: which row an event is about, in a form that can be hashed, compared and sent.
+
+use std::fmt;
+use std::slice;
+use std::sync::Arc;
+
+use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+
+/// One column of a row key.
+///
+/// Integers and booleans keep their type. Everything else is the text that PostgreSQL's triggers write
+/// for it, so equal keys are equal whatever the writing session's settings were.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KeyPart {
+    /// SQL NULL (only where a chosen key column allows it; never in a primary key).
+    Null,
+    /// `boolean`.
+    Bool(bool),
+    /// `smallint`, `integer`, `bigint` and domains over them.
+    Int(i64),
+    /// Any other type, as text.
+    Text(Arc<str>),
+}
+
+impl fmt::Display for KeyPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("null"),
+            Self::Bool(value) => value.fmt(f),
+            Self::Int(value) => value.fmt(f),
+            Self::Text(value) => f.write_str(value),
+        }
+    }
+}
+
+/// The key of one row: one [`KeyPart`] per key column, in the order of the key.
+///
+/// ```
+/// use pgherald_core::RowKey;
+///
+/// assert_eq!(RowKey::from(7).to_string(), "7");
+/// assert_eq!(RowKey::from((7, "eu")).parts().len(), 2);
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowKey(Repr);
+
+/// Single-column keys, by far the most common, need no allocation of their own.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Repr {
+    One(KeyPart),
+    Many(Arc<[KeyPart]>),
+}
+
+impl RowKey {
+    /// A key of these columns.
+    pub fn new(parts: impl IntoIterator<Item = KeyPart>) -> Self {
+        let mut parts: Vec<KeyPart> = parts.into_iter().collect();
+        match parts.len() {
+            1 => Self(Repr::One(parts.remove(0))),
+            _ => Self(Repr::Many(parts.into())),
+        }
+    }
+
+    /// The columns.
+    #[must_use]
+    pub fn parts(&self) -> &[KeyPart] {
+        match &self.0 {
+            Repr::One(part) => slice::from_ref(part),
+            Repr::Many(parts) => parts,
+        }
+    }
+}
+
+impl fmt::Debug for RowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RowKey({self})")
+    }
+}
+
+/// The columns joined by commas.
+impl fmt::Display for RowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, part) in self.parts().iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            part.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// A Rust type that stands for the key of a table's rows.
+///
+/// Implemented for integers, `bool`, strings and tuples of them. A type of your own (a `UserId`, a UUID)
+/// implements it by going through one of these.
+///
+/// ```
+/// use pgherald_core::{Key, RowKey};
+///
+/// #[derive(Debug, PartialEq)]
+/// struct UserId(i64);
+///
+/// impl Key for UserId {
+///     fn to_row_key(&self) -> RowKey {
+///         self.0.to_row_key()
+///     }
+///     fn from_row_key(key: &RowKey) -> Option<Self> {
+///         i64::from_row_key(key).map(UserId)
+///     }
+/// }
+///
+/// assert_eq!(UserId::from_row_key(&RowKey::from(7)), Some(UserId(7)));
+/// assert_eq!(UserId::from_row_key(&RowKey::from("seven")), None);
+/// ```
+pub trait Key: Sized {
+    /// This key as events carry it.
+    fn to_row_key(&self) -> RowKey;
+
+    /// The key an event carries, or `None` if it is of another shape.
+    fn from_row_key(key: &RowKey) -> Option<Self>;
+}
+
+/// A type that stands for one key column; what tuples of keys are made of.
+pub trait KeyColumn: Sized {
+    /// This value as events carry it.
+    fn to_part(&self) -> KeyPart;
+
+    /// The value an event carries, or `None` if it is of another type or out of range.
+    fn from_part(part: &KeyPart) -> Option<Self>;
+}
+
+impl<T: KeyColumn> Key for T {
+    fn to_row_key(&self) -> RowKey {
+        RowKey(Repr::One(self.to_part()))
+    }
+
+    fn from_row_key(key: &RowKey) -> Option<Self> {
+        match &key.0 {
+            Repr::One(part) => T::from_part(part),
+            Repr::Many(_) => None,
+        }
+    }
+}
+
+macro_rules! integer_key_columns {
+    ($($int:ty)*) => {$(
+        impl KeyColumn for $int {
+            fn to_part(&self) -> KeyPart {
+                KeyPart::Int(i64::from(*self))
+            }
+
+            fn from_part(part: &KeyPart) -> Option<Self> {
+                match part {
+                    KeyPart::Int(value) => Self::try_from(*value).ok(),
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+
+integer_key_columns!(i16 i32 i64 u16 u32);
+
+impl KeyColumn for bool {
+    fn to_part(&self) -> KeyPart {
+        KeyPart::Bool(*self)
+    }
+
+    fn from_part(part: &KeyPart) -> Option<Self> {
+        match part {
+            KeyPart::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
+macro_rules! text_key_columns {
+    ($($text:ty)*) => {$(
+        impl KeyColumn for $text {
+            fn to_part(&self) -> KeyPart {
+                KeyPart::Text(AsRef::<str>::as_ref(self).into())
+            }
+
+            fn from_part(part: &KeyPart) -> Option<Self> {
+                match part {
+                    KeyPart::Text(value) => Some(Self::from(&**value)),
+                    _ => None,
+                }
+            }
+        }
+    )*};
+}
+
+text_key_columns!(String Arc<str>);
+
+macro_rules! tuple_keys {
+    ($($name:ident $index:tt),+) => {
+        impl<$($name: KeyColumn),+> Key for ($($name,)+) {
+            fn to_row_key(&self) -> RowKey {
+                RowKey::new([$(self.$index.to_part()),+])
+            }
+
+            fn from_row_key(key: &RowKey) -> Option<Self> {
+                const COLUMNS: usize = [$($index),+].len();
+                let parts: &[KeyPart; COLUMNS] = key.parts().try_into().ok()?;
+                Some(($($name::from_part(&parts[$index])?,)+))
+            }
+        }
+    };
+}
+
+tuple_keys!(A 0, B 1);
+tuple_keys!(A 0, B 1, C 2);
+tuple_keys!(A 0, B 1, C 2, D 3);
+
+impl From<i64> for RowKey {
+    fn from(value: i64) -> Self {
+        value.to_row_key()
+    }
+}
+
+impl From<&str> for RowKey {
+    fn from(value: &str) -> Self {
+        Self(Repr::One(KeyPart::Text(value.into())))
+    }
+}
+
+impl From<String> for RowKey {
+    fn from(value: String) -> Self {
+        value.to_row_key()
+    }
+}
+
+impl From<(i64, &str)> for RowKey {
+    fn from((first, second): (i64, &str)) -> Self {
+        Self::new([KeyPart::Int(first), KeyPart::Text(second.into())])
+    }
+}
+
+/// A scalar is a single-column key, an array a composite one.
+impl<'de> Deserialize<'de> for RowKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RowKeyVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyPart {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(KeyPartVisitor)
+    }
+}
+
+struct KeyPartVisitor;
+
+impl Visitor<'_> for KeyPartVisitor {
+    type Value = KeyPart;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key column: null, a boolean, a 64-bit integer or a string")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<KeyPart, E> {
+        Ok(KeyPart::Null)
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<KeyPart, E> {
+        Ok(KeyPart::Bool(value))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<KeyPart, E> {
+        Ok(KeyPart::Int(value))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<KeyPart, E> {
+        i64::try_from(value)
+            .map(KeyPart::Int)
+            .map_err(|_| E::invalid_value(de::Unexpected::Unsigned(value), &self))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<KeyPart, E> {
+        Ok(KeyPart::Text(value.into()))
+    }
+}
+
+struct RowKeyVisitor;
+
+impl<'de> Visitor<'de> for RowKeyVisitor {
+    type Value = RowKey;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a row key: one key column, or an array of them")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<RowKey, E> {
+        KeyPartVisitor.visit_unit().map(|part| RowKey(Repr::One(part)))
+    }
+
+    fn visit_bool<E: de::Error>(self, value: bool) -> Result<RowKey, E> {
+        KeyPartVisitor.visit_bool(value).map(|part| RowKey(Repr::One(part)))
+    }
+
+    fn visit_i64<E: de::Error>(self, value: i64) -> Result<RowKey, E> {
+        KeyPartVisitor.visit_i64(value).map(|part| RowKey(Repr::One(part)))
+    }
+
+    fn visit_u64<E: de::Error>(self, value: u64) -> Result<RowKey, E> {
+        KeyPartVisitor.visit_u64(value).map(|part| RowKey(Repr::One(part)))
+    }
+
+    fn visit_str<E: de::Error>(self, value: &str) -> Result<RowKey, E> {
+        KeyPartVisitor.visit_str(value).map(|part| RowKey(Repr::One(part)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<RowKey, A::Error> {
+        let mut parts = Vec::with_capacity(2);
+        while let Some(part) = seq.next_element()? {
+            parts.push(part);
+        }
+        if parts.is_empty() {
+            return Err(de::Error::invalid_length(0, &self));
+        }
+        Ok(RowKey::new(parts))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Key, KeyPart, RowKey};
+
+    #[test]
+    fn keys_survive_the_way_through_json() {
+        let cases: [(&str, RowKey); 5] = [
+            ("7", RowKey::from(7)),
+            ("-9223372036854775808", RowKey::from(i64::MIN)),
+            ("\"a\\\"b\"", RowKey::from("a\"b")),
+            ("[7,\"eu\"]", RowKey::from((7, "eu"))),
+            ("[null,true]", RowKey::new([KeyPart::Null, KeyPart::Bool(true)])),
+        ];
+        for (json, key) in cases {
+            assert_eq!(serde_json::from_str::<RowKey>(json).unwrap(), key, "{json}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_key_is_refused() {
+        for json in ["{}", "1.5", "[]", "[[1]]", "18446744073709551615"] {
+            assert!(serde_json::from_str::<RowKey>(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_key_type_refuses_keys_of_another_shape() {
+        assert_eq!(i16::from_row_key(&RowKey::from(70_000)), None);
+        assert_eq!(i64::from_row_key(&RowKey::from("7")), None);
+        assert_eq!(<(i64, String)>::from_row_key(&RowKey::from(7)), None);
+        let key = RowKey::from((7, "eu"));
+        assert_eq!(<(i64, String)>::from_row_key(&key), Some((7, "eu".to_owned())));
+        assert_eq!(i64::from_row_key(&key), None);
+    }
+
+    #[test]
+    fn a_composite_key_of_one_column_equals_the_single_column() {
+        assert_eq!(RowKey::new([KeyPart::Int(7)]), RowKey::from(7));
+    }
+}

@@ -1,0 +1,281 @@
+//! What a source publishes: one event per changed row, or per table where the row is not known.
+
+mod decode;
+mod key;
+mod typed;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Kind, Result};
+use crate::name::ChannelName;
+use crate::operation::Operation;
+
+pub use decode::Decoder;
+pub use key::{Key, KeyColumn, KeyPart, RowKey};
+pub use typed::{Changed, Deleted, FromEvent, Inserted, Table, Truncated, Updated};
+
+/// A committed change.
+///
+/// An event is about one row when [`key`](Self::key) is there, else about its table as a whole: a
+/// TRUNCATE, a table without a key, or a statement that touched more rows than a notification can list.
+/// Cloning is cheap: the events of one statement share everything but key and columns.
+#[derive(Clone)]
+pub struct Event {
+    head: Arc<Head>,
+    key: Option<RowKey>,
+    columns: Option<Arc<str>>,
+}
+
+/// What all events of one statement have in common.
+struct Head {
+    relation: Arc<Relation>,
+    operation: Operation,
+    sent_at: SystemTime,
+    received_at: SystemTime,
+    transaction_id: Option<u64>,
+    backend_pid: i32,
+}
+
+/// A table as the payloads of one channel name it; shared by all its events.
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Relation {
+    pub(crate) channel: ChannelName,
+    pub(crate) schema: Option<Box<str>>,
+    pub(crate) table: Box<str>,
+    pub(crate) key_columns: Box<[Box<str>]>,
+}
+
+impl Event {
+    /// Starts an event of your own, for tests and for sources other than PostgreSQL's.
+    ///
+    /// ```
+    /// use pgherald_core::{Event, Operation};
+    ///
+    /// let event = Event::builder("public", "users", Operation::Insert).key(7).build();
+    /// assert_eq!(event.table(), "users");
+    /// ```
+    pub fn builder(
+        schema: impl Into<String>,
+        table: impl Into<String>,
+        operation: Operation,
+    ) -> EventBuilder {
+        let now = SystemTime::now();
+        EventBuilder {
+            relation: Relation {
+                schema: Some(schema.into().into()),
+                table: table.into().into(),
+                ..Relation::default()
+            },
+            head: Head {
+                relation: Arc::default(),
+                operation,
+                sent_at: now,
+                received_at: now,
+                transaction_id: None,
+                backend_pid: 0,
+            },
+            key: None,
+            columns: None,
+        }
+    }
+
+    /// The channel the event came through.
+    #[must_use]
+    pub fn channel(&self) -> &ChannelName {
+        &self.head.relation.channel
+    }
+
+    /// The table's schema; `None` from triggers that do not tell it, such as PGCacheWatch's.
+    #[must_use]
+    pub fn schema(&self) -> Option<&str> {
+        self.head.relation.schema.as_deref()
+    }
+
+    /// The table's name, without schema.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        &self.head.relation.table
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn operation(&self) -> Operation {
+        self.head.operation
+    }
+
+    /// Which row it happened to; `None` if the event is about the whole table.
+    #[must_use]
+    pub fn key(&self) -> Option<&RowKey> {
+        self.key.as_ref()
+    }
+
+    /// The names of the key's columns, in the key's order; empty where the trigger did not tell.
+    #[must_use]
+    pub fn key_columns(&self) -> &[Box<str>] {
+        &self.head.relation.key_columns
+    }
+
+    /// The extra columns that the trigger was told to send, read into `T`.
+    ///
+    /// New values for inserts and updates, old values for deletes. `None` where there are none: not asked
+    /// for, too large for a notification, or the event is about the whole table.
+    ///
+    /// # Errors
+    /// If the columns do not fit `T`.
+    pub fn columns<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        let Some(json) = &self.columns else { return Ok(None) };
+        serde_json::from_str(json).map(Some).map_err(|cause| {
+            let target = std::any::type_name::<T>();
+            let message = format!("columns of {self} do not fit {target}");
+            Error::with_source(Kind::Decode, message, cause)
+        })
+    }
+
+    /// The extra columns as the JSON object they arrived as.
+    #[must_use]
+    pub fn columns_json(&self) -> Option<&str> {
+        self.columns.as_deref()
+    }
+
+    /// When the trigger fired, by the database server's clock.
+    #[must_use]
+    pub fn sent_at(&self) -> SystemTime {
+        self.head.sent_at
+    }
+
+    /// When this process read the event, by its own clock.
+    #[must_use]
+    pub fn received_at(&self) -> SystemTime {
+        self.head.received_at
+    }
+
+    /// `received_at - sent_at`: what is left of the transaction, the commit, and the way here.
+    ///
+    /// Zero where the server's clock is ahead of ours.
+    #[must_use]
+    pub fn latency(&self) -> Duration {
+        self.head.received_at.duration_since(self.head.sent_at).unwrap_or_default()
+    }
+
+    /// The transaction (`xid8`); `None` from triggers that do not tell it.
+    #[must_use]
+    pub fn transaction_id(&self) -> Option<u64> {
+        self.head.transaction_id
+    }
+
+    /// The process id of the server backend that made the change.
+    #[must_use]
+    pub fn backend_pid(&self) -> i32 {
+        self.head.backend_pid
+    }
+
+    pub(crate) fn relation(&self) -> &Arc<Relation> {
+        &self.head.relation
+    }
+}
+
+/// `insert public.users 7`
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.operation())?;
+        if let Some(schema) = self.schema() {
+            write!(f, "{schema}.")?;
+        }
+        f.write_str(self.table())?;
+        match &self.key {
+            Some(key) => write!(f, " {key}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("channel", &self.channel().as_str())
+            .field("schema", &self.schema())
+            .field("table", &self.table())
+            .field("operation", &self.operation())
+            .field("key", &self.key)
+            .field("columns", &self.columns)
+            .field("sent_at", &self.sent_at())
+            .field("received_at", &self.received_at())
+            .field("transaction_id", &self.transaction_id())
+            .field("backend_pid", &self.backend_pid())
+            .finish()
+    }
+}
+
+/// Builds an [`Event`]; see [`Event::builder`].
+#[must_use = "call build() to get the event"]
+pub struct EventBuilder {
+    relation: Relation,
+    head: Head,
+    key: Option<RowKey>,
+    columns: Option<Arc<str>>,
+}
+
+impl EventBuilder {
+    /// The row; without it the event is about the whole table.
+    pub fn key(mut self, key: impl Into<RowKey>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// The names of the key's columns.
+    pub fn key_columns<C: Into<String>>(mut self, names: impl IntoIterator<Item = C>) -> Self {
+        self.relation.key_columns =
+            names.into_iter().map(|name| name.into().into_boxed_str()).collect();
+        self
+    }
+
+    /// The extra columns, as a JSON object.
+    pub fn columns_json(mut self, json: impl AsRef<str>) -> Self {
+        self.columns = Some(json.as_ref().into());
+        self
+    }
+
+    /// The channel; [`ChannelName::DEFAULT`] unless given.
+    pub fn channel(mut self, channel: ChannelName) -> Self {
+        self.relation.channel = channel;
+        self
+    }
+
+    /// When the trigger fired; now unless given.
+    pub fn sent_at(mut self, sent_at: SystemTime) -> Self {
+        self.head.sent_at = sent_at;
+        self
+    }
+
+    /// When the event was read; now unless given.
+    pub fn received_at(mut self, received_at: SystemTime) -> Self {
+        self.head.received_at = received_at;
+        self
+    }
+
+    /// The transaction.
+    pub fn transaction_id(mut self, id: u64) -> Self {
+        self.head.transaction_id = Some(id);
+        self
+    }
+
+    /// The event.
+    #[must_use]
+    pub fn build(self) -> Event {
+        let head = Head { relation: Arc::new(self.relation), ..self.head };
+        Event { head: Arc::new(head), key: self.key, columns: self.columns }
+    }
+}
+
+impl fmt::Debug for EventBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventBuilder")
+            .field("relation", &self.relation)
+            .field("key", &self.key)
+            .finish_non_exhaustive()
+    }
+}

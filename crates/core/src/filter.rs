@@ -1,0 +1,248 @@
+//! Which events a subscription wants.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::event::{Event, Key, Relation, RowKey, Table};
+use crate::name::ChannelName;
+use crate::operation::OperationSet;
+
+type Predicate = dyn Fn(&Event) -> bool + Send + Sync;
+
+/// A condition on events: channel, table, operation, row key, and a function of your own.
+///
+/// Within one dimension the values are alternatives; the dimensions must all hold. Where an event does not
+/// tell enough to exclude it, it matches: an event without schema matches that table in every schema, and
+/// an event about a whole table matches every row key. So a filter never makes a change go unseen.
+///
+/// ```
+/// use pgherald_core::{Event, Filter, Operation};
+///
+/// let filter = Filter::new()
+///     .table("public", "orders")
+///     .operations(Operation::Insert | Operation::Delete)
+///     .matching(|event| event.backend_pid() != 1);
+/// assert!(filter.matches(&Event::builder("public", "orders", Operation::Insert).key(7).build()));
+/// assert!(!filter.matches(&Event::builder("public", "orders", Operation::Update).key(7).build()));
+/// ```
+#[derive(Clone)]
+#[must_use = "a filter does nothing until something subscribes with it"]
+pub struct Filter {
+    channels: Vec<ChannelName>,
+    schemas: Vec<Box<str>>,
+    tables: Vec<(Option<Box<str>>, Box<str>)>,
+    operations: Option<OperationSet>,
+    keys: HashSet<RowKey>,
+    predicates: Vec<Arc<Predicate>>,
+}
+
+impl Filter {
+    /// Matches everything.
+    pub fn new() -> Self {
+        Self {
+            channels: Vec::new(),
+            schemas: Vec::new(),
+            tables: Vec::new(),
+            operations: None,
+            keys: HashSet::new(),
+            predicates: Vec::new(),
+        }
+    }
+
+    /// Events that came through `channel`.
+    pub fn channel(mut self, channel: ChannelName) -> Self {
+        self.channels.push(channel);
+        self
+    }
+
+    /// Events of all tables in `schema`.
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schemas.push(schema.into().into());
+        self
+    }
+
+    /// Events of one table.
+    pub fn table(mut self, schema: impl Into<String>, name: impl Into<String>) -> Self {
+        self.tables.push((Some(schema.into().into()), name.into().into()));
+        self
+    }
+
+    /// Events of every table of that name, whatever its schema.
+    pub fn table_in_any_schema(mut self, name: impl Into<String>) -> Self {
+        self.tables.push((None, name.into().into()));
+        self
+    }
+
+    /// Events of `T`'s table.
+    pub fn table_of<T: Table>(self) -> Self {
+        self.table(T::SCHEMA, T::NAME)
+    }
+
+    /// Events of these operations.
+    pub fn operations(mut self, operations: impl Into<OperationSet>) -> Self {
+        let so_far = self.operations.unwrap_or(OperationSet::EMPTY);
+        self.operations = Some(so_far | operations.into());
+        self
+    }
+
+    /// Events about the row with this key (or about its whole table).
+    pub fn key(mut self, key: &impl Key) -> Self {
+        self.keys.insert(key.to_row_key());
+        self
+    }
+
+    /// Events for which `predicate` holds.
+    ///
+    /// It runs where the listener runs: it must be quick and must not block. If it panics, the event
+    /// counts as matching, and the panic is logged.
+    pub fn matching(mut self, predicate: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Self {
+        self.predicates.push(Arc::new(predicate));
+        self
+    }
+
+    /// Whether `event` is wanted.
+    #[must_use]
+    pub fn matches(&self, event: &Event) -> bool {
+        self.wants_relation(event) && self.wants_row(event)
+    }
+
+    /// Whether what came through `channel` can be wanted at all.
+    pub(crate) fn wants_channel(&self, channel: &ChannelName) -> bool {
+        self.channels.is_empty() || self.channels.contains(channel)
+    }
+
+    /// The wanted events of a batch: the batch itself if all are, `None` if none is.
+    pub(crate) fn select(&self, batch: &Arc<[Event]>) -> Option<Arc<[Event]>> {
+        let mut run = Run { filter: self, decided: None };
+        let Some(miss) = batch.iter().position(|event| !run.wants(event)) else {
+            return Some(Arc::clone(batch));
+        };
+        let mut picked = batch[..miss].to_vec();
+        picked.extend(batch[miss + 1..].iter().filter(|event| run.wants(event)).cloned());
+        (!picked.is_empty()).then(|| picked.into())
+    }
+
+    fn wants_relation(&self, event: &Event) -> bool {
+        let schema = event.schema();
+        self.wants_channel(event.channel())
+            && (self.schemas.is_empty()
+                || schema.is_none_or(|schema| self.schemas.iter().any(|s| **s == *schema)))
+            && (self.tables.is_empty()
+                || self.tables.iter().any(|(wanted_schema, name)| {
+                    **name == *event.table()
+                        && match (wanted_schema, schema) {
+                            (Some(wanted), Some(schema)) => **wanted == *schema,
+                            _ => true,
+                        }
+                }))
+    }
+
+    fn wants_row(&self, event: &Event) -> bool {
+        self.operations.is_none_or(|operations| operations.contains(event.operation()))
+            && (self.keys.is_empty() || event.key().is_none_or(|key| self.keys.contains(key)))
+            && self.predicates.iter().all(|predicate| holds(predicate, event))
+    }
+}
+
+impl Default for Filter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filter")
+            .field("channels", &self.channels)
+            .field("schemas", &self.schemas)
+            .field("tables", &self.tables)
+            .field("operations", &self.operations)
+            .field("keys", &self.keys)
+            .field("predicates", &self.predicates.len())
+            .finish()
+    }
+}
+
+/// Streams have long runs of one table: what concerns the table is decided once per run.
+struct Run<'a> {
+    filter: &'a Filter,
+    decided: Option<(&'a Arc<Relation>, bool)>,
+}
+
+impl<'a> Run<'a> {
+    fn wants(&mut self, event: &'a Event) -> bool {
+        let relation = event.relation();
+        let wanted = match self.decided {
+            Some((decided, wanted)) if Arc::ptr_eq(decided, relation) => wanted,
+            _ => {
+                let wanted = self.filter.wants_relation(event);
+                self.decided = Some((relation, wanted));
+                wanted
+            }
+        };
+        wanted && self.filter.wants_row(event)
+    }
+}
+
+fn holds(predicate: &Arc<Predicate>, event: &Event) -> bool {
+    catch_unwind(AssertUnwindSafe(|| predicate(event))).unwrap_or_else(|_| {
+        tracing::error!(%event, "filter predicate panicked; the event counts as matching");
+        true
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::Filter;
+    use crate::{ChannelName, Event, Operation, RowKey};
+
+    fn event(schema: &str, table: &str, key: i64) -> Event {
+        Event::builder(schema, table, Operation::Insert).key(key).build()
+    }
+
+    #[test]
+    fn dimensions_must_all_hold_and_values_are_alternatives() {
+        let filter = Filter::new().table("public", "a").table("app", "b").key(&1_i64).key(&2_i64);
+        assert!(filter.matches(&event("public", "a", 1)));
+        assert!(filter.matches(&event("app", "b", 2)));
+        assert!(!filter.matches(&event("app", "a", 1)));
+        assert!(!filter.matches(&event("public", "a", 3)));
+        assert!(!Filter::new().schema("app").matches(&event("public", "a", 1)));
+        assert!(Filter::new().table_in_any_schema("a").matches(&event("x", "a", 1)));
+        let channel = ChannelName::new("other").unwrap();
+        assert!(!Filter::new().channel(channel).matches(&event("public", "a", 1)));
+    }
+
+    #[test]
+    fn what_an_event_does_not_tell_cannot_exclude_it() {
+        let whole = Event::builder("public", "a", Operation::Truncate).build();
+        assert!(Filter::new().key(&7_i64).matches(&whole));
+    }
+
+    #[test]
+    fn selecting_everything_shares_the_batch() {
+        let batch: Arc<[Event]> = (0..10).map(|n| event("public", "a", n)).collect();
+        let all = Filter::new().table("public", "a").select(&batch).unwrap();
+        assert!(Arc::ptr_eq(&all, &batch));
+    }
+
+    #[test]
+    fn selecting_some_keeps_their_order() {
+        let batch: Arc<[Event]> =
+            (0..10).map(|n| event("public", if n % 3 == 0 { "a" } else { "b" }, n)).collect();
+        let some = Filter::new().table("public", "a").select(&batch).unwrap();
+        let keys: Vec<_> = some.iter().map(|event| event.key().cloned().unwrap()).collect();
+        assert_eq!(keys, [0, 3, 6, 9].map(RowKey::from));
+        assert!(Filter::new().table("public", "c").select(&batch).is_none());
+    }
+
+    #[test]
+    fn a_panicking_predicate_lets_the_event_through() {
+        let filter = Filter::new().matching(|_| panic!("predicate"));
+        assert!(filter.matches(&event("public", "a", 1)));
+    }
+}

@@ -1,0 +1,198 @@
+//! One subscriber's end of the router.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::backlog::{Backlog, Counts, Delivery};
+use super::options::SubscriptionOptions;
+
+/// Identifies a subscription within its router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionId(pub(super) u64);
+
+impl fmt::Display for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a subscription has received and lost so far.
+///
+/// `matched = delivered + lost + coalesced + queued`, at any time.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SubscriptionStats {
+    /// Which subscription.
+    pub id: SubscriptionId,
+    /// Its name, as given in the options.
+    pub name: String,
+    /// Events that matched its filter.
+    pub matched: u64,
+    /// Events handed to the subscriber.
+    pub delivered: u64,
+    /// Events dropped because the queue was full.
+    pub lost: u64,
+    /// Events superseded by a newer one of the same row while they waited.
+    pub coalesced: u64,
+    /// Events that wait now.
+    pub queued: u64,
+    /// Resyncs handed to the subscriber.
+    pub resyncs: u64,
+}
+
+/// The receiving end of a subscription. Dropping it unsubscribes.
+#[derive(Debug)]
+pub struct Subscription {
+    shared: Arc<Shared>,
+}
+
+impl Subscription {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Identifies it to [`Router::unsubscribe`](super::Router::unsubscribe).
+    #[must_use]
+    pub fn id(&self) -> SubscriptionId {
+        self.shared.id
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.options.name
+    }
+
+    /// The next batch; `None` once the subscription has ended and everything was delivered.
+    ///
+    /// Cancel safe: a call that is dropped has taken nothing.
+    pub async fn recv(&mut self) -> Option<Delivery> {
+        loop {
+            let closed = match self.take() {
+                Taken::Delivery(delivery) => return Some(delivery),
+                Taken::Nothing { closed } => closed,
+            };
+            if closed {
+                return None;
+            }
+            self.shared.wake.notified().await;
+        }
+    }
+
+    /// The next batch if one waits.
+    pub fn try_recv(&mut self) -> Option<Delivery> {
+        match self.take() {
+            Taken::Delivery(delivery) => Some(delivery),
+            Taken::Nothing { .. } => None,
+        }
+    }
+
+    /// What it has received and lost so far.
+    #[must_use]
+    pub fn stats(&self) -> SubscriptionStats {
+        self.shared.stats()
+    }
+
+    fn take(&mut self) -> Taken {
+        let mut state = self.shared.lock();
+        match state.backlog.pop(self.shared.options.max_batch) {
+            Some(delivery) => Taken::Delivery(delivery),
+            None => Taken::Nothing { closed: state.closed },
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.shared.lock().abandoned = true;
+    }
+}
+
+enum Taken {
+    Delivery(Delivery),
+    Nothing { closed: bool },
+}
+
+/// What router and subscriber share. No user code runs under its lock.
+#[derive(Debug)]
+pub(super) struct Shared {
+    id: SubscriptionId,
+    options: SubscriptionOptions,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    backlog: Backlog,
+    /// Nothing new will come.
+    closed: bool,
+    /// Nobody will take anything any more.
+    abandoned: bool,
+}
+
+impl Shared {
+    pub(super) fn new(id: SubscriptionId, options: SubscriptionOptions) -> Self {
+        let backlog = Backlog::new(options.capacity, options.overflow);
+        let state = Mutex::new(State { backlog, closed: false, abandoned: false });
+        Self { id, options, state, wake: Notify::new() }
+    }
+
+    pub(super) fn id(&self) -> SubscriptionId {
+        self.id
+    }
+
+    /// Changes the backlog and wakes the subscriber.
+    pub(super) fn push(&self, change: impl FnOnce(&mut Backlog)) {
+        let overflowed = {
+            let mut state = self.lock();
+            let before = state.backlog.counts().lost;
+            change(&mut state.backlog);
+            let lost = state.backlog.counts().lost - before;
+            (lost > 0).then_some((lost, state.backlog.counts().lost))
+        };
+        if let Some((lost, total)) = overflowed {
+            let Self { id, options, .. } = self;
+            // The first loss is news, the ones that follow while it lasts are detail.
+            if lost == total {
+                tracing::warn!(subscription = %options.name, %id, lost, reason = "overflow",
+                    intentional = false, "subscription too slow, events dropped");
+            } else {
+                tracing::debug!(subscription = %options.name, %id, lost, total, reason = "overflow",
+                    intentional = false, "subscription too slow, events dropped");
+            }
+        }
+        self.wake.notify_one();
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_one();
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.lock().abandoned
+    }
+
+    pub(super) fn stats(&self) -> SubscriptionStats {
+        let state = self.lock();
+        let Counts { matched, delivered, lost, coalesced, resyncs } = state.backlog.counts();
+        SubscriptionStats {
+            id: self.id,
+            name: self.options.name.clone(),
+            matched,
+            delivered,
+            lost,
+            coalesced,
+            queued: state.backlog.len() as u64,
+            resyncs,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing under the lock can leave the state half changed: a poisoned lock is as good as any.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,185 @@
+//! The one contract between sources and everything downstream.
+//!
+//! ```text
+//!            ┌──────────────── Down(error) ◄───────────────┐
+//!            ▼                                             │
+//!   (not live) ── Resync(reason) ──► Live ──► Events* ─────┤
+//!                                     ▲                    │
+//!                                     └─ Resync(reason) ◄──┘ (still live)
+//! ```
+//!
+//! - A source starts out not live. Before every `Live` it says `Resync`: whatever was read from the
+//!   database before that moment may be outdated, and every change from then on will be announced.
+//! - Between `Live` and `Down` every committed change to a watched table arrives as an event, or a
+//!   `Resync` stands in its place.
+//! - Events may arrive after `Down`, where the connection works but completeness cannot be promised
+//!   (triggers are missing). They are passed on; they promise nothing about the ones that do not come.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::error::Error;
+use crate::event::Event;
+use crate::name::ChannelName;
+
+/// What a source says.
+#[derive(Clone, Debug)]
+pub enum Signal {
+    /// From here on nothing is missed without a [`Signal::Resync`].
+    Live,
+    /// Changes, in the order in which they were committed.
+    Events(Arc<[Event]>),
+    /// Changes may have been missed: read again what you know of the database.
+    Resync(Resync),
+    /// The promise of [`Signal::Live`] no longer holds. The source goes on trying.
+    Down(Error),
+}
+
+/// The announcement that events are missing, and why.
+///
+/// Whoever receives it and then reads the database knows everything that was committed before: nothing
+/// that was lost can be newer than the announcement. Several causes can have been merged into one.
+#[derive(Clone, Debug)]
+pub struct Resync {
+    reasons: Vec<ResyncReason>,
+    lost: u64,
+    channel: Option<ChannelName>,
+}
+
+/// Why events are missing.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ResyncReason {
+    /// The subscription begins here; what happened before was never announced to it.
+    Started,
+    /// The connection was lost and is back.
+    Reconnected,
+    /// Triggers were missing, disabled or outdated, and are in order again.
+    TriggersRestored,
+    /// The subscription's queue was full.
+    Overflow,
+    /// A payload could not be understood; it may have announced anything.
+    Undecodable(Error),
+    /// The event tells that rows of the table changed, but not which.
+    RowsUnknown(Event),
+}
+
+impl Resync {
+    /// An announcement to everybody.
+    #[must_use]
+    pub fn new(reason: ResyncReason) -> Self {
+        Self { reasons: vec![reason], lost: 0, channel: None }
+    }
+
+    /// An announcement to those who listen to `channel`.
+    #[must_use]
+    pub fn of_channel(reason: ResyncReason, channel: ChannelName) -> Self {
+        Self { channel: Some(channel), ..Self::new(reason) }
+    }
+
+    pub(crate) fn overflow(lost: u64) -> Self {
+        Self { lost, ..Self::new(ResyncReason::Overflow) }
+    }
+
+    /// Every reason, each kind once, in the order in which they first came up.
+    #[must_use]
+    pub fn reasons(&self) -> &[ResyncReason] {
+        &self.reasons
+    }
+
+    /// How many events this subscription's own queue dropped since the last announcement.
+    ///
+    /// Exact. What a lost connection or an undecodable payload would have brought is not known and not
+    /// part of it.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// The channel it is limited to, if it is.
+    pub(crate) fn channel(&self) -> Option<&ChannelName> {
+        self.channel.as_ref()
+    }
+
+    /// Takes up another announcement, so that one is delivered in place of two.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        for reason in other.reasons {
+            if !self.reasons.iter().any(|known| known.label() == reason.label()) {
+                self.reasons.push(reason);
+            }
+        }
+        self.lost += other.lost;
+        if self.channel != other.channel {
+            self.channel = None;
+        }
+    }
+}
+
+impl ResyncReason {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Reconnected => "reconnected",
+            Self::TriggersRestored => "triggers_restored",
+            Self::Overflow => "overflow",
+            Self::Undecodable(_) => "undecodable",
+            Self::RowsUnknown(_) => "rows_unknown",
+        }
+    }
+}
+
+/// `overflow+reconnected (120 lost)`
+impl fmt::Display for Resync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, reason) in self.reasons.iter().enumerate() {
+            if index > 0 {
+                f.write_str("+")?;
+            }
+            f.write_str(reason.label())?;
+        }
+        if self.lost > 0 {
+            write!(f, " ({} lost)", self.lost)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a listener can promise completeness right now.
+#[derive(Clone, Debug)]
+pub enum Health {
+    /// Not live yet, and no attempt has failed so far.
+    Connecting,
+    /// Live.
+    Live {
+        /// Since when.
+        since: SystemTime,
+    },
+    /// Not live: never reached, lost, or incomplete.
+    Degraded {
+        /// Since when; further failed attempts do not move it.
+        since: SystemTime,
+        /// The latest cause.
+        cause: Error,
+    },
+}
+
+impl Health {
+    /// Whether it is [`Health::Live`].
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        matches!(self, Self::Live { .. })
+    }
+}
+
+impl fmt::Display for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connecting => f.write_str("connecting"),
+            Self::Live { .. } => f.write_str("live"),
+            Self::Degraded { cause, .. } => write!(f, "degraded: {}", cause.chain()),
+        }
+    }
+}
