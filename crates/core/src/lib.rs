@@ -1,14 +1,20 @@
 //! pgherald-core
 
+mod backoff;
+mod connect;
 mod error;
 mod event;
 mod filter;
 mod name;
 mod operation;
+mod panic;
 mod router;
 mod signal;
+mod source;
 pub mod trigger;
 
+pub use backoff::Backoff;
+pub use connect::ConnectConfig;
 pub use error::{Error, Result};
 pub use event::{
     Changed, Decoder, Deleted, Event, EventBuilder, FromEvent, Inserted, Key, KeyColumn, KeyPart,
@@ -21,3 +27,4 @@ pub use router::{
     Delivery, Overflow, Router, Subscription, SubscriptionId, SubscriptionOptions, SubscriptionStats,
 };
 pub use signal::{Health, Resync, ResyncReason, Signal};
+pub use source::{NotifySource, NotifySourceBuilder, Signals, Source, supervise};

@@ -1,0 +1,102 @@
+//! What the connection string leaves open: `PG*` variables, the password file, defaults.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio_postgres::Config;
+use tokio_postgres::config::TargetSessionAttrs;
+
+use super::passfile;
+use super::tls::SslSettings;
+use crate::error::{Error, Kind, Result};
+
+/// Where distributions put the server's socket.
+const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+
+pub(super) fn fill(
+    config: &mut Config,
+    ssl: &mut SslSettings,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<()> {
+    let get = |name: &str| env(name).filter(|value| !value.is_empty());
+    if config.get_ports().is_empty()
+        && let Some(ports) = get("PGPORT")
+    {
+        for port in ports.split(',') {
+            config.port(number("PGPORT", port)?);
+        }
+    }
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        match get("PGHOST") {
+            Some(hosts) => hosts.split(',').for_each(|host| {
+                config.host(host);
+            }),
+            None => {
+                config.host(default_host(config));
+            }
+        }
+    }
+    if config.get_user().is_none()
+        && let Some(user) = get("PGUSER")
+    {
+        config.user(user);
+    }
+    if config.get_dbname().is_none()
+        && let Some(name) = get("PGDATABASE")
+    {
+        config.dbname(name);
+    }
+    if config.get_application_name().is_none()
+        && let Some(name) = get("PGAPPNAME")
+    {
+        config.application_name(name);
+    }
+    if config.get_options().is_none()
+        && let Some(options) = get("PGOPTIONS")
+    {
+        config.options(options);
+    }
+    if config.get_connect_timeout().is_none()
+        && let Some(seconds) = get("PGCONNECT_TIMEOUT")
+    {
+        config.connect_timeout(Duration::from_secs(number("PGCONNECT_TIMEOUT", &seconds)?));
+    }
+    if config.get_target_session_attrs() == TargetSessionAttrs::Any
+        && let Some(attrs) = get("PGTARGETSESSIONATTRS")
+    {
+        config.target_session_attrs(match attrs.as_str() {
+            "any" => TargetSessionAttrs::Any,
+            "read-write" | "primary" => TargetSessionAttrs::ReadWrite,
+            _ => return Err(unusable("PGTARGETSESSIONATTRS", &attrs, "any or read-write")),
+        });
+    }
+    for (key, variable) in [("sslmode", "PGSSLMODE"), ("sslrootcert", "PGSSLROOTCERT")] {
+        if let Some(value) = get(variable) {
+            ssl.fall_back_to(key, &value)?;
+        }
+    }
+    if config.get_password().is_none() {
+        let password = match get("PGPASSWORD") {
+            Some(password) => Some(password),
+            None => passfile::look_up(config, env)?,
+        };
+        if let Some(password) = password {
+            config.password(password);
+        }
+    }
+    Ok(())
+}
+
+fn default_host(config: &Config) -> &'static str {
+    let port = config.get_ports().first().copied().unwrap_or(5432);
+    let socket = |dir: &&str| Path::new(dir).join(format!(".s.PGSQL.{port}")).exists();
+    SOCKET_DIRECTORIES.into_iter().find(socket).unwrap_or("localhost")
+}
+
+fn number<T: std::str::FromStr>(variable: &str, value: &str) -> Result<T> {
+    value.trim().parse().map_err(|_| unusable(variable, value, "a number"))
+}
+
+fn unusable(variable: &str, value: &str, wanted: &str) -> Error {
+    Error::new(Kind::Config, format!("{variable} is {value:?}, it must be {wanted}"))
+}

@@ -1,0 +1,94 @@
+//! The password file: `PGPASSFILE`, else `~/.pgpass`.
+//!
+//! Format and matching are libpq's (PostgreSQL documentation, "The Password File"): lines of
+//! `host:port:database:user:password`, `*` matches anything, the first line that fits counts, and a file
+//! that others may read is ignored.
+
+use std::path::{Path, PathBuf};
+
+use tokio_postgres::Config;
+use tokio_postgres::config::Host;
+
+use crate::error::{Error, Kind, Result};
+
+pub(super) fn look_up(
+    config: &Config,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<String>> {
+    let (path, named) = match (env("PGPASSFILE"), env("HOME")) {
+        (Some(path), _) => (PathBuf::from(path), true),
+        (None, Some(home)) => (Path::new(&home).join(".pgpass"), false),
+        (None, None) => return Ok(None),
+    };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(_) if !named => return Ok(None),
+        Err(cause) => {
+            let message = format!("the password file {} cannot be read", path.display());
+            return Err(Error::with_source(Kind::Config, message, cause));
+        }
+    };
+    if is_open_to_others(&path) {
+        tracing::warn!(path = %path.display(), "password file ignored: others may read it; chmod 0600");
+        return Ok(None);
+    }
+    Ok(find(&text, config))
+}
+
+#[cfg(unix)]
+fn is_open_to_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_open_to_others(_: &Path) -> bool {
+    false
+}
+
+fn find(text: &str, config: &Config) -> Option<String> {
+    let host = match config.get_hosts().first() {
+        Some(Host::Tcp(name)) => name.clone(),
+        _ => "localhost".to_owned(),
+    };
+    let port = config.get_ports().first().copied().unwrap_or(5432).to_string();
+    let user = config.get_user().unwrap_or_default();
+    let database = config.get_dbname().unwrap_or(user);
+    let wanted = [host.as_str(), &port, database, user];
+    text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
+        let fields = fields(line);
+        let (password, conditions) = fields.split_last()?;
+        let fits = conditions.len() == wanted.len()
+            && conditions.iter().zip(wanted).all(|(field, wanted)| field == "*" || field == wanted);
+        fits.then(|| password.clone())
+    })
+}
+
+/// Splits a line at its first four colons; a backslash takes the next character as it is.
+fn fields(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match (c, fields.len()) {
+            (':', 1..=4) => fields.push(String::new()),
+            (c, count) => {
+                let c = if c == '\\' { chars.next() } else { Some(c) };
+                fields[count - 1].extend(c);
+            }
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find;
+
+    #[test]
+    fn the_first_fitting_line_counts() {
+        let config = "host=db user=app dbname=shop".parse().unwrap();
+        let text = "# comment\nother:*:*:*:no\n*:5433:*:*:no\ndb:*:shop:app:p\\:a\\\\s:s\n*:*:*:*:late\n";
+        assert_eq!(find(text, &config).as_deref(), Some("p:a\\s:s"));
+        assert_eq!(find("broken line\n", &config), None);
+    }
+}

@@ -1,0 +1,237 @@
+//! `sslmode` and `sslrootcert` by rustls.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
+use tokio_postgres::Config;
+use tokio_postgres::config::SslMode as Negotiation;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::error::{Error, Kind, Result};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SslMode {
+    Disable,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+#[derive(Clone, Debug)]
+enum RootCertificates {
+    System,
+    File(PathBuf),
+}
+
+/// The TLS part of a connection string.
+#[derive(Debug, Default)]
+pub(super) struct SslSettings {
+    mode: Option<SslMode>,
+    roots: Option<RootCertificates>,
+}
+
+impl SslSettings {
+    /// Takes a parameter if it is one of ours; returns whether it is.
+    pub(super) fn take(&mut self, key: &str, value: &str) -> Result<bool> {
+        match key {
+            "sslmode" => self.mode = Some(parse_mode(value)?),
+            "sslrootcert" => {
+                self.roots = Some(match value {
+                    "system" => RootCertificates::System,
+                    path => RootCertificates::File(path.into()),
+                });
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Takes a parameter unless it is set already.
+    pub(super) fn fall_back_to(&mut self, key: &str, value: &str) -> Result<()> {
+        let mut fallback = Self::default();
+        fallback.take(key, value)?;
+        self.mode = self.mode.or(fallback.mode);
+        self.roots = self.roots.take().or(fallback.roots);
+        Ok(())
+    }
+}
+
+fn parse_mode(word: &str) -> Result<SslMode> {
+    Ok(match word {
+        "disable" => SslMode::Disable,
+        "prefer" => SslMode::Prefer,
+        "require" => SslMode::Require,
+        "verify-ca" => SslMode::VerifyCa,
+        "verify-full" => SslMode::VerifyFull,
+        _ => {
+            let modes = "disable, prefer, require, verify-ca or verify-full";
+            let message = format!("sslmode is {word:?}, it must be {modes}");
+            return Err(Error::new(Kind::Config, message));
+        }
+    })
+}
+
+/// Sets how `config` negotiates TLS and makes the connector for it.
+pub(super) fn configure(
+    config: &mut Config,
+    ssl: &SslSettings,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<MakeRustlsConnect> {
+    let mode = match (ssl.mode.unwrap_or(SslMode::Prefer), &ssl.roots) {
+        (SslMode::Require, Some(_)) => SslMode::VerifyCa,
+        (mode, _) => mode,
+    };
+    config.ssl_mode(match mode {
+        SslMode::Disable => Negotiation::Disable,
+        SslMode::Prefer => Negotiation::Prefer,
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Negotiation::Require,
+    });
+    let provider = Arc::new(ring::default_provider());
+    let check = match mode {
+        SslMode::Disable | SslMode::Prefer | SslMode::Require => Check::Nothing,
+        SslMode::VerifyCa => Check::Chain(verifier(ssl, env, &provider)?),
+        SslMode::VerifyFull => Check::ChainAndName(verifier(ssl, env, &provider)?),
+    };
+    let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|cause| Error::with_source(Kind::Tls, "TLS cannot be set up", cause))?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(ByMode { check, provider }))
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(client))
+}
+
+fn verifier(
+    ssl: &SslSettings,
+    env: &dyn Fn(&str) -> Option<String>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>> {
+    let in_home = || {
+        let path = Path::new(&env("HOME")?).join(".postgresql/root.crt");
+        path.exists().then_some(RootCertificates::File(path))
+    };
+    let roots = match ssl.roots.clone().or_else(in_home).unwrap_or(RootCertificates::System) {
+        RootCertificates::File(path) => roots_in_file(&path)?,
+        RootCertificates::System => roots_of_system()?,
+    };
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .map_err(|cause| Error::with_source(Kind::Config, "the root certificates are unusable", cause))
+}
+
+fn roots_in_file(path: &Path) -> Result<RootCertStore> {
+    let fail = |cause: Box<dyn StdError + Send + Sync>| {
+        let message = format!("sslrootcert {} holds no usable certificate", path.display());
+        Error::with_source(Kind::Config, message, cause)
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|cause| fail(cause.into()))? {
+        let certificate = certificate.map_err(|cause| fail(cause.into()))?;
+        roots.add(certificate).map_err(|cause| fail(cause.into()))?;
+    }
+    if roots.is_empty() {
+        return Err(fail("the file has no PEM section of type CERTIFICATE".into()));
+    }
+    Ok(roots)
+}
+
+fn roots_of_system() -> Result<RootCertStore> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let message = "the system has no root certificates; give sslrootcert a file";
+        return Err(match found.errors.into_iter().next() {
+            Some(cause) => Error::with_source(Kind::Config, message, cause),
+            None => Error::new(Kind::Config, message),
+        });
+    }
+    Ok(roots)
+}
+
+/// Whether a connection attempt failed in the TLS handshake.
+pub(super) fn is_tls_failure(error: &tokio_postgres::Error) -> bool {
+    let cause = error.source();
+    let by_rustls = cause
+        .and_then(|cause| cause.downcast_ref::<io::Error>())
+        .and_then(io::Error::get_ref)
+        .is_some_and(|inner| inner.is::<rustls::Error>());
+    // "server does not support TLS" has no type of its own.
+    by_rustls || cause.is_some_and(|cause| cause.to_string().contains("TLS"))
+}
+
+#[derive(Debug)]
+enum Check {
+    Nothing,
+    Chain(Arc<WebPkiServerVerifier>),
+    ChainAndName(Arc<WebPkiServerVerifier>),
+}
+
+/// Checks as much of the server's certificate as the mode asks for.
+#[derive(Debug)]
+struct ByMode {
+    check: Check,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for ByMode {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verify = |verifier: &WebPkiServerVerifier| {
+            verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        };
+        match &self.check {
+            Check::Nothing => Ok(ServerCertVerified::assertion()),
+            Check::ChainAndName(verifier) => verify(verifier),
+            // The chain is checked before the name: an error about the name means the chain is good.
+            Check::Chain(verifier) => match verify(verifier) {
+                Err(rustls::Error::InvalidCertificate(
+                    CertificateError::NotValidForName
+                    | CertificateError::NotValidForNameContext { .. },
+                )) => Ok(ServerCertVerified::assertion()),
+                result => result,
+            },
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

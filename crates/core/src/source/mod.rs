@@ -1,0 +1,24 @@
+//! Where signals come from.
+//!
+//! A [`Source`] reconnects by itself, forever, and speaks [`Signal`]s only, so nothing downstream knows
+//! which kind it is. [`NotifySource`] listens to NOTIFY.
+
+mod notify;
+mod supervise;
+
+use std::future::Future;
+
+use crate::signal::Signal;
+
+pub use notify::{NotifySource, NotifySourceBuilder};
+pub use supervise::{Signals, supervise};
+
+/// A stream of [`Signal`]s that never ends.
+///
+/// The order of signals, and what each of them promises, is a contract: see [`Signal`].
+pub trait Source: Send + 'static {
+    /// Waits for the next signal.
+    ///
+    /// Must be cancel safe: a call that is dropped has lost nothing.
+    fn next(&mut self) -> impl Future<Output = Signal> + Send;
+}

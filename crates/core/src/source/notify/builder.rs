@@ -1,0 +1,114 @@
+//! The settings of a notify source.
+
+use std::time::Duration;
+
+use super::NotifySource;
+use crate::backoff::Backoff;
+use crate::connect::ConnectConfig;
+use crate::error::{Error, Kind, Result};
+use crate::name::ChannelName;
+use crate::trigger::TriggerSpec;
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) config: ConnectConfig,
+    pub(super) channels: Vec<ChannelName>,
+    pub(super) specs: Vec<TriggerSpec>,
+    pub(super) heartbeat_interval: Duration,
+    pub(super) heartbeat_deadline: Duration,
+    pub(super) connect_timeout: Duration,
+    pub(super) backoff: Backoff,
+    pub(super) probe: bool,
+}
+
+/// Describes a [`NotifySource`]; see [`NotifySource::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "call build() to get the source"]
+pub struct NotifySourceBuilder {
+    settings: Settings,
+}
+
+impl NotifySourceBuilder {
+    pub(super) fn new(config: ConnectConfig) -> Self {
+        Self {
+            settings: Settings {
+                config,
+                channels: Vec::new(),
+                specs: Vec::new(),
+                heartbeat_interval: Duration::from_secs(10),
+                heartbeat_deadline: Duration::from_secs(5),
+                connect_timeout: Duration::from_secs(10),
+                backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(30)),
+                probe: true,
+            },
+        }
+    }
+
+    /// Listens to `channel`, besides those of the watched tables. Without any channel and table, it is
+    /// [`ChannelName::DEFAULT`].
+    pub fn channel(mut self, channel: ChannelName) -> Self {
+        if !self.settings.channels.contains(&channel) {
+            self.settings.channels.push(channel);
+        }
+        self
+    }
+
+    /// Watches a table: listens to its channel, and checks at every connect and heartbeat that its triggers
+    /// are installed as specified. While they are not, the source is not live.
+    pub fn watch(mut self, spec: TriggerSpec) -> Self {
+        self = self.channel(spec.channel_name().clone());
+        self.settings.specs.push(spec);
+        self
+    }
+
+    /// Asks the server every `interval` whether the session still listens, and gives it up if there is no
+    /// answer within `deadline`. Default: 10 s and 5 s.
+    pub fn heartbeat(mut self, interval: Duration, deadline: Duration) -> Self {
+        self.settings.heartbeat_interval = interval;
+        self.settings.heartbeat_deadline = deadline;
+        self
+    }
+
+    /// How long an attempt to connect, listen and verify may take as a whole. Default: 10 s.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.settings.connect_timeout = limit;
+        self
+    }
+
+    /// The wait between attempts. Default: 100 ms doubling up to 30 s.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.settings.backoff = backoff;
+        self
+    }
+
+    /// Whether to check, until it has succeeded once, that a notification from a second connection
+    /// arrives. It does not behind a pooler in transaction mode, although LISTEN succeeds there. Default:
+    /// on.
+    pub fn probe(mut self, on: bool) -> Self {
+        self.settings.probe = on;
+        self
+    }
+
+    /// The source. It connects when it is first polled.
+    ///
+    /// # Errors
+    /// If an interval, a deadline or a timeout is zero.
+    pub fn build(self) -> Result<NotifySource> {
+        let mut settings = self.settings;
+        for (name, value) in [
+            ("heartbeat interval", settings.heartbeat_interval),
+            ("heartbeat deadline", settings.heartbeat_deadline),
+            ("connect timeout", settings.connect_timeout),
+        ] {
+            if value.is_zero() {
+                return Err(Error::new(Kind::Config, format!("the {name} is zero")));
+            }
+        }
+        if settings.channels.is_empty() {
+            settings.channels.push(ChannelName::default());
+        }
+        let silence = settings.heartbeat_interval + settings.heartbeat_deadline;
+        settings.config.default_tcp_user_timeout(silence);
+        Ok(NotifySource::new(settings))
+    }
+}

@@ -1,0 +1,73 @@
+//! A source that outlives its own panics.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_core::Stream;
+use futures_util::{FutureExt, stream};
+
+use super::Source;
+use crate::backoff::Backoff;
+use crate::error::{Error, Kind};
+use crate::panic::describe;
+use crate::signal::Signal;
+
+/// The signals of a supervised source, without end.
+pub type Signals = Pin<Box<dyn Stream<Item = Signal> + Send>>;
+
+/// How long to wait before a source that panicked is built anew.
+const REBUILD: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+
+/// Runs the source that `build` makes; if it, or `build`, panics, says [`Signal::Down`], waits, and runs a
+/// new one.
+pub fn supervise<S: Source>(build: impl Fn() -> S + Send + 'static) -> Signals {
+    let state = Supervised { build, source: None, panics: 0 };
+    Box::pin(stream::unfold(state, async |mut state| {
+        let signal = state.next().await;
+        Some((signal, state))
+    }))
+}
+
+struct Supervised<B, S> {
+    build: B,
+    source: Option<S>,
+    /// In a row.
+    panics: u32,
+}
+
+impl<S: Source, B: Fn() -> S> Supervised<B, S> {
+    async fn next(&mut self) -> Signal {
+        if self.source.is_none() {
+            if self.panics > 0 {
+                tokio::time::sleep(REBUILD.delay(self.panics - 1)).await;
+            }
+            match catch_unwind(AssertUnwindSafe(|| (self.build)())) {
+                Ok(source) => self.source = Some(source),
+                Err(panic) => return self.panicked(&*panic),
+            }
+        }
+        let Some(source) = &mut self.source else {
+            return self.panicked(&"the source vanished");
+        };
+        match AssertUnwindSafe(source.next()).catch_unwind().await {
+            Ok(signal) => {
+                if matches!(signal, Signal::Live) {
+                    self.panics = 0;
+                }
+                signal
+            }
+            Err(panic) => self.panicked(&*panic),
+        }
+    }
+
+    fn panicked(&mut self, panic: &(dyn std::any::Any + Send)) -> Signal {
+        self.panics = self.panics.saturating_add(1);
+        // Its destructor may panic as well.
+        let broken = self.source.take();
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+        let error = Error::new(Kind::Panicked, format!("the source panicked: {}", describe(panic)));
+        tracing::error!(error = %error.chain(), "source panicked, building a new one");
+        Signal::Down(error)
+    }
+}
