@@ -53,6 +53,8 @@ pub(crate) enum Kind {
     Spec,
     /// User code, or a source, panicked.
     Panicked,
+    /// It was asked to stop, and did.
+    ShutDown,
 }
 
 impl Error {
@@ -66,6 +68,12 @@ impl Error {
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
         Self { inner: Arc::new(Inner { kind, message: message.into(), source: Some(source.into()) }) }
+    }
+
+    /// The cause of being degraded after a shutdown that was asked for.
+    #[must_use]
+    pub fn shut_down() -> Self {
+        Self::new(Kind::ShutDown, "shut down as asked")
     }
 
     /// Whether the same attempt can succeed later without anybody changing the program.
@@ -172,6 +180,7 @@ const fn policy(kind: Kind) -> Policy {
         Kind::Decode => (false, "find out who writes to this channel besides pgherald's triggers"),
         Kind::Query => (false, "read the cause; it is the server's own message"),
         Kind::Spec => (false, "correct the trigger specification of the table named in the message"),
+        Kind::ShutDown => (false, "nothing to do"),
         Kind::Panicked => (true, "this is a bug in the code that panicked; its message is in the log"),
     };
     Policy { retryable, hint }

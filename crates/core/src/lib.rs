@@ -5,6 +5,7 @@ mod connect;
 mod error;
 mod event;
 mod filter;
+pub mod handler;
 mod name;
 mod operation;
 mod panic;
@@ -21,6 +22,7 @@ pub use event::{
     RowKey, Table, Truncated, Updated,
 };
 pub use filter::Filter;
+pub use handler::{Attempt, EventHandler, HandlerError, HandlerResult, RetryPolicy};
 pub use name::{ChannelName, MAX_IDENTIFIER_BYTES, TableName};
 pub use operation::{Operation, OperationSet};
 pub use router::{

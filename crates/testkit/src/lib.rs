@@ -1,1 +1,43 @@
-//! pgherald-testkit
+//! What tests of event-driven PostgreSQL programs need: a real server, and a network that fails.
+//!
+//! - [`Postgres`] is a server of one's own, started in a second or two, gone without a trace afterwards
+//!   however the test process ends. It can be stopped, killed and frozen. The binaries of an
+//!   installed PostgreSQL are used; nothing is downloaded.
+//! - [`Database`] is one for example programs: `DATABASE_URL` if set, else such a server.
+//! - [`fake_source`] makes a source without any database, that says what a test tells it to, and
+//!   [`Probe`] is an actor that remembers what it was sent: for tests of one's own actors.
+//! - [`FaultProxy`] stands between client and server, and cuts, stalls, delays, or loses notifications.
+//!
+//! ```no_run
+//! use pgherald_testkit::{FaultProxy, Postgres};
+//!
+//! # async fn example() -> Result<(), pgherald_testkit::Error> {
+//! let server = Postgres::shared().await?;
+//! let database = server.create_database().await?;
+//! let proxy = FaultProxy::start((server.host(), server.port())).await?;
+//! let url = proxy.url(&database);
+//! // ... run the program under test against `url` ...
+//! proxy.cut();
+//! // ... and see that it comes back.
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Unix only: servers are steered by signals.
+
+mod binaries;
+mod database;
+mod error;
+mod fake;
+pub mod postgres;
+mod probe;
+pub mod proxy;
+mod wait;
+
+pub use binaries::Binaries;
+pub use database::Database;
+pub use error::Error;
+pub use fake::{FakeFeed, FakeSource, fake_source};
+pub use postgres::Postgres;
+pub use probe::{Probe, Seen, Sight};
+pub use proxy::FaultProxy;

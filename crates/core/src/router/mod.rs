@@ -117,9 +117,9 @@ impl Router {
         }
     }
 
-    /// Ends all subscriptions, each once its queue is empty.
+    /// Ends all subscriptions, each once its queue is empty. Their [`stats`](Self::stats) remain.
     pub fn close(&mut self) {
-        for route in self.routes.drain(..) {
+        for route in &self.routes {
             route.shared.close();
         }
     }

@@ -40,6 +40,12 @@ impl SubscriptionOptions {
         Self { name: name.into(), capacity: 8_192, max_batch: 512, overflow: Overflow::default() }
     }
 
+    /// Replaces the name.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// How many events may wait.
     pub fn capacity(mut self, events: usize) -> Self {
         self.capacity = events;

@@ -1,4 +1,4 @@
-//! A source that outlives its own panics.
+//! A source that outlives its own panics and leaves room for others.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -21,8 +21,11 @@ const REBUILD: Backoff = Backoff::new(Duration::from_millis(100), Duration::from
 
 /// Runs the source that `build` makes; if it, or `build`, panics, says [`Signal::Down`], waits, and runs a
 /// new one.
+///
+/// Between two batches of events it yields: under a flood, those who take events from their queues on the
+/// same thread must get to run before the queues are full.
 pub fn supervise<S: Source>(build: impl Fn() -> S + Send + 'static) -> Signals {
-    let state = Supervised { build, source: None, panics: 0 };
+    let state = Supervised { build, source: None, panics: 0, yields: false };
     Box::pin(stream::unfold(state, async |mut state| {
         let signal = state.next().await;
         Some((signal, state))
@@ -34,10 +37,15 @@ struct Supervised<B, S> {
     source: Option<S>,
     /// In a row.
     panics: u32,
+    /// The last signal was a batch.
+    yields: bool,
 }
 
 impl<S: Source, B: Fn() -> S> Supervised<B, S> {
     async fn next(&mut self) -> Signal {
+        if std::mem::take(&mut self.yields) {
+            tokio::task::yield_now().await;
+        }
         if self.source.is_none() {
             if self.panics > 0 {
                 tokio::time::sleep(REBUILD.delay(self.panics - 1)).await;
@@ -52,8 +60,10 @@ impl<S: Source, B: Fn() -> S> Supervised<B, S> {
         };
         match AssertUnwindSafe(source.next()).catch_unwind().await {
             Ok(signal) => {
-                if matches!(signal, Signal::Live) {
-                    self.panics = 0;
+                match signal {
+                    Signal::Live => self.panics = 0,
+                    Signal::Events(_) => self.yields = true,
+                    Signal::Resync(_) | Signal::Down(_) => {}
                 }
                 signal
             }

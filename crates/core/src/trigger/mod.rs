@@ -1,15 +1,73 @@
-//! stub
-use crate::{ChannelName, Result};
-/// stub
-#[derive(Clone, Debug)]
-pub struct TriggerSpec(ChannelName);
-impl TriggerSpec {
-    /// stub
-    pub fn channel_name(&self) -> &ChannelName { &self.0 }
-}
-/// stub
-#[derive(Debug, Clone)]
-pub struct Drift;
-impl std::fmt::Display for Drift { fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str("") } }
-/// stub
-pub async fn verify(_: &tokio_postgres::Client, _: &[TriggerSpec]) -> Result<Vec<Drift>> { Ok(Vec::new()) }
+//! Triggers that announce changes with NOTIFY: planned, installed, checked and removed.
+//!
+//! ```text
+//! TriggerSpec ─ catalog ─► fit ─► install ──┐
+//!  (wish)       (table)   (checked) (wanted)├─► compare ─► Plan   (SQL, dry until applied)
+//!               catalog ────────► installed ┘         └──► Drift  (plain words)
+//! ```
+//!
+//! **Objects.** Schema `pgherald` holds `notify_rows`, shared by all tables, and one function
+//! `notify_<16 hex digits>` per table. The watched table gets one statement-level trigger for each
+//! operation, `pgherald_notify_insert` and so on; each of its partitions and children gets the same with
+//! the hex digits appended, because a write straight into a partition fires only that partition's triggers.
+//!
+//! **States.** A table's installation is absent, current, or drifted (triggers missing, disabled or left
+//! over; objects of another version or specification). [`plan`] leads from any of them to current,
+//! [`plan_uninstall`] to absent, and [`verify`] tells which it is. The state lives in the catalog alone:
+//! the function's comment records version and specification.
+//!
+//! **Owner.** Functions belong to the role that installs, and run with its rights (`SECURITY DEFINER`),
+//! so that a writer needs no right beyond those on its table.
+//!
+//! **Guarantees.**
+//! - Planning and verifying only read, outside a transaction, and leave nothing in the session.
+//! - [`Plan::apply`] is atomic, and two of them at a time do no harm to each other.
+//! - A plan made right after one was applied is empty.
+//! - A write never fails because of what its payload would be: payloads stay below 8,000 bytes, and if the
+//!   rows cannot be read (a column was renamed since) the whole table is announced and a warning raised.
+//! - A statement costs at most 1,001 rows read, however many it touched, except with
+//!   [`TriggerSpec::when_changed`], which compares all of them.
+//!
+//! **Payload.** JSON, a superset of PGCacheWatch's:
+//!
+//! ```json
+//! {"v":1,"operation":"update","schema":"public","table":"users",
+//!  "sent_at":"2026-11-22T10:45:33.123456+00:00","xid":7421,
+//!  "key":["id"],"keys":[7,8],"columns":[{"email":"a@x"},null]}
+//! ```
+//!
+//! - `keys` has one element for each row: the value of a single key column, or an array of the values in the
+//!   order of `key`. An update also lists the keys that rows bore before it. `int2`, `int4`, `int8` and
+//!   `bool` are themselves, anything else is a string of its text, whatever the writer's session settings:
+//!   ISO dates, UTC, hex.
+//! - `columns` stands next to `keys` if extra columns are configured: the new values, of a delete the old;
+//!   `null` where they are unknown (the row has another key now) or too large.
+//! - No `key`, `keys` and `columns`: anything in the table may have changed. So it is after TRUNCATE, for a
+//!   table without key, for a statement of more than 1,000 rows, and if a key does not fit.
+//! - Many keys come in several payloads, each complete in itself.
+//!
+//! **Limits.** PostgreSQL refuses `PREPARE TRANSACTION` after NOTIFY, so a watched table cannot be written
+//! in two-phase commits. Rows that logical replication applies fire no triggers. Attaching and detaching a
+//! partition are no events. A partition that is watched alone, without its parent, does not hear of writes
+//! through the parent. Children of other sessions' temporary tables are left out.
+
+mod catalog;
+mod compare;
+mod expression;
+mod fit;
+mod installed;
+mod plan;
+mod shared;
+mod spec;
+mod template;
+mod uninstall;
+mod verify;
+mod wanted;
+
+pub use plan::{Plan, plan};
+pub use spec::TriggerSpec;
+pub use uninstall::{plan_uninstall, plan_uninstall_all};
+pub use verify::{Drift, DriftKind, verify};
+
+/// The version of the objects that this program installs.
+const VERSION: u32 = 1;

@@ -94,6 +94,20 @@ impl NotifySourceBuilder {
     /// # Errors
     /// If an interval, a deadline or a timeout is zero.
     pub fn build(self) -> Result<NotifySource> {
+        self.checked().map(NotifySource::new)
+    }
+
+    /// Makes any number of such sources: what [`supervise`](crate::supervise) asks for. Settings are
+    /// checked here, once.
+    ///
+    /// # Errors
+    /// If an interval, a deadline or a timeout is zero.
+    pub fn factory(self) -> Result<impl Fn() -> NotifySource + Clone + Send + 'static> {
+        let settings = self.checked()?;
+        Ok(move || NotifySource::new(settings.clone()))
+    }
+
+    fn checked(self) -> Result<Settings> {
         let mut settings = self.settings;
         for (name, value) in [
             ("heartbeat interval", settings.heartbeat_interval),
@@ -109,6 +123,6 @@ impl NotifySourceBuilder {
         }
         let silence = settings.heartbeat_interval + settings.heartbeat_deadline;
         settings.config.default_tcp_user_timeout(silence);
-        Ok(NotifySource::new(settings))
+        Ok(settings)
     }
 }

@@ -1,0 +1,302 @@
+//! The actor that runs a user's [`EventHandler`].
+//!
+//! ```text
+//!   Events ──► Schedule ──► attempt ──► done
+//!    (credit)     ▲            │
+//!                 │            ├─ failed, tries left: back off ──┐
+//!                 └────────────┼─────────────────────────────────┘
+//!                              └─ failed for good: given_up
+//! ```
+//!
+//! This is the *ephemeral* kind: what it was given and has not finished lives in memory, and is gone with
+//! the process. What it missed meanwhile it learns by a resync.
+//!
+//! States: working, draining, and, when the [`Drain`] is answered, stopped.
+//!
+//! Owner: the actor owns the handler's value, which it makes with the user's factory when it is first
+//! needed and again after each panic.
+//!
+//! Guarantees:
+//! - Events of one row are handled one after the other in the order of their commits; a row whose event
+//!   backs off waits, others go on. A resync is handled by itself, in its place.
+//! - A panic, hang or error costs one attempt at one task.
+//! - Every task ends as handled, given up, or dropped at the end of draining, and is counted as such.
+//! - While there is more than twice as much unfinished as may run at a time, no further batch is taken:
+//!   events wait in the subscription's queue, under its overflow policy.
+
+mod instance;
+mod options;
+mod report;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use actix::{
+    Actor, Addr, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult,
+    ResponseActFuture, ResponseFuture, WrapFuture,
+};
+use pgherald_core::handler::{Failure, GivenUp, Lane, Schedule, Task, contain, run};
+use pgherald_core::{Attempt, EventHandler, FromEvent};
+use tokio::sync::oneshot;
+
+use instance::Instance;
+pub use options::HandlerOptions;
+pub use report::HandlerReport;
+
+use crate::messages::{Drain, Events, GetReport, Subscribe};
+
+/// Hosts an [`EventHandler`] on the ephemeral terms of the module's description.
+///
+/// ```
+/// use actix::Actor;
+/// use pgherald_actors::{HandlerActor, HandlerOptions};
+/// use pgherald_core::{Attempt, Event, EventHandler, HandlerResult};
+///
+/// struct Print;
+/// impl EventHandler for Print {
+///     type Event = Event;
+///     async fn handle(&self, event: Event, _: Attempt) -> HandlerResult {
+///         println!("{event}");
+///         Ok(())
+///     }
+/// }
+///
+/// # #[actix::main]
+/// # async fn main() {
+/// let options = HandlerOptions::new("print").concurrency(4);
+/// let print = HandlerActor::new(options, || Print).start();
+/// # let _ = print;
+/// # }
+/// ```
+pub struct HandlerActor<H: EventHandler> {
+    options: HandlerOptions,
+    factory: Box<dyn Fn() -> H>,
+    handler: Option<Instance<H>>,
+    schedule: Schedule<Job>,
+    report: HandlerReport,
+    /// Batches taken in whose sender is kept from sending more.
+    held_back: Vec<oneshot::Sender<()>>,
+    /// Told when everything is finished.
+    draining: Vec<oneshot::Sender<()>>,
+}
+
+struct Job {
+    task: Task,
+    /// Attempts made.
+    attempts: u32,
+}
+
+impl<H: EventHandler> HandlerActor<H> {
+    /// A handler whose value `factory` makes: when it is first needed, and again after each panic.
+    pub fn new(options: HandlerOptions, factory: impl Fn() -> H + 'static) -> Self {
+        Self {
+            factory: Box::new(factory),
+            handler: None,
+            schedule: Schedule::new(options.concurrency),
+            report: HandlerReport { name: options.name.clone(), ..HandlerReport::default() },
+            held_back: Vec::new(),
+            draining: Vec::new(),
+            options,
+        }
+    }
+
+    /// The message that subscribes the handler at `addr`, started with these options.
+    pub fn subscription(addr: &Addr<Self>, options: &HandlerOptions) -> Subscribe {
+        let filter = H::Event::narrow(options.filter.clone());
+        Subscribe::to(&*options.name, filter, addr.clone().recipient())
+            .options(options.subscription.clone())
+    }
+
+    fn push(&mut self, task: Task) {
+        let lane = match &task {
+            Task::Event(event) => Lane::of(event),
+            Task::Resync(_) => None,
+        };
+        self.report.received += 1;
+        self.schedule.push(lane, Job { task, attempts: 0 });
+    }
+
+    /// Begins what may begin, and lets go of who waited for room.
+    fn advance(&mut self, ctx: &mut Context<Self>) {
+        while let Some((lane, job)) = self.schedule.start_next() {
+            self.begin(lane, job, ctx);
+        }
+        if self.has_room() {
+            self.held_back.drain(..).for_each(let_go);
+        }
+        if self.schedule.is_empty() {
+            self.draining.drain(..).for_each(let_go);
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.schedule.len() <= self.options.concurrency.saturating_mul(2)
+    }
+
+    fn begin(&mut self, lane: Option<Lane>, mut job: Job, ctx: &mut Context<Self>) {
+        job.attempts += 1;
+        let handler = self.handler();
+        let attempt = Attempt::new(job.attempts, self.options.retry.max_attempts());
+        let limit = self.options.timeout;
+        let running = async move {
+            let outcome = match handler.as_ref().and_then(Instance::get) {
+                Some(handler) => contain(|| run(handler, &job.task, attempt), limit).await,
+                None => Err(Failure::Panicked("in the factory of the handler".to_owned())),
+            };
+            (job, outcome)
+        };
+        ctx.spawn(running.into_actor(self).map(move |(job, outcome), act, ctx| {
+            act.conclude(lane, job, outcome, ctx);
+            act.advance(ctx);
+        }));
+    }
+
+    /// The handler's value, made if there is none; `None` if the factory panicked.
+    fn handler(&mut self) -> Option<Instance<H>> {
+        if self.handler.is_none() {
+            let value = catch_unwind(AssertUnwindSafe(|| (self.factory)())).ok()?;
+            self.handler = Some(Instance::new(value));
+        }
+        self.handler.clone()
+    }
+
+    fn conclude(
+        &mut self,
+        lane: Option<Lane>,
+        job: Job,
+        outcome: Result<(), Failure>,
+        ctx: &mut Context<Self>,
+    ) {
+        let Err(failure) = outcome else {
+            self.report.handled += 1;
+            self.schedule.finish(lane);
+            return;
+        };
+        match failure {
+            Failure::TimedOut(_) => self.report.timeouts += 1,
+            Failure::Panicked(_) => {
+                self.report.panics += 1;
+                self.handler = None;
+            }
+            _ => self.report.errors += 1,
+        }
+        let (handler, task, attempts) = (&*self.options.name, &job.task, job.attempts);
+        match self.options.retry.next(attempts, &failure) {
+            Some(delay) => {
+                tracing::warn!(handler, %task, attempt = attempts, error = %failure,
+                    reason = failure.label(), ?delay, "attempt failed, trying again");
+                self.schedule.pause();
+                self.resume_after(delay, lane, job, ctx);
+            }
+            None => {
+                tracing::error!(handler, %task, attempt = attempts, error = %failure, count = 1,
+                    reason = failure.label(), intentional = false, "given up");
+                self.report.given_up += 1;
+                self.tell_given_up(&GivenUp { task: job.task, attempts, failure });
+                self.schedule.finish(lane);
+            }
+        }
+    }
+
+    fn resume_after(
+        &self,
+        delay: Duration,
+        lane: Option<Lane>,
+        job: Job,
+        ctx: &mut Context<Self>,
+    ) {
+        let due = tokio::time::sleep(delay).into_actor(self);
+        ctx.spawn(due.map(move |(), act, ctx| {
+            act.schedule.resume(lane, job);
+            act.advance(ctx);
+        }));
+    }
+
+    fn tell_given_up(&mut self, given_up: &GivenUp) {
+        let Some(handler) = self.handler() else { return };
+        let Some(value) = handler.get() else { return };
+        let told = catch_unwind(AssertUnwindSafe(|| value.given_up(given_up)));
+        if told.is_err() {
+            self.report.panics += 1;
+            self.handler = None;
+            let (handler, task) = (&*self.options.name, &given_up.task);
+            tracing::error!(handler, %task, "the hook for tasks given up panicked");
+        }
+    }
+
+    fn current_report(&self) -> HandlerReport {
+        HandlerReport { unfinished: self.schedule.len() as u64, ..self.report.clone() }
+    }
+
+    /// Counts what is unfinished as dropped. The actor stops after this.
+    fn close(&mut self) -> HandlerReport {
+        let count = self.schedule.len() as u64;
+        if count > 0 {
+            let handler = &*self.options.name;
+            let reason = "drain_deadline";
+            tracing::warn!(handler, count, reason, intentional = true, "tasks dropped");
+        }
+        HandlerReport { dropped: count, ..self.report.clone() }
+    }
+}
+
+fn let_go(waiting: oneshot::Sender<()>) {
+    // Whoever waited may have gone meanwhile.
+    let _ = waiting.send(());
+}
+
+impl<H: EventHandler> Actor for HandlerActor<H> {
+    type Context = Context<Self>;
+}
+
+impl<H: EventHandler> Handler<Events> for HandlerActor<H> {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, events: Events, ctx: &mut Self::Context) -> Self::Result {
+        if let Some(resync) = events.resync() {
+            self.push(Task::Resync(resync.clone()));
+        }
+        for event in events.events().iter() {
+            self.push(Task::Event(event.clone()));
+        }
+        let (sender, room) = oneshot::channel();
+        self.held_back.push(sender);
+        self.advance(ctx);
+        Box::pin(async move {
+            // An error means the actor has stopped: there is nothing to wait for.
+            let _ = room.await;
+        })
+    }
+}
+
+impl<H: EventHandler> Handler<GetReport> for HandlerActor<H> {
+    type Result = MessageResult<GetReport>;
+
+    fn handle(&mut self, _: GetReport, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.current_report())
+    }
+}
+
+impl<H: EventHandler> Handler<Drain> for HandlerActor<H> {
+    type Result = ResponseActFuture<Self, HandlerReport>;
+
+    fn handle(&mut self, message: Drain, ctx: &mut Self::Context) -> Self::Result {
+        let (sender, finished) = oneshot::channel();
+        self.draining.push(sender);
+        self.advance(ctx);
+        let drained = async move {
+            // Out of time or finished: the report tells which.
+            let _ = tokio::time::timeout(message.deadline, finished).await;
+        };
+        Box::pin(drained.into_actor(self).map(|(), act, ctx| {
+            ctx.stop();
+            act.close()
+        }))
+    }
+}
+
+impl<H: EventHandler> std::fmt::Debug for HandlerActor<H> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HandlerActor").field("report", &self.current_report()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,43 @@
+//! What a handler actor tells about its work.
+
+use std::fmt;
+
+/// What became of the tasks a handler was given: events, and resyncs.
+///
+/// `received = handled + given_up + dropped + unfinished`, at any time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandlerReport {
+    /// The handler's name.
+    pub name: String,
+    /// Tasks received.
+    pub received: u64,
+    /// Tasks that succeeded.
+    pub handled: u64,
+    /// Tasks that were given up after their last attempt.
+    pub given_up: u64,
+    /// Tasks that were not finished when the time for draining was over.
+    pub dropped: u64,
+    /// Tasks that wait, run, or back off now.
+    pub unfinished: u64,
+    /// Attempts that failed by an error.
+    pub errors: u64,
+    /// Attempts that took too long.
+    pub timeouts: u64,
+    /// Attempts that panicked.
+    pub panics: u64,
+}
+
+impl fmt::Display for HandlerReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, received, handled, given_up, dropped, unfinished, .. } = self;
+        write!(
+            f,
+            "{name}: {received} received, {handled} handled, {given_up} given up, {dropped} dropped"
+        )?;
+        if *unfinished > 0 {
+            write!(f, ", {unfinished} unfinished")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,273 @@
+//! Listener and handlers as one thing that is started and shut down.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::time::Duration;
+
+use actix::{Actor, Addr, Recipient};
+use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_core::{
+    ChannelName, ConnectConfig, Error, EventHandler, Health, NotifySource, NotifySourceBuilder,
+    Result, SubscriptionId, Table,
+};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::handler::{HandlerActor, HandlerOptions, HandlerReport};
+use crate::listener::{ListenerActor, ListenerStatus, ShutdownReport};
+use crate::messages::{Drain, GetStatus, Shutdown, Subscribe};
+
+/// A running listener and the handlers that were started on it.
+///
+/// Everything it does can be done with the actors themselves; it saves the wiring, and shuts down in the
+/// right order.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use pgherald_actors::{HandlerOptions, Herald};
+/// use pgherald_core::{Attempt, EventHandler, HandlerResult, Inserted, Table};
+///
+/// struct User;
+/// impl Table for User {
+///     const NAME: &'static str = "users";
+///     const KEY: &'static [&'static str] = &["id"];
+///     type Key = i64;
+/// }
+///
+/// struct Greet;
+/// impl EventHandler for Greet {
+///     type Event = Inserted<User>;
+///     async fn handle(&self, user: Inserted<User>, _: Attempt) -> HandlerResult {
+///         println!("hello, user {}", user.key);
+///         Ok(())
+///     }
+/// }
+///
+/// #[actix::main]
+/// async fn main() -> pgherald_core::Result<()> {
+///     let herald = Herald::connect("postgresql://app@localhost/shop".parse()?)
+///         .watch::<User>()?
+///         .install_triggers()
+///         .start()
+///         .await?;
+///     herald.handler(HandlerOptions::new("greet"), || Greet).await?;
+///     println!("{}", herald.run_until_signal(Duration::from_secs(10)).await?);
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Herald {
+    listener: Addr<ListenerActor>,
+    health: watch::Receiver<Health>,
+    handlers: RefCell<Vec<Recipient<Drain>>>,
+}
+
+impl Herald {
+    /// Starts describing a herald on a database.
+    pub fn connect(config: ConnectConfig) -> HeraldBuilder {
+        HeraldBuilder {
+            source: NotifySource::builder(config.clone()),
+            config,
+            specs: Vec::new(),
+            install: false,
+        }
+    }
+
+    /// Starts `listener` on the current arbiter.
+    pub fn start(listener: ListenerActor) -> Self {
+        let health = listener.watch_health();
+        Self { listener: listener.start(), health, handlers: RefCell::default() }
+    }
+
+    /// The listener, for whatever is not offered here.
+    pub fn listener(&self) -> &Addr<ListenerActor> {
+        &self.listener
+    }
+
+    /// The listener's health, to be looked at and waited for.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// Waits until the listener is live.
+    ///
+    /// # Errors
+    /// If it has stopped.
+    pub async fn live(&self) -> Result<()> {
+        let mut health = self.health.clone();
+        health.wait_for(Health::is_live).await.map(drop).map_err(|_| Error::shut_down())
+    }
+
+    /// Starts a [`HandlerActor`] and subscribes it.
+    ///
+    /// # Errors
+    /// If its options cannot be used, or the listener has stopped.
+    pub async fn handler<H: EventHandler>(
+        &self,
+        options: HandlerOptions,
+        factory: impl Fn() -> H + 'static,
+    ) -> Result<Addr<HandlerActor<H>>> {
+        let addr = HandlerActor::new(options.clone(), factory).start();
+        self.subscribe(HandlerActor::subscription(&addr, &options)).await?;
+        self.handlers.borrow_mut().push(addr.clone().recipient());
+        Ok(addr)
+    }
+
+    /// Subscribes an actor of yours.
+    ///
+    /// # Errors
+    /// If the options cannot be used, or the listener has stopped.
+    pub async fn subscribe(&self, subscribe: Subscribe) -> Result<SubscriptionId> {
+        self.listener.send(subscribe).await.map_err(|_| Error::shut_down())?
+    }
+
+    /// How the listener is doing.
+    ///
+    /// # Errors
+    /// If it has stopped.
+    pub async fn status(&self) -> Result<ListenerStatus> {
+        self.listener.send(GetStatus).await.map_err(|_| Error::shut_down())
+    }
+
+    /// Closes the source, delivers what waits in the queues, lets the handlers finish, and reports. All of
+    /// it takes at most `deadline`; what is not done then is dropped, and reported as such.
+    ///
+    /// # Errors
+    /// If the listener has stopped before.
+    pub async fn shutdown(self, deadline: Duration) -> Result<HeraldReport> {
+        let end = Instant::now() + deadline;
+        let listener =
+            self.listener.send(Shutdown { deadline }).await.map_err(|_| Error::shut_down())?;
+        let handlers = self.handlers.into_inner().into_iter().map(|handler| {
+            handler.send(Drain { deadline: end.saturating_duration_since(Instant::now()) })
+        });
+        let reports = futures_util::future::join_all(handlers).await;
+        Ok(HeraldReport { listener, handlers: reports.into_iter().flatten().collect() })
+    }
+
+    /// Waits for SIGINT or SIGTERM (Ctrl-C where there are no signals), then shuts down.
+    ///
+    /// # Errors
+    /// If the listener has stopped before.
+    pub async fn run_until_signal(self, deadline: Duration) -> Result<HeraldReport> {
+        interrupted().await;
+        tracing::info!(?deadline, "shutting down");
+        self.shutdown(deadline).await
+    }
+}
+
+async fn interrupted() {
+    let ctrl_c = async {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::warn!(%error, "cannot wait for SIGINT");
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminated = async {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(error) => {
+                tracing::warn!(%error, "cannot wait for SIGTERM");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::pending::<()>();
+    tokio::select! {
+        () = ctrl_c => {}
+        () = terminated => {}
+    }
+}
+
+/// Describes a [`Herald`]; see [`Herald::connect`].
+#[derive(Clone, Debug)]
+#[must_use = "call start() to get the herald"]
+pub struct HeraldBuilder {
+    config: ConnectConfig,
+    source: NotifySourceBuilder,
+    specs: Vec<TriggerSpec>,
+    install: bool,
+}
+
+impl HeraldBuilder {
+    /// Watches `T`'s table with the default [`TriggerSpec`].
+    ///
+    /// # Errors
+    /// If schema or table cannot be names in PostgreSQL.
+    pub fn watch<T: Table>(self) -> Result<Self> {
+        Ok(self.watch_with(TriggerSpec::of::<T>()?))
+    }
+
+    /// Watches a table with triggers as specified.
+    pub fn watch_with(mut self, spec: TriggerSpec) -> Self {
+        self.source = self.source.watch(spec.clone());
+        self.specs.push(spec);
+        self
+    }
+
+    /// Listens to a channel that other triggers notify, PGCacheWatch's for example.
+    pub fn channel(mut self, channel: ChannelName) -> Self {
+        self.source = self.source.channel(channel);
+        self
+    }
+
+    /// Installs the triggers of the watched tables before it starts, where they are not as specified.
+    /// Without this they must be there; while they are not, the listener is not live.
+    pub fn install_triggers(mut self) -> Self {
+        self.install = true;
+        self
+    }
+
+    /// Changes the source's settings: heartbeat, backoff, timeouts.
+    pub fn source(
+        mut self,
+        change: impl FnOnce(NotifySourceBuilder) -> NotifySourceBuilder,
+    ) -> Self {
+        self.source = change(self.source);
+        self
+    }
+
+    /// Installs triggers if asked to, and starts the listener on the current arbiter. Does not wait until
+    /// it is [live](Herald::live).
+    ///
+    /// # Errors
+    /// If a setting cannot be used, or triggers were to be installed and that failed. A server that is
+    /// down is no error otherwise: the listener goes on trying.
+    pub async fn start(self) -> Result<Herald> {
+        let sources = self.source.factory()?;
+        if self.install {
+            let client = self.config.client().await?;
+            trigger::plan(&client, &self.specs).await?.apply(&client).await?;
+        }
+        Ok(Herald::start(ListenerActor::new(sources)))
+    }
+}
+
+/// What was done, and what was not, when a herald was shut down.
+#[derive(Clone, Debug)]
+pub struct HeraldReport {
+    /// The listener and its subscriptions.
+    pub listener: ShutdownReport,
+    /// The handlers, in the order in which they were started.
+    pub handlers: Vec<HandlerReport>,
+}
+
+impl HeraldReport {
+    /// Whether everything that was received was also dealt with.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.listener.is_complete() && self.handlers.iter().all(|report| report.dropped == 0)
+    }
+}
+
+/// One line per subscription and handler.
+impl fmt::Display for HeraldReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.listener.fmt(f)?;
+        self.handlers.iter().try_for_each(|report| write!(f, "\n{report}"))
+    }
+}

@@ -1,0 +1,222 @@
+//! The actor that owns the source.
+//!
+//! ```text
+//!   Source ── signals ──► ListenerActor ── Router ──► queue ── pump ── Events ──► subscriber
+//!                              │                                  ◄── handled ──
+//!                              └── watch ── HealthChanged ──► whoever asked
+//! ```
+//!
+//! States: running, then, after [`Shutdown`](crate::Shutdown), closed. A closed listener still answers.
+//!
+//! Owner: the actor owns source, router and health. Each subscription has a *pump*, a task on the
+//! listener's arbiter that takes a batch from the queue, sends it, and waits until it was handled. So an
+//! actor's mailbox never holds more than one batch, and nobody waits for anybody else.
+//!
+//! The source is supervised: it reconnects by itself, and if it panics a new one is built
+//! ([`pgherald_core::supervise`]). actix's own `Supervisor` is not involved: it restarts at once and
+//! without backoff, and does not survive panics.
+
+mod monitor;
+mod pump;
+mod report;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use actix::{
+    Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, ResponseActFuture,
+    SpawnHandle, StreamHandler, WrapFuture,
+};
+use pgherald_core::{
+    Health, Router, Signal, Signals, Source, SubscriptionId, SubscriptionStats, supervise,
+};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub use monitor::ListenerCounts;
+use monitor::Monitor;
+use pump::{Pump, health_pump};
+pub use report::{ListenerStatus, ShutdownReport, SubscriptionReport};
+
+use crate::messages::{GetStatus, Shutdown, Subscribe, SubscribeHealth, Unsubscribe, WatchHealth};
+
+/// Runs a source and sends its events to the actors that subscribed.
+///
+/// ```no_run
+/// use actix::Actor;
+/// use pgherald_actors::{Events, ListenerActor, Subscribe};
+/// use pgherald_core::{ConnectConfig, Filter, NotifySource};
+///
+/// struct Audit;
+/// impl Actor for Audit {
+///     type Context = actix::Context<Self>;
+/// }
+/// impl actix::Handler<Events> for Audit {
+///     type Result = ();
+///     fn handle(&mut self, events: Events, _: &mut Self::Context) {
+///         for event in events.events().iter() {
+///             println!("{event}");
+///         }
+///     }
+/// }
+///
+/// # #[actix::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config: ConnectConfig = std::env::var("DATABASE_URL")?.parse()?;
+/// let listener = ListenerActor::new(NotifySource::builder(config).factory()?).start();
+/// let audit = Audit.start().recipient();
+/// listener.send(Subscribe::to("audit", Filter::new(), audit)).await??;
+/// # Ok(())
+/// # }
+/// ```
+pub struct ListenerActor {
+    signals: Option<Signals>,
+    reading: Option<SpawnHandle>,
+    router: Router,
+    monitor: Monitor,
+    health: watch::Sender<Health>,
+    pumps: HashMap<SubscriptionId, Pump>,
+}
+
+impl ListenerActor {
+    /// A listener on the source that `build` makes: once at the start, and again after each panic of it.
+    pub fn new<S: Source>(build: impl Fn() -> S + Send + 'static) -> Self {
+        Self {
+            signals: Some(supervise(build)),
+            reading: None,
+            router: Router::new(),
+            monitor: Monitor::new(),
+            health: watch::Sender::new(Health::Connecting),
+            pumps: HashMap::new(),
+        }
+    }
+
+    /// From which latency on (see [`Event::latency`](pgherald_core::Event::latency)) events are counted
+    /// as late and a warning is logged, at most one a second. Default: 500 ms. `None` switches it off.
+    #[must_use]
+    pub fn latency_warning(mut self, threshold: Option<Duration>) -> Self {
+        self.monitor.set_latency_warning(threshold);
+        self
+    }
+
+    /// The listener's health, to be looked at and waited for from any thread.
+    #[must_use]
+    pub fn watch_health(&self) -> watch::Receiver<Health> {
+        self.health.subscribe()
+    }
+
+    fn status(&self) -> ListenerStatus {
+        ListenerStatus {
+            health: self.health.borrow().clone(),
+            counts: self.monitor.counts(),
+            subscriptions: self.router.stats(),
+        }
+    }
+}
+
+impl std::fmt::Debug for ListenerActor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ListenerActor").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Actor for ListenerActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.reading = self.signals.take().map(|signals| ctx.add_stream(signals));
+    }
+}
+
+impl StreamHandler<Signal> for ListenerActor {
+    fn handle(&mut self, signal: Signal, _: &mut Self::Context) {
+        // Health first: whoever is handed an event can rely on the health being that of its time.
+        let changed = self.monitor.observe(&signal, &self.health.borrow());
+        if let Some(health) = changed {
+            self.health.send_replace(health);
+        }
+        self.router.publish(&signal);
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {
+        // Supervised sources have no end; without one the actor must still answer.
+    }
+}
+
+impl Handler<Subscribe> for ListenerActor {
+    type Result = MessageResult<Subscribe>;
+
+    fn handle(&mut self, message: Subscribe, _: &mut Self::Context) -> Self::Result {
+        self.pumps.retain(|_, pump| !pump.is_finished());
+        let Subscribe { filter, options, recipient } = message;
+        MessageResult(self.router.subscribe(filter, options).map(|subscription| {
+            let id = subscription.id();
+            tracing::debug!(subscription = subscription.name(), %id, "subscribed");
+            self.pumps.insert(id, Pump::start(subscription, recipient));
+            id
+        }))
+    }
+}
+
+impl Handler<Unsubscribe> for ListenerActor {
+    type Result = bool;
+
+    fn handle(&mut self, Unsubscribe(id): Unsubscribe, _: &mut Self::Context) -> bool {
+        self.router.unsubscribe(id)
+    }
+}
+
+impl Handler<SubscribeHealth> for ListenerActor {
+    type Result = ();
+
+    fn handle(&mut self, SubscribeHealth(recipient): SubscribeHealth, _: &mut Self::Context) {
+        actix::spawn(health_pump(self.health.subscribe(), recipient));
+    }
+}
+
+impl Handler<WatchHealth> for ListenerActor {
+    type Result = MessageResult<WatchHealth>;
+
+    fn handle(&mut self, _: WatchHealth, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.watch_health())
+    }
+}
+
+impl Handler<GetStatus> for ListenerActor {
+    type Result = MessageResult<GetStatus>;
+
+    fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.status())
+    }
+}
+
+impl Handler<Shutdown> for ListenerActor {
+    type Result = ResponseActFuture<Self, ShutdownReport>;
+
+    fn handle(&mut self, message: Shutdown, ctx: &mut Self::Context) -> Self::Result {
+        if let Some(reading) = self.reading.take() {
+            ctx.cancel_future(reading);
+            self.health.send_replace(monitor::closed());
+        }
+        self.router.close();
+        let pumps: Vec<_> = self.pumps.drain().collect();
+        let deadline = Instant::now() + message.deadline;
+        let drained = async move {
+            let mut unconfirmed = HashMap::new();
+            for (id, pump) in pumps {
+                unconfirmed.insert(id, pump.drain(deadline).await);
+            }
+            unconfirmed
+        };
+        Box::pin(drained.into_actor(self).map(|unconfirmed, act, _| {
+            let report = |stats: SubscriptionStats| SubscriptionReport {
+                unconfirmed: unconfirmed.get(&stats.id).copied().unwrap_or(0),
+                stats,
+            };
+            ShutdownReport {
+                counts: act.monitor.counts(),
+                subscriptions: act.router.stats().into_iter().map(report).collect(),
+            }
+        }))
+    }
+}

@@ -1,0 +1,61 @@
+//! What a listener tells about itself.
+
+use std::fmt;
+
+use pgherald_core::{Health, SubscriptionStats};
+
+use super::monitor::ListenerCounts;
+
+/// How a listener is doing.
+#[derive(Clone, Debug)]
+pub struct ListenerStatus {
+    /// Whether it can promise completeness.
+    pub health: Health,
+    /// What it has received so far.
+    pub counts: ListenerCounts,
+    /// Its subscriptions.
+    pub subscriptions: Vec<SubscriptionStats>,
+}
+
+/// What became of the events that were on their way at shutdown.
+#[derive(Clone, Debug, Default)]
+pub struct ShutdownReport {
+    /// What was received as a whole.
+    pub counts: ListenerCounts,
+    /// Each subscription, in the order of their ids.
+    pub subscriptions: Vec<SubscriptionReport>,
+}
+
+/// What became of one subscription's events.
+#[derive(Clone, Debug)]
+pub struct SubscriptionReport {
+    /// Its counts at the end. What is still `queued` was dropped.
+    pub stats: SubscriptionStats,
+    /// Events that were handed to the actor, which did not finish handling them in time. Part of
+    /// `stats.delivered`.
+    pub unconfirmed: u64,
+}
+
+impl ShutdownReport {
+    /// Whether everything that was received was also handled.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.subscriptions.iter().all(|report| report.stats.queued + report.unconfirmed == 0)
+    }
+}
+
+/// One line per subscription.
+impl fmt::Display for ShutdownReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} events received", self.counts.events)?;
+        for SubscriptionReport { stats, unconfirmed } in &self.subscriptions {
+            let handled = stats.delivered - unconfirmed;
+            write!(
+                f,
+                "\n{}: {handled} handled, {unconfirmed} unconfirmed, {} dropped at shutdown, {} lost before",
+                stats.name, stats.queued, stats.lost
+            )?;
+        }
+        Ok(())
+    }
+}

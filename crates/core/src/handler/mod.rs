@@ -1,0 +1,130 @@
+//! Side effects: what a user writes, and the pure parts of running it.
+//!
+//! [`EventHandler`] is the user's side. [`Schedule`] decides what may run now, [`contain`] runs one attempt
+//! so that neither a panic nor a hang leaves it, [`RetryPolicy`] says what follows a failure. Whoever hosts
+//! handlers (pgherald-actors' `HandlerActor`) puts the three together.
+
+mod contain;
+mod failure;
+mod retry;
+mod schedule;
+
+use std::future::Future;
+
+use crate::event::{Event, FromEvent};
+use crate::signal::Resync;
+
+pub use contain::contain;
+pub use failure::{Failure, GivenUp, HandlerError, Task};
+pub use retry::RetryPolicy;
+pub use schedule::{Lane, Schedule};
+
+/// The outcome of one attempt.
+pub type HandlerResult = Result<(), HandlerError>;
+
+/// Reacts to events with a side effect.
+///
+/// One handler value serves many events at a time: state that attempts share needs interior mutability.
+/// After a panic the value is dropped and a new one made, so that nothing half changed is used again.
+///
+/// Handlers hosted on the notify source are *ephemeral*: what was committed while nobody listened is not
+/// handled later. Such a handler catches up in [`resync`](Self::resync), which is also called once at the
+/// beginning. An event can be handled twice, if an attempt took effect but failed or timed out afterwards:
+/// effects should be idempotent.
+///
+/// ```
+/// use pgherald_core::{Attempt, EventHandler, HandlerResult, Inserted, Table};
+///
+/// struct User;
+/// impl Table for User {
+///     const NAME: &'static str = "users";
+///     const KEY: &'static [&'static str] = &["id"];
+///     type Key = i64;
+/// }
+///
+/// struct Welcome;
+/// impl EventHandler for Welcome {
+///     type Event = Inserted<User>;
+///
+///     async fn handle(&self, user: Inserted<User>, _: Attempt) -> HandlerResult {
+///         send_mail(user.key).await?;
+///         Ok(())
+///     }
+/// }
+/// # async fn send_mail(_: i64) -> std::io::Result<()> { Ok(()) }
+/// ```
+pub trait EventHandler: 'static {
+    /// What it is given; also decides which events it is given. [`Event`] for all of the subscription.
+    type Event: FromEvent;
+
+    /// Handles one event.
+    ///
+    /// Any error becomes a [`HandlerError`] by `?` and means: try again. [`HandlerError::permanent`] means:
+    /// do not.
+    fn handle(
+        &self,
+        event: Self::Event,
+        attempt: Attempt,
+    ) -> impl Future<Output = HandlerResult>;
+
+    /// Catches up with what was not announced row by row.
+    ///
+    /// Called when the subscription begins, when events were lost, and for events that name no row
+    /// ([`FromEvent::from_event`] gave `None`). Nothing else runs in this handler meanwhile. Failures are
+    /// retried like those of events.
+    fn resync(&self, resync: Resync) -> impl Future<Output = HandlerResult> {
+        let _ = resync;
+        async { Ok(()) }
+    }
+
+    /// Told about every task that was given up: the last chance to write it down.
+    fn given_up(&self, task: &GivenUp) {
+        let _ = task;
+    }
+}
+
+/// Which try it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    number: u32,
+    limit: u32,
+}
+
+impl Attempt {
+    /// Attempt `number`, counted from 1, of at most `limit`.
+    #[must_use]
+    pub fn new(number: u32, limit: u32) -> Self {
+        Self { number, limit }
+    }
+
+    /// Counted from 1.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.number
+    }
+
+    /// Whether a failure now is final.
+    #[must_use]
+    pub fn is_last(self) -> bool {
+        self.number >= self.limit
+    }
+}
+
+/// Runs one attempt at `task`, whatever the task is.
+///
+/// # Errors
+/// What the handler returned, or that the event does not fit [`EventHandler::Event`].
+pub async fn run<H: EventHandler>(handler: &H, task: &Task, attempt: Attempt) -> HandlerResult {
+    match task {
+        Task::Resync(resync) => handler.resync(resync.clone()).await,
+        Task::Event(event) => match H::Event::from_event(event) {
+            Ok(Some(typed)) => handler.handle(typed, attempt).await,
+            Ok(None) => handler.resync(rows_unknown(event)).await,
+            Err(error) => Err(HandlerError::permanent(error)),
+        },
+    }
+}
+
+fn rows_unknown(event: &Event) -> Resync {
+    Resync::new(crate::signal::ResyncReason::RowsUnknown(event.clone()))
+}

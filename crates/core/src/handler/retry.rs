@@ -1,0 +1,48 @@
+//! What follows a failed attempt.
+
+use std::time::Duration;
+
+use super::Failure;
+use crate::backoff::Backoff;
+
+/// How often a task is tried, and how long to wait in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    max_attempts: u32,
+    backoff: Backoff,
+}
+
+impl RetryPolicy {
+    /// At most `max_attempts` attempts (0 counts as 1), waiting as `backoff` says.
+    #[must_use]
+    pub const fn new(max_attempts: u32, backoff: Backoff) -> Self {
+        let max_attempts = if max_attempts == 0 { 1 } else { max_attempts };
+        Self { max_attempts, backoff }
+    }
+
+    /// A single attempt.
+    #[must_use]
+    pub const fn never() -> Self {
+        Self::new(1, Backoff::new(Duration::ZERO, Duration::ZERO))
+    }
+
+    /// How many attempts a task has at most.
+    #[must_use]
+    pub fn max_attempts(&self) -> u32 {
+        self.max_attempts
+    }
+
+    /// The wait before the next attempt, after `attempts` failed; `None` if there is none.
+    #[must_use]
+    pub fn next(&self, attempts: u32, failure: &Failure) -> Option<Duration> {
+        (failure.is_retryable() && attempts < self.max_attempts)
+            .then(|| self.backoff.delay(attempts.saturating_sub(1)))
+    }
+}
+
+/// Five attempts, waiting 100 ms and doubling, at most 10 s.
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self::new(5, Backoff::new(Duration::from_millis(100), Duration::from_secs(10)))
+    }
+}

@@ -1,0 +1,163 @@
+//! The catalog, read through queries that name every object with its schema, outside any transaction.
+//!
+//! `query_typed` keeps the statements unnamed: nothing stays in the session, and poolers do not mind.
+
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+use crate::error::{Error, Kind, Result};
+use crate::name::TableName;
+
+/// A table as the catalog has it.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) columns: Vec<Column>,
+    /// The table itself first, then its partitions and children of every level.
+    pub(super) members: Vec<Member>,
+    /// The name that belongs to its function.
+    pub(super) function: String,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// The type's name if it comes with PostgreSQL, domains resolved; `enum`; or empty.
+    pub(super) type_name: String,
+    /// The place in the primary key, from 1.
+    pub(super) key_place: Option<i32>,
+    /// Computed on reading, and therefore absent from what a trigger sees.
+    pub(super) is_virtual: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) is_root: bool,
+    pub(super) name: TableName,
+    pub(super) kind: String,
+}
+
+/// What plans need to know of the server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Server {
+    pub(super) version: i32,
+    pub(super) has_schema: bool,
+}
+
+/// Reads the server's part of a plan.
+pub(super) async fn server(client: &Client) -> Result<Server> {
+    let rows = rows(client, include_str!("sql/catalog/server.sql"), &[]).await?;
+    let row = rows
+        .first()
+        .ok_or_else(|| Error::new(Kind::Query, "the server told no version"))?;
+    Ok(Server {
+        version: get(row, 0)?,
+        has_schema: get(row, 1)?,
+    })
+}
+
+/// Reads table `name`, or `None` if there is no relation of that name.
+pub(super) async fn table(client: &Client, name: &TableName) -> Result<Option<Table>> {
+    let parameters: &[(&(dyn ToSql + Sync), Type)] =
+        &[(&name.schema(), Type::TEXT), (&name.name(), Type::TEXT)];
+    let relation = rows(client, include_str!("sql/catalog/relation.sql"), parameters).await?;
+    let Some(relation) = relation.first() else {
+        return Ok(None);
+    };
+    let oid: u32 = get(relation, 0)?;
+    Ok(Some(Table {
+        columns: columns(client, oid).await?,
+        members: members(client, oid).await?,
+        function: function_name(client, name).await?,
+    }))
+}
+
+async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>> {
+    let rows = rows(
+        client,
+        include_str!("sql/catalog/columns.sql"),
+        &[(&oid, Type::OID)],
+    )
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Column {
+                name: get(row, 0)?,
+                type_name: get(row, 1)?,
+                key_place: get(row, 2)?,
+                is_virtual: get(row, 3)?,
+            })
+        })
+        .collect()
+}
+
+async fn members(client: &Client, oid: u32) -> Result<Vec<Member>> {
+    let rows = rows(
+        client,
+        include_str!("sql/catalog/members.sql"),
+        &[(&oid, Type::OID)],
+    )
+    .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Member {
+                is_root: get(row, 0)?,
+                name: TableName::new(get::<String>(row, 1)?, get::<String>(row, 2)?)?,
+                kind: get(row, 3)?,
+            })
+        })
+        .collect()
+}
+
+/// The name of the function that belongs to `table`, whether or not either exists.
+pub(super) async fn function_name(client: &Client, table: &TableName) -> Result<String> {
+    let sql = include_str!("sql/catalog/function_name.sql");
+    let rows = rows(client, sql, &[(&table.quoted(), Type::TEXT)]).await?;
+    let row = rows
+        .first()
+        .ok_or_else(|| Error::new(Kind::Query, "the server hashed nothing"))?;
+    get(row, 0)
+}
+
+/// Tables that `name` may have meant.
+pub(super) async fn lookalikes(client: &Client, name: &TableName) -> Result<Vec<String>> {
+    let sql = include_str!("sql/catalog/lookalikes.sql");
+    let rows = rows(client, sql, &[(&name.name(), Type::TEXT)]).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(format!(
+                "{}.{}",
+                get::<String>(row, 0)?,
+                get::<String>(row, 1)?
+            ))
+        })
+        .collect()
+}
+
+/// Runs a catalog query.
+pub(super) async fn rows(
+    client: &Client,
+    sql: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>> {
+    let outcome = client.query_typed(sql, parameters).await;
+    outcome.map_err(|error| failed("cannot read the catalog for triggers", error))
+}
+
+/// Takes column `index` of a catalog row.
+pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a Row,
+    index: usize,
+) -> Result<T> {
+    row.try_get(index)
+        .map_err(|error| failed("cannot understand the catalog", error))
+}
+
+/// Tells a refused statement from a lost connection.
+pub(super) fn failed(message: &str, error: tokio_postgres::Error) -> Error {
+    let kind = if error.is_closed() {
+        Kind::Disconnected
+    } else {
+        Kind::Query
+    };
+    Error::with_source(kind, message, error)
+}

@@ -1,0 +1,117 @@
+//! The one comparison behind plans and verification: what is wanted against what is there.
+
+use super::VERSION;
+use super::installed::{Function, Installed, Trigger};
+use super::wanted::{Note, Wanted, WantedTrigger, transition_tables};
+
+/// One difference.
+#[derive(Debug)]
+pub(super) enum Finding<'a> {
+    /// The function is absent.
+    FunctionMissing,
+    /// The function differs; `redefine` tells whether in more than its comment.
+    FunctionOutdated {
+        reason: String,
+        redefine: bool,
+    },
+    TriggerMissing(&'a WantedTrigger),
+    TriggerDisabled(&'a WantedTrigger),
+    TriggerOutdated(&'a WantedTrigger),
+    /// A trigger of ours where none is wanted.
+    TriggerLeftOver(&'a Trigger),
+    /// A function of ours under the table's former name.
+    FunctionLeftOver(&'a str),
+}
+
+/// Lists the differences, in the order in which they are to be put right.
+pub(super) fn compare<'a>(wanted: &'a Wanted, installed: &'a Installed) -> Vec<Finding<'a>> {
+    let mut findings = Vec::new();
+    findings.extend(function(wanted, installed.function.as_ref()));
+    findings.extend(
+        wanted
+            .triggers
+            .iter()
+            .filter_map(|trigger| compare_trigger(wanted, trigger, installed)),
+    );
+    let left_over = installed
+        .triggers
+        .iter()
+        .filter(|trigger| !wanted.triggers.iter().any(|other| is_same(other, trigger)));
+    findings.extend(left_over.map(Finding::TriggerLeftOver));
+    findings.extend(
+        installed
+            .superseded
+            .iter()
+            .map(|name| Finding::FunctionLeftOver(name)),
+    );
+    findings
+}
+
+fn function<'a>(wanted: &Wanted, installed: Option<&Function>) -> Option<Finding<'a>> {
+    let Some(installed) = installed else {
+        return Some(Finding::FunctionMissing);
+    };
+    let comment = installed.comment.as_deref();
+    let same_body = is_body(&installed.body, &wanted.body);
+    let same_note = note(comment).as_ref() == Some(&wanted.note);
+    let same_settings = note(comment).is_some_and(|note| note.settings == wanted.note.settings);
+    let reason = match version(comment) {
+        None => "its comment is not pgherald's".to_owned(),
+        Some(version) if version != VERSION => other_version(version),
+        Some(_) if !same_note => "it was made for another specification or table".to_owned(),
+        Some(_) if !same_body => "its body is not what this specification asks for".to_owned(),
+        Some(_) => return None,
+    };
+    let redefine = !same_body || !same_settings;
+    Some(Finding::FunctionOutdated { reason, redefine })
+}
+
+fn compare_trigger<'a>(
+    wanted: &Wanted,
+    trigger: &'a WantedTrigger,
+    installed: &Installed,
+) -> Option<Finding<'a>> {
+    let Some(found) = installed
+        .triggers
+        .iter()
+        .find(|found| is_same(trigger, found))
+    else {
+        return Some(Finding::TriggerMissing(trigger));
+    };
+    let (new, old) = transition_tables(trigger.operation);
+    if found.function != wanted.function || !found.is_made_for(trigger.operation, new, old) {
+        Some(Finding::TriggerOutdated(trigger))
+    } else if !found.enabled {
+        Some(Finding::TriggerDisabled(trigger))
+    } else {
+        None
+    }
+}
+
+fn is_same(wanted: &WantedTrigger, installed: &Trigger) -> bool {
+    wanted.name == installed.name && wanted.on == installed.on
+}
+
+/// Whether the body that the catalog keeps is `body`: dollar quotes begin on the line before it.
+pub(super) fn is_body(installed: &str, body: &str) -> bool {
+    installed.strip_prefix('\n') == Some(body)
+}
+
+/// The version that a comment tells, if it is one of pgherald's.
+pub(super) fn version(comment: Option<&str>) -> Option<u32> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    serde_json::from_str::<Versioned>(comment?)
+        .ok()
+        .map(|note| note.version)
+}
+
+fn note(comment: Option<&str>) -> Option<Note> {
+    serde_json::from_str(comment?).ok()
+}
+
+pub(super) fn other_version(installed: u32) -> String {
+    format!("version {installed} is installed, this program has version {VERSION}")
+}

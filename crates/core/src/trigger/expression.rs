@@ -1,0 +1,171 @@
+//! SQL expressions over one row `t` of a transition table: its key and columns as JSON text, and what of
+//! it decides whether it changed.
+//!
+//! An expression is null only for a value too large for any payload; SQL null is the text `null`. Values
+//! come through the type's output function (`concat`), never through a cast, which may lose something: a
+//! cast to text strips the blanks of `char(n)` and adds a mask to `inet`.
+
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+use serde_json::Value;
+
+use super::catalog::Column;
+
+/// How the values of a type become JSON, and how they compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Short, with its own form in JSON or text that no setting changes.
+    Plain,
+    /// Characters of any length.
+    Text,
+    /// Bytes of any length.
+    Bytes,
+    /// An enum's label.
+    Label,
+    /// Anything else: text that session settings may change.
+    Other,
+}
+
+fn class(column: &Column) -> Class {
+    match column.type_name.as_str() {
+        "int2" | "int4" | "int8" | "bool" | "uuid" | "name" => Class::Plain,
+        "text" | "varchar" | "bpchar" => Class::Text,
+        "bytea" => Class::Bytes,
+        "enum" => Class::Label,
+        _ => Class::Other,
+    }
+}
+
+/// Whether the text of any of these depends on session settings.
+pub(super) fn needs_settings<'a>(columns: impl IntoIterator<Item = &'a Column>) -> bool {
+    columns
+        .into_iter()
+        .any(|column| matches!(class(column), Class::Bytes | Class::Other))
+}
+
+/// The key of a row: the value of one column, an array of several.
+pub(super) fn key(columns: &[Column]) -> String {
+    match columns {
+        [column] => json(column),
+        columns => {
+            let values: Vec<_> = columns.iter().map(json).collect();
+            format!("'[' || {} || ']'", values.join(" || ',' || "))
+        }
+    }
+}
+
+/// The extra columns of a row, as an object.
+pub(super) fn object(columns: &[Column]) -> String {
+    let mut members = String::new();
+    for (index, column) in columns.iter().enumerate() {
+        let opening = if index == 0 { '{' } else { ',' };
+        let label = format!("{opening}{}:", json_string(&column.name));
+        members.push_str(&format!(
+            "{} || {} || ",
+            escape_literal(&label),
+            json(column)
+        ));
+    }
+    format!("{members}'}}'")
+}
+
+/// What two versions of a row are compared by, as a select list.
+///
+/// Types with equality of their own kind compare by it only where that is identity; the rest by text, so
+/// that `json`, which has none, and case-insensitive types are right.
+pub(super) fn comparable(columns: &[Column]) -> String {
+    let values = columns.iter().map(|column| {
+        let value = reference(column);
+        match class(column) {
+            Class::Plain | Class::Bytes | Class::Label => value,
+            Class::Text => format!("{value} COLLATE \"C\""),
+            Class::Other => format!("{} COLLATE \"C\"", output(&value)),
+        }
+    });
+    values.collect::<Vec<_>>().join(", ")
+}
+
+/// A JSON array of column names.
+pub(super) fn names(columns: &[Column]) -> String {
+    columns
+        .iter()
+        .map(|column| Value::from(&*column.name))
+        .collect::<Value>()
+        .to_string()
+}
+
+/// A JSON string.
+pub(super) fn json_string(text: &str) -> String {
+    Value::from(text).to_string()
+}
+
+fn reference(column: &Column) -> String {
+    format!("t.{}", escape_identifier(&column.name))
+}
+
+/// Text by the type's output function; null stays null.
+fn output(value: &str) -> String {
+    format!("CASE WHEN {value} IS DISTINCT FROM NULL THEN concat({value}) END")
+}
+
+fn json(column: &Column) -> String {
+    let value = reference(column);
+    let converted = match class(column) {
+        Class::Plain | Class::Text => format!("to_json({value})"),
+        Class::Bytes | Class::Label | Class::Other => format!("to_json({})", output(&value)),
+    };
+    let too_large = match class(column) {
+        Class::Plain | Class::Label => None,
+        Class::Text | Class::Bytes => Some(format!("octet_length({value}) >= 8000")),
+        // No type needs four times the bytes of its shortest text.
+        Class::Other => Some(format!("pg_column_size({value}) >= 32768")),
+    };
+    let text = format!("coalesce({converted}::text, 'null')");
+    match too_large {
+        None => text,
+        Some(condition) => format!("CASE WHEN {condition} THEN NULL ELSE {text} END"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Column, comparable, key, names, needs_settings, object};
+
+    fn column(name: &str, type_name: &str) -> Column {
+        let (name, type_name) = (name.to_owned(), type_name.to_owned());
+        Column {
+            name,
+            type_name,
+            key_place: None,
+            is_virtual: false,
+        }
+    }
+
+    #[test]
+    fn names_are_quoted_once_for_json_and_once_for_sql() {
+        let nasty = [column("it's \"a\\b\"", "int8")];
+        assert_eq!(names(&nasty), r#"["it's \"a\\b\""]"#);
+        assert_eq!(
+            key(&nasty),
+            r#"coalesce(to_json(t."it's ""a\b""")::text, 'null')"#
+        );
+        let label = r#" E'{"it''s \\"a\\\\b\\"":'"#;
+        assert!(object(&nasty).starts_with(label), "{}", object(&nasty));
+    }
+
+    #[test]
+    fn only_text_that_sessions_change_needs_settings() {
+        let safe = [
+            "int8", "bool", "text", "varchar", "bpchar", "uuid", "enum", "name",
+        ];
+        assert!(!needs_settings(&safe.map(|name| column("c", name))));
+        for name in ["timestamptz", "bytea", "float8", "money", ""] {
+            assert!(needs_settings(&[column("c", name)]), "{name}");
+        }
+    }
+
+    #[test]
+    fn types_without_equality_compare_by_text() {
+        assert_eq!(comparable(&[column("n", "int4")]), "t.\"n\"");
+        assert!(comparable(&[column("j", "json")]).contains("concat(t.\"j\")"));
+    }
+}

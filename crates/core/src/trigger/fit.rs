@@ -1,0 +1,136 @@
+//! A specification checked against its table.
+
+use tokio_postgres::Client;
+
+use super::catalog::{self, Column, Table};
+use super::spec::TriggerSpec;
+use crate::error::{Error, Kind, Result};
+use crate::name::TableName;
+use crate::operation::Operation;
+
+/// A specification whose every name was found, and the table it was found in.
+#[derive(Debug)]
+pub(super) struct Fitted<'a> {
+    pub(super) spec: &'a TriggerSpec,
+    pub(super) table: Table,
+    /// Empty for events about the whole table.
+    pub(super) key: Vec<Column>,
+    pub(super) columns: Vec<Column>,
+    pub(super) when_changed: Vec<Column>,
+}
+
+/// Checks `spec` against `table`.
+pub(super) fn fit(spec: &TriggerSpec, table: Table) -> Result<Fitted<'_>> {
+    check_kinds(&spec.table, &table)?;
+    if spec.operations.is_empty() {
+        return Err(unfit(
+            spec,
+            "no operation to announce; name at least one, or none for all",
+        ));
+    }
+    if !spec.when_changed.is_empty() && !spec.operations.contains(Operation::Update) {
+        return Err(unfit(
+            spec,
+            "when_changed without updates; add Operation::Update",
+        ));
+    }
+    let key = match &spec.key {
+        Some(names) => find(spec, &table, names)?,
+        None => primary_key(&table),
+    };
+    if key.is_empty() && !spec.columns.is_empty() {
+        return Err(unfit(
+            spec,
+            "extra columns without a key; name key columns, or no columns",
+        ));
+    }
+    let columns = find(spec, &table, &spec.columns)?;
+    let when_changed = find(spec, &table, &spec.when_changed)?;
+    Ok(Fitted {
+        spec,
+        table,
+        key,
+        columns,
+        when_changed,
+    })
+}
+
+/// The error for a table that does not exist, with those it may have meant.
+pub(super) async fn no_such_table(client: &Client, name: &TableName) -> Result<Error> {
+    let others = catalog::lookalikes(client, name).await?;
+    let advice = if others.is_empty() {
+        "create it first".to_owned()
+    } else {
+        format!("there is {}", others.join(", "))
+    };
+    Ok(Error::new(
+        Kind::Spec,
+        format!("table {name} does not exist; {advice}"),
+    ))
+}
+
+fn check_kinds(name: &TableName, table: &Table) -> Result<()> {
+    for member in &table.members {
+        let advice = match member.kind.as_str() {
+            "r" | "p" => continue,
+            "v" => "is a view, which changes without triggers; watch the tables beneath it",
+            "m" => "is a materialized view, which has no triggers; watch the tables beneath it",
+            "f" => "is a foreign table, whose triggers see no rows; watch it where it lives",
+            _ => "is no table; only tables have triggers",
+        };
+        let subject = if member.is_root {
+            format!("{name}")
+        } else {
+            format!("{name} cannot be watched: its partition {}", member.name)
+        };
+        return Err(Error::new(Kind::Spec, format!("{subject} {advice}")));
+    }
+    Ok(())
+}
+
+fn find(spec: &TriggerSpec, table: &Table, names: &[String]) -> Result<Vec<Column>> {
+    let mut found: Vec<Column> = Vec::with_capacity(names.len());
+    for name in names {
+        if found.iter().any(|column| column.name == *name) {
+            return Err(unfit(
+                spec,
+                &format!("column {name:?} is named twice; once is enough"),
+            ));
+        }
+        let Some(column) = table.columns.iter().find(|column| column.name == *name) else {
+            let existing: Vec<_> = table.columns.iter().map(|column| &*column.name).collect();
+            let existing = existing.join(", ");
+            return Err(unfit(
+                spec,
+                &format!("no column {name:?}; there is {existing}"),
+            ));
+        };
+        if column.is_virtual {
+            let problem = format!("column {name:?} is a virtual one, which triggers cannot see");
+            return Err(unfit(
+                spec,
+                &format!("{problem}; name those it is computed from"),
+            ));
+        }
+        found.push(column.clone());
+    }
+    Ok(found)
+}
+
+fn primary_key(table: &Table) -> Vec<Column> {
+    let mut key: Vec<_> = table
+        .columns
+        .iter()
+        .filter(|column| column.key_place.is_some())
+        .cloned()
+        .collect();
+    key.sort_by_key(|column| column.key_place);
+    key
+}
+
+fn unfit(spec: &TriggerSpec, problem: &str) -> Error {
+    Error::new(
+        Kind::Spec,
+        format!("specification of {}: {problem}", spec.table),
+    )
+}

@@ -1,0 +1,106 @@
+//! What the user wishes to hear about a table. Nothing is checked here: only the catalog knows the table.
+
+use crate::error::Result;
+use crate::event::Table;
+use crate::name::{ChannelName, TableName};
+use crate::operation::OperationSet;
+
+/// Which changes of a table are announced, where, and with which columns.
+///
+/// ```
+/// use pgherald_core::trigger::TriggerSpec;
+/// use pgherald_core::{ChannelName, Operation, TableName};
+///
+/// # fn main() -> pgherald_core::Result<()> {
+/// let spec = TriggerSpec::new(TableName::new("public", "users")?)
+///     .channel(ChannelName::new("users")?)
+///     .columns(["email"])
+///     .operations(Operation::Insert | Operation::Update)
+///     .when_changed(["email"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TriggerSpec {
+    pub(super) table: TableName,
+    pub(super) channel: ChannelName,
+    pub(super) key: Option<Vec<String>>,
+    pub(super) columns: Vec<String>,
+    pub(super) operations: OperationSet,
+    pub(super) when_changed: Vec<String>,
+}
+
+impl TriggerSpec {
+    /// Every change of `table`, rows told apart by the primary key, on the default channel.
+    #[must_use]
+    pub fn new(table: TableName) -> Self {
+        Self {
+            table,
+            channel: ChannelName::default(),
+            key: None,
+            columns: Vec::new(),
+            operations: OperationSet::ALL,
+            when_changed: Vec::new(),
+        }
+    }
+
+    /// Every change of the table that `T` stands for, told apart by the key that `T` names.
+    ///
+    /// # Errors
+    /// If `T` names a schema or table that PostgreSQL would not accept.
+    pub fn of<T: Table>() -> Result<Self> {
+        Ok(Self::new(TableName::new(T::SCHEMA, T::NAME)?).key_columns(T::KEY.iter().copied()))
+    }
+
+    /// Where to announce. A table has one channel: installing with another one replaces it.
+    #[must_use]
+    pub fn channel(mut self, channel: ChannelName) -> Self {
+        self.channel = channel;
+        self
+    }
+
+    /// The columns that tell rows apart, instead of the primary key. With none, events are about the
+    /// whole table, as they are for a table without primary key.
+    #[must_use]
+    pub fn key_columns<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.key = Some(columns.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Columns whose values travel with the event. Default: none. Needs a key.
+    #[must_use]
+    pub fn columns<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.columns = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Which operations are announced. Default: all.
+    #[must_use]
+    pub fn operations(mut self, operations: impl Into<OperationSet>) -> Self {
+        self.operations = operations.into();
+        self
+    }
+
+    /// An UPDATE that changes none of these columns in any row is not announced. Default: every UPDATE
+    /// is. Once one row changed, all rows of the statement are listed.
+    ///
+    /// Reads all rows of the statement, also beyond the 1,000 that are listed, and compares what the
+    /// values look like rather than their equality: `1.0` that becomes `1.00` has changed.
+    #[must_use]
+    pub fn when_changed<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.when_changed = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Where changes are announced.
+    #[must_use]
+    pub fn channel_name(&self) -> &ChannelName {
+        &self.channel
+    }
+
+    /// The watched table.
+    #[must_use]
+    pub fn table(&self) -> &TableName {
+        &self.table
+    }
+}

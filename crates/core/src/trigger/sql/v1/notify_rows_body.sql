@@ -1,0 +1,98 @@
+#variable_conflict use_variable
+DECLARE
+    -- pg_notify refuses 8,000 bytes and more, counted in the server's encoding.
+    max_bytes CONSTANT integer := 7999;
+    max_rows CONSTANT integer := 1000;
+    between CONSTANT text := CASE WHEN cols IS NULL THEN '' ELSE '],"columns":[' END;
+    sent_at timestamptz := clock_timestamp();
+    head text;
+    rows_head text;
+    payload text;
+    room integer;
+    needed integer;
+    used integer := 0;
+    k text;
+    c text;
+    ks text;
+    cs text;
+BEGIN
+    IF key IS NOT NULL AND keys IS NULL AND old_keys IS NULL THEN
+        RETURN;  -- the statement touched no row
+    END IF;
+    IF operation = 'TRUNCATE' THEN
+        -- Fires the triggers of every partition: one time for all makes their payloads equal, and of equal
+        -- payloads PostgreSQL sends one.
+        sent_at := statement_timestamp();
+    END IF;
+    head := '{"v":1,"operation":"' || lower(operation) || '",' || relation
+        || ',"sent_at":"' || to_char(sent_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')
+        || '+00:00","xid":' || pg_current_xact_id()::text;
+
+    IF key IS NULL
+        OR cardinality(keys) > max_rows OR array_position(keys, NULL) IS NOT NULL
+        OR cardinality(old_keys) > max_rows OR array_position(old_keys, NULL) IS NOT NULL
+    THEN
+        PERFORM pg_notify(channel, head || '}');
+        RETURN;
+    END IF;
+    keys := coalesce(keys, '{}');
+
+    -- A key without a unique index may repeat: each pair of key and columns is sent once.
+    IF cardinality(keys) > 1 THEN
+        SELECT array_agg(d.k ORDER BY d.n), array_agg(d.c ORDER BY d.n) INTO keys, cols
+        FROM (
+            SELECT u.k, u.c, min(u.n) AS n
+            FROM unnest(keys, cols) WITH ORDINALITY AS u (k, c, n)
+            GROUP BY u.k, u.c
+        ) AS d;
+    END IF;
+
+    -- An UPDATE of the key itself: the rows known under the old keys are gone.
+    IF old_keys <> keys THEN
+        SELECT keys || array_agg(g.k), cols || array_fill(NULL::text, ARRAY[count(*)::integer])
+        INTO keys, cols
+        FROM (SELECT u.k FROM unnest(old_keys) AS u (k) EXCEPT SELECT u.k FROM unnest(keys) AS u (k)) AS g;
+    END IF;
+
+    rows_head := head || ',"key":' || key || ',"keys":[';
+    payload := rows_head || array_to_string(keys, ',')
+        || CASE WHEN between = '' THEN '' ELSE between || array_to_string(cols, ',', 'null') END || ']}';
+    IF octet_length(payload) <= max_bytes THEN
+        PERFORM pg_notify(channel, payload);
+        RETURN;
+    END IF;
+
+    -- One payload does not hold them: fill as many as it takes, unless a key alone is too large.
+    room := max_bytes - octet_length(rows_head || between || ']}');
+    needed := (SELECT max(octet_length(u.k)) FROM unnest(keys) AS u (k));
+    IF needed + (CASE WHEN between = '' THEN 0 ELSE octet_length('null') END) > room THEN
+        PERFORM pg_notify(channel, head || '}');
+        RETURN;
+    END IF;
+    FOR k, c IN SELECT u.k, u.c FROM unnest(keys, cols) AS u (k, c) LOOP
+        IF between = '' THEN
+            c := '';
+        ELSIF c IS NULL OR octet_length(k || c) > room THEN
+            c := 'null';
+        END IF;
+        needed := octet_length(k || c);
+        IF used > 0 AND used + needed + 2 > room THEN
+            PERFORM pg_notify(
+                channel, rows_head || ks || (CASE WHEN between = '' THEN '' ELSE between || cs END) || ']}'
+            );
+            used := 0;
+        END IF;
+        IF used = 0 THEN
+            ks := k;
+            cs := c;
+            used := needed;
+        ELSE
+            ks := ks || ',' || k;
+            cs := cs || ',' || c;
+            used := used + needed + 2;  -- two commas
+        END IF;
+    END LOOP;
+    PERFORM pg_notify(
+        channel, rows_head || ks || (CASE WHEN between = '' THEN '' ELSE between || cs END) || ']}'
+    );
+END

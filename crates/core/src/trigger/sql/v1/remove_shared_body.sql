@@ -1,0 +1,16 @@
+DECLARE
+    home CONSTANT oid := pg_catalog.to_regnamespace('pgherald');
+BEGIN
+    IF home IS NULL OR EXISTS (
+        SELECT FROM pg_catalog.pg_proc WHERE pronamespace = home AND proname ~ '^notify_[0-9a-f]{16}$'
+    ) THEN
+        RETURN;
+    END IF;
+    DROP FUNCTION IF EXISTS pgherald.notify_rows(text, text, text, text, text[], text[], text[]);
+    IF pg_catalog.obj_description(home, 'pg_namespace') = {{comment}} AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_depend
+        WHERE refclassid = 'pg_catalog.pg_namespace'::regclass AND refobjid = home
+    ) THEN
+        DROP SCHEMA pgherald;
+    END IF;
+END

@@ -1,0 +1,2 @@
+CREATE SCHEMA IF NOT EXISTS pgherald;
+COMMENT ON SCHEMA pgherald IS {{comment}};

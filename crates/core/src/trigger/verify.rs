@@ -1,0 +1,188 @@
+//! Whether what is installed is what is wanted, in plain words.
+
+use std::fmt;
+
+use tokio_postgres::Client;
+
+use super::catalog;
+use super::compare::{Finding, compare};
+use super::fit::fit;
+use super::installed::installed;
+use super::shared::{self, Shared};
+use super::spec::TriggerSpec;
+use super::wanted::wanted;
+use crate::error::{Error, Result};
+use crate::name::TableName;
+
+/// One difference between a specification and the database. `Display` tells it in plain words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drift {
+    /// The watched table.
+    pub table: TableName,
+    /// Where the difference is: the table itself, or one of its partitions or children.
+    pub relation: TableName,
+    /// What the difference is.
+    pub kind: DriftKind,
+}
+
+/// The kinds of [`Drift`]. Each is put right by applying a new [`plan`](super::plan()), except the first two.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DriftKind {
+    /// The table does not exist.
+    TableMissing,
+    /// The specification no longer fits the table: a column is gone, say.
+    Unfit {
+        /// Why not.
+        reason: String,
+    },
+    /// The named trigger does not exist: changes go unheard.
+    Missing(String),
+    /// The named trigger does not fire: changes go unheard.
+    Disabled(String),
+    /// The named function or trigger is of another version or specification.
+    Outdated {
+        /// The function or trigger.
+        object: String,
+        /// What is different about it.
+        reason: String,
+    },
+    /// The named trigger or function is pgherald's, and belongs to nothing: a detached partition, or a
+    /// former name of the table.
+    LeftOver(String),
+}
+
+/// Compares `specs` with what is installed. Empty if all is well. Only reads.
+///
+/// # Errors
+/// If the catalog cannot be read.
+pub async fn verify(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Drift>> {
+    let shared = shared::shared(client).await?;
+    let mut drifts = Vec::new();
+    for spec in specs {
+        drifts.extend(verify_table(client, &shared, spec).await?);
+    }
+    Ok(drifts)
+}
+
+async fn verify_table(client: &Client, shared: &Shared, spec: &TriggerSpec) -> Result<Vec<Drift>> {
+    let table = spec.table();
+    let on_table = |kind| Drift {
+        table: table.clone(),
+        relation: table.clone(),
+        kind,
+    };
+    let Some(found) = catalog::table(client, table).await? else {
+        return Ok(vec![on_table(DriftKind::TableMissing)]);
+    };
+    let wanted = match fit(spec, found) {
+        Ok(fitted) => wanted(&fitted)?,
+        Err(error) => return Ok(vec![on_table(unfit(&error))]),
+    };
+    let installed = installed(client, table, &wanted.function).await?;
+    let mut drifts = Vec::new();
+    // Without the table's own function its triggers are missing, which is said already.
+    if installed.function.is_some() {
+        drifts.extend(shared_drift(shared).map(on_table));
+    }
+    let findings = compare(&wanted, &installed);
+    drifts.extend(findings.iter().filter_map(|finding| {
+        let (relation, kind) = drift(finding, &wanted.qualified())?;
+        Some(Drift {
+            table: table.clone(),
+            relation: relation.unwrap_or(table).clone(),
+            kind,
+        })
+    }));
+    Ok(drifts)
+}
+
+fn unfit(error: &Error) -> DriftKind {
+    DriftKind::Unfit {
+        reason: error.to_string(),
+    }
+}
+
+fn shared_drift(shared: &Shared) -> Option<DriftKind> {
+    let reason = match shared {
+        Shared::Current => return None,
+        Shared::Missing => "it is missing".to_owned(),
+        Shared::Outdated(reason) => reason.clone(),
+    };
+    Some(DriftKind::Outdated {
+        object: "pgherald.notify_rows".to_owned(),
+        reason,
+    })
+}
+
+/// The relation, if it is not the watched table, and the kind.
+fn drift<'a>(finding: &Finding<'a>, function: &str) -> Option<(Option<&'a TableName>, DriftKind)> {
+    Some(match finding {
+        Finding::FunctionMissing => return None,
+        Finding::FunctionOutdated { reason, .. } => (
+            None,
+            DriftKind::Outdated {
+                object: function.to_owned(),
+                reason: reason.clone(),
+            },
+        ),
+        Finding::TriggerMissing(trigger) => {
+            (Some(&trigger.on), DriftKind::Missing(trigger.name.clone()))
+        }
+        Finding::TriggerDisabled(trigger) => {
+            (Some(&trigger.on), DriftKind::Disabled(trigger.name.clone()))
+        }
+        Finding::TriggerOutdated(trigger) => {
+            let reason = "it is not the trigger that pgherald makes".to_owned();
+            (
+                Some(&trigger.on),
+                DriftKind::Outdated {
+                    object: trigger.name.clone(),
+                    reason,
+                },
+            )
+        }
+        Finding::TriggerLeftOver(trigger) => {
+            (Some(&trigger.on), DriftKind::LeftOver(trigger.name.clone()))
+        }
+        Finding::FunctionLeftOver(name) => {
+            (None, DriftKind::LeftOver(super::wanted::qualified(name)))
+        }
+    })
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            table,
+            relation,
+            kind,
+        } = self;
+        write!(f, "{table}: ")?;
+        match kind {
+            DriftKind::TableMissing => f.write_str("the table does not exist"),
+            DriftKind::Unfit { reason } => f.write_str(reason),
+            DriftKind::Missing(trigger) => {
+                write!(
+                    f,
+                    "trigger {trigger} is missing on {relation}; install the triggers again"
+                )
+            }
+            DriftKind::Disabled(trigger) => {
+                write!(f, "trigger {trigger} on {relation} is disabled; enable it")
+            }
+            DriftKind::Outdated { object, reason } => {
+                write!(
+                    f,
+                    "{object} is outdated: {reason}; install the triggers again"
+                )
+            }
+            DriftKind::LeftOver(object) => {
+                write!(
+                    f,
+                    "{object} on {relation} is left over; install the triggers again"
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What should stand in the database for one specification: a function, its comment, and triggers.
+
+use postgres_protocol::escape::escape_literal;
+use serde::{Deserialize, Serialize};
+
+use super::catalog::Member;
+use super::fit::Fitted;
+use super::template::{dollar_quoted, render};
+use super::{VERSION, expression};
+use crate::error::Result;
+use crate::name::TableName;
+use crate::operation::Operation;
+
+/// The installation of one table as it should be.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) table: TableName,
+    /// The function's name, without its schema.
+    pub(super) function: String,
+    pub(super) body: String,
+    pub(super) note: Note,
+    pub(super) triggers: Vec<WantedTrigger>,
+}
+
+#[derive(Debug)]
+pub(super) struct WantedTrigger {
+    pub(super) name: String,
+    pub(super) on: TableName,
+    pub(super) operation: Operation,
+}
+
+/// The comment of a table's function: what it was made from, to tell later whether that still holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Note {
+    pub(super) version: u32,
+    pub(super) schema: String,
+    pub(super) table: String,
+    pub(super) channel: String,
+    pub(super) key: Vec<String>,
+    pub(super) columns: Vec<String>,
+    pub(super) operations: Vec<Operation>,
+    pub(super) when_changed: Vec<String>,
+    /// Whether the function pins the session settings that text depends on.
+    pub(super) settings: bool,
+}
+
+/// Draws up the installation of a checked specification.
+pub(super) fn wanted(fitted: &Fitted<'_>) -> Result<Wanted> {
+    let function = fitted.table.function.clone();
+    let triggers = fitted.table.members.iter().flat_map(|member| {
+        let operations = fitted.spec.operations.iter();
+        let function = &function;
+        operations.map(move |operation| trigger(member, operation, function))
+    });
+    Ok(Wanted {
+        table: fitted.spec.table.clone(),
+        body: body(fitted)?,
+        note: note(fitted),
+        triggers: triggers.collect(),
+        function: function.clone(),
+    })
+}
+
+/// A partition may be watched on its own as well, so what it carries for its parent has its own name.
+fn trigger(member: &Member, operation: Operation, function: &str) -> WantedTrigger {
+    let mut name = format!("pgherald_notify_{operation}");
+    if !member.is_root {
+        name.push_str(function.strip_prefix("notify").unwrap_or(function));
+    }
+    WantedTrigger {
+        name,
+        on: member.name.clone(),
+        operation,
+    }
+}
+
+fn note(fitted: &Fitted<'_>) -> Note {
+    let spec = fitted.spec;
+    let read = fitted
+        .key
+        .iter()
+        .chain(&fitted.columns)
+        .chain(&fitted.when_changed);
+    Note {
+        version: VERSION,
+        schema: spec.table.schema().to_owned(),
+        table: spec.table.name().to_owned(),
+        channel: spec.channel.as_str().to_owned(),
+        key: fitted
+            .key
+            .iter()
+            .map(|column| column.name.clone())
+            .collect(),
+        columns: spec.columns.clone(),
+        operations: spec.operations.iter().collect(),
+        when_changed: spec.when_changed.clone(),
+        settings: expression::needs_settings(read),
+    }
+}
+
+fn body(fitted: &Fitted<'_>) -> Result<String> {
+    let table = &fitted.spec.table;
+    let relation = format!(
+        r#""schema":{},"table":{}"#,
+        expression::json_string(table.schema()),
+        expression::json_string(table.name()),
+    );
+    let table = escape_literal(&table.to_string());
+    let failure = render(include_str!("sql/v1/failure.sql"), &[("table", &table)])?;
+    let common = [
+        ("channel", &*escape_literal(fitted.spec.channel.as_str())),
+        ("relation", &escape_literal(&relation)),
+        ("failure", failure.trim_end()),
+        ("unchanged", &unchanged(fitted)?),
+    ];
+    if fitted.key.is_empty() {
+        return render(include_str!("sql/v1/whole_body.sql"), &common);
+    }
+    let fitting =
+        |value| format!("array_agg(CASE WHEN octet_length({value}) < 8000 THEN {value} END)");
+    let (columns, cols) = if fitted.columns.is_empty() {
+        ("NULL::text".to_owned(), "NULL::text[]".to_owned())
+    } else {
+        (expression::object(&fitted.columns), fitting("r.c"))
+    };
+    let rows = [
+        (
+            "key_names",
+            &*escape_literal(&expression::names(&fitted.key)),
+        ),
+        ("key", &expression::key(&fitted.key)),
+        ("keys", &fitting("r.k")),
+        ("columns", &columns),
+        ("cols", &cols),
+    ];
+    render(
+        include_str!("sql/v1/rows_body.sql"),
+        &[&common[..], &rows].concat(),
+    )
+}
+
+/// The part of an update that leaves early; empty if every update counts.
+fn unchanged(fitted: &Fitted<'_>) -> Result<String> {
+    if fitted.when_changed.is_empty() {
+        return Ok(String::new());
+    }
+    let mut columns = fitted.key.clone();
+    columns.extend(fitted.when_changed.iter().cloned());
+    let watched = expression::comparable(&columns);
+    let block = render(
+        include_str!("sql/v1/unchanged.sql"),
+        &[("watched", &watched)],
+    )?;
+    Ok(block.trim_end().to_owned())
+}
+
+impl Wanted {
+    /// The function's qualified name.
+    pub(super) fn qualified(&self) -> String {
+        qualified(&self.function)
+    }
+
+    /// The statements that define the function, whatever stands there now.
+    pub(super) fn define(&self) -> Result<String> {
+        let mut settings = String::new();
+        if self.note.settings {
+            settings.push_str(include_str!("sql/v1/text_settings.sql").trim_end());
+        }
+        if !self.note.when_changed.is_empty() {
+            settings.push_str(include_str!("sql/v1/compare_settings.sql").trim_end());
+        }
+        let values = [
+            ("function", &*self.qualified()),
+            ("settings", &*settings),
+            ("body", &dollar_quoted(&self.body)),
+        ];
+        render(include_str!("sql/v1/table_function.sql"), &values)
+    }
+
+    /// The statement that records what the function was made from.
+    pub(super) fn annotate(&self) -> String {
+        let note = escape_literal(&serde_json::json!(self.note).to_string());
+        format!("COMMENT ON FUNCTION {}() IS {note};\n", self.qualified())
+    }
+
+    /// The statements that make `trigger`, whatever stands there now.
+    ///
+    /// Before PostgreSQL 14 it must be dropped first, which also waits for readers of the table.
+    pub(super) fn attach(&self, trigger: &WantedTrigger, server_version: i32) -> Result<String> {
+        let name = postgres_protocol::escape::escape_identifier(&trigger.name);
+        let table = trigger.on.quoted();
+        let (drop, create) = if server_version >= 140_000 {
+            (String::new(), "CREATE OR REPLACE TRIGGER")
+        } else {
+            (
+                format!("DROP TRIGGER IF EXISTS {name} ON {table};\n"),
+                "CREATE TRIGGER",
+            )
+        };
+        let (new, old) = transition_tables(trigger.operation);
+        let mut referencing = String::new();
+        for (table, word) in [(new, "NEW"), (old, "OLD")] {
+            if let Some(table) = table {
+                referencing.push_str(&format!("{word} TABLE AS {table} "));
+            }
+        }
+        if !referencing.is_empty() {
+            referencing.insert_str(0, "REFERENCING ");
+        }
+        let values = [
+            ("create", create),
+            ("trigger", &*name),
+            ("event", &trigger.operation.as_str().to_uppercase()),
+            ("table", &table),
+            ("referencing", &referencing),
+            ("function", &self.qualified()),
+        ];
+        Ok(drop + &render(include_str!("sql/v1/trigger.sql"), &values)?)
+    }
+}
+
+/// The transition tables, new and old, that a trigger of `operation` is given.
+pub(super) const fn transition_tables(
+    operation: Operation,
+) -> (Option<&'static str>, Option<&'static str>) {
+    match operation {
+        Operation::Insert => (Some("pgherald_new"), None),
+        Operation::Update => (Some("pgherald_new"), Some("pgherald_old")),
+        Operation::Delete => (None, Some("pgherald_old")),
+        Operation::Truncate => (None, None),
+    }
+}
+
+/// The qualified name of a table's function, which is made of safe characters.
+pub(super) fn qualified(function: &str) -> String {
+    format!("pgherald.{function}")
+}

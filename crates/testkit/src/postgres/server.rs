@@ -1,0 +1,161 @@
+//! The owner of one server: its files, its port, and whichever process currently runs on them.
+//!
+//! States: running (possibly frozen) and stopped; the port and the data stay the same through all of
+//! them. One operation at a time, under the lock. Everything here blocks.
+//!
+//! Dropping it ends the process before the workspace removes the files.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::postgres::builder::Builder;
+use crate::postgres::cluster;
+use crate::postgres::postmaster::Postmaster;
+use crate::postgres::workspace::Workspace;
+use crate::wait::wait_until;
+use crate::{Binaries, Error};
+
+const STOP_LIMIT: Duration = Duration::from_secs(30);
+const DROP_LIMIT: Duration = Duration::from_secs(10);
+const PORT_LIMIT: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) port: u16,
+    pub(super) password: Option<String>,
+    pub(super) authority: Option<PathBuf>,
+    pub(super) data_dir: PathBuf,
+    pub(super) log_file: PathBuf,
+    binaries: Binaries,
+    postmaster: Mutex<Option<Postmaster>>,
+    workspace: Workspace,
+}
+
+impl Server {
+    pub(super) fn start(options: Builder) -> Result<Self, Error> {
+        let binaries = Binaries::find()?;
+        let workspace = Workspace::create()?;
+        cluster::create(&workspace, &binaries, options.password.as_deref())?;
+        let authority = cluster::configure(&workspace, &options.settings, options.tls)?;
+        let (port, postmaster) = start_on_free_port(&workspace, &binaries)?;
+        Ok(Self {
+            port,
+            password: options.password,
+            authority,
+            data_dir: workspace.data_dir(),
+            log_file: workspace.log_file(),
+            binaries,
+            postmaster: Mutex::new(Some(postmaster)),
+            workspace,
+        })
+    }
+
+    pub(super) fn start_again(&self) -> Result<(), Error> {
+        let mut slot = self.slot();
+        if slot.as_mut().is_some_and(Postmaster::is_running) {
+            return Ok(());
+        }
+        // While the server was down, an outgoing connection may have been given its port.
+        let mut result = Err(Error::port_taken(format!("port {} is taken", self.port)));
+        wait_until(PORT_LIMIT, || {
+            result = Postmaster::start(&self.workspace, &self.binaries, self.port);
+            !matches!(&result, Err(error) if error.is_port_taken())
+        });
+        *slot = Some(result?);
+        Ok(())
+    }
+
+    pub(super) fn stop(&self) -> Result<(), Error> {
+        let mut slot = self.slot();
+        if let Some(postmaster) = &mut *slot
+            && !postmaster.shut_down(Signal::INT, STOP_LIMIT)?
+        {
+            return Err(Error::new("the server did not stop in time"));
+        }
+        *slot = None;
+        Ok(())
+    }
+
+    pub(super) fn kill(&self) -> Result<(), Error> {
+        let mut slot = self.slot();
+        if let Some(postmaster) = &mut *slot {
+            postmaster.kill()?;
+        }
+        *slot = None;
+        Ok(())
+    }
+
+    pub(super) fn pause(&self) -> Result<(), Error> {
+        self.running(Postmaster::freeze)
+    }
+
+    pub(super) fn resume(&self) -> Result<(), Error> {
+        self.running(Postmaster::thaw)
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.slot().as_mut().is_some_and(Postmaster::is_running)
+    }
+
+    fn running(
+        &self,
+        action: impl FnOnce(&mut Postmaster) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if let Some(postmaster) = &mut *self.slot()
+            && postmaster.is_running()
+        {
+            return action(postmaster);
+        }
+        Err(Error::new("the server is not running"))
+    }
+
+    // A panic under the lock leaves at worst a dead process in the slot, which every operation expects.
+    fn slot(&self) -> MutexGuard<'_, Option<Postmaster>> {
+        self.postmaster
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut postmaster) = self.slot().take() {
+            let ended = postmaster.shut_down(Signal::QUIT, DROP_LIMIT);
+            if !matches!(ended, Ok(true))
+                && let Err(error) = postmaster.kill()
+            {
+                tracing::warn!(%error, "server left behind");
+            }
+        }
+    }
+}
+
+fn start_on_free_port(
+    workspace: &Workspace,
+    binaries: &Binaries,
+) -> Result<(u16, Postmaster), Error> {
+    // Between looking and starting, another process may take the port: look again.
+    const ATTEMPTS: u32 = 10;
+    let mut attempt = 1;
+    loop {
+        let port = free_port()?;
+        match Postmaster::start(workspace, binaries, port) {
+            Ok(postmaster) => return Ok((port, postmaster)),
+            Err(error) if error.is_port_taken() && attempt < ATTEMPTS => attempt += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Below the ranges from which systems take the local ports of outgoing connections: those would take
+/// the server's port while it is stopped.
+fn free_port() -> Result<u16, Error> {
+    (0..1000)
+        .map(|_| fastrand::u16(15_000..32_000))
+        .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+        .ok_or_else(|| Error::new("no free port on 127.0.0.1"))
+}

@@ -1,0 +1,136 @@
+//! One proxied connection: two pipes, one in each direction.
+//!
+//! A pipe holds at most one chunk. While traffic is held up it keeps that chunk and reads no more, so
+//! nothing is lost or reordered, and the senders feel the back pressure a dead network would give.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::frames::Frames;
+use super::state::{Mode, State};
+
+const CHUNK: usize = 16 * 1024;
+
+/// Forwards until both sides have closed, one fails, the connections are cut, or the proxy is gone.
+pub(super) async fn serve(
+    mut client: TcpStream,
+    target: SocketAddr,
+    cuts: u64,
+    state: watch::Receiver<State>,
+) {
+    let mut watched = state.clone();
+    let cut = async move {
+        // Ends as well when the proxy is gone.
+        let _ = watched.wait_for(|state| state.cuts != cuts).await;
+    };
+    let orderly = tokio::select! {
+        biased;
+        () = cut => false,
+        result = forward(&mut client, target, state) => result.is_ok(),
+    };
+    if !orderly {
+        reset(client);
+    }
+}
+
+/// Closes with a reset instead of an orderly end.
+pub(super) fn reset(stream: TcpStream) {
+    // Failing means that the connection is gone already.
+    let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
+    drop(stream);
+}
+
+async fn forward(
+    client: &mut TcpStream,
+    target: SocketAddr,
+    mut state: watch::Receiver<State>,
+) -> io::Result<()> {
+    // The accepting end of a stalled network is silent; only later is anybody behind it.
+    passage(&mut state, Instant::now()).await;
+    let mut server = TcpStream::connect(target).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    tokio::try_join!(
+        pipe(from_client, to_server, state.clone(), None),
+        pipe(from_server, to_client, state, Some(Frames::new())),
+    )?;
+    Ok(())
+}
+
+async fn pipe(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut state: watch::Receiver<State>,
+    mut frames: Option<Frames>,
+) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    let mut passed = Vec::new();
+    loop {
+        let length = from.read(&mut chunk).await?;
+        let received = Instant::now();
+        passage(&mut state, received).await;
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        let bytes = match &mut frames {
+            None => &chunk[..length],
+            Some(frames) => {
+                let deaf = state.borrow().mode == Mode::Deafen;
+                passed.clear();
+                frames.filter(&chunk[..length], deaf, &mut passed);
+                &passed
+            }
+        };
+        write(&mut to, bytes, &mut state, received).await?;
+    }
+}
+
+/// Writes all, holding up in the middle if the state says so meanwhile.
+async fn write(
+    to: &mut WriteHalf<'_>,
+    mut bytes: &[u8],
+    state: &mut watch::Receiver<State>,
+    received: Instant,
+) -> io::Result<()> {
+    while !bytes.is_empty() {
+        passage(state, received).await;
+        tokio::select! {
+            biased;
+            changed = state.changed() => changed.map_err(|_| io::ErrorKind::ConnectionAborted)?,
+            written = to.write(bytes) => match written? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                count => bytes = &bytes[count..],
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Returns when bytes received at `received` may go on.
+async fn passage(state: &mut watch::Receiver<State>, received: Instant) {
+    loop {
+        let mode = state.borrow_and_update().mode;
+        let changed = match mode {
+            Mode::Forward | Mode::Refuse | Mode::Deafen => return,
+            Mode::Stall => state.changed().await,
+            Mode::Delay(delay) => tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(received + delay) => return,
+                changed = state.changed() => changed,
+            },
+        };
+        if changed.is_err() {
+            // The proxy is gone, and with it, in a moment, this connection.
+            return;
+        }
+    }
+}

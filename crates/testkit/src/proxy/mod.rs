@@ -1,0 +1,211 @@
+//! A TCP proxy that fails on demand.
+//!
+//! The proxy's handle owns the accepting task and the sending end of a watch; every connection is a
+//! task that follows the receiving end. A new fault replaces the one before:
+//!
+//! | fault | connections that exist | new connections |
+//! |---|---|---|
+//! | [`stall`](FaultProxy::stall) | stay open, silent in both directions | accepted, silent |
+//! | [`delay`](FaultProxy::delay) | each chunk arrives late | the same |
+//! | [`deafen`](FaultProxy::deafen) | notifications are lost | the same |
+//! | [`refuse`](FaultProxy::refuse) | undisturbed | closed at once |
+//! | [`resume`](FaultProxy::resume) | undisturbed, held bytes flow on | undisturbed |
+//!
+//! [`cut`](FaultProxy::cut) is an event, not a fault that lasts: it leaves the current one in place.
+
+mod connection;
+mod frames;
+mod state;
+mod url;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::Error;
+use state::{Mode, State};
+
+/// A TCP proxy on a port of its own on 127.0.0.1, with faults to switch on and off.
+///
+/// Bytes are never lost or reordered, except for notifications under [`deafen`](Self::deafen) and
+/// whatever was under way at a [`cut`](Self::cut). Dropping the proxy closes its port and resets its
+/// connections.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), pgherald_testkit::Error> {
+/// use pgherald_testkit::{FaultProxy, Postgres};
+///
+/// let server = Postgres::shared().await?;
+/// let url = server.create_database().await?;
+/// let proxy = FaultProxy::start((server.host(), server.port())).await?;
+/// let url = proxy.url(&url); // connect to this one
+/// proxy.stall();
+/// // ... the client has to notice by itself ...
+/// proxy.resume();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct FaultProxy {
+    addr: SocketAddr,
+    state: watch::Sender<State>,
+    live: Arc<AtomicUsize>,
+    accepting: JoinHandle<()>,
+}
+
+impl FaultProxy {
+    /// Starts forwarding to `target`, on the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// `target` does not resolve, or no port is free.
+    pub async fn start(target: impl ToSocketAddrs) -> Result<Self, Error> {
+        let target = tokio::net::lookup_host(target)
+            .await
+            .and_then(|mut found| found.next().ok_or_else(|| io::ErrorKind::NotFound.into()))
+            .map_err(Error::during("the proxy's target has no address"))?;
+        let unbound = "no port for the proxy";
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(Error::during(unbound))?;
+        let addr = listener.local_addr().map_err(Error::during(unbound))?;
+
+        let (state, watched) = watch::channel(State {
+            mode: Mode::Forward,
+            cuts: 0,
+        });
+        let live = Arc::new(AtomicUsize::new(0));
+        let accepting = tokio::spawn(accept(listener, target, watched, Arc::clone(&live)));
+        Ok(Self {
+            addr,
+            state,
+            live,
+            accepting,
+        })
+    }
+
+    /// Where the proxy listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The port of [`addr`](Self::addr).
+    pub fn port(&self) -> u16 {
+        self.addr.port()
+    }
+
+    /// `original`, a URL like `postgresql://user@host:port/database`, with the proxy's host and port in
+    /// place of its own. What is no URL comes back unchanged.
+    pub fn url(&self, original: &str) -> String {
+        url::with_authority(original, self.addr)
+    }
+
+    /// The number of connections accepted and not yet ended.
+    pub fn connections(&self) -> usize {
+        self.live.load(Ordering::Acquire)
+    }
+
+    /// Resets all connections that exist, as a failing router would. New ones are not affected.
+    pub fn cut(&self) {
+        self.state.send_modify(|state| state.cuts += 1);
+    }
+
+    /// Closes new connections at once. Together with [`cut`](Self::cut): the server is unreachable.
+    pub fn refuse(&self) {
+        self.set(Mode::Refuse);
+    }
+
+    /// Forwards nothing any more in either direction, not even the closing of a side, while all
+    /// connections stay open and new ones are accepted.
+    pub fn stall(&self) {
+        self.set(Mode::Stall);
+    }
+
+    /// Forwards each chunk only this long after it was received.
+    ///
+    /// Chunks are not delayed side by side, so throughput suffers as well.
+    pub fn delay(&self, by: Duration) {
+        self.set(Mode::Delay(by));
+    }
+
+    /// Swallows notifications (`NotificationResponse`) and forwards everything else, which is how LISTEN
+    /// behaves through a transaction pooler. Has no effect on encrypted connections.
+    pub fn deafen(&self) {
+        self.set(Mode::Deafen);
+    }
+
+    /// Back to plain forwarding. Whatever was held up goes on at once.
+    pub fn resume(&self) {
+        self.set(Mode::Forward);
+    }
+
+    fn set(&self, mode: Mode) {
+        self.state.send_modify(|state| state.mode = mode);
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        // Closes the port. The connections end with the watch.
+        self.accepting.abort();
+    }
+}
+
+/// Counts a connection for as long as its task lives, however that ends.
+struct Live(Arc<AtomicUsize>);
+
+impl Live {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    target: SocketAddr,
+    state: watch::Receiver<State>,
+    live: Arc<AtomicUsize>,
+) {
+    loop {
+        let client = match listener.accept().await {
+            Ok((client, _)) => client,
+            Err(error) => {
+                // No descriptors left, most likely: does not pass by asking at once.
+                tracing::debug!(%error, "the proxy could not accept a connection");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                continue;
+            }
+        };
+        let State { mode, cuts } = *state.borrow();
+        if mode == Mode::Refuse {
+            connection::reset(client);
+            continue;
+        }
+        let counted = Live::new(&live);
+        tokio::spawn(serve(client, target, cuts, state.clone(), counted));
+    }
+}
+
+async fn serve(
+    client: TcpStream,
+    target: SocketAddr,
+    cuts: u64,
+    state: watch::Receiver<State>,
+    counted: Live,
+) {
+    connection::serve(client, target, cuts, state).await;
+    drop(counted);
+}

@@ -1,0 +1,75 @@
+//! A stall holds everything up, both ways, and keeps every byte and its place.
+
+mod support;
+
+use pgherald_testkit::{FaultProxy, Postgres};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+const LENGTH: usize = 8 * 1024 * 1024;
+
+#[tokio::test]
+async fn a_large_transfer_arrives_whole() {
+    let (proxy, mut client, mut server) = support::proxied_pair().await;
+    let sent: Vec<u8> = (0..LENGTH).map(|i| (i % 251) as u8).collect();
+    let expected = sent.clone();
+    let sending = tokio::spawn(async move {
+        client.write_all(&sent).await.unwrap();
+        client.shutdown().await.unwrap();
+        client
+    });
+
+    let mut received = vec![0; LENGTH / 4];
+    support::soon(server.read_exact(&mut received))
+        .await
+        .unwrap();
+    proxy.stall();
+    assert!(
+        !sending.is_finished(),
+        "more is under way than buffers can hold"
+    );
+    assert_eq!(proxy.connections(), 1);
+    proxy.resume();
+    support::soon(server.read_to_end(&mut received))
+        .await
+        .unwrap();
+
+    assert!(received == expected);
+    drop(sending.await);
+}
+
+#[tokio::test]
+async fn nothing_comes_through_meanwhile() {
+    let (proxy, mut client, mut server) = support::proxied_pair().await;
+    proxy.stall();
+    client.write_all(b"up").await.unwrap();
+    server.write_all(b"N").await.unwrap();
+    // What was forwarded on the loopback would be there by the time a fresh connection is.
+    let (_other, _, _) = support::proxied_pair().await;
+    let mut buffer = [0; 8];
+    assert!(server.try_read(&mut buffer).is_err());
+    assert!(client.try_read(&mut buffer).is_err());
+
+    proxy.resume();
+    support::soon(server.read_exact(&mut buffer[..2]))
+        .await
+        .unwrap();
+    assert_eq!(&buffer[..2], b"up");
+    assert_eq!(support::soon(client.read_u8()).await.unwrap(), b'N');
+}
+
+#[tokio::test]
+async fn a_connection_begun_in_a_stall_is_served_after_it() {
+    let server = Postgres::shared().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let url = proxy.url(&server.url());
+    proxy.stall();
+    let connecting = tokio::spawn(async move { support::connect(&url).await });
+    support::until("accepted", || proxy.connections() == 1).await;
+    assert!(!connecting.is_finished());
+
+    proxy.resume();
+    let (client, _connection) = support::soon(connecting).await.unwrap();
+    assert_eq!(support::answer(&client).await, 42);
+}
