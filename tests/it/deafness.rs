@@ -1,0 +1,32 @@
+//! LISTEN that succeeds while notifications go astray, as behind a pooler in transaction mode.
+
+use pgherald_testkit::{FaultProxy, Postgres};
+
+use crate::support::{cause, listen, live, not_live, source};
+
+async fn deaf_proxy() -> (FaultProxy, String) {
+    let server = Postgres::shared().await.unwrap();
+    let url = server.create_database().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port())).await.unwrap();
+    proxy.deafen();
+    let url = format!("{}?sslmode=disable", proxy.url(&url));
+    (proxy, url)
+}
+
+#[actix::test]
+async fn a_deaf_session_never_becomes_live() {
+    let (proxy, url) = deaf_proxy().await;
+    let (_listener, probe) = listen(source(&url)).await;
+    let seen = not_live(&probe).await;
+    assert!(cause(&seen).is_deaf(), "{}", cause(&seen).chain());
+    assert!(cause(&seen).hint().contains("pooler"));
+    proxy.resume();
+    live(&probe).await;
+}
+
+#[actix::test]
+async fn the_probe_can_be_switched_off() {
+    let (_proxy, url) = deaf_proxy().await;
+    let (_listener, probe) = listen(source(&url).probe(false)).await;
+    live(&probe).await;
+}

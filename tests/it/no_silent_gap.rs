@@ -1,0 +1,262 @@
+//! Numbered rows are written while everything fails that can fail. Whatever a subscriber did not get, it
+//! was told about.
+//!
+//! `PGHERALD_SEED` repeats a run, `PGHERALD_FAULTS` sets how many faults there are.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler};
+use pgherald::{
+    Events, Filter, Key, ListenerActor, Operation, Overflow, Subscribe, SubscribeHealth,
+    SubscriptionOptions,
+};
+use pgherald_testkit::{FaultProxy, Postgres, Probe};
+use tokio_postgres::Client;
+
+use crate::support::{DEADLINE, client, live, source, watched_table};
+
+/// Which numbers came, and which lie in an announced gap.
+///
+/// The checker needs no clock: a number is accounted for if it was delivered, or if a resync was delivered
+/// after every smaller delivered number and before every greater one. The writer inserts one number after
+/// the other, so their order is the order of commits.
+#[derive(Default)]
+struct Record {
+    /// Delivered numbers and, between them, resyncs.
+    log: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Entry {
+    Number(i64),
+    Resync,
+}
+
+impl Record {
+    /// Why `committed` numbers are not accounted for; empty if they are.
+    fn complaints(&self, committed: &BTreeSet<i64>) -> Vec<String> {
+        let mut complaints = Vec::new();
+        let mut last = 0;
+        let mut announced = false;
+        for entry in &self.log {
+            match *entry {
+                Entry::Resync => announced = true,
+                Entry::Number(number) if number <= last => {
+                    complaints.push(format!("{number} came after {last}"));
+                }
+                Entry::Number(number) => {
+                    let missing: Vec<i64> = committed.range(last + 1..number).copied().collect();
+                    if !missing.is_empty() && !announced {
+                        complaints.push(format!("{missing:?} missing without a resync"));
+                    }
+                    last = number;
+                    announced = false;
+                }
+            }
+        }
+        let missing: Vec<i64> = committed.range(last + 1..).copied().collect();
+        if !missing.is_empty() {
+            complaints.push(format!("{missing:?} missing at the end"));
+        }
+        complaints
+    }
+
+    fn last(&self) -> Option<i64> {
+        self.log.iter().rev().find_map(|entry| match entry {
+            Entry::Number(number) => Some(*number),
+            Entry::Resync => None,
+        })
+    }
+}
+
+struct Recorder {
+    record: Rc<RefCell<Record>>,
+    /// How long each batch takes.
+    pace: Duration,
+}
+
+impl Actor for Recorder {
+    type Context = Context<Self>;
+}
+
+impl Handler<Events> for Recorder {
+    type Result = actix::ResponseFuture<()>;
+
+    fn handle(&mut self, events: Events, _: &mut Self::Context) -> Self::Result {
+        {
+            let log = &mut self.record.borrow_mut().log;
+            log.extend(events.resync().map(|_| Entry::Resync));
+            log.extend(events.events().iter().map(|event| {
+                Entry::Number(event.key().and_then(i64::from_row_key).unwrap())
+            }));
+        }
+        let pace = self.pace;
+        Box::pin(async move { tokio::time::sleep(pace).await })
+    }
+}
+
+/// Inserts one number after the other, by one or in a burst. What failed is repeated until it is there.
+struct Writer {
+    url: String,
+    next: i64,
+    client: Option<Client>,
+}
+
+impl Writer {
+    async fn write(&mut self, random: &mut fastrand::Rng) {
+        let rows = random.i64(1..60);
+        match random.bool() {
+            true => self.insert(rows).await,
+            false => {
+                for _ in 0..rows {
+                    self.insert(1).await;
+                }
+            }
+        }
+    }
+
+    /// Inserts the next `rows` numbers in one statement.
+    async fn insert(&mut self, rows: i64) {
+        let from = self.next + 1;
+        self.next += rows;
+        let sql = "INSERT INTO numbers SELECT generate_series($1::bigint, $2) ON CONFLICT DO NOTHING";
+        let attempts = async {
+            loop {
+                if let Some(client) = &self.client {
+                    match client.execute(sql, &[&from, &self.next]).await {
+                        Ok(_) => return,
+                        Err(_) => self.client = None,
+                    }
+                }
+                let config: pgherald::ConnectConfig = self.url.parse().unwrap();
+                self.client = config.application_name("writer").client().await.ok();
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, attempts).await.expect("the database comes back");
+    }
+}
+
+#[actix::test]
+async fn every_number_is_delivered_or_lies_in_an_announced_gap() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seed = number("PGHERALD_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let faults = number("PGHERALD_FAULTS").unwrap_or(30);
+    println!("seed {seed}, {faults} faults");
+    let mut random = fastrand::Rng::with_seed(seed);
+
+    let server = Postgres::start().await.unwrap();
+    let setup = client(&server.url()).await;
+    let spec = watched_table(&setup, "numbers").await;
+    let spec = spec.operations(Operation::Insert);
+    crate::support::install(&setup, &spec).await;
+    drop(setup);
+    let proxy = FaultProxy::start((server.host(), server.port())).await.unwrap();
+    let listener_source = source(&proxy.url(&server.url()))
+        .watch(spec)
+        .connect_timeout(Duration::from_secs(2));
+    let listener = ListenerActor::new(listener_source.factory().unwrap()).start();
+
+    let health = Probe::start();
+    listener.send(SubscribeHealth(health.health())).await.unwrap();
+    let mut records = Vec::new();
+    for (name, pace_ms, capacity, overflow) in [
+        ("fast", 0, 100_000, Overflow::Resync),
+        ("slow", 3, 40, Overflow::Resync),
+        ("oldest", 3, 40, Overflow::DropOldest),
+        ("coalescing", 2, 40, Overflow::CoalesceByKey),
+    ] {
+        let record = Rc::new(RefCell::new(Record::default()));
+        let pace = Duration::from_millis(pace_ms);
+        let recorder = Recorder { record: Rc::clone(&record), pace }.start();
+        let options = SubscriptionOptions::new(name).capacity(capacity).max_batch(4).overflow(overflow);
+        let subscribe = Subscribe::to(name, Filter::new(), recorder.recipient()).options(options);
+        listener.send(subscribe).await.unwrap().unwrap();
+        records.push((name, record));
+    }
+    live(&health).await;
+
+    let mut writer = Writer { url: server.url(), next: 0, client: None };
+    for _ in 0..faults {
+        writer.write(&mut random).await;
+        let fault = random.u8(0..7);
+        match fault {
+            0 => drop(server.terminate_backends(Some("listener")).await),
+            1 => drop(server.terminate_backends(None).await),
+            2 => server.restart().await.unwrap(),
+            3 => {
+                server.kill().await.unwrap();
+                server.start_again().await.unwrap();
+            }
+            4 => proxy.cut(),
+            5 => {
+                proxy.refuse();
+                proxy.cut();
+            }
+            _ => proxy.stall(),
+        }
+        writer.write(&mut random).await;
+        // Where it lasts: sometimes until it is noticed, sometimes it is over before.
+        if fault >= 5 && random.bool() {
+            crate::support::not_live(&health).await;
+            writer.write(&mut random).await;
+        }
+        proxy.resume();
+        if random.bool() {
+            live(&health).await;
+        }
+    }
+    live(&health).await;
+    // The last number tells that everything before it has come through; a slow one needs some room first.
+    let status = || async { listener.send(pgherald::GetStatus).await.unwrap() };
+    let idle = async {
+        while status().await.subscriptions.iter().any(|subscription| subscription.queued > 0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, idle).await.unwrap();
+    writer.insert(1).await;
+    let last = writer.next;
+    let all_have_it = async {
+        while records.iter().any(|(_, record)| record.borrow().last() != Some(last)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, all_have_it).await.expect("the last number arrives everywhere");
+
+    let committed: BTreeSet<i64> = client(&server.url())
+        .await
+        .query("SELECT n FROM numbers", &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    let status = status().await;
+    println!("{} numbers committed, {:?}", committed.len(), status.counts);
+    for (stats, (name, record)) in status.subscriptions.iter().zip(&records) {
+        let record = record.borrow();
+        let resyncs = record.log.iter().filter(|entry| **entry == Entry::Resync).count();
+        println!("{name}: {stats:?}, {resyncs} resyncs");
+        assert_eq!(record.complaints(&committed), [""; 0], "{name}, seed {seed}");
+        assert_eq!(stats.matched, stats.delivered + stats.lost + stats.coalesced, "{name}, seed {seed}");
+    }
+    assert_eq!(committed.len() as i64, last, "seed {seed}");
+}
+
+#[test]
+fn the_checker_finds_gaps_and_disorder() {
+    use Entry::{Number, Resync};
+    let committed: BTreeSet<i64> = (1..=5).collect();
+    let complaints = |log: &[Entry]| Record { log: log.to_vec() }.complaints(&committed).len();
+    assert_eq!(complaints(&[Number(1), Number(2), Number(3), Number(4), Number(5)]), 0);
+    assert_eq!(complaints(&[Resync, Number(4), Number(5)]), 0);
+    assert_eq!(complaints(&[Number(1), Number(2), Resync, Number(5)]), 0);
+    assert_eq!(complaints(&[Number(1), Resync, Number(2), Number(5)]), 1);
+    assert_eq!(complaints(&[Number(1), Number(2), Number(4), Resync, Number(5)]), 1);
+    assert_eq!(complaints(&[Resync, Number(2), Number(1), Number(5), Number(3)]), 3);
+    assert_eq!(complaints(&[Resync, Number(4)]), 1);
+}

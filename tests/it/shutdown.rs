@@ -1,0 +1,94 @@
+//! Shutting down delivers what is there, and reports what was not.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use pgherald::{
+    Attempt, Event, EventHandler, HandlerOptions, HandlerResult, Herald, ListenerActor, Operation,
+};
+use pgherald_testkit::{FakeFeed, fake_source};
+use tokio::sync::watch;
+
+use crate::support::DEADLINE;
+
+/// Handles events once the gate is open.
+struct Gated {
+    gate: watch::Receiver<bool>,
+    handled: Rc<Cell<u64>>,
+}
+
+impl EventHandler for Gated {
+    type Event = Event;
+
+    async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
+        self.gate.clone().wait_for(|open| *open).await?;
+        self.handled.set(self.handled.get() + 1);
+        Ok(())
+    }
+}
+
+async fn feed_events(feed: &FakeFeed, count: i64) {
+    feed.live().await;
+    for n in 0..count {
+        feed.events([Event::builder("public", "t", Operation::Insert).key(n).build()]).await;
+    }
+}
+
+async fn received(herald: &Herald, count: u64) {
+    let all = async {
+        while herald.status().await.unwrap().counts.events < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, all).await.expect("the events are read");
+}
+
+#[actix::test]
+async fn what_waits_is_handled_before_the_deadline() {
+    let (source, feed) = fake_source();
+    let herald = Herald::start(ListenerActor::new(source));
+    let (open, gate) = watch::channel(false);
+    let handled = Rc::new(Cell::new(0));
+    let for_handler = Rc::clone(&handled);
+    let gated = move || Gated { gate: gate.clone(), handled: Rc::clone(&for_handler) };
+    herald.handler(HandlerOptions::new("gated").concurrency(2), gated).await.unwrap();
+    feed_events(&feed, 500).await;
+    received(&herald, 500).await;
+    assert_eq!(handled.get(), 0);
+
+    let health = herald.health();
+    let shutdown = herald.shutdown(DEADLINE);
+    let opening = async {
+        tokio::task::yield_now().await;
+        open.send_replace(true);
+    };
+    let (report, ()) = tokio::join!(shutdown, opening);
+    let report = report.unwrap();
+    assert!(report.is_complete(), "{report}");
+    assert_eq!(handled.get(), 500);
+    // 500 events and the resync at the beginning.
+    assert_eq!(report.handlers[0].handled, 501);
+    assert!(!health.borrow().is_live());
+}
+
+#[actix::test]
+async fn what_is_not_done_at_the_deadline_is_counted_as_dropped() {
+    let (source, feed) = fake_source();
+    let herald = Herald::start(ListenerActor::new(source));
+    let (_never, gate) = watch::channel(false);
+    let gated = move || Gated { gate: gate.clone(), handled: Rc::default() };
+    let options = HandlerOptions::new("gated").concurrency(2);
+    herald.handler(options, gated).await.unwrap();
+    feed_events(&feed, 500).await;
+    received(&herald, 500).await;
+
+    let report = herald.shutdown(Duration::from_millis(50)).await.unwrap();
+    assert!(!report.is_complete());
+    let listener = &report.listener.subscriptions[0];
+    let handler = &report.handlers[0];
+    assert_eq!(listener.stats.delivered + listener.stats.queued, 500, "{report}");
+    assert_eq!(handler.received, listener.stats.delivered + 1, "{report}");
+    assert_eq!(handler.received, handler.handled + handler.dropped, "{report}");
+    assert_eq!(handler.handled, 1, "only the resync: {report}");
+}

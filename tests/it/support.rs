@@ -1,0 +1,92 @@
+//! What most tests begin with.
+
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use pgherald::trigger::{self, TriggerSpec};
+use pgherald::{
+    Backoff, ConnectConfig, Filter, ListenerActor, NotifySource, NotifySourceBuilder, Subscribe,
+    SubscribeHealth, TableName,
+};
+use pgherald_testkit::{Postgres, Probe, Seen};
+use tokio_postgres::Client;
+
+/// How long a test waits for what must come before it fails.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A new database on the server that all tests of this process share.
+pub(crate) async fn database() -> String {
+    Postgres::shared().await.unwrap().create_database().await.unwrap()
+}
+
+pub(crate) fn config(url: &str) -> ConnectConfig {
+    url.parse().unwrap()
+}
+
+pub(crate) async fn client(url: &str) -> Client {
+    config(url).application_name("test").client().await.unwrap()
+}
+
+/// A source that notices and retries quickly.
+pub(crate) fn source(url: &str) -> NotifySourceBuilder {
+    NotifySource::builder(config(url).application_name("listener"))
+        .heartbeat(Duration::from_millis(200), Duration::from_millis(500))
+        .connect_timeout(Duration::from_secs(5))
+        .backoff(Backoff::new(Duration::from_millis(10), Duration::from_millis(200)))
+}
+
+/// A listener on `source`, and a probe that sees everything and its health.
+pub(crate) async fn listen(source: NotifySourceBuilder) -> (Addr<ListenerActor>, Probe) {
+    let listener = ListenerActor::new(source.factory().unwrap()).start();
+    let probe = Probe::start();
+    subscribe(&listener, &probe, Filter::new()).await;
+    listener.send(SubscribeHealth(probe.health())).await.unwrap();
+    (listener, probe)
+}
+
+pub(crate) async fn subscribe(listener: &Addr<ListenerActor>, probe: &Probe, filter: Filter) {
+    listener.send(Subscribe::to("probe", filter, probe.events())).await.unwrap().unwrap();
+}
+
+pub(crate) async fn live(probe: &Probe) -> Seen {
+    let live = |seen: &Seen| seen.health().last().is_some_and(pgherald::Health::is_live);
+    probe.wait_for("live", DEADLINE, live).await.unwrap()
+}
+
+pub(crate) async fn not_live(probe: &Probe) -> Seen {
+    let degraded = |seen: &Seen| matches!(seen.health().last(), Some(pgherald::Health::Degraded { .. }));
+    probe.wait_for("degraded", DEADLINE, degraded).await.unwrap()
+}
+
+/// The cause of being degraded.
+pub(crate) fn cause(seen: &Seen) -> pgherald::Error {
+    match seen.health().last() {
+        Some(pgherald::Health::Degraded { cause, .. }) => cause.clone(),
+        other => panic!("not degraded but {other:?}"),
+    }
+}
+
+/// Makes a table `name` with a key `n` and triggers on it; returns their specification.
+pub(crate) async fn watched_table(client: &Client, name: &str) -> TriggerSpec {
+    let sql = format!("CREATE TABLE \"{name}\" (n bigint PRIMARY KEY, note text)");
+    client.batch_execute(&sql).await.unwrap();
+    let spec = TriggerSpec::new(TableName::new("public", name).unwrap());
+    install(client, &spec).await;
+    spec
+}
+
+pub(crate) async fn install(client: &Client, spec: &TriggerSpec) {
+    let plan = trigger::plan(client, std::slice::from_ref(spec)).await.unwrap();
+    plan.apply(client).await.unwrap();
+}
+
+pub(crate) async fn insert(client: &Client, table: &str, n: i64) {
+    let sql = format!("INSERT INTO \"{table}\" VALUES ($1)");
+    client.execute(&sql, &[&n]).await.unwrap();
+}
+
+/// Keys of the events seen, as numbers; events about a whole table are left out.
+pub(crate) fn numbers(seen: &Seen) -> Vec<i64> {
+    use pgherald::Key;
+    seen.events().filter_map(|event| i64::from_row_key(event.key()?)).collect()
+}

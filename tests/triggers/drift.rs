@@ -1,0 +1,187 @@
+//! What `verify` finds, and that a new plan puts it right.
+
+use pgherald_core::trigger::{self, Drift, DriftKind, TriggerSpec};
+
+use super::support::{Scene, spec, table};
+
+const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, email text)";
+
+fn users() -> TriggerSpec {
+    spec("users")
+}
+
+async fn scene() -> Scene {
+    let scene = Scene::new(USERS).await;
+    scene.install(users()).await;
+    scene
+}
+
+/// Installs again and sees that it helped.
+async fn repair(scene: &mut Scene) {
+    scene.install(users()).await;
+    assert_eq!(scene.drift(&users()).await, [""; 0]);
+    assert!(scene.plan(&[users()]).await.is_empty());
+    assert_eq!(
+        scene
+            .announced("INSERT INTO users VALUES (7); DELETE FROM users")
+            .await
+            .len(),
+        2
+    );
+}
+
+#[tokio::test]
+async fn a_missing_table() {
+    let scene = scene().await;
+    scene.run("DROP TABLE users").await;
+    let drift = trigger::verify(&scene.client, &[users()]).await.unwrap();
+    let kind = DriftKind::TableMissing;
+    assert_eq!(
+        drift,
+        [Drift {
+            table: table("users"),
+            relation: table("users"),
+            kind
+        }]
+    );
+    assert_eq!(
+        drift[0].to_string(),
+        "public.users: the table does not exist"
+    );
+}
+
+#[tokio::test]
+async fn nothing_installed_means_every_trigger_is_missing() {
+    let mut scene = Scene::new(USERS).await;
+    let drift = trigger::verify(&scene.client, &[users()]).await.unwrap();
+    let names =
+        ["insert", "update", "delete", "truncate"].map(|name| format!("pgherald_notify_{name}"));
+    let missing: Vec<_> = drift.into_iter().map(|drift| drift.kind).collect();
+    assert_eq!(missing, names.map(DriftKind::Missing));
+    repair(&mut scene).await;
+}
+
+#[tokio::test]
+async fn a_missing_trigger() {
+    let mut scene = scene().await;
+    scene
+        .run("DROP TRIGGER pgherald_notify_delete ON users")
+        .await;
+    let expected = "public.users: trigger pgherald_notify_delete is missing on public.users; \
+        install the triggers again";
+    assert_eq!(scene.drift(&users()).await, [expected]);
+    repair(&mut scene).await;
+}
+
+#[tokio::test]
+async fn a_disabled_trigger() {
+    let mut scene = scene().await;
+    for how in ["DISABLE", "ENABLE REPLICA"] {
+        scene
+            .run(&format!(
+                "ALTER TABLE users {how} TRIGGER pgherald_notify_insert"
+            ))
+            .await;
+        let expected =
+            "public.users: trigger pgherald_notify_insert on public.users is disabled; enable it";
+        assert_eq!(scene.drift(&users()).await, [expected]);
+        repair(&mut scene).await;
+    }
+    scene
+        .run("ALTER TABLE users ENABLE ALWAYS TRIGGER pgherald_notify_insert")
+        .await;
+    assert_eq!(scene.drift(&users()).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn another_specification() {
+    let mut scene = scene().await;
+    let other = users().columns(["email"]);
+    let drift = scene.drift(&other).await;
+    assert_eq!(drift.len(), 1);
+    assert!(
+        drift[0].contains("made for another specification"),
+        "{drift:?}"
+    );
+    scene.install(other).await;
+    assert_eq!(scene.drift(&users()).await.len(), 1);
+    repair(&mut scene).await;
+}
+
+#[tokio::test]
+async fn a_trigger_that_is_not_ours_under_our_name() {
+    let mut scene = scene().await;
+    scene
+        .run(
+            "CREATE FUNCTION mine() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+         DROP TRIGGER pgherald_notify_insert ON users;
+         CREATE TRIGGER pgherald_notify_insert AFTER INSERT ON users EXECUTE FUNCTION mine()",
+        )
+        .await;
+    assert_eq!(scene.drift(&users()).await.len(), 1);
+    repair(&mut scene).await;
+}
+
+#[tokio::test]
+async fn a_trigger_of_another_shape() {
+    let mut scene = scene().await;
+    let function = scene
+        .value("SELECT min(tgfoid::regproc::text) FROM pg_trigger WHERE NOT tgisinternal")
+        .await;
+    for shape in ["FOR EACH ROW WHEN (false)", "FOR EACH ROW", "WHEN (false)"] {
+        scene
+            .run(&format!(
+                "DROP TRIGGER pgherald_notify_delete ON users;
+             CREATE TRIGGER pgherald_notify_delete AFTER DELETE ON users
+                 REFERENCING OLD TABLE AS pgherald_old {shape} EXECUTE FUNCTION {function}()"
+            ))
+            .await;
+        let drift = scene.drift(&users()).await;
+        assert_eq!(drift.len(), 1, "{shape}");
+        assert!(
+            drift[0].contains("pgherald_notify_delete is outdated"),
+            "{drift:?}"
+        );
+        repair(&mut scene).await;
+    }
+}
+
+#[tokio::test]
+async fn a_changed_function_body() {
+    let mut scene = scene().await;
+    let functions = scene
+        .value("SELECT string_agg(oid::regprocedure::text, ';') FROM pg_proc WHERE pronamespace = 'pgherald'::regnamespace")
+        .await;
+    for function in functions.split(';') {
+        scene
+            .run(&format!(
+                "DO $$ BEGIN EXECUTE replace(pg_get_functiondef('{function}'::regprocedure), 'BEGIN', 'BEGIN  '); END $$"
+            ))
+            .await;
+        let drift = scene.drift(&users()).await;
+        assert_eq!(drift.len(), 1, "{function}");
+        assert!(drift[0].contains("its body is not what"), "{drift:?}");
+        repair(&mut scene).await;
+    }
+}
+
+#[tokio::test]
+async fn a_missing_helper() {
+    let mut scene = scene().await;
+    scene.run("DROP FUNCTION pgherald.notify_rows").await;
+    let drift = scene.drift(&users()).await;
+    assert_eq!(drift.len(), 1);
+    assert!(
+        drift[0].contains("pgherald.notify_rows is outdated: it is missing"),
+        "{drift:?}"
+    );
+    repair(&mut scene).await;
+}
+
+#[tokio::test]
+async fn a_schema_dropped_whole() {
+    let mut scene = scene().await;
+    scene.run("DROP SCHEMA pgherald CASCADE").await;
+    assert_eq!(scene.drift(&users()).await.len(), 4);
+    repair(&mut scene).await;
+}

@@ -1,0 +1,274 @@
+//! Planning and applying: dry until applied, all or nothing, and safe to repeat.
+
+use pgherald_core::trigger::{self, Plan, TriggerSpec};
+use pgherald_core::{ChannelName, Operation};
+
+use super::support::{Ear, Scene, connect, event, spec};
+
+const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, email text)";
+
+async fn plan_again(scene: &Scene, spec: &TriggerSpec) -> Plan {
+    scene.plan(std::slice::from_ref(spec)).await
+}
+
+#[tokio::test]
+async fn a_plan_changes_nothing_until_it_is_applied() {
+    let scene = Scene::new(USERS).await;
+    let before = scene.catalog().await;
+    let plan = plan_again(&scene, &spec("users")).await;
+    assert!(!plan.is_empty());
+    assert_eq!(plan.to_string(), plan.sql());
+    trigger::verify(&scene.client, &[spec("users")])
+        .await
+        .unwrap();
+    assert_eq!(scene.catalog().await, before);
+}
+
+#[tokio::test]
+async fn a_plan_is_a_script_that_other_tools_can_run() {
+    let mut scene = Scene::new(USERS).await;
+    let plan = plan_again(&scene, &spec("users")).await;
+    assert!(
+        plan.sql().starts_with("BEGIN;\n") && plan.sql().ends_with("COMMIT;\n"),
+        "{plan}"
+    );
+    scene.run(&plan.sql()).await;
+    assert!(plan_again(&scene, &spec("users")).await.is_empty());
+    assert_eq!(
+        scene.announced("INSERT INTO users VALUES (1)").await.len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn planning_again_finds_nothing_to_do() {
+    let scene = Scene::new(USERS).await;
+    let spec = spec("users").columns(["email"]).when_changed(["email"]);
+    scene.install(spec.clone()).await;
+    let before = scene.catalog().await;
+    let plan = plan_again(&scene, &spec).await;
+    assert!(plan.is_empty() && plan.sql().is_empty(), "{plan}");
+    plan.apply(&scene.client).await.unwrap();
+    assert_eq!(scene.catalog().await, before);
+    assert_eq!(scene.drift(&spec).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn planning_leaves_nothing_in_the_session() {
+    let scene = Scene::new(USERS).await;
+    scene.install(spec("users")).await;
+    scene.drift(&spec("users")).await;
+    let session = "SELECT (count(*) = 1)::text FROM pg_prepared_statements";
+    assert_eq!(
+        scene.value(session).await,
+        "true",
+        "only the question itself is prepared"
+    );
+    assert_eq!(
+        scene
+            .value("SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()")
+            .await,
+        "0"
+    );
+}
+
+#[tokio::test]
+async fn a_changed_specification_changes_just_that() {
+    let mut scene = Scene::new(USERS).await;
+    scene.install(spec("users")).await;
+
+    let narrower = spec("users").operations(Operation::Insert | Operation::Delete);
+    let plan = plan_again(&scene, &narrower).await;
+    assert!(!plan.sql().contains("CREATE"), "{plan}");
+    plan.apply(&scene.client).await.unwrap();
+    let sql = "INSERT INTO users VALUES (1); UPDATE users SET email = ''; TRUNCATE users";
+    assert_eq!(scene.announced(sql).await.len(), 1);
+
+    let elsewhere = narrower
+        .channel(ChannelName::new("elsewhere").unwrap())
+        .columns(["email"]);
+    let plan = plan_again(&scene, &elsewhere).await;
+    assert!(!plan.sql().contains("TRIGGER"), "{plan}");
+    plan.apply(&scene.client).await.unwrap();
+    let mut ear = Ear::on(&scene.url, "elsewhere").await;
+    assert_eq!(
+        scene.announced("INSERT INTO users VALUES (1)").await.len(),
+        0
+    );
+    assert!(ear.heard(&scene.client).await[0].contains("email"));
+    assert!(plan_again(&scene, &elsewhere).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_older_version_is_upgraded_in_place() {
+    let mut scene = Scene::new(USERS).await;
+    scene.install(spec("users")).await;
+    scene.run(
+        "DO $$
+         DECLARE f record;
+         BEGIN
+            FOR f IN SELECT oid::regprocedure AS id, oid, prorettype = 'trigger'::regtype AS own FROM pg_proc
+                WHERE pronamespace = 'pgherald'::regnamespace
+            LOOP
+                EXECUTE format('COMMENT ON FUNCTION %s IS %L', f.id,
+                    replace(obj_description(f.oid), '\"version\":1', '\"version\":0'));
+                IF f.own THEN
+                    EXECUTE format('CREATE OR REPLACE FUNCTION %s RETURNS trigger LANGUAGE plpgsql
+                        AS ''BEGIN RETURN NULL; END''', f.id);
+                END IF;
+            END LOOP;
+         END $$",
+    )
+    .await;
+    assert_eq!(
+        scene.announced("INSERT INTO users VALUES (1)").await.len(),
+        0
+    );
+    let drift = scene.drift(&spec("users")).await;
+    assert_eq!(drift.len(), 2, "{drift:?}");
+    assert!(
+        drift[1].contains("version 0 is installed, this program has version 1"),
+        "{drift:?}"
+    );
+    scene.install(spec("users")).await;
+    assert_eq!(scene.drift(&spec("users")).await, [""; 0]);
+    assert_eq!(
+        scene.announced("INSERT INTO users VALUES (2)").await.len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_newer_version_is_not_replaced() {
+    let scene = Scene::new(USERS).await;
+    scene.install(spec("users")).await;
+    scene
+        .run("COMMENT ON FUNCTION pgherald.notify_rows IS '{\"version\":2}'")
+        .await;
+    let error = trigger::plan(&scene.client, &[spec("users")])
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("upgrade this program"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_table_that_was_made_again_is_watched_again() {
+    let mut scene = Scene::new(USERS).await;
+    scene.install(spec("users")).await;
+    scene.run("DROP TABLE users").await;
+    scene
+        .run("CREATE TABLE users (email text, id text PRIMARY KEY)")
+        .await;
+    scene.install(spec("users")).await;
+    assert!(plan_again(&scene, &spec("users")).await.is_empty());
+    let shapes = scene.shapes("INSERT INTO users VALUES ('', 'x')").await;
+    assert_eq!(
+        shapes,
+        [event("insert", "users", r#","key":["id"],"keys":["x"]"#)]
+    );
+}
+
+#[tokio::test]
+async fn a_renamed_table_is_announced_under_its_new_name_only() {
+    let mut scene = Scene::new(USERS).await;
+    scene.install(spec("users")).await;
+    scene.run("ALTER TABLE users RENAME TO people").await;
+    scene.install(spec("people")).await;
+    let shapes = scene.shapes("INSERT INTO people VALUES (1)").await;
+    assert_eq!(
+        shapes,
+        [event("insert", "people", r#","key":["id"],"keys":[1]"#)]
+    );
+    let functions =
+        "SELECT count(*)::text FROM pg_proc WHERE pronamespace = 'pgherald'::regnamespace";
+    assert_eq!(scene.value(functions).await, "2");
+    assert!(plan_again(&scene, &spec("people")).await.is_empty());
+}
+
+#[tokio::test]
+async fn concurrent_installs_do_not_clash() {
+    let scene = Scene::new(USERS).await;
+    scene.run("CREATE TABLE posts (id int PRIMARY KEY)").await;
+    let plans = [
+        plan_again(&scene, &spec("users")).await,
+        scene.plan(&[spec("users"), spec("posts")]).await,
+    ];
+    let mut installers = Vec::new();
+    for round in 0..8 {
+        let (client, plan) = (connect(&scene.url).await, plans[round % 2].clone());
+        installers.push(tokio::spawn(async move { plan.apply(&client).await }));
+    }
+    for installer in installers {
+        installer.await.unwrap().unwrap();
+    }
+    assert!(scene.plan(&[spec("users"), spec("posts")]).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_installer_waits_for_another() {
+    let scene = Scene::new(USERS).await;
+    let plan = plan_again(&scene, &spec("users")).await;
+    scene.run("BEGIN").await;
+    plan.apply(&scene.client).await.unwrap();
+    let second = connect(&scene.url).await;
+    let second = tokio::spawn(async move { plan.apply(&second).await });
+    let waiting = "SELECT count(*)::text FROM pg_stat_activity
+        WHERE datname = current_database() AND (wait_event_type, wait_event) = ('Lock', 'advisory')";
+    let observer = connect(&scene.url).await;
+    let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+    loop {
+        let row = observer.query_one(waiting, &[]).await.unwrap();
+        if row.get::<_, &str>(0) == "1" {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "it does not wait");
+    }
+    scene.run("COMMIT").await;
+    second.await.unwrap().unwrap();
+    assert!(plan_again(&scene, &spec("users")).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_plan_that_fails_midway_leaves_nothing() {
+    let scene = Scene::new(USERS).await;
+    scene.run("CREATE TABLE posts (id int PRIMARY KEY)").await;
+    let plan = scene.plan(&[spec("users"), spec("posts")]).await;
+    scene.run("DROP TABLE posts").await;
+    let before = scene.catalog().await;
+    let error = plan.apply(&scene.client).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "cannot change the triggers; everything is as it was"
+    );
+    assert!(error.chain().contains("posts"), "{}", error.chain());
+    assert_eq!(scene.catalog().await, before);
+    scene.run("INSERT INTO users VALUES (1)").await;
+}
+
+#[tokio::test]
+async fn a_plan_overtaken_by_an_uninstall_is_refused() {
+    let scene = Scene::new(USERS).await;
+    // A schema of somebody else's stays, and so does not give the absence of the rest away.
+    scene
+        .run("CREATE SCHEMA pgherald; CREATE TABLE posts (id int PRIMARY KEY)")
+        .await;
+    scene.install(spec("users")).await;
+    let plan = scene.plan(&[spec("posts")]).await;
+    let uninstall = trigger::plan_uninstall_all(&scene.client).await.unwrap();
+    uninstall.apply(&scene.client).await.unwrap();
+    assert!(plan.apply(&scene.client).await.is_err());
+    scene.run("INSERT INTO posts VALUES (1)").await;
+}
+
+#[tokio::test]
+async fn a_plan_joins_the_transaction_it_is_applied_in() {
+    let scene = Scene::new(USERS).await;
+    let before = scene.catalog().await;
+    scene.run("BEGIN").await;
+    scene.install(spec("users")).await;
+    scene.run("ROLLBACK").await;
+    assert_eq!(scene.catalog().await, before);
+}

@@ -1,0 +1,19 @@
+//! The triggers that pgherald installs, on a real server: what they announce, and how they come and go.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests stop at once"
+)]
+
+mod changed;
+mod drift;
+mod install;
+mod partitions;
+mod payload;
+mod refused;
+mod size;
+mod support;
+mod uninstall;
+mod writers;

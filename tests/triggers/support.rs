@@ -1,0 +1,163 @@
+//! A database of one's own, and a connection that hears what the triggers say.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use pgherald_core::TableName;
+use pgherald_core::trigger::{self, Plan, TriggerSpec};
+use pgherald_testkit::Postgres;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// An empty database: a writer and a listener on channel `pgherald`.
+pub(crate) struct Scene {
+    pub(crate) url: String,
+    pub(crate) client: Client,
+    ear: Ear,
+}
+
+/// A connection that listens.
+pub(crate) struct Ear {
+    /// Keeps the connection open.
+    _client: Client,
+    payloads: mpsc::Receiver<String>,
+}
+
+impl Scene {
+    pub(crate) async fn new(sql: &str) -> Self {
+        let server = Postgres::shared().await.unwrap();
+        let url = server.create_database().await.unwrap();
+        let client = connect(&url).await;
+        client.batch_execute(sql).await.unwrap();
+        let ear = Ear::on(&url, "pgherald").await;
+        Self { url, client, ear }
+    }
+
+    /// Runs `sql` in one round trip, hence one transaction.
+    pub(crate) async fn run(&self, sql: &str) {
+        if let Err(error) = self.client.batch_execute(sql).await {
+            panic!("{sql}: {error:?}");
+        }
+    }
+
+    pub(crate) async fn plan(&self, specs: &[TriggerSpec]) -> Plan {
+        trigger::plan(&self.client, specs).await.unwrap()
+    }
+
+    pub(crate) async fn install(&self, spec: TriggerSpec) {
+        self.plan(&[spec]).await.apply(&self.client).await.unwrap();
+    }
+
+    /// Runs `sql` and returns what was announced, in full.
+    pub(crate) async fn announced(&mut self, sql: &str) -> Vec<String> {
+        self.run(sql).await;
+        self.ear.heard(&self.client).await
+    }
+
+    /// Runs `sql` and returns what was announced, without what differs from run to run.
+    pub(crate) async fn shapes(&mut self, sql: &str) -> Vec<String> {
+        self.announced(sql)
+            .await
+            .iter()
+            .map(|payload| shape(payload))
+            .collect()
+    }
+
+    /// The single value that `sql` selects, as text.
+    pub(crate) async fn value(&self, sql: &str) -> String {
+        let rows = self.client.query(sql, &[]).await.unwrap();
+        rows[0].get::<_, Option<String>>(0).unwrap_or_default()
+    }
+
+    /// What PostgreSQL's own JSON parser finds at `path` in `payload`.
+    pub(crate) async fn json(&self, payload: &str, path: &str) -> Option<String> {
+        let sql = "SELECT $1::text::json #>> $2::text::text[]";
+        self.client
+            .query_one(sql, &[&payload, &path])
+            .await
+            .unwrap()
+            .get(0)
+    }
+
+    pub(crate) async fn drift(&self, spec: &TriggerSpec) -> Vec<String> {
+        let drift = trigger::verify(&self.client, std::slice::from_ref(spec))
+            .await
+            .unwrap();
+        drift.iter().map(ToString::to_string).collect()
+    }
+
+    /// Every object of the database that is not the system's, one per line.
+    pub(crate) async fn catalog(&self) -> String {
+        self.value(include_str!("catalog.sql")).await
+    }
+}
+
+impl Ear {
+    pub(crate) async fn on(url: &str, channel: &str) -> Self {
+        let (client, mut connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        let (sender, payloads) = mpsc::channel(10_000);
+        tokio::spawn(async move {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
+            {
+                if let AsyncMessage::Notification(notification) = message {
+                    sender.try_send(notification.payload().to_owned()).unwrap();
+                }
+            }
+        });
+        client
+            .batch_execute(&format!("LISTEN \"{channel}\"; LISTEN fence"))
+            .await
+            .unwrap();
+        Self {
+            _client: client,
+            payloads,
+        }
+    }
+
+    /// What was announced until now: all that precedes a fence that `client` notifies of.
+    pub(crate) async fn heard(&mut self, client: &Client) -> Vec<String> {
+        client.batch_execute("NOTIFY fence, 'fence'").await.unwrap();
+        let mut heard = Vec::new();
+        loop {
+            let payload = timeout(DEADLINE, self.payloads.recv())
+                .await
+                .expect("the fence is lost");
+            match payload.unwrap() {
+                payload if payload == "fence" => return heard,
+                payload => heard.push(payload),
+            }
+        }
+    }
+}
+
+pub(crate) async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+pub(crate) fn table(name: &str) -> TableName {
+    TableName::new("public", name).unwrap()
+}
+
+pub(crate) fn spec(name: &str) -> TriggerSpec {
+    TriggerSpec::new(table(name))
+}
+
+/// The payload with time and transaction replaced: `"sent_at":"…","xid":0`.
+pub(crate) fn shape(payload: &str) -> String {
+    let (before, rest) = payload.split_once("\"sent_at\":\"").expect("sent_at");
+    let (_, rest) = rest.split_once("\",\"xid\":").expect("xid");
+    let rest = rest.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    format!("{before}\"sent_at\":\"…\",\"xid\":0{rest}")
+}
+
+/// The expected shape of an event of table `public.{table}`; `rest` begins with a comma or is empty.
+pub(crate) fn event(operation: &str, table: &str, rest: &str) -> String {
+    format!(
+        r#"{{"v":1,"operation":"{operation}","schema":"public","table":"{table}","sent_at":"…","xid":0{rest}}}"#
+    )
+}
