@@ -33,12 +33,18 @@ fn main() {
     let decoding = per_event(|| {
         for payload in &payloads {
             let now = SystemTime::UNIX_EPOCH;
-            decoder.decode("pgherald", payload, 42, now, &mut events).expect("an event");
+            decoder
+                .decode("pgherald", payload, 42, now, &mut events)
+                .expect("an event");
         }
     });
     let mut router = Router::new();
     let mut subscriptions: Vec<_> = (0..16)
-        .map(|_| router.subscribe(Filter::new(), SubscriptionOptions::new("s")).expect("one"))
+        .map(|_| {
+            router
+                .subscribe(Filter::new(), SubscriptionOptions::new("s"))
+                .expect("one")
+        })
         .collect();
     let dispatching = per_event(|| {
         for batch in events.chunks(BATCH) {

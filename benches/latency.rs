@@ -27,7 +27,9 @@ impl Handler<Events> for Clock {
 
     fn handle(&mut self, events: Events, _: &mut Self::Context) {
         if !events.events().is_empty() {
-            self.0.try_send(Instant::now()).expect("one event at a time");
+            self.0
+                .try_send(Instant::now())
+                .expect("one event at a time");
         }
     }
 }
@@ -39,11 +41,18 @@ fn percentile(times: &mut [Duration], percent: f64) -> f64 {
 }
 
 /// A thread that notifies a channel when told to, and answers when it began.
-fn writer(url: String) -> (std::sync::mpsc::Sender<&'static str>, mpsc::Receiver<Instant>) {
+fn writer(
+    url: String,
+) -> (
+    std::sync::mpsc::Sender<&'static str>,
+    mpsc::Receiver<Instant>,
+) {
     let (orders, ordered) = std::sync::mpsc::channel::<&'static str>();
     let (begun, beginnings) = mpsc::channel(1);
     std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
         runtime.expect("a runtime").block_on(async move {
             let config: pgherald::ConnectConfig = url.parse().expect("a URL");
             let client = config.client().await.expect("a client");
@@ -52,7 +61,10 @@ fn writer(url: String) -> (std::sync::mpsc::Sender<&'static str>, mpsc::Receiver
             let payload = support::payload(7);
             while let Ok(channel) = ordered.recv() {
                 let now = Instant::now();
-                client.execute(&statement, &[&channel, &payload]).await.expect("notify");
+                client
+                    .execute(&statement, &[&channel, &payload])
+                    .await
+                    .expect("notify");
                 if begun.send(now).await.is_err() {
                     return;
                 }
@@ -78,7 +90,10 @@ fn main() {
             .expect("a herald");
         let (arrived, mut arrivals) = mpsc::channel(1);
         let clock = Clock(arrived).start().recipient();
-        herald.subscribe(Subscribe::to("clock", Filter::new(), clock)).await.expect("subscribed");
+        herald
+            .subscribe(Subscribe::to("clock", Filter::new(), clock))
+            .await
+            .expect("subscribed");
         herald.live().await.expect("live");
 
         let (mut bare_times, mut our_times) = (Vec::new(), Vec::new());
@@ -100,9 +115,14 @@ fn main() {
         }
         println!("commit to subscriber, {SAMPLES} samples each, taking turns:");
         for percent in [50.0, 90.0, 99.0] {
-            let (bare, ours) =
-                (percentile(&mut bare_times, percent), percentile(&mut our_times, percent));
-            println!("p{percent:<3} bare loop {bare:6.0} µs   actor {ours:6.0} µs   ratio {:.2}", ours / bare);
+            let (bare, ours) = (
+                percentile(&mut bare_times, percent),
+                percentile(&mut our_times, percent),
+            );
+            println!(
+                "p{percent:<3} bare loop {bare:6.0} µs   actor {ours:6.0} µs   ratio {:.2}",
+                ours / bare
+            );
         }
     });
 }

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::SystemTime;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pgherald::{Decoder, Event, Filter, Operation, Router, Signal, SubscriptionOptions};
+use pgherald::{Decoder, Filter, Router, Signal, SubscriptionOptions};
 use support::{Bare, BareBorrowed};
 
 const BATCH: usize = 512;
@@ -22,7 +22,9 @@ fn decode(criterion: &mut Criterion) {
         bencher.iter(|| {
             events.clear();
             for payload in &payloads {
-                decoder.decode("pgherald", payload, 42, now, &mut events).expect("an event");
+                decoder
+                    .decode("pgherald", payload, 42, now, &mut events)
+                    .expect("an event");
             }
             black_box(events.len())
         });
@@ -45,8 +47,16 @@ fn decode(criterion: &mut Criterion) {
 }
 
 fn events() -> Signal {
-    let event = |key: i64| Event::builder("public", "users", Operation::Update).key(key).build();
-    Signal::Events((0..BATCH as i64).map(event).collect())
+    let mut events = Vec::new();
+    let mut decoder = Decoder::new();
+    for key in 0..BATCH {
+        let payload = support::payload(key);
+        let now = SystemTime::now();
+        decoder
+            .decode("pgherald", &payload, 42, now, &mut events)
+            .expect("an event");
+    }
+    Signal::Events(events.into())
 }
 
 fn dispatch(criterion: &mut Criterion) {
@@ -54,8 +64,11 @@ fn dispatch(criterion: &mut Criterion) {
     let all = || Filter::new().table("public", "users");
     let some = || all().key(&7_i64).key(&400_i64);
     let none = || Filter::new().table("public", "orders");
-    let filters: [(&str, &dyn Fn() -> Filter); 3] =
-        [("all match", &all), ("2 of 512 match", &some), ("none match", &none)];
+    let filters: [(&str, &dyn Fn() -> Filter); 3] = [
+        ("all match", &all),
+        ("2 of 512 match", &some),
+        ("none match", &none),
+    ];
     for (name, filter) in filters {
         for subscribers in [1, 16] {
             group.throughput(Throughput::Elements((BATCH * subscribers) as u64));

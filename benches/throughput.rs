@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, Context, Handler, System, SystemRunner};
 use criterion::{Criterion, Throughput};
-use pgherald::{ChannelName, Events, Filter, Herald, SubscriptionOptions, Subscribe};
+use pgherald::{ChannelName, Events, Filter, Herald, Subscribe, SubscriptionOptions};
 use support::{Bare, BareBorrowed, BareConnection};
 use tokio::sync::Notify;
 use tokio_postgres::Client;
@@ -37,10 +37,17 @@ impl Handler<Events> for Counter {
     type Result = ();
 
     fn handle(&mut self, events: Events, _: &mut Self::Context) {
-        if self.0.first.get().is_none() && !events.events().is_empty() {
+        if events.events().is_empty() {
+            return;
+        }
+        if self.0.first.get().is_none() {
             self.0.first.set(Some(Instant::now()));
         }
-        let seen = events.events().iter().filter(|event| event.key().is_some()).count();
+        let seen = events
+            .events()
+            .iter()
+            .filter(|event| event.key().is_some())
+            .count();
         self.0.missing.set(self.0.missing.get() - seen);
         if self.0.missing.get() == 0 {
             self.0.done.notify_one();
@@ -50,7 +57,7 @@ impl Handler<Events> for Counter {
 
 /// A herald whose subscribers count.
 struct Ours {
-    _herald: Herald,
+    herald: Herald,
     tally: Rc<Tally>,
     subscribers: usize,
     channel: String,
@@ -75,24 +82,51 @@ impl Ours {
             herald.subscribe(subscribe).await.expect("a subscription");
         }
         herald.live().await.expect("live");
-        Self { _herald: herald, tally, subscribers, channel: name }
+        Self {
+            herald,
+            tally,
+            subscribers,
+            channel: name,
+        }
     }
 
     async fn burst(&self, writer: &Client) -> Duration {
         self.tally.missing.set(BURST * self.subscribers);
         self.tally.first.set(None);
         let write = notify(writer, &self.channel);
-        let ((), ()) = tokio::join!(write, self.tally.done.notified());
-        self.tally.first.get().map_or(Duration::ZERO, |first| first.elapsed())
+        let finished = async {
+            let limit = Duration::from_secs(30);
+            if tokio::time::timeout(limit, self.tally.done.notified())
+                .await
+                .is_err()
+            {
+                let status = self.herald.status().await;
+                panic!(
+                    "{} events are missing: {status:?}",
+                    self.tally.missing.get()
+                );
+            }
+        };
+        let ((), ()) = tokio::join!(write, finished);
+        self.tally
+            .first
+            .get()
+            .map_or(Duration::ZERO, |first| first.elapsed())
     }
 }
 
 async fn notify(writer: &Client, channel: &str) {
     // The payloads are made by the server, so that sending them costs this process nothing.
-    let sql = "SELECT count(pg_notify($1, replace(replace($2, '7000000', (7000000 + n)::text),
-               '[0]', '[' || n || ']'))) FROM generate_series(1, $3::int) n";
+    let sql = "SELECT count(pg_notify($1, format(
+                   '{\"v\":1,\"operation\":\"update\",\"schema\":\"public\",\"table\":\"users\",\
+                     \"sent_at\":%s,\"xid\":%s,\"key\":[\"id\"],\"keys\":[%s]}',
+                   to_json(clock_timestamp()), 7000000 + n, n)))
+               FROM generate_series(1, $2::int) n";
     let count = i32::try_from(BURST).expect("small");
-    writer.query_one(sql, &[&channel, &support::payload(0), &count]).await.expect("notify");
+    writer
+        .query_one(sql, &[&channel, &count])
+        .await
+        .expect("notify");
 }
 
 #[derive(Clone, Copy)]
@@ -151,16 +185,28 @@ impl Setup {
             let config: pgherald::ConnectConfig = url.parse().expect("a URL");
             let writer = config.client().await.expect("a writer");
             let bare = support::listen(&url, "bare").await;
-            (writer, bare, [Ours::start(&url, 1).await, Ours::start(&url, 16).await])
+            (
+                writer,
+                bare,
+                [Ours::start(&url, 1).await, Ours::start(&url, 16).await],
+            )
         });
         let (bare_client, bare) = bare;
         let bare = RefCell::new(bare);
-        Self { _server: server, system, writer, bare, _bare_client: bare_client, ours: ours.into() }
+        Self {
+            _server: server,
+            system,
+            writer,
+            bare,
+            _bare_client: bare_client,
+            ours: ours.into(),
+        }
     }
 
     fn bare(&self, decode: Decode) -> Duration {
         let connection = &mut *self.bare.borrow_mut();
-        self.system.block_on(bare_burst(connection, "bare", &self.writer, decode))
+        self.system
+            .block_on(bare_burst(connection, "bare", &self.writer, decode))
     }
 
     fn ours(&self, which: usize) -> Duration {
@@ -172,7 +218,9 @@ fn main() {
     let setup = Setup::new();
     let contestants: [(&str, &dyn Fn() -> Duration); 4] = [
         ("bare loop, owned strings", &|| setup.bare(Decode::Owned)),
-        ("bare loop, borrowed strings", &|| setup.bare(Decode::Borrowed)),
+        ("bare loop, borrowed strings", &|| {
+            setup.bare(Decode::Borrowed)
+        }),
         ("1 actor", &|| setup.ours(0)),
         ("16 actors", &|| setup.ours(1)),
     ];

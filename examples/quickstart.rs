@@ -55,7 +55,9 @@ impl Handler<Events> for Printer {
 
 #[actix::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .init();
     let database = Database::from_env_or_start().await?;
     let config: ConnectConfig = database.url().parse()?;
     let client = config.client().await?;
@@ -68,12 +70,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Triggers announce the changes; an extra column travels with them.
     let spec = TriggerSpec::of::<User>()?.columns(["email"]);
-    let herald =
-        Herald::connect(config).watch_with(spec).install_triggers().start().await?;
+    let herald = Herald::connect(config)
+        .watch_with(spec)
+        .install_triggers()
+        .start()
+        .await?;
     let (printed, mut prints) = mpsc::channel(16);
     let printer = Printer { printed }.start().recipient();
     let users = Filter::new().table_of::<User>();
-    herald.subscribe(Subscribe::to("printer", users, printer)).await?;
+    herald
+        .subscribe(Subscribe::to("printer", users, printer))
+        .await?;
     herald.live().await?;
 
     // From here on, an ordinary program that knows nothing of pgherald.
@@ -95,7 +102,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{}", herald.shutdown(Duration::from_secs(5)).await?);
 
     let users = [TableName::new(User::SCHEMA, User::NAME)?];
-    trigger::plan_uninstall(&client, &users).await?.apply(&client).await?;
+    trigger::plan_uninstall(&client, &users)
+        .await?
+        .apply(&client)
+        .await?;
     client.batch_execute("DROP TABLE quickstart_users").await?;
     Ok(())
 }

@@ -77,7 +77,8 @@ impl Enrich {
             )
             .await?;
         if written > 0 {
-            self.log.line(&format!("{email} enriched: {}", company.name));
+            self.log
+                .line(&format!("{email} enriched: {}", company.name));
         }
         Ok(())
     }
@@ -88,7 +89,8 @@ impl EventHandler for Enrich {
 
     async fn handle(&self, user: Inserted<User>, attempt: Attempt) -> HandlerResult {
         if attempt.number() > 1 {
-            self.log.line(&format!("user {} attempt {}", user.key, attempt.number()));
+            self.log
+                .line(&format!("user {} attempt {}", user.key, attempt.number()));
         }
         self.enrich(user.key).await
     }
@@ -97,7 +99,10 @@ impl EventHandler for Enrich {
     async fn resync(&self, resync: Resync) -> HandlerResult {
         let sql = "SELECT id FROM users WHERE company IS NULL ORDER BY id";
         let missed = self.database.query(sql, &[]).await?;
-        self.log.line(&format!("resync ({resync}): {} users to catch up with", missed.len()));
+        self.log.line(&format!(
+            "resync ({resync}): {} users to catch up with",
+            missed.len()
+        ));
         for row in missed {
             self.enrich(row.get(0)).await?;
         }
@@ -116,14 +121,23 @@ impl Log {
 }
 
 /// Slow, and fails for every fourth request.
-async fn company(query: web::Query<Vec<(String, String)>>, served: web::Data<Served>) -> HttpResponse {
+async fn company(
+    query: web::Query<Vec<(String, String)>>,
+    served: web::Data<Served>,
+) -> HttpResponse {
     let number = served.requests.replace(served.requests.get() + 1);
     tokio::time::sleep(Duration::from_millis(20 + 30 * (number % 3))).await;
     if number % 4 == 3 {
         return HttpResponse::ServiceUnavailable().finish();
     }
-    let email = query.iter().find(|(name, _)| name == "email").map_or("", |(_, email)| email);
-    let name = email.split_once('@').map_or("unknown", |(_, domain)| domain).to_owned();
+    let email = query
+        .iter()
+        .find(|(name, _)| name == "email")
+        .map_or("", |(_, email)| email);
+    let name = email
+        .split_once('@')
+        .map_or("unknown", |(_, domain)| domain)
+        .to_owned();
     HttpResponse::Ok().json(Company { name })
 }
 
@@ -148,7 +162,9 @@ fn start_service() -> std::io::Result<String> {
 
 #[actix::main]
 async fn main() -> Result<(), Failure> {
-    tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .init();
     let log = Log(Instant::now());
     let database = Database::from_env_or_start().await?;
     let config: ConnectConfig = database.url().parse()?;
@@ -183,7 +199,9 @@ async fn main() -> Result<(), Failure> {
 
     for number in 0..NEW_USERS {
         let email = format!("user{number}@company{}.example", number % 5);
-        application.execute("INSERT INTO users (email) VALUES ($1)", &[&email]).await?;
+        application
+            .execute("INSERT INTO users (email) VALUES ($1)", &[&email])
+            .await?;
         log.line(&format!("{email} registered"));
         if number == NEW_USERS / 2 {
             let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -44,7 +44,8 @@ pub(crate) struct BareBorrowed<'a> {
     pub(crate) keys: Vec<i64>,
 }
 
-pub(crate) type BareConnection = tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>;
+pub(crate) type BareConnection =
+    tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>;
 
 /// A connection that listens, and nothing else.
 pub(crate) async fn listen(url: &str, channel: &str) -> (Client, BareConnection) {
@@ -76,7 +77,10 @@ pub(crate) async fn next(connection: &mut BareConnection) -> tokio_postgres::Not
 
 /// A server as it would run in production, but for its size.
 pub(crate) fn server() -> Postgres {
-    Postgres::builder().setting("shared_buffers", "256MB").start_blocking().expect("PostgreSQL")
+    Postgres::builder()
+        .setting("shared_buffers", "256MB")
+        .start_blocking()
+        .expect("PostgreSQL")
 }
 
 /// The value in the middle.

@@ -3,7 +3,9 @@
 use pgherald::{ChannelName, GetStatus, ResyncReason};
 use pgherald_testkit::Sight;
 
-use crate::support::{DEADLINE, client, database, insert, listen, live, numbers, source, watched_table};
+use crate::support::{
+    DEADLINE, client, database, insert, listen, live, numbers, source, watched_table,
+};
 
 #[actix::test]
 async fn payloads_that_are_no_events_become_resyncs_in_their_place() {
@@ -24,7 +26,10 @@ async fn payloads_that_are_no_events_become_resyncs_in_their_place() {
         &longest,
     ];
     for (n, payload) in bad.iter().enumerate() {
-        client.execute("SELECT pg_notify('pgherald', $1)", &[payload]).await.unwrap();
+        client
+            .execute("SELECT pg_notify('pgherald', $1)", &[payload])
+            .await
+            .unwrap();
         insert(&client, "t", n as i64).await;
     }
     let all = |seen: &pgherald_testkit::Seen| numbers(seen).len() == bad.len();
@@ -67,11 +72,20 @@ async fn a_bad_payload_is_told_only_to_those_who_listen_to_its_channel() {
     crate::support::subscribe(&listener, &table_only, filter).await;
     live(&everything).await;
 
-    client.execute("SELECT pg_notify($1, 'junk')", &[&noisy.as_str()]).await.unwrap();
+    client
+        .execute("SELECT pg_notify($1, 'junk')", &[&noisy.as_str()])
+        .await
+        .unwrap();
     insert(&client, "t", 1).await;
-    let seen = everything.wait_for("row 1", DEADLINE, |seen| numbers(seen) == [1]).await.unwrap();
+    let seen = everything
+        .wait_for("row 1", DEADLINE, |seen| numbers(seen) == [1])
+        .await
+        .unwrap();
     assert_eq!(seen.resyncs().count(), 2);
-    let seen = table_only.wait_for("row 1", DEADLINE, |seen| numbers(seen) == [1]).await.unwrap();
+    let seen = table_only
+        .wait_for("row 1", DEADLINE, |seen| numbers(seen) == [1])
+        .await
+        .unwrap();
     assert_eq!(seen.resyncs().count(), 1);
 }
 
@@ -84,7 +98,10 @@ fn channel_names_that_postgresql_would_change_are_refused() {
         (&*"ü".repeat(32), "64 bytes"),
     ] {
         let error = ChannelName::new(name).unwrap_err();
-        assert!(error.is_config() && error.to_string().contains(part), "{error}");
+        assert!(
+            error.is_config() && error.to_string().contains(part),
+            "{error}"
+        );
     }
     assert!(ChannelName::new("x".repeat(63)).is_ok());
 }
@@ -108,11 +125,17 @@ async fn pgcachewatch_events_are_read_as_they_are() {
     let channel = ChannelName::new(ChannelName::PGCACHEWATCH).unwrap();
     let (_listener, probe) = listen(source(&url).channel(channel)).await;
     live(&probe).await;
-    client.batch_execute("INSERT INTO theirs VALUES (1)").await.unwrap();
+    client
+        .batch_execute("INSERT INTO theirs VALUES (1)")
+        .await
+        .unwrap();
     client.batch_execute("TRUNCATE theirs").await.unwrap();
     let two = |seen: &pgherald_testkit::Seen| seen.events().count() == 2;
     let seen = probe.wait_for("two events", DEADLINE, two).await.unwrap();
     let shown: Vec<String> = seen.events().map(ToString::to_string).collect();
     assert_eq!(shown, ["insert theirs", "truncate theirs"]);
-    assert!(seen.events().all(|event| event.backend_pid() != 0 && event.schema().is_none()));
+    assert!(
+        seen.events()
+            .all(|event| event.backend_pid() != 0 && event.schema().is_none())
+    );
 }

@@ -7,7 +7,9 @@ use crate::support::{cause, listen, live, not_live, source};
 async fn deaf_proxy() -> (FaultProxy, String) {
     let server = Postgres::shared().await.unwrap();
     let url = server.create_database().await.unwrap();
-    let proxy = FaultProxy::start((server.host(), server.port())).await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
     proxy.deafen();
     let url = format!("{}?sslmode=disable", proxy.url(&url));
     (proxy, url)

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use pgherald_testkit::{FaultProxy, Postgres};
 
-use crate::support::{DEADLINE, cause, client, insert, listen, live, not_live, numbers, source, watched_table};
+use crate::support::{
+    DEADLINE, cause, client, insert, listen, live, not_live, numbers, source, watched_table,
+};
 
 #[actix::test]
 async fn a_stalled_connection_is_noticed_by_the_heartbeat() {
@@ -12,11 +14,15 @@ async fn a_stalled_connection_is_noticed_by_the_heartbeat() {
     let url = server.create_database().await.unwrap();
     let client = client(&url).await;
     let spec = watched_table(&client, "t").await;
-    let proxy = FaultProxy::start((server.host(), server.port())).await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
     // Nothing but the heartbeat could notice: no data is outstanding, and TCP says nothing for minutes.
     let interval = Duration::from_millis(300);
     let deadline = Duration::from_millis(400);
-    let source = source(&proxy.url(&url)).watch(spec).heartbeat(interval, deadline);
+    let source = source(&proxy.url(&url))
+        .watch(spec)
+        .heartbeat(interval, deadline);
     let (_listener, probe) = listen(source).await;
     live(&probe).await;
 
@@ -24,14 +30,24 @@ async fn a_stalled_connection_is_noticed_by_the_heartbeat() {
     let stalled = Instant::now();
     let seen = not_live(&probe).await;
     let noticed = stalled.elapsed();
-    assert!(cause(&seen).to_string().contains("heartbeat"), "{}", cause(&seen).chain());
-    println!("half-open connection noticed after {noticed:?}, promised {:?}", interval + deadline);
+    assert!(
+        cause(&seen).to_string().contains("heartbeat"),
+        "{}",
+        cause(&seen).chain()
+    );
+    println!(
+        "half-open connection noticed after {noticed:?}, promised {:?}",
+        interval + deadline
+    );
 
     insert(&client, "t", 1).await;
     proxy.resume();
     live(&probe).await;
     insert(&client, "t", 2).await;
-    probe.wait_for("row 2", DEADLINE, |seen| numbers(seen).contains(&2)).await.unwrap();
+    probe
+        .wait_for("row 2", DEADLINE, |seen| numbers(seen).contains(&2))
+        .await
+        .unwrap();
 }
 
 #[actix::test]

@@ -58,7 +58,9 @@ impl EventHandler for Moody {
 }
 
 fn event(row: i64) -> Event {
-    Event::builder("public", "t", Operation::Insert).key(row).build()
+    Event::builder("public", "t", Operation::Insert)
+        .key(row)
+        .build()
 }
 
 fn options() -> HandlerOptions {
@@ -71,17 +73,28 @@ fn options() -> HandlerOptions {
 
 async fn start(
     options: HandlerOptions,
-) -> (Addr<ListenerActor>, FakeFeed, Addr<HandlerActor<Moody>>, Rc<RefCell<Diary>>) {
+) -> (
+    Addr<ListenerActor>,
+    FakeFeed,
+    Addr<HandlerActor<Moody>>,
+    Rc<RefCell<Diary>>,
+) {
     let (source, feed) = fake_source();
     let listener = ListenerActor::new(source).start();
     let diary = Rc::new(RefCell::new(Diary::default()));
     let for_handler = Rc::clone(&diary);
     let make = move || {
         for_handler.borrow_mut().made += 1;
-        Moody { diary: Rc::clone(&for_handler) }
+        Moody {
+            diary: Rc::clone(&for_handler),
+        }
     };
     let handler = HandlerActor::new(options.clone(), make).start();
-    listener.send(HandlerActor::subscription(&handler, &options)).await.unwrap().unwrap();
+    listener
+        .send(HandlerActor::subscription(&handler, &options))
+        .await
+        .unwrap()
+        .unwrap();
     feed.live().await;
     (listener, feed, handler, diary)
 }
@@ -96,7 +109,9 @@ async fn finished(handler: &Addr<HandlerActor<Moody>>, received: u64) -> Handler
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(DEADLINE, waiting).await.expect("everything is finished")
+    tokio::time::timeout(DEADLINE, waiting)
+        .await
+        .expect("everything is finished")
 }
 
 #[actix::test]
@@ -112,8 +127,11 @@ async fn misbehaviour_costs_attempts_at_its_own_row_only() {
     let mut done = diary.done.clone();
     done.sort_unstable();
     assert_eq!(done, (5..=30).collect::<Vec<_>>());
-    let given_up: Vec<(i64, &str)> =
-        diary.given_up.iter().map(|(row, reason)| (*row, reason.as_str())).collect();
+    let given_up: Vec<(i64, &str)> = diary
+        .given_up
+        .iter()
+        .map(|(row, reason)| (*row, reason.as_str()))
+        .collect();
     assert_eq!(
         given_up,
         [
@@ -123,8 +141,14 @@ async fn misbehaviour_costs_attempts_at_its_own_row_only() {
             (4, "1 attempts, row 4"),
         ]
     );
-    assert_eq!((report.handled, report.given_up, report.dropped), (27, 4, 0));
-    assert_eq!((report.panics, report.timeouts, report.errors), (3, 3, 3 + 1 + 2));
+    assert_eq!(
+        (report.handled, report.given_up, report.dropped),
+        (27, 4, 0)
+    );
+    assert_eq!(
+        (report.panics, report.timeouts, report.errors),
+        (3, 3, 3 + 1 + 2)
+    );
     assert_eq!(diary.made, 4, "a new handler after each panic");
 
     // Nobody else noticed.
@@ -161,7 +185,11 @@ async fn a_factory_that_panics_costs_attempts_and_is_asked_again() {
         Fine
     };
     let handler = HandlerActor::new(options(), make).start();
-    listener.send(HandlerActor::subscription(&handler, &options())).await.unwrap().unwrap();
+    listener
+        .send(HandlerActor::subscription(&handler, &options()))
+        .await
+        .unwrap()
+        .unwrap();
     feed.live().await;
     let waiting = async {
         while handler.send(GetReport).await.unwrap().handled == 0 {
@@ -190,5 +218,8 @@ async fn a_handler_that_is_too_slow_leaves_events_in_its_queue() {
     };
     let queued = tokio::time::timeout(DEADLINE, waiting).await.unwrap();
     let unfinished = handler.send(GetReport).await.unwrap().unfinished;
-    assert!(queued > 0 && unfinished < 200, "{queued} queued, {unfinished} unfinished");
+    assert!(
+        queued > 0 && unfinished < 200,
+        "{queued} queued, {unfinished} unfinished"
+    );
 }

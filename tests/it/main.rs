@@ -9,7 +9,7 @@ mod no_silent_gap;
 mod reconnect;
 mod shutdown;
 mod slow_subscriber;
-mod support;
 mod supervision;
+mod support;
 mod tls;
 mod typed_handlers;

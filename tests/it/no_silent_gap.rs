@@ -89,9 +89,12 @@ impl Handler<Events> for Recorder {
         {
             let log = &mut self.record.borrow_mut().log;
             log.extend(events.resync().map(|_| Entry::Resync));
-            log.extend(events.events().iter().map(|event| {
-                Entry::Number(event.key().and_then(i64::from_row_key).unwrap())
-            }));
+            log.extend(
+                events
+                    .events()
+                    .iter()
+                    .map(|event| Entry::Number(event.key().and_then(i64::from_row_key).unwrap())),
+            );
         }
         let pace = self.pace;
         Box::pin(async move { tokio::time::sleep(pace).await })
@@ -122,7 +125,8 @@ impl Writer {
     async fn insert(&mut self, rows: i64) {
         let from = self.next + 1;
         self.next += rows;
-        let sql = "INSERT INTO numbers SELECT generate_series($1::bigint, $2) ON CONFLICT DO NOTHING";
+        let sql =
+            "INSERT INTO numbers SELECT generate_series($1::bigint, $2) ON CONFLICT DO NOTHING";
         let attempts = async {
             loop {
                 if let Some(client) = &self.client {
@@ -136,7 +140,9 @@ impl Writer {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(DEADLINE, attempts).await.expect("the database comes back");
+        tokio::time::timeout(DEADLINE, attempts)
+            .await
+            .expect("the database comes back");
     }
 }
 
@@ -154,14 +160,19 @@ async fn every_number_is_delivered_or_lies_in_an_announced_gap() {
     let spec = spec.operations(Operation::Insert);
     crate::support::install(&setup, &spec).await;
     drop(setup);
-    let proxy = FaultProxy::start((server.host(), server.port())).await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
     let listener_source = source(&proxy.url(&server.url()))
         .watch(spec)
         .connect_timeout(Duration::from_secs(2));
     let listener = ListenerActor::new(listener_source.factory().unwrap()).start();
 
     let health = Probe::start();
-    listener.send(SubscribeHealth(health.health())).await.unwrap();
+    listener
+        .send(SubscribeHealth(health.health()))
+        .await
+        .unwrap();
     let mut records = Vec::new();
     for (name, pace_ms, capacity, overflow) in [
         ("fast", 0, 100_000, Overflow::Resync),
@@ -171,15 +182,26 @@ async fn every_number_is_delivered_or_lies_in_an_announced_gap() {
     ] {
         let record = Rc::new(RefCell::new(Record::default()));
         let pace = Duration::from_millis(pace_ms);
-        let recorder = Recorder { record: Rc::clone(&record), pace }.start();
-        let options = SubscriptionOptions::new(name).capacity(capacity).max_batch(4).overflow(overflow);
+        let recorder = Recorder {
+            record: Rc::clone(&record),
+            pace,
+        }
+        .start();
+        let options = SubscriptionOptions::new(name)
+            .capacity(capacity)
+            .max_batch(4)
+            .overflow(overflow);
         let subscribe = Subscribe::to(name, Filter::new(), recorder.recipient()).options(options);
         listener.send(subscribe).await.unwrap().unwrap();
         records.push((name, record));
     }
     live(&health).await;
 
-    let mut writer = Writer { url: server.url(), next: 0, client: None };
+    let mut writer = Writer {
+        url: server.url(),
+        next: 0,
+        client: None,
+    };
     for _ in 0..faults {
         writer.write(&mut random).await;
         let fault = random.u8(0..7);
@@ -213,7 +235,12 @@ async fn every_number_is_delivered_or_lies_in_an_announced_gap() {
     // The last number tells that everything before it has come through; a slow one needs some room first.
     let status = || async { listener.send(pgherald::GetStatus).await.unwrap() };
     let idle = async {
-        while status().await.subscriptions.iter().any(|subscription| subscription.queued > 0) {
+        while status()
+            .await
+            .subscriptions
+            .iter()
+            .any(|subscription| subscription.queued > 0)
+        {
             tokio::task::yield_now().await;
         }
     };
@@ -221,11 +248,16 @@ async fn every_number_is_delivered_or_lies_in_an_announced_gap() {
     writer.insert(1).await;
     let last = writer.next;
     let all_have_it = async {
-        while records.iter().any(|(_, record)| record.borrow().last() != Some(last)) {
+        while records
+            .iter()
+            .any(|(_, record)| record.borrow().last() != Some(last))
+        {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(DEADLINE, all_have_it).await.expect("the last number arrives everywhere");
+    tokio::time::timeout(DEADLINE, all_have_it)
+        .await
+        .expect("the last number arrives everywhere");
 
     let committed: BTreeSet<i64> = client(&server.url())
         .await
@@ -239,10 +271,22 @@ async fn every_number_is_delivered_or_lies_in_an_announced_gap() {
     println!("{} numbers committed, {:?}", committed.len(), status.counts);
     for (stats, (name, record)) in status.subscriptions.iter().zip(&records) {
         let record = record.borrow();
-        let resyncs = record.log.iter().filter(|entry| **entry == Entry::Resync).count();
+        let resyncs = record
+            .log
+            .iter()
+            .filter(|entry| **entry == Entry::Resync)
+            .count();
         println!("{name}: {stats:?}, {resyncs} resyncs");
-        assert_eq!(record.complaints(&committed), [""; 0], "{name}, seed {seed}");
-        assert_eq!(stats.matched, stats.delivered + stats.lost + stats.coalesced, "{name}, seed {seed}");
+        assert_eq!(
+            record.complaints(&committed),
+            [""; 0],
+            "{name}, seed {seed}"
+        );
+        assert_eq!(
+            stats.matched,
+            stats.delivered + stats.lost + stats.coalesced,
+            "{name}, seed {seed}"
+        );
     }
     assert_eq!(committed.len() as i64, last, "seed {seed}");
 }
@@ -252,11 +296,20 @@ fn the_checker_finds_gaps_and_disorder() {
     use Entry::{Number, Resync};
     let committed: BTreeSet<i64> = (1..=5).collect();
     let complaints = |log: &[Entry]| Record { log: log.to_vec() }.complaints(&committed).len();
-    assert_eq!(complaints(&[Number(1), Number(2), Number(3), Number(4), Number(5)]), 0);
+    assert_eq!(
+        complaints(&[Number(1), Number(2), Number(3), Number(4), Number(5)]),
+        0
+    );
     assert_eq!(complaints(&[Resync, Number(4), Number(5)]), 0);
     assert_eq!(complaints(&[Number(1), Number(2), Resync, Number(5)]), 0);
     assert_eq!(complaints(&[Number(1), Resync, Number(2), Number(5)]), 1);
-    assert_eq!(complaints(&[Number(1), Number(2), Number(4), Resync, Number(5)]), 1);
-    assert_eq!(complaints(&[Resync, Number(2), Number(1), Number(5), Number(3)]), 3);
+    assert_eq!(
+        complaints(&[Number(1), Number(2), Number(4), Resync, Number(5)]),
+        1
+    );
+    assert_eq!(
+        complaints(&[Resync, Number(2), Number(1), Number(5), Number(3)]),
+        3
+    );
     assert_eq!(complaints(&[Resync, Number(4)]), 1);
 }

@@ -16,7 +16,10 @@ async fn after_a_reconnect_the_resync_comes_before_the_first_event() {
     let (_listener, probe) = listen(source(&proxy.url(&url)).watch(spec)).await;
     live(&probe).await;
     insert(&client, "t", 1).await;
-    probe.wait_for("row 1", DEADLINE, |seen| numbers(seen) == [1]).await.unwrap();
+    probe
+        .wait_for("row 1", DEADLINE, |seen| numbers(seen) == [1])
+        .await
+        .unwrap();
 
     proxy.refuse();
     proxy.cut();
@@ -26,7 +29,10 @@ async fn after_a_reconnect_the_resync_comes_before_the_first_event() {
     live(&probe).await;
     insert(&client, "t", 3).await;
 
-    let seen = probe.wait_for("row 3", DEADLINE, |seen| numbers(seen).contains(&3)).await.unwrap();
+    let seen = probe
+        .wait_for("row 3", DEADLINE, |seen| numbers(seen).contains(&3))
+        .await
+        .unwrap();
     assert_eq!(numbers(&seen), [1, 3]);
     let log: Vec<String> = seen
         .log()
@@ -36,7 +42,15 @@ async fn after_a_reconnect_the_resync_comes_before_the_first_event() {
             Sight::Events(events) => events[0].to_string(),
         })
         .collect();
-    assert_eq!(log, ["started", "insert public.t 1", "reconnected", "insert public.t 3"]);
+    assert_eq!(
+        log,
+        [
+            "started",
+            "insert public.t 1",
+            "reconnected",
+            "insert public.t 3"
+        ]
+    );
 }
 
 #[actix::test]
@@ -55,22 +69,35 @@ async fn a_server_that_is_down_at_the_start_is_found_when_it_comes_up() {
     live(&probe).await;
     let writer = client(&url).await;
     insert(&writer, "t", 1).await;
-    probe.wait_for("row 1", DEADLINE, |seen| numbers(seen) == [1]).await.unwrap();
+    probe
+        .wait_for("row 1", DEADLINE, |seen| numbers(seen) == [1])
+        .await
+        .unwrap();
 }
 
 #[actix::test]
 async fn a_wrong_password_is_named_and_tried_again_until_it_is_corrected() {
     let server = Postgres::builder().password("right").start().await.unwrap();
     let admin = client(&server.url()).await;
-    admin.batch_execute("CREATE ROLE app LOGIN PASSWORD 'old'").await.unwrap();
+    admin
+        .batch_execute("CREATE ROLE app LOGIN PASSWORD 'old'")
+        .await
+        .unwrap();
     let url = format!("postgresql://app:new@127.0.0.1:{}/postgres", server.port());
 
     let (_listener, probe) = listen(source(&url)).await;
     let seen = not_live(&probe).await;
     assert!(cause(&seen).is_authentication(), "{}", cause(&seen).chain());
-    assert!(cause(&seen).chain().contains("app"), "{}", cause(&seen).chain());
+    assert!(
+        cause(&seen).chain().contains("app"),
+        "{}",
+        cause(&seen).chain()
+    );
 
-    admin.batch_execute("ALTER ROLE app PASSWORD 'new'").await.unwrap();
+    admin
+        .batch_execute("ALTER ROLE app PASSWORD 'new'")
+        .await
+        .unwrap();
     live(&probe).await;
 }
 
@@ -86,7 +113,11 @@ async fn a_replica_is_refused_until_it_is_promoted() {
     assert!(cause(&seen).is_replica(), "{}", cause(&seen).chain());
     assert!(cause(&seen).hint().contains("primary"));
 
-    client(&server.url()).await.batch_execute("SELECT pg_promote()").await.unwrap();
+    client(&server.url())
+        .await
+        .batch_execute("SELECT pg_promote()")
+        .await
+        .unwrap();
     live(&probe).await;
 }
 

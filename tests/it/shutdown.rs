@@ -31,7 +31,10 @@ impl EventHandler for Gated {
 async fn feed_events(feed: &FakeFeed, count: i64) {
     feed.live().await;
     for n in 0..count {
-        feed.events([Event::builder("public", "t", Operation::Insert).key(n).build()]).await;
+        feed.events([Event::builder("public", "t", Operation::Insert)
+            .key(n)
+            .build()])
+            .await;
     }
 }
 
@@ -41,7 +44,9 @@ async fn received(herald: &Herald, count: u64) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(DEADLINE, all).await.expect("the events are read");
+    tokio::time::timeout(DEADLINE, all)
+        .await
+        .expect("the events are read");
 }
 
 #[actix::test]
@@ -51,8 +56,14 @@ async fn what_waits_is_handled_before_the_deadline() {
     let (open, gate) = watch::channel(false);
     let handled = Rc::new(Cell::new(0));
     let for_handler = Rc::clone(&handled);
-    let gated = move || Gated { gate: gate.clone(), handled: Rc::clone(&for_handler) };
-    herald.handler(HandlerOptions::new("gated").concurrency(2), gated).await.unwrap();
+    let gated = move || Gated {
+        gate: gate.clone(),
+        handled: Rc::clone(&for_handler),
+    };
+    herald
+        .handler(HandlerOptions::new("gated").concurrency(2), gated)
+        .await
+        .unwrap();
     feed_events(&feed, 500).await;
     received(&herald, 500).await;
     assert_eq!(handled.get(), 0);
@@ -77,7 +88,10 @@ async fn what_is_not_done_at_the_deadline_is_counted_as_dropped() {
     let (source, feed) = fake_source();
     let herald = Herald::start(ListenerActor::new(source));
     let (_never, gate) = watch::channel(false);
-    let gated = move || Gated { gate: gate.clone(), handled: Rc::default() };
+    let gated = move || Gated {
+        gate: gate.clone(),
+        handled: Rc::default(),
+    };
     let options = HandlerOptions::new("gated").concurrency(2);
     herald.handler(options, gated).await.unwrap();
     feed_events(&feed, 500).await;
@@ -87,8 +101,16 @@ async fn what_is_not_done_at_the_deadline_is_counted_as_dropped() {
     assert!(!report.is_complete());
     let listener = &report.listener.subscriptions[0];
     let handler = &report.handlers[0];
-    assert_eq!(listener.stats.delivered + listener.stats.queued, 500, "{report}");
+    assert_eq!(
+        listener.stats.delivered + listener.stats.queued,
+        500,
+        "{report}"
+    );
     assert_eq!(handler.received, listener.stats.delivered + 1, "{report}");
-    assert_eq!(handler.received, handler.handled + handler.dropped, "{report}");
+    assert_eq!(
+        handler.received,
+        handler.handled + handler.dropped,
+        "{report}"
+    );
     assert_eq!(handler.handled, 1, "only the resync: {report}");
 }

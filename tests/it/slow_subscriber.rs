@@ -46,8 +46,16 @@ impl Handler<Events> for Counter {
 /// This process's memory in use, in bytes.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 1_024
 }
 
 #[actix::test]
@@ -60,16 +68,29 @@ async fn a_stalled_subscriber_costs_bounded_memory_and_learns_what_it_lost() {
     let (open, gate) = watch::channel(true);
     let (closed_until_now, stalled_gate) = watch::channel(false);
     let mut counted = Vec::new();
-    for (name, gate) in [("fast", gate.clone()), ("fast too", gate), ("stalled", stalled_gate)] {
+    for (name, gate) in [
+        ("fast", gate.clone()),
+        ("fast too", gate),
+        ("stalled", stalled_gate),
+    ] {
         let counts = Rc::new(RefCell::new(Counts::default()));
-        let counter = Counter { counts: Rc::clone(&counts), gate }.start();
+        let counter = Counter {
+            counts: Rc::clone(&counts),
+            gate,
+        }
+        .start();
         let subscribe = Subscribe::to(name, Filter::new(), counter.recipient());
         listener.send(subscribe).await.unwrap().unwrap();
         counted.push(counts);
     }
     // The probe keeps all it sees: not in this test.
     let probe_id = listener.send(GetStatus).await.unwrap().subscriptions[0].id;
-    assert!(listener.send(pgherald::Unsubscribe(probe_id)).await.unwrap());
+    assert!(
+        listener
+            .send(pgherald::Unsubscribe(probe_id))
+            .await
+            .unwrap()
+    );
 
     let before = resident();
     let writing = async {
@@ -88,7 +109,10 @@ async fn a_stalled_subscriber_costs_bounded_memory_and_learns_what_it_lost() {
     };
     let everything = async {
         writing.await;
-        while counted[..2].iter().any(|counts| counts.borrow().events < EVENTS) {
+        while counted[..2]
+            .iter()
+            .any(|counts| counts.borrow().events < EVENTS)
+        {
             tokio::task::yield_now().await;
         }
     };
@@ -102,16 +126,28 @@ async fn a_stalled_subscriber_costs_bounded_memory_and_learns_what_it_lost() {
 
     closed_until_now.send_replace(true);
     let stats = || async {
-        listener.send(GetStatus).await.unwrap().subscriptions.into_iter().next_back().unwrap()
+        listener
+            .send(GetStatus)
+            .await
+            .unwrap()
+            .subscriptions
+            .into_iter()
+            .next_back()
+            .unwrap()
     };
     let caught_up = async {
         while counted[2].borrow().events + counted[2].borrow().told_lost < EVENTS {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(DEADLINE, caught_up).await.expect("each event delivered or told");
+    tokio::time::timeout(DEADLINE, caught_up)
+        .await
+        .expect("each event delivered or told");
     let (stats, counts) = (stats().await, counted[2].borrow());
-    println!("stalled: {} delivered, told of {} lost", counts.events, counts.told_lost);
+    println!(
+        "stalled: {} delivered, told of {} lost",
+        counts.events, counts.told_lost
+    );
     assert_eq!(stats.matched, EVENTS);
     assert_eq!(stats.lost, counts.told_lost);
     assert_eq!(counts.events + counts.told_lost, EVENTS);

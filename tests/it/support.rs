@@ -16,7 +16,12 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A new database on the server that all tests of this process share.
 pub(crate) async fn database() -> String {
-    Postgres::shared().await.unwrap().create_database().await.unwrap()
+    Postgres::shared()
+        .await
+        .unwrap()
+        .create_database()
+        .await
+        .unwrap()
 }
 
 pub(crate) fn config(url: &str) -> ConnectConfig {
@@ -32,7 +37,10 @@ pub(crate) fn source(url: &str) -> NotifySourceBuilder {
     NotifySource::builder(config(url).application_name("listener"))
         .heartbeat(Duration::from_millis(200), Duration::from_millis(500))
         .connect_timeout(Duration::from_secs(5))
-        .backoff(Backoff::new(Duration::from_millis(10), Duration::from_millis(200)))
+        .backoff(Backoff::new(
+            Duration::from_millis(10),
+            Duration::from_millis(200),
+        ))
 }
 
 /// A listener on `source`, and a probe that sees everything and its health.
@@ -40,12 +48,19 @@ pub(crate) async fn listen(source: NotifySourceBuilder) -> (Addr<ListenerActor>,
     let listener = ListenerActor::new(source.factory().unwrap()).start();
     let probe = Probe::start();
     subscribe(&listener, &probe, Filter::new()).await;
-    listener.send(SubscribeHealth(probe.health())).await.unwrap();
+    listener
+        .send(SubscribeHealth(probe.health()))
+        .await
+        .unwrap();
     (listener, probe)
 }
 
 pub(crate) async fn subscribe(listener: &Addr<ListenerActor>, probe: &Probe, filter: Filter) {
-    listener.send(Subscribe::to("probe", filter, probe.events())).await.unwrap().unwrap();
+    listener
+        .send(Subscribe::to("probe", filter, probe.events()))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 pub(crate) async fn live(probe: &Probe) -> Seen {
@@ -54,8 +69,16 @@ pub(crate) async fn live(probe: &Probe) -> Seen {
 }
 
 pub(crate) async fn not_live(probe: &Probe) -> Seen {
-    let degraded = |seen: &Seen| matches!(seen.health().last(), Some(pgherald::Health::Degraded { .. }));
-    probe.wait_for("degraded", DEADLINE, degraded).await.unwrap()
+    let degraded = |seen: &Seen| {
+        matches!(
+            seen.health().last(),
+            Some(pgherald::Health::Degraded { .. })
+        )
+    };
+    probe
+        .wait_for("degraded", DEADLINE, degraded)
+        .await
+        .unwrap()
 }
 
 /// The cause of being degraded.
@@ -76,7 +99,9 @@ pub(crate) async fn watched_table(client: &Client, name: &str) -> TriggerSpec {
 }
 
 pub(crate) async fn install(client: &Client, spec: &TriggerSpec) {
-    let plan = trigger::plan(client, std::slice::from_ref(spec)).await.unwrap();
+    let plan = trigger::plan(client, std::slice::from_ref(spec))
+        .await
+        .unwrap();
     plan.apply(client).await.unwrap();
 }
 
@@ -88,5 +113,7 @@ pub(crate) async fn insert(client: &Client, table: &str, n: i64) {
 /// Keys of the events seen, as numbers; events about a whole table are left out.
 pub(crate) fn numbers(seen: &Seen) -> Vec<i64> {
     use pgherald::Key;
-    seen.events().filter_map(|event| i64::from_row_key(event.key()?)).collect()
+    seen.events()
+        .filter_map(|event| i64::from_row_key(event.key()?))
+        .collect()
 }

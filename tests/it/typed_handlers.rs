@@ -83,11 +83,22 @@ async fn rows_arrive_typed_and_whole_tables_as_resyncs() {
         .await
         .unwrap();
     let (users, mut new_users) = mpsc::channel(64);
-    herald.handler(HandlerOptions::new("users"), move || NewUsers(users.clone())).await.unwrap();
+    herald
+        .handler(HandlerOptions::new("users"), move || {
+            NewUsers(users.clone())
+        })
+        .await
+        .unwrap();
     let (rows, mut order_rows) = mpsc::channel(64);
     let (resyncs, mut order_resyncs) = mpsc::channel(64);
-    let orders = move || Orders { rows: rows.clone(), resyncs: resyncs.clone() };
-    herald.handler(HandlerOptions::new("orders"), orders).await.unwrap();
+    let orders = move || Orders {
+        rows: rows.clone(),
+        resyncs: resyncs.clone(),
+    };
+    herald
+        .handler(HandlerOptions::new("orders"), orders)
+        .await
+        .unwrap();
     herald.live().await.unwrap();
 
     client
@@ -97,14 +108,27 @@ async fn rows_arrive_typed_and_whole_tables_as_resyncs() {
         )
         .await
         .unwrap();
-    let user = |email: &str| Some(User { email: email.to_owned() });
-    let mut next = async || tokio::time::timeout(DEADLINE, new_users.recv()).await.unwrap().unwrap();
+    let user = |email: &str| {
+        Some(User {
+            email: email.to_owned(),
+        })
+    };
+    let mut next = async || {
+        tokio::time::timeout(DEADLINE, new_users.recv())
+            .await
+            .unwrap()
+            .unwrap()
+    };
     assert_eq!(next().await, (1, user("a@x")));
     assert_eq!(next().await, (2, user("c@x")));
-    let order = tokio::time::timeout(DEADLINE, order_rows.recv()).await.unwrap();
+    let order = tokio::time::timeout(DEADLINE, order_rows.recv())
+        .await
+        .unwrap();
     assert_eq!(order, Some(("eu".to_owned(), 7)));
     assert_eq!(order_resyncs.recv().await.as_deref(), Some("started"));
-    let whole_table = tokio::time::timeout(DEADLINE, order_resyncs.recv()).await.unwrap();
+    let whole_table = tokio::time::timeout(DEADLINE, order_resyncs.recv())
+        .await
+        .unwrap();
     assert_eq!(whole_table.as_deref(), Some("rows_unknown"));
     let report = herald.shutdown(Duration::from_secs(10)).await.unwrap();
     assert!(report.is_complete(), "{report}");
@@ -129,10 +153,17 @@ async fn a_key_of_another_type_is_given_up_with_its_reason() {
     let (sender, mut given_up) = mpsc::channel(1);
     let options = HandlerOptions::new("typed");
     let handler = HandlerActor::new(options.clone(), move || Complaints(sender.clone())).start();
-    listener.send(HandlerActor::subscription(&handler, &options)).await.unwrap().unwrap();
+    listener
+        .send(HandlerActor::subscription(&handler, &options))
+        .await
+        .unwrap()
+        .unwrap();
     feed.live().await;
     let event = pgherald::Event::builder("public", "users", pgherald::Operation::Insert);
     feed.events([event.key("not a number").build()]).await;
-    let reason = tokio::time::timeout(DEADLINE, given_up.recv()).await.unwrap().unwrap();
+    let reason = tokio::time::timeout(DEADLINE, given_up.recv())
+        .await
+        .unwrap()
+        .unwrap();
     assert!(reason.contains("is not a i64"), "{reason}");
 }

@@ -76,7 +76,11 @@ impl Herald {
     /// Starts `listener` on the current arbiter.
     pub fn start(listener: ListenerActor) -> Self {
         let health = listener.watch_health();
-        Self { listener: listener.start(), health, handlers: RefCell::default() }
+        Self {
+            listener: listener.start(),
+            health,
+            handlers: RefCell::default(),
+        }
     }
 
     /// The listener, for whatever is not offered here.
@@ -96,7 +100,11 @@ impl Herald {
     /// If it has stopped.
     pub async fn live(&self) -> Result<()> {
         let mut health = self.health.clone();
-        health.wait_for(Health::is_live).await.map(drop).map_err(|_| Error::shut_down())
+        health
+            .wait_for(Health::is_live)
+            .await
+            .map(drop)
+            .map_err(|_| Error::shut_down())
     }
 
     /// Starts a [`HandlerActor`] and subscribes it.
@@ -109,7 +117,8 @@ impl Herald {
         factory: impl Fn() -> H + 'static,
     ) -> Result<Addr<HandlerActor<H>>> {
         let addr = HandlerActor::new(options.clone(), factory).start();
-        self.subscribe(HandlerActor::subscription(&addr, &options)).await?;
+        self.subscribe(HandlerActor::subscription(&addr, &options))
+            .await?;
         self.handlers.borrow_mut().push(addr.clone().recipient());
         Ok(addr)
     }
@@ -119,7 +128,10 @@ impl Herald {
     /// # Errors
     /// If the options cannot be used, or the listener has stopped.
     pub async fn subscribe(&self, subscribe: Subscribe) -> Result<SubscriptionId> {
-        self.listener.send(subscribe).await.map_err(|_| Error::shut_down())?
+        self.listener
+            .send(subscribe)
+            .await
+            .map_err(|_| Error::shut_down())?
     }
 
     /// How the listener is doing.
@@ -127,7 +139,10 @@ impl Herald {
     /// # Errors
     /// If it has stopped.
     pub async fn status(&self) -> Result<ListenerStatus> {
-        self.listener.send(GetStatus).await.map_err(|_| Error::shut_down())
+        self.listener
+            .send(GetStatus)
+            .await
+            .map_err(|_| Error::shut_down())
     }
 
     /// Closes the source, delivers what waits in the queues, lets the handlers finish, and reports. All of
@@ -137,13 +152,21 @@ impl Herald {
     /// If the listener has stopped before.
     pub async fn shutdown(self, deadline: Duration) -> Result<HeraldReport> {
         let end = Instant::now() + deadline;
-        let listener =
-            self.listener.send(Shutdown { deadline }).await.map_err(|_| Error::shut_down())?;
+        let listener = self
+            .listener
+            .send(Shutdown { deadline })
+            .await
+            .map_err(|_| Error::shut_down())?;
         let handlers = self.handlers.into_inner().into_iter().map(|handler| {
-            handler.send(Drain { deadline: end.saturating_duration_since(Instant::now()) })
+            handler.send(Drain {
+                deadline: end.saturating_duration_since(Instant::now()),
+            })
         });
         let reports = futures_util::future::join_all(handlers).await;
-        Ok(HeraldReport { listener, handlers: reports.into_iter().flatten().collect() })
+        Ok(HeraldReport {
+            listener,
+            handlers: reports.into_iter().flatten().collect(),
+        })
     }
 
     /// Waits for SIGINT or SIGTERM (Ctrl-C where there are no signals), then shuts down.
@@ -241,7 +264,10 @@ impl HeraldBuilder {
         let sources = self.source.factory()?;
         if self.install {
             let client = self.config.client().await?;
-            trigger::plan(&client, &self.specs).await?.apply(&client).await?;
+            trigger::plan(&client, &self.specs)
+                .await?
+                .apply(&client)
+                .await?;
         }
         Ok(Herald::start(ListenerActor::new(sources)))
     }
@@ -268,6 +294,8 @@ impl HeraldReport {
 impl fmt::Display for HeraldReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.listener.fmt(f)?;
-        self.handlers.iter().try_for_each(|report| write!(f, "\n{report}"))
+        self.handlers
+            .iter()
+            .try_for_each(|report| write!(f, "\n{report}"))
     }
 }

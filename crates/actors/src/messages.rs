@@ -40,7 +40,11 @@ pub struct Subscribe {
 impl Subscribe {
     /// What `filter` matches, to `recipient`, under a name and with default options.
     pub fn to(name: impl Into<String>, filter: Filter, recipient: Recipient<Events>) -> Self {
-        Self { filter, options: SubscriptionOptions::new(name), recipient }
+        Self {
+            filter,
+            options: SubscriptionOptions::new(name),
+            recipient,
+        }
     }
 
     /// Replaces name and options.

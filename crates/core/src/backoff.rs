@@ -52,8 +52,9 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_cap_and_never_overflow() {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
-        let ceilings: Vec<u128> =
-            [0, 1, 2, 8, 9, 40, u32::MAX].map(|n| backoff.ceiling(n).as_millis()).to_vec();
+        let ceilings: Vec<u128> = [0, 1, 2, 8, 9, 40, u32::MAX]
+            .map(|n| backoff.ceiling(n).as_millis())
+            .to_vec();
         assert_eq!(ceilings, [100, 200, 400, 25_600, 30_000, 30_000, 30_000]);
     }
 
@@ -61,8 +62,16 @@ mod tests {
     fn jitter_uses_the_whole_range() {
         let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(1));
         let delays: Vec<Duration> = (0..1_000).map(|_| backoff.delay(0)).collect();
-        assert!(delays.iter().any(|delay| *delay < Duration::from_millis(100)));
-        assert!(delays.iter().any(|delay| *delay > Duration::from_millis(900)));
+        assert!(
+            delays
+                .iter()
+                .any(|delay| *delay < Duration::from_millis(100))
+        );
+        assert!(
+            delays
+                .iter()
+                .any(|delay| *delay > Duration::from_millis(900))
+        );
         assert!(delays.iter().all(|delay| *delay <= Duration::from_secs(1)));
     }
 }

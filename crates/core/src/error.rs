@@ -59,7 +59,13 @@ pub(crate) enum Kind {
 
 impl Error {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { inner: Arc::new(Inner { kind, message: message.into(), source: None }) }
+        Self {
+            inner: Arc::new(Inner {
+                kind,
+                message: message.into(),
+                source: None,
+            }),
+        }
     }
 
     pub(crate) fn with_source(
@@ -67,7 +73,13 @@ impl Error {
         message: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self { inner: Arc::new(Inner { kind, message: message.into(), source: Some(source.into()) }) }
+        Self {
+            inner: Arc::new(Inner {
+                kind,
+                message: message.into(),
+                source: Some(source.into()),
+            }),
+        }
     }
 
     /// The cause of being degraded after a shutdown that was asked for.
@@ -167,21 +179,42 @@ const fn policy(kind: Kind) -> Policy {
     let (retryable, hint) = match kind {
         Kind::Config => (false, "correct the setting named in the message"),
         Kind::Name => (false, "use a name of 1 to 63 bytes without NUL"),
-        Kind::Tls => (true, "check sslmode, sslrootcert and the server's certificate"),
-        Kind::Connect => (true, "check that the server runs and that host and port are right"),
+        Kind::Tls => (
+            true,
+            "check sslmode, sslrootcert and the server's certificate",
+        ),
+        Kind::Connect => (
+            true,
+            "check that the server runs and that host and port are right",
+        ),
         Kind::Authentication => (true, "check user, password and pg_hba.conf"),
-        Kind::Disconnected => (true, "nothing to do if it comes back; else look at the server's log"),
+        Kind::Disconnected => (
+            true,
+            "nothing to do if it comes back; else look at the server's log",
+        ),
         Kind::Deaf => (
             true,
             "give the listener a direct connection: a pooler in transaction mode swallows notifications",
         ),
-        Kind::Replica => (true, "connect to the primary: NOTIFY does not reach replicas"),
+        Kind::Replica => (
+            true,
+            "connect to the primary: NOTIFY does not reach replicas",
+        ),
         Kind::Triggers => (true, "install the triggers again"),
-        Kind::Decode => (false, "find out who writes to this channel besides pgherald's triggers"),
+        Kind::Decode => (
+            false,
+            "find out who writes to this channel besides pgherald's triggers",
+        ),
         Kind::Query => (false, "read the cause; it is the server's own message"),
-        Kind::Spec => (false, "correct the trigger specification of the table named in the message"),
+        Kind::Spec => (
+            false,
+            "correct the trigger specification of the table named in the message",
+        ),
         Kind::ShutDown => (false, "nothing to do"),
-        Kind::Panicked => (true, "this is a bug in the code that panicked; its message is in the log"),
+        Kind::Panicked => (
+            true,
+            "this is a bug in the code that panicked; its message is in the log",
+        ),
     };
     Policy { retryable, hint }
 }
@@ -204,7 +237,10 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.inner.source.as_ref().map(|source| source.as_ref() as _)
+        self.inner
+            .source
+            .as_ref()
+            .map(|source| source.as_ref() as _)
     }
 }
 
@@ -217,7 +253,10 @@ mod tests {
         let cause = std::io::Error::other("connection refused");
         let error = Error::with_source(Kind::Connect, "cannot connect to db:5432", cause);
         assert_eq!(error.to_string(), "cannot connect to db:5432");
-        assert_eq!(error.chain(), "cannot connect to db:5432: connection refused");
+        assert_eq!(
+            error.chain(),
+            "cannot connect to db:5432: connection refused"
+        );
         assert!(error.is_retryable() && error.is_connection() && !error.is_config());
     }
 }

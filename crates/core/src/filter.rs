@@ -65,7 +65,8 @@ impl Filter {
 
     /// Events of one table.
     pub fn table(mut self, schema: impl Into<String>, name: impl Into<String>) -> Self {
-        self.tables.push((Some(schema.into().into()), name.into().into()));
+        self.tables
+            .push((Some(schema.into().into()), name.into().into()));
         self
     }
 
@@ -115,12 +116,20 @@ impl Filter {
 
     /// The wanted events of a batch: the batch itself if all are, `None` if none is.
     pub(crate) fn select(&self, batch: &Arc<[Event]>) -> Option<Arc<[Event]>> {
-        let mut run = Run { filter: self, decided: None };
+        let mut run = Run {
+            filter: self,
+            decided: None,
+        };
         let Some(miss) = batch.iter().position(|event| !run.wants(event)) else {
             return Some(Arc::clone(batch));
         };
         let mut picked = batch[..miss].to_vec();
-        picked.extend(batch[miss + 1..].iter().filter(|event| run.wants(event)).cloned());
+        picked.extend(
+            batch[miss + 1..]
+                .iter()
+                .filter(|event| run.wants(event))
+                .cloned(),
+        );
         (!picked.is_empty()).then(|| picked.into())
     }
 
@@ -140,9 +149,13 @@ impl Filter {
     }
 
     fn wants_row(&self, event: &Event) -> bool {
-        self.operations.is_none_or(|operations| operations.contains(event.operation()))
+        self.operations
+            .is_none_or(|operations| operations.contains(event.operation()))
             && (self.keys.is_empty() || event.key().is_none_or(|key| self.keys.contains(key)))
-            && self.predicates.iter().all(|predicate| holds(predicate, event))
+            && self
+                .predicates
+                .iter()
+                .all(|predicate| holds(predicate, event))
     }
 }
 
@@ -201,20 +214,38 @@ mod tests {
     use crate::{ChannelName, Event, Operation, RowKey};
 
     fn event(schema: &str, table: &str, key: i64) -> Event {
-        Event::builder(schema, table, Operation::Insert).key(key).build()
+        Event::builder(schema, table, Operation::Insert)
+            .key(key)
+            .build()
     }
 
     #[test]
     fn dimensions_must_all_hold_and_values_are_alternatives() {
-        let filter = Filter::new().table("public", "a").table("app", "b").key(&1_i64).key(&2_i64);
+        let filter = Filter::new()
+            .table("public", "a")
+            .table("app", "b")
+            .key(&1_i64)
+            .key(&2_i64);
         assert!(filter.matches(&event("public", "a", 1)));
         assert!(filter.matches(&event("app", "b", 2)));
         assert!(!filter.matches(&event("app", "a", 1)));
         assert!(!filter.matches(&event("public", "a", 3)));
-        assert!(!Filter::new().schema("app").matches(&event("public", "a", 1)));
-        assert!(Filter::new().table_in_any_schema("a").matches(&event("x", "a", 1)));
+        assert!(
+            !Filter::new()
+                .schema("app")
+                .matches(&event("public", "a", 1))
+        );
+        assert!(
+            Filter::new()
+                .table_in_any_schema("a")
+                .matches(&event("x", "a", 1))
+        );
         let channel = ChannelName::new("other").unwrap();
-        assert!(!Filter::new().channel(channel).matches(&event("public", "a", 1)));
+        assert!(
+            !Filter::new()
+                .channel(channel)
+                .matches(&event("public", "a", 1))
+        );
     }
 
     #[test]
@@ -232,10 +263,14 @@ mod tests {
 
     #[test]
     fn selecting_some_keeps_their_order() {
-        let batch: Arc<[Event]> =
-            (0..10).map(|n| event("public", if n % 3 == 0 { "a" } else { "b" }, n)).collect();
+        let batch: Arc<[Event]> = (0..10)
+            .map(|n| event("public", if n % 3 == 0 { "a" } else { "b" }, n))
+            .collect();
         let some = Filter::new().table("public", "a").select(&batch).unwrap();
-        let keys: Vec<_> = some.iter().map(|event| event.key().cloned().unwrap()).collect();
+        let keys: Vec<_> = some
+            .iter()
+            .map(|event| event.key().cloned().unwrap())
+            .collect();
         assert_eq!(keys, [0, 3, 6, 9].map(RowKey::from));
         assert!(Filter::new().table("public", "c").select(&batch).is_none());
     }

@@ -18,11 +18,17 @@ pub(crate) fn check_identifier(what: &str, name: &str) -> Result<()> {
     } else if name.contains('\0') {
         "contains a NUL byte".to_owned()
     } else if name.len() > MAX_IDENTIFIER_BYTES {
-        format!("has {} bytes, the limit is {MAX_IDENTIFIER_BYTES}", name.len())
+        format!(
+            "has {} bytes, the limit is {MAX_IDENTIFIER_BYTES}",
+            name.len()
+        )
     } else {
         return Ok(());
     };
-    Err(Error::new(Kind::Name, format!("{what} name {name:?} {reason}")))
+    Err(Error::new(
+        Kind::Name,
+        format!("{what} name {name:?} {reason}"),
+    ))
 }
 
 /// A channel of LISTEN and NOTIFY. Case counts: pgherald always quotes.
@@ -100,7 +106,10 @@ impl TableName {
         let (schema, name) = (schema.as_ref(), name.as_ref());
         check_identifier("schema", schema)?;
         check_identifier("table", name)?;
-        Ok(Self { schema: schema.into(), name: name.into() })
+        Ok(Self {
+            schema: schema.into(),
+            name: name.into(),
+        })
     }
 
     /// The schema, unquoted.
@@ -116,7 +125,11 @@ impl TableName {
     }
 
     pub(crate) fn quoted(&self) -> String {
-        format!("{}.{}", escape_identifier(&self.schema), escape_identifier(&self.name))
+        format!(
+            "{}.{}",
+            escape_identifier(&self.schema),
+            escape_identifier(&self.name)
+        )
     }
 }
 

@@ -37,7 +37,9 @@ impl Operation {
     /// The operation of a payload's word, or `None` if there is no such operation.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|operation| operation.as_str() == word)
+        Self::ALL
+            .into_iter()
+            .find(|operation| operation.as_str() == word)
     }
 }
 
@@ -80,7 +82,9 @@ impl OperationSet {
 
     /// The members, in the order of [`Operation::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Operation> {
-        Operation::ALL.into_iter().filter(move |operation| self.contains(*operation))
+        Operation::ALL
+            .into_iter()
+            .filter(move |operation| self.contains(*operation))
     }
 }
 
@@ -108,7 +112,9 @@ impl<T: Into<OperationSet>> BitOr<T> for Operation {
 
 impl FromIterator<Operation> for OperationSet {
     fn from_iter<I: IntoIterator<Item = Operation>>(operations: I) -> Self {
-        operations.into_iter().fold(Self::EMPTY, |set, operation| set | operation)
+        operations
+            .into_iter()
+            .fold(Self::EMPTY, |set, operation| set | operation)
     }
 }
 

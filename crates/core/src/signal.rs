@@ -69,17 +69,27 @@ impl Resync {
     /// An announcement to everybody.
     #[must_use]
     pub fn new(reason: ResyncReason) -> Self {
-        Self { reasons: vec![reason], lost: 0, channel: None }
+        Self {
+            reasons: vec![reason],
+            lost: 0,
+            channel: None,
+        }
     }
 
     /// An announcement to those who listen to `channel`.
     #[must_use]
     pub fn of_channel(reason: ResyncReason, channel: ChannelName) -> Self {
-        Self { channel: Some(channel), ..Self::new(reason) }
+        Self {
+            channel: Some(channel),
+            ..Self::new(reason)
+        }
     }
 
     pub(crate) fn overflow(lost: u64) -> Self {
-        Self { lost, ..Self::new(ResyncReason::Overflow) }
+        Self {
+            lost,
+            ..Self::new(ResyncReason::Overflow)
+        }
     }
 
     /// Every reason, each kind once, in the order in which they first came up.
@@ -105,7 +115,11 @@ impl Resync {
     /// Takes up another announcement, so that one is delivered in place of two.
     pub(crate) fn absorb(&mut self, other: Self) {
         for reason in other.reasons {
-            if !self.reasons.iter().any(|known| known.label() == reason.label()) {
+            if !self
+                .reasons
+                .iter()
+                .any(|known| known.label() == reason.label())
+            {
                 self.reasons.push(reason);
             }
         }

@@ -49,7 +49,10 @@ enum Command {
 pub fn fake_source() -> (impl Fn() -> FakeSource + Clone + Send + 'static, FakeFeed) {
     let (commands, receiver) = mpsc::channel(AHEAD);
     let signals = Arc::new(Mutex::new(Some(receiver)));
-    let build = move || FakeSource { signals: Arc::clone(&signals), receiver: None };
+    let build = move || FakeSource {
+        signals: Arc::clone(&signals),
+        receiver: None,
+    };
     (build, FakeFeed { commands })
 }
 
@@ -90,13 +93,15 @@ impl FakeFeed {
 
     /// Becomes live, for the first time: a resync, then [`Signal::Live`].
     pub async fn live(&self) {
-        self.say(Signal::Resync(Resync::new(ResyncReason::Started))).await;
+        self.say(Signal::Resync(Resync::new(ResyncReason::Started)))
+            .await;
         self.say(Signal::Live).await;
     }
 
     /// Becomes live again.
     pub async fn reconnect(&self) {
-        self.say(Signal::Resync(Resync::new(ResyncReason::Reconnected))).await;
+        self.say(Signal::Resync(Resync::new(ResyncReason::Reconnected)))
+            .await;
         self.say(Signal::Live).await;
     }
 

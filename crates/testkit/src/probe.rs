@@ -93,7 +93,10 @@ impl Probe {
     #[must_use]
     pub fn start() -> Self {
         let (sender, seen) = watch::channel(Seen::default());
-        Self { addr: ProbeActor { seen: sender }.start(), seen }
+        Self {
+            addr: ProbeActor { seen: sender }.start(),
+            seen,
+        }
     }
 
     /// Where it takes events: for [`Subscribe`](pgherald_actors::Subscribe).
@@ -130,12 +133,13 @@ impl Probe {
             Ok(Ok(seen)) => Ok(seen.clone()),
             _ => {
                 let seen = self.seen();
-                Err(Error::new(format!("{what} did not come within {deadline:?}, but {seen:?}")))
-            },
+                Err(Error::new(format!(
+                    "{what} did not come within {deadline:?}, but {seen:?}"
+                )))
+            }
         }
     }
 }
-
 
 #[derive(Debug)]
 struct ProbeActor {

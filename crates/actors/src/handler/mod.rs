@@ -32,7 +32,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use actix::{
-    Actor, Addr, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult,
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult,
     ResponseActFuture, ResponseFuture, WrapFuture,
 };
 use pgherald_core::handler::{Failure, GivenUp, Lane, Schedule, Task, contain, run};
@@ -93,7 +93,10 @@ impl<H: EventHandler> HandlerActor<H> {
             factory: Box::new(factory),
             handler: None,
             schedule: Schedule::new(options.concurrency),
-            report: HandlerReport { name: options.name.clone(), ..HandlerReport::default() },
+            report: HandlerReport {
+                name: options.name.clone(),
+                ..HandlerReport::default()
+            },
             held_back: Vec::new(),
             draining: Vec::new(),
             options,
@@ -141,14 +144,20 @@ impl<H: EventHandler> HandlerActor<H> {
         let running = async move {
             let outcome = match handler.as_ref().and_then(Instance::get) {
                 Some(handler) => contain(|| run(handler, &job.task, attempt), limit).await,
-                None => Err(Failure::Panicked("in the factory of the handler".to_owned())),
+                None => Err(Failure::Panicked(
+                    "in the factory of the handler".to_owned(),
+                )),
             };
             (job, outcome)
         };
-        ctx.spawn(running.into_actor(self).map(move |(job, outcome), act, ctx| {
-            act.conclude(lane, job, outcome, ctx);
-            act.advance(ctx);
-        }));
+        ctx.spawn(
+            running
+                .into_actor(self)
+                .map(move |(job, outcome), act, ctx| {
+                    act.conclude(lane, job, outcome, ctx);
+                    act.advance(ctx);
+                }),
+        );
     }
 
     /// The handler's value, made if there is none; `None` if the factory panicked.
@@ -192,19 +201,17 @@ impl<H: EventHandler> HandlerActor<H> {
                 tracing::error!(handler, %task, attempt = attempts, error = %failure, count = 1,
                     reason = failure.label(), intentional = false, "given up");
                 self.report.given_up += 1;
-                self.tell_given_up(&GivenUp { task: job.task, attempts, failure });
+                self.tell_given_up(&GivenUp {
+                    task: job.task,
+                    attempts,
+                    failure,
+                });
                 self.schedule.finish(lane);
             }
         }
     }
 
-    fn resume_after(
-        &self,
-        delay: Duration,
-        lane: Option<Lane>,
-        job: Job,
-        ctx: &mut Context<Self>,
-    ) {
+    fn resume_after(&self, delay: Duration, lane: Option<Lane>, job: Job, ctx: &mut Context<Self>) {
         let due = tokio::time::sleep(delay).into_actor(self);
         ctx.spawn(due.map(move |(), act, ctx| {
             act.schedule.resume(lane, job);
@@ -213,7 +220,9 @@ impl<H: EventHandler> HandlerActor<H> {
     }
 
     fn tell_given_up(&mut self, given_up: &GivenUp) {
-        let Some(handler) = self.handler() else { return };
+        let Some(handler) = self.handler() else {
+            return;
+        };
         let Some(value) = handler.get() else { return };
         let told = catch_unwind(AssertUnwindSafe(|| value.given_up(given_up)));
         if told.is_err() {
@@ -225,7 +234,10 @@ impl<H: EventHandler> HandlerActor<H> {
     }
 
     fn current_report(&self) -> HandlerReport {
-        HandlerReport { unfinished: self.schedule.len() as u64, ..self.report.clone() }
+        HandlerReport {
+            unfinished: self.schedule.len() as u64,
+            ..self.report.clone()
+        }
     }
 
     /// Counts what is unfinished as dropped. The actor stops after this.
@@ -236,7 +248,10 @@ impl<H: EventHandler> HandlerActor<H> {
             let reason = "drain_deadline";
             tracing::warn!(handler, count, reason, intentional = true, "tasks dropped");
         }
-        HandlerReport { dropped: count, ..self.report.clone() }
+        HandlerReport {
+            dropped: count,
+            ..self.report.clone()
+        }
     }
 }
 
@@ -297,6 +312,8 @@ impl<H: EventHandler> Handler<Drain> for HandlerActor<H> {
 
 impl<H: EventHandler> std::fmt::Debug for HandlerActor<H> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HandlerActor").field("report", &self.current_report()).finish_non_exhaustive()
+        f.debug_struct("HandlerActor")
+            .field("report", &self.current_report())
+            .finish_non_exhaustive()
     }
 }

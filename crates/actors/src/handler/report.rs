@@ -30,7 +30,15 @@ pub struct HandlerReport {
 
 impl fmt::Display for HandlerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, received, handled, given_up, dropped, unfinished, .. } = self;
+        let Self {
+            name,
+            received,
+            handled,
+            given_up,
+            dropped,
+            unfinished,
+            ..
+        } = self;
         write!(
             f,
             "{name}: {received} received, {handled} handled, {given_up} given up, {dropped} dropped"

@@ -116,7 +116,9 @@ impl ListenerActor {
 
 impl std::fmt::Debug for ListenerActor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ListenerActor").field("status", &self.status()).finish_non_exhaustive()
+        f.debug_struct("ListenerActor")
+            .field("status", &self.status())
+            .finish_non_exhaustive()
     }
 }
 
@@ -148,7 +150,11 @@ impl Handler<Subscribe> for ListenerActor {
 
     fn handle(&mut self, message: Subscribe, _: &mut Self::Context) -> Self::Result {
         self.pumps.retain(|_, pump| !pump.is_finished());
-        let Subscribe { filter, options, recipient } = message;
+        let Subscribe {
+            filter,
+            options,
+            recipient,
+        } = message;
         MessageResult(self.router.subscribe(filter, options).map(|subscription| {
             let id = subscription.id();
             tracing::debug!(subscription = subscription.name(), %id, "subscribed");

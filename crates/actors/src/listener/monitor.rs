@@ -67,7 +67,9 @@ impl Monitor {
             Signal::Live => {
                 self.counts.connected += 1;
                 tracing::info!("listener live");
-                Some(Health::Live { since: SystemTime::now() })
+                Some(Health::Live {
+                    since: SystemTime::now(),
+                })
             }
             Signal::Down(error) => Some(self.observe_down(error, health)),
         }
@@ -101,16 +103,26 @@ impl Monitor {
                 SystemTime::now()
             }
         };
-        Health::Degraded { since, cause: error.clone() }
+        Health::Degraded {
+            since,
+            cause: error.clone(),
+        }
     }
 
     fn look_at_latency(&mut self, batch: &[Event]) {
-        let Some(threshold) = self.latency_warning else { return };
+        let Some(threshold) = self.latency_warning else {
+            return;
+        };
         let late = |event: &&Event| event.latency() > threshold;
-        let Some(first) = batch.iter().find(late) else { return };
+        let Some(first) = batch.iter().find(late) else {
+            return;
+        };
         let late = batch.iter().filter(late).count();
         self.counts.late += late as u64;
-        if self.last_warning.is_none_or(|last| last.elapsed() >= WARNING_PAUSE) {
+        if self
+            .last_warning
+            .is_none_or(|last| last.elapsed() >= WARNING_PAUSE)
+        {
             self.last_warning = Some(Instant::now());
             let latency = first.latency();
             tracing::warn!(late, ?latency, ?threshold, event = %first, "events arrive late");
@@ -120,7 +132,10 @@ impl Monitor {
 
 /// The health of a listener that was shut down.
 pub(super) fn closed() -> Health {
-    Health::Degraded { since: SystemTime::now(), cause: Error::shut_down() }
+    Health::Degraded {
+        since: SystemTime::now(),
+        cause: Error::shut_down(),
+    }
 }
 
 #[cfg(test)]

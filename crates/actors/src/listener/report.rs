@@ -40,7 +40,9 @@ impl ShutdownReport {
     /// Whether everything that was received was also handled.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.subscriptions.iter().all(|report| report.stats.queued + report.unconfirmed == 0)
+        self.subscriptions
+            .iter()
+            .all(|report| report.stats.queued + report.unconfirmed == 0)
     }
 }
 

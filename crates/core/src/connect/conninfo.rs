@@ -22,7 +22,9 @@ pub(super) fn parse(text: &str) -> Result<(Config, SslSettings)> {
 
 /// Takes our parameters out of a URL's query.
 fn strip_url(text: &str, ssl: &mut SslSettings) -> Result<String> {
-    let Some((base, query)) = text.split_once('?') else { return Ok(text.to_owned()) };
+    let Some((base, query)) = text.split_once('?') else {
+        return Ok(text.to_owned());
+    };
     let mut kept = Vec::new();
     for pair in query.split('&') {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -77,7 +79,8 @@ fn value(key: &str, chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Res
         }
     }
     if quoted {
-        let message = format!("the quote around the value of {key:?} in the connection string is not closed");
+        let message =
+            format!("the quote around the value of {key:?} in the connection string is not closed");
         return Err(Error::new(Kind::Config, message));
     }
     Ok(value)

@@ -67,7 +67,13 @@ pub(super) fn fill(
         config.target_session_attrs(match attrs.as_str() {
             "any" => TargetSessionAttrs::Any,
             "read-write" | "primary" => TargetSessionAttrs::ReadWrite,
-            _ => return Err(unusable("PGTARGETSESSIONATTRS", &attrs, "any or read-write")),
+            _ => {
+                return Err(unusable(
+                    "PGTARGETSESSIONATTRS",
+                    &attrs,
+                    "any or read-write",
+                ));
+            }
         });
     }
     for (key, variable) in [("sslmode", "PGSSLMODE"), ("sslrootcert", "PGSSLROOTCERT")] {
@@ -90,13 +96,22 @@ pub(super) fn fill(
 fn default_host(config: &Config) -> &'static str {
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let socket = |dir: &&str| Path::new(dir).join(format!(".s.PGSQL.{port}")).exists();
-    SOCKET_DIRECTORIES.into_iter().find(socket).unwrap_or("localhost")
+    SOCKET_DIRECTORIES
+        .into_iter()
+        .find(socket)
+        .unwrap_or("localhost")
 }
 
 fn number<T: std::str::FromStr>(variable: &str, value: &str) -> Result<T> {
-    value.trim().parse().map_err(|_| unusable(variable, value, "a number"))
+    value
+        .trim()
+        .parse()
+        .map_err(|_| unusable(variable, value, "a number"))
 }
 
 fn unusable(variable: &str, value: &str, wanted: &str) -> Error {
-    Error::new(Kind::Config, format!("{variable} is {value:?}, it must be {wanted}"))
+    Error::new(
+        Kind::Config,
+        format!("{variable} is {value:?}, it must be {wanted}"),
+    )
 }

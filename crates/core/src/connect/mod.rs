@@ -112,7 +112,10 @@ impl ConnectConfig {
 
     /// Connects; the caller drives the connection.
     pub(crate) async fn open(&self) -> Result<(Client, Connection)> {
-        self.config.connect(self.tls.clone()).await.map_err(|cause| self.refusal(cause))
+        self.config
+            .connect(self.tls.clone())
+            .await
+            .map_err(|cause| self.refusal(cause))
     }
 
     fn refusal(&self, cause: tokio_postgres::Error) -> Error {
@@ -172,26 +175,44 @@ mod tests {
 
     fn parse(text: &str, env: &[(&str, &str)]) -> crate::Result<ConnectConfig> {
         ConnectConfig::parse(text, &|name| {
-            env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+            env.iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
         })
     }
 
     #[test]
     fn urls_key_value_strings_and_variables_mean_the_same() {
-        let env = [("PGHOST", "h"), ("PGPORT", "5433"), ("PGUSER", "u"), ("PGDATABASE", "d")];
+        let env = [
+            ("PGHOST", "h"),
+            ("PGPORT", "5433"),
+            ("PGUSER", "u"),
+            ("PGDATABASE", "d"),
+        ];
         for (text, env) in [
             ("postgresql://u@h:5433/d?sslmode=disable", &[][..]),
             ("postgres://u@h:5433/d", &[]),
-            ("host=h port=5433 user=u dbname='d' sslmode = 'require'", &[]),
+            (
+                "host=h port=5433 user=u dbname='d' sslmode = 'require'",
+                &[],
+            ),
             ("", &env),
         ] {
-            assert_eq!(parse(text, env).unwrap().to_string(), "u@h:5433/d", "{text}");
+            assert_eq!(
+                parse(text, env).unwrap().to_string(),
+                "u@h:5433/d",
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn what_the_string_says_wins_over_the_environment() {
-        let env = [("PGHOST", "other"), ("PGUSER", "other"), ("PGPASSWORD", "secret")];
+        let env = [
+            ("PGHOST", "other"),
+            ("PGUSER", "other"),
+            ("PGPASSWORD", "secret"),
+        ];
         let config = parse("postgresql://u@h/d", &env).unwrap();
         assert_eq!(config.to_string(), "u@h:5432/d");
         assert_eq!(config.config.get_password(), Some(b"secret".as_slice()));
@@ -202,7 +223,10 @@ mod tests {
     fn bad_settings_are_named() {
         for (text, part) in [
             ("postgresql://h/d?sslmode=maybe", "sslmode"),
-            ("postgresql://h/d?sslrootcert=/nowhere.pem&sslmode=verify-full", "/nowhere.pem"),
+            (
+                "postgresql://h/d?sslrootcert=/nowhere.pem&sslmode=verify-full",
+                "/nowhere.pem",
+            ),
             ("host=h colour=red", "colour"),
             ("host='h", "quote"),
             ("host", "="),
@@ -213,6 +237,10 @@ mod tests {
             assert!(error.chain().contains(part), "{text}: {}", error.chain());
         }
         let error = parse("", &[("PGPORT", "many")]).unwrap_err();
-        assert!(error.is_config() && error.chain().contains("PGPORT"), "{}", error.chain());
+        assert!(
+            error.is_config() && error.chain().contains("PGPORT"),
+            "{}",
+            error.chain()
+        );
     }
 }

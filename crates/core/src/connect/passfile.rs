@@ -51,17 +51,27 @@ fn find(text: &str, config: &Config) -> Option<String> {
         Some(Host::Tcp(name)) => name.clone(),
         _ => "localhost".to_owned(),
     };
-    let port = config.get_ports().first().copied().unwrap_or(5432).to_string();
+    let port = config
+        .get_ports()
+        .first()
+        .copied()
+        .unwrap_or(5432)
+        .to_string();
     let user = config.get_user().unwrap_or_default();
     let database = config.get_dbname().unwrap_or(user);
     let wanted = [host.as_str(), &port, database, user];
-    text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
-        let fields = fields(line);
-        let (password, conditions) = fields.split_last()?;
-        let fits = conditions.len() == wanted.len()
-            && conditions.iter().zip(wanted).all(|(field, wanted)| field == "*" || field == wanted);
-        fits.then(|| password.clone())
-    })
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .find_map(|line| {
+            let fields = fields(line);
+            let (password, conditions) = fields.split_last()?;
+            let fits = conditions.len() == wanted.len()
+                && conditions
+                    .iter()
+                    .zip(wanted)
+                    .all(|(field, wanted)| field == "*" || field == wanted);
+            fits.then(|| password.clone())
+        })
 }
 
 /// Splits a line at its first four colons; a backslash takes the next character as it is.
@@ -87,7 +97,8 @@ mod tests {
     #[test]
     fn the_first_fitting_line_counts() {
         let config = "host=db user=app dbname=shop".parse().unwrap();
-        let text = "# comment\nother:*:*:*:no\n*:5433:*:*:no\ndb:*:shop:app:p\\:a\\\\s:s\n*:*:*:*:late\n";
+        let text =
+            "# comment\nother:*:*:*:no\n*:5433:*:*:no\ndb:*:shop:app:p\\:a\\\\s:s\n*:*:*:*:late\n";
         assert_eq!(find(text, &config).as_deref(), Some("p:a\\s:s"));
         assert_eq!(find("broken line\n", &config), None);
     }

@@ -121,13 +121,20 @@ fn verifier(
         let path = Path::new(&env("HOME")?).join(".postgresql/root.crt");
         path.exists().then_some(RootCertificates::File(path))
     };
-    let roots = match ssl.roots.clone().or_else(in_home).unwrap_or(RootCertificates::System) {
+    let roots = match ssl
+        .roots
+        .clone()
+        .or_else(in_home)
+        .unwrap_or(RootCertificates::System)
+    {
         RootCertificates::File(path) => roots_in_file(&path)?,
         RootCertificates::System => roots_of_system()?,
     };
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
-        .map_err(|cause| Error::with_source(Kind::Config, "the root certificates are unusable", cause))
+        .map_err(|cause| {
+            Error::with_source(Kind::Config, "the root certificates are unusable", cause)
+        })
 }
 
 fn roots_in_file(path: &Path) -> Result<RootCertStore> {
@@ -141,7 +148,9 @@ fn roots_in_file(path: &Path) -> Result<RootCertStore> {
         roots.add(certificate).map_err(|cause| fail(cause.into()))?;
     }
     if roots.is_empty() {
-        return Err(fail("the file has no PEM section of type CERTIFICATE".into()));
+        return Err(fail(
+            "the file has no PEM section of type CERTIFICATE".into(),
+        ));
     }
     Ok(roots)
 }
@@ -232,6 +241,8 @@ impl ServerCertVerifier for ByMode {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }

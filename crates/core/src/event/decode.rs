@@ -11,7 +11,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
@@ -37,6 +37,51 @@ pub struct Decoder {
     relations: Vec<Remembered>,
     /// Index of the relation of the last payload: most streams have long runs of one table.
     last: usize,
+    clock: Clock,
+}
+
+/// Remembers the last second that was parsed: under load many payloads share it, and reading a date is the
+/// most expensive part of decoding one.
+#[derive(Debug, Default)]
+struct Clock {
+    /// `2026-11-22T10:45:33` and what follows the fraction, `+00:00`.
+    second: String,
+    zone: String,
+    start: Option<SystemTime>,
+}
+
+impl Clock {
+    const SECOND: usize = "2026-11-22T10:45:33".len();
+    const FRACTION: usize = ".123456".len();
+
+    /// Reads an RFC 3339 time with zone.
+    fn read(&mut self, text: &str) -> Result<SystemTime, jiff::Error> {
+        let Some((second, micros, zone)) = Self::split(text) else {
+            return text.parse::<jiff::Timestamp>().map(SystemTime::from);
+        };
+        if self.second != second || self.zone != zone || self.start.is_none() {
+            let start: jiff::Timestamp = format!("{second}{zone}").parse()?;
+            self.second.replace_range(.., second);
+            self.zone.replace_range(.., zone);
+            self.start = Some(start.into());
+        }
+        let start = self.start.unwrap_or(SystemTime::UNIX_EPOCH);
+        Ok(start + Duration::from_micros(micros))
+    }
+
+    /// Second, microseconds and zone of a time with a fraction of six digits, as PostgreSQL writes it.
+    fn split(text: &str) -> Option<(&str, u64, &str)> {
+        let (second, rest) = text.split_at_checked(Self::SECOND)?;
+        let (fraction, zone) = rest.split_at_checked(Self::FRACTION)?;
+        let digits = fraction.strip_prefix('.')?;
+        let micros = digits.bytes().try_fold(0, |micros, digit| {
+            digit
+                .is_ascii_digit()
+                .then(|| micros * 10 + u64::from(digit - b'0'))
+        })?;
+        // A seventh digit would be part of the fraction.
+        (!zone.starts_with(|c: char| c.is_ascii_digit())).then_some((second, micros, zone))
+    }
 }
 
 #[derive(Debug)]
@@ -104,24 +149,34 @@ impl Decoder {
         let fields: Payload<'_> =
             serde_json::from_str(payload).map_err(|cause| refuse(cause.into()))?;
         if let Some(version) = fields.v.filter(|version| *version > VERSION) {
-            return Err(refuse(format!("version {version} is newer than {VERSION}").into()));
+            return Err(refuse(
+                format!("version {version} is newer than {VERSION}").into(),
+            ));
         }
-        let sent_at: jiff::Timestamp =
-            fields.sent_at.parse().map_err(|cause: jiff::Error| refuse(cause.into()))?;
+        let sent_at = self
+            .clock
+            .read(&fields.sent_at)
+            .map_err(|cause| refuse(cause.into()))?;
         let rows = match &fields.keys {
             Keys::Untold => 0,
             Keys::One(_) => 1,
             Keys::Many(keys) => keys.len(),
         };
-        if fields.columns.as_ref().is_some_and(|columns| columns.len() != rows) {
+        if fields
+            .columns
+            .as_ref()
+            .is_some_and(|columns| columns.len() != rows)
+        {
             return Err(refuse("it has not as many keys as columns".into()));
         }
 
-        let relation = self.relation(channel, &fields).map_err(|cause| refuse(cause.into()))?;
+        let relation = self
+            .relation(channel, &fields)
+            .map_err(|cause| refuse(cause.into()))?;
         let head = Arc::new(Head {
             relation,
             operation: fields.operation,
-            sent_at: sent_at.into(),
+            sent_at,
             received_at,
             transaction_id: fields.xid,
             backend_pid,
@@ -129,8 +184,16 @@ impl Decoder {
         let mut columns = fields.columns.into_iter().flatten();
         let mut columns = || columns.next().flatten().map(|json| Arc::from(json.get()));
         match fields.keys {
-            Keys::Untold => events.push(Event { head, key: None, columns: None }),
-            Keys::One(key) => events.push(Event { head, key: Some(key), columns: columns() }),
+            Keys::Untold => events.push(Event {
+                head,
+                key: None,
+                columns: None,
+            }),
+            Keys::One(key) => events.push(Event {
+                head,
+                key: Some(key),
+                columns: columns(),
+            }),
             Keys::Many(keys) => events.extend(keys.into_iter().map(|key| Event {
                 head: Arc::clone(&head),
                 key: Some(key),
@@ -231,11 +294,12 @@ impl<'de> Deserialize<'de> for Keys {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use super::{Decoder, MAX_REMEMBERED};
+    use super::{Clock, Decoder, MAX_REMEMBERED};
     use crate::{Event, Operation, RowKey};
 
     const OURS: &str = r#"{"v":1,"operation":"update","schema":"public","table":"users","sent_at":"2026-01-02T03:04:05.678901+00:00","xid":77,"key":["id"],"keys":[7,8],"columns":[{"email":"a@x"},null]}"#;
-    const EMPTY: &str = r#"{"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05Z","keys":[]}"#;
+    const EMPTY: &str =
+        r#"{"operation":"insert","table":"t","sent_at":"2026-01-02T03:04:05Z","keys":[]}"#;
     const THEIRS: &str =
         r#"{"operation" : "insert", "table" : "users", "sent_at" : "2026-01-02T05:04:05.5+02:00"}"#;
 
@@ -259,7 +323,11 @@ mod tests {
         assert_eq!(event.transaction_id(), Some(77));
         assert_eq!(event.backend_pid(), 42);
         assert_eq!(event.key_columns(), [Box::from("id")]);
-        let micros = event.sent_at().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros();
+        let micros = event
+            .sent_at()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_micros();
         assert_eq!(micros, 1_767_323_045_678_901);
     }
 
@@ -268,7 +336,10 @@ mod tests {
         let events = decode(THEIRS).unwrap();
         assert_eq!(events.len(), 1);
         assert_eq!((events[0].schema(), events[0].key()), (None, None));
-        let since = events[0].sent_at().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let since = events[0]
+            .sent_at()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap();
         assert_eq!(since, Duration::from_millis(1_767_323_045_500));
     }
 
@@ -306,14 +377,47 @@ mod tests {
     }
 
     #[test]
+    fn times_read_from_memory_are_those_that_were_parsed() {
+        let mut clock = Clock::default();
+        for text in [
+            "2026-01-02T03:04:05.678901+00:00",
+            "2026-01-02T03:04:05.000001+00:00",
+            "2026-01-02T03:04:05.000001+05:30",
+            "2026-01-02T03:04:05.999999Z",
+            "2026-01-02T03:04:06.999999+00:00",
+            "2026-01-02T03:04:06.9999991+00:00",
+            "2026-01-02T03:04:06+00:00",
+            "1969-12-31T23:59:59.500000Z",
+        ] {
+            let parsed: jiff::Timestamp = text.parse().unwrap();
+            assert_eq!(
+                clock.read(text).unwrap(),
+                SystemTime::from(parsed),
+                "{text}"
+            );
+        }
+        for text in [
+            "",
+            "2026-01-02T03:04:05.678901",
+            "2026-01-02T03:04:05.67890x+00:00",
+            "ü",
+        ] {
+            assert!(clock.read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn unknown_names_do_not_accumulate() {
         let mut decoder = Decoder::new();
         let mut events = Vec::new();
         for n in 0..3 * MAX_REMEMBERED {
-            let payload =
-                format!(r#"{{"operation":"insert","table":"t{n}","sent_at":"2026-01-02T03:04:05Z"}}"#);
+            let payload = format!(
+                r#"{{"operation":"insert","table":"t{n}","sent_at":"2026-01-02T03:04:05Z"}}"#
+            );
             let channel = format!("ch{n}");
-            decoder.decode(&channel, &payload, 1, SystemTime::now(), &mut events).unwrap();
+            decoder
+                .decode(&channel, &payload, 1, SystemTime::now(), &mut events)
+                .unwrap();
         }
         assert_eq!(events.len(), 3 * MAX_REMEMBERED);
         assert!(decoder.relations.len() <= MAX_REMEMBERED);

@@ -293,23 +293,33 @@ impl<'de> Visitor<'de> for RowKeyVisitor {
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<RowKey, E> {
-        KeyPartVisitor.visit_unit().map(|part| RowKey(Repr::One(part)))
+        KeyPartVisitor
+            .visit_unit()
+            .map(|part| RowKey(Repr::One(part)))
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<RowKey, E> {
-        KeyPartVisitor.visit_bool(value).map(|part| RowKey(Repr::One(part)))
+        KeyPartVisitor
+            .visit_bool(value)
+            .map(|part| RowKey(Repr::One(part)))
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<RowKey, E> {
-        KeyPartVisitor.visit_i64(value).map(|part| RowKey(Repr::One(part)))
+        KeyPartVisitor
+            .visit_i64(value)
+            .map(|part| RowKey(Repr::One(part)))
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<RowKey, E> {
-        KeyPartVisitor.visit_u64(value).map(|part| RowKey(Repr::One(part)))
+        KeyPartVisitor
+            .visit_u64(value)
+            .map(|part| RowKey(Repr::One(part)))
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<RowKey, E> {
-        KeyPartVisitor.visit_str(value).map(|part| RowKey(Repr::One(part)))
+        KeyPartVisitor
+            .visit_str(value)
+            .map(|part| RowKey(Repr::One(part)))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<RowKey, A::Error> {
@@ -335,7 +345,10 @@ mod tests {
             ("-9223372036854775808", RowKey::from(i64::MIN)),
             ("\"a\\\"b\"", RowKey::from("a\"b")),
             ("[7,\"eu\"]", RowKey::from((7, "eu"))),
-            ("[null,true]", RowKey::new([KeyPart::Null, KeyPart::Bool(true)])),
+            (
+                "[null,true]",
+                RowKey::new([KeyPart::Null, KeyPart::Bool(true)]),
+            ),
         ];
         for (json, key) in cases {
             assert_eq!(serde_json::from_str::<RowKey>(json).unwrap(), key, "{json}");
@@ -355,7 +368,10 @@ mod tests {
         assert_eq!(i64::from_row_key(&RowKey::from("7")), None);
         assert_eq!(<(i64, String)>::from_row_key(&RowKey::from(7)), None);
         let key = RowKey::from((7, "eu"));
-        assert_eq!(<(i64, String)>::from_row_key(&key), Some((7, "eu".to_owned())));
+        assert_eq!(
+            <(i64, String)>::from_row_key(&key),
+            Some((7, "eu".to_owned()))
+        );
         assert_eq!(i64::from_row_key(&key), None);
     }
 

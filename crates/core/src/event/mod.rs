@@ -127,7 +127,9 @@ impl Event {
     /// # Errors
     /// If the columns do not fit `T`.
     pub fn columns<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        let Some(json) = &self.columns else { return Ok(None) };
+        let Some(json) = &self.columns else {
+            return Ok(None);
+        };
         serde_json::from_str(json).map(Some).map_err(|cause| {
             let target = std::any::type_name::<T>();
             let message = format!("columns of {self} do not fit {target}");
@@ -158,7 +160,10 @@ impl Event {
     /// Zero where the server's clock is ahead of ours.
     #[must_use]
     pub fn latency(&self) -> Duration {
-        self.head.received_at.duration_since(self.head.sent_at).unwrap_or_default()
+        self.head
+            .received_at
+            .duration_since(self.head.sent_at)
+            .unwrap_or_default()
     }
 
     /// The transaction (`xid8`); `None` from triggers that do not tell it.
@@ -228,8 +233,10 @@ impl EventBuilder {
 
     /// The names of the key's columns.
     pub fn key_columns<C: Into<String>>(mut self, names: impl IntoIterator<Item = C>) -> Self {
-        self.relation.key_columns =
-            names.into_iter().map(|name| name.into().into_boxed_str()).collect();
+        self.relation.key_columns = names
+            .into_iter()
+            .map(|name| name.into().into_boxed_str())
+            .collect();
         self
     }
 
@@ -266,8 +273,15 @@ impl EventBuilder {
     /// The event.
     #[must_use]
     pub fn build(self) -> Event {
-        let head = Head { relation: Arc::new(self.relation), ..self.head };
-        Event { head: Arc::new(head), key: self.key, columns: self.columns }
+        let head = Head {
+            relation: Arc::new(self.relation),
+            ..self.head
+        };
+        Event {
+            head: Arc::new(head),
+            key: self.key,
+            columns: self.columns,
+        }
     }
 }
 

@@ -60,10 +60,15 @@ impl FromEvent for Event {
 }
 
 fn row_key<T: Table>(event: &Event) -> Result<Option<T::Key>> {
-    let Some(key) = event.key() else { return Ok(None) };
+    let Some(key) = event.key() else {
+        return Ok(None);
+    };
     T::Key::from_row_key(key).map(Some).ok_or_else(|| {
         let wanted = std::any::type_name::<T::Key>();
-        Error::new(Kind::Decode, format!("the row key of {event} is not a {wanted}"))
+        Error::new(
+            Kind::Decode,
+            format!("the row key of {event} is not a {wanted}"),
+        )
     })
 }
 
@@ -130,11 +135,16 @@ pub struct Truncated<T: Table> {
 
 impl<T: Table> FromEvent for Truncated<T> {
     fn narrow(filter: Filter) -> Filter {
-        filter.table(T::SCHEMA, T::NAME).operations(Operation::Truncate)
+        filter
+            .table(T::SCHEMA, T::NAME)
+            .operations(Operation::Truncate)
     }
 
     fn from_event(event: &Event) -> Result<Option<Self>> {
-        Ok(Some(Self { event: event.clone(), table: std::marker::PhantomData }))
+        Ok(Some(Self {
+            event: event.clone(),
+            table: std::marker::PhantomData,
+        }))
     }
 }
 
@@ -180,9 +190,14 @@ mod tests {
 
     #[test]
     fn a_key_of_another_type_is_a_named_error() {
-        let event = Event::builder("public", "users", Operation::Insert).key("abc").build();
+        let event = Event::builder("public", "users", Operation::Insert)
+            .key("abc")
+            .build();
         let error = Inserted::<User>::from_event(&event).unwrap_err();
         assert!(error.is_decode());
-        assert_eq!(error.to_string(), "the row key of insert public.users abc is not a i64");
+        assert_eq!(
+            error.to_string(),
+            "the row key of insert public.users abc is not a i64"
+        );
     }
 }

@@ -24,7 +24,9 @@ where
 {
     let future = catch_unwind(AssertUnwindSafe(|| Box::pin(attempt())))
         .map_err(|panic| Failure::Panicked(describe(&*panic).to_owned()))?;
-    let mut contained = Contained { future: Some(future) };
+    let mut contained = Contained {
+        future: Some(future),
+    };
     match timeout(limit, &mut contained).await {
         Ok(Ok(result)) => result.map_err(Failure::Error),
         Ok(Err(message)) => Err(Failure::Panicked(message)),
@@ -52,7 +54,9 @@ impl<F: Future> Future for Contained<F> {
     type Output = Result<F::Output, String>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(future) = &mut self.future else { return Poll::Pending };
+        let Some(future) = &mut self.future else {
+            return Poll::Pending;
+        };
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
         let result = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
@@ -99,7 +103,10 @@ mod tests {
     async fn panics_and_hangs_come_back_as_failures() {
         assert_eq!(outcome(|| async { Ok(()) }).await, "done");
         assert_eq!(outcome(|| async { Err("no".into()) }).await, "no");
-        assert_eq!(outcome(|| async { panic!("in poll") }).await, "panicked: in poll");
+        assert_eq!(
+            outcome(|| async { panic!("in poll") }).await,
+            "panicked: in poll"
+        );
         let in_call = || -> std::future::Ready<HandlerResult> { panic!("in call") };
         assert_eq!(outcome(in_call).await, "panicked: in call");
         let hang = || async {

@@ -18,7 +18,10 @@ pub struct HandlerError {
 impl HandlerError {
     /// A failure that no further attempt will mend: the event is given up at once.
     pub fn permanent(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self { cause: cause.into(), permanent: true }
+        Self {
+            cause: cause.into(),
+            permanent: true,
+        }
     }
 
     /// Whether it was made by [`permanent`](Self::permanent).
@@ -36,7 +39,10 @@ impl HandlerError {
 
 impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for HandlerError {
     fn from(cause: E) -> Self {
-        Self { cause: cause.into(), permanent: false }
+        Self {
+            cause: cause.into(),
+            permanent: false,
+        }
     }
 }
 

@@ -61,11 +61,7 @@ pub trait EventHandler: 'static {
     ///
     /// Any error becomes a [`HandlerError`] by `?` and means: try again. [`HandlerError::permanent`] means:
     /// do not.
-    fn handle(
-        &self,
-        event: Self::Event,
-        attempt: Attempt,
-    ) -> impl Future<Output = HandlerResult>;
+    fn handle(&self, event: Self::Event, attempt: Attempt) -> impl Future<Output = HandlerResult>;
 
     /// Catches up with what was not announced row by row.
     ///

@@ -17,7 +17,10 @@ impl RetryPolicy {
     #[must_use]
     pub const fn new(max_attempts: u32, backoff: Backoff) -> Self {
         let max_attempts = if max_attempts == 0 { 1 } else { max_attempts };
-        Self { max_attempts, backoff }
+        Self {
+            max_attempts,
+            backoff,
+        }
     }
 
     /// A single attempt.
@@ -43,6 +46,9 @@ impl RetryPolicy {
 /// Five attempts, waiting 100 ms and doubling, at most 10 s.
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self::new(5, Backoff::new(Duration::from_millis(100), Duration::from_secs(10)))
+        Self::new(
+            5,
+            Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
+        )
     }
 }

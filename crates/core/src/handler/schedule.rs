@@ -33,7 +33,10 @@ impl Lane {
     #[must_use]
     pub fn of(event: &Event) -> Option<Self> {
         let key = event.key()?.clone();
-        Some(Self { relation: Arc::clone(event.relation()), key })
+        Some(Self {
+            relation: Arc::clone(event.relation()),
+            key,
+        })
     }
 }
 
@@ -131,7 +134,9 @@ impl<T> Schedule<T> {
             self.exclusive = false;
             return;
         };
-        let Some(parked) = self.busy.get_mut(&lane) else { return };
+        let Some(parked) = self.busy.get_mut(&lane) else {
+            return;
+        };
         match parked.pop_front() {
             Some(task) => self.ready.push_back((Some(lane), task)),
             None => {
@@ -161,11 +166,17 @@ mod tests {
     use crate::{Event, Operation};
 
     fn lane(row: i64) -> Option<Lane> {
-        Lane::of(&Event::builder("public", "t", Operation::Insert).key(row).build())
+        Lane::of(
+            &Event::builder("public", "t", Operation::Insert)
+                .key(row)
+                .build(),
+        )
     }
 
     fn started(schedule: &mut Schedule<u32>) -> Vec<u32> {
-        std::iter::from_fn(|| schedule.start_next()).map(|(_, task)| task).collect()
+        std::iter::from_fn(|| schedule.start_next())
+            .map(|(_, task)| task)
+            .collect()
     }
 
     #[test]

@@ -28,7 +28,11 @@ impl Delivery {
     /// Makes a delivery by hand, for tests of whatever receives them.
     #[must_use]
     pub fn new(resync: Option<Resync>, events: impl Into<Arc<[Event]>>) -> Self {
-        Self { resync, events: events.into(), coalesced: 0 }
+        Self {
+            resync,
+            events: events.into(),
+            coalesced: 0,
+        }
     }
 
     /// Set if events are missing *before* those of this delivery.
@@ -54,7 +58,10 @@ impl Delivery {
 #[derive(Debug)]
 enum Item {
     /// A batch from `from` on.
-    Events { batch: Arc<[Event]>, from: usize },
+    Events {
+        batch: Arc<[Event]>,
+        from: usize,
+    },
     Resync(Resync),
 }
 
@@ -81,7 +88,14 @@ pub(super) struct Backlog {
 impl Backlog {
     pub(super) fn new(capacity: usize, overflow: Overflow) -> Self {
         let items = VecDeque::new();
-        Self { items, len: 0, capacity, overflow, counts: Counts::default(), coalesced: 0 }
+        Self {
+            items,
+            len: 0,
+            capacity,
+            overflow,
+            counts: Counts::default(),
+            coalesced: 0,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -133,7 +147,11 @@ impl Backlog {
         }
         self.counts.resyncs += u64::from(resync.is_some());
         self.counts.delivered += events.len() as u64;
-        Some(Delivery { resync, events, coalesced: std::mem::take(&mut self.coalesced) })
+        Some(Delivery {
+            resync,
+            events,
+            coalesced: std::mem::take(&mut self.coalesced),
+        })
     }
 
     fn pop_events(&mut self, max: usize) -> Arc<[Event]> {
@@ -169,10 +187,14 @@ impl Backlog {
         }
         // What came last is worth keeping if it fits by itself: it follows the gap.
         let newest = match self.items.pop_back() {
-            Some(Item::Events { batch, from }) if batch.len() - from <= limit => Some((batch, from)),
+            Some(Item::Events { batch, from }) if batch.len() - from <= limit => {
+                Some((batch, from))
+            }
             _ => None,
         };
-        let kept = newest.as_ref().map_or(0, |(batch, from)| batch.len() - from);
+        let kept = newest
+            .as_ref()
+            .map_or(0, |(batch, from)| batch.len() - from);
         let mut resync = self.lose(self.len - kept);
         for item in self.items.drain(..) {
             if let Item::Resync(earlier) = item {
@@ -180,7 +202,8 @@ impl Backlog {
             }
         }
         self.items.push_back(Item::Resync(resync));
-        self.items.extend(newest.map(|(batch, from)| Item::Events { batch, from }));
+        self.items
+            .extend(newest.map(|(batch, from)| Item::Events { batch, from }));
     }
 
     fn drop_oldest(&mut self) {
@@ -229,7 +252,10 @@ impl Backlog {
             if !newest.is_empty() {
                 newest.reverse();
                 self.len += newest.len();
-                kept.push_front(Item::Events { batch: newest.into(), from: 0 });
+                kept.push_front(Item::Events {
+                    batch: newest.into(),
+                    from: 0,
+                });
             }
         }
         self.items = kept;
@@ -256,7 +282,10 @@ mod tests {
 
     /// An event about row `row`, numbered by its transaction id.
     fn event(number: u64, row: i64) -> Event {
-        Event::builder("public", "t", Operation::Update).key(row).transaction_id(number).build()
+        Event::builder("public", "t", Operation::Update)
+            .key(row)
+            .transaction_id(number)
+            .build()
     }
 
     fn number(event: &Event) -> u64 {
@@ -273,7 +302,10 @@ mod tests {
 
     fn numbers(backlog: &mut Backlog, max: usize) -> (Option<u64>, Vec<u64>) {
         let delivery = backlog.pop(max).unwrap();
-        (delivery.resync().map(Resync::lost), delivery.events().iter().map(number).collect())
+        (
+            delivery.resync().map(Resync::lost),
+            delivery.events().iter().map(number).collect(),
+        )
     }
 
     #[test]
@@ -303,7 +335,10 @@ mod tests {
         push(&mut backlog, 5..6);
         assert_eq!(numbers(&mut backlog, 9), (None, vec![0, 1]));
         let delivery = backlog.pop(9).unwrap();
-        assert_eq!(delivery.resync().unwrap().to_string(), "reconnected+triggers_restored");
+        assert_eq!(
+            delivery.resync().unwrap().to_string(),
+            "reconnected+triggers_restored"
+        );
         assert_eq!(delivery.events().len(), 1);
     }
 
@@ -334,7 +369,10 @@ mod tests {
         let delivery = backlog.pop(9).unwrap();
         assert!(delivery.resync().is_none());
         assert_eq!(delivery.coalesced(), 6);
-        assert_eq!(delivery.events().iter().map(number).collect::<Vec<_>>(), [6, 7, 8]);
+        assert_eq!(
+            delivery.events().iter().map(number).collect::<Vec<_>>(),
+            [6, 7, 8]
+        );
         // More rows than room: nothing to coalesce, so the backlog goes.
         push(&mut backlog, 0..7);
         assert_eq!(numbers(&mut backlog, 9), (Some(7), vec![]));

@@ -16,8 +16,8 @@ use crate::signal::{Resync, ResyncReason, Signal};
 
 pub use backlog::Delivery;
 pub use options::{Overflow, SubscriptionOptions};
-pub use subscription::{Subscription, SubscriptionId, SubscriptionStats};
 use subscription::Shared;
+pub use subscription::{Subscription, SubscriptionId, SubscriptionStats};
 
 /// Distributes signals to subscriptions.
 ///
@@ -76,7 +76,10 @@ impl Router {
         if self.live {
             shared.push(|backlog| backlog.push_resync(Resync::new(ResyncReason::Started)));
         }
-        self.routes.push(Route { filter, shared: Arc::clone(&shared) });
+        self.routes.push(Route {
+            filter,
+            shared: Arc::clone(&shared),
+        });
         Ok(Subscription::new(shared))
     }
 
@@ -109,7 +112,10 @@ impl Router {
             }
             Signal::Resync(resync) => {
                 for Route { filter, shared } in self.open_routes() {
-                    if resync.channel().is_none_or(|channel| filter.wants_channel(channel)) {
+                    if resync
+                        .channel()
+                        .is_none_or(|channel| filter.wants_channel(channel))
+                    {
                         shared.push(|backlog| backlog.push_resync(resync.clone()));
                     }
                 }
@@ -127,7 +133,10 @@ impl Router {
     /// What each subscription has received and lost so far.
     #[must_use]
     pub fn stats(&self) -> Vec<SubscriptionStats> {
-        self.routes.iter().map(|route| route.shared.stats()).collect()
+        self.routes
+            .iter()
+            .map(|route| route.shared.stats())
+            .collect()
     }
 
     /// The routes without those whose subscription was dropped.

@@ -37,7 +37,12 @@ impl SubscriptionOptions {
     ///
     /// The name stands in logs and statistics; it need not be unique.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), capacity: 8_192, max_batch: 512, overflow: Overflow::default() }
+        Self {
+            name: name.into(),
+            capacity: 8_192,
+            max_batch: 512,
+            overflow: Overflow::default(),
+        }
     }
 
     /// Replaces the name.
@@ -69,7 +74,8 @@ impl SubscriptionOptions {
         for (setting, value) in [("capacity", self.capacity), ("max_batch", self.max_batch)] {
             if value == 0 {
                 let name = &self.name;
-                let message = format!("{setting} of subscription {name:?} is 0, it must be at least 1");
+                let message =
+                    format!("{setting} of subscription {name:?} is 0, it must be at least 1");
                 return Err(Error::new(Kind::Config, message));
             }
         }

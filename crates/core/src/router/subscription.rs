@@ -99,7 +99,9 @@ impl Subscription {
         let mut state = self.shared.lock();
         match state.backlog.pop(self.shared.options.max_batch) {
             Some(delivery) => Taken::Delivery(delivery),
-            None => Taken::Nothing { closed: state.closed },
+            None => Taken::Nothing {
+                closed: state.closed,
+            },
         }
     }
 }
@@ -136,8 +138,17 @@ struct State {
 impl Shared {
     pub(super) fn new(id: SubscriptionId, options: SubscriptionOptions) -> Self {
         let backlog = Backlog::new(options.capacity, options.overflow);
-        let state = Mutex::new(State { backlog, closed: false, abandoned: false });
-        Self { id, options, state, wake: Notify::new() }
+        let state = Mutex::new(State {
+            backlog,
+            closed: false,
+            abandoned: false,
+        });
+        Self {
+            id,
+            options,
+            state,
+            wake: Notify::new(),
+        }
     }
 
     pub(super) fn id(&self) -> SubscriptionId {
@@ -178,7 +189,13 @@ impl Shared {
 
     pub(super) fn stats(&self) -> SubscriptionStats {
         let state = self.lock();
-        let Counts { matched, delivered, lost, coalesced, resyncs } = state.backlog.counts();
+        let Counts {
+            matched,
+            delivered,
+            lost,
+            coalesced,
+            resyncs,
+        } = state.backlog.counts();
         SubscriptionStats {
             id: self.id,
             name: self.options.name.clone(),

@@ -25,7 +25,12 @@ const REBUILD: Backoff = Backoff::new(Duration::from_millis(100), Duration::from
 /// Between two batches of events it yields: under a flood, those who take events from their queues on the
 /// same thread must get to run before the queues are full.
 pub fn supervise<S: Source>(build: impl Fn() -> S + Send + 'static) -> Signals {
-    let state = Supervised { build, source: None, panics: 0, yields: false };
+    let state = Supervised {
+        build,
+        source: None,
+        panics: 0,
+        yields: false,
+    };
     Box::pin(stream::unfold(state, async |mut state| {
         let signal = state.next().await;
         Some((signal, state))
@@ -76,7 +81,10 @@ impl<S: Source, B: Fn() -> S> Supervised<B, S> {
         // Its destructor may panic as well.
         let broken = self.source.take();
         let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
-        let error = Error::new(Kind::Panicked, format!("the source panicked: {}", describe(panic)));
+        let error = Error::new(
+            Kind::Panicked,
+            format!("the source panicked: {}", describe(panic)),
+        );
         tracing::error!(error = %error.chain(), "source panicked, building a new one");
         Signal::Down(error)
     }

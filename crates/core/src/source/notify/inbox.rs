@@ -28,7 +28,9 @@ impl Inbox {
         // The clock is read once per run of messages that were there together.
         let received_at = *self.received_at.get_or_insert_with(SystemTime::now);
         let pid = notification.process_id();
-        let decoded = self.decoder.decode(channel, payload, pid, received_at, &mut self.events);
+        let decoded = self
+            .decoder
+            .decode(channel, payload, pid, received_at, &mut self.events);
         if let Err(error) = decoded {
             tracing::warn!(channel, backend_pid = pid, error = %error.chain(), "payload not understood");
             self.seal();
@@ -59,7 +61,8 @@ impl Inbox {
     /// Makes a batch of the events so far.
     fn seal(&mut self) {
         if !self.events.is_empty() {
-            self.signals.push(Signal::Events(self.events.drain(..).collect()));
+            self.signals
+                .push(Signal::Events(self.events.drain(..).collect()));
         }
     }
 }

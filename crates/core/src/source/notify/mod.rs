@@ -71,8 +71,14 @@ pub struct NotifySource {
 
 #[derive(Debug)]
 enum State {
-    Waiting { until: Instant },
-    Open { session: Box<Session>, since: Instant, drifted: bool },
+    Waiting {
+        until: Instant,
+    },
+    Open {
+        session: Box<Session>,
+        since: Instant,
+        drifted: bool,
+    },
 }
 
 impl NotifySource {
@@ -84,7 +90,9 @@ impl NotifySource {
     fn new(settings: Settings) -> Self {
         Self {
             settings,
-            state: State::Waiting { until: Instant::now() },
+            state: State::Waiting {
+                until: Instant::now(),
+            },
             pending: VecDeque::new(),
             attempts: 0,
             was_open: false,
@@ -95,8 +103,9 @@ impl NotifySource {
     async fn connect(&mut self) -> Result<(), Error> {
         let limit = self.settings.connect_timeout;
         let probe = self.settings.probe && !self.probed;
-        let (session, drift) =
-            timeout(limit, Session::open(&self.settings, probe)).await.unwrap_or_else(|_| {
+        let (session, drift) = timeout(limit, Session::open(&self.settings, probe))
+            .await
+            .unwrap_or_else(|_| {
                 let config = &self.settings.config;
                 let message = format!("no session with {config} within {limit:?}");
                 Err(Error::new(Kind::Connect, message))
@@ -112,7 +121,11 @@ impl NotifySource {
             drift => Signal::Down(drift_error(drift)),
         });
         let since = Instant::now();
-        self.state = State::Open { session: Box::new(session), since, drifted: !drift.is_empty() };
+        self.state = State::Open {
+            session: Box::new(session),
+            since,
+            drifted: !drift.is_empty(),
+        };
         Ok(())
     }
 
@@ -125,7 +138,9 @@ impl NotifySource {
         }
         let delay = self.settings.backoff.delay(self.attempts);
         self.attempts = self.attempts.saturating_add(1);
-        self.state = State::Waiting { until: Instant::now() + delay };
+        self.state = State::Waiting {
+            until: Instant::now() + delay,
+        };
         tracing::debug!(error = %error.chain(), ?delay, attempt = self.attempts, "not connected, backing off");
         Signal::Down(error)
     }
@@ -144,7 +159,9 @@ impl Source for NotifySource {
                         return self.lose(error);
                     }
                 }
-                State::Open { session, drifted, .. } => match session.next().await {
+                State::Open {
+                    session, drifted, ..
+                } => match session.next().await {
                     Ok(News::Signals(signals)) => self.pending.extend(signals),
                     Ok(News::Verified(drift)) => {
                         let was = std::mem::replace(drifted, !drift.is_empty());

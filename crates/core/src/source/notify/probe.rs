@@ -17,7 +17,11 @@ pub(super) fn token() -> String {
 }
 
 /// Notifies from a connection of its own.
-pub(super) async fn notify(config: &ConnectConfig, channel: &ChannelName, token: &str) -> Result<()> {
+pub(super) async fn notify(
+    config: &ConnectConfig,
+    channel: &ChannelName,
+    token: &str,
+) -> Result<()> {
     let (client, connection) = config.open().await?;
     let sent = async {
         // Both are made here of hexadecimal digits and letters.
@@ -28,6 +32,10 @@ pub(super) async fn notify(config: &ConnectConfig, channel: &ChannelName, token:
     };
     let (sent, _) = tokio::join!(sent, connection);
     sent.map_err(|cause| {
-        Error::with_source(Kind::Query, "the second connection of the probe cannot NOTIFY", cause)
+        Error::with_source(
+            Kind::Query,
+            "the second connection of the probe cannot NOTIFY",
+            cause,
+        )
     })
 }

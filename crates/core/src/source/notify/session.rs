@@ -39,15 +39,28 @@ impl Session {
     pub(super) async fn open(settings: &Settings, probe: bool) -> Result<(Self, Vec<Drift>)> {
         let (client, connection) = settings.config.open().await?;
         let client = Arc::new(client);
-        let mut wire = Wire { connection, ended: None };
+        let mut wire = Wire {
+            connection,
+            ended: None,
+        };
         wire.drive(refuse_replica(&client)).await?;
         wire.drive(listen(&client, &settings.channels)).await?;
         if probe {
             wire.probe(&client, settings).await?;
         }
-        let drift = wire.drive(trigger::verify(&client, &settings.specs)).await?;
+        let drift = wire
+            .drive(trigger::verify(&client, &settings.specs))
+            .await?;
         let heartbeat = Heartbeat::new(client, settings);
-        Ok((Self { wire, inbox: Inbox::default(), heartbeat, pulse: None }, drift))
+        Ok((
+            Self {
+                wire,
+                inbox: Inbox::default(),
+                heartbeat,
+                pulse: None,
+            },
+            drift,
+        ))
     }
 
     /// Waits for news.
@@ -85,7 +98,9 @@ impl Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("inbox", &self.inbox).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("inbox", &self.inbox)
+            .finish_non_exhaustive()
     }
 }
 
@@ -141,7 +156,8 @@ impl Wire {
         let limit = settings.heartbeat_deadline;
         let channel = probe::channel()?;
         let token = probe::token();
-        self.drive(execute(client, format!("LISTEN {}", channel.quoted()))).await?;
+        self.drive(execute(client, format!("LISTEN {}", channel.quoted())))
+            .await?;
 
         let mut notify = pin!(probe::notify(&settings.config, &channel, &token));
         let mut notified = false;
@@ -155,14 +171,20 @@ impl Wire {
                     return Poll::Ready(Ok(()));
                 }
             }
-            self.ended.take().map_or(Poll::Pending, |ended| Poll::Ready(Err(ended)))
+            self.ended
+                .take()
+                .map_or(Poll::Pending, |ended| Poll::Ready(Err(ended)))
         });
-        tokio::time::timeout(limit, heard).await.unwrap_or_else(|_| {
-            let message =
-                format!("a notification from another connection did not arrive within {limit:?}");
-            Err(Error::new(Kind::Deaf, message))
-        })?;
-        self.drive(execute(client, format!("UNLISTEN {}", channel.quoted()))).await?;
+        tokio::time::timeout(limit, heard)
+            .await
+            .unwrap_or_else(|_| {
+                let message = format!(
+                    "a notification from another connection did not arrive within {limit:?}"
+                );
+                Err(Error::new(Kind::Deaf, message))
+            })?;
+        self.drive(execute(client, format!("UNLISTEN {}", channel.quoted())))
+            .await?;
         Ok(())
     }
 }
@@ -177,14 +199,19 @@ async fn refuse_replica(client: &Client) -> Result<()> {
     let rows = execute(client, "SELECT pg_is_in_recovery()".to_owned()).await?;
     match first_column(&rows).next() {
         Some("f") => Ok(()),
-        _ => Err(Error::new(Kind::Replica, "the server is a replica, it cannot LISTEN")),
+        _ => Err(Error::new(
+            Kind::Replica,
+            "the server is a replica, it cannot LISTEN",
+        )),
     }
 }
 
 /// Listens to all channels at once and asks the server which it listens to.
 async fn listen(client: &Client, channels: &[ChannelName]) -> Result<()> {
-    let statements: Vec<String> =
-        channels.iter().map(|channel| format!("LISTEN {}", channel.quoted())).collect();
+    let statements: Vec<String> = channels
+        .iter()
+        .map(|channel| format!("LISTEN {}", channel.quoted()))
+        .collect();
     execute(client, statements.join(";")).await?;
     confirm_listening(client, channels).await
 }
@@ -193,7 +220,10 @@ async fn listen(client: &Client, channels: &[ChannelName]) -> Result<()> {
 pub(super) async fn confirm_listening(client: &Client, channels: &[ChannelName]) -> Result<()> {
     let rows = execute(client, "SELECT pg_listening_channels()".to_owned()).await?;
     let listening: Vec<&str> = first_column(&rows).collect();
-    match channels.iter().find(|channel| !listening.contains(&channel.as_str())) {
+    match channels
+        .iter()
+        .find(|channel| !listening.contains(&channel.as_str()))
+    {
         None => Ok(()),
         Some(channel) => {
             let message = format!("the session does not listen to channel \"{channel}\" any more");
