@@ -1,5 +1,12 @@
 //! How often the allocator is asked, per event.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark may stop at once"
+)]
+
 mod support;
 
 use std::hint::black_box;

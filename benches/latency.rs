@@ -4,6 +4,13 @@
 //! subscriber's hands. The two listeners take turns sample by sample, so that whatever else the machine
 //! does hits both.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark may stop at once"
+)]
+
 mod support;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,12 @@
 //! What one event costs on its way: decoding, filtering and queueing, handing over.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark may stop at once"
+)]
+
 mod support;
 
 use std::hint::black_box;

@@ -4,6 +4,13 @@
 //! to the last. The contestants take turns in one run, and their medians are compared: the ratios are
 //! printed at the end, after criterion's own figures.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark may stop at once"
+)]
+
 mod support;
 
 use std::cell::{Cell, RefCell};

@@ -7,6 +7,8 @@
 //! Needs nothing: it brings its own PostgreSQL. With `DATABASE_URL` set it uses that database, in which it
 //! makes a table `quickstart_users` and drops it again.
 
+#![allow(clippy::print_stdout, reason = "it is what an example is for")]
+
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler};

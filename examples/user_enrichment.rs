@@ -10,14 +10,16 @@
 //!
 //! Brings its own PostgreSQL. With `DATABASE_URL` set it uses that database, and leaves the users in place.
 
+#![allow(clippy::print_stdout, reason = "it is what an example is for")]
+
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use pgherald::{
-    Attempt, ConnectConfig, EventHandler, GetReport, HandlerOptions, HandlerResult, Herald,
-    Inserted, Resync, Table,
+    Attempt, ConnectConfig, Ephemeral, EventHandler, GetReport, HandlerResult, Herald, Inserted,
+    Resync, Table,
 };
 use pgherald_testkit::Database;
 use serde::{Deserialize, Serialize};
@@ -186,7 +188,7 @@ async fn main() -> Result<(), Failure> {
         .await?;
     let service = start_service()?;
     let worker = Rc::new(config.client().await?);
-    let options = HandlerOptions::new("enrich-users").timeout(Duration::from_secs(2));
+    let options = Ephemeral::new("enrich-users").timeout(Duration::from_secs(2));
     let enrich = herald
         .handler(options, move || Enrich {
             database: Rc::clone(&worker),

@@ -1,10 +1,9 @@
-//! PostgreSQL changes as typed events for actix actors.
+#![doc = include_str!("../README.md")]
 
 pub use pgherald_actors::{
-    Drain, Events, GetReport, GetStatus, HandlerActor, HandlerOptions, HandlerReport,
-    HealthChanged, Herald, HeraldBuilder, HeraldReport, ListenerActor, ListenerCounts,
-    ListenerStatus, Shutdown, ShutdownReport, Subscribe, SubscribeHealth, SubscriptionReport,
-    Unsubscribe, WatchHealth,
+    Drain, Ephemeral, Events, GetReport, GetStatus, HandlerActor, HandlerReport, HealthChanged,
+    Herald, HeraldBuilder, HeraldReport, ListenerActor, ListenerCounts, ListenerStatus, Shutdown,
+    ShutdownReport, Subscribe, SubscribeHealth, SubscriptionReport, Unsubscribe, WatchHealth,
 };
 pub use pgherald_core::{
     Attempt, Backoff, Changed, ChannelName, ConnectConfig, Decoder, Deleted, Delivery, Error,

@@ -8,8 +8,8 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use pgherald::handler::GivenUp;
 use pgherald::{
-    Attempt, Backoff, Event, EventHandler, Filter, GetReport, HandlerActor, HandlerError,
-    HandlerOptions, HandlerReport, HandlerResult, Key, ListenerActor, Operation, RetryPolicy,
+    Attempt, Backoff, Ephemeral, Event, EventHandler, Filter, GetReport, HandlerActor,
+    HandlerError, HandlerReport, HandlerResult, Key, ListenerActor, Operation, RetryPolicy,
 };
 use pgherald_testkit::{FakeFeed, Probe, fake_source};
 
@@ -63,16 +63,16 @@ fn event(row: i64) -> Event {
         .build()
 }
 
-fn options() -> HandlerOptions {
+fn options() -> Ephemeral {
     let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(5));
-    HandlerOptions::new("moody")
+    Ephemeral::new("moody")
         .concurrency(4)
         .timeout(Duration::from_millis(50))
         .retry(RetryPolicy::new(3, backoff))
 }
 
 async fn start(
-    options: HandlerOptions,
+    options: Ephemeral,
 ) -> (
     Addr<ListenerActor>,
     FakeFeed,
@@ -123,8 +123,8 @@ async fn misbehaviour_costs_attempts_at_its_own_row_only() {
 
     // 30 events and the resync at the beginning.
     let report = finished(&handler, 31).await;
-    let diary = diary.borrow();
-    let mut done = diary.done.clone();
+    let diary = diary.take();
+    let mut done = diary.done;
     done.sort_unstable();
     assert_eq!(done, (5..=30).collect::<Vec<_>>());
     let given_up: Vec<(i64, &str)> = diary

@@ -1,5 +1,13 @@
 //! What pgherald promises, on a real PostgreSQL.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may stop at once"
+)]
+
 mod bad_input;
 mod deafness;
 mod drift;

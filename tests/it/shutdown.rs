@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pgherald::{
-    Attempt, Event, EventHandler, HandlerOptions, HandlerResult, Herald, ListenerActor, Operation,
+    Attempt, Ephemeral, Event, EventHandler, HandlerResult, Herald, ListenerActor, Operation,
 };
 use pgherald_testkit::{FakeFeed, fake_source};
 use tokio::sync::watch;
@@ -61,7 +61,7 @@ async fn what_waits_is_handled_before_the_deadline() {
         handled: Rc::clone(&for_handler),
     };
     herald
-        .handler(HandlerOptions::new("gated").concurrency(2), gated)
+        .handler(Ephemeral::new("gated").concurrency(2), gated)
         .await
         .unwrap();
     feed_events(&feed, 500).await;
@@ -92,7 +92,7 @@ async fn what_is_not_done_at_the_deadline_is_counted_as_dropped() {
         gate: gate.clone(),
         handled: Rc::default(),
     };
-    let options = HandlerOptions::new("gated").concurrency(2);
+    let options = Ephemeral::new("gated").concurrency(2);
     herald.handler(options, gated).await.unwrap();
     feed_events(&feed, 500).await;
     received(&herald, 500).await;

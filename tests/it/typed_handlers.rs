@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix::Actor;
 use pgherald::trigger::TriggerSpec;
 use pgherald::{
-    Attempt, Changed, EventHandler, HandlerActor, HandlerOptions, HandlerResult, Herald, Inserted,
+    Attempt, Changed, Ephemeral, EventHandler, HandlerActor, HandlerResult, Herald, Inserted,
     ListenerActor, Resync, Table,
 };
 use serde::Deserialize;
@@ -84,9 +84,7 @@ async fn rows_arrive_typed_and_whole_tables_as_resyncs() {
         .unwrap();
     let (users, mut new_users) = mpsc::channel(64);
     herald
-        .handler(HandlerOptions::new("users"), move || {
-            NewUsers(users.clone())
-        })
+        .handler(Ephemeral::new("users"), move || NewUsers(users.clone()))
         .await
         .unwrap();
     let (rows, mut order_rows) = mpsc::channel(64);
@@ -96,7 +94,7 @@ async fn rows_arrive_typed_and_whole_tables_as_resyncs() {
         resyncs: resyncs.clone(),
     };
     herald
-        .handler(HandlerOptions::new("orders"), orders)
+        .handler(Ephemeral::new("orders"), orders)
         .await
         .unwrap();
     herald.live().await.unwrap();
@@ -151,7 +149,7 @@ async fn a_key_of_another_type_is_given_up_with_its_reason() {
     let (source, feed) = pgherald_testkit::fake_source();
     let listener = ListenerActor::new(source).start();
     let (sender, mut given_up) = mpsc::channel(1);
-    let options = HandlerOptions::new("typed");
+    let options = Ephemeral::new("typed");
     let handler = HandlerActor::new(options.clone(), move || Complaints(sender.clone())).start();
     listener
         .send(HandlerActor::subscription(&handler, &options))

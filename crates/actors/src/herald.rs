@@ -13,7 +13,7 @@ use pgherald_core::{
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::handler::{HandlerActor, HandlerOptions, HandlerReport};
+use crate::handler::{Ephemeral, HandlerActor, HandlerReport};
 use crate::listener::{ListenerActor, ListenerStatus, ShutdownReport};
 use crate::messages::{Drain, GetStatus, Shutdown, Subscribe};
 
@@ -24,7 +24,7 @@ use crate::messages::{Drain, GetStatus, Shutdown, Subscribe};
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use pgherald_actors::{HandlerOptions, Herald};
+/// use pgherald_actors::{Ephemeral, Herald};
 /// use pgherald_core::{Attempt, EventHandler, HandlerResult, Inserted, Table};
 ///
 /// struct User;
@@ -50,7 +50,7 @@ use crate::messages::{Drain, GetStatus, Shutdown, Subscribe};
 ///         .install_triggers()
 ///         .start()
 ///         .await?;
-///     herald.handler(HandlerOptions::new("greet"), || Greet).await?;
+///     herald.handler(Ephemeral::new("greet"), || Greet).await?;
 ///     println!("{}", herald.run_until_signal(Duration::from_secs(10)).await?);
 ///     Ok(())
 /// }
@@ -113,7 +113,7 @@ impl Herald {
     /// If its options cannot be used, or the listener has stopped.
     pub async fn handler<H: EventHandler>(
         &self,
-        options: HandlerOptions,
+        options: Ephemeral,
         factory: impl Fn() -> H + 'static,
     ) -> Result<Addr<HandlerActor<H>>> {
         let addr = HandlerActor::new(options.clone(), factory).start();

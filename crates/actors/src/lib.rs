@@ -1,11 +1,25 @@
 //! The actors of pgherald.
+//!
+//! [`ListenerActor`] runs a source and sends [`Events`] to whoever [`Subscribe`]s; [`HandlerActor`] runs an
+//! [`EventHandler`](pgherald_core::EventHandler) on them; [`Herald`] starts both and shuts them down in the
+//! right order.
+//!
+//! | message | to | answer |
+//! |---|---|---|
+//! | [`Subscribe`], [`Unsubscribe`] | listener | the subscription's id; whether there was one |
+//! | [`Events`] | subscriber | when it has handled them |
+//! | [`SubscribeHealth`], [`WatchHealth`] | listener | from then on [`HealthChanged`]; a `watch` receiver |
+//! | [`GetStatus`] | listener | [`ListenerStatus`] |
+//! | [`GetReport`] | handler | [`HandlerReport`] |
+//! | [`Shutdown`] | listener | [`ShutdownReport`], when the queues are empty |
+//! | [`Drain`] | handler | [`HandlerReport`], when its tasks are finished |
 
 mod handler;
 mod herald;
 mod listener;
 mod messages;
 
-pub use handler::{HandlerActor, HandlerOptions, HandlerReport};
+pub use handler::{Ephemeral, HandlerActor, HandlerReport};
 pub use herald::{Herald, HeraldBuilder, HeraldReport};
 pub use listener::{
     ListenerActor, ListenerCounts, ListenerStatus, ShutdownReport, SubscriptionReport,

@@ -1,4 +1,51 @@
-//! pgherald-core
+//! Events, sources, triggers, router and handler scheduling of pgherald, without an actor runtime.
+//!
+//! Users of actix want the `pgherald` crate. This one is for plain tokio, and for whoever hosts handlers or
+//! writes sources of their own.
+//!
+//! ```text
+//!  PostgreSQL ──NOTIFY──► NotifySource ──Signal──► Router ──► Subscription ──► you
+//!       ▲                                            ▲
+//!       └── trigger: plan, apply, verify             └── Filter, SubscriptionOptions
+//! ```
+//!
+//! - [`trigger`] installs what announces changes.
+//! - [`NotifySource`] listens, reconnects, and says [`Signal`]s; [`supervise`] runs it for as long as you
+//!   poll.
+//! - [`Router`] hands events to [`Subscription`]s: bounded queues that tell what they lost.
+//! - [`Event`] is a committed change; [`Table`] ties a Rust type to a table, [`Inserted`] and its like are
+//!   events of one.
+//! - [`handler`] has the pieces of which a host for [`EventHandler`]s is made.
+//!
+//! ```no_run
+//! use futures_util::StreamExt;
+//! use pgherald_core::{ConnectConfig, Filter, NotifySource, Router, SubscriptionOptions, supervise};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> pgherald_core::Result<()> {
+//! let config: ConnectConfig = "postgresql://app@localhost/shop".parse()?;
+//! let mut signals = supervise(NotifySource::builder(config).factory()?);
+//! let mut router = Router::new();
+//! let mut orders = router.subscribe(
+//!     Filter::new().table("public", "orders"),
+//!     SubscriptionOptions::new("orders"),
+//! )?;
+//! tokio::spawn(async move {
+//!     while let Some(signal) = signals.next().await {
+//!         router.publish(&signal);
+//!     }
+//! });
+//! while let Some(delivery) = orders.recv().await {
+//!     if let Some(resync) = delivery.resync() {
+//!         println!("read everything again: {resync}");
+//!     }
+//!     for event in delivery.events().iter() {
+//!         println!("{event}");
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod backoff;
 mod connect;

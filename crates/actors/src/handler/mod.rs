@@ -8,21 +8,8 @@
 //!                              └─ failed for good: given_up
 //! ```
 //!
-//! This is the *ephemeral* kind: what it was given and has not finished lives in memory, and is gone with
-//! the process. What it missed meanwhile it learns by a resync.
-//!
-//! States: working, draining, and, when the [`Drain`] is answered, stopped.
-//!
 //! Owner: the actor owns the handler's value, which it makes with the user's factory when it is first
 //! needed and again after each panic.
-//!
-//! Guarantees:
-//! - Events of one row are handled one after the other in the order of their commits; a row whose event
-//!   backs off waits, others go on. A resync is handled by itself, in its place.
-//! - A panic, hang or error costs one attempt at one task.
-//! - Every task ends as handled, given up, or dropped at the end of draining, and is counted as such.
-//! - While there is more than twice as much unfinished as may run at a time, no further batch is taken:
-//!   events wait in the subscription's queue, under its overflow policy.
 
 mod instance;
 mod options;
@@ -40,16 +27,29 @@ use pgherald_core::{Attempt, EventHandler, FromEvent};
 use tokio::sync::oneshot;
 
 use instance::Instance;
-pub use options::HandlerOptions;
+pub use options::Ephemeral;
 pub use report::HandlerReport;
 
 use crate::messages::{Drain, Events, GetReport, Subscribe};
 
-/// Hosts an [`EventHandler`] on the ephemeral terms of the module's description.
+/// Runs a user's [`EventHandler`].
+///
+/// This is the *ephemeral* kind: what it was given and has not finished lives in memory, and is gone with
+/// the process. What it missed meanwhile it learns by a resync.
+///
+/// States: working, draining, and, when the [`Drain`] is answered, stopped.
+///
+/// Guarantees:
+/// - Events of one row are handled one after the other in the order of their commits; a row whose event
+///   backs off waits, others go on. A resync is handled by itself, in its place.
+/// - A panic, hang or error costs one attempt at one task.
+/// - Every task ends as handled, given up, or dropped at the end of draining, and is counted as such.
+/// - While there is more than twice as much unfinished as may run at a time, no further batch is taken:
+///   events wait in the subscription's queue, under its overflow policy.
 ///
 /// ```
 /// use actix::Actor;
-/// use pgherald_actors::{HandlerActor, HandlerOptions};
+/// use pgherald_actors::{HandlerActor, Ephemeral};
 /// use pgherald_core::{Attempt, Event, EventHandler, HandlerResult};
 ///
 /// struct Print;
@@ -63,13 +63,13 @@ use crate::messages::{Drain, Events, GetReport, Subscribe};
 ///
 /// # #[actix::main]
 /// # async fn main() {
-/// let options = HandlerOptions::new("print").concurrency(4);
+/// let options = Ephemeral::new("print").concurrency(4);
 /// let print = HandlerActor::new(options, || Print).start();
 /// # let _ = print;
 /// # }
 /// ```
 pub struct HandlerActor<H: EventHandler> {
-    options: HandlerOptions,
+    options: Ephemeral,
     factory: Box<dyn Fn() -> H>,
     handler: Option<Instance<H>>,
     schedule: Schedule<Job>,
@@ -88,7 +88,7 @@ struct Job {
 
 impl<H: EventHandler> HandlerActor<H> {
     /// A handler whose value `factory` makes: when it is first needed, and again after each panic.
-    pub fn new(options: HandlerOptions, factory: impl Fn() -> H + 'static) -> Self {
+    pub fn new(options: Ephemeral, factory: impl Fn() -> H + 'static) -> Self {
         Self {
             factory: Box::new(factory),
             handler: None,
@@ -104,7 +104,7 @@ impl<H: EventHandler> HandlerActor<H> {
     }
 
     /// The message that subscribes the handler at `addr`, started with these options.
-    pub fn subscription(addr: &Addr<Self>, options: &HandlerOptions) -> Subscribe {
+    pub fn subscription(addr: &Addr<Self>, options: &Ephemeral) -> Subscribe {
         let filter = H::Event::narrow(options.filter.clone());
         Subscribe::to(&*options.name, filter, addr.clone().recipient())
             .options(options.subscription.clone())

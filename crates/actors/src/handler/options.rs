@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use pgherald_core::{Filter, RetryPolicy, SubscriptionOptions};
 
-/// Name and limits of a handler.
+/// The terms of an ephemeral handler: its name and limits.
+///
+/// Ephemeral: tasks live in memory, and are gone with the process. What a handler missed meanwhile it learns
+/// by a resync.
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until a handler is made with them"]
-pub struct HandlerOptions {
+pub struct Ephemeral {
     pub(crate) name: String,
     pub(crate) concurrency: usize,
     pub(crate) timeout: Duration,
@@ -16,7 +19,7 @@ pub struct HandlerOptions {
     pub(crate) subscription: SubscriptionOptions,
 }
 
-impl HandlerOptions {
+impl Ephemeral {
     /// Options with 8 attempts at a time, 30 s for each, and the default [`RetryPolicy`].
     ///
     /// The name stands in logs and reports; it need not be unique.

@@ -1,20 +1,4 @@
-//! Which tasks may run now: bounded concurrency, order per row.
-//!
-//! ```text
-//!             ┌──────── parked behind its row ────────┐
-//!   push ─► queued ─────────────────────────► ready ─► running ─► finish
-//!                                               ▲         │
-//!                                               └─ resume ─ pause (backing off)
-//! ```
-//!
-//! Guarantees:
-//! - At most `concurrency` tasks run at a time. A task that backs off does not run.
-//! - Tasks of one lane run one after the other in the order in which they were pushed; a task that backs
-//!   off keeps its lane.
-//! - A task without a lane runs alone: after everything that was pushed before it, before everything that
-//!   was pushed after it.
-//!
-//! Pure: no time, no I/O, no user code.
+//! Which tasks may run now.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -40,7 +24,23 @@ impl Lane {
     }
 }
 
-/// See the [module](self) documentation.
+/// Which tasks may run now: bounded concurrency, order per row.
+///
+/// ```text
+///             ┌──────── parked behind its row ────────┐
+///   push ─► queued ─────────────────────────► ready ─► running ─► finish
+///                                               ▲         │
+///                                               └─ resume ─ pause (backing off)
+/// ```
+///
+/// Guarantees:
+/// - At most `concurrency` tasks run at a time. A task that backs off does not run.
+/// - Tasks of one lane run one after the other in the order in which they were pushed; a task that backs
+///   off keeps its lane.
+/// - A task without a lane runs alone: after everything that was pushed before it, before everything that
+///   was pushed after it.
+///
+/// Pure: no time, no I/O, no user code.
 #[derive(Debug)]
 pub struct Schedule<T> {
     concurrency: usize,

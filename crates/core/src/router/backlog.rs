@@ -418,7 +418,7 @@ mod tests {
             let mut announced = false;
             let mut gaps: HashMap<u64, bool> = HashMap::new();
             let mut last: Option<u64> = None;
-            let mut drain = steps.clone();
+            let mut drain = steps;
             drain.extend((0..1_000).map(|_| Step::Pop { max: 8 }));
             for step in drain {
                 match step {
