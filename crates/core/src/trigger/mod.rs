@@ -52,6 +52,7 @@
 //! through the parent. Children of other sessions' temporary tables are left out.
 
 mod catalog;
+mod check;
 mod compare;
 mod expression;
 mod fit;
@@ -64,6 +65,7 @@ mod uninstall;
 mod verify;
 mod wanted;
 
+pub(crate) use check::{Check, check};
 pub use plan::{Plan, plan};
 pub use spec::TriggerSpec;
 pub use uninstall::{plan_uninstall, plan_uninstall_all};

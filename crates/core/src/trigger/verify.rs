@@ -25,6 +25,21 @@ pub struct Drift {
     pub kind: DriftKind,
 }
 
+impl Drift {
+    /// Whether changes of the table go unheard because of it. The others are untidy, or send something else
+    /// than was specified, but every change is announced.
+    #[must_use]
+    pub fn is_deaf(&self) -> bool {
+        match self.kind {
+            DriftKind::TableMissing
+            | DriftKind::Unfit { .. }
+            | DriftKind::Missing(_)
+            | DriftKind::Disabled(_) => true,
+            DriftKind::Outdated { .. } | DriftKind::LeftOver(_) => false,
+        }
+    }
+}
+
 /// The kinds of [`Drift`]. Each is put right by applying a new [`plan`](super::plan()), except the first two.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
