@@ -105,10 +105,14 @@ impl EventHandler for Enrich {
             "resync ({resync}): {} users to catch up with",
             missed.len()
         ));
+        // One that fails must not keep the others; what is left is found by the next attempt.
+        let mut failure = Ok(());
         for row in missed {
-            self.enrich(row.get(0)).await?;
+            if let Err(error) = self.enrich(row.get(0)).await {
+                failure = Err(error);
+            }
         }
-        Ok(())
+        failure
     }
 }
 

@@ -10,6 +10,7 @@ pub use pgherald_core::{
     Event, EventBuilder, EventHandler, Filter, FromEvent, HandlerError, HandlerResult, Health,
     Inserted, Key, KeyColumn, KeyPart, MAX_IDENTIFIER_BYTES, NotifySource, NotifySourceBuilder,
     Operation, OperationSet, Overflow, Result, Resync, ResyncReason, RetryPolicy, Router, RowKey,
-    Signal, Signals, Source, Subscription, SubscriptionId, SubscriptionOptions, SubscriptionStats,
-    Table, TableName, Truncated, Updated, handler, supervise, trigger,
+    Signal, Signals, Source, Subscription, SubscriptionId, SubscriptionObserver,
+    SubscriptionOptions, SubscriptionStats, Table, TableName, Truncated, Updated, handler,
+    supervise, trigger,
 };

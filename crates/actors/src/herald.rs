@@ -70,6 +70,7 @@ impl Herald {
             config,
             specs: Vec::new(),
             install: false,
+            latency_warning: Some(Duration::from_millis(500)),
         }
     }
 
@@ -151,7 +152,7 @@ impl Herald {
     /// # Errors
     /// If the listener has stopped before.
     pub async fn shutdown(self, deadline: Duration) -> Result<HeraldReport> {
-        let end = Instant::now() + deadline;
+        let began = Instant::now();
         let listener = self
             .listener
             .send(Shutdown { deadline })
@@ -159,7 +160,7 @@ impl Herald {
             .map_err(|_| Error::shut_down())?;
         let handlers = self.handlers.into_inner().into_iter().map(|handler| {
             handler.send(Drain {
-                deadline: end.saturating_duration_since(Instant::now()),
+                deadline: deadline.saturating_sub(began.elapsed()),
             })
         });
         let reports = futures_util::future::join_all(handlers).await;
@@ -214,6 +215,7 @@ pub struct HeraldBuilder {
     source: NotifySourceBuilder,
     specs: Vec<TriggerSpec>,
     install: bool,
+    latency_warning: Option<Duration>,
 }
 
 impl HeraldBuilder {
@@ -245,6 +247,12 @@ impl HeraldBuilder {
         self
     }
 
+    /// See [`ListenerActor::latency_warning`].
+    pub fn latency_warning(mut self, threshold: Option<Duration>) -> Self {
+        self.latency_warning = threshold;
+        self
+    }
+
     /// Changes the source's settings: heartbeat, backoff, timeouts.
     pub fn source(
         mut self,
@@ -269,7 +277,8 @@ impl HeraldBuilder {
                 .apply(&client)
                 .await?;
         }
-        Ok(Herald::start(ListenerActor::new(sources)))
+        let listener = ListenerActor::new(sources).latency_warning(self.latency_warning);
+        Ok(Herald::start(listener))
     }
 }
 

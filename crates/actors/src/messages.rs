@@ -28,7 +28,10 @@ impl Deref for Events {
 /// Asks a [`ListenerActor`](crate::ListenerActor) to send events to an actor.
 ///
 /// Answered with the subscription's id. The subscription ends with [`Unsubscribe`], or when the actor has
-/// stopped.
+/// stopped; the listener keeps its address, so an actor does not stop merely because nobody else has it.
+///
+/// An actor that fails with events in hand (a future it returned panicked, or it was restarted) is told so
+/// by a resync in front of the next ones.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<SubscriptionId>")]
 pub struct Subscribe {
@@ -82,7 +85,8 @@ pub struct WatchHealth;
 #[rtype(result = "ListenerStatus")]
 pub struct GetStatus;
 
-/// Asks a listener to close its source, deliver what waits in the queues, and report.
+/// Asks a listener to close its source, deliver what waits in the queues, and report. A second one is
+/// answered with the report of the first.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "ShutdownReport")]
 pub struct Shutdown {
@@ -90,7 +94,7 @@ pub struct Shutdown {
     pub deadline: Duration,
 }
 
-/// Asks a [`HandlerActor`](crate::HandlerActor) to finish its tasks and report.
+/// Asks a [`HandlerActor`](crate::HandlerActor) to take nothing more in, finish its tasks, report, and stop.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "HandlerReport")]
 pub struct Drain {

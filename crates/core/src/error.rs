@@ -88,6 +88,14 @@ impl Error {
         Self::new(Kind::ShutDown, "shut down as asked")
     }
 
+    /// For sources of your own: what to say [`Down`](crate::Signal::Down) with when the connection failed.
+    pub fn disconnected(
+        message: impl Into<String>,
+        cause: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self::with_source(Kind::Disconnected, message, cause)
+    }
+
     /// Whether the same attempt can succeed later without anybody changing the program.
     ///
     /// Sources retry these by themselves, forever, with backoff; a wrong password or a replica counts,
@@ -104,6 +112,10 @@ impl Error {
             self.inner.kind,
             Kind::Tls | Kind::Connect | Kind::Authentication | Kind::Disconnected
         )
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.inner.kind == Kind::Tls
     }
 
     /// Whether the server refused user name or password.

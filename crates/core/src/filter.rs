@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::event::{Event, Key, Relation, RowKey, Table};
 use crate::name::ChannelName;
 use crate::operation::OperationSet;
+use crate::panic::contained;
 
 type Predicate = dyn Fn(&Event) -> bool + Send + Sync;
 
@@ -36,6 +36,8 @@ pub struct Filter {
     operations: Option<OperationSet>,
     keys: HashSet<RowKey>,
     predicates: Vec<Arc<Predicate>>,
+    /// Filters that must match as well.
+    and: Vec<Filter>,
 }
 
 impl Filter {
@@ -48,6 +50,7 @@ impl Filter {
             operations: None,
             keys: HashSet::new(),
             predicates: Vec::new(),
+            and: Vec::new(),
         }
     }
 
@@ -103,6 +106,12 @@ impl Filter {
         self
     }
 
+    /// Events that `other` matches as well. Unlike the other calls this one never adds alternatives.
+    pub fn and(mut self, other: Self) -> Self {
+        self.and.push(other);
+        self
+    }
+
     /// Whether `event` is wanted.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
@@ -111,7 +120,8 @@ impl Filter {
 
     /// Whether what came through `channel` can be wanted at all.
     pub(crate) fn wants_channel(&self, channel: &ChannelName) -> bool {
-        self.channels.is_empty() || self.channels.contains(channel)
+        (self.channels.is_empty() || self.channels.contains(channel))
+            && self.and.iter().all(|filter| filter.wants_channel(channel))
     }
 
     /// The wanted events of a batch: the batch itself if all are, `None` if none is.
@@ -135,7 +145,7 @@ impl Filter {
 
     fn wants_relation(&self, event: &Event) -> bool {
         let schema = event.schema();
-        self.wants_channel(event.channel())
+        (self.channels.is_empty() || self.channels.contains(event.channel()))
             && (self.schemas.is_empty()
                 || schema.is_none_or(|schema| self.schemas.iter().any(|s| **s == *schema)))
             && (self.tables.is_empty()
@@ -146,6 +156,7 @@ impl Filter {
                             _ => true,
                         }
                 }))
+            && self.and.iter().all(|filter| filter.wants_relation(event))
     }
 
     fn wants_row(&self, event: &Event) -> bool {
@@ -156,6 +167,7 @@ impl Filter {
                 .predicates
                 .iter()
                 .all(|predicate| holds(predicate, event))
+            && self.and.iter().all(|filter| filter.wants_row(event))
     }
 }
 
@@ -174,7 +186,19 @@ impl fmt::Debug for Filter {
             .field("operations", &self.operations)
             .field("keys", &self.keys)
             .field("predicates", &self.predicates.len())
+            .field("and", &self.and)
             .finish()
+    }
+}
+
+/// Predicates are a user's values: a panic in their destructors goes no further.
+impl Drop for Filter {
+    fn drop(&mut self) {
+        for predicate in self.predicates.drain(..) {
+            if let Err(message) = contained(|| drop(predicate)) {
+                tracing::error!(message, "the destructor of a filter predicate panicked");
+            }
+        }
     }
 }
 
@@ -200,8 +224,8 @@ impl<'a> Run<'a> {
 }
 
 fn holds(predicate: &Arc<Predicate>, event: &Event) -> bool {
-    catch_unwind(AssertUnwindSafe(|| predicate(event))).unwrap_or_else(|_| {
-        tracing::error!(%event, "filter predicate panicked; the event counts as matching");
+    contained(|| predicate(event)).unwrap_or_else(|message| {
+        tracing::error!(%event, message, "filter predicate panicked; the event counts as matching");
         true
     })
 }
@@ -211,7 +235,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::Filter;
-    use crate::{ChannelName, Event, Operation, RowKey};
+    use crate::{ChannelName, Event, Operation, OperationSet, RowKey};
 
     fn event(schema: &str, table: &str, key: i64) -> Event {
         Event::builder(schema, table, Operation::Insert)
@@ -273,6 +297,25 @@ mod tests {
             .collect();
         assert_eq!(keys, [0, 3, 6, 9].map(RowKey::from));
         assert!(Filter::new().table("public", "c").select(&batch).is_none());
+    }
+
+    #[test]
+    fn and_only_narrows() {
+        let inserts = Filter::new()
+            .table("public", "a")
+            .operations(Operation::Insert);
+        let filter = inserts.and(
+            Filter::new()
+                .table("public", "b")
+                .operations(OperationSet::ALL),
+        );
+        assert!(!filter.matches(&event("public", "a", 1)));
+        assert!(!filter.matches(&event("public", "b", 1)));
+        let filter = Filter::new()
+            .key(&1_i64)
+            .and(Filter::new().table("public", "a"));
+        assert!(filter.matches(&event("public", "a", 1)));
+        assert!(!filter.matches(&event("public", "a", 2)));
     }
 
     #[test]

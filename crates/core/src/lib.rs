@@ -73,8 +73,8 @@ pub use handler::{Attempt, EventHandler, HandlerError, HandlerResult, RetryPolic
 pub use name::{ChannelName, MAX_IDENTIFIER_BYTES, TableName};
 pub use operation::{Operation, OperationSet};
 pub use router::{
-    Delivery, Overflow, Router, Subscription, SubscriptionId, SubscriptionOptions,
-    SubscriptionStats,
+    Delivery, Overflow, Router, Subscription, SubscriptionId, SubscriptionObserver,
+    SubscriptionOptions, SubscriptionStats,
 };
 pub use signal::{Health, Resync, ResyncReason, Signal};
 pub use source::{NotifySource, NotifySourceBuilder, Signals, Source, supervise};

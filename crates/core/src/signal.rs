@@ -55,10 +55,12 @@ pub enum ResyncReason {
     Started,
     /// The connection was lost and is back.
     Reconnected,
-    /// Triggers were missing, disabled or outdated, and are in order again.
+    /// Triggers were missing or disabled, or were altered meanwhile, and are in order again.
     TriggersRestored,
     /// The subscription's queue was full.
     Overflow,
+    /// Events were handed to the subscriber, which failed before it had handled them.
+    SubscriberFailed,
     /// A payload could not be understood; it may have announced anything.
     Undecodable(Error),
     /// The event tells that rows of the table changed, but not which.
@@ -85,10 +87,10 @@ impl Resync {
         }
     }
 
-    pub(crate) fn overflow(lost: u64) -> Self {
+    pub(crate) fn losing(lost: u64, reason: ResyncReason) -> Self {
         Self {
             lost,
-            ..Self::new(ResyncReason::Overflow)
+            ..Self::new(reason)
         }
     }
 
@@ -98,7 +100,8 @@ impl Resync {
         &self.reasons
     }
 
-    /// How many events this subscription's own queue dropped since the last announcement.
+    /// How many events this subscription itself lost since the last announcement: its queue dropped them, or
+    /// its subscriber failed with them in hand.
     ///
     /// Exact. What a lost connection or an undecodable payload would have brought is not known and not
     /// part of it.
@@ -139,6 +142,7 @@ impl ResyncReason {
             Self::Reconnected => "reconnected",
             Self::TriggersRestored => "triggers_restored",
             Self::Overflow => "overflow",
+            Self::SubscriberFailed => "subscriber_failed",
             Self::Undecodable(_) => "undecodable",
             Self::RowsUnknown(_) => "rows_unknown",
         }

@@ -76,7 +76,9 @@ impl Source for FakeSource {
 
 impl Drop for FakeSource {
     fn drop(&mut self) {
-        *lock(&self.signals) = self.receiver.take();
+        if let Some(receiver) = self.receiver.take() {
+            *lock(&self.signals) = Some(receiver);
+        }
     }
 }
 
@@ -112,7 +114,12 @@ impl FakeFeed {
 
     /// Loses the connection.
     pub async fn down(&self) {
-        self.say(Signal::Down(Error::shut_down())).await;
+        let cause = "a test said so";
+        self.say(Signal::Down(Error::disconnected(
+            "the connection was lost",
+            cause,
+        )))
+        .await;
     }
 
     /// Panics inside the source.

@@ -1,7 +1,8 @@
 //! A handler's value, shared by its attempts.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+
+use pgherald_core::handler::contained;
 
 /// Shares a user's value; a panic in its destructor goes no further.
 pub(super) struct Instance<H>(Option<Rc<H>>);
@@ -9,6 +10,14 @@ pub(super) struct Instance<H>(Option<Rc<H>>);
 impl<H> Instance<H> {
     pub(super) fn new(value: H) -> Self {
         Self(Some(Rc::new(value)))
+    }
+
+    /// Whether both share one value.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.0
+            .as_ref()
+            .zip(other.0.as_ref())
+            .is_some_and(|(one, other)| Rc::ptr_eq(one, other))
     }
 
     pub(super) fn get(&self) -> Option<&H> {
@@ -25,8 +34,8 @@ impl<H> Clone for Instance<H> {
 impl<H> Drop for Instance<H> {
     fn drop(&mut self) {
         let value = self.0.take();
-        if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
-            tracing::error!("the destructor of a handler panicked");
+        if let Err(message) = contained(|| drop(value)) {
+            tracing::error!(message, "the destructor of a handler panicked");
         }
     }
 }

@@ -15,14 +15,13 @@ mod instance;
 mod options;
 mod report;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult,
     ResponseActFuture, ResponseFuture, WrapFuture,
 };
-use pgherald_core::handler::{Failure, GivenUp, Lane, Schedule, Task, contain, run};
+use pgherald_core::handler::{Failure, GivenUp, Lane, Schedule, Task, contain, contained, run};
 use pgherald_core::{Attempt, EventHandler, FromEvent};
 use tokio::sync::oneshot;
 
@@ -31,6 +30,9 @@ pub use options::Ephemeral;
 pub use report::HandlerReport;
 
 use crate::messages::{Drain, Events, GetReport, Subscribe};
+
+/// How many tasks may be held that cannot run now: they back off, or follow one of their row that does.
+const MAX_HELD: usize = 1_024;
 
 /// Runs a user's [`EventHandler`].
 ///
@@ -44,8 +46,9 @@ use crate::messages::{Drain, Events, GetReport, Subscribe};
 ///   backs off waits, others go on. A resync is handled by itself, in its place.
 /// - A panic, hang or error costs one attempt at one task.
 /// - Every task ends as handled, given up, or dropped at the end of draining, and is counted as such.
-/// - While there is more than twice as much unfinished as may run at a time, no further batch is taken:
-///   events wait in the subscription's queue, under its overflow policy.
+/// - While more than twice as many tasks could run as may, or 1,024 are held because they back off or follow
+///   one that does, no further batch is taken: events wait in the subscription's queue, under its overflow
+///   policy.
 ///
 /// ```
 /// use actix::Actor;
@@ -133,7 +136,9 @@ impl<H: EventHandler> HandlerActor<H> {
     }
 
     fn has_room(&self) -> bool {
-        self.schedule.len() <= self.options.concurrency.saturating_mul(2)
+        let enough = self.options.concurrency.saturating_mul(2);
+        self.schedule.startable() + self.schedule.running() <= enough
+            && self.schedule.len() <= enough.saturating_add(MAX_HELD)
     }
 
     fn begin(&mut self, lane: Option<Lane>, mut job: Job, ctx: &mut Context<Self>) {
@@ -142,31 +147,45 @@ impl<H: EventHandler> HandlerActor<H> {
         let attempt = Attempt::new(job.attempts, self.options.retry.max_attempts());
         let limit = self.options.timeout;
         let running = async move {
-            let outcome = match handler.as_ref().and_then(Instance::get) {
-                Some(handler) => contain(|| run(handler, &job.task, attempt), limit).await,
-                None => Err(Failure::Panicked(
-                    "in the factory of the handler".to_owned(),
-                )),
+            let outcome = match &handler {
+                Ok(instance) => match instance.get() {
+                    Some(value) => contain(|| run(value, &job.task, attempt), limit).await,
+                    None => Ok(()),
+                },
+                Err(message) => Err(Failure::Panicked(format!("in the factory: {message}"))),
             };
-            (job, outcome)
+            (job, outcome, handler.ok())
         };
         ctx.spawn(
             running
                 .into_actor(self)
-                .map(move |(job, outcome), act, ctx| {
+                .map(move |(job, outcome, used), act, ctx| {
+                    if let Err(Failure::Panicked(_)) = &outcome {
+                        act.replace(used.as_ref());
+                    }
                     act.conclude(lane, job, outcome, ctx);
                     act.advance(ctx);
                 }),
         );
     }
 
-    /// The handler's value, made if there is none; `None` if the factory panicked.
-    fn handler(&mut self) -> Option<Instance<H>> {
-        if self.handler.is_none() {
-            let value = catch_unwind(AssertUnwindSafe(|| (self.factory)())).ok()?;
-            self.handler = Some(Instance::new(value));
+    /// Has a new value made in place of the one that panicked, unless that was done already.
+    fn replace(&mut self, broken: Option<&Instance<H>>) {
+        let is_broken = |current: &Instance<H>| broken.is_some_and(|broken| broken.is(current));
+        if self.handler.as_ref().is_some_and(is_broken) {
+            self.handler = None;
         }
-        self.handler.clone()
+    }
+
+    /// The handler's value, made if there is none. The error is what the factory's panic said.
+    fn handler(&mut self) -> Result<Instance<H>, String> {
+        match &self.handler {
+            Some(handler) => Ok(handler.clone()),
+            None => {
+                let handler = Instance::new(contained(|| (self.factory)())?);
+                Ok(self.handler.insert(handler).clone())
+            }
+        }
     }
 
     fn conclude(
@@ -183,10 +202,7 @@ impl<H: EventHandler> HandlerActor<H> {
         };
         match failure {
             Failure::TimedOut(_) => self.report.timeouts += 1,
-            Failure::Panicked(_) => {
-                self.report.panics += 1;
-                self.handler = None;
-            }
+            Failure::Panicked(_) => self.report.panics += 1,
             _ => self.report.errors += 1,
         }
         let (handler, task, attempts) = (&*self.options.name, &job.task, job.attempts);
@@ -220,16 +236,13 @@ impl<H: EventHandler> HandlerActor<H> {
     }
 
     fn tell_given_up(&mut self, given_up: &GivenUp) {
-        let Some(handler) = self.handler() else {
-            return;
-        };
-        let Some(value) = handler.get() else { return };
-        let told = catch_unwind(AssertUnwindSafe(|| value.given_up(given_up)));
-        if told.is_err() {
+        let Ok(handler) = self.handler() else { return };
+        let told = contained(|| handler.get().map(|value| value.given_up(given_up)));
+        if let Err(message) = told {
             self.report.panics += 1;
-            self.handler = None;
+            self.replace(Some(&handler));
             let (handler, task) = (&*self.options.name, &given_up.task);
-            tracing::error!(handler, %task, "the hook for tasks given up panicked");
+            tracing::error!(handler, %task, message, "the hook for tasks given up panicked");
         }
     }
 
@@ -268,6 +281,10 @@ impl<H: EventHandler> Handler<Events> for HandlerActor<H> {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, events: Events, ctx: &mut Self::Context) -> Self::Result {
+        if !self.draining.is_empty() {
+            // Left with whoever sent it, which learns that they were not handled when this actor stops.
+            return Box::pin(std::future::pending());
+        }
         if let Some(resync) = events.resync() {
             self.push(Task::Resync(resync.clone()));
         }

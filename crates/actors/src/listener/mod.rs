@@ -20,18 +20,17 @@ mod monitor;
 mod pump;
 mod report;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, ResponseActFuture,
-    SpawnHandle, StreamHandler, WrapFuture,
+    Actor, AsyncContext, Context, Handler, MessageResult, ResponseFuture, SpawnHandle,
+    StreamHandler,
 };
-use pgherald_core::{
-    Health, Router, Signal, Signals, Source, SubscriptionId, SubscriptionStats, supervise,
-};
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, Shared, join_all};
+use pgherald_core::{Health, Router, Signal, Signals, Source, SubscriptionId, supervise};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 pub use monitor::ListenerCounts;
 use monitor::Monitor;
@@ -75,8 +74,14 @@ pub struct ListenerActor {
     router: Router,
     monitor: Monitor,
     health: watch::Sender<Health>,
-    pumps: HashMap<SubscriptionId, Pump>,
+    pumps: BTreeMap<SubscriptionId, Pump>,
+    /// Events that subscribers took along when they stopped.
+    abandoned: u64,
+    closing: Option<Closing>,
 }
+
+/// A shutdown under way, or over. Whoever asks again gets the same report.
+type Closing = Shared<LocalBoxFuture<'static, ShutdownReport>>;
 
 impl ListenerActor {
     /// A listener on the source that `build` makes: once at the start, and again after each panic of it.
@@ -87,7 +92,9 @@ impl ListenerActor {
             router: Router::new(),
             monitor: Monitor::new(),
             health: watch::Sender::new(Health::Connecting),
-            pumps: HashMap::new(),
+            pumps: BTreeMap::new(),
+            abandoned: 0,
+            closing: None,
         }
     }
 
@@ -103,6 +110,18 @@ impl ListenerActor {
     #[must_use]
     pub fn watch_health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
+    }
+
+    /// Forgets the pumps that have come to their end, but not what they left.
+    fn reap(&mut self) {
+        let abandoned = &mut self.abandoned;
+        self.pumps.retain(|_, pump| {
+            let finished = pump.is_finished();
+            if finished {
+                *abandoned += pump.report().left();
+            }
+            !finished
+        });
     }
 
     fn status(&self) -> ListenerStatus {
@@ -149,7 +168,7 @@ impl Handler<Subscribe> for ListenerActor {
     type Result = MessageResult<Subscribe>;
 
     fn handle(&mut self, message: Subscribe, _: &mut Self::Context) -> Self::Result {
-        self.pumps.retain(|_, pump| !pump.is_finished());
+        self.reap();
         let Subscribe {
             filter,
             options,
@@ -197,32 +216,33 @@ impl Handler<GetStatus> for ListenerActor {
 }
 
 impl Handler<Shutdown> for ListenerActor {
-    type Result = ResponseActFuture<Self, ShutdownReport>;
+    type Result = ResponseFuture<ShutdownReport>;
 
     fn handle(&mut self, message: Shutdown, ctx: &mut Self::Context) -> Self::Result {
+        if let Some(closing) = &self.closing {
+            return Box::pin(closing.clone());
+        }
         if let Some(reading) = self.reading.take() {
             ctx.cancel_future(reading);
-            self.health.send_replace(monitor::closed());
         }
+        self.health.send_replace(monitor::closed());
         self.router.close();
-        let pumps: Vec<_> = self.pumps.drain().collect();
-        let deadline = Instant::now() + message.deadline;
-        let drained = async move {
-            let mut unconfirmed = HashMap::new();
-            for (id, pump) in pumps {
-                unconfirmed.insert(id, pump.drain(deadline).await);
-            }
-            unconfirmed
-        };
-        Box::pin(drained.into_actor(self).map(|unconfirmed, act, _| {
-            let report = |stats: SubscriptionStats| SubscriptionReport {
-                unconfirmed: unconfirmed.get(&stats.id).copied().unwrap_or(0),
-                stats,
-            };
+        self.reap();
+        let mut pumps: Vec<Pump> = std::mem::take(&mut self.pumps).into_values().collect();
+        let (counts, abandoned) = (self.monitor.counts(), self.abandoned);
+        let closing = async move {
+            let finished = join_all(pumps.iter_mut().map(Pump::finished));
+            // Out of time or finished: the reports tell which.
+            let _ = tokio::time::timeout(message.deadline, finished).await;
+            let subscriptions = pumps.iter().map(Pump::report).collect();
             ShutdownReport {
-                counts: act.monitor.counts(),
-                subscriptions: act.router.stats().into_iter().map(report).collect(),
+                counts,
+                subscriptions,
+                abandoned,
             }
-        }))
+        };
+        let closing = closing.boxed_local().shared();
+        self.closing = Some(closing.clone());
+        Box::pin(closing)
     }
 }

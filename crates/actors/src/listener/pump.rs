@@ -2,18 +2,23 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use actix::Recipient;
-use pgherald_core::{Health, Subscription};
+use pgherald_core::{Backoff, Health, Subscription, SubscriptionObserver};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
 
+use super::report::SubscriptionReport;
 use crate::messages::{Events, HealthChanged};
+
+/// How long a subscriber that failed is left alone before it gets the next batch.
+const PAUSE: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(5));
 
 #[derive(Debug)]
 pub(super) struct Pump {
     task: JoinHandle<()>,
+    observer: SubscriptionObserver,
     /// Events that were sent and not yet handled.
     in_flight: Rc<Cell<u64>>,
 }
@@ -21,23 +26,38 @@ pub(super) struct Pump {
 impl Pump {
     pub(super) fn start(subscription: Subscription, recipient: Recipient<Events>) -> Self {
         let in_flight = Rc::new(Cell::new(0));
+        let observer = subscription.observer();
         let task = actix::spawn(run(subscription, recipient, Rc::clone(&in_flight)));
-        Self { task, in_flight }
+        Self {
+            task,
+            observer,
+            in_flight,
+        }
     }
 
     pub(super) fn is_finished(&self) -> bool {
         self.task.is_finished()
     }
 
-    /// Waits until everything is handled, at most until `deadline`. Returns how many events were sent
-    /// without anybody confirming that they were handled.
-    ///
-    /// The subscription must have been closed.
-    pub(super) async fn drain(mut self, deadline: Instant) -> u64 {
-        if timeout_at(deadline, &mut self.task).await.is_err() {
-            self.task.abort();
+    pub(super) fn report(&self) -> SubscriptionReport {
+        SubscriptionReport {
+            stats: self.observer.stats(),
+            unconfirmed: self.in_flight.get(),
         }
-        self.in_flight.get()
+    }
+
+    /// Waits until everything is handled.
+    ///
+    /// Ends only if the subscription was closed or its subscriber has stopped.
+    pub(super) async fn finished(&mut self) {
+        // It can only be aborted by us, and has no panics of its own.
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
@@ -46,17 +66,30 @@ async fn run(
     recipient: Recipient<Events>,
     in_flight: Rc<Cell<u64>>,
 ) {
+    let mut failures = 0;
     while let Some(delivery) = subscription.recv().await {
-        in_flight.set(delivery.events().len() as u64);
-        // Fails only if the actor has stopped; asking again would not help.
-        if recipient.send(Events(delivery)).await.is_err() {
+        let count = delivery.events().len() as u64;
+        in_flight.set(count);
+        let handled = recipient.send(Events(delivery)).await.is_ok();
+        if !handled && !recipient.connected() {
             let (name, id) = (subscription.name(), subscription.id());
-            let count = in_flight.get() + subscription.stats().queued;
+            let count = count + subscription.stats().queued;
             tracing::warn!(subscription = name, %id, count, reason = "subscriber_gone",
                 intentional = false, "subscriber has stopped, subscription ended");
             return;
         }
         in_flight.set(0);
+        if handled {
+            failures = 0;
+        } else {
+            // The actor lives, but did not get to the end of this: it panicked, or was restarted.
+            let (name, id) = (subscription.name(), subscription.id());
+            tracing::warn!(subscription = name, %id, count, reason = "subscriber_failed",
+                intentional = false, "subscriber failed while it handled events");
+            subscription.take_back(count);
+            tokio::time::sleep(PAUSE.ceiling(failures)).await;
+            failures = failures.saturating_add(1);
+        }
     }
 }
 
@@ -65,10 +98,11 @@ pub(super) async fn health_pump(
     mut health: watch::Receiver<Health>,
     recipient: Recipient<HealthChanged>,
 ) {
-    loop {
+    while recipient.connected() {
         let current = health.borrow_and_update().clone();
-        if recipient.send(HealthChanged(current)).await.is_err() || health.changed().await.is_err()
-        {
+        // If it failed with this in hand, it will hear of the next change all the same.
+        let _ = recipient.send(HealthChanged(current)).await;
+        if health.changed().await.is_err() {
             return;
         }
     }

@@ -22,8 +22,11 @@ pub struct ListenerStatus {
 pub struct ShutdownReport {
     /// What was received as a whole.
     pub counts: ListenerCounts,
-    /// Each subscription, in the order of their ids.
+    /// Each subscription that was there at the end, in the order of their ids.
     pub subscriptions: Vec<SubscriptionReport>,
+    /// Events of subscriptions that had ended before, because their actor had stopped, without having been
+    /// handled.
+    pub abandoned: u64,
 }
 
 /// What became of one subscription's events.
@@ -36,13 +39,18 @@ pub struct SubscriptionReport {
     pub unconfirmed: u64,
 }
 
+impl SubscriptionReport {
+    /// Events that nobody is known to have handled, besides those that were `lost` before.
+    pub(super) fn left(&self) -> u64 {
+        self.stats.queued + self.unconfirmed
+    }
+}
+
 impl ShutdownReport {
     /// Whether everything that was received was also handled.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.subscriptions
-            .iter()
-            .all(|report| report.stats.queued + report.unconfirmed == 0)
+        self.abandoned == 0 && self.subscriptions.iter().all(|report| report.left() == 0)
     }
 }
 
@@ -50,6 +58,13 @@ impl ShutdownReport {
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} events received", self.counts.events)?;
+        if self.abandoned > 0 {
+            write!(
+                f,
+                ", {} abandoned by subscribers that stopped",
+                self.abandoned
+            )?;
+        }
         for SubscriptionReport { stats, unconfirmed } in &self.subscriptions {
             let handled = stats.delivered - unconfirmed;
             write!(

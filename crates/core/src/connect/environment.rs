@@ -26,18 +26,11 @@ pub(super) fn fill(
             config.port(number("PGPORT", port)?);
         }
     }
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        match get("PGHOST") {
-            Some(hosts) => hosts.split(',').for_each(|host| {
-                config.host(host);
-            }),
-            None => {
-                config.host(default_host(config));
-            }
-        }
-    }
+    fill_hosts(config, &get)?;
     if config.get_user().is_none()
         && let Some(user) = get("PGUSER")
+            .or_else(|| get("USER"))
+            .or_else(|| get("LOGNAME"))
     {
         config.user(user);
     }
@@ -59,7 +52,11 @@ pub(super) fn fill(
     if config.get_connect_timeout().is_none()
         && let Some(seconds) = get("PGCONNECT_TIMEOUT")
     {
-        config.connect_timeout(Duration::from_secs(number("PGCONNECT_TIMEOUT", &seconds)?));
+        // Zero and less mean no limit of one's own, as in libpq.
+        let seconds: i32 = number("PGCONNECT_TIMEOUT", &seconds)?;
+        if let Ok(seconds @ 1..) = u64::try_from(seconds) {
+            config.connect_timeout(Duration::from_secs(seconds));
+        }
     }
     if config.get_target_session_attrs() == TargetSessionAttrs::Any
         && let Some(attrs) = get("PGTARGETSESSIONATTRS")
@@ -76,19 +73,55 @@ pub(super) fn fill(
             }
         });
     }
-    for (key, variable) in [("sslmode", "PGSSLMODE"), ("sslrootcert", "PGSSLROOTCERT")] {
-        if let Some(value) = get(variable) {
-            ssl.fall_back_to(key, &value)?;
-        }
+    if !ssl.has_mode()
+        && let Some(mode) = get("PGSSLMODE")
+    {
+        ssl.take("sslmode", &mode)?;
+    }
+    if !ssl.has_roots()
+        && let Some(roots) = get("PGSSLROOTCERT")
+    {
+        ssl.take("sslrootcert", &roots)?;
     }
     if config.get_password().is_none() {
         let password = match get("PGPASSWORD") {
             Some(password) => Some(password),
-            None => passfile::look_up(config, env)?,
+            None => passfile::look_up(config, env),
         };
         if let Some(password) = password {
             config.password(password);
         }
+    }
+    Ok(())
+}
+
+fn fill_hosts(config: &mut Config, get: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+    if !config.get_hosts().is_empty() {
+        return Ok(());
+    }
+    if config.get_hostaddrs().is_empty()
+        && let Some(addresses) = get("PGHOSTADDR")
+    {
+        for address in addresses.split(',') {
+            config.hostaddr(number("PGHOSTADDR", address)?);
+        }
+    }
+    // TLS asks for a name: where there are addresses alone, they serve as one.
+    let addresses: Vec<String> = config
+        .get_hostaddrs()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    match get("PGHOST") {
+        Some(hosts) => hosts.split(',').for_each(|host| {
+            config.host(host);
+        }),
+        None if addresses.is_empty() => {
+            config.host(default_host(config));
+        }
+        None => addresses.iter().for_each(|address| {
+            config.host(address);
+        }),
     }
     Ok(())
 }

@@ -10,7 +10,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tokio_postgres::config::Host;
+use tokio::time::timeout;
+use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Socket};
@@ -25,11 +26,14 @@ pub(crate) type Connection =
 /// What the server shows as `application_name` unless the connection string says otherwise.
 const APPLICATION_NAME: &str = "pgherald";
 
+/// How long connecting may take unless the connection string says otherwise.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How to connect to a database.
 ///
 /// Parsed from what libpq understands: a URL (`postgresql://user:password@host:port/database?sslmode=…`)
 /// or a key/value string (`host=… dbname=…`). What it leaves open comes from the `PG*` variables
-/// (`PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGPASSFILE`, `PGDATABASE`, `PGSSLMODE`,
+/// (`PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGPASSFILE`, `PGDATABASE`, `PGSSLMODE`,
 /// `PGSSLROOTCERT`, `PGAPPNAME`, `PGOPTIONS`, `PGCONNECT_TIMEOUT`, `PGTARGETSESSIONATTRS`), then from
 /// `~/.pgpass`, then from defaults: the local socket directory or `localhost`, and the name of the
 /// operating system's user.
@@ -39,14 +43,15 @@ const APPLICATION_NAME: &str = "pgherald";
 /// | mode | encrypted | certificate |
 /// |---|---|---|
 /// | `disable` | no | |
-/// | `prefer` (default) | if the server can | not checked |
-/// | `require` | yes | not checked, unless `sslrootcert` is given: then as `verify-ca` |
+/// | `prefer` (default) | if it works | not checked |
+/// | `require` | yes | not checked, unless `sslrootcert` or `~/.postgresql/root.crt` is there: then as `verify-ca` |
 /// | `verify-ca` | yes | signed by a trusted root |
 /// | `verify-full` | yes | signed by a trusted root, and made out to the host |
 ///
-/// `sslrootcert` is a PEM file or the word `system`. Without it, trusted are the certificates in
-/// `~/.postgresql/root.crt` if that exists, else the operating system's. Client certificates are not
-/// supported.
+/// `sslrootcert` is a PEM file, or the word `system` for the operating system's certificates, which makes
+/// `verify-full` the default and refuses weaker modes, as in libpq. Without it, trusted are the certificates
+/// in `~/.postgresql/root.crt` if that exists, else the operating system's (where libpq would refuse). Client
+/// certificates are not supported. A socket in the file system is never encrypted.
 ///
 /// ```
 /// use pgherald_core::ConnectConfig;
@@ -87,10 +92,16 @@ impl ConnectConfig {
         self
     }
 
-    /// Tells the kernel to give up on a peer that does not acknowledge what was sent for this long.
-    pub(crate) fn default_tcp_user_timeout(&mut self, timeout: Duration) {
+    /// Settings that suit a connection which listens: the kernel gives up on a peer that does not acknowledge
+    /// what was sent for `silence`, and of several hosts a replica is passed over.
+    pub(crate) fn for_listening(&mut self, silence: Duration) {
         if self.config.get_tcp_user_timeout().is_none() {
-            self.config.tcp_user_timeout(timeout);
+            self.config.tcp_user_timeout(silence);
+        }
+        let several = self.config.get_hosts().len() > 1;
+        if several && self.config.get_target_session_attrs() == TargetSessionAttrs::Any {
+            self.config
+                .target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
     }
 
@@ -112,10 +123,30 @@ impl ConnectConfig {
 
     /// Connects; the caller drives the connection.
     pub(crate) async fn open(&self) -> Result<(Client, Connection)> {
-        self.config
-            .connect(self.tls.clone())
-            .await
-            .map_err(|cause| self.refusal(cause))
+        match self.open_with(&self.config).await {
+            // `prefer` means: better without TLS than not at all.
+            Err(error) if error.is_tls() && self.config.get_ssl_mode() == SslMode::Prefer => {
+                tracing::warn!(error = %error.chain(), "no TLS with {self}, going on without");
+                let mut plain = self.config.clone();
+                plain.ssl_mode(SslMode::Disable);
+                self.open_with(&plain).await
+            }
+            result => result,
+        }
+    }
+
+    async fn open_with(&self, config: &Config) -> Result<(Client, Connection)> {
+        let limit = config
+            .get_connect_timeout()
+            .copied()
+            .unwrap_or(CONNECT_TIMEOUT);
+        match timeout(limit, config.connect(self.tls.clone())).await {
+            Ok(result) => result.map_err(|cause| self.refusal(cause)),
+            Err(_) => {
+                let message = format!("no answer from {self} within {limit:?}");
+                Err(Error::new(Kind::Connect, message))
+            }
+        }
     }
 
     fn refusal(&self, cause: tokio_postgres::Error) -> Error {
@@ -171,6 +202,8 @@ impl fmt::Debug for ConnectConfig {
 
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::config::SslMode;
+
     use super::ConnectConfig;
 
     fn parse(text: &str, env: &[(&str, &str)]) -> crate::Result<ConnectConfig> {
@@ -217,6 +250,27 @@ mod tests {
         assert_eq!(config.to_string(), "u@h:5432/d");
         assert_eq!(config.config.get_password(), Some(b"secret".as_slice()));
         assert!(!format!("{config:?}").contains("secret"));
+    }
+
+    #[test]
+    fn what_libpq_takes_for_unset_is_unset() {
+        let env = [
+            ("PGCONNECT_TIMEOUT", "0"),
+            ("PGPASSFILE", "/nowhere"),
+            ("PGSSLMODE", "allow"),
+        ];
+        let config = parse("postgresql://u@h/d?sslmode=disable", &env).unwrap();
+        assert_eq!(config.config.get_connect_timeout(), None);
+        let config = parse("postgresql://u@/d", &[("PGHOSTADDR", "127.0.0.1")]).unwrap();
+        assert_eq!(config.to_string(), "u@127.0.0.1:5432/d");
+        let config = parse("host=/tmp user=u sslmode=require", &[]).unwrap();
+        assert_eq!(config.config.get_ssl_mode(), SslMode::Disable);
+    }
+
+    #[test]
+    fn system_certificates_are_of_no_use_without_verification() {
+        let weak = parse("postgresql://h/d?sslrootcert=system&sslmode=require", &[]);
+        assert!(weak.unwrap_err().to_string().contains("verify-full"));
     }
 
     #[test]

@@ -9,30 +9,19 @@ use std::path::{Path, PathBuf};
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
-use crate::error::{Error, Kind, Result};
-
-pub(super) fn look_up(
-    config: &Config,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Option<String>> {
-    let (path, named) = match (env("PGPASSFILE"), env("HOME")) {
-        (Some(path), _) => (PathBuf::from(path), true),
-        (None, Some(home)) => (Path::new(&home).join(".pgpass"), false),
-        (None, None) => return Ok(None),
-    };
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(_) if !named => return Ok(None),
-        Err(cause) => {
-            let message = format!("the password file {} cannot be read", path.display());
-            return Err(Error::with_source(Kind::Config, message, cause));
-        }
-    };
+pub(super) fn look_up(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let named = env("PGPASSFILE")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
+    let path = named.or_else(|| env("HOME").map(|home| Path::new(&home).join(".pgpass")))?;
+    // Without the file there is no password in it, as in libpq.
+    let text = std::fs::read_to_string(&path).ok()?;
     if is_open_to_others(&path) {
-        tracing::warn!(path = %path.display(), "password file ignored: others may read it; chmod 0600");
-        return Ok(None);
+        let path = path.display();
+        tracing::warn!(%path, "password file ignored: others may read it; chmod 0600");
+        return None;
     }
-    Ok(find(&text, config))
+    find(&text, config)
 }
 
 #[cfg(unix)]

@@ -14,7 +14,7 @@ use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode as Negotiation;
+use tokio_postgres::config::{Host, SslMode as Negotiation};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Error, Kind, Result};
@@ -57,13 +57,12 @@ impl SslSettings {
         Ok(true)
     }
 
-    /// Takes a parameter unless it is set already.
-    pub(super) fn fall_back_to(&mut self, key: &str, value: &str) -> Result<()> {
-        let mut fallback = Self::default();
-        fallback.take(key, value)?;
-        self.mode = self.mode.or(fallback.mode);
-        self.roots = self.roots.take().or(fallback.roots);
-        Ok(())
+    pub(super) fn has_mode(&self) -> bool {
+        self.mode.is_some()
+    }
+
+    pub(super) fn has_roots(&self) -> bool {
+        self.roots.is_some()
     }
 }
 
@@ -88,20 +87,43 @@ pub(super) fn configure(
     ssl: &SslSettings,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<MakeRustlsConnect> {
-    let mode = match (ssl.mode.unwrap_or(SslMode::Prefer), &ssl.roots) {
-        (SslMode::Require, Some(_)) => SslMode::VerifyCa,
-        (mode, _) => mode,
+    // The file that libpq looks for where nothing else is said.
+    let in_home = env("HOME").map(|home| Path::new(&home).join(".postgresql/root.crt"));
+    let in_home = in_home
+        .filter(|path| path.exists())
+        .map(RootCertificates::File);
+    let mode = match (ssl.mode, &ssl.roots) {
+        // With certificates that anybody can get, only the name tells whose one is.
+        (None | Some(SslMode::VerifyFull), Some(RootCertificates::System)) => SslMode::VerifyFull,
+        (Some(_), Some(RootCertificates::System)) => {
+            let message = "sslrootcert=system needs sslmode=verify-full";
+            return Err(Error::new(Kind::Config, message));
+        }
+        (Some(SslMode::Require), roots) if roots.is_some() || in_home.is_some() => {
+            SslMode::VerifyCa
+        }
+        (mode, _) => mode.unwrap_or(SslMode::Prefer),
     };
+    let only_sockets = config
+        .get_hosts()
+        .iter()
+        .all(|host| !matches!(host, Host::Tcp(_)));
     config.ssl_mode(match mode {
+        _ if only_sockets => Negotiation::Disable,
         SslMode::Disable => Negotiation::Disable,
         SslMode::Prefer => Negotiation::Prefer,
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Negotiation::Require,
     });
+    let roots = ssl
+        .roots
+        .clone()
+        .or(in_home)
+        .unwrap_or(RootCertificates::System);
     let provider = Arc::new(ring::default_provider());
     let check = match mode {
         SslMode::Disable | SslMode::Prefer | SslMode::Require => Check::Nothing,
-        SslMode::VerifyCa => Check::Chain(verifier(ssl, env, &provider)?),
-        SslMode::VerifyFull => Check::ChainAndName(verifier(ssl, env, &provider)?),
+        SslMode::VerifyCa => Check::Chain(verifier(roots, &provider)?),
+        SslMode::VerifyFull => Check::ChainAndName(verifier(roots, &provider)?),
     };
     let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -113,20 +135,10 @@ pub(super) fn configure(
 }
 
 fn verifier(
-    ssl: &SslSettings,
-    env: &dyn Fn(&str) -> Option<String>,
+    roots: RootCertificates,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>> {
-    let in_home = || {
-        let path = Path::new(&env("HOME")?).join(".postgresql/root.crt");
-        path.exists().then_some(RootCertificates::File(path))
-    };
-    let roots = match ssl
-        .roots
-        .clone()
-        .or_else(in_home)
-        .unwrap_or(RootCertificates::System)
-    {
+    let roots = match roots {
         RootCertificates::File(path) => roots_in_file(&path)?,
         RootCertificates::System => roots_of_system()?,
     };
@@ -226,6 +238,9 @@ impl ServerCertVerifier for ByMode {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if matches!(self.check, Check::Nothing) {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls12_signature(message, cert, dss, algorithms)
     }
@@ -236,6 +251,9 @@ impl ServerCertVerifier for ByMode {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if matches!(self.check, Check::Nothing) {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls13_signature(message, cert, dss, algorithms)
     }

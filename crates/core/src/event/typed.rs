@@ -44,7 +44,7 @@ pub trait FromEvent: Sized + 'static {
     /// Makes the typed event, or `None` if the event does not tell which row it is about.
     ///
     /// # Errors
-    /// If the event belongs to this type but its key has another shape than [`Table::Key`].
+    /// If the event does not belong to this type, or its key has another shape than [`Table::Key`].
     fn from_event(event: &Event) -> Result<Option<Self>>;
 }
 
@@ -57,6 +57,20 @@ impl FromEvent for Event {
     fn from_event(event: &Event) -> Result<Option<Self>> {
         Ok(Some(event.clone()))
     }
+}
+
+/// Fails if the event is of another table or operation: whoever subscribed did not narrow the filter.
+fn check<T: Table>(event: &Event, operations: OperationSet) -> Result<()> {
+    let of_table = event.table() == T::NAME && event.schema().is_none_or(|name| name == T::SCHEMA);
+    if of_table && operations.contains(event.operation()) {
+        return Ok(());
+    }
+    let message = format!(
+        "{event} is none of {operations:?} of {}.{}",
+        T::SCHEMA,
+        T::NAME
+    );
+    Err(Error::new(Kind::Decode, message))
 }
 
 fn row_key<T: Table>(event: &Event) -> Result<Option<T::Key>> {
@@ -97,10 +111,11 @@ macro_rules! row_events {
 
         impl<T: Table> FromEvent for $name<T> {
             fn narrow(filter: Filter) -> Filter {
-                filter.table(T::SCHEMA, T::NAME).operations($operations)
+                filter.and(Filter::new().table_of::<T>().operations($operations))
             }
 
             fn from_event(event: &Event) -> Result<Option<Self>> {
+                check::<T>(event, $operations.into())?;
                 Ok(row_key::<T>(event)?.map(|key| Self { key, event: event.clone() }))
             }
         }
@@ -157,7 +172,7 @@ impl<T: Table> fmt::Debug for Truncated<T> {
 #[cfg(test)]
 mod tests {
     use super::{Changed, FromEvent, Inserted, Table, Truncated};
-    use crate::{Event, Filter, Operation};
+    use crate::{Event, Filter, Operation, OperationSet};
 
     struct User;
 
@@ -177,6 +192,14 @@ mod tests {
         assert!(filter.matches(&event("users", Operation::Insert)));
         assert!(!filter.matches(&event("users", Operation::Update)));
         assert!(!filter.matches(&event("orders", Operation::Insert)));
+        let wide = Filter::new()
+            .table("public", "orders")
+            .operations(OperationSet::ALL);
+        let narrowed = Inserted::<User>::narrow(wide);
+        assert!(!narrowed.matches(&event("orders", Operation::Insert)));
+        assert!(!narrowed.matches(&event("users", Operation::Delete)));
+        assert!(Inserted::<User>::from_event(&event("users", Operation::Update)).is_err());
+        assert!(Inserted::<User>::from_event(&event("orders", Operation::Insert)).is_err());
         let inserted = Inserted::<User>::from_event(&event("users", Operation::Insert));
         assert_eq!(inserted.unwrap().unwrap().key, 7);
     }

@@ -1,7 +1,6 @@
 //! Running user code so that nothing it does gets out.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -9,10 +8,10 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{Failure, HandlerResult};
-use crate::panic::describe;
+use crate::panic::contained;
 
-/// Runs one attempt: a panic, in the call itself, in a poll or in a destructor, comes back as
-/// [`Failure::Panicked`], and an attempt that is not over after `limit` is dropped.
+/// Runs one attempt: a panic, in the call itself, in a poll, in a destructor, or in what renders the error,
+/// comes back as [`Failure::Panicked`], and an attempt that is not over after `limit` is dropped.
 ///
 /// A future that blocks its thread cannot be stopped: the limit is looked at when it awaits.
 ///
@@ -22,13 +21,13 @@ pub async fn contain<F>(attempt: impl FnOnce() -> F, limit: Duration) -> Result<
 where
     F: Future<Output = HandlerResult>,
 {
-    let future = catch_unwind(AssertUnwindSafe(|| Box::pin(attempt())))
-        .map_err(|panic| Failure::Panicked(describe(&*panic).to_owned()))?;
+    let future = contained(|| Box::pin(attempt())).map_err(Failure::Panicked)?;
     let mut contained = Contained {
         future: Some(future),
     };
     match timeout(limit, &mut contained).await {
-        Ok(Ok(result)) => result.map_err(Failure::Error),
+        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(Ok(Err(error))) => Err(Failure::render(error)),
         Ok(Err(message)) => Err(Failure::Panicked(message)),
         Err(_) => match contained.discard() {
             Ok(()) => Err(Failure::TimedOut(limit)),
@@ -45,8 +44,7 @@ struct Contained<F> {
 impl<F> Contained<F> {
     fn discard(&mut self) -> Result<(), String> {
         let future = self.future.take();
-        catch_unwind(AssertUnwindSafe(|| drop(future)))
-            .map_err(|panic| describe(&*panic).to_owned())
+        contained(|| drop(future))
     }
 }
 
@@ -57,15 +55,19 @@ impl<F: Future> Future for Contained<F> {
         let Some(future) = &mut self.future else {
             return Poll::Pending;
         };
-        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
-        let result = match polled {
+        let result = match contained(|| future.as_mut().poll(cx)) {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(output)) => Ok(output),
-            Err(panic) => Err(describe(&*panic).to_owned()),
+            Err(message) => Err(message),
         };
-        // What the attempt returned counts more than how its remains went.
-        let remains = self.discard();
-        Poll::Ready(result.and_then(|output| remains.map(|()| output)))
+        Poll::Ready(match (result, self.discard()) {
+            (Ok(output), Err(message)) => {
+                // The output is a user's value as well.
+                let _ = contained(|| drop(output));
+                Err(message)
+            }
+            (result, _) => result,
+        })
     }
 }
 
@@ -120,6 +122,35 @@ mod tests {
             Ok(())
         };
         assert_eq!(outcome(hang_and_explode).await, "panicked: in drop");
+        let throw_a_bomb = || async { std::panic::panic_any(Bomb) };
+        assert_eq!(outcome(throw_a_bomb).await, "panicked: (not a text)");
+    }
+
+    #[derive(Debug)]
+    struct BadError {
+        drops_badly: bool,
+    }
+
+    impl std::fmt::Display for BadError {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            assert!(self.drops_badly, "in display");
+            f.write_str("shown")
+        }
+    }
+
+    impl std::error::Error for BadError {}
+
+    impl Drop for BadError {
+        fn drop(&mut self) {
+            assert!(!self.drops_badly, "in drop of the error");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn errors_that_panic_come_back_as_failures() {
+        let fail = |drops_badly| move || async move { Err(BadError { drops_badly }.into()) };
+        assert_eq!(outcome(fail(false)).await, "panicked: in display");
+        assert_eq!(outcome(fail(true)).await, "panicked: in drop of the error");
     }
 
     #[tokio::test(start_paused = true)]
@@ -137,8 +168,8 @@ mod tests {
 
     #[test]
     fn only_permanent_errors_are_not_retried() {
-        assert!(Failure::Error("e".into()).is_retryable());
-        assert!(!Failure::Error(HandlerError::permanent("e")).is_retryable());
+        assert!(Failure::render("e".into()).is_retryable());
+        assert!(!Failure::render(HandlerError::permanent("e")).is_retryable());
         assert!(Failure::TimedOut(LIMIT).is_retryable());
     }
 }

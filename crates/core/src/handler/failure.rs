@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::event::Event;
+use crate::panic::contained;
 use crate::signal::Resync;
 
 /// Why a handler could not do its work. Any error converts into it by `?`.
@@ -60,7 +61,12 @@ impl fmt::Debug for HandlerError {
 #[non_exhaustive]
 pub enum Failure {
     /// The handler said so.
-    Error(HandlerError),
+    Error {
+        /// The error and its causes, on one line.
+        message: String,
+        /// Whether it was [permanent](HandlerError::permanent).
+        permanent: bool,
+    },
     /// It took longer than allowed and was dropped at its next await.
     TimedOut(Duration),
     /// It panicked, with this message.
@@ -68,11 +74,28 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Takes from an error what is to be known of it. It is a user's value: showing and dropping it can
+    /// panic.
+    pub(super) fn render(error: HandlerError) -> Self {
+        let permanent = error.is_permanent();
+        let shown = contained(move || {
+            let mut message = error.cause().to_string();
+            let mut cause = error.cause().source();
+            while let Some(error) = cause {
+                message.push_str(": ");
+                message.push_str(&error.to_string());
+                cause = error.source();
+            }
+            message
+        });
+        shown.map_or_else(Self::Panicked, |message| Self::Error { message, permanent })
+    }
+
     /// Whether another attempt makes sense.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Error(error) => !error.is_permanent(),
+            Self::Error { permanent, .. } => !permanent,
             Self::TimedOut(_) | Self::Panicked(_) => true,
         }
     }
@@ -81,29 +104,20 @@ impl Failure {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Error(_) => "error",
+            Self::Error { .. } => "error",
             Self::TimedOut(_) => "timeout",
             Self::Panicked(_) => "panic",
         }
     }
 }
 
-/// The failure with its causes, on one line.
+/// What happened, on one line.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TimedOut(limit) => write!(f, "took longer than {limit:?}"),
             Self::Panicked(message) => write!(f, "panicked: {message}"),
-            Self::Error(error) => {
-                let mut cause: Option<&dyn StdError> = Some(error.cause());
-                let mut separator = "";
-                while let Some(error) = cause {
-                    write!(f, "{separator}{error}")?;
-                    separator = ": ";
-                    cause = error.source();
-                }
-                Ok(())
-            }
+            Self::Error { message, .. } => f.write_str(message),
         }
     }
 }

@@ -14,6 +14,7 @@ use std::future::Future;
 use crate::event::{Event, FromEvent};
 use crate::signal::Resync;
 
+pub use crate::panic::contained;
 pub use contain::contain;
 pub use failure::{Failure, GivenUp, HandlerError, Task};
 pub use retry::RetryPolicy;
@@ -25,7 +26,8 @@ pub type HandlerResult = Result<(), HandlerError>;
 /// Reacts to events with a side effect.
 ///
 /// One handler value serves many events at a time: state that attempts share needs interior mutability.
-/// After a panic the value is dropped and a new one made, so that nothing half changed is used again.
+/// After a panic a new value is made for the attempts that follow, so that they find nothing half changed;
+/// attempts that run meanwhile keep the old one.
 ///
 /// Handlers hosted on the notify source are *ephemeral*: what was committed while nobody listened is not
 /// handled later. Such a handler catches up in [`resync`](Self::resync), which is also called once at the

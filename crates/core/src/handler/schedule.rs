@@ -88,6 +88,12 @@ impl<T> Schedule<T> {
         self.running
     }
 
+    /// How many tasks wait for nothing but a place (or have not been looked at yet).
+    #[must_use]
+    pub fn startable(&self) -> usize {
+        self.queued.len() + self.ready.len()
+    }
+
     /// Adds a task.
     pub fn push(&mut self, lane: Option<Lane>, task: T) {
         self.unfinished += 1;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::options::Overflow;
 use crate::event::{Event, Relation, RowKey};
-use crate::signal::Resync;
+use crate::signal::{Resync, ResyncReason};
 
 /// What a subscriber is handed: a resync, events that follow it, or both.
 #[derive(Clone, Debug)]
@@ -113,10 +113,31 @@ impl Backlog {
         }
     }
 
+    /// The subscriber failed with the last delivery, of so many events, in hand.
+    pub(super) fn take_back(&mut self, events: u64) {
+        self.counts.delivered -= events;
+        self.counts.lost += events;
+        self.push_resync_front(Resync::losing(events, ResyncReason::SubscriberFailed));
+    }
+
+    fn push_resync_front(&mut self, mut resync: Resync) {
+        if let Some(Item::Resync(next)) = self.items.front_mut() {
+            resync.absorb(next.clone());
+            *next = resync;
+        } else {
+            self.items.push_front(Item::Resync(resync));
+        }
+    }
+
     pub(super) fn push_events(&mut self, batch: Arc<[Event]>) {
         self.counts.matched += batch.len() as u64;
+        let alone = self.len == 0;
         self.len += batch.len();
         self.items.push_back(Item::Events { batch, from: 0 });
+        // How many events a source brings at once is no fault of a subscriber that has taken all before.
+        if alone {
+            return;
+        }
         match self.overflow {
             Overflow::Resync => self.drop_backlog_if_over(self.capacity),
             Overflow::DropOldest => self.drop_oldest(),
@@ -224,12 +245,7 @@ impl Backlog {
             }
             self.items.pop_front();
         }
-        if let Some(Item::Resync(next)) = self.items.front_mut() {
-            resync.absorb(next.clone());
-            *next = resync;
-        } else {
-            self.items.push_front(Item::Resync(resync));
-        }
+        self.push_resync_front(resync);
     }
 
     /// Keeps the newest event per row, in the order of the newest.
@@ -267,7 +283,7 @@ impl Backlog {
     fn lose(&mut self, events: usize) -> Resync {
         self.len -= events;
         self.counts.lost += events as u64;
-        Resync::overflow(events as u64)
+        Resync::losing(events as u64, ResyncReason::Overflow)
     }
 }
 
@@ -349,8 +365,33 @@ mod tests {
         push(&mut backlog, 3..5);
         push(&mut backlog, 5..6);
         assert_eq!(numbers(&mut backlog, 9), (Some(3), vec![3, 4, 5]));
-        push(&mut backlog, 6..20);
+        push(&mut backlog, 6..8);
+        push(&mut backlog, 8..20);
         assert_eq!(numbers(&mut backlog, 9), (Some(14), vec![]));
+    }
+
+    #[test]
+    fn a_batch_that_finds_the_queue_empty_is_taken_whatever_its_size() {
+        for overflow in [
+            Overflow::Resync,
+            Overflow::DropOldest,
+            Overflow::CoalesceByKey,
+        ] {
+            let mut backlog = Backlog::new(4, overflow);
+            push(&mut backlog, 0..9);
+            assert_eq!(numbers(&mut backlog, 9), (None, (0..9).collect()));
+        }
+    }
+
+    #[test]
+    fn what_a_failed_subscriber_had_in_hand_is_told_before_the_rest() {
+        let mut backlog = Backlog::new(9, Overflow::Resync);
+        push(&mut backlog, 0..5);
+        assert_eq!(numbers(&mut backlog, 3), (None, vec![0, 1, 2]));
+        backlog.take_back(3);
+        assert_eq!(numbers(&mut backlog, 3), (Some(3), vec![3, 4]));
+        let counts = backlog.counts();
+        assert_eq!((counts.matched, counts.delivered, counts.lost), (5, 2, 3));
     }
 
     #[test]
@@ -365,7 +406,8 @@ mod tests {
     #[test]
     fn coalescing_keeps_the_newest_event_per_row() {
         let mut backlog = Backlog::new(3, Overflow::CoalesceByKey);
-        backlog.push_events((0..9).map(|n| event(n, (n % 3) as i64)).collect());
+        push(&mut backlog, 0..1);
+        backlog.push_events((1..9).map(|n| event(n, (n % 3) as i64)).collect());
         let delivery = backlog.pop(9).unwrap();
         assert!(delivery.resync().is_none());
         assert_eq!(delivery.coalesced(), 6);
@@ -374,7 +416,8 @@ mod tests {
             [6, 7, 8]
         );
         // More rows than room: nothing to coalesce, so the backlog goes.
-        push(&mut backlog, 0..7);
+        push(&mut backlog, 0..1);
+        push(&mut backlog, 1..7);
         assert_eq!(numbers(&mut backlog, 9), (Some(7), vec![]));
     }
 
@@ -433,7 +476,7 @@ mod tests {
                             Overflow::CoalesceByKey => 2 * capacity,
                             _ => capacity,
                         };
-                        prop_assert!(backlog.len() <= limit);
+                        prop_assert!(backlog.len() <= limit.max(size));
                     }
                     Step::Resync => {
                         backlog.push_resync(Resync::new(ResyncReason::Reconnected));

@@ -10,14 +10,14 @@ mod subscription;
 
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::filter::Filter;
 use crate::signal::{Resync, ResyncReason, Signal};
 
 pub use backlog::Delivery;
 pub use options::{Overflow, SubscriptionOptions};
 use subscription::Shared;
-pub use subscription::{Subscription, SubscriptionId, SubscriptionStats};
+pub use subscription::{Subscription, SubscriptionId, SubscriptionObserver, SubscriptionStats};
 
 /// Distributes signals to subscriptions.
 ///
@@ -43,12 +43,24 @@ pub struct Router {
     routes: Vec<Route>,
     next_id: u64,
     live: bool,
+    closed: bool,
 }
 
 #[derive(Debug)]
 struct Route {
     filter: Filter,
     shared: Arc<Shared>,
+    /// It was told its first resync.
+    begun: bool,
+}
+
+impl Route {
+    fn begin(&mut self) {
+        if !std::mem::replace(&mut self.begun, true) {
+            let started = Resync::new(ResyncReason::Started);
+            self.shared.push(|backlog| backlog.push_resync(started));
+        }
+    }
 }
 
 impl Router {
@@ -64,22 +76,27 @@ impl Router {
     /// It ends when the [`Subscription`] is dropped, or with [`unsubscribe`](Self::unsubscribe).
     ///
     /// # Errors
-    /// If the options cannot be used: a capacity or batch size of zero.
+    /// If the options cannot be used (a capacity or batch size of zero), or the router is closed.
     pub fn subscribe(
         &mut self,
         filter: Filter,
         options: SubscriptionOptions,
     ) -> Result<Subscription> {
+        if self.closed {
+            return Err(Error::shut_down());
+        }
         let options = options.checked()?;
         self.next_id += 1;
         let shared = Arc::new(Shared::new(SubscriptionId(self.next_id), options));
-        if self.live {
-            shared.push(|backlog| backlog.push_resync(Resync::new(ResyncReason::Started)));
-        }
-        self.routes.push(Route {
+        let mut route = Route {
             filter,
             shared: Arc::clone(&shared),
-        });
+            begun: false,
+        };
+        if self.live {
+            route.begin();
+        }
+        self.routes.push(route);
         Ok(Subscription::new(shared))
     }
 
@@ -101,22 +118,27 @@ impl Router {
     /// Hands a signal to every subscription that it concerns.
     pub fn publish(&mut self, signal: &Signal) {
         match signal {
-            Signal::Live => self.live = true,
+            Signal::Live => {
+                self.live = true;
+                // Those who came between the source's resync and this.
+                self.routes.iter_mut().for_each(Route::begin);
+            }
             Signal::Down(_) => self.live = false,
             Signal::Events(batch) => {
-                for Route { filter, shared } in self.open_routes() {
+                for Route { filter, shared, .. } in self.open_routes() {
                     if let Some(wanted) = filter.select(batch) {
                         shared.push(|backlog| backlog.push_events(wanted));
                     }
                 }
             }
             Signal::Resync(resync) => {
-                for Route { filter, shared } in self.open_routes() {
-                    if resync
-                        .channel()
-                        .is_none_or(|channel| filter.wants_channel(channel))
-                    {
-                        shared.push(|backlog| backlog.push_resync(resync.clone()));
+                for route in self.open_routes() {
+                    let concerns = |channel| route.filter.wants_channel(channel);
+                    if resync.channel().is_none_or(concerns) {
+                        route.begun |= resync.channel().is_none();
+                        route
+                            .shared
+                            .push(|backlog| backlog.push_resync(resync.clone()));
                     }
                 }
             }
@@ -125,6 +147,7 @@ impl Router {
 
     /// Ends all subscriptions, each once its queue is empty. Their [`stats`](Self::stats) remain.
     pub fn close(&mut self) {
+        self.closed = true;
         for route in &self.routes {
             route.shared.close();
         }
@@ -140,9 +163,9 @@ impl Router {
     }
 
     /// The routes without those whose subscription was dropped.
-    fn open_routes(&mut self) -> &[Route] {
+    fn open_routes(&mut self) -> &mut [Route] {
         self.routes.retain(|route| !route.shared.is_abandoned());
-        &self.routes
+        &mut self.routes
     }
 }
 

@@ -51,7 +51,8 @@ impl SubscriptionOptions {
         self
     }
 
-    /// How many events may wait.
+    /// How many events may wait. A single batch of the source (at most 512 events from PostgreSQL) is taken
+    /// also if it is larger, where nothing else waits.
     pub fn capacity(mut self, events: usize) -> Self {
         self.capacity = events;
         self

@@ -89,15 +89,34 @@ impl Subscription {
         }
     }
 
+    /// Counts the last `events` of what was delivered as lost, for a receiver that failed with them in hand.
+    /// The next delivery tells so.
+    pub fn take_back(&mut self, events: u64) {
+        self.shared.lock().backlog.take_back(events);
+        self.shared.wake.notify_one();
+    }
+
     /// What it has received and lost so far.
     #[must_use]
     pub fn stats(&self) -> SubscriptionStats {
         self.shared.stats()
     }
 
+    /// Its statistics, for as long as anybody wants to see them.
+    #[must_use]
+    pub fn observer(&self) -> SubscriptionObserver {
+        SubscriptionObserver {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
     fn take(&mut self) -> Taken {
         let mut state = self.shared.lock();
-        match state.backlog.pop(self.shared.options.max_batch) {
+        let delivery = state.backlog.pop(self.shared.options.max_batch);
+        if state.backlog.len() == 0 {
+            state.overflowing = false;
+        }
+        match delivery {
             Some(delivery) => Taken::Delivery(delivery),
             None => Taken::Nothing {
                 closed: state.closed,
@@ -109,6 +128,20 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.shared.lock().abandoned = true;
+    }
+}
+
+/// Sees the statistics of a subscription, also after it has ended.
+#[derive(Clone, Debug)]
+pub struct SubscriptionObserver {
+    shared: Arc<Shared>,
+}
+
+impl SubscriptionObserver {
+    /// What the subscription has received and lost so far.
+    #[must_use]
+    pub fn stats(&self) -> SubscriptionStats {
+        self.shared.stats()
     }
 }
 
@@ -133,6 +166,8 @@ struct State {
     closed: bool,
     /// Nobody will take anything any more.
     abandoned: bool,
+    /// Events were lost since the queue was last empty.
+    overflowing: bool,
 }
 
 impl Shared {
@@ -142,6 +177,7 @@ impl Shared {
             backlog,
             closed: false,
             abandoned: false,
+            overflowing: false,
         });
         Self {
             id,
@@ -157,23 +193,23 @@ impl Shared {
 
     /// Changes the backlog and wakes the subscriber.
     pub(super) fn push(&self, change: impl FnOnce(&mut Backlog)) {
-        let overflowed = {
+        let (count, is_news) = {
             let mut state = self.lock();
             let before = state.backlog.counts().lost;
             change(&mut state.backlog);
-            let lost = state.backlog.counts().lost - before;
-            (lost > 0).then_some((lost, state.backlog.counts().lost))
+            let count = state.backlog.counts().lost - before;
+            let is_news = count > 0 && !state.overflowing;
+            state.overflowing |= count > 0;
+            (count, is_news)
         };
-        if let Some((lost, total)) = overflowed {
-            let Self { id, options, .. } = self;
-            // The first loss is news, the ones that follow while it lasts are detail.
-            if lost == total {
-                tracing::warn!(subscription = %options.name, %id, lost, reason = "overflow",
-                    intentional = false, "subscription too slow, events dropped");
-            } else {
-                tracing::debug!(subscription = %options.name, %id, lost, total, reason = "overflow",
-                    intentional = false, "subscription too slow, events dropped");
-            }
+        let Self { id, options, .. } = self;
+        // The first loss is news, those that follow before the queue has been empty are detail.
+        if is_news {
+            tracing::warn!(subscription = %options.name, %id, count, reason = "overflow",
+                intentional = false, "subscription too slow, events dropped");
+        } else if count > 0 {
+            tracing::debug!(subscription = %options.name, %id, count, reason = "overflow",
+                intentional = false, "subscription too slow, events dropped");
         }
         self.wake.notify_one();
     }

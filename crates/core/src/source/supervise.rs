@@ -1,6 +1,6 @@
 //! A source that outlives its own panics and leaves room for others.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use futures_util::{FutureExt, stream};
 use super::Source;
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind};
-use crate::panic::describe;
+use crate::panic::{contained, message};
 use crate::signal::Signal;
 
 /// The signals of a supervised source, without end.
@@ -55,13 +55,13 @@ impl<S: Source, B: Fn() -> S> Supervised<B, S> {
             if self.panics > 0 {
                 tokio::time::sleep(REBUILD.delay(self.panics - 1)).await;
             }
-            match catch_unwind(AssertUnwindSafe(|| (self.build)())) {
+            match contained(|| (self.build)()) {
                 Ok(source) => self.source = Some(source),
-                Err(panic) => return self.panicked(&*panic),
+                Err(message) => return self.panicked(&message),
             }
         }
         let Some(source) = &mut self.source else {
-            return self.panicked(&"the source vanished");
+            return self.panicked("the source vanished");
         };
         match AssertUnwindSafe(source.next()).catch_unwind().await {
             Ok(signal) => {
@@ -72,19 +72,16 @@ impl<S: Source, B: Fn() -> S> Supervised<B, S> {
                 }
                 signal
             }
-            Err(panic) => self.panicked(&*panic),
+            Err(panic) => self.panicked(&message(panic)),
         }
     }
 
-    fn panicked(&mut self, panic: &(dyn std::any::Any + Send)) -> Signal {
+    fn panicked(&mut self, message: &str) -> Signal {
         self.panics = self.panics.saturating_add(1);
         // Its destructor may panic as well.
         let broken = self.source.take();
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
-        let error = Error::new(
-            Kind::Panicked,
-            format!("the source panicked: {}", describe(panic)),
-        );
+        let _ = contained(|| drop(broken));
+        let error = Error::new(Kind::Panicked, format!("the source panicked: {message}"));
         tracing::error!(error = %error.chain(), "source panicked, building a new one");
         Signal::Down(error)
     }

@@ -27,7 +27,10 @@ impl Check {
 /// Looks at the triggers of `specs`. Asks nothing if there are none.
 pub(crate) async fn check(client: &Client, specs: &[TriggerSpec]) -> Result<Check> {
     if specs.is_empty() {
-        return Ok(Check { drifts: Vec::new(), fingerprint: 0 });
+        return Ok(Check {
+            drifts: Vec::new(),
+            fingerprint: 0,
+        });
     }
     // First, so that an alteration in between shows at the next check rather than never.
     let sql = include_str!("sql/catalog/fingerprint.sql");
@@ -35,5 +38,8 @@ pub(crate) async fn check(client: &Client, specs: &[TriggerSpec]) -> Result<Chec
         Error::with_source(Kind::Query, "the catalog of triggers cannot be read", cause)
     })?;
     let drifts = verify(client, specs).await?;
-    Ok(Check { drifts, fingerprint: row.get(0) })
+    Ok(Check {
+        drifts,
+        fingerprint: row.get(0),
+    })
 }

@@ -1,5 +1,6 @@
 //! The settings of a notify source.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::NotifySource;
@@ -8,6 +9,10 @@ use crate::connect::ConnectConfig;
 use crate::error::{Error, Kind, Result};
 use crate::name::ChannelName;
 use crate::trigger::TriggerSpec;
+
+/// What intervals, deadlines and timeouts must lie between.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
@@ -54,7 +59,8 @@ impl NotifySourceBuilder {
     }
 
     /// Watches a table: listens to its channel, and checks at every connect and heartbeat that its triggers
-    /// are installed as specified. While they are not, the source is not live.
+    /// are in place. While they are not, the source is not live; if they merely differ from the
+    /// specification, it says so in the log.
     pub fn watch(mut self, spec: TriggerSpec) -> Self {
         self = self.channel(spec.channel_name().clone());
         self.settings.specs.push(spec);
@@ -92,7 +98,7 @@ impl NotifySourceBuilder {
     /// The source. It connects when it is first polled.
     ///
     /// # Errors
-    /// If an interval, a deadline or a timeout is zero.
+    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day.
     pub fn build(self) -> Result<NotifySource> {
         self.checked().map(NotifySource::new)
     }
@@ -101,28 +107,32 @@ impl NotifySourceBuilder {
     /// checked here, once.
     ///
     /// # Errors
-    /// If an interval, a deadline or a timeout is zero.
+    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day.
     pub fn factory(self) -> Result<impl Fn() -> NotifySource + Clone + Send + 'static> {
         let settings = self.checked()?;
-        Ok(move || NotifySource::new(settings.clone()))
+        Ok(move || NotifySource::new(Arc::clone(&settings)))
     }
 
-    fn checked(self) -> Result<Settings> {
+    fn checked(self) -> Result<Arc<Settings>> {
         let mut settings = self.settings;
         for (name, value) in [
             ("heartbeat interval", settings.heartbeat_interval),
             ("heartbeat deadline", settings.heartbeat_deadline),
             ("connect timeout", settings.connect_timeout),
+            ("longest backoff", settings.backoff.ceiling(u32::MAX)),
         ] {
-            if value.is_zero() {
-                return Err(Error::new(Kind::Config, format!("the {name} is zero")));
+            if value < SHORTEST || value > LONGEST {
+                let message = format!(
+                    "the {name} is {value:?}, it must lie between {SHORTEST:?} and {LONGEST:?}"
+                );
+                return Err(Error::new(Kind::Config, message));
             }
         }
         if settings.channels.is_empty() {
             settings.channels.push(ChannelName::default());
         }
         let silence = settings.heartbeat_interval + settings.heartbeat_deadline;
-        settings.config.default_tcp_user_timeout(silence);
-        Ok(settings)
+        settings.config.for_listening(silence);
+        Ok(Arc::new(settings))
     }
 }

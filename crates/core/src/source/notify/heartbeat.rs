@@ -21,9 +21,9 @@ use super::builder::Settings;
 use super::session::confirm_listening;
 use crate::error::{Error, Kind, Result};
 use crate::name::ChannelName;
-use crate::trigger::{self, Drift, TriggerSpec};
+use crate::trigger::{self, Check, TriggerSpec};
 
-type Question = Pin<Box<dyn Future<Output = Result<Vec<Drift>>> + Send>>;
+type Question = Pin<Box<dyn Future<Output = Result<Check>> + Send>>;
 
 pub(super) struct Heartbeat {
     client: Arc<Client>,
@@ -39,8 +39,8 @@ pub(super) struct Heartbeat {
 }
 
 pub(super) enum Pulse {
-    /// The session listens; these triggers are not as they should be.
-    Beat(Vec<Drift>),
+    /// The session listens, and this is how the triggers are.
+    Beat(Check),
     /// No answer, or a wrong one.
     Lost(Error),
 }
@@ -99,7 +99,7 @@ impl Heartbeat {
         let specs = Arc::clone(&self.specs);
         Box::pin(async move {
             confirm_listening(&client, &channels).await?;
-            trigger::verify(&client, &specs).await
+            trigger::check(&client, &specs).await
         })
     }
 }

@@ -44,7 +44,7 @@ impl Inbox {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.events.len() >= MAX_BATCH
+        self.events.len() + self.signals.len() >= MAX_BATCH
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -13,6 +13,8 @@
 //! Guarantees:
 //! - `Live` is said after the server confirmed every LISTEN, and after the `Resync` that precedes it. What
 //!   arrives between LISTEN and `Resync` is covered by the latter and dropped.
+//! - `Live` holds only while every watched table's triggers are in place, and a trigger that was altered
+//!   between two looks at it (disabled for a bulk load, say) becomes a `Resync`.
 //! - Any error of the connection means reconnect, as does a heartbeat that is not answered in time: a
 //!   connection that is only half open is noticed within heartbeat interval + deadline.
 //! - A payload that is not an event becomes a `Resync` of its channel, in its place among the events.
@@ -25,6 +27,10 @@ mod probe;
 mod session;
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -34,9 +40,9 @@ use session::{News, Session};
 
 use super::Source;
 use crate::connect::ConnectConfig;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::signal::{Resync, ResyncReason, Signal};
-use crate::trigger::Drift;
+use crate::trigger::Check;
 
 /// Turns notifications into signals.
 ///
@@ -57,7 +63,7 @@ use crate::trigger::Drift;
 /// ```
 #[derive(Debug)]
 pub struct NotifySource {
-    settings: Settings,
+    settings: Arc<Settings>,
     state: State,
     /// Said one after the other before anything else happens.
     pending: VecDeque<Signal>,
@@ -69,15 +75,21 @@ pub struct NotifySource {
     probed: bool,
 }
 
-#[derive(Debug)]
+/// An attempt to open a session. Kept between polls, so that dropping a call of `next` does not end it.
+type Opening = Pin<Box<dyn Future<Output = Result<(Session, Check)>> + Send>>;
+
 enum State {
     Waiting {
         until: Instant,
     },
+    Connecting {
+        opening: Opening,
+    },
     Open {
         session: Box<Session>,
         since: Instant,
-        drifted: bool,
+        /// How the triggers were when last looked at.
+        check: Check,
     },
 }
 
@@ -87,7 +99,7 @@ impl NotifySource {
         NotifySourceBuilder::new(config)
     }
 
-    fn new(settings: Settings) -> Self {
+    fn new(settings: Arc<Settings>) -> Self {
         Self {
             settings,
             state: State::Waiting {
@@ -100,33 +112,39 @@ impl NotifySource {
         }
     }
 
-    async fn connect(&mut self) -> Result<(), Error> {
-        let limit = self.settings.connect_timeout;
-        let probe = self.settings.probe && !self.probed;
-        let (session, drift) = timeout(limit, Session::open(&self.settings, probe))
-            .await
-            .unwrap_or_else(|_| {
-                let config = &self.settings.config;
-                let message = format!("no session with {config} within {limit:?}");
-                Err(Error::new(Kind::Connect, message))
-            })?;
+    fn connect(&self) -> Opening {
+        let settings = Arc::clone(&self.settings);
+        let probe = settings.probe && !self.probed;
+        Box::pin(async move {
+            let limit = settings.connect_timeout;
+            timeout(limit, Session::open(&settings, probe))
+                .await
+                .unwrap_or_else(|_| {
+                    let config = &settings.config;
+                    let message = format!("no session with {config} within {limit:?}");
+                    Err(Error::new(Kind::Connect, message))
+                })
+        })
+    }
+
+    fn opened(&mut self, session: Session, check: Check) {
         self.probed = true;
         let reason = match std::mem::replace(&mut self.was_open, true) {
             true => ResyncReason::Reconnected,
             false => ResyncReason::Started,
         };
         self.pending.push_back(Signal::Resync(Resync::new(reason)));
-        self.pending.push_back(match &drift[..] {
-            [] => Signal::Live,
-            drift => Signal::Down(drift_error(drift)),
+        warn_of_untidiness(&check);
+        self.pending.push_back(match deaf(&check) {
+            Some(error) => Signal::Down(error),
+            None => Signal::Live,
         });
-        let since = Instant::now();
+        let session = Box::new(session);
         self.state = State::Open {
-            session: Box::new(session),
-            since,
-            drifted: !drift.is_empty(),
+            session,
+            since: Instant::now(),
+            check,
         };
-        Ok(())
     }
 
     /// Drops what is left of the session and schedules the next attempt.
@@ -141,7 +159,8 @@ impl NotifySource {
         self.state = State::Waiting {
             until: Instant::now() + delay,
         };
-        tracing::debug!(error = %error.chain(), ?delay, attempt = self.attempts, "not connected, backing off");
+        let attempt = self.attempts;
+        tracing::debug!(error = %error.chain(), ?delay, attempt, "not connected, backing off");
         Signal::Down(error)
     }
 }
@@ -155,25 +174,19 @@ impl Source for NotifySource {
             match &mut self.state {
                 State::Waiting { until } => {
                     sleep_until(*until).await;
-                    if let Err(error) = self.connect().await {
-                        return self.lose(error);
-                    }
+                    self.state = State::Connecting {
+                        opening: self.connect(),
+                    };
                 }
-                State::Open {
-                    session, drifted, ..
-                } => match session.next().await {
+                State::Connecting { opening } => match opening.await {
+                    Ok((session, check)) => self.opened(session, check),
+                    Err(error) => return self.lose(error),
+                },
+                State::Open { session, check, .. } => match session.next().await {
                     Ok(News::Signals(signals)) => self.pending.extend(signals),
-                    Ok(News::Verified(drift)) => {
-                        let was = std::mem::replace(drifted, !drift.is_empty());
-                        match (was, &drift[..]) {
-                            (false, []) | (true, [_, ..]) => {}
-                            (false, drift) => return Signal::Down(drift_error(drift)),
-                            (true, []) => {
-                                self.pending.push_back(Signal::Live);
-                                let reason = ResyncReason::TriggersRestored;
-                                return Signal::Resync(Resync::new(reason));
-                            }
-                        }
+                    Ok(News::Checked(now)) => {
+                        let before = std::mem::replace(check, now);
+                        self.pending.extend(compare(&before, check));
                     }
                     Err(error) => return self.lose(error),
                 },
@@ -182,7 +195,51 @@ impl Source for NotifySource {
     }
 }
 
-fn drift_error(drift: &[Drift]) -> Error {
-    let list: Vec<String> = drift.iter().map(ToString::to_string).collect();
-    Error::new(Kind::Triggers, list.join("; "))
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Waiting { until } => f.debug_struct("Waiting").field("until", until).finish(),
+            Self::Connecting { .. } => f.write_str("Connecting"),
+            Self::Open { since, check, .. } => f
+                .debug_struct("Open")
+                .field("since", since)
+                .field("check", check)
+                .finish(),
+        }
+    }
+}
+
+/// What there is to say when the triggers are `now` after they were as `before`.
+fn compare(before: &Check, now: &Check) -> Vec<Signal> {
+    if before.drifts != now.drifts {
+        warn_of_untidiness(now);
+    }
+    if before == now {
+        return Vec::new();
+    }
+    let restored = || Signal::Resync(Resync::new(ResyncReason::TriggersRestored));
+    let mended = before
+        .deaf()
+        .any(|drift| !now.deaf().any(|other| other == drift));
+    let altered = before.fingerprint != now.fingerprint;
+    match (deaf(before), deaf(now)) {
+        (Some(_), None) => vec![restored(), Signal::Live],
+        // While some of it lasts, what is mended must still be told; and what is new, named.
+        (_, Some(error)) if mended => vec![restored(), Signal::Down(error)],
+        (_, Some(error)) => vec![Signal::Down(error)],
+        (None, None) if altered => vec![restored()],
+        (None, None) => Vec::new(),
+    }
+}
+
+/// What makes changes go unheard, as an error.
+fn deaf(check: &Check) -> Option<Error> {
+    let list: Vec<String> = check.deaf().map(ToString::to_string).collect();
+    (!list.is_empty()).then(|| Error::new(Kind::Triggers, list.join("; ")))
+}
+
+fn warn_of_untidiness(check: &Check) {
+    for drift in check.drifts.iter().filter(|drift| !drift.is_deaf()) {
+        tracing::warn!(table = %drift.table, %drift, "triggers are not as specified");
+    }
 }

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use tokio::time::{Instant, sleep};
 use tokio_postgres::{AsyncMessage, Client, Notification, SimpleQueryMessage};
 
 use super::builder::Settings;
@@ -15,15 +16,15 @@ use crate::connect::Connection;
 use crate::error::{Error, Kind, Result};
 use crate::name::ChannelName;
 use crate::signal::Signal;
-use crate::trigger::{self, Drift};
+use crate::trigger::{self, Check};
 
 /// What a session has to tell.
 #[derive(Debug)]
 pub(super) enum News {
     /// Events, and resyncs for payloads that are none.
     Signals(Vec<Signal>),
-    /// The triggers were checked, with this result.
-    Verified(Vec<Drift>),
+    /// The triggers were looked at: this is how they are.
+    Checked(Check),
 }
 
 pub(super) struct Session {
@@ -36,7 +37,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Connects, listens, and checks that listening works and triggers are in place.
-    pub(super) async fn open(settings: &Settings, probe: bool) -> Result<(Self, Vec<Drift>)> {
+    pub(super) async fn open(settings: &Settings, probe: bool) -> Result<(Self, Check)> {
         let (client, connection) = settings.config.open().await?;
         let client = Arc::new(client);
         let mut wire = Wire {
@@ -48,9 +49,7 @@ impl Session {
         if probe {
             wire.probe(&client, settings).await?;
         }
-        let drift = wire
-            .drive(trigger::verify(&client, &settings.specs))
-            .await?;
+        let check = wire.drive(trigger::check(&client, &settings.specs)).await?;
         let heartbeat = Heartbeat::new(client, settings);
         Ok((
             Self {
@@ -59,7 +58,7 @@ impl Session {
                 heartbeat,
                 pulse: None,
             },
-            drift,
+            check,
         ))
     }
 
@@ -90,7 +89,7 @@ impl Session {
         }
         match self.pulse.take() {
             None => Poll::Pending,
-            Some(Pulse::Beat(drift)) => Poll::Ready(Ok(News::Verified(drift))),
+            Some(Pulse::Beat(check)) => Poll::Ready(Ok(News::Checked(check))),
             Some(Pulse::Lost(error)) => Poll::Ready(Err(error)),
         }
     }
@@ -161,10 +160,19 @@ impl Wire {
 
         let mut notify = pin!(probe::notify(&settings.config, &channel, &token));
         let mut notified = false;
+        let mut patience = pin!(sleep(limit));
         let heard = poll_fn(|cx| {
             if !notified && let Poll::Ready(sent) = notify.as_mut().poll(cx) {
                 sent?;
                 notified = true;
+                patience.as_mut().reset(Instant::now() + limit);
+            }
+            // The clock runs from the notification on: opening the second connection takes what it takes.
+            if notified && patience.as_mut().poll(cx).is_ready() {
+                let message = format!(
+                    "a notification from another connection did not arrive within {limit:?}"
+                );
+                return Poll::Ready(Err(Error::new(Kind::Deaf, message)));
             }
             while let Poll::Ready(notification) = self.poll_notification(cx) {
                 if notification.channel() == channel.as_str() && notification.payload() == token {
@@ -175,14 +183,7 @@ impl Wire {
                 .take()
                 .map_or(Poll::Pending, |ended| Poll::Ready(Err(ended)))
         });
-        tokio::time::timeout(limit, heard)
-            .await
-            .unwrap_or_else(|_| {
-                let message = format!(
-                    "a notification from another connection did not arrive within {limit:?}"
-                );
-                Err(Error::new(Kind::Deaf, message))
-            })?;
+        heard.await?;
         self.drive(execute(client, format!("UNLISTEN {}", channel.quoted())))
             .await?;
         Ok(())
