@@ -86,3 +86,69 @@ async fn a_dropped_table_is_named_and_its_return_is_announced() {
     watched_table(&client, "t").await;
     live(&probe).await;
 }
+
+#[actix::test]
+async fn triggers_that_were_off_between_two_looks_are_announced() {
+    let url = database().await;
+    let client = client(&url).await;
+    let spec = watched_table(&client, "t").await;
+    let (_listener, probe) = listen(source(&url).watch(spec)).await;
+    live(&probe).await;
+    client
+        .batch_execute(
+            "BEGIN; ALTER TABLE t DISABLE TRIGGER ALL; INSERT INTO t VALUES (1);
+             ALTER TABLE t ENABLE TRIGGER ALL; COMMIT",
+        )
+        .await
+        .unwrap();
+    let told = |seen: &pgherald_testkit::Seen| seen.resyncs().count() == 2;
+    let seen = probe.wait_for("the resync", DEADLINE, told).await.unwrap();
+    assert_eq!(
+        seen.resyncs().last().unwrap().to_string(),
+        "triggers_restored"
+    );
+    assert_eq!(
+        seen.health().len(),
+        2,
+        "it was live all the time: {:?}",
+        seen.health()
+    );
+}
+
+#[actix::test]
+async fn what_is_mended_is_announced_although_something_else_is_still_missing() {
+    let url = database().await;
+    let client = client(&url).await;
+    let first = watched_table(&client, "t").await;
+    let second = watched_table(&client, "u").await;
+    let (_listener, probe) = listen(source(&url).watch(first).watch(second.clone())).await;
+    live(&probe).await;
+    let names = |seen: &pgherald_testkit::Seen, tables: &[&str]| {
+        matches!(seen.health().last(), Some(pgherald::Health::Degraded { cause, .. })
+            if tables.iter().all(|table| cause.to_string().contains(table)))
+    };
+    client
+        .batch_execute("DROP TRIGGER pgherald_notify_insert ON t")
+        .await
+        .unwrap();
+    probe
+        .wait_for("t", DEADLINE, |seen| names(seen, &["public.t"]))
+        .await
+        .unwrap();
+    client
+        .batch_execute("DROP TRIGGER pgherald_notify_insert ON u")
+        .await
+        .unwrap();
+    let both = ["public.t", "public.u"];
+    probe
+        .wait_for("both", DEADLINE, |seen| names(seen, &both))
+        .await
+        .unwrap();
+    install(&client, &second).await;
+    let told = |seen: &pgherald_testkit::Seen| {
+        seen.resyncs()
+            .any(|resync| resync.to_string() == "triggers_restored")
+    };
+    let seen = probe.wait_for("the resync", DEADLINE, told).await.unwrap();
+    assert!(!seen.health().last().unwrap().is_live());
+}

@@ -203,14 +203,14 @@ async fn a_factory_that_panics_costs_attempts_and_is_asked_again() {
 #[actix::test]
 async fn a_handler_that_is_too_slow_leaves_events_in_its_queue() {
     let (listener, feed, handler, _diary) = start(options().timeout(DEADLINE)).await;
-    // Row 2 never ends; nine rows like it fill the four places and what may wait behind them.
-    for _ in 0..200 {
+    // Row 2 never ends; what follows it is held, up to a limit.
+    for _ in 0..2_000 {
         feed.events([event(2)]).await;
     }
     let waiting = async {
         loop {
             let status = listener.send(pgherald::GetStatus).await.unwrap();
-            if status.counts.events == 200 {
+            if status.counts.events == 2_000 {
                 return status.subscriptions[0].queued;
             }
             tokio::task::yield_now().await;
@@ -219,7 +219,36 @@ async fn a_handler_that_is_too_slow_leaves_events_in_its_queue() {
     let queued = tokio::time::timeout(DEADLINE, waiting).await.unwrap();
     let unfinished = handler.send(GetReport).await.unwrap().unfinished;
     assert!(
-        queued > 0 && unfinished < 200,
+        queued > 0 && unfinished < 1_200,
         "{queued} queued, {unfinished} unfinished"
     );
+}
+
+#[actix::test]
+async fn rows_that_back_off_do_not_keep_others_from_being_handled() {
+    let backoff = Backoff::new(DEADLINE * 10, DEADLINE * 10);
+    let patient = options().retry(RetryPolicy::new(2, backoff));
+    let (_listener, feed, handler, _diary) = start(patient).await;
+    // Every row of the first hundred fails, which is far more than there are places.
+    let failing = |row: &str| {
+        Event::builder("public", "t", Operation::Insert)
+            .key((3, row))
+            .build()
+    };
+    for n in 0..100 {
+        feed.events([failing(&n.to_string())]).await;
+    }
+    for row in 100..200 {
+        feed.events([event(row)]).await;
+    }
+    let waiting = async {
+        // The good hundred, and the resync at the beginning.
+        while handler.send(GetReport).await.unwrap().handled < 101 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waiting)
+        .await
+        .expect("the good rows are handled");
+    assert_eq!(handler.send(GetReport).await.unwrap().errors, 100);
 }

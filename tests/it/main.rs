@@ -16,7 +16,7 @@ mod handler_faults;
 mod no_silent_gap;
 mod reconnect;
 mod shutdown;
-mod slow_subscriber;
+mod subscriber_failure;
 mod supervision;
 mod support;
 mod tls;

@@ -1,5 +1,7 @@
 //! Connections that fail are made again, and what may have been missed is announced.
 
+use std::time::Duration;
+
 use pgherald_testkit::{FaultProxy, Postgres, Sight};
 
 use crate::support::{
@@ -124,4 +126,32 @@ async fn a_replica_is_refused_until_it_is_promoted() {
 fn port(url: &str) -> u16 {
     let (_, rest) = url.rsplit_once(':').unwrap();
     rest.split('/').next().unwrap().parse().unwrap()
+}
+
+#[actix::test]
+async fn giving_up_the_wait_for_a_signal_loses_nothing() {
+    use pgherald::{Signal, Source};
+    let server = Postgres::shared().await.unwrap();
+    let url = server.create_database().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    proxy.delay(Duration::from_millis(5));
+    let mut source = source(&proxy.url(&url)).build().unwrap();
+    let live = async {
+        loop {
+            tokio::select! {
+                biased;
+                signal = source.next() => {
+                    if matches!(signal, Signal::Live) {
+                        return;
+                    }
+                }
+                () = tokio::time::sleep(Duration::from_millis(3)) => {}
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, live)
+        .await
+        .expect("it connects all the same");
 }

@@ -114,3 +114,53 @@ async fn what_is_not_done_at_the_deadline_is_counted_as_dropped() {
     );
     assert_eq!(handler.handled, 1, "only the resync: {report}");
 }
+
+#[actix::test]
+async fn a_listener_that_was_shut_down_takes_no_subscription_and_repeats_its_report() {
+    use pgherald::{Filter, GetStatus, Shutdown, Subscribe};
+    use pgherald_testkit::Probe;
+    let (source, feed) = fake_source();
+    let herald = Herald::start(ListenerActor::new(source));
+    let probe = Probe::start();
+    herald
+        .subscribe(Subscribe::to("probe", Filter::new(), probe.events()))
+        .await
+        .unwrap();
+    feed_events(&feed, 3).await;
+    received(&herald, 3).await;
+    let listener = herald.listener().clone();
+    let for_ever = Shutdown {
+        deadline: Duration::MAX,
+    };
+    let (first, second) = tokio::join!(listener.send(for_ever), listener.send(for_ever));
+    assert_eq!(first.unwrap().to_string(), second.unwrap().to_string());
+    let late = Subscribe::to("late", Filter::new(), probe.events());
+    assert!(herald.subscribe(late).await.is_err());
+    assert_eq!(listener.send(GetStatus).await.unwrap().counts.events, 3);
+}
+
+#[actix::test]
+async fn events_of_an_ended_subscription_are_in_the_report_too() {
+    use pgherald::{Shutdown, Unsubscribe};
+    let (source, feed) = fake_source();
+    let herald = Herald::start(ListenerActor::new(source));
+    let (_never, gate) = watch::channel(false);
+    let gated = move || Gated {
+        gate: gate.clone(),
+        handled: Rc::default(),
+    };
+    herald
+        .handler(Ephemeral::new("gated").concurrency(1), gated)
+        .await
+        .unwrap();
+    feed_events(&feed, 100).await;
+    received(&herald, 100).await;
+    let id = herald.status().await.unwrap().subscriptions[0].id;
+    assert!(herald.listener().send(Unsubscribe(id)).await.unwrap());
+    let shutdown = Shutdown {
+        deadline: Duration::from_millis(20),
+    };
+    let report = herald.listener().send(shutdown).await.unwrap();
+    assert_eq!(report.subscriptions.len(), 1, "{report}");
+    assert!(!report.is_complete(), "{report}");
+}

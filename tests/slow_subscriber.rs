@@ -1,13 +1,25 @@
-//! A subscriber that stalls hurts only itself.
+//! A subscriber that stalls hurts only itself. In a process of its own, because it measures memory.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    dead_code,
+    reason = "a test may stop at once, and uses a part of its support"
+)]
+
+#[path = "it/support.rs"]
+mod support;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use actix::{Actor, Context, Handler};
-use pgherald::{Events, Filter, GetStatus, Resync, Subscribe};
+use pgherald::{Events, Filter, GetStatus, Resync, Subscribe, Unsubscribe};
 use tokio::sync::watch;
 
-use crate::support::{DEADLINE, client, database, listen, source, watched_table};
+use support::{DEADLINE, client, database, listen, source, watched_table};
 
 const EVENTS: u64 = 1_000_000;
 const ROWS: u64 = 1_000;
@@ -64,7 +76,7 @@ async fn a_stalled_subscriber_costs_bounded_memory_and_learns_what_it_lost() {
     let client = client(&url).await;
     let spec = watched_table(&client, "t").await;
     let (listener, probe) = listen(source(&url).watch(spec)).await;
-    crate::support::live(&probe).await;
+    support::live(&probe).await;
     let (open, gate) = watch::channel(true);
     let (closed_until_now, stalled_gate) = watch::channel(false);
     let mut counted = Vec::new();
@@ -85,12 +97,7 @@ async fn a_stalled_subscriber_costs_bounded_memory_and_learns_what_it_lost() {
     }
     // The probe keeps all it sees: not in this test.
     let probe_id = listener.send(GetStatus).await.unwrap().subscriptions[0].id;
-    assert!(
-        listener
-            .send(pgherald::Unsubscribe(probe_id))
-            .await
-            .unwrap()
-    );
+    assert!(listener.send(Unsubscribe(probe_id)).await.unwrap());
 
     let before = resident();
     let writing = async {
