@@ -134,3 +134,57 @@ async fn large_updates_are_compared_too() {
     let one_of_many = "UPDATE t SET a = CASE WHEN id = 40000 THEN 2 ELSE a END";
     assert_eq!(scene.shapes(one_of_many).await, [event("update", "t", "")]);
 }
+
+#[tokio::test]
+async fn only_the_rows_that_changed_are_listed() {
+    let mut scene = scene().await;
+    let shapes = scene
+        .shapes("UPDATE t SET a = CASE id WHEN 2 THEN 'new' ELSE a END, other = 9")
+        .await;
+    assert_eq!(shapes, updated("[2]"));
+    let shapes = scene
+        .shapes("UPDATE t SET id = CASE id WHEN 2 THEN 3 ELSE id END, other = 10")
+        .await;
+    assert_eq!(shapes, updated("[3,2]"));
+}
+
+#[tokio::test]
+async fn changed_rows_are_told_apart_by_null_and_composite_keys_too() {
+    let sql = "CREATE TABLE t (a int, b text, v int); INSERT INTO t VALUES (1, NULL, 1), (2, 'x', 1), (3, 'y', 1)";
+    let mut scene = Scene::new(sql).await;
+    scene
+        .install(
+            spec("t")
+                .key_columns(["b"])
+                .when_changed(["v"])
+                .columns(["v"]),
+        )
+        .await;
+    let update = "UPDATE t SET v = CASE a WHEN 3 THEN v ELSE v + 1 END";
+    let rest = r#","key":["b"],"keys":[null,"x"],"columns":[{"v":2},{"v":2}]"#;
+    assert_eq!(scene.shapes(update).await, [event("update", "t", rest)]);
+    scene
+        .install(spec("t").key_columns(["a", "b"]).when_changed(["v"]))
+        .await;
+    let rest = r#","key":["a","b"],"keys":[[1,null],[2,"x"]]"#;
+    assert_eq!(scene.shapes(update).await, [event("update", "t", rest)]);
+}
+
+#[tokio::test]
+async fn a_changed_row_whose_key_is_too_large_makes_it_the_whole_table() {
+    let sql =
+        "CREATE TABLE t (id text, v int); INSERT INTO t VALUES (repeat('\"', 9000), 1), ('a', 1)";
+    let mut scene = Scene::new(sql).await;
+    scene
+        .install(spec("t").key_columns(["id"]).when_changed(["v"]))
+        .await;
+    let shapes = scene
+        .shapes("UPDATE t SET v = CASE id WHEN 'a' THEN 2 ELSE v END")
+        .await;
+    assert_eq!(
+        shapes,
+        [event("update", "t", r#","key":["id"],"keys":["a"]"#)]
+    );
+    let shapes = scene.shapes("UPDATE t SET v = v + 1").await;
+    assert_eq!(shapes, [event("update", "t", "")]);
+}

@@ -188,3 +188,101 @@ async fn other_channels_hear_nothing() {
     );
     assert_eq!(ear.heard(&scene.client).await, [""; 0]);
 }
+
+#[tokio::test]
+async fn a_column_named_like_a_function_of_rows_does_not_become_a_call_of_it() {
+    let mut scene = Scene::new("CREATE TABLE t (hash_record int PRIMARY KEY, num_nulls int)").await;
+    scene.install(spec("t").columns(["num_nulls"])).await;
+    let insert = "INSERT INTO t VALUES (1, 2)";
+    let rest = r#","key":["hash_record"],"keys":[1],"columns":[{"num_nulls":2}]"#;
+    assert_eq!(scene.shapes(insert).await, [event("insert", "t", rest)]);
+    scene.run("ALTER TABLE t RENAME hash_record TO id").await;
+    assert_eq!(
+        scene.shapes("DELETE FROM t").await,
+        [event("delete", "t", "")]
+    );
+    scene
+        .run("ALTER TABLE t RENAME id TO hash_record; ALTER TABLE t RENAME num_nulls TO n")
+        .await;
+    assert_eq!(scene.shapes(insert).await, [event("insert", "t", "")]);
+}
+
+#[tokio::test]
+async fn columns_named_like_variables_of_the_function_are_columns() {
+    let sql = "CREATE TABLE t (key int PRIMARY KEY, keys int, tg_op int, found bool, t int, k int, c int)";
+    let mut scene = Scene::new(sql).await;
+    let columns = ["keys", "tg_op", "found", "t", "k", "c"];
+    scene
+        .install(spec("t").columns(columns).when_changed(columns))
+        .await;
+    let values = r#""keys":2,"tg_op":3,"found":false,"t":4,"k":5"#;
+    let expected = |operation, c| {
+        let rest = format!(r#","key":["key"],"keys":[1],"columns":[{{{values},"c":{c}}}]"#);
+        [event(operation, "t", &rest)]
+    };
+    let insert = "INSERT INTO t VALUES (1, 2, 3, false, 4, 5, 6)";
+    assert_eq!(scene.shapes(insert).await, expected("insert", 6));
+    assert_eq!(
+        scene.shapes("UPDATE t SET c = 7").await,
+        expected("update", 7)
+    );
+}
+
+#[tokio::test]
+async fn a_cast_that_the_owner_made_for_a_columns_new_type_is_not_run() {
+    let sql = "CREATE TABLE t (id int PRIMARY KEY, a text, b int, c bool)";
+    let mut scene = Scene::new(sql).await;
+    scene
+        .install(spec("t").columns(["a", "b", "c"]).when_changed(["a"]))
+        .await;
+    scene
+        .run(
+            "CREATE TABLE ran (x text); CREATE TYPE own AS (v text);
+             CREATE FUNCTION to_j(own) RETURNS json LANGUAGE plpgsql
+                 AS 'BEGIN INSERT INTO public.ran VALUES (''json''); RETURN ''1''; END';
+             CREATE FUNCTION to_t(own) RETURNS text LANGUAGE plpgsql
+                 AS 'BEGIN INSERT INTO public.ran VALUES (''text''); RETURN ''1''; END';
+             CREATE FUNCTION to_i(own) RETURNS int8 LANGUAGE plpgsql
+                 AS 'BEGIN INSERT INTO public.ran VALUES (''int8''); RETURN ''1''; END';
+             CREATE FUNCTION to_b(own) RETURNS bool LANGUAGE plpgsql
+                 AS 'BEGIN INSERT INTO public.ran VALUES (''bool''); RETURN true; END';
+             CREATE CAST (own AS json) WITH FUNCTION to_j(own) AS IMPLICIT;
+             CREATE CAST (own AS text) WITH FUNCTION to_t(own) AS IMPLICIT;
+             CREATE CAST (own AS int8) WITH FUNCTION to_i(own) AS IMPLICIT;
+             CREATE CAST (own AS bool) WITH FUNCTION to_b(own) AS IMPLICIT;",
+        )
+        .await;
+    for column in ["a", "b", "c"] {
+        scene
+            .run(&format!(
+                "ALTER TABLE t ALTER {column} TYPE own USING row({column})::own"
+            ))
+            .await;
+        let sql = "INSERT INTO t VALUES (1, NULL, NULL, NULL);
+            UPDATE t SET a = (SELECT a FROM t); DELETE FROM t";
+        scene.announced(sql).await;
+        let sql = format!("INSERT INTO t (id, {column}) VALUES (1, row('x')::own)");
+        scene
+            .announced(&format!("{sql}; UPDATE t SET id = 2; DELETE FROM t"))
+            .await;
+    }
+    assert_eq!(scene.value("SELECT count(*)::text FROM ran").await, "0");
+}
+
+#[tokio::test]
+async fn a_helper_that_is_gone_or_forbidden_does_not_fail_the_write() {
+    let mut scene = Scene::new(USERS).await;
+    scene.run("CREATE TABLE log (line text)").await;
+    scene.install(spec("users")).await;
+    scene.install(spec("log")).await;
+    scene.run("DROP FUNCTION pgherald.notify_rows").await;
+    let sql = "INSERT INTO users VALUES (1); UPDATE users SET email = ''; TRUNCATE users; INSERT INTO log VALUES ('')";
+    let expected = [
+        ("insert", "users"),
+        ("update", "users"),
+        ("truncate", "users"),
+        ("insert", "log"),
+    ];
+    let expected = expected.map(|(operation, table)| event(operation, table, ""));
+    assert_eq!(scene.shapes(sql).await, expected);
+}

@@ -38,8 +38,10 @@ impl Binaries {
         variable: impl Fn(&str) -> Option<OsString>,
         root: &Path,
     ) -> Result<Self, Error> {
-        let candidates = match variable(OVERRIDE) {
-            Some(dir) => vec![PathBuf::from(dir)],
+        let named = variable(OVERRIDE).filter(|dir| !dir.is_empty());
+        let candidates = match named {
+            // The server is started in a directory of its own, from where a relative path leads elsewhere.
+            Some(dir) => vec![std::path::absolute(&dir).unwrap_or_else(|_| dir.into())],
             None => candidates(variable("PATH").as_deref(), root),
         };
         match candidates.iter().find(|dir| holds_server(dir)) {

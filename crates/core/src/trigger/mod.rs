@@ -24,7 +24,8 @@
 //! - [`Plan::apply`] is atomic, and two of them at a time do no harm to each other.
 //! - A plan made right after one was applied is empty.
 //! - A write never fails because of what its payload would be: payloads stay below 8,000 bytes, and if the
-//!   rows cannot be read (a column was renamed since) the whole table is announced and a warning raised.
+//!   rows cannot be listed (a column was renamed since, the shared function is gone) the whole table is
+//!   announced and a warning raised.
 //! - A statement costs at most 1,001 rows read, however many it touched, except with
 //!   [`TriggerSpec::when_changed`], which compares all of them.
 //!
@@ -49,7 +50,13 @@
 //! **Limits.** PostgreSQL refuses `PREPARE TRANSACTION` after NOTIFY, so a watched table cannot be written
 //! in two-phase commits. Rows that logical replication applies fire no triggers. Attaching and detaching a
 //! partition are no events. A partition that is watched alone, without its parent, does not hear of writes
-//! through the parent. Children of other sessions' temporary tables are left out.
+//! through the parent; one made after the installation is unheard until its parent is installed again.
+//! Children of other sessions' temporary tables are left out. Nothing fires where
+//! `session_replication_role` is `replica`, be it set for the session, the role or the database. A
+//! notification queue that is full, because some session listens and does not read, fails the commit.
+//!
+//! **Rights.** Install as a role of its own rather than a superuser: the triggers run with its rights when
+//! others write.
 
 mod catalog;
 mod check;

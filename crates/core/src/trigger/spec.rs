@@ -81,8 +81,8 @@ impl TriggerSpec {
         self
     }
 
-    /// An UPDATE that changes none of these columns in any row is not announced. Default: every UPDATE
-    /// is. Once one row changed, all rows of the statement are listed.
+    /// Of an UPDATE, only rows are announced in which one of these columns, or the key, changed. Default:
+    /// all rows are. One of more than 1,000 rows is announced as a whole once any of them changed.
     ///
     /// Reads all rows of the statement, also beyond the 1,000 that are listed, and compares what the
     /// values look like rather than their equality: `1.0` that becomes `1.00` has changed.

@@ -105,13 +105,22 @@ fn body(fitted: &Fitted<'_>) -> Result<String> {
         expression::json_string(table.schema()),
         expression::json_string(table.name()),
     );
-    let table = escape_literal(&table.to_string());
-    let failure = render(include_str!("sql/v1/failure.sql"), &[("table", &table)])?;
+    let (channel, relation) = (
+        escape_literal(fitted.spec.channel.as_str()),
+        escape_literal(&relation),
+    );
+    let names = [
+        ("table", &*escape_literal(&table.to_string())),
+        ("channel", &*channel),
+        ("relation", &*relation),
+    ];
+    let failure = render(include_str!("sql/v1/failure.sql"), &names)?;
+    let unchanged = unchanged(fitted)?;
     let common = [
-        ("channel", &*escape_literal(fitted.spec.channel.as_str())),
-        ("relation", &escape_literal(&relation)),
+        ("channel", &*channel),
+        ("relation", &*relation),
         ("failure", failure.trim_end()),
-        ("unchanged", &unchanged(fitted)?),
+        ("unchanged", &*unchanged),
     ];
     if fitted.key.is_empty() {
         return render(include_str!("sql/v1/whole_body.sql"), &common);
@@ -123,12 +132,18 @@ fn body(fitted: &Fitted<'_>) -> Result<String> {
     } else {
         (expression::object(&fitted.columns), fitting("r.c"))
     };
+    let key = expression::key(&fitted.key);
+    let changed_only = match fitted.when_changed.is_empty() {
+        true => String::new(),
+        false => format!(" WHERE {key} IN (SELECT unnest(pgherald_changed))"),
+    };
     let rows = [
         (
             "key_names",
             &*escape_literal(&expression::names(&fitted.key)),
         ),
-        ("key", &expression::key(&fitted.key)),
+        ("key", &*key),
+        ("where", &changed_only),
         ("keys", &fitting("r.k")),
         ("columns", &columns),
         ("cols", &cols),
@@ -139,7 +154,8 @@ fn body(fitted: &Fitted<'_>) -> Result<String> {
     )
 }
 
-/// The part of an update that leaves early; empty if every update counts.
+/// The part of an update that leaves early, or tells the changed rows from the others; empty if every
+/// update counts.
 fn unchanged(fitted: &Fitted<'_>) -> Result<String> {
     if fitted.when_changed.is_empty() {
         return Ok(String::new());
@@ -147,10 +163,18 @@ fn unchanged(fitted: &Fitted<'_>) -> Result<String> {
     let mut columns = fitted.key.clone();
     columns.extend(fitted.when_changed.iter().cloned());
     let watched = expression::comparable(&columns);
-    let block = render(
+    let mut block = render(
         include_str!("sql/v1/unchanged.sql"),
         &[("watched", &watched)],
     )?;
+    if !fitted.key.is_empty() {
+        let values = [
+            ("unchanged", block.trim_end()),
+            ("key", &*expression::key(&fitted.key)),
+            ("watched", &*watched),
+        ];
+        block = render(include_str!("sql/v1/changed.sql"), &values)?;
+    }
     Ok(block.trim_end().to_owned())
 }
 

@@ -64,6 +64,8 @@ fn initdb(workspace: &Workspace, binaries: &Binaries, password: Option<&str>) ->
             "--encoding=UTF8",
             "--locale=C",
             "--no-sync",
+            // Less to write, and less to copy.
+            "--wal-segsize=1",
         ])
         .arg("--pgdata")
         .arg(workspace.data_dir());
@@ -82,13 +84,16 @@ fn initdb(workspace: &Workspace, binaries: &Binaries, password: Option<&str>) ->
 
 /// What a throw-away server on a developer's machine needs. Later lines win over earlier ones, so the
 /// caller's settings follow these.
-const DEFAULTS: [(&str, &str); 6] = [
+const DEFAULTS: [(&str, &str); 8] = [
     ("listen_addresses", "127.0.0.1"),
     ("max_connections", "100"),
     ("shared_buffers", "32MB"),
     // The data is gone with the process anyway. Commits still wait for WAL to be written.
     ("fsync", "off"),
     ("full_page_writes", "off"),
+    // What is usual with segments of 16 MB; initdb would take less for smaller ones.
+    ("min_wal_size", "80MB"),
+    ("max_wal_size", "1GB"),
     // Segments are files in the data directory: a killed server leaves none in /dev/shm.
     ("dynamic_shared_memory_type", "mmap"),
 ];

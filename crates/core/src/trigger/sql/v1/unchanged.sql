@@ -2,11 +2,11 @@
             -- Both ways, because a row moved between partitions may be lost on its way. By sorting, which
             -- spills to disk where hashing would fill the memory.
             IF NOT EXISTS (
-                SELECT {{watched}} FROM pgherald_new AS t
-                EXCEPT ALL SELECT {{watched}} FROM pgherald_old AS t
+                SELECT {{watched}} FROM pgherald_new
+                EXCEPT ALL SELECT {{watched}} FROM pgherald_old
             ) AND NOT EXISTS (
-                SELECT {{watched}} FROM pgherald_old AS t
-                EXCEPT ALL SELECT {{watched}} FROM pgherald_new AS t
+                SELECT {{watched}} FROM pgherald_old
+                EXCEPT ALL SELECT {{watched}} FROM pgherald_new
             ) THEN
                 RETURN NULL;
             END IF;

@@ -1,4 +1,5 @@
 -- Notifies of one table as a whole, which has no key to tell its rows apart.
+#variable_conflict use_column
 BEGIN
     BEGIN
         IF TG_OP = 'INSERT' THEN
@@ -14,8 +15,11 @@ BEGIN
                 RETURN NULL;
             END IF;
         END IF;
+        PERFORM pgherald.notify_rows(
+            {{channel}}::text, TG_OP, {{relation}}::text,
+            NULL::text, NULL::text[], NULL::text[], NULL::text[]
+        );
     {{failure}}
     END;
-    PERFORM pgherald.notify_rows({{channel}}, TG_OP, {{relation}}, NULL, NULL, NULL, NULL);
     RETURN NULL;
 END
