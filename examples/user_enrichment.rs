@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use actix_web::{App, HttpResponse, HttpServer, web};
 use pgherald::{
     Attempt, ConnectConfig, Ephemeral, EventHandler, GetReport, HandlerResult, Herald, Inserted,
-    Resync, Table,
+    Resync, Table, TableName, trigger,
 };
 use pgherald_testkit::Database;
 use serde::{Deserialize, Serialize};
@@ -231,5 +231,12 @@ async fn main() -> Result<(), Failure> {
     let failed = enrich.send(GetReport).await?.errors;
     log.line(&format!("{failed} attempts had failed and were repeated"));
     println!("{}", herald.shutdown(Duration::from_secs(5)).await?);
+
+    // The users stay; what was installed for them goes.
+    let users = [TableName::new(User::SCHEMA, User::NAME)?];
+    trigger::plan_uninstall(&application, &users)
+        .await?
+        .apply(&application)
+        .await?;
     Ok(())
 }
