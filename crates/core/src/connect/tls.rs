@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
@@ -206,6 +208,23 @@ struct ByMode {
     provider: Arc<CryptoProvider>,
 }
 
+impl ByMode {
+    /// Checks a signature, unless the certificate it was made with is not looked at anyway.
+    fn unless_unchecked(
+        &self,
+        verify: impl FnOnce(
+            &WebPkiSupportedAlgorithms,
+        ) -> Result<HandshakeSignatureValid, rustls::Error>,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        match self.check {
+            Check::Nothing => Ok(HandshakeSignatureValid::assertion()),
+            Check::Chain(_) | Check::ChainAndName(_) => {
+                verify(&self.provider.signature_verification_algorithms)
+            }
+        }
+    }
+}
+
 impl ServerCertVerifier for ByMode {
     fn verify_server_cert(
         &self,
@@ -238,11 +257,7 @@ impl ServerCertVerifier for ByMode {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if matches!(self.check, Check::Nothing) {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, dss, algorithms)
+        self.unless_unchecked(|algorithms| verify_tls12_signature(message, cert, dss, algorithms))
     }
 
     fn verify_tls13_signature(
@@ -251,11 +266,7 @@ impl ServerCertVerifier for ByMode {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if matches!(self.check, Check::Nothing) {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, dss, algorithms)
+        self.unless_unchecked(|algorithms| verify_tls13_signature(message, cert, dss, algorithms))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
