@@ -195,7 +195,7 @@ impl Handler<SubscribeHealth> for ListenerActor {
     type Result = ();
 
     fn handle(&mut self, SubscribeHealth(recipient): SubscribeHealth, _: &mut Self::Context) {
-        actix::spawn(health_pump(self.health.subscribe(), recipient));
+        actix_rt::spawn(health_pump(self.health.subscribe(), recipient));
     }
 }
 

@@ -27,7 +27,7 @@ impl Pump {
     pub(super) fn start(subscription: Subscription, recipient: Recipient<Events>) -> Self {
         let in_flight = Rc::new(Cell::new(0));
         let observer = subscription.observer();
-        let task = actix::spawn(run(subscription, recipient, Rc::clone(&in_flight)));
+        let task = actix_rt::spawn(run(subscription, recipient, Rc::clone(&in_flight)));
         Self {
             task,
             observer,
