@@ -185,3 +185,44 @@ async fn a_schema_dropped_whole() {
     assert_eq!(scene.drift(&users()).await.len(), 4);
     repair(&mut scene).await;
 }
+
+#[tokio::test]
+async fn changed_rights_or_settings_of_a_function() {
+    let mut scene = scene().await;
+    let functions = scene
+        .value("SELECT string_agg(oid::regprocedure::text || CASE WHEN prosecdef THEN ' SECURITY INVOKER' ELSE ' SECURITY DEFINER' END, ';')
+            FROM pg_proc WHERE pronamespace = 'pgherald'::regnamespace")
+        .await;
+    for change in functions.split(';') {
+        let function = change.split(" SECURITY").next().unwrap_or_default();
+        for change in [change, &format!("{function} SET search_path = public")] {
+            scene.run(&format!("ALTER FUNCTION {change}")).await;
+            let drift = scene.drift(&users()).await;
+            assert_eq!(drift.len(), 1, "{change}");
+            assert!(drift[0].contains("other rights or settings"), "{drift:?}");
+            repair(&mut scene).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn settings_of_every_kind_are_read_back_as_they_were_set() {
+    let scene = Scene::new("CREATE TABLE t (id int PRIMARY KEY, at timestamptz)").await;
+    let spec = spec("t").columns(["at"]).when_changed(["at"]);
+    scene.install(spec.clone()).await;
+    assert_eq!(scene.drift(&spec).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn functions_of_the_same_name_but_other_arguments_are_not_ours() {
+    let mut scene = scene().await;
+    scene
+        .run(
+            "CREATE FUNCTION pgherald.notify_rows(int) RETURNS void LANGUAGE sql AS '';
+             DO $$ BEGIN EXECUTE (SELECT format('CREATE FUNCTION pgherald.%I(int) RETURNS void LANGUAGE sql AS %L', proname, '')
+                FROM pg_proc WHERE pronamespace = 'pgherald'::regnamespace AND pronargs = 0); END $$",
+        )
+        .await;
+    assert_eq!(scene.drift(&users()).await, [""; 0]);
+    repair(&mut scene).await;
+}

@@ -272,3 +272,90 @@ async fn a_plan_joins_the_transaction_it_is_applied_in() {
     scene.run("ROLLBACK").await;
     assert_eq!(scene.catalog().await, before);
 }
+
+#[tokio::test]
+async fn a_writer_that_crosses_an_installer_is_not_the_one_that_fails() {
+    let scene = Scene::new(USERS).await;
+    scene.run("CREATE TABLE posts (id int PRIMARY KEY)").await;
+    let plan = scene.plan(&[spec("users"), spec("posts")]).await;
+    let writer = connect(&scene.url).await;
+    writer
+        .batch_execute("BEGIN; INSERT INTO posts VALUES (1)")
+        .await
+        .unwrap();
+    let client = connect(&scene.url).await;
+    let installer = tokio::spawn(async move { plan.apply(&client).await });
+    // The installer has locked users by now or soon, and wants posts.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    writer
+        .batch_execute("INSERT INTO users VALUES (1); COMMIT")
+        .await
+        .unwrap();
+    installer.await.unwrap().unwrap();
+    assert!(scene.plan(&[spec("users"), spec("posts")]).await.is_empty());
+}
+
+#[tokio::test]
+async fn tables_in_use_fail_a_transaction_retryably() {
+    let scene = Scene::new(USERS).await;
+    let plan = plan_again(&scene, &spec("users")).await;
+    let writer = connect(&scene.url).await;
+    writer
+        .batch_execute("BEGIN; INSERT INTO users VALUES (1)")
+        .await
+        .unwrap();
+    scene.run("BEGIN").await;
+    let error = plan.apply(&scene.client).await.unwrap_err();
+    assert!(error.is_retryable(), "{error:?}");
+    assert!(error.to_string().contains("try again later"), "{error}");
+    scene.run("ROLLBACK").await;
+}
+
+#[tokio::test]
+async fn the_sessions_lock_timeout_is_as_before() {
+    let scene = Scene::new(USERS).await;
+    for before in ["0", "7s"] {
+        scene.run(&format!("SET lock_timeout = '{before}'")).await;
+        scene.run("BEGIN").await;
+        plan_again(&scene, &spec("users").columns(["email"]))
+            .await
+            .apply(&scene.client)
+            .await
+            .unwrap();
+        assert_eq!(
+            scene.value("SELECT current_setting('lock_timeout')").await,
+            before
+        );
+        scene.run("ROLLBACK").await;
+        scene.install(spec("users")).await;
+        assert_eq!(
+            scene.value("SELECT current_setting('lock_timeout')").await,
+            before
+        );
+    }
+}
+
+#[tokio::test]
+async fn tables_that_swapped_names_are_announced_under_their_new_ones() {
+    let mut scene = Scene::new(USERS).await;
+    scene.run("CREATE TABLE people (id int PRIMARY KEY)").await;
+    let specs = [spec("users"), spec("people")];
+    scene.plan(&specs).await.apply(&scene.client).await.unwrap();
+    scene
+        .run(
+            "ALTER TABLE users RENAME TO x; ALTER TABLE people RENAME TO users;
+             ALTER TABLE x RENAME TO people",
+        )
+        .await;
+    scene.plan(&specs).await.apply(&scene.client).await.unwrap();
+    assert!(scene.plan(&specs).await.is_empty());
+    for name in ["users", "people"] {
+        let shapes = scene
+            .shapes(&format!("INSERT INTO {name} VALUES (1)"))
+            .await;
+        assert_eq!(
+            shapes,
+            [event("insert", name, r#","key":["id"],"keys":[1]"#)]
+        );
+    }
+}

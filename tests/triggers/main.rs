@@ -10,6 +10,7 @@
 mod changed;
 mod drift;
 mod install;
+mod owners;
 mod partitions;
 mod payload;
 mod refused;

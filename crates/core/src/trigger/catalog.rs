@@ -2,6 +2,7 @@
 //!
 //! `query_typed` keeps the statements unnamed: nothing stays in the session, and poolers do not mind.
 
+use futures_util::future::try_join3;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
@@ -37,10 +38,20 @@ pub(super) struct Member {
 }
 
 /// What plans need to know of the server.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Server {
     pub(super) version: i32,
     pub(super) has_schema: bool,
+    /// Of the schema, if it exists.
+    pub(super) owner: Option<Owner>,
+}
+
+/// Whom an object belongs to.
+#[derive(Clone, Debug)]
+pub(super) struct Owner {
+    pub(super) name: String,
+    /// Whether it is this role or a superuser: others may put code of theirs there later.
+    pub(super) is_trusted: bool,
 }
 
 /// Reads the server's part of a plan.
@@ -52,6 +63,13 @@ pub(super) async fn server(client: &Client) -> Result<Server> {
     Ok(Server {
         version: get(row, 0)?,
         has_schema: get(row, 1)?,
+        owner: match get(row, 2)? {
+            Some(name) => Some(Owner {
+                name,
+                is_trusted: get(row, 3)?,
+            }),
+            None => None,
+        },
     })
 }
 
@@ -64,10 +82,16 @@ pub(super) async fn table(client: &Client, name: &TableName) -> Result<Option<Ta
         return Ok(None);
     };
     let oid: u32 = get(relation, 0)?;
+    let (columns, members, function) = try_join3(
+        columns(client, oid),
+        members(client, oid),
+        function_name(client, name),
+    )
+    .await?;
     Ok(Some(Table {
-        columns: columns(client, oid).await?,
-        members: members(client, oid).await?,
-        function: function_name(client, name).await?,
+        columns,
+        members,
+        function,
     }))
 }
 

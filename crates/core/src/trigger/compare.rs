@@ -1,5 +1,7 @@
 //! The one comparison behind plans and verification: what is wanted against what is there.
 
+use std::collections::{HashMap, HashSet};
+
 use super::VERSION;
 use super::installed::{Function, Installed, Trigger};
 use super::wanted::{Note, Wanted, WantedTrigger, transition_tables};
@@ -25,18 +27,26 @@ pub(super) enum Finding<'a> {
 
 /// Lists the differences, in the order in which they are to be put right.
 pub(super) fn compare<'a>(wanted: &'a Wanted, installed: &'a Installed) -> Vec<Finding<'a>> {
+    let found: HashMap<_, _> = installed
+        .triggers
+        .iter()
+        .map(|trigger| ((&trigger.on, &*trigger.name), trigger))
+        .collect();
+    let names: HashSet<_> = wanted
+        .triggers
+        .iter()
+        .map(|trigger| (&trigger.on, &*trigger.name))
+        .collect();
     let mut findings = Vec::new();
     findings.extend(function(wanted, installed.function.as_ref()));
-    findings.extend(
-        wanted
-            .triggers
-            .iter()
-            .filter_map(|trigger| compare_trigger(wanted, trigger, installed)),
-    );
+    findings.extend(wanted.triggers.iter().filter_map(|trigger| {
+        let found = found.get(&(&trigger.on, &*trigger.name));
+        compare_trigger(wanted, trigger, found.copied())
+    }));
     let left_over = installed
         .triggers
         .iter()
-        .filter(|trigger| !wanted.triggers.iter().any(|other| is_same(other, trigger)));
+        .filter(|trigger| !names.contains(&(&trigger.on, &*trigger.name)));
     findings.extend(left_over.map(Finding::TriggerLeftOver));
     findings.extend(
         installed
@@ -54,28 +64,34 @@ fn function<'a>(wanted: &Wanted, installed: Option<&Function>) -> Option<Finding
     let comment = installed.comment.as_deref();
     let same_body = is_body(&installed.body, &wanted.body);
     let same_note = note(comment).as_ref() == Some(&wanted.note);
-    let same_settings = note(comment).is_some_and(|note| note.settings == wanted.note.settings);
+    let same_rights = installed.is_definer && installed.settings == wanted.pinned();
     let reason = match version(comment) {
         None => "its comment is not pgherald's".to_owned(),
         Some(version) if version != VERSION => other_version(version),
         Some(_) if !same_note => "it was made for another specification or table".to_owned(),
         Some(_) if !same_body => "its body is not what this specification asks for".to_owned(),
+        Some(_) if !same_rights => {
+            "it runs with other rights or settings than it should".to_owned()
+        }
+        Some(_) if !installed.has_trusted_helper => {
+            "schema pgherald or pgherald.notify_rows belongs to neither its owner nor a superuser"
+                .to_owned()
+        }
+        Some(_) if !installed.has_callable_helper => {
+            "its owner may not call pgherald.notify_rows".to_owned()
+        }
         Some(_) => return None,
     };
-    let redefine = !same_body || !same_settings;
+    let redefine = !same_body || !same_rights;
     Some(Finding::FunctionOutdated { reason, redefine })
 }
 
 fn compare_trigger<'a>(
     wanted: &Wanted,
     trigger: &'a WantedTrigger,
-    installed: &Installed,
+    found: Option<&Trigger>,
 ) -> Option<Finding<'a>> {
-    let Some(found) = installed
-        .triggers
-        .iter()
-        .find(|found| is_same(trigger, found))
-    else {
+    let Some(found) = found else {
         return Some(Finding::TriggerMissing(trigger));
     };
     let (new, old) = transition_tables(trigger.operation);
@@ -86,10 +102,6 @@ fn compare_trigger<'a>(
     } else {
         None
     }
-}
-
-fn is_same(wanted: &WantedTrigger, installed: &Trigger) -> bool {
-    wanted.name == installed.name && wanted.on == installed.on
 }
 
 /// Whether the body that the catalog keeps is `body`: dollar quotes begin on the line before it.

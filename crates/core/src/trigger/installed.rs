@@ -1,12 +1,15 @@
 //! What stands in the database now.
 
 use tokio_postgres::Client;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::{get, rows};
+use super::catalog::{Owner, get, rows};
 use crate::error::Result;
 use crate::name::TableName;
 use crate::operation::Operation;
+
+/// What `pgherald.notify_rows` takes.
+const NOTIFY_ROWS_ARGUMENTS: &str = "text, text, text, text, text[], text[], text[]";
 
 /// What is installed for one table.
 #[derive(Debug)]
@@ -22,6 +25,16 @@ pub(super) struct Installed {
 pub(super) struct Function {
     pub(super) comment: Option<String>,
     pub(super) body: String,
+    pub(super) owner: Owner,
+    /// Whether this role may call it.
+    pub(super) is_callable: bool,
+    /// Whether it runs with its owner's rights.
+    pub(super) is_definer: bool,
+    pub(super) settings: Vec<String>,
+    /// Whether schema and shared function belong to its owner or a superuser.
+    pub(super) has_trusted_helper: bool,
+    /// Whether its owner may call the shared function.
+    pub(super) has_callable_helper: bool,
 }
 
 #[derive(Debug)]
@@ -67,7 +80,7 @@ pub(super) async fn installed(
 ) -> Result<Installed> {
     let names = functions(client, Some((table, function))).await?;
     Ok(Installed {
-        function: self::function(client, function).await?,
+        function: self::function(client, function, "").await?,
         triggers: triggers(client, &names).await?,
         superseded: names.into_iter().filter(|name| name != function).collect(),
     })
@@ -82,7 +95,7 @@ pub(super) async fn functions(
     let name = table.map(|(table, _)| table.name());
     let function = table.map(|(_, function)| function);
     let sql = include_str!("sql/catalog/functions.sql");
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] = [
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
         (&schema, Type::TEXT),
         (&name, Type::TEXT),
         (&function, Type::TEXT),
@@ -94,18 +107,45 @@ pub(super) async fn functions(
         .collect()
 }
 
-/// A function of schema `pgherald`.
-pub(super) async fn function(client: &Client, name: &str) -> Result<Option<Function>> {
-    let sql = include_str!("sql/catalog/function.sql");
-    let rows = rows(client, sql, &[(&name, Type::TEXT)]).await?;
+/// The function of schema `pgherald` that takes arguments of the types listed.
+pub(super) async fn function(
+    client: &Client,
+    name: &str,
+    arguments: &str,
+) -> Result<Option<Function>> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
+        (&name, Type::TEXT),
+        (&arguments, Type::TEXT),
+        (&NOTIFY_ROWS_ARGUMENTS, Type::TEXT),
+    ];
+    let rows = rows(
+        client,
+        include_str!("sql/catalog/function.sql"),
+        &parameters,
+    )
+    .await?;
     rows.first()
         .map(|row| {
             Ok(Function {
                 comment: get(row, 0)?,
                 body: get(row, 1)?,
+                owner: Owner {
+                    name: get(row, 2)?,
+                    is_trusted: get(row, 3)?,
+                },
+                is_callable: get(row, 4)?,
+                is_definer: get(row, 5)?,
+                settings: get(row, 6)?,
+                has_trusted_helper: get(row, 7)?,
+                has_callable_helper: get(row, 8)?,
             })
         })
         .transpose()
+}
+
+/// The function that packs rows into payloads.
+pub(super) async fn notify_rows(client: &Client) -> Result<Option<Function>> {
+    function(client, "notify_rows", NOTIFY_ROWS_ARGUMENTS).await
 }
 
 /// Every trigger that calls one of `functions`.

@@ -17,7 +17,10 @@
 //! the function's comment records version and specification.
 //!
 //! **Owner.** Functions belong to the role that installs, and run with its rights (`SECURITY DEFINER`),
-//! so that a writer needs no right beyond those on its table.
+//! so that a writer needs no right beyond those on its table. Whoever owned the schema or a function could
+//! therefore make them run anything; so [`plan`] refuses, and [`verify`] reports, an owner that is neither
+//! the installing role nor a superuser. In effect one role installs all tables of a database, unless
+//! a superuser made the schema and lets others use it.
 //!
 //! **Guarantees.**
 //! - Planning and verifying only read, outside a transaction, and leave nothing in the session.

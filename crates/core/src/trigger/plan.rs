@@ -1,20 +1,33 @@
 //! The SQL that leads from what is installed to what is wanted.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::catalog::{self, Server};
 use super::compare::{Finding, compare};
 use super::fit::{fit, no_such_table};
 use super::installed::{self, Installed, Trigger, installed};
-use super::shared::{self, NOTIFY_ROWS, Shared, refuse_newer};
+use super::shared::{self, Shared, refuse_newer};
 use super::spec::TriggerSpec;
 use super::wanted::{Wanted, qualified, wanted};
+use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Result};
 
 const LOCK: &str = include_str!("sql/v1/lock.sql");
+const UNLOCK: &str = include_str!("sql/v1/unlock.sql");
+
+/// How often a plan is tried while others hold locks on the tables, and how long it waits in between.
+const ATTEMPTS: u32 = 20;
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+
+/// The first version with `pg_current_xact_id`.
+const OLDEST_SERVER: i32 = 130_000;
 
 /// SQL that was worked out and not yet run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,61 +42,101 @@ pub struct Plan {
 ///
 /// # Errors
 /// If a specification does not fit its table, the table does not exist, a later version of pgherald
-/// installed its triggers, or the catalog cannot be read.
+/// installed its triggers, the server is older than PostgreSQL 13, something in schema `pgherald` belongs to
+/// another role that is no superuser, or the catalog cannot be read.
 pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
     refuse_twice(specs)?;
     let server = catalog::server(client).await?;
-    let helper = installed::function(client, NOTIFY_ROWS).await?;
-    refuse_newer(
-        "pgherald.notify_rows",
-        helper.and_then(|helper| helper.comment).as_deref(),
-    )?;
-    let shared = shared::shared(client).await?;
-    let mut changes = String::new();
-    for spec in specs {
-        changes.push_str(&plan_table(client, server, spec).await?);
+    refuse_old(&server)?;
+    if let Some(owner) = &server.owner {
+        shared::refuse_stranger("schema pgherald", owner)?;
     }
+    let helper = installed::notify_rows(client).await?;
+    let shared = shared::shared(helper.as_ref());
+    if let Some(helper) = &helper {
+        refuse_newer("pgherald.notify_rows", helper.comment.as_deref())?;
+        shared::refuse_stranger("pgherald.notify_rows", &helper.owner)?;
+        shared::refuse_forbidden(helper)?;
+    }
+    let tables = specs.iter().map(|spec| look(client, spec));
+    let tables = try_join_all(tables).await?;
+    let functions: Vec<_> = tables
+        .iter()
+        .map(|(wanted, _)| wanted.function.clone())
+        .collect();
+    // What one table has left over may be what another one wants, if they swapped names.
+    let elsewhere: HashSet<_> = tables
+        .iter()
+        .flat_map(|(wanted, _)| &wanted.triggers)
+        .map(|trigger| (&trigger.on, &*trigger.name))
+        .collect();
+    let mut changes = String::new();
+    let mut drops = String::new();
+    for (wanted, installed) in &tables {
+        for finding in compare(wanted, installed) {
+            match finding {
+                Finding::TriggerLeftOver(trigger)
+                    if elsewhere.contains(&(&trigger.on, &*trigger.name)) => {}
+                Finding::FunctionLeftOver(name) if functions.iter().any(|other| other == name) => {}
+                Finding::FunctionLeftOver(name) => drops += &drop_function(name),
+                finding => changes += &change(wanted, &finding, &server)?,
+            }
+        }
+    }
+    changes += &drops;
     if changes.is_empty() && (shared == Shared::Current || specs.is_empty()) {
         return Ok(Plan::new(String::new()));
     }
-    Ok(Plan::new(shared::prepare(server, &shared)? + &changes))
+    Ok(Plan::new(
+        shared::prepare(&server, &shared)? + &changes + &shared::require(&functions)?,
+    ))
 }
 
-async fn plan_table(client: &Client, server: Server, spec: &TriggerSpec) -> Result<String> {
+/// What is wanted of a table, and what is there.
+async fn look(client: &Client, spec: &TriggerSpec) -> Result<(Wanted, Installed)> {
     let Some(table) = catalog::table(client, &spec.table).await? else {
         return Err(no_such_table(client, &spec.table).await?);
     };
     let wanted = wanted(&fit(spec, table)?)?;
     let installed = installed(client, &wanted.table, &wanted.function).await?;
-    let function = installed.function.as_ref();
-    let comment = function.and_then(|function| function.comment.as_deref());
-    refuse_newer(&format!("triggers of {}", spec.table), comment)?;
-    changes(&wanted, &installed, server)
+    if let Some(function) = &installed.function {
+        let object = format!("triggers of {}", spec.table);
+        refuse_newer(&object, function.comment.as_deref())?;
+        shared::refuse_stranger(&wanted.qualified(), &function.owner)?;
+    }
+    Ok((wanted, installed))
 }
 
-fn changes(wanted: &Wanted, installed: &Installed, server: Server) -> Result<String> {
-    let mut sql = String::new();
-    for finding in compare(wanted, installed) {
-        match finding {
-            Finding::FunctionMissing | Finding::FunctionOutdated { redefine: true, .. } => {
-                sql += &wanted.define()?;
-                sql += &wanted.annotate();
-            }
-            Finding::FunctionOutdated {
-                redefine: false, ..
-            } => sql += &wanted.annotate(),
-            Finding::TriggerMissing(trigger) | Finding::TriggerOutdated(trigger) => {
-                sql += &wanted.attach(trigger, server.version)?;
-            }
-            Finding::TriggerDisabled(trigger) => {
-                let (table, name) = (trigger.on.quoted(), escape_identifier(&trigger.name));
-                sql += &format!("ALTER TABLE ONLY {table} ENABLE TRIGGER {name};\n");
-            }
-            Finding::TriggerLeftOver(trigger) => sql += &drop_trigger(trigger),
-            Finding::FunctionLeftOver(function) => sql += &drop_function(function),
-        }
+fn refuse_old(server: &Server) -> Result<()> {
+    if server.version >= OLDEST_SERVER {
+        return Ok(());
     }
-    Ok(sql)
+    let message = format!(
+        "the triggers need PostgreSQL {} or later, this server has {}",
+        OLDEST_SERVER / 10_000,
+        server.version / 10_000
+    );
+    Err(Error::new(Kind::Spec, message))
+}
+
+fn change(wanted: &Wanted, finding: &Finding<'_>, server: &Server) -> Result<String> {
+    Ok(match finding {
+        Finding::FunctionMissing | Finding::FunctionOutdated { redefine: true, .. } => {
+            wanted.define()? + &wanted.annotate()
+        }
+        Finding::FunctionOutdated {
+            redefine: false, ..
+        } => wanted.annotate(),
+        Finding::TriggerMissing(trigger) | Finding::TriggerOutdated(trigger) => {
+            wanted.attach(trigger, server.version)?
+        }
+        Finding::TriggerDisabled(trigger) => {
+            let (table, name) = (trigger.on.quoted(), escape_identifier(&trigger.name));
+            format!("ALTER TABLE ONLY {table} ENABLE TRIGGER {name};\n")
+        }
+        Finding::TriggerLeftOver(trigger) => drop_trigger(trigger),
+        Finding::FunctionLeftOver(function) => drop_function(function),
+    })
 }
 
 fn refuse_twice(specs: &[TriggerSpec]) -> Result<()> {
@@ -125,28 +178,57 @@ impl Plan {
     pub fn sql(&self) -> String {
         match self.is_empty() {
             true => String::new(),
-            false => format!("BEGIN;\n{LOCK}{}COMMIT;\n", self.statements),
+            false => format!("BEGIN;\n{LOCK}{}{UNLOCK}COMMIT;\n", self.statements),
         }
     }
 
     /// Runs the plan: all of it or nothing, also if this future is dropped. If the client is inside a
     /// transaction, the plan becomes part of it.
     ///
-    /// Waits for other installers, and for transactions that write to the tables; `lock_timeout` limits
-    /// that. Wants ownership of the tables, or their TRIGGER right.
+    /// Waits for other installers. For transactions that write to the tables it waits half a second at a
+    /// time, lest it becomes part of a deadlock, and tries again for some seconds. Wants ownership of the
+    /// tables, or their TRIGGER right.
     ///
     /// # Errors
     /// If the server refuses a statement, or the connection is lost (then either all was done or nothing).
+    /// A retryable one if the tables stay in use, or are at all if the client is inside a transaction.
     pub async fn apply(&self, client: &Client) -> Result<()> {
         if self.is_empty() {
             return Ok(());
         }
         // The statements of one simple query are one transaction. No BEGIN is sent, so none is left open.
-        let batch = format!("{LOCK}{}", self.statements);
-        client.batch_execute(&batch).await.map_err(|error| {
-            catalog::failed("cannot change the triggers; everything is as it was", error)
-        })
+        let batch = format!("{LOCK}{}{UNLOCK}", self.statements);
+        let mut attempt = 0;
+        let mut in_use = None;
+        loop {
+            let Err(error) = client.batch_execute(&batch).await else {
+                return Ok(());
+            };
+            match in_use.take() {
+                // The lock that was not to be had has failed the transaction that this is part of.
+                Some(cause) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
+                    return Err(tables_in_use(cause));
+                }
+                _ => {}
+            }
+            if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) {
+                let message = "cannot change the triggers; everything is as it was";
+                return Err(catalog::failed(message, error));
+            }
+            attempt += 1;
+            if attempt == ATTEMPTS {
+                return Err(tables_in_use(error));
+            }
+            in_use = Some(error);
+            tokio::time::sleep(BACKOFF.delay(attempt)).await;
+        }
     }
+}
+
+fn tables_in_use(cause: tokio_postgres::Error) -> Error {
+    let message =
+        "cannot change the triggers while other transactions use the tables; try again later";
+    Error::with_source(Kind::Triggers, message, cause)
 }
 
 impl fmt::Display for Plan {

@@ -1,17 +1,13 @@
 //! What all tables share: the schema, and the function that packs rows into payloads.
 
 use postgres_protocol::escape::escape_literal;
-use tokio_postgres::Client;
 
 use super::VERSION;
-use super::catalog::Server;
+use super::catalog::{Owner, Server};
 use super::compare::{is_body, other_version, version};
-use super::installed;
+use super::installed::Function;
 use super::template::{dollar_quoted, render};
 use crate::error::{Error, Kind, Result};
-
-/// The function's name, without its schema.
-pub(super) const NOTIFY_ROWS: &str = "notify_rows";
 
 const BODY: &str = include_str!("sql/v1/notify_rows_body.sql");
 
@@ -26,22 +22,51 @@ pub(super) enum Shared {
     Current,
 }
 
-/// Looks at the shared objects.
-///
-/// # Errors
-/// If the catalog cannot be read.
-pub(super) async fn shared(client: &Client) -> Result<Shared> {
-    let Some(function) = installed::function(client, NOTIFY_ROWS).await? else {
-        return Ok(Shared::Missing);
+/// Judges the shared function.
+pub(super) fn shared(function: Option<&Function>) -> Shared {
+    let Some(function) = function else {
+        return Shared::Missing;
     };
-    Ok(match version(function.comment.as_deref()) {
+    match version(function.comment.as_deref()) {
         None => Shared::Outdated("its comment is not pgherald's".to_owned()),
         Some(version) if version != VERSION => Shared::Outdated(other_version(version)),
         Some(_) if !is_body(&function.body, BODY) => {
             Shared::Outdated("its body is not what was installed".to_owned())
         }
+        Some(_) if function.is_definer || !function.settings.is_empty() => {
+            Shared::Outdated("it runs with other rights or settings than it should".to_owned())
+        }
         Some(_) => Shared::Current,
-    })
+    }
+}
+
+/// Refuses to build on what somebody else may replace by code that would run with this role's rights.
+pub(super) fn refuse_stranger(object: &str, owner: &Owner) -> Result<()> {
+    if owner.is_trusted {
+        return Ok(());
+    }
+    let name = &owner.name;
+    Err(Error::new(
+        Kind::Spec,
+        format!(
+            "{object} belongs to {name}, who could make the triggers run anything with your rights; \
+             install as {name}, or let a superuser own it"
+        ),
+    ))
+}
+
+/// Refuses a shared function that this role may not call.
+pub(super) fn refuse_forbidden(helper: &Function) -> Result<()> {
+    if helper.is_callable {
+        return Ok(());
+    }
+    let name = &helper.owner.name;
+    Err(Error::new(
+        Kind::Spec,
+        format!(
+            "pgherald.notify_rows belongs to {name}, and you may not call it; install as {name}"
+        ),
+    ))
 }
 
 /// Refuses to replace what a later program installed.
@@ -58,10 +83,10 @@ pub(super) fn refuse_newer(object: &str, comment: Option<&str>) -> Result<()> {
     }
 }
 
-/// The statements before those of the tables: they make the shared objects, or insist that they exist.
-pub(super) fn prepare(server: Server, shared: &Shared) -> Result<String> {
+/// The statements before those of the tables: they make the shared objects.
+pub(super) fn prepare(server: &Server, shared: &Shared) -> Result<String> {
     if *shared == Shared::Current {
-        return Ok(include_str!("sql/v1/require_shared.sql").to_owned());
+        return Ok(String::new());
     }
     let comment = escape_literal(SCHEMA_COMMENT);
     let schema = match server.has_schema {
@@ -74,6 +99,20 @@ pub(super) fn prepare(server: Server, shared: &Shared) -> Result<String> {
         ("comment", &*escape_literal(&comment)),
     ];
     Ok(schema + &render(include_str!("sql/v1/notify_rows.sql"), &values)?)
+}
+
+/// The statement after those of the tables: it insists that the shared objects exist, and that they and
+/// `functions` belong to nobody else.
+pub(super) fn require(functions: &[String]) -> Result<String> {
+    let functions = escape_literal(&format!("{{{}}}", functions.join(",")));
+    let body = render(
+        include_str!("sql/v1/require_shared_body.sql"),
+        &[("functions", &functions)],
+    )?;
+    render(
+        include_str!("sql/v1/require_shared.sql"),
+        &[("body", &dollar_quoted(&body))],
+    )
 }
 
 /// The statement that drops the shared objects if nothing else is left.

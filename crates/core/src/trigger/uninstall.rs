@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use super::catalog;
 use super::installed;
 use super::plan::{Plan, drop_function, drop_trigger};
-use super::shared::{self, Shared};
+use super::shared;
 use crate::error::Result;
 use crate::name::TableName;
 
@@ -36,7 +36,7 @@ pub async fn plan_uninstall(client: &Client, tables: &[TableName]) -> Result<Pla
 /// If the catalog cannot be read.
 pub async fn plan_uninstall_all(client: &Client) -> Result<Plan> {
     let functions = installed::functions(client, None).await?;
-    if functions.is_empty() && shared::shared(client).await? == Shared::Missing {
+    if functions.is_empty() && installed::notify_rows(client).await?.is_none() {
         return Ok(Plan::new(String::new()));
     }
     remove(client, &functions).await

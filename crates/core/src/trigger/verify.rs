@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use futures_util::future::try_join_all;
 use tokio_postgres::Client;
 
 use super::catalog;
 use super::compare::{Finding, compare};
 use super::fit::fit;
-use super::installed::installed;
+use super::installed::{installed, notify_rows};
 use super::shared::{self, Shared};
 use super::spec::TriggerSpec;
 use super::wanted::wanted;
@@ -72,12 +73,10 @@ pub enum DriftKind {
 /// # Errors
 /// If the catalog cannot be read.
 pub async fn verify(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Drift>> {
-    let shared = shared::shared(client).await?;
-    let mut drifts = Vec::new();
-    for spec in specs {
-        drifts.extend(verify_table(client, &shared, spec).await?);
-    }
-    Ok(drifts)
+    let shared = shared::shared(notify_rows(client).await?.as_ref());
+    // All at once: the connection sends each query without waiting for the answers to those before.
+    let tables = specs.iter().map(|spec| verify_table(client, &shared, spec));
+    Ok(try_join_all(tables).await?.concat())
 }
 
 async fn verify_table(client: &Client, shared: &Shared, spec: &TriggerSpec) -> Result<Vec<Drift>> {

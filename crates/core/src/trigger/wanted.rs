@@ -186,19 +186,35 @@ impl Wanted {
 
     /// The statements that define the function, whatever stands there now.
     pub(super) fn define(&self) -> Result<String> {
-        let mut settings = String::new();
+        let values = [
+            ("function", &*self.qualified()),
+            ("settings", &*self.settings()),
+            ("body", &dollar_quoted(&self.body)),
+        ];
+        render(include_str!("sql/v1/table_function.sql"), &values)
+    }
+
+    /// The settings that the function pins, one on each line.
+    fn settings(&self) -> String {
+        let mut settings = include_str!("sql/v1/search_path.sql").trim_end().to_owned();
         if self.note.settings {
             settings.push_str(include_str!("sql/v1/text_settings.sql").trim_end());
         }
         if !self.note.when_changed.is_empty() {
             settings.push_str(include_str!("sql/v1/compare_settings.sql").trim_end());
         }
-        let values = [
-            ("function", &*self.qualified()),
-            ("settings", &*settings),
-            ("body", &dollar_quoted(&self.body)),
-        ];
-        render(include_str!("sql/v1/table_function.sql"), &values)
+        settings
+    }
+
+    /// The settings that the function pins, as the catalog keeps them.
+    pub(super) fn pinned(&self) -> Vec<String> {
+        let settings = self.settings();
+        let lines = settings
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("SET "));
+        lines
+            .map(|line| line.replacen(" = ", "=", 1).replace('\'', ""))
+            .collect()
     }
 
     /// The statement that records what the function was made from.

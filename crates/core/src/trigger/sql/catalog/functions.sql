@@ -3,7 +3,7 @@
 SELECT p.proname::text
 FROM pg_catalog.pg_proc AS p
 JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-WHERE n.nspname = 'pgherald' AND p.proname ~ '^notify_[0-9a-f]{16}$' AND (
+WHERE n.nspname = 'pgherald' AND p.proname ~ '^notify_[0-9a-f]{16}$' AND p.pronargs = 0 AND (
     $3 IS NULL OR p.proname = $3 OR p.oid IN (
         SELECT g.tgfoid
         FROM pg_catalog.pg_trigger AS g

@@ -1,4 +1,10 @@
--- The server's version, and whether schema pgherald exists.
+-- The server's version; and of schema pgherald whether it exists, its owner, and whether that is this role
+-- or a superuser.
 SELECT
     pg_catalog.current_setting('server_version_num')::int4,
-    pg_catalog.to_regnamespace('pgherald') IS NOT NULL
+    n.oid IS NOT NULL,
+    o.rolname::text,
+    o.rolsuper OR o.rolname = current_user
+FROM (VALUES (1)) AS one
+LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'pgherald'
+LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = n.nspowner

@@ -1,2 +1,11 @@
 -- One installer at a time; the lock goes with the transaction.
 SELECT pg_catalog.pg_advisory_xact_lock(8099557239769099364);
+-- Rather give up than be the end of a deadlock that PostgreSQL solves by failing somebody's write. Puts
+-- aside what the session has, in milliseconds, for the rest of a transaction that this joins.
+SELECT
+    pg_catalog.set_config('pgherald.lock_timeout', own.setting, true),
+    pg_catalog.set_config(
+        'lock_timeout', least(nullif(own.setting::int4, 0), 500, greatest(1, d.setting::int4 / 2))::text, true
+    )
+FROM pg_catalog.pg_settings AS own, pg_catalog.pg_settings AS d
+WHERE own.name = 'lock_timeout' AND d.name = 'deadlock_timeout';

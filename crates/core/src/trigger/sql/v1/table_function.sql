@@ -1,5 +1,4 @@
 CREATE OR REPLACE FUNCTION {{function}}() RETURNS trigger
-    LANGUAGE plpgsql SECURITY DEFINER
-    SET search_path = pg_catalog, pg_temp{{settings}}
+    LANGUAGE plpgsql SECURITY DEFINER{{settings}}
 AS {{body}};
 REVOKE ALL ON FUNCTION {{function}}() FROM PUBLIC;

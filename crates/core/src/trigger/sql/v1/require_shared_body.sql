@@ -1,0 +1,27 @@
+DECLARE
+    stranger text;
+BEGIN
+    IF pg_catalog.to_regprocedure(
+        'pgherald.notify_rows(text,text,text,text,text[],text[],text[])'
+    ) IS NULL THEN
+        RAISE EXCEPTION 'pgherald.notify_rows was uninstalled since this was planned';
+    END IF;
+    -- Whoever owns one of these may put other code there, to be run with the rights of this role.
+    SELECT o.rolname INTO stranger
+    FROM pg_catalog.pg_namespace AS n
+    CROSS JOIN LATERAL (
+        SELECT n.nspowner AS owner
+        UNION ALL SELECT p.proowner FROM pg_catalog.pg_proc AS p
+        WHERE p.pronamespace = n.oid AND (
+            p.pronargs = 0 AND p.proname = ANY ({{functions}}::pg_catalog.name[])
+            OR p.proname = 'notify_rows'
+            AND pg_catalog.oidvectortypes(p.proargtypes) = 'text, text, text, text, text[], text[], text[]'
+        )
+    ) AS x
+    JOIN pg_catalog.pg_roles AS o ON o.oid = x.owner
+    WHERE n.nspname = 'pgherald' AND NOT o.rolsuper AND o.rolname <> current_user
+    LIMIT 1;
+    IF stranger IS NOT NULL THEN
+        RAISE EXCEPTION 'schema pgherald or a function of it belongs to %', stranger;
+    END IF;
+END

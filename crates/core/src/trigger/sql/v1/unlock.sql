@@ -1,0 +1,1 @@
+SELECT pg_catalog.set_config('lock_timeout', pg_catalog.current_setting('pgherald.lock_timeout'), true);
