@@ -131,6 +131,19 @@ async fn a_statement_lists_all_its_rows_once() {
 }
 
 #[tokio::test]
+async fn statements_that_repeat_themselves_in_one_transaction_are_all_announced() {
+    let mut scene = Scene::new("").await;
+    scene.run("CREATE TABLE log (line text)").await;
+    scene.install(spec("log")).await;
+    let insert = "INSERT INTO log VALUES ('x')";
+    let shapes = scene
+        .shapes(&format!("TRUNCATE log; {insert}; TRUNCATE log; {insert}"))
+        .await;
+    let [truncate, insert] = ["truncate", "insert"].map(|name| event(name, "log", ""));
+    assert_eq!(shapes, [truncate.clone(), insert.clone(), truncate, insert]);
+}
+
+#[tokio::test]
 async fn a_statement_without_rows_is_silent_but_truncate_is_not() {
     let mut scene = Scene::new(USERS).await;
     scene.run("CREATE TABLE log (line text)").await;

@@ -47,7 +47,8 @@
 //! - `columns` stands next to `keys` if extra columns are configured: the new values, of a delete the old;
 //!   `null` where they are unknown (the row has another key now) or too large.
 //! - No `key`, `keys` and `columns`: anything in the table may have changed. So it is after TRUNCATE, for a
-//!   table without key, for a statement of more than 1,000 rows, and if a key does not fit.
+//!   table without key, for a statement of more than 1,000 rows, and if a key does not fit. TRUNCATE of a
+//!   partitioned table is announced once for the table and once for each partition.
 //! - Many keys come in several payloads, each complete in itself.
 //!
 //! **Limits.** PostgreSQL refuses `PREPARE TRANSACTION` after NOTIFY, so a watched table cannot be written

@@ -4,7 +4,8 @@ DECLARE
     max_bytes CONSTANT integer := 7999;
     max_rows CONSTANT integer := 1000;
     between CONSTANT text := CASE WHEN cols IS NULL THEN '' ELSE '],"columns":[' END;
-    sent_at timestamptz := clock_timestamp();
+    -- Also tells equal payloads of one transaction apart, of which PostgreSQL would send only the first.
+    sent_at CONSTANT timestamptz := clock_timestamp();
     head text;
     rows_head text;
     payload text;
@@ -18,11 +19,6 @@ DECLARE
 BEGIN
     IF key IS NOT NULL AND keys IS NULL AND old_keys IS NULL THEN
         RETURN;  -- the statement touched no row
-    END IF;
-    IF operation = 'TRUNCATE' THEN
-        -- Fires the triggers of every partition: one time for all makes their payloads equal, and of equal
-        -- payloads PostgreSQL sends one.
-        sent_at := statement_timestamp();
     END IF;
     head := '{"v":1,"operation":"' || lower(operation) || '",' || relation
         || ',"sent_at":"' || to_char(sent_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US')
