@@ -164,3 +164,47 @@ async fn events_of_an_ended_subscription_are_in_the_report_too() {
     assert_eq!(report.subscriptions.len(), 1, "{report}");
     assert!(!report.is_complete(), "{report}");
 }
+
+#[actix::test]
+async fn a_handler_that_was_drained_leaves_its_listener_at_once() {
+    use actix::Actor;
+    use pgherald::{Drain, GetStatus, HandlerActor};
+    let (source, feed) = fake_source();
+    let listener = ListenerActor::new(source).start();
+    let (open, gate) = watch::channel(false);
+    let gated = move || Gated {
+        gate: gate.clone(),
+        handled: Rc::default(),
+    };
+    let options = Ephemeral::new("gated").concurrency(1);
+    let handler = HandlerActor::new(options.clone(), gated).start();
+    listener
+        .send(HandlerActor::subscription(&handler, &options))
+        .await
+        .unwrap()
+        .unwrap();
+    feed_events(&feed, 1).await;
+    // Draining begins with an event in hand; those that come now are not taken in any more.
+    let draining = handler.send(Drain { deadline: DEADLINE });
+    let feeding = async {
+        for n in 1..50 {
+            feed.events([Event::builder("public", "t", Operation::Insert)
+                .key(n)
+                .build()])
+                .await;
+        }
+        while listener.send(GetStatus).await.unwrap().counts.events < 50 {
+            tokio::task::yield_now().await;
+        }
+        open.send_replace(true);
+    };
+    let (report, ()) = tokio::join!(draining, feeding);
+    let report = report.unwrap();
+    assert_eq!(report.dropped, 0, "{report}");
+    let shutdown = pgherald::Shutdown {
+        deadline: Duration::MAX,
+    };
+    let listener_report = tokio::time::timeout(DEADLINE, listener.send(shutdown)).await;
+    let listener_report = listener_report.expect("nobody is waited for").unwrap();
+    assert!(!listener_report.is_complete(), "{listener_report}");
+}

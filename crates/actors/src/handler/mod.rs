@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult,
-    ResponseActFuture, ResponseFuture, WrapFuture,
+    ResponseActFuture, WrapFuture,
 };
 use pgherald_core::handler::{Failure, GivenUp, Lane, Schedule, Task, contain, contained, run};
 use pgherald_core::{Attempt, EventHandler, FromEvent};
@@ -81,6 +81,8 @@ pub struct HandlerActor<H: EventHandler> {
     held_back: Vec<oneshot::Sender<()>>,
     /// Told when everything is finished.
     draining: Vec<oneshot::Sender<()>>,
+    /// Nothing more is taken in.
+    closing: bool,
 }
 
 struct Job {
@@ -102,6 +104,7 @@ impl<H: EventHandler> HandlerActor<H> {
             },
             held_back: Vec::new(),
             draining: Vec::new(),
+            closing: false,
             options,
         }
     }
@@ -278,12 +281,12 @@ impl<H: EventHandler> Actor for HandlerActor<H> {
 }
 
 impl<H: EventHandler> Handler<Events> for HandlerActor<H> {
-    type Result = ResponseFuture<()>;
+    // Lives in the actor's context: when the actor stops, the sender learns that this was not handled.
+    type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, events: Events, ctx: &mut Self::Context) -> Self::Result {
-        if !self.draining.is_empty() {
-            // Left with whoever sent it, which learns that they were not handled when this actor stops.
-            return Box::pin(std::future::pending());
+        if self.closing {
+            return Box::pin(std::future::pending().into_actor(self));
         }
         if let Some(resync) = events.resync() {
             self.push(Task::Resync(resync.clone()));
@@ -294,10 +297,11 @@ impl<H: EventHandler> Handler<Events> for HandlerActor<H> {
         let (sender, room) = oneshot::channel();
         self.held_back.push(sender);
         self.advance(ctx);
-        Box::pin(async move {
-            // An error means the actor has stopped: there is nothing to wait for.
+        let has_room = async move {
+            // The sender is never dropped while the actor lives.
             let _ = room.await;
-        })
+        };
+        Box::pin(has_room.into_actor(self))
     }
 }
 
@@ -313,6 +317,7 @@ impl<H: EventHandler> Handler<Drain> for HandlerActor<H> {
     type Result = ResponseActFuture<Self, HandlerReport>;
 
     fn handle(&mut self, message: Drain, ctx: &mut Self::Context) -> Self::Result {
+        self.closing = true;
         let (sender, finished) = oneshot::channel();
         self.draining.push(sender);
         self.advance(ctx);

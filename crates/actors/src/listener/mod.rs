@@ -6,7 +6,8 @@
 //!                              └── watch ── HealthChanged ──► whoever asked
 //! ```
 //!
-//! States: running, then, after [`Shutdown`](crate::Shutdown), closed. A closed listener still answers.
+//! States: running, then, after [`Shutdown`](crate::Shutdown), closed. A closed listener still answers. One
+//! that is stopped without it delivers nothing more, and does not report what was on its way.
 //!
 //! Owner: the actor owns source, router and health. Each subscription has a *pump*, a task on the
 //! listener's arbiter that takes a batch from the queue, sends it, and waits until it was handled. So an

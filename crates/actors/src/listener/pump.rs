@@ -19,13 +19,13 @@ const PAUSE: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_se
 pub(super) struct Pump {
     task: JoinHandle<()>,
     observer: SubscriptionObserver,
-    /// Events that were sent and not yet handled.
-    in_flight: Rc<Cell<u64>>,
+    /// A delivery that was sent and not yet handled: how many events it has.
+    in_flight: Rc<Cell<Option<u64>>>,
 }
 
 impl Pump {
     pub(super) fn start(subscription: Subscription, recipient: Recipient<Events>) -> Self {
-        let in_flight = Rc::new(Cell::new(0));
+        let in_flight = Rc::new(Cell::new(None));
         let observer = subscription.observer();
         let task = actix_rt::spawn(run(subscription, recipient, Rc::clone(&in_flight)));
         Self {
@@ -40,9 +40,12 @@ impl Pump {
     }
 
     pub(super) fn report(&self) -> SubscriptionReport {
+        let stats = self.observer.stats();
+        let in_flight = self.in_flight.get();
         SubscriptionReport {
-            stats: self.observer.stats(),
-            unconfirmed: self.in_flight.get(),
+            resync_pending: stats.resync_queued || in_flight.is_some(),
+            unconfirmed: in_flight.unwrap_or(0),
+            stats,
         }
     }
 
@@ -64,12 +67,12 @@ impl Drop for Pump {
 async fn run(
     mut subscription: Subscription,
     recipient: Recipient<Events>,
-    in_flight: Rc<Cell<u64>>,
+    in_flight: Rc<Cell<Option<u64>>>,
 ) {
     let mut failures = 0;
     while let Some(delivery) = subscription.recv().await {
         let count = delivery.events().len() as u64;
-        in_flight.set(count);
+        in_flight.set(Some(count));
         let handled = recipient.send(Events(delivery)).await.is_ok();
         if !handled && !recipient.connected() {
             let (name, id) = (subscription.name(), subscription.id());
@@ -78,7 +81,11 @@ async fn run(
                 intentional = false, "subscriber has stopped, subscription ended");
             return;
         }
-        in_flight.set(0);
+        if !handled && count == 0 && subscription.is_closed() {
+            // There is nothing left to tell it but this, which it does not bear.
+            return;
+        }
+        in_flight.set(None);
         if handled {
             failures = 0;
         } else {
@@ -86,7 +93,7 @@ async fn run(
             let (name, id) = (subscription.name(), subscription.id());
             tracing::warn!(subscription = name, %id, count, reason = "subscriber_failed",
                 intentional = false, "subscriber failed while it handled events");
-            subscription.take_back(count);
+            subscription.take_back();
             tokio::time::sleep(PAUSE.ceiling(failures)).await;
             failures = failures.saturating_add(1);
         }

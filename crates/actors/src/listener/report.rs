@@ -37,6 +37,8 @@ pub struct SubscriptionReport {
     /// Events that were handed to the actor, which did not finish handling them in time. Part of
     /// `stats.delivered`.
     pub unconfirmed: u64,
+    /// Whether a resync was not delivered, or not handled in time.
+    pub resync_pending: bool,
 }
 
 impl SubscriptionReport {
@@ -50,7 +52,11 @@ impl ShutdownReport {
     /// Whether everything that was received was also handled.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.abandoned == 0 && self.subscriptions.iter().all(|report| report.left() == 0)
+        self.abandoned == 0
+            && self
+                .subscriptions
+                .iter()
+                .all(|report| report.left() == 0 && !report.resync_pending)
     }
 }
 
@@ -65,7 +71,10 @@ impl fmt::Display for ShutdownReport {
                 self.abandoned
             )?;
         }
-        for SubscriptionReport { stats, unconfirmed } in &self.subscriptions {
+        for SubscriptionReport {
+            stats, unconfirmed, ..
+        } in &self.subscriptions
+        {
             let handled = stats.delivered - unconfirmed;
             write!(
                 f,

@@ -11,7 +11,7 @@ use super::tls::SslSettings;
 use crate::error::{Error, Kind, Result};
 
 /// Where distributions put the server's socket.
-const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
+pub(super) const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
 pub(super) fn fill(
     config: &mut Config,

@@ -26,7 +26,7 @@ pub(crate) type Connection =
 /// What the server shows as `application_name` unless the connection string says otherwise.
 const APPLICATION_NAME: &str = "pgherald";
 
-/// How long connecting may take unless the connection string says otherwise.
+/// How long connecting to one host may take unless the connection string says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How to connect to a database.
@@ -93,8 +93,12 @@ impl ConnectConfig {
     }
 
     /// Settings that suit a connection which listens: the kernel gives up on a peer that does not acknowledge
-    /// what was sent for `silence`, and of several hosts a replica is passed over.
-    pub(crate) fn for_listening(&mut self, silence: Duration) {
+    /// what was sent for `silence`; of several hosts a replica is passed over, and none takes up all of the
+    /// time there is to `connect`.
+    pub(crate) fn for_listening(&mut self, silence: Duration, connect: Duration) {
+        if self.config.get_connect_timeout().is_none() {
+            self.config.connect_timeout(connect / self.hosts());
+        }
         if self.config.get_tcp_user_timeout().is_none() {
             self.config.tcp_user_timeout(silence);
         }
@@ -140,6 +144,7 @@ impl ConnectConfig {
             .get_connect_timeout()
             .copied()
             .unwrap_or(CONNECT_TIMEOUT);
+        let limit = limit.saturating_mul(self.hosts());
         match timeout(limit, config.connect(self.tls.clone())).await {
             Ok(result) => result.map_err(|cause| self.refusal(cause)),
             Err(_) => {
@@ -147,6 +152,13 @@ impl ConnectConfig {
                 Err(Error::new(Kind::Connect, message))
             }
         }
+    }
+
+    /// How many hosts there are to try.
+    fn hosts(&self) -> u32 {
+        u32::try_from(self.config.get_hosts().len())
+            .unwrap_or(u32::MAX)
+            .max(1)
     }
 
     fn refusal(&self, cause: tokio_postgres::Error) -> Error {
@@ -263,6 +275,8 @@ mod tests {
         assert_eq!(config.config.get_connect_timeout(), None);
         let config = parse("postgresql://u@/d", &[("PGHOSTADDR", "127.0.0.1")]).unwrap();
         assert_eq!(config.to_string(), "u@127.0.0.1:5432/d");
+        let mixed = parse("host=/tmp hostaddr=127.0.0.1 user=u sslmode=require", &[]).unwrap();
+        assert_eq!(mixed.config.get_ssl_mode(), SslMode::Require);
         let config = parse("host=/tmp user=u sslmode=require", &[]).unwrap();
         assert_eq!(config.config.get_ssl_mode(), SslMode::Disable);
     }

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use tokio_postgres::Config;
 use tokio_postgres::config::Host;
 
+use super::environment::SOCKET_DIRECTORIES;
+
 pub(super) fn look_up(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let named = env("PGPASSFILE")
         .filter(|path| !path.is_empty())
@@ -35,20 +37,48 @@ fn is_open_to_others(_: &Path) -> bool {
     false
 }
 
+/// The password for every host there is; `None` if they have not the same.
 fn find(text: &str, config: &Config) -> Option<String> {
-    let host = match config.get_hosts().first() {
-        Some(Host::Tcp(name)) => name.clone(),
-        _ => "localhost".to_owned(),
-    };
-    let port = config
-        .get_ports()
-        .first()
-        .copied()
-        .unwrap_or(5432)
-        .to_string();
+    let passwords: Vec<Option<String>> = config
+        .get_hosts()
+        .iter()
+        .enumerate()
+        .map(|(index, host)| {
+            let ports = config.get_ports();
+            let port = ports.get(index).or(ports.last()).copied().unwrap_or(5432);
+            find_for(text, &name(host), port, config)
+        })
+        .collect();
+    let (first, others) = passwords.split_first()?;
+    others
+        .iter()
+        .all(|other| other == first)
+        .then(|| first.clone())
+        .flatten()
+}
+
+/// What stands for a host in the file: the default socket directories are `localhost`.
+fn name(host: &Host) -> String {
+    match host {
+        Host::Tcp(name) => name.clone(),
+        #[cfg(unix)]
+        Host::Unix(path)
+            if SOCKET_DIRECTORIES
+                .iter()
+                .any(|known| path == Path::new(known)) =>
+        {
+            "localhost".to_owned()
+        }
+        #[cfg(unix)]
+        Host::Unix(path) => path.display().to_string(),
+    }
+}
+
+fn find_for(text: &str, host: &str, port: u16, config: &Config) -> Option<String> {
+    let port = port.to_string();
     let user = config.get_user().unwrap_or_default();
     let database = config.get_dbname().unwrap_or(user);
-    let wanted = [host.as_str(), &port, database, user];
+    let wanted = [host, &port, database, user];
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .find_map(|line| {
@@ -90,5 +120,13 @@ mod tests {
             "# comment\nother:*:*:*:no\n*:5433:*:*:no\ndb:*:shop:app:p\\:a\\\\s:s\n*:*:*:*:late\n";
         assert_eq!(find(text, &config).as_deref(), Some("p:a\\s:s"));
         assert_eq!(find("broken line\n", &config), None);
+    }
+
+    #[test]
+    fn a_password_for_one_host_is_not_sent_to_another() {
+        let config = "host=a,b user=app".parse().unwrap();
+        assert_eq!(find("a:*:*:*:for a\n", &config), None);
+        assert_eq!(find("a:*:*:*:for a\nb:*:*:*:for b\n", &config), None);
+        assert_eq!(find("*:*:*:app:both\n", &config).as_deref(), Some("both"));
     }
 }

@@ -106,10 +106,12 @@ pub(super) fn configure(
         }
         (mode, _) => mode.unwrap_or(SslMode::Prefer),
     };
-    let only_sockets = config
-        .get_hosts()
-        .iter()
-        .all(|host| !matches!(host, Host::Tcp(_)));
+    // An address is reached by TCP, whatever stands for the host.
+    let only_sockets = config.get_hostaddrs().is_empty()
+        && config
+            .get_hosts()
+            .iter()
+            .all(|host| !matches!(host, Host::Tcp(_)));
     config.ssl_mode(match mode {
         _ if only_sockets => Negotiation::Disable,
         SslMode::Disable => Negotiation::Disable,

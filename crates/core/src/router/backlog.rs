@@ -83,6 +83,8 @@ pub(super) struct Backlog {
     counts: Counts,
     /// Coalesced since the last delivery.
     coalesced: u64,
+    /// The resync of the last delivery, and how many events it had.
+    last: (Option<Resync>, u64),
 }
 
 impl Backlog {
@@ -95,11 +97,19 @@ impl Backlog {
             overflow,
             counts: Counts::default(),
             coalesced: 0,
+            last: (None, 0),
         }
     }
 
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether a resync waits.
+    pub(super) fn has_resync(&self) -> bool {
+        self.items
+            .iter()
+            .any(|item| matches!(item, Item::Resync(_)))
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -113,11 +123,20 @@ impl Backlog {
         }
     }
 
-    /// The subscriber failed with the last delivery, of so many events, in hand.
-    pub(super) fn take_back(&mut self, events: u64) {
+    /// The subscriber failed with the last delivery in hand.
+    pub(super) fn take_back(&mut self) {
+        let (resync, events) = std::mem::take(&mut self.last);
         self.counts.delivered -= events;
         self.counts.lost += events;
-        self.push_resync_front(Resync::losing(events, ResyncReason::SubscriberFailed));
+        let failed = Resync::losing(events, ResyncReason::SubscriberFailed);
+        // What it was told then is still news.
+        self.push_resync_front(match resync {
+            Some(mut resync) => {
+                resync.absorb(failed);
+                resync
+            }
+            None => failed,
+        });
     }
 
     fn push_resync_front(&mut self, mut resync: Resync) {
@@ -168,6 +187,7 @@ impl Backlog {
         }
         self.counts.resyncs += u64::from(resync.is_some());
         self.counts.delivered += events.len() as u64;
+        self.last = (resync.clone(), events.len() as u64);
         Some(Delivery {
             resync,
             events,
@@ -190,7 +210,7 @@ impl Backlog {
         while events.len() < max
             && let Some(Item::Events { batch, from }) = self.items.front_mut()
         {
-            let to = batch.len().min(*from + max - events.len());
+            let to = batch.len().min(from.saturating_add(max - events.len()));
             events.extend_from_slice(&batch[*from..to]);
             *from = to;
             if to == batch.len() {

@@ -40,6 +40,8 @@ pub struct SubscriptionStats {
     pub queued: u64,
     /// Resyncs handed to the subscriber.
     pub resyncs: u64,
+    /// Whether a resync waits now.
+    pub resync_queued: bool,
 }
 
 /// The receiving end of a subscription. Dropping it unsubscribes.
@@ -89,11 +91,17 @@ impl Subscription {
         }
     }
 
-    /// Counts the last `events` of what was delivered as lost, for a receiver that failed with them in hand.
-    /// The next delivery tells so.
-    pub fn take_back(&mut self, events: u64) {
-        self.shared.lock().backlog.take_back(events);
+    /// Counts the events of the last delivery as lost, for a receiver that failed with them in hand. The next
+    /// delivery tells so.
+    pub fn take_back(&mut self) {
+        self.shared.lock().backlog.take_back();
         self.shared.wake.notify_one();
+    }
+
+    /// Whether nothing new will come.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.lock().closed
     }
 
     /// What it has received and lost so far.
@@ -241,6 +249,7 @@ impl Shared {
             coalesced,
             queued: state.backlog.len() as u64,
             resyncs,
+            resync_queued: state.backlog.has_resync(),
         }
     }
 

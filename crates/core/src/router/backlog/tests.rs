@@ -97,10 +97,16 @@ fn what_a_failed_subscriber_had_in_hand_is_told_before_the_rest() {
     let mut backlog = Backlog::new(9, Overflow::Resync);
     push(&mut backlog, 0..5);
     assert_eq!(numbers(&mut backlog, 3), (None, vec![0, 1, 2]));
-    backlog.take_back(3);
+    backlog.take_back();
     assert_eq!(numbers(&mut backlog, 3), (Some(3), vec![3, 4]));
     let counts = backlog.counts();
     assert_eq!((counts.matched, counts.delivered, counts.lost), (5, 2, 3));
+    // It fails again: what it was told with that delivery is told once more.
+    backlog.take_back();
+    assert_eq!(numbers(&mut backlog, 3), (Some(5), vec![]));
+    backlog.take_back();
+    backlog.take_back();
+    assert_eq!(backlog.counts().lost, 5);
 }
 
 #[test]

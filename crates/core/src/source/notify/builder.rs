@@ -132,7 +132,9 @@ impl NotifySourceBuilder {
             settings.channels.push(ChannelName::default());
         }
         let silence = settings.heartbeat_interval + settings.heartbeat_deadline;
-        settings.config.for_listening(silence);
+        settings
+            .config
+            .for_listening(silence, settings.connect_timeout);
         Ok(Arc::new(settings))
     }
 }

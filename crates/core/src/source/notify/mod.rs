@@ -224,8 +224,8 @@ fn compare(before: &Check, now: &Check) -> Vec<Signal> {
     let altered = before.fingerprint != now.fingerprint;
     match (deaf(before), deaf(now)) {
         (Some(_), None) => vec![restored(), Signal::Live],
-        // While some of it lasts, what is mended must still be told; and what is new, named.
-        (_, Some(error)) if mended => vec![restored(), Signal::Down(error)],
+        // While some of it lasts, what was mended or altered must still be told; and what is new, named.
+        (_, Some(error)) if mended || altered => vec![restored(), Signal::Down(error)],
         (_, Some(error)) => vec![Signal::Down(error)],
         (None, None) if altered => vec![restored()],
         (None, None) => Vec::new(),

@@ -141,10 +141,12 @@ impl Wire {
         poll_fn(|cx| {
             while self.poll_notification(cx).is_ready() {}
             // The answer first: it may have come in just before the connection ended.
-            match (request.as_mut().poll(cx), self.ended.take()) {
-                (Poll::Ready(Ok(answer)), _) => Poll::Ready(Ok(answer)),
-                (_, Some(ended)) => Poll::Ready(Err(ended)),
-                (result, None) => result,
+            match request.as_mut().poll(cx) {
+                Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
+                unfinished => match self.ended.take() {
+                    Some(ended) => Poll::Ready(Err(ended)),
+                    None => unfinished,
+                },
             }
         })
         .await
