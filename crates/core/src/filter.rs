@@ -120,8 +120,7 @@ impl Filter {
 
     /// Whether what came through `channel` can be wanted at all.
     pub(crate) fn wants_channel(&self, channel: &ChannelName) -> bool {
-        (self.channels.is_empty() || self.channels.contains(channel))
-            && self.and.iter().all(|filter| filter.wants_channel(channel))
+        self.names_channel(channel) && self.and.iter().all(|filter| filter.wants_channel(channel))
     }
 
     /// The wanted events of a batch: the batch itself if all are, `None` if none is.
@@ -143,9 +142,14 @@ impl Filter {
         (!picked.is_empty()).then(|| picked.into())
     }
 
+    /// What this filter itself, without those it is narrowed by, says of a channel.
+    fn names_channel(&self, channel: &ChannelName) -> bool {
+        self.channels.is_empty() || self.channels.contains(channel)
+    }
+
     fn wants_relation(&self, event: &Event) -> bool {
         let schema = event.schema();
-        (self.channels.is_empty() || self.channels.contains(event.channel()))
+        self.names_channel(event.channel())
             && (self.schemas.is_empty()
                 || schema.is_none_or(|schema| self.schemas.iter().any(|s| **s == *schema)))
             && (self.tables.is_empty()

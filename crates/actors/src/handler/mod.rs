@@ -153,7 +153,8 @@ impl<H: EventHandler> HandlerActor<H> {
             let outcome = match &handler {
                 Ok(instance) => match instance.get() {
                     Some(value) => contain(|| run(value, &job.task, attempt), limit).await,
-                    None => Ok(()),
+                    // It has its value until it is dropped; were it otherwise, nothing was handled.
+                    None => Err(Failure::Panicked("the handler has no value".to_owned())),
                 },
                 Err(message) => Err(Failure::Panicked(format!("in the factory: {message}"))),
             };
