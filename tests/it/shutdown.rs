@@ -28,6 +28,15 @@ impl EventHandler for Gated {
     }
 }
 
+/// A factory of handlers behind one gate, which count into `handled`.
+fn gated(gate: watch::Receiver<bool>, handled: &Rc<Cell<u64>>) -> impl Fn() -> Gated + use<> {
+    let handled = Rc::clone(handled);
+    move || Gated {
+        gate: gate.clone(),
+        handled: Rc::clone(&handled),
+    }
+}
+
 async fn feed_events(feed: &FakeFeed, count: i64) {
     feed.live().await;
     for n in 0..count {
@@ -55,11 +64,7 @@ async fn what_waits_is_handled_before_the_deadline() {
     let herald = Herald::start(ListenerActor::new(source));
     let (open, gate) = watch::channel(false);
     let handled = Rc::new(Cell::new(0));
-    let for_handler = Rc::clone(&handled);
-    let gated = move || Gated {
-        gate: gate.clone(),
-        handled: Rc::clone(&for_handler),
-    };
+    let gated = gated(gate, &handled);
     herald
         .handler(Ephemeral::new("gated").concurrency(2), gated)
         .await
@@ -88,10 +93,7 @@ async fn what_is_not_done_at_the_deadline_is_counted_as_dropped() {
     let (source, feed) = fake_source();
     let herald = Herald::start(ListenerActor::new(source));
     let (_never, gate) = watch::channel(false);
-    let gated = move || Gated {
-        gate: gate.clone(),
-        handled: Rc::default(),
-    };
+    let gated = gated(gate, &Rc::default());
     let options = Ephemeral::new("gated").concurrency(2);
     herald.handler(options, gated).await.unwrap();
     feed_events(&feed, 500).await;
@@ -145,10 +147,7 @@ async fn events_of_an_ended_subscription_are_in_the_report_too() {
     let (source, feed) = fake_source();
     let herald = Herald::start(ListenerActor::new(source));
     let (_never, gate) = watch::channel(false);
-    let gated = move || Gated {
-        gate: gate.clone(),
-        handled: Rc::default(),
-    };
+    let gated = gated(gate, &Rc::default());
     herald
         .handler(Ephemeral::new("gated").concurrency(1), gated)
         .await
@@ -172,10 +171,7 @@ async fn a_handler_that_was_drained_leaves_its_listener_at_once() {
     let (source, feed) = fake_source();
     let listener = ListenerActor::new(source).start();
     let (open, gate) = watch::channel(false);
-    let gated = move || Gated {
-        gate: gate.clone(),
-        handled: Rc::default(),
-    };
+    let gated = gated(gate, &Rc::default());
     let options = Ephemeral::new("gated").concurrency(1);
     let handler = HandlerActor::new(options.clone(), gated).start();
     listener

@@ -285,8 +285,24 @@ async fn a_writer_that_crosses_an_installer_is_not_the_one_that_fails() {
         .unwrap();
     let client = connect(&scene.url).await;
     let installer = tokio::spawn(async move { plan.apply(&client).await });
-    // The installer has locked users by now or soon, and wants posts.
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    // The installer has locked users, and wants posts.
+    let sql =
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'posts'::regclass)";
+    let waits = async {
+        while !scene
+            .client
+            .query_one(sql, &[])
+            .await
+            .unwrap()
+            .get::<_, bool>(0)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    let deadline = std::time::Duration::from_secs(60);
+    tokio::time::timeout(deadline, waits)
+        .await
+        .expect("the installer waits for posts");
     writer
         .batch_execute("INSERT INTO users VALUES (1); COMMIT")
         .await
