@@ -1,23 +1,25 @@
-//! Listener and handlers as one thing that is started and shut down.
+//! Listener, caches and handlers as one thing that is started and shut down.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
+use pgherald_core::cache::CacheKey;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    ChannelName, ConnectConfig, Error, EventHandler, Health, NotifySource, NotifySourceBuilder,
-    Result, SubscriptionId, Table,
+    CacheBuilder, CacheHandle, CachedFn, ChannelName, ConnectConfig, Error, EventHandler, Health,
+    NotifySource, NotifySourceBuilder, Result, SubscriptionId, Table,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::cache::CacheActor;
 use crate::handler::{Ephemeral, HandlerActor, HandlerReport};
 use crate::listener::{ListenerActor, ListenerStatus, ShutdownReport};
 use crate::messages::{Drain, GetStatus, Shutdown, Subscribe};
 
-/// A running listener and the handlers that were started on it.
+/// A running listener, and the caches and handlers that were started on it.
 ///
 /// Everything it does can be done with the actors themselves; it saves the wiring, and shuts down in the
 /// right order.
@@ -122,6 +124,47 @@ impl Herald {
             .await?;
         self.handlers.borrow_mut().push(addr.clone().recipient());
         Ok(addr)
+    }
+
+    /// Starts a [`CacheActor`] and subscribes it. The cache is read through the handle, from any thread.
+    ///
+    /// ```no_run
+    /// # use pgherald_actors::Herald;
+    /// # use pgherald_core::{CacheBuilder, CacheHandle, Table};
+    /// # struct User;
+    /// # impl Table for User {
+    /// #     const NAME: &'static str = "users";
+    /// #     const KEY: &'static [&'static str] = &["id"];
+    /// #     type Key = i64;
+    /// # }
+    /// # async fn example(herald: &Herald) -> pgherald_core::Result<()> {
+    /// let names: CacheHandle<i64, String> =
+    ///     herald.cache(CacheBuilder::new("names").row_of::<User>().capacity(50_000)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If what is described cannot be used, or the listener has stopped.
+    pub async fn cache<K: CacheKey, V: Send + Sync + 'static>(
+        &self,
+        cache: CacheBuilder<K, V>,
+    ) -> Result<CacheHandle<K, V>> {
+        let (handle, driver) = cache.build()?;
+        self.subscribe(CacheActor::run(driver)).await?;
+        Ok(handle)
+    }
+
+    /// Starts the cache of a function. Until then, and after the shutdown, the function is called each time.
+    ///
+    /// # Errors
+    /// As for [`cache`](Self::cache).
+    pub async fn cached<K: CacheKey, V: Send + Sync + 'static>(
+        &self,
+        function: &CachedFn<K, V>,
+    ) -> Result<()> {
+        let (_, driver) = function.start()?;
+        self.subscribe(CacheActor::run(driver)).await.map(drop)
     }
 
     /// Subscribes an actor of yours.

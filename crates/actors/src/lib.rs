@@ -1,8 +1,8 @@
 //! The actors of pgherald.
 //!
 //! [`ListenerActor`] runs a source and sends [`Events`] to whoever [`Subscribe`]s; [`HandlerActor`] runs an
-//! [`EventHandler`](pgherald_core::EventHandler) on them; [`Herald`] starts both and shuts them down in the
-//! right order.
+//! [`EventHandler`](pgherald_core::EventHandler) on them, [`CacheActor`] applies them to a cache; [`Herald`] starts
+//! them and shuts them down in the right order.
 //!
 //! | message | to | answer |
 //! |---|---|---|
@@ -14,11 +14,13 @@
 //! | [`Shutdown`] | listener | [`ShutdownReport`], when the queues are empty |
 //! | [`Drain`] | handler | [`HandlerReport`], when its tasks are finished |
 
+mod cache;
 mod handler;
 mod herald;
 mod listener;
 mod messages;
 
+pub use cache::CacheActor;
 pub use handler::{Ephemeral, HandlerActor, HandlerReport};
 pub use herald::{Herald, HeraldBuilder, HeraldReport};
 pub use listener::{

@@ -53,6 +53,8 @@ pub(crate) enum Kind {
     Spec,
     /// User code, or a source, panicked.
     Panicked,
+    /// Something did not happen in the time that was allowed for it.
+    Deadline,
     /// It was asked to stop, and did.
     ShutDown,
 }
@@ -160,6 +162,12 @@ impl Error {
         self.inner.kind == Kind::Panicked
     }
 
+    /// Whether something did not happen in the time that was allowed for it.
+    #[must_use]
+    pub fn is_deadline(&self) -> bool {
+        self.inner.kind == Kind::Deadline
+    }
+
     /// What an operator can do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
@@ -221,6 +229,10 @@ const fn policy(kind: Kind) -> Policy {
         Kind::Spec => (
             false,
             "correct the trigger specification of the table named in the message",
+        ),
+        Kind::Deadline => (
+            true,
+            "see whether the listener is live and on time, and listens to the channel in the message",
         ),
         Kind::ShutDown => (false, "nothing to do"),
         Kind::Panicked => (

@@ -48,10 +48,12 @@
 //! ```
 
 mod backoff;
+pub mod cache;
 mod connect;
 mod error;
 mod event;
 mod filter;
+mod gate;
 pub mod handler;
 mod name;
 mod operation;
@@ -59,9 +61,16 @@ mod panic;
 mod router;
 mod signal;
 mod source;
+mod sync;
+pub mod telemetry;
 pub mod trigger;
 
 pub use backoff::Backoff;
+pub use cache::{
+    Affected, CacheBuilder, CacheDriver, CacheEvent, CacheHandle, CacheObserver, CacheStats,
+    CachedFn, Debounced, Decision, Greedy, LoadError, LoadLimit, Refresh, Strategy, Timed,
+    WhenNotLive, Windowed, WriteToken,
+};
 pub use connect::ConnectConfig;
 pub use error::{Error, Result};
 pub use event::{

@@ -21,6 +21,7 @@ use std::time::SystemTime;
 
 use crate::error::Error;
 use crate::event::Event;
+use crate::gate::Session;
 use crate::name::ChannelName;
 
 /// What a source says.
@@ -45,6 +46,8 @@ pub struct Resync {
     reasons: Vec<ResyncReason>,
     lost: u64,
     channel: Option<ChannelName>,
+    /// The session it begins, if it begins one.
+    session: Option<Session>,
 }
 
 /// Why events are missing.
@@ -75,6 +78,7 @@ impl Resync {
             reasons: vec![reason],
             lost: 0,
             channel: None,
+            session: None,
         }
     }
 
@@ -115,6 +119,17 @@ impl Resync {
         self.channel.as_ref()
     }
 
+    /// The latest session it begins.
+    pub(crate) fn session(&self) -> Option<Session> {
+        self.session
+    }
+
+    /// The same announcement, as the beginning of a session.
+    pub(crate) fn beginning(mut self, session: Session) -> Self {
+        self.session = Some(session);
+        self
+    }
+
     /// Takes up another announcement, so that one is delivered in place of two.
     pub(crate) fn absorb(&mut self, other: Self) {
         for reason in other.reasons {
@@ -127,6 +142,7 @@ impl Resync {
             }
         }
         self.lost += other.lost;
+        self.session = self.session.max(other.session);
         if self.channel != other.channel {
             self.channel = None;
         }

@@ -152,12 +152,19 @@ impl Actor for ListenerActor {
 
 impl StreamHandler<Signal> for ListenerActor {
     fn handle(&mut self, signal: Signal, _: &mut Self::Context) {
-        // Health first: whoever is handed an event can rely on the health being that of its time.
         let changed = self.monitor.observe(&signal, &self.health.borrow());
+        // Whoever is handed an event can rely on the health being that of its time; and whoever sees that it
+        // is not live, on no cache answering any more.
+        let caches_first = matches!(signal, Signal::Down(_));
+        if caches_first {
+            self.router.publish(&signal);
+        }
         if let Some(health) = changed {
             self.health.send_replace(health);
         }
-        self.router.publish(&signal);
+        if !caches_first {
+            self.router.publish(&signal);
+        }
     }
 
     fn finished(&mut self, _: &mut Self::Context) {
@@ -226,8 +233,8 @@ impl Handler<Shutdown> for ListenerActor {
         if let Some(reading) = self.reading.take() {
             ctx.cancel_future(reading);
         }
-        self.health.send_replace(monitor::closed());
         self.router.close();
+        self.health.send_replace(monitor::closed());
         self.reap();
         let mut pumps: Vec<Pump> = std::mem::take(&mut self.pumps).into_values().collect();
         let (counts, abandoned) = (self.monitor.counts(), self.abandoned);

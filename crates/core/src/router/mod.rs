@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::filter::Filter;
+use crate::gate::Session;
 use crate::signal::{Resync, ResyncReason, Signal};
 
 pub use backlog::Delivery;
@@ -43,6 +44,8 @@ pub struct Router {
     routes: Vec<Route>,
     next_id: u64,
     live: bool,
+    /// Begun by a resync, and not ended by a `Down`.
+    session: Option<Session>,
     closed: bool,
 }
 
@@ -55,11 +58,13 @@ struct Route {
 }
 
 impl Route {
-    fn begin(&mut self) {
+    /// The source is live in `session`.
+    fn set_live(&mut self, session: Session) {
         if !std::mem::replace(&mut self.begun, true) {
-            let started = Resync::new(ResyncReason::Started);
+            let started = Resync::new(ResyncReason::Started).beginning(session);
             self.shared.push(|backlog| backlog.push_resync(started));
         }
+        self.shared.set_live(session);
     }
 }
 
@@ -93,8 +98,8 @@ impl Router {
             shared: Arc::clone(&shared),
             begun: false,
         };
-        if self.live {
-            route.begin();
+        if let Some(session) = self.session.filter(|_| self.live) {
+            route.set_live(session);
         }
         self.routes.push(route);
         Ok(Subscription::new(shared))
@@ -118,12 +123,8 @@ impl Router {
     /// Hands a signal to every subscription that it concerns.
     pub fn publish(&mut self, signal: &Signal) {
         match signal {
-            Signal::Live => {
-                self.live = true;
-                // Those who came between the source's resync and this.
-                self.routes.iter_mut().for_each(Route::begin);
-            }
-            Signal::Down(_) => self.live = false,
+            Signal::Live => self.set_live(),
+            Signal::Down(_) => self.set_not_live(),
             Signal::Events(batch) => {
                 for Route { filter, shared, .. } in self.open_routes() {
                     if let Some(wanted) = filter.select(batch) {
@@ -132,6 +133,12 @@ impl Router {
                 }
             }
             Signal::Resync(resync) => {
+                let mut resync = resync.clone();
+                if resync.channel().is_none() && !self.live {
+                    let session = Session::next();
+                    self.session = Some(session);
+                    resync = resync.beginning(session);
+                }
                 for route in self.open_routes() {
                     let concerns = |channel| route.filter.wants_channel(channel);
                     if resync.channel().is_none_or(concerns) {
@@ -142,6 +149,29 @@ impl Router {
                     }
                 }
             }
+        }
+    }
+
+    fn set_live(&mut self) {
+        if self.session.is_none() {
+            // Not said by the source, which is its duty; nobody must suffer for it.
+            let resync = Resync::new(ResyncReason::Reconnected);
+            self.publish(&Signal::Resync(resync));
+        }
+        self.live = true;
+        if let Some(session) = self.session {
+            // Those who came between the source's resync and this are told here.
+            self.routes
+                .iter_mut()
+                .for_each(|route| route.set_live(session));
+        }
+    }
+
+    fn set_not_live(&mut self) {
+        self.live = false;
+        self.session = None;
+        for route in &self.routes {
+            route.shared.set_not_live();
         }
     }
 

@@ -1,6 +1,9 @@
 //! How a subscription's queue behaves.
 
+use std::sync::Arc;
+
 use crate::error::{Error, Kind, Result};
+use crate::gate::Gate;
 
 /// What happens to a subscription that is too slow for its queue.
 ///
@@ -30,6 +33,8 @@ pub struct SubscriptionOptions {
     pub(crate) capacity: usize,
     pub(crate) max_batch: usize,
     pub(crate) overflow: Overflow,
+    /// Told whether the source is live, at once and not in the order of the queue.
+    pub(crate) gate: Option<Arc<Gate>>,
 }
 
 impl SubscriptionOptions {
@@ -42,6 +47,7 @@ impl SubscriptionOptions {
             capacity: 8_192,
             max_batch: 512,
             overflow: Overflow::default(),
+            gate: None,
         }
     }
 
@@ -68,6 +74,11 @@ impl SubscriptionOptions {
     /// What happens when the queue is full.
     pub fn overflow(mut self, policy: Overflow) -> Self {
         self.overflow = policy;
+        self
+    }
+
+    pub(crate) fn gate(mut self, gate: Arc<Gate>) -> Self {
+        self.gate = Some(gate);
         self
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 
 use super::backlog::{Backlog, Counts, Delivery};
 use super::options::SubscriptionOptions;
+use crate::gate::Session;
 
 /// Identifies a subscription within its router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -136,6 +137,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.shared.lock().abandoned = true;
+        self.shared.set_not_live();
     }
 }
 
@@ -222,8 +224,25 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    pub(super) fn set_live(&self, session: Session) {
+        let state = self.lock();
+        if let Some(gate) = &self.options.gate
+            && !state.closed
+            && !state.abandoned
+        {
+            gate.set_live(session);
+        }
+    }
+
+    pub(super) fn set_not_live(&self) {
+        if let Some(gate) = &self.options.gate {
+            gate.set_not_live();
+        }
+    }
+
     pub(super) fn close(&self) {
         self.lock().closed = true;
+        self.set_not_live();
         self.wake.notify_one();
     }
 

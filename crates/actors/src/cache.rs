@@ -1,0 +1,113 @@
+//! The actor that applies events to a cache.
+//!
+//! Owner: the actor owns the cache's [`CacheDriver`], which decides everything, and gives it what it has not: the
+//! events of a subscription, the time, and a place to run background loads. Readers do not come here: they use
+//! the [`CacheHandle`](pgherald_core::CacheHandle), which is safe whatever becomes of the actor. When it stops, for
+//! whatever reason, reads go past the cache.
+
+use std::fmt;
+use std::time::Instant;
+
+use actix::{Actor, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
+use pgherald_core::{CacheDriver, cache::CacheKey};
+
+use crate::messages::{Events, Subscribe};
+
+/// Applies events to a cache; its strategy, timers, flushes and background loads run here.
+///
+/// [`Herald::cache`](crate::Herald::cache) does all of this:
+///
+/// ```no_run
+/// use actix::Actor;
+/// use pgherald_actors::{CacheActor, ListenerActor};
+/// use pgherald_core::{CacheBuilder, ConnectConfig, NotifySource, TableName};
+///
+/// # #[actix::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let config: ConnectConfig = std::env::var("DATABASE_URL")?.parse()?;
+/// let listener = ListenerActor::new(NotifySource::builder(config).factory()?).start();
+/// let (users, driver) = CacheBuilder::<i64, String>::new("users")
+///     .table(TableName::new("public", "users")?)
+///     .build()?;
+/// listener.send(CacheActor::run(driver)).await??;
+/// assert!(users.get(&7).is_none());
+/// # Ok(())
+/// # }
+/// ```
+pub struct CacheActor<K: CacheKey, V: Send + Sync + 'static> {
+    /// Boxed, so that the actor may be moved whatever the keys are.
+    driver: Box<CacheDriver<K, V>>,
+    alarm: Option<Alarm>,
+}
+
+struct Alarm {
+    at: Instant,
+    handle: SpawnHandle,
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> CacheActor<K, V> {
+    /// Starts an actor for `driver` on the current arbiter. Returns the message that subscribes it to a listener, which
+    /// is what keeps it alive.
+    pub fn run(driver: CacheDriver<K, V>) -> Subscribe {
+        let (name, filter) = (driver.name().to_owned(), driver.filter());
+        let options = driver.subscription();
+        let actor = Self {
+            driver: Box::new(driver),
+            alarm: None,
+        };
+        Subscribe::to(name, filter, actor.start().recipient()).options(options)
+    }
+
+    /// Sees to it that the driver is woken in time.
+    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+        let wanted = self.driver.next_wake();
+        if self.alarm.as_ref().map(|alarm| alarm.at) == wanted {
+            return;
+        }
+        if let Some(alarm) = self.alarm.take() {
+            ctx.cancel_future(alarm.handle);
+        }
+        self.alarm = wanted.map(|at| {
+            let wait = at.saturating_duration_since(now());
+            let handle = ctx.run_later(wait, |act, ctx| {
+                act.alarm = None;
+                act.driver.wake(now());
+                act.set_alarm(ctx);
+            });
+            Alarm { at, handle }
+        });
+    }
+}
+
+/// The time by tokio's clock, which tests can hold.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Actor for CacheActor<K, V> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // After a restart nothing of the former context is left.
+        self.alarm = None;
+        ctx.spawn(self.driver.refreshing().into_actor(self));
+        self.set_alarm(ctx);
+    }
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Handler<Events> for CacheActor<K, V> {
+    type Result = ();
+
+    fn handle(&mut self, events: Events, ctx: &mut Self::Context) {
+        self.driver.apply(&events, now());
+        self.set_alarm(ctx);
+    }
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> fmt::Debug for CacheActor<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheActor")
+            .field("driver", &self.driver)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,329 @@
+//! How a cache is described.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::dependency::{self, Affected, Dependency, Projection};
+use super::driver::CacheDriver;
+use super::handle::{CacheHandle, CacheKey, Inner, WhenNotLive};
+use super::limit::LoadLimit;
+use super::observer::CacheObserver;
+use super::refresh::{self, Refresh, Refresher};
+use super::stats::Counters;
+use super::store::{Store, StoreTerms};
+use super::strategy::{Greedy, Strategy};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Changed, Key, Table};
+use crate::gate::Gate;
+use crate::name::{ChannelName, TableName};
+use crate::router::SubscriptionOptions;
+
+/// Describes a cache: what it depends on, when events take effect, how large it is.
+///
+/// ```
+/// use pgherald_core::cache::{CacheBuilder, Greedy};
+/// use pgherald_core::Table;
+///
+/// struct User;
+/// impl Table for User {
+///     const NAME: &'static str = "users";
+///     const KEY: &'static [&'static str] = &["id"];
+///     type Key = i64;
+/// }
+///
+/// # fn main() -> pgherald_core::Result<()> {
+/// let (users, driver) = CacheBuilder::<i64, String>::new("users")
+///     .row_of::<User>() // an event for row 7 invalidates key 7
+///     .strategy(Greedy::new())
+///     .capacity(100_000)
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "call build() to get the cache"]
+pub struct CacheBuilder<K, V> {
+    name: String,
+    dependencies: Vec<Dependency<K>>,
+    projections: Vec<Projection<K>>,
+    strategy: Box<dyn Strategy>,
+    capacity: usize,
+    ttl: Option<Duration>,
+    jitter: f64,
+    when_not_live: WhenNotLive,
+    limit: Option<LoadLimit>,
+    refresh: Option<Refresh<K, V>>,
+    observer: Option<Arc<dyn CacheObserver>>,
+    subscription: SubscriptionOptions,
+    channel: ChannelName,
+    /// The first thing that cannot be used.
+    error: Option<Error>,
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
+    /// A cache of 10,000 values without a time to live, that applies every event at once. It needs something to
+    /// depend on.
+    ///
+    /// The name stands in logs and metrics; it need not be unique.
+    pub fn new(name: impl Into<String>) -> Self {
+        let name = name.into();
+        Self {
+            subscription: SubscriptionOptions::new(name.clone()),
+            name,
+            dependencies: Vec::new(),
+            projections: Vec::new(),
+            strategy: Box::new(Greedy::new()),
+            capacity: 10_000,
+            ttl: None,
+            jitter: 0.1,
+            when_not_live: WhenNotLive::default(),
+            limit: None,
+            refresh: None,
+            observer: None,
+            channel: ChannelName::default(),
+            error: None,
+        }
+    }
+
+    /// Each key depends on the row of `T` of the same key. An event about the whole table concerns all keys.
+    ///
+    /// Keys that PostgreSQL writes as text have to be spelled as it does (a `uuid` in lower case, say): others are
+    /// other keys. A type of your own that implements [`Key`] can see to it.
+    pub fn row_of<T>(self) -> Self
+    where
+        T: Table<Key = K>,
+        K: Key,
+    {
+        self.depends(Dependency::keys::<T>(Box::new(dependency::own_key::<K>)))
+    }
+
+    /// Each key depends on the row of `T` that `row` names: `(7, "en")` on user 7, say. May be called several times, for
+    /// several tables or several rows of one.
+    ///
+    /// `row` must always name the same row for the same key. What [`row_of`](Self::row_of) says of spelling holds
+    /// here as well.
+    pub fn row_by<T: Table>(mut self, row: impl Fn(&K) -> T::Key + Send + Sync + 'static) -> Self {
+        let number = self.projections.len();
+        self.projections
+            .push(Arc::new(move |key| row(key).to_row_key()));
+        self.depends(Dependency::row::<T>(number))
+    }
+
+    /// Events of `T` concern the keys that `keys` finds out from them.
+    ///
+    /// Of an UPDATE, [columns](crate::Event::columns) are the new values: where the column by which keys are found can
+    /// change, the key of the old value has to be invalidated too, and only
+    /// [`Affected::Everything`] does that. If `keys` panics, it counts as everything.
+    ///
+    /// ```
+    /// # use pgherald_core::cache::{Affected, CacheBuilder};
+    /// # use pgherald_core::{Operation, Table};
+    /// # struct Order;
+    /// # impl Table for Order {
+    /// #     const NAME: &'static str = "orders";
+    /// #     const KEY: &'static [&'static str] = &["id"];
+    /// #     type Key = i64;
+    /// # }
+    /// #[derive(serde::Deserialize)]
+    /// struct Columns {
+    ///     customer: i64,
+    /// }
+    ///
+    /// // The orders of a customer; the trigger sends the column `customer`, which never changes.
+    /// let orders = CacheBuilder::<i64, Vec<String>>::new("orders").keys_by::<Order>(|change| {
+    ///     match change.event.columns::<Columns>() {
+    ///         Ok(Some(columns)) => Affected::Keys(vec![columns.customer]),
+    ///         _ => Affected::Everything,
+    ///     }
+    /// });
+    /// ```
+    pub fn keys_by<T: Table>(
+        self,
+        keys: impl Fn(&Changed<T>) -> Affected<K> + Send + 'static,
+    ) -> Self {
+        let mapping = move |event: &_| dependency::mapped::<T, K>(event, &keys);
+        self.depends(Dependency::keys::<T>(Box::new(mapping)))
+    }
+
+    /// All keys depend on the whole table: every event of it concerns all of them.
+    pub fn table_of<T: Table>(self) -> Self {
+        self.depends(TableName::new(T::SCHEMA, T::NAME).map(Dependency::table))
+    }
+
+    /// As [`table_of`](Self::table_of), for a table by name.
+    pub fn table(self, table: TableName) -> Self {
+        self.depends(Ok(Dependency::table(table)))
+    }
+
+    fn depends(mut self, dependency: Result<Dependency<K>>) -> Self {
+        match dependency {
+            Ok(dependency) => self.dependencies.push(dependency),
+            Err(error) => drop(self.error.get_or_insert(error)),
+        }
+        self
+    }
+
+    /// When events take effect. Default: [`Greedy`], at once.
+    pub fn strategy(mut self, strategy: impl Strategy) -> Self {
+        self.strategy = Box::new(strategy);
+        self
+    }
+
+    /// How many values there may be at most; beyond, the least recently used one goes.
+    ///
+    /// Values are spread over up to 64 parts, each of at least 64, with its own share of the room and its own order of
+    /// use: a full part lets a value go while there is room in others.
+    pub fn capacity(mut self, values: usize) -> Self {
+        self.capacity = values;
+        self
+    }
+
+    /// How long after its load began a value may be served. Default: for ever, until something happens to it.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// The share of the time to live, from 0 to 1, by which it is shortened at random, so that what was loaded together
+    /// is not loaded together again. Default: 0.1.
+    pub fn ttl_jitter(mut self, share: f64) -> Self {
+        self.jitter = share;
+        self
+    }
+
+    /// What it does while the source is not live. Default: [`WhenNotLive::Bypass`].
+    pub fn when_not_live(mut self, policy: WhenNotLive) -> Self {
+        self.when_not_live = policy;
+        self
+    }
+
+    /// Limits how many loads run at a time, together with all other caches that have the same limit. Default: no limit.
+    pub fn load_limit(mut self, limit: &LoadLimit) -> Self {
+        self.limit = Some(limit.clone());
+        self
+    }
+
+    /// Serves what was invalidated a little longer, while it is loaded anew in the background. Default: it does not.
+    pub fn refresh(mut self, refresh: Refresh<K, V>) -> Self {
+        self.refresh = Some(refresh);
+        self
+    }
+
+    /// Tells somebody what happens.
+    pub fn observer(mut self, observer: Arc<impl CacheObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// The queue between listener and cache. Its name gives way to the cache's.
+    pub fn subscription(mut self, options: SubscriptionOptions) -> Self {
+        self.subscription = options.name(self.name.clone());
+        self
+    }
+
+    /// The channel on which [write tokens](super::WriteToken) are announced: one that the listener listens to. Default:
+    /// [`ChannelName::DEFAULT`].
+    pub fn write_token_channel(mut self, channel: ChannelName) -> Self {
+        self.channel = channel;
+        self
+    }
+
+    /// The cache, and what applies events to it. Until that is run, and the source is live, reads go past the cache.
+    ///
+    /// # Errors
+    /// If capacity or time to live is 0, the jitter is not between 0 and 1, the time for stale values is 0, a table
+    /// cannot be one in PostgreSQL, or the cache does not depend on any.
+    pub fn build(self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
+        let terms = self.checked()?;
+        let gate = Arc::new(Gate::new());
+        let (requests, receiver) = match self.refresh {
+            Some(_) => Some(mpsc::channel(refresh::MOST_REQUESTS)).unzip(),
+            None => (None, None),
+        };
+        let inner = Arc::new(Inner {
+            name: self.name,
+            store: Store::new(terms),
+            gate: Arc::clone(&gate),
+            projections: self.projections.into(),
+            when_not_live: self.when_not_live,
+            capacity: self.capacity,
+            limit: self.limit,
+            refresh: requests,
+            counters: Counters::default(),
+            observer: self.observer,
+            marks: Arc::default(),
+            channel: self.channel,
+        });
+        let handle = CacheHandle {
+            inner: Arc::clone(&inner),
+        };
+        let subscription = self.subscription.gate(gate);
+        let mut driver = CacheDriver::new(
+            Arc::clone(&inner),
+            self.dependencies,
+            self.strategy,
+            subscription,
+        );
+        if let (Some(requests), Some(refresh)) = (receiver, self.refresh) {
+            driver.eager = refresh.eager;
+            driver.refresher = Some(Refresher {
+                inner,
+                requests,
+                load: refresh.load,
+            });
+        }
+        Ok((handle, driver))
+    }
+
+    fn checked(&self) -> Result<StoreTerms> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        let name = &self.name;
+        let refuse = |what: &str| Err(Error::new(Kind::Config, format!("cache {name:?}: {what}")));
+        let Some(capacity) = NonZeroUsize::new(self.capacity) else {
+            return refuse("capacity is 0, it must be at least 1");
+        };
+        if self.dependencies.is_empty() {
+            return refuse(
+                "it depends on no table, so nothing would ever invalidate it; \
+                 name one with row_of, row_by, keys_by, table_of or table",
+            );
+        }
+        if self.ttl.is_some_and(|ttl| ttl.is_zero()) {
+            return refuse("the time to live is 0, it must be longer");
+        }
+        if !(0.0..=1.0).contains(&self.jitter) {
+            return refuse(&format!(
+                "the jitter of the time to live is {}, it must lie between 0 and 1",
+                self.jitter
+            ));
+        }
+        let keep_stale = self.refresh.as_ref().map(|refresh| refresh.max_stale);
+        if keep_stale.is_some_and(|keep| keep.is_zero()) {
+            return refuse("refresh keeps stale values for 0, it must be longer");
+        }
+        Ok(StoreTerms {
+            capacity,
+            ttl: self.ttl,
+            jitter: self.jitter,
+            keep_stale,
+        })
+    }
+}
+
+impl<K, V> fmt::Debug for CacheBuilder<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheBuilder")
+            .field("name", &self.name)
+            .field("dependencies", &self.dependencies)
+            .field("capacity", &self.capacity)
+            .field("ttl", &self.ttl)
+            .field("when_not_live", &self.when_not_live)
+            .field("refresh", &self.refresh)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,179 @@
+//! What a cache depends on, and which of its keys an event concerns.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::{Error, Kind, Result};
+use crate::event::{Changed, Event, FromEvent, Key, RowKey, Table};
+use crate::filter::Filter;
+use crate::name::TableName;
+use crate::panic::contained;
+
+/// Which keys an event concerns; what [`keys_by`](super::CacheBuilder::keys_by) answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Affected<K> {
+    /// These. Without any, the event does not matter.
+    Keys(Vec<K>),
+    /// All of them, or nobody knows which.
+    Everything,
+}
+
+/// A row that keys depend on: which dependency, and the row's key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Tag {
+    dependency: usize,
+    row: RowKey,
+}
+
+impl Tag {
+    pub(super) fn new(dependency: usize, row: RowKey) -> Self {
+        Self { dependency, row }
+    }
+}
+
+/// From a cache key to the row it depends on.
+pub(super) type Projection<K> = Arc<dyn Fn(&K) -> RowKey + Send + Sync>;
+
+/// From an event to the keys it concerns; an error if its row key is of another shape.
+type Mapping<K> = Box<dyn Fn(&Event) -> Result<Affected<K>> + Send>;
+/// The row key of an event as the projection writes it; `None` if it is of another shape.
+type Canonical = Box<dyn Fn(&RowKey) -> Option<RowKey> + Send>;
+
+/// One table, and what its events mean.
+pub(super) struct Dependency<K> {
+    table: TableName,
+    effect: Effect<K>,
+}
+
+enum Effect<K> {
+    Everything,
+    Keys(Mapping<K>),
+    /// Those that the index knows under this number.
+    Row(usize, Canonical),
+}
+
+/// What an event does to the cache, by all its dependencies together.
+#[derive(Debug)]
+pub(super) enum Effects<K> {
+    /// Keys by name, and keys by the rows they depend on. Neither: it does not concern the cache.
+    Some(Vec<K>, Vec<Tag>),
+    Everything,
+    /// The event cannot be mapped to keys although it names a row.
+    Mismatch(Error),
+}
+
+impl<K: 'static> Dependency<K> {
+    pub(super) fn table(table: TableName) -> Self {
+        Self {
+            table,
+            effect: Effect::Everything,
+        }
+    }
+
+    pub(super) fn keys<T: Table>(mapping: Mapping<K>) -> Result<Self> {
+        Ok(Self {
+            table: TableName::new(T::SCHEMA, T::NAME)?,
+            effect: Effect::Keys(mapping),
+        })
+    }
+
+    pub(super) fn row<T: Table>(number: usize) -> Result<Self> {
+        // Through the type and back: as the projection would write it.
+        let canonical = |key: &RowKey| T::Key::from_row_key(key).map(|key| key.to_row_key());
+        Ok(Self {
+            table: TableName::new(T::SCHEMA, T::NAME)?,
+            effect: Effect::Row(number, Box::new(canonical)),
+        })
+    }
+
+    fn concerns(&self, event: &Event) -> bool {
+        let schema = event.schema();
+        event.table() == self.table.name() && schema.is_none_or(|name| name == self.table.schema())
+    }
+
+    fn effect(&self, event: &Event) -> Effects<K> {
+        match &self.effect {
+            Effect::Everything => Effects::Everything,
+            Effect::Keys(mapping) => match contained(|| mapping(event)) {
+                Ok(Ok(Affected::Keys(keys))) => Effects::Some(keys, Vec::new()),
+                Ok(Ok(Affected::Everything)) => Effects::Everything,
+                Ok(Err(error)) => Effects::Mismatch(error),
+                Err(message) => {
+                    let message =
+                        format!("finding the keys that {event} concerns panicked: {message}");
+                    Effects::Mismatch(Error::new(Kind::Panicked, message))
+                }
+            },
+            Effect::Row(number, canonical) => {
+                let Some(row) = event.key() else {
+                    return Effects::Everything;
+                };
+                match contained(|| canonical(row)) {
+                    Ok(Some(row)) => Effects::Some(Vec::new(), vec![Tag::new(*number, row)]),
+                    _ => Effects::Mismatch(mismatch(event)),
+                }
+            }
+        }
+    }
+}
+
+/// Of `row_of`: the row's key is the cache's.
+pub(super) fn own_key<K: Key>(event: &Event) -> Result<Affected<K>> {
+    match event.key() {
+        None => Ok(Affected::Everything),
+        Some(row) => K::from_row_key(row)
+            .map(|key| Affected::Keys(vec![key]))
+            .ok_or_else(|| mismatch(event)),
+    }
+}
+
+/// Of `keys_by`.
+pub(super) fn mapped<T: Table, K>(
+    event: &Event,
+    map: &impl Fn(&Changed<T>) -> Affected<K>,
+) -> Result<Affected<K>> {
+    Ok(match Changed::from_event(event)? {
+        Some(change) => map(&change),
+        None => Affected::Everything,
+    })
+}
+
+fn mismatch(event: &Event) -> Error {
+    let message = format!("the row key of {event} does not fit the type of the cache's dependency");
+    Error::new(Kind::Decode, message)
+}
+
+/// What `event` does, by all of `dependencies`.
+pub(super) fn effects<K: 'static>(dependencies: &[Dependency<K>], event: &Event) -> Effects<K> {
+    let (mut keys, mut tags) = (Vec::new(), Vec::new());
+    for dependency in dependencies.iter().filter(|dep| dep.concerns(event)) {
+        match dependency.effect(event) {
+            Effects::Some(some_keys, some_tags) => {
+                keys.extend(some_keys);
+                tags.extend(some_tags);
+            }
+            all => return all,
+        }
+    }
+    Effects::Some(keys, tags)
+}
+
+/// The events that the dependencies want.
+pub(super) fn filter<K>(dependencies: &[Dependency<K>]) -> Filter {
+    dependencies
+        .iter()
+        .fold(Filter::new(), |filter, dependency| {
+            filter.table(dependency.table.schema(), dependency.table.name())
+        })
+}
+
+impl<K> fmt::Debug for Dependency<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let effect = match &self.effect {
+            Effect::Everything => "everything",
+            Effect::Keys(_) => "keys",
+            Effect::Row(..) => "row",
+        };
+        write!(f, "{} -> {effect}", self.table)
+    }
+}

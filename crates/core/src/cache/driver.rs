@@ -1,0 +1,395 @@
+//! What applies events to a cache.
+//!
+//! States: not started (nothing was delivered yet, the gate is closed); following; gone (dropped: the gate is closed
+//! for good, and reads go past the cache).
+//!
+//! Owner: one driver per cache, owned by whoever receives the cache's subscription: a `CacheActor`, or
+//! [`CacheDriver::run`]. Pure but for the store: it is given deliveries and the time.
+//!
+//! Guarantees:
+//! - Events take effect in the order in which they were delivered, as the strategy decides.
+//! - A resync flushes before the gate opens, and settles whatever was held.
+//! - What cannot be understood invalidates more, never less: an event whose row key does not fit, a panic of the
+//!   strategy, of a mapping or of a key's own code flush the cache.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::dependency::{self, Dependency, Effects, Tag};
+use super::handle::{CacheKey, Inner};
+use super::observer::{CacheEvent, FlushCause, InvalidationCause};
+use super::pending::{Pending, Released};
+use super::refresh::Refresher;
+use super::strategy::{Decision, Strategy};
+use super::write_token::{self, token_of};
+use crate::event::Event;
+use crate::filter::Filter;
+use crate::panic::contained;
+use crate::router::{Delivery, Subscription, SubscriptionOptions};
+use crate::signal::Resync;
+use crate::sync::now;
+
+/// The shortest time between two calls of a strategy for its deadline, whatever it asks for.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// How many portions of dead values are dropped at a time.
+const SWEEPS: usize = 16;
+
+/// Applies what a subscription delivers to a cache. Made by [`CacheBuilder::build`](super::CacheBuilder::build),
+/// together with the handle.
+///
+/// With actix, `CacheActor` hosts it. With plain tokio:
+///
+/// ```
+/// use pgherald_core::Router;
+/// use pgherald_core::cache::CacheBuilder;
+/// # use pgherald_core::{Table, TableName};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> pgherald_core::Result<()> {
+/// # let mut router = Router::new();
+/// let (users, driver) = CacheBuilder::<i64, String>::new("users")
+///     .table(TableName::new("public", "users")?)
+///     .build()?;
+/// let subscription = router.subscribe(driver.filter(), driver.subscription())?;
+/// tokio::spawn(driver.run(subscription));
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a cache does not answer unless its driver is run"]
+pub struct CacheDriver<K: CacheKey, V: Send + Sync + 'static> {
+    pub(super) inner: Arc<Inner<K, V>>,
+    pub(super) dependencies: Vec<Dependency<K>>,
+    pub(super) strategy: Box<dyn Strategy>,
+    pub(super) subscription: SubscriptionOptions,
+    pub(super) refresher: Option<Refresher<K, V>>,
+    pub(super) eager: bool,
+    pending: Pending<K>,
+    started: bool,
+    /// When the strategy may be woken at the earliest.
+    not_before: Option<Instant>,
+    told_of_past_deadline: bool,
+    told_of_mismatch: bool,
+    /// The next shard from which dead values are to be dropped.
+    sweeping: Option<usize>,
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
+    pub(super) fn new(
+        inner: Arc<Inner<K, V>>,
+        dependencies: Vec<Dependency<K>>,
+        strategy: Box<dyn Strategy>,
+        subscription: SubscriptionOptions,
+    ) -> Self {
+        Self {
+            inner,
+            dependencies,
+            strategy,
+            subscription,
+            refresher: None,
+            eager: false,
+            pending: Pending::default(),
+            started: false,
+            not_before: None,
+            told_of_past_deadline: false,
+            told_of_mismatch: false,
+            sweeping: None,
+        }
+    }
+
+    /// The events it has to be given.
+    pub fn filter(&self) -> Filter {
+        dependency::filter(&self.dependencies).table(write_token::SCHEMA, write_token::TABLE)
+    }
+
+    /// How it has to be subscribed. The options carry the cache's connection to the source's health: with others, the
+    /// cache would never answer.
+    pub fn subscription(&self) -> SubscriptionOptions {
+        self.subscription.clone()
+    }
+
+    /// The cache's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Applies a delivery.
+    pub fn apply(&mut self, delivery: &Delivery, now: Instant) {
+        self.guarded(now, |driver| {
+            driver.start(now);
+            if let Some(resync) = delivery.resync() {
+                driver.resync(resync, now);
+            }
+            for event in delivery.events().iter() {
+                driver.event(event, now);
+            }
+        });
+    }
+
+    /// When [`wake`](Self::wake) is to be called, if at all. To be asked anew after every other call.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<Instant> {
+        let sweep = self.sweeping.and(self.not_before);
+        let deadline = contained(|| self.strategy.deadline()).unwrap_or_default();
+        let deadline = deadline.map(|at| self.not_before.map_or(at, |earliest| at.max(earliest)));
+        [deadline, sweep].into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub fn wake(&mut self, now: Instant) {
+        self.guarded(now, |driver| {
+            driver.start(now);
+            driver.sweep();
+            if driver.strategy.deadline().is_none_or(|at| at > now) {
+                return;
+            }
+            let decision = driver.strategy.on_deadline(now);
+            driver.decided(decision);
+            let after = driver.strategy.deadline();
+            if after.is_some_and(|at| at <= now)
+                && !std::mem::replace(&mut driver.told_of_past_deadline, true)
+            {
+                tracing::error!(cache = driver.inner.name, pause = ?SHORTEST_PAUSE,
+                    "the cache's strategy asks for a deadline in the past; it is woken after a pause");
+            }
+        });
+        self.not_before = now.checked_add(SHORTEST_PAUSE);
+    }
+
+    /// Applies what `subscription` delivers until it ends. The background loads of [`Refresh`](super::Refresh) run
+    /// within.
+    pub async fn run(mut self, mut subscription: Subscription) {
+        let refreshing = self.refreshing();
+        let following = async move {
+            loop {
+                let wake = self.next_wake().map(tokio::time::Instant::from_std);
+                let due = async move {
+                    match wake {
+                        Some(at) => tokio::time::sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    delivery = subscription.recv() => match delivery {
+                        Some(delivery) => self.apply(&delivery, now()),
+                        None => return,
+                    },
+                    () = due => self.wake(now()),
+                }
+            }
+        };
+        tokio::select! {
+            () = following => {}
+            () = refreshing => {}
+        }
+    }
+
+    /// Runs the background loads of [`Refresh`](super::Refresh), for as long as it is polled; for hosts other than
+    /// [`run`](Self::run). The first call has them, further ones have nothing to do and never end.
+    pub fn refreshing(&mut self) -> impl Future<Output = ()> + Send + use<K, V> {
+        let refresher = self.refresher.take();
+        async move {
+            match refresher {
+                Some(refresher) => refresher.run().await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Runs code that calls the user's. If that panics, nobody knows what was done: everything is invalidated.
+    fn guarded(&mut self, now: Instant, code: impl FnOnce(&mut Self)) {
+        if let Err(message) = contained(|| code(self)) {
+            tracing::error!(
+                cache = self.inner.name,
+                message,
+                "applying events to a cache panicked"
+            );
+            if let Err(message) = contained(|| self.everything(FlushCause::Panic, now)) {
+                tracing::error!(
+                    cache = self.inner.name,
+                    message,
+                    "and so did invalidating it"
+                );
+                // Whatever is left of the strategy: the values are not served any more.
+                self.inner.flush(FlushCause::Panic);
+            }
+        }
+    }
+
+    fn start(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.started, true) {
+            self.strategy.on_started(now);
+        }
+    }
+
+    fn resync(&mut self, resync: &Resync, now: Instant) {
+        tracing::debug!(cache = self.inner.name, reason = %resync, "cache flushed");
+        self.everything(FlushCause::Resync, now);
+        self.inner.marks.resynced();
+        if let Some(session) = resync.session() {
+            self.inner.gate.set_caught_up(session);
+        }
+    }
+
+    fn event(&mut self, event: &Event, now: Instant) {
+        if let Some(token) = token_of(event) {
+            if let Some(token) = self.pending.hold_token(token) {
+                self.inner.marks.reached(token);
+            }
+            return;
+        }
+        let effects = dependency::effects(&self.dependencies, event);
+        match &effects {
+            Effects::Some(keys, tags) if keys.is_empty() && tags.is_empty() => return,
+            Effects::Mismatch(error) => {
+                if !std::mem::replace(&mut self.told_of_mismatch, true) {
+                    tracing::error!(cache = self.inner.name, %error, "event cannot be mapped to keys, \
+                        the cache is flushed; further ones are only counted");
+                }
+                // Not for the strategy to hold back: nobody knows what it is about.
+                self.everything(FlushCause::Mismatch, now);
+                self.inner.observe(&CacheEvent::Applied(event));
+                return;
+            }
+            _ => {}
+        }
+        let decision = self.strategy.on_event(event, now);
+        match decision {
+            Decision::Apply if self.pending.is_empty() => self.take_effect(&effects),
+            Decision::Ignore => {}
+            _ => {
+                self.pending.hold(effects);
+                self.decided(decision);
+            }
+        }
+        match decision {
+            Decision::Ignore => {}
+            Decision::Hold => self.inner.observe(&CacheEvent::Held(event)),
+            Decision::Apply | Decision::Everything => {
+                self.inner.observe(&CacheEvent::Applied(event));
+            }
+        }
+    }
+
+    fn decided(&mut self, decision: Decision) {
+        match decision {
+            Decision::Ignore | Decision::Hold => {}
+            Decision::Apply => self.release(),
+            Decision::Everything => {
+                let released = self.pending.release();
+                self.flush(FlushCause::Strategy);
+                self.settle(&released);
+            }
+        }
+    }
+
+    /// Invalidates what the held events affect.
+    fn release(&mut self) {
+        let released = self.pending.release();
+        match &released.targets {
+            None => self.flush(FlushCause::Event),
+            Some((keys, tags)) => self.invalidate(keys, tags),
+        }
+        self.settle(&released);
+    }
+
+    /// Invalidates what one event affects.
+    fn take_effect(&mut self, effects: &Effects<K>) {
+        match effects {
+            Effects::Some(keys, tags) => self.invalidate(keys, tags),
+            Effects::Everything | Effects::Mismatch(_) => self.flush(FlushCause::Event),
+        }
+    }
+
+    fn invalidate<'a>(
+        &self,
+        keys: impl IntoIterator<Item = &'a K>,
+        tags: impl IntoIterator<Item = &'a Tag>,
+    ) {
+        let mut count = 0;
+        for key in keys {
+            if self.inner.store.invalidate(key) {
+                count += 1;
+                self.invalidated(key);
+            }
+        }
+        for tag in tags {
+            for key in self.inner.store.invalidate_tag(tag) {
+                count += 1;
+                self.invalidated(&key);
+            }
+        }
+        self.inner.invalidated(InvalidationCause::Event, count);
+    }
+
+    fn invalidated(&self, key: &K) {
+        if self.eager && self.inner.store.revalidate(key) {
+            self.inner.ask_to_refresh(key);
+        }
+    }
+
+    /// The effect of what was released is in force.
+    fn settle(&self, released: &Released<K>) {
+        for token in &released.tokens {
+            self.inner.marks.reached(*token);
+        }
+        if released.events > 1 {
+            let events = released.events;
+            self.inner.observe(&CacheEvent::Released { events });
+        }
+    }
+
+    /// Invalidates everything for a reason that the strategy does not know of.
+    fn everything(&mut self, cause: FlushCause, now: Instant) {
+        let released = self.pending.release();
+        self.flush(cause);
+        self.settle(&released);
+        self.strategy.on_flushed(now);
+    }
+
+    fn flush(&mut self, cause: FlushCause) {
+        self.inner.flush(cause);
+        self.sweeping = Some(0);
+        self.not_before.get_or_insert_with(now);
+    }
+
+    /// Drops some of the values that the last flush left.
+    fn sweep(&mut self) {
+        let store = &self.inner.store;
+        for _ in 0..SWEEPS {
+            match self.sweeping {
+                Some(shard) if shard < store.shards() => {
+                    if !store.sweep(shard) {
+                        self.sweeping = Some(shard + 1);
+                    }
+                }
+                _ => self.sweeping = None,
+            }
+        }
+    }
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Drop for CacheDriver<K, V> {
+    fn drop(&mut self) {
+        self.inner.gate.abandon();
+        // Whoever waits reads past the cache from now on.
+        self.inner.marks.resynced();
+        if let Err(message) = contained(|| self.pending.release()) {
+            tracing::error!(
+                cache = self.inner.name,
+                message,
+                "destructor of a cache key panicked"
+            );
+        }
+    }
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> fmt::Debug for CacheDriver<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheDriver")
+            .field("name", &self.inner.name)
+            .field("dependencies", &self.dependencies)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+//! The cache of a function.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use parking_lot::RwLock;
+
+use super::builder::CacheBuilder;
+use super::driver::CacheDriver;
+use super::handle::{CacheHandle, CacheKey};
+use super::stats::CacheStats;
+use crate::error::Result;
+
+/// A cache that is described at compile time and started later, if at all: what `#[cached]` makes of a function.
+///
+/// Until it is started the function is called as if there were no cache; and again when the herald it was started on has
+/// shut down.
+pub struct CachedFn<K: CacheKey, V: Send + Sync + 'static> {
+    describe: fn() -> Result<CacheBuilder<K, V>>,
+    current: OnceLock<RwLock<CacheHandle<K, V>>>,
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
+    /// A cache as `describe` tells.
+    #[must_use]
+    pub const fn new(describe: fn() -> Result<CacheBuilder<K, V>>) -> Self {
+        Self {
+            describe,
+            current: OnceLock::new(),
+        }
+    }
+
+    /// The cache, if it was started. Started again, it is a new one.
+    #[must_use]
+    pub fn handle(&self) -> Option<CacheHandle<K, V>> {
+        self.current.get().map(|handle| handle.read().clone())
+    }
+
+    /// Builds the cache. The driver is to be run; a herald's `cached` does both.
+    ///
+    /// # Errors
+    /// If what was described cannot be used.
+    pub fn start(&self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
+        let (handle, driver) = (self.describe)()?.build()?;
+        let current = self.current.get_or_init(|| RwLock::new(handle.clone()));
+        *current.write() = handle.clone();
+        Ok((handle, driver))
+    }
+
+    /// Invalidates one key; see [`CacheHandle::invalidate`].
+    pub fn invalidate(&self, key: &K) -> bool {
+        self.handle().is_some_and(|handle| handle.invalidate(key))
+    }
+
+    /// Invalidates everything; see [`CacheHandle::invalidate_all`].
+    pub fn invalidate_all(&self) {
+        if let Some(handle) = self.handle() {
+            handle.invalidate_all();
+        }
+    }
+
+    /// What the current cache has done so far; nothing if there is none.
+    #[must_use]
+    pub fn stats(&self) -> CacheStats {
+        self.handle()
+            .map(|handle| handle.stats())
+            .unwrap_or_default()
+    }
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> fmt::Debug for CachedFn<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedFn")
+            .field("current", &self.handle())
+            .finish()
+    }
+}

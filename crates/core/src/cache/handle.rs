@@ -1,0 +1,281 @@
+//! How a cache is read: without a mailbox, from any thread.
+
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::dependency::{Projection, Tag};
+use super::limit::LoadLimit;
+use super::observer::{
+    BypassReason, CacheEvent, CacheObserver, FlushCause, InvalidationCause, StaleReason,
+};
+use super::stats::{CacheStats, Counters};
+use super::store::{Accept, Found, Moment, Store};
+use super::write_token::{Marks, WriteToken};
+use crate::gate::Gate;
+use crate::name::ChannelName;
+use crate::panic::contained;
+
+/// What a cache can be keyed by. Implemented for every type that has the traits it asks for.
+pub trait CacheKey: Clone + Eq + Hash + Send + Sync + 'static {}
+
+impl<K: Clone + Eq + Hash + Send + Sync + 'static> CacheKey for K {}
+
+/// What a cache does while the source is not live, and nobody tells it what becomes outdated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenNotLive {
+    /// It does not answer: reads load, and what they load is not stored.
+    #[default]
+    Bypass,
+    /// It answers with values that were valid when the source ceased to be live, or were loaded since, for as long
+    /// as that is no more than `max_age` ago.
+    ///
+    /// So a value is outdated by at most `max_age` and the time it took to notice that the source was not live (for
+    /// a connection that is only half open: heartbeat interval and deadline). Once the source is live again,
+    /// everything is loaded anew.
+    ServeStale {
+        /// How long ago.
+        max_age: Duration,
+    },
+}
+
+/// Reads a cache, and changes it by hand. Cheap to clone, and the same cache in every clone.
+///
+/// A hit takes one lock of one shard for the time of a lookup: it waits for nothing, and awaits nothing.
+///
+/// What it guarantees is told in the [module's documentation](super).
+pub struct CacheHandle<K: CacheKey, V> {
+    pub(super) inner: Arc<Inner<K, V>>,
+}
+
+impl<K: CacheKey, V> Clone for CacheHandle<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            inner: Arc::clone(&self.inner),
+        }
+    }
+}
+
+/// What handles and driver share.
+pub(super) struct Inner<K: CacheKey, V> {
+    pub(super) name: String,
+    pub(super) store: Store<K, V, Tag>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) projections: Box<[Projection<K>]>,
+    pub(super) when_not_live: WhenNotLive,
+    pub(super) capacity: usize,
+    pub(super) limit: Option<LoadLimit>,
+    pub(super) refresh: Option<mpsc::Sender<K>>,
+    pub(super) counters: Counters,
+    pub(super) observer: Option<Arc<dyn CacheObserver>>,
+    pub(super) marks: Arc<Marks>,
+    /// Where write tokens are announced.
+    pub(super) channel: ChannelName,
+}
+
+/// Before a value is read that is to be [inserted](CacheHandle::insert).
+#[derive(Clone, Copy, Debug)]
+pub struct Stamp(Moment);
+
+/// What a reader may do at this moment.
+pub(super) enum Admission {
+    Read(Accept),
+    Bypass(BypassReason),
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
+    /// The value of `key`, if it is in memory and may be served.
+    #[must_use]
+    pub fn get(&self, key: &K) -> Option<Arc<V>> {
+        let inner = &*self.inner;
+        match inner.admit() {
+            Admission::Read(accept) => inner.look(key, accept),
+            Admission::Bypass(reason) => {
+                inner.bypassed(reason);
+                None
+            }
+        }
+    }
+
+    /// A stamp, to be taken before reading from the database what is then [inserted](Self::insert).
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        Stamp(self.inner.store.moment())
+    }
+
+    /// Puts in a value that was read after `stamp` was taken: to fill a cache with one query, say.
+    ///
+    /// Refused, with `false`, if the key may have been invalidated since (told apart by hash, so now and then without
+    /// need), or if the cache does not answer at the moment.
+    ///
+    /// ```
+    /// # fn fill(users: &pgherald_core::cache::CacheHandle<i64, String>, all: fn() -> Vec<(i64, String)>) {
+    /// let before = users.stamp();
+    /// for (id, name) in all() {
+    ///     users.insert(&before, id, name);
+    /// }
+    /// # }
+    /// ```
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a key is given as one is stored"
+    )]
+    pub fn insert(&self, stamp: &Stamp, key: K, value: V) -> bool {
+        let inner = &*self.inner;
+        let tags = inner.tags(&key);
+        inner.gate.is_open() && inner.store.insert(stamp.0, &key, &Arc::new(value), tags)
+    }
+
+    /// Invalidates one key: reads that begin from now on load it anew, and join no load that has begun before.
+    ///
+    /// Returns whether there was a value, or a load of it.
+    pub fn invalidate(&self, key: &K) -> bool {
+        let inner = &*self.inner;
+        let found = inner.store.invalidate(key);
+        inner.invalidated(InvalidationCause::ByHand, u64::from(found));
+        found
+    }
+
+    /// Invalidates everything, in no time whatever there is.
+    pub fn invalidate_all(&self) {
+        self.inner.flush(FlushCause::ByHand);
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn stats(&self) -> CacheStats {
+        let inner = &*self.inner;
+        let store = &inner.store;
+        inner
+            .counters
+            .stats(store.counts(), store.len(), inner.capacity)
+    }
+
+    /// Its name, as it was given when it was built.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Whether it answers as if it were the database: the source is live, and whatever was missed before is
+    /// accounted for.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.inner.gate.is_open()
+    }
+
+    /// A token for a writer that wants its own commit to be seen; see [`WriteToken`].
+    pub fn write_token(&self) -> WriteToken {
+        let flush = {
+            let inner = Arc::clone(&self.inner);
+            move || inner.flush(FlushCause::ByHand)
+        };
+        let past = {
+            let inner = Arc::clone(&self.inner);
+            move || matches!(inner.admit(), Admission::Bypass(_))
+        };
+        let inner = &*self.inner;
+        WriteToken::new(
+            &inner.marks,
+            inner.channel.clone(),
+            Box::new(flush),
+            Box::new(past),
+        )
+    }
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
+    #[inline]
+    pub(super) fn admit(&self) -> Admission {
+        if self.gate.is_open() {
+            return Admission::Read(Accept::Valid);
+        }
+        match self.when_not_live {
+            _ if !self.gate.is_driven() => Admission::Bypass(BypassReason::NotDriven),
+            WhenNotLive::Bypass => Admission::Bypass(BypassReason::NotLive),
+            WhenNotLive::ServeStale { max_age } => Admission::Read(Accept::Blind {
+                since: self.gate.closed_at(),
+                max_age,
+            }),
+        }
+    }
+
+    #[inline]
+    pub(super) fn look(&self, key: &K, accept: Accept) -> Option<Arc<V>> {
+        match self.store.get(key, accept) {
+            Found::Hit(value) => {
+                self.observe(&CacheEvent::Hit);
+                Some(value)
+            }
+            Found::Stale(value, revalidate) => {
+                if revalidate {
+                    self.ask_to_refresh(key);
+                }
+                let reason = match accept {
+                    Accept::Valid => StaleReason::Revalidating,
+                    Accept::Blind { .. } => StaleReason::NotLive,
+                };
+                self.observe(&CacheEvent::ServedStale(reason));
+                Some(value)
+            }
+            Found::Miss => {
+                self.observe(&CacheEvent::Miss);
+                None
+            }
+        }
+    }
+
+    /// Asks for a new value in the background. If there are too many such requests, the next reader asks again.
+    pub(super) fn ask_to_refresh(&self, key: &K) {
+        let asked = match &self.refresh {
+            Some(requests) => requests.try_send(key.clone()).is_ok(),
+            None => false,
+        };
+        if !asked {
+            self.store.not_revalidating(key);
+        }
+    }
+
+    /// The rows a key depends on, as far as the index is needed to find them.
+    pub(super) fn tags(&self, key: &K) -> Box<[Tag]> {
+        let tag = |(number, project): (usize, &Projection<K>)| Tag::new(number, project(key));
+        self.projections.iter().enumerate().map(tag).collect()
+    }
+
+    pub(super) fn flush(&self, cause: FlushCause) {
+        self.store.flush();
+        self.counters.flushed(cause);
+        self.observe(&CacheEvent::Flushed(cause));
+    }
+
+    pub(super) fn invalidated(&self, cause: InvalidationCause, keys: u64) {
+        self.counters.invalidated(cause, keys);
+        self.observe(&CacheEvent::Invalidated { cause, keys });
+    }
+
+    pub(super) fn bypassed(&self, reason: BypassReason) {
+        self.counters.bypassed(reason);
+        self.observe(&CacheEvent::Bypassed(reason));
+    }
+
+    #[inline]
+    pub(super) fn observe(&self, event: &CacheEvent<'_>) {
+        if let Some(observer) = &self.observer
+            && let Err(message) = contained(|| observer.observe(event))
+        {
+            tracing::error!(cache = self.name, message, "cache observer panicked");
+        }
+    }
+}
+
+impl<K: CacheKey, V> fmt::Debug for CacheHandle<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CacheHandle")
+            .field("name", &self.inner.name)
+            .field("gate", &self.inner.gate)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,39 @@
+//! How many loads may run at a time.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A limit on concurrent loads, for one cache or, cloned, for several: after a flush everybody misses at once, and
+/// the database should not have to bear it all.
+///
+/// A load that waits for its turn counts as under way: others join it. What a loader itself reads from a cache is
+/// not counted again; and while it waits for somebody else's load, it gives its place away for good.
+///
+/// ```
+/// use pgherald_core::cache::{CacheBuilder, LoadLimit};
+///
+/// let limit = LoadLimit::new(16);
+/// let users = CacheBuilder::<i64, String>::new("users").load_limit(&limit);
+/// let orders = CacheBuilder::<i64, String>::new("orders").load_limit(&limit);
+/// ```
+#[derive(Clone, Debug)]
+pub struct LoadLimit {
+    permits: Arc<Semaphore>,
+}
+
+impl LoadLimit {
+    /// At most so many loads at a time (0 counts as 1).
+    #[must_use]
+    pub fn new(loads: usize) -> Self {
+        let loads = loads.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            permits: Arc::new(Semaphore::new(loads)),
+        }
+    }
+
+    /// Waits for a place. It is never closed, so there always is one in the end.
+    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).acquire_owned().await.ok()
+    }
+}

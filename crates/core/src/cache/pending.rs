@@ -1,0 +1,115 @@
+//! What the events that a strategy holds will do to the cache.
+
+use std::collections::HashSet;
+
+use super::dependency::{Effects, Tag};
+use super::handle::CacheKey;
+
+/// Beyond so many keys and rows, everything is invalidated instead: the memory for them is bounded.
+const MOST_TARGETS: usize = 10_000;
+
+#[derive(Debug)]
+pub(super) struct Pending<K> {
+    keys: HashSet<K>,
+    tags: HashSet<Tag>,
+    everything: bool,
+    events: u64,
+    /// Write tokens that came after some of these events.
+    tokens: Vec<u128>,
+}
+
+impl<K> Default for Pending<K> {
+    fn default() -> Self {
+        Self {
+            keys: HashSet::new(),
+            tags: HashSet::new(),
+            everything: false,
+            events: 0,
+            tokens: Vec::new(),
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) struct Released<K> {
+    /// `None`: all of them.
+    pub(super) targets: Option<(HashSet<K>, HashSet<Tag>)>,
+    pub(super) events: u64,
+    pub(super) tokens: Vec<u128>,
+}
+
+impl<K: CacheKey> Pending<K> {
+    pub(super) fn hold(&mut self, effects: Effects<K>) {
+        self.events += 1;
+        match effects {
+            Effects::Some(keys, tags) if !self.everything => {
+                self.keys.extend(keys);
+                self.tags.extend(tags);
+                if self.keys.len() + self.tags.len() > MOST_TARGETS {
+                    self.hold_everything();
+                }
+            }
+            Effects::Some(..) => {}
+            Effects::Everything | Effects::Mismatch(_) => self.hold_everything(),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    fn hold_everything(&mut self) {
+        self.everything = true;
+        self.keys = HashSet::new();
+        self.tags = HashSet::new();
+    }
+
+    /// Takes in a write token. Gives it back if nothing is held that came before it.
+    pub(super) fn hold_token(&mut self, token: u128) -> Option<u128> {
+        if self.is_empty() {
+            return Some(token);
+        }
+        self.tokens.push(token);
+        None
+    }
+
+    pub(super) fn release(&mut self) -> Released<K> {
+        let Self {
+            keys,
+            tags,
+            everything,
+            events,
+            tokens,
+        } = std::mem::take(self);
+        Released {
+            targets: (!everything).then_some((keys, tags)),
+            events,
+            tokens,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Effects, MOST_TARGETS, Pending};
+
+    #[test]
+    fn too_many_keys_become_everything() {
+        let mut pending = Pending::default();
+        for key in 0..=MOST_TARGETS {
+            assert!(pending.hold_token(1).is_some() || key > 0);
+            pending.hold(Effects::Some(vec![key], Vec::new()));
+        }
+        let released = pending.release();
+        assert!(released.targets.is_none());
+        assert_eq!(released.events, MOST_TARGETS as u64 + 1);
+        assert_eq!(released.tokens.len(), MOST_TARGETS);
+        assert!(
+            pending
+                .release()
+                .targets
+                .is_some_and(|(keys, _)| keys.is_empty())
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! Loading anew in the background what was invalidated.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+
+use super::handle::{CacheKey, Inner};
+use super::load::Lead;
+use super::store::{Accept, Begin};
+use crate::panic::message;
+
+/// How many requests may wait; what is beyond is asked for again by the next reader.
+pub(super) const MOST_REQUESTS: usize = 1_024;
+/// How many run at a time, apart from the cache's [`LoadLimit`](super::LoadLimit).
+const CONCURRENT: usize = 8;
+
+type LoadFailure = Box<dyn StdError + Send + Sync>;
+type Loading<V> = Pin<Box<dyn Future<Output = Result<V, LoadFailure>> + Send>>;
+pub(super) type Load<K, V> = Box<dyn Fn(K) -> Loading<V> + Send + Sync>;
+
+/// Serving what was invalidated for a little while longer, and loading it anew in the background.
+///
+/// This gives up a part of what a cache guarantees, on purpose: for up to `max_stale` after an invalidation, reads may
+/// see the value from before it.
+///
+/// ```
+/// use std::time::Duration;
+/// use pgherald_core::cache::{CacheBuilder, Refresh};
+/// # async fn load(id: i64) -> Result<String, std::io::Error> { Ok(id.to_string()) }
+///
+/// let refresh = Refresh::new(Duration::from_secs(2), |id| async move { Ok(load(id).await?) }).eager();
+/// let users = CacheBuilder::<i64, String>::new("users").refresh(refresh);
+/// ```
+#[must_use = "a cache is to be built with it"]
+pub struct Refresh<K, V> {
+    pub(super) max_stale: Duration,
+    pub(super) eager: bool,
+    pub(super) load: Load<K, V>,
+}
+
+impl<K, V> Refresh<K, V> {
+    /// Serves an invalidated value for up to `max_stale`; the first read in this time has it loaded anew by `load`.
+    ///
+    /// An error or panic of `load` is counted and logged; the next read tries again.
+    pub fn new<L, F>(max_stale: Duration, load: L) -> Self
+    where
+        L: Fn(K) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<V, Box<dyn StdError + Send + Sync>>> + Send + 'static,
+    {
+        Self {
+            max_stale,
+            eager: false,
+            load: Box::new(move |key| Box::pin(load(key))),
+        }
+    }
+
+    /// Loads anew as soon as an event has invalidated a value, without waiting for a read. When everything is
+    /// invalidated, reads still decide what is worth it.
+    pub fn eager(mut self) -> Self {
+        self.eager = true;
+        self
+    }
+}
+
+impl<K, V> fmt::Debug for Refresh<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refresh")
+            .field("max_stale", &self.max_stale)
+            .field("eager", &self.eager)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs the requested loads.
+pub(super) struct Refresher<K: CacheKey, V> {
+    pub(super) inner: Arc<Inner<K, V>>,
+    pub(super) requests: mpsc::Receiver<K>,
+    pub(super) load: Load<K, V>,
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Refresher<K, V> {
+    /// Runs until it is dropped.
+    pub(super) async fn run(mut self) {
+        let mut running = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                request = self.requests.recv(), if running.len() < CONCURRENT => match request {
+                    Some(key) => running.push(refresh(&self.inner, &self.load, key)),
+                    None => return,
+                },
+                Some(()) = running.next(), if !running.is_empty() => {}
+            }
+        }
+    }
+}
+
+async fn refresh<K: CacheKey, V: Send + Sync + 'static>(
+    inner: &Inner<K, V>,
+    load: &Load<K, V>,
+    key: K,
+) {
+    if !inner.gate.is_open() {
+        inner.store.not_revalidating(&key);
+        return;
+    }
+    // Somebody else's load does as well.
+    let Begin::Lead(flight) = inner.store.begin(&key, inner.tags(&key), Accept::Valid) else {
+        return;
+    };
+    let lead = Lead::new(inner, key.clone(), flight);
+    let flights = vec![lead.flight.id()];
+    let loaded = AssertUnwindSafe(inner.run(flights, || load(key))).catch_unwind();
+    let error = match loaded.await {
+        Ok(loaded) => match inner.land(lead, loaded) {
+            Ok(_) => return,
+            Err(error) => error.failure().map(ToString::to_string),
+        },
+        // The lead was dropped, which ends the flight.
+        Err(panic) => Some(format!("panicked: {}", message(panic))),
+    };
+    let error = error.unwrap_or_default();
+    tracing::warn!(
+        cache = inner.name,
+        error,
+        "loading anew in the background failed"
+    );
+}

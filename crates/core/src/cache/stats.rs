@@ -1,0 +1,145 @@
+//! What a cache has done so far.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::observer::{BypassReason, FlushCause, InvalidationCause};
+use super::store::ShardCounts;
+use crate::telemetry;
+
+/// Counts since the cache was built.
+///
+/// `hits + stale_not_live + stale_revalidating + misses` is how often somebody looked into it; of the misses,
+/// some loaded, some joined the load of another, and some, by [`get`](super::CacheHandle::get), did neither.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheStats {
+    /// Valid values served from memory.
+    pub hits: u64,
+    /// Looks that found nothing to serve.
+    pub misses: u64,
+    /// Values served while the source was not live ([`WhenNotLive::ServeStale`](super::WhenNotLive)).
+    pub stale_not_live: u64,
+    /// Invalidated values served while they were loaded anew ([`Refresh`](super::Refresh)).
+    pub stale_revalidating: u64,
+    /// Reads that waited for a load which somebody else had begun.
+    pub joined: u64,
+    /// Loads that brought a value.
+    pub loads: u64,
+    /// Loads that ended with an error.
+    pub load_errors: u64,
+    /// Loads whose caller went away.
+    pub loads_cancelled: u64,
+    /// Loads that panicked.
+    pub loads_panicked: u64,
+    /// Of the loads, those that were overtaken by an invalidation, and therefore not stored.
+    pub loads_overtaken: u64,
+    /// The time that the loads, with or without a value, took together.
+    pub load_time: Duration,
+    /// Reads that went past the cache because the source was not live.
+    pub bypassed_not_live: u64,
+    /// Reads that went past the cache because nobody applied events to it: it was not started, or was stopped.
+    pub bypassed_not_driven: u64,
+    /// Values and loads invalidated by events about rows.
+    pub invalidated_by_event: u64,
+    /// Values and loads invalidated by [`invalidate`](super::CacheHandle::invalidate).
+    pub invalidated_by_hand: u64,
+    /// How often everything was invalidated because an event was about a whole table.
+    pub flushed_by_event: u64,
+    /// How often because the strategy said so.
+    pub flushed_by_strategy: u64,
+    /// How often because events were missing.
+    pub flushed_by_resync: u64,
+    /// How often because an event's row key did not fit the cache's dependencies.
+    pub flushed_by_mismatch: u64,
+    /// How often because code of the user's panicked while events were applied.
+    pub flushed_by_panic: u64,
+    /// How often by [`invalidate_all`](super::CacheHandle::invalidate_all).
+    pub flushed_by_hand: u64,
+    /// Values that had to go for want of room.
+    pub evictions: u64,
+    /// Values found to be older than their time to live.
+    pub expirations: u64,
+    /// Values in memory now; some may be dead, and leave when they are come upon.
+    pub entries: u64,
+    /// How many there may be.
+    pub capacity: u64,
+}
+
+impl CacheStats {
+    /// Every count under its name in [`telemetry`], with its labels: for whatever collects metrics.
+    pub fn measurements(&self) -> impl Iterator<Item = telemetry::Measurement> {
+        telemetry::cache(self).into_iter()
+    }
+}
+
+/// What is counted outside of the store.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) joined: AtomicU64,
+    pub(super) loads: AtomicU64,
+    pub(super) load_errors: AtomicU64,
+    pub(super) loads_cancelled: AtomicU64,
+    pub(super) loads_panicked: AtomicU64,
+    pub(super) loads_overtaken: AtomicU64,
+    pub(super) load_nanos: AtomicU64,
+    bypassed: [AtomicU64; BypassReason::COUNT],
+    invalidated: [AtomicU64; InvalidationCause::COUNT],
+    flushed: [AtomicU64; FlushCause::COUNT],
+}
+
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+impl Counters {
+    pub(super) fn took(&self, elapsed: Duration) {
+        let nanos = u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX);
+        self.load_nanos.fetch_add(nanos, Relaxed);
+    }
+
+    pub(super) fn bypassed(&self, reason: BypassReason) {
+        count(&self.bypassed[reason as usize]);
+    }
+
+    pub(super) fn invalidated(&self, cause: InvalidationCause, keys: u64) {
+        self.invalidated[cause as usize].fetch_add(keys, Relaxed);
+    }
+
+    pub(super) fn flushed(&self, cause: FlushCause) {
+        count(&self.flushed[cause as usize]);
+    }
+
+    pub(super) fn stats(&self, store: ShardCounts, entries: usize, capacity: usize) -> CacheStats {
+        let read = |counter: &AtomicU64| counter.load(Relaxed);
+        let flushed = |cause: FlushCause| read(&self.flushed[cause as usize]);
+        CacheStats {
+            hits: store.hits,
+            misses: store.misses,
+            stale_not_live: store.blind_hits,
+            stale_revalidating: store.stale_hits,
+            joined: read(&self.joined),
+            loads: read(&self.loads),
+            load_errors: read(&self.load_errors),
+            loads_cancelled: read(&self.loads_cancelled),
+            loads_panicked: read(&self.loads_panicked),
+            loads_overtaken: read(&self.loads_overtaken),
+            load_time: Duration::from_nanos(read(&self.load_nanos)),
+            bypassed_not_live: read(&self.bypassed[BypassReason::NotLive as usize]),
+            bypassed_not_driven: read(&self.bypassed[BypassReason::NotDriven as usize]),
+            invalidated_by_event: read(&self.invalidated[InvalidationCause::Event as usize]),
+            invalidated_by_hand: read(&self.invalidated[InvalidationCause::ByHand as usize]),
+            flushed_by_event: flushed(FlushCause::Event),
+            flushed_by_strategy: flushed(FlushCause::Strategy),
+            flushed_by_resync: flushed(FlushCause::Resync),
+            flushed_by_mismatch: flushed(FlushCause::Mismatch),
+            flushed_by_panic: flushed(FlushCause::Panic),
+            flushed_by_hand: flushed(FlushCause::ByHand),
+            evictions: store.evictions,
+            expirations: store.expirations,
+            entries: entries as u64,
+            capacity: capacity as u64,
+        }
+    }
+}

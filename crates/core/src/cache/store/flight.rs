@@ -1,0 +1,86 @@
+//! A load under way, and those who wait for it.
+
+use std::any::Any;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64 as Counter;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::sync::Arc;
+
+/// Identifies a flight in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct FlightId(u64);
+
+/// How a load ended.
+#[derive(Debug)]
+pub(crate) enum Outcome<V> {
+    Loaded(Arc<V>),
+    /// With the loader's error, whatever its type.
+    Failed(Arc<dyn Any + Send + Sync>),
+    /// Without a result: cancelled, panicked, or the batch did not have the key.
+    Abandoned,
+}
+
+impl<V> Clone for Outcome<V> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Loaded(value) => Self::Loaded(Arc::clone(value)),
+            Self::Failed(error) => Self::Failed(Arc::clone(error)),
+            Self::Abandoned => Self::Abandoned,
+        }
+    }
+}
+
+/// One load of one key. Registered with the store *before* the load begins, which is what makes an
+/// invalidation that comes during the load visible to it.
+#[derive(Debug)]
+pub(crate) struct Flight<V> {
+    pub(super) id: FlightId,
+    /// The store's epoch before the load began.
+    pub(super) epoch: u64,
+    pub(super) began: Instant,
+    outcome: OnceLock<Outcome<V>>,
+    ended: Notify,
+}
+
+impl<V> Flight<V> {
+    pub(super) fn new(epoch: u64, began: Instant) -> Self {
+        // Not of `sync`: uniqueness is all that matters here.
+        static LAST: Counter = Counter::new(0);
+        Self {
+            id: FlightId(LAST.fetch_add(1, Relaxed)),
+            epoch,
+            began,
+            outcome: OnceLock::new(),
+            ended: Notify::new(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> FlightId {
+        self.id
+    }
+
+    /// Tells everybody who waits. The first outcome stays.
+    pub(super) fn end(&self, outcome: Outcome<V>) {
+        if self.outcome.set(outcome).is_ok() {
+            self.ended.notify_waiters();
+        }
+    }
+
+    /// Waits until the load has ended.
+    pub(crate) async fn ended(&self) -> Outcome<V> {
+        let mut notified = std::pin::pin!(self.ended.notified());
+        loop {
+            // Before looking: what comes after the look wakes us.
+            notified.as_mut().enable();
+            if let Some(outcome) = self.outcome.get() {
+                return outcome.clone();
+            }
+            notified.as_mut().await;
+            notified.set(self.ended.notified());
+        }
+    }
+}

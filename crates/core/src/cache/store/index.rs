@@ -1,0 +1,72 @@
+//! Which keys depend on which tag.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hash};
+
+use foldhash::fast::RandomState;
+
+use crate::sync::Mutex;
+
+const SHARDS: usize = 16;
+
+/// From a tag (a row of a table) to the keys that are in the store or on their way into it.
+///
+/// Locked after a shard of the store, or alone; never before one.
+#[derive(Debug)]
+pub(super) struct Index<K, T> {
+    hasher: RandomState,
+    shards: Box<[Keys<K, T>]>,
+}
+
+type Keys<K, T> = Mutex<HashMap<T, HashSet<K, RandomState>, RandomState>>;
+
+impl<K: Hash + Eq + Clone, T: Hash + Eq + Clone> Index<K, T> {
+    pub(super) fn new() -> Self {
+        Self {
+            hasher: RandomState::default(),
+            shards: (0..SHARDS)
+                .map(|_| Mutex::new(HashMap::default()))
+                .collect(),
+        }
+    }
+
+    pub(super) fn add(&self, key: &K, tags: &[T]) {
+        for tag in tags {
+            let mut shard = self.shard(tag).lock();
+            if let Some(keys) = shard.get_mut(tag) {
+                keys.insert(key.clone());
+            } else {
+                shard.entry(tag.clone()).or_default().insert(key.clone());
+            }
+        }
+    }
+
+    pub(super) fn remove(&self, key: &K, tags: &[T]) {
+        for tag in tags {
+            let mut shard = self.shard(tag).lock();
+            if let Some(keys) = shard.get_mut(tag) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    shard.remove(tag);
+                }
+            }
+        }
+    }
+
+    pub(super) fn keys(&self, tag: &T) -> Vec<K> {
+        let shard = self.shard(tag).lock();
+        shard
+            .get(tag)
+            .map(|keys| keys.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    fn shard(&self, tag: &T) -> &Keys<K, T> {
+        &self.shards[self.hasher.hash_one(tag) as usize % SHARDS]
+    }
+}

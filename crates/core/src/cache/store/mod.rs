@@ -1,0 +1,525 @@
+//! The values themselves: bounded, sharded, and never served when a load was overtaken by an invalidation.
+//!
+//! ```text
+//!    key:  (absent) ── begin ──► in flight ── finish ──► stored ── invalidate, evict, expire ──► (absent)
+//!                                    │                     │
+//!                                    └── invalidate ──►    └── flush: every entry of an older epoch is dead
+//!                              overtaken: may not be joined, is not stored
+//! ```
+//!
+//! Owner: shared by all handles of a cache and its driver. Nothing in here waits, but for the short locks of one
+//! shard.
+//!
+//! Guarantees:
+//! - A load is registered as a flight **before** it begins. An invalidation of its key takes the flight out of the
+//!   register under the lock of the shard; `finish` stores only what is still registered, under the same lock.
+//!   So there is no moment between "is it still valid?" and "store it".
+//! - A flush advances the store's epoch, which is one atomic addition whatever the size. Entries and flights
+//!   carry the epoch from before their load; with another one now, they are not served, joined or stored.
+//! - Registers, epoch and counters live outside the entries, so evicting one forgets nothing that matters.
+//! - The index holds a key under its tags for as long as the key is stored or in flight, and it does so before
+//!   the load begins: who invalidates a tag finds every key whose load can have read what was there before.
+//! - Locks: a shard, then the index; the index alone; never the other way round. Values are dropped outside.
+//!   Of a user's code only `Hash`, `Eq`, `Clone` and the destructor of keys runs under a lock.
+
+mod flight;
+mod index;
+mod shard;
+
+use std::hash::{BuildHasher, Hash};
+use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+
+pub(crate) use flight::{Flight, FlightId, Outcome};
+use index::Index;
+pub(crate) use shard::ShardCounts;
+use shard::{Entry, Shard};
+
+use crate::sync::{Arc, AtomicU64, Mutex, now};
+
+const MOST_SHARDS: usize = 64;
+/// Below this, a further shard would make the order of eviction too rough.
+const ENTRIES_PER_SHARD: usize = 64;
+const MOST_SLOTS: usize = 4_096;
+/// How many dead entries are dropped at once.
+const SWEEP: usize = 64;
+
+#[derive(Debug)]
+pub(crate) struct Store<K: Hash + Eq, V, T> {
+    terms: StoreTerms,
+    hasher: RandomState,
+    shards: Box<[Locked<K, V, T>]>,
+    index: Index<K, T>,
+    /// How often everything was invalidated.
+    epoch: Padded<AtomicU64>,
+    flushed_at: Mutex<Option<Instant>>,
+    /// How often a key or tag was invalidated; and for each, by hash, when last.
+    sequence: AtomicU64,
+    slots: Box<[AtomicU64]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoreTerms {
+    pub(crate) capacity: NonZeroUsize,
+    pub(crate) ttl: Option<Duration>,
+    /// The share of the time to live by which it is shortened at random.
+    pub(crate) jitter: f64,
+    /// For how long what was invalidated may be served while it is loaded anew.
+    pub(crate) keep_stale: Option<Duration>,
+}
+
+/// What a reader accepts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Accept {
+    /// What is valid.
+    Valid,
+    /// What was valid when invalidations ceased to come, or when it was loaded since, but no longer ago than this.
+    Blind {
+        since: Option<Instant>,
+        max_age: Duration,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) enum Found<V> {
+    Hit(Arc<V>),
+    /// Not valid, but within the limits of what is accepted; with whether the caller is to see to a new one.
+    Stale(Arc<V>, bool),
+    Miss,
+}
+
+#[derive(Debug)]
+pub(crate) enum Begin<V> {
+    /// Somebody was quicker.
+    Found(Arc<V>),
+    /// A load is under way that began late enough.
+    Join(Arc<Flight<V>>),
+    /// The caller is to load, and to end the flight in any case.
+    Lead(Arc<Flight<V>>),
+}
+
+/// What became of a value that was loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    Yes,
+    /// And another one had to go.
+    Evicting,
+    /// Not stored: the key was invalidated while it was loaded.
+    Overtaken,
+}
+
+/// A moment before a value was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    epoch: u64,
+    sequence: u64,
+}
+
+type Locked<K, V, T> = Padded<Mutex<Shard<K, V, T>>>;
+
+/// A cache line of its own, or two: neighbours are fetched in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Padded<X>(X);
+
+impl<K, V, T> Store<K, V, T>
+where
+    K: Hash + Eq + Clone,
+    T: Hash + Eq + Clone,
+{
+    pub(crate) fn new(terms: StoreTerms) -> Self {
+        let capacity = terms.capacity.get();
+        let count = (capacity / ENTRIES_PER_SHARD).clamp(1, MOST_SHARDS);
+        // Rounded down to a power of two.
+        let count = 1 << count.ilog2();
+        let hasher = RandomState::default();
+        let shard = |number: usize| {
+            let room = capacity / count + usize::from(number < capacity % count);
+            let room = NonZeroUsize::new(room).unwrap_or(NonZeroUsize::MIN);
+            Padded(Mutex::new(Shard::new(room, hasher.clone())))
+        };
+        let slots = capacity.next_power_of_two().clamp(64, MOST_SLOTS);
+        Self {
+            terms,
+            shards: (0..count).map(shard).collect(),
+            hasher,
+            index: Index::new(),
+            epoch: Padded(AtomicU64::new(0)),
+            flushed_at: Mutex::new(None),
+            sequence: AtomicU64::new(0),
+            slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: &K, accept: Accept) -> Found<V> {
+        // Before the entry is looked at: a flush that is over by now must be seen.
+        let epoch = self.epoch.0.load(Acquire);
+        let mut shard = self.shard(key).lock();
+        let Shard {
+            entries, counts, ..
+        } = &mut *shard;
+        let Some(entry) = entries.get(key) else {
+            counts.misses += 1;
+            return Found::Miss;
+        };
+        let valid = entry.epoch == epoch
+            && entry.stale_since.is_none()
+            && entry.expires_at.is_none_or(|at| now() < at);
+        if valid && matches!(accept, Accept::Valid) {
+            counts.hits += 1;
+            return Found::Hit(Arc::clone(&entry.value));
+        }
+        let (found, dropped) = match accept {
+            Accept::Valid => self.get_stale(&mut shard, key, epoch),
+            Accept::Blind { since, max_age } => {
+                let good_until = blind_limit(entry.loaded_at, since, max_age);
+                if valid && good_until.is_none_or(|limit| now() < limit) {
+                    counts.blind_hits += 1;
+                    (Found::Stale(Arc::clone(&entry.value), false), None)
+                } else {
+                    counts.misses += 1;
+                    (Found::Miss, None)
+                }
+            }
+        };
+        drop(shard);
+        drop(dropped);
+        found
+    }
+
+    /// Serves an entry that is not valid, if that is allowed; else takes it out.
+    #[cold]
+    fn get_stale(
+        &self,
+        shard: &mut Shard<K, V, T>,
+        key: &K,
+        epoch: u64,
+    ) -> (Found<V>, Option<Entry<V, T>>) {
+        let flushed_at = *self.flushed_at.lock();
+        let Some(entry) = shard.entries.get_mut(key) else {
+            return (Found::Miss, None);
+        };
+        let since = match () {
+            () if entry.epoch == epoch => entry.stale_since.or(entry.expires_at),
+            // Flushed once, at a moment that is known; unless it was flushed again just now.
+            () if entry.epoch + 1 == epoch && self.epoch.0.load(Acquire) == epoch => {
+                entry.stale_since.or(flushed_at)
+            }
+            () => None,
+        };
+        if let Some(keep) = self.terms.keep_stale
+            && let Some(since) = since
+            && now().duration_since(since) < keep
+        {
+            shard.counts.stale_hits += 1;
+            let revalidate = !std::mem::replace(&mut entry.revalidating, true);
+            return (Found::Stale(Arc::clone(&entry.value), revalidate), None);
+        }
+        shard.counts.misses += 1;
+        let expired = entry.epoch == epoch && entry.stale_since.is_none();
+        shard.counts.expirations += u64::from(expired);
+        let entry = shard.entries.pop(key);
+        if let Some(entry) = &entry
+            && !shard.flights.contains_key(key)
+        {
+            self.index.remove(key, &entry.tags);
+        }
+        (Found::Miss, entry)
+    }
+
+    /// Registers a load of `key`, unless there is no need for one.
+    pub(crate) fn begin(&self, key: &K, tags: Box<[T]>, accept: Accept) -> Begin<V> {
+        let mut shard = self.shard(key).lock();
+        let epoch = self.epoch.0.load(Acquire);
+        if let Some(entry) = shard.entries.peek(key)
+            && entry.epoch == epoch
+            && entry.stale_since.is_none()
+            && entry.expires_at.is_none_or(|at| now() < at)
+        {
+            let limit = match accept {
+                Accept::Valid => None,
+                Accept::Blind { since, max_age } => blind_limit(entry.loaded_at, since, max_age),
+            };
+            if limit.is_none_or(|limit| now() < limit) {
+                return Begin::Found(Arc::clone(&entry.value));
+            }
+        }
+        if let Some((flight, _)) = shard.flights.get(key)
+            && flight.epoch == epoch
+        {
+            return Begin::Join(Arc::clone(flight));
+        }
+        let flight = Arc::new(Flight::new(epoch, now()));
+        self.index.add(key, &tags);
+        // One of an older epoch that stood here may go on, but is nobody's business any more.
+        shard
+            .flights
+            .insert(key.clone(), (Arc::clone(&flight), tags));
+        Begin::Lead(flight)
+    }
+
+    /// Ends a flight with a value, and stores it unless the load was overtaken.
+    pub(crate) fn finish(&self, key: &K, flight: &Arc<Flight<V>>, value: &Arc<V>) -> Stored {
+        let dropped = {
+            let mut shard = self.shard(key).lock();
+            match self.land(&mut shard, key, flight) {
+                Some(tags) if flight.epoch == self.epoch.0.load(Acquire) => {
+                    Some(self.put(&mut shard, key, flight.began, flight.epoch, value, tags))
+                }
+                landed => {
+                    self.give_up(&mut shard, key, landed);
+                    None
+                }
+            }
+        };
+        flight.end(Outcome::Loaded(Arc::clone(value)));
+        match dropped {
+            Some([_, Some(_)]) => Stored::Evicting,
+            Some(_) => Stored::Yes,
+            None => Stored::Overtaken,
+        }
+    }
+
+    /// Ends a flight without a value.
+    pub(crate) fn fail(&self, key: &K, flight: &Arc<Flight<V>>, outcome: Outcome<V>) {
+        {
+            let mut shard = self.shard(key).lock();
+            let landed = self.land(&mut shard, key, flight);
+            self.give_up(&mut shard, key, landed);
+        }
+        flight.end(outcome);
+    }
+
+    /// Nothing came of a flight.
+    fn give_up(&self, shard: &mut Shard<K, V, T>, key: &K, landed: Option<Box<[T]>>) {
+        if let Some(tags) = landed {
+            self.forget(shard, key, &tags);
+        }
+        if let Some(entry) = shard.entries.peek_mut(key) {
+            // Whoever is served the stale value next is to see to it again.
+            entry.revalidating = false;
+        }
+    }
+
+    /// Takes a flight out of the register, if it was not overtaken.
+    fn land(
+        &self,
+        shard: &mut Shard<K, V, T>,
+        key: &K,
+        flight: &Arc<Flight<V>>,
+    ) -> Option<Box<[T]>> {
+        match shard.flights.get(key) {
+            Some((current, _)) if Arc::ptr_eq(current, flight) => {
+                shard.flights.remove(key).map(|(_, tags)| tags)
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes a key out of the index if it is neither stored nor in flight.
+    fn forget(&self, shard: &Shard<K, V, T>, key: &K, tags: &[T]) {
+        if !shard.entries.contains(key) && !shard.flights.contains_key(key) {
+            self.index.remove(key, tags);
+        }
+    }
+
+    /// Stores a value. What had to go is to be dropped outside of the lock.
+    fn put(
+        &self,
+        shard: &mut Shard<K, V, T>,
+        key: &K,
+        loaded_at: Instant,
+        epoch: u64,
+        value: &Arc<V>,
+        tags: Box<[T]>,
+    ) -> [Option<Entry<V, T>>; 2] {
+        let expires_at = self.terms.ttl.and_then(|ttl| {
+            let share = 1.0 - self.terms.jitter * fastrand::f64();
+            loaded_at.checked_add(ttl.mul_f64(share))
+        });
+        let entry = Entry {
+            value: Arc::clone(value),
+            epoch,
+            expires_at,
+            stale_since: None,
+            loaded_at,
+            revalidating: false,
+            tags,
+        };
+        let replaced = shard.entries.put(key.clone(), entry);
+        let mut evicted = None;
+        if shard.entries.len() > shard.capacity.get()
+            && let Some((key, entry)) = shard.entries.pop_lru()
+        {
+            shard.counts.evictions += 1;
+            self.forget(shard, &key, &entry.tags);
+            evicted = Some(entry);
+        }
+        [replaced, evicted]
+    }
+
+    /// Nobody sees to a new value after all: whoever is served the stale one next is to.
+    pub(crate) fn not_revalidating(&self, key: &K) {
+        if let Some(entry) = self.shard(key).lock().entries.peek_mut(key) {
+            entry.revalidating = false;
+        }
+    }
+
+    /// Takes over to see to a new value. Returns false if there is no stale one, or somebody else sees to it.
+    pub(crate) fn revalidate(&self, key: &K) -> bool {
+        let mut shard = self.shard(key).lock();
+        match shard.entries.peek_mut(key) {
+            Some(entry) if entry.stale_since.is_some() => {
+                !std::mem::replace(&mut entry.revalidating, true)
+            }
+            _ => false,
+        }
+    }
+
+    /// The moment before something is read that is to be [inserted](Self::insert).
+    pub(crate) fn moment(&self) -> Moment {
+        Moment {
+            epoch: self.epoch.0.load(Acquire),
+            sequence: self.sequence.load(Acquire),
+        }
+    }
+
+    /// Stores what was read after `moment`, unless it may have been invalidated since.
+    ///
+    /// May refuse without need: invalidations are remembered by hash.
+    pub(crate) fn insert(&self, moment: Moment, key: &K, value: &Arc<V>, tags: Box<[T]>) -> bool {
+        let mut shard = self.shard(key).lock();
+        // Before looking at the slots: who invalidates a tag writes its slot and then reads the index.
+        self.index.add(key, &tags);
+        let overtaken = |slot: &AtomicU64| slot.load(Acquire) > moment.sequence;
+        let refused = self.epoch.0.load(Acquire) != moment.epoch
+            || overtaken(self.slot(key))
+            || tags.iter().any(|tag| overtaken(self.slot(tag)));
+        if refused {
+            self.forget(&shard, key, &tags);
+            return false;
+        }
+        let dropped = self.put(&mut shard, key, now(), moment.epoch, value, tags);
+        drop(shard);
+        drop(dropped);
+        true
+    }
+
+    /// Invalidates one key. Returns whether there was a value, or a load that is now overtaken.
+    pub(crate) fn invalidate(&self, key: &K) -> bool {
+        let mut shard = self.shard(key).lock();
+        self.note(key);
+        let flight = shard.flights.remove(key);
+        let mut entry = None;
+        let mut kept = false;
+        if self.terms.keep_stale.is_some() {
+            if let Some(entry) = shard.entries.peek_mut(key) {
+                kept = true;
+                entry.stale_since.get_or_insert_with(now);
+                entry.revalidating = false;
+            }
+        } else {
+            entry = shard.entries.pop(key);
+        }
+        let tags = match (&entry, &flight) {
+            (Some(entry), _) => Some(&entry.tags),
+            (None, Some((_, tags))) if !kept => Some(tags),
+            _ => None,
+        };
+        if let Some(tags) = tags {
+            self.index.remove(key, tags);
+        }
+        drop(shard);
+        kept || entry.is_some() || flight.is_some()
+    }
+
+    /// Invalidates every key with this tag. Returns those for which there was a value or a load.
+    pub(crate) fn invalidate_tag(&self, tag: &T) -> Vec<K> {
+        // In this order: see `insert`.
+        self.note(tag);
+        let mut keys = self.index.keys(tag);
+        keys.retain(|key| self.invalidate(key));
+        keys
+    }
+
+    /// Invalidates everything. What is dead stays in memory until it is replaced, read, or [swept](Self::sweep).
+    pub(crate) fn flush(&self) {
+        *self.flushed_at.lock() = Some(now());
+        self.epoch.0.fetch_add(1, AcqRel);
+    }
+
+    /// Drops some of what a flush left in one shard. Returns whether there may be more of it.
+    pub(crate) fn sweep(&self, number: usize) -> bool {
+        let Some(shard) = self.shards.get(number) else {
+            return false;
+        };
+        let mut dropped = Vec::with_capacity(SWEEP);
+        let mut shard = shard.0.lock();
+        let epoch = self.epoch.0.load(Acquire);
+        let kept_epochs = u64::from(self.terms.keep_stale.is_some());
+        // What was used or stored since the flush stands in front of everything that was not.
+        while dropped.len() < SWEEP
+            && let Some((_, entry)) = shard.entries.peek_lru()
+            && entry.epoch + kept_epochs < epoch
+            && let Some((key, entry)) = shard.entries.pop_lru()
+        {
+            self.forget(&shard, &key, &entry.tags);
+            dropped.push(entry);
+        }
+        drop(shard);
+        dropped.len() == SWEEP
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// How many values are held, dead ones included.
+    pub(crate) fn len(&self) -> usize {
+        let len = |shard: &Locked<K, V, T>| shard.0.lock().entries.len();
+        self.shards.iter().map(len).sum()
+    }
+
+    pub(crate) fn counts(&self) -> ShardCounts {
+        let mut sum = ShardCounts::default();
+        for shard in &self.shards {
+            let counts = shard.0.lock().counts;
+            sum.hits += counts.hits;
+            sum.misses += counts.misses;
+            sum.evictions += counts.evictions;
+            sum.expirations += counts.expirations;
+            sum.stale_hits += counts.stale_hits;
+            sum.blind_hits += counts.blind_hits;
+        }
+        sum
+    }
+
+    #[inline]
+    fn shard(&self, key: &K) -> &Mutex<Shard<K, V, T>> {
+        // Not the bits by which the tables inside choose their buckets.
+        let hash = self.hasher.hash_one(key) >> 32;
+        &self.shards[hash as usize & (self.shards.len() - 1)].0
+    }
+
+    fn slot<H: Hash>(&self, of: &H) -> &AtomicU64 {
+        &self.slots[self.hasher.hash_one(of) as usize & (self.slots.len() - 1)]
+    }
+
+    fn note<H: Hash>(&self, of: &H) {
+        let sequence = self.sequence.fetch_add(1, AcqRel) + 1;
+        self.slot(of).fetch_max(sequence, AcqRel);
+    }
+}
+
+/// Until when a value may be served that nobody would have invalidated since `since`.
+fn blind_limit(loaded_at: Instant, since: Option<Instant>, max_age: Duration) -> Option<Instant> {
+    let good_at = since.map_or(loaded_at, |since| since.max(loaded_at));
+    good_at.checked_add(max_age)
+}
+
+#[cfg(test)]
+mod tests;

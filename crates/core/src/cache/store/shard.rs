@@ -1,0 +1,65 @@
+//! One part of the store: what one lock protects.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use foldhash::fast::RandomState;
+use lru::LruCache;
+
+use super::flight::Flight;
+use crate::sync::Arc;
+
+/// A value and what is known of it.
+#[derive(Debug)]
+pub(super) struct Entry<V, T> {
+    pub(super) value: Arc<V>,
+    /// The store's epoch before the load began; another one now means that it was flushed.
+    pub(super) epoch: u64,
+    pub(super) expires_at: Option<Instant>,
+    /// Invalidated, and kept only until there is something better.
+    pub(super) stale_since: Option<Instant>,
+    pub(super) loaded_at: Instant,
+    /// Somebody was asked to load it anew.
+    pub(super) revalidating: bool,
+    /// The rows it depends on, as far as the index is needed to find them.
+    pub(super) tags: Box<[T]>,
+}
+
+/// A flight, and the tags of its key.
+pub(super) type Registered<V, T> = (Arc<Flight<V>>, Box<[T]>);
+
+#[derive(Debug)]
+pub(super) struct Shard<K: Hash + Eq, V, T> {
+    pub(super) entries: LruCache<K, Entry<V, T>, RandomState>,
+    /// The loads that may be joined and whose result may be stored; a load that was overtaken by an
+    /// invalidation is not here any more.
+    pub(super) flights: HashMap<K, Registered<V, T>, RandomState>,
+    pub(super) capacity: NonZeroUsize,
+    pub(super) counts: ShardCounts,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShardCounts {
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) evictions: u64,
+    pub(crate) expirations: u64,
+    /// Served although invalidated.
+    pub(crate) stale_hits: u64,
+    /// Served while nobody would have invalidated.
+    pub(crate) blind_hits: u64,
+}
+
+impl<K: Hash + Eq, V, T> Shard<K, V, T> {
+    pub(super) fn new(capacity: NonZeroUsize, hasher: RandomState) -> Self {
+        Self {
+            // The bound is kept by hand: with one, `lru` would take the memory for it at once.
+            entries: LruCache::unbounded_with_hasher(hasher.clone()),
+            flights: HashMap::with_hasher(hasher),
+            capacity,
+            counts: ShardCounts::default(),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Reading one's own write: waiting until a commit has been applied to a cache.
+//!
+//! ```text
+//!   token taken ── announced in the transaction ── commit ──► NOTIFY, behind the transaction's own events
+//!                                                                │
+//!   applied() waits ◄── the driver comes upon it, and nothing before it is held any more
+//! ```
+//!
+//! Notifications arrive in the order of commits, and those of one transaction in the order of their sending: once the
+//! token has arrived, every event of the transaction has. If a resync comes between, the token may be lost with
+//! it; but then everything was invalidated, and `applied` sees to it that this happened after the commit.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Key};
+use crate::name::ChannelName;
+
+/// The table that tokens pretend to come from.
+pub(super) const SCHEMA: &str = "pgherald";
+pub(super) const TABLE: &str = "write_token";
+
+const SQL: &str = "SELECT pg_notify($1, $2)";
+
+/// What a writer takes to see its own commit in a cache.
+///
+/// Taken before the commit, announced in the transaction, waited for after the commit. Where only the keys that
+/// were written matter, calling [`invalidate`](super::CacheHandle::invalidate) for them after the commit does
+/// as well, without waiting.
+///
+/// ```no_run
+/// # async fn example(users: &pgherald_core::cache::CacheHandle<i64, String>, client: &mut tokio_postgres::Client)
+/// #     -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+///
+/// let transaction = client.transaction().await?;
+/// transaction.execute("UPDATE users SET name = 'Ada' WHERE id = 7", &[]).await?;
+/// let token = users.write_token();
+/// token.announce(&transaction).await?;
+/// transaction.commit().await?;
+/// token.applied(Duration::from_secs(1)).await?; // from here on, reads see Ada
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "announce it in the transaction, and wait for it after the commit"]
+pub struct WriteToken {
+    id: u128,
+    marks: Arc<Marks>,
+    channel: ChannelName,
+    /// Invalidates everything.
+    flush: Box<dyn Fn() + Send + Sync>,
+    /// Whether reads go past the cache at the moment.
+    bypassed: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl WriteToken {
+    pub(super) fn new(
+        marks: &Arc<Marks>,
+        channel: ChannelName,
+        flush: Box<dyn Fn() + Send + Sync>,
+        bypassed: Box<dyn Fn() -> bool + Send + Sync>,
+    ) -> Self {
+        let id = fastrand::u128(..);
+        marks.expect(id);
+        Self {
+            id,
+            marks: Arc::clone(marks),
+            channel,
+            flush,
+            bypassed,
+        }
+    }
+
+    /// Announces it, in the transaction whose commit is to be waited for.
+    ///
+    /// # Errors
+    /// If the statement fails.
+    pub async fn announce(&self, transaction: &impl tokio_postgres::GenericClient) -> Result<()> {
+        let (channel, payload) = self.parameters();
+        transaction
+            .query_one(SQL, &[&channel, &payload])
+            .await
+            .map(drop)
+            .map_err(|cause| {
+                Error::with_source(Kind::Query, "cannot announce a write token", cause)
+            })
+    }
+
+    /// The statement that [`announce`](Self::announce) executes, for other database libraries.
+    #[must_use]
+    pub const fn sql() -> &'static str {
+        SQL
+    }
+
+    /// The two parameters of [`sql`](Self::sql), both text.
+    #[must_use]
+    pub fn parameters(&self) -> (&str, String) {
+        let sent_at = jiff::Timestamp::now();
+        let payload = format!(
+            "{{\"v\":1,\"operation\":\"insert\",\"schema\":\"{SCHEMA}\",\"table\":\"{TABLE}\",\
+             \"sent_at\":\"{sent_at}\",\"key\":[\"id\"],\"keys\":[\"{:032x}\"]}}",
+            self.id
+        );
+        (self.channel.as_str(), payload)
+    }
+
+    /// Waits until everything up to the commit has taken effect in the cache: reads that begin afterwards see it. To be
+    /// called after the commit.
+    ///
+    /// A strategy that holds events back makes this wait as long. Returns at once while reads go past the
+    /// cache, because then they see the database.
+    ///
+    /// # Errors
+    /// If that is not so after `limit`: the listener is behind, or does not listen to the channel the token was
+    /// announced on.
+    pub async fn applied(self, limit: Duration) -> Result<()> {
+        if (self.bypassed)() {
+            return Ok(());
+        }
+        let reached = self.marks.wait_for(self.id);
+        let Some(reached) = reached else {
+            // A resync came between taking the token and now. It may have swallowed the token, and it is not known
+            // whether that was before the commit.
+            (self.flush)();
+            return Ok(());
+        };
+        let waiting = reached.notified();
+        if tokio::time::timeout(limit, waiting).await.is_ok() || (self.bypassed)() {
+            return Ok(());
+        }
+        let message = format!(
+            "a write was not applied to the cache within {limit:?} (announced on channel {:?})",
+            self.channel.as_str()
+        );
+        Err(Error::new(Kind::Deadline, message))
+    }
+}
+
+impl Drop for WriteToken {
+    fn drop(&mut self) {
+        self.marks.forget(self.id);
+    }
+}
+
+impl fmt::Debug for WriteToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteToken")
+            .field("id", &format_args!("{:032x}", self.id))
+            .field("channel", &self.channel)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The token that an event announces, if it announces one.
+pub(super) fn token_of(event: &Event) -> Option<u128> {
+    let announces = event.table() == TABLE && event.schema() == Some(SCHEMA);
+    let text = announces.then(|| event.key().and_then(String::from_row_key))??;
+    u128::from_str_radix(&text, 16).ok()
+}
+
+/// The tokens that somebody has taken from a cache, and what became of them.
+#[derive(Debug, Default)]
+pub(super) struct Marks(Mutex<HashMap<u128, Mark>>);
+
+#[derive(Debug)]
+struct Mark {
+    /// Holds a permit once the token was reached.
+    reached: Arc<Notify>,
+    waited_for: bool,
+    /// Everything was invalidated for a resync before anybody waited.
+    resynced: bool,
+}
+
+impl Marks {
+    fn expect(&self, id: u128) {
+        let mark = Mark {
+            reached: Arc::default(),
+            waited_for: false,
+            resynced: false,
+        };
+        self.0.lock().insert(id, mark);
+    }
+
+    /// What to wait for; `None` if a resync came first.
+    fn wait_for(&self, id: u128) -> Option<Arc<Notify>> {
+        let mut marks = self.0.lock();
+        let mark = marks.get_mut(&id)?;
+        mark.waited_for = true;
+        (!mark.resynced).then(|| Arc::clone(&mark.reached))
+    }
+
+    fn forget(&self, id: u128) {
+        self.0.lock().remove(&id);
+    }
+
+    /// The events before the token have taken effect.
+    pub(super) fn reached(&self, id: u128) {
+        if let Some(mark) = self.0.lock().get(&id) {
+            mark.reached.notify_one();
+        }
+    }
+
+    /// Everything was invalidated for a resync.
+    pub(super) fn resynced(&self) {
+        for mark in self.0.lock().values_mut() {
+            match mark.waited_for {
+                // The commit was before the wait, which was before this.
+                true => mark.reached.notify_one(),
+                false => mark.resynced = true,
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Whether a cache may answer.
+//!
+//! ```text
+//!                    router: Live(n) ──► live = n          driver: flushed for n ──► caught up = n
+//!                    router: Down    ──► live = none       driver: gone          ──► caught up = none
+//!
+//!                    open = there is a session, and both are of it
+//! ```
+//!
+//! A *session* lasts from the resync with which a source becomes live until it says `Down`. Both halves are in
+//! one word, so that a read learns with a single load whether it may answer from memory.
+//!
+//! Guarantees:
+//! - It closes before anybody is told that the source is down.
+//! - It opens only after the flush of the resync that belongs to the very session the source is live in: a resync
+//!   that is still in the queue keeps it closed although the source is live.
+//! - It never opens again once the subscription or the driver is gone.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::time::Instant;
+
+use crate::sync::{AtomicU64, Mutex};
+
+/// From a resync to the next `Down`. Unique in this process, and later ones are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Session(NonZeroU32);
+
+impl Session {
+    pub(crate) fn next() -> Self {
+        // Not of `sync`: uniqueness is all that matters here.
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        loop {
+            let number = LAST.fetch_add(1, Relaxed).wrapping_add(1);
+            if let Some(number) = NonZeroU32::new(number) {
+                return Self(number);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// The session the source is live in, and below it the one the cache has caught up with; 0 is none.
+    word: AtomicU64,
+    /// When the source was last known to be live.
+    closed_at: Mutex<Option<Instant>>,
+}
+
+const fn live(word: u64) -> u64 {
+    word >> 32
+}
+
+const fn caught_up(word: u64) -> u64 {
+    word & 0xffff_ffff
+}
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self {
+            word: AtomicU64::new(0),
+            closed_at: Mutex::new(None),
+        }
+    }
+
+    /// Whether a cache may answer as if it were the database.
+    #[inline]
+    pub(crate) fn is_open(&self) -> bool {
+        let word = self.word.load(Acquire);
+        live(word) == caught_up(word) && word != 0
+    }
+
+    /// Whether somebody applies events to the cache, or did so and may go on when the source is back.
+    pub(crate) fn is_driven(&self) -> bool {
+        caught_up(self.word.load(Acquire)) != 0
+    }
+
+    /// When it closed, if it ever did.
+    pub(crate) fn closed_at(&self) -> Option<Instant> {
+        *self.closed_at.lock()
+    }
+
+    /// The source is live.
+    pub(crate) fn set_live(&self, session: Session) {
+        let number = u64::from(session.0.get());
+        self.update(|word| number << 32 | caught_up(word));
+    }
+
+    /// The source is not live, or nothing of what it says will come here any more.
+    pub(crate) fn set_not_live(&self) {
+        if live(self.word.load(Acquire)) != 0 {
+            // First: whoever finds it closed must find out since when.
+            *self.closed_at.lock() = Some(Instant::now());
+            self.update(caught_up);
+        }
+    }
+
+    /// The cache was flushed for the resync that began `session`.
+    pub(crate) fn set_caught_up(&self, session: Session) {
+        let number = u64::from(session.0.get());
+        self.update(|word| live(word) << 32 | number);
+    }
+
+    /// Nobody applies events any more.
+    pub(crate) fn abandon(&self) {
+        self.update(|word| live(word) << 32);
+    }
+
+    fn update(&self, change: impl Fn(u64) -> u64) {
+        let mut word = self.word.load(Acquire);
+        while let Err(current) =
+            self.word
+                .compare_exchange_weak(word, change(word), AcqRel, Acquire)
+        {
+            word = current;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Gate, Session};
+
+    #[test]
+    fn opens_only_when_caught_up_with_the_session_it_is_live_in() {
+        let gate = Gate::new();
+        let (first, second) = (Session::next(), Session::next());
+        assert!(first < second && !gate.is_open());
+        gate.set_live(first);
+        assert!(!gate.is_open(), "the resync waits");
+        gate.set_caught_up(first);
+        assert!(gate.is_open() && gate.closed_at().is_none());
+        gate.set_not_live();
+        assert!(!gate.is_open() && gate.closed_at().is_some());
+        gate.set_live(second);
+        assert!(!gate.is_open(), "the second resync waits");
+        gate.set_caught_up(first);
+        assert!(!gate.is_open(), "this was the first again");
+        gate.set_caught_up(second);
+        assert!(gate.is_open());
+        gate.abandon();
+        assert!(!gate.is_open() && !gate.is_driven());
+    }
+
+    #[test]
+    fn catching_up_before_it_is_live_opens_it_when_it_becomes_so() {
+        let gate = Gate::new();
+        let session = Session::next();
+        gate.set_caught_up(session);
+        assert!(!gate.is_open());
+        gate.set_live(session);
+        assert!(gate.is_open());
+    }
+}

@@ -1,0 +1,14 @@
+//! The locks and atomics of the cache store.
+//!
+//! In one place, so that tests can compile the store against primitives whose interleavings they control:
+//! see `tests/interleavings`.
+
+pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::atomic::AtomicU64;
+
+pub(crate) use parking_lot::Mutex;
+
+/// The time; that of tokio's clock, so that tests can hold it.
+pub(crate) fn now() -> std::time::Instant {
+    tokio::time::Instant::now().into_std()
+}
