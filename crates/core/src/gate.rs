@@ -21,7 +21,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::time::Instant;
 
-use crate::sync::{AtomicU64, Mutex};
+use crate::sync::{AtomicU64, Mutex, now};
 
 /// From a resync to the next `Down`. Unique in this process, and later ones are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,7 +91,7 @@ impl Gate {
     pub(crate) fn set_not_live(&self) {
         if live(self.word.load(Acquire)) != 0 {
             // First: whoever finds it closed must find out since when.
-            *self.closed_at.lock() = Some(Instant::now());
+            *self.closed_at.lock() = Some(now());
             self.update(caught_up);
         }
     }

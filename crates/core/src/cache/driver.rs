@@ -131,7 +131,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
         let sweep = self.sweeping.and(self.not_before);
-        let deadline = contained(|| self.strategy.deadline()).unwrap_or_default();
+        let deadline = self.deadline();
         let deadline = deadline.map(|at| self.not_before.map_or(at, |earliest| at.max(earliest)));
         [deadline, sweep].into_iter().flatten().min()
     }
@@ -141,13 +141,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         self.guarded(now, |driver| {
             driver.start(now);
             driver.sweep();
-            if driver.strategy.deadline().is_none_or(|at| at > now) {
+            if driver.deadline().is_none_or(|at| at > now) {
                 return;
             }
-            let decision = driver.strategy.on_deadline(now);
-            driver.decided(decision);
-            let after = driver.strategy.deadline();
-            if after.is_some_and(|at| at <= now)
+            match driver.ask(|strategy| strategy.on_deadline(now)) {
+                Some(decision) => driver.decided(decision),
+                None => driver.everything(FlushCause::Panic, now),
+            }
+            if driver.deadline().is_some_and(|at| at <= now)
                 && !std::mem::replace(&mut driver.told_of_past_deadline, true)
             {
                 tracing::error!(cache = driver.inner.name, pause = ?SHORTEST_PAUSE,
@@ -197,7 +198,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         }
     }
 
-    /// Runs code that calls the user's. If that panics, nobody knows what was done: everything is invalidated.
+    /// Runs code that calls the keys'. If that panics, nobody knows what was done: everything is invalidated.
     fn guarded(&mut self, now: Instant, code: impl FnOnce(&mut Self)) {
         if let Err(message) = contained(|| code(self)) {
             tracing::error!(
@@ -205,21 +206,33 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
                 message,
                 "applying events to a cache panicked"
             );
-            if let Err(message) = contained(|| self.everything(FlushCause::Panic, now)) {
+            self.everything(FlushCause::Panic, now);
+            // What was delivered together with it has taken effect as well, and some of it may not have been seen.
+            self.inner.marks.resynced();
+        }
+    }
+
+    /// Calls the strategy; `None` if it panicked.
+    fn ask<T>(&mut self, call: impl FnOnce(&mut dyn Strategy) -> T) -> Option<T> {
+        contained(|| call(&mut *self.strategy))
+            .inspect_err(|message| {
                 tracing::error!(
                     cache = self.inner.name,
                     message,
-                    "and so did invalidating it"
+                    "the cache's strategy panicked"
                 );
-                // Whatever is left of the strategy: the values are not served any more.
-                self.inner.flush(FlushCause::Panic);
-            }
-        }
+            })
+            .ok()
+    }
+
+    /// A strategy that panics here has none.
+    fn deadline(&self) -> Option<Instant> {
+        contained(|| self.strategy.deadline()).unwrap_or_default()
     }
 
     fn start(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.started, true) {
-            self.strategy.on_started(now);
+            self.ask(|strategy| strategy.on_started(now));
         }
     }
 
@@ -254,7 +267,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
             }
             _ => {}
         }
-        let decision = self.strategy.on_event(event, now);
+        let decision = match self.ask(|strategy| strategy.on_event(event, now)) {
+            Some(decision) => decision,
+            None => {
+                self.everything(FlushCause::Panic, now);
+                self.inner.observe(&CacheEvent::Applied(event));
+                return;
+            }
+        };
         match decision {
             Decision::Apply if self.pending.is_empty() => self.take_effect(&effects),
             Decision::Ignore => {}
@@ -345,12 +365,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         let released = self.pending.release();
         self.flush(cause);
         self.settle(&released);
-        self.strategy.on_flushed(now);
+        self.ask(|strategy| strategy.on_flushed(now));
     }
 
     fn flush(&mut self, cause: FlushCause) {
         self.inner.flush(cause);
-        self.sweeping = Some(0);
+        self.sweeping = (self.inner.store.len() > 0).then_some(0);
         self.not_before.get_or_insert_with(now);
     }
 

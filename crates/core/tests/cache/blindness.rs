@@ -1,0 +1,186 @@
+//! A cache that nobody tells of changes does not answer, or says for how long it does.
+
+use std::time::Duration;
+
+use pgherald_core::{CacheBuilder, Resync, ResyncReason, Signal, WhenNotLive};
+
+use crate::support::{Loads, Rig, User, update, users, users_with};
+
+async fn read(rig: &Rig<i64, u64>, loads: &Loads) -> u64 {
+    *rig.cache.get_or_load(7, || loads.load()).await.unwrap()
+}
+
+#[tokio::test]
+async fn it_answers_only_when_live_and_flushed_for_that_very_session() {
+    let mut rig = Rig::new(CacheBuilder::new("users").row_of::<User>());
+    let loads = Loads::default();
+    assert_eq!(read(&rig, &loads).await, 1);
+    assert_eq!(read(&rig, &loads).await, 2);
+    rig.reconnect();
+    assert!(!rig.cache.is_live(), "the resync waits in the queue");
+    assert_eq!(read(&rig, &loads).await, 3);
+    rig.pump();
+    assert_eq!(read(&rig, &loads).await, 4);
+    assert_eq!(read(&rig, &loads).await, 4);
+    rig.down();
+    assert_eq!(rig.cache.get(&7), None);
+    assert_eq!(read(&rig, &loads).await, 5);
+    rig.reconnect();
+    assert_eq!(read(&rig, &loads).await, 6);
+    rig.pump();
+    assert_eq!(read(&rig, &loads).await, 7, "what was there before is gone");
+    assert_eq!(read(&rig, &loads).await, 7);
+    let stats = rig.cache.stats();
+    assert_eq!((stats.bypassed_not_driven, stats.bypassed_not_live), (3, 3));
+}
+
+#[tokio::test]
+async fn a_resync_of_a_former_session_does_not_open_it() {
+    let mut rig = users();
+    let loads = Loads::default();
+    rig.down();
+    rig.reconnect();
+    // The cache is late: it takes the resync of this session when the next has begun.
+    let late = rig.subscription.try_recv().unwrap();
+    rig.down();
+    rig.reconnect();
+    rig.driver
+        .as_mut()
+        .unwrap()
+        .apply(&late, std::time::Instant::now());
+    assert!(!rig.cache.is_live());
+    assert_eq!(read(&rig, &loads).await, 1);
+    rig.pump();
+    assert!(rig.cache.is_live());
+}
+
+#[tokio::test]
+async fn a_resync_of_one_channel_does_not_open_it() {
+    let mut rig = users();
+    rig.down();
+    let channel = pgherald_core::ChannelName::default();
+    let undecodable = Resync::of_channel(ResyncReason::TriggersRestored, channel);
+    rig.router.publish(&Signal::Resync(undecodable));
+    rig.pump();
+    rig.reconnect();
+    assert!(
+        !rig.cache.is_live(),
+        "the resync of the session waits in the queue"
+    );
+    rig.pump();
+    assert!(rig.cache.is_live());
+}
+
+#[test]
+fn a_source_that_forgets_its_resync_does_not_open_it_unflushed() {
+    let mut rig = users();
+    assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
+    rig.down();
+    rig.router.publish(&Signal::Live);
+    assert_eq!(rig.cache.get(&7), None);
+    rig.pump();
+    assert!(rig.cache.is_live());
+    assert_eq!(rig.cache.get(&7), None, "flushed for a resync in its stead");
+}
+
+#[tokio::test]
+async fn an_overflow_flushes() {
+    let mut rig = users_with(|builder| {
+        let options = pgherald_core::SubscriptionOptions::new("").capacity(2);
+        builder.subscription(options)
+    });
+    assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
+    for id in [100, 7, 101, 102, 103] {
+        rig.say([update(id)]);
+    }
+    rig.pump();
+    assert_eq!(rig.cache.get(&7), None);
+    assert!(rig.cache.is_live());
+    assert_eq!(rig.cache.stats().flushed_by_resync, 2);
+}
+
+#[tokio::test]
+async fn without_a_driver_reads_go_past_it() {
+    let mut rig = users();
+    let loads = Loads::default();
+    assert_eq!(read(&rig, &loads).await, 1);
+    drop(rig.driver.take());
+    assert_eq!(read(&rig, &loads).await, 2);
+    assert_eq!(read(&rig, &loads).await, 3);
+}
+
+#[tokio::test]
+async fn without_a_subscription_reads_go_past_it() {
+    let mut rig = users();
+    let loads = Loads::default();
+    assert_eq!(read(&rig, &loads).await, 1);
+    let id = rig.subscription.id();
+    assert!(rig.router.unsubscribe(id));
+    assert_eq!(read(&rig, &loads).await, 2);
+    let mut rig = users();
+    rig.router.close();
+    rig.reconnect();
+    assert_eq!(read(&rig, &loads).await, 3);
+    assert_eq!(read(&rig, &loads).await, 4);
+    let rig = users();
+    let (cache, subscription) = (rig.cache.clone(), rig.subscription);
+    drop(rig.router);
+    assert!(!cache.is_live());
+    drop(subscription);
+}
+
+fn serving_stale() -> Rig<i64, u64> {
+    users_with(|builder| {
+        builder.when_not_live(WhenNotLive::ServeStale {
+            max_age: Duration::from_secs(60),
+        })
+    })
+}
+
+#[tokio::test]
+async fn stale_values_are_served_up_to_the_stated_age() {
+    let mut rig = serving_stale();
+    let loads = Loads::default();
+    assert_eq!(read(&rig, &loads).await, 1);
+    rig.down();
+    assert_eq!(read(&rig, &loads).await, 1);
+    assert_eq!(rig.cache.stats().stale_not_live, 1);
+    // What is loaded meanwhile is good for as long.
+    let load = async || Ok::<_, String>(5);
+    assert_eq!(*rig.cache.get_or_load(8, load).await.unwrap(), 5);
+    assert_eq!(rig.cache.get(&8).as_deref(), Some(&5));
+    rig.reconnect();
+    assert_eq!(
+        read(&rig, &loads).await,
+        1,
+        "as long as it has not caught up"
+    );
+    rig.pump();
+    assert_eq!(read(&rig, &loads).await, 2);
+    assert_eq!(rig.cache.get(&8), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stale_values_end_with_the_stated_age() {
+    let mut rig = serving_stale();
+    let loads = Loads::default();
+    assert_eq!(read(&rig, &loads).await, 1);
+    tokio::time::advance(Duration::from_secs(600)).await;
+    rig.down();
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert_eq!(read(&rig, &loads).await, 1, "valid until it was down");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    assert_eq!(read(&rig, &loads).await, 2);
+    assert_eq!(read(&rig, &loads).await, 2, "loaded since");
+    tokio::time::advance(Duration::from_secs(61)).await;
+    assert_eq!(read(&rig, &loads).await, 3);
+}
+
+#[tokio::test]
+async fn nothing_stale_is_served_without_a_driver() {
+    let mut rig = serving_stale();
+    let loads = Loads::default();
+    assert_eq!(read(&rig, &loads).await, 1);
+    drop(rig.driver.take());
+    assert_eq!(read(&rig, &loads).await, 2);
+}

@@ -1,0 +1,20 @@
+//! What caches promise, without a database: the signals of the source are said by the tests.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop at once"
+)]
+
+mod bad_input;
+mod blindness;
+mod dependencies;
+mod nesting;
+mod overtaken_loads;
+mod refresh;
+mod single_flight;
+mod statistics;
+mod strategies;
+mod support;
+mod write_tokens;

@@ -1,0 +1,163 @@
+//! A load that an invalidation has overtaken: its value is not stored, and nobody joins it.
+
+use std::sync::Arc;
+
+use pgherald_core::{CacheBuilder, CacheHandle, Event};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::support::{Loads, Rig, User, settle, truncate, update, users, within};
+
+/// A load under way, that brings `value` when told to.
+fn slow_load<K: pgherald_core::cache::CacheKey>(
+    cache: &CacheHandle<K, u64>,
+    key: K,
+    value: u64,
+) -> (oneshot::Sender<()>, JoinHandle<u64>) {
+    let (go, told) = oneshot::channel();
+    let cache = cache.clone();
+    let load = async move || {
+        let _ = told.await;
+        Ok::<u64, String>(value)
+    };
+    let read = async move { *cache.get_or_load(key, load).await.unwrap() };
+    (go, tokio::spawn(read))
+}
+
+/// Begins a load, invalidates, and sees that the old value goes no further.
+async fn is_overtaken(rig: &mut Rig<i64, u64>, invalidate: impl FnOnce(&mut Rig<i64, u64>)) {
+    let (go, old) = slow_load(&rig.cache, 7, 1);
+    settle().await;
+    invalidate(rig);
+    // A read that begins now must not join.
+    let fresh = rig.cache.get_or_load(7, async || Ok::<u64, String>(2));
+    assert_eq!(*within(fresh).await.unwrap(), 2);
+    go.send(()).unwrap();
+    // Who began before may be given the old value.
+    assert_eq!(within(old).await.unwrap(), 1);
+    assert_eq!(rig.cache.get(&7).as_deref(), Some(&2));
+    assert_eq!(rig.cache.stats().loads_overtaken, 1);
+}
+
+#[tokio::test]
+async fn by_the_event_of_its_row() {
+    is_overtaken(&mut users(), |rig| rig.apply([update(7)])).await;
+}
+
+#[tokio::test]
+async fn by_an_event_about_the_table() {
+    is_overtaken(&mut users(), |rig| rig.apply([truncate()])).await;
+}
+
+#[tokio::test]
+async fn by_a_reconnect() {
+    is_overtaken(&mut users(), |rig| {
+        rig.down();
+        rig.reconnect();
+        rig.pump();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn by_hand() {
+    is_overtaken(&mut users(), |rig| assert!(rig.cache.invalidate(&7))).await;
+    is_overtaken(&mut users(), |rig| rig.cache.invalidate_all()).await;
+}
+
+#[tokio::test]
+async fn but_not_by_another_rows_event() {
+    let mut rig = users();
+    let (go, read) = slow_load(&rig.cache, 7, 1);
+    settle().await;
+    rig.apply((0..5_000).filter(|id| *id != 7).map(update));
+    go.send(()).unwrap();
+    assert_eq!(within(read).await.unwrap(), 1);
+    assert_eq!(rig.cache.get(&7).as_deref(), Some(&1));
+}
+
+#[tokio::test]
+async fn through_the_row_that_a_key_depends_on() {
+    let builder = CacheBuilder::<(i64, &str), u64>::new("names").row_by::<User>(|(user, _)| *user);
+    let mut rig = Rig::live(builder);
+    let (go, old) = slow_load(&rig.cache, (7, "en"), 1);
+    let (go_other, other) = slow_load(&rig.cache, (8, "en"), 1);
+    settle().await;
+    rig.apply([update(7)]);
+    go.send(()).unwrap();
+    go_other.send(()).unwrap();
+    assert_eq!(within(old).await.unwrap(), 1);
+    assert_eq!(within(other).await.unwrap(), 1);
+    assert_eq!(rig.cache.get(&(7, "en")), None);
+    assert_eq!(rig.cache.get(&(8, "en")).as_deref(), Some(&1));
+}
+
+#[tokio::test]
+async fn of_a_batch_only_the_key_that_it_concerns() {
+    let mut rig = users();
+    let (go, told) = oneshot::channel::<()>();
+    let told = Arc::new(tokio::sync::Mutex::new(Some(told)));
+    let cache = rig.cache.clone();
+    let read = tokio::spawn(async move {
+        let load = async |missing: Vec<i64>| {
+            let told = told.lock().await.take();
+            let _ = told.unwrap().await;
+            Ok::<_, String>(missing.into_iter().map(|key| (key, 1)))
+        };
+        cache.get_many_or_load([7, 8], load).await.unwrap().len()
+    });
+    settle().await;
+    rig.apply([update(7)]);
+    go.send(()).unwrap();
+    assert_eq!(within(read).await.unwrap(), 2);
+    assert_eq!(rig.cache.get(&7), None);
+    assert_eq!(rig.cache.get(&8).as_deref(), Some(&1));
+}
+
+#[test]
+fn what_was_read_before_an_invalidation_is_not_inserted() {
+    let mut rig = users();
+    let before = rig.cache.stamp();
+    assert!(rig.cache.insert(&before, 7, 1));
+    rig.apply([update(7)]);
+    assert!(!rig.cache.insert(&before, 7, 1));
+    assert_eq!(rig.cache.get(&7), None);
+    let later = rig.cache.stamp();
+    assert!(rig.cache.insert(&later, 7, 2));
+    rig.cache.invalidate_all();
+    assert!(!rig.cache.insert(&later, 8, 2));
+    assert!(!rig.cache.insert(&before, 8, 2));
+    rig.down();
+    assert!(
+        !rig.cache.insert(&rig.cache.stamp(), 8, 2),
+        "nobody would invalidate it"
+    );
+}
+
+#[test]
+fn what_was_read_before_its_rows_event_is_not_inserted() {
+    let builder = CacheBuilder::<(i64, i64), u64>::new("names").row_by::<User>(|(user, _)| *user);
+    let mut rig = Rig::live(builder);
+    let before = rig.cache.stamp();
+    // Nobody has asked for this key yet, so only the row is known to have changed.
+    rig.apply([update(7)]);
+    assert!(!rig.cache.insert(&before, (7, 1), 1));
+    assert!(rig.cache.insert(&rig.cache.stamp(), (7, 1), 1));
+}
+
+#[tokio::test]
+async fn an_absence_is_cached_and_ends_with_the_insert() {
+    let builder = CacheBuilder::<i64, Option<u64>>::new("users").row_of::<User>();
+    let mut rig = Rig::live(builder);
+    let loads = Loads::default();
+    for _ in 0..3 {
+        let absent = rig
+            .cache
+            .get_or_load(7, async || loads.load().await.map(|_| None));
+        assert_eq!(*absent.await.unwrap(), None);
+    }
+    assert_eq!(loads.count(), 1);
+    let insert = Event::builder("public", "users", pgherald_core::Operation::Insert);
+    rig.apply([insert.key(7).build()]);
+    assert_eq!(rig.cache.get(&7), None);
+}

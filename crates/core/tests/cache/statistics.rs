@@ -1,0 +1,119 @@
+//! What a cache tells of itself.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use pgherald_core::{CacheEvent, CacheObserver, telemetry};
+
+use crate::support::{Loads, truncate, update, users_with};
+
+#[derive(Default)]
+struct Log(Mutex<Vec<String>>);
+
+impl CacheObserver for Log {
+    fn observe(&self, event: &CacheEvent<'_>) {
+        let text = match event {
+            CacheEvent::Loaded { stored, .. } => format!("Loaded stored={stored}"),
+            CacheEvent::Applied(event) => format!("Applied {event}"),
+            other => format!("{other:?}"),
+        };
+        self.0.lock().unwrap().push(text);
+    }
+}
+
+#[tokio::test]
+async fn the_observer_is_told_in_order_and_the_counts_agree() {
+    let log = Arc::new(Log::default());
+    let mut rig = users_with(|builder| builder.capacity(1).observer(Arc::clone(&log)));
+    let loads = Loads::default();
+    log.0.lock().unwrap().clear();
+    rig.cache.get_or_load(7, || loads.load()).await.unwrap();
+    rig.cache.get_or_load(7, || loads.load()).await.unwrap();
+    rig.cache.get_or_load(8, || loads.load()).await.unwrap();
+    rig.apply([update(8), truncate()]);
+    rig.cache.invalidate(&8);
+    rig.down();
+    assert_eq!(rig.cache.get(&8), None);
+    let told = std::mem::take(&mut *log.0.lock().unwrap());
+    let expected = [
+        "Miss",
+        "Loaded stored=true",
+        "Hit",
+        "Miss",
+        "Evicted",
+        "Loaded stored=true",
+        "Invalidated { cause: Event, keys: 1 }",
+        "Applied update public.users 8",
+        "Flushed(Event)",
+        "Applied truncate public.users",
+        "Invalidated { cause: ByHand, keys: 0 }",
+        "Bypassed(NotLive)",
+    ];
+    assert_eq!(told, expected);
+    let stats = rig.cache.stats();
+    assert_eq!((stats.hits, stats.misses, stats.loads), (1, 2, 2));
+    assert_eq!((stats.evictions, stats.entries, stats.capacity), (1, 0, 1));
+    assert_eq!((stats.invalidated_by_event, stats.flushed_by_event), (1, 1));
+    assert!(stats.load_time > Duration::ZERO);
+}
+
+#[test]
+fn a_panicking_observer_changes_nothing() {
+    struct Faulty;
+    impl CacheObserver for Faulty {
+        fn observe(&self, _: &CacheEvent<'_>) {
+            panic!("in the observer")
+        }
+    }
+    let mut rig = users_with(|builder| builder.observer(Arc::new(Faulty)));
+    assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
+    assert_eq!(rig.cache.get(&7).as_deref(), Some(&1));
+    rig.apply([update(7)]);
+    assert_eq!(rig.cache.get(&7), None);
+    assert!(rig.cache.is_live());
+}
+
+#[test]
+fn every_count_has_a_name_that_is_documented() {
+    let rig = users_with(|builder| builder);
+    assert_eq!(rig.cache.get(&7), None);
+    let documented = include_str!("../../src/telemetry.rs");
+    let mut seen = 0;
+    for measurement in rig.cache.stats().measurements() {
+        let name = measurement.name;
+        let constant = name
+            .trim_start_matches("pgherald_")
+            .trim_end_matches("_total");
+        let row = format!("//! | [`{}`]", constant.to_uppercase());
+        let row = documented.lines().find(|line| line.starts_with(&row));
+        let row = row.unwrap_or_else(|| panic!("{name} is not documented"));
+        if let Some((label, value)) = measurement.label {
+            assert!(row.contains(&format!("`{label}`")), "{name} {label}");
+            assert!(row.contains(&format!("`{value}`")), "{name} {value}");
+        }
+        if name == telemetry::CACHE_READS && measurement.label == Some(("result", "miss")) {
+            assert_eq!(measurement.value, 1.0);
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 1);
+}
+
+#[test]
+fn dead_values_are_swept_after_a_flush() {
+    let mut rig = users_with(|builder| builder);
+    for id in 0..5_000 {
+        assert!(rig.cache.insert(&rig.cache.stamp(), id, 1));
+    }
+    rig.apply([truncate()]);
+    assert_eq!(rig.cache.stats().entries, 5_000);
+    assert!(rig.cache.insert(&rig.cache.stamp(), 7, 2));
+    let mut wakes = 0;
+    while let Some(at) = rig.driver.as_ref().unwrap().next_wake() {
+        rig.wake(at);
+        wakes += 1;
+    }
+    assert!(wakes > 1, "a bit at a time");
+    assert_eq!(rig.cache.stats().entries, 1);
+    assert_eq!(rig.cache.get(&7).as_deref(), Some(&2));
+}

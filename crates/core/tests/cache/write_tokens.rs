@@ -1,0 +1,131 @@
+//! Waiting until one's own write has been applied.
+
+use std::time::Duration;
+
+use pgherald_core::{CacheBuilder, Event, Operation, WhenNotLive, Windowed, WriteToken};
+
+use crate::support::{DEADLINE, Rig, User, settle, update, users, users_with, within};
+
+/// The event that PostgreSQL would send for the token once the transaction is committed.
+fn announced(token: &WriteToken) -> Event {
+    let (channel, payload) = token.parameters();
+    let mut events = Vec::new();
+    let now = std::time::SystemTime::now();
+    pgherald_core::Decoder::new()
+        .decode(channel, &payload, 1, now, &mut events)
+        .unwrap();
+    events.remove(0)
+}
+
+#[tokio::test]
+async fn it_is_reached_when_the_events_before_it_are_applied() {
+    let mut rig = users();
+    assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
+    let token = rig.cache.write_token();
+    let event = announced(&token);
+    let waiting = tokio::spawn(token.applied(DEADLINE));
+    settle().await;
+    assert!(!waiting.is_finished());
+    rig.apply([update(7), event]);
+    within(waiting).await.unwrap().unwrap();
+    assert_eq!(rig.cache.get(&7), None);
+    assert_eq!(
+        rig.cache.stats().invalidated_by_event,
+        1,
+        "a token is no event"
+    );
+}
+
+#[tokio::test]
+async fn it_is_reached_also_if_nobody_waits_yet() {
+    let mut rig = users();
+    let token = rig.cache.write_token();
+    let event = announced(&token);
+    rig.apply([update(7), event]);
+    within(token.applied(DEADLINE)).await.unwrap();
+}
+
+#[tokio::test]
+async fn it_waits_for_a_strategy_that_holds_events() {
+    let mut rig = users_with(|builder| builder.strategy(Windowed::events(3).unwrap()));
+    let token = rig.cache.write_token();
+    let event = announced(&token);
+    rig.apply([update(1), event]);
+    let waiting = tokio::spawn(token.applied(DEADLINE));
+    rig.apply([update(2)]);
+    settle().await;
+    assert!(!waiting.is_finished());
+    rig.apply([update(3)]);
+    within(waiting).await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_ends_with_its_deadline() {
+    let rig = users();
+    let token = rig.cache.write_token();
+    let error = token.applied(Duration::from_millis(20)).await.unwrap_err();
+    assert!(error.is_deadline(), "{error}");
+    assert!(
+        error.to_string().contains("channel \"pgherald\""),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_resync_while_waiting_will_do() {
+    let mut rig = users();
+    let waiting = tokio::spawn(rig.cache.write_token().applied(DEADLINE));
+    settle().await;
+    rig.down();
+    rig.reconnect();
+    rig.pump();
+    within(waiting).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_resync_before_waiting_may_have_swallowed_it() {
+    let mut rig = users();
+    let token = rig.cache.write_token();
+    rig.down();
+    rig.reconnect();
+    rig.pump();
+    // Loaded after the resync, but before the commit.
+    assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
+    within(token.applied(DEADLINE)).await.unwrap();
+    assert_eq!(rig.cache.get(&7), None);
+}
+
+#[tokio::test]
+async fn while_reads_go_past_the_cache_there_is_nothing_to_wait_for() {
+    let mut rig = users();
+    rig.down();
+    within(rig.cache.write_token().applied(DEADLINE))
+        .await
+        .unwrap();
+    let mut rig = Rig::live(
+        CacheBuilder::<i64, u64>::new("users")
+            .row_of::<User>()
+            .when_not_live(WhenNotLive::ServeStale { max_age: DEADLINE }),
+    );
+    rig.down();
+    let error = rig.cache.write_token().applied(Duration::from_millis(1));
+    assert!(
+        error.await.unwrap_err().is_deadline(),
+        "it may serve what was before"
+    );
+    let waiting = tokio::spawn(rig.cache.write_token().applied(DEADLINE));
+    settle().await;
+    drop(rig.driver.take());
+    within(waiting).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn tokens_of_others_are_nothing_to_it() {
+    let mut rig = users();
+    let token = rig.cache.write_token();
+    let foreign = announced(&users().cache.write_token());
+    let odd = Event::builder("pgherald", "write_token", Operation::Insert);
+    rig.apply([foreign, odd.key("not a number").build()]);
+    let waiting = token.applied(Duration::from_millis(1));
+    assert!(waiting.await.unwrap_err().is_deadline());
+}
