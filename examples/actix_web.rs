@@ -1,0 +1,213 @@
+//! A web application whose cached responses do not go stale.
+//!
+//! ```text
+//! cargo run --example actix_web
+//! curl -i localhost:8080/users/1
+//! curl -i localhost:8080/users/1
+//! curl -X PUT localhost:8080/users/1 -H 'content-type: application/json' -d '{"name":"Grace"}'
+//! curl -i localhost:8080/users/1
+//! curl localhost:8080/stats
+//! ```
+//!
+//! `GET` is answered from a cache that depends on the row; `PUT` writes to the database, and waits until the cache has
+//! heard of it. Whoever else changes the row (try it with psql) is heard of as well.
+//!
+//! Brings its own PostgreSQL, whose URL it prints. With `DATABASE_URL` set it uses that database. `PORT` chooses the
+//! port. With `--check` it makes the requests above itself, compares the answers, and ends.
+
+#![allow(clippy::print_stdout, reason = "it is what an example is for")]
+
+use std::time::Duration;
+
+use actix_web::error::ErrorInternalServerError;
+use actix_web::{App, HttpResponse, HttpServer, Result as WebResult, web};
+use pgherald::{CacheBuilder, CacheHandle, ConnectConfig, Herald, Table, TableName, trigger};
+use pgherald_testkit::Database;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Mutex;
+use tokio_postgres::Client;
+use tracing_subscriber::EnvFilter;
+
+type Failure = Box<dyn std::error::Error>;
+
+#[derive(Debug, Serialize, Deserialize, PartialEq)]
+struct User {
+    id: i64,
+    name: String,
+}
+
+impl Table for User {
+    const NAME: &'static str = "web_users";
+    const KEY: &'static [&'static str] = &["id"];
+    type Key = i64;
+}
+
+#[derive(Serialize, Deserialize)]
+struct NewName {
+    name: String,
+}
+
+/// What the handlers share. A user that does not exist is remembered as such.
+struct State {
+    users: CacheHandle<i64, Option<User>>,
+    reads: Client,
+    writes: Mutex<Client>,
+}
+
+impl State {
+    async fn load(&self, id: i64) -> Result<Option<User>, tokio_postgres::Error> {
+        let sql = "SELECT id, name FROM web_users WHERE id = $1";
+        let row = self.reads.query_opt(sql, &[&id]).await?;
+        Ok(row.map(|row| User {
+            id: row.get(0),
+            name: row.get(1),
+        }))
+    }
+}
+
+async fn get_user(id: web::Path<i64>, state: web::Data<State>) -> WebResult<HttpResponse> {
+    let id = id.into_inner();
+    let user = state
+        .users
+        .get_or_load(id, || state.load(id))
+        .await
+        .map_err(ErrorInternalServerError)?;
+    Ok(match &*user {
+        Some(user) => HttpResponse::Ok().json(user),
+        None => HttpResponse::NotFound().finish(),
+    })
+}
+
+async fn put_user(
+    id: web::Path<i64>,
+    new: web::Json<NewName>,
+    state: web::Data<State>,
+) -> WebResult<HttpResponse> {
+    let token = state.users.write_token();
+    let write = async {
+        let mut client = state.writes.lock().await;
+        let transaction = client.transaction().await?;
+        let sql = "INSERT INTO web_users (id, name) VALUES ($1, $2)
+                   ON CONFLICT (id) DO UPDATE SET name = excluded.name";
+        transaction.execute(sql, &[&*id, &new.name]).await?;
+        token.announce(&transaction).await?;
+        transaction.commit().await?;
+        Ok::<_, Failure>(())
+    };
+    write.await.map_err(ErrorInternalServerError)?;
+    // The next GET sees it, here and now. In other processes it does as soon as the event has got there.
+    if let Err(error) = token.applied(Duration::from_secs(2)).await {
+        tracing::warn!(%error, "not waiting for the event any longer");
+        state.users.invalidate(&id);
+    }
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn get_stats(state: web::Data<State>) -> HttpResponse {
+    let stats = state.users.stats();
+    HttpResponse::Ok().body(format!(
+        "{} hits, {} queries, {} invalidated, {} in memory\n",
+        stats.hits, stats.loads, stats.invalidated_by_event, stats.entries
+    ))
+}
+
+#[actix::main]
+async fn main() -> Result<(), Failure> {
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_default_env())
+        .init();
+    let database = Database::from_env_or_start().await?;
+    let config: ConnectConfig = database.url().parse()?;
+    let setup = config.client().await?;
+    setup
+        .batch_execute(
+            "CREATE TABLE IF NOT EXISTS web_users (id bigint PRIMARY KEY, name text NOT NULL);
+             INSERT INTO web_users VALUES (1, 'Ada'), (2, 'Alan') ON CONFLICT DO NOTHING",
+        )
+        .await?;
+
+    let herald = Herald::connect(config.clone())
+        .watch::<User>()?
+        .install_triggers()
+        .start()
+        .await?;
+    let users = herald
+        .cache(CacheBuilder::new("users").row_of::<User>().capacity(10_000))
+        .await?;
+    herald.live().await?;
+
+    let state = web::Data::new(State {
+        users,
+        reads: config.client().await?,
+        writes: Mutex::new(config.client().await?),
+    });
+    let check = std::env::args().any(|argument| argument == "--check");
+    let port = match std::env::var("PORT") {
+        Ok(port) => port.parse()?,
+        Err(_) if check => 0,
+        Err(_) => 8080,
+    };
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(state.clone())
+            .route("/users/{id}", web::get().to(get_user))
+            .route("/users/{id}", web::put().to(put_user))
+            .route("/stats", web::get().to(get_stats))
+    })
+    .workers(2)
+    .bind(("127.0.0.1", port))?;
+    let url = format!("http://{}", server.addrs()[0]);
+    println!("the database is {}", database.url());
+    println!("serving {url}/users/1, until Ctrl-C");
+    let server = server.run();
+    let handle = server.handle();
+    let serving = actix::spawn(server);
+    if check {
+        check_answers(&url).await?;
+        handle.stop(true).await;
+    }
+    serving.await??;
+    println!("{}", herald.shutdown(Duration::from_secs(5)).await?);
+
+    // The users stay; what was installed for them goes.
+    let tables = [TableName::new(User::SCHEMA, User::NAME)?];
+    trigger::plan_uninstall(&setup, &tables)
+        .await?
+        .apply(&setup)
+        .await?;
+    Ok(())
+}
+
+/// What the curl commands above would show.
+async fn check_answers(url: &str) -> Result<(), Failure> {
+    let path = format!("{url}/users/1");
+    for name in ["Grace", "Barbara", "Ada"] {
+        let written = awc::Client::default()
+            .put(&path)
+            .send_json(&NewName { name: name.into() })
+            .await
+            .map_err(|error| error.to_string())?;
+        println!("PUT {name}: {}", written.status());
+        for _ in 0..2 {
+            let user = answer(&path).await?;
+            println!("GET: {user}");
+            let user: User = serde_json::from_str(&user)?;
+            if user.name != name {
+                return Err(format!("{name} was written, {} was read", user.name).into());
+            }
+        }
+    }
+    print!("{}", answer(&format!("{url}/stats")).await?);
+    Ok(())
+}
+
+async fn answer(url: &str) -> Result<String, Failure> {
+    // awc's errors are not `Send`, so only their text goes on.
+    let mut answer = awc::Client::default()
+        .get(url)
+        .send()
+        .await
+        .map_err(|error| error.to_string())?;
+    let body = answer.body().await.map_err(|error| error.to_string())?;
+    Ok(String::from_utf8(body.to_vec())?)
+}
