@@ -1,4 +1,4 @@
-//! Events, sources, triggers, router and handler scheduling of pgherald, without an actor runtime.
+//! Events, sources, triggers, router, caches and handler scheduling of pgherald, without an actor runtime.
 //!
 //! Users of actix want the `pgherald` crate. This one is for plain tokio, and for whoever hosts handlers or
 //! writes sources of their own.
@@ -15,6 +15,7 @@
 //! - [`Router`] hands events to [`Subscription`]s: bounded queues that tell what they lost.
 //! - [`Event`] is a committed change; [`Table`] ties a Rust type to a table, [`Inserted`] and its like are
 //!   events of one.
+//! - [`cache`] keeps query results that follow the events; [`telemetry`] names what it counts.
 //! - [`handler`] has the pieces of which a host for [`EventHandler`]s is made.
 //!
 //! ```no_run

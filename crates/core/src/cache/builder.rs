@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Changed, Key, Table};
 use crate::gate::Gate;
 use crate::name::{ChannelName, TableName};
-use crate::router::SubscriptionOptions;
+use crate::router::{Overflow, SubscriptionOptions};
 
 /// Describes a cache: what it depends on, when events take effect, how large it is.
 ///
@@ -234,8 +234,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
     /// The cache, and what applies events to it. Until that is run, and the source is live, reads go past the cache.
     ///
     /// # Errors
-    /// If capacity or time to live is 0, the jitter is not between 0 and 1, the time for stale values is 0, a table
-    /// cannot be one in PostgreSQL, or the cache does not depend on any.
+    /// If capacity or time to live is 0, the jitter is not between 0 and 1, the time for stale values is 0, the
+    /// subscription coalesces, a table cannot be one in PostgreSQL, or the cache does not depend on any.
     pub fn build(self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
         let terms = self.checked()?;
         let gate = Arc::new(Gate::new());
@@ -291,6 +291,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             return refuse(
                 "it depends on no table, so nothing would ever invalidate it; \
                  name one with row_of, row_by, keys_by, table_of or table",
+            );
+        }
+        if self.subscription.overflow == Overflow::CoalesceByKey {
+            return refuse(
+                "its subscription coalesces events, which would let write tokens overtake them;                  use Overflow::Resync",
             );
         }
         if self.ttl.is_some_and(|ttl| ttl.is_zero()) {

@@ -21,6 +21,7 @@ use super::handle::{CacheKey, Inner};
 use super::observer::{CacheEvent, FlushCause, InvalidationCause};
 use super::pending::{Pending, Released};
 use super::refresh::Refresher;
+use super::store::Stale;
 use super::strategy::{Decision, Strategy};
 use super::write_token::{self, token_of};
 use crate::event::Event;
@@ -247,7 +248,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
 
     fn event(&mut self, event: &Event, now: Instant) {
         if let Some(token) = token_of(event) {
-            if let Some(token) = self.pending.hold_token(token) {
+            // Those of others are not held: there is no end to them.
+            if self.inner.marks.is_expected(token)
+                && let Some(token) = self.pending.hold_token(token)
+            {
                 self.inner.marks.reached(token);
             }
             return;
@@ -329,7 +333,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     ) {
         let mut count = 0;
         for key in keys {
-            if self.inner.store.invalidate(key) {
+            if self.inner.store.invalidate(key, Stale::Keep) {
                 count += 1;
                 self.invalidated(key);
             }

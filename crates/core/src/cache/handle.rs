@@ -13,7 +13,7 @@ use super::observer::{
     BypassReason, CacheEvent, CacheObserver, FlushCause, InvalidationCause, StaleReason,
 };
 use super::stats::{CacheStats, Counters};
-use super::store::{Accept, Found, Moment, Store};
+use super::store::{Accept, Found, Moment, Stale, Store};
 use super::write_token::{Marks, WriteToken};
 use crate::gate::Gate;
 use crate::name::ChannelName;
@@ -131,10 +131,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
 
     /// Invalidates one key: reads that begin from now on load it anew, and join no load that has begun before.
     ///
-    /// Returns whether there was a value, or a load of it.
+    /// Returns whether there was a value, or a load of it. With [`Refresh`](super::Refresh), nothing stale is served
+    /// after this.
     pub fn invalidate(&self, key: &K) -> bool {
         let inner = &*self.inner;
-        let found = inner.store.invalidate(key);
+        let found = inner.store.invalidate(key, Stale::Drop);
         inner.invalidated(InvalidationCause::ByHand, u64::from(found));
         found
     }
@@ -246,7 +247,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     }
 
     pub(super) fn flush(&self, cause: FlushCause) {
-        self.store.flush();
+        self.store.flush(match cause {
+            FlushCause::ByHand => Stale::Drop,
+            _ => Stale::Keep,
+        });
         self.counters.flushed(cause);
         self.observe(&CacheEvent::Flushed(cause));
     }

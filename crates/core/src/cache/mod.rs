@@ -44,6 +44,9 @@
 //! - Changes that are not announced are not seen: see [`trigger`](crate::trigger) for what those are.
 //! - The loader must read what is committed, on the primary, in a transaction that began after it was called. One that reads
 //!   a replica, or in an older snapshot, brings old values.
+//! - The driver has to get to run: on a thread that other code blocks, it is late, and so are invalidations.
+//! - A load runs in the task that leads it. If that task keeps the future without polling it, those who joined wait
+//!   with it.
 //! - A load in which tasks are spawned that read the same cache may wait for itself; see [`LoadError::Recursive`].
 
 mod builder;

@@ -114,7 +114,8 @@ impl WriteToken {
     /// called after the commit.
     ///
     /// A strategy that holds events back makes this wait as long. Returns at once while reads go past the
-    /// cache, because then they see the database.
+    /// cache, because then they see the database. A cache with [`Refresh`](super::Refresh) may still serve what was
+    /// before; there, [`invalidate`](super::CacheHandle::invalidate) helps.
     ///
     /// # Errors
     /// If that is not so after `limit`: the listener is behind, or does not listen to the channel the token was
@@ -197,6 +198,11 @@ impl Marks {
 
     fn forget(&self, id: u128) {
         self.0.lock().remove(&id);
+    }
+
+    /// Whether somebody took this token from this cache, and still has it.
+    pub(super) fn is_expected(&self, id: u128) -> bool {
+        self.0.lock().contains_key(&id)
     }
 
     /// The events before the token have taken effect.

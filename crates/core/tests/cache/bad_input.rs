@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use pgherald_core::{Affected, CacheBuilder, Error, Event, Key, Operation, Refresh, Table};
+use pgherald_core::{
+    Affected, CacheBuilder, Error, Event, Key, Operation, Overflow, Refresh, SubscriptionOptions,
+    Table,
+};
 
 use crate::support::{Order, Rig, User, update, users};
 
@@ -25,6 +28,10 @@ fn settings_that_cannot_be_used_are_named() {
             "stale values for 0",
         ),
         (CacheBuilder::new("users"), "depends on no table"),
+        (
+            users().subscription(SubscriptionOptions::new("").overflow(Overflow::CoalesceByKey)),
+            "coalesces",
+        ),
     ];
     for (builder, what) in cases {
         let error = refused(builder).to_string();

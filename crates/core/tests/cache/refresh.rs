@@ -125,6 +125,16 @@ async fn stale_values_end_with_the_stated_time() {
     assert_eq!(rig.cache.get(&7), None);
 }
 
+#[tokio::test]
+async fn nothing_stale_is_served_after_an_invalidation_by_hand() {
+    let (_backend, rig) = Backend::rig(|refresh| refresh);
+    assert!(rig.cache.invalidate(&7));
+    assert_eq!(rig.cache.get(&7), None);
+    assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
+    rig.cache.invalidate_all();
+    assert_eq!(rig.cache.get(&7), None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_a_flush_they_are_counted_from_it() {
     let (_backend, mut rig) = Backend::rig(|refresh| refresh);

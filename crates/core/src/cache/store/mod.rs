@@ -111,6 +111,13 @@ pub(crate) enum Stored {
     Overtaken,
 }
 
+/// What becomes of values that are invalidated, where the store may serve them a while longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stale {
+    Keep,
+    Drop,
+}
+
 /// A moment before a value was read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
@@ -410,13 +417,13 @@ where
     }
 
     /// Invalidates one key. Returns whether there was a value, or a load that is now overtaken.
-    pub(crate) fn invalidate(&self, key: &K) -> bool {
+    pub(crate) fn invalidate(&self, key: &K, stale: Stale) -> bool {
         let mut shard = self.shard(key).lock();
         self.note(key);
         let flight = shard.flights.remove(key);
         let mut entry = None;
         let mut kept = false;
-        if self.terms.keep_stale.is_some() {
+        if stale == Stale::Keep && self.terms.keep_stale.is_some() {
             if let Some(entry) = shard.entries.peek_mut(key) {
                 kept = true;
                 entry.stale_since.get_or_insert_with(now);
@@ -442,14 +449,19 @@ where
         // In this order: see `insert`.
         self.note(tag);
         let mut keys = self.index.keys(tag);
-        keys.retain(|key| self.invalidate(key));
+        keys.retain(|key| self.invalidate(key, Stale::Keep));
         keys
     }
 
     /// Invalidates everything. What is dead stays in memory until it is replaced, read, or [swept](Self::sweep).
-    pub(crate) fn flush(&self) {
+    pub(crate) fn flush(&self, stale: Stale) {
         *self.flushed_at.lock() = Some(now());
-        self.epoch.0.fetch_add(1, AcqRel);
+        // What is two epochs old is never served.
+        let epochs = match stale {
+            Stale::Keep => 1,
+            Stale::Drop => 2,
+        };
+        self.epoch.0.fetch_add(epochs, AcqRel);
     }
 
     /// Drops some of what a flush left in one shard. Returns whether there may be more of it.
