@@ -9,6 +9,7 @@
 )]
 
 mod bad_input;
+mod caches;
 mod deafness;
 mod drift;
 mod half_open;

@@ -8,8 +8,9 @@
 use std::fmt;
 use std::time::Instant;
 
-use actix::{Actor, AsyncContext, Context, Handler, SpawnHandle, WrapFuture};
+use actix::{Actor, AsyncContext, Context, Handler, Message};
 use pgherald_core::{CacheDriver, cache::CacheKey};
+use tokio::task::JoinHandle;
 
 use crate::messages::{Events, Subscribe};
 
@@ -37,13 +38,30 @@ use crate::messages::{Events, Subscribe};
 pub struct CacheActor<K: CacheKey, V: Send + Sync + 'static> {
     /// Boxed, so that the actor may be moved whatever the keys are.
     driver: Box<CacheDriver<K, V>>,
-    alarm: Option<Alarm>,
+    refreshing: Option<Companion>,
+    alarm: Option<(Instant, Companion)>,
 }
 
-struct Alarm {
-    at: Instant,
-    handle: SpawnHandle,
+/// A task that ends with the actor. Not one of its context's: those would keep the actor alive when nobody is left that
+/// could send it anything.
+struct Companion(JoinHandle<()>);
+
+impl Companion {
+    fn start(task: impl Future<Output = ()> + 'static) -> Self {
+        Self(actix_rt::spawn(task))
+    }
 }
+
+impl Drop for Companion {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The driver wants to be woken.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Wake;
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheActor<K, V> {
     /// Starts an actor for `driver` on the current arbiter. Returns the message that subscribes it to a listener, which
@@ -53,28 +71,28 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheActor<K, V> {
         let options = driver.subscription();
         let actor = Self {
             driver: Box::new(driver),
+            refreshing: None,
             alarm: None,
         };
         Subscribe::to(name, filter, actor.start().recipient()).options(options)
     }
 
     /// Sees to it that the driver is woken in time.
-    fn set_alarm(&mut self, ctx: &mut Context<Self>) {
+    fn set_alarm(&mut self, ctx: &Context<Self>) {
         let wanted = self.driver.next_wake();
-        if self.alarm.as_ref().map(|alarm| alarm.at) == wanted {
+        if self.alarm.as_ref().map(|(at, _)| *at) == wanted {
             return;
         }
-        if let Some(alarm) = self.alarm.take() {
-            ctx.cancel_future(alarm.handle);
-        }
         self.alarm = wanted.map(|at| {
-            let wait = at.saturating_duration_since(now());
-            let handle = ctx.run_later(wait, |act, ctx| {
-                act.alarm = None;
-                act.driver.wake(now());
-                act.set_alarm(ctx);
-            });
-            Alarm { at, handle }
+            let actor = ctx.address().downgrade();
+            let ring = async move {
+                tokio::time::sleep_until(at.into()).await;
+                if let Some(actor) = actor.upgrade() {
+                    // If it has stopped meanwhile, there is nothing to wake.
+                    let _ = actor.send(Wake).await;
+                }
+            };
+            (at, Companion::start(ring))
         });
     }
 }
@@ -88,9 +106,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Actor for CacheActor<K, V> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // After a restart nothing of the former context is left.
-        self.alarm = None;
-        ctx.spawn(self.driver.refreshing().into_actor(self));
+        if self.refreshing.is_none() {
+            self.refreshing = Some(Companion::start(self.driver.refreshing()));
+        }
         self.set_alarm(ctx);
     }
 }
@@ -100,6 +118,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> Handler<Events> for CacheActor<K, V>
 
     fn handle(&mut self, events: Events, ctx: &mut Self::Context) {
         self.driver.apply(&events, now());
+        self.set_alarm(ctx);
+    }
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Handler<Wake> for CacheActor<K, V> {
+    type Result = ();
+
+    fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
+        self.driver.wake(now());
+        self.alarm = None;
         self.set_alarm(ctx);
     }
 }

@@ -1,0 +1,237 @@
+//! Caches on a real PostgreSQL: actors, timers, write tokens. (What they promise under faults: `tests/coherence`.)
+
+use std::time::Duration;
+
+use pgherald::{
+    CacheBuilder, CacheHandle, Debounced, Herald, Overflow, Refresh, SubscriptionOptions, Table,
+    Timed, WhenNotLive, trigger::TriggerSpec,
+};
+use tokio_postgres::Client;
+
+use crate::support::{DEADLINE, client, config, database};
+
+struct User;
+
+impl Table for User {
+    const NAME: &'static str = "users";
+    const KEY: &'static [&'static str] = &["id"];
+    type Key = i64;
+}
+
+async fn users() -> (String, Client, Herald) {
+    let url = database().await;
+    let client = client(&url).await;
+    let sql = "CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL);
+               INSERT INTO users VALUES (1, 'Ada'), (2, 'Alan')";
+    client.batch_execute(sql).await.unwrap();
+    let herald = Herald::connect(config(&url).application_name("listener"))
+        .watch::<User>()
+        .unwrap()
+        .install_triggers()
+        .start()
+        .await
+        .unwrap();
+    herald.live().await.unwrap();
+    (url, client, herald)
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(DEADLINE, waiting).await;
+    assert!(waited.is_ok(), "{what}");
+}
+
+async fn live(cache: &CacheHandle<i64, String>) {
+    until("the cache is live", || cache.is_live()).await;
+}
+
+async fn name(client: &Client, id: i64) -> Result<String, tokio_postgres::Error> {
+    let sql = "SELECT name FROM users WHERE id = $1";
+    Ok(client.query_one(sql, &[&id]).await?.get(0))
+}
+
+async fn read(cache: &CacheHandle<i64, String>, client: &Client, id: i64) -> String {
+    let loaded = cache.get_or_load(id, || name(client, id)).await;
+    loaded.unwrap().as_str().to_owned()
+}
+
+async fn rename(client: &Client, id: i64, name: &str) {
+    let sql = "UPDATE users SET name = $2 WHERE id = $1";
+    client.execute(sql, &[&id, &name]).await.unwrap();
+}
+
+#[actix::test]
+async fn an_update_invalidates_its_row() {
+    let (_, client, herald) = users().await;
+    let cache = herald
+        .cache(CacheBuilder::new("users").row_of::<User>())
+        .await
+        .unwrap();
+    live(&cache).await;
+    assert_eq!(read(&cache, &client, 1).await, "Ada");
+    assert_eq!(read(&cache, &client, 2).await, "Alan");
+    rename(&client, 1, "Grace").await;
+    until("row 1 is invalidated", || cache.get(&1).is_none()).await;
+    assert_eq!(cache.get(&2).as_deref().map(String::as_str), Some("Alan"));
+    assert_eq!(read(&cache, &client, 1).await, "Grace");
+    // Also when nobody else has an address of the cache's actor.
+    client.batch_execute("TRUNCATE users").await.unwrap();
+    until("all is invalidated", || cache.get(&2).is_none()).await;
+}
+
+#[actix::test]
+async fn a_writer_can_wait_for_its_own_write() {
+    let (url, client, herald) = users().await;
+    let cache = herald
+        .cache(CacheBuilder::new("users").row_of::<User>())
+        .await
+        .unwrap();
+    live(&cache).await;
+    let mut writer = crate::support::client(&url).await;
+    for round in 0..50 {
+        read(&cache, &client, 1).await;
+        let transaction = writer.transaction().await.unwrap();
+        let written = format!("name {round}");
+        let sql = "UPDATE users SET name = $1 WHERE id = 1";
+        transaction.execute(sql, &[&written]).await.unwrap();
+        let token = cache.write_token();
+        token.announce(&transaction).await.unwrap();
+        transaction.commit().await.unwrap();
+        token.applied(DEADLINE).await.unwrap();
+        assert_eq!(read(&cache, &client, 1).await, written);
+    }
+    // By another library: the statement and its parameters. Outside of a transaction, after the commit, as well.
+    rename(&client, 1, "Grace").await;
+    let token = cache.write_token();
+    let (channel, payload) = token.parameters();
+    let sql = pgherald::WriteToken::sql();
+    client.query(sql, &[&channel, &payload]).await.unwrap();
+    token.applied(DEADLINE).await.unwrap();
+    assert_eq!(read(&cache, &client, 1).await, "Grace");
+    // One that is rolled back never arrives.
+    let transaction = writer.transaction().await.unwrap();
+    let token = cache.write_token();
+    token.announce(&transaction).await.unwrap();
+    transaction.rollback().await.unwrap();
+    let error = token.applied(Duration::from_millis(50)).await.unwrap_err();
+    assert!(error.is_deadline(), "{error}");
+}
+
+#[actix::test]
+async fn the_actor_keeps_the_strategys_deadlines() {
+    let (_, client, herald) = users().await;
+    let (quiet, at_most) = (Duration::from_millis(50), Duration::from_millis(500));
+    let debounced = CacheBuilder::new("debounced")
+        .row_of::<User>()
+        .strategy(Debounced::new(quiet, at_most).unwrap());
+    let debounced = herald.cache(debounced).await.unwrap();
+    let timed = CacheBuilder::new("timed")
+        .row_of::<User>()
+        .strategy(Timed::every(Duration::from_millis(100)).unwrap());
+    let timed = herald.cache(timed).await.unwrap();
+    live(&debounced).await;
+    live(&timed).await;
+    read(&debounced, &client, 1).await;
+    read(&timed, &client, 2).await;
+    rename(&client, 1, "Grace").await;
+    until("the quiet ends", || debounced.get(&1).is_none()).await;
+    until("the interval ends", || timed.get(&2).is_none()).await;
+    assert_eq!(debounced.stats().invalidated_by_event, 1);
+}
+
+#[actix::test]
+async fn the_actor_loads_anew_what_was_invalidated() {
+    let (url, client, herald) = users().await;
+    let source = std::sync::Arc::new(crate::support::client(&url).await);
+    let refresh = Refresh::new(DEADLINE, move |id| {
+        let source = source.clone();
+        async move { Ok(name(&source, id).await?) }
+    });
+    let cache = CacheBuilder::new("users")
+        .row_of::<User>()
+        .refresh(refresh.eager());
+    let cache = herald.cache(cache).await.unwrap();
+    live(&cache).await;
+    read(&cache, &client, 1).await;
+    rename(&client, 1, "Grace").await;
+    until("the new value is there", || {
+        cache.get(&1).as_deref().map(String::as_str) == Some("Grace")
+    })
+    .await;
+}
+
+#[actix::test]
+async fn after_a_shutdown_reads_go_past_the_cache() {
+    let (_, client, herald) = users().await;
+    let day = Duration::from_secs(24 * 60 * 60);
+    // Also while a deadline is ahead.
+    let stale = CacheBuilder::new("stale")
+        .row_of::<User>()
+        .strategy(Timed::every(day).unwrap())
+        .when_not_live(WhenNotLive::ServeStale { max_age: day });
+    let stale = herald.cache(stale).await.unwrap();
+    let cache = herald
+        .cache(CacheBuilder::new("users").row_of::<User>())
+        .await
+        .unwrap();
+    live(&cache).await;
+    live(&stale).await;
+    read(&cache, &client, 1).await;
+    read(&stale, &client, 1).await;
+    herald.shutdown(DEADLINE).await.unwrap();
+    assert!(cache.get(&1).is_none());
+    rename(&client, 1, "Grace").await;
+    assert_eq!(read(&cache, &client, 1).await, "Grace");
+    // Its actor has nobody left that could send it anything, and stops.
+    until("its driver is gone", || stale.get(&1).is_none()).await;
+}
+
+#[actix::test]
+async fn what_a_herald_cannot_start_it_refuses() {
+    let (_, _, herald) = users().await;
+    let builder = || CacheBuilder::<i64, String>::new("users").row_of::<User>();
+    assert!(
+        herald
+            .cache(builder().capacity(0))
+            .await
+            .unwrap_err()
+            .is_config()
+    );
+    let options = SubscriptionOptions::new("").capacity(0);
+    let error = herald.cache(builder().subscription(options)).await;
+    assert!(error.unwrap_err().is_config());
+    let options = SubscriptionOptions::new("").overflow(Overflow::CoalesceByKey);
+    let error = herald.cache(builder().subscription(options)).await;
+    assert!(error.unwrap_err().is_config());
+}
+
+#[actix::test]
+async fn a_table_whose_key_is_of_another_type_flushes_rather_than_serve_what_is_stale() {
+    let url = database().await;
+    let client = client(&url).await;
+    // The type says bigint, the table has text.
+    let sql = "CREATE TABLE users (id text PRIMARY KEY, name text NOT NULL);
+               INSERT INTO users VALUES ('1', 'Ada')";
+    client.batch_execute(sql).await.unwrap();
+    let herald = Herald::connect(config(&url))
+        .watch_with(TriggerSpec::of::<User>().unwrap())
+        .install_triggers()
+        .start()
+        .await
+        .unwrap();
+    let cache = herald
+        .cache(CacheBuilder::new("users").row_of::<User>())
+        .await
+        .unwrap();
+    live(&cache).await;
+    let load = async || Ok::<_, String>("Ada".to_owned());
+    cache.get_or_load(1, load).await.unwrap();
+    let sql = "UPDATE users SET name = 'Grace'";
+    client.batch_execute(sql).await.unwrap();
+    until("the cache is flushed", || cache.get(&1).is_none()).await;
+    assert_eq!(cache.stats().flushed_by_mismatch, 1);
+}
