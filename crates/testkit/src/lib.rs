@@ -6,6 +6,7 @@
 //! - [`Database`] is one for example programs: `DATABASE_URL` if set, else such a server.
 //! - [`fake_source`] makes a source without any database, that says what a test tells it to, and
 //!   [`Probe`] is an actor that remembers what it was sent: for tests of one's own actors.
+//! - [`coherence`] checks a cache against a real database in which everything fails.
 //! - [`FaultProxy`] stands between client and server, and cuts, stalls, delays, or loses notifications.
 //!
 //! ```no_run
@@ -26,6 +27,7 @@
 //! Unix only: servers are steered by signals.
 
 mod binaries;
+pub mod coherence;
 mod database;
 mod error;
 mod fake;

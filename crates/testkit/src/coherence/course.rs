@@ -1,0 +1,119 @@
+//! A check from the first read to the report.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::RwLock;
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::clients::Clients;
+use super::confirm::Confirming;
+use super::faults::Saboteur;
+use super::quiet::Comparison;
+use super::reader::Readers;
+use super::report::Rule;
+use super::stage::Stage;
+use super::writer::{Pause, Writer};
+use super::{CoherenceReport, Loader, Subject, reopening};
+use crate::Error;
+
+/// How many connections the loads share.
+const CONNECTIONS: usize = 4;
+
+pub(super) async fn run<S: Subject>(stage: Stage, subject: S) -> Result<CoherenceReport, Error> {
+    let run = &stage.run;
+    let clients = Arc::new(Clients::new(stage.config.clone(), CONNECTIONS));
+    let loader = Loader::new(Arc::clone(run), Arc::clone(&clients));
+    let pause = Pause::new(RwLock::new(()));
+    let mut readers = Readers::start(run, &subject, &loader);
+    let writers = start_writers(&stage, &subject, &loader, &pause);
+    let comparison = Comparison {
+        run,
+        subject: &subject,
+        clients: &clients,
+        loader: &loader,
+    };
+    let watching = run
+        .settings
+        .reopening
+        .then(|| actix::spawn(reopening::watch(Arc::clone(run))));
+    let outcome = sabotage(&stage, &comparison, &pause).await;
+    run.stop();
+    readers.finished().await;
+    for writer in writers {
+        // It was not aborted, and if it panicked, then in the subject.
+        if writer.await.is_err() {
+            run.tally
+                .violation(Rule::Deadline, || "a writer panicked".to_owned());
+        }
+    }
+    if run.settings.until_violation.is_none() && outcome.is_ok() {
+        comparison.run(&pause).await;
+    }
+    if let Some(watching) = watching {
+        watching.abort();
+    }
+    readers.stop().await?;
+    let report = run.tally.report(&run.settings, stage.lost().await);
+    stage.take_down().await;
+    outcome.map(|()| report)
+}
+
+fn start_writers<S: Subject>(
+    stage: &Stage,
+    subject: &S,
+    loader: &Loader,
+    pause: &Pause,
+) -> Vec<JoinHandle<()>> {
+    let run = &stage.run;
+    (0..run.settings.writers)
+        .map(|number| {
+            let writer = Writer {
+                run: Arc::clone(run),
+                config: stage.config.clone(),
+                confirming: Confirming::new(run, subject, loader),
+                pause: Arc::clone(pause),
+                random: run.random(2_000 + number as u64),
+            };
+            actix::spawn(writer.write_on())
+        })
+        .collect()
+}
+
+/// One fault after the other until the check is done.
+async fn sabotage<S: Subject>(
+    stage: &Stage,
+    comparison: &Comparison<'_, S>,
+    pause: &Pause,
+) -> Result<(), Error> {
+    let run = comparison.run;
+    let mut saboteur = Saboteur {
+        server: &stage.server,
+        proxy: &stage.proxy,
+        random: run.random(1),
+    };
+    while !run.is_done() {
+        sleep(Duration::from_millis(saboteur.random.u64(..100))).await;
+        let Some(fault) = saboteur.random.choice(&run.settings.kinds).copied() else {
+            comparison.run(pause).await;
+            continue;
+        };
+        saboteur.inject(fault, run, comparison.clients).await?;
+        saboteur.linger(fault, run).await;
+        // Writing that ends before the fault does, so that nothing covers up what the fault left behind.
+        if saboteur.random.bool() {
+            let paused = pause.write().await;
+            saboteur.repair().await?;
+            comparison.run_paused().await;
+            drop(paused);
+        } else {
+            saboteur.repair().await?;
+            // Sometimes the next one comes before this one is over.
+            if saboteur.random.bool() {
+                run.liveness.live(run.settings.quiet_deadline()).await;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! Comparing every key with the database, while nobody writes.
+//!
+//! A *sentinel* row tells that everything has come through: it is written, after every transaction that may
+//! still be under way, when the writers have paused. Once its event, or a flush after its commit, was
+//! applied, so was everything before.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::time::{sleep, timeout};
+use tokio_postgres::SimpleQueryMessage;
+
+use super::clients::Clients;
+use super::loader::Loader;
+use super::reader::read_once;
+use super::report::Rule;
+use super::run::Run;
+use super::subject::Subject;
+use super::writer::Pause;
+use super::{SENTINEL, number_of};
+use crate::Error;
+
+/// How long a sentinel is waited for before another one is sent: the connection may have been lost unnoticed.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+const RAISE: &str = "BEGIN; LOCK TABLE public.coherence IN SHARE ROW EXCLUSIVE MODE; \
+     UPDATE public.coherence SET version = version + 1 WHERE key = 0 RETURNING version; COMMIT";
+
+pub(super) struct Comparison<'a, S> {
+    pub(super) run: &'a Run,
+    pub(super) subject: &'a S,
+    pub(super) clients: &'a Arc<Clients>,
+    pub(super) loader: &'a Loader,
+}
+
+impl<S: Subject> Comparison<'_, S> {
+    /// Compares, with the writers paused.
+    pub(super) async fn run(&self, pause: &Pause) {
+        let paused = pause.write().await;
+        self.run_paused().await;
+        drop(paused);
+    }
+
+    /// Compares; the writers have been paused.
+    pub(super) async fn run_paused(&self) {
+        let began = Instant::now();
+        let limit = self.run.settings.quiet_deadline();
+        let mut obstacle = "the source is not live".to_owned();
+        while began.elapsed() < limit {
+            if self.run.settings.until_violation.is_some() && self.run.is_done() {
+                return;
+            }
+            if !self.run.liveness.live(limit - began.elapsed()).await {
+                break;
+            }
+            match timeout(limit, self.attempt()).await {
+                Ok(Ok(())) => {
+                    self.run.tally.comparisons.add(1);
+                    return;
+                }
+                Ok(Err(error)) => obstacle = error.to_string(),
+                Err(_) => break,
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        self.run.tally.violation(Rule::Quiet, || {
+            format!("the check did not come to rest within {limit:?}: {obstacle}")
+        });
+    }
+
+    async fn attempt(&self) -> Result<(), Error> {
+        let moved = || Error::new("the source was not live all the time");
+        let since = self.run.liveness.live_since().ok_or_else(moved)?;
+        self.send_sentinel().await?;
+        let expected = self.clients.versions().await?;
+        let mut wrong = Vec::new();
+        for (key, version) in expected {
+            let read = read_once(self.run, self.subject, key, &self.loader.prompt()).await;
+            let read = read.ok_or_else(|| Error::new(format!("key {key} cannot be read")))?;
+            if read != version {
+                wrong.push((key, version, read));
+            }
+        }
+        if self.run.liveness.live_since() != Some(since) {
+            return Err(moved());
+        }
+        for (key, version, read) in wrong {
+            self.run.tally.violation(Rule::Quiet, || {
+                let (read, version) = (number_of(read), number_of(version));
+                format!("key {key}: read version {read}, the database has {version}")
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes the sentinel and waits until it has arrived.
+    async fn send_sentinel(&self) -> Result<(), Error> {
+        let client = self.clients.client().await?;
+        let messages = client
+            .simple_query(RAISE)
+            .await
+            .map_err(Error::during("the sentinel cannot be written"))?;
+        let version = messages.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse::<i64>().ok(),
+            _ => None,
+        });
+        let version = version.ok_or_else(|| Error::new("the sentinel is gone"))?;
+        self.run.floors.acknowledge(SENTINEL, version);
+        let arrived = async {
+            loop {
+                let floor = self.run.floors.of(SENTINEL);
+                if floor.event.max(floor.flush) >= version {
+                    return;
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, arrived)
+            .await
+            .map_err(|_| Error::new("the last change, or a flush after it, was not applied"))
+    }
+}

@@ -1,0 +1,76 @@
+//! What all parts of a check share.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::ThreadId;
+
+use super::floor::Floors;
+use super::liveness::Liveness;
+use super::tally::Tally;
+use super::{SENTINEL, Settings};
+
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) settings: Settings,
+    pub(super) floors: Floors,
+    pub(super) tally: Tally,
+    pub(super) liveness: Liveness,
+    /// Where writers learn of their commits.
+    pub(super) thread: ThreadId,
+    stopped: AtomicBool,
+}
+
+impl Run {
+    pub(super) fn new(settings: Settings, liveness: Liveness) -> Self {
+        Self {
+            floors: Floors::new(settings.keys),
+            tally: Tally::new(),
+            liveness,
+            thread: std::thread::current().id(),
+            stopped: AtomicBool::new(false),
+            settings,
+        }
+    }
+
+    /// A key, one of the first four half of the time.
+    pub(super) fn random_key(&self, random: &mut fastrand::Rng) -> i64 {
+        let last = match random.bool() {
+            true => self.settings.keys.min(4),
+            false => self.settings.keys,
+        };
+        random.i64(SENTINEL + 1..=last)
+    }
+
+    /// Random choices of one part: the same for the same seed.
+    pub(super) fn random(&self, part: u64) -> fastrand::Rng {
+        let mut seeds = fastrand::Rng::with_seed(self.settings.seed ^ part.rotate_left(40));
+        fastrand::Rng::with_seed(seeds.u64(..))
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Whether as much happened as was asked for, or the first violation was what was asked for.
+    pub(super) fn is_done(&self) -> bool {
+        let Settings {
+            reads,
+            faults,
+            duration,
+            until_violation,
+            ..
+        } = self.settings;
+        let took = self.tally.began.elapsed();
+        match until_violation {
+            Some(limit) => self.tally.is_violated() || took >= limit,
+            None => {
+                self.tally.reads.get() >= reads
+                    && self.tally.fault_count() >= faults
+                    && took >= duration
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Server, proxy and listener, as a check needs them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgherald_actors::Herald;
+use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_core::{Backoff, ConnectConfig, NotifySource, NotifySourceBuilder};
+
+use super::check::MakeListener;
+use super::faults::LISTENER;
+use super::liveness::Liveness;
+use super::run::Run;
+use super::{CoherenceContext, Reporter, Row, Settings};
+use crate::{Error, FaultProxy, Postgres};
+
+/// How long the first connection may take.
+const START: Duration = Duration::from_secs(60);
+
+/// How long the listener may take to shut down.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+const TABLE: &str = "CREATE TABLE public.coherence (key bigint PRIMARY KEY, version bigint NOT NULL); \
+     INSERT INTO public.coherence SELECT key, (key << 32) + 1 FROM generate_series(0::bigint, ";
+
+pub(super) struct Stage {
+    pub(super) server: Postgres,
+    pub(super) proxy: FaultProxy,
+    pub(super) config: ConnectConfig,
+    pub(super) run: Arc<Run>,
+    herald: Rc<Herald>,
+}
+
+impl Stage {
+    pub(super) async fn set_up(settings: Settings, listener: MakeListener) -> Result<Self, Error> {
+        let server = Postgres::start().await?;
+        let url = server.url();
+        let config: ConnectConfig = url.parse().map_err(Error::during("not a URL"))?;
+        let config = config.application_name("coherence");
+        let spec = create_table(&config, settings.keys).await?;
+        let proxy = FaultProxy::start((server.host(), server.port())).await?;
+        let source = source(&proxy.url(&url))?.watch(spec);
+        let listener = listener(source).map_err(Error::during("no listener"))?;
+        let liveness = Liveness::new(listener.watch_health());
+        Ok(Self {
+            server,
+            proxy,
+            config,
+            run: Arc::new(Run::new(settings, liveness)),
+            herald: Rc::new(Herald::start(listener)),
+        })
+    }
+
+    pub(super) fn context(&self) -> CoherenceContext {
+        CoherenceContext {
+            herald: Rc::clone(&self.herald),
+            health: self.run.liveness.health(),
+            url: self.server.url(),
+            reporter: Reporter::new(Arc::clone(&self.run)),
+            capacity: self.run.settings.capacity,
+        }
+    }
+
+    /// Waits until the listener is live for the first time.
+    pub(super) async fn live(&self) -> Result<(), Error> {
+        match self.run.liveness.live(START).await {
+            true => Ok(()),
+            false => Err(Error::new("the listener does not become live")),
+        }
+    }
+
+    /// How many events the subscriptions have lost.
+    pub(super) async fn lost(&self) -> u64 {
+        let status = self.herald.status().await;
+        status.map_or(0, |status| {
+            status.subscriptions.iter().map(|stats| stats.lost).sum()
+        })
+    }
+
+    pub(super) async fn take_down(self) {
+        // Where the subject has kept it, it ends with the system.
+        if let Some(herald) = Rc::into_inner(self.herald)
+            && let Err(error) = herald.shutdown(SHUTDOWN).await
+        {
+            tracing::warn!(%error, "the listener did not shut down");
+        }
+    }
+}
+
+async fn create_table(config: &ConnectConfig, keys: i64) -> Result<TriggerSpec, Error> {
+    let failed = "the table cannot be made";
+    let client = config.client().await.map_err(Error::during(failed))?;
+    client
+        .batch_execute(&format!("{TABLE}{keys}) AS key"))
+        .await
+        .map_err(Error::during(failed))?;
+    let spec = TriggerSpec::of::<Row>()
+        .map_err(Error::during(failed))?
+        .columns(["version"]);
+    trigger::plan(&client, std::slice::from_ref(&spec))
+        .await
+        .map_err(Error::during(failed))?
+        .apply(&client)
+        .await
+        .map_err(Error::during(failed))?;
+    Ok(spec)
+}
+
+/// A source that notices and retries quickly.
+fn source(url: &str) -> Result<NotifySourceBuilder, Error> {
+    let config: ConnectConfig = url.parse().map_err(Error::during("not a URL"))?;
+    let config = config.application_name(LISTENER);
+    Ok(NotifySource::builder(config)
+        .heartbeat(Duration::from_millis(200), Duration::from_millis(500))
+        .connect_timeout(Duration::from_secs(2))
+        .backoff(Backoff::new(
+            Duration::from_millis(10),
+            Duration::from_millis(200),
+        )))
+}

@@ -1,0 +1,51 @@
+//! How checks are made here.
+
+use std::time::Duration;
+
+use pgherald_testkit::coherence::{CoherenceCheck, CoherenceReport, Rule};
+
+use crate::naive::{Flaw, Naive};
+
+/// What the environment says.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// A check whose seed can be given.
+pub(crate) fn check() -> CoherenceCheck {
+    let seed = number("PGHERALD_SEED").unwrap_or_else(|| fastrand::u64(..));
+    println!("PGHERALD_SEED={seed}");
+    CoherenceCheck::new().seed(seed)
+}
+
+/// A check that the environment can prolong: `PGHERALD_FAULTS`, `PGHERALD_READS`, `PGHERALD_SECONDS`.
+pub(crate) fn prolonged(check: CoherenceCheck) -> CoherenceCheck {
+    check
+        .faults(number("PGHERALD_FAULTS").unwrap_or(12))
+        .reads(number("PGHERALD_READS").unwrap_or(10_000))
+        .duration(Duration::from_secs(number("PGHERALD_SECONDS").unwrap_or(0)))
+}
+
+/// Fails unless nothing was found and all was tried.
+pub(crate) fn assert_coherent(report: &CoherenceReport) {
+    println!("{report}");
+    assert!(report.is_coherent(), "{report}");
+    assert!(
+        report.fault_count() > 0 && report.reads_not_live > 0,
+        "{report}"
+    );
+    assert!(report.applied > 0 && report.flushes > 0, "{report}");
+}
+
+/// Runs `check` on a naive cache with `flaw` until something is found, which must be one of `rules`.
+pub(crate) async fn assert_caught(check: CoherenceCheck, flaw: Flaw, rules: &[Rule]) {
+    let report = check
+        .until_violation(Duration::from_secs(60))
+        .run(async |context| Naive::start(&context, flaw).await)
+        .await
+        .unwrap();
+    println!("{report}");
+    let first = report.violations.first();
+    let first = first.unwrap_or_else(|| panic!("{flaw:?} was not found: {report}"));
+    assert!(rules.contains(&first.rule), "{report}");
+}
