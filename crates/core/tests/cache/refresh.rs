@@ -58,8 +58,10 @@ async fn until(what: impl Fn() -> bool) {
 #[tokio::test]
 async fn the_first_read_has_it_loaded_and_is_served_meanwhile() {
     let (backend, mut rig) = Backend::rig(|refresh| refresh);
-    backend.version.store(2, SeqCst);
     rig.apply([update(7)]);
+    settle().await;
+    // Not eagerly: a load that began now would bring version 1.
+    backend.version.store(2, SeqCst);
     for _ in 0..5 {
         assert_eq!(rig.cache.get(&7).as_deref(), Some(&1));
     }

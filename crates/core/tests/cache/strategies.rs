@@ -41,9 +41,17 @@ fn a_resync_settles_what_is_held() {
     rig.down();
     rig.reconnect();
     rig.pump();
-    assert!(rig.cache.insert(&rig.cache.stamp(), 1, 1));
+    for id in [1, 9] {
+        assert!(rig.cache.insert(&rig.cache.stamp(), id, 1));
+    }
     rig.apply([update(9), update(9)]);
-    assert_eq!(left(&rig), [1], "two events since the resync are not three");
+    assert_eq!(
+        left(&rig),
+        [1, 9],
+        "two events since the resync are not three"
+    );
+    rig.apply([update(9)]);
+    assert_eq!(left(&rig), [1], "what was held before it is settled");
 }
 
 #[test]

@@ -152,12 +152,13 @@ impl CoherenceCheck {
         S: Subject,
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let stage = Stage::set_up(self.settings.checked()?, self.listener).await?;
-        let subject = make(stage.context())
+        // Boxed: these are large, and a test's own future would hold them.
+        let stage = Box::pin(Stage::set_up(self.settings.checked()?, self.listener)).await?;
+        let subject = Box::pin(make(stage.context()))
             .await
             .map_err(Error::during("the subject cannot be made"))?;
         stage.live().await?;
-        course::run(stage, subject).await
+        Box::pin(course::run(stage, subject)).await
     }
 }
 
