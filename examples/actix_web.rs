@@ -30,16 +30,11 @@ use tracing_subscriber::EnvFilter;
 
 type Failure = Box<dyn std::error::Error>;
 
-#[derive(Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Debug, Serialize, Deserialize, PartialEq, Table)]
+#[table(name = "web_users", key = "id")]
 struct User {
     id: i64,
     name: String,
-}
-
-impl Table for User {
-    const NAME: &'static str = "web_users";
-    const KEY: &'static [&'static str] = &["id"];
-    type Key = i64;
 }
 
 #[derive(Serialize, Deserialize)]

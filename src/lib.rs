@@ -17,3 +17,7 @@ pub use pgherald_core::{
     SubscriptionStats, Table, TableName, Timed, Truncated, Updated, WhenNotLive, Windowed,
     WriteToken, cache, handler, supervise, telemetry, trigger,
 };
+pub use pgherald_macros::{Table, cached};
+
+#[doc(hidden)]
+pub use pgherald_core::__private;

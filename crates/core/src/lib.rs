@@ -48,6 +48,8 @@
 //! # }
 //! ```
 
+#[doc(hidden)]
+pub mod __private;
 mod backoff;
 pub mod cache;
 mod connect;

@@ -63,7 +63,7 @@ pub struct CacheBuilder<K, V> {
     error: Option<Error>,
 }
 
-impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
+impl<K: 'static, V> CacheBuilder<K, V> {
     /// A cache of 10,000 values without a time to live, that applies every event at once. It needs something to
     /// depend on.
     ///
@@ -230,7 +230,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         self.channel = channel;
         self
     }
+}
 
+impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
     /// The cache, and what applies events to it. Until that is run, and the source is live, reads go past the cache.
     ///
     /// # Errors

@@ -15,12 +15,12 @@ use crate::error::Result;
 ///
 /// Until it is started the function is called as if there were no cache; and again when the herald it was started on has
 /// shut down.
-pub struct CachedFn<K: CacheKey, V: Send + Sync + 'static> {
+pub struct CachedFn<K, V> {
     describe: fn() -> Result<CacheBuilder<K, V>>,
     current: OnceLock<RwLock<CacheHandle<K, V>>>,
 }
 
-impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
+impl<K, V> CachedFn<K, V> {
     /// A cache as `describe` tells.
     #[must_use]
     pub const fn new(describe: fn() -> Result<CacheBuilder<K, V>>) -> Self {
@@ -35,7 +35,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
     pub fn handle(&self) -> Option<CacheHandle<K, V>> {
         self.current.get().map(|handle| handle.read().clone())
     }
+}
 
+impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
     /// Builds the cache. The driver is to be run; a herald's `cached` does both.
     ///
     /// # Errors
@@ -68,7 +70,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
     }
 }
 
-impl<K: CacheKey, V: Send + Sync + 'static> fmt::Debug for CachedFn<K, V> {
+impl<K, V> fmt::Debug for CachedFn<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CachedFn")
             .field("current", &self.handle())

@@ -20,8 +20,14 @@ use crate::name::ChannelName;
 use crate::panic::contained;
 
 /// What a cache can be keyed by. Implemented for every type that has the traits it asks for.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the key of a cache",
+    label = "needs `Clone + Eq + Hash + Send + Sync + 'static`",
+    note = "with `#[cached]`: choose the key among the arguments, `key = id` or `key = (id, lang)`; or make one, `key = <expression>, key_type = <type>`"
+)]
 pub trait CacheKey: Clone + Eq + Hash + Send + Sync + 'static {}
 
+#[diagnostic::do_not_recommend]
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> CacheKey for K {}
 
 /// What a cache does while the source is not live, and nobody tells it what becomes outdated.
@@ -47,11 +53,11 @@ pub enum WhenNotLive {
 /// A hit takes one lock of one shard for the time of a lookup: it waits for nothing, and awaits nothing.
 ///
 /// What it guarantees is told in the [module's documentation](super).
-pub struct CacheHandle<K: CacheKey, V> {
+pub struct CacheHandle<K, V> {
     pub(super) inner: Arc<Inner<K, V>>,
 }
 
-impl<K: CacheKey, V> Clone for CacheHandle<K, V> {
+impl<K, V> Clone for CacheHandle<K, V> {
     fn clone(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
@@ -60,7 +66,7 @@ impl<K: CacheKey, V> Clone for CacheHandle<K, V> {
 }
 
 /// What handles and driver share.
-pub(super) struct Inner<K: CacheKey, V> {
+pub(super) struct Inner<K, V> {
     pub(super) name: String,
     pub(super) store: Store<K, V, Tag>,
     pub(super) gate: Arc<Gate>,
@@ -275,7 +281,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     }
 }
 
-impl<K: CacheKey, V> fmt::Debug for CacheHandle<K, V> {
+impl<K, V> fmt::Debug for CacheHandle<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CacheHandle")
             .field("name", &self.inner.name)

@@ -105,6 +105,20 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         L: FnOnce() -> F,
         F: Future<Output = Result<V, E>>,
     {
+        self.get_or_load_arc(key, async || load().await.map(Arc::new))
+            .await
+    }
+
+    /// As [`get_or_load`](Self::get_or_load), for a loader whose value is shared already.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn get_or_load_arc<E, L, F>(&self, key: K, load: L) -> Result<Arc<V>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+        L: FnOnce() -> F,
+        F: Future<Output = Result<Arc<V>, E>>,
+    {
         let inner = &*self.inner;
         loop {
             let accept = match inner.admit() {
@@ -112,7 +126,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
                 Admission::Bypass(reason) => {
                     inner.bypassed(reason);
                     let loaded = inner.run(Vec::new(), load).await;
-                    return inner.report(loaded).map(Arc::new);
+                    return inner.report(loaded);
                 }
             };
             if let Some(value) = inner.look(&key, accept) {
@@ -265,11 +279,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     pub(super) fn land<E: Send + Sync + 'static>(
         &self,
         lead: Lead<'_, K, V>,
-        (loaded, began): (Result<V, E>, Instant),
+        (loaded, began): (Result<Arc<V>, E>, Instant),
     ) -> Result<Arc<V>, LoadError<E>> {
         match loaded {
             Ok(value) => {
-                let value = Arc::new(value);
                 let stored = lead.finish(&value);
                 self.measured(began, Some(stored));
                 Ok(value)

@@ -116,7 +116,8 @@ async fn refresh<K: CacheKey, V: Send + Sync + 'static>(
     };
     let lead = Lead::new(inner, key.clone(), flight);
     let flights = vec![lead.flight.id()];
-    let loaded = AssertUnwindSafe(inner.run(flights, || load(key))).catch_unwind();
+    let loaded =
+        AssertUnwindSafe(inner.run(flights, async || load(key).await.map(Arc::new))).catch_unwind();
     let error = match loaded.await {
         Ok(loaded) => match inner.land(lead, loaded) {
             Ok(_) => return,

@@ -57,13 +57,13 @@ fn a_table_that_cannot_be_one_is_named() {
 /// Applies `event` to a filled cache, which must be flushed by it.
 fn flushes<K: pgherald_core::cache::CacheKey>(
     builder: CacheBuilder<K, u64>,
-    key: K,
+    key: &K,
     event: &Event,
 ) {
     let mut rig = Rig::live(builder);
     assert!(rig.cache.insert(&rig.cache.stamp(), key.clone(), 1));
     rig.apply([event.clone(), event.clone()]);
-    assert_eq!(rig.cache.get(&key), None);
+    assert_eq!(rig.cache.get(key), None);
     assert_eq!(rig.cache.stats().flushed_by_mismatch, 2);
     assert!(rig.cache.is_live());
 }
@@ -72,24 +72,24 @@ fn flushes<K: pgherald_core::cache::CacheKey>(
 fn a_row_key_of_another_type_flushes() {
     let event = || Event::builder("public", "users", Operation::Update);
     let users = CacheBuilder::new("users");
-    flushes(users.row_of::<User>(), 7, &event().key("seven").build());
+    flushes(users.row_of::<User>(), &7, &event().key("seven").build());
     let names = CacheBuilder::new("names");
     let names = names.row_by::<User>(|(user, _): &(i64, i64)| *user);
-    flushes(names, (7, 7), &event().key("7").build());
+    flushes(names, &(7, 7), &event().key("7").build());
     let names = CacheBuilder::new("names");
     let composite = (7_i64, 7_i64).to_row_key();
-    flushes(names.row_of::<User>(), 7, &event().key(composite).build());
+    flushes(names.row_of::<User>(), &7, &event().key(composite).build());
     let orders = CacheBuilder::<i64, u64>::new("orders");
     let orders = orders.keys_by::<Order>(|change| Affected::Keys(vec![change.key.0]));
     let order = Event::builder("public", "orders", Operation::Update);
-    flushes(orders, 7, &order.key(7).build());
+    flushes(orders, &7, &order.key(7).build());
 }
 
 #[test]
 fn a_panic_while_keys_are_found_out_flushes() {
     let builder = CacheBuilder::<i64, u64>::new("users");
     let builder = builder.keys_by::<User>(|_| panic!("in the mapping"));
-    flushes(builder, 7, &update(7));
+    flushes(builder, &7, &update(7));
 }
 
 #[test]

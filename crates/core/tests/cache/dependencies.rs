@@ -56,6 +56,8 @@ fn all_keys_of_a_row_go_with_it() {
     fill(&rig, [(7, "de")]);
     rig.apply([update(7)]);
     assert_eq!(left(&rig, &keys), [(8, "en")]);
+    rig.apply([truncate()]);
+    assert_eq!(left(&rig, &keys), [(0, ""); 0]);
 }
 
 #[test]

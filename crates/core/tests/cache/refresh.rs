@@ -99,6 +99,20 @@ async fn what_is_invalidated_while_it_is_loaded_is_loaded_again() {
 }
 
 #[tokio::test]
+async fn what_was_asked_for_while_the_source_was_not_live_is_asked_for_again() {
+    let (backend, mut rig) = Backend::rig(Refresh::eager);
+    backend.go.add_permits(1);
+    backend.version.store(2, SeqCst);
+    rig.apply([update(7)]);
+    rig.down();
+    settle().await;
+    assert_eq!(rig.cache.stats().loads, 0);
+    rig.reconnect();
+    rig.pump();
+    until(|| rig.cache.get(&7).as_deref() == Some(&2)).await;
+}
+
+#[tokio::test]
 async fn after_an_error_or_a_panic_the_next_read_tries_again() {
     let (backend, mut rig) = Backend::rig(|refresh| refresh);
     backend.go.add_permits(3);

@@ -99,7 +99,7 @@ async fn a_resync_before_waiting_may_have_swallowed_it() {
 async fn while_reads_go_past_the_cache_there_is_nothing_to_wait_for() {
     let mut rig = users();
     rig.down();
-    within(rig.cache.write_token().applied(DEADLINE))
+    within(rig.cache.write_token().applied(10 * DEADLINE))
         .await
         .unwrap();
     let mut rig = Rig::live(
@@ -113,7 +113,7 @@ async fn while_reads_go_past_the_cache_there_is_nothing_to_wait_for() {
         error.await.unwrap_err().is_deadline(),
         "it may serve what was before"
     );
-    let waiting = tokio::spawn(rig.cache.write_token().applied(DEADLINE));
+    let waiting = tokio::spawn(rig.cache.write_token().applied(10 * DEADLINE));
     settle().await;
     drop(rig.driver.take());
     within(waiting).await.unwrap().unwrap();

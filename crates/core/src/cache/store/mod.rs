@@ -47,8 +47,7 @@ const MOST_SLOTS: usize = 4_096;
 /// How many dead entries are dropped at once.
 const SWEEP: usize = 64;
 
-#[derive(Debug)]
-pub(crate) struct Store<K: Hash + Eq, V, T> {
+pub(crate) struct Store<K, V, T> {
     terms: StoreTerms,
     hasher: RandomState,
     shards: Box<[Locked<K, V, T>]>,

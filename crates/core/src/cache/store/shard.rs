@@ -30,8 +30,7 @@ pub(super) struct Entry<V, T> {
 /// A flight, and the tags of its key.
 pub(super) type Registered<V, T> = (Arc<Flight<V>>, Box<[T]>);
 
-#[derive(Debug)]
-pub(super) struct Shard<K: Hash + Eq, V, T> {
+pub(super) struct Shard<K, V, T> {
     pub(super) entries: LruCache<K, Entry<V, T>, RandomState>,
     /// The loads that may be joined and whose result may be stored; a load that was overtaken by an
     /// invalidation is not here any more.

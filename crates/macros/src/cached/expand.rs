@@ -1,0 +1,59 @@
+//! Puts the generated code together.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::Ident;
+
+use super::companion;
+use super::function::Function;
+use super::key::Key;
+use super::options::Options;
+use super::returned::Returned;
+use super::scan;
+
+pub(super) fn function(
+    function: &Function,
+    key: &Key,
+    returned: &Returned,
+    options: &Options,
+) -> TokenStream {
+    let companion = companion::items(function, key, returned, options);
+    let wrapper = wrapper(function, key, returned, options);
+    quote!(#wrapper #companion)
+}
+
+/// The function itself. Its body is a future that either the load or the call polls, never both; so the
+/// body stands there once, with `self` and the arguments moved into it.
+fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Options) -> TokenStream {
+    let item = &function.item;
+    let (attributes, vis, sig, body) = (&item.attrs, &item.vis, &item.sig, &item.block);
+    let krate = &options.krate;
+    let whole = &returned.whole;
+    let (key_type, key_expression) = (&key.key_type, &key.expression);
+    // The body must not see these.
+    let hidden = |name: &str| Ident::new(name, Span::mixed_site());
+    let (key_name, body_name, never) = (hidden("key"), hidden("body"), hidden("never"));
+    let key = quote_spanned!(key.span=> let #key_name: #key_type = #key_expression;);
+    let cache = companion::access(function);
+    // Mistakes in the types of key, value and error are shown at the function's name, once.
+    let span = sig.ident.span().resolved_at(Span::call_site());
+    let call = returned.call();
+    let call = scan::located(quote!(#krate::__private::#call), span);
+    let call = quote_spanned!(span=> #call(#cache, #key_name, #body_name).await);
+    quote! {
+        #(#attributes)*
+        #vis #sig {
+            #key
+            let #body_name = ::core::pin::pin!(async move {
+                // Tells the block's type, as the signature of a function would.
+                #[allow(unreachable_code, clippy::all, clippy::pedantic, clippy::restriction)]
+                if false {
+                    let #never: #whole = loop {};
+                    return #never;
+                }
+                #body
+            });
+            #call
+        }
+    }
+}

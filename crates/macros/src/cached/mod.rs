@@ -1,0 +1,50 @@
+//! `#[cached]`.
+
+mod companion;
+mod expand;
+mod function;
+mod key;
+mod options;
+mod returned;
+mod scan;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Error, ItemFn};
+
+use self::function::Function;
+use self::key::Key;
+use self::options::Options;
+use self::returned::Returned;
+use crate::errors::Errors;
+
+/// The function with its cache; or the function as it was, and what is wrong.
+pub(crate) fn expand(options: TokenStream, item: &TokenStream) -> TokenStream {
+    generate(options, item.clone()).unwrap_or_else(|error| {
+        let error = error.into_compile_error();
+        quote!(#item #error)
+    })
+}
+
+fn generate(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+    let function = syn::parse2::<ItemFn>(item).map_err(|error| {
+        let message = "`#[cached]` goes on an `async fn` with a body";
+        Error::new(error.span(), message)
+    })?;
+    let mut errors = Errors::default();
+    let options = errors.take(syn::parse2::<Options>(options));
+    errors.take(function::check(&function));
+    let returned = errors.take(Returned::of(&function.sig));
+    // What the key is made of is looked at last: a function that is generic has no key to speak of.
+    errors.finish()?;
+    let (Some(options), Some(returned)) = (options, returned) else {
+        let message = "`#[cached]` cannot be understood";
+        return Err(Error::new_spanned(&function.sig.ident, message));
+    };
+    let function = Function::new(function, options.associated);
+    let key = Key::of(&function, &options)?;
+    if function.associated {
+        scan::refuse_self(&key, &returned, &options)?;
+    }
+    Ok(expand::function(&function, &key, &returned, &options))
+}

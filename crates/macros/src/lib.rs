@@ -1,0 +1,201 @@
+//! The macros of pgherald: [`derive(Table)`](derive@Table) and [`#[cached]`](macro@cached).
+//!
+//! Use them through the `pgherald` crate, which re-exports both.
+
+mod cached;
+mod errors;
+mod table;
+
+use proc_macro::TokenStream;
+use syn::{DeriveInput, parse_macro_input};
+
+/// Ties a struct to a table: implements the trait `Table`.
+///
+/// The row key is the type of the key column's field, or a tuple of them in the key's order.
+///
+/// ```
+/// use pgherald::Table;
+///
+/// #[derive(Table)]
+/// #[table(name = "users", key = "id")]
+/// struct User {
+///     id: i64,
+///     email: String,
+/// }
+///
+/// #[derive(Table)]
+/// #[table(name = "shop.order_lines", key = ["order_id", "line"])]
+/// struct OrderLine {
+///     order_id: i64,
+///     line: i32,
+/// }
+///
+/// assert_eq!((User::SCHEMA, User::NAME, User::KEY), ("public", "users", &["id"][..]));
+/// assert_eq!((OrderLine::SCHEMA, OrderLine::NAME), ("shop", "order_lines"));
+/// let key: <OrderLine as Table>::Key = (7, 1);
+/// # let _ = key;
+/// ```
+///
+/// # Options of `#[table(…)]`
+///
+/// | option | meaning |
+/// |---|---|
+/// | `name = "users"`, `name = "app.users"` | The table, with its schema or without. Required: it is not guessed. |
+/// | `schema = "app"` | The schema, if `name` does not tell; `public` otherwise. |
+/// | `key = "id"`, `key = ["tenant", "id"]` | The columns of the row key, in order. Required. |
+/// | `crate = path` | Where `pgherald` is, if it was renamed or re-exported. |
+///
+/// Names are written as they stand in the catalog: case counts. One that contains a dot or a quote is written
+/// in quotes, with its quotes doubled: `name = "\"My Schema\".\"a.b\""`.
+///
+/// A key column is matched with the field of its name; `#[serde(rename = "…")]` on the field counts, because
+/// rows are read with serde. (`rename_all` on the struct does not: rename the key's fields.)
+///
+/// For generic types, enums and structs without named fields, implement the trait by hand.
+#[proc_macro_derive(Table, attributes(table))]
+pub fn table(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    table::expand(&input)
+        .unwrap_or_else(|error| error.into_compile_error())
+        .into()
+}
+
+/// Caches what an async function returns, until the rows it depends on change.
+///
+/// ```
+/// use pgherald::{Table, cached};
+///
+/// #[derive(Clone, Table)]
+/// #[table(name = "users", key = "id")]
+/// struct User {
+///     id: i64,
+///     email: String,
+/// }
+///
+/// #[cached(row_of = User)] // an event for row 7 invalidates key 7
+/// async fn load_user(id: i64) -> Result<User, String> {
+///     // … ask the database …
+///     Ok(User { id, email: "ada@example.org".into() })
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let user = load_user(7).await; // called as before
+/// load_user::invalidate(&7); // its cache has the function's name
+/// # assert_eq!(user.unwrap().email, "ada@example.org");
+/// # }
+/// ```
+///
+/// The function keeps its signature. The cache is a static that begins to work when it is started on a herald,
+/// with `Herald::cached(load_user::cache())`. Until then, and whenever the herald is not live, each call runs
+/// the body. Calls that miss the same key at the same time wait for one load. If the body asks for the very
+/// key that it is loading, that inner call runs the body directly.
+///
+/// # Options
+///
+/// | option | meaning |
+/// |---|---|
+/// | `row_of = User` | The key is the row key of `User`: an event for a row invalidates its key. |
+/// | `row_by(User, \|key: &K\| …)` | From the cache's key to the key of the row that the value depends on. |
+/// | `keys_by(Order, \|change: &Changed<Order>\| …)` | From a change to the keys it affects, as `Affected<K>`. A closure or a path. |
+/// | `table_of = Product` | Any change of the table invalidates everything. |
+/// | `key = id`, `key = (id, lang)` | The arguments that form the key. Without it: all of them. |
+/// | `key = <expression>, key_type = K` | Makes the key from the arguments before the body takes them. |
+/// | `strategy = Greedy::new()` | When to invalidate. |
+/// | `capacity = 10_000` | How many values are kept. |
+/// | `ttl = Duration::from_secs(60)` | How long a value is kept at most. |
+/// | `load_limit = LIMIT` | A `LoadLimit` that is shared with other caches. |
+/// | `name = "users"` | The cache's name in logs and counters. Without it: the function's. |
+/// | `associated` | The function stands in an `impl` block, without `self` and without mentioning `Self`. |
+/// | `crate = path` | Where `pgherald` is, if it was renamed or re-exported. |
+///
+/// At least one of the first four is needed; they can be repeated and combined. `strategy`, `capacity`, `ttl` and
+/// `load_limit` are expressions in the scope of the function. They are evaluated when the cache is
+/// started, in a function that returns `pgherald::Result`: what is fallible ends in `?`, and its error is the
+/// start's.
+///
+/// # The key
+///
+/// An argument stands in the key as it is, cloned; of references, `&str` becomes `String`, `&[T]` becomes
+/// `Vec<T>`, and any other `&T` becomes `T`. One argument is the key itself, several are a tuple. With
+/// `key_type` the expression is used as it stands.
+///
+/// ```
+/// use pgherald::{Table, cached};
+///
+/// struct Connection;
+///
+/// # #[derive(Table)]
+/// # #[table(name = "products", key = "id")]
+/// # struct Product { id: i64 }
+/// # #[derive(Table)]
+/// # #[table(name = "translations", key = ["product", "lang"])]
+/// # struct Translation { product: i64, lang: String }
+/// #[cached(
+///     row_by(Product, |key: &(i64, String)| key.0),
+///     row_of = Translation,
+///     key = (product, lang),
+///     capacity = 1_000,
+/// )]
+/// async fn title(connection: &Connection, product: i64, lang: &str) -> Option<String> {
+///     // …
+///     # let _ = connection;
+///     Some(format!("{product} in {lang}"))
+/// }
+/// # let _ = title::invalidate(&(7, "de".into()));
+/// ```
+///
+/// # What is cached
+///
+/// | returned | cached | each caller is given |
+/// |---|---|---|
+/// | `Result<T, E>` | `T`; errors are not | a clone. `E: Clone`, for it reaches all who waited. |
+/// | `Result<Arc<T>, E>` | `T` | the same `Arc`; `T` need not be `Clone`. |
+/// | `Arc<T>` | `T` | the same `Arc` |
+/// | `Option<T>` and all else | the value itself: `None` is remembered too | a clone |
+///
+/// `Result` and `Arc` are recognised by name, `Result<T>` of another crate included. Values, keys and errors are
+/// `Send + Sync + 'static`; the function's future need not be `Send`.
+///
+/// # What is generated
+///
+/// Beside a free function, a type of the same name and visibility, with
+///
+/// - `load_user::cache() -> &'static CachedFn<K, V>`
+/// - `load_user::invalidate(&K) -> bool`: whether there was a value
+/// - `load_user::invalidate_all()`
+/// - `load_user::stats() -> CacheStats`
+///
+/// (An import of the function imports it too.) Beside a method, associated functions `load_user_cache()`,
+/// `load_user_invalidate(&K)`, `load_user_invalidate_all()` and `load_user_stats()`:
+///
+/// ```
+/// use pgherald::{Table, cached};
+///
+/// # #[derive(Clone, Table)]
+/// # #[table(name = "users", key = "id")]
+/// # struct User { id: i64 }
+/// struct Users;
+///
+/// impl Users {
+///     #[cached(row_of = User, key = id)]
+///     async fn find(&self, id: i64) -> Option<User> {
+///         // …
+///         # Some(User { id })
+///     }
+/// }
+///
+/// Users::find_invalidate_all();
+/// ```
+///
+/// # Limits
+///
+/// - A method needs `key`. There is one cache for all values of `self`, and of an `impl` block's type
+///   parameters: what tells them apart belongs into the key.
+/// - Beside methods, types are written by name: `Result<User, E>`, not `Result<Self, E>`. Functions of a trait's
+///   `impl` have no room for the cache: let them call a cached function.
+/// - Generic functions have no one cache: cache a non-generic function that calls it, or use a `CacheHandle`.
+#[proc_macro_attribute]
+pub fn cached(options: TokenStream, function: TokenStream) -> TokenStream {
+    cached::expand(options.into(), &function.into()).into()
+}

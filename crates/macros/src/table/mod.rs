@@ -1,0 +1,85 @@
+//! `#[derive(Table)]`.
+
+mod fields;
+mod name;
+mod options;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{DeriveInput, Error, Type};
+
+use self::fields::Column;
+use self::options::Options;
+use crate::errors::Errors;
+
+pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
+    let mut errors = Errors::default();
+    let columns = errors.take(fields::columns(input));
+    let options = errors.take(Options::of(input));
+    if let Some(parameter) = input.generics.params.first() {
+        errors.push(Error::new_spanned(
+            parameter,
+            "`derive(Table)` is for types without generic parameters: one type stands for one table. \
+             Implement `Table` by hand for each type that is used",
+        ));
+    }
+    let (Some(columns), Some(options)) = (columns, options) else {
+        return Err(not_told(errors, input));
+    };
+    let keys: Vec<&Type> = options
+        .key
+        .iter()
+        .filter_map(|column| errors.take(key_type(input, &columns, column)))
+        .collect();
+    errors.finish()?;
+
+    let Options {
+        krate,
+        schema,
+        name,
+        key,
+    } = &options;
+    let ident = &input.ident;
+    let schema = schema.iter();
+    let key_type = match keys.as_slice() {
+        [one] => quote!(#one),
+        several => quote!((#(#several),*)),
+    };
+    Ok(quote! {
+        #[automatically_derived]
+        impl #krate::__private::Table for #ident {
+            #(const SCHEMA: &'static str = #schema;)*
+            const NAME: &'static str = #name;
+            const KEY: &'static [&'static str] = &[#(#key),*];
+            type Key = #key_type;
+        }
+    })
+}
+
+/// The mistakes; where something is missing there is at least one.
+fn not_told(errors: Errors, input: &DeriveInput) -> Error {
+    match errors.finish() {
+        Err(error) => error,
+        Ok(()) => Error::new_spanned(&input.ident, "`derive(Table)` cannot be understood"),
+    }
+}
+
+/// The type of the field that stands for a key column.
+fn key_type<'a>(
+    input: &DeriveInput,
+    columns: &'a [Column],
+    key: &syn::LitStr,
+) -> syn::Result<&'a Type> {
+    let wanted = key.value();
+    if let Some(column) = columns.iter().find(|column| column.name == wanted) {
+        return Ok(&column.of_type);
+    }
+    let known: Vec<String> = columns.iter().map(|c| format!("`{}`", c.name)).collect();
+    let message = format!(
+        "`{}` has no field for the key column `{wanted}`; there are {}. A field of another name takes \
+         `#[serde(rename = \"{wanted}\")]`",
+        input.ident,
+        known.join(", "),
+    );
+    Err(Error::new_spanned(key, message))
+}

@@ -1,0 +1,27 @@
+use pgherald::{Table, cached};
+
+#[derive(Clone, Table)]
+#[table(name = "users", key = "id")]
+struct User {
+    id: i64,
+}
+
+#[cached(row_of = User)]
+async fn other_key(id: String) -> String {
+    id
+}
+
+#[cached(table_of = User)]
+async fn no_hash(share: f64) -> f64 {
+    share
+}
+
+struct Pool;
+
+#[cached(row_of = User)]
+async fn forgotten(pool: &Pool, id: i64) -> i64 {
+    let _ = pool;
+    id
+}
+
+fn main() {}

@@ -1,0 +1,98 @@
+//! What is generated beside a free function.
+
+use pgherald::{CacheStats, cached};
+
+use crate::support::{Calls, User, start};
+
+mod store {
+    use pgherald::cached;
+
+    use super::User;
+
+    #[cached(row_of = User)]
+    pub(super) async fn exported(id: i64) -> User {
+        User::new(id)
+    }
+
+    pub(super) mod inner {
+        #[super::cached(row_of = super::User)]
+        pub(in super::super) async fn deeper(id: i64) -> super::User {
+            super::User::new(id)
+        }
+    }
+}
+
+use store::exported;
+
+#[actix::test]
+async fn values_are_forgotten_on_request() {
+    static CALLS: Calls = Calls::new();
+
+    #[cached(row_of = User)]
+    async fn user(id: i64) -> User {
+        CALLS.count();
+        User::new(id)
+    }
+
+    assert!(!user::invalidate(&7));
+    user::invalidate_all();
+    let _live = start(user::cache());
+    user(7).await;
+    user(8).await;
+    assert!(user::invalidate(&7));
+    assert!(!user::invalidate(&7));
+    user(7).await;
+    user(8).await;
+    assert_eq!(CALLS.so_far(), 3);
+    user::invalidate_all();
+    user(7).await;
+    user(8).await;
+    assert_eq!(CALLS.so_far(), 5);
+    let _: CacheStats = user::stats();
+}
+
+#[actix::test]
+async fn it_is_seen_where_the_function_is_seen() {
+    let _live = start(exported::cache());
+    assert_eq!(exported(7).await.id, 7);
+    assert!(store::exported::invalidate(&7));
+    assert!(!store::inner::deeper::invalidate(&7));
+    assert_eq!(store::inner::deeper(7).await.id, 7);
+}
+
+#[actix::test]
+async fn each_function_has_a_cache_of_its_own() {
+    #[cached(row_of = User)]
+    async fn one(id: i64) -> i64 {
+        id
+    }
+
+    #[cached(row_of = User)]
+    async fn other(id: i64) -> i64 {
+        -id
+    }
+
+    let _live = (start(one::cache()), start(other::cache()));
+    assert_eq!((one(7).await, other(7).await), (7, -7));
+    one::invalidate_all();
+    assert!(other::invalidate(&7));
+}
+
+#[actix::test]
+async fn a_function_that_is_configured_away_takes_its_cache_along() {
+    #[cached(row_of = User)]
+    #[cfg(windows)]
+    async fn absent(id: i64) -> Unknown {
+        id
+    }
+
+    #[cached(row_of = User)]
+    #[cfg(not(windows))]
+    async fn r#match(id: i64) -> i64 {
+        id
+    }
+
+    let _live = start(r#match::cache());
+    assert_eq!(r#match(7).await, 7);
+    assert_eq!(r#match::cache().handle().unwrap().name(), "match");
+}

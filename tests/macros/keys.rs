@@ -1,0 +1,125 @@
+//! Which values are told apart, and what the key is.
+
+use pgherald::{CachedFn, cached};
+
+use crate::support::{Calls, User, start};
+
+#[actix::test]
+async fn all_arguments_form_the_key() {
+    #[cached(table_of = User)]
+    async fn two(id: i64, lang: String) -> String {
+        format!("{id} {lang}")
+    }
+
+    #[cached(table_of = User)]
+    async fn none() -> i64 {
+        7
+    }
+
+    let _live = (start(two::cache()), start(none::cache()));
+    let _: &CachedFn<(i64, String), String> = two::cache();
+    let _: &CachedFn<(), i64> = none::cache();
+    assert_eq!(two(1, "en".into()).await, "1 en");
+    assert_eq!(two(1, "de".into()).await, "1 de");
+    assert_eq!(two(2, "de".into()).await, "2 de");
+    assert_eq!(none().await, none().await);
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Id(i64);
+
+#[actix::test]
+async fn references_become_owned_in_the_key() {
+    static CALLS: Calls = Calls::new();
+
+    #[cached(table_of = User)]
+    async fn joined(name: &str, user: &Id, words: &[String], fixed: &'static str) -> String {
+        CALLS.count();
+        format!("{name} {} {} {fixed}", user.0, words.concat())
+    }
+
+    #[cached(table_of = User)]
+    async fn shouted(name: &str) -> String {
+        name.to_uppercase()
+    }
+
+    type Key = (String, Id, Vec<String>, String);
+    let _: &CachedFn<Key, String> = joined::cache();
+    let _: &CachedFn<String, String> = shouted::cache();
+    let _live = (start(joined::cache()), start(shouted::cache()));
+    let user = Id(7);
+    for _ in 0..2 {
+        let words = ["a".to_owned(), "b".to_owned()];
+        assert_eq!(joined("x", &user, &words, "y").await, "x 7 ab y");
+    }
+    assert_eq!(CALLS.so_far(), 1);
+    let name = String::from("ada");
+    assert_eq!(shouted(&name).await, "ADA");
+    assert!(shouted::invalidate(&name));
+}
+
+#[actix::test]
+async fn a_chosen_key_leaves_other_arguments_out() {
+    static CALLS: Calls = Calls::new();
+
+    #[cached(row_of = User, key = id)]
+    async fn user(connection: &mut Vec<i64>, id: i64) -> User {
+        CALLS.count();
+        connection.push(id);
+        User::new(id)
+    }
+
+    #[cached(table_of = User, key = (lang, id))]
+    async fn greeting(id: &i64, _unused: &Calls, lang: &str) -> String {
+        format!("{lang} {id}")
+    }
+
+    let _: &CachedFn<i64, User> = user::cache();
+    let _: &CachedFn<(String, i64), String> = greeting::cache();
+    let _live = (start(user::cache()), start(greeting::cache()));
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    assert_eq!(user(&mut one, 7).await, user(&mut other, 7).await);
+    assert_eq!((one, other, CALLS.so_far()), (vec![7], vec![], 1));
+    assert_eq!(greeting(&7, &CALLS, "en").await, "en 7");
+    assert!(greeting::invalidate(&("en".into(), 7)));
+}
+
+#[actix::test]
+async fn a_key_can_be_an_expression() {
+    #[cached(row_of = User, key = user.id, key_type = i64)]
+    async fn email(user: &User) -> String {
+        user.email.clone()
+    }
+
+    #[cached(table_of = User, key = name.to_lowercase(), key_type = String)]
+    async fn by_name(name: String) -> String {
+        name
+    }
+
+    let _live = (start(email::cache()), start(by_name::cache()));
+    assert_eq!(email(&User::new(7)).await, "7@example.org");
+    assert!(email::invalidate(&7));
+    assert_eq!(by_name("Ada".into()).await, "Ada");
+    assert_eq!(by_name("ADA".into()).await, "Ada");
+}
+
+#[actix::test]
+async fn arguments_may_be_mut_and_patterns_outside_of_the_key() {
+    #[cached(table_of = User)]
+    async fn counted(mut id: i64) -> i64 {
+        id += 1;
+        id
+    }
+
+    #[cached(table_of = User, key = (id))]
+    async fn summed((a, b): (i64, i64), id: i64, _: bool) -> i64 {
+        a + b + id
+    }
+
+    let _live = (start(counted::cache()), start(summed::cache()));
+    assert_eq!(counted(7).await, 8);
+    assert_eq!(counted(7).await, 8);
+    assert!(counted::invalidate(&7));
+    assert_eq!(summed((1, 2), 3, true).await, 6);
+    assert_eq!(summed((5, 5), 3, true).await, 6);
+}

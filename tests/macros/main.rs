@@ -1,0 +1,18 @@
+//! What `derive(Table)` and `#[cached]` generate.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test may stop at once"
+)]
+
+mod companion;
+mod dependencies;
+mod keys;
+mod methods;
+mod options;
+pub mod quiet; // public, so that lints take it for an interface
+mod support;
+mod table;
+mod values;

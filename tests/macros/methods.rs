@@ -1,0 +1,121 @@
+//! Methods have their cache beside them, as associated functions.
+
+use pgherald::{CacheStats, CachedFn, cached};
+
+use crate::support::{Calls, Refused, User, start};
+
+struct Users {
+    domain: &'static str,
+    calls: Calls,
+}
+
+impl Users {
+    #[cached(row_of = User, key = id)]
+    async fn find(&self, id: i64) -> Result<User, Refused> {
+        self.calls.count();
+        if id < 0 {
+            return Err(Refused(self.domain.into()));
+        }
+        Ok(Self::made(id, self.domain))
+    }
+
+    #[cached(row_of = User, key = user.id, key_type = i64)]
+    pub(crate) async fn rename(&mut self, user: User) -> String {
+        self.calls.count();
+        format!("{}@{}", user.id, self.domain)
+    }
+
+    #[cached(row_of = User)]
+    async fn by_self(id: i64) -> String {
+        Self::made(id, "self").email
+    }
+
+    #[cached(row_of = User, key = id)]
+    async fn of_another(other: &Self, id: i64) -> String {
+        format!("{id}@{}", other.domain)
+    }
+
+    #[cached(row_of = User, associated)]
+    async fn without_self(id: i64) -> i64 {
+        id + 1
+    }
+
+    fn made(id: i64, domain: &str) -> User {
+        User {
+            id,
+            email: format!("{id}@{domain}"),
+        }
+    }
+}
+
+#[actix::test]
+async fn a_method_is_cached_by_its_key_and_can_use_self() {
+    let users = Users {
+        domain: "a.org",
+        calls: Calls::new(),
+    };
+    assert_eq!(users.find(7).await.unwrap().email, "7@a.org");
+    assert_eq!(users.find(7).await.unwrap().email, "7@a.org");
+    assert_eq!(users.calls.so_far(), 2);
+
+    let _live = start(Users::find_cache());
+    for _ in 0..3 {
+        assert_eq!(users.find(7).await.unwrap().email, "7@a.org");
+    }
+    assert_eq!(users.calls.so_far(), 3);
+    assert_eq!(users.find(-1).await, Err(Refused("a.org".into())));
+
+    let _: &CachedFn<i64, User> = Users::find_cache();
+    assert!(Users::find_invalidate(&7));
+    assert!(!Users::find_invalidate(&7));
+    users.find(7).await.unwrap();
+    Users::find_invalidate_all();
+    users.find(7).await.unwrap();
+    assert_eq!(users.calls.so_far(), 6);
+    let _: CacheStats = Users::find_stats();
+}
+
+#[actix::test]
+async fn a_method_may_take_self_mutably() {
+    let mut users = Users {
+        domain: "a.org",
+        calls: Calls::new(),
+    };
+    let _live = start(Users::rename_cache());
+    assert_eq!(users.rename(User::new(7)).await, "7@a.org");
+    assert_eq!(users.rename(User::new(7)).await, "7@a.org");
+    assert_eq!(users.calls.so_far(), 1);
+}
+
+#[actix::test]
+async fn associated_functions_are_known_by_self_or_said_to_be() {
+    let users = Users {
+        domain: "a.org",
+        calls: Calls::new(),
+    };
+    assert_eq!(Users::of_another(&users, 7).await, "7@a.org");
+    assert!(!Users::of_another_invalidate(&7));
+    let _live = (
+        start(Users::by_self_cache()),
+        start(Users::without_self_cache()),
+    );
+    assert_eq!(Users::by_self(7).await, "7@self");
+    assert_eq!(Users::without_self(7).await, 8);
+    assert!(Users::by_self_invalidate(&7) && Users::without_self_invalidate(&7));
+}
+
+#[actix::test]
+async fn an_impl_block_may_be_generic_if_the_cached_types_are_not() {
+    struct Of<T>(T);
+
+    impl<T: std::fmt::Display> Of<T> {
+        #[cached(table_of = User, key = id)]
+        async fn shown(&self, id: i64) -> String {
+            format!("{} {id}", self.0)
+        }
+    }
+
+    let _live = start(Of::<i64>::shown_cache());
+    assert_eq!(Of(1).shown(7).await, "1 7");
+    assert!(Of::<i64>::shown_invalidate(&7));
+}

@@ -1,0 +1,131 @@
+//! Every option reaches the cache.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use pgherald::{Affected, Changed, ChannelName, Greedy, LoadLimit, cached};
+
+use crate::support::{Calls, Order, User, start};
+
+#[actix::test]
+async fn settings_are_expressions_in_the_scope_of_the_function() {
+    static EVALUATED: Calls = Calls::new();
+    static CACHE: LazyLock<LoadLimit> = LazyLock::new(|| {
+        EVALUATED.count();
+        LoadLimit::new(8)
+    });
+
+    // Names that generated code might have used itself.
+    fn describe<T>(value: T) -> T {
+        EVALUATED.count();
+        value
+    }
+
+    #[cached(
+        row_of = User,
+        strategy = describe(Greedy::new()),
+        capacity = describe(10_000),
+        ttl = describe(Duration::from_secs(60)),
+        load_limit = CACHE,
+    )]
+    async fn user(id: i64) -> User {
+        User::new(id)
+    }
+
+    #[cached(row_of = User, load_limit = &CACHE)]
+    async fn borrowed(id: i64) -> User {
+        User::new(id)
+    }
+
+    assert_eq!(EVALUATED.so_far(), 0);
+    let _live = (start(user::cache()), start(borrowed::cache()));
+    assert_eq!(EVALUATED.so_far(), 4);
+    assert_eq!(user(7).await.id, borrowed(7).await.id);
+}
+
+#[actix::test]
+async fn the_name_is_the_functions_unless_told_otherwise() {
+    #[cached(row_of = User)]
+    async fn by_itself(id: i64) -> i64 {
+        id
+    }
+
+    #[cached(row_of = User, name = "users by id")]
+    async fn told(id: i64) -> i64 {
+        id
+    }
+
+    let _live = (start(by_itself::cache()), start(told::cache()));
+    assert_eq!(by_itself::cache().handle().unwrap().name(), "by_itself");
+    assert_eq!(told::cache().handle().unwrap().name(), "users by id");
+    assert_eq!((by_itself(7).await, told(7).await), (7, 7));
+}
+
+#[actix::test]
+async fn a_setting_that_fails_is_an_error_of_the_start() {
+    fn refuse() -> pgherald::Result<usize> {
+        "".parse::<ChannelName>().map(|_| 7)
+    }
+
+    #[cached(row_of = User, capacity = refuse()?)]
+    async fn user(id: i64) -> i64 {
+        id
+    }
+
+    assert!(user::cache().start().is_err());
+    assert_eq!(user(7).await, 7);
+}
+
+#[actix::test]
+async fn every_kind_of_dependency_can_be_given_and_repeated() {
+    fn shop(key: &(String, i64)) -> (String, i32) {
+        (key.0.clone(), 1)
+    }
+
+    #[cached(
+        row_by(User, |key: &(String, i64)| key.1),
+        row_by(Order, shop),
+        keys_by(Order, |change: &Changed<Order>| {
+            Affected::Keys(vec![(change.key.0.clone(), change.key.1.into())])
+        }),
+        keys_by(User, |_| Affected::Everything),
+        table_of = User,
+        table_of = Order,
+    )]
+    async fn mixed(shop: &str, id: i64) -> String {
+        format!("{shop} {id}")
+    }
+
+    #[cached(row_of = Order)]
+    async fn order(shop: &str, number: i32) -> String {
+        format!("{shop} {number}")
+    }
+
+    let _live = (start(mixed::cache()), start(order::cache()));
+    assert_eq!(mixed("eu", 7).await, "eu 7");
+    assert_eq!(order("eu", 7).await, "eu 7");
+}
+
+#[actix::test]
+async fn the_crate_can_be_another() {
+    mod elsewhere {
+        pub(super) mod __private {
+            pub(crate) use pgherald::__private::{
+                CacheBuilder, CacheStats, CachedFn, Result, cached_value,
+            };
+
+            /// Unlike the real one.
+            pub(crate) fn invalidate(_: &CachedFn<i64, i64>, key: &i64) -> bool {
+                *key == 7
+            }
+        }
+    }
+
+    #[cached(row_of = User, crate = elsewhere)]
+    async fn user(id: i64) -> i64 {
+        id
+    }
+
+    assert!(user::invalidate(&7) && !user::invalidate(&8));
+    assert_eq!(user(7).await, 7);
+}

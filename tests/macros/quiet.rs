@@ -1,0 +1,65 @@
+//! Generated code gives no warnings, whatever is denied where it stands.
+
+#![deny(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    unused,
+    non_camel_case_types,
+    private_interfaces,
+    clippy::all,
+    clippy::pedantic,
+    clippy::nursery
+)]
+#![allow(
+    clippy::future_not_send,
+    clippy::unused_async,
+    reason = "they look at the body that was written"
+)]
+
+/// A library's interface.
+pub mod library {
+    use pgherald::{Table, cached};
+
+    /// A row.
+    #[derive(Clone, Debug, Table)]
+    #[table(name = "rows", key = "id")]
+    pub struct Row {
+        /// Its number.
+        pub id: i64,
+    }
+
+    /// The row of this number.
+    ///
+    /// # Errors
+    /// Never.
+    #[cached(row_of = Row)]
+    #[must_use = "it was read for something"]
+    pub async fn row(id: i64) -> Result<Row, String> {
+        Ok(Row { id })
+    }
+
+    /// Where rows are.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Rows;
+
+    impl Rows {
+        /// The row of this number.
+        #[cached(row_of = Row, key = id)]
+        pub async fn find(&self, id: &i64) -> Option<Row> {
+            Some(Row { id: *id })
+        }
+    }
+
+    #[cached(table_of = Row)]
+    pub(super) async fn within(name: &str) -> String {
+        name.to_owned()
+    }
+}
+
+#[actix::test]
+async fn lints_stay_silent() {
+    assert_eq!(library::row(7).await.map(|row| row.id), Ok(7));
+    assert!(library::Rows.find(&7).await.is_some());
+    assert_eq!(library::within("x").await, "x");
+}

@@ -1,0 +1,150 @@
+//! `derive(Table)` ties a struct to what its attribute says.
+
+use std::any::TypeId;
+
+use pgherald::{Changed, Event, FromEvent, Key, Operation, Table};
+use serde::Deserialize;
+
+use crate::support::{Order, User};
+
+fn names<T: Table>() -> (&'static str, &'static str, &'static [&'static str]) {
+    (T::SCHEMA, T::NAME, T::KEY)
+}
+
+fn has_key<T: Table, K: 'static>() -> bool {
+    TypeId::of::<T::Key>() == TypeId::of::<K>()
+}
+
+#[test]
+fn one_key_column_is_its_fields_type() {
+    assert_eq!(names::<User>(), ("public", "users", &["id"][..]));
+    assert!(has_key::<User, i64>());
+}
+
+#[test]
+fn several_key_columns_are_a_tuple_in_the_keys_order() {
+    #[derive(Table)]
+    #[table(name = "orders", key = ["number", "shop"])]
+    #[expect(dead_code, reason = "only the types count")]
+    struct Reversed {
+        shop: String,
+        number: i32,
+    }
+
+    assert_eq!(
+        names::<Order>(),
+        ("shop", "orders", &["shop", "number"][..])
+    );
+    assert!(has_key::<Order, (String, i32)>());
+    assert!(has_key::<Reversed, (i32, String)>());
+    assert_eq!(names::<Reversed>().2, ["number", "shop"]);
+}
+
+#[test]
+fn a_list_of_one_key_column_is_no_tuple() {
+    #[derive(Table)]
+    #[table(name = "users", key = ["id"])]
+    #[expect(dead_code, reason = "only the types count")]
+    struct Listed {
+        id: i32,
+    }
+
+    assert!(has_key::<Listed, i32>());
+}
+
+#[test]
+fn the_schema_stands_in_the_name_or_beside_it() {
+    #[derive(Table)]
+    #[table(schema = "app", name = "Users", key = "id")]
+    #[expect(dead_code, reason = "only the types count")]
+    struct Beside {
+        id: i32,
+    }
+
+    #[derive(Table)]
+    #[table(name = "app.Users")]
+    #[table(key = "id")]
+    #[expect(dead_code, reason = "only the types count")]
+    struct Within {
+        id: i32,
+    }
+
+    assert_eq!(names::<Beside>(), ("app", "Users", &["id"][..]));
+    assert_eq!(names::<Beside>(), names::<Within>());
+}
+
+#[test]
+fn quoted_names_keep_dots_spaces_and_doubled_quotes() {
+    #[derive(Table)]
+    #[table(name = "\"My Schema\".\"a.\"\"b\"\"\"", key = "id")]
+    #[expect(dead_code, reason = "only the types count")]
+    struct Quoted {
+        id: i32,
+    }
+
+    #[derive(Table)]
+    #[table(schema = "\"x.y\"", name = "\"a.b\"", key = "id")]
+    #[expect(dead_code, reason = "only the types count")]
+    struct Apart {
+        id: i32,
+    }
+
+    assert_eq!(names::<Quoted>().0, "My Schema");
+    assert_eq!(names::<Quoted>().1, "a.\"b\"");
+    assert_eq!((names::<Apart>().0, names::<Apart>().1), ("x.y", "a.b"));
+}
+
+#[test]
+fn key_columns_are_named_as_serde_and_rust_name_them() {
+    #[derive(Deserialize, Table)]
+    #[serde(deny_unknown_fields)]
+    #[table(name = "renamed", key = ["tenant-id", "type", "at"])]
+    #[expect(dead_code, reason = "only the types count")]
+    struct Renamed {
+        #[serde(default, rename = "tenant-id", alias = "tenant")]
+        tenant: u32,
+        r#type: String,
+        #[serde(
+            rename(serialize = "written", deserialize = "at"),
+            default = "Default::default"
+        )]
+        time: i64,
+    }
+
+    assert!(has_key::<Renamed, (u32, String, i64)>());
+}
+
+#[test]
+fn the_crate_can_be_another() {
+    mod elsewhere {
+        pub(super) mod __private {
+            /// Unlike the real one.
+            pub(crate) trait Table {
+                const NAME: &'static str;
+                const KEY: &'static [&'static str];
+                type Key;
+            }
+        }
+    }
+
+    #[derive(Table)]
+    #[table(name = "users", key = "id", crate = elsewhere)]
+    #[expect(dead_code, reason = "only the types count")]
+    struct Other {
+        id: i32,
+    }
+
+    let _: <Other as elsewhere::__private::Table>::Key = 7_i32;
+    assert_eq!(<Other as elsewhere::__private::Table>::NAME, "users");
+    assert_eq!(<Other as elsewhere::__private::Table>::KEY, ["id"]);
+}
+
+#[test]
+fn events_of_the_table_become_typed() {
+    let event = Event::builder("shop", "orders", Operation::Update)
+        .key(("eu".to_owned(), 7).to_row_key())
+        .build();
+    let change = Changed::<Order>::from_event(&event).unwrap().unwrap();
+    assert_eq!(change.key, ("eu".to_owned(), 7));
+    assert!(Changed::<User>::from_event(&event).is_err());
+}

@@ -1,0 +1,215 @@
+//! What is cached, and what is not.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use pgherald::cached;
+
+use crate::support::{Calls, Refused, User, start};
+
+#[actix::test]
+async fn a_hit_does_not_run_the_body() {
+    static CALLS: Calls = Calls::new();
+
+    #[cached(row_of = User)]
+    async fn user(id: i64) -> Result<User, Refused> {
+        CALLS.count();
+        Ok(User::new(id))
+    }
+
+    let _live = start(user::cache());
+    assert_eq!(user(7).await.unwrap(), User::new(7));
+    assert_eq!(user(7).await.unwrap(), User::new(7));
+    assert_eq!(CALLS.so_far(), 1);
+    assert_eq!(user(8).await.unwrap(), User::new(8));
+    assert_eq!(CALLS.so_far(), 2);
+}
+
+#[actix::test]
+async fn without_a_running_herald_every_call_runs_the_body() {
+    static CALLS: Calls = Calls::new();
+
+    #[cached(row_of = User)]
+    async fn user(id: i64) -> User {
+        CALLS.count();
+        User::new(id)
+    }
+
+    assert_eq!(user(7).await, user(7).await);
+    assert_eq!(CALLS.so_far(), 2);
+}
+
+#[actix::test]
+async fn errors_reach_the_caller_and_are_not_cached() {
+    static CALLS: Calls = Calls::new();
+
+    #[cached(table_of = User)]
+    async fn second_time(id: i64) -> Result<i64, Refused> {
+        if CALLS.count() == 1 {
+            return Err(Refused(format!("no {id}")));
+        }
+        Ok(id)
+    }
+
+    let _live = start(second_time::cache());
+    assert_eq!(second_time(7).await, Err(Refused("no 7".into())));
+    assert_eq!(second_time(7).await, Ok(7));
+    assert_eq!(second_time(7).await, Ok(7));
+    assert_eq!(CALLS.so_far(), 2);
+}
+
+#[actix::test]
+async fn none_is_cached_like_any_value() {
+    static CALLS: Calls = Calls::new();
+
+    #[cached(row_of = User)]
+    async fn find(id: i64) -> Option<User> {
+        CALLS.count();
+        (id < 8).then(|| User::new(id))
+    }
+
+    #[cached(row_of = User)]
+    async fn try_find(id: i64) -> Result<Option<User>, Refused> {
+        CALLS.count();
+        Ok((id < 8).then(|| User::new(id)))
+    }
+
+    let _live = (start(find::cache()), start(try_find::cache()));
+    assert_eq!(find(8).await, None);
+    assert_eq!(find(8).await, None);
+    assert_eq!(CALLS.so_far(), 1);
+    assert_eq!(try_find(8).await, Ok(None));
+    assert_eq!(try_find(8).await, Ok(None));
+    assert_eq!(CALLS.so_far(), 2);
+}
+
+#[actix::test]
+async fn what_is_returned_in_an_arc_is_shared_and_need_not_be_clone() {
+    struct Large(i64);
+
+    #[cached(table_of = User)]
+    async fn large(id: i64) -> Arc<Large> {
+        Arc::new(Large(id))
+    }
+
+    #[cached(table_of = User)]
+    async fn try_large(id: i64) -> Result<Arc<Large>, Refused> {
+        if id < 0 {
+            return Err(Refused("negative".into()));
+        }
+        Ok(Arc::new(Large(id)))
+    }
+
+    let _live = (start(large::cache()), start(try_large::cache()));
+    let (first, second) = (large(7).await, large(7).await);
+    assert!(Arc::ptr_eq(&first, &second));
+    assert_eq!(first.0, 7);
+    let (first, second) = (try_large(7).await.unwrap(), try_large(7).await.unwrap());
+    assert!(Arc::ptr_eq(&first, &second));
+    assert_eq!(try_large(-1).await.err(), Some(Refused("negative".into())));
+    // The cache holds the value itself, not an Arc of it.
+    let held: Option<Arc<Large>> = large::cache().handle().unwrap().get(&7);
+    assert_eq!(held.unwrap().0, 7);
+}
+
+#[actix::test]
+async fn an_arc_without_a_size_is_a_value() {
+    #[cached(table_of = User)]
+    async fn text(id: i64) -> Arc<str> {
+        id.to_string().into()
+    }
+
+    #[cached(table_of = User)]
+    async fn list(id: i64) -> Result<Arc<[i64]>, Refused> {
+        Ok([id].into())
+    }
+
+    let _live = (start(text::cache()), start(list::cache()));
+    assert!(Arc::ptr_eq(&text(7).await, &text(7).await));
+    assert!(Arc::ptr_eq(
+        &list(7).await.unwrap(),
+        &list(7).await.unwrap()
+    ));
+}
+
+#[actix::test]
+async fn a_result_by_an_alias_is_a_result() {
+    mod ours {
+        pub(super) type Result<T> = std::result::Result<T, super::Refused>;
+    }
+
+    static CALLS: Calls = Calls::new();
+
+    #[cached(row_of = User)]
+    async fn user(id: i64) -> ours::Result<User> {
+        CALLS.count();
+        Err(Refused(id.to_string()))
+    }
+
+    let _live = start(user::cache());
+    assert!(user(7).await.is_err());
+    assert!(user(7).await.is_err());
+    assert_eq!(CALLS.so_far(), 2);
+}
+
+#[actix::test]
+async fn a_body_may_use_question_marks_and_returns_and_need_not_be_send() {
+    #[derive(Clone, Debug, PartialEq)]
+    struct Text(String);
+
+    impl From<std::num::ParseIntError> for Text {
+        fn from(error: std::num::ParseIntError) -> Self {
+            Self(error.to_string())
+        }
+    }
+
+    #[cached(table_of = User)]
+    async fn parsed(text: String, fallback: bool) -> Result<Vec<i64>, Text> {
+        let here_only = Rc::new(1);
+        tokio::task::yield_now().await;
+        if fallback {
+            return Ok(Vec::from_iter(text.parse()));
+        }
+        let number = text.parse::<i64>()? * *here_only;
+        Ok(vec![number])
+    }
+
+    let _live = start(parsed::cache());
+    assert_eq!(parsed("7".into(), false).await, Ok(vec![7]));
+    assert_eq!(parsed("x".into(), true).await, Ok(vec![]));
+    assert!(parsed("x".into(), false).await.is_err());
+}
+
+#[actix::test]
+async fn a_body_knows_the_type_it_returns() {
+    type Any = Arc<dyn std::error::Error + Send + Sync>;
+
+    #[cached(table_of = User)]
+    async fn checked(id: i64) -> Result<i64, Any> {
+        if id < 0 {
+            return Err(Arc::new(std::fmt::Error));
+        }
+        Ok(id)
+    }
+
+    let _live = start(checked::cache());
+    assert!(checked(-1).await.is_err());
+    assert_eq!(checked(7).await.ok(), Some(7));
+}
+
+#[actix::test]
+async fn a_body_that_asks_for_its_own_key_is_run_directly() {
+    static CALLS: Calls = Calls::new();
+
+    #[cached(table_of = User)]
+    async fn nested(id: i64) -> Result<usize, Refused> {
+        if CALLS.count() < 3 {
+            return Box::pin(nested(id)).await;
+        }
+        Ok(CALLS.so_far())
+    }
+
+    let _live = start(nested::cache());
+    assert_eq!(nested(7).await, Ok(3));
+    assert_eq!(nested(7).await, Ok(3));
+}
