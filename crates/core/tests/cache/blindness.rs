@@ -99,6 +99,20 @@ async fn an_overflow_flushes() {
     assert_eq!(rig.cache.stats().flushed_by_resync, 2);
 }
 
+#[test]
+fn an_overflow_does_not_swallow_the_beginning_of_a_session() {
+    let options = pgherald_core::SubscriptionOptions::new("").capacity(2);
+    let builder = CacheBuilder::<i64, u64>::new("users").row_of::<User>();
+    let mut rig = Rig::new(builder.subscription(options));
+    rig.reconnect();
+    for id in 0..5 {
+        rig.say([update(id)]);
+    }
+    assert!(!rig.cache.is_live());
+    rig.pump();
+    assert!(rig.cache.is_live());
+}
+
 #[tokio::test]
 async fn without_a_driver_reads_go_past_it() {
     let mut rig = users();
