@@ -1,11 +1,12 @@
-//! The locks and atomics of the cache store.
+//! The locks, atomics, hasher and clock of the cache store and its gate.
 //!
-//! In one place, so that tests can compile the store against primitives whose interleavings they control:
-//! see `tests/interleavings`.
+//! In one place, so that tests can compile the store against primitives whose interleavings they control,
+//! and repeat what they found: see `tests/interleavings`.
 
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::AtomicU64;
 
+pub(crate) use foldhash::fast::RandomState;
 pub(crate) use parking_lot::Mutex;
 
 /// The time; that of tokio's clock, so that tests can hold it.

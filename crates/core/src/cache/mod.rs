@@ -62,6 +62,10 @@ mod pending;
 mod refresh;
 mod stats;
 mod store;
+// Not inside: `tests/interleavings` compiles the store with locks that work only there.
+#[cfg(test)]
+#[path = "store/tests.rs"]
+mod store_tests;
 mod strategy;
 mod write_token;
 

@@ -3,9 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 
-use foldhash::fast::RandomState;
-
-use crate::sync::Mutex;
+use crate::sync::{Mutex, RandomState};
 
 const SHARDS: usize = 16;
 
@@ -62,8 +60,17 @@ impl<K: Hash + Eq + Clone, T: Hash + Eq + Clone> Index<K, T> {
     }
 
     #[cfg(test)]
+    pub(super) fn contains(&self, key: &K, tag: &T) -> bool {
+        let shard = self.shard(tag).lock();
+        shard.get(tag).is_some_and(|keys| keys.contains(key))
+    }
+
+    /// How many pairs of a tag and a key there are, a tag without keys counted as one.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
+        let len = |keys: &HashSet<K, RandomState>| keys.len().max(1);
+        let sum = |shard: &Keys<K, T>| shard.lock().values().map(len).sum::<usize>();
+        self.shards.iter().map(sum).sum()
     }
 
     fn shard(&self, tag: &T) -> &Keys<K, T> {

@@ -19,9 +19,11 @@
 //! - Registers, epoch and counters live outside the entries, so evicting one forgets nothing that matters.
 //! - The index holds a key under its tags for as long as the key is stored or in flight, and it does so before
 //!   the load begins: who invalidates a tag finds every key whose load can have read what was there before.
-//! - Locks: a shard, then the index; the index alone; never the other way round. Values are dropped outside.
+//! - Locks: a shard, then the index or the time of the last flush; each of them alone; never the other way round. Values are dropped outside.
 //!   Of a user's code only `Hash`, `Eq`, `Clone` and the destructor of keys runs under a lock.
 
+#[cfg(test)]
+mod check;
 mod flight;
 mod index;
 mod shard;
@@ -31,14 +33,12 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
 use std::time::{Duration, Instant};
 
-use foldhash::fast::RandomState;
-
 pub(crate) use flight::{Flight, FlightId, Outcome};
 use index::Index;
 pub(crate) use shard::ShardCounts;
 use shard::{Entry, Shard};
 
-use crate::sync::{Arc, AtomicU64, Mutex, now};
+use crate::sync::{Arc, AtomicU64, Mutex, RandomState, now};
 
 const MOST_SHARDS: usize = 64;
 /// Below this, a further shard would make the order of eviction too rough.
@@ -162,9 +162,9 @@ where
 
     #[inline]
     pub(crate) fn get(&self, key: &K, accept: Accept) -> Found<V> {
-        // Before the entry is looked at: a flush that is over by now must be seen.
-        let epoch = self.epoch.0.load(Acquire);
         let mut shard = self.shard(key).lock();
+        // Under the lock: no entry is of a later epoch, so whatever is of another one is dead.
+        let epoch = self.epoch.0.load(Acquire);
         let Shard {
             entries, counts, ..
         } = &mut *shard;
@@ -180,7 +180,7 @@ where
             return Found::Hit(Arc::clone(&entry.value));
         }
         let (found, dropped) = match accept {
-            Accept::Valid => self.get_stale(&mut shard, key, epoch),
+            Accept::Valid => self.get_stale(&mut shard, key),
             Accept::Blind { since, max_age } => {
                 let good_until = blind_limit(entry.loaded_at, since, max_age);
                 if valid && good_until.is_none_or(|limit| now() < limit) {
@@ -199,24 +199,23 @@ where
 
     /// Serves an entry that is not valid, if that is allowed; else takes it out.
     #[cold]
-    fn get_stale(
-        &self,
-        shard: &mut Shard<K, V, T>,
-        key: &K,
-        epoch: u64,
-    ) -> (Found<V>, Option<Entry<V, T>>) {
-        let flushed_at = *self.flushed_at.lock();
+    fn get_stale(&self, shard: &mut Shard<K, V, T>, key: &K) -> (Found<V>, Option<Entry<V, T>>) {
+        let (epoch, flushed_at) = {
+            let flushed_at = self.flushed_at.lock();
+            (self.epoch.0.load(Acquire), *flushed_at)
+        };
         let Some(entry) = shard.entries.get_mut(key) else {
             return (Found::Miss, None);
         };
-        let since = match () {
-            () if entry.epoch == epoch => entry.stale_since.or(entry.expires_at),
-            // Flushed once, at a moment that is known; unless it was flushed again just now.
-            () if entry.epoch + 1 == epoch && self.epoch.0.load(Acquire) == epoch => {
-                entry.stale_since.or(flushed_at)
-            }
-            () => None,
-        };
+        let flushes = epoch - entry.epoch;
+        // Whichever came first, so that nothing prolongs what another one has begun.
+        let since = [
+            entry.stale_since,
+            entry.expires_at,
+            flushed_at.filter(|_| flushes > 0),
+        ];
+        // Only the last flush is known.
+        let since = since.into_iter().flatten().min().filter(|_| flushes <= 1);
         if let Some(keep) = self.terms.keep_stale
             && let Some(since) = since
             && now().duration_since(since) < keep
@@ -454,12 +453,14 @@ where
 
     /// Invalidates everything. What is dead stays in memory until it is replaced, read, or [swept](Self::sweep).
     pub(crate) fn flush(&self, stale: Stale) {
-        *self.flushed_at.lock() = Some(now());
         // What is two epochs old is never served.
         let epochs = match stale {
             Stale::Keep => 1,
             Stale::Drop => 2,
         };
+        // Both under the lock: who looks at both finds what belongs together.
+        let mut flushed_at = self.flushed_at.lock();
+        *flushed_at = Some(now());
         self.epoch.0.fetch_add(epochs, AcqRel);
     }
 
@@ -531,6 +532,3 @@ fn blind_limit(loaded_at: Instant, since: Option<Instant>, max_age: Duration) ->
     let good_at = since.map_or(loaded_at, |since| since.max(loaded_at));
     good_at.checked_add(max_age)
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,11 +5,10 @@ use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use foldhash::fast::RandomState;
 use lru::LruCache;
 
 use super::flight::Flight;
-use crate::sync::Arc;
+use crate::sync::{Arc, RandomState};
 
 /// A value and what is known of it.
 #[derive(Debug)]

@@ -1,0 +1,57 @@
+//! What must hold whenever nothing is going on.
+
+use std::collections::HashSet;
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use super::Store;
+
+impl<K, V, T> Store<K, V, T>
+where
+    K: Hash + Eq + Clone + Debug,
+    T: Hash + Eq + Clone + Debug,
+{
+    /// Fails unless every shard keeps to its capacity, and the index has exactly what is stored or in flight.
+    pub(crate) fn assert_consistent(&self) {
+        let mut pairs = HashSet::new();
+        for shard in &self.shards {
+            let shard = shard.0.lock();
+            assert!(shard.entries.len() <= shard.capacity.get());
+            let stored = shard.entries.iter().map(|(key, entry)| (key, &entry.tags));
+            let in_flight = shard.flights.iter().map(|(key, (_, tags))| (key, tags));
+            for (key, tags) in stored.chain(in_flight) {
+                for tag in tags {
+                    let indexed = self.index.contains(key, tag);
+                    assert!(indexed, "{key:?} is not in the index under {tag:?}");
+                    pairs.insert((key.clone(), tag.clone()));
+                }
+            }
+        }
+        assert_eq!(
+            self.index.len(),
+            pairs.len(),
+            "more in the index than {pairs:?}"
+        );
+    }
+
+    /// How many loads are registered.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.shards
+            .iter()
+            .map(|shard| shard.0.lock().flights.len())
+            .sum()
+    }
+
+    /// How many values each shard may hold.
+    pub(crate) fn capacities(&self) -> Vec<usize> {
+        let capacity = |shard: &super::Locked<K, V, T>| shard.0.lock().capacity.get();
+        self.shards.iter().map(capacity).collect()
+    }
+
+    /// The number of the shard that a key belongs to.
+    pub(crate) fn shard_of(&self, key: &K) -> usize {
+        let shard = self.shard(key);
+        let is_it = |other: &super::Locked<K, V, T>| std::ptr::eq(&raw const other.0, shard);
+        self.shards.iter().position(is_it).unwrap()
+    }
+}

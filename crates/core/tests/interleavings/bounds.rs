@@ -1,0 +1,89 @@
+//! The store stays within its capacity, and the index follows it.
+
+use crate::world::{By, Key, World};
+use crate::{explore, together};
+
+const CAPACITY: usize = 2;
+
+#[test]
+fn evictions_among_loads_and_invalidations() {
+    explore(1_000, || {
+        let world = World::new(&[&[0], &[0, 1], &[1], &[1]], CAPACITY);
+        let reader = |keys: [Key; 4]| {
+            world.task(move |world| {
+                for key in keys {
+                    world.read(key);
+                    assert!(world.store.len() <= CAPACITY);
+                }
+            })
+        };
+        together([
+            reader([0, 1, 2, 0]),
+            reader([3, 1, 0, 3]),
+            world.task(|world| world.change(0, By::Tag)),
+            world.task(|world| world.change(1, By::Tag)),
+        ]);
+        world.settled();
+    });
+}
+
+#[test]
+fn sweeping_among_loads() {
+    explore(1_000, || {
+        let world = World::new(&[&[0], &[0, 1], &[1]], CAPACITY);
+        world.read(0);
+        world.read(1);
+        together([
+            world.task(|world| {
+                world.read(2);
+                world.read(0);
+                assert!(world.store.len() <= CAPACITY);
+            }),
+            world.task(|world| {
+                world.change(0, By::Flush);
+                assert!(!world.store.sweep(0), "there are few");
+                assert!(!world.store.sweep(1), "there is one shard");
+            }),
+            world.task(|world| world.change(1, By::Tag)),
+        ]);
+        world.settled();
+    });
+}
+
+/// What was stored since the flush is not what the sweep is for.
+#[test]
+fn a_sweep_keeps_what_is_new() {
+    explore(1_000, || {
+        let world = World::new(&[&[0], &[1]], CAPACITY);
+        world.read(0);
+        world.read(1);
+        world.change(0, By::Flush);
+        together([
+            world.task(|world| _ = world.read(0)),
+            world.task(|world| assert!(!world.store.sweep(0))),
+        ]);
+        assert_eq!(world.store.len(), 1);
+        let loads = world.loads.load(std::sync::atomic::Ordering::SeqCst);
+        world.read(0);
+        assert_eq!(loads, world.loads.load(std::sync::atomic::Ordering::SeqCst));
+        world.settled();
+    });
+}
+
+/// Nor is it for a reader to throw away that has waited since before the flush.
+#[test]
+fn a_late_reader_keeps_what_is_new() {
+    explore(1_000, || {
+        let world = World::new(&[&[0]], CAPACITY);
+        world.read(0);
+        together([
+            world.task(|world| _ = world.read(0)),
+            world.task(|world| {
+                world.change(0, By::Flush);
+                world.read(0);
+            }),
+        ]);
+        assert!(world.loads.load(std::sync::atomic::Ordering::SeqCst) <= 2);
+        world.settled();
+    });
+}

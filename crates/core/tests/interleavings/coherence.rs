@@ -1,0 +1,196 @@
+//! No read sees less than what had been applied when it began.
+
+use shuttle::rand::{Rng, thread_rng};
+
+use crate::sync::Arc;
+use crate::world::{By, Got, Key, Load, Row, World, tag};
+use crate::{explore, together};
+
+#[test]
+fn loads_and_invalidations_of_a_key() {
+    explore(2_000, || {
+        let world = World::new(&[&[0]], 8);
+        let reads = |world: &Arc<World>| twice(world, 0);
+        together([
+            world.task(reads),
+            world.task(reads),
+            world.task(|world| {
+                world.change(0, By::Key);
+                world.change(0, By::Key);
+            }),
+        ]);
+        world.settled();
+    });
+}
+
+#[test]
+fn loads_and_flushes() {
+    explore(2_000, || {
+        let world = World::new(&[&[0]], 8);
+        let reads = |world: &Arc<World>| twice(world, 0);
+        together([
+            world.task(reads),
+            world.task(reads),
+            world.task(|world| {
+                world.change(0, By::Flush);
+                world.change(0, By::Flush);
+            }),
+        ]);
+        world.settled();
+    });
+}
+
+#[test]
+fn loads_and_two_flushes_at_a_time() {
+    explore(2_000, || {
+        let world = World::new(&[&[0, 1]], 8);
+        together([
+            world.task(|world| twice(world, 0)),
+            world.task(|world| twice(world, 0)),
+            world.task(|world| world.change(0, By::Flush)),
+            world.task(|world| world.change(1, By::Flush)),
+        ]);
+        world.settled();
+    });
+}
+
+#[test]
+fn loads_and_a_flush_between_invalidations() {
+    explore(2_000, || {
+        let world = World::new(&[&[0, 1]], 8);
+        together([
+            world.task(|world| twice(world, 0)),
+            world.task(|world| twice(world, 0)),
+            world.task(|world| {
+                world.change(0, By::Key);
+                world.change(0, By::Tag);
+            }),
+            world.task(|world| world.change(1, By::Flush)),
+        ]);
+        world.settled();
+    });
+}
+
+#[test]
+fn loads_and_invalidations_of_a_tag() {
+    explore(2_000, || {
+        let world = World::new(&[&[0], &[0, 1], &[1]], 8);
+        together([
+            world.task(|world| {
+                world.read(0);
+                world.read(1);
+            }),
+            world.task(|world| {
+                world.read(1);
+                world.read(2);
+                world.read(1);
+            }),
+            world.task(|world| {
+                world.change(0, By::Tag);
+                world.change(0, By::Tag);
+            }),
+            world.task(|world| world.change(1, By::Tag)),
+        ]);
+        world.settled();
+    });
+}
+
+#[test]
+fn inserts_and_all_that_makes_them_stale() {
+    explore(3_000, || {
+        let world = World::new(&[&[0]], 8);
+        let by = By::any();
+        together([
+            world.task(|world| _ = world.insert(0)),
+            world.task(move |world| {
+                world.change(0, by);
+                world.read(0);
+            }),
+            world.task(|world| _ = world.insert(0)),
+        ]);
+        world.settled();
+        assert!(world.insert(0), "nothing speaks against this one");
+        assert_eq!(world.floor(0), world.query(0));
+        assert_eq!(world.read(0), Got::Valid);
+    });
+}
+
+/// The later one must not be forgotten for the earlier one, in whatever order they get to write down that they were.
+#[test]
+fn inserts_and_two_invalidations_of_a_tag() {
+    explore(6_000, || {
+        let world = World::new(&[&[0]], 8);
+        together([
+            world.task(|world| _ = world.insert(0)),
+            world.task(|world| world.change(0, By::Tag)),
+            // By somebody else, or of what has the same hash.
+            world.task(|world| drop(world.store.invalidate_tag(&tag(0)))),
+        ]);
+        world.settled();
+    });
+}
+
+#[test]
+fn inserts_of_several_keys_with_one_tag() {
+    explore(3_000, || {
+        let world = World::new(&[&[0, 1], &[1]], 8);
+        together([
+            world.task(|world| {
+                world.insert(0);
+                world.insert(1);
+            }),
+            // Somebody else invalidates the same, or what has the same hash.
+            world.task(|world| drop(world.store.invalidate_tag(&tag(1)))),
+            world.task(|world| {
+                world.change(1, By::Tag);
+                world.read(0);
+            }),
+            world.task(|world| {
+                world.change(0, By::any());
+                world.read(0);
+                world.read(1);
+            }),
+        ]);
+        world.settled();
+    });
+}
+
+/// Everything at once, in a store with one shard and in one with two.
+#[test]
+fn everything_at_once() {
+    explore(2_000, || {
+        let capacity = [2, 8, 128][thread_rng().gen_range(0..3)];
+        let world = World::new(&[&[0], &[0, 1], &[1], &[1, 2]], capacity);
+        let author = |row: Row| {
+            world.task(move |world| {
+                for _ in 0..3 {
+                    world.change(row, By::any());
+                }
+            })
+        };
+        let reader = || {
+            world.task(move |world| {
+                for _ in 0..4 {
+                    let key: Key = thread_rng().gen_range(0..4);
+                    match thread_rng().gen_range(0..6) {
+                        0 => _ = world.insert(key),
+                        1 => _ = world.store.sweep(0),
+                        2 => {
+                            let loads = [Load::Succeeds, Load::Fails, Load::GoesAway];
+                            world.read_with(key, || loads[thread_rng().gen_range(0..3)]);
+                        }
+                        _ => _ = world.read(key),
+                    }
+                    assert!(world.store.len() <= capacity);
+                }
+            })
+        };
+        together([author(0), author(1), author(2), reader(), reader()]);
+        world.settled();
+    });
+}
+
+fn twice(world: &World, key: Key) {
+    world.read(key);
+    world.read(key);
+}

@@ -1,0 +1,45 @@
+//! What `src/sync.rs` offers, in a form that `shuttle` controls, and that is the same in every run.
+
+use std::cell::Cell;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+pub(crate) use std::sync::Arc;
+
+pub(crate) use foldhash::fast::FixedState as RandomState;
+pub(crate) use shuttle::sync::atomic::AtomicU64;
+
+/// With the manners of the one of `parking_lot`.
+#[derive(Debug)]
+pub(crate) struct Mutex<X>(shuttle::sync::Mutex<X>);
+
+impl<X> Mutex<X> {
+    pub(crate) fn new(value: X) -> Self {
+        Self(shuttle::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> shuttle::sync::MutexGuard<'_, X> {
+        self.0.lock().unwrap()
+    }
+}
+
+thread_local! {
+    // All tasks of one exploration run on one thread.
+    static ELAPSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// The time, which goes on only by [`advance`].
+pub(crate) fn now() -> Instant {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    *START + ELAPSED.get()
+}
+
+pub(crate) fn restart_clock() {
+    ELAPSED.set(Duration::ZERO);
+}
+
+pub(crate) fn advance(by: Duration) {
+    // Others may be quicker.
+    shuttle::thread::yield_now();
+    ELAPSED.set(ELAPSED.get() + by);
+}
