@@ -235,3 +235,36 @@ async fn a_table_whose_key_is_of_another_type_flushes_rather_than_serve_what_is_
     until("the cache is flushed", || cache.get(&1).is_none()).await;
     assert_eq!(cache.stats().flushed_by_mismatch, 1);
 }
+
+struct Order;
+
+impl Table for Order {
+    const NAME: &'static str = "orders";
+    const KEY: &'static [&'static str] = &["id"];
+    type Key = i64;
+}
+
+#[actix::test]
+async fn a_table_that_is_not_watched_is_refused() {
+    let (url, client, herald) = users().await;
+    let sql = "CREATE TABLE orders (id bigint PRIMARY KEY)";
+    client.batch_execute(sql).await.unwrap();
+    let cache = || CacheBuilder::<i64, String>::new("both").row_of::<User>();
+    let error = herald.cache(cache().table_of::<Order>()).await.unwrap_err();
+    assert!(error.is_config(), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("public.orders") && text.contains("watch"),
+        "{text}"
+    );
+    // Where other triggers are listened to, it cannot be known.
+    let listening = Herald::connect(config(&url))
+        .watch::<User>()
+        .unwrap()
+        .channel(pgherald::ChannelName::new("others").unwrap())
+        .start()
+        .await
+        .unwrap();
+    let cache = listening.cache(cache().table_of::<Order>()).await;
+    assert!(cache.is_ok());
+}

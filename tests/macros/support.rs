@@ -82,7 +82,7 @@ where
     K: CacheKey,
     V: Send + Sync + 'static,
 {
-    let (cache, driver) = cached.start().unwrap();
+    let (cache, driver) = cached.build().unwrap();
     let mut router = Router::new();
     let subscription = router
         .subscribe(driver.filter(), driver.subscription())
@@ -97,5 +97,6 @@ where
     live.router.publish(&Signal::Live);
     live.pump();
     assert!(cache.is_live());
+    cached.attach(cache);
     live
 }

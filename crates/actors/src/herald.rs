@@ -8,8 +8,9 @@ use actix::{Actor, Addr, Recipient};
 use pgherald_core::cache::CacheKey;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    CacheBuilder, CacheHandle, CachedFn, ChannelName, ConnectConfig, Error, EventHandler, Health,
-    NotifySource, NotifySourceBuilder, Result, SubscriptionId, Table,
+    CacheBuilder, CacheDriver, CacheHandle, CachedFn, ChannelName, ConnectConfig, Error,
+    EventHandler, Health, NotifySource, NotifySourceBuilder, Result, SubscriptionId, Table,
+    TableName,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -62,6 +63,8 @@ pub struct Herald {
     listener: Addr<ListenerActor>,
     health: watch::Receiver<Health>,
     handlers: RefCell<Vec<Recipient<Drain>>>,
+    /// The tables that are watched, where that is all that is listened to.
+    watched: Option<Vec<TableName>>,
 }
 
 impl Herald {
@@ -73,6 +76,7 @@ impl Herald {
             specs: Vec::new(),
             install: false,
             latency_warning: Some(Duration::from_millis(500)),
+            foreign: false,
         }
     }
 
@@ -83,6 +87,7 @@ impl Herald {
             listener: listener.start(),
             health,
             handlers: RefCell::default(),
+            watched: None,
         }
     }
 
@@ -145,13 +150,14 @@ impl Herald {
     /// ```
     ///
     /// # Errors
-    /// If what is described cannot be used, or the listener has stopped.
+    /// If what is described cannot be used, the cache depends on a table that is not watched (and no
+    /// [`channel`](HeraldBuilder::channel) of other triggers is listened to), or the listener has stopped.
     pub async fn cache<K: CacheKey, V: Send + Sync + 'static>(
         &self,
         cache: CacheBuilder<K, V>,
     ) -> Result<CacheHandle<K, V>> {
         let (handle, driver) = cache.build()?;
-        self.subscribe(CacheActor::run(driver)).await?;
+        self.drive(driver).await?;
         Ok(handle)
     }
 
@@ -163,7 +169,19 @@ impl Herald {
         &self,
         function: &CachedFn<K, V>,
     ) -> Result<()> {
-        let (_, driver) = function.start()?;
+        let (handle, driver) = function.build()?;
+        self.drive(driver).await?;
+        function.attach(handle);
+        Ok(())
+    }
+
+    async fn drive<K: CacheKey, V: Send + Sync + 'static>(
+        &self,
+        driver: CacheDriver<K, V>,
+    ) -> Result<()> {
+        if let Some(watched) = &self.watched {
+            driver.check_watched(watched)?;
+        }
         self.subscribe(CacheActor::run(driver)).await.map(drop)
     }
 
@@ -259,6 +277,8 @@ pub struct HeraldBuilder {
     specs: Vec<TriggerSpec>,
     install: bool,
     latency_warning: Option<Duration>,
+    /// Listens to triggers of others, of which it is not known what they watch.
+    foreign: bool,
 }
 
 impl HeraldBuilder {
@@ -280,6 +300,7 @@ impl HeraldBuilder {
     /// Listens to a channel that other triggers notify, PGCacheWatch's for example.
     pub fn channel(mut self, channel: ChannelName) -> Self {
         self.source = self.source.channel(channel);
+        self.foreign = true;
         self
     }
 
@@ -321,7 +342,11 @@ impl HeraldBuilder {
                 .await?;
         }
         let listener = ListenerActor::new(sources).latency_warning(self.latency_warning);
-        Ok(Herald::start(listener))
+        let tables = self.specs.iter().map(|spec| spec.table().clone());
+        Ok(Herald {
+            watched: (!self.foreign).then(|| tables.collect()),
+            ..Herald::start(listener)
+        })
     }
 }
 

@@ -17,8 +17,8 @@
 //! - It never opens again once the subscription or the driver is gone.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Instant;
 
 use crate::sync::{AtomicU64, Mutex, now};
@@ -46,6 +46,8 @@ pub(crate) struct Gate {
     word: AtomicU64,
     /// When it last ceased to be open.
     closed_at: Mutex<Option<Instant>>,
+    /// A subscription writes one half. A second one would miss what the first has flushed for.
+    claimed: AtomicBool,
 }
 
 const fn live(word: u64) -> u64 {
@@ -65,7 +67,13 @@ impl Gate {
         Self {
             word: AtomicU64::new(0),
             closed_at: Mutex::new(None),
+            claimed: AtomicBool::new(false),
         }
+    }
+
+    /// Takes it for a subscription. Returns false if another one has it, or had it.
+    pub(crate) fn claim(&self) -> bool {
+        !self.claimed.swap(true, AcqRel)
     }
 
     /// Whether a cache may answer as if it were the database.

@@ -124,6 +124,12 @@ impl Resync {
         self.session
     }
 
+    /// The same announcement, without the beginning of a session.
+    pub(crate) fn within_a_session(mut self) -> Self {
+        self.session = None;
+        self
+    }
+
     /// The same announcement, as the beginning of a session.
     pub(crate) fn beginning(mut self, session: Session) -> Self {
         self.session = Some(session);

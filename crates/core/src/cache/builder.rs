@@ -181,7 +181,8 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self
     }
 
-    /// How long after its load began a value may be served. Default: for ever, until something happens to it.
+    /// How long after its load began, or its stamp was taken, a value may be served. Default: for ever, until something
+    /// happens to it. With [`refresh`](Self::refresh), it may be served that much longer while it is loaded anew.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
@@ -297,7 +298,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         }
         if self.subscription.overflow == Overflow::CoalesceByKey {
             return refuse(
-                "its subscription coalesces events, which would let write tokens overtake them;                  use Overflow::Resync",
+                "its subscription coalesces events, which would let write tokens overtake them; \
+                 use Overflow::Resync",
             );
         }
         if self.ttl.is_some_and(|ttl| ttl.is_zero()) {

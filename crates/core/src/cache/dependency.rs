@@ -42,6 +42,8 @@ type Canonical = Box<dyn Fn(&RowKey) -> Option<RowKey> + Send>;
 /// One table, and what its events mean.
 pub(super) struct Dependency<K> {
     table: TableName,
+    /// The columns that a row's key has to be made of; empty where that does not matter.
+    key_columns: &'static [&'static str],
     effect: Effect<K>,
 }
 
@@ -66,6 +68,7 @@ impl<K: 'static> Dependency<K> {
     pub(super) fn table(table: TableName) -> Self {
         Self {
             table,
+            key_columns: &[],
             effect: Effect::Everything,
         }
     }
@@ -73,6 +76,7 @@ impl<K: 'static> Dependency<K> {
     pub(super) fn keys<T: Table>(mapping: Mapping<K>) -> Result<Self> {
         Ok(Self {
             table: TableName::new(T::SCHEMA, T::NAME)?,
+            key_columns: T::KEY,
             effect: Effect::Keys(mapping),
         })
     }
@@ -82,6 +86,7 @@ impl<K: 'static> Dependency<K> {
         let canonical = |key: &RowKey| T::Key::from_row_key(key).map(|key| key.to_row_key());
         Ok(Self {
             table: TableName::new(T::SCHEMA, T::NAME)?,
+            key_columns: T::KEY,
             effect: Effect::Row(number, Box::new(canonical)),
         })
     }
@@ -91,7 +96,21 @@ impl<K: 'static> Dependency<K> {
         event.table() == self.table.name() && schema.is_none_or(|name| name == self.table.schema())
     }
 
+    /// Whether the event's key, as far as it tells, is made of other columns than the type's.
+    fn is_of_other_columns(&self, event: &Event) -> bool {
+        let columns = event.key_columns();
+        !self.key_columns.is_empty()
+            && !columns.is_empty()
+            && !columns
+                .iter()
+                .map(|name| &**name)
+                .eq(self.key_columns.iter().copied())
+    }
+
     fn effect(&self, event: &Event) -> Effects<K> {
+        if self.is_of_other_columns(event) {
+            return Effects::Mismatch(mismatch(event));
+        }
         match &self.effect {
             Effect::Everything => Effects::Everything,
             Effect::Keys(mapping) => match contained(|| mapping(event)) {
@@ -139,7 +158,10 @@ pub(super) fn mapped<T: Table, K>(
 }
 
 fn mismatch(event: &Event) -> Error {
-    let message = format!("the row key of {event} does not fit the type of the cache's dependency");
+    let message = format!(
+        "the row key of {event} (columns {:?}) does not fit the type of the cache's dependency",
+        event.key_columns()
+    );
     Error::new(Kind::Decode, message)
 }
 
@@ -158,13 +180,16 @@ pub(super) fn effects<K: 'static>(dependencies: &[Dependency<K>], event: &Event)
     Effects::Some(keys, tags)
 }
 
+/// The tables of the dependencies.
+pub(super) fn tables<K>(dependencies: &[Dependency<K>]) -> impl Iterator<Item = &TableName> {
+    dependencies.iter().map(|dependency| &dependency.table)
+}
+
 /// The events that the dependencies want.
 pub(super) fn filter<K>(dependencies: &[Dependency<K>]) -> Filter {
-    dependencies
-        .iter()
-        .fold(Filter::new(), |filter, dependency| {
-            filter.table(dependency.table.schema(), dependency.table.name())
-        })
+    tables(dependencies).fold(Filter::new(), |filter, table| {
+        filter.table(table.schema(), table.name())
+    })
 }
 
 impl<K> fmt::Debug for Dependency<K> {

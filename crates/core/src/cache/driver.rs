@@ -22,10 +22,12 @@ use super::observer::{CacheEvent, FlushCause, InvalidationCause};
 use super::pending::{Pending, Released};
 use super::refresh::Refresher;
 use super::store::Stale;
-use super::strategy::{Decision, Strategy};
+use super::strategy::{Decision, Greedy, Strategy};
 use super::write_token::{self, token_of};
+use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::filter::Filter;
+use crate::name::TableName;
 use crate::panic::contained;
 use crate::router::{Delivery, Subscription, SubscriptionOptions};
 use crate::signal::Resync;
@@ -103,6 +105,27 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         dependency::filter(&self.dependencies).table(write_token::SCHEMA, write_token::TABLE)
     }
 
+    /// The tables it depends on. All of them have to be watched: what is not announced is not seen.
+    pub fn tables(&self) -> impl Iterator<Item = &TableName> {
+        dependency::tables(&self.dependencies)
+    }
+
+    /// Checks that it depends on no other tables than these.
+    ///
+    /// # Errors
+    /// If it does; named in the message.
+    pub fn check_watched(&self, watched: &[TableName]) -> Result<()> {
+        let unwatched = self.tables().find(|table| !watched.contains(table));
+        unwatched.map_or(Ok(()), |table| {
+            let name = self.name();
+            let message = format!(
+                "cache {name:?} depends on {table}, which is not watched: it would never hear of changes; \
+                 add watch() for it where the listener is described"
+            );
+            Err(Error::new(Kind::Config, message))
+        })
+    }
+
     /// How it has to be subscribed. The options carry the cache's connection to the source's health: with others, the
     /// cache would never answer.
     pub fn subscription(&self) -> SubscriptionOptions {
@@ -117,11 +140,18 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
 
     /// Applies a delivery.
     pub fn apply(&mut self, delivery: &Delivery, now: Instant) {
+        if let Some(resync) = delivery.resync() {
+            self.guarded(now, |driver| {
+                driver.start(now);
+                driver.resync(resync, now);
+            });
+            // Flushed in any case; if by a panic, then for that.
+            if let Some(session) = resync.session() {
+                self.inner.gate.set_caught_up(session);
+            }
+        }
         self.guarded(now, |driver| {
             driver.start(now);
-            if let Some(resync) = delivery.resync() {
-                driver.resync(resync, now);
-            }
             for event in delivery.events().iter() {
                 driver.event(event, now);
             }
@@ -132,7 +162,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
         let sweep = self.sweeping.and(self.not_before);
-        let deadline = self.deadline();
+        let deadline = contained(|| self.strategy.deadline());
+        // If it panics, it has to be seen to at once.
+        let deadline = deadline.unwrap_or_else(|_| Some(now()));
         let deadline = deadline.map(|at| self.not_before.map_or(at, |earliest| at.max(earliest)));
         [deadline, sweep].into_iter().flatten().min()
     }
@@ -142,14 +174,15 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         self.guarded(now, |driver| {
             driver.start(now);
             driver.sweep();
-            if driver.deadline().is_none_or(|at| at > now) {
+            let deadline = driver.ask(now, |strategy| strategy.deadline());
+            if deadline.flatten().is_none_or(|at| at > now) {
                 return;
             }
-            match driver.ask(|strategy| strategy.on_deadline(now)) {
-                Some(decision) => driver.decided(decision),
-                None => driver.everything(FlushCause::Panic, now),
+            if let Some(decision) = driver.ask(now, |strategy| strategy.on_deadline(now)) {
+                driver.decided(decision);
             }
-            if driver.deadline().is_some_and(|at| at <= now)
+            let after = driver.ask(now, |strategy| strategy.deadline());
+            if after.flatten().is_some_and(|at| at <= now)
                 && !std::mem::replace(&mut driver.told_of_past_deadline, true)
             {
                 tracing::error!(cache = driver.inner.name, pause = ?SHORTEST_PAUSE,
@@ -207,50 +240,54 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
                 message,
                 "applying events to a cache panicked"
             );
+            // Of the tokens that were delivered together with it, some may not have been seen.
+            let waiting = self.inner.marks.resyncing();
             self.everything(FlushCause::Panic, now);
-            // What was delivered together with it has taken effect as well, and some of it may not have been seen.
-            self.inner.marks.resynced();
+            waiting.done();
         }
     }
 
-    /// Calls the strategy; `None` if it panicked.
-    fn ask<T>(&mut self, call: impl FnOnce(&mut dyn Strategy) -> T) -> Option<T> {
-        contained(|| call(&mut *self.strategy))
-            .inspect_err(|message| {
+    /// Calls the strategy. If it panics, everything is invalidated, and from then on every event is applied at once:
+    /// what it held, or would have done, nobody knows.
+    fn ask<T>(&mut self, now: Instant, call: impl FnOnce(&mut dyn Strategy) -> T) -> Option<T> {
+        match contained(|| call(&mut *self.strategy)) {
+            Ok(answer) => Some(answer),
+            Err(message) => {
                 tracing::error!(
                     cache = self.inner.name,
                     message,
-                    "the cache's strategy panicked"
+                    "the cache's strategy panicked, it is greedy from now on"
                 );
-            })
-            .ok()
-    }
-
-    /// A strategy that panics here has none.
-    fn deadline(&self) -> Option<Instant> {
-        contained(|| self.strategy.deadline()).unwrap_or_default()
+                let broken = std::mem::replace(&mut self.strategy, Box::new(Greedy::new()));
+                // Its destructor may panic as well.
+                let _ = contained(|| drop(broken));
+                self.everything(FlushCause::Panic, now);
+                None
+            }
+        }
     }
 
     fn start(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.started, true) {
-            self.ask(|strategy| strategy.on_started(now));
+            self.ask(now, |strategy| strategy.on_started(now));
         }
     }
 
     fn resync(&mut self, resync: &Resync, now: Instant) {
         tracing::debug!(cache = self.inner.name, reason = %resync, "cache flushed");
+        let waiting = self.inner.marks.resyncing();
         self.everything(FlushCause::Resync, now);
-        self.inner.marks.resynced();
-        if let Some(session) = resync.session() {
-            self.inner.gate.set_caught_up(session);
-        }
+        waiting.done();
     }
 
     fn event(&mut self, event: &Event, now: Instant) {
         if let Some(token) = token_of(event) {
             // Those of others are not held: there is no end to them.
-            if self.inner.marks.is_expected(token)
-                && let Some(token) = self.pending.hold_token(token)
+            let marks = &self.inner.marks;
+            if marks.is_expected(token)
+                && let Some(token) = self
+                    .pending
+                    .hold_token(token, |token| marks.is_expected(token))
             {
                 self.inner.marks.reached(token);
             }
@@ -271,13 +308,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
             }
             _ => {}
         }
-        let decision = match self.ask(|strategy| strategy.on_event(event, now)) {
-            Some(decision) => decision,
-            None => {
-                self.everything(FlushCause::Panic, now);
-                self.inner.observe(&CacheEvent::Applied(event));
-                return;
-            }
+        let Some(decision) = self.ask(now, |strategy| strategy.on_event(event, now)) else {
+            self.inner.observe(&CacheEvent::Applied(event));
+            return;
         };
         match decision {
             Decision::Apply if self.pending.is_empty() => self.take_effect(&effects),
@@ -369,7 +402,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         let released = self.pending.release();
         self.flush(cause);
         self.settle(&released);
-        self.ask(|strategy| strategy.on_flushed(now));
+        self.ask(now, |strategy| strategy.on_flushed(now));
     }
 
     fn flush(&mut self, cause: FlushCause) {
@@ -398,7 +431,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Drop for CacheDriver<K, V> {
     fn drop(&mut self) {
         self.inner.gate.abandon();
         // Whoever waits reads past the cache from now on.
-        self.inner.marks.resynced();
+        self.inner.marks.resyncing().done();
         if let Err(message) = contained(|| self.pending.release()) {
             tracing::error!(
                 cache = self.inner.name,

@@ -30,7 +30,7 @@ impl<K, V> CachedFn<K, V> {
         }
     }
 
-    /// The cache, if it was started. Started again, it is a new one.
+    /// The cache, if it was started.
     #[must_use]
     pub fn handle(&self) -> Option<CacheHandle<K, V>> {
         self.current.get().map(|handle| handle.read().clone())
@@ -38,15 +38,19 @@ impl<K, V> CachedFn<K, V> {
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
-    /// Builds the cache. The driver is to be run; a herald's `cached` does both.
+    /// Builds the cache. When the driver is subscribed, the handle is to be [attached](Self::attach); a herald's `cached`
+    /// does all of this.
     ///
     /// # Errors
     /// If what was described cannot be used.
-    pub fn start(&self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
-        let (handle, driver) = (self.describe)()?.build()?;
-        let current = self.current.get_or_init(|| RwLock::new(handle.clone()));
-        *current.write() = handle.clone();
-        Ok((handle, driver))
+    pub fn build(&self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
+        (self.describe)()?.build()
+    }
+
+    /// Has the function use a cache from now on, in place of the one before.
+    pub fn attach(&self, cache: CacheHandle<K, V>) {
+        let current = self.current.get_or_init(|| RwLock::new(cache.clone()));
+        *current.write() = cache;
     }
 
     /// Invalidates one key; see [`CacheHandle::invalidate`].

@@ -14,7 +14,7 @@ use super::observer::{
 };
 use super::stats::{CacheStats, Counters};
 use super::store::{Accept, Found, Moment, Stale, Store};
-use super::write_token::{Marks, WriteToken};
+use super::write_token::{self, Marks, WriteToken};
 use crate::gate::Gate;
 use crate::name::ChannelName;
 use crate::panic::contained;
@@ -176,21 +176,23 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
 
     /// A token for a writer that wants its own commit to be seen; see [`WriteToken`].
     pub fn write_token(&self) -> WriteToken {
-        let flush = {
-            let inner = Arc::clone(&self.inner);
-            move || inner.flush(FlushCause::ByHand)
-        };
-        let past = {
-            let inner = Arc::clone(&self.inner);
-            move || matches!(inner.admit(), Admission::Bypass(_))
-        };
-        let inner = &*self.inner;
-        WriteToken::new(
-            &inner.marks,
-            inner.channel.clone(),
-            Box::new(flush),
-            Box::new(past),
-        )
+        let inner = &self.inner;
+        let cache = Box::new(self.clone());
+        WriteToken::new(&inner.marks, inner.channel.clone(), cache)
+    }
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> write_token::Cache for CacheHandle<K, V> {
+    fn flush(&self) {
+        self.inner.flush(FlushCause::ByHand);
+    }
+
+    fn is_open(&self) -> bool {
+        self.inner.gate.is_open()
+    }
+
+    fn is_bypassed(&self) -> bool {
+        matches!(self.inner.admit(), Admission::Bypass(_))
     }
 }
 

@@ -254,7 +254,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         F: Future,
     {
         let place = match &self.limit {
-            Some(limit) if !nesting::is_nested() => limit.place().await,
+            Some(limit) if !nesting::has_place() => limit.place().await,
             _ => None,
         };
         let began = Instant::now();

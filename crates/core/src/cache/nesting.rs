@@ -33,9 +33,17 @@ pub(super) struct Frame {
 #[derive(Debug)]
 pub(super) struct Circle;
 
-/// Whether the current task is in the middle of a load.
-pub(super) fn is_nested() -> bool {
-    CURRENT.try_with(|_| ()).is_ok()
+/// Whether the current task is in the middle of a load that has a place. Waiting for another one could then be waiting
+/// for oneself.
+pub(super) fn has_place() -> bool {
+    let mut frame = CURRENT.try_with(Arc::clone).ok();
+    while let Some(current) = frame {
+        if current.place.lock().is_some() {
+            return true;
+        }
+        frame = current.outer.clone();
+    }
+    false
 }
 
 /// Runs `load` as the load of these flights.

@@ -7,6 +7,7 @@ use super::handle::CacheKey;
 
 /// Beyond so many keys and rows, everything is invalidated instead: the memory for them is bounded.
 const MOST_TARGETS: usize = 10_000;
+const FEW_TOKENS: usize = 1_024;
 
 #[derive(Debug)]
 pub(super) struct Pending<K> {
@@ -16,6 +17,8 @@ pub(super) struct Pending<K> {
     events: u64,
     /// Write tokens that came after some of these events.
     tokens: Vec<u128>,
+    /// Before there are more of them, those that nobody waits for any longer are forgotten.
+    most_tokens: usize,
 }
 
 impl<K> Default for Pending<K> {
@@ -26,6 +29,7 @@ impl<K> Default for Pending<K> {
             everything: false,
             events: 0,
             tokens: Vec::new(),
+            most_tokens: FEW_TOKENS,
         }
     }
 }
@@ -66,9 +70,18 @@ impl<K: CacheKey> Pending<K> {
     }
 
     /// Takes in a write token. Gives it back if nothing is held that came before it.
-    pub(super) fn hold_token(&mut self, token: u128) -> Option<u128> {
+    pub(super) fn hold_token(
+        &mut self,
+        token: u128,
+        is_expected: impl FnMut(u128) -> bool,
+    ) -> Option<u128> {
         if self.is_empty() {
             return Some(token);
+        }
+        if self.tokens.len() >= self.most_tokens {
+            let mut is_expected = is_expected;
+            self.tokens.retain(|token| is_expected(*token));
+            self.most_tokens = (2 * self.tokens.len()).max(FEW_TOKENS);
         }
         self.tokens.push(token);
         None
@@ -81,6 +94,7 @@ impl<K: CacheKey> Pending<K> {
             everything,
             events,
             tokens,
+            most_tokens: _,
         } = std::mem::take(self);
         Released {
             targets: (!everything).then_some((keys, tags)),
@@ -98,7 +112,7 @@ mod tests {
     fn too_many_keys_become_everything() {
         let mut pending = Pending::default();
         for key in 0..=MOST_TARGETS {
-            assert!(pending.hold_token(1).is_some() || key > 0);
+            assert!(pending.hold_token(1, |_| true).is_some() || key > 0);
             pending.hold(Effects::Some(vec![key], Vec::new()));
         }
         let released = pending.release();

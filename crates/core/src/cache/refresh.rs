@@ -48,7 +48,8 @@ pub struct Refresh<K, V> {
 impl<K, V> Refresh<K, V> {
     /// Serves an invalidated value for up to `max_stale`; the first read in this time has it loaded anew by `load`.
     ///
-    /// An error or panic of `load` is counted and logged; the next read tries again.
+    /// An error or panic of `load` is counted and logged; the next read tries again. It should have a time limit: few run at
+    /// a time, and whoever reads a key for which there is nothing to serve waits for its load.
     pub fn new<L, F>(max_stale: Duration, load: L) -> Self
     where
         L: Fn(K) -> F + Send + Sync + 'static,
@@ -106,30 +107,39 @@ async fn refresh<K: CacheKey, V: Send + Sync + 'static>(
     load: &Load<K, V>,
     key: K,
 ) {
-    if !inner.gate.is_open() {
-        inner.store.not_revalidating(&key);
-        return;
-    }
-    // Somebody else's load does as well.
-    let Begin::Lead(flight) = inner.store.begin(&key, inner.tags(&key), Accept::Valid) else {
-        return;
+    // What is dropped on the way ends the flight.
+    let refreshing = AssertUnwindSafe(refresh_one(inner, load, key)).catch_unwind();
+    let error = match refreshing.await {
+        Ok(None) => return,
+        Ok(Some(error)) => error,
+        Err(panic) => format!("panicked: {}", message(panic)),
     };
-    let lead = Lead::new(inner, key.clone(), flight);
-    let flights = vec![lead.flight.id()];
-    let loaded =
-        AssertUnwindSafe(inner.run(flights, async || load(key).await.map(Arc::new))).catch_unwind();
-    let error = match loaded.await {
-        Ok(loaded) => match inner.land(lead, loaded) {
-            Ok(_) => return,
-            Err(error) => error.failure().map(ToString::to_string),
-        },
-        // The lead was dropped, which ends the flight.
-        Err(panic) => Some(format!("panicked: {}", message(panic))),
-    };
-    let error = error.unwrap_or_default();
     tracing::warn!(
         cache = inner.name,
         error,
         "loading anew in the background failed"
     );
+}
+
+/// Returns what went wrong.
+async fn refresh_one<K: CacheKey, V: Send + Sync + 'static>(
+    inner: &Inner<K, V>,
+    load: &Load<K, V>,
+    key: K,
+) -> Option<String> {
+    if !inner.gate.is_open() {
+        inner.store.not_revalidating(&key);
+        return None;
+    }
+    // Somebody else's load does as well.
+    let Begin::Lead(flight) = inner.store.begin(&key, inner.tags(&key), Accept::Valid) else {
+        return None;
+    };
+    let lead = Lead::new(inner, key.clone(), flight);
+    let flights = vec![lead.flight.id()];
+    let loaded = inner
+        .run(flights, async || load(key).await.map(Arc::new))
+        .await;
+    let error = inner.land(lead, loaded).err()?;
+    error.failure().map(ToString::to_string)
 }

@@ -29,11 +29,11 @@ pub struct CacheStats {
     pub loads: u64,
     /// Loads that ended with an error.
     pub load_errors: u64,
-    /// Loads whose caller went away.
+    /// Keys whose load was dropped by its caller.
     pub loads_cancelled: u64,
-    /// Loads that panicked.
+    /// Keys whose load panicked.
     pub loads_panicked: u64,
-    /// Of the loads, those that were overtaken by an invalidation, and therefore not stored.
+    /// Values that were loaded but not stored, because an invalidation had overtaken them.
     pub loads_overtaken: u64,
     /// The time that the loads, with or without a value, took together.
     pub load_time: Duration,
@@ -55,7 +55,8 @@ pub struct CacheStats {
     pub flushed_by_mismatch: u64,
     /// How often because code of the user's panicked while events were applied.
     pub flushed_by_panic: u64,
-    /// How often by [`invalidate_all`](super::CacheHandle::invalidate_all).
+    /// How often by [`invalidate_all`](super::CacheHandle::invalidate_all), or by a [`WriteToken`](super::WriteToken) that
+    /// could not tell otherwise.
     pub flushed_by_hand: u64,
     /// Values that had to go for want of room.
     pub evictions: u64,

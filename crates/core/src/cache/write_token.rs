@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Notifications arrive in the order of commits, and those of one transaction in the order of their sending: once the
-//! token has arrived, every event of the transaction has. If a resync comes between, the token may be lost with
+//! token has arrived, so has every event of what the transaction wrote before announcing it. If a resync comes between, the token may be lost with
 //! it; but then everything was invalidated, and `applied` sees to it that this happened after the commit.
 
 use std::collections::HashMap;
@@ -26,11 +26,16 @@ use crate::name::ChannelName;
 pub(super) const SCHEMA: &str = "pgherald";
 pub(super) const TABLE: &str = "write_token";
 
+/// How often to see whether there still is something to wait for.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 const SQL: &str = "SELECT pg_notify($1, $2)";
 
 /// What a writer takes to see its own commit in a cache.
 ///
-/// Taken before the commit, announced in the transaction, waited for after the commit. Where only the keys that
+/// Taken before the commit, announced in the transaction after its last write, waited for after the commit. (What
+/// deferred triggers write comes later still, and is not waited for.) It may also be announced by itself, after the
+/// commit. Where only the keys that
 /// were written matter, calling [`invalidate`](super::CacheHandle::invalidate) for them after the commit does
 /// as well, without waiting.
 ///
@@ -53,31 +58,34 @@ pub struct WriteToken {
     id: u128,
     marks: Arc<Marks>,
     channel: ChannelName,
+    cache: Box<dyn Cache>,
+}
+
+/// What a token asks of its cache, whatever its types are.
+pub(super) trait Cache: Send + Sync {
     /// Invalidates everything.
-    flush: Box<dyn Fn() + Send + Sync>,
-    /// Whether reads go past the cache at the moment.
-    bypassed: Box<dyn Fn() -> bool + Send + Sync>,
+    fn flush(&self);
+
+    /// Whether it answers as if it were the database.
+    fn is_open(&self) -> bool;
+
+    /// Whether reads go past it at the moment.
+    fn is_bypassed(&self) -> bool;
 }
 
 impl WriteToken {
-    pub(super) fn new(
-        marks: &Arc<Marks>,
-        channel: ChannelName,
-        flush: Box<dyn Fn() + Send + Sync>,
-        bypassed: Box<dyn Fn() -> bool + Send + Sync>,
-    ) -> Self {
+    pub(super) fn new(marks: &Arc<Marks>, channel: ChannelName, cache: Box<dyn Cache>) -> Self {
         let id = fastrand::u128(..);
         marks.expect(id);
         Self {
             id,
             marks: Arc::clone(marks),
             channel,
-            flush,
-            bypassed,
+            cache,
         }
     }
 
-    /// Announces it, in the transaction whose commit is to be waited for.
+    /// Announces it, in the transaction whose commit is to be waited for, after the last statement that writes.
     ///
     /// # Errors
     /// If the statement fails.
@@ -113,7 +121,7 @@ impl WriteToken {
     /// Waits until everything up to the commit has taken effect in the cache: reads that begin afterwards see it. To be
     /// called after the commit.
     ///
-    /// A strategy that holds events back makes this wait as long. Returns at once while reads go past the
+    /// A strategy that holds events back makes this wait as long; events that it ignores have no effect. Returns at once while reads go past the
     /// cache, because then they see the database. A cache with [`Refresh`](super::Refresh) may still serve what was
     /// before; there, [`invalidate`](super::CacheHandle::invalidate) helps.
     ///
@@ -121,18 +129,31 @@ impl WriteToken {
     /// If that is not so after `limit`: the listener is behind, or does not listen to the channel the token was
     /// announced on.
     pub async fn applied(self, limit: Duration) -> Result<()> {
-        if (self.bypassed)() {
+        if self.cache.is_bypassed() {
             return Ok(());
         }
-        let reached = self.marks.wait_for(self.id);
-        let Some(reached) = reached else {
+        let Some(reached) = self.marks.wait_for(self.id) else {
             // A resync came between taking the token and now. It may have swallowed the token, and it is not known
             // whether that was before the commit.
-            (self.flush)();
+            self.cache.flush();
             return Ok(());
         };
-        let waiting = reached.notified();
-        if tokio::time::timeout(limit, waiting).await.is_ok() || (self.bypassed)() {
+        let arrived = async {
+            // The source may go down meanwhile, and reads past the cache with it.
+            while tokio::time::timeout(LOOK_AGAIN, reached.notified())
+                .await
+                .is_err()
+            {
+                if self.cache.is_bypassed() {
+                    return;
+                }
+            }
+            if !self.cache.is_open() {
+                // It serves what was before, up to some age; and of what is announced now, some may be missing.
+                self.cache.flush();
+            }
+        };
+        if tokio::time::timeout(limit, arrived).await.is_ok() || self.cache.is_bypassed() {
             return Ok(());
         }
         let message = format!(
@@ -212,14 +233,29 @@ impl Marks {
         }
     }
 
-    /// Everything was invalidated for a resync.
-    pub(super) fn resynced(&self) {
+    /// Everything is about to be invalidated, and tokens may have been lost.
+    pub(super) fn resyncing(&self) -> Resyncing {
+        let mut waiting = Vec::new();
         for mark in self.0.lock().values_mut() {
             match mark.waited_for {
-                // The commit was before the wait, which was before this.
-                true => mark.reached.notify_one(),
+                // The commit was before the wait, which was before the flush.
+                true => waiting.push(Arc::clone(&mark.reached)),
                 false => mark.resynced = true,
             }
+        }
+        Resyncing(waiting)
+    }
+}
+
+/// Those who waited for a token before everything was invalidated.
+#[must_use]
+pub(super) struct Resyncing(Vec<Arc<Notify>>);
+
+impl Resyncing {
+    /// Everything was invalidated.
+    pub(super) fn done(self) {
+        for reached in self.0 {
+            reached.notify_one();
         }
     }
 }

@@ -10,7 +10,7 @@ mod subscription;
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::filter::Filter;
 use crate::gate::Session;
 use crate::signal::{Resync, ResyncReason, Signal};
@@ -81,7 +81,8 @@ impl Router {
     /// It ends when the [`Subscription`] is dropped, or with [`unsubscribe`](Self::unsubscribe).
     ///
     /// # Errors
-    /// If the options cannot be used (a capacity or batch size of zero), or the router is closed.
+    /// If the options cannot be used (a capacity or batch size of zero, those of a cache a second time), or the router is
+    /// closed.
     pub fn subscribe(
         &mut self,
         filter: Filter,
@@ -91,6 +92,13 @@ impl Router {
             return Err(Error::shut_down());
         }
         let options = options.checked()?;
+        if options.gate.as_ref().is_some_and(|gate| !gate.claim()) {
+            let message = format!(
+                "the cache {:?} has, or had, a subscription already; build another one",
+                options.name
+            );
+            return Err(Error::new(Kind::Config, message));
+        }
         self.next_id += 1;
         let shared = Arc::new(Shared::new(SubscriptionId(self.next_id), options));
         let mut route = Route {
@@ -133,7 +141,8 @@ impl Router {
                 }
             }
             Signal::Resync(resync) => {
-                let mut resync = resync.clone();
+                // One that was delivered elsewhere may be passed on to here.
+                let mut resync = resync.clone().within_a_session();
                 if resync.channel().is_none() && !self.live {
                     let session = Session::next();
                     self.session = Some(session);

@@ -10,6 +10,7 @@
 mod bad_input;
 mod blindness;
 mod dependencies;
+mod hard_cases;
 mod nesting;
 mod overtaken_loads;
 mod refresh;

@@ -134,31 +134,43 @@ fn a_deadline_in_the_past_is_kept_after_a_pause() {
     assert_eq!(left(&rig), [0, 2, 3, 4, 5, 6, 7, 8, 9]);
 }
 
-struct Faulty;
+/// Panics where it is told to.
+struct Faulty {
+    in_event: bool,
+    in_flush: bool,
+}
 
 impl Strategy for Faulty {
     fn on_event(&mut self, _: &Event, _: Instant) -> Decision {
-        panic!("in the strategy")
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        panic!("in its deadline")
+        assert!(!self.in_event, "in an event");
+        Decision::Hold
     }
 
     fn on_flushed(&mut self, _: Instant) {
-        panic!("and here")
+        assert!(!self.in_flush, "in a flush");
     }
 }
 
 #[test]
-fn a_panic_of_the_strategy_flushes_and_goes_no_further() {
-    let mut rig = filled(Faulty);
+fn after_a_panic_of_the_strategy_everything_is_invalidated_and_events_apply_at_once() {
+    let mut rig = filled(Faulty {
+        in_event: true,
+        in_flush: false,
+    });
     rig.apply([update(1)]);
     assert_eq!(left(&rig), [0; 0]);
-    // Only what is left of the flush has to be swept.
-    while let Some(at) = rig.driver.as_ref().unwrap().next_wake() {
-        rig.wake(at);
+    assert_eq!(rig.cache.stats().flushed_by_panic, 1);
+    for id in 0..3 {
+        assert!(rig.cache.insert(&rig.cache.stamp(), id, 1));
     }
-    assert!(rig.cache.stats().flushed_by_panic > 0);
+    rig.apply([update(1)]);
+    assert_eq!(left(&rig), [0, 2]);
+    // In the resync with which it becomes live: it does so nevertheless.
+    let mut rig = filled(Faulty {
+        in_event: false,
+        in_flush: true,
+    });
     assert!(rig.cache.is_live());
+    rig.apply([update(1)]);
+    assert_eq!(left(&rig), [0, 2, 3, 4, 5, 6, 7, 8, 9]);
 }

@@ -23,6 +23,9 @@
 #[path = "../../src/gate.rs"]
 mod gate;
 #[allow(dead_code, reason = "the library uses the rest")]
+#[path = "../../src/panic.rs"]
+mod panic;
+#[allow(dead_code, reason = "the library uses the rest")]
 #[path = "../../src/cache/store/mod.rs"]
 mod store;
 mod sync;

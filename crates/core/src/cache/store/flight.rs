@@ -59,6 +59,10 @@ impl<V> Flight<V> {
         }
     }
 
+    pub(super) fn has_ended(&self) -> bool {
+        self.outcome.get().is_some()
+    }
+
     pub(crate) fn id(&self) -> FlightId {
         self.id
     }

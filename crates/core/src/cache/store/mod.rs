@@ -30,7 +30,8 @@ mod shard;
 
 use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroUsize;
-use std::sync::atomic::Ordering::{AcqRel, Acquire};
+use std::sync::atomic::AtomicU64 as Counter;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
 pub(crate) use flight::{Flight, FlightId, Outcome};
@@ -38,6 +39,7 @@ use index::Index;
 pub(crate) use shard::ShardCounts;
 use shard::{Entry, Shard};
 
+use crate::panic::contained;
 use crate::sync::{Arc, AtomicU64, Mutex, RandomState, now};
 
 const MOST_SHARDS: usize = 64;
@@ -48,6 +50,8 @@ const MOST_SLOTS: usize = 4_096;
 const SWEEP: usize = 64;
 
 pub(crate) struct Store<K, V, T> {
+    /// Tells moments of other stores apart.
+    id: u64,
     terms: StoreTerms,
     hasher: RandomState,
     shards: Box<[Locked<K, V, T>]>,
@@ -120,6 +124,8 @@ pub(crate) enum Stale {
 /// A moment before a value was read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
+    store: u64,
+    at: Instant,
     epoch: u64,
     sequence: u64,
 }
@@ -147,8 +153,11 @@ where
             let room = NonZeroUsize::new(room).unwrap_or(NonZeroUsize::MIN);
             Padded(Mutex::new(Shard::new(room, hasher.clone())))
         };
-        let slots = capacity.next_power_of_two().clamp(64, MOST_SLOTS);
+        let slots = capacity.min(MOST_SLOTS).next_power_of_two().max(64);
+        // Not of `sync`: uniqueness is all that matters here.
+        static LAST: Counter = Counter::new(0);
         Self {
+            id: LAST.fetch_add(1, Relaxed),
             terms,
             shards: (0..count).map(shard).collect(),
             hasher,
@@ -193,7 +202,7 @@ where
             }
         };
         drop(shard);
-        drop(dropped);
+        discard(dropped);
         found
     }
 
@@ -255,20 +264,25 @@ where
         }
         if let Some((flight, _)) = shard.flights.get(key)
             && flight.epoch == epoch
+            // One that ended in a panic of the key's code may still stand here.
+            && !flight.has_ended()
         {
             return Begin::Join(Arc::clone(flight));
         }
         let flight = Arc::new(Flight::new(epoch, now()));
         self.index.add(key, &tags);
         // One of an older epoch that stood here may go on, but is nobody's business any more.
-        shard
+        let older = shard
             .flights
             .insert(key.clone(), (Arc::clone(&flight), tags));
+        drop(shard);
+        discard(older);
         Begin::Lead(flight)
     }
 
     /// Ends a flight with a value, and stores it unless the load was overtaken.
     pub(crate) fn finish(&self, key: &K, flight: &Arc<Flight<V>>, value: &Arc<V>) -> Stored {
+        let _ending = Ending(flight);
         let dropped = {
             let mut shard = self.shard(key).lock();
             match self.land(&mut shard, key, flight) {
@@ -283,14 +297,22 @@ where
         };
         flight.end(Outcome::Loaded(Arc::clone(value)));
         match dropped {
-            Some([_, Some(_)]) => Stored::Evicting,
-            Some(_) => Stored::Yes,
+            Some(dropped) => {
+                let evicting = dropped[1].is_some();
+                discard(dropped.into_iter().flatten());
+                if evicting {
+                    Stored::Evicting
+                } else {
+                    Stored::Yes
+                }
+            }
             None => Stored::Overtaken,
         }
     }
 
     /// Ends a flight without a value.
     pub(crate) fn fail(&self, key: &K, flight: &Arc<Flight<V>>, outcome: Outcome<V>) {
+        let _ending = Ending(flight);
         {
             let mut shard = self.shard(key).lock();
             let landed = self.land(&mut shard, key, flight);
@@ -344,7 +366,9 @@ where
     ) -> [Option<Entry<V, T>>; 2] {
         let expires_at = self.terms.ttl.and_then(|ttl| {
             let share = 1.0 - self.terms.jitter * fastrand::f64();
-            loaded_at.checked_add(ttl.mul_f64(share))
+            // A time too long to be represented is for ever.
+            let ttl = Duration::try_from_secs_f64(ttl.as_secs_f64() * share).ok()?;
+            loaded_at.checked_add(ttl)
         });
         let entry = Entry {
             value: Arc::clone(value),
@@ -388,6 +412,8 @@ where
     /// The moment before something is read that is to be [inserted](Self::insert).
     pub(crate) fn moment(&self) -> Moment {
         Moment {
+            store: self.id,
+            at: now(),
             epoch: self.epoch.0.load(Acquire),
             sequence: self.sequence.load(Acquire),
         }
@@ -401,16 +427,17 @@ where
         // Before looking at the slots: who invalidates a tag writes its slot and then reads the index.
         self.index.add(key, &tags);
         let overtaken = |slot: &AtomicU64| slot.load(Acquire) > moment.sequence;
-        let refused = self.epoch.0.load(Acquire) != moment.epoch
+        let refused = moment.store != self.id
+            || self.epoch.0.load(Acquire) != moment.epoch
             || overtaken(self.slot(key))
             || tags.iter().any(|tag| overtaken(self.slot(tag)));
         if refused {
             self.forget(&shard, key, &tags);
             return false;
         }
-        let dropped = self.put(&mut shard, key, now(), moment.epoch, value, tags);
+        let dropped = self.put(&mut shard, key, moment.at, moment.epoch, value, tags);
         drop(shard);
-        drop(dropped);
+        discard(dropped.into_iter().flatten());
         true
     }
 
@@ -439,7 +466,10 @@ where
             self.index.remove(key, tags);
         }
         drop(shard);
-        kept || entry.is_some() || flight.is_some()
+        let found = kept || entry.is_some() || flight.is_some();
+        discard(entry);
+        discard(flight);
+        found
     }
 
     /// Invalidates every key with this tag. Returns those for which there was a value or a load.
@@ -483,7 +513,9 @@ where
             dropped.push(entry);
         }
         drop(shard);
-        dropped.len() == SWEEP
+        let all = dropped.len() == SWEEP;
+        discard(dropped);
+        all
     }
 
     pub(crate) fn shards(&self) -> usize {
@@ -524,6 +556,24 @@ where
     fn note<H: Hash>(&self, of: &H) {
         let sequence = self.sequence.fetch_add(1, AcqRel) + 1;
         self.slot(of).fetch_max(sequence, AcqRel);
+    }
+}
+
+/// Ends a flight, if only by unwinding: no way out leaves anybody waiting.
+struct Ending<'a, V>(&'a Flight<V>);
+
+impl<V> Drop for Ending<'_, V> {
+    fn drop(&mut self) {
+        self.0.end(Outcome::Abandoned);
+    }
+}
+
+/// Drops what a user made, one by one: a destructor that panics goes no further.
+fn discard<X>(dropped: impl IntoIterator<Item = X>) {
+    for value in dropped {
+        if let Err(message) = contained(|| drop(value)) {
+            tracing::error!(message, "the destructor of a cached value panicked");
+        }
     }
 }
 

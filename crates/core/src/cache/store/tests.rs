@@ -457,8 +457,10 @@ fn counts_reads_by_what_they_got() {
 }
 
 /// A value whose destructor uses the store that it was in.
+type NosyStore = Store<u32, Nosy, u32>;
+
 struct Nosy {
-    store: Weak<Store<u32, Nosy, u32>>,
+    store: Weak<NosyStore>,
     drops: Arc<AtomicUsize>,
 }
 
@@ -474,12 +476,12 @@ impl Drop for Nosy {
     }
 }
 
-fn nosy(store: Weak<Store<u32, Nosy, u32>>, drops: &Arc<AtomicUsize>) -> Arc<Nosy> {
+fn nosy(store: Weak<NosyStore>, drops: &Arc<AtomicUsize>) -> Arc<Nosy> {
     let drops = Arc::clone(drops);
     Arc::new(Nosy { store, drops })
 }
 
-fn put(store: &Arc<Store<u32, Nosy, u32>>, key: u32, drops: &Arc<AtomicUsize>) -> Stored {
+fn put(store: &Arc<NosyStore>, key: u32, drops: &Arc<AtomicUsize>) -> Stored {
     let value = nosy(Arc::downgrade(store), drops);
     match store.begin(&key, [key].into(), Accept::Valid) {
         Begin::Lead(flight) => store.finish(&key, &flight, &value),
@@ -490,7 +492,7 @@ fn put(store: &Arc<Store<u32, Nosy, u32>>, key: u32, drops: &Arc<AtomicUsize>) -
 #[test]
 fn values_are_dropped_outside_of_the_locks() {
     let drops = Arc::new(AtomicUsize::new(0));
-    let dropped = |case: &str, act: &dyn Fn(&Arc<Store<u32, Nosy, u32>>)| {
+    let dropped = |case: &str, act: &dyn Fn(&Arc<NosyStore>)| {
         let store = Arc::new(Store::new(terms(2)));
         for key in 0..2 {
             put(&store, key, &drops);
@@ -502,7 +504,7 @@ fn values_are_dropped_outside_of_the_locks() {
         drops.store(0, SeqCst);
     };
     dropped("invalidated", &|store| {
-        _ = store.invalidate(&1, Stale::Keep)
+        _ = store.invalidate(&1, Stale::Keep);
     });
     dropped("invalidated by tag", &|store| _ = store.invalidate_tag(&1));
     dropped("evicted", &|store| _ = put(store, 2, &drops));
