@@ -72,7 +72,7 @@ async fn a_setting_that_fails_is_an_error_of_the_start() {
         id
     }
 
-    assert!(user::cache().start().is_err());
+    assert!(user::cache().build().is_err());
     assert_eq!(user(7).await, 7);
 }
 

@@ -59,7 +59,7 @@ impl CacheObserver for AtFlush {
         if let CacheEvent::Flushed(FlushCause::Resync) = event {
             let hook = self.hook.lock().unwrap().take();
             if let Some(hook) = hook {
-                hook()
+                hook();
             }
         }
     }
@@ -519,7 +519,7 @@ async fn in_a_storm_of_readers_that_come_and_go_nobody_hangs() {
                                     }
                                 }
                             };
-                            if rng() % 4 == 0 {
+                            if rng().is_multiple_of(4) {
                                 let _ =
                                     tokio::time::timeout(Duration::from_micros(rng() % 500), work)
                                         .await;

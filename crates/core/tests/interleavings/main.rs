@@ -22,7 +22,7 @@
 #[allow(dead_code, reason = "the library uses the rest")]
 #[path = "../../src/gate.rs"]
 mod gate;
-#[allow(dead_code, reason = "the library uses the rest")]
+#[allow(dead_code, unreachable_pub, reason = "the library uses the rest")]
 #[path = "../../src/panic.rs"]
 mod panic;
 #[allow(dead_code, reason = "the library uses the rest")]
