@@ -13,10 +13,14 @@
 //! heard of it. Whoever else changes the row (try it with psql) is heard of as well.
 //!
 //! Brings its own PostgreSQL, whose URL it prints. With `DATABASE_URL` set it uses that database. `PORT` chooses the
-//! port. With `--check` it makes the requests above itself, compares the answers, and ends.
+//! port; 0 is any that is free. With `--check` it makes the requests above itself, compares the answers, and ends.
 
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
+use std::error::Error;
+use std::io;
+use std::iter::successors;
+use std::net::TcpListener;
 use std::time::Duration;
 
 use actix_web::error::ErrorInternalServerError;
@@ -24,11 +28,11 @@ use actix_web::{App, HttpResponse, HttpServer, Result as WebResult, web};
 use pgherald::{CacheBuilder, CacheHandle, ConnectConfig, Herald, Table, TableName, trigger};
 use pgherald_testkit::Database;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::Client;
 use tracing_subscriber::EnvFilter;
 
-type Failure = Box<dyn std::error::Error>;
+type Failure = Box<dyn Error + Send + Sync>;
 
 #[derive(Debug, Serialize, Deserialize, PartialEq, Table)]
 #[table(name = "web_users", key = "id")]
@@ -42,17 +46,33 @@ struct NewName {
     name: String,
 }
 
+/// A connection that is opened anew when it was lost. A real application uses a pool instead.
+struct Connection {
+    config: ConnectConfig,
+    client: Mutex<Client>,
+}
+
+impl Connection {
+    async fn client(&self) -> pgherald::Result<MutexGuard<'_, Client>> {
+        let mut client = self.client.lock().await;
+        if client.is_closed() {
+            *client = self.config.client().await?;
+        }
+        Ok(client)
+    }
+}
+
 /// What the handlers share. A user that does not exist is remembered as such.
 struct State {
     users: CacheHandle<i64, Option<User>>,
-    reads: Client,
-    writes: Mutex<Client>,
+    database: Connection,
 }
 
 impl State {
-    async fn load(&self, id: i64) -> Result<Option<User>, tokio_postgres::Error> {
+    async fn load(&self, id: i64) -> Result<Option<User>, Failure> {
         let sql = "SELECT id, name FROM web_users WHERE id = $1";
-        let row = self.reads.query_opt(sql, &[&id]).await?;
+        let client = self.database.client().await?;
+        let row = client.query_opt(sql, &[&id]).await?;
         Ok(row.map(|row| User {
             id: row.get(0),
             name: row.get(1),
@@ -60,13 +80,21 @@ impl State {
     }
 }
 
+/// What goes wrong is for the log, with all its causes, and not for the client.
+fn internal(error: &(dyn Error + 'static)) -> actix_web::Error {
+    let causes = successors(Some(error), |&error| error.source());
+    let causes: Vec<String> = causes.map(ToString::to_string).collect();
+    tracing::error!("{}", causes.join(": "));
+    ErrorInternalServerError("internal error")
+}
+
 async fn get_user(id: web::Path<i64>, state: web::Data<State>) -> WebResult<HttpResponse> {
     let id = id.into_inner();
     let user = state
         .users
-        .get_or_load(id, || state.load(id))
+        .get_or_load(id, async || state.load(id).await.map_err(io::Error::other))
         .await
-        .map_err(ErrorInternalServerError)?;
+        .map_err(|error| internal(&error))?;
     Ok(match &*user {
         Some(user) => HttpResponse::Ok().json(user),
         None => HttpResponse::NotFound().finish(),
@@ -80,7 +108,7 @@ async fn put_user(
 ) -> WebResult<HttpResponse> {
     let token = state.users.write_token();
     let write = async {
-        let mut client = state.writes.lock().await;
+        let mut client = state.database.client().await?;
         let transaction = client.transaction().await?;
         let sql = "INSERT INTO web_users (id, name) VALUES ($1, $2)
                    ON CONFLICT (id) DO UPDATE SET name = excluded.name";
@@ -89,7 +117,7 @@ async fn put_user(
         transaction.commit().await?;
         Ok::<_, Failure>(())
     };
-    write.await.map_err(ErrorInternalServerError)?;
+    write.await.map_err(|error| internal(&*error))?;
     // The next GET sees it, here and now. In other processes it does as soon as the event has got there.
     if let Err(error) = token.applied(Duration::from_secs(2)).await {
         tracing::warn!(%error, "not waiting for the event any longer");
@@ -106,11 +134,26 @@ async fn get_stats(state: web::Data<State>) -> HttpResponse {
     ))
 }
 
+fn listen(default_port: u16) -> Result<TcpListener, Failure> {
+    let port = match std::env::var("PORT") {
+        Ok(port) => port
+            .parse()
+            .map_err(|_| format!("PORT is {port:?}, it must be a number from 0 to 65535"))?,
+        Err(_) => default_port,
+    };
+    TcpListener::bind(("127.0.0.1", port)).map_err(|error| {
+        format!("cannot listen on 127.0.0.1:{port}: {error}, choose another with PORT").into()
+    })
+}
+
 #[actix::main]
 async fn main() -> Result<(), Failure> {
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_default_env())
         .init();
+    let check = std::env::args().any(|argument| argument == "--check");
+    // First, while nothing is installed yet that a failure would leave behind.
+    let listener = listen(if check { 0 } else { 8080 })?;
     let database = Database::from_env_or_start().await?;
     let config: ConnectConfig = database.url().parse()?;
     let setup = config.client().await?;
@@ -133,15 +176,11 @@ async fn main() -> Result<(), Failure> {
 
     let state = web::Data::new(State {
         users,
-        reads: config.client().await?,
-        writes: Mutex::new(config.client().await?),
+        database: Connection {
+            client: Mutex::new(setup),
+            config: config.clone(),
+        },
     });
-    let check = std::env::args().any(|argument| argument == "--check");
-    let port = match std::env::var("PORT") {
-        Ok(port) => port.parse()?,
-        Err(_) if check => 0,
-        Err(_) => 8080,
-    };
     let server = HttpServer::new(move || {
         App::new()
             .app_data(state.clone())
@@ -150,7 +189,7 @@ async fn main() -> Result<(), Failure> {
             .route("/stats", web::get().to(get_stats))
     })
     .workers(2)
-    .bind(("127.0.0.1", port))?;
+    .listen(listener)?;
     let url = format!("http://{}", server.addrs()[0]);
     println!("the database is {}", database.url());
     println!("serving {url}/users/1, until Ctrl-C");
@@ -165,10 +204,11 @@ async fn main() -> Result<(), Failure> {
     println!("{}", herald.shutdown(Duration::from_secs(5)).await?);
 
     // The users stay; what was installed for them goes.
+    let client = config.client().await?;
     let tables = [TableName::new(User::SCHEMA, User::NAME)?];
-    trigger::plan_uninstall(&setup, &tables)
+    trigger::plan_uninstall(&client, &tables)
         .await?
-        .apply(&setup)
+        .apply(&client)
         .await?;
     Ok(())
 }

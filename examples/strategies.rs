@@ -89,12 +89,12 @@ async fn main() -> Result<(), Failure> {
             Windowed::sequence(sequence)?.or_after(ms(500))?,
         )
         .await?;
-    caches.add("every 1s", Timed::every(ms(1_000))?).await?;
+    caches.add("every 700", Timed::every(ms(700))?).await?;
     caches
         .add("max 1/s", Timed::at_most_every(ms(1_000))?)
         .await?;
     caches
-        .add("quiet 250", Debounced::new(ms(250), ms(800))?)
+        .add("quiet 250", Debounced::new(ms(250), ms(400))?)
         .await?;
     let caches = caches.caches;
     while !caches.iter().all(CacheHandle::is_live) {

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgherald::cache::CacheKey;
-use pgherald::{CacheBuilder, CacheEvent, CacheHandle, CacheObserver, WhenNotLive};
+use pgherald::{CacheBuilder, CacheHandle, WhenNotLive};
 use pgherald_testkit::coherence::{
-    CoherenceContext, Confirmation, LoadFailure, Loader, NotLive, ReadFailure, Reading, Reporter,
-    Row, Subject,
+    CoherenceContext, Confirmation, LoadFailure, Loader, NotLive, ReadFailure, Reading, Row,
+    Subject,
 };
 use tokio_postgres::Transaction;
 
@@ -20,19 +20,6 @@ use crate::support::{assert_coherent, check, prolonged};
 
 /// How long a write is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Tells the check what the cache has applied.
-struct Observe(Reporter);
-
-impl CacheObserver for Observe {
-    fn observe(&self, event: &CacheEvent<'_>) {
-        match event {
-            CacheEvent::Applied(event) => self.0.applied_event(event),
-            CacheEvent::Flushed(_) => self.0.flushed(),
-            _ => {}
-        }
-    }
-}
 
 /// A cache under test, whose keys are made of a row's key and a number by chance.
 struct Cached<K: CacheKey> {
@@ -58,7 +45,7 @@ impl<K: CacheKey> Cached<K> {
     ) -> pgherald::Result<Self> {
         let builder = builder
             .subscription(context.subscription("real"))
-            .observer(Arc::new(Observe(context.reporter())));
+            .observer(Arc::new(context.reporter()));
         Ok(Self {
             cache: context.herald().cache(builder).await?,
             key,

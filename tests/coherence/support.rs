@@ -35,6 +35,9 @@ pub(crate) fn assert_coherent(report: &CoherenceReport) {
         "{report}"
     );
     assert!(report.applied > 0 && report.flushes > 0, "{report}");
+    let enough = report.fault_count() >= report.faults.len() as u64;
+    let every = report.faults.iter().all(|(_, count)| *count > 0);
+    assert!(every || !enough, "{report}");
 }
 
 /// Runs `check` on a naive cache with `flaw` until something is found, which must be one of `rules`.

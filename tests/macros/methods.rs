@@ -20,7 +20,7 @@ impl Users {
     }
 
     #[cached(row_of = User, key = user.id, key_type = i64)]
-    pub(crate) async fn rename(&mut self, user: User) -> String {
+    pub(crate) async fn rename(&self, user: User) -> String {
         self.calls.count();
         format!("{}@{}", user.id, self.domain)
     }
@@ -76,8 +76,8 @@ async fn a_method_is_cached_by_its_key_and_can_use_self() {
 }
 
 #[actix::test]
-async fn a_method_may_take_self_mutably() {
-    let mut users = Users {
+async fn the_key_of_a_method_can_be_an_expression() {
+    let users = Users {
         domain: "a.org",
         calls: Calls::new(),
     };

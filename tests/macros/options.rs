@@ -111,12 +111,27 @@ async fn the_crate_can_be_another() {
     mod elsewhere {
         pub(super) mod __private {
             pub(crate) use pgherald::__private::{
-                CacheBuilder, CacheStats, CachedFn, Result, cached_value,
+                CacheBuilder, CacheStats, CachedFn, Result, SharedValue, cached_value, key_part,
+                row_of,
             };
 
             /// Unlike the real one.
-            pub(crate) fn invalidate(_: &CachedFn<i64, i64>, key: &i64) -> bool {
-                *key == 7
+            pub(crate) struct Companion;
+
+            impl Companion {
+                pub(crate) fn invalidate(&self, key: &i64) -> bool {
+                    *key == 7
+                }
+
+                pub(crate) fn invalidate_all(&self) {}
+
+                pub(crate) fn stats(&self) -> CacheStats {
+                    CacheStats::default()
+                }
+            }
+
+            pub(crate) fn companion(_: &CachedFn<i64, i64>) -> Companion {
+                Companion
             }
         }
     }

@@ -52,6 +52,26 @@ pub mod library {
     }
 
     #[cached(table_of = Row)]
+    #[rustfmt::skip]
+    pub(super) async fn count() -> usize { 5 }
+
+    #[cached(table_of = Row)]
+    #[rustfmt::skip]
+    pub(super) async fn negative() -> i64 { -library_size() }
+
+    const fn library_size() -> i64 {
+        5
+    }
+
+    /// Attributes in the body are those of the function.
+    #[cached(row_of = Row)]
+    pub async fn lax(id: i64) -> i64 {
+        #![allow(unused_variables)]
+        let unused = id;
+        id
+    }
+
+    #[cached(table_of = Row)]
     pub(super) async fn within(name: &str) -> String {
         name.to_owned()
     }
@@ -61,5 +81,8 @@ pub mod library {
 async fn lints_stay_silent() {
     assert_eq!(library::row(7).await.map(|row| row.id), Ok(7));
     assert!(library::Rows.find(&7).await.is_some());
+    assert_eq!(library::count().await, 5);
+    assert_eq!(library::negative().await, -5);
+    assert_eq!(library::lax(7).await, 7);
     assert_eq!(library::within("x").await, "x");
 }

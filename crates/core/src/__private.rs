@@ -7,46 +7,155 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::LoadError;
 pub use crate::cache::CacheKey;
 pub use crate::{CacheBuilder, CacheStats, CachedFn, Result, Table};
+use crate::{Key, LoadError, Strategy};
+
+// What is needed is told apart by traits, one for each remedy: whoever lacks `Send` is not told to derive `Clone`.
+
+/// What can be part of a key, when nobody says how else to make one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be part of the key",
+    label = "needs `Clone`",
+    note = "without `key = …` all arguments form the key: choose those that tell values apart, `key = id` or `key = (id, lang)`"
+)]
+pub trait KeyPart: Clone {}
+
+#[diagnostic::do_not_recommend]
+impl<P: Clone> KeyPart for P {}
+
+/// An argument's part of the key.
+pub fn key_part<P: KeyPart>(argument: &P) -> P {
+    argument.clone()
+}
+
+/// A key that is `R`, the row key of `T`.
+#[diagnostic::on_unimplemented(
+    message = "the key of this cache is `{Self}`, and a row of `{T}` has the key `{R}`",
+    label = "its row key is `{R}`, not `{Self}`",
+    note = "if an argument is the row key, choose it with `key = id`; otherwise name the row with `row_by({T}, |key| …)`, from the cache's key to the row's"
+)]
+pub trait RowKeyOf<T, R>: Sized {
+    /// [`CacheBuilder::row_of`].
+    fn row_of<V>(builder: CacheBuilder<Self, V>) -> CacheBuilder<Self, V>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Table<Key = K>, K: Key + 'static> RowKeyOf<T, K> for K {
+    fn row_of<V>(builder: CacheBuilder<Self, V>) -> CacheBuilder<Self, V> {
+        builder.row_of::<T>()
+    }
+}
+
+/// [`CacheBuilder::row_of`], with a better message for a key that is another than the row's.
+pub fn row_of<T, K, V>(builder: CacheBuilder<K, V>) -> CacheBuilder<K, V>
+where
+    T: Table,
+    K: RowKeyOf<T, T::Key>,
+{
+    K::row_of(builder)
+}
+
+/// What can be given as `strategy = …`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a strategy",
+    label = "does not implement `Strategy`",
+    note = "constructors that can fail end in `?`, as in `strategy = Windowed::events(3)?`; `Greedy::new()` cannot fail"
+)]
+pub trait CacheStrategy: Strategy {}
+
+#[diagnostic::do_not_recommend]
+impl<S: Strategy> CacheStrategy for S {}
+
+/// [`CacheBuilder::strategy`], with a better message for what is none.
+pub fn strategy<K: 'static, V, S: CacheStrategy>(
+    builder: CacheBuilder<K, V>,
+    strategy: S,
+) -> CacheBuilder<K, V> {
+    builder.strategy(strategy)
+}
 
 /// What a cached function can return, if each caller is given a copy.
 #[diagnostic::on_unimplemented(
     message = "a cached function cannot return `{Self}`",
-    label = "needs `Clone + Send + Sync + 'static`",
+    label = "needs `Clone`",
     note = "every caller is given a copy of what is cached: derive `Clone`, or return `Arc<{Self}>`, which is shared instead"
 )]
-pub trait CachedValue: Clone + Send + Sync + 'static {}
+pub trait CachedValue: Clone {}
 
 #[diagnostic::do_not_recommend]
-impl<V: Clone + Send + Sync + 'static> CachedValue for V {}
+impl<V: Clone> CachedValue for V {}
 
-/// What a cached function can return in an `Arc`.
+/// What a cache can keep.
 #[diagnostic::on_unimplemented(
-    message = "a cached function cannot return `Arc<{Self}>`",
+    message = "a cache cannot keep `{Self}`",
     label = "needs `Send + Sync + 'static`",
-    note = "a cache is shared among threads: use `Arc`, `Mutex` and atomics where there are `Rc`, `RefCell` and `Cell`"
+    note = "a cache is shared among threads: use `Arc`, `Mutex` and atomics where there are `Rc`, `RefCell` and `Cell`; write `dyn Trait + Send + Sync` for `dyn Trait`"
 )]
-pub trait SharedValue: Send + Sync + 'static {}
+pub trait SharedValue: Send + Sync + 'static {
+    /// The type itself. By this name a static has no type at all if the value will not do, and the compiler does not
+    /// also explain why the static cannot be shared, down to the last field of a cache.
+    type Itself;
+}
 
 #[diagnostic::do_not_recommend]
-impl<V: Send + Sync + 'static> SharedValue for V {}
+impl<V: Send + Sync + 'static> SharedValue for V {
+    type Itself = V;
+}
 
 /// What a cached function can fail with.
 #[diagnostic::on_unimplemented(
     message = "a cached function cannot fail with `{Self}`",
-    label = "needs `Clone + Send + Sync + 'static`",
-    note = "callers that wait for the same load are all given its error: derive `Clone`, or fail with `Arc<{Self}>`"
+    label = "needs `Clone`",
+    note = "callers that wait for the same load are all given its error: use a type that is `Clone`, such as an enum that derives it, keeps each cause in an `Arc`, and has a `From` of the cause for `?`",
+    note = "`Arc<{Self}>` is `Clone` too, but `?` makes it from `{Self}` only, not from what converts into `{Self}`"
 )]
-pub trait CachedError: Clone + Send + Sync + 'static {}
+pub trait CachedError: Clone {}
 
 #[diagnostic::do_not_recommend]
-impl<E: Clone + Send + Sync + 'static> CachedError for E {}
+impl<E: Clone> CachedError for E {}
 
-/// [`CachedFn::invalidate`], with a better message for a key that will not do.
-pub fn invalidate<K: CacheKey, V: SharedValue>(cache: &CachedFn<K, V>, key: &K) -> bool {
-    cache.invalidate(key)
+/// What callers on several threads can be told.
+#[diagnostic::on_unimplemented(
+    message = "a cached function cannot fail with `{Self}`",
+    label = "needs `Send + Sync + 'static`",
+    note = "callers that wait for the same load may be on other threads: use `Arc` and `Mutex` where there are `Rc` and `RefCell`; write `dyn Error + Send + Sync` for `dyn Error`"
+)]
+pub trait SharedError: Send + Sync + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<E: Send + Sync + 'static> SharedError for E {}
+
+/// What the functions beside a cached one call.
+pub trait Companion<K> {
+    /// [`CachedFn::invalidate`].
+    fn invalidate(&self, key: &K) -> bool;
+    /// [`CachedFn::invalidate_all`].
+    fn invalidate_all(&self);
+    /// [`CachedFn::stats`].
+    fn stats(&self) -> CacheStats;
+}
+
+impl<K: CacheKey, V: SharedValue> Companion<K> for CachedFn<K, V> {
+    fn invalidate(&self, key: &K) -> bool {
+        Self::invalidate(self, key)
+    }
+
+    fn invalidate_all(&self) {
+        Self::invalidate_all(self);
+    }
+
+    fn stats(&self) -> CacheStats {
+        Self::stats(self)
+    }
+}
+
+/// The cache's companion, with a better message for a key or a value that will not do. What this gives asks for
+/// nothing more, so that the compiler says it of this place only, in the same words each time: then it is shown once.
+pub fn companion<K: CacheKey, V: SharedValue>(
+    cache: &'static CachedFn<K, V>,
+) -> &'static dyn Companion<K> {
+    cache
 }
 
 /// A function that returns `Result<V, E>`: values are cached, errors are not.
@@ -61,8 +170,8 @@ pub async fn cached_result<K, V, E, F>(
 ) -> Result<V, E>
 where
     K: CacheKey,
-    V: CachedValue,
-    E: CachedError,
+    V: CachedValue + SharedValue,
+    E: CachedError + SharedError,
     F: Future<Output = Result<V, E>>,
 {
     let Some(handle) = cache.handle() else {
@@ -84,7 +193,7 @@ pub async fn cached_arc_result<K, V, E, F>(
 where
     K: CacheKey,
     V: SharedValue,
-    E: CachedError,
+    E: CachedError + SharedError,
     F: Future<Output = Result<Arc<V>, E>>,
 {
     let Some(handle) = cache.handle() else {
@@ -105,7 +214,7 @@ pub async fn cached_value<K, V, F>(
 ) -> V
 where
     K: CacheKey,
-    V: CachedValue,
+    V: CachedValue + SharedValue,
     F: Future<Output = V>,
 {
     let Some(handle) = cache.handle() else {

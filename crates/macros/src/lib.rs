@@ -86,8 +86,8 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// # }
 /// ```
 ///
-/// The function keeps its signature. The cache is a static that begins to work when it is started on a herald,
-/// with `Herald::cached(load_user::cache())`. Until then, and whenever the herald is not live, each call runs
+/// The function keeps its signature. The cache is a static that begins to work when it is given to a herald, with
+/// `Herald::cached(load_user::cache())`. Until then, and whenever the herald is not live, each call runs
 /// the body. Calls that miss the same key at the same time wait for one load. If the body asks for the very
 /// key that it is loading, that inner call runs the body directly.
 ///
@@ -106,13 +106,13 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// | `ttl = Duration::from_secs(60)` | How long a value is kept at most. |
 /// | `load_limit = LIMIT` | A `LoadLimit` that is shared with other caches. |
 /// | `name = "users"` | The cache's name in logs and counters. Without it: the function's. |
-/// | `associated` | The function stands in an `impl` block, without `self` and without mentioning `Self`. |
+/// | `associated` | The function stands in an `impl` block, without `self` and without mentioning `Self`. (Where it is missing, the compiler says: "enum is not supported in `trait`s or `impl`s".) |
 /// | `crate = path` | Where `pgherald` is, if it was renamed or re-exported. |
 ///
 /// At least one of the first four is needed; they can be repeated and combined. `strategy`, `capacity`, `ttl` and
 /// `load_limit` are expressions in the scope of the function. They are evaluated when the cache is
-/// started, in a function that returns `pgherald::Result`: what is fallible ends in `?`, and its error is the
-/// start's.
+/// given to a herald, in a function that returns `pgherald::Result`: what is fallible ends in `?`, as in
+/// `strategy = Windowed::events(3)?`, and its error is that of `Herald::cached`.
 ///
 /// # The key
 ///
@@ -157,6 +157,25 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// `Result` and `Arc` are recognised by name, `Result<T>` of another crate included. Values, keys and errors are
 /// `Send + Sync + 'static`; the function's future need not be `Send`.
 ///
+/// Of errors, `Box<dyn Error>` and its like are not `Clone`. Use an enum that is, with the causes in an `Arc`:
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// #[derive(Clone, Debug)]
+/// enum Failure {
+///     Io(Arc<std::io::Error>),
+/// }
+///
+/// impl From<std::io::Error> for Failure {
+///     fn from(cause: std::io::Error) -> Self {
+///         Self::Io(Arc::new(cause))
+///     }
+/// }
+/// # fn read() -> Result<(), Failure> { Err(std::io::Error::other("x"))? }
+/// # assert!(matches!(read(), Err(Failure::Io(cause)) if cause.to_string() == "x"));
+/// ```
+///
 /// # What is generated
 ///
 /// Beside a free function, a type of the same name and visibility, with
@@ -188,8 +207,50 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// Users::find_invalidate_all();
 /// ```
 ///
+/// All else is done through the cache's handle, which is there once a herald has the cache:
+/// `load_user::cache().handle()`. Write tokens come from it, for one who wants to read what he has just written:
+///
+/// ```
+/// use pgherald::{Table, cached};
+///
+/// # #[derive(Clone, Table)]
+/// # #[table(name = "users", key = "id")]
+/// # struct User { id: i64 }
+/// #[cached(row_of = User)]
+/// async fn load_user(id: i64) -> Option<User> {
+///     // …
+///     # Some(User { id })
+/// }
+///
+/// if let Some(cache) = load_user::cache().handle() {
+///     let token = cache.write_token();
+///     // … announce it in the transaction, and wait for it after the commit
+///     # drop(token);
+/// }
+/// ```
+///
+/// In documentation, `` [`load_user`] `` is ambiguous, for there are a function and a type: write
+/// `` [`load_user()`] `` for the function.
+///
+/// # What the body must do
+///
+/// - **Read what is committed, on the primary, in a snapshot that is taken after the call.** A body that reads
+///   a replica, or in a transaction that the caller began earlier, brings old values into the cache; one that reads
+///   in a transaction that has written brings values that may be rolled back. No event will correct them.
+/// - **Read only tables that are named** in `row_of`, `row_by`, `keys_by` or `table_of`, each of them watched: with
+///   triggers, and announced to the herald. A change of any other table goes unnoticed, also of one that a view or
+///   a join brings in.
+/// - **Do nothing but read.** On a hit the body does not run, and what it would do beside returning a value does not
+///   happen: logging, counting, writing. Hence `&mut` arguments and `&mut self` are refused.
+/// - **Give the same to everybody.** A value is found by its key and by nothing else: what depends on who asks, or
+///   on another argument, has that in the key.
+///
 /// # Limits
 ///
+/// - There is one static per function. A function that takes a `&Client` outside of the key has one cache for
+///   all clients, whichever database they speak to; a default method of a trait, which calls a cached function, has
+///   one for all types that implement the trait.
+/// - It works for one herald at a time: starting it on a second herald takes it from the first.
 /// - A method needs `key`. There is one cache for all values of `self`, and of an `impl` block's type
 ///   parameters: what tells them apart belongs into the key.
 /// - Beside methods, types are written by name: `Result<User, E>`, not `Result<Self, E>`. Functions of a trait's

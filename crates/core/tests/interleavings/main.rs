@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What is not explored: reorderings that a weak memory model permits beyond any interleaving, and switches within
-//! `Flight`, whose notification is tokio's.
+//! tokio's `Notify`.
 
 #![allow(
     clippy::unwrap_used,

@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::sync::LazyLock;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 pub(crate) use std::sync::Arc;
 
 pub(crate) use foldhash::fast::FixedState as RandomState;
+pub(crate) use shuttle::sync::MutexGuard;
 pub(crate) use shuttle::sync::atomic::AtomicU64;
 
 /// With the manners of the one of `parking_lot`.
@@ -20,6 +22,36 @@ impl<X> Mutex<X> {
 
     pub(crate) fn lock(&self) -> shuttle::sync::MutexGuard<'_, X> {
         self.0.lock().unwrap()
+    }
+}
+
+/// That of `std`, with a switch before and after each use.
+#[derive(Debug)]
+pub(crate) struct OnceLock<X> {
+    value: std::sync::OnceLock<X>,
+    switch: AtomicU64,
+}
+
+impl<X> OnceLock<X> {
+    pub(crate) fn new() -> Self {
+        Self {
+            value: std::sync::OnceLock::new(),
+            switch: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn get(&self) -> Option<&X> {
+        self.switch.load(SeqCst);
+        let value = self.value.get();
+        self.switch.load(SeqCst);
+        value
+    }
+
+    pub(crate) fn set(&self, value: X) -> Result<(), X> {
+        self.switch.load(SeqCst);
+        let set = self.value.set(value);
+        self.switch.load(SeqCst);
+        set
     }
 }
 

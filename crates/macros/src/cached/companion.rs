@@ -1,6 +1,6 @@
 //! What is generated beside the function: its cache, and how to speak to it.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -42,11 +42,12 @@ impl Names {
 /// The expression that gives the cache, for use in the function.
 pub(super) fn access(function: &Function) -> TokenStream {
     let Names { cache, .. } = Names::of(function);
+    let ident = &function.sig().ident;
+    let span = ident.span().resolved_at(Span::call_site());
     if function.associated {
-        quote!(Self::#cache())
+        quote_spanned!(span=> Self::#cache())
     } else {
-        let ident = &function.sig().ident;
-        quote!(#ident::#cache())
+        quote_spanned!(span=> #ident::#cache())
     }
 }
 
@@ -100,8 +101,12 @@ fn functions(
     let attributes = inherited(function);
     let quiet = quiet();
     let (key_type, value_type) = (&key.key_type, &returned.cached);
-    let forget = quote!(#krate::__private::invalidate);
-    let forget = scan::located(forget, function.sig().ident.span());
+    // Mistakes in the types of key and value are shown at the function's name, once.
+    let span = function.sig().ident.span().resolved_at(Span::call_site());
+    let companion = scan::located(quote!(#krate::__private::companion), span);
+    let companion = quote_spanned!(span=> #companion(Self::#cache()));
+    let shared = scan::located(quote!(#krate::__private::SharedValue), span);
+    let kept = quote_spanned!(span=> <#value_type as #shared>::Itself);
     let describe = describe(function, key, returned, options);
     let of = format!("`{}`", function.sig().ident.unraw());
     let docs = [
@@ -120,7 +125,7 @@ fn functions(
         #[must_use]
         #vis fn #cache() -> &'static #krate::__private::CachedFn<#key_type, #value_type> {
             #describe
-            static __PGHERALD_CACHE: #krate::__private::CachedFn<#key_type, #value_type> =
+            static __PGHERALD_CACHE: #krate::__private::CachedFn<#key_type, #kept> =
                 #krate::__private::CachedFn::new(__pgherald_describe);
             &__PGHERALD_CACHE
         }
@@ -129,14 +134,14 @@ fn functions(
         #[doc = #invalidate_doc]
         #quiet
         #vis fn #invalidate(key: &#key_type) -> bool {
-            #forget(Self::#cache(), key)
+            #companion.invalidate(key)
         }
 
         #(#attributes)*
         #[doc = #invalidate_all_doc]
         #quiet
         #vis fn #invalidate_all() {
-            Self::#cache().invalidate_all();
+            #companion.invalidate_all();
         }
 
         #(#attributes)*
@@ -144,7 +149,7 @@ fn functions(
         #quiet
         #[must_use]
         #vis fn #stats() -> #krate::__private::CacheStats {
-            Self::#cache().stats()
+            #companion.stats()
         }
     }
 }
@@ -158,30 +163,47 @@ fn describe(function: &Function, key: &Key, returned: &Returned, options: &Optio
         || function.sig().ident.unraw().to_string(),
         syn::LitStr::value,
     );
-    let dependencies = options
+    let new = quote!(#krate::__private::CacheBuilder::<#key_type, #value_type>::new(#name));
+    let builder = options
         .dependencies
         .iter()
-        .map(|dependency| match dependency {
-            Dependency::RowOf(table) => quote_spanned!(table.span()=> .row_of::<#table>()),
-            Dependency::RowBy(table, row) => quote_spanned!(table.span()=> .row_by::<#table>(#row)),
-            Dependency::KeysBy(table, keys) => {
-                quote_spanned!(table.span()=> .keys_by::<#table>(#keys))
+        .fold(new, |builder, dependency| match dependency {
+            Dependency::RowOf(table) => {
+                let span = table.span();
+                let row_of = scan::located(quote!(#krate::__private::row_of), span);
+                quote_spanned!(span=> #row_of::<#table, _, _>(#builder))
             }
-            Dependency::TableOf(table) => quote_spanned!(table.span()=> .table_of::<#table>()),
+            Dependency::RowBy(table, row) => {
+                quote_spanned!(table.span()=> #builder.row_by::<#table>(#row))
+            }
+            Dependency::KeysBy(table, keys) => {
+                quote_spanned!(table.span()=> #builder.keys_by::<#table>(#keys))
+            }
+            Dependency::TableOf(table) => {
+                quote_spanned!(table.span()=> #builder.table_of::<#table>())
+            }
         });
-    let settings = options.settings.iter().map(|(setting, value)| {
-        // A limit is shared: it is taken by reference, whether a `&` was written or not.
-        let borrow = (setting == "load_limit").then(|| quote!(&));
-        quote_spanned!(value.span()=> .#setting(#borrow #value))
-    });
+    let builder = options
+        .settings
+        .iter()
+        .fold(builder, |builder, (setting, value)| {
+            let span = value.span();
+            match setting.to_string().as_str() {
+                "strategy" => {
+                    let strategy = scan::located(quote!(#krate::__private::strategy), span);
+                    quote_spanned!(span=> #strategy(#builder, #value))
+                }
+                // A limit is shared: it is taken by reference, whether a `&` was written or not.
+                "load_limit" => quote_spanned!(span=> #builder.load_limit(&#value)),
+                _ => quote_spanned!(span=> #builder.#setting(#value)),
+            }
+        });
     quote! {
         fn __pgherald_describe() -> #krate::__private::Result<
             #krate::__private::CacheBuilder<#key_type, #value_type>
         > {
             ::core::result::Result::Ok(
-                #krate::__private::CacheBuilder::<#key_type, #value_type>::new(#name)
-                    #(#dependencies)*
-                    #(#settings)*
+                #builder
             )
         }
     }

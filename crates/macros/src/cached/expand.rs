@@ -26,17 +26,20 @@ pub(super) fn function(
 /// body stands there once, with `self` and the arguments moved into it.
 fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Options) -> TokenStream {
     let item = &function.item;
-    let (attributes, vis, sig, body) = (&item.attrs, &item.vis, &item.sig, &item.block);
+    let (attributes, vis, sig) = (&item.attrs, &item.vis, &item.sig);
+    // Without its braces: around a single expression the compiler would find them unnecessary.
+    let body = &item.block.stmts;
     let krate = &options.krate;
     let whole = &returned.whole;
     let (key_type, key_expression) = (&key.key_type, &key.expression);
+    // Mistakes in the types of key, value and error are shown at the function's name, once.
+    let at = sig.ident.span();
+    let span = at.resolved_at(Span::call_site());
     // The body must not see these.
-    let hidden = |name: &str| Ident::new(name, Span::mixed_site());
+    let hidden = |name: &str| Ident::new(name, at.resolved_at(Span::mixed_site()));
     let (key_name, body_name, never) = (hidden("key"), hidden("body"), hidden("never"));
     let key = quote_spanned!(key.span=> let #key_name: #key_type = #key_expression;);
     let cache = companion::access(function);
-    // Mistakes in the types of key, value and error are shown at the function's name, once.
-    let span = sig.ident.span().resolved_at(Span::call_site());
     let call = returned.call();
     let call = scan::located(quote!(#krate::__private::#call), span);
     let call = quote_spanned!(span=> #call(#cache, #key_name, #body_name).await);
@@ -51,7 +54,7 @@ fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Option
                     let #never: #whole = loop {};
                     return #never;
                 }
-                #body
+                #(#body)*
             });
             #call
         }

@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
-use syn::{Error, FnArg, GenericParam, ItemFn, Signature, Stmt};
+use syn::{AttrStyle, Error, FnArg, GenericParam, ItemFn, Signature, Stmt, Type};
 
 use super::scan;
 use crate::errors::Errors;
@@ -15,7 +15,11 @@ pub(super) struct Function {
 }
 
 impl Function {
-    pub(super) fn new(item: ItemFn, told: bool) -> Self {
+    pub(super) fn new(mut item: ItemFn, told: bool) -> Self {
+        // `#![…]` in the body means the same as `#[…]` on the function, and has no place in front of it.
+        for attribute in &mut item.attrs {
+            attribute.style = AttrStyle::Outer;
+        }
         let associated = told || item.sig.receiver().is_some() || mentions_self(&item);
         Self { item, associated }
     }
@@ -39,9 +43,15 @@ pub(super) fn check(item: &ItemFn) -> syn::Result<()> {
     let sig = &item.sig;
     let mut errors = Errors::default();
     if sig.asyncness.is_none() {
+        let advice = if scan::find(sig.output.to_token_stream(), "Future").is_some() {
+            "write `async fn` instead of returning a future; if another macro such as `async_trait` has rewritten \
+             it: let it call a cached function"
+                .to_owned()
+        } else {
+            format!("write `async fn {}`", sig.ident)
+        };
         let message = format!(
-            "a cached function waits for whoever loads the same value, so it is async: write `async fn {}`",
-            sig.ident
+            "a cached function waits for whoever loads the same value, so it is async: {advice}"
         );
         errors.push(Error::new_spanned(sig.fn_token, message));
     }
@@ -63,6 +73,18 @@ pub(super) fn check(item: &ItemFn) -> syn::Result<()> {
         errors.push(generic_error(parameter));
     }
     for argument in &sig.inputs {
+        let of_type = match argument {
+            FnArg::Typed(argument) => &argument.ty,
+            FnArg::Receiver(receiver) => &receiver.ty,
+        };
+        if is_mut_reference(of_type) {
+            errors.push(Error::new_spanned(
+                argument,
+                "on a hit the body does not run, and what it would change through `&mut` stays as it is: pass a \
+                 pool, or whatever else `&` suffices for; and do not read inside of the caller's transaction, \
+                 whose changes are not committed yet",
+            ));
+        }
         if let FnArg::Typed(argument) = argument
             && scan::find(argument.ty.to_token_stream(), "impl").is_some()
         {
@@ -70,6 +92,15 @@ pub(super) fn check(item: &ItemFn) -> syn::Result<()> {
         }
     }
     errors.finish()
+}
+
+fn is_mut_reference(of_type: &Type) -> bool {
+    match of_type {
+        Type::Paren(inner) => is_mut_reference(&inner.elem),
+        Type::Group(inner) => is_mut_reference(&inner.elem),
+        Type::Reference(reference) => reference.mutability.is_some(),
+        _ => false,
+    }
 }
 
 fn generic_error(part: &impl ToTokens) -> Error {

@@ -4,7 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Error, Expr, FnArg, Ident, Pat, PatType, Type, parse_quote_spanned};
+use syn::{Error, Expr, FnArg, Ident, Pat, PatType, Path, Type, parse_quote_spanned};
 
 use super::function::Function;
 use super::options::Options;
@@ -28,13 +28,13 @@ impl Key {
                 expression: key.to_token_stream(),
                 span: key.span(),
             }),
-            (Some(key), None) => Self::named(function, key),
-            (None, _) => Self::all(function),
+            (Some(key), None) => Self::named(function, key, &options.krate),
+            (None, _) => Self::all(function, &options.krate),
         }
     }
 
     /// `key = id`, `key = (id, lang)`.
-    fn named(function: &Function, key: &Expr) -> syn::Result<Self> {
+    fn named(function: &Function, key: &Expr, krate: &Path) -> syn::Result<Self> {
         let names = match key {
             Expr::Tuple(tuple) => tuple.elems.iter().map(name).collect::<syn::Result<_>>()?,
             _ => vec![name(key)?],
@@ -42,14 +42,16 @@ impl Key {
         let mut errors = Errors::default();
         let parts: Vec<Part> = names
             .into_iter()
-            .filter_map(|name| errors.take(argument(function, name).and_then(Part::of)))
+            .filter_map(|name| {
+                errors.take(argument(function, name).and_then(|found| Part::of(found, krate)))
+            })
             .collect();
         errors.finish()?;
         Ok(Self::made_of(&parts, key.span()))
     }
 
     /// All arguments.
-    fn all(function: &Function) -> syn::Result<Self> {
+    fn all(function: &Function, krate: &Path) -> syn::Result<Self> {
         let sig = function.sig();
         if let Some(receiver) = sig.receiver() {
             return Err(Error::new_spanned(
@@ -60,7 +62,7 @@ impl Key {
         }
         let mut errors = Errors::default();
         let parts: Vec<Part> = arguments(function)
-            .filter_map(|argument| errors.take(Part::of(argument)))
+            .filter_map(|argument| errors.take(Part::of(argument, krate)))
             .collect();
         errors.finish()?;
         let span = parts
@@ -95,7 +97,7 @@ struct Part {
 }
 
 impl Part {
-    fn of(argument: &PatType) -> syn::Result<Self> {
+    fn of(argument: &PatType, krate: &Path) -> syn::Result<Self> {
         let Some(name) = plain_name(argument) else {
             return Err(Error::new_spanned(
                 &argument.pat,
@@ -104,6 +106,7 @@ impl Part {
             ));
         };
         let span = argument.ty.span();
+        let key_part = scan::located(quote!(#krate::__private::key_part), span);
         let (owned, value) = match argument.ty.as_ref() {
             Type::Reference(reference) if reference.mutability.is_none() => {
                 let inner = &reference.elem;
@@ -121,13 +124,13 @@ impl Part {
                     ),
                     other => (
                         other.clone(),
-                        quote_spanned!(span=> <#other as ::core::clone::Clone>::clone(#name)),
+                        quote_spanned!(span=> #key_part::<#other>(#name)),
                     ),
                 }
             }
             other => (
                 other.clone(),
-                quote_spanned!(span=> <#other as ::core::clone::Clone>::clone(&#name)),
+                quote_spanned!(span=> #key_part::<#other>(&#name)),
             ),
         };
         if scan::borrows(owned.to_token_stream()) {

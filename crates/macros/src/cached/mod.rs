@@ -34,7 +34,11 @@ fn generate(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream>
     let mut errors = Errors::default();
     let options = errors.take(syn::parse2::<Options>(options));
     errors.take(function::check(&function));
-    let returned = errors.take(Returned::of(&function.sig));
+    // What is not async returns a future, if anything: not the value.
+    let returned = match function.sig.asyncness {
+        Some(_) => errors.take(Returned::of(&function.sig)),
+        None => None,
+    };
     // What the key is made of is looked at last: a function that is generic has no key to speak of.
     errors.finish()?;
     let (Some(options), Some(returned)) = (options, returned) else {

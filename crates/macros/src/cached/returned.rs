@@ -23,7 +23,8 @@ impl Returned {
         let whole = match &sig.output {
             ReturnType::Type(_, whole) if !is_unit(whole) => bare(whole),
             _ => {
-                let message = "this function returns nothing that could be cached";
+                let message = "this function returns nothing that could be cached, and on a hit its body would not run: return the \
+                     value that is to be remembered, or take `#[cached]` away";
                 return Err(Error::new_spanned(&sig.ident, message));
             }
         };

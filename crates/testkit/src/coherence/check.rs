@@ -76,15 +76,22 @@ impl CoherenceCheck {
         self
     }
 
-    /// How many faults there must have been.
+    /// How many faults there must have been. With as many as there are [kinds](Self::kinds), or more, each
+    /// kind occurs. One that fails does not count.
     pub fn faults(mut self, faults: u64) -> Self {
         self.settings.faults = faults;
         self
     }
 
-    /// Which faults there are. Default: all.
+    /// Which faults there are. They come in rounds, each of which has every kind once, in an order by chance.
+    /// Default: all.
     pub fn kinds(mut self, kinds: impl IntoIterator<Item = Fault>) -> Self {
-        self.settings.kinds = kinds.into_iter().collect();
+        self.settings.kinds.clear();
+        for kind in kinds {
+            if !self.settings.kinds.contains(&kind) {
+                self.settings.kinds.push(kind);
+            }
+        }
         self
     }
 
@@ -142,8 +149,8 @@ impl CoherenceCheck {
     /// current arbiter is the thread of the check.
     ///
     /// # Errors
-    /// If something cannot be set up, the subject cannot be made, or the server does not come back. What
-    /// the subject does wrong is in the report.
+    /// If something cannot be set up, the subject cannot be made, the server does not come back, or a fault
+    /// cannot be brought about. What the subject does wrong is in the report.
     pub async fn run<S, E>(
         self,
         make: impl AsyncFnOnce(CoherenceContext) -> Result<S, E>,

@@ -92,10 +92,11 @@ async fn sabotage<S: Subject>(
         server: &stage.server,
         proxy: &stage.proxy,
         random: run.random(1),
+        round: Vec::new(),
     };
     while !run.is_done() {
         sleep(Duration::from_millis(saboteur.random.u64(..100))).await;
-        let Some(fault) = saboteur.random.choice(&run.settings.kinds).copied() else {
+        let Some(fault) = saboteur.deal(&run.settings.kinds) else {
             comparison.run(pause).await;
             continue;
         };

@@ -1,7 +1,7 @@
 //! What goes wrong during a check.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use tokio::time::{sleep, timeout};
@@ -19,6 +19,9 @@ const NOTICE: Duration = Duration::from_secs(2);
 
 /// How many events a flood has: more than a source brings at once, which is taken whole.
 const FLOOD: i64 = 1_200;
+
+/// When a fault that did not work is tried again.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Something that goes wrong during a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,36 +79,68 @@ pub(super) struct Saboteur<'a> {
     pub(super) server: &'a Postgres,
     pub(super) proxy: &'a FaultProxy,
     pub(super) random: fastrand::Rng,
+    /// What is left of the round.
+    pub(super) round: Vec<Fault>,
 }
 
 impl Saboteur<'_> {
+    /// The next fault. They come in rounds, each of which has all `kinds` in an order by chance.
+    pub(super) fn deal(&mut self, kinds: &[Fault]) -> Option<Fault> {
+        if self.round.is_empty() {
+            self.round.extend_from_slice(kinds);
+            self.random.shuffle(&mut self.round);
+        }
+        self.round.pop()
+    }
+
     /// Something goes wrong. It lasts until [`repair`](Self::repair).
+    ///
+    /// Tried, unless the check is done, until it works; it counts only then.
     pub(super) async fn inject(
         &mut self,
         fault: Fault,
         run: &Run,
         clients: &Clients,
     ) -> Result<(), Error> {
-        run.tally.fault(fault);
         tracing::debug!(%fault, "fault");
+        let (began, limit) = (Instant::now(), run.settings.quiet_deadline());
+        while !self.attempt(fault, run, clients).await? {
+            if run.is_done() {
+                return Ok(());
+            }
+            if began.elapsed() > limit {
+                return Err(Error::new(format!(
+                    "{fault} could not be brought about within {limit:?}"
+                )));
+            }
+            sleep(AGAIN).await;
+        }
+        run.tally.fault(fault);
+        Ok(())
+    }
+
+    /// Whether it worked: there may be no connection to end, or no listener to hear a flood.
+    async fn attempt(&mut self, fault: Fault, run: &Run, clients: &Clients) -> Result<bool, Error> {
         match fault {
             Fault::TerminateListener => {
-                self.server.terminate_backends(Some(LISTENER)).await?;
+                return Ok(self.server.terminate_backends(Some(LISTENER)).await? > 0);
             }
-            Fault::TerminateAll => {
-                self.server.terminate_backends(None).await?;
-            }
+            Fault::TerminateAll => return Ok(self.server.terminate_backends(None).await? > 0),
             Fault::Restart => self.server.stop().await?,
             Fault::Kill => self.server.kill().await?,
-            Fault::Cut => self.proxy.cut(),
+            Fault::Cut => {
+                let connected = self.proxy.connections() > 0;
+                self.proxy.cut();
+                return Ok(connected);
+            }
             Fault::Refuse => {
                 self.proxy.refuse();
                 self.proxy.cut();
             }
             Fault::Stall => self.proxy.stall(),
-            Fault::Overflow => self.flood(run, clients).await,
+            Fault::Overflow => return Ok(self.flood(run, clients).await),
         }
-        Ok(())
+        Ok(true)
     }
 
     /// It is over. What broke is left broken.
@@ -132,13 +167,25 @@ impl Saboteur<'_> {
         }
     }
 
-    async fn flood(&mut self, run: &Run, clients: &Clients) {
+    /// Whether all of it was committed while the source was live.
+    async fn flood(&mut self, run: &Run, clients: &Clients) -> bool {
+        let limit = run.settings.deadline;
+        if !run.liveness.live(limit).await {
+            return false;
+        }
+        let since = run.liveness.live_since();
         let ranges = self.ranges(run.settings.keys);
-        match timeout(run.settings.deadline, flood(run, clients, &ranges)).await {
-            Ok(Ok(())) => {}
+        match timeout(limit, flood(run, clients, &ranges)).await {
+            Ok(Ok(())) => since.is_some() && run.liveness.live_since() == since,
             // No matter: a flood is over when the server is.
-            Ok(Err(error)) => tracing::debug!(%error, "a flood failed"),
-            Err(_) => tracing::warn!("a flood did not end in time"),
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "a flood failed");
+                false
+            }
+            Err(_) => {
+                tracing::warn!("a flood did not end in time");
+                false
+            }
         }
     }
 

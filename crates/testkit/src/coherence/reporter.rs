@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use pgherald_core::{Event, Key};
+use pgherald_core::{CacheEvent, CacheObserver, Event, Key};
 
 use super::floor::Snapshot;
 use super::run::Run;
@@ -57,6 +57,17 @@ impl Reporter {
         Flushing {
             acknowledged: self.run.floors.acknowledged(),
             run: Arc::clone(&self.run),
+        }
+    }
+}
+
+/// For caches made with [`CacheBuilder`](pgherald_core::CacheBuilder): reports what they apply and flush.
+impl CacheObserver for Reporter {
+    fn observe(&self, event: &CacheEvent<'_>) {
+        match event {
+            CacheEvent::Applied(event) => self.applied_event(event),
+            CacheEvent::Flushed(_) => self.flushed(),
+            _ => {}
         }
     }
 }

@@ -1,14 +1,13 @@
 //! A load under way, and those who wait for it.
 
 use std::any::Any;
-use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64 as Counter;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use crate::sync::Arc;
+use crate::sync::{Arc, OnceLock};
 
 /// Identifies a flight in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

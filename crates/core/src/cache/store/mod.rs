@@ -40,9 +40,8 @@ pub(crate) use shard::ShardCounts;
 use shard::{Entry, Shard};
 
 use crate::panic::contained;
-use crate::sync::{Arc, AtomicU64, Mutex, RandomState, now};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, RandomState, now};
 
-const MOST_SHARDS: usize = 64;
 /// Below this, a further shard would make the order of eviction too rough.
 const ENTRIES_PER_SHARD: usize = 64;
 const MOST_SLOTS: usize = 4_096;
@@ -144,7 +143,7 @@ where
 {
     pub(crate) fn new(terms: StoreTerms) -> Self {
         let capacity = terms.capacity.get();
-        let count = (capacity / ENTRIES_PER_SHARD).clamp(1, MOST_SHARDS);
+        let count = (capacity / ENTRIES_PER_SHARD).clamp(1, most_shards());
         // Rounded down to a power of two.
         let count = 1 << count.ilog2();
         let hasher = RandomState::default();
@@ -174,29 +173,42 @@ where
         let mut shard = self.shard(key).lock();
         // Under the lock: no entry is of a later epoch, so whatever is of another one is dead.
         let epoch = self.epoch.0.load(Acquire);
-        let Shard {
-            entries, counts, ..
-        } = &mut *shard;
-        let Some(entry) = entries.get(key) else {
-            counts.misses += 1;
+        if let Some(entry) = shard.entries.peek(key)
+            && matches!(accept, Accept::Valid)
+            && entry.is_valid(epoch)
+        {
+            let (value, moved) = (Arc::clone(&entry.value), entry.moved);
+            shard.counts.hits += 1;
+            shard.used(key, moved);
+            return Found::Hit(value);
+        }
+        self.get_other(shard, key, accept, epoch)
+    }
+
+    /// What is not simply a hit.
+    #[cold]
+    fn get_other(
+        &self,
+        mut shard: MutexGuard<'_, Shard<K, V, T>>,
+        key: &K,
+        accept: Accept,
+        epoch: u64,
+    ) -> Found<V> {
+        let Some(entry) = shard.entries.peek(key) else {
+            shard.counts.misses += 1;
             return Found::Miss;
         };
-        let valid = entry.epoch == epoch
-            && entry.stale_since.is_none()
-            && entry.expires_at.is_none_or(|at| now() < at);
-        if valid && matches!(accept, Accept::Valid) {
-            counts.hits += 1;
-            return Found::Hit(Arc::clone(&entry.value));
-        }
         let (found, dropped) = match accept {
             Accept::Valid => self.get_stale(&mut shard, key),
             Accept::Blind { since, max_age } => {
                 let good_until = blind_limit(entry.loaded_at, since, max_age);
-                if valid && good_until.is_none_or(|limit| now() < limit) {
-                    counts.blind_hits += 1;
-                    (Found::Stale(Arc::clone(&entry.value), false), None)
+                if entry.is_valid(epoch) && good_until.is_none_or(|limit| now() < limit) {
+                    let (value, moved) = (Arc::clone(&entry.value), entry.moved);
+                    shard.counts.blind_hits += 1;
+                    shard.used(key, moved);
+                    (Found::Stale(value, false), None)
                 } else {
-                    counts.misses += 1;
+                    shard.counts.misses += 1;
                     (Found::Miss, None)
                 }
             }
@@ -213,7 +225,7 @@ where
             let flushed_at = self.flushed_at.lock();
             (self.epoch.0.load(Acquire), *flushed_at)
         };
-        let Some(entry) = shard.entries.get_mut(key) else {
+        let Some(entry) = shard.entries.peek_mut(key) else {
             return (Found::Miss, None);
         };
         let flushes = epoch - entry.epoch;
@@ -229,9 +241,11 @@ where
             && let Some(since) = since
             && now().duration_since(since) < keep
         {
-            shard.counts.stale_hits += 1;
             let revalidate = !std::mem::replace(&mut entry.revalidating, true);
-            return (Found::Stale(Arc::clone(&entry.value), revalidate), None);
+            // It keeps its place: what is dead soon stays where sweeping comes upon it.
+            let value = Arc::clone(&entry.value);
+            shard.counts.stale_hits += 1;
+            return (Found::Stale(value, revalidate), None);
         }
         shard.counts.misses += 1;
         let expired = entry.epoch == epoch && entry.stale_since.is_none();
@@ -250,9 +264,7 @@ where
         let mut shard = self.shard(key).lock();
         let epoch = self.epoch.0.load(Acquire);
         if let Some(entry) = shard.entries.peek(key)
-            && entry.epoch == epoch
-            && entry.stale_since.is_none()
-            && entry.expires_at.is_none_or(|at| now() < at)
+            && entry.is_valid(epoch)
         {
             let limit = match accept {
                 Accept::Valid => None,
@@ -376,6 +388,7 @@ where
             expires_at,
             stale_since: None,
             loaded_at,
+            moved: shard.moving(),
             revalidating: false,
             tags,
         };
@@ -503,7 +516,7 @@ where
         let mut shard = shard.0.lock();
         let epoch = self.epoch.0.load(Acquire);
         let kept_epochs = u64::from(self.terms.keep_stale.is_some());
-        // What was used or stored since the flush stands in front of everything that was not.
+        // What was stored since the flush stands in front of everything that was not.
         while dropped.len() < SWEEP
             && let Some((_, entry)) = shard.entries.peek_lru()
             && entry.epoch + kept_epochs < epoch
@@ -557,6 +570,12 @@ where
         let sequence = self.sequence.fetch_add(1, AcqRel) + 1;
         self.slot(of).fetch_max(sequence, AcqRel);
     }
+}
+
+/// Enough for the cores not to meet often; more would only be spread over more of their caches.
+fn most_shards() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    (8 * cores).next_power_of_two().min(128)
 }
 
 /// Ends a flight, if only by unwinding: no way out leaves anybody waiting.

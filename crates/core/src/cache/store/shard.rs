@@ -8,7 +8,7 @@ use std::time::Instant;
 use lru::LruCache;
 
 use super::flight::Flight;
-use crate::sync::{Arc, RandomState};
+use crate::sync::{Arc, RandomState, now};
 
 /// A value and what is known of it.
 #[derive(Debug)]
@@ -20,10 +20,21 @@ pub(super) struct Entry<V, T> {
     /// Invalidated, and kept only until there is something better.
     pub(super) stale_since: Option<Instant>,
     pub(super) loaded_at: Instant,
+    /// When it last went to the front, on the clock of its shard.
+    pub(super) moved: u64,
     /// Somebody was asked to load it anew.
     pub(super) revalidating: bool,
     /// The rows it depends on, as far as the index is needed to find them.
     pub(super) tags: Box<[T]>,
+}
+
+impl<V, T> Entry<V, T> {
+    #[inline]
+    pub(super) fn is_valid(&self, epoch: u64) -> bool {
+        self.epoch == epoch
+            && self.stale_since.is_none()
+            && self.expires_at.is_none_or(|at| now() < at)
+    }
 }
 
 /// A flight, and the tags of its key.
@@ -36,6 +47,8 @@ pub(super) struct Shard<K, V, T> {
     pub(super) flights: HashMap<K, Registered<V, T>, RandomState>,
     pub(super) capacity: NonZeroUsize,
     pub(super) counts: ShardCounts,
+    /// How often an entry went to the front.
+    moves: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +71,31 @@ impl<K: Hash + Eq, V, T> Shard<K, V, T> {
             flights: HashMap::with_hasher(hasher),
             capacity,
             counts: ShardCounts::default(),
+            moves: 0,
+        }
+    }
+
+    /// An entry goes to the front now: what it is to remember as [`moved`](Entry::moved).
+    pub(super) fn moving(&mut self) -> u64 {
+        self.moves += 1;
+        self.moves
+    }
+
+    /// An entry that was last moved then is used: it goes to the front, unless it certainly is in the front quarter of
+    /// the room. There, it is long until its place matters, and most reads stay mere reads.
+    #[inline]
+    pub(super) fn used(&mut self, key: &K, moved: u64) {
+        // Only what moved since can stand before it.
+        if self.moves - moved >= self.capacity.get() as u64 / 4 {
+            self.bring_to_front(key);
+        }
+    }
+
+    #[inline(never)]
+    fn bring_to_front(&mut self, key: &K) {
+        let moved = self.moving();
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.moved = moved;
         }
     }
 }

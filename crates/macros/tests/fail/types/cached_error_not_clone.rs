@@ -1,3 +1,5 @@
+use std::error::Error;
+
 use pgherald::{Table, cached};
 
 #[derive(Clone, Table)]
@@ -16,6 +18,16 @@ async fn two(id: i64) -> Result<i64, Failed> {
 
 #[cached(row_of = User)]
 async fn alias(id: i64) -> std::io::Result<i64> {
+    Ok(id)
+}
+
+#[cached(row_of = User)]
+async fn any(id: i64) -> Result<i64, Box<dyn Error>> {
+    Ok(id)
+}
+
+#[cached(row_of = User)]
+async fn any_of_threads(id: i64) -> Result<i64, Box<dyn Error + Send + Sync>> {
     Ok(id)
 }
 

@@ -1,3 +1,5 @@
+use std::rc::Rc;
+
 use pgherald::{Table, cached};
 
 #[derive(Clone, Table)]
@@ -11,6 +13,11 @@ struct Large;
 #[cached(row_of = User)]
 async fn not_clone(id: i64) -> Large {
     Large
+}
+
+#[cached(row_of = User)]
+async fn of_one_thread(id: i64) -> Rc<i64> {
+    Rc::new(id)
 }
 
 #[cached(row_of = User)]
