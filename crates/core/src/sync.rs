@@ -7,7 +7,7 @@ pub(crate) use std::sync::atomic::AtomicU64;
 pub(crate) use std::sync::{Arc, OnceLock};
 
 pub(crate) use foldhash::fast::RandomState;
-pub(crate) use parking_lot::{Mutex, MutexGuard};
+pub(crate) use parking_lot::Mutex;
 
 /// The time; that of tokio's clock, so that tests can hold it.
 pub(crate) fn now() -> std::time::Instant {

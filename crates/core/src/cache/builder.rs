@@ -176,7 +176,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
     ///
     /// Values are spread over up to eight parts for each core, each of at least 64, with its own share of the room and its
     /// own order of use: a full part lets a value go while there is room in others. The order is that of least recent
-    /// use, but among the quarter used last, where it is not kept exactly.
+    /// use, but among the half used last, where it is not kept exactly.
     pub fn capacity(mut self, values: usize) -> Self {
         self.capacity = values;
         self

@@ -36,7 +36,7 @@ use crate::sync::now;
 /// The shortest time between two calls of a strategy for its deadline, whatever it asks for.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// How many portions of dead values are dropped at a time.
-const SWEEPS: usize = 16;
+const SWEEPS: usize = 128;
 
 /// Applies what a subscription delivers to a cache. Made by [`CacheBuilder::build`](super::CacheBuilder::build),
 /// together with the handle.

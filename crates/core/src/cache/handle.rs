@@ -97,6 +97,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     #[must_use]
     pub fn get(&self, key: &K) -> Option<Arc<V>> {
         let inner = &*self.inner;
+        if let Some(value) = inner.hit(key) {
+            return Some(value);
+        }
         match inner.admit() {
             Admission::Read(accept) => inner.look(key, accept),
             Admission::Bypass(reason) => {
@@ -197,7 +200,17 @@ impl<K: CacheKey, V: Send + Sync + 'static> write_token::Cache for CacheHandle<K
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
+    /// The case that matters most, as short as it can be.
     #[inline]
+    pub(super) fn hit(&self, key: &K) -> Option<Arc<V>> {
+        if !self.gate.is_open() {
+            return None;
+        }
+        let value = self.store.hit(key)?;
+        self.observe(&CacheEvent::Hit);
+        Some(value)
+    }
+
     pub(super) fn admit(&self) -> Admission {
         if self.gate.is_open() {
             return Admission::Read(Accept::Valid);
@@ -212,7 +225,6 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         }
     }
 
-    #[inline]
     pub(super) fn look(&self, key: &K, accept: Accept) -> Option<Arc<V>> {
         match self.store.get(key, accept) {
             Found::Hit(value) => {

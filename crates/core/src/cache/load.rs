@@ -120,6 +120,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         F: Future<Output = Result<Arc<V>, E>>,
     {
         let inner = &*self.inner;
+        if let Some(value) = inner.hit(&key) {
+            return Ok(value);
+        }
         loop {
             let accept = match inner.admit() {
                 Admission::Read(accept) => accept,

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 pub(crate) use std::sync::Arc;
 
 pub(crate) use foldhash::fast::FixedState as RandomState;
-pub(crate) use shuttle::sync::MutexGuard;
 pub(crate) use shuttle::sync::atomic::AtomicU64;
 
 /// With the manners of the one of `parking_lot`.

@@ -17,7 +17,10 @@ where
         for shard in &self.shards {
             let shard = shard.0.lock();
             assert!(shard.entries.len() <= shard.capacity.get());
-            let stored = shard.entries.iter().map(|(key, entry)| (key, &entry.tags));
+            let stored = shard
+                .entries
+                .iter()
+                .map(|(key, entry)| (key, &entry.rest.tags));
             let in_flight = shard.flights.iter().map(|(key, (_, tags))| (key, tags));
             for (key, tags) in stored.chain(in_flight) {
                 for tag in tags {

@@ -37,16 +37,16 @@ use std::time::{Duration, Instant};
 pub(crate) use flight::{Flight, FlightId, Outcome};
 use index::Index;
 pub(crate) use shard::ShardCounts;
-use shard::{Entry, Shard};
+use shard::{Entry, Rest, Shard};
 
 use crate::panic::contained;
-use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, RandomState, now};
+use crate::sync::{Arc, AtomicU64, Mutex, RandomState, now};
 
 /// Below this, a further shard would make the order of eviction too rough.
 const ENTRIES_PER_SHARD: usize = 64;
 const MOST_SLOTS: usize = 4_096;
 /// How many dead entries are dropped at once.
-const SWEEP: usize = 64;
+const SWEEP: usize = 8;
 
 pub(crate) struct Store<K, V, T> {
     /// Tells moments of other stores apart.
@@ -168,40 +168,44 @@ where
         }
     }
 
+    /// A valid value. A miss is not counted: whoever wants to know more [`get`](Self::get)s it.
     #[inline]
-    pub(crate) fn get(&self, key: &K, accept: Accept) -> Found<V> {
+    pub(crate) fn hit(&self, key: &K) -> Option<Arc<V>> {
         let mut shard = self.shard(key).lock();
         // Under the lock: no entry is of a later epoch, so whatever is of another one is dead.
         let epoch = self.epoch.0.load(Acquire);
-        if let Some(entry) = shard.entries.peek(key)
-            && matches!(accept, Accept::Valid)
-            && entry.is_valid(epoch)
-        {
-            let (value, moved) = (Arc::clone(&entry.value), entry.moved);
-            shard.counts.hits += 1;
-            shard.used(key, moved);
-            return Found::Hit(value);
+        let entry = shard.entries.peek(key)?;
+        if !entry.is_valid(epoch) {
+            return None;
         }
-        self.get_other(shard, key, accept, epoch)
+        let (value, moved) = (Arc::clone(&entry.value), entry.moved);
+        shard.counts.hits += 1;
+        shard.used(key, moved);
+        Some(value)
     }
 
-    /// What is not simply a hit.
-    #[cold]
-    fn get_other(
-        &self,
-        mut shard: MutexGuard<'_, Shard<K, V, T>>,
-        key: &K,
-        accept: Accept,
-        epoch: u64,
-    ) -> Found<V> {
+    pub(crate) fn get(&self, key: &K, accept: Accept) -> Found<V> {
+        if matches!(accept, Accept::Valid)
+            && let Some(value) = self.hit(key)
+        {
+            return Found::Hit(value);
+        }
+        let mut shard = self.shard(key).lock();
+        let epoch = self.epoch.0.load(Acquire);
         let Some(entry) = shard.entries.peek(key) else {
             shard.counts.misses += 1;
             return Found::Miss;
         };
         let (found, dropped) = match accept {
+            Accept::Valid if entry.is_valid(epoch) => {
+                // It has come just now.
+                let value = Arc::clone(&entry.value);
+                shard.counts.hits += 1;
+                return Found::Hit(value);
+            }
             Accept::Valid => self.get_stale(&mut shard, key),
             Accept::Blind { since, max_age } => {
-                let good_until = blind_limit(entry.loaded_at, since, max_age);
+                let good_until = blind_limit(entry.rest.loaded_at, since, max_age);
                 if entry.is_valid(epoch) && good_until.is_none_or(|limit| now() < limit) {
                     let (value, moved) = (Arc::clone(&entry.value), entry.moved);
                     shard.counts.blind_hits += 1;
@@ -228,10 +232,10 @@ where
         let Some(entry) = shard.entries.peek_mut(key) else {
             return (Found::Miss, None);
         };
-        let flushes = epoch - entry.epoch;
+        let flushes = epoch - entry.rest.epoch;
         // Whichever came first, so that nothing prolongs what another one has begun.
         let since = [
-            entry.stale_since,
+            entry.rest.stale_since,
             entry.expires_at,
             flushed_at.filter(|_| flushes > 0),
         ];
@@ -241,20 +245,20 @@ where
             && let Some(since) = since
             && now().duration_since(since) < keep
         {
-            let revalidate = !std::mem::replace(&mut entry.revalidating, true);
+            let revalidate = !std::mem::replace(&mut entry.rest.revalidating, true);
             // It keeps its place: what is dead soon stays where sweeping comes upon it.
             let value = Arc::clone(&entry.value);
             shard.counts.stale_hits += 1;
             return (Found::Stale(value, revalidate), None);
         }
         shard.counts.misses += 1;
-        let expired = entry.epoch == epoch && entry.stale_since.is_none();
+        let expired = entry.rest.epoch == epoch && entry.rest.stale_since.is_none();
         shard.counts.expirations += u64::from(expired);
         let entry = shard.entries.pop(key);
         if let Some(entry) = &entry
             && !shard.flights.contains_key(key)
         {
-            self.index.remove(key, &entry.tags);
+            self.index.remove(key, &entry.rest.tags);
         }
         (Found::Miss, entry)
     }
@@ -268,7 +272,9 @@ where
         {
             let limit = match accept {
                 Accept::Valid => None,
-                Accept::Blind { since, max_age } => blind_limit(entry.loaded_at, since, max_age),
+                Accept::Blind { since, max_age } => {
+                    blind_limit(entry.rest.loaded_at, since, max_age)
+                }
             };
             if limit.is_none_or(|limit| now() < limit) {
                 return Begin::Found(Arc::clone(&entry.value));
@@ -340,7 +346,7 @@ where
         }
         if let Some(entry) = shard.entries.peek_mut(key) {
             // Whoever is served the stale value next is to see to it again.
-            entry.revalidating = false;
+            entry.rest.revalidating = false;
         }
     }
 
@@ -382,23 +388,21 @@ where
             let ttl = Duration::try_from_secs_f64(ttl.as_secs_f64() * share).ok()?;
             loaded_at.checked_add(ttl)
         });
-        let entry = Entry {
-            value: Arc::clone(value),
+        let rest = Rest {
             epoch,
-            expires_at,
             stale_since: None,
             loaded_at,
-            moved: shard.moving(),
             revalidating: false,
             tags,
         };
+        let entry = Entry::new(Arc::clone(value), shard.moving(), expires_at, rest);
         let replaced = shard.entries.put(key.clone(), entry);
         let mut evicted = None;
         if shard.entries.len() > shard.capacity.get()
             && let Some((key, entry)) = shard.entries.pop_lru()
         {
             shard.counts.evictions += 1;
-            self.forget(shard, &key, &entry.tags);
+            self.forget(shard, &key, &entry.rest.tags);
             evicted = Some(entry);
         }
         [replaced, evicted]
@@ -407,7 +411,7 @@ where
     /// Nobody sees to a new value after all: whoever is served the stale one next is to.
     pub(crate) fn not_revalidating(&self, key: &K) {
         if let Some(entry) = self.shard(key).lock().entries.peek_mut(key) {
-            entry.revalidating = false;
+            entry.rest.revalidating = false;
         }
     }
 
@@ -415,8 +419,8 @@ where
     pub(crate) fn revalidate(&self, key: &K) -> bool {
         let mut shard = self.shard(key).lock();
         match shard.entries.peek_mut(key) {
-            Some(entry) if entry.stale_since.is_some() => {
-                !std::mem::replace(&mut entry.revalidating, true)
+            Some(entry) if entry.rest.stale_since.is_some() => {
+                !std::mem::replace(&mut entry.rest.revalidating, true)
             }
             _ => false,
         }
@@ -464,14 +468,13 @@ where
         if stale == Stale::Keep && self.terms.keep_stale.is_some() {
             if let Some(entry) = shard.entries.peek_mut(key) {
                 kept = true;
-                entry.stale_since.get_or_insert_with(now);
-                entry.revalidating = false;
+                entry.invalidate(now());
             }
         } else {
             entry = shard.entries.pop(key);
         }
         let tags = match (&entry, &flight) {
-            (Some(entry), _) => Some(&entry.tags),
+            (Some(entry), _) => Some(&entry.rest.tags),
             (None, Some((_, tags))) if !kept => Some(tags),
             _ => None,
         };
@@ -519,10 +522,10 @@ where
         // What was stored since the flush stands in front of everything that was not.
         while dropped.len() < SWEEP
             && let Some((_, entry)) = shard.entries.peek_lru()
-            && entry.epoch + kept_epochs < epoch
+            && entry.rest.epoch + kept_epochs < epoch
             && let Some((key, entry)) = shard.entries.pop_lru()
         {
-            self.forget(&shard, &key, &entry.tags);
+            self.forget(&shard, &key, &entry.rest.tags);
             dropped.push(entry);
         }
         drop(shard);

@@ -10,30 +10,62 @@ use lru::LruCache;
 use super::flight::Flight;
 use crate::sync::{Arc, RandomState, now};
 
-/// A value and what is known of it.
+/// A value, and what a hit has to know of it.
 #[derive(Debug)]
 pub(super) struct Entry<V, T> {
     pub(super) value: Arc<V>,
+    /// The epoch of the store in which it may be served; [`NEVER`] once it was invalidated.
+    valid_in: u64,
+    /// When it last went to the front, on the clock of its shard.
+    pub(super) moved: u64,
+    pub(super) expires_at: Option<Instant>,
+    /// Apart from it, so that what a hit looks at is small.
+    pub(super) rest: Box<Rest<T>>,
+}
+
+/// What else is known of it.
+#[derive(Debug)]
+pub(super) struct Rest<T> {
     /// The store's epoch before the load began; another one now means that it was flushed.
     pub(super) epoch: u64,
-    pub(super) expires_at: Option<Instant>,
     /// Invalidated, and kept only until there is something better.
     pub(super) stale_since: Option<Instant>,
     pub(super) loaded_at: Instant,
-    /// When it last went to the front, on the clock of its shard.
-    pub(super) moved: u64,
     /// Somebody was asked to load it anew.
     pub(super) revalidating: bool,
     /// The rows it depends on, as far as the index is needed to find them.
     pub(super) tags: Box<[T]>,
 }
 
+/// No epoch gets there.
+const NEVER: u64 = u64::MAX;
+
 impl<V, T> Entry<V, T> {
+    pub(super) fn new(
+        value: Arc<V>,
+        moved: u64,
+        expires_at: Option<Instant>,
+        rest: Rest<T>,
+    ) -> Self {
+        Self {
+            value,
+            valid_in: rest.epoch,
+            moved,
+            expires_at,
+            rest: Box::new(rest),
+        }
+    }
+
     #[inline]
     pub(super) fn is_valid(&self, epoch: u64) -> bool {
-        self.epoch == epoch
-            && self.stale_since.is_none()
-            && self.expires_at.is_none_or(|at| now() < at)
+        self.valid_in == epoch && self.expires_at.is_none_or(|at| now() < at)
+    }
+
+    /// It was invalidated at this time, if not before.
+    pub(super) fn invalidate(&mut self, at: Instant) {
+        self.valid_in = NEVER;
+        self.rest.stale_since.get_or_insert(at);
+        self.rest.revalidating = false;
     }
 }
 
@@ -81,12 +113,12 @@ impl<K: Hash + Eq, V, T> Shard<K, V, T> {
         self.moves
     }
 
-    /// An entry that was last moved then is used: it goes to the front, unless it certainly is in the front quarter of
+    /// An entry that was last moved then is used: it goes to the front, unless it certainly is in the front half of
     /// the room. There, it is long until its place matters, and most reads stay mere reads.
     #[inline]
     pub(super) fn used(&mut self, key: &K, moved: u64) {
         // Only what moved since can stand before it.
-        if self.moves - moved >= self.capacity.get() as u64 / 4 {
+        if self.moves - moved >= self.capacity.get() as u64 / 2 {
             self.bring_to_front(key);
         }
     }
