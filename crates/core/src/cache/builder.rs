@@ -174,7 +174,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
 
     /// How many values there may be at most; beyond, one goes that was not used for long.
     ///
-    /// Values are spread over up to eight parts for each core, each of at least 64, with its own share of the room and its
+    /// Values are spread over up to 64 parts for each core (256 at most), each of at least 64, with its own share of the room and its
     /// own order of use: a full part lets a value go while there is room in others. The order is that of least recent
     /// use, but among the half used last, where it is not kept exactly.
     pub fn capacity(mut self, values: usize) -> Self {

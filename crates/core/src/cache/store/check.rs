@@ -16,12 +16,16 @@ where
         let mut pairs = HashSet::new();
         for shard in &self.shards {
             let shard = shard.0.lock();
-            assert!(shard.entries.len() <= shard.capacity.get());
+            assert!(shard.entries.len() <= shard.rest.capacity.get());
             let stored = shard
                 .entries
                 .iter()
                 .map(|(key, entry)| (key, &entry.rest.tags));
-            let in_flight = shard.flights.iter().map(|(key, (_, tags))| (key, tags));
+            let in_flight = shard
+                .rest
+                .flights
+                .iter()
+                .map(|(key, (_, tags))| (key, tags));
             for (key, tags) in stored.chain(in_flight) {
                 for tag in tags {
                     let indexed = self.index.contains(key, tag);
@@ -41,13 +45,13 @@ where
     pub(crate) fn in_flight(&self) -> usize {
         self.shards
             .iter()
-            .map(|shard| shard.0.lock().flights.len())
+            .map(|shard| shard.0.lock().rest.flights.len())
             .sum()
     }
 
     /// How many values each shard may hold.
     pub(crate) fn capacities(&self) -> Vec<usize> {
-        let capacity = |shard: &super::Locked<K, V, T>| shard.0.lock().capacity.get();
+        let capacity = |shard: &super::Locked<K, V, T>| shard.0.lock().rest.capacity.get();
         self.shards.iter().map(capacity).collect()
     }
 

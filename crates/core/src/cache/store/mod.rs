@@ -179,7 +179,7 @@ where
             return None;
         }
         let (value, moved) = (Arc::clone(&entry.value), entry.moved);
-        shard.counts.hits += 1;
+        shard.hits += 1;
         shard.used(key, moved);
         Some(value)
     }
@@ -193,14 +193,14 @@ where
         let mut shard = self.shard(key).lock();
         let epoch = self.epoch.0.load(Acquire);
         let Some(entry) = shard.entries.peek(key) else {
-            shard.counts.misses += 1;
+            shard.rest.counts.misses += 1;
             return Found::Miss;
         };
         let (found, dropped) = match accept {
             Accept::Valid if entry.is_valid(epoch) => {
                 // It has come just now.
                 let value = Arc::clone(&entry.value);
-                shard.counts.hits += 1;
+                shard.hits += 1;
                 return Found::Hit(value);
             }
             Accept::Valid => self.get_stale(&mut shard, key),
@@ -208,11 +208,11 @@ where
                 let good_until = blind_limit(entry.rest.loaded_at, since, max_age);
                 if entry.is_valid(epoch) && good_until.is_none_or(|limit| now() < limit) {
                     let (value, moved) = (Arc::clone(&entry.value), entry.moved);
-                    shard.counts.blind_hits += 1;
+                    shard.rest.counts.blind_hits += 1;
                     shard.used(key, moved);
                     (Found::Stale(value, false), None)
                 } else {
-                    shard.counts.misses += 1;
+                    shard.rest.counts.misses += 1;
                     (Found::Miss, None)
                 }
             }
@@ -248,15 +248,15 @@ where
             let revalidate = !std::mem::replace(&mut entry.rest.revalidating, true);
             // It keeps its place: what is dead soon stays where sweeping comes upon it.
             let value = Arc::clone(&entry.value);
-            shard.counts.stale_hits += 1;
+            shard.rest.counts.stale_hits += 1;
             return (Found::Stale(value, revalidate), None);
         }
-        shard.counts.misses += 1;
+        shard.rest.counts.misses += 1;
         let expired = entry.rest.epoch == epoch && entry.rest.stale_since.is_none();
-        shard.counts.expirations += u64::from(expired);
+        shard.rest.counts.expirations += u64::from(expired);
         let entry = shard.entries.pop(key);
         if let Some(entry) = &entry
-            && !shard.flights.contains_key(key)
+            && !shard.rest.flights.contains_key(key)
         {
             self.index.remove(key, &entry.rest.tags);
         }
@@ -280,7 +280,7 @@ where
                 return Begin::Found(Arc::clone(&entry.value));
             }
         }
-        if let Some((flight, _)) = shard.flights.get(key)
+        if let Some((flight, _)) = shard.rest.flights.get(key)
             && flight.epoch == epoch
             // One that ended in a panic of the key's code may still stand here.
             && !flight.has_ended()
@@ -291,6 +291,7 @@ where
         self.index.add(key, &tags);
         // One of an older epoch that stood here may go on, but is nobody's business any more.
         let older = shard
+            .rest
             .flights
             .insert(key.clone(), (Arc::clone(&flight), tags));
         drop(shard);
@@ -357,9 +358,9 @@ where
         key: &K,
         flight: &Arc<Flight<V>>,
     ) -> Option<Box<[T]>> {
-        match shard.flights.get(key) {
+        match shard.rest.flights.get(key) {
             Some((current, _)) if Arc::ptr_eq(current, flight) => {
-                shard.flights.remove(key).map(|(_, tags)| tags)
+                shard.rest.flights.remove(key).map(|(_, tags)| tags)
             }
             _ => None,
         }
@@ -367,7 +368,7 @@ where
 
     /// Takes a key out of the index if it is neither stored nor in flight.
     fn forget(&self, shard: &Shard<K, V, T>, key: &K, tags: &[T]) {
-        if !shard.entries.contains(key) && !shard.flights.contains_key(key) {
+        if !shard.entries.contains(key) && !shard.rest.flights.contains_key(key) {
             self.index.remove(key, tags);
         }
     }
@@ -398,10 +399,10 @@ where
         let entry = Entry::new(Arc::clone(value), shard.moving(), expires_at, rest);
         let replaced = shard.entries.put(key.clone(), entry);
         let mut evicted = None;
-        if shard.entries.len() > shard.capacity.get()
+        if shard.entries.len() > shard.rest.capacity.get()
             && let Some((key, entry)) = shard.entries.pop_lru()
         {
-            shard.counts.evictions += 1;
+            shard.rest.counts.evictions += 1;
             self.forget(shard, &key, &entry.rest.tags);
             evicted = Some(entry);
         }
@@ -462,7 +463,7 @@ where
     pub(crate) fn invalidate(&self, key: &K, stale: Stale) -> bool {
         let mut shard = self.shard(key).lock();
         self.note(key);
-        let flight = shard.flights.remove(key);
+        let flight = shard.rest.flights.remove(key);
         let mut entry = None;
         let mut kept = false;
         if stale == Stale::Keep && self.terms.keep_stale.is_some() {
@@ -547,8 +548,9 @@ where
     pub(crate) fn counts(&self) -> ShardCounts {
         let mut sum = ShardCounts::default();
         for shard in &self.shards {
-            let counts = shard.0.lock().counts;
-            sum.hits += counts.hits;
+            let shard = shard.0.lock();
+            let counts = shard.rest.counts;
+            sum.hits += shard.hits;
             sum.misses += counts.misses;
             sum.evictions += counts.evictions;
             sum.expirations += counts.expirations;
@@ -575,10 +577,10 @@ where
     }
 }
 
-/// Enough for the cores not to meet often; more would only be spread over more of their caches.
+/// Enough for the cores not to meet often: each hit takes a shard's lock along from core to core.
 fn most_shards() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    (8 * cores).next_power_of_two().min(128)
+    (64 * cores).next_power_of_two().min(256)
 }
 
 /// Ends a flight, if only by unwinding: no way out leaves anybody waiting.

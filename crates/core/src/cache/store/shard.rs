@@ -74,17 +74,28 @@ pub(super) type Registered<V, T> = (Arc<Flight<V>>, Box<[T]>);
 
 pub(super) struct Shard<K, V, T> {
     pub(super) entries: LruCache<K, Entry<V, T>, RandomState>,
+    pub(super) hits: u64,
+    /// How often an entry went to the front.
+    moves: u64,
+    /// After so many moves, an entry may be in the rear half.
+    half: u64,
+    /// Apart from it: what a hit touches is to lie in one place, which travels between cores as a whole.
+    pub(super) rest: Box<ShardRest<K, V, T>>,
+}
+
+/// What hits have nothing to do with.
+pub(super) struct ShardRest<K, V, T> {
     /// The loads that may be joined and whose result may be stored; a load that was overtaken by an
     /// invalidation is not here any more.
     pub(super) flights: HashMap<K, Registered<V, T>, RandomState>,
     pub(super) capacity: NonZeroUsize,
+    /// But for the hits.
     pub(super) counts: ShardCounts,
-    /// How often an entry went to the front.
-    moves: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ShardCounts {
+    /// Counted by the shards themselves.
     pub(crate) hits: u64,
     pub(crate) misses: u64,
     pub(crate) evictions: u64,
@@ -100,10 +111,14 @@ impl<K: Hash + Eq, V, T> Shard<K, V, T> {
         Self {
             // The bound is kept by hand: with one, `lru` would take the memory for it at once.
             entries: LruCache::unbounded_with_hasher(hasher.clone()),
-            flights: HashMap::with_hasher(hasher),
-            capacity,
-            counts: ShardCounts::default(),
+            hits: 0,
             moves: 0,
+            half: capacity.get() as u64 / 2,
+            rest: Box::new(ShardRest {
+                flights: HashMap::with_hasher(hasher),
+                capacity,
+                counts: ShardCounts::default(),
+            }),
         }
     }
 
@@ -118,7 +133,7 @@ impl<K: Hash + Eq, V, T> Shard<K, V, T> {
     #[inline]
     pub(super) fn used(&mut self, key: &K, moved: u64) {
         // Only what moved since can stand before it.
-        if self.moves - moved >= self.capacity.get() as u64 / 2 {
+        if self.moves - moved >= self.half {
             self.bring_to_front(key);
         }
     }
