@@ -461,9 +461,14 @@ where
 
     /// Invalidates one key. Returns whether there was a value, or a load that is now overtaken.
     pub(crate) fn invalidate(&self, key: &K, stale: Stale) -> bool {
-        let mut shard = self.shard(key).lock();
-        self.note(key);
-        let flight = shard.rest.flights.remove(key);
+        let hash = self.hasher.hash_one(key);
+        let mut shard = self.shard_of_hash(hash).lock();
+        self.note(hash);
+        // Mostly there are none, and the key need not be hashed once more.
+        let flight = match shard.rest.flights.is_empty() {
+            true => None,
+            false => shard.rest.flights.remove(key),
+        };
         let mut entry = None;
         let mut kept = false;
         if stale == Stale::Keep && self.terms.keep_stale.is_some() {
@@ -492,7 +497,7 @@ where
     /// Invalidates every key with this tag. Returns those for which there was a value or a load.
     pub(crate) fn invalidate_tag(&self, tag: &T) -> Vec<K> {
         // In this order: see `insert`.
-        self.note(tag);
+        self.note(self.hasher.hash_one(tag));
         let mut keys = self.index.keys(tag);
         keys.retain(|key| self.invalidate(key, Stale::Keep));
         keys
@@ -562,18 +567,26 @@ where
 
     #[inline]
     fn shard(&self, key: &K) -> &Mutex<Shard<K, V, T>> {
+        self.shard_of_hash(self.hasher.hash_one(key))
+    }
+
+    #[inline]
+    fn shard_of_hash(&self, hash: u64) -> &Mutex<Shard<K, V, T>> {
         // Not the bits by which the tables inside choose their buckets.
-        let hash = self.hasher.hash_one(key) >> 32;
-        &self.shards[hash as usize & (self.shards.len() - 1)].0
+        &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)].0
     }
 
     fn slot<H: Hash>(&self, of: &H) -> &AtomicU64 {
-        &self.slots[self.hasher.hash_one(of) as usize & (self.slots.len() - 1)]
+        self.slot_of_hash(self.hasher.hash_one(of))
     }
 
-    fn note<H: Hash>(&self, of: &H) {
+    fn slot_of_hash(&self, hash: u64) -> &AtomicU64 {
+        &self.slots[hash as usize & (self.slots.len() - 1)]
+    }
+
+    fn note(&self, hash: u64) {
         let sequence = self.sequence.fetch_add(1, AcqRel) + 1;
-        self.slot(of).fetch_max(sequence, AcqRel);
+        self.slot_of_hash(hash).fetch_max(sequence, AcqRel);
     }
 }
 
