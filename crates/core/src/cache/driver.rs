@@ -241,9 +241,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
                 "applying events to a cache panicked"
             );
             // Of the tokens that were delivered together with it, some may not have been seen.
-            let waiting = self.inner.marks.resyncing();
-            self.everything(FlushCause::Panic, now);
-            waiting.done();
+            self.everything_and_tokens(FlushCause::Panic, now);
         }
     }
 
@@ -275,9 +273,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
 
     fn resync(&mut self, resync: &Resync, now: Instant) {
         tracing::debug!(cache = self.inner.name, reason = %resync, "cache flushed");
-        let waiting = self.inner.marks.resyncing();
-        self.everything(FlushCause::Resync, now);
-        waiting.done();
+        self.everything_and_tokens(FlushCause::Resync, now);
     }
 
     fn event(&mut self, event: &Event, now: Instant) {
@@ -405,9 +401,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         self.ask(now, |strategy| strategy.on_flushed(now));
     }
 
+    /// The same, where write tokens may be missing as well.
+    fn everything_and_tokens(&mut self, cause: FlushCause, now: Instant) {
+        let waiting = self.inner.marks.resyncing();
+        self.everything(cause, now);
+        waiting.done();
+    }
+
     fn flush(&mut self, cause: FlushCause) {
         self.inner.flush(cause);
-        self.sweeping = (self.inner.store.len() > 0).then_some(0);
+        self.sweeping = (!self.inner.store.is_empty()).then_some(0);
         self.not_before.get_or_insert_with(now);
     }
 

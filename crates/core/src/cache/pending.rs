@@ -73,13 +73,12 @@ impl<K: CacheKey> Pending<K> {
     pub(super) fn hold_token(
         &mut self,
         token: u128,
-        is_expected: impl FnMut(u128) -> bool,
+        mut is_expected: impl FnMut(u128) -> bool,
     ) -> Option<u128> {
         if self.is_empty() {
             return Some(token);
         }
         if self.tokens.len() >= self.most_tokens {
-            let mut is_expected = is_expected;
             self.tokens.retain(|token| is_expected(*token));
             self.most_tokens = (2 * self.tokens.len()).max(FEW_TOKENS);
         }

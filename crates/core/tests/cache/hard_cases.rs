@@ -191,7 +191,7 @@ async fn a_limit_holds_within_loads_that_have_none() {
                 let v = b
                     .get_or_load(key, async || {
                         most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
-                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        settle().await;
                         now.fetch_sub(1, SeqCst);
                         Ok::<_, String>(1)
                     })

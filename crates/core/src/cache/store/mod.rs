@@ -85,6 +85,23 @@ pub(crate) enum Accept {
     },
 }
 
+impl Accept {
+    /// Whether a reader is content with this entry.
+    fn takes<V, T>(self, entry: &Entry<V, T>, epoch: u64) -> bool {
+        entry.is_valid(epoch)
+            && match self {
+                Self::Valid => true,
+                Self::Blind { since, max_age } => {
+                    let loaded_at = entry.rest.loaded_at;
+                    let good_at = since.map_or(loaded_at, |since| since.max(loaded_at));
+                    good_at
+                        .checked_add(max_age)
+                        .is_none_or(|limit| now() < limit)
+                }
+            }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) enum Found<V> {
     Hit(Arc<V>),
@@ -185,38 +202,31 @@ where
     }
 
     pub(crate) fn get(&self, key: &K, accept: Accept) -> Found<V> {
-        if matches!(accept, Accept::Valid)
-            && let Some(value) = self.hit(key)
-        {
-            return Found::Hit(value);
-        }
         let mut shard = self.shard(key).lock();
         let epoch = self.epoch.0.load(Acquire);
         let Some(entry) = shard.entries.peek(key) else {
             shard.rest.counts.misses += 1;
             return Found::Miss;
         };
-        let (found, dropped) = match accept {
-            Accept::Valid if entry.is_valid(epoch) => {
-                // It has come just now.
-                let value = Arc::clone(&entry.value);
-                shard.hits += 1;
-                return Found::Hit(value);
-            }
-            Accept::Valid => self.get_stale(&mut shard, key),
-            Accept::Blind { since, max_age } => {
-                let good_until = blind_limit(entry.rest.loaded_at, since, max_age);
-                if entry.is_valid(epoch) && good_until.is_none_or(|limit| now() < limit) {
-                    let (value, moved) = (Arc::clone(&entry.value), entry.moved);
-                    shard.rest.counts.blind_hits += 1;
-                    shard.used(key, moved);
-                    (Found::Stale(value, false), None)
-                } else {
-                    shard.rest.counts.misses += 1;
-                    (Found::Miss, None)
+        if accept.takes(entry, epoch) {
+            let (value, moved) = (Arc::clone(&entry.value), entry.moved);
+            shard.used(key, moved);
+            return match accept {
+                Accept::Valid => {
+                    shard.hits += 1;
+                    Found::Hit(value)
                 }
-            }
-        };
+                Accept::Blind { .. } => {
+                    shard.rest.counts.blind_hits += 1;
+                    Found::Stale(value, false)
+                }
+            };
+        }
+        if matches!(accept, Accept::Blind { .. }) {
+            shard.rest.counts.misses += 1;
+            return Found::Miss;
+        }
+        let (found, dropped) = self.get_stale(&mut shard, key);
         drop(shard);
         discard(dropped);
         found
@@ -255,10 +265,8 @@ where
         let expired = entry.rest.epoch == epoch && entry.rest.stale_since.is_none();
         shard.rest.counts.expirations += u64::from(expired);
         let entry = shard.entries.pop(key);
-        if let Some(entry) = &entry
-            && !shard.rest.flights.contains_key(key)
-        {
-            self.index.remove(key, &entry.rest.tags);
+        if let Some(entry) = &entry {
+            self.forget(shard, key, &entry.rest.tags);
         }
         (Found::Miss, entry)
     }
@@ -268,17 +276,9 @@ where
         let mut shard = self.shard(key).lock();
         let epoch = self.epoch.0.load(Acquire);
         if let Some(entry) = shard.entries.peek(key)
-            && entry.is_valid(epoch)
+            && accept.takes(entry, epoch)
         {
-            let limit = match accept {
-                Accept::Valid => None,
-                Accept::Blind { since, max_age } => {
-                    blind_limit(entry.rest.loaded_at, since, max_age)
-                }
-            };
-            if limit.is_none_or(|limit| now() < limit) {
-                return Begin::Found(Arc::clone(&entry.value));
-            }
+            return Begin::Found(Arc::clone(&entry.value));
         }
         if let Some((flight, _)) = shard.rest.flights.get(key)
             && flight.epoch == epoch
@@ -544,6 +544,12 @@ where
         self.shards.len()
     }
 
+    /// Whether there are no values, dead ones included.
+    pub(crate) fn is_empty(&self) -> bool {
+        let is_empty = |shard: &Locked<K, V, T>| shard.0.lock().entries.is_empty();
+        self.shards.iter().all(is_empty)
+    }
+
     /// How many values are held, dead ones included.
     pub(crate) fn len(&self) -> usize {
         let len = |shard: &Locked<K, V, T>| shard.0.lock().entries.len();
@@ -612,10 +618,4 @@ fn discard<X>(dropped: impl IntoIterator<Item = X>) {
             tracing::error!(message, "the destructor of a cached value panicked");
         }
     }
-}
-
-/// Until when a value may be served that nobody would have invalidated since `since`.
-fn blind_limit(loaded_at: Instant, since: Option<Instant>, max_age: Duration) -> Option<Instant> {
-    let good_at = since.map_or(loaded_at, |since| since.max(loaded_at));
-    good_at.checked_add(max_age)
 }
