@@ -3,41 +3,32 @@
 use shuttle::rand::{Rng, thread_rng};
 
 use crate::sync::Arc;
-use crate::world::{By, Got, Key, Load, Row, World, tag};
+use crate::world::{By, Got, Key, Row, World, tag};
 use crate::{explore, together};
+
+/// Two who read twice, while the row changes twice.
+fn reads_and_changes(by: By) {
+    let world = World::new(&[&[0]], 8);
+    let reads = |world: &Arc<World>| twice(world, 0);
+    together([
+        world.task(reads),
+        world.task(reads),
+        world.task(move |world| {
+            world.change(0, by);
+            world.change(0, by);
+        }),
+    ]);
+    world.settled();
+}
 
 #[test]
 fn loads_and_invalidations_of_a_key() {
-    explore(2_000, || {
-        let world = World::new(&[&[0]], 8);
-        let reads = |world: &Arc<World>| twice(world, 0);
-        together([
-            world.task(reads),
-            world.task(reads),
-            world.task(|world| {
-                world.change(0, By::Key);
-                world.change(0, By::Key);
-            }),
-        ]);
-        world.settled();
-    });
+    explore(2_000, || reads_and_changes(By::Key));
 }
 
 #[test]
 fn loads_and_flushes() {
-    explore(2_000, || {
-        let world = World::new(&[&[0]], 8);
-        let reads = |world: &Arc<World>| twice(world, 0);
-        together([
-            world.task(reads),
-            world.task(reads),
-            world.task(|world| {
-                world.change(0, By::Flush);
-                world.change(0, By::Flush);
-            }),
-        ]);
-        world.settled();
-    });
+    explore(2_000, || reads_and_changes(By::Flush));
 }
 
 #[test]
@@ -168,23 +159,7 @@ fn everything_at_once() {
                 }
             })
         };
-        let reader = || {
-            world.task(move |world| {
-                for _ in 0..4 {
-                    let key: Key = thread_rng().gen_range(0..4);
-                    match thread_rng().gen_range(0..6) {
-                        0 => _ = world.insert(key),
-                        1 => _ = world.store.sweep(0),
-                        2 => {
-                            let loads = [Load::Succeeds, Load::Fails, Load::GoesAway];
-                            world.read_with(key, || loads[thread_rng().gen_range(0..3)]);
-                        }
-                        _ => _ = world.read(key),
-                    }
-                    assert!(world.store.len() <= capacity);
-                }
-            })
-        };
+        let reader = || world.task(move |world| world.some_reads(capacity));
         together([author(0), author(1), author(2), reader(), reader()]);
         world.settled();
     });

@@ -6,7 +6,7 @@ use shuttle::rand::{Rng, thread_rng};
 
 use crate::store::{Accept, Begin, Found, Outcome};
 use crate::sync::{Arc, advance};
-use crate::world::{By, Got, KEEP, Key, Load, World};
+use crate::world::{By, Got, KEEP, Load, World};
 use crate::{explore, together};
 
 fn keeping(keys: &'static [&'static [u8]], capacity: usize) -> Arc<World> {
@@ -181,24 +181,7 @@ fn everything_at_once() {
                 }
             })
         };
-        let reader = || {
-            world.task(move |world| {
-                for _ in 0..4 {
-                    let key: Key = thread_rng().gen_range(0..4);
-                    match thread_rng().gen_range(0..6) {
-                        0 => _ = world.insert(key),
-                        1 => _ = world.store.sweep(0),
-                        2 => {
-                            // A reader that goes away is not asked back.
-                            let ends = [Load::Succeeds, Load::Fails, Load::GoesAway];
-                            world.read_with(key, || ends[thread_rng().gen_range(0..3)]);
-                        }
-                        _ => _ = world.read(key),
-                    }
-                    assert!(world.store.len() <= capacity);
-                }
-            })
-        };
+        let reader = || world.task(move |world| world.some_reads(capacity));
         together([author(0), author(1), reader(), reader()]);
         world.settled();
     });

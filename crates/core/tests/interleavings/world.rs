@@ -234,6 +234,24 @@ impl World {
         }
     }
 
+    /// Reads, and does what else readers do, at random. The store keeps to its capacity.
+    pub(crate) fn some_reads(&self, capacity: usize) {
+        for _ in 0..4 {
+            let key: Key = thread_rng().gen_range(0..4);
+            match thread_rng().gen_range(0..6) {
+                0 => _ = self.insert(key),
+                1 => _ = self.store.sweep(0),
+                2 => {
+                    // A reader that goes away is not asked back.
+                    let ends = [Load::Succeeds, Load::Fails, Load::GoesAway];
+                    self.read_with(key, || ends[thread_rng().gen_range(0..3)]);
+                }
+                _ => _ = self.read(key),
+            }
+            assert!(self.store.len() <= capacity);
+        }
+    }
+
     /// Begins a read that must see no less than `floor`.
     pub(crate) fn begin(&self, key: Key, floor: &Value) -> Begin<Value> {
         let begin = self.store.begin(&key, self.tags(key), Accept::Valid);
