@@ -27,6 +27,7 @@ where
                 .iter()
                 .map(|(key, (_, tags))| (key, tags));
             for (key, tags) in stored.chain(in_flight) {
+                let key = key.key();
                 for tag in tags {
                     let indexed = self.index.contains(key, tag);
                     assert!(indexed, "{key:?} is not in the index under {tag:?}");
@@ -57,7 +58,7 @@ where
 
     /// The number of the shard that a key belongs to.
     pub(crate) fn shard_of(&self, key: &K) -> usize {
-        let shard = self.shard(key);
+        let shard = self.shard(&self.sought(key));
         let is_it = |other: &super::Locked<K, V, T>| std::ptr::eq(&raw const other.0, shard);
         self.shards.iter().position(is_it).unwrap()
     }

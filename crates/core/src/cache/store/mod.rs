@@ -25,6 +25,7 @@
 #[cfg(test)]
 mod check;
 mod flight;
+mod hashed;
 mod index;
 mod shard;
 
@@ -35,6 +36,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
 pub(crate) use flight::{Flight, FlightId, Outcome};
+use hashed::Sought;
 use index::Index;
 pub(crate) use shard::ShardCounts;
 use shard::{Entry, Rest, Shard};
@@ -167,7 +169,7 @@ where
         let shard = |number: usize| {
             let room = capacity / count + usize::from(number < capacity % count);
             let room = NonZeroUsize::new(room).unwrap_or(NonZeroUsize::MIN);
-            Padded(Mutex::new(Shard::new(room, hasher.clone())))
+            Padded(Mutex::new(Shard::new(room)))
         };
         let slots = capacity.min(MOST_SLOTS).next_power_of_two().max(64);
         // Not of `sync`: uniqueness is all that matters here.
@@ -188,29 +190,31 @@ where
     /// A valid value. A miss is not counted: whoever wants to know more [`get`](Self::get)s it.
     #[inline]
     pub(crate) fn hit(&self, key: &K) -> Option<Arc<V>> {
-        let mut shard = self.shard(key).lock();
+        let key = self.sought(key);
+        let mut shard = self.shard(&key).lock();
         // Under the lock: no entry is of a later epoch, so whatever is of another one is dead.
         let epoch = self.epoch.0.load(Acquire);
-        let entry = shard.entries.peek(key)?;
+        let entry = shard.entries.peek(key.key())?;
         if !entry.is_valid(epoch) {
             return None;
         }
         let (value, moved) = (Arc::clone(&entry.value), entry.moved);
         shard.hits += 1;
-        shard.used(key, moved);
+        shard.used(&key, moved);
         Some(value)
     }
 
     pub(crate) fn get(&self, key: &K, accept: Accept) -> Found<V> {
-        let mut shard = self.shard(key).lock();
+        let key = self.sought(key);
+        let mut shard = self.shard(&key).lock();
         let epoch = self.epoch.0.load(Acquire);
-        let Some(entry) = shard.entries.peek(key) else {
+        let Some(entry) = shard.entries.peek(key.key()) else {
             shard.rest.counts.misses += 1;
             return Found::Miss;
         };
         if accept.takes(entry, epoch) {
             let (value, moved) = (Arc::clone(&entry.value), entry.moved);
-            shard.used(key, moved);
+            shard.used(&key, moved);
             return match accept {
                 Accept::Valid => {
                     shard.hits += 1;
@@ -226,7 +230,7 @@ where
             shard.rest.counts.misses += 1;
             return Found::Miss;
         }
-        let (found, dropped) = self.get_stale(&mut shard, key);
+        let (found, dropped) = self.get_stale(&mut shard, &key);
         drop(shard);
         discard(dropped);
         found
@@ -234,12 +238,16 @@ where
 
     /// Serves an entry that is not valid, if that is allowed; else takes it out.
     #[cold]
-    fn get_stale(&self, shard: &mut Shard<K, V, T>, key: &K) -> (Found<V>, Option<Entry<V, T>>) {
+    fn get_stale(
+        &self,
+        shard: &mut Shard<K, V, T>,
+        key: &Sought<'_, K>,
+    ) -> (Found<V>, Option<Entry<V, T>>) {
         let (epoch, flushed_at) = {
             let flushed_at = self.flushed_at.lock();
             (self.epoch.0.load(Acquire), *flushed_at)
         };
-        let Some(entry) = shard.entries.peek_mut(key) else {
+        let Some(entry) = shard.entries.peek_mut(key.key()) else {
             return (Found::Miss, None);
         };
         let flushes = epoch - entry.rest.epoch;
@@ -264,7 +272,7 @@ where
         shard.rest.counts.misses += 1;
         let expired = entry.rest.epoch == epoch && entry.rest.stale_since.is_none();
         shard.rest.counts.expirations += u64::from(expired);
-        let entry = shard.entries.pop(key);
+        let entry = shard.entries.pop(key.key());
         if let Some(entry) = &entry {
             self.forget(shard, key, &entry.rest.tags);
         }
@@ -273,14 +281,15 @@ where
 
     /// Registers a load of `key`, unless there is no need for one.
     pub(crate) fn begin(&self, key: &K, tags: Box<[T]>, accept: Accept) -> Begin<V> {
-        let mut shard = self.shard(key).lock();
+        let key = self.sought(key);
+        let mut shard = self.shard(&key).lock();
         let epoch = self.epoch.0.load(Acquire);
-        if let Some(entry) = shard.entries.peek(key)
+        if let Some(entry) = shard.entries.peek(key.key())
             && accept.takes(entry, epoch)
         {
             return Begin::Found(Arc::clone(&entry.value));
         }
-        if let Some((flight, _)) = shard.rest.flights.get(key)
+        if let Some((flight, _)) = shard.rest.flights.get(key.key())
             && flight.epoch == epoch
             // One that ended in a panic of the key's code may still stand here.
             && !flight.has_ended()
@@ -288,12 +297,12 @@ where
             return Begin::Join(Arc::clone(flight));
         }
         let flight = Arc::new(Flight::new(epoch, now()));
-        self.index.add(key, &tags);
+        self.index.add(key.key, &tags);
         // One of an older epoch that stood here may go on, but is nobody's business any more.
         let older = shard
             .rest
             .flights
-            .insert(key.clone(), (Arc::clone(&flight), tags));
+            .insert(key.to_owned(), (Arc::clone(&flight), tags));
         drop(shard);
         discard(older);
         Begin::Lead(flight)
@@ -302,14 +311,15 @@ where
     /// Ends a flight with a value, and stores it unless the load was overtaken.
     pub(crate) fn finish(&self, key: &K, flight: &Arc<Flight<V>>, value: &Arc<V>) -> Stored {
         let _ending = Ending(flight);
+        let key = self.sought(key);
         let dropped = {
-            let mut shard = self.shard(key).lock();
-            match self.land(&mut shard, key, flight) {
+            let mut shard = self.shard(&key).lock();
+            match self.land(&mut shard, &key, flight) {
                 Some(tags) if flight.epoch == self.epoch.0.load(Acquire) => {
-                    Some(self.put(&mut shard, key, flight.began, flight.epoch, value, tags))
+                    Some(self.put(&mut shard, &key, flight.began, flight.epoch, value, tags))
                 }
                 landed => {
-                    self.give_up(&mut shard, key, landed);
+                    self.give_up(&mut shard, &key, landed);
                     None
                 }
             }
@@ -332,20 +342,21 @@ where
     /// Ends a flight without a value.
     pub(crate) fn fail(&self, key: &K, flight: &Arc<Flight<V>>, outcome: Outcome<V>) {
         let _ending = Ending(flight);
+        let key = self.sought(key);
         {
-            let mut shard = self.shard(key).lock();
-            let landed = self.land(&mut shard, key, flight);
-            self.give_up(&mut shard, key, landed);
+            let mut shard = self.shard(&key).lock();
+            let landed = self.land(&mut shard, &key, flight);
+            self.give_up(&mut shard, &key, landed);
         }
         flight.end(outcome);
     }
 
     /// Nothing came of a flight.
-    fn give_up(&self, shard: &mut Shard<K, V, T>, key: &K, landed: Option<Box<[T]>>) {
+    fn give_up(&self, shard: &mut Shard<K, V, T>, key: &Sought<'_, K>, landed: Option<Box<[T]>>) {
         if let Some(tags) = landed {
             self.forget(shard, key, &tags);
         }
-        if let Some(entry) = shard.entries.peek_mut(key) {
+        if let Some(entry) = shard.entries.peek_mut(key.key()) {
             // Whoever is served the stale value next is to see to it again.
             entry.rest.revalidating = false;
         }
@@ -355,21 +366,21 @@ where
     fn land(
         &self,
         shard: &mut Shard<K, V, T>,
-        key: &K,
+        key: &Sought<'_, K>,
         flight: &Arc<Flight<V>>,
     ) -> Option<Box<[T]>> {
-        match shard.rest.flights.get(key) {
+        match shard.rest.flights.get(key.key()) {
             Some((current, _)) if Arc::ptr_eq(current, flight) => {
-                shard.rest.flights.remove(key).map(|(_, tags)| tags)
+                shard.rest.flights.remove(key.key()).map(|(_, tags)| tags)
             }
             _ => None,
         }
     }
 
     /// Takes a key out of the index if it is neither stored nor in flight.
-    fn forget(&self, shard: &Shard<K, V, T>, key: &K, tags: &[T]) {
-        if !shard.entries.contains(key) && !shard.rest.flights.contains_key(key) {
-            self.index.remove(key, tags);
+    fn forget(&self, shard: &Shard<K, V, T>, key: &Sought<'_, K>, tags: &[T]) {
+        if !shard.entries.contains(key.key()) && !shard.rest.flights.contains_key(key.key()) {
+            self.index.remove(key.key, tags);
         }
     }
 
@@ -377,7 +388,7 @@ where
     fn put(
         &self,
         shard: &mut Shard<K, V, T>,
-        key: &K,
+        key: &Sought<'_, K>,
         loaded_at: Instant,
         epoch: u64,
         value: &Arc<V>,
@@ -397,13 +408,13 @@ where
             tags,
         };
         let entry = Entry::new(Arc::clone(value), shard.moving(), expires_at, rest);
-        let replaced = shard.entries.put(key.clone(), entry);
+        let replaced = shard.entries.put(key.to_owned(), entry);
         let mut evicted = None;
         if shard.entries.len() > shard.rest.capacity.get()
             && let Some((key, entry)) = shard.entries.pop_lru()
         {
             shard.rest.counts.evictions += 1;
-            self.forget(shard, &key, &entry.rest.tags);
+            self.forget(shard, &key.sought(), &entry.rest.tags);
             evicted = Some(entry);
         }
         [replaced, evicted]
@@ -411,15 +422,17 @@ where
 
     /// Nobody sees to a new value after all: whoever is served the stale one next is to.
     pub(crate) fn not_revalidating(&self, key: &K) {
-        if let Some(entry) = self.shard(key).lock().entries.peek_mut(key) {
+        let key = self.sought(key);
+        if let Some(entry) = self.shard(&key).lock().entries.peek_mut(key.key()) {
             entry.rest.revalidating = false;
         }
     }
 
     /// Takes over to see to a new value. Returns false if there is no stale one, or somebody else sees to it.
     pub(crate) fn revalidate(&self, key: &K) -> bool {
-        let mut shard = self.shard(key).lock();
-        match shard.entries.peek_mut(key) {
+        let key = self.sought(key);
+        let mut shard = self.shard(&key).lock();
+        match shard.entries.peek_mut(key.key()) {
             Some(entry) if entry.rest.stale_since.is_some() => {
                 !std::mem::replace(&mut entry.rest.revalidating, true)
             }
@@ -441,19 +454,22 @@ where
     ///
     /// May refuse without need: invalidations are remembered by hash.
     pub(crate) fn insert(&self, moment: Moment, key: &K, value: &Arc<V>, tags: Box<[T]>) -> bool {
-        let mut shard = self.shard(key).lock();
+        let key = self.sought(key);
+        let mut shard = self.shard(&key).lock();
         // Before looking at the slots: who invalidates a tag writes its slot and then reads the index.
-        self.index.add(key, &tags);
+        self.index.add(key.key, &tags);
         let overtaken = |slot: &AtomicU64| slot.load(Acquire) > moment.sequence;
         let refused = moment.store != self.id
             || self.epoch.0.load(Acquire) != moment.epoch
-            || overtaken(self.slot(key))
-            || tags.iter().any(|tag| overtaken(self.slot(tag)));
+            || overtaken(self.slot(key.hash))
+            || tags
+                .iter()
+                .any(|tag| overtaken(self.slot(self.hasher.hash_one(tag))));
         if refused {
-            self.forget(&shard, key, &tags);
+            self.forget(&shard, &key, &tags);
             return false;
         }
-        let dropped = self.put(&mut shard, key, moment.at, moment.epoch, value, tags);
+        let dropped = self.put(&mut shard, &key, moment.at, moment.epoch, value, tags);
         drop(shard);
         discard(dropped.into_iter().flatten());
         true
@@ -461,23 +477,19 @@ where
 
     /// Invalidates one key. Returns whether there was a value, or a load that is now overtaken.
     pub(crate) fn invalidate(&self, key: &K, stale: Stale) -> bool {
-        let hash = self.hasher.hash_one(key);
-        let mut shard = self.shard_of_hash(hash).lock();
-        self.note(hash);
-        // Mostly there are none, and the key need not be hashed once more.
-        let flight = match shard.rest.flights.is_empty() {
-            true => None,
-            false => shard.rest.flights.remove(key),
-        };
+        let key = self.sought(key);
+        let mut shard = self.shard(&key).lock();
+        self.note(key.hash);
+        let flight = shard.rest.flights.remove(key.key());
         let mut entry = None;
         let mut kept = false;
         if stale == Stale::Keep && self.terms.keep_stale.is_some() {
-            if let Some(entry) = shard.entries.peek_mut(key) {
+            if let Some(entry) = shard.entries.peek_mut(key.key()) {
                 kept = true;
                 entry.invalidate(now());
             }
         } else {
-            entry = shard.entries.pop(key);
+            entry = shard.entries.pop(key.key());
         }
         let tags = match (&entry, &flight) {
             (Some(entry), _) => Some(&entry.rest.tags),
@@ -485,7 +497,7 @@ where
             _ => None,
         };
         if let Some(tags) = tags {
-            self.index.remove(key, tags);
+            self.index.remove(key.key, tags);
         }
         drop(shard);
         let found = kept || entry.is_some() || flight.is_some();
@@ -531,7 +543,7 @@ where
             && entry.rest.epoch + kept_epochs < epoch
             && let Some((key, entry)) = shard.entries.pop_lru()
         {
-            self.forget(&shard, &key, &entry.rest.tags);
+            self.forget(&shard, &key.sought(), &entry.rest.tags);
             dropped.push(entry);
         }
         drop(shard);
@@ -572,27 +584,24 @@ where
     }
 
     #[inline]
-    fn shard(&self, key: &K) -> &Mutex<Shard<K, V, T>> {
-        self.shard_of_hash(self.hasher.hash_one(key))
+    fn sought<'a>(&self, key: &'a K) -> Sought<'a, K> {
+        let hash = self.hasher.hash_one(key);
+        Sought { hash, key }
     }
 
     #[inline]
-    fn shard_of_hash(&self, hash: u64) -> &Mutex<Shard<K, V, T>> {
+    fn shard(&self, key: &Sought<'_, K>) -> &Mutex<Shard<K, V, T>> {
         // Not the bits by which the tables inside choose their buckets.
-        &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)].0
+        &self.shards[(key.hash >> 32) as usize & (self.shards.len() - 1)].0
     }
 
-    fn slot<H: Hash>(&self, of: &H) -> &AtomicU64 {
-        self.slot_of_hash(self.hasher.hash_one(of))
-    }
-
-    fn slot_of_hash(&self, hash: u64) -> &AtomicU64 {
+    fn slot(&self, hash: u64) -> &AtomicU64 {
         &self.slots[hash as usize & (self.slots.len() - 1)]
     }
 
     fn note(&self, hash: u64) {
         let sequence = self.sequence.fetch_add(1, AcqRel) + 1;
-        self.slot_of_hash(hash).fetch_max(sequence, AcqRel);
+        self.slot(hash).fetch_max(sequence, AcqRel);
     }
 }
 

@@ -1,14 +1,14 @@
 //! One part of the store: what one lock protects.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use lru::LruCache;
 
 use super::flight::Flight;
-use crate::sync::{Arc, RandomState, now};
+use super::hashed::{AsHashed, Hashed, Sought};
+use crate::sync::{Arc, now};
 
 /// A value, and what a hit has to know of it.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl<V, T> Entry<V, T> {
 pub(super) type Registered<V, T> = (Arc<Flight<V>>, Box<[T]>);
 
 pub(super) struct Shard<K, V, T> {
-    pub(super) entries: LruCache<K, Entry<V, T>, RandomState>,
+    pub(super) entries: LruCache<Hashed<K>, Entry<V, T>, AsHashed>,
     pub(super) hits: u64,
     /// How often an entry went to the front.
     moves: u64,
@@ -87,7 +87,7 @@ pub(super) struct Shard<K, V, T> {
 pub(super) struct ShardRest<K, V, T> {
     /// The loads that may be joined and whose result may be stored; a load that was overtaken by an
     /// invalidation is not here any more.
-    pub(super) flights: HashMap<K, Registered<V, T>, RandomState>,
+    pub(super) flights: HashMap<Hashed<K>, Registered<V, T>, AsHashed>,
     pub(super) capacity: NonZeroUsize,
     /// But for the hits.
     pub(super) counts: ShardCounts,
@@ -106,16 +106,16 @@ pub(crate) struct ShardCounts {
     pub(crate) blind_hits: u64,
 }
 
-impl<K: Hash + Eq, V, T> Shard<K, V, T> {
-    pub(super) fn new(capacity: NonZeroUsize, hasher: RandomState) -> Self {
+impl<K: Eq, V, T> Shard<K, V, T> {
+    pub(super) fn new(capacity: NonZeroUsize) -> Self {
         Self {
             // The bound is kept by hand: with one, `lru` would take the memory for it at once.
-            entries: LruCache::unbounded_with_hasher(hasher.clone()),
+            entries: LruCache::unbounded_with_hasher(AsHashed::default()),
             hits: 0,
             moves: 0,
             half: capacity.get() as u64 / 2,
             rest: Box::new(ShardRest {
-                flights: HashMap::with_hasher(hasher),
+                flights: HashMap::default(),
                 capacity,
                 counts: ShardCounts::default(),
             }),
@@ -131,7 +131,7 @@ impl<K: Hash + Eq, V, T> Shard<K, V, T> {
     /// An entry that was last moved then is used: it goes to the front, unless it certainly is in the front half of
     /// the room. There, it is long until its place matters, and most reads stay mere reads.
     #[inline]
-    pub(super) fn used(&mut self, key: &K, moved: u64) {
+    pub(super) fn used(&mut self, key: &Sought<'_, K>, moved: u64) {
         // Only what moved since can stand before it.
         if self.moves - moved >= self.half {
             self.bring_to_front(key);
@@ -139,9 +139,9 @@ impl<K: Hash + Eq, V, T> Shard<K, V, T> {
     }
 
     #[inline(never)]
-    fn bring_to_front(&mut self, key: &K) {
+    fn bring_to_front(&mut self, key: &Sought<'_, K>) {
         let moved = self.moving();
-        if let Some(entry) = self.entries.get_mut(key) {
+        if let Some(entry) = self.entries.get_mut(key.key()) {
             entry.moved = moved;
         }
     }
