@@ -27,7 +27,7 @@ where
                 .iter()
                 .map(|(key, (_, tags))| (key, tags));
             for (key, tags) in stored.chain(in_flight) {
-                let key = key.key();
+                let key = key.sought().key;
                 for tag in tags {
                     let indexed = self.index.contains(key, tag);
                     assert!(indexed, "{key:?} is not in the index under {tag:?}");

@@ -14,10 +14,6 @@ pub(super) struct Hashed<K> {
 }
 
 impl<K> Hashed<K> {
-    pub(super) fn key(&self) -> &K {
-        &self.key
-    }
-
     pub(super) fn sought(&self) -> Sought<'_, K> {
         Sought {
             hash: self.hash,

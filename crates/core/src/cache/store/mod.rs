@@ -608,7 +608,7 @@ where
 /// Enough for the cores not to meet often: each hit takes a shard's lock along from core to core.
 fn most_shards() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    (64 * cores).next_power_of_two().min(256)
+    (128 * cores).next_power_of_two().min(512)
 }
 
 /// Ends a flight, if only by unwinding: no way out leaves anybody waiting.
