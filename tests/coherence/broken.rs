@@ -42,6 +42,12 @@ async fn answering_from_memory_while_not_live_is_found() {
 }
 
 #[actix::test]
+async fn joining_loads_while_not_live_is_found() {
+    let check = check().kinds([Fault::Refuse, Fault::Stall]);
+    assert_caught(check, Flaw::JoinsBlindly, &[Rule::NotLive]).await;
+}
+
+#[actix::test]
 async fn ignoring_an_overflow_is_found() {
     let check = check().kinds([Fault::Overflow]);
     assert_caught(check, Flaw::IgnoresOverflow, &[Rule::Quiet]).await;

@@ -257,14 +257,18 @@ async fn a_table_that_is_not_watched_is_refused() {
         text.contains("public.orders") && text.contains("watch"),
         "{text}"
     );
-    // Where other triggers are listened to, it cannot be known.
-    let listening = Herald::connect(config(&url))
-        .watch::<User>()
-        .unwrap()
-        .channel(pgherald::ChannelName::new("others").unwrap())
-        .start()
-        .await
-        .unwrap();
-    let cache = listening.cache(cache().table_of::<Order>()).await;
-    assert!(cache.is_ok());
+    // Where other triggers are listened to, it cannot be known. And watched is also what the source was told to watch.
+    let others = || pgherald::ChannelName::new("others").unwrap();
+    let orders = TriggerSpec::of::<Order>().unwrap();
+    let all_known = || Herald::connect(config(&url)).watch::<User>().unwrap();
+    for herald in [
+        all_known().channel(others()),
+        all_known().source(|source| source.channel(others())),
+        all_known()
+            .source(|source| source.watch(orders))
+            .install_triggers(),
+    ] {
+        let herald = herald.start().await.unwrap();
+        herald.cache(cache().table_of::<Order>()).await.unwrap();
+    }
 }

@@ -104,6 +104,27 @@ async fn associated_functions_are_known_by_self_or_said_to_be() {
     assert!(Users::by_self_invalidate(&7) && Users::without_self_invalidate(&7));
 }
 
+#[cached(table_of = User)]
+async fn with_types_of_its_own(id: i64) -> i64 {
+    if id > 0 {
+        struct Twice(i64);
+        impl Twice {
+            fn of(id: i64) -> Self {
+                Self(id * 2)
+            }
+        }
+        return Twice::of(id).0;
+    }
+    id
+}
+
+#[actix::test]
+async fn the_self_of_a_type_in_the_body_does_not_make_a_function_a_method() {
+    let _live = start(with_types_of_its_own::cache());
+    assert_eq!(with_types_of_its_own(7).await, 14);
+    assert!(with_types_of_its_own::invalidate(&7));
+}
+
 #[actix::test]
 async fn an_impl_block_may_be_generic_if_the_cached_types_are_not() {
     struct Of<T>(T);

@@ -1,4 +1,5 @@
-//! Generated code gives no warnings, whatever is denied where it stands.
+//! Generated code gives no warnings, whatever is denied where it stands. (What is forbidden, nobody may allow: it has to be
+//! denied.)
 
 #![deny(
     missing_docs,

@@ -73,10 +73,8 @@ impl Herald {
         HeraldBuilder {
             source: NotifySource::builder(config.clone()),
             config,
-            specs: Vec::new(),
             install: false,
             latency_warning: Some(Duration::from_millis(500)),
-            foreign: false,
         }
     }
 
@@ -161,7 +159,8 @@ impl Herald {
         Ok(handle)
     }
 
-    /// Starts the cache of a function. Until then, and after the shutdown, the function is called each time.
+    /// Starts the cache of a function. Until then, and after the shutdown, the function is called each time. Called a
+    /// second time, it gives the function another, empty cache; the one before goes with the herald that started it.
     ///
     /// # Errors
     /// As for [`cache`](Self::cache).
@@ -274,11 +273,8 @@ async fn interrupted() {
 pub struct HeraldBuilder {
     config: ConnectConfig,
     source: NotifySourceBuilder,
-    specs: Vec<TriggerSpec>,
     install: bool,
     latency_warning: Option<Duration>,
-    /// Listens to triggers of others, of which it is not known what they watch.
-    foreign: bool,
 }
 
 impl HeraldBuilder {
@@ -290,17 +286,16 @@ impl HeraldBuilder {
         Ok(self.watch_with(TriggerSpec::of::<T>()?))
     }
 
-    /// Watches a table with triggers as specified.
+    /// Watches a table with triggers as specified. Of operations that the triggers leave out, nobody is told: caches on
+    /// the table neither.
     pub fn watch_with(mut self, spec: TriggerSpec) -> Self {
-        self.source = self.source.watch(spec.clone());
-        self.specs.push(spec);
+        self.source = self.source.watch(spec);
         self
     }
 
     /// Listens to a channel that other triggers notify, PGCacheWatch's for example.
     pub fn channel(mut self, channel: ChannelName) -> Self {
         self.source = self.source.channel(channel);
-        self.foreign = true;
         self
     }
 
@@ -317,7 +312,7 @@ impl HeraldBuilder {
         self
     }
 
-    /// Changes the source's settings: heartbeat, backoff, timeouts.
+    /// Changes the source's settings: heartbeat, backoff, timeouts, tables.
     pub fn source(
         mut self,
         change: impl FnOnce(NotifySourceBuilder) -> NotifySourceBuilder,
@@ -333,18 +328,17 @@ impl HeraldBuilder {
     /// If a setting cannot be used, or triggers were to be installed and that failed. A server that is
     /// down is no error otherwise: the listener goes on trying.
     pub async fn start(self) -> Result<Herald> {
+        let specs = self.source.watched().to_vec();
+        let knows_all = self.source.other_channels().is_empty();
         let sources = self.source.factory()?;
         if self.install {
             let client = self.config.client().await?;
-            trigger::plan(&client, &self.specs)
-                .await?
-                .apply(&client)
-                .await?;
+            trigger::plan(&client, &specs).await?.apply(&client).await?;
         }
         let listener = ListenerActor::new(sources).latency_warning(self.latency_warning);
-        let tables = self.specs.iter().map(|spec| spec.table().clone());
+        let tables = specs.iter().map(|spec| spec.table().clone());
         Ok(Herald {
-            watched: (!self.foreign).then(|| tables.collect()),
+            watched: knows_all.then(|| tables.collect()),
             ..Herald::start(listener)
         })
     }

@@ -17,8 +17,8 @@
 //! - It never opens again once the subscription or the driver is gone.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU8, AtomicU32};
 use std::time::Instant;
 
 use crate::sync::{AtomicU64, Mutex, now};
@@ -46,9 +46,16 @@ pub(crate) struct Gate {
     word: AtomicU64,
     /// When it last ceased to be open.
     closed_at: Mutex<Option<Instant>>,
-    /// A subscription writes one half. A second one would miss what the first has flushed for.
-    claimed: AtomicBool,
+    /// Whose it is: [`FREE`], [`CLAIMED`] or [`ABANDONED`].
+    owner: AtomicU8,
 }
+
+/// No subscription writes its half yet.
+const FREE: u8 = 0;
+/// A subscription does. A second one would miss what the first has flushed for.
+const CLAIMED: u8 = 1;
+/// The driver is gone.
+const ABANDONED: u8 = 2;
 
 const fn live(word: u64) -> u64 {
     word >> 32
@@ -67,13 +74,15 @@ impl Gate {
         Self {
             word: AtomicU64::new(0),
             closed_at: Mutex::new(None),
-            claimed: AtomicBool::new(false),
+            owner: AtomicU8::new(FREE),
         }
     }
 
     /// Takes it for a subscription. Returns false if another one has it, or had it.
     pub(crate) fn claim(&self) -> bool {
-        !self.claimed.swap(true, AcqRel)
+        self.owner
+            .compare_exchange(FREE, CLAIMED, AcqRel, Acquire)
+            .is_ok()
     }
 
     /// Whether a cache may answer as if it were the database.
@@ -82,9 +91,9 @@ impl Gate {
         is_open(self.word.load(Acquire))
     }
 
-    /// Whether somebody applies events to the cache, or did so and may go on when the source is back.
+    /// Whether somebody applies events to the cache, or will when the source is live.
     pub(crate) fn is_driven(&self) -> bool {
-        caught_up(self.word.load(Acquire)) != 0
+        caught_up(self.word.load(Acquire)) != 0 || self.owner.load(Acquire) == CLAIMED
     }
 
     /// When it closed, if it ever did.
@@ -92,22 +101,36 @@ impl Gate {
         *self.closed_at.lock()
     }
 
-    /// The source is live.
+    /// Whether the source is live.
+    pub(crate) fn is_live(&self) -> bool {
+        live(self.word.load(Acquire)) != 0
+    }
+
+    /// The source is live. If it was before, a new session closes the gate, until the cache has caught up again.
     pub(crate) fn set_live(&self, session: Session) {
         let number = u64::from(session.0.get());
-        self.update(|word| number << 32 | caught_up(word));
+        self.update(|word| {
+            let next = number << 32 | caught_up(word);
+            self.closing(word, next);
+            next
+        });
     }
 
     /// The source is not live, or nothing of what it says will come here any more.
     pub(crate) fn set_not_live(&self) {
         self.update(|word| {
-            // Not if it did not open in this session: what is in memory is as old as it was. And first: whoever
-            // finds it closed must find out since when.
-            if is_open(word) {
-                *self.closed_at.lock() = Some(now());
-            }
-            caught_up(word)
+            let next = caught_up(word);
+            self.closing(word, next);
+            next
         });
+    }
+
+    /// Remembers when it closes, if it does: not if it did not open in this session, for what is in memory is as old as
+    /// it was. And before it does: whoever finds it closed must find out since when.
+    fn closing(&self, word: u64, next: u64) {
+        if is_open(word) && !is_open(next) {
+            *self.closed_at.lock() = Some(now());
+        }
     }
 
     /// The cache was flushed for the resync that began `session`.
@@ -118,6 +141,7 @@ impl Gate {
 
     /// Nobody applies events any more.
     pub(crate) fn abandon(&self) {
+        self.owner.store(ABANDONED, Release);
         self.update(|word| live(word) << 32);
     }
 

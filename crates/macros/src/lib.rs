@@ -241,7 +241,7 @@ pub fn table(input: TokenStream) -> TokenStream {
 ///   triggers, and announced to the herald. A change of any other table goes unnoticed, also of one that a view or
 ///   a join brings in.
 /// - **Do nothing but read.** On a hit the body does not run, and what it would do beside returning a value does not
-///   happen: logging, counting, writing. Hence `&mut` arguments and `&mut self` are refused.
+///   happen: logging, counting, writing. Hence arguments with `&mut` in their types, and `&mut self`, are refused.
 /// - **Give the same to everybody.** A value is found by its key and by nothing else: what depends on who asks, or
 ///   on another argument, has that in the key.
 ///

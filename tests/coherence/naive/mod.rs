@@ -30,6 +30,8 @@ pub(crate) enum Flaw {
     JoinsOlderLoads,
     /// Answers from memory while the source is not live.
     AnswersBlindly,
+    /// Joins loads while the source is not live, however old they are.
+    JoinsBlindly,
     /// Keeps everything although its queue has lost events.
     IgnoresOverflow,
     /// As that, but says it was flushed.
@@ -158,14 +160,15 @@ impl Drop for Landing<'_> {
 impl Subject for Naive {
     async fn read(&self, key: i64, loader: Loader) -> Result<Reading, ReadFailure> {
         loop {
-            if !self.may_answer() {
+            let blind = !self.may_answer();
+            if blind && self.flaw != Flaw::JoinsBlindly {
                 return Ok(Reading {
                     version: loader.load(key).await?,
                     from_memory: false,
                 });
             }
             assert!(self.flaw != Flaw::Panics || key != 3, "this is wanted");
-            let found = self.state().find(key, self.flaw);
+            let found = self.state().find(key, self.flaw, blind);
             let (version, from_memory) = match found {
                 Found::Value(version) => (version, true),
                 Found::Flight(receiver) => match receiver.await {

@@ -40,8 +40,10 @@ impl State {
         (self.epochs.get(&key).copied().unwrap_or(0), self.flushes)
     }
 
-    pub(super) fn find(&mut self, key: i64, flaw: Flaw) -> Found {
-        if let Some(value) = self.values.get(&key) {
+    pub(super) fn find(&mut self, key: i64, flaw: Flaw, blind: bool) -> Found {
+        if let Some(value) = self.values.get(&key)
+            && !blind
+        {
             return Found::Value(*value);
         }
         let epoch = self.epoch(key);

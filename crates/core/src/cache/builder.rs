@@ -20,7 +20,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Changed, Key, Table};
 use crate::gate::Gate;
 use crate::name::{ChannelName, TableName};
-use crate::router::{Overflow, SubscriptionOptions};
+use crate::router::SubscriptionOptions;
 
 /// Describes a cache: what it depends on, when events take effect, how large it is.
 ///
@@ -174,7 +174,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
 
     /// How many values there may be at most; beyond, one goes that was not used for long.
     ///
-    /// Values are spread over up to 64 parts for each core (256 at most), each of at least 64, with its own share of the room and its
+    /// Values are spread over up to 128 parts for each core (512 at most), each of at least 64, with its own share of the room and its
     /// own order of use: a full part lets a value go while there is room in others. The order is that of least recent
     /// use, but among the half used last, where it is not kept exactly.
     pub fn capacity(mut self, values: usize) -> Self {
@@ -239,10 +239,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
     ///
     /// # Errors
     /// If capacity or time to live is 0, the jitter is not between 0 and 1, the time for stale values is 0, the
-    /// subscription coalesces, a table cannot be one in PostgreSQL, or the cache does not depend on any.
+    /// subscription coalesces or cannot be used, a table cannot be one in PostgreSQL, or the cache does not depend on any.
     pub fn build(self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
         let terms = self.checked()?;
         let gate = Arc::new(Gate::new());
+        let subscription = self.subscription.gate(Arc::clone(&gate)).checked()?;
         let (requests, receiver) = match self.refresh {
             Some(_) => Some(mpsc::channel(refresh::MOST_REQUESTS)).unzip(),
             None => (None, None),
@@ -250,7 +251,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         let inner = Arc::new(Inner {
             name: self.name,
             store: Store::new(terms),
-            gate: Arc::clone(&gate),
+            gate,
             projections: self.projections.into(),
             when_not_live: self.when_not_live,
             capacity: self.capacity,
@@ -264,7 +265,6 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         let handle = CacheHandle {
             inner: Arc::clone(&inner),
         };
-        let subscription = self.subscription.gate(gate);
         let mut driver = CacheDriver::new(
             Arc::clone(&inner),
             self.dependencies,
@@ -295,12 +295,6 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             return refuse(
                 "it depends on no table, so nothing would ever invalidate it; \
                  name one with row_of, row_by, keys_by, table_of or table",
-            );
-        }
-        if self.subscription.overflow == Overflow::CoalesceByKey {
-            return refuse(
-                "its subscription coalesces events, which would let write tokens overtake them; \
-                 use Overflow::Resync",
             );
         }
         if self.ttl.is_some_and(|ttl| ttl.is_zero()) {

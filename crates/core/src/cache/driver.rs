@@ -435,7 +435,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Drop for CacheDriver<K, V> {
         self.inner.gate.abandon();
         // Whoever waits reads past the cache from now on.
         self.inner.marks.resyncing().done();
-        if let Err(message) = contained(|| self.pending.release()) {
+        // Nothing of it is ever served again.
+        let dropped = contained(|| {
+            drop(self.pending.release());
+            self.inner.store.clear();
+        });
+        if let Err(message) = dropped {
             tracing::error!(
                 cache = self.inner.name,
                 message,

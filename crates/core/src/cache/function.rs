@@ -50,7 +50,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
     /// Has the function use a cache from now on, in place of the one before.
     pub fn attach(&self, cache: CacheHandle<K, V>) {
         let current = self.current.get_or_init(|| RwLock::new(cache.clone()));
-        *current.write() = cache;
+        let before = std::mem::replace(&mut *current.write(), cache);
+        // Outside of the lock: values of it may use the function when they are dropped.
+        drop(before);
     }
 
     /// Invalidates one key; see [`CacheHandle::invalidate`].

@@ -18,6 +18,7 @@ use super::write_token::{self, Marks, WriteToken};
 use crate::gate::Gate;
 use crate::name::ChannelName;
 use crate::panic::contained;
+use crate::sync::now;
 
 /// What a cache can be keyed by. Implemented for every type that has the traits it asks for.
 #[diagnostic::on_unimplemented(
@@ -268,8 +269,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
 
     pub(super) fn flush(&self, cause: FlushCause) {
         self.store.flush(match cause {
-            FlushCause::ByHand => Stale::Drop,
-            _ => Stale::Keep,
+            FlushCause::ByHand => None,
+            // What was missed may have been missed ever since it closed.
+            _ if !self.gate.is_open() => Some(self.gate.closed_at().unwrap_or_else(now)),
+            _ => Some(now()),
         });
         self.counters.flushed(cause);
         self.observe(&CacheEvent::Flushed(cause));

@@ -7,8 +7,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// A limit on concurrent loads, for one cache or, cloned, for several: after a flush everybody misses at once, and
 /// the database should not have to bear it all.
 ///
-/// A load that waits for its turn counts as under way: others join it. What the loader of one that has a place reads from
-/// a cache is not counted again; and when it waits for somebody else's load, it gives its place away for good.
+/// A load that waits for its turn counts as under way: others join it. What the loader of one that has a place loads
+/// through a cache takes no further place, of this limit or another one; and when it waits for somebody else's load,
+/// it gives its place away for good. So loads never wait for each other's places. That does not hold for tasks that a
+/// loader spawns and waits for: what they load through a cache needs places of their own.
 ///
 /// A place is held for as long as the load's future lives: one that is kept without being polled holds up all the others.
 ///

@@ -11,7 +11,7 @@
 //! The load runs in the task of whoever leads; it ends with it, and there is nothing in the background. A [`Lead`]
 //! that is dropped without a result abandons its flight, so that no way of ending leaves anybody waiting.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -199,9 +199,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
                 Admission::Read(accept) => accept,
                 Admission::Bypass(reason) => {
                     inner.bypassed(reason);
+                    let mut missing = HashSet::new();
+                    wanted.retain(|key| !found.contains_key(key) && missing.insert(key.clone()));
                     let loaded = inner.run(Vec::new(), || load(wanted)).await;
-                    let values = inner.report(loaded)?.into_iter();
-                    found.extend(values.map(|(key, value)| (key, Arc::new(value))));
+                    for (key, value) in inner.report(loaded)? {
+                        if missing.remove(&key) {
+                            found.insert(key, Arc::new(value));
+                        }
+                    }
                     return Ok(found);
                 }
             };
@@ -219,7 +224,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
                     Begin::Found(value) => drop(found.insert(key, value)),
                     Begin::Join(flight) => joins.push((key, flight)),
                     Begin::Lead(flight) => {
-                        leads.insert(key.clone(), Lead::new(inner, key, flight));
+                        let lead = Lead::new(inner, key, flight);
+                        leads.insert(lead.key.clone(), lead);
                     }
                 }
             }
@@ -316,23 +322,23 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
                 return Err(LoadError::Failed(error));
             }
         };
-        let mut stored = true;
+        let mut stored = None;
         for (key, value) in values {
             // What was not asked for was not registered before it was read, so it cannot be stored.
             if let Some(lead) = leads.remove(&key) {
                 let value = Arc::new(value);
-                stored &= lead.finish(&value);
+                stored = Some(lead.finish(&value) && stored != Some(false));
                 found.insert(key, value);
             }
         }
-        self.measured(began, Some(stored));
+        self.measured(began, Some(stored == Some(true)));
         for (_, lead) in leads {
             lead.fail(Outcome::Abandoned);
         }
         Ok(())
     }
 
-    /// Counts a load that has ended; `stored` is none if it brought no value.
+    /// Counts a load that has ended; `stored` is none if it failed.
     fn measured(&self, began: Instant, stored: Option<bool>) {
         let elapsed = began.elapsed();
         self.counters.took(elapsed);

@@ -108,11 +108,15 @@ async fn refresh<K: CacheKey, V: Send + Sync + 'static>(
     key: K,
 ) {
     // What is dropped on the way ends the flight.
-    let refreshing = AssertUnwindSafe(refresh_one(inner, load, key)).catch_unwind();
+    let refreshing = AssertUnwindSafe(refresh_one(inner, load, &key)).catch_unwind();
     let error = match refreshing.await {
         Ok(None) => return,
         Ok(Some(error)) => error,
-        Err(panic) => format!("panicked: {}", message(panic)),
+        Err(panic) => {
+            // Where there was no flight yet, nobody else says so. It is the key's code that may have panicked.
+            let _ = crate::panic::contained(|| inner.store.not_revalidating(&key));
+            format!("panicked: {}", message(panic))
+        }
     };
     tracing::warn!(
         cache = inner.name,
@@ -125,20 +129,22 @@ async fn refresh<K: CacheKey, V: Send + Sync + 'static>(
 async fn refresh_one<K: CacheKey, V: Send + Sync + 'static>(
     inner: &Inner<K, V>,
     load: &Load<K, V>,
-    key: K,
+    key: &K,
 ) -> Option<String> {
     if !inner.gate.is_open() {
-        inner.store.not_revalidating(&key);
+        inner.store.not_revalidating(key);
         return None;
     }
+    // Before there is a flight, which must not be left alone.
+    let (of_lead, of_load) = (key.clone(), key.clone());
     // Somebody else's load does as well.
-    let Begin::Lead(flight) = inner.store.begin(&key, inner.tags(&key), Accept::Valid) else {
+    let Begin::Lead(flight) = inner.store.begin(key, inner.tags(key), Accept::Valid) else {
         return None;
     };
-    let lead = Lead::new(inner, key.clone(), flight);
+    let lead = Lead::new(inner, of_lead, flight);
     let flights = vec![lead.flight.id()];
     let loaded = inner
-        .run(flights, async || load(key).await.map(Arc::new))
+        .run(flights, async || load(of_load).await.map(Arc::new))
         .await;
     let error = inner.land(lead, loaded).err()?;
     error.failure().map(ToString::to_string)

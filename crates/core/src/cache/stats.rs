@@ -25,7 +25,7 @@ pub struct CacheStats {
     pub stale_revalidating: u64,
     /// Reads that waited for a load which somebody else had begun.
     pub joined: u64,
-    /// Loads that brought a value.
+    /// Loads that ended without an error, a batch counted as one.
     pub loads: u64,
     /// Loads that ended with an error.
     pub load_errors: u64,

@@ -130,6 +130,8 @@ impl WriteToken {
     /// announced on.
     pub async fn applied(self, limit: Duration) -> Result<()> {
         if self.cache.is_bypassed() {
+            // It may be about to open; and what was read before the commit must not come in then.
+            self.cache.flush();
             return Ok(());
         }
         let Some(reached) = self.marks.wait_for(self.id) else {
@@ -145,7 +147,7 @@ impl WriteToken {
                 .is_err()
             {
                 if self.cache.is_bypassed() {
-                    return;
+                    return self.cache.flush();
                 }
             }
             if !self.cache.is_open() {
@@ -153,7 +155,11 @@ impl WriteToken {
                 self.cache.flush();
             }
         };
-        if tokio::time::timeout(limit, arrived).await.is_ok() || self.cache.is_bypassed() {
+        if tokio::time::timeout(limit, arrived).await.is_ok() {
+            return Ok(());
+        }
+        if self.cache.is_bypassed() {
+            self.cache.flush();
             return Ok(());
         }
         let message = format!(

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::options::Overflow;
 use crate::event::{Event, Relation, RowKey};
+use crate::gate::Session;
 use crate::signal::{Resync, ResyncReason};
 
 /// What a subscriber is handed: a resync, events that follow it, or both.
@@ -114,6 +115,17 @@ impl Backlog {
 
     pub(super) fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// The last resync that waits begins a session: whoever took it knows of everything that was lost.
+    pub(super) fn begin_session(&mut self, session: Session) {
+        let waiting = self.items.iter_mut().rev().find_map(|item| match item {
+            Item::Resync(resync) => Some(resync),
+            Item::Events { .. } => None,
+        });
+        if let Some(resync) = waiting {
+            *resync = resync.clone().beginning(session);
+        }
     }
 
     pub(super) fn push_resync(&mut self, resync: Resync) {

@@ -167,7 +167,9 @@ impl Router {
             let resync = Resync::new(ResyncReason::Reconnected);
             self.publish(&Signal::Resync(resync));
         }
-        self.live = true;
+        if std::mem::replace(&mut self.live, true) {
+            return;
+        }
         if let Some(session) = self.session {
             // Those who came between the source's resync and this are told here.
             self.routes

@@ -91,6 +91,14 @@ impl SubscriptionOptions {
                 return Err(Error::new(Kind::Config, message));
             }
         }
+        if self.gate.is_some() && self.overflow == Overflow::CoalesceByKey {
+            let message = format!(
+                "subscription {:?} of a cache coalesces events, which would let write tokens overtake them; use \
+                 Overflow::Resync",
+                self.name
+            );
+            return Err(Error::new(Kind::Config, message));
+        }
         Ok(self)
     }
 }

@@ -95,7 +95,9 @@ impl Subscription {
     /// Counts the events of the last delivery as lost, for a receiver that failed with them in hand. The next
     /// delivery tells so.
     pub fn take_back(&mut self) {
-        self.shared.lock().backlog.take_back();
+        let mut state = self.shared.lock();
+        self.shared.change(&mut state, Backlog::take_back);
+        drop(state);
         self.shared.wake.notify_one();
     }
 
@@ -201,13 +203,29 @@ impl Shared {
         self.id
     }
 
+    /// Changes the backlog, and returns how many events were lost with it.
+    ///
+    /// A cache does not answer while it does not know of them.
+    fn change(&self, state: &mut State, change: impl FnOnce(&mut Backlog)) -> u64 {
+        let before = state.backlog.counts().lost;
+        change(&mut state.backlog);
+        let lost = state.backlog.counts().lost - before;
+        if let Some(gate) = &self.options.gate
+            && lost > 0
+            && gate.is_live()
+        {
+            let session = Session::next();
+            state.backlog.begin_session(session);
+            gate.set_live(session);
+        }
+        lost
+    }
+
     /// Changes the backlog and wakes the subscriber.
     pub(super) fn push(&self, change: impl FnOnce(&mut Backlog)) {
         let (count, is_news) = {
             let mut state = self.lock();
-            let before = state.backlog.counts().lost;
-            change(&mut state.backlog);
-            let count = state.backlog.counts().lost - before;
+            let count = self.change(&mut state, change);
             let is_news = count > 0 && !state.overflowing;
             state.overflowing |= count > 0;
             (count, is_news)

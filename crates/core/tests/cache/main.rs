@@ -18,4 +18,5 @@ mod single_flight;
 mod statistics;
 mod strategies;
 mod support;
+mod user_code;
 mod write_tokens;

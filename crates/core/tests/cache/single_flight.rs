@@ -1,6 +1,7 @@
 //! However many want a key, one loads it, and nobody is left waiting.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use tokio::sync::{Notify, oneshot};
 
@@ -239,4 +240,30 @@ async fn loads_take_turns_under_a_limit() {
         within(reader).await.unwrap();
     }
     assert_eq!(most.load(SeqCst), 3);
+}
+
+#[tokio::test]
+async fn get_many_gives_what_was_asked_for_past_the_cache_too() {
+    let mut rig = users();
+    let load = async |asked: Vec<i64>| {
+        Ok::<_, ()>(
+            asked
+                .into_iter()
+                .chain([99])
+                .map(|key| (key, 1_u64))
+                .collect::<Vec<_>>(),
+        )
+    };
+    let through = rig.cache.get_many_or_load([1, 1, 2], load).await.unwrap();
+    rig.down();
+    let asked_for = AtomicU64::new(0);
+    let past = rig
+        .cache
+        .get_many_or_load([1, 1, 2], async |asked: Vec<i64>| {
+            asked_for.store(asked.len() as u64, SeqCst);
+            load(asked).await
+        });
+    let past = past.await.unwrap();
+    assert_eq!(through.len(), 2);
+    assert_eq!((past.len(), asked_for.load(SeqCst)), (2, 2));
 }

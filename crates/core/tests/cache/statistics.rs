@@ -1,11 +1,12 @@
 //! What a cache tells of itself.
 
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pgherald_core::{CacheEvent, CacheObserver, telemetry};
 
-use crate::support::{Loads, truncate, update, users_with};
+use crate::support::{Loads, truncate, update, users, users_with};
 
 #[derive(Default)]
 struct Log(Mutex<Vec<String>>);
@@ -116,4 +117,34 @@ fn dead_values_are_swept_after_a_flush() {
     assert!(wakes > 1, "a bit at a time");
     assert_eq!(rig.cache.stats().entries, 1);
     assert_eq!(rig.cache.get(&7).as_deref(), Some(&2));
+}
+
+#[tokio::test]
+async fn a_batch_without_values_is_not_stored() {
+    #[derive(Default)]
+    struct Seen(AtomicU64);
+    impl CacheObserver for Seen {
+        fn observe(&self, event: &CacheEvent<'_>) {
+            if let CacheEvent::Loaded { stored: true, .. } = event {
+                self.0.fetch_add(1, SeqCst);
+            }
+        }
+    }
+    let seen = Arc::new(Seen::default());
+    let rig = users_with(|b| b.observer(seen.clone()));
+    let found = rig
+        .cache
+        .get_many_or_load([1, 2], async |_| Ok::<_, ()>(Vec::new()))
+        .await
+        .unwrap();
+    assert!(found.is_empty());
+    assert_eq!((seen.0.load(SeqCst), rig.cache.stats().loads), (0, 1));
+}
+
+#[test]
+fn invalidate_tells_whether_there_was_a_value() {
+    let rig = users();
+    assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
+    rig.cache.invalidate_all();
+    assert!(!rig.cache.invalidate(&7), "it was flushed before");
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use pgherald_core::{CacheBuilder, Event, Operation, WhenNotLive, Windowed, WriteToken};
+use pgherald_core::{
+    CacheBuilder, Event, Operation, Overflow, Resync, ResyncReason, Router, Signal, WhenNotLive,
+    Windowed, WriteToken,
+};
 
 use crate::support::{DEADLINE, Rig, User, settle, update, users, users_with, within};
 
@@ -128,4 +131,46 @@ async fn tokens_of_others_are_nothing_to_it() {
     rig.apply([foreign, odd.key("not a number").build()]);
     let waiting = token.applied(Duration::from_millis(1));
     assert!(waiting.await.unwrap_err().is_deadline());
+}
+
+#[tokio::test]
+async fn a_token_is_not_applied_when_something_older_may_still_come_in() {
+    let mut rig = Rig::new(CacheBuilder::<i64, u64>::new("users").row_of::<User>());
+    rig.router
+        .publish(&Signal::Resync(Resync::new(ResyncReason::Reconnected)));
+    // Flushed for the session; the source is about to say that it is live.
+    rig.pump();
+    let before = rig.cache.stamp();
+    let token = rig.cache.write_token();
+    // Version 2 is committed here.
+    token.applied(Duration::from_secs(1)).await.unwrap();
+    rig.router.publish(&Signal::Live);
+    // The event of version 2 is still on its way.
+    assert!(!rig.cache.insert(&before, 7, 1), "read before the commit");
+}
+
+/// The same, where a token was taken before the flush.
+#[tokio::test]
+async fn a_token_from_before_the_flush_is_not_applied_either() {
+    let mut rig = users();
+    let token = rig.cache.write_token();
+    rig.down();
+    rig.router
+        .publish(&Signal::Resync(Resync::new(ResyncReason::Reconnected)));
+    rig.pump();
+    let before = rig.cache.stamp();
+    token.applied(Duration::from_secs(1)).await.unwrap();
+    rig.router.publish(&Signal::Live);
+    assert!(!rig.cache.insert(&before, 7, 1), "read before the commit");
+}
+
+#[tokio::test]
+async fn a_subscription_of_a_cache_does_not_coalesce() {
+    let (_cache, driver) = CacheBuilder::<i64, u64>::new("users")
+        .row_of::<User>()
+        .build()
+        .unwrap();
+    let mut router = Router::new();
+    let options = driver.subscription().overflow(Overflow::CoalesceByKey);
+    assert!(router.subscribe(driver.filter(), options).is_err());
 }

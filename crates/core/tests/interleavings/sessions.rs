@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use crate::gate::{Gate, Session};
-use crate::store::{Accept, Begin, Found, Stale};
+use crate::store::{Accept, Begin, Found};
 use crate::sync::{Arc, AtomicU64, Mutex, advance, now};
 use crate::world::{World, tag};
 use crate::{explore, together};
@@ -194,7 +194,7 @@ impl Cache {
             let told = self.queue.lock().pop_front();
             match told {
                 Some(Some(session)) => {
-                    self.world.store.flush(Stale::Keep);
+                    self.world.store.flush(Some(now()));
                     self.halves.set_caught_up(session);
                 }
                 Some(None) => drop(self.world.store.invalidate_tag(&tag(0))),

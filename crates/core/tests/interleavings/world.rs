@@ -165,7 +165,7 @@ impl World {
                 }
             }
             By::Tag => drop(self.store.invalidate_tag(&tag(row))),
-            By::Flush => self.store.flush(Stale::Keep),
+            By::Flush => self.store.flush(Some(now())),
         }
         history.applied.lock().unwrap().push(now());
     }

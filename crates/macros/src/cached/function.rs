@@ -1,8 +1,8 @@
 //! The function that is cached.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{AttrStyle, Error, FnArg, GenericParam, ItemFn, Signature, Stmt, Type};
+use syn::{AttrStyle, Error, FnArg, GenericParam, ItemFn, Signature, Stmt};
 
 use super::scan;
 use crate::errors::Errors;
@@ -33,9 +33,26 @@ impl Function {
 fn mentions_self(item: &ItemFn) -> bool {
     let is_code = |statement: &&Stmt| !matches!(statement, Stmt::Item(_));
     let code = item.block.stmts.iter().filter(is_code);
-    let mut tokens: TokenStream = code.map(ToTokens::to_token_stream).collect();
-    item.sig.to_tokens(&mut tokens);
-    scan::find(tokens, "Self").is_some()
+    let code: TokenStream = code.map(ToTokens::to_token_stream).collect();
+    code_mentions_self(code) || scan::find(item.sig.to_token_stream(), "Self").is_some()
+}
+
+fn code_mentions_self(code: TokenStream) -> bool {
+    let mut within_item = false;
+    for token in code {
+        match token {
+            TokenTree::Ident(word) if word == "impl" || word == "trait" => within_item = true,
+            TokenTree::Ident(word) if word == "Self" && !within_item => return true,
+            TokenTree::Group(group) => {
+                if !within_item && code_mentions_self(group.stream()) {
+                    return true;
+                }
+                within_item &= group.delimiter() != Delimiter::Brace;
+            }
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Refuses what cannot be cached, whatever the options say.
@@ -77,7 +94,7 @@ pub(super) fn check(item: &ItemFn) -> syn::Result<()> {
             FnArg::Typed(argument) => &argument.ty,
             FnArg::Receiver(receiver) => &receiver.ty,
         };
-        if is_mut_reference(of_type) {
+        if scan::borrows_mutably(of_type.to_token_stream()) {
             errors.push(Error::new_spanned(
                 argument,
                 "on a hit the body does not run, and what it would change through `&mut` stays as it is: pass a \
@@ -92,15 +109,6 @@ pub(super) fn check(item: &ItemFn) -> syn::Result<()> {
         }
     }
     errors.finish()
-}
-
-fn is_mut_reference(of_type: &Type) -> bool {
-    match of_type {
-        Type::Paren(inner) => is_mut_reference(&inner.elem),
-        Type::Group(inner) => is_mut_reference(&inner.elem),
-        Type::Reference(reference) => reference.mutability.is_some(),
-        _ => false,
-    }
 }
 
 fn generic_error(part: &impl ToTokens) -> Error {

@@ -47,6 +47,33 @@ pub(super) fn borrows(tokens: TokenStream) -> bool {
     false
 }
 
+/// Whether there is a `&mut`, with or without a lifetime, at any depth.
+pub(super) fn borrows_mutably(tokens: TokenStream) -> bool {
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        let found = match token {
+            TokenTree::Group(group) => borrows_mutably(group.stream()),
+            TokenTree::Punct(sign) if sign.as_char() == '&' => {
+                // A lifetime is a sign and a name.
+                if tokens
+                    .next_if(
+                        |next| matches!(next, TokenTree::Punct(sign) if sign.as_char() == '\''),
+                    )
+                    .is_some()
+                {
+                    tokens.next();
+                }
+                matches!(tokens.peek(), Some(TokenTree::Ident(word)) if word == "mut")
+            }
+            _ => false,
+        };
+        if found {
+            return true;
+        }
+    }
+    false
+}
+
 /// What is generated beside a method stands in a static, which cannot name `Self`.
 pub(super) fn refuse_self(key: &Key, returned: &Returned, options: &Options) -> syn::Result<()> {
     let mut tokens = options.outside();

@@ -21,4 +21,9 @@ async fn with_connection(connection: &mut Vec<i64>, id: i64) -> i64 {
     id
 }
 
+#[cached(row_of = User, key = id)]
+async fn with_some<'a>(connection: Option<&'a mut Vec<i64>>, id: i64) -> i64 {
+    connection.map_or(0, |connection| connection.len() as i64) + id
+}
+
 fn main() {}

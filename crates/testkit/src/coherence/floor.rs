@@ -83,6 +83,11 @@ impl Floors {
         self.keys.iter().map(acknowledged).collect()
     }
 
+    pub(super) fn acknowledged_of(&self, key: i64) -> i64 {
+        let acknowledged = |key: &Key| key.acknowledged.load(Ordering::Acquire);
+        self.key(key).map_or(0, acknowledged)
+    }
+
     pub(super) fn raise_flush(&self, snapshot: &Snapshot) {
         for (key, version) in self.keys.iter().zip(snapshot) {
             key.flush.fetch_max(*version, Ordering::AcqRel);

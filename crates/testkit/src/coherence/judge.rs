@@ -17,16 +17,30 @@ const SLACK: Duration = Duration::from_millis(50);
 pub(super) struct Attempt {
     pub(super) key: i64,
     floor: Floor,
-    outage: Option<(Outage, Instant, Duration)>,
+    outage: Option<Blind>,
+}
+
+/// An outage, as a read finds it when it begins.
+#[derive(Clone, Copy, Debug)]
+struct Blind {
+    outage: Outage,
+    began: Instant,
+    lasted: Duration,
+    acknowledged: i64,
 }
 
 impl Attempt {
     pub(super) fn begin(run: &Run, key: i64) -> Self {
-        let outage = run.liveness.outage();
+        let outage = run.liveness.outage().map(|outage| Blind {
+            outage,
+            began: Instant::now(),
+            lasted: outage.lasted(),
+            acknowledged: run.floors.acknowledged_of(key),
+        });
         Self {
             key,
             floor: run.floors.of(key),
-            outage: outage.map(|outage| (outage, Instant::now(), outage.lasted())),
+            outage,
         }
     }
 
@@ -65,21 +79,28 @@ impl Attempt {
     }
 
     fn judge_outage(&self, run: &Run, reading: Reading, complain: impl Fn(Rule, &str)) {
-        let Some((outage, began, lasted)) = self.outage else {
+        let Some(blind) = self.outage else {
             return;
         };
-        if run.liveness.outage() != Some(outage) {
+        if run.liveness.outage() != Some(blind.outage) {
             return;
         }
+        let Blind { began, lasted, .. } = blind;
         run.tally.reads_not_live.add(1);
-        if !reading.from_memory {
-            return;
-        }
         match run.settings.not_live {
-            NotLive::Bypass => {
+            NotLive::Bypass if reading.from_memory => {
                 let text = format!("while the source was not live for {lasted:?}");
                 complain(Rule::NotLive, &text);
             }
+            // A load of its own sees what was committed before. One that was joined may have begun too early.
+            NotLive::Bypass if reading.version < blind.acknowledged => {
+                let number = number_of(blind.acknowledged);
+                let text = format!(
+                    "{number} was acknowledged before, and the source was not live for {lasted:?}"
+                );
+                complain(Rule::NotLive, &text);
+            }
+            NotLive::Bypass => {}
             NotLive::ServeStale { max_age } => {
                 let Some(superseded) = run.floors.superseded(self.key, reading.version) else {
                     return;

@@ -50,7 +50,12 @@ impl<S: Subject> Comparison<'_, S> {
             if self.run.settings.until_violation.is_some() && self.run.is_done() {
                 return;
             }
-            if !self.run.liveness.live(limit - began.elapsed()).await {
+            if !self
+                .run
+                .liveness
+                .live(limit.saturating_sub(began.elapsed()))
+                .await
+            {
                 break;
             }
             match timeout(limit, self.attempt()).await {

@@ -93,14 +93,19 @@ impl Accept {
         entry.is_valid(epoch)
             && match self {
                 Self::Valid => true,
-                Self::Blind { since, max_age } => {
-                    let loaded_at = entry.rest.loaded_at;
-                    let good_at = since.map_or(loaded_at, |since| since.max(loaded_at));
-                    good_at
-                        .checked_add(max_age)
-                        .is_none_or(|limit| now() < limit)
-                }
+                Self::Blind { .. } => self.takes_of(entry.rest.loaded_at),
             }
+    }
+
+    /// Whether a reader is content with the age of what was loaded from then on.
+    fn takes_of(self, began: Instant) -> bool {
+        let Self::Blind { since, max_age } = self else {
+            return true;
+        };
+        let good_at = since.map_or(began, |since| since.max(began));
+        good_at
+            .checked_add(max_age)
+            .is_none_or(|limit| now() < limit)
     }
 }
 
@@ -293,6 +298,7 @@ where
             && flight.epoch == epoch
             // One that ended in a panic of the key's code may still stand here.
             && !flight.has_ended()
+            && accept.takes_of(flight.began)
         {
             return Begin::Join(Arc::clone(flight));
         }
@@ -475,21 +481,26 @@ where
         true
     }
 
-    /// Invalidates one key. Returns whether there was a value, or a load that is now overtaken.
+    /// Invalidates one key. Returns whether there was a value that could be served, or a load that is now overtaken.
     pub(crate) fn invalidate(&self, key: &K, stale: Stale) -> bool {
         let key = self.sought(key);
         let mut shard = self.shard(&key).lock();
         self.note(key.hash);
+        let epoch = self.epoch.0.load(Acquire);
+        let is_served =
+            |entry: &Entry<V, T>| entry.is_valid(epoch) || self.terms.keep_stale.is_some();
         let flight = shard.rest.flights.remove(key.key());
+        let mut found = flight.is_some();
         let mut entry = None;
         let mut kept = false;
         if stale == Stale::Keep && self.terms.keep_stale.is_some() {
             if let Some(entry) = shard.entries.peek_mut(key.key()) {
-                kept = true;
+                (found, kept) = (true, true);
                 entry.invalidate(now());
             }
         } else {
             entry = shard.entries.pop(key.key());
+            found |= entry.as_ref().is_some_and(is_served);
         }
         let tags = match (&entry, &flight) {
             (Some(entry), _) => Some(&entry.rest.tags),
@@ -500,7 +511,6 @@ where
             self.index.remove(key.key, tags);
         }
         drop(shard);
-        let found = kept || entry.is_some() || flight.is_some();
         discard(entry);
         discard(flight);
         found
@@ -516,16 +526,27 @@ where
     }
 
     /// Invalidates everything. What is dead stays in memory until it is replaced, read, or [swept](Self::sweep).
-    pub(crate) fn flush(&self, stale: Stale) {
+    ///
+    /// Where the store may serve stale values a while longer, they are stale since `since`; without it, they are not
+    /// served at all.
+    pub(crate) fn flush(&self, since: Option<Instant>) {
         // What is two epochs old is never served.
-        let epochs = match stale {
-            Stale::Keep => 1,
-            Stale::Drop => 2,
+        let epochs = match since {
+            Some(_) => 1,
+            None => 2,
         };
         // Both under the lock: who looks at both finds what belongs together.
         let mut flushed_at = self.flushed_at.lock();
-        *flushed_at = Some(now());
+        *flushed_at = since;
         self.epoch.0.fetch_add(epochs, AcqRel);
+    }
+
+    /// Invalidates everything, and drops it.
+    pub(crate) fn clear(&self) {
+        self.flush(None);
+        for number in 0..self.shards.len() {
+            while self.sweep(number) {}
+        }
     }
 
     /// Drops some of what a flush left in one shard. Returns whether there may be more of it.

@@ -145,7 +145,7 @@ fn what_overtakes_a_load_and_what_does_not() {
         overtaken(&|| assert_eq!(store.invalidate_tag(&1), [1])),
         Stored::Overtaken
     );
-    assert_eq!(overtaken(&|| store.flush(Stale::Keep)), Stored::Overtaken);
+    assert_eq!(overtaken(&|| store.flush(Some(now()))), Stored::Overtaken);
     // Others' business.
     assert_eq!(
         overtaken(&|| assert!(!store.invalidate(&3, Stale::Keep))),
@@ -173,7 +173,7 @@ fn what_an_insert_is_refused_for() {
         "nothing was there, but it may be old"
     );
     assert!(!insert(&|| _ = store.invalidate_tag(&1)));
-    assert!(!insert(&|| store.flush(Stale::Keep)));
+    assert!(!insert(&|| store.flush(Some(now()))));
     assert_eq!(store.len(), 0, "and what was there is gone");
     assert!(insert(&|| ()), "that was before");
     store.assert_consistent();
@@ -290,7 +290,7 @@ async fn blind_reads_do_not_see_what_is_not_valid() {
     advance(10 * SECOND).await;
     assert_eq!(get_as(&store, 2, forever), Got::Miss, "expired");
     load(&store, 3, 4);
-    store.flush(Stale::Keep);
+    store.flush(Some(now()));
     assert_eq!(get_as(&store, 3, forever), Got::Miss, "flushed");
 }
 
@@ -347,13 +347,13 @@ async fn a_new_value_takes_the_place_of_the_stale_one() {
 async fn what_is_flushed_is_served_for_a_while_unless_it_was_flushed_before() {
     let store = keeping(None);
     (1..=3).for_each(|key| _ = load(&store, key, key));
-    store.flush(Stale::Keep);
+    store.flush(Some(now()));
     advance(9 * SECOND).await;
     assert_eq!(get(&store, 1), Got::Stale(1, true));
     advance(SECOND).await;
     assert_eq!(get(&store, 1), Got::Miss);
     // Since when is not known of this one; the time of the second flush would be too late.
-    store.flush(Stale::Keep);
+    store.flush(Some(now()));
     assert_eq!(get(&store, 2), Got::Miss);
     assert_eq!(store.len(), 1);
 }
@@ -364,7 +364,7 @@ async fn later_causes_do_not_prolong_what_is_stale() {
     type Cause = fn(&Numbers);
     let nothing: Cause = |_| ();
     let invalidate: Cause = |store| _ = store.invalidate(&1, Stale::Keep);
-    let flush: Cause = |store| store.flush(Stale::Keep);
+    let flush: Cause = |store| store.flush(Some(now()));
     for (name, first, then, until) in [
         ("invalidated, flushed", invalidate, flush, 25),
         ("flushed, invalidated", flush, invalidate, 25),
@@ -390,7 +390,7 @@ fn a_sweep_drops_what_a_flush_left_and_nothing_else() {
     (0..150).for_each(|key| _ = load(&store, key, key));
     assert!((0..store.shards()).all(|shard| !store.sweep(shard)));
     assert_eq!(store.len(), 150, "all is valid");
-    store.flush(Stale::Keep);
+    store.flush(Some(now()));
     (0..20).for_each(|key| _ = load(&store, key, 1_000));
     let flight = lead(&store, 149);
     let mut sweeps = 0;
@@ -414,11 +414,11 @@ fn a_sweep_drops_what_a_flush_left_and_nothing_else() {
 async fn a_sweep_keeps_what_may_still_be_served() {
     let store = keeping(None);
     load(&store, 1, 1);
-    store.flush(Stale::Keep);
+    store.flush(Some(now()));
     load(&store, 2, 2);
     store.sweep(0);
     assert_eq!(store.len(), 2);
-    store.flush(Stale::Keep);
+    store.flush(Some(now()));
     store.sweep(0);
     assert_eq!(store.len(), 1, "the one of two flushes ago is gone");
     assert_eq!(get(&store, 2), Got::Stale(2, true));
@@ -448,7 +448,7 @@ fn counts_reads_by_what_they_got() {
     load(&store, 1, 1);
     assert_eq!(get(&store, 1), Got::Hit(1));
     assert_eq!(get(&store, 1), Got::Hit(1));
-    store.flush(Stale::Keep);
+    store.flush(Some(now()));
     assert_eq!(get(&store, 1), Got::Miss);
     let counts = store.counts();
     assert_eq!((counts.hits, counts.misses), (2, 2));
@@ -469,7 +469,7 @@ impl Drop for Nosy {
         if let Some(store) = self.store.upgrade() {
             // Takes every lock there is; one that is held would never be free.
             store.counts();
-            store.flush(Stale::Keep);
+            store.flush(Some(now()));
             store.invalidate_tag(&0);
         }
         self.drops.fetch_add(1, SeqCst);
@@ -509,15 +509,15 @@ fn values_are_dropped_outside_of_the_locks() {
     dropped("invalidated by tag", &|store| _ = store.invalidate_tag(&1));
     dropped("evicted", &|store| _ = put(store, 2, &drops));
     dropped("swept", &|store| {
-        store.flush(Stale::Keep);
+        store.flush(Some(now()));
         store.sweep(0);
     });
     dropped("read when dead", &|store| {
-        store.flush(Stale::Keep);
+        store.flush(Some(now()));
         store.get(&1, Accept::Valid);
     });
     dropped("replaced", &|store| {
-        store.flush(Stale::Keep);
+        store.flush(Some(now()));
         assert_eq!(put(store, 1, &drops), Stored::Yes);
     });
     dropped("replaced by an insert", &|store| {

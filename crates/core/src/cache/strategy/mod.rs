@@ -122,7 +122,8 @@ pub trait Strategy: Send + 'static {
         Decision::Ignore
     }
 
-    /// Everything was invalidated for another reason, a resync or by hand: nothing is held any more.
+    /// Everything was invalidated for another reason, a resync for example: nothing is held any more. Not told of
+    /// [`invalidate_all`](super::CacheHandle::invalidate_all), after which what is held still takes effect.
     fn on_flushed(&mut self, now: Instant) {
         let _ = now;
     }

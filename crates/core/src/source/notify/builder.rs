@@ -62,9 +62,20 @@ impl NotifySourceBuilder {
     /// are in place. While they are not, the source is not live; if they merely differ from the
     /// specification, it says so in the log.
     pub fn watch(mut self, spec: TriggerSpec) -> Self {
-        self = self.channel(spec.channel_name().clone());
         self.settings.specs.push(spec);
         self
+    }
+
+    /// The tables that it [watches](Self::watch).
+    #[must_use]
+    pub fn watched(&self) -> &[TriggerSpec] {
+        &self.settings.specs
+    }
+
+    /// The [channels](Self::channel) that it listens to besides, of whose triggers nothing is known.
+    #[must_use]
+    pub fn other_channels(&self) -> &[ChannelName] {
+        &self.settings.channels
     }
 
     /// Asks the server every `interval` whether the session still listens, and gives it up if there is no
@@ -126,6 +137,11 @@ impl NotifySourceBuilder {
                     "the {name} is {value:?}, it must lie between {SHORTEST:?} and {LONGEST:?}"
                 );
                 return Err(Error::new(Kind::Config, message));
+            }
+        }
+        for spec in &settings.specs {
+            if !settings.channels.contains(spec.channel_name()) {
+                settings.channels.push(spec.channel_name().clone());
             }
         }
         if settings.channels.is_empty() {
