@@ -17,10 +17,7 @@ where
         for shard in &self.shards {
             let shard = shard.0.lock();
             assert!(shard.entries.len() <= shard.rest.capacity.get());
-            let stored = shard
-                .entries
-                .iter()
-                .map(|(key, entry)| (key, &entry.rest.tags));
+            let stored = shard.entries.iter().map(|(key, entry)| (key, &entry.tags));
             let in_flight = shard
                 .rest
                 .flights

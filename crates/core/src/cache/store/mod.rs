@@ -24,6 +24,7 @@
 
 #[cfg(test)]
 mod check;
+mod clock;
 mod flight;
 mod hashed;
 mod index;
@@ -35,11 +36,12 @@ use std::sync::atomic::AtomicU64 as Counter;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::time::{Duration, Instant};
 
+use clock::{Clock, Time};
 pub(crate) use flight::{Flight, FlightId, Outcome};
 use hashed::Sought;
 use index::Index;
 pub(crate) use shard::ShardCounts;
-use shard::{Entry, Rest, Shard};
+use shard::{Entry, Shard};
 
 use crate::panic::contained;
 use crate::sync::{Arc, AtomicU64, Mutex, RandomState, now};
@@ -54,12 +56,13 @@ pub(crate) struct Store<K, V, T> {
     /// Tells moments of other stores apart.
     id: u64,
     terms: StoreTerms,
+    clock: Clock,
     hasher: RandomState,
     shards: Box<[Locked<K, V, T>]>,
     index: Index<K, T>,
     /// How often everything was invalidated.
     epoch: Padded<AtomicU64>,
-    flushed_at: Mutex<Option<Instant>>,
+    flushed_at: Mutex<Option<Time>>,
     /// How often a key or tag was invalidated; and for each, by hash, when last.
     sequence: AtomicU64,
     slots: Box<[AtomicU64]>,
@@ -89,23 +92,23 @@ pub(crate) enum Accept {
 
 impl Accept {
     /// Whether a reader is content with this entry.
-    fn takes<V, T>(self, entry: &Entry<V, T>, epoch: u64) -> bool {
-        entry.is_valid(epoch)
+    fn takes<V, T>(self, entry: &Entry<V, T>, epoch: u64, clock: &Clock) -> bool {
+        entry.is_valid(epoch, clock)
             && match self {
                 Self::Valid => true,
-                Self::Blind { .. } => self.takes_of(entry.rest.loaded_at),
+                Self::Blind { .. } => self.takes_of(entry.loaded_at, clock),
             }
     }
 
     /// Whether a reader is content with the age of what was loaded from then on.
-    fn takes_of(self, began: Instant) -> bool {
+    fn takes_of(self, began: Time, clock: &Clock) -> bool {
         let Self::Blind { since, max_age } = self else {
             return true;
         };
-        let good_at = since.map_or(began, |since| since.max(began));
+        let good_at = since.map_or(began, |since| clock.time(since).max(began));
         good_at
             .checked_add(max_age)
-            .is_none_or(|limit| now() < limit)
+            .is_none_or(|limit| clock.now() < limit)
     }
 }
 
@@ -182,6 +185,7 @@ where
         Self {
             id: LAST.fetch_add(1, Relaxed),
             terms,
+            clock: Clock::new(),
             shards: (0..count).map(shard).collect(),
             hasher,
             index: Index::new(),
@@ -200,7 +204,7 @@ where
         // Under the lock: no entry is of a later epoch, so whatever is of another one is dead.
         let epoch = self.epoch.0.load(Acquire);
         let entry = shard.entries.peek(key.key())?;
-        if !entry.is_valid(epoch) {
+        if !entry.is_valid(epoch, &self.clock) {
             return None;
         }
         let (value, moved) = (Arc::clone(&entry.value), entry.moved);
@@ -217,7 +221,7 @@ where
             shard.rest.counts.misses += 1;
             return Found::Miss;
         };
-        if accept.takes(entry, epoch) {
+        if accept.takes(entry, epoch, &self.clock) {
             let (value, moved) = (Arc::clone(&entry.value), entry.moved);
             shard.used(&key, moved);
             return match accept {
@@ -255,10 +259,10 @@ where
         let Some(entry) = shard.entries.peek_mut(key.key()) else {
             return (Found::Miss, None);
         };
-        let flushes = epoch - entry.rest.epoch;
+        let flushes = epoch - entry.epoch;
         // Whichever came first, so that nothing prolongs what another one has begun.
         let since = [
-            entry.rest.stale_since,
+            entry.stale_since,
             entry.expires_at,
             flushed_at.filter(|_| flushes > 0),
         ];
@@ -266,20 +270,20 @@ where
         let since = since.into_iter().flatten().min().filter(|_| flushes <= 1);
         if let Some(keep) = self.terms.keep_stale
             && let Some(since) = since
-            && now().duration_since(since) < keep
+            && self.clock.now().since(since) < keep
         {
-            let revalidate = !std::mem::replace(&mut entry.rest.revalidating, true);
+            let revalidate = !std::mem::replace(&mut entry.revalidating, true);
             // It keeps its place: what is dead soon stays where sweeping comes upon it.
             let value = Arc::clone(&entry.value);
             shard.rest.counts.stale_hits += 1;
             return (Found::Stale(value, revalidate), None);
         }
         shard.rest.counts.misses += 1;
-        let expired = entry.rest.epoch == epoch && entry.rest.stale_since.is_none();
+        let expired = entry.epoch == epoch && entry.stale_since.is_none();
         shard.rest.counts.expirations += u64::from(expired);
         let entry = shard.entries.pop(key.key());
         if let Some(entry) = &entry {
-            self.forget(shard, key, &entry.rest.tags);
+            self.forget(shard, key, &entry.tags);
         }
         (Found::Miss, entry)
     }
@@ -290,7 +294,7 @@ where
         let mut shard = self.shard(&key).lock();
         let epoch = self.epoch.0.load(Acquire);
         if let Some(entry) = shard.entries.peek(key.key())
-            && accept.takes(entry, epoch)
+            && accept.takes(entry, epoch, &self.clock)
         {
             return Begin::Found(Arc::clone(&entry.value));
         }
@@ -298,7 +302,7 @@ where
             && flight.epoch == epoch
             // One that ended in a panic of the key's code may still stand here.
             && !flight.has_ended()
-            && accept.takes_of(flight.began)
+            && accept.takes_of(self.clock.time(flight.began), &self.clock)
         {
             return Begin::Join(Arc::clone(flight));
         }
@@ -364,7 +368,7 @@ where
         }
         if let Some(entry) = shard.entries.peek_mut(key.key()) {
             // Whoever is served the stale value next is to see to it again.
-            entry.rest.revalidating = false;
+            entry.revalidating = false;
         }
     }
 
@@ -400,27 +404,30 @@ where
         value: &Arc<V>,
         tags: Box<[T]>,
     ) -> [Option<Entry<V, T>>; 2] {
+        let loaded_at = self.clock.time(loaded_at);
         let expires_at = self.terms.ttl.and_then(|ttl| {
             let share = 1.0 - self.terms.jitter * fastrand::f64();
             // A time too long to be represented is for ever.
             let ttl = Duration::try_from_secs_f64(ttl.as_secs_f64() * share).ok()?;
             loaded_at.checked_add(ttl)
         });
-        let rest = Rest {
+        let entry = Entry {
+            value: Arc::clone(value),
             epoch,
             stale_since: None,
+            expires_at,
+            moved: shard.moving(),
             loaded_at,
-            revalidating: false,
             tags,
+            revalidating: false,
         };
-        let entry = Entry::new(Arc::clone(value), shard.moving(), expires_at, rest);
         let replaced = shard.entries.put(key.to_owned(), entry);
         let mut evicted = None;
         if shard.entries.len() > shard.rest.capacity.get()
             && let Some((key, entry)) = shard.entries.pop_lru()
         {
             shard.rest.counts.evictions += 1;
-            self.forget(shard, &key.sought(), &entry.rest.tags);
+            self.forget(shard, &key.sought(), &entry.tags);
             evicted = Some(entry);
         }
         [replaced, evicted]
@@ -430,7 +437,7 @@ where
     pub(crate) fn not_revalidating(&self, key: &K) {
         let key = self.sought(key);
         if let Some(entry) = self.shard(&key).lock().entries.peek_mut(key.key()) {
-            entry.rest.revalidating = false;
+            entry.revalidating = false;
         }
     }
 
@@ -439,8 +446,8 @@ where
         let key = self.sought(key);
         let mut shard = self.shard(&key).lock();
         match shard.entries.peek_mut(key.key()) {
-            Some(entry) if entry.rest.stale_since.is_some() => {
-                !std::mem::replace(&mut entry.rest.revalidating, true)
+            Some(entry) if entry.stale_since.is_some() => {
+                !std::mem::replace(&mut entry.revalidating, true)
             }
             _ => false,
         }
@@ -487,8 +494,9 @@ where
         let mut shard = self.shard(&key).lock();
         self.note(key.hash);
         let epoch = self.epoch.0.load(Acquire);
-        let is_served =
-            |entry: &Entry<V, T>| entry.is_valid(epoch) || self.terms.keep_stale.is_some();
+        let is_served = |entry: &Entry<V, T>| {
+            entry.is_valid(epoch, &self.clock) || self.terms.keep_stale.is_some()
+        };
         let flight = shard.rest.flights.remove(key.key());
         let mut found = flight.is_some();
         let mut entry = None;
@@ -496,14 +504,14 @@ where
         if stale == Stale::Keep && self.terms.keep_stale.is_some() {
             if let Some(entry) = shard.entries.peek_mut(key.key()) {
                 (found, kept) = (true, true);
-                entry.invalidate(now());
+                entry.invalidate(self.clock.now());
             }
         } else {
             entry = shard.entries.pop(key.key());
             found |= entry.as_ref().is_some_and(is_served);
         }
         let tags = match (&entry, &flight) {
-            (Some(entry), _) => Some(&entry.rest.tags),
+            (Some(entry), _) => Some(&entry.tags),
             (None, Some((_, tags))) if !kept => Some(tags),
             _ => None,
         };
@@ -537,7 +545,7 @@ where
         };
         // Both under the lock: who looks at both finds what belongs together.
         let mut flushed_at = self.flushed_at.lock();
-        *flushed_at = since;
+        *flushed_at = since.map(|since| self.clock.time(since));
         self.epoch.0.fetch_add(epochs, AcqRel);
     }
 
@@ -561,10 +569,10 @@ where
         // What was stored since the flush stands in front of everything that was not.
         while dropped.len() < SWEEP
             && let Some((_, entry)) = shard.entries.peek_lru()
-            && entry.rest.epoch + kept_epochs < epoch
+            && entry.epoch + kept_epochs < epoch
             && let Some((key, entry)) = shard.entries.pop_lru()
         {
-            self.forget(&shard, &key.sought(), &entry.rest.tags);
+            self.forget(&shard, &key.sought(), &entry.tags);
             dropped.push(entry);
         }
         drop(shard);

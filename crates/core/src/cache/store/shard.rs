@@ -2,70 +2,45 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::time::Instant;
 
 use lru::LruCache;
 
+use super::clock::{Clock, Time};
 use super::flight::Flight;
 use super::hashed::{AsHashed, Hashed, Sought};
-use crate::sync::{Arc, now};
+use crate::sync::Arc;
 
-/// A value, and what a hit has to know of it.
+/// A value, and what is known of it; first what a hit looks at.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Entry<V, T> {
     pub(super) value: Arc<V>,
-    /// The epoch of the store in which it may be served; [`NEVER`] once it was invalidated.
-    valid_in: u64,
-    /// When it last went to the front, on the clock of its shard.
-    pub(super) moved: u64,
-    pub(super) expires_at: Option<Instant>,
-    /// Apart from it, so that what a hit looks at is small.
-    pub(super) rest: Box<Rest<T>>,
-}
-
-/// What else is known of it.
-#[derive(Debug)]
-pub(super) struct Rest<T> {
     /// The store's epoch before the load began; another one now means that it was flushed.
     pub(super) epoch: u64,
     /// Invalidated, and kept only until there is something better.
-    pub(super) stale_since: Option<Instant>,
-    pub(super) loaded_at: Instant,
-    /// Somebody was asked to load it anew.
-    pub(super) revalidating: bool,
+    pub(super) stale_since: Option<Time>,
+    pub(super) expires_at: Option<Time>,
+    /// When it last went to the front, on the clock of its shard.
+    pub(super) moved: u64,
+    pub(super) loaded_at: Time,
     /// The rows it depends on, as far as the index is needed to find them.
     pub(super) tags: Box<[T]>,
+    /// Somebody was asked to load it anew.
+    pub(super) revalidating: bool,
 }
 
-/// No epoch gets there.
-const NEVER: u64 = u64::MAX;
-
 impl<V, T> Entry<V, T> {
-    pub(super) fn new(
-        value: Arc<V>,
-        moved: u64,
-        expires_at: Option<Instant>,
-        rest: Rest<T>,
-    ) -> Self {
-        Self {
-            value,
-            valid_in: rest.epoch,
-            moved,
-            expires_at,
-            rest: Box::new(rest),
-        }
-    }
-
     #[inline]
-    pub(super) fn is_valid(&self, epoch: u64) -> bool {
-        self.valid_in == epoch && self.expires_at.is_none_or(|at| now() < at)
+    pub(super) fn is_valid(&self, epoch: u64, clock: &Clock) -> bool {
+        self.epoch == epoch
+            && self.stale_since.is_none()
+            && self.expires_at.is_none_or(|at| clock.now() < at)
     }
 
     /// It was invalidated at this time, if not before.
-    pub(super) fn invalidate(&mut self, at: Instant) {
-        self.valid_in = NEVER;
-        self.rest.stale_since.get_or_insert(at);
-        self.rest.revalidating = false;
+    pub(super) fn invalidate(&mut self, at: Time) {
+        self.stale_since.get_or_insert(at);
+        self.revalidating = false;
     }
 }
 
