@@ -10,6 +10,7 @@
 mod changed;
 mod drift;
 mod install;
+mod outbox;
 mod owners;
 mod partitions;
 mod payload;

@@ -50,19 +50,26 @@ pub(super) fn needs_settings<'a>(columns: impl IntoIterator<Item = &'a Column>) 
         .any(|column| matches!(class(column), Class::Bytes | Class::Other))
 }
 
+/// Whether what is too large for a notification becomes null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    Limited,
+    Unlimited,
+}
+
 /// The key of a row: the value of one column, an array of several.
-pub(super) fn key(columns: &[Column]) -> String {
+pub(super) fn key(columns: &[Column], size: Size) -> String {
     match columns {
-        [column] => json(column),
+        [column] => json(column, size),
         columns => {
-            let values: Vec<_> = columns.iter().map(json).collect();
+            let values: Vec<_> = columns.iter().map(|column| json(column, size)).collect();
             format!("'[' || {} || ']'", values.join(" || ',' || "))
         }
     }
 }
 
 /// The extra columns of a row, as an object.
-pub(super) fn object(columns: &[Column]) -> String {
+pub(super) fn object(columns: &[Column], size: Size) -> String {
     let mut members = String::new();
     for (index, column) in columns.iter().enumerate() {
         let opening = if index == 0 { '{' } else { ',' };
@@ -70,7 +77,7 @@ pub(super) fn object(columns: &[Column]) -> String {
         members.push_str(&format!(
             "{} || {} || ",
             escape_literal(&label),
-            json(column)
+            json(column, size)
         ));
     }
     format!("{members}'}}'")
@@ -81,6 +88,11 @@ pub(super) fn object(columns: &[Column]) -> String {
 /// Types with equality of their own kind compare by it only where that is identity; the rest by text, so
 /// that `json`, which has none, and case-insensitive types are right.
 pub(super) fn comparable(columns: &[Column]) -> String {
+    comparables(columns).join(", ")
+}
+
+/// The same, one by one.
+pub(super) fn comparables(columns: &[Column]) -> Vec<String> {
     let values = columns.iter().map(|column| {
         let value = escape_identifier(&column.name);
         match class(column) {
@@ -89,7 +101,7 @@ pub(super) fn comparable(columns: &[Column]) -> String {
             Class::Other => format!("{} COLLATE \"C\"", output(&value)),
         }
     });
-    values.collect::<Vec<_>>().join(", ")
+    values.collect()
 }
 
 /// A JSON array of column names.
@@ -111,7 +123,7 @@ fn output(value: &str) -> String {
     format!("CASE WHEN {value} IS DISTINCT FROM NULL THEN concat({value}) END")
 }
 
-fn json(column: &Column) -> String {
+fn json(column: &Column, size: Size) -> String {
     let value = escape_identifier(&column.name);
     let text = output(&value);
     // Read back from text, which fails if the column has other values now.
@@ -121,6 +133,7 @@ fn json(column: &Column) -> String {
         _ => format!("to_json({text})"),
     };
     let limit = match class(column) {
+        _ if size == Size::Unlimited => None,
         Class::Integer | Class::Boolean | Class::Plain | Class::Label => None,
         Class::Text | Class::Bytes => Some(8000),
         // No type needs four times the bytes of its shortest text.
@@ -137,7 +150,7 @@ fn json(column: &Column) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Column, comparable, key, names, needs_settings, object};
+    use super::{Column, Size, comparable, key, names, needs_settings, object};
 
     fn column(name: &str, type_name: &str) -> Column {
         let (name, type_name) = (name.to_owned(), type_name.to_owned());
@@ -154,9 +167,17 @@ mod tests {
         let nasty = [column("it's \"a\\b\"", "int8")];
         assert_eq!(names(&nasty), r#"["it's \"a\\b\""]"#);
         let quoted = r#"CASE WHEN "it's ""a\b""" IS DISTINCT FROM NULL"#;
-        assert!(key(&nasty).contains(quoted), "{}", key(&nasty));
+        assert!(
+            key(&nasty, Size::Limited).contains(quoted),
+            "{}",
+            key(&nasty, Size::Limited)
+        );
         let label = r#" E'{"it''s \\"a\\\\b\\"":'"#;
-        assert!(object(&nasty).starts_with(label), "{}", object(&nasty));
+        assert!(
+            object(&nasty, Size::Limited).starts_with(label),
+            "{}",
+            object(&nasty, Size::Limited)
+        );
     }
 
     #[test]

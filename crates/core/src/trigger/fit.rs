@@ -5,7 +5,7 @@ use tokio_postgres::Client;
 use super::catalog::{self, Column, Table};
 use super::spec::TriggerSpec;
 use crate::error::{Error, Kind, Result};
-use crate::name::TableName;
+use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
 
 /// A specification whose every name was found, and the table it was found in.
@@ -34,17 +34,43 @@ pub(super) fn fit(spec: &TriggerSpec, table: Table) -> Result<Fitted<'_>> {
             "when_changed without updates; add Operation::Update",
         ));
     }
+    if spec.is_outbox() && spec.channel != ChannelName::default() {
+        return Err(unfit(
+            spec,
+            "a channel for the outbox, which has none; name no channel",
+        ));
+    }
+    if spec.old_columns && !spec.is_outbox() {
+        return Err(unfit(
+            spec,
+            "old columns in notifications; use the outbox for them",
+        ));
+    }
     let key = match &spec.key {
         Some(names) => find(spec, &table, names)?,
         None => primary_key(&table),
     };
-    if key.is_empty() && !spec.columns.is_empty() {
+    if key.is_empty() && (spec.every_column || !spec.columns.is_empty()) {
         return Err(unfit(
             spec,
             "extra columns without a key; name key columns, or no columns",
         ));
     }
-    let columns = find(spec, &table, &spec.columns)?;
+    let columns = match spec.every_column {
+        true => table
+            .columns
+            .iter()
+            .filter(|column| !column.is_virtual)
+            .cloned()
+            .collect(),
+        false => find(spec, &table, &spec.columns)?,
+    };
+    if spec.old_columns && columns.is_empty() {
+        return Err(unfit(
+            spec,
+            "old columns without columns; name them, or every column",
+        ));
+    }
     let when_changed = find(spec, &table, &spec.when_changed)?;
     Ok(Fitted {
         spec,

@@ -167,3 +167,25 @@ pub(super) async fn triggers(client: &Client, functions: &[String]) -> Result<Ve
         })
         .collect()
 }
+
+/// The outbox as the catalog has it.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    pub(super) comment: Option<String>,
+    pub(super) owner: Owner,
+}
+
+/// The outbox, if there is one.
+pub(super) async fn outbox(client: &Client) -> Result<Option<Outbox>> {
+    let rows = rows(client, include_str!("sql/catalog/outbox.sql"), &[]).await?;
+    let outbox = |row| {
+        Ok(Outbox {
+            comment: get(row, 0)?,
+            owner: Owner {
+                name: get(row, 1)?,
+                is_trusted: get(row, 2)?,
+            },
+        })
+    };
+    rows.first().map(outbox).transpose()
+}

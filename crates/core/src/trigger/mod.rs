@@ -68,6 +68,7 @@ mod compare;
 mod expression;
 mod fit;
 mod installed;
+mod outbox;
 mod plan;
 mod shared;
 mod spec;

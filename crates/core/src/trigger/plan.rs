@@ -13,7 +13,7 @@ use super::catalog::{self, Server};
 use super::compare::{Finding, compare};
 use super::fit::{fit, no_such_table};
 use super::installed::{self, Installed, Trigger, installed};
-use super::shared::{self, Shared, refuse_newer};
+use super::shared::{self, OutboxState, Shared, refuse_newer};
 use super::spec::TriggerSpec;
 use super::wanted::{Wanted, qualified, wanted};
 use crate::backoff::Backoff;
@@ -58,6 +58,7 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
         shared::refuse_stranger("pgherald.notify_rows", &helper.owner)?;
         shared::refuse_forbidden(helper)?;
     }
+    let outbox = shared::outbox(client, specs).await?;
     let tables = specs.iter().map(|spec| look(client, spec));
     let tables = try_join_all(tables).await?;
     let functions: Vec<_> = tables
@@ -84,11 +85,12 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
         }
     }
     changes += &drops;
-    if changes.is_empty() && (shared == Shared::Current || specs.is_empty()) {
+    let shared_is_current = shared == Shared::Current && outbox != OutboxState::Missing;
+    if changes.is_empty() && (shared_is_current || specs.is_empty()) {
         return Ok(Plan::new(String::new()));
     }
     Ok(Plan::new(
-        shared::prepare(&server, &shared)? + &changes + &shared::require(&functions)?,
+        shared::prepare(&server, &shared, &outbox)? + &changes + &shared::require(&functions)?,
     ))
 }
 

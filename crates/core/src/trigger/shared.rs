@@ -1,11 +1,13 @@
 //! What all tables share: the schema, and the function that packs rows into payloads.
 
 use postgres_protocol::escape::escape_literal;
+use tokio_postgres::Client;
 
 use super::VERSION;
 use super::catalog::{Owner, Server};
 use super::compare::{is_body, other_version, version};
-use super::installed::Function;
+use super::installed::{self, Function};
+use super::spec::TriggerSpec;
 use super::template::{dollar_quoted, render};
 use crate::error::{Error, Kind, Result};
 
@@ -83,8 +85,49 @@ pub(super) fn refuse_newer(object: &str, comment: Option<&str>) -> Result<()> {
     }
 }
 
+/// The outbox as it is, if some table needs it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum OutboxState {
+    NotNeeded,
+    Missing,
+    Current,
+}
+
+/// Judges the outbox that some of `specs` may need.
+pub(super) async fn outbox(client: &Client, specs: &[TriggerSpec]) -> Result<OutboxState> {
+    if !specs.iter().any(TriggerSpec::is_outbox) {
+        return Ok(OutboxState::NotNeeded);
+    }
+    let Some(outbox) = installed::outbox(client).await? else {
+        return Ok(OutboxState::Missing);
+    };
+    let object = "pgherald.outbox";
+    refuse_newer(object, outbox.comment.as_deref())?;
+    refuse_stranger(object, &outbox.owner)?;
+    if version(outbox.comment.as_deref()).is_none() {
+        let message = "pgherald.outbox is not what was installed: its comment is not pgherald's; uninstall all, or \
+                       move it away";
+        return Err(Error::new(Kind::Spec, message));
+    }
+    Ok(OutboxState::Current)
+}
+
 /// The statements before those of the tables: they make the shared objects.
-pub(super) fn prepare(server: &Server, shared: &Shared) -> Result<String> {
+pub(super) fn prepare(server: &Server, shared: &Shared, outbox: &OutboxState) -> Result<String> {
+    let mut statements = prepare_notify_rows(server, shared)?;
+    if *outbox == OutboxState::Missing {
+        let comment = escape_literal(&note());
+        let values = [("comment", &*comment)];
+        statements += &render(include_str!("sql/v1/outbox.sql"), &values)?;
+    }
+    Ok(statements)
+}
+
+fn note() -> String {
+    serde_json::json!({ "version": VERSION }).to_string()
+}
+
+fn prepare_notify_rows(server: &Server, shared: &Shared) -> Result<String> {
     if *shared == Shared::Current {
         return Ok(String::new());
     }
@@ -93,10 +136,9 @@ pub(super) fn prepare(server: &Server, shared: &Shared) -> Result<String> {
         true => String::new(),
         false => render(include_str!("sql/v1/schema.sql"), &[("comment", &comment)])?,
     };
-    let comment = serde_json::json!({ "version": VERSION }).to_string();
     let values = [
         ("body", &*dollar_quoted(BODY)),
-        ("comment", &*escape_literal(&comment)),
+        ("comment", &*escape_literal(&note())),
     ];
     Ok(schema + &render(include_str!("sql/v1/notify_rows.sql"), &values)?)
 }

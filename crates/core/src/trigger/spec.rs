@@ -26,8 +26,20 @@ pub struct TriggerSpec {
     pub(super) channel: ChannelName,
     pub(super) key: Option<Vec<String>>,
     pub(super) columns: Vec<String>,
+    pub(super) every_column: bool,
+    pub(super) old_columns: bool,
     pub(super) operations: OperationSet,
     pub(super) when_changed: Vec<String>,
+    pub(super) mode: Mode,
+}
+
+/// What becomes of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// They are announced with NOTIFY.
+    Notify,
+    /// They are recorded in the outbox.
+    Outbox,
 }
 
 impl TriggerSpec {
@@ -39,8 +51,11 @@ impl TriggerSpec {
             channel: ChannelName::default(),
             key: None,
             columns: Vec::new(),
+            every_column: false,
+            old_columns: false,
             operations: OperationSet::ALL,
             when_changed: Vec::new(),
+            mode: Mode::Notify,
         }
     }
 
@@ -52,7 +67,18 @@ impl TriggerSpec {
         Ok(Self::new(TableName::new(T::SCHEMA, T::NAME)?).key_columns(T::KEY.iter().copied()))
     }
 
-    /// Where to announce. A table has one channel: installing with another one replaces it.
+    /// Records changes in the outbox, in the writer's transaction, instead of announcing them: nothing is lost while
+    /// nobody listens, payloads have no limit, and writers that commit at the same time need not wait for each other,
+    /// as they do for NOTIFY. See [`outbox`](crate::outbox).
+    ///
+    /// A table is in one mode: installing in the other one replaces it.
+    #[must_use]
+    pub fn outbox(mut self) -> Self {
+        self.mode = Mode::Outbox;
+        self
+    }
+
+    /// Where to announce. A table has one channel: installing with another one replaces it. Not for the outbox.
     #[must_use]
     pub fn channel(mut self, channel: ChannelName) -> Self {
         self.channel = channel;
@@ -67,10 +93,26 @@ impl TriggerSpec {
         self
     }
 
-    /// Columns whose values travel with the event. Default: none. Needs a key.
+    /// Columns whose values travel with the event. Default: none. Needs a key. With a notification, only as far as
+    /// they fit into its 8,000 bytes.
     #[must_use]
     pub fn columns<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.columns = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// All columns that the table has when this is installed, instead of some.
+    #[must_use]
+    pub fn every_column(mut self) -> Self {
+        self.every_column = true;
+        self
+    }
+
+    /// Of an UPDATE, the columns' values before it travel as well, and the names of those that changed. Only for the
+    /// outbox.
+    #[must_use]
+    pub fn old_columns(mut self) -> Self {
+        self.old_columns = true;
         self
     }
 
@@ -96,6 +138,12 @@ impl TriggerSpec {
     #[must_use]
     pub fn channel_name(&self) -> &ChannelName {
         &self.channel
+    }
+
+    /// Whether changes are recorded in the outbox.
+    #[must_use]
+    pub fn is_outbox(&self) -> bool {
+        self.mode == Mode::Outbox
     }
 
     /// The watched table.

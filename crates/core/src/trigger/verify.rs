@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use super::catalog;
 use super::compare::{Finding, compare};
 use super::fit::fit;
-use super::installed::{installed, notify_rows};
+use super::installed::{self, installed, notify_rows};
 use super::shared::{self, Shared};
 use super::spec::TriggerSpec;
 use super::wanted::wanted;
@@ -34,6 +34,7 @@ impl Drift {
         match self.kind {
             DriftKind::TableMissing
             | DriftKind::Unfit { .. }
+            | DriftKind::OutboxMissing
             | DriftKind::Missing(_)
             | DriftKind::Disabled(_) => true,
             DriftKind::Outdated { .. } | DriftKind::LeftOver(_) => false,
@@ -52,6 +53,8 @@ pub enum DriftKind {
         /// Why not.
         reason: String,
     },
+    /// The outbox does not exist: writes fail.
+    OutboxMissing,
     /// The named trigger does not exist: changes go unheard.
     Missing(String),
     /// The named trigger does not fire: changes go unheard.
@@ -74,12 +77,23 @@ pub enum DriftKind {
 /// If the catalog cannot be read.
 pub async fn verify(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Drift>> {
     let shared = shared::shared(notify_rows(client).await?.as_ref());
+    let has_outbox = match specs.iter().any(TriggerSpec::is_outbox) {
+        true => installed::outbox(client).await?.is_some(),
+        false => false,
+    };
     // All at once: the connection sends each query without waiting for the answers to those before.
-    let tables = specs.iter().map(|spec| verify_table(client, &shared, spec));
+    let tables = specs
+        .iter()
+        .map(|spec| verify_table(client, &shared, has_outbox, spec));
     Ok(try_join_all(tables).await?.concat())
 }
 
-async fn verify_table(client: &Client, shared: &Shared, spec: &TriggerSpec) -> Result<Vec<Drift>> {
+async fn verify_table(
+    client: &Client,
+    shared: &Shared,
+    has_outbox: bool,
+    spec: &TriggerSpec,
+) -> Result<Vec<Drift>> {
     let table = spec.table();
     let on_table = |kind| Drift {
         table: table.clone(),
@@ -98,6 +112,9 @@ async fn verify_table(client: &Client, shared: &Shared, spec: &TriggerSpec) -> R
     // Without the table's own function its triggers are missing, which is said already.
     if installed.function.is_some() {
         drifts.extend(shared_drift(shared).map(on_table));
+    }
+    if spec.is_outbox() && !has_outbox {
+        drifts.push(on_table(DriftKind::OutboxMissing));
     }
     let findings = compare(&wanted, &installed);
     drifts.extend(findings.iter().filter_map(|finding| {
@@ -176,6 +193,9 @@ impl fmt::Display for Drift {
         match kind {
             DriftKind::TableMissing => f.write_str("the table does not exist"),
             DriftKind::Unfit { reason } => f.write_str(reason),
+            DriftKind::OutboxMissing => {
+                f.write_str("there is no outbox to record changes in; install the triggers again")
+            }
             DriftKind::Missing(trigger) => {
                 write!(
                     f,

@@ -3,8 +3,10 @@
 use postgres_protocol::escape::escape_literal;
 use serde::{Deserialize, Serialize};
 
-use super::catalog::Member;
+use super::catalog::{Column, Member};
+use super::expression::Size;
 use super::fit::Fitted;
+use super::spec::Mode;
 use super::template::{dollar_quoted, render};
 use super::{VERSION, expression};
 use crate::error::Result;
@@ -18,6 +20,8 @@ pub(super) struct Wanted {
     /// The function's name, without its schema.
     pub(super) function: String,
     pub(super) body: String,
+    /// What is to be said of the table besides; empty unless its changes are recorded in the outbox.
+    description: String,
     pub(super) note: Note,
     pub(super) triggers: Vec<WantedTrigger>,
 }
@@ -40,6 +44,11 @@ pub(super) struct Note {
     pub(super) columns: Vec<String>,
     pub(super) operations: Vec<Operation>,
     pub(super) when_changed: Vec<String>,
+    /// Whether changes are recorded in the outbox.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) outbox: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) old_columns: bool,
     /// Whether the function pins the session settings that text depends on.
     pub(super) settings: bool,
 }
@@ -55,6 +64,10 @@ pub(super) fn wanted(fitted: &Fitted<'_>) -> Result<Wanted> {
     Ok(Wanted {
         table: fitted.spec.table.clone(),
         body: body(fitted)?,
+        description: match fitted.spec.mode {
+            Mode::Notify => String::new(),
+            Mode::Outbox => super::outbox::describe(fitted)?,
+        },
         note: note(fitted),
         triggers: triggers.collect(),
         function: function.clone(),
@@ -86,19 +99,28 @@ fn note(fitted: &Fitted<'_>) -> Note {
         schema: spec.table.schema().to_owned(),
         table: spec.table.name().to_owned(),
         channel: spec.channel.as_str().to_owned(),
-        key: fitted
-            .key
-            .iter()
-            .map(|column| column.name.clone())
-            .collect(),
-        columns: spec.columns.clone(),
+        key: names(&fitted.key),
+        columns: names(&fitted.columns),
         operations: spec.operations.iter().collect(),
         when_changed: spec.when_changed.clone(),
+        outbox: spec.is_outbox(),
+        old_columns: spec.old_columns,
         settings: expression::needs_settings(read),
     }
 }
 
+fn names(columns: &[Column]) -> Vec<String> {
+    columns.iter().map(|column| column.name.clone()).collect()
+}
+
 fn body(fitted: &Fitted<'_>) -> Result<String> {
+    match fitted.spec.mode {
+        Mode::Notify => notify_body(fitted),
+        Mode::Outbox => super::outbox::body(fitted),
+    }
+}
+
+fn notify_body(fitted: &Fitted<'_>) -> Result<String> {
     let table = &fitted.spec.table;
     let relation = format!(
         r#""schema":{},"table":{}"#,
@@ -130,9 +152,12 @@ fn body(fitted: &Fitted<'_>) -> Result<String> {
     let (columns, cols) = if fitted.columns.is_empty() {
         ("NULL::text".to_owned(), "NULL::text[]".to_owned())
     } else {
-        (expression::object(&fitted.columns), fitting("r.c"))
+        (
+            expression::object(&fitted.columns, Size::Limited),
+            fitting("r.c"),
+        )
     };
-    let key = expression::key(&fitted.key);
+    let key = expression::key(&fitted.key, Size::Limited);
     let changed_only = match fitted.when_changed.is_empty() {
         true => String::new(),
         false => format!(" WHERE {key} IN (SELECT unnest(pgherald_changed))"),
@@ -170,7 +195,7 @@ fn unchanged(fitted: &Fitted<'_>) -> Result<String> {
     if !fitted.key.is_empty() {
         let values = [
             ("unchanged", block.trim_end()),
-            ("key", &*expression::key(&fitted.key)),
+            ("key", &*expression::key(&fitted.key, Size::Limited)),
             ("watched", &*watched),
         ];
         block = render(include_str!("sql/v1/changed.sql"), &values)?;
@@ -191,7 +216,8 @@ impl Wanted {
             ("settings", &*self.settings()),
             ("body", &dollar_quoted(&self.body)),
         ];
-        render(include_str!("sql/v1/table_function.sql"), &values)
+        let function = render(include_str!("sql/v1/table_function.sql"), &values)?;
+        Ok(self.description.clone() + &function)
     }
 
     /// The settings that the function pins, one on each line.
@@ -200,7 +226,7 @@ impl Wanted {
         if self.note.settings {
             settings.push_str(include_str!("sql/v1/text_settings.sql").trim_end());
         }
-        if !self.note.when_changed.is_empty() {
+        if !self.note.when_changed.is_empty() && !self.note.outbox {
             settings.push_str(include_str!("sql/v1/compare_settings.sql").trim_end());
         }
         settings

@@ -6,6 +6,9 @@ BEGIN
     ) THEN
         RETURN;
     END IF;
+    DROP VIEW IF EXISTS pgherald.outbox_event;
+    DROP TABLE IF EXISTS pgherald.outbox, pgherald.outbox_relation;
+    DROP SEQUENCE IF EXISTS pgherald.outbox_id, pgherald.outbox_clock;
     DROP FUNCTION IF EXISTS pgherald.notify_rows(text, text, text, text, text[], text[], text[]);
     IF pg_catalog.obj_description(home, 'pg_namespace') = {{comment}} AND NOT EXISTS (
         SELECT FROM pg_catalog.pg_depend

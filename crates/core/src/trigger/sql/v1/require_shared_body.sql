@@ -17,6 +17,8 @@ BEGIN
             OR p.proname = 'notify_rows'
             AND pg_catalog.oidvectortypes(p.proargtypes) = 'text, text, text, text, text[], text[], text[]'
         )
+        UNION ALL SELECT c.relowner FROM pg_catalog.pg_class AS c
+        WHERE c.relnamespace = n.oid AND c.relname ~ '^outbox'
     ) AS x
     JOIN pg_catalog.pg_roles AS o ON o.oid = x.owner
     WHERE n.nspname = 'pgherald' AND NOT o.rolsuper AND o.rolname <> current_user

@@ -1,0 +1,154 @@
+//! The function of a table whose changes are recorded in the outbox.
+
+use postgres_protocol::escape::escape_literal;
+
+use super::catalog::Column;
+use super::expression::{self, Size};
+use super::fit::Fitted;
+use super::template::render;
+use crate::error::Result;
+
+const NONE: &str = "NULL::text";
+
+/// The body of the table's function.
+pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
+    let table = &fitted.spec.table;
+    let relation = relation(fitted).to_string();
+    let whole = |condition: &str| {
+        let values = [("relation", &*relation), ("where", condition)];
+        render(include_str!("sql/v1/outbox_whole.sql"), &values).map(trimmed)
+    };
+    let rows = |rows: &str| {
+        let values = [("relation", &*relation), ("rows", rows)];
+        render(include_str!("sql/v1/outbox_rows.sql"), &values).map(trimmed)
+    };
+    let (insert, update, delete) = if fitted.key.is_empty() {
+        let changed = match fitted.when_changed.is_empty() {
+            true => " WHERE EXISTS (SELECT FROM pgherald_new)".to_owned(),
+            false => format!(
+                " WHERE EXISTS ({})",
+                differing(&expression::comparable(&fitted.when_changed))
+            ),
+        };
+        (
+            whole(" WHERE EXISTS (SELECT FROM pgherald_new)")?,
+            whole(&changed)?,
+            whole(" WHERE EXISTS (SELECT FROM pgherald_old)")?,
+        )
+    } else {
+        let one = |of: &str| {
+            let (key, columns) = (key(fitted), columns(fitted));
+            format!("SELECT {key} AS k, {columns} AS c, {NONE} AS o, NULL::text[] AS d FROM {of}")
+        };
+        (
+            rows(&one("pgherald_new"))?,
+            rows(&updated(fitted)?)?,
+            rows(&one("pgherald_old"))?,
+        )
+    };
+    let values = [
+        ("insert", &*insert),
+        ("update", &*update),
+        ("delete", &*delete),
+        ("whole", &*whole("")?),
+        ("label", &*escape_literal(&table.to_string())),
+    ];
+    render(include_str!("sql/v1/outbox_body.sql"), &values)
+}
+
+/// The statement that tells what the rows of the table have in common.
+pub(super) fn describe(fitted: &Fitted<'_>) -> Result<String> {
+    let table = &fitted.spec.table;
+    let key_names = match fitted.key.is_empty() {
+        true => "NULL".to_owned(),
+        false => escape_literal(&expression::names(&fitted.key)),
+    };
+    let values = [
+        ("relation", &*relation(fitted).to_string()),
+        ("schema", &*escape_literal(table.schema())),
+        ("table", &*escape_literal(table.name())),
+        ("key_names", &*key_names),
+    ];
+    render(include_str!("sql/v1/outbox_relation.sql"), &values)
+}
+
+/// Stands for schema, table and key columns in the rows: their FNV-1a hash, the same in every program. Rows that were
+/// recorded under another key keep theirs.
+fn relation(fitted: &Fitted<'_>) -> i64 {
+    let table = &fitted.spec.table;
+    let key = expression::names(&fitted.key);
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in [table.schema(), table.name(), &key].join("\0").bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    hash.cast_signed()
+}
+
+fn trimmed(sql: String) -> String {
+    sql.trim_end().to_owned()
+}
+
+fn key(fitted: &Fitted<'_>) -> String {
+    expression::key(&fitted.key, Size::Unlimited)
+}
+
+fn columns(fitted: &Fitted<'_>) -> String {
+    match fitted.columns.is_empty() {
+        true => NONE.to_owned(),
+        false => expression::object(&fitted.columns, Size::Unlimited),
+    }
+}
+
+/// Rows of which there is another number before than after.
+fn differing(watched: &str) -> String {
+    let except = |from: &str, other: &str| {
+        format!("(SELECT {watched} FROM {from} EXCEPT ALL SELECT {watched} FROM {other})")
+    };
+    let (new, old) = ("pgherald_new", "pgherald_old");
+    format!("{} UNION ALL {}", except(new, old), except(old, new))
+}
+
+/// The rows of an UPDATE, each with what it was before.
+fn updated(fitted: &Fitted<'_>) -> Result<String> {
+    let spec = fitted.spec;
+    // Under numbers, because the names of columns are theirs.
+    let compared = |place: &str, columns: &[Column]| -> Vec<String> {
+        let values = expression::comparables(columns).into_iter().enumerate();
+        values
+            .map(|(number, value)| format!(", {value} AS {place}{number}"))
+            .collect()
+    };
+    let mut watched = compared("w", &fitted.when_changed);
+    let condition = match watched.len() {
+        0 => String::new(),
+        count => {
+            let differ =
+                (0..count).map(|number| format!(" OR n.w{number} IS DISTINCT FROM o.w{number}"));
+            format!(" WHERE o.k <> n.k{}", differ.collect::<String>())
+        }
+    };
+    let mut changed = "NULL::text[]".to_owned();
+    if spec.old_columns {
+        watched.extend(compared("c", &fitted.columns));
+        let names = fitted.columns.iter().enumerate().map(|(number, column)| {
+            let name = escape_literal(&column.name);
+            format!("CASE WHEN n.c{number} IS DISTINCT FROM o.c{number} THEN {name} END")
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
+        changed = format!("array_remove(ARRAY[{names}]::text[], NULL)");
+    }
+    let columns = columns(fitted);
+    let old = match spec.old_columns {
+        true => &*columns,
+        false => NONE,
+    };
+    let values = [
+        ("key", &*key(fitted)),
+        ("columns", &*columns),
+        ("old", old),
+        ("watched", &*watched.concat()),
+        ("changed", &*changed),
+        ("where", &*condition),
+    ];
+    render(include_str!("sql/v1/outbox_updated.sql"), &values).map(trimmed)
+}

@@ -1,0 +1,383 @@
+//! What tables in outbox mode record.
+
+use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_core::{ChannelName, Operation};
+
+use super::support::{Ear, Scene, connect, spec, table};
+
+const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, email text, score numeric, big text)";
+
+async fn installed(sql: &str, spec: TriggerSpec) -> Scene {
+    let scene = Scene::new(sql).await;
+    scene.install(spec).await;
+    scene
+}
+
+/// What `sql` adds to the outbox, in order: operation, key, columns, old columns, names of those that changed.
+async fn recorded(scene: &Scene, sql: &str) -> Vec<String> {
+    let last = "SELECT coalesce(max(id), 0)::text FROM pgherald.outbox";
+    let last = scene.value(last).await;
+    scene.run(sql).await;
+    let line = "concat_ws(' ', operation, key, columns, old_columns, changed)";
+    let sql = format!(
+        "SELECT string_agg({line}, E'\n' ORDER BY id) FROM pgherald.outbox_event WHERE id > {last}"
+    );
+    scene.value(&sql).await.lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn each_row_of_each_operation() {
+    let scene = installed(USERS, spec("users").outbox()).await;
+    let rows = recorded(&scene, "INSERT INTO users VALUES (1), (2)").await;
+    assert_eq!(rows, ["insert 1", "insert 2"]);
+    let rows = recorded(&scene, "UPDATE users SET email = 'a' WHERE id = 2").await;
+    assert_eq!(rows, ["update 2"]);
+    assert_eq!(
+        recorded(&scene, "DELETE FROM users WHERE id = 1").await,
+        ["delete 1"]
+    );
+    assert_eq!(recorded(&scene, "TRUNCATE users").await, ["truncate"]);
+    for sql in [
+        "UPDATE users SET email = 'b'",
+        "DELETE FROM users",
+        "INSERT INTO users SELECT 1 WHERE false",
+    ] {
+        assert_eq!(recorded(&scene, sql).await, [""; 0], "{sql}");
+    }
+    let sql = "SELECT concat_ws(' ', schema_name, table_name, key_columns, xid = pg_current_xact_id(), sent_at IS NULL)
+        FROM pgherald.outbox_event LIMIT 1";
+    assert_eq!(scene.value(sql).await, r#"public users ["id"] f f"#);
+}
+
+#[tokio::test]
+async fn values_before_and_after_and_what_changed() {
+    let columns = spec("users").columns(["email", "score"]).old_columns();
+    let scene = installed(USERS, columns.outbox()).await;
+    let rows = recorded(
+        &scene,
+        "INSERT INTO users VALUES (1, 'a', 1.50), (2, NULL, NULL)",
+    )
+    .await;
+    assert_eq!(
+        rows,
+        [
+            r#"insert 1 {"email":"a","score":"1.50"}"#,
+            r#"insert 2 {"email":null,"score":null}"#
+        ]
+    );
+    let rows = recorded(&scene, "UPDATE users SET email = 'b'").await;
+    assert_eq!(
+        rows,
+        [
+            r#"update 1 {"email":"b","score":"1.50"} {"email":"a","score":"1.50"} {email}"#,
+            r#"update 2 {"email":"b","score":null} {"email":null,"score":null} {email}"#
+        ]
+    );
+    let rows = recorded(&scene, "UPDATE users SET score = 1.5 WHERE id = 1").await;
+    assert!(rows[0].ends_with("{score}"), "{rows:?}");
+    let rows = recorded(&scene, "UPDATE users SET big = 'c' WHERE id = 1").await;
+    assert!(rows[0].ends_with("{}"), "{rows:?}");
+    let rows = recorded(&scene, "DELETE FROM users WHERE id = 1").await;
+    assert_eq!(rows, [r#"delete 1 {"email":"b","score":"1.5"}"#]);
+}
+
+#[tokio::test]
+async fn a_key_that_changes_is_known_under_both() {
+    let columns = spec("users").columns(["email"]).old_columns();
+    let scene = installed(USERS, columns.outbox()).await;
+    scene
+        .run("INSERT INTO users VALUES (1, 'a'), (2, 'b')")
+        .await;
+    // Each takes the place of another one.
+    let rows = recorded(
+        &scene,
+        "UPDATE users SET id = id + 10, email = email || '!'",
+    )
+    .await;
+    assert_eq!(
+        rows,
+        [
+            r#"update 1 {"email":"a"}"#,
+            r#"update 11 {"email":"a!"} {"email":"a"} {email}"#,
+            r#"update 2 {"email":"b"}"#,
+            r#"update 12 {"email":"b!"} {"email":"b"} {email}"#
+        ]
+    );
+}
+
+#[tokio::test]
+async fn rows_and_values_of_any_number_and_size() {
+    let scene = installed(USERS, spec("users").every_column().outbox()).await;
+    let sql =
+        "INSERT INTO users SELECT n, 'x', n, repeat('y', 100) FROM generate_series(1, 5000) AS n";
+    assert_eq!(recorded(&scene, sql).await.len(), 5_000);
+    let rows = recorded(
+        &scene,
+        "UPDATE users SET big = repeat('z', 1000000) WHERE id = 7",
+    )
+    .await;
+    assert_eq!((rows.len(), rows[0].len() > 1_000_000), (1, true));
+    assert_eq!(
+        recorded(&scene, "UPDATE users SET email = NULL")
+            .await
+            .len(),
+        5_000
+    );
+    let keys = scene.value(
+        "SELECT count(DISTINCT key::text)::text FROM pgherald.outbox_event WHERE operation = 'update'",
+    );
+    assert_eq!(keys.await, "5000");
+}
+
+#[tokio::test]
+async fn only_rows_in_which_something_changed() {
+    let changed = spec("users").when_changed(["email", "score"]);
+    let scene = installed(USERS, changed.outbox()).await;
+    scene
+        .run("INSERT INTO users VALUES (1, 'a', 1), (2, 'b', 2), (3, NULL, NULL)")
+        .await;
+    assert_eq!(
+        recorded(&scene, "UPDATE users SET big = 'x', email = email").await,
+        [""; 0]
+    );
+    let rows = recorded(&scene, "UPDATE users SET email = 'a'").await;
+    assert_eq!(rows, ["update 2", "update 3"]);
+    let rows = recorded(&scene, "UPDATE users SET score = NULL, email = 'a'").await;
+    assert_eq!(rows, ["update 1", "update 2"]);
+    assert_eq!(
+        recorded(&scene, "UPDATE users SET id = 4 WHERE id = 3").await,
+        ["update 3", "update 4"]
+    );
+}
+
+#[tokio::test]
+async fn a_table_without_key_as_a_whole() {
+    let sql = "CREATE TABLE log (line text, level int)";
+    let scene = installed(sql, spec("log").when_changed(["level"]).outbox()).await;
+    assert_eq!(
+        recorded(&scene, "INSERT INTO log VALUES ('a', 1), ('b', 2)").await,
+        ["insert"]
+    );
+    assert_eq!(recorded(&scene, "UPDATE log SET line = 'c'").await, [""; 0]);
+    assert_eq!(
+        recorded(&scene, "UPDATE log SET level = 2").await,
+        ["update"]
+    );
+    assert_eq!(
+        recorded(&scene, "DELETE FROM log WHERE level = 9").await,
+        [""; 0]
+    );
+    assert_eq!(recorded(&scene, "DELETE FROM log").await, ["delete"]);
+}
+
+#[tokio::test]
+async fn keys_of_several_columns_and_partitions() {
+    let sql = r#"CREATE TABLE "Or'ders" (tenant text, id bigint, note text, PRIMARY KEY (tenant, id)) PARTITION BY RANGE (id);
+        CREATE TABLE low PARTITION OF "Or'ders" FOR VALUES FROM (0) TO (100);
+        CREATE TABLE high PARTITION OF "Or'ders" FOR VALUES FROM (100) TO (200)"#;
+    let scene = installed(
+        sql,
+        spec("Or'ders").columns(["note"]).old_columns().outbox(),
+    )
+    .await;
+    let rows = recorded(&scene, r#"INSERT INTO "Or'ders" VALUES ('x "y"', 1, 'n')"#).await;
+    assert_eq!(rows, [r#"insert ["x \"y\"",1] {"note":"n"}"#]);
+    // From one partition to the other.
+    let rows = recorded(&scene, r#"UPDATE "Or'ders" SET id = 150, note = 'm'"#).await;
+    assert_eq!(
+        rows,
+        [
+            r#"update ["x \"y\"",1] {"note":"n"}"#,
+            r#"update ["x \"y\"",150] {"note":"m"} {"note":"n"} {note}"#
+        ]
+    );
+    assert_eq!(
+        recorded(&scene, "UPDATE high SET note = 'o'").await.len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn what_is_rolled_back_is_not_recorded() {
+    let scene = installed(USERS, spec("users").outbox()).await;
+    let sql = "BEGIN; INSERT INTO users VALUES (1); SAVEPOINT s; INSERT INTO users VALUES (2); ROLLBACK TO s; COMMIT;
+        BEGIN; INSERT INTO users VALUES (3); ROLLBACK";
+    assert_eq!(recorded(&scene, sql).await, ["insert 1"]);
+}
+
+#[tokio::test]
+async fn writers_need_no_rights_on_it() {
+    let scene = installed(USERS, spec("users").outbox()).await;
+    scene
+        .run("CREATE ROLE scribe; GRANT INSERT ON users TO scribe")
+        .await;
+    let rows = recorded(
+        &scene,
+        "SET ROLE scribe; INSERT INTO users VALUES (1); RESET ROLE",
+    )
+    .await;
+    assert_eq!(rows, ["insert 1"]);
+    scene
+        .run("REVOKE ALL ON users FROM scribe; DROP ROLE scribe")
+        .await;
+}
+
+#[tokio::test]
+async fn a_column_that_was_renamed_makes_it_an_event_about_the_table() {
+    let scene = installed(USERS, spec("users").columns(["email"]).outbox()).await;
+    let rows = recorded(
+        &scene,
+        "ALTER TABLE users RENAME email TO mail; INSERT INTO users VALUES (1), (2)",
+    )
+    .await;
+    assert_eq!(rows, ["insert"]);
+}
+
+#[tokio::test]
+async fn without_an_outbox_the_write_fails() {
+    let scene = installed(USERS, spec("users").outbox()).await;
+    scene
+        .run("ALTER TABLE pgherald.outbox RENAME TO gone")
+        .await;
+    let error = scene
+        .client
+        .batch_execute("INSERT INTO users VALUES (1)")
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .as_db_error()
+            .unwrap()
+            .message()
+            .contains("pgherald.outbox"),
+        "{error:?}"
+    );
+    let drift = scene.drift(&spec("users").outbox()).await;
+    assert_eq!(
+        drift,
+        ["public.users: there is no outbox to record changes in; install the triggers again"]
+    );
+}
+
+#[tokio::test]
+async fn readers_are_woken_but_not_by_everyone() {
+    let scene = installed(USERS, spec("users").outbox()).await;
+    let mut ear = Ear::on(&scene.url, "pgherald_outbox").await;
+    scene.run("INSERT INTO users VALUES (1)").await;
+    assert_eq!(ear.heard(&scene.client).await, [""]);
+    // The last one stays just now for ever.
+    scene
+        .run(
+            "ALTER SEQUENCE pgherald.outbox_clock RENAME TO real;
+             CREATE VIEW pgherald.outbox_clock AS
+                 SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint << 2 AS last_value",
+        )
+        .await;
+    scene.run("INSERT INTO users VALUES (2)").await;
+    assert_eq!(ear.heard(&scene.client).await, [""; 0]);
+    scene
+        .run(
+            "DROP VIEW pgherald.outbox_clock;
+             ALTER SEQUENCE pgherald.real RENAME TO outbox_clock;
+             SELECT setval('pgherald.outbox_clock', 4000000000000 << 2)",
+        )
+        .await;
+    // A clock that was set back does not keep them asleep.
+    scene.run("INSERT INTO users VALUES (3)").await;
+    assert_eq!(ear.heard(&scene.client).await, [""]);
+}
+
+#[tokio::test]
+async fn a_table_goes_from_one_mode_to_the_other_and_back() {
+    let mut scene = installed(USERS, spec("users")).await;
+    let announced = scene.announced("INSERT INTO users VALUES (1)").await;
+    assert_eq!(announced.len(), 1);
+    assert_eq!(scene.drift(&spec("users").outbox()).await.len(), 2);
+    scene.install(spec("users").outbox()).await;
+    assert!(scene.plan(&[spec("users").outbox()]).await.is_empty());
+    assert_eq!(scene.drift(&spec("users").outbox()).await, [""; 0]);
+    let rows = recorded(&scene, "INSERT INTO users VALUES (2)").await;
+    assert_eq!(rows, ["insert 2"]);
+    assert_eq!(scene.announced("SELECT 1").await, [""; 0]);
+    scene.install(spec("users")).await;
+    assert_eq!(
+        scene.announced("INSERT INTO users VALUES (3)").await.len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn it_goes_with_the_last_table() {
+    let scene =
+        Scene::new("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
+            .await;
+    let before = scene.catalog().await;
+    let specs = [spec("a").outbox(), spec("b")];
+    scene.plan(&specs).await.apply(&scene.client).await.unwrap();
+    scene.run("INSERT INTO a VALUES (1)").await;
+    let uninstall = async |name| {
+        let plan = trigger::plan_uninstall(&scene.client, &[table(name)])
+            .await
+            .unwrap();
+        plan.apply(&scene.client).await.unwrap();
+    };
+    uninstall("a").await;
+    assert_eq!(scene.drift(&specs[1]).await, [""; 0]);
+    uninstall("b").await;
+    assert_eq!(scene.catalog().await, before);
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_refused() {
+    let scene =
+        Scene::new("CREATE TABLE users (id int PRIMARY KEY); CREATE TABLE log (line text)").await;
+    let refused = async |spec: TriggerSpec| {
+        let error = trigger::plan(&scene.client, &[spec]).await.unwrap_err();
+        error.to_string()
+    };
+    let channel = ChannelName::new("users").unwrap();
+    let cases = [
+        (spec("users").outbox().channel(channel), "name no channel"),
+        (
+            spec("users").columns(["id"]).old_columns(),
+            "use the outbox",
+        ),
+        (
+            spec("users").outbox().old_columns(),
+            "old columns without columns",
+        ),
+        (spec("log").outbox().every_column(), "without a key"),
+        (
+            spec("users")
+                .outbox()
+                .operations(Operation::Insert)
+                .when_changed(["id"]),
+            "without updates",
+        ),
+    ];
+    for (spec, expected) in cases {
+        let error = refused(spec).await;
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_outbox_of_somebody_else_is_refused() {
+    let scene = Scene::new(USERS).await;
+    scene
+        .run("CREATE SCHEMA pgherald; CREATE TABLE pgherald.outbox (id int)")
+        .await;
+    let error = trigger::plan(&scene.client, &[spec("users").outbox()])
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("its comment is not pgherald's"),
+        "{error}"
+    );
+    let other = connect(&scene.url).await;
+    other
+        .batch_execute("DROP TABLE pgherald.outbox")
+        .await
+        .unwrap();
+    scene.install(spec("users").outbox()).await;
+}
