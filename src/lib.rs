@@ -15,7 +15,7 @@ pub use pgherald_core::{
     Refresh, Result, Resync, ResyncReason, RetryPolicy, Router, RowKey, Signal, Signals, Source,
     Strategy, Subscription, SubscriptionId, SubscriptionObserver, SubscriptionOptions,
     SubscriptionStats, Table, TableName, Timed, Truncated, Updated, WhenNotLive, Windowed,
-    WriteToken, cache, handler, supervise, telemetry, trigger,
+    WriteToken, cache, handler, outbox, supervise, telemetry, trigger,
 };
 pub use pgherald_macros::{Table, cached};
 

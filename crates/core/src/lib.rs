@@ -64,6 +64,7 @@ mod gate_tests;
 pub mod handler;
 mod name;
 mod operation;
+pub mod outbox;
 mod panic;
 mod router;
 mod signal;

@@ -188,16 +188,19 @@ impl Decoder {
                 head,
                 key: None,
                 columns: None,
+                record: None,
             }),
             Keys::One(key) => events.push(Event {
                 head,
                 key: Some(key),
                 columns: columns(),
+                record: None,
             }),
             Keys::Many(keys) => events.extend(keys.into_iter().map(|key| Event {
                 head: Arc::clone(&head),
                 key: Some(key),
                 columns: columns(),
+                record: None,
             })),
         }
         Ok(())

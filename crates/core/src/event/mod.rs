@@ -28,6 +28,26 @@ pub struct Event {
     head: Arc<Head>,
     key: Option<RowKey>,
     columns: Option<Arc<str>>,
+    record: Option<Arc<Record>>,
+}
+
+/// What only events of the outbox have.
+pub(crate) struct Record {
+    pub(crate) id: i64,
+    pub(crate) old_columns: Option<Arc<str>>,
+    pub(crate) changed: Option<Vec<String>>,
+}
+
+/// All that a row of the outbox tells.
+pub(crate) struct Recorded {
+    pub(crate) relation: Arc<Relation>,
+    pub(crate) operation: Operation,
+    pub(crate) sent_at: SystemTime,
+    pub(crate) received_at: SystemTime,
+    pub(crate) transaction_id: Option<u64>,
+    pub(crate) key: Option<RowKey>,
+    pub(crate) columns: Option<Arc<str>>,
+    pub(crate) record: Record,
 }
 
 /// What all events of one statement have in common.
@@ -127,10 +147,14 @@ impl Event {
     /// # Errors
     /// If the columns do not fit `T`.
     pub fn columns<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        let Some(json) = &self.columns else {
-            return Ok(None);
-        };
-        serde_json::from_str(json).map(Some).map_err(|cause| {
+        self.columns
+            .as_ref()
+            .map(|json| self.read(json))
+            .transpose()
+    }
+
+    fn read<T: DeserializeOwned>(&self, json: &str) -> Result<T> {
+        serde_json::from_str(json).map_err(|cause| {
             let target = std::any::type_name::<T>();
             let message = format!("columns of {self} do not fit {target}");
             Error::with_source(Kind::Decode, message, cause)
@@ -141,6 +165,31 @@ impl Event {
     #[must_use]
     pub fn columns_json(&self) -> Option<&str> {
         self.columns.as_deref()
+    }
+
+    /// The same columns before an UPDATE, read into `T`. `None` where they were not asked for, of other operations, and
+    /// of notifications: see [`TriggerSpec::old_columns`](crate::trigger::TriggerSpec::old_columns).
+    ///
+    /// # Errors
+    /// If the columns do not fit `T`.
+    pub fn old_columns<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+        let old = self
+            .record
+            .as_ref()
+            .and_then(|record| record.old_columns.as_deref());
+        old.map(|json| self.read(json)).transpose()
+    }
+
+    /// The names of those extra columns that an UPDATE changed. `None` where [`old_columns`](Self::old_columns) is.
+    #[must_use]
+    pub fn changed(&self) -> Option<&[String]> {
+        self.record.as_ref()?.changed.as_deref()
+    }
+
+    /// Its number in the outbox, which no other event of this database has; `None` of notifications.
+    #[must_use]
+    pub fn outbox_id(&self) -> Option<i64> {
+        self.record.as_ref().map(|record| record.id)
     }
 
     /// When the trigger fired, by the database server's clock.
@@ -172,10 +221,26 @@ impl Event {
         self.head.transaction_id
     }
 
-    /// The process id of the server backend that made the change.
+    /// The process id of the server backend that made the change; 0 of events of the outbox.
     #[must_use]
     pub fn backend_pid(&self) -> i32 {
         self.head.backend_pid
+    }
+
+    pub(crate) fn recorded(recorded: Recorded) -> Self {
+        Self {
+            head: Arc::new(Head {
+                relation: recorded.relation,
+                operation: recorded.operation,
+                sent_at: recorded.sent_at,
+                received_at: recorded.received_at,
+                transaction_id: recorded.transaction_id,
+                backend_pid: 0,
+            }),
+            key: recorded.key,
+            columns: recorded.columns,
+            record: Some(Arc::new(recorded.record)),
+        }
     }
 
     pub(crate) fn relation(&self) -> &Arc<Relation> {
@@ -211,6 +276,7 @@ impl fmt::Debug for Event {
             .field("received_at", &self.received_at())
             .field("transaction_id", &self.transaction_id())
             .field("backend_pid", &self.backend_pid())
+            .field("outbox_id", &self.outbox_id())
             .finish()
     }
 }
@@ -281,6 +347,7 @@ impl EventBuilder {
             head: Arc::new(head),
             key: self.key,
             columns: self.columns,
+            record: None,
         }
     }
 }

@@ -11,6 +11,10 @@
 //! operation, `pgherald_notify_insert` and so on; each of its partitions and children gets the same with
 //! the hex digits appended, because a write straight into a partition fires only that partition's triggers.
 //!
+//! A table in outbox mode ([`TriggerSpec::outbox`]) has the same triggers; its function records rows in
+//! `pgherald.outbox`, a table shared by all of them, instead of announcing them. `pgherald.outbox_event` shows it to
+//! people.
+//!
 //! **States.** A table's installation is absent, current, or drifted (triggers missing, disabled or left
 //! over; objects of another version or specification). [`plan`] leads from any of them to current,
 //! [`plan_uninstall`] to absent, and [`verify`] tells which it is. The state lives in the catalog alone:

@@ -16,11 +16,11 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
     let relation = relation(fitted).to_string();
     let whole = |condition: &str| {
         let values = [("relation", &*relation), ("where", condition)];
-        render(include_str!("sql/v1/outbox_whole.sql"), &values).map(trimmed)
+        render(include_str!("sql/v1/outbox_whole.sql"), &values).map(|sql| trimmed(&sql))
     };
     let rows = |rows: &str| {
         let values = [("relation", &*relation), ("rows", rows)];
-        render(include_str!("sql/v1/outbox_rows.sql"), &values).map(trimmed)
+        render(include_str!("sql/v1/outbox_rows.sql"), &values).map(|sql| trimmed(&sql))
     };
     let (insert, update, delete) = if fitted.key.is_empty() {
         let changed = match fitted.when_changed.is_empty() {
@@ -84,7 +84,7 @@ fn relation(fitted: &Fitted<'_>) -> i64 {
     hash.cast_signed()
 }
 
-fn trimmed(sql: String) -> String {
+fn trimmed(sql: &str) -> String {
     sql.trim_end().to_owned()
 }
 
@@ -150,5 +150,5 @@ fn updated(fitted: &Fitted<'_>) -> Result<String> {
         ("changed", &*changed),
         ("where", &*condition),
     ];
-    render(include_str!("sql/v1/outbox_updated.sql"), &values).map(trimmed)
+    render(include_str!("sql/v1/outbox_updated.sql"), &values).map(|sql| trimmed(&sql))
 }

@@ -109,7 +109,8 @@ impl NotifySourceBuilder {
     /// The source. It connects when it is first polled.
     ///
     /// # Errors
-    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day.
+    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a table to watch is
+    /// in outbox mode.
     pub fn build(self) -> Result<NotifySource> {
         self.checked().map(NotifySource::new)
     }
@@ -118,7 +119,8 @@ impl NotifySourceBuilder {
     /// checked here, once.
     ///
     /// # Errors
-    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day.
+    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a table to watch is
+    /// in outbox mode.
     pub fn factory(self) -> Result<impl Fn() -> NotifySource + Clone + Send + 'static> {
         let settings = self.checked()?;
         Ok(move || NotifySource::new(Arc::clone(&settings)))
@@ -138,6 +140,13 @@ impl NotifySourceBuilder {
                 );
                 return Err(Error::new(Kind::Config, message));
             }
+        }
+        if let Some(spec) = settings.specs.iter().find(|spec| spec.is_outbox()) {
+            let message = format!(
+                "changes of {} are recorded in the outbox, not announced",
+                spec.table()
+            );
+            return Err(Error::new(Kind::Config, message));
         }
         for spec in &settings.specs {
             if !settings.channels.contains(spec.channel_name()) {

@@ -1,0 +1,170 @@
+//! How far somebody has read.
+
+use std::fmt;
+
+/// How far somebody has read: what is to be kept to go on from there. A value without connection; cheap to clone.
+///
+/// `Display` and [`parse`](str::parse) turn it into text and back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Everything up to here has been read.
+    pub(super) done: Point,
+    /// The difference that is being read.
+    pub(super) reading: Option<Reading>,
+}
+
+/// A moment in the life of a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Point {
+    /// What was visible.
+    pub(super) snapshot: Snapshot,
+    /// The last id that had been taken, shortly before.
+    pub(super) floor: i64,
+    /// A transaction that began shortly after: those from it on had not begun, and took greater ids than `floor`.
+    pub(super) begun: String,
+}
+
+/// A difference of which a part has been read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    /// It ends here.
+    pub(super) to: Point,
+    /// Up to this id.
+    pub(super) position: i64,
+}
+
+impl Cursor {
+    /// Before everything that is still in the outbox.
+    #[must_use]
+    pub fn beginning() -> Self {
+        let done = Point {
+            // No transaction was visible in it.
+            snapshot: Snapshot("1:1:".into()),
+            floor: 0,
+            begun: "1".to_owned(),
+        };
+        Self {
+            done,
+            reading: None,
+        }
+    }
+}
+
+impl Point {
+    fn parse(words: &[&str]) -> Option<Self> {
+        let [snapshot, floor, begun] = words else {
+            return None;
+        };
+        Some(Self {
+            snapshot: Snapshot::parse(snapshot)?,
+            floor: floor.parse().ok()?,
+            begun: is_number(begun).then(|| (*begun).to_owned())?,
+        })
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// A `pg_snapshot`, as PostgreSQL writes it: `xmin:xmax:xip,xip,…`.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Snapshot(Box<str>);
+
+impl Snapshot {
+    /// Checks that `text` is one.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let (xmin, xmax, open) = (parts.next()?, parts.next()?, parts.next()?);
+        let numbers = open.split(',').filter(|_| !open.is_empty());
+        let is_one =
+            parts.next().is_none() && [xmin, xmax].into_iter().chain(numbers).all(is_number);
+        is_one.then(|| Self(text.into()))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {} {}", self.snapshot, self.floor, self.begun)
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.done.fmt(f)?;
+        match &self.reading {
+            Some(reading) => write!(f, " {} {}", reading.to, reading.position),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::str::FromStr for Cursor {
+    type Err = crate::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = || {
+            let message = format!("{text:?} is not a cursor of the outbox");
+            crate::Error::new(crate::error::Kind::Decode, message)
+        };
+        let words: Vec<&str> = text.split(' ').collect();
+        let (done, rest) = words.split_at_checked(3).ok_or_else(refuse)?;
+        let reading = match rest.split_last() {
+            None => None,
+            Some((position, to)) => Some(Reading {
+                to: Point::parse(to).ok_or_else(refuse)?,
+                position: position.parse().map_err(|_| refuse())?,
+            }),
+        };
+        Ok(Self {
+            done: Point::parse(done).ok_or_else(refuse)?,
+            reading,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cursor;
+
+    #[test]
+    fn text_and_back() {
+        for text in [
+            "7:7: 0 7",
+            "7:9:7,8 120 11",
+            "7:9:7 120 11 9:12: 140 12 133",
+        ] {
+            let cursor: Cursor = text.parse().unwrap();
+            assert_eq!(cursor.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_none_is_refused() {
+        for text in [
+            "",
+            "7:7: 0",
+            "7:7:x 0 7",
+            "7:7 0 7",
+            "7:7: x 7",
+            "7:7: 0 -7",
+            "7:7: 0 7 9:9:",
+            "7:7: 0 7 9:9: 0 9",
+            "7:7:,' 0 7",
+            "7:7:8, 0 7",
+        ] {
+            let error = text.parse::<Cursor>().unwrap_err();
+            assert!(error.to_string().contains("cursor"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The outbox: changes that were recorded in the transactions that made them, and how to read them.
+//!
+//! ```text
+//!   writer's transaction ── trigger ──► pgherald.outbox (one row for each changed row)
+//!          │ commit                            │
+//!          └── NOTIFY, at most every 50 ms ──► OutboxReader ── pages of events ──► whoever holds the Cursor
+//! ```
+//!
+//! Tables are put into this mode by [`TriggerSpec::outbox`](crate::trigger::TriggerSpec::outbox).
+//!
+//! **Order.** An id is taken from a sequence before the commit, so ids become visible out of order: whoever remembers
+//! only "up to id 100" skips what commits later with id 99, or waits for every transaction that is open. A [`Cursor`]
+//! remembers a *snapshot* instead (`pg_current_snapshot()`). What there is to read is the difference of two snapshots:
+//!
+//! ```text
+//!           ids ──────────────────────► floor ───────────────────────►
+//!   visible in `done`    read             (few: ids are taken before commits)
+//!   open at `done`       late: by xid,    since: by id, both what was open
+//!   begun afterwards     (none)           and what has begun afterwards
+//! ```
+//!
+//! The floor is the last id that was taken before the snapshot; whoever began after it exceeds it. Those that were
+//! open have ids on both sides, and are looked up one by one below it.
+//!
+//! Guarantees of [`OutboxReader`]:
+//! - Each row that was committed is read once, and none that was rolled back, whatever else is open meanwhile: a
+//!   transaction that stays open for hours neither hides nor holds back what others commit.
+//! - Of one key of a row, events come in the order of their commits: two transactions that change the same row commit
+//!   one after the other, and the second takes its ids after the first has ended. Within one difference, rows come in
+//!   the order of their ids; differences follow each other in time.
+//! - What it costs to read a row does not depend on how many there are. Pages are found by an index, from where the one
+//!   before ended; nothing is sorted as a whole.
+//!
+//! Limits: ids of different keys tell nothing about the order of their commits. Rows stay until somebody removes them.
+//! `PREPARE TRANSACTION` fails after a wake-up, hence now and then. A cursor of one server means nothing on another one,
+//! nor on a replica that was promoted before it had everything.
+
+mod cursor;
+mod reader;
+mod row;
+
+pub use cursor::Cursor;
+pub use reader::{OutboxReader, Page};
+
+/// Where readers are woken up.
+pub(crate) const WAKE_UP_CHANNEL: &str = "pgherald_outbox";

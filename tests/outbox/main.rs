@@ -1,0 +1,12 @@
+//! Reading the outbox of a real server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests stop at once"
+)]
+
+mod interleaved;
+mod reading;
+mod support;

@@ -1,0 +1,142 @@
+//! What a reader is given, and when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgherald_core::Operation;
+use pgherald_core::outbox::{Cursor, OutboxReader};
+
+use crate::support::{Scene, all_shown};
+
+#[tokio::test]
+async fn what_was_recorded_comes_back() {
+    let mut scene = Scene::new().await;
+    scene.run("INSERT INTO counters VALUES (7, 1)").await;
+    scene.run("TRUNCATE counters").await;
+    let events = scene.read(10).await;
+    let event = &events[0];
+    assert_eq!(
+        (event.schema(), event.table()),
+        (Some("public"), "counters")
+    );
+    assert_eq!(
+        (event.operation(), &*event.key_columns()[0]),
+        (Operation::Insert, "id")
+    );
+    assert_eq!(event.columns_json(), Some(r#"{"value":1}"#));
+    assert!(event.transaction_id().is_some() && event.latency() < Duration::from_secs(60));
+    assert_eq!(
+        (events[1].operation(), events[1].key()),
+        (Operation::Truncate, None)
+    );
+    assert!(events[0].outbox_id() < events[1].outbox_id() && events.len() == 2);
+    assert!(scene.read(10).await.is_empty(), "all was read");
+}
+
+#[tokio::test]
+async fn a_late_committer_with_small_ids_is_not_skipped() {
+    let mut scene = Scene::new().await;
+    let late = scene.connect().await;
+    late.batch_execute("BEGIN; INSERT INTO counters VALUES (1, 1)")
+        .await
+        .unwrap();
+    scene.run("INSERT INTO counters VALUES (2, 1)").await;
+    assert_eq!(
+        all_shown(&scene.read(1).await),
+        ["2=1"],
+        "nobody is held back"
+    );
+    scene.run("INSERT INTO counters VALUES (3, 1)").await;
+    assert_eq!(all_shown(&scene.read(10).await), ["3=1"]);
+    late.batch_execute("COMMIT").await.unwrap();
+    scene.run("INSERT INTO counters VALUES (4, 1)").await;
+    assert_eq!(all_shown(&scene.read(1).await), ["1=1", "4=1"]);
+    assert!(scene.read(10).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_commits_in_the_middle_of_a_difference_belongs_to_the_next() {
+    let mut scene = Scene::new().await;
+    let late = scene.connect().await;
+    late.batch_execute("BEGIN; INSERT INTO counters VALUES (1, 1)")
+        .await
+        .unwrap();
+    scene
+        .run("INSERT INTO counters VALUES (2, 1), (3, 1)")
+        .await;
+    let (events, is_last) = scene.page(1).await;
+    assert_eq!(
+        (all_shown(&events), is_last),
+        (vec!["2=1".to_owned()], false)
+    );
+    late.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(all_shown(&scene.read(1).await), ["3=1"]);
+    assert_eq!(all_shown(&scene.read(1).await), ["1=1"]);
+}
+
+#[tokio::test]
+async fn a_cursor_at_the_beginning_and_one_of_now() {
+    let mut scene = Scene::new().await;
+    scene.run("INSERT INTO counters VALUES (1, 1)").await;
+    let now = scene.reader.now().await.unwrap();
+    scene.run("INSERT INTO counters VALUES (2, 1)").await;
+    scene.cursor = Cursor::beginning();
+    assert_eq!(all_shown(&scene.read(1).await), ["1=1", "2=1"]);
+    scene.cursor = now;
+    assert_eq!(all_shown(&scene.read(1).await), ["2=1"]);
+}
+
+#[tokio::test]
+async fn a_backlog_is_read_page_by_page_at_a_constant_cost() {
+    let mut scene = Scene::new().await;
+    let late = scene.connect().await;
+    late.batch_execute("BEGIN; INSERT INTO counters VALUES (0, 1)")
+        .await
+        .unwrap();
+    scene
+        .run("INSERT INTO counters SELECT n, 1 FROM generate_series(1, 50000) AS n")
+        .await;
+    let (events, _) = scene.page(1_000).await;
+    assert_eq!(events.len(), 1_000);
+    let plan = scene
+        .client
+        .query(
+            "EXPLAIN SELECT * FROM pgherald.outbox WHERE id > 20000
+             AND pg_visible_in_snapshot(xid, pg_current_snapshot()) ORDER BY id LIMIT 100",
+            &[],
+        )
+        .await
+        .unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    assert!(!plan.concat().contains("->  Sort"), "{plan:#?}");
+    assert_eq!(scene.read(7_000).await.len(), 49_000);
+    late.batch_execute("COMMIT").await.unwrap();
+    assert_eq!(all_shown(&scene.read(1).await), ["0=1"]);
+}
+
+#[tokio::test]
+async fn errors_say_what_is_wrong() {
+    let mut scene = Scene::new().await;
+    scene.run("INSERT INTO counters VALUES (1, 1)").await;
+    scene.run("UPDATE pgherald.outbox SET key = '{'").await;
+    let cursor = scene.cursor.clone();
+    let error = scene.reader.next(&cursor, 1).await.unwrap_err();
+    assert!(
+        error.to_string().contains("where a key is expected"),
+        "{error}"
+    );
+    scene.run("DELETE FROM pgherald.outbox_relation").await;
+    // The other one remembers.
+    scene.reader = OutboxReader::new(Arc::new(scene.connect().await));
+    let error = scene.reader.next(&cursor, 1).await.unwrap_err();
+    assert!(
+        error.to_string().contains("install the triggers again"),
+        "{error}"
+    );
+    scene.run("DROP TABLE pgherald.outbox CASCADE").await;
+    let error = scene.reader.next(&cursor, 1).await.unwrap_err();
+    assert!(
+        error.chain().to_string().contains("does not exist"),
+        "{error}"
+    );
+}

@@ -1,0 +1,92 @@
+//! A database with an outbox, and who reads it.
+
+use std::sync::Arc;
+
+use pgherald_core::outbox::{Cursor, OutboxReader};
+use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_core::{Event, TableName};
+use pgherald_testkit::Postgres;
+use tokio_postgres::{Client, NoTls};
+
+/// Table `counters (id, value)` is recorded, with its values.
+pub(crate) struct Scene {
+    url: String,
+    pub(crate) client: Client,
+    pub(crate) reader: OutboxReader,
+    pub(crate) cursor: Cursor,
+}
+
+impl Scene {
+    pub(crate) async fn new() -> Self {
+        let server = Postgres::shared().await.unwrap();
+        let url = server.create_database().await.unwrap();
+        let client = connect(&url).await;
+        let sql = "CREATE TABLE counters (id int PRIMARY KEY, value bigint)";
+        client.batch_execute(sql).await.unwrap();
+        let table = TableName::new("public", "counters").unwrap();
+        let spec = TriggerSpec::new(table).columns(["value"]).outbox();
+        let plan = trigger::plan(&client, &[spec]).await.unwrap();
+        plan.apply(&client).await.unwrap();
+        let reader = OutboxReader::new(Arc::new(connect(&url).await));
+        let cursor = reader.now().await.unwrap();
+        Self {
+            url,
+            client,
+            reader,
+            cursor,
+        }
+    }
+
+    pub(crate) async fn connect(&self) -> Client {
+        connect(&self.url).await
+    }
+
+    pub(crate) async fn run(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap();
+    }
+
+    /// A page of at most `limit`, and whether it was the last one. The cursor travels as text.
+    pub(crate) async fn page(&mut self, limit: usize) -> (Vec<Event>, bool) {
+        let cursor = self.cursor.to_string().parse().unwrap();
+        let page = self.reader.next(&cursor, limit).await.unwrap();
+        assert!(page.events.len() <= limit);
+        self.cursor = page.cursor;
+        (page.events, page.is_last)
+    }
+
+    /// All that there is to read, in pages of `limit`.
+    pub(crate) async fn read(&mut self, limit: usize) -> Vec<Event> {
+        let mut all = Vec::new();
+        loop {
+            let (events, is_last) = self.page(limit).await;
+            all.extend(events);
+            if is_last {
+                return all;
+            }
+        }
+    }
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// The row and its value: `7=1`.
+pub(crate) fn shown(event: &Event) -> String {
+    #[derive(serde::Deserialize)]
+    struct Columns {
+        value: Option<i64>,
+    }
+    let key = event.key().map(ToString::to_string).unwrap_or_default();
+    let value = event
+        .columns::<Columns>()
+        .unwrap()
+        .and_then(|columns| columns.value);
+    format!("{key}={}", value.unwrap_or_default())
+}
+
+pub(crate) fn all_shown(events: &[Event]) -> Vec<String> {
+    events.iter().map(shown).collect()
+}
