@@ -10,4 +10,5 @@
 
 mod interleaved;
 mod reading;
+mod retention;
 mod support;

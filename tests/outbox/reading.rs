@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgherald_core::Operation;
-use pgherald_core::outbox::{Cursor, OutboxReader};
+use pgherald_core::outbox::OutboxReader;
 
 use crate::support::{Scene, all_shown};
 
@@ -80,7 +80,7 @@ async fn a_cursor_at_the_beginning_and_one_of_now() {
     scene.run("INSERT INTO counters VALUES (1, 1)").await;
     let now = scene.reader.now().await.unwrap();
     scene.run("INSERT INTO counters VALUES (2, 1)").await;
-    scene.cursor = Cursor::beginning();
+    scene.cursor = scene.reader.beginning().await.unwrap();
     assert_eq!(all_shown(&scene.read(1).await), ["1=1", "2=1"]);
     scene.cursor = now;
     assert_eq!(all_shown(&scene.read(1).await), ["2=1"]);

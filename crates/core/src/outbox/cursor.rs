@@ -22,6 +22,8 @@ pub(super) struct Point {
     pub(super) floor: i64,
     /// A transaction that began shortly after: those from it on had not begun, and took greater ids than `floor`.
     pub(super) begun: String,
+    /// The last closing of a part that was visible.
+    pub(super) closed: i64,
 }
 
 /// A difference of which a part has been read.
@@ -34,14 +36,14 @@ pub(super) struct Reading {
 }
 
 impl Cursor {
-    /// Before everything that is still in the outbox.
-    #[must_use]
-    pub fn beginning() -> Self {
+    /// Before everything, of which what went with closing `trimmed` is gone.
+    pub(super) fn beginning(trimmed: i64) -> Self {
         let done = Point {
             // No transaction was visible in it.
             snapshot: Snapshot("1:1:".into()),
             floor: 0,
             begun: "1".to_owned(),
+            closed: trimmed,
         };
         Self {
             done,
@@ -52,13 +54,14 @@ impl Cursor {
 
 impl Point {
     fn parse(words: &[&str]) -> Option<Self> {
-        let [snapshot, floor, begun] = words else {
+        let [snapshot, floor, begun, closed] = words else {
             return None;
         };
         Some(Self {
             snapshot: Snapshot::parse(snapshot)?,
             floor: floor.parse().ok()?,
             begun: is_number(begun).then(|| (*begun).to_owned())?,
+            closed: closed.parse().ok()?,
         })
     }
 }
@@ -95,7 +98,13 @@ impl fmt::Debug for Snapshot {
 
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?} {} {}", self.snapshot, self.floor, self.begun)
+        let Self {
+            snapshot,
+            floor,
+            begun,
+            closed,
+        } = self;
+        write!(f, "{snapshot:?} {floor} {begun} {closed}")
     }
 }
 
@@ -118,7 +127,7 @@ impl std::str::FromStr for Cursor {
             crate::Error::new(crate::error::Kind::Decode, message)
         };
         let words: Vec<&str> = text.split(' ').collect();
-        let (done, rest) = words.split_at_checked(3).ok_or_else(refuse)?;
+        let (done, rest) = words.split_at_checked(4).ok_or_else(refuse)?;
         let reading = match rest.split_last() {
             None => None,
             Some((position, to)) => Some(Reading {
@@ -140,9 +149,9 @@ mod tests {
     #[test]
     fn text_and_back() {
         for text in [
-            "7:7: 0 7",
-            "7:9:7,8 120 11",
-            "7:9:7 120 11 9:12: 140 12 133",
+            "7:7: 0 7 0",
+            "7:9:7,8 120 11 1",
+            "7:9:7 120 11 1 9:12: 140 12 2 133",
         ] {
             let cursor: Cursor = text.parse().unwrap();
             assert_eq!(cursor.to_string(), text);
@@ -153,15 +162,16 @@ mod tests {
     fn what_is_none_is_refused() {
         for text in [
             "",
-            "7:7: 0",
-            "7:7:x 0 7",
-            "7:7 0 7",
-            "7:7: x 7",
-            "7:7: 0 -7",
-            "7:7: 0 7 9:9:",
-            "7:7: 0 7 9:9: 0 9",
-            "7:7:,' 0 7",
-            "7:7:8, 0 7",
+            "7:7: 0 7",
+            "7:7:x 0 7 0",
+            "7:7 0 7 0",
+            "7:7: x 7 0",
+            "7:7: 0 -7 0",
+            "7:7: 0 7 x",
+            "7:7: 0 7 0 9:9:",
+            "7:7: 0 7 0 9:9: 0 9 0",
+            "7:7:,' 0 7 0",
+            "7:7:8, 0 7 0",
         ] {
             let error = text.parse::<Cursor>().unwrap_err();
             assert!(error.to_string().contains("cursor"), "{text}: {error}");

@@ -31,16 +31,18 @@
 //! - What it costs to read a row does not depend on how many there are. Pages are found by an index, from where the one
 //!   before ended; nothing is sorted as a whole.
 //!
-//! Limits: ids of different keys tell nothing about the order of their commits. Rows stay until somebody removes them.
-//! `PREPARE TRANSACTION` fails after a wake-up, hence now and then. A cursor of one server means nothing on another one,
+//! Limits: ids of different keys tell nothing about the order of their commits. Rows stay until they are
+//! [trimmed](trim); a reader that comes too late is told. `PREPARE TRANSACTION` fails after a wake-up, hence now and then. A cursor of one server means nothing on another one,
 //! nor on a replica that was promoted before it had everything.
 
 mod cursor;
 mod reader;
+mod retention;
 mod row;
 
 pub use cursor::Cursor;
 pub use reader::{OutboxReader, Page};
+pub use retention::{Retention, trim};
 
 /// Where readers are woken up.
 pub(crate) const WAKE_UP_CHANNEL: &str = "pgherald_outbox";

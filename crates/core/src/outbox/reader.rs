@@ -45,6 +45,9 @@ pub struct Page {
     pub cursor: Cursor,
     /// Whether that was all there was.
     pub is_last: bool,
+    /// Whether rows were trimmed before they were read, so that the events tell less than what happened: read again what
+    /// you know of the database.
+    pub is_gap: bool,
 }
 
 impl OutboxReader {
@@ -62,17 +65,27 @@ impl OutboxReader {
     /// # Errors
     /// If there is no outbox, this role may not read it, or the connection is lost.
     pub async fn now(&self) -> Result<Cursor> {
-        let sql = "SELECT pg_current_snapshot()::text, pg_current_xact_id()::text";
+        let sql = "SELECT pg_current_snapshot()::text, pg_current_xact_id()::text, closed
+            FROM pgherald.outbox_retention";
         let (floor, row) = self.after_the_floor(sql, &[]).await?;
         let done = Point {
             snapshot: snapshot(&row)?,
             floor,
             begun: get(&row, 1)?,
+            closed: get(&row, 2)?,
         };
         Ok(Cursor {
             done,
             reading: None,
         })
+    }
+
+    /// A cursor before everything that is still in the outbox.
+    ///
+    /// # Errors
+    /// As for [`now`](Self::now).
+    pub async fn beginning(&self) -> Result<Cursor> {
+        self.trimmed().await.map(Cursor::beginning)
     }
 
     /// At most `limit` events (0 counts as 1) that were committed after `cursor`.
@@ -82,21 +95,27 @@ impl OutboxReader {
     pub async fn next(&mut self, cursor: &Cursor, limit: usize) -> Result<Page> {
         let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX);
         let mut cursor = cursor.clone();
+        let closed = cursor.done.closed;
         let mut reading = match cursor.reading.take() {
             Some(reading) => reading,
-            None => match self.difference(&cursor.done).await? {
-                Some(to) => Reading {
-                    to,
-                    position: i64::MIN,
-                },
-                None => {
+            None => {
+                let (closed_now, to) = self.difference(&cursor.done).await?;
+                let Some(to) = to else {
+                    // Nothing was unread; so the parts that are closed now have been read.
+                    let trimmed = self.trimmed().await?;
+                    cursor.done.closed = closed_now.max(trimmed);
                     return Ok(Page {
                         events: Vec::new(),
                         cursor,
                         is_last: true,
+                        is_gap: trimmed > closed,
                     });
+                };
+                Reading {
+                    to,
+                    position: i64::MIN,
                 }
-            },
+            }
         };
         let mut rows = Vec::new();
         // First those that were under way before, and may have small ids; then those that have begun since.
@@ -117,6 +136,12 @@ impl OutboxReader {
             }
             rows.extend(more);
         }
+        // After everything that was read of this difference: what is not trimmed now was there.
+        let trimmed = self.trimmed().await?;
+        let is_gap = trimmed > closed;
+        // Told once.
+        cursor.done.closed = trimmed.max(closed);
+        reading.to.closed = trimmed.max(reading.to.closed);
         let events = self.relations.events(&self.client, &rows).await?;
         let cursor = match is_last {
             true => Cursor {
@@ -132,11 +157,19 @@ impl OutboxReader {
             events,
             cursor,
             is_last,
+            is_gap,
         })
     }
 
-    /// Where what there is to read ends; none if there is nothing.
-    async fn difference(&self, done: &Point) -> Result<Option<Point>> {
+    /// The last closing whose part was emptied.
+    async fn trimmed(&self) -> Result<i64> {
+        let sql = "SELECT trimmed FROM pgherald.outbox_retention";
+        let row = self.client.query_one(sql, &[]).await.map_err(failed)?;
+        get(&row, 0)
+    }
+
+    /// The last closing, and where what there is to read ends; none if there is nothing.
+    async fn difference(&self, done: &Point) -> Result<(i64, Option<Point>)> {
         let sql = format!(
             "{LATE}
             SELECT pg_current_snapshot()::text, CASE
@@ -146,19 +179,23 @@ impl OutboxReader {
                 ) OR EXISTS (
                     SELECT FROM late JOIN pgherald.outbox ON xid = late_xid WHERE id <= $2
                 ) THEN pg_current_xact_id()::text
-            END"
+            END, closed
+            FROM pgherald.outbox_retention"
         );
         let parameters: [&(dyn ToSql + Sync); 3] =
             [&done.snapshot.as_str(), &done.floor, &done.begun];
         let (floor, row) = self.after_the_floor(&sql, &parameters).await?;
+        let closed = get(&row, 2)?;
         let Some(begun) = get::<Option<String>>(&row, 1)? else {
-            return Ok(None);
+            return Ok((closed, None));
         };
-        Ok(Some(Point {
+        let to = Point {
             snapshot: snapshot(&row)?,
             floor,
             begun,
-        }))
+            closed,
+        };
+        Ok((closed, Some(to)))
     }
 
     /// The last id that was taken, and then the row that `sql` selects.

@@ -117,7 +117,8 @@ pub(super) fn prepare(server: &Server, shared: &Shared, outbox: &OutboxState) ->
     let mut statements = prepare_notify_rows(server, shared)?;
     if *outbox == OutboxState::Missing {
         let comment = escape_literal(&note());
-        let values = [("comment", &*comment)];
+        let trim = dollar_quoted(include_str!("sql/v1/trim_outbox_body.sql"));
+        let values = [("comment", &*comment), ("trim", &*trim)];
         statements += &render(include_str!("sql/v1/outbox.sql"), &values)?;
     }
     Ok(statements)

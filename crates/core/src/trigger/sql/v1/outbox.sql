@@ -33,6 +33,26 @@ CREATE TABLE pgherald.outbox_3 PARTITION OF pgherald.outbox FOR VALUES IN (3);
 CREATE INDEX outbox_by_id ON pgherald.outbox (id);
 CREATE INDEX outbox_by_xid ON pgherald.outbox (xid, id);
 COMMENT ON TABLE pgherald.outbox IS {{comment}};
+-- How far the outbox was emptied. A part is closed when it is no longer written to; closings are counted. Whoever
+-- sees closing n in a snapshot sees every row of that part.
+CREATE TABLE pgherald.outbox_retention (
+    closed bigint NOT NULL,
+    -- The last closing whose part was emptied.
+    trimmed bigint NOT NULL
+);
+INSERT INTO pgherald.outbox_retention VALUES (0, 0);
+CREATE TABLE pgherald.outbox_part (
+    part smallint PRIMARY KEY,
+    closed bigint,
+    closed_at timestamptz,
+    closed_in pg_snapshot
+);
+INSERT INTO pgherald.outbox_part (part) VALUES (0), (1), (2), (3);
+CREATE FUNCTION pgherald.trim_outbox(keep interval, max_bytes bigint) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS {{trim}};
+REVOKE ALL ON FUNCTION pgherald.trim_outbox(interval, bigint) FROM PUBLIC;
 -- For people.
 CREATE VIEW pgherald.outbox_event AS
     SELECT o.id, o.xid, o.sent_at, r.schema_name, r.table_name,

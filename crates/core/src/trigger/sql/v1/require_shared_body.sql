@@ -14,6 +14,7 @@ BEGIN
         UNION ALL SELECT p.proowner FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = n.oid AND (
             p.pronargs = 0 AND p.proname = ANY ({{functions}}::pg_catalog.name[])
+            OR p.proname = 'trim_outbox'
             OR p.proname = 'notify_rows'
             AND pg_catalog.oidvectortypes(p.proargtypes) = 'text, text, text, text, text[], text[], text[]'
         )

@@ -1,0 +1,63 @@
+//! How long rows stay in the outbox.
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::row::{failed, get};
+use crate::error::Result;
+
+/// How long rows stay in the outbox, and how large it may become.
+///
+/// Rows go by the quarter of the outbox, each emptied as a whole, which costs next to nothing and leaves no bloat. So the
+/// outbox has up to twice as many rows as are to be kept. A transaction that has recorded something and stays open keeps
+/// the part that it wrote to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    keep: Duration,
+    max_bytes: u64,
+}
+
+impl Retention {
+    /// Rows are kept for this long, counted from when their part was no longer written to.
+    #[must_use]
+    pub const fn new(keep: Duration) -> Self {
+        Self {
+            keep,
+            max_bytes: 10 << 30,
+        }
+    }
+
+    /// From this size on, indexes included, older rows go whoever still needs them: rather a reader that has to read
+    /// everything again than a disk that is full. Default: 10 GiB.
+    #[must_use]
+    pub const fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+}
+
+/// One day, 10 GiB.
+impl Default for Retention {
+    fn default() -> Self {
+        Self::new(Duration::from_secs(24 * 60 * 60))
+    }
+}
+
+/// Empties what is not to be kept any more. Returns how many of the four parts were emptied.
+///
+/// To be called now and then, a few times in the time that rows are kept; by as many programs as like. It waits for
+/// nobody, and nobody waits for it. Wants the right to execute `pgherald.trim_outbox`, which the installing role has.
+///
+/// # Errors
+/// If there is no outbox, this role lacks the right, or the connection is lost.
+pub async fn trim(client: &Client, retention: Retention) -> Result<u32> {
+    let sql = "SELECT pgherald.trim_outbox(make_interval(secs => $1), $2)";
+    let keep = retention.keep.as_secs_f64();
+    let max_bytes = i64::try_from(retention.max_bytes).unwrap_or(i64::MAX);
+    let row = client
+        .query_one(sql, &[&keep, &max_bytes])
+        .await
+        .map_err(failed)?;
+    get::<i32>(&row, 0).map(i32::unsigned_abs)
+}

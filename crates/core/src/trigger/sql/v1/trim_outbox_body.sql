@@ -1,0 +1,70 @@
+-- Empties parts of the outbox whose rows are older than `keep`, or the oldest ones if all of it has more bytes than
+-- `max_bytes`; and has the next part written to in time. Returns how many parts were emptied.
+--
+-- Waits for nobody: what is in use is left for the next time.
+DECLARE
+    emptied integer := 0;
+    written smallint;
+    following smallint;
+    p pgherald.outbox_part;
+    name text;
+    found_one boolean;
+    oldest timestamptz;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(8099557239769099365) THEN
+        RETURN 0;
+    END IF;
+    SELECT c.last_value & 3, (c.last_value + 1) & 3 INTO written, following FROM pgherald.outbox_clock AS c;
+
+    FOR p IN SELECT * FROM pgherald.outbox_part WHERE part <> written AND closed IS NULL ORDER BY part LOOP
+        name := 'pgherald.outbox_' || p.part;
+        EXECUTE 'SELECT EXISTS (SELECT FROM ' || name || ')' INTO found_one;
+        CONTINUE WHEN NOT found_one;
+        BEGIN
+            -- Had when nobody is under way who has written to it.
+            EXECUTE 'LOCK TABLE ' || name || ' IN SHARE MODE NOWAIT';
+        EXCEPTION WHEN lock_not_available THEN
+            CONTINUE;
+        END;
+        UPDATE pgherald.outbox_retention SET closed = closed + 1;
+        -- The snapshot of a statement that begins after the lock.
+        UPDATE pgherald.outbox_part
+        SET closed = (SELECT r.closed FROM pgherald.outbox_retention AS r), closed_at = clock_timestamp(),
+            closed_in = pg_current_snapshot()
+        WHERE part = p.part;
+    END LOOP;
+
+    FOR p IN SELECT * FROM pgherald.outbox_part WHERE closed IS NOT NULL ORDER BY closed LOOP
+        EXIT WHEN p.closed_at > clock_timestamp() - keep AND max_bytes >= (
+            SELECT sum(pg_total_relation_size(i.inhrelid))
+            FROM pg_inherits AS i WHERE i.inhparent = 'pgherald.outbox'::regclass
+        );
+        name := 'pgherald.outbox_' || p.part;
+        BEGIN
+            EXECUTE 'LOCK TABLE ' || name || ' IN ACCESS EXCLUSIVE MODE NOWAIT';
+        EXCEPTION WHEN lock_not_available THEN
+            EXIT;
+        END;
+        -- Somebody may have looked at the clock before, and written afterwards.
+        EXECUTE 'SELECT EXISTS (SELECT FROM ' || name
+            || ' WHERE xid >= pg_snapshot_xmax($1) OR xid = ANY (ARRAY(SELECT pg_snapshot_xip($1))))'
+            INTO found_one USING p.closed_in;
+        IF NOT found_one THEN
+            EXECUTE 'TRUNCATE ' || name;
+            UPDATE pgherald.outbox_retention SET trimmed = p.closed;
+            emptied := emptied + 1;
+        END IF;
+        UPDATE pgherald.outbox_part SET closed = NULL, closed_at = NULL, closed_in = NULL WHERE part = p.part;
+    END LOOP;
+
+    EXECUTE 'SELECT EXISTS (SELECT FROM pgherald.outbox_' || following || ')' INTO found_one;
+    IF NOT found_one THEN
+        EXECUTE 'SELECT sent_at FROM pgherald.outbox_' || written || ' ORDER BY id LIMIT 1' INTO oldest;
+        IF oldest < clock_timestamp() - keep / 2
+            OR pg_total_relation_size(('pgherald.outbox_' || written)::regclass) > max_bytes / 4
+        THEN
+            PERFORM setval('pgherald.outbox_clock', (c.last_value & ~3) | following) FROM pgherald.outbox_clock AS c;
+        END IF;
+    END IF;
+    RETURN emptied;
+END
