@@ -139,6 +139,9 @@ fn json(column: &Column, size: Size) -> String {
         // No type needs four times the bytes of its shortest text.
         Class::Other => Some(32_768),
     };
+    if column.is_required && class(column) == Class::Integer {
+        return format!("concat({value})::int8::text");
+    }
     let text = format!("coalesce({converted}::text, 'null')");
     match limit {
         None => text,
@@ -159,6 +162,7 @@ mod tests {
             type_name,
             key_place: None,
             is_virtual: false,
+            is_required: false,
         }
     }
 

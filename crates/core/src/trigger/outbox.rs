@@ -9,6 +9,7 @@ use super::template::render;
 use crate::error::Result;
 
 const NONE: &str = "NULL::text";
+const PARTS: [&str; 4] = ["0", "1", "2", "3"];
 
 /// The body of the table's function.
 pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
@@ -18,9 +19,23 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
         let values = [("relation", &*relation), ("where", condition)];
         render(include_str!("sql/v1/outbox_whole.sql"), &values).map(|sql| trimmed(&sql))
     };
+    // Into the part itself: through the table, each statement would pay for finding it.
     let rows = |rows: &str| {
-        let values = [("relation", &*relation), ("rows", rows)];
-        render(include_str!("sql/v1/outbox_rows.sql"), &values).map(|sql| trimmed(&sql))
+        let into = |part: usize| {
+            let values = [
+                ("relation", &*relation),
+                ("part", PARTS[part]),
+                ("rows", rows),
+            ];
+            render(include_str!("sql/v1/outbox_rows.sql"), &values)
+        };
+        let values = [
+            ("first", &*into(0)?),
+            ("second", &*into(1)?),
+            ("third", &*into(2)?),
+            ("fourth", &*into(3)?),
+        ];
+        render(include_str!("sql/v1/outbox_parts.sql"), &values).map(|sql| trimmed(&sql))
     };
     let (insert, update, delete) = if fitted.key.is_empty() {
         let changed = match fitted.when_changed.is_empty() {
@@ -108,8 +123,33 @@ fn differing(watched: &str) -> String {
     format!("{} UNION ALL {}", except(new, old), except(old, new))
 }
 
-/// The rows of an UPDATE, each with what it was before.
+/// The rows of an UPDATE, each with what it was before if that matters.
 fn updated(fitted: &Fitted<'_>) -> Result<String> {
+    match fitted.spec.old_columns || !fitted.when_changed.is_empty() {
+        true => compared(fitted),
+        false => uncompared(fitted),
+    }
+}
+
+/// The rows after an UPDATE, and the keys that are gone.
+fn uncompared(fitted: &Fitted<'_>) -> Result<String> {
+    let parts = expression::comparables(&fitted.key);
+    let parts = parts.iter().enumerate();
+    let same = parts
+        .clone()
+        .map(|(number, _)| format!("n.w{number} = o.w{number}"));
+    let parts = parts.map(|(number, value)| format!("{value} AS w{number}"));
+    let values = [
+        ("key", &*key(fitted)),
+        ("columns", &*columns(fitted)),
+        ("parts", &*parts.collect::<Vec<_>>().join(", ")),
+        ("same", &*same.collect::<Vec<_>>().join(" AND ")),
+    ];
+    render(include_str!("sql/v1/outbox_updated.sql"), &values).map(|sql| trimmed(&sql))
+}
+
+/// The rows of an UPDATE, each with what it was before.
+fn compared(fitted: &Fitted<'_>) -> Result<String> {
     let spec = fitted.spec;
     // Under numbers, because the names of columns are theirs.
     let compared = |place: &str, columns: &[Column]| -> Vec<String> {
@@ -150,5 +190,5 @@ fn updated(fitted: &Fitted<'_>) -> Result<String> {
         ("changed", &*changed),
         ("where", &*condition),
     ];
-    render(include_str!("sql/v1/outbox_updated.sql"), &values).map(|sql| trimmed(&sql))
+    render(include_str!("sql/v1/outbox_compared.sql"), &values).map(|sql| trimmed(&sql))
 }
