@@ -381,3 +381,112 @@ async fn an_outbox_of_somebody_else_is_refused() {
         .unwrap();
     scene.install(spec("users").outbox()).await;
 }
+
+/// A schema in which everything that `pg_catalog` has by name has a namesake that raises an error.
+const TRAPS: &str = r#"
+CREATE SCHEMA evil;
+GRANT USAGE ON SCHEMA evil TO PUBLIC;
+DO $traps$
+DECLARE
+    f record;
+BEGIN
+    FOR f IN
+        SELECT p.proname, pg_get_function_identity_arguments(p.oid) AS arguments, format_type(p.prorettype, NULL) AS returns
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.prokind = 'f' AND NOT p.proretset
+    LOOP
+        BEGIN
+            EXECUTE format(
+                'CREATE FUNCTION evil.%I(%s) RETURNS %s LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION ''trap''; END$$',
+                f.proname, f.arguments, f.returns
+            );
+        EXCEPTION WHEN OTHERS THEN
+            NULL;  -- of types that have no functions in plpgsql
+        END;
+    END LOOP;
+    FOR f IN
+        SELECT o.oprname, o.oprleft, o.oprright, o.oprresult
+        FROM pg_operator AS o
+        WHERE o.oprnamespace = 'pg_catalog'::regnamespace AND o.oprleft <> 0
+    LOOP
+        BEGIN
+            EXECUTE format(
+                'CREATE FUNCTION evil.trap(%1$s, %2$s) RETURNS %3$s LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION ''trap''; END$$',
+                format_type(f.oprleft, NULL), format_type(f.oprright, NULL), format_type(f.oprresult, NULL)
+            );
+        EXCEPTION WHEN OTHERS THEN
+            NULL;  -- there is one for these types, or cannot be
+        END;
+        BEGIN
+            EXECUTE format(
+                'CREATE OPERATOR evil.%1$s (LEFTARG = %2$s, RIGHTARG = %3$s, FUNCTION = evil.trap)',
+                f.oprname, format_type(f.oprleft, NULL), format_type(f.oprright, NULL)
+            );
+        EXCEPTION WHEN OTHERS THEN
+            NULL;
+        END;
+    END LOOP;
+    CREATE FUNCTION evil.sprung() RETURNS bool LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $q$trap$q$; END';
+    FOR f IN SELECT unnest(ARRAY['int2', 'int4', 'int8', 'text', 'bool', 'char', 'regclass', 'float8']) AS name LOOP
+        EXECUTE format('CREATE DOMAIN evil.%1$I AS pg_catalog.%1$I CHECK (evil.sprung())', f.name);
+    END LOOP;
+    CREATE COLLATION evil."C" FROM "POSIX";
+END
+$traps$"#;
+
+#[tokio::test]
+async fn nothing_that_the_writer_puts_in_front_is_run_with_the_owners_rights() {
+    let sql = "CREATE TABLE users (id int PRIMARY KEY, email text);
+        CREATE TABLE orders (tenant text, number bigint, flag bool, PRIMARY KEY (tenant, number));
+        CREATE TABLE log (line text)";
+    let scene = Scene::new(sql).await;
+    let specs = [
+        spec("users").columns(["email"]).outbox(),
+        spec("orders").every_column().outbox(),
+        spec("log").outbox(),
+    ];
+    scene.plan(&specs).await.apply(&scene.client).await.unwrap();
+    scene.run(TRAPS).await;
+    let traps = "SELECT concat((SELECT count(*) > 300 FROM pg_operator WHERE oprnamespace = 'evil'::regnamespace),
+        (SELECT count(*) > 1000 FROM pg_proc WHERE pronamespace = 'evil'::regnamespace))";
+    assert_eq!(scene.value(traps).await, "tt", "the traps are set");
+    let settings = "SELECT string_agg(concat(proname ~ '^notify_[0-9a-f]{16}$' AND proconfig IS NULL), '')
+        FROM pg_proc WHERE pronamespace = 'pgherald'::regnamespace AND proname ~ '^notify_[0-9a-f]{16}$'";
+    assert_eq!(
+        scene.value(settings).await,
+        "ttt",
+        "none of them is protected otherwise"
+    );
+    scene
+        .run("SET search_path = evil, pg_catalog, public")
+        .await;
+    for trapped in ["SELECT 1 = 1", "SELECT abs(1)", "SELECT 1::int8"] {
+        assert!(
+            scene.client.batch_execute(trapped).await.is_err(),
+            "{trapped}"
+        );
+    }
+    scene
+        .run(
+            "INSERT INTO public.users VALUES (1, 'a'), (2, NULL);
+             UPDATE public.users SET email = 'b';
+             INSERT INTO public.orders VALUES ('x', 1, true);
+             UPDATE public.orders SET flag = NULL;
+             UPDATE public.orders SET number = 2;
+             INSERT INTO public.log VALUES ('a');
+             UPDATE public.log SET line = 'b';
+             DELETE FROM public.log;
+             DELETE FROM public.orders;
+             DELETE FROM public.users;
+             TRUNCATE public.users",
+        )
+        .await;
+    scene.run("RESET search_path").await;
+    let sql = "SELECT string_agg(concat(left(operation, 1), key), ' ' ORDER BY id) FROM pgherald.outbox_event";
+    let recorded = r#"i1 i2 u1 u2 i["x",1] u["x",1] u["x",2] u["x",1] i u d d["x",2] d1 d2 t"#;
+    assert_eq!(
+        scene.value(sql).await,
+        recorded,
+        "rows, and no fallback to whole tables"
+    );
+}

@@ -12,6 +12,9 @@ use serde_json::Value;
 
 use super::catalog::Column;
 
+/// Every name is qualified: functions that record in the outbox may run under the writer's `search_path`.
+const CONCAT: &str = "OPERATOR(pg_catalog.||)";
+
 /// How the values of a type become JSON, and how they compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
@@ -63,7 +66,8 @@ pub(super) fn key(columns: &[Column], size: Size) -> String {
         [column] => json(column, size),
         columns => {
             let values: Vec<_> = columns.iter().map(|column| json(column, size)).collect();
-            format!("'[' || {} || ']'", values.join(" || ',' || "))
+            let values = values.join(&format!(" {CONCAT} ',' {CONCAT} "));
+            format!("'[' {CONCAT} {values} {CONCAT} ']'")
         }
     }
 }
@@ -75,7 +79,7 @@ pub(super) fn object(columns: &[Column], size: Size) -> String {
         let opening = if index == 0 { '{' } else { ',' };
         let label = format!("{opening}{}:", json_string(&column.name));
         members.push_str(&format!(
-            "{} || {} || ",
+            "{} {CONCAT} {} {CONCAT} ",
             escape_literal(&label),
             json(column, size)
         ));
@@ -97,8 +101,8 @@ pub(super) fn comparables(columns: &[Column]) -> Vec<String> {
         let value = escape_identifier(&column.name);
         match class(column) {
             Class::Integer | Class::Boolean | Class::Plain | Class::Bytes | Class::Label => value,
-            Class::Text => format!("{value} COLLATE \"C\""),
-            Class::Other => format!("{} COLLATE \"C\"", output(&value)),
+            Class::Text => format!("{value} COLLATE pg_catalog.\"C\""),
+            Class::Other => format!("{} COLLATE pg_catalog.\"C\"", output(&value)),
         }
     });
     values.collect()
@@ -120,7 +124,7 @@ pub(super) fn json_string(text: &str) -> String {
 
 /// Text by the type's output function; null stays null.
 fn output(value: &str) -> String {
-    format!("CASE WHEN {value} IS DISTINCT FROM NULL THEN concat({value}) END")
+    format!("CASE WHEN {value} IS DISTINCT FROM NULL THEN pg_catalog.concat({value}) END")
 }
 
 fn json(column: &Column, size: Size) -> String {
@@ -128,9 +132,9 @@ fn json(column: &Column, size: Size) -> String {
     let text = output(&value);
     // Read back from text, which fails if the column has other values now.
     let converted = match class(column) {
-        Class::Integer => format!("({text})::int8"),
-        Class::Boolean => format!("({text})::bool"),
-        _ => format!("to_json({text})"),
+        Class::Integer => format!("({text})::pg_catalog.int8"),
+        Class::Boolean => format!("({text})::pg_catalog.bool"),
+        _ => format!("pg_catalog.to_json({text})"),
     };
     let limit = match class(column) {
         _ if size == Size::Unlimited => None,
@@ -140,13 +144,15 @@ fn json(column: &Column, size: Size) -> String {
         Class::Other => Some(32_768),
     };
     if column.is_required && class(column) == Class::Integer {
-        return format!("concat({value})::int8::text");
+        return format!("pg_catalog.concat({value})::pg_catalog.int8::pg_catalog.text");
     }
-    let text = format!("coalesce({converted}::text, 'null')");
+    let text = format!("coalesce({converted}::pg_catalog.text, 'null')");
     match limit {
         None => text,
         Some(limit) => {
-            format!("CASE WHEN pg_column_size({value}) >= {limit} THEN NULL ELSE {text} END")
+            let size =
+                format!("pg_catalog.pg_column_size({value}) OPERATOR(pg_catalog.>=) {limit}");
+            format!("CASE WHEN {size} THEN NULL ELSE {text} END")
         }
     }
 }
@@ -198,6 +204,6 @@ mod tests {
     #[test]
     fn types_without_equality_compare_by_text() {
         assert_eq!(comparable(&[column("n", "int4")]), "\"n\"");
-        assert!(comparable(&[column("j", "json")]).contains("concat(\"j\")"));
+        assert!(comparable(&[column("j", "json")]).contains("pg_catalog.concat(\"j\")"));
     }
 }

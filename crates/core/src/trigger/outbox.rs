@@ -8,7 +8,8 @@ use super::fit::Fitted;
 use super::template::render;
 use crate::error::Result;
 
-const NONE: &str = "NULL::text";
+const NONE: &str = "NULL::pg_catalog.text";
+const NO_NAMES: &str = "NULL::pg_catalog.text[]";
 const PARTS: [&str; 4] = ["0", "1", "2", "3"];
 
 /// The body of the table's function.
@@ -53,7 +54,7 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
     } else {
         let one = |of: &str| {
             let (key, columns) = (key(fitted), columns(fitted));
-            format!("SELECT {key} AS k, {columns} AS c, {NONE} AS o, NULL::text[] AS d FROM {of}")
+            format!("SELECT {key} AS k, {columns} AS c, {NONE} AS o, {NO_NAMES} AS d FROM {of}")
         };
         (
             rows(&one("pgherald_new"))?,
@@ -123,9 +124,14 @@ fn differing(watched: &str) -> String {
     format!("{} UNION ALL {}", except(new, old), except(old, new))
 }
 
+/// Whether values are compared, by operators that nothing but `search_path` can name.
+pub(super) fn compares(fitted: &Fitted<'_>) -> bool {
+    fitted.spec.old_columns || !fitted.when_changed.is_empty()
+}
+
 /// The rows of an UPDATE, each with what it was before if that matters.
 fn updated(fitted: &Fitted<'_>) -> Result<String> {
-    match fitted.spec.old_columns || !fitted.when_changed.is_empty() {
+    match compares(fitted) {
         true => compared(fitted),
         false => uncompared(fitted),
     }
@@ -137,7 +143,7 @@ fn uncompared(fitted: &Fitted<'_>) -> Result<String> {
     let parts = parts.iter().enumerate();
     let same = parts
         .clone()
-        .map(|(number, _)| format!("n.w{number} = o.w{number}"));
+        .map(|(number, _)| format!("n.w{number} OPERATOR(pg_catalog.=) o.w{number}"));
     let parts = parts.map(|(number, value)| format!("{value} AS w{number}"));
     let values = [
         ("key", &*key(fitted)),
@@ -167,7 +173,7 @@ fn compared(fitted: &Fitted<'_>) -> Result<String> {
             format!(" WHERE o.k <> n.k{}", differ.collect::<String>())
         }
     };
-    let mut changed = "NULL::text[]".to_owned();
+    let mut changed = NO_NAMES.to_owned();
     if spec.old_columns {
         watched.extend(compared("c", &fitted.columns));
         let names = fitted.columns.iter().enumerate().map(|(number, column)| {

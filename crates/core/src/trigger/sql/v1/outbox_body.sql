@@ -1,19 +1,21 @@
 -- Records the changes of one table in the outbox, and wakes up those who read it.
 --
+-- Runs with its owner's rights under the writer's search_path: every function, operator, type and table is qualified.
+--
 -- Columns are written without their table: once no column x is left, t.x is a call of function x. Hence the
 -- names of the variables, which no column has.
 #variable_conflict use_column
 DECLARE
-    pgherald_clock bigint;
-    pgherald_now bigint;
+    pgherald_clock pg_catalog.int8;
+    pgherald_now pg_catalog.int8;
 BEGIN
     SELECT w.last_value INTO pgherald_clock FROM pgherald.outbox_clock AS w;
     BEGIN
-        IF TG_OP = 'INSERT' THEN
+        IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
             {{insert}}
-        ELSIF TG_OP = 'UPDATE' THEN
+        ELSIF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
             {{update}}
-        ELSIF TG_OP = 'DELETE' THEN
+        ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
             {{delete}}
         ELSE
             {{whole}}
@@ -30,10 +32,16 @@ BEGIN
     END;
     -- Not more often than every 50 ms, all writers together: NOTIFY makes them commit one after the other. Who
     -- has read something goes on looking for longer than that.
-    pgherald_now := extract(epoch FROM clock_timestamp()) * 1000;
-    IF abs(pgherald_now - (pgherald_clock >> 2)) >= 50 THEN
-        PERFORM setval('pgherald.outbox_clock', (pgherald_now << 2) | (pgherald_clock & 3));
-        PERFORM pg_notify('pgherald_outbox', '');
+    pgherald_now := pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000;
+    IF pg_catalog.abs(
+        pgherald_now OPERATOR(pg_catalog.-) (pgherald_clock OPERATOR(pg_catalog.>>) 2)
+    ) OPERATOR(pg_catalog.>=) 50 THEN
+        PERFORM pg_catalog.setval(
+            'pgherald.outbox_clock'::pg_catalog.regclass,
+            (pgherald_now OPERATOR(pg_catalog.<<) 2)
+                OPERATOR(pg_catalog.|) (pgherald_clock OPERATOR(pg_catalog.&) 3)
+        );
+        PERFORM pg_catalog.pg_notify('pgherald_outbox', '');
     END IF;
     RETURN NULL;
 END

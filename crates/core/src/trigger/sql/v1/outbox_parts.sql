@@ -1,8 +1,8 @@
-IF pgherald_clock & 3 = 0 THEN
+IF (pgherald_clock OPERATOR(pg_catalog.&) 3) OPERATOR(pg_catalog.=) 0 THEN
                 {{first}}
-            ELSIF pgherald_clock & 3 = 1 THEN
+            ELSIF (pgherald_clock OPERATOR(pg_catalog.&) 3) OPERATOR(pg_catalog.=) 1 THEN
                 {{second}}
-            ELSIF pgherald_clock & 3 = 2 THEN
+            ELSIF (pgherald_clock OPERATOR(pg_catalog.&) 3) OPERATOR(pg_catalog.=) 2 THEN
                 {{third}}
             ELSE
                 {{fourth}}

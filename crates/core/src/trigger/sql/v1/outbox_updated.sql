@@ -1,5 +1,6 @@
 
-                SELECT {{key}} AS k, {{columns}} AS c, NULL::text AS o, NULL::text[] AS d FROM pgherald_new
+                SELECT {{key}} AS k, {{columns}} AS c, NULL::pg_catalog.text AS o, NULL::pg_catalog.text[] AS d
+                FROM pgherald_new
                 UNION ALL
                 -- What was known under another key is gone.
                 SELECT o.k, NULL, NULL, NULL FROM (SELECT {{key}} AS k, {{parts}} FROM pgherald_old) AS o

@@ -1,2 +1,3 @@
 INSERT INTO pgherald.outbox (relation, hash, part, operation)
-            SELECT {{relation}}, 0, pgherald_clock & 3, left(TG_OP, 1)::"char"{{where}};
+            SELECT {{relation}}, 0, pgherald_clock OPERATOR(pg_catalog.&) 3,
+                pg_catalog.left(TG_OP, 1)::pg_catalog."char"{{where}};
