@@ -32,7 +32,7 @@ pub(super) struct Sought<'a, K> {
 impl<K> Sought<'_, K> {
     /// In the form in which tables with [`Hashed`] keys want it.
     #[inline]
-    pub(super) fn key(&self) -> &(dyn AnyHashed<K> + '_) {
+    pub(super) fn probe(&self) -> &(dyn AnyHashed<K> + '_) {
         self
     }
 }

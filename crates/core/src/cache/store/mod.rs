@@ -203,7 +203,7 @@ where
         let mut shard = self.shard(&key).lock();
         // Under the lock: no entry is of a later epoch, so whatever is of another one is dead.
         let epoch = self.epoch.0.load(Acquire);
-        let entry = shard.entries.peek(key.key())?;
+        let entry = shard.entries.peek(key.probe())?;
         if !entry.is_valid(epoch, &self.clock) {
             return None;
         }
@@ -217,7 +217,7 @@ where
         let key = self.sought(key);
         let mut shard = self.shard(&key).lock();
         let epoch = self.epoch.0.load(Acquire);
-        let Some(entry) = shard.entries.peek(key.key()) else {
+        let Some(entry) = shard.entries.peek(key.probe()) else {
             shard.rest.counts.misses += 1;
             return Found::Miss;
         };
@@ -256,7 +256,7 @@ where
             let flushed_at = self.flushed_at.lock();
             (self.epoch.0.load(Acquire), *flushed_at)
         };
-        let Some(entry) = shard.entries.peek_mut(key.key()) else {
+        let Some(entry) = shard.entries.peek_mut(key.probe()) else {
             return (Found::Miss, None);
         };
         let flushes = epoch - entry.epoch;
@@ -281,7 +281,7 @@ where
         shard.rest.counts.misses += 1;
         let expired = entry.epoch == epoch && entry.stale_since.is_none();
         shard.rest.counts.expirations += u64::from(expired);
-        let entry = shard.entries.pop(key.key());
+        let entry = shard.entries.pop(key.probe());
         if let Some(entry) = &entry {
             self.forget(shard, key, &entry.tags);
         }
@@ -293,12 +293,12 @@ where
         let key = self.sought(key);
         let mut shard = self.shard(&key).lock();
         let epoch = self.epoch.0.load(Acquire);
-        if let Some(entry) = shard.entries.peek(key.key())
+        if let Some(entry) = shard.entries.peek(key.probe())
             && accept.takes(entry, epoch, &self.clock)
         {
             return Begin::Found(Arc::clone(&entry.value));
         }
-        if let Some((flight, _)) = shard.rest.flights.get(key.key())
+        if let Some((flight, _)) = shard.rest.flights.get(key.probe())
             && flight.epoch == epoch
             // One that ended in a panic of the key's code may still stand here.
             && !flight.has_ended()
@@ -366,7 +366,7 @@ where
         if let Some(tags) = landed {
             self.forget(shard, key, &tags);
         }
-        if let Some(entry) = shard.entries.peek_mut(key.key()) {
+        if let Some(entry) = shard.entries.peek_mut(key.probe()) {
             // Whoever is served the stale value next is to see to it again.
             entry.revalidating = false;
         }
@@ -379,9 +379,9 @@ where
         key: &Sought<'_, K>,
         flight: &Arc<Flight<V>>,
     ) -> Option<Box<[T]>> {
-        match shard.rest.flights.get(key.key()) {
+        match shard.rest.flights.get(key.probe()) {
             Some((current, _)) if Arc::ptr_eq(current, flight) => {
-                shard.rest.flights.remove(key.key()).map(|(_, tags)| tags)
+                shard.rest.flights.remove(key.probe()).map(|(_, tags)| tags)
             }
             _ => None,
         }
@@ -389,7 +389,7 @@ where
 
     /// Takes a key out of the index if it is neither stored nor in flight.
     fn forget(&self, shard: &Shard<K, V, T>, key: &Sought<'_, K>, tags: &[T]) {
-        if !shard.entries.contains(key.key()) && !shard.rest.flights.contains_key(key.key()) {
+        if !shard.entries.contains(key.probe()) && !shard.rest.flights.contains_key(key.probe()) {
             self.index.remove(key.key, tags);
         }
     }
@@ -436,7 +436,7 @@ where
     /// Nobody sees to a new value after all: whoever is served the stale one next is to.
     pub(crate) fn not_revalidating(&self, key: &K) {
         let key = self.sought(key);
-        if let Some(entry) = self.shard(&key).lock().entries.peek_mut(key.key()) {
+        if let Some(entry) = self.shard(&key).lock().entries.peek_mut(key.probe()) {
             entry.revalidating = false;
         }
     }
@@ -445,7 +445,7 @@ where
     pub(crate) fn revalidate(&self, key: &K) -> bool {
         let key = self.sought(key);
         let mut shard = self.shard(&key).lock();
-        match shard.entries.peek_mut(key.key()) {
+        match shard.entries.peek_mut(key.probe()) {
             Some(entry) if entry.stale_since.is_some() => {
                 !std::mem::replace(&mut entry.revalidating, true)
             }
@@ -497,17 +497,17 @@ where
         let is_served = |entry: &Entry<V, T>| {
             entry.is_valid(epoch, &self.clock) || self.terms.keep_stale.is_some()
         };
-        let flight = shard.rest.flights.remove(key.key());
+        let flight = shard.rest.flights.remove(key.probe());
         let mut found = flight.is_some();
         let mut entry = None;
         let mut kept = false;
         if stale == Stale::Keep && self.terms.keep_stale.is_some() {
-            if let Some(entry) = shard.entries.peek_mut(key.key()) {
+            if let Some(entry) = shard.entries.peek_mut(key.probe()) {
                 (found, kept) = (true, true);
                 entry.invalidate(self.clock.now());
             }
         } else {
-            entry = shard.entries.pop(key.key());
+            entry = shard.entries.pop(key.probe());
             found |= entry.as_ref().is_some_and(is_served);
         }
         let tags = match (&entry, &flight) {

@@ -116,7 +116,7 @@ impl<K: Eq, V, T> Shard<K, V, T> {
     #[inline(never)]
     fn bring_to_front(&mut self, key: &Sought<'_, K>) {
         let moved = self.moving();
-        if let Some(entry) = self.entries.get_mut(key.key()) {
+        if let Some(entry) = self.entries.get_mut(key.probe()) {
             entry.moved = moved;
         }
     }
