@@ -70,6 +70,15 @@ impl Error {
         }
     }
 
+    /// Of a statement: the server refused it, or the connection is lost.
+    pub(crate) fn of_statement(message: &str, cause: tokio_postgres::Error) -> Self {
+        let kind = match cause.is_closed() {
+            true => Kind::Disconnected,
+            false => Kind::Query,
+        };
+        Self::with_source(kind, message, cause)
+    }
+
     pub(crate) fn with_source(
         kind: Kind,
         message: impl Into<String>,

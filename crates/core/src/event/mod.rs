@@ -38,26 +38,14 @@ pub(crate) struct Record {
     pub(crate) changed: Option<Vec<String>>,
 }
 
-/// All that a row of the outbox tells.
-pub(crate) struct Recorded {
+/// What all events of one statement have in common.
+pub(crate) struct Head {
     pub(crate) relation: Arc<Relation>,
     pub(crate) operation: Operation,
     pub(crate) sent_at: SystemTime,
     pub(crate) received_at: SystemTime,
     pub(crate) transaction_id: Option<u64>,
-    pub(crate) key: Option<RowKey>,
-    pub(crate) columns: Option<Arc<str>>,
-    pub(crate) record: Record,
-}
-
-/// What all events of one statement have in common.
-struct Head {
-    relation: Arc<Relation>,
-    operation: Operation,
-    sent_at: SystemTime,
-    received_at: SystemTime,
-    transaction_id: Option<u64>,
-    backend_pid: i32,
+    pub(crate) backend_pid: i32,
 }
 
 /// A table as the payloads of one channel name it; shared by all its events.
@@ -227,19 +215,17 @@ impl Event {
         self.head.backend_pid
     }
 
-    pub(crate) fn recorded(recorded: Recorded) -> Self {
+    pub(crate) fn recorded(
+        head: Head,
+        key: Option<RowKey>,
+        columns: Option<Arc<str>>,
+        record: Record,
+    ) -> Self {
         Self {
-            head: Arc::new(Head {
-                relation: recorded.relation,
-                operation: recorded.operation,
-                sent_at: recorded.sent_at,
-                received_at: recorded.received_at,
-                transaction_id: recorded.transaction_id,
-                backend_pid: 0,
-            }),
-            key: recorded.key,
-            columns: recorded.columns,
-            record: Some(Arc::new(recorded.record)),
+            head: Arc::new(head),
+            key,
+            columns,
+            record: Some(Arc::new(record)),
         }
     }
 

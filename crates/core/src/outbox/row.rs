@@ -8,7 +8,7 @@ use tokio_postgres::{Client, Row};
 
 use super::WAKE_UP_CHANNEL;
 use crate::error::{Error, Kind, Result};
-use crate::event::{Event, Record, Recorded, Relation, RowKey};
+use crate::event::{Event, Head, Record, Relation, RowKey};
 use crate::name::ChannelName;
 use crate::operation::Operation;
 
@@ -75,20 +75,20 @@ fn event(row: &Row, relation: Arc<Relation>, received_at: SystemTime) -> Result<
     };
     let text = |index| Ok::<_, Error>(get::<Option<&str>>(row, index)?.map(Arc::<str>::from));
     let xid = get::<&str>(row, 1)?;
-    Ok(Event::recorded(Recorded {
+    let head = Head {
         relation,
         operation,
         sent_at: get(row, 2)?,
         received_at,
         transaction_id: xid.parse().ok(),
-        key,
-        columns: text(6)?,
-        record: Record {
-            id: get(row, 0)?,
-            old_columns: text(7)?,
-            changed: get::<Option<Vec<String>>>(row, 8)?,
-        },
-    }))
+        backend_pid: 0,
+    };
+    let record = Record {
+        id: get(row, 0)?,
+        old_columns: text(7)?,
+        changed: get(row, 8)?,
+    };
+    Ok(Event::recorded(head, key, text(6)?, record))
 }
 
 fn json_of<'a, T: serde::Deserialize<'a>>(json: &'a str) -> Result<T> {
@@ -111,11 +111,6 @@ pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     })
 }
 
-/// Tells a refused statement from a lost connection.
 pub(super) fn failed(cause: tokio_postgres::Error) -> Error {
-    let kind = match cause.is_closed() {
-        true => Kind::Disconnected,
-        false => Kind::Query,
-    };
-    Error::with_source(kind, "cannot read the outbox", cause)
+    Error::of_statement("cannot read the outbox", cause)
 }

@@ -167,7 +167,7 @@ pub(super) async fn rows(
     parameters: &[(&(dyn ToSql + Sync), Type)],
 ) -> Result<Vec<Row>> {
     let outcome = client.query_typed(sql, parameters).await;
-    outcome.map_err(|error| failed("cannot read the catalog for triggers", error))
+    outcome.map_err(|error| Error::of_statement("cannot read the catalog for triggers", error))
 }
 
 /// Takes column `index` of a catalog row.
@@ -176,15 +176,5 @@ pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     index: usize,
 ) -> Result<T> {
     row.try_get(index)
-        .map_err(|error| failed("cannot understand the catalog", error))
-}
-
-/// Tells a refused statement from a lost connection.
-pub(super) fn failed(message: &str, error: tokio_postgres::Error) -> Error {
-    let kind = if error.is_closed() {
-        Kind::Disconnected
-    } else {
-        Kind::Query
-    };
-    Error::with_source(kind, message, error)
+        .map_err(|error| Error::of_statement("cannot understand the catalog", error))
 }

@@ -18,7 +18,7 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
     let relation = relation(fitted).to_string();
     let whole = |condition: &str| {
         let values = [("relation", &*relation), ("where", condition)];
-        render(include_str!("sql/v1/outbox_whole.sql"), &values).map(|sql| trimmed(&sql))
+        fragment(include_str!("sql/v1/outbox_whole.sql"), &values)
     };
     // Into the part itself: through the table, each statement would pay for finding it.
     let rows = |rows: &str| {
@@ -36,7 +36,7 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
             ("third", &*into(2)?),
             ("fourth", &*into(3)?),
         ];
-        render(include_str!("sql/v1/outbox_parts.sql"), &values).map(|sql| trimmed(&sql))
+        fragment(include_str!("sql/v1/outbox_parts.sql"), &values)
     };
     let (insert, update, delete) = if fitted.key.is_empty() {
         let changed = match fitted.when_changed.is_empty() {
@@ -100,8 +100,9 @@ fn relation(fitted: &Fitted<'_>) -> i64 {
     hash.cast_signed()
 }
 
-fn trimmed(sql: &str) -> String {
-    sql.trim_end().to_owned()
+/// A part of a statement: without the line's end.
+fn fragment(template: &str, values: &[(&str, &str)]) -> Result<String> {
+    render(template.trim_end(), values)
 }
 
 fn key(fitted: &Fitted<'_>) -> String {
@@ -124,14 +125,9 @@ fn differing(watched: &str) -> String {
     format!("{} UNION ALL {}", except(new, old), except(old, new))
 }
 
-/// Whether values are compared, by operators that nothing but `search_path` can name.
-pub(super) fn compares(fitted: &Fitted<'_>) -> bool {
-    fitted.spec.old_columns || !fitted.when_changed.is_empty()
-}
-
 /// The rows of an UPDATE, each with what it was before if that matters.
 fn updated(fitted: &Fitted<'_>) -> Result<String> {
-    match compares(fitted) {
+    match fitted.spec.old_columns || !fitted.when_changed.is_empty() {
         true => compared(fitted),
         false => uncompared(fitted),
     }
@@ -151,7 +147,7 @@ fn uncompared(fitted: &Fitted<'_>) -> Result<String> {
         ("parts", &*parts.collect::<Vec<_>>().join(", ")),
         ("same", &*same.collect::<Vec<_>>().join(" AND ")),
     ];
-    render(include_str!("sql/v1/outbox_updated.sql"), &values).map(|sql| trimmed(&sql))
+    fragment(include_str!("sql/v1/outbox_updated.sql"), &values)
 }
 
 /// The rows of an UPDATE, each with what it was before.
@@ -196,5 +192,5 @@ fn compared(fitted: &Fitted<'_>) -> Result<String> {
         ("changed", &*changed),
         ("where", &*condition),
     ];
-    render(include_str!("sql/v1/outbox_compared.sql"), &values).map(|sql| trimmed(&sql))
+    fragment(include_str!("sql/v1/outbox_compared.sql"), &values)
 }

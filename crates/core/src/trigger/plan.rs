@@ -215,7 +215,7 @@ impl Plan {
             }
             if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) {
                 let message = "cannot change the triggers; everything is as it was";
-                return Err(catalog::failed(message, error));
+                return Err(Error::of_statement(message, error));
             }
             attempt += 1;
             if attempt == ATTEMPTS {

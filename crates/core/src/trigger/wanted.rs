@@ -49,21 +49,15 @@ pub(super) struct Note {
     pub(super) outbox: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) old_columns: bool,
-    /// Whether the function pins `search_path`. It costs as much as half of recording a row, so it does not where every
-    /// name in it is qualified.
-    #[serde(default = "yes", skip_serializing_if = "is_true")]
-    pub(super) search_path: bool,
     /// Whether the function pins the session settings that text depends on.
     pub(super) settings: bool,
 }
 
-const fn yes() -> bool {
-    true
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
-const fn is_true(value: &bool) -> bool {
-    *value
+impl Note {
+    /// Whether values of a row are compared, by operators that nothing but `search_path` can name.
+    fn compares(&self) -> bool {
+        self.old_columns || !self.when_changed.is_empty()
+    }
 }
 
 /// Draws up the installation of a checked specification.
@@ -118,7 +112,6 @@ fn note(fitted: &Fitted<'_>) -> Note {
         when_changed: spec.when_changed.clone(),
         outbox: spec.is_outbox(),
         old_columns: spec.old_columns,
-        search_path: !spec.is_outbox() || super::outbox::compares(fitted),
         settings: expression::needs_settings(read),
     }
 }
@@ -237,7 +230,8 @@ impl Wanted {
     /// The settings that the function pins, one on each line.
     fn settings(&self) -> String {
         let mut settings = String::new();
-        if self.note.search_path {
+        // It costs a quarter of recording a row; and where nothing is compared, every name in it is qualified.
+        if !self.note.outbox || self.note.compares() {
             settings.push_str(include_str!("sql/v1/search_path.sql").trim_end());
         }
         if self.note.settings {
