@@ -27,7 +27,7 @@ impl Scene {
         let spec = TriggerSpec::new(table).columns(["value"]).outbox();
         let plan = trigger::plan(&client, &[spec]).await.unwrap();
         plan.apply(&client).await.unwrap();
-        let reader = OutboxReader::new(Arc::new(connect(&url).await));
+        let mut reader = OutboxReader::new(Arc::new(connect(&url).await));
         let cursor = reader.now().await.unwrap();
         Self {
             url,
@@ -49,7 +49,7 @@ impl Scene {
     pub(crate) async fn page(&mut self, limit: usize) -> (Vec<Event>, bool) {
         let cursor = self.cursor.to_string().parse().unwrap();
         let page = self.reader.next(&cursor, limit).await.unwrap();
-        assert!(page.events.len() <= limit);
+        assert!(page.events.len() <= limit && page.undecodable.is_empty());
         self.cursor = page.cursor;
         (page.events, page.is_last)
     }

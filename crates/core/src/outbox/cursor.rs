@@ -15,7 +15,7 @@ pub struct Cursor {
 
 /// A moment in the life of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Point {
+pub(crate) struct Point {
     /// What was visible.
     pub(super) snapshot: Snapshot,
     /// The last id that had been taken, shortly before.
@@ -52,7 +52,24 @@ impl Cursor {
     }
 }
 
+impl Reading {
+    /// A difference that ends at `to`, of which nothing has been read.
+    pub(super) fn of(to: Point) -> Self {
+        Self {
+            to,
+            position: i64::MIN,
+        }
+    }
+}
+
 impl Point {
+    /// Whether a transaction may have been under way that was not visible.
+    pub(super) fn leaves_some_open(&self) -> bool {
+        // xmin:xmax:xip
+        let snapshot = self.snapshot.as_str();
+        !snapshot.ends_with(':') || snapshot.split(':').nth(1) != Some(&*self.begun)
+    }
+
     fn parse(words: &[&str]) -> Option<Self> {
         let [snapshot, floor, begun, closed] = words else {
             return None;

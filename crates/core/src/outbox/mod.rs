@@ -32,13 +32,14 @@
 //!   before ended; nothing is sorted as a whole.
 //!
 //! Limits: ids of different keys tell nothing about the order of their commits. Rows stay until they are
-//! [trimmed](trim); a reader that comes too late is told. `PREPARE TRANSACTION` fails after a wake-up, hence now and then. A cursor of one server means nothing on another one,
-//! nor on a replica that was promoted before it had everything.
+//! [trimmed](trim); a reader that comes too late is told. `PREPARE TRANSACTION` fails after a wake-up,
+//! hence now and then. A cursor of one server means nothing on another one, nor on a replica that was promoted before it had everything.
 
 mod cursor;
 mod reader;
 mod retention;
 mod row;
+mod statements;
 
 pub use cursor::Cursor;
 pub use reader::{OutboxReader, Page};

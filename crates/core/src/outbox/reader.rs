@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use futures_util::future::{Either, ready, try_join, try_join3};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use super::cursor::{Cursor, Point, Reading, Snapshot};
-use super::row::{COLUMNS, Relations, failed, get};
+use super::row::{Recorded, Relations, columns, failed, get};
+use super::statements::Statements;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 
@@ -33,6 +35,7 @@ use crate::event::Event;
 #[derive(Debug)]
 pub struct OutboxReader {
     client: Arc<Client>,
+    statements: Statements,
     relations: Relations,
 }
 
@@ -41,6 +44,8 @@ pub struct OutboxReader {
 pub struct Page {
     /// In the order of their ids.
     pub events: Vec<Event>,
+    /// One for each row that cannot be understood, and is not among the events. It names the row.
+    pub undecodable: Vec<Error>,
     /// What to read next from.
     pub cursor: Cursor,
     /// Whether that was all there was.
@@ -50,12 +55,44 @@ pub struct Page {
     pub is_gap: bool,
 }
 
+/// A page as it stands in the outbox.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    pub(crate) rows: Vec<Recorded>,
+    pub(crate) cursor: Cursor,
+    pub(crate) is_last: bool,
+    pub(crate) is_gap: bool,
+}
+
+/// Which rows are read.
+#[derive(Clone, Debug)]
+pub(crate) struct Share {
+    /// The keys are spread over this many slices.
+    pub(crate) of: i32,
+    /// Rows of these are read.
+    pub(crate) slices: Vec<i32>,
+}
+
+impl Share {
+    /// All there is.
+    pub(crate) fn all() -> Self {
+        let (of, slices) = (1, vec![0]);
+        Self { of, slices }
+    }
+
+    /// The slice, of so many, that a row with this hash belongs to. As the statements below have it.
+    pub(crate) fn slice(hash: i32, of: i32) -> i32 {
+        (hash & i32::MAX) % of
+    }
+}
+
 impl OutboxReader {
     /// A reader on this connection, which somebody has to drive.
     #[must_use]
     pub fn new(client: Arc<Client>) -> Self {
         Self {
             client,
+            statements: Statements::default(),
             relations: Relations::default(),
         }
     }
@@ -64,7 +101,7 @@ impl OutboxReader {
     ///
     /// # Errors
     /// If there is no outbox, this role may not read it, or the connection is lost.
-    pub async fn now(&self) -> Result<Cursor> {
+    pub async fn now(&mut self) -> Result<Cursor> {
         let sql = "SELECT pg_current_snapshot()::text, pg_current_xact_id()::text, closed
             FROM pgherald.outbox_retention";
         let (floor, row) = self.after_the_floor(sql, &[]).await?;
@@ -84,65 +121,74 @@ impl OutboxReader {
     ///
     /// # Errors
     /// As for [`now`](Self::now).
-    pub async fn beginning(&self) -> Result<Cursor> {
-        self.trimmed().await.map(Cursor::beginning)
+    pub async fn beginning(&mut self) -> Result<Cursor> {
+        let trimmed = self.one(TRIMMED, &[]).await?;
+        Ok(Cursor::beginning(get(&trimmed, 0)?))
     }
 
     /// At most `limit` events (0 counts as 1) that were committed after `cursor`.
     ///
     /// # Errors
-    /// If this role may not read the outbox, a row cannot be understood, or the connection is lost.
+    /// If this role may not read the outbox, or the connection is lost.
     pub async fn next(&mut self, cursor: &Cursor, limit: usize) -> Result<Page> {
-        let limit = i64::try_from(limit.max(1)).unwrap_or(i64::MAX);
+        let page = self.rows(cursor, &Share::all(), None, limit).await?;
+        let mut undecodable = Vec::new();
+        let events = self.events(&page.rows).await?.into_iter();
+        let events = events.filter_map(|event| event.map_err(|error| undecodable.push(error)).ok());
+        Ok(Page {
+            events: events.collect(),
+            undecodable,
+            cursor: page.cursor,
+            is_last: page.is_last,
+            is_gap: page.is_gap,
+        })
+    }
+
+    /// Makes an event of each row, or an error that names it.
+    pub(crate) async fn events(&mut self, rows: &[Recorded]) -> Result<Vec<Result<Event>>> {
+        self.relations.events(&self.client, rows).await
+    }
+
+    /// At most `limit` rows of `share` that were committed after `cursor`; and before `until`, if that is given, which must
+    /// be later than what the cursor has done, and is where its next difference then ends.
+    pub(crate) async fn rows(
+        &mut self,
+        cursor: &Cursor,
+        share: &Share,
+        until: Option<&Point>,
+        limit: usize,
+    ) -> Result<Rows> {
         let mut cursor = cursor.clone();
         let closed = cursor.done.closed;
-        let mut reading = match cursor.reading.take() {
-            Some(reading) => reading,
-            None => {
-                let (closed_now, to) = self.difference(&cursor.done).await?;
-                let Some(to) = to else {
+        let mut reading = match (cursor.reading.take(), until) {
+            (Some(reading), _) => reading,
+            (None, Some(until)) => Reading::of(until.clone()),
+            (None, None) => match self.difference(&cursor.done).await? {
+                Difference::Something(to) => Reading::of(to),
+                Difference::Nothing {
+                    closed: now,
+                    trimmed,
+                } => {
                     // Nothing was unread; so the parts that are closed now have been read.
-                    let trimmed = self.trimmed().await?;
-                    cursor.done.closed = closed_now.max(trimmed);
-                    return Ok(Page {
-                        events: Vec::new(),
+                    cursor.done.closed = now.max(trimmed);
+                    return Ok(Rows {
+                        rows: Vec::new(),
                         cursor,
                         is_last: true,
                         is_gap: trimmed > closed,
                     });
-                };
-                Reading {
-                    to,
-                    position: i64::MIN,
                 }
-            }
+            },
         };
-        let mut rows = Vec::new();
-        // First those that were under way before, and may have small ids; then those that have begun since.
-        if reading.position < cursor.done.floor {
-            rows = self.late(&cursor.done, &reading, limit).await?;
-            reading.position = match rows.last() {
-                Some(row) if rows.len() as i64 == limit => get(row, 0)?,
-                _ => cursor.done.floor,
-            };
-        }
-        let missing = limit - rows.len() as i64;
-        let mut is_last = false;
-        if missing > 0 {
-            let more = self.since(&cursor.done, &reading, missing).await?;
-            is_last = (more.len() as i64) < missing;
-            if let Some(row) = more.last() {
-                reading.position = get(row, 0)?;
-            }
-            rows.extend(more);
-        }
-        // After everything that was read of this difference: what is not trimmed now was there.
-        let trimmed = self.trimmed().await?;
+        let (rows, trimmed) = self.page(&cursor.done, &reading, share, limit).await?;
         let is_gap = trimmed > closed;
         // Told once.
         cursor.done.closed = trimmed.max(closed);
         reading.to.closed = trimmed.max(reading.to.closed);
-        let events = self.relations.events(&self.client, &rows).await?;
+        let is_last = rows.len() < limit.max(1);
+        if let Some(row) = rows.last() {
+            reading.position = row.id;
+        }
         let cursor = match is_last {
             true => Cursor {
                 done: reading.to,
@@ -153,110 +199,115 @@ impl OutboxReader {
                 ..cursor
             },
         };
-        Ok(Page {
-            events,
+        Ok(Rows {
+            rows,
             cursor,
             is_last,
             is_gap,
         })
     }
 
-    /// The last closing whose part was emptied.
-    async fn trimmed(&self) -> Result<i64> {
-        let sql = "SELECT trimmed FROM pgherald.outbox_retention";
-        let row = self.client.query_one(sql, &[]).await.map_err(failed)?;
-        get(&row, 0)
+    /// Rows of a difference, and the last closing that was trimmed when they had been read: what is not trimmed then was
+    /// there.
+    async fn page(
+        &mut self,
+        done: &Point,
+        reading: &Reading,
+        share: &Share,
+        limit: usize,
+    ) -> Result<(Vec<Recorded>, i64)> {
+        let limit = limit.max(1);
+        let sql_limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let since_position = reading.position.max(done.floor);
+        let late: [&(dyn ToSql + Sync); 8] = [
+            &done.snapshot.as_str(),
+            &done.floor,
+            &done.begun,
+            &reading.to.snapshot.as_str(),
+            &reading.position,
+            &sql_limit,
+            &share.of,
+            &share.slices,
+        ];
+        let since: [&(dyn ToSql + Sync); 6] = [
+            &done.snapshot.as_str(),
+            &reading.to.snapshot.as_str(),
+            &since_position,
+            &sql_limit,
+            &share.of,
+            &share.slices,
+        ];
+        let late_sql = self.statements.get(&self.client, LATE_ROWS).await?;
+        let since_sql = self.statements.get(&self.client, SINCE).await?;
+        let trimmed_sql = self.statements.get(&self.client, TRIMMED).await?;
+        // First those that were under way before, and may have small ids; then those that have begun since. All three are
+        // sent at once, and answered one after the other.
+        let late = match reading.position < done.floor && done.leaves_some_open() {
+            true => Either::Left(self.client.query(&late_sql, &late)),
+            false => Either::Right(ready(Ok(Vec::new()))),
+        };
+        let since = self.client.query(&since_sql, &since);
+        let trimmed = self.client.query_one(&trimmed_sql, &[]);
+        let (late, since, trimmed) = try_join3(late, since, trimmed).await.map_err(failed)?;
+        let rows = late.iter().chain(&since).take(limit).map(Recorded::of);
+        Ok((rows.collect::<Result<_>>()?, get(&trimmed, 0)?))
     }
 
-    /// The last closing, and where what there is to read ends; none if there is nothing.
-    async fn difference(&self, done: &Point) -> Result<(i64, Option<Point>)> {
-        let sql = format!(
-            "{LATE}
-            SELECT pg_current_snapshot()::text, CASE
-                WHEN EXISTS (
-                    SELECT FROM pgherald.outbox
-                    WHERE id > $2 AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
-                ) OR EXISTS (
-                    SELECT FROM late JOIN pgherald.outbox ON xid = late_xid WHERE id <= $2
-                ) THEN pg_current_xact_id()::text
-            END, closed
-            FROM pgherald.outbox_retention"
-        );
+    /// What there is to read.
+    async fn difference(&mut self, done: &Point) -> Result<Difference> {
         let parameters: [&(dyn ToSql + Sync); 3] =
             [&done.snapshot.as_str(), &done.floor, &done.begun];
-        let (floor, row) = self.after_the_floor(&sql, &parameters).await?;
+        let (floor, row) = self.after_the_floor(DIFFERENCE, &parameters).await?;
         let closed = get(&row, 2)?;
-        let Some(begun) = get::<Option<String>>(&row, 1)? else {
-            return Ok((closed, None));
-        };
-        let to = Point {
-            snapshot: snapshot(&row)?,
-            floor,
-            begun,
-            closed,
-        };
-        Ok((closed, Some(to)))
+        Ok(match get::<Option<String>>(&row, 1)? {
+            Some(begun) => Difference::Something(Point {
+                snapshot: snapshot(&row)?,
+                floor,
+                begun,
+                closed,
+            }),
+            None => {
+                // Only now: what is not trimmed yet was there before.
+                let trimmed = self.one(TRIMMED, &[]).await?;
+                let trimmed = get(&trimmed, 0)?;
+                Difference::Nothing { closed, trimmed }
+            }
+        })
     }
 
     /// The last id that was taken, and then the row that `sql` selects.
     ///
     /// In this order, and in statements of their own: a sequence is not subject to snapshots.
     async fn after_the_floor(
-        &self,
-        sql: &str,
+        &mut self,
+        sql: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<(i64, Row)> {
-        let floor = self.client.query_one(FLOOR, &[]).await.map_err(failed)?;
-        let row = self
-            .client
-            .query_one(sql, parameters)
-            .await
-            .map_err(failed)?;
+        let floor = self.statements.get(&self.client, FLOOR).await?;
+        let sql = self.statements.get(&self.client, sql).await?;
+        let floor = self.client.query_one(&floor, &[]);
+        let row = self.client.query_one(&sql, parameters);
+        let (floor, row) = try_join(floor, row).await.map_err(failed)?;
         Ok((get(&floor, 0)?, row))
     }
 
-    /// Rows with ids up to the floor of `done`.
-    async fn late(&self, done: &Point, reading: &Reading, limit: i64) -> Result<Vec<Row>> {
-        let sql = format!(
-            "{LATE}
-            SELECT {COLUMNS}
-            FROM late CROSS JOIN LATERAL (
-                SELECT * FROM pgherald.outbox
-                WHERE xid = late_xid AND id > $5 AND id <= $2
-                    AND pg_visible_in_snapshot(late_xid, $4::text::pg_snapshot)
-                ORDER BY id LIMIT $6
-            ) AS o
-            ORDER BY id LIMIT $6"
-        );
-        let parameters: [&(dyn ToSql + Sync); 6] = [
-            &done.snapshot.as_str(),
-            &done.floor,
-            &done.begun,
-            &reading.to.snapshot.as_str(),
-            &reading.position,
-            &limit,
-        ];
-        self.client.query(&sql, &parameters).await.map_err(failed)
-    }
-
-    /// Rows with ids beyond the floor of `done`, or beyond those that were read.
-    async fn since(&self, done: &Point, reading: &Reading, limit: i64) -> Result<Vec<Row>> {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM pgherald.outbox
-            WHERE id > $3
-                AND pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
-                AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
-            ORDER BY id LIMIT $4"
-        );
-        let parameters: [&(dyn ToSql + Sync); 4] = [
-            &done.snapshot.as_str(),
-            &reading.to.snapshot.as_str(),
-            &reading.position,
-            &limit,
-        ];
-        self.client.query(&sql, &parameters).await.map_err(failed)
+    async fn one(&mut self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Row> {
+        let sql = self.statements.get(&self.client, sql).await?;
+        self.client
+            .query_one(&sql, parameters)
+            .await
+            .map_err(failed)
     }
 }
+
+enum Difference {
+    /// It ends here.
+    Something(Point),
+    /// The last closing that is visible, and the last one whose part was emptied.
+    Nothing { closed: i64, trimmed: i64 },
+}
+
+const TRIMMED: &str = "SELECT trimmed FROM pgherald.outbox_retention";
 
 /// The last id that was taken.
 const FLOOR: &str = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM pgherald.outbox_id";
@@ -264,19 +315,68 @@ const FLOOR: &str = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM 
 /// The transactions that had begun when snapshot $1 was taken, but were not visible in it: those that it lists, and,
 /// because it lists none from its xmax on, those from there up to $3. Only of the latter are there any number, so the
 /// index tells which of them have recorded something.
-const LATE: &str = "WITH RECURSIVE begun (late_xid) AS (
-        SELECT (
-            SELECT xid FROM pgherald.outbox
-            WHERE xid >= pg_snapshot_xmax($1::text::pg_snapshot) AND xid < $3::text::xid8
-            ORDER BY xid LIMIT 1
-        )
-        UNION ALL SELECT (
-            SELECT xid FROM pgherald.outbox WHERE xid > late_xid AND xid < $3::text::xid8 ORDER BY xid LIMIT 1
-        ) FROM begun WHERE late_xid IS NOT NULL
-    ), late AS (
-        SELECT late_xid FROM begun WHERE late_xid IS NOT NULL
-        UNION ALL SELECT pg_snapshot_xip($1::text::pg_snapshot)
-    )";
+macro_rules! late {
+    () => {
+        "WITH RECURSIVE begun (late_xid) AS (
+            SELECT (
+                SELECT xid FROM pgherald.outbox
+                WHERE xid >= pg_snapshot_xmax($1::text::pg_snapshot) AND xid < $3::text::xid8
+                ORDER BY xid LIMIT 1
+            )
+            UNION ALL SELECT (
+                SELECT xid FROM pgherald.outbox WHERE xid > late_xid AND xid < $3::text::xid8 ORDER BY xid LIMIT 1
+            ) FROM begun WHERE late_xid IS NOT NULL
+        ), late AS (
+            SELECT late_xid FROM begun WHERE late_xid IS NOT NULL
+            UNION ALL SELECT pg_snapshot_xip($1::text::pg_snapshot)
+        )"
+    };
+}
+
+/// Where the difference ends, if there is one. By the order of an index, whatever the planner knows of the table.
+const DIFFERENCE: &str = concat!(
+    late!(),
+    "SELECT pg_current_snapshot()::text, CASE
+        WHEN (
+            SELECT id FROM pgherald.outbox
+            WHERE id > $2 AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+            ORDER BY id LIMIT 1
+        ) IS NOT NULL OR (
+            SELECT o.id FROM late CROSS JOIN LATERAL (
+                SELECT id FROM pgherald.outbox WHERE xid = late_xid AND id <= $2 ORDER BY xid, id LIMIT 1
+            ) AS o
+            LIMIT 1
+        ) IS NOT NULL THEN pg_current_xact_id()::text
+    END, closed
+    FROM pgherald.outbox_retention"
+);
+
+/// Rows of a difference with ids up to its floor.
+const LATE_ROWS: &str = concat!(
+    late!(),
+    "SELECT ",
+    columns!(),
+    " FROM late CROSS JOIN LATERAL (
+        SELECT * FROM pgherald.outbox
+        WHERE xid = late_xid AND id > $5 AND id <= $2
+            AND pg_visible_in_snapshot(late_xid, $4::text::pg_snapshot)
+            AND (hash & 2147483647) % $7::int = ANY ($8::int[])
+        ORDER BY xid, id LIMIT $6
+    ) AS o
+    ORDER BY id LIMIT $6"
+);
+
+/// Rows of a difference with ids beyond its floor, or beyond those that were read.
+const SINCE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM pgherald.outbox
+    WHERE id > $3
+        AND (hash & 2147483647) % $5::int = ANY ($6::int[])
+        AND pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
+        AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+    ORDER BY id LIMIT $4"
+);
 
 fn snapshot(row: &Row) -> Result<Snapshot> {
     let text: &str = get(row, 0)?;

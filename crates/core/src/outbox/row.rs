@@ -13,21 +13,103 @@ use crate::name::ChannelName;
 use crate::operation::Operation;
 
 /// What the rows are read by.
-pub(super) const COLUMNS: &str =
-    "id, xid::text, sent_at, relation, operation, key, columns, old_columns, changed";
+macro_rules! columns {
+    () => {
+        "id, xid::text, sent_at, relation, hash, operation, key, columns, old_columns, changed"
+    };
+}
+pub(super) use columns;
+
+/// A row as it stands in the outbox.
+#[derive(Clone, Debug)]
+pub(crate) struct Recorded {
+    pub(crate) id: i64,
+    xid: Option<u64>,
+    pub(crate) sent_at: SystemTime,
+    pub(crate) relation: i64,
+    pub(crate) hash: i32,
+    pub(crate) operation: i8,
+    /// JSON.
+    pub(crate) key: Option<Arc<str>>,
+    pub(crate) columns: Option<Arc<str>>,
+    pub(crate) old_columns: Option<Arc<str>>,
+    pub(crate) changed: Option<Vec<String>>,
+}
+
+impl Recorded {
+    /// Of a row that was selected by [`columns`].
+    pub(crate) fn of(row: &Row) -> Result<Self> {
+        let text = |index| Ok::<_, Error>(get::<Option<&str>>(row, index)?.map(Arc::<str>::from));
+        Ok(Self {
+            id: get(row, 0)?,
+            xid: get::<&str>(row, 1)?.parse().ok(),
+            sent_at: get(row, 2)?,
+            relation: get(row, 3)?,
+            hash: get(row, 4)?,
+            operation: get(row, 5)?,
+            key: text(6)?,
+            columns: text(7)?,
+            old_columns: text(8)?,
+            changed: get(row, 9)?,
+        })
+    }
+
+    fn event(&self, relation: Arc<Relation>, received_at: SystemTime) -> Result<Event> {
+        let id = self.id;
+        let operation = match self.operation.cast_unsigned() {
+            b'I' => Operation::Insert,
+            b'U' => Operation::Update,
+            b'D' => Operation::Delete,
+            b'T' => Operation::Truncate,
+            other => {
+                let message = format!("outbox row {id} has operation {:?}", char::from(other));
+                return Err(Error::new(Kind::Decode, message));
+            }
+        };
+        let key = match &self.key {
+            Some(json) => Some(json_of::<RowKey>(json, id)?),
+            None => None,
+        };
+        let head = Head {
+            relation,
+            operation,
+            sent_at: self.sent_at,
+            received_at,
+            transaction_id: self.xid,
+            backend_pid: 0,
+        };
+        let record = Record {
+            id,
+            old_columns: self.old_columns.clone(),
+            changed: self.changed.clone(),
+        };
+        Ok(Event::recorded(head, key, self.columns.clone(), record))
+    }
+}
 
 /// The tables that were met so far.
 #[derive(Debug, Default)]
-pub(super) struct Relations(HashMap<i64, Arc<Relation>>);
+pub(crate) struct Relations(HashMap<i64, Arc<Relation>>);
 
 impl Relations {
-    /// Makes events of rows. What cannot be understood fails with its id.
-    pub(super) async fn events(&mut self, client: &Client, rows: &[Row]) -> Result<Vec<Event>> {
+    /// Makes an event of each row, or an error that tells which row cannot be understood.
+    ///
+    /// # Errors
+    /// If the server cannot be asked.
+    pub(crate) async fn events(
+        &mut self,
+        client: &Client,
+        rows: &[Recorded],
+    ) -> Result<Vec<Result<Event>>> {
         let received_at = SystemTime::now();
         let mut events = Vec::with_capacity(rows.len());
         for row in rows {
-            let relation = self.relation(client, get(row, 3)?).await?;
-            events.push(event(row, relation, received_at)?);
+            let event = match self.relation(client, row.relation).await {
+                Ok(relation) => row.event(relation, received_at),
+                Err(error) if error.is_decode() => Err(error),
+                Err(error) => return Err(error),
+            };
+            events.push(event);
         }
         Ok(events)
     }
@@ -44,7 +126,7 @@ impl Relations {
             Error::new(Kind::Decode, message)
         })?;
         let key_columns = match get::<Option<String>>(&row, 2)? {
-            Some(json) => json_of::<Vec<Box<str>>>(&json)?.into(),
+            Some(json) => json_of::<Vec<Box<str>>>(&json, id)?.into(),
             None => Box::default(),
         };
         let relation = Arc::new(Relation {
@@ -58,47 +140,14 @@ impl Relations {
     }
 }
 
-fn event(row: &Row, relation: Arc<Relation>, received_at: SystemTime) -> Result<Event> {
-    let operation = match get::<i8>(row, 4)?.cast_unsigned() {
-        b'I' => Operation::Insert,
-        b'U' => Operation::Update,
-        b'D' => Operation::Delete,
-        b'T' => Operation::Truncate,
-        other => {
-            let message = format!("an outbox row has operation {:?}", char::from(other));
-            return Err(Error::new(Kind::Decode, message));
-        }
-    };
-    let key = match get::<Option<&str>>(row, 5)? {
-        Some(json) => Some(json_of::<RowKey>(json)?),
-        None => None,
-    };
-    let text = |index| Ok::<_, Error>(get::<Option<&str>>(row, index)?.map(Arc::<str>::from));
-    let xid = get::<&str>(row, 1)?;
-    let head = Head {
-        relation,
-        operation,
-        sent_at: get(row, 2)?,
-        received_at,
-        transaction_id: xid.parse().ok(),
-        backend_pid: 0,
-    };
-    let record = Record {
-        id: get(row, 0)?,
-        old_columns: text(7)?,
-        changed: get(row, 8)?,
-    };
-    Ok(Event::recorded(head, key, text(6)?, record))
-}
-
-fn json_of<'a, T: serde::Deserialize<'a>>(json: &'a str) -> Result<T> {
+fn json_of<'a, T: serde::Deserialize<'a>>(json: &'a str, id: i64) -> Result<T> {
     serde_json::from_str(json).map_err(|cause| {
-        let message = format!("an outbox row has {json:?} where a key is expected");
+        let message = format!("outbox row {id} has {json:?} where a key is expected");
         Error::with_source(Kind::Decode, message, cause)
     })
 }
 
-pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
+pub(crate) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     row: &'a Row,
     index: usize,
 ) -> Result<T> {
@@ -111,6 +160,6 @@ pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     })
 }
 
-pub(super) fn failed(cause: tokio_postgres::Error) -> Error {
+pub(crate) fn failed(cause: tokio_postgres::Error) -> Error {
     Error::of_statement("cannot read the outbox", cause)
 }
