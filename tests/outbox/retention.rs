@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgherald_core::outbox::{Retention, trim};
+use pgherald_core::outbox::{Retention, set_retention, trim};
 
 use crate::support::{Scene, all_shown};
 
@@ -11,7 +11,8 @@ const FOR_LONG: Retention = Retention::new(Duration::from_secs(3_600));
 
 impl Scene {
     async fn trim(&self, retention: Retention) -> u32 {
-        trim(&self.client, retention).await.unwrap()
+        set_retention(&self.client, retention).await.unwrap();
+        trim(&self.client).await.unwrap()
     }
 
     /// The next page has all there is; returns whether something was gone before.
@@ -168,7 +169,7 @@ async fn whoever_lacks_the_right_is_told() {
         .batch_execute("CREATE ROLE trimmer; SET ROLE trimmer")
         .await
         .unwrap();
-    let error = trim(&stranger, NOTHING).await.unwrap_err();
+    let error = trim(&stranger).await.unwrap_err();
     assert!(
         error.chain().contains("permission denied"),
         "{}",

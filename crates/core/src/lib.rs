@@ -61,6 +61,7 @@ mod gate;
 #[cfg(test)]
 #[path = "gate/tests.rs"]
 mod gate_tests;
+pub mod group;
 pub mod handler;
 mod name;
 mod operation;
@@ -86,7 +87,10 @@ pub use event::{
     RowKey, Table, Truncated, Updated,
 };
 pub use filter::Filter;
-pub use handler::{Attempt, EventHandler, HandlerError, HandlerResult, RetryPolicy};
+pub use group::Durable;
+pub use handler::{
+    Attempt, EventHandler, HandlerError, HandlerResult, IdempotencyKey, RetryPolicy,
+};
 pub use name::{ChannelName, MAX_IDENTIFIER_BYTES, TableName};
 pub use operation::{Operation, OperationSet};
 pub use router::{

@@ -66,6 +66,8 @@ pub enum ResyncReason {
     SubscriberFailed,
     /// A payload could not be understood; it may have announced anything.
     Undecodable(Error),
+    /// Rows of the outbox were trimmed before they were read.
+    Trimmed,
     /// The event tells that rows of the table changed, but not which.
     RowsUnknown(Event),
 }
@@ -166,6 +168,7 @@ impl ResyncReason {
             Self::Overflow => "overflow",
             Self::SubscriberFailed => "subscriber_failed",
             Self::Undecodable(_) => "undecodable",
+            Self::Trimmed => "trimmed",
             Self::RowsUnknown(_) => "rows_unknown",
         }
     }

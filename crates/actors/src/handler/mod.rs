@@ -11,7 +11,6 @@
 //! Owner: the actor owns the handler's value, which it makes with the user's factory when it is first
 //! needed and again after each panic.
 
-mod instance;
 mod options;
 mod report;
 
@@ -21,11 +20,12 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult,
     ResponseActFuture, WrapFuture,
 };
-use pgherald_core::handler::{Failure, GivenUp, Lane, Schedule, Task, contain, contained, run};
+use pgherald_core::handler::{
+    Failure, GivenUp, Instances, Lane, Schedule, Task, contain, contained, run,
+};
 use pgherald_core::{Attempt, EventHandler, FromEvent};
 use tokio::sync::oneshot;
 
-use instance::Instance;
 pub use options::Ephemeral;
 pub use report::HandlerReport;
 
@@ -73,8 +73,7 @@ const MAX_HELD: usize = 1_024;
 /// ```
 pub struct HandlerActor<H: EventHandler> {
     options: Ephemeral,
-    factory: Box<dyn Fn() -> H>,
-    handler: Option<Instance<H>>,
+    instances: Instances<H>,
     schedule: Schedule<Job>,
     report: HandlerReport,
     /// Batches taken in whose sender is kept from sending more.
@@ -95,8 +94,7 @@ impl<H: EventHandler> HandlerActor<H> {
     /// A handler whose value `factory` makes: when it is first needed, and again after each panic.
     pub fn new(options: Ephemeral, factory: impl Fn() -> H + 'static) -> Self {
         Self {
-            factory: Box::new(factory),
-            handler: None,
+            instances: Instances::new(factory),
             schedule: Schedule::new(options.concurrency),
             report: HandlerReport {
                 name: options.name.clone(),
@@ -146,7 +144,7 @@ impl<H: EventHandler> HandlerActor<H> {
 
     fn begin(&mut self, lane: Option<Lane>, mut job: Job, ctx: &mut Context<Self>) {
         job.attempts += 1;
-        let handler = self.handler();
+        let handler = self.instances.get();
         let attempt = Attempt::new(job.attempts, self.options.retry.max_attempts());
         let limit = self.options.timeout;
         let running = async move {
@@ -164,8 +162,8 @@ impl<H: EventHandler> HandlerActor<H> {
             running
                 .into_actor(self)
                 .map(move |(job, outcome, used), act, ctx| {
-                    if let Err(Failure::Panicked(_)) = &outcome {
-                        act.replace(used.as_ref());
+                    if let (Err(Failure::Panicked(_)), Some(used)) = (&outcome, &used) {
+                        act.instances.replace(used);
                     }
                     act.conclude(lane, job, outcome, ctx);
                     act.advance(ctx);
@@ -173,29 +171,10 @@ impl<H: EventHandler> HandlerActor<H> {
         );
     }
 
-    /// Has a new value made in place of the one that panicked, unless that was done already.
-    fn replace(&mut self, broken: Option<&Instance<H>>) {
-        let is_broken = |current: &Instance<H>| broken.is_some_and(|broken| broken.is(current));
-        if self.handler.as_ref().is_some_and(is_broken) {
-            self.handler = None;
-        }
-    }
-
-    /// The handler's value, made if there is none. The error is what the factory's panic said.
-    fn handler(&mut self) -> Result<Instance<H>, String> {
-        match &self.handler {
-            Some(handler) => Ok(handler.clone()),
-            None => {
-                let handler = Instance::new(contained(|| (self.factory)())?);
-                Ok(self.handler.insert(handler).clone())
-            }
-        }
-    }
-
     fn conclude(
         &mut self,
         lane: Option<Lane>,
-        job: Job,
+        mut job: Job,
         outcome: Result<(), Failure>,
         ctx: &mut Context<Self>,
     ) {
@@ -205,6 +184,12 @@ impl<H: EventHandler> HandlerActor<H> {
             return;
         };
         match failure {
+            Failure::Snoozed(delay) => {
+                job.attempts -= 1;
+                self.schedule.pause();
+                self.resume_after(delay, lane, job, ctx);
+                return;
+            }
             Failure::TimedOut(_) => self.report.timeouts += 1,
             Failure::Panicked(_) => self.report.panics += 1,
             _ => self.report.errors += 1,
@@ -240,11 +225,13 @@ impl<H: EventHandler> HandlerActor<H> {
     }
 
     fn tell_given_up(&mut self, given_up: &GivenUp) {
-        let Ok(handler) = self.handler() else { return };
+        let Ok(handler) = self.instances.get() else {
+            return;
+        };
         let told = contained(|| handler.get().map(|value| value.given_up(given_up)));
         if let Err(message) = told {
             self.report.panics += 1;
-            self.replace(Some(&handler));
+            self.instances.replace(&handler);
             let (handler, task) = (&*self.options.name, &given_up.task);
             tracing::error!(handler, %task, message, "the hook for tasks given up panicked");
         }

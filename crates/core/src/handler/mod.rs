@@ -6,10 +6,13 @@
 
 mod contain;
 mod failure;
+mod instance;
 mod retry;
 mod schedule;
 
+use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 
 use crate::event::{Event, FromEvent};
 use crate::signal::Resync;
@@ -17,6 +20,7 @@ use crate::signal::Resync;
 pub use crate::panic::contained;
 pub use contain::contain;
 pub use failure::{Failure, GivenUp, HandlerError, Task};
+pub use instance::{Instance, Instances};
 pub use retry::RetryPolicy;
 pub use schedule::{Lane, Schedule};
 
@@ -82,29 +86,78 @@ pub trait EventHandler: 'static {
 }
 
 /// Which try it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     number: u32,
     limit: u32,
+    key: Option<IdempotencyKey>,
 }
 
 impl Attempt {
     /// Attempt `number`, counted from 1, of at most `limit`.
     #[must_use]
     pub fn new(number: u32, limit: u32) -> Self {
-        Self { number, limit }
+        let key = None;
+        Self { number, limit, key }
+    }
+
+    /// The same attempt, at an event that this key stands for.
+    #[must_use]
+    pub fn with_key(self, key: IdempotencyKey) -> Self {
+        let key = Some(key);
+        Self { key, ..self }
     }
 
     /// Counted from 1.
     #[must_use]
-    pub fn number(self) -> u32 {
+    pub fn number(&self) -> u32 {
         self.number
     }
 
     /// Whether a failure now is final.
     #[must_use]
-    pub fn is_last(self) -> bool {
+    pub fn is_last(&self) -> bool {
         self.number >= self.limit
+    }
+
+    /// The same at every attempt of a [durable](crate::group) handler at one event, and at no other: what to give to whoever
+    /// can tell that something was asked of him before. `None` in ephemeral handlers.
+    #[must_use]
+    pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
+        self.key.as_ref()
+    }
+}
+
+/// Stands for what one group does about one event: `enrich-users/4711`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey {
+    group: Arc<str>,
+    event: i64,
+}
+
+impl IdempotencyKey {
+    /// The key of an event, by its [`outbox_id`](Event::outbox_id), in a group.
+    #[must_use]
+    pub fn new(group: Arc<str>, event: i64) -> Self {
+        Self { group, event }
+    }
+
+    /// The group's name.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// The event's [`outbox_id`](Event::outbox_id).
+    #[must_use]
+    pub fn event(&self) -> i64 {
+        self.event
+    }
+}
+
+impl fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.group, self.event)
     }
 }
 
@@ -123,6 +176,7 @@ pub async fn run<H: EventHandler>(handler: &H, task: &Task, attempt: Attempt) ->
     }
 }
 
-fn rows_unknown(event: &Event) -> Resync {
+/// What is told of an event that names no row.
+pub(crate) fn rows_unknown(event: &Event) -> Resync {
     Resync::new(crate::signal::ResyncReason::RowsUnknown(event.clone()))
 }

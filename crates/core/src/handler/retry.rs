@@ -38,8 +38,15 @@ impl RetryPolicy {
     /// The wait before the next attempt, after `attempts` failed; `None` if there is none.
     #[must_use]
     pub fn next(&self, attempts: u32, failure: &Failure) -> Option<Duration> {
-        (failure.is_retryable() && attempts < self.max_attempts)
-            .then(|| self.backoff.delay(attempts.saturating_sub(1)))
+        match failure {
+            Failure::Snoozed(delay) => Some(*delay),
+            _ if !failure.is_retryable() || attempts >= self.max_attempts => None,
+            Failure::Error {
+                retry_after: Some(delay),
+                ..
+            } => Some(*delay),
+            _ => Some(self.backoff.delay(attempts.saturating_sub(1))),
+        }
     }
 }
 

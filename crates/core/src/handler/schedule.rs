@@ -1,6 +1,7 @@
 //! Which tasks may run now.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::event::{Event, Relation, RowKey};
@@ -42,20 +43,20 @@ impl Lane {
 ///
 /// Pure: no time, no I/O, no user code.
 #[derive(Debug)]
-pub struct Schedule<T> {
+pub struct Schedule<T, L = Lane> {
     concurrency: usize,
     running: usize,
     /// A task without a lane has begun and is not finished.
     exclusive: bool,
-    queued: VecDeque<(Option<Lane>, T)>,
-    ready: VecDeque<(Option<Lane>, T)>,
+    queued: VecDeque<(Option<L>, T)>,
+    ready: VecDeque<(Option<L>, T)>,
     /// Lanes with a task that has begun, and what is parked behind it.
-    busy: HashMap<Lane, VecDeque<T>>,
+    busy: HashMap<L, VecDeque<T>>,
     /// Tasks pushed and not finished.
     unfinished: usize,
 }
 
-impl<T> Schedule<T> {
+impl<T, L: Clone + Eq + Hash> Schedule<T, L> {
     /// An empty schedule that runs up to `concurrency` tasks (0 counts as 1).
     #[must_use]
     pub fn new(concurrency: usize) -> Self {
@@ -95,14 +96,14 @@ impl<T> Schedule<T> {
     }
 
     /// Adds a task.
-    pub fn push(&mut self, lane: Option<Lane>, task: T) {
+    pub fn push(&mut self, lane: Option<L>, task: T) {
         self.unfinished += 1;
         self.queued.push_back((lane, task));
     }
 
     /// The next task that may begin now. It runs until [`finish`](Self::finish) or
     /// [`pause`](Self::pause).
-    pub fn start_next(&mut self) -> Option<(Option<Lane>, T)> {
+    pub fn start_next(&mut self) -> Option<(Option<L>, T)> {
         if self.running == self.concurrency || (self.exclusive && self.running > 0) {
             return None;
         }
@@ -133,7 +134,7 @@ impl<T> Schedule<T> {
     }
 
     /// The running task of this lane is done with, one way or the other.
-    pub fn finish(&mut self, lane: Option<Lane>) {
+    pub fn finish(&mut self, lane: Option<L>) {
         self.running -= 1;
         self.unfinished -= 1;
         let Some(lane) = lane else {
@@ -157,7 +158,7 @@ impl<T> Schedule<T> {
     }
 
     /// A paused task is due.
-    pub fn resume(&mut self, lane: Option<Lane>, task: T) {
+    pub fn resume(&mut self, lane: Option<L>, task: T) {
         self.ready.push_back((lane, task));
     }
 }

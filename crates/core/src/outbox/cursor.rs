@@ -1,5 +1,6 @@
 //! How far somebody has read.
 
+use std::collections::HashSet;
 use std::fmt;
 
 /// How far somebody has read: what is to be kept to go on from there. A value without connection; cheap to clone.
@@ -8,36 +9,36 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// Everything up to here has been read.
-    pub(super) done: Point,
+    pub(crate) done: Point,
     /// The difference that is being read.
-    pub(super) reading: Option<Reading>,
+    pub(crate) reading: Option<Reading>,
 }
 
 /// A moment in the life of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Point {
     /// What was visible.
-    pub(super) snapshot: Snapshot,
+    pub(crate) snapshot: Snapshot,
     /// The last id that had been taken, shortly before.
-    pub(super) floor: i64,
+    pub(crate) floor: i64,
     /// A transaction that began shortly after: those from it on had not begun, and took greater ids than `floor`.
-    pub(super) begun: String,
+    pub(crate) begun: String,
     /// The last closing of a part that was visible.
-    pub(super) closed: i64,
+    pub(crate) closed: i64,
 }
 
 /// A difference of which a part has been read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// It ends here.
-    pub(super) to: Point,
+    pub(crate) to: Point,
     /// Up to this id.
-    pub(super) position: i64,
+    pub(crate) position: i64,
 }
 
 impl Cursor {
     /// Before everything, of which what went with closing `trimmed` is gone.
-    pub(super) fn beginning(trimmed: i64) -> Self {
+    pub(crate) fn beginning(trimmed: i64) -> Self {
         let done = Point {
             // No transaction was visible in it.
             snapshot: Snapshot("1:1:".into()),
@@ -52,9 +53,31 @@ impl Cursor {
     }
 }
 
+impl Cursor {
+    /// Up to which id the difference that is being read has been.
+    pub(crate) fn position(&self) -> Option<i64> {
+        self.reading.as_ref().map(|reading| reading.position)
+    }
+
+    /// The last closing of a part that is known to have been read.
+    pub(crate) fn closed(&self) -> i64 {
+        self.done.closed
+    }
+
+    /// Whether both have done the same, and are reading the same difference, wherever they are in it.
+    pub(crate) fn is_in_step_with(&self, other: &Self) -> bool {
+        let same_end = match (&self.reading, &other.reading) {
+            (Some(reading), Some(other)) => reading.to.is_at(&other.to),
+            (None, None) => true,
+            _ => false,
+        };
+        same_end && self.done.is_at(&other.done)
+    }
+}
+
 impl Reading {
     /// A difference that ends at `to`, of which nothing has been read.
-    pub(super) fn of(to: Point) -> Self {
+    pub(crate) fn of(to: Point) -> Self {
         Self {
             to,
             position: i64::MIN,
@@ -63,8 +86,18 @@ impl Reading {
 }
 
 impl Point {
+    /// Whether something is visible at `other` that is not here.
+    pub(crate) fn is_before(&self, other: &Self) -> bool {
+        self.snapshot.is_before(&other.snapshot)
+    }
+
+    /// Whether both are the same moment, whatever is known of closings.
+    fn is_at(&self, other: &Self) -> bool {
+        self.floor == other.floor && self.begun == other.begun && self.snapshot == other.snapshot
+    }
+
     /// Whether a transaction may have been under way that was not visible.
-    pub(super) fn leaves_some_open(&self) -> bool {
+    pub(crate) fn leaves_some_open(&self) -> bool {
         // xmin:xmax:xip
         let snapshot = self.snapshot.as_str();
         !snapshot.ends_with(':') || snapshot.split(':').nth(1) != Some(&*self.begun)
@@ -89,11 +122,11 @@ fn is_number(text: &str) -> bool {
 
 /// A `pg_snapshot`, as PostgreSQL writes it: `xmin:xmax:xip,xip,…`.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Snapshot(Box<str>);
+pub(crate) struct Snapshot(Box<str>);
 
 impl Snapshot {
     /// Checks that `text` is one.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let (xmin, xmax, open) = (parts.next()?, parts.next()?, parts.next()?);
         let numbers = open.split(',').filter(|_| !open.is_empty());
@@ -102,8 +135,34 @@ impl Snapshot {
         is_one.then(|| Self(text.into()))
     }
 
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Snapshot {
+    /// `xmax` and `xip`.
+    fn numbers(&self) -> (u64, impl Iterator<Item = u64>) {
+        // It was checked when it was made.
+        let mut parts = self.0.splitn(3, ':').skip(1);
+        let xmax = parts.next().and_then(|xmax| xmax.parse().ok());
+        let open = parts.next().unwrap_or_default().split(',');
+        let open = open.filter_map(|xid| xid.parse().ok());
+        (xmax.unwrap_or_default(), open)
+    }
+
+    /// Whether everything that is visible in this one is visible in `other`. Of two snapshots of one server that is so of
+    /// one, or of both.
+    fn is_within(&self, other: &Self) -> bool {
+        let (xmax, open) = self.numbers();
+        let open: HashSet<u64> = open.collect();
+        let (other_xmax, mut other_open) = other.numbers();
+        xmax <= other_xmax && other_open.all(|xid| xid >= xmax || open.contains(&xid))
+    }
+
+    /// Whether something is visible in `other` that is not in this one.
+    pub(crate) fn is_before(&self, other: &Self) -> bool {
+        self.is_within(other) && !other.is_within(self)
     }
 }
 
@@ -172,6 +231,23 @@ mod tests {
         ] {
             let cursor: Cursor = text.parse().unwrap();
             assert_eq!(cursor.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn snapshots_follow_each_other() {
+        let snapshot = |text| super::Snapshot::parse(text).unwrap();
+        for (earlier, later) in [
+            ("7:7:", "7:8:7"),
+            ("7:9:7,8", "8:9:8"),
+            ("7:9:7,8", "9:9:"),
+            ("7:9:7", "7:12:7,10"),
+            ("1:1:", "7:9:7"),
+        ] {
+            let (earlier, later) = (snapshot(earlier), snapshot(later));
+            // A transaction that has begun since makes no difference until it has ended.
+            assert_eq!(earlier.is_before(&later), later != snapshot("7:8:7"));
+            assert!(!later.is_before(&earlier) && !earlier.is_before(&earlier));
         }
     }
 

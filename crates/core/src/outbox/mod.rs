@@ -42,8 +42,13 @@ mod row;
 mod statements;
 
 pub use cursor::Cursor;
+pub(crate) use cursor::{Point, Reading};
 pub use reader::{OutboxReader, Page};
-pub use retention::{Retention, trim};
+pub(crate) use reader::{Rows, Share};
+pub use retention::{Retention, set_retention, trim};
+
+pub(crate) use row::{Recorded, get};
+pub(crate) use statements::Statements;
 
 /// Where readers are woken up.
 pub(crate) const WAKE_UP_CHANNEL: &str = "pgherald_outbox";

@@ -237,9 +237,9 @@ impl OutboxReader {
             &share.of,
             &share.slices,
         ];
-        let late_sql = self.statements.get(&self.client, LATE_ROWS).await?;
-        let since_sql = self.statements.get(&self.client, SINCE).await?;
-        let trimmed_sql = self.statements.get(&self.client, TRIMMED).await?;
+        let late_sql = self.statements.get(&*self.client, LATE_ROWS).await?;
+        let since_sql = self.statements.get(&*self.client, SINCE).await?;
+        let trimmed_sql = self.statements.get(&*self.client, TRIMMED).await?;
         // First those that were under way before, and may have small ids; then those that have begun since. All three are
         // sent at once, and answered one after the other.
         let late = match reading.position < done.floor && done.leaves_some_open() {
@@ -283,8 +283,8 @@ impl OutboxReader {
         sql: &'static str,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<(i64, Row)> {
-        let floor = self.statements.get(&self.client, FLOOR).await?;
-        let sql = self.statements.get(&self.client, sql).await?;
+        let floor = self.statements.get(&*self.client, FLOOR).await?;
+        let sql = self.statements.get(&*self.client, sql).await?;
         let floor = self.client.query_one(&floor, &[]);
         let row = self.client.query_one(&sql, parameters);
         let (floor, row) = try_join(floor, row).await.map_err(failed)?;
@@ -292,7 +292,7 @@ impl OutboxReader {
     }
 
     async fn one(&mut self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Row> {
-        let sql = self.statements.get(&self.client, sql).await?;
+        let sql = self.statements.get(&*self.client, sql).await?;
         self.client
             .query_one(&sql, parameters)
             .await

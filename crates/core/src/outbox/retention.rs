@@ -11,7 +11,8 @@ use crate::error::Result;
 ///
 /// Rows go by the quarter of the outbox, each emptied as a whole, which costs next to nothing and leaves no bloat. So the
 /// outbox has up to twice as many rows as are to be kept. A transaction that has recorded something and stays open keeps
-/// the part that it wrote to.
+/// the part that it wrote to; a [group](crate::group) of consumers, also one that nobody runs any more, those that it has
+/// not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     keep: Duration,
@@ -37,27 +38,36 @@ impl Retention {
     }
 }
 
-/// One day, 10 GiB.
+/// One day, 10 GiB: what holds until something else is [set](set_retention).
 impl Default for Retention {
     fn default() -> Self {
         Self::new(Duration::from_secs(24 * 60 * 60))
     }
 }
 
-/// Empties what is not to be kept any more. Returns how many of the four parts were emptied.
-///
-/// To be called now and then, a few times in the time that rows are kept; by as many programs as like. It waits for
-/// nobody, and nobody waits for it. Wants the right to execute `pgherald.trim_outbox`, which the installing role has.
+/// Says what is to be kept from now on, in the database: it holds for whoever trims. Wants the right to update
+/// `pgherald.outbox_retention`, which the installing role has.
 ///
 /// # Errors
 /// If there is no outbox, this role lacks the right, or the connection is lost.
-pub async fn trim(client: &Client, retention: Retention) -> Result<u32> {
-    let sql = "SELECT pgherald.trim_outbox(make_interval(secs => $1), $2)";
+pub async fn set_retention(client: &Client, retention: Retention) -> Result<()> {
+    let sql =
+        "UPDATE pgherald.outbox_retention SET keep = make_interval(secs => $1), max_bytes = $2";
     let keep = retention.keep.as_secs_f64();
     let max_bytes = i64::try_from(retention.max_bytes).unwrap_or(i64::MAX);
-    let row = client
-        .query_one(sql, &[&keep, &max_bytes])
-        .await
-        .map_err(failed)?;
+    let done = client.execute(sql, &[&keep, &max_bytes]).await;
+    done.map(drop).map_err(failed)
+}
+
+/// Empties what is not to be kept any more. Returns how many of the four parts were emptied.
+///
+/// Consumers do so by themselves, now and then; as many programs may as like. It waits for nobody, and nobody waits for
+/// it. Wants the right to execute `pgherald.trim_outbox`, which the installing role has.
+///
+/// # Errors
+/// If there is no outbox, this role lacks the right, or the connection is lost.
+pub async fn trim(client: &Client) -> Result<u32> {
+    let sql = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.outbox_retention";
+    let row = client.query_one(sql, &[]).await.map_err(failed)?;
     get::<i32>(&row, 0).map(i32::unsigned_abs)
 }

@@ -24,7 +24,7 @@ pub(super) use columns;
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
     pub(crate) id: i64,
-    xid: Option<u64>,
+    pub(crate) xid: Option<u64>,
     pub(crate) sent_at: SystemTime,
     pub(crate) relation: i64,
     pub(crate) hash: i32,
@@ -42,7 +42,7 @@ impl Recorded {
         let text = |index| Ok::<_, Error>(get::<Option<&str>>(row, index)?.map(Arc::<str>::from));
         Ok(Self {
             id: get(row, 0)?,
-            xid: get::<&str>(row, 1)?.parse().ok(),
+            xid: get::<Option<&str>>(row, 1)?.and_then(|xid| xid.parse().ok()),
             sent_at: get(row, 2)?,
             relation: get(row, 3)?,
             hash: get(row, 4)?,

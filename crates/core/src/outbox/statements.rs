@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{GenericClient, Statement};
 
 use super::row::failed;
 use crate::error::Result;
@@ -14,7 +14,11 @@ pub(crate) struct Statements(HashMap<&'static str, Statement>);
 
 impl Statements {
     /// The statement, prepared when it is first asked for.
-    pub(crate) async fn get(&mut self, client: &Client, sql: &'static str) -> Result<Statement> {
+    pub(crate) async fn get(
+        &mut self,
+        client: &impl GenericClient,
+        sql: &'static str,
+    ) -> Result<Statement> {
         if let Some(statement) = self.0.get(sql) {
             return Ok(statement.clone());
         }

@@ -33,14 +33,16 @@ CREATE TABLE pgherald.outbox_3 PARTITION OF pgherald.outbox FOR VALUES IN (3);
 CREATE INDEX outbox_by_id ON pgherald.outbox (id);
 CREATE INDEX outbox_by_xid ON pgherald.outbox (xid, id);
 COMMENT ON TABLE pgherald.outbox IS {{comment}};
--- How far the outbox was emptied. A part is closed when it is no longer written to; closings are counted. Whoever
--- sees closing n in a snapshot sees every row of that part.
+-- How far the outbox was emptied, and what is to be kept. A part is closed when it is no longer written to; closings are
+-- counted. Whoever sees closing n in a snapshot sees every row of that part.
 CREATE TABLE pgherald.outbox_retention (
     closed bigint NOT NULL,
     -- The last closing whose part was emptied.
-    trimmed bigint NOT NULL
+    trimmed bigint NOT NULL,
+    keep interval NOT NULL,
+    max_bytes bigint NOT NULL
 );
-INSERT INTO pgherald.outbox_retention VALUES (0, 0);
+INSERT INTO pgherald.outbox_retention VALUES (0, 0, '1 day', 10737418240);
 CREATE TABLE pgherald.outbox_part (
     part smallint PRIMARY KEY,
     closed bigint,
@@ -48,6 +50,58 @@ CREATE TABLE pgherald.outbox_part (
     closed_in pg_snapshot
 );
 INSERT INTO pgherald.outbox_part (part) VALUES (0), (1), (2), (3);
+-- Groups of consumers: the keys of rows are spread over slices, each of which one node has at a time.
+CREATE TABLE pgherald.consumer_group (
+    name text PRIMARY KEY,
+    slices integer NOT NULL,
+    is_paused boolean NOT NULL DEFAULT false,
+    -- Grows when somebody else than a node has changed something that nodes keep in memory.
+    revision bigint NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+-- A node whose lease is over is deleted by the others, and never comes back under its id.
+CREATE TABLE pgherald.consumer_node (
+    group_name text NOT NULL REFERENCES pgherald.consumer_group ON DELETE CASCADE,
+    id bigint NOT NULL,
+    description text NOT NULL,
+    lease_until timestamptz NOT NULL,
+    PRIMARY KEY (group_name, id)
+);
+CREATE TABLE pgherald.consumer_slice (
+    group_name text NOT NULL REFERENCES pgherald.consumer_group ON DELETE CASCADE,
+    slice integer NOT NULL,
+    -- How far it was read; its first word is a pg_snapshot.
+    cursor text NOT NULL,
+    node bigint,
+    -- Counts the owners: what one of them has to write is refused once there is another.
+    epoch bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (group_name, slice)
+) WITH (fillfactor = 10);
+-- Events that are to be tried again, those that wait behind one of the same row, and dead letters.
+CREATE TABLE pgherald.parked_event (
+    group_name text NOT NULL REFERENCES pgherald.consumer_group ON DELETE CASCADE,
+    id bigint NOT NULL,
+    slice integer NOT NULL,
+    xid xid8,
+    sent_at timestamptz NOT NULL,
+    relation bigint NOT NULL,
+    hash integer NOT NULL,
+    -- As in the outbox; or R: read everything again, for the reason that stands in key.
+    operation "char" NOT NULL,
+    key text,
+    columns text,
+    old_columns text,
+    changed text[],
+    attempts integer NOT NULL,
+    error text,
+    parked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- When it is tried again; without it: as soon as it is the first of its row.
+    due_at timestamptz,
+    -- Since when it is a dead letter.
+    dead_at timestamptz,
+    PRIMARY KEY (group_name, id)
+);
+CREATE INDEX parked_event_by_slice ON pgherald.parked_event (group_name, slice, id) WHERE dead_at IS NULL;
 CREATE FUNCTION pgherald.trim_outbox(keep interval, max_bytes bigint) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -62,3 +116,28 @@ CREATE VIEW pgherald.outbox_event AS
         r.key_columns, o.key, o.columns, o.old_columns, o.changed
     FROM pgherald.outbox AS o
     JOIN pgherald.outbox_relation AS r ON r.id = o.relation;
+CREATE VIEW pgherald.consumer_group_status AS
+    SELECT g.name, g.slices, g.is_paused,
+        (SELECT count(*) FROM pgherald.consumer_node AS n
+            WHERE n.group_name = g.name AND n.lease_until > clock_timestamp()) AS nodes,
+        coalesce(l.events, 0) AS lag_events,
+        coalesce(greatest(extract(epoch FROM clock_timestamp() - l.oldest), 0), 0)::float8 AS lag_seconds,
+        (SELECT count(*) FROM pgherald.parked_event AS p
+            WHERE p.group_name = g.name AND p.dead_at IS NULL) AS parked,
+        (SELECT count(*) FROM pgherald.parked_event AS p
+            WHERE p.group_name = g.name AND p.dead_at IS NOT NULL) AS dead_letters
+    FROM pgherald.consumer_group AS g
+    -- What is visible now, and was not when the slice had been read up to its cursor.
+    LEFT JOIN LATERAL (
+        SELECT count(*) AS events, min(o.sent_at) AS oldest
+        FROM (
+            SELECT c.cursor, array_agg(c.slice) AS slices,
+                split_part(c.cursor, ' ', 1)::pg_snapshot AS done,
+                nullif(split_part(c.cursor, ' ', 5), '')::pg_snapshot AS reading,
+                nullif(split_part(c.cursor, ' ', 9), '')::bigint AS position
+            FROM pgherald.consumer_slice AS c WHERE c.group_name = g.name GROUP BY c.cursor
+        ) AS r
+        JOIN pgherald.outbox AS o ON NOT pg_visible_in_snapshot(o.xid, r.done)
+            AND (o.hash & 2147483647) % g.slices = ANY (r.slices)
+            AND (r.reading IS NULL OR o.id > r.position OR NOT pg_visible_in_snapshot(o.xid, r.reading))
+    ) AS l ON true;

@@ -6,10 +6,11 @@ BEGIN
     ) THEN
         RETURN;
     END IF;
-    DROP VIEW IF EXISTS pgherald.outbox_event;
+    DROP VIEW IF EXISTS pgherald.outbox_event, pgherald.consumer_group_status;
     DROP FUNCTION IF EXISTS pgherald.trim_outbox(interval, bigint);
     DROP TABLE IF EXISTS
-        pgherald.outbox, pgherald.outbox_relation, pgherald.outbox_retention, pgherald.outbox_part;
+        pgherald.outbox, pgherald.outbox_relation, pgherald.outbox_retention, pgherald.outbox_part,
+        pgherald.parked_event, pgherald.consumer_slice, pgherald.consumer_node, pgherald.consumer_group;
     DROP SEQUENCE IF EXISTS pgherald.outbox_id, pgherald.outbox_clock;
     DROP FUNCTION IF EXISTS pgherald.notify_rows(text, text, text, text, text[], text[], text[]);
     IF pg_catalog.obj_description(home, 'pg_namespace') = {{comment}} AND NOT EXISTS (

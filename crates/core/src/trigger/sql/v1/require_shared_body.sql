@@ -19,7 +19,7 @@ BEGIN
             AND pg_catalog.oidvectortypes(p.proargtypes) = 'text, text, text, text, text[], text[], text[]'
         )
         UNION ALL SELECT c.relowner FROM pg_catalog.pg_class AS c
-        WHERE c.relnamespace = n.oid AND c.relname ~ '^outbox'
+        WHERE c.relnamespace = n.oid AND c.relname ~ '^(outbox|consumer|parked_event)'
     ) AS x
     JOIN pg_catalog.pg_roles AS o ON o.oid = x.owner
     WHERE n.nspname = 'pgherald' AND NOT o.rolsuper AND o.rolname <> current_user

@@ -1,5 +1,5 @@
--- Empties parts of the outbox whose rows are older than `keep`, or the oldest ones if all of it has more bytes than
--- `max_bytes`; and has the next part written to in time. Returns how many parts were emptied.
+-- Empties parts of the outbox whose rows are older than `keep` and were read by all groups, or the oldest ones if all of
+-- it has more bytes than `max_bytes`; and has the next part written to in time. Returns how many parts were emptied.
 --
 -- Waits for nobody: what is in use is left for the next time.
 DECLARE
@@ -35,7 +35,12 @@ BEGIN
     END LOOP;
 
     FOR p IN SELECT * FROM pgherald.outbox_part WHERE closed IS NOT NULL ORDER BY closed LOOP
-        EXIT WHEN p.closed_at > clock_timestamp() - keep AND max_bytes >= (
+        EXIT WHEN (
+            p.closed_at > clock_timestamp() - keep OR EXISTS (
+                -- The fourth word of a cursor is the last closing that was visible.
+                SELECT FROM pgherald.consumer_slice AS c WHERE split_part(c.cursor, ' ', 4)::bigint < p.closed
+            )
+        ) AND max_bytes >= (
             SELECT sum(pg_total_relation_size(i.inhrelid))
             FROM pg_inherits AS i WHERE i.inhparent = 'pgherald.outbox'::regclass
         );

@@ -1,0 +1,909 @@
+//! The loop of a node, which owns everything and waits for what happens next.
+//!
+//! ```text
+//!                 ┌────────────── session, as long as the connection lasts ──────────────┐
+//!                 │  tick: lease, slices    read: pages    acknowledge    fetch parked    │
+//!                 └─────┬──────────────────────┬───────────────▲───────────────┬──────────┘
+//!                       ▼                      ▼               │               ▼
+//!                    Slices ◄──────────── Schedule ─► attempts ┴─► Parked ─► Schedule
+//! ```
+//!
+//! One task; nothing in it waits for anything but in the one `select`. What was taken in survives a lost connection:
+//! acknowledging it later is fenced by the epochs.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::{LocalBoxFuture, pending};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::handle::Shared;
+use super::job::{Fate, Finished, Job, Origin, Outcome, Park, Row, Track};
+use super::options::Durable;
+use super::parked::Parked;
+use super::runner::{Assignment, Manner, Runner};
+use super::session::{Acknowledged, Fetched, News, Page, Session};
+use super::slices::Slices;
+use super::store::{self, Settlement};
+use super::tick::{Before, Found, Tick};
+use crate::backoff::Backoff;
+use crate::connect::ConnectConfig;
+use crate::error::{Error, Kind, Result};
+use crate::event::Event;
+use crate::filter::Filter;
+use crate::handler::{Failure, GivenUp, Schedule, Task};
+use crate::outbox::{Recorded, Share};
+use crate::signal::{Health, Resync, ResyncReason};
+
+/// How many events are taken in and not finished at most; so much is handled again after a crash at most.
+const MOST_IN_FLIGHT: usize = 4_096;
+/// While more rows than this have parked events, nothing new is read.
+const MOST_PARKED_ROWS: usize = 10_000;
+/// Parked events fetched at once.
+const FETCH: usize = 100;
+/// How long to wait for an event to be written to the parked ones.
+const UNWRITTEN: Duration = Duration::from_millis(20);
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+/// How long connecting may take, and the last words of a node.
+const CONNECT: Duration = Duration::from_secs(10);
+
+pub(super) struct Engine<R> {
+    runner: R,
+    config: ConnectConfig,
+    terms: Rc<Durable>,
+    filter: Filter,
+    shared: Arc<Shared>,
+    slices: Slices,
+    parked: Parked,
+    schedule: Schedule<Job, Track>,
+    attempts: FuturesUnordered<LocalBoxFuture<'static, Vec<Finished>>>,
+    /// Jobs that begin when an acknowledgement of their slice is over.
+    deferred: Vec<(Option<Track>, Job)>,
+    settlements: Vec<Settlement>,
+    /// How many there have ever been.
+    settled: u64,
+    node: i64,
+    has_joined: bool,
+    /// Until then, nobody else has our slices.
+    lease_until: Instant,
+    is_paused: bool,
+    revision: Option<i64>,
+    state: State,
+    /// Attempts to connect since a session lasted.
+    failures: u32,
+    stop_at: Option<Instant>,
+}
+
+type Opening = LocalBoxFuture<'static, Result<Session>>;
+
+enum State {
+    Waiting(Instant),
+    Opening(Opening),
+    Open(Box<Session>),
+}
+
+enum Happened {
+    Finished(Vec<Finished>),
+    Opened(Result<Session>),
+    News(News),
+    TimeIsUp,
+    Stop(Option<Instant>),
+}
+
+impl<R: Runner> Engine<R> {
+    pub(super) fn new(
+        config: ConnectConfig,
+        terms: Rc<Durable>,
+        runner: R,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let concurrency = match R::MANNER {
+            Manner::Batches => terms.max_batch,
+            Manner::OneByOne | Manner::Transactional => terms.concurrency,
+        };
+        Self {
+            filter: R::narrow(terms.filter.clone()),
+            runner,
+            config,
+            shared,
+            slices: Slices::default(),
+            parked: Parked::default(),
+            schedule: Schedule::new(concurrency),
+            attempts: FuturesUnordered::new(),
+            deferred: Vec::new(),
+            settlements: Vec::new(),
+            settled: 0,
+            node: new_node(),
+            has_joined: false,
+            lease_until: Instant::now(),
+            is_paused: false,
+            revision: None,
+            state: State::Waiting(Instant::now()),
+            failures: 0,
+            stop_at: None,
+            terms,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut stop = self.shared.stop.subscribe();
+        while !self.has_ended() {
+            self.advance();
+            self.tell();
+            let happened = self.happening(&mut stop).await;
+            self.take(happened);
+        }
+        self.end().await;
+    }
+
+    /// Waits for what happens next. Loses nothing if it is dropped.
+    async fn happening(
+        &mut self,
+        stop: &mut tokio::sync::watch::Receiver<Option<Instant>>,
+    ) -> Happened {
+        let alarm = self.alarm();
+        let state = &mut self.state;
+        let link = async {
+            match state {
+                State::Waiting(_) => pending().await,
+                State::Opening(opening) => Happened::Opened(opening.await),
+                State::Open(session) => Happened::News(session.news().await),
+            }
+        };
+        let attempts = &mut self.attempts;
+        let finished = async {
+            match attempts.next().await {
+                Some(finished) => Happened::Finished(finished),
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            happened = finished => happened,
+            happened = link => happened,
+            () = sleep_until(alarm) => Happened::TimeIsUp,
+            // The sender is in `shared`.
+            _ = stop.changed() => Happened::Stop(*stop.borrow_and_update()),
+        }
+    }
+
+    fn take(&mut self, happened: Happened) {
+        match happened {
+            Happened::Finished(finished) => finished.into_iter().for_each(|one| self.conclude(one)),
+            Happened::Opened(Ok(session)) => self.state = State::Open(Box::new(session)),
+            Happened::Opened(Err(error)) => self.lose(&error),
+            Happened::News(news) => self.learn(news),
+            Happened::TimeIsUp => {}
+            Happened::Stop(at) => {
+                self.stop_at = at;
+                self.slices.leave(usize::MAX);
+                self.hurry();
+            }
+        }
+    }
+
+    fn learn(&mut self, news: News) {
+        match news {
+            News::Ended(error) => self.lose(&error),
+            News::Page(Ok(page)) => self.take_in(page),
+            News::Ticked(Ok(tick)) => self.ticked(tick),
+            News::Acknowledged(acknowledged) => self.acknowledged(acknowledged),
+            News::Fetched(Ok(fetched)) => self.fetched(fetched),
+            News::Page(Err(error)) | News::Ticked(Err(error)) | News::Fetched(Err(error)) => {
+                self.lose(&error);
+            }
+            News::Called => {}
+        }
+    }
+
+    /// Begins whatever may begin now.
+    fn advance(&mut self) {
+        self.begin_attempts();
+        let now = Instant::now();
+        let (may_read, may_fetch) = (self.may_read(), self.may_begin(now));
+        match &mut self.state {
+            State::Waiting(until) if *until <= now => {
+                let (config, terms) = (self.config.clone(), Rc::clone(&self.terms));
+                let opening = async move {
+                    let opening = Session::open(&config, terms);
+                    timeout(CONNECT, opening).await.unwrap_or_else(|_| {
+                        let message = format!("no session with {config} within {CONNECT:?}");
+                        Err(Error::new(Kind::Connect, message))
+                    })
+                };
+                self.state = State::Opening(opening.boxed_local());
+            }
+            State::Waiting(_) | State::Opening(_) => {}
+            State::Open(session) => {
+                if session.wants_tick(now) {
+                    session.tick(
+                        now,
+                        Before {
+                            node: self.node,
+                            has_joined: self.has_joined,
+                            is_stopping: self.stop_at.is_some(),
+                            owned: self.slices.epochs().collect(),
+                            revision: self.revision,
+                        },
+                        self.settled,
+                    );
+                }
+                if may_fetch && self.parked.next_due().is_some_and(|due| due <= now) {
+                    // What is fetched must not be older than what is known.
+                    if !self.settlements.is_empty() || session.is_settling() {
+                        session.hurry();
+                    } else if session.may_fetch() {
+                        // What is not written yet cannot be fetched.
+                        let (early, due): (Vec<_>, Vec<_>) = self
+                            .parked
+                            .give_out(now, FETCH)
+                            .into_iter()
+                            .partition(|(_, id)| self.slices.is_parking(*id));
+                        for (row, id) in early {
+                            self.parked.put_back(&row, id, now + UNWRITTEN);
+                        }
+                        if !due.is_empty() {
+                            session.fetch(due);
+                        }
+                    }
+                }
+                if may_read
+                    && session.may_read(now)
+                    && let Some(turn) = self.slices.turn()
+                {
+                    session.read(turn, page_size(R::MANNER, &self.terms));
+                }
+                if session.may_acknowledge(now) {
+                    let by_themselves = R::MANNER == Manner::Transactional;
+                    let all = self.slices.acknowledge(by_themselves);
+                    let settlements = std::mem::take(&mut self.settlements);
+                    session.acknowledge(now, all, settlements);
+                }
+            }
+        }
+    }
+
+    /// When to look again although nothing has happened.
+    fn alarm(&self) -> Instant {
+        let now = Instant::now();
+        let far = now + Duration::from_secs(3_600);
+        let link = match &self.state {
+            State::Waiting(until) => *until,
+            State::Opening(_) => far,
+            State::Open(session) => {
+                // Otherwise it is looked at when that is over.
+                let may_fetch = session.may_fetch() && !session.is_settling();
+                let due = self.parked.next_due();
+                let due = due.filter(|_| may_fetch && self.may_begin(now));
+                session.alarm(self.may_read()).min(due.unwrap_or(far))
+            }
+        };
+        link.min(self.stop_at.unwrap_or(far)).min(far)
+    }
+
+    fn may_read(&self) -> bool {
+        self.stop_at.is_none()
+            && !self.is_paused
+            && self.slices.pending() < MOST_IN_FLIGHT
+            && self.parked.rows() < MOST_PARKED_ROWS
+    }
+
+    fn may_begin(&self, now: Instant) -> bool {
+        self.stop_at.is_none() && !self.is_paused && now < self.lease_until
+    }
+
+    /// Acknowledges without delay.
+    fn hurry(&mut self) {
+        if let State::Open(session) = &mut self.state {
+            session.hurry();
+        }
+    }
+
+    fn note_progress(&mut self) {
+        if let State::Open(session) = &mut self.state {
+            session.note_progress();
+        }
+    }
+
+    // The connection, and how the group stands.
+
+    fn lose(&mut self, error: &Error) {
+        let group = Arc::clone(&self.terms.group);
+        let group = &*group;
+        if let State::Open(session) = &mut self.state {
+            if session.has_lasted() {
+                self.failures = 0;
+            }
+            let unfinished = session.unfinished();
+            if R::MANNER == Manner::Transactional {
+                // Who knows when the server comes to it: perhaps after what is committed next. Claimed anew, it is refused.
+                for sent in &unfinished.acknowledgements {
+                    self.slices.forget(sent.slice);
+                    self.parked.forget(sent.slice);
+                }
+            }
+            self.slices.not_acknowledged(unfinished.acknowledgements);
+            let mut settlements = unfinished.settlements;
+            settlements.append(&mut self.settlements);
+            self.settlements = settlements;
+            for (row, id) in unfinished.fetching {
+                self.parked.put_back(&row, id, Instant::now());
+            }
+            self.resume_deferred();
+        }
+        let delay = RECONNECT.delay(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        self.state = State::Waiting(Instant::now() + delay);
+        let (chain, hint) = (error.chain(), error.hint());
+        tracing::warn!(group, error = %chain, hint, ?delay, "consumer not connected");
+        let since = match &*self.shared.health.borrow() {
+            Health::Degraded { since, .. } => *since,
+            _ => SystemTime::now(),
+        };
+        let cause = error.clone();
+        self.shared
+            .health
+            .send_replace(Health::Degraded { since, cause });
+    }
+
+    fn ticked(&mut self, (tick, settled): (Tick, u64)) {
+        let group = Arc::clone(&self.terms.group);
+        let group = &*group;
+        let Found {
+            began,
+            standing,
+            share,
+            claimed,
+            parked,
+            has_all_parked,
+        } = match tick {
+            Tick::Standing(found) => found,
+            Tick::Expelled => {
+                tracing::warn!(group, "the lease was over; all slices are lost");
+                for slice in self.slices.numbers() {
+                    self.forget(slice);
+                }
+                (self.node, self.has_joined) = (new_node(), false);
+                if let State::Open(session) = &mut self.state {
+                    session.tick_now();
+                }
+                return;
+            }
+        };
+        if !self.shared.health.borrow().is_live() {
+            tracing::info!(group, node = self.node, "consumer live");
+            let since = SystemTime::now();
+            self.shared.health.send_replace(Health::Live { since });
+        }
+        self.has_joined = true;
+        self.lease_until = began + self.terms.lease;
+        self.is_paused = standing.is_paused;
+        let lost = self
+            .slices
+            .epochs()
+            .filter(|ours| !standing.owned.contains(ours));
+        let lost: Vec<i32> = lost.map(|(slice, _)| slice).collect();
+        for slice in lost {
+            tracing::info!(group, slice, "slice is somebody else's now");
+            self.forget(slice);
+        }
+        for (slice, epoch, cursor) in &claimed {
+            self.forget(*slice);
+            self.slices.insert(standing.slices, *slice, *epoch, cursor);
+        }
+        // What was found may have been settled meanwhile, and would come back. Then again the next time.
+        let is_up_to_date = settled == self.settled && self.settlements.is_empty();
+        let is_claimed = |slice| claimed.iter().any(|(number, ..)| *number == slice);
+        for event in parked {
+            if is_up_to_date || is_claimed(event.slice) {
+                self.parked
+                    .found(&event.row, event.slice, event.id, event.due);
+            }
+        }
+        if !has_all_parked || is_up_to_date {
+            self.revision = Some(standing.revision);
+        }
+        match self.stop_at {
+            Some(_) => self.slices.leave(usize::MAX),
+            None => self
+                .slices
+                .leave(self.slices.staying().saturating_sub(share)),
+        }
+        self.note_progress();
+        if let State::Open(session) = &mut self.state {
+            session.read_on();
+        }
+    }
+
+    /// The slice is somebody else's, or may be.
+    fn forget(&mut self, slice: i32) {
+        self.slices.forget(slice);
+        self.parked.forget(slice);
+    }
+
+    // Events come in.
+
+    fn take_in(&mut self, page: Page) {
+        let Page { turn, rows, events } = page;
+        let span = Slices::span(&turn, &rows.cursor);
+        if rows.is_gap
+            && let Some(slice) = turn.share.slices.first()
+        {
+            self.note_gap(*slice, rows.cursor.closed());
+        }
+        let is_empty = rows.rows.is_empty();
+        for (row, event) in rows.rows.into_iter().zip(events) {
+            let slice = Share::slice(row.hash, turn.share.of);
+            let Some(epoch) = self.slices.wants(&turn, slice, row.id) else {
+                continue;
+            };
+            if event
+                .as_ref()
+                .is_ok_and(|event| !self.filter.matches(event))
+            {
+                continue;
+            }
+            if let Some(number) = self.slices.take_in(slice, &span, row.id) {
+                self.push(Job {
+                    slice,
+                    epoch,
+                    origin: Origin::Read(number),
+                    row,
+                    task: event.map(Task::Event),
+                    attempts: 0,
+                });
+            }
+        }
+        self.slices.advance(&turn, &rows.cursor);
+        let streams = self.slices.streams();
+        self.note_progress();
+        if let State::Open(session) = &mut self.state {
+            session.have_read(!is_empty, rows.is_last, streams);
+        }
+    }
+
+    /// Rows were trimmed before they were read: that becomes an event of its own, once for the group.
+    fn note_gap(&mut self, slice: i32, closed: i64) {
+        let group = &*self.terms.group;
+        tracing::error!(
+            group,
+            reason = "trimmed",
+            intentional = false,
+            "the group came too late for rows of the outbox"
+        );
+        let row = Recorded::resync(-2 - closed, "trimmed");
+        let lane = Row {
+            relation: row.relation,
+            key: row.key.clone(),
+        };
+        self.parked.park(&lane, slice, row.id, Instant::now());
+        self.slices.park(Park {
+            slice,
+            row,
+            attempts: 0,
+            error: None,
+            fate: Fate::Due(0.0),
+        });
+    }
+
+    fn fetched(
+        &mut self,
+        Fetched {
+            wanted,
+            rows,
+            events,
+        }: Fetched,
+    ) {
+        let now = Instant::now();
+        let mut found: Vec<(Recorded, u32, Result<Event>)> = rows
+            .into_iter()
+            .zip(events)
+            .map(|((row, attempts), event)| (row, attempts, event))
+            .collect();
+        for (row, id) in wanted {
+            let Some(index) = found.iter().position(|(found, ..)| found.id == id) else {
+                // Somebody has discarded it.
+                self.parked.done(&row, id, now);
+                continue;
+            };
+            let (recorded, attempts, event) = found.swap_remove(index);
+            let Some((slice, epoch)) = self.parked.slice(&row).and_then(|slice| {
+                let epoch = self.slices.epoch(slice)?;
+                Some((slice, epoch))
+            }) else {
+                continue;
+            };
+            let task = match recorded.resync_reason() {
+                Some(reason) => Ok(Task::Resync(Resync::new(reason))),
+                None => event.map(Task::Event),
+            };
+            self.push(Job {
+                slice,
+                epoch,
+                origin: Origin::Parked,
+                row: recorded,
+                task,
+                attempts,
+            });
+        }
+    }
+
+    fn push(&mut self, job: Job) {
+        let track = match R::MANNER {
+            Manner::OneByOne | Manner::Batches => Track::Row(job.row()),
+            Manner::Transactional => Track::Slice(job.slice),
+        };
+        self.schedule.push(Some(track), job);
+    }
+
+    // Events are handled.
+
+    fn begin_attempts(&mut self) {
+        if !self.may_begin(Instant::now()) {
+            return;
+        }
+        let in_batches = R::MANNER == Manner::Batches;
+        if in_batches && !self.attempts.is_empty() {
+            return;
+        }
+        let mut together: Vec<Assignment> = Vec::new();
+        while let Some((track, job)) = self.schedule.start_next() {
+            // Its batch has failed, perhaps because of it.
+            let is_alone = in_batches && job.attempts > 0;
+            if is_alone && !together.is_empty() {
+                self.schedule.pause();
+                self.schedule.resume(track, job);
+                break;
+            }
+            let Some(assignment) = self.admit(track, job) else {
+                continue;
+            };
+            if in_batches {
+                together.push(assignment);
+            } else {
+                self.attempts.push(self.runner.attempt(vec![assignment]));
+            }
+            if is_alone {
+                break;
+            }
+        }
+        if !together.is_empty() {
+            self.attempts.push(self.runner.attempt(together));
+        }
+    }
+
+    /// Decides whether a job begins now.
+    fn admit(&mut self, track: Option<Track>, job: Job) -> Option<Assignment> {
+        if !self.slices.may_begin(job.slice, job.epoch) {
+            self.shared.report().left_to_others += 1;
+            self.schedule.finish(track);
+            return None;
+        }
+        let row = job.row();
+        if let Origin::Read(number) = job.origin
+            && self.parked.has(&row)
+        {
+            self.parked
+                .park(&row, job.slice, job.row.id, Instant::now());
+            self.slices.finish(job.slice, number);
+            self.slices.park(Park {
+                slice: job.slice,
+                row: job.row,
+                attempts: 0,
+                error: None,
+                fate: Fate::Behind,
+            });
+            self.schedule.finish(track);
+            self.note_progress();
+            return None;
+        }
+        let mut acknowledgement = None;
+        if R::MANNER == Manner::Transactional {
+            // One writes to the slice at a time.
+            if self.slices.is_acknowledging(job.slice) {
+                self.schedule.pause();
+                self.deferred.push((track, job));
+                return None;
+            }
+            if let Origin::Read(_) = job.origin {
+                acknowledgement = self.slices.acknowledge_next(job.slice);
+            }
+        }
+        self.slices.begin(job.slice);
+        Some(Assignment {
+            job,
+            acknowledgement,
+        })
+    }
+
+    fn resume_deferred(&mut self) {
+        let (waiting, ready) = std::mem::take(&mut self.deferred)
+            .into_iter()
+            .partition(|(_, job)| self.slices.is_acknowledging(job.slice));
+        self.deferred = waiting;
+        let ready: Vec<(Option<Track>, Job)> = ready;
+        for (track, job) in ready {
+            self.schedule.resume(track, job);
+        }
+    }
+
+    fn conclude(&mut self, Finished { job, outcome }: Finished) {
+        let track = match R::MANNER {
+            Manner::OneByOne | Manner::Batches => Track::Row(job.row()),
+            Manner::Transactional => Track::Slice(job.slice),
+        };
+        self.slices.end(job.slice, job.epoch);
+        match self.slices.is_current(job.slice, job.epoch) {
+            true => self.note(job, outcome),
+            false => self.shared.report().left_to_others += 1,
+        }
+        self.schedule.finish(Some(track));
+        self.note_progress();
+    }
+
+    fn note(&mut self, job: Job, outcome: Outcome) {
+        let now = Instant::now();
+        let row = job.row();
+        match outcome {
+            Outcome::Done => {
+                self.shared.report().handled += 1;
+                match job.origin {
+                    Origin::Read(number) => self.slices.finish(job.slice, number),
+                    Origin::Parked => {
+                        self.parked.done(&row, job.row.id, now);
+                        self.settle(&job, None);
+                    }
+                }
+            }
+            Outcome::Committed => {
+                self.shared.report().handled += 1;
+                match job.origin {
+                    Origin::Read(number) => self.slices.committed(job.slice, number),
+                    Origin::Parked => self.parked.done(&row, job.row.id, now),
+                }
+            }
+            Outcome::Failed(failure) => self.failed(job, failure),
+            Outcome::Fenced => {
+                self.shared.report().fenced += 1;
+                let (group, slice) = (&*self.terms.group, job.slice);
+                tracing::warn!(
+                    group,
+                    slice,
+                    "an attempt was rolled back: the slice is somebody else's"
+                );
+                self.forget(job.slice);
+                self.tick_now();
+            }
+            Outcome::InDoubt(error) => {
+                let (group, slice, id) = (&*self.terms.group, job.slice, job.row.id);
+                tracing::warn!(group, slice, id, error = %error.chain(), "an attempt's connection failed");
+                // Claimed anew, which tells.
+                self.forget(job.slice);
+                if let State::Open(session) = &mut self.state {
+                    session.tick_soon();
+                }
+            }
+        }
+    }
+
+    fn tick_now(&mut self) {
+        if let State::Open(session) = &mut self.state {
+            session.tick_now();
+        }
+    }
+
+    fn failed(&mut self, job: Job, failure: Failure) {
+        let is_snooze = matches!(failure, Failure::Snoozed(_));
+        let attempts = job.attempts.saturating_add(u32::from(!is_snooze));
+        let next = self.terms.retry.next(attempts, &failure);
+        self.count(&failure, next.is_some());
+        let error = (!is_snooze).then(|| failure.to_string());
+        let fate = next.map_or(Fate::Dead, |delay| Fate::Due(delay.as_secs_f64()));
+        self.log(&job, attempts, &failure, next);
+        let (row, now) = (job.row(), Instant::now());
+        let due = next.map(|delay| now + store::seconds(delay.as_secs_f64()));
+        match job.origin {
+            Origin::Read(number) => {
+                self.slices.finish(job.slice, number);
+                if let Some(due) = due {
+                    self.parked.park(&row, job.slice, job.row.id, due);
+                }
+                self.slices.park(Park {
+                    slice: job.slice,
+                    row: job.row.clone(),
+                    attempts,
+                    error,
+                    fate,
+                });
+            }
+            Origin::Parked => {
+                match due {
+                    Some(due) => self.parked.put_back(&row, job.row.id, due),
+                    None => self.parked.done(&row, job.row.id, now),
+                }
+                self.settle(&job, Some((attempts, error, fate)));
+            }
+        }
+        if next.is_none()
+            && let Ok(task) = job.task
+        {
+            self.runner.give_up(&GivenUp {
+                task,
+                attempts,
+                failure,
+            });
+        }
+    }
+
+    fn count(&self, failure: &Failure, is_retried: bool) {
+        let mut report = self.shared.report();
+        match failure {
+            Failure::Snoozed(_) => {
+                report.snoozed += 1;
+                return;
+            }
+            Failure::TimedOut(_) => report.timeouts += 1,
+            Failure::Panicked(_) => report.panics += 1,
+            Failure::Error { .. } => report.errors += 1,
+        }
+        match is_retried {
+            true => report.retried += 1,
+            false => report.dead_letters += 1,
+        }
+    }
+
+    fn log(&self, job: &Job, attempt: u32, failure: &Failure, next: Option<Duration>) {
+        let (group, id, reason) = (&*self.terms.group, job.row.id, failure.label());
+        let event = job
+            .task
+            .as_ref()
+            .map_or_else(|_| "?".to_owned(), ToString::to_string);
+        match (next, failure) {
+            (Some(delay), Failure::Snoozed(_)) => {
+                tracing::debug!(group, id, %event, ?delay, "snoozed");
+            }
+            (Some(delay), _) => {
+                tracing::warn!(group, id, %event, attempt, error = %failure, reason, ?delay,
+                    "attempt failed, trying again");
+            }
+            (None, _) => {
+                tracing::error!(group, id, %event, attempt, error = %failure, reason, count = 1,
+                    intentional = false, "dead letter");
+            }
+        }
+    }
+
+    fn settle(&mut self, job: &Job, failed: Option<(u32, Option<String>, Fate)>) {
+        self.settled += 1;
+        self.settlements.push(Settlement {
+            slice: job.slice,
+            epoch: job.epoch,
+            id: job.row.id,
+            failed,
+        });
+    }
+
+    // Events are acknowledged.
+
+    fn acknowledged(&mut self, acknowledged: Acknowledged) {
+        let Acknowledged {
+            sent,
+            settlements,
+            written,
+        } = acknowledged;
+        match written {
+            Ok(written) => {
+                let gone = self.slices.acknowledged(sent, &written);
+                for slice in gone.lost {
+                    let group = &*self.terms.group;
+                    tracing::warn!(
+                        group,
+                        slice,
+                        "not acknowledged: the slice is somebody else's"
+                    );
+                    self.parked.forget(slice);
+                }
+                for slice in &gone.released {
+                    self.parked.forget(*slice);
+                }
+                if !gone.released.is_empty()
+                    && let State::Open(session) = &mut self.state
+                {
+                    session.tell_others();
+                }
+                self.resume_deferred();
+            }
+            Err(error) => {
+                self.slices.not_acknowledged(sent);
+                let mut settlements = settlements;
+                settlements.append(&mut self.settlements);
+                self.settlements = settlements;
+                self.lose(&error);
+            }
+        }
+    }
+
+    // The end.
+
+    fn has_ended(&self) -> bool {
+        let Some(at) = self.stop_at else {
+            return false;
+        };
+        let is_idle = match &self.state {
+            State::Open(session) => !session.is_acknowledging() && self.settlements.is_empty(),
+            State::Waiting(_) | State::Opening(_) => true,
+        };
+        at <= Instant::now() || (self.attempts.is_empty() && is_idle && self.slices.len() == 0)
+    }
+
+    async fn end(mut self) {
+        let left = self.schedule.len();
+        self.attempts.clear();
+        if let State::Open(session) = &mut self.state
+            && self.has_joined
+        {
+            let leaving = store::leave(session.client(), &self.terms.group, self.node);
+            if !matches!(timeout(CONNECT, leaving).await, Ok(Ok(()))) {
+                let group = &*self.terms.group;
+                tracing::warn!(
+                    group,
+                    "could not leave; the others have to wait for the end of the lease"
+                );
+            }
+            session.tell_others();
+            session.flush().await;
+        }
+        let mut report = self.shared.report();
+        report.left_to_others += left as u64;
+        (report.slices, report.in_flight) = (0, 0);
+        drop(report);
+        self.shared.has_ended.send_replace(true);
+    }
+
+    fn tell(&self) {
+        let mut report = self.shared.report();
+        report.slices = self.slices.len();
+        report.in_flight = self.slices.pending();
+    }
+}
+
+impl Recorded {
+    /// An event that tells to read everything again.
+    fn resync(id: i64, reason: &str) -> Self {
+        Self {
+            id,
+            xid: None,
+            sent_at: SystemTime::now(),
+            relation: 0,
+            hash: 0,
+            operation: store::RESYNC,
+            key: Some(reason.into()),
+            columns: None,
+            old_columns: None,
+            changed: None,
+        }
+    }
+
+    /// Why it tells so, if it does.
+    fn resync_reason(&self) -> Option<ResyncReason> {
+        let is_start = self.key.as_deref() == Some("started");
+        (self.operation == store::RESYNC).then(|| match is_start {
+            true => ResyncReason::Started,
+            false => ResyncReason::Trimmed,
+        })
+    }
+}
+
+fn page_size(manner: Manner, terms: &Durable) -> usize {
+    match manner {
+        Manner::OneByOne | Manner::Transactional => 512,
+        Manner::Batches => terms.max_batch.clamp(512, MOST_IN_FLIGHT),
+    }
+}
+
+/// Never that of another one.
+fn new_node() -> i64 {
+    fastrand::i64(1..)
+}

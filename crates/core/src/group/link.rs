@@ -1,0 +1,86 @@
+//! A node's connection: for reading, acknowledging, and wake-ups.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_postgres::{AsyncMessage, Client};
+
+use crate::connect::{ConnectConfig, Connection};
+use crate::error::{Error, Kind, Result};
+use crate::outbox::WAKE_UP_CHANNEL;
+
+/// What wakes nodes up to look at how their group stands, rather than at the outbox.
+pub(super) const CONTROL: &str = "control";
+
+/// A connection, and the task that drives it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) client: Arc<Client>,
+    pub(super) calls: Arc<Calls>,
+    driver: JoinHandle<Error>,
+}
+
+/// What the server calls.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    /// Something was recorded.
+    pub(super) recorded: Notify,
+    /// Somebody has changed how the group stands.
+    pub(super) control: Notify,
+}
+
+impl Link {
+    /// Connects and listens.
+    pub(super) async fn open(config: &ConnectConfig) -> Result<Self> {
+        let (client, connection) = config.open().await?;
+        let calls = Arc::new(Calls::default());
+        let driver = tokio::spawn(drive(connection, Arc::clone(&calls)));
+        let link = Self {
+            client: Arc::new(client),
+            calls,
+            driver,
+        };
+        let listen = format!("LISTEN {WAKE_UP_CHANNEL}");
+        link.client
+            .batch_execute(&listen)
+            .await
+            .map_err(|cause| Error::of_statement("the server refused LISTEN", cause))?;
+        Ok(link)
+    }
+
+    /// Waits for the end of the connection.
+    pub(super) async fn ended(&mut self) -> Error {
+        (&mut self.driver).await.unwrap_or_else(|cause| {
+            Error::with_source(Kind::Disconnected, "the connection's task has ended", cause)
+        })
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+async fn drive(mut connection: Connection, calls: Arc<Calls>) -> Error {
+    loop {
+        match poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(AsyncMessage::Notification(call))) => match call.payload() {
+                CONTROL => calls.control.notify_one(),
+                _ => calls.recorded.notify_one(),
+            },
+            Some(Ok(AsyncMessage::Notice(notice))) => {
+                tracing::info!(severity = notice.severity(), "server: {}", notice.message());
+            }
+            Some(Ok(_)) => {}
+            Some(Err(cause)) => {
+                return Error::with_source(Kind::Disconnected, "the connection was lost", cause);
+            }
+            None => {
+                return Error::new(Kind::Disconnected, "the server closed the connection");
+            }
+        }
+    }
+}

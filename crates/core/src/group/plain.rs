@@ -1,0 +1,96 @@
+//! Attempts at one event at a time, by an [`EventHandler`].
+
+use std::rc::Rc;
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+
+use super::job::{Finished, Job, Outcome};
+use super::options::Durable;
+use super::runner::{Assignment, Manner, Runner, not_understood};
+use crate::event::FromEvent;
+use crate::filter::Filter;
+use crate::handler::{EventHandler, Failure, GivenUp, Instances, contain, run};
+use crate::panic::contained;
+
+pub(super) struct Plain<H> {
+    instances: Rc<Instances<H>>,
+    terms: Rc<Durable>,
+}
+
+impl<H: EventHandler> Plain<H> {
+    pub(super) fn new(terms: Rc<Durable>, factory: impl Fn() -> H + 'static) -> Self {
+        let instances = Rc::new(Instances::new(factory));
+        Self { instances, terms }
+    }
+}
+
+impl<H: EventHandler> Runner for Plain<H> {
+    const MANNER: Manner = Manner::OneByOne;
+
+    fn narrow(filter: Filter) -> Filter {
+        H::Event::narrow(filter)
+    }
+
+    fn attempt(&self, jobs: Vec<Assignment>) -> LocalBoxFuture<'static, Vec<Finished>> {
+        let (instances, terms) = (Rc::clone(&self.instances), Rc::clone(&self.terms));
+        async move {
+            let mut finished = Vec::with_capacity(jobs.len());
+            for Assignment { job, .. } in jobs {
+                let outcome = match attempt(&instances, &terms, &job).await {
+                    Ok(()) => Outcome::Done,
+                    Err(failure) => Outcome::Failed(failure),
+                };
+                finished.push(Finished { job, outcome });
+            }
+            finished
+        }
+        .boxed_local()
+    }
+
+    fn give_up(&self, given_up: &GivenUp) {
+        tell(&self.instances, |handler| handler.given_up(given_up));
+    }
+}
+
+async fn attempt<H: EventHandler>(
+    instances: &Instances<H>,
+    terms: &Durable,
+    job: &Job,
+) -> Result<(), Failure> {
+    let task = job.task.as_ref().map_err(not_understood)?;
+    with(instances, async |handler| {
+        contain(|| run(handler, task, job.attempt(terms)), terms.timeout).await
+    })
+    .await
+}
+
+/// Runs `attempt` with the handler's value, which is not used again after a panic.
+pub(super) async fn with<H, T>(
+    instances: &Instances<H>,
+    attempt: impl AsyncFnOnce(&H) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let instance = instances
+        .get()
+        .map_err(|message| Failure::Panicked(format!("in the factory: {message}")))?;
+    let outcome = match instance.get() {
+        Some(handler) => attempt(handler).await,
+        // It has its value until it is dropped; were it otherwise, nothing was handled.
+        None => Err(Failure::Panicked("the handler has no value".to_owned())),
+    };
+    if let Err(Failure::Panicked(_)) = outcome {
+        instances.replace(&instance);
+    }
+    outcome
+}
+
+/// Calls a hook of the handler.
+pub(super) fn tell<H>(instances: &Instances<H>, hook: impl FnOnce(&H)) {
+    let Ok(instance) = instances.get() else {
+        return;
+    };
+    if let Err(message) = contained(|| instance.get().map(hook)) {
+        instances.replace(&instance);
+        tracing::error!(message, "a hook of a handler panicked");
+    }
+}

@@ -1,0 +1,407 @@
+//! What a node asks of the database while a connection lasts: one page, one acknowledgement, one look at the group at a
+//! time, all on one connection, answered in the order in which they were asked.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, pending};
+use tokio::time::{Instant, timeout};
+use tokio_postgres::Client;
+
+use super::job::Row;
+use super::link::{CONTROL, Link};
+use super::options::Durable;
+use super::slices::{Acknowledgement, Turn};
+use super::store::{self, Settlement};
+use super::tick::{Before, Tick, tick};
+use crate::connect::ConnectConfig;
+use crate::error::{Error, Kind, Result};
+use crate::event::Event;
+use crate::outbox::{OutboxReader, Recorded, Rows, Statements, WAKE_UP_CHANNEL, trim};
+
+/// Writers wake readers up at most every 50 ms; so who has read something goes on looking for longer than that.
+const BUSY: Duration = Duration::from_millis(100);
+const BUSY_POLL: Duration = Duration::from_millis(5);
+/// Wake-ups get lost with transactions that are rolled back.
+const FAILSAFE_POLL: Duration = Duration::from_secs(1);
+/// How often progress is written: so much is handled again after a crash at most.
+const ACKNOWLEDGE: Duration = Duration::from_millis(50);
+const SOON: Duration = Duration::from_millis(250);
+const TRIM: Duration = Duration::from_secs(10);
+
+type Asked<T> = Option<LocalBoxFuture<'static, T>>;
+
+pub(super) struct Session {
+    link: Link,
+    terms: Rc<Durable>,
+    since: Instant,
+
+    // Away while a page is read.
+    reader: Option<OutboxReader>,
+    reading: Asked<(OutboxReader, Result<Page>)>,
+    next_poll: Instant,
+    last_event: Instant,
+    /// How many streams in a row had nothing more.
+    quiet: usize,
+    /// Something was recorded since the page that is being read was asked for.
+    was_called: bool,
+
+    // Away while something is written.
+    statements: Option<Statements>,
+    acknowledging: Asked<(Statements, Result<Vec<i32>>)>,
+    sent: (Vec<Acknowledgement>, Vec<Settlement>),
+    has_progress: bool,
+    next_acknowledgement: Instant,
+
+    ticking: Asked<(Result<Tick>, u64)>,
+    next_tick: Instant,
+
+    fetching: Asked<Result<FetchedRows>>,
+    wanted: Vec<(Row, i64)>,
+
+    trimming: Asked<Result<u32>>,
+    next_trim: Instant,
+}
+
+/// What was asked for, and has come.
+pub(super) enum News {
+    Ended(Error),
+    Page(Result<Page>),
+    /// With the number of settlements that had been made before it was asked for.
+    Ticked(Result<(Tick, u64)>),
+    Acknowledged(Acknowledged),
+    Fetched(Result<Fetched>),
+    /// Somebody called, or something came that is of no interest.
+    Called,
+}
+
+pub(super) struct Page {
+    pub(super) turn: Turn,
+    pub(super) rows: Rows,
+    /// One for each row.
+    pub(super) events: Vec<Result<Event>>,
+}
+
+pub(super) struct Acknowledged {
+    pub(super) sent: Vec<Acknowledgement>,
+    pub(super) settlements: Vec<Settlement>,
+    pub(super) written: Result<Vec<i32>>,
+}
+
+type FetchedRows = (Vec<(Recorded, u32)>, Vec<Result<Event>>);
+
+pub(super) struct Fetched {
+    pub(super) wanted: Vec<(Row, i64)>,
+    pub(super) rows: Vec<(Recorded, u32)>,
+    /// One for each row.
+    pub(super) events: Vec<Result<Event>>,
+}
+
+/// What was asked for when the connection was lost.
+pub(super) struct Unfinished {
+    pub(super) acknowledgements: Vec<Acknowledgement>,
+    pub(super) settlements: Vec<Settlement>,
+    pub(super) fetching: Vec<(Row, i64)>,
+}
+
+impl Session {
+    pub(super) async fn open(config: &ConnectConfig, terms: Rc<Durable>) -> Result<Self> {
+        let link = Link::open(config).await?;
+        let mut reader = OutboxReader::new(Arc::clone(&link.client));
+        store::open(&link.client, &mut reader, &terms).await?;
+        let now = Instant::now();
+        Ok(Self {
+            link,
+            terms,
+            since: now,
+            reader: Some(reader),
+            reading: None,
+            next_poll: now,
+            last_event: now,
+            quiet: 0,
+            was_called: false,
+            statements: Some(Statements::default()),
+            acknowledging: None,
+            sent: (Vec::new(), Vec::new()),
+            has_progress: true,
+            next_acknowledgement: now,
+            ticking: None,
+            next_tick: now,
+            fetching: None,
+            wanted: Vec::new(),
+            trimming: None,
+            next_trim: now + TRIM,
+        })
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.link.client
+    }
+
+    /// Whether it was more than an attempt.
+    pub(super) fn has_lasted(&self) -> bool {
+        self.since.elapsed() > self.terms.lease
+    }
+
+    /// Waits for what comes next. Loses nothing if it is dropped.
+    pub(super) async fn news(&mut self) -> News {
+        let calls = Arc::clone(&self.link.calls);
+        tokio::select! {
+            (reader, page) = answer(&mut self.reading) => {
+                self.reader = Some(reader);
+                News::Page(page)
+            }
+            (statements, written) = answer(&mut self.acknowledging) => {
+                self.statements = Some(statements);
+                let (sent, settlements) = std::mem::take(&mut self.sent);
+                News::Acknowledged(Acknowledged { sent, settlements, written })
+            }
+            (tick, settled) = answer(&mut self.ticking) => {
+                News::Ticked(tick.map(|tick| (tick, settled)))
+            }
+            rows = answer(&mut self.fetching) => {
+                let wanted = std::mem::take(&mut self.wanted);
+                News::Fetched(rows.map(|(rows, events)| Fetched { wanted, rows, events }))
+            }
+            trimmed = answer(&mut self.trimming) => {
+                note_trimming(trimmed);
+                News::Called
+            }
+            () = calls.recorded.notified() => {
+                self.read_on();
+                News::Called
+            }
+            () = calls.control.notified() => {
+                self.tick_now();
+                News::Called
+            }
+            error = self.link.ended() => News::Ended(error),
+        }
+    }
+
+    /// When to look again although nothing has come.
+    pub(super) fn alarm(&self, may_read: bool) -> Instant {
+        let mut alarm = self.next_tick;
+        if may_read && self.reading.is_none() {
+            alarm = alarm.min(self.next_poll);
+        }
+        if self.has_progress && self.acknowledging.is_none() {
+            alarm = alarm.min(self.next_acknowledgement);
+        }
+        alarm
+    }
+
+    /// What was asked for and not answered.
+    pub(super) fn unfinished(&mut self) -> Unfinished {
+        let (acknowledgements, settlements) = std::mem::take(&mut self.sent);
+        Unfinished {
+            acknowledgements,
+            settlements,
+            fetching: std::mem::take(&mut self.wanted),
+        }
+    }
+
+    // How the group stands.
+
+    pub(super) fn wants_tick(&self, now: Instant) -> bool {
+        self.ticking.is_none() && self.next_tick <= now
+    }
+
+    pub(super) fn tick_now(&mut self) {
+        self.next_tick = Instant::now();
+    }
+
+    /// Soon, but not again and again without pause.
+    pub(super) fn tick_soon(&mut self) {
+        self.next_tick = self.next_tick.min(Instant::now() + SOON);
+    }
+
+    pub(super) fn tick(&mut self, now: Instant, before: Before, settled: u64) {
+        let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
+        let period = self.terms.lease / 3;
+        self.next_tick = now + period;
+        let asked = async move {
+            // A server that does not answer in this time is as good as gone.
+            let limit = terms.lease;
+            let found = timeout(limit, tick(client, &terms, before)).await;
+            let found = found.unwrap_or_else(|_| {
+                let message = format!("no answer of the server within {limit:?}");
+                Err(Error::new(Kind::Disconnected, message))
+            });
+            (found, settled)
+        };
+        self.ticking = Some(asked.boxed_local());
+        if self.trimming.is_none() && self.next_trim <= now {
+            self.next_trim = now + TRIM;
+            let client = Arc::clone(&self.link.client);
+            self.trimming = Some(async move { trim(&client).await }.boxed_local());
+        }
+    }
+
+    /// Has the other nodes look at how the group stands.
+    pub(super) fn tell_others(&self) {
+        let client = Arc::clone(&self.link.client);
+        tokio::spawn(async move {
+            let sql = format!("SELECT pg_notify('{WAKE_UP_CHANNEL}', '{CONTROL}')");
+            // They look all the same, a little later.
+            let _ = client.batch_execute(&sql).await;
+        });
+    }
+
+    /// Waits until everything that was sent has been answered.
+    pub(super) async fn flush(&self) {
+        let _ = timeout(Duration::from_secs(1), self.link.client.batch_execute("")).await;
+    }
+
+    // Reading.
+
+    pub(super) fn may_read(&self, now: Instant) -> bool {
+        self.reading.is_none() && self.next_poll <= now
+    }
+
+    /// There may be something to read.
+    pub(super) fn read_on(&mut self) {
+        self.was_called = true;
+        self.quiet = 0;
+        self.next_poll = Instant::now();
+    }
+
+    pub(super) fn read(&mut self, turn: Turn, limit: usize) {
+        let Some(reader) = self.reader.take() else {
+            return;
+        };
+        self.was_called = false;
+        self.reading = Some(read(reader, turn, limit).boxed_local());
+    }
+
+    /// A page was read: when is the next?
+    pub(super) fn have_read(&mut self, has_events: bool, is_last: bool, streams: usize) {
+        let now = Instant::now();
+        if has_events {
+            self.last_event = now;
+        }
+        self.quiet = match is_last && !self.was_called {
+            true => self.quiet + 1,
+            false => 0,
+        };
+        self.next_poll = if self.quiet < streams {
+            now
+        } else {
+            self.quiet = 0;
+            match now < self.last_event + BUSY {
+                true => now + BUSY_POLL,
+                false => now + FAILSAFE_POLL,
+            }
+        };
+    }
+
+    // Acknowledging.
+
+    pub(super) fn note_progress(&mut self) {
+        self.has_progress = true;
+    }
+
+    pub(super) fn hurry(&mut self) {
+        self.has_progress = true;
+        self.next_acknowledgement = self.next_acknowledgement.min(Instant::now());
+    }
+
+    pub(super) fn is_acknowledging(&self) -> bool {
+        self.acknowledging.is_some()
+    }
+
+    /// Whether what became of parked events is being written.
+    pub(super) fn is_settling(&self) -> bool {
+        !self.sent.1.is_empty()
+    }
+
+    pub(super) fn may_acknowledge(&self, now: Instant) -> bool {
+        self.has_progress && self.acknowledging.is_none() && self.next_acknowledgement <= now
+    }
+
+    pub(super) fn acknowledge(
+        &mut self,
+        now: Instant,
+        all: Vec<Acknowledgement>,
+        settlements: Vec<Settlement>,
+    ) {
+        self.has_progress = false;
+        if all.is_empty() && settlements.is_empty() {
+            return;
+        }
+        let Some(mut statements) = self.statements.take() else {
+            return;
+        };
+        self.next_acknowledgement = now + ACKNOWLEDGE;
+        let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
+        let sent = Rc::new((all, settlements));
+        self.sent = (sent.0.clone(), sent.1.clone());
+        let asked = async move {
+            let written = async {
+                store::settle(&*client, &mut statements, &terms.group, &sent.1).await?;
+                match sent.0.is_empty() {
+                    true => Ok(Vec::new()),
+                    false => {
+                        store::acknowledge(&*client, &mut statements, &terms.group, &sent.0).await
+                    }
+                }
+            };
+            let written = written.await;
+            (statements, written)
+        };
+        self.acknowledging = Some(asked.boxed_local());
+    }
+
+    // Parked events.
+
+    pub(super) fn may_fetch(&self) -> bool {
+        self.fetching.is_none()
+    }
+
+    pub(super) fn fetch(&mut self, wanted: Vec<(Row, i64)>) {
+        let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
+        let ids: Vec<i64> = wanted.iter().map(|(_, id)| *id).collect();
+        self.wanted = wanted;
+        let asked = async move {
+            let rows = store::parked_rows(&client, &terms.group, &ids).await?;
+            let recorded: Vec<Recorded> = rows.iter().map(|(row, _)| row.clone()).collect();
+            let mut reader = OutboxReader::new(client);
+            let events = reader.events(&recorded).await?;
+            Ok((rows, events))
+        };
+        self.fetching = Some(asked.boxed_local());
+    }
+}
+
+async fn read(mut reader: OutboxReader, turn: Turn, limit: usize) -> (OutboxReader, Result<Page>) {
+    let page = async {
+        let until = turn.until.as_ref();
+        let rows = reader.rows(&turn.cursor, &turn.share, until, limit).await?;
+        let events = reader.events(&rows.rows).await?;
+        Ok(Page { turn, rows, events })
+    };
+    let page = page.await;
+    (reader, page)
+}
+
+fn note_trimming(trimmed: Result<u32>) {
+    match trimmed {
+        Ok(0) => {}
+        Ok(parts) => tracing::debug!(parts, "outbox trimmed"),
+        // Somebody else may have the right.
+        Err(error) => tracing::debug!(error = %error.chain(), "the outbox cannot be trimmed"),
+    }
+}
+
+/// The answer to what was asked, if anything was.
+async fn answer<T>(asked: &mut Option<impl Future<Output = T> + Unpin>) -> T {
+    let answer = match asked {
+        Some(future) => future.await,
+        None => pending().await,
+    };
+    *asked = None;
+    answer
+}

@@ -1,0 +1,474 @@
+//! How far a node has come with each slice it has.
+//!
+//! ```text
+//!                    ┌──────────── pending: taken in, not all done ───────────┐
+//!   … acknowledged … │ done │ done │ under way │ done │ waiting │ waiting │   │ … not read …
+//!                    └──────┴──────┴─ the cursor goes to here ─┴─────────┘   read
+//! ```
+//!
+//! Pure: no time, no I/O, no user code. Guarantees:
+//! - A cursor never passes an event that is neither done nor parked.
+//! - Slices that were read equally far are read together; one that lags behind is read up to where another one is, so that
+//!   they meet.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::job::Park;
+use crate::outbox::{Cursor, Point, Reading, Share};
+
+/// The slices of a node.
+#[derive(Debug, Default)]
+pub(super) struct Slices {
+    owned: BTreeMap<i32, Slice>,
+    /// How many there are in the group.
+    of: i32,
+    /// Events taken in and not finished, of all slices.
+    pending: usize,
+    /// Which stream's turn it is to be read.
+    turn: usize,
+}
+
+#[derive(Debug)]
+struct Slice {
+    epoch: i64,
+    /// What stands in the database.
+    acknowledged: Cursor,
+    /// Up to here, rows were taken in.
+    read: Cursor,
+    pending: VecDeque<Pending>,
+    /// The number of the first that is pending.
+    first: u64,
+    /// Where the first that is pending was read from.
+    base: Cursor,
+    /// The last one that is done since then, and everything before it.
+    done: Option<(Arc<Span>, i64)>,
+    /// To be written with the next acknowledgement.
+    parks: Vec<Park>,
+    running: usize,
+    /// Nothing new is begun: it is to be given back.
+    leaving: bool,
+    /// An acknowledgement is on its way.
+    acknowledging: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    span: Arc<Span>,
+    id: i64,
+    is_done: bool,
+}
+
+/// A difference, by which a cursor is made of an id.
+#[derive(Debug)]
+pub(super) struct Span {
+    done: Point,
+    to: Point,
+}
+
+impl Span {
+    fn cursor(&self, position: i64) -> Cursor {
+        Cursor {
+            done: self.done.clone(),
+            reading: Some(Reading {
+                to: self.to.clone(),
+                position,
+            }),
+        }
+    }
+}
+
+/// What to read next.
+#[derive(Clone, Debug)]
+pub(super) struct Turn {
+    pub(super) cursor: Cursor,
+    pub(super) until: Option<Point>,
+    pub(super) share: Share,
+    /// In the order of the slices.
+    epochs: Vec<i64>,
+}
+
+/// What to write of one slice.
+#[derive(Clone, Debug)]
+pub(super) struct Acknowledgement {
+    pub(super) slice: i32,
+    pub(super) epoch: i64,
+    pub(super) cursor: Cursor,
+    pub(super) is_released: bool,
+    pub(super) parks: Vec<Park>,
+}
+
+impl Slices {
+    /// A slice that was claimed.
+    pub(super) fn insert(&mut self, of: i32, slice: i32, epoch: i64, cursor: &Cursor) {
+        self.forget(slice);
+        self.of = of;
+        let claimed = Slice {
+            epoch,
+            acknowledged: cursor.clone(),
+            read: cursor.clone(),
+            pending: VecDeque::new(),
+            first: 0,
+            base: cursor.clone(),
+            done: None,
+            parks: Vec::new(),
+            running: 0,
+            leaving: false,
+            acknowledging: false,
+        };
+        self.owned.insert(slice, claimed);
+    }
+
+    /// A slice that somebody else has, or may have.
+    pub(super) fn forget(&mut self, slice: i32) {
+        if let Some(slice) = self.owned.remove(&slice) {
+            self.pending -= slice.pending.iter().filter(|event| !event.is_done).count();
+        }
+    }
+
+    pub(super) fn numbers(&self) -> Vec<i32> {
+        self.owned.keys().copied().collect()
+    }
+
+    pub(super) fn epochs(&self) -> impl Iterator<Item = (i32, i64)> {
+        self.owned
+            .iter()
+            .map(|(number, slice)| (*number, slice.epoch))
+    }
+
+    pub(super) fn epoch(&self, slice: i32) -> Option<i64> {
+        self.owned.get(&slice).map(|slice| slice.epoch)
+    }
+
+    /// Whether this event may be on its way to the parked ones.
+    pub(super) fn is_parking(&self, event: i64) -> bool {
+        let mut slices = self.owned.values();
+        slices
+            .any(|slice| slice.acknowledging || slice.parks.iter().any(|park| park.row.id == event))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.owned.len()
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Whether the slice is still that which a job was taken in for.
+    pub(super) fn is_current(&self, slice: i32, epoch: i64) -> bool {
+        self.owned.get(&slice).is_some_and(|s| s.epoch == epoch)
+    }
+
+    /// Whether jobs of the slice may begin.
+    pub(super) fn may_begin(&self, slice: i32, epoch: i64) -> bool {
+        self.owned
+            .get(&slice)
+            .is_some_and(|s| s.epoch == epoch && !s.leaving)
+    }
+
+    pub(super) fn is_acknowledging(&self, slice: i32) -> bool {
+        self.owned.get(&slice).is_some_and(|s| s.acknowledging)
+    }
+
+    /// Gives back `count` slices, as soon as nothing of them is under way: those with the least to do.
+    pub(super) fn leave(&mut self, count: usize) {
+        let mut staying: Vec<(usize, i32)> = self
+            .owned
+            .iter()
+            .filter(|(_, slice)| !slice.leaving)
+            .map(|(number, slice)| (slice.pending.len(), *number))
+            .collect();
+        staying.sort_unstable();
+        for (_, number) in staying.into_iter().take(count) {
+            if let Some(slice) = self.owned.get_mut(&number) {
+                slice.leaving = true;
+            }
+        }
+    }
+
+    /// How many are not to be given back.
+    pub(super) fn staying(&self) -> usize {
+        self.owned.values().filter(|slice| !slice.leaving).count()
+    }
+
+    // Reading.
+
+    /// How many groups of slices there are that were read equally far.
+    pub(super) fn streams(&self) -> usize {
+        self.split().len()
+    }
+
+    fn split(&self) -> Vec<Vec<i32>> {
+        let mut streams: Vec<(&Cursor, Vec<i32>)> = Vec::new();
+        for (number, slice) in &self.owned {
+            if slice.leaving {
+                continue;
+            }
+            let same = |(cursor, _): &&mut (&Cursor, _)| cursor.is_in_step_with(&slice.read);
+            match streams.iter_mut().find(same) {
+                Some((_, numbers)) => numbers.push(*number),
+                None => streams.push((&slice.read, vec![*number])),
+            }
+        }
+        streams.into_iter().map(|(_, numbers)| numbers).collect()
+    }
+
+    /// What to read next: one stream after the other.
+    pub(super) fn turn(&mut self) -> Option<Turn> {
+        let streams = self.split();
+        if streams.is_empty() {
+            return None;
+        }
+        self.turn = (self.turn + 1) % streams.len();
+        let numbers = streams.into_iter().nth(self.turn)?;
+        let members = || numbers.iter().filter_map(|number| self.owned.get(number));
+        // The one that is farthest back; what others of it have taken in already, they pass over.
+        let cursor = members()
+            .map(|slice| &slice.read)
+            .min_by_key(|cursor| cursor.position())?
+            .clone();
+        // The nearest place where another one is, or is going to.
+        let until = match cursor.reading {
+            Some(_) => None,
+            None => {
+                let others = self.owned.values().filter(|slice| !slice.leaving);
+                let places = others.flat_map(|slice| {
+                    let to = slice.read.reading.as_ref().map(|reading| &reading.to);
+                    std::iter::once(&slice.read.done).chain(to)
+                });
+                let ahead = places.filter(|place| cursor.done.is_before(place));
+                ahead
+                    .reduce(|nearest, place| match place.is_before(nearest) {
+                        true => place,
+                        false => nearest,
+                    })
+                    .cloned()
+            }
+        };
+        let epochs = members().map(|slice| slice.epoch).collect();
+        Some(Turn {
+            cursor,
+            until,
+            epochs,
+            share: Share {
+                of: self.of,
+                slices: numbers,
+            },
+        })
+    }
+
+    /// The difference that a page of this turn belongs to.
+    pub(super) fn span(turn: &Turn, after: &Cursor) -> Arc<Span> {
+        let done = turn.cursor.done.clone();
+        let to = match &after.reading {
+            Some(reading) => reading.to.clone(),
+            None => after.done.clone(),
+        };
+        Arc::new(Span { done, to })
+    }
+
+    /// Whether a row that was read in `turn` is to be taken in: not if the slice has gone meanwhile, or is farther already.
+    pub(super) fn wants(&self, turn: &Turn, slice: i32, id: i64) -> Option<i64> {
+        let index = turn.share.slices.binary_search(&slice).ok()?;
+        let epoch = *turn.epochs.get(index)?;
+        let slice = self.owned.get(&slice)?;
+        let is_new = slice.epoch == epoch && slice.read.position().is_none_or(|read| id > read);
+        is_new.then_some(epoch)
+    }
+
+    /// Takes an event in. Returns its number.
+    pub(super) fn take_in(&mut self, number: i32, span: &Arc<Span>, id: i64) -> Option<u64> {
+        let slice = self.owned.get_mut(&number)?;
+        if slice.pending.is_empty() {
+            slice.base = slice.read.clone();
+            slice.done = None;
+        }
+        slice.pending.push_back(Pending {
+            span: Arc::clone(span),
+            id,
+            is_done: false,
+        });
+        self.pending += 1;
+        Some(slice.first + slice.pending.len() as u64 - 1)
+    }
+
+    /// All rows of a page were taken in.
+    pub(super) fn advance(&mut self, turn: &Turn, after: &Cursor) {
+        for (number, epoch) in turn.share.slices.iter().zip(&turn.epochs) {
+            let Some(slice) = self.owned.get_mut(number) else {
+                continue;
+            };
+            if slice.epoch == *epoch
+                && after
+                    .position()
+                    .is_none_or(|to| slice.read.position() < Some(to))
+            {
+                slice.read = after.clone();
+            }
+        }
+    }
+
+    // Handling.
+
+    pub(super) fn begin(&mut self, number: i32) {
+        if let Some(slice) = self.owned.get_mut(&number) {
+            slice.running += 1;
+        }
+    }
+
+    pub(super) fn end(&mut self, number: i32, epoch: i64) {
+        if let Some(slice) = self
+            .owned
+            .get_mut(&number)
+            .filter(|slice| slice.epoch == epoch)
+        {
+            slice.running -= 1;
+        }
+    }
+
+    /// An event is done with.
+    pub(super) fn finish(&mut self, number: i32, event: u64) {
+        let Some(slice) = self.owned.get_mut(&number) else {
+            return;
+        };
+        let index = event.checked_sub(slice.first).map(|index| index as usize);
+        if let Some(pending) = index.and_then(|index| slice.pending.get_mut(index))
+            && !std::mem::replace(&mut pending.is_done, true)
+        {
+            self.pending -= 1;
+        }
+        while slice.pending.front().is_some_and(|event| event.is_done) {
+            if let Some(event) = slice.pending.pop_front() {
+                slice.first += 1;
+                slice.done = Some((event.span, event.id));
+            }
+        }
+    }
+
+    /// An event is to be written to the parked ones.
+    pub(super) fn park(&mut self, park: Park) {
+        if let Some(slice) = self.owned.get_mut(&park.slice) {
+            slice.parks.push(park);
+        }
+    }
+
+    // Acknowledging.
+
+    /// What is to be written now, which is then on its way until [`acknowledged`](Self::acknowledged) or
+    /// [`not_acknowledged`](Self::not_acknowledged). Leaves out slices in which something runs that acknowledges by itself.
+    pub(super) fn acknowledge(&mut self, by_themselves: bool) -> Vec<Acknowledgement> {
+        let mut due = Vec::new();
+        for (number, slice) in &mut self.owned {
+            if slice.acknowledging || by_themselves && slice.running > 0 {
+                continue;
+            }
+            let cursor = slice.cursor();
+            let is_released = slice.leaving && slice.running == 0;
+            if cursor == slice.acknowledged && slice.parks.is_empty() && !is_released {
+                continue;
+            }
+            slice.acknowledging = true;
+            due.push(Acknowledgement {
+                slice: *number,
+                epoch: slice.epoch,
+                cursor,
+                is_released,
+                parks: std::mem::take(&mut slice.parks),
+            });
+        }
+        due
+    }
+
+    /// What an attempt at the first pending event of a slice has to write when it succeeds.
+    pub(super) fn acknowledge_next(&self, number: i32) -> Option<Acknowledgement> {
+        let slice = self.owned.get(&number)?;
+        let next = slice.pending.front()?;
+        Some(Acknowledgement {
+            slice: number,
+            epoch: slice.epoch,
+            cursor: next.span.cursor(next.id),
+            is_released: false,
+            parks: slice.parks.clone(),
+        })
+    }
+
+    /// It was written by the attempt itself.
+    pub(super) fn committed(&mut self, number: i32, event: u64) {
+        if let Some(slice) = self.owned.get_mut(&number) {
+            // They went with it; nothing else of the slice was done meanwhile.
+            slice.parks.clear();
+            if let Some(event) = slice.pending.front() {
+                slice.acknowledged = event.span.cursor(event.id);
+            }
+        }
+        self.finish(number, event);
+    }
+
+    /// It was written; unless the slice is not among `written`, which then belongs to somebody else. Returns the slices
+    /// that are gone, given back or lost.
+    pub(super) fn acknowledged(&mut self, sent: Vec<Acknowledgement>, written: &[i32]) -> Gone {
+        let mut gone = Gone::default();
+        for Acknowledgement {
+            slice: number,
+            epoch,
+            cursor,
+            is_released,
+            ..
+        } in sent
+        {
+            let Some(slice) = self
+                .owned
+                .get_mut(&number)
+                .filter(|slice| slice.epoch == epoch)
+            else {
+                continue;
+            };
+            slice.acknowledging = false;
+            slice.acknowledged = cursor;
+            let is_lost = !written.contains(&number);
+            if is_lost || is_released {
+                self.forget(number);
+                match is_lost {
+                    true => gone.lost.push(number),
+                    false => gone.released.push(number),
+                }
+            }
+        }
+        gone
+    }
+
+    /// It was not written, or nobody knows.
+    pub(super) fn not_acknowledged(&mut self, sent: Vec<Acknowledgement>) {
+        for mut sent in sent {
+            if let Some(slice) = self
+                .owned
+                .get_mut(&sent.slice)
+                .filter(|slice| slice.epoch == sent.epoch)
+            {
+                slice.acknowledging = false;
+                // Parking twice is parking once.
+                sent.parks.append(&mut slice.parks);
+                slice.parks = sent.parks;
+            }
+        }
+    }
+}
+
+/// Slices that are not ours any more.
+#[derive(Debug, Default)]
+pub(super) struct Gone {
+    pub(super) released: Vec<i32>,
+    pub(super) lost: Vec<i32>,
+}
+
+impl Slice {
+    /// Everything before it is done or parked.
+    fn cursor(&self) -> Cursor {
+        match (&self.done, self.pending.is_empty()) {
+            (_, true) => self.read.clone(),
+            (Some((span, id)), false) => span.cursor(*id),
+            (None, false) => self.base.clone(),
+        }
+    }
+}

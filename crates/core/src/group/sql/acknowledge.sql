@@ -1,0 +1,23 @@
+-- Moves cursors, gives back slices that are to be given back, and parks events; of slices that this node still has.
+WITH moved AS (
+    UPDATE pgherald.consumer_slice AS s
+    SET cursor = n.cursor, node = CASE WHEN n.released THEN NULL ELSE s.node END
+    FROM unnest($2::int[], $3::bigint[], $4::text[], $5::bool[]) AS n (slice, epoch, cursor, released)
+    WHERE s.group_name = $1 AND s.slice = n.slice AND s.epoch = n.epoch
+    RETURNING s.slice
+), parked AS (
+    INSERT INTO pgherald.parked_event (
+        group_name, id, slice, xid, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts,
+        error, due_at, dead_at
+    )
+    SELECT $1, p.id, p.slice, p.xid::xid8, timestamptz 'epoch' + p.sent_at_us * interval '1 microsecond', p.relation,
+        p.hash, p.operation::"char", p.key, p.columns, p.old_columns, p.changed, p.attempts, p.error,
+        clock_timestamp() + make_interval(secs => p.delay), CASE WHEN p.is_dead THEN clock_timestamp() END
+    FROM json_to_recordset($6::text::json) AS p (
+        id bigint, slice int, xid text, sent_at_us bigint, relation bigint, hash int, operation text, key text,
+        columns text, old_columns text, changed text[], attempts int, error text, delay float8, is_dead bool
+    )
+    JOIN moved USING (slice)
+    ON CONFLICT DO NOTHING
+)
+SELECT slice FROM moved

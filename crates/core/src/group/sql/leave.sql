@@ -1,0 +1,1 @@
+DELETE FROM pgherald.consumer_node WHERE group_name = $1 AND id = $2

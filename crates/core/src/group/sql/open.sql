@@ -1,0 +1,10 @@
+-- Makes the group unless it is there.
+WITH made AS (
+    INSERT INTO pgherald.consumer_group (name, slices) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING name, slices
+), cut AS (
+    INSERT INTO pgherald.consumer_slice (group_name, slice, cursor)
+    SELECT name, number, $3 FROM made CROSS JOIN generate_series(0, slices - 1) AS number
+)
+-- What was before is told once.
+INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts)
+SELECT name, -1, 0, clock_timestamp(), 0, 0, 'R', 'started', 0 FROM made WHERE $4

@@ -1,0 +1,348 @@
+//! What a node asks of the database: one function for each statement.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::time::Instant;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, GenericClient, Row as SqlRow, ToStatement};
+
+use super::job::{Fate, Job, Park, Row};
+use super::options::Durable;
+use super::slices::Acknowledgement;
+use crate::error::{Error, Kind, Result};
+use crate::outbox::{Cursor, OutboxReader, Recorded, Statements, get};
+
+/// What the operation of a parked row is, which tells to read everything again.
+pub(super) const RESYNC: i8 = b'R' as i8;
+
+/// Makes the group if there is none, and returns how many slices it has.
+pub(super) async fn open(
+    client: &Client,
+    reader: &mut OutboxReader,
+    terms: &Durable,
+) -> Result<i32> {
+    let group = &*terms.group;
+    let slices = loop {
+        let sql = "SELECT slices FROM pgherald.consumer_group WHERE name = $1";
+        if let Some(row) = client.query_opt(sql, &[&group]).await.map_err(failed)? {
+            break get::<i32>(&row, 0)?;
+        }
+        let cursor = match terms.from_beginning {
+            true => reader.beginning().await?,
+            false => reader.now().await?,
+        };
+        let parameters: [&(dyn ToSql + Sync); 4] = [
+            &group,
+            &terms.slices_when_made(),
+            &cursor.to_string(),
+            &!terms.from_beginning,
+        ];
+        let sql = include_str!("sql/open.sql");
+        execute(client, sql, &parameters).await?;
+    };
+    match terms.slices {
+        Some(wanted) if wanted != slices => {
+            let message = format!(
+                "group {group:?} has {slices} slices, and {wanted} were asked for: leave that out, use another name, or \
+                 stop its consumers and drop the group"
+            );
+            Err(Error::new(Kind::Config, message))
+        }
+        _ => Ok(slices),
+    }
+}
+
+/// Becomes a node of the group.
+pub(super) async fn join(client: &Client, terms: &Durable, node: i64) -> Result<()> {
+    let description = format!("{} pid {}", host(), std::process::id());
+    let lease = terms.lease.as_secs_f64();
+    let sql = include_str!("sql/join.sql");
+    let group = &*terms.group;
+    execute(client, sql, &[&group, &node, &description, &lease])
+        .await
+        .map(drop)
+}
+
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let name = name.ok().or_else(|| std::env::var("HOSTNAME").ok());
+    name.map_or_else(|| "unknown host".to_owned(), |name| name.trim().to_owned())
+}
+
+/// Ends being one.
+pub(super) async fn leave(client: &Client, group: &str, node: i64) -> Result<()> {
+    execute(client, include_str!("sql/leave.sql"), &[&group, &node])
+        .await
+        .map(drop)
+}
+
+/// Renews the lease; `false` if it was over, and somebody has noticed.
+pub(super) async fn renew(client: &Client, terms: &Durable, node: i64) -> Result<bool> {
+    let lease = terms.lease.as_secs_f64();
+    let sql = include_str!("sql/renew.sql");
+    let group = &*terms.group;
+    let renewed = execute(client, sql, &[&group, &node, &lease]).await?;
+    Ok(renewed > 0)
+}
+
+/// Deletes nodes whose lease is over.
+pub(super) async fn expel(client: &Client, group: &str) -> Result<u64> {
+    execute(client, include_str!("sql/expel.sql"), &[&group]).await
+}
+
+/// How the group stands.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) slices: i32,
+    pub(super) is_paused: bool,
+    pub(super) revision: i64,
+    pub(super) nodes: i64,
+    /// Slices that this node has, and their epochs.
+    pub(super) owned: Vec<(i32, i64)>,
+}
+
+pub(super) async fn standing(client: &Client, group: &str, node: i64) -> Result<Standing> {
+    let sql = include_str!("sql/standing.sql");
+    let rows = query(client, sql, &[&group, &node]).await?;
+    let Some(row) = rows.first() else {
+        let message = format!("group {group:?} was dropped");
+        return Err(Error::new(Kind::Query, message));
+    };
+    let (slices, epochs): (Vec<i32>, Vec<i64>) = (get(row, 4)?, get(row, 5)?);
+    Ok(Standing {
+        slices: get(row, 0)?,
+        is_paused: get(row, 1)?,
+        revision: get(row, 2)?,
+        nodes: get(row, 3)?,
+        owned: slices.into_iter().zip(epochs).collect(),
+    })
+}
+
+/// Takes up to `count` slices that are free. Returns each with its epoch and cursor.
+pub(super) async fn claim(
+    client: &Client,
+    group: &str,
+    node: i64,
+    count: usize,
+    known: &[i32],
+) -> Result<Vec<(i32, i64, Cursor)>> {
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    let sql = include_str!("sql/claim.sql");
+    let rows = query(client, sql, &[&group, &node, &count, &known]).await?;
+    let claimed = |row: &SqlRow| {
+        let cursor = get::<&str>(row, 2)?.parse()?;
+        Ok((get(row, 0)?, get(row, 1)?, cursor))
+    };
+    rows.iter().map(claimed).collect()
+}
+
+/// An event that is parked.
+#[derive(Debug)]
+pub(super) struct ParkedEvent {
+    pub(super) id: i64,
+    pub(super) slice: i32,
+    pub(super) row: Row,
+    pub(super) due: Instant,
+}
+
+/// What is parked of some slices.
+pub(super) async fn parked_of(
+    client: &Client,
+    group: &str,
+    slices: &[i32],
+) -> Result<Vec<ParkedEvent>> {
+    let sql = include_str!("sql/parked_of.sql");
+    let rows = query(client, sql, &[&group, &slices]).await?;
+    let now = Instant::now();
+    let event = |row: &SqlRow| {
+        Ok(ParkedEvent {
+            id: get(row, 0)?,
+            slice: get(row, 1)?,
+            row: Row {
+                relation: get(row, 2)?,
+                key: get::<Option<&str>>(row, 3)?.map(Arc::from),
+            },
+            due: now + seconds(get(row, 4)?),
+        })
+    };
+    rows.iter().map(event).collect()
+}
+
+/// A number of seconds that may be anything.
+pub(super) fn seconds(number: f64) -> Duration {
+    Duration::try_from_secs_f64(number.max(0.0))
+        .unwrap_or(Duration::MAX)
+        .min(Duration::from_secs(10 * 365 * 24 * 60 * 60))
+}
+
+/// Parked events as they were recorded, with the attempts made. Those that are gone are left out.
+pub(super) async fn parked_rows(
+    client: &Client,
+    group: &str,
+    ids: &[i64],
+) -> Result<Vec<(Recorded, u32)>> {
+    let sql = include_str!("sql/parked_rows.sql");
+    let rows = query(client, sql, &[&group, &ids]).await?;
+    let event = |row: &SqlRow| Ok((Recorded::of(row)?, get::<i32>(row, 10)?.unsigned_abs()));
+    rows.iter().map(event).collect()
+}
+
+/// Moves cursors and parks events. Returns the slices of which it was written: those that this node still has.
+pub(super) async fn acknowledge(
+    client: &impl GenericClient,
+    statements: &mut Statements,
+    group: &str,
+    all: &[Acknowledgement],
+) -> Result<Vec<i32>> {
+    let statement = statements
+        .get(client, include_str!("sql/acknowledge.sql"))
+        .await?;
+    let slices: Vec<i32> = all.iter().map(|one| one.slice).collect();
+    let epochs: Vec<i64> = all.iter().map(|one| one.epoch).collect();
+    let cursors: Vec<String> = all.iter().map(|one| one.cursor.to_string()).collect();
+    let released: Vec<bool> = all.iter().map(|one| one.is_released).collect();
+    let parks = all.iter().flat_map(|one| &one.parks).map(Written::of);
+    let parks = serde_json::to_string(&parks.collect::<Vec<_>>()).map_err(|cause| {
+        Error::with_source(Kind::Decode, "a parked event cannot be written", cause)
+    })?;
+    let rows = query(
+        client,
+        &statement,
+        &[&group, &slices, &epochs, &cursors, &released, &parks],
+    )
+    .await?;
+    rows.iter().map(|row| get(row, 0)).collect()
+}
+
+/// A parked event is done with; `false` if the slice is not ours any more, or the event is gone.
+pub(super) async fn settle_done(
+    client: &impl GenericClient,
+    statements: &mut Statements,
+    group: &str,
+    job: &Job,
+) -> Result<bool> {
+    let statement = statements
+        .get(client, include_str!("sql/settle_done.sql"))
+        .await?;
+    let parameters: [&(dyn ToSql + Sync); 4] = [&group, &job.slice, &job.epoch, &job.row.id];
+    Ok(execute(client, &statement, &parameters).await? > 0)
+}
+
+/// What became of an attempt at a parked event.
+#[derive(Clone, Debug)]
+pub(super) struct Settlement {
+    pub(super) slice: i32,
+    pub(super) epoch: i64,
+    pub(super) id: i64,
+    /// It failed: attempts made, why, and what is to become of it.
+    pub(super) failed: Option<(u32, Option<String>, Fate)>,
+}
+
+/// Notes what became of parked events. Of slices that are not ours any more, nothing is noted.
+pub(super) async fn settle(
+    client: &Client,
+    statements: &mut Statements,
+    group: &str,
+    all: &[Settlement],
+) -> Result<()> {
+    for Settlement {
+        slice,
+        epoch,
+        id,
+        failed: failure,
+    } in all
+    {
+        let Some((attempts, error, fate)) = failure else {
+            let sql = include_str!("sql/settle_done.sql");
+            let statement = statements.get(client, sql).await?;
+            execute(client, &statement, &[&group, slice, epoch, id]).await?;
+            continue;
+        };
+        let sql = include_str!("sql/settle_failed.sql");
+        let statement = statements.get(client, sql).await?;
+        let attempts = i32::try_from(*attempts).unwrap_or(i32::MAX);
+        let error = error.as_deref().map(storable);
+        let parameters: [&(dyn ToSql + Sync); 7] =
+            [&group, slice, epoch, id, &attempts, &error, &fate.delay()];
+        execute(client, &statement, &parameters).await?;
+    }
+    Ok(())
+}
+
+/// A row of `pgherald.parked_event`, as JSON.
+#[derive(Serialize)]
+struct Written<'a> {
+    id: i64,
+    slice: i32,
+    xid: Option<String>,
+    sent_at_us: i64,
+    relation: i64,
+    hash: i32,
+    operation: char,
+    key: Option<&'a str>,
+    columns: Option<&'a str>,
+    old_columns: Option<&'a str>,
+    changed: Option<&'a [String]>,
+    attempts: u32,
+    error: Option<String>,
+    delay: Option<f64>,
+    is_dead: bool,
+}
+
+impl<'a> Written<'a> {
+    fn of(park: &'a Park) -> Self {
+        let row = &park.row;
+        let since_1970 = row.sent_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            id: row.id,
+            slice: park.slice,
+            xid: row.xid.map(|xid| xid.to_string()),
+            sent_at_us: i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX),
+            relation: row.relation,
+            hash: row.hash,
+            operation: char::from(row.operation.cast_unsigned()),
+            key: row.key.as_deref(),
+            columns: row.columns.as_deref(),
+            old_columns: row.old_columns.as_deref(),
+            changed: row.changed.as_deref(),
+            attempts: park.attempts,
+            error: park.error.as_deref().map(storable),
+            delay: park.fate.delay(),
+            is_dead: park.fate == Fate::Dead,
+        }
+    }
+}
+
+/// An error's text as PostgreSQL takes it: without NUL, and of a bounded size.
+fn storable(error: &str) -> String {
+    const LONGEST: usize = 4_096;
+    let mut text: String = error.chars().filter(|c| *c != '\0').take(LONGEST).collect();
+    if error.len() > text.len() + 64 {
+        // Writing to a string does not fail.
+        let _ = write!(text, " … ({} bytes)", error.len());
+    }
+    text
+}
+
+async fn execute<S: ?Sized + ToStatement + Sync + Send>(
+    client: &impl GenericClient,
+    statement: &S,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<u64> {
+    client.execute(statement, parameters).await.map_err(failed)
+}
+
+async fn query<S: ?Sized + ToStatement + Sync + Send>(
+    client: &impl GenericClient,
+    statement: &S,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<SqlRow>> {
+    client.query(statement, parameters).await.map_err(failed)
+}
+
+pub(super) fn failed(cause: tokio_postgres::Error) -> Error {
+    Error::of_statement("the state of a group cannot be read or written", cause)
+}

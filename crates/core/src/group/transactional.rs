@@ -1,0 +1,301 @@
+//! Attempts in a transaction that also acknowledges the event.
+//!
+//! ```text
+//!   BEGIN ── the handler's statements ── acknowledge, if the slice is still ours ── COMMIT
+//! ```
+//!
+//! Either all of it is committed, or nothing. If the connection is lost on the way, nobody knows which; then the slice is
+//! claimed anew, which waits for the transaction, and refuses it if it comes later.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use tokio_postgres::{Client, Transaction};
+
+use super::job::{Finished, Job, Outcome};
+use super::options::Durable;
+use super::plain::{tell, with};
+use super::runner::{Assignment, Manner, Runner, not_understood};
+use super::slices::Acknowledgement;
+use super::store;
+use crate::connect::ConnectConfig;
+use crate::error::{Error, Result};
+use crate::event::FromEvent;
+use crate::filter::Filter;
+use crate::handler::{
+    Attempt, Failure, GivenUp, HandlerError, HandlerResult, Instances, Task, contain, rows_unknown,
+};
+use crate::outbox::Statements;
+use crate::signal::Resync;
+
+/// Reacts to events with effects in the same database, each exactly once.
+///
+/// What is done through the transaction is committed together with the note that the event was handled, or not at all.
+/// What is done elsewhere is done at least once, as in an [`EventHandler`](crate::EventHandler). It is a user's part not to
+/// end the transaction by statements of his own.
+///
+/// Events of one slice are handled one after the other, on as many connections as there may be
+/// [attempts at a time](Durable::concurrency). The server ends a statement that takes longer than the attempt may, and a
+/// transaction in which nothing is asked for as long as the lease lasts.
+///
+/// ```
+/// use pgherald_core::group::TransactionalHandler;
+/// use pgherald_core::{Attempt, HandlerResult, Inserted, Table};
+/// use tokio_postgres::Transaction;
+///
+/// struct User;
+/// impl Table for User {
+///     const NAME: &'static str = "users";
+///     const KEY: &'static [&'static str] = &["id"];
+///     type Key = i64;
+/// }
+///
+/// struct Count;
+/// impl TransactionalHandler for Count {
+///     type Event = Inserted<User>;
+///
+///     async fn handle(&self, _: Inserted<User>, _: Attempt, transaction: &mut Transaction<'_>) -> HandlerResult {
+///         transaction.execute("UPDATE statistics SET users = users + 1", &[]).await?;
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait TransactionalHandler: 'static {
+    /// What it is given; also decides which events it is given.
+    type Event: FromEvent;
+
+    /// Handles one event. An error rolls back what was done in the transaction; see
+    /// [`EventHandler::handle`](crate::EventHandler::handle) for what follows.
+    fn handle(
+        &self,
+        event: Self::Event,
+        attempt: Attempt,
+        transaction: &mut Transaction<'_>,
+    ) -> impl Future<Output = HandlerResult>;
+
+    /// Catches up with what is not told row by row; see [the module](crate::group).
+    fn resync(
+        &self,
+        resync: Resync,
+        transaction: &mut Transaction<'_>,
+    ) -> impl Future<Output = HandlerResult> {
+        let _ = (resync, transaction);
+        async { Ok(()) }
+    }
+
+    /// Told about every event that became a dead letter.
+    fn given_up(&self, task: &GivenUp) {
+        let _ = task;
+    }
+}
+
+pub(super) struct Transactional<H> {
+    instances: Rc<Instances<H>>,
+    terms: Rc<Durable>,
+    pool: Rc<Pool>,
+}
+
+impl<H: TransactionalHandler> Transactional<H> {
+    pub(super) fn new(
+        config: ConnectConfig,
+        terms: Rc<Durable>,
+        factory: impl Fn() -> H + 'static,
+    ) -> Self {
+        let settings = format!(
+            "SET idle_in_transaction_session_timeout = {}; SET statement_timeout = {}",
+            terms.lease.as_millis(),
+            terms.timeout.as_millis().clamp(1, i32::MAX as u128)
+        );
+        Self {
+            instances: Rc::new(Instances::new(factory)),
+            pool: Rc::new(Pool {
+                config,
+                settings,
+                idle: RefCell::default(),
+            }),
+            terms,
+        }
+    }
+}
+
+impl<H: TransactionalHandler> Runner for Transactional<H> {
+    const MANNER: Manner = Manner::Transactional;
+
+    fn narrow(filter: Filter) -> Filter {
+        H::Event::narrow(filter)
+    }
+
+    fn attempt(&self, jobs: Vec<Assignment>) -> LocalBoxFuture<'static, Vec<Finished>> {
+        let instances = Rc::clone(&self.instances);
+        let (terms, pool) = (Rc::clone(&self.terms), Rc::clone(&self.pool));
+        async move {
+            let mut finished = Vec::with_capacity(jobs.len());
+            for Assignment {
+                job,
+                acknowledgement,
+            } in jobs
+            {
+                let outcome = attempt(&instances, &terms, &pool, &job, acknowledgement).await;
+                finished.push(Finished { job, outcome });
+            }
+            finished
+        }
+        .boxed_local()
+    }
+
+    fn give_up(&self, given_up: &GivenUp) {
+        tell(&self.instances, |handler| handler.given_up(given_up));
+    }
+}
+
+async fn attempt<H: TransactionalHandler>(
+    instances: &Instances<H>,
+    terms: &Durable,
+    pool: &Pool,
+    job: &Job,
+    acknowledgement: Option<Acknowledgement>,
+) -> Outcome {
+    let task = match &job.task {
+        Ok(task) => task,
+        Err(error) => return Outcome::Failed(not_understood(error)),
+    };
+    let mut connection = match pool.take().await {
+        Ok(connection) => connection,
+        Err(error) => return Outcome::InDoubt(error),
+    };
+    let acknowledgement = acknowledgement.as_ref();
+    let outcome = {
+        let Connection { client, statements } = &mut connection;
+        match client.transaction().await {
+            Ok(transaction) => {
+                transact(
+                    instances,
+                    terms,
+                    job,
+                    task,
+                    transaction,
+                    statements,
+                    acknowledgement,
+                )
+                .await
+            }
+            Err(cause) => Outcome::InDoubt(failed(cause)),
+        }
+    };
+    match outcome {
+        // Not the event's fault.
+        Outcome::Failed(failure) if connection.client.is_closed() => {
+            let message = format!("the connection was lost during an attempt: {failure}");
+            Outcome::InDoubt(Error::new(crate::error::Kind::Disconnected, message))
+        }
+        // A statement may still be under way.
+        Outcome::Failed(Failure::TimedOut(_) | Failure::Panicked(_)) | Outcome::InDoubt(_) => {
+            outcome
+        }
+        _ => {
+            pool.idle.borrow_mut().push(connection);
+            outcome
+        }
+    }
+}
+
+async fn transact<H: TransactionalHandler>(
+    instances: &Instances<H>,
+    terms: &Durable,
+    job: &Job,
+    task: &Task,
+    mut transaction: Transaction<'_>,
+    statements: &mut Statements,
+    acknowledgement: Option<&Acknowledgement>,
+) -> Outcome {
+    let lent = &mut transaction;
+    let attempted = with(instances, async move |handler| {
+        // Moved into the attempt, for it goes with it.
+        let attempt = job.attempt(terms);
+        contain(move || run(handler, task, attempt, lent), terms.timeout).await
+    });
+    if let Err(failure) = attempted.await {
+        return Outcome::Failed(failure);
+    }
+    let written = match acknowledgement {
+        Some(one) => {
+            let one = std::slice::from_ref(one);
+            store::acknowledge(&transaction, statements, &terms.group, one)
+                .await
+                .map(|slices| !slices.is_empty())
+        }
+        None => store::settle_done(&transaction, statements, &terms.group, job).await,
+    };
+    match written {
+        Ok(true) => match transaction.commit().await {
+            Ok(()) => Outcome::Committed,
+            Err(cause) => refused(failed(cause)),
+        },
+        Ok(false) => Outcome::Fenced,
+        Err(error) => refused(error),
+    }
+}
+
+/// The server did not take it; or it is gone, and has, perhaps.
+fn refused(error: Error) -> Outcome {
+    if error.is_connection() {
+        return Outcome::InDoubt(error);
+    }
+    Outcome::Failed(Failure::Error {
+        message: error.chain(),
+        permanent: false,
+        retry_after: None,
+    })
+}
+
+fn failed(cause: tokio_postgres::Error) -> Error {
+    Error::of_statement("the transaction failed", cause)
+}
+
+async fn run<H: TransactionalHandler>(
+    handler: &H,
+    task: &Task,
+    attempt: Attempt,
+    transaction: &mut Transaction<'_>,
+) -> HandlerResult {
+    match task {
+        Task::Resync(resync) => handler.resync(resync.clone(), transaction).await,
+        Task::Event(event) => match H::Event::from_event(event) {
+            Ok(Some(typed)) => handler.handle(typed, attempt, transaction).await,
+            Ok(None) => handler.resync(rows_unknown(event), transaction).await,
+            Err(error) => Err(HandlerError::permanent(error)),
+        },
+    }
+}
+
+/// Connections for attempts; as many as there were attempts at a time.
+struct Pool {
+    config: ConnectConfig,
+    settings: String,
+    idle: RefCell<Vec<Connection>>,
+}
+
+struct Connection {
+    client: Client,
+    statements: Statements,
+}
+
+impl Pool {
+    async fn take(&self) -> Result<Connection> {
+        loop {
+            let idle = self.idle.borrow_mut().pop();
+            match idle {
+                Some(connection) if connection.client.is_closed() => {}
+                Some(connection) => return Ok(connection),
+                None => break,
+            }
+        }
+        let client = self.config.client().await?;
+        client.batch_execute(&self.settings).await.map_err(failed)?;
+        let statements = Statements::default();
+        Ok(Connection { client, statements })
+    }
+}

@@ -1,0 +1,98 @@
+//! A handler's value, shared by its attempts, and made anew after a panic.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use crate::panic::contained;
+
+/// Makes a handler's value when it is first needed, and again after each panic: attempts that follow find nothing half
+/// changed, those that run meanwhile keep the old one.
+pub struct Instances<H> {
+    factory: Box<dyn Fn() -> H>,
+    current: RefCell<Option<Instance<H>>>,
+}
+
+impl<H> Instances<H> {
+    /// Values made by `factory`.
+    pub fn new(factory: impl Fn() -> H + 'static) -> Self {
+        Self {
+            factory: Box::new(factory),
+            current: RefCell::new(None),
+        }
+    }
+
+    /// The current value, made if there is none.
+    ///
+    /// # Errors
+    /// What the factory's panic said.
+    pub fn get(&self) -> Result<Instance<H>, String> {
+        if let Some(current) = &*self.current.borrow() {
+            return Ok(current.clone());
+        }
+        // Not while it is borrowed: the factory is a user's.
+        let made = contained(|| (self.factory)())?;
+        let made = Instance(Some(Rc::new(made)));
+        let before = self.current.replace(Some(made.clone()));
+        drop(before);
+        Ok(made)
+    }
+
+    /// Lets go of the value that panicked, unless that was done already.
+    pub fn replace(&self, broken: &Instance<H>) {
+        let is_current = self
+            .current
+            .borrow()
+            .as_ref()
+            .is_some_and(|current| current.is(broken));
+        if is_current {
+            let before = self.current.take();
+            drop(before);
+        }
+    }
+}
+
+impl<H> fmt::Debug for Instances<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Instances")
+    }
+}
+
+/// Shares a user's value; a panic in its destructor goes no further.
+pub struct Instance<H>(Option<Rc<H>>);
+
+impl<H> Instance<H> {
+    fn is(&self, other: &Self) -> bool {
+        self.0
+            .as_ref()
+            .zip(other.0.as_ref())
+            .is_some_and(|(one, other)| Rc::ptr_eq(one, other))
+    }
+
+    /// The value, which it has until it is dropped.
+    #[must_use]
+    pub fn get(&self) -> Option<&H> {
+        self.0.as_deref()
+    }
+}
+
+impl<H> Clone for Instance<H> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<H> Drop for Instance<H> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        if let Err(message) = contained(|| drop(value)) {
+            tracing::error!(message, "the destructor of a handler panicked");
+        }
+    }
+}
+
+impl<H> fmt::Debug for Instance<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Instance")
+    }
+}

@@ -1,0 +1,198 @@
+//! A database with an outbox, consumers that run in this process, and what their handlers did.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use pgherald_core::group::{Consumer, ConsumerHandle, ConsumerReport};
+use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_core::{
+    Attempt, Backoff, ConnectConfig, Durable, Event, EventHandler, HandlerResult, Resync,
+    RetryPolicy, TableName,
+};
+use pgherald_testkit::Postgres;
+use tokio::task::LocalSet;
+use tokio_postgres::{Client, NoTls};
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Table `jobs (id, value)` is recorded, with its values; so is `others`.
+pub(crate) struct Scene {
+    pub(crate) url: String,
+    pub(crate) client: Client,
+}
+
+impl Scene {
+    pub(crate) async fn new() -> Self {
+        let url = Postgres::shared()
+            .await
+            .unwrap()
+            .create_database()
+            .await
+            .unwrap();
+        Self::at(url).await
+    }
+
+    pub(crate) async fn at(url: String) -> Self {
+        let client = connect(&url).await;
+        let sql = "CREATE TABLE jobs (id int PRIMARY KEY, value bigint); CREATE TABLE others (id int PRIMARY KEY);
+            CREATE TABLE effects (number bigserial, id int, value bigint, worker int)";
+        client.batch_execute(sql).await.unwrap();
+        let specs = ["jobs", "others"].map(|table| {
+            let table = TableName::new("public", table).unwrap();
+            TriggerSpec::new(table).every_column().outbox()
+        });
+        let plan = trigger::plan(&client, &specs).await.unwrap();
+        plan.apply(&client).await.unwrap();
+        Self { url, client }
+    }
+
+    pub(crate) fn config(&self) -> ConnectConfig {
+        self.url.parse().unwrap()
+    }
+
+    pub(crate) async fn run(&self, sql: &str) {
+        if let Err(error) = self.client.batch_execute(sql).await {
+            panic!("{sql}: {error:?}");
+        }
+    }
+
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        self.client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    /// Starts a consumer of single events.
+    pub(crate) fn start(&self, terms: Durable, log: &Log, plan: Plan) -> ConsumerHandle {
+        let (log, plan) = (log.clone(), Rc::new(plan));
+        let factory = move || Recorder {
+            log: log.clone(),
+            plan: Rc::clone(&plan),
+        };
+        let (handle, consumer) = Consumer::new(self.config(), terms, factory).unwrap();
+        tokio::task::spawn_local(consumer.run());
+        handle
+    }
+}
+
+pub(crate) async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// Terms under which failures are soon repeated and leases are soon over.
+pub(crate) fn terms(group: &str) -> Durable {
+    Durable::new(group)
+        .retry(RetryPolicy::new(
+            3,
+            Backoff::new(Duration::from_millis(5), Duration::from_millis(20)),
+        ))
+        .lease(Duration::from_secs(1))
+        .slices(8)
+        .from_beginning()
+}
+
+/// What handlers saw, in order.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Rc<RefCell<Vec<String>>>);
+
+impl Log {
+    pub(crate) fn note(&self, line: impl Into<String>) {
+        self.0.borrow_mut().push(line.into());
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.borrow().clone()
+    }
+
+    pub(crate) async fn has(&self, count: usize) -> Vec<String> {
+        until(
+            &format!("{count} lines"),
+            || self.0.borrow().len() >= count,
+            || format!("{:?}", self.0.borrow()),
+        )
+        .await;
+        self.lines()
+    }
+}
+
+/// What becomes of an attempt at an event, told by its line and the attempt's number.
+pub(crate) type Plan = Box<dyn Fn(&str, u32) -> HandlerResult>;
+
+pub(crate) fn all_well() -> Plan {
+    Box::new(|_, _| Ok(()))
+}
+
+struct Recorder {
+    log: Log,
+    plan: Rc<Plan>,
+}
+
+impl EventHandler for Recorder {
+    type Event = Event;
+
+    async fn handle(&self, event: Event, attempt: Attempt) -> HandlerResult {
+        let line = shown(&event);
+        self.log.note(format!("{line}#{}", attempt.number()));
+        assert_eq!(
+            attempt.idempotency_key().unwrap().event(),
+            event.outbox_id().unwrap()
+        );
+        (self.plan)(&line, attempt.number())
+    }
+
+    async fn resync(&self, resync: Resync) -> HandlerResult {
+        self.log.note(format!("resync {resync}"));
+        Ok(())
+    }
+}
+
+/// `7=1`
+pub(crate) fn shown(event: &Event) -> String {
+    #[derive(serde::Deserialize)]
+    struct Columns {
+        value: Option<i64>,
+    }
+    let key = event.key().map(ToString::to_string).unwrap_or_default();
+    let columns = event.columns::<Columns>().unwrap();
+    let value = columns
+        .and_then(|columns| columns.value)
+        .unwrap_or_default();
+    format!("{key}={value}")
+}
+
+/// Waits for a condition.
+pub(crate) async fn until(what: &str, is: impl Fn() -> bool, shown: impl Fn() -> String) {
+    let waiting = async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    if tokio::time::timeout(LIMIT, waiting).await.is_err() {
+        panic!("not within {LIMIT:?}: {what}; {}", shown());
+    }
+}
+
+/// Waits for a report.
+pub(crate) async fn report(
+    handle: &ConsumerHandle,
+    what: &str,
+    is: impl Fn(&ConsumerReport) -> bool,
+) {
+    until(
+        what,
+        || is(&handle.report()),
+        || format!("{:?} {:?}", handle.report(), handle.health().borrow()),
+    )
+    .await;
+}
+
+/// Handlers are not `Send`.
+pub(crate) async fn local<T>(test: impl Future<Output = T>) -> T {
+    LocalSet::new().run_until(test).await
+}
+
+pub(crate) async fn drained(handle: &ConsumerHandle) -> ConsumerReport {
+    handle.drain(LIMIT).await
+}

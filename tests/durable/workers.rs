@@ -1,0 +1,193 @@
+//! Workers as processes of their own, which can be killed and stopped.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use pgherald_core::group::{Consumer, TransactionalHandler};
+use pgherald_core::{Attempt, Backoff, Durable, Event, EventHandler, HandlerResult, RetryPolicy};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio_postgres::{Client, Transaction};
+
+use crate::support::{connect, local};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Plain,
+    Transactional,
+}
+
+/// A process that consumes group `workers`, and notes in `effects` what it does. Killed when it is dropped.
+pub(crate) struct Worker {
+    pub(crate) number: i32,
+    child: Child,
+}
+
+impl Worker {
+    pub(crate) fn start(url: &str, kind: Kind, number: i32) -> Self {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "workers::worker", "--ignored", "--nocapture"])
+            .env("PGHERALD_WORKER", format!("{kind:?} {number}"))
+            .env("PGHERALD_WORKER_URL", url)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Self { number, child }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// As if its machine stood still.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The worker's own program.
+#[test]
+#[ignore = "started by the tests"]
+fn worker() {
+    let Ok(what) = std::env::var("PGHERALD_WORKER") else {
+        return;
+    };
+    if std::env::var_os("RUST_LOG").is_some() {
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .init();
+    }
+    let url = std::env::var("PGHERALD_WORKER_URL").unwrap();
+    let (kind, number) = what.split_once(' ').unwrap();
+    let (kind, number) = (kind.to_owned(), number.parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(local(async move {
+        let terms = Durable::new("workers")
+            .from_beginning()
+            .lease(Duration::from_secs(1))
+            .retry(RetryPolicy::new(
+                1_000,
+                Backoff::new(Duration::from_millis(20), Duration::from_millis(200)),
+            ));
+        let config = url.parse().unwrap();
+        let (_handle, consumer) = match &*kind {
+            "Plain" => Consumer::new(config, terms, move || Plain {
+                url: url.clone(),
+                number,
+                client: tokio::sync::RwLock::default(),
+            }),
+            _ => Consumer::transactional(config, terms, move || InTransaction { number }),
+        }
+        .unwrap();
+        consumer.run().await;
+    }));
+}
+
+const NOTE: &str = "INSERT INTO effects (id, value, worker) VALUES ($1, $2, $3)";
+
+#[derive(serde::Deserialize)]
+struct Job {
+    id: i32,
+    value: i64,
+}
+
+fn job(event: &Event) -> Job {
+    event.columns().unwrap().unwrap()
+}
+
+/// Every so often something fails, so that rows are parked.
+fn fail_sometimes() -> HandlerResult {
+    match fastrand::u32(..200) {
+        0 => Err("now and then".into()),
+        _ => Ok(()),
+    }
+}
+
+struct Plain {
+    url: String,
+    number: i32,
+    client: tokio::sync::RwLock<Option<Client>>,
+}
+
+impl EventHandler for Plain {
+    type Event = Event;
+
+    async fn handle(&self, event: Event, _: Attempt) -> HandlerResult {
+        if event.key().is_none() {
+            return Ok(());
+        }
+        fail_sometimes()?;
+        let is_usable =
+            |client: &Option<Client>| client.as_ref().is_some_and(|client| !client.is_closed());
+        if !is_usable(&*self.client.read().await) {
+            let mut client = self.client.write().await;
+            if !is_usable(&client) {
+                let (new, connection) =
+                    tokio_postgres::connect(&self.url, tokio_postgres::NoTls).await?;
+                tokio::spawn(connection);
+                *client = Some(new);
+            }
+        }
+        let Job { id, value } = job(&event);
+        let client = self.client.read().await;
+        client
+            .as_ref()
+            .unwrap()
+            .execute(NOTE, &[&id, &value, &self.number])
+            .await?;
+        fail_sometimes()
+    }
+}
+
+struct InTransaction {
+    number: i32,
+}
+
+impl TransactionalHandler for InTransaction {
+    type Event = Event;
+
+    async fn handle(
+        &self,
+        event: Event,
+        _: Attempt,
+        transaction: &mut Transaction<'_>,
+    ) -> HandlerResult {
+        let Job { id, value } = job(&event);
+        fail_sometimes()?;
+        transaction
+            .execute(NOTE, &[&id, &value, &self.number])
+            .await?;
+        fail_sometimes()
+    }
+}
+
+/// Of each row the values that were noted, in order.
+pub(crate) async fn effects(url: &str) -> std::collections::BTreeMap<i32, Vec<i64>> {
+    let client = connect(url).await;
+    let rows = client
+        .query("SELECT id, value FROM effects ORDER BY number", &[])
+        .await
+        .unwrap();
+    let mut effects = std::collections::BTreeMap::<i32, Vec<i64>>::new();
+    for row in rows {
+        effects.entry(row.get(0)).or_default().push(row.get(1));
+    }
+    effects
+}
