@@ -11,11 +11,11 @@ pub use pgherald_core::{
     CacheStats, CachedFn, Changed, ChannelName, ConnectConfig, Debounced, Decision, Decoder,
     Deleted, Delivery, Error, Event, EventBuilder, EventHandler, Filter, FromEvent, Greedy,
     HandlerError, HandlerResult, Health, Inserted, Key, KeyColumn, KeyPart, LoadError, LoadLimit,
-    MAX_IDENTIFIER_BYTES, NotifySource, NotifySourceBuilder, Operation, OperationSet, Overflow,
-    Refresh, Result, Resync, ResyncReason, RetryPolicy, Router, RowKey, Signal, Signals, Source,
-    Strategy, Subscription, SubscriptionId, SubscriptionObserver, SubscriptionOptions,
-    SubscriptionStats, Table, TableName, Timed, Truncated, Updated, WhenNotLive, Windowed,
-    WriteToken, cache, handler, outbox, supervise, telemetry, trigger,
+    MAX_IDENTIFIER_BYTES, NotifySource, NotifySourceBuilder, Operation, OperationSet, OutboxSource,
+    OutboxSourceBuilder, Overflow, Refresh, Result, Resync, ResyncReason, RetryPolicy, Router,
+    RowKey, Signal, Signals, Source, Strategy, Subscription, SubscriptionId, SubscriptionObserver,
+    SubscriptionOptions, SubscriptionStats, Table, TableName, Timed, Truncated, Updated,
+    WhenNotLive, Windowed, WriteToken, cache, handler, outbox, supervise, telemetry, trigger,
 };
 pub use pgherald_macros::{Table, cached};
 

@@ -186,6 +186,17 @@ async fn a_cache_by_row_is_coherent() {
 }
 
 #[actix::test]
+async fn a_cache_on_the_outbox_is_coherent() {
+    let report = prolonged(check())
+        .outbox()
+        .run(async |context| Cached::start(context, by_row(), |row, _| row).await)
+        .await
+        .unwrap();
+    assert_coherent(&report);
+    assert!(report.hits > 0 && report.lost > 0, "{report}");
+}
+
+#[actix::test]
 async fn a_cache_that_forgets_for_want_of_room_is_coherent() {
     let builder = by_row().capacity(16);
     let report = prolonged(check())

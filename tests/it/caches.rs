@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use pgherald::{
-    CacheBuilder, CacheHandle, Debounced, Herald, Overflow, Refresh, SubscriptionOptions, Table,
-    Timed, WhenNotLive, trigger::TriggerSpec,
+    Backoff, CacheBuilder, CacheHandle, Debounced, Herald, Overflow, Refresh, SubscriptionOptions,
+    Table, Timed, WhenNotLive, trigger::TriggerSpec,
 };
+use pgherald_testkit::{FaultProxy, Postgres};
 use tokio_postgres::Client;
 
 use crate::support::{DEADLINE, client, config, database};
@@ -271,4 +272,76 @@ async fn a_table_that_is_not_watched_is_refused() {
         let herald = herald.start().await.unwrap();
         herald.cache(cache().table_of::<Order>()).await.unwrap();
     }
+}
+
+fn recorded() -> TriggerSpec {
+    TriggerSpec::of::<User>().unwrap().outbox()
+}
+
+#[actix::test]
+async fn a_cache_on_the_outbox_keeps_what_was_not_changed_while_the_connection_was_down() {
+    let url = database().await;
+    let writer = client(&url).await;
+    let sql = "CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL);
+               INSERT INTO users VALUES (1, 'Ada'), (2, 'Alan')";
+    writer.batch_execute(sql).await.unwrap();
+    let server = Postgres::shared().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let (often, soon) = (Duration::from_millis(200), Duration::from_millis(20));
+    let herald = Herald::connect(config(&proxy.url(&url)))
+        .watch_with(recorded())
+        .source(|source| {
+            source
+                .heartbeat(often, often)
+                .backoff(Backoff::new(soon, soon))
+        })
+        .poll_interval(soon)
+        .install_triggers()
+        .start()
+        .await
+        .unwrap();
+    let cache = herald
+        .cache(CacheBuilder::new("users").row_of::<User>())
+        .await
+        .unwrap();
+    live(&cache).await;
+    assert_eq!(read(&cache, &writer, 1).await, "Ada");
+    assert_eq!(read(&cache, &writer, 2).await, "Alan");
+    rename(&writer, 2, "Edsger").await;
+    until("row 2 is invalidated", || cache.get(&2).is_none()).await;
+    assert_eq!(read(&cache, &writer, 2).await, "Edsger");
+    proxy.refuse();
+    proxy.cut();
+    until("it is blind", || !cache.is_live()).await;
+    assert!(cache.get(&1).is_none());
+    rename(&writer, 2, "Grace").await;
+    let loads = cache.stats().loads;
+    proxy.resume();
+    live(&cache).await;
+    assert_eq!(cache.get(&2).as_deref(), None, "it knows of the change");
+    assert_eq!(cache.get(&1).as_deref().map(String::as_str), Some("Ada"));
+    assert_eq!(read(&cache, &writer, 2).await, "Grace");
+    let stats = cache.stats();
+    assert_eq!((stats.loads, stats.flushed_by_resync), (loads + 1, 1));
+}
+
+#[actix::test]
+async fn tables_in_both_modes_want_a_herald_each() {
+    let orders = || TriggerSpec::of::<Order>().unwrap();
+    let herald = || Herald::connect(config("postgresql://h/d")).watch_with(recorded());
+    let error = herald().watch_with(orders()).start().await.unwrap_err();
+    assert!(error.is_config(), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("public.orders") && text.contains("herald"),
+        "{text}"
+    );
+    let others = pgherald::ChannelName::new("others").unwrap();
+    let error = herald().channel(others).start().await.unwrap_err();
+    assert!(
+        error.is_config() && error.to_string().contains("others"),
+        "{error}"
+    );
 }

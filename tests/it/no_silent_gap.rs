@@ -148,6 +148,21 @@ impl Writer {
 
 #[actix::test]
 async fn every_number_is_delivered_or_lies_in_an_announced_gap() {
+    every_number_is_accounted_for(Mode::Announced).await;
+}
+
+#[actix::test]
+async fn every_number_that_was_recorded_is_delivered_unless_a_server_crashed_or_a_queue_was_full() {
+    every_number_is_accounted_for(Mode::Recorded).await;
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Mode {
+    Announced,
+    Recorded,
+}
+
+async fn every_number_is_accounted_for(mode: Mode) {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
     let seed = number("PGHERALD_SEED").unwrap_or_else(|| fastrand::u64(..));
     let faults = number("PGHERALD_FAULTS").unwrap_or(30);
@@ -157,7 +172,10 @@ async fn every_number_is_delivered_or_lies_in_an_announced_gap() {
     let server = Postgres::start().await.unwrap();
     let setup = client(&server.url()).await;
     let spec = watched_table(&setup, "numbers").await;
-    let spec = spec.operations(Operation::Insert);
+    let spec = match mode {
+        Mode::Announced => spec.operations(Operation::Insert),
+        Mode::Recorded => spec.operations(Operation::Insert).outbox(),
+    };
     crate::support::install(&setup, &spec).await;
     drop(setup);
     let proxy = FaultProxy::start((server.host(), server.port()))
@@ -166,7 +184,14 @@ async fn every_number_is_delivered_or_lies_in_an_announced_gap() {
     let listener_source = source(&proxy.url(&server.url()))
         .watch(spec)
         .connect_timeout(Duration::from_secs(2));
-    let listener = ListenerActor::new(listener_source.factory().unwrap()).start();
+    let listener = match mode {
+        Mode::Announced => ListenerActor::new(listener_source.factory().unwrap()),
+        Mode::Recorded => {
+            let source = listener_source.outbox().unwrap();
+            ListenerActor::new(source.factory().unwrap())
+        }
+    };
+    let listener = listener.start();
 
     let health = Probe::start();
     listener
@@ -202,6 +227,7 @@ async fn every_number_is_delivered_or_lies_in_an_announced_gap() {
         next: 0,
         client: None,
     };
+    let mut crashes = 0;
     for _ in 0..faults {
         writer.write(&mut random).await;
         let fault = random.u8(0..7);
@@ -210,6 +236,7 @@ async fn every_number_is_delivered_or_lies_in_an_announced_gap() {
             1 => drop(server.terminate_backends(None).await),
             2 => server.restart().await.unwrap(),
             3 => {
+                crashes += 1;
                 server.kill().await.unwrap();
                 server.start_again().await.unwrap();
             }
@@ -284,6 +311,10 @@ async fn every_number_is_delivered_or_lies_in_an_announced_gap() {
     println!("{} numbers committed, {:?}", committed.len(), status.counts);
     for (stats, (name, record)) in status.subscriptions.iter().zip(&records) {
         let record = record.borrow();
+        if mode == Mode::Recorded && *name == "fast" {
+            assert_eq!(stats.lost, 0, "seed {seed}");
+            assert!(stats.resyncs <= 1 + crashes, "{stats:?}, seed {seed}");
+        }
         let resyncs = record
             .log
             .iter()

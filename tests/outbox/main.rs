@@ -11,4 +11,5 @@
 mod interleaved;
 mod reading;
 mod retention;
+mod source;
 mod support;

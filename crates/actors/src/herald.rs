@@ -73,6 +73,7 @@ impl Herald {
         HeraldBuilder {
             source: NotifySource::builder(config.clone()),
             config,
+            poll_interval: None,
             install: false,
             latency_warning: Some(Duration::from_millis(500)),
         }
@@ -272,7 +273,9 @@ async fn interrupted() {
 #[must_use = "call start() to get the herald"]
 pub struct HeraldBuilder {
     config: ConnectConfig,
+    /// Also if the outbox is read: it has the settings that both kinds have.
     source: NotifySourceBuilder,
+    poll_interval: Option<Duration>,
     install: bool,
     latency_warning: Option<Duration>,
 }
@@ -288,6 +291,9 @@ impl HeraldBuilder {
 
     /// Watches a table with triggers as specified. Of operations that the triggers leave out, nobody is told: caches on
     /// the table neither.
+    ///
+    /// Either all tables of a herald are in [outbox mode](TriggerSpec::outbox), which it then reads, or none: one herald
+    /// for each mode.
     pub fn watch_with(mut self, spec: TriggerSpec) -> Self {
         self.source = self.source.watch(spec);
         self
@@ -312,7 +318,15 @@ impl HeraldBuilder {
         self
     }
 
-    /// Changes the source's settings: heartbeat, backoff, timeouts, tables.
+    /// After how long to look into the outbox although nobody was woken up, where tables are in that mode. See
+    /// [`OutboxSourceBuilder::poll_interval`](pgherald_core::OutboxSourceBuilder::poll_interval).
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.poll_interval = Some(interval);
+        self
+    }
+
+    /// Changes the source's settings: heartbeat, backoff, timeouts, tables. They hold for reading the outbox as well, but
+    /// for the probe, which only notifications need.
     pub fn source(
         mut self,
         change: impl FnOnce(NotifySourceBuilder) -> NotifySourceBuilder,
@@ -325,17 +339,26 @@ impl HeraldBuilder {
     /// it is [live](Herald::live).
     ///
     /// # Errors
-    /// If a setting cannot be used, or triggers were to be installed and that failed. A server that is
-    /// down is no error otherwise: the listener goes on trying.
+    /// If a setting cannot be used, some tables are in outbox mode and others are not, or triggers were to be installed
+    /// and that failed. A server that is down is no error otherwise: the listener goes on trying.
     pub async fn start(self) -> Result<Herald> {
         let specs = self.source.watched().to_vec();
         let knows_all = self.source.other_channels().is_empty();
-        let sources = self.source.factory()?;
+        let listener = match specs.iter().any(TriggerSpec::is_outbox) {
+            false => ListenerActor::new(self.source.factory()?),
+            true => {
+                let mut source = self.source.outbox()?;
+                if let Some(interval) = self.poll_interval {
+                    source = source.poll_interval(interval);
+                }
+                ListenerActor::new(source.factory()?)
+            }
+        };
         if self.install {
             let client = self.config.client().await?;
             trigger::plan(&client, &specs).await?.apply(&client).await?;
         }
-        let listener = ListenerActor::new(sources).latency_warning(self.latency_warning);
+        let listener = listener.latency_warning(self.latency_warning);
         let tables = specs.iter().map(|spec| spec.table().clone());
         Ok(Herald {
             watched: knows_all.then(|| tables.collect()),

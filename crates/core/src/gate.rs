@@ -7,13 +7,14 @@
 //!                    open = there is a session, and both are of it
 //! ```
 //!
-//! A *session* lasts from the resync with which a source becomes live until it says `Down`. Both halves are in
+//! A *session* lasts from the resync with which a source becomes live, or from where it has caught up on what it missed,
+//! until it says `Down`. Both halves are in
 //! one word, so that a read learns with a single load whether it may answer from memory.
 //!
 //! Guarantees:
 //! - It closes before anybody is told that the source is down.
-//! - It opens only after the flush of the resync that belongs to the very session the source is live in: a resync
-//!   that is still in the queue keeps it closed although the source is live.
+//! - It opens only after the flush of the resync that belongs to the very session the source is live in, or after what
+//!   was caught up on before that session: while they are in the queue it stays closed although the source is live.
 //! - It never opens again once the subscription or the driver is gone.
 
 use std::num::NonZeroU32;
@@ -133,7 +134,7 @@ impl Gate {
         }
     }
 
-    /// The cache was flushed for the resync that began `session`.
+    /// The cache was flushed for the resync that began `session`, or nothing was missing before it.
     pub(crate) fn set_caught_up(&self, session: Session) {
         let number = u64::from(session.0.get());
         self.update(|word| live(word) << 32 | number);

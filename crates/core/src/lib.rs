@@ -11,7 +11,8 @@
 //!
 //! - [`trigger`] installs what announces changes.
 //! - [`NotifySource`] listens, reconnects, and says [`Signal`]s; [`supervise`] runs it for as long as you
-//!   poll.
+//!   poll. [`OutboxSource`] does the same for changes that are recorded in the [`outbox`], and catches up on them after a
+//!   reconnect.
 //! - [`Router`] hands events to [`Subscription`]s: bounded queues that tell what they lost.
 //! - [`Event`] is a committed change; [`Table`] ties a Rust type to a table, [`Inserted`] and its like are
 //!   events of one.
@@ -98,4 +99,7 @@ pub use router::{
     SubscriptionOptions, SubscriptionStats,
 };
 pub use signal::{Health, Resync, ResyncReason, Signal};
-pub use source::{NotifySource, NotifySourceBuilder, Signals, Source, supervise};
+pub use source::{
+    NotifySource, NotifySourceBuilder, OutboxSource, OutboxSourceBuilder, Signals, Source,
+    supervise,
+};

@@ -4,12 +4,16 @@
 //!            ┌──────────────── Down(error) ◄───────────────┐
 //!            ▼                                             │
 //!   (not live) ── Resync(reason) ──► Live ──► Events* ─────┤
-//!                                     ▲                    │
-//!                                     └─ Resync(reason) ◄──┘ (still live)
+//!            │                      ▲ ▲                    │
+//!            └─ Events* ── Resumed ─┘ └─ Resync(reason) ◄──┘ (still live)
 //! ```
 //!
-//! - A source starts out not live. Before every `Live` it says `Resync`: whatever was read from the
-//!   database before that moment may be outdated, and every change from then on will be announced.
+//! - A source starts out not live. Before every `Live` it says `Resync` or `Resumed`.
+//! - `Resync`: whatever was read from the database before that moment may be outdated, and every change from then on
+//!   will be announced.
+//! - `Resumed`: the connection was lost and is back, and everything that was missed meanwhile has been said before this,
+//!   as events, or as a `Resync` in their place. So a source does not begin with it. Nobody has to read anything again;
+//!   a cache, which did not answer meanwhile, answers again once it has applied what came before.
 //! - Between `Live` and `Down` every committed change to a watched table arrives as an event, or a
 //!   `Resync` stands in its place.
 //! - Events may arrive after `Down`, where the connection works but completeness cannot be promised
@@ -33,6 +37,9 @@ pub enum Signal {
     Events(Arc<[Event]>),
     /// Changes may have been missed: read again what you know of the database.
     Resync(Resync),
+    /// The connection was lost and is back, and nothing was missed: what was committed meanwhile has been said before
+    /// this.
+    Resumed,
     /// The promise of [`Signal::Live`] no longer holds. The source goes on trying.
     Down(Error),
 }
@@ -43,6 +50,7 @@ pub enum Signal {
 /// that was lost can be newer than the announcement. Several causes can have been merged into one.
 #[derive(Clone, Debug)]
 pub struct Resync {
+    /// None: nothing is missing, a session begins.
     reasons: Vec<ResyncReason>,
     lost: u64,
     channel: Option<ChannelName>,
@@ -66,10 +74,10 @@ pub enum ResyncReason {
     SubscriberFailed,
     /// A payload could not be understood; it may have announced anything.
     Undecodable(Error),
-    /// Rows of the outbox were trimmed before they were read.
-    Trimmed,
     /// The event tells that rows of the table changed, but not which.
     RowsUnknown(Event),
+    /// What was recorded in the outbox was trimmed before it was read.
+    Trimmed,
 }
 
 impl Resync {
@@ -91,6 +99,21 @@ impl Resync {
             channel: Some(channel),
             ..Self::new(reason)
         }
+    }
+
+    /// That `session` begins, and that nothing is missing. Not for subscribers to see.
+    pub(crate) fn of_nothing(session: Session) -> Self {
+        Self {
+            reasons: Vec::new(),
+            lost: 0,
+            channel: None,
+            session: Some(session),
+        }
+    }
+
+    /// Whether anything is missing.
+    pub(crate) fn is_of_something(&self) -> bool {
+        !self.reasons.is_empty()
     }
 
     pub(crate) fn losing(lost: u64, reason: ResyncReason) -> Self {

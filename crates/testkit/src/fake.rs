@@ -100,10 +100,17 @@ impl FakeFeed {
         self.say(Signal::Live).await;
     }
 
-    /// Becomes live again.
+    /// Becomes live again, as one that has lost count of what it missed: a resync, then [`Signal::Live`].
     pub async fn reconnect(&self) {
         self.say(Signal::Resync(Resync::new(ResyncReason::Reconnected)))
             .await;
+        self.say(Signal::Live).await;
+    }
+
+    /// Becomes live again, as one that has said all it missed ([`events`](Self::events)) before this:
+    /// [`Signal::Resumed`], then [`Signal::Live`].
+    pub async fn resume(&self) {
+        self.say(Signal::Resumed).await;
         self.say(Signal::Live).await;
     }
 

@@ -64,6 +64,10 @@ impl Monitor {
                 self.observe_resync(resync);
                 None
             }
+            Signal::Resumed => {
+                tracing::info!("caught up on what was committed meanwhile");
+                None
+            }
             Signal::Live => {
                 self.counts.connected += 1;
                 tracing::info!("listener live");

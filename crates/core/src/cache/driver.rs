@@ -8,7 +8,8 @@
 //!
 //! Guarantees:
 //! - Events take effect in the order in which they were delivered, as the strategy decides.
-//! - A resync flushes before the gate opens, and settles whatever was held.
+//! - A resync flushes before the gate opens, and settles whatever was held. Where a source has caught up on what it
+//!   missed, the gate opens behind that, without a flush.
 //! - What cannot be understood invalidates more, never less: an event whose row key does not fit, a panic of the
 //!   strategy, of a mapping or of a key's own code flush the cache.
 
@@ -145,10 +146,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
                 driver.start(now);
                 driver.resync(resync, now);
             });
-            // Flushed in any case; if by a panic, then for that.
-            if let Some(session) = resync.session() {
-                self.inner.gate.set_caught_up(session);
+        }
+        if let Some(session) = delivery.session() {
+            if delivery.resync().is_none() {
+                self.guarded(now, |driver| driver.resumed(now));
             }
+            // Flushed, if there was a reason to, in any case; if by a panic, then for that.
+            self.inner.gate.set_caught_up(session);
         }
         self.guarded(now, |driver| {
             driver.start(now);
@@ -274,6 +278,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     fn resync(&mut self, resync: &Resync, now: Instant) {
         tracing::debug!(cache = self.inner.name, reason = %resync, "cache flushed");
         self.everything_and_tokens(FlushCause::Resync, now);
+    }
+
+    /// Nothing is missing but, perhaps, write tokens: they are not recorded.
+    fn resumed(&mut self, now: Instant) {
+        tracing::debug!(cache = self.inner.name, "cache resumed");
+        let waiting = self.inner.marks.resyncing();
+        if !waiting.is_empty() {
+            self.everything(FlushCause::Resync, now);
+        }
+        waiting.done();
     }
 
     fn event(&mut self, event: &Event, now: Instant) {

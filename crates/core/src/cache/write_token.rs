@@ -39,6 +39,9 @@ const SQL: &str = "SELECT pg_notify($1, $2)";
 /// were written matter, calling [`invalidate`](super::CacheHandle::invalidate) for them after the commit does
 /// as well, without waiting.
 ///
+/// It is a notification, so it needs a listener on the channel it is announced on: not an
+/// [`OutboxSource`](crate::OutboxSource), with which waiting for it ends at its deadline.
+///
 /// ```no_run
 /// # async fn example(users: &pgherald_core::cache::CacheHandle<i64, String>, client: &mut tokio_postgres::Client)
 /// #     -> Result<(), Box<dyn std::error::Error>> {
@@ -239,7 +242,7 @@ impl Marks {
         }
     }
 
-    /// Everything is about to be invalidated, and tokens may have been lost.
+    /// Tokens may have been lost. If anybody waits for one, everything has to be invalidated now.
     pub(super) fn resyncing(&self) -> Resyncing {
         let mut waiting = Vec::new();
         for mark in self.0.lock().values_mut() {
@@ -258,6 +261,11 @@ impl Marks {
 pub(super) struct Resyncing(Vec<Arc<Notify>>);
 
 impl Resyncing {
+    /// Whether nobody did.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Everything was invalidated.
     pub(super) fn done(self) {
         for reached in self.0 {

@@ -35,7 +35,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::handler::{Failure, GivenUp, Schedule, Task};
-use crate::outbox::{Recorded, Share};
+use crate::outbox::{History, Recorded, Share};
 use crate::signal::{Health, Resync, ResyncReason};
 
 /// How many events are taken in and not finished at most; so much is handled again after a crash at most.
@@ -72,6 +72,8 @@ pub(super) struct Engine<R> {
     is_paused: bool,
     revision: Option<i64>,
     state: State,
+    /// Of the session before, or this one.
+    history: Option<History>,
     /// Attempts to connect since a session lasted.
     failures: u32,
     stop_at: Option<Instant>,
@@ -122,6 +124,7 @@ impl<R: Runner> Engine<R> {
             is_paused: false,
             revision: None,
             state: State::Waiting(Instant::now()),
+            history: None,
             failures: 0,
             stop_at: None,
             terms,
@@ -172,7 +175,7 @@ impl<R: Runner> Engine<R> {
     fn take(&mut self, happened: Happened) {
         match happened {
             Happened::Finished(finished) => finished.into_iter().for_each(|one| self.conclude(one)),
-            Happened::Opened(Ok(session)) => self.state = State::Open(Box::new(session)),
+            Happened::Opened(Ok(session)) => self.opened(session),
             Happened::Opened(Err(error)) => self.lose(&error),
             Happened::News(news) => self.learn(news),
             Happened::TimeIsUp => {}
@@ -309,6 +312,20 @@ impl<R: Runner> Engine<R> {
 
     // The connection, and how the group stands.
 
+    fn opened(&mut self, session: Session) {
+        let before = self.history.replace(session.history.clone());
+        if before.is_some_and(|before| before != session.history) {
+            // Ids may be given out a second time. What stands in the database knows of none that was forgotten.
+            let group = &*self.terms.group;
+            tracing::warn!(
+                group,
+                "the server has crashed, or is another one; reading on from what was acknowledged"
+            );
+            self.forget_all();
+        }
+        self.state = State::Open(Box::new(session));
+    }
+
     fn lose(&mut self, error: &Error) {
         let group = Arc::clone(&self.terms.group);
         let group = &*group;
@@ -362,9 +379,7 @@ impl<R: Runner> Engine<R> {
             Tick::Standing(found) => found,
             Tick::Expelled => {
                 tracing::warn!(group, "the lease was over; all slices are lost");
-                for slice in self.slices.numbers() {
-                    self.forget(slice);
-                }
+                self.forget_all();
                 (self.node, self.has_joined) = (new_node(), false);
                 if let State::Open(session) = &mut self.state {
                     session.tick_now();
@@ -421,6 +436,12 @@ impl<R: Runner> Engine<R> {
     fn forget(&mut self, slice: i32) {
         self.slices.forget(slice);
         self.parked.forget(slice);
+    }
+
+    fn forget_all(&mut self) {
+        for slice in self.slices.numbers() {
+            self.forget(slice);
+        }
     }
 
     // Events come in.

@@ -20,7 +20,7 @@ use super::tick::{Before, Tick, tick};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
-use crate::outbox::{OutboxReader, Recorded, Rows, Statements, WAKE_UP_CHANNEL, trim};
+use crate::outbox::{History, OutboxReader, Recorded, Rows, Statements, WAKE_UP_CHANNEL, trim};
 
 /// Writers wake readers up at most every 50 ms; so who has read something goes on looking for longer than that.
 const BUSY: Duration = Duration::from_millis(100);
@@ -36,6 +36,8 @@ type Asked<T> = Option<LocalBoxFuture<'static, T>>;
 
 pub(super) struct Session {
     link: Link,
+    /// What cursors in memory belong to.
+    pub(super) history: History,
     terms: Rc<Durable>,
     since: Instant,
 
@@ -110,11 +112,13 @@ pub(super) struct Unfinished {
 impl Session {
     pub(super) async fn open(config: &ConnectConfig, terms: Rc<Durable>) -> Result<Self> {
         let link = Link::open(config).await?;
+        let history = History::of(&link.client).await?;
         let mut reader = OutboxReader::new(Arc::clone(&link.client));
         store::open(&link.client, &mut reader, &terms).await?;
         let now = Instant::now();
         Ok(Self {
             link,
+            history,
             terms,
             since: now,
             reader: Some(reader),

@@ -6,6 +6,8 @@
 //!          └── NOTIFY, at most every 50 ms ──► OutboxReader ── pages of events ──► whoever holds the Cursor
 //! ```
 //!
+//! [`OutboxSource`](crate::OutboxSource) is such a holder, for caches and ephemeral handlers.
+//!
 //! Tables are put into this mode by [`TriggerSpec::outbox`](crate::trigger::TriggerSpec::outbox).
 //!
 //! **Order.** An id is taken from a sequence before the commit, so ids become visible out of order: whoever remembers
@@ -36,6 +38,7 @@
 //! hence now and then. A cursor of one server means nothing on another one, nor on a replica that was promoted before it had everything.
 
 mod cursor;
+mod history;
 mod reader;
 mod retention;
 mod row;
@@ -43,6 +46,7 @@ mod statements;
 
 pub use cursor::Cursor;
 pub(crate) use cursor::{Point, Reading};
+pub(crate) use history::History;
 pub use reader::{OutboxReader, Page};
 pub(crate) use reader::{Rows, Share};
 pub use retention::{Retention, set_retention, trim};

@@ -8,6 +8,8 @@
 //! - Every event is delivered, lost or coalesced, and counted as such.
 //! - Where events are lost, the next delivery that follows the gap begins with a resync that tells how
 //!   many. The resync waits in the queue itself and takes no room, so it cannot be lost.
+//! - The beginning of a session, of which nothing is missing, waits there in the same way: as a resync without
+//!   reasons, which goes into one that has some if they meet.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -39,10 +41,17 @@ impl Delivery {
     /// Set if events are missing *before* those of this delivery.
     #[must_use]
     pub fn resync(&self) -> Option<&Resync> {
-        self.resync.as_ref()
+        self.resync
+            .as_ref()
+            .filter(|resync| resync.is_of_something())
     }
 
-    /// The events, oldest first. May be empty if there is a resync.
+    /// Set if a session begins before the events of this delivery, with a resync or without.
+    pub(crate) fn session(&self) -> Option<Session> {
+        self.resync.as_ref().and_then(Resync::session)
+    }
+
+    /// The events, oldest first. May be empty if there is a resync, or the subscription is a cache's.
     #[must_use]
     pub fn events(&self) -> &Arc<[Event]> {
         &self.events
@@ -110,7 +119,7 @@ impl Backlog {
     pub(super) fn has_resync(&self) -> bool {
         self.items
             .iter()
-            .any(|item| matches!(item, Item::Resync(_)))
+            .any(|item| matches!(item, Item::Resync(resync) if resync.is_of_something()))
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -197,7 +206,8 @@ impl Backlog {
         if resync.is_none() && events.is_empty() {
             return None;
         }
-        self.counts.resyncs += u64::from(resync.is_some());
+        let is_told = resync.as_ref().is_some_and(Resync::is_of_something);
+        self.counts.resyncs += u64::from(is_told);
         self.counts.delivered += events.len() as u64;
         self.last = (resync.clone(), events.len() as u64);
         Some(Delivery {

@@ -44,7 +44,7 @@ pub struct Router {
     routes: Vec<Route>,
     next_id: u64,
     live: bool,
-    /// Begun by a resync, and not ended by a `Down`.
+    /// Begun by a resync or a `Resumed`, and not ended by a `Down`.
     session: Option<Session>,
     closed: bool,
 }
@@ -133,6 +133,7 @@ impl Router {
         match signal {
             Signal::Live => self.set_live(),
             Signal::Down(_) => self.set_not_live(),
+            Signal::Resumed => self.resume(),
             Signal::Events(batch) => {
                 for Route { filter, shared, .. } in self.open_routes() {
                     if let Some(wanted) = filter.select(batch) {
@@ -157,6 +158,21 @@ impl Router {
                             .push(|backlog| backlog.push_resync(resync.clone()));
                     }
                 }
+            }
+        }
+    }
+
+    /// A session begins behind what was caught up on. Whoever was told nothing yet is told when the source is live.
+    fn resume(&mut self) {
+        if self.live {
+            return;
+        }
+        let session = Session::next();
+        self.session = Some(session);
+        for route in self.open_routes() {
+            if route.begun && route.shared.has_gate() {
+                let resumed = Resync::of_nothing(session);
+                route.shared.push(|backlog| backlog.push_resync(resumed));
             }
         }
     }

@@ -242,6 +242,11 @@ impl Shared {
         self.wake.notify_one();
     }
 
+    /// Whether it is a cache's.
+    pub(super) fn has_gate(&self) -> bool {
+        self.options.gate.is_some()
+    }
+
     pub(super) fn set_live(&self, session: Session) {
         let state = self.lock();
         if let Some(gate) = &self.options.gate

@@ -1,16 +1,28 @@
 //! Where signals come from.
 //!
 //! A [`Source`] reconnects by itself, forever, and speaks [`Signal`]s only, so nothing downstream knows
-//! which kind it is. [`NotifySource`] listens to NOTIFY.
+//! which kind it is. [`NotifySource`] listens to NOTIFY, [`OutboxSource`] reads what was recorded in the outbox.
+//!
+//! What they share: `terms` (settings), `attempts` (when to try again), `wire` (the connection), `listen`, `heartbeat`,
+//! and `drift` (what becomes of the triggers meanwhile).
 
+mod attempts;
+mod drift;
+mod heartbeat;
+mod listen;
 mod notify;
+mod outbox;
 mod supervise;
+mod terms;
+mod wire;
 
 use std::future::Future;
 
 use crate::signal::Signal;
 
+pub(crate) use listen::first_column;
 pub use notify::{NotifySource, NotifySourceBuilder};
+pub use outbox::{OutboxSource, OutboxSourceBuilder};
 pub use supervise::{Signals, supervise};
 
 /// A stream of [`Signal`]s that never ends.

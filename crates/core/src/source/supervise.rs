@@ -68,7 +68,7 @@ impl<S: Source, B: Fn() -> S> Supervised<B, S> {
                 match signal {
                     Signal::Live => self.panics = 0,
                     Signal::Events(_) => self.yields = true,
-                    Signal::Resync(_) | Signal::Down(_) => {}
+                    Signal::Resync(_) | Signal::Resumed | Signal::Down(_) => {}
                 }
                 signal
             }

@@ -11,10 +11,12 @@ use super::wanted::{Note, Wanted, WantedTrigger, transition_tables};
 pub(super) enum Finding<'a> {
     /// The function is absent.
     FunctionMissing,
-    /// The function differs; `redefine` tells whether in more than its comment.
+    /// The function differs; `redefine` tells whether in more than its comment, `other_mode` whether it announces what
+    /// is to be recorded, or the other way round.
     FunctionOutdated {
         reason: String,
         redefine: bool,
+        other_mode: bool,
     },
     TriggerMissing(&'a WantedTrigger),
     TriggerDisabled(&'a WantedTrigger),
@@ -63,7 +65,9 @@ fn function<'a>(wanted: &Wanted, installed: Option<&Function>) -> Option<Finding
     };
     let comment = installed.comment.as_deref();
     let same_body = is_body(&installed.body, &wanted.body);
-    let same_note = note(comment).as_ref() == Some(&wanted.note);
+    let note = note(comment);
+    let same_note = note.as_ref() == Some(&wanted.note);
+    let other_mode = note.is_some_and(|note| note.outbox != wanted.note.outbox);
     let same_rights = installed.is_definer && installed.settings == wanted.pinned();
     let reason = match version(comment) {
         None => "its comment is not pgherald's".to_owned(),
@@ -83,7 +87,11 @@ fn function<'a>(wanted: &Wanted, installed: Option<&Function>) -> Option<Finding
         Some(_) => return None,
     };
     let redefine = !same_body || !same_rights;
-    Some(Finding::FunctionOutdated { reason, redefine })
+    Some(Finding::FunctionOutdated {
+        reason,
+        redefine,
+        other_mode,
+    })
 }
 
 fn compare_trigger<'a>(

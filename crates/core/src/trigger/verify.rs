@@ -35,6 +35,7 @@ impl Drift {
             DriftKind::TableMissing
             | DriftKind::Unfit { .. }
             | DriftKind::OutboxMissing
+            | DriftKind::OtherMode(_)
             | DriftKind::Missing(_)
             | DriftKind::Disabled(_) => true,
             DriftKind::Outdated { .. } | DriftKind::LeftOver(_) => false,
@@ -55,6 +56,9 @@ pub enum DriftKind {
     },
     /// The outbox does not exist: writes fail.
     OutboxMissing,
+    /// The named function announces changes that are to be recorded in the outbox, or the other way round: they go
+    /// unheard.
+    OtherMode(String),
     /// The named trigger does not exist: changes go unheard.
     Missing(String),
     /// The named trigger does not fire: changes go unheard.
@@ -150,6 +154,9 @@ fn shared_drift(shared: &Shared) -> Option<DriftKind> {
 fn drift<'a>(finding: &Finding<'a>, function: &str) -> Option<(Option<&'a TableName>, DriftKind)> {
     Some(match finding {
         Finding::FunctionMissing => return None,
+        Finding::FunctionOutdated {
+            other_mode: true, ..
+        } => (None, DriftKind::OtherMode(function.to_owned())),
         Finding::FunctionOutdated { reason, .. } => (
             None,
             DriftKind::Outdated {
@@ -196,6 +203,11 @@ impl fmt::Display for Drift {
             DriftKind::OutboxMissing => {
                 f.write_str("there is no outbox to record changes in; install the triggers again")
             }
+            DriftKind::OtherMode(function) => write!(
+                f,
+                "{function} was installed in the other mode (announcing, or recording in the outbox); install the \
+                 triggers again, or correct the specification"
+            ),
             DriftKind::Missing(trigger) => {
                 write!(
                     f,

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgherald_core::{CacheBuilder, Refresh, Resync, ResyncReason, Signal, WhenNotLive};
+use pgherald_core::{
+    CacheBuilder, Refresh, Resync, ResyncReason, Signal, SubscriptionOptions, WhenNotLive,
+};
 
 use crate::support::{Loads, Rig, User, settle, update, users, users_with};
 
@@ -315,4 +317,103 @@ async fn when_the_driver_is_gone_values_do_not_stay() {
         1,
         "kept for as long as there is a handle"
     );
+}
+
+#[tokio::test]
+async fn where_the_source_caught_up_it_keeps_what_was_not_changed() {
+    let mut rig = users();
+    for key in [1, 7] {
+        assert!(rig.cache.insert(&rig.cache.stamp(), key, 1));
+    }
+    rig.down();
+    assert_eq!(rig.cache.get(&1), None);
+    rig.say([update(7)]);
+    rig.resume();
+    assert!(!rig.cache.is_live(), "row 7 waits in the queue");
+    // What came before the announcement is not enough to open it.
+    let events = rig.subscription.try_recv().unwrap();
+    assert!(events.resync().is_none() && events.events().len() == 1);
+    let now = std::time::Instant::now();
+    rig.driver.as_mut().unwrap().apply(&events, now);
+    assert!(!rig.cache.is_live());
+    let resumed = rig.subscription.try_recv().unwrap();
+    assert!(resumed.resync().is_none() && resumed.events().is_empty());
+    rig.driver.as_mut().unwrap().apply(&resumed, now);
+    assert!(rig.cache.is_live());
+    assert_eq!(rig.cache.get(&1).as_deref(), Some(&1));
+    assert_eq!(rig.cache.get(&7), None);
+    let stats = rig.subscription.stats();
+    assert_eq!(
+        (stats.resyncs, stats.resync_queued),
+        (1, false),
+        "the start"
+    );
+}
+
+#[tokio::test]
+async fn where_the_source_caught_up_on_more_than_the_queue_holds_it_is_flushed() {
+    let options = SubscriptionOptions::new("short").capacity(2);
+    let mut rig = users_with(|builder| builder.subscription(options));
+    assert!(rig.cache.insert(&rig.cache.stamp(), 1, 1));
+    rig.down();
+    for key in 7..12 {
+        rig.say([update(key)]);
+    }
+    rig.resume();
+    // It overflows once more, with the announcement in the queue.
+    for key in 7..12 {
+        rig.say([update(key)]);
+    }
+    assert!(!rig.cache.is_live());
+    rig.pump();
+    assert!(rig.cache.is_live());
+    assert_eq!(rig.cache.get(&1), None);
+}
+
+#[tokio::test]
+async fn where_the_source_caught_up_a_cache_that_is_new_begins_with_a_resync() {
+    let mut rig = Rig::new(CacheBuilder::new("users").row_of::<User>());
+    let loads = Loads::default();
+    rig.say([update(7)]);
+    rig.resume();
+    assert!(!rig.cache.is_live());
+    rig.pump();
+    assert!(rig.cache.is_live());
+    assert_eq!(read(&rig, &loads).await, 1);
+    assert_eq!(rig.subscription.stats().resyncs, 1);
+}
+
+#[tokio::test]
+async fn a_resync_while_catching_up_flushes_and_what_follows_is_waited_for() {
+    let mut rig = users();
+    assert!(rig.cache.insert(&rig.cache.stamp(), 1, 1));
+    rig.down();
+    let trimmed = Resync::new(ResyncReason::Trimmed);
+    rig.router.publish(&Signal::Resync(trimmed));
+    rig.say([update(7)]);
+    rig.resume();
+    let first = rig.subscription.try_recv().unwrap();
+    assert_eq!(first.resync().unwrap().to_string(), "trimmed");
+    let now = std::time::Instant::now();
+    rig.driver.as_mut().unwrap().apply(&first, now);
+    assert!(!rig.cache.is_live(), "there is more to come");
+    rig.pump();
+    assert!(rig.cache.is_live());
+    assert_eq!(rig.cache.get(&1), None);
+}
+
+#[tokio::test]
+async fn a_source_that_resumes_while_it_is_live_says_nothing_new() {
+    let mut rig = users();
+    assert!(rig.cache.insert(&rig.cache.stamp(), 1, 1));
+    rig.router.publish(&Signal::Resumed);
+    assert!(rig.cache.is_live() && rig.subscription.try_recv().is_none());
+    // And one that was down in between has to say it again, or is not believed.
+    rig.down();
+    rig.router.publish(&Signal::Resumed);
+    rig.down();
+    rig.router.publish(&Signal::Live);
+    rig.pump();
+    assert!(rig.cache.is_live());
+    assert_eq!(rig.cache.get(&1), None);
 }

@@ -88,6 +88,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Rig<K, V> {
         self.router.publish(&Signal::Live);
     }
 
+    /// The source is live again, and has said all it missed before this.
+    pub(crate) fn resume(&mut self) {
+        self.router.publish(&Signal::Resumed);
+        self.router.publish(&Signal::Live);
+    }
+
     pub(crate) fn down(&mut self) {
         let error = Error::disconnected("the connection was lost", "a test said so");
         self.router.publish(&Signal::Down(error));

@@ -174,3 +174,20 @@ async fn a_subscription_of_a_cache_does_not_coalesce() {
     let options = driver.subscription().overflow(Overflow::CoalesceByKey);
     assert!(router.subscribe(driver.filter(), options).is_err());
 }
+
+/// Tokens are not recorded: one that was announced while there was no connection does not come.
+#[tokio::test]
+async fn where_the_source_caught_up_a_token_may_have_been_lost() {
+    let mut rig = users();
+    let (waited_for, not_yet) = (rig.cache.write_token(), rig.cache.write_token());
+    let waiting = tokio::spawn(waited_for.applied(DEADLINE));
+    settle().await;
+    rig.down();
+    rig.resume();
+    rig.pump();
+    within(waiting).await.unwrap().unwrap();
+    // Loaded before the commit of the other one.
+    assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
+    within(not_yet.applied(DEADLINE)).await.unwrap();
+    assert_eq!(rig.cache.get(&7), None);
+}

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use pgherald_actors::ListenerActor;
 use pgherald_core::NotifySourceBuilder;
+use pgherald_core::trigger::TriggerSpec;
 
 use super::settings::{NotLive, Settings};
 use super::stage::Stage;
 use super::{CoherenceContext, CoherenceReport, Fault, Subject, course};
 use crate::Error;
+
+/// How often the outbox is looked into, so that what nobody was woken up for does not hold up the check.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) type MakeListener =
     Box<dyn FnOnce(NotifySourceBuilder) -> pgherald_core::Result<ListenerActor> + 'static>;
@@ -35,7 +39,7 @@ impl CoherenceCheck {
     pub fn new() -> Self {
         Self {
             settings: Settings::default(),
-            listener: Box::new(|source| Ok(ListenerActor::new(source.factory()?))),
+            listener: Box::new(of_either_mode),
         }
     }
 
@@ -129,6 +133,15 @@ impl CoherenceCheck {
         self
     }
 
+    /// Records changes in the outbox, and reads them from there, instead of announcing them.
+    ///
+    /// Not together with [`reopening`](Self::reopening): there, the end of an outage opens a cache that knows of what was
+    /// committed up to a moment before.
+    pub fn outbox(mut self) -> Self {
+        self.settings.outbox = true;
+        self
+    }
+
     /// Ends at the first violation, or after `limit` without one, whatever else was asked for. For tests
     /// that expect one.
     pub fn until_violation(mut self, limit: Duration) -> Self {
@@ -167,6 +180,13 @@ impl CoherenceCheck {
         stage.live().await?;
         Box::pin(course::run(stage, subject)).await
     }
+}
+
+fn of_either_mode(source: NotifySourceBuilder) -> pgherald_core::Result<ListenerActor> {
+    Ok(match source.watched().iter().any(TriggerSpec::is_outbox) {
+        false => ListenerActor::new(source.factory()?),
+        true => ListenerActor::new(source.outbox()?.poll_interval(POLL_INTERVAL).factory()?),
+    })
 }
 
 impl fmt::Debug for CoherenceCheck {

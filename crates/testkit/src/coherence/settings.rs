@@ -33,6 +33,7 @@ pub(super) struct Settings {
     pub(super) capacity: usize,
     pub(super) not_live: NotLive,
     pub(super) reopening: bool,
+    pub(super) outbox: bool,
     pub(super) until_violation: Option<Duration>,
 }
 
@@ -52,6 +53,7 @@ impl Default for Settings {
             capacity: 16,
             not_live: NotLive::Bypass,
             reopening: false,
+            outbox: false,
             until_violation: None,
         }
     }

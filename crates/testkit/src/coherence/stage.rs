@@ -38,7 +38,7 @@ impl Stage {
         let url = server.url();
         let config: ConnectConfig = url.parse().map_err(Error::during("not a URL"))?;
         let config = config.application_name("coherence");
-        let spec = create_table(&config, settings.keys).await?;
+        let spec = create_table(&config, &settings).await?;
         let proxy = FaultProxy::start((server.host(), server.port())).await?;
         let source = source(&proxy.url(&url))?.watch(spec);
         let listener = listener(source).map_err(Error::during("no listener"))?;
@@ -88,16 +88,20 @@ impl Stage {
     }
 }
 
-async fn create_table(config: &ConnectConfig, keys: i64) -> Result<TriggerSpec, Error> {
+async fn create_table(config: &ConnectConfig, settings: &Settings) -> Result<TriggerSpec, Error> {
+    let keys = settings.keys;
     let failed = "the table cannot be made";
     let client = config.client().await.map_err(Error::during(failed))?;
     client
         .batch_execute(&format!("{TABLE}{keys}) AS key"))
         .await
         .map_err(Error::during(failed))?;
-    let spec = TriggerSpec::of::<Row>()
+    let mut spec = TriggerSpec::of::<Row>()
         .map_err(Error::during(failed))?
         .columns(["version"]);
+    if settings.outbox {
+        spec = spec.outbox();
+    }
     trigger::plan(&client, std::slice::from_ref(&spec))
         .await
         .map_err(Error::during(failed))?

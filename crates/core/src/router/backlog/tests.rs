@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 
 use super::{Backlog, Overflow};
+use crate::gate::Session;
 use crate::{Event, Key, Operation, Resync, ResyncReason};
 
 /// An event about row `row`, numbered by its transaction id.
@@ -65,6 +66,36 @@ fn a_resync_stands_where_it_arrived() {
         "reconnected+triggers_restored"
     );
     assert_eq!(delivery.events().len(), 1);
+}
+
+#[test]
+fn the_beginning_of_a_session_is_no_resync_unless_it_meets_one() {
+    let session = || Session::next();
+    let mut backlog = Backlog::new(4, Overflow::Resync);
+    push(&mut backlog, 0..2);
+    let first = session();
+    backlog.push_resync(Resync::of_nothing(first));
+    assert!(!backlog.has_resync());
+    assert_eq!(numbers(&mut backlog, 9), (None, vec![0, 1]));
+    let delivery = backlog.pop(9).unwrap();
+    assert!(delivery.resync().is_none() && delivery.session() == Some(first));
+    assert_eq!(backlog.counts().resyncs, 0);
+    // It meets one, before or after it.
+    let (second, third) = (session(), session());
+    backlog.push_resync(Resync::of_nothing(second));
+    backlog.push_resync(Resync::new(ResyncReason::Trimmed));
+    backlog.push_resync(Resync::of_nothing(third));
+    let delivery = backlog.pop(9).unwrap();
+    assert_eq!(delivery.resync().unwrap().to_string(), "trimmed");
+    assert_eq!(delivery.session(), Some(third));
+    // It is lost with what is dropped, and kept in the announcement of that.
+    push(&mut backlog, 2..4);
+    backlog.push_resync(Resync::of_nothing(third));
+    push(&mut backlog, 4..7);
+    let delivery = backlog.pop(9).unwrap();
+    assert_eq!(delivery.resync().unwrap().to_string(), "overflow (2 lost)");
+    assert_eq!(delivery.session(), Some(third));
+    assert_eq!(backlog.counts().resyncs, 2);
 }
 
 #[test]

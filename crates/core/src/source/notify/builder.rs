@@ -8,21 +8,14 @@ use crate::backoff::Backoff;
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Kind, Result};
 use crate::name::ChannelName;
+use crate::source::outbox::OutboxSourceBuilder;
+use crate::source::terms::Terms;
 use crate::trigger::TriggerSpec;
-
-/// What intervals, deadlines and timeouts must lie between.
-const SHORTEST: Duration = Duration::from_millis(1);
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) config: ConnectConfig,
+    pub(super) terms: Terms,
     pub(super) channels: Vec<ChannelName>,
-    pub(super) specs: Vec<TriggerSpec>,
-    pub(super) heartbeat_interval: Duration,
-    pub(super) heartbeat_deadline: Duration,
-    pub(super) connect_timeout: Duration,
-    pub(super) backoff: Backoff,
     pub(super) probe: bool,
 }
 
@@ -37,13 +30,8 @@ impl NotifySourceBuilder {
     pub(super) fn new(config: ConnectConfig) -> Self {
         Self {
             settings: Settings {
-                config,
+                terms: Terms::new(config),
                 channels: Vec::new(),
-                specs: Vec::new(),
-                heartbeat_interval: Duration::from_secs(10),
-                heartbeat_deadline: Duration::from_secs(5),
-                connect_timeout: Duration::from_secs(10),
-                backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(30)),
                 probe: true,
             },
         }
@@ -62,14 +50,14 @@ impl NotifySourceBuilder {
     /// are in place. While they are not, the source is not live; if they merely differ from the
     /// specification, it says so in the log.
     pub fn watch(mut self, spec: TriggerSpec) -> Self {
-        self.settings.specs.push(spec);
+        self.settings.terms.specs.push(spec);
         self
     }
 
     /// The tables that it [watches](Self::watch).
     #[must_use]
     pub fn watched(&self) -> &[TriggerSpec] {
-        &self.settings.specs
+        &self.settings.terms.specs
     }
 
     /// The [channels](Self::channel) that it listens to besides, of whose triggers nothing is known.
@@ -81,20 +69,20 @@ impl NotifySourceBuilder {
     /// Asks the server every `interval` whether the session still listens, and gives it up if there is no
     /// answer within `deadline`. Default: 10 s and 5 s.
     pub fn heartbeat(mut self, interval: Duration, deadline: Duration) -> Self {
-        self.settings.heartbeat_interval = interval;
-        self.settings.heartbeat_deadline = deadline;
+        self.settings.terms.heartbeat_interval = interval;
+        self.settings.terms.heartbeat_deadline = deadline;
         self
     }
 
     /// How long an attempt to connect, listen and verify may take as a whole. Default: 10 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.settings.connect_timeout = limit;
+        self.settings.terms.connect_timeout = limit;
         self
     }
 
     /// The wait between attempts. Default: 100 ms doubling up to 30 s.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.settings.backoff = backoff;
+        self.settings.terms.backoff = backoff;
         self
     }
 
@@ -104,6 +92,24 @@ impl NotifySourceBuilder {
     pub fn probe(mut self, on: bool) -> Self {
         self.settings.probe = on;
         self
+    }
+
+    /// A source that reads the outbox instead, with the same connection, tables, heartbeat, timeout and backoff.
+    ///
+    /// # Errors
+    /// If it was to listen to [channels](Self::channel) besides: changes that are announced and changes that are recorded
+    /// want a source each.
+    pub fn outbox(self) -> Result<OutboxSourceBuilder> {
+        match self.settings.channels.first() {
+            None => Ok(OutboxSourceBuilder::with(self.settings.terms)),
+            Some(channel) => {
+                let message = format!(
+                    "a source that reads the outbox does not listen to channel \"{channel}\"; use two sources, or \
+                     heralds: one for tables in outbox mode, one for channels"
+                );
+                Err(Error::new(Kind::Config, message))
+            }
+        }
     }
 
     /// The source. It connects when it is first polled.
@@ -128,27 +134,15 @@ impl NotifySourceBuilder {
 
     fn checked(self) -> Result<Arc<Settings>> {
         let mut settings = self.settings;
-        for (name, value) in [
-            ("heartbeat interval", settings.heartbeat_interval),
-            ("heartbeat deadline", settings.heartbeat_deadline),
-            ("connect timeout", settings.connect_timeout),
-            ("longest backoff", settings.backoff.ceiling(u32::MAX)),
-        ] {
-            if value < SHORTEST || value > LONGEST {
-                let message = format!(
-                    "the {name} is {value:?}, it must lie between {SHORTEST:?} and {LONGEST:?}"
-                );
-                return Err(Error::new(Kind::Config, message));
-            }
-        }
-        if let Some(spec) = settings.specs.iter().find(|spec| spec.is_outbox()) {
+        settings.terms.check()?;
+        if let Some(spec) = settings.terms.specs.iter().find(|spec| spec.is_outbox()) {
             let message = format!(
-                "changes of {} are recorded in the outbox, not announced",
+                "changes of {} are recorded in the outbox, not announced; watch it with an OutboxSource",
                 spec.table()
             );
             return Err(Error::new(Kind::Config, message));
         }
-        for spec in &settings.specs {
+        for spec in &settings.terms.specs {
             if !settings.channels.contains(spec.channel_name()) {
                 settings.channels.push(spec.channel_name().clone());
             }
@@ -156,10 +150,6 @@ impl NotifySourceBuilder {
         if settings.channels.is_empty() {
             settings.channels.push(ChannelName::default());
         }
-        let silence = settings.heartbeat_interval + settings.heartbeat_deadline;
-        settings
-            .config
-            .for_listening(silence, settings.connect_timeout);
         Ok(Arc::new(settings))
     }
 }

@@ -21,7 +21,6 @@
 //! - It never gives up: attempts follow each other with capped exponential backoff and full jitter.
 
 mod builder;
-mod heartbeat;
 mod inbox;
 mod probe;
 mod session;
@@ -32,15 +31,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 pub use builder::NotifySourceBuilder;
 use builder::Settings;
 use session::{News, Session};
 
 use super::Source;
+use super::attempts::{Attempts, within_limit};
+use super::drift::{compare, deaf, warn_of_untidiness};
 use crate::connect::ConnectConfig;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::signal::{Resync, ResyncReason, Signal};
 use crate::trigger::Check;
 
@@ -67,8 +68,7 @@ pub struct NotifySource {
     state: State,
     /// Said one after the other before anything else happens.
     pending: VecDeque<Signal>,
-    /// Attempts since the last session that lasted.
-    attempts: u32,
+    attempts: Attempts,
     /// Whether there was a session before.
     was_open: bool,
     /// Whether notifications were seen to arrive from another connection.
@@ -106,7 +106,7 @@ impl NotifySource {
                 until: Instant::now(),
             },
             pending: VecDeque::new(),
-            attempts: 0,
+            attempts: Attempts::default(),
             was_open: false,
             probed: false,
         }
@@ -116,14 +116,8 @@ impl NotifySource {
         let settings = Arc::clone(&self.settings);
         let probe = settings.probe && !self.probed;
         Box::pin(async move {
-            let limit = settings.connect_timeout;
-            timeout(limit, Session::open(&settings, probe))
-                .await
-                .unwrap_or_else(|_| {
-                    let config = &settings.config;
-                    let message = format!("no session with {config} within {limit:?}");
-                    Err(Error::new(Kind::Connect, message))
-                })
+            let opening = Box::pin(Session::open(&settings, probe));
+            within_limit(&settings.terms, opening).await
         })
     }
 
@@ -149,18 +143,13 @@ impl NotifySource {
 
     /// Drops what is left of the session and schedules the next attempt.
     fn lose(&mut self, error: Error) -> Signal {
-        if let State::Open { since, .. } = &self.state
-            && since.elapsed() > self.settings.backoff.ceiling(self.attempts)
-        {
-            self.attempts = 0;
-        }
-        let delay = self.settings.backoff.delay(self.attempts);
-        self.attempts = self.attempts.saturating_add(1);
-        self.state = State::Waiting {
-            until: Instant::now() + delay,
+        let opened = match &self.state {
+            State::Open { since, .. } => Some(*since),
+            _ => None,
         };
-        let attempt = self.attempts;
-        tracing::debug!(error = %error.chain(), ?delay, attempt, "not connected, backing off");
+        self.state = State::Waiting {
+            until: self.attempts.next(&self.settings.terms, opened, &error),
+        };
         Signal::Down(error)
     }
 }
@@ -206,40 +195,5 @@ impl fmt::Debug for State {
                 .field("check", check)
                 .finish(),
         }
-    }
-}
-
-/// What there is to say when the triggers are `now` after they were as `before`.
-fn compare(before: &Check, now: &Check) -> Vec<Signal> {
-    if before.drifts != now.drifts {
-        warn_of_untidiness(now);
-    }
-    if before == now {
-        return Vec::new();
-    }
-    let restored = || Signal::Resync(Resync::new(ResyncReason::TriggersRestored));
-    let mended = before
-        .deaf()
-        .any(|drift| !now.deaf().any(|other| other == drift));
-    let altered = before.fingerprint != now.fingerprint;
-    match (deaf(before), deaf(now)) {
-        (Some(_), None) => vec![restored(), Signal::Live],
-        // While some of it lasts, what was mended or altered must still be told; and what is new, named.
-        (_, Some(error)) if mended || altered => vec![restored(), Signal::Down(error)],
-        (_, Some(error)) => vec![Signal::Down(error)],
-        (None, None) if altered => vec![restored()],
-        (None, None) => Vec::new(),
-    }
-}
-
-/// What makes changes go unheard, as an error.
-fn deaf(check: &Check) -> Option<Error> {
-    let list: Vec<String> = check.deaf().map(ToString::to_string).collect();
-    (!list.is_empty()).then(|| Error::new(Kind::Triggers, list.join("; ")))
-}
-
-fn warn_of_untidiness(check: &Check) {
-    for drift in check.drifts.iter().filter(|drift| !drift.is_deaf()) {
-        tracing::warn!(table = %drift.table, %drift, "triggers are not as specified");
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the session is alive, still listens, and its triggers are in place.
+//! Whether the session is alive, and whatever else it is asked now and then.
 //!
 //! ```text
 //!   Resting(until) ── interval over ──► Asking(question, deadline) ── answer ──► Resting
@@ -10,25 +10,20 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
-use tokio_postgres::Client;
 
-use super::builder::Settings;
-use super::session::confirm_listening;
+use super::terms::Terms;
 use crate::error::{Error, Kind, Result};
-use crate::name::ChannelName;
-use crate::trigger::{self, Check, TriggerSpec};
+use crate::trigger::Check;
 
-type Question = Pin<Box<dyn Future<Output = Result<Check>> + Send>>;
+/// Answered by how the triggers are; or with an error, if the session is of no use any more.
+pub(super) type Question = Pin<Box<dyn Future<Output = Result<Check>> + Send>>;
 
 pub(super) struct Heartbeat {
-    client: Arc<Client>,
-    channels: Arc<[ChannelName]>,
-    specs: Arc<[TriggerSpec]>,
+    ask: Box<dyn Fn() -> Question + Send>,
     interval: Duration,
     deadline: Duration,
     /// The end of the rest, or of the patience with an open question.
@@ -39,21 +34,19 @@ pub(super) struct Heartbeat {
 }
 
 pub(super) enum Pulse {
-    /// The session listens, and this is how the triggers are.
+    /// The session is of use, and this is how the triggers are.
     Beat(Check),
     /// No answer, or a wrong one.
     Lost(Error),
 }
 
 impl Heartbeat {
-    pub(super) fn new(client: Arc<Client>, settings: &Settings) -> Self {
-        let interval = settings.heartbeat_interval;
+    pub(super) fn new(terms: &Terms, ask: impl Fn() -> Question + Send + 'static) -> Self {
+        let interval = terms.heartbeat_interval;
         Self {
-            client,
-            channels: settings.channels.clone().into(),
-            specs: settings.specs.clone().into(),
+            ask: Box::new(ask),
             interval,
-            deadline: settings.heartbeat_deadline,
+            deadline: terms.heartbeat_deadline,
             timer: Box::pin(sleep(interval)),
             question: None,
             life: None,
@@ -82,7 +75,7 @@ impl Heartbeat {
             }
             match (&self.question, self.life.take()) {
                 (None, _) => {
-                    self.question = Some(self.ask());
+                    self.question = Some((self.ask)());
                     self.timer.as_mut().reset(Instant::now() + self.deadline);
                 }
                 (Some(_), Some(life)) => self.timer.as_mut().reset(life + self.deadline),
@@ -92,14 +85,5 @@ impl Heartbeat {
                 }
             }
         }
-    }
-
-    fn ask(&self) -> Question {
-        let (client, channels) = (Arc::clone(&self.client), Arc::clone(&self.channels));
-        let specs = Arc::clone(&self.specs);
-        Box::pin(async move {
-            confirm_listening(&client, &channels).await?;
-            trigger::check(&client, &specs).await
-        })
     }
 }

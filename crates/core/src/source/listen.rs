@@ -1,0 +1,57 @@
+//! LISTEN, and making sure of it.
+
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use crate::error::{Error, Kind, Result};
+use crate::name::ChannelName;
+
+/// Runs one statement, or several, outside of a transaction.
+pub(super) async fn execute(client: &Client, sql: String) -> Result<Vec<SimpleQueryMessage>> {
+    client.simple_query(&sql).await.map_err(|cause| {
+        Error::with_source(Kind::Query, format!("the server refused {sql:?}"), cause)
+    })
+}
+
+pub(super) async fn refuse_replica(client: &Client) -> Result<()> {
+    let rows = execute(client, "SELECT pg_is_in_recovery()".to_owned()).await?;
+    match first_column(&rows).next() {
+        Some("f") => Ok(()),
+        _ => Err(Error::new(
+            Kind::Replica,
+            "the server is a replica, it cannot LISTEN",
+        )),
+    }
+}
+
+/// Listens to all channels at once and asks the server which it listens to.
+pub(super) async fn listen(client: &Client, channels: &[ChannelName]) -> Result<()> {
+    let statements: Vec<String> = channels
+        .iter()
+        .map(|channel| format!("LISTEN {}", channel.quoted()))
+        .collect();
+    execute(client, statements.join(";")).await?;
+    confirm_listening(client, channels).await
+}
+
+/// Fails unless the session listens to all channels.
+pub(super) async fn confirm_listening(client: &Client, channels: &[ChannelName]) -> Result<()> {
+    let rows = execute(client, "SELECT pg_listening_channels()".to_owned()).await?;
+    let listening: Vec<&str> = first_column(&rows).collect();
+    match channels
+        .iter()
+        .find(|channel| !listening.contains(&channel.as_str()))
+    {
+        None => Ok(()),
+        Some(channel) => {
+            let message = format!("the session does not listen to channel \"{channel}\" any more");
+            Err(Error::new(Kind::Deaf, message))
+        }
+    }
+}
+
+pub(crate) fn first_column(rows: &[SimpleQueryMessage]) -> impl Iterator<Item = &str> {
+    rows.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    })
+}

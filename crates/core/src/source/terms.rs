@@ -1,0 +1,60 @@
+//! The settings that every source on a server has.
+
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::connect::ConnectConfig;
+use crate::error::{Error, Kind, Result};
+use crate::trigger::TriggerSpec;
+
+/// What intervals, deadlines and timeouts must lie between.
+const SHORTEST: Duration = Duration::from_millis(1);
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) config: ConnectConfig,
+    pub(super) specs: Vec<TriggerSpec>,
+    pub(super) heartbeat_interval: Duration,
+    pub(super) heartbeat_deadline: Duration,
+    pub(super) connect_timeout: Duration,
+    pub(super) backoff: Backoff,
+}
+
+impl Terms {
+    pub(super) fn new(config: ConnectConfig) -> Self {
+        Self {
+            config,
+            specs: Vec::new(),
+            heartbeat_interval: Duration::from_secs(10),
+            heartbeat_deadline: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(10),
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(30)),
+        }
+    }
+
+    /// Checks them, and makes the connection one that suits a listener.
+    pub(super) fn check(&mut self) -> Result<()> {
+        for (name, value) in [
+            ("heartbeat interval", self.heartbeat_interval),
+            ("heartbeat deadline", self.heartbeat_deadline),
+            ("connect timeout", self.connect_timeout),
+            ("longest backoff", self.backoff.ceiling(u32::MAX)),
+        ] {
+            check_span(name, value)?;
+        }
+        let silence = self.heartbeat_interval + self.heartbeat_deadline;
+        self.config.for_listening(silence, self.connect_timeout);
+        Ok(())
+    }
+}
+
+/// Fails unless `value` is something to wait for.
+pub(super) fn check_span(name: &str, value: Duration) -> Result<()> {
+    if value < SHORTEST || value > LONGEST {
+        let message =
+            format!("the {name} is {value:?}, it must lie between {SHORTEST:?} and {LONGEST:?}");
+        return Err(Error::new(Kind::Config, message));
+    }
+    Ok(())
+}

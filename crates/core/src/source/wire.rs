@@ -1,0 +1,76 @@
+//! The connection of a session, driven by whoever polls the source.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+
+use tokio_postgres::{AsyncMessage, Notification};
+
+use crate::connect::Connection;
+use crate::error::{Error, Kind, Result};
+
+/// The connection as long as it lasts.
+pub(super) struct Wire {
+    connection: Connection,
+    /// How it ended.
+    ended: Option<Error>,
+}
+
+impl Wire {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            ended: None,
+        }
+    }
+
+    /// How it ended, if it has. Told once.
+    pub(super) fn take_end(&mut self) -> Option<Error> {
+        self.ended.take()
+    }
+
+    /// Drives the connection up to its next notification. Pending, too, once it has ended.
+    pub(super) fn poll_notification(&mut self, cx: &mut Context<'_>) -> Poll<Notification> {
+        while self.ended.is_none() {
+            match ready!(self.connection.poll_message(cx)) {
+                Some(Ok(AsyncMessage::Notification(notification))) => {
+                    return Poll::Ready(notification);
+                }
+                Some(Ok(AsyncMessage::Notice(notice))) => {
+                    tracing::info!(severity = notice.severity(), "server: {}", notice.message());
+                }
+                Some(Ok(_)) => {}
+                Some(Err(cause)) => self.ended = Some(lost(cause)),
+                None => {
+                    let message = "the server closed the connection";
+                    self.ended = Some(Error::new(Kind::Disconnected, message));
+                }
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Runs a request to its end, driving the connection for it.
+    ///
+    /// Only while the session is being opened: notifications are dropped. What they announce is covered by what the
+    /// source says or reads after the opening.
+    pub(super) async fn drive<T>(&mut self, request: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut request = pin!(request);
+        poll_fn(|cx| {
+            while self.poll_notification(cx).is_ready() {}
+            // The answer first: it may have come in just before the connection ended.
+            match request.as_mut().poll(cx) {
+                Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
+                unfinished => match self.ended.take() {
+                    Some(ended) => Poll::Ready(Err(ended)),
+                    None => unfinished,
+                },
+            }
+        })
+        .await
+    }
+}
+
+fn lost(cause: tokio_postgres::Error) -> Error {
+    Error::with_source(Kind::Disconnected, "the connection was lost", cause)
+}

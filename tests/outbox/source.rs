@@ -1,0 +1,554 @@
+//! The outbox as a source of signals: what is committed while there is no connection is not lost with it.
+
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use pgherald::{
+    Backoff, ConnectConfig, Filter, Health, ListenerActor, NotifySource, OutboxSource,
+    OutboxSourceBuilder, Subscribe, SubscribeHealth, TableName,
+};
+use pgherald_core::outbox::{Retention, set_retention, trim};
+use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_testkit::{FaultProxy, Postgres, Probe, Seen};
+use tokio_postgres::Client;
+
+use crate::support::{connect, shown};
+
+/// How long a test waits for what must come before it fails.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Longer than any test: whatever comes in time was not found by the failsafe poll.
+const NEVER: Duration = Duration::from_secs(3_600);
+
+struct Stage {
+    url: String,
+    client: Client,
+}
+
+impl Stage {
+    async fn new(url: String) -> Self {
+        let client = connect(&url).await;
+        let stage = Self { url, client };
+        stage
+            .run("CREATE TABLE counters (id int PRIMARY KEY, value bigint)")
+            .await;
+        stage.install().await;
+        stage
+    }
+
+    async fn shared() -> Self {
+        let server = Postgres::shared().await.unwrap();
+        Self::new(server.create_database().await.unwrap()).await
+    }
+
+    async fn install(&self) {
+        let plan = trigger::plan(&self.client, &[spec()]).await.unwrap();
+        plan.apply(&self.client).await.unwrap();
+    }
+
+    async fn run(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap();
+    }
+
+    async fn insert(&self, id: i32) {
+        self.run(&format!("INSERT INTO counters VALUES ({id}, 1)"))
+            .await;
+    }
+}
+
+fn spec() -> TriggerSpec {
+    let table = TableName::new("public", "counters").unwrap();
+    TriggerSpec::new(table).columns(["value"]).outbox()
+}
+
+/// A source that notices and retries quickly, and does not poll but when told to.
+fn source(url: &str) -> OutboxSourceBuilder {
+    let config: ConnectConfig = url.parse().unwrap();
+    OutboxSource::builder(config.application_name("listener"))
+        .watch(spec())
+        .heartbeat(Duration::from_millis(200), Duration::from_millis(500))
+        .connect_timeout(Duration::from_secs(5))
+        .poll_interval(NEVER)
+        .backoff(Backoff::new(
+            Duration::from_millis(10),
+            Duration::from_millis(200),
+        ))
+}
+
+async fn listen(source: OutboxSourceBuilder) -> (Addr<ListenerActor>, Probe) {
+    let listener = ListenerActor::new(source.factory().unwrap()).start();
+    let probe = Probe::start();
+    let subscribe = Subscribe::to("probe", Filter::new(), probe.events());
+    listener.send(subscribe).await.unwrap().unwrap();
+    let health = SubscribeHealth(probe.health());
+    listener.send(health).await.unwrap();
+    (listener, probe)
+}
+
+async fn seen(probe: &Probe, what: &str, condition: impl Fn(&Seen) -> bool) -> Seen {
+    probe.wait_for(what, DEADLINE, condition).await.unwrap()
+}
+
+/// It has been live so many times, and is.
+async fn live(probe: &Probe, times: usize) -> Seen {
+    let lives = |seen: &Seen| {
+        seen.health()
+            .iter()
+            .filter(|health| health.is_live())
+            .count()
+    };
+    seen(probe, "live", |seen| {
+        seen.health().last().is_some_and(Health::is_live) && lives(seen) >= times
+    })
+    .await
+}
+
+async fn not_live(probe: &Probe) -> Seen {
+    seen(probe, "down", |seen| {
+        matches!(seen.health().last(), Some(Health::Degraded { .. }))
+    })
+    .await
+}
+
+fn cause(seen: &Seen) -> String {
+    match seen.health().last() {
+        Some(Health::Degraded { cause, .. }) => cause.chain(),
+        other => panic!("not degraded but {other:?}"),
+    }
+}
+
+fn rows(seen: &Seen) -> Vec<String> {
+    seen.events().map(shown).collect()
+}
+
+fn resyncs(seen: &Seen) -> Vec<String> {
+    seen.resyncs().map(ToString::to_string).collect()
+}
+
+#[actix::test]
+async fn events_come_and_are_not_told_twice() {
+    let stage = Stage::shared().await;
+    stage.insert(1).await;
+    let (_listener, probe) = listen(source(&stage.url)).await;
+    live(&probe, 1).await;
+    for id in 2..5 {
+        stage.insert(id).await;
+    }
+    let seen = seen(&probe, "row 4", |seen| rows(seen).len() >= 3).await;
+    assert_eq!(
+        rows(&seen),
+        ["2=1", "3=1", "4=1"],
+        "what was before is not news"
+    );
+    assert_eq!(resyncs(&seen), ["started"]);
+}
+
+#[actix::test]
+async fn a_backlog_of_many_pages_comes_in_order() {
+    let stage = Stage::shared().await;
+    let (_listener, probe) = listen(source(&stage.url)).await;
+    live(&probe, 1).await;
+    stage
+        .run("INSERT INTO counters SELECT n, 1 FROM generate_series(1, 5000) AS n")
+        .await;
+    let seen = seen(&probe, "all", |seen| seen.events().count() >= 5_000).await;
+    let expected: Vec<String> = (1..=5_000).map(|n| format!("{n}=1")).collect();
+    assert_eq!(rows(&seen), expected);
+}
+
+#[actix::test]
+async fn a_transaction_left_open_delays_nobody() {
+    let stage = Stage::shared().await;
+    // It has said that it will wake readers up, so others need not.
+    let source = source(&stage.url).poll_interval(Duration::from_millis(100));
+    let (_listener, probe) = listen(source).await;
+    live(&probe, 1).await;
+    let late = connect(&stage.url).await;
+    late.batch_execute("BEGIN; INSERT INTO counters VALUES (1, 1)")
+        .await
+        .unwrap();
+    stage.insert(2).await;
+    seen(&probe, "row 2", |seen| rows(seen) == ["2=1"]).await;
+    late.batch_execute("COMMIT").await.unwrap();
+    let seen = seen(&probe, "all", |seen| rows(seen).len() >= 2).await;
+    assert_eq!(rows(&seen), ["2=1", "1=1"]);
+    assert_eq!(resyncs(&seen), ["started"]);
+}
+
+/// Loses the connection by `fault` while rows are written, and finds them.
+async fn nothing_is_missed(stage: &mut Stage, url: &str, fault: impl AsyncFn(&mut Stage)) {
+    let (_listener, probe) = listen(source(url)).await;
+    live(&probe, 1).await;
+    stage.insert(1).await;
+    seen(&probe, "row 1", |seen| rows(seen) == ["1=1"]).await;
+    fault(stage).await;
+    let seen_at_last = live(&probe, 2).await;
+    // They came before it was live.
+    assert_eq!(rows(&seen_at_last)[..4], ["1=1", "2=1", "3=1", "4=1"]);
+    stage.insert(5).await;
+    let seen = seen(&probe, "row 5", |seen| rows(seen).len() >= 5).await;
+    assert_eq!(rows(&seen), ["1=1", "2=1", "3=1", "4=1", "5=1"]);
+    assert_eq!(
+        resyncs(&seen),
+        ["started"],
+        "nobody has to read anything again"
+    );
+}
+
+async fn insert_some(stage: &Stage) {
+    for id in 2..5 {
+        stage.insert(id).await;
+    }
+}
+
+#[actix::test]
+async fn what_was_committed_while_the_session_was_gone_comes_as_events() {
+    let server = Postgres::start().await.unwrap();
+    let mut stage = Stage::new(server.url()).await;
+    stage
+        .run(
+            "CREATE ROLE app LOGIN; GRANT USAGE ON SCHEMA pgherald TO app;
+             GRANT SELECT ON ALL TABLES IN SCHEMA pgherald TO app;
+             GRANT SELECT ON ALL SEQUENCES IN SCHEMA pgherald TO app",
+        )
+        .await;
+    let url = format!("postgresql://app@127.0.0.1:{}/postgres", server.port());
+    nothing_is_missed(&mut stage, &url, async |stage| {
+        // It cannot come back before the rows are there.
+        stage.run("ALTER ROLE app NOLOGIN").await;
+        server.terminate_backends(Some("listener")).await.unwrap();
+        insert_some(stage).await;
+        stage.run("ALTER ROLE app LOGIN").await;
+    })
+    .await;
+}
+
+#[actix::test]
+async fn what_was_committed_around_a_restart_comes_as_events() {
+    let server = Postgres::start().await.unwrap();
+    let mut stage = Stage::new(server.url()).await;
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let url = proxy.url(&stage.url);
+    nothing_is_missed(&mut stage, &url, async |stage| {
+        proxy.refuse();
+        proxy.cut();
+        stage.insert(2).await;
+        server.restart().await.unwrap();
+        stage.client = connect(&stage.url).await;
+        stage.insert(3).await;
+        stage.insert(4).await;
+        proxy.resume();
+    })
+    .await;
+}
+
+#[actix::test]
+async fn what_was_committed_while_the_network_was_down_comes_as_events() {
+    let mut stage = Stage::shared().await;
+    let server = Postgres::shared().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let url = proxy.url(&stage.url);
+    nothing_is_missed(&mut stage, &url, async |stage| {
+        proxy.refuse();
+        proxy.cut();
+        insert_some(stage).await;
+        proxy.resume();
+    })
+    .await;
+}
+
+#[actix::test]
+async fn a_half_open_connection_is_noticed_and_nothing_is_missed() {
+    let mut stage = Stage::shared().await;
+    let server = Postgres::shared().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let url = proxy.url(&stage.url);
+    nothing_is_missed(&mut stage, &url, async |stage| {
+        proxy.stall();
+        insert_some(stage).await;
+        // Until the heartbeat has given it up.
+        let given_up = async {
+            while proxy.connections() < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, given_up).await.unwrap();
+        proxy.resume();
+    })
+    .await;
+}
+
+#[actix::test]
+async fn after_a_crash_nobody_knows_what_was_read() {
+    let server = Postgres::start().await.unwrap();
+    let stage = Stage::new(server.url()).await;
+    let (_listener, probe) = listen(source(&stage.url)).await;
+    live(&probe, 1).await;
+    server.kill().await.unwrap();
+    server.start_again().await.unwrap();
+    let seen = live(&probe, 2).await;
+    assert_eq!(resyncs(&seen), ["started", "reconnected"]);
+    // Of a single process: the server starts again by itself, and is the same one by its start time.
+    let killer = connect(&stage.url).await;
+    let kill = "DO $$ BEGIN EXECUTE format('COPY (SELECT 1) TO PROGRAM ''kill -9 %s''', pid)
+        FROM pg_stat_activity WHERE application_name = 'listener'; END $$";
+    // Whether it hears of its success is a matter of luck.
+    let _ = killer.batch_execute(kill).await;
+    let seen = live(&probe, 3).await;
+    assert_eq!(resyncs(&seen), ["started", "reconnected", "reconnected"]);
+}
+
+#[actix::test]
+async fn rows_trimmed_before_they_were_read_become_a_resync() {
+    let stage = Stage::shared().await;
+    let server = Postgres::shared().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let (_listener, probe) = listen(source(&proxy.url(&stage.url))).await;
+    live(&probe, 1).await;
+    proxy.refuse();
+    proxy.cut();
+    not_live(&probe).await;
+    stage.insert(1).await;
+    let nothing = Retention::new(Duration::ZERO);
+    set_retention(&stage.client, nothing).await.unwrap();
+    for _ in 0..2 {
+        trim(&stage.client).await.unwrap();
+    }
+    stage.insert(2).await;
+    proxy.resume();
+    live(&probe, 2).await;
+    let seen = seen(&probe, "row 2", |seen| rows(seen) == ["2=1"]).await;
+    let told = resyncs(&seen);
+    assert!(
+        told.len() > 1 && told[1..].iter().all(|told| told == "trimmed"),
+        "{told:?}"
+    );
+}
+
+#[actix::test]
+async fn a_row_that_cannot_be_understood_becomes_a_resync_in_its_place() {
+    let stage = Stage::shared().await;
+    let (_listener, probe) = listen(source(&stage.url)).await;
+    live(&probe, 1).await;
+    stage
+        .run(
+            "BEGIN; INSERT INTO counters VALUES (1, 1), (2, 1), (3, 1);
+             UPDATE pgherald.outbox SET key = '{' WHERE key = '2'; COMMIT",
+        )
+        .await;
+    let seen = seen(&probe, "row 3", |seen| rows(seen).len() >= 2).await;
+    let log: Vec<String> = seen
+        .log()
+        .iter()
+        .map(|sight| match sight {
+            pgherald_testkit::Sight::Resync(resync) => resync.to_string(),
+            pgherald_testkit::Sight::Events(events) => events.iter().map(shown).collect(),
+        })
+        .collect();
+    assert_eq!(log, ["started", "1=1", "undecodable", "3=1"]);
+}
+
+#[actix::test]
+async fn while_triggers_are_off_it_is_not_live() {
+    let stage = Stage::shared().await;
+    let (_listener, probe) = listen(source(&stage.url)).await;
+    live(&probe, 1).await;
+    stage.run("ALTER TABLE counters DISABLE TRIGGER ALL").await;
+    let seen = not_live(&probe).await;
+    assert!(cause(&seen).contains("disabled"), "{}", cause(&seen));
+    stage.insert(1).await;
+    stage.run("ALTER TABLE counters ENABLE TRIGGER ALL").await;
+    let seen = live(&probe, 2).await;
+    // Twice, if it looked in the middle of it.
+    let told = &resyncs(&seen)[1..];
+    let restored = told.iter().all(|told| told == "triggers_restored");
+    assert!(restored && !told.is_empty(), "{told:?}");
+}
+
+#[actix::test]
+async fn triggers_that_were_off_while_it_was_away_are_told_of() {
+    let stage = Stage::shared().await;
+    let server = Postgres::shared().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let (_listener, probe) = listen(source(&proxy.url(&stage.url))).await;
+    live(&probe, 1).await;
+    proxy.refuse();
+    proxy.cut();
+    not_live(&probe).await;
+    stage.run("ALTER TABLE counters DISABLE TRIGGER ALL").await;
+    stage.insert(1).await;
+    stage.run("ALTER TABLE counters ENABLE TRIGGER ALL").await;
+    stage.insert(2).await;
+    proxy.resume();
+    let seen = live(&probe, 2).await;
+    assert_eq!(resyncs(&seen), ["started", "triggers_restored"]);
+    assert_eq!(rows(&seen), ["2=1"]);
+}
+
+#[actix::test]
+async fn triggers_of_the_other_mode_count_as_missing() {
+    let stage = Stage::shared().await;
+    let table = TableName::new("public", "counters").unwrap();
+    let announced = [TriggerSpec::new(table).columns(["value"])];
+    let plan = trigger::plan(&stage.client, &announced).await.unwrap();
+    plan.apply(&stage.client).await.unwrap();
+    let (_listener, probe) = listen(source(&stage.url)).await;
+    let seen = not_live(&probe).await;
+    assert!(cause(&seen).contains("other mode"), "{}", cause(&seen));
+    stage.install().await;
+    live(&probe, 1).await;
+}
+
+#[actix::test]
+async fn a_database_without_outbox_is_named_and_tried_again() {
+    let server = Postgres::shared().await.unwrap();
+    let url = server.create_database().await.unwrap();
+    let (_listener, probe) = listen(source(&url)).await;
+    let down = not_live(&probe).await;
+    assert!(cause(&down).contains("no outbox"), "{}", cause(&down));
+    let stage = Stage::new(url).await;
+    live(&probe, 1).await;
+    // Made anew while it is read: ids begin again.
+    for id in 1..5 {
+        stage.insert(id).await;
+    }
+    seen_rows(&probe, 4).await;
+    let plan = trigger::plan_uninstall_all(&stage.client).await.unwrap();
+    plan.apply(&stage.client).await.unwrap();
+    stage.install().await;
+    let told = |seen: &Seen| resyncs(seen).last().is_some_and(|told| told != "started");
+    seen(&probe, "a resync", told).await;
+    live(&probe, 2).await;
+    stage.insert(5).await;
+    seen_rows(&probe, 5).await;
+}
+
+async fn seen_rows(probe: &Probe, count: usize) {
+    seen(probe, "rows", |seen| rows(seen).len() >= count).await;
+}
+
+/// Waits until the listener has nothing to do: what comes then is found by a wake-up, or by the failsafe poll.
+async fn idle(stage: &Stage) {
+    let sql = "SELECT count(*) FROM pg_stat_activity
+        WHERE application_name = 'listener' AND datname = current_database() AND state = 'idle'
+            AND clock_timestamp() - state_change > interval '200 ms'";
+    let idle = async {
+        while stage
+            .client
+            .query_one(sql, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            == 0
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, idle).await.unwrap();
+}
+
+#[actix::test]
+async fn a_wake_up_is_heeded_at_once_and_so_is_what_follows_it() {
+    let stage = Stage::shared().await;
+    let (_listener, probe) = listen(source(&stage.url).heartbeat(NEVER, NEVER)).await;
+    live(&probe, 1).await;
+    for round in 0..3 {
+        idle(&stage).await;
+        // Only the first one wakes readers up.
+        for id in 1..4 {
+            stage.insert(round * 10 + id).await;
+        }
+        let count = (round as usize + 1) * 3;
+        seen(&probe, "all", |seen| rows(seen).len() >= count).await;
+    }
+}
+
+#[actix::test]
+async fn what_nobody_was_woken_up_for_is_found_by_the_failsafe_poll() {
+    let stage = Stage::shared().await;
+    let server = Postgres::shared().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let source = source(&proxy.url(&stage.url))
+        .heartbeat(NEVER, NEVER)
+        .poll_interval(Duration::from_secs(1));
+    let (_listener, probe) = listen(source).await;
+    live(&probe, 1).await;
+    idle(&stage).await;
+    // Who sets the clock rolls back, and who commits right afterwards wakes nobody up.
+    stage
+        .run("BEGIN; INSERT INTO counters VALUES (1, 1); ROLLBACK; INSERT INTO counters VALUES (2, 1)")
+        .await;
+    seen(&probe, "row 2", |seen| rows(seen) == ["2=1"]).await;
+    proxy.deafen();
+    idle(&stage).await;
+    stage.insert(3).await;
+    seen(&probe, "row 3", |seen| rows(seen) == ["2=1", "3=1"]).await;
+}
+
+/// A page is more than comes through before the heartbeat loses patience: smaller ones are tried.
+#[actix::test]
+async fn a_backlog_of_large_rows_comes_through_a_slow_network() {
+    let stage = Stage::shared().await;
+    let server = Postgres::shared().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    stage.run("ALTER TABLE counters ADD filler text").await;
+    let spec = spec().columns(["value", "filler"]);
+    let plan = trigger::plan(&stage.client, std::slice::from_ref(&spec)).await;
+    plan.unwrap().apply(&stage.client).await.unwrap();
+    let (_listener, probe) = listen(source(&proxy.url(&stage.url))).await;
+    live(&probe, 1).await;
+    proxy.refuse();
+    proxy.cut();
+    not_live(&probe).await;
+    stage
+        .run("INSERT INTO counters SELECT n, 1, repeat('x', 20000) FROM generate_series(1, 300) AS n")
+        .await;
+    proxy.delay(Duration::from_millis(4));
+    let seen = live(&probe, 2).await;
+    assert_eq!(seen.events().count(), 300);
+    assert_eq!(resyncs(&seen), ["started"]);
+}
+
+#[actix::test]
+async fn settings_that_cannot_be_used_are_named() {
+    let config: ConnectConfig = "postgresql://h/d".parse().unwrap();
+    let builder = || OutboxSource::builder(config.clone());
+    let table = TableName::new("public", "counters").unwrap();
+    let error = builder()
+        .watch(TriggerSpec::new(table))
+        .build()
+        .unwrap_err();
+    assert!(
+        error.is_config() && error.to_string().contains("TriggerSpec::outbox"),
+        "{error}"
+    );
+    let error = builder().poll_interval(Duration::ZERO).build().unwrap_err();
+    assert!(
+        error.is_config() && error.to_string().contains("poll interval"),
+        "{error}"
+    );
+    let notify = || NotifySource::builder(config.clone()).watch(spec());
+    let error = notify().build().unwrap_err();
+    assert!(
+        error.is_config() && error.to_string().contains("OutboxSource"),
+        "{error}"
+    );
+    assert_eq!(notify().outbox().unwrap().watched(), [spec()]);
+    let channel = pgherald::ChannelName::default();
+    let error = notify().channel(channel).outbox().unwrap_err();
+    assert!(error.is_config(), "{error}");
+}
