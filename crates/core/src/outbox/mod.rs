@@ -51,7 +51,7 @@ pub use reader::{OutboxReader, Page};
 pub(crate) use reader::{Rows, Share};
 pub use retention::{Retention, set_retention, trim};
 
-pub(crate) use row::{Recorded, get};
+pub(crate) use row::{Recorded, Relations, get};
 pub(crate) use statements::Statements;
 
 /// Where readers are woken up.

@@ -1,6 +1,7 @@
 //! Reads what was committed between two snapshots, page by page.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use futures_util::future::{Either, ready, try_join, try_join3};
 use tokio_postgres::types::ToSql;
@@ -124,6 +125,25 @@ impl OutboxReader {
     pub async fn beginning(&mut self) -> Result<Cursor> {
         let trimmed = self.one(TRIMMED, &[]).await?;
         Ok(Cursor::beginning(get(&trimmed, 0)?))
+    }
+
+    /// A cursor before what was recorded from `time` on, by the server's clock. What was under way then may come or not.
+    ///
+    /// Looks at the rows from the oldest on.
+    ///
+    /// # Errors
+    /// As for [`now`](Self::now).
+    pub async fn at(&mut self, time: SystemTime) -> Result<Cursor> {
+        let mut cursor = self.beginning().await?;
+        let to = self.now().await?.done;
+        let sql = "SELECT id FROM pgherald.outbox WHERE sent_at >= $1 ORDER BY id LIMIT 1";
+        let first = self.client.query_opt(sql, &[&time]).await.map_err(failed)?;
+        let position = match first {
+            Some(row) => get::<i64>(&row, 0)? - 1,
+            None => to.floor,
+        };
+        cursor.reading = Some(Reading { to, position });
+        Ok(cursor)
     }
 
     /// At most `limit` events (0 counts as 1) that were committed after `cursor`.

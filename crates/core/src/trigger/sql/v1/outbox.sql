@@ -131,13 +131,17 @@ CREATE VIEW pgherald.consumer_group_status AS
     LEFT JOIN LATERAL (
         SELECT count(*) AS events, min(o.sent_at) AS oldest
         FROM (
-            SELECT c.cursor, array_agg(c.slice) AS slices,
-                split_part(c.cursor, ' ', 1)::pg_snapshot AS done,
+            SELECT c.slice, split_part(c.cursor, ' ', 1)::pg_snapshot AS done,
                 nullif(split_part(c.cursor, ' ', 5), '')::pg_snapshot AS reading,
                 nullif(split_part(c.cursor, ' ', 9), '')::bigint AS position
-            FROM pgherald.consumer_slice AS c WHERE c.group_name = g.name GROUP BY c.cursor
+            FROM pgherald.consumer_slice AS c WHERE c.group_name = g.name
+            OFFSET 0
         ) AS r
-        JOIN pgherald.outbox AS o ON NOT pg_visible_in_snapshot(o.xid, r.done)
-            AND (o.hash & 2147483647) % g.slices = ANY (r.slices)
+        JOIN pgherald.outbox AS o ON (o.hash & 2147483647) % g.slices = r.slice
+        WHERE o.xid >= (
+                SELECT pg_snapshot_xmin(split_part(c.cursor, ' ', 1)::pg_snapshot) AS oldest
+                FROM pgherald.consumer_slice AS c WHERE c.group_name = g.name ORDER BY oldest LIMIT 1
+            )
+            AND NOT pg_visible_in_snapshot(o.xid, r.done)
             AND (r.reading IS NULL OR o.id > r.position OR NOT pg_visible_in_snapshot(o.xid, r.reading))
     ) AS l ON true;

@@ -1,0 +1,297 @@
+//! What an operator asks of a group, and has it do.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
+
+use super::store::{failed, seconds};
+use crate::error::{Error, Kind, Result};
+use crate::event::Event;
+use crate::outbox::{OutboxReader, Recorded, Relations, get};
+
+/// A group of consumers, as it stands in the database: asks how it is doing, and tells it what to do. Consumers need not
+/// run; those that do hear of it at once.
+///
+/// The same can be seen with SQL: `pgherald.consumer_group_status`, `consumer_node`, `consumer_slice`, `parked_event`.
+///
+/// ```no_run
+/// # async fn example(client: std::sync::Arc<tokio_postgres::Client>) -> pgherald_core::Result<()> {
+/// use pgherald_core::group::Group;
+///
+/// let group = Group::new(&client, "enrich-users");
+/// let status = group.status().await?;
+/// println!("{} events behind, the oldest for {:?}", status.lag_events, status.lag);
+/// for letter in group.dead_letters(100).await? {
+///     println!("{}: {}", letter.id, letter.error.unwrap_or_default());
+/// }
+/// let again = group.retry_dead_letters(None).await?;
+/// println!("{again} are tried again");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Group<'a> {
+    client: &'a Arc<Client>,
+    name: &'a str,
+}
+
+/// How a group is doing.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct GroupStatus {
+    /// Its name.
+    pub name: String,
+    /// Over how many slices its keys are spread.
+    pub slices: i32,
+    /// Whether it was told to [pause](Group::pause).
+    pub is_paused: bool,
+    /// Consumers whose lease is not over.
+    pub nodes: i64,
+    /// Rows of the outbox that were committed and not passed yet, whether its handler wants them or not. Parked events were
+    /// passed.
+    pub lag_events: i64,
+    /// How old the oldest of them is.
+    pub lag: Duration,
+    /// Events that are to be tried again, and those that wait behind one of the same row.
+    pub parked: i64,
+    /// Events that were given up.
+    pub dead_letters: i64,
+}
+
+/// An event that was set aside.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ParkedEvent {
+    /// The event's [`outbox_id`](Event::outbox_id); below zero for a resync.
+    pub id: i64,
+    /// The event, if it can be understood. None of a resync.
+    pub event: Option<Event>,
+    /// How many attempts it has had.
+    pub attempts: u32,
+    /// How the last one failed.
+    pub error: Option<String>,
+    /// Since when it has been set aside.
+    pub parked_at: SystemTime,
+    /// When it is tried again. `None` for dead letters, and behind others of the same row.
+    pub due_at: Option<SystemTime>,
+    /// Since when it has been a dead letter.
+    pub dead_at: Option<SystemTime>,
+}
+
+/// Where a group is to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// With everything that is still in the outbox.
+    Beginning,
+    /// With what is committed from now on.
+    Now,
+    /// With what was recorded from this time on, by the server's clock. What was under way then may come or not.
+    Time(SystemTime),
+}
+
+impl<'a> Group<'a> {
+    /// The group of this name, which need not exist.
+    #[must_use]
+    pub fn new(client: &'a Arc<Client>, name: &'a str) -> Self {
+        Self { client, name }
+    }
+
+    /// All groups of a database, by name.
+    ///
+    /// # Errors
+    /// If there is no outbox, this role may not read it, or the connection is lost. So it is with all that follow.
+    pub async fn all(client: &Client) -> Result<Vec<GroupStatus>> {
+        let sql = format!("{STATUS} ORDER BY name");
+        let rows = client.query(&sql, &[]).await.map_err(failed)?;
+        rows.iter().map(status).collect()
+    }
+
+    /// How it is doing. Counts the events it is behind, which takes a while if those are millions.
+    ///
+    /// # Errors
+    /// As for [`all`](Self::all), or if there is no such group.
+    pub async fn status(&self) -> Result<GroupStatus> {
+        let sql = format!("{STATUS} WHERE name = $1");
+        let row = self
+            .client
+            .query_opt(&sql, &[&self.name])
+            .await
+            .map_err(failed)?;
+        row.as_ref().map_or_else(|| Err(self.missing()), status)
+    }
+
+    /// Has its consumers begin nothing more until it is told to [resume](Self::resume), also those that come later. What is
+    /// under way is finished.
+    ///
+    /// # Errors
+    /// As for [`status`](Self::status).
+    pub async fn pause(&self) -> Result<()> {
+        self.set_paused(true).await
+    }
+
+    /// Ends a [pause](Self::pause).
+    ///
+    /// # Errors
+    /// As for [`status`](Self::status).
+    pub async fn resume(&self) -> Result<()> {
+        self.set_paused(false).await
+    }
+
+    async fn set_paused(&self, paused: bool) -> Result<()> {
+        let changed = "changed AS (UPDATE pgherald.consumer_group SET is_paused = $2 WHERE name = $1 RETURNING 1)";
+        match self.change(changed, &[&paused]).await? {
+            0 => Err(self.missing()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Has it go on elsewhere. What its consumers have in hand is not acknowledged any more, and may be handled again;
+    /// parked events and dead letters stay.
+    ///
+    /// # Errors
+    /// As for [`status`](Self::status).
+    pub async fn seek(&self, to: Seek) -> Result<()> {
+        let mut reader = OutboxReader::new(Arc::clone(self.client));
+        let cursor = match to {
+            Seek::Beginning => reader.beginning().await?,
+            Seek::Now => reader.now().await?,
+            Seek::Time(time) => reader.at(time).await?,
+        };
+        // A new epoch: nobody has these slices now.
+        let changed = "changed AS (
+            UPDATE pgherald.consumer_slice SET cursor = $2, node = NULL, epoch = epoch + 1
+            WHERE group_name = $1 RETURNING 1
+        )";
+        match self.change(changed, &[&cursor.to_string()]).await? {
+            0 => Err(self.missing()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Events that are to be tried again, and those that wait behind one of the same row: the first `limit` of them.
+    ///
+    /// # Errors
+    /// As for [`all`](Self::all).
+    pub async fn parked(&self, limit: usize) -> Result<Vec<ParkedEvent>> {
+        self.set_aside("dead_at IS NULL", limit).await
+    }
+
+    /// Events that were given up: the first `limit` of them.
+    ///
+    /// # Errors
+    /// As for [`all`](Self::all).
+    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<ParkedEvent>> {
+        self.set_aside("dead_at IS NOT NULL", limit).await
+    }
+
+    async fn set_aside(&self, which: &str, limit: usize) -> Result<Vec<ParkedEvent>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let sql = format!(
+            "SELECT id, xid::text, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts,
+                error, parked_at, due_at, dead_at
+            FROM pgherald.parked_event WHERE group_name = $1 AND {which} ORDER BY id LIMIT $2"
+        );
+        let rows = self
+            .client
+            .query(&sql, &[&self.name, &limit])
+            .await
+            .map_err(failed)?;
+        let recorded = rows.iter().map(Recorded::of).collect::<Result<Vec<_>>>()?;
+        let events = Relations::default().events(self.client, &recorded).await?;
+        let parked = |(row, event): (&Row, Result<Event>)| {
+            Ok(ParkedEvent {
+                id: get(row, 0)?,
+                event: event.ok(),
+                attempts: get::<i32>(row, 10)?.unsigned_abs(),
+                error: get(row, 11)?,
+                parked_at: get(row, 12)?,
+                due_at: get(row, 13)?,
+                dead_at: get(row, 14)?,
+            })
+        };
+        rows.iter().zip(events).map(parked).collect()
+    }
+
+    /// Has dead letters tried again, with all attempts before them: those with these ids, or all. They come after what was
+    /// handled of their rows meanwhile. Returns how many there were.
+    ///
+    /// # Errors
+    /// As for [`all`](Self::all).
+    pub async fn retry_dead_letters(&self, ids: Option<&[i64]>) -> Result<u64> {
+        let action = "UPDATE pgherald.parked_event SET dead_at = NULL, due_at = clock_timestamp(), attempts = 0";
+        self.change_dead_letters(action, ids).await
+    }
+
+    /// Forgets dead letters: those with these ids, or all. Returns how many there were.
+    ///
+    /// # Errors
+    /// As for [`all`](Self::all).
+    pub async fn discard_dead_letters(&self, ids: Option<&[i64]>) -> Result<u64> {
+        self.change_dead_letters("DELETE FROM pgherald.parked_event", ids)
+            .await
+    }
+
+    async fn change_dead_letters(&self, action: &str, ids: Option<&[i64]>) -> Result<u64> {
+        let changed = format!(
+            "changed AS (
+                {action}
+                WHERE group_name = $1 AND dead_at IS NOT NULL AND ($2::bigint[] IS NULL OR id = ANY ($2)) RETURNING 1
+            ), revised AS (
+                UPDATE pgherald.consumer_group SET revision = revision + 1
+                WHERE name = $1 AND EXISTS (SELECT FROM changed)
+            )"
+        );
+        self.change(&changed, &[&ids]).await
+    }
+
+    /// Forgets the group, and what was parked for it. Consumers that still run make it anew: stop them before.
+    ///
+    /// # Errors
+    /// As for [`status`](Self::status).
+    pub async fn delete(&self) -> Result<()> {
+        let changed =
+            "changed AS (DELETE FROM pgherald.consumer_group WHERE name = $1 RETURNING 1)";
+        match self.change(changed, &[]).await? {
+            0 => Err(self.missing()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Runs a statement that returns something for each row, and lets the consumers know. $1 is the group's name.
+    async fn change(&self, changed: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64> {
+        let sql = format!(
+            "WITH {changed} SELECT (SELECT count(*) FROM changed), pg_notify('pgherald_outbox', 'control')::text"
+        );
+        let mut all: Vec<&(dyn ToSql + Sync)> = vec![&self.name];
+        all.extend(parameters);
+        let row = self.client.query_one(&sql, &all).await.map_err(failed)?;
+        get::<i64>(&row, 0).map(i64::unsigned_abs)
+    }
+
+    fn missing(&self) -> Error {
+        let message = format!(
+            "there is no group {:?}; its first consumer makes it",
+            self.name
+        );
+        Error::new(Kind::Config, message)
+    }
+}
+
+const STATUS: &str =
+    "SELECT name, slices, is_paused, nodes, lag_events, lag_seconds, parked, dead_letters
+    FROM pgherald.consumer_group_status";
+
+fn status(row: &Row) -> Result<GroupStatus> {
+    Ok(GroupStatus {
+        name: get(row, 0)?,
+        slices: get(row, 1)?,
+        is_paused: get(row, 2)?,
+        nodes: get(row, 3)?,
+        lag_events: get(row, 4)?,
+        lag: seconds(get(row, 5)?),
+        parked: get(row, 6)?,
+        dead_letters: get(row, 7)?,
+    })
+}
