@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
 use pgherald_core::cache::CacheKey;
+use pgherald_core::group::{BatchHandler, Consumer, ConsumerHandle, TransactionalHandler};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    CacheBuilder, CacheDriver, CacheHandle, CachedFn, ChannelName, ConnectConfig, Error,
-    EventHandler, Health, NotifySource, NotifySourceBuilder, Result, SubscriptionId, Table,
-    TableName,
+    CacheBuilder, CacheDriver, CacheHandle, CachedFn, ChannelName, ConnectConfig, Durable, Error,
+    EventHandler, FromEvent, Health, NotifySource, NotifySourceBuilder, Result, SubscriptionId,
+    Table, TableName,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::cache::CacheActor;
+use crate::durable::DurableActor;
 use crate::handler::{Ephemeral, HandlerActor, HandlerReport};
 use crate::listener::{ListenerActor, ListenerStatus, ShutdownReport};
 use crate::messages::{Drain, GetStatus, Shutdown, Subscribe};
@@ -65,6 +67,8 @@ pub struct Herald {
     handlers: RefCell<Vec<Recipient<Drain>>>,
     /// The tables that are watched, where that is all that is listened to.
     watched: Option<Vec<TableName>>,
+    /// Where the outbox is, if that is what is read, and the tables whose changes are recorded in it.
+    outbox: Option<(ConnectConfig, Vec<TableName>)>,
 }
 
 impl Herald {
@@ -87,6 +91,7 @@ impl Herald {
             health,
             handlers: RefCell::default(),
             watched: None,
+            outbox: None,
         }
     }
 
@@ -128,6 +133,94 @@ impl Herald {
             .await?;
         self.handlers.borrow_mut().push(addr.clone().recipient());
         Ok(addr)
+    }
+
+    /// Starts a durable handler: a consumer of the group that `terms` name. It reads the outbox by itself, on a connection
+    /// of its own; see [`pgherald_core::group`] for what it promises.
+    ///
+    /// ```no_run
+    /// # use pgherald_actors::Herald;
+    /// use pgherald_core::trigger::TriggerSpec;
+    /// use pgherald_core::{Attempt, Durable, EventHandler, HandlerResult, Inserted, Table};
+    ///
+    /// # struct User;
+    /// # impl Table for User {
+    /// #     const NAME: &'static str = "users";
+    /// #     const KEY: &'static [&'static str] = &["id"];
+    /// #     type Key = i64;
+    /// # }
+    /// struct Greet;
+    /// impl EventHandler for Greet {
+    ///     type Event = Inserted<User>;
+    ///     async fn handle(&self, user: Inserted<User>, attempt: Attempt) -> HandlerResult {
+    ///         println!("{:?}: hello, user {}", attempt.idempotency_key(), user.key);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # async fn example() -> pgherald_core::Result<()> {
+    /// let herald = Herald::connect("postgresql://app@localhost/shop".parse()?)
+    ///     .watch_with(TriggerSpec::of::<User>()?.outbox())
+    ///     .install_triggers()
+    ///     .start()
+    ///     .await?;
+    /// herald.durable(Durable::new("greet"), || Greet)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If its terms cannot be used, or it would not be given anything: no table in [outbox mode](TriggerSpec::outbox) is
+    /// watched, or none that it wants events of.
+    pub fn durable<H: EventHandler>(
+        &self,
+        terms: Durable,
+        factory: impl Fn() -> H + 'static,
+    ) -> Result<Addr<DurableActor>> {
+        let config = self.outbox_for::<H::Event>(&terms)?;
+        Consumer::new(config, terms, factory).map(|made| self.run(made))
+    }
+
+    /// Starts a durable handler that is given the transaction in which its acknowledgement commits.
+    ///
+    /// # Errors
+    /// As for [`durable`](Self::durable).
+    pub fn transactional<H: TransactionalHandler>(
+        &self,
+        terms: Durable,
+        factory: impl Fn() -> H + 'static,
+    ) -> Result<Addr<DurableActor>> {
+        let config = self.outbox_for::<H::Event>(&terms)?;
+        Consumer::transactional(config, terms, factory).map(|made| self.run(made))
+    }
+
+    /// Starts a durable handler that is given many events at once.
+    ///
+    /// # Errors
+    /// As for [`durable`](Self::durable).
+    pub fn batches<H: BatchHandler>(
+        &self,
+        terms: Durable,
+        factory: impl Fn() -> H + 'static,
+    ) -> Result<Addr<DurableActor>> {
+        let config = self.outbox_for::<H::Event>(&terms)?;
+        Consumer::batches(config, terms, factory).map(|made| self.run(made))
+    }
+
+    /// Where the outbox is; unless nothing is recorded there that the handler wants.
+    fn outbox_for<E: FromEvent>(&self, terms: &Durable) -> Result<ConnectConfig> {
+        match &self.outbox {
+            Some((config, tables)) if tables.iter().any(|table| terms.wants::<E>(table)) => {
+                Ok(config.clone())
+            }
+            _ => Err(terms.not_watched()),
+        }
+    }
+
+    fn run(&self, (handle, consumer): (ConsumerHandle, Consumer)) -> Addr<DurableActor> {
+        let addr = DurableActor::new(handle, consumer).start();
+        self.handlers.borrow_mut().push(addr.clone().recipient());
+        addr
     }
 
     /// Starts a [`CacheActor`] and subscribes it. The cache is read through the handle, from any thread.
@@ -344,7 +437,8 @@ impl HeraldBuilder {
     pub async fn start(self) -> Result<Herald> {
         let specs = self.source.watched().to_vec();
         let knows_all = self.source.other_channels().is_empty();
-        let listener = match specs.iter().any(TriggerSpec::is_outbox) {
+        let is_outbox = specs.iter().any(TriggerSpec::is_outbox);
+        let listener = match is_outbox {
             false => ListenerActor::new(self.source.factory()?),
             true => {
                 let mut source = self.source.outbox()?;
@@ -359,9 +453,10 @@ impl HeraldBuilder {
             trigger::plan(&client, &specs).await?.apply(&client).await?;
         }
         let listener = listener.latency_warning(self.latency_warning);
-        let tables = specs.iter().map(|spec| spec.table().clone());
+        let tables: Vec<TableName> = specs.iter().map(|spec| spec.table().clone()).collect();
         Ok(Herald {
-            watched: knows_all.then(|| tables.collect()),
+            outbox: is_outbox.then(|| (self.config, tables.clone())),
+            watched: knows_all.then_some(tables),
             ..Herald::start(listener)
         })
     }

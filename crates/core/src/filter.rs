@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::event::{Event, Key, Relation, RowKey, Table};
-use crate::name::ChannelName;
+use crate::name::{ChannelName, TableName};
 use crate::operation::OperationSet;
 use crate::panic::contained;
 
@@ -121,6 +121,21 @@ impl Filter {
     /// Whether what came through `channel` can be wanted at all.
     pub(crate) fn wants_channel(&self, channel: &ChannelName) -> bool {
         self.names_channel(channel) && self.and.iter().all(|filter| filter.wants_channel(channel))
+    }
+
+    /// Whether events of `table` can be wanted at all.
+    pub(crate) fn wants_table(&self, table: &TableName) -> bool {
+        let schemas = &self.schemas;
+        let tables = &self.tables;
+        let names = |(schema, name): &(Option<Box<str>>, Box<str>)| {
+            **name == *table.name()
+                && schema
+                    .as_deref()
+                    .is_none_or(|schema| schema == table.schema())
+        };
+        (schemas.is_empty() || schemas.iter().any(|schema| **schema == *table.schema()))
+            && (tables.is_empty() || tables.iter().any(names))
+            && self.and.iter().all(|filter| filter.wants_table(table))
     }
 
     /// The wanted events of a batch: the batch itself if all are, `None` if none is.

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use pgherald_core::group::ConsumerReport;
+
 /// What became of the tasks a handler was given: events, and resyncs.
 ///
-/// `received = handled + given_up + dropped + unfinished`, at any time.
+/// `received = handled + given_up + dropped + left_to_others + unfinished`, at any time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HandlerReport {
@@ -14,10 +16,12 @@ pub struct HandlerReport {
     pub received: u64,
     /// Tasks that succeeded.
     pub handled: u64,
-    /// Tasks that were given up after their last attempt.
+    /// Tasks that were given up after their last attempt. Those of a durable handler became dead letters.
     pub given_up: u64,
     /// Tasks that were not finished when the time for draining was over.
     pub dropped: u64,
+    /// Tasks of a durable handler that the next consumer of its group handles, or handles again.
+    pub left_to_others: u64,
     /// Tasks that wait, run, or back off now.
     pub unfinished: u64,
     /// Attempts that failed by an error.
@@ -36,6 +40,7 @@ impl fmt::Display for HandlerReport {
             handled,
             given_up,
             dropped,
+            left_to_others,
             unfinished,
             ..
         } = self;
@@ -43,9 +48,41 @@ impl fmt::Display for HandlerReport {
             f,
             "{name}: {received} received, {handled} handled, {given_up} given up, {dropped} dropped"
         )?;
+        if *left_to_others > 0 {
+            write!(f, ", {left_to_others} left to others")?;
+        }
         if *unfinished > 0 {
             write!(f, ", {unfinished} unfinished")?;
         }
         Ok(())
+    }
+}
+
+impl From<ConsumerReport> for HandlerReport {
+    fn from(report: ConsumerReport) -> Self {
+        let ConsumerReport {
+            group,
+            handled,
+            dead_letters,
+            left_to_others,
+            errors,
+            timeouts,
+            panics,
+            in_flight,
+            ..
+        } = report;
+        let unfinished = in_flight as u64;
+        Self {
+            name: group,
+            received: handled + dead_letters + left_to_others + unfinished,
+            handled,
+            given_up: dead_letters,
+            dropped: 0,
+            left_to_others,
+            unfinished,
+            errors,
+            timeouts,
+            panics,
+        }
     }
 }

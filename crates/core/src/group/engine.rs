@@ -11,6 +11,7 @@
 //! One task; nothing in it waits for anything but in the one `select`. What was taken in survives a lost connection:
 //! acknowledging it later is fenced by the epochs.
 
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -36,6 +37,7 @@ use crate::event::Event;
 use crate::filter::Filter;
 use crate::handler::{Failure, GivenUp, Schedule, Task};
 use crate::outbox::{History, Recorded, Share};
+use crate::panic::{contained, message};
 use crate::signal::{Health, Resync, ResyncReason};
 
 /// How many events are taken in and not finished at most; so much is handled again after a crash at most.
@@ -89,7 +91,7 @@ enum State {
 
 enum Happened {
     Finished(Vec<Finished>),
-    Opened(Result<Session>),
+    Opened(Result<Box<Session>>),
     News(News),
     TimeIsUp,
     Stop(Option<Instant>),
@@ -102,10 +104,6 @@ impl<R: Runner> Engine<R> {
         runner: R,
         shared: Arc<Shared>,
     ) -> Self {
-        let concurrency = match R::MANNER {
-            Manner::Batches => terms.max_batch,
-            Manner::OneByOne | Manner::Transactional => terms.concurrency,
-        };
         Self {
             filter: R::narrow(terms.filter.clone()),
             runner,
@@ -113,7 +111,7 @@ impl<R: Runner> Engine<R> {
             shared,
             slices: Slices::default(),
             parked: Parked::default(),
-            schedule: Schedule::new(concurrency),
+            schedule: Schedule::new(concurrency(R::MANNER, &terms)),
             attempts: FuturesUnordered::new(),
             deferred: Vec::new(),
             settlements: Vec::new(),
@@ -132,6 +130,17 @@ impl<R: Runner> Engine<R> {
     }
 
     pub(super) async fn run(mut self) {
+        // User code is contained elsewhere: a panic that comes here is ours.
+        while let Err(panic) = AssertUnwindSafe(self.work()).catch_unwind().await {
+            let message = message(panic);
+            let group = Arc::clone(&self.terms.group);
+            tracing::error!(%group, message, "consumer panicked, beginning anew");
+            self.begin_anew(&message);
+        }
+        self.end().await;
+    }
+
+    async fn work(&mut self) {
         let mut stop = self.shared.stop.subscribe();
         while !self.has_ended() {
             self.advance();
@@ -139,7 +148,20 @@ impl<R: Runner> Engine<R> {
             let happened = self.happening(&mut stop).await;
             self.take(happened);
         }
-        self.end().await;
+    }
+
+    /// Forgets everything but what it is to do. As if the process had ended: others may take over meanwhile.
+    fn begin_anew(&mut self, message: &str) {
+        let broken = std::mem::replace(&mut self.attempts, FuturesUnordered::new());
+        // Destructors may panic as well.
+        let _ = contained(|| drop(broken));
+        self.schedule = Schedule::new(concurrency(R::MANNER, &self.terms));
+        self.deferred.clear();
+        self.settlements.clear();
+        (self.slices, self.parked) = (Slices::default(), Parked::default());
+        (self.node, self.has_joined) = (new_node(), false);
+        let error = Error::new(Kind::Panicked, format!("the consumer panicked: {message}"));
+        self.lose(&error);
     }
 
     /// Waits for what happens next. Loses nothing if it is dropped.
@@ -152,7 +174,7 @@ impl<R: Runner> Engine<R> {
         let link = async {
             match state {
                 State::Waiting(_) => pending().await,
-                State::Opening(opening) => Happened::Opened(opening.await),
+                State::Opening(opening) => Happened::Opened(opening.await.map(Box::new)),
                 State::Open(session) => Happened::News(session.news().await),
             }
         };
@@ -190,7 +212,7 @@ impl<R: Runner> Engine<R> {
     fn learn(&mut self, news: News) {
         match news {
             News::Ended(error) => self.lose(&error),
-            News::Page(Ok(page)) => self.take_in(page),
+            News::Page(Ok(page)) => self.take_in(*page),
             News::Ticked(Ok(tick)) => self.ticked(tick),
             News::Acknowledged(acknowledged) => self.acknowledged(acknowledged),
             News::Fetched(Ok(fetched)) => self.fetched(fetched),
@@ -312,7 +334,7 @@ impl<R: Runner> Engine<R> {
 
     // The connection, and how the group stands.
 
-    fn opened(&mut self, session: Session) {
+    fn opened(&mut self, session: Box<Session>) {
         let before = self.history.replace(session.history.clone());
         if before.is_some_and(|before| before != session.history) {
             // Ids may be given out a second time. What stands in the database knows of none that was forgotten.
@@ -323,7 +345,7 @@ impl<R: Runner> Engine<R> {
             );
             self.forget_all();
         }
-        self.state = State::Open(Box::new(session));
+        self.state = State::Open(session);
     }
 
     fn lose(&mut self, error: &Error) {
@@ -914,6 +936,13 @@ impl Recorded {
             true => ResyncReason::Started,
             false => ResyncReason::Trimmed,
         })
+    }
+}
+
+fn concurrency(manner: Manner, terms: &Durable) -> usize {
+    match manner {
+        Manner::Batches => terms.max_batch,
+        Manner::OneByOne | Manner::Transactional => terms.concurrency,
     }
 }
 

@@ -1,4 +1,57 @@
-//! Durable handlers.
+//! Durable handlers: groups of consumers that read the [outbox](crate::outbox).
+//!
+//! ```text
+//!   pgherald.outbox ── pages ──► Consumer ──► handler ──► effects
+//!                                  ▲   │
+//!      other consumers of the      │   └── acknowledgements: cursors of its slices, parked events
+//!      group: leases, slices ──────┘                     (pgherald.consumer_slice, parked_event)
+//! ```
+//!
+//! A side effect must happen although the process was down when the row changed. So a *group* has a name, and what it has
+//! done stands in the database. Any number of [`Consumer`]s, in whichever processes, share its work:
+//!
+//! - **Slices.** Keys of rows are spread over a fixed number of slices by their hash. Each slice has one owner at a time and
+//!   a [`Cursor`](crate::outbox::Cursor): everything before it was handled or parked.
+//! - **Leases.** A consumer is a node of the group, and renews its lease three times as often as it would run out, by the
+//!   server's clock. Whoever finds one that is over deletes the node; its slices are then free. Nodes take free slices up to
+//!   an equal share, and give back what they have beyond it, when nothing of it is under way.
+//! - **Epochs.** Each change of owner raises the slice's epoch. Whatever a consumer writes about a slice is written under the
+//!   condition that the epoch is still the one it took the slice with. So one that was stopped, or cut off, for longer than
+//!   its lease acknowledges and commits nothing over the next owner.
+//! - **Parked events.** An event whose attempt failed is written to `pgherald.parked_event`, in the statement that moves the
+//!   cursor past it, and tried again from there; later events of its row follow it there. Other rows do not wait.
+//!
+//! Guarantees:
+//! - Each event that is committed after the group was made is handled at least once: until an attempt succeeds, or the
+//!   [policy](Durable::retry) gives it up and it becomes a dead letter, to be [looked at, retried or discarded](Group).
+//! - Of one row, events are handled one after the other in the order of their commits. A dead letter steps out of that order.
+//! - A [`TransactionalHandler`]'s effects through its transaction are committed exactly once, whatever is killed or stopped.
+//!   Those of an [`EventHandler`](crate::EventHandler) or [`BatchHandler`] may be repeated: what was done and not
+//!   acknowledged yet when a process or connection died, some 50 ms' worth as a rule. The
+//!   [idempotency key](crate::Attempt::idempotency_key) is then the same.
+//! - An open transaction elsewhere hides and delays nothing that others commit.
+//!
+//! **Resyncs.** A new group begins with what is committed from then on, and is told once by a resync that there was something
+//! before ([`ResyncReason::Started`](crate::ResyncReason::Started)); unless it begins with [everything that is still
+//! there](Durable::from_beginning). When the outbox had to be trimmed before a group had read it, because it was
+//! [too large](crate::outbox::Retention), the group is told so, once
+//! ([`Trimmed`](crate::ResyncReason::Trimmed)). A resync is handled like an event: by one consumer, with all attempts,
+//! while others handle events.
+//!
+//! **Attempts.** A handler says what follows by its result: `Ok` is done; any error is tried again when the policy says, or
+//! [after a stated time](crate::HandlerError::retry_after); a [snooze](crate::HandlerError::snooze) costs no attempt; a
+//! [permanent](crate::HandlerError::permanent) error makes a dead letter at once, as does an event that does not fit the
+//! handler's type. Panics and timeouts are failed attempts. An attempt that was under way when its process died is not
+//! counted.
+//!
+//! Limits:
+//! - A consumer wants the rights to read the outbox and to change the tables of groups, which the installing role has, and
+//!   a direct connection; behind a pooler in transaction mode it would only be late, but prepared statements fail there.
+//! - Code that blocks its thread for longer than the lease loses its slices. While a plain handler still works for an owner
+//!   that was stalled, the next owner may handle the same row.
+//! - The outbox is kept for a group that nobody runs any more, up to the cap: [delete](Group::delete) such.
+//! - A transaction that stays open for hours makes acknowledgements slower, as all updates of the same rows.
+
 mod batch;
 mod consumer;
 mod engine;

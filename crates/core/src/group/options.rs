@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Result};
+use crate::event::FromEvent;
 use crate::filter::Filter;
 use crate::handler::RetryPolicy;
+use crate::name::TableName;
 
 /// How many slices a group is made with unless it is said.
 const SLICES: i32 = 32;
@@ -119,6 +121,22 @@ impl Durable {
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
+    }
+
+    /// Whether events of `table` can be among those that a handler of `E` is given on these terms.
+    #[must_use]
+    pub fn wants<E: FromEvent>(&self, table: &TableName) -> bool {
+        E::narrow(self.filter.clone()).wants_table(table)
+    }
+
+    /// For hosts that know which tables are recorded: what to say when the handler [wants](Self::wants) none of them.
+    #[must_use]
+    pub fn not_watched(&self) -> Error {
+        let message = format!(
+            "group {:?} would be given nothing: no table that it wants events of is watched with TriggerSpec::outbox",
+            self.group
+        );
+        Error::new(Kind::Config, message)
     }
 
     pub(super) fn checked(self) -> Result<Self> {

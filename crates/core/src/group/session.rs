@@ -54,7 +54,7 @@ pub(super) struct Session {
     // Away while something is written.
     statements: Option<Statements>,
     acknowledging: Asked<(Statements, Result<Vec<i32>>)>,
-    sent: (Vec<Acknowledgement>, Vec<Settlement>),
+    sent: Rc<(Vec<Acknowledgement>, Vec<Settlement>)>,
     has_progress: bool,
     next_acknowledgement: Instant,
 
@@ -71,7 +71,7 @@ pub(super) struct Session {
 /// What was asked for, and has come.
 pub(super) enum News {
     Ended(Error),
-    Page(Result<Page>),
+    Page(Result<Box<Page>>),
     /// With the number of settlements that had been made before it was asked for.
     Ticked(Result<(Tick, u64)>),
     Acknowledged(Acknowledged),
@@ -129,7 +129,7 @@ impl Session {
             was_called: false,
             statements: Some(Statements::default()),
             acknowledging: None,
-            sent: (Vec::new(), Vec::new()),
+            sent: Rc::default(),
             has_progress: true,
             next_acknowledgement: now,
             ticking: None,
@@ -156,11 +156,11 @@ impl Session {
         tokio::select! {
             (reader, page) = answer(&mut self.reading) => {
                 self.reader = Some(reader);
-                News::Page(page)
+                News::Page(page.map(Box::new))
             }
             (statements, written) = answer(&mut self.acknowledging) => {
                 self.statements = Some(statements);
-                let (sent, settlements) = std::mem::take(&mut self.sent);
+                let (sent, settlements) = self.take_sent();
                 News::Acknowledged(Acknowledged { sent, settlements, written })
             }
             (tick, settled) = answer(&mut self.ticking) => {
@@ -200,12 +200,17 @@ impl Session {
 
     /// What was asked for and not answered.
     pub(super) fn unfinished(&mut self) -> Unfinished {
-        let (acknowledgements, settlements) = std::mem::take(&mut self.sent);
+        self.acknowledging = None;
+        let (acknowledgements, settlements) = self.take_sent();
         Unfinished {
             acknowledgements,
             settlements,
             fetching: std::mem::take(&mut self.wanted),
         }
+    }
+
+    fn take_sent(&mut self) -> (Vec<Acknowledgement>, Vec<Settlement>) {
+        Rc::unwrap_or_clone(std::mem::take(&mut self.sent))
     }
 
     // How the group stands.
@@ -342,10 +347,10 @@ impl Session {
         self.next_acknowledgement = now + ACKNOWLEDGE;
         let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
         let sent = Rc::new((all, settlements));
-        self.sent = (sent.0.clone(), sent.1.clone());
+        self.sent = Rc::clone(&sent);
         let asked = async move {
             let written = async {
-                store::settle(&*client, &mut statements, &terms.group, &sent.1).await?;
+                store::settle(&client, &mut statements, &terms.group, &sent.1).await?;
                 match sent.0.is_empty() {
                     true => Ok(Vec::new()),
                     false => {

@@ -1,0 +1,372 @@
+//! What durable handlers can do: how many events a second, how soon, and whether a backlog makes them slower. On a server
+//! with fsync and synchronous commits, acknowledgements included.
+//!
+//! `PGHERALD_BACKLOG` is the large backlog (default 1,000,000 events), `PGHERALD_TURNS` how often each is measured
+//! (default 3; medians are shown).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark may stop at once"
+)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pgherald::group::{Batch, BatchHandler, Consumer, ConsumerHandle, Group, TransactionalHandler};
+use pgherald::outbox::{Retention, set_retention, trim};
+use pgherald::trigger::{self, TriggerSpec};
+use pgherald::{
+    Attempt, ConnectConfig, Durable, Event, EventHandler, HandlerResult, Result, TableName,
+};
+use pgherald_testkit::Postgres;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio_postgres::{Client, NoTls, Transaction};
+
+fn number(name: &str, default: usize) -> usize {
+    let number = std::env::var(name).ok().and_then(|text| text.parse().ok());
+    number.unwrap_or(default)
+}
+
+struct Nothing;
+
+impl BatchHandler for Nothing {
+    type Event = Event;
+    async fn handle(&self, _: &mut Batch<Event>) -> HandlerResult {
+        Ok(())
+    }
+}
+
+impl EventHandler for Nothing {
+    type Event = Event;
+    async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
+        Ok(())
+    }
+}
+
+/// One statement for each event.
+struct Note;
+
+impl TransactionalHandler for Note {
+    type Event = Event;
+    async fn handle(
+        &self,
+        event: Event,
+        _: Attempt,
+        transaction: &mut Transaction<'_>,
+    ) -> HandlerResult {
+        let id = event.outbox_id().unwrap_or_default();
+        transaction
+            .execute("INSERT INTO effects VALUES ($1)", &[&id])
+            .await?;
+        Ok(())
+    }
+}
+
+struct Wait;
+
+impl EventHandler for Wait {
+    type Event = Event;
+    async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Ok(())
+    }
+}
+
+struct Tell(mpsc::Sender<Instant>);
+
+impl EventHandler for Tell {
+    type Event = Event;
+    async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
+        self.0.send(Instant::now()).await?;
+        Ok(())
+    }
+}
+
+type Made = Result<(ConsumerHandle, Consumer)>;
+
+/// A consumer on a thread of its own.
+struct Node {
+    handle: ConsumerHandle,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Node {
+    fn start(make: impl FnOnce() -> Made + Send + 'static) -> Self {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            let (handle, consumer) = make().unwrap();
+            sender.send(handle).unwrap();
+            runtime.block_on(LocalSet::new().run_until(consumer.run()));
+        });
+        let handle = receiver.recv().unwrap();
+        Self { handle, thread }
+    }
+
+    async fn drain(self) {
+        self.handle.drain(Duration::from_secs(30)).await;
+        self.thread.join().unwrap();
+    }
+}
+
+struct Scene {
+    url: String,
+    client: Arc<Client>,
+}
+
+impl Scene {
+    fn config(&self) -> ConnectConfig {
+        self.url.parse().unwrap()
+    }
+
+    /// Has this many events recorded, of different rows.
+    async fn record(&self, events: usize) {
+        self.run("TRUNCATE jobs, effects").await;
+        for first in (0..events).step_by(1_000) {
+            let last = (first + 1_000).min(events) - 1;
+            let sql =
+                format!("INSERT INTO jobs SELECT n, n FROM generate_series({first}, {last}) AS n");
+            self.run(&sql).await;
+        }
+        self.run("ANALYZE").await;
+    }
+
+    async fn run(&self, sql: &str) {
+        self.client.batch_execute(sql).await.unwrap();
+    }
+
+    /// Waits until a group is not behind, by what stands in the database.
+    async fn is_done(&self, group: &str) {
+        loop {
+            if let Ok(status) = Group::new(&self.client, group).status().await
+                && status.lag_events == 0
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Has nodes work off what is recorded, and a resync or whatever comes first, besides. Returns events a second, up to
+    /// when all of them stand in the database as acknowledged.
+    async fn rate(&self, group: &str, events: usize, nodes: Vec<Node>) -> f64 {
+        let (rate, _) = self.work_off(group, events, &nodes).await;
+        for node in nodes {
+            node.drain().await;
+        }
+        Group::new(&self.client, group).delete().await.unwrap();
+        rate
+    }
+
+    /// Up to when all are acknowledged, and up to when all are handled, which does not wait for the next acknowledgement.
+    async fn work_off(&self, group: &str, events: usize, nodes: &[Node]) -> (f64, f64) {
+        let handled = || {
+            nodes
+                .iter()
+                .map(|node| node.handle.report().handled)
+                .sum::<u64>()
+        };
+        let before = handled();
+        while handled() == before {
+            tokio::time::sleep(Duration::from_micros(100)).await;
+        }
+        let began = Instant::now();
+        while handled() < before + events as u64 {
+            tokio::time::sleep(Duration::from_micros(500)).await;
+        }
+        let rate = || events as f64 / began.elapsed().as_secs_f64();
+        let until_handled = rate();
+        self.is_done(group).await;
+        (rate(), until_handled)
+    }
+
+    /// Has a node work off a backlog that has come while its group was paused: it is connected, and has done so before.
+    async fn backlog(&self, events: usize, turns: usize) -> (f64, f64) {
+        let config = self.config();
+        let node = Node::start(move || Consumer::batches(config, terms("batches"), || Nothing));
+        let group = Group::new(&self.client, "batches");
+        let mut health = node.handle.health();
+        health.wait_for(pgherald::Health::is_live).await.unwrap();
+        let mut rates = Vec::new();
+        for turn in 0..=turns {
+            self.is_done("batches").await;
+            // A group that is paused keeps what it has not read.
+            self.empty().await;
+            group.pause().await.unwrap();
+            // The first is for getting warm.
+            let events = if turn == 0 { 20_000 } else { events };
+            self.record(events).await;
+            if turn == 1 {
+                self.sizes(&format!("{events} events recorded")).await;
+            }
+            group.resume().await.unwrap();
+            // TRUNCATE is an event, too, of each table.
+            let rate = self
+                .work_off("batches", events, std::slice::from_ref(&node))
+                .await;
+            if turn > 0 {
+                rates.push(rate);
+            }
+        }
+        node.drain().await;
+        group.delete().await.unwrap();
+        let (acknowledged, handled) = rates.into_iter().unzip();
+        (median(acknowledged), median(handled))
+    }
+}
+
+fn terms(group: &str) -> Durable {
+    Durable::new(group).from_beginning()
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let server = Postgres::builder()
+        .setting("fsync", "on")
+        .setting("synchronous_commit", "on")
+        .setting("shared_buffers", "256MB")
+        .start()
+        .await
+        .unwrap();
+    let url = server.create_database().await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let scene = Scene {
+        url,
+        client: Arc::new(client),
+    };
+    scene
+        .run("CREATE TABLE jobs (id int PRIMARY KEY, value int); CREATE TABLE effects (id bigint)")
+        .await;
+    let table = TableName::new("public", "jobs").unwrap();
+    let spec = TriggerSpec::new(table).every_column().outbox();
+    let plan = trigger::plan(&scene.client, &[spec]).await.unwrap();
+    plan.apply(&scene.client).await.unwrap();
+
+    let turns = number("PGHERALD_TURNS", 3);
+    let (small, large) = (10_000, number("PGHERALD_BACKLOG", 1_000_000));
+    let (rate, of_small) = scene.backlog(small, turns.max(9)).await;
+    println!("batch handler, backlog of {small}: {rate:.0} events/s");
+
+    scene.empty().await;
+    scene.record(small).await;
+    let mut rates = Vec::new();
+    for _ in 0..turns {
+        let config = scene.config();
+        let node =
+            Node::start(move || Consumer::new(config, terms("single").concurrency(32), || Nothing));
+        rates.push(scene.rate("single", small, vec![node]).await);
+    }
+    println!("single events, no effect: {:.0} events/s", median(rates));
+
+    let mut rates = Vec::new();
+    for _ in 0..turns {
+        let config = scene.config();
+        let node =
+            Node::start(move || Consumer::transactional(config, terms("transactional"), || Note));
+        rates.push(scene.rate("transactional", small, vec![node]).await);
+    }
+    println!("transactional handler: {:.0} events/s", median(rates));
+
+    scene.empty().await;
+    scene.record(4_000).await;
+    let (mut one, mut two) = (Vec::new(), Vec::new());
+    for _ in 0..turns {
+        for (count, rates) in [(1, &mut one), (2, &mut two)] {
+            let nodes = (0..count).map(|_| {
+                let config = scene.config();
+                Node::start(move || Consumer::new(config, terms("waiting"), || Wait))
+            });
+            let nodes: Vec<Node> = nodes.collect();
+            // Both have their share before it begins.
+            rates.push(scene.rate("waiting", 4_000, nodes).await);
+        }
+    }
+    let (one, two) = (median(one), median(two));
+    println!(
+        "5 ms for each event: {one:.0} events/s by one node, {two:.0} by two: {:.2} times",
+        two / one
+    );
+
+    let (sender, mut receiver) = mpsc::channel(1_000);
+    let config = scene.config();
+    let node = Node::start(move || {
+        Consumer::new(config, Durable::new("latency"), move || {
+            Tell(sender.clone())
+        })
+    });
+    let mut health = node.handle.health();
+    health.wait_for(pgherald::Health::is_live).await.unwrap();
+    scene.is_done("latency").await;
+    let mut latencies = Vec::new();
+    for id in 0..200 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        while receiver.try_recv().is_ok() {}
+        scene
+            .run(&format!("UPDATE jobs SET value = -1 WHERE id = {id}"))
+            .await;
+        let committed = Instant::now();
+        let handled = receiver.recv().await.unwrap();
+        latencies.push(handled.saturating_duration_since(committed).as_secs_f64() * 1e3);
+    }
+    latencies.sort_by(f64::total_cmp);
+    println!(
+        "from commit to handler, at idle: p50 {:.2} ms, p99 {:.2} ms",
+        latencies[100], latencies[198]
+    );
+    node.drain().await;
+    Group::new(&scene.client, "latency").delete().await.unwrap();
+
+    let (rate, of_large) = scene.backlog(large, turns).await;
+    println!(
+        "batch handler, backlog of {large}: {rate:.0} events/s; to handle an event takes {:.2} of what it takes with {small}",
+        of_small / of_large
+    );
+    scene.empty().await;
+    scene.sizes("consumed and trimmed").await;
+}
+
+impl Scene {
+    /// Empties the outbox as if all of it were old.
+    async fn empty(&self) {
+        set_retention(&self.client, Retention::new(Duration::ZERO))
+            .await
+            .unwrap();
+        let sql = "SELECT count(*) FROM pgherald.outbox";
+        while self
+            .client
+            .query_one(sql, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+            > 0
+        {
+            trim(&self.client).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        set_retention(&self.client, Retention::default())
+            .await
+            .unwrap();
+    }
+
+    async fn sizes(&self, when: &str) {
+        let sql = "SELECT (sum(pg_total_relation_size(c.oid)) / 1024)::bigint FROM pg_class AS c
+            WHERE relnamespace = 'pgherald'::regnamespace AND relkind = 'r'";
+        let size: i64 = self.client.query_one(sql, &[]).await.unwrap().get(0);
+        println!("all tables of pgherald, {when}: {size} KiB");
+    }
+}
