@@ -274,11 +274,12 @@ impl<R: Runner> Engine<R> {
                         }
                     }
                 }
-                if may_read
-                    && session.may_read(now)
-                    && let Some(turn) = self.slices.turn()
-                {
-                    session.read(turn, page_size(R::MANNER, &self.terms));
+                if may_read && session.may_read(now) {
+                    match self.slices.turn() {
+                        Some(turn) => session.read(turn, page_size(R::MANNER, &self.terms)),
+                        // Not before there are slices.
+                        None => session.have_read(false, true, 0),
+                    }
                 }
                 if session.may_acknowledge(now) {
                     let by_themselves = R::MANNER == Manner::Transactional;
@@ -299,7 +300,7 @@ impl<R: Runner> Engine<R> {
             State::Opening(_) => far,
             State::Open(session) => {
                 // Otherwise it is looked at when that is over.
-                let may_fetch = session.may_fetch() && !session.is_settling();
+                let may_fetch = session.may_fetch() && !session.is_acknowledging();
                 let due = self.parked.next_due();
                 let due = due.filter(|_| may_fetch && self.may_begin(now));
                 session.alarm(self.may_read()).min(due.unwrap_or(far))
@@ -574,11 +575,7 @@ impl<R: Runner> Engine<R> {
     }
 
     fn push(&mut self, job: Job) {
-        let track = match R::MANNER {
-            Manner::OneByOne | Manner::Batches => Track::Row(job.row()),
-            Manner::Transactional => Track::Slice(job.slice),
-        };
-        self.schedule.push(Some(track), job);
+        self.schedule.push(Some(track(R::MANNER, &job)), job);
     }
 
     // Events are handled.
@@ -673,10 +670,7 @@ impl<R: Runner> Engine<R> {
     }
 
     fn conclude(&mut self, Finished { job, outcome }: Finished) {
-        let track = match R::MANNER {
-            Manner::OneByOne | Manner::Batches => Track::Row(job.row()),
-            Manner::Transactional => Track::Slice(job.slice),
-        };
+        let track = track(R::MANNER, &job);
         self.slices.end(job.slice, job.epoch);
         match self.slices.is_current(job.slice, job.epoch) {
             true => self.note(job, outcome),
@@ -936,6 +930,14 @@ impl Recorded {
             true => ResyncReason::Started,
             false => ResyncReason::Trimmed,
         })
+    }
+}
+
+/// What keeps it in order.
+fn track(manner: Manner, job: &Job) -> Track {
+    match manner {
+        Manner::OneByOne | Manner::Batches => Track::Row(job.row()),
+        Manner::Transactional => Track::Slice(job.slice),
     }
 }
 

@@ -188,7 +188,10 @@ impl Session {
 
     /// When to look again although nothing has come.
     pub(super) fn alarm(&self, may_read: bool) -> Instant {
-        let mut alarm = self.next_tick;
+        let mut alarm = Instant::now() + FAILSAFE_POLL;
+        if self.ticking.is_none() {
+            alarm = alarm.min(self.next_tick);
+        }
         if may_read && self.reading.is_none() {
             alarm = alarm.min(self.next_poll);
         }

@@ -472,3 +472,6 @@ impl Slice {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

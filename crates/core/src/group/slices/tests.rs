@@ -1,0 +1,139 @@
+//! Cursors never pass what is not done, and everything is read once, however slices come and go.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::{Slices, Turn};
+use crate::outbox::{Cursor, Point, Reading};
+
+const SLICES: i32 = 3;
+
+/// Moment `n` in the life of a database that commits ten rows between any two moments.
+fn moment(n: i64) -> Point {
+    let text = format!("{0}:{0}: {1} {0} 0", n + 10, n * 10);
+    text.parse::<Cursor>().unwrap().done
+}
+
+fn at(n: i64) -> Cursor {
+    Cursor {
+        done: moment(n),
+        reading: None,
+    }
+}
+
+/// The next rows of a turn, as the reader would give them: those of the slices between two moments.
+fn page(turn: &Turn, now: i64, limit: usize) -> (Vec<i64>, Cursor) {
+    let from = turn.cursor.done.floor;
+    let to = match (&turn.cursor.reading, &turn.until) {
+        (Some(reading), _) => reading.to.clone(),
+        (None, Some(until)) => until.clone(),
+        (None, None) => moment(now),
+    };
+    let position = turn.cursor.position().unwrap_or(i64::MIN).max(from);
+    let is_wanted = |id: &i64| turn.share.slices.contains(&slice_of(*id));
+    let ids: Vec<i64> = (position + 1..=to.floor)
+        .filter(is_wanted)
+        .take(limit)
+        .collect();
+    let cursor = match ids.last() {
+        Some(last) if ids.len() == limit => Cursor {
+            done: turn.cursor.done.clone(),
+            reading: Some(Reading {
+                to,
+                position: *last,
+            }),
+        },
+        _ => Cursor {
+            done: to,
+            reading: None,
+        },
+    };
+    (ids, cursor)
+}
+
+fn slice_of(id: i64) -> i32 {
+    (id % i64::from(SLICES)) as i32
+}
+
+/// Up to which id a cursor says that all is done.
+fn reach(cursor: &Cursor) -> i64 {
+    cursor.position().unwrap_or(i64::MIN).max(cursor.done.floor)
+}
+
+proptest! {
+    #[test]
+    fn everything_is_done_once_and_no_cursor_passes_what_is_not(
+        steps in proptest::collection::vec((0_u8..8, 0_usize..100), 1..200),
+    ) {
+        let mut slices = Slices::default();
+        let mut stored: BTreeMap<i32, Cursor> = (0..SLICES).map(|slice| (slice, at(0))).collect();
+        let mut epoch = 0;
+        let mut now = 1;
+        // Taken in and not done, with slice, epoch and number.
+        let mut open: BTreeMap<i64, (i32, i64, u64)> = BTreeMap::new();
+        let mut done: BTreeSet<i64> = BTreeSet::new();
+        let finishing = std::iter::repeat_n((8, 0), 600);
+        for (what, pick) in steps.into_iter().chain(finishing) {
+            match what {
+                0 => now += 1,
+                1 => {
+                    // Claimed anew: what was not acknowledged comes again.
+                    let slice = (pick as i32) % SLICES;
+                    epoch += 1;
+                    slices.insert(SLICES, slice, epoch, &stored[&slice]);
+                    open.retain(|_, (of, ..)| *of != slice);
+                    done.retain(|id| slice_of(*id) != slice || *id <= reach(&stored[&slice]));
+                }
+                2 | 3 | 8 => {
+                    if what == 8 && slices.len() < SLICES as usize {
+                        let missing = (0..SLICES).find(|slice| slices.epoch(*slice).is_none());
+                        let slice = missing.unwrap();
+                        epoch += 1;
+                        slices.insert(SLICES, slice, epoch, &stored[&slice]);
+                    }
+                    let Some(turn) = slices.turn() else { continue };
+                    let (ids, after) = page(&turn, now, 1 + pick % 7);
+                    let span = Slices::span(&turn, &after);
+                    for id in ids {
+                        let slice = slice_of(id);
+                        if let Some(epoch) = slices.wants(&turn, slice, id) {
+                            let number = slices.take_in(slice, &span, id).unwrap();
+                            prop_assert!(open.insert(id, (slice, epoch, number)).is_none(), "{} twice", id);
+                            prop_assert!(!done.contains(&id), "{} again", id);
+                        }
+                    }
+                    slices.advance(&turn, &after);
+                }
+                4..=6 => {}
+                _ => {
+                    let all = slices.acknowledge(false);
+                    for one in &all {
+                        let reach = reach(&one.cursor);
+                        let passed = open.iter().find(|(id, (of, ..))| *of == one.slice && **id <= reach);
+                        prop_assert!(passed.is_none(), "{:?} passed by {}", passed, one.cursor);
+                        prop_assert!(reach >= self::reach(&stored[&one.slice]), "back to {}", one.cursor);
+                        stored.insert(one.slice, one.cursor.clone());
+                    }
+                    let written: Vec<i32> = all.iter().map(|one| one.slice).collect();
+                    slices.acknowledged(all, &written);
+                }
+            }
+            if matches!(what, 4..=6 | 8) && !open.is_empty() {
+                let id = *open.keys().nth(pick % open.len()).unwrap();
+                if let Some((slice, epoch, number)) = open.remove(&id) {
+                    prop_assert!(slices.is_current(slice, epoch));
+                    slices.finish(slice, number);
+                    done.insert(id);
+                }
+            }
+        }
+        prop_assert!(open.is_empty() && slices.pending() == 0);
+        prop_assert_eq!(slices.streams(), 1, "they have met");
+        let everything: BTreeSet<i64> = (1..=now * 10).collect();
+        prop_assert_eq!(done, everything);
+        for one in slices.acknowledge(false) {
+            prop_assert_eq!(reach(&one.cursor), now * 10);
+        }
+    }
+}
