@@ -10,5 +10,6 @@
 
 mod crashes;
 mod handling;
+mod herald;
 mod support;
 mod workers;

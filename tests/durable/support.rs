@@ -52,6 +52,10 @@ impl Scene {
         self.url.parse().unwrap()
     }
 
+    pub(crate) async fn connect(&self) -> Client {
+        connect(&self.url).await
+    }
+
     pub(crate) async fn run(&self, sql: &str) {
         if let Err(error) = self.client.batch_execute(sql).await {
             panic!("{sql}: {error:?}");
