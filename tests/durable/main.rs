@@ -8,8 +8,16 @@
     reason = "tests stop at once"
 )]
 
+mod bad_input;
+mod batches;
 mod crashes;
+mod fencing;
 mod handling;
 mod herald;
+mod operations;
+mod retention;
+mod sharing;
 mod support;
+mod survival;
+mod transactions;
 mod workers;

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use pgherald_core::group::{Consumer, ConsumerHandle, ConsumerReport};
+use pgherald_core::group::{Consumer, ConsumerHandle, ConsumerReport, Group};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
     Attempt, Backoff, ConnectConfig, Durable, Event, EventHandler, HandlerResult, Resync,
@@ -20,7 +21,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Table `jobs (id, value)` is recorded, with its values; so is `others`.
 pub(crate) struct Scene {
     pub(crate) url: String,
-    pub(crate) client: Client,
+    pub(crate) client: Arc<Client>,
 }
 
 impl Scene {
@@ -45,6 +46,7 @@ impl Scene {
         });
         let plan = trigger::plan(&client, &specs).await.unwrap();
         plan.apply(&client).await.unwrap();
+        let client = Arc::new(client);
         Self { url, client }
     }
 
@@ -66,14 +68,44 @@ impl Scene {
         self.client.query_one(sql, &[]).await.unwrap().get(0)
     }
 
+    /// Waits until a query for one number gives this one.
+    pub(crate) async fn becomes(&self, sql: &str, expected: i64) {
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        loop {
+            let found = self.number(sql).await;
+            if found == expected {
+                return;
+            }
+            if tokio::time::Instant::now() > deadline {
+                panic!("{sql}: {found}, not {expected}");
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(crate) fn group<'a>(&'a self, name: &'a str) -> Group<'a> {
+        Group::new(&self.client, name)
+    }
+
     /// Starts a consumer of single events.
     pub(crate) fn start(&self, terms: Durable, log: &Log, plan: Plan) -> ConsumerHandle {
+        self.start_at(&self.url, terms, log, plan)
+    }
+
+    /// The same, by another way to the server.
+    pub(crate) fn start_at(
+        &self,
+        url: &str,
+        terms: Durable,
+        log: &Log,
+        plan: Plan,
+    ) -> ConsumerHandle {
         let (log, plan) = (log.clone(), Rc::new(plan));
         let factory = move || Recorder {
             log: log.clone(),
             plan: Rc::clone(&plan),
         };
-        let (handle, consumer) = Consumer::new(self.config(), terms, factory).unwrap();
+        let (handle, consumer) = Consumer::new(url.parse().unwrap(), terms, factory).unwrap();
         tokio::task::spawn_local(consumer.run());
         handle
     }
@@ -176,6 +208,19 @@ pub(crate) async fn until(what: &str, is: impl Fn() -> bool, shown: impl Fn() ->
     if tokio::time::timeout(LIMIT, waiting).await.is_err() {
         panic!("not within {LIMIT:?}: {what}; {}", shown());
     }
+}
+
+/// Waits until the consumer is not live, for a reason that mentions `word`.
+pub(crate) async fn degraded(handle: &ConsumerHandle, word: &str) {
+    let health = handle.health();
+    let is = || {
+        let health = health.borrow();
+        !health.is_live() && health.to_string().contains(word)
+    };
+    until(&format!("degraded by {word:?}"), is, || {
+        health.borrow().to_string()
+    })
+    .await;
 }
 
 /// Waits for a report.

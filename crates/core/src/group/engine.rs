@@ -9,8 +9,10 @@
 //! ```
 //!
 //! One task; nothing in it waits for anything but in the one `select`. What was taken in survives a lost connection:
-//! acknowledging it later is fenced by the epochs.
+//! acknowledging it later is fenced by the epochs. But for slices of which something was being written: those are claimed
+//! anew, so that what the server comes to later is refused.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use super::options::Durable;
 use super::parked::Parked;
 use super::runner::{Assignment, Manner, Runner};
 use super::session::{Acknowledged, Fetched, News, Page, Session};
-use super::slices::Slices;
+use super::slices::{Acknowledgement, Slices};
 use super::store::{self, Settlement};
 use super::tick::{Before, Found, Tick};
 use crate::backoff::Backoff;
@@ -48,6 +50,8 @@ const MOST_PARKED_ROWS: usize = 10_000;
 const FETCH: usize = 100;
 /// How long to wait for an event to be written to the parked ones.
 const UNWRITTEN: Duration = Duration::from_millis(20);
+/// An event that loses its connection so often has failed.
+const MOST_LOSSES: u32 = 3;
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 /// How long connecting may take, and the last words of a node.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -64,6 +68,8 @@ pub(super) struct Engine<R> {
     attempts: FuturesUnordered<LocalBoxFuture<'static, Vec<Finished>>>,
     /// Jobs that begin when an acknowledgement of their slice is over.
     deferred: Vec<(Option<Track>, Job)>,
+    /// Of each slice the event that loses its connection, and how often in a row.
+    losses: HashMap<i32, (i64, u32)>,
     settlements: Vec<Settlement>,
     /// How many there have ever been.
     settled: u64,
@@ -114,6 +120,7 @@ impl<R: Runner> Engine<R> {
             schedule: Schedule::new(concurrency(R::MANNER, &terms)),
             attempts: FuturesUnordered::new(),
             deferred: Vec::new(),
+            losses: HashMap::new(),
             settlements: Vec::new(),
             settled: 0,
             node: new_node(),
@@ -270,7 +277,7 @@ impl<R: Runner> Engine<R> {
                             self.parked.put_back(&row, id, now + UNWRITTEN);
                         }
                         if !due.is_empty() {
-                            session.fetch(due);
+                            session.fetch(due, self.slices.numbers());
                         }
                     }
                 }
@@ -300,7 +307,9 @@ impl<R: Runner> Engine<R> {
             State::Opening(_) => far,
             State::Open(session) => {
                 // Otherwise it is looked at when that is over.
-                let may_fetch = session.may_fetch() && !session.is_acknowledging();
+                let may_fetch = session.may_fetch()
+                    && !session.is_acknowledging()
+                    && self.settlements.is_empty();
                 let due = self.parked.next_due();
                 let due = due.filter(|_| may_fetch && self.may_begin(now));
                 session.alarm(self.may_read()).min(due.unwrap_or(far))
@@ -312,6 +321,7 @@ impl<R: Runner> Engine<R> {
     fn may_read(&self) -> bool {
         self.stop_at.is_none()
             && !self.is_paused
+            && self.slices.staying() > 0
             && self.slices.pending() < MOST_IN_FLIGHT
             && self.parked.rows() < MOST_PARKED_ROWS
     }
@@ -345,6 +355,8 @@ impl<R: Runner> Engine<R> {
                 "the server has crashed, or is another one; reading on from what was acknowledged"
             );
             self.forget_all();
+            // Of events that may have been forgotten as well.
+            self.settlements.clear();
         }
         self.state = State::Open(session);
     }
@@ -357,17 +369,7 @@ impl<R: Runner> Engine<R> {
                 self.failures = 0;
             }
             let unfinished = session.unfinished();
-            if R::MANNER == Manner::Transactional {
-                // Who knows when the server comes to it: perhaps after what is committed next. Claimed anew, it is refused.
-                for sent in &unfinished.acknowledgements {
-                    self.slices.forget(sent.slice);
-                    self.parked.forget(sent.slice);
-                }
-            }
-            self.slices.not_acknowledged(unfinished.acknowledgements);
-            let mut settlements = unfinished.settlements;
-            settlements.append(&mut self.settlements);
-            self.settlements = settlements;
+            self.not_answered(&unfinished.acknowledgements, unfinished.settlements);
             for (row, id) in unfinished.fetching {
                 self.parked.put_back(&row, id, Instant::now());
             }
@@ -415,7 +417,12 @@ impl<R: Runner> Engine<R> {
             let since = SystemTime::now();
             self.shared.health.send_replace(Health::Live { since });
         }
-        self.has_joined = true;
+        if !std::mem::replace(&mut self.has_joined, true)
+            && let State::Open(session) = &mut self.state
+        {
+            // They have more than their share now.
+            session.tell_others();
+        }
         self.lease_until = began + self.terms.lease;
         self.is_paused = standing.is_paused;
         let lost = self
@@ -517,7 +524,7 @@ impl<R: Runner> Engine<R> {
             intentional = false,
             "the group came too late for rows of the outbox"
         );
-        let row = Recorded::resync(-2 - closed, "trimmed");
+        let row = Recorded::resync(-2 - closed, slice, "trimmed");
         let lane = Row {
             relation: row.relation,
             key: row.key.clone(),
@@ -713,15 +720,32 @@ impl<R: Runner> Engine<R> {
                 self.forget(job.slice);
                 self.tick_now();
             }
-            Outcome::InDoubt(error) => {
-                let (group, slice, id) = (&*self.terms.group, job.slice, job.row.id);
-                tracing::warn!(group, slice, id, error = %error.chain(), "an attempt's connection failed");
-                // Claimed anew, which tells.
-                self.forget(job.slice);
-                if let State::Open(session) = &mut self.state {
-                    session.tick_soon();
+            Outcome::Lost(failure) => {
+                let (slice, id) = (job.slice, job.row.id);
+                let times = match self.losses.remove(&slice) {
+                    Some((event, times)) if event == id => times + 1,
+                    _ => 1,
+                };
+                if times == MOST_LOSSES {
+                    self.failed(job, failure);
+                } else {
+                    self.losses.insert(slice, (id, times));
+                    let message = format!("lost during an attempt: {failure}");
+                    self.doubt(&job, &Error::new(Kind::Disconnected, message));
                 }
             }
+            Outcome::InDoubt(error) => self.doubt(&job, &error),
+        }
+    }
+
+    /// Nobody knows what became of an attempt.
+    fn doubt(&mut self, job: &Job, error: &Error) {
+        let (group, slice, id) = (&*self.terms.group, job.slice, job.row.id);
+        tracing::warn!(group, slice, id, error = %error.chain(), "an attempt's connection failed");
+        // Claimed anew, which tells.
+        self.forget(job.slice);
+        if let State::Open(session) = &mut self.state {
+            session.tick_soon();
         }
     }
 
@@ -853,13 +877,25 @@ impl<R: Runner> Engine<R> {
                 self.resume_deferred();
             }
             Err(error) => {
-                self.slices.not_acknowledged(sent);
-                let mut settlements = settlements;
-                settlements.append(&mut self.settlements);
-                self.settlements = settlements;
+                if error.is_connection() {
+                    self.not_answered(&sent, settlements);
+                } else {
+                    self.slices.not_acknowledged(sent);
+                    self.settlements.splice(..0, settlements);
+                }
                 self.lose(&error);
             }
         }
+    }
+
+    /// Who knows when the server comes to it: perhaps after what is written next. The slices are claimed anew, after which
+    /// it is refused.
+    fn not_answered(&mut self, sent: &[Acknowledgement], settlements: Vec<Settlement>) {
+        let of_parked = settlements.iter().map(|settlement| settlement.slice);
+        for slice in sent.iter().map(|sent| sent.slice).chain(of_parked) {
+            self.forget(slice);
+        }
+        self.settlements.splice(..0, settlements);
     }
 
     // The end.
@@ -878,9 +914,8 @@ impl<R: Runner> Engine<R> {
     async fn end(mut self) {
         let left = self.schedule.len();
         self.attempts.clear();
-        if let State::Open(session) = &mut self.state
-            && self.has_joined
-        {
+        if let State::Open(session) = &mut self.state {
+            // Also if it does not know yet that it has joined.
             let leaving = store::leave(session.client(), &self.terms.group, self.node);
             if !matches!(timeout(CONNECT, leaving).await, Ok(Ok(()))) {
                 let group = &*self.terms.group;
@@ -908,12 +943,13 @@ impl<R: Runner> Engine<R> {
 
 impl Recorded {
     /// An event that tells to read everything again.
-    fn resync(id: i64, reason: &str) -> Self {
+    fn resync(id: i64, slice: i32, reason: &str) -> Self {
         Self {
             id,
             xid: None,
             sent_at: SystemTime::now(),
-            relation: 0,
+            // Of no table: each slice has a row of its own.
+            relation: -i64::from(slice),
             hash: 0,
             operation: store::RESYNC,
             key: Some(reason.into()),

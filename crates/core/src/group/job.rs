@@ -71,6 +71,8 @@ pub(super) enum Outcome {
     Failed(Failure),
     /// Somebody else has the slice; what it did was rolled back.
     Fenced,
+    /// The connection was lost before anything was acknowledged. Not the event's fault, unless that happens again and again.
+    Lost(Failure),
     /// The connection was lost: nobody knows whether it was committed.
     InDoubt(Error),
 }
@@ -84,6 +86,9 @@ pub(super) struct Park {
     pub(super) error: Option<String>,
     pub(super) fate: Fate,
 }
+
+/// In seconds: what a server takes, and nobody waits for.
+const LONGEST_DELAY: f64 = 10.0 * 365.0 * 24.0 * 3_600.0;
 
 /// What is to become of a parked event.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,7 +105,7 @@ impl Fate {
     /// Seconds until it is tried again.
     pub(super) fn delay(self) -> Option<f64> {
         match self {
-            Self::Due(seconds) => Some(seconds),
+            Self::Due(seconds) => Some(seconds.min(LONGEST_DELAY)),
             Self::Behind | Self::Dead => None,
         }
     }

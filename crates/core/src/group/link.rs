@@ -42,7 +42,10 @@ impl Link {
             calls,
             driver,
         };
-        let listen = format!("LISTEN {WAKE_UP_CHANNEL}");
+        // What is written there waits for others, and looks again.
+        let listen = format!(
+            "SET default_transaction_isolation = 'read committed'; LISTEN {WAKE_UP_CHANNEL}"
+        );
         link.client
             .batch_execute(&listen)
             .await

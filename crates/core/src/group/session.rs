@@ -188,10 +188,11 @@ impl Session {
 
     /// When to look again although nothing has come.
     pub(super) fn alarm(&self, may_read: bool) -> Instant {
-        let mut alarm = Instant::now() + FAILSAFE_POLL;
-        if self.ticking.is_none() {
-            alarm = alarm.min(self.next_tick);
-        }
+        let far = Instant::now() + Duration::from_secs(3_600);
+        let mut alarm = match self.ticking {
+            Some(_) => far,
+            None => self.next_tick,
+        };
         if may_read && self.reading.is_none() {
             alarm = alarm.min(self.next_poll);
         }
@@ -373,12 +374,12 @@ impl Session {
         self.fetching.is_none()
     }
 
-    pub(super) fn fetch(&mut self, wanted: Vec<(Row, i64)>) {
+    pub(super) fn fetch(&mut self, wanted: Vec<(Row, i64)>, slices: Vec<i32>) {
         let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
         let ids: Vec<i64> = wanted.iter().map(|(_, id)| *id).collect();
         self.wanted = wanted;
         let asked = async move {
-            let rows = store::parked_rows(&client, &terms.group, &ids).await?;
+            let rows = store::parked_rows(&client, &terms.group, &ids, &slices).await?;
             let recorded: Vec<Recorded> = rows.iter().map(|(row, _)| row.clone()).collect();
             let mut reader = OutboxReader::new(client);
             let events = reader.events(&recorded).await?;

@@ -45,6 +45,8 @@ struct Slice {
     done: Option<(Arc<Span>, i64)>,
     /// To be written with the next acknowledgement.
     parks: Vec<Park>,
+    /// So many of them an attempt writes that acknowledges by itself.
+    lent: usize,
     running: usize,
     /// Nothing new is begun: it is to be given back.
     leaving: bool,
@@ -112,6 +114,7 @@ impl Slices {
             base: cursor.clone(),
             done: None,
             parks: Vec::new(),
+            lent: 0,
             running: 0,
             leaving: false,
             acknowledging: false,
@@ -381,9 +384,10 @@ impl Slices {
     }
 
     /// What an attempt at the first pending event of a slice has to write when it succeeds.
-    pub(super) fn acknowledge_next(&self, number: i32) -> Option<Acknowledgement> {
-        let slice = self.owned.get(&number)?;
+    pub(super) fn acknowledge_next(&mut self, number: i32) -> Option<Acknowledgement> {
+        let slice = self.owned.get_mut(&number)?;
         let next = slice.pending.front()?;
+        slice.lent = slice.parks.len();
         Some(Acknowledgement {
             slice: number,
             epoch: slice.epoch,
@@ -396,8 +400,8 @@ impl Slices {
     /// It was written by the attempt itself.
     pub(super) fn committed(&mut self, number: i32, event: u64) {
         if let Some(slice) = self.owned.get_mut(&number) {
-            // They went with it; nothing else of the slice was done meanwhile.
-            slice.parks.clear();
+            // They went with it. What was added meanwhile did not.
+            slice.parks.drain(..slice.lent.min(slice.parks.len()));
             if let Some(event) = slice.pending.front() {
                 slice.acknowledged = event.span.cursor(event.id);
             }

@@ -100,6 +100,8 @@ pub(super) struct Standing {
     pub(super) is_paused: bool,
     pub(super) revision: i64,
     pub(super) nodes: i64,
+    /// How many of them come before this one.
+    pub(super) before: i64,
     /// Slices that this node has, and their epochs.
     pub(super) owned: Vec<(i32, i64)>,
 }
@@ -111,12 +113,13 @@ pub(super) async fn standing(client: &Client, group: &str, node: i64) -> Result<
         let message = format!("group {group:?} was dropped");
         return Err(Error::new(Kind::Query, message));
     };
-    let (slices, epochs): (Vec<i32>, Vec<i64>) = (get(row, 4)?, get(row, 5)?);
+    let (slices, epochs): (Vec<i32>, Vec<i64>) = (get(row, 5)?, get(row, 6)?);
     Ok(Standing {
         slices: get(row, 0)?,
         is_paused: get(row, 1)?,
         revision: get(row, 2)?,
         nodes: get(row, 3)?,
+        before: get(row, 4)?,
         owned: slices.into_iter().zip(epochs).collect(),
     })
 }
@@ -178,14 +181,15 @@ pub(super) fn seconds(number: f64) -> Duration {
         .min(Duration::from_secs(10 * 365 * 24 * 60 * 60))
 }
 
-/// Parked events as they were recorded, with the attempts made. Those that are gone are left out.
+/// Parked events of some slices as they were recorded, with the attempts made. Those that are gone are left out.
 pub(super) async fn parked_rows(
     client: &Client,
     group: &str,
     ids: &[i64],
+    slices: &[i32],
 ) -> Result<Vec<(Recorded, u32)>> {
     let sql = include_str!("sql/parked_rows.sql");
-    let rows = query(client, sql, &[&group, &ids]).await?;
+    let rows = query(client, sql, &[&group, &ids, &slices]).await?;
     let event = |row: &SqlRow| Ok((Recorded::of(row)?, get::<i32>(row, 10)?.unsigned_abs()));
     rows.iter().map(event).collect()
 }
@@ -281,7 +285,7 @@ struct Written<'a> {
     sent_at_us: i64,
     relation: i64,
     hash: i32,
-    operation: char,
+    operation: i8,
     key: Option<&'a str>,
     columns: Option<&'a str>,
     old_columns: Option<&'a str>,
@@ -303,7 +307,7 @@ impl<'a> Written<'a> {
             sent_at_us: i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX),
             relation: row.relation,
             hash: row.hash,
-            operation: char::from(row.operation.cast_unsigned()),
+            operation: row.operation,
             key: row.key.as_deref(),
             columns: row.columns.as_deref(),
             old_columns: row.old_columns.as_deref(),

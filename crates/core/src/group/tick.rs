@@ -63,8 +63,9 @@ pub(super) async fn tick(client: Arc<Client>, terms: &Durable, before: Before) -
     }
     let standing = store::standing(&client, group, node).await?;
     let slices = usize::try_from(standing.slices).unwrap_or_default();
-    let nodes = usize::try_from(standing.nodes).unwrap_or_default();
-    let share = slices.div_ceil(nodes.max(1));
+    let nodes = usize::try_from(standing.nodes).unwrap_or_default().max(1);
+    let rank = usize::try_from(standing.before).unwrap_or_default();
+    let share = slices / nodes + usize::from(rank < slices % nodes);
     let is_ours = |owned: &&(i32, i64)| standing.owned.contains(owned);
     let known: Vec<i32> = before
         .owned
@@ -72,7 +73,9 @@ pub(super) async fn tick(client: Arc<Client>, terms: &Durable, before: Before) -
         .filter(is_ours)
         .map(|(slice, _)| *slice)
         .collect();
-    let missing = share.saturating_sub(known.len());
+    // Its own that it does not know of are taken in any case: only who has a slice can give it back.
+    let unknown = standing.owned.len() - known.len();
+    let missing = share.saturating_sub(known.len()).max(unknown);
     let claimed = match missing {
         _ if before.is_stopping => Vec::new(),
         0 => Vec::new(),

@@ -13,6 +13,7 @@ use std::rc::Rc;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use tokio::time::timeout;
 use tokio_postgres::{Client, Transaction};
 
 use super::job::{Finished, Job, Outcome};
@@ -22,7 +23,7 @@ use super::runner::{Assignment, Manner, Runner, not_understood};
 use super::slices::Acknowledgement;
 use super::store;
 use crate::connect::ConnectConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind};
 use crate::event::FromEvent;
 use crate::filter::Filter;
 use crate::handler::{
@@ -162,14 +163,15 @@ async fn attempt<H: TransactionalHandler>(
         Ok(task) => task,
         Err(error) => return Outcome::Failed(not_understood(error)),
     };
-    let mut connection = match pool.take().await {
+    let mut connection = match within(terms, pool.take()).await {
         Ok(connection) => connection,
         Err(error) => return Outcome::InDoubt(error),
     };
     let acknowledgement = acknowledgement.as_ref();
     let outcome = {
         let Connection { client, statements } = &mut connection;
-        match client.transaction().await {
+        let beginning = async { client.transaction().await.map_err(failed) };
+        match within(terms, beginning).await {
             Ok(transaction) => {
                 transact(
                     instances,
@@ -182,26 +184,27 @@ async fn attempt<H: TransactionalHandler>(
                 )
                 .await
             }
-            Err(cause) => Outcome::InDoubt(failed(cause)),
+            Err(error) => Ok(Outcome::InDoubt(error)),
         }
     };
+    let is_closed = connection.client.is_closed();
     match outcome {
-        // Not the event's fault.
-        Outcome::Failed(failure) if connection.client.is_closed() => {
-            let message = format!("the connection was lost during an attempt: {failure}");
-            Outcome::InDoubt(Error::new(crate::error::Kind::Disconnected, message))
-        }
         // A statement may still be under way.
-        Outcome::Failed(Failure::TimedOut(_) | Failure::Panicked(_)) | Outcome::InDoubt(_) => {
-            outcome
+        Err(failure @ (Failure::TimedOut(_) | Failure::Panicked(_))) => Outcome::Failed(failure),
+        Err(failure) if is_closed => Outcome::Lost(failure),
+        Ok(Outcome::Failed(failure)) if is_closed => {
+            let message = format!("the connection was lost at the end of an attempt: {failure}");
+            Outcome::InDoubt(Error::new(Kind::Disconnected, message))
         }
-        _ => {
+        Ok(outcome @ Outcome::InDoubt(_)) => outcome,
+        outcome => {
             pool.idle.borrow_mut().push(connection);
-            outcome
+            outcome.unwrap_or_else(Outcome::Failed)
         }
     }
 }
 
+/// Fails if the handler does: then nothing was acknowledged.
 async fn transact<H: TransactionalHandler>(
     instances: &Instances<H>,
     terms: &Durable,
@@ -210,33 +213,48 @@ async fn transact<H: TransactionalHandler>(
     mut transaction: Transaction<'_>,
     statements: &mut Statements,
     acknowledgement: Option<&Acknowledgement>,
-) -> Outcome {
+) -> Result<Outcome, Failure> {
     let lent = &mut transaction;
     let attempted = with(instances, async move |handler| {
         // Moved into the attempt, for it goes with it.
         let attempt = job.attempt(terms);
         contain(move || run(handler, task, attempt, lent), terms.timeout).await
     });
-    if let Err(failure) = attempted.await {
-        return Outcome::Failed(failure);
-    }
-    let written = match acknowledgement {
-        Some(one) => {
-            let one = std::slice::from_ref(one);
-            store::acknowledge(&transaction, statements, &terms.group, one)
-                .await
-                .map(|slices| !slices.is_empty())
+    attempted.await?;
+    let writing = async {
+        match acknowledgement {
+            Some(one) => {
+                let one = std::slice::from_ref(one);
+                store::acknowledge(&transaction, statements, &terms.group, one)
+                    .await
+                    .map(|slices| !slices.is_empty())
+            }
+            None => store::settle_done(&transaction, statements, &terms.group, job).await,
         }
-        None => store::settle_done(&transaction, statements, &terms.group, job).await,
     };
-    match written {
-        Ok(true) => match transaction.commit().await {
-            Ok(()) => Outcome::Committed,
-            Err(cause) => refused(failed(cause)),
-        },
+    Ok(match within(terms, writing).await {
+        Ok(true) => {
+            let committing = async { transaction.commit().await.map_err(failed) };
+            match within(terms, committing).await {
+                Ok(()) => Outcome::Committed,
+                Err(error) => refused(error),
+            }
+        }
         Ok(false) => Outcome::Fenced,
         Err(error) => refused(error),
-    }
+    })
+}
+
+/// Takes a server that does not answer within a lease, or a timeout if that is longer, as gone.
+async fn within<T>(
+    terms: &Durable,
+    asked: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let limit = terms.lease.max(terms.timeout);
+    timeout(limit, asked).await.unwrap_or_else(|_| {
+        let message = format!("no answer of the server within {limit:?}");
+        Err(Error::new(Kind::Disconnected, message))
+    })
 }
 
 /// The server did not take it; or it is gone, and has, perhaps.
@@ -284,7 +302,7 @@ struct Connection {
 }
 
 impl Pool {
-    async fn take(&self) -> Result<Connection> {
+    async fn take(&self) -> Result<Connection, Error> {
         loop {
             let idle = self.idle.borrow_mut().pop();
             match idle {

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::{Slices, Turn};
-use crate::outbox::{Cursor, Point, Reading};
+use crate::group::job::{Fate, Park};
+use crate::outbox::{Cursor, Point, Reading, Recorded};
 
 const SLICES: i32 = 3;
 
@@ -136,4 +137,53 @@ proptest! {
             prop_assert_eq!(reach(&one.cursor), now * 10);
         }
     }
+}
+
+fn park(id: i64) -> Park {
+    let row = Recorded {
+        id,
+        xid: None,
+        sent_at: std::time::SystemTime::now(),
+        relation: 0,
+        hash: 0,
+        operation: 0,
+        key: None,
+        columns: None,
+        old_columns: None,
+        changed: None,
+    };
+    Park {
+        slice: 0,
+        row,
+        attempts: 0,
+        error: None,
+        fate: Fate::Behind,
+    }
+}
+
+#[test]
+fn what_is_parked_while_an_attempt_acknowledges_is_written_afterwards() {
+    let start: Cursor = "7:7: 0 7 0".parse().unwrap();
+    let read: Cursor = "9:9: 20 9 1".parse().unwrap();
+    let mut slices = Slices::default();
+    slices.insert(1, 0, 1, &start);
+    let turn = slices.turn().unwrap();
+    let span = Slices::span(&turn, &read);
+    let number = slices.take_in(0, &span, 11).unwrap();
+    slices.advance(&turn, &read);
+    slices.park(park(5));
+    slices.begin(0);
+    let written = slices.acknowledge_next(0).unwrap();
+    assert_eq!(written.parks.len(), 1);
+    slices.park(park(-3));
+    assert!(
+        slices.acknowledge(true).is_empty(),
+        "one acknowledges already"
+    );
+    slices.end(0, 1);
+    slices.committed(0, number);
+    let left = slices.acknowledge(true);
+    let ids: Vec<i64> = left[0].parks.iter().map(|park| park.row.id).collect();
+    assert_eq!(ids, [-3]);
+    assert_eq!(left[0].cursor, read);
 }

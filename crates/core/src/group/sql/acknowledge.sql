@@ -5,6 +5,18 @@ WITH moved AS (
     FROM unnest($2::int[], $3::bigint[], $4::text[], $5::bool[]) AS n (slice, epoch, cursor, released)
     WHERE s.group_name = $1 AND s.slice = n.slice AND s.epoch = n.epoch
     RETURNING s.slice
+), asked AS (
+    SELECT p.* FROM json_to_recordset($6::text::json) AS p (
+        id bigint, slice int, xid text, sent_at_us bigint, relation bigint, hash int, operation int, key text,
+        columns text, old_columns text, changed text[], attempts int, error text, delay float8, is_dead bool
+    )
+    JOIN moved USING (slice)
+), told AS (
+    -- A loss is told once, whoever of the group comes upon it.
+    UPDATE pgherald.consumer_group AS g SET trimmed = l.trimmed
+    FROM (SELECT max(-2 - id) AS trimmed FROM asked WHERE operation::"char" = 'R') AS l
+    WHERE g.name = $1 AND g.trimmed < l.trimmed
+    RETURNING -2 - g.trimmed AS id
 ), parked AS (
     INSERT INTO pgherald.parked_event (
         group_name, id, slice, xid, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts,
@@ -13,11 +25,8 @@ WITH moved AS (
     SELECT $1, p.id, p.slice, p.xid::xid8, timestamptz 'epoch' + p.sent_at_us * interval '1 microsecond', p.relation,
         p.hash, p.operation::"char", p.key, p.columns, p.old_columns, p.changed, p.attempts, p.error,
         clock_timestamp() + make_interval(secs => p.delay), CASE WHEN p.is_dead THEN clock_timestamp() END
-    FROM json_to_recordset($6::text::json) AS p (
-        id bigint, slice int, xid text, sent_at_us bigint, relation bigint, hash int, operation text, key text,
-        columns text, old_columns text, changed text[], attempts int, error text, delay float8, is_dead bool
-    )
-    JOIN moved USING (slice)
+    FROM asked AS p
+    WHERE p.operation::"char" <> 'R' OR p.id IN (SELECT t.id FROM told AS t)
     ON CONFLICT DO NOTHING
 )
 SELECT slice FROM moved

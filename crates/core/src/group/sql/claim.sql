@@ -7,7 +7,7 @@ FROM (
             SELECT FROM pgherald.consumer_node AS n WHERE n.group_name = $1 AND n.id = f.node
         )
     )
-    ORDER BY f.slice LIMIT $3
+    ORDER BY f.node IS DISTINCT FROM $2, f.slice LIMIT $3
     FOR UPDATE SKIP LOCKED
 ) AS free
 WHERE s.group_name = $1 AND s.slice = free.slice

@@ -57,6 +57,8 @@ CREATE TABLE pgherald.consumer_group (
     is_paused boolean NOT NULL DEFAULT false,
     -- Grows when somebody else than a node has changed something that nodes keep in memory.
     revision bigint NOT NULL DEFAULT 0,
+    -- The last closing of which it was told that rows went unread.
+    trimmed bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 -- A node whose lease is over is deleted by the others, and never comes back under its id.

@@ -1,0 +1,247 @@
+//! Who has lost its slices, because its process or its network stood still, does no harm when it goes on.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use pgherald_testkit::{FaultProxy, Postgres};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::{Log, Scene, connect, drained, local, terms};
+use crate::workers::{Kind, Worker, effects};
+
+const ROWS: i32 = 60;
+
+/// How far a slice is, to be compared: what is done, and how much of what is being read.
+type Place = (i64, i64, i64, i64);
+
+fn place(epoch: i64, cursor: &str) -> Place {
+    let words: Vec<&str> = cursor.split(' ').collect();
+    let position = words.get(8).map_or(i64::MIN, |word| word.parse().unwrap());
+    (
+        words[1].parse().unwrap(),
+        words[2].parse().unwrap(),
+        position,
+        epoch,
+    )
+}
+
+/// Looks again and again whether a cursor or an epoch has moved back.
+async fn watch(url: String, has_ended: Rc<Cell<bool>>) -> Vec<String> {
+    let client = connect(&url).await;
+    let mut places = BTreeMap::<i32, Place>::new();
+    let mut moved_back = Vec::new();
+    while !has_ended.get() {
+        let sql = "SELECT slice, epoch, cursor FROM pgherald.consumer_slice";
+        for row in client.query(sql, &[]).await.unwrap() {
+            let (slice, now) = (row.get(0), place(row.get(1), row.get(2)));
+            if let Some(before) = places.insert(slice, now)
+                && (now < before || now.3 < before.3)
+            {
+                moved_back.push(format!("slice {slice}: {before:?} {now:?}"));
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(3)).await;
+    }
+    moved_back
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Standstill {
+    Process,
+    Network,
+}
+
+async fn run(kind: Kind, standstill: Standstill) {
+    let seed = std::env::var("PGHERALD_SEED")
+        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    println!("PGHERALD_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let server = Postgres::shared().await.unwrap();
+    let scene = Scene::new().await;
+    scene
+        .run(&format!(
+            "INSERT INTO jobs SELECT n, 1 FROM generate_series(1, {ROWS}) AS n"
+        ))
+        .await;
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let url = match standstill {
+        Standstill::Process => scene.url.clone(),
+        Standstill::Network => proxy.url(&scene.url),
+    };
+    let victim = Worker::start(&url, kind, 1);
+    let _other = Worker::start(&scene.url, kind, 2);
+    scene
+        .becomes(
+            "SELECT count(DISTINCT node) FROM pgherald.consumer_slice WHERE node IS NOT NULL",
+            2,
+        )
+        .await;
+    let has_ended = Rc::new(Cell::new(false));
+    let watching = tokio::task::spawn_local(watch(scene.url.clone(), Rc::clone(&has_ended)));
+    let (writer, writes) = (connect(&scene.url).await, Rc::new(Cell::new(0_i64)));
+    let writing = tokio::task::spawn_local({
+        let (has_ended, writes) = (Rc::clone(&has_ended), Rc::clone(&writes));
+        async move {
+            while !has_ended.get() {
+                writer
+                    .batch_execute("UPDATE jobs SET value = value + 1")
+                    .await
+                    .unwrap();
+                writes.set(writes.get() + 1);
+                tokio::time::sleep(Duration::from_millis(60)).await;
+            }
+        }
+    });
+    let nodes = "SELECT count(*) FROM pgherald.consumer_node";
+    for _ in 0..4 {
+        let done = writes.get() + random.i64(1..4);
+        crate::support::until("some work", || writes.get() >= done, String::new).await;
+        tokio::time::sleep(Duration::from_micros(random.u64(..60_000))).await;
+        match standstill {
+            Standstill::Process => victim.stop(),
+            Standstill::Network => proxy.stall(),
+        }
+        scene.becomes(nodes, 1).await;
+        scene
+            .becomes(
+                "SELECT count(*) FROM pgherald.consumer_slice AS s WHERE node IS NULL
+            OR NOT EXISTS (SELECT FROM pgherald.consumer_node AS n WHERE n.id = s.node)",
+                0,
+            )
+            .await;
+        match standstill {
+            Standstill::Process => victim.go_on(),
+            Standstill::Network => proxy.resume(),
+        }
+        scene.becomes(nodes, 2).await;
+        scene
+            .becomes(
+                "SELECT count(DISTINCT node) FROM pgherald.consumer_slice WHERE node IS NOT NULL",
+                2,
+            )
+            .await;
+    }
+    has_ended.set(true);
+    writing.await.unwrap();
+    scene
+        .becomes(
+            "SELECT lag_events + parked + dead_letters FROM pgherald.consumer_group_status",
+            0,
+        )
+        .await;
+    assert_eq!(
+        watching.await.unwrap(),
+        Vec::<String>::new(),
+        "PGHERALD_SEED={seed}"
+    );
+    let last = writes.get() + 1;
+    let effects = effects(&scene.url).await;
+    assert_eq!(effects.len(), ROWS as usize);
+    for (id, values) in effects {
+        if kind == Kind::Transactional {
+            assert_eq!(
+                values,
+                (1..=last).collect::<Vec<_>>(),
+                "row {id}, PGHERALD_SEED={seed}"
+            );
+        }
+        let mut next = 1;
+        for value in values {
+            assert!(
+                value <= next,
+                "row {id}: {value} before {next}, PGHERALD_SEED={seed}"
+            );
+            next = next.max(value + 1);
+        }
+        assert_eq!(next - 1, last, "row {id}, PGHERALD_SEED={seed}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_stood_still_makes_transactional_effects_once_and_in_order() {
+    local(run(Kind::Transactional, Standstill::Process)).await;
+}
+
+#[tokio::test]
+async fn a_process_that_stood_still_acknowledges_nothing_over_the_new_owner() {
+    local(run(Kind::Plain, Standstill::Process)).await;
+}
+
+#[tokio::test]
+async fn a_network_that_stood_still_makes_transactional_effects_once_and_in_order() {
+    local(run(Kind::Transactional, Standstill::Network)).await;
+}
+
+#[tokio::test]
+async fn a_network_that_stood_still_acknowledges_nothing_over_the_new_owner() {
+    local(run(Kind::Plain, Standstill::Network)).await;
+}
+
+#[tokio::test]
+async fn a_consumer_whose_server_does_not_answer_rests() {
+    let server = Postgres::shared().await.unwrap();
+    let scene = Scene::new().await;
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let worker = Worker::start(&proxy.url(&scene.url), Kind::Plain, 1);
+    scene
+        .becomes(
+            "SELECT count(*) FROM pgherald.consumer_slice WHERE node IS NOT NULL",
+            32,
+        )
+        .await;
+    proxy.stall();
+    let before = worker.cpu();
+    // Beyond its lease.
+    tokio::time::sleep(Duration::from_millis(1_300)).await;
+    let used = worker.cpu() - before;
+    assert!(used < Duration::from_millis(250), "{used:?}");
+}
+
+#[tokio::test]
+async fn an_acknowledgement_that_comes_late_does_not_move_a_cursor_back() {
+    local(async {
+        let scene = Scene::new().await;
+        let (log, victim) = (Log::default(), Rc::new(Cell::new(None::<Pid>)));
+        let wanted = Rc::clone(&victim);
+        let plan = move |line: &str, _| {
+            // What is acknowledged next waits at a server that does not look.
+            if line == "1=1"
+                && let Some(pid) = wanted.take()
+            {
+                kill_process(pid, Signal::STOP).unwrap();
+            }
+            Ok(())
+        };
+        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        scene.run("INSERT INTO jobs VALUES (2, 1)").await;
+        log.has(1).await;
+        let lag = "SELECT lag_events + parked FROM pgherald.consumer_group_status";
+        scene.becomes(lag, 0).await;
+        let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()
+            AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        let pid: i32 = scene.client.query_one(sql, &[]).await.unwrap().get(0);
+        let pid = Pid::from_raw(pid).unwrap();
+        victim.set(Some(pid));
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        crate::support::until("stopped", || victim.get().is_none(), String::new).await;
+        scene.becomes(lag, 0).await;
+        scene.run("UPDATE jobs SET value = 2").await;
+        scene.becomes(lag, 0).await;
+        kill_process(pid, Signal::CONT).unwrap();
+        let gone = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE pid = {}",
+            pid.as_raw_nonzero()
+        );
+        scene.becomes(&gone, 0).await;
+        assert_eq!(scene.number(lag).await, 0);
+        drained(&handle).await;
+    })
+    .await;
+}

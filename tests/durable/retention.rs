@@ -1,0 +1,213 @@
+//! What the trimming of the outbox spares, and what becomes of a group that is too late.
+
+use std::time::Duration;
+
+use pgherald_core::Durable;
+use pgherald_core::outbox::{Retention, set_retention, trim};
+
+use crate::support::{LIMIT, Log, Scene, all_well, drained, local, report, terms, until};
+
+const LAG: &str = "SELECT lag_events + parked FROM pgherald.consumer_group_status";
+const ROWS: &str = "SELECT count(*) FROM pgherald.outbox";
+
+impl Scene {
+    async fn trim(&self, max_bytes: u64) {
+        let retention = Retention::new(Duration::ZERO).max_bytes(max_bytes);
+        set_retention(&self.client, retention).await.unwrap();
+        for _ in 0..3 {
+            trim(&self.client).await.unwrap();
+        }
+    }
+
+    /// Trims what nobody needs until nothing is left.
+    async fn is_emptied(&self) {
+        let began = std::time::Instant::now();
+        while self.number(ROWS).await > 0 {
+            assert!(began.elapsed() < LIMIT, "rows are left");
+            self.trim(1 << 40).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn rows_that_a_group_needs_are_spared_and_go_when_they_were_handled() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let first = scene.start(terms("g"), &log, all_well());
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        log.has(1).await;
+        drained(&first).await;
+        scene
+            .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(2, 20) AS n")
+            .await;
+        scene.trim(1 << 40).await;
+        assert!(scene.number(ROWS).await >= 19);
+        let second = scene.start(terms("g"), &log, all_well());
+        log.has(20).await;
+        scene.is_emptied().await;
+        scene.run("UPDATE jobs SET value = 2").await;
+        log.has(40).await;
+        drained(&second).await;
+        assert!(
+            log.lines().iter().all(|line| !line.contains("resync")),
+            "{:?}",
+            log.lines()
+        );
+    })
+    .await;
+}
+
+async fn too_late(consumers: usize) {
+    let scene = Scene::new().await;
+    let log = Log::default();
+    let first = scene.start(terms("g"), &log, all_well());
+    scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+    log.has(1).await;
+    drained(&first).await;
+    for round in 0..3 {
+        let (before, value) = (log.lines().len(), round + 2);
+        scene.run(&format!("UPDATE jobs SET value = {value}")).await;
+        scene.trim(0).await;
+        assert_eq!(scene.number(ROWS).await, 0);
+        // Nobody but one of them at a time has slices, so that each of them finds out by itself.
+        let mut handles = Vec::new();
+        scene.group("g").pause().await.unwrap();
+        for _ in 0..consumers {
+            handles.push(scene.start(terms("g"), &log, all_well()));
+        }
+        until(
+            "all slices",
+            || {
+                handles
+                    .iter()
+                    .all(|handle| handle.report().slices == 8 / consumers)
+            },
+            String::new,
+        )
+        .await;
+        scene.group("g").resume().await.unwrap();
+        scene
+            .run("INSERT INTO others VALUES (1); DELETE FROM others")
+            .await;
+        log.has(before + 3).await;
+        scene.becomes(LAG, 0).await;
+        for handle in handles {
+            drained(&handle).await;
+        }
+        let told = log.lines()[before..]
+            .iter()
+            .filter(|line| line.contains("trimmed"))
+            .count();
+        assert_eq!(told, 1, "{:?}", log.lines());
+        assert_eq!(log.lines().len(), before + 3);
+    }
+}
+
+#[tokio::test]
+async fn a_group_that_is_too_late_is_told_once_and_goes_on() {
+    local(too_late(1)).await;
+}
+
+#[tokio::test]
+async fn a_group_of_several_that_is_too_late_is_told_once_and_goes_on() {
+    local(too_late(4)).await;
+}
+
+#[tokio::test]
+async fn a_slice_that_comes_upon_the_same_loss_later_is_not_told_again() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        drained(&{
+            let first = scene.start(terms("g"), &log, all_well());
+            report(&first, "8 slices", |report| report.slices == 8).await;
+            first
+        })
+        .await;
+        scene.run("CREATE TABLE saved AS SELECT slice, cursor FROM pgherald.consumer_slice; INSERT INTO jobs VALUES (1, 1)").await;
+        scene.trim(0).await;
+        let handle = scene.start(terms("g"), &log, all_well());
+        assert_eq!(log.has(1).await, ["resync trimmed"]);
+        scene.becomes("SELECT count(*) FROM pgherald.parked_event", 0).await;
+        // As if another consumer had had them, and was slower.
+        scene
+            .run("UPDATE pgherald.consumer_slice AS s SET cursor = o.cursor, node = NULL, epoch = epoch + 1
+                FROM saved AS o WHERE o.slice = s.slice AND o.slice > 3; INSERT INTO jobs SELECT generate_series(2, 50), 1")
+            .await;
+        scene.becomes("SELECT count(*) FROM pgherald.consumer_slice AS s JOIN saved USING (slice) WHERE s.cursor = saved.cursor", 0).await;
+        scene.becomes(LAG, 0).await;
+        drained(&handle).await;
+        let told = log.lines().iter().filter(|line| line.contains("trimmed")).count();
+        assert_eq!(told, 1, "{:?}", log.lines());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_parked_event_outlives_its_row_in_the_outbox() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let is_fixed = std::rc::Rc::new(std::cell::Cell::new(false));
+        let fixed = is_fixed.clone();
+        let plan = move |_: &str, _| match fixed.get() {
+            true => Ok(()),
+            false => Err("not yet".into()),
+        };
+        let patient = pgherald_core::RetryPolicy::new(
+            100_000,
+            pgherald_core::Backoff::new(Duration::from_millis(5), Duration::from_millis(5)),
+        );
+        let handle = scene.start(terms("g").retry(patient), &log, Box::new(plan));
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        scene
+            .becomes("SELECT count(*) FROM pgherald.parked_event", 1)
+            .await;
+        scene.is_emptied().await;
+        is_fixed.set(true);
+        report(&handle, "handled", |report| report.handled >= 1).await;
+        scene
+            .becomes("SELECT count(*) FROM pgherald.parked_event", 0)
+            .await;
+        drained(&handle).await;
+        assert!(
+            log.lines().iter().all(|line| line.starts_with("1=1#")),
+            "{:?}",
+            log.lines()
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_handled_leaves_nothing_behind() {
+    local(async {
+        let scene = Scene::new().await;
+        let (log, terms) = (Log::default(), terms("g").concurrency(64));
+        let plan = |line: &str, attempt: u32| match line.ends_with("77=1") && attempt == 1 {
+            true => Err("once".into()),
+            false => Ok(()),
+        };
+        let handle = scene.start(Durable::clone(&terms), &log, Box::new(plan));
+        for round in 0..10 {
+            let (from, to) = (round * 5_000 + 1, (round + 1) * 5_000);
+            scene
+                .run(&format!(
+                    "INSERT INTO jobs SELECT n, 1 FROM generate_series({from}, {to}) AS n"
+                ))
+                .await;
+        }
+        report(&handle, "50,000", |report| report.handled == 50_000).await;
+        scene.becomes(LAG, 0).await;
+        scene.is_emptied().await;
+        drained(&handle).await;
+        scene.run("VACUUM").await;
+        let sql = "SELECT sum(pg_total_relation_size(c.oid))::bigint FROM pg_class AS c
+            WHERE c.relnamespace = 'pgherald'::regnamespace AND c.relkind = 'r'";
+        let bytes = scene.number(sql).await;
+        assert!(bytes < 3 << 20, "{bytes}");
+    })
+    .await;
+}

@@ -1,0 +1,252 @@
+//! Who has which slices, and how they change hands.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+use pgherald_core::group::{Consumer, ConsumerHandle};
+use pgherald_core::{Attempt, Durable, Event, EventHandler, HandlerResult};
+
+use crate::support::{Log, Scene, all_well, drained, local, report, shown, terms, until};
+use crate::workers::{Kind, Worker};
+
+/// So long that nothing in a test waits for it.
+const FOR_EVER: Duration = Duration::from_secs(3_600);
+
+async fn have(handles: &[&ConsumerHandle], expected: &[usize]) {
+    let counts = || {
+        let mut counts: Vec<usize> = handles.iter().map(|h| h.report().slices).collect();
+        counts.sort_unstable();
+        counts
+    };
+    until(
+        &format!("{expected:?}"),
+        || counts() == expected,
+        || format!("{:?}", counts()),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn slices_are_shared_evenly_after_each_join_and_each_drain() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let start = || scene.start(terms("g").lease(FOR_EVER), &log, all_well());
+        let first = start();
+        have(&[&first], &[8]).await;
+        let second = start();
+        have(&[&first, &second], &[4, 4]).await;
+        let third = start();
+        have(&[&first, &second, &third], &[2, 3, 3]).await;
+        let (fourth, fifth) = (start(), start());
+        have(
+            &[&first, &second, &third, &fourth, &fifth],
+            &[1, 1, 2, 2, 2],
+        )
+        .await;
+        drained(&first).await;
+        drained(&fourth).await;
+        drained(&fifth).await;
+        have(&[&second, &third], &[4, 4]).await;
+        drained(&second).await;
+        have(&[&third], &[8]).await;
+        scene
+            .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 50) AS n")
+            .await;
+        report(&third, "all handled", |report| report.handled == 50).await;
+    })
+    .await;
+}
+
+const OF_THE_FULLEST: &str = "SELECT coalesce(max(n), 0) FROM
+    (SELECT count(*) AS n FROM pgherald.consumer_slice WHERE node IS NOT NULL GROUP BY node) AS c";
+
+#[tokio::test]
+async fn slices_of_a_killed_process_are_taken_over_after_its_lease() {
+    let scene = Scene::new().await;
+    let mut workers: Vec<Worker> = (0..3)
+        .map(|n| Worker::start(&scene.url, Kind::Plain, n))
+        .collect();
+    let nodes = "SELECT count(DISTINCT node) FROM pgherald.consumer_slice";
+    scene.becomes(nodes, 3).await;
+    scene.becomes(OF_THE_FULLEST, 11).await;
+    workers.truncate(1);
+    scene
+        .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 200) AS n")
+        .await;
+    scene
+        .becomes("SELECT count(DISTINCT id) FROM effects", 200)
+        .await;
+}
+
+#[tokio::test]
+async fn nothing_is_handled_twice_when_an_idle_group_changes_hands() {
+    local(async {
+        let scene = Scene::new().await;
+        scene
+            .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 200) AS n")
+            .await;
+        let log = Log::default();
+        let first = scene.start(terms("g"), &log, all_well());
+        log.has(200).await;
+        let second = scene.start(terms("g"), &log, all_well());
+        have(&[&first, &second], &[4, 4]).await;
+        drained(&first).await;
+        have(&[&second], &[8]).await;
+        drained(&second).await;
+        let third = scene.start(terms("g"), &log, all_well());
+        have(&[&third], &[8]).await;
+        scene.run("UPDATE jobs SET value = 2").await;
+        log.has(400).await;
+        drained(&third).await;
+        assert_eq!(log.lines().len(), 400);
+    })
+    .await;
+}
+
+/// Takes its time, fails now and then, and tells if a row is handled by two at a time.
+struct Careful {
+    log: Log,
+    busy: Rc<RefCell<BTreeSet<String>>>,
+}
+
+impl EventHandler for Careful {
+    type Event = Event;
+
+    async fn handle(&self, event: Event, attempt: Attempt) -> HandlerResult {
+        let (line, id) = (shown(&event), event.key().unwrap().to_string());
+        if !self.busy.borrow_mut().insert(id.clone()) {
+            self.log.note(format!("{line}#by two"));
+        }
+        self.log.note(format!("{line}#{}", attempt.number()));
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(..8))).await;
+        self.busy.borrow_mut().remove(&id);
+        match fastrand::u32(..100) {
+            0 => Err("now and then".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn careful(
+    scene: &Scene,
+    terms: Durable,
+    log: &Log,
+    busy: &Rc<RefCell<BTreeSet<String>>>,
+) -> ConsumerHandle {
+    let (log, busy) = (log.clone(), Rc::clone(busy));
+    let factory = move || Careful {
+        log: log.clone(),
+        busy: Rc::clone(&busy),
+    };
+    let (handle, consumer) = Consumer::new(scene.config(), terms, factory).unwrap();
+    tokio::task::spawn_local(consumer.run());
+    handle
+}
+
+#[tokio::test]
+async fn each_row_stays_in_order_while_slices_change_hands() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    local(async move {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let scene = Scene::new().await;
+        scene
+            .run("INSERT INTO jobs SELECT n, 0 FROM generate_series(1, 40) AS n")
+            .await;
+        let log = Log::default();
+        let busy = Rc::new(RefCell::new(BTreeSet::new()));
+        let terms = || {
+            let soon =
+                pgherald_core::Backoff::new(Duration::from_millis(1), Duration::from_millis(9));
+            terms("g")
+                .lease(FOR_EVER)
+                .retry(pgherald_core::RetryPolicy::new(1_000, soon))
+        };
+        let mut running = vec![careful(&scene, terms(), &log, &busy)];
+        for _ in 0..20 {
+            for _ in 0..4 {
+                scene.run("UPDATE jobs SET value = value + 1").await;
+            }
+            if running.len() < 2 || running.len() < 4 && random.bool() {
+                running.push(careful(&scene, terms(), &log, &busy));
+            } else {
+                let one = running.swap_remove(random.usize(..running.len()));
+                tokio::task::spawn_local(async move { drained(&one).await });
+            }
+        }
+        scene
+            .becomes(
+                "SELECT lag_events + parked + dead_letters FROM pgherald.consumer_group_status",
+                0,
+            )
+            .await;
+        let mut last = BTreeMap::<String, i64>::new();
+        for line in log.lines() {
+            assert!(!line.ends_with("by two"), "{line}, seed {seed}");
+            let (what, _) = line.split_once('#').unwrap();
+            let (id, value) = what.split_once('=').unwrap();
+            let (value, last) = (
+                value.parse::<i64>().unwrap(),
+                last.entry(id.to_owned()).or_insert(-1),
+            );
+            assert!(
+                value <= *last + 1,
+                "row {id}: {value} after {last}, seed {seed}"
+            );
+            *last = value.max(*last);
+        }
+        assert!(
+            last.len() == 40 && last.values().all(|value| *value == 80),
+            "{last:?}"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_consumer_without_slices_rests() {
+    local(async {
+        let scene = Scene::new().await;
+        let first = scene.start(
+            terms("workers").slices(1).lease(FOR_EVER),
+            &Log::default(),
+            all_well(),
+        );
+        have(&[&first], &[1]).await;
+        let worker = Worker::start(&scene.url, Kind::Plain, 1);
+        scene
+            .becomes("SELECT count(*) FROM pgherald.consumer_node", 2)
+            .await;
+        let (before, window) = (worker.cpu(), Duration::from_millis(800));
+        tokio::time::sleep(window).await;
+        let used = worker.cpu() - before;
+        assert!(used < window / 4, "{used:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slice_that_a_consumer_has_without_knowing_is_not_left_lying() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let first = scene.start(terms("g"), &log, all_well());
+        let second = scene.start(terms("g"), &log, all_well());
+        have(&[&first, &second], &[4, 4]).await;
+        // As if it had taken one more, and the answer was lost.
+        scene
+            .run("UPDATE pgherald.consumer_slice AS s SET epoch = s.epoch + 1, node = o.node
+                FROM (SELECT min(node) AS node FROM pgherald.consumer_slice) AS o
+                WHERE s.slice = (SELECT max(c.slice) FROM pgherald.consumer_slice AS c WHERE c.node <> o.node)")
+            .await;
+        scene.run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 100) AS n").await;
+        scene.becomes("SELECT lag_events FROM pgherald.consumer_group_status", 0).await;
+        have(&[&first, &second], &[4, 4]).await;
+        drained(&first).await;
+        drained(&second).await;
+    })
+    .await;
+}

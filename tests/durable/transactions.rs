@@ -1,0 +1,329 @@
+//! Effects in the same database: together with the acknowledgement, or not at all.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use pgherald_core::group::{Consumer, ConsumerHandle, TransactionalHandler};
+use pgherald_core::{Attempt, Durable, Event, HandlerResult};
+use pgherald_testkit::{FaultProxy, Postgres};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio_postgres::Transaction;
+
+use crate::support::{Scene, drained, local, report, shown, terms};
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Deed {
+    Do,
+    Fail,
+    /// A statement fails, and the handler takes no notice.
+    Swallow,
+    /// Violates what is checked at the commit.
+    Defer,
+    Hang,
+    /// A statement takes too long.
+    Sleep,
+    Panic,
+    /// Ends its own connection.
+    Quit,
+    /// Keeps the slices from everybody, and asks for nothing more.
+    Hold,
+    /// The connection's backend does nothing any more.
+    Freeze,
+}
+
+thread_local! {
+    static FROZEN: RefCell<Vec<Pid>> = const { RefCell::new(Vec::new()) };
+}
+
+type Plan = Rc<dyn Fn(&str, u32) -> Deed>;
+
+struct Effects(Plan);
+
+impl TransactionalHandler for Effects {
+    type Event = Event;
+
+    async fn handle(
+        &self,
+        event: Event,
+        attempt: Attempt,
+        transaction: &mut Transaction<'_>,
+    ) -> HandlerResult {
+        let shown = shown(&event);
+        let (id, value) = shown.split_once('=').unwrap();
+        let (id, value): (i32, i64) = (id.parse()?, value.parse()?);
+        let note = "INSERT INTO effects (id, value, worker) VALUES ($1, $2, 0)";
+        transaction.execute(note, &[&id, &value]).await?;
+        match (self.0)(&shown, attempt.number()) {
+            Deed::Do => Ok(()),
+            Deed::Fail => Err("no".into()),
+            Deed::Swallow => {
+                transaction.execute("SELECT 1 / 0", &[]).await.unwrap_err();
+                Ok(())
+            }
+            Deed::Defer => {
+                transaction
+                    .execute("INSERT INTO child VALUES (1)", &[])
+                    .await?;
+                Ok(())
+            }
+            Deed::Hang => std::future::pending().await,
+            Deed::Sleep => {
+                transaction.execute("SELECT pg_sleep(3600)", &[]).await?;
+                Ok(())
+            }
+            Deed::Panic => panic!("a bug"),
+            Deed::Quit => {
+                let quit = "SELECT pg_terminate_backend(pg_backend_pid())";
+                transaction.execute(quit, &[]).await?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Err("it should have ended".into())
+            }
+            Deed::Hold => {
+                transaction
+                    .execute("SELECT FROM pgherald.consumer_slice FOR UPDATE", &[])
+                    .await?;
+                std::future::pending().await
+            }
+            Deed::Freeze => {
+                let row = transaction
+                    .query_one("SELECT pg_backend_pid()", &[])
+                    .await?;
+                let pid = Pid::from_raw(row.get(0)).unwrap();
+                kill_process(pid, Signal::STOP).unwrap();
+                FROZEN.with_borrow_mut(|frozen| frozen.push(pid));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn start(url: &str, terms: Durable, plan: impl Fn(&str, u32) -> Deed + 'static) -> ConsumerHandle {
+    let plan: Plan = Rc::new(plan);
+    let factory = move || Effects(Rc::clone(&plan));
+    let (handle, consumer) = Consumer::transactional(url.parse().unwrap(), terms, factory).unwrap();
+    tokio::task::spawn_local(consumer.run());
+    handle
+}
+
+/// What was done for each of rows 1 and 2, in order.
+async fn effects(scene: &Scene) -> Vec<(i32, i64)> {
+    let sql = "SELECT id, value FROM effects ORDER BY id, number";
+    let rows = scene.client.query(sql, &[]).await.unwrap();
+    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+const WORK: &str = "INSERT INTO jobs VALUES (1, 1), (2, 1); UPDATE jobs SET value = 2";
+const ONCE: [(i32, i64); 4] = [(1, 1), (1, 2), (2, 1), (2, 2)];
+
+#[tokio::test]
+async fn an_attempt_that_fails_in_any_way_leaves_nothing_behind_and_is_made_again() {
+    for deed in [
+        Deed::Fail,
+        Deed::Swallow,
+        Deed::Defer,
+        Deed::Hang,
+        Deed::Sleep,
+        Deed::Panic,
+    ] {
+        local(async {
+            let scene = Scene::new().await;
+            scene
+                .run(
+                    "CREATE TABLE parent (id int PRIMARY KEY);
+                    CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED)",
+                )
+                .await;
+            let terms = terms("g").timeout(Duration::from_millis(
+                if deed == Deed::Hang || deed == Deed::Sleep {
+                    200
+                } else {
+                    20_000
+                },
+            ));
+            let plan = move |line: &str, attempt: u32| match (line, attempt) {
+                ("1=1", 1 | 2) => deed,
+                _ => Deed::Do,
+            };
+            let handle = start(&scene.url, terms, plan);
+            scene.run(WORK).await;
+            report(&handle, &format!("{deed:?}"), |report| report.handled == 4).await;
+            let end = drained(&handle).await;
+            assert_eq!(effects(&scene).await, ONCE, "{deed:?}");
+            assert_eq!((end.retried, end.dead_letters), (2, 0), "{deed:?}: {end:?}");
+            assert_eq!(
+                scene
+                    .number("SELECT count(*) FROM pgherald.parked_event")
+                    .await,
+                0
+            );
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_never_succeeds_becomes_a_dead_letter_without_effects() {
+    local(async {
+        let scene = Scene::new().await;
+        let plan = |line: &str, _| {
+            if line == "1=1" {
+                Deed::Swallow
+            } else {
+                Deed::Do
+            }
+        };
+        let handle = start(&scene.url, terms("g"), plan);
+        scene.run(WORK).await;
+        report(&handle, "all", |report| {
+            report.handled == 3 && report.dead_letters == 1
+        })
+        .await;
+        drained(&handle).await;
+        assert_eq!(effects(&scene).await, ONCE[1..]);
+        let letters = scene.group("g").dead_letters(9).await.unwrap();
+        assert!(
+            letters[0].error.as_deref().unwrap().contains("aborted"),
+            "{letters:?}"
+        );
+        // Again, by one who does better.
+        assert_eq!(scene.group("g").retry_dead_letters(None).await.unwrap(), 1);
+        let handle = start(&scene.url, terms("g"), |_, _| Deed::Do);
+        report(&handle, "again", |report| report.handled == 1).await;
+        drained(&handle).await;
+        assert_eq!(effects(&scene).await, [(1, 2), (1, 1), (2, 1), (2, 2)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn roles_whose_transactions_are_serializable_are_served_as_well() {
+    local(async {
+        let scene = Scene::new().await;
+        let database = scene.url.rsplit('/').next().unwrap();
+        scene
+            .run(&format!(
+                "ALTER DATABASE {database} SET default_transaction_isolation = serializable"
+            ))
+            .await;
+        let plan = |line: &str, attempt: u32| match (line, attempt) {
+            ("7=1", 1) => Deed::Fail,
+            _ => Deed::Do,
+        };
+        let soon = pgherald_core::Backoff::new(Duration::from_millis(1), Duration::from_millis(9));
+        let terms = || terms("g").retry(pgherald_core::RetryPolicy::new(100, soon));
+        let first = start(&scene.url, terms(), plan);
+        scene
+            .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 100) AS n")
+            .await;
+        let second = start(&scene.url, terms(), plan);
+        scene.run("UPDATE jobs SET value = 2").await;
+        scene.becomes("SELECT count(*) FROM effects", 200).await;
+        drained(&first).await;
+        drained(&second).await;
+        let expected: Vec<(i32, i64)> = (1..=100).flat_map(|id| [(id, 1), (id, 2)]).collect();
+        assert_eq!(effects(&scene).await, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_attempt_whose_connection_says_nothing_any_more_is_given_up() {
+    local(async {
+        let server = Postgres::shared().await.unwrap();
+        let scene = Scene::new().await;
+        let proxy = FaultProxy::start((server.host(), server.port()))
+            .await
+            .unwrap();
+        let url = proxy.url(&scene.url);
+        // What was connected before is cut off for good, and is not told so.
+        let handle = start(&url, terms("g").timeout(Duration::from_secs(3)), |_, _| {
+            Deed::Do
+        });
+        scene
+            .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 100) AS n")
+            .await;
+        report(&handle, "all", |report| report.handled == 100).await;
+        let health = handle.health();
+        proxy.stall();
+        scene.run("UPDATE jobs SET value = 2").await;
+        crate::support::until("not live", || !health.borrow().is_live(), String::new).await;
+        proxy.resume();
+        report(&handle, "all", |report| {
+            report.handled >= 100 && report.in_flight == 0
+        })
+        .await;
+        scene.becomes("SELECT count(*) FROM effects", 200).await;
+        drained(&handle).await;
+        let expected: Vec<(i32, i64)> = (1..=100).flat_map(|id| [(id, 1), (id, 2)]).collect();
+        assert_eq!(effects(&scene).await, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_is_not_answered_at_its_end_is_made_again_and_never_comes_true() {
+    local(async {
+        let scene = Scene::new().await;
+        let is_first = std::cell::Cell::new(true);
+        let plan = move |line: &str, _| match line == "1=1" && is_first.replace(false) {
+            true => Deed::Freeze,
+            false => Deed::Do,
+        };
+        let terms = terms("g").timeout(Duration::from_millis(500));
+        let handle = start(&scene.url, terms, plan);
+        scene.run(WORK).await;
+        report(&handle, "all", |report| report.handled == 4).await;
+        for pid in FROZEN.take() {
+            kill_process(pid, Signal::CONT).unwrap();
+        }
+        let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE '%in transaction%'";
+        scene.becomes(open, 0).await;
+        let end = drained(&handle).await;
+        assert_eq!(effects(&scene).await, ONCE);
+        assert_eq!((end.errors, end.dead_letters), (0, 0));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_transaction_in_which_nothing_is_asked_for_a_lease_is_ended_by_the_server() {
+    local(async {
+        let scene = Scene::new().await;
+        let plan = |line: &str, attempt| match (line, attempt) {
+            ("1=1", 1) => Deed::Hold,
+            _ => Deed::Do,
+        };
+        let terms = terms("g").timeout(Duration::from_secs(4));
+        let handle = start(&scene.url, terms, plan);
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        let held = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
+        scene.becomes(held, 1).await;
+        scene.run("SET lock_timeout = '3s'; SELECT FROM pgherald.consumer_slice FOR UPDATE").await;
+        assert_eq!(scene.number("SELECT count(*) FROM effects").await, 0);
+        report(&handle, "handled", |report| report.handled == 1).await;
+        drained(&handle).await;
+        assert_eq!(effects(&scene).await, [(1, 1)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_event_that_ends_its_own_connection_does_not_hold_up_the_others_for_ever() {
+    local(async {
+        let scene = Scene::new().await;
+        let plan = |line: &str, _| match line {
+            "1=1" => Deed::Quit,
+            _ => Deed::Do,
+        };
+        let handle = start(&scene.url, terms("g").slices(1), plan);
+        scene.run(WORK).await;
+        report(&handle, "all", |report| {
+            report.handled == 3 && report.dead_letters == 1
+        })
+        .await;
+        drained(&handle).await;
+        assert_eq!(effects(&scene).await, ONCE[1..]);
+    })
+    .await;
+}
