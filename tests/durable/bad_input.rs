@@ -200,15 +200,15 @@ async fn a_role_without_rights_is_told_which_and_goes_on_when_it_has_them() {
                 "GRANT USAGE ON SCHEMA pgherald TO {role};
                 GRANT SELECT ON ALL TABLES IN SCHEMA pgherald TO {role};
                 GRANT SELECT ON ALL SEQUENCES IN SCHEMA pgherald TO {role};
-                GRANT INSERT ON pgherald.consumer_group, pgherald.consumer_slice, pgherald.parked_event,
-                    pgherald.consumer_node TO {role};
+                GRANT INSERT ON pgherald.consumer_group, pgherald.consumer_slice, pgherald.consumer_cursor,
+                    pgherald.parked_event, pgherald.consumer_node TO {role};
                 GRANT UPDATE, DELETE ON pgherald.consumer_node TO {role}"
             ))
             .await;
-        degraded(&handle, "consumer_slice").await;
+        degraded(&handle, "for table consumer_").await;
         scene
             .run(&format!(
-                "GRANT UPDATE ON pgherald.consumer_slice, pgherald.consumer_group TO {role};
+                "GRANT UPDATE ON pgherald.consumer_slice, pgherald.consumer_cursor, pgherald.consumer_group TO {role};
                 GRANT UPDATE, DELETE ON pgherald.parked_event TO {role}"
             ))
             .await;

@@ -166,7 +166,7 @@ async fn standing(client: &Client) -> String {
     for sql in [
         "SELECT g::text FROM pgherald.consumer_group_status AS g",
         "SELECT n::text FROM pgherald.consumer_node AS n",
-        "SELECT s::text FROM pgherald.consumer_slice AS s ORDER BY slice",
+        "SELECT concat_ws(' ', s.*, c.*) FROM pgherald.consumer_slice AS s JOIN pgherald.consumer_cursor AS c USING (slice)",
         "SELECT concat_ws(' ', id, slice, key, columns, attempts, error, due_at) FROM pgherald.parked_event ORDER BY id LIMIT 100",
     ] {
         for row in client.query(sql, &[]).await.unwrap() {

@@ -34,7 +34,7 @@ async fn watch(url: String, has_ended: Rc<Cell<bool>>) -> Vec<String> {
     let mut places = BTreeMap::<i32, Place>::new();
     let mut moved_back = Vec::new();
     while !has_ended.get() {
-        let sql = "SELECT slice, epoch, cursor FROM pgherald.consumer_slice";
+        let sql = "SELECT slice, epoch, cursor FROM pgherald.consumer_cursor";
         for row in client.query(sql, &[]).await.unwrap() {
             let (slice, now) = (row.get(0), place(row.get(1), row.get(2)));
             if let Some(before) = places.insert(slice, now)

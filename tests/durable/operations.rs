@@ -233,7 +233,8 @@ async fn parked_events_and_dead_letters_are_listed_retried_and_discarded() {
         assert_eq!(lines.iter().filter(|line| *line == "1=1#1").count()
             + lines.iter().filter(|line| *line == "2=1#1").count(), 4, "{lines:?}");
         group.delete().await.unwrap();
-        assert_eq!(scene.number("SELECT (SELECT count(*) FROM pgherald.parked_event) + (SELECT count(*) FROM pgherald.consumer_slice)").await, 0);
+        assert_eq!(scene.number("SELECT (SELECT count(*) FROM pgherald.parked_event) + (SELECT count(*) FROM pgherald.consumer_slice)
+            + (SELECT count(*) FROM pgherald.consumer_cursor)").await, 0);
     })
     .await;
 }

@@ -126,17 +126,18 @@ async fn a_slice_that_comes_upon_the_same_loss_later_is_not_told_again() {
             first
         })
         .await;
-        scene.run("CREATE TABLE saved AS SELECT slice, cursor FROM pgherald.consumer_slice; INSERT INTO jobs VALUES (1, 1)").await;
+        scene.run("CREATE TABLE saved AS SELECT slice, cursor FROM pgherald.consumer_cursor; INSERT INTO jobs VALUES (1, 1)").await;
         scene.trim(0).await;
         let handle = scene.start(terms("g"), &log, all_well());
         assert_eq!(log.has(1).await, ["resync trimmed"]);
         scene.becomes("SELECT count(*) FROM pgherald.parked_event", 0).await;
         // As if another consumer had had them, and was slower.
         scene
-            .run("UPDATE pgherald.consumer_slice AS s SET cursor = o.cursor, node = NULL, epoch = epoch + 1
-                FROM saved AS o WHERE o.slice = s.slice AND o.slice > 3; INSERT INTO jobs SELECT generate_series(2, 50), 1")
+            .run("UPDATE pgherald.consumer_slice SET node = NULL, epoch = epoch + 1 WHERE slice > 3;
+                UPDATE pgherald.consumer_cursor AS c SET cursor = o.cursor, epoch = epoch + 1
+                FROM saved AS o WHERE o.slice = c.slice AND o.slice > 3; INSERT INTO jobs SELECT generate_series(2, 50), 1")
             .await;
-        scene.becomes("SELECT count(*) FROM pgherald.consumer_slice AS s JOIN saved USING (slice) WHERE s.cursor = saved.cursor", 0).await;
+        scene.becomes("SELECT count(*) FROM pgherald.consumer_cursor AS s JOIN saved USING (slice) WHERE s.cursor = saved.cursor", 0).await;
         scene.becomes(LAG, 0).await;
         drained(&handle).await;
         let told = log.lines().iter().filter(|line| line.contains("trimmed")).count();

@@ -238,9 +238,13 @@ async fn a_slice_that_a_consumer_has_without_knowing_is_not_left_lying() {
         have(&[&first, &second], &[4, 4]).await;
         // As if it had taken one more, and the answer was lost.
         scene
-            .run("UPDATE pgherald.consumer_slice AS s SET epoch = s.epoch + 1, node = o.node
-                FROM (SELECT min(node) AS node FROM pgherald.consumer_slice) AS o
-                WHERE s.slice = (SELECT max(c.slice) FROM pgherald.consumer_slice AS c WHERE c.node <> o.node)")
+            .run("WITH taken AS (
+                    UPDATE pgherald.consumer_slice AS s SET epoch = s.epoch + 1, node = o.node
+                    FROM (SELECT min(node) AS node FROM pgherald.consumer_slice) AS o
+                    WHERE s.slice = (SELECT max(c.slice) FROM pgherald.consumer_slice AS c WHERE c.node <> o.node)
+                    RETURNING s.slice, s.epoch
+                )
+                UPDATE pgherald.consumer_cursor AS c SET epoch = t.epoch FROM taken AS t WHERE c.slice = t.slice")
             .await;
         scene.run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 100) AS n").await;
         scene.becomes("SELECT lag_events FROM pgherald.consumer_group_status", 0).await;

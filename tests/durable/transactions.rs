@@ -81,7 +81,7 @@ impl TransactionalHandler for Effects {
             }
             Deed::Hold => {
                 transaction
-                    .execute("SELECT FROM pgherald.consumer_slice FOR UPDATE", &[])
+                    .execute("SELECT FROM pgherald.consumer_cursor FOR UPDATE", &[])
                     .await?;
                 std::future::pending().await
             }
@@ -299,7 +299,7 @@ async fn a_transaction_in_which_nothing_is_asked_for_a_lease_is_ended_by_the_ser
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         let held = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
         scene.becomes(held, 1).await;
-        scene.run("SET lock_timeout = '3s'; SELECT FROM pgherald.consumer_slice FOR UPDATE").await;
+        scene.run("SET lock_timeout = '3s'; SELECT FROM pgherald.consumer_cursor FOR UPDATE").await;
         assert_eq!(scene.number("SELECT count(*) FROM effects").await, 0);
         report(&handle, "handled", |report| report.handled == 1).await;
         drained(&handle).await;

@@ -291,7 +291,13 @@ impl<R: Runner> Engine<R> {
                 if session.may_acknowledge(now) {
                     let by_themselves = R::MANNER == Manner::Transactional;
                     let all = self.slices.acknowledge(by_themselves);
-                    let settlements = std::mem::take(&mut self.settlements);
+                    let mut settlements = std::mem::take(&mut self.settlements);
+                    // Those of slices that are gone would be refused.
+                    settlements.retain_mut(|one| {
+                        let generation = self.slices.generation(one.slice, one.epoch);
+                        one.generation = generation.unwrap_or_default();
+                        generation.is_some()
+                    });
                     session.acknowledge(now, all, settlements);
                 }
             }
@@ -658,10 +664,12 @@ impl<R: Runner> Engine<R> {
                 acknowledgement = self.slices.acknowledge_next(job.slice);
             }
         }
+        let generation = self.slices.generation(job.slice, job.epoch)?;
         self.slices.begin(job.slice);
         Some(Assignment {
             job,
             acknowledgement,
+            generation,
         })
     }
 
@@ -841,6 +849,8 @@ impl<R: Runner> Engine<R> {
         self.settlements.push(Settlement {
             slice: job.slice,
             epoch: job.epoch,
+            // Filled in when it is written.
+            generation: 0,
             id: job.row.id,
             failed,
         });

@@ -7,6 +7,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client};
 
+use super::store::BY_INDEX;
 use crate::connect::{ConnectConfig, Connection};
 use crate::error::{Error, Kind, Result};
 use crate::outbox::WAKE_UP_CHANNEL;
@@ -44,7 +45,7 @@ impl Link {
         };
         // What is written there waits for others, and looks again.
         let listen = format!(
-            "SET default_transaction_isolation = 'read committed'; LISTEN {WAKE_UP_CHANNEL}"
+            "SET default_transaction_isolation = 'read committed'; {BY_INDEX}; LISTEN {WAKE_UP_CHANNEL}"
         );
         link.client
             .batch_execute(&listen)

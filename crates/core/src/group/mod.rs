@@ -4,7 +4,7 @@
 //!   pgherald.outbox ── pages ──► Consumer ──► handler ──► effects
 //!                                  ▲   │
 //!      other consumers of the      │   └── acknowledgements: cursors of its slices, parked events
-//!      group: leases, slices ──────┘                     (pgherald.consumer_slice, parked_event)
+//!      group: leases, slices ──────┘                     (pgherald.consumer_cursor, parked_event)
 //! ```
 //!
 //! A side effect must happen although the process was down when the row changed. So a *group* has a name, and what it has
@@ -50,7 +50,8 @@
 //! - Code that blocks its thread for longer than the lease loses its slices. While a plain handler still works for an owner
 //!   that was stalled, the next owner may handle the same row.
 //! - The outbox is kept for a group that nobody runs any more, up to the cap: [delete](Group::delete) such.
-//! - A transaction that stays open for hours makes acknowledgements slower, as all updates of the same rows.
+//! - While a transaction stays open for hours, the versions of cursors cannot be vacuumed: a few hundred bytes for each
+//!   event of a transactional handler, else for each slice and acknowledgement.
 
 mod batch;
 mod consumer;

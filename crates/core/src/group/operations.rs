@@ -14,7 +14,8 @@ use crate::outbox::{OutboxReader, Recorded, Relations, get};
 /// A group of consumers, as it stands in the database: asks how it is doing, and tells it what to do. Consumers need not
 /// run; those that do hear of it at once.
 ///
-/// The same can be seen with SQL: `pgherald.consumer_group_status`, `consumer_node`, `consumer_slice`, `parked_event`.
+/// The same can be seen with SQL: `pgherald.consumer_group_status`, `consumer_node`, `consumer_slice`,
+/// `consumer_cursor`, `parked_event`.
 ///
 /// ```no_run
 /// # async fn example(client: std::sync::Arc<tokio_postgres::Client>) -> pgherald_core::Result<()> {
@@ -161,8 +162,11 @@ impl<'a> Group<'a> {
         };
         // A new epoch: nobody has these slices now.
         let changed = "changed AS (
-            UPDATE pgherald.consumer_slice SET cursor = $2, node = NULL, epoch = epoch + 1
-            WHERE group_name = $1 RETURNING 1
+            UPDATE pgherald.consumer_cursor SET cursor = $2, epoch = epoch + 1, generation = 0
+            WHERE group_name = $1 RETURNING slice, epoch
+        ), taken AS (
+            UPDATE pgherald.consumer_slice AS s SET node = NULL, epoch = c.epoch
+            FROM changed AS c WHERE s.group_name = $1 AND s.slice = c.slice
         )";
         match self.change(changed, &[&cursor.to_string()]).await? {
             0 => Err(self.missing()),

@@ -39,6 +39,8 @@ pub(super) enum Manner {
 pub(super) struct Assignment {
     pub(super) job: Job,
     pub(super) acknowledgement: Option<Acknowledgement>,
+    /// Of the slice.
+    pub(super) generation: i64,
 }
 
 impl Job {

@@ -17,6 +17,9 @@ use std::sync::Arc;
 use super::job::Park;
 use crate::outbox::{Cursor, Point, Reading, Share};
 
+/// How often a cursor is written before it is given another key.
+const MOST_WRITES: u32 = 200;
+
 /// The slices of a node.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
@@ -32,6 +35,9 @@ pub(super) struct Slices {
 #[derive(Debug)]
 struct Slice {
     epoch: i64,
+    generation: i64,
+    /// How often this generation was written.
+    writes: u32,
     /// What stands in the database.
     acknowledged: Cursor,
     /// Up to here, rows were taken in.
@@ -95,6 +101,9 @@ pub(super) struct Turn {
 pub(super) struct Acknowledgement {
     pub(super) slice: i32,
     pub(super) epoch: i64,
+    pub(super) generation: i64,
+    /// The next one is of the next generation.
+    pub(super) is_renewed: bool,
     pub(super) cursor: Cursor,
     pub(super) is_released: bool,
     pub(super) parks: Vec<Park>,
@@ -107,6 +116,8 @@ impl Slices {
         self.of = of;
         let claimed = Slice {
             epoch,
+            generation: 0,
+            writes: 0,
             acknowledged: cursor.clone(),
             read: cursor.clone(),
             pending: VecDeque::new(),
@@ -137,6 +148,15 @@ impl Slices {
         self.owned
             .iter()
             .map(|(number, slice)| (*number, slice.epoch))
+    }
+
+    /// Of the slice, if it is still that which a job was taken in for.
+    pub(super) fn generation(&self, slice: i32, epoch: i64) -> Option<i64> {
+        let slice = self
+            .owned
+            .get(&slice)
+            .filter(|slice| slice.epoch == epoch)?;
+        Some(slice.generation)
     }
 
     pub(super) fn epoch(&self, slice: i32) -> Option<i64> {
@@ -375,6 +395,8 @@ impl Slices {
             due.push(Acknowledgement {
                 slice: *number,
                 epoch: slice.epoch,
+                generation: slice.generation,
+                is_renewed: slice.writes >= MOST_WRITES,
                 cursor,
                 is_released,
                 parks: std::mem::take(&mut slice.parks),
@@ -391,6 +413,8 @@ impl Slices {
         Some(Acknowledgement {
             slice: number,
             epoch: slice.epoch,
+            generation: slice.generation,
+            is_renewed: slice.writes >= MOST_WRITES,
             cursor: next.span.cursor(next.id),
             is_released: false,
             parks: slice.parks.clone(),
@@ -405,6 +429,9 @@ impl Slices {
             if let Some(event) = slice.pending.front() {
                 slice.acknowledged = event.span.cursor(event.id);
             }
+            // As it was when the attempt began.
+            let is_renewed = slice.writes >= MOST_WRITES;
+            slice.was_written(is_renewed);
         }
         self.finish(number, event);
     }
@@ -416,6 +443,7 @@ impl Slices {
         for Acknowledgement {
             slice: number,
             epoch,
+            is_renewed,
             cursor,
             is_released,
             ..
@@ -430,6 +458,7 @@ impl Slices {
             };
             slice.acknowledging = false;
             slice.acknowledged = cursor;
+            slice.was_written(is_renewed);
             let is_lost = !written.contains(&number);
             if is_lost || is_released {
                 self.forget(number);
@@ -467,6 +496,13 @@ pub(super) struct Gone {
 }
 
 impl Slice {
+    fn was_written(&mut self, is_renewed: bool) {
+        match is_renewed {
+            true => (self.generation, self.writes) = (self.generation + 1, 0),
+            false => self.writes += 1,
+        }
+    }
+
     /// Everything before it is done or parked.
     fn cursor(&self) -> Cursor {
         match (&self.done, self.pending.is_empty()) {

@@ -15,6 +15,13 @@ use super::slices::Acknowledgement;
 use crate::error::{Error, Kind, Result};
 use crate::outbox::{Cursor, OutboxReader, Recorded, Statements, get};
 
+/// Rows of cursors are few and have many versions: whoever goes through all of them, as a planner would that knows of few
+/// rows, goes through those as well. To be run on a connection of ours.
+pub(super) const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+/// The same for the rest of a transaction.
+pub(super) const BY_INDEX_HERE: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
+    SET LOCAL enable_mergejoin = off; SET LOCAL jit = off";
+
 /// What the operation of a parked row is, which tells to read everything again.
 pub(super) const RESYNC: i8 = b'R' as i8;
 
@@ -206,6 +213,8 @@ pub(super) async fn acknowledge(
         .await?;
     let slices: Vec<i32> = all.iter().map(|one| one.slice).collect();
     let epochs: Vec<i64> = all.iter().map(|one| one.epoch).collect();
+    let generations: Vec<i64> = all.iter().map(|one| one.generation).collect();
+    let renewed: Vec<bool> = all.iter().map(|one| one.is_renewed).collect();
     let cursors: Vec<String> = all.iter().map(|one| one.cursor.to_string()).collect();
     let released: Vec<bool> = all.iter().map(|one| one.is_released).collect();
     let parks = all.iter().flat_map(|one| &one.parks).map(Written::of);
@@ -215,7 +224,16 @@ pub(super) async fn acknowledge(
     let rows = query(
         client,
         &statement,
-        &[&group, &slices, &epochs, &cursors, &released, &parks],
+        &[
+            &group,
+            &slices,
+            &epochs,
+            &generations,
+            &cursors,
+            &renewed,
+            &released,
+            &parks,
+        ],
     )
     .await?;
     rows.iter().map(|row| get(row, 0)).collect()
@@ -227,11 +245,13 @@ pub(super) async fn settle_done(
     statements: &mut Statements,
     group: &str,
     job: &Job,
+    generation: i64,
 ) -> Result<bool> {
     let statement = statements
         .get(client, include_str!("sql/settle_done.sql"))
         .await?;
-    let parameters: [&(dyn ToSql + Sync); 4] = [&group, &job.slice, &job.epoch, &job.row.id];
+    let parameters: [&(dyn ToSql + Sync); 5] =
+        [&group, &job.slice, &job.epoch, &generation, &job.row.id];
     Ok(execute(client, &statement, &parameters).await? > 0)
 }
 
@@ -240,6 +260,7 @@ pub(super) async fn settle_done(
 pub(super) struct Settlement {
     pub(super) slice: i32,
     pub(super) epoch: i64,
+    pub(super) generation: i64,
     pub(super) id: i64,
     /// It failed: attempts made, why, and what is to become of it.
     pub(super) failed: Option<(u32, Option<String>, Fate)>,
@@ -255,6 +276,7 @@ pub(super) async fn settle(
     for Settlement {
         slice,
         epoch,
+        generation,
         id,
         failed: failure,
     } in all
@@ -262,15 +284,23 @@ pub(super) async fn settle(
         let Some((attempts, error, fate)) = failure else {
             let sql = include_str!("sql/settle_done.sql");
             let statement = statements.get(client, sql).await?;
-            execute(client, &statement, &[&group, slice, epoch, id]).await?;
+            execute(client, &statement, &[&group, slice, epoch, generation, id]).await?;
             continue;
         };
         let sql = include_str!("sql/settle_failed.sql");
         let statement = statements.get(client, sql).await?;
         let attempts = i32::try_from(*attempts).unwrap_or(i32::MAX);
         let error = error.as_deref().map(storable);
-        let parameters: [&(dyn ToSql + Sync); 7] =
-            [&group, slice, epoch, id, &attempts, &error, &fate.delay()];
+        let parameters: [&(dyn ToSql + Sync); 8] = [
+            &group,
+            slice,
+            epoch,
+            generation,
+            id,
+            &attempts,
+            &error,
+            &fate.delay(),
+        ];
         execute(client, &statement, &parameters).await?;
     }
     Ok(())

@@ -12,15 +12,14 @@ use std::future::Future;
 use std::rc::Rc;
 
 use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
+use futures_util::future::{LocalBoxFuture, try_join};
 use tokio::time::timeout;
 use tokio_postgres::{Client, Transaction};
 
-use super::job::{Finished, Job, Outcome};
+use super::job::{Finished, Outcome};
 use super::options::Durable;
 use super::plain::{tell, with};
 use super::runner::{Assignment, Manner, Runner, not_understood};
-use super::slices::Acknowledgement;
 use super::store;
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Kind};
@@ -134,12 +133,9 @@ impl<H: TransactionalHandler> Runner for Transactional<H> {
         let (terms, pool) = (Rc::clone(&self.terms), Rc::clone(&self.pool));
         async move {
             let mut finished = Vec::with_capacity(jobs.len());
-            for Assignment {
-                job,
-                acknowledgement,
-            } in jobs
-            {
-                let outcome = attempt(&instances, &terms, &pool, &job, acknowledgement).await;
+            for assignment in jobs {
+                let outcome = attempt(&instances, &terms, &pool, &assignment).await;
+                let Assignment { job, .. } = assignment;
                 finished.push(Finished { job, outcome });
             }
             finished
@@ -156,10 +152,9 @@ async fn attempt<H: TransactionalHandler>(
     instances: &Instances<H>,
     terms: &Durable,
     pool: &Pool,
-    job: &Job,
-    acknowledgement: Option<Acknowledgement>,
+    assignment: &Assignment,
 ) -> Outcome {
-    let task = match &job.task {
+    let task = match &assignment.job.task {
         Ok(task) => task,
         Err(error) => return Outcome::Failed(not_understood(error)),
     };
@@ -167,22 +162,12 @@ async fn attempt<H: TransactionalHandler>(
         Ok(connection) => connection,
         Err(error) => return Outcome::InDoubt(error),
     };
-    let acknowledgement = acknowledgement.as_ref();
     let outcome = {
         let Connection { client, statements } = &mut connection;
         let beginning = async { client.transaction().await.map_err(failed) };
         match within(terms, beginning).await {
             Ok(transaction) => {
-                transact(
-                    instances,
-                    terms,
-                    job,
-                    task,
-                    transaction,
-                    statements,
-                    acknowledgement,
-                )
-                .await
+                transact(instances, terms, assignment, task, transaction, statements).await
             }
             Err(error) => Ok(Outcome::InDoubt(error)),
         }
@@ -208,12 +193,16 @@ async fn attempt<H: TransactionalHandler>(
 async fn transact<H: TransactionalHandler>(
     instances: &Instances<H>,
     terms: &Durable,
-    job: &Job,
+    assignment: &Assignment,
     task: &Task,
     mut transaction: Transaction<'_>,
     statements: &mut Statements,
-    acknowledgement: Option<&Acknowledgement>,
 ) -> Result<Outcome, Failure> {
+    let Assignment {
+        job,
+        acknowledgement,
+        generation,
+    } = assignment;
     let lent = &mut transaction;
     let attempted = with(instances, async move |handler| {
         // Moved into the attempt, for it goes with it.
@@ -225,11 +214,19 @@ async fn transact<H: TransactionalHandler>(
         match acknowledgement {
             Some(one) => {
                 let one = std::slice::from_ref(one);
-                store::acknowledge(&transaction, statements, &terms.group, one)
+                let written = store::acknowledge(&transaction, statements, &terms.group, one);
+                // Both are sent at once. It holds for the rest of the transaction, of which there is nothing else.
+                let by_index = async {
+                    let sent = transaction.batch_execute(store::BY_INDEX_HERE).await;
+                    sent.map_err(failed)
+                };
+                try_join(by_index, written)
                     .await
-                    .map(|slices| !slices.is_empty())
+                    .map(|((), slices)| !slices.is_empty())
             }
-            None => store::settle_done(&transaction, statements, &terms.group, job).await,
+            None => {
+                store::settle_done(&transaction, statements, &terms.group, job, *generation).await
+            }
         }
     };
     Ok(match within(terms, writing).await {

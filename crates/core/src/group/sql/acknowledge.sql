@@ -1,12 +1,16 @@
 -- Moves cursors, gives back slices that are to be given back, and parks events; of slices that this node still has.
 WITH moved AS (
-    UPDATE pgherald.consumer_slice AS s
-    SET cursor = n.cursor, node = CASE WHEN n.released THEN NULL ELSE s.node END
-    FROM unnest($2::int[], $3::bigint[], $4::text[], $5::bool[]) AS n (slice, epoch, cursor, released)
-    WHERE s.group_name = $1 AND s.slice = n.slice AND s.epoch = n.epoch
-    RETURNING s.slice
+    UPDATE pgherald.consumer_cursor AS c
+    SET cursor = n.cursor, generation = CASE WHEN n.renewed THEN c.generation + 1 ELSE c.generation END
+    FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::text[], $6::bool[], $7::bool[])
+        AS n (slice, epoch, generation, cursor, renewed, released)
+    WHERE c.group_name = $1 AND c.slice = n.slice AND c.epoch = n.epoch AND c.generation = n.generation
+    RETURNING c.slice, c.epoch, n.released
+), released AS (
+    UPDATE pgherald.consumer_slice AS s SET node = NULL
+    FROM moved AS m WHERE m.released AND s.group_name = $1 AND s.slice = m.slice AND s.epoch = m.epoch
 ), asked AS (
-    SELECT p.* FROM json_to_recordset($6::text::json) AS p (
+    SELECT p.* FROM json_to_recordset($8::text::json) AS p (
         id bigint, slice int, xid text, sent_at_us bigint, relation bigint, hash int, operation int, key text,
         columns text, old_columns text, changed text[], attempts int, error text, delay float8, is_dead bool
     )

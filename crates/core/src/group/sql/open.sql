@@ -2,9 +2,14 @@
 WITH made AS (
     INSERT INTO pgherald.consumer_group (name, slices) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING name, slices
 ), cut AS (
-    INSERT INTO pgherald.consumer_slice (group_name, slice, cursor, epoch)
+    INSERT INTO pgherald.consumer_slice (group_name, slice, epoch)
     -- Beyond those of a group that had this name before.
-    SELECT name, number, $3, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint FROM made CROSS JOIN generate_series(0, slices - 1) AS number
+    SELECT name, number, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+    FROM made CROSS JOIN generate_series(0, slices - 1) AS number
+    RETURNING group_name, slice, epoch
+), begun AS (
+    INSERT INTO pgherald.consumer_cursor (group_name, slice, epoch, cursor)
+    SELECT group_name, slice, epoch, $3 FROM cut
 )
 -- What was before is told once.
 INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts)

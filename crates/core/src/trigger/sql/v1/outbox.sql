@@ -72,12 +72,21 @@ CREATE TABLE pgherald.consumer_node (
 CREATE TABLE pgherald.consumer_slice (
     group_name text NOT NULL REFERENCES pgherald.consumer_group ON DELETE CASCADE,
     slice integer NOT NULL,
-    -- How far it was read; its first word is a pg_snapshot.
-    cursor text NOT NULL,
     node bigint,
     -- Counts the owners: what one of them has to write is refused once there is another.
-    epoch bigint NOT NULL DEFAULT 0,
+    epoch bigint NOT NULL,
     PRIMARY KEY (group_name, slice)
+) WITH (fillfactor = 50);
+-- How far each slice was read. Written again and again: while a transaction elsewhere keeps all versions of a row alive,
+-- they would have to be gone through each time, but for the generation, which its owner raises now and then.
+CREATE TABLE pgherald.consumer_cursor (
+    group_name text NOT NULL REFERENCES pgherald.consumer_group ON DELETE CASCADE,
+    slice integer NOT NULL,
+    epoch bigint NOT NULL,
+    generation bigint NOT NULL DEFAULT 0,
+    -- Its first word is a pg_snapshot.
+    cursor text NOT NULL,
+    PRIMARY KEY (group_name, slice, epoch, generation)
 ) WITH (fillfactor = 10);
 -- Events that are to be tried again, those that wait behind one of the same row, and dead letters.
 CREATE TABLE pgherald.parked_event (
@@ -136,13 +145,13 @@ CREATE VIEW pgherald.consumer_group_status AS
             SELECT c.slice, split_part(c.cursor, ' ', 1)::pg_snapshot AS done,
                 nullif(split_part(c.cursor, ' ', 5), '')::pg_snapshot AS reading,
                 nullif(split_part(c.cursor, ' ', 9), '')::bigint AS position
-            FROM pgherald.consumer_slice AS c WHERE c.group_name = g.name
+            FROM pgherald.consumer_cursor AS c WHERE c.group_name = g.name
             OFFSET 0
         ) AS r
         JOIN pgherald.outbox AS o ON (o.hash & 2147483647) % g.slices = r.slice
         WHERE o.xid >= (
                 SELECT pg_snapshot_xmin(split_part(c.cursor, ' ', 1)::pg_snapshot) AS oldest
-                FROM pgherald.consumer_slice AS c WHERE c.group_name = g.name ORDER BY oldest LIMIT 1
+                FROM pgherald.consumer_cursor AS c WHERE c.group_name = g.name ORDER BY oldest LIMIT 1
             )
             AND NOT pg_visible_in_snapshot(o.xid, r.done)
             AND (r.reading IS NULL OR o.id > r.position OR NOT pg_visible_in_snapshot(o.xid, r.reading))

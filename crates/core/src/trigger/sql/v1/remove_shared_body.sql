@@ -10,7 +10,8 @@ BEGIN
     DROP FUNCTION IF EXISTS pgherald.trim_outbox(interval, bigint);
     DROP TABLE IF EXISTS
         pgherald.outbox, pgherald.outbox_relation, pgherald.outbox_retention, pgherald.outbox_part,
-        pgherald.parked_event, pgherald.consumer_slice, pgherald.consumer_node, pgherald.consumer_group;
+        pgherald.parked_event, pgherald.consumer_cursor, pgherald.consumer_slice, pgherald.consumer_node,
+        pgherald.consumer_group;
     DROP SEQUENCE IF EXISTS pgherald.outbox_id, pgherald.outbox_clock;
     DROP FUNCTION IF EXISTS pgherald.notify_rows(text, text, text, text, text[], text[], text[]);
     IF pg_catalog.obj_description(home, 'pg_namespace') = {{comment}} AND NOT EXISTS (

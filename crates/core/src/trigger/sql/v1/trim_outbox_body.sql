@@ -38,7 +38,7 @@ BEGIN
         EXIT WHEN (
             p.closed_at > clock_timestamp() - keep OR EXISTS (
                 -- The fourth word of a cursor is the last closing that was visible.
-                SELECT FROM pgherald.consumer_slice AS c WHERE split_part(c.cursor, ' ', 4)::bigint < p.closed
+                SELECT FROM pgherald.consumer_cursor AS c WHERE split_part(c.cursor, ' ', 4)::bigint < p.closed
             )
         ) AND max_bytes >= (
             SELECT sum(pg_total_relation_size(i.inhrelid))
