@@ -225,7 +225,7 @@ async fn an_acknowledgement_that_comes_late_does_not_move_a_cursor_back() {
         let lag = "SELECT lag_events + parked FROM pgherald.consumer_group_status";
         scene.becomes(lag, 0).await;
         let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()
-            AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+            AND backend_type = 'client backend' AND pid <> pg_backend_pid() ORDER BY backend_start LIMIT 1";
         let pid: i32 = scene.client.query_one(sql, &[]).await.unwrap().get(0);
         let pid = Pid::from_raw(pid).unwrap();
         victim.set(Some(pid));

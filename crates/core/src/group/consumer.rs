@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use super::batch::{BatchHandler, Batches};
-use super::engine::Engine;
+use super::engine::{CONNECT, Engine};
 use super::handle::{ConsumerHandle, Shared};
 use super::options::Durable;
 use super::plain::Plain;
@@ -100,6 +100,8 @@ impl Consumer {
         runner: impl FnOnce(ConnectConfig, Rc<Durable>) -> R,
     ) -> Result<(ConsumerHandle, Self)> {
         let terms = Rc::new(terms.checked()?);
+        let mut config = config;
+        config.for_listening(terms.lease, CONNECT);
         let shared = Shared::new(&terms.group);
         let runner = runner(config.clone(), Rc::clone(&terms));
         let engine = Engine::new(config, terms, runner, Arc::clone(&shared));

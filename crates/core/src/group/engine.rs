@@ -45,7 +45,7 @@ use crate::signal::{Health, Resync, ResyncReason};
 /// How many events are taken in and not finished at most; so much is handled again after a crash at most.
 const MOST_IN_FLIGHT: usize = 4_096;
 /// While more rows than this have parked events, nothing new is read.
-const MOST_PARKED_ROWS: usize = 10_000;
+const MOST_PARKED_ROWS: usize = 100_000;
 /// Parked events fetched at once.
 const FETCH: usize = 100;
 /// How long to wait for an event to be written to the parked ones.
@@ -54,7 +54,7 @@ const UNWRITTEN: Duration = Duration::from_millis(20);
 const MOST_LOSSES: u32 = 3;
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 /// How long connecting may take, and the last words of a node.
-const CONNECT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 pub(super) struct Engine<R> {
     runner: R,
@@ -80,6 +80,10 @@ pub(super) struct Engine<R> {
     is_paused: bool,
     revision: Option<i64>,
     state: State,
+    /// Whether the database takes any character.
+    is_utf8: bool,
+    /// It was said that there are too many parked rows.
+    has_warned: bool,
     /// Of the session before, or this one.
     history: Option<History>,
     /// Attempts to connect since a session lasted.
@@ -129,6 +133,8 @@ impl<R: Runner> Engine<R> {
             is_paused: false,
             revision: None,
             state: State::Waiting(Instant::now()),
+            is_utf8: true,
+            has_warned: false,
             history: None,
             failures: 0,
             stop_at: None,
@@ -159,16 +165,22 @@ impl<R: Runner> Engine<R> {
 
     /// Forgets everything but what it is to do. As if the process had ended: others may take over meanwhile.
     fn begin_anew(&mut self, message: &str) {
-        let broken = std::mem::replace(&mut self.attempts, FuturesUnordered::new());
-        // Destructors may panic as well.
-        let _ = contained(|| drop(broken));
+        self.drop_work();
+        (self.node, self.has_joined) = (new_node(), false);
+        let error = Error::new(Kind::Panicked, format!("the consumer panicked: {message}"));
+        self.lose(&error);
+    }
+
+    /// Forgets what it has taken in. Attempts end where they are.
+    fn drop_work(&mut self) {
+        let attempts = std::mem::replace(&mut self.attempts, FuturesUnordered::new());
+        // Destructors may panic.
+        let _ = contained(|| drop(attempts));
+        self.shared.report().left_to_others += self.schedule.len() as u64;
         self.schedule = Schedule::new(concurrency(R::MANNER, &self.terms));
         self.deferred.clear();
         self.settlements.clear();
         (self.slices, self.parked) = (Slices::default(), Parked::default());
-        (self.node, self.has_joined) = (new_node(), false);
-        let error = Error::new(Kind::Panicked, format!("the consumer panicked: {message}"));
-        self.lose(&error);
     }
 
     /// Waits for what happens next. Loses nothing if it is dropped.
@@ -352,6 +364,7 @@ impl<R: Runner> Engine<R> {
     // The connection, and how the group stands.
 
     fn opened(&mut self, session: Box<Session>) {
+        self.is_utf8 = session.is_utf8;
         let before = self.history.replace(session.history.clone());
         if before.is_some_and(|before| before != session.history) {
             // Ids may be given out a second time. What stands in the database knows of none that was forgotten.
@@ -360,9 +373,7 @@ impl<R: Runner> Engine<R> {
                 group,
                 "the server has crashed, or is another one; reading on from what was acknowledged"
             );
-            self.forget_all();
-            // Of events that may have been forgotten as well.
-            self.settlements.clear();
+            self.drop_work();
         }
         self.state = State::Open(session);
     }
@@ -450,7 +461,7 @@ impl<R: Runner> Engine<R> {
         for event in parked {
             if is_up_to_date || is_claimed(event.slice) {
                 self.parked
-                    .found(&event.row, event.slice, event.id, event.due);
+                    .park(&event.row, event.slice, event.id, event.due);
             }
         }
         if !has_all_parked || is_up_to_date {
@@ -496,10 +507,12 @@ impl<R: Runner> Engine<R> {
             let Some(epoch) = self.slices.wants(&turn, slice, row.id) else {
                 continue;
             };
-            if event
-                .as_ref()
-                .is_ok_and(|event| !self.filter.matches(event))
-            {
+            let is_wanted = match &event {
+                Ok(event) => self.filter.matches(event),
+                Err((_, Some(table))) => self.filter.wants_table(table),
+                Err((_, None)) => true,
+            };
+            if !is_wanted {
                 continue;
             }
             if let Some(number) = self.slices.take_in(slice, &span, row.id) {
@@ -508,7 +521,7 @@ impl<R: Runner> Engine<R> {
                     epoch,
                     origin: Origin::Read(number),
                     row,
-                    task: event.map(Task::Event),
+                    task: event.map(Task::Event).map_err(|(error, _)| error),
                     attempts: 0,
                 });
             }
@@ -768,7 +781,11 @@ impl<R: Runner> Engine<R> {
         let attempts = job.attempts.saturating_add(u32::from(!is_snooze));
         let next = self.terms.retry.next(attempts, &failure);
         self.count(&failure, next.is_some());
-        let error = (!is_snooze).then(|| failure.to_string());
+        let error = (!is_snooze).then(|| match self.is_utf8 {
+            true => failure.to_string(),
+            // Other characters may not be among those that the database has.
+            false => failure.to_string().escape_default().to_string(),
+        });
         let fate = next.map_or(Fate::Dead, |delay| Fate::Due(delay.as_secs_f64()));
         self.log(&job, attempts, &failure, next);
         let (row, now) = (job.row(), Instant::now());
@@ -944,8 +961,19 @@ impl<R: Runner> Engine<R> {
         self.shared.has_ended.send_replace(true);
     }
 
-    fn tell(&self) {
+    fn tell(&mut self) {
+        let is_full = self.parked.rows() >= MOST_PARKED_ROWS;
+        if is_full && !std::mem::replace(&mut self.has_warned, is_full) {
+            let group = &*self.terms.group;
+            tracing::error!(
+                group,
+                rows = MOST_PARKED_ROWS,
+                "nothing new is read: too many rows wait for another attempt"
+            );
+        }
+        self.has_warned = is_full;
         let mut report = self.shared.report();
+        report.parked_rows = self.parked.rows();
         report.slices = self.slices.len();
         report.in_flight = self.slices.pending();
     }

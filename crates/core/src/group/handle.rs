@@ -41,6 +41,8 @@ pub struct ConsumerReport {
     pub panics: u64,
     /// Slices it has now.
     pub slices: usize,
+    /// Rows of tables of which an event waits for another attempt. With 100,000 of them nothing new is read.
+    pub parked_rows: usize,
     /// Events it has taken in and not finished.
     pub in_flight: usize,
 }

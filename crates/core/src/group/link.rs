@@ -7,12 +7,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client};
 
-use super::store::BY_INDEX;
+use super::store;
 use crate::connect::{ConnectConfig, Connection};
 use crate::error::{Error, Kind, Result};
 use crate::outbox::WAKE_UP_CHANNEL;
 
-/// What wakes nodes up to look at how their group stands, rather than at the outbox.
+/// What wakes nodes up to look at how their group stands, rather than at the outbox; the group's name follows.
 pub(super) const CONTROL: &str = "control";
 
 /// A connection, and the task that drives it.
@@ -34,19 +34,17 @@ pub(super) struct Calls {
 
 impl Link {
     /// Connects and listens.
-    pub(super) async fn open(config: &ConnectConfig) -> Result<Self> {
+    pub(super) async fn open(config: &ConnectConfig, group: Arc<str>) -> Result<Self> {
         let (client, connection) = config.open().await?;
         let calls = Arc::new(Calls::default());
-        let driver = tokio::spawn(drive(connection, Arc::clone(&calls)));
+        let driver = tokio::spawn(drive(connection, Arc::clone(&calls), group));
         let link = Self {
             client: Arc::new(client),
             calls,
             driver,
         };
-        // What is written there waits for others, and looks again.
-        let listen = format!(
-            "SET default_transaction_isolation = 'read committed'; {BY_INDEX}; LISTEN {WAKE_UP_CHANNEL}"
-        );
+        store::prepare(&link.client).await?;
+        let listen = format!("LISTEN {WAKE_UP_CHANNEL}");
         link.client
             .batch_execute(&listen)
             .await
@@ -68,12 +66,14 @@ impl Drop for Link {
     }
 }
 
-async fn drive(mut connection: Connection, calls: Arc<Calls>) -> Error {
+async fn drive(mut connection: Connection, calls: Arc<Calls>, group: Arc<str>) -> Error {
     loop {
         match poll_fn(|cx| connection.poll_message(cx)).await {
-            Some(Ok(AsyncMessage::Notification(call))) => match call.payload() {
-                CONTROL => calls.control.notify_one(),
-                _ => calls.recorded.notify_one(),
+            Some(Ok(AsyncMessage::Notification(call))) => match call.payload().split_once(' ') {
+                None => calls.recorded.notify_one(),
+                Some((CONTROL, name)) if name == &*group => calls.control.notify_one(),
+                // To another group.
+                Some(_) => {}
             },
             Some(Ok(AsyncMessage::Notice(notice))) => {
                 tracing::info!(severity = notice.severity(), "server: {}", notice.message());

@@ -149,7 +149,7 @@ impl<'a> Group<'a> {
     }
 
     /// Has it go on elsewhere. What its consumers have in hand is not acknowledged any more, and may be handled again;
-    /// parked events and dead letters stay.
+    /// parked events and dead letters stay. A dead letter that is come by again is one no more only if it fails again.
     ///
     /// # Errors
     /// As for [`status`](Self::status).
@@ -161,9 +161,12 @@ impl<'a> Group<'a> {
             Seek::Time(time) => reader.at(time).await?,
         };
         // A new epoch: nobody has these slices now.
-        let changed = "changed AS (
-            UPDATE pgherald.consumer_cursor SET cursor = $2, epoch = epoch + 1, generation = 0
-            WHERE group_name = $1 RETURNING slice, epoch
+        // In the order in which consumers write to them.
+        let changed = "locked AS (
+            SELECT slice, epoch FROM pgherald.consumer_cursor WHERE group_name = $1 ORDER BY slice FOR UPDATE
+        ), changed AS (
+            UPDATE pgherald.consumer_cursor AS c SET cursor = $2, epoch = c.epoch + 1, generation = 0
+            FROM locked AS l WHERE c.group_name = $1 AND c.slice = l.slice RETURNING c.slice, c.epoch
         ), taken AS (
             UPDATE pgherald.consumer_slice AS s SET node = NULL, epoch = c.epoch
             FROM changed AS c WHERE s.group_name = $1 AND s.slice = c.slice
@@ -266,7 +269,7 @@ impl<'a> Group<'a> {
     /// Runs a statement that returns something for each row, and lets the consumers know. $1 is the group's name.
     async fn change(&self, changed: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64> {
         let sql = format!(
-            "WITH {changed} SELECT (SELECT count(*) FROM changed), pg_notify('pgherald_outbox', 'control')::text"
+            "WITH {changed} SELECT (SELECT count(*) FROM changed), pg_notify('pgherald_outbox', 'control ' || $1)::text"
         );
         let mut all: Vec<&(dyn ToSql + Sync)> = vec![&self.name];
         all.extend(parameters);

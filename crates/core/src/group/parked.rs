@@ -3,7 +3,7 @@
 //!
 //! Pure: no I/O, no user code; time is what it is given.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
@@ -12,17 +12,23 @@ use super::job::Row;
 #[derive(Debug, Default)]
 pub(super) struct Parked {
     lanes: HashMap<Row, Lane>,
-    /// The first of each row, but for those that were given out.
+    /// The first of each row, but for those of which one was given out.
     waiting: BTreeMap<(Instant, i64), Row>,
 }
 
 #[derive(Debug)]
 struct Lane {
     slice: i32,
-    /// In order. The first is given out, or waits.
-    events: VecDeque<i64>,
-    /// When the first is due, while it waits.
-    due: Option<Instant>,
+    /// In the order of their ids, which is that of the commits, without the one that was given out.
+    events: BTreeSet<i64>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The first is due then.
+    Waiting(Instant),
+    GivenOut(i64),
 }
 
 impl Parked {
@@ -40,43 +46,34 @@ impl Parked {
         self.lanes.get(row).map(|lane| lane.slice)
     }
 
-    /// An event is parked: behind others of its row, or until it is due.
+    /// An event is parked, or was found among the parked ones, and may be known. It takes its place among those of its row;
+    /// if it is the first, it is due then.
     pub(super) fn park(&mut self, row: &Row, slice: i32, event: i64, due: Instant) {
-        if let Some(lane) = self.lanes.get_mut(row) {
-            lane.events.push_back(event);
-            return;
-        }
-        let lane = Lane {
-            slice,
-            events: VecDeque::from([event]),
-            due: Some(due),
-        };
-        self.waiting.insert((due, event), row.clone());
-        self.lanes.insert(row.clone(), lane);
-    }
-
-    /// An event that was found among the parked ones; known already, perhaps.
-    pub(super) fn found(&mut self, row: &Row, slice: i32, event: i64, due: Instant) {
         let Some(lane) = self.lanes.get_mut(row) else {
-            return self.park(row, slice, event, due);
-        };
-        if lane.events.contains(&event) {
-            return;
-        }
-        let place = lane.events.partition_point(|other| *other < event);
-        // What was given out stays in front.
-        let place = if lane.due.is_none() {
-            place.max(1)
-        } else {
-            place
-        };
-        lane.events.insert(place, event);
-        if place == 0
-            && let Some(before) = lane.due.replace(due)
-            && let Some(second) = lane.events.get(1)
-        {
-            self.waiting.remove(&(before, *second));
+            let lane = Lane {
+                slice,
+                events: BTreeSet::from([event]),
+                state: State::Waiting(due),
+            };
             self.waiting.insert((due, event), row.clone());
+            self.lanes.insert(row.clone(), lane);
+            return;
+        };
+        let first = lane.events.first().copied();
+        match lane.state {
+            State::GivenOut(out) if out == event => {}
+            State::GivenOut(_) => {
+                lane.events.insert(event);
+            }
+            State::Waiting(before) => {
+                if lane.events.insert(event)
+                    && let Some(first) = first.filter(|first| event < *first)
+                {
+                    self.waiting.remove(&(before, first));
+                    self.waiting.insert((due, event), row.clone());
+                    lane.state = State::Waiting(due);
+                }
+            }
         }
     }
 
@@ -94,7 +91,8 @@ impl Parked {
         {
             let ((_, event), row) = first.remove_entry();
             if let Some(lane) = self.lanes.get_mut(&row) {
-                lane.due = None;
+                lane.events.remove(&event);
+                lane.state = State::GivenOut(event);
             }
             due.push((row, event));
         }
@@ -103,33 +101,34 @@ impl Parked {
 
     /// What was given out is to be given out again.
     pub(super) fn put_back(&mut self, row: &Row, event: i64, due: Instant) {
-        if let Some(lane) = self.lanes.get_mut(row)
-            && lane.due.is_none()
-            && lane.events.front() == Some(&event)
-        {
-            lane.due = Some(due);
-            self.waiting.insert((due, event), row.clone());
+        if let Some(lane) = self.given_out(row, event) {
+            lane.events.insert(event);
+            // One that came before it may have been found meanwhile.
+            let first = lane.events.first().copied().unwrap_or(event);
+            lane.state = State::Waiting(due);
+            self.waiting.insert((due, first), row.clone());
         }
     }
 
     /// What was given out is done with; the next of its row is due.
     pub(super) fn done(&mut self, row: &Row, event: i64, now: Instant) {
-        let Some(lane) = self.lanes.get_mut(row) else {
+        let Some(lane) = self.given_out(row, event) else {
             return;
         };
-        if lane.due.is_some() || lane.events.front() != Some(&event) {
-            return;
-        }
-        lane.events.pop_front();
-        match lane.events.front() {
+        match lane.events.first().copied() {
             Some(next) => {
-                lane.due = Some(now);
-                self.waiting.insert((now, *next), row.clone());
+                lane.state = State::Waiting(now);
+                self.waiting.insert((now, next), row.clone());
             }
             None => {
                 self.lanes.remove(row);
             }
         }
+    }
+
+    fn given_out(&mut self, row: &Row, event: i64) -> Option<&mut Lane> {
+        let is_out = |lane: &&mut Lane| matches!(lane.state, State::GivenOut(out) if out == event);
+        self.lanes.get_mut(row).filter(is_out)
     }
 
     /// The slice has gone.
@@ -189,12 +188,16 @@ mod tests {
         let (mut parked, now) = (Parked::default(), Instant::now());
         let later = now + Duration::from_secs(1);
         parked.park(&row(1), 0, 10, later);
-        parked.found(&row(1), 0, 10, now);
-        parked.found(&row(1), 0, 5, now);
+        parked.park(&row(1), 0, 10, now);
+        parked.park(&row(1), 0, 5, now);
         assert_eq!(given_out(&mut parked, later), [5]);
-        parked.found(&row(1), 0, 3, now);
+        parked.park(&row(1), 0, 3, now);
         parked.done(&row(1), 5, now);
-        assert_eq!(given_out(&mut parked, now), [3], "after what was given out");
+        assert_eq!(
+            given_out(&mut parked, now),
+            [3],
+            "after what was given out, in order"
+        );
         parked.forget(0);
         parked.done(&row(1), 3, now);
         assert!(parked.rows() == 0 && parked.next_due().is_none());

@@ -20,6 +20,7 @@ use super::tick::{Before, Tick, tick};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
+use crate::name::TableName;
 use crate::outbox::{History, OutboxReader, Recorded, Rows, Statements, WAKE_UP_CHANNEL, trim};
 
 /// Writers wake readers up at most every 50 ms; so who has read something goes on looking for longer than that.
@@ -30,14 +31,19 @@ const FAILSAFE_POLL: Duration = Duration::from_secs(1);
 /// How often progress is written: so much is handled again after a crash at most.
 const ACKNOWLEDGE: Duration = Duration::from_millis(50);
 const SOON: Duration = Duration::from_millis(250);
+const PATIENCE: Duration = Duration::from_secs(10);
 const TRIM: Duration = Duration::from_secs(10);
 
 type Asked<T> = Option<LocalBoxFuture<'static, T>>;
 
 pub(super) struct Session {
     link: Link,
+    /// A second connection, for what must not wait behind pages.
+    side: Arc<Client>,
     /// What cursors in memory belong to.
     pub(super) history: History,
+    /// Whether the database takes any character.
+    pub(super) is_utf8: bool,
     terms: Rc<Durable>,
     since: Instant,
 
@@ -66,6 +72,8 @@ pub(super) struct Session {
 
     trimming: Asked<Result<u32>>,
     next_trim: Instant,
+    /// Whether it was told that it may not trim.
+    has_warned: bool,
 }
 
 /// What was asked for, and has come.
@@ -83,8 +91,8 @@ pub(super) enum News {
 pub(super) struct Page {
     pub(super) turn: Turn,
     pub(super) rows: Rows,
-    /// One for each row.
-    pub(super) events: Vec<Result<Event>>,
+    /// One for each row; or why not, and the table, if that much can be told.
+    pub(super) events: Vec<Result<Event, (Error, Option<TableName>)>>,
 }
 
 pub(super) struct Acknowledged {
@@ -111,14 +119,20 @@ pub(super) struct Unfinished {
 
 impl Session {
     pub(super) async fn open(config: &ConnectConfig, terms: Rc<Durable>) -> Result<Self> {
-        let link = Link::open(config).await?;
+        let link = Link::open(config, Arc::clone(&terms.group)).await?;
+        // The lease does not wait for what is read and written.
+        let side = Arc::new(config.client().await?);
+        store::prepare(&side).await?;
         let history = History::of(&link.client).await?;
+        let is_utf8 = store::is_utf8(&link.client).await?;
         let mut reader = OutboxReader::new(Arc::clone(&link.client));
         store::open(&link.client, &mut reader, &terms).await?;
         let now = Instant::now();
         Ok(Self {
             link,
+            side,
             history,
+            is_utf8,
             terms,
             since: now,
             reader: Some(reader),
@@ -138,11 +152,12 @@ impl Session {
             wanted: Vec::new(),
             trimming: None,
             next_trim: now + TRIM,
+            has_warned: false,
         })
     }
 
     pub(super) fn client(&self) -> &Client {
-        &self.link.client
+        &self.side
     }
 
     /// Whether it was more than an attempt.
@@ -171,7 +186,7 @@ impl Session {
                 News::Fetched(rows.map(|(rows, events)| Fetched { wanted, rows, events }))
             }
             trimmed = answer(&mut self.trimming) => {
-                note_trimming(trimmed);
+                self.note_trimming(trimmed);
                 News::Called
             }
             () = calls.recorded.notified() => {
@@ -217,6 +232,11 @@ impl Session {
         Rc::unwrap_or_clone(std::mem::take(&mut self.sent))
     }
 
+    /// A server that does not answer what is read and written in this time is as good as gone.
+    fn limit(&self) -> Duration {
+        (self.terms.lease * 3).max(PATIENCE)
+    }
+
     // How the group stands.
 
     pub(super) fn wants_tick(&self, now: Instant) -> bool {
@@ -233,40 +253,48 @@ impl Session {
     }
 
     pub(super) fn tick(&mut self, now: Instant, before: Before, settled: u64) {
-        let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
+        let (client, terms) = (Arc::clone(&self.side), Rc::clone(&self.terms));
         let period = self.terms.lease / 3;
         self.next_tick = now + period;
         let asked = async move {
-            // A server that does not answer in this time is as good as gone.
-            let limit = terms.lease;
-            let found = timeout(limit, tick(client, &terms, before)).await;
-            let found = found.unwrap_or_else(|_| {
-                let message = format!("no answer of the server within {limit:?}");
-                Err(Error::new(Kind::Disconnected, message))
-            });
+            let found = answered(terms.lease, tick(client, &terms, before)).await;
             (found, settled)
         };
         self.ticking = Some(asked.boxed_local());
         if self.trimming.is_none() && self.next_trim <= now {
             self.next_trim = now + TRIM;
-            let client = Arc::clone(&self.link.client);
+            let client = Arc::clone(&self.side);
             self.trimming = Some(async move { trim(&client).await }.boxed_local());
         }
     }
 
     /// Has the other nodes look at how the group stands.
     pub(super) fn tell_others(&self) {
-        let client = Arc::clone(&self.link.client);
+        let (client, group) = (Arc::clone(&self.side), Arc::clone(&self.terms.group));
         tokio::spawn(async move {
-            let sql = format!("SELECT pg_notify('{WAKE_UP_CHANNEL}', '{CONTROL}')");
+            let sql = "SELECT pg_notify($1, $2)";
+            let call = format!("{CONTROL} {group}");
             // They look all the same, a little later.
-            let _ = client.batch_execute(&sql).await;
+            let _ = client.execute(sql, &[&WAKE_UP_CHANNEL, &call]).await;
         });
     }
 
     /// Waits until everything that was sent has been answered.
     pub(super) async fn flush(&self) {
-        let _ = timeout(Duration::from_secs(1), self.link.client.batch_execute("")).await;
+        let _ = timeout(Duration::from_secs(1), self.side.batch_execute("")).await;
+    }
+
+    fn note_trimming(&mut self, trimmed: Result<u32>) {
+        match trimmed {
+            Ok(0) => {}
+            Ok(parts) => tracing::debug!(parts, "outbox trimmed"),
+            // Somebody else may have the right.
+            Err(error) if !std::mem::replace(&mut self.has_warned, true) => {
+                tracing::warn!(error = %error.chain(),
+                    "the outbox cannot be trimmed; it grows, unless another role does so");
+            }
+            Err(_) => {}
+        }
     }
 
     // Reading.
@@ -282,12 +310,12 @@ impl Session {
         self.next_poll = Instant::now();
     }
 
-    pub(super) fn read(&mut self, turn: Turn, limit: usize) {
+    pub(super) fn read(&mut self, turn: Turn, rows: usize) {
         let Some(reader) = self.reader.take() else {
             return;
         };
         self.was_called = false;
-        self.reading = Some(read(reader, turn, limit).boxed_local());
+        self.reading = Some(read(reader, turn, rows, self.limit()).boxed_local());
     }
 
     /// A page was read: when is the next?
@@ -350,6 +378,7 @@ impl Session {
         };
         self.next_acknowledgement = now + ACKNOWLEDGE;
         let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
+        let limit = self.limit();
         let sent = Rc::new((all, settlements));
         self.sent = Rc::clone(&sent);
         let asked = async move {
@@ -362,7 +391,7 @@ impl Session {
                     }
                 }
             };
-            let written = written.await;
+            let written = answered(limit, written).await;
             (statements, written)
         };
         self.acknowledging = Some(asked.boxed_local());
@@ -378,35 +407,44 @@ impl Session {
         let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
         let ids: Vec<i64> = wanted.iter().map(|(_, id)| *id).collect();
         self.wanted = wanted;
-        let asked = async move {
+        let limit = self.limit();
+        let fetching = async move {
             let rows = store::parked_rows(&client, &terms.group, &ids, &slices).await?;
             let recorded: Vec<Recorded> = rows.iter().map(|(row, _)| row.clone()).collect();
             let mut reader = OutboxReader::new(client);
             let events = reader.events(&recorded).await?;
             Ok((rows, events))
         };
-        self.fetching = Some(asked.boxed_local());
+        self.fetching = Some(answered(limit, fetching).boxed_local());
     }
 }
 
-async fn read(mut reader: OutboxReader, turn: Turn, limit: usize) -> (OutboxReader, Result<Page>) {
+async fn read(
+    mut reader: OutboxReader,
+    turn: Turn,
+    rows: usize,
+    limit: Duration,
+) -> (OutboxReader, Result<Page>) {
     let page = async {
         let until = turn.until.as_ref();
-        let rows = reader.rows(&turn.cursor, &turn.share, until, limit).await?;
+        let rows = reader.rows(&turn.cursor, &turn.share, until, rows).await?;
         let events = reader.events(&rows.rows).await?;
+        let events = events.into_iter().zip(&rows.rows);
+        let events = events
+            .map(|(event, row)| event.map_err(|error| (error, reader.table(row))))
+            .collect();
         Ok(Page { turn, rows, events })
     };
-    let page = page.await;
+    let page = answered(limit, page).await;
     (reader, page)
 }
 
-fn note_trimming(trimmed: Result<u32>) {
-    match trimmed {
-        Ok(0) => {}
-        Ok(parts) => tracing::debug!(parts, "outbox trimmed"),
-        // Somebody else may have the right.
-        Err(error) => tracing::debug!(error = %error.chain(), "the outbox cannot be trimmed"),
-    }
+/// What is asked, unless the server takes longer than this.
+async fn answered<T>(limit: Duration, asked: impl Future<Output = Result<T>>) -> Result<T> {
+    timeout(limit, asked).await.unwrap_or_else(|_| {
+        let message = format!("no answer of the server within {limit:?}");
+        Err(Error::new(Kind::Disconnected, message))
+    })
 }
 
 /// The answer to what was asked, if anything was.

@@ -346,7 +346,7 @@ impl Slices {
             .get_mut(&number)
             .filter(|slice| slice.epoch == epoch)
         {
-            slice.running -= 1;
+            slice.running = slice.running.saturating_sub(1);
         }
     }
 

@@ -17,13 +17,28 @@ use crate::outbox::{Cursor, OutboxReader, Recorded, Statements, get};
 
 /// Rows of cursors are few and have many versions: whoever goes through all of them, as a planner would that knows of few
 /// rows, goes through those as well. To be run on a connection of ours.
-pub(super) const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off";
+const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; \
+    SET enable_mergejoin = off; SET enable_material = off; SET jit = off";
 /// The same for the rest of a transaction.
 pub(super) const BY_INDEX_HERE: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
-    SET LOCAL enable_mergejoin = off; SET LOCAL jit = off";
+    SET LOCAL enable_mergejoin = off; SET LOCAL enable_material = off; SET LOCAL jit = off";
 
 /// What the operation of a parked row is, which tells to read everything again.
 pub(super) const RESYNC: i8 = b'R' as i8;
+
+/// Sets a connection of ours up.
+pub(super) async fn prepare(client: &Client) -> Result<()> {
+    // What is written there waits for others, and looks again.
+    let sql = format!("SET default_transaction_isolation = 'read committed'; {BY_INDEX}");
+    client.batch_execute(&sql).await.map_err(failed)
+}
+
+/// Whether the database takes any character.
+pub(super) async fn is_utf8(client: &Client) -> Result<bool> {
+    let sql = "SELECT current_setting('server_encoding') = 'UTF8'";
+    let row = client.query_one(sql, &[]).await.map_err(failed)?;
+    get(&row, 0)
+}
 
 /// Makes the group if there is none, and returns how many slices it has.
 pub(super) async fn open(
@@ -50,6 +65,13 @@ pub(super) async fn open(
         let sql = include_str!("sql/open.sql");
         execute(client, sql, &parameters).await?;
     };
+    let restored = execute(client, include_str!("sql/restored.sql"), &[&group]).await?;
+    if restored > 0 {
+        tracing::warn!(
+            group,
+            "cursors of another server's life; reading what is in the outbox"
+        );
+    }
     match terms.slices {
         Some(wanted) if wanted != slices => {
             let message = format!(
@@ -356,7 +378,7 @@ fn storable(error: &str) -> String {
     let mut text: String = error.chars().filter(|c| *c != '\0').take(LONGEST).collect();
     if error.len() > text.len() + 64 {
         // Writing to a string does not fail.
-        let _ = write!(text, " … ({} bytes)", error.len());
+        let _ = write!(text, " ... ({} bytes)", error.len());
     }
     text
 }

@@ -10,10 +10,12 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, try_join};
 use tokio::time::timeout;
+use tokio_postgres::error::Severity;
 use tokio_postgres::{Client, Transaction};
 
 use super::job::{Finished, Outcome};
@@ -21,6 +23,7 @@ use super::options::Durable;
 use super::plain::{tell, with};
 use super::runner::{Assignment, Manner, Runner, not_understood};
 use super::store;
+use crate::backoff::Backoff;
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Kind};
 use crate::event::FromEvent;
@@ -30,6 +33,9 @@ use crate::handler::{
 };
 use crate::outbox::Statements;
 use crate::signal::Resync;
+
+const CONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+const MOST_FAILURES: u32 = 6;
 
 /// Reacts to events with effects in the same database, each exactly once.
 ///
@@ -231,10 +237,13 @@ async fn transact<H: TransactionalHandler>(
     };
     Ok(match within(terms, writing).await {
         Ok(true) => {
-            let committing = async { transaction.commit().await.map_err(failed) };
+            let committing = async { Ok(transaction.commit().await) };
             match within(terms, committing).await {
-                Ok(()) => Outcome::Committed,
-                Err(error) => refused(error),
+                Ok(Ok(())) => Outcome::Committed,
+                // Anything but a plain error, of a deferred constraint say, may come after the commit.
+                Ok(Err(cause)) if !is_plain(&cause) => Outcome::InDoubt(failed(cause)),
+                Ok(Err(cause)) => refused(failed(cause)),
+                Err(error) => Outcome::InDoubt(error),
             }
         }
         Ok(false) => Outcome::Fenced,
@@ -251,6 +260,13 @@ async fn within<T>(
     timeout(limit, asked).await.unwrap_or_else(|_| {
         let message = format!("no answer of the server within {limit:?}");
         Err(Error::new(Kind::Disconnected, message))
+    })
+}
+
+/// Whether the server has refused a statement, and lives.
+fn is_plain(cause: &tokio_postgres::Error) -> bool {
+    cause.as_db_error().is_some_and(|error| {
+        error.parsed_severity() == Some(Severity::Error) && !error.code().code().starts_with("08")
     })
 }
 
@@ -299,6 +315,21 @@ struct Connection {
 }
 
 impl Pool {
+    /// Tries again when there are too many connections, say.
+    async fn connect(&self) -> Result<Client, Error> {
+        let mut failures = 0;
+        loop {
+            match self.config.client().await {
+                Err(error) if error.is_retryable() && failures < MOST_FAILURES => {
+                    tracing::debug!(error = %error.chain(), "no connection for an attempt");
+                    tokio::time::sleep(CONNECT.delay(failures)).await;
+                    failures += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
     async fn take(&self) -> Result<Connection, Error> {
         loop {
             let idle = self.idle.borrow_mut().pop();
@@ -308,7 +339,7 @@ impl Pool {
                 None => break,
             }
         }
-        let client = self.config.client().await?;
+        let client = self.connect().await?;
         client.batch_execute(&self.settings).await.map_err(failed)?;
         let statements = Statements::default();
         Ok(Connection { client, statements })

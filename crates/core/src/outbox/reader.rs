@@ -12,6 +12,7 @@ use super::row::{Recorded, Relations, columns, failed, get};
 use super::statements::Statements;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
+use crate::name::TableName;
 
 /// Reads the outbox. Keeps nothing but the names of tables: how far it has come is in the [`Cursor`].
 ///
@@ -162,6 +163,11 @@ impl OutboxReader {
             is_last: page.is_last,
             is_gap: page.is_gap,
         })
+    }
+
+    /// The table that a row is about, if it was met before.
+    pub(crate) fn table(&self, row: &Recorded) -> Option<TableName> {
+        self.relations.table(row.relation)
     }
 
     /// Makes an event of each row, or an error that names it.

@@ -9,7 +9,7 @@ use tokio_postgres::{Client, Row};
 use super::WAKE_UP_CHANNEL;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Head, Record, Relation, RowKey};
-use crate::name::ChannelName;
+use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
 
 /// What the rows are read by.
@@ -112,6 +112,12 @@ impl Relations {
             events.push(event);
         }
         Ok(events)
+    }
+
+    /// The table of a relation that was met before.
+    pub(crate) fn table(&self, id: i64) -> Option<TableName> {
+        let relation = self.0.get(&id)?;
+        TableName::new(relation.schema.as_deref()?, &relation.table).ok()
     }
 
     async fn relation(&mut self, client: &Client, id: i64) -> Result<Arc<Relation>> {

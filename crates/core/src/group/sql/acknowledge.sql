@@ -4,7 +4,14 @@ WITH moved AS (
     SET cursor = n.cursor, generation = CASE WHEN n.renewed THEN c.generation + 1 ELSE c.generation END
     FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::text[], $6::bool[], $7::bool[])
         AS n (slice, epoch, generation, cursor, renewed, released)
-    WHERE c.group_name = $1 AND c.slice = n.slice AND c.epoch = n.epoch AND c.generation = n.generation
+    -- One by one by the whole key, rather than through all versions of all cursors: hence the limit. Whoever changes a
+    -- cursor meanwhile has made the slice his own; then its place is another one, and nothing is written.
+    CROSS JOIN LATERAL (
+        SELECT f.ctid AS place FROM pgherald.consumer_cursor AS f
+        WHERE f.group_name = $1 AND f.slice = n.slice AND f.epoch = n.epoch AND f.generation = n.generation
+        LIMIT 1
+    ) AS l
+    WHERE c.ctid = l.place
     RETURNING c.slice, c.epoch, n.released
 ), released AS (
     UPDATE pgherald.consumer_slice AS s SET node = NULL
@@ -31,6 +38,9 @@ WITH moved AS (
         clock_timestamp() + make_interval(secs => p.delay), CASE WHEN p.is_dead THEN clock_timestamp() END
     FROM asked AS p
     WHERE p.operation::"char" <> 'R' OR p.id IN (SELECT t.id FROM told AS t)
-    ON CONFLICT DO NOTHING
+    -- Sought back to. What waits already stays as it is.
+    ON CONFLICT (group_name, id) DO UPDATE
+    SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, due_at = EXCLUDED.due_at, dead_at = EXCLUDED.dead_at
+    WHERE parked_event.dead_at IS NOT NULL
 )
 SELECT slice FROM moved

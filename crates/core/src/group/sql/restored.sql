@@ -1,0 +1,19 @@
+-- A database that was restored from a dump begins its transactions anew; a cursor that was dumped with it lies ahead of them,
+-- and would see nothing. Reads on from the beginning, and tells so. (No epoch is that of a consumer that runs.)
+WITH foreign_cursor AS (
+    SELECT slice, epoch FROM pgherald.consumer_cursor
+    WHERE group_name = $1
+        AND pg_snapshot_xmax(split_part(cursor, ' ', 1)::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
+    ORDER BY slice FOR UPDATE
+), moved AS (
+    UPDATE pgherald.consumer_cursor AS c
+    SET cursor = '1:1: 0 1 ' || (SELECT trimmed FROM pgherald.outbox_retention), epoch = c.epoch + 1, generation = 0
+    FROM foreign_cursor AS f WHERE c.group_name = $1 AND c.slice = f.slice
+    RETURNING c.slice, c.epoch
+), taken AS (
+    UPDATE pgherald.consumer_slice AS s SET node = NULL, epoch = m.epoch
+    FROM moved AS m WHERE s.group_name = $1 AND s.slice = m.slice
+)
+INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts)
+SELECT $1, -1, min(slice), clock_timestamp(), 0, 0, 'R', 'started', 0 FROM moved HAVING count(*) > 0
+ON CONFLICT DO NOTHING
