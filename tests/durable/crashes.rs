@@ -97,8 +97,7 @@ async fn run(kind: Kind) -> Run {
     elsewhere.batch_execute(open).await.unwrap();
 
     let began = Instant::now();
-    let mut next = AT_ONCE as i32;
-    for kill in 0..kills {
+    for (next, kill) in (AT_ONCE as i32..).zip(0..kills) {
         let pause = Duration::from_millis(random.u64(50..1_500));
         tokio::time::sleep(pause).await;
         let index = random.usize(..workers.len());
@@ -120,7 +119,6 @@ async fn run(kind: Kind) -> Run {
             _ => {}
         }
         workers[index] = Worker::start(&url, kind, next);
-        next += 1;
         println!("{:?}: worker {number} killed", began.elapsed());
     }
     for writer in writers {

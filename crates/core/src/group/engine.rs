@@ -365,6 +365,7 @@ impl<R: Runner> Engine<R> {
 
     fn opened(&mut self, session: Box<Session>) {
         self.is_utf8 = session.is_utf8;
+        self.runner.set_history(&session.history);
         let before = self.history.replace(session.history.clone());
         if before.is_some_and(|before| before != session.history) {
             // Ids may be given out a second time. What stands in the database knows of none that was forgotten.

@@ -8,6 +8,7 @@ use super::slices::Acknowledgement;
 use crate::error::Error;
 use crate::filter::Filter;
 use crate::handler::{Attempt, Failure, GivenUp, IdempotencyKey};
+use crate::outbox::History;
 
 /// Runs attempts of a user's handler.
 pub(super) trait Runner: 'static {
@@ -19,6 +20,11 @@ pub(super) trait Runner: 'static {
 
     /// One attempt at each of `jobs`: at one, unless they come in batches.
     fn attempt(&self, jobs: Vec<Assignment>) -> LocalBoxFuture<'static, Vec<Finished>>;
+
+    /// What cursors, hence acknowledgements, belong to from now on.
+    fn set_history(&self, history: &History) {
+        let _ = history;
+    }
 
     /// Tells the handler.
     fn give_up(&self, given_up: &GivenUp);

@@ -19,9 +19,8 @@ use crate::outbox::{Cursor, OutboxReader, Recorded, Statements, get};
 /// rows, goes through those as well. To be run on a connection of ours.
 const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; \
     SET enable_mergejoin = off; SET enable_material = off; SET jit = off";
-/// The same for the rest of a transaction.
-pub(super) const BY_INDEX_HERE: &str = "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
-    SET LOCAL enable_mergejoin = off; SET LOCAL enable_material = off; SET LOCAL jit = off";
+/// The same for the rest of a transaction, in which only what is found by a whole key is written.
+pub(super) const BY_INDEX_HERE: &str = "SET LOCAL enable_seqscan = off";
 
 /// What the operation of a parked row is, which tells to read everything again.
 pub(super) const RESYNC: i8 = b'R' as i8;
@@ -259,6 +258,30 @@ pub(super) async fn acknowledge(
     )
     .await?;
     rows.iter().map(|row| get(row, 0)).collect()
+}
+
+/// Writes what one attempt has to write; `false` if the slice is not ours any more.
+pub(super) async fn acknowledge_one(
+    client: &impl GenericClient,
+    statements: &mut Statements,
+    group: &str,
+    one: &Acknowledgement,
+) -> Result<bool> {
+    if !one.parks.is_empty() || one.is_released {
+        let written = acknowledge(client, statements, group, std::slice::from_ref(one)).await?;
+        return Ok(!written.is_empty());
+    }
+    let sql = include_str!("sql/move_one.sql");
+    let statement = statements.get(client, sql).await?;
+    let parameters: [&(dyn ToSql + Sync); 6] = [
+        &group,
+        &one.slice,
+        &one.epoch,
+        &one.generation,
+        &one.cursor.to_string(),
+        &one.is_renewed,
+    ];
+    Ok(execute(client, &statement, &parameters).await? > 0)
 }
 
 /// A parked event is done with; `false` if the slice is not ours any more, or the event is gone.

@@ -31,7 +31,7 @@ use crate::filter::Filter;
 use crate::handler::{
     Attempt, Failure, GivenUp, HandlerError, HandlerResult, Instances, Task, contain, rows_unknown,
 };
-use crate::outbox::Statements;
+use crate::outbox::{History, Statements};
 use crate::signal::Resync;
 
 const CONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
@@ -120,6 +120,7 @@ impl<H: TransactionalHandler> Transactional<H> {
             pool: Rc::new(Pool {
                 config,
                 settings,
+                history: RefCell::default(),
                 idle: RefCell::default(),
             }),
             terms,
@@ -147,6 +148,10 @@ impl<H: TransactionalHandler> Runner for Transactional<H> {
             finished
         }
         .boxed_local()
+    }
+
+    fn set_history(&self, history: &History) {
+        self.pool.history.replace(Some(history.clone()));
     }
 
     fn give_up(&self, given_up: &GivenUp) {
@@ -219,8 +224,7 @@ async fn transact<H: TransactionalHandler>(
     let writing = async {
         match acknowledgement {
             Some(one) => {
-                let one = std::slice::from_ref(one);
-                let written = store::acknowledge(&transaction, statements, &terms.group, one);
+                let written = store::acknowledge_one(&transaction, statements, &terms.group, one);
                 // Both are sent at once. It holds for the rest of the transaction, of which there is nothing else.
                 let by_index = async {
                     let sent = transaction.batch_execute(store::BY_INDEX_HERE).await;
@@ -228,7 +232,7 @@ async fn transact<H: TransactionalHandler>(
                 };
                 try_join(by_index, written)
                     .await
-                    .map(|((), slices)| !slices.is_empty())
+                    .map(|((), is_ours)| is_ours)
             }
             None => {
                 store::settle_done(&transaction, statements, &terms.group, job, *generation).await
@@ -306,6 +310,9 @@ async fn run<H: TransactionalHandler>(
 struct Pool {
     config: ConnectConfig,
     settings: String,
+    /// Cursors of before a crash of the server mean nothing after it: they must not be written on a connection that was made
+    /// since.
+    history: RefCell<Option<History>>,
     idle: RefCell<Vec<Connection>>,
 }
 
@@ -340,6 +347,10 @@ impl Pool {
             }
         }
         let client = self.connect().await?;
+        let history = self.history.borrow().clone();
+        if let Some(history) = history {
+            history.confirm(&client).await?;
+        }
         client.batch_execute(&self.settings).await.map_err(failed)?;
         let statements = Statements::default();
         Ok(Connection { client, statements })
