@@ -18,6 +18,7 @@ mod operations;
 mod retention;
 mod sharing;
 mod support;
+mod surroundings;
 mod survival;
 mod transactions;
 mod workers;

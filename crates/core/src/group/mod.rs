@@ -45,13 +45,20 @@
 //! counted.
 //!
 //! Limits:
-//! - A consumer wants the rights to read the outbox and to change the tables of groups, which the installing role has, and
-//!   a direct connection; behind a pooler in transaction mode it would only be late, but prepared statements fail there.
+//! - A consumer wants two connections (pages and acknowledgements; lease), a transactional one as many more as attempts at a
+//!   time. They must be direct: prepared statements fail behind a pooler in transaction mode. Its role needs the rights to
+//!   read the outbox, to change the tables of groups, and to execute `pgherald.trim_outbox`, which the installing role has.
 //! - Code that blocks its thread for longer than the lease loses its slices. While a plain handler still works for an owner
 //!   that was stalled, the next owner may handle the same row.
+//! - A row that fails keeps no other waiting, until 100,000 rows do: then nothing new is read by that consumer, and its log
+//!   says so. Up to 4,096 events are taken in at a time, whatever their size.
+//! - Who writes a million rows in one transaction makes every look at the outbox go through them, at some 0.1 s a million,
+//!   until it commits.
 //! - The outbox is kept for a group that nobody runs any more, up to the cap: [delete](Group::delete) such.
 //! - While a transaction stays open for hours, the versions of cursors cannot be vacuumed: a few hundred bytes for each
 //!   event of a transactional handler, else for each slice and acknowledgement.
+//! - A database that was restored from a dump may have its groups begin anew with what is in the outbox; they are told by a
+//!   resync.
 
 mod batch;
 mod consumer;

@@ -1,0 +1,100 @@
+//! Databases that are not quite what a consumer left or expects: restored from a dump, of another encoding, sought back.
+
+use std::time::Duration;
+
+use pgherald_core::HandlerError;
+use pgherald_core::group::{Group, Seek};
+use pgherald_testkit::Postgres;
+
+use crate::support::{Log, Scene, all_well, connect, drained, local, report, terms};
+
+const LAG: &str = "SELECT lag_events FROM pgherald.consumer_group_status";
+
+#[tokio::test]
+async fn cursors_that_lie_ahead_of_the_server_begin_anew() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let first = scene.start(terms("g"), &log, all_well());
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        log.has(1).await;
+        drained(&first).await;
+        // As in a dump of a server that has seen more transactions.
+        let sql =
+            "UPDATE pgherald.consumer_cursor SET cursor = '999999999:999999999: 0 999999999 0'";
+        scene.run(sql).await;
+        let second = scene.start(terms("g"), &log, all_well());
+        scene.run("INSERT INTO jobs VALUES (2, 1)").await;
+        let mut lines = log.has(4).await[1..].to_vec();
+        lines.sort();
+        assert_eq!(lines, ["1=1#1", "2=1#1", "resync started"]);
+        drained(&second).await;
+        // Once.
+        let third = scene.start(terms("g"), &log, all_well());
+        scene.run("INSERT INTO jobs VALUES (3, 1)").await;
+        log.has(5).await;
+        drained(&third).await;
+        assert_eq!(log.lines().len(), 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn errors_are_noted_in_a_database_that_lacks_their_characters() {
+    local(async {
+        let url = Postgres::shared().await.unwrap().create_database().await.unwrap();
+        let client = connect(&url).await;
+        let row = client.query_one("SELECT current_database()::text", &[]).await.unwrap();
+        let (name, latin) = (row.get::<_, String>(0), format!("latin_{}", row.get::<_, String>(0)));
+        let sql = format!(
+            "CREATE DATABASE {latin} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        );
+        client.batch_execute(&sql).await.unwrap();
+        let scene = Scene::at(url.replace(&name, &latin)).await;
+        let log = Log::default();
+        let plan = |line: &str, _| match line {
+            "1=1" => Err(HandlerError::permanent("the service said “no” 🙁")),
+            _ => Ok(()),
+        };
+        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        scene.run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 20) AS n").await;
+        report(&handle, "19 handled", |report| report.handled == 19).await;
+        scene.becomes(LAG, 0).await;
+        drained(&handle).await;
+        let client = std::sync::Arc::new(scene.connect().await);
+        let letters = Group::new(&client, "g").dead_letters(10).await.unwrap();
+        let error = letters[0].error.clone().unwrap();
+        assert!(error.contains("the service said") && error.contains("no"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_sought_back_to_comes_before_what_waits_of_its_row() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let plan = |line: &str, attempt| match (line, attempt) {
+            ("1=2", 1) => Err(HandlerError::retry_after("later", Duration::from_secs(2))),
+            _ => Ok(()),
+        };
+        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        scene
+            .run("INSERT INTO jobs VALUES (1, 1); UPDATE jobs SET value = 2")
+            .await;
+        log.has(2).await;
+        scene.becomes(LAG, 0).await;
+        scene
+            .becomes("SELECT count(*) FROM pgherald.parked_event", 1)
+            .await;
+        let client = std::sync::Arc::new(scene.connect().await);
+        Group::new(&client, "g")
+            .seek(Seek::Beginning)
+            .await
+            .unwrap();
+        let lines = log.has(4).await;
+        assert_eq!(lines, ["1=1#1", "1=2#1", "1=1#1", "1=2#2"]);
+        drained(&handle).await;
+    })
+    .await;
+}
