@@ -205,6 +205,8 @@ impl Scene {
             if turn == 1 {
                 self.sizes(&format!("{events} events recorded")).await;
             }
+            // Else the server is still busy writing what was recorded.
+            self.run("CHECKPOINT").await;
             group.resume().await.unwrap();
             // TRUNCATE is an event, too, of each table.
             let rate = self

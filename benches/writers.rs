@@ -1,7 +1,8 @@
 //! What writers pay: single-row updates by 16 pgbench clients, with no trigger, PGCacheWatch's, ours that notify, and
 //! ours that record in the outbox. The contestants take turns; the medians are compared.
 //!
-//! `PGHERALD_SECONDS` is how long a turn takes (default 5), `PGHERALD_TURNS` how many there are (default 5).
+//! `PGHERALD_SECONDS` is how long a turn takes (default 5), `PGHERALD_TURNS` how many there are (default 5),
+//! `PGHERALD_PROTOCOL` how pgbench sends its statements (`simple`, `extended`, or, by default, `prepared`).
 
 #![allow(
     clippy::expect_used,
@@ -102,7 +103,9 @@ fn pgbench(arguments: &[&str], url: &str, script: &str) -> String {
 
 /// Transactions per second.
 fn turn(url: &str, script: &str, seconds: &str) -> f64 {
-    let arguments = ["-n", "-c", CLIENTS, "-j", "2", "-T", seconds, "-f", "-"];
+    let protocol = std::env::var("PGHERALD_PROTOCOL").unwrap_or_else(|_| "prepared".to_owned());
+    let common = ["-n", "-c", CLIENTS, "-j", "2", "-T", seconds, "-f", "-"];
+    let arguments = [&common[..], &["-M", &*protocol]].concat();
     let printed = pgbench(&arguments, url, script);
     printed
         .lines()
