@@ -98,3 +98,31 @@ async fn what_is_sought_back_to_comes_before_what_waits_of_its_row() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn parked_events_that_were_asked_for_in_vain_are_asked_for_again() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let plan = |_: &str, attempt| match attempt {
+            1 => Err(HandlerError::retry_after("later", Duration::from_secs(1))),
+            _ => Ok(()),
+        };
+        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        scene
+            .becomes("SELECT count(*) FROM pgherald.parked_event", 1)
+            .await;
+        scene
+            .run("ALTER TABLE pgherald.parked_event RENAME TO away")
+            .await;
+        let is_degraded = || !handle.health().borrow().is_live();
+        crate::support::until("degraded", is_degraded, String::new).await;
+        scene
+            .run("ALTER TABLE pgherald.away RENAME TO parked_event")
+            .await;
+        assert_eq!(log.has(2).await, ["1=1#1", "1=1#2"]);
+        drained(&handle).await;
+    })
+    .await;
+}

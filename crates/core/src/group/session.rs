@@ -182,8 +182,11 @@ impl Session {
                 News::Ticked(tick.map(|tick| (tick, settled)))
             }
             rows = answer(&mut self.fetching) => {
-                let wanted = std::mem::take(&mut self.wanted);
-                News::Fetched(rows.map(|(rows, events)| Fetched { wanted, rows, events }))
+                // If it was in vain, they are still wanted.
+                News::Fetched(rows.map(|(rows, events)| {
+                    let wanted = std::mem::take(&mut self.wanted);
+                    Fetched { wanted, rows, events }
+                }))
             }
             trimmed = answer(&mut self.trimming) => {
                 self.note_trimming(trimmed);
