@@ -24,7 +24,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::handle::Shared;
-use super::job::{Fate, Finished, Job, Origin, Outcome, Park, Row, Track};
+use super::job::{Fate, Finished, Job, LONGEST_DELAY, Origin, Outcome, Park, Row, Track};
 use super::options::Durable;
 use super::parked::Parked;
 use super::runner::{Assignment, Manner, Runner};
@@ -223,7 +223,9 @@ impl<R: Runner> Engine<R> {
             Happened::Stop(at) => {
                 self.stop_at = at;
                 self.slices.leave(usize::MAX);
-                self.hurry();
+                if let Some(session) = self.session() {
+                    session.hurry();
+                }
             }
         }
     }
@@ -348,15 +350,16 @@ impl<R: Runner> Engine<R> {
         self.stop_at.is_none() && !self.is_paused && now < self.lease_until
     }
 
-    /// Acknowledges without delay.
-    fn hurry(&mut self) {
-        if let State::Open(session) = &mut self.state {
-            session.hurry();
+    /// That of the connections there are.
+    fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.state {
+            State::Open(session) => Some(session),
+            State::Waiting(_) | State::Opening(_) => None,
         }
     }
 
     fn note_progress(&mut self) {
-        if let State::Open(session) = &mut self.state {
+        if let Some(session) = self.session() {
             session.note_progress();
         }
     }
@@ -424,7 +427,7 @@ impl<R: Runner> Engine<R> {
                 tracing::warn!(group, "the lease was over; all slices are lost");
                 self.forget_all();
                 (self.node, self.has_joined) = (new_node(), false);
-                if let State::Open(session) = &mut self.state {
+                if let Some(session) = self.session() {
                     session.tick_now();
                 }
                 return;
@@ -436,10 +439,10 @@ impl<R: Runner> Engine<R> {
             self.shared.health.send_replace(Health::Live { since });
         }
         if !std::mem::replace(&mut self.has_joined, true)
-            && let State::Open(session) = &mut self.state
+            && let Some(session) = self.session()
         {
             // They have more than their share now.
-            session.tell_others();
+            tokio::spawn(session.call_others());
         }
         self.lease_until = began + self.terms.lease;
         self.is_paused = standing.is_paused;
@@ -475,7 +478,7 @@ impl<R: Runner> Engine<R> {
                 .leave(self.slices.staying().saturating_sub(share)),
         }
         self.note_progress();
-        if let State::Open(session) = &mut self.state {
+        if let Some(session) = self.session() {
             session.read_on();
         }
     }
@@ -530,7 +533,7 @@ impl<R: Runner> Engine<R> {
         self.slices.advance(&turn, &rows.cursor);
         let streams = self.slices.streams();
         self.note_progress();
-        if let State::Open(session) = &mut self.state {
+        if let Some(session) = self.session() {
             session.have_read(!is_empty, rows.is_last, streams);
         }
     }
@@ -555,7 +558,7 @@ impl<R: Runner> Engine<R> {
             row,
             attempts: 0,
             error: None,
-            fate: Fate::Due(0.0),
+            fate: Fate::Due(Duration::ZERO),
         });
     }
 
@@ -740,7 +743,9 @@ impl<R: Runner> Engine<R> {
                     "an attempt was rolled back: the slice is somebody else's"
                 );
                 self.forget(job.slice);
-                self.tick_now();
+                if let Some(session) = self.session() {
+                    session.tick_now();
+                }
             }
             Outcome::Lost(failure) => {
                 let (slice, id) = (job.slice, job.row.id);
@@ -766,14 +771,8 @@ impl<R: Runner> Engine<R> {
         tracing::warn!(group, slice, id, error = %error.chain(), "an attempt's connection failed");
         // Claimed anew, which tells.
         self.forget(job.slice);
-        if let State::Open(session) = &mut self.state {
+        if let Some(session) = self.session() {
             session.tick_soon();
-        }
-    }
-
-    fn tick_now(&mut self) {
-        if let State::Open(session) = &mut self.state {
-            session.tick_now();
         }
     }
 
@@ -781,16 +780,17 @@ impl<R: Runner> Engine<R> {
         let is_snooze = matches!(failure, Failure::Snoozed(_));
         let attempts = job.attempts.saturating_add(u32::from(!is_snooze));
         let next = self.terms.retry.next(attempts, &failure);
+        let next = next.map(|delay| delay.min(LONGEST_DELAY));
         self.count(&failure, next.is_some());
         let error = (!is_snooze).then(|| match self.is_utf8 {
             true => failure.to_string(),
             // Other characters may not be among those that the database has.
             false => failure.to_string().escape_default().to_string(),
         });
-        let fate = next.map_or(Fate::Dead, |delay| Fate::Due(delay.as_secs_f64()));
+        let fate = next.map_or(Fate::Dead, Fate::Due);
         self.log(&job, attempts, &failure, next);
         let (row, now) = (job.row(), Instant::now());
-        let due = next.map(|delay| now + store::seconds(delay.as_secs_f64()));
+        let due = next.map(|delay| now + delay);
         match job.origin {
             Origin::Read(number) => {
                 self.slices.finish(job.slice, number);
@@ -898,9 +898,9 @@ impl<R: Runner> Engine<R> {
                     self.parked.forget(*slice);
                 }
                 if !gone.released.is_empty()
-                    && let State::Open(session) = &mut self.state
+                    && let Some(session) = self.session()
                 {
-                    session.tell_others();
+                    tokio::spawn(session.call_others());
                 }
                 self.resume_deferred();
             }
@@ -940,11 +940,14 @@ impl<R: Runner> Engine<R> {
     }
 
     async fn end(mut self) {
-        let left = self.schedule.len();
-        self.attempts.clear();
-        if let State::Open(session) = &mut self.state {
+        self.drop_work();
+        if let State::Open(session) = &self.state {
             // Also if it does not know yet that it has joined.
-            let leaving = store::leave(session.client(), &self.terms.group, self.node);
+            let leaving = async {
+                let left = store::leave(session.client(), &self.terms.group, self.node).await;
+                session.call_others().await;
+                left
+            };
             if !matches!(timeout(CONNECT, leaving).await, Ok(Ok(()))) {
                 let group = &*self.terms.group;
                 tracing::warn!(
@@ -952,19 +955,14 @@ impl<R: Runner> Engine<R> {
                     "could not leave; the others have to wait for the end of the lease"
                 );
             }
-            session.tell_others();
-            session.flush().await;
         }
-        let mut report = self.shared.report();
-        report.left_to_others += left as u64;
-        (report.slices, report.in_flight) = (0, 0);
-        drop(report);
+        self.tell();
         self.shared.has_ended.send_replace(true);
     }
 
     fn tell(&mut self) {
         let is_full = self.parked.rows() >= MOST_PARKED_ROWS;
-        if is_full && !std::mem::replace(&mut self.has_warned, is_full) {
+        if is_full && !self.has_warned {
             let group = &*self.terms.group;
             tracing::error!(
                 group,

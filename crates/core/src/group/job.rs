@@ -1,6 +1,7 @@
 //! What there is to do for one event, and what becomes of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::handler::{Failure, Task};
@@ -87,16 +88,16 @@ pub(super) struct Park {
     pub(super) fate: Fate,
 }
 
-/// In seconds: what a server takes, and nobody waits for.
-const LONGEST_DELAY: f64 = 10.0 * 365.0 * 24.0 * 3_600.0;
+/// What a server takes, and nobody waits for.
+pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// What is to become of a parked event.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Fate {
     /// Waits for those of its row that came before it.
     Behind,
-    /// Tried again after this many seconds.
-    Due(f64),
+    /// Tried again after this time.
+    Due(Duration),
     /// A dead letter.
     Dead,
 }
@@ -105,7 +106,7 @@ impl Fate {
     /// Seconds until it is tried again.
     pub(super) fn delay(self) -> Option<f64> {
         match self {
-            Self::Due(seconds) => Some(seconds.min(LONGEST_DELAY)),
+            Self::Due(delay) => Some(delay.as_secs_f64()),
             Self::Behind | Self::Dead => None,
         }
     }

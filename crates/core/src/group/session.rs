@@ -1,5 +1,6 @@
-//! What a node asks of the database while a connection lasts: one page, one acknowledgement, one look at the group at a
-//! time, all on one connection, answered in the order in which they were asked.
+//! What a node asks of the database while its connections last: one page, one acknowledgement, one look at the group at a
+//! time. Pages, acknowledgements and parked events are asked for on one connection, and answered in the order in which they
+//! were; the lease has a connection of its own.
 
 use std::future::Future;
 use std::rc::Rc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, pending};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::job::Row;
@@ -18,7 +19,7 @@ use super::slices::{Acknowledgement, Turn};
 use super::store::{self, Settlement};
 use super::tick::{Before, Tick, tick};
 use crate::connect::ConnectConfig;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::name::TableName;
 use crate::outbox::{History, OutboxReader, Recorded, Rows, Statements, WAKE_UP_CHANNEL, trim};
@@ -260,7 +261,7 @@ impl Session {
         let period = self.terms.lease / 3;
         self.next_tick = now + period;
         let asked = async move {
-            let found = answered(terms.lease, tick(client, &terms, before)).await;
+            let found = store::answered(terms.lease, tick(client, &terms, before)).await;
             (found, settled)
         };
         self.ticking = Some(asked.boxed_local());
@@ -271,20 +272,15 @@ impl Session {
         }
     }
 
-    /// Has the other nodes look at how the group stands.
-    pub(super) fn tell_others(&self) {
+    /// Has the other nodes look at how the group stands. If nobody waits for that, it is not done.
+    pub(super) fn call_others(&self) -> impl Future<Output = ()> + Send + 'static {
         let (client, group) = (Arc::clone(&self.side), Arc::clone(&self.terms.group));
-        tokio::spawn(async move {
+        async move {
             let sql = "SELECT pg_notify($1, $2)";
             let call = format!("{CONTROL} {group}");
             // They look all the same, a little later.
             let _ = client.execute(sql, &[&WAKE_UP_CHANNEL, &call]).await;
-        });
-    }
-
-    /// Waits until everything that was sent has been answered.
-    pub(super) async fn flush(&self) {
-        let _ = timeout(Duration::from_secs(1), self.side.batch_execute("")).await;
+        }
     }
 
     fn note_trimming(&mut self, trimmed: Result<u32>) {
@@ -394,7 +390,7 @@ impl Session {
                     }
                 }
             };
-            let written = answered(limit, written).await;
+            let written = store::answered(limit, written).await;
             (statements, written)
         };
         self.acknowledging = Some(asked.boxed_local());
@@ -418,7 +414,7 @@ impl Session {
             let events = reader.events(&recorded).await?;
             Ok((rows, events))
         };
-        self.fetching = Some(answered(limit, fetching).boxed_local());
+        self.fetching = Some(store::answered(limit, fetching).boxed_local());
     }
 }
 
@@ -438,16 +434,8 @@ async fn read(
             .collect();
         Ok(Page { turn, rows, events })
     };
-    let page = answered(limit, page).await;
+    let page = store::answered(limit, page).await;
     (reader, page)
-}
-
-/// What is asked, unless the server takes longer than this.
-async fn answered<T>(limit: Duration, asked: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(limit, asked).await.unwrap_or_else(|_| {
-        let message = format!("no answer of the server within {limit:?}");
-        Err(Error::new(Kind::Disconnected, message))
-    })
 }
 
 /// The answer to what was asked, if anything was.

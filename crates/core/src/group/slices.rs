@@ -150,13 +150,14 @@ impl Slices {
             .map(|(number, slice)| (*number, slice.epoch))
     }
 
+    /// The slice, if it is still that which a job was taken in for.
+    fn current(&self, slice: i32, epoch: i64) -> Option<&Slice> {
+        self.owned.get(&slice).filter(|slice| slice.epoch == epoch)
+    }
+
     /// Of the slice, if it is still that which a job was taken in for.
     pub(super) fn generation(&self, slice: i32, epoch: i64) -> Option<i64> {
-        let slice = self
-            .owned
-            .get(&slice)
-            .filter(|slice| slice.epoch == epoch)?;
-        Some(slice.generation)
+        self.current(slice, epoch).map(|slice| slice.generation)
     }
 
     pub(super) fn epoch(&self, slice: i32) -> Option<i64> {
@@ -180,14 +181,13 @@ impl Slices {
 
     /// Whether the slice is still that which a job was taken in for.
     pub(super) fn is_current(&self, slice: i32, epoch: i64) -> bool {
-        self.owned.get(&slice).is_some_and(|s| s.epoch == epoch)
+        self.current(slice, epoch).is_some()
     }
 
     /// Whether jobs of the slice may begin.
     pub(super) fn may_begin(&self, slice: i32, epoch: i64) -> bool {
-        self.owned
-            .get(&slice)
-            .is_some_and(|s| s.epoch == epoch && !s.leaving)
+        self.current(slice, epoch)
+            .is_some_and(|slice| !slice.leaving)
     }
 
     pub(super) fn is_acknowledging(&self, slice: i32) -> bool {

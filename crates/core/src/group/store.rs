@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient, Row as SqlRow, ToStatement};
 
-use super::job::{Fate, Job, Park, Row};
+use super::job::{Fate, Job, LONGEST_DELAY, Park, Row};
 use super::options::Durable;
 use super::slices::Acknowledgement;
 use crate::error::{Error, Kind, Result};
@@ -39,12 +39,12 @@ pub(super) async fn is_utf8(client: &Client) -> Result<bool> {
     get(&row, 0)
 }
 
-/// Makes the group if there is none, and returns how many slices it has.
+/// Makes the group if there is none. Fails if it has another number of slices than was asked for.
 pub(super) async fn open(
     client: &Client,
     reader: &mut OutboxReader,
     terms: &Durable,
-) -> Result<i32> {
+) -> Result<()> {
     let group = &*terms.group;
     let slices = loop {
         let sql = "SELECT slices FROM pgherald.consumer_group WHERE name = $1";
@@ -79,7 +79,7 @@ pub(super) async fn open(
             );
             Err(Error::new(Kind::Config, message))
         }
-        _ => Ok(slices),
+        _ => Ok(()),
     }
 }
 
@@ -206,7 +206,7 @@ pub(super) async fn parked_of(
 pub(super) fn seconds(number: f64) -> Duration {
     Duration::try_from_secs_f64(number.max(0.0))
         .unwrap_or(Duration::MAX)
-        .min(Duration::from_secs(10 * 365 * 24 * 60 * 60))
+        .min(LONGEST_DELAY)
 }
 
 /// Parked events of some slices as they were recorded, with the attempts made. Those that are gone are left out.
@@ -404,6 +404,17 @@ fn storable(error: &str) -> String {
         let _ = write!(text, " ... ({} bytes)", error.len());
     }
     text
+}
+
+/// What is asked, unless the server takes longer than this: then it is as good as gone.
+pub(super) async fn answered<T>(
+    limit: Duration,
+    asked: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    timeout(limit, asked).await.unwrap_or_else(|_| {
+        let message = format!("no answer of the server within {limit:?}");
+        Err(Error::new(Kind::Disconnected, message))
+    })
 }
 
 async fn execute<S: ?Sized + ToStatement + Sync + Send>(

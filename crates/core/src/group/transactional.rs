@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, try_join};
-use tokio::time::timeout;
 use tokio_postgres::error::Severity;
 use tokio_postgres::{Client, Transaction};
 
@@ -25,7 +24,7 @@ use super::runner::{Assignment, Manner, Runner, not_understood};
 use super::store;
 use crate::backoff::Backoff;
 use crate::connect::ConnectConfig;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::event::FromEvent;
 use crate::filter::Filter;
 use crate::handler::{
@@ -255,16 +254,9 @@ async fn transact<H: TransactionalHandler>(
     })
 }
 
-/// Takes a server that does not answer within a lease, or a timeout if that is longer, as gone.
-async fn within<T>(
-    terms: &Durable,
-    asked: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let limit = terms.lease.max(terms.timeout);
-    timeout(limit, asked).await.unwrap_or_else(|_| {
-        let message = format!("no answer of the server within {limit:?}");
-        Err(Error::new(Kind::Disconnected, message))
-    })
+/// A server that does not answer within a lease, or a timeout if that is longer, is as good as gone.
+async fn within<T>(terms: &Durable, asked: impl Future<Output = Result<T>>) -> Result<T> {
+    store::answered(terms.lease.max(terms.timeout), asked).await
 }
 
 /// Whether the server has refused a statement, and lives.
@@ -323,10 +315,10 @@ struct Connection {
 
 impl Pool {
     /// Tries again when there are too many connections, say.
-    async fn connect(&self) -> Result<Client, Error> {
+    async fn connect(&self) -> Result<Client> {
         let mut failures = 0;
         loop {
-            match self.config.client().await {
+            match Box::pin(self.config.client()).await {
                 Err(error) if error.is_retryable() && failures < MOST_FAILURES => {
                     tracing::debug!(error = %error.chain(), "no connection for an attempt");
                     tokio::time::sleep(CONNECT.delay(failures)).await;
@@ -337,7 +329,7 @@ impl Pool {
         }
     }
 
-    async fn take(&self) -> Result<Connection, Error> {
+    async fn take(&self) -> Result<Connection> {
         loop {
             let idle = self.idle.borrow_mut().pop();
             match idle {

@@ -120,7 +120,8 @@ impl Session {
         // Drives the connection, for pages and heartbeat too.
         while let Poll::Ready(notification) = self.wire.poll_notification(cx) {
             self.heartbeat.note_life();
-            if notification.channel() == WAKE_UP_CHANNEL {
+            // Those with a payload are for groups of consumers.
+            if notification.channel() == WAKE_UP_CHANNEL && notification.payload().is_empty() {
                 self.pace.wake();
             }
         }
