@@ -19,6 +19,15 @@ pub(super) struct Fitted<'a> {
     pub(super) when_changed: Vec<Column>,
 }
 
+impl Fitted<'_> {
+    /// Whether no two rows of the table have the same key: it holds the primary key.
+    pub(super) fn is_key_unique(&self) -> bool {
+        let primary = primary_key(&self.table);
+        let in_key = |column: &Column| self.key.iter().any(|part| part.name == column.name);
+        !primary.is_empty() && primary.iter().all(in_key)
+    }
+}
+
 /// Checks `spec` against `table`.
 pub(super) fn fit(spec: &TriggerSpec, table: Table) -> Result<Fitted<'_>> {
     check_kinds(&spec.table, &table)?;

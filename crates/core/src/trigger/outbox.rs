@@ -141,9 +141,15 @@ fn uncompared(fitted: &Fitted<'_>) -> Result<String> {
         .clone()
         .map(|(number, _)| format!("n.w{number} OPERATOR(pg_catalog.=) o.w{number}"));
     let parts = parts.map(|(number, value)| format!("{value} AS w{number}"));
+    // Joined by a key that repeats, rows would be multiplied.
+    let distinct = match fitted.is_key_unique() {
+        true => "",
+        false => "DISTINCT ",
+    };
     let values = [
         ("key", &*key(fitted)),
         ("columns", &*columns(fitted)),
+        ("distinct", distinct),
         ("parts", &*parts.collect::<Vec<_>>().join(", ")),
         ("same", &*same.collect::<Vec<_>>().join(" AND ")),
     ];
@@ -166,7 +172,10 @@ fn compared(fitted: &Fitted<'_>) -> Result<String> {
         count => {
             let differ =
                 (0..count).map(|number| format!(" OR n.w{number} IS DISTINCT FROM o.w{number}"));
-            format!(" WHERE o.k <> n.k{}", differ.collect::<String>())
+            format!(
+                " WHERE o.k IS DISTINCT FROM n.k{}",
+                differ.collect::<String>()
+            )
         }
     };
     let mut changed = NO_NAMES.to_owned();
