@@ -12,11 +12,15 @@ const ROWS: &str = "SELECT count(*) FROM pgherald.outbox";
 
 impl Scene {
     async fn trim(&self, max_bytes: u64) {
-        let retention = Retention::new(Duration::ZERO).max_bytes(max_bytes);
-        set_retention(&self.client, retention).await.unwrap();
+        self.retain(max_bytes).await;
         for _ in 0..3 {
             trim(&self.client).await.unwrap();
         }
+    }
+
+    async fn retain(&self, max_bytes: u64) {
+        let retention = Retention::new(Duration::ZERO).max_bytes(max_bytes);
+        set_retention(&self.client, retention).await.unwrap();
     }
 
     /// Trims what nobody needs until nothing is left.
@@ -71,6 +75,8 @@ async fn too_late(consumers: usize) {
         scene.run(&format!("UPDATE jobs SET value = {value}")).await;
         scene.trim(0).await;
         assert_eq!(scene.number(ROWS).await, 0);
+        // Consumers trim as well: what is read from here on is to be lost to none of them.
+        scene.retain(1 << 40).await;
         // Nobody but one of them at a time has slices, so that each of them finds out by itself.
         let mut handles = Vec::new();
         scene.group("g").pause().await.unwrap();
