@@ -156,7 +156,7 @@ impl Scene {
     /// Has nodes work off what is recorded, and a resync or whatever comes first, besides. Returns events a second, up to
     /// when all of them stand in the database as acknowledged.
     async fn rate(&self, group: &str, events: usize, nodes: Vec<Node>) -> f64 {
-        let (rate, _) = self.work_off(group, events, &nodes).await;
+        let rate = self.work_off(group, events, &nodes).await.acknowledged;
         for node in nodes {
             node.drain().await;
         }
@@ -164,8 +164,7 @@ impl Scene {
         rate
     }
 
-    /// Up to when all are acknowledged, and up to when all are handled, which does not wait for the next acknowledgement.
-    async fn work_off(&self, group: &str, events: usize, nodes: &[Node]) -> (f64, f64) {
+    async fn work_off(&self, group: &str, events: usize, nodes: &[Node]) -> Work {
         let handled = || {
             nodes
                 .iter()
@@ -177,17 +176,23 @@ impl Scene {
             tokio::time::sleep(Duration::from_micros(100)).await;
         }
         let began = Instant::now();
-        while handled() < before + events as u64 {
+        let mut course = Vec::new();
+        loop {
+            let done = handled() - before;
+            course.push((began.elapsed(), done as f64 / events as f64));
+            if done >= events as u64 {
+                break;
+            }
             tokio::time::sleep(Duration::from_micros(500)).await;
         }
-        let rate = || events as f64 / began.elapsed().as_secs_f64();
-        let until_handled = rate();
         self.is_done(group).await;
-        (rate(), until_handled)
+        let acknowledged = events as f64 / began.elapsed().as_secs_f64();
+        let late = span(&course, 0.9, 1.0) / span(&course, 0.05, 0.15);
+        Work { acknowledged, late }
     }
 
     /// Has a node work off a backlog that has come while its group was paused: it is connected, and has done so before.
-    async fn backlog(&self, events: usize, turns: usize) -> (f64, f64) {
+    async fn backlog(&self, events: usize, turns: usize) -> Work {
         let config = self.config();
         let node = Node::start(move || Consumer::batches(config, terms("batches"), || Nothing));
         let group = Group::new(&self.client, "batches");
@@ -218,9 +223,32 @@ impl Scene {
         }
         node.drain().await;
         group.delete().await.unwrap();
-        let (acknowledged, handled) = rates.into_iter().unzip();
-        (median(acknowledged), median(handled))
+        let (acknowledged, late) = rates
+            .into_iter()
+            .map(|work| (work.acknowledged, work.late))
+            .unzip();
+        Work {
+            acknowledged: median(acknowledged),
+            late: median(late),
+        }
     }
+}
+
+/// How a backlog was worked off.
+struct Work {
+    /// Events a second, up to when all stand in the database as acknowledged.
+    acknowledged: f64,
+    /// How long the last tenth of the events took, as a part of what a tenth took near the beginning.
+    late: f64,
+}
+
+/// How many seconds passed between two stages, given as parts of all events.
+fn span(course: &[(Duration, f64)], from: f64, to: f64) -> f64 {
+    let at = |stage: f64| {
+        let reached = course.iter().find(|(_, done)| *done >= stage);
+        reached.map_or(0.0, |(elapsed, _)| elapsed.as_secs_f64())
+    };
+    at(to) - at(from)
 }
 
 fn terms(group: &str) -> Durable {
@@ -261,7 +289,7 @@ async fn main() {
 
     let turns = number("PGHERALD_TURNS", 3);
     let (small, large) = (10_000, number("PGHERALD_BACKLOG", 1_000_000));
-    let (rate, of_small) = scene.backlog(small, turns.max(9)).await;
+    let rate = scene.backlog(small, turns.max(9)).await.acknowledged;
     println!("batch handler, backlog of {small}: {rate:.0} events/s");
 
     scene.empty().await;
@@ -333,10 +361,13 @@ async fn main() {
     node.drain().await;
     Group::new(&scene.client, "latency").delete().await.unwrap();
 
-    let (rate, of_large) = scene.backlog(large, turns).await;
+    let Work {
+        acknowledged: rate,
+        late,
+    } = scene.backlog(large, turns).await;
     println!(
-        "batch handler, backlog of {large}: {rate:.0} events/s; to handle an event takes {:.2} of what it takes with {small}",
-        of_small / of_large
+        "batch handler, backlog of {large}: {rate:.0} events/s; of the last tenth an event takes {late:.2} of what it takes \
+         while the backlog is large"
     );
     scene.empty().await;
     scene.sizes("consumed and trimmed").await;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use pgherald_core::group::Consumer;
+use pgherald_core::outbox::OutboxReader;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
     Attempt, EventHandler, HandlerError, HandlerResult, Inserted, Table, TableName,
@@ -57,7 +58,7 @@ async fn a_row_that_cannot_be_understood_becomes_a_dead_letter_and_the_rest_goes
         })
         .await;
         drained(&handle).await;
-        let letters = scene.group("g").dead_letters(10).await.unwrap();
+        let letters = scene.group("g").dead_letters(None, 10).await.unwrap();
         let errors: Vec<String> = letters
             .into_iter()
             .map(|letter| letter.error.unwrap())
@@ -75,6 +76,271 @@ async fn a_row_that_cannot_be_understood_becomes_a_dead_letter_and_the_rest_goes
         assert_eq!(log.lines(), ["1=1#1", "2=1#1"]);
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        for (column, value) in [
+            ("sent_at", "'infinity'"),
+            ("sent_at", "'-infinity'"),
+            ("changed", "'{value,NULL}'"),
+            ("changed", "'{{value},{other}}'"),
+        ] {
+            let sql = format!(
+                "INSERT INTO pgherald.outbox (relation, hash, part, operation, key, {column})
+                SELECT id, 7, 0, 'U', '[5]', {value} FROM pgherald.outbox_relation WHERE table_name = 'jobs'"
+            );
+            scene.run(&sql).await;
+        }
+        scene.run("INSERT INTO jobs VALUES (2, 1)").await;
+        let handle = scene.start(terms("g"), &log, all_well());
+        report(&handle, "all", |report| {
+            report.handled == 2 && report.dead_letters == 4
+        })
+        .await;
+        scene
+            .becomes("SELECT dead_letters + 10 * lag_events FROM pgherald.consumer_group_status", 4)
+            .await;
+        let letters = scene.group("g").dead_letters(None, 10).await.unwrap();
+        for (letter, word) in letters.iter().zip(["infinite", "infinite", "NULL", "dimensions"]) {
+            let error = letter.error.as_deref().unwrap();
+            assert!(error.contains(word), "{error}");
+            assert_eq!((letter.key.as_deref(), letter.attempts), (Some("[5]"), 1));
+        }
+        let kept = "SELECT count(*) FROM pgherald.parked_event WHERE sent_at IN ('infinity', '-infinity')
+            OR array_position(changed, NULL) = 2";
+        assert_eq!(scene.number(kept).await, 3);
+        // Also those that are parked already.
+        scene.group("g").retry_dead_letters(None).await.unwrap();
+        report(&handle, "again", |report| report.dead_letters >= 7).await;
+        scene
+            .run("UPDATE pgherald.parked_event SET dead_at = NULL, due_at = 'infinity'")
+            .await;
+        drained(&handle).await;
+        let handle = scene.start(terms("g"), &log, all_well());
+        scene.run("INSERT INTO jobs VALUES (3, 1)").await;
+        report(&handle, "another", |report| report.handled == 1).await;
+        drained(&handle).await;
+        assert!(log.lines().contains(&"3=1#1".to_owned()));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_cursor_is_told_as_a_resync_and_what_is_there_is_read() {
+    for text in ["nonsense", "9:7: 0 7 0", ""] {
+        local(async {
+            let scene = Scene::new().await;
+            let log = Log::default();
+            scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+            let handle = scene.start(terms("g"), &log, all_well());
+            log.has(1).await;
+            drained(&handle).await;
+            scene
+                .run(&format!(
+                    "UPDATE pgherald.consumer_cursor SET cursor = '{text}'"
+                ))
+                .await;
+            let handle = scene.start(terms("g"), &log, all_well());
+            let lines = log.has(3).await;
+            assert!(
+                lines.iter().any(|line| line.starts_with("resync")),
+                "{lines:?}"
+            );
+            assert_eq!(lines.iter().filter(|line| *line == "1=1#1").count(), 2);
+            // While it runs: as soon as somebody else takes the slice.
+            scene
+                .run(
+                    "UPDATE pgherald.consumer_cursor SET cursor = 'nonsense', epoch = epoch + 1;
+                    UPDATE pgherald.consumer_slice SET node = NULL, epoch = epoch + 1",
+                )
+                .await;
+            scene.run("INSERT INTO jobs VALUES (2, 1)").await;
+            let is_handled = || log.lines().contains(&"2=1#1".to_owned());
+            crate::support::until("handled", is_handled, String::new).await;
+            drained(&handle).await;
+        })
+        .await;
+    }
+}
+
+/// What a trigger refuses, of one slice or of one parked event.
+async fn refusals(refused: &str) {
+    let scene = Scene::new().await;
+    scene
+        .run(&format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN IF {refused} THEN RAISE 'not this one'; END IF; RETURN coalesce(NEW, OLD); END $$;
+            CREATE TRIGGER refuse BEFORE INSERT OR UPDATE OR DELETE ON pgherald.parked_event
+                FOR EACH ROW EXECUTE FUNCTION refuse()"
+        ))
+        .await;
+    let log = Log::default();
+    let plan = |line: &str, attempt| match (line, attempt) {
+        ("1=1" | "2=1", 1) => Err(HandlerError::retry_after("later", Duration::ZERO)),
+        _ => Ok(()),
+    };
+    let handle = scene.start(
+        terms("g").lease(Duration::from_secs(10)),
+        &log,
+        Box::new(plan),
+    );
+    scene
+        .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 40) AS n")
+        .await;
+    report(&handle, "held up", |report| {
+        let cause = report.held_up.values().next();
+        report.held_up.len() == 1 && cause.is_some_and(|cause| cause.contains("not this one"))
+    })
+    .await;
+    // The others are written, those that follow as well.
+    let open = "SELECT count(*) FROM (
+            SELECT FROM pgherald.outbox AS o JOIN pgherald.consumer_cursor AS c
+            ON (o.hash & 2147483647) % 8 = c.slice
+            WHERE NOT pg_visible_in_snapshot(o.xid, split_part(c.cursor, ' ', 1)::pg_snapshot)
+            AND c.slice <> $slice
+        ) AS o";
+    let held_up = *handle.report().held_up.keys().next().unwrap();
+    let open = open.replace("$slice", &held_up.to_string());
+    scene.becomes(&open, 0).await;
+    scene
+        .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(41, 80) AS n")
+        .await;
+    scene.becomes(&open, 0).await;
+    assert!(handle.health().borrow().is_live());
+    assert_eq!(handle.report().held_up.len(), 1);
+    scene
+        .run("DROP TRIGGER refuse ON pgherald.parked_event")
+        .await;
+    scene
+        .becomes(
+            "SELECT lag_events + parked FROM pgherald.consumer_group_status",
+            0,
+        )
+        .await;
+    report(&handle, "nothing held up", |report| {
+        report.held_up.is_empty()
+    })
+    .await;
+    drained(&handle).await;
+    let lines = log.lines();
+    for line in ["1=1#2", "2=1#2", "80=1#1"] {
+        assert_eq!(
+            lines.iter().filter(|found| *found == line).count(),
+            1,
+            "{line}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_parked_event_that_is_refused_holds_up_its_slice_only() {
+    local(refusals("TG_OP = 'INSERT' AND NEW.key = '1'")).await;
+}
+
+#[tokio::test]
+async fn a_settlement_that_is_refused_holds_up_its_slice_only() {
+    local(refusals("TG_OP = 'DELETE' AND OLD.key = '1'")).await;
+}
+
+const HUGE: i64 = 30;
+
+/// Adds rows of 4 MB each.
+async fn forge_huge(scene: &Scene) {
+    scene.run("INSERT INTO jobs VALUES (0, 1)").await;
+    let sql = format!(
+        "INSERT INTO pgherald.outbox (relation, hash, part, operation, key, columns)
+        SELECT id, n, 0, 'I', n::text, json_build_object('value', 1, 'pad', repeat('x', 4000000))
+        FROM pgherald.outbox_relation CROSS JOIN generate_series(1, {HUGE}) AS n WHERE table_name = 'jobs'"
+    );
+    scene.run(&sql).await;
+}
+
+#[tokio::test]
+async fn pages_of_huge_rows_are_short_and_reach_the_end() {
+    let scene = Scene::new().await;
+    forge_huge(&scene).await;
+    let mut reader = OutboxReader::new(std::sync::Arc::clone(&scene.client));
+    let mut cursor = reader.beginning().await.unwrap();
+    let mut ids = Vec::new();
+    loop {
+        let page = reader.next(&cursor, 1_000).await.unwrap();
+        assert!(page.events.len() <= 6, "{} events", page.events.len());
+        ids.extend(
+            page.events
+                .iter()
+                .filter_map(pgherald_core::Event::outbox_id),
+        );
+        cursor = page.cursor;
+        if page.is_last {
+            break;
+        }
+    }
+    assert!(ids.is_sorted() && ids.len() as i64 == HUGE + 1, "{ids:?}");
+}
+
+#[tokio::test]
+async fn huge_rows_are_taken_in_and_parked_a_few_at_a_time() {
+    local(async {
+        let scene = Scene::new().await;
+        scene
+            .run(
+                "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                    IF (SELECT sum(octet_length(columns)) > 25000000 FROM added) THEN RAISE 'too much'; END IF;
+                    RETURN NULL;
+                END $$;
+                CREATE TRIGGER refuse AFTER INSERT ON pgherald.parked_event
+                    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION refuse()",
+            )
+            .await;
+        forge_huge(&scene).await;
+        let log = Log::default();
+        let noted = log.clone();
+        let is_open = std::rc::Rc::new(std::cell::Cell::new(false));
+        let opens = std::rc::Rc::clone(&is_open);
+        let factory = move || Gated(noted.clone(), std::rc::Rc::clone(&opens));
+        let terms = terms("g").slices(1).concurrency(100);
+        let (handle, consumer) = Consumer::new(scene.config(), terms, factory).unwrap();
+        tokio::task::spawn_local(consumer.run());
+        // 64 MB, and a page on top of it.
+        let lines = log.has(16).await;
+        assert!(lines.len() < 25, "{}", lines.len());
+        is_open.set(true);
+        report(&handle, "dead letters", |report| {
+            report.dead_letters as i64 == HUGE + 1
+        })
+        .await;
+        scene
+            .becomes("SELECT dead_letters - lag_events FROM pgherald.consumer_group_status", HUGE + 1)
+            .await;
+        assert!(handle.report().in_flight == 0 && log.lines().len() as i64 == HUGE + 1);
+        // They are fetched a few at a time as well.
+        scene.group("g").retry_dead_letters(None).await.unwrap();
+        report(&handle, "dead letters", |report| {
+            report.dead_letters as i64 == 2 * (HUGE + 1)
+        })
+        .await;
+        assert!(handle.report().held_up.is_empty());
+        drained(&handle).await;
+    })
+    .await;
+}
+
+/// Waits until it is let through, and gives up everything.
+struct Gated(Log, std::rc::Rc<std::cell::Cell<bool>>);
+
+impl EventHandler for Gated {
+    type Event = pgherald_core::Event;
+
+    async fn handle(&self, _: pgherald_core::Event, _: Attempt) -> HandlerResult {
+        self.0.note("begun");
+        crate::support::until("open", || self.1.get(), String::new).await;
+        Err(HandlerError::permanent("huge"))
+    }
 }
 
 struct Named;
@@ -116,7 +382,7 @@ async fn a_key_of_another_type_becomes_a_dead_letter_and_the_rest_goes_on() {
             .await;
         report(&handle, "dead letters", |report| report.dead_letters == 2).await;
         drained(&handle).await;
-        let letters = scene.group("g").dead_letters(10).await.unwrap();
+        let letters = scene.group("g").dead_letters(None, 10).await.unwrap();
         assert!(
             letters
                 .iter()
@@ -147,7 +413,7 @@ async fn a_delay_beyond_all_bounds_is_taken_as_a_long_one() {
             .becomes("SELECT count(*) FROM pgherald.parked_event", 2)
             .await;
         drained(&handle).await;
-        let parked = scene.group("g").parked(10).await.unwrap();
+        let parked = scene.group("g").parked(None, 10).await.unwrap();
         assert!(
             parked
                 .iter()

@@ -1,5 +1,6 @@
 //! Many events at once: which come together, and what follows if some or all of them fail.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -134,7 +135,7 @@ async fn a_poisonous_event_does_not_take_its_neighbours_with_it() {
             let handle = start(&scene, terms("g"), &log, Box::new(plan));
             report(&handle, "all", |report| report.handled == 39 && report.dead_letters == 1).await;
             drained(&handle).await;
-            let letters = scene.group("g").dead_letters(10).await.unwrap();
+            let letters = scene.group("g").dead_letters(None, 10).await.unwrap();
             assert_eq!(letters.len(), 1);
             assert_eq!(shown(letters[0].event.as_ref().unwrap()), "7=1");
             assert!(letters[0].error.as_deref().unwrap().contains("poison"));
@@ -162,4 +163,57 @@ async fn what_names_no_row_is_told_as_a_resync() {
         assert_eq!(drained(&handle).await.errors, 0);
     })
     .await;
+}
+
+#[tokio::test]
+async fn events_of_a_batch_that_failed_are_tried_again_side_by_side() {
+    local(async {
+        let scene = Scene::new().await;
+        scene
+            .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 20) AS n")
+            .await;
+        let (running, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let factory = {
+            let (running, most) = (Rc::clone(&running), Rc::clone(&most));
+            move || SideBySide {
+                running: Rc::clone(&running),
+                most: Rc::clone(&most),
+            }
+        };
+        let terms = terms("g").concurrency(4).max_batch(20);
+        let (handle, consumer) = Consumer::batches(scene.config(), terms, factory).unwrap();
+        tokio::task::spawn_local(consumer.run());
+        report(&handle, "all", |report| report.handled == 20).await;
+        drained(&handle).await;
+        assert_eq!(most.get(), 4);
+    })
+    .await;
+}
+
+/// Fails whole batches, and counts how many single events are under way.
+struct SideBySide {
+    running: Rc<Cell<usize>>,
+    most: Rc<Cell<usize>>,
+}
+
+impl BatchHandler for SideBySide {
+    type Event = Event;
+
+    async fn handle(&self, batch: &mut Batch<Event>) -> HandlerResult {
+        if batch.attempts()[0].number() == 1 {
+            return Err("all of it".into());
+        }
+        assert_eq!(batch.events().len(), 1);
+        self.running.set(self.running.get() + 1);
+        self.most.set(self.most.get().max(self.running.get()));
+        // In vain for the last ones, if there are fewer.
+        for _ in 0..1_000 {
+            if self.most.get() >= 4 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.running.set(self.running.get() - 1);
+        Ok(())
+    }
 }

@@ -210,15 +210,25 @@ async fn parked_events_and_dead_letters_are_listed_retried_and_discarded() {
         let status = "SELECT coalesce(sum(parked * 100 + dead_letters * 10 + lag_events), 0)::bigint FROM pgherald.consumer_group_status";
         scene.becomes(status, 220).await;
         let group = scene.group("g");
-        let parked = group.parked(10).await.unwrap();
+        let parked = group.parked(None, 10).await.unwrap();
         assert_eq!((parked[0].attempts, parked[0].error.as_deref()), (1, Some("busy")));
         assert!(parked[0].due_at.unwrap() > SystemTime::now() + Duration::from_secs(3_000));
         assert_eq!((parked[1].attempts, &parked[1].error, parked[1].due_at), (0, &None, None));
-        let letters = group.dead_letters(10).await.unwrap();
+        let letters = group.dead_letters(None, 10).await.unwrap();
         assert_eq!(letters.len(), 2);
-        assert_eq!(group.dead_letters(1).await.unwrap().len(), 1);
+        assert_eq!(group.dead_letters(None, 1).await.unwrap().len(), 1);
         assert!(letters.iter().all(|letter| letter.error.as_deref() == Some("broken")
             && letter.dead_at.is_some() && letter.attempts == 1));
+        let second = group.dead_letters(Some(letters[0].id), 9).await.unwrap();
+        assert_eq!(second.iter().map(|letter| letter.id).collect::<Vec<_>>(), [letters[1].id]);
+        assert!(group.dead_letters(Some(letters[1].id), 9).await.unwrap().is_empty());
+        assert_eq!(group.parked(Some(parked[0].id), 1).await.unwrap()[0].id, parked[1].id);
+        let one = group.parked_event(letters[0].id).await.unwrap().unwrap();
+        assert_eq!((one.id, one.key.as_deref(), one.attempts), (letters[0].id, Some("1"), 1));
+        assert_eq!(one.error.as_deref(), Some("broken"));
+        assert!(one.columns.unwrap().contains("value") && one.dead_at.unwrap() >= one.parked_at);
+        assert_eq!(group.parked_event(parked[0].id).await.unwrap().unwrap().dead_at, None);
+        assert!(group.parked_event(-77).await.unwrap().is_none());
         assert_eq!(group.retry_dead_letters(Some(&[letters[0].id, -5])).await.unwrap(), 1);
         report(&handle, "3 given up", |report| report.dead_letters == 3).await;
         scene.becomes(status, 220).await;
@@ -252,7 +262,7 @@ async fn whoever_asks_for_a_group_that_is_not_there_is_told_so() {
     ] {
         assert!(error.to_string().contains("no group \"nobody\""), "{error}");
     }
-    assert!(group.parked(9).await.unwrap().is_empty());
+    assert!(group.parked(None, 9).await.unwrap().is_empty());
     assert_eq!(group.retry_dead_letters(None).await.unwrap(), 0);
     assert_eq!(group.discard_dead_letters(Some(&[])).await.unwrap(), 0);
 }

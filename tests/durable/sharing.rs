@@ -1,6 +1,6 @@
 //! Who has which slices, and how they change hands.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -251,6 +251,71 @@ async fn a_slice_that_a_consumer_has_without_knowing_is_not_left_lying() {
         have(&[&first, &second], &[4, 4]).await;
         drained(&first).await;
         drained(&second).await;
+    })
+    .await;
+}
+
+/// Notes what it is given, and waits until it is let through.
+struct Patient {
+    log: Log,
+    is_open: Rc<Cell<bool>>,
+}
+
+impl EventHandler for Patient {
+    type Event = Event;
+
+    async fn handle(&self, event: Event, _: Attempt) -> HandlerResult {
+        self.log.note(shown(&event));
+        until("open", || self.is_open.get(), String::new).await;
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_slice_is_given_back_only_when_the_attempts_on_it_are_over() {
+    local(async {
+        let scene = Scene::new().await;
+        let is_open = Rc::new(Cell::new(false));
+        let start = || {
+            let log = Log::default();
+            let (noted, is_open) = (log.clone(), Rc::clone(&is_open));
+            let factory = move || Patient {
+                log: noted.clone(),
+                is_open: Rc::clone(&is_open),
+            };
+            let terms = terms("g").concurrency(80);
+            let (handle, consumer) = Consumer::new(scene.config(), terms, factory).unwrap();
+            tokio::task::spawn_local(consumer.run());
+            (handle, log)
+        };
+        let (first, of_first) = start();
+        have(&[&first], &[8]).await;
+        scene
+            .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 80) AS n")
+            .await;
+        of_first.has(80).await;
+        let (second, of_second) = start();
+        scene.becomes("SELECT count(*) FROM pgherald.consumer_node", 2).await;
+        // Until each has looked at the other several times.
+        let lease = "SELECT (extract(epoch FROM min(lease_until)) * 1000)::bigint FROM pgherald.consumer_node";
+        let before = scene.number(lease).await;
+        let waited = format!("SELECT (({lease}) > {before} + 1500)::int::bigint");
+        scene.becomes(&waited, 1).await;
+        let owners = "SELECT count(DISTINCT node) FROM pgherald.consumer_slice WHERE node IS NOT NULL";
+        assert_eq!(scene.number(owners).await, 1);
+        let lag = "SELECT lag_events FROM pgherald.consumer_group_status";
+        assert_eq!(scene.number(lag).await, 80);
+        assert!(of_second.lines().is_empty());
+        is_open.set(true);
+        have(&[&first, &second], &[4, 4]).await;
+        scene.becomes(lag, 0).await;
+        scene.run("UPDATE jobs SET value = 2").await;
+        scene.becomes(lag, 0).await;
+        let (first, second) = (drained(&first).await, drained(&second).await);
+        assert_eq!((first.handled + second.handled, first.fenced), (160, 0));
+        assert_eq!(first.left_to_others + second.left_to_others, 0);
+        assert!(of_second.lines().iter().all(|line| line.ends_with("=2")));
+        assert_eq!(of_first.lines().len() + of_second.lines().len(), 160);
     })
     .await;
 }

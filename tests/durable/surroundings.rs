@@ -62,7 +62,7 @@ async fn errors_are_noted_in_a_database_that_lacks_their_characters() {
         scene.becomes(LAG, 0).await;
         drained(&handle).await;
         let client = std::sync::Arc::new(scene.connect().await);
-        let letters = Group::new(&client, "g").dead_letters(10).await.unwrap();
+        let letters = Group::new(&client, "g").dead_letters(None, 10).await.unwrap();
         let error = letters[0].error.clone().unwrap();
         assert!(error.contains("the service said") && error.contains("no"), "{error}");
     })

@@ -181,7 +181,7 @@ async fn what_never_succeeds_becomes_a_dead_letter_without_effects() {
         .await;
         drained(&handle).await;
         assert_eq!(effects(&scene).await, ONCE[1..]);
-        let letters = scene.group("g").dead_letters(9).await.unwrap();
+        let letters = scene.group("g").dead_letters(None, 9).await.unwrap();
         assert!(
             letters[0].error.as_deref().unwrap().contains("aborted"),
             "{letters:?}"
@@ -324,6 +324,44 @@ async fn an_event_that_ends_its_own_connection_does_not_hold_up_the_others_for_e
         .await;
         drained(&handle).await;
         assert_eq!(effects(&scene).await, ONCE[1..]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_attempt_on_a_connection_that_was_made_after_a_crash_is_refused() {
+    local(async {
+        // Of its own: a crash is told by the statistics of all of the server, which are counted anew here.
+        let server = Postgres::start().await.unwrap();
+        let scene = Scene::at(server.create_database().await.unwrap()).await;
+        // Nothing but the lease looks at the server again.
+        let terms = terms("g").slices(1).concurrency(1);
+        let handle = start(&scene.url, terms, |_, _| Deed::Do);
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        report(&handle, "one", |report| report.handled == 1).await;
+        let attempts = "FROM pg_stat_activity WHERE datname = current_database() AND query = 'COMMIT'";
+        scene.becomes(&format!("SELECT count(*) {attempts}"), 1).await;
+        scene
+            .run(&format!(
+                "SELECT pg_stat_reset_shared('bgwriter'); SELECT pg_terminate_backend(pid) {attempts}"
+            ))
+            .await;
+        let sessions = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()";
+        let before = scene.number(sessions).await;
+        scene.run("INSERT INTO jobs VALUES (2, 1)").await;
+        // It is tried again and again, each time on a new connection.
+        let tried = format!("SELECT (({sessions}) >= {before} + 3)::int::bigint");
+        scene.becomes(&tried, 1).await;
+        assert_eq!(effects(&scene).await, [(1, 1)]);
+        let report_then = handle.report();
+        assert_eq!((report_then.handled, report_then.errors), (1, 0));
+        // The session is lost, and the next one goes on from what was acknowledged.
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        scene.run(others).await;
+        report(&handle, "the other", |report| report.handled == 2).await;
+        drained(&handle).await;
+        assert_eq!(effects(&scene).await, [(1, 1), (2, 1)]);
     })
     .await;
 }

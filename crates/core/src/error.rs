@@ -125,6 +125,18 @@ impl Error {
         )
     }
 
+    /// Whether the server refused values that a statement has to write, rather than the statement, its role or its session:
+    /// data, constraints, limits, or what a trigger raised.
+    pub(crate) fn is_refused_value(&self) -> bool {
+        let source = self.inner.source.as_deref();
+        let cause = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
+        let code = cause.and_then(tokio_postgres::Error::code);
+        code.is_some_and(|code| {
+            let classes = ["22", "23", "44", "54", "P0"];
+            classes.iter().any(|class| code.code().starts_with(class))
+        })
+    }
+
     pub(crate) fn is_tls(&self) -> bool {
         self.inner.kind == Kind::Tls
     }

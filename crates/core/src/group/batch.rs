@@ -45,7 +45,8 @@ pub trait BatchHandler: 'static {
     type Event: FromEvent;
 
     /// Handles a batch. What was not [failed](Batch::fail) is done if this returns `Ok`; an error, panic or timeout fails
-    /// all of it. Events of a batch that failed as a whole are then tried again one by one, for one may be the cause.
+    /// all of it. Events of a batch that failed as a whole are then tried again one by one, for one may be the
+    /// cause: as many at a time as there may be [attempts](Durable::concurrency).
     fn handle(&self, batch: &mut Batch<Self::Event>) -> impl Future<Output = HandlerResult>;
 
     /// Catches up with what is not told row by row; see [the module](crate::group).

@@ -12,7 +12,7 @@
 //! acknowledging it later is fenced by the epochs. But for slices of which something was being written: those are claimed
 //! anew, so that what the server comes to later is refused.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,8 +28,8 @@ use super::job::{Fate, Finished, Job, LONGEST_DELAY, Origin, Outcome, Park, Row,
 use super::options::Durable;
 use super::parked::Parked;
 use super::runner::{Assignment, Manner, Runner};
-use super::session::{Acknowledged, Fetched, News, Page, Session};
-use super::slices::{Acknowledgement, Slices};
+use super::session::{Acknowledged, Fetched, News, Page, Session, Written};
+use super::slices::{Acknowledgement, Hold, Slices};
 use super::store::{self, Settlement};
 use super::tick::{Before, Found, Tick};
 use crate::backoff::Backoff;
@@ -44,6 +44,9 @@ use crate::signal::{Health, Resync, ResyncReason};
 
 /// How many events are taken in and not finished at most; so much is handled again after a crash at most.
 const MOST_IN_FLIGHT: usize = 4_096;
+/// While those take so many bytes, nothing more is read or fetched; a page and 100 parked events, or 16 MiB of each, may
+/// come on top of it.
+const MOST_BYTES_IN_FLIGHT: usize = 64 << 20;
 /// While more rows than this have parked events, nothing new is read.
 const MOST_PARKED_ROWS: usize = 100_000;
 /// Parked events fetched at once.
@@ -52,6 +55,8 @@ const FETCH: usize = 100;
 const UNWRITTEN: Duration = Duration::from_millis(20);
 /// An event that loses its connection so often has failed.
 const MOST_LOSSES: u32 = 3;
+/// The pauses after which it is tried again to write what the database has refused.
+const HELD_UP: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 /// How long connecting may take, and the last words of a node.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
@@ -71,6 +76,12 @@ pub(super) struct Engine<R> {
     /// Of each slice the event that loses its connection, and how often in a row.
     losses: HashMap<i32, (i64, u32)>,
     settlements: Vec<Settlement>,
+    /// Slices of which the database refuses what is to be written.
+    held_up: BTreeMap<i32, HeldUp>,
+    /// Bytes of events that were taken in, and neither handled nor passed over.
+    bytes: usize,
+    /// A batch runs, or waits for the single events that run.
+    is_batch_next: bool,
     /// How many there have ever been.
     settled: u64,
     node: i64,
@@ -89,6 +100,15 @@ pub(super) struct Engine<R> {
     /// Attempts to connect since a session lasted.
     failures: u32,
     stop_at: Option<Instant>,
+}
+
+struct HeldUp {
+    cause: Error,
+    /// How often in a row.
+    failures: u32,
+    /// `None` while it is tried again.
+    until: Option<Instant>,
+    settlements: Vec<Settlement>,
 }
 
 type Opening = LocalBoxFuture<'static, Result<Session>>;
@@ -126,6 +146,9 @@ impl<R: Runner> Engine<R> {
             deferred: Vec::new(),
             losses: HashMap::new(),
             settlements: Vec::new(),
+            held_up: BTreeMap::new(),
+            bytes: 0,
+            is_batch_next: false,
             settled: 0,
             node: new_node(),
             has_joined: false,
@@ -180,6 +203,8 @@ impl<R: Runner> Engine<R> {
         self.schedule = Schedule::new(concurrency(R::MANNER, &self.terms));
         self.deferred.clear();
         self.settlements.clear();
+        self.held_up.clear();
+        self.bytes = 0;
         (self.slices, self.parked) = (Slices::default(), Parked::default());
     }
 
@@ -248,7 +273,8 @@ impl<R: Runner> Engine<R> {
     fn advance(&mut self) {
         self.begin_attempts();
         let now = Instant::now();
-        let (may_read, may_fetch) = (self.may_read(), self.may_begin(now));
+        self.try_held_up(now);
+        let (may_read, may_fetch) = (self.may_read(), self.may_fetch(now));
         match &mut self.state {
             State::Waiting(until) if *until <= now => {
                 let (config, terms) = (self.config.clone(), Rc::clone(&self.terms));
@@ -286,9 +312,16 @@ impl<R: Runner> Engine<R> {
                             .parked
                             .give_out(now, FETCH)
                             .into_iter()
-                            .partition(|(_, id)| self.slices.is_parking(*id));
+                            .partition(|(row, id)| {
+                                let slice = self.parked.slice(row);
+                                slice.is_some_and(|slice| self.held_up.contains_key(&slice))
+                                    || self.slices.is_parking(*id)
+                            });
                         for (row, id) in early {
-                            self.parked.put_back(&row, id, now + UNWRITTEN);
+                            let slice = self.parked.slice(&row);
+                            let held_up = slice.and_then(|slice| self.held_up.get(&slice));
+                            let until = held_up.and_then(|held_up| held_up.until).unwrap_or(now);
+                            self.parked.put_back(&row, id, until + UNWRITTEN);
                         }
                         if !due.is_empty() {
                             session.fetch(due, self.slices.numbers());
@@ -331,8 +364,11 @@ impl<R: Runner> Engine<R> {
                     && !session.is_acknowledging()
                     && self.settlements.is_empty();
                 let due = self.parked.next_due();
-                let due = due.filter(|_| may_fetch && self.may_begin(now));
-                session.alarm(self.may_read()).min(due.unwrap_or(far))
+                let due = due.filter(|_| may_fetch && self.may_fetch(now));
+                let held_up = self.held_up.values().filter_map(|held_up| held_up.until);
+                let held_up = held_up.min().unwrap_or(far);
+                let alarm = session.alarm(self.may_read()).min(held_up);
+                alarm.min(due.unwrap_or(far))
             }
         };
         link.min(self.stop_at.unwrap_or(far)).min(far)
@@ -343,7 +379,16 @@ impl<R: Runner> Engine<R> {
             && !self.is_paused
             && self.slices.staying() > 0
             && self.slices.pending() < MOST_IN_FLIGHT
+            && self.has_room()
             && self.parked.rows() < MOST_PARKED_ROWS
+    }
+
+    fn may_fetch(&self, now: Instant) -> bool {
+        self.may_begin(now) && self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        self.bytes + self.slices.bytes() < MOST_BYTES_IN_FLIGHT
     }
 
     fn may_begin(&self, now: Instant) -> bool {
@@ -463,7 +508,8 @@ impl<R: Runner> Engine<R> {
         let is_up_to_date = settled == self.settled && self.settlements.is_empty();
         let is_claimed = |slice| claimed.iter().any(|(number, ..)| *number == slice);
         for event in parked {
-            if is_up_to_date || is_claimed(event.slice) {
+            let may_come_back = !is_up_to_date || self.held_up.contains_key(&event.slice);
+            if !may_come_back || is_claimed(event.slice) {
                 self.parked
                     .park(&event.row, event.slice, event.id, event.due);
             }
@@ -487,6 +533,7 @@ impl<R: Runner> Engine<R> {
     fn forget(&mut self, slice: i32) {
         self.slices.forget(slice);
         self.parked.forget(slice);
+        self.held_up.remove(&slice);
     }
 
     fn forget_all(&mut self) {
@@ -568,6 +615,7 @@ impl<R: Runner> Engine<R> {
             wanted,
             rows,
             events,
+            is_cut,
         }: Fetched,
     ) {
         let now = Instant::now();
@@ -578,8 +626,11 @@ impl<R: Runner> Engine<R> {
             .collect();
         for (row, id) in wanted {
             let Some(index) = found.iter().position(|(found, ..)| found.id == id) else {
-                // Somebody has discarded it.
-                self.parked.done(&row, id, now);
+                match is_cut {
+                    true => self.parked.put_back(&row, id, now),
+                    // Somebody has discarded it.
+                    false => self.parked.done(&row, id, now),
+                }
                 continue;
             };
             let (recorded, attempts, event) = found.swap_remove(index);
@@ -605,6 +656,7 @@ impl<R: Runner> Engine<R> {
     }
 
     fn push(&mut self, job: Job) {
+        self.bytes += job.row.bytes();
         self.schedule.push(Some(track(R::MANNER, &job)), job);
     }
 
@@ -615,14 +667,26 @@ impl<R: Runner> Engine<R> {
             return;
         }
         let in_batches = R::MANNER == Manner::Batches;
-        if in_batches && !self.attempts.is_empty() {
+        if self.attempts.is_empty() {
+            self.is_batch_next = false;
+        }
+        if self.is_batch_next {
             return;
         }
         let mut together: Vec<Assignment> = Vec::new();
         while let Some((track, job)) = self.schedule.start_next() {
             // Its batch has failed, perhaps because of it.
             let is_alone = in_batches && job.attempts > 0;
-            if is_alone && !together.is_empty() {
+            let has_room = match (in_batches, is_alone) {
+                (false, _) => true,
+                (true, true) => together.is_empty() && self.attempts.len() < self.terms.concurrency,
+                // Others wait until single ones are done, lest they wait for ever.
+                (true, false) => {
+                    self.is_batch_next = true;
+                    self.attempts.is_empty() && together.len() < self.terms.max_batch
+                }
+            };
+            if !has_room {
                 self.schedule.pause();
                 self.schedule.resume(track, job);
                 break;
@@ -630,13 +694,9 @@ impl<R: Runner> Engine<R> {
             let Some(assignment) = self.admit(track, job) else {
                 continue;
             };
-            if in_batches {
-                together.push(assignment);
-            } else {
-                self.attempts.push(self.runner.attempt(vec![assignment]));
-            }
-            if is_alone {
-                break;
+            match in_batches && !is_alone {
+                true => together.push(assignment),
+                false => self.attempts.push(self.runner.attempt(vec![assignment])),
             }
         }
         if !together.is_empty() {
@@ -648,13 +708,14 @@ impl<R: Runner> Engine<R> {
     fn admit(&mut self, track: Option<Track>, job: Job) -> Option<Assignment> {
         if !self.slices.may_begin(job.slice, job.epoch) {
             self.shared.report().left_to_others += 1;
-            self.schedule.finish(track);
+            self.finish(track, &job);
             return None;
         }
         let row = job.row();
         if let Origin::Read(number) = job.origin
             && self.parked.has(&row)
         {
+            self.finish(track, &job);
             self.parked
                 .park(&row, job.slice, job.row.id, Instant::now());
             self.slices.finish(job.slice, number);
@@ -665,7 +726,6 @@ impl<R: Runner> Engine<R> {
                 error: None,
                 fate: Fate::Behind,
             });
-            self.schedule.finish(track);
             self.note_progress();
             return None;
         }
@@ -704,12 +764,18 @@ impl<R: Runner> Engine<R> {
     fn conclude(&mut self, Finished { job, outcome }: Finished) {
         let track = track(R::MANNER, &job);
         self.slices.end(job.slice, job.epoch);
+        self.finish(Some(track), &job);
         match self.slices.is_current(job.slice, job.epoch) {
             true => self.note(job, outcome),
             false => self.shared.report().left_to_others += 1,
         }
-        self.schedule.finish(Some(track));
         self.note_progress();
+    }
+
+    /// The job is out of our hands, but for what is to be written of it.
+    fn finish(&mut self, track: Option<Track>, job: &Job) {
+        self.bytes = self.bytes.saturating_sub(job.row.bytes());
+        self.schedule.finish(track);
     }
 
     fn note(&mut self, job: Job, outcome: Outcome) {
@@ -884,7 +950,17 @@ impl<R: Runner> Engine<R> {
         } = acknowledged;
         match written {
             Ok(written) => {
-                let gone = self.slices.acknowledged(sent, &written);
+                let has_parked = sent.iter().any(|one| !one.parks.is_empty());
+                let (refused, sent): (Vec<_>, Vec<_>) =
+                    sent.into_iter().partition(|one: &Acknowledgement| {
+                        let mut refused = written.refused.iter();
+                        refused.any(|(slice, _)| *slice == one.slice)
+                    });
+                let of_parked = settlements.iter().map(|settlement| settlement.slice);
+                let slices: Vec<i32> = sent.iter().map(|one| one.slice).chain(of_parked).collect();
+                let gone = self.slices.acknowledged(sent, &written.slices);
+                self.slices.not_acknowledged(refused);
+                self.hold_up(&slices, written);
                 for slice in gone.lost {
                     let group = &*self.terms.group;
                     tracing::warn!(
@@ -903,6 +979,10 @@ impl<R: Runner> Engine<R> {
                     tokio::spawn(session.call_others());
                 }
                 self.resume_deferred();
+                // There may be more than was written at once.
+                if has_parked {
+                    self.note_progress();
+                }
             }
             Err(error) => {
                 if error.is_connection() {
@@ -913,6 +993,63 @@ impl<R: Runner> Engine<R> {
                 }
                 self.lose(&error);
             }
+        }
+    }
+
+    /// Slices of which the database has refused something are not written to for a while; the others of these are free.
+    fn hold_up(&mut self, written_to: &[i32], written: Written) {
+        let Written {
+            refused,
+            settlements,
+            ..
+        } = written;
+        let group = Arc::clone(&self.terms.group);
+        for slice in written_to {
+            let is_refused = refused.iter().any(|(refused, _)| refused == slice);
+            if !is_refused && self.held_up.remove(slice).is_some() {
+                tracing::info!(group = &*group, slice, "slice goes on");
+                self.slices.hold(*slice, Hold::Free);
+                // What was changed meanwhile was passed over.
+                self.revision = None;
+            }
+        }
+        let now = Instant::now();
+        for (slice, cause) in refused {
+            let failures = self
+                .held_up
+                .get(&slice)
+                .map_or(0, |before| before.failures + 1);
+            let delay = HELD_UP.delay(failures);
+            tracing::error!(group = &*group, slice, error = %cause.chain(), ?delay,
+                "the database refuses to note how far a slice is; it is held up");
+            let held_up = HeldUp {
+                cause,
+                failures,
+                until: Some(now + delay),
+                settlements: Vec::new(),
+            };
+            self.held_up.insert(slice, held_up);
+            self.slices.hold(slice, Hold::Held);
+        }
+        for settlement in settlements {
+            if let Some(held_up) = self.held_up.get_mut(&settlement.slice) {
+                held_up.settlements.push(settlement);
+            }
+        }
+    }
+
+    fn try_held_up(&mut self, now: Instant) {
+        let mut is_due = false;
+        for (slice, held_up) in &mut self.held_up {
+            if held_up.until.is_some_and(|until| until <= now) {
+                held_up.until = None;
+                self.slices.hold(*slice, Hold::Trying);
+                self.settlements.append(&mut held_up.settlements);
+                is_due = true;
+            }
+        }
+        if is_due {
+            self.note_progress();
         }
     }
 
@@ -974,6 +1111,11 @@ impl<R: Runner> Engine<R> {
         let mut report = self.shared.report();
         report.parked_rows = self.parked.rows();
         report.slices = self.slices.len();
+        report.held_up.clear();
+        let held_up = self.held_up.iter();
+        report
+            .held_up
+            .extend(held_up.map(|(slice, held_up)| (*slice, held_up.cause.chain())));
         report.in_flight = self.slices.pending();
     }
 }
@@ -993,6 +1135,7 @@ impl Recorded {
             columns: None,
             old_columns: None,
             changed: None,
+            problem: None,
         }
     }
 
@@ -1016,7 +1159,8 @@ fn track(manner: Manner, job: &Job) -> Track {
 
 fn concurrency(manner: Manner, terms: &Durable) -> usize {
     match manner {
-        Manner::Batches => terms.max_batch,
+        // So many events of a batch, or so many single ones.
+        Manner::Batches => terms.max_batch.max(terms.concurrency),
         Manner::OneByOne | Manner::Transactional => terms.concurrency,
     }
 }

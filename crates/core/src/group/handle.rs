@@ -1,5 +1,6 @@
 //! What others see and want of a consumer.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,6 +44,9 @@ pub struct ConsumerReport {
     pub slices: usize,
     /// Rows of tables of which an event waits for another attempt. With 100,000 of them nothing new is read.
     pub parked_rows: usize,
+    /// Slices of which the database refuses to note how far they are, and why: a value it does not take, or a trigger that
+    /// raises an error. It is asked again after pauses of up to 10 s; the other slices go on.
+    pub held_up: BTreeMap<i32, String>,
     /// Events it has taken in and not finished.
     pub in_flight: usize,
 }

@@ -44,6 +44,11 @@
 //! handler's type. Panics and timeouts are failed attempts. An attempt that was under way when its process died is not
 //! counted.
 //!
+//! **What cannot be read.** A row that is not what the triggers write becomes a dead letter that says why, with what can be
+//! kept of it. A text that is no cursor is told in the log, with its slice; the next consumer to connect reads what is in the
+//! outbox again from there, after a resync. Until then the outbox is not trimmed. What the database refuses to note, because
+//! of a constraint or a trigger say, holds up its slice and no other; see [`held_up`](ConsumerReport::held_up).
+//!
 //! Limits:
 //! - A consumer wants two connections (pages and acknowledgements; lease), a transactional one as many more as attempts at a
 //!   time. They must be direct: prepared statements fail behind a pooler in transaction mode. Its role needs the rights to
@@ -51,7 +56,8 @@
 //! - Code that blocks its thread for longer than the lease loses its slices. While a plain handler still works for an owner
 //!   that was stalled, the next owner may handle the same row.
 //! - A row that fails keeps no other waiting, until 100,000 rows do: then nothing new is read by that consumer, and its log
-//!   says so. Up to 4,096 events are taken in at a time, whatever their size.
+//!   says so. Up to 4,096 events are taken in at a time, and nothing more while those have 64 MiB; a page has up to 16 MiB and
+//!   the row that exceeds them.
 //! - Who writes a million rows in one transaction makes every look at the outbox go through them, at some 0.1 s a million,
 //!   until it commits.
 //! - The outbox is kept for a group that nobody runs any more, up to the cap: [delete](Group::delete) such.

@@ -24,7 +24,7 @@ use crate::outbox::{OutboxReader, Recorded, Relations, get};
 /// let group = Group::new(&client, "enrich-users");
 /// let status = group.status().await?;
 /// println!("{} events behind, the oldest for {:?}", status.lag_events, status.lag);
-/// for letter in group.dead_letters(100).await? {
+/// for letter in group.dead_letters(None, 100).await? {
 ///     println!("{}: {}", letter.id, letter.error.unwrap_or_default());
 /// }
 /// let again = group.retry_dead_letters(None).await?;
@@ -69,6 +69,10 @@ pub struct ParkedEvent {
     pub id: i64,
     /// The event, if it can be understood. None of a resync.
     pub event: Option<Event>,
+    /// The row's key as it was recorded, which should be a JSON array. Of a resync: why there is one.
+    pub key: Option<String>,
+    /// The extra columns as they were recorded, which should be a JSON object.
+    pub columns: Option<String>,
     /// How many attempts it has had.
     pub attempts: u32,
     /// How the last one failed.
@@ -177,40 +181,61 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Events that are to be tried again, and those that wait behind one of the same row: the first `limit` of them.
+    /// Events that are to be tried again, and those that wait behind one of the same row, by id: `limit` of them at most,
+    /// from the first one on, or from the one that follows the id `after`.
     ///
     /// # Errors
     /// As for [`all`](Self::all).
-    pub async fn parked(&self, limit: usize) -> Result<Vec<ParkedEvent>> {
-        self.set_aside("dead_at IS NULL", limit).await
+    pub async fn parked(&self, after: Option<i64>, limit: usize) -> Result<Vec<ParkedEvent>> {
+        self.set_aside("dead_at IS NULL AND id > $2", after, limit)
+            .await
     }
 
-    /// Events that were given up: the first `limit` of them.
+    /// Events that were given up, by id: `limit` of them at most, from the first one on, or from the one that follows the
+    /// id `after`. Each is held in memory with its columns.
     ///
     /// # Errors
     /// As for [`all`](Self::all).
-    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<ParkedEvent>> {
-        self.set_aside("dead_at IS NOT NULL", limit).await
+    pub async fn dead_letters(&self, after: Option<i64>, limit: usize) -> Result<Vec<ParkedEvent>> {
+        self.set_aside("dead_at IS NOT NULL AND id > $2", after, limit)
+            .await
     }
 
-    async fn set_aside(&self, which: &str, limit: usize) -> Result<Vec<ParkedEvent>> {
+    /// The event with this id, if it was set aside: one that waits, or a dead letter.
+    ///
+    /// # Errors
+    /// As for [`all`](Self::all).
+    pub async fn parked_event(&self, id: i64) -> Result<Option<ParkedEvent>> {
+        Ok(self.set_aside("id = $2", Some(id), 1).await?.pop())
+    }
+
+    async fn set_aside(
+        &self,
+        which: &str,
+        id: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<ParkedEvent>> {
+        let id = id.unwrap_or(i64::MIN);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = format!(
             "SELECT id, xid::text, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts,
                 error, parked_at, due_at, dead_at
-            FROM pgherald.parked_event WHERE group_name = $1 AND {which} ORDER BY id LIMIT $2"
+            FROM pgherald.parked_event WHERE group_name = $1 AND {which} ORDER BY id LIMIT $3"
         );
         let rows = self
             .client
-            .query(&sql, &[&self.name, &limit])
+            .query(&sql, &[&self.name, &id, &limit])
             .await
             .map_err(failed)?;
         let recorded = rows.iter().map(Recorded::of).collect::<Result<Vec<_>>>()?;
         let events = Relations::default().events(self.client, &recorded).await?;
-        let parked = |(row, event): (&Row, Result<Event>)| {
+        let text = |text: Option<Arc<str>>| text.map(|text| String::from(&*text));
+        let parked = |((row, recorded), event): ((&Row, Recorded), Result<Event>)| {
             Ok(ParkedEvent {
-                id: get(row, 0)?,
+                id: recorded.id,
                 event: event.ok(),
+                key: text(recorded.key),
+                columns: text(recorded.columns),
                 attempts: get::<i32>(row, 10)?.unsigned_abs(),
                 error: get(row, 11)?,
                 parked_at: get(row, 12)?,
@@ -218,7 +243,7 @@ impl<'a> Group<'a> {
                 dead_at: get(row, 14)?,
             })
         };
-        rows.iter().zip(events).map(parked).collect()
+        rows.iter().zip(recorded).zip(events).map(parked).collect()
     }
 
     /// Has dead letters tried again, with all attempts before them: those with these ids, or all. They come after what was

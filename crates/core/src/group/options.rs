@@ -93,7 +93,7 @@ impl Durable {
 
     /// How many attempts may run at a time (0 counts as 1). Events of one row always run one after the other; of a
     /// transactional handler, those of one slice, and each attempt that runs has a connection of its own. A batch handler
-    /// is given one batch at a time.
+    /// is given one batch at a time; of those that failed, so many single events.
     pub fn concurrency(mut self, attempts: usize) -> Self {
         self.concurrency = attempts.max(1);
         self

@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 use super::job::Row;
 use super::link::{CONTROL, Link};
 use super::options::Durable;
-use super::slices::{Acknowledgement, Turn};
+use super::slices::{Acknowledgement, MOST_BYTES, Turn};
 use super::store::{self, Settlement};
 use super::tick::{Before, Tick, tick};
 use crate::connect::ConnectConfig;
@@ -60,7 +60,7 @@ pub(super) struct Session {
 
     // Away while something is written.
     statements: Option<Statements>,
-    acknowledging: Asked<(Statements, Result<Vec<i32>>)>,
+    acknowledging: Asked<(Statements, Result<Written>)>,
     sent: Rc<(Vec<Acknowledgement>, Vec<Settlement>)>,
     has_progress: bool,
     next_acknowledgement: Instant,
@@ -99,16 +99,29 @@ pub(super) struct Page {
 pub(super) struct Acknowledged {
     pub(super) sent: Vec<Acknowledgement>,
     pub(super) settlements: Vec<Settlement>,
-    pub(super) written: Result<Vec<i32>>,
+    pub(super) written: Result<Written>,
 }
 
-type FetchedRows = (Vec<(Recorded, u32)>, Vec<Result<Event>>);
+/// What became of an acknowledgement.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// Slices of which it was written: those that this node still has.
+    pub(super) slices: Vec<i32>,
+    /// Slices of which the database refused something, and why.
+    pub(super) refused: Vec<(i32, Error)>,
+    /// What it refused of parked events, of these slices.
+    pub(super) settlements: Vec<Settlement>,
+}
+
+type FetchedRows = (Vec<(Recorded, u32)>, Vec<Result<Event>>, bool);
 
 pub(super) struct Fetched {
     pub(super) wanted: Vec<(Row, i64)>,
     pub(super) rows: Vec<(Recorded, u32)>,
     /// One for each row.
     pub(super) events: Vec<Result<Event>>,
+    /// Whether there are others, which were left for the next time.
+    pub(super) is_cut: bool,
 }
 
 /// What was asked for when the connection was lost.
@@ -184,9 +197,9 @@ impl Session {
             }
             rows = answer(&mut self.fetching) => {
                 // If it was in vain, they are still wanted.
-                News::Fetched(rows.map(|(rows, events)| {
+                News::Fetched(rows.map(|(rows, events, is_cut)| {
                     let wanted = std::mem::take(&mut self.wanted);
-                    Fetched { wanted, rows, events }
+                    Fetched { wanted, rows, events, is_cut }
                 }))
             }
             trimmed = answer(&mut self.trimming) => {
@@ -381,15 +394,7 @@ impl Session {
         let sent = Rc::new((all, settlements));
         self.sent = Rc::clone(&sent);
         let asked = async move {
-            let written = async {
-                store::settle(&client, &mut statements, &terms.group, &sent.1).await?;
-                match sent.0.is_empty() {
-                    true => Ok(Vec::new()),
-                    false => {
-                        store::acknowledge(&*client, &mut statements, &terms.group, &sent.0).await
-                    }
-                }
-            };
+            let written = write(&client, &mut statements, &terms.group, &sent.0, &sent.1);
             let written = store::answered(limit, written).await;
             (statements, written)
         };
@@ -408,14 +413,66 @@ impl Session {
         self.wanted = wanted;
         let limit = self.limit();
         let fetching = async move {
-            let rows = store::parked_rows(&client, &terms.group, &ids, &slices).await?;
+            let (rows, is_cut) = store::parked_rows(&client, &terms.group, &ids, &slices).await?;
             let recorded: Vec<Recorded> = rows.iter().map(|(row, _)| row.clone()).collect();
             let mut reader = OutboxReader::new(client);
             let events = reader.events(&recorded).await?;
-            Ok((rows, events))
+            Ok((rows, events, is_cut))
         };
         self.fetching = Some(store::answered(limit, fetching).boxed_local());
     }
+}
+
+/// Writes what is to be written: together as much as may be, one by one where the database refuses something.
+async fn write(
+    client: &Client,
+    statements: &mut Statements,
+    group: &str,
+    all: &[Acknowledgement],
+    settlements: &[Settlement],
+) -> Result<Written> {
+    let mut written = Written::default();
+    for settlement in settlements {
+        match store::settle(client, statements, group, settlement).await {
+            Err(error) if error.is_refused_value() => {
+                written.refused.push((settlement.slice, error));
+                written.settlements.push(settlement.clone());
+            }
+            result => result?,
+        }
+    }
+    let mut bytes = 0;
+    let together = all.chunk_by(|before, _| {
+        bytes += before.bytes();
+        let is_room = bytes < MOST_BYTES;
+        bytes = if is_room { bytes } else { 0 };
+        is_room
+    });
+    for some in together {
+        match store::acknowledge(client, statements, group, some).await {
+            Ok(slices) => written.slices.extend(slices),
+            Err(error) if !error.is_refused_value() => return Err(error),
+            Err(error) if some.len() == 1 => {
+                let slices = some.iter().map(|one| one.slice);
+                written
+                    .refused
+                    .extend(slices.map(|slice| (slice, error.clone())));
+            }
+            Err(_) => {
+                for one in some {
+                    let alone = std::slice::from_ref(one);
+                    match store::acknowledge(client, statements, group, alone).await {
+                        Ok(slices) => written.slices.extend(slices),
+                        Err(error) if error.is_refused_value() => {
+                            written.refused.push((one.slice, error));
+                        }
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+    }
+    Ok(written)
 }
 
 async fn read(

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use super::job::Park;
 use crate::outbox::{Cursor, Point, Reading, Share};
 
+/// About how many bytes of parked events are written at once; one event more at most.
+pub(super) const MOST_BYTES: usize = 16 << 20;
 /// How often a cursor is written before it is given another key.
 const MOST_WRITES: u32 = 200;
 
@@ -51,6 +53,12 @@ struct Slice {
     done: Option<(Arc<Span>, i64)>,
     /// To be written with the next acknowledgement.
     parks: Vec<Park>,
+    /// Of those, so many are written at once, with this cursor: everything before it is done or among them.
+    cuts: VecDeque<(usize, Cursor)>,
+    /// Bytes that were parked since the last of these.
+    weight: usize,
+    /// Bytes of all that is to be parked.
+    bytes: usize,
     /// So many of them an attempt writes that acknowledges by itself.
     lent: usize,
     running: usize,
@@ -58,6 +66,17 @@ struct Slice {
     leaving: bool,
     /// An acknowledgement is on its way.
     acknowledging: bool,
+    hold: Hold,
+}
+
+/// Whether the database takes what is to be written of a slice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    Free,
+    /// It does not. Nothing new of it is read, nor written.
+    Held,
+    /// The same, but it is tried again.
+    Trying,
 }
 
 #[derive(Debug)]
@@ -109,6 +128,13 @@ pub(super) struct Acknowledgement {
     pub(super) parks: Vec<Park>,
 }
 
+impl Acknowledgement {
+    /// About how many bytes it has.
+    pub(super) fn bytes(&self) -> usize {
+        self.parks.iter().map(|park| park.row.bytes()).sum()
+    }
+}
+
 impl Slices {
     /// A slice that was claimed.
     pub(super) fn insert(&mut self, of: i32, slice: i32, epoch: i64, cursor: &Cursor) {
@@ -125,10 +151,14 @@ impl Slices {
             base: cursor.clone(),
             done: None,
             parks: Vec::new(),
+            cuts: VecDeque::new(),
+            weight: 0,
+            bytes: 0,
             lent: 0,
             running: 0,
             leaving: false,
             acknowledging: false,
+            hold: Hold::Free,
         };
         self.owned.insert(slice, claimed);
     }
@@ -190,8 +220,24 @@ impl Slices {
             .is_some_and(|slice| !slice.leaving)
     }
 
+    /// Whether something of the slice has to be written before an attempt can do so.
     pub(super) fn is_acknowledging(&self, slice: i32) -> bool {
-        self.owned.get(&slice).is_some_and(|s| s.acknowledging)
+        self.owned.get(&slice).is_some_and(|slice| {
+            slice.acknowledging || slice.hold != Hold::Free || !slice.cuts.is_empty()
+        })
+    }
+
+    pub(super) fn hold(&mut self, slice: i32, hold: Hold) {
+        if let Some(slice) = self.owned.get_mut(&slice) {
+            slice.hold = hold;
+        }
+    }
+
+    /// How many bytes are to be parked, of slices whose reading goes on.
+    pub(super) fn bytes(&self) -> usize {
+        let slices = self.owned.values();
+        let free = slices.filter(|slice| slice.hold == Hold::Free);
+        free.map(|slice| slice.bytes).sum()
     }
 
     /// Gives back `count` slices, as soon as nothing of them is under way: those with the least to do.
@@ -225,7 +271,7 @@ impl Slices {
     fn split(&self) -> Vec<Vec<i32>> {
         let mut streams: Vec<(&Cursor, Vec<i32>)> = Vec::new();
         for (number, slice) in &self.owned {
-            if slice.leaving {
+            if slice.leaving || slice.hold != Hold::Free {
                 continue;
             }
             let same = |(cursor, _): &&mut (&Cursor, _)| cursor.is_in_step_with(&slice.read);
@@ -372,7 +418,15 @@ impl Slices {
     /// An event is to be written to the parked ones.
     pub(super) fn park(&mut self, park: Park) {
         if let Some(slice) = self.owned.get_mut(&park.slice) {
+            let bytes = park.row.bytes();
+            slice.weight += bytes;
+            slice.bytes += bytes;
             slice.parks.push(park);
+            if slice.weight >= MOST_BYTES {
+                slice.weight = 0;
+                let cursor = slice.cursor();
+                slice.cuts.push_back((slice.parks.len(), cursor));
+            }
         }
     }
 
@@ -383,11 +437,15 @@ impl Slices {
     pub(super) fn acknowledge(&mut self, by_themselves: bool) -> Vec<Acknowledgement> {
         let mut due = Vec::new();
         for (number, slice) in &mut self.owned {
-            if slice.acknowledging || by_themselves && slice.running > 0 {
+            let is_busy = slice.acknowledging || by_themselves && slice.running > 0;
+            if is_busy || slice.hold == Hold::Held {
                 continue;
             }
-            let cursor = slice.cursor();
-            let is_released = slice.leaving && slice.running == 0;
+            let cursor = match slice.cuts.front() {
+                Some((_, cursor)) => cursor.clone(),
+                None => slice.cursor(),
+            };
+            let is_released = slice.leaving && slice.running == 0 && slice.cuts.is_empty();
             if cursor == slice.acknowledged && slice.parks.is_empty() && !is_released {
                 continue;
             }
@@ -399,7 +457,7 @@ impl Slices {
                 is_renewed: slice.writes >= MOST_WRITES,
                 cursor,
                 is_released,
-                parks: std::mem::take(&mut slice.parks),
+                parks: slice.take_parks(),
             });
         }
         due
@@ -426,6 +484,10 @@ impl Slices {
         if let Some(slice) = self.owned.get_mut(&number) {
             // They went with it. What was added meanwhile did not.
             slice.parks.drain(..slice.lent.min(slice.parks.len()));
+            slice.bytes = slice.parks.iter().map(|park| park.row.bytes()).sum();
+            slice.weight = slice.bytes;
+            // Theirs is a cursor of before.
+            slice.cuts.clear();
             if let Some(event) = slice.pending.front() {
                 slice.acknowledged = event.span.cursor(event.id);
             }
@@ -481,6 +543,16 @@ impl Slices {
             {
                 slice.acknowledging = false;
                 // Parking twice is parking once.
+                let count = sent.parks.len();
+                if count > 0 {
+                    slice.cuts.iter_mut().for_each(|cut| cut.0 += count);
+                    slice.cuts.push_front((count, sent.cursor));
+                }
+                slice.bytes += sent
+                    .parks
+                    .iter()
+                    .map(|park| park.row.bytes())
+                    .sum::<usize>();
                 sent.parks.append(&mut slice.parks);
                 slice.parks = sent.parks;
             }
@@ -501,6 +573,23 @@ impl Slice {
             true => (self.generation, self.writes) = (self.generation + 1, 0),
             false => self.writes += 1,
         }
+    }
+
+    /// What is to be parked next.
+    fn take_parks(&mut self) -> Vec<Park> {
+        let parks = match self.cuts.pop_front() {
+            None => {
+                self.weight = 0;
+                std::mem::take(&mut self.parks)
+            }
+            Some((count, _)) => {
+                self.cuts.iter_mut().for_each(|cut| cut.0 -= count);
+                self.parks.drain(..count.min(self.parks.len())).collect()
+            }
+        };
+        let taken = parks.iter().map(|park| park.row.bytes()).sum();
+        self.bytes = self.bytes.saturating_sub(taken);
+        parks
     }
 
     /// Everything before it is done or parked.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
@@ -13,7 +13,7 @@ use super::job::{Fate, Job, LONGEST_DELAY, Park, Row};
 use super::options::Durable;
 use super::slices::Acknowledgement;
 use crate::error::{Error, Kind, Result};
-use crate::outbox::{Cursor, OutboxReader, Recorded, Statements, get};
+use crate::outbox::{Cursor, OutboxReader, Recorded, Statements, get, some};
 
 /// Rows of cursors are few and have many versions: whoever goes through all of them, as a planner would that knows of few
 /// rows, goes through those as well. To be run on a connection of ours.
@@ -64,11 +64,13 @@ pub(super) async fn open(
         let sql = include_str!("sql/open.sql");
         execute(client, sql, &parameters).await?;
     };
-    let restored = execute(client, include_str!("sql/restored.sql"), &[&group]).await?;
+    let unreadable = unreadable_cursors(client, group).await?;
+    let parameters: [&(dyn ToSql + Sync); 2] = [&group, &unreadable];
+    let restored = execute(client, include_str!("sql/restored.sql"), &parameters).await?;
     if restored > 0 {
         tracing::warn!(
             group,
-            "cursors of another server's life; reading what is in the outbox"
+            "cursors that mean nothing here; reading what is in the outbox"
         );
     }
     match terms.slices {
@@ -81,6 +83,31 @@ pub(super) async fn open(
         }
         _ => Ok(()),
     }
+}
+
+/// Cursors that are none, each of which is told.
+async fn unreadable_cursors(client: &Client, group: &str) -> Result<Vec<String>> {
+    let sql = "SELECT slice, cursor FROM pgherald.consumer_cursor WHERE group_name = $1";
+    let mut unreadable = Vec::new();
+    for row in query(client, sql, &[&group]).await? {
+        let (slice, text): (i32, &str) = (get(&row, 0)?, get(&row, 1)?);
+        if let Err(error) = cursor(group, slice, text) {
+            tracing::error!(group, slice, error = %error, "reading what is in the outbox again");
+            unreadable.push(text.to_owned());
+        }
+    }
+    Ok(unreadable)
+}
+
+/// The cursor of a slice, or what is wrong with it.
+fn cursor(group: &str, slice: i32, text: &str) -> Result<Cursor> {
+    text.parse().map_err(|cause| {
+        let message = format!(
+            "group {group:?} has a cursor for slice {slice} that cannot be read; have the group go on elsewhere with \
+             Group::seek, unless its next consumer to connect is to read what is in the outbox again"
+        );
+        Error::with_source(Kind::Decode, message, cause)
+    })
 }
 
 /// Becomes a node of the group.
@@ -164,8 +191,8 @@ pub(super) async fn claim(
     let sql = include_str!("sql/claim.sql");
     let rows = query(client, sql, &[&group, &node, &count, &known]).await?;
     let claimed = |row: &SqlRow| {
-        let cursor = get::<&str>(row, 2)?.parse()?;
-        Ok((get(row, 0)?, get(row, 1)?, cursor))
+        let slice = get(row, 0)?;
+        Ok((slice, get(row, 1)?, cursor(group, slice, get(row, 2)?)?))
     };
     rows.iter().map(claimed).collect()
 }
@@ -209,17 +236,23 @@ pub(super) fn seconds(number: f64) -> Duration {
         .min(LONGEST_DELAY)
 }
 
-/// Parked events of some slices as they were recorded, with the attempts made. Those that are gone are left out.
+/// Parked events of some slices as they were recorded, with the attempts made. Those that are gone are left out; and others, if
+/// the second value says so, because there were enough bytes: there is one at least.
 pub(super) async fn parked_rows(
     client: &Client,
     group: &str,
     ids: &[i64],
     slices: &[i32],
-) -> Result<Vec<(Recorded, u32)>> {
+) -> Result<(Vec<(Recorded, u32)>, bool)> {
     let sql = include_str!("sql/parked_rows.sql");
-    let rows = query(client, sql, &[&group, &ids, &slices]).await?;
-    let event = |row: &SqlRow| Ok((Recorded::of(row)?, get::<i32>(row, 10)?.unsigned_abs()));
-    rows.iter().map(event).collect()
+    let parameters: [&(dyn ToSql + Sync); 3] = [&group, &ids, &slices];
+    let rows = client.query_raw(sql, parameters).await.map_err(failed)?;
+    some(rows, failed, |row| {
+        let recorded = Recorded::of(row)?;
+        let bytes = recorded.bytes();
+        Ok(((recorded, get::<i32>(row, 10)?.unsigned_abs()), bytes))
+    })
+    .await
 }
 
 /// Moves cursors and parks events. Returns the slices of which it was written: those that this node still has.
@@ -311,44 +344,41 @@ pub(super) struct Settlement {
     pub(super) failed: Option<(u32, Option<String>, Fate)>,
 }
 
-/// Notes what became of parked events. Of slices that are not ours any more, nothing is noted.
+/// Notes what became of a parked event; nothing if its slice is not ours any more.
 pub(super) async fn settle(
     client: &Client,
     statements: &mut Statements,
     group: &str,
-    all: &[Settlement],
+    settlement: &Settlement,
 ) -> Result<()> {
-    for Settlement {
+    let Settlement {
         slice,
         epoch,
         generation,
         id,
         failed: failure,
-    } in all
-    {
-        let Some((attempts, error, fate)) = failure else {
-            let sql = include_str!("sql/settle_done.sql");
-            let statement = statements.get(client, sql).await?;
-            execute(client, &statement, &[&group, slice, epoch, generation, id]).await?;
-            continue;
-        };
-        let sql = include_str!("sql/settle_failed.sql");
+    } = settlement;
+    let Some((attempts, error, fate)) = failure else {
+        let sql = include_str!("sql/settle_done.sql");
         let statement = statements.get(client, sql).await?;
-        let attempts = i32::try_from(*attempts).unwrap_or(i32::MAX);
-        let error = error.as_deref().map(storable);
-        let parameters: [&(dyn ToSql + Sync); 8] = [
-            &group,
-            slice,
-            epoch,
-            generation,
-            id,
-            &attempts,
-            &error,
-            &fate.delay(),
-        ];
-        execute(client, &statement, &parameters).await?;
-    }
-    Ok(())
+        let parameters: [&(dyn ToSql + Sync); 5] = [&group, slice, epoch, generation, id];
+        return execute(client, &statement, &parameters).await.map(drop);
+    };
+    let sql = include_str!("sql/settle_failed.sql");
+    let statement = statements.get(client, sql).await?;
+    let attempts = i32::try_from(*attempts).unwrap_or(i32::MAX);
+    let error = error.as_deref().map(storable);
+    let parameters: [&(dyn ToSql + Sync); 8] = [
+        &group,
+        slice,
+        epoch,
+        generation,
+        id,
+        &attempts,
+        &error,
+        &fate.delay(),
+    ];
+    execute(client, &statement, &parameters).await.map(drop)
 }
 
 /// A row of `pgherald.parked_event`, as JSON.
@@ -364,7 +394,7 @@ struct Written<'a> {
     key: Option<&'a str>,
     columns: Option<&'a str>,
     old_columns: Option<&'a str>,
-    changed: Option<&'a [String]>,
+    changed: Option<&'a [Option<String>]>,
     attempts: u32,
     error: Option<String>,
     delay: Option<f64>,
@@ -374,12 +404,11 @@ struct Written<'a> {
 impl<'a> Written<'a> {
     fn of(park: &'a Park) -> Self {
         let row = &park.row;
-        let since_1970 = row.sent_at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             id: row.id,
             slice: park.slice,
             xid: row.xid.map(|xid| xid.to_string()),
-            sent_at_us: i64::try_from(since_1970.as_micros()).unwrap_or(i64::MAX),
+            sent_at_us: row.sent_at_us(),
             relation: row.relation,
             hash: row.hash,
             operation: row.operation,

@@ -110,7 +110,8 @@ impl Point {
         Some(Self {
             snapshot: Snapshot::parse(snapshot)?,
             floor: floor.parse().ok()?,
-            begun: is_number(begun).then(|| (*begun).to_owned())?,
+            begun: (is_number(begun) && begun.parse::<u64>().is_ok())
+                .then(|| (*begun).to_owned())?,
             closed: closed.parse().ok()?,
         })
     }
@@ -125,14 +126,22 @@ fn is_number(text: &str) -> bool {
 pub(crate) struct Snapshot(Box<str>);
 
 impl Snapshot {
-    /// Checks that `text` is one.
+    /// Checks that `text` is one, as strictly as PostgreSQL does: `0 < xmin <= xmax`, and what is open lies between them,
+    /// in order.
     pub(crate) fn parse(text: &str) -> Option<Self> {
+        let number = |text: &str| -> Option<u64> { is_number(text).then(|| text.parse().ok())? };
         let mut parts = text.split(':');
         let (xmin, xmax, open) = (parts.next()?, parts.next()?, parts.next()?);
-        let numbers = open.split(',').filter(|_| !open.is_empty());
-        let is_one =
-            parts.next().is_none() && [xmin, xmax].into_iter().chain(numbers).all(is_number);
-        is_one.then(|| Self(text.into()))
+        let (xmin, xmax) = (number(xmin)?, number(xmax)?);
+        let mut last = xmin;
+        for xid in open.split(',').filter(|_| !open.is_empty()) {
+            let xid = number(xid)?;
+            if xid < last || xid >= xmax {
+                return None;
+            }
+            last = xid;
+        }
+        (parts.next().is_none() && xmin > 0 && xmin <= xmax).then(|| Self(text.into()))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -263,6 +272,12 @@ mod tests {
             "7:7: 0 7 0 9:9: 0 9 0",
             "7:7:,' 0 7 0",
             "7:7:8, 0 7 0",
+            "9:7: 0 7 0",
+            "0:7: 0 7 0",
+            "7:9:9 0 7 0",
+            "7:9:8,7 0 7 0",
+            "7:99999999999999999999: 0 7 0",
+            "7:7: 0 99999999999999999999 0",
         ] {
             let error = text.parse::<Cursor>().unwrap_err();
             assert!(error.to_string().contains("cursor"), "{text}: {error}");

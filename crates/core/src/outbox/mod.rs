@@ -48,7 +48,7 @@ pub use cursor::Cursor;
 pub(crate) use cursor::{Point, Reading};
 pub(crate) use history::History;
 pub use reader::{OutboxReader, Page};
-pub(crate) use reader::{Rows, Share};
+pub(crate) use reader::{Rows, Share, some};
 pub use retention::{Retention, set_retention, trim};
 
 pub(crate) use row::{Recorded, Relations, get};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use futures_util::TryStreamExt;
 use futures_util::future::{Either, ready, try_join, try_join3};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, RowStream, Statement};
 
 use super::cursor::{Cursor, Point, Reading, Snapshot};
 use super::row::{Recorded, Relations, columns, failed, get};
@@ -13,6 +14,9 @@ use super::statements::Statements;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::name::TableName;
+
+/// About how many bytes a page has at most; one row more at most.
+const MOST_BYTES: usize = 16 << 20;
 
 /// Reads the outbox. Keeps nothing but the names of tables: how far it has come is in the [`Cursor`].
 ///
@@ -39,6 +43,8 @@ pub struct OutboxReader {
     client: Arc<Client>,
     statements: Statements,
     relations: Relations,
+    /// How many rows to ask for at most: fewer for a while where they are large.
+    fitting: usize,
 }
 
 /// Some events, and how far one has read with them.
@@ -96,6 +102,7 @@ impl OutboxReader {
             client,
             statements: Statements::default(),
             relations: Relations::default(),
+            fitting: usize::MAX,
         }
     }
 
@@ -147,7 +154,8 @@ impl OutboxReader {
         Ok(cursor)
     }
 
-    /// At most `limit` events (0 counts as 1) that were committed after `cursor`.
+    /// At most `limit` events (0 counts as 1) that were committed after `cursor`; fewer if they have more than 16 MiB
+    /// together, but one at least.
     ///
     /// # Errors
     /// If this role may not read the outbox, or the connection is lost.
@@ -206,12 +214,11 @@ impl OutboxReader {
                 }
             },
         };
-        let (rows, trimmed) = self.page(&cursor.done, &reading, share, limit).await?;
+        let (rows, is_last, trimmed) = self.page(&cursor.done, &reading, share, limit).await?;
         let is_gap = trimmed > closed;
         // Told once.
         cursor.done.closed = trimmed.max(closed);
         reading.to.closed = trimmed.max(reading.to.closed);
-        let is_last = rows.len() < limit.max(1);
         if let Some(row) = rows.last() {
             reading.position = row.id;
         }
@@ -233,16 +240,16 @@ impl OutboxReader {
         })
     }
 
-    /// Rows of a difference, and the last closing that was trimmed when they had been read: what is not trimmed then was
-    /// there.
+    /// Rows of a difference, whether they are the last ones, and the last closing that was trimmed when they had been read:
+    /// what is not trimmed then was there.
     async fn page(
         &mut self,
         done: &Point,
         reading: &Reading,
         share: &Share,
         limit: usize,
-    ) -> Result<(Vec<Recorded>, i64)> {
-        let limit = limit.max(1);
+    ) -> Result<(Vec<Recorded>, bool, i64)> {
+        let limit = limit.min(self.fitting).max(1);
         let sql_limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let since_position = reading.position.max(done.floor);
         let late: [&(dyn ToSql + Sync); 8] = [
@@ -269,14 +276,43 @@ impl OutboxReader {
         // First those that were under way before, and may have small ids; then those that have begun since. All three are
         // sent at once, and answered one after the other.
         let late = match reading.position < done.floor && done.leaves_some_open() {
-            true => Either::Left(self.client.query(&late_sql, &late)),
-            false => Either::Right(ready(Ok(Vec::new()))),
+            true => Either::Left(self.some_rows(&late_sql, &late)),
+            false => Either::Right(ready(Ok((Vec::new(), false)))),
         };
-        let since = self.client.query(&since_sql, &since);
-        let trimmed = self.client.query_one(&trimmed_sql, &[]);
-        let (late, since, trimmed) = try_join3(late, since, trimmed).await.map_err(failed)?;
-        let rows = late.iter().chain(&since).take(limit).map(Recorded::of);
-        Ok((rows.collect::<Result<_>>()?, get(&trimmed, 0)?))
+        let since = self.some_rows(&since_sql, &since);
+        let trimmed = async {
+            let trimmed = self.client.query_one(&trimmed_sql, &[]).await;
+            trimmed.map_err(failed)
+        };
+        let ((mut rows, mut is_cut), (since, since_is_cut), trimmed) =
+            try_join3(late, since, trimmed).await?;
+        if !is_cut {
+            rows.extend(since);
+            is_cut = since_is_cut;
+        }
+        rows.truncate(limit);
+        let is_last = !is_cut && rows.len() < limit;
+        // What is asked for beyond what fits is sent in vain.
+        self.fitting = match is_cut {
+            true => rows.len(),
+            false => self.fitting.saturating_mul(2),
+        };
+        Ok((rows, is_last, get(&trimmed, 0)?))
+    }
+
+    async fn some_rows(
+        &self,
+        statement: &Statement,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<(Vec<Recorded>, bool)> {
+        let parameters = parameters.iter().copied();
+        let rows = self.client.query_raw(statement, parameters).await;
+        some(rows.map_err(failed)?, failed, |row| {
+            let row = Recorded::of(row)?;
+            let bytes = row.bytes();
+            Ok((row, bytes))
+        })
+        .await
     }
 
     /// What there is to read.
@@ -324,6 +360,25 @@ impl OutboxReader {
             .await
             .map_err(failed)
     }
+}
+
+/// Takes in rows until they have enough bytes, which `read` tells with each; says whether there are more.
+pub(crate) async fn some<T>(
+    rows: RowStream,
+    failed: impl Fn(tokio_postgres::Error) -> Error,
+    read: impl Fn(&Row) -> Result<(T, usize)>,
+) -> Result<(Vec<T>, bool)> {
+    futures_util::pin_mut!(rows);
+    let (mut taken, mut sum) = (Vec::new(), 0);
+    while let Some(row) = rows.try_next().await.map_err(&failed)? {
+        if sum >= MOST_BYTES {
+            return Ok((taken, true));
+        }
+        let (row, bytes) = read(&row)?;
+        sum += bytes;
+        taken.push(row);
+    }
+    Ok((taken, false))
 }
 
 enum Difference {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_postgres::{Client, Row};
 
@@ -33,29 +33,74 @@ pub(crate) struct Recorded {
     pub(crate) key: Option<Arc<str>>,
     pub(crate) columns: Option<Arc<str>>,
     pub(crate) old_columns: Option<Arc<str>>,
-    pub(crate) changed: Option<Vec<String>>,
+    pub(crate) changed: Option<Vec<Option<String>>>,
+    /// Why it cannot be understood, if that was seen when it was read.
+    pub(crate) problem: Option<Arc<str>>,
 }
 
+/// The first moment, in seconds since 1970, that is none to PostgreSQL: beyond it, and far before it, is infinity.
+const END_OF_TIME: u64 = 9_224_318_016_000;
+
 impl Recorded {
-    /// Of a row that was selected by [`columns`].
+    /// Of a row that was selected by [`columns`]. What of it cannot be read is left out, and told by the event that is made
+    /// of it.
     pub(crate) fn of(row: &Row) -> Result<Self> {
         let text = |index| Ok::<_, Error>(get::<Option<&str>>(row, index)?.map(Arc::<str>::from));
+        let (changed, mut problem) = match row.try_get(9) {
+            Ok(changed) => (changed, None),
+            Err(cause) => {
+                let error = Error::with_source(Kind::Decode, "changed cannot be read", cause);
+                (None, Some(error.chain()))
+            }
+        };
+        let sent_at = get(row, 2)?;
+        if is_infinite(sent_at) {
+            problem = Some("sent_at is infinite".to_owned());
+        }
         Ok(Self {
             id: get(row, 0)?,
             xid: get::<Option<&str>>(row, 1)?.and_then(|xid| xid.parse().ok()),
-            sent_at: get(row, 2)?,
+            sent_at,
             relation: get(row, 3)?,
             hash: get(row, 4)?,
             operation: get(row, 5)?,
             key: text(6)?,
             columns: text(7)?,
             old_columns: text(8)?,
-            changed: get(row, 9)?,
+            changed,
+            problem: problem.map(Arc::from),
         })
+    }
+
+    /// About how many bytes it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let texts = [&self.key, &self.columns, &self.old_columns];
+        let texts = texts.into_iter().flatten().map(|text| text.len());
+        let names = self.changed.iter().flatten().flatten().map(String::len);
+        size_of::<Self>() + texts.chain(names).sum::<usize>()
+    }
+
+    /// Microseconds since 1970; the least or greatest number if it is infinite.
+    pub(crate) fn sent_at_us(&self) -> i64 {
+        let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
+        match self.sent_at.duration_since(UNIX_EPOCH) {
+            _ if is_infinite(self.sent_at) && self.sent_at < UNIX_EPOCH => i64::MIN,
+            Ok(since) => micros(since),
+            Err(before) => -micros(before.duration()),
+        }
     }
 
     fn event(&self, relation: Arc<Relation>, received_at: SystemTime) -> Result<Event> {
         let id = self.id;
+        let refuse = |why: &str| Error::new(Kind::Decode, format!("outbox row {id}: {why}"));
+        if let Some(problem) = &self.problem {
+            return Err(refuse(problem));
+        }
+        let changed = self.changed.clone();
+        let changed = changed.map(|names| names.into_iter().collect::<Option<Vec<_>>>());
+        if changed == Some(None) {
+            return Err(refuse("NULL among the names of changed columns"));
+        }
         let operation = match self.operation.cast_unsigned() {
             b'I' => Operation::Insert,
             b'U' => Operation::Update,
@@ -81,10 +126,18 @@ impl Recorded {
         let record = Record {
             id,
             old_columns: self.old_columns.clone(),
-            changed: self.changed.clone(),
+            changed: changed.flatten(),
         };
         Ok(Event::recorded(head, key, self.columns.clone(), record))
     }
+}
+
+fn is_infinite(time: SystemTime) -> bool {
+    let distance = match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => since,
+        Err(before) => before.duration() * 2,
+    };
+    distance.as_secs() >= END_OF_TIME
 }
 
 /// The tables that were met so far.

@@ -151,6 +151,7 @@ fn park(id: i64) -> Park {
         columns: None,
         old_columns: None,
         changed: None,
+        problem: None,
     };
     Park {
         slice: 0,
@@ -186,4 +187,51 @@ fn what_is_parked_while_an_attempt_acknowledges_is_written_afterwards() {
     let ids: Vec<i64> = left[0].parks.iter().map(|park| park.row.id).collect();
     assert_eq!(ids, [-3]);
     assert_eq!(left[0].cursor, read);
+}
+
+#[test]
+fn many_bytes_are_parked_in_parts_each_with_its_own_cursor() {
+    let mut slices = Slices::default();
+    slices.insert(1, 0, 1, &at(1));
+    let turn = slices.turn().unwrap();
+    let span = Slices::span(&turn, &at(2));
+    let numbers: Vec<u64> = (11..16)
+        .map(|id| slices.take_in(0, &span, id).unwrap())
+        .collect();
+    slices.advance(&turn, &at(2));
+    let large = |id| {
+        let mut park = park(id);
+        park.row.columns = Some("x".repeat(super::MOST_BYTES / 2).into());
+        park
+    };
+    for (id, number) in (11..15).zip(&numbers) {
+        slices.finish(0, *number);
+        slices.park(large(id));
+    }
+    let ids = |sent: &[super::Acknowledgement]| -> Vec<i64> {
+        sent[0].parks.iter().map(|park| park.row.id).collect()
+    };
+    assert!(slices.is_acknowledging(0), "no attempt writes so much");
+    let first = slices.acknowledge(false);
+    assert_eq!(
+        (ids(&first), first[0].cursor.position()),
+        (vec![11, 12], Some(12))
+    );
+    slices.not_acknowledged(first);
+    slices.finish(0, numbers[4]);
+    let again = slices.acknowledge(false);
+    assert_eq!(
+        (ids(&again), again[0].cursor.position()),
+        (vec![11, 12], Some(12))
+    );
+    slices.acknowledged(again, &[0]);
+    let second = slices.acknowledge(false);
+    assert_eq!(
+        (ids(&second), second[0].cursor.position()),
+        (vec![13, 14], Some(14))
+    );
+    slices.acknowledged(second, &[0]);
+    let last = slices.acknowledge(false);
+    assert!(last[0].parks.is_empty() && last[0].cursor == at(2));
+    assert_eq!(slices.bytes(), 0);
 }

@@ -1,9 +1,13 @@
 -- A database that was restored from a dump begins its transactions anew; a cursor that was dumped with it lies ahead of them,
--- and would see nothing. Reads on from the beginning, and tells so. (No epoch is that of a consumer that runs.)
+-- and would see nothing. A text that is no cursor ($2) tells nothing. Reads on from the beginning, and tells so. (No epoch is that of a consumer that runs.)
 WITH foreign_cursor AS (
     SELECT slice, epoch FROM pgherald.consumer_cursor
     WHERE group_name = $1
-        AND pg_snapshot_xmax(split_part(cursor, ' ', 1)::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
+        -- What is none is not to be looked at.
+        AND CASE
+            WHEN cursor = ANY ($2::text[]) THEN true
+            ELSE pg_snapshot_xmax(split_part(cursor, ' ', 1)::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
+        END
     ORDER BY slice FOR UPDATE
 ), moved AS (
     UPDATE pgherald.consumer_cursor AS c

@@ -132,7 +132,7 @@ CREATE VIEW pgherald.consumer_group_status AS
         (SELECT count(*) FROM pgherald.consumer_node AS n
             WHERE n.group_name = g.name AND n.lease_until > clock_timestamp()) AS nodes,
         coalesce(l.events, 0) AS lag_events,
-        coalesce(greatest(extract(epoch FROM clock_timestamp() - l.oldest), 0), 0)::float8 AS lag_seconds,
+        coalesce(greatest(extract(epoch FROM clock_timestamp()) - extract(epoch FROM l.oldest), 0), 0)::float8 AS lag_seconds,
         (SELECT count(*) FROM pgherald.parked_event AS p
             WHERE p.group_name = g.name AND p.dead_at IS NULL) AS parked,
         (SELECT count(*) FROM pgherald.parked_event AS p
