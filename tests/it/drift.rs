@@ -1,6 +1,6 @@
 //! Triggers that vanish behind our back: while they are not in place, the listener is not live.
 
-use pgherald::trigger;
+use pgherald::{ChannelName, trigger};
 
 use crate::support::{
     DEADLINE, cause, client, database, insert, install, listen, live, not_live, numbers, source,
@@ -65,6 +65,31 @@ async fn a_disabled_trigger_counts_as_missing() {
         .await
         .unwrap();
     live(&probe).await;
+}
+
+/// Such triggers announce something, but not what the listener was told to hear.
+#[actix::test]
+async fn triggers_of_a_specification_that_announces_elsewhere_or_less_count_as_missing() {
+    let url = database().await;
+    let client = client(&url).await;
+    let spec = watched_table(&client, "t").await;
+    let (_listener, probe) = listen(source(&url).watch(spec.clone())).await;
+    live(&probe).await;
+    let elsewhere = spec.clone().channel(ChannelName::new("elsewhere").unwrap());
+    let fewer = spec.clone().when_changed(["note"]);
+    for (other, reason) in [(elsewhere, "another channel"), (fewer, "leave out updates")] {
+        install(&client, &other).await;
+        let seen = not_live(&probe).await;
+        assert!(
+            cause(&seen).chain().contains(reason),
+            "{}",
+            cause(&seen).chain()
+        );
+        install(&client, &spec).await;
+        let seen = live(&probe).await;
+        let resync = seen.resyncs().last().unwrap().to_string();
+        assert_eq!(resync, "triggers_restored");
+    }
 }
 
 #[actix::test]

@@ -11,12 +11,12 @@ use super::wanted::{Note, Wanted, WantedTrigger, transition_tables};
 pub(super) enum Finding<'a> {
     /// The function is absent.
     FunctionMissing,
-    /// The function differs; `redefine` tells whether in more than its comment, `other_mode` whether it announces what
-    /// is to be recorded, or the other way round.
+    /// The function differs; `redefine` tells whether in more than its comment, `unheard` why changes that are wanted go
+    /// unheard because of it, if they do.
     FunctionOutdated {
         reason: String,
         redefine: bool,
-        other_mode: bool,
+        unheard: Option<&'static str>,
     },
     TriggerMissing(&'a WantedTrigger),
     TriggerDisabled(&'a WantedTrigger),
@@ -67,7 +67,7 @@ fn function<'a>(wanted: &Wanted, installed: Option<&Function>) -> Option<Finding
     let same_body = is_body(&installed.body, &wanted.body);
     let note = note(comment);
     let same_note = note.as_ref() == Some(&wanted.note);
-    let other_mode = note.is_some_and(|note| note.outbox != wanted.note.outbox);
+    let unheard = note.and_then(|note| unheard(&note, &wanted.note));
     let same_rights = installed.is_definer && installed.settings == wanted.pinned();
     let reason = match version(comment) {
         None => "its comment is not pgherald's".to_owned(),
@@ -90,8 +90,27 @@ fn function<'a>(wanted: &Wanted, installed: Option<&Function>) -> Option<Finding
     Some(Finding::FunctionOutdated {
         reason,
         redefine,
-        other_mode,
+        unheard,
     })
+}
+
+/// Why whoever wants `wanted` does not hear all of it from what was made for `installed`.
+fn unheard(installed: &Note, wanted: &Note) -> Option<&'static str> {
+    let watches = |column| installed.when_changed.contains(column);
+    let fewer = match (&*installed.when_changed, &*wanted.when_changed) {
+        ([], _) => false,
+        (_, []) => true,
+        (_, wanted) => !wanted.iter().all(watches),
+    };
+    if installed.outbox != wanted.outbox {
+        Some("in the other mode (announcing, or recording in the outbox)")
+    } else if installed.channel != wanted.channel {
+        Some("for another channel")
+    } else if fewer {
+        Some("to leave out updates that are to be heard of")
+    } else {
+        None
+    }
 }
 
 fn compare_trigger<'a>(

@@ -80,12 +80,14 @@ mod template;
 mod uninstall;
 mod verify;
 mod wanted;
+mod watched;
 
 pub(crate) use check::{Check, check};
-pub use plan::{Plan, plan};
+pub use plan::{OLDEST_SERVER, Plan, plan};
 pub use spec::TriggerSpec;
 pub use uninstall::{plan_uninstall, plan_uninstall_all};
 pub use verify::{Drift, DriftKind, verify};
+pub use watched::{Watched, watched};
 
 /// The version of the objects that this program installs.
 const VERSION: u32 = 1;

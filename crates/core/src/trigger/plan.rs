@@ -26,8 +26,9 @@ const UNLOCK: &str = include_str!("sql/v1/unlock.sql");
 const ATTEMPTS: u32 = 20;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
-/// The first version with `pg_current_xact_id`.
-const OLDEST_SERVER: i32 = 130_000;
+/// The oldest server that triggers can be installed on, as `server_version_num` has it: the first with
+/// `pg_current_xact_id`.
+pub const OLDEST_SERVER: i32 = 130_000;
 
 /// SQL that was worked out and not yet run.
 #[derive(Clone, Debug, PartialEq, Eq)]

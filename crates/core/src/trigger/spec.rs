@@ -146,6 +146,24 @@ impl TriggerSpec {
         self.mode == Mode::Outbox
     }
 
+    /// The operations that are announced.
+    #[must_use]
+    pub fn announced(&self) -> OperationSet {
+        self.operations
+    }
+
+    /// The columns that tell rows apart; `None` if that is left to the primary key.
+    #[must_use]
+    pub fn key_names(&self) -> Option<&[String]> {
+        self.key.as_deref()
+    }
+
+    /// The columns whose values travel with the event. Of [every column](Self::every_column), none before it is installed.
+    #[must_use]
+    pub fn column_names(&self) -> &[String] {
+        &self.columns
+    }
+
     /// The watched table.
     #[must_use]
     pub fn table(&self) -> &TableName {

@@ -35,7 +35,7 @@ impl Drift {
             DriftKind::TableMissing
             | DriftKind::Unfit { .. }
             | DriftKind::OutboxMissing
-            | DriftKind::OtherMode(_)
+            | DriftKind::Unheard { .. }
             | DriftKind::Missing(_)
             | DriftKind::Disabled(_) => true,
             DriftKind::Outdated { .. } | DriftKind::LeftOver(_) => false,
@@ -56,9 +56,13 @@ pub enum DriftKind {
     },
     /// The outbox does not exist: writes fail.
     OutboxMissing,
-    /// The named function announces changes that are to be recorded in the outbox, or the other way round: they go
-    /// unheard.
-    OtherMode(String),
+    /// The named function was installed with a specification under which changes go unheard that are wanted.
+    Unheard {
+        /// The function.
+        object: String,
+        /// What is different about it.
+        reason: &'static str,
+    },
     /// The named trigger does not exist: changes go unheard.
     Missing(String),
     /// The named trigger does not fire: changes go unheard.
@@ -155,8 +159,15 @@ fn drift<'a>(finding: &Finding<'a>, function: &str) -> Option<(Option<&'a TableN
     Some(match finding {
         Finding::FunctionMissing => return None,
         Finding::FunctionOutdated {
-            other_mode: true, ..
-        } => (None, DriftKind::OtherMode(function.to_owned())),
+            unheard: Some(reason),
+            ..
+        } => (
+            None,
+            DriftKind::Unheard {
+                object: function.to_owned(),
+                reason,
+            },
+        ),
         Finding::FunctionOutdated { reason, .. } => (
             None,
             DriftKind::Outdated {
@@ -203,10 +214,9 @@ impl fmt::Display for Drift {
             DriftKind::OutboxMissing => {
                 f.write_str("there is no outbox to record changes in; install the triggers again")
             }
-            DriftKind::OtherMode(function) => write!(
+            DriftKind::Unheard { object, reason } => write!(
                 f,
-                "{function} was installed in the other mode (announcing, or recording in the outbox); install the \
-                 triggers again, or correct the specification"
+                "{object} was installed {reason}; install the triggers again, or correct the specification"
             ),
             DriftKind::Missing(trigger) => {
                 write!(

@@ -1,0 +1,79 @@
+//! What is installed, told from what the functions were made from.
+
+use tokio_postgres::Client;
+
+use super::installed;
+use super::spec::{Mode, TriggerSpec};
+use super::wanted::{Note, qualified};
+use crate::error::Result;
+use crate::name::{ChannelName, TableName};
+
+/// What is installed for one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Watched {
+    /// The specification that it was installed with, its key named column by column; `None` if the function's comment
+    /// does not tell, because somebody changed it.
+    ///
+    /// Of a table that was renamed since, it has the former name.
+    pub spec: Option<TriggerSpec>,
+    /// The qualified name of the function that its triggers call.
+    pub function: String,
+    /// How many triggers call it, on the table, its partitions and its children; 0 if the table is gone.
+    pub triggers: usize,
+}
+
+/// Finds what is installed for all tables of a database, by the names of their functions. Only reads.
+///
+/// [`plan`](super::plan()) with these specifications upgrades them; [`verify`](super::verify()) says how they are.
+///
+/// ```no_run
+/// # async fn example(client: &tokio_postgres::Client) -> pgherald_core::Result<()> {
+/// use pgherald_core::trigger;
+///
+/// let watched = trigger::watched(client).await?;
+/// let specs: Vec<_> = watched.into_iter().filter_map(|table| table.spec).collect();
+/// trigger::plan(client, &specs).await?.apply(client).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// If the catalog cannot be read.
+pub async fn watched(client: &Client) -> Result<Vec<Watched>> {
+    let names = installed::functions(client, None).await?;
+    let triggers = installed::triggers(client, &names).await?;
+    let mut watched = Vec::with_capacity(names.len());
+    for name in names {
+        let function = installed::function(client, &name, "").await?;
+        let comment = function.and_then(|function| function.comment);
+        watched.push(Watched {
+            spec: comment.and_then(|comment| spec(&comment)),
+            triggers: triggers
+                .iter()
+                .filter(|trigger| trigger.function == name)
+                .count(),
+            function: qualified(&name),
+        });
+    }
+    Ok(watched)
+}
+
+/// The specification that a function's comment tells of.
+fn spec(comment: &str) -> Option<TriggerSpec> {
+    let note: Note = serde_json::from_str(comment).ok()?;
+    Some(TriggerSpec {
+        table: TableName::new(note.schema, note.table).ok()?,
+        channel: ChannelName::new(note.channel).ok()?,
+        key: Some(note.key),
+        columns: note.columns,
+        every_column: false,
+        old_columns: note.old_columns,
+        operations: note.operations.into_iter().collect(),
+        when_changed: note.when_changed,
+        mode: match note.outbox {
+            true => Mode::Outbox,
+            false => Mode::Notify,
+        },
+    })
+}
