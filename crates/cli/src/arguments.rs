@@ -1,0 +1,285 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// PostgreSQL changes as typed events: install triggers, watch events, look after durable handlers.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pgherald",
+    version,
+    propagate_version = true,
+    after_help = "\
+Where the database is: --database-url, else DATABASE_URL, else libpq's PG* variables.
+
+Examples:
+  pgherald install users orders            shows the SQL, changes nothing
+  pgherald install users --commit          announces every change of users
+  pgherald watch users                     shows them as they happen
+  pgherald doctor                          finds what is wrong, and how to put it right
+
+Exit codes: 0 all is well; 1 a problem was found; 2 wrong usage or no connection."
+)]
+pub(crate) struct Arguments {
+    /// Where the database is: a URL (postgresql://user@host/database?sslmode=verify-full) or key=value pairs
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) database_url: Option<String>,
+    /// Print JSON instead of tables; of streams, one object on each line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show the SQL that makes tables announce or record their changes; with --commit, run it
+    Install(Install),
+    /// Show the SQL that removes what was installed; with --commit, run it
+    Uninstall(Uninstall),
+    /// Show the SQL that brings everything installed up to this version; with --commit, run it
+    Upgrade(Upgrade),
+    /// Show events as they happen
+    Watch(Watch),
+    /// Check server, triggers, outbox and notifications, and say how to put right what is wrong
+    Doctor(Doctor),
+    /// Show listeners, watched tables, and groups of durable handlers
+    Status(Status),
+    /// Look after events that durable handlers gave up
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
+    /// Pause, resume, or move a group of durable handlers
+    #[command(subcommand)]
+    Group(Group),
+    /// Start a server of its own, and the story of users being enriched, to try things out
+    Demo,
+    /// Print completions for a shell
+    #[command(
+        after_help = "Example:\n  pgherald completions bash > /etc/bash_completion.d/pgherald"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pgherald install users
+  pgherald install users --columns email,company --when-changed email --commit
+  pgherald install shop.orders --mode outbox --columns '*' --old-columns --commit")]
+pub(crate) struct Install {
+    /// Tables: name or schema.name
+    #[arg(required = true, value_name = "TABLE")]
+    pub(crate) tables: Vec<String>,
+    /// Announce changes with NOTIFY, or record them in the outbox, where durable handlers find them
+    #[arg(long, value_enum, default_value_t = Mode::Notify)]
+    pub(crate) mode: Mode,
+    /// Where to announce [default: pgherald; PGCacheWatch listens to ch_pgcachewatch_table_change]
+    #[arg(long, value_name = "CHANNEL")]
+    pub(crate) channel: Option<String>,
+    /// Columns that tell rows apart [default: the primary key]
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
+    pub(crate) key: Option<Vec<String>>,
+    /// Columns whose values travel with the event; * for all
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
+    pub(crate) columns: Vec<String>,
+    /// Of updates, values before as well (outbox only)
+    #[arg(long)]
+    pub(crate) old_columns: bool,
+    /// Operations [default: all]
+    #[arg(long, value_delimiter = ',', value_name = "OPERATION,…", value_enum)]
+    pub(crate) operations: Vec<Operation>,
+    /// Of updates, only those that change one of these columns
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
+    pub(crate) when_changed: Vec<String>,
+    /// Run the SQL instead of showing it
+    #[arg(long)]
+    pub(crate) commit: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pgherald uninstall users --commit\n  pgherald uninstall --all --commit"
+)]
+pub(crate) struct Uninstall {
+    /// Tables: name or schema.name
+    #[arg(
+        required_unless_present = "all",
+        conflicts_with = "all",
+        value_name = "TABLE"
+    )]
+    pub(crate) tables: Vec<String>,
+    /// Everything of all tables; the outbox with what is in it, and all groups
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Run the SQL instead of showing it
+    #[arg(long)]
+    pub(crate) commit: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
+    /// Run the SQL instead of showing it
+    #[arg(long)]
+    pub(crate) commit: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pgherald watch
+  pgherald watch users --operation insert,update
+  pgherald watch orders --where key=7 --count 1
+  pgherald watch --channel ch_pgcachewatch_table_change --json")]
+pub(crate) struct Watch {
+    /// Tables: name or schema.name [default: all that are installed]
+    #[arg(value_name = "TABLE")]
+    pub(crate) tables: Vec<String>,
+    /// Listen to this channel, whoever announces there
+    #[arg(long, value_name = "CHANNEL")]
+    pub(crate) channel: Option<String>,
+    /// Only these operations
+    #[arg(long, value_delimiter = ',', value_name = "OPERATION,…", value_enum)]
+    pub(crate) operation: Vec<Operation>,
+    /// Only rows with this key: key=VALUE, or COLUMN=VALUE of a key of several columns
+    #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = condition)]
+    pub(crate) conditions: Vec<(String, String)>,
+    /// Stop after so many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pgherald doctor
+  pgherald doctor --long-transaction '30 s' --json
+
+Exit codes: 0 nothing failed, whatever it warns of; 1 something failed; 2 no connection.")]
+pub(crate) struct Doctor {
+    /// Warn of transactions that have been open for longer, and of prepared ones; an interval as PostgreSQL reads it
+    #[arg(long, default_value = "5min", value_name = "INTERVAL")]
+    pub(crate) long_transaction: String,
+    /// Warn when more than this share of the server's notification queue is in use; from 0.5 on it is a failure
+    #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
+    pub(crate) queue_usage: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Show it again every two seconds, until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLetters {
+    /// List them, oldest first
+    List {
+        /// Of this group only
+        #[arg(long, value_name = "GROUP")]
+        group: Option<String>,
+        /// At most so many of each group
+        #[arg(long, default_value_t = 100, value_name = "N")]
+        limit: usize,
+    },
+    /// Show one with everything that is known of it
+    Show {
+        /// Its group
+        group: String,
+        /// Its event's number
+        #[arg(allow_negative_numbers = true)]
+        id: i64,
+    },
+    /// Try them again, with all attempts before them
+    Retry(Selection),
+    /// Forget them
+    Discard(Selection),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Selection {
+    /// Their group
+    pub(crate) group: String,
+    /// Their events' numbers
+    #[arg(
+        required_unless_present = "all",
+        conflicts_with = "all",
+        allow_negative_numbers = true,
+        value_name = "ID"
+    )]
+    pub(crate) ids: Vec<i64>,
+    /// All of the group
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Group {
+    /// Begin nothing more; what is under way is finished
+    Pause {
+        /// The group
+        group: String,
+    },
+    /// End a pause
+    Resume {
+        /// The group
+        group: String,
+    },
+    /// Go on elsewhere in the outbox
+    #[command(after_help = "\
+Examples:
+  pgherald group seek enrich-users beginning
+  pgherald group seek enrich-users '2026-11-24 10:00+00'
+  pgherald group seek enrich-users '2 hours ago'")]
+    Seek {
+        /// The group
+        group: String,
+        /// beginning (of what is kept), now, or a time as PostgreSQL reads it
+        to: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    Notify,
+    Outbox,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Operation {
+    Insert,
+    Update,
+    Delete,
+    Truncate,
+}
+
+impl From<Operation> for pgherald_core::Operation {
+    fn from(operation: Operation) -> Self {
+        match operation {
+            Operation::Insert => Self::Insert,
+            Operation::Update => Self::Update,
+            Operation::Delete => Self::Delete,
+            Operation::Truncate => Self::Truncate,
+        }
+    }
+}
+
+fn condition(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((column, value)) if !column.is_empty() => Ok((column.to_owned(), value.to_owned())),
+        _ => Err("write COLUMN=VALUE, such as key=7".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Arguments::command().debug_assert();
+    }
+}

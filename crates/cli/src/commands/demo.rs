@@ -1,0 +1,226 @@
+//! `pgherald demo`: the story of users being enriched, on a server of its own.
+//!
+//! ```text
+//! register ── INSERT, each second ──► users ── trigger ──► outbox ──► Consumer ──► Enrich ──► users.company
+//!    └──────────────────────────── steps ──────────────────────────────────┴──────────► standard output
+//! ```
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use pgherald_core::group::{Consumer, TransactionalHandler};
+use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_core::{
+    Attempt, Backoff, ConnectConfig, Durable, HandlerError, HandlerResult, Inserted, RetryPolicy,
+    Table,
+};
+use pgherald_testkit::Postgres;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_postgres::{Client, Transaction};
+
+use crate::failure::Failure;
+use crate::interrupt::interrupted;
+use crate::output::Output;
+use crate::words;
+
+const GROUP: &str = "enrich-users";
+const NAME: &str = "pgherald-demo";
+/// How long the service takes for an answer.
+const ANSWER: Duration = Duration::from_millis(200);
+
+pub(crate) async fn run(output: &mut Output) -> Result<ExitCode, Failure> {
+    let local = LocalSet::new();
+    // From the first moment on: a server that is half started goes as well.
+    tokio::select! {
+        biased;
+        done = interrupted() => done?,
+        failed = local.run_until(play(output)) => failed?,
+    }
+    say(
+        output,
+        &Step::new("ended", "The server is gone, with all that was in it."),
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Plays the story until it is dropped, or fails.
+async fn play(output: &mut Output) -> Result<(), Failure> {
+    say(output, &Step::new("starting", "Starting a server …"))?;
+    let server = Postgres::start().await.map_err(|error| refusal(&error))?;
+    let config: ConnectConfig = server.url().parse()?;
+    let config = config.application_name(NAME);
+    let client = config.client().await?;
+    client.batch_execute(include_str!("sql/demo.sql")).await?;
+    let spec = TriggerSpec::of::<User>()?.columns(["email"]).outbox();
+    trigger::plan(&client, &[spec])
+        .await?
+        .apply(&client)
+        .await?;
+    introduce(output, &server.url())?;
+
+    let (steps, mut told) = mpsc::channel(64);
+    let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
+    let terms = Durable::new(GROUP)
+        .from_beginning()
+        .retry(RetryPolicy::new(5, backoff));
+    let handler = steps.clone();
+    let factory = move || Enrich {
+        steps: handler.clone(),
+    };
+    let (_handle, consumer) = Consumer::transactional(config, terms, factory)?;
+    tokio::task::spawn_local(consumer.run());
+
+    let mut clock = interval(Duration::from_secs(1));
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            Some(step) = told.recv() => say(output, &step)?,
+            _ = clock.tick() => say(output, &register(&client).await?)?,
+        }
+    }
+}
+
+fn refusal(error: &pgherald_testkit::Error) -> Failure {
+    let hint = match error.is_binaries_missing() {
+        true => {
+            "install PostgreSQL's server, or name the directory of its programs in PGHERALD_PG_BIN"
+        }
+        false => {
+            "see whether there is room and a right to write in the directory for temporary files"
+        }
+    };
+    Failure::problem(format!("{error:?}")).hint(hint)
+}
+
+/// What to try in another terminal.
+fn introduce(output: &mut Output, url: &str) -> io::Result<()> {
+    if output.is_json() {
+        return say(output, &Step::new("started", url));
+    }
+    let text = format!(
+        "Users register, and are enriched by group {GROUP}. In another terminal:
+
+  export DATABASE_URL={url}
+  pgherald watch
+  pgherald status --watch
+  psql \"$DATABASE_URL\" -c \"INSERT INTO users (email) VALUES ('you@example.org')\"
+  pgherald group pause {GROUP}
+  pgherald group resume {GROUP}
+  pgherald dead-letters list
+
+Ctrl-C ends it.
+"
+    );
+    output.line(&text)?;
+    output.flush()
+}
+
+/// A new user. One of ten has an address that no company has.
+async fn register(client: &Client) -> Result<Step, Failure> {
+    let sql = "INSERT INTO users (email) SELECT 'user' || n || CASE
+            WHEN n % 10 = 0 THEN '@nowhere.invalid' ELSE '@company' || n % 7 || '.example' END
+        FROM (SELECT count(*) + 1 AS n FROM users) AS u RETURNING id, email";
+    let row = client.query_one(sql, &[]).await?;
+    let (id, email): (i64, &str) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(Step::new("registered", format!("user {id}: {email}")))
+}
+
+/// What has happened.
+#[derive(Debug, Serialize)]
+struct Step {
+    what: &'static str,
+    text: String,
+}
+
+impl Step {
+    fn new(what: &'static str, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { what, text }
+    }
+}
+
+fn say(output: &mut Output, step: &Step) -> io::Result<()> {
+    match output.is_json() {
+        true => output.object(step)?,
+        false => output.line(&format!("{:<10}  {}", step.what, step.text))?,
+    }
+    output.flush()
+}
+
+/// Stands for a row of `users`.
+#[derive(Debug)]
+struct User;
+
+impl Table for User {
+    const NAME: &'static str = "users";
+    const KEY: &'static [&'static str] = &["id"];
+    type Key = i64;
+}
+
+/// The handler: asks a service about a user, and writes the answer in the transaction that notes that it was done.
+#[derive(Debug)]
+struct Enrich {
+    steps: mpsc::Sender<Step>,
+}
+
+impl Enrich {
+    async fn tell(&self, what: &'static str, text: String) {
+        // Nobody is left to be told when the story ends.
+        let _ = self.steps.send(Step::new(what, text)).await;
+    }
+}
+
+impl TransactionalHandler for Enrich {
+    type Event = Inserted<User>;
+
+    async fn handle(
+        &self,
+        user: Inserted<User>,
+        attempt: Attempt,
+        transaction: &mut Transaction<'_>,
+    ) -> HandlerResult {
+        let (id, number) = (user.key, attempt.number());
+        let sql = "SELECT email FROM users WHERE id = $1";
+        let Some(row) = transaction.query_opt(sql, &[&id]).await? else {
+            return Ok(()); // gone meanwhile
+        };
+        let answer = company(row.try_get(0)?, id, number).await;
+        let company = match answer {
+            Ok(company) => company,
+            Err(error) => {
+                let next = match error.is_permanent() {
+                    true => "it is a dead letter now",
+                    false => "it will be tried again",
+                };
+                let text = format!("user {id}, attempt {number}: {}; {next}", error.cause());
+                self.tell("failed", text).await;
+                return Err(error);
+            }
+        };
+        let sql = "UPDATE users SET company = $2 WHERE id = $1";
+        transaction.execute(sql, &[&id, &company]).await?;
+        let attempts = words::count(number, "attempt");
+        self.tell(
+            "enriched",
+            format!("user {id}: {company}, after {attempts}"),
+        )
+        .await;
+        Ok(())
+    }
+}
+
+/// The service: slow, and of every fourth user it fails once.
+async fn company(email: &str, id: i64, attempt: u32) -> Result<String, HandlerError> {
+    sleep(ANSWER).await;
+    match email.split_once('@') {
+        Some((_, "nowhere.invalid")) | None => Err(HandlerError::permanent(format!(
+            "no company has the address {email}"
+        ))),
+        Some(_) if id % 4 == 0 && attempt == 1 => Err("the service answered 503".into()),
+        Some((_, domain)) => Ok(domain.to_owned()),
+    }
+}

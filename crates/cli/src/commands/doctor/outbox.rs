@@ -1,0 +1,175 @@
+//! The outbox and the groups that read it, if there is one.
+
+use std::time::Duration;
+
+use pgherald_core::group::{Group, GroupStatus};
+use tokio_postgres::Client;
+
+use super::finding::{Finding, Findings, Verdict, or_ok, rows, value};
+use crate::failure::Failure;
+
+/// From this share of its limit on, the outbox is worth a warning.
+const SIZE_WARNING: f64 = 0.8;
+/// Rows stay for up to twice as long as they are to be kept; beyond this many times, nobody trims.
+const AGE_WARNING: f64 = 3.0;
+/// A group that is further behind is worth a warning; a failure if nobody works on it.
+const LAG: Duration = Duration::from_secs(5 * 60);
+
+/// Twice: what is written to is left alone, and another part begun, the first time.
+const TRIM: &str = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.outbox_retention, generate_series(1, 2);";
+
+/// What the checks say where there is no outbox.
+fn absent() -> Failure {
+    Failure::problem("there is no outbox")
+}
+
+async fn require(client: &Client) -> Result<(), Failure> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'outbox' AND relnamespace IN (
+        SELECT oid FROM pg_namespace WHERE nspname = 'pgherald'))";
+    match value(client, sql).await? {
+        true => Ok(()),
+        false => Err(absent()),
+    }
+}
+
+/// How large it is, against how large it may become.
+pub(super) async fn size(client: &Client) -> Findings {
+    require(client).await?;
+    let rows = rows(client, include_str!("outbox_size.sql"), &[]).await?;
+    let row = rows.first().ok_or_else(absent)?;
+    let (size, limit): (f64, f64) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(vec![judge_size(size, limit)])
+}
+
+fn judge_size(size: f64, limit: f64) -> Finding {
+    let result = match size {
+        size if size > limit => Verdict::Failed,
+        size if size > limit * SIZE_WARNING => Verdict::Warning,
+        _ => Verdict::Ok,
+    };
+    let text = format!("{} of at most {}", megabytes(size), megabytes(limit));
+    match result {
+        Verdict::Ok => Finding::ok("outbox size", text),
+        _ => {
+            let text = format!("{text}: beyond that, rows go before they are read");
+            Finding::new("outbox size", result, text).fix(TRIM)
+        }
+    }
+}
+
+fn megabytes(bytes: f64) -> String {
+    format!("{:.1} MiB", bytes / f64::from(1 << 20))
+}
+
+/// How old its oldest row is, against how long rows are to be kept.
+pub(super) async fn age(client: &Client) -> Findings {
+    require(client).await?;
+    let rows = rows(client, include_str!("outbox_age.sql"), &[]).await?;
+    let row = rows.first().ok_or_else(absent)?;
+    let (age, keep) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(vec![judge_age(age, keep)])
+}
+
+/// In seconds.
+fn judge_age(age: Option<f64>, keep: f64) -> Finding {
+    let check = "outbox age";
+    let Some(age) = age else {
+        return Finding::ok(check, "there are no rows");
+    };
+    let text = format!(
+        "the oldest row is {} old; rows are kept for {}",
+        duration(age),
+        duration(keep)
+    );
+    if age <= keep * AGE_WARNING {
+        return Finding::ok(check, text);
+    }
+    let text = format!(
+        "{text}: consumers of a group trim, and none runs, or one has not read it; else run this now and then"
+    );
+    Finding::new(check, Verdict::Warning, text).fix(TRIM)
+}
+
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.0} h", s / 3_600.0),
+        s => format!("{:.0} days", s / 86_400.0),
+    }
+}
+
+pub(super) async fn groups(client: &Client) -> Findings {
+    require(client).await?;
+    let groups = Group::all(client).await?;
+    if groups.is_empty() {
+        return Ok(vec![Finding::ok("groups", "there are none")]);
+    }
+    let found = groups.iter().flat_map(judge_group).collect();
+    let names: Vec<_> = groups.iter().map(|group| &*group.name).collect();
+    let fine = format!("{} up to date", names.join(", "));
+    Ok(or_ok(found, "groups", &fine))
+}
+
+fn judge_group(group: &GroupStatus) -> Vec<Finding> {
+    let name = quoted(&group.name);
+    let found = |result, text: String| {
+        Finding::new("groups", result, format!("group {}: {text}", group.name))
+    };
+    let mut findings = Vec::new();
+    if group.dead_letters > 0 {
+        let text = format!("{} dead letters", group.dead_letters);
+        let fix = format!("pgherald dead-letters list --group {name}");
+        findings.push(found(Verdict::Warning, text).fix(fix));
+    }
+    let lag = duration(group.lag.as_secs_f64());
+    let behind = format!("{} events behind, for {lag}", group.lag_events);
+    if group.is_paused {
+        let text = format!("paused, {behind}");
+        let fix = format!("pgherald group resume {name}");
+        findings.push(found(Verdict::Warning, text).fix(fix));
+    } else if group.lag_events > 0 && group.nodes == 0 {
+        // Consumers renew their leases: a moment without any is one of changing over.
+        let result = match group.lag > LAG {
+            true => Verdict::Failed,
+            false => Verdict::Warning,
+        };
+        let text = format!("{behind}, and no consumer runs");
+        let delete = format!(
+            "DELETE FROM pgherald.consumer_group WHERE name = '{}';",
+            group.name.replace('\'', "''")
+        );
+        let fix =
+            format!("start a program that runs it; or, if nobody wants it any more: {delete}");
+        findings.push(found(result, text).fix(fix));
+    } else if group.lag > LAG {
+        let text = format!("{behind}, with {} consumers", group.nodes);
+        findings.push(found(Verdict::Warning, text).fix("pgherald status --watch"));
+    }
+    findings
+}
+
+/// As a shell reads it.
+fn quoted(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    match !name.is_empty() && name.chars().all(plain) {
+        true => name.to_owned(),
+        false => format!("'{}'", name.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Verdict;
+    use super::{judge_age, judge_size};
+
+    #[test]
+    fn the_outbox_is_judged_by_its_size_and_age() {
+        assert_eq!(judge_size(79.0, 100.0).result, Verdict::Ok);
+        assert_eq!(judge_size(81.0, 100.0).result, Verdict::Warning);
+        assert_eq!(judge_size(101.0, 100.0).result, Verdict::Failed);
+        assert_eq!(judge_age(None, 1.0).result, Verdict::Ok);
+        assert_eq!(judge_age(Some(2.0), 1.0).result, Verdict::Ok);
+        assert_eq!(judge_age(Some(4.0), 1.0).result, Verdict::Warning);
+    }
+}

@@ -1,0 +1,13 @@
+//! One file for each command.
+
+pub(crate) mod completions;
+pub(crate) mod dead_letters;
+pub(crate) mod demo;
+pub(crate) mod doctor;
+pub(crate) mod group;
+pub(crate) mod install;
+mod plan;
+pub(crate) mod status;
+pub(crate) mod uninstall;
+pub(crate) mod upgrade;
+pub(crate) mod watch;

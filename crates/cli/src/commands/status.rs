@@ -1,0 +1,465 @@
+//! `pgherald status`.
+//!
+//! ```text
+//! look (the database, once) ──► Picture ──► tables, or one object
+//!   ▲                              │
+//!   └── after two seconds ◄────────┘ --watch; a look that fails is said, and the next one connects anew
+//! ```
+
+use std::io;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use pgherald_core::group::Group;
+use pgherald_core::trigger::{self, Watched};
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use super::group::has_outbox;
+use crate::arguments::Status;
+use crate::database::Database;
+use crate::failure::Failure;
+use crate::interrupt::interrupted;
+use crate::output::{Output, Tone};
+use crate::words;
+
+/// How long between two looks.
+const INTERVAL: Duration = Duration::from_secs(2);
+/// After how long a look that is watched counts as failed. Counting lag takes a while where it is millions.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// To the upper left corner, and nothing left below or above it.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J\u{1b}[3J";
+
+pub(crate) async fn run(
+    database: &Database,
+    output: &mut Output,
+    arguments: &Status,
+) -> Result<ExitCode, Failure> {
+    if !arguments.watch {
+        let picture = look(&database.client().await?).await?;
+        show(output, &picture)?;
+        output.flush()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    tokio::select! {
+        biased;
+        done = interrupted() => done?,
+        failed = watch(database, output) => failed?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Looks again and again; ends only if the first look fails, or nobody reads what is said.
+async fn watch(database: &Database, output: &mut Output) -> Result<(), Failure> {
+    let mut client = Some(database.client().await?);
+    let mut was_shown = false;
+    let mut is_lost = false;
+    let redraws = output.is_terminal() && !output.is_json();
+    loop {
+        match watched_look(database, &mut client).await {
+            Ok(picture) => {
+                if redraws {
+                    output.line(CLEAR)?;
+                } else if was_shown && !output.is_json() {
+                    output.line("")?;
+                }
+                show(output, &picture)?;
+                (was_shown, is_lost) = (true, false);
+            }
+            Err(failure) if !was_shown => return Err(failure),
+            Err(failure) => {
+                client = None;
+                if !is_lost {
+                    say_lost(output, &failure)?;
+                }
+                is_lost = true;
+            }
+        }
+        output.flush()?;
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// A look, on the connection there is or a new one, that does not take for ever.
+async fn watched_look(
+    database: &Database,
+    client: &mut Option<Client>,
+) -> Result<Picture, Failure> {
+    let looking = async {
+        let client = match client {
+            Some(client) => client,
+            None => client.insert(database.client().await?),
+        };
+        look(client).await
+    };
+    let late = |_| Failure::problem(format!("no answer within {PATIENCE:?}"));
+    tokio::time::timeout(PATIENCE, looking)
+        .await
+        .map_err(late)?
+}
+
+fn say_lost(output: &mut Output, failure: &Failure) -> io::Result<()> {
+    #[derive(Serialize)]
+    struct Lost<'a> {
+        at: String,
+        error: &'a str,
+    }
+    let at = words::time(SystemTime::now());
+    let Failure::Told { message, .. } = failure else {
+        return Ok(());
+    };
+    if output.is_json() {
+        return output.object(&Lost { at, error: message });
+    }
+    let line = format!(
+        "\n{at}  lost: {}; trying again.",
+        words::shortened(message, 200)
+    );
+    let line = output.toned(Tone::Bad, &line);
+    output.line(&line)
+}
+
+/// How everything stands.
+#[derive(Debug, Serialize)]
+struct Picture {
+    /// By the clock of this machine.
+    at: String,
+    /// Whether anything of pgherald is in this database.
+    is_installed: bool,
+    listeners: Vec<Listener>,
+    tables: Vec<Table>,
+    outbox: Option<Outbox>,
+    groups: Vec<GroupState>,
+}
+
+#[derive(Debug, Serialize)]
+struct Listener {
+    application_name: String,
+    pid: i32,
+    user: String,
+    /// Empty of a socket in the file system, and where this role may not see it.
+    client_address: String,
+    since: String,
+    state: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Table {
+    /// The function's name, if its comment does not tell the table.
+    table: String,
+    mode: Option<&'static str>,
+    channel: Option<String>,
+    operations: Vec<&'static str>,
+    key: Vec<String>,
+    columns: Vec<String>,
+    triggers: usize,
+    /// The first thing that is not as it should be.
+    drift: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Outbox {
+    bytes: i64,
+    oldest_seconds: Option<f64>,
+    keep_seconds: f64,
+    max_bytes: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct GroupState {
+    group: String,
+    is_paused: bool,
+    lag_events: i64,
+    lag_seconds: f64,
+    slices: i32,
+    /// Events that wait for another attempt, or behind such.
+    parked: i64,
+    /// Of so many rows.
+    parked_keys: i64,
+    dead_letters: i64,
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Serialize)]
+struct Node {
+    id: i64,
+    description: String,
+    /// Below zero if it is over, and nobody has noticed.
+    lease_seconds: f64,
+    slices: i64,
+}
+
+async fn look(client: &Client) -> Result<Picture, Failure> {
+    let listeners = listeners(client).await?;
+    let tables = tables(client).await?;
+    let (outbox, groups) = match has_outbox(client).await? {
+        true => (Some(outbox(client).await?), groups(client).await?),
+        false => (None, Vec::new()),
+    };
+    Ok(Picture {
+        at: words::time(SystemTime::now()),
+        is_installed: !tables.is_empty() || outbox.is_some(),
+        listeners,
+        tables,
+        outbox,
+        groups,
+    })
+}
+
+async fn listeners(client: &Client) -> Result<Vec<Listener>, Failure> {
+    let rows = client.query(include_str!("sql/listeners.sql"), &[]).await?;
+    let listener = |row: &tokio_postgres::Row| {
+        Ok(Listener {
+            application_name: row.try_get(0)?,
+            pid: row.try_get(1)?,
+            user: row.try_get(2)?,
+            client_address: row.try_get(3)?,
+            since: row.try_get(4)?,
+            state: row.try_get(5)?,
+        })
+    };
+    rows.iter().map(listener).collect()
+}
+
+async fn tables(client: &Client) -> Result<Vec<Table>, Failure> {
+    let watched = trigger::watched(client).await?;
+    let specs: Vec<_> = watched
+        .iter()
+        .filter_map(|table| table.spec.clone())
+        .collect();
+    let drifts = trigger::verify(client, &specs).await?;
+    let table = |watched: Watched| {
+        let Some(spec) = watched.spec else {
+            return Table {
+                table: watched.function,
+                mode: None,
+                channel: None,
+                operations: Vec::new(),
+                key: Vec::new(),
+                columns: Vec::new(),
+                triggers: watched.triggers,
+                drift: Some("the function's comment does not tell what it was made for".to_owned()),
+            };
+        };
+        let name = format!("{}: ", spec.table());
+        let drift = drifts.iter().find(|drift| drift.table == *spec.table());
+        let drift = drift.map(ToString::to_string);
+        Table {
+            table: spec.table().to_string(),
+            mode: Some(if spec.is_outbox() { "outbox" } else { "notify" }),
+            channel: (!spec.is_outbox()).then(|| spec.channel_name().to_string()),
+            operations: spec
+                .announced()
+                .iter()
+                .map(|operation| operation.as_str())
+                .collect(),
+            key: spec.key_names().unwrap_or_default().to_vec(),
+            columns: spec.column_names().to_vec(),
+            triggers: watched.triggers,
+            // The table stands beside it.
+            drift: drift.map(|drift| drift.strip_prefix(&name).unwrap_or(&drift).to_owned()),
+        }
+    };
+    Ok(watched.into_iter().map(table).collect())
+}
+
+async fn outbox(client: &Client) -> Result<Outbox, Failure> {
+    let row = client
+        .query_one(include_str!("sql/outbox.sql"), &[])
+        .await?;
+    Ok(Outbox {
+        bytes: row.try_get::<_, Option<i64>>(0)?.unwrap_or_default(),
+        oldest_seconds: row.try_get(1)?,
+        keep_seconds: row.try_get(2)?,
+        max_bytes: row.try_get(3)?,
+    })
+}
+
+async fn groups(client: &Client) -> Result<Vec<GroupState>, Failure> {
+    let nodes = client.query(include_str!("sql/nodes.sql"), &[]).await?;
+    let parked = client
+        .query(include_str!("sql/parked_keys.sql"), &[])
+        .await?;
+    let mut groups = Vec::new();
+    for status in Group::all(client).await? {
+        let mut group = GroupState {
+            is_paused: status.is_paused,
+            lag_events: status.lag_events,
+            lag_seconds: status.lag.as_secs_f64(),
+            slices: status.slices,
+            parked: status.parked,
+            parked_keys: 0,
+            dead_letters: status.dead_letters,
+            nodes: Vec::new(),
+            group: status.name,
+        };
+        for row in &parked {
+            if row.try_get::<_, &str>(0)? == group.group {
+                group.parked_keys = row.try_get(1)?;
+            }
+        }
+        for row in &nodes {
+            if row.try_get::<_, &str>(0)? == group.group {
+                group.nodes.push(Node {
+                    id: row.try_get(1)?,
+                    description: row.try_get(2)?,
+                    lease_seconds: row.try_get(3)?,
+                    slices: row.try_get(4)?,
+                });
+            }
+        }
+        groups.push(group);
+    }
+    Ok(groups)
+}
+
+fn show(output: &mut Output, picture: &Picture) -> io::Result<()> {
+    if output.is_json() {
+        return output.object(picture);
+    }
+    output.line(&picture.at)?;
+    show_listeners(output, &picture.listeners)?;
+    if !picture.is_installed {
+        output.line("")?;
+        output.line("Nothing is installed in this database.")?;
+        return output.line("Begin with: pgherald install TABLE --commit");
+    }
+    show_tables(output, &picture.tables)?;
+    if let Some(outbox) = &picture.outbox {
+        show_outbox(output, outbox)?;
+        show_groups(output, &picture.groups)?;
+    }
+    Ok(())
+}
+
+/// A table under its title, or the title and "none".
+fn section(
+    output: &mut Output,
+    title: &str,
+    headings: &[&str],
+    rows: &[Vec<String>],
+) -> io::Result<()> {
+    output.line("")?;
+    if rows.is_empty() {
+        return output.line(&format!("{title}: none"));
+    }
+    output.line(title)?;
+    output.table(headings, rows)
+}
+
+fn show_listeners(output: &mut Output, listeners: &[Listener]) -> io::Result<()> {
+    let row = |listener: &Listener| {
+        vec![
+            listener.application_name.clone(),
+            listener.pid.to_string(),
+            listener.user.clone(),
+            listener.client_address.clone(),
+            listener.since.clone(),
+            listener.state.clone(),
+        ]
+    };
+    let rows: Vec<_> = listeners.iter().map(row).collect();
+    let headings = ["APPLICATION", "PID", "USER", "CLIENT", "SINCE", "STATE"];
+    section(output, "Listeners", &headings, &rows)
+}
+
+fn show_tables(output: &mut Output, tables: &[Table]) -> io::Result<()> {
+    let mut rows = Vec::new();
+    for table in tables {
+        let state = match &table.drift {
+            None => output.toned(Tone::Good, "ok"),
+            Some(drift) => output.toned(Tone::Bad, drift),
+        };
+        rows.push(vec![
+            table.table.clone(),
+            table.mode.unwrap_or("unknown").to_owned(),
+            table.channel.clone().unwrap_or_else(|| "-".to_owned()),
+            table.operations.join(","),
+            list(&table.key),
+            list(&table.columns),
+            table.triggers.to_string(),
+            // Last, for its colour counts as width.
+            state,
+        ]);
+    }
+    let headings = [
+        "TABLE",
+        "MODE",
+        "CHANNEL",
+        "OPERATIONS",
+        "KEY",
+        "COLUMNS",
+        "TRIGGERS",
+        "STATE",
+    ];
+    section(output, "Watched tables", &headings, &rows)
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "-".to_owned(),
+        names => names.join(","),
+    }
+}
+
+fn show_outbox(output: &mut Output, outbox: &Outbox) -> io::Result<()> {
+    let row = vec![
+        words::size(outbox.bytes),
+        outbox
+            .oldest_seconds
+            .map_or_else(|| "empty".to_owned(), words::duration),
+        words::duration(outbox.keep_seconds),
+        words::size(outbox.max_bytes),
+    ];
+    section(
+        output,
+        "Outbox",
+        &["SIZE", "OLDEST", "KEPT FOR", "AT MOST"],
+        &[row],
+    )
+}
+
+fn show_groups(output: &mut Output, groups: &[GroupState]) -> io::Result<()> {
+    let row = |group: &GroupState| {
+        vec![
+            group.group.clone(),
+            if group.is_paused { "paused" } else { "running" }.to_owned(),
+            words::count(group.lag_events, "event"),
+            words::duration(group.lag_seconds),
+            group.nodes.len().to_string(),
+            group.parked.to_string(),
+            group.parked_keys.to_string(),
+            group.dead_letters.to_string(),
+        ]
+    };
+    let rows: Vec<_> = groups.iter().map(row).collect();
+    let headings = [
+        "GROUP",
+        "STATE",
+        "LAG",
+        "OLDEST",
+        "NODES",
+        "PARKED",
+        "KEYS",
+        "DEAD LETTERS",
+    ];
+    section(output, "Groups", &headings, &rows)?;
+    let node = |group: &GroupState, node: &Node| {
+        let lease = match node.lease_seconds {
+            left if left > 0.0 => words::duration(left),
+            over => format!("over for {}", words::duration(-over)),
+        };
+        let slices = format!("{} of {}", node.slices, group.slices);
+        vec![group.group.clone(), node.description.clone(), lease, slices]
+    };
+    let nodes = groups
+        .iter()
+        .flat_map(|group| group.nodes.iter().map(move |of| node(group, of)));
+    let rows: Vec<_> = nodes.collect();
+    section(
+        output,
+        "Nodes",
+        &["GROUP", "NODE", "LEASE", "SLICES"],
+        &rows,
+    )
+}

@@ -1,0 +1,171 @@
+//! How events and states look.
+
+use std::io;
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use pgherald_core::{Event, KeyPart, ResyncReason, Signal};
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde_json::value::RawValue;
+
+use crate::output::{Output, Tone};
+
+#[derive(serde::Serialize)]
+struct EventLine<'a> {
+    kind: &'static str,
+    operation: &'static str,
+    schema: Option<&'a str>,
+    table: &'a str,
+    key: Option<Key<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    columns: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_columns: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<&'a [String]>,
+    sent_at: Timestamp,
+    /// From the trigger, on the server's clock, to here, on this one's.
+    latency_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    xid: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outbox_id: Option<i64>,
+    channel: &'a str,
+}
+
+/// The key's values under their columns' names, or, where those are not told, in their order.
+struct Key<'a>(&'a Event);
+
+struct Part<'a>(&'a KeyPart);
+
+impl Serialize for Key<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let parts = self.0.key().map_or(&[][..], pgherald_core::RowKey::parts);
+        let names = self.0.key_columns();
+        if names.len() == parts.len() {
+            let mut map = serializer.serialize_map(Some(parts.len()))?;
+            for (name, part) in names.iter().zip(parts) {
+                map.serialize_entry(name, &Part(part))?;
+            }
+            map.end()
+        } else {
+            let mut list = serializer.serialize_seq(Some(parts.len()))?;
+            for part in parts {
+                list.serialize_element(&Part(part))?;
+            }
+            list.end()
+        }
+    }
+}
+
+impl Serialize for Part<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            KeyPart::Null => serializer.serialize_unit(),
+            KeyPart::Bool(value) => serializer.serialize_bool(*value),
+            KeyPart::Int(value) => serializer.serialize_i64(*value),
+            KeyPart::Text(value) => serializer.serialize_str(value),
+        }
+    }
+}
+
+#[derive(serde::Serialize)]
+struct StateLine {
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reasons: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<&'static str>,
+}
+
+/// A time out of the range that can be written is shown as the beginning of time.
+fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+pub(super) fn event(output: &mut Output, event: &Event) -> io::Result<()> {
+    let columns = event.columns_json();
+    let latency_ms = event.latency().as_secs_f64() * 1000.0;
+    if output.is_json() {
+        return output.object(&EventLine {
+            kind: "event",
+            operation: event.operation().as_str(),
+            schema: event.schema(),
+            table: event.table(),
+            key: event.key().map(|_| Key(event)),
+            columns: columns.map(serde_json::from_str).transpose()?,
+            old_columns: event.old_columns().ok().flatten(),
+            changed: event.changed(),
+            sent_at: timestamp(event.sent_at()),
+            latency_ms,
+            xid: event.transaction_id(),
+            outbox_id: event.outbox_id(),
+            channel: event.channel().as_str(),
+        });
+    }
+    let time = timestamp(event.sent_at()).strftime("%H:%M:%S%.3f");
+    let schema = event
+        .schema()
+        .map(|schema| format!("{schema}."))
+        .unwrap_or_default();
+    let key = event
+        .key()
+        .map_or_else(|| "(any row)".to_owned(), |key| format!("key={key}"));
+    let operation = event.operation().as_str();
+    let mut line = format!(
+        "{time}  {operation:<8}  {schema}{}  {key}  {latency_ms:.1} ms",
+        event.table()
+    );
+    if let Some(columns) = columns {
+        line.push_str("  ");
+        line.push_str(columns);
+    }
+    output.line(&line)
+}
+
+/// Whatever is no batch of events.
+pub(super) fn state(output: &mut Output, signal: &Signal) -> io::Result<()> {
+    let (kind, tone, words) = match signal {
+        Signal::Events(_) => return Ok(()),
+        Signal::Live => (
+            "live",
+            Tone::Good,
+            "live: from here on nothing is missed unannounced".to_owned(),
+        ),
+        Signal::Resumed => (
+            "resumed",
+            Tone::Good,
+            "resumed: nothing was missed meanwhile".to_owned(),
+        ),
+        Signal::Down(error) => (
+            "down",
+            Tone::Bad,
+            format!("down: {} (hint: {})", error.chain(), error.hint()),
+        ),
+        Signal::Resync(resync) => (
+            "resync",
+            Tone::Warning,
+            format!("resync: changes may have been missed ({resync})"),
+        ),
+    };
+    if !output.is_json() {
+        let line = output.toned(tone, &format!("-- {words}"));
+        return output.line(&line);
+    }
+    let (reasons, error) = match signal {
+        Signal::Resync(resync) => (
+            resync.reasons().iter().map(ResyncReason::label).collect(),
+            None,
+        ),
+        Signal::Down(error) => (Vec::new(), Some(error)),
+        _ => (Vec::new(), None),
+    };
+    output.object(&StateLine {
+        kind,
+        reasons,
+        error: error.map(pgherald_core::Error::chain),
+        hint: error.map(pgherald_core::Error::hint),
+    })
+}

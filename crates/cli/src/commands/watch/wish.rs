@@ -1,0 +1,79 @@
+//! Which events are shown.
+
+use pgherald_core::trigger::TriggerSpec;
+use pgherald_core::{Event, Filter, Operation, OperationSet, TableName};
+
+use crate::arguments::Watch;
+use crate::failure::Failure;
+
+/// The word for the whole key, whatever its columns are called.
+const KEY: &str = "key";
+
+/// What somebody wishes to see.
+#[derive(Debug)]
+pub(super) struct Wish {
+    /// Any of these.
+    filters: Vec<Filter>,
+    /// All of these: column, value.
+    conditions: Vec<(String, String)>,
+}
+
+impl Wish {
+    /// Conditions must name columns of the keys of `specs`, as far as there are any.
+    pub(super) fn new(
+        tables: &[TableName],
+        watch: &Watch,
+        specs: &[TriggerSpec],
+    ) -> Result<Self, Failure> {
+        for (column, _) in watch.conditions.iter().filter(|(column, _)| column != KEY) {
+            let mut keys = specs.iter().filter_map(TriggerSpec::key_names);
+            if !specs.is_empty() && !keys.any(|key| key.contains(column)) {
+                let names: Vec<_> = specs
+                    .iter()
+                    .filter_map(TriggerSpec::key_names)
+                    .flatten()
+                    .map(String::as_str)
+                    .collect();
+                return Err(Failure::usage(format!("no key has a column {column:?}"))
+                    .hint(format!("use key, or one of: {}", names.join(", "))));
+            }
+        }
+        let operations = watch
+            .operation
+            .iter()
+            .map(|operation| Operation::from(*operation));
+        let base = match watch.operation.is_empty() {
+            true => Filter::new(),
+            false => Filter::new().operations(operations.collect::<OperationSet>()),
+        };
+        let of = |table: &TableName| base.clone().table(table.schema(), table.name());
+        let filters = match tables {
+            [] => vec![base],
+            tables => tables.iter().map(of).collect(),
+        };
+        Ok(Self {
+            filters,
+            conditions: watch.conditions.clone(),
+        })
+    }
+
+    /// What an event does not tell does not exclude it.
+    pub(super) fn is_for(&self, event: &Event) -> bool {
+        self.filters.iter().any(|filter| filter.matches(event))
+            && self.conditions.iter().all(|(column, value)| {
+                let Some(key) = event.key() else {
+                    return true;
+                };
+                if column == KEY {
+                    return key.to_string() == *value;
+                }
+                let place = event
+                    .key_columns()
+                    .iter()
+                    .position(|name| **name == **column);
+                place
+                    .and_then(|place| key.parts().get(place))
+                    .is_some_and(|part| part.to_string() == *value)
+            })
+    }
+}

@@ -1,0 +1,76 @@
+//! The `pgherald` command: installs triggers, watches events, and looks after durable handlers.
+//!
+//! ```text
+//!  arguments ──► main ──► commands/* ──► database (connects) ──► pgherald-core
+//!                  │          └────────► output (tables, colours, JSON lines) ──► stdout
+//!                  └─ failure: message, hint ──► stderr, exit code
+//! ```
+//!
+//! Exit codes: 0 all is well; 1 a problem was found, or the server refused; 2 the command line is wrong, or there is no
+//! connection.
+
+mod arguments;
+mod commands;
+mod database;
+mod failure;
+mod interrupt;
+mod output;
+mod tables;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command};
+use failure::Failure;
+use output::Output;
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        // Also help and version, which are no failure.
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run(arguments)),
+        Err(error) => Err(Failure::problem(format!("cannot start: {error}"))),
+    };
+    match result {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// The exit code of a command that ran.
+async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let Arguments {
+        database_url,
+        json,
+        command,
+    } = arguments;
+    let mut output = Output::new(json);
+    let database = database::Database::new(database_url);
+    match command {
+        Command::Install(install) => commands::install::run(&database, &mut output, &install).await,
+        Command::Uninstall(uninstall) => {
+            commands::uninstall::run(&database, &mut output, &uninstall).await
+        }
+        Command::Upgrade(upgrade) => commands::upgrade::run(&database, &mut output, &upgrade).await,
+        Command::Watch(watch) => commands::watch::run(&database, &mut output, &watch).await,
+        Command::Doctor(doctor) => commands::doctor::run(&database, &mut output, &doctor).await,
+        Command::Status(status) => commands::status::run(&database, &mut output, &status).await,
+        Command::DeadLetters(action) => {
+            commands::dead_letters::run(&database, &mut output, &action).await
+        }
+        Command::Group(action) => commands::group::run(&database, &mut output, &action).await,
+        Command::Demo => commands::demo::run(&mut output).await,
+        Command::Completions { shell } => commands::completions::run(&mut output, shell),
+    }
+}

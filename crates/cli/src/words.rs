@@ -1,0 +1,87 @@
+//! Numbers, times and sizes as people say them.
+
+use std::time::SystemTime;
+
+/// The time in UTC, to the second.
+pub(crate) fn time(time: SystemTime) -> String {
+    match jiff::Timestamp::try_from(time) {
+        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        // Beyond the year 9999.
+        Err(_) => "some time".to_owned(),
+    }
+}
+
+/// How long, in its two largest units.
+pub(crate) fn duration(seconds: f64) -> String {
+    // Saturates, and is 0 of what is no number.
+    let whole = seconds.max(0.0) as u64;
+    match whole {
+        0 if seconds > 0.0 => format!("{seconds:.1} s"),
+        0..60 => format!("{whole} s"),
+        60..3_600 => format!("{} min {} s", whole / 60, whole % 60),
+        3_600..86_400 => format!("{} h {} min", whole / 3_600, whole / 60 % 60),
+        _ => format!("{} d {} h", whole / 86_400, whole / 3_600 % 24),
+    }
+}
+
+/// How much, as PostgreSQL's `pg_size_pretty` says it.
+pub(crate) fn size(bytes: i64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
+    let (mut left, mut unit) = (bytes, 0);
+    while left >= 10 * 1_024 && unit + 1 < UNITS.len() {
+        (left, unit) = (left / 1_024 + i64::from(left % 1_024 >= 512), unit + 1);
+    }
+    format!("{left} {}", UNITS[unit])
+}
+
+/// `1 event`, `2 events`.
+pub(crate) fn count(number: impl Into<i128>, noun: &str) -> String {
+    match number.into() {
+        1 => format!("1 {noun}"),
+        number => format!("{number} {noun}s"),
+    }
+}
+
+/// One line of at most so many characters.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(most) {
+        Some(_) => line
+            .chars()
+            .take(most.saturating_sub(1))
+            .chain(['…'])
+            .collect(),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{count, duration, shortened, size};
+
+    #[test]
+    fn what_is_said() {
+        let said = [0.0, 0.25, 59.9, 61.0, 7_260.0, 90_000.0, f64::NAN].map(duration);
+        let expected = [
+            "0 s",
+            "0.2 s",
+            "59 s",
+            "1 min 1 s",
+            "2 h 1 min",
+            "1 d 1 h",
+            "0 s",
+        ];
+        assert_eq!(said, expected);
+        let said = [0, 8_192, 65_536, 10_737_418_240, i64::MAX].map(size);
+        assert_eq!(
+            said,
+            ["0 bytes", "8192 bytes", "64 kB", "10 GB", "8388608 TB"]
+        );
+        assert_eq!(
+            [0, 1, 2].map(|n| count(n, "event")),
+            ["0 events", "1 event", "2 events"]
+        );
+        assert_eq!(shortened("a\n b", 3), "a b");
+        assert_eq!(shortened("abcd", 3), "ab…");
+    }
+}

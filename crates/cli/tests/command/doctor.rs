@@ -1,0 +1,470 @@
+//! `doctor`: what is broken is found, and its own fix puts it right.
+
+use std::time::Instant;
+
+use pgherald_testkit::{FaultProxy, Postgres};
+use serde_json::Value;
+
+use super::support::{DEADLINE, Scene, connect, pgherald};
+
+const TABLES: &str = "CREATE TABLE users (id int PRIMARY KEY, email text);
+    CREATE SCHEMA shop; CREATE TABLE shop.orders (id int PRIMARY KEY)";
+
+/// The findings that are not ok, after some arguments, and the exit code that goes with them.
+async fn wrong(scene: &Scene, arguments: &[&str]) -> Vec<Value> {
+    let all = [&["doctor", "--json"], arguments].concat();
+    let ran = scene.pgherald(&all).await;
+    assert_eq!(ran.stderr, "", "{ran:?}");
+    let lines = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let findings: Vec<_> = lines.collect();
+    let failed = findings.iter().any(|finding| finding["result"] == "failed");
+    assert_eq!(ran.code, i32::from(failed), "{ran:?}");
+    let checks = [
+        "server version",
+        "primary",
+        "pooler",
+        "notifications",
+        "rights",
+        "triggers",
+        "replication role",
+        "notification queue",
+        "transactions",
+        "prepared transactions",
+        "replication slots",
+        "outbox size",
+        "outbox age",
+        "groups",
+    ];
+    for check in checks {
+        assert!(
+            findings.iter().any(|finding| finding["check"] == check),
+            "no {check} in {ran:?}"
+        );
+    }
+    let is_wrong = |finding: &Value| finding["result"] != "ok";
+    findings.into_iter().filter(is_wrong).collect()
+}
+
+async fn all_is_well(scene: &Scene, arguments: &[&str]) {
+    let wrong = wrong(scene, arguments).await;
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Nothing but this is wrong.
+async fn only(
+    scene: &Scene,
+    arguments: &[&str],
+    check: &str,
+    result: &str,
+    part: &str,
+) -> Vec<Value> {
+    let wrong = wrong(scene, arguments).await;
+    assert!(!wrong.is_empty(), "{check} is taken for ok");
+    for finding in &wrong {
+        assert_eq!(
+            (&finding["check"], &finding["result"]),
+            (&check.into(), &result.into()),
+            "{wrong:#?}"
+        );
+        let text = finding["finding"].as_str().unwrap();
+        assert!(text.contains(part), "{part:?} in {text:?}");
+        assert!(finding["fix"].is_string(), "{finding}");
+    }
+    wrong
+}
+
+/// Does what the findings say.
+async fn fix(scene: &Scene, findings: &[Value]) {
+    for finding in findings {
+        let fix = finding["fix"].as_str().unwrap();
+        match fix.strip_prefix("pgherald ") {
+            Some(arguments) => {
+                let arguments: Vec<_> = arguments.split_whitespace().collect();
+                scene.fine(&arguments).await;
+            }
+            None => scene.run(fix).await,
+        }
+    }
+}
+
+/// Nothing but this is wrong; and nothing at all once it was fixed.
+async fn found_and_fixed(
+    scene: &Scene,
+    arguments: &[&str],
+    check: &str,
+    result: &str,
+    part: &str,
+) -> Vec<Value> {
+    let findings = only(scene, arguments, check, result, part).await;
+    fix(scene, &findings).await;
+    // A session that was terminated takes a moment to go.
+    let begun = Instant::now();
+    while !wrong(scene, arguments).await.is_empty() && begun.elapsed() < DEADLINE {}
+    all_is_well(scene, arguments).await;
+    findings
+}
+
+async fn installed(mode: &str) -> Scene {
+    on(Postgres::shared().await.unwrap(), mode).await
+}
+
+async fn on(server: &Postgres, mode: &str) -> Scene {
+    let scene = Scene::on(server, TABLES).await;
+    // Without an outbox, its checks are skipped.
+    for mode in ["outbox", mode] {
+        let install = ["install", "users", "shop.orders", "--mode", mode];
+        scene.fine(&[&install[..], &["--commit"]].concat()).await;
+    }
+    all_is_well(&scene, &[]).await;
+    scene
+}
+
+#[tokio::test]
+async fn a_healthy_database_is_well_and_stays_as_it_is() {
+    let scene = installed("outbox").await;
+    let before = scene.dump().await;
+    let said = scene.fine(&["doctor"]).await;
+    assert!(
+        said.starts_with("ok       server version         PostgreSQL "),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 14, "{said}");
+    assert!(
+        said.contains("arrive from another connection, in "),
+        "{said}"
+    );
+    assert_eq!(scene.dump().await, before);
+    let sql = "SELECT count(*)::text FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name LIKE 'pgherald%'";
+    let begun = Instant::now();
+    while scene.value(sql).await != "0" {
+        assert!(begun.elapsed() < DEADLINE, "sessions are left over");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_database_has_nothing_wrong_and_nothing_to_look_at() {
+    let scene = Scene::new("").await;
+    let before = scene.dump().await;
+    let wrong = wrong(&scene, &[]).await;
+    let skipped = wrong.iter().map(|finding| {
+        assert_eq!(finding["result"], "skipped", "{finding}");
+        assert_eq!(finding["finding"], "there is no outbox");
+        finding["check"].as_str().unwrap()
+    });
+    assert_eq!(
+        skipped.collect::<Vec<_>>(),
+        ["outbox size", "outbox age", "groups"]
+    );
+    assert_eq!(scene.dump().await, before);
+}
+
+#[tokio::test]
+async fn without_a_connection_or_with_nonsense_the_exit_code_is_2() {
+    let ran = pgherald(&["doctor", "--database-url", "postgresql://u@127.0.0.1:1/d"]).await;
+    assert_eq!((ran.code, &*ran.stdout), (2, ""), "{ran:?}");
+    let scene = Scene::new("").await;
+    let ran = scene
+        .pgherald(&["doctor", "--long-transaction", "ages"])
+        .await;
+    assert_eq!((ran.code, &*ran.stdout), (2, ""), "{ran:?}");
+    assert!(ran.stderr.contains("\"ages\" is no interval"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn triggers_that_were_tampered_with_are_put_right() {
+    for mode in ["notify", "outbox"] {
+        let scene = installed(mode).await;
+        let before = scene.dump().await;
+        let cases = [
+            (
+                "DROP TRIGGER pgherald_notify_update ON users",
+                "failed",
+                "trigger pgherald_notify_update is missing",
+            ),
+            (
+                "ALTER TABLE shop.orders DISABLE TRIGGER pgherald_notify_insert",
+                "failed",
+                "pgherald_notify_insert on shop.orders is disabled",
+            ),
+            (
+                "DO $$ BEGIN EXECUTE (SELECT format('ALTER FUNCTION %s SECURITY INVOKER', t.tgfoid::regprocedure)
+                    FROM pg_trigger AS t WHERE t.tgrelid = 'users'::regclass LIMIT 1); END $$",
+                "warning",
+                "is outdated",
+            ),
+            (
+                "DO $$ BEGIN EXECUTE (SELECT format('COMMENT ON FUNCTION %s IS NULL', t.tgfoid::regprocedure)
+                    FROM pg_trigger AS t WHERE t.tgrelid = 'users'::regclass LIMIT 1); END $$",
+                "failed",
+                "does not tell what it was made for; add the options that public.users",
+            ),
+        ];
+        for (sql, result, part) in cases {
+            scene.run(sql).await;
+            found_and_fixed(&scene, &[], "triggers", result, part).await;
+            assert_eq!(scene.dump().await, before, "after {sql}");
+        }
+        scene
+            .run("ALTER TABLE shop.orders RENAME TO purchases")
+            .await;
+        let part = "shop.orders is now shop.purchases";
+        found_and_fixed(&scene, &[], "triggers", "failed", part).await;
+        scene.run("DROP TABLE shop.purchases").await;
+        let part = "shop.purchases does not exist any more";
+        found_and_fixed(&scene, &[], "triggers", "failed", part).await;
+        scene.run("ALTER TABLE users DROP COLUMN id").await;
+        let part = "public.users";
+        found_and_fixed(&scene, &[], "triggers", "failed", part).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_left_of_a_detached_partition_goes() {
+    let scene = installed("outbox").await;
+    scene
+        .run(
+            "CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY LIST (id);
+            CREATE TABLE part PARTITION OF parted FOR VALUES IN (1)",
+        )
+        .await;
+    scene.fine(&["install", "parted", "--commit"]).await;
+    all_is_well(&scene, &[]).await;
+    scene.run("ALTER TABLE parted DETACH PARTITION part").await;
+    found_and_fixed(&scene, &[], "triggers", "warning", "is left over").await;
+}
+
+#[tokio::test]
+async fn settings_of_server_role_and_database_are_reset() {
+    let server = Postgres::start().await.unwrap();
+    let scene = on(&server, "notify").await;
+    let cases = [
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET session_replication_role = replica', current_database()); END $$",
+        "CREATE ROLE \"a Writer\"; ALTER ROLE \"a Writer\" SET session_replication_role = replica",
+        "DO $$ BEGIN EXECUTE format('ALTER ROLE postgres IN DATABASE %I SET session_replication_role = replica', current_database()); END $$",
+        "ALTER ROLE ALL SET session_replication_role = replica",
+    ];
+    for sql in cases {
+        scene.run(sql).await;
+        let part = "session_replication_role is replica for";
+        found_and_fixed(&scene, &[], "replication role", "failed", part).await;
+    }
+    scene
+        .run("ALTER SYSTEM SET session_replication_role = replica")
+        .await;
+    scene.run("SELECT pg_reload_conf()").await;
+    let begun = Instant::now();
+    while wrong(&scene, &[]).await.is_empty() && begun.elapsed() < DEADLINE {}
+    let found = only(
+        &scene,
+        &[],
+        "replication role",
+        "failed",
+        "(configuration file)",
+    )
+    .await;
+    for statement in found[0]["fix"].as_str().unwrap().split_inclusive(';') {
+        scene.run(statement).await;
+    }
+    let begun = Instant::now();
+    while !wrong(&scene, &[]).await.is_empty() {
+        assert!(begun.elapsed() < DEADLINE, "it is not reset");
+    }
+}
+
+#[tokio::test]
+async fn what_holds_things_back_is_named_and_ended() {
+    let server = Postgres::builder()
+        .setting("max_prepared_transactions", "2")
+        .setting("wal_level", "logical")
+        .start()
+        .await
+        .unwrap();
+    let scene = on(&server, "outbox").await;
+    let at_once = ["--long-transaction", "0 s"];
+
+    let idle = connect(&scene.url).await;
+    idle.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    all_is_well(&scene, &[]).await;
+    let part = "of postgres () is idle in transaction, its transaction open for 00:00";
+    found_and_fixed(&scene, &at_once, "transactions", "warning", part).await;
+    assert!(idle.batch_execute("SELECT 1").await.is_err());
+
+    scene
+        .run("CREATE TABLE t (a int); BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'it''s me'")
+        .await;
+    all_is_well(&scene, &[]).await;
+    let part = "it's me of postgres has waited";
+    let check = "prepared transactions";
+    found_and_fixed(&scene, &at_once, check, "warning", part).await;
+
+    scene
+        .run("SELECT pg_create_logical_replication_slot('forgotten', 'pgoutput')")
+        .await;
+    all_is_well(&scene, &[]).await;
+    scene
+        .run("DO $$ BEGIN FOR i IN 0..100000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$")
+        .await;
+    let part = "nobody uses slot forgotten";
+    found_and_fixed(&scene, &[], "replication slots", "warning", part).await;
+
+    let listener = connect(&scene.url).await;
+    listener.batch_execute("LISTEN x").await.unwrap();
+    listener.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    scene
+        .run("SELECT pg_notify('x', repeat('a', 7900) || i) FROM generate_series(1, 100) AS i")
+        .await;
+    // A thousandth of a per mille of the queue is a page.
+    all_is_well(&scene, &[]).await;
+    let little = ["--queue-usage", "0.00001"];
+    let part = "in use; probably held by session";
+    found_and_fixed(&scene, &little, "notification queue", "warning", part).await;
+    assert!(listener.batch_execute("SELECT 1").await.is_err());
+}
+
+#[tokio::test]
+async fn rights_are_granted() {
+    let server = Postgres::start().await.unwrap();
+    let scene = on(&server, "outbox").await;
+    server.execute("CREATE ROLE reader LOGIN").await.unwrap();
+    let other = server.create_database().await.unwrap();
+    for (url, statements) in [(&scene.url, 5), (&other, 1)] {
+        let as_reader = Scene {
+            url: url.replace("postgres@", "reader@"),
+            client: connect(url).await,
+        };
+        let all = wrong(&as_reader, &[]).await;
+        let fixes: Vec<_> = all
+            .iter()
+            .filter(|finding| finding["fix"].is_string())
+            .collect();
+        assert!(fixes.len() >= statements, "{all:#?}");
+        for finding in &fixes {
+            let text = finding["finding"].as_str().unwrap();
+            assert!(text.starts_with("role reader may not"), "{text}");
+            // What may not be looked at is skipped, and the rest is looked at all the same.
+            let result = match finding["check"].as_str().unwrap() {
+                "rights" => "warning",
+                _ => "skipped",
+            };
+            assert_eq!(finding["result"], result, "{finding}");
+        }
+        let fixes: Vec<_> = fixes.into_iter().cloned().collect();
+        fix(&as_reader, &fixes).await;
+        let wrong = wrong(&as_reader, &[]).await;
+        assert!(
+            wrong
+                .iter()
+                .all(|finding| finding["finding"] == "there is no outbox"),
+            "{wrong:#?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_loses_notifications_is_found() {
+    let server = Postgres::shared().await.unwrap();
+    let scene = installed("outbox").await;
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let through = Scene {
+        url: proxy.url(&scene.url),
+        client: connect(&scene.url).await,
+    };
+    all_is_well(&through, &[]).await;
+    proxy.deafen();
+    let part = "a notification of another connection did not arrive";
+    only(&through, &[], "notifications", "failed", part).await;
+    proxy.resume();
+    all_is_well(&through, &[]).await;
+}
+
+#[tokio::test]
+async fn an_outbox_that_is_not_trimmed_is_trimmed() {
+    let scene = installed("outbox").await;
+    let fill = "INSERT INTO users SELECT i, repeat('a', 100) FROM generate_series(1, 3000) AS i";
+    scene.run(fill).await;
+    scene
+        .run("UPDATE pgherald.outbox_retention SET max_bytes = 200000")
+        .await;
+    found_and_fixed(
+        &scene,
+        &[],
+        "outbox size",
+        "failed",
+        "of at most 0.2 MiB: beyond that",
+    )
+    .await;
+    scene
+        .run("UPDATE pgherald.outbox_retention SET max_bytes = 1000000000, keep = '1 s'")
+        .await;
+    scene.run("DELETE FROM users").await;
+    scene
+        .run("UPDATE pgherald.outbox SET sent_at = sent_at - interval '1 hour'")
+        .await;
+    let part = "the oldest row is 60 min old; rows are kept for 1 s";
+    let found = only(&scene, &[], "outbox age", "warning", part).await;
+    // Rows are kept for another second, from when their part was left.
+    let begun = Instant::now();
+    while !wrong(&scene, &[]).await.is_empty() {
+        assert!(begun.elapsed() < DEADLINE, "it is not trimmed");
+        fix(&scene, &found).await;
+    }
+}
+
+#[tokio::test]
+async fn groups_that_need_somebody_are_named() {
+    let scene = installed("outbox").await;
+    scene
+        .run(
+            "INSERT INTO pgherald.consumer_group (name, slices) VALUES ('enrich', 1);
+            INSERT INTO pgherald.consumer_cursor (group_name, slice, epoch, cursor)
+                VALUES ('enrich', 0, 0, pg_current_snapshot() || ' 0 0 0')",
+        )
+        .await;
+    all_is_well(&scene, &[]).await;
+
+    let pause = |paused| format!("UPDATE pgherald.consumer_group SET is_paused = {paused}");
+    scene.run(&pause(true)).await;
+    let found = only(&scene, &[], "groups", "warning", "group enrich: paused").await;
+    assert_eq!(found[0]["fix"], "pgherald group resume enrich");
+    scene.run(&pause(false)).await;
+    all_is_well(&scene, &[]).await;
+
+    scene
+        .run(
+            "INSERT INTO pgherald.parked_event
+                (group_name, id, slice, sent_at, relation, hash, operation, attempts, dead_at)
+                VALUES ('enrich', 1, 0, now(), 1, 1, 'I', 3, now())",
+        )
+        .await;
+    let found = only(&scene, &[], "groups", "warning", "1 dead letters").await;
+    let expected = "pgherald dead-letters list --group enrich";
+    assert_eq!(found[0]["fix"], expected);
+    scene.run("DELETE FROM pgherald.parked_event").await;
+    all_is_well(&scene, &[]).await;
+
+    scene.run("INSERT INTO users VALUES (1)").await;
+    let part = "1 events behind, for 0 s, and no consumer runs";
+    only(&scene, &[], "groups", "warning", part).await;
+    scene
+        .run("UPDATE pgherald.outbox SET sent_at = sent_at - interval '10 minutes'")
+        .await;
+    let part = "1 events behind, for 10 min, and no consumer runs";
+    let alone = only(&scene, &[], "groups", "failed", part).await;
+    scene
+        .run("INSERT INTO pgherald.consumer_node VALUES ('enrich', 1, 'here', now() + interval '1 hour')")
+        .await;
+    let part = "1 events behind, for 10 min, with 1 consumers";
+    only(&scene, &[], "groups", "warning", part).await;
+
+    let fix = alone[0]["fix"].as_str().unwrap();
+    let (start, delete) = fix.split_once(": ").unwrap();
+    assert!(start.starts_with("start a program that runs it"), "{fix}");
+    scene.run(delete).await;
+    all_is_well(&scene, &[]).await;
+}

@@ -1,0 +1,134 @@
+//! `group`.
+
+use super::consumers::{LAG, OWNED, becomes, local, scene, start, stop};
+
+#[tokio::test]
+async fn a_paused_group_begins_nothing_until_it_is_resumed() {
+    local(async {
+        let scene = scene().await;
+        let consumer = start(&scene, "work", |_| Ok(()));
+        scene.run("INSERT INTO jobs VALUES (1)").await;
+        becomes(&scene, LAG, "0").await;
+        let said = scene.fine(&["group", "pause", "work"]).await;
+        let expected = "work pauses: what is under way is finished, and nothing more is begun.
+Nothing that is recorded waits to be handled.\nIt is paused: pgherald group resume work\n";
+        assert_eq!(said, expected);
+        // One that runs hears of it a moment later; one that comes later knows.
+        stop(&consumer).await;
+        let consumer = start(&scene, "work", |_| Ok(()));
+        becomes(&scene, OWNED, "4").await;
+        scene.run("INSERT INTO jobs VALUES (2), (3)").await;
+        let object = &scene.json(&["group", "pause", "work"]).await[0];
+        assert_eq!(
+            (
+                &object["is_paused"],
+                &object["lag_events"],
+                &object["nodes"]
+            ),
+            (&true.into(), &2.into(), &1.into()),
+            "{object}"
+        );
+        assert_eq!(consumer.report().handled, 0);
+        let said = scene.fine(&["group", "resume", "work"]).await;
+        assert!(said.starts_with("work goes on.\n"), "{said}");
+        becomes(&scene, LAG, "0").await;
+        assert_eq!(consumer.report().handled, 2);
+        stop(&consumer).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_group_goes_on_where_it_is_sent() {
+    local(async {
+        let scene = scene().await;
+        scene.run("INSERT INTO jobs VALUES (1), (2), (3)").await;
+        let consumer = start(&scene, "work", |_| Ok(()));
+        becomes(&scene, LAG, "0").await;
+        stop(&consumer).await;
+
+        let said = scene.fine(&["group", "seek", "work", "beginning"]).await;
+        let expected = "work goes on with everything that is still in the outbox.
+3 events are to be handled from here, be it again.\nNo consumer of it runs.\n";
+        assert_eq!(said, expected);
+        assert_eq!(scene.value(LAG).await, "3");
+        let said = scene.fine(&["group", "seek", "work", "now"]).await;
+        assert!(
+            said.contains(
+                "\nPassed over without being handled: 3 events.\nNothing that is recorded waits"
+            ),
+            "{said}"
+        );
+        assert_eq!(scene.value(LAG).await, "0");
+
+        // Between the two in time.
+        let between = scene.value("SELECT clock_timestamp()::text").await;
+        scene.run("INSERT INTO jobs VALUES (4), (5)").await;
+        let said = scene.fine(&["group", "seek", "work", &between]).await;
+        assert!(
+            said.starts_with(&format!(
+                "work goes on with what was recorded from {between} on.\n2 events are"
+            )),
+            "{said}"
+        );
+        let object = &scene.json(&["group", "seek", "work", "2 hours ago"]).await[0];
+        assert_eq!(object["lag_events"], 5, "{object}");
+        let oldest = scene
+            .value("SELECT min(sent_at)::text FROM pgherald.outbox")
+            .await;
+        assert_eq!(
+            object["notes"][0],
+            format!("Nothing was recorded before {oldest}.")
+        );
+        // As if a part had been trimmed.
+        scene
+            .run("UPDATE pgherald.outbox_retention SET closed = 1, trimmed = 1")
+            .await;
+        let said = scene.fine(&["group", "seek", "work", "yesterday"]).await;
+        assert!(
+            said.contains(&format!(
+                "\nWhat was recorded before {oldest} is not kept any more.\n"
+            )),
+            "{said}"
+        );
+
+        let consumer = start(&scene, "work", |_| Ok(()));
+        becomes(&scene, LAG, "0").await;
+        assert!(consumer.report().handled >= 5, "{:?}", consumer.report());
+        stop(&consumer).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_place_that_does_not_exist_is_refused() {
+    local(async {
+        let scene = scene().await;
+        let consumer = start(&scene, "work", |_| Ok(()));
+        becomes(&scene, "SELECT count(*)::text FROM pgherald.consumer_cursor", "4").await;
+        stop(&consumer).await;
+        let cursors = "SELECT string_agg(cursor, ' ' ORDER BY slice) FROM pgherald.consumer_cursor";
+        let before = scene.value(cursors).await;
+        let refused = [
+            ("tomorrow", 1, "is in the future: the server's clock says "),
+            ("infinity", 1, "infinity is in the future"),
+            ("-infinity", 1, "-infinity is no moment"),
+            ("-2 hours ago", 1, "is in the future"),
+            ("once upon a time", 2, "PostgreSQL reads no time in \"once upon a time\""),
+            ("long ago", 2, "PostgreSQL reads no time in \"long ago\""),
+            ("2026-13-01", 2, "PostgreSQL reads no time in"),
+        ];
+        for (place, code, cause) in refused {
+            let ran = scene.pgherald(&["group", "seek", "--", "work", place]).await;
+            assert_eq!((ran.code, &*ran.stdout), (code, ""), "{place}: {ran:?}");
+            assert!(ran.stderr.contains(cause) && ran.stderr.contains("\nhint: write "), "{place}: {ran:?}");
+        }
+        for arguments in [&["pause", "wrok"][..], &["resume", "wrok"], &["seek", "wrok", "now"]] {
+            let ran = scene.pgherald(&[&["group"], arguments].concat()).await;
+            let expected = "pgherald: there is no group \"wrok\"\nhint: there is work; a group is made by its first consumer\n";
+            assert_eq!((ran.code, &*ran.stderr), (1, expected), "{ran:?}");
+        }
+        assert_eq!(scene.value(cursors).await, before);
+    })
+    .await;
+}

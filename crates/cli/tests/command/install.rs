@@ -1,0 +1,207 @@
+//! `install`, `uninstall`, `upgrade`.
+
+use super::support::{Scene, pgherald};
+
+const TABLES: &str = "CREATE TABLE users (id int PRIMARY KEY, email text);
+    CREATE SCHEMA shop; CREATE TABLE shop.orders (id int PRIMARY KEY);
+    CREATE TABLE \"My Table\" (id int PRIMARY KEY)";
+
+#[tokio::test]
+async fn nothing_changes_before_it_is_committed() {
+    let scene = Scene::new(TABLES).await;
+    let before = scene.dump().await;
+    let shown = scene.fine(&["install", "users"]).await;
+    assert!(shown.contains("CREATE OR REPLACE TRIGGER"), "{shown}");
+    assert!(shown.ends_with("Add --commit to run this.\n"), "{shown}");
+    assert_eq!(scene.dump().await, before);
+    let object = &scene.json(&["install", "users"]).await[0];
+    assert_eq!(object["committed"], false);
+    assert!(
+        object["sql"].as_str().unwrap().starts_with("BEGIN;\n"),
+        "{object}"
+    );
+    assert_eq!(scene.dump().await, before);
+}
+
+#[tokio::test]
+async fn what_was_installed_goes_without_a_trace() {
+    let scene = Scene::new(TABLES).await;
+    let before = scene.dump().await;
+    let modes = [
+        &["users", "shop.orders"][..],
+        &["users", "\"My Table\"", "--mode", "outbox"],
+    ];
+    for arguments in modes {
+        let install = [&["install"], arguments, &["--commit"]].concat();
+        let said = scene.fine(&install).await;
+        assert!(said.starts_with("Installed on public.users, "), "{said}");
+        let again = scene.fine(&install).await;
+        assert_eq!(again, "Nothing to do: everything is as it should be.\n");
+        let objects = scene.json(&install).await;
+        assert_eq!(objects[0]["committed"], false, "{objects:?}");
+        assert_ne!(scene.dump().await, before);
+        let plan = scene.fine(&["uninstall", "--all"]).await;
+        assert!(plan.contains("DROP FUNCTION"), "{plan}");
+        assert_eq!(
+            scene.fine(&["uninstall", "--all", "--commit"]).await,
+            "Removed everything.\n"
+        );
+        assert_eq!(scene.dump().await, before);
+    }
+    let install = ["install", "users", "shop.orders", "--commit"];
+    scene.fine(&install).await;
+    scene.fine(&["uninstall", "shop.orders", "--commit"]).await;
+    scene.fine(&["uninstall", "users", "--commit"]).await;
+    assert_eq!(scene.dump().await, before);
+}
+
+#[tokio::test]
+async fn options_reach_the_triggers() {
+    let scene = Scene::new(TABLES).await;
+    let install = [
+        "install",
+        "users",
+        "--mode",
+        "outbox",
+        "--columns",
+        "*",
+        "--old-columns",
+        "--operations",
+        "insert,update",
+        "--when-changed",
+        "email",
+        "--commit",
+    ];
+    scene.fine(&install).await;
+    scene.run("INSERT INTO users VALUES (1, 'a'); UPDATE users SET email = 'b'; UPDATE users SET id = 1; DELETE FROM users").await;
+    let sql = "SELECT string_agg(concat_ws(' ', operation, columns, old_columns), E'\n' ORDER BY id) FROM pgherald.outbox_event";
+    let expected = "insert {\"id\":1,\"email\":\"a\"}\nupdate {\"id\":1,\"email\":\"b\"} {\"id\":1,\"email\":\"a\"}";
+    assert_eq!(scene.value(sql).await, expected);
+}
+
+#[tokio::test]
+async fn what_was_altered_is_upgraded() {
+    let scene = Scene::new(TABLES).await;
+    scene
+        .fine(&["install", "users", "--columns", "email", "--commit"])
+        .await;
+    let installed = scene.dump().await;
+    assert_eq!(
+        scene.fine(&["upgrade"]).await,
+        "Nothing to do: everything is as it should be.\n"
+    );
+    scene.run("DROP TRIGGER pgherald_notify_update ON users; ALTER TABLE users DISABLE TRIGGER pgherald_notify_insert").await;
+    let plan = scene.fine(&["upgrade"]).await;
+    assert!(
+        plan.contains("pgherald_notify_update") && plan.contains("ENABLE TRIGGER"),
+        "{plan}"
+    );
+    assert_eq!(
+        scene.fine(&["upgrade", "--commit"]).await,
+        "Everything is up to date.\n"
+    );
+    assert_eq!(scene.dump().await, installed);
+    scene.run("DO $$ BEGIN EXECUTE (SELECT format('COMMENT ON FUNCTION %s IS NULL', oid::regprocedure)
+        FROM pg_proc WHERE proname ~ '^notify_[0-9a-f]{16}$'); END $$").await;
+    let ran = scene.pgherald(&["upgrade"]).await;
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.stderr.contains("does not tell") && ran.stderr.contains("\nhint: "),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[tokio::test]
+async fn tables_are_found_as_they_are_typed() {
+    let scene = Scene::new(TABLES).await;
+    for typed in [
+        "My Table",
+        "\"My Table\"",
+        "public.My Table",
+        "public.\"My Table\"",
+    ] {
+        assert!(
+            scene
+                .fine(&["install", typed])
+                .await
+                .contains("\"My Table\""),
+            "{typed}"
+        );
+    }
+    assert!(
+        scene
+            .fine(&["install", "SHOP.Orders"])
+            .await
+            .contains("shop")
+    );
+    // Of two tables of the same name, the one on the search path.
+    scene
+        .run("CREATE TABLE shop.users (id int PRIMARY KEY)")
+        .await;
+    assert_eq!(
+        scene.fine(&["install", "users", "--commit"]).await,
+        "Installed on public.users.\n"
+    );
+}
+
+#[tokio::test]
+async fn refusals_name_the_cause_and_the_way_out_and_change_nothing() {
+    let scene = Scene::new(TABLES).await;
+    scene.run("CREATE VIEW seen AS SELECT 1 AS a; DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN; GRANT SELECT ON users TO reader").await;
+    let before = scene.dump().await;
+    let refused: [(&[&str], &str); 7] = [
+        (
+            &["install", "users", "user", "--commit"],
+            "table public.user does not exist",
+        ),
+        (&["install", "orders", "--commit"], "there is shop.orders"),
+        (&["install", "seen", "--commit"], "is a view"),
+        (
+            &["install", "users", "--columns", "emial", "--commit"],
+            "no column \"emial\"; there is id, email",
+        ),
+        (
+            &[
+                "install",
+                "users",
+                "--old-columns",
+                "--columns",
+                "email",
+                "--commit",
+            ],
+            "use the outbox",
+        ),
+        (
+            &["install", "users", "--channel", "", "--commit"],
+            "channel",
+        ),
+        (
+            &["install", "users", "users", "--commit"],
+            "two specifications",
+        ),
+    ];
+    for (arguments, cause) in refused {
+        let ran = scene.pgherald(arguments).await;
+        assert_eq!((ran.code, &*ran.stdout), (1, ""), "{arguments:?}: {ran:?}");
+        let lines: Vec<_> = ran.stderr.lines().collect();
+        assert!(
+            lines[0].starts_with("pgherald: ") && lines[0].contains(cause),
+            "{ran:?}"
+        );
+        assert!(
+            lines[1].starts_with("hint: ") && lines.len() == 2,
+            "{ran:?}"
+        );
+    }
+    let reader = scene.url.replace("postgres@", "reader@");
+    assert_ne!(reader, scene.url, "another user in {}", scene.url);
+    let ran = pgherald(&["--database-url", &reader, "install", "users", "--commit"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(
+        ran.stderr.contains("permission denied")
+            && ran.stderr.contains("hint: connect as the owner"),
+        "{ran:?}"
+    );
+    assert_eq!(scene.dump().await, before);
+}

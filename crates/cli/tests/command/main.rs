@@ -1,0 +1,21 @@
+//! The `pgherald` binary, run as people run it, against a real server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "tests stop at once"
+)]
+
+mod connection;
+mod consumers;
+mod dead_letters;
+mod demo;
+mod doctor;
+mod group;
+mod install;
+mod pgcachewatch;
+mod status;
+mod support;
+mod watch;

@@ -1,0 +1,189 @@
+//! `status`.
+
+use pgherald_testkit::Postgres;
+
+use super::consumers::{
+    DEAD, LAG, OWNED, PARKED, becomes, interrupt, local, scene, start, stop, tens,
+};
+use super::support::{Running, Scene, connect};
+
+#[tokio::test]
+async fn with_nothing_installed_it_says_so_and_how_to_begin() {
+    let scene = Scene::new("CREATE TABLE users (id int PRIMARY KEY)").await;
+    let said = scene.fine(&["status"]).await;
+    assert!(said.contains("\nListeners: none\n"), "{said}");
+    let end =
+        "\nNothing is installed in this database.\nBegin with: pgherald install TABLE --commit\n";
+    assert!(said.ends_with(end), "{said}");
+    let object = &scene.json(&["status"]).await[0];
+    assert_eq!(object["is_installed"], false, "{object}");
+    for list in ["listeners", "tables", "groups"] {
+        assert_eq!(object[list], serde_json::json!([]), "{object}");
+    }
+    assert!(object["outbox"].is_null(), "{object}");
+}
+
+#[tokio::test]
+async fn tables_listeners_and_drift_are_seen() {
+    let scene = Scene::new("CREATE TABLE users (id int PRIMARY KEY, email text)").await;
+    let install = [
+        "install",
+        "users",
+        "--columns",
+        "email",
+        "--operations",
+        "insert,update",
+        "--commit",
+    ];
+    scene.fine(&install).await;
+    let named = connect(&format!("{}?application_name=pgherald-x", scene.url)).await;
+    let other = connect(&scene.url).await;
+    other.batch_execute("LISTEN pgherald").await.unwrap();
+    let bystander = connect(&format!("{}?application_name=shop", scene.url)).await;
+    bystander.batch_execute("SELECT 1").await.unwrap();
+
+    let object = &scene.json(&["status"]).await[0];
+    let names: Vec<_> = object["listeners"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["application_name"])
+        .collect();
+    assert_eq!(names, ["", "pgherald-x"], "{object}");
+    assert_eq!(object["listeners"][1]["user"], "postgres");
+    let expected = serde_json::json!([{"table": "public.users", "mode": "notify", "channel": "pgherald",
+        "operations": ["insert", "update"], "key": ["id"], "columns": ["email"], "triggers": 2, "drift": null}]);
+    assert_eq!(object["tables"], expected);
+    let said = scene.fine(&["status"]).await;
+    let row = said
+        .lines()
+        .find(|line| line.starts_with("public.users"))
+        .unwrap();
+    let cells: Vec<_> = row.split_whitespace().collect();
+    assert_eq!(
+        cells,
+        [
+            "public.users",
+            "notify",
+            "pgherald",
+            "insert,update",
+            "id",
+            "email",
+            "2",
+            "ok"
+        ]
+    );
+    assert!(
+        !said.contains("Outbox") && !said.contains("Groups"),
+        "{said}"
+    );
+
+    scene
+        .run("ALTER TABLE users DISABLE TRIGGER pgherald_notify_update")
+        .await;
+    let object = &scene.json(&["status"]).await[0];
+    let drift = object["tables"][0]["drift"].as_str().unwrap();
+    assert_eq!(
+        drift,
+        "trigger pgherald_notify_update on public.users is disabled; enable it"
+    );
+    assert!(scene.fine(&["status"]).await.contains(drift));
+    drop(named);
+}
+
+#[tokio::test]
+async fn groups_are_seen_with_lag_nodes_parked_keys_and_dead_letters() {
+    local(async {
+        let scene = scene().await;
+        let consumer = start(&scene, "work", tens);
+        scene.run("INSERT INTO jobs SELECT generate_series(1, 2); INSERT INTO jobs VALUES (10, 'a'), (30, 'a');
+            UPDATE jobs SET value = 'b' WHERE id = 10").await;
+        becomes(&scene, DEAD, "2").await;
+        becomes(&scene, PARKED, "2").await;
+        becomes(&scene, LAG, "0").await;
+        // One that runs hears of a pause a moment later; one that comes later knows.
+        stop(&consumer).await;
+        scene.fine(&["group", "pause", "work"]).await;
+        let consumer = start(&scene, "work", tens);
+        becomes(&scene, OWNED, "4").await;
+        scene.run("INSERT INTO jobs VALUES (31), (32), (33)").await;
+        becomes(&scene, LAG, "3").await;
+
+        let object = &scene.json(&["status"]).await[0];
+        let group = &object["groups"][0];
+        let numbers = ["lag_events", "slices", "parked", "parked_keys", "dead_letters"];
+        assert_eq!(numbers.map(|name| group[name].as_i64().unwrap()), [3, 4, 2, 1, 2], "{group}");
+        assert_eq!((&group["group"], &group["is_paused"]), (&"work".into(), &true.into()), "{group}");
+        assert!(group["lag_seconds"].as_f64().unwrap() > 0.0, "{group}");
+        let node = &group["nodes"][0];
+        let pid = format!("pid {}", std::process::id());
+        assert!(node["description"].as_str().unwrap().ends_with(&pid), "{node}");
+        assert_eq!(node["slices"], 4, "{node}");
+        let lease = node["lease_seconds"].as_f64().unwrap();
+        assert!(lease > 0.0 && lease <= 10.0, "{node}");
+        let outbox = &object["outbox"];
+        assert!(outbox["bytes"].as_i64().unwrap() > 0 && outbox["oldest_seconds"].as_f64().unwrap() > 0.0, "{outbox}");
+        assert_eq!(outbox["keep_seconds"], 86_400.0);
+        // Sessions of a consumer, by whatever name.
+        let listeners = object["listeners"].as_array().unwrap();
+        assert!(listeners.iter().any(|one| one["application_name"] == "worker"), "{object}");
+
+        let said = scene.fine(&["status"]).await;
+        let cells = |begin: &str| {
+            let line = said.lines().find(|line| line.starts_with(begin)).unwrap();
+            line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(cells("public.jobs")[1..], ["outbox", "-", "insert,update,delete,truncate", "id", "id,value", "4", "ok"]);
+        let group = cells("work ");
+        assert_eq!(group[2], "3 events", "{said}");
+        assert_eq!(group[4..], ["1", "2", "1", "2"], "{said}");
+        assert!(said.contains(" 4 of 4\n") && said.contains("1 d 0 h"), "{said}");
+        stop(&consumer).await;
+        let said = scene.fine(&["status"]).await;
+        assert!(said.ends_with("\nNodes: none\n"), "{said}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn watching_survives_a_restart_of_the_server_and_ends_with_ctrl_c() {
+    let server = Postgres::start().await.unwrap();
+    let scene = Scene::on(&server, "CREATE TABLE users (id int PRIMARY KEY)").await;
+    scene.fine(&["install", "users", "--commit"]).await;
+    let mut people = Running::start(&scene, &["status", "--watch"]);
+    let mut json = Running::start(&scene, &["status", "--watch", "--json"]);
+    people.line(|line| line.starts_with("public.users")).await;
+    people.line(|line| line.starts_with("public.users")).await;
+    json.object(|object| object["is_installed"] == true).await;
+
+    server.stop().await.unwrap();
+    people
+        .line(|line| line.contains("  lost: ") && line.ends_with("; trying again."))
+        .await;
+    json.object(|object| object["error"].is_string() && object["at"].is_string())
+        .await;
+    server.start_again().await.unwrap();
+    people.line(|line| line.starts_with("public.users")).await;
+    json.object(|object| object["is_installed"] == true).await;
+    // Said once, however often it was tried.
+    assert_eq!(
+        people
+            .seen
+            .iter()
+            .filter(|line| line.contains("lost: "))
+            .count(),
+        1
+    );
+    for running in [&mut people, &mut json] {
+        interrupt(running);
+        assert_eq!(running.code().await, 0);
+    }
+    // Without a server to begin with, there is nothing to watch.
+    server.stop().await.unwrap();
+    let ran = scene.pgherald(&["status", "--watch"]).await;
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(
+        ran.stderr.contains("cannot connect") && ran.stderr.contains("\nhint: "),
+        "{ran:?}"
+    );
+}

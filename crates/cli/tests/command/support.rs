@@ -1,0 +1,220 @@
+//! A database of one's own, and the binary.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use pgherald_testkit::{Binaries, Postgres};
+use serde_json::Value;
+use tokio_postgres::{Client, NoTls};
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// An empty database, and a connection to it.
+pub(crate) struct Scene {
+    pub(crate) url: String,
+    pub(crate) client: Client,
+}
+
+/// What the binary said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Scene {
+    pub(crate) async fn new(sql: &str) -> Self {
+        Self::on(Postgres::shared().await.unwrap(), sql).await
+    }
+
+    /// On a server of one's own.
+    pub(crate) async fn on(server: &Postgres, sql: &str) -> Self {
+        let url = server.create_database().await.unwrap();
+        let client = connect(&url).await;
+        client.batch_execute(sql).await.unwrap();
+        Self { url, client }
+    }
+
+    pub(crate) async fn run(&self, sql: &str) {
+        if let Err(error) = self.client.batch_execute(sql).await {
+            panic!("{sql}: {error:?}");
+        }
+    }
+
+    pub(crate) async fn value(&self, sql: &str) -> String {
+        let row = self.client.query_one(sql, &[]).await.unwrap();
+        row.get::<_, Option<String>>(0).unwrap_or_default()
+    }
+
+    /// Runs `pgherald` with these arguments on this database.
+    pub(crate) async fn pgherald(&self, arguments: &[&str]) -> Ran {
+        let all = [&["--database-url", &self.url], arguments].concat();
+        pgherald(&all).await
+    }
+
+    /// The same, which must go well.
+    pub(crate) async fn fine(&self, arguments: &[&str]) -> String {
+        let ran = self.pgherald(arguments).await;
+        assert_eq!((ran.code, &*ran.stderr), (0, ""), "{arguments:?}: {ran:?}");
+        ran.stdout
+    }
+
+    /// The same, of JSON on each line.
+    pub(crate) async fn json(&self, arguments: &[&str]) -> Vec<Value> {
+        let all = [arguments, &["--json"]].concat();
+        let stdout = self.fine(&all).await;
+        stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    /// Everything in the database but its data, as `pg_dump` sees it.
+    pub(crate) async fn dump(&self) -> String {
+        let program = Binaries::find().unwrap().dir().join("pg_dump");
+        let url = self.url.clone();
+        let output = blocking(move || {
+            Command::new(program)
+                .arg("--schema-only")
+                .arg(url)
+                .output()
+                .unwrap()
+        })
+        .await;
+        assert!(output.status.success(), "{output:?}");
+        let dump = String::from_utf8(output.stdout).unwrap();
+        // Newer ones write a random word into each dump.
+        let lines = dump
+            .lines()
+            .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Runs `pgherald` with these arguments and nothing of this process's settings.
+pub(crate) async fn pgherald(arguments: &[&str]) -> Ran {
+    let mut command = binary();
+    command.args(arguments);
+    let output = blocking(move || command.stdin(Stdio::null()).output().unwrap()).await;
+    Ran {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// The binary, without the variables that choose a database or colours.
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgherald"));
+    for (name, _) in std::env::vars() {
+        if name.starts_with("PG") || ["DATABASE_URL", "NO_COLOR"].contains(&&*name) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+pub(crate) async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+/// The binary while it runs, and the lines that it has written.
+pub(crate) struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    pub(crate) seen: Vec<String>,
+}
+
+impl Running {
+    pub(crate) fn start(scene: &Scene, arguments: &[&str]) -> Self {
+        let mut command = binary();
+        command
+            .arg("--database-url")
+            .arg(&scene.url)
+            .args(arguments);
+        Self::of(command)
+    }
+
+    /// Any other program that writes lines.
+    pub(crate) fn of(mut command: Command) -> Self {
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit());
+        let mut child = command.spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Self {
+            child,
+            lines,
+            seen: Vec::new(),
+        }
+    }
+
+    /// The first line that is as wished, among those not waited for yet.
+    pub(crate) async fn line(&mut self, wish: impl Fn(&str) -> bool) -> String {
+        let begun = Instant::now();
+        loop {
+            match self.lines.try_recv() {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if wish(&line) {
+                        return line;
+                    }
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+            assert!(begun.elapsed() < DEADLINE, "it only wrote {:#?}", self.seen);
+        }
+    }
+
+    /// The first object that is as wished.
+    pub(crate) async fn object(&mut self, wish: impl Fn(&Value) -> bool) -> Value {
+        let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap();
+        let line = self.line(|line| wish(&parse(line))).await;
+        parse(&line)
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for it to end by itself.
+    pub(crate) async fn code(&mut self) -> i32 {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code().unwrap_or(-1);
+            }
+            assert!(
+                begun.elapsed() < DEADLINE,
+                "it does not end: {:#?}",
+                self.seen
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

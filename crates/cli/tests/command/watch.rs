@@ -1,0 +1,173 @@
+//! `watch`.
+
+use pgherald_testkit::Postgres;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::support::{Running, Scene};
+
+const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, email text);
+    CREATE TABLE orders (region text, id int, PRIMARY KEY (region, id))";
+
+#[tokio::test]
+async fn events_of_both_modes_as_objects() {
+    let scene = Scene::new(USERS).await;
+    scene
+        .fine(&["install", "users", "--columns", "email", "--commit"])
+        .await;
+    scene
+        .fine(&["install", "orders", "--mode", "outbox", "--commit"])
+        .await;
+    let mut watch = Running::start(&scene, &["watch", "--json"]);
+    for _ in 0..2 {
+        watch.object(|line| line["kind"] == "live").await;
+    }
+    scene
+        .run("INSERT INTO users VALUES (7, 'a@b'); INSERT INTO orders VALUES ('eu', 3)")
+        .await;
+    let mut both = [
+        watch.object(|line| line["kind"] == "event").await,
+        watch.object(|line| line["kind"] == "event").await,
+    ];
+    both.sort_by_key(|event| event["table"].as_str().map(str::to_owned));
+    let [order, user] = both;
+    assert_eq!(user["key"], serde_json::json!({"id": 7}));
+    assert_eq!(user["columns"], serde_json::json!({"email": "a@b"}));
+    assert_eq!(
+        (&user["operation"], &user["schema"]),
+        (&"insert".into(), &"public".into())
+    );
+    assert_eq!(order["key"], serde_json::json!({"region": "eu", "id": 3}));
+    assert!(order["outbox_id"].is_i64() && user.get("outbox_id").is_none());
+    assert!(user["latency_ms"].is_f64() && user["xid"].is_u64());
+    assert!(user["sent_at"].as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test]
+async fn events_for_people_and_an_end_after_some() {
+    let scene = Scene::new(USERS).await;
+    scene.fine(&["install", "users", "--commit"]).await;
+    let mut watch = Running::start(&scene, &["watch", "users", "--count", "2"]);
+    watch.line(|line| line.starts_with("-- live")).await;
+    scene.run("INSERT INTO users VALUES (1), (2), (3)").await;
+    let line = watch.line(|line| line.contains("insert")).await;
+    assert!(
+        line.contains("  insert    public.users  key=1  ") && line.ends_with(" ms"),
+        "{line}"
+    );
+    assert_eq!(watch.code().await, 0);
+    watch.line(|line| line.contains("key=2")).await;
+    assert!(
+        !watch
+            .seen
+            .iter()
+            .any(|line| line.contains("key=3") || line.contains('\u{1b}')),
+        "{:?}",
+        watch.seen
+    );
+}
+
+#[tokio::test]
+async fn only_what_is_wished_for() {
+    let scene = Scene::new(USERS).await;
+    scene
+        .fine(&["install", "users", "orders", "--commit"])
+        .await;
+    let mut by_key = Running::start(
+        &scene,
+        &["watch", "--where", "key=7", "--count", "1", "--json"],
+    );
+    let mut by_column = Running::start(
+        &scene,
+        &[
+            "watch",
+            "orders",
+            "--where",
+            "region=eu",
+            "--operation",
+            "delete,update",
+            "--count",
+            "1",
+            "--json",
+        ],
+    );
+    by_key.object(|line| line["kind"] == "live").await;
+    by_column.object(|line| line["kind"] == "live").await;
+    scene
+        .run("INSERT INTO users VALUES (1), (7); INSERT INTO orders VALUES ('eu', 1), ('us', 1)")
+        .await;
+    scene
+        .run("DELETE FROM orders WHERE region = 'us'; DELETE FROM orders")
+        .await;
+    let found = by_key.object(|line| line["kind"] == "event").await;
+    assert_eq!(found["key"], serde_json::json!({"id": 7}));
+    let found = by_column.object(|line| line["kind"] == "event").await;
+    assert_eq!(
+        (&found["operation"], &found["key"]["region"]),
+        (&"delete".into(), &"eu".into())
+    );
+    assert_eq!((by_key.code().await, by_column.code().await), (0, 0));
+}
+
+#[tokio::test]
+async fn a_restart_of_the_server_shows_and_is_survived() {
+    let server = Postgres::start().await.unwrap();
+    let scene = Scene::on(&server, USERS).await;
+    scene.fine(&["install", "users", "--commit"]).await;
+    let mut watch = Running::start(&scene, &["watch", "--json"]);
+    watch.object(|line| line["kind"] == "live").await;
+    server.restart().await.unwrap();
+    let down = watch.object(|line| line["kind"] == "down").await;
+    assert!(
+        !down["error"].as_str().unwrap().is_empty() && !down["hint"].as_str().unwrap().is_empty()
+    );
+    let resync = watch.object(|line| line["kind"] == "resync").await;
+    assert_eq!(resync["reasons"], serde_json::json!(["reconnected"]));
+    watch.object(|line| line["kind"] == "live").await;
+    server
+        .batch(&scene.url, "INSERT INTO users VALUES (1)")
+        .await
+        .unwrap();
+    watch.object(|line| line["kind"] == "event").await;
+    kill_process(
+        Pid::from_raw(watch.id().cast_signed()).unwrap(),
+        Signal::INT,
+    )
+    .unwrap();
+    assert_eq!(watch.code().await, 0);
+}
+
+#[tokio::test]
+async fn refusals_name_the_cause_and_the_way_out() {
+    let scene = Scene::new(USERS).await;
+    let ran = scene.pgherald(&["watch"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(
+        ran.stderr.contains("hint: pgherald install TABLE --commit"),
+        "{ran:?}"
+    );
+    scene.fine(&["install", "users", "--commit"]).await;
+    let ran = scene.pgherald(&["watch", "orders"]).await;
+    assert!(
+        ran.code == 1
+            && ran
+                .stderr
+                .contains("pgherald install 'public.orders' --commit"),
+        "{ran:?}"
+    );
+    let ran = scene.pgherald(&["watch", "--where", "email=a"]).await;
+    assert!(
+        ran.code == 2 && ran.stderr.contains("use key, or one of: id"),
+        "{ran:?}"
+    );
+    for arguments in [
+        &["watch", "--where", "7"][..],
+        &["watch", "--count", "0"],
+        &["watch", "--operation", "select"],
+    ] {
+        let ran = scene.pgherald(arguments).await;
+        assert!(
+            ran.code == 2 && ran.stdout.is_empty() && !ran.stderr.contains("panicked"),
+            "{ran:?}"
+        );
+    }
+}
