@@ -1,4 +1,9 @@
+#![cfg_attr(not(doctest), doc = include_str!("guide/links.md"))]
 #![doc = include_str!("../README.md")]
+
+#[cfg_attr(not(doctest), doc = include_str!("guide/links.md"))]
+#[doc = include_str!("../docs/README.md")]
+pub mod guide;
 
 pub use pgherald_actors::{
     CacheActor, Drain, DurableActor, Ephemeral, Events, GetReport, GetStatus, HandlerActor,
