@@ -4,9 +4,11 @@
 //! still be under way, when the writers have paused. Once its event, or a flush after its commit, was
 //! applied, so was everything before.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::SimpleQueryMessage;
 
@@ -58,12 +60,18 @@ impl<S: Subject> Comparison<'_, S> {
             {
                 break;
             }
-            match timeout(limit, self.attempt()).await {
-                Ok(Ok(())) => {
+            let attempt = AssertUnwindSafe(self.attempt()).catch_unwind();
+            match timeout(limit, attempt).await {
+                Ok(Ok(Ok(()))) => {
                     self.run.tally.comparisons.add(1);
                     return;
                 }
-                Ok(Err(error)) => obstacle = error.to_string(),
+                Ok(Ok(Err(error))) => obstacle = error.to_string(),
+                Ok(Err(_)) => {
+                    let text = || "a read of the comparison panicked".to_owned();
+                    self.run.tally.violation(Rule::Deadline, text);
+                    return;
+                }
                 Err(_) => break,
             }
             sleep(Duration::from_millis(5)).await;
