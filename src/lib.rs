@@ -4,6 +4,8 @@
 #[cfg_attr(not(doctest), doc = include_str!("guide/links.md"))]
 #[doc = include_str!("../docs/README.md")]
 pub mod guide;
+#[cfg(feature = "prometheus")]
+pub mod prometheus;
 
 pub use pgherald_actors::{
     CacheActor, Drain, DurableActor, Ephemeral, Events, GetReport, GetStatus, HandlerActor,

@@ -38,7 +38,7 @@ use crate::messages::{Events, Subscribe};
 pub struct CacheActor<K: CacheKey, V: Send + Sync + 'static> {
     /// Boxed, so that the actor may be moved whatever the keys are.
     driver: Box<CacheDriver<K, V>>,
-    refreshing: Option<Companion>,
+    background: Option<Companion>,
     alarm: Option<(Instant, Companion)>,
 }
 
@@ -71,7 +71,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheActor<K, V> {
         let options = driver.subscription();
         let actor = Self {
             driver: Box::new(driver),
-            refreshing: None,
+            background: None,
             alarm: None,
         };
         Subscribe::to(name, filter, actor.start().recipient()).options(options)
@@ -106,8 +106,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Actor for CacheActor<K, V> {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        if self.refreshing.is_none() {
-            self.refreshing = Some(Companion::start(self.driver.refreshing()));
+        if self.background.is_none() {
+            self.background = Some(Companion::start(self.driver.background()));
         }
         self.set_alarm(ctx);
     }

@@ -14,7 +14,7 @@
 mod options;
 mod report;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult,
@@ -23,8 +23,10 @@ use actix::{
 use pgherald_core::handler::{
     Failure, GivenUp, Instances, Lane, Schedule, Task, contain, contained, run,
 };
-use pgherald_core::{Attempt, EventHandler, FromEvent};
+use pgherald_core::telemetry::{HandlerMetrics, attempt_span, dropped};
+use pgherald_core::{Attempt, Event, EventHandler, FromEvent};
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 pub use options::Ephemeral;
 pub use report::HandlerReport;
@@ -76,6 +78,7 @@ pub struct HandlerActor<H: EventHandler> {
     instances: Instances<H>,
     schedule: Schedule<Job>,
     report: HandlerReport,
+    metrics: HandlerMetrics,
     /// Batches taken in whose sender is kept from sending more.
     held_back: Vec<oneshot::Sender<()>>,
     /// Told when everything is finished.
@@ -96,6 +99,7 @@ impl<H: EventHandler> HandlerActor<H> {
         Self {
             instances: Instances::new(factory),
             schedule: Schedule::new(options.concurrency),
+            metrics: HandlerMetrics::new(&options.name),
             report: HandlerReport {
                 name: options.name.clone(),
                 ..HandlerReport::default()
@@ -128,6 +132,7 @@ impl<H: EventHandler> HandlerActor<H> {
         while let Some((lane, job)) = self.schedule.start_next() {
             self.begin(lane, job, ctx);
         }
+        self.metrics.unfinished(self.schedule.len());
         if self.has_room() {
             self.held_back.drain(..).for_each(let_go);
         }
@@ -147,6 +152,13 @@ impl<H: EventHandler> HandlerActor<H> {
         let handler = self.instances.get();
         let attempt = Attempt::new(job.attempts, self.options.retry.max_attempts());
         let limit = self.options.timeout;
+        let event = match &job.task {
+            Task::Event(event) => Some(event),
+            Task::Resync(_) => None,
+        };
+        let id = event.and_then(Event::outbox_id);
+        let span = attempt_span(&self.options.name, event, id, job.attempts);
+        let began = Instant::now();
         let running = async move {
             let outcome = match &handler {
                 Ok(instance) => match instance.get() {
@@ -158,17 +170,16 @@ impl<H: EventHandler> HandlerActor<H> {
             };
             (job, outcome, handler.ok())
         };
-        ctx.spawn(
-            running
-                .into_actor(self)
-                .map(move |(job, outcome, used), act, ctx| {
-                    if let (Err(Failure::Panicked(_)), Some(used)) = (&outcome, &used) {
-                        act.instances.replace(used);
-                    }
-                    act.conclude(lane, job, outcome, ctx);
-                    act.advance(ctx);
-                }),
-        );
+        ctx.spawn(running.instrument(span).into_actor(self).map(
+            move |(job, outcome, used), act, ctx| {
+                act.metrics.took(began.elapsed());
+                if let (Err(Failure::Panicked(_)), Some(used)) = (&outcome, &used) {
+                    act.instances.replace(used);
+                }
+                act.conclude(lane, job, outcome, ctx);
+                act.advance(ctx);
+            },
+        ));
     }
 
     fn conclude(
@@ -179,10 +190,15 @@ impl<H: EventHandler> HandlerActor<H> {
         ctx: &mut Context<Self>,
     ) {
         let Err(failure) = outcome else {
+            self.metrics.attempted("done");
+            if let Task::Event(event) = &job.task {
+                self.metrics.handled(event.sent_at());
+            }
             self.report.handled += 1;
             self.schedule.finish(lane);
             return;
         };
+        self.metrics.attempted(failure.label());
         match failure {
             Failure::Snoozed(delay) => {
                 job.attempts -= 1;
@@ -205,6 +221,7 @@ impl<H: EventHandler> HandlerActor<H> {
             None => {
                 tracing::error!(handler, %task, attempt = attempts, error = %failure, count = 1,
                     reason = failure.label(), intentional = false, "given up");
+                dropped(handler, failure.label(), false, 1);
                 self.report.given_up += 1;
                 self.tell_given_up(&GivenUp {
                     task: job.task,
@@ -251,6 +268,7 @@ impl<H: EventHandler> HandlerActor<H> {
             let handler = &*self.options.name;
             let reason = "drain_deadline";
             tracing::warn!(handler, count, reason, intentional = true, "tasks dropped");
+            dropped(handler, reason, true, count);
         }
         HandlerReport {
             dropped: count,

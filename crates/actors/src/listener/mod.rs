@@ -17,6 +17,7 @@
 //! ([`pgherald_core::supervise`]). actix's own `Supervisor` is not involved: it restarts at once and
 //! without backoff, and does not survive panics.
 
+mod metrics;
 mod monitor;
 mod pump;
 mod report;
@@ -235,6 +236,7 @@ impl Handler<Shutdown> for ListenerActor {
         }
         self.router.close();
         self.health.send_replace(monitor::closed());
+        self.monitor.close();
         self.reap();
         let mut pumps: Vec<Pump> = std::mem::take(&mut self.pumps).into_values().collect();
         let (counts, abandoned) = (self.monitor.counts(), self.abandoned);

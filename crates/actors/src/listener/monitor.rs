@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use super::metrics::ListenerMetrics;
 use pgherald_core::{Error, Event, Health, Resync, ResyncReason, Signal};
 
 /// At most one warning about late events in this time.
@@ -32,6 +33,7 @@ pub(super) struct Monitor {
     counts: ListenerCounts,
     latency_warning: Option<Duration>,
     last_warning: Option<Instant>,
+    metrics: ListenerMetrics,
 }
 
 impl Monitor {
@@ -40,11 +42,17 @@ impl Monitor {
             counts: ListenerCounts::default(),
             latency_warning: Some(Duration::from_millis(500)),
             last_warning: None,
+            metrics: ListenerMetrics::new(),
         }
     }
 
     pub(super) fn set_latency_warning(&mut self, threshold: Option<Duration>) {
         self.latency_warning = threshold;
+    }
+
+    /// The listener was shut down.
+    pub(super) fn close(&mut self) {
+        self.metrics.close();
     }
 
     pub(super) fn counts(&self) -> ListenerCounts {
@@ -57,6 +65,7 @@ impl Monitor {
             Signal::Events(batch) => {
                 self.counts.batches += 1;
                 self.counts.events += batch.len() as u64;
+                self.metrics.received(batch);
                 self.look_at_latency(batch);
                 None
             }
@@ -70,6 +79,7 @@ impl Monitor {
             }
             Signal::Live => {
                 self.counts.connected += 1;
+                self.metrics.connected();
                 tracing::info!("listener live");
                 Some(Health::Live {
                     since: SystemTime::now(),
@@ -80,6 +90,7 @@ impl Monitor {
     }
 
     fn observe_resync(&mut self, resync: &Resync) {
+        self.metrics.resync(resync);
         let undecodable = |reason: &&ResyncReason| matches!(reason, ResyncReason::Undecodable(_));
         let undecodable = resync.reasons().iter().filter(undecodable).count() as u64;
         self.counts.undecodable += undecodable;
@@ -93,16 +104,19 @@ impl Monitor {
         let since = match health {
             Health::Degraded { since, .. } => {
                 self.counts.failed_attempts += 1;
+                self.metrics.failed();
                 tracing::info!(error = %error_chain, hint, "listener still not live");
                 *since
             }
             Health::Live { .. } => {
                 self.counts.disconnected += 1;
+                self.metrics.disconnected();
                 tracing::warn!(error = %error_chain, hint, "listener not live any more");
                 SystemTime::now()
             }
             _ => {
                 self.counts.failed_attempts += 1;
+                self.metrics.failed();
                 tracing::warn!(error = %error_chain, hint, "listener could not become live");
                 SystemTime::now()
             }
@@ -123,6 +137,7 @@ impl Monitor {
         };
         let late = batch.iter().filter(late).count();
         self.counts.late += late as u64;
+        self.metrics.late(late as u64);
         if self
             .last_warning
             .is_none_or(|last| last.elapsed() >= WARNING_PAUSE)

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::Recipient;
+use pgherald_core::telemetry::dropped;
 use pgherald_core::{Backoff, Health, Subscription, SubscriptionObserver};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -77,6 +78,7 @@ async fn run(
         if !handled && !recipient.connected() {
             let (name, id) = (subscription.name(), subscription.id());
             let count = count + subscription.stats().queued;
+            dropped(name, "subscriber_gone", false, count);
             tracing::warn!(subscription = name, %id, count, reason = "subscriber_gone",
                 intentional = false, "subscriber has stopped, subscription ended");
             return;

@@ -21,6 +21,7 @@ use crate::event::{Changed, Key, Table};
 use crate::gate::Gate;
 use crate::name::{ChannelName, TableName};
 use crate::router::SubscriptionOptions;
+use crate::telemetry::{CACHE_LOAD_SECONDS, histogram};
 
 /// Describes a cache: what it depends on, when events take effect, how large it is.
 ///
@@ -249,6 +250,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             None => (None, None),
         };
         let inner = Arc::new(Inner {
+            load_seconds: histogram(CACHE_LOAD_SECONDS, &[("cache", &self.name)]),
             name: self.name,
             store: Store::new(terms),
             gate,

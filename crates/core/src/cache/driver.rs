@@ -14,8 +14,12 @@
 //!   strategy, of a mapping or of a key's own code flush the cache.
 
 use std::fmt;
-use std::sync::Arc;
+use std::future::pending;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+
+use futures_util::future::join;
+use tokio::time::MissedTickBehavior;
 
 use super::dependency::{self, Dependency, Effects, Tag};
 use super::handle::{CacheKey, Inner};
@@ -33,11 +37,14 @@ use crate::panic::contained;
 use crate::router::{Delivery, Subscription, SubscriptionOptions};
 use crate::signal::Resync;
 use crate::sync::now;
+use crate::telemetry::CacheMetrics;
 
 /// The shortest time between two calls of a strategy for its deadline, whatever it asks for.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// How many portions of dead values are dropped at a time.
 const SWEEPS: usize = 128;
+/// How often is told what was counted.
+const TELL: Duration = Duration::from_secs(1);
 
 /// Applies what a subscription delivers to a cache. Made by [`CacheBuilder::build`](super::CacheBuilder::build),
 /// together with the handle.
@@ -67,6 +74,7 @@ pub struct CacheDriver<K: CacheKey, V: Send + Sync + 'static> {
     pub(super) strategy: Box<dyn Strategy>,
     pub(super) subscription: SubscriptionOptions,
     pub(super) refresher: Option<Refresher<K, V>>,
+    telling: Option<Telling<K, V>>,
     pub(super) eager: bool,
     pending: Pending<K>,
     started: bool,
@@ -86,6 +94,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         subscription: SubscriptionOptions,
     ) -> Self {
         Self {
+            telling: Some(Telling::new(&inner)),
             inner,
             dependencies,
             strategy,
@@ -196,10 +205,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         self.not_before = now.checked_add(SHORTEST_PAUSE);
     }
 
-    /// Applies what `subscription` delivers until it ends. The background loads of [`Refresh`](super::Refresh) run
+    /// Applies what `subscription` delivers until it ends. What there is to do in the [background](Self::background) is done
     /// within.
     pub async fn run(mut self, mut subscription: Subscription) {
-        let refreshing = self.refreshing();
+        let background = self.background();
         let following = async move {
             loop {
                 let wake = self.next_wake().map(tokio::time::Instant::from_std);
@@ -220,19 +229,29 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         };
         tokio::select! {
             () = following => {}
-            () = refreshing => {}
+            () = background => {}
         }
     }
 
-    /// Runs the background loads of [`Refresh`](super::Refresh), for as long as it is polled; for hosts other than
-    /// [`run`](Self::run). The first call has them, further ones have nothing to do and never end.
-    pub fn refreshing(&mut self) -> impl Future<Output = ()> + Send + use<K, V> {
+    /// Runs the background loads of [`Refresh`](super::Refresh), and tells the recorder of [metrics](crate::telemetry) once a
+    /// second what was counted, for as long as it is polled; for hosts other than [`run`](Self::run). It never ends. The first
+    /// call has all of that, further ones have nothing to do.
+    pub fn background(&mut self) -> impl Future<Output = ()> + Send + use<K, V> {
         let refresher = self.refresher.take();
+        let telling = self.telling.take();
         async move {
-            match refresher {
-                Some(refresher) => refresher.run().await,
-                None => std::future::pending().await,
-            }
+            let refreshing = async {
+                if let Some(refresher) = refresher {
+                    refresher.run().await;
+                }
+            };
+            let telling = async {
+                if let Some(mut telling) = telling {
+                    telling.go_on().await;
+                }
+            };
+            join(refreshing, telling).await;
+            pending::<()>().await;
         }
     }
 
@@ -441,6 +460,48 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
                 _ => self.sweeping = None,
             }
         }
+    }
+}
+
+/// Tells what a cache counts, for the last time when it is dropped.
+struct Telling<K: CacheKey, V: Send + Sync + 'static> {
+    inner: Weak<Inner<K, V>>,
+    metrics: CacheMetrics,
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Telling<K, V> {
+    fn new(inner: &Arc<Inner<K, V>>) -> Self {
+        Self {
+            inner: Arc::downgrade(inner),
+            metrics: CacheMetrics::new(&inner.name),
+        }
+    }
+
+    /// Until the cache is gone.
+    async fn go_on(&mut self) {
+        let mut times = tokio::time::interval(TELL);
+        times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            times.tick().await;
+            if !self.tell() {
+                return;
+            }
+        }
+    }
+
+    /// Whether the cache is still there.
+    fn tell(&mut self) -> bool {
+        let inner = self.inner.upgrade();
+        if let Some(inner) = &inner {
+            self.metrics.tell(&inner.stats());
+        }
+        inner.is_some()
+    }
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Drop for Telling<K, V> {
+    fn drop(&mut self) {
+        self.tell();
     }
 }
 

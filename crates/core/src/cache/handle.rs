@@ -19,6 +19,7 @@ use crate::gate::Gate;
 use crate::name::ChannelName;
 use crate::panic::contained;
 use crate::sync::now;
+use metrics::Histogram;
 
 /// What a cache can be keyed by. Implemented for every type that has the traits it asks for.
 #[diagnostic::on_unimplemented(
@@ -77,6 +78,7 @@ pub(super) struct Inner<K, V> {
     pub(super) limit: Option<LoadLimit>,
     pub(super) refresh: Option<mpsc::Sender<K>>,
     pub(super) counters: Counters,
+    pub(super) load_seconds: Histogram,
     pub(super) observer: Option<Arc<dyn CacheObserver>>,
     pub(super) marks: Arc<Marks>,
     /// Where write tokens are announced.
@@ -158,11 +160,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// What it has done so far.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
-        let inner = &*self.inner;
-        let store = &inner.store;
-        inner
-            .counters
-            .stats(store.counts(), store.len(), inner.capacity)
+        self.inner.stats()
     }
 
     /// Its name, as it was given when it was built.
@@ -289,6 +287,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     }
 
     #[inline]
+    pub(super) fn stats(&self) -> CacheStats {
+        let store = &self.store;
+        self.counters
+            .stats(store.counts(), store.len(), self.capacity)
+    }
+
     pub(super) fn observe(&self, event: &CacheEvent<'_>) {
         if let Some(observer) = &self.observer
             && let Err(message) = contained(|| observer.observe(event))

@@ -23,6 +23,8 @@ use super::nesting::{self, Wait};
 use super::observer::CacheEvent;
 use super::stats::count;
 use super::store::{Begin, Flight, Outcome, Stored};
+use crate::telemetry::SPAN_LOAD;
+use tracing::Instrument;
 
 /// Why there is no value.
 #[derive(Debug)]
@@ -267,7 +269,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
             _ => None,
         };
         let began = Instant::now();
-        (nesting::within(flights, place, load).await, began)
+        let span = tracing::debug_span!(SPAN_LOAD, cache = self.name);
+        let loading = nesting::within(flights, place, load).instrument(span);
+        (loading.await, began)
     }
 
     /// Waits for somebody else's load.
@@ -342,6 +346,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     fn measured(&self, began: Instant, stored: Option<bool>) {
         let elapsed = began.elapsed();
         self.counters.took(elapsed);
+        self.load_seconds.record(elapsed);
         match stored {
             Some(stored) => {
                 count(&self.counters.loads);

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::observer::{BypassReason, FlushCause, InvalidationCause};
 use super::store::ShardCounts;
-use crate::telemetry;
 
 /// Counts since the cache was built.
 ///
@@ -66,13 +65,6 @@ pub struct CacheStats {
     pub entries: u64,
     /// How many there may be.
     pub capacity: u64,
-}
-
-impl CacheStats {
-    /// Every count under its name in [`telemetry`], with its labels: for whatever collects metrics.
-    pub fn measurements(&self) -> impl Iterator<Item = telemetry::Measurement> {
-        telemetry::cache(self).into_iter()
-    }
 }
 
 /// What is counted outside of the store.

@@ -41,6 +41,10 @@ use crate::handler::{Failure, GivenUp, Schedule, Task};
 use crate::outbox::{History, Recorded, Share};
 use crate::panic::{contained, message};
 use crate::signal::{Health, Resync, ResyncReason};
+use crate::telemetry::{
+    GROUP_HELD_UP_SLICES, GROUP_PARKED_ROWS, GROUP_SLICES, HandlerMetrics, Level, attempt_span,
+};
+use tracing::Instrument;
 
 /// How many events are taken in and not finished at most; so much is handled again after a crash at most.
 const MOST_IN_FLIGHT: usize = 4_096;
@@ -70,7 +74,7 @@ pub(super) struct Engine<R> {
     slices: Slices,
     parked: Parked,
     schedule: Schedule<Job, Track>,
-    attempts: FuturesUnordered<LocalBoxFuture<'static, Vec<Finished>>>,
+    attempts: FuturesUnordered<LocalBoxFuture<'static, (Vec<Finished>, Duration)>>,
     /// Jobs that begin when an acknowledgement of their slice is over.
     deferred: Vec<(Option<Track>, Job)>,
     /// Of each slice the event that loses its connection, and how often in a row.
@@ -100,6 +104,26 @@ pub(super) struct Engine<R> {
     /// Attempts to connect since a session lasted.
     failures: u32,
     stop_at: Option<Instant>,
+    metrics: Metrics,
+}
+
+struct Metrics {
+    handler: HandlerMetrics,
+    slices: Level,
+    parked_rows: Level,
+    held_up: Level,
+}
+
+impl Metrics {
+    fn new(group: &str) -> Self {
+        let level = |name| Level::new(name, &[("group", group)]);
+        Self {
+            handler: HandlerMetrics::new(group),
+            slices: level(GROUP_SLICES),
+            parked_rows: level(GROUP_PARKED_ROWS),
+            held_up: level(GROUP_HELD_UP_SLICES),
+        }
+    }
 }
 
 struct HeldUp {
@@ -120,7 +144,7 @@ enum State {
 }
 
 enum Happened {
-    Finished(Vec<Finished>),
+    Finished(Vec<Finished>, Duration),
     Opened(Result<Box<Session>>),
     News(News),
     TimeIsUp,
@@ -161,6 +185,7 @@ impl<R: Runner> Engine<R> {
             history: None,
             failures: 0,
             stop_at: None,
+            metrics: Metrics::new(&terms.group),
             terms,
         }
     }
@@ -225,7 +250,7 @@ impl<R: Runner> Engine<R> {
         let attempts = &mut self.attempts;
         let finished = async {
             match attempts.next().await {
-                Some(finished) => Happened::Finished(finished),
+                Some((finished, elapsed)) => Happened::Finished(finished, elapsed),
                 None => pending().await,
             }
         };
@@ -240,7 +265,10 @@ impl<R: Runner> Engine<R> {
 
     fn take(&mut self, happened: Happened) {
         match happened {
-            Happened::Finished(finished) => finished.into_iter().for_each(|one| self.conclude(one)),
+            Happened::Finished(finished, elapsed) => {
+                self.metrics.handler.took(elapsed);
+                finished.into_iter().for_each(|one| self.conclude(one));
+            }
             Happened::Opened(Ok(session)) => self.opened(session),
             Happened::Opened(Err(error)) => self.lose(&error),
             Happened::News(news) => self.learn(news),
@@ -696,12 +724,31 @@ impl<R: Runner> Engine<R> {
             };
             match in_batches && !is_alone {
                 true => together.push(assignment),
-                false => self.attempts.push(self.runner.attempt(vec![assignment])),
+                false => self.attempt(vec![assignment]),
             }
         }
         if !together.is_empty() {
-            self.attempts.push(self.runner.attempt(together));
+            self.attempt(together);
         }
+    }
+
+    fn attempt(&mut self, assignments: Vec<Assignment>) {
+        let Some(Assignment { job, .. }) = assignments.first() else {
+            return;
+        };
+        let event = match &job.task {
+            Ok(Task::Event(event)) => Some(event),
+            Ok(Task::Resync(_)) | Err(_) => None,
+        };
+        let attempt = job.attempts.saturating_add(1);
+        let span = attempt_span(&self.terms.group, event, Some(job.row.id), attempt);
+        if R::MANNER == Manner::Batches {
+            span.record("events", assignments.len());
+        }
+        let began = Instant::now();
+        let running = self.runner.attempt(assignments);
+        let measured = running.map(move |finished| (finished, began.elapsed()));
+        self.attempts.push(measured.instrument(span).boxed_local());
     }
 
     /// Decides whether a job begins now.
@@ -780,6 +827,15 @@ impl<R: Runner> Engine<R> {
 
     fn note(&mut self, job: Job, outcome: Outcome) {
         let now = Instant::now();
+        self.metrics.handler.attempted(match &outcome {
+            Outcome::Done | Outcome::Committed => "done",
+            Outcome::Failed(failure) => failure.label(),
+            Outcome::Fenced => "fenced",
+            Outcome::Lost(_) | Outcome::InDoubt(_) => "in_doubt",
+        });
+        if matches!(outcome, Outcome::Done | Outcome::Committed) {
+            self.metrics.handler.handled(job.row.sent_at);
+        }
         let row = job.row();
         match outcome {
             Outcome::Done => {
@@ -855,6 +911,9 @@ impl<R: Runner> Engine<R> {
         });
         let fate = next.map_or(Fate::Dead, Fate::Due);
         self.log(&job, attempts, &failure, next);
+        if next.is_none() {
+            self.metrics.handler.dead_letter();
+        }
         let (row, now) = (job.row(), Instant::now());
         let due = next.map(|delay| now + delay);
         match job.origin {
@@ -1108,6 +1167,10 @@ impl<R: Runner> Engine<R> {
             );
         }
         self.has_warned = is_full;
+        self.metrics.handler.unfinished(self.slices.pending());
+        self.metrics.slices.set(self.slices.len());
+        self.metrics.parked_rows.set(self.parked.rows());
+        self.metrics.held_up.set(self.held_up.len());
         let mut report = self.shared.report();
         report.parked_rows = self.parked.rows();
         report.slices = self.slices.len();

@@ -10,6 +10,10 @@ use super::store::{failed, seconds};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::outbox::{OutboxReader, Recorded, Relations, get};
+use crate::telemetry::{
+    GROUP_DEAD_LETTERS, GROUP_LAG_EVENTS, GROUP_LAG_SECONDS, GROUP_NODES, GROUP_PARKED_EVENTS,
+    gauge,
+};
 
 /// A group of consumers, as it stands in the database: asks how it is doing, and tells it what to do. Consumers need not
 /// run; those that do hear of it at once.
@@ -59,6 +63,20 @@ pub struct GroupStatus {
     pub parked: i64,
     /// Events that were given up.
     pub dead_letters: i64,
+}
+
+impl GroupStatus {
+    /// Tells the recorder of [metrics](crate::telemetry) how the group is doing: what no consumer knows by itself. For a task
+    /// that asks for [the status](Group::all) now and then, once for all nodes together.
+    #[expect(clippy::cast_precision_loss, reason = "what metrics are made of")]
+    pub fn record(&self) {
+        let tell = |name, value| gauge(name, &[("group", &self.name)]).set(value);
+        tell(GROUP_LAG_EVENTS, self.lag_events as f64);
+        tell(GROUP_LAG_SECONDS, self.lag.as_secs_f64());
+        tell(GROUP_NODES, self.nodes as f64);
+        tell(GROUP_PARKED_EVENTS, self.parked as f64);
+        tell(GROUP_DEAD_LETTERS, self.dead_letters as f64);
+    }
 }
 
 /// An event that was set aside.

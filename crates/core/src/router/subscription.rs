@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use metrics::{Counter, Gauge};
 use tokio::sync::Notify;
 
 use super::backlog::{Backlog, Counts, Delivery};
 use super::options::SubscriptionOptions;
 use crate::gate::Session;
+use crate::telemetry::{SUBSCRIPTION_EVENTS, SUBSCRIPTION_QUEUED_EVENTS, counter, dropped, gauge};
 
 /// Identifies a subscription within its router.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,8 +98,11 @@ impl Subscription {
     /// delivery tells so.
     pub fn take_back(&mut self) {
         let mut state = self.shared.lock();
-        self.shared.change(&mut state, Backlog::take_back);
+        let count = self.shared.change(&mut state, Backlog::take_back);
+        let news = state.news();
         drop(state);
+        self.shared.measure(&news);
+        dropped(self.name(), "subscriber_failed", false, count);
         self.shared.wake.notify_one();
     }
 
@@ -128,7 +133,12 @@ impl Subscription {
             state.overflowing = false;
         }
         match delivery {
-            Some(delivery) => Taken::Delivery(delivery),
+            Some(delivery) => {
+                let news = state.news();
+                drop(state);
+                self.shared.measure(&news);
+                Taken::Delivery(delivery)
+            }
             None => Taken::Nothing {
                 closed: state.closed,
             },
@@ -138,7 +148,12 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        self.shared.lock().abandoned = true;
+        let news = {
+            let mut state = self.shared.lock();
+            state.abandoned = true;
+            state.news()
+        };
+        self.shared.measure(&news);
         self.shared.set_not_live();
     }
 }
@@ -169,6 +184,9 @@ pub(super) struct Shared {
     options: SubscriptionOptions,
     state: Mutex<State>,
     wake: Notify,
+    delivered: Counter,
+    coalesced: Counter,
+    queued: Gauge,
 }
 
 #[derive(Debug)]
@@ -180,6 +198,37 @@ struct State {
     abandoned: bool,
     /// Events were lost since the queue was last empty.
     overflowing: bool,
+    /// The recorder knows of so many delivered and coalesced events, and of so many that wait.
+    measured: (u64, u64, u64),
+}
+
+/// What the recorder does not know yet.
+struct Unmeasured {
+    delivered: u64,
+    coalesced: u64,
+    queued: i64,
+}
+
+impl State {
+    fn news(&mut self) -> Unmeasured {
+        let Counts {
+            delivered,
+            coalesced,
+            ..
+        } = self.backlog.counts();
+        let queued = match self.abandoned {
+            true => 0,
+            false => self.backlog.len() as u64,
+        };
+        let now = (delivered, coalesced, queued);
+        let before = std::mem::replace(&mut self.measured, now);
+        Unmeasured {
+            // What was taken back is delivered no more, but has been.
+            delivered: delivered.saturating_sub(before.0),
+            coalesced: coalesced.saturating_sub(before.1),
+            queued: queued.cast_signed() - before.2.cast_signed(),
+        }
+    }
 }
 
 impl Shared {
@@ -190,8 +239,15 @@ impl Shared {
             closed: false,
             abandoned: false,
             overflowing: false,
+            measured: (0, 0, 0),
         });
         Self {
+            delivered: of_result(&options.name, "delivered"),
+            coalesced: of_result(&options.name, "coalesced"),
+            queued: gauge(
+                SUBSCRIPTION_QUEUED_EVENTS,
+                &[("subscription", &options.name)],
+            ),
             id,
             options,
             state,
@@ -223,13 +279,15 @@ impl Shared {
 
     /// Changes the backlog and wakes the subscriber.
     pub(super) fn push(&self, change: impl FnOnce(&mut Backlog)) {
-        let (count, is_news) = {
+        let (count, is_news, unmeasured) = {
             let mut state = self.lock();
             let count = self.change(&mut state, change);
             let is_news = count > 0 && !state.overflowing;
             state.overflowing |= count > 0;
-            (count, is_news)
+            (count, is_news, state.news())
         };
+        self.measure(&unmeasured);
+        dropped(&self.options.name, "overflow", false, count);
         let Self { id, options, .. } = self;
         // The first loss is news, those that follow before the queue has been empty are detail.
         if is_news {
@@ -240,6 +298,15 @@ impl Shared {
                 intentional = false, "subscription too slow, events dropped");
         }
         self.wake.notify_one();
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "what metrics are made of")]
+    fn measure(&self, news: &Unmeasured) {
+        self.delivered.increment(news.delivered);
+        self.coalesced.increment(news.coalesced);
+        if news.queued != 0 {
+            self.queued.increment(news.queued as f64);
+        }
     }
 
     /// Whether it is a cache's.
@@ -299,4 +366,9 @@ impl Shared {
         // Nothing under the lock can leave the state half changed: a poisoned lock is as good as any.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn of_result(subscription: &str, result: &str) -> Counter {
+    let labels = [("subscription", subscription), ("result", result)];
+    counter(SUBSCRIPTION_EVENTS, &labels)
 }

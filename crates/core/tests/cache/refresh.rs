@@ -39,7 +39,7 @@ impl Backend {
         });
         let builder = CacheBuilder::new("users").row_of::<User>();
         let mut rig = Rig::live(builder.refresh(change(refresh)));
-        tokio::spawn(rig.driver.as_mut().unwrap().refreshing());
+        tokio::spawn(rig.driver.as_mut().unwrap().background());
         assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
         (backend, rig)
     }

@@ -116,7 +116,7 @@ async fn a_projection_that_panicked_in_the_background_is_tried_again() {
         *key
     });
     let mut rig = Rig::live(builder.refresh(refresh));
-    tokio::spawn(rig.driver.as_mut().unwrap().refreshing());
+    tokio::spawn(rig.driver.as_mut().unwrap().background());
     assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
     rig.apply([update(7)]);
     PANIC.store(true, SeqCst);

@@ -1,0 +1,106 @@
+//! What caches have counted, told from time to time: a hit has no time for it.
+
+use metrics::Counter;
+
+use super::names::{
+    CACHE_BYPASSES, CACHE_CAPACITY, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_EXPIRATIONS,
+    CACHE_FLUSHES, CACHE_INVALIDATIONS, CACHE_JOINED, CACHE_LOADS, CACHE_LOADS_OVERTAKEN,
+    CACHE_READS,
+};
+use super::record::{Level, counter};
+use crate::cache::CacheStats;
+
+type Count = (
+    &'static str,
+    Option<(&'static str, &'static str)>,
+    fn(&CacheStats) -> u64,
+);
+
+const COUNTS: [Count; 22] = [
+    (CACHE_READS, Some(("result", "hit")), |s| s.hits),
+    (CACHE_READS, Some(("result", "miss")), |s| s.misses),
+    (CACHE_READS, Some(("result", "stale_not_live")), |s| {
+        s.stale_not_live
+    }),
+    (CACHE_READS, Some(("result", "stale_revalidating")), |s| {
+        s.stale_revalidating
+    }),
+    (CACHE_JOINED, None, |s| s.joined),
+    (CACHE_LOADS, Some(("result", "loaded")), |s| s.loads),
+    (CACHE_LOADS, Some(("result", "error")), |s| s.load_errors),
+    (CACHE_LOADS, Some(("result", "cancelled")), |s| {
+        s.loads_cancelled
+    }),
+    (CACHE_LOADS, Some(("result", "panicked")), |s| {
+        s.loads_panicked
+    }),
+    (CACHE_LOADS_OVERTAKEN, None, |s| s.loads_overtaken),
+    (CACHE_BYPASSES, Some(("reason", "not_live")), |s| {
+        s.bypassed_not_live
+    }),
+    (CACHE_BYPASSES, Some(("reason", "not_driven")), |s| {
+        s.bypassed_not_driven
+    }),
+    (CACHE_INVALIDATIONS, Some(("cause", "event")), |s| {
+        s.invalidated_by_event
+    }),
+    (CACHE_INVALIDATIONS, Some(("cause", "by_hand")), |s| {
+        s.invalidated_by_hand
+    }),
+    (CACHE_FLUSHES, Some(("cause", "event")), |s| {
+        s.flushed_by_event
+    }),
+    (CACHE_FLUSHES, Some(("cause", "strategy")), |s| {
+        s.flushed_by_strategy
+    }),
+    (CACHE_FLUSHES, Some(("cause", "resync")), |s| {
+        s.flushed_by_resync
+    }),
+    (CACHE_FLUSHES, Some(("cause", "mismatch")), |s| {
+        s.flushed_by_mismatch
+    }),
+    (CACHE_FLUSHES, Some(("cause", "panic")), |s| {
+        s.flushed_by_panic
+    }),
+    (CACHE_FLUSHES, Some(("cause", "by_hand")), |s| {
+        s.flushed_by_hand
+    }),
+    (CACHE_EVICTIONS, None, |s| s.evictions),
+    (CACHE_EXPIRATIONS, None, |s| s.expirations),
+];
+
+/// The metrics of a cache, and what they were told last.
+#[derive(Debug)]
+pub(crate) struct CacheMetrics {
+    counts: [(Counter, u64); COUNTS.len()],
+    entries: Level,
+    capacity: Level,
+}
+
+impl CacheMetrics {
+    pub(crate) fn new(cache: &str) -> Self {
+        let named = ("cache", cache);
+        let count = |(name, label, _): Count| {
+            let labels = [Some(named), label];
+            let labels: Vec<_> = labels.into_iter().flatten().collect();
+            (counter(name, &labels), 0)
+        };
+        Self {
+            counts: COUNTS.map(count),
+            entries: Level::new(CACHE_ENTRIES, &[named]),
+            capacity: Level::new(CACHE_CAPACITY, &[named]),
+        }
+    }
+
+    /// Tells what has come since the last time.
+    pub(crate) fn tell(&mut self, stats: &CacheStats) {
+        for ((counter, told), (.., read)) in self.counts.iter_mut().zip(COUNTS) {
+            let now = read(stats);
+            counter.increment(now.saturating_sub(*told));
+            *told = now;
+        }
+        let size = |values| usize::try_from(values).unwrap_or(usize::MAX);
+        self.entries.set(size(stats.entries));
+        self.capacity.set(size(stats.capacity));
+    }
+}

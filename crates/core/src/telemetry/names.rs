@@ -1,0 +1,158 @@
+//! The names, in one place.
+
+/// How a metric is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// A distribution.
+    Histogram,
+}
+
+/// A metric that pgherald records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metric {
+    /// As it is recorded. Exporters add what they need: Prometheus `_bucket`, `_sum` and `_count` to a histogram.
+    pub name: &'static str,
+    /// How it is to be read.
+    pub kind: MetricKind,
+    /// What is counted, or `seconds`.
+    pub unit: &'static str,
+    /// The labels that it always has. Their values are names that the program gave, or words that are listed with the
+    /// metric's constant: never keys of rows.
+    pub labels: &'static [&'static str],
+    /// What it tells.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($name:ident = $text:literal, $kind:ident, $unit:literal, [$($label:literal),*], $help:literal $(, $more:literal)*;)*) => {
+        $(
+            #[doc = concat!($help, ".", "\n\n", stringify!($kind), "; unit: ", $unit, "; labels:" $(, " `", $label, "`")*, ".")]
+            $(#[doc = $more])*
+            pub const $name: &str = $text;
+        )*
+
+        /// All of them.
+        pub const METRICS: &[Metric] = &[$(Metric {
+            name: $name,
+            kind: MetricKind::$kind,
+            unit: $unit,
+            labels: &[$($label),*],
+            help: $help,
+        }),*];
+    };
+}
+
+metrics! {
+    LISTENERS = "pgherald_listeners", Gauge, "listeners", [],
+        "Listeners that are running";
+    LISTENERS_LIVE = "pgherald_listeners_live", Gauge, "listeners", [],
+        "Listeners that are live: less than there are means that changes go unheard at the moment";
+    LISTENER_EVENTS = "pgherald_listener_events_total", Counter, "events", [],
+        "Events that listeners received";
+    LISTENER_BATCHES = "pgherald_listener_batches_total", Counter, "batches", [],
+        "Batches they came in";
+    LISTENER_LATE_EVENTS = "pgherald_listener_late_events_total", Counter, "events", [],
+        "Events that took longer than the threshold of the latency warning";
+    LISTENER_RESYNCS = "pgherald_listener_resyncs_total", Counter, "resyncs", ["reason"],
+        "Resyncs that sources announced: what was heard before them may have a gap",
+        "`reason` is a [label](crate::ResyncReason::label).";
+    LISTENER_CONNECTIONS = "pgherald_listener_connections_total", Counter, "connections", [],
+        "How often a listener became live";
+    LISTENER_DISCONNECTS = "pgherald_listener_disconnects_total", Counter, "disconnects", [],
+        "How often one that was live was not any more";
+    LISTENER_FAILED_ATTEMPTS = "pgherald_listener_failed_attempts_total", Counter, "attempts", [],
+        "Attempts to become live that failed";
+    EVENT_LATENCY_SECONDS = "pgherald_event_latency_seconds", Histogram, "seconds", [],
+        "From the statement that made a change to the listener's receiving it";
+
+    SUBSCRIPTION_EVENTS = "pgherald_subscription_events_total", Counter, "events", ["subscription", "result"],
+        "Events that subscriptions handed on",
+        "`result` is `delivered`, or `coalesced`: a later event of its row stands for it.";
+    SUBSCRIPTION_QUEUED_EVENTS = "pgherald_subscription_queued_events", Gauge, "events", ["subscription"],
+        "Events that wait in the queues of subscriptions";
+    EVENTS_DROPPED = "pgherald_events_dropped_total", Counter, "events", ["subscriber", "reason", "intentional"],
+        "Events that were dropped by somebody who had them",
+        "`subscriber` is the subscription or handler; `reason` is `overflow`, `subscriber_failed`, `subscriber_gone`,
+`drain_deadline`, or, of what an ephemeral handler gave up, `error`, `timeout` or `panic`; `intentional` is `true` where
+somebody asked for it, by a shutdown with a deadline.";
+
+    HANDLER_ATTEMPTS = "pgherald_handler_attempts_total", Counter, "attempts", ["handler", "result"],
+        "Attempts of handlers, each event of a batch counted as one",
+        "`handler` is the name of an ephemeral handler, or the group of a durable one; `result` is `done`, `error`, `timeout`,
+`panic`, `snoozed`, `fenced` (rolled back, because the slice is somebody else's) or `in_doubt` (the connection was lost).";
+    HANDLER_ATTEMPT_SECONDS = "pgherald_handler_attempt_seconds", Histogram, "seconds", ["handler"],
+        "How long attempts took, a batch counted as one";
+    HANDLER_DELAY_SECONDS = "pgherald_handler_delay_seconds", Histogram, "seconds", ["handler"],
+        "From the statement that made a change to its having been handled, retries included";
+    HANDLER_UNFINISHED_EVENTS = "pgherald_handler_unfinished_events", Gauge, "events", ["handler"],
+        "Events that handlers have taken in and not finished";
+    HANDLER_DEAD_LETTERS = "pgherald_handler_dead_letters_total", Counter, "events", ["handler"],
+        "Events that durable handlers gave up, and keep as dead letters";
+
+    GROUP_SLICES = "pgherald_group_slices", Gauge, "slices", ["group"],
+        "Slices that consumers of this process have";
+    GROUP_PARKED_ROWS = "pgherald_group_parked_rows", Gauge, "rows", ["group"],
+        "Rows of tables, in these slices, of which an event waits for another attempt";
+    GROUP_HELD_UP_SLICES = "pgherald_group_held_up_slices", Gauge, "slices", ["group"],
+        "Slices of which the database refuses to note how far they are";
+    GROUP_LAG_EVENTS = "pgherald_group_lag_events", Gauge, "events", ["group"],
+        "Events of the outbox that a group has not read",
+        "Of all nodes together, as are the four that follow: recorded by [`GroupStatus::record`](crate::group::GroupStatus::record).";
+    GROUP_LAG_SECONDS = "pgherald_group_lag_seconds", Gauge, "seconds", ["group"],
+        "The age of the oldest of them";
+    GROUP_NODES = "pgherald_group_nodes", Gauge, "nodes", ["group"],
+        "Nodes of a group whose lease is valid";
+    GROUP_PARKED_EVENTS = "pgherald_group_parked_events", Gauge, "events", ["group"],
+        "Events of a group that wait for another attempt";
+    GROUP_DEAD_LETTERS = "pgherald_group_dead_letters", Gauge, "events", ["group"],
+        "Dead letters of a group";
+
+    CACHE_READS = "pgherald_cache_reads_total", Counter, "reads", ["cache", "result"],
+        "Looks into caches",
+        "`result` is `hit`, `miss`, `stale_not_live` or `stale_revalidating`.";
+    CACHE_JOINED = "pgherald_cache_joined_total", Counter, "reads", ["cache"],
+        "Reads that waited for another one's load";
+    CACHE_LOADS = "pgherald_cache_loads_total", Counter, "loads", ["cache", "result"],
+        "Loads",
+        "`result` is `loaded`, `error`, `cancelled` or `panicked`.";
+    CACHE_LOADS_OVERTAKEN = "pgherald_cache_loads_overtaken_total", Counter, "loads", ["cache"],
+        "Loads that were not stored because they were invalidated meanwhile";
+    CACHE_LOAD_SECONDS = "pgherald_cache_load_seconds", Histogram, "seconds", ["cache"],
+        "How long loads took that brought a value or an error";
+    CACHE_BYPASSES = "pgherald_cache_bypasses_total", Counter, "reads", ["cache", "reason"],
+        "Reads that went past caches",
+        "`reason` is `not_live` or `not_driven`.";
+    CACHE_INVALIDATIONS = "pgherald_cache_invalidations_total", Counter, "keys", ["cache", "cause"],
+        "Values and loads that were invalidated by key",
+        "`cause` is `event` or `by_hand`.";
+    CACHE_FLUSHES = "pgherald_cache_flushes_total", Counter, "flushes", ["cache", "cause"],
+        "How often everything was invalidated",
+        "`cause` is `event`, `strategy`, `resync`, `mismatch`, `panic` or `by_hand`.";
+    CACHE_EVICTIONS = "pgherald_cache_evictions_total", Counter, "values", ["cache"],
+        "Values that went for want of room";
+    CACHE_EXPIRATIONS = "pgherald_cache_expirations_total", Counter, "values", ["cache"],
+        "Values that were found too old";
+    CACHE_ENTRIES = "pgherald_cache_entries", Gauge, "values", ["cache"],
+        "Values in memory";
+    CACHE_CAPACITY = "pgherald_cache_capacity", Gauge, "values", ["cache"],
+        "How many values there may be";
+}
+
+/// The span around each attempt of a handler, at level INFO.
+///
+/// Its fields: `handler`; `event_id`, the event's number in the outbox if it was recorded there, of a batch the first one's;
+/// `table`; `operation`; `attempt`, from 1; `committed_at`, the time of the statement that made the change; `events`, how
+/// many there are if they come in a batch.
+pub const SPAN_ATTEMPT: &str = "pgherald.attempt";
+
+/// The span around each load of a cache, at level DEBUG. Its fields: `cache`; `keys`, how many are loaded.
+pub const SPAN_LOAD: &str = "pgherald.load";
+
+/// All spans.
+pub const SPANS: &[&str] = &[SPAN_ATTEMPT, SPAN_LOAD];

@@ -1,0 +1,91 @@
+//! `docs/grafana.json`.
+
+use std::collections::BTreeSet;
+
+use pgherald::telemetry::{METRICS, Metric, MetricKind};
+use serde_json::Value;
+
+const DASHBOARD: &str = include_str!("../../docs/grafana.json");
+
+/// The metric that a name in a query stands for.
+fn metric(name: &str) -> Option<&'static Metric> {
+    METRICS.iter().find(|metric| match metric.kind {
+        MetricKind::Histogram => ["_bucket", "_sum", "_count"]
+            .iter()
+            .any(|suffix| name.strip_suffix(suffix) == Some(metric.name)),
+        _ => metric.name == name,
+    })
+}
+
+fn expressions(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value {
+                    Value::String(text) if name == "expr" || name == "query" => {
+                        found.push(text.clone());
+                    }
+                    _ => expressions(value, found),
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| expressions(value, found)),
+        _ => {}
+    }
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+}
+
+#[test]
+fn its_queries_use_only_metrics_and_labels_that_exist() {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let mut queries = Vec::new();
+    expressions(&dashboard, &mut queries);
+    let mut shown = BTreeSet::new();
+    for query in &queries {
+        let names: Vec<&str> = words(query)
+            .filter(|word| word.starts_with("pgherald"))
+            .collect();
+        assert!(!names.is_empty() || query == "prometheus", "{query}");
+        let mut labels = vec!["le", "instance", "job"];
+        for name in names {
+            let metric = metric(name).unwrap_or_else(|| panic!("{name} in {query}"));
+            labels.extend(metric.labels);
+            shown.insert(metric.name);
+        }
+        // What stands in `by (…)` and in `{…}`.
+        for part in query.split("by (").skip(1) {
+            for label in words(part.split(')').next().unwrap()) {
+                assert!(labels.contains(&label), "{label} in {query}");
+            }
+        }
+        for part in query.split('{').skip(1) {
+            for matcher in part.split('}').next().unwrap().split(',') {
+                let label = words(matcher).next().unwrap();
+                assert!(labels.contains(&label), "{label} in {query}");
+            }
+        }
+    }
+    assert!(shown.len() > 20, "{shown:?}");
+}
+
+#[test]
+fn its_panels_have_titles_units_and_places_of_their_own() {
+    let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut ids = BTreeSet::new();
+    for panel in panels {
+        assert!(panel["title"].is_string(), "{panel}");
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{panel}");
+        if panel["type"] != "row" {
+            assert!(
+                panel["fieldConfig"]["defaults"]["unit"].is_string(),
+                "{panel}"
+            );
+            assert!(panel["description"].is_string(), "{panel}");
+        }
+    }
+}
