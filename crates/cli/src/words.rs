@@ -24,6 +24,16 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
+/// About how long.
+pub(crate) fn about(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.0} s"),
+        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_800.0 => format!("{:.0} h", s / 3_600.0),
+        s => format!("{:.0} days", s / 86_400.0),
+    }
+}
+
 /// How much, as PostgreSQL's `pg_size_pretty` says it.
 pub(crate) fn size(bytes: i64) -> String {
     const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];

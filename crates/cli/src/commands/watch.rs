@@ -18,6 +18,7 @@ use tokio_postgres::Client;
 use crate::arguments::Watch;
 use crate::database::Database;
 use crate::failure::Failure;
+use crate::interrupt::interrupted;
 use crate::output::Output;
 use crate::tables::resolve;
 use wish::Wish;
@@ -38,7 +39,7 @@ pub(crate) async fn run(
     let signals = sources(database.config()?, watch.channel.as_deref(), specs)?;
     tokio::select! {
         result = follow(signals, output, &wish, watch.count) => result?,
-        () = interrupted() => {}
+        waited = interrupted() => waited?,
     }
     output.flush()?;
     Ok(ExitCode::SUCCESS)
@@ -121,18 +122,4 @@ async fn follow(
         output.flush()?;
     }
     Ok(())
-}
-
-/// Waits for Ctrl-C, or to be asked to end.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        result = tokio::signal::ctrl_c() => if result.is_err() {
-            std::future::pending::<()>().await;
-        },
-    }
 }

@@ -396,7 +396,7 @@ async fn an_outbox_that_is_not_trimmed_is_trimmed() {
         &[],
         "outbox size",
         "failed",
-        "of at most 0.2 MiB: beyond that",
+        "of at most 195 kB: beyond that",
     )
     .await;
     scene

@@ -7,9 +7,10 @@ use tokio_postgres::Client;
 
 use super::finding::{Finding, Findings, Verdict, or_ok, rows, value};
 use crate::failure::Failure;
+use crate::words;
 
-/// From this share of its limit on, the outbox is worth a warning.
-const SIZE_WARNING: f64 = 0.8;
+/// From so many hundredths of its limit on, the outbox is worth a warning.
+const SIZE_WARNING: i64 = 80;
 /// Rows stay for up to twice as long as they are to be kept; beyond this many times, nobody trims.
 const AGE_WARNING: f64 = 3.0;
 /// A group that is further behind is worth a warning; a failure if nobody works on it.
@@ -37,17 +38,17 @@ pub(super) async fn size(client: &Client) -> Findings {
     require(client).await?;
     let rows = rows(client, include_str!("outbox_size.sql"), &[]).await?;
     let row = rows.first().ok_or_else(absent)?;
-    let (size, limit): (f64, f64) = (row.try_get(0)?, row.try_get(1)?);
+    let (size, limit): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     Ok(vec![judge_size(size, limit)])
 }
 
-fn judge_size(size: f64, limit: f64) -> Finding {
+fn judge_size(size: i64, limit: i64) -> Finding {
     let result = match size {
         size if size > limit => Verdict::Failed,
-        size if size > limit * SIZE_WARNING => Verdict::Warning,
+        size if size > limit / 100 * SIZE_WARNING => Verdict::Warning,
         _ => Verdict::Ok,
     };
-    let text = format!("{} of at most {}", megabytes(size), megabytes(limit));
+    let text = format!("{} of at most {}", words::size(size), words::size(limit));
     match result {
         Verdict::Ok => Finding::ok("outbox size", text),
         _ => {
@@ -55,10 +56,6 @@ fn judge_size(size: f64, limit: f64) -> Finding {
             Finding::new("outbox size", result, text).fix(TRIM)
         }
     }
-}
-
-fn megabytes(bytes: f64) -> String {
-    format!("{:.1} MiB", bytes / f64::from(1 << 20))
 }
 
 /// How old its oldest row is, against how long rows are to be kept.
@@ -78,8 +75,8 @@ fn judge_age(age: Option<f64>, keep: f64) -> Finding {
     };
     let text = format!(
         "the oldest row is {} old; rows are kept for {}",
-        duration(age),
-        duration(keep)
+        words::about(age),
+        words::about(keep)
     );
     if age <= keep * AGE_WARNING {
         return Finding::ok(check, text);
@@ -88,15 +85,6 @@ fn judge_age(age: Option<f64>, keep: f64) -> Finding {
         "{text}: consumers of a group trim, and none runs, or one has not read it; else run this now and then"
     );
     Finding::new(check, Verdict::Warning, text).fix(TRIM)
-}
-
-fn duration(seconds: f64) -> String {
-    match seconds {
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
-        s if s < 172_800.0 => format!("{:.0} h", s / 3_600.0),
-        s => format!("{:.0} days", s / 86_400.0),
-    }
 }
 
 pub(super) async fn groups(client: &Client) -> Findings {
@@ -122,7 +110,7 @@ fn judge_group(group: &GroupStatus) -> Vec<Finding> {
         let fix = format!("pgherald dead-letters list --group {name}");
         findings.push(found(Verdict::Warning, text).fix(fix));
     }
-    let lag = duration(group.lag.as_secs_f64());
+    let lag = words::about(group.lag.as_secs_f64());
     let behind = format!("{} events behind, for {lag}", group.lag_events);
     if group.is_paused {
         let text = format!("paused, {behind}");
@@ -165,9 +153,9 @@ mod tests {
 
     #[test]
     fn the_outbox_is_judged_by_its_size_and_age() {
-        assert_eq!(judge_size(79.0, 100.0).result, Verdict::Ok);
-        assert_eq!(judge_size(81.0, 100.0).result, Verdict::Warning);
-        assert_eq!(judge_size(101.0, 100.0).result, Verdict::Failed);
+        assert_eq!(judge_size(79, 100).result, Verdict::Ok);
+        assert_eq!(judge_size(81, 100).result, Verdict::Warning);
+        assert_eq!(judge_size(101, 100).result, Verdict::Failed);
         assert_eq!(judge_age(None, 1.0).result, Verdict::Ok);
         assert_eq!(judge_age(Some(2.0), 1.0).result, Verdict::Ok);
         assert_eq!(judge_age(Some(4.0), 1.0).result, Verdict::Warning);

@@ -1,6 +1,6 @@
 -- Bytes of the outbox, indexes included, and how many they may become.
 SELECT (
-        SELECT sum(pg_total_relation_size(i.inhrelid))::float8
+        SELECT sum(pg_total_relation_size(i.inhrelid))::bigint
         FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = 'pgherald.outbox'::regclass
-    ), max_bytes::float8
+    ), max_bytes
 FROM pgherald.outbox_retention
