@@ -14,7 +14,7 @@
 mod options;
 mod report;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult,
@@ -192,7 +192,7 @@ impl<H: EventHandler> HandlerActor<H> {
         let Err(failure) = outcome else {
             self.metrics.attempted("done");
             if let Task::Event(event) = &job.task {
-                self.metrics.handled(event.sent_at());
+                self.metrics.handled(event.sent_at(), SystemTime::now());
             }
             self.report.handled += 1;
             self.schedule.finish(lane);

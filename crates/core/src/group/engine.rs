@@ -267,7 +267,8 @@ impl<R: Runner> Engine<R> {
         match happened {
             Happened::Finished(finished, elapsed) => {
                 self.metrics.handler.took(elapsed);
-                finished.into_iter().for_each(|one| self.conclude(one));
+                let now = SystemTime::now();
+                finished.into_iter().for_each(|one| self.conclude(one, now));
             }
             Happened::Opened(Ok(session)) => self.opened(session),
             Happened::Opened(Err(error)) => self.lose(&error),
@@ -808,12 +809,15 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    fn conclude(&mut self, Finished { job, outcome }: Finished) {
+    fn conclude(&mut self, Finished { job, outcome }: Finished, now: SystemTime) {
         let track = track(R::MANNER, &job);
         self.slices.end(job.slice, job.epoch);
         self.finish(Some(track), &job);
         match self.slices.is_current(job.slice, job.epoch) {
-            true => self.note(job, outcome),
+            true => {
+                self.measure(&job, &outcome, now);
+                self.note(job, outcome);
+            }
             false => self.shared.report().left_to_others += 1,
         }
         self.note_progress();
@@ -825,17 +829,21 @@ impl<R: Runner> Engine<R> {
         self.schedule.finish(track);
     }
 
-    fn note(&mut self, job: Job, outcome: Outcome) {
-        let now = Instant::now();
-        self.metrics.handler.attempted(match &outcome {
+    fn measure(&self, job: &Job, outcome: &Outcome, now: SystemTime) {
+        let metrics = &self.metrics.handler;
+        if let Outcome::Done | Outcome::Committed = outcome {
+            metrics.handled(job.row.sent_at, now);
+        }
+        metrics.attempted(match outcome {
             Outcome::Done | Outcome::Committed => "done",
             Outcome::Failed(failure) => failure.label(),
             Outcome::Fenced => "fenced",
             Outcome::Lost(_) | Outcome::InDoubt(_) => "in_doubt",
         });
-        if matches!(outcome, Outcome::Done | Outcome::Committed) {
-            self.metrics.handler.handled(job.row.sent_at);
-        }
+    }
+
+    fn note(&mut self, job: Job, outcome: Outcome) {
+        let now = Instant::now();
         let row = job.row();
         match outcome {
             Outcome::Done => {

@@ -59,10 +59,10 @@ impl HandlerMetrics {
         self.attempt_seconds.record(elapsed);
     }
 
-    /// An event was handled that was made at this time.
-    pub fn handled(&self, sent_at: SystemTime) {
+    /// An event that was made at `sent_at` has been handled by `now`.
+    pub fn handled(&self, sent_at: SystemTime, now: SystemTime) {
         // Clocks of two machines.
-        let delay = sent_at.elapsed().unwrap_or_default();
+        let delay = now.duration_since(sent_at).unwrap_or_default();
         self.delay_seconds.record(delay);
     }
 
