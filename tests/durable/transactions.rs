@@ -334,6 +334,10 @@ async fn an_attempt_on_a_connection_that_was_made_after_a_crash_is_refused() {
         // Of its own: a crash is told by the statistics of all of the server, which are counted anew here.
         let server = Postgres::start().await.unwrap();
         let scene = Scene::at(server.create_database().await.unwrap()).await;
+        if scene.number("SELECT current_setting('server_version_num')::bigint").await < 140_000 {
+            eprintln!("not tested: PostgreSQL 13 does not count sessions");
+            return;
+        }
         // Nothing but the lease looks at the server again.
         let terms = terms("g").slices(1).concurrency(1);
         let handle = start(&scene.url, terms, |_, _| Deed::Do);

@@ -3,7 +3,7 @@ DECLARE
     -- pg_notify refuses 8,000 bytes and more, counted in the server's encoding.
     max_bytes CONSTANT integer := 7999;
     max_rows CONSTANT integer := 1000;
-    between CONSTANT text := CASE WHEN cols IS NULL THEN '' ELSE '],"columns":[' END;
+    middle CONSTANT text := CASE WHEN cols IS NULL THEN '' ELSE '],"columns":[' END;
     -- Also tells equal payloads of one transaction apart, of which PostgreSQL would send only the first.
     sent_at CONSTANT timestamptz := clock_timestamp();
     head text;
@@ -52,21 +52,21 @@ BEGIN
 
     rows_head := head || ',"key":' || key || ',"keys":[';
     payload := rows_head || array_to_string(keys, ',')
-        || CASE WHEN between = '' THEN '' ELSE between || array_to_string(cols, ',', 'null') END || ']}';
+        || CASE WHEN middle = '' THEN '' ELSE middle || array_to_string(cols, ',', 'null') END || ']}';
     IF octet_length(payload) <= max_bytes THEN
         PERFORM pg_notify(channel, payload);
         RETURN;
     END IF;
 
     -- One payload does not hold them: fill as many as it takes, unless a key alone is too large.
-    room := max_bytes - octet_length(rows_head || between || ']}');
+    room := max_bytes - octet_length(rows_head || middle || ']}');
     needed := (SELECT max(octet_length(u.k)) FROM unnest(keys) AS u (k));
-    IF needed + (CASE WHEN between = '' THEN 0 ELSE octet_length('null') END) > room THEN
+    IF needed + (CASE WHEN middle = '' THEN 0 ELSE octet_length('null') END) > room THEN
         PERFORM pg_notify(channel, head || '}');
         RETURN;
     END IF;
     FOR k, c IN SELECT u.k, u.c FROM unnest(keys, cols) AS u (k, c) LOOP
-        IF between = '' THEN
+        IF middle = '' THEN
             c := '';
         ELSIF c IS NULL OR octet_length(k || c) > room THEN
             c := 'null';
@@ -74,7 +74,7 @@ BEGIN
         needed := octet_length(k || c);
         IF used > 0 AND used + needed + 2 > room THEN
             PERFORM pg_notify(
-                channel, rows_head || ks || (CASE WHEN between = '' THEN '' ELSE between || cs END) || ']}'
+                channel, rows_head || ks || (CASE WHEN middle = '' THEN '' ELSE middle || cs END) || ']}'
             );
             used := 0;
         END IF;
@@ -89,6 +89,6 @@ BEGIN
         END IF;
     END LOOP;
     PERFORM pg_notify(
-        channel, rows_head || ks || (CASE WHEN between = '' THEN '' ELSE between || cs END) || ']}'
+        channel, rows_head || ks || (CASE WHEN middle = '' THEN '' ELSE middle || cs END) || ']}'
     );
 END
