@@ -31,17 +31,17 @@ WITH moved AS (
 ), parked AS (
     INSERT INTO pgherald.parked_event (
         group_name, id, slice, xid, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts,
-        error, due_at, dead_at
+        error, parked_at, due_at, dead_at
     )
-    SELECT $1, p.id, p.slice, p.xid::xid8, 
+    SELECT $1, p.id, p.slice, p.xid::xid8,
         CASE p.sent_at_us
             WHEN 9223372036854775807 THEN 'infinity'
             WHEN -9223372036854775808 THEN '-infinity'
             ELSE timestamptz 'epoch' + p.sent_at_us * interval '1 microsecond'
         END, p.relation,
         p.hash, p.operation::"char", p.key, p.columns, p.old_columns, p.changed, p.attempts, p.error,
-        clock_timestamp() + make_interval(secs => p.delay), CASE WHEN p.is_dead THEN clock_timestamp() END
-    FROM asked AS p
+        c.now, c.now + make_interval(secs => p.delay), CASE WHEN p.is_dead THEN c.now END
+    FROM asked AS p CROSS JOIN (SELECT clock_timestamp() AS now) AS c
     WHERE p.operation::"char" <> 'R' OR p.id IN (SELECT t.id FROM told AS t)
     -- Sought back to. What waits already stays as it is.
     ON CONFLICT (group_name, id) DO UPDATE
