@@ -3,6 +3,11 @@
 use std::io;
 use std::process::ExitCode;
 
+use tokio_postgres::error::SqlState;
+
+/// The way out where a pooler is in the way.
+pub(crate) const NO_POOLER: &str = "connect to the server itself, or have the pooler keep sessions: pool_mode = session (pgbouncer.ini)";
+
 /// One line that names the cause, one that names the way out, and an exit code.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -97,9 +102,15 @@ impl From<tokio_postgres::Error> for Failure {
             Some(refusal) => format!("the server refused: {}", refusal.message()),
             None => format!("the server did not answer: {error}"),
         };
-        let hint = error
-            .as_db_error()
-            .and_then(|refusal| refusal.hint().map(str::to_owned));
+        let hint = match error.code() {
+            // Of another session's statements, or of those that are gone.
+            Some(&(SqlState::DUPLICATE_PSTATEMENT | SqlState::INVALID_SQL_STATEMENT_NAME)) => {
+                Some(NO_POOLER.to_owned())
+            }
+            _ => error
+                .as_db_error()
+                .and_then(|refusal| refusal.hint().map(str::to_owned)),
+        };
         Self::Told {
             message,
             hint,

@@ -8,6 +8,8 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
+use tokio_postgres::error::SqlState;
+
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -41,6 +43,8 @@ pub(crate) enum Kind {
     Disconnected,
     /// Notifications do not reach the session although LISTEN succeeded.
     Deaf,
+    /// What the session prepared is not there, or what it did not prepare is: a pooler gave it another server process.
+    Pooled,
     /// The server is a replica, where LISTEN is impossible.
     Replica,
     /// Triggers of a watched table are missing, disabled or outdated.
@@ -51,6 +55,8 @@ pub(crate) enum Kind {
     Query,
     /// A trigger specification does not fit the table it names.
     Spec,
+    /// The server, or what somebody else installed there, is not what triggers can be installed on.
+    Unsuitable,
     /// User code, or a source, panicked.
     Panicked,
     /// Something did not happen in the time that was allowed for it.
@@ -72,9 +78,12 @@ impl Error {
 
     /// Of a statement: the server refused it, or the connection is lost.
     pub(crate) fn of_statement(message: &str, cause: tokio_postgres::Error) -> Self {
-        let kind = match cause.is_closed() {
-            true => Kind::Disconnected,
-            false => Kind::Query,
+        let kind = match cause.code() {
+            _ if cause.is_closed() => Kind::Disconnected,
+            Some(&(SqlState::DUPLICATE_PSTATEMENT | SqlState::INVALID_SQL_STATEMENT_NAME)) => {
+                Kind::Pooled
+            }
+            _ => Kind::Query,
         };
         Self::with_source(kind, message, cause)
     }
@@ -147,10 +156,13 @@ impl Error {
         self.inner.kind == Kind::Authentication
     }
 
-    /// Whether a setting, a connection string or a name given to pgherald cannot be used.
+    /// Whether a setting, a connection string or a name given to pgherald cannot be used, or not on this server.
     #[must_use]
     pub fn is_config(&self) -> bool {
-        matches!(self.inner.kind, Kind::Config | Kind::Name | Kind::Spec)
+        matches!(
+            self.inner.kind,
+            Kind::Config | Kind::Name | Kind::Spec | Kind::Unsuitable
+        )
     }
 
     /// Whether a payload could not be understood.
@@ -237,6 +249,10 @@ const fn policy(kind: Kind) -> Policy {
             true,
             "give the listener a direct connection: a pooler in transaction mode swallows notifications",
         ),
+        Kind::Pooled => (
+            true,
+            "connect to the server itself, or have the pooler keep sessions: a pooler in transaction mode is in the way",
+        ),
         Kind::Replica => (
             true,
             "connect to the primary: NOTIFY does not reach replicas",
@@ -250,6 +266,10 @@ const fn policy(kind: Kind) -> Policy {
         Kind::Spec => (
             false,
             "correct the trigger specification of the table named in the message",
+        ),
+        Kind::Unsuitable => (
+            false,
+            "put it right as the message says; nothing was changed",
         ),
         Kind::Deadline => (
             true,

@@ -115,11 +115,11 @@ fn refuse_old(server: &Server) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "the triggers need PostgreSQL {} or later, this server has {}",
+        "the triggers need PostgreSQL {} or later, this server has {}; upgrade the server",
         OLDEST_SERVER / 10_000,
         server.version / 10_000
     );
-    Err(Error::new(Kind::Spec, message))
+    Err(Error::new(Kind::Unsuitable, message))
 }
 
 fn change(wanted: &Wanted, finding: &Finding<'_>, server: &Server) -> Result<String> {

@@ -49,7 +49,7 @@ pub(super) fn refuse_stranger(object: &str, owner: &Owner) -> Result<()> {
     }
     let name = &owner.name;
     Err(Error::new(
-        Kind::Spec,
+        Kind::Unsuitable,
         format!(
             "{object} belongs to {name}, who could make the triggers run anything with your rights; \
              install as {name}, or let a superuser own it"
@@ -64,7 +64,7 @@ pub(super) fn refuse_forbidden(helper: &Function) -> Result<()> {
     }
     let name = &helper.owner.name;
     Err(Error::new(
-        Kind::Spec,
+        Kind::Unsuitable,
         format!(
             "pgherald.notify_rows belongs to {name}, and you may not call it; install as {name}"
         ),
@@ -75,7 +75,7 @@ pub(super) fn refuse_forbidden(helper: &Function) -> Result<()> {
 pub(super) fn refuse_newer(object: &str, comment: Option<&str>) -> Result<()> {
     match version(comment) {
         Some(installed) if installed > VERSION => Err(Error::new(
-            Kind::Spec,
+            Kind::Unsuitable,
             format!(
                 "{object}: {}; upgrade this program",
                 other_version(installed)
@@ -107,7 +107,7 @@ pub(super) async fn outbox(client: &Client, specs: &[TriggerSpec]) -> Result<Out
     if version(outbox.comment.as_deref()).is_none() {
         let message = "pgherald.outbox is not what was installed: its comment is not pgherald's; uninstall all, or \
                        move it away";
-        return Err(Error::new(Kind::Spec, message));
+        return Err(Error::new(Kind::Unsuitable, message));
     }
     Ok(OutboxState::Current)
 }

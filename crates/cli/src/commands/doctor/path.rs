@@ -9,14 +9,12 @@ use tokio_postgres::types::Type;
 
 use super::finding::{Finding, Findings, Parameter, Verdict, rows, value};
 use crate::database::Database;
-use crate::failure::Failure;
+use crate::failure::{Failure, NO_POOLER};
 
 /// A notification that takes longer counts as lost.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// A notification that takes longer is worth a warning.
 const SLOW: Duration = Duration::from_millis(500);
-
-const FIX: &str = "connect to the server itself, or have the pooler keep sessions: pool_mode = session (pgbouncer.ini)";
 
 /// Whether the session is one server process, and nobody else's.
 pub(super) async fn pooler(client: &Client, database: &Database) -> Findings {
@@ -38,7 +36,7 @@ fn judge_processes(before: i32, others: i32, after: i32) -> Finding {
         return Finding::ok(check, "the session has a server process of its own");
     }
     let finding = "a pooler gives each transaction another server process: LISTEN and prepared statements are lost";
-    Finding::new(check, Verdict::Failed, finding).fix(FIX)
+    Finding::new(check, Verdict::Failed, finding).fix(NO_POOLER)
 }
 
 /// Whether a notification that another connection sends arrives at a source, and how fast.
@@ -56,7 +54,9 @@ pub(super) async fn notifications(client: &Client, database: &Database) -> Findi
             Signal::Down(error) if error.is_connection() => return Err(error.into()),
             Signal::Down(error) => {
                 let finding = format!("cannot listen: {}", error.chain());
-                return Ok(vec![Finding::new(check, Verdict::Failed, finding).fix(FIX)]);
+                return Ok(vec![
+                    Finding::new(check, Verdict::Failed, finding).fix(NO_POOLER),
+                ]);
             }
             _ => {}
         }
@@ -84,7 +84,7 @@ fn judge_latency(latency: Option<Duration>) -> Finding {
         let finding = format!(
             "LISTEN works, and a notification of another connection did not arrive within {PATIENCE:?}"
         );
-        return Finding::new(check, Verdict::Failed, finding).fix(FIX);
+        return Finding::new(check, Verdict::Failed, finding).fix(NO_POOLER);
     };
     let milliseconds = latency.as_secs_f64() * 1e3;
     let finding = format!("arrive from another connection, in {milliseconds:.1} ms");
