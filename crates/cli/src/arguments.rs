@@ -163,7 +163,7 @@ pub(crate) struct Doctor {
     #[arg(long, default_value = "5min", value_name = "INTERVAL")]
     pub(crate) long_transaction: String,
     /// Warn when more than this share of the server's notification queue is in use; from 0.5 on it is a failure
-    #[arg(long, default_value_t = 0.1, value_name = "SHARE")]
+    #[arg(long, default_value_t = 0.1, value_name = "SHARE", value_parser = share)]
     pub(crate) queue_usage: f64,
 }
 
@@ -264,6 +264,13 @@ impl From<Operation> for pgherald_core::Operation {
             Operation::Delete => Self::Delete,
             Operation::Truncate => Self::Truncate,
         }
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("write a share between 0 and 1, such as 0.1".to_owned()),
     }
 }
 

@@ -14,6 +14,7 @@ mod commands;
 mod database;
 mod failure;
 mod interrupt;
+mod keys;
 mod output;
 mod tables;
 mod words;

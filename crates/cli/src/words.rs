@@ -1,4 +1,4 @@
-//! Numbers, times and sizes as people say them.
+//! Numbers, times and sizes as people say them; names as shells read them.
 
 use std::time::SystemTime;
 
@@ -52,6 +52,15 @@ pub(crate) fn count(number: impl Into<i128>, noun: &str) -> String {
     }
 }
 
+/// An argument as a shell reads it.
+pub(crate) fn argument(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 /// One line of at most so many characters.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -67,7 +76,7 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, duration, shortened, size};
+    use super::{argument, count, duration, shortened, size};
 
     #[test]
     fn what_is_said() {
@@ -91,6 +100,9 @@ mod tests {
             [0, 1, 2].map(|n| count(n, "event")),
             ["0 events", "1 event", "2 events"]
         );
+        let said = ["public.users", "it's me", "", "$HOME", "a;b"].map(argument);
+        let expected = ["public.users", r"'it'\''s me'", "''", "'$HOME'", "'a;b'"];
+        assert_eq!(said, expected);
         assert_eq!(shortened("a\n b", 3), "a b");
         assert_eq!(shortened("abcd", 3), "ab…");
     }

@@ -4,16 +4,16 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use pgherald_core::Event;
 use pgherald_core::group::{Group, ParkedEvent};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio_postgres::Client;
 
 use super::group::{must_exist, names};
 use crate::arguments::{DeadLetters, Selection};
 use crate::database::Database;
 use crate::failure::Failure;
+use crate::keys::Key;
 use crate::output::Output;
 use crate::words;
 
@@ -63,7 +63,8 @@ fn missing(group: &str, ids: &[i64]) -> Failure {
             numbers(ids)
         ),
     };
-    Failure::problem(message).hint(format!("pgherald dead-letters list --group {group:?}"))
+    let group = words::argument(group);
+    Failure::problem(message).hint(format!("pgherald dead-letters list --group {group}"))
 }
 
 /// A dead letter as it is shown.
@@ -76,7 +77,7 @@ struct Letter<'a> {
     schema: Option<String>,
     table: Option<String>,
     operation: Option<&'static str>,
-    key: Option<Map<String, Value>>,
+    key: Option<Key<'a>>,
     columns: Option<Value>,
     old_columns: Option<Value>,
     changed: Option<Vec<String>>,
@@ -88,7 +89,7 @@ struct Letter<'a> {
 }
 
 impl<'a> Letter<'a> {
-    fn of(group: &'a str, letter: &ParkedEvent) -> Self {
+    fn of(group: &'a str, letter: &'a ParkedEvent) -> Self {
         let event = letter.event.as_ref();
         let described = match event {
             Some(event) => event.to_string(),
@@ -102,7 +103,7 @@ impl<'a> Letter<'a> {
             schema: event.and_then(|event| event.schema().map(str::to_owned)),
             table: event.map(|event| event.table().to_owned()),
             operation: event.map(|event| event.operation().as_str()),
-            key: event.and_then(key),
+            key: event.and_then(Key::of),
             columns: event.and_then(|event| event.columns().ok().flatten()),
             old_columns: event.and_then(|event| event.old_columns().ok().flatten()),
             changed: event.and_then(|event| event.changed().map(<[String]>::to_vec)),
@@ -113,19 +114,6 @@ impl<'a> Letter<'a> {
             error: letter.error.clone(),
         }
     }
-}
-
-/// `{"id": 7}`
-fn key(event: &Event) -> Option<Map<String, Value>> {
-    use pgherald_core::KeyPart;
-    let parts = event.key()?.parts().iter().map(|part| match part {
-        KeyPart::Null => Value::Null,
-        KeyPart::Bool(value) => (*value).into(),
-        KeyPart::Int(value) => (*value).into(),
-        KeyPart::Text(value) => (**value).into(),
-    });
-    let names = event.key_columns().iter().map(ToString::to_string);
-    Some(names.zip(parts).collect())
 }
 
 async fn list(

@@ -74,7 +74,7 @@ fn conclude(
         events => format!("{events} events are to be handled from here, be it again."),
     });
     if status.is_paused {
-        let name = &status.name;
+        let name = words::argument(&status.name);
         notes.push(format!("It is paused: pgherald group resume {name}"));
     } else if status.nodes == 0 {
         notes.push("No consumer of it runs.".to_owned());

@@ -21,6 +21,7 @@ use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::output::Output;
 use crate::tables::resolve;
+use crate::words;
 use wish::Wish;
 
 pub(crate) async fn run(
@@ -60,8 +61,12 @@ async fn installed(client: &Client, tables: &[TableName]) -> Result<Vec<TriggerS
         .find(|table| !specs.iter().any(|spec| spec.table() == *table))
     {
         return Err(
-            Failure::problem(format!("{table} does not announce or record its changes"))
-                .hint(format!("pgherald install '{table}' --commit")),
+            Failure::problem(format!("{table} does not announce or record its changes")).hint(
+                format!(
+                    "pgherald install {} --commit",
+                    words::argument(&table.to_string())
+                ),
+            ),
         );
     }
     specs.retain(|spec| tables.is_empty() || tables.contains(spec.table()));

@@ -100,18 +100,21 @@ pub(super) async fn groups(client: &Client) -> Findings {
 }
 
 fn judge_group(group: &GroupStatus) -> Vec<Finding> {
-    let name = quoted(&group.name);
+    let name = words::argument(&group.name);
     let found = |result, text: String| {
         Finding::new("groups", result, format!("group {}: {text}", group.name))
     };
     let mut findings = Vec::new();
     if group.dead_letters > 0 {
-        let text = format!("{} dead letters", group.dead_letters);
+        let text = words::count(group.dead_letters, "dead letter");
         let fix = format!("pgherald dead-letters list --group {name}");
         findings.push(found(Verdict::Warning, text).fix(fix));
     }
     let lag = words::about(group.lag.as_secs_f64());
-    let behind = format!("{} events behind, for {lag}", group.lag_events);
+    let behind = format!(
+        "{} behind, for {lag}",
+        words::count(group.lag_events, "event")
+    );
     if group.is_paused {
         let text = format!("paused, {behind}");
         let fix = format!("pgherald group resume {name}");
@@ -131,19 +134,10 @@ fn judge_group(group: &GroupStatus) -> Vec<Finding> {
             format!("start a program that runs it; or, if nobody wants it any more: {delete}");
         findings.push(found(result, text).fix(fix));
     } else if group.lag > LAG {
-        let text = format!("{behind}, with {} consumers", group.nodes);
+        let text = format!("{behind}, with {}", words::count(group.nodes, "consumer"));
         findings.push(found(Verdict::Warning, text).fix("pgherald status --watch"));
     }
     findings
-}
-
-/// As a shell reads it.
-fn quoted(name: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    match !name.is_empty() && name.chars().all(plain) {
-        true => name.to_owned(),
-        false => format!("'{}'", name.replace('\'', r"'\''")),
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use tokio_postgres::types::Type;
 
 use super::finding::{Finding, Findings, Verdict, or_ok, rows, wrong};
 use crate::failure::Failure;
+use crate::words;
 
 const CHECK: &str = "triggers";
 
@@ -19,10 +20,8 @@ pub(super) async fn check(client: &Client) -> Findings {
     for one in &watched {
         findings.extend(look(client, one).await?);
     }
-    let fine = match watched.len() {
-        1 => "of 1 table, all in place".to_owned(),
-        tables => format!("of {tables} tables, all in place"),
-    };
+    let tables = words::count(watched.len() as u64, "table");
+    let fine = format!("of {tables}, all in place");
     Ok(or_ok(findings, CHECK, &fine))
 }
 
@@ -60,7 +59,10 @@ async fn gone(client: &Client, watched: &Watched, table: &TableName) -> Findings
             "{table} does not exist any more; {} is left over",
             watched.function
         );
-        let fix = format!("pgherald uninstall {} --commit", quoted(table));
+        let fix = format!(
+            "pgherald uninstall {} --commit",
+            words::argument(&table.to_string())
+        );
         return Ok(vec![finding(text).fix(fix)]);
     };
     let text = format!(
@@ -98,17 +100,10 @@ async fn table_of(
 
 fn install(table: &TableName, outbox: bool) -> String {
     let mode = if outbox { " --mode outbox" } else { "" };
-    format!("pgherald install {}{mode} --commit", quoted(table))
-}
-
-/// As a shell reads it.
-fn quoted(table: &TableName) -> String {
-    let name = table.to_string();
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-    match name.chars().all(plain) {
-        true => name,
-        false => format!("'{}'", name.replace('\'', r"'\''")),
-    }
+    format!(
+        "pgherald install {}{mode} --commit",
+        words::argument(&table.to_string())
+    )
 }
 
 /// Where somebody has told the server not to fire triggers.

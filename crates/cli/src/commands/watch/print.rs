@@ -4,10 +4,10 @@ use std::io;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use pgherald_core::{Event, KeyPart, ResyncReason, Signal};
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use pgherald_core::{Event, ResyncReason, Signal};
 use serde_json::value::RawValue;
 
+use crate::keys::Key;
 use crate::output::{Output, Tone};
 
 #[derive(serde::Serialize)]
@@ -31,42 +31,6 @@ struct EventLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     outbox_id: Option<i64>,
     channel: &'a str,
-}
-
-/// The key's values under their columns' names, or, where those are not told, in their order.
-struct Key<'a>(&'a Event);
-
-struct Part<'a>(&'a KeyPart);
-
-impl Serialize for Key<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let parts = self.0.key().map_or(&[][..], pgherald_core::RowKey::parts);
-        let names = self.0.key_columns();
-        if names.len() == parts.len() {
-            let mut map = serializer.serialize_map(Some(parts.len()))?;
-            for (name, part) in names.iter().zip(parts) {
-                map.serialize_entry(name, &Part(part))?;
-            }
-            map.end()
-        } else {
-            let mut list = serializer.serialize_seq(Some(parts.len()))?;
-            for part in parts {
-                list.serialize_element(&Part(part))?;
-            }
-            list.end()
-        }
-    }
-}
-
-impl Serialize for Part<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            KeyPart::Null => serializer.serialize_unit(),
-            KeyPart::Bool(value) => serializer.serialize_bool(*value),
-            KeyPart::Int(value) => serializer.serialize_i64(*value),
-            KeyPart::Text(value) => serializer.serialize_str(value),
-        }
-    }
 }
 
 #[derive(serde::Serialize)]
@@ -94,7 +58,7 @@ pub(super) fn event(output: &mut Output, event: &Event) -> io::Result<()> {
             operation: event.operation().as_str(),
             schema: event.schema(),
             table: event.table(),
-            key: event.key().map(|_| Key(event)),
+            key: Key::of(event),
             columns: columns.map(serde_json::from_str).transpose()?,
             old_columns: event.old_columns().ok().flatten(),
             changed: event.changed(),
