@@ -117,7 +117,7 @@ async fn they_are_retried_and_discarded() {
             let ran = scene.pgherald(&[&["dead-letters"], &arguments[..]].concat()).await;
             assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
             let cause = format!("pgherald: {} is no dead letter of group \"work\"\n", arguments[2]);
-            assert_eq!(ran.stderr, cause + "hint: pgherald dead-letters list --group \"work\"\n");
+            assert_eq!(ran.stderr, cause + "hint: pgherald dead-letters list --group work\n");
         }
         assert_eq!(scene.value(PARKED).await, "1");
         let said = scene.fine(&["dead-letters", "retry", "work", "--all"]).await;

@@ -1,8 +1,10 @@
 //! `doctor`: what is broken is found, and its own fix puts it right.
 
+mod path;
+
 use std::time::Instant;
 
-use pgherald_testkit::{FaultProxy, Postgres};
+use pgherald_testkit::Postgres;
 use serde_json::Value;
 
 use super::support::{DEADLINE, Scene, connect, pgherald};
@@ -365,25 +367,6 @@ async fn rights_are_granted() {
 }
 
 #[tokio::test]
-async fn a_path_that_loses_notifications_is_found() {
-    let server = Postgres::shared().await.unwrap();
-    let scene = installed("outbox").await;
-    let proxy = FaultProxy::start((server.host(), server.port()))
-        .await
-        .unwrap();
-    let through = Scene {
-        url: proxy.url(&scene.url),
-        client: connect(&scene.url).await,
-    };
-    all_is_well(&through, &[]).await;
-    proxy.deafen();
-    let part = "a notification of another connection did not arrive";
-    only(&through, &[], "notifications", "failed", part).await;
-    proxy.resume();
-    all_is_well(&through, &[]).await;
-}
-
-#[tokio::test]
 async fn an_outbox_that_is_not_trimmed_is_trimmed() {
     let scene = installed("outbox").await;
     let fill = "INSERT INTO users SELECT i, repeat('a', 100) FROM generate_series(1, 3000) AS i";
@@ -442,24 +425,24 @@ async fn groups_that_need_somebody_are_named() {
                 VALUES ('enrich', 1, 0, now(), 1, 1, 'I', 3, now())",
         )
         .await;
-    let found = only(&scene, &[], "groups", "warning", "1 dead letters").await;
+    let found = only(&scene, &[], "groups", "warning", "1 dead letter").await;
     let expected = "pgherald dead-letters list --group enrich";
     assert_eq!(found[0]["fix"], expected);
     scene.run("DELETE FROM pgherald.parked_event").await;
     all_is_well(&scene, &[]).await;
 
     scene.run("INSERT INTO users VALUES (1)").await;
-    let part = "1 events behind, for 0 s, and no consumer runs";
+    let part = "1 event behind, for 0 s, and no consumer runs";
     only(&scene, &[], "groups", "warning", part).await;
     scene
         .run("UPDATE pgherald.outbox SET sent_at = sent_at - interval '10 minutes'")
         .await;
-    let part = "1 events behind, for 10 min, and no consumer runs";
+    let part = "1 event behind, for 10 min, and no consumer runs";
     let alone = only(&scene, &[], "groups", "failed", part).await;
     scene
         .run("INSERT INTO pgherald.consumer_node VALUES ('enrich', 1, 'here', now() + interval '1 hour')")
         .await;
-    let part = "1 events behind, for 10 min, with 1 consumers";
+    let part = "1 event behind, for 10 min, with 1 consumer";
     only(&scene, &[], "groups", "warning", part).await;
 
     let fix = alone[0]["fix"].as_str().unwrap();

@@ -205,3 +205,34 @@ async fn refusals_name_the_cause_and_the_way_out_and_change_nothing() {
     );
     assert_eq!(scene.dump().await, before);
 }
+
+/// Only where the test kit is told to start such a server; see `CONTRIBUTING.md`.
+#[tokio::test]
+async fn a_server_that_is_too_old_is_told_and_left_as_it_was() {
+    let scene = Scene::new(TABLES).await;
+    let version = scene.value("SHOW server_version_num").await;
+    if version.parse::<u32>().unwrap() >= 130_000 {
+        eprintln!("not tested: the server is not older than PostgreSQL 13");
+        return;
+    }
+    let objects = "SELECT string_agg(oid::regproc::text, ',') FROM pg_proc WHERE oid >= 16384";
+    let before = scene.value(objects).await;
+    let commands: [&[&str]; 3] = [
+        &["install", "users", "--commit"],
+        &["install", "users", "--mode", "outbox", "--commit"],
+        &["install", "users"],
+    ];
+    for arguments in commands {
+        let ran = scene.pgherald(arguments).await;
+        assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
+        let expected = "pgherald: the triggers need PostgreSQL 13 or later, this server has 12; upgrade the server\n\
+            hint: put it right as the message says; nothing was changed\n";
+        assert_eq!(ran.stderr, expected);
+    }
+    assert_eq!(scene.value(objects).await, before);
+    let ran = scene.pgherald(&["doctor"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let first: Vec<_> = ran.stdout.lines().take(2).collect();
+    assert!(first[0].starts_with("failed   server version"), "{first:?}");
+    assert!(first[1].contains("upgrade the server"), "{first:?}");
+}

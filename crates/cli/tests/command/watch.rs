@@ -151,7 +151,7 @@ async fn refusals_name_the_cause_and_the_way_out() {
         ran.code == 1
             && ran
                 .stderr
-                .contains("pgherald install 'public.orders' --commit"),
+                .contains("pgherald install public.orders --commit"),
         "{ran:?}"
     );
     let ran = scene.pgherald(&["watch", "--where", "email=a"]).await;
