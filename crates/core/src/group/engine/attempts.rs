@@ -1,0 +1,336 @@
+//! Events are handled: what begins when, and what becomes of it.
+
+use std::time::{Duration, SystemTime};
+
+use futures_util::FutureExt;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use super::{Engine, track};
+use crate::error::{Error, Kind};
+use crate::group::job::{Fate, Finished, Job, LONGEST_DELAY, Origin, Outcome, Park, Track};
+use crate::group::runner::{Assignment, Manner, Runner};
+use crate::group::store::Settlement;
+use crate::handler::{Failure, GivenUp, Task};
+use crate::telemetry::attempt_span;
+
+/// An event that loses its connection so often has failed.
+const MOST_LOSSES: u32 = 3;
+
+impl<R: Runner> Engine<R> {
+    pub(super) fn begin_attempts(&mut self) {
+        if !self.may_begin(Instant::now()) {
+            return;
+        }
+        let in_batches = R::MANNER == Manner::Batches;
+        if self.attempts.is_empty() {
+            self.is_batch_next = false;
+        }
+        if self.is_batch_next {
+            return;
+        }
+        let mut together: Vec<Assignment> = Vec::new();
+        while let Some((track, job)) = self.schedule.start_next() {
+            // Its batch has failed, perhaps because of it.
+            let is_alone = in_batches && job.attempts > 0;
+            let has_room = match (in_batches, is_alone) {
+                (false, _) => true,
+                (true, true) => together.is_empty() && self.attempts.len() < self.terms.concurrency,
+                // Others wait until single ones are done, lest they wait for ever.
+                (true, false) => {
+                    self.is_batch_next = true;
+                    self.attempts.is_empty() && together.len() < self.terms.max_batch
+                }
+            };
+            if !has_room {
+                self.schedule.pause();
+                self.schedule.resume(track, job);
+                break;
+            }
+            let Some(assignment) = self.admit(track, job) else {
+                continue;
+            };
+            match in_batches && !is_alone {
+                true => together.push(assignment),
+                false => self.attempt(vec![assignment]),
+            }
+        }
+        if !together.is_empty() {
+            self.attempt(together);
+        }
+    }
+
+    fn attempt(&mut self, assignments: Vec<Assignment>) {
+        let Some(Assignment { job, .. }) = assignments.first() else {
+            return;
+        };
+        let event = match &job.task {
+            Ok(Task::Event(event)) => Some(event),
+            Ok(Task::Resync(_)) | Err(_) => None,
+        };
+        let attempt = job.attempts.saturating_add(1);
+        let span = attempt_span(&self.terms.group, event, Some(job.row.id), attempt);
+        if R::MANNER == Manner::Batches {
+            span.record("events", assignments.len());
+        }
+        let began = Instant::now();
+        let running = self.runner.attempt(assignments);
+        let measured = running.map(move |finished| (finished, began.elapsed()));
+        self.attempts.push(measured.instrument(span).boxed_local());
+    }
+
+    /// Decides whether a job begins now.
+    fn admit(&mut self, track: Option<Track>, job: Job) -> Option<Assignment> {
+        if !self.slices.may_begin(job.slice, job.epoch) {
+            self.shared.report().left_to_others += 1;
+            self.finish(track, &job);
+            return None;
+        }
+        let row = job.row();
+        if let Origin::Read(number) = job.origin
+            && self.parked.has(&row)
+        {
+            self.finish(track, &job);
+            self.parked
+                .park(&row, job.slice, job.row.id, Instant::now());
+            self.slices.finish(job.slice, number);
+            self.slices.park(Park {
+                slice: job.slice,
+                row: job.row,
+                attempts: 0,
+                error: None,
+                fate: Fate::Behind,
+            });
+            self.note_progress();
+            return None;
+        }
+        let mut acknowledgement = None;
+        if R::MANNER == Manner::Transactional {
+            // One writes to the slice at a time.
+            if self.slices.is_acknowledging(job.slice) {
+                self.schedule.pause();
+                self.deferred.push((track, job));
+                return None;
+            }
+            if let Origin::Read(_) = job.origin {
+                acknowledgement = self.slices.acknowledge_next(job.slice);
+            }
+        }
+        let generation = self.slices.generation(job.slice, job.epoch)?;
+        self.slices.begin(job.slice);
+        Some(Assignment {
+            job,
+            acknowledgement,
+            generation,
+        })
+    }
+
+    pub(super) fn resume_deferred(&mut self) {
+        let (waiting, ready) = std::mem::take(&mut self.deferred)
+            .into_iter()
+            .partition(|(_, job)| self.slices.is_acknowledging(job.slice));
+        self.deferred = waiting;
+        let ready: Vec<(Option<Track>, Job)> = ready;
+        for (track, job) in ready {
+            self.schedule.resume(track, job);
+        }
+    }
+
+    pub(super) fn conclude(&mut self, Finished { job, outcome }: Finished, now: SystemTime) {
+        let track = track(R::MANNER, &job);
+        self.slices.end(job.slice, job.epoch);
+        self.finish(Some(track), &job);
+        match self.slices.is_current(job.slice, job.epoch) {
+            true => {
+                self.measure(&job, &outcome, now);
+                self.note(job, outcome);
+            }
+            false => self.shared.report().left_to_others += 1,
+        }
+        self.note_progress();
+    }
+
+    /// The job is out of our hands, but for what is to be written of it.
+    fn finish(&mut self, track: Option<Track>, job: &Job) {
+        self.bytes = self.bytes.saturating_sub(job.row.bytes());
+        self.schedule.finish(track);
+    }
+
+    fn measure(&self, job: &Job, outcome: &Outcome, now: SystemTime) {
+        let metrics = &self.metrics.handler;
+        if let Outcome::Done | Outcome::Committed = outcome {
+            metrics.handled(job.row.sent_at, now);
+        }
+        metrics.attempted(match outcome {
+            Outcome::Done | Outcome::Committed => "done",
+            Outcome::Failed(failure) => failure.label(),
+            Outcome::Fenced => "fenced",
+            Outcome::Lost(_) | Outcome::InDoubt(_) => "in_doubt",
+        });
+    }
+
+    fn note(&mut self, job: Job, outcome: Outcome) {
+        let now = Instant::now();
+        let row = job.row();
+        match outcome {
+            Outcome::Done => {
+                self.shared.report().handled += 1;
+                match job.origin {
+                    Origin::Read(number) => self.slices.finish(job.slice, number),
+                    Origin::Parked => {
+                        self.parked.done(&row, job.row.id, now);
+                        self.settle(&job, None);
+                    }
+                }
+            }
+            Outcome::Committed => {
+                self.shared.report().handled += 1;
+                match job.origin {
+                    Origin::Read(number) => self.slices.committed(job.slice, number),
+                    Origin::Parked => self.parked.done(&row, job.row.id, now),
+                }
+            }
+            Outcome::Failed(failure) => self.failed(job, failure),
+            Outcome::Fenced => {
+                self.shared.report().fenced += 1;
+                let (group, slice) = (&*self.terms.group, job.slice);
+                tracing::warn!(
+                    group,
+                    slice,
+                    "an attempt was rolled back: the slice is somebody else's"
+                );
+                self.forget(job.slice);
+                if let Some(session) = self.session() {
+                    session.tick_now();
+                }
+            }
+            Outcome::Lost(failure) => {
+                let (slice, id) = (job.slice, job.row.id);
+                let times = match self.losses.remove(&slice) {
+                    Some((event, times)) if event == id => times + 1,
+                    _ => 1,
+                };
+                if times == MOST_LOSSES {
+                    self.failed(job, failure);
+                } else {
+                    self.losses.insert(slice, (id, times));
+                    let message = format!("lost during an attempt: {failure}");
+                    self.doubt(&job, &Error::new(Kind::Disconnected, message));
+                }
+            }
+            Outcome::InDoubt(error) => self.doubt(&job, &error),
+        }
+    }
+
+    /// Nobody knows what became of an attempt.
+    fn doubt(&mut self, job: &Job, error: &Error) {
+        let (group, slice, id) = (&*self.terms.group, job.slice, job.row.id);
+        tracing::warn!(group, slice, id, error = %error.chain(), "an attempt's connection failed");
+        // Claimed anew, which tells.
+        self.forget(job.slice);
+        if let Some(session) = self.session() {
+            session.tick_soon();
+        }
+    }
+
+    fn failed(&mut self, job: Job, failure: Failure) {
+        let is_snooze = matches!(failure, Failure::Snoozed(_));
+        let attempts = job.attempts.saturating_add(u32::from(!is_snooze));
+        let next = self.terms.retry.next(attempts, &failure);
+        let next = next.map(|delay| delay.min(LONGEST_DELAY));
+        self.count(&failure, next.is_some());
+        let error = (!is_snooze).then(|| match self.is_utf8 {
+            true => failure.to_string(),
+            // Other characters may not be among those that the database has.
+            false => failure.to_string().escape_default().to_string(),
+        });
+        let fate = next.map_or(Fate::Dead, Fate::Due);
+        self.log(&job, attempts, &failure, next);
+        if next.is_none() {
+            self.metrics.handler.dead_letter();
+        }
+        let (row, now) = (job.row(), Instant::now());
+        let due = next.map(|delay| now + delay);
+        match job.origin {
+            Origin::Read(number) => {
+                self.slices.finish(job.slice, number);
+                if let Some(due) = due {
+                    self.parked.park(&row, job.slice, job.row.id, due);
+                }
+                self.slices.park(Park {
+                    slice: job.slice,
+                    row: job.row.clone(),
+                    attempts,
+                    error,
+                    fate,
+                });
+            }
+            Origin::Parked => {
+                match due {
+                    Some(due) => self.parked.put_back(&row, job.row.id, due),
+                    None => self.parked.done(&row, job.row.id, now),
+                }
+                self.settle(&job, Some((attempts, error, fate)));
+            }
+        }
+        if next.is_none()
+            && let Ok(task) = job.task
+        {
+            self.runner.give_up(&GivenUp {
+                task,
+                attempts,
+                failure,
+            });
+        }
+    }
+
+    fn count(&self, failure: &Failure, is_retried: bool) {
+        let mut report = self.shared.report();
+        match failure {
+            Failure::Snoozed(_) => {
+                report.snoozed += 1;
+                return;
+            }
+            Failure::TimedOut(_) => report.timeouts += 1,
+            Failure::Panicked(_) => report.panics += 1,
+            Failure::Error { .. } => report.errors += 1,
+        }
+        match is_retried {
+            true => report.retried += 1,
+            false => report.dead_letters += 1,
+        }
+    }
+
+    fn log(&self, job: &Job, attempt: u32, failure: &Failure, next: Option<Duration>) {
+        let (group, id, reason) = (&*self.terms.group, job.row.id, failure.label());
+        let event = job
+            .task
+            .as_ref()
+            .map_or_else(|_| "?".to_owned(), ToString::to_string);
+        match (next, failure) {
+            (Some(delay), Failure::Snoozed(_)) => {
+                tracing::debug!(group, id, %event, ?delay, "snoozed");
+            }
+            (Some(delay), _) => {
+                tracing::warn!(group, id, %event, attempt, error = %failure, reason, ?delay,
+                    "attempt failed, trying again");
+            }
+            (None, _) => {
+                tracing::error!(group, id, %event, attempt, error = %failure, reason, count = 1,
+                    intentional = false, "dead letter");
+            }
+        }
+    }
+
+    fn settle(&mut self, job: &Job, failed: Option<(u32, Option<String>, Fate)>) {
+        self.settled += 1;
+        self.settlements.push(Settlement {
+            slice: job.slice,
+            epoch: job.epoch,
+            // Filled in when it is written.
+            generation: 0,
+            id: job.row.id,
+            failed,
+        });
+    }
+}

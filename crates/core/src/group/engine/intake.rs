@@ -1,0 +1,227 @@
+//! Events come in: pages of what was not read yet, and parked ones that are due.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use super::{Engine, MOST_IN_FLIGHT, State, track};
+use crate::error::Result;
+use crate::event::Event;
+use crate::group::job::{Fate, Job, Origin, Park, Row};
+use crate::group::options::Durable;
+use crate::group::runner::{Manner, Runner};
+use crate::group::session::{Fetched, Page};
+use crate::group::slices::Slices;
+use crate::group::store;
+use crate::handler::Task;
+use crate::outbox::{Recorded, Share};
+use crate::signal::{Resync, ResyncReason};
+
+/// Parked events fetched at once.
+const FETCH: usize = 100;
+/// How long to wait for an event to be written to the parked ones.
+const UNWRITTEN: Duration = Duration::from_millis(20);
+
+impl<R: Runner> Engine<R> {
+    /// Asks for the next page.
+    pub(super) fn read(&mut self, now: Instant) {
+        let may_read = self.may_read();
+        let State::Open(session) = &mut self.state else {
+            return;
+        };
+        if !may_read || !session.may_read(now) {
+            return;
+        }
+        match self.slices.turn() {
+            Some(turn) => session.read(turn, page_size(R::MANNER, &self.terms)),
+            // Not before there are slices.
+            None => session.have_read(false, true, 0),
+        }
+    }
+
+    pub(super) fn take_in(&mut self, page: Page) {
+        let Page { turn, rows, events } = page;
+        let span = Slices::span(&turn, &rows.cursor);
+        if rows.is_gap
+            && let Some(slice) = turn.share.slices.first()
+        {
+            self.note_gap(*slice, rows.cursor.closed());
+        }
+        let is_empty = rows.rows.is_empty();
+        for (row, event) in rows.rows.into_iter().zip(events) {
+            let slice = Share::slice(row.hash, turn.share.of);
+            let Some(epoch) = self.slices.wants(&turn, slice, row.id) else {
+                continue;
+            };
+            let is_wanted = match &event {
+                Ok(event) => self.filter.matches(event),
+                Err((_, Some(table))) => self.filter.wants_table(table),
+                Err((_, None)) => true,
+            };
+            if !is_wanted {
+                continue;
+            }
+            if let Some(number) = self.slices.take_in(slice, &span, row.id) {
+                self.push(Job {
+                    slice,
+                    epoch,
+                    origin: Origin::Read(number),
+                    row,
+                    task: event.map(Task::Event).map_err(|(error, _)| error),
+                    attempts: 0,
+                });
+            }
+        }
+        self.slices.advance(&turn, &rows.cursor);
+        let streams = self.slices.streams();
+        self.note_progress();
+        if let Some(session) = self.session() {
+            session.have_read(!is_empty, rows.is_last, streams);
+        }
+    }
+
+    /// Rows were trimmed before they were read: that becomes an event of its own, once for the group.
+    fn note_gap(&mut self, slice: i32, closed: i64) {
+        let group = &*self.terms.group;
+        tracing::error!(
+            group,
+            reason = "trimmed",
+            intentional = false,
+            "the group came too late for rows of the outbox"
+        );
+        let row = Recorded::resync(-2 - closed, slice, "trimmed");
+        let lane = Row {
+            relation: row.relation,
+            key: row.key.clone(),
+        };
+        self.parked.park(&lane, slice, row.id, Instant::now());
+        self.slices.park(Park {
+            slice,
+            row,
+            attempts: 0,
+            error: None,
+            fate: Fate::Due(Duration::ZERO),
+        });
+    }
+
+    /// Asks for the parked events that are due.
+    pub(super) fn fetch(&mut self, now: Instant) {
+        let may_fetch = self.may_fetch(now) && self.parked.next_due().is_some_and(|due| due <= now);
+        let State::Open(session) = &mut self.state else {
+            return;
+        };
+        if !may_fetch {
+            return;
+        }
+        // What is fetched must not be older than what is known.
+        if !self.settlements.is_empty() || session.is_settling() {
+            return session.hurry();
+        }
+        if !session.may_fetch() {
+            return;
+        }
+        // What is not written yet cannot be fetched.
+        let due = self.parked.give_out(now, FETCH).into_iter();
+        let (early, due): (Vec<_>, Vec<_>) = due.partition(|(row, id)| {
+            let slice = self.parked.slice(row);
+            slice.is_some_and(|slice| self.held_up.contains_key(&slice))
+                || self.slices.is_parking(*id)
+        });
+        for (row, id) in early {
+            let slice = self.parked.slice(&row);
+            let held_up = slice.and_then(|slice| self.held_up.get(&slice));
+            let until = held_up.and_then(|held_up| held_up.until).unwrap_or(now);
+            self.parked.put_back(&row, id, until + UNWRITTEN);
+        }
+        if !due.is_empty() {
+            session.fetch(due, self.slices.numbers());
+        }
+    }
+
+    pub(super) fn fetched(
+        &mut self,
+        Fetched {
+            wanted,
+            rows,
+            events,
+            is_cut,
+        }: Fetched,
+    ) {
+        let now = Instant::now();
+        let mut found: Vec<(Recorded, u32, Result<Event>)> = rows
+            .into_iter()
+            .zip(events)
+            .map(|((row, attempts), event)| (row, attempts, event))
+            .collect();
+        for (row, id) in wanted {
+            let Some(index) = found.iter().position(|(found, ..)| found.id == id) else {
+                match is_cut {
+                    true => self.parked.put_back(&row, id, now),
+                    // Somebody has discarded it.
+                    false => self.parked.done(&row, id, now),
+                }
+                continue;
+            };
+            let (recorded, attempts, event) = found.swap_remove(index);
+            let Some((slice, epoch)) = self.parked.slice(&row).and_then(|slice| {
+                let epoch = self.slices.epoch(slice)?;
+                Some((slice, epoch))
+            }) else {
+                continue;
+            };
+            let task = match recorded.resync_reason() {
+                Some(reason) => Ok(Task::Resync(Resync::new(reason))),
+                None => event.map(Task::Event),
+            };
+            self.push(Job {
+                slice,
+                epoch,
+                origin: Origin::Parked,
+                row: recorded,
+                task,
+                attempts,
+            });
+        }
+    }
+
+    pub(super) fn push(&mut self, job: Job) {
+        self.bytes += job.row.bytes();
+        self.schedule.push(Some(track(R::MANNER, &job)), job);
+    }
+}
+
+fn page_size(manner: Manner, terms: &Durable) -> usize {
+    match manner {
+        Manner::OneByOne | Manner::Transactional => 512,
+        Manner::Batches => terms.max_batch.clamp(512, MOST_IN_FLIGHT),
+    }
+}
+
+impl Recorded {
+    /// An event that tells to read everything again.
+    fn resync(id: i64, slice: i32, reason: &str) -> Self {
+        Self {
+            id,
+            xid: None,
+            sent_at: SystemTime::now(),
+            // Of no table: each slice has a row of its own.
+            relation: -i64::from(slice),
+            hash: 0,
+            operation: store::RESYNC,
+            key: Some(reason.into()),
+            columns: None,
+            old_columns: None,
+            changed: None,
+            problem: None,
+        }
+    }
+
+    /// Why it tells so, if it does.
+    fn resync_reason(&self) -> Option<ResyncReason> {
+        let is_start = self.key.as_deref() == Some("started");
+        (self.operation == store::RESYNC).then(|| match is_start {
+            true => ResyncReason::Started,
+            false => ResyncReason::Trimmed,
+        })
+    }
+}

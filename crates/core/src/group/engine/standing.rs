@@ -1,0 +1,185 @@
+//! The connection, and how the group stands: which slices are ours, and for how long.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::FutureExt;
+use tokio::time::{Instant, timeout};
+
+use super::{CONNECT, Engine, State, new_node};
+use crate::backoff::Backoff;
+use crate::error::{Error, Kind};
+use crate::group::runner::Runner;
+use crate::group::session::Session;
+use crate::group::tick::{Before, Found, Tick};
+use crate::signal::Health;
+
+/// The pauses between attempts to connect.
+const RECONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+
+impl<R: Runner> Engine<R> {
+    pub(super) fn connect(&mut self, now: Instant) {
+        if !matches!(self.state, State::Waiting(until) if until <= now) {
+            return;
+        }
+        let (config, terms) = (self.config.clone(), Rc::clone(&self.terms));
+        let opening = async move {
+            let opening = Session::open(&config, terms);
+            timeout(CONNECT, opening).await.unwrap_or_else(|_| {
+                let message = format!("no session with {config} within {CONNECT:?}");
+                Err(Error::new(Kind::Connect, message))
+            })
+        };
+        self.state = State::Opening(opening.boxed_local());
+    }
+
+    pub(super) fn opened(&mut self, session: Box<Session>) {
+        self.is_utf8 = session.is_utf8;
+        self.runner.set_history(&session.history);
+        let before = self.history.replace(session.history.clone());
+        if before.is_some_and(|before| before != session.history) {
+            // Ids may be given out a second time. What stands in the database knows of none that was forgotten.
+            let group = &*self.terms.group;
+            tracing::warn!(
+                group,
+                "the server has crashed, or is another one; reading on from what was acknowledged"
+            );
+            self.drop_work();
+        }
+        self.state = State::Open(session);
+    }
+
+    pub(super) fn lose(&mut self, error: &Error) {
+        let group = Arc::clone(&self.terms.group);
+        let group = &*group;
+        if let State::Open(session) = &mut self.state {
+            if session.has_lasted() {
+                self.failures = 0;
+            }
+            let unfinished = session.unfinished();
+            self.not_answered(&unfinished.acknowledgements, unfinished.settlements);
+            for (row, id) in unfinished.fetching {
+                self.parked.put_back(&row, id, Instant::now());
+            }
+            self.resume_deferred();
+        }
+        let delay = RECONNECT.delay(self.failures);
+        self.failures = self.failures.saturating_add(1);
+        self.state = State::Waiting(Instant::now() + delay);
+        let (chain, hint) = (error.chain(), error.hint());
+        tracing::warn!(group, error = %chain, hint, ?delay, "consumer not connected");
+        let since = match &*self.shared.health.borrow() {
+            Health::Degraded { since, .. } => *since,
+            _ => SystemTime::now(),
+        };
+        let cause = error.clone();
+        self.shared
+            .health
+            .send_replace(Health::Degraded { since, cause });
+    }
+
+    /// Renews the lease, and looks how the group stands.
+    pub(super) fn look(&mut self, now: Instant) {
+        let State::Open(session) = &mut self.state else {
+            return;
+        };
+        if !session.wants_tick(now) {
+            return;
+        }
+        let before = Before {
+            node: self.node,
+            has_joined: self.has_joined,
+            is_stopping: self.stop_at.is_some(),
+            owned: self.slices.epochs().collect(),
+            revision: self.revision,
+        };
+        session.tick(now, before, self.settled);
+    }
+
+    pub(super) fn ticked(&mut self, (tick, settled): (Tick, u64)) {
+        let group = Arc::clone(&self.terms.group);
+        let group = &*group;
+        let Found {
+            began,
+            standing,
+            share,
+            claimed,
+            parked,
+            has_all_parked,
+        } = match tick {
+            Tick::Standing(found) => found,
+            Tick::Expelled => {
+                tracing::warn!(group, "the lease was over; all slices are lost");
+                self.forget_all();
+                (self.node, self.has_joined) = (new_node(), false);
+                if let Some(session) = self.session() {
+                    session.tick_now();
+                }
+                return;
+            }
+        };
+        if !self.shared.health.borrow().is_live() {
+            tracing::info!(group, node = self.node, "consumer live");
+            let since = SystemTime::now();
+            self.shared.health.send_replace(Health::Live { since });
+        }
+        if !std::mem::replace(&mut self.has_joined, true)
+            && let Some(session) = self.session()
+        {
+            // They have more than their share now.
+            tokio::spawn(session.call_others());
+        }
+        self.lease_until = began + self.terms.lease;
+        self.is_paused = standing.is_paused;
+        let lost = self
+            .slices
+            .epochs()
+            .filter(|ours| !standing.owned.contains(ours));
+        let lost: Vec<i32> = lost.map(|(slice, _)| slice).collect();
+        for slice in lost {
+            tracing::info!(group, slice, "slice is somebody else's now");
+            self.forget(slice);
+        }
+        for (slice, epoch, cursor) in &claimed {
+            self.forget(*slice);
+            self.slices.insert(standing.slices, *slice, *epoch, cursor);
+        }
+        // What was found may have been settled meanwhile, and would come back. Then again the next time.
+        let is_up_to_date = settled == self.settled && self.settlements.is_empty();
+        let is_claimed = |slice| claimed.iter().any(|(number, ..)| *number == slice);
+        for event in parked {
+            let may_come_back = !is_up_to_date || self.held_up.contains_key(&event.slice);
+            if !may_come_back || is_claimed(event.slice) {
+                self.parked
+                    .park(&event.row, event.slice, event.id, event.due);
+            }
+        }
+        if !has_all_parked || is_up_to_date {
+            self.revision = Some(standing.revision);
+        }
+        match self.stop_at {
+            Some(_) => self.slices.leave(usize::MAX),
+            None => self
+                .slices
+                .leave(self.slices.staying().saturating_sub(share)),
+        }
+        self.note_progress();
+        if let Some(session) = self.session() {
+            session.read_on();
+        }
+    }
+
+    /// The slice is somebody else's, or may be.
+    pub(super) fn forget(&mut self, slice: i32) {
+        self.slices.forget(slice);
+        self.parked.forget(slice);
+        self.held_up.remove(&slice);
+    }
+
+    fn forget_all(&mut self) {
+        for slice in self.slices.numbers() {
+            self.forget(slice);
+        }
+    }
+}
