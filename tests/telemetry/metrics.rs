@@ -257,6 +257,15 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         .await;
     let counted = results.map(|result| of(&recorded, "durable", result));
     assert_eq!(counted, [5.0, 2.0, 1.0, 1.0, 1.0, 0.0]);
+    let durable = [("handler", "durable")];
+    assert_eq!(
+        recorded.sum("pgherald_handler_delay_seconds", &durable),
+        5.0
+    );
+    assert_eq!(
+        recorded.sum("pgherald_handler_attempt_seconds", &durable),
+        10.0
+    );
     let status = loop {
         let status = Group::new(&client, "durable").status().await.unwrap();
         if status.dead_letters == 1 && status.lag_events == 0 {
