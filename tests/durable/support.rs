@@ -64,8 +64,10 @@ impl Scene {
         }
     }
 
+    /// That of the first row; -1 if there is none, of a group that is still to be made say.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
-        self.client.query_one(sql, &[]).await.unwrap().get(0)
+        let row = self.client.query_opt(sql, &[]).await.unwrap();
+        row.map_or(-1, |row| row.get(0))
     }
 
     /// Waits until a query for one number gives this one.

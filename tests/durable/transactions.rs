@@ -369,3 +369,70 @@ async fn an_attempt_on_a_connection_that_was_made_after_a_crash_is_refused() {
     })
     .await;
 }
+
+/// The group cannot note that row 1 has failed.
+const REFUSE: &str = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT ON pgherald.parked_event
+        FOR EACH ROW WHEN (NEW.key = '1') EXECUTE FUNCTION refuse()";
+
+fn first_fails(shown: &str, attempt: u32) -> Deed {
+    match (shown, attempt) {
+        ("1=1", 1) => Deed::Fail,
+        _ => Deed::Do,
+    }
+}
+
+#[tokio::test]
+async fn a_slice_that_is_lost_while_it_is_held_up_goes_on_when_it_is_claimed_again() {
+    local(async {
+        let scene = Scene::new().await;
+        scene.run(REFUSE).await;
+        let handle = start(&scene.url, terms("g").slices(1), first_fails);
+        scene.run("INSERT INTO jobs VALUES (1, 1), (2, 1)").await;
+        report(&handle, "held up", |report| report.held_up.contains_key(&0)).await;
+        // Its lease is over, as when a process was stopped.
+        let epoch = "SELECT epoch FROM pgherald.consumer_cursor";
+        let before = scene.number(epoch).await;
+        scene.run("DELETE FROM pgherald.consumer_node").await;
+        scene.becomes(epoch, before + 1).await;
+        report(&handle, "held up again", |report| {
+            report.errors == 2 && report.held_up.contains_key(&0)
+        })
+        .await;
+        assert_eq!(effects(&scene).await, []);
+        scene
+            .run("DROP TRIGGER refuse ON pgherald.parked_event")
+            .await;
+        report(&handle, "both", |report| report.handled == 2).await;
+        drained(&handle).await;
+        assert_eq!(effects(&scene).await, [(1, 1), (2, 1)]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_waits_in_a_slice_that_is_held_up_keeps_no_other_from_being_read() {
+    local(async {
+        let scene = Scene::new().await;
+        scene.run(&REFUSE.replace("'1'", "'400'")).await;
+        // More than is taken in at a time, all of it of the slice of row 400.
+        scene.run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 10000) AS n").await;
+        let other = "DELETE FROM pgherald.outbox WHERE hash & 1 <> (SELECT hash & 1 FROM pgherald.outbox WHERE key = '400')";
+        scene.run(other).await;
+        let in_all = scene.number("SELECT count(*) FROM pgherald.outbox").await;
+        let plan = |shown: &str, attempt| match (shown, attempt) {
+            ("400=1", 1) => Deed::Fail,
+            _ => Deed::Do,
+        };
+        let handle = start(&scene.url, terms("g").slices(2), plan);
+        report(&handle, "held up", |report| report.held_up.len() == 1 && report.in_flight > 4_000).await;
+        let before = handle.report().handled;
+        scene.run("INSERT INTO jobs SELECT n, 1 FROM generate_series(10001, 10100) AS n").await;
+        report(&handle, "others", |report| report.handled > before + 20).await;
+        scene.run("DROP TRIGGER refuse ON pgherald.parked_event").await;
+        report(&handle, "all", |report| report.handled as i64 == in_all + 100).await;
+        assert_eq!(handle.report().errors, 1, "others are blamed");
+        drained(&handle).await;
+    })
+    .await;
+}

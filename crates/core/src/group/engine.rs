@@ -317,10 +317,11 @@ impl<R: Runner> Engine<R> {
     }
 
     fn may_read(&self) -> bool {
+        let (held, _) = self.slices.held();
         self.stop_at.is_none()
             && !self.is_paused
             && self.slices.staying() > 0
-            && self.slices.pending() < MOST_IN_FLIGHT
+            && self.slices.pending() - held < MOST_IN_FLIGHT
             && self.has_room()
             && self.parked.rows() < MOST_PARKED_ROWS
     }
@@ -329,8 +330,10 @@ impl<R: Runner> Engine<R> {
         self.may_begin(now) && self.has_room()
     }
 
+    /// Of slices that are held up, what was taken in before keeps the others from nothing.
     fn has_room(&self) -> bool {
-        self.bytes + self.slices.bytes() < MOST_BYTES_IN_FLIGHT
+        let (_, held) = self.slices.held();
+        self.bytes.saturating_sub(held) + self.slices.bytes() < MOST_BYTES_IN_FLIGHT
     }
 
     fn may_begin(&self, now: Instant) -> bool {

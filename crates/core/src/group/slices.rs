@@ -59,8 +59,6 @@ struct Slice {
     weight: usize,
     /// Bytes of all that is to be parked.
     bytes: usize,
-    /// So many of them an attempt writes that acknowledges by itself.
-    lent: usize,
     running: usize,
     /// Nothing new is begun: it is to be given back.
     leaving: bool,
@@ -83,6 +81,7 @@ pub(super) enum Hold {
 struct Pending {
     span: Arc<Span>,
     id: i64,
+    bytes: usize,
     is_done: bool,
 }
 
@@ -154,7 +153,6 @@ impl Slices {
             cuts: VecDeque::new(),
             weight: 0,
             bytes: 0,
-            lent: 0,
             running: 0,
             leaving: false,
             acknowledging: false,
@@ -220,10 +218,11 @@ impl Slices {
             .is_some_and(|slice| !slice.leaving)
     }
 
-    /// Whether something of the slice has to be written before an attempt can do so.
-    pub(super) fn is_acknowledging(&self, slice: i32) -> bool {
+    /// Whether something of the slice has to be written before an attempt can do so: what is to be parked among it, for if
+    /// the database refuses that, no other event is to blame.
+    pub(super) fn has_to_write(&self, slice: i32) -> bool {
         self.owned.get(&slice).is_some_and(|slice| {
-            slice.acknowledging || slice.hold != Hold::Free || !slice.cuts.is_empty()
+            slice.acknowledging || slice.hold != Hold::Free || !slice.parks.is_empty()
         })
     }
 
@@ -238,6 +237,18 @@ impl Slices {
         let slices = self.owned.values();
         let free = slices.filter(|slice| slice.hold == Hold::Free);
         free.map(|slice| slice.bytes).sum()
+    }
+
+    /// How many events of slices whose reading does not go on are pending, and their bytes.
+    pub(super) fn held(&self) -> (usize, usize) {
+        let slices = self.owned.values();
+        let held = slices.filter(|slice| slice.hold != Hold::Free);
+        let pending = held
+            .flat_map(|slice| &slice.pending)
+            .filter(|event| !event.is_done);
+        pending.fold((0, 0), |(count, bytes), event| {
+            (count + 1, bytes + event.bytes)
+        })
     }
 
     /// Gives back `count` slices, as soon as nothing of them is under way: those with the least to do.
@@ -346,8 +357,14 @@ impl Slices {
         is_new.then_some(epoch)
     }
 
-    /// Takes an event in. Returns its number.
-    pub(super) fn take_in(&mut self, number: i32, span: &Arc<Span>, id: i64) -> Option<u64> {
+    /// Takes an event of so many bytes in. Returns its number.
+    pub(super) fn take_in(
+        &mut self,
+        number: i32,
+        span: &Arc<Span>,
+        id: i64,
+        bytes: usize,
+    ) -> Option<u64> {
         let slice = self.owned.get_mut(&number)?;
         if slice.pending.is_empty() {
             slice.base = slice.read.clone();
@@ -356,6 +373,7 @@ impl Slices {
         slice.pending.push_back(Pending {
             span: Arc::clone(span),
             id,
+            bytes,
             is_done: false,
         });
         self.pending += 1;
@@ -463,11 +481,11 @@ impl Slices {
         due
     }
 
-    /// What an attempt at the first pending event of a slice has to write when it succeeds.
-    pub(super) fn acknowledge_next(&mut self, number: i32) -> Option<Acknowledgement> {
-        let slice = self.owned.get_mut(&number)?;
+    /// What an attempt at the first pending event of a slice has to write when it succeeds. Not while the slice
+    /// [has to write](Self::has_to_write) something itself.
+    pub(super) fn acknowledge_next(&self, number: i32) -> Option<Acknowledgement> {
+        let slice = self.owned.get(&number)?;
         let next = slice.pending.front()?;
-        slice.lent = slice.parks.len();
         Some(Acknowledgement {
             slice: number,
             epoch: slice.epoch,
@@ -475,19 +493,16 @@ impl Slices {
             is_renewed: slice.writes >= MOST_WRITES,
             cursor: next.span.cursor(next.id),
             is_released: false,
-            parks: slice.parks.clone(),
+            parks: Vec::new(),
         })
     }
 
     /// It was written by the attempt itself.
     pub(super) fn committed(&mut self, number: i32, event: u64) {
         if let Some(slice) = self.owned.get_mut(&number) {
-            // They went with it. What was added meanwhile did not.
-            slice.parks.drain(..slice.lent.min(slice.parks.len()));
-            slice.bytes = slice.parks.iter().map(|park| park.row.bytes()).sum();
-            slice.weight = slice.bytes;
-            // Theirs is a cursor of before.
+            // What was to be parked meanwhile goes with a cursor of before.
             slice.cuts.clear();
+            slice.weight = slice.bytes;
             if let Some(event) = slice.pending.front() {
                 slice.acknowledged = event.span.cursor(event.id);
             }

@@ -293,17 +293,13 @@ pub(super) async fn acknowledge(
     rows.iter().map(|row| get(row, 0)).collect()
 }
 
-/// Writes what one attempt has to write; `false` if the slice is not ours any more.
+/// Moves the cursor past the event of one attempt; `false` if the slice is not ours any more.
 pub(super) async fn acknowledge_one(
     client: &impl GenericClient,
     statements: &mut Statements,
     group: &str,
     one: &Acknowledgement,
 ) -> Result<bool> {
-    if !one.parks.is_empty() || one.is_released {
-        let written = acknowledge(client, statements, group, std::slice::from_ref(one)).await?;
-        return Ok(!written.is_empty());
-    }
     let sql = include_str!("sql/move_one.sql");
     let statement = statements.get(client, sql).await?;
     let parameters: [&(dyn ToSql + Sync); 6] = [

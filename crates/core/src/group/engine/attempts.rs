@@ -107,9 +107,12 @@ impl<R: Runner> Engine<R> {
         let mut acknowledgement = None;
         if R::MANNER == Manner::Transactional {
             // One writes to the slice at a time.
-            if self.slices.is_acknowledging(job.slice) {
+            if self.slices.has_to_write(job.slice) {
                 self.schedule.pause();
                 self.deferred.push((track, job));
+                if let Some(session) = self.session() {
+                    session.hurry();
+                }
                 return None;
             }
             if let Origin::Read(_) = job.origin {
@@ -128,7 +131,7 @@ impl<R: Runner> Engine<R> {
     pub(super) fn resume_deferred(&mut self) {
         let (waiting, ready) = std::mem::take(&mut self.deferred)
             .into_iter()
-            .partition(|(_, job)| self.slices.is_acknowledging(job.slice));
+            .partition(|(_, job)| self.slices.has_to_write(job.slice));
         self.deferred = waiting;
         let ready: Vec<(Option<Track>, Job)> = ready;
         for (track, job) in ready {

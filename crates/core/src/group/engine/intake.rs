@@ -61,7 +61,7 @@ impl<R: Runner> Engine<R> {
             if !is_wanted {
                 continue;
             }
-            if let Some(number) = self.slices.take_in(slice, &span, row.id) {
+            if let Some(number) = self.slices.take_in(slice, &span, row.id, row.bytes()) {
                 self.push(Job {
                     slice,
                     epoch,

@@ -175,6 +175,8 @@ impl<R: Runner> Engine<R> {
         self.slices.forget(slice);
         self.parked.forget(slice);
         self.held_up.remove(&slice);
+        // What waits for it to be written waits for nothing any more.
+        self.resume_deferred();
     }
 
     fn forget_all(&mut self) {

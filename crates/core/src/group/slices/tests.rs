@@ -99,7 +99,7 @@ proptest! {
                     for id in ids {
                         let slice = slice_of(id);
                         if let Some(epoch) = slices.wants(&turn, slice, id) {
-                            let number = slices.take_in(slice, &span, id).unwrap();
+                            let number = slices.take_in(slice, &span, id, 1).unwrap();
                             prop_assert!(open.insert(id, (slice, epoch, number)).is_none(), "{} twice", id);
                             prop_assert!(!done.contains(&id), "{} again", id);
                         }
@@ -170,12 +170,20 @@ fn what_is_parked_while_an_attempt_acknowledges_is_written_afterwards() {
     slices.insert(1, 0, 1, &start);
     let turn = slices.turn().unwrap();
     let span = Slices::span(&turn, &read);
-    let number = slices.take_in(0, &span, 11).unwrap();
+    let number = slices.take_in(0, &span, 11, 1).unwrap();
     slices.advance(&turn, &read);
     slices.park(park(5));
+    assert!(slices.has_to_write(0), "no attempt is to blame for that");
+    let written = slices.acknowledge(true);
+    assert_eq!(written[0].parks.len(), 1);
+    slices.acknowledged(written, &[0]);
+    assert!(!slices.has_to_write(0));
     slices.begin(0);
     let written = slices.acknowledge_next(0).unwrap();
-    assert_eq!(written.parks.len(), 1);
+    assert_eq!(
+        (written.parks.len(), written.cursor.position()),
+        (0, Some(11))
+    );
     slices.park(park(-3));
     assert!(
         slices.acknowledge(true).is_empty(),
@@ -196,7 +204,7 @@ fn many_bytes_are_parked_in_parts_each_with_its_own_cursor() {
     let turn = slices.turn().unwrap();
     let span = Slices::span(&turn, &at(2));
     let numbers: Vec<u64> = (11..16)
-        .map(|id| slices.take_in(0, &span, id).unwrap())
+        .map(|id| slices.take_in(0, &span, id, 1).unwrap())
         .collect();
     slices.advance(&turn, &at(2));
     let large = |id| {
@@ -211,7 +219,7 @@ fn many_bytes_are_parked_in_parts_each_with_its_own_cursor() {
     let ids = |sent: &[super::Acknowledgement]| -> Vec<i64> {
         sent[0].parks.iter().map(|park| park.row.id).collect()
     };
-    assert!(slices.is_acknowledging(0), "no attempt writes so much");
+    assert!(slices.has_to_write(0), "no attempt writes so much");
     let first = slices.acknowledge(false);
     assert_eq!(
         (ids(&first), first[0].cursor.position()),
@@ -234,4 +242,24 @@ fn many_bytes_are_parked_in_parts_each_with_its_own_cursor() {
     let last = slices.acknowledge(false);
     assert!(last[0].parks.is_empty() && last[0].cursor == at(2));
     assert_eq!(slices.bytes(), 0);
+}
+
+#[test]
+fn what_is_held_is_told_apart() {
+    let mut slices = Slices::default();
+    slices.insert(2, 0, 1, &at(1));
+    slices.insert(2, 1, 1, &at(1));
+    let turn = slices.turn().unwrap();
+    let span = Slices::span(&turn, &at(2));
+    let first = slices.take_in(0, &span, 11, 5).unwrap();
+    slices.take_in(0, &span, 12, 7).unwrap();
+    slices.take_in(1, &span, 13, 100).unwrap();
+    assert_eq!(slices.held(), (0, 0));
+    slices.hold(0, super::Hold::Held);
+    assert_eq!((slices.held(), slices.pending()), ((2, 12), 3));
+    slices.finish(0, first);
+    slices.hold(0, super::Hold::Trying);
+    assert_eq!(slices.held(), (1, 7));
+    slices.hold(0, super::Hold::Free);
+    assert_eq!(slices.held(), (0, 0));
 }
