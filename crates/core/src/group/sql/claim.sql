@@ -14,6 +14,7 @@ WITH free AS (
     UPDATE pgherald.consumer_slice AS s SET node = $2, epoch = free.epoch + 1
     FROM free WHERE s.group_name = $1 AND s.slice = free.slice
 )
+-- Whichever epoch this statement sees: a seek may have raised it before the cursor was locked.
 UPDATE pgherald.consumer_cursor AS c SET epoch = free.epoch + 1, generation = 0
-FROM free WHERE c.group_name = $1 AND c.slice = free.slice AND c.epoch = free.epoch
+FROM free WHERE c.group_name = $1 AND c.slice = free.slice
 RETURNING c.slice, c.epoch, c.cursor
