@@ -5,11 +5,12 @@ use std::time::SystemTime;
 
 use futures_util::TryStreamExt;
 use futures_util::future::{Either, ready, try_join, try_join3};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, RowStream, Statement};
 
 use super::cursor::{Cursor, Point, Reading, Snapshot};
-use super::row::{Recorded, Relations, columns, failed, get};
+use super::row::{Recorded, Relations, bare_columns, columns, failed, get};
 use super::statements::Statements;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
@@ -242,6 +243,8 @@ impl OutboxReader {
 
     /// Rows of a difference, whether they are the last ones, and the last closing that was trimmed when they had been read:
     /// what is not trimmed then was there.
+    ///
+    /// A text that the server cannot say in UTF-8 fails its page: then fewer are asked for, and in the end one without texts.
     async fn page(
         &mut self,
         done: &Point,
@@ -249,7 +252,41 @@ impl OutboxReader {
         share: &Share,
         limit: usize,
     ) -> Result<(Vec<Recorded>, bool, i64)> {
-        let limit = limit.min(self.fitting).max(1);
+        let mut limit = limit.min(self.fitting).max(1);
+        loop {
+            match self.page_of(done, reading, share, limit, false).await {
+                Err(error) if is_unsayable(&error) && limit > 1 => limit /= 2,
+                Err(error) if is_unsayable(&error) => {
+                    // Of those that were under way and those that have begun since, one was asked for each.
+                    let (mut rows, _, trimmed) =
+                        self.page_of(done, reading, share, 1, true).await?;
+                    for row in &mut rows {
+                        // It may have been the other one.
+                        match self.whole(row.id).await {
+                            Ok(Some(whole)) => *row = whole,
+                            Ok(None) => {}
+                            Err(error) if is_unsayable(&error) => {
+                                row.problem = Some(error.chain().into());
+                            }
+                            Err(error) => return Err(error),
+                        }
+                    }
+                    self.fitting = 1;
+                    return Ok((rows, false, trimmed));
+                }
+                page => return page,
+            }
+        }
+    }
+
+    async fn page_of(
+        &mut self,
+        done: &Point,
+        reading: &Reading,
+        share: &Share,
+        limit: usize,
+        is_bare: bool,
+    ) -> Result<(Vec<Recorded>, bool, i64)> {
         let sql_limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let since_position = reading.position.max(done.floor);
         let late: [&(dyn ToSql + Sync); 8] = [
@@ -270,8 +307,12 @@ impl OutboxReader {
             &share.of,
             &share.slices,
         ];
-        let late_sql = self.statements.get(&*self.client, LATE_ROWS).await?;
-        let since_sql = self.statements.get(&*self.client, SINCE).await?;
+        let (late_sql, since_sql) = match is_bare {
+            false => (LATE_ROWS, SINCE),
+            true => (BARE_LATE_ROWS, BARE_SINCE),
+        };
+        let late_sql = self.statements.get(&*self.client, late_sql).await?;
+        let since_sql = self.statements.get(&*self.client, since_sql).await?;
         let trimmed_sql = self.statements.get(&*self.client, TRIMMED).await?;
         // First those that were under way before, and may have small ids; then those that have begun since. All three are
         // sent at once, and answered one after the other.
@@ -298,6 +339,13 @@ impl OutboxReader {
             false => self.fitting.saturating_mul(2),
         };
         Ok((rows, is_last, get(&trimmed, 0)?))
+    }
+
+    /// A row with its texts, if it is still there.
+    async fn whole(&mut self, id: i64) -> Result<Option<Recorded>> {
+        let sql = self.statements.get(&*self.client, ONE).await?;
+        let row = self.client.query_opt(&sql, &[&id]).await.map_err(failed)?;
+        row.as_ref().map(Recorded::of).transpose()
     }
 
     async fn some_rows(
@@ -433,31 +481,56 @@ const DIFFERENCE: &str = concat!(
 );
 
 /// Rows of a difference with ids up to its floor.
-const LATE_ROWS: &str = concat!(
-    late!(),
-    "SELECT ",
-    columns!(),
-    " FROM late CROSS JOIN LATERAL (
-        SELECT * FROM pgherald.outbox
-        WHERE xid = late_xid AND id > $5 AND id <= $2
-            AND pg_visible_in_snapshot(late_xid, $4::text::pg_snapshot)
-            AND (hash & 2147483647) % $7::int = ANY ($8::int[])
-        ORDER BY xid, id LIMIT $6
-    ) AS o
-    ORDER BY id LIMIT $6"
-);
+macro_rules! late_rows {
+    ($columns:expr) => {
+        concat!(
+            late!(),
+            "SELECT ",
+            $columns,
+            " FROM late CROSS JOIN LATERAL (
+                SELECT * FROM pgherald.outbox
+                WHERE xid = late_xid AND id > $5 AND id <= $2
+                    AND pg_visible_in_snapshot(late_xid, $4::text::pg_snapshot)
+                    AND (hash & 2147483647) % $7::int = ANY ($8::int[])
+                ORDER BY xid, id LIMIT $6
+            ) AS o
+            ORDER BY id LIMIT $6"
+        )
+    };
+}
+const LATE_ROWS: &str = late_rows!(columns!());
+const BARE_LATE_ROWS: &str = late_rows!(bare_columns!());
 
 /// Rows of a difference with ids beyond its floor, or beyond those that were read.
-const SINCE: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM pgherald.outbox
-    WHERE id > $3
-        AND (hash & 2147483647) % $5::int = ANY ($6::int[])
-        AND pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
-        AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
-    ORDER BY id LIMIT $4"
-);
+macro_rules! since {
+    ($columns:expr) => {
+        concat!(
+            "SELECT ",
+            $columns,
+            " FROM pgherald.outbox
+            WHERE id > $3
+                AND (hash & 2147483647) % $5::int = ANY ($6::int[])
+                AND pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
+                AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+            ORDER BY id LIMIT $4"
+        )
+    };
+}
+const SINCE: &str = since!(columns!());
+const BARE_SINCE: &str = since!(bare_columns!());
+
+const ONE: &str = concat!("SELECT ", columns!(), " FROM pgherald.outbox WHERE id = $1");
+
+/// Whether a text has characters that cannot be said in UTF-8.
+fn is_unsayable(error: &Error) -> bool {
+    let cause = std::error::Error::source(error);
+    let cause = cause.and_then(|cause| cause.downcast_ref::<tokio_postgres::Error>());
+    let code = cause.and_then(tokio_postgres::Error::code);
+    matches!(
+        code,
+        Some(&(SqlState::CHARACTER_NOT_IN_REPERTOIRE | SqlState::UNTRANSLATABLE_CHARACTER))
+    )
+}
 
 fn snapshot(row: &Row) -> Result<Snapshot> {
     let text: &str = get(row, 0)?;

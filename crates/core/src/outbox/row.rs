@@ -19,6 +19,14 @@ macro_rules! columns {
     };
 }
 pub(super) use columns;
+/// The same without texts that somebody else chose.
+macro_rules! bare_columns {
+    () => {
+        "id, xid::text, sent_at, relation, hash, operation, NULL::text AS key, NULL::text AS columns,
+            NULL::text AS old_columns, NULL::text[] AS changed"
+    };
+}
+pub(super) use bare_columns;
 
 /// A row as it stands in the outbox.
 #[derive(Clone, Debug)]
