@@ -471,7 +471,7 @@ async fn a_role_without_rights_is_told_which_and_goes_on_when_it_has_them() {
                 GRANT UPDATE, DELETE ON pgherald.consumer_node TO {role}"
             ))
             .await;
-        degraded(&handle, "for table consumer_").await;
+        degraded(&handle, "permission denied for table ").await;
         scene
             .run(&format!(
                 "GRANT UPDATE ON pgherald.consumer_slice, pgherald.consumer_cursor, pgherald.consumer_group TO {role};
@@ -483,6 +483,66 @@ async fn a_role_without_rights_is_told_which_and_goes_on_when_it_has_them() {
         scene.becomes(lag, 0).await;
         drained(&handle).await;
         scene.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_text_that_is_no_utf_8_becomes_a_dead_letter_and_the_rest_goes_on() {
+    local(async {
+        let server = Scene::new().await;
+        let name = format!("ascii_{}", std::process::id());
+        server
+            .run(&format!(
+                "CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+            ))
+            .await;
+        let (base, _) = server.url.rsplit_once('/').unwrap();
+        let scene = Scene::at(format!("{base}/{name}")).await;
+        scene.run("ALTER TABLE others ADD COLUMN note text").await;
+        let table = TableName::new("public", "others").unwrap();
+        let spec = TriggerSpec::new(table).every_column().outbox();
+        let plan = trigger::plan(&scene.client, &[spec]).await.unwrap();
+        plan.apply(&scene.client).await.unwrap();
+        // Under way before, and since.
+        let late = scene.connect().await;
+        late.batch_execute("BEGIN; INSERT INTO jobs VALUES (0, 1)").await.unwrap();
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        let log = Log::default();
+        let handle = scene.start(terms("g").slices(1), &log, all_well());
+        log.has(1).await;
+        scene.client.batch_execute("INSERT INTO others VALUES (1, E'caf\\xe9')").await.unwrap();
+        late.batch_execute("COMMIT").await.unwrap();
+        scene.run("INSERT INTO jobs SELECT n, 1 FROM generate_series(2, 50) AS n").await;
+        report(&handle, "51 jobs", |report| (report.handled, report.dead_letters) == (51, 1)).await;
+        scene.becomes("SELECT dead_letters FROM pgherald.consumer_group_status", 1).await;
+        let letters = scene.group("g").dead_letters(None, 9).await.unwrap();
+        assert!(letters[0].error.as_ref().unwrap().contains("invalid byte sequence"), "{letters:?}");
+        drained(&handle).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cursor_that_is_none_is_told_also_after_a_dead_letter_that_told_of_another() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        let handle = scene.start(terms("g"), &log, all_well());
+        log.has(1).await;
+        drained(&handle).await;
+        scene
+            .run(
+                "INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts, dead_at)
+                    VALUES ('g', -1, 0, now(), 0, 0, 'R', 'started', 3, now());
+                UPDATE pgherald.consumer_cursor SET cursor = 'nonsense'",
+            )
+            .await;
+        let handle = scene.start(terms("g"), &log, all_well());
+        let lines = log.has(3).await;
+        assert!(lines[1..].contains(&"resync started".to_owned()), "{lines:?}");
+        drained(&handle).await;
     })
     .await;
 }

@@ -13,6 +13,7 @@ mod batches;
 mod crashes;
 mod fencing;
 mod handling;
+mod held_up;
 mod herald;
 mod operations;
 mod retention;

@@ -134,16 +134,19 @@ impl Error {
         )
     }
 
-    /// Whether the server refused values that a statement has to write, rather than the statement, its role or its session:
-    /// data, constraints, limits, or what a trigger raised.
+    /// Whether the server refused what a statement has to write, rather than the statement, its role or its session: data,
+    /// constraints, limits, or what a trigger raised, whatever code that chose.
     pub(crate) fn is_refused_value(&self) -> bool {
+        // Connection, unsupported, transaction state, authorization, names of statements, databases and schemas, rollback,
+        // syntax and rights, resources, not in state, intervention, system, configuration, foreign data, internal.
+        const OTHERS: [&str; 16] = [
+            "08", "0A", "25", "26", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0",
+            "HV", "XX",
+        ];
         let source = self.inner.source.as_deref();
         let cause = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
         let code = cause.and_then(tokio_postgres::Error::code);
-        code.is_some_and(|code| {
-            let classes = ["22", "23", "44", "54", "P0"];
-            classes.iter().any(|class| code.code().starts_with(class))
-        })
+        code.is_some_and(|code| !OTHERS.iter().any(|class| code.code().starts_with(class)))
     }
 
     pub(crate) fn is_tls(&self) -> bool {

@@ -323,7 +323,13 @@ impl<R: Runner> Engine<R> {
             && self.slices.staying() > 0
             && self.slices.pending() - held < MOST_IN_FLIGHT
             && self.has_room()
-            && self.parked.rows() < MOST_PARKED_ROWS
+            && !self.has_many_parked()
+    }
+
+    fn has_many_parked(&self) -> bool {
+        let is_held_up = |slice| self.held_up.contains_key(&slice);
+        self.parked.rows() >= MOST_PARKED_ROWS
+            && self.parked.rows_without(is_held_up) >= MOST_PARKED_ROWS
     }
 
     fn may_fetch(&self, now: Instant) -> bool {
@@ -362,7 +368,9 @@ impl<R: Runner> Engine<R> {
             State::Open(session) => !session.is_acknowledging() && self.settlements.is_empty(),
             State::Waiting(_) | State::Opening(_) => true,
         };
-        at <= Instant::now() || (self.attempts.is_empty() && is_idle && self.slices.len() == 0)
+        // What is held up is left to the others: the end of this node frees it.
+        let is_done = self.slices.len() == self.slices.refused();
+        at <= Instant::now() || (self.attempts.is_empty() && is_idle && is_done)
     }
 
     async fn end(mut self) {
@@ -387,7 +395,7 @@ impl<R: Runner> Engine<R> {
     }
 
     fn tell(&mut self) {
-        let is_full = self.parked.rows() >= MOST_PARKED_ROWS;
+        let is_full = self.has_many_parked();
         if is_full && !self.has_warned {
             let group = &*self.terms.group;
             tracing::error!(

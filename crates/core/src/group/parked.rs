@@ -37,6 +37,12 @@ impl Parked {
         self.lanes.len()
     }
 
+    /// How many rows have parked events, without those of some slices.
+    pub(super) fn rows_without(&self, is_left_out: impl Fn(i32) -> bool) -> usize {
+        let lanes = self.lanes.values();
+        lanes.filter(|lane| !is_left_out(lane.slice)).count()
+    }
+
     pub(super) fn has(&self, row: &Row) -> bool {
         self.lanes.contains_key(row)
     }

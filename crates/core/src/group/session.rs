@@ -107,10 +107,39 @@ pub(super) struct Acknowledged {
 pub(super) struct Written {
     /// Slices of which it was written: those that this node still has.
     pub(super) slices: Vec<i32>,
-    /// Slices of which the database refused something, and why.
-    pub(super) refused: Vec<(i32, Error)>,
+    /// Slices of which the database refused something.
+    pub(super) refused: Vec<Refusal>,
     /// What it refused of parked events, of these slices.
     pub(super) settlements: Vec<Settlement>,
+    /// Slices of which it was not tried: they wait for what was refused of parked events, or [it failed](Self::failure).
+    pub(super) untried: Vec<i32>,
+    /// Why the rest could not be written, if the connection is not to blame. What became of parked events is to be written
+    /// again then.
+    pub(super) failure: Option<Error>,
+}
+
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) slice: i32,
+    /// When it was sent.
+    pub(super) epoch: i64,
+    pub(super) cause: Error,
+}
+
+impl Written {
+    fn refuse(&mut self, slice: i32, epoch: i64, cause: Error) {
+        if !self.has_refused(slice) {
+            self.refused.push(Refusal {
+                slice,
+                epoch,
+                cause,
+            });
+        }
+    }
+
+    pub(super) fn has_refused(&self, slice: i32) -> bool {
+        self.refused.iter().any(|refusal| refusal.slice == slice)
+    }
 }
 
 type FetchedRows = (Vec<(Recorded, u32)>, Vec<Result<Event>>, bool);
@@ -434,13 +463,24 @@ async fn write(
     let mut written = Written::default();
     for settlement in settlements {
         match store::settle(client, statements, group, settlement).await {
+            Ok(()) => {}
             Err(error) if error.is_refused_value() => {
-                written.refused.push((settlement.slice, error));
+                written.refuse(settlement.slice, settlement.epoch, error);
                 written.settlements.push(settlement.clone());
             }
-            result => result?,
+            Err(error) if error.is_connection() => return Err(error),
+            Err(error) => {
+                written.untried = all.iter().map(|one| one.slice).collect();
+                written.failure = Some(error);
+                return Ok(written);
+            }
         }
     }
+    // What comes after what was refused of a slice waits for that.
+    let (waiting, all): (Vec<_>, Vec<_>) = all
+        .iter()
+        .partition(|one: &&Acknowledgement| written.has_refused(one.slice));
+    written.untried = waiting.iter().map(|one| one.slice).collect();
     let mut bytes = 0;
     let together = all.chunk_by(|before, _| {
         bytes += before.bytes();
@@ -449,30 +489,46 @@ async fn write(
         is_room
     });
     for some in together {
-        match store::acknowledge(client, statements, group, some).await {
-            Ok(slices) => written.slices.extend(slices),
-            Err(error) if !error.is_refused_value() => return Err(error),
-            Err(error) if some.len() == 1 => {
-                let slices = some.iter().map(|one| one.slice);
-                written
-                    .refused
-                    .extend(slices.map(|slice| (slice, error.clone())));
-            }
-            Err(_) => {
-                for one in some {
-                    let alone = std::slice::from_ref(one);
-                    match store::acknowledge(client, statements, group, alone).await {
-                        Ok(slices) => written.slices.extend(slices),
-                        Err(error) if error.is_refused_value() => {
-                            written.refused.push((one.slice, error));
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
+        match acknowledge(client, statements, group, some, &mut written).await {
+            Ok(()) => {}
+            Err(error) if error.is_connection() => return Err(error),
+            Err(error) => {
+                let slices = all.iter().map(|one| one.slice);
+                let untried = slices.filter(|slice| {
+                    !written.slices.contains(slice) && !written.has_refused(*slice)
+                });
+                let untried: Vec<i32> = untried.collect();
+                written.untried.extend(untried);
+                written.failure = Some(error);
+                return Ok(written);
             }
         }
     }
     Ok(written)
+}
+
+/// Writes some acknowledgements at once, or, if the database refuses something, one by one.
+async fn acknowledge(
+    client: &Client,
+    statements: &mut Statements,
+    group: &str,
+    some: &[&Acknowledgement],
+    written: &mut Written,
+) -> Result<()> {
+    match store::acknowledge(client, statements, group, some).await {
+        Err(error) if error.is_refused_value() && some.len() > 1 => {
+            for one in some.chunks(1) {
+                Box::pin(acknowledge(client, statements, group, one, written)).await?;
+            }
+        }
+        Err(error) if error.is_refused_value() => {
+            for one in some {
+                written.refuse(one.slice, one.epoch, error.clone());
+            }
+        }
+        result => written.slices.extend(result?),
+    }
+    Ok(())
 }
 
 async fn read(

@@ -251,16 +251,25 @@ impl Slices {
         })
     }
 
-    /// Gives back `count` slices, as soon as nothing of them is under way: those with the least to do.
+    /// How many are to be given back, and cannot be: the database has refused what has to be written before.
+    pub(super) fn refused(&self) -> usize {
+        let slices = self.owned.values();
+        slices
+            .filter(|slice| slice.leaving && slice.hold == Hold::Held)
+            .count()
+    }
+
+    /// Gives back `count` slices, as soon as nothing of them is under way: those with the least to do, and those that are
+    /// held up last, for they cannot be given back.
     pub(super) fn leave(&mut self, count: usize) {
-        let mut staying: Vec<(usize, i32)> = self
+        let mut staying: Vec<(bool, usize, i32)> = self
             .owned
             .iter()
             .filter(|(_, slice)| !slice.leaving)
-            .map(|(number, slice)| (slice.pending.len(), *number))
+            .map(|(number, slice)| (slice.hold != Hold::Free, slice.pending.len(), *number))
             .collect();
         staying.sort_unstable();
-        for (_, number) in staying.into_iter().take(count) {
+        for (_, _, number) in staying.into_iter().take(count) {
             if let Some(slice) = self.owned.get_mut(&number) {
                 slice.leaving = true;
             }

@@ -260,7 +260,7 @@ pub(super) async fn acknowledge(
     client: &impl GenericClient,
     statements: &mut Statements,
     group: &str,
-    all: &[Acknowledgement],
+    all: &[&Acknowledgement],
 ) -> Result<Vec<i32>> {
     let statement = statements
         .get(client, include_str!("sql/acknowledge.sql"))
@@ -271,7 +271,7 @@ pub(super) async fn acknowledge(
     let renewed: Vec<bool> = all.iter().map(|one| one.is_renewed).collect();
     let cursors: Vec<String> = all.iter().map(|one| one.cursor.to_string()).collect();
     let released: Vec<bool> = all.iter().map(|one| one.is_released).collect();
-    let parks = all.iter().flat_map(|one| &one.parks).map(Written::of);
+    let parks = all.iter().flat_map(|one| one.parks.iter()).map(Written::of);
     let parks = serde_json::to_string(&parks.collect::<Vec<_>>()).map_err(|cause| {
         Error::with_source(Kind::Decode, "a parked event cannot be written", cause)
     })?;

@@ -9,7 +9,7 @@ use super::{Engine, State};
 use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::group::runner::{Manner, Runner};
-use crate::group::session::{Acknowledged, Written};
+use crate::group::session::{Acknowledged, Refusal, Written};
 use crate::group::slices::{Acknowledgement, Hold};
 use crate::group::store::Settlement;
 
@@ -44,6 +44,18 @@ impl<R: Runner> Engine<R> {
             one.generation = generation.unwrap_or_default();
             generation.is_some()
         });
+        // Those of slices that are held up wait until it is tried again.
+        let settlements = settlements.into_iter().filter_map(|one| {
+            let held_up = self.held_up.get_mut(&one.slice);
+            match held_up.filter(|held_up| held_up.until.is_some()) {
+                Some(held_up) => {
+                    held_up.settlements.push(one);
+                    None
+                }
+                None => Some(one),
+            }
+        });
+        let settlements = settlements.collect();
         session.acknowledge(now, all, settlements);
     }
 
@@ -54,64 +66,86 @@ impl<R: Runner> Engine<R> {
             written,
         } = acknowledged;
         match written {
-            Ok(written) => {
-                let has_parked = sent.iter().any(|one| !one.parks.is_empty());
-                let (refused, sent): (Vec<_>, Vec<_>) =
-                    sent.into_iter().partition(|one: &Acknowledgement| {
-                        let mut refused = written.refused.iter();
-                        refused.any(|(slice, _)| *slice == one.slice)
-                    });
-                let of_parked = settlements.iter().map(|settlement| settlement.slice);
-                let slices: Vec<i32> = sent.iter().map(|one| one.slice).chain(of_parked).collect();
-                let gone = self.slices.acknowledged(sent, &written.slices);
-                self.slices.not_acknowledged(refused);
-                self.hold_up(&slices, written);
-                for slice in gone.lost {
-                    let group = &*self.terms.group;
-                    tracing::warn!(
-                        group,
-                        slice,
-                        "not acknowledged: the slice is somebody else's"
-                    );
-                    self.parked.forget(slice);
-                }
-                for slice in &gone.released {
-                    self.parked.forget(*slice);
-                }
-                if !gone.released.is_empty()
-                    && let Some(session) = self.session()
-                {
-                    tokio::spawn(session.call_others());
-                }
-                self.resume_deferred();
-                // There may be more than was written at once.
-                if has_parked {
-                    self.note_progress();
-                }
-            }
+            Ok(written) => self.written(sent, settlements, written),
             Err(error) => {
-                if error.is_connection() {
-                    self.not_answered(&sent, settlements);
-                } else {
-                    self.slices.not_acknowledged(sent);
-                    self.settlements.splice(..0, settlements);
+                match error.is_connection() {
+                    true => self.not_answered(&sent, settlements),
+                    false => self.not_written(sent, settlements),
                 }
                 self.lose(&error);
             }
         }
     }
 
-    /// Slices of which the database has refused something are not written to for a while; the others of these are free.
-    fn hold_up(&mut self, written_to: &[i32], written: Written) {
-        let Written {
-            refused,
-            settlements,
-            ..
-        } = written;
+    fn written(
+        &mut self,
+        sent: Vec<Acknowledgement>,
+        settlements: Vec<Settlement>,
+        mut written: Written,
+    ) {
+        let has_parked = sent.iter().any(|one| !one.parks.is_empty());
+        let of_parked = settlements.iter().map(|one| (one.slice, one.epoch));
+        let epochs = sent.iter().map(|one| (one.slice, one.epoch));
+        let epochs: Vec<(i32, i64)> = epochs.chain(of_parked).collect();
+        let (unwritten, sent): (Vec<_>, Vec<_>) =
+            sent.into_iter().partition(|one: &Acknowledgement| {
+                written.has_refused(one.slice) || written.untried.contains(&one.slice)
+            });
+        let failure = written.failure.take();
+        let gone = self.slices.acknowledged(sent, &written.slices);
+        let again = match failure {
+            None => Vec::new(),
+            Some(_) => settlements,
+        };
+        // What was refused is tried again with its slice.
+        let refused = |one: &Settlement| written.settlements.iter().any(|other| other.id == one.id);
+        let again = again.into_iter().filter(|one| !refused(one)).collect();
+        self.not_written(unwritten, again);
+        let untried = std::mem::take(&mut written.untried);
+        self.hold_up(&epochs, &untried, written);
+        for slice in gone.lost {
+            let group = &*self.terms.group;
+            tracing::warn!(
+                group,
+                slice,
+                "not acknowledged: the slice is somebody else's"
+            );
+            self.parked.forget(slice);
+        }
+        for slice in &gone.released {
+            self.parked.forget(*slice);
+        }
+        if !gone.released.is_empty()
+            && let Some(session) = self.session()
+        {
+            tokio::spawn(session.call_others());
+        }
+        self.resume_deferred();
+        // There may be more than was written at once.
+        if has_parked {
+            self.note_progress();
+        }
+        if let Some(error) = failure {
+            self.lose(&error);
+        }
+    }
+
+    /// It is written again.
+    fn not_written(&mut self, sent: Vec<Acknowledgement>, settlements: Vec<Settlement>) {
+        self.slices.not_acknowledged(sent);
+        self.settlements.splice(..0, settlements);
+    }
+
+    /// Slices of which the database has refused something are not written to for a while; the others of those that were
+    /// written to, each with its epoch then, are free.
+    fn hold_up(&mut self, written_to: &[(i32, i64)], untried: &[i32], written: Written) {
         let group = Arc::clone(&self.terms.group);
-        for slice in written_to {
-            let is_refused = refused.iter().any(|(refused, _)| refused == slice);
-            if !is_refused && self.held_up.remove(slice).is_some() {
+        for (slice, epoch) in written_to {
+            let is_free = !written.has_refused(*slice) && !untried.contains(slice);
+            if is_free
+                && self.slices.is_current(*slice, *epoch)
+                && self.held_up.remove(slice).is_some()
+            {
                 tracing::info!(group = &*group, slice, "slice goes on");
                 self.slices.hold(*slice, Hold::Free);
                 // What was changed meanwhile was passed over.
@@ -119,11 +153,20 @@ impl<R: Runner> Engine<R> {
             }
         }
         let now = Instant::now();
-        for (slice, cause) in refused {
-            let failures = self
-                .held_up
-                .get(&slice)
-                .map_or(0, |before| before.failures + 1);
+        for Refusal {
+            slice,
+            epoch,
+            cause,
+        } in written.refused
+        {
+            // Otherwise it was lost meanwhile, and perhaps claimed anew.
+            if !self.slices.is_current(slice, epoch) {
+                continue;
+            }
+            let (failures, settlements) = match self.held_up.remove(&slice) {
+                Some(before) => (before.failures + 1, before.settlements),
+                None => (0, Vec::new()),
+            };
             let delay = HELD_UP.delay(failures);
             tracing::error!(group = &*group, slice, error = %cause.chain(), ?delay,
                 "the database refuses to note how far a slice is; it is held up");
@@ -131,13 +174,15 @@ impl<R: Runner> Engine<R> {
                 cause,
                 failures,
                 until: Some(now + delay),
-                settlements: Vec::new(),
+                settlements,
             };
             self.held_up.insert(slice, held_up);
             self.slices.hold(slice, Hold::Held);
         }
-        for settlement in settlements {
-            if let Some(held_up) = self.held_up.get_mut(&settlement.slice) {
+        for settlement in written.settlements {
+            if self.slices.is_current(settlement.slice, settlement.epoch)
+                && let Some(held_up) = self.held_up.get_mut(&settlement.slice)
+            {
                 held_up.settlements.push(settlement);
             }
         }

@@ -155,7 +155,8 @@ impl<R: Runner> Engine<R> {
                     .park(&event.row, event.slice, event.id, event.due);
             }
         }
-        if !has_all_parked || is_up_to_date {
+        // Else it is this one, or was made none meanwhile, to look again.
+        if has_all_parked && is_up_to_date {
             self.revision = Some(standing.revision);
         }
         match self.stop_at {

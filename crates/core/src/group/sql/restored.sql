@@ -20,4 +20,7 @@ WITH foreign_cursor AS (
 )
 INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts)
 SELECT $1, -1, min(slice), clock_timestamp(), 0, 0, 'R', 'started', 0 FROM moved HAVING count(*) > 0
-ON CONFLICT DO NOTHING
+-- One that is a dead letter was of before.
+ON CONFLICT (group_name, id) DO UPDATE
+SET slice = EXCLUDED.slice, sent_at = EXCLUDED.sent_at, attempts = 0, error = NULL, due_at = clock_timestamp(), dead_at = NULL
+WHERE parked_event.dead_at IS NOT NULL
