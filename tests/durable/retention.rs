@@ -81,7 +81,9 @@ async fn too_late(consumers: usize) {
         let mut handles = Vec::new();
         scene.group("g").pause().await.unwrap();
         for _ in 0..consumers {
-            handles.push(scene.start(terms("g"), &log, all_well()));
+            // Whoever loses its lease may have been told already.
+            let terms = terms("g").lease(Duration::from_secs(10));
+            handles.push(scene.start(terms, &log, all_well()));
         }
         until(
             "all slices",
