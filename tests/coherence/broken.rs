@@ -56,7 +56,9 @@ async fn ignoring_an_overflow_is_found() {
 #[actix::test]
 async fn claiming_to_have_flushed_is_found() {
     let check = check().kinds([Fault::Overflow]);
-    assert_caught(check, Flaw::OnlyClaimsToFlush, &[Rule::Flush]).await;
+    // By a read, unless the comparison with the database comes first.
+    let rules = [Rule::Flush, Rule::Quiet];
+    assert_caught(check, Flaw::OnlyClaimsToFlush, &rules).await;
 }
 
 #[actix::test]
