@@ -11,7 +11,7 @@ const FIND: &str = "
     FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND (
-        n.nspname || '.' || c.relname = $1 OR (c.relname = $1 AND pg_catalog.pg_table_is_visible(c.oid))
+        n.nspname::text OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) c.relname::text = $1 OR (c.relname = $1 AND pg_catalog.pg_table_is_visible(c.oid))
     )
     ORDER BY c.relname = $1 DESC LIMIT 1";
 const FIND_SQL: &str = "

@@ -220,7 +220,9 @@ async fn triggers_that_were_tampered_with_are_put_right() {
         found_and_fixed(&scene, &[], "triggers", "failed", part).await;
         scene.run("ALTER TABLE users DROP COLUMN id").await;
         let part = "public.users";
-        found_and_fixed(&scene, &[], "triggers", "failed", part).await;
+        let found = found_and_fixed(&scene, &[], "triggers", "failed", part).await;
+        let fix = found[0]["fix"].as_str().unwrap();
+        assert_eq!(fix.contains("--mode outbox"), mode == "outbox", "{fix}");
     }
 }
 

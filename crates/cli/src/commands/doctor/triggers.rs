@@ -36,17 +36,20 @@ async fn look(client: &Client, watched: &Watched) -> Findings {
     {
         return gone(client, watched, spec.table()).await;
     }
-    Ok(drifts.iter().map(judge).collect())
+    Ok(drifts
+        .iter()
+        .map(|drift| judge(drift, spec.is_outbox()))
+        .collect())
 }
 
-fn judge(drift: &Drift) -> Finding {
+fn judge(drift: &Drift, outbox: bool) -> Finding {
     let result = match drift.is_deaf() {
         true => Verdict::Failed,
         false => Verdict::Warning,
     };
     let finding = Finding::new(CHECK, result, drift.to_string());
     match drift.kind {
-        DriftKind::Unfit { .. } => finding.fix(install(&drift.table, false)),
+        DriftKind::Unfit { .. } => finding.fix(install(&drift.table, outbox)),
         _ => finding.fix("pgherald upgrade --commit"),
     }
 }
