@@ -45,6 +45,10 @@ async fn no_connection_is_one_line_a_hint_and_code_2() {
         ("postgresql://postgres@127.0.0.1:1/postgres", "refused"),
         ("postgresql://postgres@127.0.0.1:x/postgres", "port"),
         ("nonsense", "nonsense"),
+        (
+            "postgresq://u:wrong@127.0.0.1/d",
+            "\"postgresq\" is no scheme",
+        ),
     ];
     for (url, cause) in cases {
         let commands: [&[&str]; 5] = [

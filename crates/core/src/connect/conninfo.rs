@@ -55,7 +55,16 @@ fn strip_pairs(text: &str, ssl: &mut SslSettings) -> Result<String> {
         }
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
         if chars.next_if_eq(&'=').is_none() {
-            let message = format!("there is no \"=\" behind {key:?} in the connection string");
+            // A password may be in what was meant as a URL, or in anything that is not a name.
+            let message = match key.split_once("://") {
+                Some((scheme, _)) => {
+                    format!("{scheme:?} is no scheme of a connection string; write postgresql://…")
+                }
+                None if key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
+                    format!("there is no \"=\" behind {key:?} in the connection string")
+                }
+                None => "there is a word without \"=\" in the connection string".to_owned(),
+            };
             return Err(Error::new(Kind::Config, message));
         }
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
