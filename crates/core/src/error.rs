@@ -143,10 +143,14 @@ impl Error {
             "08", "0A", "25", "26", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0",
             "HV", "XX",
         ];
-        let source = self.inner.source.as_deref();
-        let cause = source.and_then(|source| source.downcast_ref::<tokio_postgres::Error>());
-        let code = cause.and_then(tokio_postgres::Error::code);
-        code.is_some_and(|code| !OTHERS.iter().any(|class| code.code().starts_with(class)))
+        self.code()
+            .is_some_and(|code| !OTHERS.iter().any(|class| code.code().starts_with(class)))
+    }
+
+    /// The server's code, if it is the server that refused.
+    pub(crate) fn code(&self) -> Option<&SqlState> {
+        let source = self.inner.source.as_deref()?;
+        source.downcast_ref::<tokio_postgres::Error>()?.code()
     }
 
     pub(crate) fn is_tls(&self) -> bool {

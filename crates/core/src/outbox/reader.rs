@@ -523,11 +523,8 @@ const ONE: &str = concat!("SELECT ", columns!(), " FROM pgherald.outbox WHERE id
 
 /// Whether a text has characters that cannot be said in UTF-8.
 fn is_unsayable(error: &Error) -> bool {
-    let cause = std::error::Error::source(error);
-    let cause = cause.and_then(|cause| cause.downcast_ref::<tokio_postgres::Error>());
-    let code = cause.and_then(tokio_postgres::Error::code);
     matches!(
-        code,
+        error.code(),
         Some(&(SqlState::CHARACTER_NOT_IN_REPERTOIRE | SqlState::UNTRANSLATABLE_CHARACTER))
     )
 }
