@@ -155,6 +155,53 @@ async fn a_slice_that_comes_upon_the_same_loss_later_is_not_told_again() {
 }
 
 #[tokio::test]
+async fn slices_that_come_upon_a_loss_from_different_places_tell_it_once() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        for round in 0..5 {
+            let (before, value) = (log.lines().len(), round + 1);
+            let consumer = || async {
+                let one = scene.start(terms("g"), &log, all_well());
+                report(&one, "8 slices", |report| report.slices == 8).await;
+                one
+            };
+            drained(&consumer().await).await;
+            scene
+                .run("CREATE TABLE saved AS SELECT slice, cursor FROM pgherald.consumer_cursor")
+                .await;
+            scene
+                .run(&format!("INSERT INTO jobs VALUES ({value}, 1)"))
+                .await;
+            let second = consumer().await;
+            log.has(before + 1).await;
+            drained(&second).await;
+            // As consumers leave them of which each has read for itself.
+            scene
+                .run(
+                    "UPDATE pgherald.consumer_cursor AS c SET cursor = o.cursor
+                    FROM saved AS o WHERE o.slice = c.slice AND o.slice < 4; DROP TABLE saved",
+                )
+                .await;
+            scene.run("UPDATE jobs SET value = value + 1").await;
+            scene.trim(0).await;
+            scene.retain(1 << 40).await;
+            let third = consumer().await;
+            scene
+                .run(&format!("INSERT INTO others VALUES ({value})"))
+                .await;
+            log.has(before + 3).await;
+            scene.becomes(LAG, 0).await;
+            assert_eq!(drained(&third).await.errors, 0);
+            let lines = &log.lines()[before..];
+            let told = lines.iter().filter(|line| line.contains("trimmed")).count();
+            assert_eq!((told, lines.len()), (1, 3), "{lines:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_parked_event_outlives_its_row_in_the_outbox() {
     local(async {
         let scene = Scene::new().await;

@@ -52,6 +52,14 @@ impl Parked {
         self.lanes.get(row).map(|lane| lane.slice)
     }
 
+    /// Whether this event is known, of whichever row. Looks at all of them.
+    pub(super) fn knows(&self, event: i64) -> bool {
+        self.lanes.values().any(|lane| {
+            lane.events.contains(&event)
+                || matches!(lane.state, State::GivenOut(out) if out == event)
+        })
+    }
+
     /// An event is parked, or was found among the parked ones, and may be known. It takes its place among those of its row;
     /// if it is the first, it is due then.
     pub(super) fn park(&mut self, row: &Row, slice: i32, event: i64, due: Instant) {
@@ -176,6 +184,7 @@ mod tests {
         parked.park(&row(1), 0, 11, now);
         parked.park(&row(2), 0, 20, now);
         assert_eq!(given_out(&mut parked, now), [20]);
+        assert!(parked.knows(20) && parked.knows(11) && !parked.knows(12));
         assert_eq!(parked.next_due(), Some(later));
         assert_eq!(given_out(&mut parked, later), [10]);
         assert!(given_out(&mut parked, later).is_empty(), "11 is behind 10");

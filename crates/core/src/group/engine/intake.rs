@@ -90,6 +90,11 @@ impl<R: Runner> Engine<R> {
             "the group came too late for rows of the outbox"
         );
         let row = Recorded::resync(-2 - closed, slice, "trimmed");
+        // Slices that were not read equally far come upon the same loss one after the other. If the first is lost before it
+        // has told, its cursor has not passed the loss either.
+        if self.parked.knows(row.id) {
+            return;
+        }
         let lane = Row {
             relation: row.relation,
             key: row.key.clone(),
@@ -154,7 +159,10 @@ impl<R: Runner> Engine<R> {
             .map(|((row, attempts), event)| (row, attempts, event))
             .collect();
         for (row, id) in wanted {
-            let Some(index) = found.iter().position(|(found, ..)| found.id == id) else {
+            // The same loss may have been told of another slice.
+            let is_it =
+                |(found, ..): &(Recorded, _, _)| found.id == id && found.relation == row.relation;
+            let Some(index) = found.iter().position(is_it) else {
                 match is_cut {
                     true => self.parked.put_back(&row, id, now),
                     // Somebody has discarded it.
