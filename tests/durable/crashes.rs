@@ -167,6 +167,7 @@ async fn standing(client: &Client) -> String {
         "SELECT concat_ws(' ', s.*, c.*) FROM pgherald.consumer_slice AS s JOIN pgherald.consumer_cursor AS c USING (slice)",
         "SELECT 'missing: ' || o::text FROM pgherald.outbox AS o LEFT JOIN effects AS e
             ON e.id::text = o.key AND e.value = (o.columns::json ->> 'value')::bigint WHERE e.id IS NULL ORDER BY o.id LIMIT 100",
+        "SELECT 'events of no row: ' || count(*) FROM effects WHERE id = -1",
         "SELECT concat_ws(' ', id, slice, key, columns, attempts, error, due_at) FROM pgherald.parked_event ORDER BY id LIMIT 100",
     ] {
         for row in client.query(sql, &[]).await.unwrap() {

@@ -90,7 +90,8 @@ const DEFAULTS: [(&str, &str); 8] = [
     ("shared_buffers", "32MB"),
     // The data is gone with the process anyway. Commits still wait for WAL to be written.
     ("fsync", "off"),
-    ("full_page_writes", "off"),
+    // A process that is killed may have written the first half of a page only: the kernel gives up between pages of its own.
+    ("full_page_writes", "on"),
     // What is usual with segments of 16 MB; initdb would take less for smaller ones.
     ("min_wal_size", "80MB"),
     ("max_wal_size", "1GB"),
