@@ -272,7 +272,7 @@ const fn policy(kind: Kind) -> Policy {
         Kind::Query => (false, "read the cause; it is the server's own message"),
         Kind::Spec => (
             false,
-            "correct the trigger specification of the table named in the message",
+            "correct what is asked of the table named in the message; nothing was changed",
         ),
         Kind::Unsuitable => (
             false,

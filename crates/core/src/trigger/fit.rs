@@ -105,6 +105,16 @@ pub(super) async fn no_such_table(client: &Client, name: &TableName) -> Result<E
 }
 
 fn check_kinds(name: &TableName, table: &Table) -> Result<()> {
+    let advice = match name.schema() {
+        schema if schema.starts_with("pg_temp") => "is temporary: only its own session sees it",
+        schema if schema.starts_with("pg_") || schema == "information_schema" => {
+            "belongs to the server, which lets nobody make triggers there"
+        }
+        _ => "",
+    };
+    if !advice.is_empty() {
+        return Err(Error::new(Kind::Spec, format!("{name} {advice}")));
+    }
     for member in &table.members {
         let advice = match member.kind.as_str() {
             "r" | "p" => continue,

@@ -158,12 +158,13 @@ pub(super) fn require(functions: &[String]) -> Result<String> {
     )
 }
 
-/// The statement that drops the shared objects if nothing else is left.
-pub(super) fn remove() -> Result<String> {
+/// The statement that drops the shared objects if no table is left; and, if groups are to be spared, no group.
+pub(super) fn remove(spares_groups: bool) -> Result<String> {
     let comment = escape_literal(SCHEMA_COMMENT);
+    let spares_groups = if spares_groups { "true" } else { "false" };
     let body = render(
         include_str!("sql/v1/remove_shared_body.sql"),
-        &[("comment", &comment)],
+        &[("comment", &comment), ("spares_groups", spares_groups)],
     )?;
     render(
         include_str!("sql/v1/remove_shared.sql"),

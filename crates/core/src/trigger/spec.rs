@@ -164,6 +164,18 @@ impl TriggerSpec {
         &self.columns
     }
 
+    /// Whether updates come with the values before as well.
+    #[must_use]
+    pub fn has_old_columns(&self) -> bool {
+        self.old_columns
+    }
+
+    /// The columns of which one has to change for an update to count; none if every update does.
+    #[must_use]
+    pub fn watched_columns(&self) -> &[String] {
+        &self.when_changed
+    }
+
     /// The watched table.
     #[must_use]
     pub fn table(&self) -> &TableName {

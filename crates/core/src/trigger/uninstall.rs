@@ -12,6 +12,9 @@ use crate::name::TableName;
 /// Works out how to remove the triggers of `tables`, those of their partitions and their functions; and,
 /// with the last table, what all tables share. Only reads.
 ///
+/// While there are [groups](crate::group), the outbox stays, with what they have not handled and their dead letters:
+/// [`plan_uninstall_all`] removes that too.
+///
 /// A table that is not watched, or no longer exists, is no error: whatever is left of it goes.
 ///
 /// # Errors
@@ -27,10 +30,10 @@ pub async fn plan_uninstall(client: &Client, tables: &[TableName]) -> Result<Pla
     if functions.is_empty() {
         return Ok(Plan::new(String::new()));
     }
-    remove(client, &functions).await
+    remove(client, &functions, true).await
 }
 
-/// Works out how to remove everything of all tables. Only reads.
+/// Works out how to remove everything of all tables, the outbox with what is in it, and all groups. Only reads.
 ///
 /// # Errors
 /// If the catalog cannot be read.
@@ -39,12 +42,12 @@ pub async fn plan_uninstall_all(client: &Client) -> Result<Plan> {
     if functions.is_empty() && installed::notify_rows(client).await?.is_none() {
         return Ok(Plan::new(String::new()));
     }
-    remove(client, &functions).await
+    remove(client, &functions, false).await
 }
 
-async fn remove(client: &Client, functions: &[String]) -> Result<Plan> {
+async fn remove(client: &Client, functions: &[String], spares_groups: bool) -> Result<Plan> {
     let triggers = installed::triggers(client, functions).await?;
     let mut statements: String = triggers.iter().map(drop_trigger).collect();
     statements.extend(functions.iter().map(|function| drop_function(function)));
-    Ok(Plan::new(statements + &shared::remove()?))
+    Ok(Plan::new(statements + &shared::remove(spares_groups)?))
 }

@@ -6,6 +6,12 @@ BEGIN
     ) THEN
         RETURN;
     END IF;
+    IF {{spares_groups}} AND pg_catalog.to_regclass('pgherald.consumer_group') IS NOT NULL THEN
+        -- What they have not handled, and their dead letters, would go with the outbox.
+        IF EXISTS (SELECT FROM pgherald.consumer_group) THEN
+            RETURN;
+        END IF;
+    END IF;
     DROP VIEW IF EXISTS pgherald.outbox_event, pgherald.consumer_group_status;
     DROP FUNCTION IF EXISTS pgherald.trim_outbox(interval, bigint);
     DROP TABLE IF EXISTS
