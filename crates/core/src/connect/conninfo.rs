@@ -22,6 +22,13 @@ pub(super) fn parse(text: &str) -> Result<(Config, SslSettings)> {
 
 /// Takes our parameters out of a URL's query.
 fn strip_url(text: &str, ssl: &mut SslSettings) -> Result<String> {
+    // Else the rest of the password would be taken for the host, and told as such.
+    let host = text.split('?').next().and_then(|url| url.split_once('@'));
+    if host.is_some_and(|(_, host)| host.split('/').next().unwrap_or_default().contains('@')) {
+        let message =
+            "the connection string has a second \"@\" before its host; in a password, write %40";
+        return Err(Error::new(Kind::Config, message));
+    }
     let Some((base, query)) = text.split_once('?') else {
         return Ok(text.to_owned());
     };

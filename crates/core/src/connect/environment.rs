@@ -13,12 +13,47 @@ use crate::error::{Error, Kind, Result};
 /// Where distributions put the server's socket.
 pub(super) const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
+/// What libpq honours and this crate does not, and the values that make no difference. To pass over another one would be to
+/// connect elsewhere, or less safely, than was meant.
+const UNSUPPORTED: [(&str, &[&str]); 8] = [
+    ("PGSERVICE", &[]),
+    ("PGREQUIREAUTH", &[]),
+    ("PGSSLCRL", &[]),
+    ("PGSSLCRLDIR", &[]),
+    ("PGCHANNELBINDING", &["disable", "prefer"]),
+    ("PGGSSENCMODE", &["disable", "prefer"]),
+    ("PGSSLMINPROTOCOLVERSION", &["TLSv1", "TLSv1.1", "TLSv1.2"]),
+    ("PGSSLNEGOTIATION", &["postgres"]),
+];
+
+fn refuse_unsupported(config: &Config, get: &dyn Fn(&str) -> Option<String>) -> Result<()> {
+    for (name, harmless) in UNSUPPORTED {
+        // A service says no more than the connection string does, where that names host and database.
+        let is_complete = !config.get_hosts().is_empty() && config.get_dbname().is_some();
+        if name == "PGSERVICE" && is_complete {
+            continue;
+        }
+        if let Some(value) = get(name).filter(|value| !harmless.contains(&&**value)) {
+            let way_out = match name {
+                "PGSERVICE" => {
+                    "give the connection string or PGHOST, PGDATABASE and PGUSER instead"
+                }
+                _ => "unset it, if you can do without",
+            };
+            let message = format!("{name} is {value:?}, which is not supported; {way_out}");
+            return Err(Error::new(Kind::Config, message));
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn fill(
     config: &mut Config,
     ssl: &mut SslSettings,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<()> {
     let get = |name: &str| env(name).filter(|value| !value.is_empty());
+    refuse_unsupported(config, &get)?;
     if config.get_ports().is_empty()
         && let Some(ports) = get("PGPORT")
     {

@@ -36,7 +36,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// (`PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGPASSFILE`, `PGDATABASE`, `PGSSLMODE`,
 /// `PGSSLROOTCERT`, `PGAPPNAME`, `PGOPTIONS`, `PGCONNECT_TIMEOUT`, `PGTARGETSESSIONATTRS`), then from
 /// `~/.pgpass`, then from defaults: the local socket directory or `localhost`, and the name of the
-/// operating system's user.
+/// operating system's user. Variables that would be passed over to somebody's harm are refused: `PGSERVICE` where the string
+/// does not name host and database, `PGREQUIREAUTH`, `PGSSLCRL`, `PGCHANNELBINDING=require` and the like; so is any of them
+/// whose value is not UTF-8.
 ///
 /// `sslmode` is one of
 ///
@@ -179,6 +181,14 @@ impl FromStr for ConnectConfig {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
+        for (name, value) in std::env::vars_os() {
+            if let Some(name) = name.to_str().filter(|name| name.starts_with("PG"))
+                && value.to_str().is_none()
+            {
+                let message = format!("the value of {name} is not UTF-8");
+                return Err(Error::new(Kind::Config, message));
+            }
+        }
         Self::parse(text, &|name| std::env::var(name).ok())
     }
 }
@@ -288,6 +298,27 @@ mod tests {
     }
 
     #[test]
+    fn variables_that_would_be_passed_over_to_harm_are_refused() {
+        for (text, name, value) in [
+            ("", "PGSERVICE", "shop"),
+            ("host=h", "PGSERVICE", "shop"),
+            ("postgresql://h/d", "PGREQUIREAUTH", "scram-sha-256"),
+            ("postgresql://h/d", "PGCHANNELBINDING", "require"),
+            ("postgresql://h/d", "PGSSLMINPROTOCOLVERSION", "TLSv1.3"),
+        ] {
+            let error = parse(text, &[(name, value)]).expect_err(name);
+            assert!(error.is_config() && error.to_string().contains(name));
+        }
+        for (name, value) in [
+            ("PGSERVICE", "shop"),
+            ("PGREQUIREAUTH", ""),
+            ("PGCHANNELBINDING", "prefer"),
+        ] {
+            parse("postgresql://u@h/d", &[(name, value)]).expect(name);
+        }
+    }
+
+    #[test]
     fn bad_settings_are_named() {
         for (text, part) in [
             ("postgresql://h/d?sslmode=maybe", "sslmode"),
@@ -299,10 +330,12 @@ mod tests {
             ("host='h", "quote"),
             ("host", "="),
             ("postgresql://h:port/d", "port"),
+            ("postgresql://u:secret@w0rd@h/d", "%40"),
         ] {
             let error = parse(text, &[]).expect_err(text);
             assert!(error.is_config(), "{error:?}");
             assert!(error.chain().contains(part), "{text}: {}", error.chain());
+            assert!(!error.chain().contains("w0rd"), "{}", error.chain());
         }
         let error = parse("", &[("PGPORT", "many")]).unwrap_err();
         assert!(
