@@ -1,7 +1,9 @@
 //! The command line.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use pgherald_core::ChannelName;
 
 /// PostgreSQL changes as typed events: install triggers, watch events, look after durable handlers.
 #[derive(Debug, Parser)]
@@ -10,7 +12,9 @@ use clap_complete::Shell;
     version,
     propagate_version = true,
     after_help = "\
-Where the database is: --database-url, else DATABASE_URL, else libpq's PG* variables.
+Where the database is: --database-url, else DATABASE_URL; what those leave open, PGHOST, PGHOSTADDR, PGPORT, PGUSER,
+PGPASSWORD, PGPASSFILE, PGDATABASE, PGSSLMODE, PGSSLROOTCERT, PGAPPNAME, PGOPTIONS, PGCONNECT_TIMEOUT and
+PGTARGETSESSIONATTRS say, then ~/.pgpass. A PGSERVICE is refused rather than passed over.
 
 Examples:
   pgherald install users orders            shows the SQL, changes nothing
@@ -22,7 +26,7 @@ Exit codes: 0 all is well; 1 a problem was found; 2 wrong usage or no connection
 )]
 pub(crate) struct Arguments {
     /// Where the database is: a URL (postgresql://user@host/database?sslmode=verify-full) or key=value pairs
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) database_url: Option<String>,
     /// Print JSON instead of tables; of streams, one object on each line
     #[arg(long, global = true)]
@@ -71,14 +75,15 @@ Examples:
   pgherald install shop.orders --mode outbox --columns '*' --old-columns --commit")]
 pub(crate) struct Install {
     /// Tables: name or schema.name
-    #[arg(required = true, value_name = "TABLE")]
+    #[arg(required = true, value_name = "TABLE", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) tables: Vec<String>,
-    /// Announce changes with NOTIFY, or record them in the outbox, where durable handlers find them
-    #[arg(long, value_enum, default_value_t = Mode::Notify)]
-    pub(crate) mode: Mode,
+    /// Announce changes with NOTIFY, or record them in the outbox, where durable handlers find them [default: notify; to be
+    /// given where it changes what is installed]
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<Mode>,
     /// Where to announce [default: pgherald; PGCacheWatch listens to ch_pgcachewatch_table_change]
-    #[arg(long, value_name = "CHANNEL")]
-    pub(crate) channel: Option<String>,
+    #[arg(long, value_name = "CHANNEL", value_parser = channel)]
+    pub(crate) channel: Option<ChannelName>,
     /// Columns that tell rows apart [default: the primary key]
     #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
     pub(crate) key: Option<Vec<String>>,
@@ -108,7 +113,8 @@ pub(crate) struct Uninstall {
     #[arg(
         required_unless_present = "all",
         conflicts_with = "all",
-        value_name = "TABLE"
+        value_name = "TABLE",
+        value_parser = NonEmptyStringValueParser::new()
     )]
     pub(crate) tables: Vec<String>,
     /// Everything of all tables; the outbox with what is in it, and all groups
@@ -135,11 +141,11 @@ Examples:
   pgherald watch --channel ch_pgcachewatch_table_change --json")]
 pub(crate) struct Watch {
     /// Tables: name or schema.name [default: all that are installed]
-    #[arg(value_name = "TABLE")]
+    #[arg(value_name = "TABLE", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) tables: Vec<String>,
     /// Listen to this channel, whoever announces there
-    #[arg(long, value_name = "CHANNEL")]
-    pub(crate) channel: Option<String>,
+    #[arg(long, value_name = "CHANNEL", value_parser = channel)]
+    pub(crate) channel: Option<ChannelName>,
     /// Only these operations
     #[arg(long, value_delimiter = ',', value_name = "OPERATION,…", value_enum)]
     pub(crate) operation: Vec<Operation>,
@@ -147,7 +153,7 @@ pub(crate) struct Watch {
     #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = condition)]
     pub(crate) conditions: Vec<(String, String)>,
     /// Stop after so many events
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
 }
 
@@ -160,10 +166,15 @@ Examples:
 Exit codes: 0 nothing failed, whatever it warns of; 1 something failed; 2 no connection.")]
 pub(crate) struct Doctor {
     /// Warn of transactions that have been open for longer, and of prepared ones; an interval as PostgreSQL reads it
-    #[arg(long, default_value = "5min", value_name = "INTERVAL")]
+    #[arg(
+        long,
+        default_value = "5min",
+        value_name = "INTERVAL",
+        allow_hyphen_values = true
+    )]
     pub(crate) long_transaction: String,
     /// Warn when more than this share of the server's notification queue is in use; from 0.5 on it is a failure
-    #[arg(long, default_value_t = 0.1, value_name = "SHARE", value_parser = share)]
+    #[arg(long, default_value_t = 0.1, value_name = "SHARE", allow_hyphen_values = true, value_parser = share)]
     pub(crate) queue_usage: f64,
 }
 
@@ -182,7 +193,12 @@ pub(crate) enum DeadLetters {
         #[arg(long, value_name = "GROUP")]
         group: Option<String>,
         /// At most so many of each group
-        #[arg(long, default_value_t = 100, value_name = "N")]
+        #[arg(
+            long,
+            default_value_t = 100,
+            value_name = "N",
+            allow_hyphen_values = true
+        )]
         limit: usize,
     },
     /// Show one with everything that is known of it
@@ -238,6 +254,7 @@ Examples:
         /// The group
         group: String,
         /// beginning (of what is kept), now, or a time as PostgreSQL reads it
+        #[arg(allow_hyphen_values = true)]
         to: String,
     },
 }
@@ -265,6 +282,10 @@ impl From<Operation> for pgherald_core::Operation {
             Operation::Truncate => Self::Truncate,
         }
     }
+}
+
+fn channel(text: &str) -> Result<ChannelName, String> {
+    ChannelName::new(text).map_err(|error| error.chain())
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -1,9 +1,12 @@
 //! What a command ends with when it cannot do what it was asked.
 
+use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
 use tokio_postgres::error::SqlState;
+
+use crate::output::visible;
 
 /// The way out where a pooler is in the way.
 pub(crate) const NO_POOLER: &str = "connect to the server itself, or have the pooler keep sessions: pool_mode = session (pgbouncer.ini)";
@@ -74,22 +77,70 @@ impl Failure {
 }
 
 fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    visible(&words, true).into_owned()
+}
+
+/// The server's code, if one of the causes is the server's refusal.
+fn code<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a SqlState> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(refusal) = error.downcast_ref::<tokio_postgres::Error>() {
+            return refusal.code();
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The way out of what the server refused, where its code tells.
+fn way_out(code: &SqlState, is_connecting: bool) -> Option<&'static str> {
+    let way_out = match *code {
+        SqlState::INSUFFICIENT_PRIVILEGE if is_connecting => {
+            "have its owner run: GRANT CONNECT ON DATABASE … TO …;"
+        }
+        SqlState::INSUFFICIENT_PRIVILEGE => {
+            "connect as the owner of the table, or as a role with the right that the message names; pgherald doctor tells \
+             what is missing"
+        }
+        SqlState::INVALID_CATALOG_NAME => {
+            "create the database, or name another one: --database-url, DATABASE_URL or PGDATABASE"
+        }
+        SqlState::QUERY_CANCELED => {
+            "if a limit of time has ended it, lift it: PGOPTIONS='-c statement_timeout=0'"
+        }
+        SqlState::READ_ONLY_SQL_TRANSACTION => {
+            "connect to the primary; if this is it: PGOPTIONS='-c default_transaction_read_only=off'"
+        }
+        // Of another session's statements, or of those that are gone.
+        SqlState::DUPLICATE_PSTATEMENT | SqlState::INVALID_SQL_STATEMENT_NAME => NO_POOLER,
+        _ if is_connecting
+            && ["22", "42"]
+                .iter()
+                .any(|class| code.code().starts_with(class)) =>
+        {
+            "correct PGOPTIONS, or options in the connection string"
+        }
+        _ => return None,
+    };
+    Some(way_out)
 }
 
 impl From<pgherald_core::Error> for Failure {
     fn from(error: pgherald_core::Error) -> Self {
         let code = if error.is_connection() { 2 } else { 1 };
-        let forbidden =
-            error.chain().contains("permission denied") || error.chain().contains("must be owner");
-        let hint = match forbidden {
-            true => {
-                "connect as the owner of the table, or as a role with the right that the message names"
+        let message = error.chain();
+        let known = self::code(&error).and_then(|code| way_out(code, error.is_connection()));
+        let hint = match known {
+            Some(hint) => hint,
+            None if message.contains("password missing") => {
+                "give PGPASSWORD, or a line host:port:database:user:password in ~/.pgpass, which nobody else may read \
+                 (chmod 600)"
             }
-            false => error.hint(),
+            None => error.hint(),
         };
         Self::Told {
-            message: error.chain(),
+            message,
             hint: Some(hint.to_owned()),
             code,
         }
@@ -102,15 +153,12 @@ impl From<tokio_postgres::Error> for Failure {
             Some(refusal) => format!("the server refused: {}", refusal.message()),
             None => format!("the server did not answer: {error}"),
         };
-        let hint = match error.code() {
-            // Of another session's statements, or of those that are gone.
-            Some(&(SqlState::DUPLICATE_PSTATEMENT | SqlState::INVALID_SQL_STATEMENT_NAME)) => {
-                Some(NO_POOLER.to_owned())
-            }
-            _ => error
+        let known = error.code().and_then(|code| way_out(code, false));
+        let hint = known.map(str::to_owned).or_else(|| {
+            error
                 .as_db_error()
-                .and_then(|refusal| refusal.hint().map(str::to_owned)),
-        };
+                .and_then(|refusal| refusal.hint().map(str::to_owned))
+        });
         Self::Told {
             message,
             hint,

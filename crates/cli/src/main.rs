@@ -56,6 +56,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         json,
         command,
     } = arguments;
+    if database_url.is_some() && matches!(command, Command::Demo | Command::Completions { .. }) {
+        return Err(Failure::usage("this command uses no database of yours")
+            .hint("leave --database-url out"));
+    }
     let mut output = Output::new(json);
     let database = database::Database::new(database_url);
     match command {

@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use pgherald_core::TableName;
+
 /// The time in UTC, to the second.
 pub(crate) fn time(time: SystemTime) -> String {
     match jiff::Timestamp::try_from(time) {
@@ -61,6 +63,25 @@ pub(crate) fn argument(text: &str) -> String {
     }
 }
 
+/// A table as a shell reads it, and then this command: quoted as in SQL where its parts could not be told otherwise.
+pub(crate) fn table(table: &TableName) -> String {
+    let is_clear = |part: &str| !part.contains(['.', '"']);
+    match is_clear(table.schema()) && is_clear(table.name()) {
+        true => argument(&table.to_string()),
+        false => quoted(table),
+    }
+}
+
+/// The same, quoted in any case.
+pub(crate) fn quoted(table: &TableName) -> String {
+    let quoted = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
+    argument(&format!(
+        "{}.{}",
+        quoted(table.schema()),
+        quoted(table.name())
+    ))
+}
+
 /// One line of at most so many characters.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -76,7 +97,27 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{argument, count, duration, shortened, size};
+    use pgherald_core::TableName;
+
+    use super::{argument, count, duration, shortened, size, table};
+
+    #[test]
+    fn tables_are_told_apart() {
+        let said = [
+            ("shop", "orders"),
+            ("shop", "My Orders"),
+            ("a.b", "c"),
+            ("a", "it's \"c\""),
+        ];
+        let said = said.map(|(schema, name)| table(&TableName::new(schema, name).unwrap()));
+        let expected = [
+            "shop.orders",
+            "'shop.My Orders'",
+            r#"'"a.b"."c"'"#,
+            r#"'"a"."it'\''s ""c"""'"#,
+        ];
+        assert_eq!(said, expected);
+    }
 
     #[test]
     fn what_is_said() {

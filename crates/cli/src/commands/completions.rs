@@ -12,7 +12,7 @@ use crate::output::Output;
 pub(crate) fn run(output: &mut Output, shell: Shell) -> Result<ExitCode, Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "pgherald", &mut script);
-    output.line(String::from_utf8_lossy(&script).trim_end())?;
+    output.verbatim(String::from_utf8_lossy(&script).trim_end())?;
     output.flush()?;
     Ok(ExitCode::SUCCESS)
 }

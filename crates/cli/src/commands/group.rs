@@ -70,8 +70,8 @@ fn conclude(
 ) -> Result<ExitCode, Failure> {
     notes.push(match status.lag_events {
         0 => "Nothing that is recorded waits to be handled.".to_owned(),
-        1 => "1 event is to be handled from here, be it again.".to_owned(),
-        events => format!("{events} events are to be handled from here, be it again."),
+        1 => "1 event waits to be handled.".to_owned(),
+        events => format!("{events} events wait to be handled."),
     });
     if status.is_paused {
         let name = words::argument(&status.name);
@@ -177,7 +177,10 @@ async fn parsed(client: &Client, text: &str) -> Result<Row, Failure> {
 
 /// Whether this database has an outbox, and with it groups.
 pub(super) async fn has_outbox(client: &Client) -> Result<bool, Failure> {
-    let sql = "SELECT to_regclass('pgherald.outbox_retention') IS NOT NULL";
+    // Which may be asked without the right to use the schema.
+    let sql =
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n
+        ON n.oid = c.relnamespace WHERE n.nspname = 'pgherald' AND c.relname = 'outbox_retention')";
     Ok(client.query_one(sql, &[]).await?.try_get(0)?)
 }
 

@@ -3,37 +3,84 @@
 use std::process::ExitCode;
 
 use pgherald_core::trigger::{self, TriggerSpec};
-use pgherald_core::{ChannelName, Operation, TableName};
+use pgherald_core::{ChannelName, Operation, OperationSet, TableName};
+use tokio_postgres::Client;
 
 use super::plan::conclude;
-use crate::arguments::{Install, Mode};
+use crate::arguments::{self, Install, Mode};
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::tables::resolve;
+use crate::words;
 
 pub(crate) async fn run(
     database: &Database,
     output: &mut Output,
     install: &Install,
 ) -> Result<ExitCode, Failure> {
+    refuse_contradictions(install)?;
     let client = database.client().await?;
     let tables = resolve(&client, &install.tables).await?;
+    if install.mode.is_none() {
+        refuse_to_leave_the_outbox(&client, &tables).await?;
+    }
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
-    let specs = tables.into_iter().map(|table| spec(table, install));
-    let specs = specs.collect::<Result<Vec<_>, _>>()?;
+    let specs: Vec<_> = tables
+        .into_iter()
+        .map(|table| spec(table, install))
+        .collect();
     let plan = trigger::plan(&client, &specs).await?;
     let done = format!("Installed on {}.", names.join(", "));
-    conclude(&client, output, &plan, install.commit, &done).await
+    conclude(&client, output, &plan, install.commit, &done, &[]).await
 }
 
-fn spec(table: TableName, install: &Install) -> Result<TriggerSpec, Failure> {
+/// Refuses options of which one makes no sense beside the other.
+fn refuse_contradictions(install: &Install) -> Result<(), Failure> {
+    let is_outbox = install.mode == Some(Mode::Outbox);
+    let leaves_updates_out = !install.operations.is_empty()
+        && !install.operations.contains(&arguments::Operation::Update);
+    let (message, hint) = if install.old_columns && !is_outbox {
+        (
+            "values before do not fit into notifications",
+            "add --mode outbox, or leave --old-columns out",
+        )
+    } else if install.channel.is_some() && is_outbox {
+        ("the outbox has no channel", "leave --channel out")
+    } else if !install.when_changed.is_empty() && leaves_updates_out {
+        (
+            "--when-changed is about updates, which --operations leaves out",
+            "add update to --operations",
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(message).hint(hint))
+}
+
+/// Whoever does not name a mode does not mean to take a table from the groups that read it.
+async fn refuse_to_leave_the_outbox(client: &Client, tables: &[TableName]) -> Result<(), Failure> {
+    let watched = trigger::watched(client).await?;
+    let mut specs = watched.iter().filter_map(|table| table.spec.as_ref());
+    match specs.find(|spec| spec.is_outbox() && tables.contains(spec.table())) {
+        None => Ok(()),
+        Some(spec) => {
+            let table = spec.table();
+            Err(
+                Failure::problem(format!("{table} records its changes in the outbox"))
+                    .hint("--mode outbox leaves it so; --mode notify has it announce them instead"),
+            )
+        }
+    }
+}
+
+fn spec(table: TableName, install: &Install) -> TriggerSpec {
     let mut spec = TriggerSpec::new(table).when_changed(&install.when_changed);
-    if install.mode == Mode::Outbox {
+    if install.mode == Some(Mode::Outbox) {
         spec = spec.outbox();
     }
     if let Some(channel) = &install.channel {
-        spec = spec.channel(ChannelName::new(channel)?);
+        spec = spec.channel(channel.clone());
     }
     if let Some(key) = &install.key {
         spec = spec.key_columns(key);
@@ -50,7 +97,91 @@ fn spec(table: TableName, install: &Install) -> Result<TriggerSpec, Failure> {
             .operations
             .iter()
             .map(|operation| Operation::from(*operation));
-        spec = spec.operations(operations.collect::<pgherald_core::OperationSet>());
+        spec = spec.operations(operations.collect::<OperationSet>());
     }
-    Ok(spec)
+    spec
+}
+
+/// What a table has, of which a specification may name some.
+#[derive(Debug)]
+pub(in crate::commands) struct Shape {
+    columns: Vec<String>,
+    primary_key: Vec<String>,
+}
+
+impl Shape {
+    pub(in crate::commands) async fn of(
+        client: &Client,
+        table: &TableName,
+    ) -> Result<Self, Failure> {
+        let sql = include_str!("sql/shape.sql");
+        let rows = client.query(sql, &[&table.schema(), &table.name()]).await?;
+        let mut columns = Vec::with_capacity(rows.len());
+        let mut primary_key = Vec::new();
+        for row in rows {
+            let column: String = row.try_get(0)?;
+            if let Some(place) = row.try_get::<_, Option<i32>>(1)? {
+                primary_key.push((place, column.clone()));
+            }
+            columns.push(column);
+        }
+        primary_key.sort_unstable();
+        let primary_key = primary_key.into_iter().map(|(_, column)| column).collect();
+        Ok(Self {
+            columns,
+            primary_key,
+        })
+    }
+}
+
+/// The command that installs on `table` what `spec` says, but for columns that it does not have.
+pub(in crate::commands) fn command(table: &TableName, spec: &TriggerSpec, shape: &Shape) -> String {
+    let mut command = format!("pgherald install {}", words::table(table));
+    let mut add = |option: &str, values: &[&str]| {
+        if !values.is_empty() {
+            command.push_str(&format!(
+                " --{option} {}",
+                words::argument(&values.join(","))
+            ));
+        }
+    };
+    let there = |names: &'_ [String]| -> Vec<String> {
+        let names = names.iter().filter(|name| shape.columns.contains(name));
+        names.cloned().collect()
+    };
+    fn strs(names: &[String]) -> Vec<&str> {
+        names.iter().map(String::as_str).collect()
+    }
+    add(
+        "mode",
+        &[if spec.is_outbox() { "outbox" } else { "notify" }],
+    );
+    if *spec.channel_name() != ChannelName::default() {
+        add("channel", &[spec.channel_name().as_str()]);
+    }
+    let before = spec.key_names().unwrap_or_default();
+    let key = match there(before) {
+        // A part of a key tells no rows apart.
+        key if key.len() < before.len() => Vec::new(),
+        key => key,
+    };
+    if key != shape.primary_key {
+        add("key", &strs(&key));
+    }
+    let has_key = !key.is_empty() || !shape.primary_key.is_empty();
+    let columns = match has_key {
+        true => there(spec.column_names()),
+        false => Vec::new(),
+    };
+    add("columns", &strs(&columns));
+    let operations: Vec<_> = spec.announced().iter().map(|one| one.as_str()).collect();
+    if spec.announced() != OperationSet::ALL {
+        add("operations", &operations);
+    }
+    add("when-changed", &strs(&there(spec.watched_columns())));
+    if spec.has_old_columns() && !columns.is_empty() {
+        command.push_str(" --old-columns");
+    }
+    command.push_str(" --commit");
+    command
 }

@@ -14,15 +14,18 @@ struct Report<'a> {
     /// Empty if there was nothing to do.
     sql: &'a str,
     committed: bool,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    notes: &'a [String],
 }
 
-/// Shows `plan`, or, if it is to be committed, runs it and says `done`.
+/// Shows `plan`, or, if it is to be committed, runs it and says `done`; and `notes` in both cases.
 pub(super) async fn conclude(
     client: &Client,
     output: &mut Output,
     plan: &Plan,
     commit: bool,
     done: &str,
+    notes: &[String],
 ) -> Result<ExitCode, Failure> {
     if commit {
         plan.apply(client).await?;
@@ -32,13 +35,20 @@ pub(super) async fn conclude(
         output.object(&Report {
             sql: &sql,
             committed: commit && !plan.is_empty(),
+            notes,
         })?;
     } else if plan.is_empty() {
         output.line("Nothing to do: everything is as it should be.")?;
     } else if commit {
         output.line(done)?;
+        for note in notes {
+            output.line(note)?;
+        }
     } else {
-        output.line(sql.trim_end())?;
+        output.verbatim(sql.trim_end())?;
+        for note in notes {
+            output.line(&format!("-- {note}"))?;
+        }
         output.line("-- Nothing was changed. Add --commit to run this.")?;
     }
     output.flush()?;

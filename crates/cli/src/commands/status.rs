@@ -27,8 +27,6 @@ use crate::words;
 const INTERVAL: Duration = Duration::from_secs(2);
 /// After how long a look that is watched counts as failed. Counting lag takes a while where it is millions.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// To the upper left corner, and nothing left below or above it.
-const CLEAR: &str = "\u{1b}[H\u{1b}[2J\u{1b}[3J";
 
 pub(crate) async fn run(
     database: &Database,
@@ -59,7 +57,7 @@ async fn watch(database: &Database, output: &mut Output) -> Result<(), Failure> 
         match watched_look(database, &mut client).await {
             Ok(picture) => {
                 if redraws {
-                    output.line(CLEAR)?;
+                    output.clear()?;
                 } else if was_shown && !output.is_json() {
                     output.line("")?;
                 }
@@ -129,6 +127,9 @@ struct Picture {
     listeners: Vec<Listener>,
     tables: Vec<Table>,
     outbox: Option<Outbox>,
+    /// Why outbox and groups are not shown although there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hidden: Option<String>,
     groups: Vec<GroupState>,
 }
 
@@ -192,16 +193,26 @@ struct Node {
 async fn look(client: &Client) -> Result<Picture, Failure> {
     let listeners = listeners(client).await?;
     let tables = tables(client).await?;
-    let (outbox, groups) = match has_outbox(client).await? {
-        true => (Some(outbox(client).await?), groups(client).await?),
-        false => (None, Vec::new()),
-    };
+    let (mut hidden, mut shown) = (None, (None, Vec::new()));
+    if has_outbox(client).await? {
+        let looking = async { Ok((Some(outbox(client).await?), groups(client).await?)) };
+        match looking.await {
+            Ok(found) => shown = found,
+            // What this role may not see is no reason to show nothing.
+            Err(Failure::Told { message, .. }) if message.contains("permission denied") => {
+                hidden = Some(message);
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    let (outbox, groups) = shown;
     Ok(Picture {
         at: words::time(SystemTime::now()),
-        is_installed: !tables.is_empty() || outbox.is_some(),
+        is_installed: !tables.is_empty() || outbox.is_some() || hidden.is_some(),
         listeners,
         tables,
         outbox,
+        hidden,
         groups,
     })
 }
@@ -325,6 +336,9 @@ fn show(output: &mut Output, picture: &Picture) -> io::Result<()> {
         return output.line("Begin with: pgherald install TABLE --commit");
     }
     show_tables(output, &picture.tables)?;
+    if let Some(why) = &picture.hidden {
+        output.line(&format!("\nOutbox: not shown: {why}"))?;
+    }
     if let Some(outbox) = &picture.outbox {
         show_outbox(output, outbox)?;
         show_groups(output, &picture.groups)?;

@@ -4,37 +4,56 @@ use std::process::ExitCode;
 
 use pgherald_core::trigger;
 
+use super::doctor::faults;
 use super::plan::conclude;
 use crate::arguments::Upgrade;
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::output::Output;
 
+/// Upgrades what fits; what does not is told, and keeps nothing else from being upgraded.
 pub(crate) async fn run(
     database: &Database,
     output: &mut Output,
     upgrade: &Upgrade,
 ) -> Result<ExitCode, Failure> {
     let client = database.client().await?;
-    let mut specs = Vec::new();
+    let (mut specs, mut problems, mut fixes) = (Vec::new(), Vec::new(), Vec::new());
     for table in trigger::watched(&client).await? {
-        let Some(spec) = table.spec else {
-            let message = format!(
-                "the comment of {} does not tell what it was made for",
-                table.function
-            );
-            return Err(Failure::problem(message)
-                .hint("install the triggers of its table again, or uninstall it"));
-        };
-        specs.push(spec);
+        let mut refusal = None;
+        if let Some(spec) = &table.spec {
+            match trigger::plan(&client, std::slice::from_ref(spec)).await {
+                Ok(_) => {
+                    specs.push(spec.clone());
+                    continue;
+                }
+                Err(error) if !error.is_config() => return Err(error.into()),
+                Err(error) => refusal = Some(error),
+            }
+        }
+        let faults = faults(&client, &table).await?;
+        // It is not about the table.
+        if let (true, Some(refusal)) = (faults.is_empty(), refusal) {
+            return Err(refusal.into());
+        }
+        for (problem, fix) in faults {
+            problems.push(problem);
+            fixes.extend(fix);
+        }
     }
-    let plan = trigger::plan(&client, &specs).await?;
-    conclude(
-        &client,
-        output,
-        &plan,
-        upgrade.commit,
-        "Everything is up to date.",
-    )
-    .await
+    if !specs.is_empty() || problems.is_empty() {
+        let plan = trigger::plan(&client, &specs).await?;
+        let done = match problems.is_empty() {
+            true => "Everything is up to date.",
+            false => "Everything else is up to date.",
+        };
+        conclude(&client, output, &plan, upgrade.commit, done, &[]).await?;
+    }
+    match problems.is_empty() {
+        true => Ok(ExitCode::SUCCESS),
+        false => {
+            let message = format!("cannot be upgraded: {}", problems.join("; "));
+            Err(Failure::problem(message).hint(fixes.join("; then: ")))
+        }
+    }
 }

@@ -6,12 +6,13 @@
 mod print;
 mod wish;
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 
-use futures_util::stream::{SelectAll, StreamExt};
+use futures_util::stream::{BoxStream, SelectAll, StreamExt};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    ChannelName, ConnectConfig, NotifySource, OutboxSource, Signal, Signals, TableName, supervise,
+    ChannelName, ConnectConfig, Error, NotifySource, OutboxSource, Signal, Signals, supervise,
 };
 use tokio_postgres::Client;
 
@@ -20,7 +21,7 @@ use crate::database::Database;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::output::Output;
-use crate::tables::resolve;
+use crate::tables::{Named, find};
 use crate::words;
 use wish::Wish;
 
@@ -30,14 +31,18 @@ pub(crate) async fn run(
     watch: &Watch,
 ) -> Result<ExitCode, Failure> {
     let client = database.client().await?;
-    let tables = resolve(&client, &watch.tables).await?;
+    let named = find(&client, &watch.tables).await?;
     let specs = match &watch.channel {
-        Some(_) => Vec::new(),
-        None => installed(&client, &tables).await?,
+        Some(channel) => {
+            refuse_recorded(&client, channel, &named).await?;
+            Vec::new()
+        }
+        None => installed(&client, &named).await?,
     };
     drop(client);
+    let tables: Vec<_> = named.into_iter().map(|named| named.table).collect();
     let wish = Wish::new(&tables, watch, &specs)?;
-    let signals = sources(database.config()?, watch.channel.as_deref(), specs)?;
+    let signals = sources(database.config()?, watch.channel.as_ref(), specs)?;
     tokio::select! {
         result = follow(signals, output, &wish, watch.count) => result?,
         waited = interrupted() => waited?,
@@ -46,71 +51,111 @@ pub(crate) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is installed for `tables`, or, if there are none, for all.
-async fn installed(client: &Client, tables: &[TableName]) -> Result<Vec<TriggerSpec>, Failure> {
+/// Refuses to wait at a channel for what comes by the outbox.
+async fn refuse_recorded(
+    client: &Client,
+    channel: &ChannelName,
+    named: &[Named],
+) -> Result<(), Failure> {
+    if named.is_empty() {
+        return Ok(());
+    }
+    let watched = trigger::watched(client).await?;
+    let mut specs = watched.iter().filter_map(|table| table.spec.as_ref());
+    let is_named = |spec: &&TriggerSpec| named.iter().any(|named| named.table == *spec.table());
+    match specs.find(|spec| spec.is_outbox() && is_named(spec)) {
+        None => Ok(()),
+        Some(spec) => {
+            let table = spec.table();
+            let message = format!("{table} records its changes, and announces none on {channel}");
+            Err(Failure::usage(message).hint("leave --channel out"))
+        }
+    }
+}
+
+/// What is installed for the tables, or, if there are none, for all.
+async fn installed(client: &Client, named: &[Named]) -> Result<Vec<TriggerSpec>, Failure> {
     let watched = trigger::watched(client).await?;
     let mut specs: Vec<_> = watched.into_iter().filter_map(|table| table.spec).collect();
-    if tables.is_empty() && specs.is_empty() {
+    if named.is_empty() && specs.is_empty() {
         return Err(
             Failure::problem("no table announces or records its changes")
                 .hint("pgherald install TABLE --commit, or name somebody else's --channel"),
         );
     }
-    if let Some(table) = tables
-        .iter()
-        .find(|table| !specs.iter().any(|spec| spec.table() == *table))
-    {
-        return Err(
-            Failure::problem(format!("{table} does not announce or record its changes")).hint(
-                format!(
-                    "pgherald install {} --commit",
-                    words::argument(&table.to_string())
-                ),
-            ),
-        );
+    let is_of = |spec: &TriggerSpec, named: &Named| *spec.table() == named.table;
+    let is_watched = |named: &&Named| specs.iter().any(|spec| is_of(spec, named));
+    if let Some(Named { table, exists }) = named.iter().find(|named| !is_watched(named)) {
+        return Err(match exists {
+            true => Failure::problem(format!("{table} does not announce or record its changes"))
+                .hint(format!("pgherald install {} --commit", words::table(table))),
+            false => Failure::problem(format!("there is no table {table}"))
+                .hint("pgherald status lists what is installed"),
+        });
     }
-    specs.retain(|spec| tables.is_empty() || tables.contains(spec.table()));
+    specs.retain(|spec| named.is_empty() || named.iter().any(|named| is_of(spec, named)));
     Ok(specs)
 }
 
 /// A source for each mode that tables are in.
 fn sources(
     config: ConnectConfig,
-    channel: Option<&str>,
+    channel: Option<&ChannelName>,
     specs: Vec<TriggerSpec>,
-) -> Result<SelectAll<Signals>, Failure> {
+) -> Result<SelectAll<Told>, Failure> {
     let (recording, announcing): (Vec<_>, Vec<_>) =
         specs.into_iter().partition(TriggerSpec::is_outbox);
     let mut signals = SelectAll::new();
     if channel.is_some() || !announcing.is_empty() {
         let mut builder = NotifySource::builder(config.clone());
         if let Some(channel) = channel {
-            builder = builder.channel(ChannelName::new(channel)?);
+            builder = builder.channel(channel.clone());
         }
         builder = announcing
             .into_iter()
             .fold(builder, |builder, spec| builder.watch(spec));
-        signals.push(supervise(builder.factory()?));
+        signals.push(told("notify", supervise(builder.factory()?)));
     }
     if !recording.is_empty() {
         let builder = OutboxSource::builder(config);
         let builder = recording
             .into_iter()
             .fold(builder, |builder, spec| builder.watch(spec));
-        signals.push(supervise(builder.factory()?));
+        signals.push(told("outbox", supervise(builder.factory()?)));
     }
     Ok(signals)
 }
 
+/// Signals, and which source they are of.
+type Told = BoxStream<'static, (&'static str, Signal)>;
+
+fn told(source: &'static str, signals: Signals) -> Told {
+    signals.map(move |signal| (source, signal)).boxed()
+}
+
+/// What does not go away by waiting.
+fn is_refusal(error: &Error) -> bool {
+    !error.is_connection() && !error.is_triggers()
+}
+
 /// Prints what is wished for, until there was enough of it.
 async fn follow(
-    mut signals: SelectAll<Signals>,
+    mut signals: SelectAll<Told>,
     output: &mut Output,
     wish: &Wish,
     count: Option<u64>,
 ) -> Result<(), Failure> {
     let mut left = count;
-    while let Some(signal) = signals.next().await {
+    // Sources that have been live.
+    let mut known = HashSet::new();
+    while let Some((source, signal)) = signals.next().await {
+        match &signal {
+            Signal::Live => drop(known.insert(source)),
+            Signal::Down(error) if !known.contains(source) && is_refusal(error) => {
+                return Err(error.clone().into());
+            }
+            _ => {}
+        }
         if let Signal::Events(events) = &signal {
             for event in events.iter().filter(|event| wish.is_for(event)) {
                 print::event(output, event)?;
@@ -122,7 +167,7 @@ async fn follow(
                 }
             }
         } else {
-            print::state(output, &signal)?;
+            print::state(output, source, &signal)?;
         }
         output.flush()?;
     }

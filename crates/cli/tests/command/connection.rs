@@ -80,6 +80,130 @@ async fn no_connection_is_one_line_a_hint_and_code_2() {
 }
 
 #[tokio::test]
+async fn what_would_lead_elsewhere_is_refused() {
+    let scene = Scene::new("").await;
+    let url = scene.url.clone();
+    let outputs = blocking(move || {
+        let mut runs = Vec::new();
+        for (name, value) in [("PGSERVICE", "shop"), ("PGREQUIREAUTH", "scram-sha-256")] {
+            let mut command = binary();
+            command.env(name, value).arg("status");
+            runs.push((name, command));
+        }
+        use std::os::unix::ffi::OsStrExt;
+        let no_text = std::ffi::OsStr::from_bytes(b"\xff");
+        for name in ["PGHOST", "DATABASE_URL"] {
+            let mut command = binary();
+            command.env(name, no_text).arg("status");
+            runs.push((name, command));
+        }
+        let mut empty = binary();
+        empty
+            .env("DATABASE_URL", &url)
+            .args(["status", "--database-url", ""]);
+        runs.push(("--database-url", empty));
+        let mut demo = binary();
+        demo.args(["demo", "--database-url", &url]);
+        runs.push(("--database-url", demo));
+        runs.into_iter()
+            .map(|(name, mut command)| (name, command.output().unwrap()))
+            .collect::<Vec<_>>()
+    });
+    for (name, output) in outputs.await {
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), output.stdout.len()),
+            (Some(2), 0),
+            "{name}: {stderr}"
+        );
+        assert!(stderr.contains(name), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_of_the_server_tell_the_way_out() {
+    let server = Postgres::builder().password("right").start().await.unwrap();
+    let scene = Scene::on(&server, "CREATE TABLE users (id int PRIMARY KEY)").await;
+    let (url, database) = (
+        scene.url.clone(),
+        scene.value("SELECT quote_ident(current_database())").await,
+    );
+    scene.run(&format!("CREATE ROLE guest LOGIN PASSWORD 'right'; REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")).await;
+    let no_password = url.replace(":right", "");
+    let guest = url.replace("postgres:", "guest:");
+    let special = url.replace(":right@", ":ri@ght@");
+    assert!(
+        no_password != url && guest != url && special != url,
+        "{url}"
+    );
+    let read_only = "-c default_transaction_read_only=on";
+    let cases: [(&str, &str, &[&str], i32, &str); 6] = [
+        (
+            &no_password,
+            "",
+            &["status"],
+            2,
+            "PGPASSWORD, or a line host:port:database:user:password",
+        ),
+        (&guest, "", &["status"], 2, "GRANT CONNECT ON DATABASE"),
+        (
+            &url,
+            "-c no_such_setting=1",
+            &["status"],
+            2,
+            "correct PGOPTIONS",
+        ),
+        (
+            &url,
+            read_only,
+            &["install", "users", "--commit"],
+            1,
+            "default_transaction_read_only=off",
+        ),
+        (
+            &url,
+            "-c statement_timeout=1",
+            &["status"],
+            1,
+            "statement_timeout=0",
+        ),
+        (&special, "", &["status"], 2, "@ in a password as %40"),
+    ];
+    for (url, options, arguments, code, hint) in cases {
+        let (url, arguments) = (
+            url.to_owned(),
+            arguments
+                .iter()
+                .map(|one| (*one).to_owned())
+                .collect::<Vec<_>>(),
+        );
+        let options = options.to_owned();
+        let output = blocking(move || {
+            let mut command = binary();
+            command.env("HOME", "/nowhere").env("PGOPTIONS", options);
+            command
+                .args(["--database-url", &url])
+                .args(arguments)
+                .output()
+                .unwrap()
+        })
+        .await;
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        // A limit of a millisecond is not reached by each run.
+        if output.status.success() && hint.starts_with("statement_timeout") {
+            continue;
+        }
+        assert_eq!(output.status.code(), Some(code), "{stderr}");
+        let told = stderr.lines().nth(1).unwrap_or_default();
+        assert!(
+            told.starts_with("hint: ") && told.contains(hint),
+            "{stderr}"
+        );
+        assert!(!stderr.contains("ght@"), "the password is told: {stderr}");
+    }
+}
+
+#[tokio::test]
 async fn usage_errors_are_code_2_and_help_is_0() {
     for arguments in [
         &["install"][..],

@@ -1,12 +1,13 @@
 //! `demo`.
 
 use super::consumers::interrupt;
-use super::support::{Running, Scene, pgherald};
+use super::support::{Running, binary, blocking, pgherald};
 
 #[tokio::test]
 async fn users_are_enriched_until_ctrl_c_and_nothing_is_left() {
-    let scene = Scene::new("").await;
-    let mut demo = Running::start(&scene, &["demo"]);
+    let mut command = binary();
+    command.arg("demo");
+    let mut demo = Running::of(command);
     let line = demo
         .line(|line| line.contains("export DATABASE_URL="))
         .await;
@@ -39,8 +40,8 @@ async fn users_are_enriched_until_ctrl_c_and_nothing_is_left() {
 
 #[tokio::test]
 async fn without_a_server_to_start_it_says_what_is_missing() {
-    let output = super::support::blocking(|| {
-        let mut command = super::support::binary();
+    let output = blocking(|| {
+        let mut command = binary();
         command
             .arg("demo")
             .env("PGHERALD_PG_BIN", "/nowhere")

@@ -49,7 +49,7 @@ async fn a_group_goes_on_where_it_is_sent() {
 
         let said = scene.fine(&["group", "seek", "work", "beginning"]).await;
         let expected = "work goes on with everything that is still in the outbox.
-3 events are to be handled from here, be it again.\nNo consumer of it runs.\n";
+3 events wait to be handled.\nNo consumer of it runs.\n";
         assert_eq!(said, expected);
         assert_eq!(scene.value(LAG).await, "3");
         let said = scene.fine(&["group", "seek", "work", "now"]).await;
@@ -67,7 +67,7 @@ async fn a_group_goes_on_where_it_is_sent() {
         let said = scene.fine(&["group", "seek", "work", &between]).await;
         assert!(
             said.starts_with(&format!(
-                "work goes on with what was recorded from {between} on.\n2 events are"
+                "work goes on with what was recorded from {between} on.\n2 events wait"
             )),
             "{said}"
         );

@@ -150,7 +150,7 @@ async fn refusals_name_the_cause_and_the_way_out_and_change_nothing() {
     let scene = Scene::new(TABLES).await;
     scene.run("CREATE VIEW seen AS SELECT 1 AS a; DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN; GRANT SELECT ON users TO reader").await;
     let before = scene.dump().await;
-    let refused: [(&[&str], &str); 7] = [
+    let refused: [(&[&str], &str); 6] = [
         (
             &["install", "users", "user", "--commit"],
             "table public.user does not exist",
@@ -162,19 +162,8 @@ async fn refusals_name_the_cause_and_the_way_out_and_change_nothing() {
             "no column \"emial\"; there is id, email",
         ),
         (
-            &[
-                "install",
-                "users",
-                "--old-columns",
-                "--columns",
-                "email",
-                "--commit",
-            ],
-            "use the outbox",
-        ),
-        (
-            &["install", "users", "--channel", "", "--commit"],
-            "channel",
+            &["install", "pg_catalog.pg_class", "--commit"],
+            "belongs to the server",
         ),
         (
             &["install", "users", "users", "--commit"],
@@ -194,6 +183,48 @@ async fn refusals_name_the_cause_and_the_way_out_and_change_nothing() {
             "{ran:?}"
         );
     }
+    let wrong: [&[&str]; 6] = [
+        &[
+            "install",
+            "users",
+            "--old-columns",
+            "--columns",
+            "email",
+            "--commit",
+        ],
+        &[
+            "install",
+            "users",
+            "--channel",
+            "x",
+            "--mode",
+            "outbox",
+            "--commit",
+        ],
+        &[
+            "install",
+            "users",
+            "--when-changed",
+            "email",
+            "--operations",
+            "insert",
+            "--commit",
+        ],
+        &["install", "users", "--channel", "", "--commit"],
+        &[
+            "install",
+            "users",
+            "--channel",
+            "x2345678901234567890123456789012345678901234567890123456789012345",
+            "--commit",
+        ],
+        &["install", "", "--commit"],
+    ];
+    for arguments in wrong {
+        let ran = scene.pgherald(arguments).await;
+        assert_eq!((ran.code, &*ran.stdout), (2, ""), "{arguments:?}: {ran:?}");
+        assert!(!ran.stderr.is_empty());
+    }
     let reader = scene.url.replace("postgres@", "reader@");
     assert_ne!(reader, scene.url, "another user in {}", scene.url);
     let ran = pgherald(&["--database-url", &reader, "install", "users", "--commit"]).await;
@@ -204,6 +235,124 @@ async fn refusals_name_the_cause_and_the_way_out_and_change_nothing() {
         "{ran:?}"
     );
     assert_eq!(scene.dump().await, before);
+}
+
+#[tokio::test]
+async fn a_table_stays_in_its_mode_unless_another_one_is_named() {
+    let scene = Scene::new(TABLES).await;
+    let outbox = ["install", "users", "--mode", "outbox", "--commit"];
+    scene.fine(&outbox).await;
+    let before = scene.dump().await;
+    for arguments in [
+        &["install", "users", "--commit"][..],
+        &["install", "users", "shop.orders"],
+    ] {
+        let ran = scene.pgherald(arguments).await;
+        assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
+        assert!(
+            ran.stderr
+                .contains("public.users records its changes in the outbox\nhint: --mode outbox"),
+            "{ran:?}"
+        );
+    }
+    assert_eq!(scene.dump().await, before);
+    scene
+        .fine(&["install", "users", "--mode", "notify", "--commit"])
+        .await;
+    assert_ne!(scene.dump().await, before);
+    scene.fine(&["install", "users", "--commit"]).await;
+}
+
+#[tokio::test]
+async fn groups_keep_the_outbox_unless_everything_is_to_go() {
+    let scene = Scene::new(TABLES).await;
+    let before = scene.dump().await;
+    let install = ["install", "users", "--mode", "outbox", "--commit"];
+    scene.fine(&install).await;
+    scene
+        .run("INSERT INTO pgherald.consumer_group (name, slices) VALUES ('work', 1)")
+        .await;
+    scene.run("INSERT INTO users VALUES (1)").await;
+    let note = "The outbox stays, for group work: pgherald uninstall --all removes it as well.";
+    let shown = scene.fine(&["uninstall", "users"]).await;
+    assert!(shown.contains(&format!("\n-- {note}\n")), "{shown}");
+    let objects = scene.json(&["uninstall", "users"]).await;
+    assert_eq!(objects[0]["notes"][0], note);
+    let said = scene.fine(&["uninstall", "users", "--commit"]).await;
+    assert_eq!(said, format!("Removed from public.users.\n{note}\n"));
+    scene.run("INSERT INTO users VALUES (2)").await;
+    assert_eq!(
+        scene
+            .value("SELECT count(*)::text FROM pgherald.outbox")
+            .await,
+        "1"
+    );
+    // It goes on where it was.
+    scene.fine(&install).await;
+    scene.fine(&["uninstall", "users", "--commit"]).await;
+    let said = scene.fine(&["uninstall", "--all", "--commit"]).await;
+    assert_eq!(
+        said,
+        "Removed everything.\nWith the outbox go group work: what they have not handled, and their dead letters.\n"
+    );
+    assert_eq!(scene.dump().await, before);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_uninstalled() {
+    let scene = Scene::new(TABLES).await;
+    scene.fine(&["install", "shop.orders", "--commit"]).await;
+    let ran = scene.pgherald(&["uninstall", "nosuch", "--commit"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(
+        ran.stderr.contains("there is no table public.nosuch"),
+        "{ran:?}"
+    );
+    let said = scene.fine(&["uninstall", "users", "--commit"]).await;
+    assert_eq!(said, "Nothing to do: everything is as it should be.\n");
+    scene.run("DROP TABLE shop.orders").await;
+    let said = scene.fine(&["uninstall", "shop.orders", "--commit"]).await;
+    assert_eq!(said, "Removed from shop.orders.\n");
+}
+
+#[tokio::test]
+async fn what_cannot_be_upgraded_keeps_nothing_else_from_it() {
+    let scene = Scene::new(TABLES).await;
+    scene
+        .fine(&["install", "users", "--columns", "email", "--commit"])
+        .await;
+    scene.fine(&["install", "shop.orders", "--commit"]).await;
+    scene.run("ALTER TABLE users DROP COLUMN email; DROP TRIGGER pgherald_notify_update ON shop.orders").await;
+    let ran = scene.pgherald(&["upgrade", "--commit"]).await;
+    assert_eq!(
+        (ran.code, &*ran.stdout),
+        (1, "Everything else is up to date.\n"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.stderr.contains("cannot be upgraded: public.users: ") && ran.stderr.contains("email"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.stderr
+            .contains("\nhint: pgherald install public.users --mode notify --commit\n"),
+        "{ran:?}"
+    );
+    let sql = "SELECT count(*)::text FROM pg_trigger WHERE tgrelid = 'shop.orders'::regclass";
+    assert_eq!(scene.value(sql).await, "4");
+}
+
+#[tokio::test]
+async fn a_name_that_may_be_two_tables_is_refused() {
+    let scene = Scene::new("CREATE SCHEMA a; CREATE TABLE a.b (id int PRIMARY KEY); CREATE TABLE \"a.b\" (id int PRIMARY KEY)").await;
+    let ran = scene.pgherald(&["install", "a.b", "--commit"]).await;
+    assert_eq!((ran.code, &*ran.stdout), (2, ""), "{ran:?}");
+    let expected = "\"a.b\" may be any of '\"a\".\"b\"', '\"public\".\"a.b\"'\nhint: write it as one of these\n";
+    assert!(ran.stderr.ends_with(expected), "{ran:?}");
+    for typed in ["\"a\".\"b\"", "\"public\".\"a.b\""] {
+        let shown = scene.fine(&["install", typed]).await;
+        assert!(shown.contains(&format!(" ON {typed}\n")), "{shown}");
+    }
 }
 
 /// Only where the test kit is told to start such a server; see `CONTRIBUTING.md`.

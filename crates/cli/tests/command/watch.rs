@@ -3,7 +3,7 @@
 use pgherald_testkit::Postgres;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::support::{Running, Scene};
+use super::support::{Running, Scene, pgherald};
 
 const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, email text);
     CREATE TABLE orders (region text, id int, PRIMARY KEY (region, id))";
@@ -40,6 +40,72 @@ async fn events_of_both_modes_as_objects() {
     assert!(order["outbox_id"].is_i64() && user.get("outbox_id").is_none());
     assert!(user["latency_ms"].is_f64() && user["xid"].is_u64());
     assert!(user["sent_at"].as_str().unwrap().ends_with('Z'));
+}
+
+#[tokio::test]
+async fn what_is_in_vain_is_refused_and_what_waiting_does_not_mend_ends_it() {
+    let server = Postgres::start().await.unwrap();
+    let scene = Scene::on(&server, USERS).await;
+    scene.fine(&["install", "users", "--commit"]).await;
+    scene
+        .fine(&["install", "orders", "--mode", "outbox", "--commit"])
+        .await;
+    for (arguments, code, cause) in [
+        (
+            &["watch", "orders", "--channel", "x"][..],
+            2,
+            "public.orders records its changes",
+        ),
+        (&["watch", "nosuch"], 1, "there is no table public.nosuch"),
+    ] {
+        let ran = scene.pgherald(arguments).await;
+        assert_eq!((ran.code, &*ran.stdout), (code, ""), "{ran:?}");
+        assert!(
+            ran.stderr.contains(cause) && ran.stderr.contains("\nhint: "),
+            "{ran:?}"
+        );
+    }
+    server.execute("CREATE ROLE reader LOGIN").await.unwrap();
+    let url = scene.url.replace("postgres@", "reader@");
+    let ran = pgherald(&["--database-url", &url, "watch", "orders"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(
+        ran.stderr.contains("permission denied")
+            && ran.stderr.contains("\nhint: connect as the owner"),
+        "{ran:?}"
+    );
+    // What may be seen is shown.
+    let ran = pgherald(&["--database-url", &url, "status"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.stdout.contains("public.users") && ran.stdout.contains("Outbox: not shown"),
+        "{ran:?}"
+    );
+}
+
+#[tokio::test]
+async fn names_and_values_do_nothing_to_a_terminal() {
+    let scene = Scene::new("CREATE TABLE \"\u{1b}[2Jevil\n\" (id text PRIMARY KEY)").await;
+    scene
+        .fine(&["install", "\u{1b}[2Jevil\n", "--commit"])
+        .await;
+    let mut watch = Running::start(&scene, &["watch", "--count", "1"]);
+    watch.line(|line| line.starts_with("-- live")).await;
+    scene
+        .run("INSERT INTO \"\u{1b}[2Jevil\n\" VALUES (E'\\x1b]0;x\\x07')")
+        .await;
+    assert_eq!(watch.code().await, 0);
+    watch
+        .line(|line| line.contains("key=\\u{1b}]0;x\\u{7}"))
+        .await;
+    let shown = scene.fine(&["status"]).await;
+    assert!(shown.contains("public.\\u{1b}[2Jevil\\n"), "{shown}");
+    let ran = scene.pgherald(&["install", "\u{1b}c", "--commit"]).await;
+    let told = [&*shown, &*ran.stderr, &*watch.seen.concat()].concat();
+    assert!(
+        !told.contains('\u{1b}') && ran.stderr.contains("\\u{1b}c"),
+        "{told}"
+    );
 }
 
 #[tokio::test]

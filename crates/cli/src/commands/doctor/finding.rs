@@ -28,7 +28,7 @@ pub(super) enum Verdict {
     Warning,
     /// Changes go unheard or unhandled.
     Failed,
-    /// The check could not run, or has nothing to look at.
+    /// There is nothing to look at, or this role may not see it.
     Skipped,
 }
 
@@ -69,12 +69,17 @@ impl Finding {
     }
 
     /// The check could not run.
-    pub(super) fn skipped(check: &'static str, why: &Failure) -> Self {
-        let why = match why {
-            Failure::Told { message, .. } => message,
-            Failure::Unread => "it was interrupted",
+    pub(super) fn unknown(check: &'static str, why: Failure) -> Self {
+        let (message, fix) = match why {
+            Failure::Told { message, hint, .. } => (message, hint),
+            Failure::Unread => ("it was interrupted".to_owned(), None),
         };
-        Self::new(check, Verdict::Skipped, why)
+        let finding = format!("could not be looked at: {message}");
+        let fix = fix.filter(|fix| !fix.is_empty());
+        Self {
+            fix,
+            ..Self::new(check, Verdict::Failed, finding)
+        }
     }
 
     pub(super) fn fix(mut self, fix: impl Into<String>) -> Self {

@@ -13,13 +13,18 @@ const SLOT_TRANSACTIONS: i32 = 100_000;
 
 /// Refuses what the server does not read as an interval.
 pub(super) async fn require_interval(client: &Client, text: &str) -> Result<(), Failure> {
-    let sql = "SELECT $1::interval::text";
-    match client.query_typed(sql, &[(&text, Type::TEXT)]).await {
-        Err(error) if error.as_db_error().is_some() => {
-            let message = format!("--long-transaction: {text:?} is no interval");
+    let sql = "SELECT $1::interval < interval '0'";
+    let is_negative = match client.query_typed(sql, &[(&text, Type::TEXT)]).await {
+        Ok(rows) => rows.first().is_some_and(|row| row.get(0)),
+        Err(error) if error.as_db_error().is_some() => true,
+        Err(error) => return Err(error.into()),
+    };
+    match is_negative {
+        false => Ok(()),
+        true => {
+            let message = format!("--long-transaction: {text:?} is no interval of 0 or more");
             Err(Failure::usage(message).hint("write 5min, '30 s' or 1h"))
         }
-        result => Ok(result.map(drop)?),
     }
 }
 

@@ -19,25 +19,40 @@ const LAG: Duration = Duration::from_secs(5 * 60);
 /// Twice: what is written to is left alone, and another part begun, the first time.
 const TRIM: &str = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.outbox_retention, generate_series(1, 2);";
 
-/// What the checks say where there is no outbox.
-fn absent() -> Failure {
-    Failure::problem("there is no outbox")
+/// What of it is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Of {
+    Size,
+    Age,
+    Groups,
 }
 
-async fn require(client: &Client) -> Result<(), Failure> {
+pub(super) async fn check(client: &Client, check: &'static str, of: Of) -> Findings {
     let sql = "SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'outbox' AND relnamespace IN (
         SELECT oid FROM pg_namespace WHERE nspname = 'pgherald'))";
-    match value(client, sql).await? {
-        true => Ok(()),
-        false => Err(absent()),
+    if !value::<bool>(client, sql).await? {
+        return Ok(vec![Finding::new(
+            check,
+            Verdict::Skipped,
+            "there is no outbox",
+        )]);
+    }
+    match of {
+        Of::Size => size(client).await,
+        Of::Age => age(client).await,
+        Of::Groups => groups(client).await,
     }
 }
 
+/// The row that tells how long what is to be kept is gone.
+fn no_retention() -> Failure {
+    Failure::problem("pgherald.outbox_retention is empty").hint("pgherald upgrade --commit")
+}
+
 /// How large it is, against how large it may become.
-pub(super) async fn size(client: &Client) -> Findings {
-    require(client).await?;
+async fn size(client: &Client) -> Findings {
     let rows = rows(client, include_str!("outbox_size.sql"), &[]).await?;
-    let row = rows.first().ok_or_else(absent)?;
+    let row = rows.first().ok_or_else(no_retention)?;
     let (size, limit): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     Ok(vec![judge_size(size, limit)])
 }
@@ -59,10 +74,9 @@ fn judge_size(size: i64, limit: i64) -> Finding {
 }
 
 /// How old its oldest row is, against how long rows are to be kept.
-pub(super) async fn age(client: &Client) -> Findings {
-    require(client).await?;
+async fn age(client: &Client) -> Findings {
     let rows = rows(client, include_str!("outbox_age.sql"), &[]).await?;
-    let row = rows.first().ok_or_else(absent)?;
+    let row = rows.first().ok_or_else(no_retention)?;
     let (age, keep) = (row.try_get(0)?, row.try_get(1)?);
     Ok(vec![judge_age(age, keep)])
 }
@@ -87,8 +101,7 @@ fn judge_age(age: Option<f64>, keep: f64) -> Finding {
     Finding::new(check, Verdict::Warning, text).fix(TRIM)
 }
 
-pub(super) async fn groups(client: &Client) -> Findings {
-    require(client).await?;
+async fn groups(client: &Client) -> Findings {
     let groups = Group::all(client).await?;
     if groups.is_empty() {
         return Ok(vec![Finding::ok("groups", "there are none")]);

@@ -33,3 +33,43 @@ JOIN pg_catalog.pg_class AS c ON c.relnamespace = me.schema
 WHERE c.relkind IN ('r', 'p', 'v', 'S') AND NOT c.relispartition
     AND NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END
 HAVING count(*) > 0
+UNION ALL
+SELECT format('role %s may not run groups of durable handlers', min(role)),
+    format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I;',
+        string_agg(format('pgherald.%I', c.relname), ', ' ORDER BY c.relname), min(role))
+FROM me
+JOIN pg_catalog.pg_class AS c ON c.relnamespace = me.schema
+WHERE c.relname IN ('consumer_group', 'consumer_node', 'consumer_slice', 'consumer_cursor', 'parked_event')
+    AND EXISTS (
+        SELECT FROM unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) AS p WHERE NOT has_table_privilege(c.oid, p)
+    )
+HAVING count(*) > 0
+UNION ALL
+SELECT format('role %s may not call %s', role, p.oid::regprocedure),
+    format('GRANT EXECUTE ON FUNCTION %s TO %I;', p.oid::regprocedure, role)
+FROM me
+JOIN pg_catalog.pg_proc AS p ON p.pronamespace = me.schema AND p.proname IN ('notify_rows', 'trim_outbox')
+WHERE NOT has_function_privilege(p.oid, 'EXECUTE') AND (p.proname = 'trim_outbox' OR me.may_own)
+UNION ALL
+-- Whoever owns a function of triggers can have them run anything.
+SELECT format('%s belongs to role %s, and schema pgherald to %s', p.oid::regprocedure, f.rolname, o.rolname),
+    format('ALTER FUNCTION %s OWNER TO %I;', p.oid::regprocedure, o.rolname)
+FROM pg_catalog.pg_namespace AS n
+JOIN pg_catalog.pg_roles AS o ON o.oid = n.nspowner
+JOIN pg_catalog.pg_proc AS p ON p.pronamespace = n.oid
+JOIN pg_catalog.pg_roles AS f ON f.oid = p.proowner
+WHERE n.nspname = 'pgherald' AND f.oid <> o.oid AND NOT f.rolsuper
+UNION ALL
+SELECT format('sessions of role %s are read-only: they install nothing, and run no groups', current_user),
+    CASE source
+        WHEN 'client' THEN 'take default_transaction_read_only out of PGOPTIONS and the connection string'
+        WHEN 'database' THEN writable || format('ALTER DATABASE %I RESET default_transaction_read_only;', current_database())
+        WHEN 'user' THEN writable || format('ALTER ROLE %I RESET default_transaction_read_only;', session_user)
+        WHEN 'global' THEN writable || 'ALTER ROLE ALL RESET default_transaction_read_only;'
+        WHEN 'database user' THEN writable || format('ALTER ROLE %I IN DATABASE %I RESET default_transaction_read_only;',
+            session_user, current_database())
+        ELSE writable || 'ALTER SYSTEM RESET default_transaction_read_only; SELECT pg_reload_conf();'
+    END
+FROM pg_catalog.pg_settings
+CROSS JOIN (VALUES ('SET default_transaction_read_only = off; ')) AS w (writable)
+WHERE name = 'default_transaction_read_only' AND setting = 'on' AND NOT pg_is_in_recovery()

@@ -1,11 +1,12 @@
 //! Whether the triggers that were installed are still there, and fire.
 
 use pgherald_core::TableName;
-use pgherald_core::trigger::{self, Drift, DriftKind, Watched};
+use pgherald_core::trigger::{self, Drift, DriftKind, TriggerSpec, Watched};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::finding::{Finding, Findings, Verdict, or_ok, rows, wrong};
+use crate::commands::install::{Shape, command};
 use crate::failure::Failure;
 use crate::words;
 
@@ -25,7 +26,8 @@ pub(super) async fn check(client: &Client) -> Findings {
     Ok(or_ok(findings, CHECK, &fine))
 }
 
-async fn look(client: &Client, watched: &Watched) -> Findings {
+/// What is wrong with one table.
+pub(super) async fn look(client: &Client, watched: &Watched) -> Findings {
     let Some(spec) = &watched.spec else {
         return unreadable(client, watched).await;
     };
@@ -34,44 +36,45 @@ async fn look(client: &Client, watched: &Watched) -> Findings {
         .iter()
         .any(|drift| drift.kind == DriftKind::TableMissing)
     {
-        return gone(client, watched, spec.table()).await;
+        return gone(client, watched, spec).await;
     }
-    Ok(drifts
-        .iter()
-        .map(|drift| judge(drift, spec.is_outbox()))
-        .collect())
+    let mut findings = Vec::with_capacity(drifts.len());
+    for drift in &drifts {
+        findings.push(judge(client, drift, spec).await?);
+    }
+    Ok(findings)
 }
 
-fn judge(drift: &Drift, outbox: bool) -> Finding {
+async fn judge(client: &Client, drift: &Drift, spec: &TriggerSpec) -> Result<Finding, Failure> {
     let result = match drift.is_deaf() {
         true => Verdict::Failed,
         false => Verdict::Warning,
     };
     let finding = Finding::new(CHECK, result, drift.to_string());
-    match drift.kind {
-        DriftKind::Unfit { .. } => finding.fix(install(&drift.table, outbox)),
-        _ => finding.fix("pgherald upgrade --commit"),
-    }
+    Ok(finding.fix(match drift.kind {
+        DriftKind::Unfit { .. } => {
+            let shape = Shape::of(client, &drift.table).await?;
+            command(&drift.table, spec, &shape)
+        }
+        _ => "pgherald upgrade --commit".to_owned(),
+    }))
 }
 
 /// The function of a table that does not exist under the name that it was installed with.
-async fn gone(client: &Client, watched: &Watched, table: &TableName) -> Findings {
+async fn gone(client: &Client, watched: &Watched, spec: &TriggerSpec) -> Findings {
+    let table = spec.table();
     let finding = |text| Finding::new(CHECK, Verdict::Failed, text);
-    let Some((now, outbox)) = table_of(client, watched).await? else {
+    let Some((now, _)) = table_of(client, watched).await? else {
         let text = format!(
             "{table} does not exist any more; {} is left over",
             watched.function
         );
-        let fix = format!(
-            "pgherald uninstall {} --commit",
-            words::argument(&table.to_string())
-        );
+        let fix = format!("pgherald uninstall {} --commit", words::table(table));
         return Ok(vec![finding(text).fix(fix)]);
     };
-    let text = format!(
-        "{table} is now {now}, and its changes come under the former name; add the options it was installed with"
-    );
-    Ok(vec![finding(text).fix(install(&now, outbox))])
+    let text = format!("{table} is now {now}, and its changes come under the former name");
+    let shape = Shape::of(client, &now).await?;
+    Ok(vec![finding(text).fix(command(&now, spec, &shape))])
 }
 
 async fn unreadable(client: &Client, watched: &Watched) -> Findings {
@@ -81,7 +84,9 @@ async fn unreadable(client: &Client, watched: &Watched) -> Findings {
     Ok(vec![match table_of(client, watched).await? {
         Some((table, outbox)) => {
             let text = format!("{text}; add the options that {table} was installed with");
-            finding(text).fix(install(&table, outbox))
+            let mode = if outbox { "outbox" } else { "notify" };
+            let table = words::table(&table);
+            finding(text).fix(format!("pgherald install {table} --mode {mode} --commit"))
         }
         None => finding(text).fix(format!("DROP FUNCTION {function}();")),
     }])
@@ -99,14 +104,6 @@ async fn table_of(
     };
     let table = TableName::new(row.try_get::<_, &str>(0)?, row.try_get::<_, &str>(1)?)?;
     Ok(Some((table, row.try_get(2)?)))
-}
-
-fn install(table: &TableName, outbox: bool) -> String {
-    let mode = if outbox { " --mode outbox" } else { "" };
-    format!(
-        "pgherald install {}{mode} --commit",
-        words::argument(&table.to_string())
-    )
 }
 
 /// Where somebody has told the server not to fire triggers.

@@ -36,6 +36,8 @@ struct EventLine<'a> {
 #[derive(serde::Serialize)]
 struct StateLine {
     kind: &'static str,
+    /// `notify` or `outbox`.
+    source: &'static str,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,32 +92,32 @@ pub(super) fn event(output: &mut Output, event: &Event) -> io::Result<()> {
 }
 
 /// Whatever is no batch of events.
-pub(super) fn state(output: &mut Output, signal: &Signal) -> io::Result<()> {
+pub(super) fn state(output: &mut Output, source: &'static str, signal: &Signal) -> io::Result<()> {
     let (kind, tone, words) = match signal {
         Signal::Events(_) => return Ok(()),
         Signal::Live => (
             "live",
             Tone::Good,
-            "live: from here on nothing is missed unannounced".to_owned(),
+            "from here on nothing is missed unannounced".to_owned(),
         ),
         Signal::Resumed => (
             "resumed",
             Tone::Good,
-            "resumed: nothing was missed meanwhile".to_owned(),
+            "nothing was missed meanwhile".to_owned(),
         ),
         Signal::Down(error) => (
             "down",
             Tone::Bad,
-            format!("down: {} (hint: {})", error.chain(), error.hint()),
+            format!("{} (hint: {})", error.chain(), error.hint()),
         ),
         Signal::Resync(resync) => (
             "resync",
             Tone::Warning,
-            format!("resync: changes may have been missed ({resync})"),
+            format!("changes may have been missed ({resync})"),
         ),
     };
     if !output.is_json() {
-        let line = output.toned(tone, &format!("-- {words}"));
+        let line = output.toned(tone, &format!("-- {kind} ({source}): {words}"));
         return output.line(&line);
     }
     let (reasons, error) = match signal {
@@ -128,6 +130,7 @@ pub(super) fn state(output: &mut Output, signal: &Signal) -> io::Result<()> {
     };
     output.object(&StateLine {
         kind,
+        source,
         reasons,
         error: error.map(pgherald_core::Error::chain),
         hint: error.map(pgherald_core::Error::hint),
