@@ -330,6 +330,31 @@ async fn what_holds_things_back_is_named_and_ended() {
     assert!(listener.batch_execute("SELECT 1").await.is_err());
 }
 
+/// Of 8 GB, unless the server is told to do with less, which it is from PostgreSQL 17 on; see `CONTRIBUTING.md`.
+#[tokio::test]
+async fn a_queue_that_is_more_than_half_full_has_failed() {
+    let version = Scene::new("").await.value("SHOW server_version_num").await;
+    if version.parse::<u32>().unwrap() < 170_000 {
+        eprintln!("not tested: the server is older than PostgreSQL 17");
+        return;
+    }
+    let server = Postgres::builder()
+        .setting("max_notify_queue_pages", "64")
+        .start()
+        .await
+        .unwrap();
+    let scene = on(&server, "outbox").await;
+    let listener = connect(&scene.url).await;
+    listener.batch_execute("LISTEN x").await.unwrap();
+    listener.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    scene
+        .run("SELECT pg_notify('x', repeat('a', 7900) || i) FROM generate_series(1, 40) AS i")
+        .await;
+    let part = "in use; probably held by session";
+    found_and_fixed(&scene, &[], "notification queue", "failed", part).await;
+    assert!(listener.batch_execute("SELECT 1").await.is_err());
+}
+
 #[tokio::test]
 async fn rights_are_granted() {
     let server = Postgres::start().await.unwrap();
