@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::str::FromStr;
+
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -85,11 +87,11 @@ pub(crate) struct Install {
     #[arg(long, value_name = "CHANNEL", value_parser = channel)]
     pub(crate) channel: Option<ChannelName>,
     /// Columns that tell rows apart [default: the primary key]
-    #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
-    pub(crate) key: Option<Vec<String>>,
+    #[arg(long, value_name = "COLUMN,…")]
+    pub(crate) key: Vec<Columns>,
     /// Columns whose values travel with the event; * for all
-    #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
-    pub(crate) columns: Vec<String>,
+    #[arg(long, value_name = "COLUMN,…")]
+    pub(crate) columns: Vec<Columns>,
     /// Of updates, values before as well (outbox only)
     #[arg(long)]
     pub(crate) old_columns: bool,
@@ -97,8 +99,8 @@ pub(crate) struct Install {
     #[arg(long, value_delimiter = ',', value_name = "OPERATION,…", value_enum)]
     pub(crate) operations: Vec<Operation>,
     /// Of updates, only those that change one of these columns
-    #[arg(long, value_delimiter = ',', value_name = "COLUMN,…")]
-    pub(crate) when_changed: Vec<String>,
+    #[arg(long, value_name = "COLUMN,…")]
+    pub(crate) when_changed: Vec<Columns>,
     /// Run the SQL instead of showing it
     #[arg(long)]
     pub(crate) commit: bool,
@@ -259,6 +261,72 @@ Examples:
     },
 }
 
+/// Names between commas; one that has a comma itself in double quotes, as in SQL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Columns(Vec<String>);
+
+impl Columns {
+    /// Those of all options together.
+    pub(crate) fn all(options: &[Self]) -> Vec<String> {
+        options
+            .iter()
+            .flat_map(|columns| columns.0.clone())
+            .collect()
+    }
+
+    /// One name as it is read back.
+    pub(crate) fn written(name: &str) -> String {
+        match name.contains([',', '"']) {
+            true => format!("\"{}\"", name.replace('"', "\"\"")),
+            false => name.to_owned(),
+        }
+    }
+}
+
+impl FromStr for Columns {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut names = Vec::new();
+        let mut rest = text;
+        loop {
+            let name;
+            (name, rest) = match rest.strip_prefix('"') {
+                None => {
+                    let end = rest.find(',').unwrap_or(rest.len());
+                    (rest[..end].to_owned(), &rest[end..])
+                }
+                Some(quoted) => unquoted(quoted).ok_or("a double quote is not closed")?,
+            };
+            if name.is_empty() {
+                return Err("a name is missing".to_owned());
+            }
+            names.push(name);
+            match rest.strip_prefix(',') {
+                Some(more) => rest = more,
+                None if rest.is_empty() => return Ok(Self(names)),
+                None => return Err(format!("there is {rest:?} behind a name in double quotes")),
+            }
+        }
+    }
+}
+
+/// What is written up to the closing quote, and what comes behind it.
+fn unquoted(mut text: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    loop {
+        let (before, after) = text.split_once('"')?;
+        name.push_str(before);
+        match after.strip_prefix('"') {
+            Some(more) => {
+                name.push('"');
+                text = more;
+            }
+            None => return Some((name, after)),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Mode {
     Notify,
@@ -305,6 +373,20 @@ fn condition(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    use super::Columns;
+
+    #[test]
+    fn columns_stand_between_commas() {
+        let read = |text: &str| text.parse::<Columns>().map(|columns| columns.0);
+        let names = ["id", "Odd, name", "a\"b", "c d"];
+        let written = names.map(Columns::written).join(",");
+        assert_eq!(written, "id,\"Odd, name\",\"a\"\"b\",c d");
+        assert_eq!(read(&written).unwrap(), names);
+        for wrong in ["", "a,", ",a", "\"a", "\"a\"b", "\"\""] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

@@ -100,8 +100,7 @@ fn way_out(code: &SqlState, is_connecting: bool) -> Option<&'static str> {
             "have its owner run: GRANT CONNECT ON DATABASE … TO …;"
         }
         SqlState::INSUFFICIENT_PRIVILEGE => {
-            "connect as the owner of the table, or as a role with the right that the message names; pgherald doctor tells \
-             what is missing"
+            "connect as the owner of the table, or as a role with the right that the message names"
         }
         SqlState::INVALID_CATALOG_NAME => {
             "create the database, or name another one: --database-url, DATABASE_URL or PGDATABASE"

@@ -56,7 +56,7 @@ pub(crate) fn count(number: impl Into<i128>, noun: &str) -> String {
 
 /// An argument as a shell reads it.
 pub(crate) fn argument(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,".contains(c);
     match !text.is_empty() && text.chars().all(plain) {
         true => text.to_owned(),
         false => format!("'{}'", text.replace('\'', r"'\''")),

@@ -7,7 +7,7 @@ use pgherald_core::{ChannelName, Operation, OperationSet, TableName};
 use tokio_postgres::Client;
 
 use super::plan::conclude;
-use crate::arguments::{self, Install, Mode};
+use crate::arguments::{self, Columns, Install, Mode};
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -75,19 +75,21 @@ async fn refuse_to_leave_the_outbox(client: &Client, tables: &[TableName]) -> Re
 }
 
 fn spec(table: TableName, install: &Install) -> TriggerSpec {
-    let mut spec = TriggerSpec::new(table).when_changed(&install.when_changed);
+    let when_changed = Columns::all(&install.when_changed);
+    let mut spec = TriggerSpec::new(table).when_changed(when_changed);
     if install.mode == Some(Mode::Outbox) {
         spec = spec.outbox();
     }
     if let Some(channel) = &install.channel {
         spec = spec.channel(channel.clone());
     }
-    if let Some(key) = &install.key {
-        spec = spec.key_columns(key);
+    if !install.key.is_empty() {
+        spec = spec.key_columns(Columns::all(&install.key));
     }
-    spec = match &*install.columns {
+    let columns = Columns::all(&install.columns);
+    spec = match &*columns {
         [all] if all == "*" => spec.every_column(),
-        columns => spec.columns(columns),
+        _ => spec.columns(columns),
     };
     if install.old_columns {
         spec = spec.old_columns();
@@ -137,48 +139,38 @@ impl Shape {
 /// The command that installs on `table` what `spec` says, but for columns that it does not have.
 pub(in crate::commands) fn command(table: &TableName, spec: &TriggerSpec, shape: &Shape) -> String {
     let mut command = format!("pgherald install {}", words::table(table));
-    let mut add = |option: &str, values: &[&str]| {
+    let mut add = |option: &str, values: &[String]| {
         if !values.is_empty() {
-            command.push_str(&format!(
-                " --{option} {}",
-                words::argument(&values.join(","))
-            ));
+            let values = words::argument(&values.join(","));
+            command.push_str(&format!(" --{option} {values}"));
         }
     };
-    let there = |names: &'_ [String]| -> Vec<String> {
+    let there = |names: &[String]| -> Vec<String> {
         let names = names.iter().filter(|name| shape.columns.contains(name));
-        names.cloned().collect()
+        names.map(|name| Columns::written(name)).collect()
     };
-    fn strs(names: &[String]) -> Vec<&str> {
-        names.iter().map(String::as_str).collect()
-    }
-    add(
-        "mode",
-        &[if spec.is_outbox() { "outbox" } else { "notify" }],
-    );
+    let mode = if spec.is_outbox() { "outbox" } else { "notify" };
+    add("mode", &[mode.to_owned()]);
     if *spec.channel_name() != ChannelName::default() {
-        add("channel", &[spec.channel_name().as_str()]);
+        add("channel", &[spec.channel_name().to_string()]);
     }
     let before = spec.key_names().unwrap_or_default();
-    let key = match there(before) {
-        // A part of a key tells no rows apart.
-        key if key.len() < before.len() => Vec::new(),
-        key => key,
-    };
-    if key != shape.primary_key {
-        add("key", &strs(&key));
+    let key = there(before);
+    // A part of a key tells no rows apart.
+    let keeps_key = !key.is_empty() && key.len() == before.len();
+    if keeps_key && before != shape.primary_key {
+        add("key", &key);
     }
-    let has_key = !key.is_empty() || !shape.primary_key.is_empty();
-    let columns = match has_key {
+    let columns = match keeps_key || !shape.primary_key.is_empty() {
         true => there(spec.column_names()),
         false => Vec::new(),
     };
-    add("columns", &strs(&columns));
-    let operations: Vec<_> = spec.announced().iter().map(|one| one.as_str()).collect();
+    add("columns", &columns);
     if spec.announced() != OperationSet::ALL {
-        add("operations", &operations);
+        let operations = spec.announced().iter().map(|one| one.to_string());
+        add("operations", &operations.collect::<Vec<_>>());
     }
-    add("when-changed", &strs(&there(spec.watched_columns())));
+    add("when-changed", &there(spec.watched_columns()));
     if spec.has_old_columns() && !columns.is_empty() {
         command.push_str(" --old-columns");
     }
