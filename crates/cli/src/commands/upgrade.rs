@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use pgherald_core::trigger;
 
-use super::doctor::faults;
+use super::doctor::{UPGRADE, faults};
 use super::plan::conclude;
 use crate::arguments::Upgrade;
 use crate::database::Database;
@@ -31,8 +31,9 @@ pub(crate) async fn run(
                 Err(error) => refusal = Some(error),
             }
         }
-        let faults = faults(&client, &table).await?;
-        // It is not about the table.
+        let mut faults = faults(&client, &table).await?;
+        faults.retain(|(_, fix)| fix.as_deref() != Some(UPGRADE));
+        // It is not about the table: a later version has installed it, say.
         if let (true, Some(refusal)) = (faults.is_empty(), refusal) {
             return Err(refusal.into());
         }

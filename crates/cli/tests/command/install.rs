@@ -343,6 +343,27 @@ async fn what_cannot_be_upgraded_keeps_nothing_else_from_it() {
 }
 
 #[tokio::test]
+async fn what_a_later_version_installed_is_not_upgraded_by_this_one() {
+    let scene = Scene::new(TABLES).await;
+    scene.fine(&["install", "users", "--commit"]).await;
+    scene
+        .run(
+            "DO $$ BEGIN EXECUTE (SELECT format('COMMENT ON FUNCTION %s IS %L', p.oid::regprocedure,
+                    replace(d.description, '\"version\":1', '\"version\":99'))
+                FROM pg_proc AS p JOIN pg_description AS d ON d.objoid = p.oid WHERE p.proname ~ '^notify_[0-9a-f]{16}$'); END $$",
+        )
+        .await;
+    let before = scene.dump().await;
+    let ran = scene.pgherald(&["upgrade", "--commit"]).await;
+    assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
+    assert!(
+        ran.stderr.contains("upgrade this program") && !ran.stderr.contains("pgherald upgrade"),
+        "{ran:?}"
+    );
+    assert_eq!(scene.dump().await, before);
+}
+
+#[tokio::test]
 async fn a_name_that_may_be_two_tables_is_refused() {
     let scene = Scene::new("CREATE SCHEMA a; CREATE TABLE a.b (id int PRIMARY KEY); CREATE TABLE \"a.b\" (id int PRIMARY KEY)").await;
     let ran = scene.pgherald(&["install", "a.b", "--commit"]).await;

@@ -35,6 +35,9 @@ use finding::{Finding, Findings, Verdict};
 /// A check that takes longer says so. Counting lag takes a while where it is millions.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The fix of what is not as it was installed.
+pub(super) const UPGRADE: &str = "pgherald upgrade --commit";
+
 type Looking<'a> = Pin<Box<dyn Future<Output = Findings> + 'a>>;
 
 pub(crate) async fn run(

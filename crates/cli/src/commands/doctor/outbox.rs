@@ -46,7 +46,7 @@ pub(super) async fn check(client: &Client, check: &'static str, of: Of) -> Findi
 
 /// The row that tells how long what is to be kept is gone.
 fn no_retention() -> Failure {
-    Failure::problem("pgherald.outbox_retention is empty").hint("pgherald upgrade --commit")
+    Failure::problem("pgherald.outbox_retention is empty").hint(super::UPGRADE)
 }
 
 /// How large it is, against how large it may become.

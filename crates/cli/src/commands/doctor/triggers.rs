@@ -5,6 +5,7 @@ use pgherald_core::trigger::{self, Drift, DriftKind, TriggerSpec, Watched};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
+use super::UPGRADE;
 use super::finding::{Finding, Findings, Verdict, or_ok, rows, wrong};
 use crate::commands::install::{Shape, command};
 use crate::failure::Failure;
@@ -56,7 +57,7 @@ async fn judge(client: &Client, drift: &Drift, spec: &TriggerSpec) -> Result<Fin
             let shape = Shape::of(client, &drift.table).await?;
             command(&drift.table, spec, &shape)
         }
-        _ => "pgherald upgrade --commit".to_owned(),
+        _ => UPGRADE.to_owned(),
     }))
 }
 
