@@ -104,15 +104,21 @@ pub(super) async fn no_such_table(client: &Client, name: &TableName) -> Result<E
     ))
 }
 
-fn check_kinds(name: &TableName, table: &Table) -> Result<()> {
-    let advice = match name.schema() {
-        schema if schema.starts_with("pg_temp") => "is temporary: only its own session sees it",
-        schema if schema.starts_with("pg_") || schema == "information_schema" => {
-            "belongs to the server, which lets nobody make triggers there"
+/// What is wrong with tables of this schema, if it is not one of users.
+fn reserved(schema: &str) -> Option<&'static str> {
+    match schema {
+        schema if schema.starts_with("pg_temp") => {
+            Some("is temporary: only its own session sees it")
         }
-        _ => "",
-    };
-    if !advice.is_empty() {
+        schema if schema.starts_with("pg_") || schema == "information_schema" => {
+            Some("belongs to the server, which lets nobody make triggers there")
+        }
+        _ => None,
+    }
+}
+
+fn check_kinds(name: &TableName, table: &Table) -> Result<()> {
+    if let Some(advice) = reserved(name.schema()) {
         return Err(Error::new(Kind::Spec, format!("{name} {advice}")));
     }
     for member in &table.members {

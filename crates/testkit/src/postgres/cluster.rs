@@ -84,14 +84,13 @@ fn initdb(workspace: &Workspace, binaries: &Binaries, password: Option<&str>) ->
 
 /// What a throw-away server on a developer's machine needs. Later lines win over earlier ones, so the
 /// caller's settings follow these.
-const DEFAULTS: [(&str, &str); 8] = [
+const DEFAULTS: [(&str, &str); 7] = [
     ("listen_addresses", "127.0.0.1"),
     ("max_connections", "100"),
     ("shared_buffers", "32MB"),
-    // The data is gone with the process anyway. Commits still wait for WAL to be written.
+    // The data is gone with the process anyway. Commits still wait for WAL to be written. `full_page_writes` stays on: a
+    // process that is killed may have written half of a page only, for the kernel gives up between pages of its own.
     ("fsync", "off"),
-    // A process that is killed may have written the first half of a page only: the kernel gives up between pages of its own.
-    ("full_page_writes", "on"),
     // What is usual with segments of 16 MB; initdb would take less for smaller ones.
     ("min_wal_size", "80MB"),
     ("max_wal_size", "1GB"),
