@@ -6,6 +6,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use pgherald_core::ChannelName;
+use postgres_protocol::escape::escape_identifier;
 
 /// PostgreSQL changes as typed events: install triggers, watch events, look after durable handlers.
 #[derive(Debug, Parser)]
@@ -277,7 +278,7 @@ impl Columns {
     /// One name as it is read back.
     pub(crate) fn written(name: &str) -> String {
         match name.contains([',', '"']) {
-            true => format!("\"{}\"", name.replace('"', "\"\"")),
+            true => escape_identifier(name),
             false => name.to_owned(),
         }
     }

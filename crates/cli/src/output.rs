@@ -82,8 +82,9 @@ impl Output {
 
     /// Columns as wide as what is in them, under `headings`.
     pub(crate) fn table(&mut self, headings: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
-        let cells = rows.iter().map(|row| row.iter());
-        let shown = cells.map(|row| row.map(|cell| visible(cell, true)).collect());
+        let shown = rows
+            .iter()
+            .map(|row| row.iter().map(|cell| visible(cell, true)).collect());
         let rows: Vec<Vec<_>> = shown.collect();
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column));
@@ -99,9 +100,9 @@ impl Output {
         };
         let head = aligned(&mut headings.iter().copied());
         let head = self.toned(Tone::Quiet, &head);
-        self.line(&head)?;
+        self.verbatim(&head)?;
         for row in rows {
-            self.line(&aligned(&mut row.iter().map(AsRef::as_ref)))?;
+            self.verbatim(&aligned(&mut row.iter().map(AsRef::as_ref)))?;
         }
         Ok(())
     }

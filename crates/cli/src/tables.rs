@@ -1,6 +1,7 @@
 //! Tables as people name them.
 
 use pgherald_core::TableName;
+use pgherald_core::trigger;
 use tokio_postgres::{Client, Row};
 
 use crate::failure::Failure;
@@ -71,4 +72,15 @@ pub(crate) async fn find(client: &Client, typed: &[String]) -> Result<Vec<Named>
 pub(crate) async fn resolve(client: &Client, typed: &[String]) -> Result<Vec<TableName>, Failure> {
     let named = find(client, typed).await?.into_iter();
     Ok(named.map(|named| named.table).collect())
+}
+
+/// The first of these tables that records its changes in the outbox.
+pub(crate) async fn recorded(
+    client: &Client,
+    tables: &[TableName],
+) -> Result<Option<TableName>, Failure> {
+    let watched = trigger::watched(client).await?;
+    let mut specs = watched.into_iter().filter_map(|one| one.spec);
+    let found = specs.find(|spec| spec.is_outbox() && tables.contains(spec.table()));
+    Ok(found.map(|spec| spec.table().clone()))
 }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use pgherald_core::TableName;
+use postgres_protocol::escape::escape_identifier;
 
 /// The time in UTC, to the second.
 pub(crate) fn time(time: SystemTime) -> String {
@@ -74,11 +75,10 @@ pub(crate) fn table(table: &TableName) -> String {
 
 /// The same, quoted in any case.
 pub(crate) fn quoted(table: &TableName) -> String {
-    let quoted = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
     argument(&format!(
         "{}.{}",
-        quoted(table.schema()),
-        quoted(table.name())
+        escape_identifier(table.schema()),
+        escape_identifier(table.name())
     ))
 }
 

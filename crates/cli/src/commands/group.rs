@@ -186,15 +186,21 @@ pub(super) async fn has_outbox(client: &Client) -> Result<bool, Failure> {
 
 /// The names of all groups.
 pub(super) async fn names(client: &Client) -> Result<Vec<String>, Failure> {
+    names_if_any(client).await?.ok_or_else(|| {
+        Failure::problem("there is no outbox in this database, and so no group")
+            .hint("pgherald install TABLE --mode outbox --commit")
+    })
+}
+
+/// The same; `None` if there is no outbox.
+pub(super) async fn names_if_any(client: &Client) -> Result<Option<Vec<String>>, Failure> {
     if !has_outbox(client).await? {
-        return Err(
-            Failure::problem("there is no outbox in this database, and so no group")
-                .hint("pgherald install TABLE --mode outbox --commit"),
-        );
+        return Ok(None);
     }
     let sql = "SELECT name FROM pgherald.consumer_group ORDER BY name";
     let rows = client.query(sql, &[]).await?;
-    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    let names = rows.iter().map(|row| Ok(row.try_get(0)?));
+    names.collect::<Result<_, Failure>>().map(Some)
 }
 
 /// Fails, and says which groups there are, if there is no such group.

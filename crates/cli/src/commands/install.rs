@@ -11,7 +11,7 @@ use crate::arguments::{self, Columns, Install, Mode};
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::tables::resolve;
+use crate::tables::{recorded, resolve};
 use crate::words;
 
 pub(crate) async fn run(
@@ -60,17 +60,12 @@ fn refuse_contradictions(install: &Install) -> Result<(), Failure> {
 
 /// Whoever does not name a mode does not mean to take a table from the groups that read it.
 async fn refuse_to_leave_the_outbox(client: &Client, tables: &[TableName]) -> Result<(), Failure> {
-    let watched = trigger::watched(client).await?;
-    let mut specs = watched.iter().filter_map(|table| table.spec.as_ref());
-    match specs.find(|spec| spec.is_outbox() && tables.contains(spec.table())) {
+    match recorded(client, tables).await? {
         None => Ok(()),
-        Some(spec) => {
-            let table = spec.table();
-            Err(
-                Failure::problem(format!("{table} records its changes in the outbox"))
-                    .hint("--mode outbox leaves it so; --mode notify has it announce them instead"),
-            )
-        }
+        Some(table) => Err(
+            Failure::problem(format!("{table} records its changes in the outbox"))
+                .hint("--mode outbox leaves it so; --mode notify has it announce them instead"),
+        ),
     }
 }
 

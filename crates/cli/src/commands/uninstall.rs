@@ -64,10 +64,8 @@ async fn some(client: &Client, named: &[Named]) -> Result<(Plan, String, Vec<Str
 
 /// The groups there are, if there are any.
 async fn groups(client: &Client) -> Result<Option<String>, Failure> {
-    if !group::has_outbox(client).await? {
-        return Ok(None);
-    }
-    Ok(match &*group::names(client).await? {
+    let names = group::names_if_any(client).await?.unwrap_or_default();
+    Ok(match &*names {
         [] => None,
         [name] => Some(format!("group {name}")),
         names => Some(format!("groups {}", names.join(", "))),

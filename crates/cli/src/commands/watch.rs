@@ -12,7 +12,8 @@ use std::process::ExitCode;
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    ChannelName, ConnectConfig, Error, NotifySource, OutboxSource, Signal, Signals, supervise,
+    ChannelName, ConnectConfig, Error, NotifySource, OutboxSource, Signal, Signals, TableName,
+    supervise,
 };
 use tokio_postgres::Client;
 
@@ -21,7 +22,7 @@ use crate::database::Database;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::output::Output;
-use crate::tables::{Named, find};
+use crate::tables::{Named, find, recorded};
 use crate::words;
 use wish::Wish;
 
@@ -32,15 +33,15 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let client = database.client().await?;
     let named = find(&client, &watch.tables).await?;
+    let tables: Vec<_> = named.iter().map(|named| named.table.clone()).collect();
     let specs = match &watch.channel {
         Some(channel) => {
-            refuse_recorded(&client, channel, &named).await?;
+            refuse_recorded(&client, channel, &tables).await?;
             Vec::new()
         }
         None => installed(&client, &named).await?,
     };
     drop(client);
-    let tables: Vec<_> = named.into_iter().map(|named| named.table).collect();
     let wish = Wish::new(&tables, watch, &specs)?;
     let signals = sources(database.config()?, watch.channel.as_ref(), specs)?;
     tokio::select! {
@@ -55,18 +56,14 @@ pub(crate) async fn run(
 async fn refuse_recorded(
     client: &Client,
     channel: &ChannelName,
-    named: &[Named],
+    tables: &[TableName],
 ) -> Result<(), Failure> {
-    if named.is_empty() {
+    if tables.is_empty() {
         return Ok(());
     }
-    let watched = trigger::watched(client).await?;
-    let mut specs = watched.iter().filter_map(|table| table.spec.as_ref());
-    let is_named = |spec: &&TriggerSpec| named.iter().any(|named| named.table == *spec.table());
-    match specs.find(|spec| spec.is_outbox() && is_named(spec)) {
+    match recorded(client, tables).await? {
         None => Ok(()),
-        Some(spec) => {
-            let table = spec.table();
+        Some(table) => {
             let message = format!("{table} records its changes, and announces none on {channel}");
             Err(Failure::usage(message).hint("leave --channel out"))
         }

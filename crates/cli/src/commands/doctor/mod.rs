@@ -18,7 +18,6 @@ mod triggers;
 
 use std::collections::HashSet;
 use std::io;
-use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -38,8 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The fix of what is not as it was installed.
 pub(super) const UPGRADE: &str = "pgherald upgrade --commit";
 
-type Looking<'a> = Pin<Box<dyn Future<Output = Findings> + 'a>>;
-
 pub(crate) async fn run(
     database: &Database,
     output: &mut Output,
@@ -48,43 +45,37 @@ pub(crate) async fn run(
     let client = &database.client().await?;
     let limit = &*doctor.long_transaction;
     held_back::require_interval(client, limit).await?;
-    let mut findings = Vec::new();
-    let mut look = async |check: &'static str, looking: Looking<'_>| {
-        let found = timeout(PATIENCE, looking).await;
-        let late = |_| Failure::problem(format!("no answer within {PATIENCE:?}"));
-        match found.map_err(late).flatten() {
-            Ok(found) => findings.extend(found),
-            Err(failure) => findings.push(Finding::unknown(check, failure)),
-        }
-    };
-    look("server version", Box::pin(server::version(client))).await;
-    look("primary", Box::pin(server::primary(client))).await;
-    look("pooler", Box::pin(path::pooler(client, database))).await;
-    let notifications = path::notifications(client, database);
-    look("notifications", Box::pin(notifications)).await;
-    look("rights", Box::pin(rights::check(client))).await;
-    look("triggers", Box::pin(triggers::check(client))).await;
-    let replication_role = triggers::replication_role(client);
-    look("replication role", Box::pin(replication_role)).await;
+    let mut findings = look("server version", server::version(client)).await;
+    findings.extend(look("primary", server::primary(client)).await);
+    findings.extend(look("pooler", path::pooler(client, database)).await);
+    findings.extend(look("notifications", path::notifications(client, database)).await);
+    findings.extend(look("rights", rights::check(client)).await);
+    findings.extend(look("triggers", triggers::check(client)).await);
+    findings.extend(look("replication role", triggers::replication_role(client)).await);
     let queue = held_back::queue(client, doctor.queue_usage);
-    look("notification queue", Box::pin(queue)).await;
-    let transactions = held_back::transactions(client, limit);
-    look("transactions", Box::pin(transactions)).await;
-    let prepared = held_back::prepared(client, limit);
-    look("prepared transactions", Box::pin(prepared)).await;
-    look("replication slots", Box::pin(held_back::slots(client))).await;
+    findings.extend(look("notification queue", queue).await);
+    findings.extend(look("transactions", held_back::transactions(client, limit)).await);
+    findings.extend(look("prepared transactions", held_back::prepared(client, limit)).await);
+    findings.extend(look("replication slots", held_back::slots(client)).await);
     for (check, of) in [
         ("outbox size", outbox::Of::Size),
         ("outbox age", outbox::Of::Age),
         ("groups", outbox::Of::Groups),
     ] {
-        look(check, Box::pin(outbox::check(client, check, of))).await;
+        findings.extend(look(check, outbox::check(client, check, of)).await);
     }
     show(output, &findings)?;
     let failed = findings
         .iter()
         .any(|finding| finding.result == Verdict::Failed);
     Ok(ExitCode::from(u8::from(failed)))
+}
+
+/// What a check finds, also if it cannot run or takes too long.
+async fn look(check: &'static str, looking: impl Future<Output = Findings>) -> Vec<Finding> {
+    let late = |_| Failure::problem(format!("no answer within {PATIENCE:?}"));
+    let found = timeout(PATIENCE, looking).await.map_err(late).flatten();
+    found.unwrap_or_else(|failure| vec![Finding::unknown(check, failure)])
 }
 
 /// What is wrong with one table, and what puts it right.
