@@ -1,0 +1,124 @@
+//! What a role may do, and what grants it.
+
+use pgherald_testkit::Postgres;
+use serde_json::Value;
+
+use super::{TABLES, all_is_well, fix, found_and_fixed, on, only, wrong};
+use crate::support::{Scene, connect};
+
+#[tokio::test]
+async fn rights_are_granted() {
+    let server = Postgres::start().await.unwrap();
+    let scene = on(&server, "outbox").await;
+    server.execute("CREATE ROLE reader LOGIN").await.unwrap();
+    let other = server.create_database().await.unwrap();
+    for (url, statements) in [(&scene.url, 5), (&other, 1)] {
+        let as_reader = Scene {
+            url: url.replace("postgres@", "reader@"),
+            client: connect(url).await,
+        };
+        let all = wrong(&as_reader, &[]).await;
+        let fixes: Vec<_> = all
+            .iter()
+            .filter(|finding| finding["fix"].is_string())
+            .collect();
+        assert!(fixes.len() >= statements, "{all:#?}");
+        for finding in &fixes {
+            let text = finding["finding"].as_str().unwrap();
+            let result = match finding["check"].as_str().unwrap() {
+                "rights" => "warning",
+                // What may not be looked at is no reason to look at nothing else.
+                "outbox size" | "outbox age" | "groups" => {
+                    assert!(text.starts_with("could not be looked at: "), "{text}");
+                    "failed"
+                }
+                _ => "skipped",
+            };
+            assert!(
+                result == "failed" || text.starts_with("role reader may not"),
+                "{text}"
+            );
+            assert_eq!(finding["result"], result, "{finding}");
+        }
+        let is_sql = |finding: &&&Value| finding["result"] != "failed";
+        let fixes: Vec<_> = fixes.iter().filter(is_sql).copied().cloned().collect();
+        fix(&as_reader, &fixes).await;
+        let wrong = wrong(&as_reader, &[]).await;
+        assert!(
+            wrong
+                .iter()
+                .all(|finding| finding["finding"] == "there is no outbox"),
+            "{wrong:#?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn who_may_read_and_run_groups_is_told_who_installs() {
+    let server = Postgres::start().await.unwrap();
+    let scene = Scene::on(&server, TABLES).await;
+    server
+        .execute("CREATE ROLE owner LOGIN; CREATE ROLE app LOGIN")
+        .await
+        .unwrap();
+    let database = scene.value("SELECT quote_ident(current_database())").await;
+    scene.run(&format!("GRANT CREATE ON DATABASE {database} TO owner; ALTER TABLE users OWNER TO owner; GRANT pg_read_all_stats TO app")).await;
+    let as_role = async |role: &str| Scene {
+        url: scene.url.replace("postgres@", &format!("{role}@")),
+        client: connect(&scene.url).await,
+    };
+    let (owner, app) = (as_role("owner").await, as_role("app").await);
+    owner
+        .fine(&["install", "users", "--mode", "outbox", "--commit"])
+        .await;
+    for _ in 0..3 {
+        let all = wrong(&app, &[]).await;
+        let fixable: Vec<_> = all
+            .into_iter()
+            .filter(|one| one["check"] == "rights")
+            .collect();
+        fix(&app, &fixable).await;
+    }
+    let said = app.fine(&["doctor"]).await;
+    assert!(
+        said.contains("may read what there is, and run groups; role owner installs"),
+        "{said}"
+    );
+    let sql = "GRANT SELECT ON users TO app; ALTER FUNCTION pgherald.trim_outbox(interval, bigint) OWNER TO app";
+    scene
+        .run(&format!("GRANT CREATE ON SCHEMA pgherald TO app; {sql}"))
+        .await;
+    let part = "belongs to role app, and schema pgherald to owner";
+    found_and_fixed(&scene, &[], "rights", "warning", part).await;
+
+    let settings = [
+        (
+            format!("ALTER DATABASE {database} SET default_transaction_read_only = on"),
+            "database",
+        ),
+        (
+            "ALTER ROLE postgres SET default_transaction_read_only = on".to_owned(),
+            "user",
+        ),
+        (
+            format!(
+                "ALTER ROLE postgres IN DATABASE {database} SET default_transaction_read_only = on"
+            ),
+            "both",
+        ),
+    ];
+    for (sql, what) in settings {
+        scene.run(&sql).await;
+        let part = "sessions of role postgres are read-only";
+        let found = only(&scene, &[], "rights", "warning", part).await;
+        let read_only = connect(&scene.url).await;
+        let fix = found[0]["fix"].as_str().unwrap();
+        for statement in fix.split_inclusive(';') {
+            read_only
+                .batch_execute(statement)
+                .await
+                .unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        }
+        all_is_well(&scene, &[]).await;
+    }
+}
