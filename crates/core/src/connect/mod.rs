@@ -37,8 +37,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// `PGSSLROOTCERT`, `PGAPPNAME`, `PGOPTIONS`, `PGCONNECT_TIMEOUT`, `PGTARGETSESSIONATTRS`), then from
 /// `~/.pgpass`, then from defaults: the local socket directory or `localhost`, and the name of the
 /// operating system's user. Variables that would be passed over to somebody's harm are refused: `PGSERVICE` where the string
-/// does not name host and database, `PGREQUIREAUTH`, `PGSSLCRL`, `PGCHANNELBINDING=require` and the like; so is any of them
-/// whose value is not UTF-8.
+/// does not name host and database, `PGREQUIREAUTH`, `PGSSLCRL`, `PGSSLCRLDIR`, `PGCHANNELBINDING=require`,
+/// `PGGSSENCMODE=require`, `PGSSLMINPROTOCOLVERSION=TLSv1.3` and `PGSSLNEGOTIATION=direct`; so is any of them whose value is not
+/// UTF-8. (`PGREQUIREPEER` and `PGSSLCERTMODE` are passed over.)
 ///
 /// `sslmode` is one of
 ///
