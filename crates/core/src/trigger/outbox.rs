@@ -21,11 +21,12 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
         fragment(include_str!("sql/v1/outbox_whole.sql"), &values)
     };
     // Into the part itself: through the table, each statement would pay for finding it.
-    let rows = |rows: &str| {
+    let rows = |operation: &str, rows: &str| {
         let into = |part: usize| {
             let values = [
                 ("relation", &*relation),
                 ("part", PARTS[part]),
+                ("operation", operation),
                 ("rows", rows),
             ];
             render(include_str!("sql/v1/outbox_rows.sql"), &values)
@@ -56,10 +57,19 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
             let (key, columns) = (key(fitted), columns(fitted));
             format!("SELECT {key} AS k, {columns} AS c, {NONE} AS o, {NO_NAMES} AS d FROM {of}")
         };
+        let update = match fitted.spec.old_columns || !fitted.when_changed.is_empty() {
+            true => rows("U", &compared(fitted)?)?,
+            false => {
+                let kept = rows("U", &kept(fitted)?)?;
+                let any = rows("U", &uncompared(fitted)?)?;
+                let values = [("kept", &*kept), ("any", &*any)];
+                fragment(include_str!("sql/v1/outbox_either.sql"), &values)?
+            }
+        };
         (
-            rows(&one("pgherald_new"))?,
-            rows(&updated(fitted)?)?,
-            rows(&one("pgherald_old"))?,
+            rows("I", &one("pgherald_new"))?,
+            update,
+            rows("D", &one("pgherald_old"))?,
         )
     };
     let values = [
@@ -125,12 +135,14 @@ fn differing(watched: &str) -> String {
     format!("{} UNION ALL {}", except(new, old), except(old, new))
 }
 
-/// The rows of an UPDATE, each with what it was before if that matters.
-fn updated(fitted: &Fitted<'_>) -> Result<String> {
-    match fitted.spec.old_columns || !fitted.when_changed.is_empty() {
-        true => compared(fitted),
-        false => uncompared(fitted),
-    }
+/// The rows after an UPDATE whose rows all had the key that the first of them has now: no key is gone. None otherwise.
+fn kept(fitted: &Fitted<'_>) -> Result<String> {
+    let values = [
+        ("key", &*key(fitted)),
+        ("columns", &*columns(fitted)),
+        ("parts", &*expression::comparable(&fitted.key)),
+    ];
+    fragment(include_str!("sql/v1/outbox_kept.sql"), &values)
 }
 
 /// The rows after an UPDATE, and the keys that are gone.

@@ -1,4 +1,4 @@
 INSERT INTO pgherald.outbox_{{part}} (relation, hash, part, operation, key, columns, old_columns, changed)
                 SELECT {{relation}}, pg_catalog.hashtext(r.k), {{part}},
-                    pg_catalog.left(TG_OP, 1)::pg_catalog."char", r.k, r.c, r.o, r.d
+                    '{{operation}}'::pg_catalog."char", r.k, r.c, r.o, r.d
                 FROM ({{rows}}) AS r;

@@ -1,0 +1,4 @@
+{{kept}}
+            IF NOT FOUND THEN
+                {{any}}
+            END IF;
