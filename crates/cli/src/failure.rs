@@ -77,8 +77,9 @@ impl Failure {
 }
 
 fn one_line(text: &str) -> String {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    visible(&words, true).into_owned()
+    // What is to be pasted keeps its blanks.
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    visible(&lines.join(" ")).into_owned()
 }
 
 /// The server's code, if one of the causes is the server's refusal.

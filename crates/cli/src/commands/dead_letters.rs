@@ -63,8 +63,8 @@ fn missing(group: &str, ids: &[i64]) -> Failure {
             numbers(ids)
         ),
     };
-    let group = words::argument(group);
-    Failure::problem(message).hint(format!("pgherald dead-letters list --group {group}"))
+    let group = words::option("group", group);
+    Failure::problem(message).hint(format!("pgherald dead-letters list {group}"))
 }
 
 /// A dead letter as it is shown.
@@ -204,8 +204,11 @@ fn show(output: &mut Output, letter: &Letter<'_>) -> io::Result<()> {
         ("Error", letter.error.clone()),
     ];
     for (name, value) in lines {
-        if let Some(value) = value {
-            output.line(&format!("{name:<10}  {value}"))?;
+        let Some(value) = value else { continue };
+        // What an error has to say on further lines is set in.
+        for (place, line) in value.split('\n').enumerate() {
+            let name = if place == 0 { name } else { "" };
+            output.line(&format!("{name:<10}  {line}"))?;
         }
     }
     Ok(())

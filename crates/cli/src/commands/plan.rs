@@ -45,7 +45,7 @@ pub(super) async fn conclude(
             output.line(note)?;
         }
     } else {
-        output.verbatim(sql.trim_end())?;
+        output.sql(sql.trim_end())?;
         for note in notes {
             output.line(&format!("-- {note}"))?;
         }

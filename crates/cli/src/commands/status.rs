@@ -20,7 +20,7 @@ use crate::arguments::Status;
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
-use crate::output::{Output, Tone};
+use crate::output::{Output, Text, Tone};
 use crate::words;
 
 /// How long between two looks.
@@ -110,11 +110,12 @@ fn say_lost(output: &mut Output, failure: &Failure) -> io::Result<()> {
         return output.object(&Lost { at, error: message });
     }
     let line = format!(
-        "\n{at}  lost: {}; trying again.",
+        "{at}  lost: {}; trying again.",
         words::shortened(message, 200)
     );
+    output.line("")?;
     let line = output.toned(Tone::Bad, &line);
-    output.line(&line)
+    output.line(line)
 }
 
 /// How everything stands.
@@ -337,7 +338,8 @@ fn show(output: &mut Output, picture: &Picture) -> io::Result<()> {
     }
     show_tables(output, &picture.tables)?;
     if let Some(why) = &picture.hidden {
-        output.line(&format!("\nOutbox: not shown: {why}"))?;
+        output.line("")?;
+        output.line(&format!("Outbox: not shown: {why}"))?;
     }
     if let Some(outbox) = &picture.outbox {
         show_outbox(output, outbox)?;
@@ -347,12 +349,15 @@ fn show(output: &mut Output, picture: &Picture) -> io::Result<()> {
 }
 
 /// A table under its title, or the title and "none".
-fn section(
+fn section<C>(
     output: &mut Output,
     title: &str,
     headings: &[&str],
-    rows: &[Vec<String>],
-) -> io::Result<()> {
+    rows: &[Vec<C>],
+) -> io::Result<()>
+where
+    for<'a> &'a C: Into<Text>,
+{
     output.line("")?;
     if rows.is_empty() {
         return output.line(&format!("{title}: none"));
@@ -384,7 +389,7 @@ fn show_tables(output: &mut Output, tables: &[Table]) -> io::Result<()> {
             None => output.toned(Tone::Good, "ok"),
             Some(drift) => output.toned(Tone::Bad, drift),
         };
-        rows.push(vec![
+        let cells = [
             table.table.clone(),
             table.mode.unwrap_or("unknown").to_owned(),
             table.channel.clone().unwrap_or_else(|| "-".to_owned()),
@@ -392,9 +397,11 @@ fn show_tables(output: &mut Output, tables: &[Table]) -> io::Result<()> {
             list(&table.key),
             list(&table.columns),
             table.triggers.to_string(),
-            // Last, for its colour counts as width.
-            state,
-        ]);
+        ];
+        let mut row: Vec<Text> = cells.iter().map(Text::from).collect();
+        // Last, for its colour counts as width.
+        row.push(state);
+        rows.push(row);
     }
     let headings = [
         "TABLE",

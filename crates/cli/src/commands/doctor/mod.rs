@@ -96,10 +96,7 @@ fn show(output: &mut Output, findings: &[Finding]) -> io::Result<()> {
         }
         let verdict = format!("{:<7}", finding.result.word());
         let verdict = output.toned(finding.result.tone(), &verdict);
-        output.line(&format!(
-            "{verdict}  {:<21}  {}",
-            finding.check, finding.finding
-        ))?;
+        output.line(verdict.then(&format!("  {:<21}  {}", finding.check, finding.finding)))?;
         if let Some(fix) = &finding.fix {
             let is_new = fixes.insert(fix);
             let fix = if is_new { fix } else { "as above" };
