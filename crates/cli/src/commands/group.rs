@@ -74,7 +74,7 @@ fn conclude(
         events => format!("{events} events wait to be handled."),
     });
     if status.is_paused {
-        let name = words::argument(&status.name);
+        let name = words::last(&status.name);
         notes.push(format!("It is paused: pgherald group resume {name}"));
     } else if status.nodes == 0 {
         notes.push("No consumer of it runs.".to_owned());
@@ -120,6 +120,7 @@ async fn target(client: &Client, to: &str) -> Result<Target, Failure> {
 }
 
 async fn at_time(client: &Client, text: &str) -> Result<Target, Failure> {
+    use_time_zone(client).await?;
     let row = parsed(client, text).await?;
     let (time, is_future): (Option<SystemTime>, bool) = (row.try_get(0)?, row.try_get(1)?);
     let (shown, now): (&str, &str) = (row.try_get(2)?, row.try_get(3)?);
@@ -151,6 +152,30 @@ async fn at_time(client: &Client, text: &str) -> Result<Target, Failure> {
     })
 }
 
+/// Has the server read times in the zone that `PGTZ` names.
+async fn use_time_zone(client: &Client) -> Result<(), Failure> {
+    let Some(zone) = std::env::var_os("PGTZ").filter(|zone| !zone.is_empty()) else {
+        return Ok(());
+    };
+    let sql = "SELECT pg_catalog.set_config('TimeZone', $1, false)";
+    let zone = zone.to_string_lossy();
+    match client.query_one(sql, &[&zone]).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_bad_input(&error) => {
+            let message = format!("PostgreSQL knows no time zone {zone:?}");
+            Err(Failure::usage(message).hint("correct PGTZ"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Class 22: what was written cannot be read as such.
+fn is_bad_input(error: &tokio_postgres::Error) -> bool {
+    error
+        .code()
+        .is_some_and(|code| code.code().starts_with("22"))
+}
+
 /// The moment that the server reads in `text`: a time, or how long ago. Columns: the moment, unless it is infinite; whether
 /// it is to come; itself as text; and the present.
 async fn parsed(client: &Client, text: &str) -> Result<Row, Failure> {
@@ -161,18 +186,15 @@ async fn parsed(client: &Client, text: &str) -> Result<Row, Failure> {
         moment = "now() + $1::text::interval";
     }
     let sql = format!("{COLUMNS} (SELECT {moment} AS t) AS m");
-    client.query_one(&sql, &[&text]).await.map_err(|error| {
-        // Class 22: what was written cannot be read as such.
-        let is_data = error
-            .code()
-            .is_some_and(|code| code.code().starts_with("22"));
-        match is_data {
+    client
+        .query_one(&sql, &[&text])
+        .await
+        .map_err(|error| match is_bad_input(&error) {
             true => Failure::usage(format!("PostgreSQL reads no time in {text:?}")).hint(
                 "write beginning, now, a time such as '2026-11-24 10:00+00', or '2 hours ago'",
             ),
             false => error.into(),
-        }
-    })
+        })
 }
 
 /// Whether this database has an outbox, and with it groups.
