@@ -295,7 +295,8 @@ async fn change(
 /// The numbers of dead letters, in ascending order: all of a group, or those among `ids`.
 async fn ids_of(client: &Client, group: &str, ids: Option<&[i64]>) -> Result<Vec<i64>, Failure> {
     let sql = "SELECT id FROM pgherald.parked_event
-        WHERE group_name = $1 AND dead_at IS NOT NULL AND ($2::bigint[] IS NULL OR id = ANY ($2)) ORDER BY id";
+        WHERE group_name OPERATOR(pg_catalog.=) $1 AND dead_at IS NOT NULL
+            AND ($2::bigint[] IS NULL OR id OPERATOR(pg_catalog.=) ANY ($2)) ORDER BY id";
     let rows = client.query(sql, &[&group, &ids]).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }

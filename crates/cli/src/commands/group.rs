@@ -132,7 +132,8 @@ async fn at_time(client: &Client, text: &str) -> Result<Target, Failure> {
         let message = format!("{shown} is no moment");
         return Err(Failure::problem(message).hint("write beginning, for everything that is kept"));
     };
-    let sql = "SELECT sent_at > $1, sent_at::text, trimmed > 0 FROM pgherald.outbox, pgherald.outbox_retention
+    let sql = "SELECT sent_at OPERATOR(pg_catalog.>) $1, sent_at::pg_catalog.text, trimmed OPERATOR(pg_catalog.>) 0
+        FROM pgherald.outbox, pgherald.outbox_retention
         ORDER BY id LIMIT 1";
     let note = match client.query_opt(sql, &[&time]).await? {
         None => Some("The outbox is empty.".to_owned()),
@@ -179,11 +180,12 @@ fn is_bad_input(error: &tokio_postgres::Error) -> bool {
 /// The moment that the server reads in `text`: a time, or how long ago. Columns: the moment, unless it is infinite; whether
 /// it is to come; itself as text; and the present.
 async fn parsed(client: &Client, text: &str) -> Result<Row, Failure> {
-    const COLUMNS: &str = "SELECT CASE WHEN isfinite(t) THEN t END, t > clock_timestamp(), t::text,
-        clock_timestamp()::text FROM";
-    let mut moment = "$1::text::timestamptz";
+    const COLUMNS: &str = "SELECT CASE WHEN pg_catalog.isfinite(t) THEN t END,
+        t OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp(), t::pg_catalog.text,
+        pg_catalog.clock_timestamp()::pg_catalog.text FROM";
+    let mut moment = "$1::pg_catalog.text::pg_catalog.timestamptz";
     if text.trim_end().to_lowercase().ends_with("ago") {
-        moment = "now() + $1::text::interval";
+        moment = "pg_catalog.now() OPERATOR(pg_catalog.+) $1::pg_catalog.text::pg_catalog.interval";
     }
     let sql = format!("{COLUMNS} (SELECT {moment} AS t) AS m");
     client
@@ -202,7 +204,8 @@ pub(super) async fn has_outbox(client: &Client) -> Result<bool, Failure> {
     // Which may be asked without the right to use the schema.
     let sql =
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n
-        ON n.oid = c.relnamespace WHERE n.nspname = 'pgherald' AND c.relname = 'outbox_retention')";
+        ON n.oid OPERATOR(pg_catalog.=) c.relnamespace WHERE n.nspname OPERATOR(pg_catalog.=) 'pgherald'
+        AND c.relname OPERATOR(pg_catalog.=) 'outbox_retention')";
     Ok(client.query_one(sql, &[]).await?.try_get(0)?)
 }
 

@@ -19,6 +19,7 @@ use super::group::has_outbox;
 use crate::arguments::Status;
 use crate::database::Database;
 use crate::failure::Failure;
+use crate::guarded::guarded;
 use crate::interrupt::interrupted;
 use crate::output::{Output, Text, Tone};
 use crate::words;
@@ -192,17 +193,18 @@ struct Node {
 }
 
 async fn look(client: &Client) -> Result<Picture, Failure> {
-    let listeners = listeners(client).await?;
-    let tables = tables(client).await?;
+    let looking = async {
+        let (listeners, tables) = (listeners(client).await?, tables(client).await?);
+        Ok((listeners, tables, has_outbox(client).await?))
+    };
+    let (listeners, tables, has_outbox) = guarded(client, looking).await?;
     let (mut hidden, mut shown) = (None, (None, Vec::new()));
-    if has_outbox(client).await? {
+    if has_outbox {
         let looking = async { Ok((Some(outbox(client).await?), groups(client).await?)) };
-        match looking.await {
+        match guarded(client, looking).await {
             Ok(found) => shown = found,
             // What this role may not see is no reason to show nothing.
-            Err(Failure::Told { message, .. }) if message.contains("permission denied") => {
-                hidden = Some(message);
-            }
+            Err(failure) if failure.is_forbidden() => hidden = failure.message(),
             Err(failure) => return Err(failure),
         }
     }

@@ -18,7 +18,7 @@ const SLOW: Duration = Duration::from_millis(500);
 
 /// Whether the session is one server process, and nobody else's.
 pub(super) async fn pooler(client: &Client, database: &Database) -> Findings {
-    const PROCESS: &str = "SELECT pg_backend_pid()";
+    const PROCESS: &str = "SELECT pg_catalog.pg_backend_pid()";
     let other = database.client().await?;
     let before: i32 = value(client, PROCESS).await?;
     // While this transaction is open, the other connection has a server process for itself.
@@ -64,7 +64,11 @@ pub(super) async fn notifications(client: &Client, database: &Database) -> Findi
     let begun = Instant::now();
     let name = channel.as_str();
     let parameters: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
-    let send = rows(client, "SELECT pg_notify($1, '')::text", &parameters);
+    let send = rows(
+        client,
+        "SELECT pg_catalog.pg_notify($1, '')::pg_catalog.text",
+        &parameters,
+    );
     let heard = async {
         // An empty payload means nothing: it becomes a resync.
         while !matches!(source.next().await, Signal::Resync(_) | Signal::Down(_)) {}
