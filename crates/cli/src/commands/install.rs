@@ -169,7 +169,7 @@ impl Shape {
 
 /// The command that installs on `table` what `spec` says, but for columns that it does not have.
 pub(in crate::commands) fn command(table: &TableName, spec: &TriggerSpec, shape: &Shape) -> String {
-    let mut command = format!("pgherald install {}", words::table(table));
+    let mut command = format!("pgherald install {}", words::quoted(table));
     let mut add = |option: &str, values: &[String]| {
         if !values.is_empty() {
             command.push(' ');

@@ -8,6 +8,8 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::finding::{Finding, Findings, Parameter, Verdict, rows, value};
+use super::server::TO_PRIMARY;
+
 use crate::database::Database;
 use crate::failure::{Failure, NO_POOLER};
 
@@ -54,9 +56,11 @@ pub(super) async fn notifications(client: &Client, database: &Database) -> Findi
             Signal::Down(error) if error.is_connection() => return Err(error.into()),
             Signal::Down(error) => {
                 let finding = format!("cannot listen: {}", error.chain());
-                return Ok(vec![
-                    Finding::new(check, Verdict::Failed, finding).fix(NO_POOLER),
-                ]);
+                let fix = match error.is_replica() {
+                    true => TO_PRIMARY,
+                    false => NO_POOLER,
+                };
+                return Ok(vec![Finding::new(check, Verdict::Failed, finding).fix(fix)]);
             }
             _ => {}
         }

@@ -60,6 +60,7 @@ async fn a_replica_is_found_and_its_primary_is_well() {
     );
     // LISTEN is what cannot be done there.
     assert_eq!(failed[1]["check"], "notifications");
+    assert_eq!(failed[1]["fix"], fix);
     let both = format!(
         "{}:{},{}:{}",
         replica.host(),
