@@ -71,7 +71,8 @@ async fn sort(client: &Client, watched: Vec<Watched>) -> Result<Found, Failure> 
             }
         }
         let mut faults = faults(client, &table).await?;
-        faults.retain(|(_, fix)| fix.as_deref() != Some(UPGRADE));
+        let why = refusal.as_ref().map(|(_, error)| error.chain());
+        faults.retain(|(_, fix)| fix.as_deref() != Some(UPGRADE) && *fix != why);
         // It is not about the table: a later version has installed it, say.
         if let (true, Some((spec, error))) = (faults.is_empty(), refusal) {
             faults.push(refused(spec, &error));

@@ -355,7 +355,7 @@ async fn what_cannot_be_upgraded_keeps_nothing_else_from_it() {
     );
     assert!(
         ran.stderr
-            .contains("\nhint: pgherald install public.users --mode notify --commit\n"),
+            .contains("\nhint: pgherald install '\"public\".\"users\"' --mode notify --commit\n"),
         "{ran:?}"
     );
     let sql = "SELECT count(*)::text FROM pg_trigger WHERE tgrelid = 'shop.orders'::regclass";

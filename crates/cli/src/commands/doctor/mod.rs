@@ -82,7 +82,7 @@ async fn ask(
     check: &'static str,
     asking: impl Future<Output = Findings>,
 ) -> Vec<Finding> {
-    look(check, guarded_within(client, PATIENCE, asking)).await
+    look(check, Box::pin(guarded_within(client, PATIENCE, asking))).await
 }
 
 /// What a check finds, also if it cannot run or takes too long.

@@ -47,7 +47,7 @@ async fn rights_are_granted() {
         let is_to_install = url == &other;
         assert_eq!(all.iter().any(installs), is_to_install, "{all:#?}");
         let changes = |one: &&Value| one["fix"].to_string().contains("TRIGGER");
-        assert!(!fixes.iter().any(|one| changes(one)), "{all:#?}");
+        assert!(!fixes.iter().any(changes), "{all:#?}");
         let is_sql = |finding: &&&Value| finding["result"] != "failed";
         let fixes: Vec<_> = fixes.iter().filter(is_sql).copied().cloned().collect();
         fix(&as_reader, &fixes).await;
