@@ -328,8 +328,9 @@ async fn tables_in_use_fail_a_transaction_retryably() {
 }
 
 #[tokio::test]
-async fn the_sessions_lock_timeout_is_as_before() {
+async fn the_sessions_settings_are_as_before() {
     let scene = Scene::new(USERS).await;
+    let path = "SELECT current_setting('search_path')";
     for before in ["0", "7s"] {
         scene.run(&format!("SET lock_timeout = '{before}'")).await;
         scene.run("BEGIN").await;
@@ -342,6 +343,7 @@ async fn the_sessions_lock_timeout_is_as_before() {
             scene.value("SELECT current_setting('lock_timeout')").await,
             before
         );
+        assert_eq!(scene.value(path).await, "\"$user\", public");
         scene.run("ROLLBACK").await;
         scene.install(spec("users")).await;
         assert_eq!(

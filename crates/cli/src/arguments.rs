@@ -8,6 +8,8 @@ use clap_complete::Shell;
 use pgherald_core::ChannelName;
 use postgres_protocol::escape::escape_identifier;
 
+use crate::words;
+
 /// PostgreSQL changes as typed events: install triggers, watch events, look after durable handlers.
 #[derive(Debug, Parser)]
 #[command(
@@ -264,20 +266,37 @@ Examples:
 
 /// Names between commas; one that has a comma itself in double quotes, as in SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Columns(Vec<String>);
+pub(crate) struct Columns {
+    names: Vec<String>,
+    /// Whether it is `*`, without quotes.
+    is_every: bool,
+}
 
 impl Columns {
     /// Those of all options together.
     pub(crate) fn all(options: &[Self]) -> Vec<String> {
         options
             .iter()
-            .flat_map(|columns| columns.0.clone())
+            .flat_map(|columns| columns.names.clone())
             .collect()
+    }
+
+    /// Whether all columns of the table are meant.
+    pub(crate) fn is_every(options: &[Self]) -> bool {
+        matches!(options, [columns] if columns.is_every)
+    }
+
+    /// The first name that stands there twice.
+    pub(crate) fn twice(options: &[Self]) -> Option<String> {
+        let mut names = Self::all(options);
+        names.sort();
+        let pair = names.windows(2).find(|pair| pair[0] == pair[1]);
+        pair.map(|pair| pair[0].clone())
     }
 
     /// One name as it is read back.
     pub(crate) fn written(name: &str) -> String {
-        match name.contains([',', '"']) {
+        match name.contains([',', '"']) || name == "*" {
             true => escape_identifier(name),
             false => name.to_owned(),
         }
@@ -297,7 +316,7 @@ impl FromStr for Columns {
                     let end = rest.find(',').unwrap_or(rest.len());
                     (rest[..end].to_owned(), &rest[end..])
                 }
-                Some(quoted) => unquoted(quoted).ok_or("a double quote is not closed")?,
+                Some(quoted) => words::unquoted(quoted).ok_or("a double quote is not closed")?,
             };
             if name.is_empty() {
                 return Err("a name is missing".to_owned());
@@ -305,25 +324,12 @@ impl FromStr for Columns {
             names.push(name);
             match rest.strip_prefix(',') {
                 Some(more) => rest = more,
-                None if rest.is_empty() => return Ok(Self(names)),
+                None if rest.is_empty() => {
+                    let is_every = text == "*";
+                    return Ok(Self { names, is_every });
+                }
                 None => return Err(format!("there is {rest:?} behind a name in double quotes")),
             }
-        }
-    }
-}
-
-/// What is written up to the closing quote, and what comes behind it.
-fn unquoted(mut text: &str) -> Option<(String, &str)> {
-    let mut name = String::new();
-    loop {
-        let (before, after) = text.split_once('"')?;
-        name.push_str(before);
-        match after.strip_prefix('"') {
-            Some(more) => {
-                name.push('"');
-                text = more;
-            }
-            None => return Some((name, after)),
         }
     }
 }
@@ -379,14 +385,16 @@ mod tests {
 
     #[test]
     fn columns_stand_between_commas() {
-        let read = |text: &str| text.parse::<Columns>().map(|columns| columns.0);
-        let names = ["id", "Odd, name", "a\"b", "c d"];
+        let read = |text: &str| text.parse::<Columns>().map(|columns| columns.names);
+        let names = ["id", "Odd, name", "a\"b", "c d", "*"];
         let written = names.map(Columns::written).join(",");
-        assert_eq!(written, "id,\"Odd, name\",\"a\"\"b\",c d");
+        assert_eq!(written, "id,\"Odd, name\",\"a\"\"b\",c d,\"*\"");
         assert_eq!(read(&written).unwrap(), names);
         for wrong in ["", "a,", ",a", "\"a", "\"a\"b", "\"\""] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
+        let is_every = |text: &str| Columns::is_every(&[text.parse().unwrap()]);
+        assert_eq!(["*", "\"*\"", "*,id"].map(is_every), [true, false, false]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use crate::output::visible;
 
@@ -19,6 +19,8 @@ pub(crate) enum Failure {
         message: String,
         hint: Option<String>,
         code: u8,
+        /// The server's code, if it is the server that refused.
+        refusal: Option<SqlState>,
     },
     /// Whoever read the output has gone away; nobody is there to be told.
     Unread,
@@ -31,6 +33,7 @@ impl Failure {
             message: message.into(),
             hint: None,
             code: 1,
+            refusal: None,
         }
     }
 
@@ -40,19 +43,35 @@ impl Failure {
             message: message.into(),
             hint: None,
             code: 2,
+            refusal: None,
         }
     }
 
     /// Adds the way out.
-    pub(crate) fn hint(self, text: impl Into<String>) -> Self {
-        match self {
-            Self::Told { message, code, .. } => Self::Told {
-                message,
-                hint: Some(text.into()),
-                code,
-            },
-            Self::Unread => Self::Unread,
+    pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
+        if let Self::Told { hint, .. } = &mut self {
+            *hint = Some(text.into());
         }
+        self
+    }
+
+    /// What is wrong, if it is to be told.
+    pub(crate) fn message(self) -> Option<String> {
+        match self {
+            Self::Told { message, .. } => Some(message),
+            Self::Unread => None,
+        }
+    }
+
+    /// Whether this role lacks a right, in whatever language the server says so.
+    pub(crate) fn is_forbidden(&self) -> bool {
+        matches!(
+            self,
+            Self::Told {
+                refusal: Some(SqlState::INSUFFICIENT_PRIVILEGE),
+                ..
+            }
+        )
     }
 
     /// Tells it on standard error.
@@ -62,6 +81,7 @@ impl Failure {
             message,
             hint,
             code,
+            ..
         } = self
         else {
             return ExitCode::SUCCESS;
@@ -77,28 +97,57 @@ impl Failure {
 }
 
 fn one_line(text: &str) -> String {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    visible(&words, true).into_owned()
+    // What is to be pasted keeps its blanks.
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    visible(&lines.join(" ")).into_owned()
 }
 
-/// The server's code, if one of the causes is the server's refusal.
-fn code<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a SqlState> {
+/// What the server or the driver said, if it is one of the causes.
+fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a tokio_postgres::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(refusal) = error.downcast_ref::<tokio_postgres::Error>() {
-            return refusal.code();
+        if let Some(refusal) = error.downcast_ref() {
+            return Some(refusal);
         }
         next = error.source();
     }
     None
 }
 
-/// The way out of what the server refused, where its code tells.
-fn way_out(code: &SqlState, is_connecting: bool) -> Option<&'static str> {
-    let way_out = match *code {
-        SqlState::INSUFFICIENT_PRIVILEGE if is_connecting => {
+/// The way out of what the server refused when it was connected to, where its code tells, but for those of [`way_out`].
+fn way_in(refusal: &DbError) -> Option<&'static str> {
+    let options = "correct PGOPTIONS, or options in the connection string";
+    let way_in = match *refusal.code() {
+        // The code is the same for settings; its texts may be translated.
+        SqlState::INSUFFICIENT_PRIVILEGE if refusal.routine() == Some("CheckMyDatabase") => {
             "have its owner run: GRANT CONNECT ON DATABASE … TO …;"
         }
+        SqlState::INSUFFICIENT_PRIVILEGE => {
+            "take what this role may not set out of PGOPTIONS, and options in the connection string; or connect as \
+             another role"
+        }
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => {
+            "name another database; or have it let people in: ALTER DATABASE … ALLOW_CONNECTIONS true;"
+        }
+        SqlState::TOO_MANY_CONNECTIONS => {
+            "end sessions that nobody needs, or raise the limit that the message names: max_connections, or CONNECTION \
+             LIMIT of the role or the database"
+        }
+        ref code
+            if ["22", "42"]
+                .iter()
+                .any(|class| code.code().starts_with(class)) =>
+        {
+            options
+        }
+        _ => return None,
+    };
+    Some(way_in)
+}
+
+/// The way out of what the server refused, where its code tells.
+fn way_out(code: &SqlState) -> Option<&'static str> {
+    let way_out = match *code {
         SqlState::INSUFFICIENT_PRIVILEGE => {
             "connect as the owner of the table, or as a role with the right that the message names"
         }
@@ -113,13 +162,6 @@ fn way_out(code: &SqlState, is_connecting: bool) -> Option<&'static str> {
         }
         // Of another session's statements, or of those that are gone.
         SqlState::DUPLICATE_PSTATEMENT | SqlState::INVALID_SQL_STATEMENT_NAME => NO_POOLER,
-        _ if is_connecting
-            && ["22", "42"]
-                .iter()
-                .any(|class| code.code().starts_with(class)) =>
-        {
-            "correct PGOPTIONS, or options in the connection string"
-        }
         _ => return None,
     };
     Some(way_out)
@@ -129,7 +171,13 @@ impl From<pgherald_core::Error> for Failure {
     fn from(error: pgherald_core::Error) -> Self {
         let code = if error.is_connection() { 2 } else { 1 };
         let message = error.chain();
-        let known = self::code(&error).and_then(|code| way_out(code, error.is_connection()));
+        let refusal = refusal(&error);
+        let said = refusal.and_then(tokio_postgres::Error::as_db_error);
+        let known = match error.is_connection() {
+            true => said.and_then(way_in),
+            false => None,
+        };
+        let known = known.or_else(|| said.and_then(|said| way_out(said.code())));
         let hint = match known {
             Some(hint) => hint,
             None if message.contains("password missing") => {
@@ -142,6 +190,7 @@ impl From<pgherald_core::Error> for Failure {
             message,
             hint: Some(hint.to_owned()),
             code,
+            refusal: refusal.and_then(|refusal| refusal.code().cloned()),
         }
     }
 }
@@ -152,7 +201,7 @@ impl From<tokio_postgres::Error> for Failure {
             Some(refusal) => format!("the server refused: {}", refusal.message()),
             None => format!("the server did not answer: {error}"),
         };
-        let known = error.code().and_then(|code| way_out(code, false));
+        let known = error.code().and_then(way_out);
         let hint = known.map(str::to_owned).or_else(|| {
             error
                 .as_db_error()
@@ -162,6 +211,7 @@ impl From<tokio_postgres::Error> for Failure {
             message,
             hint,
             code: if error.is_closed() { 2 } else { 1 },
+            refusal: error.code().cloned(),
         }
     }
 }

@@ -13,6 +13,7 @@ mod arguments;
 mod commands;
 mod database;
 mod failure;
+mod guarded;
 mod interrupt;
 mod keys;
 mod output;

@@ -1,9 +1,13 @@
 //! Standard output: aligned tables for people, JSON for programs.
+//!
+//! Names and values are other people's: what would do something to a terminal, begin a line, or turn the direction of
+//! writing is shown as what it is, in JSON as well. Only [`Output::sql`] and [`Output::verbatim`] write what they are given.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
 
 /// Where commands write to. Buffered: [`flush`](Self::flush) before waiting for anything.
 #[derive(Debug)]
@@ -46,12 +50,21 @@ impl Output {
         self.to.get_ref().is_terminal()
     }
 
-    /// Lines, in which what would do something to a terminal is shown instead.
-    pub(crate) fn line(&mut self, text: &str) -> io::Result<()> {
-        writeln!(self.to, "{}", visible(text, false))
+    /// One line, whatever the text holds.
+    pub(crate) fn line(&mut self, text: impl Into<Text>) -> io::Result<()> {
+        writeln!(self.to, "{}", text.into().0)
     }
 
-    /// As it is.
+    /// SQL that the library made. On a terminal, what its names would do to that is shown instead.
+    pub(crate) fn sql(&mut self, sql: &str) -> io::Result<()> {
+        let sql = match self.is_terminal() {
+            true => escaped(sql, |c| !"\n\t".contains(c) && is_hidden(c)),
+            false => Cow::Borrowed(sql),
+        };
+        writeln!(self.to, "{sql}")
+    }
+
+    /// As it is: for what holds nothing of others.
     pub(crate) fn verbatim(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.to, "{text}")
     }
@@ -64,28 +77,32 @@ impl Output {
 
     /// One object on a line of its own.
     pub(crate) fn object(&mut self, value: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.to, value)?;
+        value.serialize(&mut Serializer::with_formatter(&mut self.to, Escaping))?;
         self.to.write_all(b"\n")
     }
 
     /// `text` in the colour of `tone`, where there are colours.
-    pub(crate) fn toned(&self, tone: Tone, text: &str) -> String {
+    pub(crate) fn toned(&self, tone: Tone, text: &str) -> Text {
+        let text = visible(text);
         let code = match tone {
-            _ if !self.colours => return text.to_owned(),
+            _ if !self.colours => return Text(text.into_owned()),
             Tone::Good => 32,
             Tone::Warning => 33,
             Tone::Bad => 31,
             Tone::Quiet => 2,
         };
-        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        Text(format!("\u{1b}[{code}m{text}\u{1b}[0m"))
     }
 
     /// Columns as wide as what is in them, under `headings`.
-    pub(crate) fn table(&mut self, headings: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+    pub(crate) fn table<C>(&mut self, headings: &[&str], rows: &[Vec<C>]) -> io::Result<()>
+    where
+        for<'a> &'a C: Into<Text>,
+    {
         let shown = rows
             .iter()
-            .map(|row| row.iter().map(|cell| visible(cell, true)).collect());
-        let rows: Vec<Vec<_>> = shown.collect();
+            .map(|row| row.iter().map(|cell| cell.into().0).collect());
+        let rows: Vec<Vec<String>> = shown.collect();
         let width = |column: usize| {
             let cells = rows.iter().filter_map(|row| row.get(column));
             let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
@@ -100,7 +117,7 @@ impl Output {
         };
         let head = aligned(&mut headings.iter().copied());
         let head = self.toned(Tone::Quiet, &head);
-        self.verbatim(&head)?;
+        self.line(head)?;
         for row in rows {
             self.verbatim(&aligned(&mut row.iter().map(AsRef::as_ref)))?;
         }
@@ -112,51 +129,128 @@ impl Output {
     }
 }
 
-/// `text` with its control characters escaped, but for colours; and for the ends of lines, unless it is to be one line.
-pub(crate) fn visible(text: &str, one_line: bool) -> Cow<'_, str> {
-    let is_fine = |c: char| !c.is_control() || (!one_line && "\n\t".contains(c));
-    if text.chars().all(is_fine) {
+/// One line of text that does nothing to a terminal but colour it.
+#[derive(Clone, Debug)]
+pub(crate) struct Text(String);
+
+impl Text {
+    /// This, and behind it `more`.
+    pub(crate) fn then(self, more: &str) -> Self {
+        Self(self.0 + &visible(more))
+    }
+}
+
+impl<T: AsRef<str> + ?Sized> From<&T> for Text {
+    fn from(text: &T) -> Self {
+        Self(visible(text.as_ref()).into_owned())
+    }
+}
+
+impl From<&Text> for Text {
+    fn from(text: &Text) -> Self {
+        text.clone()
+    }
+}
+
+/// `text` as one line in which nothing is hidden.
+pub(crate) fn visible(text: &str) -> Cow<'_, str> {
+    escaped(text, is_hidden)
+}
+
+/// `text` with the characters that `is_hidden` escaped.
+fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.contains(&is_hidden) {
         return Cow::Borrowed(text);
     }
     let mut shown = String::with_capacity(text.len() + 16);
-    let mut rest = text;
-    while let Some(next) = rest.chars().next() {
-        let colour = COLOURS.iter().find(|colour| rest.starts_with(**colour));
-        let taken = match colour {
-            Some(colour) => colour.len(),
-            None => next.len_utf8(),
-        };
-        if colour.is_some() || is_fine(next) {
-            shown.push_str(&rest[..taken]);
-        } else {
-            shown.extend(next.escape_default());
+    for c in text.chars() {
+        match is_hidden(c) {
+            true => shown.extend(c.escape_default()),
+            false => shown.push(c),
         }
-        rest = &rest[taken..];
     }
     Cow::Owned(shown)
 }
 
-const COLOURS: [&str; 5] = [
-    "\u{1b}[32m",
-    "\u{1b}[33m",
-    "\u{1b}[31m",
-    "\u{1b}[2m",
-    "\u{1b}[0m",
-];
+/// Whether a character does something instead of being seen: controls, ends of lines, and those that turn the direction of
+/// writing.
+pub(crate) fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
+}
+
+/// JSON in which nothing is hidden.
+struct Escaping;
+
+impl Formatter for Escaping {
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        to: &mut W,
+        text: &str,
+    ) -> io::Result<()> {
+        let mut rest = text;
+        while let Some(place) = rest.find(is_hidden) {
+            let (before, hidden) = rest.split_at(place);
+            to.write_all(before.as_bytes())?;
+            let mut characters = hidden.chars();
+            // None of them is beyond the 16 bits that are written so.
+            let code = characters.next().map_or(0, u32::from);
+            write!(to, "\\u{code:04x}")?;
+            rest = characters.as_str();
+        }
+        to.write_all(rest.as_bytes())
+    }
+
+    /// JSON of others, in which such characters stand in strings only.
+    fn write_raw_fragment<W: ?Sized + Write>(&mut self, to: &mut W, json: &str) -> io::Result<()> {
+        let shown = json.replace(|c: char| c.is_ascii_control() && c != '\u{7f}', " ");
+        self.write_string_fragment(to, &shown)
+    }
+}
 
 #[cfg(test)]
 mod tests {
-    use super::visible;
+    use serde::Serialize;
+    use serde_json::value::RawValue;
+
+    use super::{Escaping, Serializer, Text, visible};
 
     #[test]
     fn what_would_do_something_to_a_terminal_is_shown() {
-        assert_eq!(visible("a\tb\nc", false), "a\tb\nc");
-        assert_eq!(visible("a\nb", true), "a\\nb");
-        assert_eq!(visible("\u{1b}]0;x\u{7}", false), "\\u{1b}]0;x\\u{7}");
+        assert_eq!(visible("a\tb\nc"), "a\\tb\\nc");
+        assert_eq!(visible("\u{1b}]0;x\u{7}é"), "\\u{1b}]0;x\\u{7}é");
         assert_eq!(
-            visible("\u{1b}[31mé\u{1b}[0m", true),
-            "\u{1b}[31mé\u{1b}[0m"
+            visible("\u{1b}[31m\u{9b}\u{7f}"),
+            "\\u{1b}[31m\\u{9b}\\u{7f}"
         );
-        assert_eq!(visible("\u{1b}[2J\u{9b}", true), "\\u{1b}[2J\\u{9b}");
+        assert_eq!(
+            visible("\u{202e}\u{2066}\u{2028}\u{61c}"),
+            "\\u{202e}\\u{2066}\\u{2028}\\u{61c}"
+        );
+        assert_eq!(
+            Text("\u{1b}[31mx\u{1b}[0m".to_owned()).then("\u{1b}").0,
+            "\u{1b}[31mx\u{1b}[0m\\u{1b}"
+        );
+    }
+
+    #[test]
+    fn json_hides_nothing_and_means_the_same() {
+        let text = "\n\u{1b}é\u{7f}\u{9b}\u{202e}\u{2029}x\"";
+        let raw = RawValue::from_string("[\n \"\u{9b}\u{2066}\"]".to_owned()).unwrap();
+        let mut json = Vec::new();
+        (text, raw)
+            .serialize(&mut Serializer::with_formatter(&mut json, Escaping))
+            .unwrap();
+        let json = String::from_utf8(json).unwrap();
+        assert_eq!(
+            json,
+            r#"["\n\u001bé\u007f\u009b\u202e\u2029x\"",[  "\u009b\u2066"]]"#
+        );
+        let read: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read[0], text);
+        assert_eq!(read[1][0], "\u{9b}\u{2066}");
     }
 }

@@ -5,6 +5,8 @@ use std::time::SystemTime;
 use pgherald_core::TableName;
 use postgres_protocol::escape::escape_identifier;
 
+use crate::output::is_hidden;
+
 /// The time in UTC, to the second.
 pub(crate) fn time(time: SystemTime) -> String {
     match jiff::Timestamp::try_from(time) {
@@ -55,19 +57,45 @@ pub(crate) fn count(number: impl Into<i128>, noun: &str) -> String {
     }
 }
 
-/// An argument as a shell reads it.
+/// An argument as a shell reads it. What would be hidden, such as the end of a line, is written as bash, zsh and ksh read it.
 pub(crate) fn argument(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,".contains(c);
+    if text.contains(is_hidden) {
+        let bytes = |c: char| {
+            let bytes = c.to_string().into_bytes().into_iter();
+            bytes.map(|byte| format!("\\{byte:03o}")).collect()
+        };
+        let written = text.chars().map(|c| match c {
+            '\'' | '\\' => format!("\\{c}"),
+            c if is_hidden(c) => bytes(c),
+            c => c.to_string(),
+        });
+        return format!("$'{}'", written.collect::<String>());
+    }
     match !text.is_empty() && text.chars().all(plain) {
         true => text.to_owned(),
         false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }
 
-/// A table as a shell reads it, and then this command: quoted as in SQL where its parts could not be told otherwise.
+/// The last argument of a command: one that begins like an option is told to be none.
+pub(crate) fn last(text: &str) -> String {
+    let dashes = if text.starts_with('-') { "-- " } else { "" };
+    format!("{dashes}{}", argument(text))
+}
+
+/// An option and its value, which may begin like an option.
+pub(crate) fn option(name: &str, value: &str) -> String {
+    let between = if value.starts_with('-') { '=' } else { ' ' };
+    format!("--{name}{between}{}", argument(value))
+}
+
+/// A table as a shell reads it, and then this command: quoted as in SQL where its parts could not be told otherwise, or
+/// would be taken for an option.
 pub(crate) fn table(table: &TableName) -> String {
     let is_clear = |part: &str| !part.contains(['.', '"']);
-    match is_clear(table.schema()) && is_clear(table.name()) {
+    let is_option = table.schema().starts_with('-');
+    match is_clear(table.schema()) && is_clear(table.name()) && !is_option {
         true => argument(&table.to_string()),
         false => quoted(table),
     }
@@ -80,6 +108,22 @@ pub(crate) fn quoted(table: &TableName) -> String {
         escape_identifier(table.schema()),
         escape_identifier(table.name())
     ))
+}
+
+/// What is written in double quotes, as in SQL, up to the closing one, and what comes behind it.
+pub(crate) fn unquoted(mut text: &str) -> Option<(String, &str)> {
+    let mut name = String::new();
+    loop {
+        let (before, after) = text.split_once('"')?;
+        name.push_str(before);
+        match after.strip_prefix('"') {
+            Some(more) => {
+                name.push('"');
+                text = more;
+            }
+            None => return Some((name, after)),
+        }
+    }
 }
 
 /// One line of at most so many characters.
@@ -99,7 +143,7 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 mod tests {
     use pgherald_core::TableName;
 
-    use super::{argument, count, duration, shortened, size, table};
+    use super::{argument, count, duration, last, option, shortened, size, table};
 
     #[test]
     fn tables_are_told_apart() {
@@ -108,6 +152,7 @@ mod tests {
             ("shop", "My Orders"),
             ("a.b", "c"),
             ("a", "it's \"c\""),
+            ("-s", "t"),
         ];
         let said = said.map(|(schema, name)| table(&TableName::new(schema, name).unwrap()));
         let expected = [
@@ -115,8 +160,20 @@ mod tests {
             "'shop.My Orders'",
             r#"'"a.b"."c"'"#,
             r#"'"a"."it'\''s ""c"""'"#,
+            r#"'"-s"."t"'"#,
         ];
         assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn arguments_are_read_back_as_they_were() {
+        assert_eq!(argument("it's\n\\\u{9b}é"), r"$'it\'s\012\\\302\233é'");
+        assert_eq!(
+            ["work", "-w", "-- w"].map(last),
+            ["work", "-- -w", "-- '-- w'"]
+        );
+        assert_eq!(option("channel", "a b"), "--channel 'a b'");
+        assert_eq!(option("channel", "-ch"), "--channel=-ch");
     }
 
     #[test]

@@ -63,8 +63,8 @@ fn missing(group: &str, ids: &[i64]) -> Failure {
             numbers(ids)
         ),
     };
-    let group = words::argument(group);
-    Failure::problem(message).hint(format!("pgherald dead-letters list --group {group}"))
+    let group = words::option("group", group);
+    Failure::problem(message).hint(format!("pgherald dead-letters list {group}"))
 }
 
 /// A dead letter as it is shown.
@@ -204,8 +204,11 @@ fn show(output: &mut Output, letter: &Letter<'_>) -> io::Result<()> {
         ("Error", letter.error.clone()),
     ];
     for (name, value) in lines {
-        if let Some(value) = value {
-            output.line(&format!("{name:<10}  {value}"))?;
+        let Some(value) = value else { continue };
+        // What an error has to say on further lines is set in.
+        for (place, line) in value.split('\n').enumerate() {
+            let name = if place == 0 { name } else { "" };
+            output.line(&format!("{name:<10}  {line}"))?;
         }
     }
     Ok(())
@@ -292,7 +295,8 @@ async fn change(
 /// The numbers of dead letters, in ascending order: all of a group, or those among `ids`.
 async fn ids_of(client: &Client, group: &str, ids: Option<&[i64]>) -> Result<Vec<i64>, Failure> {
     let sql = "SELECT id FROM pgherald.parked_event
-        WHERE group_name = $1 AND dead_at IS NOT NULL AND ($2::bigint[] IS NULL OR id = ANY ($2)) ORDER BY id";
+        WHERE group_name OPERATOR(pg_catalog.=) $1 AND dead_at IS NOT NULL
+            AND ($2::bigint[] IS NULL OR id OPERATOR(pg_catalog.=) ANY ($2)) ORDER BY id";
     let rows = client.query(sql, &[&group, &ids]).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }

@@ -115,7 +115,9 @@ fn introduce(output: &mut Output, url: &str) -> io::Result<()> {
 Ctrl-C ends it.
 "
     );
-    output.line(&text)?;
+    for line in text.split('\n') {
+        output.line(line)?;
+    }
     output.flush()
 }
 

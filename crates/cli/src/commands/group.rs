@@ -74,7 +74,7 @@ fn conclude(
         events => format!("{events} events wait to be handled."),
     });
     if status.is_paused {
-        let name = words::argument(&status.name);
+        let name = words::last(&status.name);
         notes.push(format!("It is paused: pgherald group resume {name}"));
     } else if status.nodes == 0 {
         notes.push("No consumer of it runs.".to_owned());
@@ -120,6 +120,7 @@ async fn target(client: &Client, to: &str) -> Result<Target, Failure> {
 }
 
 async fn at_time(client: &Client, text: &str) -> Result<Target, Failure> {
+    use_time_zone(client).await?;
     let row = parsed(client, text).await?;
     let (time, is_future): (Option<SystemTime>, bool) = (row.try_get(0)?, row.try_get(1)?);
     let (shown, now): (&str, &str) = (row.try_get(2)?, row.try_get(3)?);
@@ -131,7 +132,8 @@ async fn at_time(client: &Client, text: &str) -> Result<Target, Failure> {
         let message = format!("{shown} is no moment");
         return Err(Failure::problem(message).hint("write beginning, for everything that is kept"));
     };
-    let sql = "SELECT sent_at > $1, sent_at::text, trimmed > 0 FROM pgherald.outbox, pgherald.outbox_retention
+    let sql = "SELECT sent_at OPERATOR(pg_catalog.>) $1, sent_at::pg_catalog.text, trimmed OPERATOR(pg_catalog.>) 0
+        FROM pgherald.outbox, pgherald.outbox_retention
         ORDER BY id LIMIT 1";
     let note = match client.query_opt(sql, &[&time]).await? {
         None => Some("The outbox is empty.".to_owned()),
@@ -151,28 +153,50 @@ async fn at_time(client: &Client, text: &str) -> Result<Target, Failure> {
     })
 }
 
+/// Has the server read times in the zone that `PGTZ` names.
+async fn use_time_zone(client: &Client) -> Result<(), Failure> {
+    let Some(zone) = std::env::var_os("PGTZ").filter(|zone| !zone.is_empty()) else {
+        return Ok(());
+    };
+    let sql = "SELECT pg_catalog.set_config('TimeZone', $1, false)";
+    let zone = zone.to_string_lossy();
+    match client.query_one(sql, &[&zone]).await {
+        Ok(_) => Ok(()),
+        Err(error) if is_bad_input(&error) => {
+            let message = format!("PostgreSQL knows no time zone {zone:?}");
+            Err(Failure::usage(message).hint("correct PGTZ"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Class 22: what was written cannot be read as such.
+fn is_bad_input(error: &tokio_postgres::Error) -> bool {
+    error
+        .code()
+        .is_some_and(|code| code.code().starts_with("22"))
+}
+
 /// The moment that the server reads in `text`: a time, or how long ago. Columns: the moment, unless it is infinite; whether
 /// it is to come; itself as text; and the present.
 async fn parsed(client: &Client, text: &str) -> Result<Row, Failure> {
-    const COLUMNS: &str = "SELECT CASE WHEN isfinite(t) THEN t END, t > clock_timestamp(), t::text,
-        clock_timestamp()::text FROM";
-    let mut moment = "$1::text::timestamptz";
+    const COLUMNS: &str = "SELECT CASE WHEN pg_catalog.isfinite(t) THEN t END,
+        t OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp(), t::pg_catalog.text,
+        pg_catalog.clock_timestamp()::pg_catalog.text FROM";
+    let mut moment = "$1::pg_catalog.text::pg_catalog.timestamptz";
     if text.trim_end().to_lowercase().ends_with("ago") {
-        moment = "now() + $1::text::interval";
+        moment = "pg_catalog.now() OPERATOR(pg_catalog.+) $1::pg_catalog.text::pg_catalog.interval";
     }
     let sql = format!("{COLUMNS} (SELECT {moment} AS t) AS m");
-    client.query_one(&sql, &[&text]).await.map_err(|error| {
-        // Class 22: what was written cannot be read as such.
-        let is_data = error
-            .code()
-            .is_some_and(|code| code.code().starts_with("22"));
-        match is_data {
+    client
+        .query_one(&sql, &[&text])
+        .await
+        .map_err(|error| match is_bad_input(&error) {
             true => Failure::usage(format!("PostgreSQL reads no time in {text:?}")).hint(
                 "write beginning, now, a time such as '2026-11-24 10:00+00', or '2 hours ago'",
             ),
             false => error.into(),
-        }
-    })
+        })
 }
 
 /// Whether this database has an outbox, and with it groups.
@@ -180,7 +204,8 @@ pub(super) async fn has_outbox(client: &Client) -> Result<bool, Failure> {
     // Which may be asked without the right to use the schema.
     let sql =
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n
-        ON n.oid = c.relnamespace WHERE n.nspname = 'pgherald' AND c.relname = 'outbox_retention')";
+        ON n.oid OPERATOR(pg_catalog.=) c.relnamespace WHERE n.nspname OPERATOR(pg_catalog.=) 'pgherald'
+        AND c.relname OPERATOR(pg_catalog.=) 'outbox_retention')";
     Ok(client.query_one(sql, &[]).await?.try_get(0)?)
 }
 

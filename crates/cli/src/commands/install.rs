@@ -6,12 +6,12 @@ use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{ChannelName, Operation, OperationSet, TableName};
 use tokio_postgres::Client;
 
-use super::plan::conclude;
+use super::plan::{IDLE, Said, conclude};
 use crate::arguments::{self, Columns, Install, Mode};
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::tables::{recorded, resolve};
+use crate::tables::{Fate, fate, resolve};
 use crate::words;
 
 pub(crate) async fn run(
@@ -20,6 +20,7 @@ pub(crate) async fn run(
     install: &Install,
 ) -> Result<ExitCode, Failure> {
     refuse_contradictions(install)?;
+    refuse_repetitions(install)?;
     let client = database.client().await?;
     let tables = resolve(&client, &install.tables).await?;
     if install.mode.is_none() {
@@ -32,7 +33,12 @@ pub(crate) async fn run(
         .collect();
     let plan = trigger::plan(&client, &specs).await?;
     let done = format!("Installed on {}.", names.join(", "));
-    conclude(&client, output, &plan, install.commit, &done, &[]).await
+    let said = Said {
+        done: &done,
+        idle: IDLE,
+        notes: &[],
+    };
+    conclude(&client, output, &plan, install.commit, &said).await
 }
 
 /// Refuses options of which one makes no sense beside the other.
@@ -44,6 +50,11 @@ fn refuse_contradictions(install: &Install) -> Result<(), Failure> {
         (
             "values before do not fit into notifications",
             "add --mode outbox, or leave --old-columns out",
+        )
+    } else if install.old_columns && install.columns.is_empty() {
+        (
+            "--old-columns is about the columns that travel with the event, and there are none",
+            "add --columns, or leave --old-columns out",
         )
     } else if install.channel.is_some() && is_outbox {
         ("the outbox has no channel", "leave --channel out")
@@ -58,15 +69,41 @@ fn refuse_contradictions(install: &Install) -> Result<(), Failure> {
     Err(Failure::usage(message).hint(hint))
 }
 
+/// Refuses an option that names a column twice.
+fn refuse_repetitions(install: &Install) -> Result<(), Failure> {
+    let options = [
+        ("key", &install.key),
+        ("columns", &install.columns),
+        ("when-changed", &install.when_changed),
+    ];
+    for (option, columns) in options {
+        if let Some(name) = Columns::twice(columns) {
+            let message = format!("--{option} names column {name:?} twice");
+            return Err(Failure::usage(message).hint("name it once"));
+        }
+    }
+    Ok(())
+}
+
 /// Whoever does not name a mode does not mean to take a table from the groups that read it.
 async fn refuse_to_leave_the_outbox(client: &Client, tables: &[TableName]) -> Result<(), Failure> {
-    match recorded(client, tables).await? {
-        None => Ok(()),
-        Some(table) => Err(
-            Failure::problem(format!("{table} records its changes in the outbox"))
-                .hint("--mode outbox leaves it so; --mode notify has it announce them instead"),
-        ),
+    for table in tables {
+        let (message, hint) = match fate(client, table).await? {
+            Fate::NotRecorded => continue,
+            Fate::Recorded => (
+                format!("{table} records its changes in the outbox"),
+                "--mode outbox leaves it so; --mode notify has it announce them instead",
+            ),
+            Fate::Unknown => (
+                format!(
+                    "what is installed on {table} does not tell whether it records its changes in the outbox"
+                ),
+                "--mode outbox has it record them; --mode notify has it announce them",
+            ),
+        };
+        return Err(Failure::problem(message).hint(hint));
     }
+    Ok(())
 }
 
 fn spec(table: TableName, install: &Install) -> TriggerSpec {
@@ -81,10 +118,9 @@ fn spec(table: TableName, install: &Install) -> TriggerSpec {
     if !install.key.is_empty() {
         spec = spec.key_columns(Columns::all(&install.key));
     }
-    let columns = Columns::all(&install.columns);
-    spec = match &*columns {
-        [all] if all == "*" => spec.every_column(),
-        _ => spec.columns(columns),
+    spec = match Columns::is_every(&install.columns) {
+        true => spec.every_column(),
+        false => spec.columns(Columns::all(&install.columns)),
     };
     if install.old_columns {
         spec = spec.old_columns();
@@ -133,11 +169,11 @@ impl Shape {
 
 /// The command that installs on `table` what `spec` says, but for columns that it does not have.
 pub(in crate::commands) fn command(table: &TableName, spec: &TriggerSpec, shape: &Shape) -> String {
-    let mut command = format!("pgherald install {}", words::table(table));
+    let mut command = format!("pgherald install {}", words::quoted(table));
     let mut add = |option: &str, values: &[String]| {
         if !values.is_empty() {
-            let values = words::argument(&values.join(","));
-            command.push_str(&format!(" --{option} {values}"));
+            command.push(' ');
+            command.push_str(&words::option(option, &values.join(",")));
         }
     };
     let there = |names: &[String]| -> Vec<String> {

@@ -18,18 +18,31 @@ struct Report<'a> {
     notes: &'a [String],
 }
 
-/// Shows `plan`, or, if it is to be committed, runs it and says `done`; and `notes` in both cases.
+/// What is said of a plan besides its SQL.
+#[derive(Debug)]
+pub(super) struct Said<'a> {
+    /// When it was run.
+    pub(super) done: &'a str,
+    /// When there was nothing to do; nothing is said if it is empty.
+    pub(super) idle: &'a str,
+    pub(super) notes: &'a [String],
+}
+
+/// When there was nothing to do, and nothing stood in the way of it.
+pub(super) const IDLE: &str = "Nothing to do: everything is as it should be.";
+
+/// Shows `plan`, or, if it is to be committed, runs it; and says what is to be said.
 pub(super) async fn conclude(
     client: &Client,
     output: &mut Output,
     plan: &Plan,
     commit: bool,
-    done: &str,
-    notes: &[String],
+    said: &Said<'_>,
 ) -> Result<ExitCode, Failure> {
     if commit {
         plan.apply(client).await?;
     }
+    let Said { done, idle, notes } = *said;
     let sql = plan.sql();
     if output.is_json() {
         output.object(&Report {
@@ -38,14 +51,16 @@ pub(super) async fn conclude(
             notes,
         })?;
     } else if plan.is_empty() {
-        output.line("Nothing to do: everything is as it should be.")?;
+        if !idle.is_empty() {
+            output.line(idle)?;
+        }
     } else if commit {
         output.line(done)?;
         for note in notes {
             output.line(note)?;
         }
     } else {
-        output.verbatim(sql.trim_end())?;
+        output.sql(sql.trim_end())?;
         for note in notes {
             output.line(&format!("-- {note}"))?;
         }

@@ -19,8 +19,9 @@ use super::group::has_outbox;
 use crate::arguments::Status;
 use crate::database::Database;
 use crate::failure::Failure;
+use crate::guarded::guarded;
 use crate::interrupt::interrupted;
-use crate::output::{Output, Tone};
+use crate::output::{Output, Text, Tone};
 use crate::words;
 
 /// How long between two looks.
@@ -110,11 +111,12 @@ fn say_lost(output: &mut Output, failure: &Failure) -> io::Result<()> {
         return output.object(&Lost { at, error: message });
     }
     let line = format!(
-        "\n{at}  lost: {}; trying again.",
+        "{at}  lost: {}; trying again.",
         words::shortened(message, 200)
     );
+    output.line("")?;
     let line = output.toned(Tone::Bad, &line);
-    output.line(&line)
+    output.line(line)
 }
 
 /// How everything stands.
@@ -191,17 +193,18 @@ struct Node {
 }
 
 async fn look(client: &Client) -> Result<Picture, Failure> {
-    let listeners = listeners(client).await?;
-    let tables = tables(client).await?;
+    let looking = async {
+        let (listeners, tables) = (listeners(client).await?, tables(client).await?);
+        Ok((listeners, tables, has_outbox(client).await?))
+    };
+    let (listeners, tables, has_outbox) = guarded(client, looking).await?;
     let (mut hidden, mut shown) = (None, (None, Vec::new()));
-    if has_outbox(client).await? {
+    if has_outbox {
         let looking = async { Ok((Some(outbox(client).await?), groups(client).await?)) };
-        match looking.await {
+        match guarded(client, looking).await {
             Ok(found) => shown = found,
             // What this role may not see is no reason to show nothing.
-            Err(Failure::Told { message, .. }) if message.contains("permission denied") => {
-                hidden = Some(message);
-            }
+            Err(failure) if failure.is_forbidden() => hidden = failure.message(),
             Err(failure) => return Err(failure),
         }
     }
@@ -337,7 +340,8 @@ fn show(output: &mut Output, picture: &Picture) -> io::Result<()> {
     }
     show_tables(output, &picture.tables)?;
     if let Some(why) = &picture.hidden {
-        output.line(&format!("\nOutbox: not shown: {why}"))?;
+        output.line("")?;
+        output.line(&format!("Outbox: not shown: {why}"))?;
     }
     if let Some(outbox) = &picture.outbox {
         show_outbox(output, outbox)?;
@@ -347,12 +351,15 @@ fn show(output: &mut Output, picture: &Picture) -> io::Result<()> {
 }
 
 /// A table under its title, or the title and "none".
-fn section(
+fn section<C>(
     output: &mut Output,
     title: &str,
     headings: &[&str],
-    rows: &[Vec<String>],
-) -> io::Result<()> {
+    rows: &[Vec<C>],
+) -> io::Result<()>
+where
+    for<'a> &'a C: Into<Text>,
+{
     output.line("")?;
     if rows.is_empty() {
         return output.line(&format!("{title}: none"));
@@ -384,7 +391,7 @@ fn show_tables(output: &mut Output, tables: &[Table]) -> io::Result<()> {
             None => output.toned(Tone::Good, "ok"),
             Some(drift) => output.toned(Tone::Bad, drift),
         };
-        rows.push(vec![
+        let cells = [
             table.table.clone(),
             table.mode.unwrap_or("unknown").to_owned(),
             table.channel.clone().unwrap_or_else(|| "-".to_owned()),
@@ -392,9 +399,11 @@ fn show_tables(output: &mut Output, tables: &[Table]) -> io::Result<()> {
             list(&table.key),
             list(&table.columns),
             table.triggers.to_string(),
-            // Last, for its colour counts as width.
-            state,
-        ]);
+        ];
+        let mut row: Vec<Text> = cells.iter().map(Text::from).collect();
+        // Last, for its colour counts as width.
+        row.push(state);
+        rows.push(row);
     }
     let headings = [
         "TABLE",

@@ -1,13 +1,13 @@
 //! `pgherald uninstall`.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 
-use pgherald_core::TableName;
-use pgherald_core::trigger::{self, Plan, Watched};
+use pgherald_core::trigger::{self, Plan};
 use tokio_postgres::Client;
 
 use super::group;
-use super::plan::conclude;
+use super::plan::{IDLE, Said, conclude};
 use crate::arguments::Uninstall;
 use crate::database::Database;
 use crate::failure::Failure;
@@ -22,9 +22,14 @@ pub(crate) async fn run(
     let client = database.client().await?;
     let (plan, done, notes) = match uninstall.all {
         true => everything(&client).await?,
-        false => some(&client, &find(&client, &uninstall.tables).await?).await?,
+        false => some(&client, &uninstall.tables).await?,
     };
-    conclude(&client, output, &plan, uninstall.commit, &done, &notes).await
+    let said = Said {
+        done: &done,
+        idle: IDLE,
+        notes: &notes,
+    };
+    conclude(&client, output, &plan, uninstall.commit, &said).await
 }
 
 async fn everything(client: &Client) -> Result<(Plan, String, Vec<String>), Failure> {
@@ -36,23 +41,23 @@ async fn everything(client: &Client) -> Result<(Plan, String, Vec<String>), Fail
     Ok((plan, done, notes.into_iter().collect()))
 }
 
-async fn some(client: &Client, named: &[Named]) -> Result<(Plan, String, Vec<String>), Failure> {
+async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<String>), Failure> {
     let watched = trigger::watched(client).await?;
-    let is_of = |one: &Watched, table: &TableName| {
-        one.spec.as_ref().is_some_and(|spec| spec.table() == table)
-    };
-    for Named { table, exists } in named {
+    let named = find(client, typed, &watched).await?;
+    let mut gone = HashSet::new();
+    for Named { table, exists } in &named {
+        let of_table = trigger::watched_of(client, table).await?;
         // What a table left behind that was dropped may go.
-        if !exists && !watched.iter().any(|one| is_of(one, table)) {
+        if !exists && of_table.is_empty() {
             let message = format!("there is no table {table}, and nothing is left of one");
             return Err(Failure::problem(message).hint("pgherald status lists what is installed"));
         }
+        gone.extend(of_table.into_iter().map(|one| one.function));
     }
-    let tables: Vec<_> = named.iter().map(|named| named.table.clone()).collect();
+    let tables: Vec<_> = named.into_iter().map(|named| named.table).collect();
     let plan = trigger::plan_uninstall(client, &tables).await?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
-    let is_left = |one: &Watched| !tables.iter().any(|table| is_of(one, table));
-    let note = match watched.iter().any(is_left) {
+    let note = match watched.iter().any(|one| !gone.contains(&one.function)) {
         true => None,
         false => groups(client).await?.map(|groups| {
             format!("The outbox stays, for {groups}: pgherald uninstall --all removes it as well.")

@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger;
+use pgherald_core::Error;
+use pgherald_core::trigger::{self, TriggerSpec, Watched};
+use tokio_postgres::Client;
 
 use super::doctor::{UPGRADE, faults};
-use super::plan::conclude;
+use super::plan::{IDLE, Said, conclude};
 use crate::arguments::Upgrade;
 use crate::database::Database;
 use crate::failure::Failure;
@@ -18,43 +20,77 @@ pub(crate) async fn run(
     upgrade: &Upgrade,
 ) -> Result<ExitCode, Failure> {
     let client = database.client().await?;
-    let (mut specs, mut problems, mut fixes) = (Vec::new(), Vec::new(), Vec::new());
-    for table in trigger::watched(&client).await? {
+    // What is wrong with what all tables share is wrong with each of them.
+    let nothing = trigger::plan(&client, &[]).await?;
+    let found = sort(&client, trigger::watched(&client).await?).await?;
+    let plan = match found.specs.is_empty() {
+        true => nothing,
+        false => trigger::plan(&client, &found.specs).await?,
+    };
+    let problem = format!("cannot be upgraded: {}", found.problems.join("; "));
+    let (done, idle, notes) = match (found.problems.is_empty(), found.specs.is_empty()) {
+        (true, _) => ("Everything is up to date.", IDLE, &[][..]),
+        (false, false) => (ELSE, ELSE, std::slice::from_ref(&problem)),
+        (false, true) => ("", "", std::slice::from_ref(&problem)),
+    };
+    // They are told on standard error, but to programs.
+    let notes = if output.is_json() { notes } else { &[] };
+    let said = Said { done, idle, notes };
+    let code = conclude(&client, output, &plan, upgrade.commit, &said).await?;
+    match found.problems.is_empty() {
+        true => Ok(code),
+        false => Err(Failure::problem(problem).hint(match &*found.fixes {
+            [] => "put it right as the message says".to_owned(),
+            fixes => fixes.join("; then: "),
+        })),
+    }
+}
+
+const ELSE: &str = "Everything else is up to date.";
+
+/// What can be upgraded, and what is wrong with the rest.
+#[derive(Debug, Default)]
+struct Found {
+    specs: Vec<TriggerSpec>,
+    problems: Vec<String>,
+    fixes: Vec<String>,
+}
+
+async fn sort(client: &Client, watched: Vec<Watched>) -> Result<Found, Failure> {
+    let mut found = Found::default();
+    for table in watched {
         let mut refusal = None;
         if let Some(spec) = &table.spec {
-            match trigger::plan(&client, std::slice::from_ref(spec)).await {
+            match trigger::plan(client, std::slice::from_ref(spec)).await {
                 Ok(_) => {
-                    specs.push(spec.clone());
+                    found.specs.push(spec.clone());
                     continue;
                 }
                 Err(error) if !error.is_config() => return Err(error.into()),
-                Err(error) => refusal = Some(error),
+                Err(error) => refusal = Some((spec, error)),
             }
         }
-        let mut faults = faults(&client, &table).await?;
-        faults.retain(|(_, fix)| fix.as_deref() != Some(UPGRADE));
+        let mut faults = faults(client, &table).await?;
+        let why = refusal.as_ref().map(|(_, error)| error.chain());
+        faults.retain(|(_, fix)| fix.as_deref() != Some(UPGRADE) && *fix != why);
         // It is not about the table: a later version has installed it, say.
-        if let (true, Some(refusal)) = (faults.is_empty(), refusal) {
-            return Err(refusal.into());
+        if let (true, Some((spec, error))) = (faults.is_empty(), refusal) {
+            faults.push(refused(spec, &error));
         }
         for (problem, fix) in faults {
-            problems.push(problem);
-            fixes.extend(fix);
+            found.problems.push(problem);
+            found.fixes.extend(fix);
         }
     }
-    if !specs.is_empty() || problems.is_empty() {
-        let plan = trigger::plan(&client, &specs).await?;
-        let done = match problems.is_empty() {
-            true => "Everything is up to date.",
-            false => "Everything else is up to date.",
-        };
-        conclude(&client, output, &plan, upgrade.commit, done, &[]).await?;
-    }
-    match problems.is_empty() {
-        true => Ok(ExitCode::SUCCESS),
-        false => {
-            let message = format!("cannot be upgraded: {}", problems.join("; "));
-            Err(Failure::problem(message).hint(fixes.join("; then: ")))
-        }
-    }
+    Ok(found)
+}
+
+/// What is wrong with a table that nothing is wrong with but whose it is.
+fn refused(spec: &TriggerSpec, error: &Error) -> (String, Option<String>) {
+    let (table, message) = (spec.table().to_string(), error.chain());
+    let problem = match message.contains(&table) {
+        true => message,
+        false => format!("{table}: {message}"),
+    };
+    (problem, None)
 }

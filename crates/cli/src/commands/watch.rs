@@ -22,7 +22,7 @@ use crate::database::Database;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::output::Output;
-use crate::tables::{Named, find, recorded};
+use crate::tables::{Fate, Named, fate, find};
 use crate::words;
 use wish::Wish;
 
@@ -32,11 +32,11 @@ pub(crate) async fn run(
     watch: &Watch,
 ) -> Result<ExitCode, Failure> {
     let client = database.client().await?;
-    let named = find(&client, &watch.tables).await?;
+    let named = find(&client, &watch.tables, &[]).await?;
     let tables: Vec<_> = named.iter().map(|named| named.table.clone()).collect();
     let specs = match &watch.channel {
         Some(channel) => {
-            refuse_recorded(&client, channel, &tables).await?;
+            refuse_what_never_comes(&client, channel, &named).await?;
             Vec::new()
         }
         None => installed(&client, &named).await?,
@@ -52,22 +52,27 @@ pub(crate) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses to wait at a channel for what comes by the outbox.
-async fn refuse_recorded(
+/// Refuses to wait at a channel for what comes by the outbox, or of a table that is not there.
+async fn refuse_what_never_comes(
     client: &Client,
     channel: &ChannelName,
-    tables: &[TableName],
+    named: &[Named],
 ) -> Result<(), Failure> {
-    if tables.is_empty() {
-        return Ok(());
-    }
-    match recorded(client, tables).await? {
-        None => Ok(()),
-        Some(table) => {
+    for Named { table, exists } in named {
+        if !exists {
+            return Err(no_table(table));
+        }
+        if fate(client, table).await? == Fate::Recorded {
             let message = format!("{table} records its changes, and announces none on {channel}");
-            Err(Failure::usage(message).hint("leave --channel out"))
+            return Err(Failure::usage(message).hint("leave --channel out"));
         }
     }
+    Ok(())
+}
+
+fn no_table(table: &TableName) -> Failure {
+    Failure::problem(format!("there is no table {table}"))
+        .hint("pgherald status lists what is installed")
 }
 
 /// What is installed for the tables, or, if there are none, for all.
@@ -83,12 +88,21 @@ async fn installed(client: &Client, named: &[Named]) -> Result<Vec<TriggerSpec>,
     let is_of = |spec: &TriggerSpec, named: &Named| *spec.table() == named.table;
     let is_watched = |named: &&Named| specs.iter().any(|spec| is_of(spec, named));
     if let Some(Named { table, exists }) = named.iter().find(|named| !is_watched(named)) {
-        return Err(match exists {
-            true => Failure::problem(format!("{table} does not announce or record its changes"))
-                .hint(format!("pgherald install {} --commit", words::table(table))),
-            false => Failure::problem(format!("there is no table {table}"))
-                .hint("pgherald status lists what is installed"),
-        });
+        if !exists {
+            return Err(no_table(table));
+        }
+        // It may have been installed under another name, or by hand.
+        let (problem, hint) = match trigger::watched_of(client, table).await?.is_empty() {
+            true => (
+                "does not announce or record its changes",
+                format!("pgherald install {} --commit", words::table(table)),
+            ),
+            false => (
+                "is not watched under this name",
+                "pgherald doctor says how to put it right".to_owned(),
+            ),
+        };
+        return Err(Failure::problem(format!("{table} {problem}")).hint(hint));
     }
     specs.retain(|spec| named.is_empty() || named.iter().any(|named| is_of(spec, named)));
     Ok(specs)

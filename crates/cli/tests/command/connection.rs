@@ -131,13 +131,23 @@ async fn refusals_of_the_server_tell_the_way_out() {
     scene.run(&format!("CREATE ROLE guest LOGIN PASSWORD 'right'; REVOKE CONNECT ON DATABASE {database} FROM PUBLIC")).await;
     let no_password = url.replace(":right", "");
     let guest = url.replace("postgres:", "guest:");
+    let elsewhere = server.create_database().await.unwrap();
+    let guest_elsewhere = elsewhere.replace("postgres:", "guest:");
+    let crowd = elsewhere.replace("postgres:", "crowd:");
+    scene
+        .run("CREATE ROLE crowd LOGIN PASSWORD 'right' CONNECTION LIMIT 0")
+        .await;
+    scene
+        .run("CREATE DATABASE closed ALLOW_CONNECTIONS false")
+        .await;
+    let closed = server.url_for("closed");
     let special = url.replace(":right@", ":ri@ght@");
     assert!(
         no_password != url && guest != url && special != url,
         "{url}"
     );
     let read_only = "-c default_transaction_read_only=on";
-    let cases: [(&str, &str, &[&str], i32, &str); 6] = [
+    let cases: [(&str, &str, &[&str], i32, &str); 9] = [
         (
             &no_password,
             "",
@@ -146,6 +156,15 @@ async fn refusals_of_the_server_tell_the_way_out() {
             "PGPASSWORD, or a line host:port:database:user:password",
         ),
         (&guest, "", &["status"], 2, "GRANT CONNECT ON DATABASE"),
+        (
+            &guest_elsewhere,
+            "-c session_replication_role=replica",
+            &["status"],
+            2,
+            "take what this role may not set out of PGOPTIONS",
+        ),
+        (&closed, "", &["status"], 2, "ALLOW_CONNECTIONS true"),
+        (&crowd, "", &["status"], 2, "CONNECTION LIMIT"),
         (
             &url,
             "-c no_such_setting=1",

@@ -87,7 +87,7 @@ async fn they_are_listed_and_shown() {
             "Event       insert public.jobs 2\n",
             "\"value\":\"v\"",
             "Attempts    1\n",
-            "Error       no\n  way\n",
+            "Error       no\n              way\n",
         ];
         for value in values {
             assert!(shown.contains(value), "{value:?} in {shown}");

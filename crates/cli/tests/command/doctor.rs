@@ -1,5 +1,6 @@
 //! `doctor`: what is broken is found, and its own fix puts it right.
 
+mod moved;
 mod path;
 mod rights;
 
@@ -386,7 +387,7 @@ async fn a_fix_keeps_what_the_table_was_installed_with() {
     let found = found_and_fixed(&scene, &[], "triggers", "failed", "email").await;
     assert_eq!(
         found[0]["fix"],
-        "pgherald install public.users --mode outbox --key id --columns name --operations update,delete --when-changed \
+        "pgherald install '\"public\".\"users\"' --mode outbox --key id --columns name --operations update,delete --when-changed \
          name --old-columns --commit"
     );
     scene.run("ALTER TABLE users RENAME TO \"the.users\"").await;
@@ -481,5 +482,19 @@ async fn groups_that_need_somebody_are_named() {
     let (start, delete) = fix.split_once(": ").unwrap();
     assert!(start.starts_with("start a program that runs it"), "{fix}");
     scene.run(delete).await;
+    all_is_well(&scene, &[]).await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_locked_keeps_nothing_else_from_being_looked_at() {
+    let mut scene = installed("outbox").await;
+    let other = connect(&scene.url).await;
+    let lock = "BEGIN; LOCK TABLE pgherald.outbox_retention IN ACCESS EXCLUSIVE MODE";
+    other.batch_execute(lock).await.unwrap();
+    scene.url += "?options=-c%20statement_timeout%3D1s";
+    let findings = wrong(&scene, &[]).await;
+    let checks: Vec<_> = findings.iter().map(|one| &one["check"]).collect();
+    assert_eq!(checks, ["outbox size", "outbox age"], "{findings:#?}");
+    other.batch_execute("ROLLBACK").await.unwrap();
     all_is_well(&scene, &[]).await;
 }

@@ -1,6 +1,9 @@
 //! `group`.
 
+use std::process::Stdio;
+
 use super::consumers::{LAG, OWNED, becomes, local, scene, start, stop};
+use super::support::{binary, blocking};
 
 #[tokio::test]
 async fn a_paused_group_begins_nothing_until_it_is_resumed() {
@@ -129,6 +132,64 @@ async fn a_place_that_does_not_exist_is_refused() {
             assert_eq!((ran.code, &*ran.stderr), (1, expected), "{ran:?}");
         }
         assert_eq!(scene.value(cursors).await, before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn names_of_groups_forge_no_lines_and_no_options() {
+    let scene = scene().await;
+    scene.run("INSERT INTO pgherald.consumer_group (name, slices) VALUES ('-w', 1), (E'a\\nb\\x1b[31m\\u202e', 1)").await;
+    let said = scene
+        .fine(&["group", "resume", "a\nb\u{1b}[31m\u{202e}"])
+        .await;
+    assert!(
+        said.starts_with("a\\nb\\u{1b}[31m\\u{202e} goes on.\n"),
+        "{said}"
+    );
+    let said = scene
+        .fine(&["group", "pause", "a\nb\u{1b}[31m\u{202e}"])
+        .await;
+    let hint = r"It is paused: pgherald group resume $'a\012b\033[31m\342\200\256'";
+    assert!(said.ends_with(&format!("{hint}\n")), "{said}");
+    let said = scene.fine(&["group", "pause", "--", "-w"]).await;
+    assert!(
+        said.ends_with("It is paused: pgherald group resume -- -w\n"),
+        "{said}"
+    );
+    let ran = scene
+        .pgherald(&["dead-letters", "discard", "--", "-w", "7"])
+        .await;
+    assert!(
+        ran.stderr
+            .ends_with("hint: pgherald dead-letters list --group=-w\n"),
+        "{ran:?}"
+    );
+}
+
+#[tokio::test]
+async fn times_are_read_in_the_zone_that_is_set() {
+    local(async {
+        let scene = scene().await;
+        let consumer = start(&scene, "work", |_| Ok(()));
+        becomes(&scene, OWNED, "4").await;
+        stop(&consumer).await;
+        let seek = async |zone: &str| {
+            let mut command = binary();
+            command.args(["--database-url", &scene.url, "group", "seek", "work"]);
+            command.arg("2026-01-01 12:00").env("PGTZ", zone);
+            let output = blocking(move || command.stdin(Stdio::null()).output().unwrap()).await;
+            let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            (output.status.code(), said)
+        };
+        let (code, said) = seek("Asia/Tokyo").await;
+        assert!(
+            code == Some(0) && said.contains("recorded from 2026-01-01 12:00:00+09 on"),
+            "{said}"
+        );
+        let (code, said) = seek("nowhere").await;
+        let cause = "no time zone \"nowhere\"\nhint: correct PGTZ";
+        assert!(code == Some(2) && said.contains(cause), "{said}");
     })
     .await;
 }

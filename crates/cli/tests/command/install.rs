@@ -1,5 +1,7 @@
 //! `install`, `uninstall`, `upgrade`.
 
+use pgherald_testkit::Postgres;
+
 use super::support::{Scene, pgherald};
 
 const TABLES: &str = "CREATE TABLE users (id int PRIMARY KEY, email text);
@@ -183,7 +185,25 @@ async fn refusals_name_the_cause_and_the_way_out_and_change_nothing() {
             "{ran:?}"
         );
     }
-    let wrong: [&[&str]; 6] = [
+    let wrong: [&[&str]; 9] = [
+        &[
+            "install",
+            "users",
+            "--mode",
+            "outbox",
+            "--old-columns",
+            "--commit",
+        ],
+        &["install", "users", "--key", "id,id", "--commit"],
+        &[
+            "install",
+            "users",
+            "--columns",
+            "id",
+            "--columns",
+            "\"id\"",
+            "--commit",
+        ],
         &[
             "install",
             "users",
@@ -335,7 +355,7 @@ async fn what_cannot_be_upgraded_keeps_nothing_else_from_it() {
     );
     assert!(
         ran.stderr
-            .contains("\nhint: pgherald install public.users --mode notify --commit\n"),
+            .contains("\nhint: pgherald install '\"public\".\"users\"' --mode notify --commit\n"),
         "{ran:?}"
     );
     let sql = "SELECT count(*)::text FROM pg_trigger WHERE tgrelid = 'shop.orders'::regclass";
@@ -361,6 +381,67 @@ async fn what_a_later_version_installed_is_not_upgraded_by_this_one() {
         "{ran:?}"
     );
     assert_eq!(scene.dump().await, before);
+    let ran = scene.pgherald(&["upgrade", "--json"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let object: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        (&object["sql"], &object["committed"]),
+        (&"".into(), &false.into())
+    );
+    assert!(
+        object["notes"][0]
+            .as_str()
+            .unwrap()
+            .contains("upgrade this program"),
+        "{object}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_not_this_ones_to_upgrade_stops_nothing_else() {
+    let server = Postgres::start().await.unwrap();
+    let scene = Scene::on(&server, TABLES).await;
+    scene
+        .fine(&["install", "users", "shop.orders", "My Table", "--commit"])
+        .await;
+    let function = async |table: &str| {
+        let sql = "SELECT tgfoid::regprocedure::text FROM pg_trigger WHERE tgrelid = ";
+        scene
+            .value(&format!("{sql}'{table}'::regclass LIMIT 1"))
+            .await
+    };
+    let (orders, mine) = (
+        function("shop.orders").await,
+        function("\"My Table\"").await,
+    );
+    scene
+        .run(&format!(
+            "DO $$ BEGIN EXECUTE (SELECT format('COMMENT ON FUNCTION {orders} IS %L',
+                replace(obj_description('{orders}'::regprocedure, 'pg_proc'), '\"version\":1', '\"version\":99'))); END $$;
+            CREATE ROLE mallory; ALTER FUNCTION {mine} OWNER TO mallory; DROP TRIGGER pgherald_notify_update ON users"
+        ))
+        .await;
+    let ran = scene.pgherald(&["upgrade", "--commit"]).await;
+    assert_eq!(
+        (ran.code, &*ran.stdout),
+        (1, "Everything else is up to date.\n"),
+        "{ran:?}"
+    );
+    for cause in [
+        "triggers of shop.orders: version 99",
+        "public.My Table: pgherald.notify_",
+        "belongs to mallory",
+    ] {
+        assert!(ran.stderr.contains(cause), "{ran:?}");
+    }
+    let sql = "SELECT count(*)::text FROM pg_trigger WHERE tgrelid = 'users'::regclass";
+    assert_eq!(scene.value(sql).await, "4");
+    let ran = scene.pgherald(&["upgrade"]).await;
+    assert_eq!(
+        (ran.code, &*ran.stdout),
+        (1, "Everything else is up to date.\n"),
+        "{ran:?}"
+    );
 }
 
 #[tokio::test]
@@ -405,4 +486,244 @@ async fn a_server_that_is_too_old_is_told_and_left_as_it_was() {
     let first: Vec<_> = ran.stdout.lines().take(2).collect();
     assert!(first[0].starts_with("failed   server version"), "{first:?}");
     assert!(first[1].contains("upgrade the server"), "{first:?}");
+}
+
+#[tokio::test]
+async fn names_put_no_statement_into_sql_that_is_shown() {
+    let scene = Scene::new(TABLES).await;
+    scene
+        .fine(&["install", "users", "--mode", "outbox", "--commit"])
+        .await;
+    scene
+        .run("INSERT INTO pgherald.consumer_group (name, slices) VALUES (E'evil\\nDROP TABLE users; --', 1)")
+        .await;
+    for arguments in [&["uninstall", "users"][..], &["uninstall", "--all"]] {
+        let sql = scene.fine(arguments).await;
+        assert!(sql.contains("group evil\\nDROP TABLE users; --"), "{sql}");
+        scene.run(&sql).await;
+        scene.run("SELECT FROM users").await;
+    }
+}
+
+#[tokio::test]
+async fn names_forge_no_lines_and_no_colours() {
+    let scene = Scene::new(
+        "CREATE TABLE \"a\nInstalled on \u{1b}[31mb\u{202e}\u{9b}\" (id int PRIMARY KEY)",
+    )
+    .await;
+    let name = scene
+        .value("SELECT relname::text FROM pg_class WHERE relname ~ 'Installed' AND relkind = 'r'")
+        .await;
+    let said = scene
+        .fine(&["install", &name, "--mode", "outbox", "--commit"])
+        .await;
+    assert_eq!(
+        said,
+        "Installed on public.a\\nInstalled on \\u{1b}[31mb\\u{202e}\\u{9b}.\n"
+    );
+    let ran = scene.pgherald(&["status", "--json"]).await;
+    let object: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(
+        object["tables"][0]["table"],
+        format!("public.{name}"),
+        "{object}"
+    );
+    assert!(ran.stdout.contains("[31mb\\u202e\\u009b"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn a_renamed_table_stays_in_the_outbox() {
+    let scene = Scene::new(TABLES).await;
+    scene
+        .fine(&["install", "users", "--mode", "outbox", "--commit"])
+        .await;
+    let refused = async |cause: &str| {
+        let before = scene.dump().await;
+        let ran = scene.pgherald(&["install", "people", "--commit"]).await;
+        assert!(
+            ran.code == 1
+                && ran.stderr.contains(cause)
+                && ran.stderr.contains("hint: --mode outbox"),
+            "{ran:?}"
+        );
+        assert_eq!(scene.dump().await, before);
+    };
+    scene.run("ALTER TABLE users RENAME TO people").await;
+    refused("public.people records its changes in the outbox").await;
+    let ran = scene
+        .pgherald(&["watch", "people", "--channel", "x", "--count", "1"])
+        .await;
+    assert!(
+        ran.code == 2 && ran.stderr.contains("public.people records its changes"),
+        "{ran:?}"
+    );
+    let ran = scene.pgherald(&["watch", "people"]).await;
+    assert!(
+        ran.code == 1 && ran.stderr.contains("hint: pgherald doctor"),
+        "{ran:?}"
+    );
+    let each = |what: &str| {
+        format!(
+            "DO $$ BEGIN EXECUTE (SELECT format('{what}', p.oid::regprocedure) FROM pg_proc AS p
+            WHERE proname ~ '^notify_[0-9a-f]{{16}}$'); END $$"
+        )
+    };
+    scene.run(&each("COMMENT ON FUNCTION %s IS NULL")).await;
+    refused("public.people records its changes in the outbox").await;
+    scene
+        .run(&each("CREATE OR REPLACE FUNCTION %s RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN NULL; END''"))
+        .await;
+    refused("does not tell whether it records its changes").await;
+    scene
+        .fine(&["install", "people", "--mode", "notify", "--commit"])
+        .await;
+    scene.fine(&["install", "people", "--commit"]).await;
+}
+
+#[tokio::test]
+async fn the_outbox_is_told_to_stay_whatever_the_table_is_called() {
+    let scene = Scene::new(TABLES).await;
+    scene
+        .fine(&["install", "users", "--mode", "outbox", "--commit"])
+        .await;
+    scene.run("INSERT INTO pgherald.consumer_group (name, slices) VALUES ('work', 1); ALTER TABLE users RENAME TO people").await;
+    let said = scene.fine(&["uninstall", "people", "--commit"]).await;
+    assert!(
+        said.contains("\nThe outbox stays, for group work"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn of_tables_that_swapped_names_the_one_that_bears_it_now_is_uninstalled() {
+    let scene =
+        Scene::new("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
+            .await;
+    scene.fine(&["install", "a", "b", "--commit"]).await;
+    scene
+        .run("ALTER TABLE a RENAME TO x; ALTER TABLE b RENAME TO a; ALTER TABLE x RENAME TO b")
+        .await;
+    scene.fine(&["uninstall", "a", "--commit"]).await;
+    let sql = "SELECT string_agg(DISTINCT tgrelid::regclass::text, ',') FROM pg_trigger";
+    assert_eq!(scene.value(sql).await, "b");
+    scene.fine(&["uninstall", "b", "--commit"]).await;
+    assert_eq!(scene.value(sql).await, "");
+}
+
+#[tokio::test]
+async fn quoted_names_are_understood_also_of_what_is_gone() {
+    let scene = Scene::new(
+        r#"CREATE SCHEMA "a.b"; CREATE TABLE "a.b"."c""d" (id int PRIMARY KEY); CREATE SCHEMA a; CREATE TABLE a.b (id int PRIMARY KEY);
+        CREATE TABLE "a.b" (id int PRIMARY KEY); CREATE TABLE """a"".""b""" (id int PRIMARY KEY)"#,
+    )
+    .await;
+    let before = scene.dump().await;
+    let tables = [
+        r#""a.b"."c""d""#,
+        r#""a"."b""#,
+        r#""public"."a.b""#,
+        r#""public"."""a"".""b""""#,
+    ];
+    for table in tables {
+        let said = scene.fine(&["install", table]).await;
+        assert!(said.contains(&format!(" ON {table}\n")), "{table}: {said}");
+    }
+    assert_eq!(scene.dump().await, before);
+    scene
+        .fine(&[
+            "install",
+            r#""a.b"."c""d""#,
+            r#""a"."b""#,
+            r#""public"."a.b""#,
+            "--commit",
+        ])
+        .await;
+    scene.run(r#"DROP TABLE "a.b"."c""d", a.b"#).await;
+    scene
+        .fine(&["uninstall", r#""a.b"."c""d""#, "--commit"])
+        .await;
+    let ran = scene.pgherald(&["uninstall", "a.b", "--commit"]).await;
+    assert!(
+        ran.code == 2 && ran.stderr.contains("may be any of"),
+        "{ran:?}"
+    );
+    scene.fine(&["uninstall", r#""a"."b""#, "--commit"]).await;
+    let left = scene.json(&["status"]).await;
+    assert_eq!(left[0]["tables"].as_array().unwrap().len(), 1, "{left:?}");
+    assert_eq!(left[0]["tables"][0]["table"], "public.a.b");
+}
+
+#[tokio::test]
+async fn a_hint_can_be_pasted_whatever_the_names_are() {
+    let scene = Scene::new("CREATE SCHEMA \"-s\"; CREATE TABLE \"-s\".\"t  2\" (id int PRIMARY KEY, gone int, \"*\" int)").await;
+    let table = r#""-s"."t  2""#;
+    scene
+        .fine(&[
+            "install",
+            table,
+            "--channel=-ch",
+            "--columns",
+            "\"*\"",
+            "--when-changed",
+            "gone",
+            "--commit",
+        ])
+        .await;
+    scene
+        .run("ALTER TABLE \"-s\".\"t  2\" DROP COLUMN gone")
+        .await;
+    let ran = scene.pgherald(&["upgrade"]).await;
+    let hint = "\nhint: pgherald install '\"-s\".\"t  2\"' --mode notify --channel=-ch --columns '\"*\"' --commit\n";
+    assert!(ran.stderr.ends_with(hint), "{ran:?}");
+    let pasted = [
+        "install",
+        table,
+        "--mode",
+        "notify",
+        "--channel=-ch",
+        "--columns",
+        "\"*\"",
+        "--commit",
+    ];
+    assert_eq!(scene.fine(&pasted).await, "Installed on -s.t  2.\n");
+    let comment = "SELECT obj_description(oid, 'pg_proc') FROM pg_proc WHERE proname ~ '^notify_[0-9a-f]{16}$'";
+    assert!(scene.value(comment).await.contains("\"columns\":[\"*\"]"));
+}
+
+#[tokio::test]
+async fn what_is_left_of_everything_goes_and_what_is_anothers_stays() {
+    let scene = Scene::new(TABLES).await;
+    let before = scene.dump().await;
+    for (install, drop) in [
+        (
+            &["install", "users", "--commit"][..],
+            "DROP TABLE users; DROP FUNCTION pgherald.notify_F()",
+        ),
+        (
+            &["install", "users", "--mode", "outbox", "--commit"],
+            "DROP TABLE users; DROP FUNCTION pgherald.notify_F();
+            DROP FUNCTION pgherald.notify_rows(text, text, text, text, text[], text[], text[])",
+        ),
+    ] {
+        scene.fine(install).await;
+        let sql = "SELECT proname::text FROM pg_proc WHERE proname ~ '^notify_[0-9a-f]{16}$'";
+        let name = scene.value(sql).await;
+        scene.run(&drop.replace("notify_F", &name)).await;
+        assert_eq!(
+            scene.fine(&["uninstall", "--all", "--commit"]).await,
+            "Removed everything.\n"
+        );
+        scene
+            .run("CREATE TABLE users (id int PRIMARY KEY, email text)")
+            .await;
+        assert_eq!(scene.dump().await, before);
+    }
+    scene.fine(&["install", "users", "--commit"]).await;
+    scene
+        .run("CREATE TABLE pgherald.consumer_group (theirs int)")
+        .await;
+    scene.fine(&["uninstall", "users", "--commit"]).await;
+    scene
+        .run("SELECT theirs FROM pgherald.consumer_group")
+        .await;
 }

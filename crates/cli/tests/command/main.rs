@@ -14,6 +14,7 @@ mod dead_letters;
 mod demo;
 mod doctor;
 mod group;
+mod hostile;
 mod install;
 mod pgcachewatch;
 mod status;

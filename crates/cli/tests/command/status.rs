@@ -187,3 +187,22 @@ async fn watching_survives_a_restart_of_the_server_and_ends_with_ctrl_c() {
         "{ran:?}"
     );
 }
+
+#[tokio::test]
+async fn what_a_role_may_not_see_is_told_in_whatever_language() {
+    let scene = scene().await;
+    scene
+        .run(
+            "CREATE FUNCTION pgherald.refuse() RETURNS SETOF pgherald.outbox_retention LANGUAGE plpgsql AS $$
+            BEGIN RAISE 'keine Berechtigung' USING ERRCODE = 'insufficient_privilege'; END $$;
+            ALTER TABLE pgherald.outbox_retention RENAME TO hidden;
+            CREATE VIEW pgherald.outbox_retention AS SELECT * FROM pgherald.refuse()",
+        )
+        .await;
+    let said = scene.fine(&["status"]).await;
+    let end = "\nOutbox: not shown: the server refused: keine Berechtigung\n";
+    assert!(
+        said.contains("public.jobs") && said.ends_with(end),
+        "{said}"
+    );
+}

@@ -57,6 +57,11 @@ async fn what_is_in_vain_is_refused_and_what_waiting_does_not_mend_ends_it() {
             "public.orders records its changes",
         ),
         (&["watch", "nosuch"], 1, "there is no table public.nosuch"),
+        (
+            &["watch", "--channel", "x", "nosuch", "--count", "1"],
+            1,
+            "there is no table public.nosuch",
+        ),
     ] {
         let ran = scene.pgherald(arguments).await;
         assert_eq!((ran.code, &*ran.stdout), (code, ""), "{ran:?}");
@@ -98,6 +103,8 @@ async fn names_and_values_do_nothing_to_a_terminal() {
     watch
         .line(|line| line.contains("key=\\u{1b}]0;x\\u{7}"))
         .await;
+    let forged = |line: &String| !line.starts_with("-- ") && !line.contains("  insert  ");
+    assert!(!watch.seen.iter().any(forged), "{:?}", watch.seen);
     let shown = scene.fine(&["status"]).await;
     assert!(shown.contains("public.\\u{1b}[2Jevil\\n"), "{shown}");
     let ran = scene.pgherald(&["install", "\u{1b}c", "--commit"]).await;

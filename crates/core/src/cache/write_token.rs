@@ -29,7 +29,7 @@ pub(super) const TABLE: &str = "write_token";
 /// How often to see whether there still is something to wait for.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-const SQL: &str = "SELECT pg_notify($1, $2)";
+const SQL: &str = "SELECT pg_catalog.pg_notify($1, $2)";
 
 /// What a writer takes to see its own commit in a cache.
 ///

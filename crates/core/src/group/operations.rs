@@ -136,7 +136,7 @@ impl<'a> Group<'a> {
     /// # Errors
     /// As for [`all`](Self::all), or if there is no such group.
     pub async fn status(&self) -> Result<GroupStatus> {
-        let sql = format!("{STATUS} WHERE name = $1");
+        let sql = format!("{STATUS} WHERE name OPERATOR(pg_catalog.=) $1");
         let row = self
             .client
             .query_opt(&sql, &[&self.name])
@@ -163,7 +163,7 @@ impl<'a> Group<'a> {
     }
 
     async fn set_paused(&self, paused: bool) -> Result<()> {
-        let changed = "changed AS (UPDATE pgherald.consumer_group SET is_paused = $2 WHERE name = $1 RETURNING 1)";
+        let changed = "changed AS (UPDATE pgherald.consumer_group SET is_paused = $2 WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1)";
         match self.change(changed, &[&paused]).await? {
             0 => Err(self.missing()),
             _ => Ok(()),
@@ -185,13 +185,14 @@ impl<'a> Group<'a> {
         // A new epoch: nobody has these slices now.
         // In the order in which consumers write to them.
         let changed = "locked AS (
-            SELECT slice, epoch FROM pgherald.consumer_cursor WHERE group_name = $1 ORDER BY slice FOR UPDATE
+            SELECT slice, epoch FROM pgherald.consumer_cursor WHERE group_name OPERATOR(pg_catalog.=) $1 ORDER BY slice FOR UPDATE
         ), changed AS (
-            UPDATE pgherald.consumer_cursor AS c SET cursor = $2, epoch = c.epoch + 1, generation = 0
-            FROM locked AS l WHERE c.group_name = $1 AND c.slice = l.slice RETURNING c.slice, c.epoch
+            UPDATE pgherald.consumer_cursor AS c SET cursor = $2, epoch = c.epoch OPERATOR(pg_catalog.+) 1, generation = 0
+            FROM locked AS l WHERE c.group_name OPERATOR(pg_catalog.=) $1 AND c.slice OPERATOR(pg_catalog.=) l.slice
+            RETURNING c.slice, c.epoch
         ), taken AS (
             UPDATE pgherald.consumer_slice AS s SET node = NULL, epoch = c.epoch
-            FROM changed AS c WHERE s.group_name = $1 AND s.slice = c.slice
+            FROM changed AS c WHERE s.group_name OPERATOR(pg_catalog.=) $1 AND s.slice OPERATOR(pg_catalog.=) c.slice
         )";
         match self.change(changed, &[&cursor.to_string()]).await? {
             0 => Err(self.missing()),
@@ -205,8 +206,12 @@ impl<'a> Group<'a> {
     /// # Errors
     /// As for [`all`](Self::all).
     pub async fn parked(&self, after: Option<i64>, limit: usize) -> Result<Vec<ParkedEvent>> {
-        self.set_aside("dead_at IS NULL AND id > $2", after, limit)
-            .await
+        self.set_aside(
+            "dead_at IS NULL AND id OPERATOR(pg_catalog.>) $2",
+            after,
+            limit,
+        )
+        .await
     }
 
     /// Events that were given up, by id: `limit` of them at most, from the first one on, or from the one that follows the
@@ -215,8 +220,12 @@ impl<'a> Group<'a> {
     /// # Errors
     /// As for [`all`](Self::all).
     pub async fn dead_letters(&self, after: Option<i64>, limit: usize) -> Result<Vec<ParkedEvent>> {
-        self.set_aside("dead_at IS NOT NULL AND id > $2", after, limit)
-            .await
+        self.set_aside(
+            "dead_at IS NOT NULL AND id OPERATOR(pg_catalog.>) $2",
+            after,
+            limit,
+        )
+        .await
     }
 
     /// The event with this id, if it was set aside: one that waits, or a dead letter.
@@ -224,7 +233,10 @@ impl<'a> Group<'a> {
     /// # Errors
     /// As for [`all`](Self::all).
     pub async fn parked_event(&self, id: i64) -> Result<Option<ParkedEvent>> {
-        Ok(self.set_aside("id = $2", Some(id), 1).await?.pop())
+        Ok(self
+            .set_aside("id OPERATOR(pg_catalog.=) $2", Some(id), 1)
+            .await?
+            .pop())
     }
 
     async fn set_aside(
@@ -236,9 +248,9 @@ impl<'a> Group<'a> {
         let id = id.unwrap_or(i64::MIN);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = format!(
-            "SELECT id, xid::text, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts,
+            "SELECT id, xid::pg_catalog.text, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts,
                 error, parked_at, due_at, dead_at
-            FROM pgherald.parked_event WHERE group_name = $1 AND {which} ORDER BY id LIMIT $3"
+            FROM pgherald.parked_event WHERE group_name OPERATOR(pg_catalog.=) $1 AND {which} ORDER BY id LIMIT $3"
         );
         let rows = self
             .client
@@ -270,7 +282,7 @@ impl<'a> Group<'a> {
     /// # Errors
     /// As for [`all`](Self::all).
     pub async fn retry_dead_letters(&self, ids: Option<&[i64]>) -> Result<u64> {
-        let action = "UPDATE pgherald.parked_event SET dead_at = NULL, due_at = clock_timestamp(), attempts = 0";
+        let action = "UPDATE pgherald.parked_event SET dead_at = NULL, due_at = pg_catalog.clock_timestamp(), attempts = 0";
         self.change_dead_letters(action, ids).await
     }
 
@@ -287,10 +299,11 @@ impl<'a> Group<'a> {
         let changed = format!(
             "changed AS (
                 {action}
-                WHERE group_name = $1 AND dead_at IS NOT NULL AND ($2::bigint[] IS NULL OR id = ANY ($2)) RETURNING 1
+                WHERE group_name OPERATOR(pg_catalog.=) $1 AND dead_at IS NOT NULL
+                    AND ($2::bigint[] IS NULL OR id OPERATOR(pg_catalog.=) ANY ($2)) RETURNING 1
             ), revised AS (
-                UPDATE pgherald.consumer_group SET revision = revision + 1
-                WHERE name = $1 AND EXISTS (SELECT FROM changed)
+                UPDATE pgherald.consumer_group SET revision = revision OPERATOR(pg_catalog.+) 1
+                WHERE name OPERATOR(pg_catalog.=) $1 AND EXISTS (SELECT FROM changed)
             )"
         );
         self.change(&changed, &[&ids]).await
@@ -301,8 +314,7 @@ impl<'a> Group<'a> {
     /// # Errors
     /// As for [`status`](Self::status).
     pub async fn delete(&self) -> Result<()> {
-        let changed =
-            "changed AS (DELETE FROM pgherald.consumer_group WHERE name = $1 RETURNING 1)";
+        let changed = "changed AS (DELETE FROM pgherald.consumer_group WHERE name OPERATOR(pg_catalog.=) $1 RETURNING 1)";
         match self.change(changed, &[]).await? {
             0 => Err(self.missing()),
             _ => Ok(()),
@@ -312,7 +324,8 @@ impl<'a> Group<'a> {
     /// Runs a statement that returns something for each row, and lets the consumers know. $1 is the group's name.
     async fn change(&self, changed: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64> {
         let sql = format!(
-            "WITH {changed} SELECT (SELECT count(*) FROM changed), pg_notify('pgherald_outbox', 'control ' || $1)::text"
+            "WITH {changed} SELECT (SELECT pg_catalog.count(*) FROM changed),
+                pg_catalog.pg_notify('pgherald_outbox', 'control ' OPERATOR(pg_catalog.||) $1)::pg_catalog.text"
         );
         let mut all: Vec<&(dyn ToSql + Sync)> = vec![&self.name];
         all.extend(parameters);

@@ -318,7 +318,7 @@ impl Session {
     pub(super) fn call_others(&self) -> impl Future<Output = ()> + Send + 'static {
         let (client, group) = (Arc::clone(&self.side), Arc::clone(&self.terms.group));
         async move {
-            let sql = "SELECT pg_notify($1, $2)";
+            let sql = "SELECT pg_catalog.pg_notify($1, $2)";
             let call = format!("{CONTROL} {group}");
             // They look all the same, a little later.
             let _ = client.execute(sql, &[&WAKE_UP_CHANNEL, &call]).await;

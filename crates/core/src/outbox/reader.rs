@@ -112,7 +112,7 @@ impl OutboxReader {
     /// # Errors
     /// If there is no outbox, this role may not read it, or the connection is lost.
     pub async fn now(&mut self) -> Result<Cursor> {
-        let sql = "SELECT pg_current_snapshot()::text, pg_current_xact_id()::text, closed
+        let sql = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, pg_catalog.pg_current_xact_id()::pg_catalog.text, closed
             FROM pgherald.outbox_retention";
         let (floor, row) = self.after_the_floor(sql, &[]).await?;
         let done = Point {
@@ -145,7 +145,7 @@ impl OutboxReader {
     pub async fn at(&mut self, time: SystemTime) -> Result<Cursor> {
         let mut cursor = self.beginning().await?;
         let to = self.now().await?.done;
-        let sql = "SELECT id FROM pgherald.outbox WHERE sent_at >= $1 ORDER BY id LIMIT 1";
+        let sql = "SELECT id FROM pgherald.outbox WHERE sent_at OPERATOR(pg_catalog.>=) $1 ORDER BY id LIMIT 1";
         let first = self.client.query_opt(sql, &[&time]).await.map_err(failed)?;
         let position = match first {
             Some(row) => get::<i64>(&row, 0)? - 1,
@@ -449,15 +449,15 @@ macro_rules! late {
         "WITH RECURSIVE begun (late_xid) AS (
             SELECT (
                 SELECT xid FROM pgherald.outbox
-                WHERE xid >= pg_snapshot_xmax($1::text::pg_snapshot) AND xid < $3::text::xid8
+                WHERE xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax($1::pg_catalog.text::pg_catalog.pg_snapshot) AND xid OPERATOR(pg_catalog.<) $3::pg_catalog.text::pg_catalog.xid8
                 ORDER BY xid LIMIT 1
             )
             UNION ALL SELECT (
-                SELECT xid FROM pgherald.outbox WHERE xid > late_xid AND xid < $3::text::xid8 ORDER BY xid LIMIT 1
+                SELECT xid FROM pgherald.outbox WHERE xid OPERATOR(pg_catalog.>) late_xid AND xid OPERATOR(pg_catalog.<) $3::pg_catalog.text::pg_catalog.xid8 ORDER BY xid LIMIT 1
             ) FROM begun WHERE late_xid IS NOT NULL
         ), late AS (
             SELECT late_xid FROM begun WHERE late_xid IS NOT NULL
-            UNION ALL SELECT pg_snapshot_xip($1::text::pg_snapshot)
+            UNION ALL SELECT pg_catalog.pg_snapshot_xip($1::pg_catalog.text::pg_catalog.pg_snapshot)
         )"
     };
 }
@@ -465,17 +465,17 @@ macro_rules! late {
 /// Where the difference ends, if there is one. By the order of an index, whatever the planner knows of the table.
 const DIFFERENCE: &str = concat!(
     late!(),
-    "SELECT pg_current_snapshot()::text, CASE
+    "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, CASE
         WHEN (
             SELECT id FROM pgherald.outbox
-            WHERE id > $2 AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+            WHERE id OPERATOR(pg_catalog.>) $2 AND NOT pg_catalog.pg_visible_in_snapshot(xid, $1::pg_catalog.text::pg_catalog.pg_snapshot)
             ORDER BY id LIMIT 1
         ) IS NOT NULL OR (
             SELECT o.id FROM late CROSS JOIN LATERAL (
-                SELECT id FROM pgherald.outbox WHERE xid = late_xid AND id <= $2 ORDER BY xid, id LIMIT 1
+                SELECT id FROM pgherald.outbox WHERE xid OPERATOR(pg_catalog.=) late_xid AND id OPERATOR(pg_catalog.<=) $2 ORDER BY xid, id LIMIT 1
             ) AS o
             LIMIT 1
-        ) IS NOT NULL THEN pg_current_xact_id()::text
+        ) IS NOT NULL THEN pg_catalog.pg_current_xact_id()::pg_catalog.text
     END, closed
     FROM pgherald.outbox_retention"
 );
@@ -489,9 +489,9 @@ macro_rules! late_rows {
             $columns,
             " FROM late CROSS JOIN LATERAL (
                 SELECT * FROM pgherald.outbox
-                WHERE xid = late_xid AND id > $5 AND id <= $2
-                    AND pg_visible_in_snapshot(late_xid, $4::text::pg_snapshot)
-                    AND (hash & 2147483647) % $7::int = ANY ($8::int[])
+                WHERE xid OPERATOR(pg_catalog.=) late_xid AND id OPERATOR(pg_catalog.>) $5 AND id OPERATOR(pg_catalog.<=) $2
+                    AND pg_catalog.pg_visible_in_snapshot(late_xid, $4::pg_catalog.text::pg_catalog.pg_snapshot)
+                    AND (hash OPERATOR(pg_catalog.&) 2147483647) OPERATOR(pg_catalog.%) $7::int OPERATOR(pg_catalog.=) ANY ($8::int[])
                 ORDER BY xid, id LIMIT $6
             ) AS o
             ORDER BY id LIMIT $6"
@@ -508,10 +508,10 @@ macro_rules! since {
             "SELECT ",
             $columns,
             " FROM pgherald.outbox
-            WHERE id > $3
-                AND (hash & 2147483647) % $5::int = ANY ($6::int[])
-                AND pg_visible_in_snapshot(xid, $2::text::pg_snapshot)
-                AND NOT pg_visible_in_snapshot(xid, $1::text::pg_snapshot)
+            WHERE id OPERATOR(pg_catalog.>) $3
+                AND (hash OPERATOR(pg_catalog.&) 2147483647) OPERATOR(pg_catalog.%) $5::int OPERATOR(pg_catalog.=) ANY ($6::int[])
+                AND pg_catalog.pg_visible_in_snapshot(xid, $2::pg_catalog.text::pg_catalog.pg_snapshot)
+                AND NOT pg_catalog.pg_visible_in_snapshot(xid, $1::pg_catalog.text::pg_catalog.pg_snapshot)
             ORDER BY id LIMIT $4"
         )
     };
@@ -519,7 +519,11 @@ macro_rules! since {
 const SINCE: &str = since!(columns!());
 const BARE_SINCE: &str = since!(bare_columns!());
 
-const ONE: &str = concat!("SELECT ", columns!(), " FROM pgherald.outbox WHERE id = $1");
+const ONE: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM pgherald.outbox WHERE id OPERATOR(pg_catalog.=) $1"
+);
 
 /// Whether a text has characters that cannot be said in UTF-8.
 fn is_unsayable(error: &Error) -> bool {

@@ -51,8 +51,7 @@ impl Default for Retention {
 /// # Errors
 /// If there is no outbox, this role lacks the right, or the connection is lost.
 pub async fn set_retention(client: &Client, retention: Retention) -> Result<()> {
-    let sql =
-        "UPDATE pgherald.outbox_retention SET keep = make_interval(secs => $1), max_bytes = $2";
+    let sql = "UPDATE pgherald.outbox_retention SET keep = pg_catalog.make_interval(secs => $1), max_bytes = $2";
     let keep = retention.keep.as_secs_f64();
     let max_bytes = i64::try_from(retention.max_bytes).unwrap_or(i64::MAX);
     let done = client.execute(sql, &[&keep, &max_bytes]).await;

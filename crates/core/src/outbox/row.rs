@@ -15,15 +15,15 @@ use crate::operation::Operation;
 /// What the rows are read by.
 macro_rules! columns {
     () => {
-        "id, xid::text, sent_at, relation, hash, operation, key, columns, old_columns, changed"
+        "id, xid::pg_catalog.text, sent_at, relation, hash, operation, key, columns, old_columns, changed"
     };
 }
 pub(super) use columns;
 /// The same without texts that somebody else chose.
 macro_rules! bare_columns {
     () => {
-        "id, xid::text, sent_at, relation, hash, operation, NULL::text AS key, NULL::text AS columns,
-            NULL::text AS old_columns, NULL::text[] AS changed"
+        "id, xid::pg_catalog.text, sent_at, relation, hash, operation, NULL::pg_catalog.text AS key, NULL::pg_catalog.text AS columns,
+            NULL::pg_catalog.text AS old_columns, NULL::pg_catalog.text[] AS changed"
     };
 }
 pub(super) use bare_columns;
@@ -185,7 +185,7 @@ impl Relations {
         if let Some(relation) = self.0.get(&id) {
             return Ok(Arc::clone(relation));
         }
-        let sql = "SELECT schema_name, table_name, key_columns FROM pgherald.outbox_relation WHERE id = $1";
+        let sql = "SELECT schema_name, table_name, key_columns FROM pgherald.outbox_relation WHERE id OPERATOR(pg_catalog.=) $1";
         let row = client.query_opt(sql, &[&id]).await.map_err(failed)?;
         let row = row.ok_or_else(|| {
             let message =

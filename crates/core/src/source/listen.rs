@@ -13,7 +13,7 @@ pub(super) async fn execute(client: &Client, sql: String) -> Result<Vec<SimpleQu
 }
 
 pub(super) async fn refuse_replica(client: &Client) -> Result<()> {
-    let rows = execute(client, "SELECT pg_is_in_recovery()".to_owned()).await?;
+    let rows = execute(client, "SELECT pg_catalog.pg_is_in_recovery()".to_owned()).await?;
     match first_column(&rows).next() {
         Some("f") => Ok(()),
         _ => Err(Error::new(
@@ -35,7 +35,11 @@ pub(super) async fn listen(client: &Client, channels: &[ChannelName]) -> Result<
 
 /// Fails unless the session listens to all channels.
 pub(super) async fn confirm_listening(client: &Client, channels: &[ChannelName]) -> Result<()> {
-    let rows = execute(client, "SELECT pg_listening_channels()".to_owned()).await?;
+    let rows = execute(
+        client,
+        "SELECT pg_catalog.pg_listening_channels()".to_owned(),
+    )
+    .await?;
     let listening: Vec<&str> = first_column(&rows).collect();
     match channels
         .iter()

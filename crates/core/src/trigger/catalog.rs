@@ -75,15 +75,24 @@ pub(super) async fn server(client: &Client) -> Result<Server> {
     })
 }
 
-/// Reads table `name`, or `None` if there is no relation of that name.
-pub(super) async fn table(client: &Client, name: &TableName) -> Result<Option<Table>> {
+/// The relation's number, if there is one of that name.
+async fn relation(client: &Client, name: &TableName) -> Result<Option<u32>> {
     let parameters: &[(&(dyn ToSql + Sync), Type)] =
         &[(&name.schema(), Type::TEXT), (&name.name(), Type::TEXT)];
     let relation = rows(client, include_str!("sql/catalog/relation.sql"), parameters).await?;
-    let Some(relation) = relation.first() else {
+    relation.first().map(|row| get(row, 0)).transpose()
+}
+
+/// Whether there is a relation of that name.
+pub(super) async fn exists(client: &Client, name: &TableName) -> Result<bool> {
+    Ok(relation(client, name).await?.is_some())
+}
+
+/// Reads table `name`, or `None` if there is no relation of that name.
+pub(super) async fn table(client: &Client, name: &TableName) -> Result<Option<Table>> {
+    let Some(oid) = relation(client, name).await? else {
         return Ok(None);
     };
-    let oid: u32 = get(relation, 0)?;
     let (columns, members, function) = try_join3(
         columns(client, oid),
         members(client, oid),

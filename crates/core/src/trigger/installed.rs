@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::{Owner, get, rows};
+use super::catalog::{self, Owner, get, rows};
 use crate::error::Result;
 use crate::name::TableName;
 use crate::operation::Operation;
@@ -50,6 +50,12 @@ pub(super) struct Trigger {
 }
 
 impl Trigger {
+    /// Whether it is on the watched table itself, rather than on a partition for its sake.
+    pub(super) fn is_root(&self) -> bool {
+        let operation = self.name.strip_prefix("pgherald_notify_");
+        operation.is_some_and(|word| !word.contains('_'))
+    }
+
     /// Whether this is a statement-level AFTER trigger of `operation` with the given transition tables
     /// and nothing besides.
     pub(super) fn is_made_for(
@@ -105,6 +111,25 @@ pub(super) async fn functions(
         .iter()
         .map(|row| get(row, 0))
         .collect()
+}
+
+/// The names of the functions that `table` has now: those that its own triggers call, and the one that bears its name
+/// unless it is another table that calls it, because the two have swapped names, say.
+pub(super) async fn own_functions(client: &Client, table: &TableName) -> Result<Vec<String>> {
+    let own = catalog::function_name(client, table).await?;
+    let mut names = functions(client, Some((table, &own))).await?;
+    if !catalog::exists(client, table).await? {
+        return Ok(names);
+    }
+    let triggers = triggers(client, &names).await?;
+    names.retain(|name| {
+        let mut roots = triggers
+            .iter()
+            .filter(|trigger| trigger.function == *name && trigger.is_root())
+            .peekable();
+        roots.peek().is_none() || roots.any(|trigger| trigger.on == *table)
+    });
+    Ok(names)
 }
 
 /// The function of schema `pgherald` that takes arguments of the types listed.

@@ -87,7 +87,7 @@ pub use plan::{OLDEST_SERVER, Plan, plan};
 pub use spec::TriggerSpec;
 pub use uninstall::{plan_uninstall, plan_uninstall_all};
 pub use verify::{Drift, DriftKind, verify};
-pub use watched::{Watched, watched};
+pub use watched::{Watched, watched, watched_of};
 
 /// The version of the objects that this program installs.
 const VERSION: u32 = 1;

@@ -2,7 +2,6 @@
 
 use tokio_postgres::Client;
 
-use super::catalog;
 use super::installed;
 use super::plan::{Plan, drop_function, drop_trigger};
 use super::shared;
@@ -15,15 +14,15 @@ use crate::name::TableName;
 /// While there are [groups](crate::group), the outbox stays, with what they have not handled and their dead letters:
 /// [`plan_uninstall_all`] removes that too.
 ///
-/// A table that is not watched, or no longer exists, is no error: whatever is left of it goes.
+/// A table that is not watched, or no longer exists, is no error: whatever is left of it goes. Of tables that were renamed,
+/// it is the one that bears the name now.
 ///
 /// # Errors
 /// If the catalog cannot be read.
 pub async fn plan_uninstall(client: &Client, tables: &[TableName]) -> Result<Plan> {
     let mut functions = Vec::new();
     for table in tables {
-        let function = catalog::function_name(client, table).await?;
-        functions.extend(installed::functions(client, Some((table, &function))).await?);
+        functions.extend(installed::own_functions(client, table).await?);
     }
     functions.sort();
     functions.dedup();
@@ -39,7 +38,10 @@ pub async fn plan_uninstall(client: &Client, tables: &[TableName]) -> Result<Pla
 /// If the catalog cannot be read.
 pub async fn plan_uninstall_all(client: &Client) -> Result<Plan> {
     let functions = installed::functions(client, None).await?;
-    if functions.is_empty() && installed::notify_rows(client).await?.is_none() {
+    if functions.is_empty()
+        && installed::notify_rows(client).await?.is_none()
+        && installed::outbox(client).await?.is_none()
+    {
         return Ok(Plan::new(String::new()));
     }
     remove(client, &functions, false).await

@@ -17,6 +17,9 @@ pub struct Watched {
     ///
     /// Of a table that was renamed since, it has the former name.
     pub spec: Option<TriggerSpec>,
+    /// Whether its changes are recorded in the outbox, as the function's comment tells, or else what it does; `None` if
+    /// neither does.
+    pub is_outbox: Option<bool>,
     /// The qualified name of the function that its triggers call.
     pub function: String,
     /// How many triggers call it, on the table, its partitions and its children; 0 if the table is gone.
@@ -42,13 +45,33 @@ pub struct Watched {
 /// If the catalog cannot be read.
 pub async fn watched(client: &Client) -> Result<Vec<Watched>> {
     let names = installed::functions(client, None).await?;
+    of_functions(client, names).await
+}
+
+/// Finds what is installed for one table, whatever it was called then: what [`plan_uninstall`](super::plan_uninstall())
+/// would remove. Mostly none or one. Only reads.
+///
+/// # Errors
+/// If the catalog cannot be read.
+pub async fn watched_of(client: &Client, table: &TableName) -> Result<Vec<Watched>> {
+    let names = installed::own_functions(client, table).await?;
+    of_functions(client, names).await
+}
+
+async fn of_functions(client: &Client, names: Vec<String>) -> Result<Vec<Watched>> {
     let triggers = installed::triggers(client, &names).await?;
     let mut watched = Vec::with_capacity(names.len());
     for name in names {
         let function = installed::function(client, &name, "").await?;
-        let comment = function.and_then(|function| function.comment);
+        let spec = function
+            .as_ref()
+            .and_then(|function| spec(function.comment.as_deref()?));
         watched.push(Watched {
-            spec: comment.and_then(|comment| spec(&comment)),
+            is_outbox: match &spec {
+                Some(spec) => Some(spec.is_outbox()),
+                None => function.and_then(|function| does_record(&function.body)),
+            },
+            spec,
             triggers: triggers
                 .iter()
                 .filter(|trigger| trigger.function == name)
@@ -57,6 +80,13 @@ pub async fn watched(client: &Client) -> Result<Vec<Watched>> {
         });
     }
     Ok(watched)
+}
+
+/// Whether a function of this body records changes rather than announcing them.
+fn does_record(body: &str) -> Option<bool> {
+    let records = body.contains("INSERT INTO pgherald.outbox");
+    let announces = body.contains("PERFORM pgherald.notify_rows(");
+    (records != announces).then_some(records)
 }
 
 /// The specification that a function's comment tells of.

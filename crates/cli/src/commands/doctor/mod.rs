@@ -28,6 +28,7 @@ use tokio_postgres::Client;
 use crate::arguments::Doctor;
 use crate::database::Database;
 use crate::failure::Failure;
+use crate::guarded::{guarded, guarded_within};
 use crate::output::Output;
 use finding::{Finding, Findings, Verdict};
 
@@ -44,25 +45,29 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let client = &database.client().await?;
     let limit = &*doctor.long_transaction;
-    held_back::require_interval(client, limit).await?;
-    let mut findings = look("server version", server::version(client)).await;
-    findings.extend(look("primary", server::primary(client)).await);
+    guarded(client, held_back::require_interval(client, limit)).await?;
+    let mut findings = ask(client, "server version", server::version(client)).await;
+    findings.extend(ask(client, "primary", server::primary(client)).await);
+    // Sessions and notifications are not looked at from within a transaction.
     findings.extend(look("pooler", path::pooler(client, database)).await);
     findings.extend(look("notifications", path::notifications(client, database)).await);
-    findings.extend(look("rights", rights::check(client)).await);
-    findings.extend(look("triggers", triggers::check(client)).await);
-    findings.extend(look("replication role", triggers::replication_role(client)).await);
+    findings.extend(ask(client, "rights", rights::check(client)).await);
+    findings.extend(ask(client, "triggers", triggers::check(client)).await);
+    let role = triggers::replication_role(client);
+    findings.extend(ask(client, "replication role", role).await);
     let queue = held_back::queue(client, doctor.queue_usage);
-    findings.extend(look("notification queue", queue).await);
-    findings.extend(look("transactions", held_back::transactions(client, limit)).await);
-    findings.extend(look("prepared transactions", held_back::prepared(client, limit)).await);
-    findings.extend(look("replication slots", held_back::slots(client)).await);
+    findings.extend(ask(client, "notification queue", queue).await);
+    let transactions = held_back::transactions(client, limit);
+    findings.extend(ask(client, "transactions", transactions).await);
+    let prepared = held_back::prepared(client, limit);
+    findings.extend(ask(client, "prepared transactions", prepared).await);
+    findings.extend(ask(client, "replication slots", held_back::slots(client)).await);
     for (check, of) in [
         ("outbox size", outbox::Of::Size),
         ("outbox age", outbox::Of::Age),
         ("groups", outbox::Of::Groups),
     ] {
-        findings.extend(look(check, outbox::check(client, check, of)).await);
+        findings.extend(ask(client, check, outbox::check(client, check, of)).await);
     }
     show(output, &findings)?;
     let failed = findings
@@ -71,10 +76,20 @@ pub(crate) async fn run(
     Ok(ExitCode::from(u8::from(failed)))
 }
 
+/// What a check finds that asks `client` only. What takes too long is ended, for the sake of the checks that follow.
+async fn ask(
+    client: &Client,
+    check: &'static str,
+    asking: impl Future<Output = Findings>,
+) -> Vec<Finding> {
+    look(check, Box::pin(guarded_within(client, PATIENCE, asking))).await
+}
+
 /// What a check finds, also if it cannot run or takes too long.
 async fn look(check: &'static str, looking: impl Future<Output = Findings>) -> Vec<Finding> {
-    let late = |_| Failure::problem(format!("no answer within {PATIENCE:?}"));
-    let found = timeout(PATIENCE, looking).await.map_err(late).flatten();
+    let limit = 2 * PATIENCE;
+    let late = |_| Failure::problem(format!("no answer within {limit:?}"));
+    let found = timeout(limit, looking).await.map_err(late).flatten();
     found.unwrap_or_else(|failure| vec![Finding::unknown(check, failure)])
 }
 
@@ -96,10 +111,7 @@ fn show(output: &mut Output, findings: &[Finding]) -> io::Result<()> {
         }
         let verdict = format!("{:<7}", finding.result.word());
         let verdict = output.toned(finding.result.tone(), &verdict);
-        output.line(&format!(
-            "{verdict}  {:<21}  {}",
-            finding.check, finding.finding
-        ))?;
+        output.line(verdict.then(&format!("  {:<21}  {}", finding.check, finding.finding)))?;
         if let Some(fix) = &finding.fix {
             let is_new = fixes.insert(fix);
             let fix = if is_new { fix } else { "as above" };

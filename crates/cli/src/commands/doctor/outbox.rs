@@ -113,14 +113,16 @@ async fn groups(client: &Client) -> Findings {
 }
 
 fn judge_group(group: &GroupStatus) -> Vec<Finding> {
-    let name = words::argument(&group.name);
     let found = |result, text: String| {
         Finding::new("groups", result, format!("group {}: {text}", group.name))
     };
     let mut findings = Vec::new();
     if group.dead_letters > 0 {
         let text = words::count(group.dead_letters, "dead letter");
-        let fix = format!("pgherald dead-letters list --group {name}");
+        let fix = format!(
+            "pgherald dead-letters list {}",
+            words::option("group", &group.name)
+        );
         findings.push(found(Verdict::Warning, text).fix(fix));
     }
     let lag = words::about(group.lag.as_secs_f64());
@@ -130,7 +132,7 @@ fn judge_group(group: &GroupStatus) -> Vec<Finding> {
     );
     if group.is_paused {
         let text = format!("paused, {behind}");
-        let fix = format!("pgherald group resume {name}");
+        let fix = format!("pgherald group resume {}", words::last(&group.name));
         findings.push(found(Verdict::Warning, text).fix(fix));
     } else if group.lag_events > 0 && group.nodes == 0 {
         // Consumers renew their leases: a moment without any is one of changing over.

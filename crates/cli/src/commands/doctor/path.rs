@@ -8,6 +8,8 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::finding::{Finding, Findings, Parameter, Verdict, rows, value};
+use super::server::TO_PRIMARY;
+
 use crate::database::Database;
 use crate::failure::{Failure, NO_POOLER};
 
@@ -18,7 +20,7 @@ const SLOW: Duration = Duration::from_millis(500);
 
 /// Whether the session is one server process, and nobody else's.
 pub(super) async fn pooler(client: &Client, database: &Database) -> Findings {
-    const PROCESS: &str = "SELECT pg_backend_pid()";
+    const PROCESS: &str = "SELECT pg_catalog.pg_backend_pid()";
     let other = database.client().await?;
     let before: i32 = value(client, PROCESS).await?;
     // While this transaction is open, the other connection has a server process for itself.
@@ -54,9 +56,11 @@ pub(super) async fn notifications(client: &Client, database: &Database) -> Findi
             Signal::Down(error) if error.is_connection() => return Err(error.into()),
             Signal::Down(error) => {
                 let finding = format!("cannot listen: {}", error.chain());
-                return Ok(vec![
-                    Finding::new(check, Verdict::Failed, finding).fix(NO_POOLER),
-                ]);
+                let fix = match error.is_replica() {
+                    true => TO_PRIMARY,
+                    false => NO_POOLER,
+                };
+                return Ok(vec![Finding::new(check, Verdict::Failed, finding).fix(fix)]);
             }
             _ => {}
         }
@@ -64,7 +68,11 @@ pub(super) async fn notifications(client: &Client, database: &Database) -> Findi
     let begun = Instant::now();
     let name = channel.as_str();
     let parameters: [Parameter<'_>; 1] = [(&name, Type::TEXT)];
-    let send = rows(client, "SELECT pg_notify($1, '')::text", &parameters);
+    let send = rows(
+        client,
+        "SELECT pg_catalog.pg_notify($1, '')::pg_catalog.text",
+        &parameters,
+    );
     let heard = async {
         // An empty payload means nothing: it becomes a resync.
         while !matches!(source.next().await, Signal::Resync(_) | Signal::Down(_)) {}

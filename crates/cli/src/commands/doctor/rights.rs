@@ -7,7 +7,7 @@ use super::finding::{Findings, Verdict, or_ok, value, wrong};
 /// Who installs, if that is somebody else.
 const INSTALLER: &str = "SELECT (
     SELECT r.rolname::text FROM pg_catalog.pg_namespace AS n JOIN pg_catalog.pg_roles AS r ON r.oid = n.nspowner
-    WHERE n.nspname = 'pgherald' AND NOT r.rolsuper AND r.rolname <> current_user)";
+    WHERE n.nspname = 'pgherald' AND NOT pg_has_role(n.nspowner, 'USAGE'))";
 
 pub(super) async fn check(client: &Client) -> Findings {
     let check = "rights";

@@ -1,9 +1,8 @@
 -- What this role may not do, and what grants it.
 WITH me AS (
-    SELECT current_user::text AS role, n.oid AS schema, o.rolsuper OR o.rolname = current_user AS may_own
+    SELECT current_user::text AS role, n.oid AS schema, n.oid IS NULL OR pg_has_role(n.nspowner, 'USAGE') AS installs
     FROM (VALUES (1)) AS one
     LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'pgherald'
-    LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = n.nspowner
 )
 SELECT format('role %s may not install: it cannot create schema pgherald', role),
     format('GRANT CREATE ON DATABASE %I TO %I;', current_database(), role)
@@ -12,19 +11,21 @@ UNION ALL
 SELECT format('role %s may not use schema pgherald', role), format('GRANT USAGE ON SCHEMA pgherald TO %I;', role)
 FROM me WHERE schema IS NOT NULL AND NOT has_schema_privilege(schema, 'USAGE')
 UNION ALL
--- Another role that is no superuser installs by itself.
+-- Whoever only reads, or runs groups, need not install.
 SELECT format('role %s may not install: it cannot create functions in schema pgherald', role),
     format('GRANT CREATE ON SCHEMA pgherald TO %I;', role)
-FROM me WHERE may_own AND NOT has_schema_privilege(schema, 'CREATE')
+FROM me WHERE installs AND NOT has_schema_privilege(schema, 'CREATE')
 UNION ALL
-SELECT DISTINCT format('role %s may not upgrade the triggers of %I.%I', role, n.nspname, c.relname),
-    format('GRANT TRIGGER ON TABLE %I.%I TO %I;', n.nspname, c.relname, role)
+-- What TRIGGER allows is not enough to change or remove them.
+SELECT DISTINCT format('role %s may not upgrade the triggers of %I.%I, which belongs to role %s', role, n.nspname, c.relname, o.rolname),
+    format('GRANT %I TO %I;', o.rolname, role)
 FROM me
 JOIN pg_catalog.pg_proc AS p ON p.pronamespace = me.schema
 JOIN pg_catalog.pg_trigger AS t ON t.tgfoid = p.oid AND t.tgname ~ '^pgherald_notify_'
 JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-WHERE NOT has_table_privilege(c.oid, 'TRIGGER')
+JOIN pg_catalog.pg_roles AS o ON o.oid = c.relowner
+WHERE me.installs AND NOT pg_has_role(c.relowner, 'USAGE')
 UNION ALL
 SELECT format('role %s may not read the outbox', min(role)),
     format('GRANT SELECT ON %s TO %I;', string_agg(format('pgherald.%I', c.relname), ', ' ORDER BY c.relname), min(role))
@@ -49,7 +50,7 @@ SELECT format('role %s may not call %s', role, p.oid::regprocedure),
     format('GRANT EXECUTE ON FUNCTION %s TO %I;', p.oid::regprocedure, role)
 FROM me
 JOIN pg_catalog.pg_proc AS p ON p.pronamespace = me.schema AND p.proname IN ('notify_rows', 'trim_outbox')
-WHERE NOT has_function_privilege(p.oid, 'EXECUTE') AND (p.proname = 'trim_outbox' OR me.may_own)
+WHERE NOT has_function_privilege(p.oid, 'EXECUTE') AND (p.proname = 'trim_outbox' OR me.installs)
 UNION ALL
 -- Whoever owns a function of triggers can have them run anything.
 SELECT format('%s belongs to role %s, and schema pgherald to %s', p.oid::regprocedure, f.rolname, o.rolname),
@@ -68,7 +69,9 @@ SELECT format('sessions of role %s are read-only: they install nothing, and run 
         WHEN 'global' THEN writable || 'ALTER ROLE ALL RESET default_transaction_read_only;'
         WHEN 'database user' THEN writable || format('ALTER ROLE %I IN DATABASE %I RESET default_transaction_read_only;',
             session_user, current_database())
-        ELSE writable || 'ALTER SYSTEM RESET default_transaction_read_only; SELECT pg_reload_conf();'
+        WHEN 'command line' THEN 'start the server without -c default_transaction_read_only=on'
+        -- Also where it stands in postgresql.conf, which a reset would not outweigh.
+        ELSE writable || 'ALTER SYSTEM SET default_transaction_read_only = off; SELECT pg_reload_conf();'
     END
 FROM pg_catalog.pg_settings
 CROSS JOIN (VALUES ('SET default_transaction_read_only = off; ')) AS w (writable)

@@ -5,6 +5,9 @@ use tokio_postgres::Client;
 
 use super::finding::{Finding, Findings, Verdict, value};
 
+/// The way out where the server is a replica.
+pub(super) const TO_PRIMARY: &str = "connect to the primary: postgresql://user@host1,host2/database?target_session_attrs=read-write";
+
 pub(super) async fn version(client: &Client) -> Findings {
     let sql = "SELECT current_setting('server_version_num')::int4";
     let number: i32 = value(client, sql).await?;
@@ -35,9 +38,7 @@ fn judge_role(is_replica: bool) -> Finding {
     }
     let finding =
         "the server is a replica: nothing can LISTEN on it, and triggers cannot be installed";
-    Finding::new(check, Verdict::Failed, finding).fix(
-        "connect to the primary: postgresql://user@host1,host2/database?target_session_attrs=read-write",
-    )
+    Finding::new(check, Verdict::Failed, finding).fix(TO_PRIMARY)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use pgherald_core::TableName;
 use pgherald_core::trigger::{self, Drift, DriftKind, TriggerSpec, Watched};
-use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
 
 use super::UPGRADE;
 use super::finding::{Finding, Findings, Verdict, or_ok, rows, wrong};
@@ -33,49 +33,88 @@ pub(super) async fn look(client: &Client, watched: &Watched) -> Findings {
         return unreadable(client, watched).await;
     };
     let drifts = trigger::verify(client, std::slice::from_ref(spec)).await?;
-    if drifts
-        .iter()
-        .any(|drift| drift.kind == DriftKind::TableMissing)
-    {
-        return gone(client, watched, spec).await;
+    if drifts.is_empty() {
+        return Ok(Vec::new());
     }
+    if let Some(now) = moved(client, watched, spec, &drifts).await? {
+        let former = spec.table();
+        let text = format!("{former} is now {now}, and its changes come under the former name");
+        let shape = Shape::of(client, &now).await?;
+        let fix = command(&now, spec, &shape);
+        return Ok(vec![Finding::new(CHECK, Verdict::Failed, text).fix(fix)]);
+    }
+    let remedy = remedy(client, spec).await?;
     let mut findings = Vec::with_capacity(drifts.len());
     for drift in &drifts {
-        findings.push(judge(client, drift, spec).await?);
+        findings.push(judge(client, drift, watched, spec, &remedy).await?);
     }
     Ok(findings)
 }
 
-async fn judge(client: &Client, drift: &Drift, spec: &TriggerSpec) -> Result<Finding, Failure> {
+/// What the table is called now that has the triggers, if they are to stay with it: its name has gone to something that they
+/// do not fit, to nothing, or to another table of ours.
+async fn moved(
+    client: &Client,
+    watched: &Watched,
+    spec: &TriggerSpec,
+    drifts: &[Drift],
+) -> Result<Option<TableName>, Failure> {
+    let now = table_of(client, watched).await?;
+    let Some(now) = now.filter(|now| now != spec.table()) else {
+        return Ok(None);
+    };
+    let is_of_use = |drift: &Drift| {
+        !matches!(
+            drift.kind,
+            DriftKind::TableMissing | DriftKind::Unfit { .. }
+        )
+    };
+    let others = trigger::watched_of(client, spec.table()).await?;
+    let is_swapped = others.iter().any(|one| one.function != watched.function);
+    Ok((is_swapped || !drifts.iter().all(is_of_use)).then_some(now))
+}
+
+/// What puts right what is not as it was installed; or why that cannot be: a later version has installed it, say.
+async fn remedy(client: &Client, spec: &TriggerSpec) -> Result<Result<(), String>, Failure> {
+    match trigger::plan(client, std::slice::from_ref(spec)).await {
+        Ok(_) => Ok(Ok(())),
+        Err(error) if error.is_config() => Ok(Err(error.chain())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn judge(
+    client: &Client,
+    drift: &Drift,
+    watched: &Watched,
+    spec: &TriggerSpec,
+    remedy: &Result<(), String>,
+) -> Result<Finding, Failure> {
     let result = match drift.is_deaf() {
         true => Verdict::Failed,
         false => Verdict::Warning,
     };
-    let finding = Finding::new(CHECK, result, drift.to_string());
-    Ok(finding.fix(match drift.kind {
-        DriftKind::Unfit { .. } => {
-            let shape = Shape::of(client, &drift.table).await?;
-            command(&drift.table, spec, &shape)
+    let text = drift.to_string();
+    let (text, fix) = match (&drift.kind, remedy) {
+        (DriftKind::TableMissing, _) => {
+            let (table, function) = (spec.table(), &watched.function);
+            let fix = format!("pgherald uninstall {} --commit", words::quoted(table));
+            let text = format!("{table} does not exist any more; {function} is left over");
+            (text, fix)
         }
-        _ => UPGRADE.to_owned(),
-    }))
-}
-
-/// The function of a table that does not exist under the name that it was installed with.
-async fn gone(client: &Client, watched: &Watched, spec: &TriggerSpec) -> Findings {
-    let table = spec.table();
-    let finding = |text| Finding::new(CHECK, Verdict::Failed, text);
-    let Some((now, _)) = table_of(client, watched).await? else {
-        let text = format!(
-            "{table} does not exist any more; {} is left over",
-            watched.function
-        );
-        let fix = format!("pgherald uninstall {} --commit", words::table(table));
-        return Ok(vec![finding(text).fix(fix)]);
+        (DriftKind::Unfit { .. }, _) => {
+            let shape = Shape::of(client, &drift.table).await?;
+            (text, command(&drift.table, spec, &shape))
+        }
+        (_, Ok(())) => (text, UPGRADE.to_owned()),
+        (_, Err(why)) => {
+            let text = text
+                .strip_suffix("; install the triggers again")
+                .map_or(&*text, |text| text);
+            (text.to_owned(), why.clone())
+        }
     };
-    let text = format!("{table} is now {now}, and its changes come under the former name");
-    let shape = Shape::of(client, &now).await?;
-    Ok(vec![finding(text).fix(command(&now, spec, &shape))])
+    Ok(Finding::new(CHECK, result, text).fix(fix))
 }
 
 async fn unreadable(client: &Client, watched: &Watched) -> Findings {
@@ -83,28 +122,31 @@ async fn unreadable(client: &Client, watched: &Watched) -> Findings {
     let text = format!("the comment of {function} does not tell what it was made for");
     let finding = |text| Finding::new(CHECK, Verdict::Failed, text);
     Ok(vec![match table_of(client, watched).await? {
-        Some((table, outbox)) => {
+        Some(table) => {
             let text = format!("{text}; add the options that {table} was installed with");
-            let mode = if outbox { "outbox" } else { "notify" };
-            let table = words::table(&table);
+            let mode = match watched.is_outbox {
+                Some(true) => "outbox",
+                Some(false) => "notify",
+                None => "…",
+            };
+            let table = words::quoted(&table);
             finding(text).fix(format!("pgherald install {table} --mode {mode} --commit"))
         }
         None => finding(text).fix(format!("DROP FUNCTION {function}();")),
     }])
 }
 
-/// The table whose triggers call the function, and whether it records changes in the outbox.
-async fn table_of(
-    client: &Client,
-    watched: &Watched,
-) -> Result<Option<(TableName, bool)>, Failure> {
+/// The table whose triggers call the function.
+async fn table_of(client: &Client, watched: &Watched) -> Result<Option<TableName>, Failure> {
     let sql = include_str!("table_of.sql");
     let rows = rows(client, sql, &[(&watched.function, Type::TEXT)]).await?;
-    let Some(row) = rows.first() else {
-        return Ok(None);
+    let table = |row: &Row| {
+        Ok(TableName::new(
+            row.try_get::<_, &str>(0)?,
+            row.try_get::<_, &str>(1)?,
+        )?)
     };
-    let table = TableName::new(row.try_get::<_, &str>(0)?, row.try_get::<_, &str>(1)?)?;
-    Ok(Some((table, row.try_get(2)?)))
+    rows.first().map(table).transpose()
 }
 
 /// Where somebody has told the server not to fire triggers.

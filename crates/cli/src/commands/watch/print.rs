@@ -118,7 +118,7 @@ pub(super) fn state(output: &mut Output, source: &'static str, signal: &Signal) 
     };
     if !output.is_json() {
         let line = output.toned(tone, &format!("-- {kind} ({source}): {words}"));
-        return output.line(&line);
+        return output.line(line);
     }
     let (reasons, error) = match signal {
         Signal::Resync(resync) => (

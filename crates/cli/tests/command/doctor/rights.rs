@@ -1,10 +1,12 @@
 //! What a role may do, and what grants it.
 
+use std::time::Instant;
+
 use pgherald_testkit::Postgres;
 use serde_json::Value;
 
 use super::{TABLES, all_is_well, fix, found_and_fixed, on, only, wrong};
-use crate::support::{Scene, connect};
+use crate::support::{DEADLINE, Scene, connect};
 
 #[tokio::test]
 async fn rights_are_granted() {
@@ -12,7 +14,7 @@ async fn rights_are_granted() {
     let scene = on(&server, "outbox").await;
     server.execute("CREATE ROLE reader LOGIN").await.unwrap();
     let other = server.create_database().await.unwrap();
-    for (url, statements) in [(&scene.url, 5), (&other, 1)] {
+    for (url, statements) in [(&scene.url, 4), (&other, 1)] {
         let as_reader = Scene {
             url: url.replace("postgres@", "reader@"),
             client: connect(url).await,
@@ -40,6 +42,12 @@ async fn rights_are_granted() {
             );
             assert_eq!(finding["result"], result, "{finding}");
         }
+        // Whoever reads does not install, unless nobody has.
+        let installs = |one: &Value| one["finding"].to_string().contains("may not install");
+        let is_to_install = url == &other;
+        assert_eq!(all.iter().any(installs), is_to_install, "{all:#?}");
+        let changes = |one: &&Value| one["fix"].to_string().contains("TRIGGER");
+        assert!(!fixes.iter().any(changes), "{all:#?}");
         let is_sql = |finding: &&&Value| finding["result"] != "failed";
         let fixes: Vec<_> = fixes.iter().filter(is_sql).copied().cloned().collect();
         fix(&as_reader, &fixes).await;
@@ -120,5 +128,54 @@ async fn who_may_read_and_run_groups_is_told_who_installs() {
                 .unwrap_or_else(|error| panic!("{what}: {error:?}"));
         }
         all_is_well(&scene, &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn who_installs_has_to_own_the_tables() {
+    let server = Postgres::start().await.unwrap();
+    let scene = Scene::on(&server, TABLES).await;
+    let sql = "CREATE ROLE owner LOGIN; CREATE ROLE shop";
+    server.execute(sql).await.unwrap();
+    let database = scene.value("SELECT quote_ident(current_database())").await;
+    scene
+        .run(&format!(
+            "GRANT CREATE ON DATABASE {database} TO owner; ALTER TABLE users OWNER TO owner"
+        ))
+        .await;
+    scene.run("GRANT pg_read_all_stats TO owner").await;
+    let owner = Scene {
+        url: scene.url.replace("postgres@", "owner@"),
+        client: connect(&scene.url).await,
+    };
+    owner
+        .fine(&["install", "users", "--mode", "outbox", "--commit"])
+        .await;
+    all_is_well(&owner, &[]).await;
+    scene
+        .run("ALTER TABLE users OWNER TO shop; GRANT ALL ON users TO owner")
+        .await;
+    let part = "may not upgrade the triggers of public.users, which belongs to role shop";
+    found_and_fixed(&owner, &[], "rights", "warning", part).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_read_only_by_its_file_is_made_writable() {
+    let server = Postgres::start().await.unwrap();
+    let scene = on(&server, "notify").await;
+    let file = server.data_dir().join("postgresql.conf");
+    let text = std::fs::read_to_string(&file).unwrap() + "\ndefault_transaction_read_only = on\n";
+    std::fs::write(&file, text).unwrap();
+    scene.run("SELECT pg_reload_conf()").await;
+    let begun = Instant::now();
+    while wrong(&scene, &[]).await.is_empty() && begun.elapsed() < DEADLINE {}
+    let part = "sessions of role postgres are read-only";
+    let found = only(&scene, &[], "rights", "warning", part).await;
+    for statement in found[0]["fix"].as_str().unwrap().split_inclusive(';') {
+        scene.run(statement).await;
+    }
+    let begun = Instant::now();
+    while !wrong(&scene, &[]).await.is_empty() {
+        assert!(begun.elapsed() < DEADLINE, "it is not writable");
     }
 }

@@ -68,7 +68,7 @@ async fn notify(config: &ConnectConfig, channel: &ChannelName, token: &str) -> R
     let (client, connection) = config.open().await?;
     let sent = async {
         // Both are made here of hexadecimal digits and letters.
-        let sql = format!("SELECT pg_notify('{channel}', '{token}')");
+        let sql = format!("SELECT pg_catalog.pg_notify('{channel}', '{token}')");
         let sent = client.batch_execute(&sql).await;
         drop(client);
         sent

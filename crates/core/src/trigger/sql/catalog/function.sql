@@ -5,22 +5,22 @@
 SELECT
     pg_catalog.obj_description(p.oid, 'pg_proc'),
     p.prosrc,
-    o.rolname::text,
-    o.rolsuper OR o.rolname = current_user,
+    o.rolname::pg_catalog.text,
+    o.rolsuper OR o.rolname OPERATOR(pg_catalog.=) current_user,
     pg_catalog.has_function_privilege(p.oid, 'EXECUTE')
         AND pg_catalog.has_schema_privilege(n.oid, 'USAGE'),
     p.prosecdef,
     coalesce(p.proconfig, '{}'),
-    (n.nspowner = o.oid OR s.rolsuper) AND (h.oid IS NULL OR h.proowner = o.oid OR r.rolsuper),
+    (n.nspowner OPERATOR(pg_catalog.=) o.oid OR s.rolsuper) AND (h.oid IS NULL OR h.proowner OPERATOR(pg_catalog.=) o.oid OR r.rolsuper),
     h.oid IS NULL OR (
         pg_catalog.has_function_privilege(o.oid, h.oid, 'EXECUTE')
         AND pg_catalog.has_schema_privilege(o.oid, n.oid, 'USAGE')
     )
 FROM pg_catalog.pg_proc AS p
-JOIN pg_catalog.pg_roles AS o ON o.oid = p.proowner
-JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace
-JOIN pg_catalog.pg_roles AS s ON s.oid = n.nspowner
+JOIN pg_catalog.pg_roles AS o ON o.oid OPERATOR(pg_catalog.=) p.proowner
+JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
+JOIN pg_catalog.pg_roles AS s ON s.oid OPERATOR(pg_catalog.=) n.nspowner
 LEFT JOIN pg_catalog.pg_proc AS h
-    ON h.pronamespace = n.oid AND h.proname = 'notify_rows' AND pg_catalog.oidvectortypes(h.proargtypes) = $3
-LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = h.proowner
-WHERE n.nspname = 'pgherald' AND p.proname = $1 AND pg_catalog.oidvectortypes(p.proargtypes) = $2
+    ON h.pronamespace OPERATOR(pg_catalog.=) n.oid AND h.proname OPERATOR(pg_catalog.=) 'notify_rows' AND pg_catalog.oidvectortypes(h.proargtypes) OPERATOR(pg_catalog.=) $3
+LEFT JOIN pg_catalog.pg_roles AS r ON r.oid OPERATOR(pg_catalog.=) h.proowner
+WHERE n.nspname OPERATOR(pg_catalog.=) 'pgherald' AND p.proname OPERATOR(pg_catalog.=) $1 AND pg_catalog.oidvectortypes(p.proargtypes) OPERATOR(pg_catalog.=) $2

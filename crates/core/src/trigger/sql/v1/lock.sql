@@ -1,3 +1,6 @@
+-- Names are the server's own, whatever others have put on the search path; which is put aside as well.
+SELECT pg_catalog.set_config('pgherald.search_path', pg_catalog.current_setting('search_path'), true);
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 -- One installer at a time; the lock goes with the transaction.
 SELECT pg_catalog.pg_advisory_xact_lock(8099557239769099364);
 -- Rather give up than be the end of a deadlock that PostgreSQL solves by failing somebody's write. Puts
