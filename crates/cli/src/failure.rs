@@ -224,3 +224,9 @@ impl From<io::Error> for Failure {
         }
     }
 }
+/// Class 22: what was written cannot be read as such.
+pub(crate) fn is_bad_input(error: &tokio_postgres::Error) -> bool {
+    error
+        .code()
+        .is_some_and(|code| code.code().starts_with("22"))
+}

@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::arguments::Group;
 use crate::database::Database;
-use crate::failure::Failure;
+use crate::failure::{Failure, is_bad_input};
 use crate::output::Output;
 use crate::words;
 
@@ -168,13 +168,6 @@ async fn use_time_zone(client: &Client) -> Result<(), Failure> {
         }
         Err(error) => Err(error.into()),
     }
-}
-
-/// Class 22: what was written cannot be read as such.
-fn is_bad_input(error: &tokio_postgres::Error) -> bool {
-    error
-        .code()
-        .is_some_and(|code| code.code().starts_with("22"))
 }
 
 /// The moment that the server reads in `text`: a time, or how long ago. Columns: the moment, unless it is infinite; whether

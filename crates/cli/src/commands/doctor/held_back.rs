@@ -4,7 +4,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
 use super::finding::{Finding, Findings, Verdict, or_ok, rows, value, wrong};
-use crate::failure::Failure;
+use crate::failure::{Failure, is_bad_input};
 
 /// From this share of the notification queue on, it is a failure: once it is full, commits fail.
 const QUEUE_FAILED: f64 = 0.5;
@@ -16,7 +16,7 @@ pub(super) async fn require_interval(client: &Client, text: &str) -> Result<(), 
     let sql = "SELECT $1::interval < interval '0'";
     let is_negative = match client.query_typed(sql, &[(&text, Type::TEXT)]).await {
         Ok(rows) => rows.first().is_some_and(|row| row.get(0)),
-        Err(error) if error.as_db_error().is_some() => true,
+        Err(error) if is_bad_input(&error) => true,
         Err(error) => return Err(error.into()),
     };
     match is_negative {
