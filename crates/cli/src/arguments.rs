@@ -31,7 +31,7 @@ Exit codes: 0 all is well; 1 a problem was found; 2 wrong usage or no connection
 )]
 pub(crate) struct Arguments {
     /// Where the database is: a URL (postgresql://user@host/database?sslmode=verify-full) or key=value pairs
-    #[arg(long, global = true, value_name = "URL", value_parser = not_blank)]
+    #[arg(long, global = true, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) database_url: Option<String>,
     /// Print JSON instead of tables; of streams, one object on each line
     #[arg(long, global = true)]
@@ -356,13 +356,6 @@ impl From<Operation> for pgherald_core::Operation {
             Operation::Delete => Self::Delete,
             Operation::Truncate => Self::Truncate,
         }
-    }
-}
-
-fn not_blank(text: &str) -> Result<String, &'static str> {
-    match text.trim() {
-        "" => Err("it is blank; leave the option out to connect by the PG* variables"),
-        _ => Ok(text.to_owned()),
     }
 }
 

@@ -15,11 +15,9 @@ pub(super) const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"]
 
 /// What libpq honours and this crate does not, and the values that make no difference. To pass over another one would be to
 /// connect elsewhere, or less safely, than was meant.
-const UNSUPPORTED: [(&str, &[&str]); 10] = [
+const UNSUPPORTED: [(&str, &[&str]); 8] = [
     ("PGSERVICE", &[]),
     ("PGREQUIREAUTH", &[]),
-    ("PGREQUIREPEER", &[]),
-    ("PGSSLCERTMODE", &["disable", "allow"]),
     ("PGSSLCRL", &[]),
     ("PGSSLCRLDIR", &[]),
     ("PGCHANNELBINDING", &["disable", "prefer"]),
@@ -31,15 +29,14 @@ const UNSUPPORTED: [(&str, &[&str]); 10] = [
 fn refuse_unsupported(config: &Config, get: &dyn Fn(&str) -> Option<String>) -> Result<()> {
     for (name, harmless) in UNSUPPORTED {
         // A service says no more than the connection string does, where that names host and database.
-        let is_host_known = !config.get_hosts().is_empty() || !config.get_hostaddrs().is_empty();
-        let is_complete = is_host_known && config.get_dbname().is_some();
+        let is_complete = !config.get_hosts().is_empty() && config.get_dbname().is_some();
         if name == "PGSERVICE" && is_complete {
             continue;
         }
         if let Some(value) = get(name).filter(|value| !harmless.contains(&&**value)) {
             let way_out = match name {
                 "PGSERVICE" => {
-                    "unset it, and set PGHOST, PGDATABASE and PGUSER; or name host and database in the connection string"
+                    "give the connection string or PGHOST, PGDATABASE and PGUSER instead"
                 }
                 _ => "unset it, if you can do without",
             };
