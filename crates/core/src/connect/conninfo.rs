@@ -180,8 +180,6 @@ fn value(option: &str, chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Debug;
-
     use tokio_postgres::Config;
     use tokio_postgres::config::Host;
 
@@ -334,9 +332,6 @@ mod tests {
 
     #[test]
     fn hosts_and_ports_are_read_as_libpq_reads_them() {
-        fn check<T: PartialEq + Debug>(text: &str, found: T, wanted: T) {
-            assert_eq!(found, wanted, "{text}");
-        }
         for (text, hosts, ports) in [
             ("postgres://", &[][..], &[][..]),
             ("postgres:///d", &[], &[]),
@@ -353,9 +348,8 @@ mod tests {
             ("host=a host=b,c port=1", &["b", "c"], &[1]),
         ] {
             let config = config(text);
-            let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
-            check(text, names(config.get_hosts()), hosts);
-            check(text, config.get_ports(), ports);
+            assert_eq!(names(config.get_hosts()), hosts, "{text}");
+            assert_eq!(config.get_ports(), ports, "{text}");
         }
         for text in [
             "postgres://[::1/d",
