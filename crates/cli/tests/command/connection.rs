@@ -49,6 +49,12 @@ async fn no_connection_is_one_line_a_hint_and_code_2() {
             "postgresq://u:wrong@127.0.0.1/d",
             "\"postgresq\" is no scheme",
         ),
+        (" ", "empty"),
+        (
+            "postgres//u:wrong@127.0.0.1/d?sslmode=disable",
+            "must be a URL",
+        ),
+        ("postgresql://u:x@127.0.0.1/wrong@h/d", "percent-encoded"),
     ];
     for (url, cause) in cases {
         let commands: [&[&str]; 5] = [
@@ -85,7 +91,12 @@ async fn what_would_lead_elsewhere_is_refused() {
     let url = scene.url.clone();
     let outputs = blocking(move || {
         let mut runs = Vec::new();
-        for (name, value) in [("PGSERVICE", "shop"), ("PGREQUIREAUTH", "scram-sha-256")] {
+        for (name, value) in [
+            ("PGSERVICE", "shop"),
+            ("PGREQUIREAUTH", "scram-sha-256"),
+            ("PGREQUIREPEER", "postgres"),
+            ("PGSSLCERTMODE", "require"),
+        ] {
             let mut command = binary();
             command.env(name, value).arg("status");
             runs.push((name, command));

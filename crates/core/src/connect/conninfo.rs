@@ -1,90 +1,165 @@
-//! Connection strings. `tokio_postgres` reads them; only `sslmode` and `sslrootcert`, of which it knows
-//! too little, are taken out before.
+//! Connection strings, read by libpq's rules. `tokio_postgres` is given plain pairs without the password:
+//! its own reader of URLs takes other hosts than libpq does, and its errors tell what it read.
 
-use percent_encoding::percent_decode_str;
+use std::collections::BTreeMap;
+
 use tokio_postgres::Config;
 
 use super::tls::SslSettings;
+use super::url;
 use crate::error::{Error, Kind, Result};
 
+/// What can be set.
+const OPTIONS: [&str; 20] = [
+    "application_name",
+    "channel_binding",
+    "connect_timeout",
+    "dbname",
+    "host",
+    "hostaddr",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_retries",
+    "load_balance_hosts",
+    "options",
+    "password",
+    "port",
+    "sslmode",
+    "sslnegotiation",
+    "sslrootcert",
+    "target_session_attrs",
+    "tcp_user_timeout",
+    "user",
+];
+
+const EXPECTED: &str = "the connection string must be a URL, postgresql://user@host/database, or pairs of key=value \
+    with a value that has white space in single quotes";
+
 pub(super) fn parse(text: &str) -> Result<(Config, SslSettings)> {
-    let mut ssl = SslSettings::default();
-    let rest = if text.starts_with("postgresql://") || text.starts_with("postgres://") {
-        strip_url(text, &mut ssl)?
-    } else {
-        strip_pairs(text, &mut ssl)?
-    };
-    let config = rest.parse().map_err(|cause: tokio_postgres::Error| {
-        Error::with_source(Kind::Config, "the connection string cannot be read", cause)
-    })?;
-    Ok((config, ssl))
-}
-
-/// Takes our parameters out of a URL's query.
-fn strip_url(text: &str, ssl: &mut SslSettings) -> Result<String> {
-    // Else the rest of the password would be taken for the host, and told as such.
-    let host = text.split('?').next().and_then(|url| url.split_once('@'));
-    if host.is_some_and(|(_, host)| host.split('/').next().unwrap_or_default().contains('@')) {
-        let message =
-            "the connection string has a second \"@\" before its host; in a password, write %40";
-        return Err(Error::new(Kind::Config, message));
+    if !text.is_empty() && text.trim().is_empty() {
+        return Err(refusal("the connection string is empty"));
     }
-    let Some((base, query)) = text.split_once('?') else {
-        return Ok(text.to_owned());
-    };
-    let mut kept = Vec::new();
-    for pair in query.split('&') {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = percent_decode_str(value).decode_utf8().map_err(|cause| {
-            let message = format!("the value of {key:?} in the connection string is not UTF-8");
-            Error::with_source(Kind::Config, message, cause)
-        })?;
-        if !ssl.take(key, &value)? {
-            kept.push(pair);
+    let mut said = Said::default();
+    match (url::without_scheme(text), unknown_scheme(text)) {
+        (Some(rest), _) => url::read(rest, &mut said)?,
+        (None, Some(scheme)) => {
+            return Err(refusal(format!(
+                "{scheme:?} is no scheme of a connection string; write postgresql://… in small letters and without a driver"
+            )));
         }
+        (None, None) => read_pairs(text, &mut said)?,
     }
-    let separator = if kept.is_empty() { "" } else { "?" };
-    Ok(format!("{base}{separator}{}", kept.join("&")))
+    said.into_config()
 }
 
-/// Takes our parameters out of a `key=value` string.
-fn strip_pairs(text: &str, ssl: &mut SslSettings) -> Result<String> {
-    let mut kept = String::new();
+pub(super) fn refusal(message: impl Into<String>) -> Error {
+    Error::new(Kind::Config, message)
+}
+
+/// The scheme of what is a URL but none of ours.
+fn unknown_scheme(text: &str) -> Option<&str> {
+    let (scheme, _) = text.split_once("://")?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
+    ((1..=32).contains(&scheme.len()) && scheme.chars().all(fits)).then_some(scheme)
+}
+
+/// Whether a word has the form of an option's name. Any other may be a password that went astray.
+pub(super) fn is_name(word: &str) -> bool {
+    let fits = |c: char| c.is_ascii_lowercase() || c == '_';
+    (1..=32).contains(&word.len()) && word.chars().all(fits)
+}
+
+/// The option of this name, if there is one.
+pub(super) fn option(name: &str) -> Option<&'static str> {
+    OPTIONS.into_iter().find(|known| *known == name)
+}
+
+/// What a connection string says. Of what is said twice the last counts, as in libpq.
+#[derive(Default)]
+pub(super) struct Said {
+    ssl: SslSettings,
+    password: Option<Vec<u8>>,
+    others: BTreeMap<&'static str, String>,
+}
+
+impl Said {
+    pub(super) fn set(&mut self, option: &'static str, value: Vec<u8>) -> Result<()> {
+        if option == "password" {
+            self.password = Some(value);
+            return Ok(());
+        }
+        let Ok(value) = String::from_utf8(value) else {
+            let message = format!("the value of {option} in the connection string is not UTF-8");
+            return Err(refusal(message));
+        };
+        // These are shown wherever the database is named.
+        let has_user = |host: &str| host.contains('@') && !host.starts_with('/');
+        if option == "host" && value.split(',').any(has_user) {
+            return Err(refusal("the host in the connection string has an \"@\""));
+        }
+        if option == "dbname" && value.contains("://") {
+            let message = "dbname in the connection string is a URL; give the URL alone";
+            return Err(refusal(message));
+        }
+        if !self.ssl.take(option, &value)? {
+            self.others.insert(option, value);
+        }
+        Ok(())
+    }
+
+    fn into_config(self) -> Result<(Config, SslSettings)> {
+        let mut pairs = String::new();
+        for (option, value) in &self.others {
+            let quoted = value.replace('\\', "\\\\").replace('\'', "\\'");
+            pairs.push_str(&format!("{option}='{quoted}' "));
+        }
+        let mut config: Config = pairs.parse().map_err(|cause: tokio_postgres::Error| {
+            Error::with_source(Kind::Config, "the connection string cannot be read", cause)
+        })?;
+        if let Some(password) = self.password {
+            config.password(password);
+        }
+        Ok((config, self.ssl))
+    }
+}
+
+fn read_pairs(text: &str, said: &mut Said) -> Result<()> {
     let mut chars = text.chars().peekable();
     loop {
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
         if chars.peek().is_none() {
-            return Ok(kept);
+            return Ok(());
         }
         let mut key = String::new();
         while let Some(c) = chars.next_if(|c| !c.is_whitespace() && *c != '=') {
             key.push(c);
         }
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
-        if chars.next_if_eq(&'=').is_none() {
-            // A password may be in what was meant as a URL, or in anything that is not a name.
-            let message = match key.split_once("://") {
-                Some((scheme, _)) => {
-                    format!("{scheme:?} is no scheme of a connection string; write postgresql://…")
-                }
-                None if key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
-                    format!("there is no \"=\" behind {key:?} in the connection string")
-                }
-                None => "there is a word without \"=\" in the connection string".to_owned(),
-            };
-            return Err(Error::new(Kind::Config, message));
-        }
+        // What stands behind a password may be the rest of it.
+        let is_told = is_name(&key) && said.password.is_none();
+        let has_value = chars.next_if_eq(&'=').is_some();
+        let option = match option(&key) {
+            Some(option) if has_value => option,
+            _ if !is_told => return Err(refusal(EXPECTED)),
+            _ if has_value => return Err(unknown(&key)),
+            _ => {
+                let message = format!("there is no \"=\" behind {key:?} in the connection string");
+                return Err(refusal(message));
+            }
+        };
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
-        let value = value(&key, &mut chars)?;
-        if !ssl.take(&key, &value)? {
-            let quoted = value.replace('\\', "\\\\").replace('\'', "\\'");
-            kept.push_str(&format!("{key}='{quoted}' "));
-        }
+        let value = value(option, &mut chars)?;
+        said.set(option, value.into_bytes())?;
     }
 }
 
+pub(super) fn unknown(name: &str) -> Error {
+    refusal(format!("unknown option {name:?} in the connection string"))
+}
+
 /// One value: bare up to white space, or in single quotes; a backslash takes the next character as it is.
-fn value(key: &str, chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<String> {
+fn value(option: &str, chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<String> {
     let quoted = chars.next_if_eq(&'\'').is_some();
     let mut value = String::new();
     while let Some(c) = chars.next_if(|c| quoted || !c.is_whitespace()) {
@@ -95,9 +170,226 @@ fn value(key: &str, chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Res
         }
     }
     if quoted {
-        let message =
-            format!("the quote around the value of {key:?} in the connection string is not closed");
-        return Err(Error::new(Kind::Config, message));
+        let message = format!(
+            "the quote around the value of {option} in the connection string is not closed"
+        );
+        return Err(refusal(message));
     }
     Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::Config;
+    use tokio_postgres::config::Host;
+
+    use super::parse;
+
+    fn config(text: &str) -> Config {
+        parse(text).expect(text).0
+    }
+
+    /// What is told of what cannot be read.
+    fn refusal(text: &str) -> String {
+        let error = parse(text).map(drop).expect_err(text);
+        assert!(error.is_config(), "{text}: {error:?}");
+        format!("{} {error:?}", error.chain())
+    }
+
+    fn names(hosts: &[Host]) -> Vec<String> {
+        hosts
+            .iter()
+            .map(|host| match host {
+                Host::Tcp(name) => name.clone(),
+                #[cfg(unix)]
+                Host::Unix(path) => path.display().to_string(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn whatever_is_in_a_password_it_is_not_told_and_leads_to_no_other_host() {
+        let places = [
+            "postgres://u:{}@h/d",
+            "postgres://u:{}@h",
+            "postgres://u:{}@h:5432/d?sslmode=disable",
+            "postgres://{}@h/d?colour=red",
+            "postgres://h/d?password={}",
+            "postgres://h/d?user=u&password={}&sslmode=disable",
+            "postgres://u@h?password={}",
+            "postgres//u:{}@h/d?sslmode=disable",
+            "postgres:/u:{}@h/d",
+            "Postgresql://u:{}@h/d?sslmode=disable",
+            "POSTGRES://u:{}@h/d",
+            "postgresql+psycopg://u:{}@h/d?sslmode=disable",
+            " postgres://u:{}@h/d?sslmode=disable",
+            "'postgres://u:{}@h/d?sslmode=disable'",
+            "\"postgres://u:{}@h/d?sslmode=disable\"",
+            "url=postgres://u:{}@h/d",
+            "host=h dbname=postgres://u:{}@h/d",
+            "u:{}@h/d?sslmode=disable",
+            "u:{}@h/d",
+            "host=h password={}",
+            "host=h user=u password={} sslmode=disable",
+            "host=h password='{}",
+            "host=h password='{}'",
+            "password={} host=h colour=red",
+            "host=h password:{}",
+            "host=h pass word={}",
+        ];
+        let passwords = [
+            "zqa",
+            "zqa@zqb",
+            "zqa/zqb",
+            "zqa?zqb",
+            "zqa:zqb",
+            "zqa#zqb",
+            "zqa%zqb",
+            "zqa%ffzqb",
+            "zqa%00zqb",
+            "zqa&zqb",
+            "zqa&zqb=zqc",
+            "zqa=zqb",
+            "zqa zqb",
+            "zqa zqb=zqc",
+            "zqa'zqb",
+            "zqa' zqb",
+            "zqa' zqb='zqc",
+            "zqa\\zqb",
+            "zqa,zqb",
+            "zqa[zqb",
+            "zqa@[zqb",
+            "zqa://zqb",
+            "zqa@zqb@zqc",
+            "zqa@zqb/zqc",
+            "zqa@zqb:zqc",
+            "zqa@zqb,zqc",
+            "zqa@zqb?zqc",
+            "zqa@zqb?zqc=zqd",
+            "zqa@zqb?sslmode=zqc",
+            "zqa@zqb?port=zqc",
+            "zqa?zqb@zqc",
+            "zqa?zqb=zqc@zqd",
+            "zqa/zqb@zqc",
+            "zqa/zqb?zqc",
+            "zqa/zqb?zqc=zqd",
+            "12/zqb?zqc=zqd",
+            "zqaé@zqb",
+        ];
+        for place in places {
+            for password in passwords {
+                let text = place.replace("{}", password);
+                match parse(&text) {
+                    Ok((config, _)) => {
+                        let hosts = names(config.get_hosts());
+                        assert_eq!(hosts, ["h"], "{text}");
+                        let name = config.get_dbname().unwrap_or_default();
+                        assert!(!name.contains("zq"), "{text}: {name}");
+                    }
+                    Err(error) => {
+                        let told = format!("{} {error:?}", error.chain());
+                        assert!(error.is_config() && !told.contains("zq"), "{text}: {told}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_at_sign_ends_the_user_where_libpq_says() {
+        for (text, host, password) in [
+            ("postgres://u:p@h/d", "h", "p"),
+            ("postgres://u:p:w@h/d", "h", "p:w"),
+            ("postgres://u:%40%2f%3F%25@h/d", "h", "@/?%"),
+            ("postgres://h/d?password=a@b/c", "h", "a@b/c"),
+            ("postgres://h?password=a/b@c", "h", "a/b@c"),
+            ("postgres://u:p@h?application_name=x@db.invalid", "h", "p"),
+            ("postgres://u:p@h/d?password=later", "h", "later"),
+        ] {
+            let config = config(text);
+            assert_eq!(names(config.get_hosts()), [host], "{text}");
+            assert_eq!(config.get_password(), Some(password.as_bytes()), "{text}");
+        }
+        let named = config("postgres://h/d?application_name=x@db.invalid");
+        assert_eq!(names(named.get_hosts()), ["h"]);
+        assert_eq!(named.get_application_name(), Some("x@db.invalid"));
+        assert_eq!(named.get_user(), None);
+        let bytes = config("postgres://u:p%ff@h/d");
+        assert_eq!(bytes.get_password(), Some(b"p\xff".as_slice()));
+        for text in [
+            "postgres://u:p@s3/cret@h/d",
+            "postgres://u:p@s3@cret@h/d",
+            "postgres://u:p?s3@cret@h/d",
+            "postgres://u:p/s3cret@h/d",
+            "postgres://u:p@s3?cret@h/d",
+            "postgres://h?application_name=x@db.invalid",
+        ] {
+            let told = refusal(text);
+            let ways = ["%40", "%2F", "%3F"];
+            assert!(ways.iter().all(|way| told.contains(way)), "{text}: {told}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_ports_are_read_as_libpq_reads_them() {
+        for (text, hosts, ports) in [
+            ("postgres://", &[][..], &[][..]),
+            ("postgres:///d", &[], &[]),
+            ("postgres://u@/d", &[], &[]),
+            ("postgres://h", &["h"], &[]),
+            ("postgres://h:/d", &["h"], &[]),
+            ("postgres://a:1,b,c:3/d", &["a", "b", "c"], &[1, 5432, 3]),
+            ("postgres://u@[::1]:1,b:2", &["::1", "b"], &[1, 2]),
+            ("postgres://[::1]", &["::1"], &[]),
+            ("postgres://%2Fvar%2Frun:1/d", &["/var/run"], &[1]),
+            ("postgres://u@:1/d?host=/tmp", &["/tmp"], &[1]),
+            ("postgres://localhost/d?host=/tmp", &["/tmp"], &[]),
+            ("postgres:///d?host=a,b&port=1,2", &["a", "b"], &[1, 2]),
+            ("host=a host=b,c port=1", &["b", "c"], &[1]),
+        ] {
+            let config = config(text);
+            assert_eq!(names(config.get_hosts()), hosts, "{text}");
+            assert_eq!(config.get_ports(), ports, "{text}");
+        }
+        for text in [
+            "postgres://[::1/d",
+            "postgres://[]/d",
+            "postgres://[::1]1/d",
+            "postgres://h/d?host=a@b",
+            "postgres://h/d%",
+            "postgres://h/d%4",
+            "postgres://h/d%zz",
+            "postgres://h/d?application_name=%ff",
+            "postgres://h/d?a%00=b",
+            "postgres://h/d?sslmode",
+            "postgres://h/d?&sslmode=disable",
+            "host=u:p@h",
+            "=h host=a",
+            "host=h =x",
+        ] {
+            refusal(text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_connection_string_is_told_what_one_is() {
+        for (text, part) in [
+            (" ", "empty"),
+            ("\t\n", "empty"),
+            ("postgres//u:p@h/d?sslmode=disable", "postgresql://"),
+            ("'postgres://u:p@h/d?sslmode=disable'", "postgresql://"),
+            ("Postgresql://u:p@h/d?sslmode=disable", "\"Postgresql\""),
+            (
+                "postgresql+psycopg://u:p@h/d?sslmode=disable",
+                "without a driver",
+            ),
+            ("postgres://u:p@h/d?colour=red", "colour"),
+            ("host=h password=p colour=red", "single quotes"),
+            ("host=h requirepeer=postgres", "requirepeer"),
+            ("postgres://h/d?sslcertmode=require", "sslcertmode"),
+        ] {
+            let told = refusal(text);
+            assert!(told.contains(part), "{text}: {told}");
+        }
+    }
 }

@@ -15,9 +15,11 @@ pub(super) const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"]
 
 /// What libpq honours and this crate does not, and the values that make no difference. To pass over another one would be to
 /// connect elsewhere, or less safely, than was meant.
-const UNSUPPORTED: [(&str, &[&str]); 8] = [
+const UNSUPPORTED: [(&str, &[&str]); 10] = [
     ("PGSERVICE", &[]),
     ("PGREQUIREAUTH", &[]),
+    ("PGREQUIREPEER", &[]),
+    ("PGSSLCERTMODE", &["disable", "allow"]),
     ("PGSSLCRL", &[]),
     ("PGSSLCRLDIR", &[]),
     ("PGCHANNELBINDING", &["disable", "prefer"]),
@@ -29,15 +31,14 @@ const UNSUPPORTED: [(&str, &[&str]); 8] = [
 fn refuse_unsupported(config: &Config, get: &dyn Fn(&str) -> Option<String>) -> Result<()> {
     for (name, harmless) in UNSUPPORTED {
         // A service says no more than the connection string does, where that names host and database.
-        let is_complete = !config.get_hosts().is_empty() && config.get_dbname().is_some();
+        let has_host = !config.get_hosts().is_empty() || !config.get_hostaddrs().is_empty();
+        let is_complete = has_host && config.get_dbname().is_some();
         if name == "PGSERVICE" && is_complete {
             continue;
         }
         if let Some(value) = get(name).filter(|value| !harmless.contains(&&**value)) {
             let way_out = match name {
-                "PGSERVICE" => {
-                    "give the connection string or PGHOST, PGDATABASE and PGUSER instead"
-                }
+                "PGSERVICE" => "unset it, or name host and database in the connection string",
                 _ => "unset it, if you can do without",
             };
             let message = format!("{name} is {value:?}, which is not supported; {way_out}");

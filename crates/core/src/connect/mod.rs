@@ -5,6 +5,7 @@ mod conninfo;
 mod environment;
 mod passfile;
 mod tls;
+mod url;
 
 use std::fmt;
 use std::str::FromStr;
@@ -37,9 +38,13 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// `PGSSLROOTCERT`, `PGAPPNAME`, `PGOPTIONS`, `PGCONNECT_TIMEOUT`, `PGTARGETSESSIONATTRS`), then from
 /// `~/.pgpass`, then from defaults: the local socket directory or `localhost`, and the name of the
 /// operating system's user. Variables that would be passed over to somebody's harm are refused: `PGSERVICE` where the string
-/// does not name host and database, `PGREQUIREAUTH`, `PGSSLCRL`, `PGSSLCRLDIR`, `PGCHANNELBINDING=require`,
-/// `PGGSSENCMODE=require`, `PGSSLMINPROTOCOLVERSION=TLSv1.3` and `PGSSLNEGOTIATION=direct`; so is any of them whose value is not
-/// UTF-8. (`PGREQUIREPEER` and `PGSSLCERTMODE` are passed over.)
+/// does not name host and database, `PGREQUIREAUTH`, `PGREQUIREPEER`, `PGSSLCRL`, `PGSSLCRLDIR`, `PGSSLCERTMODE=require`,
+/// `PGCHANNELBINDING=require`, `PGGSSENCMODE=require`, `PGSSLMINPROTOCOLVERSION=TLSv1.3` and `PGSSLNEGOTIATION=direct`; so is any
+/// of them whose value is not UTF-8.
+///
+/// A URL is read as libpq reads it, and of an option that is given twice the last counts. What libpq would take for another
+/// host than was meant is refused: an `@`, `/` or `?` in a password, or an `@` in the path, has to be percent-encoded (`%40`,
+/// `%2F`, `%3F`). No error about a connection string tells a password that is in it.
 ///
 /// `sslmode` is one of
 ///
@@ -284,6 +289,8 @@ mod tests {
         ];
         let config = parse("postgresql://u@h/d?sslmode=disable", &env).unwrap();
         assert_eq!(config.config.get_connect_timeout(), None);
+        let config = parse("postgresql://u@h/d", &[("PGPORT", "5433")]).unwrap();
+        assert_eq!(config.to_string(), "u@h:5433/d");
         let config = parse("postgresql://u@/d", &[("PGHOSTADDR", "127.0.0.1")]).unwrap();
         assert_eq!(config.to_string(), "u@127.0.0.1:5432/d");
         let mixed = parse("host=/tmp hostaddr=127.0.0.1 user=u sslmode=require", &[]).unwrap();
@@ -306,17 +313,25 @@ mod tests {
             ("postgresql://h/d", "PGREQUIREAUTH", "scram-sha-256"),
             ("postgresql://h/d", "PGCHANNELBINDING", "require"),
             ("postgresql://h/d", "PGSSLMINPROTOCOLVERSION", "TLSv1.3"),
+            ("postgresql://h/d", "PGREQUIREPEER", "postgres"),
+            ("postgresql://h/d", "PGSSLCERTMODE", "require"),
         ] {
             let error = parse(text, &[(name, value)]).expect_err(name);
             assert!(error.is_config() && error.to_string().contains(name));
         }
+        let variables = [("PGSERVICE", "shop"), ("PGHOSTADDR", "127.0.0.1")];
+        let error = parse("dbname=d", &variables).unwrap_err().to_string();
+        assert!(error.contains("unset it"), "{error}");
         for (name, value) in [
             ("PGSERVICE", "shop"),
             ("PGREQUIREAUTH", ""),
             ("PGCHANNELBINDING", "prefer"),
+            ("PGSSLCERTMODE", "allow"),
         ] {
             parse("postgresql://u@h/d", &[(name, value)]).expect(name);
         }
+        let by_address = "hostaddr=127.0.0.1 dbname=d";
+        parse(by_address, &[("PGSERVICE", "shop")]).expect(by_address);
     }
 
     #[test]

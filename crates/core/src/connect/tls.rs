@@ -77,7 +77,7 @@ fn parse_mode(word: &str) -> Result<SslMode> {
         "verify-full" => SslMode::VerifyFull,
         _ => {
             let modes = "disable, prefer, require, verify-ca or verify-full";
-            let message = format!("sslmode is {word:?}, it must be {modes}");
+            let message = format!("sslmode must be {modes}");
             return Err(Error::new(Kind::Config, message));
         }
     })

@@ -1,0 +1,117 @@
+//! Connection strings that are URLs: `postgresql://user:password@host:port,…/database?option=value&…`.
+
+use percent_encoding::percent_decode_str;
+
+use super::conninfo::{Said, is_name, option, refusal, unknown};
+use crate::error::{Error, Result};
+
+pub(super) fn without_scheme(text: &str) -> Option<&str> {
+    text.strip_prefix("postgresql://")
+        .or_else(|| text.strip_prefix("postgres://"))
+}
+
+/// Reads what is behind the scheme. Where libpq would take a host that is likely part of a password, or a user
+/// that is likely part of an option, it is refused.
+pub(super) fn read(rest: &str, said: &mut Said) -> Result<()> {
+    // An "@" ends the user only in front of the first "/".
+    let slash = rest.find('/').unwrap_or(rest.len());
+    let (user, rest) = match rest.split_once('@') {
+        Some((user, rest)) if user.len() < slash => (user, rest),
+        _ => ("", rest),
+    };
+    let (base, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if user.contains('?') || base.contains('@') {
+        return Err(not_encoded());
+    }
+    let (user, password) = user.split_once(':').unwrap_or((user, ""));
+    let (hosts, dbname) = base.split_once('/').unwrap_or((base, ""));
+    let (hosts, ports) = read_hosts(hosts)?;
+    let parts = [
+        ("user", user),
+        ("password", password),
+        ("host", &hosts),
+        ("port", &ports),
+        ("dbname", dbname),
+    ];
+    for (option, value) in parts {
+        if !value.is_empty() {
+            said.set(option, decode(value)?)?;
+        }
+    }
+    read_query(query, said)
+}
+
+/// Hosts and their ports, each with commas between.
+fn read_hosts(text: &str) -> Result<(String, String)> {
+    let mut hosts = Vec::new();
+    let mut ports = Vec::new();
+    for one in text.split(',') {
+        let (host, port) = match one.strip_prefix('[') {
+            Some(address) => read_address(address)?,
+            None => one.split_once(':').unwrap_or((one, "")),
+        };
+        hosts.push(host);
+        ports.push(port);
+    }
+    let has_ports = ports.iter().any(|port| !port.is_empty());
+    let ports = if has_ports {
+        ports.join(",")
+    } else {
+        String::new()
+    };
+    Ok((hosts.join(","), ports))
+}
+
+/// The address in brackets, and the port behind it.
+fn read_address(text: &str) -> Result<(&str, &str)> {
+    let read = match text.split_once(']') {
+        Some(("", _)) | None => None,
+        Some((address, "")) => Some((address, "")),
+        Some((address, port)) => port.strip_prefix(':').map(|port| (address, port)),
+    };
+    read.ok_or_else(|| refusal("the address in brackets in the connection string cannot be read"))
+}
+
+fn read_query(query: &str, said: &mut Said) -> Result<()> {
+    // What stands behind a password, or in front of an "@", may be part of one.
+    let mut is_told = !query.contains('@');
+    for pair in query.split_terminator('&') {
+        let (name, value) = match pair.split_once('=') {
+            Some(pair) => pair,
+            None if is_told => {
+                let message = "an option in the connection string has no \"=\"";
+                return Err(refusal(message));
+            }
+            None => return Err(not_encoded()),
+        };
+        let name = String::from_utf8(decode(name)?).unwrap_or_default();
+        let option = option(&name).ok_or_else(|| match is_told && is_name(&name) {
+            true => unknown(&name),
+            false => not_encoded(),
+        })?;
+        is_told &= option != "password";
+        said.set(option, decode(value)?)?;
+    }
+    Ok(())
+}
+
+fn not_encoded() -> Error {
+    refusal(
+        "a name, a password or another value in the connection string is not percent-encoded: write @ as %40, \
+         / as %2F, ? as %3F, & as %26",
+    )
+}
+
+/// Takes off the percent-encoding; what is none is refused, as libpq does.
+fn decode(text: &str) -> Result<Vec<u8>> {
+    let is_encoded = |rest: &str| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits != b"00" && digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    if !text.split('%').skip(1).all(is_encoded) {
+        let message =
+            "a \"%\" in the connection string does not begin an encoded character; write % as %25";
+        return Err(refusal(message));
+    }
+    Ok(percent_decode_str(text).collect())
+}
