@@ -95,11 +95,8 @@ async fn find_one(client: &Client, text: &str, installed: &[Watched]) -> Result<
 
 fn existing(rows: &[Row]) -> Result<Vec<Named>, Failure> {
     let named = |row: &Row| {
-        let table = TableName::new(row.try_get::<_, &str>(0)?, row.try_get::<_, &str>(1)?)?;
-        Ok(Named {
-            table,
-            exists: true,
-        })
+        let (table, exists) = (name(row)?, true);
+        Ok(Named { table, exists })
     };
     rows.iter().map(named).collect()
 }
@@ -108,6 +105,14 @@ fn existing(rows: &[Row]) -> Result<Vec<Named>, Failure> {
 pub(crate) async fn resolve(client: &Client, typed: &[String]) -> Result<Vec<TableName>, Failure> {
     let named = find(client, typed, &[]).await?.into_iter();
     Ok(named.map(|named| named.table).collect())
+}
+
+/// The table of which a row has the schema and the name.
+pub(crate) fn name(row: &Row) -> Result<TableName, Failure> {
+    Ok(TableName::new(
+        row.try_get::<_, &str>(0)?,
+        row.try_get::<_, &str>(1)?,
+    )?)
 }
 
 /// What becomes of a table's changes.
@@ -121,12 +126,17 @@ pub(crate) enum Fate {
     Unknown,
 }
 
-/// What becomes of the changes of `table`, or of those that come under its name.
-pub(crate) async fn fate(client: &Client, table: &TableName) -> Result<Fate, Failure> {
-    let all = trigger::watched(client).await?.into_iter();
-    let named = all.filter(|one| one.spec.as_ref().is_some_and(|spec| spec.table() == table));
-    let of = trigger::watched_of(client, table).await?.into_iter();
-    let modes: Vec<_> = of.chain(named).map(|one| one.is_outbox).collect();
+/// What becomes of the changes of `table`, or of those that come under its name, in a database where `installed` is all there
+/// is.
+pub(crate) async fn fate(
+    client: &Client,
+    table: &TableName,
+    installed: &[Watched],
+) -> Result<Fate, Failure> {
+    let is_named = |one: &&Watched| one.spec.as_ref().is_some_and(|spec| spec.table() == table);
+    let named = installed.iter().filter(is_named);
+    let of = trigger::watched_of(client, table).await?;
+    let modes: Vec<_> = of.iter().chain(named).map(|one| one.is_outbox).collect();
     Ok(if modes.contains(&Some(true)) {
         Fate::Recorded
     } else if modes.contains(&None) {

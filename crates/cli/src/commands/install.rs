@@ -87,8 +87,9 @@ fn refuse_repetitions(install: &Install) -> Result<(), Failure> {
 
 /// Whoever does not name a mode does not mean to take a table from the groups that read it.
 async fn refuse_to_leave_the_outbox(client: &Client, tables: &[TableName]) -> Result<(), Failure> {
+    let installed = trigger::watched(client).await?;
     for table in tables {
-        let (message, hint) = match fate(client, table).await? {
+        let (message, hint) = match fate(client, table, &installed).await? {
             Fate::NotRecorded => continue,
             Fate::Recorded => (
                 format!("{table} records its changes in the outbox"),
