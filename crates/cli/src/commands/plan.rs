@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger::Plan;
+use pgherald_core::trigger::{self, Plan, TriggerSpec};
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -16,6 +16,18 @@ struct Report<'a> {
     committed: bool,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     notes: &'a [String],
+}
+
+/// Why what `spec` says cannot be installed, if it cannot: a later version has, or another role.
+pub(super) async fn refusal(
+    client: &Client,
+    spec: &TriggerSpec,
+) -> Result<Option<String>, Failure> {
+    match trigger::plan(client, std::slice::from_ref(spec)).await {
+        Ok(_) => Ok(None),
+        Err(error) if error.is_config() => Ok(Some(error.chain())),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// What is said of a plan besides its SQL.

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::Error;
 use pgherald_core::trigger::{self, TriggerSpec, Watched};
 use tokio_postgres::Client;
 
 use super::doctor::{UPGRADE, faults};
-use super::plan::{IDLE, Said, conclude};
+use super::plan::{IDLE, Said, conclude, refusal};
 use crate::arguments::Upgrade;
 use crate::database::Database;
 use crate::failure::Failure;
@@ -59,23 +58,19 @@ struct Found {
 async fn sort(client: &Client, watched: Vec<Watched>) -> Result<Found, Failure> {
     let mut found = Found::default();
     for table in watched {
-        let mut refusal = None;
+        let mut why = None;
         if let Some(spec) = &table.spec {
-            match trigger::plan(client, std::slice::from_ref(spec)).await {
-                Ok(_) => {
-                    found.specs.push(spec.clone());
-                    continue;
-                }
-                Err(error) if !error.is_config() => return Err(error.into()),
-                Err(error) => refusal = Some((spec, error)),
+            why = refusal(client, spec).await?;
+            if why.is_none() {
+                found.specs.push(spec.clone());
+                continue;
             }
         }
         let mut faults = faults(client, &table).await?;
-        let why = refusal.as_ref().map(|(_, error)| error.chain());
         faults.retain(|(_, fix)| fix.as_deref() != Some(UPGRADE) && *fix != why);
         // It is not about the table: a later version has installed it, say.
-        if let (true, Some((spec, error))) = (faults.is_empty(), refusal) {
-            faults.push(refused(spec, &error));
+        if let (true, Some(spec), Some(why)) = (faults.is_empty(), &table.spec, why) {
+            faults.push(refused(spec, why));
         }
         for (problem, fix) in faults {
             found.problems.push(problem);
@@ -86,11 +81,11 @@ async fn sort(client: &Client, watched: Vec<Watched>) -> Result<Found, Failure> 
 }
 
 /// What is wrong with a table that nothing is wrong with but whose it is.
-fn refused(spec: &TriggerSpec, error: &Error) -> (String, Option<String>) {
-    let (table, message) = (spec.table().to_string(), error.chain());
-    let problem = match message.contains(&table) {
-        true => message,
-        false => format!("{table}: {message}"),
+fn refused(spec: &TriggerSpec, why: String) -> (String, Option<String>) {
+    let table = spec.table().to_string();
+    let problem = match why.contains(&table) {
+        true => why,
+        false => format!("{table}: {why}"),
     };
     (problem, None)
 }

@@ -2,13 +2,15 @@
 
 use pgherald_core::TableName;
 use pgherald_core::trigger::{self, Drift, DriftKind, TriggerSpec, Watched};
+use tokio_postgres::Client;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Client, Row};
 
 use super::UPGRADE;
 use super::finding::{Finding, Findings, Verdict, or_ok, rows, wrong};
 use crate::commands::install::{Shape, command};
+use crate::commands::plan::refusal;
 use crate::failure::Failure;
+use crate::tables::name;
 use crate::words;
 
 const CHECK: &str = "triggers";
@@ -43,10 +45,10 @@ pub(super) async fn look(client: &Client, watched: &Watched) -> Findings {
         let fix = command(&now, spec, &shape);
         return Ok(vec![Finding::new(CHECK, Verdict::Failed, text).fix(fix)]);
     }
-    let remedy = remedy(client, spec).await?;
+    let refusal = refusal(client, spec).await?;
     let mut findings = Vec::with_capacity(drifts.len());
     for drift in &drifts {
-        findings.push(judge(client, drift, watched, spec, &remedy).await?);
+        findings.push(judge(client, drift, watched, spec, refusal.as_deref()).await?);
     }
     Ok(findings)
 }
@@ -74,28 +76,19 @@ async fn moved(
     Ok((is_swapped || !drifts.iter().all(is_of_use)).then_some(now))
 }
 
-/// What puts right what is not as it was installed; or why that cannot be: a later version has installed it, say.
-async fn remedy(client: &Client, spec: &TriggerSpec) -> Result<Result<(), String>, Failure> {
-    match trigger::plan(client, std::slice::from_ref(spec)).await {
-        Ok(_) => Ok(Ok(())),
-        Err(error) if error.is_config() => Ok(Err(error.chain())),
-        Err(error) => Err(error.into()),
-    }
-}
-
 async fn judge(
     client: &Client,
     drift: &Drift,
     watched: &Watched,
     spec: &TriggerSpec,
-    remedy: &Result<(), String>,
+    refusal: Option<&str>,
 ) -> Result<Finding, Failure> {
     let result = match drift.is_deaf() {
         true => Verdict::Failed,
         false => Verdict::Warning,
     };
     let text = drift.to_string();
-    let (text, fix) = match (&drift.kind, remedy) {
+    let (text, fix) = match (&drift.kind, refusal) {
         (DriftKind::TableMissing, _) => {
             let (table, function) = (spec.table(), &watched.function);
             let fix = format!("pgherald uninstall {} --commit", words::quoted(table));
@@ -106,12 +99,12 @@ async fn judge(
             let shape = Shape::of(client, &drift.table).await?;
             (text, command(&drift.table, spec, &shape))
         }
-        (_, Ok(())) => (text, UPGRADE.to_owned()),
-        (_, Err(why)) => {
+        (_, None) => (text, UPGRADE.to_owned()),
+        (_, Some(why)) => {
             let text = text
                 .strip_suffix("; install the triggers again")
                 .map_or(&*text, |text| text);
-            (text.to_owned(), why.clone())
+            (text.to_owned(), why.to_owned())
         }
     };
     Ok(Finding::new(CHECK, result, text).fix(fix))
@@ -140,13 +133,7 @@ async fn unreadable(client: &Client, watched: &Watched) -> Findings {
 async fn table_of(client: &Client, watched: &Watched) -> Result<Option<TableName>, Failure> {
     let sql = include_str!("table_of.sql");
     let rows = rows(client, sql, &[(&watched.function, Type::TEXT)]).await?;
-    let table = |row: &Row| {
-        Ok(TableName::new(
-            row.try_get::<_, &str>(0)?,
-            row.try_get::<_, &str>(1)?,
-        )?)
-    };
-    rows.first().map(table).transpose()
+    rows.first().map(name).transpose()
 }
 
 /// Where somebody has told the server not to fire triggers.
