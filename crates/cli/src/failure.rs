@@ -114,9 +114,17 @@ fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a tokio_postgres::E
     None
 }
 
+fn is_of_class(code: &SqlState, class: &str) -> bool {
+    code.code().starts_with(class)
+}
+
+/// Class 22: what was written cannot be read as such.
+pub(crate) fn is_bad_input(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| is_of_class(code, "22"))
+}
+
 /// The way out of what the server refused when it was connected to, where its code tells, but for those of [`way_out`].
 fn way_in(refusal: &DbError) -> Option<&'static str> {
-    let options = "correct PGOPTIONS, or options in the connection string";
     let way_in = match *refusal.code() {
         // The code is the same for settings; its texts may be translated.
         SqlState::INSUFFICIENT_PRIVILEGE if refusal.routine() == Some("CheckMyDatabase") => {
@@ -133,12 +141,8 @@ fn way_in(refusal: &DbError) -> Option<&'static str> {
             "end sessions that nobody needs, or raise the limit that the message names: max_connections, or CONNECTION \
              LIMIT of the role or the database"
         }
-        ref code
-            if ["22", "42"]
-                .iter()
-                .any(|class| code.code().starts_with(class)) =>
-        {
-            options
+        ref code if is_of_class(code, "22") || is_of_class(code, "42") => {
+            "correct PGOPTIONS, or options in the connection string"
         }
         _ => return None,
     };
@@ -223,10 +227,4 @@ impl From<io::Error> for Failure {
             _ => Self::problem(format!("cannot write the output: {error}")),
         }
     }
-}
-/// Class 22: what was written cannot be read as such.
-pub(crate) fn is_bad_input(error: &tokio_postgres::Error) -> bool {
-    error
-        .code()
-        .is_some_and(|code| code.code().starts_with("22"))
 }

@@ -9,7 +9,6 @@ use tokio_postgres::types::Type;
 
 use super::finding::{Finding, Findings, Parameter, Verdict, rows, value};
 use super::server::TO_PRIMARY;
-
 use crate::database::Database;
 use crate::failure::{Failure, NO_POOLER};
 
