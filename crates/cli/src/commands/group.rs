@@ -11,6 +11,7 @@ use tokio_postgres::{Client, Row};
 use crate::arguments::Group;
 use crate::database::Database;
 use crate::failure::{Failure, is_bad_input};
+use crate::guarded::guarded;
 use crate::output::Output;
 use crate::words;
 
@@ -113,7 +114,7 @@ async fn target(client: &Client, to: &str) -> Result<Target, Failure> {
             "with everything that is still in the outbox",
         ),
         "now" => (Seek::Now, "with what is committed from now on"),
-        _ => return at_time(client, to).await,
+        _ => return guarded(client, at_time(client, to)).await,
     };
     let (place, note) = (place.to_owned(), None);
     Ok(Target { seek, place, note })
@@ -153,12 +154,12 @@ async fn at_time(client: &Client, text: &str) -> Result<Target, Failure> {
     })
 }
 
-/// Has the server read times in the zone that `PGTZ` names.
+/// Has the server read times in the zone that `PGTZ` names, for this transaction.
 async fn use_time_zone(client: &Client) -> Result<(), Failure> {
     let Some(zone) = std::env::var_os("PGTZ").filter(|zone| !zone.is_empty()) else {
         return Ok(());
     };
-    let sql = "SELECT pg_catalog.set_config('TimeZone', $1, false)";
+    let sql = "SELECT pg_catalog.set_config('TimeZone', $1, true)";
     let zone = zone.to_string_lossy();
     match client.query_one(sql, &[&zone]).await {
         Ok(_) => Ok(()),
