@@ -60,7 +60,7 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
         let update = match fitted.spec.old_columns || !fitted.when_changed.is_empty() {
             true => rows("U", &compared(fitted)?)?,
             false => {
-                let kept = rows("U", &kept(fitted)?)?;
+                let kept = rows("U", &kept(fitted, &one("pgherald_new"))?)?;
                 let any = rows("U", &uncompared(fitted)?)?;
                 let values = [("kept", &*kept), ("any", &*any)];
                 fragment(include_str!("sql/v1/outbox_either.sql"), &values)?
@@ -135,11 +135,10 @@ fn differing(watched: &str) -> String {
     format!("{} UNION ALL {}", except(new, old), except(old, new))
 }
 
-/// The rows after an UPDATE whose rows all had the key that the first of them has now: no key is gone. None otherwise.
-fn kept(fitted: &Fitted<'_>) -> Result<String> {
+/// `rows` after an UPDATE whose rows all had the key that the first of them has now: no key is gone. None otherwise.
+fn kept(fitted: &Fitted<'_>, rows: &str) -> Result<String> {
     let values = [
-        ("key", &*key(fitted)),
-        ("columns", &*columns(fitted)),
+        ("rows", rows),
         ("parts", &*expression::comparable(&fitted.key)),
     ];
     fragment(include_str!("sql/v1/outbox_kept.sql"), &values)
