@@ -33,6 +33,35 @@ const OPTIONS: [&str; 20] = [
     "user",
 ];
 
+/// What libpq knows besides, and is not passed over.
+const UNSUPPORTED: [&str; 25] = [
+    "client_encoding",
+    "fallback_application_name",
+    "gssdelegation",
+    "gssencmode",
+    "gsslib",
+    "krbsrvname",
+    "max_protocol_version",
+    "min_protocol_version",
+    "passfile",
+    "replication",
+    "require_auth",
+    "requirepeer",
+    "requiressl",
+    "service",
+    "ssl_max_protocol_version",
+    "ssl_min_protocol_version",
+    "sslcert",
+    "sslcertmode",
+    "sslcompression",
+    "sslcrl",
+    "sslcrldir",
+    "sslkey",
+    "sslkeylogfile",
+    "sslpassword",
+    "sslsni",
+];
+
 const EXPECTED: &str = "the connection string must be a URL, postgresql://user@host/database, or pairs of key=value \
     with a value that has white space in single quotes";
 
@@ -75,6 +104,20 @@ pub(super) fn option(name: &str) -> Option<&'static str> {
     OPTIONS.into_iter().find(|known| *known == name)
 }
 
+/// Refuses what looks like a password or a URL in a value that is shown wherever the database is named.
+pub(super) fn refuse_stray(option: &str, value: &str, source: &str) -> Result<()> {
+    let has_user = |host: &str| host.contains('@') && !host.starts_with('/');
+    match option {
+        "host" if value.split(',').any(has_user) => {
+            Err(refusal(format!("the host in {source} has an \"@\"")))
+        }
+        "dbname" if value.contains("://") => Err(refusal(format!(
+            "the name of the database in {source} is a URL; give the URL as the connection string"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// What a connection string says. Of what is said twice the last counts, as in libpq.
 #[derive(Default)]
 pub(super) struct Said {
@@ -93,14 +136,11 @@ impl Said {
             let message = format!("the value of {option} in the connection string is not UTF-8");
             return Err(refusal(message));
         };
-        // These are shown wherever the database is named.
-        let has_user = |host: &str| host.contains('@') && !host.starts_with('/');
-        if option == "host" && value.split(',').any(has_user) {
-            return Err(refusal("the host in the connection string has an \"@\""));
-        }
-        if option == "dbname" && value.contains("://") {
-            let message = "dbname in the connection string is a URL; give the URL alone";
-            return Err(refusal(message));
+        refuse_stray(option, &value, "the connection string")?;
+        if option == "sslnegotiation" && value != "postgres" {
+            return Err(refusal(
+                "sslnegotiation in the connection string must be postgres, another one is not supported; leave it out",
+            ));
         }
         if !self.ssl.take(option, &value)? {
             self.others.insert(option, value);
@@ -136,17 +176,25 @@ fn read_pairs(text: &str, said: &mut Said) -> Result<()> {
             key.push(c);
         }
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
-        // What stands behind a password may be the rest of it.
-        let is_told = is_name(&key) && said.password.is_none();
         let has_value = chars.next_if_eq(&'=').is_some();
         let option = match option(&key) {
             Some(option) if has_value => option,
-            _ if !is_told => return Err(refusal(EXPECTED)),
-            _ if has_value => return Err(unknown(&key)),
-            _ => {
-                let message = format!("there is no \"=\" behind {key:?} in the connection string");
+            // Any other word may be part of a password.
+            Some(option) => {
+                let message =
+                    format!("there is no \"=\" behind {option:?} in the connection string");
                 return Err(refusal(message));
             }
+            None if has_value && UNSUPPORTED.contains(&&*key) => return Err(unknown(&key)),
+            None if has_value && is_name(&key) => {
+                let message = format!(
+                    "unknown option in the connection string; there are {}, and a value with white space is put \
+                     in single quotes",
+                    OPTIONS.join(", ")
+                );
+                return Err(refusal(message));
+            }
+            None => return Err(refusal(EXPECTED)),
         };
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
         let value = value(option, &mut chars)?;
@@ -236,6 +284,9 @@ mod tests {
             "password={} host=h colour=red",
             "host=h password:{}",
             "host=h pass word={}",
+            "user=u:a {} host=h",
+            "user=u {} password=x",
+            "user=u:a {}=x",
         ];
         let passwords = [
             "zqa",
@@ -386,6 +437,9 @@ mod tests {
             ("postgres://u:p@h/d?colour=red", "colour"),
             ("host=h password=p colour=red", "single quotes"),
             ("host=h requirepeer=postgres", "requirepeer"),
+            ("host=h colour=red", "target_session_attrs"),
+            ("host=h sslnegotiation=direct", "not supported"),
+            ("host h", "no \"=\" behind \"host\""),
             ("postgres://h/d?sslcertmode=require", "sslcertmode"),
         ] {
             let told = refusal(text);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::TargetSessionAttrs;
 
+use super::conninfo::refuse_stray;
 use super::passfile;
 use super::tls::SslSettings;
 use crate::error::{Error, Kind, Result};
@@ -73,6 +74,7 @@ pub(super) fn fill(
     if config.get_dbname().is_none()
         && let Some(name) = get("PGDATABASE")
     {
+        refuse_stray("dbname", &name, "PGDATABASE")?;
         config.dbname(name);
     }
     if config.get_application_name().is_none()
@@ -149,9 +151,12 @@ fn fill_hosts(config: &mut Config, get: &dyn Fn(&str) -> Option<String>) -> Resu
         .map(ToString::to_string)
         .collect();
     match get("PGHOST") {
-        Some(hosts) => hosts.split(',').for_each(|host| {
-            config.host(host);
-        }),
+        Some(hosts) => {
+            refuse_stray("host", &hosts, "PGHOST")?;
+            hosts.split(',').for_each(|host| {
+                config.host(host);
+            });
+        }
         None if addresses.is_empty() => {
             config.host(default_host(config));
         }

@@ -342,7 +342,7 @@ mod tests {
                 "postgresql://h/d?sslrootcert=/nowhere.pem&sslmode=verify-full",
                 "/nowhere.pem",
             ),
-            ("host=h colour=red", "colour"),
+            ("host=h colour=red", "unknown option"),
             ("host='h", "quote"),
             ("host", "="),
             ("postgresql://h:port/d", "port"),
@@ -352,6 +352,13 @@ mod tests {
             assert!(error.is_config(), "{error:?}");
             assert!(error.chain().contains(part), "{text}: {}", error.chain());
             assert!(!error.chain().contains("w0rd"), "{}", error.chain());
+        }
+        for (variable, value) in [
+            ("PGHOST", "h,u:w0rd@h"),
+            ("PGDATABASE", "postgresql://u:w0rd@h/d"),
+        ] {
+            let told = parse("", &[(variable, value)]).unwrap_err().chain();
+            assert!(told.contains(variable) && !told.contains("w0rd"), "{told}");
         }
         let error = parse("", &[("PGPORT", "many")]).unwrap_err();
         assert!(
