@@ -15,6 +15,7 @@ mod owners;
 mod partitions;
 mod payload;
 mod refused;
+mod renamed;
 mod size;
 mod support;
 mod uninstall;

@@ -14,8 +14,8 @@ struct Report<'a> {
     /// Empty if there was nothing to do.
     sql: &'a str,
     committed: bool,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    notes: &'a [String],
+    #[serde(skip_serializing_if = "<[&str]>::is_empty")]
+    notes: &'a [&'a str],
 }
 
 /// Why what `spec` says cannot be installed, if it cannot: a later version has, or another role.
@@ -55,12 +55,14 @@ pub(super) async fn conclude(
         plan.apply(client).await?;
     }
     let Said { done, idle, notes } = *said;
+    let moved = moved(plan);
+    let notes: Vec<&str> = moved.iter().chain(notes).map(String::as_str).collect();
     let sql = plan.sql();
     if output.is_json() {
         output.object(&Report {
             sql: &sql,
             committed: commit && !plan.is_empty(),
-            notes,
+            notes: &notes,
         })?;
     } else if plan.is_empty() {
         if !idle.is_empty() {
@@ -80,4 +82,13 @@ pub(super) async fn conclude(
     }
     output.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is done to tables that nobody named.
+fn moved(plan: &Plan) -> Option<String> {
+    let names: Vec<_> = plan.moved().iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| {
+        let names = names.join(", ");
+        format!("Renamed tables keep their triggers, under their present names: {names}.")
+    })
 }

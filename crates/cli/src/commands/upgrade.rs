@@ -1,11 +1,12 @@
 //! `pgherald upgrade`.
 
+use std::collections::HashSet;
 use std::process::ExitCode;
 
 use pgherald_core::trigger::{self, TriggerSpec, Watched};
 use tokio_postgres::Client;
 
-use super::doctor::{UPGRADE, faults};
+use super::doctor::{UPGRADE, faults, present};
 use super::plan::{IDLE, Said, conclude, refusal};
 use crate::arguments::Upgrade;
 use crate::database::Database;
@@ -57,12 +58,17 @@ struct Found {
 
 async fn sort(client: &Client, watched: Vec<Watched>) -> Result<Found, Failure> {
     let mut found = Found::default();
+    let mut leftover = Vec::new();
     for table in watched {
         let mut why = None;
         if let Some(spec) = &table.spec {
-            why = refusal(client, spec).await?;
+            let spec = present(client, &table, spec).await?;
+            why = refusal(client, &spec).await?;
             if why.is_none() {
-                found.specs.push(spec.clone());
+                match table.table {
+                    Some(_) => found.specs.push(spec),
+                    None => leftover.push(spec),
+                }
                 continue;
             }
         }
@@ -77,6 +83,12 @@ async fn sort(client: &Client, watched: Vec<Watched>) -> Result<Found, Failure> 
             found.fixes.extend(fix);
         }
     }
+    // A function that no trigger calls has no say where another table has the name now.
+    found.specs.append(&mut leftover);
+    let mut tables = HashSet::new();
+    found
+        .specs
+        .retain(|spec| tables.insert(spec.table().clone()));
     Ok(found)
 }
 

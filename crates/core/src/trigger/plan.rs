@@ -16,8 +16,10 @@ use super::installed::{self, Installed, Trigger, installed};
 use super::shared::{self, OutboxState, Shared, refuse_newer};
 use super::spec::TriggerSpec;
 use super::wanted::{Wanted, qualified, wanted};
+use super::watched;
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Result};
+use crate::name::TableName;
 
 const LOCK: &str = include_str!("sql/v1/lock.sql");
 const UNLOCK: &str = include_str!("sql/v1/unlock.sql");
@@ -35,16 +37,20 @@ pub const OLDEST_SERVER: i32 = 130_000;
 #[must_use = "a plan changes nothing until it is applied"]
 pub struct Plan {
     statements: String,
+    moved: Vec<TableName>,
 }
 
 /// Works out how to install `specs`, whatever is installed now. Only reads.
 ///
-/// Specifications not listed stay installed as they are.
+/// Specifications not listed stay installed as they are. A function is called after its table, so where a table was renamed
+/// and one of `specs` is for another that has its name now, the plan also [moves](Plan::moved) the renamed one to a function
+/// of its own name, with the specification it was installed with; and further ones, should they have changed names in turn.
 ///
 /// # Errors
 /// If a specification does not fit its table, the table does not exist, a later version of pgherald
 /// installed its triggers, the server is older than PostgreSQL 13, something in schema `pgherald` belongs to
-/// another role that is no superuser, or the catalog cannot be read.
+/// another role that is no superuser, a table that would have to be moved does not tell what it was installed with, or the
+/// catalog cannot be read.
 pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
     refuse_twice(specs)?;
     let server = catalog::server(client).await?;
@@ -59,14 +65,14 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
         shared::refuse_stranger("pgherald.notify_rows", &helper.owner)?;
         shared::refuse_forbidden(helper)?;
     }
-    let outbox = shared::outbox(client, specs).await?;
-    let tables = specs.iter().map(|spec| look(client, spec));
-    let tables = try_join_all(tables).await?;
+    let mut tables = try_join_all(specs.iter().map(|spec| look(client, spec))).await?;
+    let moved = move_along(client, &mut tables).await?;
+    let outbox = shared::outbox(client, specs.iter().chain(&moved)).await?;
     let functions: Vec<_> = tables
         .iter()
         .map(|(wanted, _)| wanted.function.clone())
         .collect();
-    // What one table has left over may be what another one wants, if they swapped names.
+    // What one table has left over may be what another one wants that has changed its name.
     let elsewhere: HashSet<_> = tables
         .iter()
         .flat_map(|(wanted, _)| &wanted.triggers)
@@ -90,9 +96,54 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
     if changes.is_empty() && (shared_is_current || specs.is_empty()) {
         return Ok(Plan::new(String::new()));
     }
-    Ok(Plan::new(
-        shared::prepare(&server, &shared, &outbox)? + &changes + &shared::require(&functions)?,
-    ))
+    Ok(Plan {
+        statements: shared::prepare(&server, &shared, &outbox)?
+            + &changes
+            + &shared::require(&functions)?,
+        moved: moved.into_iter().map(|spec| spec.table).collect(),
+    })
+}
+
+/// Adds to `tables` those besides that call a function of one of them, for they had its name when they were installed; and
+/// returns what they were installed with. Without it they would lose their triggers.
+async fn move_along(
+    client: &Client,
+    tables: &mut Vec<(Wanted, Installed)>,
+) -> Result<Vec<TriggerSpec>> {
+    let mut moved = Vec::new();
+    while let Some((wanted, root)) = renamed(tables) {
+        let cannot = |why: &str| cannot_move(&wanted.table, root, why);
+        let spec = watched::moved(client, &root.function, &root.on).await?;
+        let spec = spec.ok_or_else(|| cannot("its comment does not tell what it was made for"))?;
+        let look = look(client, &spec)
+            .await
+            .map_err(|error| match error.is_config() {
+                true => cannot(&error.to_string()),
+                false => error,
+            })?;
+        tables.push(look);
+        moved.push(spec);
+    }
+    Ok(moved)
+}
+
+/// One of `tables`, and a trigger that calls its function, of a table that none of them is or, if it is a partition, covers.
+fn renamed(tables: &[(Wanted, Installed)]) -> Option<(&Wanted, &Trigger)> {
+    let triggers = tables.iter().flat_map(|(wanted, _)| &wanted.triggers);
+    let covered: HashSet<_> = triggers.map(|trigger| &trigger.on).collect();
+    tables.iter().find_map(|(wanted, installed)| {
+        let mut roots = installed.triggers.iter().filter(|one| one.is_root());
+        Some((wanted, roots.find(|root| !covered.contains(&root.on))?))
+    })
+}
+
+fn cannot_move(table: &TableName, other: &Trigger, why: &str) -> Error {
+    let (on, function) = (&other.on, qualified(&other.function));
+    let message = format!(
+        "{function} is to be called by the triggers of {table}, but those of {on} call it, as it was renamed, and they \
+         cannot be moved to another one: {why}; install on {on} first, or on both at once"
+    );
+    Error::new(Kind::Unsuitable, message)
 }
 
 /// What is wanted of a table, and what is there.
@@ -166,7 +217,17 @@ pub(super) fn drop_function(function: &str) -> String {
 
 impl Plan {
     pub(super) fn new(statements: String) -> Self {
-        Self { statements }
+        Self {
+            statements,
+            moved: Vec::new(),
+        }
+    }
+
+    /// Tables of no specification whose triggers the plan moves to functions of their present names, because the functions
+    /// that they call are to be another table's.
+    #[must_use]
+    pub fn moved(&self) -> &[TableName] {
+        &self.moved
     }
 
     /// Whether there is nothing to do.

@@ -94,8 +94,11 @@ pub(super) enum OutboxState {
 }
 
 /// Judges the outbox that some of `specs` may need.
-pub(super) async fn outbox(client: &Client, specs: &[TriggerSpec]) -> Result<OutboxState> {
-    if !specs.iter().any(TriggerSpec::is_outbox) {
+pub(super) async fn outbox(
+    client: &Client,
+    mut specs: impl Iterator<Item = &TriggerSpec>,
+) -> Result<OutboxState> {
+    if !specs.any(TriggerSpec::is_outbox) {
         return Ok(OutboxState::NotNeeded);
     }
     let Some(outbox) = installed::outbox(client).await? else {

@@ -67,6 +67,13 @@ impl TriggerSpec {
         Ok(Self::new(TableName::new(T::SCHEMA, T::NAME)?).key_columns(T::KEY.iter().copied()))
     }
 
+    /// The same for another table: one that was renamed, say.
+    #[must_use]
+    pub fn for_table(mut self, table: TableName) -> Self {
+        self.table = table;
+        self
+    }
+
     /// Records changes in the outbox, in the writer's transaction, instead of announcing them: nothing is lost while
     /// nobody listens, payloads have no limit, and writers that commit at the same time need not wait for each other,
     /// as they do for NOTIFY. See [`outbox`](crate::outbox).

@@ -17,6 +17,8 @@ pub struct Watched {
     ///
     /// Of a table that was renamed since, it has the former name.
     pub spec: Option<TriggerSpec>,
+    /// The table whose triggers call it, as it is called now; `None` if it is gone.
+    pub table: Option<TableName>,
     /// Whether its changes are recorded in the outbox, as the function's comment tells, or else what it does; `None` if
     /// neither does.
     pub is_outbox: Option<bool>,
@@ -72,6 +74,10 @@ async fn of_functions(client: &Client, names: Vec<String>) -> Result<Vec<Watched
                 None => function.and_then(|function| does_record(&function.body)),
             },
             spec,
+            table: triggers
+                .iter()
+                .find(|trigger| trigger.function == name && trigger.is_root())
+                .map(|trigger| trigger.on.clone()),
             triggers: triggers
                 .iter()
                 .filter(|trigger| trigger.function == name)
@@ -80,6 +86,17 @@ async fn of_functions(client: &Client, names: Vec<String>) -> Result<Vec<Watched
         });
     }
     Ok(watched)
+}
+
+/// What a table was installed with that was renamed to `table` since, and whose triggers call `function`.
+pub(super) async fn moved(
+    client: &Client,
+    function: &str,
+    table: &TableName,
+) -> Result<Option<TriggerSpec>> {
+    let function = installed::function(client, function, "").await?;
+    let spec = function.and_then(|function| spec(function.comment.as_deref()?));
+    Ok(spec.map(|spec| spec.for_table(table.clone())))
 }
 
 /// Whether a function of this body records changes rather than announcing them.

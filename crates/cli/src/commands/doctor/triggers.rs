@@ -3,14 +3,12 @@
 use pgherald_core::TableName;
 use pgherald_core::trigger::{self, Drift, DriftKind, TriggerSpec, Watched};
 use tokio_postgres::Client;
-use tokio_postgres::types::Type;
 
 use super::UPGRADE;
-use super::finding::{Finding, Findings, Verdict, or_ok, rows, wrong};
+use super::finding::{Finding, Findings, Verdict, or_ok, wrong};
 use crate::commands::install::{Shape, command};
 use crate::commands::plan::refusal;
 use crate::failure::Failure;
-use crate::tables::name;
 use crate::words;
 
 const CHECK: &str = "triggers";
@@ -32,7 +30,7 @@ pub(super) async fn check(client: &Client) -> Findings {
 /// What is wrong with one table.
 pub(super) async fn look(client: &Client, watched: &Watched) -> Findings {
     let Some(spec) = &watched.spec else {
-        return unreadable(client, watched).await;
+        return Ok(vec![unreadable(watched)]);
     };
     let drifts = trigger::verify(client, std::slice::from_ref(spec)).await?;
     if drifts.is_empty() {
@@ -41,8 +39,8 @@ pub(super) async fn look(client: &Client, watched: &Watched) -> Findings {
     if let Some(now) = moved(client, watched, spec, &drifts).await? {
         let former = spec.table();
         let text = format!("{former} is now {now}, and its changes come under the former name");
-        let shape = Shape::of(client, &now).await?;
-        let fix = command(&now, spec, &shape);
+        let shape = Shape::of(client, now).await?;
+        let fix = command(now, spec, &shape);
         return Ok(vec![Finding::new(CHECK, Verdict::Failed, text).fix(fix)]);
     }
     let refusal = refusal(client, spec).await?;
@@ -53,16 +51,27 @@ pub(super) async fn look(client: &Client, watched: &Watched) -> Findings {
     Ok(findings)
 }
 
-/// What the table is called now that has the triggers, if they are to stay with it: its name has gone to something that they
-/// do not fit, to nothing, or to another table of ours.
-async fn moved(
+/// What `spec` stands for now: of a table that was renamed, what is to stay with it.
+pub(in crate::commands) async fn present(
     client: &Client,
     watched: &Watched,
     spec: &TriggerSpec,
+) -> Result<TriggerSpec, Failure> {
+    let drifts = trigger::verify(client, std::slice::from_ref(spec)).await?;
+    let now = moved(client, watched, spec, &drifts).await?;
+    let table = now.unwrap_or(spec.table()).clone();
+    Ok(spec.clone().for_table(table))
+}
+
+/// What the table is called now that has the triggers, if they are to stay with it: its name has gone to something that they
+/// do not fit, to nothing, or to another table of ours.
+async fn moved<'a>(
+    client: &Client,
+    watched: &'a Watched,
+    spec: &TriggerSpec,
     drifts: &[Drift],
-) -> Result<Option<TableName>, Failure> {
-    let now = table_of(client, watched).await?;
-    let Some(now) = now.filter(|now| now != spec.table()) else {
+) -> Result<Option<&'a TableName>, Failure> {
+    let Some(now) = watched.table.as_ref().filter(|now| *now != spec.table()) else {
         return Ok(None);
     };
     let is_of_use = |drift: &Drift| {
@@ -110,11 +119,11 @@ async fn judge(
     Ok(Finding::new(CHECK, result, text).fix(fix))
 }
 
-async fn unreadable(client: &Client, watched: &Watched) -> Findings {
+fn unreadable(watched: &Watched) -> Finding {
     let function = &watched.function;
     let text = format!("the comment of {function} does not tell what it was made for");
     let finding = |text| Finding::new(CHECK, Verdict::Failed, text);
-    Ok(vec![match table_of(client, watched).await? {
+    match &watched.table {
         Some(table) => {
             let text = format!("{text}; add the options that {table} was installed with");
             let mode = match watched.is_outbox {
@@ -122,18 +131,11 @@ async fn unreadable(client: &Client, watched: &Watched) -> Findings {
                 Some(false) => "notify",
                 None => "…",
             };
-            let table = words::quoted(&table);
+            let table = words::quoted(table);
             finding(text).fix(format!("pgherald install {table} --mode {mode} --commit"))
         }
         None => finding(text).fix(format!("DROP FUNCTION {function}();")),
-    }])
-}
-
-/// The table whose triggers call the function.
-async fn table_of(client: &Client, watched: &Watched) -> Result<Option<TableName>, Failure> {
-    let sql = include_str!("table_of.sql");
-    let rows = rows(client, sql, &[(&watched.function, Type::TEXT)]).await?;
-    rows.first().map(name).transpose()
+    }
 }
 
 /// Where somebody has told the server not to fire triggers.

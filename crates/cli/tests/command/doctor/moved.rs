@@ -24,25 +24,66 @@ async fn a_view_in_the_place_of_a_table_that_was_renamed_is_left_alone() {
     assert_eq!(fixes(&found), [expected]);
 }
 
-#[tokio::test]
-async fn tables_that_swapped_names_keep_their_modes() {
-    let scene =
-        Scene::new("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
-            .await;
+/// Tables that were installed with these options, and renamed with `sql`.
+async fn renamed(tables: &[(&str, &str)], sql: &str) -> Scene {
+    let create =
+        |(name, _): &(&str, _)| format!("CREATE TABLE {name} (id int PRIMARY KEY, v int, w int);");
+    let scene = Scene::new(&tables.iter().map(create).collect::<String>()).await;
+    for (name, options) in tables {
+        let options = options.split(' ');
+        let install = ["install", name, "--commit"].into_iter().chain(options);
+        scene.fine(&install.collect::<Vec<_>>()).await;
+    }
+    scene.run(sql).await;
     scene
-        .fine(&["install", "a", "--mode", "outbox", "--commit"])
-        .await;
-    scene.fine(&["install", "b", "--commit"]).await;
-    let swap = "ALTER TABLE a RENAME TO c; ALTER TABLE b RENAME TO a; ALTER TABLE c RENAME TO b";
-    scene.run(swap).await;
-    let found = only(&scene, &[], "triggers", "failed", " is now ").await;
-    let mut said = fixes(&found);
-    said.sort_unstable();
-    let expected = [
-        "pgherald install '\"public\".\"a\"' --mode notify --commit",
-        "pgherald install '\"public\".\"b\"' --mode outbox --commit",
+}
+
+/// Each table with its triggers, whose name its events bear, and what it was installed with.
+async fn told(scene: &Scene) -> String {
+    let sql = "SELECT string_agg(line, ' ' ORDER BY line) FROM (
+            SELECT format('%s:%s:%s:%s:%s', t.tgrelid::regclass, count(*), n->>'table', n->>'when_changed',
+                coalesce(n->>'outbox', n->>'channel')) AS line
+            FROM pg_trigger AS t CROSS JOIN LATERAL (SELECT obj_description(t.tgfoid, 'pg_proc')::jsonb AS n) AS x
+            WHERE t.tgname ~ '^pgherald_' GROUP BY t.tgrelid, n
+        ) AS lines";
+    scene.value(sql).await
+}
+
+/// Each finding's own fix puts all right by itself, and so does an upgrade.
+async fn each_fix_suffices(tables: &[(&str, &str)], sql: &str, expected: &str) {
+    let number = tables.len();
+    for one in 0..=number {
+        let scene = renamed(tables, sql).await;
+        let found = only(&scene, &[], "triggers", "failed", " is now ").await;
+        assert_eq!(found.len(), number);
+        match found.get(one) {
+            Some(found) => fix(&scene, std::slice::from_ref(found)).await,
+            None => drop(scene.fine(&["upgrade", "--commit"]).await),
+        }
+        assert_eq!(told(&scene).await, expected);
+        all_is_well(&scene, &[]).await;
+    }
+}
+
+const SWAP: &str =
+    "ALTER TABLE a RENAME TO x; ALTER TABLE b RENAME TO a; ALTER TABLE x RENAME TO b";
+
+#[tokio::test]
+async fn tables_that_swapped_names_keep_what_they_were_installed_with() {
+    let tables = [
+        ("a", "--mode outbox --when-changed v"),
+        ("b", "--channel other"),
     ];
-    assert_eq!(said, expected);
+    let expected = "a:4:a:[]:other b:4:b:[\"v\"]:true";
+    each_fix_suffices(&tables, SWAP, expected).await;
+    let scene = renamed(&tables, SWAP).await;
+    let mut found = only(&scene, &[], "triggers", "failed", " is now ").await;
+    found.sort_by_key(|one| one["fix"].to_string());
+    let expected = [
+        "pgherald install '\"public\".\"a\"' --mode notify --channel other --commit",
+        "pgherald install '\"public\".\"b\"' --mode outbox --when-changed v --commit",
+    ];
+    assert_eq!(fixes(&found), expected);
     fix(&scene, &found).await;
     all_is_well(&scene, &[]).await;
     scene
@@ -53,20 +94,76 @@ async fn tables_that_swapped_names_keep_their_modes() {
 }
 
 #[tokio::test]
-async fn a_table_made_anew_under_the_name_gets_the_triggers() {
-    let scene = installed("notify").await;
-    scene
-        .run("ALTER TABLE users RENAME TO old; CREATE TABLE users (LIKE old INCLUDING ALL)")
-        .await;
+async fn names_that_went_round_are_put_right_by_any_one_fix() {
+    let tables = [
+        ("a", "--mode outbox"),
+        ("b", "--channel other"),
+        ("c", "--mode outbox --when-changed w"),
+    ];
+    let round = "ALTER TABLE a RENAME TO x; ALTER TABLE c RENAME TO a; ALTER TABLE b RENAME TO c;
+        ALTER TABLE x RENAME TO b";
+    let expected = "a:4:a:[\"w\"]:true b:4:b:[]:true c:4:c:[]:other";
+    each_fix_suffices(&tables, round, expected).await;
+}
+
+#[tokio::test]
+async fn who_installs_on_one_of_two_that_swapped_names_is_told_of_the_other() {
+    let scene = renamed(&[("a", "--mode outbox"), ("b", "--mode notify")], SWAP).await;
+    let install = ["install", "a", "--mode", "notify"];
+    let said = scene.fine(&install).await;
+    let note = "Renamed tables keep their triggers, under their present names: public.b.";
+    assert!(said.contains(&format!("\n-- {note}\n")), "{said}");
+    let committed = [&install[..], &["--commit"]].concat();
+    let said = scene.json(&committed).await;
+    assert_eq!(said[0]["notes"], serde_json::json!([note]));
+    assert_eq!(told(&scene).await, "a:4:a:[]:pgherald b:4:b:[]:true");
+}
+
+#[tokio::test]
+async fn a_table_made_anew_under_the_name_gets_triggers_and_the_renamed_one_keeps_its_own() {
+    let anew = "ALTER TABLE a RENAME TO old; CREATE TABLE a (LIKE old INCLUDING ALL)";
+    let tables = [("a", "--mode outbox --when-changed v")];
+    let scene = renamed(&tables, anew).await;
     let found = wrong(&scene, &[]).await;
-    assert!(
-        fixes(&found)
-            .iter()
-            .all(|fix| *fix == "pgherald upgrade --commit"),
-        "{found:#?}"
-    );
+    for fix in fixes(&found) {
+        assert_eq!(fix, "pgherald upgrade --commit", "{found:#?}");
+    }
     fix(&scene, &found[..1]).await;
     all_is_well(&scene, &[]).await;
+    let expected = "a:4:a:[\"v\"]:true old:4:old:[\"v\"]:true";
+    assert_eq!(told(&scene).await, expected);
+
+    // Nothing is known of the one that was renamed: it is not taken out of the outbox in silence.
+    let scene = renamed(&tables, anew).await;
+    scene
+        .run("DO $$ BEGIN EXECUTE (SELECT format('COMMENT ON FUNCTION %s IS NULL', tgfoid::regprocedure)
+            FROM pg_trigger WHERE tgname = 'pgherald_notify_insert'); END $$")
+        .await;
+    let before = scene.dump().await;
+    for mode in [&[][..], &["--mode", "outbox"], &["--mode", "notify"]] {
+        let ran = scene
+            .pgherald(&[&["install", "a", "--commit"], mode].concat())
+            .await;
+        assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
+        let advice = "install on public.old first, or on both at once";
+        assert!(ran.stderr.contains(advice), "{ran:?}");
+    }
+    assert_eq!(scene.dump().await, before);
+    let part = "does not tell what it was made for";
+    found_and_fixed(&scene, &[], "triggers", "failed", part).await;
+    scene.fine(&["install", "a", "--commit"]).await;
+    assert_eq!(told(&scene).await, "a:4:a:[]:pgherald old:4:old:[]:true");
+}
+
+#[tokio::test]
+async fn an_upgrade_puts_a_renamed_table_right() {
+    let rename = "ALTER TABLE a RENAME TO b";
+    each_fix_suffices(
+        &[("a", "--mode outbox --when-changed v")],
+        rename,
+        "b:4:b:[\"v\"]:true",
+    )
+    .await;
 }
 
 #[tokio::test]

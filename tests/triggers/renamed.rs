@@ -1,0 +1,217 @@
+//! Tables that have changed names: a function is called after its table, and keeps its name when the table gets another.
+
+use pgherald_core::trigger::{self, TriggerSpec};
+
+use super::support::{Scene, event, spec, table};
+
+const SWAP: &str =
+    "ALTER TABLE a RENAME TO x; ALTER TABLE b RENAME TO a; ALTER TABLE x RENAME TO b";
+
+/// Tables of one column each, installed and then renamed with `sql`.
+async fn renamed(specs: &[TriggerSpec], sql: &str) -> Scene {
+    let create = |spec: &TriggerSpec| {
+        let name = spec.table().name();
+        format!("CREATE TABLE {name} (id int PRIMARY KEY, v int);")
+    };
+    let scene = Scene::new(&specs.iter().map(create).collect::<String>()).await;
+    scene.plan(specs).await.apply(&scene.client).await.unwrap();
+    scene.run(sql).await;
+    scene
+}
+
+/// Applies the plan of `spec`, and says which tables it moved.
+async fn moved(scene: &Scene, spec: TriggerSpec) -> String {
+    let plan = scene.plan(std::slice::from_ref(&spec)).await;
+    plan.apply(&scene.client).await.unwrap();
+    let again = scene.plan(&[spec]).await;
+    assert!(again.is_empty(), "{again}");
+    assert!(again.moved().is_empty());
+    let names: Vec<_> = plan.moved().iter().map(ToString::to_string).collect();
+    names.join(" ")
+}
+
+/// The tables that announce their insertions, all of them made in one transaction, and those that record them.
+async fn heard(scene: &mut Scene, tables: &[&str]) -> (Vec<String>, String) {
+    let inserts: String = tables
+        .iter()
+        .map(|table| format!("INSERT INTO {table} VALUES (7, 7);"))
+        .collect();
+    let announced = scene.shapes(&inserts).await;
+    let has_outbox = "SELECT to_regclass('pgherald.outbox_event')::text";
+    let recorded = match &*scene.value(has_outbox).await {
+        "" => String::new(),
+        _ => {
+            let sql = "SELECT string_agg(table_name || key, ' ' ORDER BY table_name) FROM pgherald.outbox_event";
+            scene.value(sql).await
+        }
+    };
+    (announced, recorded)
+}
+
+fn insert(table: &str) -> String {
+    event("insert", table, r#","key":["id"],"keys":[7]"#)
+}
+
+#[tokio::test]
+async fn a_renamed_table_is_announced_under_its_new_name_only() {
+    let mut scene = Scene::new("CREATE TABLE users (id int PRIMARY KEY)").await;
+    scene.install(spec("users")).await;
+    scene.run("ALTER TABLE users RENAME TO people").await;
+    scene.install(spec("people")).await;
+    let shapes = scene.shapes("INSERT INTO people VALUES (1)").await;
+    assert_eq!(
+        shapes,
+        [event("insert", "people", r#","key":["id"],"keys":[1]"#)]
+    );
+    let functions =
+        "SELECT count(*)::text FROM pg_proc WHERE pronamespace = 'pgherald'::regnamespace";
+    assert_eq!(scene.value(functions).await, "2");
+    assert!(scene.plan(&[spec("people")]).await.is_empty());
+}
+
+#[tokio::test]
+async fn tables_that_swapped_names_are_announced_under_their_new_ones() {
+    let mut scene = Scene::new("CREATE TABLE users (id int PRIMARY KEY)").await;
+    scene.run("CREATE TABLE people (id int PRIMARY KEY)").await;
+    let specs = [spec("users"), spec("people")];
+    scene.plan(&specs).await.apply(&scene.client).await.unwrap();
+    scene
+        .run(
+            "ALTER TABLE users RENAME TO x; ALTER TABLE people RENAME TO users;
+             ALTER TABLE x RENAME TO people",
+        )
+        .await;
+    scene.plan(&specs).await.apply(&scene.client).await.unwrap();
+    assert!(scene.plan(&specs).await.is_empty());
+    for name in ["users", "people"] {
+        let shapes = scene
+            .shapes(&format!("INSERT INTO {name} VALUES (1)"))
+            .await;
+        assert_eq!(
+            shapes,
+            [event("insert", name, r#","key":["id"],"keys":[1]"#)]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_swapped_names_with_another_does_not_take_its_triggers() {
+    let specs = [spec("a").outbox(), spec("b")];
+    let mut scene = renamed(&specs, SWAP).await;
+    assert_eq!(moved(&scene, spec("a")).await, "public.b");
+    let expected = (vec![insert("a")], "b7".to_owned());
+    assert_eq!(heard(&mut scene, &["a", "b"]).await, expected);
+
+    let mut scene = renamed(&specs, SWAP).await;
+    assert_eq!(moved(&scene, spec("b").outbox()).await, "public.a");
+    assert_eq!(heard(&mut scene, &["a", "b"]).await, expected);
+}
+
+#[tokio::test]
+async fn names_that_went_round_are_all_put_right() {
+    let specs = [spec("a"), spec("b"), spec("c").outbox(), spec("d")];
+    let round = "ALTER TABLE a RENAME TO x; ALTER TABLE c RENAME TO a; ALTER TABLE b RENAME TO c;
+        ALTER TABLE x RENAME TO b; ALTER TABLE d RENAME TO e";
+    let mut scene = renamed(&specs, round).await;
+    assert_eq!(moved(&scene, spec("a").outbox()).await, "public.b public.c");
+    let expected = (
+        vec![
+            insert("b"),
+            insert("c"),
+            event("insert", "d", r#","key":["id"],"keys":[7]"#),
+        ],
+        "a7".to_owned(),
+    );
+    assert_eq!(heard(&mut scene, &["a", "b", "c", "e"]).await, expected);
+}
+
+#[tokio::test]
+async fn a_renamed_table_keeps_its_triggers_when_another_gets_its_name() {
+    let anew = "ALTER TABLE a RENAME TO old; CREATE TABLE a (LIKE old INCLUDING ALL)";
+    let mut scene = renamed(&[spec("a")], anew).await;
+    assert_eq!(moved(&scene, spec("a").outbox()).await, "public.old");
+    let expected = (vec![insert("old")], "a7".to_owned());
+    assert_eq!(heard(&mut scene, &["a", "old"]).await, expected);
+}
+
+#[tokio::test]
+async fn a_renamed_table_that_became_a_partition_of_its_successor_is_watched_as_such() {
+    let partitioned = "ALTER TABLE a RENAME TO old;
+        CREATE TABLE a (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+        ALTER TABLE a ATTACH PARTITION old FOR VALUES FROM (0) TO (100)";
+    let mut scene = renamed(&[spec("a")], partitioned).await;
+    assert_eq!(moved(&scene, spec("a")).await, "");
+    let (announced, _) = heard(&mut scene, &["a"]).await;
+    assert_eq!(announced, [insert("a")]);
+    let announced = scene.shapes("DELETE FROM old").await;
+    let expected = event("delete", "a", r#","key":["id"],"keys":[7]"#);
+    assert_eq!(announced, [expected]);
+}
+
+#[tokio::test]
+async fn partitions_follow_a_table_that_is_moved() {
+    let scene = Scene::new(
+        "CREATE TABLE a (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE a_1 PARTITION OF a FOR VALUES FROM (0) TO (100)",
+    )
+    .await;
+    scene.install(spec("a")).await;
+    scene
+        .run("ALTER TABLE a RENAME TO old; CREATE TABLE a (id int PRIMARY KEY, v int)")
+        .await;
+    let mut scene = scene;
+    assert_eq!(moved(&scene, spec("a")).await, "public.old");
+    assert!(scene.plan(&[spec("a"), spec("old")]).await.is_empty());
+    let announced = scene.shapes("INSERT INTO a_1 VALUES (7)").await;
+    assert_eq!(announced, [insert("old")]);
+}
+
+#[tokio::test]
+async fn a_plan_is_refused_that_would_take_triggers_off_a_table_of_which_nothing_is_known() {
+    let forget = "DO $$ DECLARE f regprocedure; BEGIN
+            FOR f IN SELECT DISTINCT tgfoid::regprocedure FROM pg_trigger WHERE tgname ~ '^pgherald_' LOOP
+                EXECUTE format('COMMENT ON FUNCTION %s IS NULL', f);
+            END LOOP;
+        END $$";
+    let specs = [spec("a"), spec("b")];
+    let unknown = renamed(&specs, &format!("{SWAP}; {forget}")).await;
+    let gone = renamed(
+        &[spec("a").columns(["v"]), spec("b")],
+        &format!("{SWAP}; ALTER TABLE b DROP COLUMN v"),
+    )
+    .await;
+    for (scene, why) in [
+        (&unknown, "its comment does not tell what it was made for"),
+        (&gone, "column \"v\""),
+    ] {
+        let before = scene.catalog().await;
+        let error = trigger::plan(&scene.client, &[spec("a")])
+            .await
+            .unwrap_err();
+        let said = error.to_string();
+        let advice = "install on public.b first, or on both at once";
+        assert!(
+            error.is_config() && said.contains(why) && said.contains(advice),
+            "{said}"
+        );
+        assert_eq!(scene.catalog().await, before);
+        // As it says.
+        scene.plan(&specs).await.apply(&scene.client).await.unwrap();
+        assert_eq!(scene.drift(&spec("a")).await, [""; 0]);
+        assert_eq!(scene.drift(&spec("b")).await, [""; 0]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_installed_tells_where_its_table_is_now() {
+    let scene = renamed(&[spec("a")], "ALTER TABLE a RENAME TO b").await;
+    let watched = trigger::watched(&scene.client).await.unwrap();
+    let [one] = &*watched else {
+        panic!("{watched:#?}")
+    };
+    assert_eq!(one.table, Some(table("b")));
+    assert_eq!(*one.spec.as_ref().unwrap().table(), table("a"));
+    scene.run("DROP TABLE b").await;
+    let watched = trigger::watched(&scene.client).await.unwrap();
+    assert_eq!(watched[0].table, None);
+}
