@@ -1,5 +1,6 @@
 //! Tables that have changed names: a function is called after its table, and keeps its name when the table gets another.
 
+use pgherald_core::Operation;
 use pgherald_core::trigger::{self, TriggerSpec};
 
 use super::support::{Scene, event, spec, table};
@@ -166,52 +167,159 @@ async fn partitions_follow_a_table_that_is_moved() {
     assert_eq!(announced, [insert("old")]);
 }
 
+/// Whether something is made of `table` besides the triggers that it has for the sake of another one.
+async fn roots(scene: &Scene, table: &str) -> String {
+    let sql = format!(
+        "SELECT string_agg(DISTINCT obj_description(tgfoid, 'pg_proc')::json->>'table', ' ') FROM pg_trigger
+         WHERE tgrelid = '{table}'::regclass AND tgname ~ '^pgherald_notify_[a-z]+$'"
+    );
+    scene.value(&sql).await
+}
+
+#[tokio::test]
+async fn a_renamed_partition_that_is_watched_apart_stays_so_with_its_parent_watched() {
+    for (create, anew) in [
+        (
+            "CREATE TABLE p (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+             CREATE TABLE a PARTITION OF p FOR VALUES FROM (0) TO (10)",
+            "CREATE TABLE a PARTITION OF p FOR VALUES FROM (10) TO (20)",
+        ),
+        (
+            "CREATE TABLE p (id int PRIMARY KEY, v int); CREATE TABLE a (PRIMARY KEY (id)) INHERITS (p)",
+            "CREATE TABLE a (PRIMARY KEY (id)) INHERITS (p)",
+        ),
+    ] {
+        let mut scene = Scene::new(create).await;
+        let specs = [spec("p"), spec("a").outbox()];
+        scene.plan(&specs).await.apply(&scene.client).await.unwrap();
+        scene
+            .run(&format!("ALTER TABLE a RENAME TO old; {anew}"))
+            .await;
+        let plan = scene.plan(&specs).await;
+        assert_eq!(plan.moved(), [table("old")]);
+        plan.apply(&scene.client).await.unwrap();
+        let all = [spec("p"), spec("a").outbox(), spec("old").outbox()];
+        assert!(scene.plan(&all).await.is_empty());
+        let (announced, recorded) = heard(&mut scene, &["old"]).await;
+        assert_eq!((announced, &*recorded), (vec![insert("p")], "old7"));
+    }
+}
+
+#[tokio::test]
+async fn a_renamed_table_that_became_a_partition_keeps_what_its_successor_does_not_do() {
+    let partitioned = "ALTER TABLE a RENAME TO old;
+        CREATE TABLE a (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+        ALTER TABLE a ATTACH PARTITION old FOR VALUES FROM (0) TO (100)";
+    let wishes = [
+        spec("a"),
+        spec("a").outbox().columns(["v"]),
+        spec("a").outbox().when_changed(["v"]),
+        spec("a").outbox().operations(Operation::Insert),
+        spec("a").outbox().key_columns(["v"]),
+    ];
+    for wish in wishes {
+        let mut scene = renamed(&[spec("a").outbox()], partitioned).await;
+        assert_eq!(moved(&scene, wish).await, "public.old");
+        assert_eq!(roots(&scene, "old").await, "old");
+        let (_, recorded) = heard(&mut scene, &["old"]).await;
+        assert!(recorded.contains("old7"), "{recorded}");
+    }
+}
+
+#[tokio::test]
+async fn a_table_that_is_moved_goes_without_columns_that_are_gone() {
+    let outbox = spec("a").outbox().columns(["id", "v"]);
+    let specs = [
+        outbox.when_changed(["v"]).old_columns(),
+        spec("b").key_columns(["v"]),
+    ];
+    let gone = format!("{SWAP}; ALTER TABLE a DROP COLUMN v; ALTER TABLE b DROP COLUMN v");
+    let scene = renamed(&specs, &gone).await;
+    assert_eq!(moved(&scene, spec("a")).await, "public.b");
+    let left = spec("b").outbox().columns(["id"]).old_columns();
+    assert_eq!(scene.drift(&left).await, [""; 0]);
+    let scene = renamed(&specs, &gone).await;
+    assert_eq!(moved(&scene, spec("b")).await, "public.a");
+    assert_eq!(scene.drift(&spec("a")).await, [""; 0]);
+    scene
+        .run("INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)")
+        .await;
+}
+
+/// Runs a statement for every function `f` of a table, as `format` puts it together from `parts`.
+fn each_function(parts: &str) -> String {
+    format!(
+        "DO $$ DECLARE f regprocedure; BEGIN
+            FOR f IN SELECT DISTINCT tgfoid::regprocedure FROM pg_trigger WHERE tgname ~ '^pgherald_' LOOP
+                EXECUTE format({parts});
+            END LOOP;
+        END $$"
+    )
+}
+
 #[tokio::test]
 async fn a_plan_is_refused_that_would_take_triggers_off_a_table_of_which_nothing_is_known() {
-    let forget = "DO $$ DECLARE f regprocedure; BEGIN
-            FOR f IN SELECT DISTINCT tgfoid::regprocedure FROM pg_trigger WHERE tgname ~ '^pgherald_' LOOP
-                EXECUTE format('COMMENT ON FUNCTION %s IS NULL', f);
-            END LOOP;
-        END $$";
+    let forget = each_function("'COMMENT ON FUNCTION %s IS NULL', f");
     let specs = [spec("a"), spec("b")];
-    let unknown = renamed(&specs, &format!("{SWAP}; {forget}")).await;
-    let gone = renamed(
-        &[spec("a").columns(["v"]), spec("b")],
-        &format!("{SWAP}; ALTER TABLE b DROP COLUMN v"),
-    )
-    .await;
-    for (scene, why) in [
-        (&unknown, "its comment does not tell what it was made for"),
-        (&gone, "column \"v\""),
+    let scene = renamed(&specs, &format!("{SWAP}; {forget}")).await;
+    let before = scene.catalog().await;
+    let outcome = trigger::plan(&scene.client, &specs[..1]).await;
+    let error = outcome.unwrap_err();
+    let said = error.to_string();
+    assert!(error.is_config(), "{error:?}");
+    for part in [
+        "its comment does not tell what it was made for",
+        "install on public.b first, or on both at once",
     ] {
-        let before = scene.catalog().await;
-        let error = trigger::plan(&scene.client, &[spec("a")])
+        assert!(said.contains(part), "{said}");
+    }
+    assert_eq!(scene.catalog().await, before);
+    // As it says.
+    scene.plan(&specs).await.apply(&scene.client).await.unwrap();
+    assert_eq!(scene.drift(&spec("a")).await, [""; 0]);
+    assert_eq!(scene.drift(&spec("b")).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_later_program_or_a_stranger_installed_is_not_replaced_because_it_was_renamed() {
+    let later = r#"'COMMENT ON FUNCTION %s IS %L', f, '{"version":1000}'"#;
+    let stranger = "'ALTER FUNCTION %s OWNER TO stranger_%s', f,
+        (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let role = "DO $$ BEGIN EXECUTE (SELECT 'CREATE ROLE stranger_' || oid
+        FROM pg_database WHERE datname = current_database()); END $$";
+    for (deed, why) in [(later, "version 1000"), (stranger, "belongs to stranger_")] {
+        let sql = format!("{role}; ALTER TABLE a RENAME TO b; {}", each_function(deed));
+        let scene = renamed(&[spec("a")], &sql).await;
+        let error = trigger::plan(&scene.client, &[spec("b")])
             .await
             .unwrap_err();
-        let said = error.to_string();
-        let advice = "install on public.b first, or on both at once";
         assert!(
-            error.is_config() && said.contains(why) && said.contains(advice),
-            "{said}"
+            error.is_config() && error.to_string().contains(why),
+            "{error}"
         );
-        assert_eq!(scene.catalog().await, before);
-        // As it says.
-        scene.plan(&specs).await.apply(&scene.client).await.unwrap();
-        assert_eq!(scene.drift(&spec("a")).await, [""; 0]);
-        assert_eq!(scene.drift(&spec("b")).await, [""; 0]);
     }
 }
 
 #[tokio::test]
 async fn what_is_installed_tells_where_its_table_is_now() {
-    let scene = renamed(&[spec("a")], "ALTER TABLE a RENAME TO b").await;
+    let scene = renamed(&[spec("a").outbox(), spec("b"), spec("c")], SWAP).await;
+    scene.run("DROP TABLE c").await;
     let watched = trigger::watched(&scene.client).await.unwrap();
-    let [one] = &*watched else {
-        panic!("{watched:#?}")
-    };
-    assert_eq!(one.table, Some(table("b")));
-    assert_eq!(*one.spec.as_ref().unwrap().table(), table("a"));
-    scene.run("DROP TABLE b").await;
-    let watched = trigger::watched(&scene.client).await.unwrap();
-    assert_eq!(watched[0].table, None);
+    for one in &watched {
+        let (former, now) = match one.is_outbox {
+            Some(true) => (Some(table("a")), Some(table("b"))),
+            _ if one.table.is_some() => (Some(table("b")), Some(table("a"))),
+            _ => (None, None),
+        };
+        assert_eq!((one.former(), &one.table), (former.as_ref(), &now));
+        let expected = now.unwrap_or_else(|| table("c"));
+        assert_eq!(*one.current().unwrap().table(), expected);
+    }
+    // As the documentation of `watched` has it.
+    let called = watched.iter().filter(|installed| installed.triggers > 0);
+    let specs: Vec<_> = called.filter_map(|installed| installed.current()).collect();
+    let plan = scene.plan(&specs).await;
+    plan.apply(&scene.client).await.unwrap();
+    assert_eq!(scene.drift(&spec("b").outbox()).await, [""; 0]);
+    assert_eq!(scene.drift(&spec("a")).await, [""; 0]);
 }

@@ -81,17 +81,18 @@ async fn what_a_dropped_table_left_behind_goes_too() {
 }
 
 #[tokio::test]
-async fn a_renamed_table_is_found_under_both_names() {
+async fn a_renamed_table_is_found_under_its_present_name_only() {
     let scene = Scene::new(TABLES).await;
     scene.run("ALTER TABLE users RENAME TO people").await;
     let before = scene.catalog().await;
-    for name in ["users", "people"] {
-        scene.run("ALTER TABLE people RENAME TO users").await;
-        scene.install(spec("users")).await;
-        scene.run("ALTER TABLE users RENAME TO people").await;
-        uninstall(&scene, &[table(name)]).await;
-        assert_eq!(scene.catalog().await, before, "{name}");
-    }
+    scene.run("ALTER TABLE people RENAME TO users").await;
+    scene.install(spec("users")).await;
+    scene.run("ALTER TABLE users RENAME TO people").await;
+    let installed = scene.catalog().await;
+    uninstall(&scene, &[table("users")]).await;
+    assert_eq!(scene.catalog().await, installed);
+    uninstall(&scene, &[table("people")]).await;
+    assert_eq!(scene.catalog().await, before);
 }
 
 #[tokio::test]

@@ -136,49 +136,20 @@ fn spec(table: TableName, install: &Install) -> TriggerSpec {
     spec
 }
 
-/// What a table has, of which a specification may name some.
-#[derive(Debug)]
-pub(in crate::commands) struct Shape {
-    columns: Vec<String>,
-    primary_key: Vec<String>,
-}
-
-impl Shape {
-    pub(in crate::commands) async fn of(
-        client: &Client,
-        table: &TableName,
-    ) -> Result<Self, Failure> {
-        let sql = include_str!("sql/shape.sql");
-        let rows = client.query(sql, &[&table.schema(), &table.name()]).await?;
-        let mut columns = Vec::with_capacity(rows.len());
-        let mut primary_key = Vec::new();
-        for row in rows {
-            let column: String = row.try_get(0)?;
-            if let Some(place) = row.try_get::<_, Option<i32>>(1)? {
-                primary_key.push((place, column.clone()));
-            }
-            columns.push(column);
-        }
-        primary_key.sort_unstable();
-        let primary_key = primary_key.into_iter().map(|(_, column)| column).collect();
-        Ok(Self {
-            columns,
-            primary_key,
-        })
-    }
-}
-
-/// The command that installs on `table` what `spec` says, but for columns that it does not have.
-pub(in crate::commands) fn command(table: &TableName, spec: &TriggerSpec, shape: &Shape) -> String {
-    let mut command = format!("pgherald install {}", words::quoted(table));
+/// The command that installs what `spec` says, which fits its table.
+pub(in crate::commands) async fn command(
+    client: &Client,
+    spec: &TriggerSpec,
+) -> Result<String, Failure> {
+    let mut command = format!("pgherald install {}", words::quoted(spec.table()));
     let mut add = |option: &str, values: &[String]| {
         if !values.is_empty() {
             command.push(' ');
             command.push_str(&words::option(option, &values.join(",")));
         }
     };
-    let there = |names: &[String]| -> Vec<String> {
-        let names = names.iter().filter(|name| shape.columns.contains(name));
+    let written = |names: &[String]| -> Vec<String> {
+        let names = names.iter();
         names.map(|name| Columns::written(name)).collect()
     };
     let mode = if spec.is_outbox() { "outbox" } else { "notify" };
@@ -186,26 +157,26 @@ pub(in crate::commands) fn command(table: &TableName, spec: &TriggerSpec, shape:
     if *spec.channel_name() != ChannelName::default() {
         add("channel", &[spec.channel_name().to_string()]);
     }
-    let before = spec.key_names().unwrap_or_default();
-    let key = there(before);
-    // A part of a key tells no rows apart.
-    let keeps_key = !key.is_empty() && key.len() == before.len();
-    if keeps_key && before != shape.primary_key {
-        add("key", &key);
+    let key = spec.key_names().unwrap_or_default();
+    if key != primary_key(client, spec.table()).await? {
+        add("key", &written(key));
     }
-    let columns = match keeps_key || !shape.primary_key.is_empty() {
-        true => there(spec.column_names()),
-        false => Vec::new(),
-    };
-    add("columns", &columns);
+    add("columns", &written(spec.column_names()));
     if spec.announced() != OperationSet::ALL {
         let operations = spec.announced().iter().map(|one| one.to_string());
         add("operations", &operations.collect::<Vec<_>>());
     }
-    add("when-changed", &there(spec.watched_columns()));
-    if spec.has_old_columns() && !columns.is_empty() {
+    add("when-changed", &written(spec.watched_columns()));
+    if spec.has_old_columns() {
         command.push_str(" --old-columns");
     }
     command.push_str(" --commit");
-    command
+    Ok(command)
+}
+
+async fn primary_key(client: &Client, table: &TableName) -> Result<Vec<String>, Failure> {
+    let sql = include_str!("sql/primary_key.sql");
+    let rows = client.query(sql, &[&table.schema(), &table.name()]).await?;
+    let names = rows.iter().map(|row| row.try_get(0));
+    Ok(names.collect::<Result<_, _>>()?)
 }

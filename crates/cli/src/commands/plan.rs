@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger::{self, Plan, TriggerSpec};
+use pgherald_core::trigger::{self, Plan, TriggerSpec, Watched};
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -30,6 +30,29 @@ pub(super) async fn refusal(
     }
 }
 
+/// Whether a function was made for a table that others have the name of, and calls to it are gone: it has no say.
+pub(super) fn is_overtaken(one: &Watched, installed: &[Watched]) -> bool {
+    let name = one.spec.as_ref().map(TriggerSpec::table);
+    let mut others = installed.iter();
+    one.table.is_none() && name.is_some() && others.any(|other| other.table.as_ref() == name)
+}
+
+/// What a table would be installed with that has got the name of one that was renamed, and is not watched itself: it may have
+/// taken the place of it.
+pub(super) async fn heir(
+    client: &Client,
+    watched: &Watched,
+) -> Result<Option<TriggerSpec>, Failure> {
+    let (Some(_), Some(spec)) = (watched.former(), &watched.spec) else {
+        return Ok(None);
+    };
+    let is_watched = !trigger::watched_of(client, spec.table()).await?.is_empty();
+    if is_watched || refusal(client, spec).await?.is_some() {
+        return Ok(None);
+    }
+    Ok(Some(spec.clone()))
+}
+
 /// What is said of a plan besides its SQL.
 #[derive(Debug)]
 pub(super) struct Said<'a> {
@@ -55,7 +78,7 @@ pub(super) async fn conclude(
         plan.apply(client).await?;
     }
     let Said { done, idle, notes } = *said;
-    let moved = moved(plan);
+    let moved = told_of_moved(plan);
     let notes: Vec<&str> = moved.iter().chain(notes).map(String::as_str).collect();
     let sql = plan.sql();
     if output.is_json() {
@@ -85,7 +108,7 @@ pub(super) async fn conclude(
 }
 
 /// What is done to tables that nobody named.
-fn moved(plan: &Plan) -> Option<String> {
+fn told_of_moved(plan: &Plan) -> Option<String> {
     let names: Vec<_> = plan.moved().iter().map(ToString::to_string).collect();
     (!names.is_empty()).then(|| {
         let names = names.join(", ");

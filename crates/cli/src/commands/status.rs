@@ -237,13 +237,10 @@ async fn listeners(client: &Client) -> Result<Vec<Listener>, Failure> {
 
 async fn tables(client: &Client) -> Result<Vec<Table>, Failure> {
     let watched = trigger::watched(client).await?;
-    let specs: Vec<_> = watched
-        .iter()
-        .filter_map(|table| table.spec.clone())
-        .collect();
+    let specs: Vec<_> = watched.iter().filter_map(Watched::current).collect();
     let drifts = trigger::verify(client, &specs).await?;
     let table = |watched: Watched| {
-        let Some(spec) = watched.spec else {
+        let Some(spec) = watched.current() else {
             return Table {
                 table: watched.function,
                 mode: None,
@@ -257,7 +254,10 @@ async fn tables(client: &Client) -> Result<Vec<Table>, Failure> {
         };
         let name = format!("{}: ", spec.table());
         let drift = drifts.iter().find(|drift| drift.table == *spec.table());
-        let drift = drift.map(ToString::to_string);
+        let drift = match watched.former() {
+            Some(former) => Some(format!("renamed, its changes come under {former}")),
+            None => drift.map(ToString::to_string),
+        };
         Table {
             table: spec.table().to_string(),
             mode: Some(if spec.is_outbox() { "outbox" } else { "notify" }),

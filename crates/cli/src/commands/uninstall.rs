@@ -13,6 +13,7 @@ use crate::database::Database;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::tables::{Named, find};
+use crate::words;
 
 pub(crate) async fn run(
     database: &Database,
@@ -49,6 +50,14 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
         let of_table = trigger::watched_of(client, table).await?;
         // What a table left behind that was dropped may go.
         if !exists && of_table.is_empty() {
+            let mut others = watched.iter();
+            if let Some(other) = others.find(|one| one.former() == Some(table))
+                && let Some(now) = &other.table
+            {
+                let message = format!("{table} is now {now}");
+                let hint = format!("pgherald uninstall {}", words::quoted(now));
+                return Err(Failure::problem(message).hint(hint));
+            }
             let message = format!("there is no table {table}, and nothing is left of one");
             return Err(Failure::problem(message).hint("pgherald status lists what is installed"));
         }

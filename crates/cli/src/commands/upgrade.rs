@@ -1,13 +1,12 @@
 //! `pgherald upgrade`.
 
-use std::collections::HashSet;
 use std::process::ExitCode;
 
 use pgherald_core::trigger::{self, TriggerSpec, Watched};
 use tokio_postgres::Client;
 
-use super::doctor::{UPGRADE, faults, present};
-use super::plan::{IDLE, Said, conclude, refusal};
+use super::doctor::{UPGRADE, faults};
+use super::plan::{IDLE, Said, conclude, heir, is_overtaken, refusal};
 use crate::arguments::Upgrade;
 use crate::database::Database;
 use crate::failure::Failure;
@@ -22,7 +21,7 @@ pub(crate) async fn run(
     let client = database.client().await?;
     // What is wrong with what all tables share is wrong with each of them.
     let nothing = trigger::plan(&client, &[]).await?;
-    let found = sort(&client, trigger::watched(&client).await?).await?;
+    let found = sort(&client, &trigger::watched(&client).await?).await?;
     let plan = match found.specs.is_empty() {
         true => nothing,
         false => trigger::plan(&client, &found.specs).await?,
@@ -34,7 +33,9 @@ pub(crate) async fn run(
         (false, true) => ("", "", std::slice::from_ref(&problem)),
     };
     // They are told on standard error, but to programs.
-    let notes = if output.is_json() { notes } else { &[] };
+    let problems = if output.is_json() { notes } else { &[] };
+    let notes = [&found.notes, problems].concat();
+    let notes = &*notes;
     let said = Said { done, idle, notes };
     let code = conclude(&client, output, &plan, upgrade.commit, &said).await?;
     match found.problems.is_empty() {
@@ -52,44 +53,47 @@ const ELSE: &str = "Everything else is up to date.";
 #[derive(Debug, Default)]
 struct Found {
     specs: Vec<TriggerSpec>,
+    notes: Vec<String>,
     problems: Vec<String>,
     fixes: Vec<String>,
 }
 
-async fn sort(client: &Client, watched: Vec<Watched>) -> Result<Found, Failure> {
+async fn sort(client: &Client, watched: &[Watched]) -> Result<Found, Failure> {
     let mut found = Found::default();
-    let mut leftover = Vec::new();
-    for table in watched {
+    for table in watched.iter().filter(|one| !is_overtaken(one, watched)) {
         let mut why = None;
-        if let Some(spec) = &table.spec {
-            let spec = present(client, &table, spec).await?;
+        if let Some(spec) = table.current() {
             why = refusal(client, &spec).await?;
             if why.is_none() {
-                match table.table {
-                    Some(_) => found.specs.push(spec),
-                    None => leftover.push(spec),
-                }
+                found.specs.push(spec);
+                found.inherit(heir(client, table).await?, table);
                 continue;
             }
         }
-        let mut faults = faults(client, &table).await?;
+        let mut faults = faults(client, table).await?;
         faults.retain(|(_, fix)| fix.as_deref() != Some(UPGRADE) && *fix != why);
         // It is not about the table: a later version has installed it, say.
-        if let (true, Some(spec), Some(why)) = (faults.is_empty(), &table.spec, why) {
-            faults.push(refused(spec, why));
+        if let (true, Some(spec), Some(why)) = (faults.is_empty(), table.current(), why) {
+            faults.push(refused(&spec, why));
         }
         for (problem, fix) in faults {
             found.problems.push(problem);
             found.fixes.extend(fix);
         }
     }
-    // A function that no trigger calls has no say where another table has the name now.
-    found.specs.append(&mut leftover);
-    let mut tables = HashSet::new();
-    found
-        .specs
-        .retain(|spec| tables.insert(spec.table().clone()));
     Ok(found)
+}
+
+impl Found {
+    /// Takes in the table that has got the name of one that was renamed.
+    fn inherit(&mut self, heir: Option<TriggerSpec>, renamed: &Watched) {
+        if let (Some(heir), Some(now)) = (heir, &renamed.table) {
+            let name = heir.table();
+            let note = format!("{name} is installed on like {now}, which was called so before.");
+            self.notes.push(note);
+            self.specs.push(heir);
+        }
+    }
 }
 
 /// What is wrong with a table that nothing is wrong with but whose it is.

@@ -44,7 +44,7 @@ async fn no_connection_is_one_line_a_hint_and_code_2() {
         (&*missing, "does not exist"),
         ("postgresql://postgres@127.0.0.1:1/postgres", "refused"),
         ("postgresql://postgres@127.0.0.1:x/postgres", "port"),
-        ("nonsense", "nonsense"),
+        ("nonsense", "must be a URL"),
         (
             "postgresq://u:wrong@127.0.0.1/d",
             "\"postgresq\" is no scheme",

@@ -433,6 +433,26 @@ async fn an_outbox_that_is_not_trimmed_is_trimmed() {
 }
 
 #[tokio::test]
+async fn a_retention_that_somebody_deleted_is_put_back() {
+    let scene = installed("outbox").await;
+    scene
+        .run("UPDATE pgherald.outbox_part SET closed = 7 WHERE part = 3; DELETE FROM pgherald.outbox_retention")
+        .await;
+    let part = "outbox_retention is empty";
+    let found = wrong(&scene, &[]).await;
+    assert!(
+        found
+            .iter()
+            .all(|one| one["finding"].to_string().contains(part)),
+        "{found:#?}"
+    );
+    fix(&scene, &found).await;
+    all_is_well(&scene, &[]).await;
+    let row = "SELECT string_agg(r::text, ';') FROM pgherald.outbox_retention AS r";
+    assert_eq!(scene.value(row).await, "(7,7,\"1 day\",10737418240)");
+}
+
+#[tokio::test]
 async fn groups_that_need_somebody_are_named() {
     let scene = installed("outbox").await;
     scene

@@ -83,11 +83,6 @@ async fn relation(client: &Client, name: &TableName) -> Result<Option<u32>> {
     relation.first().map(|row| get(row, 0)).transpose()
 }
 
-/// Whether there is a relation of that name.
-pub(super) async fn exists(client: &Client, name: &TableName) -> Result<bool> {
-    Ok(relation(client, name).await?.is_some())
-}
-
 /// Reads table `name`, or `None` if there is no relation of that name.
 pub(super) async fn table(client: &Client, name: &TableName) -> Result<Option<Table>> {
     let Some(oid) = relation(client, name).await? else {

@@ -54,7 +54,7 @@ pub(super) fn compare<'a>(wanted: &'a Wanted, installed: &'a Installed) -> Vec<F
         installed
             .superseded
             .iter()
-            .map(|name| Finding::FunctionLeftOver(name)),
+            .map(|(name, _)| Finding::FunctionLeftOver(name)),
     );
     findings
 }
@@ -149,6 +149,19 @@ pub(super) fn version(comment: Option<&str>) -> Option<u32> {
 
 fn note(comment: Option<&str>) -> Option<Note> {
     serde_json::from_str(comment?).ok()
+}
+
+/// Whether a function was made from what `wanted` is, whatever program made it.
+pub(super) fn is_made_from(function: &Function, wanted: &Note) -> bool {
+    let note = note(function.comment.as_deref());
+    note.is_some_and(|note| {
+        let (version, settings) = (wanted.version, wanted.settings);
+        Note {
+            version,
+            settings,
+            ..note
+        } == *wanted
+    })
 }
 
 pub(super) fn other_version(installed: u32) -> String {

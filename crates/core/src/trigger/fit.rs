@@ -90,6 +90,35 @@ pub(super) fn fit(spec: &TriggerSpec, table: Table) -> Result<Fitted<'_>> {
     })
 }
 
+/// `spec` without columns that its table does not have any more. If a part of its key is among them, the primary key takes
+/// the place of it.
+///
+/// # Errors
+/// If the table does not exist, or the catalog cannot be read.
+pub async fn fitting(client: &Client, spec: TriggerSpec) -> Result<TriggerSpec> {
+    match catalog::table(client, &spec.table).await? {
+        Some(table) => Ok(trim(spec, &table)),
+        None => Err(no_such_table(client, &spec.table).await?),
+    }
+}
+
+pub(super) fn trim(mut spec: TriggerSpec, table: &Table) -> TriggerSpec {
+    let is_there = |name: &String| {
+        let mut columns = table.columns.iter();
+        columns.any(|column| column.name == *name && !column.is_virtual)
+    };
+    // A part of a key tells no rows apart.
+    spec.key = spec.key.filter(|key| key.iter().all(is_there));
+    let has_key = match &spec.key {
+        Some(key) => !key.is_empty(),
+        None => !primary_key(table).is_empty(),
+    };
+    spec.columns.retain(|column| has_key && is_there(column));
+    spec.when_changed.retain(is_there);
+    spec.old_columns &= !spec.columns.is_empty();
+    spec
+}
+
 /// The error for a table that does not exist, with those it may have meant.
 pub(super) async fn no_such_table(client: &Client, name: &TableName) -> Result<Error> {
     let others = catalog::lookalikes(client, name).await?;

@@ -15,8 +15,8 @@ const NOTIFY_ROWS_ARGUMENTS: &str = "text, text, text, text, text[], text[], tex
 #[derive(Debug)]
 pub(super) struct Installed {
     pub(super) function: Option<Function>,
-    /// Other functions that the table's own triggers call: it had another name when they were made.
-    pub(super) superseded: Vec<String>,
+    /// Other functions that the table's own triggers call, by name: it had another name when they were made.
+    pub(super) superseded: Vec<(String, Function)>,
     /// Every trigger that calls one of them, on whatever table.
     pub(super) triggers: Vec<Trigger>,
 }
@@ -85,10 +85,19 @@ pub(super) async fn installed(
     function: &str,
 ) -> Result<Installed> {
     let names = functions(client, Some((table, function))).await?;
+    let triggers = triggers(client, &names).await?;
+    let mut superseded = Vec::new();
+    for name in names {
+        if name != function
+            && let Some(function) = self::function(client, &name, "").await?
+        {
+            superseded.push((name, function));
+        }
+    }
     Ok(Installed {
         function: self::function(client, function, "").await?,
-        triggers: triggers(client, &names).await?,
-        superseded: names.into_iter().filter(|name| name != function).collect(),
+        superseded,
+        triggers,
     })
 }
 
@@ -114,13 +123,10 @@ pub(super) async fn functions(
 }
 
 /// The names of the functions that `table` has now: those that its own triggers call, and the one that bears its name
-/// unless it is another table that calls it, because the two have swapped names, say.
+/// unless it is another table that calls it, because that one was renamed.
 pub(super) async fn own_functions(client: &Client, table: &TableName) -> Result<Vec<String>> {
     let own = catalog::function_name(client, table).await?;
     let mut names = functions(client, Some((table, &own))).await?;
-    if !catalog::exists(client, table).await? {
-        return Ok(names);
-    }
     let triggers = triggers(client, &names).await?;
     names.retain(|name| {
         let mut roots = triggers

@@ -85,6 +85,7 @@ mod wanted;
 mod watched;
 
 pub(crate) use check::{Check, check};
+pub use fit::fitting;
 pub use plan::{OLDEST_SERVER, Plan, plan};
 pub use spec::TriggerSpec;
 pub use uninstall::{plan_uninstall, plan_uninstall_all};

@@ -10,9 +10,9 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::catalog::{self, Server};
-use super::compare::{Finding, compare};
-use super::fit::{fit, no_such_table};
-use super::installed::{self, Installed, Trigger, installed};
+use super::compare::{Finding, compare, is_made_from};
+use super::fit::{fit, fitting, no_such_table};
+use super::installed::{self, Function, Installed, Trigger, installed};
 use super::shared::{self, OutboxState, Shared, refuse_newer};
 use super::spec::TriggerSpec;
 use super::wanted::{Wanted, qualified, wanted};
@@ -105,16 +105,17 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
 }
 
 /// Adds to `tables` those besides that call a function of one of them, for they had its name when they were installed; and
-/// returns what they were installed with. Without it they would lose their triggers.
+/// returns what they were installed with, as far as it still fits. Without it they would lose their triggers.
 async fn move_along(
     client: &Client,
     tables: &mut Vec<(Wanted, Installed)>,
 ) -> Result<Vec<TriggerSpec>> {
     let mut moved = Vec::new();
-    while let Some((wanted, root)) = renamed(tables) {
+    while let Some((wanted, root, function)) = renamed(tables) {
         let cannot = |why: &str| cannot_move(&wanted.table, root, why);
-        let spec = watched::moved(client, &root.function, &root.on).await?;
+        let spec = watched::moved(function, &root.on);
         let spec = spec.ok_or_else(|| cannot("its comment does not tell what it was made for"))?;
+        let spec = fitting(client, spec).await?;
         let look = look(client, &spec)
             .await
             .map_err(|error| match error.is_config() {
@@ -127,13 +128,28 @@ async fn move_along(
     Ok(moved)
 }
 
-/// One of `tables`, and a trigger that calls its function, of a table that none of them is or, if it is a partition, covers.
-fn renamed(tables: &[(Wanted, Installed)]) -> Option<(&Wanted, &Trigger)> {
-    let triggers = tables.iter().flat_map(|(wanted, _)| &wanted.triggers);
-    let covered: HashSet<_> = triggers.map(|trigger| &trigger.on).collect();
+/// One of `tables`, and a trigger that calls a function of it, of a table that none of them is.
+///
+/// One that has become a partition or child of the table that has its name now is watched as such, if it is watched for the
+/// same.
+fn renamed(tables: &[(Wanted, Installed)]) -> Option<(&Wanted, &Trigger, &Function)> {
+    let named: HashSet<_> = tables.iter().map(|(wanted, _)| &wanted.table).collect();
     tables.iter().find_map(|(wanted, installed)| {
+        let own = installed.function.as_ref();
+        let has_same = own.is_some_and(|function| is_made_from(function, &wanted.note));
+        let is_member = |root: &Trigger| {
+            let mut triggers = wanted.triggers.iter();
+            has_same && root.function == wanted.function && triggers.any(|one| one.on == root.on)
+        };
         let mut roots = installed.triggers.iter().filter(|one| one.is_root());
-        Some((wanted, roots.find(|root| !covered.contains(&root.on))?))
+        let root = roots.find(|root| !named.contains(&root.on) && !is_member(root))?;
+        let superseded = installed.superseded.iter();
+        let mut others = superseded.filter(|(name, _)| *name == root.function);
+        let function = match root.function == wanted.function {
+            true => own,
+            false => others.next().map(|(_, function)| function),
+        };
+        Some((wanted, root, function?))
     })
 }
 
@@ -153,10 +169,12 @@ async fn look(client: &Client, spec: &TriggerSpec) -> Result<(Wanted, Installed)
     };
     let wanted = wanted(&fit(spec, table)?)?;
     let installed = installed(client, &wanted.table, &wanted.function).await?;
-    if let Some(function) = &installed.function {
+    let own = installed.function.iter().map(|own| (&wanted.function, own));
+    let superseded = installed.superseded.iter().map(|(name, one)| (name, one));
+    for (name, function) in own.chain(superseded) {
         let object = format!("triggers of {}", spec.table);
         refuse_newer(&object, function.comment.as_deref())?;
-        shared::refuse_stranger(&wanted.qualified(), &function.owner)?;
+        shared::refuse_stranger(&qualified(name), &function.owner)?;
     }
     Ok((wanted, installed))
 }

@@ -14,8 +14,8 @@ use crate::name::TableName;
 /// While there are [groups](crate::group), the outbox stays, with what they have not handled and their dead letters:
 /// [`plan_uninstall_all`] removes that too.
 ///
-/// A table that is not watched, or no longer exists, is no error: whatever is left of it goes. Of tables that were renamed,
-/// it is the one that bears the name now.
+/// A table that is not watched, or no longer exists, is no error: whatever is left of it goes. One that was renamed is found
+/// under its present name only.
 ///
 /// # Errors
 /// If the catalog cannot be read.

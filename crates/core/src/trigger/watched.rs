@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::installed;
+use super::installed::{self, Function};
 use super::spec::{Mode, TriggerSpec};
 use super::wanted::{Note, qualified};
 use crate::error::Result;
@@ -15,7 +15,8 @@ pub struct Watched {
     /// The specification that it was installed with, its key named column by column; `None` if the function's comment
     /// does not tell, because somebody changed it.
     ///
-    /// Of a table that was renamed since, it has the former name.
+    /// Of a table that was renamed since, it has the former name, under which its changes still come; [`Self::current`] has
+    /// the present one.
     pub spec: Option<TriggerSpec>,
     /// The table whose triggers call it, as it is called now; `None` if it is gone.
     pub table: Option<TableName>,
@@ -28,16 +29,38 @@ pub struct Watched {
     pub triggers: usize,
 }
 
+impl Watched {
+    /// The specification, for the table as it is called now.
+    #[must_use]
+    pub fn current(&self) -> Option<TriggerSpec> {
+        let spec = self.spec.clone()?;
+        Some(match self.table.clone() {
+            Some(table) => spec.for_table(table),
+            None => spec,
+        })
+    }
+
+    /// What the table was called when this was installed, if it is called otherwise now.
+    #[must_use]
+    pub fn former(&self) -> Option<&TableName> {
+        let former = self.spec.as_ref()?.table();
+        self.table.as_ref().filter(|now| *now != former)?;
+        Some(former)
+    }
+}
+
 /// Finds what is installed for all tables of a database, by the names of their functions. Only reads.
 ///
-/// [`plan`](super::plan()) with these specifications upgrades them; [`verify`](super::verify()) says how they are.
+/// [`plan`](super::plan()) with the current specifications upgrades them, also of tables that were renamed;
+/// [`verify`](super::verify()) says how they are. A table that has got the name of a renamed one is another one.
 ///
 /// ```no_run
 /// # async fn example(client: &tokio_postgres::Client) -> pgherald_core::Result<()> {
 /// use pgherald_core::trigger;
 ///
 /// let watched = trigger::watched(client).await?;
-/// let specs: Vec<_> = watched.into_iter().filter_map(|table| table.spec).collect();
+/// let called = watched.iter().filter(|installed| installed.triggers > 0);
+/// let specs: Vec<_> = called.filter_map(|installed| installed.current()).collect();
 /// trigger::plan(client, &specs).await?.apply(client).await?;
 /// # Ok(())
 /// # }
@@ -88,15 +111,10 @@ async fn of_functions(client: &Client, names: Vec<String>) -> Result<Vec<Watched
     Ok(watched)
 }
 
-/// What a table was installed with that was renamed to `table` since, and whose triggers call `function`.
-pub(super) async fn moved(
-    client: &Client,
-    function: &str,
-    table: &TableName,
-) -> Result<Option<TriggerSpec>> {
-    let function = installed::function(client, function, "").await?;
-    let spec = function.and_then(|function| spec(function.comment.as_deref()?));
-    Ok(spec.map(|spec| spec.for_table(table.clone())))
+/// What a table was installed with that calls `function`, and is called `table` now.
+pub(super) fn moved(function: &Function, table: &TableName) -> Option<TriggerSpec> {
+    let spec = spec(function.comment.as_deref()?)?;
+    Some(spec.for_table(table.clone()))
 }
 
 /// Whether a function of this body records changes rather than announcing them.

@@ -31,7 +31,6 @@ use crate::failure::Failure;
 use crate::guarded::{guarded, guarded_within};
 use crate::output::Output;
 use finding::{Finding, Findings, Verdict};
-pub(super) use triggers::present;
 
 /// A check that takes longer says so. Counting lag takes a while where it is millions.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -19,6 +19,12 @@ const LAG: Duration = Duration::from_secs(5 * 60);
 /// Twice: what is written to is left alone, and another part begun, the first time.
 const TRIM: &str = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.outbox_retention, generate_series(1, 2);";
 
+/// As it is installed, but that whatever was closed counts as emptied: whoever read less is told of a loss rather than not.
+const RETENTION: &str = "INSERT INTO pgherald.outbox_retention (closed, trimmed, keep, max_bytes) \
+    SELECT n, n, '1 day', 10737418240 FROM (SELECT greatest(0, (SELECT max(closed) FROM pgherald.outbox_part), \
+    (SELECT max(split_part(cursor, ' ', 4)::bigint) FROM pgherald.consumer_cursor)) AS n) AS x \
+    WHERE NOT EXISTS (SELECT FROM pgherald.outbox_retention);";
+
 /// What of it is looked at.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Of {
@@ -46,7 +52,7 @@ pub(super) async fn check(client: &Client, check: &'static str, of: Of) -> Findi
 
 /// The row that tells how long what is to be kept is gone.
 fn no_retention() -> Failure {
-    Failure::problem("pgherald.outbox_retention is empty").hint(super::UPGRADE)
+    Failure::problem("pgherald.outbox_retention is empty").hint(RETENTION)
 }
 
 /// How large it is, against how large it may become.

@@ -6,8 +6,8 @@ use tokio_postgres::Client;
 
 use super::UPGRADE;
 use super::finding::{Finding, Findings, Verdict, or_ok, wrong};
-use crate::commands::install::{Shape, command};
-use crate::commands::plan::refusal;
+use crate::commands::install::command;
+use crate::commands::plan::{heir, is_overtaken, refusal};
 use crate::failure::Failure;
 use crate::words;
 
@@ -19,7 +19,7 @@ pub(super) async fn check(client: &Client) -> Findings {
         return Ok(vec![Finding::ok(CHECK, "none are installed")]);
     }
     let mut findings = Vec::new();
-    for one in &watched {
+    for one in watched.iter().filter(|one| !is_overtaken(one, &watched)) {
         findings.extend(look(client, one).await?);
     }
     let tables = words::count(watched.len() as u64, "table");
@@ -29,60 +29,47 @@ pub(super) async fn check(client: &Client) -> Findings {
 
 /// What is wrong with one table.
 pub(super) async fn look(client: &Client, watched: &Watched) -> Findings {
-    let Some(spec) = &watched.spec else {
+    let Some(spec) = watched.current() else {
         return Ok(vec![unreadable(watched)]);
     };
-    let drifts = trigger::verify(client, std::slice::from_ref(spec)).await?;
+    if let Some(former) = watched.former() {
+        return Ok(vec![renamed(client, watched, former, spec).await?]);
+    }
+    let drifts = trigger::verify(client, std::slice::from_ref(&spec)).await?;
     if drifts.is_empty() {
         return Ok(Vec::new());
     }
-    if let Some(now) = moved(client, watched, spec, &drifts).await? {
-        let former = spec.table();
-        let text = format!("{former} is now {now}, and its changes come under the former name");
-        let shape = Shape::of(client, now).await?;
-        let fix = command(now, spec, &shape);
-        return Ok(vec![Finding::new(CHECK, Verdict::Failed, text).fix(fix)]);
-    }
-    let refusal = refusal(client, spec).await?;
+    let refusal = refusal(client, &spec).await?;
     let mut findings = Vec::with_capacity(drifts.len());
     for drift in &drifts {
-        findings.push(judge(client, drift, watched, spec, refusal.as_deref()).await?);
+        findings.push(judge(client, drift, watched, &spec, refusal.as_deref()).await?);
     }
     Ok(findings)
 }
 
-/// What `spec` stands for now: of a table that was renamed, what is to stay with it.
-pub(in crate::commands) async fn present(
+async fn renamed(
     client: &Client,
     watched: &Watched,
-    spec: &TriggerSpec,
-) -> Result<TriggerSpec, Failure> {
-    let drifts = trigger::verify(client, std::slice::from_ref(spec)).await?;
-    let now = moved(client, watched, spec, &drifts).await?;
-    let table = now.unwrap_or(spec.table()).clone();
-    Ok(spec.clone().for_table(table))
+    former: &TableName,
+    spec: TriggerSpec,
+) -> Result<Finding, Failure> {
+    let now = spec.table();
+    let text = format!("{former} is now {now}, and its changes come under the former name");
+    let finding = |text| Finding::new(CHECK, Verdict::Failed, text);
+    if heir(client, watched).await?.is_some() {
+        let text = format!("{text}; the table that is {former} now is not watched");
+        return Ok(finding(text).fix(UPGRADE));
+    }
+    Ok(finding(text).fix(reinstall(client, spec).await?))
 }
 
-/// What the table is called now that has the triggers, if they are to stay with it: its name has gone to something that they
-/// do not fit, to nothing, or to another table of ours.
-async fn moved<'a>(
-    client: &Client,
-    watched: &'a Watched,
-    spec: &TriggerSpec,
-    drifts: &[Drift],
-) -> Result<Option<&'a TableName>, Failure> {
-    let Some(now) = watched.table.as_ref().filter(|now| *now != spec.table()) else {
-        return Ok(None);
-    };
-    let is_of_use = |drift: &Drift| {
-        !matches!(
-            drift.kind,
-            DriftKind::TableMissing | DriftKind::Unfit { .. }
-        )
-    };
-    let others = trigger::watched_of(client, spec.table()).await?;
-    let is_swapped = others.iter().any(|one| one.function != watched.function);
-    Ok((is_swapped || !drifts.iter().all(is_of_use)).then_some(now))
+/// The command that installs what still fits of `spec`; or why nothing does.
+async fn reinstall(client: &Client, spec: TriggerSpec) -> Result<String, Failure> {
+    let spec = trigger::fitting(client, spec).await?;
+    match refusal(client, &spec).await? {
+        Some(why) => Ok(why),
+        None => command(client, &spec).await,
+    }
 }
 
 async fn judge(
@@ -100,13 +87,18 @@ async fn judge(
     let (text, fix) = match (&drift.kind, refusal) {
         (DriftKind::TableMissing, _) => {
             let (table, function) = (spec.table(), &watched.function);
-            let fix = format!("pgherald uninstall {} --commit", words::quoted(table));
             let text = format!("{table} does not exist any more; {function} is left over");
-            (text, fix)
+            (text, uninstall(table))
         }
         (DriftKind::Unfit { .. }, _) => {
-            let shape = Shape::of(client, &drift.table).await?;
-            (text, command(&drift.table, spec, &shape))
+            let fitting = trigger::fitting(client, spec.clone()).await?;
+            let fix = match self::refusal(client, &fitting).await? {
+                None => command(client, &fitting).await?,
+                // Something else has the name of a table that was dropped.
+                Some(_) if watched.table.is_none() => uninstall(spec.table()),
+                Some(why) => why,
+            };
+            (text, fix)
         }
         (_, None) => (text, UPGRADE.to_owned()),
         (_, Some(why)) => {
@@ -117,6 +109,10 @@ async fn judge(
         }
     };
     Ok(Finding::new(CHECK, result, text).fix(fix))
+}
+
+fn uninstall(table: &TableName) -> String {
+    format!("pgherald uninstall {} --commit", words::quoted(table))
 }
 
 fn unreadable(watched: &Watched) -> Finding {
@@ -134,7 +130,8 @@ fn unreadable(watched: &Watched) -> Finding {
             let table = words::quoted(table);
             finding(text).fix(format!("pgherald install {table} --mode {mode} --commit"))
         }
-        None => finding(text).fix(format!("DROP FUNCTION {function}();")),
+        // With it go triggers on what were partitions of a table that is gone.
+        None => finding(text).fix(format!("DROP FUNCTION {function}() CASCADE;")),
     }
 }
 

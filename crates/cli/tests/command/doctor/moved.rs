@@ -124,11 +124,12 @@ async fn a_table_made_anew_under_the_name_gets_triggers_and_the_renamed_one_keep
     let anew = "ALTER TABLE a RENAME TO old; CREATE TABLE a (LIKE old INCLUDING ALL)";
     let tables = [("a", "--mode outbox --when-changed v")];
     let scene = renamed(&tables, anew).await;
-    let found = wrong(&scene, &[]).await;
-    for fix in fixes(&found) {
-        assert_eq!(fix, "pgherald upgrade --commit", "{found:#?}");
-    }
-    fix(&scene, &found[..1]).await;
+    let part = "public.a is now public.old, and its changes come under the former name; the table that is public.a now is not watched";
+    let found = only(&scene, &[], "triggers", "failed", part).await;
+    assert_eq!(fixes(&found), ["pgherald upgrade --commit"]);
+    let said = scene.fine(&["upgrade", "--commit"]).await;
+    let note = "public.a is installed on like public.old, which was called so before.";
+    assert_eq!(said, format!("Everything is up to date.\n{note}\n"));
     all_is_well(&scene, &[]).await;
     let expected = "a:4:a:[\"v\"]:true old:4:old:[\"v\"]:true";
     assert_eq!(told(&scene).await, expected);
@@ -153,6 +154,123 @@ async fn a_table_made_anew_under_the_name_gets_triggers_and_the_renamed_one_keep
     found_and_fixed(&scene, &[], "triggers", "failed", part).await;
     scene.fine(&["install", "a", "--commit"]).await;
     assert_eq!(told(&scene).await, "a:4:a:[]:pgherald old:4:old:[]:true");
+}
+
+#[tokio::test]
+async fn partitions_that_are_rotated_stay_in_the_outbox() {
+    let scene = Scene::new(
+        "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE a PARTITION OF p FOR VALUES FROM (0) TO (10)",
+    )
+    .await;
+    scene.fine(&["install", "p", "--commit"]).await;
+    scene
+        .fine(&["install", "a", "--mode", "outbox", "--commit"])
+        .await;
+    scene
+        .run("ALTER TABLE a RENAME TO a_0; CREATE TABLE a PARTITION OF p FOR VALUES FROM (10) TO (20)")
+        .await;
+    let found = wrong(&scene, &[]).await;
+    assert!(
+        fixes(&found)
+            .iter()
+            .all(|fix| *fix == "pgherald upgrade --commit")
+    );
+    fix(&scene, &found[..1]).await;
+    all_is_well(&scene, &[]).await;
+    let expected =
+        "a:4:a:[]:true a:4:p:[]:pgherald a_0:4:a_0:[]:true a_0:4:p:[]:pgherald p:4:p:[]:pgherald";
+    assert_eq!(told(&scene).await, expected);
+}
+
+#[tokio::test]
+async fn what_a_dropped_table_left_does_not_overrule_what_its_name_has_come_to() {
+    let tables = [("c", "--mode outbox"), ("a", "--channel other")];
+    let sql = "DROP TABLE a; ALTER TABLE c RENAME TO a; CREATE TABLE c (LIKE a INCLUDING ALL)";
+    let scene = renamed(&tables, sql).await;
+    let found = only(&scene, &[], "triggers", "failed", " is now ").await;
+    assert_eq!(fixes(&found), ["pgherald upgrade --commit"]);
+    fix(&scene, &found).await;
+    all_is_well(&scene, &[]).await;
+    assert_eq!(told(&scene).await, "a:4:a:[]:true c:4:c:[]:true");
+}
+
+#[tokio::test]
+async fn tables_that_swapped_names_and_lost_columns_go_on_with_what_is_left() {
+    let tables = [
+        ("a", "--mode outbox --columns v,w --when-changed v"),
+        ("b", "--channel other --columns v"),
+    ];
+    let gone = format!("{SWAP}; ALTER TABLE a DROP COLUMN v; ALTER TABLE b DROP COLUMN v");
+    for one in 0..2 {
+        let scene = renamed(&tables, &gone).await;
+        let mut found = only(&scene, &[], "triggers", "failed", " is now ").await;
+        found.sort_by_key(|one| one["fix"].to_string());
+        let expected = [
+            "pgherald install '\"public\".\"a\"' --mode notify --channel other --commit",
+            "pgherald install '\"public\".\"b\"' --mode outbox --columns w --commit",
+        ];
+        assert_eq!(fixes(&found), expected);
+        fix(&scene, &found[one..=one]).await;
+        all_is_well(&scene, &[]).await;
+        assert_eq!(told(&scene).await, "a:4:a:[]:other b:4:b:[]:true");
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_table_goes_whatever_has_its_name() {
+    let partitioned = "CREATE TABLE a (id int PRIMARY KEY) PARTITION BY RANGE (id);
+        CREATE TABLE a_1 PARTITION OF a FOR VALUES FROM (0) TO (10); CREATE TABLE other (id int PRIMARY KEY)";
+    let forget =
+        "DO $$ BEGIN EXECUTE (SELECT format('COMMENT ON FUNCTION %s IS NULL', p.oid::regprocedure)
+        FROM pg_proc AS p JOIN pg_trigger AS t ON t.tgfoid = p.oid WHERE tgrelid = 'a_1'::regclass LIMIT 1); END $$";
+    let detached = format!("ALTER TABLE a DETACH PARTITION a_1; DROP TABLE a; {forget}");
+    for (sql, part) in [
+        (&*detached, "does not tell what it was made for"),
+        ("DROP TABLE a; CREATE VIEW a AS SELECT 1 AS id", "is a view"),
+    ] {
+        let scene = Scene::new(partitioned).await;
+        scene
+            .fine(&["install", "a", "other", "--mode", "outbox", "--commit"])
+            .await;
+        scene.run(sql).await;
+        found_and_fixed(&scene, &[], "triggers", "failed", part).await;
+        let left = "SELECT string_agg(tgname, ',') FROM pg_trigger WHERE tgname ~ '^pgherald' AND tgrelid <> 'other'::regclass";
+        assert_eq!(scene.value(left).await, "");
+        let left = "SELECT count(*)::text FROM pg_proc WHERE proname ~ '^notify_[0-9a-f]{16}$'";
+        assert_eq!(scene.value(left).await, "1");
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_can_be_installed_the_reason_is_the_fix() {
+    let scene = Scene::new("CREATE TABLE a (id int) PARTITION BY RANGE (id)").await;
+    scene
+        .fine(&["install", "a", "--mode", "outbox", "--commit"])
+        .await;
+    scene
+        .run("CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w; CREATE FOREIGN TABLE f (id int) SERVER s;
+            ALTER TABLE a ATTACH PARTITION f FOR VALUES FROM (0) TO (10)")
+        .await;
+    let found = only(&scene, &[], "triggers", "failed", "is a foreign table").await;
+    let fix = fixes(&found)[0];
+    assert!(fix.contains("watch it where it lives"), "{fix}");
+    assert!(!fix.contains("pgherald install"), "{fix}");
+}
+
+#[tokio::test]
+async fn a_former_name_uninstalls_nothing() {
+    let scene = renamed(&[("a", "--mode outbox")], "ALTER TABLE a RENAME TO b").await;
+    let before = scene.dump().await;
+    let ran = scene.pgherald(&["uninstall", "public.a", "--commit"]).await;
+    assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
+    let expected = "public.a is now public.b\nhint: pgherald uninstall '\"public\".\"b\"'\n";
+    assert!(ran.stderr.ends_with(expected), "{ran:?}");
+    assert_eq!(scene.dump().await, before);
+    let status = scene.json(&["status"]).await;
+    let table = &status[0]["tables"][0];
+    assert_eq!(table["table"], "public.b");
+    assert_eq!(table["drift"], "renamed, its changes come under public.a");
 }
 
 #[tokio::test]
