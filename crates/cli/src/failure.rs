@@ -26,6 +26,12 @@ pub(crate) enum Failure {
     Unread,
 }
 
+/// What has a URL for a table or a command; it may have a password, so it is not shown.
+pub(crate) fn stray_url() -> Failure {
+    Failure::usage("a URL stands where none belongs")
+        .hint("give the database as --database-url URL, or in DATABASE_URL")
+}
+
 impl Failure {
     /// Something is wrong: exit code 1.
     pub(crate) fn problem(message: impl Into<String>) -> Self {

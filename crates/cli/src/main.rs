@@ -20,6 +20,7 @@ mod output;
 mod tables;
 mod words;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         // Also help and version, which are no failure.
+        Err(error) if error.use_stderr() && has_stray_url(std::env::args_os()) => {
+            return failure::stray_url().report();
+        }
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
@@ -48,6 +52,20 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
+}
+
+/// Whether a URL stands where none belongs: it may have a password, which the message would tell.
+fn has_stray_url(arguments: impl Iterator<Item = OsString>) -> bool {
+    let mut others = arguments.skip(1);
+    while let Some(argument) = others.next() {
+        let argument = argument.to_string_lossy();
+        if argument == "--database-url" {
+            others.next();
+        } else if argument.contains("://") && !argument.starts_with("--database-url=") {
+            return true;
+        }
+    }
+    false
 }
 
 /// The exit code of a command that ran.

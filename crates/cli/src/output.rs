@@ -172,13 +172,17 @@ fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character does something instead of being seen: controls, ends of lines, and those that turn the direction of
-/// writing.
+/// Whether a character does something instead of being seen: controls, ends of lines, those that turn the direction of
+/// writing, and what is not shown at all (`Default_Ignorable_Code_Point` of Unicode's DerivedCoreProperties, but for
+/// the selectors of variants, which text with emoji has).
 pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
             c,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
+                | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
         )
 }
 
@@ -196,9 +200,11 @@ impl Formatter for Escaping {
             let (before, hidden) = rest.split_at(place);
             to.write_all(before.as_bytes())?;
             let mut characters = hidden.chars();
-            // None of them is beyond the 16 bits that are written so.
-            let code = characters.next().map_or(0, u32::from);
-            write!(to, "\\u{code:04x}")?;
+            let mut units = [0; 2];
+            let hidden = characters.next().unwrap_or_default();
+            for unit in hidden.encode_utf16(&mut units) {
+                write!(to, "\\u{unit:04x}")?;
+            }
             rest = characters.as_str();
         }
         to.write_all(rest.as_bytes())
@@ -231,6 +237,10 @@ mod tests {
             "\\u{202e}\\u{2066}\\u{2028}\\u{61c}"
         );
         assert_eq!(
+            visible("a\u{200b}\u{feff}\u{ad}\u{e0041} 👍\u{fe0f}"),
+            "a\\u{200b}\\u{feff}\\u{ad}\\u{e0041} 👍\u{fe0f}"
+        );
+        assert_eq!(
             Text("\u{1b}[31mx\u{1b}[0m".to_owned()).then("\u{1b}").0,
             "\u{1b}[31mx\u{1b}[0m\\u{1b}"
         );
@@ -238,7 +248,7 @@ mod tests {
 
     #[test]
     fn json_hides_nothing_and_means_the_same() {
-        let text = "\n\u{1b}é\u{7f}\u{9b}\u{202e}\u{2029}x\"";
+        let text = "\n\u{1b}é\u{7f}\u{9b}\u{202e}\u{2029}\u{200b}\u{e0041}x\"";
         let raw = RawValue::from_string("[\n \"\u{9b}\u{2066}\"]".to_owned()).unwrap();
         let mut json = Vec::new();
         (text, raw)
@@ -247,7 +257,7 @@ mod tests {
         let json = String::from_utf8(json).unwrap();
         assert_eq!(
             json,
-            r#"["\n\u001bé\u007f\u009b\u202e\u2029x\"",[  "\u009b\u2066"]]"#
+            r#"["\n\u001bé\u007f\u009b\u202e\u2029\u200b\udb40\udc41x\"",[  "\u009b\u2066"]]"#
         );
         let read: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!(read[0], text);

@@ -4,7 +4,7 @@ use pgherald_core::TableName;
 use pgherald_core::trigger::{self, Watched};
 use tokio_postgres::{Client, Row};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, stray_url};
 use crate::words;
 
 /// What was typed, literally: `schema.name`, or a name on the search path.
@@ -47,6 +47,9 @@ pub(crate) async fn find(
 }
 
 async fn find_one(client: &Client, text: &str, installed: &[Watched]) -> Result<Named, Failure> {
+    if text.contains("://") {
+        return Err(stray_url());
+    }
     let name = Name::parse(text);
     let is_quoted = name.as_ref().is_some_and(|name| name.is_quoted);
     let mut found = match is_quoted {

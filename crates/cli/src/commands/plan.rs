@@ -88,8 +88,10 @@ pub(super) async fn conclude(
             notes: &notes,
         })?;
     } else if plan.is_empty() {
+        // What is shown instead of being run may be piped to psql.
+        let comment = if commit { "" } else { "-- " };
         if !idle.is_empty() {
-            output.line(idle)?;
+            output.line(&format!("{comment}{idle}"))?;
         }
     } else if commit {
         output.line(done)?;

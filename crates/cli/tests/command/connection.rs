@@ -234,6 +234,35 @@ async fn refusals_of_the_server_tell_the_way_out() {
 }
 
 #[tokio::test]
+async fn a_url_in_a_wrong_place_is_not_shown() {
+    let scene = Scene::new("").await;
+    for arguments in [
+        &["doctor", "postgres://u:w0rd@h/d"][..],
+        &["postgres://u:w0rd@h/d"],
+        &["status", "--databaseurl=postgres://u:w0rd@h/d"],
+        &["install", "postgres://u:w0rd@h/d"],
+        &["uninstall", "postgres://u:w0rd@h/d", "--commit"],
+        &["watch", "postgres://u:w0rd@h/d"],
+    ] {
+        let ran = scene.pgherald(arguments).await;
+        assert_eq!((ran.code, &*ran.stdout), (2, ""), "{arguments:?}: {ran:?}");
+        assert!(
+            !ran.stderr.contains("w0rd")
+                && ran
+                    .stderr
+                    .contains("hint: give the database as --database-url"),
+            "{ran:?}"
+        );
+    }
+    // The place where it belongs does not change what is said of other mistakes.
+    let ran = scene.pgherald(&["instal", "users"]).await;
+    assert!(
+        ran.code == 2 && ran.stderr.contains("unrecognized subcommand 'instal'"),
+        "{ran:?}"
+    );
+}
+
+#[tokio::test]
 async fn usage_errors_are_code_2_and_help_is_0() {
     for arguments in [
         &["install"][..],

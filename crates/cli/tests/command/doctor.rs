@@ -296,6 +296,29 @@ async fn settings_of_server_role_and_database_are_reset() {
 }
 
 #[tokio::test]
+async fn a_fix_that_cannot_be_shown_as_it_is_stands_in_json_only() {
+    let scene = installed("outbox").await;
+    scene
+        .run("DO $$ BEGIN
+                EXECUTE 'CREATE ROLE \"we\nird_' || current_database() || '\"';
+                EXECUTE 'ALTER ROLE \"we\nird_' || current_database() || '\" IN DATABASE ' || current_database()
+                    || ' SET session_replication_role = replica';
+            END $$")
+        .await;
+    let found = only(&scene, &[], "replication role", "failed", "we ird_").await;
+    let ran = scene.pgherald(&["doctor"]).await;
+    assert!(
+        ran.stdout.contains("see --json") && !ran.stdout.contains("RESET"),
+        "{ran:?}"
+    );
+    fix(&scene, &found).await;
+    all_is_well(&scene, &[]).await;
+    scene
+        .run("DO $$ BEGIN EXECUTE 'DROP ROLE \"we\nird_' || current_database() || '\"'; END $$")
+        .await;
+}
+
+#[tokio::test]
 async fn what_holds_things_back_is_named_and_ended() {
     let server = Postgres::builder()
         .setting("max_prepared_transactions", "2")

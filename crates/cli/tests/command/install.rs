@@ -90,7 +90,7 @@ async fn what_was_altered_is_upgraded() {
     let installed = scene.dump().await;
     assert_eq!(
         scene.fine(&["upgrade"]).await,
-        "Nothing to do: everything is as it should be.\n"
+        "-- Nothing to do: everything is as it should be.\n"
     );
     scene.run("DROP TRIGGER pgherald_notify_update ON users; ALTER TABLE users DISABLE TRIGGER pgherald_notify_insert").await;
     let plan = scene.fine(&["upgrade"]).await;
@@ -346,7 +346,7 @@ async fn what_cannot_be_upgraded_keeps_nothing_else_from_it() {
     let ran = scene.pgherald(&["upgrade", "--commit"]).await;
     assert_eq!(
         (ran.code, &*ran.stdout),
-        (1, "Everything else is up to date.\n"),
+        (1, "-- Everything else is up to date.\n"),
         "{ran:?}"
     );
     assert!(

@@ -107,12 +107,15 @@ pub(super) fn option(name: &str) -> Option<&'static str> {
 /// Refuses what looks like a password or a URL in a value that is shown wherever the database is named.
 pub(super) fn refuse_stray(option: &str, value: &str, source: &str) -> Result<()> {
     let has_user = |host: &str| host.contains('@') && !host.starts_with('/');
+    let has_password = value.contains("://")
+        || value.contains("password=")
+        || value.contains('@') && value.contains(':');
     match option {
         "host" if value.split(',').any(has_user) => {
             Err(refusal(format!("the host in {source} has an \"@\"")))
         }
-        "dbname" if value.contains("://") => Err(refusal(format!(
-            "the name of the database in {source} is a URL; give the URL as the connection string"
+        "dbname" | "user" if has_password => Err(refusal(format!(
+            "{option} in {source} is a connection string; give it as one"
         ))),
         _ => Ok(()),
     }

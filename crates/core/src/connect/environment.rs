@@ -69,6 +69,7 @@ pub(super) fn fill(
             .or_else(|| get("USER"))
             .or_else(|| get("LOGNAME"))
     {
+        refuse_stray("user", &user, "PGUSER")?;
         config.user(user);
     }
     if config.get_dbname().is_none()
@@ -103,11 +104,7 @@ pub(super) fn fill(
             "any" => TargetSessionAttrs::Any,
             "read-write" | "primary" => TargetSessionAttrs::ReadWrite,
             _ => {
-                return Err(unusable(
-                    "PGTARGETSESSIONATTRS",
-                    &attrs,
-                    "any or read-write",
-                ));
+                return Err(unusable("PGTARGETSESSIONATTRS", "any or read-write"));
             }
         });
     }
@@ -141,7 +138,7 @@ fn fill_hosts(config: &mut Config, get: &dyn Fn(&str) -> Option<String>) -> Resu
         && let Some(addresses) = get("PGHOSTADDR")
     {
         for address in addresses.split(',') {
-            config.hostaddr(number("PGHOSTADDR", address)?);
+            config.hostaddr(read("PGHOSTADDR", address, "an IP address")?);
         }
     }
     // TLS asks for a name: where there are addresses alone, they serve as one.
@@ -177,15 +174,15 @@ fn default_host(config: &Config) -> &'static str {
 }
 
 fn number<T: std::str::FromStr>(variable: &str, value: &str) -> Result<T> {
-    value
-        .trim()
-        .parse()
-        .map_err(|_| unusable(variable, value, "a number"))
+    read(variable, value, "a number")
 }
 
-fn unusable(variable: &str, value: &str, wanted: &str) -> Error {
-    Error::new(
-        Kind::Config,
-        format!("{variable} is {value:?}, it must be {wanted}"),
-    )
+fn read<T: std::str::FromStr>(variable: &str, value: &str, wanted: &str) -> Result<T> {
+    let value = value.trim().parse();
+    value.map_err(|_| unusable(variable, wanted))
+}
+
+fn unusable(variable: &str, wanted: &str) -> Error {
+    // Its value may be a password that went astray.
+    Error::new(Kind::Config, format!("{variable} must be {wanted}"))
 }

@@ -356,6 +356,12 @@ mod tests {
         for (variable, value) in [
             ("PGHOST", "h,u:w0rd@h"),
             ("PGDATABASE", "postgresql://u:w0rd@h/d"),
+            ("PGDATABASE", "host=h password=w0rd"),
+            ("PGDATABASE", "u:w0rd@h"),
+            ("PGUSER", "u:w0rd@h"),
+            ("PGHOSTADDR", "u:w0rd@h"),
+            ("PGPORT", "w0rd"),
+            ("PGTARGETSESSIONATTRS", "w0rd"),
         ] {
             let told = parse("", &[(variable, value)]).unwrap_err().chain();
             assert!(told.contains(variable) && !told.contains("w0rd"), "{told}");

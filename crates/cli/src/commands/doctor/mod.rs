@@ -29,7 +29,7 @@ use crate::arguments::Doctor;
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::guarded::{guarded, guarded_within};
-use crate::output::Output;
+use crate::output::{Output, visible};
 use finding::{Finding, Findings, Verdict};
 
 /// A check that takes longer says so. Counting lag takes a while where it is millions.
@@ -114,7 +114,12 @@ fn show(output: &mut Output, findings: &[Finding]) -> io::Result<()> {
         output.line(verdict.then(&format!("  {:<21}  {}", finding.check, finding.finding)))?;
         if let Some(fix) = &finding.fix {
             let is_new = fixes.insert(fix);
-            let fix = if is_new { fix } else { "as above" };
+            let fix = match visible(fix) == fix.as_str() {
+                _ if !is_new => "as above",
+                true => fix,
+                // Escaped, it would be about something else.
+                false => "the fix has characters that cannot be shown: see --json",
+            };
             output.line(&format!("         {fix}"))?;
         }
     }
