@@ -177,3 +177,33 @@ async fn what_is_mended_is_announced_although_something_else_is_still_missing() 
     let seen = probe.wait_for("the resync", DEADLINE, told).await.unwrap();
     assert!(!seen.health().last().unwrap().is_live());
 }
+
+#[actix::test]
+async fn tables_that_swap_names_are_not_taken_for_each_other() {
+    let url = database().await;
+    let client = client(&url).await;
+    let spec = watched_table(&client, "t").await;
+    let other = watched_table(&client, "other").await;
+    let (_listener, probe) = listen(source(&url).watch(spec.clone())).await;
+    live(&probe).await;
+    let swap =
+        "ALTER TABLE t RENAME TO x; ALTER TABLE other RENAME TO t; ALTER TABLE x RENAME TO other";
+    client.batch_execute(swap).await.unwrap();
+    let seen = not_live(&probe).await;
+    assert!(
+        cause(&seen).chain().contains("under another name"),
+        "{}",
+        cause(&seen).chain()
+    );
+    install(&client, &spec).await;
+    let seen = live(&probe).await;
+    let resync = seen.resyncs().last().unwrap().to_string();
+    assert_eq!(resync, "triggers_restored");
+    let drifts = trigger::verify(&client, &[spec, other]).await.unwrap();
+    assert!(drifts.is_empty(), "{drifts:?}");
+    insert(&client, "t", 3).await;
+    probe
+        .wait_for("row 3", DEADLINE, |seen| numbers(seen) == [3])
+        .await
+        .unwrap();
+}

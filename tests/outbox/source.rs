@@ -396,6 +396,33 @@ async fn triggers_that_were_off_while_it_was_away_are_told_of() {
 }
 
 #[actix::test]
+async fn a_table_that_got_the_name_of_another_one_is_not_taken_for_it() {
+    let stage = Stage::shared().await;
+    let (_listener, probe) = listen(source(&stage.url)).await;
+    live(&probe, 1).await;
+    let others = "CREATE TABLE others (id int PRIMARY KEY, value bigint)";
+    stage.run(others).await;
+    let table = TableName::new("public", "others").unwrap();
+    let spec = [TriggerSpec::new(table).outbox().columns(["value"])];
+    let plan = trigger::plan(&stage.client, &spec).await.unwrap();
+    plan.apply(&stage.client).await.unwrap();
+    stage
+        .run("ALTER TABLE counters RENAME TO x; ALTER TABLE others RENAME TO counters; ALTER TABLE x RENAME TO others")
+        .await;
+    let seen = not_live(&probe).await;
+    assert!(
+        cause(&seen).contains("under another name"),
+        "{}",
+        cause(&seen)
+    );
+    stage.install().await;
+    let seen = live(&probe, 2).await;
+    assert_eq!(resyncs(&seen).last().unwrap(), "triggers_restored");
+    stage.insert(3).await;
+    seen_rows(&probe, 1).await;
+}
+
+#[actix::test]
 async fn triggers_of_the_other_mode_count_as_missing() {
     let stage = Stage::shared().await;
     let table = TableName::new("public", "counters").unwrap();

@@ -323,3 +323,42 @@ async fn what_is_installed_tells_where_its_table_is_now() {
     assert_eq!(scene.drift(&spec("b").outbox()).await, [""; 0]);
     assert_eq!(scene.drift(&spec("a")).await, [""; 0]);
 }
+
+#[tokio::test]
+async fn who_watches_under_the_new_name_is_told_that_nothing_comes_under_it() {
+    for mode in [spec("a"), spec("a").outbox()] {
+        let scene = renamed(std::slice::from_ref(&mode), "ALTER TABLE a RENAME TO z").await;
+        for wish in [spec("z"), spec("z").outbox(), spec("a")] {
+            assert!(scene.is_deaf(&wish).await, "{mode:?} {wish:?}");
+        }
+        let scene = renamed(&[mode.clone(), mode.clone().for_table(table("b"))], SWAP).await;
+        for name in ["a", "b"] {
+            let wish = mode.clone().for_table(table(name));
+            assert!(scene.is_deaf(&wish).await, "{wish:?}");
+            let told = scene.drift(&wish).await.concat();
+            assert!(told.contains("under another name of the table"), "{told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_table_and_its_partition_that_swapped_names_both_keep_their_triggers() {
+    for create in [
+        "CREATE TABLE p (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
+         CREATE TABLE a PARTITION OF p FOR VALUES FROM (0) TO (10)",
+        "CREATE TABLE p (id int PRIMARY KEY, v int); CREATE TABLE a (PRIMARY KEY (id)) INHERITS (p)",
+    ] {
+        for wish in ["p", "a"] {
+            let scene = Scene::new(create).await;
+            let specs = [spec("p").outbox(), spec("a").outbox()];
+            scene.plan(&specs).await.apply(&scene.client).await.unwrap();
+            scene
+                .run("ALTER TABLE p RENAME TO x; ALTER TABLE a RENAME TO p; ALTER TABLE x RENAME TO a")
+                .await;
+            scene.install(spec(wish).outbox()).await;
+            assert_eq!(roots(&scene, "p").await, "p", "{create} {wish}");
+            assert_eq!(roots(&scene, "a").await, "a", "{create} {wish}");
+            assert!(scene.plan(&specs).await.is_empty());
+        }
+    }
+}

@@ -89,6 +89,12 @@ impl Scene {
         drift.iter().map(ToString::to_string).collect()
     }
 
+    /// Whether some change of the table goes unheard.
+    pub(crate) async fn is_deaf(&self, spec: &TriggerSpec) -> bool {
+        let drifts = trigger::verify(&self.client, std::slice::from_ref(spec)).await;
+        drifts.unwrap().iter().any(trigger::Drift::is_deaf)
+    }
+
     /// Every object of the database that is not the system's, one per line.
     pub(crate) async fn catalog(&self) -> String {
         self.value(include_str!("catalog.sql")).await

@@ -26,9 +26,9 @@ pub(crate) enum Failure {
     Unread,
 }
 
-/// What has a URL for a table or a command; it may have a password, so it is not shown.
+/// A connection string for a table or a command; it may have a password, so it is not shown.
 pub(crate) fn stray_url() -> Failure {
-    Failure::usage("a URL stands where none belongs")
+    Failure::usage("a connection string stands where none belongs")
         .hint("give the database as --database-url URL, or in DATABASE_URL")
 }
 

@@ -24,6 +24,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use pgherald_core::ConnectConfig;
 
 use arguments::{Arguments, Command};
 use failure::Failure;
@@ -61,7 +62,7 @@ fn has_stray_url(arguments: impl Iterator<Item = OsString>) -> bool {
         let argument = argument.to_string_lossy();
         if argument == "--database-url" {
             others.next();
-        } else if argument.contains("://") && !argument.starts_with("--database-url=") {
+        } else if ConnectConfig::resembles(&argument) && !argument.starts_with("--database-url=") {
             return true;
         }
     }

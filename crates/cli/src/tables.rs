@@ -1,7 +1,7 @@
 //! Tables as people name them.
 
-use pgherald_core::TableName;
 use pgherald_core::trigger::{self, Watched};
+use pgherald_core::{ConnectConfig, TableName};
 use tokio_postgres::{Client, Row};
 
 use crate::failure::{Failure, stray_url};
@@ -47,7 +47,7 @@ pub(crate) async fn find(
 }
 
 async fn find_one(client: &Client, text: &str, installed: &[Watched]) -> Result<Named, Failure> {
-    if text.contains("://") {
+    if ConnectConfig::resembles(text) {
         return Err(stray_url());
     }
     let name = Name::parse(text);
@@ -125,6 +125,8 @@ pub(crate) enum Fate {
     NotRecorded,
     /// The outbox has them.
     Recorded,
+    /// They are not, but those of a table that was called so before are, under the name of it.
+    Inherited,
     /// What is installed does not tell.
     Unknown,
 }
@@ -139,10 +141,13 @@ pub(crate) async fn fate(
     let is_named = |one: &&Watched| one.spec.as_ref().is_some_and(|spec| spec.table() == table);
     let named = installed.iter().filter(is_named);
     let of = trigger::watched_of(client, table).await?;
-    let modes: Vec<_> = of.iter().chain(named).map(|one| one.is_outbox).collect();
+    let modes: Vec<_> = of.iter().map(|one| one.is_outbox).collect();
+    let named: Vec<_> = named.map(|one| one.is_outbox).collect();
     Ok(if modes.contains(&Some(true)) {
         Fate::Recorded
-    } else if modes.contains(&None) {
+    } else if named.contains(&Some(true)) {
+        Fate::Inherited
+    } else if modes.contains(&None) || named.contains(&None) {
         Fate::Unknown
     } else {
         Fate::NotRecorded

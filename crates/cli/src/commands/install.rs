@@ -95,6 +95,12 @@ async fn refuse_to_leave_the_outbox(client: &Client, tables: &[TableName]) -> Re
                 format!("{table} records its changes in the outbox"),
                 "--mode outbox leaves it so; --mode notify has it announce them instead",
             ),
+            Fate::Inherited => (
+                format!(
+                    "{table} is not watched, but changes of a table that was called so before are recorded under the name"
+                ),
+                "--mode outbox has it record its own as well; --mode notify has it announce them",
+            ),
             Fate::Unknown => (
                 format!(
                     "what is installed on {table} does not tell whether it records its changes in the outbox"

@@ -1,6 +1,7 @@
 //! One file for each command.
 
 pub(crate) mod completions;
+mod course;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod doctor;

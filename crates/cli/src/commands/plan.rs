@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger::{self, Plan, TriggerSpec, Watched};
+use pgherald_core::trigger::{self, Plan, TriggerSpec};
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -28,29 +28,6 @@ pub(super) async fn refusal(
         Err(error) if error.is_config() => Ok(Some(error.chain())),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Whether a function was made for a table that others have the name of, and calls to it are gone: it has no say.
-pub(super) fn is_overtaken(one: &Watched, installed: &[Watched]) -> bool {
-    let name = one.spec.as_ref().map(TriggerSpec::table);
-    let mut others = installed.iter();
-    one.table.is_none() && name.is_some() && others.any(|other| other.table.as_ref() == name)
-}
-
-/// What a table would be installed with that has got the name of one that was renamed, and is not watched itself: it may have
-/// taken the place of it.
-pub(super) async fn heir(
-    client: &Client,
-    watched: &Watched,
-) -> Result<Option<TriggerSpec>, Failure> {
-    let (Some(_), Some(spec)) = (watched.former(), &watched.spec) else {
-        return Ok(None);
-    };
-    let is_watched = !trigger::watched_of(client, spec.table()).await?.is_empty();
-    if is_watched || refusal(client, spec).await?.is_some() {
-        return Ok(None);
-    }
-    Ok(Some(spec.clone()))
 }
 
 /// What is said of a plan besides its SQL.

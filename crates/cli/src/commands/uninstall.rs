@@ -48,8 +48,7 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
     let mut gone = HashSet::new();
     for Named { table, exists } in &named {
         let of_table = trigger::watched_of(client, table).await?;
-        // What a table left behind that was dropped may go.
-        if !exists && of_table.is_empty() {
+        if of_table.is_empty() {
             let mut others = watched.iter();
             if let Some(other) = others.find(|one| one.former() == Some(table))
                 && let Some(now) = &other.table
@@ -58,6 +57,9 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
                 let hint = format!("pgherald uninstall {}", words::quoted(now));
                 return Err(Failure::problem(message).hint(hint));
             }
+        }
+        // What a table left behind that was dropped may go.
+        if !exists && of_table.is_empty() {
             let message = format!("there is no table {table}, and nothing is left of one");
             return Err(Failure::problem(message).hint("pgherald status lists what is installed"));
         }

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use pgherald_core::trigger::{self, TriggerSpec, Watched};
 use tokio_postgres::Client;
 
-use super::doctor::{UPGRADE, faults};
-use super::plan::{IDLE, Said, conclude, heir, is_overtaken, refusal};
+use super::course::{Course, Heir, Renamed, course};
+use super::doctor::{Fault, drifted, moved, unreadable};
+use super::plan::{IDLE, Said, conclude, refusal};
 use crate::arguments::Upgrade;
 use crate::database::Database;
 use crate::failure::Failure;
@@ -60,44 +61,59 @@ struct Found {
 
 async fn sort(client: &Client, watched: &[Watched]) -> Result<Found, Failure> {
     let mut found = Found::default();
-    for table in watched.iter().filter(|one| !is_overtaken(one, watched)) {
-        let mut why = None;
-        if let Some(spec) = table.current() {
-            why = refusal(client, &spec).await?;
-            if why.is_none() {
-                found.specs.push(spec);
-                found.inherit(heir(client, table).await?, table);
-                continue;
+    for one in watched {
+        match course(client, one, watched).await? {
+            Course::Overtaken => {}
+            Course::Unreadable => found.blame([unreadable(client, one).await?]),
+            Course::Stay(spec) => match refusal(client, &spec).await? {
+                None => found.specs.push(spec),
+                Some(why) => {
+                    let mut faults = drifted(client, one, &spec).await?;
+                    faults.retain(|(_, fix)| fix.as_ref() != Some(&why));
+                    // It is not about the table: a later version has installed it, say.
+                    if faults.is_empty() {
+                        faults.push(refused(&spec, why));
+                    }
+                    found.blame(faults);
+                }
+            },
+            Course::Follow(renamed) if renamed.refusal.is_some() => {
+                found.blame([moved(client, &renamed).await?]);
             }
-        }
-        let mut faults = faults(client, table).await?;
-        faults.retain(|(_, fix)| fix.as_deref() != Some(UPGRADE) && *fix != why);
-        // It is not about the table: a later version has installed it, say.
-        if let (true, Some(spec), Some(why)) = (faults.is_empty(), table.current(), why) {
-            faults.push(refused(&spec, why));
-        }
-        for (problem, fix) in faults {
-            found.problems.push(problem);
-            found.fixes.extend(fix);
+            Course::Follow(renamed) => {
+                found.notes.extend(told_of_heir(&renamed));
+                found.specs.push(renamed.into_spec());
+            }
         }
     }
     Ok(found)
 }
 
 impl Found {
-    /// Takes in the table that has got the name of one that was renamed.
-    fn inherit(&mut self, heir: Option<TriggerSpec>, renamed: &Watched) {
-        if let (Some(heir), Some(now)) = (heir, &renamed.table) {
-            let name = heir.table();
-            let note = format!("{name} is installed on like {now}, which was called so before.");
-            self.notes.push(note);
-            self.specs.push(heir);
+    fn blame(&mut self, faults: impl IntoIterator<Item = Fault>) {
+        for (problem, fix) in faults {
+            self.problems.push(problem);
+            self.fixes.extend(fix);
         }
     }
 }
 
+/// What is to be said of the table that has got the name of one that was renamed.
+fn told_of_heir(renamed: &Renamed) -> Option<String> {
+    let (former, now) = (&renamed.former, renamed.spec.table());
+    match &renamed.heir {
+        Heir::None => None,
+        Heir::Fit(_) => Some(format!(
+            "{former} is installed on like {now}, which was called so before."
+        )),
+        Heir::Unfit(why) => Some(format!(
+            "{former}, as {now} was called before, is not watched: {why}."
+        )),
+    }
+}
+
 /// What is wrong with a table that nothing is wrong with but whose it is.
-fn refused(spec: &TriggerSpec, why: String) -> (String, Option<String>) {
+fn refused(spec: &TriggerSpec, why: String) -> Fault {
     let table = spec.table().to_string();
     let problem = match why.contains(&table) {
         true => why,

@@ -66,7 +66,8 @@ async fn refuse_what_never_comes(
         if !exists {
             return Err(no_table(table));
         }
-        if fate(client, table, &installed).await? == Fate::Recorded {
+        let fate = fate(client, table, &installed).await?;
+        if [Fate::Recorded, Fate::Inherited].contains(&fate) {
             let message = format!("{table} records its changes, and announces none on {channel}");
             return Err(Failure::usage(message).hint("leave --channel out"));
         }

@@ -243,6 +243,10 @@ async fn a_url_in_a_wrong_place_is_not_shown() {
         &["install", "postgres://u:w0rd@h/d"],
         &["uninstall", "postgres://u:w0rd@h/d", "--commit"],
         &["watch", "postgres://u:w0rd@h/d"],
+        &["doctor", "host=h password=w0rd dbname=d"],
+        &["u:w0rd@h/d", "doctor"],
+        &["uninstall", "u:w0rd@h/d"],
+        &["install", "host=h password = w0rd"],
     ] {
         let ran = scene.pgherald(arguments).await;
         assert_eq!((ran.code, &*ran.stdout), (2, ""), "{arguments:?}: {ran:?}");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Config;
 
+use super::ConnectConfig;
 use super::tls::SslSettings;
 use super::url;
 use crate::error::{Error, Kind, Result};
@@ -106,15 +107,12 @@ pub(super) fn option(name: &str) -> Option<&'static str> {
 
 /// Refuses what looks like a password or a URL in a value that is shown wherever the database is named.
 pub(super) fn refuse_stray(option: &str, value: &str, source: &str) -> Result<()> {
-    let has_user = |host: &str| host.contains('@') && !host.starts_with('/');
-    let has_password = value.contains("://")
-        || value.contains("password=")
-        || value.contains('@') && value.contains(':');
+    let is_none = |host: &str| host.contains(['@', '/']) && !host.starts_with('/');
     match option {
-        "host" if value.split(',').any(has_user) => {
-            Err(refusal(format!("the host in {source} has an \"@\"")))
-        }
-        "dbname" | "user" if has_password => Err(refusal(format!(
+        "host" if value.split(',').any(is_none) => Err(refusal(format!(
+            "the host in {source} has an \"@\" or \"/\"; give a connection string as one"
+        ))),
+        "dbname" | "user" if ConnectConfig::resembles(value) => Err(refusal(format!(
             "{option} in {source} is a connection string; give it as one"
         ))),
         _ => Ok(()),

@@ -37,12 +37,13 @@ fn refuse_unsupported(config: &Config, get: &dyn Fn(&str) -> Option<String>) -> 
         if name == "PGSERVICE" && is_complete {
             continue;
         }
-        if let Some(value) = get(name).filter(|value| !harmless.contains(&&**value)) {
+        if get(name).is_some_and(|value| !harmless.contains(&&*value)) {
             let way_out = match name {
                 "PGSERVICE" => "unset it, or name host and database in the connection string",
                 _ => "unset it, if you can do without",
             };
-            let message = format!("{name} is {value:?}, which is not supported; {way_out}");
+            // The value may be a password that went astray.
+            let message = format!("{name} is set to what is not supported; {way_out}");
             return Err(Error::new(Kind::Config, message));
         }
     }

@@ -93,6 +93,26 @@ impl ConnectConfig {
         Ok(Self { config, tls })
     }
 
+    /// Whether a text looks like a connection string, or a part of one that may be a password: worth asking before showing
+    /// what somebody has put in the place of something else.
+    ///
+    /// ```
+    /// use pgherald_core::ConnectConfig;
+    ///
+    /// assert!(ConnectConfig::resembles("host=db password = secret"));
+    /// assert!(ConnectConfig::resembles("app:secret@db/shop"));
+    /// assert!(!ConnectConfig::resembles("shop.orders"));
+    /// ```
+    #[must_use]
+    pub fn resembles(text: &str) -> bool {
+        let is_set = |rest: &str| rest.trim_start().starts_with('=');
+        text.contains("://")
+            || text
+                .split_once(':')
+                .is_some_and(|(_, rest)| rest.contains('@'))
+            || text.split("password").skip(1).any(is_set)
+    }
+
     /// Sets what the server shows as `application_name`.
     #[must_use]
     pub fn application_name(mut self, name: &str) -> Self {
@@ -356,7 +376,10 @@ mod tests {
         for (variable, value) in [
             ("PGHOST", "h,u:w0rd@h"),
             ("PGDATABASE", "postgresql://u:w0rd@h/d"),
-            ("PGDATABASE", "host=h password=w0rd"),
+            ("PGDATABASE", "host=h password = w0rd"),
+            ("PGHOST", "postgres://u:w0rd"),
+            ("PGHOST", "u:w0rd/h"),
+            ("PGSERVICE", "w0rd"),
             ("PGDATABASE", "u:w0rd@h"),
             ("PGUSER", "u:w0rd@h"),
             ("PGHOSTADDR", "u:w0rd@h"),

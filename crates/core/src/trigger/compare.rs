@@ -20,7 +20,11 @@ pub(super) enum Finding<'a> {
     },
     TriggerMissing(&'a WantedTrigger),
     TriggerDisabled(&'a WantedTrigger),
-    TriggerOutdated(&'a WantedTrigger),
+    /// It calls another function, or is not made as it should be; `reason` completes "was installed".
+    TriggerAltered {
+        trigger: &'a WantedTrigger,
+        reason: &'static str,
+    },
     /// A trigger of ours where none is wanted.
     TriggerLeftOver(&'a Trigger),
     /// A function of ours under the table's former name.
@@ -122,8 +126,12 @@ fn compare_trigger<'a>(
         return Some(Finding::TriggerMissing(trigger));
     };
     let (new, old) = transition_tables(trigger.operation);
-    if found.function != wanted.function || !found.is_made_for(trigger.operation, new, old) {
-        Some(Finding::TriggerOutdated(trigger))
+    if found.function != wanted.function {
+        let reason = "under another name of the table";
+        Some(Finding::TriggerAltered { trigger, reason })
+    } else if !found.is_made_for(trigger.operation, new, old) {
+        let reason = "in another way than pgherald does";
+        Some(Finding::TriggerAltered { trigger, reason })
     } else if !found.enabled {
         Some(Finding::TriggerDisabled(trigger))
     } else {

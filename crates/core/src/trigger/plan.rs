@@ -114,12 +114,17 @@ async fn move_along(
     while let Some((wanted, root, function)) = renamed(tables) {
         let cannot = |why: &str| cannot_move(&wanted.table, root, why);
         let spec = watched::moved(function, &root.on);
-        let spec = spec.ok_or_else(|| cannot("its comment does not tell what it was made for"))?;
+        let spec = spec.ok_or_else(|| {
+            let on = &root.on;
+            cannot(&format!(
+                "its comment does not tell what it was made for; install on {on} first, or on both at once"
+            ))
+        })?;
         let spec = fitting(client, spec).await?;
         let look = look(client, &spec)
             .await
             .map_err(|error| match error.is_config() {
-                true => cannot(&error.to_string()),
+                true => cannot(&format!("{error}; or uninstall {}", root.on)),
                 false => error,
             })?;
         tables.push(look);
@@ -131,12 +136,13 @@ async fn move_along(
 /// One of `tables`, and a trigger that calls a function of it, of a table that none of them is.
 ///
 /// One that has become a partition or child of the table that has its name now is watched as such, if it is watched for the
-/// same.
+/// same; but not if both were watched before and have changed names.
 fn renamed(tables: &[(Wanted, Installed)]) -> Option<(&Wanted, &Trigger, &Function)> {
     let named: HashSet<_> = tables.iter().map(|(wanted, _)| &wanted.table).collect();
     tables.iter().find_map(|(wanted, installed)| {
         let own = installed.function.as_ref();
-        let has_same = own.is_some_and(|function| is_made_from(function, &wanted.note));
+        let has_same = installed.superseded.is_empty()
+            && own.is_some_and(|function| is_made_from(function, &wanted.note));
         let is_member = |root: &Trigger| {
             let mut triggers = wanted.triggers.iter();
             has_same && root.function == wanted.function && triggers.any(|one| one.on == root.on)
@@ -157,7 +163,7 @@ fn cannot_move(table: &TableName, other: &Trigger, why: &str) -> Error {
     let (on, function) = (&other.on, qualified(&other.function));
     let message = format!(
         "{function} is to be called by the triggers of {table}, but those of {on} call it, as it was renamed, and they \
-         cannot be moved to another one: {why}; install on {on} first, or on both at once"
+         cannot be moved to another one: {why}"
     );
     Error::new(Kind::Unsuitable, message)
 }
@@ -199,7 +205,7 @@ fn change(wanted: &Wanted, finding: &Finding<'_>, server: &Server) -> Result<Str
         Finding::FunctionOutdated {
             redefine: false, ..
         } => wanted.annotate(),
-        Finding::TriggerMissing(trigger) | Finding::TriggerOutdated(trigger) => {
+        Finding::TriggerMissing(trigger) | Finding::TriggerAltered { trigger, .. } => {
             wanted.attach(trigger, server.version)?
         }
         Finding::TriggerDisabled(trigger) => {

@@ -181,16 +181,13 @@ fn drift<'a>(finding: &Finding<'a>, function: &str) -> Option<(Option<&'a TableN
         Finding::TriggerDisabled(trigger) => {
             (Some(&trigger.on), DriftKind::Disabled(trigger.name.clone()))
         }
-        Finding::TriggerOutdated(trigger) => {
-            let reason = "it is not the trigger that pgherald makes".to_owned();
-            (
-                Some(&trigger.on),
-                DriftKind::Outdated {
-                    object: trigger.name.clone(),
-                    reason,
-                },
-            )
-        }
+        Finding::TriggerAltered { trigger, reason } => (
+            Some(&trigger.on),
+            DriftKind::Unheard {
+                object: trigger.name.clone(),
+                reason,
+            },
+        ),
         Finding::TriggerLeftOver(trigger) => {
             (Some(&trigger.on), DriftKind::LeftOver(trigger.name.clone()))
         }

@@ -21,10 +21,11 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pgherald_core::trigger::Watched;
+use pgherald_core::trigger::{TriggerSpec, Watched};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
+use super::course::Renamed;
 use crate::arguments::Doctor;
 use crate::database::Database;
 use crate::failure::Failure;
@@ -94,12 +95,28 @@ async fn look(check: &'static str, looking: impl Future<Output = Findings>) -> V
 }
 
 /// What is wrong with one table, and what puts it right.
-pub(super) async fn faults(
+pub(super) type Fault = (String, Option<String>);
+
+fn fault(finding: Finding) -> Fault {
+    (finding.finding, finding.fix)
+}
+
+/// What is wrong with a table that has the name it was installed under.
+pub(super) async fn drifted(
     client: &Client,
     watched: &Watched,
-) -> Result<Vec<(String, Option<String>)>, Failure> {
-    let found = triggers::look(client, watched).await?.into_iter();
-    Ok(found.map(|found| (found.finding, found.fix)).collect())
+    spec: &TriggerSpec,
+) -> Result<Vec<Fault>, Failure> {
+    let found = triggers::drifted(client, watched, spec).await?;
+    Ok(found.into_iter().map(fault).collect())
+}
+
+pub(super) async fn moved(client: &Client, renamed: &Renamed) -> Result<Fault, Failure> {
+    Ok(fault(triggers::moved(client, renamed).await?))
+}
+
+pub(super) async fn unreadable(client: &Client, watched: &Watched) -> Result<Fault, Failure> {
+    Ok(fault(triggers::unreadable(client, watched).await?))
 }
 
 fn show(output: &mut Output, findings: &[Finding]) -> io::Result<()> {

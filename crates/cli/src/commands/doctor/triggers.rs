@@ -6,8 +6,9 @@ use tokio_postgres::Client;
 
 use super::UPGRADE;
 use super::finding::{Finding, Findings, Verdict, or_ok, wrong};
+use crate::commands::course::{Course, Heir, Renamed, course};
 use crate::commands::install::command;
-use crate::commands::plan::{heir, is_overtaken, refusal};
+use crate::commands::plan::refusal;
 use crate::failure::Failure;
 use crate::words;
 
@@ -19,57 +20,49 @@ pub(super) async fn check(client: &Client) -> Findings {
         return Ok(vec![Finding::ok(CHECK, "none are installed")]);
     }
     let mut findings = Vec::new();
-    for one in watched.iter().filter(|one| !is_overtaken(one, &watched)) {
-        findings.extend(look(client, one).await?);
+    for one in &watched {
+        findings.extend(match course(client, one, &watched).await? {
+            Course::Overtaken => Vec::new(),
+            Course::Unreadable => vec![unreadable(client, one).await?],
+            Course::Stay(spec) => drifted(client, one, &spec).await?,
+            Course::Follow(renamed) => vec![moved(client, &renamed).await?],
+        });
     }
     let tables = words::count(watched.len() as u64, "table");
     let fine = format!("of {tables}, all in place");
     Ok(or_ok(findings, CHECK, &fine))
 }
 
-/// What is wrong with one table.
-pub(super) async fn look(client: &Client, watched: &Watched) -> Findings {
-    let Some(spec) = watched.current() else {
-        return Ok(vec![unreadable(watched)]);
-    };
-    if let Some(former) = watched.former() {
-        return Ok(vec![renamed(client, watched, former, spec).await?]);
-    }
-    let drifts = trigger::verify(client, std::slice::from_ref(&spec)).await?;
+/// What is wrong with a table that has the name it was installed under.
+pub(super) async fn drifted(client: &Client, watched: &Watched, spec: &TriggerSpec) -> Findings {
+    let drifts = trigger::verify(client, std::slice::from_ref(spec)).await?;
     if drifts.is_empty() {
         return Ok(Vec::new());
     }
-    let refusal = refusal(client, &spec).await?;
+    let refusal = refusal(client, spec).await?;
     let mut findings = Vec::with_capacity(drifts.len());
     for drift in &drifts {
-        findings.push(judge(client, drift, watched, &spec, refusal.as_deref()).await?);
+        findings.push(judge(client, drift, watched, spec, refusal.as_deref()).await?);
     }
     Ok(findings)
 }
 
-async fn renamed(
-    client: &Client,
-    watched: &Watched,
-    former: &TableName,
-    spec: TriggerSpec,
-) -> Result<Finding, Failure> {
-    let now = spec.table();
+pub(super) async fn moved(client: &Client, renamed: &Renamed) -> Result<Finding, Failure> {
+    let (former, now) = (&renamed.former, renamed.spec.table());
     let text = format!("{former} is now {now}, and its changes come under the former name");
-    let finding = |text| Finding::new(CHECK, Verdict::Failed, text);
-    if heir(client, watched).await?.is_some() {
-        let text = format!("{text}; the table that is {former} now is not watched");
-        return Ok(finding(text).fix(UPGRADE));
-    }
-    Ok(finding(text).fix(reinstall(client, spec).await?))
-}
-
-/// The command that installs what still fits of `spec`; or why nothing does.
-async fn reinstall(client: &Client, spec: TriggerSpec) -> Result<String, Failure> {
-    let spec = trigger::fitting(client, spec).await?;
-    match refusal(client, &spec).await? {
-        Some(why) => Ok(why),
-        None => command(client, &spec).await,
-    }
+    let text = match &renamed.heir {
+        Heir::None => text,
+        Heir::Fit(_) => format!("{text}; the table that is {former} now is not watched"),
+        Heir::Unfit(why) => {
+            format!("{text}; the table that is {former} now is not watched: {why}")
+        }
+    };
+    let fix = match (&renamed.refusal, &renamed.heir) {
+        (Some(why), _) => format!("{why}; or {}", uninstall(now)),
+        (None, Heir::Fit(_)) => UPGRADE.to_owned(),
+        (None, _) => command(client, &renamed.spec).await?,
+    };
+    Ok(Finding::new(CHECK, Verdict::Failed, text).fix(fix))
 }
 
 async fn judge(
@@ -96,7 +89,7 @@ async fn judge(
                 None => command(client, &fitting).await?,
                 // Something else has the name of a table that was dropped.
                 Some(_) if watched.table.is_none() => uninstall(spec.table()),
-                Some(why) => why,
+                Some(why) => format!("{why}; or {}", uninstall(spec.table())),
             };
             (text, fix)
         }
@@ -115,24 +108,26 @@ fn uninstall(table: &TableName) -> String {
     format!("pgherald uninstall {} --commit", words::quoted(table))
 }
 
-fn unreadable(watched: &Watched) -> Finding {
+pub(super) async fn unreadable(client: &Client, watched: &Watched) -> Result<Finding, Failure> {
     let function = &watched.function;
     let text = format!("the comment of {function} does not tell what it was made for");
     let finding = |text| Finding::new(CHECK, Verdict::Failed, text);
-    match &watched.table {
-        Some(table) => {
-            let text = format!("{text}; add the options that {table} was installed with");
-            let mode = match watched.is_outbox {
-                Some(true) => "outbox",
-                Some(false) => "notify",
-                None => "…",
-            };
-            let table = words::quoted(table);
-            finding(text).fix(format!("pgherald install {table} --mode {mode} --commit"))
-        }
+    let Some(table) = &watched.table else {
         // With it go triggers on what were partitions of a table that is gone.
-        None => finding(text).fix(format!("DROP FUNCTION {function}() CASCADE;")),
+        return Ok(finding(text).fix(format!("DROP FUNCTION {function}() CASCADE;")));
+    };
+    let spec = TriggerSpec::new(table.clone());
+    let (mode, spec) = match watched.is_outbox {
+        Some(true) => ("outbox", spec.outbox()),
+        Some(false) => ("notify", spec),
+        None => ("…", spec),
+    };
+    if let Some(why) = refusal(client, &spec).await? {
+        return Ok(finding(text).fix(why));
     }
+    let text = format!("{text}; add the options that {table} was installed with");
+    let table = words::quoted(table);
+    Ok(finding(text).fix(format!("pgherald install {table} --mode {mode} --commit")))
 }
 
 /// Where somebody has told the server not to fire triggers.

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{all_is_well, fix, found_and_fixed, installed, only, wrong};
-use crate::support::Scene;
+use crate::support::{Scene, pgherald};
 
 fn fixes(findings: &[Value]) -> Vec<&str> {
     findings
@@ -128,8 +128,9 @@ async fn a_table_made_anew_under_the_name_gets_triggers_and_the_renamed_one_keep
     let found = only(&scene, &[], "triggers", "failed", part).await;
     assert_eq!(fixes(&found), ["pgherald upgrade --commit"]);
     let said = scene.fine(&["upgrade", "--commit"]).await;
-    let note = "public.a is installed on like public.old, which was called so before.";
-    assert_eq!(said, format!("Everything is up to date.\n{note}\n"));
+    let notes = "Renamed tables keep their triggers, under their present names: public.old.\n\
+        public.a is installed on like public.old, which was called so before.";
+    assert_eq!(said, format!("Everything is up to date.\n{notes}\n"));
     all_is_well(&scene, &[]).await;
     let expected = "a:4:a:[\"v\"]:true old:4:old:[\"v\"]:true";
     assert_eq!(told(&scene).await, expected);
@@ -346,4 +347,150 @@ async fn what_an_upgrade_does_not_help_is_not_to_be_upgraded() {
     for fix in fixes(&triggers) {
         assert!(fix.contains(&format!("install as {role}")), "{fix}");
     }
+}
+
+#[tokio::test]
+async fn an_upgrade_trims_what_a_renamed_table_has_no_more_also_with_another_in_its_place() {
+    let scene = renamed(
+        &[("a", "--mode outbox --columns v")],
+        "ALTER TABLE a RENAME TO old; ALTER TABLE old DROP COLUMN v; CREATE TABLE a (id int PRIMARY KEY, v int)",
+    )
+    .await;
+    found_and_fixed(&scene, &[], "triggers", "failed", " is now public.old").await;
+    assert_eq!(told(&scene).await, "a:4:a:[]:true old:4:old:[]:true");
+
+    // What it has no more may be what the other one lacks.
+    let scene = renamed(
+        &[("a", "--mode outbox --columns v")],
+        "ALTER TABLE a RENAME TO old; CREATE TABLE a (id int PRIMARY KEY)",
+    )
+    .await;
+    found_and_fixed(&scene, &[], "triggers", "failed", " is now public.old").await;
+    assert_eq!(told(&scene).await, "a:4:a:[]:true old:4:old:[]:true");
+
+    let tables = [("a", "--columns v"), ("b", "--mode outbox")];
+    let scene = renamed(&tables, &format!("{SWAP}; ALTER TABLE b RENAME v TO vv")).await;
+    scene.fine(&["upgrade", "--commit"]).await;
+    all_is_well(&scene, &[]).await;
+    assert_eq!(told(&scene).await, "a:4:a:[]:true b:4:b:[]:pgherald");
+}
+
+#[tokio::test]
+async fn a_table_of_somebody_else_in_the_place_of_one_stops_nothing() {
+    let tables = [("a", "--mode outbox"), ("b", "--mode notify")];
+    let scene = renamed(&tables, "").await;
+    let role = scene
+        .value("SELECT 'owner_' || oid FROM pg_database WHERE datname = current_database()")
+        .await;
+    scene
+        .run(&format!(
+            "CREATE ROLE {role}; GRANT ALL ON SCHEMA public TO {role};
+            DO $$ DECLARE t text; BEGIN
+                EXECUTE 'GRANT CREATE ON DATABASE ' || current_database() || ' TO {role}';
+                EXECUTE 'ALTER SCHEMA pgherald OWNER TO {role}';
+                FOR t IN SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = 'pgherald'::regnamespace LOOP
+                    EXECUTE 'ALTER FUNCTION ' || t || ' OWNER TO {role}';
+                END LOOP;
+                FOR t IN SELECT oid::regclass FROM pg_class WHERE relnamespace = 'pgherald'::regnamespace AND relkind IN ('r', 'p', 'v', 'S') LOOP
+                    EXECUTE 'ALTER TABLE ' || t || ' OWNER TO {role}';
+                END LOOP;
+            END $$;
+            ALTER TABLE a OWNER TO {role}; ALTER TABLE b OWNER TO {role};
+            ALTER TABLE a RENAME TO old; ALTER TABLE b RENAME TO b2; CREATE TABLE a (id int PRIMARY KEY)"
+        ))
+        .await;
+    let sign = if scene.url.contains('?') { '&' } else { '?' };
+    let as_owner = format!("{}{sign}options=-c%20role%3D{role}", scene.url);
+    let ran = pgherald(&["--database-url", &as_owner, "upgrade", "--commit"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let note =
+        "public.a, as public.old was called before, is not watched: you may put no triggers on it.";
+    assert!(ran.stdout.contains(note), "{ran:?}");
+    assert_eq!(told(&scene).await, "b2:4:b2:[]:pgherald old:4:old:[]:true");
+    scene
+        .run(&format!(
+            "REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}"
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_not_to_be_installed_where_that_is_refused() {
+    let forget = "DO $$ DECLARE f text; BEGIN
+            FOR f IN SELECT DISTINCT tgfoid::regprocedure FROM pg_trigger WHERE tgname ~ '^pgherald_' LOOP
+                EXECUTE format('COMMENT ON FUNCTION %s IS %L', f, '{}');
+            END LOOP;
+        END $$";
+    let tables = [("a", "--mode outbox"), ("b", "--mode notify")];
+    let swapped = format!("{SWAP}; {}", forget.replace("{}", ""));
+    let scene = renamed(&tables, &swapped).await;
+    let found = only(&scene, &[], "triggers", "failed", "does not tell").await;
+    for fix in fixes(&found) {
+        assert!(fix.contains("first, or on both at once"), "{fix}");
+    }
+    // As it says: both at once, and then the one that is to be in the other mode.
+    scene
+        .fine(&["install", "a", "b", "--mode", "outbox", "--commit"])
+        .await;
+    scene
+        .fine(&["install", "a", "--mode", "notify", "--commit"])
+        .await;
+    all_is_well(&scene, &[]).await;
+    assert_eq!(told(&scene).await, "a:4:a:[]:pgherald b:4:b:[]:true");
+
+    let later = forget.replace("{}", r#"{"version":2,"tables":[]}"#);
+    let scene = renamed(&tables, &later).await;
+    let found = only(&scene, &[], "triggers", "failed", "does not tell").await;
+    for fix in fixes(&found) {
+        assert!(fix.ends_with("upgrade this program"), "{fix}");
+    }
+}
+
+#[tokio::test]
+async fn rows_are_recorded_once_where_a_partition_is_involved() {
+    // Heard through its parent, whatever the two are called.
+    let scene = Scene::new(
+        "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);
+         CREATE TABLE c PARTITION OF p FOR VALUES FROM (0) TO (10)",
+    )
+    .await;
+    scene
+        .fine(&["install", "p", "--mode", "outbox", "--commit"])
+        .await;
+    scene
+        .run("ALTER TABLE p RENAME TO x; ALTER TABLE c RENAME TO p; ALTER TABLE x RENAME TO c")
+        .await;
+    found_and_fixed(&scene, &[], "triggers", "failed", " is now ").await;
+    scene.run("INSERT INTO p VALUES (1)").await;
+    let recorded =
+        "SELECT string_agg(table_name || key, ' ' ORDER BY id) FROM pgherald.outbox_event";
+    assert_eq!(scene.value(recorded).await, "c1");
+
+    // A table that becomes a partition of its successor.
+    let scene = renamed(
+        &[("a", "--mode outbox")],
+        "ALTER TABLE a RENAME TO old; CREATE TABLE a (id int PRIMARY KEY, v int, w int) PARTITION BY RANGE (id);
+         ALTER TABLE a ATTACH PARTITION old FOR VALUES FROM (0) TO (10)",
+    )
+    .await;
+    found_and_fixed(&scene, &[], "triggers", "failed", " is now ").await;
+    scene
+        .run("INSERT INTO old VALUES (1); INSERT INTO a VALUES (2)")
+        .await;
+    assert_eq!(scene.value(recorded).await, "a1 a2");
+}
+
+#[tokio::test]
+async fn a_table_in_the_place_of_a_recorded_one_is_told_from_it() {
+    let anew = "ALTER TABLE a RENAME TO old; CREATE TABLE a (LIKE old INCLUDING ALL)";
+    let scene = renamed(&[("a", "--mode outbox")], anew).await;
+    let before = scene.dump().await;
+    let ran = scene.pgherald(&["install", "a", "--commit"]).await;
+    let cause =
+        "public.a is not watched, but changes of a table that was called so before are recorded";
+    assert!(ran.code == 1 && ran.stderr.contains(cause), "{ran:?}");
+    let ran = scene.pgherald(&["uninstall", "a", "--commit"]).await;
+    let cause = "public.a is now public.old";
+    assert!(ran.code == 1 && ran.stderr.contains(cause), "{ran:?}");
+    assert_eq!(scene.dump().await, before);
 }
