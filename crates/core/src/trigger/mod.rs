@@ -63,7 +63,10 @@
 //! through the parent; one made after the installation is unheard until its parent is installed again.
 //! Children of other sessions' temporary tables are left out. Nothing fires where
 //! `session_replication_role` is `replica`, be it set for the session, the role or the database. A
-//! notification queue that is full, because some session listens and does not read, fails the commit.
+//! notification queue that is full, because some session listens and does not read, fails the commit. A table that is renamed
+//! goes on under its former name until something is installed again; who watches it under the new one is told. Nobody notices
+//! one that is renamed and back between two looks. A table watched before it became a partition or child of another one of its
+//! name is taken for a part of that one, if that is to be watched for the same.
 //!
 //! **Rights.** Install as a role of its own rather than a superuser: the triggers run with its rights when
 //! others write.

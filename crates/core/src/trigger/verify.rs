@@ -56,9 +56,10 @@ pub enum DriftKind {
     },
     /// The outbox does not exist: writes fail.
     OutboxMissing,
-    /// The named function was installed with a specification under which changes go unheard that are wanted.
+    /// The named function or trigger was installed with a specification, or under a name, with which changes go unheard
+    /// that are wanted.
     Unheard {
-        /// The function.
+        /// The function or trigger.
         object: String,
         /// What is different about it.
         reason: &'static str,
@@ -67,9 +68,9 @@ pub enum DriftKind {
     Missing(String),
     /// The named trigger does not fire: changes go unheard.
     Disabled(String),
-    /// The named function or trigger is of another version or specification.
+    /// The named function is of another version or specification.
     Outdated {
-        /// The function or trigger.
+        /// The function.
         object: String,
         /// What is different about it.
         reason: String,
