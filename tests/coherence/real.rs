@@ -11,8 +11,8 @@ use std::time::Duration;
 use pgherald::cache::CacheKey;
 use pgherald::{CacheBuilder, CacheHandle, WhenNotLive};
 use pgherald_testkit::coherence::{
-    CoherenceContext, Confirmation, LoadFailure, Loader, NotLive, ReadFailure, Reading, Row,
-    Subject,
+    CoherenceCheck, CoherenceContext, Confirmation, LoadFailure, Loader, NotLive, ReadFailure,
+    Reading, Row, Subject,
 };
 use tokio_postgres::Transaction;
 
@@ -174,26 +174,31 @@ fn by_row() -> CacheBuilder<i64, i64> {
     CacheBuilder::new("by_row").row_of::<Row>()
 }
 
+/// Coherent each time, up to a run in which its queue overflowed: whether a flood of events comes faster than the cache applies
+/// them, the machine decides.
+async fn assert_coherent_with_losses(check: impl Fn() -> CoherenceCheck) {
+    for _ in 0..5 {
+        let report = prolonged(check())
+            .run(async |context| Cached::start(context, by_row(), |row, _| row).await)
+            .await
+            .unwrap();
+        assert_coherent(&report);
+        assert!(report.hits > 0, "{report}");
+        if report.lost > 0 {
+            return;
+        }
+    }
+    panic!("no queue overflowed");
+}
+
 #[actix::test]
 async fn a_cache_by_row_is_coherent() {
-    let report = prolonged(check())
-        .reopening()
-        .run(async |context| Cached::start(context, by_row(), |row, _| row).await)
-        .await
-        .unwrap();
-    assert_coherent(&report);
-    assert!(report.hits > 0 && report.lost > 0, "{report}");
+    assert_coherent_with_losses(|| check().reopening()).await;
 }
 
 #[actix::test]
 async fn a_cache_on_the_outbox_is_coherent() {
-    let report = prolonged(check())
-        .outbox()
-        .run(async |context| Cached::start(context, by_row(), |row, _| row).await)
-        .await
-        .unwrap();
-    assert_coherent(&report);
-    assert!(report.hits > 0 && report.lost > 0, "{report}");
+    assert_coherent_with_losses(|| check().outbox()).await;
 }
 
 #[actix::test]
