@@ -2,8 +2,12 @@
 -- is this role or a superuser, whether this role may call it, whether it runs with its owner's rights and
 -- under which settings. Then how its owner stands to schema and shared function, of the types $3: whether
 -- they belong to it or a superuser, and whether it may call the function.
+-- Without obj_description, which before PostgreSQL 14 looks its operators up on the search_path.
 SELECT
-    pg_catalog.obj_description(p.oid, 'pg_proc'),
+    (
+        SELECT d.description FROM pg_catalog.pg_description AS d
+        WHERE d.objoid OPERATOR(pg_catalog.=) p.oid AND d.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objsubid OPERATOR(pg_catalog.=) 0
+    ),
     p.prosrc,
     o.rolname::pg_catalog.text,
     o.rolsuper OR o.rolname OPERATOR(pg_catalog.=) current_user,

@@ -1,5 +1,9 @@
 -- The outbox: its comment, its owner, and whether that is this role or a superuser.
-SELECT pg_catalog.obj_description(c.oid, 'pg_class'), o.rolname::pg_catalog.text, o.rolsuper OR o.rolname OPERATOR(pg_catalog.=) current_user
+-- Without obj_description, which before PostgreSQL 14 looks its operators up on the search_path.
+SELECT (
+        SELECT d.description FROM pg_catalog.pg_description AS d
+        WHERE d.objoid OPERATOR(pg_catalog.=) c.oid AND d.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid OPERATOR(pg_catalog.=) 0
+    ), o.rolname::pg_catalog.text, o.rolsuper OR o.rolname OPERATOR(pg_catalog.=) current_user
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
 JOIN pg_catalog.pg_roles AS o ON o.oid OPERATOR(pg_catalog.=) c.relowner
