@@ -145,6 +145,15 @@ async fn a_trigger_of_another_shape() {
         );
         repair(&mut scene).await;
     }
+    // What a later program makes may have another shape.
+    let later = format!(
+        "COMMENT ON FUNCTION {function}() IS '{{\"version\":1000}}';
+         DROP TRIGGER pgherald_notify_delete ON users;
+         CREATE TRIGGER pgherald_notify_delete AFTER DELETE ON users
+             REFERENCING OLD TABLE AS o EXECUTE FUNCTION {function}()"
+    );
+    scene.run(&later).await;
+    assert!(!scene.is_deaf(&users()).await);
 }
 
 #[tokio::test]

@@ -47,7 +47,7 @@ pub(crate) async fn find(
 }
 
 async fn find_one(client: &Client, text: &str, installed: &[Watched]) -> Result<Named, Failure> {
-    if ConnectConfig::resembles(text) {
+    if !text.starts_with('"') && ConnectConfig::resembles(text) {
         return Err(stray_url());
     }
     let name = Name::parse(text);
@@ -145,9 +145,9 @@ pub(crate) async fn fate(
     let named: Vec<_> = named.map(|one| one.is_outbox).collect();
     Ok(if modes.contains(&Some(true)) {
         Fate::Recorded
-    } else if named.contains(&Some(true)) {
+    } else if modes.is_empty() && named.contains(&Some(true)) {
         Fate::Inherited
-    } else if modes.contains(&None) || named.contains(&None) {
+    } else if modes.contains(&None) || modes.is_empty() && named.contains(&None) {
         Fate::Unknown
     } else {
         Fate::NotRecorded

@@ -1,5 +1,7 @@
 //! What is to become of what is installed: one decision, which `doctor` tells and `upgrade` carries out.
 
+use std::collections::BTreeSet;
+
 use pgherald_core::TableName;
 use pgherald_core::trigger::{self, TriggerSpec, Watched};
 use tokio_postgres::Client;
@@ -13,7 +15,8 @@ use crate::failure::Failure;
 pub(super) enum Course {
     /// It does not tell what it was made for.
     Unreadable,
-    /// Nobody calls it, and its name has come to another table of ours: it has no say.
+    /// No table calls it, though what was a partition of one may, and its name has come to another table of ours: it has no
+    /// say.
     Overtaken,
     /// It stays with the table that it was made for, which may be gone.
     Stay(TriggerSpec),
@@ -27,6 +30,8 @@ pub(super) struct Renamed {
     pub(super) former: TableName,
     /// What still fits of what was installed, under the present name.
     pub(super) spec: TriggerSpec,
+    /// Columns that were named and cannot be any more.
+    pub(super) lost: Vec<String>,
     pub(super) heir: Heir,
     /// Why it cannot be installed, if it cannot.
     pub(super) refusal: Option<String>,
@@ -44,6 +49,12 @@ pub(super) enum Heir {
 }
 
 impl Renamed {
+    /// What goes, if something does.
+    pub(super) fn loss(&self) -> Option<String> {
+        let lost = self.lost.join(", ");
+        (!lost.is_empty()).then(|| format!("goes on without {lost}, which it cannot have any more"))
+    }
+
     /// What has to be installed.
     pub(super) fn into_spec(self) -> TriggerSpec {
         match self.heir {
@@ -69,33 +80,55 @@ pub(super) async fn course(
     let Some(former) = one.former() else {
         return Ok(Course::Stay(spec));
     };
+    let before = named(&spec);
     let spec = trigger::fitting(client, spec).await?;
+    let left = named(&spec);
     Ok(Course::Follow(Renamed {
         former: former.clone(),
+        lost: before.difference(&left).cloned().collect(),
         refusal: refusal(client, &spec).await?,
-        heir: heir(client, one, made_for.clone()).await?,
+        heir: heir(client, made_for.clone(), installed).await?,
         spec,
     }))
 }
 
-async fn heir(client: &Client, one: &Watched, made_for: TriggerSpec) -> Result<Heir, Failure> {
+/// The columns that a specification names.
+fn named(spec: &TriggerSpec) -> BTreeSet<String> {
+    let key = spec.key_names().unwrap_or_default();
+    let all = key.iter().chain(spec.column_names());
+    all.chain(spec.watched_columns()).cloned().collect()
+}
+
+async fn heir(
+    client: &Client,
+    made_for: TriggerSpec,
+    installed: &[Watched],
+) -> Result<Heir, Failure> {
     let table = made_for.table();
     let sql = include_str!("sql/heir.sql");
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] = [
-        (&table.schema(), Type::TEXT),
-        (&table.name(), Type::TEXT),
-        (&one.function, Type::TEXT),
-    ];
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+        [(&table.schema(), Type::TEXT), (&table.name(), Type::TEXT)];
     let rows = client.query_typed(sql, &parameters).await?;
     let Some(row) = rows.first() else {
         return Ok(Heir::None);
     };
-    let (is_watched, may): (bool, bool) = (row.try_get(0)?, row.try_get(1)?);
-    if is_watched {
+    let (functions, may): (Vec<String>, bool) = (row.try_get(0)?, row.try_get(1)?);
+    // One that is a part of another one may be watched for something else.
+    let is_heard = |one: &Watched| {
+        let spec = one.spec.as_ref();
+        let same = |spec: &TriggerSpec| {
+            spec.is_outbox() == made_for.is_outbox()
+                && spec.channel_name() == made_for.channel_name()
+        };
+        functions.contains(&one.function)
+            && (one.table.as_ref() == Some(table) || spec.is_none_or(same))
+    };
+    if installed.iter().any(is_heard) {
         return Ok(Heir::None);
     }
     if !may {
-        return Ok(Heir::Unfit("you may put no triggers on it".to_owned()));
+        let why = "you may not put triggers on it, or on a part of it";
+        return Ok(Heir::Unfit(why.to_owned()));
     }
     let spec = trigger::fitting(client, made_for).await?;
     Ok(match refusal(client, &spec).await? {

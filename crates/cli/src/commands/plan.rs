@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use pgherald_core::TableName;
 use pgherald_core::trigger::{self, Plan, TriggerSpec};
 use serde::Serialize;
 use tokio_postgres::Client;
@@ -55,8 +56,8 @@ pub(super) async fn conclude(
         plan.apply(client).await?;
     }
     let Said { done, idle, notes } = *said;
-    let moved = told_of_moved(plan);
-    let notes: Vec<&str> = moved.iter().chain(notes).map(String::as_str).collect();
+    let others = told_of_others(plan);
+    let notes: Vec<&str> = others.iter().chain(notes).map(String::as_str).collect();
     let sql = plan.sql();
     if output.is_json() {
         output.object(&Report {
@@ -87,10 +88,19 @@ pub(super) async fn conclude(
 }
 
 /// What is done to tables that nobody named.
-fn told_of_moved(plan: &Plan) -> Option<String> {
-    let names: Vec<_> = plan.moved().iter().map(ToString::to_string).collect();
-    (!names.is_empty()).then(|| {
+fn told_of_others(plan: &Plan) -> Vec<String> {
+    let said = |tables: &[TableName], what: &str| {
+        let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
         let names = names.join(", ");
-        format!("Renamed tables keep their triggers, under their present names: {names}.")
-    })
+        (!names.is_empty()).then(|| format!("{what}: {names}."))
+    };
+    let moved = said(
+        plan.moved(),
+        "Renamed tables keep their triggers, under their present names",
+    );
+    let merged = said(
+        plan.merged(),
+        "Watched as parts of the tables that have their former names, and no more by themselves",
+    );
+    moved.into_iter().chain(merged).collect()
 }

@@ -48,15 +48,19 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
     let mut gone = HashSet::new();
     for Named { table, exists } in &named {
         let of_table = trigger::watched_of(client, table).await?;
-        if of_table.is_empty() {
-            let mut others = watched.iter();
-            if let Some(other) = others.find(|one| one.former() == Some(table))
-                && let Some(now) = &other.table
-            {
-                let message = format!("{table} is now {now}");
-                let hint = format!("pgherald uninstall {}", words::quoted(now));
-                return Err(Failure::problem(message).hint(hint));
-            }
+        let mut others = watched.iter();
+        if let Some(other) = others.find(|one| one.former() == Some(table))
+            && let Some(now) = &other.table
+        {
+            return Err(match of_table.is_empty() {
+                true => Failure::problem(format!("{table} is now {now}"))
+                    .hint(format!("pgherald uninstall {}", words::quoted(now))),
+                // To be told from it, an upgrade would take the one for the other later.
+                false => Failure::problem(format!(
+                    "{now} was called {table} before, and its changes still come under that name"
+                ))
+                .hint("pgherald upgrade --commit, and then this again"),
+            });
         }
         // What a table left behind that was dropped may go.
         if !exists && of_table.is_empty() {

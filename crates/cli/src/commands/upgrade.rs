@@ -81,6 +81,11 @@ async fn sort(client: &Client, watched: &[Watched]) -> Result<Found, Failure> {
                 found.blame([moved(client, &renamed).await?]);
             }
             Course::Follow(renamed) => {
+                let loss = renamed.loss();
+                let now = renamed.spec.table();
+                found
+                    .notes
+                    .extend(loss.map(|loss| format!("{now} {loss}.")));
                 found.notes.extend(told_of_heir(&renamed));
                 found.specs.push(renamed.into_spec());
             }

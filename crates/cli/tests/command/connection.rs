@@ -245,6 +245,7 @@ async fn a_url_in_a_wrong_place_is_not_shown() {
         &["watch", "postgres://u:w0rd@h/d"],
         &["doctor", "host=h password=w0rd dbname=d"],
         &["u:w0rd@h/d", "doctor"],
+        &["PGPASSWORD=w0rd", "doctor"],
         &["uninstall", "u:w0rd@h/d"],
         &["install", "host=h password = w0rd"],
     ] {

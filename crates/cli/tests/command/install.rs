@@ -606,8 +606,21 @@ async fn of_tables_that_swapped_names_the_one_that_bears_it_now_is_uninstalled()
     scene
         .run("ALTER TABLE a RENAME TO x; ALTER TABLE b RENAME TO a; ALTER TABLE x RENAME TO b")
         .await;
+    let before = scene.dump().await;
+    let ran = scene.pgherald(&["uninstall", "a", "--commit"]).await;
+    assert!(
+        ran.code == 1
+            && ran.stderr.contains("public.b was called public.a before")
+            && ran.stderr.contains("hint: pgherald upgrade --commit"),
+        "{ran:?}"
+    );
+    assert_eq!(scene.dump().await, before);
+    scene.fine(&["upgrade", "--commit"]).await;
     scene.fine(&["uninstall", "a", "--commit"]).await;
     let sql = "SELECT string_agg(DISTINCT tgrelid::regclass::text, ',') FROM pg_trigger";
+    assert_eq!(scene.value(sql).await, "b");
+    // It is not taken for one that takes the place of the other.
+    scene.fine(&["upgrade", "--commit"]).await;
     assert_eq!(scene.value(sql).await, "b");
     scene.fine(&["uninstall", "b", "--commit"]).await;
     assert_eq!(scene.value(sql).await, "");

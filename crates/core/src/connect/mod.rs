@@ -100,6 +100,7 @@ impl ConnectConfig {
     /// use pgherald_core::ConnectConfig;
     ///
     /// assert!(ConnectConfig::resembles("host=db password = secret"));
+    /// assert!(ConnectConfig::resembles("PGPASSWORD=secret"));
     /// assert!(ConnectConfig::resembles("app:secret@db/shop"));
     /// assert!(!ConnectConfig::resembles("shop.orders"));
     /// ```
@@ -110,7 +111,11 @@ impl ConnectConfig {
             || text
                 .split_once(':')
                 .is_some_and(|(_, rest)| rest.contains('@'))
-            || text.split("password").skip(1).any(is_set)
+            || text
+                .to_ascii_lowercase()
+                .split("password")
+                .skip(1)
+                .any(is_set)
     }
 
     /// Sets what the server shows as `application_name`.

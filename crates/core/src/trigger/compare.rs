@@ -45,9 +45,12 @@ pub(super) fn compare<'a>(wanted: &'a Wanted, installed: &'a Installed) -> Vec<F
         .collect();
     let mut findings = Vec::new();
     findings.extend(function(wanted, installed.function.as_ref()));
+    // A later program may make them in another way.
+    let own = installed.function.as_ref();
+    let is_later = own.and_then(|own| version(own.comment.as_deref())) > Some(VERSION);
     findings.extend(wanted.triggers.iter().filter_map(|trigger| {
         let found = found.get(&(&trigger.on, &*trigger.name));
-        compare_trigger(wanted, trigger, found.copied())
+        compare_trigger(wanted, trigger, found.copied(), is_later)
     }));
     let left_over = installed
         .triggers
@@ -121,6 +124,7 @@ fn compare_trigger<'a>(
     wanted: &Wanted,
     trigger: &'a WantedTrigger,
     found: Option<&Trigger>,
+    is_later: bool,
 ) -> Option<Finding<'a>> {
     let Some(found) = found else {
         return Some(Finding::TriggerMissing(trigger));
@@ -129,7 +133,7 @@ fn compare_trigger<'a>(
     if found.function != wanted.function {
         let reason = "under another name of the table";
         Some(Finding::TriggerAltered { trigger, reason })
-    } else if !found.is_made_for(trigger.operation, new, old) {
+    } else if !is_later && !found.is_made_for(trigger.operation, new, old) {
         let reason = "in another way than pgherald does";
         Some(Finding::TriggerAltered { trigger, reason })
     } else if !found.enabled {

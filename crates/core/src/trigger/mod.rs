@@ -31,7 +31,8 @@
 //! - [`Plan::apply`] is atomic, and two of them at a time do no harm to each other.
 //! - A plan made right after one was applied is empty.
 //! - No table loses its triggers to another: the digits of a function come from its table's name, so where a name has gone to
-//!   another table, the plan for that one [moves](Plan::moved) the renamed one to a function of its own, or is refused.
+//!   another table, the plan for that one [moves](Plan::moved) the renamed one to a function of its own, or is refused; but if
+//!   it is a part of that one and watched for the same, it is [merged](Plan::merged) into it.
 //! - A write never fails because of what its payload would be: payloads stay below 8,000 bytes, and if the
 //!   rows cannot be listed (a column was renamed since, the shared function is gone) the whole table is
 //!   announced and a warning raised.

@@ -1,6 +1,6 @@
 //! The SQL that leads from what is installed to what is wanted.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ pub const OLDEST_SERVER: i32 = 130_000;
 pub struct Plan {
     statements: String,
     moved: Vec<TableName>,
+    merged: Vec<TableName>,
 }
 
 /// Works out how to install `specs`, whatever is installed now. Only reads.
@@ -101,6 +102,7 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
             + &changes
             + &shared::require(&functions)?,
         moved: moved.into_iter().map(|spec| spec.table).collect(),
+        merged: merged(&tables),
     })
 }
 
@@ -157,6 +159,15 @@ fn renamed(tables: &[(Wanted, Installed)]) -> Option<(&Wanted, &Trigger, &Functi
         };
         Some((wanted, root, function?))
     })
+}
+
+/// The tables, besides those that are planned for, whose own triggers go.
+fn merged(tables: &[(Wanted, Installed)]) -> Vec<TableName> {
+    let named: HashSet<_> = tables.iter().map(|(wanted, _)| &wanted.table).collect();
+    let triggers = tables.iter().flat_map(|(_, installed)| &installed.triggers);
+    let gone = triggers.filter(|one| one.is_root() && !named.contains(&one.on));
+    let gone: BTreeSet<_> = gone.map(|one| &one.on).collect();
+    gone.into_iter().cloned().collect()
 }
 
 fn cannot_move(table: &TableName, other: &Trigger, why: &str) -> Error {
@@ -244,6 +255,7 @@ impl Plan {
         Self {
             statements,
             moved: Vec::new(),
+            merged: Vec::new(),
         }
     }
 
@@ -252,6 +264,13 @@ impl Plan {
     #[must_use]
     pub fn moved(&self) -> &[TableName] {
         &self.moved
+    }
+
+    /// Partitions and children that were watched by themselves, and are from now on as a part of the table that has got their
+    /// former name: their changes come under it as before.
+    #[must_use]
+    pub fn merged(&self) -> &[TableName] {
+        &self.merged
     }
 
     /// Whether there is nothing to do.

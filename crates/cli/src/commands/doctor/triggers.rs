@@ -50,6 +50,10 @@ pub(super) async fn drifted(client: &Client, watched: &Watched, spec: &TriggerSp
 pub(super) async fn moved(client: &Client, renamed: &Renamed) -> Result<Finding, Failure> {
     let (former, now) = (&renamed.former, renamed.spec.table());
     let text = format!("{former} is now {now}, and its changes come under the former name");
+    let text = match renamed.loss() {
+        Some(loss) => format!("{text}; it {loss}"),
+        None => text,
+    };
     let text = match &renamed.heir {
         Heir::None => text,
         Heir::Fit(_) => format!("{text}; the table that is {former} now is not watched"),
