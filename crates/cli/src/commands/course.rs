@@ -21,7 +21,7 @@ pub(super) enum Course {
     /// It stays with the table that it was made for, which may be gone.
     Stay(TriggerSpec),
     /// It follows its table, which was renamed.
-    Follow(Renamed),
+    Follow(Box<Renamed>),
 }
 
 /// A table that was renamed.
@@ -83,13 +83,13 @@ pub(super) async fn course(
     let before = named(&spec);
     let spec = trigger::fitting(client, spec).await?;
     let left = named(&spec);
-    Ok(Course::Follow(Renamed {
+    Ok(Course::Follow(Box::new(Renamed {
         former: former.clone(),
         lost: before.difference(&left).cloned().collect(),
         refusal: refusal(client, &spec).await?,
         heir: heir(client, made_for.clone(), installed).await?,
         spec,
-    }))
+    })))
 }
 
 /// The columns that a specification names.
