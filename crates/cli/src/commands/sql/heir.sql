@@ -1,5 +1,5 @@
--- The functions that watch table $1.$2, itself or as a part of another one; and whether this role may put triggers on it and all that
--- inherits from it. No row if it is none.
+-- The functions that watch table $1.$2, itself or as a part of another one; and whether this role may put triggers on it
+-- and all that inherits from it. No row if it is none.
 WITH RECURSIVE heir AS (
     SELECT c.oid
     FROM pg_catalog.pg_class AS c
