@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use pgherald_core::TableName;
 use pgherald_core::trigger::{self, TriggerSpec, Watched};
 use tokio_postgres::Client;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::plan::refusal;
 use crate::failure::Failure;
@@ -105,14 +105,9 @@ async fn heir(
     installed: &[Watched],
 ) -> Result<Heir, Failure> {
     let table = made_for.table();
-    let sql = include_str!("sql/heir.sql");
-    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
-        [(&table.schema(), Type::TEXT), (&table.name(), Type::TEXT)];
-    let rows = client.query_typed(sql, &parameters).await?;
-    let Some(row) = rows.first() else {
+    let Some((functions, may)) = standing(client, table).await? else {
         return Ok(Heir::None);
     };
-    let (functions, may): (Vec<String>, bool) = (row.try_get(0)?, row.try_get(1)?);
     // One that is a part of another one may be watched for something else.
     let is_heard = |one: &Watched| {
         let spec = one.spec.as_ref();
@@ -127,12 +122,38 @@ async fn heir(
         return Ok(Heir::None);
     }
     if !may {
-        let why = "you may not put triggers on it, or on a part of it";
-        return Ok(Heir::Unfit(why.to_owned()));
+        return Ok(Heir::Unfit(format!("{NO_RIGHT} it, or on a part of it")));
     }
     let spec = trigger::fitting(client, made_for).await?;
     Ok(match refusal(client, &spec).await? {
         None => Heir::Fit(spec),
         Some(why) => Heir::Unfit(why),
     })
+}
+
+/// Why this role may not put triggers on `table`, if it may not.
+pub(super) async fn no_right(
+    client: &Client,
+    table: &TableName,
+) -> Result<Option<String>, Failure> {
+    let standing = standing(client, table).await?;
+    let may = standing.is_none_or(|(_, may)| may);
+    Ok((!may).then(|| format!("{NO_RIGHT} {table}, or on a part of it")))
+}
+
+const NO_RIGHT: &str = "you may not put triggers on";
+
+/// The functions that watch a table, and whether this role may put triggers on it; `None` if it is none.
+async fn standing(
+    client: &Client,
+    table: &TableName,
+) -> Result<Option<(Vec<String>, bool)>, Failure> {
+    let sql = include_str!("sql/standing.sql");
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&table.schema(), Type::TEXT), (&table.name(), Type::TEXT)];
+    let rows = client.query_typed(sql, &parameters).await?;
+    let standing = rows
+        .first()
+        .map(|row| Ok::<_, Failure>((row.try_get(0)?, row.try_get(1)?)));
+    standing.transpose()
 }

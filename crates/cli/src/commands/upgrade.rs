@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use pgherald_core::trigger::{self, TriggerSpec, Watched};
 use tokio_postgres::Client;
 
-use super::course::{Course, Heir, Renamed, course};
+use super::course::{Course, Heir, Renamed, course, no_right};
 use super::doctor::{Fault, drifted, moved, unreadable};
 use super::plan::{IDLE, Said, conclude, refusal};
 use crate::arguments::Upgrade;
@@ -22,20 +22,24 @@ pub(crate) async fn run(
     let client = database.client().await?;
     // What is wrong with what all tables share is wrong with each of them.
     let nothing = trigger::plan(&client, &[]).await?;
-    let found = sort(&client, &trigger::watched(&client).await?).await?;
-    let plan = match found.specs.is_empty() {
+    let mut found = sort(&client, &trigger::watched(&client).await?).await?;
+    if upgrade.commit {
+        found.pass_over_others(&client).await?;
+    }
+    let (specs, told): (Vec<_>, Vec<_>) = found.wishes.into_iter().unzip();
+    let plan = match specs.is_empty() {
         true => nothing,
-        false => trigger::plan(&client, &found.specs).await?,
+        false => trigger::plan(&client, &specs).await?,
     };
     let problem = format!("cannot be upgraded: {}", found.problems.join("; "));
-    let (done, idle, notes) = match (found.problems.is_empty(), found.specs.is_empty()) {
+    let (done, idle, notes) = match (found.problems.is_empty(), specs.is_empty()) {
         (true, _) => ("Everything is up to date.", IDLE, &[][..]),
         (false, false) => (ELSE, ELSE, std::slice::from_ref(&problem)),
         (false, true) => ("", "", std::slice::from_ref(&problem)),
     };
     // They are told on standard error, but to programs.
     let problems = if output.is_json() { notes } else { &[] };
-    let notes = [&found.notes, problems].concat();
+    let notes = [&*told.concat(), problems].concat();
     let notes = &*notes;
     let said = Said { done, idle, notes };
     let code = conclude(&client, output, &plan, upgrade.commit, &said).await?;
@@ -53,8 +57,8 @@ const ELSE: &str = "Everything else is up to date.";
 /// What can be upgraded, and what is wrong with the rest.
 #[derive(Debug, Default)]
 struct Found {
-    specs: Vec<TriggerSpec>,
-    notes: Vec<String>,
+    /// What is to be installed, and what is to be said of it.
+    wishes: Vec<(TriggerSpec, Vec<String>)>,
     problems: Vec<String>,
     fixes: Vec<String>,
 }
@@ -66,7 +70,7 @@ async fn sort(client: &Client, watched: &[Watched]) -> Result<Found, Failure> {
             Course::Overtaken => {}
             Course::Unreadable => found.blame([unreadable(client, one).await?]),
             Course::Stay(spec) => match refusal(client, &spec).await? {
-                None => found.specs.push(spec),
+                None => found.wishes.push((spec, Vec::new())),
                 Some(why) => {
                     let mut faults = drifted(client, one, &spec).await?;
                     faults.retain(|(_, fix)| fix.as_ref() != Some(&why));
@@ -81,13 +85,10 @@ async fn sort(client: &Client, watched: &[Watched]) -> Result<Found, Failure> {
                 found.blame([moved(client, &renamed).await?]);
             }
             Course::Follow(renamed) => {
-                let loss = renamed.loss();
                 let now = renamed.spec.table();
-                found
-                    .notes
-                    .extend(loss.map(|loss| format!("{now} {loss}.")));
-                found.notes.extend(told_of_heir(&renamed));
-                found.specs.push(renamed.into_spec());
+                let loss = renamed.loss().map(|loss| format!("{now} {loss}."));
+                let notes = loss.into_iter().chain(told_of_heir(&renamed)).collect();
+                found.wishes.push((renamed.into_spec(), notes));
             }
         }
     }
@@ -95,6 +96,25 @@ async fn sort(client: &Client, watched: &[Watched]) -> Result<Found, Failure> {
 }
 
 impl Found {
+    /// Leaves out what needs a change that this role may not make: it would fail all of them.
+    async fn pass_over_others(&mut self, client: &Client) -> Result<(), Failure> {
+        for (spec, notes) in std::mem::take(&mut self.wishes) {
+            let plan = trigger::plan(client, std::slice::from_ref(&spec)).await?;
+            let own = (!plan.is_empty()).then_some(spec.table());
+            let mut fault = None;
+            for table in own.into_iter().chain(plan.moved()) {
+                if let Some(why) = no_right(client, table).await? {
+                    fault = Some((why, Some(format!("run it as the owner of {table}"))));
+                }
+            }
+            match fault {
+                Some(fault) => self.blame([fault]),
+                None => self.wishes.push((spec, notes)),
+            }
+        }
+        Ok(())
+    }
+
     fn blame(&mut self, faults: impl IntoIterator<Item = Fault>) {
         for (problem, fix) in faults {
             self.problems.push(problem);

@@ -411,6 +411,32 @@ async fn a_table_of_somebody_else_in_the_place_of_one_stops_nothing() {
     let note = "public.a, as public.old was called before, is not watched: you may not put triggers on it, or on a part of it.";
     assert!(ran.stdout.contains(note), "{ran:?}");
     assert_eq!(told(&scene).await, "b2:4:b2:[]:pgherald old:4:old:[]:true");
+
+    // Nor does one that needs a change and has become somebody else's; one that needs none is not spoken of.
+    scene
+        .run(&format!(
+            "ALTER TABLE b2 RENAME TO b3; ALTER TABLE old RENAME TO older; ALTER TABLE b3 OWNER TO CURRENT_USER;
+            CREATE TABLE b2 (id int PRIMARY KEY); ALTER TABLE b2 OWNER TO {role};
+            CREATE TABLE c (id int PRIMARY KEY); ALTER TABLE c OWNER TO {role}"
+        ))
+        .await;
+    let install = ["install", "c", "--commit"];
+    let ran = pgherald(&[&["--database-url", &*as_owner], &install[..]].concat()).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    scene.run("ALTER TABLE c OWNER TO CURRENT_USER").await;
+    let ran = pgherald(&["--database-url", &as_owner, "upgrade", "--commit"]).await;
+    let told_of = "cannot be upgraded: you may not put triggers on public.b3, or on a part of it\n\
+        hint: run it as the owner of public.b3\n";
+    assert_eq!(
+        (ran.code, &*ran.stdout),
+        (1, "Everything else is up to date.\n"),
+        "{ran:?}"
+    );
+    assert!(ran.stderr.ends_with(told_of), "{ran:?}");
+    assert_eq!(
+        told(&scene).await,
+        "b3:4:b2:[]:pgherald c:4:c:[]:pgherald older:4:older:[]:true"
+    );
     scene
         .run(&format!(
             "REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}"
