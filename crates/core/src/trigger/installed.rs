@@ -21,6 +21,18 @@ pub(super) struct Installed {
     pub(super) triggers: Vec<Trigger>,
 }
 
+impl Installed {
+    /// Its functions by name, where the table's own is called `own`.
+    pub(super) fn functions<'a>(
+        &'a self,
+        own: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Function)> {
+        let superseded = self.superseded.iter();
+        let own = self.function.iter().map(move |function| (own, function));
+        own.chain(superseded.map(|(name, function)| (&**name, function)))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Function {
     pub(super) comment: Option<String>,

@@ -151,13 +151,9 @@ fn renamed(tables: &[(Wanted, Installed)]) -> Option<(&Wanted, &Trigger, &Functi
         };
         let mut roots = installed.triggers.iter().filter(|one| one.is_root());
         let root = roots.find(|root| !named.contains(&root.on) && !is_member(root))?;
-        let superseded = installed.superseded.iter();
-        let mut others = superseded.filter(|(name, _)| *name == root.function);
-        let function = match root.function == wanted.function {
-            true => own,
-            false => others.next().map(|(_, function)| function),
-        };
-        Some((wanted, root, function?))
+        let mut functions = installed.functions(&wanted.function);
+        let (_, function) = functions.find(|(name, _)| *name == root.function)?;
+        Some((wanted, root, function))
     })
 }
 
@@ -186,9 +182,7 @@ async fn look(client: &Client, spec: &TriggerSpec) -> Result<(Wanted, Installed)
     };
     let wanted = wanted(&fit(spec, table)?)?;
     let installed = installed(client, &wanted.table, &wanted.function).await?;
-    let own = installed.function.iter().map(|own| (&wanted.function, own));
-    let superseded = installed.superseded.iter().map(|(name, one)| (name, one));
-    for (name, function) in own.chain(superseded) {
+    for (name, function) in installed.functions(&wanted.function) {
         let object = format!("triggers of {}", spec.table);
         refuse_newer(&object, function.comment.as_deref())?;
         shared::refuse_stranger(&qualified(name), &function.owner)?;
