@@ -139,15 +139,21 @@ pub(crate) async fn fate(
     installed: &[Watched],
 ) -> Result<Fate, Failure> {
     let is_named = |one: &&Watched| one.spec.as_ref().is_some_and(|spec| spec.table() == table);
-    let named = installed.iter().filter(is_named);
     let of = trigger::watched_of(client, table).await?;
-    let modes: Vec<_> = of.iter().map(|one| one.is_outbox).collect();
-    let named: Vec<_> = named.map(|one| one.is_outbox).collect();
+    let modes: Vec<_> = match of.is_empty() {
+        true => installed
+            .iter()
+            .filter(is_named)
+            .map(|one| one.is_outbox)
+            .collect(),
+        false => of.iter().map(|one| one.is_outbox).collect(),
+    };
     Ok(if modes.contains(&Some(true)) {
-        Fate::Recorded
-    } else if modes.is_empty() && named.contains(&Some(true)) {
-        Fate::Inherited
-    } else if modes.contains(&None) || modes.is_empty() && named.contains(&None) {
+        match of.is_empty() {
+            true => Fate::Inherited,
+            false => Fate::Recorded,
+        }
+    } else if modes.contains(&None) {
         Fate::Unknown
     } else {
         Fate::NotRecorded
