@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger::{self, TriggerSpec, Watched};
+use pgherald_core::trigger::{self, Plan, TriggerSpec, Watched};
 use tokio_postgres::Client;
 
 use super::course::{Course, Heir, Renamed, course, no_right};
-use super::doctor::{Fault, drifted, moved, unreadable};
+use super::doctor::{Finding, drifted, moved, unreadable};
 use super::plan::{IDLE, Said, conclude, refusal};
 use crate::arguments::Upgrade;
 use crate::database::Database;
@@ -21,29 +21,27 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     let client = database.client().await?;
     // What is wrong with what all tables share is wrong with each of them.
-    let nothing = trigger::plan(&client, &[]).await?;
+    let _ = trigger::plan(&client, &[]).await?;
     let mut found = sort(&client, &trigger::watched(&client).await?).await?;
-    if upgrade.commit {
+    let mut plan = found.plan(&client).await?;
+    if upgrade.commit && !plan.is_empty() {
         found.pass_over_others(&client).await?;
+        plan = found.plan(&client).await?;
     }
-    let (specs, told): (Vec<_>, Vec<_>) = found.wishes.into_iter().unzip();
-    let plan = match specs.is_empty() {
-        true => nothing,
-        false => trigger::plan(&client, &specs).await?,
-    };
     let problem = format!("cannot be upgraded: {}", found.problems.join("; "));
-    let (done, idle, notes) = match (found.problems.is_empty(), specs.is_empty()) {
-        (true, _) => ("Everything is up to date.", IDLE, &[][..]),
-        (false, false) => (ELSE, ELSE, std::slice::from_ref(&problem)),
-        (false, true) => ("", "", std::slice::from_ref(&problem)),
+    let is_all = found.problems.is_empty();
+    let (done, idle) = match (is_all, found.wishes.is_empty()) {
+        (true, _) => ("Everything is up to date.", IDLE),
+        (false, false) => (ELSE, ELSE),
+        (false, true) => ("", ""),
     };
-    // They are told on standard error, but to programs.
-    let problems = if output.is_json() { notes } else { &[] };
-    let notes = [&*told.concat(), problems].concat();
-    let notes = &*notes;
+    let told = found.wishes.iter().flat_map(|(_, notes)| notes.clone());
+    // It is told on standard error, but to programs.
+    let problems = (!is_all && output.is_json()).then(|| problem.clone());
+    let notes = &*told.chain(problems).collect::<Vec<_>>();
     let said = Said { done, idle, notes };
     let code = conclude(&client, output, &plan, upgrade.commit, &said).await?;
-    match found.problems.is_empty() {
+    match is_all {
         true => Ok(code),
         false => Err(Failure::problem(problem).hint(match &*found.fixes {
             [] => "put it right as the message says".to_owned(),
@@ -68,21 +66,21 @@ async fn sort(client: &Client, watched: &[Watched]) -> Result<Found, Failure> {
     for one in watched {
         match course(client, one, watched).await? {
             Course::Overtaken => {}
-            Course::Unreadable => found.blame([unreadable(client, one).await?]),
+            Course::Unreadable => found.blame_found([unreadable(client, one).await?]),
             Course::Stay(spec) => match refusal(client, &spec).await? {
                 None => found.wishes.push((spec, Vec::new())),
                 Some(why) => {
-                    let mut faults = drifted(client, one, &spec).await?;
-                    faults.retain(|(_, fix)| fix.as_ref() != Some(&why));
+                    let mut findings = drifted(client, one, &spec).await?;
+                    findings.retain(|found| found.fix.as_ref() != Some(&why));
                     // It is not about the table: a later version has installed it, say.
-                    if faults.is_empty() {
-                        faults.push(refused(&spec, why));
+                    match findings.is_empty() {
+                        true => found.blame(refused(&spec, why), None),
+                        false => found.blame_found(findings),
                     }
-                    found.blame(faults);
                 }
             },
             Course::Follow(renamed) if renamed.refusal.is_some() => {
-                found.blame([moved(client, &renamed).await?]);
+                found.blame_found([moved(client, &renamed).await?]);
             }
             Course::Follow(renamed) => {
                 let now = renamed.spec.table();
@@ -96,29 +94,38 @@ async fn sort(client: &Client, watched: &[Watched]) -> Result<Found, Failure> {
 }
 
 impl Found {
+    async fn plan(&self, client: &Client) -> Result<Plan, Failure> {
+        let specs: Vec<_> = self.wishes.iter().map(|(spec, _)| spec.clone()).collect();
+        Ok(trigger::plan(client, &specs).await?)
+    }
+
     /// Leaves out what needs a change that this role may not make: it would fail all of them.
     async fn pass_over_others(&mut self, client: &Client) -> Result<(), Failure> {
         for (spec, notes) in std::mem::take(&mut self.wishes) {
             let plan = trigger::plan(client, std::slice::from_ref(&spec)).await?;
             let own = (!plan.is_empty()).then_some(spec.table());
-            let mut fault = None;
+            let mut problem = None;
             for table in own.into_iter().chain(plan.moved()) {
                 if let Some(why) = no_right(client, table).await? {
-                    fault = Some((why, Some(format!("run it as the owner of {table}"))));
+                    problem = Some((why, format!("run it as the owner of {table}")));
                 }
             }
-            match fault {
-                Some(fault) => self.blame([fault]),
+            match problem {
+                Some((why, fix)) => self.blame(why, Some(fix)),
                 None => self.wishes.push((spec, notes)),
             }
         }
         Ok(())
     }
 
-    fn blame(&mut self, faults: impl IntoIterator<Item = Fault>) {
-        for (problem, fix) in faults {
-            self.problems.push(problem);
-            self.fixes.extend(fix);
+    fn blame(&mut self, problem: String, fix: Option<String>) {
+        self.problems.push(problem);
+        self.fixes.extend(fix);
+    }
+
+    fn blame_found(&mut self, findings: impl IntoIterator<Item = Finding>) {
+        for found in findings {
+            self.blame(found.finding, found.fix);
         }
     }
 }
@@ -138,11 +145,10 @@ fn told_of_heir(renamed: &Renamed) -> Option<String> {
 }
 
 /// What is wrong with a table that nothing is wrong with but whose it is.
-fn refused(spec: &TriggerSpec, why: String) -> Fault {
+fn refused(spec: &TriggerSpec, why: String) -> String {
     let table = spec.table().to_string();
-    let problem = match why.contains(&table) {
+    match why.contains(&table) {
         true => why,
         false => format!("{table}: {why}"),
-    };
-    (problem, None)
+    }
 }

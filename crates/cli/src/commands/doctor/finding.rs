@@ -8,16 +8,16 @@ use crate::failure::Failure;
 use crate::output::Tone;
 
 /// What a check has found; an error if it could not run.
-pub(super) type Findings = Result<Vec<Finding>, Failure>;
+pub(in crate::commands) type Findings = Result<Vec<Finding>, Failure>;
 
 /// One line, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Finding {
+pub(in crate::commands) struct Finding {
     pub(super) check: &'static str,
     pub(super) result: Verdict,
-    pub(super) finding: String,
+    pub(in crate::commands) finding: String,
     /// SQL or a command to paste, where there is such.
-    pub(super) fix: Option<String>,
+    pub(in crate::commands) fix: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

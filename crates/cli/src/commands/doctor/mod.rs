@@ -21,23 +21,24 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use pgherald_core::trigger::{TriggerSpec, Watched};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use super::course::Renamed;
 use crate::arguments::Doctor;
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::guarded::{guarded, guarded_within};
 use crate::output::{Output, visible};
-use finding::{Finding, Findings, Verdict};
+use finding::{Findings, Verdict};
+
+pub(super) use finding::Finding;
+pub(super) use triggers::{drifted, moved, unreadable};
 
 /// A check that takes longer says so. Counting lag takes a while where it is millions.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The fix of what is not as it was installed.
-pub(super) const UPGRADE: &str = "pgherald upgrade --commit";
+const UPGRADE: &str = "pgherald upgrade --commit";
 
 pub(crate) async fn run(
     database: &Database,
@@ -92,31 +93,6 @@ async fn look(check: &'static str, looking: impl Future<Output = Findings>) -> V
     let late = |_| Failure::problem(format!("no answer within {limit:?}"));
     let found = timeout(limit, looking).await.map_err(late).flatten();
     found.unwrap_or_else(|failure| vec![Finding::unknown(check, failure)])
-}
-
-/// What is wrong with one table, and what puts it right.
-pub(super) type Fault = (String, Option<String>);
-
-fn fault(finding: Finding) -> Fault {
-    (finding.finding, finding.fix)
-}
-
-/// What is wrong with a table that has the name it was installed under.
-pub(super) async fn drifted(
-    client: &Client,
-    watched: &Watched,
-    spec: &TriggerSpec,
-) -> Result<Vec<Fault>, Failure> {
-    let found = triggers::drifted(client, watched, spec).await?;
-    Ok(found.into_iter().map(fault).collect())
-}
-
-pub(super) async fn moved(client: &Client, renamed: &Renamed) -> Result<Fault, Failure> {
-    Ok(fault(triggers::moved(client, renamed).await?))
-}
-
-pub(super) async fn unreadable(client: &Client, watched: &Watched) -> Result<Fault, Failure> {
-    Ok(fault(triggers::unreadable(client, watched).await?))
 }
 
 fn show(output: &mut Output, findings: &[Finding]) -> io::Result<()> {

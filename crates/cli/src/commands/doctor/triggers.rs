@@ -34,7 +34,11 @@ pub(super) async fn check(client: &Client) -> Findings {
 }
 
 /// What is wrong with a table that has the name it was installed under.
-pub(super) async fn drifted(client: &Client, watched: &Watched, spec: &TriggerSpec) -> Findings {
+pub(in crate::commands) async fn drifted(
+    client: &Client,
+    watched: &Watched,
+    spec: &TriggerSpec,
+) -> Findings {
     let drifts = trigger::verify(client, std::slice::from_ref(spec)).await?;
     if drifts.is_empty() {
         return Ok(Vec::new());
@@ -47,7 +51,10 @@ pub(super) async fn drifted(client: &Client, watched: &Watched, spec: &TriggerSp
     Ok(findings)
 }
 
-pub(super) async fn moved(client: &Client, renamed: &Renamed) -> Result<Finding, Failure> {
+pub(in crate::commands) async fn moved(
+    client: &Client,
+    renamed: &Renamed,
+) -> Result<Finding, Failure> {
     let (former, now) = (&renamed.former, renamed.spec.table());
     let text = format!("{former} is now {now}, and its changes come under the former name");
     let text = match renamed.loss() {
@@ -112,7 +119,10 @@ fn uninstall(table: &TableName) -> String {
     format!("pgherald uninstall {} --commit", words::quoted(table))
 }
 
-pub(super) async fn unreadable(client: &Client, watched: &Watched) -> Result<Finding, Failure> {
+pub(in crate::commands) async fn unreadable(
+    client: &Client,
+    watched: &Watched,
+) -> Result<Finding, Failure> {
     let function = &watched.function;
     let text = format!("the comment of {function} does not tell what it was made for");
     let finding = |text| Finding::new(CHECK, Verdict::Failed, text);

@@ -1,17 +1,17 @@
 -- The functions that watch table $1.$2, itself or as a part of another one; and whether this role may put triggers on it
 -- and all that inherits from it. No row if it is none.
-WITH RECURSIVE heir AS (
+WITH RECURSIVE it AS (
     SELECT c.oid
     FROM pg_catalog.pg_class AS c
     JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
     WHERE n.nspname OPERATOR(pg_catalog.=) $1 AND c.relname OPERATOR(pg_catalog.=) $2
         AND c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p']::pg_catalog."char"[])
 ), above AS (
-    SELECT h.oid FROM heir AS h
+    SELECT it.oid FROM it
     UNION
     SELECT i.inhparent FROM above AS a JOIN pg_catalog.pg_inherits AS i ON i.inhrelid OPERATOR(pg_catalog.=) a.oid
 ), below AS (
-    SELECT h.oid FROM heir AS h
+    SELECT it.oid FROM it
     UNION
     SELECT i.inhrelid FROM below AS b JOIN pg_catalog.pg_inherits AS i ON i.inhparent OPERATOR(pg_catalog.=) b.oid
 )
@@ -29,4 +29,4 @@ SELECT ARRAY(
         )
         FROM below AS b JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) b.oid
     )
-FROM heir
+FROM it
