@@ -1,11 +1,22 @@
 //! Triggers that vanish behind our back: while they are not in place, the listener is not live.
 
-use pgherald::{ChannelName, trigger};
+use pgherald::ChannelName;
+use pgherald::trigger::{self, TriggerSpec};
+use pgherald_testkit::Probe;
+use tokio_postgres::Client;
 
 use crate::support::{
     DEADLINE, cause, client, database, insert, install, listen, live, not_live, numbers, source,
     watched_table,
 };
+
+/// Installs the triggers again, and sees that this is told.
+async fn restore(client: &Client, spec: &TriggerSpec, probe: &Probe) {
+    install(client, spec).await;
+    let seen = live(probe).await;
+    let resync = seen.resyncs().last().unwrap().to_string();
+    assert_eq!(resync, "triggers_restored");
+}
 
 #[actix::test]
 async fn dropped_triggers_are_noticed_and_their_return_is_announced() {
@@ -35,12 +46,7 @@ async fn dropped_triggers_are_noticed_and_their_return_is_announced() {
         .await
         .unwrap();
 
-    install(&client, &spec).await;
-    let seen = live(&probe).await;
-    assert_eq!(
-        seen.resyncs().last().unwrap().to_string(),
-        "triggers_restored"
-    );
+    restore(&client, &spec, &probe).await;
     insert(&client, "t", 3).await;
     probe
         .wait_for("row 3", DEADLINE, |seen| numbers(seen) == [2, 3])
@@ -85,10 +91,7 @@ async fn triggers_of_a_specification_that_announces_elsewhere_or_less_count_as_m
             "{}",
             cause(&seen).chain()
         );
-        install(&client, &spec).await;
-        let seen = live(&probe).await;
-        let resync = seen.resyncs().last().unwrap().to_string();
-        assert_eq!(resync, "triggers_restored");
+        restore(&client, &spec, &probe).await;
     }
 }
 
@@ -195,10 +198,7 @@ async fn tables_that_swap_names_are_not_taken_for_each_other() {
         "{}",
         cause(&seen).chain()
     );
-    install(&client, &spec).await;
-    let seen = live(&probe).await;
-    let resync = seen.resyncs().last().unwrap().to_string();
-    assert_eq!(resync, "triggers_restored");
+    restore(&client, &spec, &probe).await;
     let drifts = trigger::verify(&client, &[spec, other]).await.unwrap();
     assert!(drifts.is_empty(), "{drifts:?}");
     insert(&client, "t", 3).await;

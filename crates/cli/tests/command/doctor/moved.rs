@@ -38,6 +38,17 @@ async fn renamed(tables: &[(&str, &str)], sql: &str) -> Scene {
     scene
 }
 
+/// SQL that gives a comment, or takes it away if it is empty, to the functions of triggers of which a condition holds.
+fn commented(comment: &str, condition: &str) -> String {
+    format!(
+        "DO $$ DECLARE f text; BEGIN
+            FOR f IN SELECT DISTINCT tgfoid::regprocedure FROM pg_trigger WHERE {condition} LOOP
+                EXECUTE format('COMMENT ON FUNCTION %s IS %L', f, '{comment}');
+            END LOOP;
+        END $$"
+    )
+}
+
 /// Each table with its triggers, whose name its events bear, and what it was installed with.
 async fn told(scene: &Scene) -> String {
     let sql = "SELECT string_agg(line, ' ' ORDER BY line) FROM (
@@ -139,8 +150,7 @@ async fn a_table_made_anew_under_the_name_gets_triggers_and_the_renamed_one_keep
     // Nothing is known of the one that was renamed: it is not taken out of the outbox in silence.
     let scene = renamed(&tables, anew).await;
     scene
-        .run("DO $$ BEGIN EXECUTE (SELECT format('COMMENT ON FUNCTION %s IS NULL', tgfoid::regprocedure)
-            FROM pg_trigger WHERE tgname = 'pgherald_notify_insert'); END $$")
+        .run(&commented("", "tgname = 'pgherald_notify_insert'"))
         .await;
     let before = scene.dump().await;
     for mode in [&[][..], &["--mode", "outbox"], &["--mode", "notify"]] {
@@ -223,9 +233,7 @@ async fn tables_that_swapped_names_and_lost_columns_go_on_with_what_is_left() {
 async fn what_is_left_of_a_table_goes_whatever_has_its_name() {
     let partitioned = "CREATE TABLE a (id int PRIMARY KEY) PARTITION BY RANGE (id);
         CREATE TABLE a_1 PARTITION OF a FOR VALUES FROM (0) TO (10); CREATE TABLE other (id int PRIMARY KEY)";
-    let forget =
-        "DO $$ BEGIN EXECUTE (SELECT format('COMMENT ON FUNCTION %s IS NULL', p.oid::regprocedure)
-        FROM pg_proc AS p JOIN pg_trigger AS t ON t.tgfoid = p.oid WHERE tgrelid = 'a_1'::regclass LIMIT 1); END $$";
+    let forget = commented("", "tgrelid = 'a_1'::regclass");
     let detached = format!("ALTER TABLE a DETACH PARTITION a_1; DROP TABLE a; {forget}");
     for (sql, part) in [
         (&*detached, "does not tell what it was made for"),
@@ -446,13 +454,9 @@ async fn a_table_of_somebody_else_in_the_place_of_one_stops_nothing() {
 
 #[tokio::test]
 async fn what_cannot_be_read_is_not_to_be_installed_where_that_is_refused() {
-    let forget = "DO $$ DECLARE f text; BEGIN
-            FOR f IN SELECT DISTINCT tgfoid::regprocedure FROM pg_trigger WHERE tgname ~ '^pgherald_' LOOP
-                EXECUTE format('COMMENT ON FUNCTION %s IS %L', f, '{}');
-            END LOOP;
-        END $$";
+    let every = "tgname ~ '^pgherald_'";
     let tables = [("a", "--mode outbox"), ("b", "--mode notify")];
-    let swapped = format!("{SWAP}; {}", forget.replace("{}", ""));
+    let swapped = format!("{SWAP}; {}", commented("", every));
     let scene = renamed(&tables, &swapped).await;
     let found = only(&scene, &[], "triggers", "failed", "does not tell").await;
     for fix in fixes(&found) {
@@ -468,7 +472,7 @@ async fn what_cannot_be_read_is_not_to_be_installed_where_that_is_refused() {
     all_is_well(&scene, &[]).await;
     assert_eq!(told(&scene).await, "a:4:a:[]:pgherald b:4:b:[]:true");
 
-    let later = forget.replace("{}", r#"{"version":2,"tables":[]}"#);
+    let later = commented(r#"{"version":2,"tables":[]}"#, every);
     let scene = renamed(&tables, &later).await;
     let found = only(&scene, &[], "triggers", "failed", "does not tell").await;
     for fix in fixes(&found) {
