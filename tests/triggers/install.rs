@@ -111,7 +111,7 @@ async fn an_older_version_is_upgraded_in_place() {
                 WHERE pronamespace = 'pgherald'::regnamespace
             LOOP
                 EXECUTE format('COMMENT ON FUNCTION %s IS %L', f.id,
-                    replace(obj_description(f.oid), '\"version\":1', '\"version\":0'));
+                    replace(obj_description(f.oid), '\"version\":2', '\"version\":0'));
                 IF f.own THEN
                     EXECUTE format('CREATE OR REPLACE FUNCTION %s RETURNS trigger LANGUAGE plpgsql
                         AS ''BEGIN RETURN NULL; END''', f.id);
@@ -127,7 +127,7 @@ async fn an_older_version_is_upgraded_in_place() {
     let drift = scene.drift(&spec("users")).await;
     assert_eq!(drift.len(), 2, "{drift:?}");
     assert!(
-        drift[1].contains("version 0 is installed, this program has version 1"),
+        drift[1].contains("version 0 is installed, this program has version 2"),
         "{drift:?}"
     );
     scene.install(spec("users")).await;

@@ -372,7 +372,7 @@ async fn what_a_later_version_installed_is_not_upgraded_by_this_one() {
     scene
         .run(
             "DO $$ BEGIN EXECUTE (SELECT format('COMMENT ON FUNCTION %s IS %L', p.oid::regprocedure,
-                    replace(d.description, '\"version\":1', '\"version\":99'))
+                    replace(d.description, '\"version\":2', '\"version\":99'))
                 FROM pg_proc AS p JOIN pg_description AS d ON d.objoid = p.oid WHERE p.proname ~ '^notify_[0-9a-f]{16}$'); END $$",
         )
         .await;
@@ -420,7 +420,7 @@ async fn what_is_not_this_ones_to_upgrade_stops_nothing_else() {
     scene
         .run(&format!(
             "DO $$ BEGIN EXECUTE (SELECT format('COMMENT ON FUNCTION {orders} IS %L',
-                replace(obj_description('{orders}'::regprocedure, 'pg_proc'), '\"version\":1', '\"version\":99'))); END $$;
+                replace(obj_description('{orders}'::regprocedure, 'pg_proc'), '\"version\":2', '\"version\":99'))); END $$;
             CREATE ROLE mallory; ALTER FUNCTION {mine} OWNER TO mallory; DROP TRIGGER pgherald_notify_update ON users"
         ))
         .await;

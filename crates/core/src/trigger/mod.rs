@@ -97,4 +97,4 @@ pub use verify::{Drift, DriftKind, verify};
 pub use watched::{Watched, watched, watched_of};
 
 /// The version of the objects that this program installs.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;

@@ -18,7 +18,7 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
     let relation = relation(fitted).to_string();
     let whole = |condition: &str| {
         let values = [("relation", &*relation), ("where", condition)];
-        fragment(include_str!("sql/v1/outbox_whole.sql"), &values)
+        fragment(include_str!("sql/v2/outbox_whole.sql"), &values)
     };
     // Into the part itself: through the table, each statement would pay for finding it.
     let rows = |operation: &str, rows: &str| {
@@ -29,7 +29,7 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
                 ("operation", operation),
                 ("rows", rows),
             ];
-            render(include_str!("sql/v1/outbox_rows.sql"), &values)
+            render(include_str!("sql/v2/outbox_rows.sql"), &values)
         };
         let values = [
             ("first", &*into(0)?),
@@ -37,7 +37,7 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
             ("third", &*into(2)?),
             ("fourth", &*into(3)?),
         ];
-        fragment(include_str!("sql/v1/outbox_parts.sql"), &values)
+        fragment(include_str!("sql/v2/outbox_parts.sql"), &values)
     };
     let (insert, update, delete) = if fitted.key.is_empty() {
         let changed = match fitted.when_changed.is_empty() {
@@ -63,7 +63,7 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
                 let kept = rows("U", &kept(fitted, &one("pgherald_new"))?)?;
                 let any = rows("U", &uncompared(fitted)?)?;
                 let values = [("kept", &*kept), ("any", &*any)];
-                fragment(include_str!("sql/v1/outbox_either.sql"), &values)?
+                fragment(include_str!("sql/v2/outbox_either.sql"), &values)?
             }
         };
         (
@@ -79,7 +79,7 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
         ("whole", &*whole("")?),
         ("label", &*escape_literal(&table.to_string())),
     ];
-    render(include_str!("sql/v1/outbox_body.sql"), &values)
+    render(include_str!("sql/v2/outbox_body.sql"), &values)
 }
 
 /// The statement that tells what the rows of the table have in common.
@@ -95,7 +95,7 @@ pub(super) fn describe(fitted: &Fitted<'_>) -> Result<String> {
         ("table", &*escape_literal(table.name())),
         ("key_names", &*key_names),
     ];
-    render(include_str!("sql/v1/outbox_relation.sql"), &values)
+    render(include_str!("sql/v2/outbox_relation.sql"), &values)
 }
 
 /// Stands for schema, table and key columns in the rows: their FNV-1a hash, the same in every program. Rows that were
@@ -141,7 +141,7 @@ fn kept(fitted: &Fitted<'_>, rows: &str) -> Result<String> {
         ("rows", rows),
         ("parts", &*expression::comparable(&fitted.key)),
     ];
-    fragment(include_str!("sql/v1/outbox_kept.sql"), &values)
+    fragment(include_str!("sql/v2/outbox_kept.sql"), &values)
 }
 
 /// The rows after an UPDATE, and the keys that are gone.
@@ -164,7 +164,7 @@ fn uncompared(fitted: &Fitted<'_>) -> Result<String> {
         ("parts", &*parts.collect::<Vec<_>>().join(", ")),
         ("same", &*same.collect::<Vec<_>>().join(" AND ")),
     ];
-    fragment(include_str!("sql/v1/outbox_updated.sql"), &values)
+    fragment(include_str!("sql/v2/outbox_updated.sql"), &values)
 }
 
 /// The rows of an UPDATE, each with what it was before.
@@ -212,5 +212,5 @@ fn compared(fitted: &Fitted<'_>) -> Result<String> {
         ("changed", &*changed),
         ("where", &*condition),
     ];
-    fragment(include_str!("sql/v1/outbox_compared.sql"), &values)
+    fragment(include_str!("sql/v2/outbox_compared.sql"), &values)
 }

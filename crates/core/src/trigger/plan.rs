@@ -21,8 +21,8 @@ use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 
-const LOCK: &str = include_str!("sql/v1/lock.sql");
-const UNLOCK: &str = include_str!("sql/v1/unlock.sql");
+const LOCK: &str = include_str!("sql/v2/lock.sql");
+const UNLOCK: &str = include_str!("sql/v2/unlock.sql");
 
 /// How often a plan is tried while others hold locks on the tables, and how long it waits in between.
 const ATTEMPTS: u32 = 20;

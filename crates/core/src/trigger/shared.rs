@@ -11,7 +11,7 @@ use super::spec::TriggerSpec;
 use super::template::{dollar_quoted, render};
 use crate::error::{Error, Kind, Result};
 
-const BODY: &str = include_str!("sql/v1/notify_rows_body.sql");
+const BODY: &str = include_str!("sql/v2/notify_rows_body.sql");
 
 /// Marks the schema as made by pgherald, so that uninstalling drops no one else's.
 const SCHEMA_COMMENT: &str = "Made by pgherald; it goes when the last table is uninstalled.";
@@ -120,9 +120,9 @@ pub(super) fn prepare(server: &Server, shared: &Shared, outbox: &OutboxState) ->
     let mut statements = prepare_notify_rows(server, shared)?;
     if *outbox == OutboxState::Missing {
         let comment = escape_literal(&note());
-        let trim = dollar_quoted(include_str!("sql/v1/trim_outbox_body.sql"));
+        let trim = dollar_quoted(include_str!("sql/v2/trim_outbox_body.sql"));
         let values = [("comment", &*comment), ("trim", &*trim)];
-        statements += &render(include_str!("sql/v1/outbox.sql"), &values)?;
+        statements += &render(include_str!("sql/v2/outbox.sql"), &values)?;
     }
     Ok(statements)
 }
@@ -138,13 +138,13 @@ fn prepare_notify_rows(server: &Server, shared: &Shared) -> Result<String> {
     let comment = escape_literal(SCHEMA_COMMENT);
     let schema = match server.has_schema {
         true => String::new(),
-        false => render(include_str!("sql/v1/schema.sql"), &[("comment", &comment)])?,
+        false => render(include_str!("sql/v2/schema.sql"), &[("comment", &comment)])?,
     };
     let values = [
         ("body", &*dollar_quoted(BODY)),
         ("comment", &*escape_literal(&note())),
     ];
-    Ok(schema + &render(include_str!("sql/v1/notify_rows.sql"), &values)?)
+    Ok(schema + &render(include_str!("sql/v2/notify_rows.sql"), &values)?)
 }
 
 /// The statement after those of the tables: it insists that the shared objects exist, and that they and
@@ -152,11 +152,11 @@ fn prepare_notify_rows(server: &Server, shared: &Shared) -> Result<String> {
 pub(super) fn require(functions: &[String]) -> Result<String> {
     let functions = escape_literal(&format!("{{{}}}", functions.join(",")));
     let body = render(
-        include_str!("sql/v1/require_shared_body.sql"),
+        include_str!("sql/v2/require_shared_body.sql"),
         &[("functions", &functions)],
     )?;
     render(
-        include_str!("sql/v1/require_shared.sql"),
+        include_str!("sql/v2/require_shared.sql"),
         &[("body", &dollar_quoted(&body))],
     )
 }
@@ -166,11 +166,11 @@ pub(super) fn remove(spares_groups: bool) -> Result<String> {
     let comment = escape_literal(SCHEMA_COMMENT);
     let spares_groups = if spares_groups { "true" } else { "false" };
     let body = render(
-        include_str!("sql/v1/remove_shared_body.sql"),
+        include_str!("sql/v2/remove_shared_body.sql"),
         &[("comment", &comment), ("spares_groups", spares_groups)],
     )?;
     render(
-        include_str!("sql/v1/remove_shared.sql"),
+        include_str!("sql/v2/remove_shared.sql"),
         &[("body", &dollar_quoted(&body))],
     )
 }

@@ -143,7 +143,7 @@ fn notify_body(fitted: &Fitted<'_>) -> Result<String> {
         ("channel", &*channel),
         ("relation", &*relation),
     ];
-    let failure = render(include_str!("sql/v1/failure.sql"), &names)?;
+    let failure = render(include_str!("sql/v2/failure.sql"), &names)?;
     let unchanged = unchanged(fitted)?;
     let common = [
         ("channel", &*channel),
@@ -152,7 +152,7 @@ fn notify_body(fitted: &Fitted<'_>) -> Result<String> {
         ("unchanged", &*unchanged),
     ];
     if fitted.key.is_empty() {
-        return render(include_str!("sql/v1/whole_body.sql"), &common);
+        return render(include_str!("sql/v2/whole_body.sql"), &common);
     }
     let fitting =
         |value| format!("array_agg(CASE WHEN octet_length({value}) < 8000 THEN {value} END)");
@@ -181,7 +181,7 @@ fn notify_body(fitted: &Fitted<'_>) -> Result<String> {
         ("cols", &cols),
     ];
     render(
-        include_str!("sql/v1/rows_body.sql"),
+        include_str!("sql/v2/rows_body.sql"),
         &[&common[..], &rows].concat(),
     )
 }
@@ -196,7 +196,7 @@ fn unchanged(fitted: &Fitted<'_>) -> Result<String> {
     columns.extend(fitted.when_changed.iter().cloned());
     let watched = expression::comparable(&columns);
     let mut block = render(
-        include_str!("sql/v1/unchanged.sql"),
+        include_str!("sql/v2/unchanged.sql"),
         &[("watched", &watched)],
     )?;
     if !fitted.key.is_empty() {
@@ -205,7 +205,7 @@ fn unchanged(fitted: &Fitted<'_>) -> Result<String> {
             ("key", &*expression::key(&fitted.key, Size::Limited)),
             ("watched", &*watched),
         ];
-        block = render(include_str!("sql/v1/changed.sql"), &values)?;
+        block = render(include_str!("sql/v2/changed.sql"), &values)?;
     }
     Ok(block.trim_end().to_owned())
 }
@@ -223,7 +223,7 @@ impl Wanted {
             ("settings", &*self.settings()),
             ("body", &dollar_quoted(&self.body)),
         ];
-        let function = render(include_str!("sql/v1/table_function.sql"), &values)?;
+        let function = render(include_str!("sql/v2/table_function.sql"), &values)?;
         Ok(self.description.clone() + &function)
     }
 
@@ -232,13 +232,13 @@ impl Wanted {
         let mut settings = String::new();
         // It costs a quarter of recording a row; and where nothing is compared, every name in it is qualified.
         if !self.note.outbox || self.note.compares() {
-            settings.push_str(include_str!("sql/v1/search_path.sql").trim_end());
+            settings.push_str(include_str!("sql/v2/search_path.sql").trim_end());
         }
         if self.note.settings {
-            settings.push_str(include_str!("sql/v1/text_settings.sql").trim_end());
+            settings.push_str(include_str!("sql/v2/text_settings.sql").trim_end());
         }
         if !self.note.when_changed.is_empty() && !self.note.outbox {
-            settings.push_str(include_str!("sql/v1/compare_settings.sql").trim_end());
+            settings.push_str(include_str!("sql/v2/compare_settings.sql").trim_end());
         }
         settings
     }
@@ -292,7 +292,7 @@ impl Wanted {
             ("referencing", &referencing),
             ("function", &self.qualified()),
         ];
-        Ok(drop + &render(include_str!("sql/v1/trigger.sql"), &values)?)
+        Ok(drop + &render(include_str!("sql/v2/trigger.sql"), &values)?)
     }
 }
 

@@ -320,7 +320,7 @@ async fn what_a_dropped_table_left_is_told_from_a_table_of_the_same_look() {
 #[tokio::test]
 async fn what_an_upgrade_does_not_help_is_not_to_be_upgraded() {
     let later = "DO $$ BEGIN EXECUTE (SELECT format('COMMENT ON FUNCTION %s IS %L', p.oid::regprocedure,
-            replace(obj_description(p.oid, 'pg_proc'), '\"version\":1', '\"version\":1000'))
+            replace(obj_description(p.oid, 'pg_proc'), '\"version\":2', '\"version\":1000'))
         FROM pg_proc AS p JOIN pg_trigger AS t ON t.tgfoid = p.oid WHERE t.tgrelid = 'users'::regclass LIMIT 1); END $$";
     let scene = installed("notify").await;
     scene.run(later).await;
