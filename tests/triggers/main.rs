@@ -7,9 +7,12 @@
     reason = "tests stop at once"
 )]
 
+mod altered;
 mod changed;
 mod drift;
 mod install;
+mod lost;
+mod nested;
 mod outbox;
 mod owners;
 mod partitions;

@@ -3,27 +3,9 @@
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{ChannelName, Operation};
 
-use super::support::{Ear, Scene, connect, spec, table};
+use super::support::{Ear, Scene, connect, installed, recorded, spec, table};
 
 const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, email text, score numeric, big text)";
-
-async fn installed(sql: &str, spec: TriggerSpec) -> Scene {
-    let scene = Scene::new(sql).await;
-    scene.install(spec).await;
-    scene
-}
-
-/// What `sql` adds to the outbox, in order: operation, key, columns, old columns, names of those that changed.
-async fn recorded(scene: &Scene, sql: &str) -> Vec<String> {
-    let last = "SELECT coalesce(max(id), 0)::text FROM pgherald.outbox";
-    let last = scene.value(last).await;
-    scene.run(sql).await;
-    let line = "concat_ws(' ', operation, key, columns, old_columns, changed)";
-    let sql = format!(
-        "SELECT string_agg({line}, E'\n' ORDER BY id) FROM pgherald.outbox_event WHERE id > {last}"
-    );
-    scene.value(&sql).await.lines().map(str::to_owned).collect()
-}
 
 #[tokio::test]
 async fn each_row_of_each_operation() {
@@ -537,4 +519,37 @@ async fn keys_that_repeat_are_recorded_once_for_each_row_and_once_when_they_are_
         "update null",
     ];
     assert_eq!(rows, expected);
+}
+
+/// A snapshot holds 64 of a transaction's subtransactions; with more, every reader of it looks them up on disk.
+#[tokio::test]
+async fn statements_take_no_transaction_ids_of_their_own() {
+    let each = "DO $$ BEGIN FOR i IN 1 .. 100 LOOP
+            INSERT INTO users VALUES (i, 'a'); UPDATE users SET email = 'b' WHERE id = i; DELETE FROM users WHERE id = i;
+        END LOOP; END $$";
+    let ids = "SELECT count(DISTINCT xmin::text) || ' of ' || count(*) FROM pgherald.outbox";
+    let columns = || spec("users").columns(["email", "score"]);
+    let specs = [
+        spec("users"),
+        columns(),
+        columns().old_columns().when_changed(["email"]),
+        spec("users").key_columns([""; 0]),
+        spec("users").key_columns([""; 0]).when_changed(["email"]),
+    ];
+    for spec in specs {
+        let scene = installed(USERS, spec.clone().outbox()).await;
+        scene.run(each).await;
+        assert_eq!(scene.value(ids).await, "1 of 300", "{spec:?}");
+        // Altered, and with statements in triggers.
+        scene
+            .run(
+                "TRUNCATE pgherald.outbox; ALTER TABLE users DROP score; ALTER TABLE users RENAME big TO large;
+                 CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS
+                    'BEGIN UPDATE users SET email = upper(email) WHERE id = NEW.id; RETURN NULL; END';
+                 CREATE TRIGGER again AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION again()",
+            )
+            .await;
+        scene.run(each).await;
+        assert_eq!(scene.value(ids).await, "1 of 400", "{spec:?}");
+    }
 }

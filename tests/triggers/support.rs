@@ -66,6 +66,26 @@ impl Scene {
             .collect()
     }
 
+    /// Runs `sql` on a connection of its own and returns the warnings that it raises.
+    pub(crate) async fn warnings(&self, sql: &str) -> Vec<String> {
+        let (client, mut connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
+        let notices = tokio::spawn(async move {
+            let mut warnings = Vec::new();
+            while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+                match message.unwrap() {
+                    AsyncMessage::Notice(notice) if notice.severity() == "WARNING" => {
+                        warnings.push(notice.message().to_owned());
+                    }
+                    _ => {}
+                }
+            }
+            warnings
+        });
+        client.batch_execute(sql).await.unwrap();
+        drop(client);
+        notices.await.unwrap()
+    }
+
     /// The single value that `sql` selects, as text.
     pub(crate) async fn value(&self, sql: &str) -> String {
         let rows = self.client.query(sql, &[]).await.unwrap();
@@ -166,4 +186,23 @@ pub(crate) fn event(operation: &str, table: &str, rest: &str) -> String {
     format!(
         r#"{{"v":1,"operation":"{operation}","schema":"public","table":"{table}","sent_at":"…","xid":0{rest}}}"#
     )
+}
+
+/// A database made by `sql` in which `spec` is installed.
+pub(crate) async fn installed(sql: &str, spec: TriggerSpec) -> Scene {
+    let scene = Scene::new(sql).await;
+    scene.install(spec).await;
+    scene
+}
+
+/// What `sql` adds to the outbox, in order: operation, key, columns, old columns, names of those that changed.
+pub(crate) async fn recorded(scene: &Scene, sql: &str) -> Vec<String> {
+    let last = "SELECT coalesce(max(id), 0)::text FROM pgherald.outbox";
+    let last = scene.value(last).await;
+    scene.run(sql).await;
+    let line = "concat_ws(' ', operation, key, columns, old_columns, changed)";
+    let sql = format!(
+        "SELECT string_agg({line}, E'\n' ORDER BY id) FROM pgherald.outbox_event WHERE id > {last}"
+    );
+    scene.value(&sql).await.lines().map(str::to_owned).collect()
 }

@@ -30,6 +30,8 @@ pub(super) struct Column {
     pub(super) is_virtual: bool,
     /// Cannot be null.
     pub(super) is_required: bool,
+    /// The type, or the domain, quoted and with its schema.
+    pub(super) exact_type: String,
 }
 
 #[derive(Debug)]
@@ -116,6 +118,7 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>> {
                 key_place: get(row, 2)?,
                 is_virtual: get(row, 3)?,
                 is_required: get(row, 4)?,
+                exact_type: get(row, 5)?,
             })
         })
         .collect()

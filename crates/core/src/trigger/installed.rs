@@ -11,6 +11,10 @@ use crate::operation::Operation;
 /// What `pgherald.notify_rows` takes.
 const NOTIFY_ROWS_ARGUMENTS: &str = "text, text, text, text, text[], text[], text[]";
 
+/// What `pgherald.rows_query` takes.
+const ROWS_QUERY_ARGUMENTS: &str =
+    "oid, text, text, text[], text[], text[], integer, text[], boolean, boolean, boolean";
+
 /// What is installed for one table.
 #[derive(Debug)]
 pub(super) struct Installed {
@@ -189,6 +193,11 @@ pub(super) async fn function(
 /// The function that packs rows into payloads.
 pub(super) async fn notify_rows(client: &Client) -> Result<Option<Function>> {
     function(client, "notify_rows", NOTIFY_ROWS_ARGUMENTS).await
+}
+
+/// The function that writes queries for tables that were altered.
+pub(super) async fn rows_query(client: &Client) -> Result<Option<Function>> {
+    function(client, "rows_query", ROWS_QUERY_ARGUMENTS).await
 }
 
 /// Every trigger that calls one of `functions`.

@@ -80,6 +80,7 @@ mod fit;
 mod installed;
 mod outbox;
 mod plan;
+mod rows_query;
 mod shared;
 mod spec;
 mod template;

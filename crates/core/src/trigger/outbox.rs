@@ -1,15 +1,19 @@
 //! The function of a table whose changes are recorded in the outbox.
 
-use postgres_protocol::escape::escape_literal;
+use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use super::catalog::Column;
 use super::expression::{self, Size};
 use super::fit::Fitted;
+use super::rows_query;
 use super::template::render;
 use crate::error::Result;
 
 const NONE: &str = "NULL::pg_catalog.text";
 const NO_NAMES: &str = "NULL::pg_catalog.text[]";
+/// Whether a row was lost on its way to another partition, for a trigger of that one returned null.
+const FEWER: &str = "(SELECT pg_catalog.count(*) FROM pgherald_new) \
+     OPERATOR(pg_catalog.<) (SELECT pg_catalog.count(*) FROM pgherald_old)";
 const PARTS: [&str; 4] = ["0", "1", "2", "3"];
 
 /// The body of the table's function.
@@ -21,12 +25,11 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
         fragment(include_str!("sql/v2/outbox_whole.sql"), &values)
     };
     // Into the part itself: through the table, each statement would pay for finding it.
-    let rows = |operation: &str, rows: &str| {
+    let rows = |rows: &str| {
         let into = |part: usize| {
             let values = [
                 ("relation", &*relation),
                 ("part", PARTS[part]),
-                ("operation", operation),
                 ("rows", rows),
             ];
             render(include_str!("sql/v2/outbox_rows.sql"), &values)
@@ -39,46 +42,76 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
         ];
         fragment(include_str!("sql/v2/outbox_parts.sql"), &values)
     };
-    let (insert, update, delete) = if fitted.key.is_empty() {
-        let changed = match fitted.when_changed.is_empty() {
-            true => " WHERE EXISTS (SELECT FROM pgherald_new)".to_owned(),
-            false => format!(
-                " WHERE EXISTS ({})",
-                differing(&expression::comparable(&fitted.when_changed))
-            ),
-        };
-        (
-            whole(" WHERE EXISTS (SELECT FROM pgherald_new)")?,
-            whole(&changed)?,
-            whole(" WHERE EXISTS (SELECT FROM pgherald_old)")?,
-        )
-    } else {
-        let one = |of: &str| {
-            let (key, columns) = (key(fitted), columns(fitted));
-            format!("SELECT {key} AS k, {columns} AS c, {NONE} AS o, {NO_NAMES} AS d FROM {of}")
-        };
-        let update = match fitted.spec.old_columns || !fitted.when_changed.is_empty() {
-            true => rows("U", &compared(fitted)?)?,
+    let label = escape_literal(&table.to_string());
+    let (declarations, record) = if fitted.key.is_empty() {
+        let every = whole(" WHERE EXISTS (SELECT FROM pgherald_new)")?;
+        let watched = &fitted.when_changed;
+        let update = match watched.is_empty() {
+            true => every.clone(),
             false => {
-                let kept = rows("U", &kept(fitted, &one("pgherald_new"))?)?;
-                let any = rows("U", &uncompared(fitted)?)?;
-                let values = [("kept", &*kept), ("any", &*any)];
+                let differing = differing(&expression::comparable(watched));
+                let values = [
+                    ("as_installed", &*as_installed(watched, "pgherald_new")?),
+                    ("changed", &*whole(&format!(" WHERE EXISTS ({differing})"))?),
+                    ("label", &*label),
+                    ("every", &*every),
+                ];
+                fragment(include_str!("sql/v2/outbox_unkeyed_compared.sql"), &values)?
+            }
+        };
+        let values = [
+            ("update", &*update),
+            ("insert", &*every),
+            (
+                "delete",
+                &*whole(" WHERE EXISTS (SELECT FROM pgherald_old)")?,
+            ),
+            ("whole", &*whole("")?),
+        ];
+        let record = fragment(include_str!("sql/v2/outbox_unkeyed.sql"), &values)?;
+        let declarations = match watched.is_empty() {
+            true => "",
+            false => "    pgherald_as_installed pg_catalog.bool;\n",
+        };
+        (declarations, record)
+    } else {
+        let one = |of: &str, operation: char| {
+            let (key, columns) = (key(fitted), columns(fitted));
+            format!(
+                "SELECT {key} AS k, {columns} AS c, {NONE} AS o, {NO_NAMES} AS d, \
+                 '{operation}'::pg_catalog.\"char\" AS p FROM {of}"
+            )
+        };
+        let paired = rows(&paired(fitted)?)?;
+        let update = match compares(fitted) {
+            true => paired,
+            false => {
+                let kept = rows(&kept(fitted, &one("pgherald_new", 'U'))?)?;
+                let values = [("kept", &*kept), ("any", &*paired)];
                 fragment(include_str!("sql/v2/outbox_either.sql"), &values)?
             }
         };
-        (
-            rows("I", &one("pgherald_new"))?,
-            update,
-            rows("D", &one("pgherald_old"))?,
-        )
+        let read = read(fitted);
+        let insert_into = format!(
+            "INSERT INTO pgherald.outbox (relation, hash, part, operation, key, columns, old_columns, changed) \
+             SELECT {relation}, pg_catalog.hashtext(r.k), $1, r.p, r.k, r.c, r.o, r.d FROM ("
+        );
+        let values = [
+            ("nesting", &*rows_query::nesting(fitted)?),
+            ("whole", &*whole("")?),
+            ("old_as_installed", &*as_installed(&read, "pgherald_old")?),
+            ("new_as_installed", &*as_installed(&read, "pgherald_new")?),
+            ("rows_query", &*rows_query::call(fitted, Size::Unlimited)),
+            ("label", &*label),
+            ("insert_into", &*escape_literal(&insert_into)),
+            ("update", &*update),
+            ("insert", &*rows(&one("pgherald_new", 'I'))?),
+            ("delete", &*rows(&one("pgherald_old", 'D'))?),
+        ];
+        let record = fragment(include_str!("sql/v2/outbox_keyed.sql"), &values)?;
+        (include_str!("sql/v2/outbox_variables.sql"), record)
     };
-    let values = [
-        ("insert", &*insert),
-        ("update", &*update),
-        ("delete", &*delete),
-        ("whole", &*whole("")?),
-        ("label", &*escape_literal(&table.to_string())),
-    ];
+    let values = [("declarations", declarations), ("record", &*record)];
     render(include_str!("sql/v2/outbox_body.sql"), &values)
 }
 
@@ -144,73 +177,125 @@ fn kept(fitted: &Fitted<'_>, rows: &str) -> Result<String> {
     fragment(include_str!("sql/v2/outbox_kept.sql"), &values)
 }
 
-/// The rows after an UPDATE, and the keys that are gone.
-fn uncompared(fitted: &Fitted<'_>) -> Result<String> {
-    let parts = expression::comparables(&fitted.key);
-    let parts = parts.iter().enumerate();
-    let same = parts
-        .clone()
-        .map(|(number, _)| format!("n.w{number} OPERATOR(pg_catalog.=) o.w{number}"));
-    let parts = parts.map(|(number, value)| format!("{value} AS w{number}"));
-    // Joined by a key that repeats, rows would be multiplied.
-    let distinct = match fitted.is_key_unique() {
-        true => "",
-        false => "DISTINCT ",
-    };
-    let values = [
-        ("key", &*key(fitted)),
-        ("columns", &*columns(fitted)),
-        ("distinct", distinct),
-        ("parts", &*parts.collect::<Vec<_>>().join(", ")),
-        ("same", &*same.collect::<Vec<_>>().join(" AND ")),
-    ];
-    fragment(include_str!("sql/v2/outbox_updated.sql"), &values)
+/// Whether an UPDATE compares values, rather than keys only.
+fn compares(fitted: &Fitted<'_>) -> bool {
+    fitted.spec.old_columns || !fitted.when_changed.is_empty()
 }
 
-/// The rows of an UPDATE, each with what it was before.
-fn compared(fitted: &Fitted<'_>) -> Result<String> {
+/// The columns that the body reads, each once.
+fn read(fitted: &Fitted<'_>) -> Vec<Column> {
+    let mut read: Vec<Column> = Vec::new();
+    for column in fitted
+        .key
+        .iter()
+        .chain(&fitted.columns)
+        .chain(&fitted.when_changed)
+    {
+        if read.iter().all(|other| other.name != column.name) {
+            read.push(column.clone());
+        }
+    }
+    read
+}
+
+/// Whether `columns` can be read from a transition table as they could when this was installed.
+fn as_installed(columns: &[Column], rows: &str) -> Result<String> {
+    let list = |line: &dyn Fn(usize, &Column) -> String, separator: &str| {
+        let lines = columns.iter().enumerate();
+        let lines: Vec<_> = lines.map(|(number, column)| line(number, column)).collect();
+        lines.join(separator)
+    };
+    let checks = list(
+        &|number, column| expression::is_readable(column, &format!("pgherald_now.v{number}")),
+        " AND ",
+    );
+    let quoted = |column: &Column| escape_identifier(&column.name);
+    let gone = list(
+        &|_, column| format!("NULL::pg_catalog.void AS {}", quoted(column)),
+        ", ",
+    );
+    let values = list(
+        &|number, column| format!("{} AS v{number}", quoted(column)),
+        ", ",
+    );
+    let values = [
+        ("checks", &*checks),
+        ("gone", &*gone),
+        ("columns", &*values),
+        ("rows", rows),
+    ];
+    fragment(include_str!("sql/v2/as_installed.sql"), &values)
+}
+
+/// The rows after an UPDATE, each with what it was before if that is asked for, and the keys that are gone.
+fn paired(fitted: &Fitted<'_>) -> Result<String> {
     let spec = fitted.spec;
     // Under numbers, because the names of columns are theirs.
-    let compared = |place: &str, columns: &[Column]| -> Vec<String> {
+    let compared = |place: &str, columns: &[Column]| -> String {
         let values = expression::comparables(columns).into_iter().enumerate();
         values
             .map(|(number, value)| format!(", {value} AS {place}{number}"))
             .collect()
     };
-    let mut watched = compared("w", &fitted.when_changed);
-    let condition = match watched.len() {
+    let mut more = compared("w", &fitted.when_changed);
+    let condition = match fitted.when_changed.len() {
         0 => String::new(),
         count => {
             let differ =
                 (0..count).map(|number| format!(" OR n.w{number} IS DISTINCT FROM o.w{number}"));
-            format!(
-                " WHERE o.k IS DISTINCT FROM n.k{}",
-                differ.collect::<String>()
-            )
+            let differ = differ.collect::<String>();
+            format!(" WHERE n.k IS NULL OR o.k IS NULL{differ}")
         }
     };
-    let mut changed = NO_NAMES.to_owned();
+    let (key, columns) = (key(fitted), columns(fitted));
+    // What a row was is not read where nobody asks for it, unless the row was lost.
+    let mut before = match columns == NONE {
+        true => NONE.to_owned(),
+        false => format!("CASE WHEN {FEWER} THEN {columns} END"),
+    };
+    let (mut old, mut changed) = (NONE.to_owned(), NO_NAMES.to_owned());
     if spec.old_columns {
-        watched.extend(compared("c", &fitted.columns));
+        more += &compared("c", &fitted.columns);
         let names = fitted.columns.iter().enumerate().map(|(number, column)| {
             let name = escape_literal(&column.name);
             format!("CASE WHEN n.c{number} IS DISTINCT FROM o.c{number} THEN {name} END")
         });
         let names = names.collect::<Vec<_>>().join(", ");
-        changed = format!("array_remove(ARRAY[{names}]::text[], NULL)");
+        before.clone_from(&columns);
+        old = format!("CASE WHEN n.k IS NOT NULL OR NOT {FEWER} THEN o.c END");
+        changed = format!(
+            "CASE WHEN n.k IS NOT NULL AND o.k IS NOT NULL THEN \
+             array_remove(ARRAY[{names}]::text[], NULL) END"
+        );
     }
-    let columns = columns(fitted);
-    let old = match spec.old_columns {
-        true => &*columns,
-        false => NONE,
+    let side = |columns: &str, rows: &str| match (fitted.is_key_unique(), compares(fitted)) {
+        (true, _) => format!("SELECT {key} AS k, {columns} AS c{more} FROM {rows}"),
+        // Joined by a key that repeats, rows would be multiplied.
+        (false, false) if rows == "pgherald_old" => {
+            format!("SELECT DISTINCT ON ({key}) {key} AS k, {columns} AS c FROM {rows}")
+        }
+        (false, false) => format!("SELECT {key} AS k, {columns} AS c FROM {rows}"),
+        (false, true) => format!(
+            "SELECT *, row_number() OVER (PARTITION BY k ORDER BY place) AS i FROM \
+             (SELECT row_number() OVER () AS place, {key} AS k, {columns} AS c{more} FROM {rows}) AS s"
+        ),
+    };
+    let place = match fitted.is_key_unique() || !compares(fitted) {
+        true => "",
+        false => " AND n.i OPERATOR(pg_catalog.=) o.i",
     };
     let values = [
-        ("key", &*key(fitted)),
-        ("columns", &*columns),
-        ("old", old),
-        ("watched", &*watched.concat()),
-        ("changed", &*changed),
-        ("where", &*condition),
+        (
+            "new",
+            &*format!("CASE WHEN n.k IS NOT NULL THEN n.c WHEN {FEWER} THEN o.c END"),
+        ),
+        ("old", &old),
+        ("changed", &changed),
+        ("fewer", FEWER),
+        ("after", &side(&columns, "pgherald_new")),
+        ("before", &side(&before, "pgherald_old")),
+        ("place", place),
+        ("where", &condition),
     ];
-    fragment(include_str!("sql/v2/outbox_compared.sql"), &values)
+    fragment(include_str!("sql/v2/outbox_updated.sql"), &values)
 }

@@ -12,7 +12,7 @@ use tokio_postgres::error::SqlState;
 use super::catalog::{self, Server};
 use super::compare::{Finding, compare, is_made_from};
 use super::fit::{fit, fitting, no_such_table};
-use super::installed::{self, Function, Installed, Trigger, installed};
+use super::installed::{Function, Installed, Trigger, installed};
 use super::shared::{self, OutboxState, Shared, refuse_newer};
 use super::spec::TriggerSpec;
 use super::wanted::{Wanted, qualified, wanted};
@@ -59,13 +59,9 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
     if let Some(owner) = &server.owner {
         shared::refuse_stranger("schema pgherald", owner)?;
     }
-    let helper = installed::notify_rows(client).await?;
-    let shared = shared::shared(helper.as_ref());
-    if let Some(helper) = &helper {
-        refuse_newer("pgherald.notify_rows", helper.comment.as_deref())?;
-        shared::refuse_stranger("pgherald.notify_rows", &helper.owner)?;
-        shared::refuse_forbidden(helper)?;
-    }
+    let helpers = shared::helpers(client).await?;
+    helpers.refuse()?;
+    let shared = helpers.state();
     let mut tables = try_join_all(specs.iter().map(|spec| look(client, spec))).await?;
     let moved = move_along(client, &mut tables).await?;
     let outbox = shared::outbox(client, specs.iter().chain(&moved)).await?;

@@ -12,33 +12,92 @@ use super::template::{dollar_quoted, render};
 use crate::error::{Error, Kind, Result};
 
 const BODY: &str = include_str!("sql/v2/notify_rows_body.sql");
+const ROWS_QUERY: &str = include_str!("sql/v2/rows_query_body.sql");
 
 /// Marks the schema as made by pgherald, so that uninstalling drops no one else's.
 const SCHEMA_COMMENT: &str = "Made by pgherald; it goes when the last table is uninstalled.";
 
-/// How the shared objects stand.
+/// The state of the shared functions.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Shared {
-    Missing,
-    Outdated(String),
+    Missing(&'static str),
+    Outdated(&'static str, String),
     Current,
 }
 
-/// Judges the shared function.
-pub(super) fn shared(function: Option<&Function>) -> Shared {
-    let Some(function) = function else {
-        return Shared::Missing;
-    };
+/// The shared functions as the catalog has them.
+#[derive(Debug)]
+pub(super) struct Helpers {
+    notify_rows: Option<Function>,
+    rows_query: Option<Function>,
+}
+
+/// Reads the shared functions.
+pub(super) async fn helpers(client: &Client) -> Result<Helpers> {
+    Ok(Helpers {
+        notify_rows: installed::notify_rows(client).await?,
+        rows_query: installed::rows_query(client).await?,
+    })
+}
+
+impl Helpers {
+    /// What is wrong with them.
+    pub(super) fn state(&self) -> Shared {
+        let of = |name, function: &Option<Function>, body, settings: &[&str]| match function {
+            None => Some(Shared::Missing(name)),
+            Some(function) => {
+                let reason = outdated(function, body, settings)?;
+                Some(Shared::Outdated(name, reason))
+            }
+        };
+        let path = ["search_path=pg_catalog, pg_temp"];
+        of("pgherald.notify_rows", &self.notify_rows, BODY, &[])
+            .or_else(|| of("pgherald.rows_query", &self.rows_query, ROWS_QUERY, &path))
+            .unwrap_or_else(|| match self.has_stranger() {
+                true => {
+                    let reason = "it belongs to another role than pgherald.notify_rows";
+                    Shared::Outdated("pgherald.rows_query", reason.to_owned())
+                }
+                false => Shared::Current,
+            })
+    }
+
+    fn has_stranger(&self) -> bool {
+        match (&self.notify_rows, &self.rows_query) {
+            (Some(one), Some(other)) => {
+                !other.owner.is_trusted && other.owner.name != one.owner.name
+            }
+            _ => false,
+        }
+    }
+
+    /// Refuses what a later program installed, what belongs to another role, and what this role may not call.
+    pub(super) fn refuse(&self) -> Result<()> {
+        for (name, function) in [
+            ("pgherald.notify_rows", &self.notify_rows),
+            ("pgherald.rows_query", &self.rows_query),
+        ] {
+            if let Some(function) = function {
+                refuse_newer(name, function.comment.as_deref())?;
+                refuse_stranger(name, &function.owner)?;
+                refuse_forbidden(name, function)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn outdated(function: &Function, body: &str, settings: &[&str]) -> Option<String> {
     match version(function.comment.as_deref()) {
-        None => Shared::Outdated("its comment is not pgherald's".to_owned()),
-        Some(version) if version != VERSION => Shared::Outdated(other_version(version)),
-        Some(_) if !is_body(&function.body, BODY) => {
-            Shared::Outdated("its body is not what was installed".to_owned())
+        None => Some("its comment is not pgherald's".to_owned()),
+        Some(version) if version != VERSION => Some(other_version(version)),
+        Some(_) if !is_body(&function.body, body) => {
+            Some("its body is not what was installed".to_owned())
         }
-        Some(_) if function.is_definer || !function.settings.is_empty() => {
-            Shared::Outdated("it runs with other rights or settings than it should".to_owned())
+        Some(_) if function.is_definer || function.settings != settings => {
+            Some("it runs with other rights or settings than it should".to_owned())
         }
-        Some(_) => Shared::Current,
+        Some(_) => None,
     }
 }
 
@@ -58,16 +117,14 @@ pub(super) fn refuse_stranger(object: &str, owner: &Owner) -> Result<()> {
 }
 
 /// Refuses a shared function that this role may not call.
-pub(super) fn refuse_forbidden(helper: &Function) -> Result<()> {
+fn refuse_forbidden(object: &str, helper: &Function) -> Result<()> {
     if helper.is_callable {
         return Ok(());
     }
     let name = &helper.owner.name;
     Err(Error::new(
         Kind::Unsuitable,
-        format!(
-            "pgherald.notify_rows belongs to {name}, and you may not call it; install as {name}"
-        ),
+        format!("{object} belongs to {name}, and you may not call it; install as {name}"),
     ))
 }
 
@@ -117,7 +174,7 @@ pub(super) async fn outbox(
 
 /// The statements before those of the tables: they make the shared objects.
 pub(super) fn prepare(server: &Server, shared: &Shared, outbox: &OutboxState) -> Result<String> {
-    let mut statements = prepare_notify_rows(server, shared)?;
+    let mut statements = prepare_helpers(server, shared)?;
     if *outbox == OutboxState::Missing {
         let comment = escape_literal(&note());
         let trim = dollar_quoted(include_str!("sql/v2/trim_outbox_body.sql"));
@@ -131,7 +188,7 @@ fn note() -> String {
     serde_json::json!({ "version": VERSION }).to_string()
 }
 
-fn prepare_notify_rows(server: &Server, shared: &Shared) -> Result<String> {
+fn prepare_helpers(server: &Server, shared: &Shared) -> Result<String> {
     if *shared == Shared::Current {
         return Ok(String::new());
     }
@@ -140,11 +197,16 @@ fn prepare_notify_rows(server: &Server, shared: &Shared) -> Result<String> {
         true => String::new(),
         false => render(include_str!("sql/v2/schema.sql"), &[("comment", &comment)])?,
     };
-    let values = [
-        ("body", &*dollar_quoted(BODY)),
-        ("comment", &*escape_literal(&note())),
-    ];
-    Ok(schema + &render(include_str!("sql/v2/notify_rows.sql"), &values)?)
+    let note = escape_literal(&note());
+    let values = |body| [("body", body), ("comment", &*note)];
+    let notify_rows = dollar_quoted(BODY);
+    let notify_rows = render(
+        include_str!("sql/v2/notify_rows.sql"),
+        &values(&notify_rows),
+    )?;
+    let rows_query = dollar_quoted(ROWS_QUERY);
+    let rows_query = render(include_str!("sql/v2/rows_query.sql"), &values(&rows_query))?;
+    Ok(schema + &notify_rows + &rows_query)
 }
 
 /// The statement after those of the tables: it insists that the shared objects exist, and that they and

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use super::catalog;
 use super::compare::{Finding, compare};
 use super::fit::fit;
-use super::installed::{self, installed, notify_rows};
+use super::installed::{self, installed};
 use super::shared::{self, Shared};
 use super::spec::TriggerSpec;
 use super::wanted::wanted;
@@ -85,7 +85,7 @@ pub enum DriftKind {
 /// # Errors
 /// If the catalog cannot be read.
 pub async fn verify(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Drift>> {
-    let shared = shared::shared(notify_rows(client).await?.as_ref());
+    let shared = shared::helpers(client).await?.state();
     let has_outbox = match specs.iter().any(TriggerSpec::is_outbox) {
         true => installed::outbox(client).await?.is_some(),
         false => false,
@@ -144,15 +144,13 @@ fn unfit(error: &Error) -> DriftKind {
 }
 
 fn shared_drift(shared: &Shared) -> Option<DriftKind> {
-    let reason = match shared {
+    let (object, reason) = match shared {
         Shared::Current => return None,
-        Shared::Missing => "it is missing".to_owned(),
-        Shared::Outdated(reason) => reason.clone(),
+        Shared::Missing(name) => (name, "it is missing".to_owned()),
+        Shared::Outdated(name, reason) => (name, reason.clone()),
     };
-    Some(DriftKind::Outdated {
-        object: "pgherald.notify_rows".to_owned(),
-        reason,
-    })
+    let object = (*object).to_owned();
+    Some(DriftKind::Outdated { object, reason })
 }
 
 /// The relation, if it is not the watched table, and the kind.

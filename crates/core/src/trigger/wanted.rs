@@ -8,7 +8,7 @@ use super::expression::Size;
 use super::fit::Fitted;
 use super::spec::Mode;
 use super::template::{dollar_quoted, render};
-use super::{VERSION, expression};
+use super::{VERSION, expression, rows_query};
 use crate::error::Result;
 use crate::name::TableName;
 use crate::operation::Operation;
@@ -169,7 +169,11 @@ fn notify_body(fitted: &Fitted<'_>) -> Result<String> {
         true => String::new(),
         false => format!(" WHERE {key} IN (SELECT unnest(pgherald_changed))"),
     };
+    let select = format!("SELECT {}, {cols} FROM (SELECT * FROM (", fitting("r.k"));
     let rows = [
+        ("nesting", &*rows_query::nesting(fitted)?),
+        ("rows_query", &*rows_query::call(fitted, Size::Limited)),
+        ("select", &*escape_literal(&select)),
         (
             "key_names",
             &*escape_literal(&expression::names(&fitted.key)),

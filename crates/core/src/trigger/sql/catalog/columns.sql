@@ -1,5 +1,5 @@
 -- The columns of relation $1: name, type with domains resolved, place in the primary key from 1,
--- whether it is computed on reading only, and whether it cannot be null.
+-- whether it is computed on reading only, whether it cannot be null, and its type as it is, as to_regtype reads it.
 WITH RECURSIVE typed AS (
     SELECT a.attnum, a.attname, a.attgenerated, a.attnotnull, t.typname, t.typnamespace, t.typtype, t.typbasetype
     FROM pg_catalog.pg_attribute AS a
@@ -25,7 +25,14 @@ SELECT
         WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisprimary AND k.place OPERATOR(pg_catalog.<=) i.indnkeyatts AND k.attnum OPERATOR(pg_catalog.=) c.attnum
     ),
     c.attgenerated OPERATOR(pg_catalog.=) 'v',
-    c.attnotnull
+    c.attnotnull,
+    (
+        SELECT pg_catalog.format('%I.%I', n.nspname, t.typname)
+        FROM pg_catalog.pg_attribute AS a
+        JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
+        JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) t.typnamespace
+        WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attnum OPERATOR(pg_catalog.=) c.attnum
+    )
 FROM typed AS c
 WHERE c.typtype OPERATOR(pg_catalog.<>) 'd'
 ORDER BY c.attnum

@@ -4,35 +4,23 @@
 --
 -- Columns are written without their table: once no column x is left, t.x is a call of function x. Hence the
 -- names of the variables, which no column has.
+--
+-- Nothing catches errors around what writes: each statement would take a transaction id of its own, and snapshots hold
+-- 64 of them for a session. So whatever may have changed since the installation is looked at before.
 #variable_conflict use_column
 DECLARE
     pgherald_clock pg_catalog.int8;
     pgherald_now pg_catalog.int8;
-BEGIN
+    pgherald_count pg_catalog.int8;
+{{declarations}}BEGIN
     -- Each expression and each query costs the writer: the clock is read without a query.
     pgherald_clock := coalesce(
         pg_catalog.pg_sequence_last_value('pgherald.outbox_clock'::pg_catalog.regclass), 0
     );
-    BEGIN
-        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-            {{update}}
-        ELSIF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
-            {{insert}}
-        ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
-            {{delete}}
-        ELSE
-            {{whole}}
-        END IF;
-    EXCEPTION WHEN OTHERS THEN
-        -- A column was renamed or dropped since, say. That must not fail the write; the event stays. If there
-        -- is no outbox to record it in, the write fails.
-        RAISE WARNING 'pgherald cannot record the changed rows of %: %', {{label}}, SQLERRM
-            USING HINT = 'Install the triggers again.';
-        {{whole}}
-    END;
+    {{record}}
     -- Not more often than every 50 ms, all writers together: NOTIFY makes them commit one after the other. Who
     -- has read something goes on looking for longer than that.
-    IF FOUND AND pg_catalog.abs(
+    IF (FOUND OR pgherald_count OPERATOR(pg_catalog.>) 0) AND pg_catalog.abs(
         pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 4000
             OPERATOR(pg_catalog.-) pgherald_clock
     ) OPERATOR(pg_catalog.>=) 200 THEN

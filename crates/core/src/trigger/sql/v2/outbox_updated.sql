@@ -1,6 +1,8 @@
 
-                SELECT coalesce(n.k, o.k) AS k, n.c, NULL::pg_catalog.text AS o, NULL::pg_catalog.text[] AS d
-                FROM (SELECT {{key}} AS k, {{columns}} AS c, {{parts}} FROM pgherald_new) AS n
-                -- What was known under another key is gone. A full join is never a nested loop, which a plan made for
-                -- one row would be, and which would take the square of the time for many.
-                FULL JOIN (SELECT {{distinct}}{{key}} AS k, {{parts}} FROM pgherald_old) AS o ON {{same}}
+                -- Rows are paired by key. A full join is never a nested loop, which a plan made for one row would be, and
+                -- which would take the square of the time for many.
+                SELECT coalesce(n.k, o.k) AS k, {{new}} AS c, {{old}} AS o, {{changed}} AS d,
+                    CASE WHEN n.k IS NULL AND {{fewer}} THEN 'D' ELSE 'U' END::pg_catalog."char" AS p
+                FROM ({{after}}) AS n
+                FULL JOIN ({{before}}) AS o
+                    ON n.k OPERATOR(pg_catalog.=) (o.k COLLATE pg_catalog."C"){{place}}{{where}}

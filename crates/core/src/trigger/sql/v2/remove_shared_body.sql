@@ -32,6 +32,9 @@ BEGIN
         DROP SEQUENCE IF EXISTS pgherald.outbox_id, pgherald.outbox_clock;
     END IF;
     DROP FUNCTION IF EXISTS pgherald.notify_rows(text, text, text, text, text[], text[], text[]);
+    DROP FUNCTION IF EXISTS pgherald.rows_query(
+        oid, text, text, text[], text[], text[], integer, text[], boolean, boolean, boolean
+    );
     IF pg_catalog.obj_description(home, 'pg_namespace') = {{comment}} AND NOT EXISTS (
         SELECT FROM pg_catalog.pg_depend
         WHERE refclassid = 'pg_catalog.pg_namespace'::regclass AND refobjid = home

@@ -6,6 +6,11 @@ BEGIN
     ) IS NULL THEN
         RAISE EXCEPTION 'pgherald.notify_rows was uninstalled since this was planned';
     END IF;
+    IF pg_catalog.to_regprocedure(
+        'pgherald.rows_query(oid,text,text,text[],text[],text[],integer,text[],boolean,boolean,boolean)'
+    ) IS NULL THEN
+        RAISE EXCEPTION 'pgherald.rows_query was uninstalled since this was planned';
+    END IF;
     -- Whoever owns one of these may put other code there, to be run with the rights of this role.
     SELECT o.rolname INTO stranger
     FROM pg_catalog.pg_namespace AS n
@@ -14,7 +19,7 @@ BEGIN
         UNION ALL SELECT p.proowner FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = n.oid AND (
             p.pronargs = 0 AND p.proname = ANY ({{functions}}::pg_catalog.name[])
-            OR p.proname = 'trim_outbox'
+            OR p.proname IN ('trim_outbox', 'rows_query')
             OR p.proname = 'notify_rows'
             AND pg_catalog.oidvectortypes(p.proargtypes) = 'text, text, text, text, text[], text[], text[]'
         )
