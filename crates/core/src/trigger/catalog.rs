@@ -28,8 +28,6 @@ pub(super) struct Column {
     pub(super) key_place: Option<i32>,
     /// Computed on reading, and therefore absent from what a trigger sees.
     pub(super) is_virtual: bool,
-    /// Cannot be null.
-    pub(super) is_required: bool,
 }
 
 #[derive(Debug)]
@@ -115,7 +113,6 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>> {
                 type_name: get(row, 1)?,
                 key_place: get(row, 2)?,
                 is_virtual: get(row, 3)?,
-                is_required: get(row, 4)?,
             })
         })
         .collect()

@@ -143,9 +143,6 @@ fn json(column: &Column, size: Size) -> String {
         // No type needs four times the bytes of its shortest text.
         Class::Other => Some(32_768),
     };
-    if column.is_required && class(column) == Class::Integer {
-        return format!("pg_catalog.concat({value})::pg_catalog.int8::pg_catalog.text");
-    }
     let text = format!("coalesce({converted}::pg_catalog.text, 'null')");
     match limit {
         None => text,
@@ -168,7 +165,6 @@ mod tests {
             type_name,
             key_place: None,
             is_virtual: false,
-            is_required: false,
         }
     }
 

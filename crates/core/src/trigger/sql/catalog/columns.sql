@@ -1,12 +1,12 @@
 -- The columns of relation $1: name, type with domains resolved, place in the primary key from 1,
--- whether it is computed on reading only, and whether it cannot be null.
+-- and whether it is computed on reading only.
 WITH RECURSIVE typed AS (
-    SELECT a.attnum, a.attname, a.attgenerated, a.attnotnull, t.typname, t.typnamespace, t.typtype, t.typbasetype
+    SELECT a.attnum, a.attname, a.attgenerated, t.typname, t.typnamespace, t.typtype, t.typbasetype
     FROM pg_catalog.pg_attribute AS a
     JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
     WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
     UNION ALL
-    SELECT d.attnum, d.attname, d.attgenerated, d.attnotnull, t.typname, t.typnamespace, t.typtype, t.typbasetype
+    SELECT d.attnum, d.attname, d.attgenerated, t.typname, t.typnamespace, t.typtype, t.typbasetype
     FROM typed AS d
     JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) d.typbasetype
     WHERE d.typtype OPERATOR(pg_catalog.=) 'd'
@@ -24,8 +24,7 @@ SELECT
         CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k (attnum, place)
         WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisprimary AND k.place OPERATOR(pg_catalog.<=) i.indnkeyatts AND k.attnum OPERATOR(pg_catalog.=) c.attnum
     ),
-    c.attgenerated OPERATOR(pg_catalog.=) 'v',
-    c.attnotnull
+    c.attgenerated OPERATOR(pg_catalog.=) 'v'
 FROM typed AS c
 WHERE c.typtype OPERATOR(pg_catalog.<>) 'd'
 ORDER BY c.attnum
