@@ -44,3 +44,21 @@ async fn nulls_in_children_that_allow_them_are_recorded_and_announced() {
     let rest = r#","key":["id"],"keys":[null],"columns":[{"age":null,"small":2}]"#;
     assert_eq!(shapes, [event("insert", "base", rest)]);
 }
+
+#[tokio::test]
+async fn rows_of_children_that_share_a_key_are_recorded_once_each() {
+    let sql = "CREATE TABLE base (id bigint PRIMARY KEY, v int);
+        CREATE TABLE child () INHERITS (base);
+        INSERT INTO base VALUES (1), (2);
+        INSERT INTO child VALUES (1)";
+    let scene = Scene::new(sql).await;
+    scene.install(spec("base").outbox()).await;
+    scene.run("UPDATE base SET v = 1").await;
+    let keys = "SELECT string_agg(key, ' ' ORDER BY key) FROM pgherald.outbox";
+    assert_eq!(scene.value(keys).await, "1 1 2");
+    scene.run("DELETE FROM ONLY base").await;
+    scene
+        .run("TRUNCATE pgherald.outbox; UPDATE base SET id = 3")
+        .await;
+    assert_eq!(scene.value(keys).await, "1 3");
+}

@@ -20,8 +20,17 @@ pub(super) struct Fitted<'a> {
 }
 
 impl Fitted<'_> {
-    /// Whether no two rows of the table have the same key: it holds the primary key.
+    /// Whether no two rows of the table have the same key: it holds the primary key, which partitions share. Children by
+    /// INHERITS need not have it, and those that do may repeat keys of the table.
     pub(super) fn is_key_unique(&self) -> bool {
+        let members = &self.table.members;
+        let has_heirs = members.len() > 1
+            && members
+                .iter()
+                .any(|member| member.is_root && member.kind == "r");
+        if has_heirs {
+            return false;
+        }
         let primary = primary_key(&self.table);
         let in_key = |column: &Column| self.key.iter().any(|part| part.name == column.name);
         !primary.is_empty() && primary.iter().all(in_key)
