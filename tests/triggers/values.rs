@@ -4,6 +4,157 @@ use pgherald_core::trigger::{self, TriggerSpec};
 
 use super::support::{Scene, connect, event, spec, table};
 
+/// Objects that values name, in a schema that is on some search paths.
+const OBJECTS: &str = "
+    CREATE SCHEMA s;
+    CREATE TABLE s.target (a int);
+    CREATE FUNCTION s.f(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+    CREATE OPERATOR s.@+@ (LEFTARG = int, RIGHTARG = int, FUNCTION = int4pl);
+    CREATE COLLATION s.coll FROM \"C\";
+    CREATE TEXT SEARCH CONFIGURATION s.conf (COPY = pg_catalog.simple);
+    CREATE TEXT SEARCH DICTIONARY s.dict (TEMPLATE = pg_catalog.simple);
+    CREATE TYPE s.pair AS (a int, b regclass);
+    CREATE DOMAIN s.name_of AS regclass;
+    CREATE DOMAIN s.names_of AS regclass[];
+    CREATE TYPE s.label AS ENUM ('A b')";
+
+/// A value of each type whose text is not the same in every session.
+const VALUES: [(&str, &str); 36] = [
+    ("aclitem", "postgres=r/postgres"),
+    ("date", "2026-02-03"),
+    ("datemultirange", "{[2026-02-03,2026-03-04)}"),
+    ("daterange", "[2026-02-03,2026-03-04)"),
+    ("int4multirange", "{[1,3)}"),
+    ("int4range", "[1,3)"),
+    ("int8multirange", "{[1,3)}"),
+    ("int8range", "[1,3)"),
+    ("interval", "1 day 2 hours"),
+    ("money", "1234.5"),
+    ("nummultirange", "{[1.5,3)}"),
+    ("numrange", "[1.5,3)"),
+    ("regclass", "s.target"),
+    ("regcollation", "s.coll"),
+    ("regconfig", "s.conf"),
+    ("regdatabase", "postgres"),
+    ("regdictionary", "s.dict"),
+    ("regnamespace", "s"),
+    ("regoper", "s.@+@"),
+    ("regoperator", "s.@+@(int4,int4)"),
+    ("regproc", "s.f"),
+    ("regprocedure", "s.f(int4)"),
+    ("regrole", "postgres"),
+    ("regtype", "s.pair"),
+    ("timestamp", "2026-02-03 04:05:06"),
+    ("timestamptz", "2026-02-03 04:05:06+00"),
+    ("tsmultirange", "{[2026-02-03,2026-03-04)}"),
+    ("tsrange", "[2026-02-03,2026-03-04)"),
+    (
+        "tstzmultirange",
+        "{[2026-02-03 00:00+00,2026-03-04 00:00+00)}",
+    ),
+    ("tstzrange", "[2026-02-03 00:00+00,2026-03-04 00:00+00)"),
+    // Their output functions are immutable by name, and depend on settings all the same.
+    ("bytea", "\\x00ff"),
+    ("float4", "0.1"),
+    ("float8", "0.1"),
+    ("point", "(0.1,0.2)"),
+    ("name", "Ab"),
+    ("xml", "<a/>"),
+];
+
+const SESSIONS: [&str; 3] = [
+    "SET search_path = pg_catalog",
+    "SET search_path = s, public; SET DateStyle = 'SQL, DMY'; SET TimeZone = 'Asia/Kolkata'; SET IntervalStyle = 'sql_standard';
+        SET bytea_output = 'escape'; SET extra_float_digits = -15",
+    "SET search_path = public; SET quote_all_identifiers = on; SET xmloption = document",
+];
+
+#[tokio::test]
+async fn the_text_of_a_value_is_one_whatever_the_session_in_both_modes() {
+    let mut scene = Scene::new(OBJECTS).await;
+    let types = scene
+        .value(
+            "SELECT string_agg(t.typname, ',') FROM pg_type AS t JOIN pg_proc AS f ON f.oid = t.typoutput
+            WHERE t.typnamespace = 'pg_catalog'::regnamespace AND t.typtype IN ('b', 'r', 'm')
+            AND f.provolatile <> 'i' AND f.proname <> 'array_out'",
+        )
+        .await;
+    let mut types: Vec<&str> = types.split(',').collect();
+    types.extend(["bytea", "float4", "float8", "point", "name", "xml"]);
+    let mut columns = Vec::new();
+    for name in types {
+        let value = VALUES.iter().find(|(of, _)| *of == name);
+        let value = value.unwrap_or_else(|| panic!("no value of {name}")).1;
+        columns.push((name.to_owned(), format!("'{value}'")));
+        columns.push((format!("{name}[]"), format!("ARRAY['{value}']::{name}[]")));
+    }
+    for (name, value) in [
+        ("s.pair", "ROW(1, 's.target'::regclass)::s.pair"),
+        ("s.pair[]", "ARRAY[ROW(1, 's.target'::regclass)::s.pair]"),
+        ("s.name_of", "'s.target'"),
+        ("s.names_of", "ARRAY['s.target'::regclass]"),
+        ("s.label", "'A b'"),
+    ] {
+        columns.push((name.to_owned(), value.to_owned()));
+    }
+    for (number, (type_name, value)) in columns.iter().enumerate() {
+        let create = format!("CREATE TABLE t{number} (id int PRIMARY KEY, k {type_name})");
+        scene.run(&create).await;
+        for is_outbox in [true, false] {
+            let spec = spec(&format!("t{number}"))
+                .key_columns(["k"])
+                .columns(["k"]);
+            scene
+                .install(if is_outbox { spec.outbox() } else { spec })
+                .await;
+            let mut texts = Vec::new();
+            for (id, session) in SESSIONS.iter().enumerate() {
+                scene.run(session).await;
+                let insert = format!(
+                    "INSERT INTO public.t{number} SELECT {id}, {value}; DELETE FROM public.t{number}"
+                );
+                // The literal is read under the session's settings: a date is one by any of them.
+                let payloads = scene.shapes(&insert).await;
+                scene.run("RESET ALL").await;
+                let recorded =
+                    "SELECT concat(key, columns) FROM pgherald.outbox ORDER BY id DESC LIMIT 1";
+                texts.push(match is_outbox {
+                    true => scene.value(recorded).await,
+                    false => payloads[0].clone(),
+                });
+            }
+            texts.dedup();
+            assert_eq!(texts.len(), 1, "{type_name}: {texts:#?}");
+            assert!(!texts[0].contains("null"), "{type_name}: {texts:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn only_functions_whose_values_need_it_pin_the_search_path() {
+    let scene = Scene::new(OBJECTS).await;
+    scene
+        .run("CREATE TABLE t (id int PRIMARY KEY, at timestamptz, n numeric, d date[], c s.label)")
+        .await;
+    scene.install(spec("t").every_column().outbox()).await;
+    let settings = "SELECT array_to_string(proconfig, ' ') FROM pg_proc WHERE proname ~ '^notify_[0-9a-f]{16}$'";
+    let pinned = scene.value(settings).await;
+    assert!(!pinned.contains("search_path"), "{pinned}");
+    scene.run("ALTER TABLE t ADD r s.pair[]").await;
+    scene.install(spec("t").every_column().outbox()).await;
+    let pinned = scene.value(settings).await;
+    assert!(pinned.contains("search_path"), "{pinned}");
+    // Part of the type since: the triggers are to be installed again.
+    scene
+        .run("CREATE TYPE s.one AS (a int); CREATE TABLE u (id int PRIMARY KEY, v s.one)")
+        .await;
+    let spec = spec("u").every_column().outbox();
+    scene.install(spec.clone()).await;
+    assert!(scene.drift(&spec).await.is_empty());
+    scene.run("ALTER TYPE s.one ADD ATTRIBUTE b regproc").await;
+    assert_eq!(scene.drift(&spec).await.len(), 1);
+}
+
 #[tokio::test]
 async fn nulls_in_children_that_allow_them_are_recorded_and_announced() {
     let mut scene = Scene::new("").await;

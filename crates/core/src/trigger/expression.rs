@@ -53,6 +53,11 @@ pub(super) fn needs_settings<'a>(columns: impl IntoIterator<Item = &'a Column>) 
         .any(|column| matches!(class(column), Class::Bytes | Class::Other))
 }
 
+/// Whether the text of any of these names objects of the database, with their schema or without.
+pub(super) fn names_objects<'a>(columns: impl IntoIterator<Item = &'a Column>) -> bool {
+    columns.into_iter().any(|column| column.names_objects)
+}
+
 /// Whether what is too large for a notification becomes null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
@@ -163,8 +168,12 @@ mod tests {
         Column {
             name,
             type_name,
+            declared: String::new(),
             key_place: None,
             is_virtual: false,
+            is_short: false,
+            names_objects: false,
+            is_ambiguous: false,
         }
     }
 

@@ -51,6 +51,9 @@ pub(super) struct Note {
     pub(super) old_columns: bool,
     /// Whether the function pins the session settings that text depends on.
     pub(super) settings: bool,
+    /// Whether it pins those that the names of objects depend on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) names_objects: bool,
 }
 
 impl Note {
@@ -101,6 +104,7 @@ fn note(fitted: &Fitted<'_>) -> Note {
         .iter()
         .chain(&fitted.columns)
         .chain(&fitted.when_changed);
+    let names_objects = expression::names_objects(read.clone());
     Note {
         version: VERSION,
         schema: spec.table.schema().to_owned(),
@@ -113,6 +117,7 @@ fn note(fitted: &Fitted<'_>) -> Note {
         outbox: spec.is_outbox(),
         old_columns: spec.old_columns,
         settings: expression::needs_settings(read),
+        names_objects,
     }
 }
 
@@ -230,9 +235,13 @@ impl Wanted {
     /// The settings that the function pins, one on each line.
     fn settings(&self) -> String {
         let mut settings = String::new();
-        // It costs a quarter of recording a row; and where nothing is compared, every name in it is qualified.
-        if !self.note.outbox || self.note.compares() {
+        // It costs a quarter of recording a row; and where nothing is compared, every name in it is qualified. But the text
+        // of a value that names an object has the object's schema or not, as the search_path has it.
+        if !self.note.outbox || self.note.compares() || self.note.names_objects {
             settings.push_str(include_str!("sql/v2/search_path.sql").trim_end());
+        }
+        if self.note.names_objects {
+            settings.push_str(include_str!("sql/v2/names_settings.sql").trim_end());
         }
         if self.note.settings {
             settings.push_str(include_str!("sql/v2/text_settings.sql").trim_end());
