@@ -156,6 +156,102 @@ async fn only_functions_whose_values_need_it_pin_the_search_path() {
 }
 
 #[tokio::test]
+async fn keys_whose_equal_values_may_have_different_texts_are_reported() {
+    let scene =
+        Scene::new("CREATE DOMAIN cents AS numeric(10,2); CREATE TYPE pair AS (a int, b float8)")
+            .await;
+    let citext = scene
+        .value("SELECT name::text FROM pg_available_extensions WHERE name = 'citext'")
+        .await;
+    let icu = scene
+        .value("SELECT collname::text FROM pg_collation WHERE collprovider = 'i' LIMIT 1")
+        .await;
+    let mut ambiguous = vec![
+        "numeric",
+        "float4",
+        "float8",
+        "interval",
+        "jsonb",
+        "bpchar",
+        "numeric[]",
+        "pair",
+        "numrange",
+    ];
+    if !citext.is_empty() {
+        scene.run("CREATE EXTENSION citext").await;
+        ambiguous.push("citext");
+        ambiguous.push("citext[]");
+    }
+    if !icu.is_empty() {
+        scene
+            .run("CREATE COLLATION blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+                CREATE TYPE span AS RANGE (subtype = text, collation = blind)")
+            .await;
+        ambiguous.extend([
+            "text COLLATE blind",
+            "varchar(9) COLLATE blind",
+            "text[] COLLATE blind",
+            "span",
+        ]);
+    }
+    let sure = [
+        "int",
+        "text",
+        "varchar(9)",
+        "char(9)",
+        "uuid",
+        "bool",
+        "numeric(9,2)",
+        "cents",
+        "timestamptz",
+        "date",
+        "timetz",
+        "inet",
+        "bytea",
+        "name",
+        "regclass",
+        "int4range",
+        "money",
+        "int[]",
+    ];
+    let all = ambiguous
+        .iter()
+        .map(|name| (name, true))
+        .chain(sure.iter().map(|name| (name, false)));
+    for (number, (type_name, is_reported)) in all.enumerate() {
+        scene
+            .run(&format!(
+                "CREATE TABLE t{number} (id int, code {type_name}, PRIMARY KEY (id, code))"
+            ))
+            .await;
+        for spec in [
+            spec(&format!("t{number}")),
+            spec(&format!("t{number}")).outbox(),
+        ] {
+            scene.install(spec.clone()).await;
+            let drift = scene.drift(&spec).await;
+            assert_eq!(
+                drift.len(),
+                usize::from(is_reported),
+                "{type_name}: {drift:?}"
+            );
+            assert!(
+                drift
+                    .iter()
+                    .all(|text| text.contains("key column \"code\"")),
+                "{drift:?}"
+            );
+            assert!(!scene.is_deaf(&spec).await, "{type_name}");
+            assert!(scene.plan(&[spec]).await.is_empty());
+        }
+    }
+    // As a column that is no key it is as good as any.
+    let spec = spec("t0").key_columns(["id"]).columns(["code"]);
+    scene.install(spec.clone()).await;
+    assert!(scene.drift(&spec).await.is_empty());
+}
+
+#[tokio::test]
 async fn nulls_in_children_that_allow_them_are_recorded_and_announced() {
     let mut scene = Scene::new("").await;
     let version = scene.value("SHOW server_version_num").await;

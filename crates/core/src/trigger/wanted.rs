@@ -24,6 +24,8 @@ pub(super) struct Wanted {
     description: String,
     pub(super) note: Note,
     pub(super) triggers: Vec<WantedTrigger>,
+    /// Columns of the key, with their types, of which equal values may have different texts.
+    pub(super) ambiguous: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,12 @@ pub(super) fn wanted(fitted: &Fitted<'_>) -> Result<Wanted> {
         },
         note: note(fitted),
         triggers: triggers.collect(),
+        ambiguous: fitted
+            .key
+            .iter()
+            .filter(|column| column.is_ambiguous)
+            .map(|column| (column.name.clone(), column.declared.clone()))
+            .collect(),
         function: function.clone(),
     })
 }
