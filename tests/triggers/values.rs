@@ -309,3 +309,71 @@ async fn rows_of_children_that_share_a_key_are_recorded_once_each() {
         .await;
     assert_eq!(scene.value(keys).await, "1 3");
 }
+
+/// A database of another encoding, in which `sql` was run.
+async fn encoded(encoding: &str, sql: &str) -> (String, tokio_postgres::Client) {
+    let server = pgherald_testkit::Postgres::shared().await.unwrap();
+    let name = format!("enc_{}_{}", encoding.to_lowercase(), std::process::id());
+    let create = format!(
+        "CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    );
+    server.execute(&create).await.unwrap();
+    let url = server.url_for(&name);
+    let client = connect(&url).await;
+    client.batch_execute(sql).await.unwrap();
+    (url, client)
+}
+
+#[tokio::test]
+async fn keys_and_columns_that_are_no_utf8_are_escaped_in_notifications() {
+    let create = "CREATE TABLE t (name text PRIMARY KEY, note text)";
+    for (encoding, byte) in [("SQL_ASCII", "fc"), ("WIN1252", "81"), ("LATIN1", "fc")] {
+        let (url, client) = encoded(encoding, create).await;
+        let spec = TriggerSpec::new(table("t")).columns(["note"]);
+        trigger::plan(&client, &[spec])
+            .await
+            .unwrap()
+            .apply(&client)
+            .await
+            .unwrap();
+        let mut ear = super::support::Ear::on(&url, "pgherald").await;
+        // A function makes the text, for the client can send no such byte.
+        let text = |hex: &str| format!("convert_from('\\x{hex}', getdatabaseencoding())");
+        let (bad, note) = (text(&format!("4d{byte}6c")), text(&format!("22{byte}")));
+        let one = format!("INSERT INTO t SELECT {bad}, {note}");
+        client.batch_execute(&one).await.unwrap();
+        let plain = ear.heard(&client).await;
+        assert_eq!(plain.len(), 1, "{encoding}: the session lives");
+        let json: serde_json::Value = serde_json::from_str(&plain[0]).unwrap();
+        let letter = char::from(u8::from_str_radix(byte, 16).unwrap());
+        assert_eq!(json["keys"][0], format!("M{letter}l"), "{encoding}");
+        assert_eq!(json["columns"][0]["note"], format!("\"{letter}"));
+        // The same beside others, which stay as they are.
+        client
+            .batch_execute("INSERT INTO t VALUES ('plain')")
+            .await
+            .unwrap();
+        ear.heard(&client).await;
+        client
+            .batch_execute("UPDATE t SET note = NULL")
+            .await
+            .unwrap();
+        let both = ear.heard(&client).await;
+        let json: serde_json::Value = serde_json::from_str(&both[0]).unwrap();
+        let keys = json["keys"].as_array().unwrap();
+        assert!(
+            keys.contains(&format!("M{letter}l").into()) && keys.contains(&"plain".into()),
+            "{keys:?}"
+        );
+        // Known under both keys where one becomes the other.
+        client
+            .batch_execute(&format!("UPDATE t SET name = 'new' WHERE name = {bad}"))
+            .await
+            .unwrap();
+        let moved = ear.heard(&client).await;
+        let json: serde_json::Value = serde_json::from_str(&moved[0]).unwrap();
+        assert_eq!(json["keys"][0], "new");
+        assert_eq!(json["keys"][1], format!("M{letter}l"));
+        assert_eq!(json["columns"].as_array().map(Vec::len), Some(2));
+    }
+}
