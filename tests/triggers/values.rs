@@ -377,3 +377,193 @@ async fn keys_and_columns_that_are_no_utf8_are_escaped_in_notifications() {
         assert_eq!(json["columns"].as_array().map(Vec::len), Some(2));
     }
 }
+
+/// What the last `count` rows of the outbox hold, in order.
+async fn last_recorded(scene: &Scene, count: usize) -> String {
+    let sql = format!(
+        "SELECT string_agg(concat_ws(' ', operation, key, columns, old_columns, changed), E'\n' ORDER BY id)
+        FROM (SELECT * FROM pgherald.outbox ORDER BY id DESC LIMIT {count}) AS o"
+    );
+    scene.value(&sql).await
+}
+
+const UNAVAILABLE: &str = r#"{"unavailable":{"limit":1048576}}"#;
+
+#[tokio::test]
+async fn a_value_beyond_the_limit_is_unavailable_and_the_rest_is_recorded() {
+    let sql = "CREATE TABLE files (id int PRIMARY KEY, body bytea, note text)";
+    let scene = Scene::new(sql).await;
+    scene
+        .install(spec("files").outbox().every_column().old_columns())
+        .await;
+    for storage in ["EXTERNAL", "EXTENDED"] {
+        // Not compressed, and compressed.
+        scene
+            .run(&format!(
+                "ALTER TABLE files ALTER body SET STORAGE {storage}"
+            ))
+            .await;
+        scene
+            .run("INSERT INTO files VALUES (1, decode(repeat('00', 30000000), 'hex'), 'a')")
+            .await;
+        let inserted = format!(r#"I 1 {{"id":1,"body":{UNAVAILABLE},"note":"a"}}"#);
+        assert_eq!(last_recorded(&scene, 1).await, inserted);
+        scene.run("UPDATE files SET note = 'b'").await;
+        let row = |note: &str| format!(r#"{{"id":1,"body":{UNAVAILABLE},"note":"{note}"}}"#);
+        // What has few bytes when it is compressed is compared.
+        let changed = if storage == "EXTERNAL" {
+            "{body,note}"
+        } else {
+            "{note}"
+        };
+        let updated = format!("U 1 {} {} {changed}", row("b"), row("a"));
+        assert_eq!(last_recorded(&scene, 1).await, updated);
+        scene.run("UPDATE files SET body = '\\x00'").await;
+        let updated = format!(
+            r#"U 1 {{"id":1,"body":"\\x00","note":"b"}} {} {{body}}"#,
+            row("b")
+        );
+        assert_eq!(last_recorded(&scene, 1).await, updated);
+        scene
+            .run("UPDATE files SET body = NULL; DELETE FROM files")
+            .await;
+        assert_eq!(
+            last_recorded(&scene, 1).await,
+            r#"D 1 {"id":1,"body":null,"note":"b"}"#
+        );
+    }
+    let largest = "SELECT (max(pg_column_size(o.*)) < 1000)::text FROM pgherald.outbox AS o";
+    assert_eq!(scene.value(largest).await, "true");
+}
+
+#[tokio::test]
+async fn values_of_each_type_are_measured_by_their_text() {
+    let scene =
+        Scene::new("CREATE TYPE pair AS (a int, b text); CREATE DOMAIN words AS text").await;
+    let exact = |bytes: usize| format!("repeat('x', {bytes})");
+    let cases = [
+        ("text", exact(1_048_576), exact(1_048_577)),
+        ("varchar", exact(1_048_576), exact(1_048_577)),
+        ("words", exact(1_048_576), exact(1_048_577)),
+        (
+            "text",
+            "repeat('ü', 524288)".to_owned(),
+            "repeat('ü', 524288) || 'x'".to_owned(),
+        ),
+        // Two digits for each byte, and two characters before them.
+        (
+            "bytea",
+            "decode(repeat('00', 524287), 'hex')".to_owned(),
+            "decode(repeat('00', 524288), 'hex')".to_owned(),
+        ),
+        (
+            "json",
+            "to_json(repeat('x', 1048574))".to_owned(),
+            "to_json(repeat('x', 1048575))".to_owned(),
+        ),
+        (
+            "jsonb",
+            "to_jsonb(repeat('x', 1048574))".to_owned(),
+            "to_jsonb(repeat('x', 1048575))".to_owned(),
+        ),
+        (
+            "text[]",
+            "ARRAY[repeat('x', 1048574)]".to_owned(),
+            "ARRAY[repeat('x', 1048575)]".to_owned(),
+        ),
+        (
+            "pair",
+            "ROW(1, repeat('x', 1048572))::pair".to_owned(),
+            "ROW(1, repeat('x', 1048573))::pair".to_owned(),
+        ),
+        // Far shorter where they are stored.
+        (
+            "numeric[]",
+            "ARRAY[1e131071]".to_owned(),
+            "array_fill(1e131071, ARRAY[9])".to_owned(),
+        ),
+        (
+            "bit varying",
+            "repeat('1', 1048576)::varbit".to_owned(),
+            "repeat('1', 1048577)::varbit".to_owned(),
+        ),
+        (
+            "int[]",
+            "ARRAY[1]".to_owned(),
+            "array_fill(1234567890, ARRAY[3000000])".to_owned(),
+        ),
+    ];
+    for (number, (type_name, within, beyond)) in cases.iter().enumerate() {
+        scene
+            .run(&format!(
+                "CREATE TABLE t{number} (id int PRIMARY KEY, v {type_name}, n int)"
+            ))
+            .await;
+        scene
+            .install(
+                spec(&format!("t{number}"))
+                    .columns(["v"])
+                    .old_columns()
+                    .outbox(),
+            )
+            .await;
+        let is_large = "SELECT concat(columns LIKE '%unavailable%', octet_length(columns) > 100000)
+            FROM pgherald.outbox ORDER BY id DESC LIMIT 1";
+        scene
+            .run(&format!("INSERT INTO t{number} SELECT 1, {within}"))
+            .await;
+        let small = if within.len() < 12 { "ff" } else { "ft" };
+        assert_eq!(scene.value(is_large).await, small, "{type_name}: {within}");
+        scene.run(&format!("UPDATE t{number} SET n = 1")).await;
+        let changed = "SELECT changed::text FROM pgherald.outbox ORDER BY id DESC LIMIT 1";
+        assert_eq!(scene.value(changed).await, "{}", "{type_name}");
+        scene
+            .run(&format!("UPDATE t{number} SET v = {beyond}"))
+            .await;
+        assert_eq!(scene.value(is_large).await, "tf", "{type_name}: {beyond}");
+        assert_eq!(scene.value(changed).await, "{v}", "{type_name}");
+    }
+    // A type whose values are shorter than that limit, but not than another one.
+    scene
+        .run("CREATE TABLE n (id int PRIMARY KEY, v numeric)")
+        .await;
+    for (limit, is_large) in [(150_000, "false"), (131_072, "false"), (131_071, "true")] {
+        let spec = spec("n").columns(["v"]).value_limit(limit).outbox();
+        scene.install(spec).await;
+        scene
+            .run("INSERT INTO n VALUES (1, 1e131071); DELETE FROM n")
+            .await;
+        let last = "SELECT (columns LIKE '%unavailable%')::text FROM pgherald.outbox ORDER BY id DESC LIMIT 1";
+        assert_eq!(scene.value(last).await, is_large, "{limit}");
+    }
+    // The column's type is another one since.
+    scene.install(spec("t0").columns(["v"]).outbox()).await;
+    scene
+        .run("ALTER TABLE t0 ALTER v TYPE int USING 7; UPDATE t0 SET n = 3")
+        .await;
+    assert_eq!(last_recorded(&scene, 1).await, r#"U 1 {"v":"7"}"#);
+}
+
+#[tokio::test]
+async fn a_notification_says_which_value_did_not_fit() {
+    let mut scene = Scene::new("CREATE TABLE t (id int PRIMARY KEY, v text, w text)").await;
+    scene.install(spec("t").columns(["v", "w"])).await;
+    let shapes = scene
+        .shapes("INSERT INTO t VALUES (1, repeat('x', 8000), 'a')")
+        .await;
+    let rest =
+        r#","key":["id"],"keys":[1],"columns":[{"v":{"unavailable":{"limit":7999}},"w":"a"}]"#;
+    assert_eq!(shapes, [event("insert", "t", rest)]);
+    // Together.
+    let shapes = scene
+        .shapes("INSERT INTO t VALUES (2, repeat('x', 5000), repeat('y', 5000))")
+        .await;
+    assert_eq!(
+        shapes,
+        [event(
+            "insert",
+            "t",
+            r#","key":["id"],"keys":[2],"columns":[null]"#
+        )]
+    );
+}

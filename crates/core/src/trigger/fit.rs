@@ -35,6 +35,18 @@ impl Fitted<'_> {
         let in_key = |column: &Column| self.key.iter().any(|part| part.name == column.name);
         !primary.is_empty() && primary.iter().all(in_key)
     }
+
+    /// The most bytes of a value's text.
+    pub(super) fn value_limit(&self) -> u32 {
+        match self.spec.is_outbox() {
+            true => self
+                .spec
+                .value_limit
+                .unwrap_or(TriggerSpec::DEFAULT_VALUE_LIMIT),
+            // What pg_notify takes.
+            false => 7_999,
+        }
+    }
 }
 
 /// Checks `spec` against `table`.
@@ -62,6 +74,12 @@ pub(super) fn fit(spec: &TriggerSpec, table: Table) -> Result<Fitted<'_>> {
         return Err(unfit(
             spec,
             "old columns in notifications; use the outbox for them",
+        ));
+    }
+    if spec.value_limit.is_some() && !spec.is_outbox() {
+        return Err(unfit(
+            spec,
+            "a limit of values in notifications, whose 8,000 bytes are one; use the outbox for it",
         ));
     }
     let key = match &spec.key {

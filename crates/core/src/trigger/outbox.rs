@@ -2,7 +2,6 @@
 
 use postgres_protocol::escape::escape_literal;
 
-use super::catalog::Column;
 use super::expression::{self, Size};
 use super::fit::Fitted;
 use super::template::render;
@@ -122,7 +121,7 @@ fn key(fitted: &Fitted<'_>) -> String {
 fn columns(fitted: &Fitted<'_>) -> String {
     match fitted.columns.is_empty() {
         true => NONE.to_owned(),
-        false => expression::object(&fitted.columns, Size::Unlimited),
+        false => expression::object(&fitted.columns, fitted.value_limit()),
     }
 }
 
@@ -171,13 +170,13 @@ fn uncompared(fitted: &Fitted<'_>) -> Result<String> {
 fn compared(fitted: &Fitted<'_>) -> Result<String> {
     let spec = fitted.spec;
     // Under numbers, because the names of columns are theirs.
-    let compared = |place: &str, columns: &[Column]| -> Vec<String> {
-        let values = expression::comparables(columns).into_iter().enumerate();
+    let named = |place: &str, values: Vec<String>| -> Vec<String> {
+        let values = values.into_iter().enumerate();
         values
             .map(|(number, value)| format!(", {value} AS {place}{number}"))
             .collect()
     };
-    let mut watched = compared("w", &fitted.when_changed);
+    let mut watched = named("w", expression::comparables(&fitted.when_changed));
     let condition = match watched.len() {
         0 => String::new(),
         count => {
@@ -191,10 +190,16 @@ fn compared(fitted: &Fitted<'_>) -> Result<String> {
     };
     let mut changed = NO_NAMES.to_owned();
     if spec.old_columns {
-        watched.extend(compared("c", &fitted.columns));
+        let limit = fitted.value_limit();
+        watched.extend(named(
+            "c",
+            expression::comparables_within(&fitted.columns, limit),
+        ));
         let names = fitted.columns.iter().enumerate().map(|(number, column)| {
             let name = escape_literal(&column.name);
-            format!("CASE WHEN n.c{number} IS DISTINCT FROM o.c{number} THEN {name} END")
+            let (new, old) = (format!("n.c{number}"), format!("o.c{number}"));
+            let differs = expression::differs(column, limit, &new, &old);
+            format!("CASE WHEN {differs} THEN {name} END")
         });
         let names = names.collect::<Vec<_>>().join(", ");
         changed = format!("array_remove(ARRAY[{names}]::text[], NULL)");

@@ -51,6 +51,9 @@ pub(super) struct Note {
     pub(super) outbox: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) old_columns: bool,
+    /// The limit of each value, if it is not the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) value_limit: Option<u32>,
     /// Whether the function pins the session settings that text depends on.
     pub(super) settings: bool,
     /// Whether it pins those that the names of objects depend on.
@@ -124,6 +127,7 @@ fn note(fitted: &Fitted<'_>) -> Note {
         when_changed: spec.when_changed.clone(),
         outbox: spec.is_outbox(),
         old_columns: spec.old_columns,
+        value_limit: spec.value_limit,
         settings: expression::needs_settings(read),
         names_objects,
     }
@@ -173,7 +177,7 @@ fn notify_body(fitted: &Fitted<'_>) -> Result<String> {
         ("NULL::text".to_owned(), "NULL::text[]".to_owned())
     } else {
         (
-            expression::object(&fitted.columns, Size::Limited),
+            expression::object(&fitted.columns, fitted.value_limit()),
             fitting("r.c"),
         )
     };
