@@ -567,3 +567,31 @@ async fn a_notification_says_which_value_did_not_fit() {
         )]
     );
 }
+
+#[tokio::test]
+async fn a_large_value_that_did_not_change_is_recorded_once() {
+    let sql = "CREATE TABLE files (id int PRIMARY KEY, body text, note text, \"o'dd\" text)";
+    let scene = Scene::new(sql).await;
+    scene
+        .install(spec("files").outbox().every_column().old_columns())
+        .await;
+    scene
+        .run("INSERT INTO files VALUES (1, repeat('x', 100000), 'a', repeat('y', 2000))")
+        .await;
+    let sizes = "SELECT concat_ws(' ', octet_length(columns), octet_length(old_columns), changed)
+        FROM pgherald.outbox ORDER BY id DESC LIMIT 1";
+    scene.run("UPDATE files SET note = 'b'").await;
+    assert_eq!(scene.value(sizes).await, "102039 19 {note}");
+    let old = "SELECT old_columns FROM pgherald.outbox ORDER BY id DESC LIMIT 1";
+    assert_eq!(scene.value(old).await, r#"{"id":1,"note":"a"}"#);
+    scene
+        .run("UPDATE files SET body = repeat('z', 100000)")
+        .await;
+    assert_eq!(scene.value(sizes).await, "102039 100029 {body}");
+    // Under another key nothing is known of the row but what it was.
+    scene.run("UPDATE files SET id = 2").await;
+    let gone = "SELECT octet_length(old_columns)::text FROM pgherald.outbox WHERE key = '1' ORDER BY id DESC LIMIT 1";
+    assert_eq!(scene.value(gone).await, "102039");
+    scene.run("UPDATE files SET body = NULL").await;
+    assert_eq!(scene.value(sizes).await, "2041 100029 {body}");
+}

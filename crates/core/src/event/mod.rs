@@ -4,6 +4,7 @@ mod decode;
 mod key;
 mod typed;
 mod unavailable;
+mod unchanged;
 
 use std::fmt;
 use std::sync::Arc;
@@ -191,11 +192,15 @@ impl Event {
     /// # Errors
     /// If the columns do not fit `T`, or the value of one that `T` has was too large, as for [`columns`](Self::columns).
     pub fn old_columns<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        let old = self
+        let Some(old) = self
             .record
             .as_ref()
-            .and_then(|record| record.old_columns.as_deref());
-        old.map(|json| self.read(json)).transpose()
+            .and_then(|record| record.old_columns.as_deref())
+        else {
+            return Ok(None);
+        };
+        let now = self.columns.as_deref().unwrap_or_default();
+        self.read(&unchanged::filled(old, now)).map(Some)
     }
 
     /// The names of those extra columns that an UPDATE changed. `None` where [`old_columns`](Self::old_columns) is.

@@ -188,8 +188,9 @@ fn compared(fitted: &Fitted<'_>) -> Result<String> {
             )
         }
     };
-    let mut changed = NO_NAMES.to_owned();
+    let (mut changed, mut before) = (NO_NAMES.to_owned(), NONE);
     if spec.old_columns {
+        before = include_str!("sql/v2/outbox_old.sql");
         let limit = fitted.value_limit();
         watched.extend(named(
             "c",
@@ -214,6 +215,7 @@ fn compared(fitted: &Fitted<'_>) -> Result<String> {
         ("columns", &*columns),
         ("old", old),
         ("watched", &*watched.concat()),
+        ("before", before),
         ("changed", &*changed),
         ("where", &*condition),
     ];
