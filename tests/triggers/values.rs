@@ -310,6 +310,96 @@ async fn rows_of_children_that_share_a_key_are_recorded_once_each() {
     assert_eq!(scene.value(keys).await, "1 3");
 }
 
+fn wide(name: &str, columns: usize) -> String {
+    let columns: Vec<_> = (0..columns)
+        .map(|number| format!("c{number} int"))
+        .collect();
+    format!(
+        "CREATE TABLE {name} (id int PRIMARY KEY, {})",
+        columns.join(", ")
+    )
+}
+
+#[tokio::test]
+async fn columns_beyond_a_limit_of_the_server_are_refused_with_the_limit() {
+    let scene = Scene::new(&format!("{}; {}", wide("t", 900), wide("u", 1_599))).await;
+    let names = |count: usize| (0..count).map(|number| format!("c{number}"));
+    let refused = async |spec: TriggerSpec| {
+        let error = trigger::plan(&scene.client, &[spec]).await.unwrap_err();
+        assert!(error.is_config(), "{error}");
+        error.to_string()
+    };
+    let all = || spec("t").outbox().every_column().old_columns();
+    let error = refused(all().when_changed(names(900))).await;
+    assert!(
+        error.contains("1664") && error.contains("name fewer"),
+        "{error}"
+    );
+    let error = refused(
+        spec("u")
+            .outbox()
+            .every_column()
+            .old_columns()
+            .when_changed(names(1_000)),
+    )
+    .await;
+    assert!(error.contains("1664"), "{error}");
+    assert_eq!(scene.value("SHOW search_path").await, "\"$user\", public");
+    // What is not refused works.
+    let mut works = vec![
+        all(),
+        all().when_changed(names(700)),
+        spec("t").outbox().every_column().when_changed(names(900)),
+    ];
+    works.push(spec("u").outbox().every_column().old_columns());
+    works.push(spec("u").outbox().every_column());
+    for spec in works {
+        scene.install(spec.clone()).await;
+        let name = spec.table().name();
+        scene.run(&format!("INSERT INTO {name} (id, c1) VALUES (1, 1); UPDATE {name} SET c1 = 2; DELETE FROM {name}")).await;
+        let recorded = "SELECT string_agg(concat(operation, key), ' ' ORDER BY id)
+            FROM (SELECT * FROM pgherald.outbox ORDER BY id DESC LIMIT 3) AS o";
+        assert_eq!(
+            scene.value(recorded).await,
+            "I1 U1 D1",
+            "{}",
+            spec.column_names().len()
+        );
+    }
+}
+
+#[tokio::test]
+async fn wide_tables_and_keys_are_announced() {
+    let mut scene = Scene::new(&wide("t", 1_599)).await;
+    let key: Vec<_> = (0..32).map(|number| format!("c{number}")).collect();
+    let create = format!(
+        "CREATE TABLE k (id int, {}, PRIMARY KEY ({}))",
+        key.join(" int, ") + " int",
+        key.join(", ")
+    );
+    scene.run(&create).await;
+    let watched = (0..1_599).map(|number| format!("c{number}"));
+    scene
+        .install(spec("t").every_column().when_changed(watched))
+        .await;
+    scene.install(spec("k")).await;
+    let shapes = scene
+        .shapes("INSERT INTO t (id) VALUES (1); UPDATE t SET c7 = 1")
+        .await;
+    assert_eq!(shapes.len(), 2);
+    for shape in shapes {
+        assert!(shape.contains(r#""keys":[1]"#), "{shape}");
+    }
+    let values: Vec<_> = (0..33).map(|number| number.to_string()).collect();
+    let shapes = scene
+        .shapes(&format!("INSERT INTO k VALUES ({})", values.join(", ")))
+        .await;
+    assert!(
+        shapes[0].contains(&format!(r#""keys":[[{}]]"#, values[1..].join(","))),
+        "{shapes:?}"
+    );
+}
+
 /// A database of another encoding, in which `sql` was run.
 async fn encoded(encoding: &str, sql: &str) -> (String, tokio_postgres::Client) {
     let server = pgherald_testkit::Postgres::shared().await.unwrap();

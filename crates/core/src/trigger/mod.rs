@@ -81,6 +81,7 @@ mod compare;
 mod expression;
 mod fit;
 mod installed;
+mod limits;
 mod outbox;
 mod plan;
 mod shared;

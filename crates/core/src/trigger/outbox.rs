@@ -81,6 +81,23 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
     render(include_str!("sql/v2/outbox_body.sql"), &values)
 }
 
+/// What the function selects, to be tried before it is installed.
+pub(super) fn selects(fitted: &Fitted<'_>) -> Result<Vec<String>> {
+    if fitted.key.is_empty() {
+        return Ok(match fitted.when_changed.is_empty() {
+            true => Vec::new(),
+            false => vec![differing(&expression::comparable(&fitted.when_changed))],
+        });
+    }
+    let (key, columns) = (key(fitted), columns(fitted));
+    let one = format!("SELECT {key} AS k, {columns} AS c FROM pgherald_new");
+    let update = match fitted.spec.old_columns || !fitted.when_changed.is_empty() {
+        true => compared(fitted)?,
+        false => uncompared(fitted)?,
+    };
+    Ok(vec![one, update])
+}
+
 /// The statement that tells what the rows of the table have in common.
 pub(super) fn describe(fitted: &Fitted<'_>) -> Result<String> {
     let table = &fitted.spec.table;
