@@ -49,10 +49,10 @@ pub struct Plan {
 /// of its own name, with the specification it was installed with; and further ones, should they have changed names in turn.
 ///
 /// # Errors
-/// If a specification does not fit its table, or has more columns than the server can compare, the table does not exist, a later version of pgherald
-/// installed its triggers, the server is older than PostgreSQL 13, something in schema `pgherald` belongs to
-/// another role that is no superuser, a table that would have to be moved does not tell what it was installed with, or the
-/// catalog cannot be read.
+/// If a specification does not fit its table, or has more columns than the server can compare; the table does not exist; a
+/// later version of pgherald installed its triggers; the server is older than PostgreSQL 13; something in schema `pgherald`
+/// belongs to another role that is no superuser; a table that would have to be moved does not tell what it was installed with;
+/// or the catalog cannot be read.
 pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
     refuse_twice(specs)?;
     let server = catalog::server(client).await?;
