@@ -25,7 +25,7 @@ const WRITERS: usize = 2;
 /// How many writes a round commits at least.
 const WRITES: i64 = 8_000;
 /// How many rounds a short run has.
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 1;
 
 /// What a reader has read in a round.
 struct Read {

@@ -109,7 +109,7 @@ pub(crate) async fn run() {
     );
     let mut audit = Audit::new(&client, &faults.journal, &cursors);
     audit.seen = Some(&seen);
-    audit.list("signals broke the contract", known);
+    audit.list("signals broke the contract", &known);
     if !came {
         let state = if is_live { "live" } else { "not live" };
         audit.findings.push(format!(
@@ -129,7 +129,7 @@ async fn last_row_came(client: &Client, follower: &Follower, number: i64) -> boo
     for marker in number..number + MARKERS {
         follower.live(PATIENCE).await;
         let reads = follower.known.lock().unwrap().reads.len();
-        let sql = format!("SELECT write(0, {marker})");
+        let sql = format!("SELECT write('{{0}}', '{{{marker}}}')");
         client.batch_execute(&sql).await.unwrap();
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {

@@ -131,11 +131,10 @@ impl Workers {
 
     /// A worker that has ended by itself, which none ever should.
     pub(crate) fn ended(&mut self) -> Option<String> {
-        let ended = self.all.iter_mut().find_map(|worker| {
+        self.all.iter_mut().find_map(|worker| {
             let status = worker.child.try_wait().unwrap()?;
             Some(format!("worker {} ended: {status}", worker.name))
-        });
-        ended
+        })
     }
 }
 

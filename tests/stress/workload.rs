@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use tokio_postgres::Client;
@@ -135,9 +135,22 @@ impl Shared {
         !self.is_over()
     }
 
-    fn write_of(&self, row: i32) -> String {
-        let number = self.numbers.fetch_add(1, Relaxed) + 1;
-        format!("SELECT write({row}, {number})")
+    /// Waits that long, but not beyond the end of the run.
+    async fn stay_open(&self, millis: u64) {
+        let until = Instant::now() + Duration::from_millis(millis);
+        while Instant::now() < until && !self.is_over() {
+            let rest = until.saturating_duration_since(Instant::now());
+            tokio::time::sleep(rest.min(Duration::from_millis(20))).await;
+        }
+    }
+
+    /// A statement that writes these rows.
+    fn write_of(&self, rows: &[i32]) -> String {
+        let numbers: Vec<i64> = rows
+            .iter()
+            .map(|_| self.numbers.fetch_add(1, Relaxed) + 1)
+            .collect();
+        format!("SELECT write('{}', '{}')", array(rows), array(&numbers))
     }
 
     /// Runs a transaction, or its end. Returns whether it went well; otherwise it is rolled back.
@@ -153,6 +166,12 @@ impl Shared {
     }
 }
 
+/// As PostgreSQL reads one: `{1,2}`.
+fn array<T: ToString>(elements: &[T]) -> String {
+    let elements: Vec<String> = elements.iter().map(T::to_string).collect();
+    format!("{{{}}}", elements.join(","))
+}
+
 async fn pause(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }
@@ -165,26 +184,26 @@ fn beginning(random: &mut Rng) -> String {
 /// A transaction of a writer, and how many writes it commits.
 fn transaction(shared: &Shared, random: &mut Rng) -> (String, i64) {
     if shared.speed == Speed::Full {
-        return (shared.write_of(random.i32(0..ROWS)), 1);
+        return (shared.write_of(&[random.i32(0..ROWS)]), 1);
     }
     // In order, because two transactions that take the same locks in different orders block each other.
-    let mut rows: Vec<i32> = (0..random.usize(1..4))
+    let mut rows: Vec<i32> = (0..random.usize(1..5))
         .map(|_| random.i32(0..ROWS))
         .collect();
     rows.sort_unstable();
+    rows.dedup();
+    let rows_of_statement = if random.bool() { 1 } else { rows.len() };
     let mut parts = vec![beginning(random)];
     let mut writes = 0;
-    for row in rows {
-        let write = shared.write_of(row);
-        let (before, after, counts) = match random.u8(..10) {
-            0 => (Some("SAVEPOINT s"), Some("ROLLBACK TO s"), 0),
-            1 => (Some("SAVEPOINT s"), Some("RELEASE s"), 1),
-            _ => (None, None, 1),
+    for rows in rows.chunks(rows_of_statement) {
+        let write = shared.write_of(rows);
+        let (sql, counts) = match random.u8(..10) {
+            0 => (format!("SAVEPOINT s; {write}; ROLLBACK TO s"), false),
+            1 => (format!("SAVEPOINT s; {write}; RELEASE s"), true),
+            _ => (write, true),
         };
-        parts.extend(before.map(str::to_owned));
-        parts.push(write);
-        parts.extend(after.map(str::to_owned));
-        writes += counts;
+        parts.push(sql);
+        writes += if counts { rows.len() as i64 } else { 0 };
     }
     let is_rolled_back = random.u8(..10) == 0;
     parts.push(if is_rolled_back { "ROLLBACK" } else { "COMMIT" }.to_owned());
@@ -212,14 +231,16 @@ async fn hold(shared: &Shared, mut random: Rng, first: i32) {
             let (early, late) = match random.u8(..4) {
                 // A transaction id, and no row until late.
                 0 => ("SELECT pg_current_xact_id()".to_owned(), 1),
-                _ => (shared.write_of(row(&mut random)), 2),
+                _ => (shared.write_of(&[row(&mut random)]), 2),
             };
             let sql = format!("{}; {early}", beginning(&mut random));
             if !shared.run(&client, &sql, 0).await {
                 continue;
             }
-            pause(random.u64(1..200)).await;
-            let write = shared.write_of(row(&mut random));
+            // Mostly for some transactions of the others, now and then for many of them.
+            let longest = if random.u8(..20) == 0 { 5_000 } else { 200 };
+            shared.stay_open(random.u64(1..longest)).await;
+            let write = shared.write_of(&[row(&mut random)]);
             let (end, writes) = match random.u8(..10) {
                 0 => ("ROLLBACK", 0),
                 _ => ("COMMIT", late),

@@ -30,14 +30,16 @@ CREATE VIEW recorded AS
     UNION ALL
     SELECT id, xid, sent_at, hash, operation, (columns::json ->> 'n')::bigint AS n FROM trimmed AS t
     WHERE NOT EXISTS (SELECT FROM pgherald.outbox AS o WHERE o.id = t.id);
-CREATE FUNCTION write(key int, number bigint) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    counted bigint;
+-- Writes some rows, each once, in one statement.
+CREATE FUNCTION write(keys int[], numbers bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO jobs AS j (id, n, version) VALUES (key, number, 1)
-    ON CONFLICT (id) DO UPDATE SET n = EXCLUDED.n, version = j.version + 1
-    RETURNING j.version INTO counted;
-    INSERT INTO written (n, id, version) VALUES (number, key, counted);
+    WITH changed AS (
+        INSERT INTO jobs AS j (id, n, version)
+        SELECT key, number, 1 FROM unnest(keys, numbers) AS a (key, number)
+        ON CONFLICT (id) DO UPDATE SET n = EXCLUDED.n, version = j.version + 1
+        RETURNING j.n, j.id, j.version
+    )
+    INSERT INTO written (n, id, version) SELECT c.n, c.id, c.version FROM changed AS c;
 END
 $$;
 -- Trims as far as groups allow, after a copy of what may go.
