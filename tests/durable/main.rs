@@ -10,7 +10,6 @@
 
 mod bad_input;
 mod batches;
-mod crashes;
 mod fencing;
 mod handling;
 mod held_up;

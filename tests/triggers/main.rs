@@ -22,4 +22,5 @@ mod renamed;
 mod size;
 mod support;
 mod uninstall;
+mod values;
 mod writers;

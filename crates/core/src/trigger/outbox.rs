@@ -101,7 +101,14 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
             ("whole", &*whole("")?),
             ("old_as_installed", &*as_installed(&read, "pgherald_old")?),
             ("new_as_installed", &*as_installed(&read, "pgherald_new")?),
-            ("rows_query", &*rows_query::call(fitted, Size::Unlimited)),
+            (
+                "rows_query",
+                &*rows_query::call(
+                    fitted,
+                    Size::Unlimited,
+                    Size::Unavailable(fitted.value_limit()),
+                ),
+            ),
             ("label", &*label),
             ("insert_into", &*escape_literal(&insert_into)),
             ("update", &*update),
@@ -113,6 +120,19 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
     };
     let values = [("declarations", declarations), ("record", &*record)];
     render(include_str!("sql/v2/outbox_body.sql"), &values)
+}
+
+/// What the function selects, to be tried before it is installed.
+pub(super) fn selects(fitted: &Fitted<'_>) -> Result<Vec<String>> {
+    if fitted.key.is_empty() {
+        return Ok(match fitted.when_changed.is_empty() {
+            true => Vec::new(),
+            false => vec![differing(&expression::comparable(&fitted.when_changed))],
+        });
+    }
+    let (key, columns) = (key(fitted), columns(fitted));
+    let one = format!("SELECT {key} AS k, {columns} AS c FROM pgherald_new");
+    Ok(vec![one, paired(fitted)?])
 }
 
 /// The statement that tells what the rows of the table have in common.
@@ -155,7 +175,7 @@ fn key(fitted: &Fitted<'_>) -> String {
 fn columns(fitted: &Fitted<'_>) -> String {
     match fitted.columns.is_empty() {
         true => NONE.to_owned(),
-        false => expression::object(&fitted.columns, Size::Unlimited),
+        false => expression::object(&fitted.columns, fitted.value_limit()),
     }
 }
 
@@ -231,13 +251,13 @@ fn as_installed(columns: &[Column], rows: &str) -> Result<String> {
 fn paired(fitted: &Fitted<'_>) -> Result<String> {
     let spec = fitted.spec;
     // Under numbers, because the names of columns are theirs.
-    let compared = |place: &str, columns: &[Column]| -> String {
-        let values = expression::comparables(columns).into_iter().enumerate();
+    let named = |place: &str, values: Vec<String>| -> String {
+        let values = values.into_iter().enumerate();
         values
             .map(|(number, value)| format!(", {value} AS {place}{number}"))
             .collect()
     };
-    let mut more = compared("w", &fitted.when_changed);
+    let mut more = named("w", expression::comparables(&fitted.when_changed));
     let condition = match fitted.when_changed.len() {
         0 => String::new(),
         count => {
@@ -255,14 +275,18 @@ fn paired(fitted: &Fitted<'_>) -> Result<String> {
     };
     let (mut old, mut changed) = (NONE.to_owned(), NO_NAMES.to_owned());
     if spec.old_columns {
-        more += &compared("c", &fitted.columns);
+        let limit = fitted.value_limit();
+        more += &named("c", expression::comparables_within(&fitted.columns, limit));
         let names = fitted.columns.iter().enumerate().map(|(number, column)| {
             let name = escape_literal(&column.name);
-            format!("CASE WHEN n.c{number} IS DISTINCT FROM o.c{number} THEN {name} END")
+            let (new, old) = (format!("n.c{number}"), format!("o.c{number}"));
+            let differs = expression::differs(column, limit, &new, &old);
+            format!("CASE WHEN {differs} THEN {name} END")
         });
         let names = names.collect::<Vec<_>>().join(", ");
         before.clone_from(&columns);
-        old = format!("CASE WHEN n.k IS NOT NULL OR NOT {FEWER} THEN o.c END");
+        let whole = include_str!("sql/v2/outbox_old.sql").trim_end();
+        old = format!("CASE WHEN n.k IS NOT NULL OR NOT {FEWER} THEN {whole} END");
         changed = format!(
             "CASE WHEN n.k IS NOT NULL AND o.k IS NOT NULL THEN \
              array_remove(ARRAY[{names}]::text[], NULL) END"

@@ -17,7 +17,7 @@ pub(super) fn nesting(fitted: &Fitted<'_>) -> Result<String> {
 }
 
 /// The call of `pgherald.rows_query`.
-pub(super) fn call(fitted: &Fitted<'_>, size: Size) -> String {
+pub(super) fn call(fitted: &Fitted<'_>, key_size: Size, size: Size) -> String {
     let array = |items: &mut dyn Iterator<Item = String>| {
         let items: Vec<_> = items.map(|item| escape_literal(&item)).collect();
         format!("ARRAY[{}]::pg_catalog.text[]", items.join(", "))
@@ -25,7 +25,7 @@ pub(super) fn call(fitted: &Fitted<'_>, size: Size) -> String {
     let columns = || fitted.key.iter().chain(&fitted.columns);
     let names = array(&mut columns().map(|column| column.name.clone()));
     let types = array(&mut columns().map(|column| column.exact_type.clone()));
-    let keys = expression::values(&fitted.key, size);
+    let keys = expression::values(&fitted.key, key_size);
     let values = array(&mut keys.chain(expression::values(&fitted.columns, size)));
     let watched = array(&mut fitted.when_changed.iter().map(|column| column.name.clone()));
     let label = escape_literal(&fitted.spec.table.to_string());
