@@ -174,7 +174,7 @@ async fn a_renamed_enum_and_a_renamed_domain_do_not_matter() {
     let spec = spec("t").columns(["m"]).old_columns().when_changed(["m"]);
     let scene = installed(sql, spec.outbox()).await;
     scene.run("INSERT INTO t VALUES (1, 'ok')").await;
-    scene.run("ALTER TYPE mood RENAME TO temper; ALTER DOMAIN positive RENAME TO natural; CREATE SCHEMA other; ALTER TYPE temper SET SCHEMA other").await;
+    scene.run("ALTER TYPE mood RENAME TO temper; ALTER DOMAIN positive RENAME TO counting; CREATE SCHEMA other; ALTER TYPE temper SET SCHEMA other").await;
     let rows = recorded(&scene, "UPDATE t SET m = 'sad'").await;
     assert_eq!(rows, [r#"update 1 {"m":"sad"} {"m":"ok"} {m}"#]);
     assert_eq!(recorded(&scene, "UPDATE t SET m = 'sad'").await, [""; 0]);

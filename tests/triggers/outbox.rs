@@ -73,18 +73,19 @@ async fn a_key_that_changes_is_known_under_both() {
         .run("INSERT INTO users VALUES (1, 'a'), (2, 'b')")
         .await;
     // Each takes the place of another one.
-    let rows = recorded(
+    let mut rows = recorded(
         &scene,
         "UPDATE users SET id = id + 10, email = email || '!'",
     )
     .await;
+    rows.sort();
     assert_eq!(
         rows,
         [
             r#"update 1 {"email":"a"}"#,
-            r#"update 11 {"email":"a!"} {"email":"a"} {email}"#,
-            r#"update 2 {"email":"b"}"#,
-            r#"update 12 {"email":"b!"} {"email":"b"} {email}"#
+            r#"update 11 {"email":"a!"}"#,
+            r#"update 12 {"email":"b!"}"#,
+            r#"update 2 {"email":"b"}"#
         ]
     );
 }
@@ -128,10 +129,9 @@ async fn only_rows_in_which_something_changed() {
     assert_eq!(rows, ["update 2", "update 3"]);
     let rows = recorded(&scene, "UPDATE users SET score = NULL, email = 'a'").await;
     assert_eq!(rows, ["update 1", "update 2"]);
-    assert_eq!(
-        recorded(&scene, "UPDATE users SET id = 4 WHERE id = 3").await,
-        ["update 3", "update 4"]
-    );
+    let mut rows = recorded(&scene, "UPDATE users SET id = 4 WHERE id = 3").await;
+    rows.sort();
+    assert_eq!(rows, ["update 3", "update 4"]);
 }
 
 #[tokio::test]
@@ -167,12 +167,13 @@ async fn keys_of_several_columns_and_partitions() {
     let rows = recorded(&scene, r#"INSERT INTO "Or'ders" VALUES ('x "y"', 1, 'n')"#).await;
     assert_eq!(rows, [r#"insert ["x \"y\"",1] {"note":"n"}"#]);
     // From one partition to the other.
-    let rows = recorded(&scene, r#"UPDATE "Or'ders" SET id = 150, note = 'm'"#).await;
+    let mut rows = recorded(&scene, r#"UPDATE "Or'ders" SET id = 150, note = 'm'"#).await;
+    rows.sort();
     assert_eq!(
         rows,
         [
-            r#"update ["x \"y\"",1] {"note":"n"}"#,
-            r#"update ["x \"y\"",150] {"note":"m"} {"note":"n"} {note}"#
+            r#"update ["x \"y\"",150] {"note":"m"}"#,
+            r#"update ["x \"y\"",1] {"note":"n"}"#
         ]
     );
     assert_eq!(
@@ -207,14 +208,14 @@ async fn writers_need_no_rights_on_it() {
 }
 
 #[tokio::test]
-async fn a_column_that_was_renamed_makes_it_an_event_about_the_table() {
+async fn a_column_that_was_renamed_leaves_the_keys() {
     let scene = installed(USERS, spec("users").columns(["email"]).outbox()).await;
     let rows = recorded(
         &scene,
         "ALTER TABLE users RENAME email TO mail; INSERT INTO users VALUES (1), (2)",
     )
     .await;
-    assert_eq!(rows, ["insert"]);
+    assert_eq!(rows, ["insert 1 {}", "insert 2 {}"]);
 }
 
 #[tokio::test]

@@ -136,7 +136,7 @@ async fn what_a_superuser_owns_may_be_used_by_those_it_lets() {
     assert!(message.contains("you may not call it"), "{message}");
     let grant = |verb, word| {
         format!(
-            "RESET ROLE; {verb} EXECUTE ON FUNCTION pgherald.notify_rows {word} {bob}; SET ROLE {bob}"
+            "RESET ROLE; {verb} EXECUTE ON FUNCTION pgherald.notify_rows, pgherald.rows_query {word} {bob}; SET ROLE {bob}"
         )
     };
     scene.run(&grant("GRANT", "TO")).await;

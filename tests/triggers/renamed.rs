@@ -66,7 +66,7 @@ async fn a_renamed_table_is_announced_under_its_new_name_only() {
     );
     let functions =
         "SELECT count(*)::text FROM pg_proc WHERE pronamespace = 'pgherald'::regnamespace";
-    assert_eq!(scene.value(functions).await, "2");
+    assert_eq!(scene.value(functions).await, "3");
     assert!(scene.plan(&[spec("people")]).await.is_empty());
 }
 

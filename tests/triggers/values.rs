@@ -631,7 +631,7 @@ async fn values_of_each_type_are_measured_by_their_text() {
     scene
         .run("ALTER TABLE t0 ALTER v TYPE int USING 7; UPDATE t0 SET n = 3")
         .await;
-    assert_eq!(last_recorded(&scene, 1).await, r#"U 1 {"v":"7"}"#);
+    assert_eq!(last_recorded(&scene, 1).await, r#"U 1 {"v":7}"#);
 }
 
 #[tokio::test]

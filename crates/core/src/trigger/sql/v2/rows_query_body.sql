@@ -9,6 +9,8 @@ DECLARE
         ' (SELECT pg_catalog.count(*) FROM pgherald_old)';
     key_names CONSTANT text[] := names[:key_length];
     now_type regtype;
+    -- The same without domains.
+    base_type regtype;
     name text;
     value text;
     keys text[];
@@ -37,14 +39,19 @@ BEGIN
             WHERE a.attrelid = relation AND a.attname = name AND a.attnum > 0 AND NOT a.attisdropped
                 AND a.attgenerated <> 'v'
         );
+        base_type := now_type;
+        WHILE (SELECT t.typtype = 'd' FROM pg_type AS t WHERE t.oid = base_type) LOOP
+            base_type := (SELECT t.typbasetype FROM pg_type AS t WHERE t.oid = base_type);
+        END LOOP;
         value := CASE
             WHEN now_type = to_regtype(types[number]) THEN expressions[number]
-            WHEN now_type IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+            WHEN base_type IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
                 THEN format('coalesce(' || as_text || ', ''null'')', name)
-            WHEN now_type = 'bool'::regtype
+            WHEN base_type = 'bool'::regtype
                 THEN format('coalesce(' || as_text || '::pg_catalog.bool::pg_catalog.text, ''null'')', name)
             WHEN pinned AND now_type IS NOT NULL
-                OR now_type IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'uuid'::regtype, 'name'::regtype)
+                OR base_type IN ('text'::regtype, 'varchar'::regtype, 'bpchar'::regtype, 'uuid'::regtype, 'name'::regtype)
+                OR (SELECT t.typtype = 'e' FROM pg_type AS t WHERE t.oid = base_type)
                 THEN format('coalesce(' || as_json || ', ''null'')', name)
         END;
         IF value IS NULL AND number <= key_length THEN
