@@ -229,10 +229,8 @@ async fn an_owner_that_may_not_read_the_table_records_what_it_was_given() {
     ] {
         let scene = Scene::new(&sql).await;
         let owner = scene.value("SELECT 'owner_' || current_database()").await;
-        let prepare = format!(
-            "CREATE ROLE OWNER; GRANT ALL ON SCHEMA public TO OWNER; GRANT TRIGGER, SELECT ON items TO OWNER;
-             DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO OWNER', current_database()); END $$; SET ROLE OWNER"
-        );
+        let prepare = "CREATE ROLE OWNER; GRANT ALL ON SCHEMA public TO OWNER; GRANT TRIGGER, SELECT ON items TO OWNER;
+             DO $$ BEGIN EXECUTE format('GRANT CREATE ON DATABASE %I TO OWNER', current_database()); END $$; SET ROLE OWNER";
         scene.run(&prepare.replace("OWNER", &owner)).await;
         scene.install(all()).await;
         scene
@@ -266,10 +264,10 @@ async fn nothing_of_an_earlier_transaction_counts() {
     scene.run("INSERT INTO items VALUES (1, 1)").await;
     let mark = "SELECT string_agg(name || setting, '') FROM pg_settings WHERE name LIKE 'pgherald.notify%' AND setting <> ''";
     assert_eq!(scene.value(mark).await, "");
-    let within = format!("BEGIN; INSERT INTO items VALUES (2, 1); DO $$ BEGIN ASSERT (SELECT current_setting((
-        SELECT 'pgherald.' || proname FROM pg_proc WHERE pronamespace = 'pgherald'::regnamespace AND proname ~ '^notify_[0-9a-f]{{16}}$'
-    ))) = 'xx'; END $$; COMMIT");
-    scene.run(&within).await;
+    let within = "BEGIN; INSERT INTO items VALUES (2, 1); DO $$ BEGIN ASSERT (SELECT current_setting((
+        SELECT 'pgherald.' || proname FROM pg_proc WHERE pronamespace = 'pgherald'::regnamespace AND proname ~ '^notify_[0-9a-f]{16}$'
+    ))) = 'xx'; END $$; COMMIT";
+    scene.run(within).await;
 }
 
 #[tokio::test]

@@ -219,6 +219,29 @@ async fn a_column_that_was_renamed_leaves_the_keys() {
 }
 
 #[tokio::test]
+async fn no_statement_takes_a_transaction_id_of_its_own() {
+    let compared = spec("users").columns(["email"]).old_columns();
+    for (spec, alter) in [
+        (spec("users"), ""),
+        (compared.clone(), ""),
+        (compared, "ALTER TABLE users RENAME email TO mail"),
+    ] {
+        let scene = installed(USERS, spec.outbox()).await;
+        scene.run(alter).await;
+        let ids =
+            "SELECT count(DISTINCT xmin::text)::text || ' of ' || count(*) FROM pgherald.outbox";
+        let insert = "INSERT INTO users VALUES (2); UPDATE users SET big = 'x'; DELETE FROM users WHERE id = 2;";
+        scene
+            .run(&format!(
+                "BEGIN; INSERT INTO users VALUES (1); {} COMMIT",
+                insert.repeat(10)
+            ))
+            .await;
+        assert_eq!(scene.value(ids).await, "1 of 41", "{alter}");
+    }
+}
+
+#[tokio::test]
 async fn without_an_outbox_the_write_fails() {
     let scene = installed(USERS, spec("users").outbox()).await;
     scene.run("DROP TABLE pgherald.outbox CASCADE").await;
