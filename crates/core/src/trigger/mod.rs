@@ -6,7 +6,7 @@
 //!               catalog ────────► installed ┘         └──► Drift  (plain words)
 //! ```
 //!
-//! **Objects.** Schema `pgherald` holds `notify_rows`, shared by all tables, and one function
+//! **Objects.** Schema `pgherald` holds `notify_rows` and `rows_query`, shared by all tables, and one function
 //! `notify_<16 hex digits>` per table. The watched table gets one statement-level trigger for each
 //! operation, `pgherald_notify_insert` and so on; each of its partitions and children gets the same with
 //! the hex digits appended, because a write straight into a partition fires only that partition's triggers.
@@ -33,9 +33,9 @@
 //! - No table loses its triggers to another: the digits of a function come from its table's name, so where a name has gone to
 //!   another table, the plan for that one [moves](Plan::moved) the renamed one to a function of its own, or is refused; but if
 //!   it is a part of that one and watched for the same, it is [merged](Plan::merged) into it.
-//! - A write never fails because of what its payload would be: payloads stay below 8,000 bytes, and if the
-//!   rows cannot be listed (a column was renamed since, the shared function is gone) the whole table is
-//!   announced and a warning raised.
+//! - A write never fails because of what its payload would be: payloads stay below 8,000 bytes. If a column was renamed,
+//!   dropped or given another type, `rows_query` writes a query for the columns that remain, and raises a warning. If the key
+//!   is gone, or a shared function is, the whole table is announced and a warning raised.
 //! - A statement costs at most 1,001 rows read, however many it touched, except with
 //!   [`TriggerSpec::when_changed`], which compares all of them.
 //!
