@@ -548,3 +548,71 @@ async fn a_cursor_that_is_none_is_told_also_after_a_dead_letter_that_told_of_ano
     })
     .await;
 }
+
+#[derive(serde::Deserialize)]
+struct File {
+    note: Option<String>,
+    body: Option<String>,
+}
+
+impl Table for File {
+    const NAME: &'static str = "files";
+    const KEY: &'static [&'static str] = &["id"];
+    type Key = i64;
+}
+
+struct ByBody(Log);
+
+impl EventHandler for ByBody {
+    type Event = Inserted<File>;
+
+    async fn handle(&self, event: Inserted<File>, _: Attempt) -> HandlerResult {
+        let file = event.row().map_err(HandlerError::permanent)?;
+        let file = file.unwrap_or(File {
+            note: None,
+            body: None,
+        });
+        let (note, body) = (file.note.unwrap_or_default(), file.body.unwrap_or_default());
+        self.0.note(format!("{}={note}{}", event.key, body.len()));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_needs_an_unavailable_value_gets_an_error_that_names_it_and_never_null() {
+    local(async {
+        let scene = Scene::new().await;
+        scene
+            .run("CREATE TABLE files (id int PRIMARY KEY, note text, body text)")
+            .await;
+        let table = TableName::new("public", "files").unwrap();
+        let spec = TriggerSpec::new(table).every_column().outbox();
+        let plan = trigger::plan(&scene.client, &[spec]).await.unwrap();
+        plan.apply(&scene.client).await.unwrap();
+        let log = Log::default();
+        let noted = log.clone();
+        let (handle, consumer) =
+            Consumer::new(scene.config(), terms("g"), move || ByBody(noted.clone())).unwrap();
+        tokio::task::spawn_local(consumer.run());
+        scene
+            .run("INSERT INTO files VALUES (1, 'a', repeat('x', 2000000)), (2, 'b', repeat('x', 1000000)), (3, 'c', NULL)")
+            .await;
+        report(&handle, "all", |report| {
+            report.handled == 2 && report.dead_letters == 1
+        })
+        .await;
+        drained(&handle).await;
+        let mut lines = log.lines();
+        lines.sort();
+        assert_eq!(lines, ["2=b1000000", "3=c0"]);
+        // As it was parked.
+        let letters = scene.group("g").dead_letters(None, 10).await.unwrap();
+        let error = letters[0].error.as_deref().unwrap();
+        for word in ["\"body\"", "1048576", "--value-limit"] {
+            assert!(error.contains(word), "{error}");
+        }
+        let event = letters[0].event.as_ref().unwrap();
+        assert_eq!(event.unavailable(), ["body"]);
+    })
+    .await;
+}

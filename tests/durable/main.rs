@@ -13,7 +13,6 @@ mod bad_input;
 mod batches;
 mod calls;
 mod clock;
-mod crashes;
 mod fencing;
 mod handling;
 mod held_up;

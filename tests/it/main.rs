@@ -12,6 +12,7 @@ mod bad_input;
 mod caches;
 mod deafness;
 mod drift;
+mod encodings;
 mod half_open;
 mod handler_faults;
 mod no_silent_gap;

@@ -8,6 +8,7 @@
     reason = "tests stop at once"
 )]
 
+mod floor;
 mod interleaved;
 mod reading;
 mod retention;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgherald_core::Operation;
 use pgherald_core::outbox::OutboxReader;
+use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_core::{Operation, TableName};
 
 use crate::support::{Scene, all_shown};
 
@@ -133,4 +134,95 @@ async fn errors_say_what_is_wrong() {
     scene.run("DROP TABLE pgherald.outbox CASCADE").await;
     let error = scene.reader.next(&cursor, 1).await.unwrap_err();
     assert!(error.chain().contains("does not exist"), "{error}");
+}
+
+#[tokio::test]
+async fn an_event_tells_which_column_was_too_large_and_fills_in_what_did_not_change() {
+    #[derive(serde::Deserialize)]
+    struct Note {
+        note: Option<String>,
+    }
+    #[derive(Debug, serde::Deserialize)]
+    struct File {
+        body: Option<String>,
+        text: String,
+    }
+    let mut scene = Scene::new().await;
+    scene
+        .run("CREATE TABLE files (id int PRIMARY KEY, body bytea, note text, text text)")
+        .await;
+    let table = TableName::new("public", "files").unwrap();
+    let spec = TriggerSpec::new(table)
+        .outbox()
+        .every_column()
+        .old_columns();
+    let client = scene.connect().await;
+    let install = async |spec: TriggerSpec| {
+        let plan = trigger::plan(&client, &[spec]).await.unwrap();
+        plan.apply(&client).await.unwrap();
+    };
+    install(spec.clone().value_limit(50_000)).await;
+    scene
+        .run("INSERT INTO files VALUES (1, decode(repeat('07', 30000), 'hex'), 'a', repeat('x', 20000))")
+        .await;
+    scene.run("UPDATE files SET note = 'b'").await;
+    let events = scene.read(10).await;
+    let event = &events[1];
+    assert_eq!(event.key().unwrap().to_string(), "1");
+    assert_eq!(event.unavailable(), ["body"]);
+    let notes = [event.columns::<Note>(), event.old_columns::<Note>()];
+    let notes = notes.map(|note| note.unwrap().unwrap().note.unwrap());
+    assert_eq!(notes, ["b", "a"]);
+    for file in [event.columns::<File>(), event.old_columns::<File>()] {
+        let error = file.unwrap_err();
+        assert!(error.is_decode());
+        let error = error.to_string();
+        assert!(
+            error.contains("\"body\"") && error.contains("50000"),
+            "{error}"
+        );
+    }
+    // With a higher limit it comes.
+    install(spec.value_limit(60_002)).await;
+    scene.run("UPDATE files SET note = 'c'").await;
+    let event = &scene.read(10).await[0];
+    assert_eq!(event.unavailable(), [""; 0]);
+    for file in [event.columns::<File>(), event.old_columns::<File>()] {
+        let file = file.unwrap().unwrap();
+        assert_eq!(
+            (file.text.len(), file.body.unwrap().len()),
+            (20_000, 60_002)
+        );
+    }
+    assert_eq!(event.changed().unwrap(), ["note"]);
+}
+
+#[tokio::test]
+async fn a_page_of_large_rows_is_bounded_by_bytes() {
+    let mut scene = Scene::new().await;
+    scene
+        .run("CREATE TABLE files (id int PRIMARY KEY, body text)")
+        .await;
+    let table = TableName::new("public", "files").unwrap();
+    let spec = TriggerSpec::new(table).outbox().every_column();
+    let plan = trigger::plan(&scene.client, &[spec]).await.unwrap();
+    plan.apply(&scene.client).await.unwrap();
+    scene
+        .run("INSERT INTO files SELECT n, repeat('x', 1000000) FROM generate_series(1, 50) AS n")
+        .await;
+    let (mut pages, mut rows) = (0, 0);
+    loop {
+        let (events, is_last) = scene.page(1_000).await;
+        let bytes: usize = events
+            .iter()
+            .map(|event| event.columns_json().unwrap().len())
+            .sum();
+        assert!(bytes <= (16 << 20) + 1_100_000, "{bytes} bytes in a page");
+        rows += events.len();
+        pages += 1;
+        if is_last {
+            break;
+        }
+    }
+    assert!(rows == 50 && pages >= 3, "{rows} rows in {pages} pages");
 }

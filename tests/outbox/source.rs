@@ -305,6 +305,24 @@ async fn after_a_crash_nobody_knows_what_was_read() {
 }
 
 #[actix::test]
+async fn a_sequence_that_was_set_back_becomes_a_resync() {
+    let stage = Stage::shared().await;
+    let (_listener, probe) = listen(source(&stage.url)).await;
+    live(&probe, 1).await;
+    stage
+        .run("INSERT INTO counters SELECT n, 1 FROM generate_series(1, 100) AS n")
+        .await;
+    seen(&probe, "all", |seen| seen.events().count() >= 100).await;
+    stage.run("SELECT setval('pgherald.outbox_id', 50)").await;
+    stage.insert(101).await;
+    let seen_at_last = live(&probe, 2).await;
+    assert_eq!(resyncs(&seen_at_last), ["started", "reconnected"]);
+    stage.insert(102).await;
+    let last = |seen: &Seen| rows(seen).last().is_some_and(|row| row == "102=1");
+    seen(&probe, "row 102", last).await;
+}
+
+#[actix::test]
 async fn rows_trimmed_before_they_were_read_become_a_resync() {
     let stage = Stage::shared().await;
     let server = Postgres::shared().await.unwrap();

@@ -143,7 +143,7 @@ async fn a_newer_version_is_not_replaced() {
     let scene = Scene::new(USERS).await;
     scene.install(spec("users")).await;
     scene
-        .run("COMMENT ON FUNCTION pgherald.notify_rows IS '{\"version\":2}'")
+        .run("COMMENT ON FUNCTION pgherald.notify_rows IS '{\"version\":3}'")
         .await;
     let error = trigger::plan(&scene.client, &[spec("users")])
         .await

@@ -19,4 +19,5 @@ mod renamed;
 mod size;
 mod support;
 mod uninstall;
+mod values;
 mod writers;

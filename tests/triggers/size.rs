@@ -87,20 +87,32 @@ async fn a_payload_may_have_one_byte_less_than_the_limit() {
 }
 
 #[tokio::test]
-async fn columns_that_do_not_fit_are_null_and_the_rest_stays() {
+async fn columns_that_do_not_fit_are_unavailable_and_the_rest_stays() {
     let mut scene =
         Scene::new("CREATE TABLE t (id int PRIMARY KEY, v text, doc jsonb, raw bytea)").await;
     scene.install(spec("t").columns(["v", "doc", "raw"])).await;
+    let beyond = r#"{"unavailable":{"limit":7999}}"#;
+    let row = |v: &str, doc: &str, raw: &str| format!(r#"{{"v":{v},"doc":{doc},"raw":{raw}}}"#);
     let large = [
-        "repeat('x', 20000000), NULL, NULL",
-        "NULL, to_jsonb(repeat('x', 20000000)), NULL",
-        "NULL, NULL, decode(repeat('00', 20000000), 'hex')",
-        "repeat(E'\\x01', 2000), NULL, NULL",
+        (
+            "repeat('x', 20000000), NULL, NULL",
+            row(beyond, "null", "null"),
+        ),
+        (
+            "NULL, to_jsonb(repeat('x', 20000000)), NULL",
+            row("null", beyond, "null"),
+        ),
+        (
+            "NULL, NULL, decode(repeat('00', 20000000), 'hex')",
+            row("null", "null", beyond),
+        ),
+        // No value is too large by itself, but what it takes to write it as JSON.
+        ("repeat(E'\\x01', 2000), NULL, NULL", "null".to_owned()),
     ];
-    for (id, large) in (0..).step_by(2).zip(large) {
+    for (id, (large, columns)) in (0..).step_by(2).zip(large) {
         let sql = format!("INSERT INTO t VALUES ({id}, {large}), ({id} + 1, 'a', '1', NULL)");
         let expected = format!(
-            r#","key":["id"],"keys":[{id},{}],"columns":[null,{{"v":"a","doc":"1","raw":null}}]"#,
+            r#","key":["id"],"keys":[{id},{}],"columns":[{columns},{{"v":"a","doc":"1","raw":null}}]"#,
             id + 1
         );
         assert_eq!(scene.shapes(&sql).await, [event("insert", "t", &expected)]);

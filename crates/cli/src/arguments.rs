@@ -98,6 +98,10 @@ pub(crate) struct Install {
     /// Of updates, values before as well (outbox only)
     #[arg(long)]
     pub(crate) old_columns: bool,
+    /// The most bytes that the text of one value may have (outbox only); a larger one is reported as unavailable
+    /// [default: 1048576]
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) value_limit: Option<u32>,
     /// Operations [default: all]
     #[arg(long, value_delimiter = ',', value_name = "OPERATION,…", value_enum)]
     pub(crate) operations: Vec<Operation>,

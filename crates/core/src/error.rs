@@ -49,6 +49,8 @@ pub(crate) enum Kind {
     Replica,
     /// Triggers of a watched table are missing, disabled or outdated.
     Triggers,
+    /// A position in the outbox that only moves forward has gone back.
+    History,
     /// A payload that is not an event.
     Decode,
     /// A statement failed.
@@ -196,6 +198,13 @@ impl Error {
         self.inner.kind == Kind::Triggers
     }
 
+    /// Whether the database is not the one that was read so far, or went back in time: it was restored, or replaced, or a
+    /// sequence of the outbox was set back. What is known of it has to be read again.
+    #[must_use]
+    pub fn is_history(&self) -> bool {
+        self.inner.kind == Kind::History
+    }
+
     /// Whether user code or a source panicked.
     #[must_use]
     pub fn is_panic(&self) -> bool {
@@ -265,6 +274,10 @@ const fn policy(kind: Kind) -> Policy {
             "connect to the primary: NOTIFY does not reach replicas",
         ),
         Kind::Triggers => (true, "install the triggers again"),
+        Kind::History => (
+            true,
+            "nothing to do if the database was restored: what is known of it is read again; else find out who set a sequence of schema pgherald back",
+        ),
         Kind::Decode => (
             false,
             "find out who writes to this channel besides pgherald's triggers",

@@ -56,6 +56,11 @@ fn refuse_contradictions(install: &Install) -> Result<(), Failure> {
             "--old-columns is about the columns that travel with the event, and there are none",
             "add --columns, or leave --old-columns out",
         )
+    } else if install.value_limit.is_some() && !is_outbox {
+        (
+            "a notification holds 8,000 bytes, whatever the limit of a value",
+            "add --mode outbox, or leave --value-limit out",
+        )
     } else if install.channel.is_some() && is_outbox {
         ("the outbox has no channel", "leave --channel out")
     } else if !install.when_changed.is_empty() && leaves_updates_out {
@@ -132,6 +137,9 @@ fn spec(table: TableName, install: &Install) -> TriggerSpec {
     if install.old_columns {
         spec = spec.old_columns();
     }
+    if let Some(bytes) = install.value_limit {
+        spec = spec.value_limit(bytes);
+    }
     if !install.operations.is_empty() {
         let operations = install
             .operations
@@ -175,6 +183,9 @@ pub(in crate::commands) async fn command(
     add("when-changed", &written(spec.watched_columns()));
     if spec.has_old_columns() {
         command.push_str(" --old-columns");
+    }
+    if let Some(bytes) = spec.limit_of_values() {
+        command.push_str(&format!(" --value-limit {bytes}"));
     }
     command.push_str(" --commit");
     Ok(command)

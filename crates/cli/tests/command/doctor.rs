@@ -541,3 +541,32 @@ async fn a_table_that_is_locked_keeps_nothing_else_from_being_looked_at() {
     other.batch_execute("ROLLBACK").await.unwrap();
     all_is_well(&scene, &[]).await;
 }
+
+#[tokio::test]
+async fn a_key_whose_equal_values_have_different_texts_is_warned_of() {
+    for mode in ["notify", "outbox"] {
+        let scene = installed(mode).await;
+        scene
+            .run("CREATE TABLE prices (amount numeric PRIMARY KEY)")
+            .await;
+        let install = ["install", "prices", "--mode", mode, "--commit"];
+        scene.fine(&install).await;
+        let findings = only(
+            &scene,
+            &[],
+            "triggers",
+            "warning",
+            "key column \"amount\" has type numeric",
+        )
+        .await;
+        let fix = findings[0]["fix"].as_str().unwrap();
+        assert!(
+            fix.contains("pgherald install") && fix.ends_with("--key …"),
+            "{fix}"
+        );
+        scene
+            .run("ALTER TABLE prices ALTER amount TYPE numeric(9,2)")
+            .await;
+        all_is_well(&scene, &[]).await;
+    }
+}

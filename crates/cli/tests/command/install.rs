@@ -743,3 +743,29 @@ async fn what_is_left_of_everything_goes_and_what_is_anothers_stays() {
         .run("SELECT theirs FROM pgherald.consumer_group")
         .await;
 }
+
+#[tokio::test]
+async fn a_value_limit_is_installed_and_kept_by_what_doctor_advises() {
+    let scene = Scene::new("CREATE TABLE files (id int PRIMARY KEY, body text, note text)").await;
+    let options = ["--columns", "*", "--value-limit", "10"];
+    let refused = scene
+        .pgherald(&[&["install", "files"], &options[..]].concat())
+        .await;
+    assert!(
+        refused.code == 2 && refused.stderr.contains("--mode outbox"),
+        "{refused:?}"
+    );
+    let install = ["install", "files", "--mode", "outbox", "--commit"];
+    scene.fine(&[&install, &options[..]].concat()).await;
+    scene
+        .run("INSERT INTO files VALUES (1, '12345678901', '1234567890')")
+        .await;
+    let expected = r#"{"id":1,"body":{"unavailable":{"limit":10}},"note":"1234567890"}"#;
+    assert_eq!(
+        scene.value("SELECT columns FROM pgherald.outbox").await,
+        expected
+    );
+    scene.run("ALTER TABLE files DROP note").await;
+    let ran = scene.pgherald(&["doctor"]).await;
+    assert!(ran.stdout.contains("--value-limit 10"), "{ran:?}");
+}

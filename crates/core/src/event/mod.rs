@@ -3,6 +3,8 @@
 mod decode;
 mod key;
 mod typed;
+mod unavailable;
+mod unchanged;
 
 use std::fmt;
 use std::sync::Arc;
@@ -130,10 +132,10 @@ impl Event {
     /// The extra columns that the trigger was told to send, read into `T`.
     ///
     /// New values for inserts and updates, old values for deletes. `None` where there are none: not asked
-    /// for, too large for a notification, or the event is about the whole table.
+    /// for, too large together for a notification, or the event is about the whole table.
     ///
     /// # Errors
-    /// If the columns do not fit `T`.
+    /// If the columns do not fit `T`, or one that `T` has is [unavailable](Self::unavailable).
     pub fn columns<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         self.columns
             .as_ref()
@@ -144,9 +146,38 @@ impl Event {
     fn read<T: DeserializeOwned>(&self, json: &str) -> Result<T> {
         serde_json::from_str(json).map_err(|cause| {
             let target = std::any::type_name::<T>();
-            let message = format!("columns of {self} do not fit {target}");
+            let mut message = format!("columns of {self} do not fit {target}");
+            for (column, limit) in unavailable::of(json) {
+                message.push_str(&format!(
+                    "; column {column:?} is unavailable, because its value is beyond the limit of {limit} bytes: leave it \
+                     out and read it from the table, or record the table with a higher limit (TriggerSpec::value_limit, \
+                     pgherald install --value-limit)"
+                ));
+            }
             Error::with_source(Kind::Decode, message, cause)
         })
+    }
+
+    /// The names of those extra columns whose values were too large to travel with the event, see
+    /// [`TriggerSpec::value_limit`](crate::trigger::TriggerSpec::value_limit). Their values are unknown, not null.
+    ///
+    /// In [`columns_json`](Self::columns_json) an object `{"unavailable":{"limit":…}}` stands in the place of such a value, so
+    /// [`columns`](Self::columns) of a type that has the column is an error; of one that has not, it is none.
+    ///
+    /// ```
+    /// use pgherald_core::{Event, Operation};
+    ///
+    /// let event = Event::builder("public", "files", Operation::Insert)
+    ///     .key(1)
+    ///     .columns_json(r#"{"note":"a","body":{"unavailable":{"limit":1048576}}}"#)
+    ///     .build();
+    /// assert_eq!(event.unavailable(), ["body"]);
+    /// ```
+    #[must_use]
+    pub fn unavailable(&self) -> Vec<String> {
+        let json = self.columns.as_deref().unwrap_or_default();
+        let found = unavailable::of(json).into_iter();
+        found.map(|(column, _)| column).collect()
     }
 
     /// The extra columns as the JSON object they arrived as.
@@ -159,13 +190,17 @@ impl Event {
     /// of notifications: see [`TriggerSpec::old_columns`](crate::trigger::TriggerSpec::old_columns).
     ///
     /// # Errors
-    /// If the columns do not fit `T`.
+    /// If the columns do not fit `T`, or the value of one that `T` has was too large, as for [`columns`](Self::columns).
     pub fn old_columns<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        let old = self
+        let Some(old) = self
             .record
             .as_ref()
-            .and_then(|record| record.old_columns.as_deref());
-        old.map(|json| self.read(json)).transpose()
+            .and_then(|record| record.old_columns.as_deref())
+        else {
+            return Ok(None);
+        };
+        let now = self.columns.as_deref().unwrap_or_default();
+        self.read(&unchanged::filled(old, now)).map(Some)
     }
 
     /// The names of those extra columns that an UPDATE changed. `None` where [`old_columns`](Self::old_columns) is.

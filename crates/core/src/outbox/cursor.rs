@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use crate::error::{Error, Kind, Result};
+
 /// How far somebody has read: what is to be kept to go on from there. A value without connection; cheap to clone.
 ///
 /// `Display` and [`parse`](str::parse) turn it into text and back.
@@ -91,6 +93,22 @@ impl Point {
         self.snapshot.is_before(&other.snapshot)
     }
 
+    /// Fails unless everything in it is as far as in `before`, which was taken earlier: what reads between the two relies on
+    /// that. It is not where the database was restored, or a sequence was set back.
+    pub(crate) fn check_follows(&self, before: &Self) -> Result<()> {
+        let begun = |point: &Self| point.begun.parse::<u64>().unwrap_or_default();
+        let follows = self.floor >= before.floor
+            && self.closed >= before.closed
+            && begun(self) >= begun(before)
+            && before.snapshot.is_within(&self.snapshot);
+        match follows {
+            true => Ok(()),
+            false => Err(went_back(&format!(
+                "snapshot, floor, transaction and closing are {self} after {before}"
+            ))),
+        }
+    }
+
     /// Whether both are the same moment, whatever is known of closings.
     fn is_at(&self, other: &Self) -> bool {
         self.floor == other.floor && self.begun == other.begun && self.snapshot == other.snapshot
@@ -115,6 +133,11 @@ impl Point {
             closed: closed.parse().ok()?,
         })
     }
+}
+
+/// A position that only moves forward has gone back.
+pub(super) fn went_back(what: &str) -> Error {
+    Error::new(Kind::History, format!("the outbox went back: {what}"))
 }
 
 fn is_number(text: &str) -> bool {
@@ -204,12 +227,12 @@ impl fmt::Display for Cursor {
 }
 
 impl std::str::FromStr for Cursor {
-    type Err = crate::Error;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self> {
         let refuse = || {
             let message = format!("{text:?} is not a cursor of the outbox");
-            crate::Error::new(crate::error::Kind::Decode, message)
+            Error::new(Kind::Decode, message)
         };
         let words: Vec<&str> = text.split(' ').collect();
         let (done, rest) = words.split_at_checked(4).ok_or_else(refuse)?;

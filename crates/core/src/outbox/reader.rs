@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, RowStream, Statement};
 
-use super::cursor::{Cursor, Point, Reading, Snapshot};
+use super::cursor::{Cursor, Point, Reading, Snapshot, went_back};
 use super::row::{Recorded, Relations, bare_columns, columns, failed, get};
 use super::statements::Statements;
 use crate::error::{Error, Kind, Result};
@@ -370,12 +370,22 @@ impl OutboxReader {
         let (floor, row) = self.after_the_floor(DIFFERENCE, &parameters).await?;
         let closed = get(&row, 2)?;
         Ok(match get::<Option<String>>(&row, 1)? {
-            Some(begun) => Difference::Something(Point {
-                snapshot: snapshot(&row)?,
-                floor,
-                begun,
-                closed,
-            }),
+            Some(begun) => {
+                let to = Point {
+                    snapshot: snapshot(&row)?,
+                    floor,
+                    begun,
+                    closed,
+                };
+                to.check_follows(done)?;
+                Difference::Something(to)
+            }
+            None if floor < done.floor || closed < done.closed => {
+                return Err(went_back(&format!(
+                    "the floor is {floor} after {}, closing {closed} after {}",
+                    done.floor, done.closed
+                )));
+            }
             None => {
                 // Only now: what is not trimmed yet was there before.
                 let trimmed = self.one(TRIMMED, &[]).await?;
@@ -398,7 +408,8 @@ impl OutboxReader {
         let floor = self.client.query_one(&floor, &[]);
         let row = self.client.query_one(&sql, parameters);
         let (floor, row) = try_join(floor, row).await.map_err(failed)?;
-        Ok((get(&floor, 0)?, row))
+        let floor = get::<Option<i64>>(&floor, 0)?.ok_or_else(may_not_read_ids)?;
+        Ok((floor, row))
     }
 
     async fn one(&mut self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Row> {
@@ -439,7 +450,7 @@ enum Difference {
 const TRIMMED: &str = "SELECT trimmed FROM pgherald.outbox_retention";
 
 /// The last id that was taken.
-const FLOOR: &str = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM pgherald.outbox_id";
+const FLOOR: &str = include_str!("floor.sql");
 
 /// The transactions that had begun when snapshot $1 was taken, but were not visible in it: those that it lists, and,
 /// because it lists none from its xmax on, those from there up to $3. Only of the latter are there any number, so the
@@ -524,6 +535,13 @@ const ONE: &str = concat!(
     columns!(),
     " FROM pgherald.outbox WHERE id OPERATOR(pg_catalog.=) $1"
 );
+
+fn may_not_read_ids() -> Error {
+    Error::new(
+        Kind::Query,
+        "cannot read the outbox: permission denied for sequence pgherald.outbox_id; GRANT USAGE on it to this role",
+    )
+}
 
 /// Whether a text has characters that cannot be said in UTF-8.
 fn is_unsayable(error: &Error) -> bool {

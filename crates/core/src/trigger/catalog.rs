@@ -28,8 +28,14 @@ pub(super) struct Column {
     pub(super) key_place: Option<i32>,
     /// Computed on reading, and therefore absent from what a trigger sees.
     pub(super) is_virtual: bool,
-    /// Cannot be null.
-    pub(super) is_required: bool,
+    /// The type as it was declared.
+    pub(super) declared: String,
+    /// Of a type whose values all have the same few bytes.
+    pub(super) is_short: bool,
+    /// Whether its text may name objects of the database, with their schema or without as the `search_path` has it.
+    pub(super) names_objects: bool,
+    /// Whether values that are equal may have different texts.
+    pub(super) is_ambiguous: bool,
 }
 
 #[derive(Debug)]
@@ -115,7 +121,10 @@ async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>> {
                 type_name: get(row, 1)?,
                 key_place: get(row, 2)?,
                 is_virtual: get(row, 3)?,
-                is_required: get(row, 4)?,
+                declared: get(row, 4)?,
+                is_short: get(row, 5)?,
+                names_objects: get(row, 6)?,
+                is_ambiguous: get(row, 7)?,
             })
         })
         .collect()

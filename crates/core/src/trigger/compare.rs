@@ -171,6 +171,7 @@ pub(super) fn is_made_from(function: &Function, wanted: &Note) -> bool {
         Note {
             version,
             settings,
+            names_objects: wanted.names_objects,
             ..note
         } == *wanted
     })

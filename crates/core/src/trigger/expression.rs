@@ -1,8 +1,8 @@
 //! SQL expressions over one row of a transition table: its key and columns as JSON text, and what of it
 //! decides whether it changed.
 //!
-//! An expression is null only for a value too large for any payload; SQL null is the text `null`. Values
-//! come through the type's output function (`concat`), never through a cast. A cast may lose something: to
+//! The expression of a key is null only for a value too large for any payload; SQL null is the text `null`. A column whose
+//! value is too large is an object that says so, which no other value is (see [`object`]). Values come through the type's output function (`concat`), never through a cast. A cast may lose something: to
 //! text it strips the blanks of `char(n)` and adds a mask to `inet`. And it may be the table owner's code,
 //! should the column get another type later, run with the rights of the installing role. So nothing here
 //! lets the column's type choose a function, but for those that only superusers can make.
@@ -46,18 +46,27 @@ fn class(column: &Column) -> Class {
     }
 }
 
-/// Whether the text of any of these depends on session settings.
+/// Whether the text of any of these depends on session settings, apart from the `search_path`.
 pub(super) fn needs_settings<'a>(columns: impl IntoIterator<Item = &'a Column>) -> bool {
     columns
         .into_iter()
         .any(|column| matches!(class(column), Class::Bytes | Class::Other))
 }
 
-/// Whether what is too large for a notification becomes null.
+/// Whether the text of any of these names objects of the database, with their schema or without.
+pub(super) fn names_objects<'a>(columns: impl IntoIterator<Item = &'a Column>) -> bool {
+    columns.into_iter().any(|column| column.names_objects)
+}
+
+/// What becomes of a large value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
+    /// Too large for any notification: null.
     Limited,
+    /// It stays, whatever its size.
     Unlimited,
+    /// Its text has more bytes than this: an object that says so.
+    Unavailable(u32),
 }
 
 /// The key of a row: the value of one column, an array of several.
@@ -72,8 +81,9 @@ pub(super) fn key(columns: &[Column], size: Size) -> String {
     }
 }
 
-/// The extra columns of a row, as an object.
-pub(super) fn object(columns: &[Column], size: Size) -> String {
+/// The extra columns of a row, as an object. In place of a value whose text has more than `limit` bytes stands
+/// `{"unavailable":{"limit":…}}`; every other value is a number, a boolean, a string or null.
+pub(super) fn object(columns: &[Column], limit: u32) -> String {
     let mut members = String::new();
     for (index, column) in columns.iter().enumerate() {
         let opening = if index == 0 { '{' } else { ',' };
@@ -81,7 +91,7 @@ pub(super) fn object(columns: &[Column], size: Size) -> String {
         members.push_str(&format!(
             "{} {CONCAT} {} {CONCAT} ",
             escape_literal(&label),
-            json(column, size)
+            json(column, Size::Unavailable(limit))
         ));
     }
     format!("{members}'}}'")
@@ -97,15 +107,48 @@ pub(super) fn comparable(columns: &[Column]) -> String {
 
 /// The same, one by one.
 pub(super) fn comparables(columns: &[Column]) -> Vec<String> {
-    let values = columns.iter().map(|column| {
-        let value = escape_identifier(&column.name);
-        match class(column) {
-            Class::Integer | Class::Boolean | Class::Plain | Class::Bytes | Class::Label => value,
-            Class::Text => format!("{value} COLLATE pg_catalog.\"C\""),
-            Class::Other => format!("{} COLLATE pg_catalog.\"C\"", output(&value)),
+    columns.iter().map(comparable_of).collect()
+}
+
+fn comparable_of(column: &Column) -> String {
+    let value = escape_identifier(&column.name);
+    match class(column) {
+        Class::Integer | Class::Boolean | Class::Plain | Class::Bytes | Class::Label => value,
+        Class::Text => format!("{value} COLLATE pg_catalog.\"C\""),
+        Class::Other => format!("{} COLLATE pg_catalog.\"C\"", output(&value)),
+    }
+}
+
+/// What the text of a large value is compared by: it is not made.
+const LARGE: &str = "'pgherald: large'";
+
+/// What columns are compared by to tell which of them changed, see [`differs`].
+pub(super) fn comparables_within(columns: &[Column], limit: u32) -> Vec<String> {
+    let within = |column: &Column| match bounds(column, limit) {
+        Some(bounds) if class(column) == Class::Other => {
+            let (value, most) = (escape_identifier(&column.name), bounds.most);
+            let is_large = larger(&value, most);
+            let text = comparable_of(column);
+            format!("CASE WHEN {is_large} THEN {LARGE} ELSE {text} END")
         }
-    });
-    values.collect()
+        _ => comparable_of(column),
+    };
+    columns.iter().map(within).collect()
+}
+
+/// Whether a column differs between two rows, of which [`comparables_within`] are called `new` and `old`.
+///
+/// A value beyond the limit counts as different: to compare it would mean to read all of it, at each UPDATE of the row.
+pub(super) fn differs(column: &Column, limit: u32, new: &str, old: &str) -> String {
+    let differs = format!("{new} IS DISTINCT FROM {old}");
+    match bounds(column, limit) {
+        None => differs,
+        Some(_) if class(column) == Class::Other => {
+            format!("{new} OPERATOR(pg_catalog.=) {LARGE} OR {differs}")
+        }
+        // The value itself, not yet read from where large ones are stored.
+        Some(bounds) => format!("{} OR {differs}", larger(new, bounds.most)),
+    }
 }
 
 /// A JSON array of column names.
@@ -127,33 +170,82 @@ fn output(value: &str) -> String {
     format!("CASE WHEN {value} IS DISTINCT FROM NULL THEN pg_catalog.concat({value}) END")
 }
 
+fn larger(value: &str, bytes: u64) -> String {
+    format!("pg_catalog.pg_column_size({value}) OPERATOR(pg_catalog.>) {bytes}")
+}
+
+/// How many bytes a value takes where it is stored, compressed perhaps, compared with those of its text.
+struct Bounds {
+    /// With no more than this, the text is within the limit.
+    least: u64,
+    /// With more than this, it is beyond the limit.
+    most: u64,
+}
+
+/// `None` if any text of the column's type is short.
+fn bounds(column: &Column, limit: u32) -> Option<Bounds> {
+    let limit = u64::from(limit);
+    let (least, most) = match class(column) {
+        Class::Integer | Class::Boolean | Class::Plain | Class::Label => return None,
+        Class::Other if column.is_short => return None,
+        Class::Other if matches!(&*column.type_name, "inet" | "cidr") => return None,
+        // 131,072 digits before the point, 16,383 behind it.
+        Class::Other if column.type_name == "numeric" && limit >= 150_000 => return None,
+        // Neither method of compression makes less than a 255th of anything. A header has four bytes.
+        Class::Text => (limit / 256, limit + 4),
+        Class::Bytes => (limit / 512, limit / 2 + 4),
+        // A numeric of seven bytes can have 147,456 characters. No type needs four times the bytes of its shortest text.
+        Class::Other => (limit / 32_768, limit * 4),
+    };
+    Some(Bounds { least, most })
+}
+
 fn json(column: &Column, size: Size) -> String {
     let value = escape_identifier(&column.name);
-    let text = output(&value);
+    let characters = format!("pg_catalog.concat({value})");
     // Read back from text, which fails if the column has other values now.
     let converted = match class(column) {
-        Class::Integer => format!("({text})::pg_catalog.int8"),
-        Class::Boolean => format!("({text})::pg_catalog.bool"),
-        _ => format!("pg_catalog.to_json({text})"),
+        Class::Integer => format!("{characters}::pg_catalog.int8"),
+        Class::Boolean => format!("{characters}::pg_catalog.bool"),
+        _ => format!("pg_catalog.to_json({characters})"),
     };
-    let limit = match class(column) {
-        _ if size == Size::Unlimited => None,
-        Class::Integer | Class::Boolean | Class::Plain | Class::Label => None,
-        Class::Text | Class::Bytes => Some(8000),
-        // No type needs four times the bytes of its shortest text.
-        Class::Other => Some(32_768),
-    };
-    if column.is_required && class(column) == Class::Integer {
-        return format!("pg_catalog.concat({value})::pg_catalog.int8::pg_catalog.text");
-    }
-    let text = format!("coalesce({converted}::pg_catalog.text, 'null')");
-    match limit {
-        None => text,
-        Some(limit) => {
-            let size =
-                format!("pg_catalog.pg_column_size({value}) OPERATOR(pg_catalog.>=) {limit}");
-            format!("CASE WHEN {size} THEN NULL ELSE {text} END")
-        }
+    let text = format!(
+        "CASE WHEN {value} IS DISTINCT FROM NULL THEN {converted}::pg_catalog.text ELSE 'null' END"
+    );
+    match size {
+        Size::Unlimited => text,
+        Size::Limited => match class(column) {
+            Class::Integer | Class::Boolean | Class::Plain | Class::Label => text,
+            Class::Text | Class::Bytes => {
+                format!(
+                    "CASE WHEN {} THEN NULL ELSE {text} END",
+                    larger(&value, 7_999)
+                )
+            }
+            Class::Other => {
+                format!(
+                    "CASE WHEN {} THEN NULL ELSE {text} END",
+                    larger(&value, 32_767)
+                )
+            }
+        },
+        Size::Unavailable(limit) => match bounds(column, limit) {
+            None => text,
+            Some(Bounds { least, most }) => {
+                // In this order: what is surely too large is neither read nor converted, and most values are surely not.
+                let is_candidate = larger(&value, least);
+                let is_large = larger(&value, most);
+                let length = format!(
+                    "pg_catalog.octet_length(pg_catalog.concat({value})) OPERATOR(pg_catalog.>) {limit}"
+                );
+                let beyond = format!(
+                    "CASE WHEN {is_candidate} THEN CASE WHEN {is_large} THEN true ELSE {length} END END"
+                );
+                format!(
+                    r#"CASE WHEN {beyond} THEN '{{"unavailable":{{"limit":{limit}}}}}' ELSE {text} END"#
+                )
+            }
+        },
     }
 }
 
@@ -166,9 +258,12 @@ mod tests {
         Column {
             name,
             type_name,
+            declared: String::new(),
             key_place: None,
             is_virtual: false,
-            is_required: false,
+            is_short: false,
+            names_objects: false,
+            is_ambiguous: false,
         }
     }
 
@@ -184,9 +279,9 @@ mod tests {
         );
         let label = r#" E'{"it''s \\"a\\\\b\\"":'"#;
         assert!(
-            object(&nasty, Size::Limited).starts_with(label),
+            object(&nasty, 8_000).starts_with(label),
             "{}",
-            object(&nasty, Size::Limited)
+            object(&nasty, 8_000)
         );
     }
 

@@ -20,11 +20,32 @@ pub(super) struct Fitted<'a> {
 }
 
 impl Fitted<'_> {
-    /// Whether no two rows of the table have the same key: it holds the primary key.
+    /// Whether no two rows of the table have the same key: it holds the primary key, which partitions share. Children by
+    /// INHERITS need not have it, and those that do may repeat keys of the table.
     pub(super) fn is_key_unique(&self) -> bool {
+        let members = &self.table.members;
+        let has_heirs = members.len() > 1
+            && members
+                .iter()
+                .any(|member| member.is_root && member.kind == "r");
+        if has_heirs {
+            return false;
+        }
         let primary = primary_key(&self.table);
         let in_key = |column: &Column| self.key.iter().any(|part| part.name == column.name);
         !primary.is_empty() && primary.iter().all(in_key)
+    }
+
+    /// The most bytes of a value's text.
+    pub(super) fn value_limit(&self) -> u32 {
+        match self.spec.is_outbox() {
+            true => self
+                .spec
+                .value_limit
+                .unwrap_or(TriggerSpec::DEFAULT_VALUE_LIMIT),
+            // What pg_notify takes.
+            false => 7_999,
+        }
     }
 }
 
@@ -53,6 +74,12 @@ pub(super) fn fit(spec: &TriggerSpec, table: Table) -> Result<Fitted<'_>> {
         return Err(unfit(
             spec,
             "old columns in notifications; use the outbox for them",
+        ));
+    }
+    if spec.value_limit.is_some() && !spec.is_outbox() {
+        return Err(unfit(
+            spec,
+            "a limit of values in notifications, whose 8,000 bytes are one; use the outbox for it",
         ));
     }
     let key = match &spec.key {

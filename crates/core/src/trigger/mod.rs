@@ -50,9 +50,12 @@
 //! - `keys` has one element for each row: the value of a single key column, or an array of the values in the
 //!   order of `key`. An update also lists the keys that rows bore before it. `int2`, `int4`, `int8` and
 //!   `bool` are themselves, anything else is a string of its text, whatever the writer's session settings:
-//!   ISO dates, UTC, hex.
+//!   ISO dates, UTC, hex, names of objects with their schema. Values that are equal in SQL may have different texts
+//!   ([`DriftKind::AmbiguousKey`]). In a database of another encoding than UTF-8, bytes of a text that the server cannot
+//!   convert are read as Latin-1.
 //! - `columns` stands next to `keys` if extra columns are configured: the new values, of a delete the old;
-//!   `null` where they are unknown (the row has another key now) or too large.
+//!   `null` where they are unknown (the row has another key now) or too large together. In the place of one value that is too
+//!   large stands `{"unavailable":{"limit":7999}}`.
 //! - No `key`, `keys` and `columns`: anything in the table may have changed. So it is after TRUNCATE, for a
 //!   table without key, for a statement of more than 1,000 rows, and if a key does not fit. TRUNCATE of a
 //!   partitioned table is announced once for the table and once for each partition.
@@ -78,6 +81,7 @@ mod compare;
 mod expression;
 mod fit;
 mod installed;
+mod limits;
 mod outbox;
 mod plan;
 mod shared;

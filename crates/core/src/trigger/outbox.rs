@@ -2,7 +2,6 @@
 
 use postgres_protocol::escape::escape_literal;
 
-use super::catalog::Column;
 use super::expression::{self, Size};
 use super::fit::Fitted;
 use super::template::render;
@@ -82,6 +81,23 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
     render(include_str!("sql/v2/outbox_body.sql"), &values)
 }
 
+/// What the function selects, to be tried before it is installed.
+pub(super) fn selects(fitted: &Fitted<'_>) -> Result<Vec<String>> {
+    if fitted.key.is_empty() {
+        return Ok(match fitted.when_changed.is_empty() {
+            true => Vec::new(),
+            false => vec![differing(&expression::comparable(&fitted.when_changed))],
+        });
+    }
+    let (key, columns) = (key(fitted), columns(fitted));
+    let one = format!("SELECT {key} AS k, {columns} AS c FROM pgherald_new");
+    let update = match fitted.spec.old_columns || !fitted.when_changed.is_empty() {
+        true => compared(fitted)?,
+        false => uncompared(fitted)?,
+    };
+    Ok(vec![one, update])
+}
+
 /// The statement that tells what the rows of the table have in common.
 pub(super) fn describe(fitted: &Fitted<'_>) -> Result<String> {
     let table = &fitted.spec.table;
@@ -122,7 +138,7 @@ fn key(fitted: &Fitted<'_>) -> String {
 fn columns(fitted: &Fitted<'_>) -> String {
     match fitted.columns.is_empty() {
         true => NONE.to_owned(),
-        false => expression::object(&fitted.columns, Size::Unlimited),
+        false => expression::object(&fitted.columns, fitted.value_limit()),
     }
 }
 
@@ -171,13 +187,13 @@ fn uncompared(fitted: &Fitted<'_>) -> Result<String> {
 fn compared(fitted: &Fitted<'_>) -> Result<String> {
     let spec = fitted.spec;
     // Under numbers, because the names of columns are theirs.
-    let compared = |place: &str, columns: &[Column]| -> Vec<String> {
-        let values = expression::comparables(columns).into_iter().enumerate();
+    let named = |place: &str, values: Vec<String>| -> Vec<String> {
+        let values = values.into_iter().enumerate();
         values
             .map(|(number, value)| format!(", {value} AS {place}{number}"))
             .collect()
     };
-    let mut watched = compared("w", &fitted.when_changed);
+    let mut watched = named("w", expression::comparables(&fitted.when_changed));
     let condition = match watched.len() {
         0 => String::new(),
         count => {
@@ -189,12 +205,19 @@ fn compared(fitted: &Fitted<'_>) -> Result<String> {
             )
         }
     };
-    let mut changed = NO_NAMES.to_owned();
+    let (mut changed, mut before) = (NO_NAMES.to_owned(), NONE);
     if spec.old_columns {
-        watched.extend(compared("c", &fitted.columns));
+        before = include_str!("sql/v2/outbox_old.sql");
+        let limit = fitted.value_limit();
+        watched.extend(named(
+            "c",
+            expression::comparables_within(&fitted.columns, limit),
+        ));
         let names = fitted.columns.iter().enumerate().map(|(number, column)| {
             let name = escape_literal(&column.name);
-            format!("CASE WHEN n.c{number} IS DISTINCT FROM o.c{number} THEN {name} END")
+            let (new, old) = (format!("n.c{number}"), format!("o.c{number}"));
+            let differs = expression::differs(column, limit, &new, &old);
+            format!("CASE WHEN {differs} THEN {name} END")
         });
         let names = names.collect::<Vec<_>>().join(", ");
         changed = format!("array_remove(ARRAY[{names}]::text[], NULL)");
@@ -209,6 +232,7 @@ fn compared(fitted: &Fitted<'_>) -> Result<String> {
         ("columns", &*columns),
         ("old", old),
         ("watched", &*watched.concat()),
+        ("before", before),
         ("changed", &*changed),
         ("where", &*condition),
     ];

@@ -13,6 +13,7 @@ use super::catalog::{self, Server};
 use super::compare::{Finding, compare, is_made_from};
 use super::fit::{fit, fitting, no_such_table};
 use super::installed::{self, Function, Installed, Trigger, installed};
+use super::limits;
 use super::shared::{self, OutboxState, Shared, refuse_newer};
 use super::spec::TriggerSpec;
 use super::wanted::{Wanted, qualified, wanted};
@@ -48,10 +49,10 @@ pub struct Plan {
 /// of its own name, with the specification it was installed with; and further ones, should they have changed names in turn.
 ///
 /// # Errors
-/// If a specification does not fit its table, the table does not exist, a later version of pgherald
-/// installed its triggers, the server is older than PostgreSQL 13, something in schema `pgherald` belongs to
-/// another role that is no superuser, a table that would have to be moved does not tell what it was installed with, or the
-/// catalog cannot be read.
+/// If a specification does not fit its table, or has more columns than the server can compare; the table does not exist; a
+/// later version of pgherald installed its triggers; the server is older than PostgreSQL 13; something in schema `pgherald`
+/// belongs to another role that is no superuser; a table that would have to be moved does not tell what it was installed with;
+/// or the catalog cannot be read.
 pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
     refuse_twice(specs)?;
     let server = catalog::server(client).await?;
@@ -180,7 +181,9 @@ async fn look(client: &Client, spec: &TriggerSpec) -> Result<(Wanted, Installed)
     let Some(table) = catalog::table(client, &spec.table).await? else {
         return Err(no_such_table(client, &spec.table).await?);
     };
-    let wanted = wanted(&fit(spec, table)?)?;
+    let fitted = fit(spec, table)?;
+    limits::refuse_beyond(client, &fitted).await?;
+    let wanted = wanted(&fitted)?;
     let installed = installed(client, &wanted.table, &wanted.function).await?;
     for (name, function) in installed.functions(&wanted.function) {
         let object = format!("triggers of {}", spec.table);

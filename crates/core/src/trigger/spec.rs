@@ -30,6 +30,7 @@ pub struct TriggerSpec {
     pub(super) old_columns: bool,
     pub(super) operations: OperationSet,
     pub(super) when_changed: Vec<String>,
+    pub(super) value_limit: Option<u32>,
     pub(super) mode: Mode,
 }
 
@@ -43,6 +44,10 @@ pub(crate) enum Mode {
 }
 
 impl TriggerSpec {
+    /// The most bytes of text that a value of a column has in the outbox, unless [`value_limit`](Self::value_limit) says
+    /// otherwise: 1 MiB.
+    pub const DEFAULT_VALUE_LIMIT: u32 = 1 << 20;
+
     /// Every change of `table`, rows told apart by the primary key, on the default channel.
     #[must_use]
     pub fn new(table: TableName) -> Self {
@@ -55,6 +60,7 @@ impl TriggerSpec {
             old_columns: false,
             operations: OperationSet::ALL,
             when_changed: Vec::new(),
+            value_limit: None,
             mode: Mode::Notify,
         }
     }
@@ -101,7 +107,8 @@ impl TriggerSpec {
     }
 
     /// Columns whose values travel with the event. Default: none. Needs a key. With a notification, only as far as
-    /// they fit into its 8,000 bytes.
+    /// they fit into its 8,000 bytes: a value that is larger is [unavailable](crate::Event::unavailable), and if the others
+    /// do not fit together, the event has no columns. In the outbox, up to the [limit](Self::value_limit) of each value.
     #[must_use]
     pub fn columns<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.columns = columns.into_iter().map(Into::into).collect();
@@ -120,6 +127,17 @@ impl TriggerSpec {
     #[must_use]
     pub fn old_columns(mut self) -> Self {
         self.old_columns = true;
+        self
+    }
+
+    /// The most bytes that the text of one value of the [columns](Self::columns) may have in the outbox. Default:
+    /// [`DEFAULT_VALUE_LIMIT`](Self::DEFAULT_VALUE_LIMIT). A larger one is not copied: the column is reported as
+    /// [unavailable](crate::Event::unavailable), never as null, and the reader takes it from the table. Only for the outbox;
+    /// keys have no limit. With [`old_columns`](Self::old_columns), a value beyond the limit counts as changed by each UPDATE
+    /// of its row, because to compare it would mean to read it.
+    #[must_use]
+    pub fn value_limit(mut self, bytes: u32) -> Self {
+        self.value_limit = Some(bytes);
         self
     }
 
@@ -175,6 +193,12 @@ impl TriggerSpec {
     #[must_use]
     pub fn has_old_columns(&self) -> bool {
         self.old_columns
+    }
+
+    /// The limit of each value, if it is not the default.
+    #[must_use]
+    pub fn limit_of_values(&self) -> Option<u32> {
+        self.value_limit
     }
 
     /// The columns of which one has to change for an update to count; none if every update does.

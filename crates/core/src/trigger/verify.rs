@@ -38,12 +38,15 @@ impl Drift {
             | DriftKind::Unheard { .. }
             | DriftKind::Missing(_)
             | DriftKind::Disabled(_) => true,
-            DriftKind::Outdated { .. } | DriftKind::LeftOver(_) => false,
+            DriftKind::Outdated { .. }
+            | DriftKind::LeftOver(_)
+            | DriftKind::AmbiguousKey { .. } => false,
         }
     }
 }
 
-/// The kinds of [`Drift`]. Each is put right by applying a new [`plan`](super::plan()), except the first two.
+/// The kinds of [`Drift`]. Each is put right by applying a new [`plan`](super::plan()), except the first two and
+/// [`AmbiguousKey`](Self::AmbiguousKey).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DriftKind {
@@ -78,6 +81,15 @@ pub enum DriftKind {
     /// The named trigger or function is pgherald's, and belongs to nothing: a detached partition, or a
     /// former name of the table.
     LeftOver(String),
+    /// Values of a key column may be equal in SQL and yet have different texts, as `Bob` and `bob` of type `citext` have. The
+    /// key of an event is the text of the row that was written; a cached value, a filter or a lock under another spelling is
+    /// not reached by it.
+    AmbiguousKey {
+        /// The column.
+        column: String,
+        /// Its type.
+        type_name: String,
+    },
 }
 
 /// Compares `specs` with what is installed. Empty if all is well. Only reads.
@@ -134,6 +146,11 @@ async fn verify_table(
             kind,
         })
     }));
+    let ambiguous = wanted.ambiguous.iter().cloned();
+    drifts.extend(
+        ambiguous
+            .map(|(column, type_name)| on_table(DriftKind::AmbiguousKey { column, type_name })),
+    );
     Ok(drifts)
 }
 
@@ -231,6 +248,12 @@ impl fmt::Display for Drift {
                     "{object} is outdated: {reason}; install the triggers again"
                 )
             }
+            DriftKind::AmbiguousKey { column, type_name } => write!(
+                f,
+                "key column {column:?} has type {type_name}, of which values that are equal may have different texts, and an \
+                 event reaches only what is known under the text of its row; have the column hold one text for each value, \
+                 or take another key"
+            ),
             DriftKind::LeftOver(object) => {
                 write!(
                     f,

@@ -24,6 +24,8 @@ pub(super) struct Wanted {
     description: String,
     pub(super) note: Note,
     pub(super) triggers: Vec<WantedTrigger>,
+    /// Columns of the key, with their types, of which equal values may have different texts.
+    pub(super) ambiguous: Vec<(String, String)>,
 }
 
 #[derive(Debug)]
@@ -49,8 +51,14 @@ pub(super) struct Note {
     pub(super) outbox: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) old_columns: bool,
+    /// The limit of each value, if it is not the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) value_limit: Option<u32>,
     /// Whether the function pins the session settings that text depends on.
     pub(super) settings: bool,
+    /// Whether it pins those that the names of objects depend on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) names_objects: bool,
 }
 
 impl Note {
@@ -77,6 +85,12 @@ pub(super) fn wanted(fitted: &Fitted<'_>) -> Result<Wanted> {
         },
         note: note(fitted),
         triggers: triggers.collect(),
+        ambiguous: fitted
+            .key
+            .iter()
+            .filter(|column| column.is_ambiguous)
+            .map(|column| (column.name.clone(), column.declared.clone()))
+            .collect(),
         function: function.clone(),
     })
 }
@@ -101,6 +115,7 @@ fn note(fitted: &Fitted<'_>) -> Note {
         .iter()
         .chain(&fitted.columns)
         .chain(&fitted.when_changed);
+    let names_objects = expression::names_objects(read.clone());
     Note {
         version: VERSION,
         schema: spec.table.schema().to_owned(),
@@ -112,7 +127,9 @@ fn note(fitted: &Fitted<'_>) -> Note {
         when_changed: spec.when_changed.clone(),
         outbox: spec.is_outbox(),
         old_columns: spec.old_columns,
+        value_limit: spec.value_limit,
         settings: expression::needs_settings(read),
+        names_objects,
     }
 }
 
@@ -160,7 +177,7 @@ fn notify_body(fitted: &Fitted<'_>) -> Result<String> {
         ("NULL::text".to_owned(), "NULL::text[]".to_owned())
     } else {
         (
-            expression::object(&fitted.columns, Size::Limited),
+            expression::object(&fitted.columns, fitted.value_limit()),
             fitting("r.c"),
         )
     };
@@ -230,9 +247,13 @@ impl Wanted {
     /// The settings that the function pins, one on each line.
     fn settings(&self) -> String {
         let mut settings = String::new();
-        // It costs a quarter of recording a row; and where nothing is compared, every name in it is qualified.
-        if !self.note.outbox || self.note.compares() {
+        // It costs a quarter of recording a row; and where nothing is compared, every name in it is qualified. But the text
+        // of a value that names an object has the object's schema or not, as the search_path has it.
+        if !self.note.outbox || self.note.compares() || self.note.names_objects {
             settings.push_str(include_str!("sql/v2/search_path.sql").trim_end());
+        }
+        if self.note.names_objects {
+            settings.push_str(include_str!("sql/v2/names_settings.sql").trim_end());
         }
         if self.note.settings {
             settings.push_str(include_str!("sql/v2/text_settings.sql").trim_end());

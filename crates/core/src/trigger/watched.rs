@@ -136,6 +136,7 @@ fn spec(comment: &str) -> Option<TriggerSpec> {
         old_columns: note.old_columns,
         operations: note.operations.into_iter().collect(),
         when_changed: note.when_changed,
+        value_limit: note.value_limit,
         mode: match note.outbox {
             true => Mode::Outbox,
             false => Mode::Notify,

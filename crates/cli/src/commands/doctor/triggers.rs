@@ -104,6 +104,15 @@ async fn judge(
             };
             (text, fix)
         }
+        (DriftKind::AmbiguousKey { column, .. }, _) => {
+            let text = text.rsplit_once("; ").map_or(&*text, |(text, _)| text);
+            let table = words::quoted(spec.table());
+            let fix = format!(
+                "have {column:?} hold one text for each value (a CHECK, a scale for numeric) and ask by that text; or take \
+                 another key: pgherald install {table} --key …"
+            );
+            (text.to_owned(), fix)
+        }
         (_, None) => (text, UPGRADE.to_owned()),
         (_, Some(why)) => {
             let text = text

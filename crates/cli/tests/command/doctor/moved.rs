@@ -472,7 +472,7 @@ async fn what_cannot_be_read_is_not_to_be_installed_where_that_is_refused() {
     all_is_well(&scene, &[]).await;
     assert_eq!(told(&scene).await, "a:4:a:[]:pgherald b:4:b:[]:true");
 
-    let later = commented(r#"{"version":2,"tables":[]}"#, every);
+    let later = commented(r#"{"version":3,"tables":[]}"#, every);
     let scene = renamed(&tables, &later).await;
     let found = only(&scene, &[], "triggers", "failed", "does not tell").await;
     for fix in fixes(&found) {

@@ -26,6 +26,8 @@
 //! - Unless that cannot be promised; then there is a `Resync`: rows were trimmed before they were read, triggers were off
 //!   or altered meanwhile, or the *history* is another one. A cursor means nothing to an outbox that was made anew, a
 //!   replica that was promoted, or a server that has crashed: such servers give out transaction ids a second time.
+//! - A position that went back (a sequence that was set back, say) becomes a `Resync` as well, and is an
+//!   [error of its own](Error::is_history).
 //! - `Live` is said when a difference was read to its end within a second: what is still to come is young.
 //! - `Live` holds only while every watched table's triggers are in place, as with NOTIFY.
 //! - A row that cannot be understood becomes a `Resync` in its place.
@@ -101,7 +103,8 @@ pub struct OutboxSource {
 
 #[derive(Debug)]
 struct Known {
-    place: Place,
+    /// Where to read on; nowhere after the outbox went back.
+    place: Option<Place>,
     /// How the triggers were when last looked at.
     check: Check,
 }
@@ -145,7 +148,7 @@ impl OutboxSource {
 
     fn connect(&self) -> Opening {
         let settings = Arc::clone(&self.settings);
-        let place = self.known.as_ref().map(|known| known.place.clone());
+        let place = self.known.as_ref().and_then(|known| known.place.clone());
         let page_size = self.page_size;
         Box::pin(async move {
             let opening = Box::pin(Session::open(&settings, place, page_size));
@@ -174,7 +177,10 @@ impl OutboxSource {
             self.pending.push_back(Signal::Resync(Resync::new(reason)));
             self.pending.push_back(live(&check));
         }
-        self.known = Some(Known { place, check });
+        self.known = Some(Known {
+            place: Some(place),
+            check,
+        });
         self.state = State::Open {
             session: Box::new(session),
             since,
@@ -194,7 +200,9 @@ impl OutboxSource {
                 is_last,
             }) => {
                 self.page_size = PAGE;
-                known.place.cursor = cursor;
+                if let Some(place) = &mut known.place {
+                    place.cursor = cursor;
+                }
                 self.pending.extend(signals);
                 let now = Instant::now();
                 match catching_up {
@@ -221,6 +229,11 @@ impl OutboxSource {
 
     /// Drops what is left of the session and schedules the next attempt.
     fn lose(&mut self, error: Error) -> Signal {
+        if error.is_history()
+            && let Some(known) = &mut self.known
+        {
+            known.place = None;
+        }
         let mut opened = None;
         if let State::Open { session, since, .. } = &self.state {
             opened = Some(*since);

@@ -16,6 +16,8 @@ DECLARE
     c text;
     ks text;
     cs text;
+    texts text[];
+    bytes bytea;
 BEGIN
     IF key IS NOT NULL AND keys IS NULL AND old_keys IS NULL THEN
         RETURN;  -- the statement touched no row
@@ -32,6 +34,31 @@ BEGIN
         RETURN;
     END IF;
     keys := coalesce(keys, '{}');
+
+    -- Listeners get UTF-8. A text that the server cannot convert to it ends the session of each of them; it is sent with its
+    -- bytes as escapes, as if they were Latin-1. (JSON has them within strings only.) One by one, because the text of a key
+    -- must not depend on the other rows of its statement.
+    IF getdatabaseencoding() <> 'UTF8' THEN
+        texts := keys || old_keys || cols;
+        BEGIN
+            PERFORM convert_to(array_to_string(texts, ''), 'UTF8');
+        EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
+            FOR i IN 1 .. cardinality(texts) LOOP
+                BEGIN
+                    PERFORM convert_to(texts[i], 'UTF8');
+                EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
+                    bytes := convert_to(texts[i], getdatabaseencoding());
+                    texts[i] := (
+                        SELECT string_agg(CASE WHEN b.v < 128 THEN chr(b.v) ELSE '\u00' || to_hex(b.v) END, '' ORDER BY b.n)
+                        FROM (SELECT n, get_byte(bytes, n) AS v FROM generate_series(0, octet_length(bytes) - 1) AS n) AS b
+                    );
+                END;
+            END LOOP;
+            cols := texts[cardinality(texts) - cardinality(cols) + 1 :];
+            old_keys := texts[cardinality(keys) + 1 : cardinality(keys) + cardinality(old_keys)];
+            keys := texts[: cardinality(keys)];
+        END;
+    END IF;
 
     -- A key without a unique index may repeat: each pair of key and columns is sent once.
     IF cardinality(keys) > 1 THEN

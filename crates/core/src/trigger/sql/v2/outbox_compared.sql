@@ -10,6 +10,6 @@
                     SELECT o.k, NULL::text AS c, o.c AS o, NULL::text[] AS d
                     WHERE o.k IS NOT NULL AND o.k IS DISTINCT FROM n.k
                     UNION ALL
-                    SELECT n.k, n.c, o.c, {{changed}} WHERE n.k IS NOT NULL
+                    SELECT n.k, n.c, {{before}}, {{changed}} WHERE n.k IS NOT NULL
                 ) AS e{{where}}
                 ORDER BY i

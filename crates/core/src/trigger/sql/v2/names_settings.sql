@@ -1,0 +1,2 @@
+
+    SET quote_all_identifiers = 'off'

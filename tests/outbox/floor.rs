@@ -1,0 +1,96 @@
+//! The floor of a difference: the last id that was taken before its snapshot.
+
+use pgherald_core::outbox::OutboxReader;
+use tokio::task::JoinSet;
+
+use crate::support::Scene;
+
+/// What the reader asks.
+const FLOOR: &str = include_str!("../../crates/core/src/outbox/floor.sql");
+
+/// A plain SELECT of the sequence's last_value is too high once in some 5,000 looks beside such writers, and once in some
+/// 100,000 on a busy machine.
+const LOOKS: usize = 600_000;
+const WRITERS: usize = 4;
+/// As many small transactions do: with commits, which contend for the log.
+const TAKE_IDS: &str =
+    "INSERT INTO taken SELECT nextval('pgherald.outbox_id') FROM generate_series(1, 100)";
+
+#[tokio::test]
+async fn a_floor_is_never_above_an_id_that_is_taken_later() {
+    let scene = Scene::new().await;
+    scene.run("CREATE TABLE taken (id bigint)").await;
+    // Dropped with the test, which ends them.
+    let mut writers = JoinSet::new();
+    for _ in 0..WRITERS {
+        let client = scene.connect().await;
+        writers.spawn(async move {
+            loop {
+                client.batch_execute(TAKE_IDS).await.unwrap();
+            }
+        });
+    }
+    let probe = format!(
+        "CREATE FUNCTION pg_temp.looks() RETURNS text LANGUAGE plpgsql AS $$
+         DECLARE floor bigint; id bigint; highest bigint := 0;
+         BEGIN
+             FOR look IN 1..{LOOKS} LOOP
+                 floor := ({FLOOR});
+                 IF floor < highest THEN
+                     RETURN format('look %s: the floor went back from %s to %s', look, highest, floor);
+                 END IF;
+                 highest := floor;
+                 IF look % 4 = 0 THEN
+                     id := nextval('pgherald.outbox_id');
+                     IF id <= floor THEN
+                         RETURN format('look %s: id %s was taken after floor %s was read', look, id, floor);
+                     END IF;
+                 END IF;
+             END LOOP;
+             RETURN NULL;
+         END $$"
+    );
+    scene.run(&probe).await;
+    let sql = "SELECT pg_temp.looks()";
+    let found: Option<String> = scene.client.query_one(sql, &[]).await.unwrap().get(0);
+    assert_eq!(found, None);
+}
+
+#[tokio::test]
+async fn a_role_that_may_not_read_the_sequence_is_refused_by_name() {
+    let scene = Scene::new().await;
+    let role = format!("reader_{:x}", fastrand::u64(..));
+    let grant = format!(
+        "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA pgherald TO {role};
+         GRANT SELECT ON ALL TABLES IN SCHEMA pgherald TO {role}"
+    );
+    scene.run(&grant).await;
+    let client = scene.connect().await;
+    let role_only = format!("SET ROLE {role}");
+    client.batch_execute(&role_only).await.unwrap();
+    let mut reader = OutboxReader::new(client.into());
+    let error = reader.now().await.unwrap_err();
+    assert!(
+        error.chain().contains("pgherald.outbox_id") && error.chain().contains("GRANT USAGE"),
+        "{}",
+        error.chain()
+    );
+    let grant = format!("GRANT USAGE ON SEQUENCE pgherald.outbox_id TO {role}");
+    scene.run(&grant).await;
+    reader.now().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_sequence_that_was_set_back_is_an_error_of_its_own() {
+    let mut scene = Scene::new().await;
+    scene
+        .run("INSERT INTO counters SELECT n, 0 FROM generate_series(1, 100) AS n")
+        .await;
+    assert_eq!(scene.read(1_000).await.len(), 100);
+    // What a restored copy of the database, or a hand, does.
+    scene.run("SELECT setval('pgherald.outbox_id', 50)").await;
+    scene.run("INSERT INTO counters VALUES (101, 0)").await;
+    let error = scene.reader.next(&scene.cursor, 10).await.unwrap_err();
+    assert!(error.is_history(), "{error:?}");
+    assert!(error.to_string().contains("floor"), "{error}");
+}

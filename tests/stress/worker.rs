@@ -1,0 +1,210 @@
+//! Workers as processes of their own, which can be stopped, continued and killed.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use pgherald_core::group::Consumer;
+use pgherald_core::{Backoff, Durable, RetryPolicy};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::task::LocalSet;
+
+use crate::faults::Journal;
+use crate::handlers::{Effects, InBatches, InTransaction, Plain};
+
+/// The group that all workers are consumers of.
+pub(crate) const GROUP: &str = "workers";
+pub(crate) const SLICES: i32 = 8;
+/// Shorter than most standstills.
+const LEASE: Duration = Duration::from_millis(800);
+const ENV: &str = "PGHERALD_STRESS_WORKER";
+
+/// How a worker handles events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Transactional,
+    Plain,
+    Batch,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Transactional => "transactional",
+            Self::Plain => "plain",
+            Self::Batch => "batch",
+        }
+    }
+}
+
+/// Processes that share the work of one group. Killed when dropped.
+pub(crate) struct Workers {
+    url: String,
+    kind: Kind,
+    logs: PathBuf,
+    all: Vec<Worker>,
+    started: usize,
+}
+
+struct Worker {
+    name: String,
+    child: Child,
+    /// When a stopped one goes on.
+    until: Option<Instant>,
+}
+
+impl Workers {
+    /// Starts `count` of them. Their logs go to files in `logs`.
+    pub(crate) fn start(url: &str, kind: Kind, count: usize, logs: &Path) -> Self {
+        let mut workers = Self {
+            url: url.to_owned(),
+            kind,
+            logs: logs.to_owned(),
+            all: Vec::new(),
+            started: 0,
+        };
+        for place in 0..count {
+            let worker = workers.spawn(place);
+            workers.all.push(worker);
+        }
+        workers
+    }
+
+    fn spawn(&mut self, place: usize) -> Worker {
+        let name = format!("{place}.{}", self.started);
+        self.started += 1;
+        let log = self.logs.join(format!("worker-{place}.log"));
+        let log: File = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .unwrap();
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "worker::worker", "--ignored", "--nocapture"])
+            .env(ENV, format!("{} {name} {}", self.kind.name(), self.url))
+            // Ends with this process: see `end_with_parent`.
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Worker {
+            name,
+            child,
+            until: None,
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The worker stands still for `span`, as if its machine did.
+    pub(crate) fn stop(&mut self, place: usize, span: Duration, journal: &mut Journal) {
+        let worker = &mut self.all[place];
+        worker.signal(Signal::STOP);
+        worker.until = Some(Instant::now() + span);
+        journal.note(format!("stop {} for {span:?}", worker.name));
+    }
+
+    /// Kills the worker, stopped or not, and starts another one.
+    pub(crate) fn kill(&mut self, place: usize, journal: &mut Journal) {
+        let next = self.spawn(place);
+        let text = format!("kill {}, start {}", self.all[place].name, next.name);
+        // Dropping it kills it.
+        self.all[place] = next;
+        journal.note(text);
+    }
+
+    /// Continues workers whose standstill is over, or all that stand still.
+    pub(crate) fn go_on(&mut self, all: bool, journal: &mut Journal) {
+        for worker in &mut self.all {
+            let is_due = |until: &mut Instant| all || *until <= Instant::now();
+            if worker.until.take_if(is_due).is_some() {
+                worker.signal(Signal::CONT);
+                journal.note(format!("continue {}", worker.name));
+            }
+        }
+    }
+
+    /// A worker that has ended by itself, which none ever should.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        self.all.iter_mut().find_map(|worker| {
+            let status = worker.child.try_wait().unwrap()?;
+            Some(format!("worker {} ended: {status}", worker.name))
+        })
+    }
+}
+
+impl Worker {
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The worker's own program.
+#[test]
+#[ignore = "started by the tests"]
+fn worker() {
+    let Ok(what) = std::env::var(ENV) else {
+        return;
+    };
+    let mut words = what.splitn(3, ' ');
+    let (kind, name, url) = (
+        words.next().unwrap(),
+        words.next().unwrap(),
+        words.next().unwrap(),
+    );
+    end_with_parent();
+    let filter = std::env::var("RUST_LOG").unwrap_or_else(|_| "pgherald_core=debug".to_owned());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .init();
+    tracing::info!(worker = name, "started");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let options = Durable::new(GROUP)
+        .from_beginning()
+        .slices(SLICES as u16)
+        .lease(LEASE)
+        .timeout(Duration::from_secs(5))
+        .max_batch(50)
+        // Never a dead letter: the server may be away for long.
+        .retry(RetryPolicy::new(
+            1_000_000,
+            Backoff::new(Duration::from_millis(5), Duration::from_millis(50)),
+        ));
+    let effects = Effects::new(url, name);
+    let config = url.parse().unwrap();
+    let (_handle, consumer) = match kind {
+        "transactional" => {
+            Consumer::transactional(config, options, move || InTransaction(effects.clone()))
+        }
+        "plain" => Consumer::new(config, options, move || Plain(effects.clone())),
+        _ => Consumer::batches(config, options, move || InBatches(effects.clone())),
+    }
+    .unwrap();
+    runtime.block_on(LocalSet::new().run_until(consumer.run()));
+}
+
+/// Ends this process once the one that started it is gone, however that ended: then the other end of its input is closed.
+fn end_with_parent() {
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+}
