@@ -1,11 +1,14 @@
 //! Durable handlers as actors that a herald starts and shuts down.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use pgherald::group::{Batch, BatchHandler, Group, TransactionalHandler};
 use pgherald::trigger::TriggerSpec;
 use pgherald::{
-    Attempt, Durable, Event, EventHandler, Filter, GetReport, HandlerResult, Herald, TableName,
+    Attempt, Durable, Ephemeral, Event, EventHandler, Filter, GetReport, HandlerResult, Herald,
+    TableName,
 };
 use tokio_postgres::Transaction;
 
@@ -149,4 +152,156 @@ async fn an_actor_that_is_stopped_leaves_its_work_to_the_next() {
         drop(actor);
     }
     assert_eq!(scene.number("SELECT count(*) FROM effects").await, 3);
+}
+
+/// Takes its time, and counts what begins and what ends.
+#[derive(Clone, Default)]
+struct Slow {
+    begun: Rc<Cell<u32>>,
+    ended: Rc<Cell<u32>>,
+    hangs: bool,
+}
+
+impl EventHandler for Slow {
+    type Event = Event;
+
+    async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
+        self.begun.set(self.begun.get() + 1);
+        if self.hangs {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.ended.set(self.ended.get() + 1);
+        Ok(())
+    }
+
+    async fn resync(&self, _: pgherald::Resync) -> HandlerResult {
+        Ok(())
+    }
+}
+
+impl TransactionalHandler for Slow {
+    type Event = Event;
+
+    async fn handle(
+        &self,
+        event: Event,
+        attempt: Attempt,
+        _: &mut Transaction<'_>,
+    ) -> HandlerResult {
+        EventHandler::handle(self, event, attempt).await
+    }
+}
+
+impl Slow {
+    fn hanging() -> Self {
+        Self {
+            hangs: true,
+            ..Self::default()
+        }
+    }
+
+    fn make(&self) -> impl Fn() -> Self + use<> {
+        let this = self.clone();
+        move || this.clone()
+    }
+
+    async fn begins(&self, count: u32) {
+        let shown = || format!("{} begun", self.begun.get());
+        crate::support::until("begun", || self.begun.get() >= count, shown).await;
+    }
+}
+
+#[actix::test]
+async fn durable_handlers_begin_nothing_after_a_shutdown_although_an_ephemeral_one_hangs() {
+    let scene = Scene::new().await;
+    let herald = Herald::connect(scene.config())
+        .watch_with(jobs().outbox())
+        .start()
+        .await
+        .unwrap();
+    herald.live().await.unwrap();
+    let (hanging, plain, transactional) = (Slow::hanging(), Slow::default(), Slow::default());
+    let options = Ephemeral::new("hanging").concurrency(1).timeout(LIMIT);
+    herald.handler(options, hanging.make()).await.unwrap();
+    let terms = |group| Durable::new(group).from_beginning().concurrency(4);
+    herald.durable(terms("plain"), plain.make()).unwrap();
+    herald
+        .transactional(terms("transactional"), transactional.make())
+        .unwrap();
+    // More than the one that hangs takes in.
+    scene
+        .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 3000) AS n")
+        .await;
+    hanging.begins(1).await;
+    plain.begins(1).await;
+    transactional.begins(1).await;
+    let before = (plain.begun.get(), transactional.begun.get());
+    let report = herald.shutdown(Duration::from_secs(2)).await.unwrap();
+    assert!(!report.is_complete(), "{report}");
+    for (slow, before) in [(plain, before.0), (transactional, before.1)] {
+        let (begun, ended) = (slow.begun.get(), slow.ended.get());
+        assert_eq!(begun, ended, "attempts were cut off");
+        assert!(
+            begun - before <= 8,
+            "{} attempts began after the stop",
+            begun - before
+        );
+    }
+}
+
+#[actix::test]
+async fn a_durable_handler_that_hangs_keeps_no_other_handler_from_its_end() {
+    let scene = Scene::new().await;
+    let herald = Herald::connect(scene.config())
+        .watch_with(jobs().outbox())
+        .start()
+        .await
+        .unwrap();
+    herald.live().await.unwrap();
+    let (hanging, other, ephemeral) = (Slow::hanging(), Slow::default(), Slow::default());
+    let terms = |group| Durable::new(group).from_beginning().timeout(LIMIT);
+    herald.durable(terms("hanging"), hanging.make()).unwrap();
+    herald.durable(terms("other"), other.make()).unwrap();
+    let options = Ephemeral::new("ephemeral").concurrency(1);
+    herald.handler(options, ephemeral.make()).await.unwrap();
+    scene
+        .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 40) AS n")
+        .await;
+    hanging.begins(1).await;
+    other.begins(1).await;
+    ephemeral.begins(1).await;
+    // The ephemeral one needs more than 0.8 s for what it was given, the one that hangs all of the time.
+    let report = herald.shutdown(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(other.begun.get(), other.ended.get());
+    assert_eq!(ephemeral.ended.get(), 40, "{report}");
+    assert_eq!(report.handlers.len(), 3);
+    assert_eq!(report.handlers[2].dropped, 0, "{report}");
+}
+
+#[actix::test]
+async fn durable_handlers_are_drained_although_the_listener_has_stopped() {
+    let scene = Scene::new().await;
+    let herald = Herald::connect(scene.config())
+        .watch_with(jobs().outbox())
+        .start()
+        .await
+        .unwrap();
+    let slow = Slow::default();
+    herald
+        .durable(Durable::new("g").from_beginning().slices(1), slow.make())
+        .unwrap();
+    scene
+        .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 100) AS n")
+        .await;
+    slow.begins(1).await;
+    let stopped = herald.listener().clone();
+    stopped
+        .send(pgherald::Shutdown { deadline: LIMIT })
+        .await
+        .unwrap();
+    herald.shutdown(LIMIT).await.unwrap();
+    assert_eq!(slow.begun.get(), slow.ended.get());
+    let nodes = "SELECT count(*) FROM pgherald.consumer_node";
+    assert_eq!(scene.number(nodes).await, 0, "it has left");
 }

@@ -8,15 +8,23 @@
     reason = "tests stop at once"
 )]
 
+mod attempts;
 mod bad_input;
 mod batches;
+mod calls;
+mod clock;
 mod fencing;
 mod handling;
 mod held_up;
 mod herald;
+mod large;
+mod leftovers;
+mod meter;
 mod operations;
 mod retention;
+mod script;
 mod sharing;
+mod stale;
 mod support;
 mod surroundings;
 mod survival;

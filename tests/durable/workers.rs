@@ -18,7 +18,6 @@ pub(crate) enum Kind {
 
 /// A process that consumes group `workers`, and notes in `effects` what it does. Killed when it is dropped.
 pub(crate) struct Worker {
-    pub(crate) number: i32,
     child: Child,
 }
 
@@ -31,7 +30,7 @@ impl Worker {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        Self { number, child }
+        Self { child }
     }
 
     fn signal(&self, signal: Signal) {

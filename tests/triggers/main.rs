@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "tests stop at once"
 )]
 
@@ -19,6 +20,7 @@ mod partitions;
 mod payload;
 mod refused;
 mod renamed;
+mod scale;
 mod size;
 mod support;
 mod uninstall;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
+use futures_util::FutureExt;
 use pgherald_core::cache::CacheKey;
 use pgherald_core::group::{BatchHandler, Consumer, ConsumerHandle, TransactionalHandler};
 use pgherald_core::trigger::{self, TriggerSpec};
@@ -64,11 +65,18 @@ use crate::messages::{Drain, GetStatus, Shutdown, Subscribe};
 pub struct Herald {
     listener: Addr<ListenerActor>,
     health: watch::Receiver<Health>,
-    handlers: RefCell<Vec<Recipient<Drain>>>,
+    handlers: RefCell<Vec<Registered>>,
     /// The tables that are watched, where that is all that is listened to.
     watched: Option<Vec<TableName>>,
     /// Where the outbox is, if that is what is read, and the tables whose changes are recorded in it.
     outbox: Option<(ConnectConfig, Vec<TableName>)>,
+}
+
+/// A handler that a shutdown drains.
+#[derive(Debug)]
+struct Registered {
+    drain: Recipient<Drain>,
+    is_durable: bool,
 }
 
 impl Herald {
@@ -131,7 +139,7 @@ impl Herald {
         let addr = HandlerActor::new(options.clone(), factory).start();
         self.subscribe(HandlerActor::subscription(&addr, &options))
             .await?;
-        self.handlers.borrow_mut().push(addr.clone().recipient());
+        self.register(addr.clone().recipient(), false);
         Ok(addr)
     }
 
@@ -219,8 +227,13 @@ impl Herald {
 
     fn run(&self, (handle, consumer): (ConsumerHandle, Consumer)) -> Addr<DurableActor> {
         let addr = DurableActor::new(handle, consumer).start();
-        self.handlers.borrow_mut().push(addr.clone().recipient());
+        self.register(addr.clone().recipient(), true);
         addr
+    }
+
+    fn register(&self, drain: Recipient<Drain>, is_durable: bool) {
+        let registered = Registered { drain, is_durable };
+        self.handlers.borrow_mut().push(registered);
     }
 
     /// Starts a [`CacheActor`] and subscribes it. The cache is read through the handle, from any thread.
@@ -300,26 +313,29 @@ impl Herald {
             .map_err(|_| Error::shut_down())
     }
 
-    /// Closes the source, delivers what waits in the queues, lets the handlers finish, and reports. All of
-    /// it takes at most `deadline`; what is not done then is dropped, and reported as such.
+    /// Closes the source, delivers what waits in the queues, lets the handlers finish, and reports. Durable handlers begin no
+    /// attempt from now on. All of it takes at most `deadline`; what is not done then is dropped, and reported as such.
     ///
     /// # Errors
     /// If the listener has stopped before.
     pub async fn shutdown(self, deadline: Duration) -> Result<HeraldReport> {
         let began = Instant::now();
-        let listener = self
-            .listener
-            .send(Shutdown { deadline })
-            .await
-            .map_err(|_| Error::shut_down())?;
+        let closing = self.listener.send(Shutdown { deadline });
+        let closing = closing.map(Result::ok).boxed_local().shared();
         let handlers = self.handlers.into_inner().into_iter().map(|handler| {
-            handler.send(Drain {
-                deadline: deadline.saturating_sub(began.elapsed()),
-            })
+            let closing = closing.clone();
+            async move {
+                // A durable handler reads by itself. What waits for the others in queues is delivered first.
+                if !handler.is_durable {
+                    closing.await;
+                }
+                let deadline = deadline.saturating_sub(began.elapsed());
+                handler.drain.send(Drain { deadline }).await
+            }
         });
         let reports = futures_util::future::join_all(handlers).await;
         Ok(HeraldReport {
-            listener,
+            listener: closing.await.ok_or_else(Error::shut_down)?,
             handlers: reports.into_iter().flatten().collect(),
         })
     }

@@ -1,5 +1,7 @@
 //! Tables as people name them.
 
+use std::collections::HashMap;
+
 use pgherald_core::trigger::{self, Watched};
 use pgherald_core::{ConnectConfig, TableName};
 use tokio_postgres::{Client, Row};
@@ -7,23 +9,10 @@ use tokio_postgres::{Client, Row};
 use crate::failure::{Failure, stray_url};
 use crate::words;
 
-/// What was typed, literally: `schema.name`, or a name on the search path.
-const FIND: &str = "
-    SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
-    FROM pg_catalog.pg_class AS c
-    JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-    WHERE c.relkind OPERATOR(pg_catalog.=) ANY (ARRAY['r', 'p', 'v', 'm', 'f']::pg_catalog.\"char\"[]) AND (
-        n.nspname::pg_catalog.text OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) c.relname::pg_catalog.text OPERATOR(pg_catalog.=) $1 OR (c.relname OPERATOR(pg_catalog.=) $1 AND pg_catalog.pg_table_is_visible(c.oid))
-    )
-    ORDER BY n.nspname, c.relname";
-/// Whatever has name $2 in schema $1, or, without one, on the search path.
-const FIND_SQL: &str = "
-    SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
-    FROM pg_catalog.pg_class AS c
-    JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-    WHERE c.relname::pg_catalog.text OPERATOR(pg_catalog.=) $2::pg_catalog.text
-        AND CASE WHEN $1::pg_catalog.text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid)
-            ELSE n.nspname::pg_catalog.text OPERATOR(pg_catalog.=) $1 END";
+/// What was typed ($1), literally: `schema.name`, or a name on the search path. In front stands its place in the array, from 1.
+const FIND: &str = include_str!("sql/find.sql");
+/// Whatever has name $2 in schema $1, or, without one, on the search path. In front stands the place in the arrays, from 1.
+const FIND_SQL: &str = include_str!("sql/find_parsed.sql");
 
 /// A table that was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,43 +28,58 @@ pub(crate) async fn find(
     typed: &[String],
     installed: &[Watched],
 ) -> Result<Vec<Named>, Failure> {
-    let mut tables = Vec::with_capacity(typed.len());
-    for text in typed {
-        tables.push(find_one(client, text, installed).await?);
-    }
-    Ok(tables)
-}
-
-async fn find_one(client: &Client, text: &str, installed: &[Watched]) -> Result<Named, Failure> {
-    if !text.starts_with('"') && ConnectConfig::resembles(text) {
+    let is_stray = |text: &&String| !text.starts_with('"') && ConnectConfig::resembles(text);
+    if typed.iter().any(|text| is_stray(&text)) {
         return Err(stray_url());
     }
-    let name = Name::parse(text);
-    let is_quoted = name.as_ref().is_some_and(|name| name.is_quoted);
-    let mut found = match is_quoted {
-        true => Vec::new(),
-        false => existing(&client.query(FIND, &[&text]).await?)?,
-    };
-    if !is_quoted {
+    let names: Vec<_> = typed.iter().map(|text| Name::parse(text)).collect();
+    let literal = client.query(FIND, &[&typed]).await?;
+    let mut found = by_place(&literal, typed.len())?;
+    let mut former = HashMap::<_, Vec<_>>::new();
+    for spec in installed.iter().filter_map(|one| one.spec.as_ref()) {
+        let table = spec.table();
+        former.entry(table.to_string()).or_default().push(table);
+    }
+    for ((text, name), found) in typed.iter().zip(&names).zip(&mut found) {
+        if name.as_ref().is_some_and(|name| name.is_quoted) {
+            found.clear();
+            continue;
+        }
         // One that is gone, or has another name now.
-        let specs = installed.iter().filter_map(|one| one.spec.as_ref());
-        let former = specs.map(|spec| spec.table());
-        for table in former.filter(|table| table.to_string() == text) {
+        for table in former.get(text).into_iter().flatten().copied() {
             if !found.iter().any(|named| named.table == *table) {
                 let (table, exists) = (table.clone(), false);
                 found.push(Named { table, exists });
             }
         }
     }
-    if let (true, Some(name)) = (found.is_empty(), &name) {
-        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
-            [&name.schema, &name.name];
-        found = existing(&client.query(FIND_SQL, &parameters).await?)?;
+    if found.iter().any(Vec::is_empty) {
+        let part = |part: fn(&Name) -> Option<&str>| -> Vec<Option<&str>> {
+            let names = names.iter().zip(&found);
+            let unknown = names.map(|(name, found)| name.as_ref().filter(|_| found.is_empty()));
+            unknown.map(|name| name.and_then(part)).collect()
+        };
+        let (schemas, tables) = (
+            part(|name| name.schema.as_deref()),
+            part(|name| Some(&name.name)),
+        );
+        let parsed = client.query(FIND_SQL, &[&schemas, &tables]).await?;
+        for (found, parsed) in found.iter_mut().zip(by_place(&parsed, typed.len())?) {
+            found.extend(parsed);
+        }
     }
-    match &*found {
-        [named] => Ok(named.clone()),
-        [] => {
-            let (schema, table) = match &name {
+    let found = typed.iter().zip(&names).zip(found);
+    found
+        .map(|((text, name), found)| the_one(text, name.as_ref(), found))
+        .collect()
+}
+
+/// What was typed as `text`, of all that it may mean.
+fn the_one(text: &str, name: Option<&Name>, mut found: Vec<Named>) -> Result<Named, Failure> {
+    match (found.pop(), &*found) {
+        (Some(named), []) => Ok(named),
+        (None, _) => {
+            let (schema, table) = match name {
                 Some(name) => (name.schema.as_deref().unwrap_or("public"), &*name.name),
                 None => text.split_once('.').unwrap_or(("public", text)),
             };
@@ -85,37 +89,46 @@ async fn find_one(client: &Client, text: &str, installed: &[Watched]) -> Result<
                 exists: false,
             })
         }
-        several => {
-            let names: Vec<_> = several
-                .iter()
-                .map(|named| words::quoted(&named.table))
-                .collect();
+        (Some(last), several) => {
+            let several = several.iter().chain([&last]);
+            let names: Vec<_> = several.map(|named| words::quoted(&named.table)).collect();
             let message = format!("{text:?} may be any of {}", names.join(", "));
             Err(Failure::usage(message).hint("write it as one of these"))
         }
     }
 }
 
-fn existing(rows: &[Row]) -> Result<Vec<Named>, Failure> {
-    let named = |row: &Row| {
-        let (table, exists) = (name(row)?, true);
-        Ok(Named { table, exists })
-    };
-    rows.iter().map(named).collect()
+/// The tables of rows that begin with a place, at their places.
+fn by_place(rows: &[Row], count: usize) -> Result<Vec<Vec<Named>>, Failure> {
+    let mut found = vec![Vec::new(); count];
+    for row in rows {
+        let table = TableName::new(row.try_get::<_, &str>(1)?, row.try_get::<_, &str>(2)?)?;
+        if let Some(found) = found.get_mut(place(row)?) {
+            found.push(Named {
+                table,
+                exists: true,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// The index of what a row is about, which begins with its place among what was asked for.
+pub(crate) fn place(row: &Row) -> Result<usize, Failure> {
+    let place: i64 = row.try_get(0)?;
+    Ok(usize::try_from(place - 1).unwrap_or(usize::MAX))
+}
+
+/// Schemas and names, as parameters.
+pub(crate) fn split<'a>(tables: &[&'a TableName]) -> (Vec<&'a str>, Vec<&'a str>) {
+    let tables = tables.iter();
+    tables.map(|table| (table.schema(), table.name())).unzip()
 }
 
 /// The same, where whoever needs them to exist says that they do not.
 pub(crate) async fn resolve(client: &Client, typed: &[String]) -> Result<Vec<TableName>, Failure> {
     let named = find(client, typed, &[]).await?.into_iter();
     Ok(named.map(|named| named.table).collect())
-}
-
-/// The table of which a row has the schema and the name.
-pub(crate) fn name(row: &Row) -> Result<TableName, Failure> {
-    Ok(TableName::new(
-        row.try_get::<_, &str>(0)?,
-        row.try_get::<_, &str>(1)?,
-    )?)
 }
 
 /// What becomes of a table's changes.
@@ -131,33 +144,40 @@ pub(crate) enum Fate {
     Unknown,
 }
 
-/// What becomes of the changes of `table`, or of those that come under its name, in a database where `installed` is all there
-/// is.
-pub(crate) async fn fate(
+/// What becomes of the changes of each of `tables`, or of those that come under its name, in a database where `installed` is
+/// all there is.
+pub(crate) async fn fates(
     client: &Client,
-    table: &TableName,
+    tables: &[TableName],
     installed: &[Watched],
-) -> Result<Fate, Failure> {
-    let is_named = |one: &&Watched| one.spec.as_ref().is_some_and(|spec| spec.table() == table);
-    let of = trigger::watched_of(client, table).await?;
-    let modes: Vec<_> = match of.is_empty() {
-        true => installed
-            .iter()
-            .filter(is_named)
-            .map(|one| one.is_outbox)
-            .collect(),
-        false => of.iter().map(|one| one.is_outbox).collect(),
-    };
-    Ok(if modes.contains(&Some(true)) {
-        match of.is_empty() {
-            true => Fate::Inherited,
-            false => Fate::Recorded,
+) -> Result<Vec<Fate>, Failure> {
+    let mut made_for = HashMap::<_, Vec<_>>::new();
+    for one in installed {
+        if let Some(spec) = &one.spec {
+            made_for
+                .entry(spec.table())
+                .or_default()
+                .push(one.is_outbox);
         }
-    } else if modes.contains(&None) {
-        Fate::Unknown
-    } else {
-        Fate::NotRecorded
-    })
+    }
+    let of = trigger::watched_of(client, tables).await?;
+    let fates = tables.iter().zip(of).map(|(table, of)| {
+        let modes: Vec<_> = match of.is_empty() {
+            true => made_for.get(table).cloned().unwrap_or_default(),
+            false => of.iter().map(|one| one.is_outbox).collect(),
+        };
+        if modes.contains(&Some(true)) {
+            match of.is_empty() {
+                true => Fate::Inherited,
+                false => Fate::Recorded,
+            }
+        } else if modes.contains(&None) {
+            Fate::Unknown
+        } else {
+            Fate::NotRecorded
+        }
+    });
+    Ok(fates.collect())
 }
 
 /// A table's name as SQL reads it.

@@ -68,6 +68,9 @@ pub enum ResyncReason {
     Reconnected,
     /// Triggers were missing or disabled, or were altered meanwhile, and are in order again.
     TriggersRestored,
+    /// DDL may have changed rows of a watched table: a column was altered, added or dropped, a label of an enum renamed, a
+    /// partition attached or detached, the table renamed. No trigger announces that.
+    TableAltered,
     /// The subscription's queue was full.
     Overflow,
     /// Events were handed to the subscriber, which failed before it had handled them.
@@ -188,6 +191,7 @@ impl ResyncReason {
             Self::Started => "started",
             Self::Reconnected => "reconnected",
             Self::TriggersRestored => "triggers_restored",
+            Self::TableAltered => "table_altered",
             Self::Overflow => "overflow",
             Self::SubscriberFailed => "subscriber_failed",
             Self::Undecodable(_) => "undecodable",

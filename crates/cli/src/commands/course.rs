@@ -1,14 +1,15 @@
 //! What is to become of what is installed: one decision, which `doctor` tells and `upgrade` carries out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use pgherald_core::TableName;
 use pgherald_core::trigger::{self, TriggerSpec, Watched};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::plan::refusal;
+use super::plan::refusals;
 use crate::failure::Failure;
+use crate::tables::{place, split};
 
 /// What is to become of one installation.
 #[derive(Debug)]
@@ -64,32 +65,67 @@ impl Renamed {
     }
 }
 
-/// What is to become of `one`, where `installed` is all there is.
-pub(super) async fn course(
+/// What is to become of each of `installed`, which is all there is.
+pub(super) async fn courses(
     client: &Client,
-    one: &Watched,
     installed: &[Watched],
-) -> Result<Course, Failure> {
-    let (Some(made_for), Some(spec)) = (&one.spec, one.current()) else {
-        return Ok(Course::Unreadable);
-    };
-    let has_name = |other: &Watched| other.table.as_ref() == Some(made_for.table());
-    if one.table.is_none() && installed.iter().any(has_name) {
-        return Ok(Course::Overtaken);
+) -> Result<Vec<Course>, Failure> {
+    let tables: HashSet<_> = installed
+        .iter()
+        .filter_map(|one| one.table.as_ref())
+        .collect();
+    let mut courses = Vec::with_capacity(installed.len());
+    let mut renamed = Vec::new();
+    for one in installed {
+        courses.push(match (&one.spec, one.current()) {
+            (None, _) | (_, None) => Some(Course::Unreadable),
+            (Some(made_for), _) if one.table.is_none() && tables.contains(made_for.table()) => {
+                Some(Course::Overtaken)
+            }
+            (_, Some(spec)) if one.former().is_none() => Some(Course::Stay(spec)),
+            (Some(made_for), Some(spec)) => {
+                renamed.push((made_for.clone(), spec));
+                None
+            }
+        });
     }
-    let Some(former) = one.former() else {
-        return Ok(Course::Stay(spec));
-    };
-    let before = named(&spec);
-    let spec = trigger::fitting(client, spec).await?;
-    let left = named(&spec);
-    Ok(Course::Follow(Box::new(Renamed {
-        former: former.clone(),
-        lost: before.difference(&left).cloned().collect(),
-        refusal: refusal(client, &spec).await?,
-        heir: heir(client, made_for.clone(), installed).await?,
+    let mut renamed = follow(client, renamed, installed).await?.into_iter();
+    // Those that are left follow their tables, in their order.
+    let courses = courses
+        .into_iter()
+        .map(|course| course.or_else(|| Some(Course::Follow(Box::new(renamed.next()?)))));
+    Ok(courses.flatten().collect())
+}
+
+/// What there is to say of tables that were renamed: for each what it was made for, and the same under the present name.
+async fn follow(
+    client: &Client,
+    renamed: Vec<(TriggerSpec, TriggerSpec)>,
+    installed: &[Watched],
+) -> Result<Vec<Renamed>, Failure> {
+    if renamed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (made_for, specs): (Vec<_>, Vec<_>) = renamed.into_iter().unzip();
+    let before: Vec<_> = specs.iter().map(named).collect();
+    let specs = trigger::fitting(client, specs).await?;
+    let specs: Vec<_> = specs.into_iter().collect::<Result<_, _>>()?;
+    let refusals = refusals(client, &specs).await?;
+    let heirs = heirs(client, &made_for, installed).await?;
+    let all = made_for
+        .iter()
+        .zip(before)
+        .zip(specs)
+        .zip(refusals)
+        .zip(heirs);
+    let all = all.map(|((((made_for, before), spec), refusal), heir)| Renamed {
+        former: made_for.table().clone(),
+        lost: before.difference(&named(&spec)).cloned().collect(),
+        refusal,
+        heir,
         spec,
-    })))
+    });
+    Ok(all.collect())
 }
 
 /// The columns that a specification names.
@@ -99,61 +135,106 @@ fn named(spec: &TriggerSpec) -> BTreeSet<String> {
     all.chain(spec.watched_columns()).cloned().collect()
 }
 
-async fn heir(
+/// What has the name of each table that was renamed, which was `made_for` that.
+async fn heirs(
     client: &Client,
-    made_for: TriggerSpec,
+    made_for: &[TriggerSpec],
     installed: &[Watched],
-) -> Result<Heir, Failure> {
-    let table = made_for.table();
-    let Some((functions, may)) = standing(client, table).await? else {
-        return Ok(Heir::None);
-    };
-    // One that is a part of another one may be watched for something else.
-    let is_heard = |one: &Watched| {
-        let spec = one.spec.as_ref();
-        let same = |spec: &TriggerSpec| {
-            spec.is_outbox() == made_for.is_outbox()
-                && spec.channel_name() == made_for.channel_name()
+) -> Result<Vec<Heir>, Failure> {
+    let by_function: HashMap<_, _> = installed.iter().map(|one| (&one.function, one)).collect();
+    let tables: Vec<_> = made_for.iter().map(TriggerSpec::table).collect();
+    let standings = standings(client, &tables).await?;
+    let mut heirs = Vec::with_capacity(made_for.len());
+    let mut unwatched = Vec::new();
+    for (made_for, standing) in made_for.iter().zip(standings) {
+        let table = made_for.table();
+        // One that is a part of another one may be watched for something else.
+        let is_heard = |one: &&Watched| {
+            let spec = one.spec.as_ref();
+            let same = |spec: &TriggerSpec| {
+                spec.is_outbox() == made_for.is_outbox()
+                    && spec.channel_name() == made_for.channel_name()
+            };
+            one.table.as_ref() == Some(table) || spec.is_none_or(same)
         };
-        functions.contains(&one.function)
-            && (one.table.as_ref() == Some(table) || spec.is_none_or(same))
-    };
-    if installed.iter().any(is_heard) {
-        return Ok(Heir::None);
+        heirs.push(match standing {
+            None => Heir::None,
+            Some(Standing { functions, .. })
+                if functions
+                    .iter()
+                    .filter_map(|name| by_function.get(name).copied())
+                    .any(|one| is_heard(&one)) =>
+            {
+                Heir::None
+            }
+            Some(Standing { may: false, .. }) => {
+                Heir::Unfit(format!("{NO_RIGHT} it, or on a part of it"))
+            }
+            Some(_) => {
+                unwatched.push(made_for.clone());
+                Heir::Fit(made_for.clone())
+            }
+        });
     }
-    if !may {
-        return Ok(Heir::Unfit(format!("{NO_RIGHT} it, or on a part of it")));
+    if unwatched.is_empty() {
+        return Ok(heirs);
     }
-    let spec = trigger::fitting(client, made_for).await?;
-    Ok(match refusal(client, &spec).await? {
-        None => Heir::Fit(spec),
-        Some(why) => Heir::Unfit(why),
-    })
+    let fitted = trigger::fitting(client, unwatched).await?;
+    let fitted: Vec<_> = fitted.into_iter().collect::<Result<_, _>>()?;
+    let refusals = refusals(client, &fitted).await?;
+    let mut fitted = fitted.into_iter().zip(refusals);
+    for heir in heirs.iter_mut().filter(|heir| matches!(heir, Heir::Fit(_))) {
+        if let Some((spec, refusal)) = fitted.next() {
+            *heir = refusal.map_or(Heir::Fit(spec), Heir::Unfit);
+        }
+    }
+    Ok(heirs)
 }
 
-/// Why this role may not put triggers on `table`, if it may not.
-pub(super) async fn no_right(
+/// Why this role may not put triggers on each of `tables`, if it may not.
+pub(super) async fn no_rights(
     client: &Client,
-    table: &TableName,
-) -> Result<Option<String>, Failure> {
-    let standing = standing(client, table).await?;
-    let may = standing.is_none_or(|(_, may)| may);
-    Ok((!may).then(|| format!("{NO_RIGHT} {table}, or on a part of it")))
+    tables: &[&TableName],
+) -> Result<Vec<Option<String>>, Failure> {
+    let standings = standings(client, tables).await?;
+    let pairs = tables.iter().zip(standings);
+    let why = pairs.map(|(table, standing)| {
+        let may = standing.is_none_or(|standing| standing.may);
+        (!may).then(|| format!("{NO_RIGHT} {table}, or on a part of it"))
+    });
+    Ok(why.collect())
 }
 
 const NO_RIGHT: &str = "you may not put triggers on";
 
-/// The functions that watch a table, and whether this role may put triggers on it; `None` if it is none.
-async fn standing(
+/// What this role finds on a table.
+#[derive(Clone, Debug, Default)]
+struct Standing {
+    /// The functions that watch it.
+    functions: Vec<String>,
+    /// Whether this role may put triggers on it.
+    may: bool,
+}
+
+/// What this role finds on each of `tables`; `None` if it is none.
+async fn standings(
     client: &Client,
-    table: &TableName,
-) -> Result<Option<(Vec<String>, bool)>, Failure> {
+    tables: &[&TableName],
+) -> Result<Vec<Option<Standing>>, Failure> {
     let sql = include_str!("sql/standing.sql");
+    let (schemas, names) = split(tables);
     let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-        [(&table.schema(), Type::TEXT), (&table.name(), Type::TEXT)];
-    let rows = client.query_typed(sql, &parameters).await?;
-    let standing = rows
-        .first()
-        .map(|row| Ok::<_, Failure>((row.try_get(0)?, row.try_get(1)?)));
-    standing.transpose()
+        [(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)];
+    let mut standings: Vec<Option<Standing>> = vec![None; tables.len()];
+    for row in &client.query_typed(sql, &parameters).await? {
+        let Some(standing) = standings.get_mut(place(row)?) else {
+            continue;
+        };
+        let standing = standing.get_or_insert_default();
+        standing
+            .functions
+            .extend(row.try_get::<_, Option<String>>(1)?);
+        standing.may |= row.try_get::<_, Option<bool>>(2)?.unwrap_or_default();
+    }
+    Ok(standings)
 }

@@ -5,13 +5,14 @@ use std::process::ExitCode;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{ChannelName, Operation, OperationSet, TableName};
 use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::plan::{IDLE, Said, conclude};
 use crate::arguments::{self, Columns, Install, Mode};
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::tables::{Fate, fate, resolve};
+use crate::tables::{Fate, fates, place, resolve, split};
 use crate::words;
 
 pub(crate) async fn run(
@@ -93,8 +94,9 @@ fn refuse_repetitions(install: &Install) -> Result<(), Failure> {
 /// Whoever does not name a mode does not mean to take a table from the groups that read it.
 async fn refuse_to_leave_the_outbox(client: &Client, tables: &[TableName]) -> Result<(), Failure> {
     let installed = trigger::watched(client).await?;
-    for table in tables {
-        let (message, hint) = match fate(client, table, &installed).await? {
+    let fates = fates(client, tables, &installed).await?;
+    for (table, fate) in tables.iter().zip(fates) {
+        let (message, hint) = match fate {
             Fate::NotRecorded => continue,
             Fate::Recorded => (
                 format!("{table} records its changes in the outbox"),
@@ -150,11 +152,22 @@ fn spec(table: TableName, install: &Install) -> TriggerSpec {
     spec
 }
 
-/// The command that installs what `spec` says, which fits its table.
-pub(in crate::commands) async fn command(
+/// The commands that install what `specs` say, which fit their tables.
+pub(in crate::commands) async fn commands(
     client: &Client,
-    spec: &TriggerSpec,
-) -> Result<String, Failure> {
+    specs: &[&TriggerSpec],
+) -> Result<Vec<String>, Failure> {
+    if specs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tables: Vec<_> = specs.iter().map(|spec| spec.table()).collect();
+    let keys = primary_keys(client, &tables).await?;
+    let commands = specs.iter().zip(keys);
+    Ok(commands.map(|(spec, key)| command(spec, &key)).collect())
+}
+
+/// The command that installs what `spec` says on a table of primary key `primary_key`.
+fn command(spec: &TriggerSpec, primary_key: &[String]) -> String {
     let mut command = format!("pgherald install {}", words::quoted(spec.table()));
     let mut add = |option: &str, values: &[String]| {
         if !values.is_empty() {
@@ -172,7 +185,7 @@ pub(in crate::commands) async fn command(
         add("channel", &[spec.channel_name().to_string()]);
     }
     let key = spec.key_names().unwrap_or_default();
-    if key != primary_key(client, spec.table()).await? {
+    if key != primary_key {
         add("key", &written(key));
     }
     add("columns", &written(spec.column_names()));
@@ -188,12 +201,20 @@ pub(in crate::commands) async fn command(
         command.push_str(&format!(" --value-limit {bytes}"));
     }
     command.push_str(" --commit");
-    Ok(command)
+    command
 }
 
-async fn primary_key(client: &Client, table: &TableName) -> Result<Vec<String>, Failure> {
+/// The columns of the primary key of each of `tables`.
+async fn primary_keys(client: &Client, tables: &[&TableName]) -> Result<Vec<Vec<String>>, Failure> {
     let sql = include_str!("sql/primary_key.sql");
-    let rows = client.query(sql, &[&table.schema(), &table.name()]).await?;
-    let names = rows.iter().map(|row| row.try_get(0));
-    Ok(names.collect::<Result<_, _>>()?)
+    let (schemas, names) = split(tables);
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)];
+    let mut keys = vec![Vec::new(); tables.len()];
+    for row in &client.query_typed(sql, &parameters).await? {
+        if let Some(key) = keys.get_mut(place(row)?) {
+            key.push(row.try_get(1)?);
+        }
+    }
+    Ok(keys)
 }

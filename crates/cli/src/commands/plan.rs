@@ -19,16 +19,39 @@ struct Report<'a> {
     notes: &'a [&'a str],
 }
 
-/// Why what `spec` says cannot be installed, if it cannot: a later version has, or another role.
-pub(super) async fn refusal(
+/// The plan for each of `specs` by itself, or why it cannot be installed: a later version has, or another role.
+pub(super) async fn plans(
     client: &Client,
-    spec: &TriggerSpec,
-) -> Result<Option<String>, Failure> {
-    match trigger::plan(client, std::slice::from_ref(spec)).await {
-        Ok(_) => Ok(None),
-        Err(error) if error.is_config() => Ok(Some(error.chain())),
+    specs: &[TriggerSpec],
+) -> Result<Vec<Result<Plan, String>>, Failure> {
+    if specs.is_empty() {
+        return Ok(Vec::new());
+    }
+    match trigger::plan_each(client, specs).await {
+        Ok(plans) => plans.into_iter().map(or_refusal).collect(),
+        // It is about none of them.
+        Err(error) => {
+            let refusal = or_refusal(Err(error))?;
+            Ok(vec![refusal; specs.len()])
+        }
+    }
+}
+
+fn or_refusal(plan: pgherald_core::Result<Plan>) -> Result<Result<Plan, String>, Failure> {
+    match plan {
+        Ok(plan) => Ok(Ok(plan)),
+        Err(error) if error.is_config() => Ok(Err(error.chain())),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Why each of `specs` cannot be installed, if it cannot.
+pub(super) async fn refusals(
+    client: &Client,
+    specs: &[TriggerSpec],
+) -> Result<Vec<Option<String>>, Failure> {
+    let plans = plans(client, specs).await?;
+    Ok(plans.into_iter().map(Result::err).collect())
 }
 
 /// What is said of a plan besides its SQL.

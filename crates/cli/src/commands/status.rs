@@ -238,7 +238,7 @@ async fn listeners(client: &Client) -> Result<Vec<Listener>, Failure> {
 async fn tables(client: &Client) -> Result<Vec<Table>, Failure> {
     let watched = trigger::watched(client).await?;
     let specs: Vec<_> = watched.iter().filter_map(Watched::current).collect();
-    let drifts = trigger::verify(client, &specs).await?;
+    let mut drifts = trigger::verify_each(client, &specs).await?.into_iter();
     let table = |watched: Watched| {
         let Some(spec) = watched.current() else {
             return Table {
@@ -253,10 +253,10 @@ async fn tables(client: &Client) -> Result<Vec<Table>, Failure> {
             };
         };
         let name = format!("{}: ", spec.table());
-        let drift = drifts.iter().find(|drift| drift.table == *spec.table());
+        let drifts = drifts.next().unwrap_or_default();
         let drift = match watched.former() {
             Some(former) => Some(format!("renamed, its changes come under {former}")),
-            None => drift.map(ToString::to_string),
+            None => drifts.first().map(ToString::to_string),
         };
         Table {
             table: spec.table().to_string(),

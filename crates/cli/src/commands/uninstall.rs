@@ -45,9 +45,10 @@ async fn everything(client: &Client) -> Result<(Plan, String, Vec<String>), Fail
 async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<String>), Failure> {
     let watched = trigger::watched(client).await?;
     let named = find(client, typed, &watched).await?;
+    let tables: Vec<_> = named.iter().map(|named| named.table.clone()).collect();
     let mut gone = HashSet::new();
-    for Named { table, exists } in &named {
-        let of_table = trigger::watched_of(client, table).await?;
+    let of_tables = trigger::watched_of(client, &tables).await?;
+    for (Named { table, exists }, of_table) in named.iter().zip(of_tables) {
         let mut others = watched.iter();
         if let Some(other) = others.find(|one| one.former() == Some(table))
             && let Some(now) = &other.table
@@ -69,7 +70,6 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
         }
         gone.extend(of_table.into_iter().map(|one| one.function));
     }
-    let tables: Vec<_> = named.into_iter().map(|named| named.table).collect();
     let plan = trigger::plan_uninstall(client, &tables).await?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
     let note = match watched.iter().any(|one| !gone.contains(&one.function)) {

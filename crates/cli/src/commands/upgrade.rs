@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use pgherald_core::trigger::{self, Plan, TriggerSpec, Watched};
 use tokio_postgres::Client;
 
-use super::course::{Course, Heir, Renamed, course, no_right};
-use super::doctor::{Finding, drifted, moved, unreadable};
-use super::plan::{IDLE, Said, conclude, refusal};
+use super::course::{Course, Heir, Renamed, courses, no_rights};
+use super::doctor::{Finding, problems};
+use super::plan::{IDLE, Said, conclude, plans, refusals};
 use crate::arguments::Upgrade;
 use crate::database::Database;
 use crate::failure::Failure;
@@ -62,32 +62,52 @@ struct Found {
 }
 
 async fn sort(client: &Client, watched: &[Watched]) -> Result<Found, Failure> {
+    let courses = courses(client, watched).await?;
+    let staying = courses.iter().filter_map(|course| match course {
+        Course::Stay(spec) => Some(spec.clone()),
+        _ => None,
+    });
+    let staying: Vec<_> = staying.collect();
+    let mut refused = refusals(client, &staying).await?.into_iter();
+    let refusals = courses.iter().map(|course| match course {
+        Course::Stay(_) => refused.next().flatten(),
+        _ => None,
+    });
+    let refusals: Vec<_> = refusals.collect();
+    let is_wrong = |course: &Course, refusal: &Option<String>| match course {
+        Course::Overtaken => false,
+        Course::Unreadable => true,
+        Course::Stay(_) => refusal.is_some(),
+        Course::Follow(renamed) => renamed.refusal.is_some(),
+    };
+    let all = watched.iter().zip(&courses).zip(&refusals);
+    let wrong = all.filter(|((_, course), refusal)| is_wrong(course, refusal));
+    let wrong: Vec<_> = wrong.map(|(one, _)| one).collect();
+    let mut problems = problems(client, &wrong).await?.into_iter();
     let mut found = Found::default();
-    for one in watched {
-        match course(client, one, watched).await? {
-            Course::Overtaken => {}
-            Course::Unreadable => found.blame_found([unreadable(client, one).await?]),
-            Course::Stay(spec) => match refusal(client, &spec).await? {
-                None => found.wishes.push((spec, Vec::new())),
-                Some(why) => {
-                    let mut findings = drifted(client, one, &spec).await?;
-                    findings.retain(|found| found.fix.as_ref() != Some(&why));
-                    // It is not about the table: a later version has installed it, say.
-                    match findings.is_empty() {
-                        true => found.blame(refused(&spec, why), None),
-                        false => found.blame_found(findings),
-                    }
+    for (course, refusal) in courses.into_iter().zip(refusals) {
+        let mut findings = match is_wrong(&course, &refusal) {
+            true => problems.next().unwrap_or_default(),
+            false => Vec::new(),
+        };
+        match (course, refusal) {
+            (Course::Overtaken, _) => {}
+            (Course::Stay(spec), Some(why)) => {
+                findings.retain(|found| found.fix.as_ref() != Some(&why));
+                // It is not about the table: a later version has installed it, say.
+                match findings.is_empty() {
+                    true => found.blame(of_table(&spec, why), None),
+                    false => found.blame_found(findings),
                 }
-            },
-            Course::Follow(renamed) if renamed.refusal.is_some() => {
-                found.blame_found([moved(client, &renamed).await?]);
             }
-            Course::Follow(renamed) => {
+            (Course::Stay(spec), None) => found.wishes.push((spec, Vec::new())),
+            (Course::Follow(renamed), _) if renamed.refusal.is_none() => {
                 let now = renamed.spec.table();
                 let loss = renamed.loss().map(|loss| format!("{now} {loss}."));
                 let notes = loss.into_iter().chain(told_of_heir(&renamed)).collect();
                 found.wishes.push((renamed.into_spec(), notes));
             }
+            (Course::Unreadable | Course::Follow(_), _) => found.blame_found(findings),
         }
     }
     Ok(found)
@@ -101,18 +121,34 @@ impl Found {
 
     /// Leaves out what needs a change that this role may not make: it would fail all of them.
     async fn pass_over_others(&mut self, client: &Client) -> Result<(), Failure> {
-        for (spec, notes) in std::mem::take(&mut self.wishes) {
-            let plan = trigger::plan(client, std::slice::from_ref(&spec)).await?;
-            let own = (!plan.is_empty()).then_some(spec.table());
-            let mut problem = None;
-            for table in own.into_iter().chain(plan.moved()) {
-                if let Some(why) = no_right(client, table).await? {
-                    problem = Some((why, format!("run it as the owner of {table}")));
+        let wishes = std::mem::take(&mut self.wishes);
+        let specs: Vec<_> = wishes.iter().map(|(spec, _)| spec.clone()).collect();
+        let plans = plans(client, &specs).await?;
+        // The tables that each of them changes.
+        let changed: Vec<Vec<_>> = specs
+            .iter()
+            .zip(&plans)
+            .map(|(spec, plan)| match plan {
+                Ok(plan) if !plan.is_empty() => {
+                    std::iter::once(spec.table()).chain(plan.moved()).collect()
+                }
+                _ => Vec::new(),
+            })
+            .collect();
+        let mut rights = no_rights(client, &changed.concat()).await?.into_iter();
+        for ((wish, plan), changed) in wishes.into_iter().zip(&plans).zip(&changed) {
+            let mut problem = plan
+                .as_ref()
+                .err()
+                .map(|why| (of_table(&wish.0, why.clone()), None));
+            for (table, why) in changed.iter().zip(rights.by_ref()) {
+                if let Some(why) = why {
+                    problem = Some((why, Some(format!("run it as the owner of {table}"))));
                 }
             }
             match problem {
-                Some((why, fix)) => self.blame(why, Some(fix)),
-                None => self.wishes.push((spec, notes)),
+                Some((why, fix)) => self.blame(why, fix),
+                None => self.wishes.push(wish),
             }
         }
         Ok(())
@@ -145,7 +181,7 @@ fn told_of_heir(renamed: &Renamed) -> Option<String> {
 }
 
 /// What is wrong with a table that nothing is wrong with but whose it is.
-fn refused(spec: &TriggerSpec, why: String) -> String {
+fn of_table(spec: &TriggerSpec, why: String) -> String {
     let table = spec.table().to_string();
     match why.contains(&table) {
         true => why,

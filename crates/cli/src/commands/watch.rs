@@ -22,7 +22,7 @@ use crate::database::Database;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::output::Output;
-use crate::tables::{Fate, Named, fate, find};
+use crate::tables::{Fate, Named, fates, find};
 use crate::words;
 use wish::Wish;
 
@@ -62,11 +62,12 @@ async fn refuse_what_never_comes(
         return Ok(());
     }
     let installed = trigger::watched(client).await?;
-    for Named { table, exists } in named {
+    let tables: Vec<_> = named.iter().map(|named| named.table.clone()).collect();
+    let fates = fates(client, &tables, &installed).await?;
+    for (Named { table, exists }, fate) in named.iter().zip(fates) {
         if !exists {
             return Err(no_table(table));
         }
-        let fate = fate(client, table, &installed).await?;
         if [Fate::Recorded, Fate::Inherited].contains(&fate) {
             let message = format!("{table} records its changes, and announces none on {channel}");
             return Err(Failure::usage(message).hint("leave --channel out"));
@@ -97,7 +98,8 @@ async fn installed(client: &Client, named: &[Named]) -> Result<Vec<TriggerSpec>,
             return Err(no_table(table));
         }
         // It may have been installed under another name, or by hand.
-        let (problem, hint) = match trigger::watched_of(client, table).await?.is_empty() {
+        let of_table = trigger::watched_of(client, std::slice::from_ref(table)).await?;
+        let (problem, hint) = match of_table.concat().is_empty() {
             true => (
                 "does not announce or record its changes",
                 format!("pgherald install {} --commit", words::table(table)),

@@ -17,7 +17,7 @@ mod attempts;
 mod intake;
 mod standing;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use self::acknowledging::HeldUp;
 use super::handle::Shared;
 use super::job::{Finished, Job, Track};
+use super::leases::Leases;
 use super::options::Durable;
 use super::parked::Parked;
 use super::runner::{Manner, Runner};
@@ -41,7 +42,7 @@ use crate::connect::ConnectConfig;
 use crate::error::{Error, Kind, Result};
 use crate::filter::Filter;
 use crate::handler::Schedule;
-use crate::outbox::History;
+use crate::outbox::{History, Recorded};
 use crate::panic::{contained, message};
 use crate::telemetry::{
     GROUP_HELD_UP_SLICES, GROUP_PARKED_ROWS, GROUP_SLICES, HandlerMetrics, Level,
@@ -52,6 +53,8 @@ const MOST_IN_FLIGHT: usize = 4_096;
 /// While those take so many bytes, nothing more is read or fetched; a page and 100 parked events, or 16 MiB of each, may
 /// come on top of it.
 const MOST_BYTES_IN_FLIGHT: usize = 64 << 20;
+/// A single event counts as so many at most, lest one that is very large keeps all others waiting until it was handled.
+const MOST_BYTES_OF_ONE: usize = MOST_BYTES_IN_FLIGHT / 2;
 /// While more rows than this have parked events, nothing new is read.
 const MOST_PARKED_ROWS: usize = 100_000;
 /// How long connecting may take, and the last words of a node.
@@ -69,8 +72,8 @@ pub(super) struct Engine<R> {
     attempts: FuturesUnordered<LocalBoxFuture<'static, (Vec<Finished>, Duration)>>,
     /// Jobs that begin when an acknowledgement of their slice is over.
     deferred: Vec<(Option<Track>, Job)>,
-    /// Of each slice the event that loses its connection, and how often in a row.
-    losses: HashMap<i32, (i64, u32)>,
+    /// Why no attempt has a connection, if it is that the server allows no more of them.
+    crowded: Option<Error>,
     settlements: Vec<Settlement>,
     /// Slices of which the database refuses what is to be written.
     held_up: BTreeMap<i32, HeldUp>,
@@ -82,6 +85,8 @@ pub(super) struct Engine<R> {
     settled: u64,
     node: i64,
     has_joined: bool,
+    /// Those of the group's nodes.
+    leases: Leases,
     /// Until then, nobody else has our slices.
     lease_until: Instant,
     is_paused: bool,
@@ -151,7 +156,7 @@ impl<R: Runner> Engine<R> {
             schedule: Schedule::new(concurrency(R::MANNER, &terms)),
             attempts: FuturesUnordered::new(),
             deferred: Vec::new(),
-            losses: HashMap::new(),
+            crowded: None,
             settlements: Vec::new(),
             held_up: BTreeMap::new(),
             bytes: 0,
@@ -159,6 +164,7 @@ impl<R: Runner> Engine<R> {
             settled: 0,
             node: new_node(),
             has_joined: false,
+            leases: Leases::default(),
             lease_until: Instant::now(),
             is_paused: false,
             revision: None,
@@ -419,6 +425,11 @@ impl<R: Runner> Engine<R> {
             .extend(held_up.map(|(slice, held_up)| (*slice, held_up.cause.chain())));
         report.in_flight = self.slices.pending();
     }
+}
+
+/// What a row adds to the bytes that are in flight.
+fn weight(row: &Recorded) -> usize {
+    row.bytes().min(MOST_BYTES_OF_ONE)
 }
 
 fn track(manner: Manner, job: &Job) -> Track {

@@ -72,9 +72,9 @@ pub(super) enum Outcome {
     Failed(Failure),
     /// Somebody else has the slice; what it did was rolled back.
     Fenced,
-    /// The connection was lost before anything was acknowledged. Not the event's fault, unless that happens again and again.
-    Lost(Failure),
-    /// The connection was lost: nobody knows whether it was committed.
+    /// There was no connection for it, or no transaction. The handler was not called, and nothing is counted.
+    NotBegun(Error),
+    /// The connection was lost while it was committed: only the server knows whether it was.
     InDoubt(Error),
 }
 

@@ -73,6 +73,7 @@ mod consumer;
 mod engine;
 mod handle;
 mod job;
+mod leases;
 mod link;
 mod operations;
 mod options;

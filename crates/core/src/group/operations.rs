@@ -282,7 +282,8 @@ impl<'a> Group<'a> {
     /// # Errors
     /// As for [`all`](Self::all).
     pub async fn retry_dead_letters(&self, ids: Option<&[i64]>) -> Result<u64> {
-        let action = "UPDATE pgherald.parked_event SET dead_at = NULL, due_at = pg_catalog.clock_timestamp(), attempts = 0";
+        let action = "UPDATE pgherald.parked_event SET dead_at = NULL, due_at = pg_catalog.clock_timestamp(), delay = 0,
+            attempts = 0";
         self.change_dead_letters(action, ids).await
     }
 

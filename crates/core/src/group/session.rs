@@ -52,6 +52,8 @@ pub(super) struct Session {
     reader: Option<OutboxReader>,
     reading: Asked<(OutboxReader, Result<Page>)>,
     next_poll: Instant,
+    /// When the last page was asked for.
+    polled_at: Instant,
     last_event: Instant,
     /// How many streams in a row had nothing more.
     quiet: usize,
@@ -67,6 +69,8 @@ pub(super) struct Session {
 
     ticking: Asked<(Result<Tick>, u64)>,
     next_tick: Instant,
+    /// When the last one began.
+    ticked_at: Instant,
 
     fetching: Asked<Result<FetchedRows>>,
     wanted: Vec<(Row, i64)>,
@@ -181,6 +185,7 @@ impl Session {
             reader: Some(reader),
             reading: None,
             next_poll: now,
+            polled_at: now,
             last_event: now,
             quiet: 0,
             was_called: false,
@@ -191,6 +196,7 @@ impl Session {
             next_acknowledgement: now,
             ticking: None,
             next_tick: now,
+            ticked_at: now,
             fetching: None,
             wanted: Vec::new(),
             trimming: None,
@@ -236,11 +242,11 @@ impl Session {
                 News::Called
             }
             () = calls.recorded.notified() => {
-                self.read_on();
+                self.called_to_read();
                 News::Called
             }
             () = calls.control.notified() => {
-                self.tick_now();
+                self.called_to_tick();
                 News::Called
             }
             error = self.link.ended() => News::Ended(error),
@@ -293,6 +299,12 @@ impl Session {
         self.next_tick = Instant::now();
     }
 
+    /// Looks at the group for a notification. Any role can send it, so looks for notifications are at least [`SOON`] apart.
+    fn called_to_tick(&mut self) {
+        let soonest = (self.ticked_at + SOON).max(Instant::now());
+        self.next_tick = self.next_tick.min(soonest);
+    }
+
     /// Soon, but not again and again without pause.
     pub(super) fn tick_soon(&mut self) {
         self.next_tick = self.next_tick.min(Instant::now() + SOON);
@@ -301,7 +313,7 @@ impl Session {
     pub(super) fn tick(&mut self, now: Instant, before: Before, settled: u64) {
         let (client, terms) = (Arc::clone(&self.side), Rc::clone(&self.terms));
         let period = self.terms.lease / 3;
-        self.next_tick = now + period;
+        (self.ticked_at, self.next_tick) = (now, now + period);
         let asked = async move {
             let found = store::answered(terms.lease, tick(client, &terms, before)).await;
             (found, settled)
@@ -344,6 +356,17 @@ impl Session {
         self.reading.is_none() && self.next_poll <= now
     }
 
+    /// A writer has recorded something, or so it says. Any role can send that, so it causes no more pages than a busy outbox.
+    fn called_to_read(&mut self) {
+        self.was_called = true;
+        self.quiet = 0;
+        self.next_poll = self.next_poll.min(self.next_busy_poll());
+    }
+
+    fn next_busy_poll(&self) -> Instant {
+        (self.polled_at + BUSY_POLL).max(Instant::now())
+    }
+
     /// There may be something to read.
     pub(super) fn read_on(&mut self) {
         self.was_called = true;
@@ -356,6 +379,7 @@ impl Session {
             return;
         };
         self.was_called = false;
+        self.polled_at = Instant::now();
         self.reading = Some(read(reader, turn, rows, self.limit()).boxed_local());
     }
 
@@ -370,7 +394,10 @@ impl Session {
             false => 0,
         };
         self.next_poll = if self.quiet < streams {
-            now
+            match is_last && self.was_called {
+                true => self.next_busy_poll(),
+                false => now,
+            }
         } else {
             self.quiet = 0;
             match now < self.last_event + BUSY {

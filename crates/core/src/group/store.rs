@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
@@ -10,6 +10,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient, Row as SqlRow, ToStatement};
 
 use super::job::{Fate, Job, LONGEST_DELAY, Park, Row};
+use super::leases::Lease;
 use super::options::Durable;
 use super::slices::Acknowledgement;
 use crate::error::{Error, Kind, Result};
@@ -19,8 +20,6 @@ use crate::outbox::{Cursor, OutboxReader, Recorded, Statements, get, some};
 /// rows, goes through those as well. To be run on a connection of ours.
 const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; \
     SET enable_mergejoin = off; SET enable_material = off; SET jit = off";
-/// The same for the rest of a transaction, in which only what is found by a whole key is written.
-pub(super) const BY_INDEX_HERE: &str = "SET LOCAL enable_seqscan = off";
 
 /// What the operation of a parked row is, which tells to read everything again.
 pub(super) const RESYNC: i8 = b'R' as i8;
@@ -28,7 +27,9 @@ pub(super) const RESYNC: i8 = b'R' as i8;
 /// Sets a connection of ours up.
 pub(super) async fn prepare(client: &Client) -> Result<()> {
     // What is written there waits for others, and looks again.
-    let sql = format!("SET default_transaction_isolation = 'read committed'; {BY_INDEX}");
+    let sql = format!(
+        "SET default_transaction_isolation = 'read committed'; SET pgherald.acknowledging = 'on'; {BY_INDEX}"
+    );
     client.batch_execute(&sql).await.map_err(failed)
 }
 
@@ -143,9 +144,12 @@ pub(super) async fn renew(client: &Client, terms: &Durable, node: i64) -> Result
     Ok(renewed > 0)
 }
 
-/// Deletes nodes whose lease is over.
-pub(super) async fn expel(client: &Client, group: &str) -> Result<u64> {
-    execute(client, include_str!("sql/expel.sql"), &[&group]).await
+/// Deletes nodes whose lease is over by the server's clock, and those that still have one of the leases in `over`.
+pub(super) async fn expel(client: &Client, group: &str, over: &[Lease]) -> Result<u64> {
+    let nodes: Vec<i64> = over.iter().map(|lease| lease.node).collect();
+    let until: Vec<SystemTime> = over.iter().map(|lease| lease.until).collect();
+    let sql = include_str!("sql/expel.sql");
+    execute(client, sql, &[&group, &nodes, &until]).await
 }
 
 /// How the group stands.
@@ -154,9 +158,8 @@ pub(super) struct Standing {
     pub(super) slices: i32,
     pub(super) is_paused: bool,
     pub(super) revision: i64,
-    pub(super) nodes: i64,
-    /// How many of them come before this one.
-    pub(super) before: i64,
+    /// The leases of its nodes.
+    pub(super) nodes: Vec<Lease>,
     /// Slices that this node has, and their epochs.
     pub(super) owned: Vec<(i32, i64)>,
 }
@@ -168,13 +171,19 @@ pub(super) async fn standing(client: &Client, group: &str, node: i64) -> Result<
         let message = format!("group {group:?} was dropped");
         return Err(Error::new(Kind::Query, message));
     };
-    let (slices, epochs): (Vec<i32>, Vec<i64>) = (get(row, 5)?, get(row, 6)?);
+    let (slices, epochs): (Vec<i32>, Vec<i64>) = (get(row, 6)?, get(row, 7)?);
+    let nodes: (Vec<i64>, Vec<SystemTime>, Vec<f64>) = (get(row, 3)?, get(row, 4)?, get(row, 5)?);
+    let nodes = nodes.0.into_iter().zip(nodes.1).zip(nodes.2);
+    let nodes = nodes.map(|((node, until), length)| Lease {
+        node,
+        until,
+        length: seconds(length),
+    });
     Ok(Standing {
         slices: get(row, 0)?,
         is_paused: get(row, 1)?,
         revision: get(row, 2)?,
-        nodes: get(row, 3)?,
-        before: get(row, 4)?,
+        nodes: nodes.collect(),
         owned: slices.into_iter().zip(epochs).collect(),
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
+use super::leases::Lease;
 use super::options::Durable;
 use super::store::{self, ParkedEvent, Standing};
 use crate::error::Result;
@@ -20,6 +21,8 @@ pub(super) struct Before {
     pub(super) is_stopping: bool,
     /// The slices it has, and their epochs.
     pub(super) owned: Vec<(i32, i64)>,
+    /// Leases that are over by this node's own clock.
+    pub(super) over: Vec<Lease>,
     pub(super) revision: Option<i64>,
 }
 
@@ -53,7 +56,7 @@ pub(super) async fn tick(client: Arc<Client>, terms: &Durable, before: Before) -
     } else if !store::renew(&client, terms, node).await? {
         return Ok(Tick::Expelled);
     }
-    let expelled = store::expel(&client, group).await?;
+    let expelled = store::expel(&client, group, &before.over).await?;
     if expelled > 0 {
         tracing::warn!(
             group,
@@ -63,8 +66,9 @@ pub(super) async fn tick(client: Arc<Client>, terms: &Durable, before: Before) -
     }
     let standing = store::standing(&client, group, node).await?;
     let slices = usize::try_from(standing.slices).unwrap_or_default();
-    let nodes = usize::try_from(standing.nodes).unwrap_or_default().max(1);
-    let rank = usize::try_from(standing.before).unwrap_or_default();
+    let nodes = standing.nodes.len().max(1);
+    let before_this = standing.nodes.iter().filter(|lease| lease.node < node);
+    let rank = before_this.count();
     let share = slices / nodes + usize::from(rank < slices % nodes);
     let is_ours = |owned: &&(i32, i64)| standing.owned.contains(owned);
     let known: Vec<i32> = before

@@ -4,18 +4,27 @@
 //!   BEGIN ── the handler's statements ── acknowledge, if the slice is still ours ── COMMIT
 //! ```
 //!
-//! Either all of it is committed, or nothing. If the connection is lost on the way, nobody knows which; then the slice is
-//! claimed anew, which waits for the transaction, and refuses it if it comes later.
+//! Either all of it is committed, or nothing. What becomes of an attempt depends on how far it came:
+//! - An attempt that cannot begin, for want of a connection say, is not counted.
+//! - If the connection is lost before COMMIT was sent, nothing can have been committed: the attempt has failed.
+//! - If it is lost after that, only the server knows. The slice is claimed anew, which waits for the transaction, and refuses
+//!   it if it comes later.
+//!
+//! Attempts share connections, and do not see what other attempts have left in the session: it is cleaned when an attempt is
+//! over.
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, try_join};
-use tokio_postgres::error::Severity;
-use tokio_postgres::{Client, Transaction};
+use futures_util::{FutureExt, TryStreamExt};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_postgres::error::{Severity, SqlState};
+use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryStream, Transaction};
 
 use super::job::{Finished, Outcome};
 use super::options::Durable;
@@ -24,7 +33,7 @@ use super::runner::{Assignment, Manner, Runner, not_understood};
 use super::store;
 use crate::backoff::Backoff;
 use crate::connect::ConnectConfig;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::event::FromEvent;
 use crate::filter::Filter;
 use crate::handler::{
@@ -35,16 +44,33 @@ use crate::signal::Resync;
 
 const CONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 const MOST_FAILURES: u32 = 6;
+/// How much longer than its timeout an attempt may keep its transaction idle.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// What `DISCARD ALL` does, but for the consumer's prepared statements and those by which types are looked up, which stay.
+/// Then counts those of SQL, and those of the protocol.
+const CLEANING: &str = include_str!("sql/clean.sql");
+
+/// Fails unless a transaction is open, and then lets the acknowledgement write. A process that stands still after it keeps
+/// the slice's cursor locked for no longer than its lease, which is to follow.
+const ACKNOWLEDGING: &str = include_str!("sql/acknowledging.sql");
 
 /// Reacts to events with effects in the same database, each exactly once.
 ///
 /// What is done through the transaction is committed together with the note that the event was handled, or not at all.
-/// What is done elsewhere is done at least once, as in an [`EventHandler`](crate::EventHandler). It is a user's part not to
-/// end the transaction by statements of his own.
+/// What is done elsewhere is done at least once, as in an [`EventHandler`](crate::EventHandler).
+///
+/// Do not end the transaction by statements of your own: an attempt at whose end no transaction is open has failed, whatever
+/// it has committed.
 ///
 /// Events of one slice are handled one after the other, on as many connections as there may be
-/// [attempts at a time](Durable::concurrency). The server ends a statement that takes longer than the attempt may, and a
-/// transaction in which nothing is asked for as long as the lease lasts.
+/// [attempts at a time](Durable::concurrency). An attempt may take as long as its [timeout](Durable::timeout), whatever it
+/// waits for. The server ends a statement that takes longer than that, and a transaction in which nothing is asked for a
+/// second longer. So if a process stands still within an attempt, the rows that the attempt has locked stay locked for that
+/// long; its slice is taken over when its [lease](Durable::lease) is over.
+///
+/// What an attempt leaves in its session ends with it: settings, temporary tables, advisory locks, LISTEN, cursors, and
+/// prepared statements.
 ///
 /// ```
 /// use pgherald_core::group::TransactionalHandler;
@@ -109,18 +135,25 @@ impl<H: TransactionalHandler> Transactional<H> {
         terms: Rc<Durable>,
         factory: impl Fn() -> H + 'static,
     ) -> Self {
+        let milliseconds = |time: Duration| time.as_millis().clamp(1, i32::MAX as u128);
         let settings = format!(
-            "SET idle_in_transaction_session_timeout = {}; SET statement_timeout = {}",
-            terms.lease.as_millis(),
-            terms.timeout.as_millis().clamp(1, i32::MAX as u128)
+            "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}",
+            milliseconds(terms.timeout),
+            // The attempt's own limit comes first.
+            milliseconds(terms.timeout.saturating_add(MARGIN))
         );
+        let acknowledging = format!("{ACKNOWLEDGING} {}", milliseconds(terms.lease));
         Self {
             instances: Rc::new(Instances::new(factory)),
             pool: Rc::new(Pool {
                 config,
+                cleaning: format!("{CLEANING} {settings}"),
                 settings,
+                acknowledging,
                 history: RefCell::default(),
                 idle: RefCell::default(),
+                connections: Rc::default(),
+                returned: Notify::new(),
             }),
             terms,
         }
@@ -168,34 +201,51 @@ async fn attempt<H: TransactionalHandler>(
         Ok(task) => task,
         Err(error) => return Outcome::Failed(not_understood(error)),
     };
-    let mut connection = match within(terms, pool.take()).await {
-        Ok(connection) => connection,
-        Err(error) => return Outcome::InDoubt(error),
-    };
-    let outcome = {
-        let Connection { client, statements } = &mut connection;
-        let beginning = async { client.transaction().await.map_err(failed) };
-        match within(terms, beginning).await {
-            Ok(transaction) => {
-                transact(instances, terms, assignment, task, transaction, statements).await
+    loop {
+        let mut connection = match within(terms, pool.take()).await {
+            Ok(connection) => connection,
+            Err(error) => return Outcome::NotBegun(error),
+        };
+        let outcome = {
+            let Connection {
+                client,
+                statements,
+                cleaning,
+                ..
+            } = &mut connection;
+            let was_used = cleaning.is_some();
+            let cleaned = is_clean(cleaning.take(), statements.len());
+            // Both are sent before either is answered.
+            let beginning = async {
+                let begun = try_join(client.transaction(), cleaned).await;
+                let (transaction, is_clean) = begun.map_err(failed)?;
+                Ok(is_clean.then_some(transaction))
+            };
+            match within(terms, beginning).await {
+                Ok(Some(transaction)) => {
+                    let transaction = (transaction, statements);
+                    transact(instances, terms, pool, assignment, task, transaction).await
+                }
+                Ok(None) => continue,
+                // It could not be cleaned, or has ended since.
+                Err(error) if was_used => {
+                    tracing::debug!(error = %error.chain(), "a session is not used again");
+                    continue;
+                }
+                Err(error) => return Outcome::NotBegun(error),
             }
-            Err(error) => Ok(Outcome::InDoubt(error)),
-        }
-    };
-    let is_closed = connection.client.is_closed();
-    match outcome {
-        // A statement may still be under way.
-        Err(failure @ (Failure::TimedOut(_) | Failure::Panicked(_))) => Outcome::Failed(failure),
-        Err(failure) if is_closed => Outcome::Lost(failure),
-        Ok(Outcome::Failed(failure)) if is_closed => {
-            let message = format!("the connection was lost at the end of an attempt: {failure}");
-            Outcome::InDoubt(Error::new(Kind::Disconnected, message))
-        }
-        Ok(outcome @ Outcome::InDoubt(_)) => outcome,
-        outcome => {
-            pool.idle.borrow_mut().push(connection);
-            outcome.unwrap_or_else(Outcome::Failed)
-        }
+        };
+        return match outcome {
+            // A statement may still be under way.
+            Err(failure @ (Failure::TimedOut(_) | Failure::Panicked(_))) => {
+                Outcome::Failed(failure)
+            }
+            Ok(outcome @ Outcome::InDoubt(_)) => outcome,
+            outcome => {
+                pool.give_back(connection).await;
+                outcome.unwrap_or_else(Outcome::Failed)
+            }
+        };
     }
 }
 
@@ -203,10 +253,10 @@ async fn attempt<H: TransactionalHandler>(
 async fn transact<H: TransactionalHandler>(
     instances: &Instances<H>,
     terms: &Durable,
+    pool: &Pool,
     assignment: &Assignment,
     task: &Task,
-    mut transaction: Transaction<'_>,
-    statements: &mut Statements,
+    (mut transaction, statements): (Transaction<'_>, &mut Statements),
 ) -> Result<Outcome, Failure> {
     let Assignment {
         job,
@@ -220,43 +270,44 @@ async fn transact<H: TransactionalHandler>(
         contain(move || run(handler, task, attempt, lent), terms.timeout).await
     });
     attempted.await?;
+    let acknowledging = async {
+        let begun = transaction.batch_execute(&pool.acknowledging).await;
+        begun.map_err(failed)
+    };
     let writing = async {
         match acknowledgement {
-            Some(one) => {
-                let written = store::acknowledge_one(&transaction, statements, &terms.group, one);
-                // Both are sent at once. It holds for the rest of the transaction, of which there is nothing else.
-                let by_index = async {
-                    let sent = transaction.batch_execute(store::BY_INDEX_HERE).await;
-                    sent.map_err(failed)
-                };
-                try_join(by_index, written)
-                    .await
-                    .map(|((), is_ours)| is_ours)
-            }
+            Some(one) => store::acknowledge_one(&transaction, statements, &terms.group, one).await,
             None => {
                 store::settle_done(&transaction, statements, &terms.group, job, *generation).await
             }
         }
     };
-    Ok(match within(terms, writing).await {
-        Ok(true) => {
-            let committing = async { Ok(transaction.commit().await) };
-            match within(terms, committing).await {
-                Ok(Ok(())) => Outcome::Committed,
-                // Anything but a plain error, of a deferred constraint say, may come after the commit.
-                Ok(Err(cause)) if !is_plain(&cause) => Outcome::InDoubt(failed(cause)),
-                Ok(Err(cause)) => refused(failed(cause)),
-                Err(error) => Outcome::InDoubt(error),
-            }
-        }
-        Ok(false) => Outcome::Fenced,
-        Err(error) => refused(error),
+    // Both are sent at once.
+    let limit = limit(terms);
+    match timeout(limit, try_join(acknowledging, writing)).await {
+        Ok(Ok(((), true))) => {}
+        Ok(Ok(((), false))) => return Ok(Outcome::Fenced),
+        // COMMIT was not sent, so nothing was committed.
+        Ok(Err(error)) => return Err(refused(&error)),
+        Err(_) => return Err(Failure::TimedOut(limit)),
+    }
+    let committing = async { Ok(transaction.commit().await) };
+    Ok(match within(terms, committing).await {
+        Ok(Ok(())) => Outcome::Committed,
+        // Anything but a plain error, of a deferred constraint say, may come after the commit.
+        Ok(Err(cause)) if !is_plain(&cause) => Outcome::InDoubt(failed(cause)),
+        Ok(Err(cause)) => Outcome::Failed(refused(&failed(cause))),
+        Err(error) => Outcome::InDoubt(error),
     })
 }
 
-/// A server that does not answer within a lease, or a timeout if that is longer, is as good as gone.
+/// A server that does not answer for so long is as good as gone.
+fn limit(terms: &Durable) -> Duration {
+    terms.lease.max(terms.timeout)
+}
+
 async fn within<T>(terms: &Durable, asked: impl Future<Output = Result<T>>) -> Result<T> {
-    store::answered(terms.lease.max(terms.timeout), asked).await
+    store::answered(limit(terms), asked).await
 }
 
 /// Whether the server has refused a statement, and lives.
@@ -266,16 +317,19 @@ fn is_plain(cause: &tokio_postgres::Error) -> bool {
     })
 }
 
-/// The server did not take it; or it is gone, and has, perhaps.
-fn refused(error: Error) -> Outcome {
-    if error.is_connection() {
-        return Outcome::InDoubt(error);
-    }
-    Outcome::Failed(Failure::Error {
-        message: error.chain(),
+/// The server did not take it.
+fn refused(error: &Error) -> Failure {
+    let message = match error.code() {
+        Some(&SqlState::NO_ACTIVE_SQL_TRANSACTION) => {
+            "the handler ended its transaction by a statement of its own".to_owned()
+        }
+        _ => error.chain(),
+    };
+    Failure::Error {
+        message,
         permanent: false,
         retry_after: None,
-    })
+    }
 }
 
 fn failed(cause: tokio_postgres::Error) -> Error {
@@ -302,49 +356,106 @@ async fn run<H: TransactionalHandler>(
 struct Pool {
     config: ConnectConfig,
     settings: String,
+    /// Cleans a session, then makes the settings again.
+    cleaning: String,
+    /// Begins an acknowledgement.
+    acknowledging: String,
     /// Cursors of before a crash of the server mean nothing after it: they must not be written on a connection that was made
     /// since.
     history: RefCell<Option<History>>,
     idle: RefCell<Vec<Connection>>,
+    /// Each connection holds a reference.
+    connections: Rc<()>,
+    /// Notified when a connection becomes idle.
+    returned: Notify,
 }
 
 struct Connection {
     client: Client,
     statements: Statements,
+    /// The answer to the cleaning after the attempt before.
+    cleaning: Option<Cleaning>,
+    _counted: Rc<()>,
 }
 
+type Cleaning = Pin<Box<SimpleQueryStream>>;
+
 impl Pool {
-    /// Tries again when there are too many connections, say.
-    async fn connect(&self) -> Result<Client> {
-        let mut failures = 0;
-        loop {
-            match Box::pin(self.config.client()).await {
-                Err(error) if error.is_retryable() && failures < MOST_FAILURES => {
-                    tracing::debug!(error = %error.chain(), "no connection for an attempt");
-                    tokio::time::sleep(CONNECT.delay(failures)).await;
-                    failures += 1;
-                }
-                result => return result,
-            }
-        }
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        idle.retain(|connection| !connection.client.is_closed());
+        idle.pop()
     }
 
+    /// Whether an attempt has a connection that it will give back.
+    fn has_some_in_use(&self) -> bool {
+        Rc::strong_count(&self.connections) - 1 > self.idle.borrow().len()
+    }
+
+    /// Tries again when there are too many connections, say; or takes one that another attempt has done with.
     async fn take(&self) -> Result<Connection> {
-        loop {
-            let idle = self.idle.borrow_mut().pop();
-            match idle {
-                Some(connection) if connection.client.is_closed() => {}
-                Some(connection) => return Ok(connection),
-                None => break,
+        let mut failures = 0;
+        let client = loop {
+            if let Some(connection) = self.take_idle() {
+                return Ok(connection);
             }
-        }
-        let client = self.connect().await?;
+            match Box::pin(self.config.client()).await {
+                Ok(client) => break client,
+                Err(error)
+                    if error.is_retryable()
+                        && (failures < MOST_FAILURES || self.has_some_in_use()) =>
+                {
+                    tracing::debug!(error = %error.chain(), "no connection for an attempt");
+                    // Whichever comes first.
+                    let _ = timeout(CONNECT.delay(failures), self.returned.notified()).await;
+                    failures = failures.saturating_add(1);
+                }
+                Err(error) => return Err(error),
+            }
+        };
         let history = self.history.borrow().clone();
         if let Some(history) = history {
             history.confirm(&client).await?;
         }
         client.batch_execute(&self.settings).await.map_err(failed)?;
-        let statements = Statements::default();
-        Ok(Connection { client, statements })
+        Ok(Connection {
+            client,
+            statements: Statements::default(),
+            cleaning: None,
+            _counted: Rc::clone(&self.connections),
+        })
     }
+
+    /// Has the session cleaned, at once, so that nothing stays locked, and keeps it for another attempt, which reads the answer.
+    async fn give_back(&self, mut connection: Connection) {
+        // Resolves when it was sent.
+        match connection.client.simple_query_raw(&self.cleaning).await {
+            Ok(cleaning) => {
+                connection.cleaning = Some(Box::pin(cleaning));
+                self.idle.borrow_mut().push(connection);
+                self.returned.notify_one();
+            }
+            Err(error) => tracing::debug!(%error, "a connection ended with its attempt"),
+        }
+    }
+}
+
+/// Whether a session has the statements that were prepared for the consumer, so many, and none that a handler has prepared by
+/// SQL.
+async fn is_clean(
+    cleaning: Option<Cleaning>,
+    prepared: usize,
+) -> Result<bool, tokio_postgres::Error> {
+    let Some(mut answers) = cleaning else {
+        return Ok(true);
+    };
+    let mut is_clean = false;
+    while let Some(answer) = answers.try_next().await? {
+        // The last row is the one that tells.
+        if let SimpleQueryMessage::Row(row) = answer {
+            let number = |index| row.try_get(index).ok().flatten()?.parse::<usize>().ok();
+            is_clean = number(0) == Some(0) && number(1) >= Some(prepared);
+        }
+    }
+    Ok(is_clean)
 }

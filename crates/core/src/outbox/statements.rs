@@ -13,6 +13,11 @@ use crate::error::Result;
 pub(crate) struct Statements(HashMap<&'static str, Statement>);
 
 impl Statements {
+    /// How many were prepared.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The statement, prepared when it is first asked for.
     pub(crate) async fn get(
         &mut self,

@@ -1,4 +1,4 @@
-//! What becomes of the triggers between two looks at them.
+//! What becomes of triggers and tables between two looks at them.
 
 use crate::error::{Error, Kind};
 use crate::signal::{Resync, ResyncReason, Signal};
@@ -27,8 +27,30 @@ pub(super) fn restored(before: &Check, now: &Check) -> Option<Signal> {
     let mended = before
         .deaf()
         .any(|drift| !now.deaf().any(|other| other == drift));
-    let altered = before.fingerprint != now.fingerprint;
-    (mended || altered).then(|| Signal::Resync(Resync::new(ResyncReason::TriggersRestored)))
+    let restored = mended || now.has_other_triggers(before);
+    let reasons = [
+        restored.then_some(ResyncReason::TriggersRestored),
+        has_altered(before, now).then_some(ResyncReason::TableAltered),
+    ];
+    let resyncs = reasons.into_iter().flatten().map(Resync::new);
+    let resync = resyncs.reduce(|mut resync, other| {
+        resync.absorb(other);
+        resync
+    });
+    resync.map(Signal::Resync)
+}
+
+/// Whether DDL may have changed rows between the two, which is logged.
+fn has_altered(before: &Check, now: &Check) -> bool {
+    /// How many tables are named.
+    const NAMED: usize = 5;
+    let altered: Vec<_> = now.altered(before).map(ToString::to_string).collect();
+    if altered.is_empty() {
+        return false;
+    }
+    let tables = altered[..altered.len().min(NAMED)].join(", ");
+    tracing::info!(%tables, count = altered.len(), "tables were altered, which no trigger announces: resync");
+    true
 }
 
 /// What makes changes go unheard, as an error.

@@ -1,8 +1,13 @@
 //! The catalog, read through queries that name every object with its schema, outside any transaction.
 //!
+//! A query takes the names of all tables at once. So the number of statements does not depend on the number of tables, and
+//! neither does a query scan a catalog once per table.
+//!
 //! `query_typed` keeps the statements unnamed: nothing stays in the session, and poolers do not mind.
 
-use futures_util::future::try_join3;
+use std::collections::{HashMap, HashSet};
+
+use futures_util::future::try_join;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
@@ -12,6 +17,7 @@ use crate::name::TableName;
 /// A table as the catalog has it.
 #[derive(Debug)]
 pub(super) struct Table {
+    pub(super) oid: u32,
     pub(super) columns: Vec<Column>,
     /// The table itself first, then its partitions and children of every level.
     pub(super) members: Vec<Member>,
@@ -83,97 +89,117 @@ pub(super) async fn server(client: &Client) -> Result<Server> {
     })
 }
 
-/// The relation's number, if there is one of that name.
-async fn relation(client: &Client, name: &TableName) -> Result<Option<u32>> {
-    let parameters: &[(&(dyn ToSql + Sync), Type)] =
-        &[(&name.schema(), Type::TEXT), (&name.name(), Type::TEXT)];
-    let relation = rows(client, include_str!("sql/catalog/relation.sql"), parameters).await?;
-    relation.first().map(|row| get(row, 0)).transpose()
+/// What the catalog has under a table's name.
+#[derive(Debug)]
+pub(super) struct Relation {
+    /// `None` if there is no relation of that name.
+    pub(super) oid: Option<u32>,
+    /// The name that belongs to the table's function, whether or not either exists.
+    pub(super) function: String,
 }
 
-/// Reads table `name`, or `None` if there is no relation of that name.
-pub(super) async fn table(client: &Client, name: &TableName) -> Result<Option<Table>> {
-    let Some(oid) = relation(client, name).await? else {
-        return Ok(None);
+/// Looks up `names`, and returns one relation for each, in their order.
+pub(super) async fn relations(client: &Client, names: &[&TableName]) -> Result<Vec<Relation>> {
+    let sql = include_str!("sql/catalog/relations.sql");
+    let (schemas, tables) = split(names);
+    let written: Vec<_> = names.iter().map(|name| name.quoted()).collect();
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
+        (&schemas, Type::TEXT_ARRAY),
+        (&tables, Type::TEXT_ARRAY),
+        (&written, Type::TEXT_ARRAY),
+    ];
+    let rows = rows(client, sql, &parameters).await?;
+    let relation = |row| {
+        Ok(Relation {
+            oid: get(row, 0)?,
+            function: get(row, 1)?,
+        })
     };
-    let (columns, members, function) = try_join3(
-        columns(client, oid),
-        members(client, oid),
-        function_name(client, name),
-    )
-    .await?;
-    Ok(Some(Table {
-        columns,
-        members,
-        function,
-    }))
+    rows.iter().map(relation).collect()
 }
 
-async fn columns(client: &Client, oid: u32) -> Result<Vec<Column>> {
-    let rows = rows(
-        client,
-        include_str!("sql/catalog/columns.sql"),
-        &[(&oid, Type::OID)],
-    )
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Column {
-                name: get(row, 0)?,
-                type_name: get(row, 1)?,
-                key_place: get(row, 2)?,
-                is_virtual: get(row, 3)?,
-                declared: get(row, 4)?,
-                is_short: get(row, 5)?,
-                names_objects: get(row, 6)?,
-                is_ambiguous: get(row, 7)?,
-                exact_type: get(row, 8)?,
-            })
+/// The schemas and the names, as parameters.
+pub(super) fn split<'a>(names: &[&'a TableName]) -> (Vec<&'a str>, Vec<&'a str>) {
+    names
+        .iter()
+        .map(|name| (name.schema(), name.name()))
+        .unzip()
+}
+
+/// Reads the tables `names`. Returns one for each, in their order; `None` if there is no relation of that name.
+pub(super) async fn tables(client: &Client, names: &[&TableName]) -> Result<Vec<Option<Table>>> {
+    let relations = relations(client, names).await?;
+    let oids: Vec<u32> = relations
+        .iter()
+        .filter_map(|relation| relation.oid)
+        .collect();
+    let (mut columns, mut members) =
+        try_join(columns(client, &oids), members(client, &oids)).await?;
+    let table = |relation: Relation| {
+        let oid = relation.oid?;
+        Some(Table {
+            oid,
+            columns: columns.remove(&oid).unwrap_or_default(),
+            // Without any, the table was dropped since.
+            members: members.remove(&oid)?,
+            function: relation.function,
         })
-        .collect()
+    };
+    Ok(relations.into_iter().map(table).collect())
 }
 
-async fn members(client: &Client, oid: u32) -> Result<Vec<Member>> {
-    let rows = rows(
-        client,
-        include_str!("sql/catalog/members.sql"),
-        &[(&oid, Type::OID)],
-    )
-    .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Member {
-                is_root: get(row, 0)?,
-                name: TableName::new(get::<String>(row, 1)?, get::<String>(row, 2)?)?,
-                kind: get(row, 3)?,
-            })
-        })
-        .collect()
+async fn columns(client: &Client, oids: &[u32]) -> Result<HashMap<u32, Vec<Column>>> {
+    let sql = include_str!("sql/catalog/columns.sql");
+    let mut columns = HashMap::<_, Vec<_>>::with_capacity(oids.len());
+    for row in &rows(client, sql, &[(&oids, Type::OID_ARRAY)]).await? {
+        columns.entry(get(row, 0)?).or_default().push(Column {
+            name: get(row, 1)?,
+            type_name: get(row, 2)?,
+            key_place: get(row, 3)?,
+            is_virtual: get(row, 4)?,
+            declared: get(row, 5)?,
+            is_short: get(row, 6)?,
+            names_objects: get(row, 7)?,
+            is_ambiguous: get(row, 8)?,
+            exact_type: get(row, 9)?,
+        });
+    }
+    Ok(columns)
 }
 
-/// The name of the function that belongs to `table`, whether or not either exists.
-pub(super) async fn function_name(client: &Client, table: &TableName) -> Result<String> {
-    let sql = include_str!("sql/catalog/function_name.sql");
-    let rows = rows(client, sql, &[(&table.quoted(), Type::TEXT)]).await?;
-    let row = rows
-        .first()
-        .ok_or_else(|| Error::new(Kind::Query, "the server hashed nothing"))?;
-    get(row, 0)
+async fn members(client: &Client, oids: &[u32]) -> Result<HashMap<u32, Vec<Member>>> {
+    let sql = include_str!("sql/catalog/members.sql");
+    let mut members = HashMap::<_, Vec<_>>::with_capacity(oids.len());
+    for row in &rows(client, sql, &[(&oids, Type::OID_ARRAY)]).await? {
+        members.entry(get(row, 0)?).or_default().push(Member {
+            is_root: get(row, 1)?,
+            name: TableName::new(get::<String>(row, 2)?, get::<String>(row, 3)?)?,
+            kind: get(row, 4)?,
+        });
+    }
+    Ok(members)
 }
 
-/// Tables that `name` may have meant.
-pub(super) async fn lookalikes(client: &Client, name: &TableName) -> Result<Vec<String>> {
+/// For each of `names`, without schemas, the first few tables that it may have meant.
+pub(super) async fn lookalikes(
+    client: &Client,
+    names: &HashSet<&str>,
+) -> Result<HashMap<String, Vec<String>>> {
+    const FEW: usize = 5;
+    let mut found = HashMap::<String, Vec<_>>::new();
+    if names.is_empty() {
+        return Ok(found);
+    }
+    let names: Vec<_> = names.iter().collect();
     let sql = include_str!("sql/catalog/lookalikes.sql");
-    let rows = rows(client, sql, &[(&name.name(), Type::TEXT)]).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(format!(
-                "{}.{}",
-                get::<String>(row, 0)?,
-                get::<String>(row, 1)?
-            ))
-        })
-        .collect()
+    for row in &rows(client, sql, &[(&names, Type::TEXT_ARRAY)]).await? {
+        let lookalikes = found.entry(get(row, 0)?).or_default();
+        if lookalikes.len() < FEW {
+            let (schema, name): (&str, &str) = (get(row, 1)?, get(row, 2)?);
+            lookalikes.push(format!("{schema}.{name}"));
+        }
+    }
+    Ok(found)
 }
 
 /// Runs a catalog query.

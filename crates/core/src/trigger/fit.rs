@@ -1,5 +1,7 @@
 //! A specification checked against its table.
 
+use std::collections::HashMap;
+
 use tokio_postgres::Client;
 
 use super::catalog::{self, Column, Table};
@@ -117,16 +119,25 @@ pub(super) fn fit(spec: &TriggerSpec, table: Table) -> Result<Fitted<'_>> {
     })
 }
 
-/// `spec` without columns that its table does not have any more. If a part of its key is among them, the primary key takes
-/// the place of it.
+/// Each of `specs` without columns that its table does not have any more. If a part of its key is among them, the primary key
+/// takes the place of it.
+///
+/// The result has an error in the place of a specification whose table does not exist.
 ///
 /// # Errors
-/// If the table does not exist, or the catalog cannot be read.
-pub async fn fitting(client: &Client, spec: TriggerSpec) -> Result<TriggerSpec> {
-    match catalog::table(client, &spec.table).await? {
-        Some(table) => Ok(trim(spec, &table)),
-        None => Err(no_such_table(client, &spec.table).await?),
-    }
+/// If the catalog cannot be read.
+pub async fn fitting(client: &Client, specs: Vec<TriggerSpec>) -> Result<Vec<Result<TriggerSpec>>> {
+    let names: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
+    let tables = catalog::tables(client, &names).await?;
+    let missing = missing(client, &names, &tables).await?;
+    let fitted = specs
+        .into_iter()
+        .zip(&tables)
+        .map(|(spec, table)| match table {
+            Some(table) => Ok(trim(spec, table)),
+            None => Err(missing.error(spec.table())),
+        });
+    Ok(fitted.collect())
 }
 
 pub(super) fn trim(mut spec: TriggerSpec, table: &Table) -> TriggerSpec {
@@ -146,18 +157,36 @@ pub(super) fn trim(mut spec: TriggerSpec, table: &Table) -> TriggerSpec {
     spec
 }
 
-/// The error for a table that does not exist, with those it may have meant.
-pub(super) async fn no_such_table(client: &Client, name: &TableName) -> Result<Error> {
-    let others = catalog::lookalikes(client, name).await?;
-    let advice = if others.is_empty() {
-        "create it first".to_owned()
-    } else {
-        format!("there is {}", others.join(", "))
-    };
-    Ok(Error::new(
-        Kind::Spec,
-        format!("table {name} does not exist; {advice}"),
-    ))
+/// What tables that do not exist may have meant.
+#[derive(Debug)]
+pub(super) struct Missing {
+    lookalikes: HashMap<String, Vec<String>>,
+}
+
+/// Looks for what those of `names` may have meant that are none of `tables`.
+pub(super) async fn missing(
+    client: &Client,
+    names: &[&TableName],
+    tables: &[Option<Table>],
+) -> Result<Missing> {
+    let pairs = names.iter().zip(tables);
+    let missing = pairs.filter(|(_, table)| table.is_none());
+    let missing = missing.map(|(name, _)| name.name()).collect();
+    Ok(Missing {
+        lookalikes: catalog::lookalikes(client, &missing).await?,
+    })
+}
+
+impl Missing {
+    /// The error for table `name`.
+    pub(super) fn error(&self, name: &TableName) -> Error {
+        let advice = match self.lookalikes.get(name.name()) {
+            None => "create it first".to_owned(),
+            Some(others) => format!("there is {}", others.join(", ")),
+        };
+        let message = format!("table {name} does not exist; {advice}");
+        Error::new(Kind::Spec, message)
+    }
 }
 
 /// What is wrong with tables of this schema, if it is not one of users.

@@ -1,9 +1,12 @@
 //! What stands in the database now.
 
+use std::collections::HashMap;
+
+use futures_util::future::try_join;
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::{self, Owner, get, rows};
+use super::catalog::{self, Owner, Table, get, rows};
 use crate::error::Result;
 use crate::name::TableName;
 use crate::operation::Operation;
@@ -16,7 +19,7 @@ const ROWS_QUERY_ARGUMENTS: &str =
     "oid, text, text, text[], text[], text[], integer, text[], boolean, boolean, boolean";
 
 /// What is installed for one table.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Installed {
     pub(super) function: Option<Function>,
     /// Other functions that the table's own triggers call, by name: it had another name when they were made.
@@ -37,7 +40,7 @@ impl Installed {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Function {
     pub(super) comment: Option<String>,
     pub(super) body: String,
@@ -53,7 +56,7 @@ pub(super) struct Function {
     pub(super) has_callable_helper: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Trigger {
     pub(super) on: TableName,
     pub(super) name: String,
@@ -94,110 +97,146 @@ impl Trigger {
     }
 }
 
-/// Reads what is installed for `table`, whose function is called `function`.
-pub(super) async fn installed(
+/// Reads what is installed for `tables`, and returns it for each, in their order. Nothing is installed for one that does not
+/// exist.
+pub(super) async fn all(client: &Client, tables: &[Option<Table>]) -> Result<Vec<Installed>> {
+    let made = |table: &Option<Table>| match table {
+        Some(table) => (Some(table.oid), table.function.clone()),
+        None => (None, String::new()),
+    };
+    let (oids, functions): (Vec<_>, Vec<_>) = tables.iter().map(made).unzip();
+    let names = functions_of(client, &oids, &functions).await?;
+    let every = names.concat();
+    let (definitions, triggers) =
+        try_join(definitions(client, &every, ""), triggers_of(client, &every)).await?;
+    let installed = names.into_iter().zip(&functions).map(|(names, own)| {
+        // A function may belong to two tables, of which one has the name that the other one had.
+        let defined = |name: &String| Some((name.clone(), definitions.get(name)?.clone()));
+        let triggers = names.iter().filter_map(|name| triggers.get(name)).flatten();
+        Installed {
+            triggers: triggers.cloned().collect(),
+            function: definitions
+                .get(own)
+                .filter(|_| names.contains(own))
+                .cloned(),
+            superseded: names
+                .iter()
+                .filter(|name| *name != own)
+                .filter_map(defined)
+                .collect(),
+        }
+    });
+    Ok(installed.collect())
+}
+
+/// The names of the functions made for any table.
+pub(super) async fn every_function(client: &Client) -> Result<Vec<String>> {
+    let sql = include_str!("sql/catalog/every_function.sql");
+    let rows = rows(client, sql, &[]).await?;
+    rows.iter().map(|row| get(row, 0)).collect()
+}
+
+/// The names of the functions made for each of the tables `oids`, whose own functions are called `functions`.
+async fn functions_of(
     client: &Client,
-    table: &TableName,
-    function: &str,
-) -> Result<Installed> {
-    let names = functions(client, Some((table, function))).await?;
-    let triggers = triggers(client, &names).await?;
-    let mut superseded = Vec::new();
-    for name in names {
-        if name != function
-            && let Some(function) = self::function(client, &name, "").await?
-        {
-            superseded.push((name, function));
+    oids: &[Option<u32>],
+    functions: &[String],
+) -> Result<Vec<Vec<String>>> {
+    let sql = include_str!("sql/catalog/functions.sql");
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&oids, Type::OID_ARRAY), (&functions, Type::TEXT_ARRAY)];
+    let mut names = vec![Vec::new(); oids.len()];
+    for row in &rows(client, sql, &parameters).await? {
+        let place = usize::try_from(get::<i64>(row, 0)? - 1).unwrap_or(usize::MAX);
+        if let Some(names) = names.get_mut(place) {
+            names.push(get(row, 1)?);
         }
     }
-    Ok(Installed {
-        function: self::function(client, function, "").await?,
-        superseded,
-        triggers,
-    })
-}
-
-/// The names of the functions made for a table, or for all tables.
-pub(super) async fn functions(
-    client: &Client,
-    table: Option<(&TableName, &str)>,
-) -> Result<Vec<String>> {
-    let schema = table.map(|(table, _)| table.schema());
-    let name = table.map(|(table, _)| table.name());
-    let function = table.map(|(_, function)| function);
-    let sql = include_str!("sql/catalog/functions.sql");
-    let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
-        (&schema, Type::TEXT),
-        (&name, Type::TEXT),
-        (&function, Type::TEXT),
-    ];
-    rows(client, sql, &parameters)
-        .await?
-        .iter()
-        .map(|row| get(row, 0))
-        .collect()
-}
-
-/// The names of the functions that `table` has now: those that its own triggers call, and the one that bears its name
-/// unless it is another table that calls it, because that one was renamed.
-pub(super) async fn own_functions(client: &Client, table: &TableName) -> Result<Vec<String>> {
-    let own = catalog::function_name(client, table).await?;
-    let mut names = functions(client, Some((table, &own))).await?;
-    let triggers = triggers(client, &names).await?;
-    names.retain(|name| {
-        let mut roots = triggers
-            .iter()
-            .filter(|trigger| trigger.function == *name && trigger.is_root())
-            .peekable();
-        roots.peek().is_none() || roots.any(|trigger| trigger.on == *table)
-    });
     Ok(names)
 }
 
-/// The function of schema `pgherald` that takes arguments of the types listed.
-pub(super) async fn function(
+/// The names of the functions that each of `tables` has now: those that its own triggers call, and the one that bears its name
+/// unless it is another table that calls it, because that one was renamed.
+pub(super) async fn own_functions(
     client: &Client,
-    name: &str,
+    tables: &[TableName],
+) -> Result<Vec<Vec<String>>> {
+    let relations = catalog::relations(client, &tables.iter().collect::<Vec<_>>()).await?;
+    let relations = relations.into_iter();
+    let (oids, functions): (Vec<_>, Vec<_>) = relations
+        .map(|relation| (relation.oid, relation.function))
+        .unzip();
+    let mut names = functions_of(client, &oids, &functions).await?;
+    let triggers = triggers_of(client, &names.concat()).await?;
+    for (table, names) in tables.iter().zip(&mut names) {
+        names.retain(|name| {
+            let triggers = triggers.get(name).into_iter().flatten();
+            let mut roots = triggers.filter(|trigger| trigger.is_root()).peekable();
+            roots.peek().is_none() || roots.any(|trigger| trigger.on == *table)
+        });
+    }
+    Ok(names)
+}
+
+/// The functions of schema `pgherald` called `names` that take arguments of the types listed, by name.
+pub(super) async fn definitions(
+    client: &Client,
+    names: &[String],
     arguments: &str,
-) -> Result<Option<Function>> {
+) -> Result<HashMap<String, Function>> {
     let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
-        (&name, Type::TEXT),
+        (&names, Type::TEXT_ARRAY),
         (&arguments, Type::TEXT),
         (&NOTIFY_ROWS_ARGUMENTS, Type::TEXT),
     ];
-    let rows = rows(
-        client,
-        include_str!("sql/catalog/function.sql"),
-        &parameters,
-    )
-    .await?;
-    rows.first()
-        .map(|row| {
-            Ok(Function {
-                comment: get(row, 0)?,
-                body: get(row, 1)?,
-                owner: Owner {
-                    name: get(row, 2)?,
-                    is_trusted: get(row, 3)?,
-                },
-                is_callable: get(row, 4)?,
-                is_definer: get(row, 5)?,
-                settings: get(row, 6)?,
-                has_trusted_helper: get(row, 7)?,
-                has_callable_helper: get(row, 8)?,
-            })
-        })
-        .transpose()
+    let sql = include_str!("sql/catalog/definitions.sql");
+    let mut definitions = HashMap::with_capacity(names.len());
+    for row in &rows(client, sql, &parameters).await? {
+        let function = Function {
+            comment: get(row, 1)?,
+            body: get(row, 2)?,
+            owner: Owner {
+                name: get(row, 3)?,
+                is_trusted: get(row, 4)?,
+            },
+            is_callable: get(row, 5)?,
+            is_definer: get(row, 6)?,
+            settings: get(row, 7)?,
+            has_trusted_helper: get(row, 8)?,
+            has_callable_helper: get(row, 9)?,
+        };
+        definitions.insert(get(row, 0)?, function);
+    }
+    Ok(definitions)
 }
 
 /// The function that packs rows into payloads.
 pub(super) async fn notify_rows(client: &Client) -> Result<Option<Function>> {
-    function(client, "notify_rows", NOTIFY_ROWS_ARGUMENTS).await
+    shared_function(client, "notify_rows", NOTIFY_ROWS_ARGUMENTS).await
 }
 
 /// The function that writes queries for tables that were altered.
 pub(super) async fn rows_query(client: &Client) -> Result<Option<Function>> {
-    function(client, "rows_query", ROWS_QUERY_ARGUMENTS).await
+    shared_function(client, "rows_query", ROWS_QUERY_ARGUMENTS).await
+}
+
+async fn shared_function(client: &Client, name: &str, arguments: &str) -> Result<Option<Function>> {
+    let name = name.to_owned();
+    let mut found = definitions(client, std::slice::from_ref(&name), arguments).await?;
+    Ok(found.remove(&name))
+}
+
+/// Every trigger that calls one of `functions`, by the function's name.
+pub(super) async fn triggers_of(
+    client: &Client,
+    functions: &[String],
+) -> Result<HashMap<String, Vec<Trigger>>> {
+    let mut by_function = HashMap::<_, Vec<_>>::with_capacity(functions.len());
+    for trigger in triggers(client, functions).await? {
+        let function = trigger.function.clone();
+        by_function.entry(function).or_default().push(trigger);
+    }
+    Ok(by_function)
 }
 
 /// Every trigger that calls one of `functions`.

@@ -95,10 +95,10 @@ mod watched;
 
 pub(crate) use check::{Check, check};
 pub use fit::fitting;
-pub use plan::{OLDEST_SERVER, Plan, plan};
+pub use plan::{OLDEST_SERVER, Plan, plan, plan_each};
 pub use spec::TriggerSpec;
 pub use uninstall::{plan_uninstall, plan_uninstall_all};
-pub use verify::{Drift, DriftKind, verify};
+pub use verify::{Drift, DriftKind, verify, verify_each};
 pub use watched::{Watched, watched, watched_of};
 
 /// The version of the objects that this program installs.

@@ -4,15 +4,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
 use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::catalog::{self, Server};
+use super::catalog::{self, Server, Table};
 use super::compare::{Finding, compare, is_made_from};
-use super::fit::{fit, fitting, no_such_table};
-use super::installed::{Function, Installed, Trigger, installed};
+use super::fit::{fit, missing, trim};
+use super::installed::{self, Function, Installed, Outbox, Trigger};
 use super::limits;
 use super::shared::{self, OutboxState, Shared, refuse_newer};
 use super::spec::TriggerSpec;
@@ -55,6 +54,36 @@ pub struct Plan {
 /// or the catalog cannot be read.
 pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
     refuse_twice(specs)?;
+    let ground = ground(client).await?;
+    let mut drafts = drafts(client, &[specs]).await?;
+    let draft = drafts.pop().unwrap_or_else(|| Ok(Draft::default()));
+    finish(&ground, &draft?)
+}
+
+/// Works out how to install each of `specs` if it were the only one: as [`plan()`] does, but for all of them in a number of
+/// statements that does not depend on how many there are. Only reads.
+///
+/// The result has one plan for each specification, or why there is none.
+///
+/// # Errors
+/// If nothing can be installed, whatever the specification, or the catalog cannot be read.
+pub async fn plan_each(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Result<Plan>>> {
+    let ground = ground(client).await?;
+    let each: Vec<_> = specs.chunks(1).collect();
+    let drafts = drafts(client, &each).await?;
+    let plans = drafts.into_iter().map(|draft| finish(&ground, &draft?));
+    Ok(plans.collect())
+}
+
+/// What the plans for all tables rest on.
+#[derive(Debug)]
+struct Ground {
+    server: Server,
+    shared: Shared,
+    outbox: Option<Outbox>,
+}
+
+async fn ground(client: &Client) -> Result<Ground> {
     let server = catalog::server(client).await?;
     refuse_old(&server)?;
     if let Some(owner) = &server.owner {
@@ -63,13 +92,49 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
     let helpers = shared::helpers(client).await?;
     helpers.refuse()?;
     let shared = helpers.state();
-    let mut tables = try_join_all(specs.iter().map(|spec| look(client, spec))).await?;
-    let moved = move_along(client, &mut tables).await?;
-    let outbox = shared::outbox(client, specs.iter().chain(&moved)).await?;
-    let functions: Vec<_> = tables
+    let outbox = installed::outbox(client).await?;
+    Ok(Ground {
+        server,
+        shared,
+        outbox,
+    })
+}
+
+/// What one plan is about.
+#[derive(Debug, Default)]
+struct Draft {
+    /// What is wanted of each table, and what is there.
+    tables: Vec<(Wanted, Installed)>,
+    /// What the tables were installed with that no specification names, and that have to be moved.
+    moved: Vec<TriggerSpec>,
+    needs_outbox: bool,
+}
+
+/// Draws up a plan for each of `groups` of specifications; or has the reason why a specification of it cannot be installed.
+async fn drafts(client: &Client, groups: &[&[TriggerSpec]]) -> Result<Vec<Result<Draft>>> {
+    let specs: Vec<_> = groups.iter().copied().flatten().collect();
+    let mut looks = look(client, &specs).await?.into_iter();
+    let mut drafts: Vec<_> = groups
         .iter()
-        .map(|(wanted, _)| wanted.function.clone())
+        .map(|specs| {
+            let tables: Vec<_> = looks.by_ref().take(specs.len()).collect();
+            Ok(Draft {
+                tables: tables.into_iter().collect::<Result<_>>()?,
+                moved: Vec::new(),
+                needs_outbox: specs.iter().any(TriggerSpec::is_outbox),
+            })
+        })
         .collect();
+    move_along(client, &mut drafts).await?;
+    Ok(drafts)
+}
+
+fn finish(ground: &Ground, draft: &Draft) -> Result<Plan> {
+    let Draft { tables, moved, .. } = draft;
+    let Ground { server, shared, .. } = ground;
+    let outbox = shared::outbox(ground.outbox.as_ref(), draft.needs_outbox)?;
+    let functions: Vec<_> = tables.iter().map(|(wanted, _)| &*wanted.function).collect();
+    let own: HashSet<_> = functions.iter().copied().collect();
     // What one table has left over may be what another one wants that has changed its name.
     let elsewhere: HashSet<_> = tables
         .iter()
@@ -78,67 +143,132 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
         .collect();
     let mut changes = String::new();
     let mut drops = String::new();
-    for (wanted, installed) in &tables {
+    for (wanted, installed) in tables {
         for finding in compare(wanted, installed) {
             match finding {
                 Finding::TriggerLeftOver(trigger)
                     if elsewhere.contains(&(&trigger.on, &*trigger.name)) => {}
-                Finding::FunctionLeftOver(name) if functions.iter().any(|other| other == name) => {}
+                Finding::FunctionLeftOver(name) if own.contains(name) => {}
                 Finding::FunctionLeftOver(name) => drops += &drop_function(name),
-                finding => changes += &change(wanted, &finding, &server)?,
+                finding => changes += &change(wanted, &finding, server)?,
             }
         }
     }
     changes += &drops;
-    let shared_is_current = shared == Shared::Current && outbox != OutboxState::Missing;
-    if changes.is_empty() && (shared_is_current || specs.is_empty()) {
+    let shared_is_current = *shared == Shared::Current && outbox != OutboxState::Missing;
+    if changes.is_empty() && (shared_is_current || tables.is_empty()) {
         return Ok(Plan::new(String::new()));
     }
     Ok(Plan {
-        statements: shared::prepare(&server, &shared, &outbox)?
+        statements: shared::prepare(server, shared, &outbox)?
             + &changes
             + &shared::require(&functions)?,
-        moved: moved.into_iter().map(|spec| spec.table).collect(),
-        merged: merged(&tables),
+        moved: moved.iter().map(|spec| spec.table.clone()).collect(),
+        merged: merged(tables),
     })
 }
 
-/// Adds to `tables` those besides that call a function of one of them, for they had its name when they were installed; and
-/// returns what they were installed with, as far as it still fits. Without it they would lose their triggers.
-async fn move_along(
-    client: &Client,
-    tables: &mut Vec<(Wanted, Installed)>,
-) -> Result<Vec<TriggerSpec>> {
-    let mut moved = Vec::new();
-    while let Some((wanted, root, function)) = renamed(tables) {
-        let cannot = |why: &str| cannot_move(&wanted.table, root, why);
-        let spec = watched::moved(function, &root.on);
-        let spec = spec.ok_or_else(|| {
-            let on = &root.on;
-            cannot(&format!(
-                "its comment does not tell what it was made for; install on {on} first, or on both at once"
-            ))
-        })?;
-        let spec = fitting(client, spec).await?;
-        let look = look(client, &spec)
-            .await
-            .map_err(|error| match error.is_config() {
-                true => cannot(&format!("{error}; or uninstall {}", root.on)),
-                false => error,
-            })?;
-        tables.push(look);
-        moved.push(spec);
+/// Adds to each draft the tables besides that call a function of one of its tables, for they had its name when they were
+/// installed, with what they were installed with, as far as it still fits. Without it they would lose their triggers.
+///
+/// All drafts take a step at a time: the number of statements depends on how often names were handed on, not on the number of
+/// tables.
+async fn move_along(client: &Client, drafts: &mut [Result<Draft>]) -> Result<()> {
+    loop {
+        let mut steps = Vec::new();
+        for (index, place) in drafts.iter_mut().enumerate() {
+            let Ok(draft) = place else { continue };
+            let moves: Result<Vec<_>> = renamed(&draft.tables)
+                .map(|(wanted, root, function)| Move::new(index, wanted, root, function))
+                .collect();
+            match moves {
+                Ok(moves) => steps.extend(moves),
+                Err(error) => *place = Err(error),
+            }
+        }
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = steps.iter().map(|step| &step.spec.table).collect();
+        let tables = catalog::tables(client, &names).await?;
+        let installed = installed::all(client, &tables).await?;
+        let missing = missing(client, &names, &tables).await?;
+        for ((mut step, table), installed) in steps.into_iter().zip(tables).zip(installed) {
+            let Some(place) = drafts.get_mut(step.draft) else {
+                continue;
+            };
+            let Ok(draft) = place else { continue };
+            let look = match table {
+                None => Err(missing.error(&step.spec.table)),
+                Some(table) => {
+                    step.spec = trim(step.spec, &table);
+                    judge(client, &step.spec, table, installed)
+                        .await
+                        .map_err(|error| match error.is_config() {
+                            true => cannot_move(
+                                &step.of,
+                                &step.on,
+                                &step.function,
+                                &format!("{error}; or uninstall {}", step.on),
+                            ),
+                            false => error,
+                        })
+                }
+            };
+            match look {
+                Ok(look) => {
+                    draft.needs_outbox |= step.spec.is_outbox();
+                    draft.tables.push(look);
+                    draft.moved.push(step.spec);
+                }
+                Err(error) => *place = Err(error),
+            }
+        }
     }
-    Ok(moved)
 }
 
-/// One of `tables`, and a trigger that calls a function of it, of a table that none of them is.
+/// A table that has to be moved to a function of its own name.
+#[derive(Debug)]
+struct Move {
+    /// The place of the draft that it is a part of.
+    draft: usize,
+    /// The table that has its former name, and is to have the function.
+    of: TableName,
+    on: TableName,
+    function: String,
+    /// What it was installed with.
+    spec: TriggerSpec,
+}
+
+impl Move {
+    fn new(draft: usize, wanted: &Wanted, root: &Trigger, function: &Function) -> Result<Self> {
+        let (of, on) = (&wanted.table, &root.on);
+        let spec = watched::moved(function, on).ok_or_else(|| {
+            let why = format!(
+                "its comment does not tell what it was made for; install on {on} first, or on both at once"
+            );
+            cannot_move(of, on, &root.function, &why)
+        })?;
+        Ok(Self {
+            draft,
+            of: of.clone(),
+            on: on.clone(),
+            function: root.function.clone(),
+            spec,
+        })
+    }
+}
+
+/// Tables that none of `tables` is but that call a function of one: that one, a trigger that calls the function, and the
+/// function.
 ///
 /// One that has become a partition or child of the table that has its name now is watched as such, if it is watched for the
 /// same; but not if both were watched before and have changed names.
-fn renamed(tables: &[(Wanted, Installed)]) -> Option<(&Wanted, &Trigger, &Function)> {
+fn renamed(tables: &[(Wanted, Installed)]) -> impl Iterator<Item = (&Wanted, &Trigger, &Function)> {
     let named: HashSet<_> = tables.iter().map(|(wanted, _)| &wanted.table).collect();
-    tables.iter().find_map(|(wanted, installed)| {
+    let mut found = HashSet::new();
+    let mut renamed = Vec::new();
+    for (wanted, installed) in tables {
         let own = installed.function.as_ref();
         let has_same = installed.superseded.is_empty()
             && own.is_some_and(|function| is_made_from(function, &wanted.note));
@@ -146,12 +276,18 @@ fn renamed(tables: &[(Wanted, Installed)]) -> Option<(&Wanted, &Trigger, &Functi
             let mut triggers = wanted.triggers.iter();
             has_same && root.function == wanted.function && triggers.any(|one| one.on == root.on)
         };
-        let mut roots = installed.triggers.iter().filter(|one| one.is_root());
-        let root = roots.find(|root| !named.contains(&root.on) && !is_member(root))?;
-        let mut functions = installed.functions(&wanted.function);
-        let (_, function) = functions.find(|(name, _)| *name == root.function)?;
-        Some((wanted, root, function))
-    })
+        for root in installed.triggers.iter().filter(|one| one.is_root()) {
+            if named.contains(&root.on) || found.contains(&root.on) || is_member(root) {
+                continue;
+            }
+            let mut functions = installed.functions(&wanted.function);
+            if let Some((_, function)) = functions.find(|(name, _)| *name == root.function) {
+                found.insert(&root.on);
+                renamed.push((wanted, root, function));
+            }
+        }
+    }
+    renamed.into_iter()
 }
 
 /// The tables, besides those that are planned for, whose own triggers go.
@@ -163,8 +299,8 @@ fn merged(tables: &[(Wanted, Installed)]) -> Vec<TableName> {
     gone.into_iter().cloned().collect()
 }
 
-fn cannot_move(table: &TableName, other: &Trigger, why: &str) -> Error {
-    let (on, function) = (&other.on, qualified(&other.function));
+fn cannot_move(table: &TableName, on: &TableName, function: &str, why: &str) -> Error {
+    let function = qualified(function);
     let message = format!(
         "{function} is to be called by the triggers of {table}, but those of {on} call it, as it was renamed, and they \
          cannot be moved to another one: {why}"
@@ -172,15 +308,31 @@ fn cannot_move(table: &TableName, other: &Trigger, why: &str) -> Error {
     Error::new(Kind::Unsuitable, message)
 }
 
-/// What is wanted of a table, and what is there.
-async fn look(client: &Client, spec: &TriggerSpec) -> Result<(Wanted, Installed)> {
-    let Some(table) = catalog::table(client, &spec.table).await? else {
-        return Err(no_such_table(client, &spec.table).await?);
-    };
+/// What is wanted of each table, and what is there; or why it cannot be installed on.
+async fn look(client: &Client, specs: &[&TriggerSpec]) -> Result<Vec<Result<(Wanted, Installed)>>> {
+    let names: Vec<_> = specs.iter().map(|spec| spec.table()).collect();
+    let tables = catalog::tables(client, &names).await?;
+    let installed = installed::all(client, &tables).await?;
+    let missing = missing(client, &names, &tables).await?;
+    let mut looks = Vec::with_capacity(specs.len());
+    for ((spec, table), installed) in specs.iter().zip(tables).zip(installed) {
+        looks.push(match table {
+            Some(table) => judge(client, spec, table, installed).await,
+            None => Err(missing.error(spec.table())),
+        });
+    }
+    Ok(looks)
+}
+
+async fn judge(
+    client: &Client,
+    spec: &TriggerSpec,
+    table: Table,
+    installed: Installed,
+) -> Result<(Wanted, Installed)> {
     let fitted = fit(spec, table)?;
     limits::refuse_beyond(client, &fitted).await?;
     let wanted = wanted(&fitted)?;
-    let installed = installed(client, &wanted.table, &wanted.function).await?;
     for (name, function) in installed.functions(&wanted.function) {
         let object = format!("triggers of {}", spec.table);
         refuse_newer(&object, function.comment.as_deref())?;
@@ -222,16 +374,14 @@ fn change(wanted: &Wanted, finding: &Finding<'_>, server: &Server) -> Result<Str
 }
 
 fn refuse_twice(specs: &[TriggerSpec]) -> Result<()> {
-    for (index, spec) in specs.iter().enumerate() {
-        if specs[..index]
-            .iter()
-            .any(|earlier| earlier.table == spec.table)
-        {
+    let mut tables = HashSet::with_capacity(specs.len());
+    match specs.iter().find(|spec| !tables.insert(&spec.table)) {
+        None => Ok(()),
+        Some(spec) => {
             let message = format!("two specifications of {}; a table has one", spec.table);
-            return Err(Error::new(Kind::Spec, message));
+            Err(Error::new(Kind::Spec, message))
         }
     }
-    Ok(())
 }
 
 pub(super) fn drop_trigger(trigger: &Trigger) -> String {

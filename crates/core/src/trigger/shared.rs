@@ -1,13 +1,13 @@
 //! What all tables share: the schema, and the function that packs rows into payloads.
 
 use postgres_protocol::escape::escape_literal;
+
 use tokio_postgres::Client;
 
 use super::VERSION;
 use super::catalog::{Owner, Server};
 use super::compare::{is_body, other_version, version};
-use super::installed::{self, Function};
-use super::spec::TriggerSpec;
+use super::installed::{self, Function, Outbox};
 use super::template::{dollar_quoted, render};
 use crate::error::{Error, Kind, Result};
 
@@ -150,15 +150,12 @@ pub(super) enum OutboxState {
     Current,
 }
 
-/// Judges the outbox that some of `specs` may need.
-pub(super) async fn outbox(
-    client: &Client,
-    mut specs: impl Iterator<Item = &TriggerSpec>,
-) -> Result<OutboxState> {
-    if !specs.any(TriggerSpec::is_outbox) {
+/// Judges the outbox, `installed` if there is one.
+pub(super) fn outbox(installed: Option<&Outbox>, is_needed: bool) -> Result<OutboxState> {
+    if !is_needed {
         return Ok(OutboxState::NotNeeded);
     }
-    let Some(outbox) = installed::outbox(client).await? else {
+    let Some(outbox) = installed else {
         return Ok(OutboxState::Missing);
     };
     let object = "pgherald.outbox";
@@ -211,7 +208,7 @@ fn prepare_helpers(server: &Server, shared: &Shared) -> Result<String> {
 
 /// The statement after those of the tables: it insists that the shared objects exist, and that they and
 /// `functions` belong to nobody else.
-pub(super) fn require(functions: &[String]) -> Result<String> {
+pub(super) fn require(functions: &[&str]) -> Result<String> {
     let functions = escape_literal(&format!("{{{}}}", functions.join(",")));
     let body = render(
         include_str!("sql/v2/require_shared_body.sql"),

@@ -20,10 +20,7 @@ use crate::name::TableName;
 /// # Errors
 /// If the catalog cannot be read.
 pub async fn plan_uninstall(client: &Client, tables: &[TableName]) -> Result<Plan> {
-    let mut functions = Vec::new();
-    for table in tables {
-        functions.extend(installed::own_functions(client, table).await?);
-    }
+    let mut functions = installed::own_functions(client, tables).await?.concat();
     functions.sort();
     functions.dedup();
     if functions.is_empty() {
@@ -37,7 +34,7 @@ pub async fn plan_uninstall(client: &Client, tables: &[TableName]) -> Result<Pla
 /// # Errors
 /// If the catalog cannot be read.
 pub async fn plan_uninstall_all(client: &Client) -> Result<Plan> {
-    let functions = installed::functions(client, None).await?;
+    let functions = installed::every_function(client).await?;
     if functions.is_empty()
         && installed::notify_rows(client).await?.is_none()
         && installed::outbox(client).await?.is_none()

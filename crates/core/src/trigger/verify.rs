@@ -2,13 +2,12 @@
 
 use std::fmt;
 
-use futures_util::future::try_join_all;
 use tokio_postgres::Client;
 
-use super::catalog;
+use super::catalog::{self, Table};
 use super::compare::{Finding, compare};
 use super::fit::fit;
-use super::installed::{self, installed};
+use super::installed::{self, Installed};
 use super::shared::{self, Shared};
 use super::spec::TriggerSpec;
 use super::wanted::wanted;
@@ -92,28 +91,39 @@ pub enum DriftKind {
     },
 }
 
-/// Compares `specs` with what is installed. Empty if all is well. Only reads.
+/// Compares `specs` with what is installed. Empty if all is well. Only reads, in a number of statements that does not depend on
+/// the number of specifications.
 ///
 /// # Errors
 /// If the catalog cannot be read.
 pub async fn verify(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Drift>> {
+    Ok(verify_each(client, specs).await?.concat())
+}
+
+/// Compares `specs` with what is installed, as [`verify`] does, and returns the differences of each specification by itself.
+///
+/// # Errors
+/// If the catalog cannot be read.
+pub async fn verify_each(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Vec<Drift>>> {
     let shared = shared::helpers(client).await?.state();
     let has_outbox = match specs.iter().any(TriggerSpec::is_outbox) {
         true => installed::outbox(client).await?.is_some(),
         false => false,
     };
-    // All at once: the connection sends each query without waiting for the answers to those before.
-    let tables = specs
-        .iter()
-        .map(|spec| verify_table(client, &shared, has_outbox, spec));
-    Ok(try_join_all(tables).await?.concat())
+    let names: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
+    let tables = catalog::tables(client, &names).await?;
+    let installed = installed::all(client, &tables).await?;
+    let all = specs.iter().zip(tables).zip(&installed);
+    all.map(|((spec, table), installed)| verify_table(spec, table, installed, &shared, has_outbox))
+        .collect()
 }
 
-async fn verify_table(
-    client: &Client,
+fn verify_table(
+    spec: &TriggerSpec,
+    found: Option<Table>,
+    installed: &Installed,
     shared: &Shared,
     has_outbox: bool,
-    spec: &TriggerSpec,
 ) -> Result<Vec<Drift>> {
     let table = spec.table();
     let on_table = |kind| Drift {
@@ -121,14 +131,13 @@ async fn verify_table(
         relation: table.clone(),
         kind,
     };
-    let Some(found) = catalog::table(client, table).await? else {
+    let Some(found) = found else {
         return Ok(vec![on_table(DriftKind::TableMissing)]);
     };
     let wanted = match fit(spec, found) {
         Ok(fitted) => wanted(&fitted)?,
         Err(error) => return Ok(vec![on_table(unfit(&error))]),
     };
-    let installed = installed(client, table, &wanted.function).await?;
     let mut drifts = Vec::new();
     // Without the table's own function its triggers are missing, which is said already.
     if installed.function.is_some() {
@@ -137,7 +146,7 @@ async fn verify_table(
     if spec.is_outbox() && !has_outbox {
         drifts.push(on_table(DriftKind::OutboxMissing));
     }
-    let findings = compare(&wanted, &installed);
+    let findings = compare(&wanted, installed);
     drifts.extend(findings.iter().filter_map(|finding| {
         let (relation, kind) = drift(finding, &wanted.qualified())?;
         Some(Drift {

@@ -1,5 +1,6 @@
 //! What is installed, told from what the functions were made from.
 
+use futures_util::future::try_join;
 use tokio_postgres::Client;
 
 use super::installed::{self, Function};
@@ -69,29 +70,33 @@ impl Watched {
 /// # Errors
 /// If the catalog cannot be read.
 pub async fn watched(client: &Client) -> Result<Vec<Watched>> {
-    let names = installed::functions(client, None).await?;
-    of_functions(client, names).await
+    let names = installed::every_function(client).await?;
+    let all = of_functions(client, &[names]).await?;
+    Ok(all.into_iter().flatten().collect())
 }
 
-/// Finds what is installed for one table, whatever it was called then: what [`plan_uninstall`](super::plan_uninstall())
+/// Finds what is installed for each of `tables`, whatever it was called then: what [`plan_uninstall`](super::plan_uninstall())
 /// would remove. Mostly none or one. Only reads.
 ///
 /// # Errors
 /// If the catalog cannot be read.
-pub async fn watched_of(client: &Client, table: &TableName) -> Result<Vec<Watched>> {
-    let names = installed::own_functions(client, table).await?;
-    of_functions(client, names).await
+pub async fn watched_of(client: &Client, tables: &[TableName]) -> Result<Vec<Vec<Watched>>> {
+    let names = installed::own_functions(client, tables).await?;
+    of_functions(client, &names).await
 }
 
-async fn of_functions(client: &Client, names: Vec<String>) -> Result<Vec<Watched>> {
-    let triggers = installed::triggers(client, &names).await?;
-    let mut watched = Vec::with_capacity(names.len());
-    for name in names {
-        let function = installed::function(client, &name, "").await?;
-        let spec = function
-            .as_ref()
-            .and_then(|function| spec(function.comment.as_deref()?));
-        watched.push(Watched {
+async fn of_functions(client: &Client, names: &[Vec<String>]) -> Result<Vec<Vec<Watched>>> {
+    let every = names.concat();
+    let (definitions, triggers) = try_join(
+        installed::definitions(client, &every, ""),
+        installed::triggers_of(client, &every),
+    )
+    .await?;
+    let watched = |name: &String| {
+        let function = definitions.get(name);
+        let spec = function.and_then(|function| spec(function.comment.as_deref()?));
+        let triggers = triggers.get(name).map(Vec::as_slice).unwrap_or_default();
+        Watched {
             is_outbox: match &spec {
                 Some(spec) => Some(spec.is_outbox()),
                 None => function.and_then(|function| does_record(&function.body)),
@@ -99,16 +104,14 @@ async fn of_functions(client: &Client, names: Vec<String>) -> Result<Vec<Watched
             spec,
             table: triggers
                 .iter()
-                .find(|trigger| trigger.function == name && trigger.is_root())
+                .find(|trigger| trigger.is_root())
                 .map(|trigger| trigger.on.clone()),
-            triggers: triggers
-                .iter()
-                .filter(|trigger| trigger.function == name)
-                .count(),
-            function: qualified(&name),
-        });
-    }
-    Ok(watched)
+            triggers: triggers.len(),
+            function: qualified(name),
+        }
+    };
+    let all = names.iter().map(|names| names.iter().map(watched));
+    Ok(all.map(Iterator::collect).collect())
 }
 
 /// What a table was installed with that calls `function`, and is called `table` now.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::frames::Frames;
 use super::state::{Mode, State};
+use super::statements::Statements;
 
 const CHUNK: usize = 16 * 1024;
 
@@ -24,6 +25,7 @@ pub(super) async fn serve(
     target: SocketAddr,
     cuts: u64,
     state: watch::Receiver<State>,
+    statements: Statements,
 ) {
     let mut watched = state.clone();
     let cut = async move {
@@ -33,7 +35,7 @@ pub(super) async fn serve(
     let orderly = tokio::select! {
         biased;
         () = cut => false,
-        result = forward(&mut client, target, state) => result.is_ok(),
+        result = forward(&mut client, target, state, statements) => result.is_ok(),
     };
     if !orderly {
         reset(client);
@@ -51,6 +53,7 @@ async fn forward(
     client: &mut TcpStream,
     target: SocketAddr,
     mut state: watch::Receiver<State>,
+    statements: Statements,
 ) -> io::Result<()> {
     // The accepting end of a stalled network is silent; only later is anybody behind it.
     passage(&mut state, Instant::now()).await;
@@ -60,17 +63,33 @@ async fn forward(
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     tokio::try_join!(
-        pipe(from_client, to_server, state.clone(), None),
-        pipe(from_server, to_client, state, Some(Frames::new())),
+        pipe(
+            from_client,
+            to_server,
+            state.clone(),
+            Reading::Client(statements)
+        ),
+        pipe(
+            from_server,
+            to_client,
+            state,
+            Reading::Server(Frames::new())
+        ),
     )?;
     Ok(())
+}
+
+/// What is read of the bytes that pass, by the side that they come from.
+enum Reading {
+    Client(Statements),
+    Server(Frames),
 }
 
 async fn pipe(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     mut state: watch::Receiver<State>,
-    mut frames: Option<Frames>,
+    mut reading: Reading,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     let mut passed = Vec::new();
@@ -81,9 +100,12 @@ async fn pipe(
         if length == 0 {
             return to.shutdown().await;
         }
-        let bytes = match &mut frames {
-            None => &chunk[..length],
-            Some(frames) => {
+        let bytes = match &mut reading {
+            Reading::Client(statements) => {
+                statements.follow(&chunk[..length]);
+                &chunk[..length]
+            }
+            Reading::Server(frames) => {
                 let deaf = state.borrow().mode == Mode::Deafen;
                 passed.clear();
                 frames.filter(&chunk[..length], deaf, &mut passed);

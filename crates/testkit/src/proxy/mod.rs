@@ -16,6 +16,7 @@
 mod connection;
 mod frames;
 mod state;
+mod statements;
 mod url;
 
 use std::io;
@@ -30,6 +31,7 @@ use tokio::task::JoinHandle;
 
 use crate::Error;
 use state::{Mode, State};
+use statements::Statements;
 
 /// A TCP proxy on a port of its own on 127.0.0.1, with faults to switch on and off.
 ///
@@ -56,6 +58,7 @@ pub struct FaultProxy {
     addr: SocketAddr,
     state: watch::Sender<State>,
     live: Arc<AtomicUsize>,
+    statements: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
 }
 
@@ -81,11 +84,14 @@ impl FaultProxy {
             cuts: 0,
         });
         let live = Arc::new(AtomicUsize::new(0));
-        let accepting = tokio::spawn(accept(listener, target, watched, Arc::clone(&live)));
+        let statements = Arc::new(AtomicUsize::new(0));
+        let counts = (Arc::clone(&live), Arc::clone(&statements));
+        let accepting = tokio::spawn(accept(listener, target, watched, counts));
         Ok(Self {
             addr,
             state,
             live,
+            statements,
             accepting,
         })
     }
@@ -109,6 +115,12 @@ impl FaultProxy {
     /// The number of connections accepted and not yet ended.
     pub fn connections(&self) -> usize {
         self.live.load(Ordering::Acquire)
+    }
+
+    /// The number of statements that clients have sent so far, on all connections together: messages of the kinds `Query`,
+    /// which may hold several statements, and `Execute`. Those of encrypted connections cannot be counted.
+    pub fn statements(&self) -> usize {
+        self.statements.load(Ordering::Acquire)
     }
 
     /// Resets all connections that exist, as a failing router would. New ones are not affected.
@@ -177,7 +189,7 @@ async fn accept(
     listener: TcpListener,
     target: SocketAddr,
     state: watch::Receiver<State>,
-    live: Arc<AtomicUsize>,
+    (live, statements): (Arc<AtomicUsize>, Arc<AtomicUsize>),
 ) {
     loop {
         let client = match listener.accept().await {
@@ -195,7 +207,15 @@ async fn accept(
             continue;
         }
         let counted = Live::new(&live);
-        tokio::spawn(serve(client, target, cuts, state.clone(), counted));
+        let statements = Statements::new(Arc::clone(&statements));
+        tokio::spawn(serve(
+            client,
+            target,
+            cuts,
+            state.clone(),
+            statements,
+            counted,
+        ));
     }
 }
 
@@ -204,8 +224,9 @@ async fn serve(
     target: SocketAddr,
     cuts: u64,
     state: watch::Receiver<State>,
+    statements: Statements,
     counted: Live,
 ) {
-    connection::serve(client, target, cuts, state).await;
+    connection::serve(client, target, cuts, state, statements).await;
     drop(counted);
 }

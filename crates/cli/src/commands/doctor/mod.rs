@@ -32,7 +32,7 @@ use crate::output::{Output, visible};
 use finding::{Findings, Verdict};
 
 pub(super) use finding::Finding;
-pub(super) use triggers::{drifted, moved, unreadable};
+pub(super) use triggers::problems;
 
 /// A check that takes longer says so. Counting lag takes a while where it is millions.
 const PATIENCE: Duration = Duration::from_secs(30);

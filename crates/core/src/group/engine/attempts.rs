@@ -6,7 +6,9 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::{Engine, track};
+use tokio_postgres::error::SqlState;
+
+use super::{Engine, State, track, weight};
 use crate::error::{Error, Kind};
 use crate::group::job::{Fate, Finished, Job, LONGEST_DELAY, Origin, Outcome, Park, Track};
 use crate::group::runner::{Assignment, Manner, Runner};
@@ -14,12 +16,13 @@ use crate::group::store::Settlement;
 use crate::handler::{Failure, GivenUp, Task};
 use crate::telemetry::attempt_span;
 
-/// An event that loses its connection so often has failed.
-const MOST_LOSSES: u32 = 3;
-
 impl<R: Runner> Engine<R> {
     pub(super) fn begin_attempts(&mut self) {
         if !self.may_begin(Instant::now()) {
+            return;
+        }
+        // Attempts need connections of their own: a server that is gone has none.
+        if R::MANNER == Manner::Transactional && !matches!(self.state, State::Open(_)) {
             return;
         }
         let in_batches = R::MANNER == Manner::Batches;
@@ -142,6 +145,10 @@ impl<R: Runner> Engine<R> {
     pub(super) fn conclude(&mut self, Finished { job, outcome }: Finished, now: SystemTime) {
         let track = track(R::MANNER, &job);
         self.slices.end(job.slice, job.epoch);
+        if let Outcome::NotBegun(error) = outcome {
+            return self.not_begun(track, job, &error);
+        }
+        self.crowded = None;
         self.finish(Some(track), &job);
         match self.slices.is_current(job.slice, job.epoch) {
             true => {
@@ -155,7 +162,7 @@ impl<R: Runner> Engine<R> {
 
     /// The job is out of our hands, but for what is to be written of it.
     fn finish(&mut self, track: Option<Track>, job: &Job) {
-        self.bytes = self.bytes.saturating_sub(job.row.bytes());
+        self.bytes = self.bytes.saturating_sub(weight(&job.row));
         self.schedule.finish(track);
     }
 
@@ -168,7 +175,7 @@ impl<R: Runner> Engine<R> {
             Outcome::Done | Outcome::Committed => "done",
             Outcome::Failed(failure) => failure.label(),
             Outcome::Fenced => "fenced",
-            Outcome::Lost(_) | Outcome::InDoubt(_) => "in_doubt",
+            Outcome::NotBegun(_) | Outcome::InDoubt(_) => "in_doubt",
         });
     }
 
@@ -207,21 +214,23 @@ impl<R: Runner> Engine<R> {
                     session.tick_now();
                 }
             }
-            Outcome::Lost(failure) => {
-                let (slice, id) = (job.slice, job.row.id);
-                let times = match self.losses.remove(&slice) {
-                    Some((event, times)) if event == id => times + 1,
-                    _ => 1,
-                };
-                if times == MOST_LOSSES {
-                    self.failed(job, failure);
-                } else {
-                    self.losses.insert(slice, (id, times));
-                    let message = format!("lost during an attempt: {failure}");
-                    self.doubt(&job, &Error::new(Kind::Disconnected, message));
-                }
+            Outcome::NotBegun(error) | Outcome::InDoubt(error) => self.doubt(&job, &error),
+        }
+    }
+
+    /// Puts an attempt back that could not begin. It begins when there is a connection for it.
+    fn not_begun(&mut self, track: Track, job: Job, error: &Error) {
+        self.schedule.pause();
+        self.schedule.resume(Some(track), job);
+        if error.code() != Some(&SqlState::TOO_MANY_CONNECTIONS) {
+            // The same is to be expected of the next one, until the server has answered again.
+            if let State::Open(_) = self.state {
+                self.lose(error);
             }
-            Outcome::InDoubt(error) => self.doubt(&job, &error),
+        } else {
+            let error = Error::with_source(Kind::Connect, "no attempt can begin", error.clone());
+            self.degrade(&error);
+            self.crowded = Some(error);
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::{Engine, MOST_IN_FLIGHT, State, track};
+use super::{Engine, MOST_IN_FLIGHT, State, track, weight};
 use crate::error::Result;
 use crate::event::Event;
 use crate::group::job::{Fate, Job, Origin, Park, Row};
@@ -61,7 +61,7 @@ impl<R: Runner> Engine<R> {
             if !is_wanted {
                 continue;
             }
-            if let Some(number) = self.slices.take_in(slice, &span, row.id, row.bytes()) {
+            if let Some(number) = self.slices.take_in(slice, &span, row.id, weight(&row)) {
                 self.push(Job {
                     slice,
                     epoch,
@@ -193,7 +193,7 @@ impl<R: Runner> Engine<R> {
     }
 
     pub(super) fn push(&mut self, job: Job) {
-        self.bytes += job.row.bytes();
+        self.bytes += weight(&job.row);
         self.schedule.push(Some(track(R::MANNER, &job)), job);
     }
 }

@@ -69,6 +69,10 @@ impl<R: Runner> Engine<R> {
         self.state = State::Waiting(Instant::now() + delay);
         let (chain, hint) = (error.chain(), error.hint());
         tracing::warn!(group, error = %chain, hint, ?delay, "consumer not connected");
+        self.degrade(error);
+    }
+
+    pub(super) fn degrade(&self, error: &Error) {
         let since = match &*self.shared.health.borrow() {
             Health::Degraded { since, .. } => *since,
             _ => SystemTime::now(),
@@ -92,6 +96,7 @@ impl<R: Runner> Engine<R> {
             has_joined: self.has_joined,
             is_stopping: self.stop_at.is_some(),
             owned: self.slices.epochs().collect(),
+            over: self.leases.over(now),
             revision: self.revision,
         };
         session.tick(now, before, self.settled);
@@ -119,7 +124,8 @@ impl<R: Runner> Engine<R> {
                 return;
             }
         };
-        if !self.shared.health.borrow().is_live() {
+        self.leases.see(Instant::now(), &standing.nodes);
+        if !self.shared.health.borrow().is_live() && self.crowded.is_none() {
             tracing::info!(group, node = self.node, "consumer live");
             let since = SystemTime::now();
             self.shared.health.send_replace(Health::Live { since });

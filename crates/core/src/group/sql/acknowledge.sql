@@ -4,14 +4,16 @@ WITH moved AS (
     SET cursor = n.cursor, generation = CASE WHEN n.renewed THEN c.generation + 1 ELSE c.generation END
     FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::text[], $6::bool[], $7::bool[])
         AS n (slice, epoch, generation, cursor, renewed, released)
-    -- One by one by the whole key, rather than through all versions of all cursors: hence the limit. Whoever changes a
-    -- cursor meanwhile has made the slice his own; then its place is another one, and nothing is written.
+    -- One by one by the whole key, rather than through all versions of all cursors: hence the limit.
     CROSS JOIN LATERAL (
         SELECT f.ctid AS place FROM pgherald.consumer_cursor AS f
         WHERE f.group_name = $1 AND f.slice = n.slice AND f.epoch = n.epoch AND f.generation = n.generation
         LIMIT 1
     ) AS l
     WHERE c.ctid = l.place
+        -- Fences a consumer that lost the slice while this waited for the row's lock. The server checks these conditions again
+        -- on the new version of the row. Minor releases before November 2025 do not check the place again.
+        AND c.group_name = $1 AND c.slice = n.slice AND c.epoch = n.epoch AND c.generation = n.generation
     RETURNING c.slice, c.epoch, n.released
 ), released AS (
     UPDATE pgherald.consumer_slice AS s SET node = NULL
@@ -31,7 +33,7 @@ WITH moved AS (
 ), parked AS (
     INSERT INTO pgherald.parked_event (
         group_name, id, slice, xid, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts,
-        error, parked_at, due_at, dead_at
+        error, parked_at, due_at, delay, dead_at
     )
     SELECT $1, p.id, p.slice, p.xid::xid8,
         CASE p.sent_at_us
@@ -40,12 +42,13 @@ WITH moved AS (
             ELSE timestamptz 'epoch' + p.sent_at_us * interval '1 microsecond'
         END, p.relation,
         p.hash, p.operation::"char", p.key, p.columns, p.old_columns, p.changed, p.attempts, p.error,
-        c.now, c.now + make_interval(secs => p.delay), CASE WHEN p.is_dead THEN c.now END
+        c.now, c.now + make_interval(secs => p.delay), p.delay, CASE WHEN p.is_dead THEN c.now END
     FROM asked AS p CROSS JOIN (SELECT clock_timestamp() AS now) AS c
     WHERE p.operation::"char" <> 'R' OR p.id IN (SELECT t.id FROM told AS t)
     -- Sought back to. What waits already stays as it is.
     ON CONFLICT (group_name, id) DO UPDATE
-    SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, due_at = EXCLUDED.due_at, dead_at = EXCLUDED.dead_at
+    SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, due_at = EXCLUDED.due_at, delay = EXCLUDED.delay,
+        dead_at = EXCLUDED.dead_at
     WHERE parked_event.dead_at IS NOT NULL
 )
 SELECT slice FROM moved

@@ -1,3 +1,7 @@
 -- Moves the cursor of one slice, if this node still has it, and does nothing else: for whoever does so for each event.
-UPDATE pgherald.consumer_cursor SET cursor = $5, generation = CASE WHEN $6 THEN generation + 1 ELSE generation END
-WHERE group_name = $1 AND slice = $2 AND epoch = $3 AND generation = $4
+UPDATE pgherald.consumer_cursor
+SET cursor = $5, generation = CASE WHEN $6 THEN generation OPERATOR(pg_catalog.+) 1 ELSE generation END
+WHERE group_name OPERATOR(pg_catalog.=) $1 AND slice OPERATOR(pg_catalog.=) $2 AND epoch OPERATOR(pg_catalog.=) $3
+    AND generation OPERATOR(pg_catalog.=) $4
+    -- Not after the transaction of the attempt has ended.
+    AND pg_catalog.current_setting('pgherald.acknowledging', true) OPERATOR(pg_catalog.=) 'on'

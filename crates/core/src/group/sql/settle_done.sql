@@ -1,6 +1,10 @@
 WITH held AS (
     SELECT FROM pgherald.consumer_cursor
-    WHERE group_name = $1 AND slice = $2 AND epoch = $3 AND generation = $4
+    WHERE group_name OPERATOR(pg_catalog.=) $1 AND slice OPERATOR(pg_catalog.=) $2 AND epoch OPERATOR(pg_catalog.=) $3
+        AND generation OPERATOR(pg_catalog.=) $4
     FOR SHARE
 )
-DELETE FROM pgherald.parked_event WHERE group_name = $1 AND id = $5 AND EXISTS (SELECT FROM held)
+DELETE FROM pgherald.parked_event
+WHERE group_name OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $5 AND EXISTS (SELECT FROM held)
+    -- Of an attempt: not after its transaction has ended.
+    AND pg_catalog.current_setting('pgherald.acknowledging', true) OPERATOR(pg_catalog.=) 'on'

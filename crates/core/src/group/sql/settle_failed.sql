@@ -4,6 +4,6 @@ WITH held AS (
     FOR SHARE
 )
 UPDATE pgherald.parked_event
-SET attempts = $6, error = $7, due_at = clock_timestamp() + make_interval(secs => $8),
+SET attempts = $6, error = $7, due_at = clock_timestamp() + make_interval(secs => $8), delay = $8,
     dead_at = CASE WHEN $8::float8 IS NULL THEN clock_timestamp() END
 WHERE group_name = $1 AND id = $5 AND EXISTS (SELECT FROM held)

@@ -1,15 +1,20 @@
--- The columns of relation $1: name, type with domains resolved, place in the primary key from 1, whether it is computed on
+-- The columns of the relations $1: relation, name, type with domains resolved, place in the primary key from 1, whether it is computed on
 -- reading only, the declared type, whether its values have a fixed length, whether their text depends on the search_path,
 -- whether values that are equal may have different texts, and the type, or the domain, as to_regtype reads it.
 WITH RECURSIVE typed AS (
-    SELECT a.attnum, a.attname, a.attgenerated, a.atttypid, a.atttypmod, a.attcollation,
-        t.typname, t.typnamespace, t.typtype, t.typbasetype, t.typlen
-    FROM pg_catalog.pg_attribute AS a
+    SELECT a.attrelid, a.attnum, a.attname, a.attgenerated, a.atttypid, a.atttypmod, a.attcollation,
+        t.typname, t.typnamespace, t.typtype, t.typbasetype, t.typlen,
+        -- An int2vector counts from 0. What an index only includes comes behind its key.
+        pg_catalog.array_position(i.indkey::pg_catalog.int2[], a.attnum) OPERATOR(pg_catalog.+) 1 AS place,
+        i.indnkeyatts
+    FROM pg_catalog.unnest($1) AS r (oid)
+    JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) r.oid
     JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
-    WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
+    LEFT JOIN pg_catalog.pg_index AS i ON i.indrelid OPERATOR(pg_catalog.=) a.attrelid AND i.indisprimary
+    WHERE a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
     UNION ALL
-    SELECT d.attnum, d.attname, d.attgenerated, d.atttypid, d.atttypmod, d.attcollation,
-        t.typname, t.typnamespace, t.typtype, t.typbasetype, t.typlen
+    SELECT d.attrelid, d.attnum, d.attname, d.attgenerated, d.atttypid, d.atttypmod, d.attcollation,
+        t.typname, t.typnamespace, t.typtype, t.typbasetype, t.typlen, d.place, d.indnkeyatts
     FROM typed AS d
     JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) d.typbasetype
     WHERE d.typtype OPERATOR(pg_catalog.=) 'd'
@@ -83,18 +88,14 @@ WITH RECURSIVE typed AS (
     GROUP BY p.atttypid, p.atttypmod, p.attcollation
 )
 SELECT
+    c.attrelid,
     c.attname::pg_catalog.text,
     CASE
         WHEN c.typtype OPERATOR(pg_catalog.=) 'e' THEN 'enum'
         WHEN c.typnamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace THEN c.typname::pg_catalog.text
         ELSE ''
     END,
-    (
-        SELECT k.place::pg_catalog.int4
-        FROM pg_catalog.pg_index AS i
-        CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k (attnum, place)
-        WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisprimary AND k.place OPERATOR(pg_catalog.<=) i.indnkeyatts AND k.attnum OPERATOR(pg_catalog.=) c.attnum
-    ),
+    CASE WHEN c.place OPERATOR(pg_catalog.<=) c.indnkeyatts THEN c.place END,
     c.attgenerated OPERATOR(pg_catalog.=) 'v',
     pg_catalog.format_type(c.atttypid, c.atttypmod),
     c.typlen OPERATOR(pg_catalog.>) 0,
@@ -110,4 +111,4 @@ FROM typed AS c
 JOIN judged AS j ON j.atttypid OPERATOR(pg_catalog.=) c.atttypid AND j.atttypmod OPERATOR(pg_catalog.=) c.atttypmod
     AND j.attcollation OPERATOR(pg_catalog.=) c.attcollation
 WHERE c.typtype OPERATOR(pg_catalog.<>) 'd'
-ORDER BY c.attnum
+ORDER BY c.attrelid, c.attnum

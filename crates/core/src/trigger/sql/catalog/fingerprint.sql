@@ -1,8 +1,63 @@
--- Every row of the catalog that has a part in announcing changes, in the version it has now. DDL writes new
--- versions, so this differs if anything was altered meanwhile, even if it looks the same again.
-SELECT coalesce(pg_catalog.hashtextextended(pg_catalog.string_agg(
-    pg_catalog.concat_ws(':', t.oid, t.xmin, p.oid, p.xmin), ',' ORDER BY t.oid), 0), 0)
-FROM pg_catalog.pg_trigger AS t
-JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid
-JOIN pg_catalog.pg_namespace AS h ON h.oid OPERATOR(pg_catalog.=) p.pronamespace
-WHERE h.nspname OPERATOR(pg_catalog.=) 'pgherald'
+-- For each of the tables of schemas $1 and names $2 that exists, with its place in the arrays, from 1: what announces its
+-- changes, and what its rows are made of, each as one number. The numbers come from versions of catalog rows. DDL writes new versions, so a number
+-- differs if anything was altered meanwhile, even if it looks the same again.
+--
+-- Not pg_class, which TRUNCATE writes too, and which would tell of VACUUM FULL: both leave the rows that there are as they
+-- are. ALTER TABLE writes pg_attribute if it changes values, or adds and drops columns; and a rename writes the table's own
+-- row of pg_type.
+WITH RECURSIVE asked AS (
+    -- Each is looked up by itself. A join by name may try every table of that name, in whatever schema.
+    SELECT a.place, (
+        SELECT c.oid FROM pg_catalog.pg_class AS c
+        WHERE c.relname OPERATOR(pg_catalog.=) a.name AND c.relnamespace OPERATOR(pg_catalog.=) (
+            SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname OPERATOR(pg_catalog.=) a.schema
+        )
+    ) AS oid
+    FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS a (schema, name, place)
+), member AS (
+    -- The table, its partitions and children; each with the version of what makes it one.
+    SELECT a.place, a.oid, NULL::pg_catalog.text AS version FROM asked AS a
+    UNION
+    SELECT m.place, i.inhrelid, i.xmin::pg_catalog.text
+    FROM member AS m JOIN pg_catalog.pg_inherits AS i ON i.inhparent OPERATOR(pg_catalog.=) m.oid
+), part AS (
+    -- Those, and the types of their columns, as far as they do not come with the server: also what an array, a domain, a
+    -- range or a composite type is made of.
+    SELECT m.place, 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AS class, m.oid FROM member AS m
+    UNION
+    SELECT p.place, d.refclassid, d.refobjid
+    FROM part AS p
+    JOIN pg_catalog.pg_depend AS d ON d.classid OPERATOR(pg_catalog.=) p.class AND d.objid OPERATOR(pg_catalog.=) p.oid
+    WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+        OR d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND p.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+), version AS (
+    SELECT p.place, false AS announces, pg_catalog.concat_ws(':', 'column', a.attrelid, a.attnum, a.xmin) AS content
+    FROM part AS p
+    JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) p.oid
+    WHERE p.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND a.attnum OPERATOR(pg_catalog.>) 0
+    UNION ALL
+    SELECT p.place, false, pg_catalog.concat_ws(':', 'label', e.oid, e.xmin)
+    FROM part AS p
+    JOIN pg_catalog.pg_enum AS e ON e.enumtypid OPERATOR(pg_catalog.=) p.oid
+    WHERE p.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+    UNION ALL
+    SELECT m.place, false, pg_catalog.concat_ws(':', 'table', m.oid, m.version, y.xmin)
+    FROM member AS m
+    JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) m.oid
+    JOIN pg_catalog.pg_type AS y ON y.oid OPERATOR(pg_catalog.=) c.reltype
+    UNION ALL
+    SELECT m.place, true, pg_catalog.concat_ws(':', t.oid, t.xmin, f.oid, f.xmin)
+    FROM member AS m
+    JOIN pg_catalog.pg_trigger AS t ON t.tgrelid OPERATOR(pg_catalog.=) m.oid
+    JOIN pg_catalog.pg_proc AS f ON f.oid OPERATOR(pg_catalog.=) t.tgfoid
+    JOIN pg_catalog.pg_namespace AS h ON h.oid OPERATOR(pg_catalog.=) f.pronamespace
+    WHERE h.nspname OPERATOR(pg_catalog.=) 'pgherald'
+)
+-- A sum, because it needs no order.
+SELECT
+    v.place,
+    coalesce(pg_catalog.sum(pg_catalog.hashtextextended(v.content, 0)) FILTER (WHERE v.announces), 0)::pg_catalog.text,
+    coalesce(pg_catalog.sum(pg_catalog.hashtextextended(v.content, 0)) FILTER (WHERE NOT v.announces), 0)::pg_catalog.text
+FROM version AS v
+GROUP BY v.place

@@ -1,15 +1,18 @@
--- The functions made for the table of schema $1 and name $2: the one named $3, and whichever the table's
--- own triggers call, should it have been renamed. All of them if $3 is null.
-SELECT p.proname::pg_catalog.text
-FROM pg_catalog.pg_proc AS p
-JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
-WHERE n.nspname OPERATOR(pg_catalog.=) 'pgherald' AND p.proname OPERATOR(pg_catalog.~) '^notify_[0-9a-f]{16}$' AND p.pronargs OPERATOR(pg_catalog.=) 0 AND (
-    $3 IS NULL OR p.proname OPERATOR(pg_catalog.=) $3 OR p.oid OPERATOR(pg_catalog.=) ANY (
-        SELECT g.tgfoid
-        FROM pg_catalog.pg_trigger AS g
-        JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) g.tgrelid
-        JOIN pg_catalog.pg_namespace AS s ON s.oid OPERATOR(pg_catalog.=) c.relnamespace
-        WHERE s.nspname OPERATOR(pg_catalog.=) $1 AND c.relname OPERATOR(pg_catalog.=) $2 AND g.tgname OPERATOR(pg_catalog.~) '^pgherald_notify_[a-z]+$'
-    )
+-- The functions made for the relations $1, which may be null, each with the relation's place in the array, from 1: the one
+-- named $2, and whichever the relation's own triggers call, should it have been renamed.
+WITH made AS (
+    SELECT a.place, p.oid
+    FROM pg_catalog.unnest($2) WITH ORDINALITY AS a (function, place)
+    JOIN pg_catalog.pg_proc AS p ON p.proname OPERATOR(pg_catalog.=) a.function
+    UNION
+    SELECT a.place, g.tgfoid
+    FROM pg_catalog.unnest($1) WITH ORDINALITY AS a (oid, place)
+    JOIN pg_catalog.pg_trigger AS g ON g.tgrelid OPERATOR(pg_catalog.=) a.oid
+    WHERE g.tgname OPERATOR(pg_catalog.~) '^pgherald_notify_[a-z]+$'
 )
-ORDER BY 1
+SELECT m.place, p.proname::pg_catalog.text
+FROM made AS m
+JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) m.oid
+JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
+WHERE n.nspname OPERATOR(pg_catalog.=) 'pgherald' AND p.proname OPERATOR(pg_catalog.~) '^notify_[0-9a-f]{16}$' AND p.pronargs OPERATOR(pg_catalog.=) 0
+ORDER BY 1, 2

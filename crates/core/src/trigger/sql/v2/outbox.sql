@@ -67,6 +67,8 @@ CREATE TABLE pgherald.consumer_node (
     id bigint NOT NULL,
     description text NOT NULL,
     lease_until timestamptz NOT NULL,
+    -- How long it lasts from each renewal on.
+    lease interval NOT NULL,
     PRIMARY KEY (group_name, id)
 );
 CREATE TABLE pgherald.consumer_slice (
@@ -108,6 +110,8 @@ CREATE TABLE pgherald.parked_event (
     parked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- When it is tried again; without it: as soon as it is the first of its row.
     due_at timestamptz,
+    -- How many seconds that was away when it was written. However the clock is set since, it is no more.
+    delay float8,
     -- Since when it is a dead letter.
     dead_at timestamptz,
     PRIMARY KEY (group_name, id)
@@ -130,7 +134,9 @@ CREATE VIEW pgherald.outbox_event AS
 CREATE VIEW pgherald.consumer_group_status AS
     SELECT g.name, g.slices, g.is_paused,
         (SELECT count(*) FROM pgherald.consumer_node AS n
-            WHERE n.group_name = g.name AND n.lease_until > clock_timestamp()) AS nodes,
+            WHERE n.group_name = g.name AND n.lease_until > clock_timestamp()
+                -- Otherwise the clock was set back, and the node has not renewed its lease since.
+                AND n.lease_until <= clock_timestamp() + n.lease) AS nodes,
         coalesce(l.events, 0) AS lag_events,
         coalesce(greatest(extract(epoch FROM clock_timestamp()) - extract(epoch FROM l.oldest), 0), 0)::float8 AS lag_seconds,
         (SELECT count(*) FROM pgherald.parked_event AS p

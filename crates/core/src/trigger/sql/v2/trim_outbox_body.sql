@@ -34,6 +34,9 @@ BEGIN
         WHERE part = p.part;
     END LOOP;
 
+    -- The clock was set back since: their time begins now.
+    UPDATE pgherald.outbox_part SET closed_at = clock_timestamp() WHERE closed_at > clock_timestamp();
+
     FOR p IN SELECT * FROM pgherald.outbox_part WHERE closed IS NOT NULL ORDER BY closed LOOP
         EXIT WHEN (
             p.closed_at > clock_timestamp() - keep OR EXISTS (
@@ -65,7 +68,8 @@ BEGIN
     EXECUTE 'SELECT EXISTS (SELECT FROM pgherald.outbox_' || following || ')' INTO found_one;
     IF NOT found_one THEN
         EXECUTE 'SELECT sent_at FROM pgherald.outbox_' || written || ' ORDER BY id LIMIT 1' INTO oldest;
-        IF oldest < clock_timestamp() - keep / 2
+        -- A row of the future was written before the clock was set back.
+        IF oldest < clock_timestamp() - keep / 2 OR oldest > clock_timestamp()
             OR pg_total_relation_size(('pgherald.outbox_' || written)::regclass) > max_bytes / 4
         THEN
             PERFORM setval('pgherald.outbox_clock', (c.last_value & ~3) | following) FROM pgherald.outbox_clock AS c;

@@ -1,0 +1,108 @@
+//! What a node has seen of the leases of its group's nodes.
+//!
+//! A lease is over when the server's clock says so. But that clock may be set back, by as much as an hour, and a dead node's
+//! slices must not wait for as long. So a lease is also over when a node has seen it unchanged for as long as it lasts, by the
+//! node's own clock, which only goes forward. One that lives renews its lease three times in that time.
+//!
+//! Pure: time is what it is given.
+
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+/// The lease of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lease {
+    pub(super) node: i64,
+    /// By the server's clock.
+    pub(super) until: SystemTime,
+    /// How long it lasts from a renewal on.
+    pub(super) length: Duration,
+}
+
+/// The leases there were at the last look, and since when they have been the same.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    seen: HashMap<i64, (Lease, Instant)>,
+}
+
+impl Leases {
+    /// These are the leases there are now.
+    pub(super) fn see(&mut self, now: Instant, leases: &[Lease]) {
+        let before = std::mem::take(&mut self.seen);
+        self.seen = leases
+            .iter()
+            .map(|lease| match before.get(&lease.node) {
+                Some((same, since)) if same == lease => (lease.node, (*lease, *since)),
+                _ => (lease.node, (*lease, now)),
+            })
+            .collect();
+    }
+
+    /// Those that were not renewed for as long as they last.
+    pub(super) fn over(&self, now: Instant) -> Vec<Lease> {
+        let seen = self.seen.values();
+        let over = seen.filter(|(lease, since)| now.duration_since(*since) >= lease.length);
+        over.map(|(lease, _)| *lease).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use tokio::time::Instant;
+
+    use super::{Lease, Leases};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn lease(node: i64, renewed: u64) -> Lease {
+        Lease {
+            node,
+            until: SystemTime::UNIX_EPOCH + SECOND * u32::try_from(renewed).unwrap(),
+            length: SECOND * 10,
+        }
+    }
+
+    #[test]
+    fn a_lease_is_over_when_it_was_seen_unchanged_for_as_long_as_it_lasts() {
+        let (mut leases, start) = (Leases::default(), Instant::now());
+        assert!(leases.over(start + SECOND * 100).is_empty());
+        leases.see(start, &[lease(1, 0), lease(2, 0)]);
+        leases.see(start + SECOND * 9, &[lease(1, 0), lease(2, 5)]);
+        assert!(leases.over(start + SECOND * 9).is_empty());
+        assert_eq!(leases.over(start + SECOND * 10), [lease(1, 0)]);
+        // However late the next look is.
+        assert_eq!(leases.over(start + SECOND * 19).len(), 2);
+        leases.see(start + SECOND * 19, &[lease(1, 7), lease(2, 5)]);
+        assert_eq!(leases.over(start + SECOND * 19), [lease(2, 5)]);
+    }
+
+    #[test]
+    fn a_lease_whose_end_moves_back_was_renewed_after_the_clock_was_set_back() {
+        let (mut leases, start) = (Leases::default(), Instant::now());
+        leases.see(start, &[lease(1, 3_600)]);
+        leases.see(start + SECOND * 8, &[lease(1, 10)]);
+        assert!(leases.over(start + SECOND * 17).is_empty());
+        assert_eq!(leases.over(start + SECOND * 18), [lease(1, 10)]);
+    }
+
+    #[test]
+    fn each_lease_lasts_as_long_as_its_node_says_and_those_that_are_gone_are_forgotten() {
+        let (mut leases, start) = (Leases::default(), Instant::now());
+        let long = Lease {
+            length: SECOND * 3_600,
+            ..lease(1, 0)
+        };
+        leases.see(start, &[long, lease(2, 0)]);
+        assert_eq!(leases.over(start + SECOND * 60), [lease(2, 0)]);
+        leases.see(start + SECOND * 60, &[long]);
+        assert!(leases.over(start + SECOND * 3_599).is_empty());
+        assert_eq!(leases.over(start + SECOND * 3_600), [long]);
+        leases.see(start + SECOND * 3_600, &[]);
+        leases.see(start + SECOND * 3_601, &[lease(2, 0)]);
+        assert!(leases.over(start + SECOND * 3_602).is_empty());
+    }
+}

@@ -1,0 +1,71 @@
+//! Any role may notify consumers: what that costs the server is bounded.
+
+use std::time::Instant;
+
+use pgherald_testkit::Postgres;
+
+use crate::meter::Meter;
+use crate::support::{Log, Scene, all_well, drained, local, report, terms};
+
+const CALLS: u32 = 1_500;
+
+/// Requests that a consumer made while it was called, and how many would be fair.
+async fn requests_while_called(payload: &str, per_second: f64) -> (u64, u64) {
+    let server = Postgres::shared().await.unwrap();
+    let scene = Scene::new().await;
+    let meter = Meter::start(server).await;
+    let log = Log::default();
+    let handle = scene.start_at(&meter.url(&scene.url), terms("g"), &log, all_well());
+    scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+    log.has(1).await;
+    report(&handle, "its slices", |report| report.slices == 8).await;
+    let (before, began) = (meter.requests(), Instant::now());
+    for _ in 0..CALLS {
+        scene
+            .run(&format!("NOTIFY pgherald_outbox, '{payload}'"))
+            .await;
+    }
+    let made = meter.requests() - before;
+    let fair = began.elapsed().as_secs_f64() * per_second;
+    // It still hears what it should.
+    scene.run("INSERT INTO jobs VALUES (2, 1)").await;
+    log.has(2).await;
+    scene.group("g").pause().await.unwrap();
+    scene.run("INSERT INTO jobs VALUES (3, 1)").await;
+    scene.group("g").resume().await.unwrap();
+    log.has(3).await;
+    drained(&handle).await;
+    (made, fair as u64)
+}
+
+#[tokio::test]
+async fn control_calls_of_strangers_cause_few_looks() {
+    local(async {
+        // Four looks a second of some seven statements, and the polls that follow each.
+        let (made, fair) = requests_while_called("control g", 4.0 * 25.0).await;
+        assert!(made < fair + 150, "{made} requests, {fair} are fair");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn wake_ups_with_nothing_to_read_cause_no_more_than_the_busy_poll() {
+    local(async {
+        // A poll every 5 ms, of three statements.
+        let (made, fair) = requests_while_called("", 200.0 * 3.0).await;
+        assert!(
+            made < fair * 3 / 2 + 150,
+            "{made} requests, {fair} are fair"
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn calls_to_other_groups_cause_nothing() {
+    local(async {
+        let (made, fair) = requests_while_called("control h", 15.0).await;
+        assert!(made < fair + 150, "{made} requests, {fair} are fair");
+    })
+    .await;
+}

@@ -1,0 +1,139 @@
+//! Events that are very large keep no others waiting, and are parked as they were recorded.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use pgherald_core::group::Consumer;
+use pgherald_core::outbox::{Retention, set_retention, trim};
+use pgherald_core::{Attempt, Event, EventHandler, HandlerError, HandlerResult};
+
+use crate::support::{LIMIT, Log, Scene, drained, local, report, shown, terms, until};
+
+/// An event of row 1 with so many megabytes.
+fn large(megabytes: usize) -> String {
+    format!(
+        "INSERT INTO pgherald.outbox (relation, hash, part, operation, key, columns, changed)
+        SELECT id, 7, 0, 'U', '[1]', json_build_object('value', 1, 'text', repeat('\"', {megabytes} << 20))::text,
+            '{{value,text}}'
+        FROM pgherald.outbox_relation WHERE table_name = 'jobs'"
+    )
+}
+
+#[tokio::test]
+async fn a_parked_event_is_what_was_recorded() {
+    local(async {
+        let scene = Scene::new().await;
+        let handle = scene.start(
+            terms("g"),
+            &Log::default(),
+            Box::new(|_, _| Err(HandlerError::permanent("no"))),
+        );
+        scene.run(&large(1)).await;
+        scene.run("INSERT INTO jobs VALUES (2, 1); DELETE FROM jobs").await;
+        report(&handle, "all", |report| report.dead_letters == 3).await;
+        scene
+            .becomes("SELECT count(*) FROM pgherald.parked_event WHERE dead_at IS NOT NULL", 3)
+            .await;
+        let differ = "SELECT count(*) FROM pgherald.parked_event AS p FULL JOIN pgherald.outbox AS o USING (id)
+            WHERE (p.xid, p.sent_at, p.relation, p.hash, p.operation) IS DISTINCT FROM (o.xid, o.sent_at, o.relation, o.hash, o.operation)
+                OR (p.key, p.columns, p.old_columns, p.changed) IS DISTINCT FROM (o.key, o.columns, o.old_columns, o.changed)";
+        assert_eq!(scene.number(differ).await, 0);
+        drained(&handle).await;
+    })
+    .await;
+}
+
+/// Waits with its first event until it is let through, and fails it then.
+struct Gated {
+    log: Log,
+    is_open: Rc<Cell<bool>>,
+}
+
+impl EventHandler for Gated {
+    type Event = Event;
+
+    async fn handle(&self, event: Event, attempt: Attempt) -> HandlerResult {
+        let line = shown(&event);
+        self.log.note(format!("{line}#{}", attempt.number()));
+        if line == "1=1" {
+            until("open", || self.is_open.get(), String::new).await;
+            if attempt.number() == 1 {
+                return Err("fails once".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn gated(
+    scene: &Scene,
+    log: &Log,
+    is_open: &Rc<Cell<bool>>,
+) -> pgherald_core::group::ConsumerHandle {
+    let (log, is_open) = (log.clone(), Rc::clone(is_open));
+    let factory = move || Gated {
+        log: log.clone(),
+        is_open: Rc::clone(&is_open),
+    };
+    // A busy machine takes its time to park an event of this size.
+    let terms = terms("g").timeout(LIMIT).lease(LIMIT);
+    let (handle, consumer) = Consumer::new(scene.config(), terms, factory).unwrap();
+    tokio::task::spawn_local(consumer.run());
+    handle
+}
+
+#[tokio::test]
+async fn an_event_that_was_trimmed_before_it_was_parked_is_parked_all_the_same() {
+    local(async {
+        let scene = Scene::new().await;
+        let (log, is_open) = (Log::default(), Rc::new(Cell::new(false)));
+        let handle = gated(&scene, &log, &is_open);
+        scene.run("INSERT INTO jobs VALUES (1, 1), (2, 1)").await;
+        log.has(2).await;
+        // Beyond its cap the outbox keeps nothing for anybody.
+        let nothing = Retention::new(Duration::ZERO).max_bytes(0);
+        set_retention(&scene.client, nothing).await.unwrap();
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        while scene.number("SELECT count(*) FROM pgherald.outbox").await > 0 {
+            assert!(tokio::time::Instant::now() < deadline, "rows are left");
+            trim(&scene.client).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        is_open.set(true);
+        report(&handle, "both, and the resync", |report| {
+            report.handled >= 2
+        })
+        .await;
+        until(
+            "twice",
+            || log.lines().contains(&"1=1#2".to_owned()),
+            || format!("{:?}", log.lines()),
+        )
+        .await;
+        drained(&handle).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_very_large_event_that_takes_its_time_keeps_no_others_from_being_read() {
+    local(async {
+        let scene = Scene::new().await;
+        let (log, is_open) = (Log::default(), Rc::new(Cell::new(false)));
+        let handle = gated(&scene, &log, &is_open);
+        // More than is taken in of events of usual size.
+        scene.run(&large(40)).await;
+        log.has(1).await;
+        for id in 2..12 {
+            scene
+                .run(&format!("INSERT INTO jobs VALUES ({id}, 1)"))
+                .await;
+            log.has(id).await;
+        }
+        is_open.set(true);
+        report(&handle, "all", |report| report.handled == 11).await;
+        drained(&handle).await;
+    })
+    .await;
+}

@@ -1,0 +1,83 @@
+//! A way to the server that counts what is asked of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pgherald_testkit::Postgres;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Forwards connections, and counts what the clients send.
+#[derive(Clone)]
+pub(crate) struct Meter {
+    address: SocketAddr,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Messages that end in an answer: simple queries, and the ends of extended ones.
+    requests: AtomicU64,
+}
+
+impl Meter {
+    pub(crate) async fn start(server: &Postgres) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let counts = Arc::<Counts>::default();
+        let (target, counted) = (
+            (server.host().to_owned(), server.port()),
+            Arc::clone(&counts),
+        );
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(target.clone()).await.unwrap();
+                let (mut answers, requests) = server.into_split();
+                let (from, mut to) = client.into_split();
+                tokio::spawn(forward(from, requests, Arc::clone(&counted)));
+                tokio::spawn(async move { tokio::io::copy(&mut answers, &mut to).await });
+            }
+        });
+        Self { address, counts }
+    }
+
+    /// The same database, by this way. Without TLS, whose request would be a second message without a type.
+    pub(crate) fn url(&self, original: &str) -> String {
+        let (scheme, rest) = original.split_once('@').unwrap();
+        let (_, database) = rest.split_once('/').unwrap();
+        format!("{scheme}@{}/{database}?sslmode=disable", self.address)
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.counts.requests.load(Ordering::Relaxed)
+    }
+}
+
+/// Forwards message by message: the first of a connection has no type.
+async fn forward(
+    mut from: impl AsyncReadExt + Unpin,
+    mut to: impl AsyncWriteExt + Unpin,
+    counts: Arc<Counts>,
+) -> std::io::Result<()> {
+    let mut is_first = true;
+    loop {
+        let kind = match std::mem::take(&mut is_first) {
+            true => 0,
+            false => from.read_u8().await?,
+        };
+        let length = from.read_u32().await?;
+        let mut body = vec![0; length as usize - 4];
+        from.read_exact(&mut body).await?;
+        let is_end = matches!(kind, b'Q' | b'S');
+        counts
+            .requests
+            .fetch_add(u64::from(is_end), Ordering::Relaxed);
+        if kind != 0 {
+            to.write_u8(kind).await?;
+        }
+        to.write_u32(length).await?;
+        to.write_all(&body).await?;
+        to.flush().await?;
+    }
+}

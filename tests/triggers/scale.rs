@@ -1,0 +1,177 @@
+//! Many tables: what looks at them asks for all of them at once.
+
+use std::time::Instant;
+
+use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_core::{ConnectConfig, NotifySource, OutboxSource, Signal, Source, TableName};
+use pgherald_testkit::{FaultProxy, Postgres};
+use tokio_postgres::Client;
+
+use super::support::connect;
+
+/// Tables of the same few names in many schemas: what looks tables up by name alone finds too many.
+const TABLES_OF_A_SCHEMA: usize = 4;
+
+/// A database with tables, behind something that counts what is asked of it.
+struct Crowd {
+    proxy: FaultProxy,
+    /// By way of the proxy.
+    url: String,
+    client: Client,
+    specs: Vec<TriggerSpec>,
+}
+
+impl Crowd {
+    /// With `count` tables, of which the odd ones are in outbox mode.
+    async fn new(server: &Postgres, count: usize) -> Self {
+        let url = server.create_database().await.unwrap();
+        let own = connect(&url).await;
+        let sql = format!(
+            "DO $$ BEGIN FOR n IN 0..{count} - 1 LOOP
+                 EXECUTE format('CREATE SCHEMA IF NOT EXISTS s%s', n / {TABLES_OF_A_SCHEMA});
+                 EXECUTE format('CREATE TABLE s%s.t%s (id bigint PRIMARY KEY, name text NOT NULL, price numeric)',
+                     n / {TABLES_OF_A_SCHEMA}, n % {TABLES_OF_A_SCHEMA});
+             END LOOP; END $$"
+        );
+        own.batch_execute("SET client_min_messages = warning")
+            .await
+            .unwrap();
+        own.batch_execute(&sql).await.unwrap();
+        let proxy = FaultProxy::start((server.host(), server.port()))
+            .await
+            .unwrap();
+        let url = proxy.url(&url);
+        let spec = |n: usize| {
+            let schema = format!("s{}", n / TABLES_OF_A_SCHEMA);
+            let table = TableName::new(schema, format!("t{}", n % TABLES_OF_A_SCHEMA)).unwrap();
+            let spec = TriggerSpec::new(table).columns(["price"]);
+            if n % 2 == 1 { spec.outbox() } else { spec }
+        };
+        Self {
+            client: connect(&url).await,
+            specs: (0..count).map(spec).collect(),
+            proxy,
+            url,
+        }
+    }
+
+    fn config(&self) -> ConnectConfig {
+        self.url.parse().unwrap()
+    }
+
+    /// Does all that looks at tables, and returns how many statements each took.
+    async fn counts(&self) -> Vec<(&'static str, usize)> {
+        let (client, specs) = (&self.client, &self.specs);
+        let tables: Vec<_> = specs.iter().map(|spec| spec.table().clone()).collect();
+        let (recorded, announced): (Vec<_>, Vec<_>) =
+            specs.iter().cloned().partition(TriggerSpec::is_outbox);
+        let mut counts = Vec::new();
+        let mut before = self.proxy.statements();
+        let mut begun = Instant::now();
+        let mut count = |what| {
+            let now = self.proxy.statements();
+            println!("{} tables, {what}: {:?}", specs.len(), begun.elapsed());
+            counts.push((what, now - before));
+            (before, begun) = (now, Instant::now());
+        };
+        let plan = trigger::plan(client, specs).await.unwrap();
+        count("plan");
+        plan.apply(client).await.unwrap();
+        count("apply");
+        assert!(trigger::plan(client, specs).await.unwrap().is_empty());
+        count("plan of nothing");
+        let plans = trigger::plan_each(client, specs).await.unwrap();
+        assert!(plans.into_iter().all(|plan| plan.unwrap().is_empty()));
+        count("plan_each");
+        assert_eq!(trigger::verify(client, specs).await.unwrap(), []);
+        count("verify");
+        assert_eq!(trigger::watched(client).await.unwrap().len(), specs.len());
+        count("watched");
+        let watched = trigger::watched_of(client, &tables).await.unwrap();
+        assert!(watched.iter().all(|watched| watched.len() == 1));
+        count("watched_of");
+        let fitting = trigger::fitting(client, specs.clone()).await.unwrap();
+        assert!(
+            fitting
+                .into_iter()
+                .map(Result::unwrap)
+                .eq(specs.iter().cloned())
+        );
+        count("fitting");
+        let source = NotifySource::builder(self.config());
+        let source = announced
+            .into_iter()
+            .fold(source, |source, spec| source.watch(spec));
+        live(source.build().unwrap()).await;
+        count("a listener's way to live");
+        let source = OutboxSource::builder(self.config());
+        let source = recorded
+            .into_iter()
+            .fold(source, |source, spec| source.watch(spec));
+        live(source.build().unwrap()).await;
+        count("an outbox reader's way to live");
+        // Where each table has the name that another one had.
+        let moved = "ALTER SCHEMA s0 RENAME TO moved; CREATE SCHEMA s0";
+        client.batch_execute(moved).await.unwrap();
+        count("rename");
+        let missing = trigger::plan_each(client, specs).await.unwrap();
+        assert!(missing.into_iter().any(|plan| plan.is_err()));
+        count("plan_each of missing tables");
+        let undo = "DROP SCHEMA s0; ALTER SCHEMA moved RENAME TO s0";
+        client.batch_execute(undo).await.unwrap();
+        count("rename back");
+        let plan = trigger::plan_uninstall(client, &tables).await.unwrap();
+        count("plan_uninstall");
+        plan.apply(client).await.unwrap();
+        count("uninstall");
+        counts
+    }
+}
+
+async fn live(mut source: impl Source) {
+    loop {
+        match source.next().await {
+            Signal::Live => return,
+            Signal::Down(error) => panic!("{}", error.chain()),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_number_of_statements_does_not_depend_on_the_number_of_tables() {
+    let server = Postgres::shared().await.unwrap();
+    let few = Crowd::new(server, 4).await.counts().await;
+    let many = Crowd::new(server, 2_000).await.counts().await;
+    assert_eq!(few, many);
+}
+
+/// A chain of tables of which each has got the name of the next one takes a step for each table, but all chains take a step at
+/// the same time.
+#[tokio::test]
+async fn renamed_tables_are_moved_together() {
+    let server = Postgres::shared().await.unwrap();
+    let mut counts = Vec::new();
+    for count in [8, 80] {
+        let crowd = Crowd::new(server, count).await;
+        let (client, specs) = (&crowd.client, &crowd.specs);
+        let plan = trigger::plan(client, specs).await.unwrap();
+        plan.apply(client).await.unwrap();
+        // t0 becomes x0, and a new t0 is to be installed on.
+        let schemas = count / TABLES_OF_A_SCHEMA;
+        let sql = format!(
+            "DO $$ BEGIN FOR n IN 0..{schemas} - 1 LOOP
+                 EXECUTE format('ALTER TABLE s%s.t0 RENAME TO x0; CREATE TABLE s%s.t0 (LIKE s%s.t1 INCLUDING ALL)', n, n, n);
+             END LOOP; END $$"
+        );
+        client.batch_execute(&sql).await.unwrap();
+        let before = crowd.proxy.statements();
+        let plan = trigger::plan(client, specs).await.unwrap();
+        counts.push(crowd.proxy.statements() - before);
+        assert_eq!(plan.moved().len(), schemas);
+        plan.apply(client).await.unwrap();
+        assert_eq!(trigger::verify(client, specs).await.unwrap(), []);
+        assert!(trigger::plan(client, specs).await.unwrap().is_empty());
+    }
+    assert_eq!(counts[0], counts[1]);
+}
