@@ -21,6 +21,7 @@ mod large;
 mod leftovers;
 mod meter;
 mod operations;
+mod restored;
 mod retention;
 mod script;
 mod sharing;

@@ -17,7 +17,7 @@ use crate::support::{LIMIT, Log, Scene, drained, local, report, terms};
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock'";
 /// What the other consumer has come to.
-const CURSOR: &str = "9999999:9999999: 9999999 9999999 0";
+const CURSOR: &str = "3:3: 0 3 0";
 
 /// What is written late.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -138,7 +138,7 @@ async fn write_late(late: Late) {
         take_over(&elsewhere).await;
     }
     report(&handle, "it has noticed", |report| report.slices == 0).await;
-    let text = "SELECT (cursor = '9999999:9999999: 9999999 9999999 0')::int::bigint FROM pgherald.consumer_cursor";
+    let text = "SELECT (cursor = '3:3: 0 3 0')::int::bigint FROM pgherald.consumer_cursor";
     assert_eq!(
         scene.number(text).await,
         1,

@@ -27,7 +27,7 @@ async fn cursors_that_lie_ahead_of_the_server_begin_anew() {
         scene.run("INSERT INTO jobs VALUES (2, 1)").await;
         let mut lines = log.has(4).await[1..].to_vec();
         lines.sort();
-        assert_eq!(lines, ["1=1#1", "2=1#1", "resync started"]);
+        assert_eq!(lines, ["1=1#1", "2=1#1", "resync restored"]);
         drained(&second).await;
         // Once.
         let third = scene.start(terms("g"), &log, all_well());

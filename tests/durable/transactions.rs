@@ -328,48 +328,6 @@ async fn an_event_that_ends_its_own_connection_does_not_hold_up_the_others_for_e
     .await;
 }
 
-#[tokio::test]
-async fn an_attempt_on_a_connection_that_was_made_after_a_crash_is_refused() {
-    local(async {
-        // Of its own: a crash is told by the statistics of all of the server, which are counted anew here.
-        let server = Postgres::start().await.unwrap();
-        let scene = Scene::at(server.create_database().await.unwrap()).await;
-        if scene.number("SELECT current_setting('server_version_num')::bigint").await < 140_000 {
-            eprintln!("not tested: PostgreSQL 13 does not count sessions");
-            return;
-        }
-        // Nothing but the lease looks at the server again.
-        let terms = terms("g").slices(1).concurrency(1);
-        let handle = start(&scene.url, terms, |_, _| Deed::Do);
-        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
-        report(&handle, "one", |report| report.handled == 1).await;
-        let attempts = "FROM pg_stat_activity WHERE datname = current_database() AND query = 'COMMIT'";
-        scene.becomes(&format!("SELECT count(*) {attempts}"), 1).await;
-        scene
-            .run(&format!(
-                "SELECT pg_stat_reset_shared('bgwriter'); SELECT pg_terminate_backend(pid) {attempts}"
-            ))
-            .await;
-        let sessions = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()";
-        let before = scene.number(sessions).await;
-        scene.run("INSERT INTO jobs VALUES (2, 1)").await;
-        // It is tried again and again, each time on a new connection.
-        let tried = format!("SELECT (({sessions}) >= {before} + 3)::int::bigint");
-        scene.becomes(&tried, 1).await;
-        assert_eq!(effects(&scene).await, [(1, 1)]);
-        let report_then = handle.report();
-        assert_eq!((report_then.handled, report_then.errors), (1, 0));
-        // The session is lost, and the next one goes on from what was acknowledged.
-        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
-        scene.run(others).await;
-        report(&handle, "the other", |report| report.handled == 2).await;
-        drained(&handle).await;
-        assert_eq!(effects(&scene).await, [(1, 1), (2, 1)]);
-    })
-    .await;
-}
-
 /// The group cannot note that row 1 has failed.
 const REFUSE: &str = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;
     CREATE TRIGGER refuse BEFORE INSERT ON pgherald.parked_event
@@ -433,6 +391,49 @@ async fn what_waits_in_a_slice_that_is_held_up_keeps_no_other_from_being_read() 
         report(&handle, "all", |report| report.handled as i64 == in_all + 100).await;
         assert_eq!(handle.report().errors, 1, "others are blamed");
         drained(&handle).await;
+    })
+    .await;
+}
+
+/// Statistics that an operator resets are no crash.
+#[tokio::test]
+async fn statistics_that_are_reset_stop_no_attempts() {
+    local(async {
+        let server = Postgres::start().await.unwrap();
+        let scene = Scene::at(server.create_database().await.unwrap()).await;
+        let handle = start(
+            &scene.url,
+            terms("g").lease(Duration::from_secs(60)),
+            |_, _| Deed::Do,
+        );
+        report(&handle, "slices", |report| report.slices == 8).await;
+        scene.run("SELECT pg_stat_reset_shared('bgwriter')").await;
+        // On connections that are made now.
+        scene
+            .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 20) AS n")
+            .await;
+        report(&handle, "all", |report| report.handled == 20).await;
+        drained(&handle).await;
+        assert_eq!(effects(&scene).await.len(), 20);
+    })
+    .await;
+}
+
+/// The connections of attempts find out before the session does: it begins anew, and so do they.
+#[tokio::test]
+async fn attempts_that_find_another_history_lose_the_session_and_no_event() {
+    local(async {
+        let scene = Scene::new().await;
+        // The session itself looks again after a third of the lease, long after this test.
+        let terms = terms("g").lease(Duration::from_secs(3_600));
+        let handle = start(&scene.url, terms, |_, _| Deed::Do);
+        report(&handle, "slices", |report| report.slices == 8).await;
+        scene
+            .run("DELETE FROM pgherald.outbox_history; INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 20) AS n")
+            .await;
+        report(&handle, "all and a resync", |report| report.handled == 21).await;
+        drained(&handle).await;
+        assert_eq!(effects(&scene).await.len(), 20);
     })
     .await;
 }

@@ -14,3 +14,4 @@ mod reading;
 mod retention;
 mod source;
 mod support;
+mod surroundings;

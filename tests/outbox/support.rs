@@ -37,6 +37,10 @@ impl Scene {
         }
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     pub(crate) async fn connect(&self) -> Client {
         connect(&self.url).await
     }

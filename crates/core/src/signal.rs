@@ -81,6 +81,8 @@ pub enum ResyncReason {
     RowsUnknown(Event),
     /// What was recorded in the outbox was trimmed before it was read.
     Trimmed,
+    /// The database was restored from a dump, or copied: what was handled before belongs to another course of events.
+    Restored,
 }
 
 impl Resync {
@@ -196,6 +198,7 @@ impl ResyncReason {
             Self::SubscriberFailed => "subscriber_failed",
             Self::Undecodable(_) => "undecodable",
             Self::Trimmed => "trimmed",
+            Self::Restored => "restored",
             Self::RowsUnknown(_) => "rows_unknown",
         }
     }

@@ -200,7 +200,10 @@ async fn look(client: &Client) -> Result<Picture, Failure> {
     let (listeners, tables, has_outbox) = guarded(client, looking).await?;
     let (mut hidden, mut shown) = (None, (None, Vec::new()));
     if has_outbox {
-        let looking = async { Ok((Some(outbox(client).await?), groups(client).await?)) };
+        let looking = async {
+            trigger::require_version(client).await?;
+            Ok((Some(outbox(client).await?), groups(client).await?))
+        };
         match guarded(client, looking).await {
             Ok(found) => shown = found,
             // What this role may not see is no reason to show nothing.

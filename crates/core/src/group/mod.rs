@@ -65,8 +65,9 @@
 //! - The outbox is kept for a group that nobody runs any more, up to the cap: [delete](Group::delete) such.
 //! - While a transaction stays open for hours, the versions of cursors cannot be vacuumed: a few hundred bytes for each
 //!   event of a transactional handler, else for each slice and acknowledgement.
-//! - A database that was restored from a dump may have its groups begin anew with what is in the outbox; they are told by a
-//!   resync.
+//! - In a database that was restored from a dump, or copied, what a group had not read becomes parked events: they are handled
+//!   before newer ones of their key. A resync ([`Restored`](crate::ResyncReason::Restored)) stands for the rest, once for each
+//!   group.
 
 mod batch;
 mod consumer;
@@ -79,6 +80,7 @@ mod operations;
 mod options;
 mod parked;
 mod plain;
+mod rehearsal;
 mod runner;
 mod session;
 mod slices;
@@ -91,4 +93,5 @@ pub use consumer::Consumer;
 pub use handle::{ConsumerHandle, ConsumerReport};
 pub use operations::{Group, GroupStatus, ParkedEvent, Seek};
 pub use options::Durable;
+pub use rehearsal::rehearse;
 pub use transactional::TransactionalHandler;

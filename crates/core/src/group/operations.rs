@@ -14,6 +14,7 @@ use crate::telemetry::{
     GROUP_DEAD_LETTERS, GROUP_LAG_EVENTS, GROUP_LAG_SECONDS, GROUP_NODES, GROUP_PARKED_EVENTS,
     gauge,
 };
+use crate::trigger::require_version;
 
 /// A group of consumers, as it stands in the database: asks how it is doing, and tells it what to do. Consumers need not
 /// run; those that do hear of it at once.
@@ -124,8 +125,10 @@ impl<'a> Group<'a> {
     /// All groups of a database, by name.
     ///
     /// # Errors
-    /// If there is no outbox, this role may not read it, or the connection is lost. So it is with all that follow.
+    /// If there is no outbox, it has another version than this program, this role may not read it, or the connection is lost.
+    /// So it is with all that follow.
     pub async fn all(client: &Client) -> Result<Vec<GroupStatus>> {
+        require_version(client).await?;
         let sql = format!("{STATUS} ORDER BY name");
         let rows = client.query(&sql, &[]).await.map_err(failed)?;
         rows.iter().map(status).collect()
@@ -136,6 +139,7 @@ impl<'a> Group<'a> {
     /// # Errors
     /// As for [`all`](Self::all), or if there is no such group.
     pub async fn status(&self) -> Result<GroupStatus> {
+        require_version(self.client).await?;
         let sql = format!("{STATUS} WHERE name OPERATOR(pg_catalog.=) $1");
         let row = self
             .client
@@ -245,6 +249,7 @@ impl<'a> Group<'a> {
         id: Option<i64>,
         limit: usize,
     ) -> Result<Vec<ParkedEvent>> {
+        require_version(self.client).await?;
         let id = id.unwrap_or(i64::MIN);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let sql = format!(
@@ -324,6 +329,7 @@ impl<'a> Group<'a> {
 
     /// Runs a statement that returns something for each row, and lets the consumers know. $1 is the group's name.
     async fn change(&self, changed: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64> {
+        require_version(self.client).await?;
         let sql = format!(
             "WITH {changed} SELECT (SELECT pg_catalog.count(*) FROM changed),
                 pg_catalog.pg_notify('pgherald_outbox', 'control ' OPERATOR(pg_catalog.||) $1)::pg_catalog.text"

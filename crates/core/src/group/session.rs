@@ -313,10 +313,15 @@ impl Session {
     pub(super) fn tick(&mut self, now: Instant, before: Before, settled: u64) {
         let (client, terms) = (Arc::clone(&self.side), Rc::clone(&self.terms));
         let period = self.terms.lease / 3;
+        let history = self.history.clone();
         (self.ticked_at, self.next_tick) = (now, now + period);
         let asked = async move {
-            let found = store::answered(terms.lease, tick(client, &terms, before)).await;
-            (found, settled)
+            let found = async {
+                // Data may be restored into a database that runs.
+                history.confirm(&client).await?;
+                tick(client, &terms, before).await
+            };
+            (store::answered(terms.lease, found).await, settled)
         };
         self.ticking = Some(asked.boxed_local());
         if self.trimming.is_none() && self.next_trim <= now {

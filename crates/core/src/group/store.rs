@@ -66,13 +66,10 @@ pub(super) async fn open(
         execute(client, sql, &parameters).await?;
     };
     let unreadable = unreadable_cursors(client, group).await?;
-    let parameters: [&(dyn ToSql + Sync); 2] = [&group, &unreadable];
-    let restored = execute(client, include_str!("sql/restored.sql"), &parameters).await?;
-    if restored > 0 {
-        tracing::warn!(
-            group,
-            "cursors that mean nothing here; reading what is in the outbox"
-        );
+    if !unreadable.is_empty() {
+        let parameters: [&(dyn ToSql + Sync); 2] = [&group, &unreadable];
+        let sql = include_str!("sql/replace_unreadable.sql");
+        execute(client, sql, &parameters).await?;
     }
     match terms.slices {
         Some(wanted) if wanted != slices => {

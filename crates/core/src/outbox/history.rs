@@ -1,37 +1,101 @@
 //! Which outbox a cursor belongs to, and what has become of its server.
 
-use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::error::{Error, Kind, Result};
-use crate::source::first_column;
+use crate::trigger::{refuse_other_outbox, require_version};
 
-/// As long as it is the same, a cursor can be read from.
+/// What transaction ids and positions in the outbox belong to, as `pgherald.history()` returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct History(String);
+pub(crate) struct History {
+    /// Of the outbox. A database that was restored or copied gets another one.
+    identity: String,
+    /// The starts of the server after which it still knows every transaction that readers have seen, the newest last.
+    runs: Vec<String>,
+}
 
 impl History {
-    /// That of the server's outbox. Fails if there is none.
+    /// That of the server's outbox. Fails if there is none, or if it has another version than this program.
     pub(crate) async fn of(client: &Client) -> Result<Self> {
-        let rows = client.simple_query(include_str!("history.sql")).await;
-        let rows =
-            rows.map_err(|cause| Error::of_statement("cannot look for the outbox", cause))?;
-        match first_column(&rows).next() {
-            Some(history) => Ok(Self(history.to_owned())),
-            None => Err(Error::new(
-                Kind::Triggers,
-                "the database has no outbox (pgherald.outbox); install the triggers of the watched tables",
+        let messages = match client.simple_query(include_str!("history.sql")).await {
+            Ok(messages) => messages,
+            Err(cause) => return Err(refused(client, cause).await),
+        };
+        let row = messages.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => Some(row),
+            _ => None,
+        });
+        let row =
+            row.ok_or_else(|| Error::new(Kind::Query, "pgherald.history() returned no row"))?;
+        refuse_other_outbox(row.get(0))?;
+        let runs = row.get(2).unwrap_or_default().split(',');
+        Ok(Self {
+            identity: row.get(1).unwrap_or_default().to_owned(),
+            runs: runs.map(str::to_owned).collect(),
+        })
+    }
+
+    /// Whether a cursor of `before` can be read from: the outbox is the same, and its server has forgotten nothing since.
+    pub(crate) fn continues(&self, before: &Self) -> bool {
+        let newest = before.runs.last();
+        self.identity == before.identity && newest.is_some_and(|run| self.runs.contains(run))
+    }
+
+    /// Fails if that of the server's outbox does not continue this one.
+    pub(crate) async fn confirm(&self, client: &Client) -> Result<()> {
+        match Self::of(client).await?.continues(self) {
+            true => Ok(()),
+            false => Err(Error::new(
+                Kind::History,
+                "the outbox is not the one that was read so far: the server has crashed, was promoted, or was restored",
             )),
         }
     }
+}
 
-    /// Fails if that of the server's outbox is another one.
-    pub(crate) async fn confirm(&self, client: &Client) -> Result<()> {
-        match Self::of(client).await? == *self {
-            true => Ok(()),
-            false => Err(Error::new(
-                Kind::Disconnected,
-                "the outbox is not the one that was read so far",
-            )),
+/// Why the history could not be read. Of an outbox that is missing or has another version, that is the reason.
+async fn refused(client: &Client, cause: tokio_postgres::Error) -> Error {
+    // The statement has failed within its transaction.
+    if cause.code().is_some()
+        && let Err(cause) = client.batch_execute("ROLLBACK").await
+    {
+        return Error::of_statement("cannot look for the outbox", cause);
+    }
+    let is_missing = matches!(
+        cause.code(),
+        Some(
+            &(SqlState::UNDEFINED_FUNCTION
+                | SqlState::INVALID_SCHEMA_NAME
+                | SqlState::UNDEFINED_TABLE)
+        )
+    );
+    let error = Error::of_statement("cannot look for the outbox", cause);
+    match is_missing {
+        true => require_version(client).await.err().unwrap_or(error),
+        false => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::History;
+
+    fn history(identity: &str, runs: &[&str]) -> History {
+        History {
+            identity: identity.to_owned(),
+            runs: runs.iter().map(|run| (*run).to_owned()).collect(),
         }
+    }
+
+    #[test]
+    fn a_history_continues_while_its_server_has_forgotten_nothing() {
+        let before = history("a", &["1", "2"]);
+        assert!(before.continues(&before));
+        assert!(history("a", &["1", "2", "3"]).continues(&before));
+        assert!(!history("b", &["1", "2", "3"]).continues(&before));
+        // Emptied by a crash; and put back to before the second start.
+        assert!(!history("a", &["3"]).continues(&before));
+        assert!(!history("a", &["1", "3"]).continues(&before));
     }
 }

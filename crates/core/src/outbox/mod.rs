@@ -36,6 +36,12 @@
 //! Limits: ids of different keys tell nothing about the order of their commits. Rows stay until they are
 //! [trimmed](trim); a reader that comes too late is told. `PREPARE TRANSACTION` fails after a wake-up,
 //! hence now and then. A cursor of one server means nothing on another one, nor on a replica that was promoted before it had everything.
+//!
+//! **History.** A server that crashes, is promoted, or is put back to an earlier state gives transaction ids out again that
+//! readers have seen; a database restored from a dump has those of another server. `pgherald.history()` returns which history
+//! ids belong to: an identity of the outbox, stored so that a restore or copy of its rows is told apart, and the starts of the
+//! server in an unlogged table, which a crash, a promotion and the restore of a base backup empty. The first caller after a
+//! restore begins a new history: the restored rows leave the outbox, and what a group had not read becomes parked events.
 
 mod cursor;
 mod history;

@@ -6,6 +6,7 @@ use tokio_postgres::Client;
 
 use super::row::{failed, get};
 use crate::error::Result;
+use crate::trigger::require_version;
 
 /// How long rows stay in the outbox, and how large it may become.
 ///
@@ -49,8 +50,9 @@ impl Default for Retention {
 /// `pgherald.outbox_retention`, which the installing role has.
 ///
 /// # Errors
-/// If there is no outbox, this role lacks the right, or the connection is lost.
+/// If there is no outbox, it has another version than this program, this role lacks the right, or the connection is lost.
 pub async fn set_retention(client: &Client, retention: Retention) -> Result<()> {
+    require_version(client).await?;
     let sql = "UPDATE pgherald.outbox_retention SET keep = pg_catalog.make_interval(secs => $1), max_bytes = $2";
     let keep = retention.keep.as_secs_f64();
     let max_bytes = i64::try_from(retention.max_bytes).unwrap_or(i64::MAX);
@@ -64,8 +66,9 @@ pub async fn set_retention(client: &Client, retention: Retention) -> Result<()> 
 /// it. Wants the right to execute `pgherald.trim_outbox`, which the installing role has.
 ///
 /// # Errors
-/// If there is no outbox, this role lacks the right, or the connection is lost.
+/// If there is no outbox, it has another version than this program, this role lacks the right, or the connection is lost.
 pub async fn trim(client: &Client) -> Result<u32> {
+    require_version(client).await?;
     let sql = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.outbox_retention";
     let row = client.query_one(sql, &[]).await.map_err(failed)?;
     get::<i32>(&row, 0).map(i32::unsigned_abs)

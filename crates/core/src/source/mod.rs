@@ -20,7 +20,6 @@ use std::future::Future;
 
 use crate::signal::Signal;
 
-pub(crate) use listen::first_column;
 pub use notify::{NotifySource, NotifySourceBuilder};
 pub use outbox::{OutboxSource, OutboxSourceBuilder};
 pub use supervise::{Signals, supervise};

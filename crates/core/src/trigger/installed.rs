@@ -3,10 +3,15 @@
 use std::collections::HashMap;
 
 use futures_util::future::try_join;
+use std::sync::Arc;
+
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
+use super::VERSION;
 use super::catalog::{self, Owner, Table, get, rows};
+use super::compare::version;
 use crate::error::Result;
 use crate::name::TableName;
 use crate::operation::Operation;
@@ -264,6 +269,37 @@ pub(super) async fn triggers(client: &Client, functions: &[String]) -> Result<Ve
 pub(super) struct Outbox {
     pub(super) comment: Option<String>,
     pub(super) owner: Owner,
+    /// The rows that it relies on, if they were asked for, it is of this program's version, and this role may read them.
+    pub(super) rows: Option<Arc<OutboxRows>>,
+}
+
+/// The rows that the outbox relies on, and that a restore of its schema alone does not bring.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct OutboxRows {
+    /// Whether those that readers and trimming rely on are there.
+    pub(super) are_complete: bool,
+    /// The relations that are described.
+    pub(super) relations: Vec<i64>,
+}
+
+/// The rows of an outbox of this version. `None` if this role may not read them.
+async fn outbox_rows(client: &Client) -> Result<Option<OutboxRows>> {
+    let sql = include_str!("sql/catalog/outbox_is_readable.sql");
+    let is_readable = rows(client, sql, &[]).await?;
+    if !is_readable.first().map_or(Ok(false), |row| get(row, 0))? {
+        return Ok(None);
+    }
+    let rows = match rows(client, include_str!("sql/catalog/outbox_rows.sql"), &[]).await {
+        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => return Ok(None),
+        rows => rows?,
+    };
+    let found = |row| {
+        Ok(OutboxRows {
+            are_complete: get(row, 0)?,
+            relations: get(row, 1)?,
+        })
+    };
+    rows.first().map(found).transpose()
 }
 
 /// The outbox, if there is one.
@@ -276,7 +312,19 @@ pub(super) async fn outbox(client: &Client) -> Result<Option<Outbox>> {
                 name: get(row, 1)?,
                 is_trusted: get(row, 2)?,
             },
+            rows: None,
         })
     };
     rows.first().map(outbox).transpose()
+}
+
+/// The outbox, if there is one, with the rows that it relies on.
+pub(super) async fn outbox_with_rows(client: &Client) -> Result<Option<Outbox>> {
+    let Some(mut outbox) = outbox(client).await? else {
+        return Ok(None);
+    };
+    if version(outbox.comment.as_deref()) == Some(VERSION) {
+        outbox.rows = outbox_rows(client).await?.map(Arc::new);
+    }
+    Ok(Some(outbox))
 }

@@ -96,6 +96,8 @@ mod watched;
 pub(crate) use check::{Check, check};
 pub use fit::fitting;
 pub use plan::{OLDEST_SERVER, Plan, plan, plan_each};
+pub(crate) use shared::refuse_other_outbox;
+pub use shared::require_version;
 pub use spec::TriggerSpec;
 pub use uninstall::{plan_uninstall, plan_uninstall_all};
 pub use verify::{Drift, DriftKind, verify, verify_each};

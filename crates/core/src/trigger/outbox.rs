@@ -7,6 +7,7 @@ use super::expression::{self, Size};
 use super::fit::Fitted;
 use super::rows_query;
 use super::template::render;
+use super::wanted::Description;
 use crate::error::Result;
 
 const NONE: &str = "NULL::pg_catalog.text";
@@ -136,7 +137,7 @@ pub(super) fn selects(fitted: &Fitted<'_>) -> Result<Vec<String>> {
 }
 
 /// The statement that tells what the rows of the table have in common.
-pub(super) fn describe(fitted: &Fitted<'_>) -> Result<String> {
+pub(super) fn describe(fitted: &Fitted<'_>) -> Result<Description> {
     let table = &fitted.spec.table;
     let key_names = match fitted.key.is_empty() {
         true => "NULL".to_owned(),
@@ -148,7 +149,11 @@ pub(super) fn describe(fitted: &Fitted<'_>) -> Result<String> {
         ("table", &*escape_literal(table.name())),
         ("key_names", &*key_names),
     ];
-    render(include_str!("sql/v2/outbox_relation.sql"), &values)
+    let statement = render(include_str!("sql/v2/outbox_relation.sql"), &values)?;
+    Ok(Description {
+        relation: relation(fitted),
+        statement,
+    })
 }
 
 /// Stands for schema, table and key columns in the rows: their FNV-1a hash, the same in every program. Rows that were

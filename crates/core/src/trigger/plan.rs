@@ -13,8 +13,9 @@ use super::compare::{Finding, compare, is_made_from};
 use super::fit::{fit, missing, trim};
 use super::installed::{self, Function, Installed, Outbox, Trigger};
 use super::limits;
-use super::shared::{self, OutboxState, Shared, refuse_newer};
+use super::shared::{self, Shared, refuse_newer};
 use super::spec::TriggerSpec;
+use super::template::render;
 use super::wanted::{Wanted, qualified, wanted};
 use super::watched;
 use crate::backoff::Backoff;
@@ -92,7 +93,7 @@ async fn ground(client: &Client) -> Result<Ground> {
     let helpers = shared::helpers(client).await?;
     helpers.refuse()?;
     let shared = helpers.state();
-    let outbox = installed::outbox(client).await?;
+    let outbox = installed::outbox_with_rows(client).await?;
     Ok(Ground {
         server,
         shared,
@@ -144,6 +145,12 @@ fn finish(ground: &Ground, draft: &Draft) -> Result<Plan> {
     let mut changes = String::new();
     let mut drops = String::new();
     for (wanted, installed) in tables {
+        // A restore of the schema alone brings the function, and not the row that it relies on.
+        if let Some(description) = &wanted.description
+            && outbox.lacks(description)
+        {
+            changes += &description.statement;
+        }
         for finding in compare(wanted, installed) {
             match finding {
                 Finding::TriggerLeftOver(trigger)
@@ -155,16 +162,16 @@ fn finish(ground: &Ground, draft: &Draft) -> Result<Plan> {
         }
     }
     changes += &drops;
-    let shared_is_current = *shared == Shared::Current && outbox != OutboxState::Missing;
+    let shared_is_current = *shared == Shared::Current && outbox.is_current();
     if changes.is_empty() && (shared_is_current || tables.is_empty()) {
-        return Ok(Plan::new(String::new()));
+        return Ok(Plan::empty());
     }
+    let statements =
+        shared::prepare(server, shared, &outbox)? + &changes + &shared::require(&functions)?;
     Ok(Plan {
-        statements: shared::prepare(server, shared, &outbox)?
-            + &changes
-            + &shared::require(&functions)?,
         moved: moved.iter().map(|spec| spec.table.clone()).collect(),
         merged: merged(tables),
+        ..Plan::new(&shared::schema(server)?, &statements)?
     })
 }
 
@@ -394,12 +401,22 @@ pub(super) fn drop_function(function: &str) -> String {
 }
 
 impl Plan {
-    pub(super) fn new(statements: String) -> Self {
+    /// Nothing to do.
+    pub(super) fn empty() -> Self {
         Self {
-            statements,
+            statements: String::new(),
             moved: Vec::new(),
             merged: Vec::new(),
         }
+    }
+
+    /// Runs `statements` as the only installer. `schema` makes the schema, where it has to be made.
+    pub(super) fn new(schema: &str, statements: &str) -> Result<Self> {
+        let lock = render(LOCK, &[("schema", schema)])?;
+        Ok(Self {
+            statements: format!("{lock}{statements}{UNLOCK}"),
+            ..Self::empty()
+        })
     }
 
     /// Tables of no specification whose triggers the plan moves to functions of their present names, because the functions
@@ -428,7 +445,7 @@ impl Plan {
     pub fn sql(&self) -> String {
         match self.is_empty() {
             true => String::new(),
-            false => format!("BEGIN;\n{LOCK}{}{UNLOCK}COMMIT;\n", self.statements),
+            false => format!("BEGIN;\n{}COMMIT;\n", self.statements),
         }
     }
 
@@ -447,11 +464,10 @@ impl Plan {
             return Ok(());
         }
         // The statements of one simple query are one transaction. No BEGIN is sent, so none is left open.
-        let batch = format!("{LOCK}{}{UNLOCK}", self.statements);
         let mut attempt = 0;
         let mut in_use = None;
         loop {
-            let Err(error) = client.batch_execute(&batch).await else {
+            let Err(error) = client.batch_execute(&self.statements).await else {
                 return Ok(());
             };
             match in_use.take() {

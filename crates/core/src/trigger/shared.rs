@@ -1,15 +1,21 @@
 //! What all tables share: the schema, and the function that packs rows into payloads.
 
-use postgres_protocol::escape::escape_literal;
+use std::cmp::Ordering;
+use std::sync::Arc;
 
+use postgres_protocol::escape::escape_literal;
 use tokio_postgres::Client;
 
 use super::VERSION;
 use super::catalog::{Owner, Server};
 use super::compare::{is_body, other_version, version};
-use super::installed::{self, Function, Outbox};
+use super::installed::{self, Function, Outbox, OutboxRows};
 use super::template::{dollar_quoted, render};
+use super::wanted::Description;
 use crate::error::{Error, Kind, Result};
+
+/// Writes the rows that readers and trimming rely on, where they are missing.
+const SEED: &str = include_str!("sql/v2/outbox_seed.sql");
 
 const BODY: &str = include_str!("sql/v2/notify_rows_body.sql");
 const ROWS_QUERY: &str = include_str!("sql/v2/rows_query_body.sql");
@@ -128,6 +134,41 @@ fn refuse_forbidden(object: &str, helper: &Function) -> Result<()> {
     ))
 }
 
+/// Refuses an outbox of another version: what it holds may not be what this program reads and writes.
+pub(crate) fn refuse_other_outbox(comment: Option<&str>) -> Result<()> {
+    let Some(installed) = version(comment) else {
+        let message = "pgherald.outbox is not what was installed: its comment is not pgherald's; uninstall all, or \
+                       move it away";
+        return Err(Error::new(Kind::Unsuitable, message));
+    };
+    let way_out = match installed.cmp(&VERSION) {
+        Ordering::Equal => return Ok(()),
+        Ordering::Greater => "upgrade this program",
+        Ordering::Less => {
+            "this program cannot upgrade it: have its groups handle what is in it, uninstall everything with the program that \
+             installed it, and install again with this one"
+        }
+    };
+    Err(Error::new(
+        Kind::Unsuitable,
+        format!("pgherald.outbox: {}; {way_out}", other_version(installed)),
+    ))
+}
+
+/// Fails unless the database has an outbox of the version that this program reads and writes.
+///
+/// # Errors
+/// If there is no outbox, it has another version (the error says which, and what to do), or the catalog cannot be read.
+pub async fn require_version(client: &Client) -> Result<()> {
+    match installed::outbox(client).await? {
+        Some(outbox) => refuse_other_outbox(outbox.comment.as_deref()),
+        None => Err(Error::new(
+            Kind::Triggers,
+            "the database has no outbox (pgherald.outbox); install the triggers of the watched tables",
+        )),
+    }
+}
+
 /// Refuses to replace what a later program installed.
 pub(super) fn refuse_newer(object: &str, comment: Option<&str>) -> Result<()> {
     match version(comment) {
@@ -147,7 +188,28 @@ pub(super) fn refuse_newer(object: &str, comment: Option<&str>) -> Result<()> {
 pub(super) enum OutboxState {
     NotNeeded,
     Missing,
-    Current,
+    /// With the rows that it relies on, if this role may read them.
+    Installed(Option<Arc<OutboxRows>>),
+}
+
+impl OutboxState {
+    /// Whether rows that readers and trimming rely on are missing.
+    fn is_incomplete(&self) -> bool {
+        matches!(self, Self::Installed(Some(rows)) if !rows.are_complete)
+    }
+
+    /// Whether nothing of what all tables share has to be made.
+    pub(super) fn is_current(&self) -> bool {
+        *self != Self::Missing && !self.is_incomplete()
+    }
+
+    /// Whether it is known that a table is to be described that is not.
+    pub(super) fn lacks(&self, description: &Description) -> bool {
+        match self {
+            Self::Installed(Some(rows)) => !rows.relations.contains(&description.relation),
+            Self::NotNeeded | Self::Missing | Self::Installed(None) => false,
+        }
+    }
 }
 
 /// Judges the outbox, `installed` if there is one.
@@ -161,12 +223,22 @@ pub(super) fn outbox(installed: Option<&Outbox>, is_needed: bool) -> Result<Outb
     let object = "pgherald.outbox";
     refuse_newer(object, outbox.comment.as_deref())?;
     refuse_stranger(object, &outbox.owner)?;
-    if version(outbox.comment.as_deref()).is_none() {
-        let message = "pgherald.outbox is not what was installed: its comment is not pgherald's; uninstall all, or \
-                       move it away";
-        return Err(Error::new(Kind::Unsuitable, message));
+    refuse_other_outbox(outbox.comment.as_deref())?;
+    Ok(OutboxState::Installed(outbox.rows.clone()))
+}
+
+/// The statement that makes the schema if there was none; it comes before the installers' lock, which is an object in it.
+pub(super) fn schema(server: &Server) -> Result<String> {
+    match server.has_schema {
+        true => Ok(String::new()),
+        false => render(
+            include_str!("sql/v2/schema.sql"),
+            &[(
+                "body",
+                &dollar_quoted(include_str!("sql/v2/schema_body.sql")),
+            )],
+        ),
     }
-    Ok(OutboxState::Current)
 }
 
 /// The statements before those of the tables: they make the shared objects.
@@ -174,9 +246,29 @@ pub(super) fn prepare(server: &Server, shared: &Shared, outbox: &OutboxState) ->
     let mut statements = prepare_helpers(server, shared)?;
     if *outbox == OutboxState::Missing {
         let comment = escape_literal(&note());
-        let trim = dollar_quoted(include_str!("sql/v2/trim_outbox_body.sql"));
-        let values = [("comment", &*comment), ("trim", &*trim)];
+        let values = [
+            ("comment", &*comment),
+            (
+                "trim",
+                &dollar_quoted(include_str!("sql/v2/trim_outbox_body.sql")),
+            ),
+            (
+                "restored",
+                &dollar_quoted(include_str!("sql/v2/restored_body.sql")),
+            ),
+            (
+                "begin_history",
+                &dollar_quoted(include_str!("sql/v2/begin_history_body.sql")),
+            ),
+            (
+                "history",
+                &dollar_quoted(include_str!("sql/v2/history_body.sql")),
+            ),
+            ("seed", SEED),
+        ];
         statements += &render(include_str!("sql/v2/outbox.sql"), &values)?;
+    } else if outbox.is_incomplete() {
+        statements += SEED;
     }
     Ok(statements)
 }
@@ -189,10 +281,12 @@ fn prepare_helpers(server: &Server, shared: &Shared) -> Result<String> {
     if *shared == Shared::Current {
         return Ok(String::new());
     }
-    let comment = escape_literal(SCHEMA_COMMENT);
-    let schema = match server.has_schema {
+    let comment = match server.has_schema {
         true => String::new(),
-        false => render(include_str!("sql/v2/schema.sql"), &[("comment", &comment)])?,
+        false => {
+            let comment = escape_literal(SCHEMA_COMMENT);
+            format!("COMMENT ON SCHEMA pgherald IS {comment};\n")
+        }
     };
     let note = escape_literal(&note());
     let values = |body| [("body", body), ("comment", &*note)];
@@ -203,7 +297,7 @@ fn prepare_helpers(server: &Server, shared: &Shared) -> Result<String> {
     )?;
     let rows_query = dollar_quoted(ROWS_QUERY);
     let rows_query = render(include_str!("sql/v2/rows_query.sql"), &values(&rows_query))?;
-    Ok(schema + &notify_rows + &rows_query)
+    Ok(comment + &notify_rows + &rows_query)
 }
 
 /// The statement after those of the tables: it insists that the shared objects exist, and that they and

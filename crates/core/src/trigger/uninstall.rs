@@ -24,7 +24,7 @@ pub async fn plan_uninstall(client: &Client, tables: &[TableName]) -> Result<Pla
     functions.sort();
     functions.dedup();
     if functions.is_empty() {
-        return Ok(Plan::new(String::new()));
+        return Ok(Plan::empty());
     }
     remove(client, &functions, true).await
 }
@@ -39,7 +39,7 @@ pub async fn plan_uninstall_all(client: &Client) -> Result<Plan> {
         && installed::notify_rows(client).await?.is_none()
         && installed::outbox(client).await?.is_none()
     {
-        return Ok(Plan::new(String::new()));
+        return Ok(Plan::empty());
     }
     remove(client, &functions, false).await
 }
@@ -48,5 +48,5 @@ async fn remove(client: &Client, functions: &[String], spares_groups: bool) -> R
     let triggers = installed::triggers(client, functions).await?;
     let mut statements: String = triggers.iter().map(drop_trigger).collect();
     statements.extend(functions.iter().map(|function| drop_function(function)));
-    Ok(Plan::new(statements + &shared::remove(spares_groups)?))
+    Plan::new("", &(statements + &shared::remove(spares_groups)?))
 }

@@ -8,7 +8,7 @@ use super::catalog::{self, Table};
 use super::compare::{Finding, compare};
 use super::fit::fit;
 use super::installed::{self, Installed};
-use super::shared::{self, Shared};
+use super::shared::{self, OutboxState, Shared};
 use super::spec::TriggerSpec;
 use super::wanted::wanted;
 use crate::error::{Error, Result};
@@ -34,6 +34,7 @@ impl Drift {
             DriftKind::TableMissing
             | DriftKind::Unfit { .. }
             | DriftKind::OutboxMissing
+            | DriftKind::Undescribed
             | DriftKind::Unheard { .. }
             | DriftKind::Missing(_)
             | DriftKind::Disabled(_) => true,
@@ -58,6 +59,8 @@ pub enum DriftKind {
     },
     /// The outbox does not exist: writes fail.
     OutboxMissing,
+    /// The row that names the table in the outbox does not exist: no event can be made of what is recorded.
+    Undescribed,
     /// The named function or trigger was installed with a specification, or under a name, with which changes go unheard
     /// that are wanted.
     Unheard {
@@ -106,15 +109,18 @@ pub async fn verify(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Drift>
 /// If the catalog cannot be read.
 pub async fn verify_each(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Vec<Drift>>> {
     let shared = shared::helpers(client).await?.state();
-    let has_outbox = match specs.iter().any(TriggerSpec::is_outbox) {
-        true => installed::outbox(client).await?.is_some(),
-        false => false,
+    let outbox = match specs.iter().any(TriggerSpec::is_outbox) {
+        true => match installed::outbox_with_rows(client).await? {
+            Some(outbox) => OutboxState::Installed(outbox.rows),
+            None => OutboxState::Missing,
+        },
+        false => OutboxState::NotNeeded,
     };
     let names: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
     let tables = catalog::tables(client, &names).await?;
     let installed = installed::all(client, &tables).await?;
     let all = specs.iter().zip(tables).zip(&installed);
-    all.map(|((spec, table), installed)| verify_table(spec, table, installed, &shared, has_outbox))
+    all.map(|((spec, table), installed)| verify_table(spec, table, installed, &shared, &outbox))
         .collect()
 }
 
@@ -123,7 +129,7 @@ fn verify_table(
     found: Option<Table>,
     installed: &Installed,
     shared: &Shared,
-    has_outbox: bool,
+    outbox: &OutboxState,
 ) -> Result<Vec<Drift>> {
     let table = spec.table();
     let on_table = |kind| Drift {
@@ -143,8 +149,12 @@ fn verify_table(
     if installed.function.is_some() {
         drifts.extend(shared_drift(shared).map(on_table));
     }
-    if spec.is_outbox() && !has_outbox {
-        drifts.push(on_table(DriftKind::OutboxMissing));
+    if let Some(description) = &wanted.description {
+        if *outbox == OutboxState::Missing {
+            drifts.push(on_table(DriftKind::OutboxMissing));
+        } else if outbox.lacks(description) && installed.function.is_some() {
+            drifts.push(on_table(DriftKind::Undescribed));
+        }
     }
     let findings = compare(&wanted, installed);
     drifts.extend(findings.iter().filter_map(|finding| {
@@ -236,6 +246,10 @@ impl fmt::Display for Drift {
             DriftKind::OutboxMissing => {
                 f.write_str("there is no outbox to record changes in; install the triggers again")
             }
+            DriftKind::Undescribed => f.write_str(
+                "pgherald.outbox_relation has no row for it, as after the restore of a schema without its data; install the \
+                 triggers again",
+            ),
             DriftKind::Unheard { object, reason } => write!(
                 f,
                 "{object} was installed {reason}; install the triggers again, or correct the specification"

@@ -20,12 +20,21 @@ pub(super) struct Wanted {
     /// The function's name, without its schema.
     pub(super) function: String,
     pub(super) body: String,
-    /// What is to be said of the table besides; empty unless its changes are recorded in the outbox.
-    description: String,
+    /// What is to be said of the table besides, if its changes are recorded in the outbox.
+    pub(super) description: Option<Description>,
     pub(super) note: Note,
     pub(super) triggers: Vec<WantedTrigger>,
     /// Columns of the key, with their types, of which equal values may have different texts.
     pub(super) ambiguous: Vec<(String, String)>,
+}
+
+/// What the rows of a table have in common in the outbox.
+#[derive(Debug)]
+pub(super) struct Description {
+    /// Stands for it in the rows.
+    pub(super) relation: i64,
+    /// The statement that writes it.
+    pub(super) statement: String,
 }
 
 #[derive(Debug)]
@@ -80,8 +89,8 @@ pub(super) fn wanted(fitted: &Fitted<'_>) -> Result<Wanted> {
         table: fitted.spec.table.clone(),
         body: body(fitted)?,
         description: match fitted.spec.mode {
-            Mode::Notify => String::new(),
-            Mode::Outbox => super::outbox::describe(fitted)?,
+            Mode::Notify => None,
+            Mode::Outbox => Some(super::outbox::describe(fitted)?),
         },
         note: note(fitted),
         triggers: triggers.collect(),
@@ -252,7 +261,9 @@ impl Wanted {
             ("body", &dollar_quoted(&self.body)),
         ];
         let function = render(include_str!("sql/v2/table_function.sql"), &values)?;
-        Ok(self.description.clone() + &function)
+        let description = self.description.as_ref();
+        let description = description.map_or("", |description| &*description.statement);
+        Ok(description.to_owned() + &function)
     }
 
     /// The settings that the function pins, one on each line.

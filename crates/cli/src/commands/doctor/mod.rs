@@ -1,13 +1,14 @@
-//! `pgherald doctor`: what is wrong, and how to put it right. It only reads, sends one notification that nobody else
-//! listens for, and leaves nothing behind.
+//! `pgherald doctor`: what is wrong, and how to put it right. It reads, sends one notification that nobody else listens for,
+//! runs the statements of consumers in a transaction that it rolls back, and leaves nothing behind.
 //!
 //! ```text
-//!   server · path · rights · triggers · held_back · outbox
+//!   server · path · rights · triggers · held_back · outbox · consumers
 //!      └── each asks the server, judges ──► Finding ──► line, and its fix
 //! ```
 //!
 //! A check that has nothing to look at is skipped. One that cannot run has failed, and keeps no other from running.
 
+mod consumers;
 mod finding;
 mod held_back;
 mod outbox;
@@ -19,6 +20,7 @@ mod triggers;
 use std::collections::HashSet;
 use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -45,7 +47,7 @@ pub(crate) async fn run(
     output: &mut Output,
     doctor: &Doctor,
 ) -> Result<ExitCode, Failure> {
-    let client = &database.client().await?;
+    let client = &Arc::new(database.client().await?);
     let limit = &*doctor.long_transaction;
     guarded(client, held_back::require_interval(client, limit)).await?;
     let mut findings = ask(client, "server version", server::version(client)).await;
@@ -64,6 +66,8 @@ pub(crate) async fn run(
     let prepared = held_back::prepared(client, limit);
     findings.extend(ask(client, "prepared transactions", prepared).await);
     findings.extend(ask(client, "replication slots", held_back::slots(client)).await);
+    // They are transactions of their own.
+    findings.extend(look("outbox history", consumers::history(client)).await);
     for (check, of) in [
         ("outbox size", outbox::Of::Size),
         ("outbox age", outbox::Of::Age),
@@ -71,6 +75,8 @@ pub(crate) async fn run(
     ] {
         findings.extend(ask(client, check, outbox::check(client, check, of)).await);
     }
+    // At the end: one that takes too long leaves the connection in a transaction.
+    findings.extend(look("consumers", consumers::statements(client)).await);
     show(output, &findings)?;
     let failed = findings
         .iter()

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pgherald_core::group::{Group, GroupStatus};
 use tokio_postgres::Client;
 
+use super::UPGRADE;
 use super::finding::{Finding, Findings, Verdict, or_ok, rows, value};
 use crate::failure::Failure;
 use crate::words;
@@ -19,12 +20,6 @@ const LAG: Duration = Duration::from_secs(5 * 60);
 /// Twice: what is written to is left alone, and another part begun, the first time.
 const TRIM: &str = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.outbox_retention, generate_series(1, 2);";
 
-/// As it is installed, but that whatever was closed counts as emptied: whoever read less is told of a loss rather than not.
-const RETENTION: &str = "INSERT INTO pgherald.outbox_retention (closed, trimmed, keep, max_bytes) \
-    SELECT n, n, '1 day', 10737418240 FROM (SELECT greatest(0, (SELECT max(closed) FROM pgherald.outbox_part), \
-    (SELECT max(split_part(cursor, ' ', 4)::bigint) FROM pgherald.consumer_cursor)) AS n) AS x \
-    WHERE NOT EXISTS (SELECT FROM pgherald.outbox_retention);";
-
 /// What of it is looked at.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Of {
@@ -34,9 +29,7 @@ pub(super) enum Of {
 }
 
 pub(super) async fn check(client: &Client, check: &'static str, of: Of) -> Findings {
-    let sql = "SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'outbox' AND relnamespace IN (
-        SELECT oid FROM pg_namespace WHERE nspname = 'pgherald'))";
-    if !value::<bool>(client, sql).await? {
+    if !is_there(client).await? {
         return Ok(vec![Finding::new(
             check,
             Verdict::Skipped,
@@ -50,9 +43,16 @@ pub(super) async fn check(client: &Client, check: &'static str, of: Of) -> Findi
     }
 }
 
+/// Whether this database has an outbox.
+pub(super) async fn is_there(client: &Client) -> Result<bool, Failure> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_class WHERE relname = 'outbox' AND relnamespace IN (
+        SELECT oid FROM pg_namespace WHERE nspname = 'pgherald'))";
+    value(client, sql).await
+}
+
 /// The row that tells how long what is to be kept is gone.
 fn no_retention() -> Failure {
-    Failure::problem("pgherald.outbox_retention is empty").hint(RETENTION)
+    Failure::problem("pgherald.outbox_retention is empty").hint(UPGRADE)
 }
 
 /// How large it is, against how large it may become.

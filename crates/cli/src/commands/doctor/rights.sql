@@ -32,6 +32,8 @@ SELECT format('role %s may not read the outbox', min(role)),
 FROM me
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = me.schema
 WHERE c.relkind IN ('r', 'p', 'v', 'S') AND NOT c.relispartition
+    -- These are read by functions with their owner's rights.
+    AND c.relname NOT IN ('outbox_history', 'server_run')
     AND NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END
 HAVING count(*) > 0
 UNION ALL
@@ -49,8 +51,8 @@ UNION ALL
 SELECT format('role %s may not call %s', role, p.oid::regprocedure),
     format('GRANT EXECUTE ON FUNCTION %s TO %I;', p.oid::regprocedure, role)
 FROM me
-JOIN pg_catalog.pg_proc AS p ON p.pronamespace = me.schema AND p.proname IN ('notify_rows', 'trim_outbox')
-WHERE NOT has_function_privilege(p.oid, 'EXECUTE') AND (p.proname = 'trim_outbox' OR me.installs)
+JOIN pg_catalog.pg_proc AS p ON p.pronamespace = me.schema AND p.proname IN ('notify_rows', 'trim_outbox', 'history', 'restored')
+WHERE NOT has_function_privilege(p.oid, 'EXECUTE') AND (p.proname <> 'notify_rows' OR me.installs)
 UNION ALL
 -- Whoever owns a function of triggers can have them run anything.
 SELECT format('%s belongs to role %s, and schema pgherald to %s', p.oid::regprocedure, f.rolname, o.rolname),

@@ -334,7 +334,7 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    fn settle(&mut self, job: &Job, failed: Option<(u32, Option<String>, Fate)>) {
+    pub(super) fn settle(&mut self, job: &Job, failed: Option<(u32, Option<String>, Fate)>) {
         self.settled += 1;
         self.settlements.push(Settlement {
             slice: job.slice,

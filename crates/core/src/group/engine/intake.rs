@@ -181,14 +181,26 @@ impl<R: Runner> Engine<R> {
                 Some(reason) => Ok(Task::Resync(Resync::new(reason))),
                 None => event.map(Task::Event),
             };
-            self.push(Job {
+            // What a restored group had not read was parked without looking at its filter.
+            let is_wanted = match &task {
+                Ok(Task::Event(event)) => attempts > 0 || self.filter.matches(event),
+                Ok(Task::Resync(_)) | Err(_) => true,
+            };
+            let job = Job {
                 slice,
                 epoch,
                 origin: Origin::Parked,
                 row: recorded,
                 task,
                 attempts,
-            });
+            };
+            if is_wanted {
+                self.push(job);
+            } else {
+                self.parked.done(&row, id, now);
+                self.settle(&job, None);
+                self.note_progress();
+            }
         }
     }
 
@@ -207,7 +219,7 @@ fn page_size(manner: Manner, terms: &Durable) -> usize {
 
 impl Recorded {
     /// An event that tells to read everything again.
-    fn resync(id: i64, slice: i32, reason: &str) -> Self {
+    pub(in crate::group) fn resync(id: i64, slice: i32, reason: &str) -> Self {
         Self {
             id,
             xid: None,
@@ -226,10 +238,10 @@ impl Recorded {
 
     /// Why it tells so, if it does.
     fn resync_reason(&self) -> Option<ResyncReason> {
-        let is_start = self.key.as_deref() == Some("started");
-        (self.operation == store::RESYNC).then(|| match is_start {
-            true => ResyncReason::Started,
-            false => ResyncReason::Trimmed,
+        (self.operation == store::RESYNC).then(|| match self.key.as_deref() {
+            Some("started") => ResyncReason::Started,
+            Some("restored") => ResyncReason::Restored,
+            _ => ResyncReason::Trimmed,
         })
     }
 }

@@ -38,12 +38,12 @@ impl<R: Runner> Engine<R> {
         self.is_utf8 = session.is_utf8;
         self.runner.set_history(&session.history);
         let before = self.history.replace(session.history.clone());
-        if before.is_some_and(|before| before != session.history) {
+        if before.is_some_and(|before| !session.history.continues(&before)) {
             // Ids may be given out a second time. What stands in the database knows of none that was forgotten.
             let group = &*self.terms.group;
             tracing::warn!(
                 group,
-                "the server has crashed, or is another one; reading on from what was acknowledged"
+                "the server has crashed, or was promoted or restored; reading on from the cursors in the database"
             );
             self.drop_work();
         }

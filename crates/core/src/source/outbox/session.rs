@@ -82,7 +82,7 @@ impl Session {
         let history = wire.drive(History::of(&client)).await?;
         let mut reader = OutboxReader::new(Arc::clone(&client));
         let (cursor, goes_on) = match before {
-            Some(before) if before.history == history => (before.cursor, true),
+            Some(before) if history.continues(&before.history) => (before.cursor, true),
             _ => (wire.drive(reader.now()).await?, false),
         };
         let specs: Arc<[TriggerSpec]> = settings.terms.specs.clone().into();

@@ -1,8 +1,10 @@
 -- Names are the server's own, whatever others have put on the search path; which is put aside as well.
 SELECT pg_catalog.set_config('pgherald.search_path', pg_catalog.current_setting('search_path'), true);
 SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
--- One installer at a time; the lock goes with the transaction.
-SELECT pg_catalog.pg_advisory_xact_lock(8099557239769099364);
+{{schema}}-- One installer at a time: the catalog's unique index has the second to make this function wait for the end of the first
+-- one's transaction, in which it is gone already. Takes the right to create in the schema, which an advisory lock does not.
+CREATE FUNCTION pgherald.installing() RETURNS void LANGUAGE sql AS '';
+DROP FUNCTION pgherald.installing();
 -- Rather give up than be the end of a deadlock that PostgreSQL solves by failing somebody's write. Puts
 -- aside what the session has, in milliseconds, for the rest of a transaction that this joins.
 SELECT

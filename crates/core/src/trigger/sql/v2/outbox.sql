@@ -30,26 +30,53 @@ CREATE TABLE pgherald.outbox_0 PARTITION OF pgherald.outbox FOR VALUES IN (0);
 CREATE TABLE pgherald.outbox_1 PARTITION OF pgherald.outbox FOR VALUES IN (1);
 CREATE TABLE pgherald.outbox_2 PARTITION OF pgherald.outbox FOR VALUES IN (2);
 CREATE TABLE pgherald.outbox_3 PARTITION OF pgherald.outbox FOR VALUES IN (3);
+-- Without one, a publication of all tables has the server refuse that rows are deleted, as after a restore. Costs nothing
+-- where rows are only inserted.
+ALTER TABLE pgherald.outbox REPLICA IDENTITY FULL;
+ALTER TABLE pgherald.outbox_0 REPLICA IDENTITY FULL;
+ALTER TABLE pgherald.outbox_1 REPLICA IDENTITY FULL;
+ALTER TABLE pgherald.outbox_2 REPLICA IDENTITY FULL;
+ALTER TABLE pgherald.outbox_3 REPLICA IDENTITY FULL;
 CREATE INDEX outbox_by_id ON pgherald.outbox (id);
 CREATE INDEX outbox_by_xid ON pgherald.outbox (xid, id);
 COMMENT ON TABLE pgherald.outbox IS {{comment}};
 -- How far the outbox was emptied, and what is to be kept. A part is closed when it is no longer written to; closings are
 -- counted. Whoever sees closing n in a snapshot sees every row of that part.
 CREATE TABLE pgherald.outbox_retention (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
     closed bigint NOT NULL,
     -- The last closing whose part was emptied.
     trimmed bigint NOT NULL,
     keep interval NOT NULL,
     max_bytes bigint NOT NULL
 );
-INSERT INTO pgherald.outbox_retention VALUES (0, 0, '1 day', 10737418240);
 CREATE TABLE pgherald.outbox_part (
     part smallint PRIMARY KEY,
     closed bigint,
     closed_at timestamptz,
     closed_in pg_snapshot
 );
-INSERT INTO pgherald.outbox_part (part) VALUES (0), (1), (2), (3);
+-- Which server has written the outbox, in two rows of one identity, each with the id of the transaction that has written it.
+-- Rows that a restore or a copy has brought have another one, or are of another database or cluster. A key of one row would
+-- have a restore of data refuse such rows, and nothing would tell of them.
+CREATE TABLE pgherald.outbox_history (
+    identity uuid NOT NULL,
+    number smallint NOT NULL,
+    -- Null where the server withholds it.
+    system_identifier bigint,
+    database oid NOT NULL,
+    outbox oid NOT NULL,
+    -- The row's xmin as it was written.
+    mark bigint NOT NULL,
+    PRIMARY KEY (identity, number)
+);
+-- The starts of the server since the last one after which it may have forgotten transactions: those empty the table.
+CREATE UNLOGGED TABLE pgherald.server_run (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    started_at timestamptz NOT NULL,
+    -- One for each start, the newest last; at most 100.
+    runs uuid[] NOT NULL
+);
 -- Groups of consumers: the keys of rows are spread over slices, each of which one node has at a time.
 CREATE TABLE pgherald.consumer_group (
     name text PRIMARY KEY,
@@ -110,10 +137,10 @@ CREATE TABLE pgherald.parked_event (
     parked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- When it is tried again; without it: as soon as it is the first of its row.
     due_at timestamptz,
-    -- How many seconds that was away when it was written. However the clock is set since, it is no more.
-    delay float8,
     -- Since when it is a dead letter.
     dead_at timestamptz,
+    -- How many seconds due_at was away when it was written. However the clock is set since, it is no more.
+    delay float8,
     PRIMARY KEY (group_name, id)
 );
 CREATE INDEX parked_event_by_slice ON pgherald.parked_event (group_name, slice, id) WHERE dead_at IS NULL;
@@ -122,6 +149,21 @@ CREATE FUNCTION pgherald.trim_outbox(keep interval, max_bytes bigint) RETURNS in
     SET search_path = pg_catalog, pg_temp
 AS {{trim}};
 REVOKE ALL ON FUNCTION pgherald.trim_outbox(interval, bigint) FROM PUBLIC;
+CREATE FUNCTION pgherald.restored() RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS {{restored}};
+GRANT EXECUTE ON FUNCTION pgherald.restored() TO PUBLIC;
+CREATE FUNCTION pgherald.begin_history() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS {{begin_history}};
+REVOKE ALL ON FUNCTION pgherald.begin_history() FROM PUBLIC;
+CREATE FUNCTION pgherald.history(OUT identity uuid, OUT runs uuid[])
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS {{history}};
+GRANT EXECUTE ON FUNCTION pgherald.history() TO PUBLIC;
 -- For people.
 CREATE VIEW pgherald.outbox_event AS
     SELECT o.id, o.xid, o.sent_at, r.schema_name, r.table_name,
@@ -162,3 +204,4 @@ CREATE VIEW pgherald.consumer_group_status AS
             AND NOT pg_visible_in_snapshot(o.xid, r.done)
             AND (r.reading IS NULL OR o.id > r.position OR NOT pg_visible_in_snapshot(o.xid, r.reading))
     ) AS l ON true;
+{{seed}}SELECT pgherald.history();

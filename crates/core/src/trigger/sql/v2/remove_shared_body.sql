@@ -24,9 +24,11 @@ BEGIN
     END IF;
     IF has_outbox THEN
         DROP VIEW IF EXISTS pgherald.outbox_event, pgherald.consumer_group_status;
-        DROP FUNCTION IF EXISTS pgherald.trim_outbox(interval, bigint);
+        DROP FUNCTION IF EXISTS pgherald.trim_outbox(interval, bigint), pgherald.history(), pgherald.begin_history(),
+            pgherald.restored();
         DROP TABLE IF EXISTS
             pgherald.outbox, pgherald.outbox_relation, pgherald.outbox_retention, pgherald.outbox_part,
+            pgherald.outbox_history, pgherald.server_run,
             pgherald.parked_event, pgherald.consumer_cursor, pgherald.consumer_slice, pgherald.consumer_node,
             pgherald.consumer_group;
         DROP SEQUENCE IF EXISTS pgherald.outbox_id, pgherald.outbox_clock;

@@ -19,12 +19,12 @@ BEGIN
         UNION ALL SELECT p.proowner FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = n.oid AND (
             p.pronargs = 0 AND p.proname = ANY ({{functions}}::pg_catalog.name[])
-            OR p.proname IN ('trim_outbox', 'rows_query')
+            OR p.proname IN ('trim_outbox', 'restored', 'begin_history', 'history', 'rows_query')
             OR p.proname = 'notify_rows'
             AND pg_catalog.oidvectortypes(p.proargtypes) = 'text, text, text, text, text[], text[], text[]'
         )
         UNION ALL SELECT c.relowner FROM pg_catalog.pg_class AS c
-        WHERE c.relnamespace = n.oid AND c.relname ~ '^(outbox|consumer|parked_event)'
+        WHERE c.relnamespace = n.oid AND c.relname ~ '^(outbox|consumer|parked_event|server_run)'
     ) AS x
     JOIN pg_catalog.pg_roles AS o ON o.oid = x.owner
     WHERE n.nspname = 'pgherald' AND NOT o.rolsuper AND o.rolname <> current_user

@@ -1,2 +1,2 @@
-CREATE SCHEMA IF NOT EXISTS pgherald;
-COMMENT ON SCHEMA pgherald IS {{comment}};
+-- Of two that make it at once, the second waits for the first, and finds it made.
+DO {{body}};

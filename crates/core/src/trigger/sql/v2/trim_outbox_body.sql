@@ -4,6 +4,7 @@
 -- Waits for nobody: what is in use is left for the next time.
 DECLARE
     emptied integer := 0;
+    clock bigint;
     written smallint;
     following smallint;
     p pgherald.outbox_part;
@@ -11,10 +12,16 @@ DECLARE
     found_one boolean;
     oldest timestamptz;
 BEGIN
-    IF NOT pg_try_advisory_xact_lock(8099557239769099365) THEN
+    -- What a restore has brought would never be emptied: its transactions are another server's.
+    PERFORM pgherald.history();
+    -- One trims at a time. A row of ours, which nobody locks who may not write it.
+    PERFORM FROM pgherald.outbox_retention FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
         RETURN 0;
     END IF;
-    SELECT c.last_value & 3, (c.last_value + 1) & 3 INTO written, following FROM pgherald.outbox_clock AS c;
+    clock := coalesce(pg_sequence_last_value('pgherald.outbox_clock'), 0);
+    written := clock & 3;
+    following := (clock + 1) & 3;
 
     FOR p IN SELECT * FROM pgherald.outbox_part WHERE part <> written AND closed IS NULL ORDER BY part LOOP
         name := 'pgherald.outbox_' || p.part;
@@ -72,7 +79,8 @@ BEGIN
         IF oldest < clock_timestamp() - keep / 2 OR oldest > clock_timestamp()
             OR pg_total_relation_size(('pgherald.outbox_' || written)::regclass) > max_bytes / 4
         THEN
-            PERFORM setval('pgherald.outbox_clock', (c.last_value & ~3) | following) FROM pgherald.outbox_clock AS c;
+            clock := coalesce(pg_sequence_last_value('pgherald.outbox_clock'), 0);
+            PERFORM setval('pgherald.outbox_clock', (clock & ~3::bigint) | following);
         END IF;
     END IF;
     RETURN emptied;

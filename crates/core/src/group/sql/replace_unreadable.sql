@@ -1,18 +1,13 @@
--- A database that was restored from a dump begins its transactions anew; a cursor that was dumped with it lies ahead of them,
--- and would see nothing. A text that is no cursor ($2) tells nothing. Reads on from the beginning, and tells so. (No epoch is that of a consumer that runs.)
-WITH foreign_cursor AS (
+-- Has slices whose cursors cannot be parsed ($2) read everything that is in the outbox, after a resync. (No epoch is that of a
+-- consumer that runs.)
+WITH unreadable AS (
     SELECT slice, epoch FROM pgherald.consumer_cursor
-    WHERE group_name = $1
-        -- What is none is not to be looked at.
-        AND CASE
-            WHEN cursor = ANY ($2::text[]) THEN true
-            ELSE pg_snapshot_xmax(split_part(cursor, ' ', 1)::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
-        END
+    WHERE group_name = $1 AND cursor = ANY ($2::text[])
     ORDER BY slice FOR UPDATE
 ), moved AS (
     UPDATE pgherald.consumer_cursor AS c
     SET cursor = '1:1: 0 1 ' || (SELECT trimmed FROM pgherald.outbox_retention), epoch = c.epoch + 1, generation = 0
-    FROM foreign_cursor AS f WHERE c.group_name = $1 AND c.slice = f.slice
+    FROM unreadable AS u WHERE c.group_name = $1 AND c.slice = u.slice
     RETURNING c.slice, c.epoch
 ), taken AS (
     UPDATE pgherald.consumer_slice AS s SET node = NULL, epoch = m.epoch

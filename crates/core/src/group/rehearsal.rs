@@ -1,0 +1,123 @@
+//! The statements of consumers, run to see whether they would fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use super::job::{Fate, Park};
+use super::options::Durable;
+use super::slices::Acknowledgement;
+use super::store::{self, Settlement};
+use crate::error::{Error, Kind, Result};
+use crate::outbox::{OutboxReader, Recorded, Statements};
+use crate::trigger::require_version;
+
+/// Runs the statements that consumers run, for a group of its own, in a transaction that it rolls back. Other groups are not
+/// touched. For a health check: what would fail for a consumer fails here, a missing right or a publication that has the server
+/// refuse updates, say.
+///
+/// Must not be called inside a transaction. Takes some milliseconds, in which writers may wait for a part of the outbox that is
+/// not written to.
+///
+/// # Errors
+/// The first statement that fails; or the connection is lost.
+pub async fn rehearse(client: &Arc<Client>) -> Result<()> {
+    require_version(client).await?;
+    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+    client.batch_execute(begin).await.map_err(store::failed)?;
+    let run = run(client).await;
+    let ended = client.batch_execute("ROLLBACK").await;
+    run?;
+    ended.map_err(store::failed)
+}
+
+async fn run(client: &Arc<Client>) -> Result<()> {
+    let execute = async |what: &str, sql: &str| {
+        let failed = |cause| Error::of_statement(&format!("consumers cannot {what}"), cause);
+        client.batch_execute(sql).await.map_err(failed)
+    };
+    execute(
+        "read the history of the outbox",
+        "SELECT pgherald.history()",
+    )
+    .await?;
+    // What a consumer sets for its connections. Names are the server's own, whatever others have put on the search path.
+    let settings =
+        "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL pgherald.acknowledging = 'on'";
+    execute("acknowledge", settings).await?;
+    let number = fastrand::i64(1..);
+    let terms = Durable::new(format!("pgherald rehearsal {number}")).slices(1);
+    let group = &*terms.group;
+    let mut reader = OutboxReader::new(Arc::clone(client));
+    store::open(client, &mut reader, &terms).await?;
+    store::join(client, &terms, number).await?;
+    store::renew(client, &terms, number).await?;
+    let claimed = store::claim(client, group, number, 1, &[]).await?;
+    let Some((slice, epoch, cursor)) = claimed.into_iter().next() else {
+        return Err(Error::new(Kind::Query, "consumers cannot claim a slice"));
+    };
+    store::standing(client, group, number).await?;
+    reader.next(&cursor, 1).await?;
+
+    let statements = &mut Statements::default();
+    let row = Recorded::resync(-2, slice, "rehearsal");
+    let (relation, id) = (row.relation, row.id);
+    let mut acknowledgement = Acknowledgement {
+        slice,
+        epoch,
+        generation: 0,
+        is_renewed: true,
+        cursor,
+        is_released: false,
+        parks: vec![Park {
+            slice,
+            // Not a resync, which is parked only after something was trimmed.
+            row: Recorded {
+                operation: b'T'.cast_signed(),
+                ..row
+            },
+            attempts: 1,
+            error: None,
+            fate: Fate::Due(Duration::ZERO),
+        }],
+    };
+    let written = store::acknowledge(&**client, statements, group, &[&acknowledgement]).await?;
+    (acknowledgement.generation, acknowledgement.parks) = (1, Vec::new());
+    let moved = store::acknowledge_one(&**client, statements, group, &acknowledgement).await?;
+    let (rows, _) = store::parked_rows(client, group, &[id], &[slice]).await?;
+    let is_parked = rows.iter().any(|(row, _)| row.relation == relation);
+    if written != [slice] || !moved || !is_parked {
+        return Err(Error::new(
+            Kind::Query,
+            "consumers cannot acknowledge: something in the database undoes what they write",
+        ));
+    }
+    store::parked_of(client, group, &[slice]).await?;
+    let mut settlement = Settlement {
+        slice,
+        epoch,
+        generation: 2,
+        id,
+        failed: Some((2, Some("rehearsal".to_owned()), Fate::Dead)),
+    };
+    store::settle(client, statements, group, &settlement).await?;
+    settlement.failed = None;
+    store::settle(client, statements, group, &settlement).await?;
+    store::leave(client, group, number).await?;
+    store::expel(client, group, &[]).await?;
+
+    // Under terms under which nothing is emptied, and no other part is begun.
+    let trim = "SELECT pgherald.trim_outbox('1000 years', 9223372036854775807)";
+    execute("trim the outbox", trim).await?;
+    // Trimming writes to these with its owner's rights, and only when a part has been written to its end.
+    let rights = "SELECT pg_catalog.has_table_privilege('pgherald.outbox_retention', 'UPDATE')
+        AND pg_catalog.has_table_privilege('pgherald.outbox_part', 'UPDATE')";
+    let rights = client.query_one(rights, &[]).await.map_err(store::failed)?;
+    if rights.try_get(0).unwrap_or(false) {
+        let updates = "UPDATE pgherald.outbox_retention SET closed = closed; UPDATE pgherald.outbox_part SET closed = closed;
+            DELETE FROM pgherald.outbox WHERE id OPERATOR(pg_catalog.<) 0";
+        execute("trim the outbox", updates).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,136 @@
+-- Begins a new history: foreign transaction ids leave the outbox and the cursors. What a group had not read becomes parked
+-- events, which are handled before newer ones of their key; each group is given one resync for the rest.
+--
+-- Runs under the lock on outbox_history. Writers go on meanwhile: the new cursors read what they commit.
+DECLARE
+    -- Where this is null, the rows of the outbox were written by the server whose transactions the cursors know.
+    restored_in bigint;
+    is_intact boolean;
+    here CONSTANT oid := (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
+    cluster bigint;
+    half CONSTANT bigint := 2147483648;
+    bound bigint;
+    taken bigint;
+    c record;
+    groups text[] := '{}';
+    slices integer[] := '{}';
+    counts integer[] := '{}';
+    dones text[] := '{}';
+    readings text[] := '{}';
+    positions bigint[] := '{}';
+    new_identity CONSTANT uuid := gen_random_uuid();
+BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' AND EXISTS (SELECT FROM pgherald.consumer_group) THEN
+        RAISE EXCEPTION 'the outbox was restored, and its groups have to be moved in a transaction that is READ COMMITTED'
+            USING HINT = 'BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pgherald.history(); COMMIT;';
+    END IF;
+    IF has_function_privilege('pg_control_system()', 'EXECUTE') THEN
+        SELECT s.system_identifier INTO cluster FROM pg_control_system() AS s;
+    END IF;
+    bound := pg_current_xact_id()::text::bigint;
+    -- The transaction that a restore wrote rows in. The rows' own column xid is of the dumped server.
+    SELECT min(bound + ((h.xmin::text::bigint - bound) % (2 * half) + 3 * half) % (2 * half) - half) INTO restored_in
+    FROM pgherald.outbox_history AS h WHERE h.mark <> h.xmin::text::bigint;
+    is_intact := EXISTS (
+        SELECT FROM pgherald.outbox_history AS h
+        WHERE h.mark = h.xmin::text::bigint AND h.database = here AND h.outbox = 'pgherald.outbox'::regclass
+            AND coalesce(h.system_identifier = cluster, true)
+        GROUP BY h.identity HAVING count(DISTINCT h.mark) = 2
+    );
+
+    -- In the order in which consumers write to them. Who holds one has an attempt under way: what it acknowledges counts.
+    FOR c IN
+        SELECT f.group_name, f.slice, g.slices, f.cursor FROM pgherald.consumer_cursor AS f
+        JOIN pgherald.consumer_group AS g ON g.name = f.group_name
+        ORDER BY f.group_name, f.slice FOR UPDATE OF f
+    LOOP
+        BEGIN
+            -- Its words: snapshot, floor, begun, closed; the same of the end of what is being read; and the position there.
+            IF split_part(c.cursor, ' ', 1)::pg_snapshot IS NULL OR split_part(c.cursor, ' ', 4)::bigint IS NULL
+                OR nullif(split_part(c.cursor, ' ', 5), '')::pg_snapshot IS NOT NULL
+                AND split_part(c.cursor, ' ', 9)::bigint IS NULL
+                -- Not of this server, while the rows are.
+                OR is_intact AND pg_snapshot_xmax(split_part(c.cursor, ' ', 1)::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
+            THEN
+                RAISE data_exception;
+            END IF;
+            dones := dones || split_part(c.cursor, ' ', 1);
+            readings := readings || nullif(split_part(c.cursor, ' ', 5), '');
+            positions := positions || nullif(split_part(c.cursor, ' ', 9), '')::bigint;
+        EXCEPTION WHEN data_exception THEN
+            -- It does not say what was read: everything is handled again.
+            dones := dones || '1:1:'::text;
+            readings := readings || NULL::text;
+            positions := positions || NULL::bigint;
+        END;
+        groups := groups || c.group_name;
+        slices := slices || c.slice;
+        counts := counts || c.slices;
+    END LOOP;
+
+    -- New ids come after those that cursors and parked events have. More than that, because others take some meanwhile.
+    SELECT greatest(
+        (SELECT o.id FROM pgherald.outbox AS o ORDER BY o.id DESC LIMIT 1),
+        (SELECT max(p.id) FROM pgherald.parked_event AS p),
+        (SELECT max(substring(f.cursor FROM '^[^ ]+ ([0-9]{1,18}) ')::bigint) FROM pgherald.consumer_cursor AS f)
+    ) INTO taken;
+    IF taken > coalesce(pg_sequence_last_value('pgherald.outbox_id'), 0) THEN
+        PERFORM setval('pgherald.outbox_id', taken + 10000);
+    END IF;
+
+    -- One statement, hence one snapshot: what it does not see is read from the new cursors. Their floor is below every id, so
+    -- that no order between snapshot and sequence matters.
+    WITH parked AS (
+        INSERT INTO pgherald.parked_event (
+            group_name, id, slice, xid, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts, due_at
+        )
+        SELECT r.group_name, o.id, r.slice, o.xid, o.sent_at, o.relation, o.hash, o.operation, o.key, o.columns, o.old_columns,
+            o.changed, 0, clock_timestamp()
+        FROM unnest(groups, slices, counts, dones::pg_snapshot[], readings::pg_snapshot[], positions)
+            AS r (group_name, slice, slices, done, reading, position)
+        JOIN (
+            -- The transaction that has written the row as it stands here; that of a subtransaction is greater than `xid`.
+            SELECT w.*, bound + ((w.xmin::text::bigint - bound) % (2 * half) + 3 * half) % (2 * half) - half AS written_in,
+                w.xid::text::numeric AS number
+            FROM pgherald.outbox AS w
+        ) AS o ON (o.hash & 2147483647) % r.slices = r.slice
+        WHERE NOT pg_visible_in_snapshot(o.xid, r.done)
+                AND (r.reading IS NULL OR o.id > r.position OR NOT pg_visible_in_snapshot(o.xid, r.reading))
+                -- A row of another database is none of this one's.
+                AND (o.number <= o.written_in OR NOT is_intact)
+            -- Written here after the restore, and read by nobody yet.
+            OR NOT is_intact AND o.number >= restored_in AND o.number <= o.written_in
+        ON CONFLICT DO NOTHING
+    ), gone AS (
+        DELETE FROM pgherald.outbox
+    ), moved AS (
+        UPDATE pgherald.consumer_cursor AS f
+        SET cursor = pg_current_snapshot()::text || ' 0 1 ' || (SELECT k.closed FROM pgherald.outbox_retention AS k),
+            epoch = f.epoch + 1, generation = 0
+        RETURNING f.group_name, f.slice, f.epoch
+    )
+    UPDATE pgherald.consumer_slice AS s SET node = NULL, epoch = m.epoch
+    FROM moved AS m WHERE s.group_name = m.group_name AND s.slice = m.slice;
+
+    DELETE FROM pgherald.consumer_node;
+    UPDATE pgherald.outbox_part SET closed = NULL, closed_at = NULL, closed_in = NULL;
+    INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts)
+    SELECT g.name, -1, 0, clock_timestamp(), 0, 0, 'R', 'restored', 0 FROM pgherald.consumer_group AS g
+    ON CONFLICT (group_name, id) DO UPDATE
+    SET slice = 0, sent_at = EXCLUDED.sent_at, key = EXCLUDED.key, attempts = 0, error = NULL, due_at = NULL, dead_at = NULL;
+    UPDATE pgherald.consumer_group SET revision = revision + 1;
+    PERFORM pg_notify('pgherald_outbox', 'control ' || g.name) FROM pgherald.consumer_group AS g;
+
+    DELETE FROM pgherald.outbox_history;
+    INSERT INTO pgherald.outbox_history (identity, number, system_identifier, database, outbox, mark)
+    VALUES (new_identity, 1, cluster, here, 'pgherald.outbox'::regclass, 0);
+    UPDATE pgherald.outbox_history SET mark = xmin::text::bigint WHERE number = 1;
+    -- In a subtransaction, for another id: a restore writes both rows in one transaction, so at most one of them is as marked.
+    BEGIN
+        INSERT INTO pgherald.outbox_history (identity, number, system_identifier, database, outbox, mark)
+        VALUES (new_identity, 2, cluster, here, 'pgherald.outbox'::regclass, 0);
+        UPDATE pgherald.outbox_history SET mark = xmin::text::bigint WHERE number = 2;
+    EXCEPTION WHEN raise_exception THEN
+        RAISE;
+    END;
+END

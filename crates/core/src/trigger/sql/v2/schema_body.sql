@@ -1,0 +1,5 @@
+BEGIN
+    CREATE SCHEMA IF NOT EXISTS pgherald;
+EXCEPTION WHEN unique_violation THEN
+    NULL;
+END
