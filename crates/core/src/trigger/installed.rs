@@ -6,7 +6,6 @@ use futures_util::future::try_join;
 use std::sync::Arc;
 
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::VERSION;
@@ -289,10 +288,7 @@ async fn outbox_rows(client: &Client) -> Result<Option<OutboxRows>> {
     if !is_readable.first().map_or(Ok(false), |row| get(row, 0))? {
         return Ok(None);
     }
-    let rows = match rows(client, include_str!("sql/catalog/outbox_rows.sql"), &[]).await {
-        Err(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => return Ok(None),
-        rows => rows?,
-    };
+    let rows = rows(client, include_str!("sql/catalog/outbox_rows.sql"), &[]).await?;
     let found = |row| {
         Ok(OutboxRows {
             are_complete: get(row, 0)?,

@@ -7,5 +7,5 @@ SELECT pg_catalog.count(*) OPERATOR(pg_catalog.=) 3 AND coalesce(
 )
 FROM pg_catalog.pg_class AS c
 JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-WHERE n.nspname OPERATOR(pg_catalog.=) 'pgherald'
+WHERE n.nspname OPERATOR(pg_catalog.=) 'pgherald' AND c.relkind OPERATOR(pg_catalog.=) 'r'
     AND c.relname OPERATOR(pg_catalog.=) ANY (ARRAY['outbox_retention', 'outbox_part', 'outbox_relation']::pg_catalog.name[])
