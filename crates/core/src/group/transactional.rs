@@ -318,7 +318,7 @@ impl Pool {
     async fn connect(&self) -> Result<Client> {
         let mut failures = 0;
         loop {
-            match Box::pin(self.config.client()).await {
+            match Box::pin(self.config.lasting_client()).await {
                 Err(error) if error.is_retryable() && failures < MOST_FAILURES => {
                     tracing::debug!(error = %error.chain(), "no connection for an attempt");
                     tokio::time::sleep(CONNECT.delay(failures)).await;
