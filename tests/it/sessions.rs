@@ -75,7 +75,7 @@ async fn limits_of_a_role_do_not_end_what_a_source_asks() {
     live(&probe).await;
     // Longer than the role's statements may take, and wait.
     admin
-        .batch_execute("INSERT INTO t VALUES (1); BEGIN; LOCK TABLE pgherald.outbox_relation IN ACCESS EXCLUSIVE MODE")
+        .batch_execute("BEGIN; LOCK TABLE pgherald.outbox IN ACCESS EXCLUSIVE MODE")
         .await
         .unwrap();
     let watch = client(&url).await;
@@ -94,6 +94,10 @@ async fn limits_of_a_role_do_not_end_what_a_source_asks() {
     };
     tokio::time::timeout(DEADLINE, waits).await.unwrap();
     admin.batch_execute("COMMIT").await.unwrap();
+    admin
+        .batch_execute("INSERT INTO t VALUES (1)")
+        .await
+        .unwrap();
     let one = |seen: &pgherald_testkit::Seen| numbers(seen) == [1];
     probe.wait_for("row 1", DEADLINE, one).await.unwrap();
     let counts = listener.send(GetStatus).await.unwrap().counts;
