@@ -1,6 +1,6 @@
 //! Input that makes no sense is a named error, counted, told as a resync, and nothing else stops.
 
-use pgherald::{ChannelName, GetStatus, ResyncReason};
+use pgherald::{ChannelName, GetStatus, ResyncReason, Signal, Source};
 use pgherald_testkit::Sight;
 
 use crate::support::{
@@ -57,6 +57,51 @@ async fn payloads_that_are_no_events_become_resyncs_in_their_place() {
             Sight::Events(_) => assert!(told > 0, "a row without the resync before it"),
         }
     }
+}
+
+#[actix::test]
+async fn a_flood_of_payloads_that_are_no_events_is_counted_and_announced_a_few_times() {
+    const FLOOD: u64 = 20_000;
+    let url = database().await;
+    let client = client(&url).await;
+    let spec = watched_table(&client, "t").await;
+    let other = ChannelName::new("other").unwrap();
+    let mut source = source(&url).watch(spec).channel(other).build().unwrap();
+    while !matches!(source.next().await, Signal::Live) {}
+    // Two channels that alternate, with a row in the middle and one at the end.
+    let half = FLOOD / 4;
+    let flood = |word: &str| {
+        format!(
+            "SELECT pg_notify(c, '{word} ' || n) FROM generate_series(1, {half}) n, unnest('{{pgherald,other}}'::text[]) c"
+        )
+    };
+    let sql = format!(
+        "BEGIN; {}; INSERT INTO t VALUES (1); {}; INSERT INTO t VALUES (2); COMMIT",
+        flood("junk"),
+        flood("more")
+    );
+    client.batch_execute(&sql).await.unwrap();
+
+    let (mut undecodable, mut resyncs, mut rows) = (0, 0, 0);
+    while rows < 2 {
+        match source.next().await {
+            Signal::Resync(resync) => {
+                undecodable += resync.undecodable();
+                resyncs += 1;
+            }
+            Signal::Events(events) => {
+                // What came before the row was announced before it.
+                rows += events.len();
+                assert!(
+                    undecodable >= half * 2 * rows as u64,
+                    "{undecodable} before row {rows}"
+                );
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(undecodable, FLOOD);
+    assert!(resyncs < 200, "{resyncs} resyncs");
 }
 
 #[actix::test]

@@ -10,13 +10,18 @@
 
 mod bad_input;
 mod caches;
+mod credentials;
 mod deafness;
 mod drift;
 mod encodings;
 mod half_open;
 mod handler_faults;
+mod hosts;
 mod no_silent_gap;
+mod plain_tokio;
+mod pooler;
 mod reconnect;
+mod sessions;
 mod shutdown;
 mod subscriber_failure;
 mod supervision;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
-    Backoff, ConnectConfig, Filter, ListenerActor, NotifySource, NotifySourceBuilder, Subscribe,
-    SubscribeHealth, TableName,
+    Backoff, ConnectConfig, Filter, ListenerActor, NotifySource, NotifySourceBuilder, OutboxSource,
+    OutboxSourceBuilder, Source, Subscribe, SubscribeHealth, TableName,
 };
 use pgherald_testkit::{Postgres, Probe, Seen};
 use tokio_postgres::Client;
@@ -43,9 +43,41 @@ pub(crate) fn source(url: &str) -> NotifySourceBuilder {
         ))
 }
 
+/// A database whose table `t` is recorded in the outbox.
+pub(crate) async fn recorded(server: &Postgres) -> (String, TriggerSpec) {
+    let url = server.create_database().await.unwrap();
+    let client = client(&url).await;
+    client
+        .batch_execute("CREATE TABLE t (n bigint PRIMARY KEY)")
+        .await
+        .unwrap();
+    let spec = TriggerSpec::new(TableName::new("public", "t").unwrap()).outbox();
+    let plan = trigger::plan(&client, std::slice::from_ref(&spec)).await;
+    plan.unwrap().apply(&client).await.unwrap();
+    (url, spec)
+}
+
+/// A source that reads the outbox, and notices and retries quickly.
+pub(crate) fn outbox(url: &str, spec: TriggerSpec) -> OutboxSourceBuilder {
+    OutboxSource::builder(config(url))
+        .watch(spec)
+        .heartbeat(Duration::from_millis(200), Duration::from_millis(500))
+        .backoff(Backoff::new(
+            Duration::from_millis(10),
+            Duration::from_millis(50),
+        ))
+}
+
 /// A listener on `source`, and a probe that sees everything and its health.
 pub(crate) async fn listen(source: NotifySourceBuilder) -> (Addr<ListenerActor>, Probe) {
-    let listener = ListenerActor::new(source.factory().unwrap()).start();
+    listen_to(source.factory().unwrap()).await
+}
+
+/// The same, on any source.
+pub(crate) async fn listen_to<S: Source>(
+    build: impl Fn() -> S + Send + 'static,
+) -> (Addr<ListenerActor>, Probe) {
+    let listener = ListenerActor::new(build).start();
     let probe = Probe::start();
     subscribe(&listener, &probe, Filter::new()).await;
     listener

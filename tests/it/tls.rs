@@ -93,3 +93,25 @@ async fn a_server_without_tls_is_refused_where_encryption_is_required() {
             .unwrap()
     );
 }
+
+#[actix::test]
+async fn a_file_of_root_certificates_is_read_again_for_each_connection() {
+    let server = Postgres::builder().tls().start().await.unwrap();
+    let other = Postgres::builder().tls().start().await.unwrap();
+    let file = server.data_dir().with_extension("roots.pem");
+    let trust = |server: &Postgres| std::fs::copy(server.ca_certificate().unwrap(), &file).unwrap();
+    trust(&other);
+    let url = format!(
+        "postgresql://postgres@localhost:{}/postgres?sslmode=verify-full&sslrootcert={}",
+        server.port(),
+        file.display()
+    );
+    let config: ConnectConfig = url.parse().unwrap();
+    let error = config.client().await.unwrap_err();
+    assert!(error.chain().contains("certificate"), "{}", error.chain());
+    trust(&server);
+    config.client().await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let error = config.client().await.unwrap_err();
+    assert!(error.is_retryable(), "it may come back: {}", error.chain());
+}

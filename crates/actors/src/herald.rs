@@ -92,6 +92,9 @@ impl Herald {
     }
 
     /// Starts `listener` on the current arbiter.
+    ///
+    /// # Panics
+    /// Where no actix system runs on this thread. [`HeraldBuilder::start`] reports that as an error.
     pub fn start(listener: ListenerActor) -> Self {
         let health = listener.watch_health();
         Self {
@@ -130,12 +133,13 @@ impl Herald {
     /// Starts a [`HandlerActor`] and subscribes it.
     ///
     /// # Errors
-    /// If its options cannot be used, or the listener has stopped.
+    /// If its options cannot be used, the listener has stopped, or no actix system runs on this thread.
     pub async fn handler<H: EventHandler>(
         &self,
         options: Ephemeral,
         factory: impl Fn() -> H + 'static,
     ) -> Result<Addr<HandlerActor<H>>> {
+        require_actix()?;
         let addr = HandlerActor::new(options.clone(), factory).start();
         self.subscribe(HandlerActor::subscription(&addr, &options))
             .await?;
@@ -179,7 +183,7 @@ impl Herald {
     ///
     /// # Errors
     /// If its terms cannot be used, or it would not be given anything: no table in [outbox mode](TriggerSpec::outbox) is
-    /// watched, or none that it wants events of.
+    /// watched, or none that it wants events of. If no actix system runs on this thread.
     pub fn durable<H: EventHandler>(
         &self,
         terms: Durable,
@@ -217,6 +221,7 @@ impl Herald {
 
     /// Where the outbox is; unless nothing is recorded there that the handler wants.
     fn outbox_for<E: FromEvent>(&self, terms: &Durable) -> Result<ConnectConfig> {
+        require_actix()?;
         match &self.outbox {
             Some((config, tables)) if tables.iter().any(|table| terms.wants::<E>(table)) => {
                 Ok(config.clone())
@@ -256,11 +261,13 @@ impl Herald {
     ///
     /// # Errors
     /// If what is described cannot be used, the cache depends on a table that is not watched (and no
-    /// [`channel`](HeraldBuilder::channel) of other triggers is listened to), or the listener has stopped.
+    /// [`channel`](HeraldBuilder::channel) of other triggers is listened to), the listener has stopped, or no actix system
+    /// runs on this thread.
     pub async fn cache<K: CacheKey, V: Send + Sync + 'static>(
         &self,
         cache: CacheBuilder<K, V>,
     ) -> Result<CacheHandle<K, V>> {
+        require_actix()?;
         let (handle, driver) = cache.build()?;
         self.drive(driver).await?;
         Ok(handle)
@@ -275,6 +282,7 @@ impl Herald {
         &self,
         function: &CachedFn<K, V>,
     ) -> Result<()> {
+        require_actix()?;
         let (handle, driver) = function.build()?;
         self.drive(driver).await?;
         function.attach(handle);
@@ -348,6 +356,14 @@ impl Herald {
         interrupted().await;
         tracing::info!(?deadline, "shutting down");
         self.shutdown(deadline).await
+    }
+}
+
+/// Fails where actors cannot be started: they live on a thread of an actix system.
+fn require_actix() -> Result<()> {
+    match actix_rt::Arbiter::try_current() {
+        Some(_) => Ok(()),
+        None => Err(Error::no_actix()),
     }
 }
 
@@ -449,8 +465,10 @@ impl HeraldBuilder {
     ///
     /// # Errors
     /// If a setting cannot be used, some tables are in outbox mode and others are not, or triggers were to be installed
-    /// and that failed. A server that is down is no error otherwise: the listener goes on trying.
+    /// and that failed. If no actix system runs on this thread. A server that is down is no error otherwise: the listener
+    /// goes on trying.
     pub async fn start(self) -> Result<Herald> {
+        require_actix()?;
         let specs = self.source.watched().to_vec();
         let knows_all = self.source.other_channels().is_empty();
         let is_outbox = specs.iter().any(TriggerSpec::is_outbox);

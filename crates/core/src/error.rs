@@ -43,7 +43,7 @@ pub(crate) enum Kind {
     Disconnected,
     /// Notifications do not reach the session although LISTEN succeeded.
     Deaf,
-    /// What the session prepared is not there, or what it did not prepare is: a pooler gave it another server process.
+    /// A pooler gives the session another server process for each transaction.
     Pooled,
     /// The server is a replica, where LISTEN is impossible.
     Replica,
@@ -110,6 +110,17 @@ impl Error {
         Self::new(Kind::ShutDown, "shut down as asked")
     }
 
+    /// Actors were to be started where no actix system runs.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn no_actix() -> Self {
+        Self::new(
+            Kind::Config,
+            "actors cannot be started: no actix system runs on this thread; use #[actix::main] or #[actix_web::main] in \
+             place of #[tokio::main], #[actix::test] in tests, and start actors on a thread of that system",
+        )
+    }
+
     /// For sources of your own: what to say [`Down`](crate::Signal::Down) with when the connection failed.
     pub fn disconnected(
         message: impl Into<String>,
@@ -151,15 +162,18 @@ impl Error {
 
     /// The server's code, if it is the server that refused.
     pub(crate) fn code(&self) -> Option<&SqlState> {
-        let source = self.inner.source.as_deref()?;
-        source.downcast_ref::<tokio_postgres::Error>()?.code()
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if let Some(error) = error.downcast_ref::<tokio_postgres::Error>() {
+                return error.code();
+            }
+            cause = error.source();
+        }
+        None
     }
 
-    pub(crate) fn is_tls(&self) -> bool {
-        self.inner.kind == Kind::Tls
-    }
-
-    /// Whether the server refused user name or password.
+    /// Whether the server refused user name or password, or the
+    /// [password provider](crate::ConnectConfig::password_provider) failed.
     #[must_use]
     pub fn is_authentication(&self) -> bool {
         self.inner.kind == Kind::Authentication
@@ -180,10 +194,17 @@ impl Error {
         self.inner.kind == Kind::Decode
     }
 
-    /// Whether LISTEN succeeds but notifications do not arrive, as behind a transaction pooler.
+    /// Whether LISTEN succeeds but notifications do not arrive.
     #[must_use]
     pub fn is_deaf(&self) -> bool {
         self.inner.kind == Kind::Deaf
+    }
+
+    /// Whether a pooler gives the session another server process for each transaction. Sources and consumers refuse such
+    /// a session before they listen.
+    #[must_use]
+    pub fn is_pooled(&self) -> bool {
+        self.inner.kind == Kind::Pooled
     }
 
     /// Whether the server is a replica.
@@ -263,7 +284,7 @@ const fn policy(kind: Kind) -> Policy {
         ),
         Kind::Deaf => (
             true,
-            "give the listener a direct connection: a pooler in transaction mode swallows notifications",
+            "give the listener a direct connection: a proxy or pooler in between swallows notifications",
         ),
         Kind::Pooled => (
             true,

@@ -53,6 +53,8 @@ pub struct Resync {
     /// None: nothing is missing, a session begins.
     reasons: Vec<ResyncReason>,
     lost: u64,
+    /// Payloads and rows.
+    undecodable: u64,
     channel: Option<ChannelName>,
     /// The session it begins, if it begins one.
     session: Option<Session>,
@@ -90,6 +92,7 @@ impl Resync {
     #[must_use]
     pub fn new(reason: ResyncReason) -> Self {
         Self {
+            undecodable: u64::from(matches!(reason, ResyncReason::Undecodable(_))),
             reasons: vec![reason],
             lost: 0,
             channel: None,
@@ -111,6 +114,7 @@ impl Resync {
         Self {
             reasons: Vec::new(),
             lost: 0,
+            undecodable: 0,
             channel: None,
             session: Some(session),
         }
@@ -142,6 +146,13 @@ impl Resync {
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost
+    }
+
+    /// How many payloads, or rows of the outbox, could not be understood. The first one is among the
+    /// [reasons](Self::reasons).
+    #[must_use]
+    pub fn undecodable(&self) -> u64 {
+        self.undecodable
     }
 
     /// The channel it is limited to, if it is.
@@ -178,6 +189,7 @@ impl Resync {
             }
         }
         self.lost += other.lost;
+        self.undecodable += other.undecodable;
         self.session = self.session.max(other.session);
         if self.channel != other.channel {
             self.channel = None;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::metrics::ListenerMetrics;
-use pgherald_core::{Error, Event, Health, Resync, ResyncReason, Signal};
+use pgherald_core::{Error, Event, Health, Resync, Signal};
 
 /// At most one warning about late events in this time.
 const WARNING_PAUSE: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ pub struct ListenerCounts {
     pub batches: u64,
     /// Events whose latency was above the threshold.
     pub late: u64,
-    /// Payloads that were not events.
+    /// Payloads, and rows of the outbox, that were not events.
     pub undecodable: u64,
     /// How often the source became live.
     pub connected: u64,
@@ -91,10 +91,8 @@ impl Monitor {
 
     fn observe_resync(&mut self, resync: &Resync) {
         self.metrics.resync(resync);
-        let undecodable = |reason: &&ResyncReason| matches!(reason, ResyncReason::Undecodable(_));
-        let undecodable = resync.reasons().iter().filter(undecodable).count() as u64;
-        self.counts.undecodable += undecodable;
-        if undecodable == 0 {
+        self.counts.undecodable += resync.undecodable();
+        if resync.undecodable() == 0 {
             tracing::info!(reason = %resync, "resync announced");
         }
     }

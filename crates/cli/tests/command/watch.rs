@@ -3,7 +3,7 @@
 use pgherald_testkit::Postgres;
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::support::{Running, Scene, pgherald};
+use super::support::{Running, Scene, binary, pgherald};
 
 const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, email text);
     CREATE TABLE orders (region text, id int, PRIMARY KEY (region, id))";
@@ -243,4 +243,36 @@ async fn refusals_name_the_cause_and_the_way_out() {
             "{ran:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn the_password_file_is_read_again_for_each_connection() {
+    use std::os::unix::fs::PermissionsExt;
+    let server = Postgres::builder().password("first").start().await.unwrap();
+    let scene = Scene::on(&server, USERS).await;
+    scene.fine(&["install", "users", "--commit"]).await;
+    let file = server.data_dir().with_extension("pgpass");
+    let write = |password: &str| {
+        std::fs::write(&file, format!("*:*:*:postgres:{password}\n")).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    write("first");
+    let mut command = binary();
+    command.env("PGPASSFILE", &file).args([
+        "--database-url",
+        &scene.url.replace(":first@", "@"),
+        "watch",
+        "users",
+        "--json",
+    ]);
+    let mut watch = Running::of(command);
+    watch.object(|line| line["kind"] == "live").await;
+    scene
+        .run("ALTER ROLE postgres PASSWORD 'second'; SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+              WHERE application_name = 'pgherald-cli' AND pid <> pg_backend_pid()")
+        .await;
+    watch.object(|line| line["kind"] == "down").await;
+    write("second");
+    watch.object(|line| line["kind"] == "live").await;
+    let _ = std::fs::remove_file(&file);
 }

@@ -1,4 +1,4 @@
-//! What the connection string leaves open: `PG*` variables, the password file, defaults.
+//! What the connection string leaves open: `PG*` variables, defaults.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,7 +7,6 @@ use tokio_postgres::Config;
 use tokio_postgres::config::TargetSessionAttrs;
 
 use super::conninfo::refuse_stray;
-use super::passfile;
 use super::tls::SslSettings;
 use crate::error::{Error, Kind, Result};
 
@@ -119,14 +118,10 @@ pub(super) fn fill(
     {
         ssl.take("sslrootcert", &roots)?;
     }
-    if config.get_password().is_none() {
-        let password = match get("PGPASSWORD") {
-            Some(password) => Some(password),
-            None => passfile::look_up(config, env),
-        };
-        if let Some(password) = password {
-            config.password(password);
-        }
+    if config.get_password().is_none()
+        && let Some(password) = get("PGPASSWORD")
+    {
+        config.password(password);
     }
     Ok(())
 }

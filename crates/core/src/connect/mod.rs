@@ -3,22 +3,31 @@
 
 mod conninfo;
 mod environment;
+mod hosts;
 mod passfile;
+mod password;
+mod pooler;
+mod session;
 mod tls;
 mod url;
 
+use std::error::Error as StdError;
 use std::fmt;
+use std::future::Future;
 use std::str::FromStr;
 use std::time::Duration;
 
-use tokio::time::timeout;
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use password::Password;
+use tls::Tls;
+
 use crate::error::{Error, Kind, Result};
+
+pub(crate) use session::NEVER_IDLE_TOO_LONG;
 
 /// The connection half that must be driven for the client half to work.
 pub(crate) type Connection =
@@ -26,9 +35,6 @@ pub(crate) type Connection =
 
 /// What the server shows as `application_name` unless the connection string says otherwise.
 const APPLICATION_NAME: &str = "pgherald";
-
-/// How long connecting to one host may take unless the connection string says otherwise.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How to connect to a database.
 ///
@@ -61,6 +67,16 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// in `~/.postgresql/root.crt` if that exists, else the operating system's (where libpq would refuse). Client
 /// certificates are not supported. A socket in the file system is never encrypted.
 ///
+/// **Several hosts** are tried in turn, as libpq tries them, and so are the addresses of one name. `connect_timeout` limits
+/// each address: it includes TLS, authentication, start-up and the check of `target_session_attrs`, so a host that accepts
+/// the connection and stays silent does not use up the time of the next one. The default is 30 s. Sources and consumers
+/// limit an attempt as a whole and divide that time among the hosts. The next host is tried after any failure but one: a
+/// host that refuses user or password ends the search. `load_balance_hosts=random` shuffles hosts and addresses. The error
+/// names every host with its own cause.
+///
+/// **Credentials** are looked up for each connection: the password file is read again, once for each host, and so is the
+/// file of root certificates. For tokens that expire see [`password_provider`](Self::password_provider).
+///
 /// ```
 /// use pgherald_core::ConnectConfig;
 ///
@@ -71,7 +87,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct ConnectConfig {
     config: Config,
-    tls: MakeRustlsConnect,
+    tls: Tls,
+    password: Password,
+    /// How long an attempt may take as a whole; its hosts share it.
+    total: Option<Duration>,
 }
 
 impl ConnectConfig {
@@ -89,8 +108,15 @@ impl ConnectConfig {
         if config.get_application_name().is_none() {
             config.application_name(APPLICATION_NAME);
         }
+        hosts::check(&config)?;
+        let password = Password::find(&config, env);
         let tls = tls::configure(&mut config, &ssl, env)?;
-        Ok(Self { config, tls })
+        Ok(Self {
+            config,
+            tls,
+            password,
+            total: None,
+        })
     }
 
     /// Whether a text looks like a connection string, or a part of one that may be a password: worth asking before showing
@@ -125,13 +151,38 @@ impl ConnectConfig {
         self
     }
 
+    /// Asks `provider` for the password of each connection, for tokens that expire: those of cloud providers, or of a
+    /// vault. It takes the place of every other password.
+    ///
+    /// The provider is called once for each address that is tried, by whatever uses this configuration: sources, consumers
+    /// with their connections for attempts, and [`client`](Self::client). Its time counts towards the time of the address.
+    /// If it fails, that attempt fails with [`Error::is_authentication`], and sources and consumers try again later. The
+    /// password is not logged. A provider that is called often should keep its token until shortly before it expires.
+    ///
+    /// ```
+    /// use pgherald_core::ConnectConfig;
+    ///
+    /// # async fn fetch_token() -> Result<String, std::io::Error> { Ok(String::new()) }
+    /// let config: ConnectConfig = "postgresql://app@db.example.org/shop?sslmode=verify-full".parse()?;
+    /// let config = config.password_provider(|| async { fetch_token().await });
+    /// # Ok::<(), pgherald_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn password_provider<P, F, E>(mut self, provider: P) -> Self
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        self.password = Password::provided(provider);
+        self
+    }
+
     /// Settings that suit a connection which listens: the kernel gives up on a peer that does not acknowledge
-    /// what was sent for `silence`; of several hosts a replica is passed over, and none takes up all of the
-    /// time there is to `connect`.
+    /// what was sent for `silence`; of several hosts a replica is passed over, and all of them share the time that there is
+    /// to `connect`.
     pub(crate) fn for_listening(&mut self, silence: Duration, connect: Duration) {
-        if self.config.get_connect_timeout().is_none() {
-            self.config.connect_timeout(connect / self.hosts());
-        }
+        self.total = Some(connect);
         if self.config.get_tcp_user_timeout().is_none() {
             self.config.tcp_user_timeout(silence);
         }
@@ -144,68 +195,59 @@ impl ConnectConfig {
 
     /// Connects, and drives the connection on the current tokio runtime for as long as the client lives.
     ///
-    /// Meant for everything but listening, which is [`NotifySource`](crate::NotifySource)'s.
+    /// Meant for everything but listening, which is [`NotifySource`](crate::NotifySource)'s. The session has the settings
+    /// of its role and database.
     ///
     /// # Errors
-    /// If the server cannot be reached or refuses; see [`Error::is_authentication`].
+    /// If the server cannot be reached or refuses; see [`Error::is_authentication`]. If there is no tokio runtime.
     pub async fn client(&self) -> Result<Client> {
         let (client, connection) = self.open().await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
-            }
-        });
+        drive(connection);
         Ok(client)
+    }
+
+    /// A connection that may be idle for as long as it likes. Its other settings are those of its role and database: user
+    /// code runs on it.
+    pub(crate) async fn lasting_client(&self) -> Result<Client> {
+        let (client, mut connection) = self.open().await?;
+        session::drive(&mut connection, session::never_idle_too_long(&client)).await?;
+        drive(connection);
+        Ok(client)
+    }
+
+    /// A connection for statements of our own, with the settings that they need.
+    pub(crate) async fn session_client(&self) -> Result<Client> {
+        let (client, mut connection) = self.open().await?;
+        session::drive(&mut connection, session::configure(&client)).await?;
+        drive(connection);
+        Ok(client)
+    }
+
+    /// A connection that can listen, with the settings that statements of our own need. The caller drives it.
+    ///
+    /// Fails by name if a pooler gives the session another server process for each transaction: a LISTEN there would make
+    /// notifications reach other clients.
+    pub(crate) async fn listening_session(&self) -> Result<(Client, Connection)> {
+        let (client, mut connection, endpoint) = self.open_somewhere().await?;
+        pooler::refuse(self, &endpoint, &client, &mut connection).await?;
+        session::drive(&mut connection, session::configure(&client)).await?;
+        Ok((client, connection))
     }
 
     /// Connects; the caller drives the connection.
     pub(crate) async fn open(&self) -> Result<(Client, Connection)> {
-        match self.open_with(&self.config).await {
-            // `prefer` means: better without TLS than not at all.
-            Err(error) if error.is_tls() && self.config.get_ssl_mode() == SslMode::Prefer => {
-                tracing::warn!(error = %error.chain(), "no TLS with {self}, going on without");
-                let mut plain = self.config.clone();
-                plain.ssl_mode(SslMode::Disable);
-                self.open_with(&plain).await
-            }
-            result => result,
+        let (client, connection, _) = self.open_somewhere().await?;
+        Ok((client, connection))
+    }
+}
+
+/// Drives a connection on the current runtime.
+fn drive(connection: Connection) {
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "connection ended");
         }
-    }
-
-    async fn open_with(&self, config: &Config) -> Result<(Client, Connection)> {
-        let limit = config
-            .get_connect_timeout()
-            .copied()
-            .unwrap_or(CONNECT_TIMEOUT);
-        let limit = limit.saturating_mul(self.hosts());
-        match timeout(limit, config.connect(self.tls.clone())).await {
-            Ok(result) => result.map_err(|cause| self.refusal(cause)),
-            Err(_) => {
-                let message = format!("no answer from {self} within {limit:?}");
-                Err(Error::new(Kind::Connect, message))
-            }
-        }
-    }
-
-    /// How many hosts there are to try.
-    fn hosts(&self) -> u32 {
-        u32::try_from(self.config.get_hosts().len())
-            .unwrap_or(u32::MAX)
-            .max(1)
-    }
-
-    fn refusal(&self, cause: tokio_postgres::Error) -> Error {
-        let credentials = [
-            SqlState::INVALID_PASSWORD,
-            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
-        ];
-        let kind = match cause.code() {
-            Some(code) if credentials.contains(code) => Kind::Authentication,
-            None if tls::is_tls_failure(&cause) => Kind::Tls,
-            _ => Kind::Connect,
-        };
-        Error::with_source(kind, format!("cannot connect to {self}"), cause)
-    }
+    });
 }
 
 impl FromStr for ConnectConfig {
@@ -249,7 +291,10 @@ impl fmt::Display for ConnectConfig {
 
 impl fmt::Debug for ConnectConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ConnectConfig").field(&self.config).finish()
+        f.debug_tuple("ConnectConfig")
+            .field(&self.config)
+            .field(&self.password)
+            .finish()
     }
 }
 
@@ -301,7 +346,9 @@ mod tests {
         ];
         let config = parse("postgresql://u@h/d", &env).unwrap();
         assert_eq!(config.to_string(), "u@h:5432/d");
-        assert_eq!(config.config.get_password(), Some(b"secret".as_slice()));
+        assert!(
+            matches!(&config.password, super::Password::Fixed(password) if password == b"secret")
+        );
         assert!(!format!("{config:?}").contains("secret"));
     }
 

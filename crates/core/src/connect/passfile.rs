@@ -11,19 +11,24 @@ use tokio_postgres::config::Host;
 
 use super::environment::SOCKET_DIRECTORIES;
 
-pub(super) fn look_up(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+/// Where the password file is, whether it exists or not.
+pub(super) fn path(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let named = env("PGPASSFILE")
         .filter(|path| !path.is_empty())
         .map(PathBuf::from);
-    let path = named.or_else(|| env("HOME").map(|home| Path::new(&home).join(".pgpass")))?;
+    named.or_else(|| env("HOME").map(|home| Path::new(&home).join(".pgpass")))
+}
+
+/// Reads the password for a host; `name` is what stands for it in the file.
+pub(super) fn look_up(path: &Path, name: &str, port: u16, config: &Config) -> Option<String> {
     // Without the file there is no password in it, as in libpq.
-    let text = std::fs::read_to_string(&path).ok()?;
-    if is_open_to_others(&path) {
+    let text = std::fs::read_to_string(path).ok()?;
+    if is_open_to_others(path) {
         let path = path.display();
         tracing::warn!(%path, "password file ignored: others may read it; chmod 0600");
         return None;
     }
-    find(&text, config)
+    find(&text, name, port, config)
 }
 
 #[cfg(unix)]
@@ -37,28 +42,8 @@ fn is_open_to_others(_: &Path) -> bool {
     false
 }
 
-/// The password for every host there is; `None` if they have not the same.
-fn find(text: &str, config: &Config) -> Option<String> {
-    let passwords: Vec<Option<String>> = config
-        .get_hosts()
-        .iter()
-        .enumerate()
-        .map(|(index, host)| {
-            let ports = config.get_ports();
-            let port = ports.get(index).or(ports.last()).copied().unwrap_or(5432);
-            find_for(text, &name(host), port, config)
-        })
-        .collect();
-    let (first, others) = passwords.split_first()?;
-    others
-        .iter()
-        .all(|other| other == first)
-        .then(|| first.clone())
-        .flatten()
-}
-
 /// What stands for a host in the file: the default socket directories are `localhost`.
-fn name(host: &Host) -> String {
+pub(super) fn name(host: &Host) -> String {
     match host {
         Host::Tcp(name) => name.clone(),
         #[cfg(unix)]
@@ -74,7 +59,7 @@ fn name(host: &Host) -> String {
     }
 }
 
-fn find_for(text: &str, host: &str, port: u16, config: &Config) -> Option<String> {
+fn find(text: &str, host: &str, port: u16, config: &Config) -> Option<String> {
     let port = port.to_string();
     let user = config.get_user().unwrap_or_default();
     let database = config.get_dbname().unwrap_or(user);
@@ -118,15 +103,17 @@ mod tests {
         let config = "host=db user=app dbname=shop".parse().unwrap();
         let text =
             "# comment\nother:*:*:*:no\n*:5433:*:*:no\ndb:*:shop:app:p\\:a\\\\s:s\n*:*:*:*:late\n";
-        assert_eq!(find(text, &config).as_deref(), Some("p:a\\s:s"));
-        assert_eq!(find("broken line\n", &config), None);
+        let found = find(text, "db", 5432, &config);
+        assert_eq!(found.as_deref(), Some("p:a\\s:s"));
+        assert_eq!(find("broken line\n", "db", 5432, &config), None);
     }
 
     #[test]
     fn a_password_for_one_host_is_not_sent_to_another() {
         let config = "host=a,b user=app".parse().unwrap();
-        assert_eq!(find("a:*:*:*:for a\n", &config), None);
-        assert_eq!(find("a:*:*:*:for a\nb:*:*:*:for b\n", &config), None);
-        assert_eq!(find("*:*:*:app:both\n", &config).as_deref(), Some("both"));
+        let text = "a:*:*:*:for a\nb:5433:*:*:for b\n";
+        assert_eq!(find(text, "a", 5432, &config).as_deref(), Some("for a"));
+        assert_eq!(find(text, "b", 5432, &config), None);
+        assert_eq!(find(text, "b", 5433, &config).as_deref(), Some("for b"));
     }
 }

@@ -83,12 +83,33 @@ fn parse_mode(word: &str) -> Result<SslMode> {
     })
 }
 
-/// Sets how `config` negotiates TLS and makes the connector for it.
+/// How to make the TLS half of connections.
+#[derive(Clone)]
+pub(super) struct Tls {
+    connector: MakeRustlsConnect,
+    mode: SslMode,
+    roots: RootCertificates,
+}
+
+impl Tls {
+    /// The connector for a connection. A file of root certificates is read again: authorities are replaced while programs
+    /// run.
+    pub(super) fn connector(&self) -> Result<MakeRustlsConnect> {
+        match (self.mode, &self.roots) {
+            (SslMode::VerifyCa | SslMode::VerifyFull, RootCertificates::File(_)) => {
+                connector(self.mode, &self.roots)
+            }
+            _ => Ok(self.connector.clone()),
+        }
+    }
+}
+
+/// Sets how `config` negotiates TLS and makes the connectors for it.
 pub(super) fn configure(
     config: &mut Config,
     ssl: &SslSettings,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<MakeRustlsConnect> {
+) -> Result<Tls> {
     // The file that libpq looks for where nothing else is said.
     let in_home = env("HOME").map(|home| Path::new(&home).join(".postgresql/root.crt"));
     let in_home = in_home
@@ -123,6 +144,14 @@ pub(super) fn configure(
         .clone()
         .or(in_home)
         .unwrap_or(RootCertificates::System);
+    Ok(Tls {
+        connector: connector(mode, &roots)?,
+        mode,
+        roots,
+    })
+}
+
+fn connector(mode: SslMode, roots: &RootCertificates) -> Result<MakeRustlsConnect> {
     let provider = Arc::new(ring::default_provider());
     let check = match mode {
         SslMode::Disable | SslMode::Prefer | SslMode::Require => Check::Nothing,
@@ -139,11 +168,11 @@ pub(super) fn configure(
 }
 
 fn verifier(
-    roots: RootCertificates,
+    roots: &RootCertificates,
     provider: &Arc<CryptoProvider>,
 ) -> Result<Arc<WebPkiServerVerifier>> {
     let roots = match roots {
-        RootCertificates::File(path) => roots_in_file(&path)?,
+        RootCertificates::File(path) => roots_in_file(path)?,
         RootCertificates::System => roots_of_system()?,
     };
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))

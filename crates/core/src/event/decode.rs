@@ -9,6 +9,7 @@
 //! compared by pointer downstream.
 
 use std::borrow::Cow;
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -55,9 +56,13 @@ impl Clock {
     const FRACTION: usize = ".123456".len();
 
     /// Reads an RFC 3339 time with zone.
-    fn read(&mut self, text: &str) -> Result<SystemTime, jiff::Error> {
+    fn read(&mut self, text: &str) -> Result<SystemTime, Box<dyn StdError + Send + Sync>> {
+        // The library reads more than RFC 3339: at the year -9999, its own limit, its arithmetic overflows.
+        if !Self::has_four_digit_year(text) {
+            return Err("sent_at is not a time as in RFC 3339".into());
+        }
         let Some((second, micros, zone)) = Self::split(text) else {
-            return text.parse::<jiff::Timestamp>().map(SystemTime::from);
+            return Ok(text.parse::<jiff::Timestamp>()?.into());
         };
         if self.second != second || self.zone != zone || self.start.is_none() {
             let start: jiff::Timestamp = format!("{second}{zone}").parse()?;
@@ -67,6 +72,11 @@ impl Clock {
         }
         let start = self.start.unwrap_or(SystemTime::UNIX_EPOCH);
         Ok(start + Duration::from_micros(micros))
+    }
+
+    fn has_four_digit_year(text: &str) -> bool {
+        let (year, rest) = text.as_bytes().split_at_checked(4).unwrap_or_default();
+        year.iter().all(u8::is_ascii_digit) && rest.first() == Some(&b'-')
     }
 
     /// Second, microseconds and zone of a time with a fraction of six digits, as PostgreSQL writes it.
@@ -141,7 +151,7 @@ impl Decoder {
         received_at: SystemTime,
         events: &mut Vec<Event>,
     ) -> Result<()> {
-        let refuse = |cause: Box<dyn std::error::Error + Send + Sync>| {
+        let refuse = |cause: Box<dyn StdError + Send + Sync>| {
             let shown = excerpt(payload);
             let message = format!("payload on channel {channel:?} is not an event: {shown}");
             Error::with_source(Kind::Decode, message, cause)
@@ -153,10 +163,7 @@ impl Decoder {
                 format!("version {version} is newer than {VERSION}").into(),
             ));
         }
-        let sent_at = self
-            .clock
-            .read(&fields.sent_at)
-            .map_err(|cause| refuse(cause.into()))?;
+        let sent_at = self.clock.read(&fields.sent_at).map_err(refuse)?;
         let rows = match &fields.keys {
             Keys::Untold => 0,
             Keys::One(_) => 1,
@@ -297,6 +304,8 @@ impl<'de> Deserialize<'de> for Keys {
 mod tests {
     use std::time::{Duration, SystemTime};
 
+    use proptest::prelude::*;
+
     use super::{Clock, Decoder, MAX_REMEMBERED};
     use crate::{Event, Operation, RowKey};
 
@@ -406,6 +415,54 @@ mod tests {
             "ü",
         ] {
             assert!(clock.read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn extreme_times_are_typed_errors() {
+        for sent_at in [
+            "-009999-01-01T00:00:00Z",
+            // The library's least second with a fraction, which trips an assertion of it.
+            "-009999-01-02T01:59:58.5Z",
+            "-009999-01-02T01:59:58.000001+00:00",
+            "-009999-01-02T01:59:59.999999Z",
+            "-009999-01-02T01:59:59.000001+00:00",
+            "-000001-01-01T00:00:00+00:00",
+            "+009999-01-01T00:00:00Z",
+            "10000-01-01T00:00:00+00:00",
+            "0044-03-15T12:00:00+00:00 BC",
+            "9999-12-31T23:59:59.999999-23:59",
+            "2026-01-02T03:04:05+99:99",
+            "2026-01-02T03:04:05-99:99",
+            "infinity",
+            "-infinity",
+        ] {
+            let payload = format!(r#"{{"operation":"insert","table":"t","sent_at":"{sent_at}"}}"#);
+            let error = decode(&payload).expect_err(sent_at);
+            assert!(error.is_decode(), "{sent_at}: {error:?}");
+        }
+        let leap = r#"{"operation":"insert","table":"t","sent_at":"2016-12-31T23:59:60.500000Z"}"#;
+        assert_eq!(decode(leap).unwrap().len(), 1);
+        let first = r#"{"operation":"insert","table":"t","sent_at":"0000-01-01T00:00:00Z"}"#;
+        assert_eq!(decode(first).unwrap().len(), 1);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn any_text_is_a_time_or_a_typed_error(
+            sent_at in prop_oneof![
+                "[-+]?[0-9]{4,6}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{0,9})?(Z|[-+][0-9]{2}(:[0-9]{2}){0,2})?",
+                "-?00[09]{4}-(01|12)-(0[12]|3[01])T(0[0-2]|2[34]):59:(59|60)(\\.999999|\\.000001)?(Z|[-+](25|99|00):(59|99|00))",
+                "\\PC{0,40}",
+            ],
+        ) {
+            let payload = serde_json::json!({"operation": "insert", "table": "t", "sent_at": sent_at});
+            match decode(&payload.to_string()) {
+                Ok(events) => prop_assert_eq!(events.len(), 1),
+                Err(error) => prop_assert!(error.is_decode()),
+            }
         }
     }
 

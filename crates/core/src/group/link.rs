@@ -35,7 +35,7 @@ pub(super) struct Calls {
 impl Link {
     /// Connects and listens.
     pub(super) async fn open(config: &ConnectConfig, group: Arc<str>) -> Result<Self> {
-        let (client, connection) = config.open().await?;
+        let (client, connection) = config.listening_session().await?;
         let calls = Arc::new(Calls::default());
         let driver = tokio::spawn(drive(connection, Arc::clone(&calls), group));
         let link = Self {

@@ -168,7 +168,7 @@ impl Session {
     pub(super) async fn open(config: &ConnectConfig, terms: Rc<Durable>) -> Result<Self> {
         let link = Link::open(config, Arc::clone(&terms.group)).await?;
         // The lease does not wait for what is read and written.
-        let side = Arc::new(config.client().await?);
+        let side = Arc::new(config.session_client().await?);
         store::prepare(&side).await?;
         let history = History::of(&link.client).await?;
         let is_utf8 = store::is_utf8(&link.client).await?;

@@ -32,7 +32,7 @@ use super::plain::{tell, with};
 use super::runner::{Assignment, Manner, Runner, not_understood};
 use super::store;
 use crate::backoff::Backoff;
-use crate::connect::ConnectConfig;
+use crate::connect::{ConnectConfig, NEVER_IDLE_TOO_LONG};
 use crate::error::{Error, Result};
 use crate::event::FromEvent;
 use crate::filter::Filter;
@@ -137,7 +137,7 @@ impl<H: TransactionalHandler> Transactional<H> {
     ) -> Self {
         let milliseconds = |time: Duration| time.as_millis().clamp(1, i32::MAX as u128);
         let settings = format!(
-            "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}",
+            "{NEVER_IDLE_TOO_LONG}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}",
             milliseconds(terms.timeout),
             // The attempt's own limit comes first.
             milliseconds(terms.timeout.saturating_add(MARGIN))
@@ -399,7 +399,7 @@ impl Pool {
             if let Some(connection) = self.take_idle() {
                 return Ok(connection);
             }
-            match Box::pin(self.config.client()).await {
+            match Box::pin(self.config.lasting_client()).await {
                 Ok(client) => break client,
                 Err(error)
                     if error.is_retryable()
@@ -451,8 +451,10 @@ async fn is_clean(
     };
     let mut is_clean = false;
     while let Some(answer) = answers.try_next().await? {
-        // The last row is the one that tells.
-        if let SimpleQueryMessage::Row(row) = answer {
+        // The other rows are answers to functions that are called for their effect, and have one column.
+        if let SimpleQueryMessage::Row(row) = answer
+            && row.len() == 2
+        {
             let number = |index| row.try_get(index).ok().flatten()?.parse::<usize>().ok();
             is_clean = number(0) == Some(0) && number(1) >= Some(prepared);
         }

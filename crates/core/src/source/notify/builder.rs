@@ -74,7 +74,8 @@ impl NotifySourceBuilder {
         self
     }
 
-    /// How long an attempt to connect, listen and verify may take as a whole. Default: 10 s.
+    /// How long an attempt to connect, listen and verify may take as a whole. Several hosts share that time: none uses up
+    /// all of it. Default: 10 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.settings.terms.connect_timeout = limit;
         self
@@ -87,8 +88,8 @@ impl NotifySourceBuilder {
     }
 
     /// Whether to check, until it has succeeded once, that a notification from a second connection
-    /// arrives. It does not behind a pooler in transaction mode, although LISTEN succeeds there. Default:
-    /// on.
+    /// arrives. It does not where a proxy in between loses notifications, although LISTEN succeeds there. Default:
+    /// on. A pooler in transaction mode is refused in any case, at each attempt to connect.
     pub fn probe(mut self, on: bool) -> Self {
         self.settings.probe = on;
         self

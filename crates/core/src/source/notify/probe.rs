@@ -1,7 +1,8 @@
 //! The check that notifications of other connections arrive.
 //!
-//! Behind a pooler in transaction mode LISTEN succeeds and notifications go astray. A NOTIFY on the same
-//! connection would be heard all the same, so the probe opens a second one.
+//! Behind some proxies and poolers LISTEN succeeds and notifications go astray. A NOTIFY on the same
+//! connection would be heard all the same, so the probe opens a second one. Poolers in transaction mode were refused before:
+//! `connect/pooler.rs`.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

@@ -37,7 +37,7 @@ pub(super) struct Session {
 impl Session {
     /// Connects, listens, and checks that listening works and triggers are in place.
     pub(super) async fn open(settings: &Settings, probes: bool) -> Result<(Self, Check)> {
-        let (client, connection) = settings.terms.config.open().await?;
+        let (client, connection) = settings.terms.config.listening_session().await?;
         let client = Arc::new(client);
         let mut wire = Wire::new(connection);
         wire.drive(refuse_replica(&client)).await?;
@@ -77,6 +77,7 @@ impl Session {
         if self.pulse.is_none()
             && let Poll::Ready(pulse) = self.heartbeat.poll(cx)
         {
+            self.inbox.log_undecodable();
             self.pulse = Some(pulse);
         }
         if !self.inbox.is_empty() {

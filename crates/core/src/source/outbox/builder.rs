@@ -54,7 +54,7 @@ impl OutboxSourceBuilder {
     /// After how long to look into the outbox although nobody was woken up. Default: 1 s.
     ///
     /// That is how late the last events before a pause can be, where a wake-up went astray or a transaction took long
-    /// from its last write to its commit; and all of them, behind a pooler in transaction mode.
+    /// from its last write to its commit.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.settings.poll_interval = interval;
         self
@@ -68,7 +68,8 @@ impl OutboxSourceBuilder {
         self
     }
 
-    /// How long an attempt to connect, listen and verify may take as a whole. Default: 10 s.
+    /// How long an attempt to connect, listen and verify may take as a whole. Several hosts share that time: none uses up
+    /// all of it. Default: 10 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.settings.terms.connect_timeout = limit;
         self

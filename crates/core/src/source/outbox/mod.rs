@@ -14,8 +14,8 @@
 //!
 //! - Writers wake readers up at most every 50 ms, all of them together: what is committed right after a wake-up is not
 //!   announced. So after the last event it goes on looking for twice as long.
-//! - A wake-up goes astray if the writer that was to send it rolls back, or a pooler swallows it. What it would have
-//!   announced is found when the failsafe interval is over.
+//! - A wake-up goes astray if the writer that was to send it rolls back. What it would have announced is found when the
+//!   failsafe interval is over.
 //!
 //! Owner: whoever polls [`Source::next`] drives the connection; there is no task behind it. The source keeps a cursor in
 //! memory; it moves on when a page has been taken in, and outlives the connection.
@@ -73,7 +73,8 @@ const YOUNG: Duration = Duration::from_secs(1);
 /// begins with what is committed from then on, and a resync. Rows of all tables that share the outbox are passed on,
 /// whether they are watched or not; [`Filter`](crate::Filter)s sort them out.
 ///
-/// The role that connects needs the right to read the tables of schema `pgherald`.
+/// The role that connects needs the right to read the tables of schema `pgherald`. The connection must be direct, or go
+/// through a pooler that keeps sessions: a pooler in transaction mode is [refused](crate::Error::is_pooled) at each attempt.
 ///
 /// ```
 /// use std::time::Duration;

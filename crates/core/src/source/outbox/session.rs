@@ -67,18 +67,12 @@ impl Session {
         before: Option<Place>,
         page_size: usize,
     ) -> Result<Opened> {
-        let (client, connection) = settings.terms.config.open().await?;
+        let (client, connection) = settings.terms.config.listening_session().await?;
         let client = Arc::new(client);
         let mut wire = Wire::new(connection);
         wire.drive(refuse_replica(&client)).await?;
         let channel: Arc<[ChannelName]> = Arc::new([ChannelName::new(WAKE_UP_CHANNEL)?]);
-        if let Err(error) = wire.drive(listen(&client, &channel)).await {
-            if !error.is_deaf() {
-                return Err(error);
-            }
-            let every = settings.poll_interval;
-            tracing::warn!(error = %error.chain(), ?every, "no wake-ups, reading the outbox now and then");
-        }
+        wire.drive(listen(&client, &channel)).await?;
         let history = wire.drive(History::of(&client)).await?;
         let mut reader = OutboxReader::new(Arc::clone(&client));
         let (cursor, goes_on) = match before {
@@ -183,8 +177,7 @@ fn pages(reader: OutboxReader, cursor: Cursor, size: usize) -> Pages {
     ))
 }
 
-/// What the heartbeat asks: whether the outbox is still the same, and how the triggers are. A session that does not
-/// listen any more does so again.
+/// What the heartbeat asks: whether the session still listens, the outbox is still the same, and how the triggers are.
 fn question(
     client: Arc<Client>,
     channel: Arc<[ChannelName]>,
@@ -195,12 +188,7 @@ fn question(
         let (client, channel) = (Arc::clone(&client), Arc::clone(&channel));
         let (specs, history) = (Arc::clone(&specs), history.clone());
         Box::pin(async move {
-            if confirm_listening(&client, &channel).await.is_err() {
-                match listen(&client, &channel).await {
-                    Err(error) if !error.is_deaf() => return Err(error),
-                    _ => {}
-                }
-            }
+            confirm_listening(&client, &channel).await?;
             history.confirm(&client).await?;
             trigger::check(&client, &specs).await
         })

@@ -1,0 +1,77 @@
+//! Where the password of a connection comes from. It is looked up for each connection: passwords are changed and tokens
+//! expire while programs run.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio_postgres::Config;
+
+use super::passfile;
+
+type Cause = Box<dyn StdError + Send + Sync>;
+type Provided = Pin<Box<dyn Future<Output = Result<String, Cause>> + Send>>;
+
+#[derive(Clone)]
+pub(super) enum Password {
+    None,
+    /// From the connection string or `PGPASSWORD`.
+    Fixed(Vec<u8>),
+    /// In the password file, if it has a line for the host.
+    File(PathBuf),
+    /// From the user's code.
+    Provider(Arc<dyn Fn() -> Provided + Send + Sync>),
+}
+
+impl Password {
+    /// Where the password is: in `config`, or else in the password file.
+    pub(super) fn find(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Self {
+        match (config.get_password(), passfile::path(env)) {
+            (Some(password), _) => Self::Fixed(password.to_owned()),
+            (None, Some(path)) => Self::File(path),
+            (None, None) => Self::None,
+        }
+    }
+
+    pub(super) fn provided<P, F, E>(provider: P) -> Self
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<String, E>> + Send + 'static,
+        E: Into<Cause>,
+    {
+        Self::Provider(Arc::new(move || {
+            let password = provider();
+            Box::pin(async move { password.await.map_err(Into::into) })
+        }))
+    }
+
+    /// Looks the password up for one connection. `name` is what stands for the host in the password file.
+    pub(super) async fn look_up(
+        &self,
+        name: &str,
+        port: u16,
+        config: &Config,
+    ) -> Result<Option<Vec<u8>>, Cause> {
+        Ok(match self {
+            Self::None => None,
+            Self::Fixed(password) => Some(password.clone()),
+            Self::File(path) => passfile::look_up(path, name, port, config).map(String::into_bytes),
+            Self::Provider(provider) => Some(provider().await?.into_bytes()),
+        })
+    }
+}
+
+/// Without the password.
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "no password",
+            Self::Fixed(_) => "a password",
+            Self::File(_) => "the password file",
+            Self::Provider(_) => "a password provider",
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! Poolers that give a session another server process for each transaction.
+//!
+//! A LISTEN through such a pooler stays with a server process that other clients are given afterwards, so notifications
+//! reach them. It has to be recognised before anything is left in a session. To compare process ids is not enough: a pooler
+//! may give the same process twice in a row.
+//!
+//! What tells them apart is the end of a session. A second connection to the same address takes a lock that lasts as long as
+//! its session, and ends. A server, and a pooler that keeps sessions, ends the session and thereby the lock. A pooler in
+//! transaction mode knows no session: its server process, and the lock, live on. A pooler that discards what a session left
+//! after each transaction takes a lock from the session that still needs it, so that is tried as well.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
+use tokio_postgres::types::{ToSql, Type};
+
+use super::hosts::Endpoint;
+use super::{ConnectConfig, Connection, session};
+use crate::error::{Error, Kind, Result};
+
+/// The first half of the lock's key. The second one is random, so that nobody else can hold it.
+const MARK: i32 = 0x7067_6872;
+
+/// How long the server may take to notice that a connection has ended.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Fails if `client`'s connection to `endpoint` goes through a pooler in transaction mode.
+pub(super) async fn refuse(
+    config: &ConnectConfig,
+    endpoint: &Endpoint,
+    client: &Client,
+    connection: &mut Connection,
+) -> Result<()> {
+    let token = fastrand::i32(0..);
+    let process = leave_mark(config, endpoint, token).await?;
+    let since = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let looking = mark(client, process, token);
+        match session::drive(connection, looking).await? {
+            Mark::Gone => break,
+            // The process of the connection that has ended is now this one's.
+            Mark::Here => return Err(refusal()),
+            Mark::Elsewhere if since.elapsed() > PATIENCE => return Err(refusal()),
+            Mark::Elsewhere => {
+                sleep(pause).await;
+                pause = (pause * 2).min(Duration::from_millis(100));
+            }
+        }
+    }
+    match session::drive(connection, keeps_a_mark(client, token)).await? {
+        true => Ok(()),
+        false => Err(refusal()),
+    }
+}
+
+fn refusal() -> Error {
+    Error::new(
+        Kind::Pooled,
+        "a pooler in transaction mode is in the way: what a session leaves in its server process does not stay with the \
+         session, so LISTEN would fail, or make notifications reach other clients",
+    )
+}
+
+/// Marks the server process of a connection that ends at once. Returns the process.
+async fn leave_mark(config: &ConnectConfig, endpoint: &Endpoint, token: i32) -> Result<i32> {
+    let (client, mut connection) = config.open_at(endpoint).await?;
+    let process = session::drive(&mut connection, take_mark(&client, token)).await?;
+    drop(client);
+    // Says good-bye; if that fails, the connection has ended all the same.
+    let _ = connection.await;
+    Ok(process)
+}
+
+async fn take_mark(client: &Client, token: i32) -> Result<i32> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&MARK, Type::INT4), (&token, Type::INT4)];
+    let sql = include_str!("sql/mark.sql");
+    let rows = client.query_typed(sql, &parameters).await.map_err(failed)?;
+    let row = rows.first().ok_or_else(not_marked)?;
+    match row.try_get(1).map_err(failed)? {
+        true => row.try_get(0).map_err(failed),
+        false => Err(not_marked()),
+    }
+}
+
+/// Whether a lock outlives the transaction that took it.
+async fn keeps_a_mark(client: &Client, token: i32) -> Result<bool> {
+    take_mark(client, token).await?;
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&MARK, Type::INT4), (&token, Type::INT4)];
+    let sql = "SELECT pg_catalog.pg_advisory_unlock_shared($1, $2)";
+    let rows = client.query_typed(sql, &parameters).await.map_err(failed)?;
+    let row = rows.first().ok_or_else(not_marked)?;
+    row.try_get(0).map_err(failed)
+}
+
+enum Mark {
+    Gone,
+    Here,
+    Elsewhere,
+}
+
+async fn mark(client: &Client, process: i32, token: i32) -> Result<Mark> {
+    let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
+        (&MARK, Type::INT4),
+        (&token, Type::INT4),
+        (&process, Type::INT4),
+    ];
+    let sql = include_str!("sql/marked.sql");
+    let rows = client.query_typed(sql, &parameters).await.map_err(failed)?;
+    Ok(match rows.first() {
+        None => Mark::Gone,
+        Some(row) if row.try_get(0).map_err(failed)? => Mark::Here,
+        Some(_) => Mark::Elsewhere,
+    })
+}
+
+fn failed(cause: tokio_postgres::Error) -> Error {
+    Error::of_statement("cannot find out whether a pooler is in the way", cause)
+}
+
+fn not_marked() -> Error {
+    Error::new(
+        Kind::Query,
+        "cannot find out whether a pooler is in the way: the server did not lock",
+    )
+}

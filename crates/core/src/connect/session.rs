@@ -1,0 +1,66 @@
+//! The settings of sessions, in one place: nothing that statements of our own rely on is left to roles and databases.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use tokio_postgres::Client;
+
+use super::Connection;
+use crate::error::{Error, Kind, Result};
+
+/// The statement that keeps the server from ending a session because it is idle.
+pub(crate) const NEVER_IDLE_TOO_LONG: &str = include_str!("sql/idle.sql");
+
+/// Gives a session what statements of our own need.
+pub(super) async fn configure(client: &Client) -> Result<()> {
+    // On its own and first: the other statement may take longer than a role's statements may.
+    execute(client, "SET statement_timeout = 0").await?;
+    execute(client, include_str!("sql/settings.sql")).await
+}
+
+/// Keeps the server from ending the session because it is idle.
+pub(super) async fn never_idle_too_long(client: &Client) -> Result<()> {
+    execute(client, NEVER_IDLE_TOO_LONG).await
+}
+
+async fn execute(client: &Client, sql: &str) -> Result<()> {
+    let done = client.batch_execute(sql).await;
+    done.map_err(|cause| Error::of_statement("the session cannot be set up", cause))
+}
+
+/// Runs a request to its end, driving the connection for it. Only before LISTEN: notifications would be dropped.
+pub(super) async fn drive<T>(
+    connection: &mut Connection,
+    request: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let mut request = pin!(request);
+    let mut ended = None;
+    poll_fn(|cx| {
+        while ended.is_none()
+            && let Poll::Ready(message) = connection.poll_message(cx)
+        {
+            ended = match message {
+                Some(Ok(_)) => None,
+                Some(Err(cause)) => Some(Error::with_source(
+                    Kind::Disconnected,
+                    "the connection was lost",
+                    cause,
+                )),
+                None => {
+                    let message = "the server closed the connection";
+                    Some(Error::new(Kind::Disconnected, message))
+                }
+            };
+        }
+        // The answer first: it may have come in just before the connection ended.
+        match request.as_mut().poll(cx) {
+            Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
+            unfinished => match ended.take() {
+                Some(ended) => Poll::Ready(Err(ended)),
+                None => unfinished,
+            },
+        }
+    })
+    .await
+}

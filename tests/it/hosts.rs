@@ -1,0 +1,132 @@
+//! Several hosts are tried in turn, as libpq tries them.
+
+use std::time::Duration;
+
+use pgherald::{ConnectConfig, Error};
+use pgherald_testkit::{FaultProxy, Postgres};
+use tokio_postgres::Client;
+
+use crate::support::{
+    DEADLINE, client, insert, listen, live, not_live, numbers, source, watched_table,
+};
+
+/// A proxy in front of the shared server, and a database on it.
+async fn front() -> (FaultProxy, &'static Postgres, String) {
+    let server = Postgres::shared().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    (proxy, server, server.create_database().await.unwrap())
+}
+
+/// `url`, with the proxy's address in front of the server's own.
+fn both(url: &str, proxy: &FaultProxy, server: &Postgres) -> String {
+    let own = format!("{}:{}", server.host(), server.port());
+    let url = url.replace(&own, &format!("127.0.0.1:{},{own}", proxy.port()));
+    assert!(url.contains(','), "{url}");
+    url
+}
+
+async fn connect(url: &str) -> Result<Client, Error> {
+    let config: ConnectConfig = url.parse()?;
+    config.client().await
+}
+
+#[actix::test]
+async fn a_silent_host_uses_up_its_own_time_only() {
+    let (proxy, server, url) = front().await;
+    proxy.stall();
+    let url = format!("{}?connect_timeout=1", both(&url, &proxy, server));
+    let client = connect(&url).await.unwrap();
+    client.simple_query("SELECT 1").await.unwrap();
+}
+
+#[actix::test]
+async fn a_listener_whose_first_host_hangs_reconnects_through_the_second() {
+    let (proxy, server, url) = front().await;
+    let client = client(&url).await;
+    let spec = watched_table(&client, "t").await;
+    let both = both(&url, &proxy, server);
+    let (_listener, probe) = listen(source(&both).watch(spec)).await;
+    live(&probe).await;
+    assert_eq!(proxy.connections(), 1, "the first host is preferred");
+    proxy.stall();
+    not_live(&probe).await;
+    live(&probe).await;
+    insert(&client, "t", 1).await;
+    let one = |seen: &pgherald_testkit::Seen| numbers(seen) == [1];
+    probe.wait_for("row 1", DEADLINE, one).await.unwrap();
+}
+
+#[actix::test]
+async fn every_host_is_named_with_its_own_cause() {
+    let (proxy, server, url) = front().await;
+    proxy.stall();
+    let silent = format!("127.0.0.1:{}", proxy.port());
+    let own = format!("{}:{}", server.host(), server.port());
+    let url = url.replace(
+        &own,
+        &format!("127.0.0.1:1,{silent},no-such-host.invalid:5"),
+    );
+    let error = connect(&format!("{url}?connect_timeout=1"))
+        .await
+        .unwrap_err();
+    let told = error.chain();
+    assert!(error.is_connection() && error.is_retryable());
+    for part in [
+        "127.0.0.1:1: ",
+        "refused",
+        &format!("{silent}: no answer within 1s"),
+        "no-such-host.invalid:5: ",
+    ] {
+        assert!(told.contains(part), "{part:?} is not in: {told}");
+    }
+}
+
+#[actix::test]
+async fn a_host_that_refuses_the_password_ends_the_search() {
+    let strict = Postgres::builder().password("right").start().await.unwrap();
+    let (_, server, url) = front().await;
+    let own = format!("{}:{}", server.host(), server.port());
+    let url = url.replace(
+        &format!("@{own}"),
+        &format!(":wrong@{}:{},{own}", strict.host(), strict.port()),
+    );
+    // libpq: "If a connection is established successfully, but authentication fails, the remaining hosts in the list
+    // are not tried."
+    let error = connect(&url).await.unwrap_err();
+    assert!(error.is_authentication(), "{}", error.chain());
+}
+
+#[actix::test]
+async fn an_address_of_a_socket_that_is_not_there_leads_to_the_next_host() {
+    let (_, server, url) = front().await;
+    let database = url.rsplit('/').next().unwrap();
+    let (host, port) = (server.host(), server.port());
+    let url = format!("host=/nowhere,{host} port={port},{port} user=postgres dbname={database}");
+    connect(&url).await.unwrap();
+    let addresses =
+        format!("hostaddr=127.0.0.1,{host} port=1,{port} user=postgres dbname={database}");
+    connect(&addresses).await.unwrap();
+}
+
+#[test]
+fn numbers_of_hosts_addresses_and_ports_that_differ_are_refused_at_once() {
+    for text in [
+        "host=a,b,c hostaddr=127.0.0.1,127.0.0.2 user=u",
+        "host=a,b,c port=1,2 user=u",
+    ] {
+        let error = text.parse::<ConnectConfig>().unwrap_err();
+        assert!(error.is_config(), "{text}: {error:?}");
+    }
+}
+
+#[actix::test]
+async fn a_limit_of_the_url_longer_than_the_sources_leaves_time_for_the_next_host() {
+    let (proxy, server, url) = front().await;
+    proxy.stall();
+    let url = format!("{}?connect_timeout=60", both(&url, &proxy, server));
+    let source = source(&url).connect_timeout(Duration::from_secs(6));
+    let (_listener, probe) = listen(source).await;
+    live(&probe).await;
+}

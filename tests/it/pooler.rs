@@ -1,0 +1,221 @@
+//! A pooler in transaction mode is refused by name, before LISTEN could reach other clients through it.
+
+use std::future::poll_fn;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use pgherald::group::Consumer;
+use pgherald::{Attempt, Durable, Event, EventHandler, HandlerResult};
+use pgherald_testkit::{Postgres, Seen};
+use tokio_postgres::{AsyncMessage, NoTls};
+
+use crate::support::{
+    DEADLINE, cause, client, config, listen, listen_to, live, outbox, recorded, source,
+};
+
+/// PgBouncer with a pool of three. `None` where it is not installed.
+struct Pooler {
+    process: Child,
+    settings: PathBuf,
+    port: u16,
+}
+
+impl Pooler {
+    async fn start(server: &Postgres, mode: &str, extra: &str) -> Option<Self> {
+        let programs = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"];
+        let Some(program) = programs.iter().find(|program| Path::new(program).is_file()) else {
+            println!("not tested: PgBouncer is not installed");
+            return None;
+        };
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let settings = std::env::temp_dir().join(format!("pgherald-it-pooler-{port}.ini"));
+        let (host, at) = (server.host(), server.port());
+        let text = format!(
+            "[databases]\n* = host={host} port={at} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+            listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n\
+            default_pool_size = 3\nmax_client_conn = 100\n{extra}\n"
+        );
+        std::fs::write(&settings, text).unwrap();
+        // It refuses to run as root, and then runs as anybody else.
+        let mut command = Command::new(program);
+        if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+            command.args(["-u", "nobody"]);
+        }
+        let process = command.arg("-q").arg(&settings).spawn().unwrap();
+        let pooler = Self {
+            process,
+            settings,
+            port,
+        };
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(begun.elapsed() < DEADLINE, "PgBouncer does not start");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Some(pooler)
+    }
+
+    /// `url` through the pooler.
+    fn url(&self, url: &str, server: &Postgres) -> String {
+        url.replace(&format!(":{}/", server.port()), &format!(":{}/", self.port))
+    }
+}
+
+impl Drop for Pooler {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_file(&self.settings);
+    }
+}
+
+/// Clients of the pooler that are busy, and count the notifications that reach them.
+struct Others {
+    stop: Arc<AtomicBool>,
+    requests: Arc<AtomicUsize>,
+    notifications: Arc<AtomicUsize>,
+}
+
+impl Others {
+    async fn start(url: &str, count: usize) -> Self {
+        let others = Self {
+            stop: Arc::default(),
+            requests: Arc::default(),
+            notifications: Arc::default(),
+        };
+        for _ in 0..count {
+            let (client, mut connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+            let notifications = Arc::clone(&others.notifications);
+            tokio::spawn(async move {
+                while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+                    if matches!(message, AsyncMessage::Notification(_)) {
+                        notifications.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+            let (stop, requests) = (Arc::clone(&others.stop), Arc::clone(&others.requests));
+            tokio::spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    client
+                        .batch_execute("SELECT pg_sleep(0.001)")
+                        .await
+                        .unwrap();
+                    requests.fetch_add(1, Ordering::Relaxed);
+                    // Now and then, others are idle.
+                    if requests.load(Ordering::Relaxed).is_multiple_of(7) {
+                        tokio::time::sleep(Duration::from_millis(3)).await;
+                    }
+                }
+            });
+        }
+        others
+    }
+
+    /// Waits until they have made so many more requests.
+    async fn go_on(&self, count: usize) {
+        let until = self.requests.load(Ordering::Relaxed) + count;
+        let begun = Instant::now();
+        while self.requests.load(Ordering::Relaxed) < until {
+            assert!(
+                begun.elapsed() < DEADLINE,
+                "the other clients do not get on"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Ignore;
+
+impl EventHandler for Ignore {
+    type Event = Event;
+
+    async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
+        Ok(())
+    }
+}
+
+/// All that listens, through a pooler with these settings, while other clients are busy.
+async fn nothing_listens_through(extra: &str) {
+    let server = Postgres::shared().await.unwrap();
+    let Some(pooler) = Pooler::start(server, "transaction", extra).await else {
+        return;
+    };
+    let (url, spec) = recorded(server).await;
+    let direct = client(&url).await;
+    let pooled = pooler.url(&url, server);
+    let others = Others::start(&pooled, 6).await;
+    let is_refused = |seen: &Seen| {
+        assert!(seen.health().iter().all(|health| !health.is_live()));
+        seen.health().len() >= 5
+    };
+
+    let (_by_outbox, by_outbox) = listen_to(outbox(&pooled, spec).factory().unwrap()).await;
+    let (_listener, by_notify) = listen(source(&pooled).probe(false)).await;
+    let (group, consumer) = Consumer::new(config(&pooled), Durable::new("g"), || Ignore).unwrap();
+    actix::spawn(consumer.run());
+    for n in 0..20 {
+        let sql =
+            format!("INSERT INTO t VALUES ({n}); NOTIFY pgherald, 'x'; NOTIFY pgherald_outbox");
+        direct.batch_execute(&sql).await.unwrap();
+        others.go_on(20).await;
+    }
+    for probe in [by_outbox, by_notify] {
+        let seen = probe.wait_for("refusals", DEADLINE, is_refused).await;
+        let error = cause(&seen.unwrap());
+        assert!(error.is_pooled(), "{}", error.chain());
+        assert!(error.hint().contains("pooler"), "{}", error.hint());
+    }
+    let health = group.health();
+    let begun = Instant::now();
+    while !health.borrow().to_string().contains("pooler") {
+        assert!(begun.elapsed() < DEADLINE, "{}", *health.borrow());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    others.go_on(100).await;
+    assert_eq!(others.notifications.load(Ordering::Relaxed), 0);
+}
+
+#[actix::test]
+async fn no_other_client_of_a_transaction_pooler_receives_a_notification() {
+    nothing_listens_through("").await;
+}
+
+#[actix::test]
+async fn nor_where_the_pooler_takes_its_connections_in_turn() {
+    nothing_listens_through("server_round_robin = 1").await;
+}
+
+#[actix::test]
+async fn nor_where_the_pooler_forgets_each_transaction() {
+    nothing_listens_through("server_reset_query_always = 1").await;
+}
+
+#[actix::test]
+async fn a_pooler_that_keeps_sessions_is_no_obstacle() {
+    let server = Postgres::shared().await.unwrap();
+    let Some(pooler) = Pooler::start(server, "session", "").await else {
+        return;
+    };
+    let (url, spec) = recorded(server).await;
+    let pooled = pooler.url(&url, server);
+    let (listener, probe) = listen_to(outbox(&pooled, spec).factory().unwrap()).await;
+    live(&probe).await;
+    drop((listener, probe));
+    let other = server.create_database().await.unwrap();
+    let (_listener, probe) = listen(source(&pooler.url(&other, server))).await;
+    live(&probe).await;
+}
