@@ -1,5 +1,7 @@
 //! The floor of a difference: the last id that was taken before its snapshot.
 
+use std::path::Path;
+
 use pgherald_core::outbox::OutboxReader;
 use tokio::task::JoinSet;
 
@@ -93,4 +95,35 @@ async fn a_sequence_that_was_set_back_is_an_error_of_its_own() {
     let error = scene.reader.next(&scene.cursor, 10).await.unwrap_err();
     assert!(error.is_history(), "{error:?}");
     assert!(error.to_string().contains("floor"), "{error}");
+}
+
+#[test]
+fn no_statement_reads_the_page_of_a_sequence() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
+    let mut folders: Vec<_> = std::fs::read_dir(crates)
+        .unwrap()
+        .map(|package| package.unwrap().path().join("src"))
+        .collect();
+    let mut statements = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path
+                .extension()
+                .is_some_and(|end| end == "sql" || end == "rs")
+            {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let code = text
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with(["-", "/"]));
+                for line in code.filter(|line| line.contains("last_value")) {
+                    assert!(line.contains("pg_sequence_last_value"), "{path:?}: {line}");
+                    statements += 1;
+                }
+            }
+        }
+    }
+    assert!(statements >= 3, "{statements} statements were found");
 }
