@@ -48,7 +48,7 @@ fn start(scene: &Scene, terms: Durable, log: &Log, closed: &Gates) -> ConsumerHa
 /// Parked inserts of row 1 cannot be settled, and each try is counted.
 const NOT_SETTLED: &str = "CREATE SEQUENCE tries;
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        PERFORM nextval('tries'); RAISE 'not this one' USING ERRCODE = 'U0001';
+        PERFORM nextval('public.tries'); RAISE 'not this one' USING ERRCODE = 'U0001';
     END $$;
     CREATE TRIGGER refuse BEFORE DELETE ON pgherald.parked_event
         FOR EACH ROW WHEN (OLD.key = '1' AND OLD.operation = 'I') EXECUTE FUNCTION refuse()";
