@@ -16,7 +16,7 @@ use pgherald_testkit::Postgres;
 use tokio::task::LocalSet;
 use tokio_postgres::{Client, NoTls};
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
 /// Table `jobs (id, value)` is recorded, with its values; so is `others`.
 pub(crate) struct Scene {
