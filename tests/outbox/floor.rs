@@ -117,7 +117,7 @@ fn no_statement_reads_the_page_of_a_sequence() {
                 let text = std::fs::read_to_string(&path).unwrap();
                 let code = text
                     .lines()
-                    .filter(|line| !line.trim_start().starts_with(["-", "/"]));
+                    .filter(|line| !line.trim_start().starts_with(['-', '/']));
                 for line in code.filter(|line| line.contains("last_value")) {
                     assert!(line.contains("pg_sequence_last_value"), "{path:?}: {line}");
                     statements += 1;
