@@ -34,6 +34,7 @@ async fn wrong(scene: &Scene, arguments: &[&str]) -> Vec<Value> {
         "notifications",
         "rights",
         "triggers",
+        "nested statements",
         "replication role",
         "notification queue",
         "transactions",
@@ -153,7 +154,7 @@ async fn a_healthy_database_is_well_and_stays_as_it_is() {
         said.starts_with("ok       server version         PostgreSQL "),
         "{said}"
     );
-    assert_eq!(said.lines().count(), 16, "{said}");
+    assert_eq!(said.lines().count(), 17, "{said}");
     assert!(
         said.contains("arrive from another connection, in "),
         "{said}"
@@ -587,4 +588,72 @@ async fn a_key_whose_equal_values_have_different_texts_is_warned_of() {
             .await;
         all_is_well(&scene, &[]).await;
     }
+}
+
+/// The findings about statements that triggers run within others.
+async fn nested(scene: &Scene) -> Vec<Value> {
+    let mut wrong = wrong(scene, &[]).await;
+    wrong.retain(|finding| finding["check"] == "nested statements");
+    wrong
+}
+
+const NESTED: &str =
+    "CREATE FUNCTION nested() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TRIGGER nested AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION nested()";
+
+#[tokio::test]
+async fn row_triggers_of_a_table_whose_key_is_not_unique_are_named() {
+    for mode in ["notify", "outbox"] {
+        let scene = installed(mode).await;
+        scene.run(NESTED).await;
+        all_is_well(&scene, &[]).await;
+        let install = |key| ["install", "users", "--mode", mode, "--key", key, "--commit"];
+        scene.fine(&install("email")).await;
+        let part = "no unique index finds its rows by their key";
+        only(&scene, &[], "nested statements", "warning", part).await;
+        scene.run("CREATE UNIQUE INDEX ON users (email)").await;
+        all_is_well(&scene, &[]).await;
+        scene.run("DROP INDEX users_email_idx").await;
+        // Neither of these is recorded before the outer statement.
+        for other in [
+            "BEFORE INSERT ON users FOR EACH ROW",
+            "AFTER INSERT ON users FOR EACH STATEMENT",
+        ] {
+            let sql = format!(
+                "DROP TRIGGER IF EXISTS nested ON users; CREATE TRIGGER nested {other} EXECUTE FUNCTION nested()"
+            );
+            scene.run(&sql).await;
+            all_is_well(&scene, &[]).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn row_triggers_of_a_table_that_its_functions_may_not_read_are_named() {
+    let scene = installed("outbox").await;
+    scene.run(NESTED).await;
+    let give = "CREATE ROLE nested_reader; DO $$ BEGIN
+        EXECUTE (SELECT string_agg(format('ALTER FUNCTION %s OWNER TO nested_reader', oid::regprocedure), ';')
+        FROM pg_proc WHERE pronamespace = 'pgherald'::regnamespace); END $$";
+    scene.run(give).await;
+    for (sql, part) in [
+        ("SELECT 1", "role nested_reader may not read the table"),
+        (
+            "ALTER TABLE users ENABLE ROW LEVEL SECURITY",
+            "row security hides rows from role nested_reader",
+        ),
+    ] {
+        scene.run(sql).await;
+        let found = nested(&scene).await;
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0]["finding"].as_str().unwrap().contains(part),
+            "{found:?}"
+        );
+        fix(&scene, &found).await;
+        assert_eq!(nested(&scene).await, [""; 0]);
+    }
+    scene
+        .run("DROP OWNED BY nested_reader CASCADE; DROP ROLE nested_reader")
+        .await;
 }

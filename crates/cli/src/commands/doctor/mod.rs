@@ -57,6 +57,8 @@ pub(crate) async fn run(
     findings.extend(look("notifications", path::notifications(client, database)).await);
     findings.extend(ask(client, "rights", rights::check(client)).await);
     findings.extend(ask(client, "triggers", triggers::check(client)).await);
+    let nested = triggers::nested(client);
+    findings.extend(ask(client, "nested statements", nested).await);
     let role = triggers::replication_role(client);
     findings.extend(ask(client, "replication role", role).await);
     let queue = held_back::queue(client, doctor.queue_usage);

@@ -219,6 +219,18 @@ async fn unreadable(client: &Client, watched: &[&Watched]) -> Result<Vec<Finding
     Ok(findings.collect())
 }
 
+/// Tables whose own triggers may leave older values in the last event of a row.
+pub(super) async fn nested(client: &Client) -> Findings {
+    let check = "nested statements";
+    let sql = include_str!("nested.sql");
+    let found = wrong(client, check, Verdict::Warning, sql, &[]).await?;
+    Ok(or_ok(
+        found,
+        check,
+        "recorded in an order that ends in the final state",
+    ))
+}
+
 /// Where somebody has told the server not to fire triggers.
 pub(super) async fn replication_role(client: &Client) -> Findings {
     let check = "replication role";
