@@ -143,7 +143,14 @@ async fn the_number_of_statements_does_not_depend_on_the_number_of_tables() {
     let server = Postgres::shared().await.unwrap();
     let few = Crowd::new(server, 4).await.counts().await;
     let many = Crowd::new(server, 2_000).await.counts().await;
-    assert_eq!(few, many);
+    assert_eq!(few.len(), many.len());
+    for ((what, few), (_, many)) in few.into_iter().zip(many) {
+        match what.ends_with("way to live") {
+            // Looks for a pooler until the server has noticed the end of a connection: some forty times at most.
+            true => assert!(many <= few + 50, "{what}: {few} and {many} statements"),
+            false => assert_eq!(few, many, "{what}"),
+        }
+    }
 }
 
 /// A chain of tables of which each has got the name of the next one takes a step for each table, but all chains take a step at
