@@ -520,10 +520,14 @@ async fn groups_that_need_somebody_are_named() {
     all_is_well(&scene, &[]).await;
 
     scene.run("INSERT INTO users VALUES (1)").await;
+    // As of a clock that is ahead: it is 0 s behind however long this takes.
+    scene
+        .run("UPDATE pgherald.outbox SET sent_at = sent_at + interval '1 hour'")
+        .await;
     let part = "1 event behind, for 0 s, and no consumer runs";
     only(&scene, &[], "groups", "warning", part).await;
     scene
-        .run("UPDATE pgherald.outbox SET sent_at = sent_at - interval '10 minutes'")
+        .run("UPDATE pgherald.outbox SET sent_at = sent_at - interval '70 minutes'")
         .await;
     let part = "1 event behind, for 10 min, and no consumer runs";
     let alone = only(&scene, &[], "groups", "failed", part).await;
