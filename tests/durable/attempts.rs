@@ -154,30 +154,37 @@ async fn a_backend_that_is_ended_during_the_commit_leaves_doubt_and_costs_no_att
 #[tokio::test]
 async fn a_handler_that_ends_its_transaction_fails_and_loses_no_effect() {
     for end in ["ROLLBACK", "COMMIT"] {
-        local(async {
-            let scene = Scene::new().await;
-            let log = Log::default();
-            let handle = start(
-                &scene.url,
-                terms("g"),
-                &log,
-                move |_, attempt| match attempt {
-                    1 => vec![Step::Note, Step::Sql(end.to_owned())],
-                    _ => vec![Step::Note],
-                },
-            );
-            scene.run(ROW_1).await;
-            report(&handle, "handled", |report| report.handled == 1).await;
-            let report = drained(&handle).await;
-            assert_eq!((report.errors, report.retried), (1, 1), "{end}: {report:?}");
-            let expected: &[(i32, i64)] = match end {
-                "ROLLBACK" => &[(1, 1)],
-                // By itself, against the rules.
-                _ => &[(1, 1), (1, 1)],
-            };
-            assert_eq!(effects(&scene).await, expected, "{end}");
-        })
-        .await;
+        // At an event that was read, and at a parked one.
+        for ending in [1, 2] {
+            local(async {
+                let scene = Scene::new().await;
+                let log = Log::default();
+                let script = move |line: &str, attempt| match line {
+                    "1=1" if attempt == ending => vec![Step::Note, Step::Sql(end.to_owned())],
+                    "1=1" if attempt > ending => vec![Step::Note],
+                    "3=1" => Vec::new(),
+                    _ if attempt == 2 => Vec::new(),
+                    _ => vec![Step::Fail],
+                };
+                let terms = terms("g").slices(1).concurrency(1);
+                let handle = start(&scene.url, terms, &log, script);
+                // After these, everything that an attempt asks for is prepared on its connection.
+                scene.run("INSERT INTO jobs VALUES (2, 1), (3, 1)").await;
+                report(&handle, "others", |report| report.handled == 2).await;
+                scene.run(ROW_1).await;
+                report(&handle, "handled", |report| report.handled == 3).await;
+                let report = drained(&handle).await;
+                let expected = 1 + u64::from(ending);
+                assert_eq!(report.errors, expected, "{end}: {report:?}");
+                let expected: &[(i32, i64)] = match end {
+                    "ROLLBACK" => &[(1, 1)],
+                    // By itself, against the rules.
+                    _ => &[(1, 1), (1, 1)],
+                };
+                assert_eq!(effects(&scene).await, expected, "{end}");
+            })
+            .await;
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! Any role may notify consumers: what that costs the server is bounded.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pgherald_testkit::Postgres;
 
 use crate::meter::Meter;
 use crate::support::{Log, Scene, all_well, drained, local, report, terms};
 
-const CALLS: u32 = 1_500;
+/// For how long a stranger calls, as often as it can.
+const CALLS: Duration = Duration::from_secs(3);
 
 /// Requests that a consumer made while it was called, and how many would be fair.
 async fn requests_while_called(payload: &str, per_second: f64) -> (u64, u64) {
@@ -20,13 +21,14 @@ async fn requests_while_called(payload: &str, per_second: f64) -> (u64, u64) {
     log.has(1).await;
     report(&handle, "its slices", |report| report.slices == 8).await;
     let (before, began) = (meter.requests(), Instant::now());
-    for _ in 0..CALLS {
+    while began.elapsed() < CALLS {
         scene
             .run(&format!("NOTIFY pgherald_outbox, '{payload}'"))
             .await;
     }
     let made = meter.requests() - before;
     let fair = began.elapsed().as_secs_f64() * per_second;
+    println!("{payload:?}: {made} requests, {fair} are fair");
     // It still hears what it should.
     scene.run("INSERT INTO jobs VALUES (2, 1)").await;
     log.has(2).await;
@@ -54,7 +56,7 @@ async fn wake_ups_with_nothing_to_read_cause_no_more_than_the_busy_poll() {
         // A poll every 5 ms, of three statements.
         let (made, fair) = requests_while_called("", 200.0 * 3.0).await;
         assert!(
-            made < fair * 3 / 2 + 150,
+            made < fair * 5 / 4 + 150,
             "{made} requests, {fair} are fair"
         );
     })

@@ -1,4 +1,4 @@
-//! Events that are very large keep no others waiting, and are parked as they were recorded.
+//! Events that are very large keep no others waiting, and are parked as they were recorded, without being sent back.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,7 +7,9 @@ use std::time::Duration;
 use pgherald_core::group::Consumer;
 use pgherald_core::outbox::{Retention, set_retention, trim};
 use pgherald_core::{Attempt, Event, EventHandler, HandlerError, HandlerResult};
+use pgherald_testkit::Postgres;
 
+use crate::meter::Meter;
 use crate::support::{LIMIT, Log, Scene, drained, local, report, shown, terms, until};
 
 /// An event of row 1 with so many megabytes.
@@ -18,6 +20,32 @@ fn large(megabytes: usize) -> String {
             '{{value,text}}'
         FROM pgherald.outbox_relation WHERE table_name = 'jobs'"
     )
+}
+
+#[tokio::test]
+async fn an_event_is_parked_without_being_sent_back() {
+    local(async {
+        let server = Postgres::shared().await.unwrap();
+        let (scene, meter) = (Scene::new().await, Meter::start(server).await);
+        let log = Log::default();
+        let plan = |_: &str, attempt: u32| match attempt {
+            1 | 2 => Err(HandlerError::retry_after(
+                "later",
+                Duration::from_millis(20),
+            )),
+            _ => Ok(()),
+        };
+        let handle = scene.start_at(&meter.url(&scene.url), terms("g"), &log, Box::new(plan));
+        scene.run(&large(4)).await;
+        scene.run("INSERT INTO jobs VALUES (2, 1)").await;
+        report(&handle, "both", |report| report.handled == 2).await;
+        drained(&handle).await;
+        let lines = log.lines();
+        let attempts = lines.iter().filter(|line| line.starts_with("1=1#"));
+        assert_eq!(attempts.count(), 3);
+        assert!(meter.bytes() < 1 << 20, "{} bytes were sent", meter.bytes());
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -134,6 +162,55 @@ async fn a_very_large_event_that_takes_its_time_keeps_no_others_from_being_read(
         is_open.set(true);
         report(&handle, "all", |report| report.handled == 11).await;
         drained(&handle).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "MEASURE"]
+async fn measure_one_of_100_mb() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let hwm = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap().to_owned();
+            line
+        };
+        println!("before {}", hwm());
+        struct Once(Log);
+        impl EventHandler for Once {
+            type Event = Event;
+            async fn handle(&self, event: Event, attempt: Attempt) -> HandlerResult {
+                let key = event.key().map(ToString::to_string).unwrap_or_default();
+                self.0.note(format!("{key}#{}", attempt.number()));
+                match (&*key, attempt.number()) {
+                    ("1", 1) => Err("once".into()),
+                    _ => Ok(()),
+                }
+            }
+        }
+        let noted = log.clone();
+        let (handle, consumer) = Consumer::new(scene.config(), terms("g"), move || Once(noted.clone())).unwrap();
+        report(&{ tokio::task::spawn_local(consumer.run()); handle.clone() }, "slices", |r| r.slices == 8).await;
+        let began = std::time::Instant::now();
+        scene.run("INSERT INTO pgherald.outbox (relation, hash, part, operation, key, columns)
+            SELECT id, 7, 0, 'U', '[1]', json_build_object('text', repeat(md5(random()::text), 100000000 / 32))::text
+            FROM pgherald.outbox_relation WHERE table_name = 'jobs'").await;
+        println!("written {:?}", began.elapsed());
+        let mut worst = Duration::ZERO;
+        let mut id = 2;
+        while handle.report().handled < 1 || !log.lines().contains(&"1#2".to_owned()) {
+            let began = std::time::Instant::now();
+            scene.run(&format!("INSERT INTO jobs VALUES ({id}, 1)")).await;
+            let line = format!("{id}#1");
+            until("small", || log.lines().contains(&line), String::new).await;
+            worst = worst.max(began.elapsed());
+            id += 1;
+        }
+        println!("retried {:?}, {} small ones, the slowest {worst:?}, {}", began.elapsed(), id - 2, hwm());
+        drained(&handle).await;
+        println!("{:?}", scene.number("SELECT count(*) FROM pgherald.parked_event").await);
     })
     .await;
 }

@@ -19,6 +19,7 @@ pub(crate) struct Meter {
 struct Counts {
     /// Messages that end in an answer: simple queries, and the ends of extended ones.
     requests: AtomicU64,
+    bytes: AtomicU64,
 }
 
 impl Meter {
@@ -33,6 +34,9 @@ impl Meter {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(target.clone()).await.unwrap();
+                // Otherwise small messages wait for each other.
+                server.set_nodelay(true).unwrap();
+                client.set_nodelay(true).unwrap();
                 let (mut answers, requests) = server.into_split();
                 let (from, mut to) = client.into_split();
                 tokio::spawn(forward(from, requests, Arc::clone(&counted)));
@@ -52,6 +56,10 @@ impl Meter {
     pub(crate) fn requests(&self) -> u64 {
         self.counts.requests.load(Ordering::Relaxed)
     }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.counts.bytes.load(Ordering::Relaxed)
+    }
 }
 
 /// Forwards message by message: the first of a connection has no type.
@@ -67,17 +75,16 @@ async fn forward(
             false => from.read_u8().await?,
         };
         let length = from.read_u32().await?;
-        let mut body = vec![0; length as usize - 4];
-        from.read_exact(&mut body).await?;
+        let mut message = vec![0; 5 + length as usize - 4];
+        message[0] = kind;
+        message[1..5].copy_from_slice(&length.to_be_bytes());
+        from.read_exact(&mut message[5..]).await?;
         let is_end = matches!(kind, b'Q' | b'S');
         counts
             .requests
             .fetch_add(u64::from(is_end), Ordering::Relaxed);
-        if kind != 0 {
-            to.write_u8(kind).await?;
-        }
-        to.write_u32(length).await?;
-        to.write_all(&body).await?;
+        counts.bytes.fetch_add(u64::from(length), Ordering::Relaxed);
+        to.write_all(&message[usize::from(kind == 0)..]).await?;
         to.flush().await?;
     }
 }

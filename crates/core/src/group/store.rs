@@ -268,6 +268,30 @@ pub(super) async fn acknowledge(
     group: &str,
     all: &[&Acknowledgement],
 ) -> Result<Vec<i32>> {
+    let by_id = acknowledge_by(client, statements, group, all, Given::ById).await?;
+    let written = match by_id {
+        Some(written) => Some(written),
+        None => acknowledge_by(client, statements, group, all, Given::AsAWhole).await?,
+    };
+    Ok(written.unwrap_or_default())
+}
+
+/// How the events that are to be parked are given to the server.
+#[derive(Clone, Copy, PartialEq)]
+enum Given {
+    /// As those of the outbox, where that is possible.
+    ById,
+    AsAWhole,
+}
+
+/// `None` if an event was trimmed since it was read: then nothing was written.
+async fn acknowledge_by(
+    client: &impl GenericClient,
+    statements: &mut Statements,
+    group: &str,
+    all: &[&Acknowledgement],
+    given: Given,
+) -> Result<Option<Vec<i32>>> {
     let statement = statements
         .get(client, include_str!("sql/acknowledge.sql"))
         .await?;
@@ -277,25 +301,22 @@ pub(super) async fn acknowledge(
     let renewed: Vec<bool> = all.iter().map(|one| one.is_renewed).collect();
     let cursors: Vec<String> = all.iter().map(|one| one.cursor.to_string()).collect();
     let released: Vec<bool> = all.iter().map(|one| one.is_released).collect();
-    let parks = all.iter().flat_map(|one| one.parks.iter()).map(Written::of);
-    let parks = serde_json::to_string(&parks.collect::<Vec<_>>()).map_err(|cause| {
+    let parks = all.iter().flat_map(|one| one.parks.iter());
+    let parks: Vec<Written<'_>> = parks.map(|park| Written::of(park, given)).collect();
+    let parks = serde_json::to_string(&parks).map_err(|cause| {
         Error::with_source(Kind::Decode, "a parked event cannot be written", cause)
     })?;
-    let rows = query(
-        client,
-        &statement,
-        &[
-            &group,
-            &slices,
-            &epochs,
-            &generations,
-            &cursors,
-            &renewed,
-            &released,
-            &parks,
-        ],
-    )
-    .await?;
+    let parameters: [&(dyn ToSql + Sync); 8] = [
+        &group,
+        &slices,
+        &epochs,
+        &generations,
+        &cursors,
+        &renewed,
+        &released,
+        &parks,
+    ];
+    let rows = query(client, &statement, &parameters).await?;
     rows.iter().map(|row| get(row, 0)).collect()
 }
 
@@ -383,11 +404,24 @@ pub(super) async fn settle(
     execute(client, &statement, &parameters).await.map(drop)
 }
 
-/// A row of `pgherald.parked_event`, as JSON.
+/// An event that is to be parked, as JSON.
 #[derive(Serialize)]
 struct Written<'a> {
     id: i64,
     slice: i32,
+    attempts: u32,
+    error: Option<String>,
+    delay: Option<f64>,
+    is_dead: bool,
+    /// Otherwise it is in the outbox.
+    is_whole: bool,
+    #[serde(flatten)]
+    content: Option<Content<'a>>,
+}
+
+/// What the outbox has of an event.
+#[derive(Serialize)]
+struct Content<'a> {
     xid: Option<String>,
     sent_at_us: i64,
     relation: i64,
@@ -397,31 +431,32 @@ struct Written<'a> {
     columns: Option<&'a str>,
     old_columns: Option<&'a str>,
     changed: Option<&'a [Option<String>]>,
-    attempts: u32,
-    error: Option<String>,
-    delay: Option<f64>,
-    is_dead: bool,
 }
 
 impl<'a> Written<'a> {
-    fn of(park: &'a Park) -> Self {
+    fn of(park: &'a Park, given: Given) -> Self {
         let row = &park.row;
+        // A resync is in no outbox. What could not be read of a row must not be there when the group reads it again.
+        let is_whole = given == Given::AsAWhole || row.operation == RESYNC || row.problem.is_some();
         Self {
             id: row.id,
             slice: park.slice,
-            xid: row.xid.map(|xid| xid.to_string()),
-            sent_at_us: row.sent_at_us(),
-            relation: row.relation,
-            hash: row.hash,
-            operation: row.operation,
-            key: row.key.as_deref(),
-            columns: row.columns.as_deref(),
-            old_columns: row.old_columns.as_deref(),
-            changed: row.changed.as_deref(),
             attempts: park.attempts,
             error: park.error.as_deref().map(storable),
             delay: park.fate.delay(),
             is_dead: park.fate == Fate::Dead,
+            is_whole,
+            content: is_whole.then(|| Content {
+                xid: row.xid.map(|xid| xid.to_string()),
+                sent_at_us: row.sent_at_us(),
+                relation: row.relation,
+                hash: row.hash,
+                operation: row.operation,
+                key: row.key.as_deref(),
+                columns: row.columns.as_deref(),
+                old_columns: row.old_columns.as_deref(),
+                changed: row.changed.as_deref(),
+            }),
         }
     }
 }

@@ -1,5 +1,32 @@
 -- Moves cursors, gives back slices that are to be given back, and parks events; of slices that this node still has.
-WITH moved AS (
+--
+-- Events are parked as they stand in the outbox, so that none is sent back, however large it is. If one is not there any more,
+-- nothing is written, and NULL is returned: then they have to be given as a whole.
+WITH asked AS MATERIALIZED (
+    SELECT p.id, p.slice, p.attempts, p.error, p.delay, p.is_dead,
+        NOT p.is_whole AND o.id IS NULL AS is_missing,
+        CASE WHEN p.is_whole THEN p.xid::xid8 ELSE o.xid END AS xid,
+        CASE
+            WHEN NOT p.is_whole THEN o.sent_at
+            WHEN p.sent_at_us = 9223372036854775807 THEN 'infinity'
+            WHEN p.sent_at_us = -9223372036854775808 THEN '-infinity'
+            ELSE timestamptz 'epoch' + p.sent_at_us * interval '1 microsecond'
+        END AS sent_at,
+        CASE WHEN p.is_whole THEN p.relation ELSE o.relation END AS relation,
+        CASE WHEN p.is_whole THEN p.hash ELSE o.hash END AS hash,
+        CASE WHEN p.is_whole THEN p.operation::"char" ELSE o.operation END AS operation,
+        CASE WHEN p.is_whole THEN p.key ELSE o.key END AS key,
+        CASE WHEN p.is_whole THEN p.columns ELSE o.columns END AS columns,
+        CASE WHEN p.is_whole THEN p.old_columns ELSE o.old_columns END AS old_columns,
+        CASE WHEN p.is_whole THEN p.changed ELSE o.changed END AS changed
+    FROM json_to_recordset($8::text::json) AS p (
+        id bigint, slice int, attempts int, error text, delay float8, is_dead bool, is_whole bool, xid text, sent_at_us bigint,
+        relation bigint, hash int, operation int, key text, columns text, old_columns text, changed text[]
+    )
+    LEFT JOIN LATERAL (
+        SELECT * FROM pgherald.outbox AS e WHERE e.id = p.id AND NOT p.is_whole LIMIT 1
+    ) AS o ON true
+), moved AS (
     UPDATE pgherald.consumer_cursor AS c
     SET cursor = n.cursor, generation = CASE WHEN n.renewed THEN c.generation + 1 ELSE c.generation END
     FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::text[], $6::bool[], $7::bool[])
@@ -14,20 +41,17 @@ WITH moved AS (
         -- Fences a consumer that lost the slice while this waited for the row's lock. The server checks these conditions again
         -- on the new version of the row. Minor releases before November 2025 do not check the place again.
         AND c.group_name = $1 AND c.slice = n.slice AND c.epoch = n.epoch AND c.generation = n.generation
+        AND NOT EXISTS (SELECT FROM asked WHERE is_missing)
     RETURNING c.slice, c.epoch, n.released
 ), released AS (
     UPDATE pgherald.consumer_slice AS s SET node = NULL
     FROM moved AS m WHERE m.released AND s.group_name = $1 AND s.slice = m.slice AND s.epoch = m.epoch
-), asked AS (
-    SELECT p.* FROM json_to_recordset($8::text::json) AS p (
-        id bigint, slice int, xid text, sent_at_us bigint, relation bigint, hash int, operation int, key text,
-        columns text, old_columns text, changed text[], attempts int, error text, delay float8, is_dead bool
-    )
-    JOIN moved USING (slice)
+), accepted AS (
+    SELECT * FROM asked JOIN moved USING (slice)
 ), told AS (
     -- A loss is told once, whoever of the group comes upon it.
     UPDATE pgherald.consumer_group AS g SET trimmed = l.trimmed
-    FROM (SELECT max(-2 - id) AS trimmed FROM asked WHERE operation::"char" = 'R') AS l
+    FROM (SELECT max(-2 - id) AS trimmed FROM accepted WHERE operation = 'R') AS l
     WHERE g.name = $1 AND g.trimmed < l.trimmed
     RETURNING -2 - g.trimmed AS id
 ), parked AS (
@@ -35,20 +59,14 @@ WITH moved AS (
         group_name, id, slice, xid, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts,
         error, parked_at, due_at, delay, dead_at
     )
-    SELECT $1, p.id, p.slice, p.xid::xid8,
-        CASE p.sent_at_us
-            WHEN 9223372036854775807 THEN 'infinity'
-            WHEN -9223372036854775808 THEN '-infinity'
-            ELSE timestamptz 'epoch' + p.sent_at_us * interval '1 microsecond'
-        END, p.relation,
-        p.hash, p.operation::"char", p.key, p.columns, p.old_columns, p.changed, p.attempts, p.error,
-        c.now, c.now + make_interval(secs => p.delay), p.delay, CASE WHEN p.is_dead THEN c.now END
-    FROM asked AS p CROSS JOIN (SELECT clock_timestamp() AS now) AS c
-    WHERE p.operation::"char" <> 'R' OR p.id IN (SELECT t.id FROM told AS t)
+    SELECT $1, p.id, p.slice, p.xid, p.sent_at, p.relation, p.hash, p.operation, p.key, p.columns, p.old_columns, p.changed,
+        p.attempts, p.error, c.now, c.now + make_interval(secs => p.delay), p.delay, CASE WHEN p.is_dead THEN c.now END
+    FROM accepted AS p CROSS JOIN (SELECT clock_timestamp() AS now) AS c
+    WHERE p.operation <> 'R' OR p.id IN (SELECT t.id FROM told AS t)
     -- Sought back to. What waits already stays as it is.
     ON CONFLICT (group_name, id) DO UPDATE
     SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, due_at = EXCLUDED.due_at, delay = EXCLUDED.delay,
         dead_at = EXCLUDED.dead_at
     WHERE parked_event.dead_at IS NOT NULL
 )
-SELECT slice FROM moved
+SELECT slice FROM moved UNION ALL SELECT NULL WHERE EXISTS (SELECT FROM asked WHERE is_missing)
