@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
-use pgherald_core::group::{Consumer, ConsumerHandle};
+use pgherald_core::group::{Batch, BatchHandler, Consumer, ConsumerHandle, TransactionalHandler};
 use pgherald_core::{Attempt, Durable, Event, EventHandler, HandlerResult};
+
+use tokio_postgres::Transaction;
 
 use crate::support::{Log, Scene, all_well, drained, local, report, shown, terms, until};
 use crate::workers::{Kind, Worker};
@@ -318,4 +320,84 @@ async fn a_slice_is_given_back_only_when_the_attempts_on_it_are_over() {
         assert_eq!(of_first.lines().len() + of_second.lines().len(), 160);
     })
     .await;
+}
+
+/// Blocks its thread for longer than the lease lasts.
+#[derive(Clone, Default)]
+struct Blocking(Log);
+
+const LEASE: Duration = Duration::from_millis(300);
+
+impl Blocking {
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a handler that blocks its thread is what this is about"
+    )]
+    fn block(&self, event: &Event) {
+        self.0.note(shown(event));
+        std::thread::sleep(LEASE * 2);
+    }
+}
+
+impl EventHandler for Blocking {
+    type Event = Event;
+
+    async fn handle(&self, event: Event, _: Attempt) -> HandlerResult {
+        self.block(&event);
+        Ok(())
+    }
+}
+
+impl BatchHandler for Blocking {
+    type Event = Event;
+
+    async fn handle(&self, batch: &mut Batch<Event>) -> HandlerResult {
+        batch.events().iter().for_each(|event| self.block(event));
+        Ok(())
+    }
+}
+
+impl TransactionalHandler for Blocking {
+    type Event = Event;
+
+    async fn handle(&self, event: Event, _: Attempt, _: &mut Transaction<'_>) -> HandlerResult {
+        self.block(&event);
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_blocks_its_thread_is_called_once_while_no_other_node_takes_over() {
+    for kind in ["plain", "batches", "transactional"] {
+        local(async {
+            let scene = Scene::new().await;
+            let handler = Blocking::default();
+            let (config, terms) = (scene.config(), terms("g").lease(LEASE));
+            let made = handler.clone();
+            let (handle, consumer) = match kind {
+                "plain" => Consumer::new(config, terms, move || made.clone()),
+                "batches" => Consumer::batches(config, terms, move || made.clone()),
+                _ => Consumer::transactional(config, terms, move || made.clone()),
+            }
+            .unwrap();
+            tokio::task::spawn_local(consumer.run());
+            scene.run("INSERT INTO jobs VALUES (1, 1), (2, 1)").await;
+            report(&handle, kind, |report| report.handled == 2).await;
+            scene
+                .becomes(
+                    "SELECT lag_events + parked FROM pgherald.consumer_group_status",
+                    0,
+                )
+                .await;
+            let end = drained(&handle).await;
+            assert_eq!((end.fenced, end.errors), (0, 0), "{kind}: {end:?}");
+            assert_eq!(
+                handler.0.lines().len(),
+                2,
+                "{kind}: {:?}",
+                handler.0.lines()
+            );
+        })
+        .await;
+    }
 }

@@ -58,8 +58,9 @@
 //! - A row that fails keeps no other waiting, until 100,000 rows do: then nothing new is read by that consumer, and its log
 //!   says so. Up to 4,096 events are taken in at a time, and nothing more while those have 64 MiB; a page has up to 16 MiB and
 //!   the row that exceeds them. A slice that is held up keeps what was taken in of it beside that, so a database that refuses
-//!   to note anything of any slice may have a consumer hold 64 MiB for each. What is parked in one slice at once has to fit
-//!   into a text of PostgreSQL, 1 GB as JSON: a single row beyond that holds its slice up.
+//!   to note anything of any slice may have a consumer hold 64 MiB for each. A single event counts as 32 MiB at
+//!   most, so a larger one keeps no others waiting while it is handled. An event that fails is parked by the server, from the
+//!   outbox. If it was trimmed meanwhile, it is sent back as JSON, which has to fit into a text of PostgreSQL, 1 GB.
 //! - Who writes a million rows in one transaction makes every look at the outbox go through them, at some 0.1 s a million,
 //!   until it commits.
 //! - The outbox is kept for a group that nobody runs any more, up to the cap: [delete](Group::delete) such.

@@ -137,7 +137,7 @@ impl<H: TransactionalHandler> Transactional<H> {
     ) -> Self {
         let milliseconds = |time: Duration| time.as_millis().clamp(1, i32::MAX as u128);
         let settings = format!(
-            "{NEVER_IDLE_TOO_LONG}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}",
+            "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}",
             milliseconds(terms.timeout),
             // The attempt's own limit comes first.
             milliseconds(terms.timeout.saturating_add(MARGIN))
@@ -148,6 +148,7 @@ impl<H: TransactionalHandler> Transactional<H> {
             pool: Rc::new(Pool {
                 config,
                 cleaning: format!("{CLEANING} {settings}"),
+                cleaning_since_14: format!("{CLEANING} {settings}; SET idle_session_timeout = 0"),
                 settings,
                 acknowledging,
                 history: RefCell::default(),
@@ -358,6 +359,8 @@ struct Pool {
     settings: String,
     /// Cleans a session, then makes the settings again.
     cleaning: String,
+    /// The same where the server ends idle sessions: from version 14 on.
+    cleaning_since_14: String,
     /// Begins an acknowledgement.
     acknowledging: String,
     /// Cursors of before a crash of the server mean nothing after it: they must not be written on a connection that was made
@@ -373,6 +376,8 @@ struct Pool {
 struct Connection {
     client: Client,
     statements: Statements,
+    /// Whether the server has a limit for idle sessions.
+    ends_when_idle: bool,
     /// The answer to the cleaning after the attempt before.
     cleaning: Option<Cleaning>,
     _counted: Rc<()>,
@@ -417,8 +422,12 @@ impl Pool {
         if let Some(history) = history {
             history.confirm(&client).await?;
         }
-        client.batch_execute(&self.settings).await.map_err(failed)?;
+        let settings = format!("{NEVER_IDLE_TOO_LONG}; {}", self.settings);
+        let answers = client.simple_query(&settings).await.map_err(failed)?;
+        // Looking for a setting takes longer than all the rest of the cleaning, so it is done once.
+        let is_set = |answer: &SimpleQueryMessage| matches!(answer, SimpleQueryMessage::Row(_));
         Ok(Connection {
+            ends_when_idle: answers.iter().any(is_set),
             client,
             statements: Statements::default(),
             cleaning: None,
@@ -428,8 +437,12 @@ impl Pool {
 
     /// Has the session cleaned, at once, so that nothing stays locked, and keeps it for another attempt, which reads the answer.
     async fn give_back(&self, mut connection: Connection) {
+        let cleaning = match connection.ends_when_idle {
+            true => &self.cleaning_since_14,
+            false => &self.cleaning,
+        };
         // Resolves when it was sent.
-        match connection.client.simple_query_raw(&self.cleaning).await {
+        match connection.client.simple_query_raw(cleaning).await {
             Ok(cleaning) => {
                 connection.cleaning = Some(Box::pin(cleaning));
                 self.idle.borrow_mut().push(connection);
@@ -451,10 +464,8 @@ async fn is_clean(
     };
     let mut is_clean = false;
     while let Some(answer) = answers.try_next().await? {
-        // The other rows are answers to functions that are called for their effect, and have one column.
-        if let SimpleQueryMessage::Row(row) = answer
-            && row.len() == 2
-        {
+        // Nothing else returns a row.
+        if let SimpleQueryMessage::Row(row) = answer {
             let number = |index| row.try_get(index).ok().flatten()?.parse::<usize>().ok();
             is_clean = number(0) == Some(0) && number(1) >= Some(prepared);
         }
