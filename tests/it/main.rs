@@ -11,6 +11,7 @@
 mod bad_input;
 mod caches;
 mod credentials;
+mod ddl;
 mod deafness;
 mod drift;
 mod encodings;

@@ -417,6 +417,28 @@ async fn triggers_that_were_off_while_it_was_away_are_told_of() {
 }
 
 #[actix::test]
+async fn ddl_while_it_was_away_is_a_resync_before_it_goes_on() {
+    let stage = Stage::shared().await;
+    let server = Postgres::shared().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let (_listener, probe) = listen(source(&proxy.url(&stage.url))).await;
+    live(&probe, 1).await;
+    proxy.refuse();
+    proxy.cut();
+    not_live(&probe).await;
+    stage
+        .run("ALTER TABLE counters ALTER COLUMN value TYPE bigint USING value * 100")
+        .await;
+    stage.insert(2).await;
+    proxy.resume();
+    let seen = live(&probe, 2).await;
+    assert_eq!(resyncs(&seen), ["started", "table_altered"]);
+    assert_eq!(rows(&seen), ["2=1"]);
+}
+
+#[actix::test]
 async fn a_table_that_got_the_name_of_another_one_is_not_taken_for_it() {
     let stage = Stage::shared().await;
     let (_listener, probe) = listen(source(&stage.url)).await;

@@ -25,12 +25,19 @@ WITH RECURSIVE asked AS (
     -- range or a composite type is made of.
     SELECT m.place, 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AS class, m.oid FROM member AS m
     UNION
-    SELECT p.place, d.refclassid, d.refobjid
+    SELECT p.place, x.class, x.oid
     FROM part AS p
-    JOIN pg_catalog.pg_depend AS d ON d.classid OPERATOR(pg_catalog.=) p.class AND d.objid OPERATOR(pg_catalog.=) p.oid
-    WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
-        OR d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
-        AND p.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+    CROSS JOIN LATERAL (
+        SELECT d.refclassid AS class, d.refobjid AS oid
+        FROM pg_catalog.pg_depend AS d
+        WHERE d.classid OPERATOR(pg_catalog.=) p.class AND d.objid OPERATOR(pg_catalog.=) p.oid
+            AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+        UNION ALL
+        SELECT 'pg_catalog.pg_class'::pg_catalog.regclass, y.typrelid
+        FROM pg_catalog.pg_type AS y
+        WHERE p.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+            AND y.oid OPERATOR(pg_catalog.=) p.oid AND y.typrelid OPERATOR(pg_catalog.<>) 0
+    ) AS x
 ), version AS (
     SELECT p.place, false AS announces, pg_catalog.concat_ws(':', 'column', a.attrelid, a.attnum, a.xmin) AS content
     FROM part AS p
