@@ -112,9 +112,9 @@ impl Stage {
         version.try_into().unwrap()
     }
 
-    /// Waits until several heartbeats have begun and ended.
+    /// Waits until two heartbeats or three, of some nine statements each, have begun and ended.
     async fn heartbeats(&self) {
-        let until = self.proxy.statements() + 60;
+        let until = self.proxy.statements() + 25;
         let asked = async {
             while self.proxy.statements() < until {
                 tokio::task::yield_now().await;
