@@ -4,8 +4,10 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
+use rustix::process::Signal;
 
 use crate::stage::{Stage, clock, connect_at_last};
+use crate::worker::{LEASE, signal};
 
 /// Something that goes wrong. Its name, as `PGHERALD_STRESS_FAULTS` has it, is the variant's in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +22,7 @@ pub(crate) enum Fault {
     Trim,
     /// The server is shut down and started.
     Restart,
-    /// The server is killed and started. It forgets commits that were not on disk.
+    /// The server is killed and started. It forgets commits that were asynchronous.
     Crash,
 }
 
@@ -105,8 +107,16 @@ impl Faults {
     }
 
     /// For how long a consumer stands still.
+    ///
+    /// Mostly a little longer than the lease: the server ends a transaction that is idle for that long, so one that goes on must
+    /// be fenced only if others took its slices over and the server has not ended it yet.
     pub(crate) fn standstill(&mut self) -> Duration {
-        Duration::from_millis(self.random.u64(300..3_000))
+        let lease = LEASE.as_millis() as u64;
+        let span = match self.random.u8(..4) {
+            0 => 300..3_000,
+            _ => lease * 9 / 10..lease * 14 / 10,
+        };
+        Duration::from_millis(self.random.u64(span))
     }
 
     /// Brings a fault of the server about, and ends it. Those of consumers are their owners' part.
@@ -125,6 +135,9 @@ impl Faults {
             }
             Fault::Restart => stage.server.restart().await.unwrap(),
             Fault::Crash => {
+                stop_wal_writer(stage).await;
+                let span = self.random.u64(50..400);
+                tokio::time::sleep(Duration::from_millis(span)).await;
                 stage.server.kill().await.unwrap();
                 stage.server.start_again().await.unwrap();
             }
@@ -133,6 +146,16 @@ impl Faults {
         if matches!(fault, Fault::Restart | Fault::Crash) {
             self.journal.note("the server is back");
         }
+    }
+}
+
+/// Stops the process that writes the log of asynchronous commits, so that a crash loses some: otherwise it writes each page as
+/// soon as it is full.
+async fn stop_wal_writer(stage: &Stage) {
+    let client = connect_at_last(&stage.url).await;
+    let sql = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'";
+    for row in client.query(sql, &[]).await.unwrap() {
+        signal(row.get::<_, i32>(0), Signal::STOP);
     }
 }
 

@@ -8,7 +8,7 @@ use fastrand::Rng;
 use crate::audit::Audit;
 use crate::faults::{Fault, Faults};
 use crate::settings::Settings;
-use crate::stage::{Stage, connect_at_last};
+use crate::stage::{Durability, Stage, connect_at_last};
 use crate::watch::Watch;
 use crate::worker::{Kind, Workers};
 use crate::workload::{Speed, Workload};
@@ -36,7 +36,8 @@ pub(crate) async fn run(kind: Kind) {
     let mode = kind.name();
     let settings = Settings::from_env(mode);
     let mut random = Rng::with_seed(settings.seed);
-    let stage = Stage::start(random.bool()).await;
+    let durability = Durability::drawn(&mut random);
+    let stage = Stage::start(durability).await;
     let logs = logs(mode, settings.seed);
 
     let mut faults = Faults::new(
@@ -81,7 +82,7 @@ pub(crate) async fn run(kind: Kind) {
     workers.go_on(true, &mut faults.journal);
     let settled = Watch::settled(&stage.url).await;
     println!(
-        "{mode}: {} writers, {} writes tried, {} in {:.0?}",
+        "{mode}: {durability:?}, {} writers, {} writes tried, {} in {:.0?}",
         writers,
         number - 1,
         faults.journal.counts(),

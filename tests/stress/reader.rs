@@ -17,7 +17,7 @@ use crate::cursors::{Cursors, Sample};
 use crate::faults::Journal;
 use crate::handlers::Job;
 use crate::settings::Settings;
-use crate::stage::{Stage, connect, connect_at_last};
+use crate::stage::{Durability, Stage, connect, connect_at_last};
 use crate::workload::{Speed, Workload};
 
 const READERS: usize = 2;
@@ -40,7 +40,7 @@ struct Read {
 pub(crate) async fn run() {
     let settings = Settings::from_env("reader");
     let mut random = Rng::with_seed(settings.seed);
-    let stage = Stage::start(true).await;
+    let stage = Stage::start(Durability::Crowded).await;
     let began = Instant::now();
     let mut rounds = 0;
     while settings.goes_on(began, rounds >= ROUNDS) {

@@ -11,7 +11,7 @@ use crate::cursors::Cursors;
 use crate::faults::{Fault, Faults};
 use crate::follower::Follower;
 use crate::settings::Settings;
-use crate::stage::{Stage, connect_at_last, spec};
+use crate::stage::{Durability, Stage, connect_at_last, spec};
 use crate::workload::{Speed, Workload};
 
 /// How many writes a short run commits at least.
@@ -35,7 +35,8 @@ const ROUND: [Fault; 8] = [
 pub(crate) async fn run() {
     let settings = Settings::from_env("source");
     let mut random = Rng::with_seed(settings.seed);
-    let stage = Stage::start(random.bool()).await;
+    let durability = Durability::drawn(&mut random);
+    let stage = Stage::start(durability).await;
     let mut faults = Faults::new(
         random.fork(),
         settings.round(&ROUND),
@@ -102,7 +103,7 @@ pub(crate) async fn run() {
         )
     };
     println!(
-        "source: {writers} writers, {} writes tried, {counts}, {} in {:.0?}",
+        "source: {durability:?}, {writers} writers, {} writes tried, {counts}, {} in {:.0?}",
         number - 1,
         faults.journal.counts(),
         began.elapsed()

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use fastrand::Rng;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{ConnectConfig, TableName};
 use pgherald_testkit::Postgres;
@@ -10,22 +11,45 @@ use tokio_postgres::{Client, NoTls};
 /// How long to wait before a server that is down is tried again.
 pub(crate) const AGAIN: Duration = Duration::from_millis(20);
 
+/// When commits reach the disk, or at least the operating system, which is enough for a server that is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Some transactions commit synchronously, which writes what the others left in memory.
+    Mixed,
+    /// No transaction does. A killed server forgets the commits of up to half a second, and gives their ids out again.
+    Late,
+    /// As late, but with the fewest buffers for the log. A sequence writes to the log while its page shows a value that it takes
+    /// back; with few buffers that takes longer, and a reader of the page sees that value more often.
+    Crowded,
+}
+
+impl Durability {
+    /// One in which a crash may hit.
+    pub(crate) fn drawn(random: &mut Rng) -> Self {
+        match random.bool() {
+            true => Self::Mixed,
+            false => Self::Late,
+        }
+    }
+}
+
 pub(crate) struct Stage {
     pub(crate) server: Postgres,
     pub(crate) url: String,
 }
 
 impl Stage {
-    /// Starts a server of its own, for faults hit all of it. Its sessions commit asynchronously unless they say otherwise, if
-    /// `is_async`.
-    pub(crate) async fn start(is_async: bool) -> Self {
+    /// Starts a server of its own, for faults hit all of it.
+    pub(crate) async fn start(durability: Durability) -> Self {
+        let (commits, wal_buffers) = match durability {
+            Durability::Mixed => ("on", "4MB"),
+            Durability::Late => ("off", "4MB"),
+            Durability::Crowded => ("off", "32kB"),
+        };
         let server = Postgres::builder()
-            .setting("synchronous_commit", if is_async { "off" } else { "on" })
-            // A killed server then forgets commits of up to half a second.
+            .setting("synchronous_commit", commits)
             .setting("wal_writer_delay", "500ms")
-            // As few as possible: a sequence writes to the log while its page shows a value that it takes back. With few
-            // buffers that takes longer, and whoever reads the page then sees it more often.
-            .setting("wal_buffers", "32kB")
+            .setting("wal_buffers", wal_buffers)
             .start()
             .await
             .unwrap();

@@ -18,7 +18,7 @@ use crate::handlers::{Effects, InBatches, InTransaction, Plain};
 pub(crate) const GROUP: &str = "workers";
 pub(crate) const SLICES: i32 = 8;
 /// Shorter than most standstills.
-const LEASE: Duration = Duration::from_millis(800);
+pub(crate) const LEASE: Duration = Duration::from_millis(800);
 const ENV: &str = "PGHERALD_STRESS_WORKER";
 
 /// How a worker handles events.
@@ -140,9 +140,13 @@ impl Workers {
 
 impl Worker {
     fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+        self::signal(i32::try_from(self.child.id()).unwrap(), signal);
     }
+}
+
+/// Sends a signal to a process that runs.
+pub(crate) fn signal(process: i32, signal: Signal) {
+    kill_process(Pid::from_raw(process).unwrap(), signal).unwrap();
 }
 
 impl Drop for Worker {
