@@ -276,7 +276,7 @@ async fn attempts_share_the_connections_that_their_role_may_have() {
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 40) AS n")
             .await;
         // Two for the consumer, none for its attempts: the health names it.
-        degraded(&handle, "no attempt can begin").await;
+        degraded(&handle, "cannot start an attempt").await;
         assert!(log.lines().is_empty());
         scene
             .run(&format!("ALTER ROLE {role} CONNECTION LIMIT 4"))

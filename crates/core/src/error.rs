@@ -284,11 +284,11 @@ const fn policy(kind: Kind) -> Policy {
         ),
         Kind::Deaf => (
             true,
-            "give the listener a direct connection: a proxy or pooler in between swallows notifications",
+            "connect the listener directly to the server: a proxy or pooler on the path drops notifications",
         ),
         Kind::Pooled => (
             true,
-            "connect to the server itself, or have the pooler keep sessions: a pooler in transaction mode is in the way",
+            "connect to the server itself, or have the pooler keep sessions: LISTEN does not work through a pooler in transaction mode",
         ),
         Kind::Replica => (
             true,
@@ -297,7 +297,7 @@ const fn policy(kind: Kind) -> Policy {
         Kind::Triggers => (true, "install the triggers again"),
         Kind::History => (
             true,
-            "nothing to do if the database was restored: what is known of it is read again; else find out who set a sequence of schema pgherald back",
+            "if the database was restored, do nothing: subscribers resync by themselves; otherwise check whether a sequence in schema pgherald was reset",
         ),
         Kind::Decode => (
             false,

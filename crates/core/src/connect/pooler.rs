@@ -116,12 +116,12 @@ async fn mark(client: &Client, process: i32, token: i32) -> Result<Mark> {
 }
 
 fn failed(cause: tokio_postgres::Error) -> Error {
-    Error::of_statement("cannot find out whether a pooler is in the way", cause)
+    Error::of_statement("cannot check for a transaction pooler", cause)
 }
 
 fn not_marked() -> Error {
     Error::new(
         Kind::Query,
-        "cannot find out whether a pooler is in the way: the server did not lock",
+        "cannot check for a transaction pooler: the probe connection did not get its advisory lock",
     )
 }

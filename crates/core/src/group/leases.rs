@@ -4,7 +4,7 @@
 //! slices must not wait for as long. So a lease is also over when a node has seen it unchanged for as long as it lasts, by the
 //! node's own clock, which only goes forward. One that lives renews its lease three times in that time.
 //!
-//! Pure: time is what it is given.
+//! No I/O; the caller passes the time.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};

@@ -90,7 +90,7 @@ async fn run(client: &Arc<Client>) -> Result<()> {
     if written != [slice] || !moved || !is_parked {
         return Err(Error::new(
             Kind::Query,
-            "consumers cannot acknowledge: something in the database undoes what they write",
+            "consumers cannot acknowledge: the written cursor was not found afterwards; check triggers and rules on the tables of schema pgherald",
         ));
     }
     store::parked_of(client, group, &[slice]).await?;

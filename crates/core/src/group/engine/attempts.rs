@@ -228,7 +228,7 @@ impl<R: Runner> Engine<R> {
                 self.lose(error);
             }
         } else {
-            let error = Error::with_source(Kind::Connect, "no attempt can begin", error.clone());
+            let error = Error::with_source(Kind::Connect, "cannot start an attempt", error.clone());
             self.degrade(&error);
             self.crowded = Some(error);
         }

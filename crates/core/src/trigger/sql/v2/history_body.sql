@@ -11,7 +11,7 @@ DECLARE
 BEGIN
     reason := pgherald.restored();
     IF reason IS NOT NULL THEN
-        -- Once, whoever comes upon it.
+        -- Only the first caller does this.
         LOCK TABLE pgherald.outbox_history IN EXCLUSIVE MODE;
         reason := pgherald.restored();
         IF reason IS NOT NULL THEN
