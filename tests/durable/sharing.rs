@@ -377,7 +377,9 @@ async fn a_handler_that_blocks_its_thread_is_called_once_while_no_other_node_tak
             let (handle, consumer) = match kind {
                 "plain" => Consumer::new(config, terms, move || made.clone()),
                 "batches" => Consumer::batches(config, terms, move || made.clone()),
-                _ => Consumer::transactional(config, terms, move || made.clone()),
+                // With another attempt on the thread, one could block it between the acknowledgement of the first and its
+                // COMMIT. The server ends a transaction that is idle there for as long as the lease.
+                _ => Consumer::transactional(config, terms.concurrency(1), move || made.clone()),
             }
             .unwrap();
             tokio::task::spawn_local(consumer.run());

@@ -67,7 +67,8 @@ const ACKNOWLEDGING: &str = include_str!("sql/acknowledging.sql");
 /// [attempts at a time](Durable::concurrency). An attempt may take as long as its [timeout](Durable::timeout), whatever it
 /// waits for. The server ends a statement that takes longer than that, and a transaction in which nothing is asked for a
 /// second longer. So if a process stands still within an attempt, the rows that the attempt has locked stay locked for that
-/// long; its slice is taken over when its [lease](Durable::lease) is over.
+/// long; its slice is taken over when its [lease](Durable::lease) is over. Between the handler's end and COMMIT the limit is
+/// the lease: a thread that is blocked there for longer has its attempt rolled back and made again.
 ///
 /// What an attempt leaves in its session ends with it: settings, temporary tables, advisory locks, LISTEN, cursors, and
 /// prepared statements.
