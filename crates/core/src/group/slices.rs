@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::job::Park;
+use crate::error::{Error, Result};
 use crate::outbox::{Cursor, Point, Reading, Share};
 
 /// About how many bytes of parked events are written at once; one event more at most.
@@ -32,6 +33,8 @@ pub(super) struct Slices {
     pending: usize,
     /// Which stream's turn it is to be read.
     turn: usize,
+    /// Slices whose cursor would go back, which is not written.
+    went_back: Vec<(i32, Error)>,
 }
 
 #[derive(Debug)]
@@ -476,6 +479,10 @@ impl Slices {
             if cursor == slice.acknowledged && slice.parks.is_empty() && !is_released {
                 continue;
             }
+            if let Err(error) = cursor.check_follows(&slice.acknowledged) {
+                self.went_back.push((*number, error));
+                continue;
+            }
             slice.acknowledging = true;
             due.push(Acknowledgement {
                 slice: *number,
@@ -490,20 +497,27 @@ impl Slices {
         due
     }
 
+    /// Slices that were left out of what is to be written, because their cursor would go back.
+    pub(super) fn take_went_back(&mut self) -> Vec<(i32, Error)> {
+        std::mem::take(&mut self.went_back)
+    }
+
     /// What an attempt at the first pending event of a slice has to write when it succeeds. Not while the slice
-    /// [has to write](Self::has_to_write) something itself.
-    pub(super) fn acknowledge_next(&self, number: i32) -> Option<Acknowledgement> {
+    /// [has to write](Self::has_to_write) something itself. An error if the cursor would go back.
+    pub(super) fn acknowledge_next(&self, number: i32) -> Option<Result<Acknowledgement>> {
         let slice = self.owned.get(&number)?;
         let next = slice.pending.front()?;
-        Some(Acknowledgement {
+        let cursor = next.span.cursor(next.id);
+        let follows = cursor.check_follows(&slice.acknowledged);
+        Some(follows.map(|()| Acknowledgement {
             slice: number,
             epoch: slice.epoch,
             generation: slice.generation,
             is_renewed: slice.writes >= MOST_WRITES,
-            cursor: next.span.cursor(next.id),
+            cursor,
             is_released: false,
             parks: Vec::new(),
-        })
+        }))
     }
 
     /// It was written by the attempt itself.

@@ -56,6 +56,22 @@ impl Cursor {
 }
 
 impl Cursor {
+    /// Fails if this cursor is behind `before`, from which its reader came here: events in between would be handled again.
+    /// Closings are not compared: slices that are read together may know of different ones.
+    pub(crate) fn check_follows(&self, before: &Self) -> Result<()> {
+        let is_forward = match self.done.is_at(&before.done) {
+            true => self.position() >= before.position(),
+            false => {
+                self.done.floor >= before.done.floor
+                    && before.done.snapshot.is_within(&self.done.snapshot)
+            }
+        };
+        match is_forward {
+            true => Ok(()),
+            false => Err(went_back(&format!("the cursor is {self} after {before}"))),
+        }
+    }
+
     /// Up to which id the difference that is being read has been.
     pub(crate) fn position(&self) -> Option<i64> {
         self.reading.as_ref().map(|reading| reading.position)
@@ -278,6 +294,26 @@ mod tests {
             let (earlier, later) = (snapshot(earlier), snapshot(later));
             assert!(earlier.is_before(&later));
             assert!(!later.is_before(&earlier) && !earlier.is_before(&earlier));
+        }
+    }
+
+    #[test]
+    fn a_cursor_that_is_behind_another_one_is_an_error_of_its_own() {
+        let ascending = [
+            "1:1: 0 1 0",
+            "7:9:7 120 11 1",
+            "7:9:7 120 11 0 9:12: 140 12 2 121",
+            "7:9:7 120 11 1 9:12: 140 12 2 133",
+            "9:12: 140 12 2",
+        ];
+        let cursors = ascending.map(|text| text.parse::<Cursor>().unwrap());
+        for (index, earlier) in cursors.iter().enumerate() {
+            for later in &cursors[index..] {
+                later.check_follows(earlier).unwrap();
+            }
+            for later in &cursors[..index] {
+                assert!(later.check_follows(earlier).unwrap_err().is_history());
+            }
         }
     }
 

@@ -57,6 +57,19 @@ impl<R: Runner> Engine<R> {
         });
         let settlements = settlements.collect();
         session.acknowledge(now, all, settlements);
+        for (slice, error) in self.slices.take_went_back() {
+            self.went_back(slice, &error);
+        }
+    }
+
+    /// Reads a slice on from what stands in the database, because its cursor would go back.
+    pub(super) fn went_back(&mut self, slice: i32, error: &Error) {
+        let group = &*self.terms.group;
+        tracing::error!(group, slice, error = %error, "claiming the slice again");
+        self.forget(slice);
+        if let Some(session) = self.session() {
+            session.tick_soon();
+        }
     }
 
     pub(super) fn acknowledged(&mut self, acknowledged: Acknowledged) {

@@ -119,7 +119,14 @@ impl<R: Runner> Engine<R> {
                 return None;
             }
             if let Origin::Read(_) = job.origin {
-                acknowledgement = self.slices.acknowledge_next(job.slice);
+                match self.slices.acknowledge_next(job.slice).transpose() {
+                    Ok(next) => acknowledgement = next,
+                    Err(error) => {
+                        self.finish(track, &job);
+                        self.went_back(job.slice, &error);
+                        return None;
+                    }
+                }
             }
         }
         let generation = self.slices.generation(job.slice, job.epoch)?;

@@ -109,6 +109,7 @@ proptest! {
                 4..=6 => {}
                 _ => {
                     let all = slices.acknowledge(false);
+                    prop_assert!(slices.take_went_back().is_empty());
                     for one in &all {
                         let reach = reach(&one.cursor);
                         let passed = open.iter().find(|(id, (of, ..))| *of == one.slice && **id <= reach);
@@ -137,6 +138,22 @@ proptest! {
             prop_assert_eq!(reach(&one.cursor), now * 10);
         }
     }
+}
+
+#[test]
+fn a_cursor_that_would_go_back_is_not_written_and_its_slice_is_named() {
+    let mut slices = Slices::default();
+    for slice in 0..SLICES {
+        slices.insert(SLICES, slice, 1, &at(5));
+    }
+    let turn = slices.turn().unwrap();
+    // As a reader would whose database went back.
+    slices.advance(&turn, &at(3));
+    assert!(slices.acknowledge(false).is_empty());
+    let went_back = slices.take_went_back();
+    assert_eq!(went_back.len(), 3);
+    assert!(went_back.iter().all(|(_, error)| error.is_history()));
+    assert!(slices.take_went_back().is_empty());
 }
 
 fn park(id: i64) -> Park {
@@ -179,7 +196,7 @@ fn what_is_parked_while_an_attempt_acknowledges_is_written_afterwards() {
     slices.acknowledged(written, &[0]);
     assert!(!slices.has_to_write(0));
     slices.begin(0);
-    let written = slices.acknowledge_next(0).unwrap();
+    let written = slices.acknowledge_next(0).unwrap().unwrap();
     assert_eq!(
         (written.parks.len(), written.cursor.position()),
         (0, Some(11))
