@@ -17,6 +17,7 @@ mod fencing;
 mod handling;
 mod held_up;
 mod herald;
+mod history;
 mod large;
 mod leftovers;
 mod meter;

@@ -86,7 +86,7 @@ async fn run(client: &Arc<Client>) -> Result<()> {
     (acknowledgement.generation, acknowledgement.parks) = (1, Vec::new());
     let moved = store::acknowledge_one(&**client, statements, group, &acknowledgement).await?;
     let (rows, _) = store::parked_rows(client, group, &[id], &[slice]).await?;
-    let is_parked = rows.iter().any(|(row, _)| row.relation == relation);
+    let is_parked = rows.iter().any(|parked| parked.row.relation == relation);
     if written != [slice] || !moved || !is_parked {
         return Err(Error::new(
             Kind::Query,

@@ -16,7 +16,7 @@ use super::job::Row;
 use super::link::{CONTROL, Link};
 use super::options::Durable;
 use super::slices::{Acknowledgement, MOST_BYTES, Turn};
-use super::store::{self, Settlement};
+use super::store::{self, ParkedRow, Settlement};
 use super::tick::{Before, Tick, tick};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Result};
@@ -146,11 +146,11 @@ impl Written {
     }
 }
 
-type FetchedRows = (Vec<(Recorded, u32)>, Vec<Result<Event>>, bool);
+type FetchedRows = (Vec<ParkedRow>, Vec<Result<Event>>, bool);
 
 pub(super) struct Fetched {
     pub(super) wanted: Vec<(Row, i64)>,
-    pub(super) rows: Vec<(Recorded, u32)>,
+    pub(super) rows: Vec<ParkedRow>,
     /// One for each row.
     pub(super) events: Vec<Result<Event>>,
     /// Whether there are others, which were left for the next time.
@@ -475,7 +475,7 @@ impl Session {
         let limit = self.limit();
         let fetching = async move {
             let (rows, is_cut) = store::parked_rows(&client, &terms.group, &ids, &slices).await?;
-            let recorded: Vec<Recorded> = rows.iter().map(|(row, _)| row.clone()).collect();
+            let recorded: Vec<Recorded> = rows.iter().map(|parked| parked.row.clone()).collect();
             let mut reader = OutboxReader::new(client);
             let events = reader.events(&recorded).await?;
             Ok((rows, events, is_cut))

@@ -242,21 +242,34 @@ pub(super) fn seconds(number: f64) -> Duration {
         .min(LONGEST_DELAY)
 }
 
-/// Parked events of some slices as they were recorded, with the attempts made. Those that are gone are left out; and others, if
-/// the second value says so, because there were enough bytes: there is one at least.
+/// A parked event as it was recorded.
+#[derive(Debug)]
+pub(super) struct ParkedRow {
+    pub(super) row: Recorded,
+    pub(super) attempts: u32,
+    /// Nobody has asked the handler's filter yet.
+    pub(super) is_unfiltered: bool,
+}
+
+/// Parked events of some slices. Those that are gone are left out; and others, if the second value says so, because there were
+/// enough bytes: there is one at least.
 pub(super) async fn parked_rows(
     client: &Client,
     group: &str,
     ids: &[i64],
     slices: &[i32],
-) -> Result<(Vec<(Recorded, u32)>, bool)> {
+) -> Result<(Vec<ParkedRow>, bool)> {
     let sql = include_str!("sql/parked_rows.sql");
     let parameters: [&(dyn ToSql + Sync); 3] = [&group, &ids, &slices];
     let rows = client.query_raw(sql, parameters).await.map_err(failed)?;
     some(rows, failed, |row| {
-        let recorded = Recorded::of(row)?;
-        let bytes = recorded.bytes();
-        Ok(((recorded, get::<i32>(row, 10)?.unsigned_abs()), bytes))
+        let parked = ParkedRow {
+            row: Recorded::of(row)?,
+            attempts: get::<i32>(row, 10)?.unsigned_abs(),
+            is_unfiltered: get(row, 11)?,
+        };
+        let bytes = parked.row.bytes();
+        Ok((parked, bytes))
     })
     .await
 }

@@ -16,9 +16,17 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// That of the server's outbox. Fails if there is none, or if it has another version than this program.
+    /// That of the server's outbox. Begins a new one where the outbox, its cursors or its sequences are not those that this
+    /// server has written. Fails if there is none, or if it has another version than this program.
     pub(crate) async fn of(client: &Client) -> Result<Self> {
-        let messages = match client.simple_query(include_str!("history.sql")).await {
+        Self::read(client, true).await
+    }
+
+    /// Cursors are looked at where `with_cursors` says so, which takes long if there are many versions of them.
+    async fn read(client: &Client, with_cursors: bool) -> Result<Self> {
+        let sql = include_str!("history.sql");
+        let sql = sql.replace("{{with_cursors}}", &with_cursors.to_string());
+        let messages = match client.simple_query(&sql).await {
             Ok(messages) => messages,
             Err(cause) => return Err(refused(client, cause).await),
         };
@@ -42,9 +50,9 @@ impl History {
         self.identity == before.identity && newest.is_some_and(|run| self.runs.contains(run))
     }
 
-    /// Fails if that of the server's outbox does not continue this one.
+    /// Fails if that of the server's outbox does not continue this one. Does not look at cursors.
     pub(crate) async fn confirm(&self, client: &Client) -> Result<()> {
-        match Self::of(client).await?.continues(self) {
+        match Self::read(client, false).await?.continues(self) {
             true => Ok(()),
             false => Err(Error::new(
                 Kind::History,
@@ -53,6 +61,10 @@ impl History {
         }
     }
 }
+
+const LOCKED: &str = "cannot read the history of the outbox: another transaction has locked it, to record a start of the server \
+    or to begin a new history; if this lasts, end that transaction, which SELECT pid, mode FROM pg_locks WHERE relation IN \
+    ('pgherald.server_run'::regclass, 'pgherald.outbox_history'::regclass) shows";
 
 /// Why the history could not be read. Of an outbox that is missing or has another version, that is the reason.
 async fn refused(client: &Client, cause: tokio_postgres::Error) -> Error {
@@ -70,6 +82,9 @@ async fn refused(client: &Client, cause: tokio_postgres::Error) -> Error {
                 | SqlState::UNDEFINED_TABLE)
         )
     );
+    if cause.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
+        return Error::of_statement(LOCKED, cause);
+    }
     let error = Error::of_statement("cannot look for the outbox", cause);
     match is_missing {
         true => require_version(client).await.err().unwrap_or(error),

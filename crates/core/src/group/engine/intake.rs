@@ -12,7 +12,7 @@ use crate::group::options::Durable;
 use crate::group::runner::{Manner, Runner};
 use crate::group::session::{Fetched, Page};
 use crate::group::slices::Slices;
-use crate::group::store;
+use crate::group::store::{self, ParkedRow};
 use crate::handler::Task;
 use crate::outbox::{Recorded, Share};
 use crate::signal::{Resync, ResyncReason};
@@ -153,15 +153,12 @@ impl<R: Runner> Engine<R> {
         }: Fetched,
     ) {
         let now = Instant::now();
-        let mut found: Vec<(Recorded, u32, Result<Event>)> = rows
-            .into_iter()
-            .zip(events)
-            .map(|((row, attempts), event)| (row, attempts, event))
-            .collect();
+        let mut found: Vec<(ParkedRow, Result<Event>)> = rows.into_iter().zip(events).collect();
         for (row, id) in wanted {
             // The same loss may have been told of another slice.
-            let is_it =
-                |(found, ..): &(Recorded, _, _)| found.id == id && found.relation == row.relation;
+            let is_it = |(found, _): &(ParkedRow, _)| {
+                found.row.id == id && found.row.relation == row.relation
+            };
             let Some(index) = found.iter().position(is_it) else {
                 match is_cut {
                     true => self.parked.put_back(&row, id, now),
@@ -170,29 +167,28 @@ impl<R: Runner> Engine<R> {
                 }
                 continue;
             };
-            let (recorded, attempts, event) = found.swap_remove(index);
+            let (parked, event) = found.swap_remove(index);
             let Some((slice, epoch)) = self.parked.slice(&row).and_then(|slice| {
                 let epoch = self.slices.epoch(slice)?;
                 Some((slice, epoch))
             }) else {
                 continue;
             };
-            let task = match recorded.resync_reason() {
+            let task = match parked.row.resync_reason() {
                 Some(reason) => Ok(Task::Resync(Resync::new(reason))),
                 None => event.map(Task::Event),
             };
-            // What a restored group had not read was parked without looking at its filter.
             let is_wanted = match &task {
-                Ok(Task::Event(event)) => attempts > 0 || self.filter.matches(event),
+                Ok(Task::Event(event)) => !parked.is_unfiltered || self.filter.matches(event),
                 Ok(Task::Resync(_)) | Err(_) => true,
             };
             let job = Job {
                 slice,
                 epoch,
                 origin: Origin::Parked,
-                row: recorded,
+                row: parked.row,
                 task,
-                attempts,
+                attempts: parked.attempts,
             };
             if is_wanted {
                 self.push(job);

@@ -17,5 +17,6 @@ INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, has
 SELECT $1, -1, min(slice), clock_timestamp(), 0, 0, 'R', 'started', 0 FROM moved HAVING count(*) > 0
 -- One that is a dead letter was of before.
 ON CONFLICT (group_name, id) DO UPDATE
-SET slice = EXCLUDED.slice, sent_at = EXCLUDED.sent_at, attempts = 0, error = NULL, due_at = clock_timestamp(), dead_at = NULL
+SET slice = EXCLUDED.slice, sent_at = EXCLUDED.sent_at, attempts = 0, error = NULL, due_at = clock_timestamp(), delay = 0,
+    dead_at = NULL
 WHERE parked_event.dead_at IS NOT NULL

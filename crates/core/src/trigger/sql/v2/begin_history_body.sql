@@ -12,6 +12,9 @@ DECLARE
     bound bigint;
     taken bigint;
     c record;
+    done text;
+    reading text;
+    read_to bigint;
     groups text[] := '{}';
     slices integer[] := '{}';
     counts integer[] := '{}';
@@ -54,15 +57,18 @@ BEGIN
             THEN
                 RAISE data_exception;
             END IF;
-            dones := dones || split_part(c.cursor, ' ', 1);
-            readings := readings || nullif(split_part(c.cursor, ' ', 5), '');
-            positions := positions || nullif(split_part(c.cursor, ' ', 9), '')::bigint;
+            done := split_part(c.cursor, ' ', 1);
+            reading := nullif(split_part(c.cursor, ' ', 5), '');
+            read_to := nullif(split_part(c.cursor, ' ', 9), '')::bigint;
         EXCEPTION WHEN data_exception THEN
             -- It does not say what was read: everything is handled again.
-            dones := dones || '1:1:'::text;
-            readings := readings || NULL::text;
-            positions := positions || NULL::bigint;
+            done := '1:1:';
+            reading := NULL;
+            read_to := NULL;
         END;
+        dones := dones || done;
+        readings := readings || reading;
+        positions := positions || read_to;
         groups := groups || c.group_name;
         slices := slices || c.slice;
         counts := counts || c.slices;
@@ -82,18 +88,20 @@ BEGIN
     -- that no order between snapshot and sequence matters.
     WITH parked AS (
         INSERT INTO pgherald.parked_event (
-            group_name, id, slice, xid, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts, due_at
+            group_name, id, slice, xid, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts, due_at,
+            delay, is_unfiltered
         )
         SELECT r.group_name, o.id, r.slice, o.xid, o.sent_at, o.relation, o.hash, o.operation, o.key, o.columns, o.old_columns,
-            o.changed, 0, clock_timestamp()
+            o.changed, 0, clock_timestamp(), 0, true
         FROM unnest(groups, slices, counts, dones::pg_snapshot[], readings::pg_snapshot[], positions)
             AS r (group_name, slice, slices, done, reading, position)
         JOIN (
             -- The transaction that has written the row as it stands here; that of a subtransaction is greater than `xid`.
+            -- Its slice is worked out once for each number of slices, so that the join is one by equality.
             SELECT w.*, bound + ((w.xmin::text::bigint - bound) % (2 * half) + 3 * half) % (2 * half) - half AS written_in,
-                w.xid::text::numeric AS number
-            FROM pgherald.outbox AS w
-        ) AS o ON (o.hash & 2147483647) % r.slices = r.slice
+                w.xid::text::numeric AS number, n.slices, (w.hash & 2147483647) % n.slices AS slice
+            FROM pgherald.outbox AS w CROSS JOIN (SELECT DISTINCT u.slices FROM unnest(counts) AS u (slices)) AS n
+        ) AS o ON o.slices = r.slices AND o.slice = r.slice
         WHERE NOT pg_visible_in_snapshot(o.xid, r.done)
                 AND (r.reading IS NULL OR o.id > r.position OR NOT pg_visible_in_snapshot(o.xid, r.reading))
                 -- A row of another database is none of this one's.
@@ -117,7 +125,7 @@ BEGIN
     INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts)
     SELECT g.name, -1, 0, clock_timestamp(), 0, 0, 'R', 'restored', 0 FROM pgherald.consumer_group AS g
     ON CONFLICT (group_name, id) DO UPDATE
-    SET slice = 0, sent_at = EXCLUDED.sent_at, key = EXCLUDED.key, attempts = 0, error = NULL, due_at = NULL, dead_at = NULL;
+    SET slice = 0, sent_at = EXCLUDED.sent_at, key = EXCLUDED.key, attempts = 0, error = NULL, due_at = NULL, delay = NULL, dead_at = NULL;
     UPDATE pgherald.consumer_group SET revision = revision + 1;
     PERFORM pg_notify('pgherald_outbox', 'control ' || g.name) FROM pgherald.consumer_group AS g;
 

@@ -9,11 +9,11 @@ DECLARE
     started CONSTANT timestamptz := pg_postmaster_start_time();
     reason text;
 BEGIN
-    reason := pgherald.restored();
+    reason := pgherald.restored(with_cursors);
     IF reason IS NOT NULL THEN
         -- Only the first caller does this.
         LOCK TABLE pgherald.outbox_history IN EXCLUSIVE MODE;
-        reason := pgherald.restored();
+        reason := pgherald.restored(with_cursors);
         IF reason IS NOT NULL THEN
             PERFORM pgherald.begin_history();
             RAISE LOG 'pgherald begins a new history of the outbox: %', reason;

@@ -141,6 +141,8 @@ CREATE TABLE pgherald.parked_event (
     dead_at timestamptz,
     -- How many seconds due_at was away when it was written. However the clock is set since, it is no more.
     delay float8,
+    -- A restore has parked it before any consumer applied the filter of the group's handler.
+    is_unfiltered boolean NOT NULL DEFAULT false,
     PRIMARY KEY (group_name, id)
 );
 CREATE INDEX parked_event_by_slice ON pgherald.parked_event (group_name, slice, id) WHERE dead_at IS NULL;
@@ -149,21 +151,28 @@ CREATE FUNCTION pgherald.trim_outbox(keep interval, max_bytes bigint) RETURNS in
     SET search_path = pg_catalog, pg_temp
 AS {{trim}};
 REVOKE ALL ON FUNCTION pgherald.trim_outbox(interval, bigint) FROM PUBLIC;
-CREATE FUNCTION pgherald.restored() RETURNS text
+CREATE FUNCTION pgherald.restored(with_cursors boolean DEFAULT true) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS {{restored}};
-GRANT EXECUTE ON FUNCTION pgherald.restored() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION pgherald.restored(boolean) TO PUBLIC;
 CREATE FUNCTION pgherald.begin_history() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    -- Attempts under way hold their cursors for as long as a lease.
+    SET lock_timeout = '5min'
+    -- Consumers, whose sessions call it, have these off.
+    SET enable_seqscan = on
+    SET enable_hashjoin = on
 AS {{begin_history}};
 REVOKE ALL ON FUNCTION pgherald.begin_history() FROM PUBLIC;
-CREATE FUNCTION pgherald.history(OUT identity uuid, OUT runs uuid[])
+CREATE FUNCTION pgherald.history(with_cursors boolean DEFAULT true, OUT identity uuid, OUT runs uuid[])
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
+    -- A transaction that stays open after it has called the function may keep others waiting.
+    SET lock_timeout = '2s'
 AS {{history}};
-GRANT EXECUTE ON FUNCTION pgherald.history() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION pgherald.history(boolean) TO PUBLIC;
 -- For people.
 CREATE VIEW pgherald.outbox_event AS
     SELECT o.id, o.xid, o.sent_at, r.schema_name, r.table_name,

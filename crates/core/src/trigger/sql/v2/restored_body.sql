@@ -1,4 +1,7 @@
 -- Why transaction ids and positions in the outbox are not those of this server: null if they are.
+--
+-- Reading all cursors takes long while a transaction keeps their old versions. So consumers ask for that when they connect,
+-- not with each heartbeat: one whose cursor is ahead of the server finds that out when it reads, and connects again.
 DECLARE
     here CONSTANT oid := (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
     cluster bigint;
@@ -27,22 +30,27 @@ BEGIN
         RETURN 'the cluster is another one, as after pg_upgrade';
     END IF;
 
-    -- What is visible was committed, and so lies behind the snapshot's xmax; but for what this transaction has written.
+    -- The transaction of a visible row was committed, so it lies behind the snapshot's xmax; but for this transaction itself.
     SELECT (SELECT o.id FROM pgherald.outbox AS o ORDER BY o.id DESC LIMIT 1) AS id,
         coalesce((
             SELECT o.xid FROM pgherald.outbox AS o
             WHERE o.xid IS DISTINCT FROM pg_current_xact_id_if_assigned() ORDER BY o.xid DESC, o.id DESC LIMIT 1
         ) >= pg_snapshot_xmax(pg_current_snapshot()), false) AS is_ahead,
-        c.floor, coalesce(c.xmax > pg_snapshot_xmax(pg_current_snapshot())::text::numeric, false) AS is_read_ahead
+        c.floor, coalesce(c.xmax > pg_snapshot_xmax(pg_current_snapshot())::text::numeric, false) AS is_read_ahead,
+        coalesce(c.closed > (SELECT r.closed FROM pgherald.outbox_retention AS r), false) AS is_closed_ahead
     INTO last
     FROM (
-        -- What is no cursor says nothing here.
-        SELECT max(substring(c.cursor FROM '^[^ ]+ ([0-9]+) ')::numeric) AS floor,
-            max(substring(c.cursor FROM '^[0-9]+:([0-9]+):')::numeric) AS xmax
+        -- A cursor that cannot be parsed says nothing here.
+        SELECT max(substring(c.cursor FROM '^[0-9]+:([0-9]+):')::numeric) AS xmax,
+            max(substring(c.cursor FROM '^[^ ]+ ([0-9]+) ')::numeric) AS floor,
+            max(substring(c.cursor FROM '^[^ ]+ [0-9]+ [0-9]+ ([0-9]+)')::numeric) AS closed
         FROM pgherald.consumer_cursor AS c
+        WHERE with_cursors
     ) AS c;
     IF last.is_ahead OR last.is_read_ahead THEN
         RETURN 'rows or cursors were restored whose transactions this server has not come to';
+    ELSIF last.is_closed_ahead THEN
+        RETURN 'pgherald.outbox_retention was set back';
     END IF;
     -- After the rows and cursors were looked at: the sequence may only be further.
     IF has_sequence_privilege('pgherald.outbox_id', 'USAGE, SELECT') THEN
