@@ -101,6 +101,8 @@ BEGIN
             SELECT w.*, bound + ((w.xmin::text::bigint - bound) % (2 * half) + 3 * half) % (2 * half) - half AS written_in,
                 w.xid::text::numeric AS number, n.slices, (w.hash & 2147483647) % n.slices AS slice
             FROM pgherald.outbox AS w CROSS JOIN (SELECT DISTINCT u.slices FROM unnest(counts) AS u (slices)) AS n
+            -- Otherwise the planner joins by the condition below, which compares each row with each slice.
+            OFFSET 0
         ) AS o ON o.slices = r.slices AND o.slice = r.slice
         WHERE NOT pg_visible_in_snapshot(o.xid, r.done)
                 AND (r.reading IS NULL OR o.id > r.position OR NOT pg_visible_in_snapshot(o.xid, r.reading))
