@@ -219,7 +219,10 @@ async fn attempt<H: TransactionalHandler>(
             let cleaned = is_clean(cleaning.take(), statements.len());
             // Both are sent before either is answered.
             let beginning = async {
-                let begun = try_join(client.transaction(), cleaned).await;
+                // The acknowledgement is written in it, so it cannot succeed where a role's transactions are read-only by
+                // default. The cleaning resets the session's settings, and no statement may come before this one is set.
+                let writable = client.build_transaction().read_only(false).start();
+                let begun = try_join(writable, cleaned).await;
                 let (transaction, is_clean) = begun.map_err(failed)?;
                 Ok(is_clean.then_some(transaction))
             };
