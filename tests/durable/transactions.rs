@@ -228,7 +228,9 @@ async fn roles_whose_transactions_are_serializable_are_served_as_well() {
 async fn roles_whose_transactions_are_read_only_are_served_as_well() {
     local(async {
         let scene = Scene::new().await;
-        scene.set_for_new_sessions("default_transaction_read_only = on").await;
+        scene
+            .set_for_new_sessions("default_transaction_read_only = on")
+            .await;
         let plan = |line: &str, attempt: u32| match (line, attempt) {
             ("1=1", 1) => Deed::Fail,
             _ => Deed::Do,

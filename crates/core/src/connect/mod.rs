@@ -27,7 +27,7 @@ use tls::Tls;
 
 use crate::error::{Error, Kind, Result};
 
-pub(crate) use session::NEVER_IDLE_TOO_LONG;
+pub(crate) use session::{NEVER_IDLE_TOO_LONG, refuse_replica};
 
 /// The connection half that must be driven for the client half to work.
 pub(crate) type Connection =
@@ -91,6 +91,8 @@ pub struct ConnectConfig {
     password: Password,
     /// How long an attempt may take as a whole; its hosts share it.
     total: Option<Duration>,
+    /// Whether a host that is a replica is of no use.
+    needs_primary: bool,
 }
 
 impl ConnectConfig {
@@ -116,6 +118,7 @@ impl ConnectConfig {
             tls,
             password,
             total: None,
+            needs_primary: false,
         })
     }
 
@@ -186,11 +189,10 @@ impl ConnectConfig {
         if self.config.get_tcp_user_timeout().is_none() {
             self.config.tcp_user_timeout(silence);
         }
-        let several = self.config.get_hosts().len() > 1;
-        if several && self.config.get_target_session_attrs() == TargetSessionAttrs::Any {
-            self.config
-                .target_session_attrs(TargetSessionAttrs::ReadWrite);
-        }
+        // Not `read-write`, which also passes over a primary whose transactions are read-only by default.
+        let attributes = self.config.get_target_session_attrs();
+        self.needs_primary =
+            self.config.get_hosts().len() > 1 && attributes == TargetSessionAttrs::Any;
     }
 
     /// Connects, and drives the connection on the current tokio runtime for as long as the client lives.

@@ -60,6 +60,8 @@ const ACKNOWLEDGING: &str = include_str!("sql/acknowledging.sql");
 /// What is done through the transaction is committed together with the note that the event was handled, or not at all.
 /// What is done elsewhere is done at least once, as in an [`EventHandler`](crate::EventHandler).
 ///
+/// The transaction is READ WRITE, also where those of the role are read-only by default.
+///
 /// Do not end the transaction by statements of your own: an attempt at whose end no transaction is open has failed, whatever
 /// it has committed.
 ///

@@ -12,11 +12,12 @@ use tokio_postgres::Client;
 use super::builder::Settings;
 use super::pace::Pace;
 use super::page::Page;
+use crate::connect::refuse_replica;
 use crate::error::{Error, Result};
 use crate::name::ChannelName;
 use crate::outbox::{Cursor, History, OutboxReader, WAKE_UP_CHANNEL};
 use crate::source::heartbeat::{Heartbeat, Pulse, Question};
-use crate::source::listen::{confirm_listening, listen, refuse_replica};
+use crate::source::listen::{confirm_listening, listen};
 use crate::source::wire::Wire;
 use crate::trigger::{self, Check, TriggerSpec};
 
