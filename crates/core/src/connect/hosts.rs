@@ -24,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 type Cause = Box<dyn StdError + Send + Sync>;
 
 /// A host as the configuration names it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Target {
     /// TLS and the password file know it by this.
     host: Option<Host>,
@@ -33,7 +33,7 @@ struct Target {
 }
 
 /// One address of a host: what a connection is made to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
     target: Target,
     address: Option<IpAddr>,

@@ -23,6 +23,7 @@ use tokio_postgres::{Client, Config, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use password::Password;
+use pooler::Checked;
 use tls::Tls;
 
 use crate::error::{Error, Kind, Result};
@@ -93,6 +94,8 @@ pub struct ConnectConfig {
     total: Option<Duration>,
     /// Whether a host that is a replica is of no use.
     needs_primary: bool,
+    /// Where connections need not look for a pooler again.
+    checked: Checked,
 }
 
 impl ConnectConfig {
@@ -119,6 +122,7 @@ impl ConnectConfig {
             password,
             total: None,
             needs_primary: false,
+            checked: Checked::default(),
         })
     }
 
@@ -211,7 +215,7 @@ impl ConnectConfig {
     /// A connection that may be idle for as long as it likes. Its other settings are those of its role and database: user
     /// code runs on it.
     pub(crate) async fn lasting_client(&self) -> Result<Client> {
-        let (client, mut connection) = self.open().await?;
+        let (client, mut connection) = self.open_unpooled().await?;
         session::drive(&mut connection, session::never_idle_too_long(&client)).await?;
         drive(connection);
         Ok(client)
@@ -219,7 +223,7 @@ impl ConnectConfig {
 
     /// A connection for statements of our own, with the settings that they need.
     pub(crate) async fn session_client(&self) -> Result<Client> {
-        let (client, mut connection) = self.open().await?;
+        let (client, mut connection) = self.open_unpooled().await?;
         session::drive(&mut connection, session::configure(&client)).await?;
         drive(connection);
         Ok(client)
@@ -230,9 +234,23 @@ impl ConnectConfig {
     /// Fails by name if a pooler gives the session another server process for each transaction: a LISTEN there would make
     /// notifications reach other clients.
     pub(crate) async fn listening_session(&self) -> Result<(Client, Connection)> {
-        let (client, mut connection, endpoint) = self.open_somewhere().await?;
-        pooler::refuse(self, &endpoint, &client, &mut connection).await?;
+        self.checked.forget();
+        let (client, mut connection) = self.open_unpooled().await?;
         session::drive(&mut connection, session::configure(&client)).await?;
+        Ok((client, connection))
+    }
+
+    /// Connects; the caller drives the connection. Fails by name behind a pooler in transaction mode.
+    ///
+    /// To find out takes a second connection. So it is done once for each endpoint after [`listening_session`] was called: the
+    /// other connections of a consumer cost no more, unless they lead to another host.
+    ///
+    /// [`listening_session`]: Self::listening_session
+    async fn open_unpooled(&self) -> Result<(Client, Connection)> {
+        let (client, mut connection, endpoint) = self.open_somewhere().await?;
+        if !self.checked.has(&endpoint) {
+            pooler::refuse(self, &endpoint, &client, &mut connection).await?;
+        }
         Ok((client, connection))
     }
 
