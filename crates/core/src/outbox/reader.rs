@@ -539,7 +539,9 @@ const ONE: &str = concat!(
 fn may_not_read_ids() -> Error {
     Error::new(
         Kind::Query,
-        "cannot read the outbox: permission denied for sequence pgherald.outbox_id; GRANT USAGE on it to this role",
+        // USAGE would do, but also lets the role take ids.
+        "cannot read the outbox: permission denied for sequence pgherald.outbox_id; \
+         GRANT SELECT ON SEQUENCE pgherald.outbox_id to this role",
     )
 }
 
