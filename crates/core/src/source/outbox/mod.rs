@@ -14,6 +14,7 @@
 //!
 //! - Writers wake readers up at most every 50 ms, all of them together: what is committed right after a wake-up is not
 //!   announced. So after the last event it goes on looking for twice as long.
+//! - Any role can send wake-ups. More than one in 25 ms are answered by the looks that follow each other every few milliseconds.
 //! - A wake-up goes astray if the writer that was to send it rolls back. What it would have announced is found when the
 //!   failsafe interval is over.
 //!
