@@ -4,13 +4,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use pgherald_core::outbox::OutboxReader;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{ConnectConfig, OutboxSource, ResyncReason, Signal, Source, TableName};
+use pgherald_testkit::{FaultProxy, Postgres};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
-use crate::support::Scene;
+use crate::support::{Scene, connect};
 
 const ROWS: u64 = 2_000;
 
@@ -129,4 +131,29 @@ async fn a_flood_of_undecodable_rows_is_counted_and_announced_a_few_times() {
     let (lines, rows) = *lines.0.lock().unwrap();
     assert_eq!(rows, bad);
     assert!(lines <= 20, "{lines} lines");
+}
+
+#[tokio::test]
+async fn a_table_that_the_outbox_does_not_know_is_looked_up_once_a_page() {
+    let mut scene = Scene::new().await;
+    let server = Postgres::shared().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let client = connect(&proxy.url(scene.url())).await;
+    scene.reader = OutboxReader::new(Arc::new(client));
+    scene
+        .run("INSERT INTO counters SELECT n, 1 FROM generate_series(1, 500) AS n; DELETE FROM pgherald.outbox_relation")
+        .await;
+    let before = proxy.statements();
+    let page = scene.reader.next(&scene.cursor, 500).await.unwrap();
+    assert_eq!((page.events.len(), page.undecodable.len()), (0, 500));
+    let made = proxy.statements() - before;
+    assert!(made < 20, "{made} statements");
+    // It is found once it is known.
+    scene
+        .run("INSERT INTO pgherald.outbox_relation SELECT DISTINCT relation, 'public', 'counters', '[\"id\"]' FROM pgherald.outbox")
+        .await;
+    let page = scene.reader.next(&scene.cursor, 500).await.unwrap();
+    assert_eq!((page.events.len(), page.undecodable.len()), (500, 0));
 }
