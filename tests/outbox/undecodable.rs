@@ -157,3 +157,43 @@ async fn a_table_that_the_outbox_does_not_know_is_looked_up_once_a_page() {
     let page = scene.reader.next(&scene.cursor, 500).await.unwrap();
     assert_eq!((page.events.len(), page.undecodable.len()), (500, 0));
 }
+
+#[tokio::test]
+async fn rows_with_texts_that_are_no_utf8_are_read_together() {
+    const BAD: u64 = 1_000;
+    let server = Postgres::shared().await.unwrap();
+    let name = format!("texts_{}", std::process::id());
+    let create = format!(
+        "CREATE DATABASE {name} ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    );
+    server.execute(&create).await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let scene = Scene::at(proxy.url(&server.url_for(&name))).await;
+    let mut source = source(&scene).await;
+    let before = proxy.statements();
+    scene
+        .run(&format!(
+            "BEGIN; INSERT INTO counters SELECT n, 1 FROM generate_series(0, {BAD} + 1) AS n;
+            UPDATE pgherald.outbox SET columns = '{{\"value\":\"' || E'caf\\xe9' || '\"}}' WHERE key::int BETWEEN 1 AND {BAD};
+            COMMIT"
+        ))
+        .await;
+    let (mut undecodable, mut resyncs, mut rows) = (0, 0, 0);
+    while rows < 2 {
+        match source.next().await {
+            Signal::Resync(resync) => {
+                undecodable += resync.undecodable();
+                resyncs += 1;
+            }
+            Signal::Events(events) => rows += events.len(),
+            other => panic!("{other:?}"),
+        }
+    }
+    let made = proxy.statements() - before;
+    println!("{resyncs} resyncs, {made} statements");
+    assert_eq!(undecodable, BAD);
+    assert!(resyncs < 20, "{resyncs} resyncs");
+    assert!(made < 1_500, "{made} statements");
+}

@@ -46,6 +46,8 @@ pub struct OutboxReader {
     relations: Relations,
     /// How many rows to ask for at most: fewer for a while where they are large.
     fitting: usize,
+    /// How many rows to read one by one where a text of the next one cannot be said.
+    one_by_one: usize,
 }
 
 /// Some events, and how far one has read with them.
@@ -104,6 +106,7 @@ impl OutboxReader {
             statements: Statements::default(),
             relations: Relations::default(),
             fitting: usize::MAX,
+            one_by_one: 1,
         }
     }
 
@@ -244,7 +247,8 @@ impl OutboxReader {
     /// Rows of a difference, whether they are the last ones, and the last closing that was trimmed when they had been read:
     /// what is not trimmed then was there.
     ///
-    /// A text that the server cannot say in UTF-8 fails its page: then fewer are asked for, and in the end one without texts.
+    /// A text that the server cannot say in UTF-8 fails its page: then fewer are asked for, and in the end one without texts;
+    /// or more, where such rows follow each other.
     async fn page(
         &mut self,
         done: &Point,
@@ -252,31 +256,54 @@ impl OutboxReader {
         share: &Share,
         limit: usize,
     ) -> Result<(Vec<Recorded>, bool, i64)> {
-        let mut limit = limit.min(self.fitting).max(1);
+        let most = limit.max(1);
+        let mut limit = most.min(self.fitting).max(1);
         loop {
             match self.page_of(done, reading, share, limit, false).await {
                 Err(error) if is_unsayable(&error) && limit > 1 => limit /= 2,
                 Err(error) if is_unsayable(&error) => {
-                    // Of those that were under way and those that have begun since, one was asked for each.
-                    let (mut rows, _, trimmed) =
-                        self.page_of(done, reading, share, 1, true).await?;
-                    for row in &mut rows {
-                        // It may have been the other one.
-                        match self.whole(row.id).await {
-                            Ok(Some(whole)) => *row = whole,
-                            Ok(None) => {}
-                            Err(error) if is_unsayable(&error) => {
-                                row.problem = Some(error.chain().into());
-                            }
-                            Err(error) => return Err(error),
-                        }
-                    }
+                    let rows = self.page_one_by_one(done, reading, share, most).await?;
                     self.fitting = 1;
-                    return Ok((rows, false, trimmed));
+                    return Ok(rows);
                 }
                 page => return page,
             }
         }
+    }
+
+    /// The same, of rows some of which cannot be read together with others.
+    async fn page_one_by_one(
+        &mut self,
+        done: &Point,
+        reading: &Reading,
+        share: &Share,
+        limit: usize,
+    ) -> Result<(Vec<Recorded>, bool, i64)> {
+        let limit = self.one_by_one.min(limit);
+        let (mut rows, _, trimmed) = self.page_of(done, reading, share, limit, true).await?;
+        let (mut count, mut unsayable, mut bytes) = (0, 0, 0);
+        for row in &mut rows {
+            match self.whole(row.id).await {
+                Ok(Some(whole)) => *row = whole,
+                Ok(None) => {}
+                Err(error) if is_unsayable(&error) => {
+                    row.problem = Some(error.chain().into());
+                    unsayable += 1;
+                }
+                Err(error) => return Err(error),
+            }
+            count += 1;
+            bytes += row.bytes();
+            if bytes >= MOST_BYTES {
+                break;
+            }
+        }
+        rows.truncate(count);
+        self.one_by_one = match unsayable == count {
+            true => limit.saturating_mul(2),
+            false => 1,
+        };
+        Ok((rows, false, trimmed))
     }
 
     async fn page_of(
