@@ -45,6 +45,7 @@
 
 mod cursor;
 mod history;
+mod queries;
 mod reader;
 mod retention;
 mod row;
