@@ -75,14 +75,13 @@ async fn wake_ups_of_strangers_cause_a_source_few_more_looks_than_the_busy_poll(
     let source = OutboxSource::builder(config).watch(jobs.every_column().outbox());
     let mut source = source.build().unwrap();
     while !matches!(source.next().await, Signal::Live) {}
-    let (events, mut seen) = tokio::sync::mpsc::unbounded_channel();
+    let (events, mut seen) = tokio::sync::mpsc::channel(8);
     let reading = tokio::spawn(async move {
         loop {
             if let Signal::Events(batch) = source.next().await {
-                batch
-                    .iter()
-                    .try_for_each(|event| events.send(event.clone()))
-                    .unwrap();
+                for event in &*batch {
+                    events.send(event.clone()).await.unwrap();
+                }
             }
         }
     });
