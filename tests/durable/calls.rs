@@ -1,11 +1,13 @@
-//! Any role may notify consumers: what that costs the server is bounded.
+//! Any role may notify consumers and sources: what that costs the server is bounded.
 
 use std::time::{Duration, Instant};
 
+use pgherald_core::trigger::TriggerSpec;
+use pgherald_core::{OutboxSource, Signal, Source, TableName};
 use pgherald_testkit::Postgres;
 
 use crate::meter::Meter;
-use crate::support::{Log, Scene, all_well, drained, local, report, terms};
+use crate::support::{Log, Scene, all_well, drained, local, report, shown, terms};
 
 /// For how long a stranger calls, as often as it can.
 const CALLS: Duration = Duration::from_secs(3);
@@ -61,6 +63,42 @@ async fn wake_ups_with_nothing_to_read_cause_no_more_than_the_busy_poll() {
         );
     })
     .await;
+}
+
+#[tokio::test]
+async fn wake_ups_of_strangers_cause_a_source_few_more_looks_than_the_busy_poll() {
+    let server = Postgres::shared().await.unwrap();
+    let scene = Scene::new().await;
+    let meter = Meter::start(server).await;
+    let jobs = TriggerSpec::new(TableName::new("public", "jobs").unwrap());
+    let config = meter.url(&scene.url).parse().unwrap();
+    let source = OutboxSource::builder(config).watch(jobs.every_column().outbox());
+    let mut source = source.build().unwrap();
+    while !matches!(source.next().await, Signal::Live) {}
+    let (events, mut seen) = tokio::sync::mpsc::channel(8);
+    let reading = tokio::spawn(async move {
+        loop {
+            if let Signal::Events(batch) = source.next().await {
+                for event in &*batch {
+                    events.send(event.clone()).await.unwrap();
+                }
+            }
+        }
+    });
+    scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+    seen.recv().await.unwrap();
+    let (before, began) = (meter.requests(), Instant::now());
+    while began.elapsed() < CALLS {
+        scene.run("NOTIFY pgherald_outbox").await;
+    }
+    let made = meter.requests() - before;
+    // A look every 5 ms, and one every 25 ms at once, of three statements.
+    let fair = (began.elapsed().as_secs_f64() * (200.0 + 40.0) * 3.0) as u64;
+    println!("{made} requests, {fair} are fair");
+    assert!(made < fair + 150, "{made} requests, {fair} are fair");
+    scene.run("INSERT INTO jobs VALUES (2, 1)").await;
+    assert_eq!(shown(&seen.recv().await.unwrap()), "2=1");
+    reading.abort();
 }
 
 #[tokio::test]

@@ -267,3 +267,43 @@ async fn what_was_handled_leaves_nothing_behind() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_consumer_keeps_its_lease_while_trimming_waits_for_a_lock() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let lease = Duration::from_secs(1);
+        let handle = scene.start(terms("g").lease(lease), &log, all_well());
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        log.has(1).await;
+        let node = scene.number("SELECT id FROM pgherald.consumer_node").await;
+        // Nothing but trimming reads it.
+        let holder = scene.connect().await;
+        let lock = "BEGIN; LOCK TABLE pgherald.outbox_part IN ACCESS EXCLUSIVE MODE";
+        holder.batch_execute(lock).await.unwrap();
+        let waiting = "SELECT count(*) FROM pg_locks AS l WHERE NOT l.granted
+            AND l.relation = 'pgherald.outbox_part'::regclass";
+        scene.becomes(waiting, 1).await;
+        let until = format!(
+            "SELECT (extract(epoch FROM lease_until) * 1000)::bigint FROM pgherald.consumer_node WHERE id = {node}"
+        );
+        let health = handle.health();
+        // The last renewal is then two leases younger than the lock.
+        let renewed = scene.number(&until).await + 2 * lease.as_millis() as i64;
+        loop {
+            let until = scene.number(&until).await;
+            assert!(health.borrow().is_live(), "{}", *health.borrow());
+            assert!(until > 0, "the lease is lost");
+            if until > renewed {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        scene.run("UPDATE jobs SET value = 2").await;
+        assert_eq!(log.has(2).await, ["1=1#1", "1=2#1"]);
+        holder.batch_execute("COMMIT").await.unwrap();
+        drained(&handle).await;
+    })
+    .await;
+}

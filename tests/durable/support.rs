@@ -64,6 +64,13 @@ impl Scene {
         }
     }
 
+    /// Changes the default of a setting for sessions that connect from now on. The scene's own client has connected before.
+    pub(crate) async fn set_for_new_sessions(&self, setting: &str) {
+        let database = self.url.rsplit('/').next().unwrap();
+        self.run(&format!("ALTER DATABASE {database} SET {setting}"))
+            .await;
+    }
+
     /// That of the first row; -1 if there is none, of a group that is still to be made say.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         let row = self.client.query_opt(sql, &[]).await.unwrap();

@@ -40,6 +40,36 @@ async fn cursors_that_lie_ahead_of_the_server_begin_anew() {
 }
 
 #[tokio::test]
+async fn consumers_work_and_trim_where_transactions_are_read_only_by_default() {
+    local(async {
+        let scene = Scene::new().await;
+        scene
+            .set_for_new_sessions("default_transaction_read_only = on")
+            .await;
+        scene
+            .run("UPDATE pgherald.outbox_retention SET keep = '0 s'")
+            .await;
+        let written = "SELECT coalesce(pg_sequence_last_value('pgherald.outbox_clock'), 0) & 3";
+        let before = scene.number(written).await;
+        let log = Log::default();
+        let plan = |line: &str, attempt| match (line, attempt) {
+            ("1=1", 1) => Err("not yet".into()),
+            _ => Ok(()),
+        };
+        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        assert_eq!(log.has(2).await, ["1=1#1", "1=1#2"]);
+        let parked = "SELECT count(*) FROM pgherald.parked_event";
+        scene.becomes(parked, 0).await;
+        scene.becomes(LAG, 0).await;
+        // Trimming has the next part written to.
+        scene.becomes(written, (before + 1) & 3).await;
+        drained(&handle).await;
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn errors_are_noted_in_a_database_that_lacks_their_characters() {
     local(async {
         let url = Postgres::shared().await.unwrap().create_database().await.unwrap();

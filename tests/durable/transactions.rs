@@ -200,11 +200,8 @@ async fn what_never_succeeds_becomes_a_dead_letter_without_effects() {
 async fn roles_whose_transactions_are_serializable_are_served_as_well() {
     local(async {
         let scene = Scene::new().await;
-        let database = scene.url.rsplit('/').next().unwrap();
         scene
-            .run(&format!(
-                "ALTER DATABASE {database} SET default_transaction_isolation = serializable"
-            ))
+            .set_for_new_sessions("default_transaction_isolation = serializable")
             .await;
         let plan = |line: &str, attempt: u32| match (line, attempt) {
             ("7=1", 1) => Deed::Fail,
@@ -223,6 +220,26 @@ async fn roles_whose_transactions_are_serializable_are_served_as_well() {
         drained(&second).await;
         let expected: Vec<(i32, i64)> = (1..=100).flat_map(|id| [(id, 1), (id, 2)]).collect();
         assert_eq!(effects(&scene).await, expected);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn roles_whose_transactions_are_read_only_are_served_as_well() {
+    local(async {
+        let scene = Scene::new().await;
+        scene
+            .set_for_new_sessions("default_transaction_read_only = on")
+            .await;
+        let plan = |line: &str, attempt: u32| match (line, attempt) {
+            ("1=1", 1) => Deed::Fail,
+            _ => Deed::Do,
+        };
+        let handle = start(&scene.url, terms("g"), plan);
+        scene.run(WORK).await;
+        report(&handle, "all", |report| report.handled == 4).await;
+        drained(&handle).await;
+        assert_eq!(effects(&scene).await, ONCE);
     })
     .await;
 }

@@ -7,7 +7,7 @@ use pgherald_testkit::{FaultProxy, Postgres};
 use tokio_postgres::Client;
 
 use crate::support::{
-    DEADLINE, client, insert, listen, live, not_live, numbers, source, watched_table,
+    DEADLINE, cause, client, insert, listen, live, not_live, numbers, source, watched_table,
 };
 
 /// A proxy in front of the shared server, and a database on it.
@@ -129,4 +129,48 @@ async fn a_limit_of_the_url_longer_than_the_sources_leaves_time_for_the_next_hos
     let source = source(&url).connect_timeout(Duration::from_secs(6));
     let (_listener, probe) = listen(source).await;
     live(&probe).await;
+}
+
+/// A server that is a replica of none.
+async fn replica() -> Postgres {
+    let server = Postgres::start().await.unwrap();
+    server.stop().await.unwrap();
+    std::fs::write(server.data_dir().join("standby.signal"), "").unwrap();
+    server.start_again().await.unwrap();
+    server
+}
+
+#[actix::test]
+async fn a_primary_behind_a_replica_is_found_where_transactions_are_read_only_by_default() {
+    let (replica, primary) = (replica().await, Postgres::start().await.unwrap());
+    let url = primary.url();
+    let admin = client(&url).await;
+    let spec = watched_table(&admin, "t").await;
+    admin
+        .batch_execute("ALTER DATABASE postgres SET default_transaction_read_only = on")
+        .await
+        .unwrap();
+    let own = format!("{}:{}", primary.host(), primary.port());
+    let both = format!("{}:{},{own}", replica.host(), replica.port());
+    let (_listener, probe) = listen(source(&url.replace(&own, &both)).watch(spec)).await;
+    live(&probe).await;
+    insert(&admin, "t", 1).await;
+    let one = |seen: &pgherald_testkit::Seen| numbers(seen) == [1];
+    probe.wait_for("row 1", DEADLINE, one).await.unwrap();
+}
+
+#[actix::test]
+async fn hosts_that_are_all_replicas_are_refused_by_name() {
+    let replica = replica().await;
+    let own = format!("{}:{}", replica.host(), replica.port());
+    let url = replica.url().replace(&own, &format!("{own},{own}"));
+    let (_listener, probe) = listen(source(&url)).await;
+    let error = cause(&not_live(&probe).await);
+    assert!(error.is_replica(), "{}", error.chain());
+    assert_eq!(
+        error.chain().matches("replica").count(),
+        2,
+        "{}",
+        error.chain()
+    );
 }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use pgherald::group::Consumer;
-use pgherald::{Attempt, Durable, Event, EventHandler, HandlerResult};
+use pgherald::group::{Consumer, TransactionalHandler};
+use pgherald::{Attempt, Durable, Event, EventHandler, HandlerResult, Health};
 use pgherald_testkit::{Postgres, Seen};
-use tokio_postgres::{AsyncMessage, NoTls};
+use tokio_postgres::{AsyncMessage, NoTls, Transaction};
 
 use crate::support::{
     DEADLINE, cause, client, config, listen, listen_to, live, outbox, recorded, source,
@@ -202,6 +202,111 @@ async fn nor_where_the_pooler_takes_its_connections_in_turn() {
 #[actix::test]
 async fn nor_where_the_pooler_forgets_each_transaction() {
     nothing_listens_through("server_reset_query_always = 1").await;
+}
+
+/// A way to the server that takes so many connections, and refuses all that follow.
+async fn take(count: usize, server: &Postgres) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let target = (server.host().to_owned(), server.port());
+    tokio::spawn(async move {
+        for _ in 0..count {
+            let (mut near, _) = listener.accept().await.unwrap();
+            let target = target.clone();
+            tokio::spawn(async move {
+                let mut far = tokio::net::TcpStream::connect(target).await.unwrap();
+                // The end of either ends both.
+                let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            });
+        }
+    });
+    port
+}
+
+struct Write;
+
+impl TransactionalHandler for Write {
+    type Event = Event;
+
+    async fn handle(
+        &self,
+        _: Event,
+        _: Attempt,
+        transaction: &mut Transaction<'_>,
+    ) -> HandlerResult {
+        transaction
+            .execute("INSERT INTO effects DEFAULT VALUES", &[])
+            .await?;
+        Ok(())
+    }
+}
+
+/// A consumer whose first host takes so many connections, and whose second host is a pooler. Those that come first listen, and
+/// look for a pooler.
+async fn a_pooler_behind_a_host_that_takes(count: usize) {
+    let server = Postgres::shared().await.unwrap();
+    let Some(pooler) = Pooler::start(server, "transaction", "").await else {
+        return;
+    };
+    let (url, _) = recorded(server).await;
+    let direct = client(&url).await;
+    let setup = "CREATE TABLE effects (); INSERT INTO t VALUES (1)";
+    direct.batch_execute(setup).await.unwrap();
+    let own = format!("{}:{}", server.host(), server.port());
+    let first = take(count, server).await;
+    let both = url.replace(
+        &own,
+        &format!("127.0.0.1:{first},127.0.0.1:{}", pooler.port),
+    );
+    let terms = Durable::new("g").from_beginning().concurrency(1);
+    let (group, consumer) = Consumer::transactional(config(&both), terms, || Write).unwrap();
+    actix::spawn(consumer.run());
+    let mut health = group.health();
+    let is_refused = |health: &Health| match health {
+        Health::Degraded { cause, .. } => cause.is_pooled(),
+        _ => false,
+    };
+    let waiting = async {
+        while !is_refused(&health.borrow_and_update()) {
+            assert_eq!(
+                group.report().handled,
+                0,
+                "an attempt went through the pooler"
+            );
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, waiting).await.unwrap();
+}
+
+#[actix::test]
+async fn attempts_do_not_go_through_a_pooler_that_is_another_host() {
+    a_pooler_behind_a_host_that_takes(3).await;
+}
+
+#[actix::test]
+async fn leases_are_not_renewed_through_a_pooler_that_is_another_host() {
+    a_pooler_behind_a_host_that_takes(2).await;
+}
+
+#[actix::test]
+async fn a_consumer_with_one_host_looks_for_a_pooler_once() {
+    let server = Postgres::shared().await.unwrap();
+    let (url, _) = recorded(server).await;
+    let setup = "CREATE TABLE effects (); INSERT INTO t VALUES (1)";
+    client(&url).await.batch_execute(setup).await.unwrap();
+    let own = format!("{}:{}", server.host(), server.port());
+    // One that listens, one to look for a pooler, one for the lease, and one for attempts.
+    let way = take(4, server).await;
+    let url = url.replace(&own, &format!("127.0.0.1:{way}"));
+    let terms = Durable::new("g").from_beginning().concurrency(1);
+    let (group, consumer) = Consumer::transactional(config(&url), terms, || Write).unwrap();
+    actix::spawn(consumer.run());
+    let begun = Instant::now();
+    while group.report().handled == 0 {
+        assert!(begun.elapsed() < DEADLINE, "{}", *group.health().borrow());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 #[actix::test]

@@ -15,3 +15,4 @@ mod retention;
 mod source;
 mod support;
 mod surroundings;
+mod undecodable;

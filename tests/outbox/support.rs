@@ -19,7 +19,11 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) async fn new() -> Self {
         let server = Postgres::shared().await.unwrap();
-        let url = server.create_database().await.unwrap();
+        Self::at(server.create_database().await.unwrap()).await
+    }
+
+    /// In an empty database.
+    pub(crate) async fn at(url: String) -> Self {
         let client = connect(&url).await;
         let sql = "CREATE TABLE counters (id int PRIMARY KEY, value bigint)";
         client.batch_execute(sql).await.unwrap();

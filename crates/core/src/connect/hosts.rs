@@ -15,7 +15,7 @@ use tokio_postgres::config::{Host, LoadBalanceHosts, SslMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 
-use super::{ConnectConfig, Connection, passfile, tls};
+use super::{ConnectConfig, Connection, passfile, session, tls};
 use crate::error::{Error, Kind, Result};
 
 /// How long connecting to one address may take unless something else is said.
@@ -24,7 +24,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 type Cause = Box<dyn StdError + Send + Sync>;
 
 /// A host as the configuration names it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Target {
     /// TLS and the password file know it by this.
     host: Option<Host>,
@@ -33,7 +33,7 @@ struct Target {
 }
 
 /// One address of a host: what a connection is made to.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
     target: Target,
     address: Option<IpAddr>,
@@ -66,6 +66,17 @@ impl Refusal {
         Self {
             kind,
             cause: cause.into(),
+        }
+    }
+
+    fn not_a_primary(error: Error) -> Self {
+        let kind = match error.is_replica() {
+            true => Kind::Replica,
+            false => Kind::Connect,
+        };
+        Self {
+            kind,
+            cause: error.into(),
         }
     }
 
@@ -188,7 +199,8 @@ impl ConnectConfig {
             config.password(password);
         }
         let tls = self.tls.connector().map_err(Refusal::of_setting)?;
-        match config.connect(tls.clone()).await.map_err(Refusal::of) {
+        let (client, mut connection) = match config.connect(tls.clone()).await.map_err(Refusal::of)
+        {
             // `prefer` means: better without TLS than not at all.
             Err(refusal)
                 if refusal.kind == Kind::Tls && config.get_ssl_mode() == SslMode::Prefer =>
@@ -198,7 +210,12 @@ impl ConnectConfig {
                 config.connect(tls).await.map_err(Refusal::of)
             }
             opened => opened,
+        }?;
+        if self.needs_primary {
+            let checked = session::drive(&mut connection, session::refuse_replica(&client));
+            checked.await.map_err(Refusal::not_a_primary)?;
         }
+        Ok((client, connection))
     }
 
     /// The hosts, in the order in which they are to be tried.

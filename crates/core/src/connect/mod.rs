@@ -23,11 +23,12 @@ use tokio_postgres::{Client, Config, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use password::Password;
+use pooler::Checked;
 use tls::Tls;
 
 use crate::error::{Error, Kind, Result};
 
-pub(crate) use session::NEVER_IDLE_TOO_LONG;
+pub(crate) use session::{NEVER_IDLE_TOO_LONG, refuse_replica};
 
 /// The connection half that must be driven for the client half to work.
 pub(crate) type Connection =
@@ -91,6 +92,10 @@ pub struct ConnectConfig {
     password: Password,
     /// How long an attempt may take as a whole; its hosts share it.
     total: Option<Duration>,
+    /// Whether a host that is a replica is of no use.
+    needs_primary: bool,
+    /// Where connections need not look for a pooler again.
+    checked: Checked,
 }
 
 impl ConnectConfig {
@@ -116,6 +121,8 @@ impl ConnectConfig {
             tls,
             password,
             total: None,
+            needs_primary: false,
+            checked: Checked::default(),
         })
     }
 
@@ -186,11 +193,10 @@ impl ConnectConfig {
         if self.config.get_tcp_user_timeout().is_none() {
             self.config.tcp_user_timeout(silence);
         }
-        let several = self.config.get_hosts().len() > 1;
-        if several && self.config.get_target_session_attrs() == TargetSessionAttrs::Any {
-            self.config
-                .target_session_attrs(TargetSessionAttrs::ReadWrite);
-        }
+        // Not `read-write`, which also passes over a primary whose transactions are read-only by default.
+        let attributes = self.config.get_target_session_attrs();
+        self.needs_primary =
+            self.config.get_hosts().len() > 1 && attributes == TargetSessionAttrs::Any;
     }
 
     /// Connects, and drives the connection on the current tokio runtime for as long as the client lives.
@@ -209,7 +215,7 @@ impl ConnectConfig {
     /// A connection that may be idle for as long as it likes. Its other settings are those of its role and database: user
     /// code runs on it.
     pub(crate) async fn lasting_client(&self) -> Result<Client> {
-        let (client, mut connection) = self.open().await?;
+        let (client, mut connection) = self.open_unpooled().await?;
         session::drive(&mut connection, session::never_idle_too_long(&client)).await?;
         drive(connection);
         Ok(client)
@@ -217,7 +223,7 @@ impl ConnectConfig {
 
     /// A connection for statements of our own, with the settings that they need.
     pub(crate) async fn session_client(&self) -> Result<Client> {
-        let (client, mut connection) = self.open().await?;
+        let (client, mut connection) = self.open_unpooled().await?;
         session::drive(&mut connection, session::configure(&client)).await?;
         drive(connection);
         Ok(client)
@@ -228,9 +234,23 @@ impl ConnectConfig {
     /// Fails by name if a pooler gives the session another server process for each transaction: a LISTEN there would make
     /// notifications reach other clients.
     pub(crate) async fn listening_session(&self) -> Result<(Client, Connection)> {
-        let (client, mut connection, endpoint) = self.open_somewhere().await?;
-        pooler::refuse(self, &endpoint, &client, &mut connection).await?;
+        self.checked.forget();
+        let (client, mut connection) = self.open_unpooled().await?;
         session::drive(&mut connection, session::configure(&client)).await?;
+        Ok((client, connection))
+    }
+
+    /// Connects; the caller drives the connection. Fails by name behind a pooler in transaction mode.
+    ///
+    /// To find out takes a second connection. So it is done once for each endpoint after [`listening_session`] was called: the
+    /// other connections of a consumer cost no more, unless they lead to another host.
+    ///
+    /// [`listening_session`]: Self::listening_session
+    async fn open_unpooled(&self) -> Result<(Client, Connection)> {
+        let (client, mut connection, endpoint) = self.open_somewhere().await?;
+        if !self.checked.has(&endpoint) {
+            pooler::refuse(self, &endpoint, &client, &mut connection).await?;
+        }
         Ok((client, connection))
     }
 

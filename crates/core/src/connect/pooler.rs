@@ -8,9 +8,14 @@
 //! its session, and ends. A server, and a pooler that keeps sessions, ends the session and thereby the lock. A pooler in
 //! transaction mode knows no session: its server process, and the lock, live on. A pooler that discards what a session left
 //! after each transaction takes a lock from the session that still needs it, so that is tried as well.
+//!
+//! Consumers have other connections beside the one that listens: for their leases, and for attempts. With several hosts these
+//! may lead elsewhere, so each endpoint is checked once. Settings and prepared statements would reach other clients as well.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
@@ -25,7 +30,30 @@ const MARK: i32 = 0x7067_6872;
 /// How long the server may take to notice that a connection has ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Fails if `client`'s connection to `endpoint` goes through a pooler in transaction mode.
+/// Endpoints that lead to no pooler in transaction mode, as far as was checked. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Checked(Arc<Mutex<Vec<Endpoint>>>);
+
+impl Checked {
+    pub(super) fn has(&self, endpoint: &Endpoint) -> bool {
+        self.0.lock().contains(endpoint)
+    }
+
+    fn add(&self, endpoint: &Endpoint) {
+        let mut endpoints = self.0.lock();
+        if !endpoints.contains(endpoint) {
+            endpoints.push(endpoint.clone());
+        }
+    }
+
+    /// A pooler may have come since.
+    pub(super) fn forget(&self) {
+        self.0.lock().clear();
+    }
+}
+
+/// Fails if `client`'s connection to `endpoint` goes through a pooler in transaction mode. Otherwise the
+/// configuration notes that.
 pub(super) async fn refuse(
     config: &ConnectConfig,
     endpoint: &Endpoint,
@@ -50,7 +78,10 @@ pub(super) async fn refuse(
         }
     }
     match session::drive(connection, keeps_a_mark(client, token)).await? {
-        true => Ok(()),
+        true => {
+            config.checked.add(endpoint);
+            Ok(())
+        }
         false => Err(refusal()),
     }
 }

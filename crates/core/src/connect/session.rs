@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::Connection;
 use crate::error::{Error, Kind, Result};
@@ -22,6 +22,26 @@ pub(super) async fn configure(client: &Client) -> Result<()> {
 /// Keeps the server from ending the session because it is idle.
 pub(super) async fn never_idle_too_long(client: &Client) -> Result<()> {
     execute(client, NEVER_IDLE_TOO_LONG).await
+}
+
+/// Fails unless the server is a primary, whatever its transactions are by default.
+pub(crate) async fn refuse_replica(client: &Client) -> Result<()> {
+    let sql = "SELECT pg_catalog.pg_is_in_recovery()";
+    let answers = client.simple_query(sql).await;
+    let answers = answers.map_err(|cause| {
+        Error::of_statement("cannot find out whether the server is a replica", cause)
+    })?;
+    let is_primary = |answer: &SimpleQueryMessage| match answer {
+        SimpleQueryMessage::Row(row) => row.get(0) == Some("f"),
+        _ => false,
+    };
+    match answers.iter().any(is_primary) {
+        true => Ok(()),
+        false => Err(Error::new(
+            Kind::Replica,
+            "the server is a replica, it cannot LISTEN",
+        )),
+    }
 }
 
 async fn execute(client: &Client, sql: &str) -> Result<()> {

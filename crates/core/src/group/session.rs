@@ -1,6 +1,6 @@
 //! What a node asks of the database while its connections last: one page, one acknowledgement, one look at the group at a
 //! time. Pages, acknowledgements and parked events are asked for on one connection, and answered in the order in which they
-//! were; the lease has a connection of its own.
+//! were; the lease has a connection of its own. Trimming uses that one too, and the server ends it before a renewal is late.
 
 use std::future::Future;
 use std::rc::Rc;
@@ -22,7 +22,9 @@ use crate::connect::ConnectConfig;
 use crate::error::{Error, Result};
 use crate::event::Event;
 use crate::name::TableName;
-use crate::outbox::{History, OutboxReader, Recorded, Rows, Statements, WAKE_UP_CHANNEL, trim};
+use crate::outbox::{
+    History, OutboxReader, Recorded, Rows, Statements, WAKE_UP_CHANNEL, trim_within,
+};
 
 /// Writers wake readers up at most every 50 ms; so who has read something goes on looking for longer than that.
 const BUSY: Duration = Duration::from_millis(100);
@@ -77,7 +79,7 @@ pub(super) struct Session {
 
     trimming: Asked<Result<u32>>,
     next_trim: Instant,
-    /// Whether it was told that it may not trim.
+    /// Whether a failure to trim was logged since it last succeeded.
     has_warned: bool,
 }
 
@@ -327,7 +329,9 @@ impl Session {
         if self.trimming.is_none() && self.next_trim <= now {
             self.next_trim = now + TRIM;
             let client = Arc::clone(&self.side);
-            self.trimming = Some(async move { trim(&client).await }.boxed_local());
+            // The next renewal waits behind it, when one third of the lease is over. The other two thirds are left.
+            let limit = period.min(TRIM);
+            self.trimming = Some(async move { trim_within(&client, limit).await }.boxed_local());
         }
     }
 
@@ -344,12 +348,16 @@ impl Session {
 
     fn note_trimming(&mut self, trimmed: Result<u32>) {
         match trimmed {
-            Ok(0) => {}
-            Ok(parts) => tracing::debug!(parts, "outbox trimmed"),
-            // Somebody else may have the right.
+            Ok(parts) => {
+                self.has_warned = false;
+                if parts > 0 {
+                    tracing::debug!(parts, "outbox trimmed");
+                }
+            }
+            // Another role may have the right, or another consumer may be in time.
             Err(error) if !std::mem::replace(&mut self.has_warned, true) => {
                 tracing::warn!(error = %error.chain(),
-                    "the outbox cannot be trimmed; it grows, unless another role does so");
+                    "the outbox cannot be trimmed; it grows unless another consumer trims it");
             }
             Err(_) => {}
         }

@@ -60,6 +60,8 @@ const ACKNOWLEDGING: &str = include_str!("sql/acknowledging.sql");
 /// What is done through the transaction is committed together with the note that the event was handled, or not at all.
 /// What is done elsewhere is done at least once, as in an [`EventHandler`](crate::EventHandler).
 ///
+/// The transaction is READ WRITE, also where those of the role are read-only by default.
+///
 /// Do not end the transaction by statements of your own: an attempt at whose end no transaction is open has failed, whatever
 /// it has committed.
 ///
@@ -219,7 +221,10 @@ async fn attempt<H: TransactionalHandler>(
             let cleaned = is_clean(cleaning.take(), statements.len());
             // Both are sent before either is answered.
             let beginning = async {
-                let begun = try_join(client.transaction(), cleaned).await;
+                // The acknowledgement is written in it, so it cannot succeed where a role's transactions are read-only by
+                // default. The cleaning resets the session's settings, and no statement may come before this one is set.
+                let writable = client.build_transaction().read_only(false).start();
+                let begun = try_join(writable, cleaned).await;
                 let (transaction, is_clean) = begun.map_err(failed)?;
                 Ok(is_clean.then_some(transaction))
             };

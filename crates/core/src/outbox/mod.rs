@@ -45,6 +45,7 @@
 
 mod cursor;
 mod history;
+mod queries;
 mod reader;
 mod retention;
 mod row;
@@ -55,6 +56,7 @@ pub(crate) use cursor::{Point, Reading};
 pub(crate) use history::History;
 pub use reader::{OutboxReader, Page};
 pub(crate) use reader::{Rows, Share, some};
+pub(crate) use retention::trim_within;
 pub use retention::{Retention, set_retention, trim};
 
 pub(crate) use row::{Recorded, Relations, get};

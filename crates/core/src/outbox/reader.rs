@@ -10,7 +10,10 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, RowStream, Statement};
 
 use super::cursor::{Cursor, Point, Reading, Snapshot, went_back};
-use super::row::{Recorded, Relations, bare_columns, columns, failed, get};
+use super::queries::{
+    BARE_LATE_ROWS, BARE_SINCE, DIFFERENCE, FLOOR, LATE_ROWS, ONE, SINCE, TRIMMED,
+};
+use super::row::{Recorded, Relations, failed, get};
 use super::statements::Statements;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
@@ -46,6 +49,8 @@ pub struct OutboxReader {
     relations: Relations,
     /// How many rows to ask for at most: fewer for a while where they are large.
     fitting: usize,
+    /// How many rows to read one by one where a text of the next one cannot be said.
+    one_by_one: usize,
 }
 
 /// Some events, and how far one has read with them.
@@ -89,7 +94,7 @@ impl Share {
         Self { of, slices }
     }
 
-    /// The slice, of so many, that a row with this hash belongs to. As the statements below have it.
+    /// The slice, of so many, that a row with this hash belongs to. As the statements have it.
     pub(crate) fn slice(hash: i32, of: i32) -> i32 {
         (hash & i32::MAX) % of
     }
@@ -104,6 +109,7 @@ impl OutboxReader {
             statements: Statements::default(),
             relations: Relations::default(),
             fitting: usize::MAX,
+            one_by_one: 1,
         }
     }
 
@@ -244,7 +250,8 @@ impl OutboxReader {
     /// Rows of a difference, whether they are the last ones, and the last closing that was trimmed when they had been read:
     /// what is not trimmed then was there.
     ///
-    /// A text that the server cannot say in UTF-8 fails its page: then fewer are asked for, and in the end one without texts.
+    /// A text that the server cannot say in UTF-8 fails its page: then fewer are asked for, and in the end one without texts;
+    /// or more, where such rows follow each other.
     async fn page(
         &mut self,
         done: &Point,
@@ -252,31 +259,54 @@ impl OutboxReader {
         share: &Share,
         limit: usize,
     ) -> Result<(Vec<Recorded>, bool, i64)> {
-        let mut limit = limit.min(self.fitting).max(1);
+        let most = limit.max(1);
+        let mut limit = most.min(self.fitting).max(1);
         loop {
             match self.page_of(done, reading, share, limit, false).await {
                 Err(error) if is_unsayable(&error) && limit > 1 => limit /= 2,
                 Err(error) if is_unsayable(&error) => {
-                    // Of those that were under way and those that have begun since, one was asked for each.
-                    let (mut rows, _, trimmed) =
-                        self.page_of(done, reading, share, 1, true).await?;
-                    for row in &mut rows {
-                        // It may have been the other one.
-                        match self.whole(row.id).await {
-                            Ok(Some(whole)) => *row = whole,
-                            Ok(None) => {}
-                            Err(error) if is_unsayable(&error) => {
-                                row.problem = Some(error.chain().into());
-                            }
-                            Err(error) => return Err(error),
-                        }
-                    }
+                    let rows = self.page_one_by_one(done, reading, share, most).await?;
                     self.fitting = 1;
-                    return Ok((rows, false, trimmed));
+                    return Ok(rows);
                 }
                 page => return page,
             }
         }
+    }
+
+    /// The same, of rows some of which cannot be read together with others.
+    async fn page_one_by_one(
+        &mut self,
+        done: &Point,
+        reading: &Reading,
+        share: &Share,
+        limit: usize,
+    ) -> Result<(Vec<Recorded>, bool, i64)> {
+        let limit = self.one_by_one.min(limit);
+        let (mut rows, _, trimmed) = self.page_of(done, reading, share, limit, true).await?;
+        let (mut count, mut unsayable, mut bytes) = (0, 0, 0);
+        for row in &mut rows {
+            match self.whole(row.id).await {
+                Ok(Some(whole)) => *row = whole,
+                Ok(None) => {}
+                Err(error) if is_unsayable(&error) => {
+                    row.problem = Some(error.chain().into());
+                    unsayable += 1;
+                }
+                Err(error) => return Err(error),
+            }
+            count += 1;
+            bytes += row.bytes();
+            if bytes >= MOST_BYTES {
+                break;
+            }
+        }
+        rows.truncate(count);
+        self.one_by_one = match unsayable == count {
+            true => limit.saturating_mul(2),
+            false => 1,
+        };
+        Ok((rows, false, trimmed))
     }
 
     async fn page_of(
@@ -447,99 +477,12 @@ enum Difference {
     Nothing { closed: i64, trimmed: i64 },
 }
 
-const TRIMMED: &str = "SELECT trimmed FROM pgherald.outbox_retention";
-
-/// The last id that was taken.
-const FLOOR: &str = include_str!("floor.sql");
-
-/// The transactions that had begun when snapshot $1 was taken, but were not visible in it: those that it lists, and,
-/// because it lists none from its xmax on, those from there up to $3. Only of the latter are there any number, so the
-/// index tells which of them have recorded something.
-macro_rules! late {
-    () => {
-        "WITH RECURSIVE begun (late_xid) AS (
-            SELECT (
-                SELECT xid FROM pgherald.outbox
-                WHERE xid OPERATOR(pg_catalog.>=) pg_catalog.pg_snapshot_xmax($1::pg_catalog.text::pg_catalog.pg_snapshot) AND xid OPERATOR(pg_catalog.<) $3::pg_catalog.text::pg_catalog.xid8
-                ORDER BY xid LIMIT 1
-            )
-            UNION ALL SELECT (
-                SELECT xid FROM pgherald.outbox WHERE xid OPERATOR(pg_catalog.>) late_xid AND xid OPERATOR(pg_catalog.<) $3::pg_catalog.text::pg_catalog.xid8 ORDER BY xid LIMIT 1
-            ) FROM begun WHERE late_xid IS NOT NULL
-        ), late AS (
-            SELECT late_xid FROM begun WHERE late_xid IS NOT NULL
-            UNION ALL SELECT pg_catalog.pg_snapshot_xip($1::pg_catalog.text::pg_catalog.pg_snapshot)
-        )"
-    };
-}
-
-/// Where the difference ends, if there is one. By the order of an index, whatever the planner knows of the table.
-const DIFFERENCE: &str = concat!(
-    late!(),
-    "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, CASE
-        WHEN (
-            SELECT id FROM pgherald.outbox
-            WHERE id OPERATOR(pg_catalog.>) $2 AND NOT pg_catalog.pg_visible_in_snapshot(xid, $1::pg_catalog.text::pg_catalog.pg_snapshot)
-            ORDER BY id LIMIT 1
-        ) IS NOT NULL OR (
-            SELECT o.id FROM late CROSS JOIN LATERAL (
-                SELECT id FROM pgherald.outbox WHERE xid OPERATOR(pg_catalog.=) late_xid AND id OPERATOR(pg_catalog.<=) $2 ORDER BY xid, id LIMIT 1
-            ) AS o
-            LIMIT 1
-        ) IS NOT NULL THEN pg_catalog.pg_current_xact_id()::pg_catalog.text
-    END, closed
-    FROM pgherald.outbox_retention"
-);
-
-/// Rows of a difference with ids up to its floor.
-macro_rules! late_rows {
-    ($columns:expr) => {
-        concat!(
-            late!(),
-            "SELECT ",
-            $columns,
-            " FROM late CROSS JOIN LATERAL (
-                SELECT * FROM pgherald.outbox
-                WHERE xid OPERATOR(pg_catalog.=) late_xid AND id OPERATOR(pg_catalog.>) $5 AND id OPERATOR(pg_catalog.<=) $2
-                    AND pg_catalog.pg_visible_in_snapshot(late_xid, $4::pg_catalog.text::pg_catalog.pg_snapshot)
-                    AND (hash OPERATOR(pg_catalog.&) 2147483647) OPERATOR(pg_catalog.%) $7::int OPERATOR(pg_catalog.=) ANY ($8::int[])
-                ORDER BY xid, id LIMIT $6
-            ) AS o
-            ORDER BY id LIMIT $6"
-        )
-    };
-}
-const LATE_ROWS: &str = late_rows!(columns!());
-const BARE_LATE_ROWS: &str = late_rows!(bare_columns!());
-
-/// Rows of a difference with ids beyond its floor, or beyond those that were read.
-macro_rules! since {
-    ($columns:expr) => {
-        concat!(
-            "SELECT ",
-            $columns,
-            " FROM pgherald.outbox
-            WHERE id OPERATOR(pg_catalog.>) $3
-                AND (hash OPERATOR(pg_catalog.&) 2147483647) OPERATOR(pg_catalog.%) $5::int OPERATOR(pg_catalog.=) ANY ($6::int[])
-                AND pg_catalog.pg_visible_in_snapshot(xid, $2::pg_catalog.text::pg_catalog.pg_snapshot)
-                AND NOT pg_catalog.pg_visible_in_snapshot(xid, $1::pg_catalog.text::pg_catalog.pg_snapshot)
-            ORDER BY id LIMIT $4"
-        )
-    };
-}
-const SINCE: &str = since!(columns!());
-const BARE_SINCE: &str = since!(bare_columns!());
-
-const ONE: &str = concat!(
-    "SELECT ",
-    columns!(),
-    " FROM pgherald.outbox WHERE id OPERATOR(pg_catalog.=) $1"
-);
-
 fn may_not_read_ids() -> Error {
     Error::new(
         Kind::Query,
-        "cannot read the outbox: permission denied for sequence pgherald.outbox_id; GRANT USAGE on it to this role",
+        // USAGE would do, but also lets the role take ids.
+        "cannot read the outbox: permission denied for sequence pgherald.outbox_id; \
+         GRANT SELECT ON SEQUENCE pgherald.outbox_id to this role",
     )
 }
 

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::row::{failed, get};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::trigger::require_version;
+
+const TRIM: &str = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.outbox_retention";
 
 /// How long rows stay in the outbox, and how large it may become.
 ///
@@ -69,7 +72,27 @@ pub async fn set_retention(client: &Client, retention: Retention) -> Result<()> 
 /// If there is no outbox, it has another version than this program, this role lacks the right, or the connection is lost.
 pub async fn trim(client: &Client) -> Result<u32> {
     require_version(client).await?;
-    let sql = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.outbox_retention";
-    let row = client.query_one(sql, &[]).await.map_err(failed)?;
+    let row = client.query_one(TRIM, &[]).await.map_err(failed)?;
     get::<i32>(&row, 0).map(i32::unsigned_abs)
+}
+
+/// The same, for a connection on which other requests wait behind it: if it takes longer than `limit`, the server ends it, and
+/// nothing was emptied.
+pub(crate) async fn trim_within(client: &Client, limit: Duration) -> Result<u32> {
+    require_version(client).await?;
+    let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128);
+    // One simple query is one transaction, so the limit ends with it. It counts for the second statement alone.
+    let sql = format!("SET LOCAL statement_timeout = {milliseconds}; {TRIM}");
+    let answers = client.simple_query(&sql).await.map_err(|cause| {
+        let message = match cause.code() {
+            Some(&SqlState::QUERY_CANCELED) => format!("trimming took longer than {limit:?}"),
+            _ => "trimming failed".to_owned(),
+        };
+        Error::of_statement(&message, cause)
+    })?;
+    let emptied = answers.iter().find_map(|answer| match answer {
+        SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+        _ => None,
+    });
+    emptied.ok_or_else(|| Error::new(Kind::Query, "trimming returned no number"))
 }

@@ -164,10 +164,19 @@ impl Relations {
     ) -> Result<Vec<Result<Event>>> {
         let received_at = SystemTime::now();
         let mut events = Vec::with_capacity(rows.len());
+        // Looked up once, not for each row. They may be known the next time.
+        let mut unknown = HashMap::<i64, Error>::new();
         for row in rows {
+            if let Some(error) = unknown.get(&row.relation) {
+                events.push(Err(error.clone()));
+                continue;
+            }
             let event = match self.relation(client, row.relation).await {
                 Ok(relation) => row.event(relation, received_at),
-                Err(error) if error.is_decode() => Err(error),
+                Err(error) if error.is_decode() => {
+                    unknown.insert(row.relation, error.clone());
+                    Err(error)
+                }
                 Err(error) => return Err(error),
             };
             events.push(event);

@@ -12,17 +12,6 @@ pub(super) async fn execute(client: &Client, sql: String) -> Result<Vec<SimpleQu
     })
 }
 
-pub(super) async fn refuse_replica(client: &Client) -> Result<()> {
-    let rows = execute(client, "SELECT pg_catalog.pg_is_in_recovery()".to_owned()).await?;
-    match first_column(&rows).next() {
-        Some("f") => Ok(()),
-        _ => Err(Error::new(
-            Kind::Replica,
-            "the server is a replica, it cannot LISTEN",
-        )),
-    }
-}
-
 /// Listens to all channels at once and asks the server which it listens to.
 pub(super) async fn listen(client: &Client, channels: &[ChannelName]) -> Result<()> {
     let statements: Vec<String> = channels

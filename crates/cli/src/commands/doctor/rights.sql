@@ -63,7 +63,8 @@ JOIN pg_catalog.pg_proc AS p ON p.pronamespace = n.oid
 JOIN pg_catalog.pg_roles AS f ON f.oid = p.proowner
 WHERE n.nspname = 'pgherald' AND f.oid <> o.oid AND NOT f.rolsuper
 UNION ALL
-SELECT format('sessions of role %s are read-only: they install nothing, and run no groups', current_user),
+SELECT format('sessions of role %s are read-only: commands that write fail, and so do handlers that write on connections of their own',
+        current_user),
     CASE source
         WHEN 'client' THEN 'take default_transaction_read_only out of PGOPTIONS and the connection string'
         WHEN 'database' THEN writable || format('ALTER DATABASE %I RESET default_transaction_read_only;', current_database())

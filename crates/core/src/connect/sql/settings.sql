@@ -24,6 +24,8 @@ FROM (
         ('row_security', 'off'),
         ('default_transaction_isolation', 'read committed'),
         ('default_transaction_deferrable', 'off'),
+        -- Leases, claims, acknowledgements and trimming write. A replica refuses to write all the same.
+        ('default_transaction_read_only', 'off'),
         ('client_min_messages', 'notice')
 ) AS desired (name, value)
 JOIN pg_catalog.pg_settings AS setting ON setting.name OPERATOR(pg_catalog.=) desired.name

@@ -9,11 +9,12 @@ use tokio_postgres::Client;
 use super::builder::Settings;
 use super::inbox::Inbox;
 use super::probe::probe;
+use crate::connect::refuse_replica;
 use crate::error::Result;
 use crate::name::ChannelName;
 use crate::signal::Signal;
 use crate::source::heartbeat::{Heartbeat, Pulse, Question};
-use crate::source::listen::{confirm_listening, listen, refuse_replica};
+use crate::source::listen::{confirm_listening, listen};
 use crate::source::wire::Wire;
 use crate::trigger::{self, Check, TriggerSpec};
 

@@ -14,6 +14,7 @@
 //!
 //! - Writers wake readers up at most every 50 ms, all of them together: what is committed right after a wake-up is not
 //!   announced. So after the last event it goes on looking for twice as long.
+//! - Any role can send wake-ups. More than one in 25 ms are answered by the looks that follow each other every few milliseconds.
 //! - A wake-up goes astray if the writer that was to send it rolls back. What it would have announced is found when the
 //!   failsafe interval is over.
 //!
@@ -30,7 +31,8 @@
 //!   [error of its own](Error::is_history).
 //! - `Live` is said when a difference was read to its end within a second: what is still to come is young.
 //! - `Live` holds only while every watched table's triggers are in place, as with NOTIFY.
-//! - A row that cannot be understood becomes a `Resync` in its place.
+//! - A row that cannot be understood becomes a `Resync` in its place, which also stands for further ones of its table and page.
+//!   The log has the first row of each heartbeat interval, and a count of the others.
 //! - Nobody who keeps a transaction open delays what others commit.
 //! - It never gives up: attempts follow each other with capped exponential backoff and full jitter.
 
@@ -199,6 +201,7 @@ impl OutboxSource {
                 signals,
                 cursor,
                 is_last,
+                ..
             }) => {
                 self.page_size = PAGE;
                 if let Some(place) = &mut known.place {

@@ -1,14 +1,18 @@
 //! From a page of the outbox to signals.
 
-use crate::error::Result;
+use std::collections::HashMap;
+
+use crate::error::{Error, Result};
 use crate::event::Event;
-use crate::outbox::{Cursor, OutboxReader, Share};
+use crate::outbox::{Cursor, OutboxReader, Recorded, Share};
 use crate::signal::{Resync, ResyncReason, Signal};
 
 /// What was read, and how far one has come with it.
 #[derive(Debug)]
 pub(super) struct Page {
     pub(super) signals: Vec<Signal>,
+    /// The first row that was not understood, and how many were not.
+    pub(super) undecodable: Option<(Error, u64)>,
     pub(super) cursor: Cursor,
     pub(super) is_last: bool,
 }
@@ -22,41 +26,58 @@ impl Page {
     ) -> Result<Self> {
         let page = reader.rows(cursor, &Share::all(), None, size).await?;
         let events = reader.events(&page.rows).await?;
+        let errors = events.iter().filter_map(|event| event.as_ref().err());
+        let (mut errors, count) = (errors.clone(), errors.count());
+        let undecodable = errors.next().map(|first| (first.clone(), count as u64));
         let gap = || Signal::Resync(Resync::new(ResyncReason::Trimmed));
         let mut signals = Vec::new();
         if page.is_gap {
             signals.push(gap());
         }
-        signals.extend(in_place(events));
+        signals.extend(in_place(&page.rows, events));
         // What is gone may have come before these rows, or after them.
         if page.is_gap && signals.len() > 1 {
             signals.push(gap());
         }
         Ok(Self {
             signals,
+            undecodable,
             cursor: page.cursor,
             is_last: page.is_last,
         })
     }
 }
 
-/// A batch, or several with a resync for each row between them that could not be understood.
-fn in_place(events: Vec<Result<Event>>) -> Vec<Signal> {
+/// A batch, or several with resyncs between them.
+///
+/// A row that could not be understood becomes a resync in its place; further ones of its table become part of that one. It
+/// covers them: all of the page was committed before a subscriber that is told reads the tables.
+fn in_place(rows: &[Recorded], events: Vec<Result<Event>>) -> Vec<Signal> {
     let mut signals = Vec::new();
+    // Where the resync of a table is.
+    let mut resyncs = HashMap::new();
     let mut batch = Vec::with_capacity(events.len());
     let seal = |batch: &mut Vec<Event>, signals: &mut Vec<Signal>| {
         if !batch.is_empty() {
             signals.push(Signal::Events(batch.drain(..).collect()));
         }
     };
-    for event in events {
-        match event {
-            Ok(event) => batch.push(event),
-            Err(error) => {
-                tracing::warn!(error = %error.chain(), "outbox row not understood");
+    for (row, event) in rows.iter().zip(events) {
+        let error = match event {
+            Ok(event) => {
+                batch.push(event);
+                continue;
+            }
+            Err(error) => error,
+        };
+        let resync = Resync::new(ResyncReason::Undecodable(error));
+        let earlier = resyncs.get(&row.relation);
+        match earlier.and_then(|place: &usize| signals.get_mut(*place)) {
+            Some(Signal::Resync(earlier)) => earlier.absorb(resync),
+            _ => {
                 seal(&mut batch, &mut signals);
-                let reason = ResyncReason::Undecodable(error);
-                signals.push(Signal::Resync(Resync::new(reason)));
+                resyncs.insert(row.relation, signals.len());
+                signals.push(Signal::Resync(resync));
             }
         }
     }

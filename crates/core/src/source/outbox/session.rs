@@ -12,11 +12,13 @@ use tokio_postgres::Client;
 use super::builder::Settings;
 use super::pace::Pace;
 use super::page::Page;
+use crate::connect::refuse_replica;
 use crate::error::{Error, Result};
 use crate::name::ChannelName;
 use crate::outbox::{Cursor, History, OutboxReader, WAKE_UP_CHANNEL};
 use crate::source::heartbeat::{Heartbeat, Pulse, Question};
-use crate::source::listen::{confirm_listening, listen, refuse_replica};
+use crate::source::listen::{confirm_listening, listen};
+use crate::source::unlogged::Unlogged;
 use crate::source::wire::Wire;
 use crate::trigger::{self, Check, TriggerSpec};
 
@@ -55,6 +57,8 @@ pub(super) struct Session {
     heartbeat: Heartbeat,
     /// What the heartbeat said while there was a page to hand on.
     pulse: Option<Pulse>,
+    /// Rows that were not understood.
+    unlogged: Unlogged,
 }
 
 /// One after the other, each read only when it is asked for.
@@ -90,6 +94,7 @@ impl Session {
             pace: Pace::new(settings.poll_interval),
             heartbeat: Heartbeat::new(&settings.terms, question),
             pulse: None,
+            unlogged: Unlogged::default(),
         };
         let place = Place { history, cursor };
         Ok(Opened {
@@ -126,6 +131,9 @@ impl Session {
         if self.pulse.is_none()
             && let Poll::Ready(pulse) = self.heartbeat.poll(cx)
         {
+            if let Some(count) = self.unlogged.take() {
+                tracing::warn!(count, "more outbox rows not understood");
+            }
             self.pulse = Some(pulse);
         }
         if let Poll::Ready(Some(page)) = page {
@@ -153,6 +161,11 @@ impl Session {
         if let Poll::Ready(Some(Ok(page))) = &page {
             self.has_read = true;
             self.pace.looked(!page.signals.is_empty(), page.is_last);
+            if let Some((first, count)) = &page.undecodable
+                && self.unlogged.has_first(*count)
+            {
+                tracing::warn!(error = %first.chain(), "outbox row not understood");
+            }
         }
         page
     }
