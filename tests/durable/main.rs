@@ -22,6 +22,7 @@ mod large;
 mod leftovers;
 mod meter;
 mod operations;
+mod requirements;
 mod restored;
 mod retention;
 mod script;

@@ -68,8 +68,8 @@ pub struct Herald {
     handlers: RefCell<Vec<Registered>>,
     /// The tables that are watched, where that is all that is listened to.
     watched: Option<Vec<TableName>>,
-    /// Where the outbox is, if that is what is read, and the tables whose changes are recorded in it.
-    outbox: Option<(ConnectConfig, Vec<TableName>)>,
+    /// Where the outbox is, if that is what is read, and what is required of the tables whose changes are recorded in it.
+    outbox: Option<(ConnectConfig, Vec<TriggerSpec>)>,
 }
 
 /// A handler that a shutdown drains.
@@ -189,7 +189,7 @@ impl Herald {
         terms: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> Result<Addr<DurableActor>> {
-        let config = self.outbox_for::<H::Event>(&terms)?;
+        let (config, terms) = self.outbox_for::<H::Event>(terms)?;
         Consumer::new(config, terms, factory).map(|made| self.run(made))
     }
 
@@ -202,7 +202,7 @@ impl Herald {
         terms: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> Result<Addr<DurableActor>> {
-        let config = self.outbox_for::<H::Event>(&terms)?;
+        let (config, terms) = self.outbox_for::<H::Event>(terms)?;
         Consumer::transactional(config, terms, factory).map(|made| self.run(made))
     }
 
@@ -215,18 +215,21 @@ impl Herald {
         terms: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> Result<Addr<DurableActor>> {
-        let config = self.outbox_for::<H::Event>(&terms)?;
+        let (config, terms) = self.outbox_for::<H::Event>(terms)?;
         Consumer::batches(config, terms, factory).map(|made| self.run(made))
     }
 
-    /// Where the outbox is; unless nothing is recorded there that the handler wants.
-    fn outbox_for<E: FromEvent>(&self, terms: &Durable) -> Result<ConnectConfig> {
+    /// Where the outbox is, and the terms with what the handler requires of the watched tables; unless it wants none of them.
+    fn outbox_for<E: FromEvent>(&self, terms: Durable) -> Result<(ConnectConfig, Durable)> {
         require_actix()?;
-        match &self.outbox {
-            Some((config, tables)) if tables.iter().any(|table| terms.wants::<E>(table)) => {
-                Ok(config.clone())
-            }
-            _ => Err(terms.not_watched()),
+        let Some((config, specs)) = &self.outbox else {
+            return Err(terms.not_watched());
+        };
+        let wanted = specs.iter().filter(|spec| terms.wants::<E>(spec.table()));
+        let wanted: Vec<TriggerSpec> = wanted.cloned().collect();
+        match wanted.is_empty() {
+            true => Err(terms.not_watched()),
+            false => Ok((config.clone(), terms.requires(wanted))),
         }
     }
 
@@ -489,7 +492,7 @@ impl HeraldBuilder {
         let listener = listener.latency_warning(self.latency_warning);
         let tables: Vec<TableName> = specs.iter().map(|spec| spec.table().clone()).collect();
         Ok(Herald {
-            outbox: is_outbox.then(|| (self.config, tables.clone())),
+            outbox: is_outbox.then_some((self.config, specs)),
             watched: knows_all.then_some(tables),
             ..Herald::start(listener)
         })

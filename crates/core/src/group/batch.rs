@@ -49,10 +49,10 @@ pub trait BatchHandler: 'static {
     /// cause: as many at a time as there may be [attempts](Durable::concurrency).
     fn handle(&self, batch: &mut Batch<Self::Event>) -> impl Future<Output = HandlerResult>;
 
-    /// Catches up with what is not told row by row; see [the module](crate::group).
+    /// Catches up with what is not announced row by row. Without an implementation, each resync but the one that begins a new
+    /// group becomes a dead letter; see [the module](crate::group).
     fn resync(&self, resync: Resync) -> impl Future<Output = HandlerResult> {
-        let _ = resync;
-        async { Ok(()) }
+        async move { HandlerError::without_resync(&resync) }
     }
 
     /// Told about every event that became a dead letter.

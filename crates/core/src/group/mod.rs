@@ -82,6 +82,7 @@ mod options;
 mod parked;
 mod plain;
 mod rehearsal;
+mod requirements;
 mod runner;
 mod session;
 mod slices;

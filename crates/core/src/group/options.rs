@@ -9,6 +9,7 @@ use crate::event::FromEvent;
 use crate::filter::Filter;
 use crate::handler::RetryPolicy;
 use crate::name::TableName;
+use crate::trigger::TriggerSpec;
 
 /// How many slices a group is made with unless it is said.
 const SLICES: i32 = 32;
@@ -40,6 +41,7 @@ pub struct Durable {
     pub(super) timeout: Duration,
     pub(super) retry: RetryPolicy,
     pub(super) filter: Filter,
+    pub(super) requirements: Vec<TriggerSpec>,
 }
 
 impl Durable {
@@ -60,6 +62,7 @@ impl Durable {
             timeout: Duration::from_secs(30),
             retry: RetryPolicy::new(12, backoff),
             filter: Filter::new(),
+            requirements: Vec::new(),
         }
     }
 
@@ -123,6 +126,18 @@ impl Durable {
         self
     }
 
+    /// What the handler requires of tables: that their changes are recorded in the outbox, with these keys and columns. The
+    /// actors' `Herald` says it for the tables that it watches.
+    ///
+    /// The group stores this. While less is installed, its consumers are not live, and handle and acknowledge nothing. When
+    /// triggers were missing or altered, or DDL may have changed rows, the group gets one
+    /// [resync](crate::EventHandler::resync) ([`TriggersRestored`](crate::ResyncReason::TriggersRestored),
+    /// [`TableAltered`](crate::ResyncReason::TableAltered)), also for what happened while none of its consumers ran.
+    pub fn requires(mut self, tables: impl IntoIterator<Item = TriggerSpec>) -> Self {
+        self.requirements.extend(tables);
+        self
+    }
+
     /// Whether events of `table` can be among those that a handler of `E` is given on these terms.
     #[must_use]
     pub fn wants<E: FromEvent>(&self, table: &TableName) -> bool {
@@ -157,6 +172,12 @@ impl Durable {
             let lease = self.lease;
             return refuse(format!(
                 "the lease is {lease:?}, it must lie between {SHORTEST_LEASE:?} and {LONGEST_LEASE:?}"
+            ));
+        }
+        if let Some(spec) = self.requirements.iter().find(|spec| !spec.is_outbox()) {
+            let table = spec.table();
+            return refuse(format!(
+                "it requires {table} in notify mode, and a group reads the outbox: use TriggerSpec::outbox"
             ));
         }
         if self.timeout.is_zero() {

@@ -10,7 +10,7 @@ use super::options::Durable;
 use super::runner::{Assignment, Manner, Runner, not_understood};
 use crate::event::FromEvent;
 use crate::filter::Filter;
-use crate::handler::{EventHandler, Failure, GivenUp, Instances, contain, run};
+use crate::handler::{EventHandler, Failure, GivenUp, Instances, contain, run_durable};
 use crate::panic::contained;
 
 pub(super) struct Plain<H> {
@@ -60,7 +60,11 @@ async fn attempt<H: EventHandler>(
 ) -> Result<(), Failure> {
     let task = job.task.as_ref().map_err(not_understood)?;
     with(instances, async |handler| {
-        contain(|| run(handler, task, job.attempt(terms)), terms.timeout).await
+        contain(
+            || run_durable(handler, task, job.attempt(terms)),
+            terms.timeout,
+        )
+        .await
     })
     .await
 }

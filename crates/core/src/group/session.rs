@@ -15,6 +15,7 @@ use tokio_postgres::Client;
 use super::job::Row;
 use super::link::{CONTROL, Link};
 use super::options::Durable;
+use super::requirements;
 use super::slices::{Acknowledgement, MOST_BYTES, Turn};
 use super::store::{self, ParkedRow, Settlement};
 use super::tick::{Before, Tick, tick};
@@ -35,6 +36,8 @@ const FAILSAFE_POLL: Duration = Duration::from_secs(1);
 const ACKNOWLEDGE: Duration = Duration::from_millis(50);
 const SOON: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the group's requirements are compared with what is installed; as often as its lease lasts if that is shorter.
+const CONFIRM: Duration = Duration::from_secs(10);
 const TRIM: Duration = Duration::from_secs(10);
 
 type Asked<T> = Option<LocalBoxFuture<'static, T>>;
@@ -73,6 +76,10 @@ pub(super) struct Session {
     next_tick: Instant,
     /// When the last one began.
     ticked_at: Instant,
+
+    /// Whether what the group requires is still installed.
+    confirming: Asked<Result<()>>,
+    next_confirmation: Instant,
 
     fetching: Asked<Result<FetchedRows>>,
     wanted: Vec<(Row, i64)>,
@@ -176,7 +183,10 @@ impl Session {
         let is_utf8 = store::is_utf8(&link.client).await?;
         let mut reader = OutboxReader::new(Arc::clone(&link.client));
         store::open(&link.client, &mut reader, &terms).await?;
+        requirements::store(&link.client, &terms.group, &terms.requirements).await?;
+        requirements::confirm(&link.client, &terms.group, &terms.requirements).await?;
         let now = Instant::now();
+        let confirm_after = terms.lease.min(CONFIRM);
         Ok(Self {
             link,
             side,
@@ -199,6 +209,8 @@ impl Session {
             ticking: None,
             next_tick: now,
             ticked_at: now,
+            confirming: None,
+            next_confirmation: now + confirm_after,
             fetching: None,
             wanted: Vec::new(),
             trimming: None,
@@ -232,6 +244,10 @@ impl Session {
             (tick, settled) = answer(&mut self.ticking) => {
                 News::Ticked(tick.map(|tick| (tick, settled)))
             }
+            confirmed = answer(&mut self.confirming) => match confirmed {
+                Ok(()) => News::Called,
+                Err(error) => News::Ended(error),
+            },
             rows = answer(&mut self.fetching) => {
                 // If it was in vain, they are still wanted.
                 News::Fetched(rows.map(|(rows, events, is_cut)| {
@@ -326,6 +342,7 @@ impl Session {
             (store::answered(terms.lease, found).await, settled)
         };
         self.ticking = Some(asked.boxed_local());
+        self.confirm(now);
         if self.trimming.is_none() && self.next_trim <= now {
             self.next_trim = now + TRIM;
             let client = Arc::clone(&self.side);
@@ -333,6 +350,20 @@ impl Session {
             let limit = period.min(TRIM);
             self.trimming = Some(async move { trim_within(&client, limit).await }.boxed_local());
         }
+    }
+
+    fn confirm(&mut self, now: Instant) {
+        if self.confirming.is_some() || self.next_confirmation > now {
+            return;
+        }
+        self.next_confirmation = now + self.terms.lease.min(CONFIRM);
+        let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
+        let limit = self.limit();
+        let asked = async move {
+            let confirmed = requirements::confirm(&client, &terms.group, &terms.requirements);
+            store::answered(limit, confirmed).await
+        };
+        self.confirming = Some(asked.boxed_local());
     }
 
     /// Has the other nodes look at how the group stands. If nobody waits for that, it is not done.

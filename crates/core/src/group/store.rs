@@ -496,7 +496,7 @@ pub(super) async fn answered<T>(
     })
 }
 
-async fn execute<S: ?Sized + ToStatement + Sync + Send>(
+pub(super) async fn execute<S: ?Sized + ToStatement + Sync + Send>(
     client: &impl GenericClient,
     statement: &S,
     parameters: &[&(dyn ToSql + Sync)],
@@ -504,7 +504,7 @@ async fn execute<S: ?Sized + ToStatement + Sync + Send>(
     client.execute(statement, parameters).await.map_err(failed)
 }
 
-async fn query<S: ?Sized + ToStatement + Sync + Send>(
+pub(super) async fn query<S: ?Sized + ToStatement + Sync + Send>(
     client: &impl GenericClient,
     statement: &S,
     parameters: &[&(dyn ToSql + Sync)],

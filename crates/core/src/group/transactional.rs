@@ -110,14 +110,15 @@ pub trait TransactionalHandler: 'static {
         transaction: &mut Transaction<'_>,
     ) -> impl Future<Output = HandlerResult>;
 
-    /// Catches up with what is not told row by row; see [the module](crate::group).
+    /// Catches up with what is not announced row by row. Without an implementation, each resync but the one that begins a new
+    /// group becomes a dead letter; see [the module](crate::group).
     fn resync(
         &self,
         resync: Resync,
         transaction: &mut Transaction<'_>,
     ) -> impl Future<Output = HandlerResult> {
-        let _ = (resync, transaction);
-        async { Ok(()) }
+        let _ = transaction;
+        async move { HandlerError::without_resync(&resync) }
     }
 
     /// Told about every event that became a dead letter.

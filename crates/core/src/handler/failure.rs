@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::event::Event;
 use crate::panic::contained;
-use crate::signal::Resync;
+use crate::signal::{Resync, ResyncReason};
 
 /// Why a handler did not do its work, and what is to follow. Any error converts into it by `?`, and means: try again, when
 /// the [`RetryPolicy`](super::RetryPolicy) says so.
@@ -43,6 +43,8 @@ enum Next {
     Snooze(Duration),
     /// Nothing.
     GiveUp,
+    /// Nothing: the handler has no `resync` of its own.
+    WithoutResync,
 }
 
 impl HandlerError {
@@ -68,10 +70,27 @@ impl HandlerError {
         Self::new("snoozed", Next::Snooze(delay))
     }
 
+    /// What a handler without a `resync` of its own returns for one. The first one of a group reports no gap.
+    pub(crate) fn without_resync(resync: &Resync) -> Result<(), Self> {
+        if let [ResyncReason::Started] = resync.reasons() {
+            return Ok(());
+        }
+        let message = format!(
+            "events may be missing ({resync}), and the handler does not implement resync: implement it and retry this dead \
+             letter, or check by hand what is missing and discard it"
+        );
+        Err(Self::new(message, Next::WithoutResync))
+    }
+
+    /// Whether the handler has no `resync` of its own.
+    pub(crate) fn is_without_resync(&self) -> bool {
+        self.next == Next::WithoutResync
+    }
+
     /// Whether it was made by [`permanent`](Self::permanent).
     #[must_use]
     pub fn is_permanent(&self) -> bool {
-        self.next == Next::GiveUp
+        matches!(self.next, Next::GiveUp | Next::WithoutResync)
     }
 
     /// The error behind it.
@@ -130,7 +149,7 @@ impl Failure {
                     Err(message) => Self::Panicked(message),
                 };
             }
-            Next::Retry | Next::GiveUp => None,
+            Next::Retry | Next::GiveUp | Next::WithoutResync => None,
         };
         let shown = contained(move || {
             let mut message = error.cause().to_string();

@@ -74,9 +74,11 @@ pub trait EventHandler: 'static {
     /// Called when the subscription begins, when events were lost, and for events that name no row
     /// ([`FromEvent::from_event`] gave `None`). Nothing else runs in this handler meanwhile. Failures are
     /// retried like those of events.
+    ///
+    /// A handler that does not implement this ignores resyncs while it is ephemeral. In a [durable](crate::group) handler each
+    /// becomes a dead letter, except the one that begins a new group: events may be missing, and an operator has to know.
     fn resync(&self, resync: Resync) -> impl Future<Output = HandlerResult> {
-        let _ = resync;
-        async { Ok(()) }
+        async move { HandlerError::without_resync(&resync) }
     }
 
     /// Told about every task that was given up: the last chance to write it down.
@@ -161,11 +163,23 @@ impl fmt::Display for IdempotencyKey {
     }
 }
 
-/// Runs one attempt at `task`, whatever the task is.
+/// Runs one attempt of an ephemeral handler at `task`, whatever the task is.
 ///
 /// # Errors
 /// What the handler returned, or that the event does not fit [`EventHandler::Event`].
 pub async fn run<H: EventHandler>(handler: &H, task: &Task, attempt: Attempt) -> HandlerResult {
+    match run_durable(handler, task, attempt).await {
+        Err(error) if error.is_without_resync() => Ok(()),
+        result => result,
+    }
+}
+
+/// The same for a durable handler.
+pub(crate) async fn run_durable<H: EventHandler>(
+    handler: &H,
+    task: &Task,
+    attempt: Attempt,
+) -> HandlerResult {
     match task {
         Task::Resync(resync) => handler.resync(resync.clone()).await,
         Task::Event(event) => match H::Event::from_event(event) {

@@ -35,6 +35,12 @@ impl Check {
         self.drifts.iter().filter(|drift| drift.is_deaf())
     }
 
+    /// For each table, a number for its triggers and one for what its rows are made of.
+    pub(crate) fn fingerprints(&self) -> impl Iterator<Item = (&str, &str)> {
+        let all = self.fingerprints.iter();
+        all.map(|one| (&*one.triggers, &*one.rows))
+    }
+
     /// Whether triggers of a table were altered since `before`.
     pub(crate) fn has_other_triggers(&self, before: &Self) -> bool {
         let now = self.fingerprints.iter().map(|one| &one.triggers);

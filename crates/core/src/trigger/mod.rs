@@ -82,6 +82,7 @@ mod expression;
 mod fit;
 mod installed;
 mod limits;
+mod manifest;
 mod outbox;
 mod plan;
 mod rows_query;

@@ -1,5 +1,7 @@
 //! What the user wishes to hear about a table. Nothing is checked here: only the catalog knows the table.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Result;
 use crate::event::Table;
 use crate::name::{ChannelName, TableName};
@@ -35,9 +37,11 @@ pub struct TriggerSpec {
 }
 
 /// What becomes of changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum Mode {
     /// They are announced with NOTIFY.
+    #[default]
     Notify,
     /// They are recorded in the outbox.
     Outbox,

@@ -237,6 +237,8 @@ impl Recorded {
         (self.operation == store::RESYNC).then(|| match self.key.as_deref() {
             Some("started") => ResyncReason::Started,
             Some("restored") => ResyncReason::Restored,
+            Some("triggers_restored") => ResyncReason::TriggersRestored,
+            Some("table_altered") => ResyncReason::TableAltered,
             _ => ResyncReason::Trimmed,
         })
     }

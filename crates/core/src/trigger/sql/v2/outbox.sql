@@ -117,6 +117,17 @@ CREATE TABLE pgherald.consumer_cursor (
     cursor text NOT NULL,
     PRIMARY KEY (group_name, slice, epoch, generation)
 ) WITH (fillfactor = 10);
+-- What the handlers of a group require of each table, as JSON; and what the table was when a consumer looked last: what records
+-- its changes, and what its rows are made of.
+CREATE TABLE pgherald.consumer_requirement (
+    group_name text NOT NULL REFERENCES pgherald.consumer_group ON DELETE CASCADE,
+    schema_name text NOT NULL,
+    table_name text NOT NULL,
+    specification text NOT NULL,
+    triggers text,
+    rows text,
+    PRIMARY KEY (group_name, schema_name, table_name)
+);
 -- Events that are to be tried again, those that wait behind one of the same row, and dead letters.
 CREATE TABLE pgherald.parked_event (
     group_name text NOT NULL REFERENCES pgherald.consumer_group ON DELETE CASCADE,

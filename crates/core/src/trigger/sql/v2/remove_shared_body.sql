@@ -29,7 +29,7 @@ BEGIN
         DROP TABLE IF EXISTS
             pgherald.outbox, pgherald.outbox_relation, pgherald.outbox_retention, pgherald.outbox_part,
             pgherald.outbox_history, pgherald.server_run,
-            pgherald.parked_event, pgherald.consumer_cursor, pgherald.consumer_slice, pgherald.consumer_node,
+            pgherald.parked_event, pgherald.consumer_requirement, pgherald.consumer_cursor, pgherald.consumer_slice, pgherald.consumer_node,
             pgherald.consumer_group;
         DROP SEQUENCE IF EXISTS pgherald.outbox_id, pgherald.outbox_clock;
     END IF;

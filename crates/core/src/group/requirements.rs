@@ -1,0 +1,70 @@
+//! What a group requires of its tables: stored with the group, and compared with what is installed.
+//!
+//! ```text
+//!   open ── record ──► covered? ── no ──► the session ends: nothing is read or acknowledged
+//!             │            └─ yes ─► the group is live
+//!   every ten seconds: the same again
+//! ```
+//!
+//! The group stores, for each table, what its handlers require and a fingerprint of the triggers and of what the rows are made
+//! of. Whoever finds another fingerprint than the one that is stored replaces it, and parks one resync in the same statement:
+//! changes may have gone unrecorded, or DDL may have changed rows. So one consumer parks it, however many find out, and also if
+//! none ran meanwhile.
+
+use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+
+use super::store;
+use crate::error::{Error, Kind, Result};
+use crate::outbox::get;
+use crate::trigger::{TriggerSpec, check};
+
+/// Stores what the group requires in the place of what it required before.
+pub(super) async fn store(client: &Client, group: &str, specs: &[TriggerSpec]) -> Result<()> {
+    let texts = specs.iter().map(serde_json::to_string);
+    let texts: Vec<String> = texts.collect::<Result<_, _>>().map_err(|cause| {
+        Error::with_source(
+            Kind::Config,
+            "a requirement cannot be written as JSON",
+            cause,
+        )
+    })?;
+    let (schemas, tables) = names(specs);
+    let parameters: [&(dyn ToSql + Sync); 4] = [&group, &schemas, &tables, &texts];
+    let sql = include_str!("sql/require.sql");
+    store::execute(client, sql, &parameters).await.map(drop)
+}
+
+/// Fails if less is installed than `specs` require. Otherwise parks a resync if triggers were altered or DDL may have changed
+/// rows since any consumer of the group looked last.
+pub(super) async fn confirm(client: &Client, group: &str, specs: &[TriggerSpec]) -> Result<()> {
+    if specs.is_empty() {
+        return Ok(());
+    }
+    let found = check(client, specs).await?;
+    let missing: Vec<String> = found.deaf().map(ToString::to_string).collect();
+    if !missing.is_empty() {
+        return Err(Error::new(Kind::Triggers, missing.join("; ")));
+    }
+    let (schemas, tables) = names(specs);
+    let (triggers, rows): (Vec<&str>, Vec<&str>) = found.fingerprints().unzip();
+    let parameters: [&(dyn ToSql + Sync); 5] = [&group, &schemas, &tables, &triggers, &rows];
+    let sql = include_str!("sql/fingerprint.sql");
+    for row in store::query(client, sql, &parameters).await? {
+        let (table, reason): (String, String) = (get(&row, 0)?, get(&row, 1)?);
+        tracing::warn!(
+            group,
+            table,
+            reason,
+            "changes may be missing: the group resyncs"
+        );
+    }
+    Ok(())
+}
+
+fn names(specs: &[TriggerSpec]) -> (Vec<&str>, Vec<&str>) {
+    let names = specs
+        .iter()
+        .map(|spec| (spec.table().schema(), spec.table().name()));
+    names.unzip()
+}

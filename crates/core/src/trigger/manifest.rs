@@ -1,0 +1,146 @@
+//! The text of a specification: what a group stores of its tables, and what a program exports for whoever installs.
+//!
+//! ```json
+//! {"schema":"public","table":"orders","mode":"outbox","key":["id"],"columns":["total"],"old_columns":true}
+//! ```
+//!
+//! What is left out has its default: `mode` is `notify`, `operations` are all, `key` is the primary key. `columns` is an array
+//! of names, or `"*"`.
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::spec::{Mode, TriggerSpec};
+use crate::name::{ChannelName, TableName};
+use crate::operation::{Operation, OperationSet};
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    schema: String,
+    table: String,
+    #[serde(default)]
+    mode: Mode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channel: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<Vec<String>>,
+    #[serde(default)]
+    columns: Columns,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    old_columns: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    operations: Option<Vec<Operation>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    when_changed: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    value_limit: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Columns {
+    Every(Every),
+    Some(Vec<String>),
+}
+
+#[derive(Serialize, Deserialize)]
+enum Every {
+    #[serde(rename = "*")]
+    Star,
+}
+
+impl Default for Columns {
+    fn default() -> Self {
+        Self::Some(Vec::new())
+    }
+}
+
+impl Serialize for TriggerSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let is_default = self.channel == ChannelName::default();
+        let text = Text {
+            schema: self.table.schema().to_owned(),
+            table: self.table.name().to_owned(),
+            mode: self.mode,
+            channel: (!is_default).then(|| self.channel.to_string()),
+            key: self.key.clone(),
+            columns: match self.every_column {
+                true => Columns::Every(Every::Star),
+                false => Columns::Some(self.columns.clone()),
+            },
+            old_columns: self.old_columns,
+            operations: (self.operations != OperationSet::ALL)
+                .then(|| self.operations.iter().collect()),
+            when_changed: self.when_changed.clone(),
+            value_limit: self.value_limit,
+        };
+        text.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for TriggerSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Text::deserialize(deserializer)?;
+        let table = TableName::new(text.schema, text.table).map_err(D::Error::custom)?;
+        let mut spec = Self::new(table);
+        spec.mode = text.mode;
+        if let Some(channel) = text.channel {
+            spec.channel = ChannelName::new(channel).map_err(D::Error::custom)?;
+        }
+        spec.key = text.key;
+        match text.columns {
+            Columns::Every(Every::Star) => spec.every_column = true,
+            Columns::Some(columns) => spec.columns = columns,
+        }
+        spec.old_columns = text.old_columns;
+        if let Some(operations) = text.operations {
+            spec.operations = operations.into_iter().collect();
+        }
+        spec.when_changed = text.when_changed;
+        spec.value_limit = text.value_limit;
+        Ok(spec)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_specification_is_read_as_it_was_written() {
+        let table = TableName::new("shop", "order lines").unwrap();
+        let full = TriggerSpec::new(table.clone())
+            .outbox()
+            .key_columns(["a", "b"])
+            .columns(["total"])
+            .old_columns()
+            .operations(Operation::Insert | Operation::Delete)
+            .when_changed(["total"])
+            .value_limit(10);
+        let every = TriggerSpec::new(table.clone())
+            .channel(ChannelName::new("c").unwrap())
+            .every_column();
+        for spec in [TriggerSpec::new(table), full, every] {
+            let text = serde_json::to_string(&spec).unwrap();
+            assert_eq!(
+                serde_json::from_str::<TriggerSpec>(&text).unwrap(),
+                spec,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for text in [
+            r#"{"schema":"public","table":"t","colums":["a"]}"#,
+            r#"{"schema":"public","table":"t","columns":"a"}"#,
+            r#"{"schema":"public","table":"t","mode":"wal"}"#,
+            r#"{"schema":"public","table":""}"#,
+            r#"{"table":"t"}"#,
+        ] {
+            serde_json::from_str::<TriggerSpec>(text).unwrap_err();
+        }
+    }
+}

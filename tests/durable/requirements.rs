@@ -1,0 +1,201 @@
+//! What a group requires of its tables, against what is installed; and gaps, which it hears of once.
+
+use pgherald_core::group::Consumer;
+use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_core::{Attempt, Durable, EventHandler, HandlerResult, Inserted, Table, TableName};
+
+use crate::support::{Log, Scene, all_well, degraded, drained, local, report, terms};
+
+const WAITING: &str = "SELECT lag_events + parked FROM pgherald.consumer_group_status";
+
+fn jobs() -> TriggerSpec {
+    TriggerSpec::new(TableName::new("public", "jobs").unwrap())
+        .every_column()
+        .outbox()
+}
+
+fn requiring() -> Durable {
+    terms("g").requires([jobs()])
+}
+
+async fn install(scene: &Scene, spec: TriggerSpec) {
+    let plan = trigger::plan(&scene.client, &[spec]).await.unwrap();
+    plan.apply(&scene.client).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_trigger_that_was_disabled_while_a_group_ran_is_one_resync() {
+    local(async {
+        let scene = Scene::new().await;
+        let (first, second) = (Log::default(), Log::default());
+        let handles = [&first, &second].map(|log| scene.start(requiring(), log, all_well()));
+        for handle in &handles {
+            report(handle, "owning", |report| report.slices == 4).await;
+        }
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        scene.becomes(WAITING, 0).await;
+        scene
+            .run("ALTER TABLE jobs DISABLE TRIGGER USER; INSERT INTO jobs VALUES (2, 1)")
+            .await;
+        for handle in &handles {
+            degraded(handle, "disabled").await;
+        }
+        scene
+            .run("ALTER TABLE jobs ENABLE TRIGGER USER; INSERT INTO jobs VALUES (3, 1)")
+            .await;
+        for handle in &handles {
+            report(handle, "owning again", |report| report.slices == 4).await;
+        }
+        scene.becomes(WAITING, 0).await;
+        // Nobody finds it a second time.
+        for handle in &handles {
+            drained(handle).await;
+        }
+        let again = scene.start(requiring(), &first, all_well());
+        scene.run("INSERT INTO jobs VALUES (4, 1)").await;
+        scene.becomes(WAITING, 0).await;
+        drained(&again).await;
+        let mut lines = [first.lines(), second.lines()].concat();
+        lines.sort();
+        assert_eq!(
+            lines,
+            ["1=1#1", "3=1#1", "4=1#1", "resync triggers_restored"]
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_gap_while_no_consumer_ran_is_one_resync_when_the_next_one_starts() {
+    for (ddl, reason) in [
+        (
+            "ALTER TABLE jobs DISABLE TRIGGER USER; UPDATE jobs SET value = 2; ALTER TABLE jobs ENABLE TRIGGER USER",
+            "resync triggers_restored",
+        ),
+        (
+            "ALTER TABLE jobs ALTER value TYPE int USING (value + 1)",
+            "resync table_altered",
+        ),
+    ] {
+        local(async {
+            let scene = Scene::new().await;
+            let log = Log::default();
+            let handle = scene.start(requiring(), &log, all_well());
+            scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+            log.has(1).await;
+            drained(&handle).await;
+            scene.run(ddl).await;
+            let handle = scene.start(requiring(), &log, all_well());
+            scene.run("INSERT INTO jobs VALUES (2, 5)").await;
+            let mut lines = log.has(3).await;
+            scene.becomes(WAITING, 0).await;
+            drained(&handle).await;
+            lines.sort();
+            assert_eq!(lines, ["1=1#1", "2=5#1", reason]);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_group_whose_table_is_recorded_without_what_it_requires_acknowledges_nothing() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        scene
+            .run("DROP TRIGGER pgherald_notify_insert ON jobs")
+            .await;
+        scene
+            .run("INSERT INTO jobs VALUES (1, 1); UPDATE jobs SET value = 2")
+            .await;
+        let handle = scene.start(requiring(), &log, all_well());
+        degraded(&handle, "public.jobs").await;
+        assert!(log.lines().is_empty());
+        assert_eq!(scene.number(WAITING).await, 1);
+        install(&scene, jobs()).await;
+        let lines = log.has(1).await;
+        scene.becomes(WAITING, 0).await;
+        drained(&handle).await;
+        assert_eq!(lines, ["1=2#1"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requirements_are_stored_with_the_group_and_go_with_it() {
+    local(async {
+        let scene = Scene::new().await;
+        let stored = "SELECT count(*) FROM pgherald.consumer_requirement WHERE group_name = 'g'";
+        let others = jobs().for_table(TableName::new("public", "others").unwrap());
+        let handle = scene.start(requiring().requires([others]), &Log::default(), all_well());
+        scene.becomes(stored, 2).await;
+        drained(&handle).await;
+        let handle = scene.start(requiring(), &Log::default(), all_well());
+        scene.becomes(stored, 1).await;
+        drained(&handle).await;
+        let row = scene
+            .client
+            .query_one(
+                "SELECT specification FROM pgherald.consumer_requirement",
+                &[],
+            )
+            .await
+            .unwrap();
+        let spec: TriggerSpec = serde_json::from_str(row.get(0)).unwrap();
+        assert_eq!(spec, jobs());
+        scene.group("g").delete().await.unwrap();
+        scene.becomes(stored, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_requirement_in_notify_mode_is_refused() {
+    let table = TableName::new("public", "jobs").unwrap();
+    let wrong = terms("g").requires([TriggerSpec::new(table)]);
+    let config = "postgresql://nobody@127.0.0.1/nowhere".parse().unwrap();
+    let error = Consumer::new(config, wrong, || Silent).unwrap_err();
+    assert!(error.to_string().contains("TriggerSpec::outbox"), "{error}");
+}
+
+struct Job;
+
+impl Table for Job {
+    const NAME: &'static str = "jobs";
+    const KEY: &'static [&'static str] = &["id"];
+    type Key = i64;
+}
+
+/// Implements no resync.
+struct Silent;
+
+impl EventHandler for Silent {
+    type Event = Inserted<Job>;
+    async fn handle(&self, _: Inserted<Job>, _: Attempt) -> HandlerResult {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_handler_without_resync_swallows_none_but_the_first_of_its_group() {
+    local(async {
+        let scene = Scene::new().await;
+        let terms = Durable::new("g").slices(4).requires([jobs()]);
+        let terms = terms.lease(std::time::Duration::from_secs(1));
+        let (handle, consumer) = Consumer::new(scene.config(), terms, || Silent).unwrap();
+        tokio::task::spawn_local(consumer.run());
+        report(&handle, "started", |report| report.handled == 1).await;
+        scene
+            .run("ALTER TABLE jobs DISABLE TRIGGER USER; ALTER TABLE jobs ENABLE TRIGGER USER")
+            .await;
+        report(&handle, "given up", |report| report.dead_letters == 1).await;
+        scene
+            .becomes("SELECT dead_letters FROM pgherald.consumer_group_status", 1)
+            .await;
+        let error = "SELECT count(*) FROM pgherald.parked_event
+            WHERE error LIKE '%triggers_restored%does not implement resync%'";
+        assert_eq!(scene.number(error).await, 1);
+        drained(&handle).await;
+    })
+    .await;
+}
