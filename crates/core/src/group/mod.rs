@@ -35,8 +35,10 @@
 //! before ([`ResyncReason::Started`](crate::ResyncReason::Started)); unless it begins with [everything that is still
 //! there](Durable::from_beginning). When the outbox had to be trimmed before a group had read it, because it was
 //! [too large](crate::outbox::Retention), the group is told so, once
-//! ([`Trimmed`](crate::ResyncReason::Trimmed)). A resync is handled like an event: by one consumer, with all attempts,
-//! while others handle events.
+//! ([`Trimmed`](crate::ResyncReason::Trimmed)). A group that states what it [requires](Durable::requires) also gets one after
+//! triggers were missing, disabled or altered, and after DDL that may have changed rows; and it is not live while less is
+//! installed than it requires. A resync is handled like an event: by one consumer, with all attempts, while others handle
+//! events. A handler that does not implement `resync` makes it a dead letter, except the one that begins the group.
 //!
 //! **Attempts.** A handler says what follows by its result: `Ok` is done; any error is tried again when the policy says, or
 //! [after a stated time](crate::HandlerError::retry_after); a [snooze](crate::HandlerError::snooze) costs no attempt; a
