@@ -49,6 +49,7 @@ mod reader;
 mod retention;
 mod row;
 mod statements;
+mod status;
 
 pub use cursor::Cursor;
 pub(crate) use cursor::{Point, Reading};
@@ -56,6 +57,7 @@ pub(crate) use history::History;
 pub use reader::{OutboxReader, Page};
 pub(crate) use reader::{Rows, Share, some};
 pub use retention::{Retention, set_retention, trim};
+pub use status::{OutboxStatus, status};
 
 pub(crate) use row::{Recorded, Relations, get};
 pub(crate) use statements::Statements;

@@ -7,6 +7,7 @@ use tokio_postgres::Notification;
 use crate::event::{Decoder, Event};
 use crate::name::ChannelName;
 use crate::signal::{Resync, ResyncReason, Signal};
+use crate::telemetry::Unlogged;
 
 /// How many events make a batch full.
 const MAX_BATCH: usize = 512;
@@ -23,7 +24,7 @@ pub(super) struct Inbox {
     signals: Vec<Signal>,
     /// Payloads of this batch that are no events.
     undecodable: u64,
-    /// The same, since the last line in the log.
+    /// The same, between two heartbeats: the first is logged, the others are counted.
     unlogged: Unlogged,
     /// When the current run of messages began to be read.
     received_at: Option<SystemTime>,
@@ -105,34 +106,9 @@ impl Inbox {
     }
 }
 
-/// Payloads that were not understood, between two heartbeats: the first is logged, the others are counted.
-#[derive(Debug, Default)]
-struct Unlogged(Option<u64>);
-
-impl Unlogged {
-    /// Counts one. Returns whether it is the first since [`take`](Self::take).
-    fn is_first(&mut self) -> bool {
-        match &mut self.0 {
-            None => {
-                self.0 = Some(0);
-                true
-            }
-            Some(count) => {
-                *count += 1;
-                false
-            }
-        }
-    }
-
-    /// How many came after the first, if any did.
-    fn take(&mut self) -> Option<u64> {
-        self.0.take().filter(|count| *count > 0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Inbox, MAX_UNDECODABLE, Unlogged};
+    use super::{Inbox, MAX_UNDECODABLE};
     use crate::signal::Signal;
 
     const EVENT: &str =
@@ -180,15 +156,5 @@ mod tests {
         assert!(inbox.is_full());
         inbox.take();
         assert!(inbox.is_empty() && !inbox.is_full());
-    }
-
-    #[test]
-    fn undecodable_payloads_are_logged_once_and_counted_until_the_next_heartbeat() {
-        let mut unlogged = Unlogged::default();
-        assert_eq!(unlogged.take(), None);
-        let firsts = (0..200_000).filter(|_| unlogged.is_first()).count();
-        assert_eq!((firsts, unlogged.take()), (1, Some(199_999)));
-        assert!(unlogged.is_first());
-        assert_eq!(unlogged.take(), None);
     }
 }
