@@ -19,6 +19,7 @@ mod held_up;
 mod herald;
 mod large;
 mod leftovers;
+mod logs;
 mod meter;
 mod operations;
 mod restored;

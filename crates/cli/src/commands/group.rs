@@ -90,12 +90,12 @@ fn conclude(
         let option = words::option("group", &status.name);
         notes.push(format!("{letters}: pgherald dead-letters list {option}"));
     }
+    if status.nodes == 0 {
+        notes.push("No consumer of it runs.".to_owned());
+    }
     if status.is_paused {
         let name = words::last(&status.name);
         notes.push(format!("It is paused: pgherald group resume {name}"));
-    }
-    if status.nodes == 0 {
-        notes.push("No consumer of it runs.".to_owned());
     }
     if output.is_json() {
         output.object(&Report {

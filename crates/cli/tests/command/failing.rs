@@ -72,9 +72,13 @@ async fn half_of_the_events_fail_and_every_report_says_so() {
         assert!(conclusion.contains(part), "{conclusion}");
 
         let report = consumer.drain(super::support::DEADLINE).await;
-        let (failed, parked) = (report.failed_attempts(), report.parked);
-        assert_eq!((report.handled, failed, parked, report.dead_letters), (2000, 2000, 2000, 0));
-        let expected = "mail: 2000 handled, 2000 attempts failed, 2000 parked, 0 dead letters, 0 left to others";
+        // Some may have been tried again: their waits have jitter.
+        let failed = report.failed_attempts();
+        assert_eq!((report.handled, report.parked, report.dead_letters), (2000, 2000, 0));
+        assert!(failed >= 2000, "{report}");
+        let expected = format!(
+            "mail: 2000 handled, {failed} attempts failed, 2000 parked, 0 dead letters, 0 left to others"
+        );
         assert_eq!(report.to_string(), expected);
     })
     .await;

@@ -259,7 +259,7 @@ async fn what_a_role_may_not_see_is_told_in_whatever_language() {
         )
         .await;
     let said = scene.fine(&["status"]).await;
-    let end = "\nOutbox: not shown: the server refused: keine Berechtigung\n";
+    let end = "\nOutbox: not shown: cannot read the outbox: db error: ERROR: keine Berechtigung\n";
     assert!(
         said.contains("public.jobs") && said.ends_with(end),
         "{said}"
