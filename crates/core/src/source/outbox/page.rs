@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::event::Event;
 use crate::outbox::{Cursor, OutboxReader, Share};
 use crate::signal::{Resync, ResyncReason, Signal};
+use crate::telemetry::Unlogged;
 
 /// What was read, and how far one has come with it.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Page {
 
 /// A batch, or several with a resync for each row between them that could not be understood.
 fn in_place(events: Vec<Result<Event>>) -> Vec<Signal> {
-    let mut signals = Vec::new();
+    let (mut signals, mut unlogged) = (Vec::new(), Unlogged::default());
     let mut batch = Vec::with_capacity(events.len());
     let seal = |batch: &mut Vec<Event>, signals: &mut Vec<Signal>| {
         if !batch.is_empty() {
@@ -53,12 +54,17 @@ fn in_place(events: Vec<Result<Event>>) -> Vec<Signal> {
         match event {
             Ok(event) => batch.push(event),
             Err(error) => {
-                tracing::warn!(error = %error.chain(), "outbox row not understood");
+                if unlogged.is_first() {
+                    tracing::warn!(error = %error.chain(), "outbox row not understood");
+                }
                 seal(&mut batch, &mut signals);
                 let reason = ResyncReason::Undecodable(error);
                 signals.push(Signal::Resync(Resync::new(reason)));
             }
         }
+    }
+    if let Some(count) = unlogged.take() {
+        tracing::warn!(count, "more outbox rows not understood");
     }
     seal(&mut batch, &mut signals);
     signals
