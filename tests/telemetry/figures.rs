@@ -52,27 +52,30 @@ fn numbers(text: &str) -> Vec<(&str, &str)> {
     numbers
 }
 
+/// The unit that stands behind a number.
+fn unit<'a>(behind: &str, units: &[&'a str]) -> Option<&'a str> {
+    let behind = behind.trim_start();
+    let is_it = |unit: &&str| {
+        let after = behind.strip_prefix(unit);
+        after.is_some_and(|after| !after.starts_with(char::is_alphanumeric))
+    };
+    units.iter().copied().find(|unit| is_it(&unit))
+}
+
 /// The figures of performance in a text: those with such a unit.
 fn figures(text: &str) -> Vec<String> {
-    let is_figure = |behind: &str| {
-        let behind = behind.trim_start();
-        UNITS.iter().any(|unit| {
-            let after = behind.strip_prefix(unit);
-            after.is_some_and(|after| !after.starts_with(char::is_alphanumeric))
-        })
-    };
     let found = numbers(text).into_iter();
-    let found = found.filter(|(_, behind)| is_figure(behind));
+    let found = found.filter(|(_, behind)| unit(behind, &UNITS).is_some());
     found.map(|(number, _)| number.to_owned()).collect()
 }
 
 #[test]
 fn numbers_of_performance_in_the_readme_stand_in_the_benchmarks() {
     let benches = read("benches/README.md");
-    let measured: BTreeSet<&str> = numbers(&benches)
-        .into_iter()
-        .map(|(number, _)| number)
-        .collect();
+    let units = [&UNITS[..], &["ms", "s"]].concat();
+    // Each number with its unit, and without.
+    let with_unit = |(number, behind)| [(number, unit(behind, &units)), (number, None)];
+    let measured: BTreeSet<_> = numbers(&benches).into_iter().flat_map(with_unit).collect();
     let mut quoted = 0;
     for paragraph in paragraphs(&read("README.md")) {
         let is_about_it = paragraph.contains("benches/README.md");
@@ -81,10 +84,11 @@ fn numbers_of_performance_in_the_readme_stand_in_the_benchmarks() {
             is_about_it || figures.is_empty(),
             "{figures:?} without the place where it stands: {paragraph}"
         );
-        for (number, _) in numbers(&paragraph).into_iter().filter(|_| is_about_it) {
+        for (number, behind) in numbers(&paragraph).into_iter().filter(|_| is_about_it) {
+            let figure = (number, unit(behind, &units));
             assert!(
-                measured.contains(number),
-                "{number} was not measured: {paragraph}"
+                measured.contains(&figure),
+                "{figure:?} was not measured: {paragraph}"
             );
             quoted += 1;
         }
