@@ -59,7 +59,7 @@ fn unit<'a>(behind: &str, units: &[&'a str]) -> Option<&'a str> {
         let after = behind.strip_prefix(unit);
         after.is_some_and(|after| !after.starts_with(char::is_alphanumeric))
     };
-    units.iter().copied().find(|unit| is_it(&unit))
+    units.iter().copied().find(is_it)
 }
 
 /// The figures of performance in a text: those with such a unit.

@@ -116,14 +116,15 @@ fn error(group: &GroupStatus) -> String {
 }
 
 fn behind(group: &GroupStatus) -> String {
-    let events = words::count(group.lag_events, "event");
-    match group.lag_events {
-        0 => format!("{events} behind"),
-        _ => {
-            let lag = words::about(group.lag.as_secs_f64());
-            format!("{events} behind, for {lag}")
-        }
+    let mut text = format!("{} behind", words::count(group.lag_events, "event"));
+    if group.lag_events > 0 {
+        let lag = words::about(group.lag.as_secs_f64());
+        text = format!("{text}, for {lag}");
     }
+    if group.parked > 0 {
+        text = format!("{text}, {} parked", group.parked);
+    }
+    text
 }
 
 fn start_or_delete(group: &GroupStatus) -> String {
