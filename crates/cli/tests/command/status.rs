@@ -15,6 +15,13 @@ use super::consumers::{
 };
 use super::support::{Running, Scene, connect};
 
+/// Waits until the server has ended the session of the command before.
+async fn alone(scene: &Scene) {
+    let commands = "SELECT count(*)::text FROM pg_stat_activity
+        WHERE application_name = 'pgherald-cli' AND datname = current_database()";
+    becomes(scene, commands, "0").await;
+}
+
 #[tokio::test]
 async fn with_nothing_installed_it_says_so_and_how_to_begin() {
     let scene = Scene::new("CREATE TABLE users (id int PRIMARY KEY)").await;
@@ -23,6 +30,7 @@ async fn with_nothing_installed_it_says_so_and_how_to_begin() {
     let end =
         "\nNothing is installed in this database.\nBegin with: pgherald install TABLE --commit\n";
     assert!(said.ends_with(end), "{said}");
+    alone(&scene).await;
     let object = &scene.json(&["status"]).await[0];
     assert_eq!(object["is_installed"], false, "{object}");
     for list in ["sessions", "tables", "groups"] {
@@ -50,6 +58,7 @@ async fn tables_listeners_and_drift_are_seen() {
     let bystander = connect(&format!("{}?application_name=shop", scene.url)).await;
     bystander.batch_execute("SELECT 1").await.unwrap();
 
+    alone(&scene).await;
     let object = &scene.json(&["status"]).await[0];
     let names: Vec<_> = object["sessions"]
         .as_array()
@@ -130,6 +139,7 @@ async fn sessions_of_listeners_and_of_consumers_are_told_apart() {
         tokio::task::spawn_local(consumer.run());
         becomes(&scene, OWNED, "32").await;
 
+        alone(&scene).await;
         let object = &scene.json(&["status"]).await[0];
         let sessions = object["sessions"].as_array().unwrap().iter();
         let roles: Vec<_> = sessions
