@@ -57,7 +57,7 @@ fn finding(group: &GroupStatus, problem: Problem) -> Finding {
                 true => Verdict::Failed,
                 false => Verdict::Warning,
             };
-            let fix = "correct what the error names; consumers try again by themselves, see pgherald status --watch";
+            let fix = "correct what the error names: consumers that run try again by themselves, see pgherald status --watch";
             (verdict, failing(group), fix.to_owned())
         }
         Problem::DeadLetters => {
