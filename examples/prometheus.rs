@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A customer's orders are counted from a cache; a durable handler ships each order, and fails now and then. Orders come in
-//! all the time. `docs/grafana.json` is a dashboard for what is served.
+//! all the time. `docs/grafana.json` is a dashboard for what is served, `docs/alerts.yml` has alert rules.
 //!
 //! Brings its own PostgreSQL, whose URL it prints. With `DATABASE_URL` set it uses that database. `PORT` chooses the port.
 //! With `--check` it asks for the metrics itself, looks at them, and ends.
@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgherald::group::Group;
+use pgherald::outbox;
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
     Affected, Attempt, CacheBuilder, ConnectConfig, Durable, EventHandler, Herald, Inserted, Table,
@@ -34,7 +35,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 /// How often is told how the groups are doing.
 const GROUPS: Duration = Duration::from_secs(5);
 /// What one look at the metrics has to show.
-const EXPECTED: [&str; 7] = [
+const EXPECTED: [&str; 9] = [
     "pgherald_listeners_live 1",
     "pgherald_event_latency_seconds_count",
     "pgherald_cache_reads_total{cache=\"orders\",result=\"hit\"}",
@@ -42,6 +43,8 @@ const EXPECTED: [&str; 7] = [
     "pgherald_handler_attempts_total{handler=\"ship\",result=\"done\"}",
     "pgherald_handler_attempts_total{handler=\"ship\",result=\"error\"}",
     "pgherald_group_lag_events{group=\"ship\"}",
+    "pgherald_group_failing_events{group=\"ship\"}",
+    "pgherald_outbox_bytes",
 ];
 
 #[derive(Table)]
@@ -135,6 +138,7 @@ async fn main() -> Result<(), Failure> {
             for group in Group::all(&client).await? {
                 group.record();
             }
+            outbox::status(&client).await?.record();
         }
         #[expect(unreachable_code, reason = "it tells the type")]
         Ok::<_, Failure>(())

@@ -7,8 +7,8 @@ use std::time::Duration;
 use pgherald::group::{Batch, BatchHandler, Group, TransactionalHandler};
 use pgherald::trigger::TriggerSpec;
 use pgherald::{
-    Attempt, Durable, Ephemeral, Event, EventHandler, Filter, GetReport, HandlerResult, Herald,
-    TableName,
+    Attempt, Backoff, Durable, Ephemeral, Event, EventHandler, Filter, GetReport, HandlerError,
+    HandlerResult, Herald, Key, RetryPolicy, TableName,
 };
 use tokio_postgres::Transaction;
 
@@ -102,6 +102,85 @@ async fn handlers_of_each_kind_are_run_and_drained() {
             "{status:?}"
         );
     }
+}
+
+/// Fails at even ids, and gives up those from 100 on.
+struct Fails;
+
+impl EventHandler for Fails {
+    type Event = Event;
+
+    async fn handle(&self, event: Event, _: Attempt) -> HandlerResult {
+        let key = event.key().ok_or("no key")?;
+        match i64::from_row_key(key).ok_or("no number")? {
+            100.. => Err(HandlerError::permanent("never")),
+            id if id % 2 == 0 => Err("not now".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[actix::test]
+async fn reports_at_shutdown_count_failed_attempts_parked_events_and_dead_letters() {
+    let scene = Scene::new().await;
+    let herald = Herald::connect(scene.config())
+        .watch_with(jobs().outbox())
+        .start()
+        .await
+        .unwrap();
+    let later = Backoff::new(Duration::from_secs(600), Duration::from_secs(600));
+    let durable = Durable::new("g")
+        .from_beginning()
+        .retry(RetryPolicy::new(12, later));
+    herald.durable(durable, || Fails).unwrap();
+    let once = RetryPolicy::new(1, later);
+    let ephemeral = Ephemeral::new("e").retry(once);
+    let ephemeral = herald.handler(ephemeral, || Fails).await.unwrap();
+    herald.live().await.unwrap();
+    scene
+        .run("INSERT INTO jobs SELECT n, 0 FROM generate_series(1, 40) AS n; INSERT INTO jobs VALUES (100, 0)")
+        .await;
+    let written = "SELECT count(*) FROM pgherald.parked_event";
+    scene.becomes(written, 21).await;
+    scene
+        .becomes(
+            "SELECT sum(lag_events)::bigint FROM pgherald.consumer_group_status",
+            0,
+        )
+        .await;
+    // The resync at the beginning, and each event.
+    while ephemeral.send(GetReport).await.unwrap().received < 42 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let report = herald.shutdown(LIMIT).await.unwrap();
+    let [durable, ephemeral] = &report.handlers[..] else {
+        panic!("{report}");
+    };
+    assert_eq!(
+        (
+            durable.received,
+            durable.handled,
+            durable.parked,
+            durable.given_up
+        ),
+        (41, 20, 20, 1),
+        "{report}"
+    );
+    // Some may have been tried again: their waits have jitter.
+    let failed = durable.failed_attempts();
+    assert!(failed >= 21 && durable.dead_letters == 1, "{report}");
+    let expected = format!(
+        "g: 41 received, 20 handled, {failed} attempts failed, 1 given up, 0 dropped, 1 dead letters, 20 parked"
+    );
+    assert_eq!(durable.to_string(), expected);
+    let expected = "e: 42 received, 21 handled, 21 attempts failed, 21 given up, 0 dropped";
+    assert_eq!(ephemeral.to_string(), expected);
+    assert!(
+        report
+            .to_string()
+            .contains("\ne: 41 delivered, 0 unconfirmed"),
+        "{report}"
+    );
 }
 
 #[actix::test]

@@ -20,6 +20,7 @@ mod herald;
 mod history;
 mod large;
 mod leftovers;
+mod logs;
 mod meter;
 mod operations;
 mod requirements;

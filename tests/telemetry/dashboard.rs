@@ -39,6 +39,30 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
+/// Fails unless every metric and label of a query exists. Returns the metrics.
+pub(crate) fn check_query(query: &str) -> BTreeSet<&'static str> {
+    let mut found = BTreeSet::new();
+    let mut labels = vec!["le", "instance", "job"];
+    for name in words(query).filter(|word| word.starts_with("pgherald")) {
+        let metric = metric(name).unwrap_or_else(|| panic!("{name} in {query}"));
+        labels.extend(metric.labels);
+        found.insert(metric.name);
+    }
+    // What stands in `by (…)` and in `{…}`.
+    for part in query.split("by (").skip(1) {
+        for label in words(part.split(')').next().unwrap()) {
+            assert!(labels.contains(&label), "{label} in {query}");
+        }
+    }
+    for part in query.split('{').skip(1) {
+        for matcher in part.split('}').next().unwrap().split(',') {
+            let label = words(matcher).next().unwrap();
+            assert!(labels.contains(&label), "{label} in {query}");
+        }
+    }
+    found
+}
+
 #[test]
 fn its_queries_use_only_metrics_and_labels_that_exist() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
@@ -46,28 +70,9 @@ fn its_queries_use_only_metrics_and_labels_that_exist() {
     expressions(&dashboard, &mut queries);
     let mut shown = BTreeSet::new();
     for query in &queries {
-        let names: Vec<&str> = words(query)
-            .filter(|word| word.starts_with("pgherald"))
-            .collect();
-        assert!(!names.is_empty() || query == "prometheus", "{query}");
-        let mut labels = vec!["le", "instance", "job"];
-        for name in names {
-            let metric = metric(name).unwrap_or_else(|| panic!("{name} in {query}"));
-            labels.extend(metric.labels);
-            shown.insert(metric.name);
-        }
-        // What stands in `by (…)` and in `{…}`.
-        for part in query.split("by (").skip(1) {
-            for label in words(part.split(')').next().unwrap()) {
-                assert!(labels.contains(&label), "{label} in {query}");
-            }
-        }
-        for part in query.split('{').skip(1) {
-            for matcher in part.split('}').next().unwrap().split(',') {
-                let label = words(matcher).next().unwrap();
-                assert!(labels.contains(&label), "{label} in {query}");
-            }
-        }
+        let found = check_query(query);
+        assert!(!found.is_empty() || query == "prometheus", "{query}");
+        shown.extend(found);
     }
     assert!(shown.len() > 20, "{shown:?}");
 }

@@ -1,4 +1,4 @@
-//! What is measured is what is documented, and dashboards show nothing else.
+//! What is measured is what is documented; dashboards, alerts and figures in the documentation refer to nothing else.
 
 #![allow(
     clippy::unwrap_used,
@@ -7,6 +7,8 @@
     reason = "tests stop at once"
 )]
 
+mod alerts;
 mod dashboard;
+mod figures;
 mod metrics;
 mod spans;

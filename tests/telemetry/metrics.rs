@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshotter};
 use pgherald::group::{Consumer, Group};
+use pgherald::outbox;
 use pgherald::telemetry::{self, METRICS, MetricKind};
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
@@ -274,6 +275,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     };
     status.record();
+    outbox::status(&client).await.unwrap().record();
     recorded.take();
     assert_eq!(
         recorded.sum("pgherald_group_dead_letters", &[("group", "durable")]),
@@ -283,6 +285,9 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         recorded.sum("pgherald_group_nodes", &[("group", "durable")]),
         1.0
     );
+    for name in ["pgherald_consumers", "pgherald_consumers_live"] {
+        assert_eq!(recorded.sum(name, &[("group", "durable")]), 1.0, "{name}");
+    }
 
     // The server goes away and comes back.
     assert_eq!(recorded.sum("pgherald_listeners_live", &[]), 1.0);
@@ -290,6 +295,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
     recorded
         .until("not live", |recorded| {
             recorded.sum("pgherald_listeners_live", &[]) == 0.0
+                && recorded.sum("pgherald_consumers_live", &[]) == 0.0
                 && recorded.sum("pgherald_listener_failed_attempts_total", &[]) >= 1.0
         })
         .await;
@@ -313,6 +319,8 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
             let gauges = [
                 "pgherald_listeners",
                 "pgherald_listeners_live",
+                "pgherald_consumers",
+                "pgherald_consumers_live",
                 "pgherald_group_slices",
                 "pgherald_cache_entries",
                 "pgherald_cache_capacity",

@@ -509,7 +509,7 @@ pub struct HeraldReport {
 }
 
 impl HeraldReport {
-    /// Whether everything that was received was also dealt with.
+    /// Whether nothing that was received was dropped. What failed is counted in the reports of the [handlers](Self::handlers).
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.listener.is_complete() && self.handlers.iter().all(|report| report.dropped == 0)

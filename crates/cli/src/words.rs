@@ -40,11 +40,11 @@ pub(crate) fn about(seconds: f64) -> String {
 }
 
 /// How much, as PostgreSQL's `pg_size_pretty` says it.
-pub(crate) fn size(bytes: i64) -> String {
+pub(crate) fn size(bytes: impl Into<i128>) -> String {
     const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
-    let (mut left, mut unit) = (bytes, 0);
+    let (mut left, mut unit) = (bytes.into(), 0);
     while left >= 10 * 1_024 && unit + 1 < UNITS.len() {
-        (left, unit) = (left / 1_024 + i64::from(left % 1_024 >= 512), unit + 1);
+        (left, unit) = (left / 1_024 + i128::from(left % 1_024 >= 512), unit + 1);
     }
     format!("{left} {}", UNITS[unit])
 }

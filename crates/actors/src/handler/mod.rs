@@ -14,7 +14,7 @@
 mod options;
 mod report;
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult,
@@ -23,9 +23,10 @@ use actix::{
 use pgherald_core::handler::{
     Failure, GivenUp, Instances, Lane, Schedule, Task, contain, contained, run,
 };
-use pgherald_core::telemetry::{HandlerMetrics, attempt_span, dropped};
+use pgherald_core::telemetry::{FailureLog, HandlerMetrics, attempt_span, dropped};
 use pgherald_core::{Attempt, Event, EventHandler, FromEvent};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tracing::Instrument;
 
 pub use options::Ephemeral;
@@ -79,6 +80,7 @@ pub struct HandlerActor<H: EventHandler> {
     schedule: Schedule<Job>,
     report: HandlerReport,
     metrics: HandlerMetrics,
+    failure_log: FailureLog,
     /// Batches taken in whose sender is kept from sending more.
     held_back: Vec<oneshot::Sender<()>>,
     /// Told when everything is finished.
@@ -100,6 +102,7 @@ impl<H: EventHandler> HandlerActor<H> {
             instances: Instances::new(factory),
             schedule: Schedule::new(options.concurrency),
             metrics: HandlerMetrics::new(&options.name),
+            failure_log: FailureLog::default(),
             report: HandlerReport {
                 name: options.name.clone(),
                 ..HandlerReport::default()
@@ -210,17 +213,23 @@ impl<H: EventHandler> HandlerActor<H> {
             Failure::Panicked(_) => self.report.panics += 1,
             _ => self.report.errors += 1,
         }
+        let next = self.options.retry.next(job.attempts, &failure);
+        let is_logged = self.logs(&failure, next.is_none(), ctx);
         let (handler, task, attempts) = (&*self.options.name, &job.task, job.attempts);
-        match self.options.retry.next(attempts, &failure) {
+        match next {
             Some(delay) => {
-                tracing::warn!(handler, %task, attempt = attempts, error = %failure,
-                    reason = failure.label(), ?delay, "attempt failed, trying again");
+                if is_logged {
+                    tracing::warn!(handler, %task, attempt = attempts, error = %failure,
+                        reason = failure.label(), ?delay, "attempt failed, trying again");
+                }
                 self.schedule.pause();
                 self.resume_after(delay, lane, job, ctx);
             }
             None => {
-                tracing::error!(handler, %task, attempt = attempts, error = %failure, count = 1,
-                    reason = failure.label(), intentional = false, "given up");
+                if is_logged {
+                    tracing::error!(handler, %task, attempt = attempts, error = %failure, count = 1,
+                        reason = failure.label(), intentional = false, "given up");
+                }
                 dropped(handler, failure.label(), false, 1);
                 self.report.given_up += 1;
                 self.tell_given_up(&GivenUp {
@@ -229,6 +238,41 @@ impl<H: EventHandler> HandlerActor<H> {
                     failure,
                 });
                 self.schedule.finish(lane);
+            }
+        }
+    }
+
+    /// Whether a failure is logged in full. Otherwise it is counted, and a summary is logged later.
+    fn logs(&mut self, failure: &Failure, is_given_up: bool, ctx: &mut Context<Self>) -> bool {
+        let had_begun = self.failure_log.due().is_some();
+        let is_logged = self
+            .failure_log
+            .is_logged(failure, is_given_up, Instant::now());
+        if let Some(due) = self.failure_log.due().filter(|_| !had_begun) {
+            let due = tokio::time::sleep_until(due).into_actor(self);
+            ctx.spawn(due.map(|(), act, _| act.log_failures()));
+        }
+        is_logged
+    }
+
+    /// Logs how many attempts failed beside those that were logged one by one.
+    fn log_failures(&mut self) {
+        let handler = &*self.options.name;
+        for summary in self.failure_log.take() {
+            let (count, reason) = (summary.count, summary.reason);
+            match summary.is_given_up {
+                false => {
+                    tracing::warn!(handler, count, reason, "more attempts failed, trying again");
+                }
+                true => {
+                    tracing::error!(
+                        handler,
+                        count,
+                        reason,
+                        intentional = false,
+                        "more tasks given up"
+                    );
+                }
             }
         }
     }
@@ -284,6 +328,10 @@ fn let_go(waiting: oneshot::Sender<()>) {
 
 impl<H: EventHandler> Actor for HandlerActor<H> {
     type Context = Context<Self>;
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.log_failures();
+    }
 }
 
 impl<H: EventHandler> Handler<Events> for HandlerActor<H> {

@@ -1,4 +1,4 @@
-//! What a handler actor tells about its work.
+//! What became of a handler's work.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use pgherald_core::group::ConsumerReport;
 
 /// What became of the tasks a handler was given: events, and resyncs.
 ///
-/// `received = handled + given_up + dropped + left_to_others + unfinished`, at any time.
+/// `received = handled + given_up + parked + dropped + left_to_others + unfinished`, at any time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HandlerReport {
@@ -18,6 +18,11 @@ pub struct HandlerReport {
     pub handled: u64,
     /// Tasks that were given up after their last attempt. Those of a durable handler became dead letters.
     pub given_up: u64,
+    /// Those of them that are kept as dead letters.
+    pub dead_letters: u64,
+    /// Tasks of a durable handler that failed and wait for another attempt, or wait behind one of the same row. They stay parked
+    /// in the database.
+    pub parked: u64,
     /// Tasks that were not finished when the time for draining was over.
     pub dropped: u64,
     /// Tasks of a durable handler that the next consumer of its group handles, or handles again.
@@ -32,13 +37,24 @@ pub struct HandlerReport {
     pub panics: u64,
 }
 
+impl HandlerReport {
+    /// How many attempts failed: by an error, by taking too long, or by a panic.
+    #[must_use]
+    pub fn failed_attempts(&self) -> u64 {
+        self.errors + self.timeouts + self.panics
+    }
+}
+
 impl fmt::Display for HandlerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = self.failed_attempts();
         let Self {
             name,
             received,
             handled,
             given_up,
+            dead_letters,
+            parked,
             dropped,
             left_to_others,
             unfinished,
@@ -46,8 +62,14 @@ impl fmt::Display for HandlerReport {
         } = self;
         write!(
             f,
-            "{name}: {received} received, {handled} handled, {given_up} given up, {dropped} dropped"
+            "{name}: {received} received, {handled} handled, {failed} attempts failed, {given_up} given up, {dropped} dropped"
         )?;
+        if *dead_letters > 0 {
+            write!(f, ", {dead_letters} dead letters")?;
+        }
+        if *parked > 0 {
+            write!(f, ", {parked} parked")?;
+        }
         if *left_to_others > 0 {
             write!(f, ", {left_to_others} left to others")?;
         }
@@ -64,6 +86,7 @@ impl From<ConsumerReport> for HandlerReport {
             group,
             handled,
             dead_letters,
+            parked,
             left_to_others,
             errors,
             timeouts,
@@ -74,9 +97,11 @@ impl From<ConsumerReport> for HandlerReport {
         let unfinished = in_flight as u64;
         Self {
             name: group,
-            received: handled + dead_letters + left_to_others + unfinished,
+            received: handled + dead_letters + parked + left_to_others + unfinished,
             handled,
             given_up: dead_letters,
+            dead_letters,
+            parked,
             dropped: 0,
             left_to_others,
             unfinished,

@@ -64,6 +64,18 @@ impl ShutdownReport {
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} events received", self.counts.events)?;
+        for (count, what) in [
+            (self.counts.undecodable, "not understood"),
+            (self.counts.disconnected, "lost connections"),
+            (
+                self.counts.failed_attempts,
+                "failed attempts to become live",
+            ),
+        ] {
+            if count > 0 {
+                write!(f, ", {count} {what}")?;
+            }
+        }
         if self.abandoned > 0 {
             write!(
                 f,
@@ -75,10 +87,11 @@ impl fmt::Display for ShutdownReport {
             stats, unconfirmed, ..
         } in &self.subscriptions
         {
-            let handled = stats.delivered - unconfirmed;
+            // Whether the subscriber succeeded with them is in its own report.
+            let taken = stats.delivered - unconfirmed;
             write!(
                 f,
-                "\n{}: {handled} handled, {unconfirmed} unconfirmed, {} dropped at shutdown, {} lost before",
+                "\n{}: {taken} delivered, {unconfirmed} unconfirmed, {} dropped at shutdown, {} lost before",
                 stats.name, stats.queued, stats.lost
             )?;
         }

@@ -28,7 +28,6 @@ use crate::output::Output;
 use crate::words;
 
 const GROUP: &str = "enrich-users";
-const NAME: &str = "pgherald-demo";
 /// How long the service takes for an answer.
 const ANSWER: Duration = Duration::from_millis(200);
 
@@ -52,7 +51,6 @@ async fn play(output: &mut Output) -> Result<(), Failure> {
     say(output, &Step::new("starting", "Starting a server …"))?;
     let server = Postgres::start().await.map_err(|error| refusal(&error))?;
     let config: ConnectConfig = server.url().parse()?;
-    let config = config.application_name(NAME);
     let client = config.client().await?;
     client.batch_execute(include_str!("sql/demo.sql")).await?;
     let spec = TriggerSpec::of::<User>()?.columns(["email"]).outbox();

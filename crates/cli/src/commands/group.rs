@@ -59,6 +59,9 @@ struct Report<'a> {
     is_paused: bool,
     lag_events: i64,
     nodes: i64,
+    parked: i64,
+    failing: i64,
+    dead_letters: i64,
     said: &'a str,
     notes: &'a [String],
 }
@@ -70,15 +73,29 @@ fn conclude(
     mut notes: Vec<String>,
 ) -> Result<ExitCode, Failure> {
     notes.push(match status.lag_events {
+        0 if status.parked > 0 => "All recorded events were read.".to_owned(),
         0 => "Nothing that is recorded waits to be handled.".to_owned(),
         1 => "1 event waits to be handled.".to_owned(),
         events => format!("{events} events wait to be handled."),
     });
+    if status.parked > 0 {
+        notes.push(format!(
+            "{} parked, to be tried again or behind one of the same row; attempts have failed at {} of them.",
+            words::count(status.parked, "event"),
+            status.failing
+        ));
+    }
+    if status.dead_letters > 0 {
+        let letters = words::count(status.dead_letters, "dead letter");
+        let option = words::option("group", &status.name);
+        notes.push(format!("{letters}: pgherald dead-letters list {option}"));
+    }
+    if status.nodes == 0 {
+        notes.push("No consumer of it runs.".to_owned());
+    }
     if status.is_paused {
         let name = words::last(&status.name);
         notes.push(format!("It is paused: pgherald group resume {name}"));
-    } else if status.nodes == 0 {
-        notes.push("No consumer of it runs.".to_owned());
     }
     if output.is_json() {
         output.object(&Report {
@@ -86,6 +103,9 @@ fn conclude(
             is_paused: status.is_paused,
             lag_events: status.lag_events,
             nodes: status.nodes,
+            parked: status.parked,
+            failing: status.failing,
+            dead_letters: status.dead_letters,
             said,
             notes: &notes,
         })?;

@@ -6,6 +6,7 @@ pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod group;
+mod group_health;
 pub(crate) mod install;
 mod plan;
 pub(crate) mod status;

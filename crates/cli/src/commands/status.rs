@@ -11,11 +11,13 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use pgherald_core::group::Group;
+use pgherald_core::outbox;
 use pgherald_core::trigger::{self, Watched};
 use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::group::has_outbox;
+use super::group_health::state;
 use crate::arguments::Status;
 use crate::database::Database;
 use crate::failure::Failure;
@@ -126,7 +128,7 @@ struct Picture {
     at: String,
     /// Whether anything of pgherald is in this database.
     is_installed: bool,
-    listeners: Vec<Listener>,
+    sessions: Vec<Session>,
     tables: Vec<Table>,
     outbox: Option<Outbox>,
     /// Why outbox and groups are not shown although there are some.
@@ -135,8 +137,11 @@ struct Picture {
     groups: Vec<GroupState>,
 }
 
+/// A session of pgherald's in this database.
 #[derive(Debug, Serialize)]
-struct Listener {
+struct Session {
+    /// `listener`, `consumer`, `outbox reader` (of a listener or a consumer), or `other`.
+    role: String,
     application_name: String,
     pid: i32,
     user: String,
@@ -162,15 +167,17 @@ struct Table {
 
 #[derive(Debug, Serialize)]
 struct Outbox {
-    bytes: i64,
+    bytes: u64,
     oldest_seconds: Option<f64>,
     keep_seconds: f64,
-    max_bytes: i64,
+    max_bytes: u64,
 }
 
 #[derive(Debug, Serialize)]
 struct GroupState {
     group: String,
+    /// Its problems, or `up to date`.
+    state: String,
     is_paused: bool,
     lag_events: i64,
     lag_seconds: f64,
@@ -179,7 +186,15 @@ struct GroupState {
     parked: i64,
     /// Of so many rows.
     parked_keys: i64,
+    /// Parked events that have failed.
+    failing: i64,
+    /// Those of them that were parked within the last five minutes.
+    failing_recently: i64,
+    oldest_failing_seconds: Option<f64>,
     dead_letters: i64,
+    /// Those of them that were given up within the last five minutes.
+    dead_recently: i64,
+    last_error: Option<String>,
     nodes: Vec<Node>,
 }
 
@@ -194,16 +209,13 @@ struct Node {
 
 async fn look(client: &Client) -> Result<Picture, Failure> {
     let looking = async {
-        let (listeners, tables) = (listeners(client).await?, tables(client).await?);
-        Ok((listeners, tables, has_outbox(client).await?))
+        let (sessions, tables) = (sessions(client).await?, tables(client).await?);
+        Ok((sessions, tables, has_outbox(client).await?))
     };
-    let (listeners, tables, has_outbox) = guarded(client, looking).await?;
+    let (sessions, tables, has_outbox) = guarded(client, looking).await?;
     let (mut hidden, mut shown) = (None, (None, Vec::new()));
     if has_outbox {
-        let looking = async {
-            trigger::require_version(client).await?;
-            Ok((Some(outbox(client).await?), groups(client).await?))
-        };
+        let looking = async { Ok((Some(outbox(client).await?), groups(client).await?)) };
         match guarded(client, looking).await {
             Ok(found) => shown = found,
             // What this role may not see is no reason to show nothing.
@@ -215,7 +227,7 @@ async fn look(client: &Client) -> Result<Picture, Failure> {
     Ok(Picture {
         at: words::time(SystemTime::now()),
         is_installed: !tables.is_empty() || outbox.is_some() || hidden.is_some(),
-        listeners,
+        sessions,
         tables,
         outbox,
         hidden,
@@ -223,19 +235,20 @@ async fn look(client: &Client) -> Result<Picture, Failure> {
     })
 }
 
-async fn listeners(client: &Client) -> Result<Vec<Listener>, Failure> {
-    let rows = client.query(include_str!("sql/listeners.sql"), &[]).await?;
-    let listener = |row: &tokio_postgres::Row| {
-        Ok(Listener {
-            application_name: row.try_get(0)?,
-            pid: row.try_get(1)?,
-            user: row.try_get(2)?,
-            client_address: row.try_get(3)?,
-            since: row.try_get(4)?,
-            state: row.try_get(5)?,
+async fn sessions(client: &Client) -> Result<Vec<Session>, Failure> {
+    let rows = client.query(include_str!("sql/sessions.sql"), &[]).await?;
+    let session = |row: &tokio_postgres::Row| {
+        Ok(Session {
+            role: row.try_get(0)?,
+            application_name: row.try_get(1)?,
+            pid: row.try_get(2)?,
+            user: row.try_get(3)?,
+            client_address: row.try_get(4)?,
+            since: row.try_get(5)?,
+            state: row.try_get(6)?,
         })
     };
-    rows.iter().map(listener).collect()
+    rows.iter().map(session).collect()
 }
 
 async fn tables(client: &Client) -> Result<Vec<Table>, Failure> {
@@ -281,14 +294,12 @@ async fn tables(client: &Client) -> Result<Vec<Table>, Failure> {
 }
 
 async fn outbox(client: &Client) -> Result<Outbox, Failure> {
-    let row = client
-        .query_one(include_str!("sql/outbox.sql"), &[])
-        .await?;
+    let status = outbox::status(client).await?;
     Ok(Outbox {
-        bytes: row.try_get::<_, Option<i64>>(0)?.unwrap_or_default(),
-        oldest_seconds: row.try_get(1)?,
-        keep_seconds: row.try_get(2)?,
-        max_bytes: row.try_get(3)?,
+        bytes: status.bytes,
+        oldest_seconds: status.oldest.map(|oldest| oldest.as_secs_f64()),
+        keep_seconds: status.keep.as_secs_f64(),
+        max_bytes: status.max_bytes,
     })
 }
 
@@ -300,13 +311,19 @@ async fn groups(client: &Client) -> Result<Vec<GroupState>, Failure> {
     let mut groups = Vec::new();
     for status in Group::all(client).await? {
         let mut group = GroupState {
+            state: state(&status),
             is_paused: status.is_paused,
             lag_events: status.lag_events,
             lag_seconds: status.lag.as_secs_f64(),
             slices: status.slices,
             parked: status.parked,
             parked_keys: 0,
+            failing: status.failing,
+            failing_recently: status.failing_recently,
+            oldest_failing_seconds: status.oldest_failing.map(|oldest| oldest.as_secs_f64()),
             dead_letters: status.dead_letters,
+            dead_recently: status.dead_recently,
+            last_error: status.last_error,
             nodes: Vec::new(),
             group: status.name,
         };
@@ -335,7 +352,7 @@ fn show(output: &mut Output, picture: &Picture) -> io::Result<()> {
         return output.object(picture);
     }
     output.line(&picture.at)?;
-    show_listeners(output, &picture.listeners)?;
+    show_sessions(output, &picture.sessions)?;
     if !picture.is_installed {
         output.line("")?;
         output.line("Nothing is installed in this database.")?;
@@ -371,20 +388,29 @@ where
     output.table(headings, rows)
 }
 
-fn show_listeners(output: &mut Output, listeners: &[Listener]) -> io::Result<()> {
-    let row = |listener: &Listener| {
+fn show_sessions(output: &mut Output, sessions: &[Session]) -> io::Result<()> {
+    let row = |session: &Session| {
         vec![
-            listener.application_name.clone(),
-            listener.pid.to_string(),
-            listener.user.clone(),
-            listener.client_address.clone(),
-            listener.since.clone(),
-            listener.state.clone(),
+            session.role.clone(),
+            session.application_name.clone(),
+            session.pid.to_string(),
+            session.user.clone(),
+            session.client_address.clone(),
+            session.since.clone(),
+            session.state.clone(),
         ]
     };
-    let rows: Vec<_> = listeners.iter().map(row).collect();
-    let headings = ["APPLICATION", "PID", "USER", "CLIENT", "SINCE", "STATE"];
-    section(output, "Listeners", &headings, &rows)
+    let rows: Vec<_> = sessions.iter().map(row).collect();
+    let headings = [
+        "ROLE",
+        "APPLICATION",
+        "PID",
+        "USER",
+        "CLIENT",
+        "SINCE",
+        "STATE",
+    ];
+    section(output, "Sessions", &headings, &rows)
 }
 
 fn show_tables(output: &mut Output, tables: &[Table]) -> io::Result<()> {
@@ -449,12 +475,13 @@ fn show_groups(output: &mut Output, groups: &[GroupState]) -> io::Result<()> {
     let row = |group: &GroupState| {
         vec![
             group.group.clone(),
-            if group.is_paused { "paused" } else { "running" }.to_owned(),
+            group.state.clone(),
             words::count(group.lag_events, "event"),
             words::duration(group.lag_seconds),
             group.nodes.len().to_string(),
             group.parked.to_string(),
             group.parked_keys.to_string(),
+            group.failing.to_string(),
             group.dead_letters.to_string(),
         ]
     };
@@ -467,9 +494,11 @@ fn show_groups(output: &mut Output, groups: &[GroupState]) -> io::Result<()> {
         "NODES",
         "PARKED",
         "KEYS",
+        "FAILING",
         "DEAD LETTERS",
     ];
     section(output, "Groups", &headings, &rows)?;
+    show_failures(output, groups)?;
     let node = |group: &GroupState, node: &Node| {
         let lease = match node.lease_seconds {
             left if left > 0.0 => words::duration(left),
@@ -488,4 +517,35 @@ fn show_groups(output: &mut Output, groups: &[GroupState]) -> io::Result<()> {
         &["GROUP", "NODE", "LEASE", "SLICES"],
         &rows,
     )
+}
+
+/// Groups whose events fail, if there are some.
+fn show_failures(output: &mut Output, groups: &[GroupState]) -> io::Result<()> {
+    let fails = |group: &&GroupState| group.failing > 0 || group.dead_letters > 0;
+    let row = |group: &GroupState| {
+        let oldest = group.oldest_failing_seconds;
+        vec![
+            group.group.clone(),
+            format!("{} of {} parked", group.failing, group.parked),
+            group.failing_recently.to_string(),
+            oldest.map_or_else(|| "-".to_owned(), words::duration),
+            group.dead_letters.to_string(),
+            group.dead_recently.to_string(),
+            words::shortened(group.last_error.as_deref().unwrap_or("-"), 80),
+        ]
+    };
+    let rows: Vec<_> = groups.iter().filter(fails).map(row).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let headings = [
+        "GROUP",
+        "FAILING",
+        "IN 5 MIN",
+        "OLDEST",
+        "DEAD LETTERS",
+        "IN 5 MIN",
+        "LAST ERROR",
+    ];
+    section(output, "Failures", &headings, &rows)
 }

@@ -21,7 +21,9 @@ async fn users_are_enriched_until_ctrl_c_and_nothing_is_left() {
         .await;
     let ran = pgherald(&["--database-url", &url, "status"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert!(ran.stdout.contains("\nenrich-users  running "), "{ran:?}");
+    assert!(ran.stdout.contains("\nenrich-users  "), "{ran:?}");
+    let consumer = "\nconsumer  pgherald consumer enrich-users  ";
+    assert!(ran.stdout.contains(consumer), "{ran:?}");
     // What it says one may try.
     let ran = pgherald(&["--database-url", &url, "group", "pause", "enrich-users"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");

@@ -16,7 +16,7 @@ const TABLES: &str = "CREATE TABLE users (id int PRIMARY KEY, email text);
     CREATE SCHEMA shop; CREATE TABLE shop.orders (id int PRIMARY KEY)";
 
 /// The findings that are not ok, after some arguments, and the exit code that goes with them.
-async fn wrong(scene: &Scene, arguments: &[&str]) -> Vec<Value> {
+pub(crate) async fn wrong(scene: &Scene, arguments: &[&str]) -> Vec<Value> {
     let all = [&["doctor", "--json"], arguments].concat();
     let ran = scene.pgherald(&all).await;
     assert_eq!(ran.stderr, "", "{ran:?}");
@@ -494,7 +494,8 @@ async fn groups_that_need_somebody_are_named() {
         .run(
             "INSERT INTO pgherald.consumer_group (name, slices) VALUES ('enrich', 1);
             INSERT INTO pgherald.consumer_cursor (group_name, slice, epoch, cursor)
-                VALUES ('enrich', 0, 0, pg_current_snapshot() || ' 0 0 0')",
+                VALUES ('enrich', 0, 0, pg_current_snapshot() || ' 0 0 0');
+            INSERT INTO pgherald.consumer_node VALUES ('enrich', 1, 'here', now() + interval '1 hour', '1 hour')",
         )
         .await;
     all_is_well(&scene, &[]).await;
@@ -513,23 +514,47 @@ async fn groups_that_need_somebody_are_named() {
                 VALUES ('enrich', 1, 0, now(), 1, 1, 'I', 3, now())",
         )
         .await;
-    let found = only(&scene, &[], "groups", "warning", "1 dead letter").await;
+    let part = "1 dead letter, 1 of them in the last 5 min";
+    let found = only(&scene, &[], "groups", "warning", part).await;
     let expected = "pgherald dead-letters list --group enrich";
     assert_eq!(found[0]["fix"], expected);
     scene.run("DELETE FROM pgherald.parked_event").await;
     all_is_well(&scene, &[]).await;
 
+    // Events that were snoozed, or wait behind another one, have not failed.
+    let park = "INSERT INTO pgherald.parked_event
+        (group_name, id, slice, sent_at, relation, hash, operation, attempts, error, due_at, delay)
+        VALUES ('enrich', 1, 0, now(), 1, 1, 'I', 0, NULL, now(), 0)";
+    scene.run(park).await;
+    all_is_well(&scene, &[]).await;
+    let fail = "UPDATE pgherald.parked_event SET attempts = 1, error = E'no\nanswer'";
+    scene.run(fail).await;
+    let part =
+        "group enrich: 1 event fails (1 of 1 parked), 1 of them in the last 5 min, the oldest for";
+    let found = only(&scene, &[], "groups", "warning", part).await;
+    let text = found[0]["finding"].as_str().unwrap();
+    assert!(text.ends_with("; last error: no answer"), "{text}");
+    let age = "UPDATE pgherald.parked_event SET parked_at = parked_at - interval '10 min'";
+    scene.run(age).await;
+    let part = "(1 of 1 parked), the oldest for 10 min; last error: no answer";
+    only(&scene, &[], "groups", "failed", part).await;
+    scene
+        .run("DELETE FROM pgherald.parked_event; DELETE FROM pgherald.consumer_node")
+        .await;
+
+    let part = "no consumer runs; 0 events behind";
+    only(&scene, &[], "groups", "warning", part).await;
     scene.run("INSERT INTO users VALUES (1)").await;
     // As of a clock that is ahead: it is 0 s behind however long this takes.
     scene
         .run("UPDATE pgherald.outbox SET sent_at = sent_at + interval '1 hour'")
         .await;
-    let part = "1 event behind, for 0 s, and no consumer runs";
+    let part = "no consumer runs; 1 event behind, for 0 s";
     only(&scene, &[], "groups", "warning", part).await;
     scene
         .run("UPDATE pgherald.outbox SET sent_at = sent_at - interval '70 minutes'")
         .await;
-    let part = "1 event behind, for 10 min, and no consumer runs";
+    let part = "no consumer runs; 1 event behind, for 10 min";
     let alone = only(&scene, &[], "groups", "failed", part).await;
     scene
         .run("INSERT INTO pgherald.consumer_node VALUES ('enrich', 1, 'here', now() + interval '1 hour', '1 hour')")

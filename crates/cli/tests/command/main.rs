@@ -13,6 +13,7 @@ mod consumers;
 mod dead_letters;
 mod demo;
 mod doctor;
+mod failing;
 mod group;
 mod hostile;
 mod install;

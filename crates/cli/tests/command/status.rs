@@ -1,23 +1,39 @@
 //! `status`.
 
+use std::time::Duration;
+
+use pgherald_core::group::Consumer;
+use pgherald_core::{
+    Attempt, ConnectConfig, Durable, Event, EventHandler, HandlerResult, NotifySource,
+    OutboxSource, Signal, Source,
+};
 use pgherald_testkit::Postgres;
+use serde_json::Value;
 
 use super::consumers::{
     DEAD, LAG, OWNED, PARKED, becomes, interrupt, local, scene, start, stop, tens,
 };
 use super::support::{Running, Scene, connect};
 
+/// Waits until the server has ended the session of the command before.
+async fn alone(scene: &Scene) {
+    let commands = "SELECT count(*)::text FROM pg_stat_activity
+        WHERE application_name = 'pgherald-cli' AND datname = current_database()";
+    becomes(scene, commands, "0").await;
+}
+
 #[tokio::test]
 async fn with_nothing_installed_it_says_so_and_how_to_begin() {
     let scene = Scene::new("CREATE TABLE users (id int PRIMARY KEY)").await;
     let said = scene.fine(&["status"]).await;
-    assert!(said.contains("\nListeners: none\n"), "{said}");
+    assert!(said.contains("\nSessions: none\n"), "{said}");
     let end =
         "\nNothing is installed in this database.\nBegin with: pgherald install TABLE --commit\n";
     assert!(said.ends_with(end), "{said}");
+    alone(&scene).await;
     let object = &scene.json(&["status"]).await[0];
     assert_eq!(object["is_installed"], false, "{object}");
-    for list in ["listeners", "tables", "groups"] {
+    for list in ["sessions", "tables", "groups"] {
         assert_eq!(object[list], serde_json::json!([]), "{object}");
     }
     assert!(object["outbox"].is_null(), "{object}");
@@ -42,15 +58,17 @@ async fn tables_listeners_and_drift_are_seen() {
     let bystander = connect(&format!("{}?application_name=shop", scene.url)).await;
     bystander.batch_execute("SELECT 1").await.unwrap();
 
+    alone(&scene).await;
     let object = &scene.json(&["status"]).await[0];
-    let names: Vec<_> = object["listeners"]
+    let names: Vec<_> = object["sessions"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|one| &one["application_name"])
+        .map(|one| [&one["role"], &one["application_name"]].map(|text| text.as_str().unwrap()))
         .collect();
-    assert_eq!(names, ["", "pgherald-x"], "{object}");
-    assert_eq!(object["listeners"][1]["user"], "postgres");
+    let expected = [["listener", ""], ["other", "pgherald-x"]];
+    assert_eq!(names, expected, "{object}");
+    assert_eq!(object["sessions"][1]["user"], "postgres");
     let expected = serde_json::json!([{"table": "public.users", "mode": "notify", "channel": "pgherald",
         "operations": ["insert", "update"], "key": ["id"], "columns": ["email"], "triggers": 2, "drift": null}]);
     assert_eq!(object["tables"], expected);
@@ -91,6 +109,56 @@ async fn tables_listeners_and_drift_are_seen() {
     drop(named);
 }
 
+struct Nothing;
+
+impl EventHandler for Nothing {
+    type Event = Event;
+
+    async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
+        Ok(())
+    }
+}
+
+/// Waits until a source is live.
+async fn live(source: &mut impl Source) {
+    while !matches!(source.next().await, Signal::Live) {}
+}
+
+#[tokio::test]
+async fn sessions_of_listeners_and_of_consumers_are_told_apart() {
+    local(async {
+        let scene = scene().await;
+        let config: ConnectConfig = scene.url.parse().unwrap();
+        let channel = "pgherald".parse().unwrap();
+        let notify = NotifySource::builder(config.clone()).channel(channel);
+        let mut notify = notify.probe(false).build().unwrap();
+        live(&mut notify).await;
+        let mut outbox = OutboxSource::builder(config.clone()).build().unwrap();
+        live(&mut outbox).await;
+        let (handle, consumer) = Consumer::new(config, Durable::new("mail"), || Nothing).unwrap();
+        tokio::task::spawn_local(consumer.run());
+        becomes(&scene, OWNED, "32").await;
+
+        alone(&scene).await;
+        let object = &scene.json(&["status"]).await[0];
+        let sessions = object["sessions"].as_array().unwrap().iter();
+        let roles: Vec<_> = sessions
+            .map(|one| [&one["role"], &one["application_name"]].map(|text| text.as_str().unwrap()))
+            .collect();
+        let listener = ["listener", "pgherald listener"];
+        let consumer = ["consumer", "pgherald consumer mail"];
+        assert_eq!(roles, [consumer, consumer, listener, listener], "{object}");
+        let said = scene.fine(&["status"]).await;
+        assert!(
+            said.contains("\nconsumer  pgherald consumer mail"),
+            "{said}"
+        );
+        assert!(said.contains("\nlistener  pgherald listener"), "{said}");
+        handle.drain(Duration::from_secs(60)).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn groups_are_seen_with_lag_nodes_parked_keys_and_dead_letters() {
     local(async {
@@ -125,8 +193,9 @@ async fn groups_are_seen_with_lag_nodes_parked_keys_and_dead_letters() {
         assert!(outbox["bytes"].as_i64().unwrap() > 0 && outbox["oldest_seconds"].as_f64().unwrap() > 0.0, "{outbox}");
         assert_eq!(outbox["keep_seconds"], 86_400.0);
         // Sessions of a consumer, by whatever name.
-        let listeners = object["listeners"].as_array().unwrap();
-        assert!(listeners.iter().any(|one| one["application_name"] == "worker"), "{object}");
+        let sessions = object["sessions"].as_array().unwrap();
+        let is_consumer = |one: &&Value| one["application_name"] == "worker" && one["role"] == "consumer";
+        assert!(sessions.iter().any(|one| is_consumer(&one)), "{object}");
 
         let said = scene.fine(&["status"]).await;
         let cells = |begin: &str| {
@@ -136,7 +205,7 @@ async fn groups_are_seen_with_lag_nodes_parked_keys_and_dead_letters() {
         assert_eq!(cells("public.jobs")[1..], ["outbox", "-", "insert,update,delete,truncate", "id", "id,value", "4", "ok"]);
         let group = cells("work ");
         assert_eq!(group[2], "3 events", "{said}");
-        assert_eq!(group[4..], ["1", "2", "1", "2"], "{said}");
+        assert_eq!(group[4..], ["1", "2", "1", "1", "2"], "{said}");
         assert!(said.contains(" 4 of 4\n") && said.contains("1 d 0 h"), "{said}");
         stop(&consumer).await;
         let said = scene.fine(&["status"]).await;
@@ -200,7 +269,7 @@ async fn what_a_role_may_not_see_is_told_in_whatever_language() {
         )
         .await;
     let said = scene.fine(&["status"]).await;
-    let end = "\nOutbox: not shown: the server refused: keine Berechtigung\n";
+    let end = "\nOutbox: not shown: cannot read the outbox: db error: ERROR: keine Berechtigung\n";
     assert!(
         said.contains("public.jobs") && said.ends_with(end),
         "{said}"

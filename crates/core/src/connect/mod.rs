@@ -188,8 +188,13 @@ impl ConnectConfig {
     /// Settings that suit a connection which listens: the kernel gives up on a peer that does not acknowledge
     /// what was sent for `silence`; of several hosts a replica is passed over, and all of them share the time that there is
     /// to `connect`.
-    pub(crate) fn for_listening(&mut self, silence: Duration, connect: Duration) {
+    pub(crate) fn for_listening(&mut self, role: &str, silence: Duration, connect: Duration) {
         self.total = Some(connect);
+        // Operators tell sessions apart by their names. A name that the program chose stays.
+        if self.config.get_application_name() == Some(APPLICATION_NAME) {
+            self.config
+                .application_name(format!("{APPLICATION_NAME} {role}"));
+        }
         if self.config.get_tcp_user_timeout().is_none() {
             self.config.tcp_user_timeout(silence);
         }

@@ -101,7 +101,8 @@ impl Consumer {
     ) -> Result<(ConsumerHandle, Self)> {
         let terms = Rc::new(terms.checked()?);
         let mut config = config;
-        config.for_listening(terms.lease, CONNECT);
+        let role = format!("consumer {}", terms.group);
+        config.for_listening(&role, terms.lease, CONNECT);
         let shared = Shared::new(&terms.group);
         let runner = runner(config.clone(), Rc::clone(&terms));
         let engine = Engine::new(config, terms, runner, Arc::clone(&shared));

@@ -45,7 +45,8 @@ use crate::handler::Schedule;
 use crate::outbox::{History, Recorded};
 use crate::panic::{contained, message};
 use crate::telemetry::{
-    GROUP_HELD_UP_SLICES, GROUP_PARKED_ROWS, GROUP_SLICES, HandlerMetrics, Level,
+    CONSUMERS, CONSUMERS_LIVE, FailureLog, GROUP_HELD_UP_SLICES, GROUP_PARKED_ROWS, GROUP_SLICES,
+    HandlerMetrics, Level,
 };
 
 /// How many events are taken in and not finished at most; so much is handled again after a crash at most.
@@ -96,16 +97,21 @@ pub(super) struct Engine<R> {
     is_utf8: bool,
     /// It was said that there are too many parked rows.
     has_warned: bool,
+    failure_log: FailureLog,
     /// Of the session before, or this one.
     history: Option<History>,
     /// Attempts to connect since a session lasted.
     failures: u32,
     stop_at: Option<Instant>,
+    /// Parked events of slices that were given back since.
+    parked_at_stop: usize,
     metrics: Metrics,
 }
 
 struct Metrics {
     handler: HandlerMetrics,
+    consumers: Level,
+    live: Level,
     slices: Level,
     parked_rows: Level,
     held_up: Level,
@@ -116,6 +122,8 @@ impl Metrics {
         let level = |name| Level::new(name, &[("group", group)]);
         Self {
             handler: HandlerMetrics::new(group),
+            consumers: level(CONSUMERS),
+            live: level(CONSUMERS_LIVE),
             slices: level(GROUP_SLICES),
             parked_rows: level(GROUP_PARKED_ROWS),
             held_up: level(GROUP_HELD_UP_SLICES),
@@ -171,9 +179,11 @@ impl<R: Runner> Engine<R> {
             state: State::Waiting(Instant::now()),
             is_utf8: true,
             has_warned: false,
+            failure_log: FailureLog::default(),
             history: None,
             failures: 0,
             stop_at: None,
+            parked_at_stop: 0,
             metrics: Metrics::new(&terms.group),
             terms,
         }
@@ -319,7 +329,8 @@ impl<R: Runner> Engine<R> {
                 alarm.min(due.unwrap_or(far))
             }
         };
-        link.min(self.stop_at.unwrap_or(far)).min(far)
+        let summary = self.failure_log.due().unwrap_or(far);
+        link.min(self.stop_at.unwrap_or(far)).min(summary).min(far)
     }
 
     fn may_read(&self) -> bool {
@@ -380,6 +391,9 @@ impl<R: Runner> Engine<R> {
     }
 
     async fn end(mut self) {
+        let summaries = self.failure_log.take();
+        self.log_summaries(summaries);
+        self.parked_at_stop += self.parked.events();
         self.drop_work();
         if let State::Open(session) = &self.state {
             // Also if it does not know yet that it has joined.
@@ -411,12 +425,18 @@ impl<R: Runner> Engine<R> {
             );
         }
         self.has_warned = is_full;
+        let summaries = self.failure_log.take_due(Instant::now());
+        self.log_summaries(summaries);
+        self.metrics.consumers.set(1);
+        let is_live = self.shared.health.borrow().is_live();
+        self.metrics.live.set(usize::from(is_live));
         self.metrics.handler.unfinished(self.slices.pending());
         self.metrics.slices.set(self.slices.len());
         self.metrics.parked_rows.set(self.parked.rows());
         self.metrics.held_up.set(self.held_up.len());
         let mut report = self.shared.report();
         report.parked_rows = self.parked.rows();
+        report.parked = (self.parked.events() + self.parked_at_stop) as u64;
         report.slices = self.slices.len();
         report.held_up.clear();
         let held_up = self.held_up.iter();

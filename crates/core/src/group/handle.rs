@@ -30,6 +30,9 @@ pub struct ConsumerReport {
     pub snoozed: u64,
     /// Events that became dead letters.
     pub dead_letters: u64,
+    /// Events of its slices that wait for another attempt, or behind one of the same row. Counted while it stops: those of the
+    /// slices that it gives back. They stay parked in the database.
+    pub parked: u64,
     /// Events that were taken in, and left to whoever has their slice now.
     pub left_to_others: u64,
     /// Attempts whose effects were rolled back, because the slice belonged to somebody else meanwhile.
@@ -51,19 +54,28 @@ pub struct ConsumerReport {
     pub in_flight: usize,
 }
 
+impl ConsumerReport {
+    /// How many attempts failed: by an error, by taking too long, or by a panic.
+    #[must_use]
+    pub fn failed_attempts(&self) -> u64 {
+        self.errors + self.timeouts + self.panics
+    }
+}
+
 impl fmt::Display for ConsumerReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failed = self.failed_attempts();
         let Self {
             group,
             handled,
-            retried,
+            parked,
             dead_letters,
             left_to_others,
             ..
         } = self;
         write!(
             f,
-            "{group}: {handled} handled, {retried} attempts to be repeated, {dead_letters} dead letters, \
+            "{group}: {handled} handled, {failed} attempts failed, {parked} parked, {dead_letters} dead letters, \
              {left_to_others} left to others"
         )
     }

@@ -11,8 +11,8 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::outbox::{OutboxReader, Recorded, Relations, get};
 use crate::telemetry::{
-    GROUP_DEAD_LETTERS, GROUP_LAG_EVENTS, GROUP_LAG_SECONDS, GROUP_NODES, GROUP_PARKED_EVENTS,
-    gauge,
+    GROUP_DEAD_LETTERS, GROUP_FAILING_EVENTS, GROUP_FAILING_SECONDS, GROUP_LAG_EVENTS,
+    GROUP_LAG_SECONDS, GROUP_NODES, GROUP_PARKED_EVENTS, GROUP_STATUS_TIMESTAMP_SECONDS, gauge,
 };
 use crate::trigger::require_version;
 
@@ -62,21 +62,40 @@ pub struct GroupStatus {
     pub lag: Duration,
     /// Events that are to be tried again, and those that wait behind one of the same row.
     pub parked: i64,
+    /// Parked events of which an attempt has failed: their effects have not happened.
+    pub failing: i64,
+    /// Those of them that were parked within the last [five minutes](Self::RECENT).
+    pub failing_recently: i64,
+    /// How long the oldest of them has been parked.
+    pub oldest_failing: Option<Duration>,
     /// Events that were given up.
     pub dead_letters: i64,
+    /// Those of them that were given up within the last [five minutes](Self::RECENT).
+    pub dead_recently: i64,
+    /// The error of the attempt that failed last, among those of parked events and dead letters.
+    pub last_error: Option<String>,
 }
 
 impl GroupStatus {
-    /// Tells the recorder of [metrics](crate::telemetry) how the group is doing: what no consumer knows by itself. For a task
-    /// that asks for [the status](Group::all) now and then, once for all nodes together.
+    /// The time that counts as recent: the last five minutes, by the server's clock.
+    pub const RECENT: Duration = Duration::from_secs(300);
+
+    /// Records [metrics](crate::telemetry) of the group that no consumer knows by itself. Call it now and then for
+    /// [all groups](Group::all), in one task for all nodes together. That task must survive errors: metrics keep their last
+    /// values when it ends. [`GROUP_STATUS_TIMESTAMP_SECONDS`] shows when they were recorded.
     #[expect(clippy::cast_precision_loss, reason = "what metrics are made of")]
     pub fn record(&self) {
-        let tell = |name, value| gauge(name, &[("group", &self.name)]).set(value);
-        tell(GROUP_LAG_EVENTS, self.lag_events as f64);
-        tell(GROUP_LAG_SECONDS, self.lag.as_secs_f64());
-        tell(GROUP_NODES, self.nodes as f64);
-        tell(GROUP_PARKED_EVENTS, self.parked as f64);
-        tell(GROUP_DEAD_LETTERS, self.dead_letters as f64);
+        let record = |name, value| gauge(name, &[("group", &self.name)]).set(value);
+        record(GROUP_LAG_EVENTS, self.lag_events as f64);
+        record(GROUP_LAG_SECONDS, self.lag.as_secs_f64());
+        record(GROUP_NODES, self.nodes as f64);
+        record(GROUP_PARKED_EVENTS, self.parked as f64);
+        record(GROUP_FAILING_EVENTS, self.failing as f64);
+        let oldest = self.oldest_failing.unwrap_or_default();
+        record(GROUP_FAILING_SECONDS, oldest.as_secs_f64());
+        record(GROUP_DEAD_LETTERS, self.dead_letters as f64);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        gauge(GROUP_STATUS_TIMESTAMP_SECONDS, &[]).set(now.unwrap_or_default().as_secs_f64());
     }
 }
 
@@ -129,7 +148,7 @@ impl<'a> Group<'a> {
     /// So it is with all that follow.
     pub async fn all(client: &Client) -> Result<Vec<GroupStatus>> {
         require_version(client).await?;
-        let sql = format!("{STATUS} ORDER BY name");
+        let sql = format!("{STATUS} ORDER BY s.name");
         let rows = client.query(&sql, &[]).await.map_err(failed)?;
         rows.iter().map(status).collect()
     }
@@ -140,7 +159,7 @@ impl<'a> Group<'a> {
     /// As for [`all`](Self::all), or if there is no such group.
     pub async fn status(&self) -> Result<GroupStatus> {
         require_version(self.client).await?;
-        let sql = format!("{STATUS} WHERE name OPERATOR(pg_catalog.=) $1");
+        let sql = format!("{STATUS} WHERE s.name OPERATOR(pg_catalog.=) $1");
         let row = self
             .client
             .query_opt(&sql, &[&self.name])
@@ -349,9 +368,7 @@ impl<'a> Group<'a> {
     }
 }
 
-const STATUS: &str =
-    "SELECT name, slices, is_paused, nodes, lag_events, lag_seconds, parked, dead_letters
-    FROM pgherald.consumer_group_status";
+const STATUS: &str = include_str!("sql/status.sql");
 
 fn status(row: &Row) -> Result<GroupStatus> {
     Ok(GroupStatus {
@@ -363,5 +380,10 @@ fn status(row: &Row) -> Result<GroupStatus> {
         lag: seconds(get(row, 5)?),
         parked: get(row, 6)?,
         dead_letters: get(row, 7)?,
+        failing: get(row, 8)?,
+        failing_recently: get(row, 9)?,
+        oldest_failing: get::<Option<f64>>(row, 10)?.map(seconds),
+        dead_recently: get(row, 11)?,
+        last_error: get(row, 12)?,
     })
 }

@@ -14,6 +14,8 @@ pub(super) struct Parked {
     lanes: HashMap<Row, Lane>,
     /// The first of each row, but for those of which one was given out.
     waiting: BTreeMap<(Instant, i64), Row>,
+    /// How many events all rows have together.
+    events: usize,
 }
 
 #[derive(Debug)]
@@ -35,6 +37,11 @@ impl Parked {
     /// How many rows have parked events.
     pub(super) fn rows(&self) -> usize {
         self.lanes.len()
+    }
+
+    /// How many events are parked.
+    pub(super) fn events(&self) -> usize {
+        self.events
     }
 
     /// How many rows have parked events, without those of some slices.
@@ -71,18 +78,17 @@ impl Parked {
             };
             self.waiting.insert((due, event), row.clone());
             self.lanes.insert(row.clone(), lane);
+            self.events += 1;
             return;
         };
         let first = lane.events.first().copied();
         match lane.state {
             State::GivenOut(out) if out == event => {}
-            State::GivenOut(_) => {
-                lane.events.insert(event);
-            }
+            State::GivenOut(_) => self.events += usize::from(lane.events.insert(event)),
             State::Waiting(before) => {
-                if lane.events.insert(event)
-                    && let Some(first) = first.filter(|first| event < *first)
-                {
+                let is_new = lane.events.insert(event);
+                self.events += usize::from(is_new);
+                if is_new && let Some(first) = first.filter(|first| event < *first) {
                     self.waiting.remove(&(before, first));
                     self.waiting.insert((due, event), row.clone());
                     lane.state = State::Waiting(due);
@@ -138,6 +144,7 @@ impl Parked {
                 self.lanes.remove(row);
             }
         }
+        self.events -= 1;
     }
 
     fn given_out(&mut self, row: &Row, event: i64) -> Option<&mut Lane> {
@@ -145,11 +152,19 @@ impl Parked {
         self.lanes.get_mut(row).filter(is_out)
     }
 
-    /// The slice has gone.
-    pub(super) fn forget(&mut self, slice: i32) {
-        let lanes = &mut self.lanes;
-        lanes.retain(|_, lane| lane.slice != slice);
+    /// The slice has gone. Returns how many events of it are parked.
+    pub(super) fn forget(&mut self, slice: i32) -> usize {
+        let (lanes, mut gone) = (&mut self.lanes, 0);
+        lanes.retain(|_, lane| {
+            let is_gone = lane.slice == slice;
+            if is_gone {
+                gone += lane.events.len() + usize::from(matches!(lane.state, State::GivenOut(_)));
+            }
+            !is_gone
+        });
         self.waiting.retain(|_, row| lanes.contains_key(row));
+        self.events -= gone;
+        gone
     }
 }
 
@@ -185,6 +200,7 @@ mod tests {
         parked.park(&row(2), 0, 20, now);
         assert_eq!(given_out(&mut parked, now), [20]);
         assert!(parked.knows(20) && parked.knows(11) && !parked.knows(12));
+        assert_eq!(parked.events(), 3);
         assert_eq!(parked.next_due(), Some(later));
         assert_eq!(given_out(&mut parked, later), [10]);
         assert!(given_out(&mut parked, later).is_empty(), "11 is behind 10");
@@ -194,8 +210,13 @@ mod tests {
         parked.done(&row(1), 10, later);
         assert_eq!(given_out(&mut parked, later), [11]);
         parked.done(&row(1), 11, later);
+        parked.done(&row(1), 11, later);
+        assert_eq!(parked.events(), 1);
         parked.done(&row(2), 20, later);
-        assert!(parked.rows() == 0 && parked.next_due().is_none());
+        assert_eq!(
+            (parked.rows(), parked.events(), parked.next_due()),
+            (0, 0, None)
+        );
     }
 
     #[test]
@@ -213,8 +234,14 @@ mod tests {
             [3],
             "after what was given out, in order"
         );
-        parked.forget(0);
+        assert_eq!(
+            (parked.events(), parked.forget(1), parked.forget(0)),
+            (2, 0, 2)
+        );
         parked.done(&row(1), 3, now);
-        assert!(parked.rows() == 0 && parked.next_due().is_none());
+        assert_eq!(
+            (parked.rows(), parked.events(), parked.next_due()),
+            (0, 0, None)
+        );
     }
 }

@@ -50,6 +50,7 @@ mod reader;
 mod retention;
 mod row;
 mod statements;
+mod status;
 
 pub use cursor::Cursor;
 pub(crate) use cursor::{Point, Reading};
@@ -58,6 +59,7 @@ pub use reader::{OutboxReader, Page};
 pub(crate) use reader::{Rows, Share, some};
 pub(crate) use retention::trim_within;
 pub use retention::{Retention, set_retention, trim};
+pub use status::{OutboxStatus, status};
 
 pub(crate) use row::{Recorded, Relations, get};
 pub(crate) use statements::Statements;

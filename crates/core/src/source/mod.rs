@@ -4,7 +4,7 @@
 //! which kind it is. [`NotifySource`] listens to NOTIFY, [`OutboxSource`] reads what was recorded in the outbox.
 //!
 //! What they share: `terms` (settings), `attempts` (when to try again), `wire` (the connection), `listen`, `heartbeat`,
-//! `drift` (what becomes of the triggers meanwhile), and `unlogged` (what of bad input the log has).
+//! and `drift` (what becomes of the triggers meanwhile).
 
 mod attempts;
 mod drift;
@@ -14,7 +14,6 @@ mod notify;
 mod outbox;
 mod supervise;
 mod terms;
-mod unlogged;
 mod wire;
 
 use std::future::Future;

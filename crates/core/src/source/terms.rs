@@ -44,7 +44,8 @@ impl Terms {
             check_span(name, value)?;
         }
         let silence = self.heartbeat_interval + self.heartbeat_deadline;
-        self.config.for_listening(silence, self.connect_timeout);
+        self.config
+            .for_listening("listener", silence, self.connect_timeout);
         Ok(())
     }
 }

@@ -22,10 +22,13 @@ mod cache;
 mod handler;
 mod names;
 mod record;
+mod unlogged;
 
 pub use handler::{HandlerMetrics, attempt_span};
 pub use names::*;
 pub use record::{Level, describe, dropped};
+pub use unlogged::{FailureLog, FailureSummary};
 
 pub(crate) use cache::CacheMetrics;
 pub(crate) use record::{counter, gauge, histogram};
+pub(crate) use unlogged::Unlogged;

@@ -95,6 +95,10 @@ somebody asked for it, by a shutdown with a deadline.";
     HANDLER_DEAD_LETTERS = "pgherald_handler_dead_letters_total", Counter, "events", ["handler"],
         "Events that durable handlers gave up, and keep as dead letters";
 
+    CONSUMERS = "pgherald_consumers", Gauge, "consumers", ["group"],
+        "Consumers of this process that are running";
+    CONSUMERS_LIVE = "pgherald_consumers_live", Gauge, "consumers", ["group"],
+        "Consumers of this process that are live: the others handle nothing at the moment";
     GROUP_SLICES = "pgherald_group_slices", Gauge, "slices", ["group"],
         "Slices that consumers of this process have";
     GROUP_PARKED_ROWS = "pgherald_group_parked_rows", Gauge, "rows", ["group"],
@@ -103,15 +107,31 @@ somebody asked for it, by a shutdown with a deadline.";
         "Slices of which the database refuses to note how far they are";
     GROUP_LAG_EVENTS = "pgherald_group_lag_events", Gauge, "events", ["group"],
         "Events of the outbox that a group has not read",
-        "Of all nodes together, as are the four that follow: recorded by [`GroupStatus::record`](crate::group::GroupStatus::record).";
+        "Of all nodes together, as are those that follow up to `GROUP_STATUS_TIMESTAMP_SECONDS`: recorded by
+[`GroupStatus::record`](crate::group::GroupStatus::record).";
     GROUP_LAG_SECONDS = "pgherald_group_lag_seconds", Gauge, "seconds", ["group"],
         "The age of the oldest of them";
     GROUP_NODES = "pgherald_group_nodes", Gauge, "nodes", ["group"],
         "Nodes of a group whose lease is valid";
     GROUP_PARKED_EVENTS = "pgherald_group_parked_events", Gauge, "events", ["group"],
         "Events of a group that wait for another attempt";
+    GROUP_FAILING_EVENTS = "pgherald_group_failing_events", Gauge, "events", ["group"],
+        "Parked events of a group of which an attempt has failed: their effects have not happened";
+    GROUP_FAILING_SECONDS = "pgherald_group_failing_seconds", Gauge, "seconds", ["group"],
+        "How long the oldest of them has been parked";
     GROUP_DEAD_LETTERS = "pgherald_group_dead_letters", Gauge, "events", ["group"],
         "Dead letters of a group";
+    GROUP_STATUS_TIMESTAMP_SECONDS = "pgherald_group_status_timestamp_seconds", Gauge, "seconds", [],
+        "When the status of a group was last recorded, in seconds since 1970",
+        "When it stands still, the metrics of groups show the past.";
+
+    OUTBOX_BYTES = "pgherald_outbox_bytes", Gauge, "bytes", [],
+        "The size of the outbox with its indexes",
+        "Recorded by [`OutboxStatus::record`](crate::outbox::OutboxStatus::record), as are the two that follow.";
+    OUTBOX_MAX_BYTES = "pgherald_outbox_max_bytes", Gauge, "bytes", [],
+        "The size from which on the outbox loses rows that were not read";
+    OUTBOX_OLDEST_SECONDS = "pgherald_outbox_oldest_seconds", Gauge, "seconds", [],
+        "The age of the oldest row of the outbox";
 
     CACHE_READS = "pgherald_cache_reads_total", Counter, "reads", ["cache", "result"],
         "Looks into caches",

@@ -2,7 +2,7 @@
 //! runs the statements of consumers in a transaction that it rolls back, and leaves nothing behind.
 //!
 //! ```text
-//!   server · path · rights · triggers · held_back · outbox · consumers
+//!   server · path · rights · triggers · held_back · outbox · groups · consumers
 //!      └── each asks the server, judges ──► Finding ──► line, and its fix
 //! ```
 //!
@@ -10,6 +10,7 @@
 
 mod consumers;
 mod finding;
+mod groups;
 mod held_back;
 mod outbox;
 mod path;

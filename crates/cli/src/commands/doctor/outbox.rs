@@ -1,12 +1,9 @@
-//! The outbox and the groups that read it, if there is one.
+//! The outbox, if there is one.
 
-use std::time::Duration;
-
-use pgherald_core::group::{Group, GroupStatus};
 use tokio_postgres::Client;
 
 use super::UPGRADE;
-use super::finding::{Finding, Findings, Verdict, or_ok, rows, value};
+use super::finding::{Finding, Findings, Verdict, rows, value};
 use crate::failure::Failure;
 use crate::words;
 
@@ -14,8 +11,6 @@ use crate::words;
 const SIZE_WARNING: i64 = 80;
 /// Rows stay for up to twice as long as they are to be kept; beyond this many times, nobody trims.
 const AGE_WARNING: f64 = 3.0;
-/// A group that is further behind is worth a warning; a failure if nobody works on it.
-const LAG: Duration = Duration::from_secs(5 * 60);
 
 /// Twice: what is written to is left alone, and another part begun, the first time.
 const TRIM: &str = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.outbox_retention, generate_series(1, 2);";
@@ -39,7 +34,7 @@ pub(super) async fn check(client: &Client, check: &'static str, of: Of) -> Findi
     match of {
         Of::Size => size(client).await,
         Of::Age => age(client).await,
-        Of::Groups => groups(client).await,
+        Of::Groups => super::groups::check(client).await,
     }
 }
 
@@ -105,60 +100,6 @@ fn judge_age(age: Option<f64>, keep: f64) -> Finding {
         "{text}: consumers of a group trim, and none runs, or one has not read it; else run this now and then"
     );
     Finding::new(check, Verdict::Warning, text).fix(TRIM)
-}
-
-async fn groups(client: &Client) -> Findings {
-    let groups = Group::all(client).await?;
-    if groups.is_empty() {
-        return Ok(vec![Finding::ok("groups", "there are none")]);
-    }
-    let found = groups.iter().flat_map(judge_group).collect();
-    let names: Vec<_> = groups.iter().map(|group| &*group.name).collect();
-    let fine = format!("{} up to date", names.join(", "));
-    Ok(or_ok(found, "groups", &fine))
-}
-
-fn judge_group(group: &GroupStatus) -> Vec<Finding> {
-    let found = |result, text: String| {
-        Finding::new("groups", result, format!("group {}: {text}", group.name))
-    };
-    let mut findings = Vec::new();
-    if group.dead_letters > 0 {
-        let text = words::count(group.dead_letters, "dead letter");
-        let fix = format!(
-            "pgherald dead-letters list {}",
-            words::option("group", &group.name)
-        );
-        findings.push(found(Verdict::Warning, text).fix(fix));
-    }
-    let lag = words::about(group.lag.as_secs_f64());
-    let behind = format!(
-        "{} behind, for {lag}",
-        words::count(group.lag_events, "event")
-    );
-    if group.is_paused {
-        let text = format!("paused, {behind}");
-        let fix = format!("pgherald group resume {}", words::last(&group.name));
-        findings.push(found(Verdict::Warning, text).fix(fix));
-    } else if group.lag_events > 0 && group.nodes == 0 {
-        // Consumers renew their leases: a moment without any is one of changing over.
-        let result = match group.lag > LAG {
-            true => Verdict::Failed,
-            false => Verdict::Warning,
-        };
-        let text = format!("{behind}, and no consumer runs");
-        let delete = format!(
-            "DELETE FROM pgherald.consumer_group WHERE name = '{}';",
-            group.name.replace('\'', "''")
-        );
-        let fix =
-            format!("start a program that runs it; or, if nobody wants it any more: {delete}");
-        findings.push(found(result, text).fix(fix));
-    } else if group.lag > LAG {
-        let text = format!("{behind}, with {}", words::count(group.nodes, "consumer"));
-        findings.push(found(Verdict::Warning, text).fix("pgherald status --watch"));
-    }
-    findings
 }
 
 #[cfg(test)]

@@ -126,7 +126,10 @@ impl<R: Runner> Engine<R> {
             self.parked.forget(slice);
         }
         for slice in &gone.released {
-            self.parked.forget(*slice);
+            let parked = self.parked.forget(*slice);
+            if self.stop_at.is_some() {
+                self.parked_at_stop += parked;
+            }
         }
         if !gone.released.is_empty()
             && let Some(session) = self.session()
@@ -181,8 +184,13 @@ impl<R: Runner> Engine<R> {
                 None => (0, Vec::new()),
             };
             let delay = HELD_UP.delay(failures);
-            tracing::error!(group = &*group, slice, error = %cause.chain(), ?delay,
-                "the database refuses to note how far a slice is; it is held up");
+            let group = &*group;
+            match failures {
+                0 => tracing::error!(group, slice, error = %cause.chain(), ?delay,
+                    "the database refuses to note how far a slice is; it is held up"),
+                _ => tracing::info!(group, slice, error = %cause.chain(), ?delay,
+                    "the slice is still held up"),
+            }
             let held_up = HeldUp {
                 cause,
                 failures,

@@ -14,7 +14,7 @@ use crate::group::job::{Fate, Finished, Job, LONGEST_DELAY, Origin, Outcome, Par
 use crate::group::runner::{Assignment, Manner, Runner};
 use crate::group::store::Settlement;
 use crate::handler::{Failure, GivenUp, Task};
-use crate::telemetry::attempt_span;
+use crate::telemetry::{FailureSummary, attempt_span};
 
 impl<R: Runner> Engine<R> {
     pub(super) fn begin_attempts(&mut self) {
@@ -236,6 +236,10 @@ impl<R: Runner> Engine<R> {
             }
         } else {
             let error = Error::with_source(Kind::Connect, "cannot start an attempt", error.clone());
+            if self.shared.health.borrow().is_live() {
+                let (group, hint) = (&*self.terms.group, error.hint());
+                tracing::warn!(group, error = %error.chain(), hint, "consumer not live any more");
+            }
             self.degrade(&error);
             self.crowded = Some(error);
         }
@@ -244,7 +248,8 @@ impl<R: Runner> Engine<R> {
     /// Nobody knows what became of an attempt.
     fn doubt(&mut self, job: &Job, error: &Error) {
         let (group, slice, id) = (&*self.terms.group, job.slice, job.row.id);
-        tracing::warn!(group, slice, id, error = %error.chain(), "an attempt's connection failed");
+        // The event is handled again. That a connection was lost is logged once, by the session.
+        tracing::info!(group, slice, id, error = %error.chain(), "an attempt's connection failed");
         // Claimed anew, which tells.
         self.forget(job.slice);
         if let Some(session) = self.session() {
@@ -320,7 +325,13 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    fn log(&self, job: &Job, attempt: u32, failure: &Failure, next: Option<Duration>) {
+    fn log(&mut self, job: &Job, attempt: u32, failure: &Failure, next: Option<Duration>) {
+        if !self
+            .failure_log
+            .is_logged(failure, next.is_none(), Instant::now())
+        {
+            return;
+        }
         let (group, id, reason) = (&*self.terms.group, job.row.id, failure.label());
         let event = job
             .task
@@ -337,6 +348,28 @@ impl<R: Runner> Engine<R> {
             (None, _) => {
                 tracing::error!(group, id, %event, attempt, error = %failure, reason, count = 1,
                     intentional = false, "dead letter");
+            }
+        }
+    }
+
+    /// Logs how many attempts failed beside those that were logged one by one.
+    pub(super) fn log_summaries(&self, summaries: Vec<FailureSummary>) {
+        let group = &*self.terms.group;
+        for FailureSummary {
+            reason,
+            count,
+            is_given_up,
+        } in summaries
+        {
+            match is_given_up {
+                false => tracing::warn!(group, count, reason, "more attempts failed, trying again"),
+                true => tracing::error!(
+                    group,
+                    count,
+                    reason,
+                    intentional = false,
+                    "more dead letters"
+                ),
             }
         }
     }

@@ -68,7 +68,16 @@ impl<R: Runner> Engine<R> {
         self.failures = self.failures.saturating_add(1);
         self.state = State::Waiting(Instant::now() + delay);
         let (chain, hint) = (error.chain(), error.hint());
-        tracing::warn!(group, error = %chain, hint, ?delay, "consumer not connected");
+        // One warning for each time that it is not live, as for listeners.
+        match &*self.shared.health.borrow() {
+            Health::Live { .. } => {
+                tracing::warn!(group, error = %chain, hint, ?delay, "consumer not live any more");
+            }
+            Health::Connecting => {
+                tracing::warn!(group, error = %chain, hint, ?delay, "consumer could not become live");
+            }
+            _ => tracing::info!(group, error = %chain, hint, ?delay, "consumer still not live"),
+        }
         self.degrade(error);
     }
 

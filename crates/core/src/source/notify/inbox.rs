@@ -7,7 +7,7 @@ use tokio_postgres::Notification;
 use crate::event::{Decoder, Event};
 use crate::name::ChannelName;
 use crate::signal::{Resync, ResyncReason, Signal};
-use crate::source::unlogged::Unlogged;
+use crate::telemetry::Unlogged;
 
 /// How many events make a batch full.
 const MAX_BATCH: usize = 512;
@@ -24,7 +24,7 @@ pub(super) struct Inbox {
     signals: Vec<Signal>,
     /// Payloads of this batch that are no events.
     undecodable: u64,
-    /// The same, since the last line in the log.
+    /// The same, between two heartbeats: the first is logged, the others are counted.
     unlogged: Unlogged,
     /// When the current run of messages began to be read.
     received_at: Option<SystemTime>,

@@ -18,8 +18,8 @@ use crate::name::ChannelName;
 use crate::outbox::{Cursor, History, OutboxReader, WAKE_UP_CHANNEL};
 use crate::source::heartbeat::{Heartbeat, Pulse, Question};
 use crate::source::listen::{confirm_listening, listen};
-use crate::source::unlogged::Unlogged;
 use crate::source::wire::Wire;
+use crate::telemetry::Unlogged;
 use crate::trigger::{self, Check, TriggerSpec};
 
 /// How far somebody has read, and in which history.

@@ -1,0 +1,134 @@
+//! The groups: whether their consumers run, keep up, and succeed.
+
+use pgherald_core::group::{Group, GroupStatus};
+use tokio_postgres::Client;
+
+use super::finding::{Finding, Findings, Verdict, or_ok};
+use crate::commands::group_health::{LAG, Problem, problems};
+use crate::words;
+
+/// So many events that fail are a failure at once.
+const MANY_FAILING: i64 = 1_000;
+
+/// The check of a group. There is an outbox.
+pub(super) async fn check(client: &Client) -> Findings {
+    let groups = Group::all(client).await?;
+    if groups.is_empty() {
+        return Ok(vec![Finding::ok("groups", "there are none")]);
+    }
+    let found = groups.iter().flat_map(judge).collect();
+    let fine: Vec<_> = groups.iter().map(fine).collect();
+    let fine = format!("up to date: {}", fine.join(", "));
+    Ok(or_ok(found, "groups", &fine))
+}
+
+/// A group without problems. Its parked events were snoozed, wait behind such, or are about to be handled.
+fn fine(group: &GroupStatus) -> String {
+    let nodes = words::count(group.nodes, "consumer");
+    match group.parked {
+        0 => format!("{} ({nodes})", group.name),
+        parked => format!("{} ({nodes}, {parked} parked)", group.name),
+    }
+}
+
+fn judge(group: &GroupStatus) -> Vec<Finding> {
+    let problems = problems(group).into_iter();
+    problems.map(|problem| finding(group, problem)).collect()
+}
+
+fn finding(group: &GroupStatus, problem: Problem) -> Finding {
+    let (verdict, text, fix) = match problem {
+        Problem::Paused => {
+            let fix = format!("pgherald group resume {}", words::last(&group.name));
+            let text = format!("paused, {}", behind(group));
+            (Verdict::Warning, text, fix)
+        }
+        Problem::NoConsumer => {
+            // Consumers renew their leases: during a deployment there may be none for a moment.
+            let verdict = match group.lag > LAG || is_failing_for_long(group) {
+                true => Verdict::Failed,
+                false => Verdict::Warning,
+            };
+            let text = format!("no consumer runs; {}", behind(group));
+            (verdict, text, start_or_delete(group))
+        }
+        Problem::Failing => {
+            let verdict = match group.failing >= MANY_FAILING || is_failing_for_long(group) {
+                true => Verdict::Failed,
+                false => Verdict::Warning,
+            };
+            let fix = "correct what the error names: consumers that run try again by themselves, see pgherald status --watch";
+            (verdict, failing(group), fix.to_owned())
+        }
+        Problem::DeadLetters => {
+            let letters = words::count(group.dead_letters, "dead letter");
+            let text = format!("{letters}{}{}", recent(group.dead_recently), error(group));
+            let option = words::option("group", &group.name);
+            let fix = format!("pgherald dead-letters list {option}");
+            (Verdict::Warning, text, fix)
+        }
+        Problem::Behind => {
+            let consumers = words::count(group.nodes, "consumer");
+            let text = format!("{}, with {consumers}", behind(group));
+            (Verdict::Warning, text, "pgherald status --watch".to_owned())
+        }
+    };
+    let text = format!("group {}: {text}", group.name);
+    Finding::new("groups", verdict, text).fix(fix)
+}
+
+fn is_failing_for_long(group: &GroupStatus) -> bool {
+    group.oldest_failing.is_some_and(|oldest| oldest > LAG)
+}
+
+fn failing(group: &GroupStatus) -> String {
+    let subject = match group.failing {
+        1 => "1 event fails".to_owned(),
+        events => format!("{events} events fail"),
+    };
+    let oldest = group.oldest_failing.unwrap_or_default().as_secs_f64();
+    format!(
+        "{subject} ({} of {} parked){}, the oldest for {}{}",
+        group.failing,
+        group.parked,
+        recent(group.failing_recently),
+        words::about(oldest),
+        error(group)
+    )
+}
+
+/// How many of them are recent.
+fn recent(added: i64) -> String {
+    match added {
+        0 => String::new(),
+        added => format!(
+            ", {added} of them in the last {}",
+            words::about(GroupStatus::RECENT.as_secs_f64())
+        ),
+    }
+}
+
+fn error(group: &GroupStatus) -> String {
+    match &group.last_error {
+        Some(error) => format!("; last error: {}", words::shortened(error, 200)),
+        None => String::new(),
+    }
+}
+
+fn behind(group: &GroupStatus) -> String {
+    let mut text = format!("{} behind", words::count(group.lag_events, "event"));
+    if group.lag_events > 0 {
+        let lag = words::about(group.lag.as_secs_f64());
+        text = format!("{text}, for {lag}");
+    }
+    if group.parked > 0 {
+        text = format!("{text}, {} parked", group.parked);
+    }
+    text
+}
+
+fn start_or_delete(group: &GroupStatus) -> String {
+    let name = group.name.replace('\'', "''");
+    let delete = format!("DELETE FROM pgherald.consumer_group WHERE name = '{name}';");
+    format!("start a program that runs it; or, if nobody wants it any more: {delete}")
+}

@@ -1,0 +1,51 @@
+//! What is wrong with a group. `doctor` and `status` judge by the same problems.
+
+use std::time::Duration;
+
+use pgherald_core::group::GroupStatus;
+
+/// A group that is further behind does not keep up.
+pub(super) const LAG: Duration = Duration::from_secs(5 * 60);
+
+/// Why effects of a group do not happen, or happen late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    Paused,
+    NoConsumer,
+    /// Parked events have failed, and wait for another attempt.
+    Failing,
+    DeadLetters,
+    Behind,
+}
+
+/// All problems of a group.
+pub(super) fn problems(group: &GroupStatus) -> Vec<Problem> {
+    let found = [
+        (Problem::Paused, group.is_paused),
+        (Problem::NoConsumer, group.nodes == 0),
+        (Problem::Failing, group.failing > 0),
+        (Problem::DeadLetters, group.dead_letters > 0),
+        // Otherwise it follows from those.
+        (
+            Problem::Behind,
+            group.lag > LAG && group.nodes > 0 && !group.is_paused,
+        ),
+    ];
+    let found = found.into_iter().filter(|(_, is_there)| *is_there);
+    found.map(|(problem, _)| problem).collect()
+}
+
+/// The state of a group in a few words.
+pub(super) fn state(group: &GroupStatus) -> String {
+    let words = problems(group).into_iter().map(|problem| match problem {
+        Problem::Paused => "paused",
+        Problem::NoConsumer => "no consumer",
+        Problem::Failing => "failing",
+        Problem::DeadLetters => "dead letters",
+        Problem::Behind => "behind",
+    });
+    match words.collect::<Vec<_>>() {
+        words if words.is_empty() => "up to date".to_owned(),
+        words => words.join(", "),
+    }
+}

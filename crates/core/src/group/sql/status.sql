@@ -1,0 +1,33 @@
+-- The status of groups, with their failures: parked events that have failed, dead letters, the last error. 300 is
+-- GroupStatus::RECENT. Times are compared as numbers: differences of infinite times are errors on some servers, and there may be
+-- very many parked events, of which date_part costs least.
+SELECT s.name, s.slices, s.is_paused, s.nodes, s.lag_events, s.lag_seconds, s.parked, s.dead_letters,
+    coalesce(f.failing, 0), coalesce(f.failing_recently, 0), f.oldest_failing, coalesce(f.dead_recently, 0), e.error
+FROM pgherald.consumer_group_status AS s
+LEFT JOIN (
+    SELECT p.group_name,
+        pg_catalog.count(*) FILTER (WHERE p.is_failing) AS failing,
+        pg_catalog.count(*) FILTER (WHERE p.is_failing AND p.parked_for OPERATOR(pg_catalog.<) 300) AS failing_recently,
+        pg_catalog.max(p.parked_for) FILTER (WHERE p.is_failing) AS oldest_failing,
+        pg_catalog.count(*) FILTER (WHERE p.dead_for OPERATOR(pg_catalog.<) 300) AS dead_recently
+    FROM (
+        SELECT q.group_name, q.dead_at IS NULL AND q.attempts OPERATOR(pg_catalog.>) 0 AS is_failing,
+            pg_catalog.date_part('epoch', pg_catalog.statement_timestamp())
+                OPERATOR(pg_catalog.-) pg_catalog.date_part('epoch', q.parked_at) AS parked_for,
+            pg_catalog.date_part('epoch', pg_catalog.statement_timestamp())
+                OPERATOR(pg_catalog.-) pg_catalog.date_part('epoch', q.dead_at) AS dead_for
+        FROM pgherald.parked_event AS q
+    ) AS p
+    GROUP BY p.group_name
+) AS f ON f.group_name OPERATOR(pg_catalog.=) s.name
+LEFT JOIN LATERAL (
+    -- An attempt has failed when the event became a dead letter, or as long before it is due as it was to wait.
+    SELECT q.error FROM pgherald.parked_event AS q
+    WHERE q.group_name OPERATOR(pg_catalog.=) s.name AND q.error IS NOT NULL
+    ORDER BY CASE
+        WHEN q.dead_at IS NULL THEN pg_catalog.date_part('epoch', coalesce(q.due_at, q.parked_at))
+            OPERATOR(pg_catalog.-) coalesce(q.delay, 0)
+        ELSE pg_catalog.date_part('epoch', q.dead_at)
+    END DESC
+    LIMIT 1
+) AS e ON true
