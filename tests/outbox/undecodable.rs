@@ -195,5 +195,5 @@ async fn rows_with_texts_that_are_no_utf8_are_read_together() {
     println!("{resyncs} resyncs, {made} statements");
     assert_eq!(undecodable, BAD);
     assert!(resyncs < 20, "{resyncs} resyncs");
-    assert!(made < 1_500, "{made} statements");
+    assert!(made < 2_000, "{made} statements");
 }
