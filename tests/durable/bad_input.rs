@@ -460,7 +460,9 @@ async fn a_role_without_rights_is_told_which_and_goes_on_when_it_has_them() {
         let url = format!("{}?user={role}", scene.url);
         let log = Log::default();
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
-        let handle = scene.start_at(&url, terms("g"), &log, all_well());
+        let jobs = TriggerSpec::new(TableName::new("public", "jobs").unwrap());
+        let terms = terms("g").requires([jobs.every_column().outbox()]);
+        let handle = scene.start_at(&url, terms, &log, all_well());
         degraded(&handle, "permission denied").await;
         // One after the other: what was begun with too few is finished with more.
         scene
@@ -469,8 +471,8 @@ async fn a_role_without_rights_is_told_which_and_goes_on_when_it_has_them() {
                 GRANT SELECT ON ALL TABLES IN SCHEMA pgherald TO {role};
                 GRANT SELECT ON ALL SEQUENCES IN SCHEMA pgherald TO {role};
                 GRANT INSERT ON pgherald.consumer_group, pgherald.consumer_slice, pgherald.consumer_cursor,
-                    pgherald.parked_event, pgherald.consumer_node TO {role};
-                GRANT UPDATE, DELETE ON pgherald.consumer_node TO {role}"
+                    pgherald.parked_event, pgherald.consumer_node, pgherald.consumer_requirement TO {role};
+                GRANT UPDATE, DELETE ON pgherald.consumer_node, pgherald.consumer_requirement TO {role}"
             ))
             .await;
         degraded(&handle, "permission denied for table ").await;

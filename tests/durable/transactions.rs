@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pgherald_core::group::{Consumer, ConsumerHandle, TransactionalHandler};
-use pgherald_core::{Attempt, Durable, Event, HandlerResult};
+use pgherald_core::{Attempt, Durable, Event, HandlerResult, Resync};
 use pgherald_testkit::{FaultProxy, Postgres};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::Transaction;
@@ -42,6 +42,10 @@ struct Effects(Plan);
 
 impl TransactionalHandler for Effects {
     type Event = Event;
+
+    async fn resync(&self, _: Resync, _: &mut Transaction<'_>) -> HandlerResult {
+        Ok(())
+    }
 
     async fn handle(
         &self,

@@ -19,8 +19,11 @@ use crate::error::{Error, Kind, Result};
 use crate::outbox::get;
 use crate::trigger::{TriggerSpec, check};
 
-/// Stores what the group requires in the place of what it required before.
+/// Stores what the group requires in the place of what it required before. A consumer that states nothing leaves that.
 pub(super) async fn store(client: &Client, group: &str, specs: &[TriggerSpec]) -> Result<()> {
+    if specs.is_empty() {
+        return Ok(());
+    }
     let texts = specs.iter().map(serde_json::to_string);
     let texts: Vec<String> = texts.collect::<Result<_, _>>().map_err(|cause| {
         Error::with_source(

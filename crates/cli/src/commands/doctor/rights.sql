@@ -42,7 +42,8 @@ SELECT format('role %s may not run groups of durable handlers', min(role)),
         string_agg(format('pgherald.%I', c.relname), ', ' ORDER BY c.relname), min(role))
 FROM me
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = me.schema
-WHERE c.relname IN ('consumer_group', 'consumer_node', 'consumer_slice', 'consumer_cursor', 'parked_event')
+WHERE c.relname IN ('consumer_group', 'consumer_node', 'consumer_slice', 'consumer_cursor', 'consumer_requirement',
+        'parked_event')
     AND EXISTS (
         SELECT FROM unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) AS p WHERE NOT has_table_privilege(c.oid, p)
     )
