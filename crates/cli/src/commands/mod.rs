@@ -1,13 +1,13 @@
 //! One file for each command.
 
 pub(crate) mod completions;
-mod course;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod group;
 pub(crate) mod install;
 mod plan;
+mod repair;
 pub(crate) mod status;
 pub(crate) mod uninstall;
 pub(crate) mod upgrade;

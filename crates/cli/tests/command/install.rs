@@ -273,8 +273,9 @@ async fn a_table_stays_in_its_mode_unless_another_one_is_named() {
         let ran = scene.pgherald(arguments).await;
         assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
         assert!(
-            ran.stderr
-                .contains("public.users records its changes in the outbox\nhint: --mode outbox"),
+            ran.stderr.contains(
+                "changes of public.users are recorded in the outbox\nhint: --mode outbox"
+            ),
             "{ran:?}"
         );
     }
@@ -552,12 +553,12 @@ async fn a_renamed_table_stays_in_the_outbox() {
         assert_eq!(scene.dump().await, before);
     };
     scene.run("ALTER TABLE users RENAME TO people").await;
-    refused("public.people records its changes in the outbox").await;
+    refused("changes of public.people are recorded in the outbox").await;
     let ran = scene
         .pgherald(&["watch", "people", "--channel", "x", "--count", "1"])
         .await;
     assert!(
-        ran.code == 2 && ran.stderr.contains("public.people records its changes"),
+        ran.code == 2 && ran.stderr.contains("changes of public.people are recorded"),
         "{ran:?}"
     );
     let ran = scene.pgherald(&["watch", "people"]).await;
@@ -572,7 +573,7 @@ async fn a_renamed_table_stays_in_the_outbox() {
         )
     };
     scene.run(&each("COMMENT ON FUNCTION %s IS NULL")).await;
-    refused("public.people records its changes in the outbox").await;
+    refused("changes of public.people are recorded in the outbox").await;
     scene
         .run(&each("CREATE OR REPLACE FUNCTION %s RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN NULL; END''"))
         .await;

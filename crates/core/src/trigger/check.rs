@@ -4,7 +4,7 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::{get, rows, split};
+use super::inspect::{get, rows, split};
 use super::spec::TriggerSpec;
 use super::verify::{Drift, verify};
 use crate::error::Result;
@@ -72,7 +72,7 @@ async fn fingerprints(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Fing
     let (schemas, tables) = split(&names);
     let parameters: [(&(dyn ToSql + Sync), Type); 2] =
         [(&schemas, Type::TEXT_ARRAY), (&tables, Type::TEXT_ARRAY)];
-    let sql = include_str!("sql/catalog/fingerprint.sql");
+    let sql = include_str!("sql/fingerprint.sql");
     let unknown = |spec: &TriggerSpec| Fingerprint {
         table: spec.table().clone(),
         triggers: String::new(),
