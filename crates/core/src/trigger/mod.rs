@@ -111,7 +111,7 @@ mod watched;
 
 pub use actual::Actual;
 pub use apply::Plan;
-pub(crate) use check::{Check, check};
+pub(crate) use check::{Check, Checker};
 pub use inspect::{inspect, inspect_all};
 pub use plan::{OLDEST_SERVER, plan, plan_uninstall, plan_uninstall_all};
 pub(crate) use shared::refuse_other_outbox;

@@ -1,6 +1,7 @@
 -- For each of the tables of schemas $1 and names $2 that exists, with its place in the arrays, from 1: what announces its
--- changes, and what its rows are made of, each as one number. The numbers come from versions of catalog rows. DDL writes new versions, so a number
--- differs if anything was altered meanwhile, even if it looks the same again.
+-- changes, what its rows are made of, and what else a check looks at, each as one number; and at place 0 what all tables share.
+-- The numbers come from versions of catalog rows. DDL writes new versions, so a number differs if anything was altered
+-- meanwhile, even if it looks the same again.
 --
 -- Not pg_class, which TRUNCATE writes too, and which would tell of VACUUM FULL: both leave the rows that there are as they
 -- are. ALTER TABLE writes pg_attribute if it changes values, or adds and drops columns; and a rename writes the table's own
@@ -9,11 +10,10 @@ WITH RECURSIVE asked AS (
     -- Each is looked up by itself. A join by name may try every table of that name, in whatever schema.
     SELECT a.place, (
         SELECT c.oid FROM pg_catalog.pg_class AS c
-        WHERE c.relname OPERATOR(pg_catalog.=) a.name AND c.relnamespace OPERATOR(pg_catalog.=) (
-            SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname OPERATOR(pg_catalog.=) a.schema
-        )
+        WHERE c.relname OPERATOR(pg_catalog.=) a.name AND c.relnamespace OPERATOR(pg_catalog.=) n.oid
     ) AS oid
     FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS a (schema, name, place)
+    LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname OPERATOR(pg_catalog.=) a.schema
 ), member AS (
     -- The table, its partitions and children; each with the version of what makes it one.
     SELECT a.place, a.oid, NULL::pg_catalog.text AS version FROM asked AS a
@@ -38,33 +38,59 @@ WITH RECURSIVE asked AS (
         WHERE p.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
             AND y.oid OPERATOR(pg_catalog.=) p.oid AND y.typrelid OPERATOR(pg_catalog.<>) 0
     ) AS x
-), version AS (
-    SELECT p.place, false AS announces, pg_catalog.concat_ws(':', 'column', a.attrelid, a.attnum, a.xmin) AS content
-    FROM part AS p
-    JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) p.oid
-    WHERE p.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND a.attnum OPERATOR(pg_catalog.>) 0
-    UNION ALL
-    SELECT p.place, false, pg_catalog.concat_ws(':', 'label', e.oid, e.xmin)
-    FROM part AS p
-    JOIN pg_catalog.pg_enum AS e ON e.enumtypid OPERATOR(pg_catalog.=) p.oid
-    WHERE p.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
-    UNION ALL
-    SELECT m.place, false, pg_catalog.concat_ws(':', 'table', m.oid, m.version, y.xmin)
-    FROM member AS m
-    JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) m.oid
-    JOIN pg_catalog.pg_type AS y ON y.oid OPERATOR(pg_catalog.=) c.reltype
-    UNION ALL
-    SELECT m.place, true, pg_catalog.concat_ws(':', t.oid, t.xmin, f.oid, f.xmin)
+), trigger AS (
+    SELECT m.place, t.oid, t.xmin AS version, f.oid AS function, f.xmin AS function_version
     FROM member AS m
     JOIN pg_catalog.pg_trigger AS t ON t.tgrelid OPERATOR(pg_catalog.=) m.oid
     JOIN pg_catalog.pg_proc AS f ON f.oid OPERATOR(pg_catalog.=) t.tgfoid
     JOIN pg_catalog.pg_namespace AS h ON h.oid OPERATOR(pg_catalog.=) f.pronamespace
     WHERE h.nspname OPERATOR(pg_catalog.=) 'pgherald'
+), version AS (
+    SELECT p.place, 'rows' AS of, pg_catalog.concat_ws(':', 'column', a.attrelid, a.attnum, a.xmin) AS content
+    FROM part AS p
+    JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) p.oid
+    WHERE p.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND a.attnum OPERATOR(pg_catalog.>) 0
+    UNION ALL
+    SELECT p.place, 'rows', pg_catalog.concat_ws(':', 'label', e.oid, e.xmin)
+    FROM part AS p
+    JOIN pg_catalog.pg_enum AS e ON e.enumtypid OPERATOR(pg_catalog.=) p.oid
+    WHERE p.class OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+    UNION ALL
+    SELECT m.place, 'rows', pg_catalog.concat_ws(':', 'table', m.oid, m.version, y.xmin)
+    FROM member AS m
+    JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) m.oid
+    JOIN pg_catalog.pg_type AS y ON y.oid OPERATOR(pg_catalog.=) c.reltype
+    UNION ALL
+    SELECT t.place, 'triggers', pg_catalog.concat_ws(':', t.oid, t.version, t.function, t.function_version)
+    FROM trigger AS t
+    UNION ALL
+    SELECT DISTINCT t.place, 'rest', pg_catalog.concat_ws(':', 'comment', d.objoid, d.xmin)
+    FROM trigger AS t
+    JOIN pg_catalog.pg_description AS d ON d.objoid OPERATOR(pg_catalog.=) t.function
+        AND d.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+    UNION ALL
+    SELECT a.place, 'rest', pg_catalog.concat_ws(':', 'key', i.indexrelid, i.xmin)
+    FROM asked AS a
+    JOIN pg_catalog.pg_index AS i ON i.indrelid OPERATOR(pg_catalog.=) a.oid AND i.indisprimary
+    UNION ALL
+    -- What all tables share.
+    SELECT 0, 'rest', pg_catalog.concat_ws(':', 'shared', h.oid, h.xmin, o.oid, o.xmin)
+    FROM pg_catalog.pg_namespace AS h
+    LEFT JOIN LATERAL (
+        SELECT c.oid, NULL::pg_catalog.xid AS xmin FROM pg_catalog.pg_class AS c
+        WHERE c.relnamespace OPERATOR(pg_catalog.=) h.oid AND c.relname OPERATOR(pg_catalog.=) 'outbox'
+        UNION ALL
+        SELECT f.oid, f.xmin FROM pg_catalog.pg_proc AS f
+        WHERE f.pronamespace OPERATOR(pg_catalog.=) h.oid
+            AND f.proname OPERATOR(pg_catalog.=) ANY (ARRAY['notify_rows', 'rows_query']::pg_catalog.name[])
+    ) AS o ON true
+    WHERE h.nspname OPERATOR(pg_catalog.=) 'pgherald'
 )
--- A sum, because it needs no order.
+-- Sums, because they need no order.
 SELECT
     v.place,
-    coalesce(pg_catalog.sum(pg_catalog.hashtextextended(v.content, 0)) FILTER (WHERE v.announces), 0)::pg_catalog.text,
-    coalesce(pg_catalog.sum(pg_catalog.hashtextextended(v.content, 0)) FILTER (WHERE NOT v.announces), 0)::pg_catalog.text
-FROM version AS v
+    coalesce(pg_catalog.sum(v.hash) FILTER (WHERE v.of OPERATOR(pg_catalog.=) 'triggers'), 0)::pg_catalog.text,
+    coalesce(pg_catalog.sum(v.hash) FILTER (WHERE v.of OPERATOR(pg_catalog.=) 'rows'), 0)::pg_catalog.text,
+    coalesce(pg_catalog.sum(v.hash) FILTER (WHERE v.of OPERATOR(pg_catalog.=) 'rest'), 0)::pg_catalog.text
+FROM (SELECT w.place, w.of, pg_catalog.hashtextextended(w.content, 0) AS hash FROM version AS w) AS v
 GROUP BY v.place
