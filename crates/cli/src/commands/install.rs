@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger::{self, Actual, TriggerSpec, Watched};
+use pgherald_core::trigger::{self, Actual, TriggerSpec};
 use pgherald_core::{ChannelName, Operation, OperationSet, TableName};
 
 use super::plan::{IDLE, Said, conclude};
@@ -10,7 +10,7 @@ use crate::arguments::{self, Columns, Install, Mode};
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::tables::{is_recorded, resolve};
+use crate::tables::resolve;
 use crate::words;
 
 pub(crate) async fn run(
@@ -23,20 +23,23 @@ pub(crate) async fn run(
     let client = database.client().await?;
     let tables = resolve(&client, &install.tables).await?;
     let actual = trigger::inspect_all(&client, &tables.iter().collect::<Vec<_>>()).await?;
-    if install.mode.is_none() {
-        refuse_to_leave_the_outbox(&actual.watched(), &tables)?;
-    }
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
     let specs: Vec<_> = tables
         .into_iter()
         .map(|table| spec(table, install))
         .collect();
+    // What does not fit is refused for that, whatever is installed.
+    let _ = actual.plan(&specs)?;
+    let (specs, notes) = match install.narrow {
+        true => (specs, Vec::new()),
+        false => widened(&actual, &specs)?,
+    };
     let plan = actual.plan(&specs)?;
     let done = format!("Installed on {}.", names.join(", "));
     let said = Said {
         done: &done,
         idle: IDLE,
-        notes: &[],
+        notes: &notes,
     };
     conclude(&client, output, &plan, install.commit, &said).await
 }
@@ -90,25 +93,32 @@ fn refuse_repetitions(install: &Install) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Refuses to take a table from the groups that read it, unless a mode is named.
-fn refuse_to_leave_the_outbox(watched: &[Watched], tables: &[TableName]) -> Result<(), Failure> {
-    for table in tables {
-        let (message, hint) = match is_recorded(watched, table) {
-            Some(false) => continue,
-            Some(true) => (
-                format!("changes of {table} are recorded in the outbox"),
-                "--mode outbox leaves it so; --mode notify has it announce them instead",
-            ),
-            None => (
-                format!(
-                    "what is installed on {table} does not tell whether it records its changes in the outbox"
-                ),
-                "--mode outbox has it record them; --mode notify has it announce them",
-            ),
-        };
-        return Err(Failure::problem(message).hint(hint));
+/// `specs` with what the present installation has besides; and what that is, in words.
+fn widened(
+    actual: &Actual,
+    specs: &[TriggerSpec],
+) -> Result<(Vec<TriggerSpec>, Vec<String>), Failure> {
+    let mut notes = Vec::new();
+    let mut widened = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let wider = actual.widened(spec).map_err(|error| {
+            let message = error.to_string();
+            let message = message.rsplit_once("; ").map_or(&*message, |(message, _)| message);
+            Failure::problem(message).hint(
+                "add the options that it was installed with (pgherald status lists them), or --narrow to take that away",
+            )
+        })?;
+        let kept = actual.losses(spec);
+        if !kept.is_empty() {
+            let kept = kept.join(", ");
+            notes.push(format!(
+                "Kept on {}: {kept}. --narrow takes that away.",
+                spec.table()
+            ));
+        }
+        widened.push(wider);
     }
-    Ok(())
+    Ok((widened, notes))
 }
 
 fn spec(table: TableName, install: &Install) -> TriggerSpec {

@@ -65,6 +65,9 @@ pub(super) async fn conclude(
         if !idle.is_empty() {
             output.line(&format!("{comment}{idle}"))?;
         }
+        for note in notes {
+            output.line(&format!("{comment}{note}"))?;
+        }
     } else if commit {
         output.line(done)?;
         for note in notes {

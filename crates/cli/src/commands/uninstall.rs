@@ -35,7 +35,8 @@ pub(crate) async fn run(
 
 async fn everything(client: &Client) -> Result<(Plan, String, Vec<String>), Failure> {
     let plan = trigger::plan_uninstall_all(client).await?;
-    let notes = groups(client).await?.map(|groups| {
+    let groups = groups(client).await?.filter(|_| !plan.is_empty());
+    let notes = groups.map(|groups| {
         format!("With the outbox go {groups}: what they have not handled, and their dead letters.")
     });
     let done = "Removed everything.".to_owned();
@@ -78,7 +79,7 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
     let plan = actual.plan_uninstall(&tables)?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
     let goes = |one: &Watched| tables.iter().any(|table| is_of(one, table));
-    let note = match watched.iter().all(goes) {
+    let note = match !plan.is_empty() && watched.iter().all(goes) {
         false => None,
         true => groups(client).await?.map(|groups| {
             format!("The outbox stays, for {groups}: pgherald uninstall --all removes it as well.")

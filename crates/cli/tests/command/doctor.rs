@@ -127,7 +127,9 @@ async fn on(server: &Postgres, mode: &str) -> Scene {
     // Without an outbox, its checks are skipped.
     for mode in ["outbox", mode] {
         let install = ["install", "users", "shop.orders", "--mode", mode];
-        scene.fine(&[&install[..], &["--commit"]].concat()).await;
+        scene
+            .fine(&[&install[..], &["--narrow", "--commit"]].concat())
+            .await;
     }
     all_is_well(&scene, &[]).await;
     scene

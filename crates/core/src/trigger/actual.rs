@@ -392,6 +392,14 @@ impl Actual {
         callers.filter(|caller| *caller != name).collect()
     }
 
+    /// Whether changes that come under that name because a table was called so before are recorded; `None` if there are none.
+    pub(super) fn namesake_mode(&self, name: &TableName) -> Option<bool> {
+        let mut made_for = self.made_for(name);
+        let is_called = |function: &str| self.callers(function).next().is_some();
+        let (_, function) = made_for.find(|(function, _)| is_called(function))?;
+        function.note.as_ref().map(|note| note.outbox)
+    }
+
     /// What is installed for `table`, which is called `name`.
     pub(super) fn installation(&self, name: &TableName, table: &Table) -> Installation<'_> {
         let called = self.called.get(&table.oid);

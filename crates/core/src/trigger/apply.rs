@@ -42,8 +42,9 @@ impl Plan {
         Self { warnings, ..self }
     }
 
-    /// What remains to be done besides: a table that was renamed, and whose changes still come under a name that the plan
-    /// installs on. As far as the database was inspected: [`plan`](super::plan()) knows the tables of its specifications only.
+    /// What the plan takes away; and what remains to be done besides: a table that was renamed, and whose changes still come
+    /// under a name that the plan installs on. The latter as far as the database was inspected: [`plan`](super::plan()) knows
+    /// the tables of its specifications only.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings

@@ -13,6 +13,7 @@
 //!   data: nothing after it has a connection.
 //! - [`Actual::plan`] decides what is to be done, what is refused and of what to warn. It is a function of specifications and
 //!   the actual state. [`Actual::verify`], [`Actual::watched`] and [`Actual::plan_uninstall`] are others.
+//!   What several programs install is put together by [`Actual::widened`]: none takes away what another one has.
 //! - [`Plan::apply`] runs the steps, in one transaction.
 //!
 //! [`plan`](plan()), [`verify`], [`watched`] and [`plan_uninstall`] inspect and decide in one call.
@@ -108,6 +109,7 @@ mod tests;
 mod validate;
 mod verify;
 mod watched;
+mod widen;
 
 pub use actual::Actual;
 pub use apply::Plan;

@@ -22,7 +22,8 @@ use crate::name::TableName;
 pub const OLDEST_SERVER: i32 = 130_000;
 
 /// Works out how to install `specs`, whatever is installed now: [inspects](inspect()) their tables, [plans](Actual::plan) and
-/// [rehearses](Plan::rehearse). Only reads.
+/// [rehearses](Plan::rehearse). Only reads. What the present installation has and `specs` do not ask for goes; where other
+/// programs may need it, plan what [`Actual::widened`] returns.
 ///
 /// # Errors
 /// As [`Actual::plan`] and [`Plan::rehearse`]; or if the catalog cannot be read.
@@ -65,7 +66,9 @@ impl Actual {
         Ok((validate(spec, table, function)?, installed))
     }
 
-    /// Works out how to install `specs`. Specifications not listed stay installed as they are.
+    /// Works out how to install `specs`, and nothing else on their tables: what the present installation has besides is taken
+    /// away, and named in the [warnings](Plan::warnings). [`widened`](Self::widened) specifications take nothing away. Tables
+    /// not listed stay installed as they are.
     ///
     /// # Errors
     /// If a specification does not fit its table; the table does not exist; a later version of pgherald installed its
@@ -88,6 +91,11 @@ impl Actual {
                         spec.table
                     ));
                 }
+            }
+            let losses = self.losses(spec);
+            if !losses.is_empty() {
+                let losses = losses.join(", ");
+                warnings.push(format!("Taken away from {}: {losses}.", spec.table));
             }
             let (valid, installed) = self.validate(spec)?;
             for (name, function) in installed.functions() {

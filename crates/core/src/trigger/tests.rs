@@ -347,3 +347,133 @@ fn what_belongs_to_another_role_or_a_later_program_is_refused() {
         );
     }
 }
+
+/// A database in which `spec` is installed on table a.
+fn having(spec: &TriggerSpec) -> Actual {
+    let made = made(spec, 16, &[]);
+    let database = Database::new().table(16, "a", &[]);
+    database.installed(&made, 16, "a").actual()
+}
+
+#[test]
+fn a_specification_is_widened_by_what_is_installed() {
+    let insert = spec("a").operations(Operation::Insert).columns(["v"]);
+    let delete = spec("a").operations(Operation::Delete).columns(["w"]);
+    let both = Operation::Insert | Operation::Delete;
+    let both = spec("a").operations(both).columns(["v", "w"]);
+    let actual = having(&insert);
+    assert_eq!(actual.widened(&delete).unwrap(), both);
+    assert_eq!(actual.losses(&delete), ["column v", "operation insert"]);
+    // It is not widened for nothing: what covers a specification stays as it is, and is as good.
+    let actual = having(&both);
+    for narrower in [insert, delete] {
+        let widened = actual.widened(&narrower).unwrap();
+        assert!(plan(&actual, widened).is_empty());
+        assert_eq!(kinds(&actual, &narrower), []);
+        let narrowed = plan(&actual, narrower);
+        assert!(
+            narrowed.warnings()[0].starts_with("Taken away from public.a: column"),
+            "{:?}",
+            narrowed.warnings()
+        );
+    }
+    assert!(
+        having(&spec("b"))
+            .widened(&spec("a").columns(["w"]))
+            .is_ok()
+    );
+}
+
+#[test]
+fn updates_old_columns_and_large_values_are_kept() {
+    let outbox = spec("a").outbox().columns(["v"]);
+    let cases = [
+        (
+            outbox.clone(),
+            outbox.clone().when_changed(["v"]),
+            "updates that change none of v",
+        ),
+        (
+            outbox.clone().when_changed(["v", "w"]),
+            outbox.clone().when_changed(["v"]),
+            "updates that change w alone",
+        ),
+        (
+            outbox.clone().old_columns(),
+            outbox.clone(),
+            "columns before an update",
+        ),
+        (
+            outbox.clone().value_limit(1 << 21),
+            outbox.clone(),
+            "values of more than 1048576 bytes",
+        ),
+        (
+            outbox.clone(),
+            outbox.clone().value_limit(10),
+            "values of more than 10 bytes",
+        ),
+    ];
+    for (installed, wish, loss) in cases {
+        let actual = having(&installed);
+        assert_eq!(actual.losses(&wish), [loss]);
+        let widened = actual.widened(&wish).unwrap();
+        assert_eq!(actual.losses(&widened), [""; 0]);
+        assert_eq!(widened, installed, "{loss}");
+    }
+}
+
+#[test]
+fn what_one_installation_cannot_have_besides_is_refused() {
+    let elsewhere = crate::name::ChannelName::new("elsewhere").unwrap();
+    let cases = [
+        (spec("a").outbox(), spec("a"), "recorded in the outbox"),
+        (
+            spec("a"),
+            spec("a").outbox(),
+            "announced on channel pgherald",
+        ),
+        (
+            spec("a").channel(elsewhere),
+            spec("a"),
+            "announced on channel elsewhere",
+        ),
+        (
+            spec("a").key_columns(["v", "w"]),
+            spec("a"),
+            "told apart by v, w",
+        ),
+    ];
+    for (installed, wish, why) in cases {
+        let actual = having(&installed);
+        let error = actual.widened(&wish).unwrap_err();
+        assert!(
+            error.is_config() && error.to_string().contains(why),
+            "{error}"
+        );
+        assert!(!plan(&actual, wish).warnings().is_empty());
+    }
+    // Nor is what came under its name before there was another table of it.
+    let renamed = made(&spec("a").outbox(), 16, &[]);
+    let database = Database::new().table(16, "old", &[]).table(17, "a", &[]);
+    let actual = database.installed(&renamed, 16, "old").actual();
+    let error = actual.widened(&spec("a")).unwrap_err().to_string();
+    assert!(error.contains("recorded in the outbox"), "{error}");
+    assert!(actual.widened(&spec("a").outbox()).is_ok());
+}
+
+#[test]
+fn columns_that_are_gone_are_not_lost_by_an_installation() {
+    let mut database = Database::new().table(16, "a", &[]);
+    let made = made(&spec("a").columns(["v", "w"]), 16, &[]);
+    database = database.installed(&made, 16, "a");
+    database
+        .objects
+        .retain(|(kind, object)| *kind != "column" || object["name"] != "w");
+    let actual = database.actual();
+    assert_eq!(actual.losses(&spec("a").columns(["v"])), [""; 0]);
+    assert_eq!(
+        actual.widened(&spec("a")).unwrap(),
+        spec("a").columns(["v"])
+    );
+}

@@ -163,7 +163,7 @@ impl Actual {
     }
 }
 
-fn trim(mut spec: TriggerSpec, table: &Table) -> TriggerSpec {
+pub(super) fn trim(mut spec: TriggerSpec, table: &Table) -> TriggerSpec {
     let is_there = |name: &String| {
         let mut columns = table.columns.iter();
         columns.any(|column| column.name == *name && !column.is_virtual)

@@ -106,7 +106,7 @@ pub async fn verify(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Drift>
 }
 
 impl Actual {
-    /// Compares `spec` with what is installed. Empty if all is well.
+    /// Compares `spec` with what is installed. Empty if all is well: an installation that has more is as good.
     #[must_use]
     pub fn verify(&self, spec: &TriggerSpec) -> Vec<Drift> {
         let table = spec.table();
@@ -123,11 +123,14 @@ impl Actual {
                 reason: error.to_string(),
             })]
         };
-        let (desired, installed) = match self.validate(spec) {
-            Ok((valid, installed)) => match desired(&valid) {
-                Ok(desired) => (desired, installed),
-                Err(error) => return unfit(error),
-            },
+        // What does not fit by itself does not because of what is installed besides.
+        let covering = self.validate(spec).map(|_| self.covering(spec));
+        let judged = covering.as_ref().map_err(Error::clone).and_then(|spec| {
+            let (valid, installed) = self.validate(spec)?;
+            Ok((desired(&valid)?, installed))
+        });
+        let (desired, installed) = match judged {
+            Ok(judged) => judged,
             Err(error) => return unfit(error),
         };
         let mut drifts = Vec::new();

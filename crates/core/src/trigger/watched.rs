@@ -111,7 +111,7 @@ impl Actual {
 }
 
 /// Whether a function of this body records changes rather than announcing them.
-fn does_record(body: &str) -> Option<bool> {
+pub(super) fn does_record(body: &str) -> Option<bool> {
     let records = body.contains("INSERT INTO pgherald.outbox");
     let announces = body.contains("PERFORM pgherald.notify_rows(");
     (records != announces).then_some(records)

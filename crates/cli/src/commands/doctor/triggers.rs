@@ -112,7 +112,7 @@ fn judge(
             let table = words::quoted(spec.table());
             let fix = format!(
                 "have {column:?} hold one text for each value (a CHECK, a scale for numeric) and ask by that text; or take \
-                 another key: pgherald install {table} --key …"
+                 another key: pgherald install {table} --narrow --key …"
             );
             (text.to_owned(), fix)
         }
@@ -150,7 +150,15 @@ fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
     }
     let text = format!("{text}; add the options that {table} was installed with");
     let table = words::quoted(table);
-    finding(text).fix(format!("pgherald install {table} --mode {mode} --commit"))
+    // Where not even the mode is known, whichever is chosen may take something away.
+    let narrow = if watched.is_outbox.is_none() {
+        " --narrow"
+    } else {
+        ""
+    };
+    finding(text).fix(format!(
+        "pgherald install {table} --mode {mode}{narrow} --commit"
+    ))
 }
 
 /// Tables whose own triggers may leave older values in the last event of a row.

@@ -541,7 +541,7 @@ async fn a_table_in_the_place_of_a_recorded_one_is_told_from_it() {
     let scene = renamed(&[("a", "--mode outbox")], anew).await;
     let before = scene.dump().await;
     let ran = scene.pgherald(&["install", "a", "--commit"]).await;
-    let cause = "changes of public.a are recorded in the outbox";
+    let cause = "its changes are recorded in the outbox";
     assert!(ran.code == 1 && ran.stderr.contains(cause), "{ran:?}");
     let ran = scene
         .pgherald(&["watch", "a", "--channel", "x", "--count", "1"])
