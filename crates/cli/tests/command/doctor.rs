@@ -613,7 +613,11 @@ async fn row_triggers_of_a_table_whose_key_is_not_unique_are_named() {
         let scene = installed(mode).await;
         scene.run(NESTED).await;
         all_is_well(&scene, &[]).await;
-        let install = |key| ["install", "users", "--mode", mode, "--key", key, "--commit"];
+        let install = |key| {
+            [
+                "install", "users", "--mode", mode, "--key", key, "--narrow", "--commit",
+            ]
+        };
         scene.fine(&install("email")).await;
         let part = "no unique index finds its rows by their key";
         only(&scene, &[], "nested statements", "warning", part).await;

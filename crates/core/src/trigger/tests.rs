@@ -410,7 +410,7 @@ fn updates_old_columns_and_large_values_are_kept() {
         ),
         (
             outbox.clone(),
-            outbox.clone().value_limit(10),
+            outbox.value_limit(10),
             "values of more than 10 bytes",
         ),
     ];
