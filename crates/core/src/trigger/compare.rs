@@ -53,9 +53,7 @@ pub(super) fn compare<'a>(desired: &'a Desired, actual: &'a Installation<'a>) ->
         let found = found.get(&(&trigger.on, &*trigger.name));
         compare_trigger(desired, trigger, found.copied(), is_later)
     }));
-    // Those of another table's own, which calls the same function, are its business.
-    let is_ours = |trigger: &&Trigger| !trigger.is_root || trigger.on.0 == desired.table;
-    let left_over = actual.triggers.iter().copied().filter(is_ours);
+    let left_over = actual.triggers.iter().copied();
     let left_over = left_over.filter(|trigger| !names.contains(&(&trigger.on.0, &*trigger.name)));
     findings.extend(left_over.map(Finding::TriggerLeftOver));
     let superseded = actual.superseded.iter();
