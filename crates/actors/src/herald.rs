@@ -509,17 +509,13 @@ impl HeraldBuilder {
 
 async fn install(config: &ConnectConfig, specs: &[TriggerSpec], exactly: bool) -> Result<()> {
     let client = config.client().await?;
-    let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
-    let actual = trigger::inspect(&client, &tables).await?;
-    let widened = specs.iter().map(|spec| match exactly {
-        true => Ok(spec.clone()),
-        false => actual.widened(spec),
-    });
-    let plan = actual.plan(&widened.collect::<Result<Vec<_>>>()?)?;
+    if !exactly {
+        return trigger::install(&client, specs).await;
+    }
+    let plan = trigger::plan(&client, specs).await?;
     for warning in plan.warnings() {
         tracing::warn!("installing triggers: {warning}");
     }
-    plan.rehearse(&client).await?;
     plan.apply(&client).await
 }
 

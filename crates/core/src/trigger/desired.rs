@@ -16,7 +16,6 @@ use crate::operation::Operation;
 /// The installation of one table as it should be.
 #[derive(Debug)]
 pub(super) struct Desired {
-    pub(super) table: TableName,
     /// The function's name, without its schema.
     pub(super) function: String,
     pub(super) body: String,
@@ -53,7 +52,6 @@ pub(super) fn desired(valid: &Valid<'_>) -> Result<Desired> {
         operations.map(move |operation| trigger(member, operation, function))
     });
     Ok(Desired {
-        table: valid.spec.table.clone(),
         body: body(valid)?,
         description: match valid.spec.mode {
             Mode::Notify => None,
@@ -260,9 +258,14 @@ impl Desired {
             .collect()
     }
 
+    /// What the function was made from, as its comment has it.
+    pub(super) fn comment(&self) -> String {
+        serde_json::json!(self.note).to_string()
+    }
+
     /// The statement that records what the function was made from.
     pub(super) fn annotate(&self) -> String {
-        let note = escape_literal(&serde_json::json!(self.note).to_string());
+        let note = escape_literal(&self.comment());
         format!("COMMENT ON FUNCTION {}() IS {note};\n", self.qualified())
     }
 

@@ -48,7 +48,8 @@
 //! - Planning and verifying only read, outside a transaction, and leave nothing in the session.
 //! - [`Plan::apply`] is atomic, and two of them at a time do no harm to each other.
 //! - A plan made right after one was applied is empty.
-//! - A plan is refused when it is applied if a table was renamed since, so that a function would announce another table.
+//! - A plan is refused when it is applied if a table was renamed since, so that a function would announce another table, or if
+//!   something else was installed on one of its tables.
 //! - A write never fails because of what its payload would be: payloads stay below 8,000 bytes. If a column was renamed,
 //!   dropped or given another type, `rows_query` writes a query for the columns that remain, and raises a warning. If the key
 //!   is gone, or a shared function is, the whole table is announced and a warning raised.
@@ -115,7 +116,7 @@ pub use actual::Actual;
 pub use apply::Plan;
 pub(crate) use check::{Check, Checker};
 pub use inspect::{inspect, inspect_all};
-pub use plan::{OLDEST_SERVER, plan, plan_uninstall, plan_uninstall_all};
+pub use plan::{OLDEST_SERVER, install, plan, plan_uninstall, plan_uninstall_all};
 pub(crate) use shared::refuse_other_outbox;
 pub use shared::require_version;
 pub use spec::TriggerSpec;

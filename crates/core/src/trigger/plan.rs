@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use super::actual::{Actual, Installation, Server, Trigger};
 use super::apply::Plan;
@@ -11,7 +12,7 @@ use super::compare::{Finding, compare};
 use super::desired::{Desired, desired, qualified};
 use super::inspect::{inspect, inspect_all};
 use super::limits::trials;
-use super::shared::{self, OutboxState, Shared};
+use super::shared::{self, Expected, OutboxState, Shared};
 use super::spec::TriggerSpec;
 use super::validate::{Valid, validate};
 use crate::error::{Error, Kind, Result};
@@ -32,6 +33,32 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
     let plan = inspect(client, &tables).await?.plan(specs)?;
     plan.rehearse(client).await?;
     Ok(plan)
+}
+
+/// Installs `specs`, and keeps what the present installation of their tables has besides ([`Actual::widened`]). If something
+/// else is installed on them meanwhile, it begins again.
+///
+/// # Errors
+/// As [`Actual::widened`], [`Actual::plan`], [`Plan::rehearse`] and [`Plan::apply`]; or if the catalog cannot be read.
+pub async fn install(client: &Client, specs: &[TriggerSpec]) -> Result<()> {
+    const ATTEMPTS: u32 = 20;
+    let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
+    let mut attempt = 1;
+    loop {
+        let actual = inspect(client, &tables).await?;
+        let widened = specs.iter().map(|spec| actual.widened(spec));
+        let plan = actual.plan(&widened.collect::<Result<Vec<_>>>()?)?;
+        plan.rehearse(client).await?;
+        match plan.apply(client).await {
+            Err(error)
+                if attempt < ATTEMPTS
+                    && error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE) =>
+            {
+                attempt += 1;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Works out how to remove the triggers of `tables`: see [`Actual::plan_uninstall`]. Only reads.
@@ -83,6 +110,7 @@ impl Actual {
         let mut tried = Vec::new();
         let mut functions = BTreeMap::new();
         let mut warnings = Vec::new();
+        let mut expected = Vec::new();
         for spec in specs {
             for other in self.namesakes_of(&spec.table) {
                 if specs.iter().all(|spec| spec.table != *other) {
@@ -105,7 +133,17 @@ impl Actual {
             }
             tried.extend(trials(&valid)?);
             let desired = desired(&valid)?;
-            changes += &self.changes(&desired, &installed, &outbox)?;
+            let change = self.changes(&desired, &installed, &outbox)?;
+            if !change.is_empty() {
+                let function = installed.function.map(|(_, function)| function);
+                expected.push(Expected {
+                    function: desired.function.clone(),
+                    table: spec.table.clone(),
+                    before: function.and_then(|function| function.comment.clone()),
+                    after: desired.comment(),
+                });
+            }
+            changes += &change;
             functions.insert(desired.function, &spec.table);
         }
         let shared = shared::state(self);
@@ -114,6 +152,7 @@ impl Actual {
             return Ok(Plan::default().warning(warnings));
         }
         let statements = shared::prepare(&self.server, &shared, &outbox)?
+            + &shared::expect(&expected)?
             + &changes
             + &shared::require(&functions)?;
         let plan = Plan::new(&shared::schema(&self.server)?, &statements, tried)?;

@@ -307,17 +307,51 @@ fn prepare_helpers(server: &Server, shared: &Shared) -> Result<String> {
     Ok(comment + &notify_rows + &rows_query)
 }
 
+/// What the plan for one table rests on.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) function: String,
+    pub(super) table: TableName,
+    /// The comment of its function, if it has any.
+    pub(super) before: Option<String>,
+    /// The comment that the plan gives it: who has carried out the same plan before has changed nothing.
+    pub(super) after: String,
+}
+
+/// The statement before those of the tables: it insists that nothing else was installed on them since they were inspected.
+pub(super) fn expect(expected: &[Expected]) -> Result<String> {
+    if expected.is_empty() {
+        return Ok(String::new());
+    }
+    let of = |text: &dyn Fn(&Expected) -> Option<String>| array(expected.iter().map(text));
+    let values = [
+        ("functions", &*of(&|one| Some(one.function.clone()))),
+        ("tables", &*of(&|one| Some(one.table.to_string()))),
+        ("before", &*of(&|one| one.before.clone())),
+        ("after", &*of(&|one| Some(one.after.clone()))),
+    ];
+    let body = render(include_str!("sql/v2/as_planned_body.sql"), &values)?;
+    render(
+        include_str!("sql/v2/as_planned.sql"),
+        &[("body", &dollar_quoted(&body))],
+    )
+}
+
+fn array(items: impl Iterator<Item = Option<String>>) -> String {
+    let items = items.map(|item| match item {
+        Some(item) => escape_literal(&item),
+        None => "NULL".to_owned(),
+    });
+    format!("ARRAY[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
 /// The statement after those of the tables: it insists that the shared objects exist, that they and the functions belong to
 /// nobody else, and that each function is called by the own triggers of its table and no other.
 pub(super) fn require(functions: &BTreeMap<String, &TableName>) -> Result<String> {
-    let array = |items: Vec<String>| {
-        let items: Vec<_> = items.iter().map(|item| escape_literal(item)).collect();
-        format!("ARRAY[{}]", items.join(", "))
-    };
-    let tables = functions.values().map(|table| table.quoted());
+    let tables = functions.values().map(|table| Some(table.quoted()));
     let values = [
-        ("functions", &*array(functions.keys().cloned().collect())),
-        ("tables", &*array(tables.collect())),
+        ("functions", &*array(functions.keys().cloned().map(Some))),
+        ("tables", &*array(tables)),
     ];
     let body = render(include_str!("sql/v2/require_shared_body.sql"), &values)?;
     render(

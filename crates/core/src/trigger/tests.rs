@@ -87,7 +87,7 @@ impl Database {
         self.add_function(&made.function, &made.body, &made.pinned(), &comment);
         self.add("name", json!(made.function));
         for trigger in &made.triggers {
-            let is_root = trigger.on == made.table;
+            let is_root = made.note.table_name().as_ref() == Some(&trigger.on);
             let on = if is_root { now } else { trigger.on.name() };
             self.add_trigger(
                 &made.function,

@@ -43,6 +43,7 @@ BEGIN
     WHERE t.tgrelid <> f.of::regclass
     LIMIT 1;
     IF renamed IS NOT NULL THEN
-        RAISE EXCEPTION 'triggers of % were changed, or the table was renamed, since this was planned; plan again', renamed;
+        RAISE EXCEPTION 'triggers of % were changed, or the table was renamed, since this was planned; plan again', renamed
+            USING ERRCODE = 'serialization_failure';
     END IF;
 END
