@@ -5,10 +5,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pgherald::group::{Batch, BatchHandler, Group, TransactionalHandler};
-use pgherald::trigger::TriggerSpec;
+use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
     Attempt, Backoff, Durable, Ephemeral, Event, EventHandler, Filter, GetReport, HandlerError,
-    HandlerResult, Herald, Key, RetryPolicy, TableName,
+    HandlerResult, Health, Herald, Key, Operation, RetryPolicy, TableName,
 };
 use tokio_postgres::Transaction;
 
@@ -383,4 +383,39 @@ async fn durable_handlers_are_drained_although_the_listener_has_stopped() {
     assert_eq!(slow.begun.get(), slow.ended.get());
     let nodes = "SELECT count(*) FROM pgherald.consumer_node";
     assert_eq!(scene.number(nodes).await, 0, "it has left");
+}
+
+/// Two programs that watch one table install for themselves, each what it needs.
+#[actix::test]
+async fn a_second_program_takes_nothing_from_the_installation_of_the_first() {
+    let scene = Scene::new().await;
+    let program = |spec: TriggerSpec| Herald::connect(scene.config()).watch_with(spec);
+    let is_as_installed = async |spec: TriggerSpec| {
+        let drifts = trigger::verify(&scene.client, &[spec]).await.unwrap();
+        drifts.is_empty()
+    };
+    let announced = TriggerSpec::new(TableName::new("public", "jobs").unwrap());
+    let outcome = program(announced.clone()).install_triggers().start().await;
+    let error = outcome.unwrap_err();
+    let why = "its changes are recorded in the outbox";
+    assert!(
+        error.is_config() && error.to_string().contains(why),
+        "{error}"
+    );
+    let fewer = announced.outbox().operations(Operation::Insert);
+    let first = program(fewer.clone())
+        .install_triggers()
+        .start()
+        .await
+        .unwrap();
+    assert!(is_as_installed(jobs().outbox()).await);
+    // It is live: what is installed covers what it watches.
+    let mut health = first.health();
+    health.wait_for(Health::is_live).await.unwrap();
+    let exactly = program(fewer).install_triggers_exactly().start();
+    let second = exactly.await.unwrap();
+    assert!(!is_as_installed(jobs().outbox()).await);
+    for herald in [first, second] {
+        herald.shutdown(LIMIT).await.unwrap();
+    }
 }

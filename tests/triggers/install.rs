@@ -339,3 +339,34 @@ async fn the_sessions_settings_are_as_before() {
         );
     }
 }
+
+#[tokio::test]
+async fn programs_that_install_at_the_same_time_take_nothing_from_each_other() {
+    let sql = "CREATE TABLE users (id int PRIMARY KEY, a int, b int, c int, d int)";
+    let scene = Scene::new(sql).await;
+    let wishes = ["a", "b", "c", "d"].map(|column| spec("users").columns([column]));
+    // Planned upon the same state, only one is carried out.
+    let (one, other) = (
+        plan_again(&scene, &wishes[0]).await,
+        plan_again(&scene, &wishes[1]).await,
+    );
+    one.apply(&scene.client).await.unwrap();
+    let error = other.apply(&scene.client).await.unwrap_err();
+    assert!(error.chain().contains("plan again"), "{}", error.chain());
+    assert_eq!(scene.drift(&wishes[0]).await, [""; 0]);
+    // The same plan may be.
+    one.apply(&scene.client).await.unwrap();
+    let mut installers = Vec::new();
+    for wish in wishes.clone() {
+        let client = connect(&scene.url).await;
+        installers.push(tokio::spawn(async move {
+            trigger::install(&client, &[wish]).await
+        }));
+    }
+    for installer in installers {
+        installer.await.unwrap().unwrap();
+    }
+    for wish in &wishes {
+        assert_eq!(scene.drift(wish).await, [""; 0]);
+    }
+}

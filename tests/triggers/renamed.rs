@@ -1,4 +1,5 @@
-//! Tables that have changed names: a function is called after its table, and keeps its name when the table gets another.
+//! Tables that have changed names: each is found through its own triggers, announces its changes under the former name until it is
+//! installed again, and loses none of them whatever is installed meanwhile.
 
 use pgherald_core::Operation;
 use pgherald_core::trigger::{self, TriggerSpec};
@@ -20,15 +21,11 @@ async fn renamed(specs: &[TriggerSpec], sql: &str) -> Scene {
     scene
 }
 
-/// Applies the plan of `spec`, and says which tables it moved.
-async fn moved(scene: &Scene, spec: TriggerSpec) -> String {
-    let plan = scene.plan(std::slice::from_ref(&spec)).await;
-    plan.apply(&scene.client).await.unwrap();
+/// Installs `spec` and nothing else.
+async fn install(scene: &Scene, spec: TriggerSpec) {
+    scene.install(spec.clone()).await;
     let again = scene.plan(&[spec]).await;
     assert!(again.is_empty(), "{again}");
-    assert!(again.moved().is_empty());
-    let names: Vec<_> = plan.moved().iter().map(ToString::to_string).collect();
-    names.join(" ")
 }
 
 /// The tables that announce their insertions, all of them made in one transaction, and those that record them.
@@ -97,32 +94,49 @@ async fn tables_that_swapped_names_are_announced_under_their_new_ones() {
 
 #[tokio::test]
 async fn a_table_that_swapped_names_with_another_does_not_take_its_triggers() {
-    let specs = [spec("a").outbox(), spec("b")];
+    let (recorded, announced) = (|name| spec(name).outbox(), spec);
+    let specs = [recorded("a"), announced("b")];
+    // Whichever is installed first, the other one goes on under its former name, and nobody takes it for its new one.
     let mut scene = renamed(&specs, SWAP).await;
-    assert_eq!(moved(&scene, spec("a")).await, "public.b");
+    install(&scene, announced("a")).await;
+    assert!(scene.is_deaf(&recorded("b")).await);
+    let expected = (vec![insert("a")], "a7".to_owned());
+    assert_eq!(heard(&mut scene, &["a", "b"]).await, expected);
+    install(&scene, recorded("b")).await;
+    let _ = scene
+        .announced("DELETE FROM a; DELETE FROM b; TRUNCATE pgherald.outbox")
+        .await;
     let expected = (vec![insert("a")], "b7".to_owned());
     assert_eq!(heard(&mut scene, &["a", "b"]).await, expected);
 
     let mut scene = renamed(&specs, SWAP).await;
-    assert_eq!(moved(&scene, spec("b").outbox()).await, "public.a");
+    install(&scene, recorded("b")).await;
+    assert!(scene.is_deaf(&announced("a")).await);
+    let expected = (vec![insert("b")], "b7".to_owned());
     assert_eq!(heard(&mut scene, &["a", "b"]).await, expected);
+    install(&scene, announced("a")).await;
+    assert_eq!(scene.drift(&announced("a")).await, [""; 0]);
+    assert_eq!(scene.drift(&recorded("b")).await, [""; 0]);
 }
 
 #[tokio::test]
-async fn names_that_went_round_are_all_put_right() {
+async fn names_that_went_round_are_all_put_right_by_installing_again() {
     let specs = [spec("a"), spec("b"), spec("c").outbox(), spec("d")];
     let round = "ALTER TABLE a RENAME TO x; ALTER TABLE c RENAME TO a; ALTER TABLE b RENAME TO c;
         ALTER TABLE x RENAME TO b; ALTER TABLE d RENAME TO e";
     let mut scene = renamed(&specs, round).await;
-    assert_eq!(moved(&scene, spec("a").outbox()).await, "public.b public.c");
-    let expected = (
-        vec![
-            insert("b"),
-            insert("c"),
-            event("insert", "d", r#","key":["id"],"keys":[7]"#),
-        ],
-        "a7".to_owned(),
-    );
+    let now = [spec("a").outbox(), spec("b"), spec("c"), spec("e")];
+    for wish in &now {
+        assert!(scene.is_deaf(wish).await, "{wish:?}");
+    }
+    // One at a time: none takes anything from another, in whatever order.
+    for wish in now.iter().rev() {
+        install(&scene, wish.clone()).await;
+    }
+    for wish in &now {
+        assert_eq!(scene.drift(wish).await, [""; 0]);
+    }
+    let expected = (vec![insert("b"), insert("c"), insert("e")], "a7".to_owned());
     assert_eq!(heard(&mut scene, &["a", "b", "c", "e"]).await, expected);
 }
 
@@ -130,29 +144,55 @@ async fn names_that_went_round_are_all_put_right() {
 async fn a_renamed_table_keeps_its_triggers_when_another_gets_its_name() {
     let anew = "ALTER TABLE a RENAME TO old; CREATE TABLE a (LIKE old INCLUDING ALL)";
     let mut scene = renamed(&[spec("a")], anew).await;
-    assert_eq!(moved(&scene, spec("a").outbox()).await, "public.old");
-    let expected = (vec![insert("old")], "a7".to_owned());
+    install(&scene, spec("a").outbox()).await;
+    let expected = (vec![insert("a")], "a7".to_owned());
     assert_eq!(heard(&mut scene, &["a", "old"]).await, expected);
+    assert!(scene.is_deaf(&spec("old")).await);
+    install(&scene, spec("old")).await;
+    assert_eq!(scene.shapes("INSERT INTO old VALUES (8)").await.len(), 1);
+    assert_eq!(scene.drift(&spec("a").outbox()).await, [""; 0]);
 }
 
 #[tokio::test]
-async fn a_renamed_table_that_became_a_partition_of_its_successor_is_watched_as_such() {
+async fn a_renamed_table_that_became_a_partition_of_its_successor_loses_nothing() {
     let partitioned = "ALTER TABLE a RENAME TO old;
         CREATE TABLE a (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
         ALTER TABLE a ATTACH PARTITION old FOR VALUES FROM (0) TO (100)";
+    let wishes = [
+        spec("a"),
+        spec("a").outbox().columns(["v"]),
+        spec("a").outbox().when_changed(["v"]),
+        spec("a").outbox().operations(Operation::Insert),
+        spec("a").outbox().key_columns(["v"]),
+    ];
+    for wish in wishes {
+        let mut scene = renamed(&[spec("a").outbox()], partitioned).await;
+        install(&scene, wish).await;
+        // What was installed on it stays, under its former name, until it is installed again.
+        assert_eq!(roots(&scene, "old").await, "a");
+        let (_, recorded) = heard(&mut scene, &["old"]).await;
+        assert!(recorded.contains("a7"), "{recorded}");
+        install(&scene, spec("old").outbox()).await;
+        assert_eq!(roots(&scene, "old").await, "old");
+        scene.run("DELETE FROM old; TRUNCATE pgherald.outbox").await;
+        let (_, recorded) = heard(&mut scene, &["old"]).await;
+        assert!(recorded.contains("old7"), "{recorded}");
+    }
+    // Unless it is taken off, it is heard through both.
     let mut scene = renamed(&[spec("a")], partitioned).await;
-    assert_eq!(scene.plan(&[spec("a")]).await.merged(), [table("old")]);
-    assert_eq!(moved(&scene, spec("a")).await, "");
-    let (announced, _) = heard(&mut scene, &["a"]).await;
-    assert_eq!(announced, [insert("a")]);
-    let announced = scene.shapes("DELETE FROM old").await;
-    let expected = event("delete", "a", r#","key":["id"],"keys":[7]"#);
-    assert_eq!(announced, [expected]);
+    install(&scene, spec("a")).await;
+    uninstall(&scene, "old").await;
+    assert_eq!(heard(&mut scene, &["old"]).await.0, [insert("a")]);
+}
+
+async fn uninstall(scene: &Scene, name: &str) {
+    let plan = trigger::plan_uninstall(&scene.client, &[table(name)]).await;
+    plan.unwrap().apply(&scene.client).await.unwrap();
 }
 
 #[tokio::test]
-async fn partitions_follow_a_table_that_is_moved() {
-    let scene = Scene::new(
+async fn partitions_follow_a_table_that_is_renamed() {
+    let mut scene = Scene::new(
         "CREATE TABLE a (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE a_1 PARTITION OF a FOR VALUES FROM (0) TO (100)",
     )
@@ -161,11 +201,14 @@ async fn partitions_follow_a_table_that_is_moved() {
     scene
         .run("ALTER TABLE a RENAME TO old; CREATE TABLE a (id int PRIMARY KEY, v int)")
         .await;
-    let mut scene = scene;
-    assert_eq!(moved(&scene, spec("a")).await, "public.old");
-    assert!(scene.plan(&[spec("a"), spec("old")]).await.is_empty());
+    install(&scene, spec("a")).await;
     let announced = scene.shapes("INSERT INTO a_1 VALUES (7)").await;
-    assert_eq!(announced, [insert("old")]);
+    assert_eq!(announced, [insert("a")]);
+    install(&scene, spec("old")).await;
+    assert!(scene.plan(&[spec("a"), spec("old")]).await.is_empty());
+    let announced = scene.shapes("INSERT INTO a_1 VALUES (8)").await;
+    let expected = event("insert", "old", r#","key":["id"],"keys":[8]"#);
+    assert_eq!(announced, [expected]);
 }
 
 /// Whether something is made of `table` besides the triggers that it has for the sake of another one.
@@ -196,58 +239,15 @@ async fn a_renamed_partition_that_is_watched_apart_stays_so_with_its_parent_watc
         scene
             .run(&format!("ALTER TABLE a RENAME TO old; {anew}"))
             .await;
-        let plan = scene.plan(&specs).await;
-        assert_eq!(
-            (plan.moved(), plan.merged()),
-            (&[table("old")][..], &[][..])
-        );
-        plan.apply(&scene.client).await.unwrap();
+        install(&scene, spec("p")).await;
+        install(&scene, spec("a").outbox()).await;
+        assert_eq!(roots(&scene, "old").await, "a");
+        install(&scene, spec("old").outbox()).await;
         let all = [spec("p"), spec("a").outbox(), spec("old").outbox()];
         assert!(scene.plan(&all).await.is_empty());
         let (announced, recorded) = heard(&mut scene, &["old"]).await;
         assert_eq!((announced, &*recorded), (vec![insert("p")], "old7"));
     }
-}
-
-#[tokio::test]
-async fn a_renamed_table_that_became_a_partition_keeps_what_its_successor_does_not_do() {
-    let partitioned = "ALTER TABLE a RENAME TO old;
-        CREATE TABLE a (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
-        ALTER TABLE a ATTACH PARTITION old FOR VALUES FROM (0) TO (100)";
-    let wishes = [
-        spec("a"),
-        spec("a").outbox().columns(["v"]),
-        spec("a").outbox().when_changed(["v"]),
-        spec("a").outbox().operations(Operation::Insert),
-        spec("a").outbox().key_columns(["v"]),
-    ];
-    for wish in wishes {
-        let mut scene = renamed(&[spec("a").outbox()], partitioned).await;
-        assert_eq!(moved(&scene, wish).await, "public.old");
-        assert_eq!(roots(&scene, "old").await, "old");
-        let (_, recorded) = heard(&mut scene, &["old"]).await;
-        assert!(recorded.contains("old7"), "{recorded}");
-    }
-}
-
-#[tokio::test]
-async fn a_table_that_is_moved_goes_without_columns_that_are_gone() {
-    let outbox = spec("a").outbox().columns(["id", "v"]);
-    let specs = [
-        outbox.when_changed(["v"]).old_columns(),
-        spec("b").key_columns(["v"]),
-    ];
-    let gone = format!("{SWAP}; ALTER TABLE a DROP COLUMN v; ALTER TABLE b DROP COLUMN v");
-    let scene = renamed(&specs, &gone).await;
-    assert_eq!(moved(&scene, spec("a")).await, "public.b");
-    let left = spec("b").outbox().columns(["id"]).old_columns();
-    assert_eq!(scene.drift(&left).await, [""; 0]);
-    let scene = renamed(&specs, &gone).await;
-    assert_eq!(moved(&scene, spec("b")).await, "public.a");
-    assert_eq!(scene.drift(&spec("a")).await, [""; 0]);
-    scene
-        .run("INSERT INTO a VALUES (1); INSERT INTO b VALUES (1)")
-        .await;
 }
 
 /// Runs a statement for every function `f` of a table, as `format` puts it together from `parts`.
@@ -262,26 +262,79 @@ fn each_function(parts: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_plan_is_refused_that_would_take_triggers_off_a_table_of_which_nothing_is_known() {
+async fn a_table_of_which_nothing_is_known_keeps_its_triggers_when_another_is_installed() {
     let forget = each_function("'COMMENT ON FUNCTION %s IS NULL', f");
     let specs = [spec("a"), spec("b")];
-    let scene = renamed(&specs, &format!("{SWAP}; {forget}")).await;
-    let before = scene.catalog().await;
-    let outcome = trigger::plan(&scene.client, &specs[..1]).await;
-    let error = outcome.unwrap_err();
-    let said = error.to_string();
-    assert!(error.is_config(), "{error:?}");
-    for part in [
-        "its comment does not tell what it was made for",
-        "install on public.b first, or on both at once",
-    ] {
-        assert!(said.contains(part), "{said}");
-    }
-    assert_eq!(scene.catalog().await, before);
-    // As it says.
-    scene.plan(&specs).await.apply(&scene.client).await.unwrap();
+    let mut scene = renamed(&specs, &format!("{SWAP}; {forget}")).await;
+    install(&scene, spec("a")).await;
+    assert_eq!(
+        heard(&mut scene, &["a", "b"]).await.0,
+        [insert("a"), insert("a")]
+    );
+    assert_eq!(scene.drift(&spec("b")).await.len(), 1);
+    install(&scene, spec("b")).await;
     assert_eq!(scene.drift(&spec("a")).await, [""; 0]);
     assert_eq!(scene.drift(&spec("b")).await, [""; 0]);
+}
+
+/// Between plan and application, the function that the plan is about has come to another table.
+#[tokio::test]
+async fn a_plan_overtaken_by_a_rename_is_refused() {
+    let specs = [spec("a").columns(["v"]), spec("b")];
+    let scene = renamed(&specs, "").await;
+    for plan in [
+        scene.plan(&[spec("a")]).await,
+        scene.plan(&[spec("a"), spec("b").columns(["v"])]).await,
+    ] {
+        scene.run(SWAP).await;
+        let before = scene.catalog().await;
+        let error = plan.apply(&scene.client).await.unwrap_err();
+        assert!(error.chain().contains("plan again"), "{}", error.chain());
+        assert_eq!(scene.catalog().await, before);
+        scene.run(SWAP).await;
+    }
+}
+
+/// Which nothing but people can bring about.
+#[tokio::test]
+async fn tables_that_share_a_function_get_one_each() {
+    let mut scene = renamed(&[spec("a")], "CREATE TABLE b (LIKE a INCLUDING ALL)").await;
+    let function = scene
+        .value("SELECT min(tgfoid::regproc::text) FROM pg_trigger WHERE NOT tgisinternal")
+        .await;
+    let share = format!(
+        "CREATE TRIGGER pgherald_notify_insert AFTER INSERT ON b REFERENCING NEW TABLE AS pgherald_new
+            FOR EACH STATEMENT EXECUTE FUNCTION {function}()"
+    );
+    scene.run(&share).await;
+    assert!(scene.is_deaf(&spec("b")).await);
+    install(&scene, spec("b")).await;
+    assert_eq!(scene.drift(&spec("a")).await, [""; 0]);
+    assert_eq!(
+        heard(&mut scene, &["a", "b"]).await.0,
+        [insert("a"), insert("b")]
+    );
+}
+
+/// A restore brings functions under the names that they had, whatever numbers tables have now.
+#[tokio::test]
+async fn a_name_that_another_function_has_is_not_taken_from_it() {
+    let scene = renamed(&[spec("a")], "").await;
+    let next = "SELECT format('notify_%s00000000', lpad(to_hex('b'::regclass::oid::int8), 8, '0'))";
+    scene
+        .run("CREATE TABLE b (id int PRIMARY KEY, v int)")
+        .await;
+    let taken = scene.value(next).await;
+    let rename = each_function(&format!("'ALTER FUNCTION %s RENAME TO {taken}', f"));
+    scene.run(&rename).await;
+    install(&scene, spec("a")).await;
+    install(&scene, spec("b")).await;
+    let mut scene = scene;
+    assert_eq!(
+        heard(&mut scene, &["a", "b"]).await.0,
+        [insert("a"), insert("b")]
+    );
+    assert_eq!(scene.drift(&spec("a")).await, [""; 0]);
 }
 
 #[tokio::test]
@@ -359,7 +412,11 @@ async fn a_table_and_its_partition_that_swapped_names_both_keep_their_triggers()
             scene
                 .run("ALTER TABLE p RENAME TO x; ALTER TABLE a RENAME TO p; ALTER TABLE x RENAME TO a")
                 .await;
-            scene.install(spec(wish).outbox()).await;
+            // The other one goes on under its former name.
+            install(&scene, spec(wish).outbox()).await;
+            assert_eq!(roots(&scene, "p").await, wish, "{create} {wish}");
+            assert_eq!(roots(&scene, "a").await, wish, "{create} {wish}");
+            scene.plan(&specs).await.apply(&scene.client).await.unwrap();
             assert_eq!(roots(&scene, "p").await, "p", "{create} {wish}");
             assert_eq!(roots(&scene, "a").await, "a", "{create} {wish}");
             assert!(scene.plan(&specs).await.is_empty());

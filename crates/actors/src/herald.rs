@@ -86,7 +86,7 @@ impl Herald {
             source: NotifySource::builder(config.clone()),
             config,
             poll_interval: None,
-            install: false,
+            install: None,
             latency_warning: Some(Duration::from_millis(500)),
         }
     }
@@ -404,7 +404,8 @@ pub struct HeraldBuilder {
     /// Also if the outbox is read: it has the settings that both kinds have.
     source: NotifySourceBuilder,
     poll_interval: Option<Duration>,
-    install: bool,
+    /// Whether to take away what is installed besides; `None` to install nothing.
+    install: Option<bool>,
     latency_warning: Option<Duration>,
 }
 
@@ -435,8 +436,19 @@ impl HeraldBuilder {
 
     /// Installs the triggers of the watched tables before it starts, where they are not as specified.
     /// Without this they must be there; while they are not, the listener is not live.
+    ///
+    /// What the present installation has and this program does not watch stays: another program may need it. Start fails where
+    /// one installation cannot serve both, because it has the other mode, another channel or another key; see
+    /// [`Actual::widened`](trigger::Actual::widened).
     pub fn install_triggers(mut self) -> Self {
-        self.install = true;
+        self.install = Some(false);
+        self
+    }
+
+    /// As [`install_triggers`](Self::install_triggers), but takes away from the watched tables what this program does not
+    /// watch. What it takes away is logged.
+    pub fn install_triggers_exactly(mut self) -> Self {
+        self.install = Some(true);
         self
     }
 
@@ -485,9 +497,8 @@ impl HeraldBuilder {
                 ListenerActor::new(source.factory()?)
             }
         };
-        if self.install {
-            let client = self.config.client().await?;
-            trigger::plan(&client, &specs).await?.apply(&client).await?;
+        if let Some(exactly) = self.install {
+            install(&self.config, &specs, exactly).await?;
         }
         let listener = listener.latency_warning(self.latency_warning);
         let tables: Vec<TableName> = specs.iter().map(|spec| spec.table().clone()).collect();
@@ -497,6 +508,18 @@ impl HeraldBuilder {
             ..Herald::start(listener)
         })
     }
+}
+
+async fn install(config: &ConnectConfig, specs: &[TriggerSpec], exactly: bool) -> Result<()> {
+    let client = config.client().await?;
+    if !exactly {
+        return trigger::install(&client, specs).await;
+    }
+    let plan = trigger::plan(&client, specs).await?;
+    for warning in plan.warnings() {
+        tracing::warn!("installing triggers: {warning}");
+    }
+    plan.apply(&client).await
 }
 
 /// What was done, and what was not, when a herald was shut down.

@@ -108,6 +108,9 @@ pub(crate) struct Install {
     /// Of updates, only those that change one of these columns
     #[arg(long, value_name = "COLUMN,…")]
     pub(crate) when_changed: Vec<Columns>,
+    /// Take away what the present installation has and is not named here [default: it stays, and what cannot stay is refused]
+    #[arg(long)]
+    pub(crate) narrow: bool,
     /// Run the SQL instead of showing it
     #[arg(long)]
     pub(crate) commit: bool,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pgherald_core::trigger::{self, Watched};
+use pgherald_core::trigger::Watched;
 use pgherald_core::{ConnectConfig, TableName};
 use tokio_postgres::{Client, Row};
 
@@ -114,15 +114,9 @@ fn by_place(rows: &[Row], count: usize) -> Result<Vec<Vec<Named>>, Failure> {
 }
 
 /// The index of what a row is about, which begins with its place among what was asked for.
-pub(crate) fn place(row: &Row) -> Result<usize, Failure> {
+fn place(row: &Row) -> Result<usize, Failure> {
     let place: i64 = row.try_get(0)?;
     Ok(usize::try_from(place - 1).unwrap_or(usize::MAX))
-}
-
-/// Schemas and names, as parameters.
-pub(crate) fn split<'a>(tables: &[&'a TableName]) -> (Vec<&'a str>, Vec<&'a str>) {
-    let tables = tables.iter();
-    tables.map(|table| (table.schema(), table.name())).unzip()
 }
 
 /// The same, where whoever needs them to exist says that they do not.
@@ -131,53 +125,21 @@ pub(crate) async fn resolve(client: &Client, typed: &[String]) -> Result<Vec<Tab
     Ok(named.map(|named| named.table).collect())
 }
 
-/// What becomes of a table's changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// They are announced, or nothing is installed.
-    NotRecorded,
-    /// The outbox has them.
-    Recorded,
-    /// They are not, but those of a table that was called so before are, under the name of it.
-    Inherited,
-    /// What is installed does not tell.
-    Unknown,
-}
-
-/// What becomes of the changes of each of `tables`, or of those that come under its name, in a database where `installed` is
-/// all there is.
-pub(crate) async fn fates(
-    client: &Client,
-    tables: &[TableName],
-    installed: &[Watched],
-) -> Result<Vec<Fate>, Failure> {
-    let mut made_for = HashMap::<_, Vec<_>>::new();
-    for one in installed {
-        if let Some(spec) = &one.spec {
-            made_for
-                .entry(spec.table())
-                .or_default()
-                .push(one.is_outbox);
-        }
+/// Whether changes under a table's name are recorded in the outbox, where `watched` is all that is installed: those of the table
+/// itself or, if it is not watched, of one that was called so before. `None` if what is installed does not say.
+pub(crate) fn is_recorded(watched: &[Watched], table: &TableName) -> Option<bool> {
+    let of = |is_its: &dyn Fn(&Watched) -> bool| -> Vec<_> {
+        let its = watched.iter().filter(|one| is_its(one));
+        its.map(|one| one.is_outbox).collect()
+    };
+    let mut modes = of(&|one| one.table.as_ref() == Some(table));
+    if modes.is_empty() {
+        modes = of(&|one| one.spec.as_ref().is_some_and(|spec| spec.table() == table));
     }
-    let of = trigger::watched_of(client, tables).await?;
-    let fates = tables.iter().zip(of).map(|(table, of)| {
-        let modes: Vec<_> = match of.is_empty() {
-            true => made_for.get(table).cloned().unwrap_or_default(),
-            false => of.iter().map(|one| one.is_outbox).collect(),
-        };
-        if modes.contains(&Some(true)) {
-            match of.is_empty() {
-                true => Fate::Inherited,
-                false => Fate::Recorded,
-            }
-        } else if modes.contains(&None) {
-            Fate::Unknown
-        } else {
-            Fate::NotRecorded
-        }
-    });
-    Ok(fates.collect())
+    match modes.contains(&Some(true)) {
+        true => Some(true),
+        false => (!modes.contains(&None)).then_some(false),
+    }
 }
 
 /// A table's name as SQL reads it.

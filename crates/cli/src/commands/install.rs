@@ -2,17 +2,15 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_core::trigger::{self, Actual, TriggerSpec};
 use pgherald_core::{ChannelName, Operation, OperationSet, TableName};
-use tokio_postgres::Client;
-use tokio_postgres::types::{ToSql, Type};
 
 use super::plan::{IDLE, Said, conclude};
 use crate::arguments::{self, Columns, Install, Mode};
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::tables::{Fate, fates, place, resolve, split};
+use crate::tables::resolve;
 use crate::words;
 
 pub(crate) async fn run(
@@ -24,20 +22,24 @@ pub(crate) async fn run(
     refuse_repetitions(install)?;
     let client = database.client().await?;
     let tables = resolve(&client, &install.tables).await?;
-    if install.mode.is_none() {
-        refuse_to_leave_the_outbox(&client, &tables).await?;
-    }
+    let actual = trigger::inspect_all(&client, &tables.iter().collect::<Vec<_>>()).await?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
     let specs: Vec<_> = tables
         .into_iter()
         .map(|table| spec(table, install))
         .collect();
-    let plan = trigger::plan(&client, &specs).await?;
+    // What does not fit is refused for that, whatever is installed.
+    let _ = actual.plan(&specs)?;
+    let (specs, notes) = match install.narrow {
+        true => (specs, Vec::new()),
+        false => widened(&actual, &specs)?,
+    };
+    let plan = actual.plan(&specs)?;
     let done = format!("Installed on {}.", names.join(", "));
     let said = Said {
         done: &done,
         idle: IDLE,
-        notes: &[],
+        notes: &notes,
     };
     conclude(&client, output, &plan, install.commit, &said).await
 }
@@ -91,33 +93,32 @@ fn refuse_repetitions(install: &Install) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whoever does not name a mode does not mean to take a table from the groups that read it.
-async fn refuse_to_leave_the_outbox(client: &Client, tables: &[TableName]) -> Result<(), Failure> {
-    let installed = trigger::watched(client).await?;
-    let fates = fates(client, tables, &installed).await?;
-    for (table, fate) in tables.iter().zip(fates) {
-        let (message, hint) = match fate {
-            Fate::NotRecorded => continue,
-            Fate::Recorded => (
-                format!("{table} records its changes in the outbox"),
-                "--mode outbox leaves it so; --mode notify has it announce them instead",
-            ),
-            Fate::Inherited => (
-                format!(
-                    "{table} is not watched, but changes of a table that was called so before are recorded under the name"
-                ),
-                "--mode outbox has it record its own as well; --mode notify has it announce them",
-            ),
-            Fate::Unknown => (
-                format!(
-                    "what is installed on {table} does not tell whether it records its changes in the outbox"
-                ),
-                "--mode outbox has it record them; --mode notify has it announce them",
-            ),
-        };
-        return Err(Failure::problem(message).hint(hint));
+/// `specs` with what the present installation has besides; and what that is, in words.
+fn widened(
+    actual: &Actual,
+    specs: &[TriggerSpec],
+) -> Result<(Vec<TriggerSpec>, Vec<String>), Failure> {
+    let mut notes = Vec::new();
+    let mut widened = Vec::with_capacity(specs.len());
+    for spec in specs {
+        let wider = actual.widened(spec).map_err(|error| {
+            let message = error.to_string();
+            let message = message.rsplit_once("; ").map_or(&*message, |(message, _)| message);
+            Failure::problem(message).hint(
+                "add the options that it was installed with (pgherald status lists them), or --narrow to take that away",
+            )
+        })?;
+        let kept = actual.losses(spec);
+        if !kept.is_empty() {
+            let kept = kept.join(", ");
+            notes.push(format!(
+                "Kept on {}: {kept}. --narrow takes that away.",
+                spec.table()
+            ));
+        }
+        widened.push(wider);
     }
-    Ok(())
+    Ok((widened, notes))
 }
 
 fn spec(table: TableName, install: &Install) -> TriggerSpec {
@@ -152,22 +153,8 @@ fn spec(table: TableName, install: &Install) -> TriggerSpec {
     spec
 }
 
-/// The commands that install what `specs` say, which fit their tables.
-pub(in crate::commands) async fn commands(
-    client: &Client,
-    specs: &[&TriggerSpec],
-) -> Result<Vec<String>, Failure> {
-    if specs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let tables: Vec<_> = specs.iter().map(|spec| spec.table()).collect();
-    let keys = primary_keys(client, &tables).await?;
-    let commands = specs.iter().zip(keys);
-    Ok(commands.map(|(spec, key)| command(spec, &key)).collect())
-}
-
-/// The command that installs what `spec` says on a table of primary key `primary_key`.
-fn command(spec: &TriggerSpec, primary_key: &[String]) -> String {
+/// The command that installs what `spec` says, which fits its table.
+pub(in crate::commands) fn command(actual: &Actual, spec: &TriggerSpec) -> String {
     let mut command = format!("pgherald install {}", words::quoted(spec.table()));
     let mut add = |option: &str, values: &[String]| {
         if !values.is_empty() {
@@ -185,7 +172,7 @@ fn command(spec: &TriggerSpec, primary_key: &[String]) -> String {
         add("channel", &[spec.channel_name().to_string()]);
     }
     let key = spec.key_names().unwrap_or_default();
-    if key != primary_key {
+    if key != actual.primary_key(spec.table()) {
         add("key", &written(key));
     }
     add("columns", &written(spec.column_names()));
@@ -202,19 +189,4 @@ fn command(spec: &TriggerSpec, primary_key: &[String]) -> String {
     }
     command.push_str(" --commit");
     command
-}
-
-/// The columns of the primary key of each of `tables`.
-async fn primary_keys(client: &Client, tables: &[&TableName]) -> Result<Vec<Vec<String>>, Failure> {
-    let sql = include_str!("sql/primary_key.sql");
-    let (schemas, names) = split(tables);
-    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-        [(&schemas, Type::TEXT_ARRAY), (&names, Type::TEXT_ARRAY)];
-    let mut keys = vec![Vec::new(); tables.len()];
-    for row in &client.query_typed(sql, &parameters).await? {
-        if let Some(key) = keys.get_mut(place(row)?) {
-            key.push(row.try_get(1)?);
-        }
-    }
-    Ok(keys)
 }

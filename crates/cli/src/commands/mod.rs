@@ -1,7 +1,6 @@
 //! One file for each command.
 
 pub(crate) mod completions;
-mod course;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod doctor;
@@ -9,6 +8,7 @@ pub(crate) mod group;
 mod group_health;
 pub(crate) mod install;
 mod plan;
+mod repair;
 pub(crate) mod status;
 pub(crate) mod uninstall;
 pub(crate) mod upgrade;

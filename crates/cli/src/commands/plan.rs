@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::TableName;
-use pgherald_core::trigger::{self, Plan, TriggerSpec};
+use pgherald_core::trigger::{Actual, Plan, TriggerSpec};
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -19,39 +18,10 @@ struct Report<'a> {
     notes: &'a [&'a str],
 }
 
-/// The plan for each of `specs` by itself, or why it cannot be installed: a later version has, or another role.
-pub(super) async fn plans(
-    client: &Client,
-    specs: &[TriggerSpec],
-) -> Result<Vec<Result<Plan, String>>, Failure> {
-    if specs.is_empty() {
-        return Ok(Vec::new());
-    }
-    match trigger::plan_each(client, specs).await {
-        Ok(plans) => plans.into_iter().map(or_refusal).collect(),
-        // It is about none of them.
-        Err(error) => {
-            let refusal = or_refusal(Err(error))?;
-            Ok(vec![refusal; specs.len()])
-        }
-    }
-}
-
-fn or_refusal(plan: pgherald_core::Result<Plan>) -> Result<Result<Plan, String>, Failure> {
-    match plan {
-        Ok(plan) => Ok(Ok(plan)),
-        Err(error) if error.is_config() => Ok(Err(error.chain())),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Why each of `specs` cannot be installed, if it cannot.
-pub(super) async fn refusals(
-    client: &Client,
-    specs: &[TriggerSpec],
-) -> Result<Vec<Option<String>>, Failure> {
-    let plans = plans(client, specs).await?;
-    Ok(plans.into_iter().map(Result::err).collect())
+/// Why `spec` cannot be installed, if it cannot: a later version has, or another role.
+pub(super) fn refusal(actual: &Actual, spec: &TriggerSpec) -> Option<String> {
+    let plan = actual.plan(std::slice::from_ref(spec));
+    plan.err().map(|error| error.chain())
 }
 
 /// What is said of a plan besides its SQL.
@@ -75,12 +45,13 @@ pub(super) async fn conclude(
     commit: bool,
     said: &Said<'_>,
 ) -> Result<ExitCode, Failure> {
+    plan.rehearse(client).await?;
     if commit {
         plan.apply(client).await?;
     }
     let Said { done, idle, notes } = *said;
-    let others = told_of_others(plan);
-    let notes: Vec<&str> = others.iter().chain(notes).map(String::as_str).collect();
+    let notes = plan.warnings().iter().chain(notes);
+    let notes: Vec<&str> = notes.map(String::as_str).collect();
     let sql = plan.sql();
     if output.is_json() {
         output.object(&Report {
@@ -93,6 +64,9 @@ pub(super) async fn conclude(
         let comment = if commit { "" } else { "-- " };
         if !idle.is_empty() {
             output.line(&format!("{comment}{idle}"))?;
+        }
+        for note in notes {
+            output.line(&format!("{comment}{note}"))?;
         }
     } else if commit {
         output.line(done)?;
@@ -108,22 +82,4 @@ pub(super) async fn conclude(
     }
     output.flush()?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// What is done to tables that nobody named.
-fn told_of_others(plan: &Plan) -> Vec<String> {
-    let said = |tables: &[TableName], what: &str| {
-        let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
-        let names = names.join(", ");
-        (!names.is_empty()).then(|| format!("{what}: {names}."))
-    };
-    let moved = said(
-        plan.moved(),
-        "Renamed tables keep their triggers, under their present names",
-    );
-    let merged = said(
-        plan.merged(),
-        "Watched as parts of the tables that have their former names, and no more by themselves",
-    );
-    moved.into_iter().chain(merged).collect()
 }

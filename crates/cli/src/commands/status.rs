@@ -252,9 +252,7 @@ async fn sessions(client: &Client) -> Result<Vec<Session>, Failure> {
 }
 
 async fn tables(client: &Client) -> Result<Vec<Table>, Failure> {
-    let watched = trigger::watched(client).await?;
-    let specs: Vec<_> = watched.iter().filter_map(Watched::current).collect();
-    let mut drifts = trigger::verify_each(client, &specs).await?.into_iter();
+    let actual = trigger::inspect_all(client, &[]).await?;
     let table = |watched: Watched| {
         let Some(spec) = watched.current() else {
             return Table {
@@ -269,7 +267,7 @@ async fn tables(client: &Client) -> Result<Vec<Table>, Failure> {
             };
         };
         let name = format!("{}: ", spec.table());
-        let drifts = drifts.next().unwrap_or_default();
+        let drifts = actual.verify(&spec);
         let drift = match watched.former() {
             Some(former) => Some(format!("renamed, its changes come under {former}")),
             None => drifts.first().map(ToString::to_string),
@@ -290,7 +288,7 @@ async fn tables(client: &Client) -> Result<Vec<Table>, Failure> {
             drift: drift.map(|drift| drift.strip_prefix(&name).unwrap_or(&drift).to_owned()),
         }
     };
-    Ok(watched.into_iter().map(table).collect())
+    Ok(actual.watched().into_iter().map(table).collect())
 }
 
 async fn outbox(client: &Client) -> Result<Outbox, Failure> {

@@ -1,9 +1,9 @@
 //! `pgherald uninstall`.
 
-use std::collections::HashSet;
 use std::process::ExitCode;
 
-use pgherald_core::trigger::{self, Plan};
+use pgherald_core::TableName;
+use pgherald_core::trigger::{self, Plan, Watched};
 use tokio_postgres::Client;
 
 use super::group;
@@ -35,7 +35,8 @@ pub(crate) async fn run(
 
 async fn everything(client: &Client) -> Result<(Plan, String, Vec<String>), Failure> {
     let plan = trigger::plan_uninstall_all(client).await?;
-    let notes = groups(client).await?.map(|groups| {
+    let groups = groups(client).await?.filter(|_| !plan.is_empty());
+    let notes = groups.map(|groups| {
         format!("With the outbox go {groups}: what they have not handled, and their dead letters.")
     });
     let done = "Removed everything.".to_owned();
@@ -43,38 +44,44 @@ async fn everything(client: &Client) -> Result<(Plan, String, Vec<String>), Fail
 }
 
 async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<String>), Failure> {
-    let watched = trigger::watched(client).await?;
+    let actual = trigger::inspect_all(client, &[]).await?;
+    let watched = actual.watched();
     let named = find(client, typed, &watched).await?;
     let tables: Vec<_> = named.iter().map(|named| named.table.clone()).collect();
-    let mut gone = HashSet::new();
-    let of_tables = trigger::watched_of(client, &tables).await?;
-    for (Named { table, exists }, of_table) in named.iter().zip(of_tables) {
+    // What a table left that was dropped is of the table that has its name now.
+    let is_of = |one: &Watched, table: &TableName| match &one.table {
+        Some(now) => now == table,
+        None => one.spec.as_ref().is_some_and(|spec| spec.table() == table),
+    };
+    for Named { table, exists } in &named {
+        let is_watched = watched.iter().any(|one| is_of(one, table));
         let mut others = watched.iter();
         if let Some(other) = others.find(|one| one.former() == Some(table))
             && let Some(now) = &other.table
         {
-            return Err(match of_table.is_empty() {
-                true => Failure::problem(format!("{table} is now {now}"))
+            return Err(match is_watched {
+                false => Failure::problem(format!("{table} is now {now}"))
                     .hint(format!("pgherald uninstall {}", words::quoted(now))),
                 // To be told from it, an upgrade would take the one for the other later.
-                false => Failure::problem(format!(
+                true => Failure::problem(format!(
                     "{now} was called {table} before, and its changes still come under that name"
                 ))
                 .hint("pgherald upgrade --commit, and then this again"),
             });
         }
         // What a table left behind that was dropped may go.
-        if !exists && of_table.is_empty() {
+        if !exists && !is_watched {
             let message = format!("there is no table {table}, and nothing is left of one");
             return Err(Failure::problem(message).hint("pgherald status lists what is installed"));
         }
-        gone.extend(of_table.into_iter().map(|one| one.function));
     }
-    let plan = trigger::plan_uninstall(client, &tables).await?;
+    let actual = trigger::inspect_all(client, &tables.iter().collect::<Vec<_>>()).await?;
+    let plan = actual.plan_uninstall(&tables)?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
-    let note = match watched.iter().any(|one| !gone.contains(&one.function)) {
-        true => None,
-        false => groups(client).await?.map(|groups| {
+    let goes = |one: &Watched| tables.iter().any(|table| is_of(one, table));
+    let note = match !plan.is_empty() && watched.iter().all(goes) {
+        false => None,
+        true => groups(client).await?.map(|groups| {
             format!("The outbox stays, for {groups}: pgherald uninstall --all removes it as well.")
         }),
     };

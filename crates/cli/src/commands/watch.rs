@@ -22,7 +22,7 @@ use crate::database::Database;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::output::Output;
-use crate::tables::{Fate, Named, fates, find};
+use crate::tables::{Named, find, is_recorded};
 use crate::words;
 use wish::Wish;
 
@@ -62,14 +62,13 @@ async fn refuse_what_never_comes(
         return Ok(());
     }
     let installed = trigger::watched(client).await?;
-    let tables: Vec<_> = named.iter().map(|named| named.table.clone()).collect();
-    let fates = fates(client, &tables, &installed).await?;
-    for (Named { table, exists }, fate) in named.iter().zip(fates) {
+    for Named { table, exists } in named {
         if !exists {
             return Err(no_table(table));
         }
-        if [Fate::Recorded, Fate::Inherited].contains(&fate) {
-            let message = format!("{table} records its changes, and announces none on {channel}");
+        if is_recorded(&installed, table) == Some(true) {
+            let message =
+                format!("changes of {table} are recorded, and none are announced on {channel}");
             return Err(Failure::usage(message).hint("leave --channel out"));
         }
     }
@@ -84,7 +83,8 @@ fn no_table(table: &TableName) -> Failure {
 /// What is installed for the tables, or, if there are none, for all.
 async fn installed(client: &Client, named: &[Named]) -> Result<Vec<TriggerSpec>, Failure> {
     let watched = trigger::watched(client).await?;
-    let mut specs: Vec<_> = watched.into_iter().filter_map(|table| table.spec).collect();
+    let specs = watched.iter().filter_map(|one| one.spec.clone());
+    let mut specs: Vec<_> = specs.collect();
     if named.is_empty() && specs.is_empty() {
         return Err(
             Failure::problem("no table announces or records its changes")
@@ -98,13 +98,13 @@ async fn installed(client: &Client, named: &[Named]) -> Result<Vec<TriggerSpec>,
             return Err(no_table(table));
         }
         // It may have been installed under another name, or by hand.
-        let of_table = trigger::watched_of(client, std::slice::from_ref(table)).await?;
-        let (problem, hint) = match of_table.concat().is_empty() {
-            true => (
+        let is_called = watched.iter().any(|one| one.table.as_ref() == Some(table));
+        let (problem, hint) = match is_called {
+            false => (
                 "does not announce or record its changes",
                 format!("pgherald install {} --commit", words::table(table)),
             ),
-            false => (
+            true => (
                 "is not watched under this name",
                 "pgherald doctor says how to put it right".to_owned(),
             ),

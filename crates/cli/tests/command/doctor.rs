@@ -127,7 +127,9 @@ async fn on(server: &Postgres, mode: &str) -> Scene {
     // Without an outbox, its checks are skipped.
     for mode in ["outbox", mode] {
         let install = ["install", "users", "shop.orders", "--mode", mode];
-        scene.fine(&[&install[..], &["--commit"]].concat()).await;
+        scene
+            .fine(&[&install[..], &["--narrow", "--commit"]].concat())
+            .await;
     }
     all_is_well(&scene, &[]).await;
     scene
@@ -636,7 +638,11 @@ async fn row_triggers_of_a_table_whose_key_is_not_unique_are_named() {
         let scene = installed(mode).await;
         scene.run(NESTED).await;
         all_is_well(&scene, &[]).await;
-        let install = |key| ["install", "users", "--mode", mode, "--key", key, "--commit"];
+        let install = |key| {
+            [
+                "install", "users", "--mode", mode, "--key", key, "--narrow", "--commit",
+            ]
+        };
         scene.fine(&install("email")).await;
         let part = "no unique index finds its rows by their key";
         only(&scene, &[], "nested statements", "warning", part).await;

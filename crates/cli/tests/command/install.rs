@@ -274,14 +274,17 @@ async fn a_table_stays_in_its_mode_unless_another_one_is_named() {
         assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
         assert!(
             ran.stderr
-                .contains("public.users records its changes in the outbox\nhint: --mode outbox"),
+                .contains("its changes are recorded in the outbox\nhint: add the options"),
             "{ran:?}"
         );
     }
     assert_eq!(scene.dump().await, before);
-    scene
-        .fine(&["install", "users", "--mode", "notify", "--commit"])
-        .await;
+    let notify = ["install", "users", "--mode", "notify", "--commit"];
+    assert_eq!(scene.pgherald(&notify).await.code, 1);
+    assert_eq!(scene.dump().await, before);
+    let said = scene.fine(&[&notify[..], &["--narrow"]].concat()).await;
+    let loss = "Taken away from public.users: its changes are recorded in the outbox.";
+    assert!(said.contains(loss), "{said}");
     assert_ne!(scene.dump().await, before);
     scene.fine(&["install", "users", "--commit"]).await;
 }
@@ -546,18 +549,18 @@ async fn a_renamed_table_stays_in_the_outbox() {
         assert!(
             ran.code == 1
                 && ran.stderr.contains(cause)
-                && ran.stderr.contains("hint: --mode outbox"),
+                && ran.stderr.contains("hint: add the options"),
             "{ran:?}"
         );
         assert_eq!(scene.dump().await, before);
     };
     scene.run("ALTER TABLE users RENAME TO people").await;
-    refused("public.people records its changes in the outbox").await;
+    refused("its changes are recorded in the outbox").await;
     let ran = scene
         .pgherald(&["watch", "people", "--channel", "x", "--count", "1"])
         .await;
     assert!(
-        ran.code == 2 && ran.stderr.contains("public.people records its changes"),
+        ran.code == 2 && ran.stderr.contains("changes of public.people are recorded"),
         "{ran:?}"
     );
     let ran = scene.pgherald(&["watch", "people"]).await;
@@ -572,13 +575,15 @@ async fn a_renamed_table_stays_in_the_outbox() {
         )
     };
     scene.run(&each("COMMENT ON FUNCTION %s IS NULL")).await;
-    refused("public.people records its changes in the outbox").await;
+    refused("its changes are recorded in the outbox").await;
     scene
         .run(&each("CREATE OR REPLACE FUNCTION %s RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN NULL; END''"))
         .await;
-    refused("does not tell whether it records its changes").await;
+    refused("comment does not say what it was made for").await;
     scene
-        .fine(&["install", "people", "--mode", "notify", "--commit"])
+        .fine(&[
+            "install", "people", "--mode", "notify", "--narrow", "--commit",
+        ])
         .await;
     scene.fine(&["install", "people", "--commit"]).await;
 }
@@ -768,4 +773,34 @@ async fn a_value_limit_is_installed_and_kept_by_what_doctor_advises() {
     scene.run("ALTER TABLE files DROP note").await;
     let ran = scene.pgherald(&["doctor"]).await;
     assert!(ran.stdout.contains("--value-limit 10"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn an_installation_takes_nothing_away_unless_it_is_to_narrow() {
+    let scene = Scene::new("CREATE TABLE items (id int PRIMARY KEY, price int, qty int)").await;
+    let install = async |options: &[&str]| {
+        let all = [&["install", "items", "--commit"], options].concat();
+        scene.fine(&all).await
+    };
+    install(&["--columns", "price,qty"]).await;
+    let before = scene.dump().await;
+    let said = install(&["--columns", "price", "--operations", "insert"]).await;
+    let kept = "Kept on public.items: column qty, operation update, operation delete, operation truncate. --narrow takes that away.";
+    let idle = "Nothing to do: everything is as it should be.";
+    assert_eq!(said, format!("{idle}\n{kept}\n"));
+    assert_eq!(scene.dump().await, before);
+    let said = scene
+        .fine(&["install", "items", "--columns", "qty,id"])
+        .await;
+    assert!(
+        said.contains("\n-- Kept on public.items: column price. --narrow takes that away.\n"),
+        "{said}"
+    );
+    let said = install(&["--columns", "price", "--operations", "insert", "--narrow"]).await;
+    let loss = "Taken away from public.items: column qty, operation update, operation delete, operation truncate.";
+    assert_eq!(said, format!("Installed on public.items.\n{loss}\n"));
+    let status = scene.json(&["status"]).await;
+    let table = &status[0]["tables"][0];
+    assert_eq!(table["columns"], serde_json::json!(["price"]));
+    assert_eq!(table["operations"], serde_json::json!(["insert"]));
 }

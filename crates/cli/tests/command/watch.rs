@@ -54,7 +54,7 @@ async fn what_is_in_vain_is_refused_and_what_waiting_does_not_mend_ends_it() {
         (
             &["watch", "orders", "--channel", "x"][..],
             2,
-            "public.orders records its changes",
+            "changes of public.orders are recorded",
         ),
         (&["watch", "nosuch"], 1, "there is no table public.nosuch"),
         (

@@ -17,7 +17,7 @@ use tokio_postgres::types::ToSql;
 use super::store;
 use crate::error::{Error, Kind, Result};
 use crate::outbox::get;
-use crate::trigger::{TriggerSpec, check};
+use crate::trigger::{Checker, TriggerSpec};
 
 /// Stores what the group requires in the place of what it required before. A consumer that states nothing leaves that.
 pub(super) async fn store(client: &Client, group: &str, specs: &[TriggerSpec]) -> Result<()> {
@@ -38,18 +38,18 @@ pub(super) async fn store(client: &Client, group: &str, specs: &[TriggerSpec]) -
     store::execute(client, sql, &parameters).await.map(drop)
 }
 
-/// Fails if less is installed than `specs` require. Otherwise parks a resync if triggers were altered or DDL may have changed
+/// Fails if less is installed than the checked specifications require. Otherwise parks a resync if triggers were altered or DDL may have changed
 /// rows since any consumer of the group looked last.
-pub(super) async fn confirm(client: &Client, group: &str, specs: &[TriggerSpec]) -> Result<()> {
-    if specs.is_empty() {
+pub(super) async fn confirm(client: &Client, group: &str, checker: &Checker) -> Result<()> {
+    if checker.specs().is_empty() {
         return Ok(());
     }
-    let found = check(client, specs).await?;
+    let found = checker.check(client).await?;
     let missing: Vec<String> = found.deaf().map(ToString::to_string).collect();
     if !missing.is_empty() {
         return Err(Error::new(Kind::Triggers, missing.join("; ")));
     }
-    let (schemas, tables) = names(specs);
+    let (schemas, tables) = names(checker.specs());
     let (triggers, rows): (Vec<&str>, Vec<&str>) = found.fingerprints().unzip();
     let parameters: [&(dyn ToSql + Sync); 5] = [&group, &schemas, &tables, &triggers, &rows];
     let sql = include_str!("sql/fingerprint.sql");

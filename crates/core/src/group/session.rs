@@ -26,6 +26,7 @@ use crate::name::TableName;
 use crate::outbox::{
     History, OutboxReader, Recorded, Rows, Statements, WAKE_UP_CHANNEL, trim_within,
 };
+use crate::trigger::Checker;
 
 /// Writers wake readers up at most every 50 ms; so who has read something goes on looking for longer than that.
 const BUSY: Duration = Duration::from_millis(100);
@@ -77,7 +78,9 @@ pub(super) struct Session {
     /// When the last one began.
     ticked_at: Instant,
 
-    /// Whether what the group requires is still installed.
+    /// Looks at what the group requires.
+    checker: Rc<Checker>,
+    /// Whether that is still installed.
     confirming: Asked<Result<()>>,
     next_confirmation: Instant,
 
@@ -184,7 +187,8 @@ impl Session {
         let mut reader = OutboxReader::new(Arc::clone(&link.client));
         store::open(&link.client, &mut reader, &terms).await?;
         requirements::store(&link.client, &terms.group, &terms.requirements).await?;
-        requirements::confirm(&link.client, &terms.group, &terms.requirements).await?;
+        let checker = Checker::new(&terms.requirements);
+        requirements::confirm(&link.client, &terms.group, &checker).await?;
         let now = Instant::now();
         let confirm_after = terms.lease.min(CONFIRM);
         Ok(Self {
@@ -209,6 +213,7 @@ impl Session {
             ticking: None,
             next_tick: now,
             ticked_at: now,
+            checker: Rc::new(checker),
             confirming: None,
             next_confirmation: now + confirm_after,
             fetching: None,
@@ -358,9 +363,9 @@ impl Session {
         }
         self.next_confirmation = now + self.terms.lease.min(CONFIRM);
         let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
-        let limit = self.limit();
+        let (checker, limit) = (Rc::clone(&self.checker), self.limit());
         let asked = async move {
-            let confirmed = requirements::confirm(&client, &terms.group, &terms.requirements);
+            let confirmed = requirements::confirm(&client, &terms.group, &checker);
             store::answered(limit, confirmed).await
         };
         self.confirming = Some(asked.boxed_local());

@@ -1,32 +1,48 @@
 //! What a listener looks at again and again: whether triggers are in place, and whether they have been all
 //! the time since it last looked; and whether DDL has changed rows meanwhile.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::catalog::{get, rows, split};
+use super::inspect::{get, rows, split};
 use super::spec::TriggerSpec;
 use super::verify::{Drift, verify};
 use crate::error::Result;
 use crate::name::TableName;
+
+/// A fingerprint leaves out what data says (the rows of `pgherald.outbox_relation`) and what roles may do. So everything is
+/// looked at once in so many checks, also if the fingerprint is the same.
+const FULL_LOOK_EVERY: u32 = 20;
 
 /// The state of the triggers at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Check {
     /// What is not as specified.
     pub(crate) drifts: Vec<Drift>,
-    /// One for each table.
-    fingerprints: Vec<Fingerprint>,
+    fingerprint: Fingerprint,
 }
 
-/// What a table is made of, to compare with what it is made of later. It changes with what looks the same again, too.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What tables and triggers are made of, to compare with what they are made of later. It changes with what looks the same
+/// again, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Fingerprint {
+    tables: Vec<TablePrint>,
+    /// Changes with what all tables share.
+    shared: String,
+}
+
+/// The part of one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct TablePrint {
     table: TableName,
     /// Changes if a trigger was altered. One that was disabled and enabled again may have missed something.
     triggers: String,
     /// Changes if DDL may have changed rows, which fires no trigger.
     rows: String,
+    /// Changes with comments and the primary key.
+    rest: String,
 }
 
 impl Check {
@@ -37,60 +53,111 @@ impl Check {
 
     /// For each table, a number for its triggers and one for what its rows are made of.
     pub(crate) fn fingerprints(&self) -> impl Iterator<Item = (&str, &str)> {
-        let all = self.fingerprints.iter();
+        let all = self.fingerprint.tables.iter();
         all.map(|one| (&*one.triggers, &*one.rows))
     }
 
     /// Whether triggers of a table were altered since `before`.
     pub(crate) fn has_other_triggers(&self, before: &Self) -> bool {
-        let now = self.fingerprints.iter().map(|one| &one.triggers);
-        !now.eq(before.fingerprints.iter().map(|one| &one.triggers))
+        let triggers = |check: &Self| {
+            let tables = check.fingerprint.tables.iter();
+            tables
+                .map(|table| table.triggers.clone())
+                .collect::<Vec<_>>()
+        };
+        triggers(self) != triggers(before)
     }
 
     /// The tables whose rows DDL may have changed since `before`.
     pub(crate) fn altered(&self, before: &Self) -> impl Iterator<Item = &TableName> {
-        let pairs = self.fingerprints.iter().zip(&before.fingerprints);
+        let before = before.fingerprint.tables.iter();
+        let pairs = self.fingerprint.tables.iter().zip(before);
         let altered = pairs.filter(|(now, before)| now.rows != before.rows);
         altered.map(|(now, _)| &now.table)
     }
 }
 
-/// Looks at the triggers of `specs`, in a number of statements that does not depend on how many there are. Asks nothing if
-/// there are none.
-pub(crate) async fn check(client: &Client, specs: &[TriggerSpec]) -> Result<Check> {
-    if specs.is_empty() {
-        return Ok(Check {
-            drifts: Vec::new(),
-            fingerprints: Vec::new(),
-        });
-    }
-    // First, so that an alteration in between shows at the next check rather than never.
-    let fingerprints = fingerprints(client, specs).await?;
-    let drifts = verify(client, specs).await?;
-    Ok(Check {
-        drifts,
-        fingerprints,
-    })
+/// Checks the triggers of some specifications again and again.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    specs: Arc<[TriggerSpec]>,
+    /// The last check, and how many there were since everything was looked at.
+    last: Mutex<Option<(Check, u32)>>,
 }
 
-async fn fingerprints(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Fingerprint>> {
+impl Checker {
+    pub(crate) fn new(specs: &[TriggerSpec]) -> Self {
+        Self {
+            specs: specs.into(),
+            last: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn specs(&self) -> &[TriggerSpec] {
+        &self.specs
+    }
+
+    /// Looks at the triggers, in one statement while the fingerprint stays the same, and else in a number of statements that
+    /// does not depend on how many tables there are. Asks nothing if there are none.
+    pub(crate) async fn check(&self, client: &Client) -> Result<Check> {
+        let fingerprint = match self.specs.is_empty() {
+            true => Fingerprint::default(),
+            // First, so that an alteration in between shows at the next check rather than never.
+            false => fingerprint(client, &self.specs).await?,
+        };
+        let last = self.lock().take();
+        let (check, looks) = match last {
+            Some((last, looks)) if last.fingerprint == fingerprint && looks < FULL_LOOK_EVERY => {
+                (last, looks + 1)
+            }
+            _ => {
+                let drifts = match self.specs.is_empty() {
+                    true => Vec::new(),
+                    false => verify(client, &self.specs).await?,
+                };
+                let check = Check {
+                    drifts,
+                    fingerprint,
+                };
+                (check, 0)
+            }
+        };
+        *self.lock() = Some((check.clone(), looks));
+        Ok(check)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Check, u32)>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn fingerprint(client: &Client, specs: &[TriggerSpec]) -> Result<Fingerprint> {
     let names: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
     let (schemas, tables) = split(&names);
     let parameters: [(&(dyn ToSql + Sync), Type); 2] =
         [(&schemas, Type::TEXT_ARRAY), (&tables, Type::TEXT_ARRAY)];
-    let sql = include_str!("sql/catalog/fingerprint.sql");
-    let unknown = |spec: &TriggerSpec| Fingerprint {
+    let sql = include_str!("sql/fingerprint.sql");
+    let unknown = |spec: &TriggerSpec| TablePrint {
         table: spec.table().clone(),
         triggers: String::new(),
         rows: String::new(),
+        rest: String::new(),
     };
-    let mut fingerprints: Vec<_> = specs.iter().map(unknown).collect();
+    let mut fingerprint = Fingerprint {
+        tables: specs.iter().map(unknown).collect(),
+        shared: String::new(),
+    };
     for row in &rows(client, sql, &parameters).await? {
-        let place = usize::try_from(get::<i64>(row, 0)? - 1).unwrap_or(usize::MAX);
-        if let Some(fingerprint) = fingerprints.get_mut(place) {
-            fingerprint.triggers = get(row, 1)?;
-            fingerprint.rows = get(row, 2)?;
+        let place: i64 = get(row, 0)?;
+        if place == 0 {
+            fingerprint.shared = get(row, 3)?;
+        }
+        let place = usize::try_from(place - 1).unwrap_or(usize::MAX);
+        if let Some(table) = fingerprint.tables.get_mut(place) {
+            table.triggers = get(row, 1)?;
+            table.rows = get(row, 2)?;
+            table.rest = get(row, 3)?;
         }
     }
-    Ok(fingerprints)
+    Ok(fingerprint)
 }

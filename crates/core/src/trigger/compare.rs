@@ -1,81 +1,76 @@
-//! The one comparison behind plans and verification: what is wanted against what is there.
+//! The one comparison behind plans and verification: the desired state against the actual one.
 
 use std::collections::{HashMap, HashSet};
 
 use super::VERSION;
-use super::installed::{Function, Installed, Trigger};
-use super::wanted::{Note, Wanted, WantedTrigger, transition_tables};
+use super::actual::{Function, Installation, Trigger};
+use super::desired::{Desired, DesiredTrigger, transition_tables};
+use super::note::{Note, other_version, version};
 
 /// One difference.
 #[derive(Debug)]
 pub(super) enum Finding<'a> {
     /// The function is absent.
     FunctionMissing,
-    /// The function differs; `redefine` tells whether in more than its comment, `unheard` why changes that are wanted go
+    /// The function differs; `redefine` tells whether in more than its comment, `unheard` why desired changes go
     /// unheard because of it, if they do.
     FunctionOutdated {
         reason: String,
         redefine: bool,
         unheard: Option<&'static str>,
     },
-    TriggerMissing(&'a WantedTrigger),
-    TriggerDisabled(&'a WantedTrigger),
+    TriggerMissing(&'a DesiredTrigger),
+    TriggerDisabled(&'a DesiredTrigger),
     /// It calls another function, or is not made as it should be; `reason` completes "was installed".
     TriggerAltered {
-        trigger: &'a WantedTrigger,
+        trigger: &'a DesiredTrigger,
         reason: &'static str,
     },
-    /// A trigger of ours where none is wanted.
+    /// A trigger of ours where none is desired.
     TriggerLeftOver(&'a Trigger),
-    /// A function of ours under the table's former name.
+    /// Another function of ours that the table's own triggers call.
     FunctionLeftOver(&'a str),
 }
 
 /// Lists the differences, in the order in which they are to be put right.
-pub(super) fn compare<'a>(wanted: &'a Wanted, installed: &'a Installed) -> Vec<Finding<'a>> {
-    let found: HashMap<_, _> = installed
+pub(super) fn compare<'a>(desired: &'a Desired, actual: &'a Installation<'a>) -> Vec<Finding<'a>> {
+    let found: HashMap<_, _> = actual
         .triggers
         .iter()
-        .map(|trigger| ((&trigger.on, &*trigger.name), trigger))
+        .map(|trigger| ((&trigger.on.0, &*trigger.name), *trigger))
         .collect();
-    let names: HashSet<_> = wanted
+    let names: HashSet<_> = desired
         .triggers
         .iter()
         .map(|trigger| (&trigger.on, &*trigger.name))
         .collect();
+    let own = actual.function.map(|(_, function)| function);
     let mut findings = Vec::new();
-    findings.extend(function(wanted, installed.function.as_ref()));
+    findings.extend(function(desired, own));
     // A later program may make them in another way.
-    let own = installed.function.as_ref();
     let is_later = own.and_then(|own| version(own.comment.as_deref())) > Some(VERSION);
-    findings.extend(wanted.triggers.iter().filter_map(|trigger| {
+    findings.extend(desired.triggers.iter().filter_map(|trigger| {
         let found = found.get(&(&trigger.on, &*trigger.name));
-        compare_trigger(wanted, trigger, found.copied(), is_later)
+        compare_trigger(desired, trigger, found.copied(), is_later)
     }));
-    let left_over = installed
-        .triggers
-        .iter()
-        .filter(|trigger| !names.contains(&(&trigger.on, &*trigger.name)));
+    let left_over = actual.triggers.iter().copied();
+    let left_over = left_over.filter(|trigger| !names.contains(&(&trigger.on.0, &*trigger.name)));
     findings.extend(left_over.map(Finding::TriggerLeftOver));
-    findings.extend(
-        installed
-            .superseded
-            .iter()
-            .map(|(name, _)| Finding::FunctionLeftOver(name)),
-    );
+    let superseded = actual.superseded.iter();
+    findings.extend(superseded.map(|(name, _)| Finding::FunctionLeftOver(name)));
     findings
 }
 
-fn function<'a>(wanted: &Wanted, installed: Option<&Function>) -> Option<Finding<'a>> {
-    let Some(installed) = installed else {
+fn function<'a>(desired: &Desired, actual: Option<&Function>) -> Option<Finding<'a>> {
+    let Some(actual) = actual else {
         return Some(Finding::FunctionMissing);
     };
-    let comment = installed.comment.as_deref();
-    let same_body = is_body(&installed.body, &wanted.body);
-    let note = note(comment);
-    let same_note = note.as_ref() == Some(&wanted.note);
-    let unheard = note.and_then(|note| unheard(&note, &wanted.note));
-    let same_rights = installed.is_definer && installed.settings == wanted.pinned();
+    let comment = actual.comment.as_deref();
+    let same_body = is_body(&actual.body, &desired.body);
+    let note = actual.note.as_ref();
+    let same_note = note == Some(&desired.note);
+    let unheard = note.and_then(|note| unheard(note, &desired.note));
+    let same_rights = actual.is_definer && actual.settings == desired.pinned();
     let reason = match version(comment) {
         None => "its comment is not pgherald's".to_owned(),
         Some(version) if version != VERSION => other_version(version),
@@ -84,11 +79,11 @@ fn function<'a>(wanted: &Wanted, installed: Option<&Function>) -> Option<Finding
         Some(_) if !same_rights => {
             "it runs with other rights or settings than it should".to_owned()
         }
-        Some(_) if !installed.has_trusted_helper => {
+        Some(_) if !actual.has_trusted_helper => {
             "schema pgherald or pgherald.notify_rows belongs to neither its owner nor a superuser"
                 .to_owned()
         }
-        Some(_) if !installed.has_callable_helper => {
+        Some(_) if !actual.has_callable_helper => {
             "its owner may not call pgherald.notify_rows".to_owned()
         }
         Some(_) => return None,
@@ -101,17 +96,19 @@ fn function<'a>(wanted: &Wanted, installed: Option<&Function>) -> Option<Finding
     })
 }
 
-/// Why whoever wants `wanted` does not hear all of it from what was made for `installed`.
-fn unheard(installed: &Note, wanted: &Note) -> Option<&'static str> {
-    let watches = |column| installed.when_changed.contains(column);
-    let fewer = match (&*installed.when_changed, &*wanted.when_changed) {
+/// Why a subscriber that desires `desired` misses some of it where `actual` is installed.
+fn unheard(actual: &Note, desired: &Note) -> Option<&'static str> {
+    let watches = |column| actual.when_changed.contains(column);
+    let fewer = match (&*actual.when_changed, &*desired.when_changed) {
         ([], _) => false,
         (_, []) => true,
-        (_, wanted) => !wanted.iter().all(watches),
+        (_, desired) => !desired.iter().all(watches),
     };
-    if installed.outbox != wanted.outbox {
+    if (&actual.schema, &actual.table) != (&desired.schema, &desired.table) {
+        Some("under another name of the table")
+    } else if actual.outbox != desired.outbox {
         Some("in the other mode (announcing, or recording in the outbox)")
-    } else if installed.channel != wanted.channel {
+    } else if actual.channel != desired.channel {
         Some("for another channel")
     } else if fewer {
         Some("to leave out updates that are to be heard of")
@@ -121,8 +118,8 @@ fn unheard(installed: &Note, wanted: &Note) -> Option<&'static str> {
 }
 
 fn compare_trigger<'a>(
-    wanted: &Wanted,
-    trigger: &'a WantedTrigger,
+    desired: &Desired,
+    trigger: &'a DesiredTrigger,
     found: Option<&Trigger>,
     is_later: bool,
 ) -> Option<Finding<'a>> {
@@ -130,13 +127,13 @@ fn compare_trigger<'a>(
         return Some(Finding::TriggerMissing(trigger));
     };
     let (new, old) = transition_tables(trigger.operation);
-    if found.function != wanted.function {
-        let reason = "under another name of the table";
+    if found.function != desired.function {
+        let reason = "to call another function";
         Some(Finding::TriggerAltered { trigger, reason })
     } else if !is_later && !found.is_made_for(trigger.operation, new, old) {
         let reason = "in another way than pgherald does";
         Some(Finding::TriggerAltered { trigger, reason })
-    } else if !found.enabled {
+    } else if !found.is_enabled {
         Some(Finding::TriggerDisabled(trigger))
     } else {
         None
@@ -146,37 +143,4 @@ fn compare_trigger<'a>(
 /// Whether the body that the catalog keeps is `body`: dollar quotes begin on the line before it.
 pub(super) fn is_body(installed: &str, body: &str) -> bool {
     installed.strip_prefix('\n') == Some(body)
-}
-
-/// The version that a comment tells, if it is one of pgherald's.
-pub(super) fn version(comment: Option<&str>) -> Option<u32> {
-    #[derive(serde::Deserialize)]
-    struct Versioned {
-        version: u32,
-    }
-    serde_json::from_str::<Versioned>(comment?)
-        .ok()
-        .map(|note| note.version)
-}
-
-fn note(comment: Option<&str>) -> Option<Note> {
-    serde_json::from_str(comment?).ok()
-}
-
-/// Whether a function was made from what `wanted` is, whatever program made it.
-pub(super) fn is_made_from(function: &Function, wanted: &Note) -> bool {
-    let note = note(function.comment.as_deref());
-    note.is_some_and(|note| {
-        let (version, settings) = (wanted.version, wanted.settings);
-        Note {
-            version,
-            settings,
-            names_objects: wanted.names_objects,
-            ..note
-        } == *wanted
-    })
-}
-
-pub(super) fn other_version(installed: u32) -> String {
-    format!("version {installed} is installed, this program has version {VERSION}")
 }

@@ -10,7 +10,7 @@
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde_json::Value;
 
-use super::catalog::Column;
+use super::actual::Column;
 
 /// Every name is qualified: functions that record in the outbox may run under the writer's `search_path`.
 const CONCAT: &str = "OPERATOR(pg_catalog.||)";
@@ -292,12 +292,7 @@ mod tests {
             name,
             exact_type: format!("pg_catalog.{type_name}"),
             type_name,
-            declared: String::new(),
-            key_place: None,
-            is_virtual: false,
-            is_short: false,
-            names_objects: false,
-            is_ambiguous: false,
+            ..Column::default()
         }
     }
 

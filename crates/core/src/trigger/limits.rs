@@ -7,47 +7,58 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
 use super::expression;
-use super::fit::Fitted;
 use super::outbox;
+use super::validate::Valid;
 use crate::error::{Error, Kind, Result};
+use crate::name::TableName;
 
 /// With no more columns than this, no limit is near, and nothing is tried.
 const FEW: usize = 100;
 
-/// Fails if the server refuses what the function of `fitted` has to run, because of its number of columns.
-pub(super) async fn refuse_beyond(client: &Client, fitted: &Fitted<'_>) -> Result<()> {
-    let columns = fitted.key.len() + fitted.columns.len() + fitted.when_changed.len();
+/// A statement to try before a plan is shown or run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trial {
+    table: TableName,
+    columns: usize,
+    select: String,
+}
+
+/// What the function of `valid` has to run, if its number of columns may be beyond a limit.
+pub(super) fn trials(valid: &Valid<'_>) -> Result<Vec<Trial>> {
+    let columns = valid.key.len() + valid.columns.len() + valid.when_changed.len();
     if columns <= FEW {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let selects = match fitted.spec.is_outbox() {
-        true => outbox::selects(fitted)?,
-        false => selects(fitted),
+    let selects = match valid.spec.is_outbox() {
+        true => outbox::selects(valid)?,
+        false => selects(valid),
     };
-    for select in selects {
-        attempt(client, fitted, &select, columns).await?;
-    }
-    Ok(())
+    let trial = |select| Trial {
+        table: valid.spec.table.clone(),
+        columns,
+        select,
+    };
+    Ok(selects.into_iter().map(trial).collect())
 }
 
 /// What the function of a table in notify mode selects.
-fn selects(fitted: &Fitted<'_>) -> Vec<String> {
-    let key = expression::key(&fitted.key, expression::Size::Limited);
-    let columns = match fitted.columns.is_empty() {
+fn selects(valid: &Valid<'_>) -> Vec<String> {
+    let key = expression::key(&valid.key, expression::Size::Limited);
+    let columns = match valid.columns.is_empty() {
         true => "NULL".to_owned(),
-        false => expression::object(&fitted.columns, fitted.value_limit()),
+        false => expression::object(&valid.columns, valid.value_limit()),
     };
     let mut selects = Vec::new();
-    if !fitted.key.is_empty() {
+    if !valid.key.is_empty() {
         selects.push(format!(
             "SELECT {key} AS k, {columns} AS c FROM pgherald_new"
         ));
     }
-    if !fitted.when_changed.is_empty() {
-        let compared: Vec<_> = fitted
+    if !valid.when_changed.is_empty() {
+        let compared: Vec<_> = valid
             .key
             .iter()
-            .chain(&fitted.when_changed)
+            .chain(&valid.when_changed)
             .cloned()
             .collect();
         let compared = expression::comparable(&compared);
@@ -58,11 +69,21 @@ fn selects(fitted: &Fitted<'_>) -> Vec<String> {
     selects
 }
 
-/// Runs `select` on one row of nulls, under the `search_path` of the functions.
-async fn attempt(client: &Client, fitted: &Fitted<'_>, select: &str, columns: usize) -> Result<()> {
-    let table = fitted.spec.table.quoted();
-    // The statements of one simple query are one transaction, or a part of the caller's.
-    let sql = format!(
+impl Trial {
+    /// Runs it on one row of nulls, under the `search_path` of the functions.
+    ///
+    /// # Errors
+    /// If the server refuses it because of its number of columns, or the connection is lost.
+    pub(super) async fn run(&self, client: &Client) -> Result<()> {
+        let Self {
+            table,
+            columns,
+            select,
+        } = self;
+        let name = table;
+        let table = name.quoted();
+        // The statements of one simple query are one transaction, or a part of the caller's.
+        let sql = format!(
         "SELECT pg_catalog.set_config('pgherald.search_path', pg_catalog.current_setting('search_path'), true),
             pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
         WITH pgherald_new AS MATERIALIZED (SELECT (NULL::{table}).*),
@@ -70,22 +91,22 @@ async fn attempt(client: &Client, fitted: &Fitted<'_>, select: &str, columns: us
         SELECT r.* FROM ({select}) AS r;
         SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('pgherald.search_path'), true)"
     );
-    let Err(cause) = client.batch_execute(&sql).await else {
-        return Ok(());
-    };
-    // Class 54: a limit of the program.
-    let code = cause.code().map_or("", SqlState::code);
-    if !code.starts_with("54") {
-        return Err(Error::of_statement(
-            "cannot try the statements of a trigger",
-            cause,
-        ));
+        let Err(cause) = client.batch_execute(&sql).await else {
+            return Ok(());
+        };
+        // Class 54: a limit of the program.
+        let code = cause.code().map_or("", SqlState::code);
+        if !code.starts_with("54") {
+            return Err(Error::of_statement(
+                "cannot try the statements of a trigger",
+                cause,
+            ));
+        }
+        let limit = cause.as_db_error().map_or("", |error| error.message());
+        let message = format!(
+            "specification of {name}: its {columns} columns are beyond a limit of the server ({limit}); name fewer of them as key, \
+         columns or when_changed, or leave old columns out"
+        );
+        Err(Error::with_source(Kind::Spec, message, cause))
     }
-    let limit = cause.as_db_error().map_or("", |error| error.message());
-    let message = format!(
-        "specification of {}: its {columns} columns are beyond a limit of the server ({limit}); name fewer of them as key, \
-         columns or when_changed, or leave old columns out",
-        fitted.spec.table
-    );
-    Err(Error::with_source(Kind::Spec, message, cause))
 }

@@ -1,10 +1,22 @@
 //! Triggers that announce changes with NOTIFY: planned, installed, checked and removed.
 //!
 //! ```text
-//! TriggerSpec ─ catalog ─► fit ─► install ──┐
-//!  (wish)       (table)   (checked) (wanted)├─► compare ─► Plan   (SQL, dry until applied)
-//!               catalog ────────► installed ┘         └──► Drift  (plain words)
+//!             inspect                                plan                               apply
+//!  database ──────────► Actual ──────────────────────────────────────► Plan (SQL) ─────────────► database
+//!                         │     validate      desired      compare       ▲
+//!  TriggerSpec ───────────┴──────────► Valid ───────► Desired ─► Finding ┤
+//!                                                                        └► Drift (plain words)
 //! ```
+//!
+//! Three steps, with a value between each:
+//! - [`inspect`] reads everything about all tables in two statements, however many tables there are, into an [`Actual`]. Plain
+//!   data: nothing after it has a connection.
+//! - [`Actual::plan`] decides what is to be done, what is refused and of what to warn. It is a function of specifications and
+//!   the actual state. [`Actual::verify`], [`Actual::watched`] and [`Actual::plan_uninstall`] are others.
+//!   What several programs install is put together by [`Actual::widened`]: none takes away what another one has.
+//! - [`Plan::apply`] runs the steps, in one transaction.
+//!
+//! [`plan`](plan()), [`verify`], [`watched`] and [`plan_uninstall`] inspect and decide in one call.
 //!
 //! **Objects.** Schema `pgherald` holds `notify_rows` and `rows_query`, shared by all tables, and one function
 //! `notify_<16 hex digits>` per table. The watched table gets one statement-level trigger for each
@@ -15,8 +27,14 @@
 //! `pgherald.outbox`, a table shared by all of them, instead of announcing them. `pgherald.outbox_event` shows it to
 //! people.
 //!
+//! **Names.** A table's function is the one that the table's own triggers call. Its name says nothing: it comes from the number
+//! that the table had, or is another free one. So a table keeps its function when it is renamed, swaps names with another, or
+//! is restored from a dump. The function's comment and what it announces have the table's name, so a renamed table has
+//! drifted: it announces its changes under the former name until it is installed again, and subscribers under the new name are
+//! not live. Nothing that is installed on one table takes triggers or a function from another one.
+//!
 //! **States.** A table's installation is absent, current, or drifted (triggers missing, disabled or left
-//! over; objects of another version or specification). [`plan`] leads from any of them to current,
+//! over; objects of another name, version or specification). [`plan`](plan()) leads from any of them to current,
 //! [`plan_uninstall`] to absent, and [`verify`] tells which it is. The state lives in the catalog alone:
 //! the function's comment records version and specification.
 //!
@@ -30,9 +48,8 @@
 //! - Planning and verifying only read, outside a transaction, and leave nothing in the session.
 //! - [`Plan::apply`] is atomic, and two of them at a time do no harm to each other.
 //! - A plan made right after one was applied is empty.
-//! - No table loses its triggers to another: the digits of a function come from its table's name, so where a name has gone to
-//!   another table, the plan for that one [moves](Plan::moved) the renamed one to a function of its own, or is refused; but if
-//!   it is a part of that one and watched for the same, it is [merged](Plan::merged) into it.
+//! - A plan is refused when it is applied if a table was renamed since, so that a function would announce another table, or if
+//!   something else was installed on one of its tables.
 //! - A write never fails because of what its payload would be: payloads stay below 8,000 bytes. If a column was renamed,
 //!   dropped or given another type, `rows_query` writes a query for the columns that remain, and raises a warning. If the key
 //!   is gone, or a shared function is, the whole table is announced and a warning raised.
@@ -67,42 +84,45 @@
 //! through the parent; one made after the installation is unheard until its parent is installed again.
 //! Children of other sessions' temporary tables are left out. Nothing fires where
 //! `session_replication_role` is `replica`, be it set for the session, the role or the database. A
-//! notification queue that is full, because some session listens and does not read, fails the commit. A table that is renamed
-//! goes on under its former name until something is installed again; who watches it under the new one is told. Nobody notices
-//! one that is renamed and back between two looks. A table watched before it became a partition or child of another one of its
-//! name is taken for a part of that one, if that is to be watched for the same.
+//! notification queue that is full, because some session listens and does not read, fails the commit. A table that was watched
+//! before it became a partition of another one stays so: a write straight into it is an event of each, until it is uninstalled.
 //!
 //! **Rights.** Install as a role of its own rather than a superuser: the triggers run with its rights when
 //! others write.
 
-mod catalog;
+mod actual;
+mod apply;
 mod check;
 mod compare;
+mod desired;
 mod expression;
-mod fit;
-mod installed;
+mod inspect;
 mod limits;
 mod manifest;
+mod note;
 mod outbox;
 mod plan;
 mod rows_query;
 mod shared;
 mod spec;
 mod template;
-mod uninstall;
+#[cfg(test)]
+mod tests;
+mod validate;
 mod verify;
-mod wanted;
 mod watched;
+mod widen;
 
-pub(crate) use check::{Check, check};
-pub use fit::fitting;
-pub use plan::{OLDEST_SERVER, Plan, plan, plan_each};
+pub use actual::Actual;
+pub use apply::Plan;
+pub(crate) use check::{Check, Checker};
+pub use inspect::{inspect, inspect_all};
+pub use plan::{OLDEST_SERVER, install, plan, plan_uninstall, plan_uninstall_all};
 pub(crate) use shared::refuse_other_outbox;
 pub use shared::require_version;
 pub use spec::TriggerSpec;
-pub use uninstall::{plan_uninstall, plan_uninstall_all};
-pub use verify::{Drift, DriftKind, verify, verify_each};
-pub use watched::{Watched, watched, watched_of};
+pub use verify::{Drift, DriftKind, verify};
+pub use watched::{Watched, watched};
 
 /// The version of the objects that this program installs.
 const VERSION: u32 = 2;

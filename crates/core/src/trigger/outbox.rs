@@ -2,12 +2,12 @@
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use super::catalog::Column;
+use super::actual::Column;
+use super::desired::Description;
 use super::expression::{self, Size};
-use super::fit::Fitted;
 use super::rows_query;
 use super::template::render;
-use super::wanted::Description;
+use super::validate::Valid;
 use crate::error::Result;
 
 const NONE: &str = "NULL::pg_catalog.text";
@@ -18,9 +18,9 @@ const FEWER: &str = "(SELECT pg_catalog.count(*) FROM pgherald_new) \
 const PARTS: [&str; 4] = ["0", "1", "2", "3"];
 
 /// The body of the table's function.
-pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
-    let table = &fitted.spec.table;
-    let relation = relation(fitted).to_string();
+pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
+    let table = &valid.spec.table;
+    let relation = relation(valid).to_string();
     let whole = |condition: &str| {
         let values = [("relation", &*relation), ("where", condition)];
         fragment(include_str!("sql/v2/outbox_whole.sql"), &values)
@@ -44,9 +44,9 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
         fragment(include_str!("sql/v2/outbox_parts.sql"), &values)
     };
     let label = escape_literal(&table.to_string());
-    let (declarations, record) = if fitted.key.is_empty() {
+    let (declarations, record) = if valid.key.is_empty() {
         let every = whole(" WHERE EXISTS (SELECT FROM pgherald_new)")?;
-        let watched = &fitted.when_changed;
+        let watched = &valid.when_changed;
         let update = match watched.is_empty() {
             true => every.clone(),
             false => {
@@ -77,37 +77,37 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
         (declarations, record)
     } else {
         let one = |of: &str, operation: char| {
-            let (key, columns) = (key(fitted), columns(fitted));
+            let (key, columns) = (key(valid), columns(valid));
             format!(
                 "SELECT {key} AS k, {columns} AS c, {NONE} AS o, {NO_NAMES} AS d, \
                  '{operation}'::pg_catalog.\"char\" AS p FROM {of}"
             )
         };
-        let paired = rows(&paired(fitted)?)?;
-        let update = match compares(fitted) {
+        let paired = rows(&paired(valid)?)?;
+        let update = match compares(valid) {
             true => paired,
             false => {
-                let kept = rows(&kept(fitted, &one("pgherald_new", 'U'))?)?;
+                let kept = rows(&kept(valid, &one("pgherald_new", 'U'))?)?;
                 let values = [("kept", &*kept), ("any", &*paired)];
                 fragment(include_str!("sql/v2/outbox_either.sql"), &values)?
             }
         };
-        let read = read(fitted);
+        let read = read(valid);
         let insert_into = format!(
             "INSERT INTO pgherald.outbox (relation, hash, part, operation, key, columns, old_columns, changed) \
              SELECT {relation}, pg_catalog.hashtext(r.k), $1, r.p, r.k, r.c, r.o, r.d FROM ("
         );
         let values = [
-            ("nesting", &*rows_query::nesting(fitted)?),
+            ("nesting", &*rows_query::nesting(valid)?),
             ("whole", &*whole("")?),
             ("old_as_installed", &*as_installed(&read, "pgherald_old")?),
             ("new_as_installed", &*as_installed(&read, "pgherald_new")?),
             (
                 "rows_query",
                 &*rows_query::call(
-                    fitted,
+                    valid,
                     Size::Unlimited,
-                    Size::Unavailable(fitted.value_limit()),
+                    Size::Unavailable(valid.value_limit()),
                 ),
             ),
             ("label", &*label),
@@ -124,43 +124,43 @@ pub(super) fn body(fitted: &Fitted<'_>) -> Result<String> {
 }
 
 /// What the function selects, to be tried before it is installed.
-pub(super) fn selects(fitted: &Fitted<'_>) -> Result<Vec<String>> {
-    if fitted.key.is_empty() {
-        return Ok(match fitted.when_changed.is_empty() {
+pub(super) fn selects(valid: &Valid<'_>) -> Result<Vec<String>> {
+    if valid.key.is_empty() {
+        return Ok(match valid.when_changed.is_empty() {
             true => Vec::new(),
-            false => vec![differing(&expression::comparable(&fitted.when_changed))],
+            false => vec![differing(&expression::comparable(&valid.when_changed))],
         });
     }
-    let (key, columns) = (key(fitted), columns(fitted));
+    let (key, columns) = (key(valid), columns(valid));
     let one = format!("SELECT {key} AS k, {columns} AS c FROM pgherald_new");
-    Ok(vec![one, paired(fitted)?])
+    Ok(vec![one, paired(valid)?])
 }
 
 /// The statement that tells what the rows of the table have in common.
-pub(super) fn describe(fitted: &Fitted<'_>) -> Result<Description> {
-    let table = &fitted.spec.table;
-    let key_names = match fitted.key.is_empty() {
+pub(super) fn describe(valid: &Valid<'_>) -> Result<Description> {
+    let table = &valid.spec.table;
+    let key_names = match valid.key.is_empty() {
         true => "NULL".to_owned(),
-        false => escape_literal(&expression::names(&fitted.key)),
+        false => escape_literal(&expression::names(&valid.key)),
     };
     let values = [
-        ("relation", &*relation(fitted).to_string()),
+        ("relation", &*relation(valid).to_string()),
         ("schema", &*escape_literal(table.schema())),
         ("table", &*escape_literal(table.name())),
         ("key_names", &*key_names),
     ];
     let statement = render(include_str!("sql/v2/outbox_relation.sql"), &values)?;
     Ok(Description {
-        relation: relation(fitted),
+        relation: relation(valid),
         statement,
     })
 }
 
 /// Stands for schema, table and key columns in the rows: their FNV-1a hash, the same in every program. Rows that were
 /// recorded under another key keep theirs.
-fn relation(fitted: &Fitted<'_>) -> i64 {
-    let table = &fitted.spec.table;
-    let key = expression::names(&fitted.key);
+fn relation(valid: &Valid<'_>) -> i64 {
+    let table = &valid.spec.table;
+    let key = expression::names(&valid.key);
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for byte in [table.schema(), table.name(), &key].join("\0").bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
@@ -173,14 +173,14 @@ fn fragment(template: &str, values: &[(&str, &str)]) -> Result<String> {
     render(template.trim_end(), values)
 }
 
-fn key(fitted: &Fitted<'_>) -> String {
-    expression::key(&fitted.key, Size::Unlimited)
+fn key(valid: &Valid<'_>) -> String {
+    expression::key(&valid.key, Size::Unlimited)
 }
 
-fn columns(fitted: &Fitted<'_>) -> String {
-    match fitted.columns.is_empty() {
+fn columns(valid: &Valid<'_>) -> String {
+    match valid.columns.is_empty() {
         true => NONE.to_owned(),
-        false => expression::object(&fitted.columns, fitted.value_limit()),
+        false => expression::object(&valid.columns, valid.value_limit()),
     }
 }
 
@@ -194,27 +194,27 @@ fn differing(watched: &str) -> String {
 }
 
 /// `rows` after an UPDATE whose rows all had the key that the first of them has now: no key is gone. None otherwise.
-fn kept(fitted: &Fitted<'_>, rows: &str) -> Result<String> {
+fn kept(valid: &Valid<'_>, rows: &str) -> Result<String> {
     let values = [
         ("rows", rows),
-        ("parts", &*expression::comparable(&fitted.key)),
+        ("parts", &*expression::comparable(&valid.key)),
     ];
     fragment(include_str!("sql/v2/outbox_kept.sql"), &values)
 }
 
 /// Whether an UPDATE compares values, rather than keys only.
-fn compares(fitted: &Fitted<'_>) -> bool {
-    fitted.spec.old_columns || !fitted.when_changed.is_empty()
+fn compares(valid: &Valid<'_>) -> bool {
+    valid.spec.old_columns || !valid.when_changed.is_empty()
 }
 
 /// The columns that the body reads, each once.
-fn read(fitted: &Fitted<'_>) -> Vec<Column> {
+fn read(valid: &Valid<'_>) -> Vec<Column> {
     let mut read: Vec<Column> = Vec::new();
-    for column in fitted
+    for column in valid
         .key
         .iter()
-        .chain(&fitted.columns)
-        .chain(&fitted.when_changed)
+        .chain(&valid.columns)
+        .chain(&valid.when_changed)
     {
         if read.iter().all(|other| other.name != column.name) {
             read.push(column.clone());
@@ -253,8 +253,8 @@ fn as_installed(columns: &[Column], rows: &str) -> Result<String> {
 }
 
 /// The rows after an UPDATE, each with what it was before if that is asked for, and the keys that are gone.
-fn paired(fitted: &Fitted<'_>) -> Result<String> {
-    let spec = fitted.spec;
+fn paired(valid: &Valid<'_>) -> Result<String> {
+    let spec = valid.spec;
     // Under numbers, because the names of columns are theirs.
     let named = |place: &str, values: Vec<String>| -> String {
         let values = values.into_iter().enumerate();
@@ -262,8 +262,8 @@ fn paired(fitted: &Fitted<'_>) -> Result<String> {
             .map(|(number, value)| format!(", {value} AS {place}{number}"))
             .collect()
     };
-    let mut more = named("w", expression::comparables(&fitted.when_changed));
-    let condition = match fitted.when_changed.len() {
+    let mut more = named("w", expression::comparables(&valid.when_changed));
+    let condition = match valid.when_changed.len() {
         0 => String::new(),
         count => {
             let differ =
@@ -272,7 +272,7 @@ fn paired(fitted: &Fitted<'_>) -> Result<String> {
             format!(" WHERE n.k IS NULL OR o.k IS NULL{differ}")
         }
     };
-    let (key, columns) = (key(fitted), columns(fitted));
+    let (key, columns) = (key(valid), columns(valid));
     // What a row was is not read where nobody asks for it, unless the row was lost.
     let mut before = match columns == NONE {
         true => NONE.to_owned(),
@@ -280,9 +280,9 @@ fn paired(fitted: &Fitted<'_>) -> Result<String> {
     };
     let (mut old, mut changed) = (NONE.to_owned(), NO_NAMES.to_owned());
     if spec.old_columns {
-        let limit = fitted.value_limit();
-        more += &named("c", expression::comparables_within(&fitted.columns, limit));
-        let names = fitted.columns.iter().enumerate().map(|(number, column)| {
+        let limit = valid.value_limit();
+        more += &named("c", expression::comparables_within(&valid.columns, limit));
+        let names = valid.columns.iter().enumerate().map(|(number, column)| {
             let name = escape_literal(&column.name);
             let (new, old) = (format!("n.c{number}"), format!("o.c{number}"));
             let differs = expression::differs(column, limit, &new, &old);
@@ -297,7 +297,7 @@ fn paired(fitted: &Fitted<'_>) -> Result<String> {
              array_remove(ARRAY[{names}]::text[], NULL) END"
         );
     }
-    let side = |columns: &str, rows: &str| match (fitted.is_key_unique(), compares(fitted)) {
+    let side = |columns: &str, rows: &str| match (valid.is_key_unique(), compares(valid)) {
         (true, _) => format!("SELECT {key} AS k, {columns} AS c{more} FROM {rows}"),
         // Joined by a key that repeats, rows would be multiplied.
         (false, false) if rows == "pgherald_old" => {
@@ -309,7 +309,7 @@ fn paired(fitted: &Fitted<'_>) -> Result<String> {
              (SELECT row_number() OVER () AS place, {key} AS k, {columns} AS c{more} FROM {rows}) AS s"
         ),
     };
-    let place = match fitted.is_key_unique() || !compares(fitted) {
+    let place = match valid.is_key_unique() || !compares(valid) {
         true => "",
         false => " AND n.i OPERATOR(pg_catalog.=) o.i",
     };

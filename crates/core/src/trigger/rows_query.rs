@@ -3,35 +3,35 @@
 
 use postgres_protocol::escape::escape_literal;
 
+use super::desired::qualified;
 use super::expression::{self, Size};
-use super::fit::Fitted;
 use super::template::render;
-use super::wanted::qualified;
+use super::validate::Valid;
 use crate::error::Result;
 
 /// Finds whether statements that triggers ran within this one were recorded before it.
-pub(super) fn nesting(fitted: &Fitted<'_>) -> Result<String> {
-    let mark = escape_literal(&qualified(&fitted.table.function));
+pub(super) fn nesting(valid: &Valid<'_>) -> Result<String> {
+    let mark = escape_literal(&qualified(&valid.function));
     let template = include_str!("sql/v2/nesting.sql").trim_end();
     render(template, &[("mark", &mark)])
 }
 
 /// The call of `pgherald.rows_query`.
-pub(super) fn call(fitted: &Fitted<'_>, key_size: Size, size: Size) -> String {
+pub(super) fn call(valid: &Valid<'_>, key_size: Size, size: Size) -> String {
     let array = |items: &mut dyn Iterator<Item = String>| {
         let items: Vec<_> = items.map(|item| escape_literal(&item)).collect();
         format!("ARRAY[{}]::pg_catalog.text[]", items.join(", "))
     };
-    let columns = || fitted.key.iter().chain(&fitted.columns);
+    let columns = || valid.key.iter().chain(&valid.columns);
     let names = array(&mut columns().map(|column| column.name.clone()));
     let types = array(&mut columns().map(|column| column.exact_type.clone()));
-    let keys = expression::values(&fitted.key, key_size);
-    let values = array(&mut keys.chain(expression::values(&fitted.columns, size)));
-    let watched = array(&mut fitted.when_changed.iter().map(|column| column.name.clone()));
-    let label = escape_literal(&fitted.spec.table.to_string());
-    let key_length = fitted.key.len();
-    let has_old = fitted.spec.old_columns;
-    let is_pinned = expression::needs_settings(columns().chain(&fitted.when_changed));
+    let keys = expression::values(&valid.key, key_size);
+    let values = array(&mut keys.chain(expression::values(&valid.columns, size)));
+    let watched = array(&mut valid.when_changed.iter().map(|column| column.name.clone()));
+    let label = escape_literal(&valid.spec.table.to_string());
+    let key_length = valid.key.len();
+    let has_old = valid.spec.old_columns;
+    let is_pinned = expression::needs_settings(columns().chain(&valid.when_changed));
     format!(
         "pgherald.rows_query(
                     TG_RELID, TG_OP, {label}, {names},

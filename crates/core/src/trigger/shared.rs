@@ -1,24 +1,29 @@
 //! What all tables share: the schema, and the function that packs rows into payloads.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use postgres_protocol::escape::escape_literal;
 use tokio_postgres::Client;
 
 use super::VERSION;
-use super::catalog::{Owner, Server};
-use super::compare::{is_body, other_version, version};
-use super::installed::{self, Function, Outbox, OutboxRows};
+use super::actual::{Actual, Function, Outbox, OutboxRows, Owner, Server};
+use super::compare::is_body;
+use super::desired::Description;
+use super::inspect::{get, rows};
+use super::note::{other_version, version};
 use super::template::{dollar_quoted, render};
-use super::wanted::Description;
 use crate::error::{Error, Kind, Result};
+use crate::name::TableName;
 
 /// Writes the rows that readers and trimming rely on, where they are missing.
 const SEED: &str = include_str!("sql/v2/outbox_seed.sql");
 
 const BODY: &str = include_str!("sql/v2/notify_rows_body.sql");
 const ROWS_QUERY: &str = include_str!("sql/v2/rows_query_body.sql");
+
+/// The settings that `rows_query` pins.
+const PINNED: [&str; 1] = ["search_path=pg_catalog, pg_temp"];
 
 /// Marks the schema as made by pgherald, so that uninstalling drops no one else's.
 const SCHEMA_COMMENT: &str = "Made by pgherald; it goes when the last table is uninstalled.";
@@ -31,66 +36,59 @@ pub(super) enum Shared {
     Current,
 }
 
-/// The shared functions as the catalog has them.
-#[derive(Debug)]
-pub(super) struct Helpers {
-    notify_rows: Option<Function>,
-    rows_query: Option<Function>,
+/// Names, bodies and settings of the shared functions.
+#[cfg(test)]
+pub(super) fn helpers() -> [(&'static str, &'static str, &'static [&'static str]); 2] {
+    [
+        ("notify_rows", BODY, &[]),
+        ("rows_query", ROWS_QUERY, &PINNED),
+    ]
 }
 
-/// Reads the shared functions.
-pub(super) async fn helpers(client: &Client) -> Result<Helpers> {
-    Ok(Helpers {
-        notify_rows: installed::notify_rows(client).await?,
-        rows_query: installed::rows_query(client).await?,
-    })
+/// What is wrong with the shared functions.
+pub(super) fn state(actual: &Actual) -> Shared {
+    let of = |name, function: &Option<Function>, body, settings: &[&str]| match function {
+        None => Some(Shared::Missing(name)),
+        Some(function) => {
+            let reason = outdated(function, body, settings)?;
+            Some(Shared::Outdated(name, reason))
+        }
+    };
+    let has_stranger = match (&actual.notify_rows, &actual.rows_query) {
+        (Some(one), Some(other)) => !other.owner.is_trusted && other.owner.name != one.owner.name,
+        _ => false,
+    };
+    of("pgherald.notify_rows", &actual.notify_rows, BODY, &[])
+        .or_else(|| {
+            of(
+                "pgherald.rows_query",
+                &actual.rows_query,
+                ROWS_QUERY,
+                &PINNED,
+            )
+        })
+        .unwrap_or_else(|| match has_stranger {
+            true => {
+                let reason = "it belongs to another role than pgherald.notify_rows";
+                Shared::Outdated("pgherald.rows_query", reason.to_owned())
+            }
+            false => Shared::Current,
+        })
 }
 
-impl Helpers {
-    /// What is wrong with them.
-    pub(super) fn state(&self) -> Shared {
-        let of = |name, function: &Option<Function>, body, settings: &[&str]| match function {
-            None => Some(Shared::Missing(name)),
-            Some(function) => {
-                let reason = outdated(function, body, settings)?;
-                Some(Shared::Outdated(name, reason))
-            }
-        };
-        let path = ["search_path=pg_catalog, pg_temp"];
-        of("pgherald.notify_rows", &self.notify_rows, BODY, &[])
-            .or_else(|| of("pgherald.rows_query", &self.rows_query, ROWS_QUERY, &path))
-            .unwrap_or_else(|| match self.has_stranger() {
-                true => {
-                    let reason = "it belongs to another role than pgherald.notify_rows";
-                    Shared::Outdated("pgherald.rows_query", reason.to_owned())
-                }
-                false => Shared::Current,
-            })
-    }
-
-    fn has_stranger(&self) -> bool {
-        match (&self.notify_rows, &self.rows_query) {
-            (Some(one), Some(other)) => {
-                !other.owner.is_trusted && other.owner.name != one.owner.name
-            }
-            _ => false,
+/// Refuses shared functions that a later program installed, that belong to another role, or that this role may not call.
+pub(super) fn refuse(actual: &Actual) -> Result<()> {
+    for (name, function) in [
+        ("pgherald.notify_rows", &actual.notify_rows),
+        ("pgherald.rows_query", &actual.rows_query),
+    ] {
+        if let Some(function) = function {
+            refuse_newer(name, function.comment.as_deref())?;
+            refuse_stranger(name, &function.owner)?;
+            refuse_forbidden(name, function)?;
         }
     }
-
-    /// Refuses what a later program installed, what belongs to another role, and what this role may not call.
-    pub(super) fn refuse(&self) -> Result<()> {
-        for (name, function) in [
-            ("pgherald.notify_rows", &self.notify_rows),
-            ("pgherald.rows_query", &self.rows_query),
-        ] {
-            if let Some(function) = function {
-                refuse_newer(name, function.comment.as_deref())?;
-                refuse_stranger(name, &function.owner)?;
-                refuse_forbidden(name, function)?;
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 fn outdated(function: &Function, body: &str, settings: &[&str]) -> Option<String> {
@@ -160,8 +158,9 @@ pub(crate) fn refuse_other_outbox(comment: Option<&str>) -> Result<()> {
 /// # Errors
 /// If there is no outbox, it has another version (the error says which, and what to do), or the catalog cannot be read.
 pub async fn require_version(client: &Client) -> Result<()> {
-    match installed::outbox(client).await? {
-        Some(outbox) => refuse_other_outbox(outbox.comment.as_deref()),
+    let rows = rows(client, include_str!("sql/outbox_comment.sql"), &[]).await?;
+    match rows.first() {
+        Some(row) => refuse_other_outbox(get::<Option<&str>>(row, 0)?),
         None => Err(Error::new(
             Kind::Triggers,
             "the database has no outbox (pgherald.outbox); install the triggers of the watched tables",
@@ -184,23 +183,27 @@ pub(super) fn refuse_newer(object: &str, comment: Option<&str>) -> Result<()> {
 }
 
 /// The outbox as it is, if some table needs it.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum OutboxState {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum OutboxState<'a> {
     NotNeeded,
     Missing,
     /// With the rows that it relies on, if this role may read them.
-    Installed(Option<Arc<OutboxRows>>),
+    Installed(Option<&'a OutboxRows>),
 }
 
-impl OutboxState {
+impl OutboxState<'_> {
     /// Whether rows that readers and trimming rely on are missing.
     fn is_incomplete(&self) -> bool {
         matches!(self, Self::Installed(Some(rows)) if !rows.are_complete)
     }
 
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing)
+    }
+
     /// Whether nothing of what all tables share has to be made.
     pub(super) fn is_current(&self) -> bool {
-        *self != Self::Missing && !self.is_incomplete()
+        !self.is_missing() && !self.is_incomplete()
     }
 
     /// Whether it is known that a table is to be described that is not.
@@ -213,7 +216,7 @@ impl OutboxState {
 }
 
 /// Judges the outbox, `installed` if there is one.
-pub(super) fn outbox(installed: Option<&Outbox>, is_needed: bool) -> Result<OutboxState> {
+pub(super) fn outbox(installed: Option<&Outbox>, is_needed: bool) -> Result<OutboxState<'_>> {
     if !is_needed {
         return Ok(OutboxState::NotNeeded);
     }
@@ -224,7 +227,7 @@ pub(super) fn outbox(installed: Option<&Outbox>, is_needed: bool) -> Result<Outb
     refuse_newer(object, outbox.comment.as_deref())?;
     refuse_stranger(object, &outbox.owner)?;
     refuse_other_outbox(outbox.comment.as_deref())?;
-    Ok(OutboxState::Installed(outbox.rows.clone()))
+    Ok(OutboxState::Installed(outbox.rows.as_ref()))
 }
 
 /// The statement that makes the schema if there was none; it comes before the installers' lock, which is an object in it.
@@ -242,9 +245,13 @@ pub(super) fn schema(server: &Server) -> Result<String> {
 }
 
 /// The statements before those of the tables: they make the shared objects.
-pub(super) fn prepare(server: &Server, shared: &Shared, outbox: &OutboxState) -> Result<String> {
+pub(super) fn prepare(
+    server: &Server,
+    shared: &Shared,
+    outbox: &OutboxState<'_>,
+) -> Result<String> {
     let mut statements = prepare_helpers(server, shared)?;
-    if *outbox == OutboxState::Missing {
+    if outbox.is_missing() {
         let comment = escape_literal(&note());
         let values = [
             ("comment", &*comment),
@@ -300,14 +307,53 @@ fn prepare_helpers(server: &Server, shared: &Shared) -> Result<String> {
     Ok(comment + &notify_rows + &rows_query)
 }
 
-/// The statement after those of the tables: it insists that the shared objects exist, and that they and
-/// `functions` belong to nobody else.
-pub(super) fn require(functions: &[&str]) -> Result<String> {
-    let functions = escape_literal(&format!("{{{}}}", functions.join(",")));
-    let body = render(
-        include_str!("sql/v2/require_shared_body.sql"),
-        &[("functions", &functions)],
-    )?;
+/// What the plan for one table rests on.
+#[derive(Debug)]
+pub(super) struct Expected {
+    pub(super) function: String,
+    pub(super) table: TableName,
+    /// The comment of its function, if it has any.
+    pub(super) before: Option<String>,
+    /// The comment that the plan gives it: who has carried out the same plan before has changed nothing.
+    pub(super) after: String,
+}
+
+/// The statement before those of the tables: it insists that nothing else was installed on them since they were inspected.
+pub(super) fn expect(expected: &[Expected]) -> Result<String> {
+    if expected.is_empty() {
+        return Ok(String::new());
+    }
+    let of = |text: &dyn Fn(&Expected) -> Option<String>| array(expected.iter().map(text));
+    let values = [
+        ("functions", &*of(&|one| Some(one.function.clone()))),
+        ("tables", &*of(&|one| Some(one.table.to_string()))),
+        ("before", &*of(&|one| one.before.clone())),
+        ("after", &*of(&|one| Some(one.after.clone()))),
+    ];
+    let body = render(include_str!("sql/v2/as_planned_body.sql"), &values)?;
+    render(
+        include_str!("sql/v2/as_planned.sql"),
+        &[("body", &dollar_quoted(&body))],
+    )
+}
+
+fn array(items: impl Iterator<Item = Option<String>>) -> String {
+    let items = items.map(|item| match item {
+        Some(item) => escape_literal(&item),
+        None => "NULL".to_owned(),
+    });
+    format!("ARRAY[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
+/// The statement after those of the tables: it insists that the shared objects exist, that they and the functions belong to
+/// nobody else, and that each function is called by the own triggers of its table and no other.
+pub(super) fn require(functions: &BTreeMap<String, &TableName>) -> Result<String> {
+    let tables = functions.values().map(|table| Some(table.quoted()));
+    let values = [
+        ("functions", &*array(functions.keys().cloned().map(Some))),
+        ("tables", &*array(tables)),
+    ];
+    let body = render(include_str!("sql/v2/require_shared_body.sql"), &values)?;
     render(
         include_str!("sql/v2/require_shared.sql"),
         &[("body", &dollar_quoted(&body))],

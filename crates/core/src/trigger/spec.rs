@@ -88,14 +88,14 @@ impl TriggerSpec {
     /// nobody listens, payloads have no limit, and writers that commit at the same time need not wait for each other,
     /// as they do for NOTIFY. See [`outbox`](crate::outbox).
     ///
-    /// A table is in one mode: installing in the other one replaces it.
+    /// A table is in one mode: see [`Actual::widened`](super::Actual::widened).
     #[must_use]
     pub fn outbox(mut self) -> Self {
         self.mode = Mode::Outbox;
         self
     }
 
-    /// Where to announce. A table has one channel: installing with another one replaces it. Not for the outbox.
+    /// Where to announce. A table has one channel: see [`Actual::widened`](super::Actual::widened). Not for the outbox.
     #[must_use]
     pub fn channel(mut self, channel: ChannelName) -> Self {
         self.channel = channel;

@@ -1,16 +1,15 @@
-//! Whether what is installed is what is wanted, in plain words.
+//! Whether what is installed is what is desired, in plain words.
 
 use std::fmt;
 
 use tokio_postgres::Client;
 
-use super::catalog::{self, Table};
+use super::actual::Actual;
 use super::compare::{Finding, compare};
-use super::fit::fit;
-use super::installed::{self, Installed};
+use super::desired::{desired, qualified};
+use super::inspect::inspect;
 use super::shared::{self, OutboxState, Shared};
 use super::spec::TriggerSpec;
-use super::wanted::wanted;
 use crate::error::{Error, Result};
 use crate::name::TableName;
 
@@ -94,88 +93,77 @@ pub enum DriftKind {
     },
 }
 
-/// Compares `specs` with what is installed. Empty if all is well. Only reads, in a number of statements that does not depend on
-/// the number of specifications.
+/// Compares `specs` with what is installed: [inspects](inspect()) their tables and [verifies](Actual::verify) each. Empty if all is
+/// well. Only reads, in a number of statements that does not depend on the number of specifications.
 ///
 /// # Errors
 /// If the catalog cannot be read.
 pub async fn verify(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Drift>> {
-    Ok(verify_each(client, specs).await?.concat())
+    let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
+    let actual = inspect(client, &tables).await?;
+    let drifts: Vec<_> = specs.iter().map(|spec| actual.verify(spec)).collect();
+    Ok(drifts.concat())
 }
 
-/// Compares `specs` with what is installed, as [`verify`] does, and returns the differences of each specification by itself.
-///
-/// # Errors
-/// If the catalog cannot be read.
-pub async fn verify_each(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Vec<Drift>>> {
-    let shared = shared::helpers(client).await?.state();
-    let outbox = match specs.iter().any(TriggerSpec::is_outbox) {
-        true => match installed::outbox_with_rows(client).await? {
-            Some(outbox) => OutboxState::Installed(outbox.rows),
-            None => OutboxState::Missing,
-        },
-        false => OutboxState::NotNeeded,
-    };
-    let names: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
-    let tables = catalog::tables(client, &names).await?;
-    let installed = installed::all(client, &tables).await?;
-    let all = specs.iter().zip(tables).zip(&installed);
-    all.map(|((spec, table), installed)| verify_table(spec, table, installed, &shared, &outbox))
-        .collect()
-}
-
-fn verify_table(
-    spec: &TriggerSpec,
-    found: Option<Table>,
-    installed: &Installed,
-    shared: &Shared,
-    outbox: &OutboxState,
-) -> Result<Vec<Drift>> {
-    let table = spec.table();
-    let on_table = |kind| Drift {
-        table: table.clone(),
-        relation: table.clone(),
-        kind,
-    };
-    let Some(found) = found else {
-        return Ok(vec![on_table(DriftKind::TableMissing)]);
-    };
-    let wanted = match fit(spec, found) {
-        Ok(fitted) => wanted(&fitted)?,
-        Err(error) => return Ok(vec![on_table(unfit(&error))]),
-    };
-    let mut drifts = Vec::new();
-    // Without the table's own function its triggers are missing, which is said already.
-    if installed.function.is_some() {
-        drifts.extend(shared_drift(shared).map(on_table));
-    }
-    if let Some(description) = &wanted.description {
-        if *outbox == OutboxState::Missing {
-            drifts.push(on_table(DriftKind::OutboxMissing));
-        } else if outbox.lacks(description) && installed.function.is_some() {
-            drifts.push(on_table(DriftKind::Undescribed));
-        }
-    }
-    let findings = compare(&wanted, installed);
-    drifts.extend(findings.iter().filter_map(|finding| {
-        let (relation, kind) = drift(finding, &wanted.qualified())?;
-        Some(Drift {
+impl Actual {
+    /// Compares `spec` with what is installed. Empty if all is well: an installation that has more is as good.
+    #[must_use]
+    pub fn verify(&self, spec: &TriggerSpec) -> Vec<Drift> {
+        let table = spec.table();
+        let on_table = |kind| Drift {
             table: table.clone(),
-            relation: relation.unwrap_or(table).clone(),
+            relation: table.clone(),
             kind,
-        })
-    }));
-    let ambiguous = wanted.ambiguous.iter().cloned();
-    drifts.extend(
-        ambiguous
-            .map(|(column, type_name)| on_table(DriftKind::AmbiguousKey { column, type_name })),
-    );
-    Ok(drifts)
-}
-
-fn unfit(error: &Error) -> DriftKind {
-    DriftKind::Unfit {
-        reason: error.to_string(),
+        };
+        if self.table(table).is_err() {
+            return vec![on_table(DriftKind::TableMissing)];
+        }
+        let unfit = |error: Error| {
+            vec![on_table(DriftKind::Unfit {
+                reason: error.to_string(),
+            })]
+        };
+        // What does not fit by itself does not because of what is installed besides.
+        let covering = self.validate(spec).map(|_| self.covering(spec));
+        let judged = covering.as_ref().map_err(Error::clone).and_then(|spec| {
+            let (valid, installed) = self.validate(spec)?;
+            Ok((desired(&valid)?, installed))
+        });
+        let (desired, installed) = match judged {
+            Ok(judged) => judged,
+            Err(error) => return unfit(error),
+        };
+        let mut drifts = Vec::new();
+        let has_function = installed.function.is_some();
+        // Without the table's own function its triggers are missing, which is reported already.
+        if has_function {
+            drifts.extend(shared_drift(&shared::state(self)).map(on_table));
+        }
+        if let Some(description) = &desired.description {
+            let rows = self.outbox.as_ref().map(|outbox| outbox.rows.as_ref());
+            match rows.map(OutboxState::Installed) {
+                None => drifts.push(on_table(DriftKind::OutboxMissing)),
+                Some(outbox) if has_function && outbox.lacks(description) => {
+                    drifts.push(on_table(DriftKind::Undescribed));
+                }
+                Some(_) => {}
+            }
+        }
+        let findings = compare(&desired, &installed);
+        drifts.extend(findings.iter().filter_map(|finding| {
+            let (relation, kind) = drift(finding, &desired.qualified())?;
+            Some(Drift {
+                table: table.clone(),
+                relation: relation.unwrap_or(table).clone(),
+                kind,
+            })
+        }));
+        let ambiguous = desired.ambiguous.iter().cloned();
+        drifts
+            .extend(ambiguous.map(|(column, type_name)| {
+                on_table(DriftKind::AmbiguousKey { column, type_name })
+            }));
+        drifts
     }
 }
 
@@ -223,12 +211,11 @@ fn drift<'a>(finding: &Finding<'a>, function: &str) -> Option<(Option<&'a TableN
                 reason,
             },
         ),
-        Finding::TriggerLeftOver(trigger) => {
-            (Some(&trigger.on), DriftKind::LeftOver(trigger.name.clone()))
-        }
-        Finding::FunctionLeftOver(name) => {
-            (None, DriftKind::LeftOver(super::wanted::qualified(name)))
-        }
+        Finding::TriggerLeftOver(trigger) => (
+            Some(&trigger.on.0),
+            DriftKind::LeftOver(trigger.name.clone()),
+        ),
+        Finding::FunctionLeftOver(name) => (None, DriftKind::LeftOver(qualified(name))),
     })
 }
 

@@ -1,13 +1,14 @@
 //! What is installed, told from what the functions were made from.
 
-use futures_util::future::try_join;
 use tokio_postgres::Client;
 
-use super::installed::{self, Function};
-use super::spec::{Mode, TriggerSpec};
-use super::wanted::{Note, qualified};
+use super::actual::{Actual, Function};
+use super::desired::qualified;
+use super::inspect::inspect_all;
+use super::note::Note;
+use super::spec::TriggerSpec;
 use crate::error::Result;
-use crate::name::{ChannelName, TableName};
+use crate::name::TableName;
 
 /// What is installed for one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +51,10 @@ impl Watched {
     }
 }
 
-/// Finds what is installed for all tables of a database, by the names of their functions. Only reads.
+/// Finds what is installed for all tables of a database: see [`Actual::watched`]. Only reads.
 ///
 /// [`plan`](super::plan()) with the current specifications upgrades them, also of tables that were renamed;
-/// [`verify`](super::verify()) says how they are. A table that has got the name of a renamed one is another one.
+/// [`verify`](super::verify()) says how they are.
 ///
 /// ```no_run
 /// # async fn example(client: &tokio_postgres::Client) -> pgherald_core::Result<()> {
@@ -70,79 +71,48 @@ impl Watched {
 /// # Errors
 /// If the catalog cannot be read.
 pub async fn watched(client: &Client) -> Result<Vec<Watched>> {
-    let names = installed::every_function(client).await?;
-    let all = of_functions(client, &[names]).await?;
-    Ok(all.into_iter().flatten().collect())
+    Ok(inspect_all(client, &[]).await?.watched())
 }
 
-/// Finds what is installed for each of `tables`, whatever it was called then: what [`plan_uninstall`](super::plan_uninstall())
-/// would remove. Mostly none or one. Only reads.
-///
-/// # Errors
-/// If the catalog cannot be read.
-pub async fn watched_of(client: &Client, tables: &[TableName]) -> Result<Vec<Vec<Watched>>> {
-    let names = installed::own_functions(client, tables).await?;
-    of_functions(client, &names).await
-}
+impl Actual {
+    /// What is installed, by the names of tables: for all tables if the database was inspected for all that is installed
+    /// ([`inspect_all`](super::inspect_all())), else for the tables that were asked for.
+    #[must_use]
+    pub fn watched(&self) -> Vec<Watched> {
+        let all = self.functions.iter();
+        let mut all: Vec<_> = all
+            .map(|(name, function)| self.watched_by(name, function))
+            .collect();
+        let name = |one: &Watched| {
+            let made_for = one.spec.as_ref().map(|spec| spec.table().clone());
+            (one.table.clone().or(made_for), one.function.clone())
+        };
+        all.sort_by_cached_key(name);
+        all
+    }
 
-async fn of_functions(client: &Client, names: &[Vec<String>]) -> Result<Vec<Vec<Watched>>> {
-    let every = names.concat();
-    let (definitions, triggers) = try_join(
-        installed::definitions(client, &every, ""),
-        installed::triggers_of(client, &every),
-    )
-    .await?;
-    let watched = |name: &String| {
-        let function = definitions.get(name);
-        let spec = function.and_then(|function| spec(function.comment.as_deref()?));
-        let triggers = triggers.get(name).map(Vec::as_slice).unwrap_or_default();
+    fn watched_by(&self, name: &str, function: &Function) -> Watched {
+        let spec = function.note.clone().and_then(Note::spec);
+        let triggers = self.triggers_of(name);
         Watched {
             is_outbox: match &spec {
                 Some(spec) => Some(spec.is_outbox()),
-                None => function.and_then(|function| does_record(&function.body)),
+                None => does_record(&function.body),
             },
             spec,
             table: triggers
                 .iter()
-                .find(|trigger| trigger.is_root())
-                .map(|trigger| trigger.on.clone()),
+                .find(|trigger| trigger.is_root)
+                .map(|trigger| trigger.on.0.clone()),
             triggers: triggers.len(),
             function: qualified(name),
         }
-    };
-    let all = names.iter().map(|names| names.iter().map(watched));
-    Ok(all.map(Iterator::collect).collect())
-}
-
-/// What a table was installed with that calls `function`, and is called `table` now.
-pub(super) fn moved(function: &Function, table: &TableName) -> Option<TriggerSpec> {
-    let spec = spec(function.comment.as_deref()?)?;
-    Some(spec.for_table(table.clone()))
+    }
 }
 
 /// Whether a function of this body records changes rather than announcing them.
-fn does_record(body: &str) -> Option<bool> {
+pub(super) fn does_record(body: &str) -> Option<bool> {
     let records = body.contains("INSERT INTO pgherald.outbox");
     let announces = body.contains("PERFORM pgherald.notify_rows(");
     (records != announces).then_some(records)
-}
-
-/// The specification that a function's comment tells of.
-fn spec(comment: &str) -> Option<TriggerSpec> {
-    let note: Note = serde_json::from_str(comment).ok()?;
-    Some(TriggerSpec {
-        table: TableName::new(note.schema, note.table).ok()?,
-        channel: ChannelName::new(note.channel).ok()?,
-        key: Some(note.key),
-        columns: note.columns,
-        every_column: false,
-        old_columns: note.old_columns,
-        operations: note.operations.into_iter().collect(),
-        when_changed: note.when_changed,
-        value_limit: note.value_limit,
-        mode: match note.outbox {
-            true => Mode::Outbox,
-            false => Mode::Notify,
-        },
-    })
 }

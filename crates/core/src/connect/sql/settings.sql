@@ -22,6 +22,8 @@ FROM (
         ('extra_float_digits', '1'),
         -- A policy that hides rows is an error, not a gap.
         ('row_security', 'off'),
+        -- To compile a query of the catalog takes longer than to run it.
+        ('jit', 'off'),
         ('default_transaction_isolation', 'read committed'),
         ('default_transaction_deferrable', 'off'),
         -- Leases, claims, acknowledgements and trimming write. A replica refuses to write all the same.

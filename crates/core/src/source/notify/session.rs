@@ -16,7 +16,7 @@ use crate::signal::Signal;
 use crate::source::heartbeat::{Heartbeat, Pulse, Question};
 use crate::source::listen::{confirm_listening, listen};
 use crate::source::wire::Wire;
-use crate::trigger::{self, Check, TriggerSpec};
+use crate::trigger::{Check, Checker};
 
 /// What a session has to tell.
 #[derive(Debug)]
@@ -46,10 +46,9 @@ impl Session {
         if probes {
             probe(&mut wire, &client, settings).await?;
         }
-        let check = wire
-            .drive(trigger::check(&client, &settings.terms.specs))
-            .await?;
-        let heartbeat = Heartbeat::new(&settings.terms, question(client, settings));
+        let checker = Arc::new(Checker::new(&settings.terms.specs));
+        let check = wire.drive(checker.check(&client)).await?;
+        let heartbeat = Heartbeat::new(&settings.terms, question(client, settings, checker));
         Ok((
             Self {
                 wire,
@@ -96,15 +95,18 @@ impl Session {
 }
 
 /// What the heartbeat asks: whether the session still listens, and how the triggers are.
-fn question(client: Arc<Client>, settings: &Settings) -> impl Fn() -> Question + Send + 'static {
+fn question(
+    client: Arc<Client>,
+    settings: &Settings,
+    checker: Arc<Checker>,
+) -> impl Fn() -> Question + Send + 'static {
     let channels: Arc<[ChannelName]> = settings.channels.clone().into();
-    let specs: Arc<[TriggerSpec]> = settings.terms.specs.clone().into();
     move || {
         let (client, channels) = (Arc::clone(&client), Arc::clone(&channels));
-        let specs = Arc::clone(&specs);
+        let checker = Arc::clone(&checker);
         Box::pin(async move {
             confirm_listening(&client, &channels).await?;
-            trigger::check(&client, &specs).await
+            checker.check(&client).await
         })
     }
 }

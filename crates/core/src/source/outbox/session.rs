@@ -20,7 +20,7 @@ use crate::source::heartbeat::{Heartbeat, Pulse, Question};
 use crate::source::listen::{confirm_listening, listen};
 use crate::source::wire::Wire;
 use crate::telemetry::Unlogged;
-use crate::trigger::{self, Check, TriggerSpec};
+use crate::trigger::{Check, Checker};
 
 /// How far somebody has read, and in which history.
 #[derive(Clone, Debug)]
@@ -83,9 +83,9 @@ impl Session {
             Some(before) if history.continues(&before.history) => (before.cursor, true),
             _ => (wire.drive(reader.now()).await?, false),
         };
-        let specs: Arc<[TriggerSpec]> = settings.terms.specs.clone().into();
-        let check = wire.drive(trigger::check(&client, &specs)).await?;
-        let question = question(client, channel, specs, history.clone());
+        let checker = Arc::new(Checker::new(&settings.terms.specs));
+        let check = wire.drive(checker.check(&client)).await?;
+        let question = question(client, channel, checker, history.clone());
         let session = Self {
             wire,
             pages: pages(reader, cursor.clone(), page_size),
@@ -194,16 +194,16 @@ fn pages(reader: OutboxReader, cursor: Cursor, size: usize) -> Pages {
 fn question(
     client: Arc<Client>,
     channel: Arc<[ChannelName]>,
-    specs: Arc<[TriggerSpec]>,
+    checker: Arc<Checker>,
     history: History,
 ) -> impl Fn() -> Question + Send + 'static {
     move || {
         let (client, channel) = (Arc::clone(&client), Arc::clone(&channel));
-        let (specs, history) = (Arc::clone(&specs), history.clone());
+        let (checker, history) = (Arc::clone(&checker), history.clone());
         Box::pin(async move {
             confirm_listening(&client, &channel).await?;
             history.confirm(&client).await?;
-            trigger::check(&client, &specs).await
+            checker.check(&client).await
         })
     }
 }

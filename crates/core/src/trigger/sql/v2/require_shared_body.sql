@@ -1,5 +1,7 @@
 DECLARE
+    functions CONSTANT text[] := {{functions}}::text[];
     stranger text;
+    renamed text;
 BEGIN
     IF pg_catalog.to_regprocedure(
         'pgherald.notify_rows(text,text,text,text,text[],text[],text[])'
@@ -18,7 +20,7 @@ BEGIN
         SELECT n.nspowner AS owner
         UNION ALL SELECT p.proowner FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = n.oid AND (
-            p.pronargs = 0 AND p.proname = ANY ({{functions}}::pg_catalog.name[])
+            p.pronargs = 0 AND p.proname = ANY (functions::name[])
             OR p.proname IN ('trim_outbox', 'restored', 'begin_history', 'history', 'rows_query')
             OR p.proname = 'notify_rows'
             AND pg_catalog.oidvectortypes(p.proargtypes) = 'text, text, text, text, text[], text[], text[]'
@@ -31,5 +33,17 @@ BEGIN
     LIMIT 1;
     IF stranger IS NOT NULL THEN
         RAISE EXCEPTION 'schema pgherald or a function of it belongs to %', stranger;
+    END IF;
+    -- A function announces the changes of one table. Since this was planned, tables may have changed names, or a function of
+    -- the same name may have been made for another one.
+    SELECT t.tgrelid::regclass::text INTO renamed
+    FROM unnest(functions, {{tables}}::text[]) AS f (name, of)
+    JOIN pg_catalog.pg_proc AS p ON p.proname = f.name AND p.pronamespace = 'pgherald'::regnamespace AND p.pronargs = 0
+    JOIN pg_catalog.pg_trigger AS t ON t.tgfoid = p.oid AND t.tgname ~ '^pgherald_notify_[a-z]+$'
+    WHERE t.tgrelid <> f.of::regclass
+    LIMIT 1;
+    IF renamed IS NOT NULL THEN
+        RAISE EXCEPTION 'triggers of % were changed, or the table was renamed, since this was planned; plan again', renamed
+            USING ERRCODE = 'serialization_failure';
     END IF;
 END

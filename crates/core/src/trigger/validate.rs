@@ -1,10 +1,6 @@
 //! A specification checked against its table.
 
-use std::collections::HashMap;
-
-use tokio_postgres::Client;
-
-use super::catalog::{self, Column, Table};
+use super::actual::{Actual, Column, Table};
 use super::spec::TriggerSpec;
 use crate::error::{Error, Kind, Result};
 use crate::name::{ChannelName, TableName};
@@ -12,16 +8,18 @@ use crate::operation::Operation;
 
 /// A specification whose every name was found, and the table it was found in.
 #[derive(Debug)]
-pub(super) struct Fitted<'a> {
+pub(super) struct Valid<'a> {
     pub(super) spec: &'a TriggerSpec,
-    pub(super) table: Table,
+    pub(super) table: &'a Table,
+    /// The name of the table's function, without its schema.
+    pub(super) function: String,
     /// Empty for events about the whole table.
     pub(super) key: Vec<Column>,
     pub(super) columns: Vec<Column>,
     pub(super) when_changed: Vec<Column>,
 }
 
-impl Fitted<'_> {
+impl Valid<'_> {
     /// Whether no two rows of the table have the same key: it holds the primary key, which partitions share. Children by
     /// INHERITS need not have it, and those that do may repeat keys of the table.
     pub(super) fn is_key_unique(&self) -> bool {
@@ -33,7 +31,7 @@ impl Fitted<'_> {
         if has_heirs {
             return false;
         }
-        let primary = primary_key(&self.table);
+        let primary = primary_key(self.table);
         let in_key = |column: &Column| self.key.iter().any(|part| part.name == column.name);
         !primary.is_empty() && primary.iter().all(in_key)
     }
@@ -51,9 +49,13 @@ impl Fitted<'_> {
     }
 }
 
-/// Checks `spec` against `table`.
-pub(super) fn fit(spec: &TriggerSpec, table: Table) -> Result<Fitted<'_>> {
-    check_kinds(&spec.table, &table)?;
+/// Checks `spec` against `table`, whose function is to be called `function`.
+pub(super) fn validate<'a>(
+    spec: &'a TriggerSpec,
+    table: &'a Table,
+    function: String,
+) -> Result<Valid<'a>> {
+    check_kinds(&spec.table, table)?;
     if spec.operations.is_empty() {
         return Err(unfit(
             spec,
@@ -85,8 +87,8 @@ pub(super) fn fit(spec: &TriggerSpec, table: Table) -> Result<Fitted<'_>> {
         ));
     }
     let key = match &spec.key {
-        Some(names) => find(spec, &table, names)?,
-        None => primary_key(&table),
+        Some(names) => find(spec, table, names)?,
+        None => primary_key(table),
     };
     if key.is_empty() && (spec.every_column || !spec.columns.is_empty()) {
         return Err(unfit(
@@ -101,7 +103,7 @@ pub(super) fn fit(spec: &TriggerSpec, table: Table) -> Result<Fitted<'_>> {
             .filter(|column| !column.is_virtual)
             .cloned()
             .collect(),
-        false => find(spec, &table, &spec.columns)?,
+        false => find(spec, table, &spec.columns)?,
     };
     if spec.old_columns && columns.is_empty() {
         return Err(unfit(
@@ -109,35 +111,56 @@ pub(super) fn fit(spec: &TriggerSpec, table: Table) -> Result<Fitted<'_>> {
             "old columns without columns; name them, or every column",
         ));
     }
-    let when_changed = find(spec, &table, &spec.when_changed)?;
-    Ok(Fitted {
+    let when_changed = find(spec, table, &spec.when_changed)?;
+    Ok(Valid {
         spec,
         table,
+        function,
         key,
         columns,
         when_changed,
     })
 }
 
-/// Each of `specs` without columns that its table does not have any more. If a part of its key is among them, the primary key
-/// takes the place of it.
-///
-/// The result has an error in the place of a specification whose table does not exist.
-///
-/// # Errors
-/// If the catalog cannot be read.
-pub async fn fitting(client: &Client, specs: Vec<TriggerSpec>) -> Result<Vec<Result<TriggerSpec>>> {
-    let names: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
-    let tables = catalog::tables(client, &names).await?;
-    let missing = missing(client, &names, &tables).await?;
-    let fitted = specs
-        .into_iter()
-        .zip(&tables)
-        .map(|(spec, table)| match table {
-            Some(table) => Ok(trim(spec, table)),
-            None => Err(missing.error(spec.table())),
-        });
-    Ok(fitted.collect())
+impl Actual {
+    /// `spec` without columns that its table does not have any more. If a part of its key is among them, the primary key takes
+    /// the place of it.
+    ///
+    /// # Errors
+    /// If the table does not exist.
+    pub fn trimmed(&self, spec: TriggerSpec) -> Result<TriggerSpec> {
+        let table = self.table(&spec.table)?;
+        Ok(trim(spec, table))
+    }
+
+    /// The columns of a table's primary key. None if it does not exist.
+    #[must_use]
+    pub fn primary_key(&self, table: &TableName) -> Vec<String> {
+        let table = self.table(table);
+        let key = table.map(primary_key).unwrap_or_default();
+        key.into_iter().map(|column| column.name).collect()
+    }
+
+    /// Whether `part` is the table `whole`, or one of its partitions or children.
+    #[must_use]
+    pub fn is_part(&self, part: &TableName, whole: &TableName) -> bool {
+        let is_part = |table: &Table| table.members.iter().any(|member| member.name.0 == *part);
+        self.table(whole).is_ok_and(is_part)
+    }
+
+    /// Whether this is a table, ordinary or partitioned.
+    #[must_use]
+    pub fn is_table(&self, table: &TableName) -> bool {
+        let root = self.table(table).ok().and_then(|it| it.members.first());
+        root.is_some_and(|root| root.is_table())
+    }
+
+    /// Whether this role may put triggers on a table, its partitions and its children.
+    #[must_use]
+    pub fn may_have_triggers(&self, table: &TableName) -> bool {
+        let is_free = |table: &Table| table.members.iter().all(|member| member.may_have_triggers);
+        self.table(table).is_ok_and(is_free)
+    }
 }
 
 pub(super) fn trim(mut spec: TriggerSpec, table: &Table) -> TriggerSpec {
@@ -155,38 +178,6 @@ pub(super) fn trim(mut spec: TriggerSpec, table: &Table) -> TriggerSpec {
     spec.when_changed.retain(is_there);
     spec.old_columns &= !spec.columns.is_empty();
     spec
-}
-
-/// What tables that do not exist may have meant.
-#[derive(Debug)]
-pub(super) struct Missing {
-    lookalikes: HashMap<String, Vec<String>>,
-}
-
-/// Looks for what those of `names` may have meant that are none of `tables`.
-pub(super) async fn missing(
-    client: &Client,
-    names: &[&TableName],
-    tables: &[Option<Table>],
-) -> Result<Missing> {
-    let pairs = names.iter().zip(tables);
-    let missing = pairs.filter(|(_, table)| table.is_none());
-    let missing = missing.map(|(name, _)| name.name()).collect();
-    Ok(Missing {
-        lookalikes: catalog::lookalikes(client, &missing).await?,
-    })
-}
-
-impl Missing {
-    /// The error for table `name`.
-    pub(super) fn error(&self, name: &TableName) -> Error {
-        let advice = match self.lookalikes.get(name.name()) {
-            None => "create it first".to_owned(),
-            Some(others) => format!("there is {}", others.join(", ")),
-        };
-        let message = format!("table {name} does not exist; {advice}");
-        Error::new(Kind::Spec, message)
-    }
 }
 
 /// What is wrong with tables of this schema, if it is not one of users.
@@ -208,7 +199,7 @@ fn check_kinds(name: &TableName, table: &Table) -> Result<()> {
     }
     for member in &table.members {
         let advice = match member.kind.as_str() {
-            "r" | "p" => continue,
+            _ if member.is_table() => continue,
             "v" => "is a view, which changes without triggers; watch the tables beneath it",
             "m" => "is a materialized view, which has no triggers; watch the tables beneath it",
             "f" => "is a foreign table, whose triggers see no rows; watch it where it lives",
@@ -217,7 +208,7 @@ fn check_kinds(name: &TableName, table: &Table) -> Result<()> {
         let subject = if member.is_root {
             format!("{name}")
         } else {
-            format!("{name} cannot be watched: its partition {}", member.name)
+            format!("{name} cannot be watched: its partition {}", member.name.0)
         };
         return Err(Error::new(Kind::Spec, format!("{subject} {advice}")));
     }

@@ -1,13 +1,13 @@
 //! What should stand in the database for one specification: a function, its comment, and triggers.
 
 use postgres_protocol::escape::escape_literal;
-use serde::{Deserialize, Serialize};
 
-use super::catalog::{Column, Member};
+use super::actual::{Column, Member};
 use super::expression::Size;
-use super::fit::Fitted;
+use super::note::Note;
 use super::spec::Mode;
 use super::template::{dollar_quoted, render};
+use super::validate::Valid;
 use super::{VERSION, expression, rows_query};
 use crate::error::Result;
 use crate::name::TableName;
@@ -15,15 +15,14 @@ use crate::operation::Operation;
 
 /// The installation of one table as it should be.
 #[derive(Debug)]
-pub(super) struct Wanted {
-    pub(super) table: TableName,
+pub(super) struct Desired {
     /// The function's name, without its schema.
     pub(super) function: String,
     pub(super) body: String,
     /// What is to be said of the table besides, if its changes are recorded in the outbox.
     pub(super) description: Option<Description>,
     pub(super) note: Note,
-    pub(super) triggers: Vec<WantedTrigger>,
+    pub(super) triggers: Vec<DesiredTrigger>,
     /// Columns of the key, with their types, of which equal values may have different texts.
     pub(super) ambiguous: Vec<(String, String)>,
 }
@@ -38,63 +37,29 @@ pub(super) struct Description {
 }
 
 #[derive(Debug)]
-pub(super) struct WantedTrigger {
+pub(super) struct DesiredTrigger {
     pub(super) name: String,
     pub(super) on: TableName,
     pub(super) operation: Operation,
 }
 
-/// The comment of a table's function: what it was made from, to tell later whether that still holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Note {
-    pub(super) version: u32,
-    pub(super) schema: String,
-    pub(super) table: String,
-    pub(super) channel: String,
-    pub(super) key: Vec<String>,
-    pub(super) columns: Vec<String>,
-    pub(super) operations: Vec<Operation>,
-    pub(super) when_changed: Vec<String>,
-    /// Whether changes are recorded in the outbox.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) outbox: bool,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) old_columns: bool,
-    /// The limit of each value, if it is not the default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) value_limit: Option<u32>,
-    /// Whether the function pins the session settings that text depends on.
-    pub(super) settings: bool,
-    /// Whether it pins those that the names of objects depend on.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) names_objects: bool,
-}
-
-impl Note {
-    /// Whether values of a row are compared, by operators that nothing but `search_path` can name.
-    fn compares(&self) -> bool {
-        self.old_columns || !self.when_changed.is_empty()
-    }
-}
-
 /// Draws up the installation of a checked specification.
-pub(super) fn wanted(fitted: &Fitted<'_>) -> Result<Wanted> {
-    let function = fitted.table.function.clone();
-    let triggers = fitted.table.members.iter().flat_map(|member| {
-        let operations = fitted.spec.operations.iter();
+pub(super) fn desired(valid: &Valid<'_>) -> Result<Desired> {
+    let function = valid.function.clone();
+    let triggers = valid.table.members.iter().flat_map(|member| {
+        let operations = valid.spec.operations.iter();
         let function = &function;
         operations.map(move |operation| trigger(member, operation, function))
     });
-    Ok(Wanted {
-        table: fitted.spec.table.clone(),
-        body: body(fitted)?,
-        description: match fitted.spec.mode {
+    Ok(Desired {
+        body: body(valid)?,
+        description: match valid.spec.mode {
             Mode::Notify => None,
-            Mode::Outbox => Some(super::outbox::describe(fitted)?),
+            Mode::Outbox => Some(super::outbox::describe(valid)?),
         },
-        note: note(fitted),
+        note: note(valid),
         triggers: triggers.collect(),
-        ambiguous: fitted
+        ambiguous: valid
             .key
             .iter()
             .filter(|column| column.is_ambiguous)
@@ -105,33 +70,33 @@ pub(super) fn wanted(fitted: &Fitted<'_>) -> Result<Wanted> {
 }
 
 /// A partition may be watched on its own as well, so what it carries for its parent has its own name.
-fn trigger(member: &Member, operation: Operation, function: &str) -> WantedTrigger {
+fn trigger(member: &Member, operation: Operation, function: &str) -> DesiredTrigger {
     let mut name = format!("pgherald_notify_{operation}");
     if !member.is_root {
         name.push_str(function.strip_prefix("notify").unwrap_or(function));
     }
-    WantedTrigger {
+    DesiredTrigger {
         name,
-        on: member.name.clone(),
+        on: member.name.0.clone(),
         operation,
     }
 }
 
-fn note(fitted: &Fitted<'_>) -> Note {
-    let spec = fitted.spec;
-    let read = fitted
+fn note(valid: &Valid<'_>) -> Note {
+    let spec = valid.spec;
+    let read = valid
         .key
         .iter()
-        .chain(&fitted.columns)
-        .chain(&fitted.when_changed);
+        .chain(&valid.columns)
+        .chain(&valid.when_changed);
     let names_objects = expression::names_objects(read.clone());
     Note {
         version: VERSION,
         schema: spec.table.schema().to_owned(),
         table: spec.table.name().to_owned(),
         channel: spec.channel.as_str().to_owned(),
-        key: names(&fitted.key),
-        columns: names(&fitted.columns),
+        key: names(&valid.key),
+        columns: names(&valid.columns),
         operations: spec.operations.iter().collect(),
         when_changed: spec.when_changed.clone(),
         outbox: spec.is_outbox(),
@@ -146,22 +111,22 @@ fn names(columns: &[Column]) -> Vec<String> {
     columns.iter().map(|column| column.name.clone()).collect()
 }
 
-fn body(fitted: &Fitted<'_>) -> Result<String> {
-    match fitted.spec.mode {
-        Mode::Notify => notify_body(fitted),
-        Mode::Outbox => super::outbox::body(fitted),
+fn body(valid: &Valid<'_>) -> Result<String> {
+    match valid.spec.mode {
+        Mode::Notify => notify_body(valid),
+        Mode::Outbox => super::outbox::body(valid),
     }
 }
 
-fn notify_body(fitted: &Fitted<'_>) -> Result<String> {
-    let table = &fitted.spec.table;
+fn notify_body(valid: &Valid<'_>) -> Result<String> {
+    let table = &valid.spec.table;
     let relation = format!(
         r#""schema":{},"table":{}"#,
         expression::json_string(table.schema()),
         expression::json_string(table.name()),
     );
     let (channel, relation) = (
-        escape_literal(fitted.spec.channel.as_str()),
+        escape_literal(valid.spec.channel.as_str()),
         escape_literal(&relation),
     );
     let names = [
@@ -170,46 +135,42 @@ fn notify_body(fitted: &Fitted<'_>) -> Result<String> {
         ("relation", &*relation),
     ];
     let failure = render(include_str!("sql/v2/failure.sql"), &names)?;
-    let unchanged = unchanged(fitted)?;
+    let unchanged = unchanged(valid)?;
     let common = [
         ("channel", &*channel),
         ("relation", &*relation),
         ("failure", failure.trim_end()),
         ("unchanged", &*unchanged),
     ];
-    if fitted.key.is_empty() {
+    if valid.key.is_empty() {
         return render(include_str!("sql/v2/whole_body.sql"), &common);
     }
     let fitting =
         |value| format!("array_agg(CASE WHEN octet_length({value}) < 8000 THEN {value} END)");
-    let (columns, cols) = if fitted.columns.is_empty() {
+    let (columns, cols) = if valid.columns.is_empty() {
         ("NULL::text".to_owned(), "NULL::text[]".to_owned())
     } else {
         (
-            expression::object(&fitted.columns, fitted.value_limit()),
+            expression::object(&valid.columns, valid.value_limit()),
             fitting("r.c"),
         )
     };
-    let key = expression::key(&fitted.key, Size::Limited);
-    let changed_only = match fitted.when_changed.is_empty() {
+    let key = expression::key(&valid.key, Size::Limited);
+    let changed_only = match valid.when_changed.is_empty() {
         true => String::new(),
         false => format!(" WHERE {key} IN (SELECT unnest(pgherald_changed))"),
     };
     let select = format!("SELECT {}, {cols} FROM (SELECT * FROM (", fitting("r.k"));
     let rows = [
-        ("nesting", &*rows_query::nesting(fitted)?),
+        ("nesting", &*rows_query::nesting(valid)?),
         (
             "rows_query",
-            &*rows_query::call(
-                fitted,
-                Size::Limited,
-                Size::Unavailable(fitted.value_limit()),
-            ),
+            &*rows_query::call(valid, Size::Limited, Size::Unavailable(valid.value_limit())),
         ),
         ("select", &*escape_literal(&select)),
         (
             "key_names",
-            &*escape_literal(&expression::names(&fitted.key)),
+            &*escape_literal(&expression::names(&valid.key)),
         ),
         ("key", &*key),
         ("where", &changed_only),
@@ -225,21 +186,21 @@ fn notify_body(fitted: &Fitted<'_>) -> Result<String> {
 
 /// The part of an update that leaves early, or tells the changed rows from the others; empty if every
 /// update counts.
-fn unchanged(fitted: &Fitted<'_>) -> Result<String> {
-    if fitted.when_changed.is_empty() {
+fn unchanged(valid: &Valid<'_>) -> Result<String> {
+    if valid.when_changed.is_empty() {
         return Ok(String::new());
     }
-    let mut columns = fitted.key.clone();
-    columns.extend(fitted.when_changed.iter().cloned());
+    let mut columns = valid.key.clone();
+    columns.extend(valid.when_changed.iter().cloned());
     let watched = expression::comparable(&columns);
     let mut block = render(
         include_str!("sql/v2/unchanged.sql"),
         &[("watched", &watched)],
     )?;
-    if !fitted.key.is_empty() {
+    if !valid.key.is_empty() {
         let values = [
             ("unchanged", block.trim_end()),
-            ("key", &*expression::key(&fitted.key, Size::Limited)),
+            ("key", &*expression::key(&valid.key, Size::Limited)),
             ("watched", &*watched),
         ];
         block = render(include_str!("sql/v2/changed.sql"), &values)?;
@@ -247,7 +208,7 @@ fn unchanged(fitted: &Fitted<'_>) -> Result<String> {
     Ok(block.trim_end().to_owned())
 }
 
-impl Wanted {
+impl Desired {
     /// The function's qualified name.
     pub(super) fn qualified(&self) -> String {
         qualified(&self.function)
@@ -297,16 +258,21 @@ impl Wanted {
             .collect()
     }
 
+    /// What the function was made from, as its comment has it.
+    pub(super) fn comment(&self) -> String {
+        serde_json::json!(self.note).to_string()
+    }
+
     /// The statement that records what the function was made from.
     pub(super) fn annotate(&self) -> String {
-        let note = escape_literal(&serde_json::json!(self.note).to_string());
+        let note = escape_literal(&self.comment());
         format!("COMMENT ON FUNCTION {}() IS {note};\n", self.qualified())
     }
 
     /// The statements that make `trigger`, whatever stands there now.
     ///
     /// Before PostgreSQL 14 it must be dropped first, which also waits for readers of the table.
-    pub(super) fn attach(&self, trigger: &WantedTrigger, server_version: i32) -> Result<String> {
+    pub(super) fn attach(&self, trigger: &DesiredTrigger, server_version: i32) -> Result<String> {
         let name = postgres_protocol::escape::escape_identifier(&trigger.name);
         let table = trigger.on.quoted();
         let (drop, create) = if server_version >= 140_000 {

@@ -1,0 +1,118 @@
+//! What an installation needs: one decision, which `doctor` reports and `upgrade` carries out.
+
+use std::collections::BTreeSet;
+
+use pgherald_core::TableName;
+use pgherald_core::trigger::{Actual, TriggerSpec, Watched};
+
+use super::plan::refusal;
+
+/// What one installation needs.
+#[derive(Debug)]
+pub(super) enum Repair {
+    /// Its comment does not say what it was made for.
+    Unreadable,
+    /// Nothing: no table calls it, and another table that is watched has its name.
+    None,
+    /// To be installed as it was, on the table that it was made for. That table may be gone.
+    Same(TriggerSpec),
+    /// To be installed under the name that its table has now.
+    Renamed(Box<Renamed>),
+}
+
+/// A table that was renamed.
+#[derive(Debug)]
+pub(super) struct Renamed {
+    pub(super) former: TableName,
+    /// What still fits of what was installed, under the present name.
+    pub(super) spec: TriggerSpec,
+    /// Columns that were named and are gone.
+    pub(super) lost: Vec<String>,
+    /// Why it cannot be installed, if it cannot.
+    pub(super) refusal: Option<String>,
+    /// What to install on the table that has the former name now and is not watched, if there is one; or why that is
+    /// impossible.
+    pub(super) successor: Option<Result<TriggerSpec, String>>,
+}
+
+impl Renamed {
+    /// What is left out, if something is.
+    pub(super) fn loss(&self) -> Option<String> {
+        let lost = self.lost.join(", ");
+        (!lost.is_empty()).then(|| format!("goes on without {lost}, which it cannot have any more"))
+    }
+}
+
+/// What `one` of `watched`, which is all there is, needs.
+pub(super) fn repair(actual: &Actual, watched: &[Watched], one: &Watched) -> Repair {
+    let Some(made_for) = &one.spec else {
+        return Repair::Unreadable;
+    };
+    let former = made_for.table();
+    let is_watched = |name: &TableName| watched.iter().any(|it| it.table.as_ref() == Some(name));
+    match &one.table {
+        None if is_watched(former) => Repair::None,
+        Some(now) if now != former => {
+            let spec = made_for.clone().for_table(now.clone());
+            let before = named(&spec);
+            // It was read together with what is installed on it.
+            let spec = actual.trimmed(spec.clone()).unwrap_or(spec);
+            Repair::Renamed(Box::new(Renamed {
+                former: former.clone(),
+                lost: before.difference(&named(&spec)).cloned().collect(),
+                refusal: refusal(actual, &spec),
+                successor: successor(actual, watched, made_for),
+                spec,
+            }))
+        }
+        _ => Repair::Same(made_for.clone()),
+    }
+}
+
+/// The columns that a specification names.
+fn named(spec: &TriggerSpec) -> BTreeSet<String> {
+    let key = spec.key_names().unwrap_or_default();
+    let all = key.iter().chain(spec.column_names());
+    all.chain(spec.watched_columns()).cloned().collect()
+}
+
+/// What to install on the table that has the name of one that was renamed, unless it is watched, or a part of one that is
+/// watched for the same.
+fn successor(
+    actual: &Actual,
+    watched: &[Watched],
+    made_for: &TriggerSpec,
+) -> Option<Result<TriggerSpec, String>> {
+    let table = made_for.table();
+    if !actual.is_table(table) {
+        return None;
+    }
+    let is_same = |spec: &TriggerSpec| {
+        spec.is_outbox() == made_for.is_outbox() && spec.channel_name() == made_for.channel_name()
+    };
+    let hears = |one: &Watched| match &one.table {
+        Some(now) if now == table => true,
+        Some(now) => actual.is_part(table, now) && one.spec.as_ref().is_none_or(is_same),
+        None => false,
+    };
+    if watched.iter().any(hears) {
+        return None;
+    }
+    if !actual.may_have_triggers(table) {
+        return Some(Err(format!("{NO_RIGHT} it, or on a part of it")));
+    }
+    let spec = actual.trimmed(made_for.clone());
+    let spec = spec.map_err(|error| error.chain());
+    Some(spec.and_then(|spec| match refusal(actual, &spec) {
+        None => Ok(spec),
+        Some(why) => Err(why),
+    }))
+}
+
+/// Why this role may not put triggers on `table`, if it may not.
+pub(super) fn no_right(actual: &Actual, table: &TableName) -> Option<String> {
+    let may = actual.may_have_triggers(table);
+    (!may).then(|| format!("{NO_RIGHT} {table}, or on a part of it"))
+}
+
+const NO_RIGHT: &str = "you may not put triggers on";

@@ -1,0 +1,441 @@
+//! What a database holds of pgherald and of the watched tables, as plain data: read once, and judged without a connection.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use serde::Deserialize;
+
+use super::VERSION;
+use super::note::{Note, note, version};
+use crate::error::{Error, Kind, Result};
+use crate::name::TableName;
+use crate::operation::Operation;
+
+/// What a database holds, as [`inspect`](super::inspect()) has read it.
+///
+/// Everything that is decided about triggers is decided from it, without a connection: what has to be installed
+/// ([`plan`](Self::plan)), what is not as specified ([`verify`](Self::verify)), what is installed
+/// ([`watched`](Self::watched)), and how to remove it ([`plan_uninstall`](Self::plan_uninstall)).
+#[derive(Debug, Default)]
+pub struct Actual {
+    pub(super) server: Server,
+    /// The function that packs rows into payloads.
+    pub(super) notify_rows: Option<Function>,
+    /// The function that writes queries for tables that were altered.
+    pub(super) rows_query: Option<Function>,
+    pub(super) outbox: Option<Outbox>,
+    /// `None` for a table that was asked for and does not exist.
+    pub(super) tables: HashMap<TableName, Option<Table>>,
+    /// The functions of tables, by name.
+    pub(super) functions: BTreeMap<String, Function>,
+    /// The triggers that call each of those.
+    triggers: HashMap<String, Vec<Trigger>>,
+    /// The functions that were made for tables of each name.
+    made_for: HashMap<TableName, Vec<String>>,
+    /// The functions that the triggers of each relation call for its own sake, with the number of these triggers.
+    called: HashMap<i64, BTreeMap<String, usize>>,
+    /// Every name that a function of a table has.
+    names: HashSet<String>,
+    /// For each name without a table, the tables that it may have meant.
+    lookalikes: HashMap<String, Vec<String>>,
+}
+
+/// A table as the catalog has it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table {
+    pub(super) oid: i64,
+    pub(super) columns: Vec<Column>,
+    /// The table itself first, then its partitions and children of every level.
+    pub(super) members: Vec<Member>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Column {
+    pub(super) root: i64,
+    pub(super) number: i16,
+    pub(super) name: String,
+    /// The type's name if it comes with PostgreSQL, domains resolved; `enum`; or empty.
+    pub(super) type_name: String,
+    /// The place in the primary key, from 1.
+    pub(super) key_place: Option<i32>,
+    /// Computed on reading, and therefore absent from what a trigger sees.
+    pub(super) is_virtual: bool,
+    /// The type, or the domain, quoted and with its schema.
+    pub(super) exact_type: String,
+    /// The type as it was declared.
+    pub(super) declared: String,
+    /// Of a type whose values all have the same few bytes.
+    pub(super) is_short: bool,
+    /// Whether its text may name objects of the database, with their schema or without as the `search_path` has it.
+    pub(super) names_objects: bool,
+    /// Whether values that are equal may have different texts.
+    pub(super) is_ambiguous: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Member {
+    root: i64,
+    pub(super) is_root: bool,
+    #[serde(flatten)]
+    pub(super) name: Name,
+    pub(super) kind: String,
+    /// Whether this role may put triggers on it.
+    pub(super) may_have_triggers: bool,
+}
+
+impl Member {
+    /// Whether it is a table, ordinary or partitioned.
+    pub(super) fn is_table(&self) -> bool {
+        matches!(&*self.kind, "r" | "p")
+    }
+}
+
+/// A table's name in what the server returns.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash)]
+#[serde(try_from = "Parts")]
+pub(super) struct Name(pub(super) TableName);
+
+#[derive(Deserialize)]
+struct Parts {
+    schema: String,
+    table: String,
+}
+
+impl TryFrom<Parts> for Name {
+    type Error = Error;
+
+    fn try_from(parts: Parts) -> Result<Self> {
+        TableName::new(parts.schema, parts.table).map(Self)
+    }
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Server {
+    pub(super) version: i32,
+    pub(super) has_schema: bool,
+    /// Of the schema, if it exists.
+    #[serde(flatten)]
+    pub(super) owner: Option<Owner>,
+}
+
+/// Whom an object belongs to.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Owner {
+    #[serde(rename = "owner")]
+    pub(super) name: String,
+    /// Whether it is this role or a superuser: others may put code of theirs there later.
+    pub(super) is_trusted: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Function {
+    name: String,
+    pub(super) comment: Option<String>,
+    pub(super) body: String,
+    #[serde(flatten)]
+    pub(super) owner: Owner,
+    /// Whether this role may call it.
+    pub(super) is_callable: bool,
+    /// Whether it runs with its owner's rights.
+    pub(super) is_definer: bool,
+    pub(super) settings: Vec<String>,
+    /// Whether schema and shared function belong to its owner or a superuser.
+    pub(super) has_trusted_helper: bool,
+    /// Whether its owner may call the shared function.
+    pub(super) has_callable_helper: bool,
+    /// What it was made from, if its comment says so.
+    #[serde(skip)]
+    pub(super) note: Option<Note>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Trigger {
+    #[serde(flatten)]
+    pub(super) on: Name,
+    relation: i64,
+    pub(super) name: String,
+    pub(super) function: String,
+    /// Whether it is on the watched table itself, rather than on a partition for its sake.
+    pub(super) is_root: bool,
+    pub(super) is_enabled: bool,
+    events: i16,
+    new_table: Option<String>,
+    old_table: Option<String>,
+    is_unconditional: bool,
+}
+
+impl Trigger {
+    /// Whether this is a statement-level AFTER trigger of `operation` with the given transition tables
+    /// and nothing besides.
+    pub(super) fn is_made_for(
+        &self,
+        operation: Operation,
+        new: Option<&str>,
+        old: Option<&str>,
+    ) -> bool {
+        // The bits of pg_trigger.tgtype; row level is 1 and BEFORE is 2.
+        let event = match operation {
+            Operation::Insert => 4,
+            Operation::Delete => 8,
+            Operation::Update => 16,
+            Operation::Truncate => 32,
+        };
+        self.events == event
+            && self.new_table.as_deref() == new
+            && self.old_table.as_deref() == old
+            && self.is_unconditional
+    }
+}
+
+/// The outbox as the catalog has it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Outbox {
+    pub(super) comment: Option<String>,
+    #[serde(flatten)]
+    pub(super) owner: Owner,
+    /// Whether this role may read the rows that it relies on.
+    is_readable: bool,
+    /// Those rows, if it is of this program's version and this role may read them.
+    #[serde(skip)]
+    pub(super) rows: Option<OutboxRows>,
+}
+
+impl Outbox {
+    /// Whether the rows that it relies on can be read and understood.
+    pub(super) fn has_readable_rows(&self) -> bool {
+        self.is_readable && version(self.comment.as_deref()) == Some(VERSION)
+    }
+}
+
+/// The rows that the outbox relies on, and that a restore of its schema alone does not bring.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OutboxRows {
+    /// Whether those that readers and trimming rely on are there.
+    pub(super) are_complete: bool,
+    /// The relations that are described.
+    pub(super) relations: HashSet<i64>,
+}
+
+#[derive(Deserialize)]
+struct Lookalike {
+    of: String,
+    #[serde(flatten)]
+    name: Name,
+}
+
+/// The functions and triggers of one table.
+#[derive(Debug, Default)]
+pub(super) struct Installation<'a> {
+    /// The name and the function that its triggers call; or, if none of them calls one, one that was left by a table of its
+    /// name.
+    pub(super) function: Option<(&'a str, &'a Function)>,
+    /// Other functions that its own triggers call.
+    pub(super) superseded: Vec<(&'a str, &'a Function)>,
+    /// Every trigger that calls one of these, on whatever relation, and what else is on the table for its own sake.
+    pub(super) triggers: Vec<&'a Trigger>,
+}
+
+impl Installation<'_> {
+    pub(super) fn functions(&self) -> impl Iterator<Item = (&str, &Function)> {
+        self.function.iter().chain(&self.superseded).copied()
+    }
+}
+
+impl Actual {
+    /// Puts together what a database was found to hold when it was asked for the tables `asked`: objects, of which each is of
+    /// a kind and a JSON text.
+    pub(super) fn assemble<'a>(
+        asked: &[&TableName],
+        objects: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self> {
+        let mut actual = Self::default();
+        let (mut members, mut columns) = (Vec::<Member>::new(), Vec::<Column>::new());
+        let mut lookalikes = Vec::<Lookalike>::new();
+        for (kind, json) in objects {
+            match kind {
+                "server" => actual.server = parse(json)?,
+                "outbox" => actual.outbox = Some(parse(json)?),
+                "name" => drop(actual.names.insert(parse(json)?)),
+                "member" => members.push(parse(json)?),
+                "column" => columns.push(parse(json)?),
+                "lookalike" => lookalikes.push(parse(json)?),
+                "trigger" => actual.add_trigger(parse(json)?),
+                "function" => {
+                    let function: Function = parse(json)?;
+                    match &*function.name {
+                        "notify_rows" => actual.notify_rows = Some(function),
+                        "rows_query" => actual.rows_query = Some(function),
+                        _ => actual.add_function(function),
+                    }
+                }
+                _ => {
+                    let message = format!("cannot understand the catalog: it has a {kind:?}");
+                    return Err(Error::new(Kind::Query, message));
+                }
+            }
+        }
+        for triggers in actual.triggers.values_mut() {
+            triggers.sort_by(|one, other| (&one.on.0, &one.name).cmp(&(&other.on.0, &other.name)));
+        }
+        for name in asked {
+            actual.tables.insert((*name).clone(), None);
+        }
+        actual.add_tables(members, columns);
+        actual.add_lookalikes(lookalikes);
+        Ok(actual)
+    }
+
+    fn add_function(&mut self, mut function: Function) {
+        function.note = note(function.comment.as_deref());
+        if let Some(name) = function.note.as_ref().and_then(Note::table_name) {
+            let made_for = self.made_for.entry(name).or_default();
+            made_for.push(function.name.clone());
+        }
+        self.functions.insert(function.name.clone(), function);
+    }
+
+    fn add_trigger(&mut self, trigger: Trigger) {
+        if trigger.is_root {
+            let called = self.called.entry(trigger.relation).or_default();
+            *called.entry(trigger.function.clone()).or_default() += 1;
+        }
+        let triggers = self.triggers.entry(trigger.function.clone());
+        triggers.or_default().push(trigger);
+    }
+
+    fn add_tables(&mut self, mut members: Vec<Member>, mut columns: Vec<Column>) {
+        members.sort_by(|one, other| {
+            (!one.is_root, &one.name.0).cmp(&(!other.is_root, &other.name.0))
+        });
+        columns.sort_by_key(|column| (column.root, column.number));
+        let mut tables = HashMap::<i64, Table>::new();
+        for member in members {
+            tables.entry(member.root).or_default().members.push(member);
+        }
+        for column in columns {
+            tables.entry(column.root).or_default().columns.push(column);
+        }
+        for (oid, mut table) in tables {
+            table.oid = oid;
+            if let Some(root) = table.members.first().filter(|member| member.is_root) {
+                self.tables.insert(root.name.0.clone(), Some(table));
+            }
+        }
+    }
+
+    fn add_lookalikes(&mut self, mut lookalikes: Vec<Lookalike>) {
+        /// How many tables are named.
+        const FEW: usize = 5;
+        lookalikes.sort_by(|one, other| one.name.0.cmp(&other.name.0));
+        for Lookalike { of, name } in lookalikes {
+            let found = self.lookalikes.entry(of).or_default();
+            if found.len() < FEW {
+                found.push(name.0.to_string());
+            }
+        }
+    }
+
+    /// The table of that name, if it exists.
+    ///
+    /// # Errors
+    /// If it does not exist, or this was not asked for it.
+    pub(super) fn table(&self, name: &TableName) -> Result<&Table> {
+        if let Some(Some(table)) = self.tables.get(name) {
+            return Ok(table);
+        }
+        let advice = match (self.tables.get(name), self.lookalikes.get(name.name())) {
+            (None, _) => "or the database was not asked for it; inspect it".to_owned(),
+            (_, None) => "create it first".to_owned(),
+            (_, Some(others)) => format!("there is {}", others.join(", ")),
+        };
+        let message = format!("table {name} does not exist; {advice}");
+        Err(Error::new(Kind::Spec, message))
+    }
+
+    /// The triggers that call `function`.
+    pub(super) fn triggers_of(&self, function: &str) -> &[Trigger] {
+        self.triggers.get(function).map_or(&[], Vec::as_slice)
+    }
+
+    /// The table whose own triggers call `function`, if it is one table. One that several tables call belongs to none of
+    /// them: it could announce the changes under one name only.
+    pub(super) fn owner_of(&self, function: &str) -> Option<&TableName> {
+        let mut callers = self.callers(function);
+        let first = callers.next()?;
+        callers.all(|other| other == first).then_some(first)
+    }
+
+    /// The tables whose own triggers call `function`, one for each trigger.
+    fn callers(&self, function: &str) -> impl Iterator<Item = &TableName> {
+        let own = self.triggers_of(function).iter();
+        own.filter(|trigger| trigger.is_root)
+            .map(|trigger| &trigger.on.0)
+    }
+
+    /// The functions that were made for a table of that name, which may be called otherwise now.
+    fn made_for(&self, name: &TableName) -> impl Iterator<Item = (&str, &Function)> {
+        let made_for = self.made_for.get(name).into_iter().flatten();
+        let made_for = made_for.filter_map(|function| self.functions.get_key_value(function));
+        made_for.map(|(function, of)| (&**function, of))
+    }
+
+    /// The functions that no table's own triggers call, made for a table of that name.
+    pub(super) fn orphans_of(&self, name: &TableName) -> impl Iterator<Item = (&str, &Function)> {
+        self.made_for(name)
+            .filter(|(function, _)| self.callers(function).next().is_none())
+    }
+
+    /// The tables besides whose changes come under that name, because they were called so when they were installed.
+    pub(super) fn namesakes_of(&self, name: &TableName) -> BTreeSet<&TableName> {
+        let callers = self
+            .made_for(name)
+            .flat_map(|(function, _)| self.callers(function));
+        callers.filter(|caller| *caller != name).collect()
+    }
+
+    /// Whether changes that come under that name because a table was called so before are recorded; `None` if there are none.
+    pub(super) fn namesake_mode(&self, name: &TableName) -> Option<bool> {
+        let mut made_for = self.made_for(name);
+        let is_called = |function: &str| self.callers(function).next().is_some();
+        let (_, function) = made_for.find(|(function, _)| is_called(function))?;
+        function.note.as_ref().map(|note| note.outbox)
+    }
+
+    /// What is installed for `table`, which is called `name`.
+    pub(super) fn installation(&self, name: &TableName, table: &Table) -> Installation<'_> {
+        let called = self.called.get(&table.oid);
+        let mut called: Vec<_> = called.into_iter().flatten().collect();
+        called.sort_by_key(|(function, count)| (std::cmp::Reverse(**count), *function));
+        let (own, shared): (Vec<_>, Vec<_>) = called
+            .into_iter()
+            .map(|(function, _)| function)
+            .partition(|function| self.owner_of(function).is_some());
+        let mut functions = own.into_iter().filter_map(|function| {
+            let (name, function) = self.functions.get_key_value(function)?;
+            Some((&**name, function))
+        });
+        let function = functions.next().or_else(|| self.orphans_of(name).next());
+        let superseded: Vec<_> = functions.collect();
+        let names = function.iter().chain(&superseded).map(|(name, _)| *name);
+        let triggers = names.flat_map(|name| self.triggers_of(name));
+        let shared = shared.into_iter().flat_map(|name| self.triggers_of(name));
+        let is_on_it = |trigger: &&Trigger| trigger.is_root && trigger.relation == table.oid;
+        Installation {
+            triggers: triggers.chain(shared.filter(is_on_it)).collect(),
+            function,
+            superseded,
+        }
+    }
+
+    /// A name for a function of `table`, which no function has. It says nothing of the table's name, which may change; and two
+    /// programs that install on the table at the same time choose the same.
+    pub(super) fn free_name(&self, table: &Table) -> String {
+        let names = (0_u32..).map(|number| format!("notify_{:08x}{number:08x}", table.oid));
+        let mut free = names.filter(|name| !self.names.contains(name));
+        free.next().unwrap_or_default()
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T> {
+    serde_json::from_str(json)
+        .map_err(|cause| Error::with_source(Kind::Query, "cannot understand the catalog", cause))
+}

@@ -1,0 +1,102 @@
+//! Reads all that is to be known of a database, in a number of statements that does not depend on the number of tables.
+
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Row};
+
+use super::actual::{Actual, OutboxRows};
+use super::spec::TriggerSpec;
+use crate::error::{Error, Result};
+use crate::name::TableName;
+
+/// What `pgherald.notify_rows` takes.
+const NOTIFY_ROWS_ARGUMENTS: &str = "text, text, text, text, text[], text[], text[]";
+
+/// What `pgherald.rows_query` takes.
+const ROWS_QUERY_ARGUMENTS: &str =
+    "oid, text, text, text[], text[], text[], integer, text[], boolean, boolean, boolean";
+
+/// Reads the tables called `names`, and what is installed on them. Only reads, outside any transaction, in two statements.
+///
+/// # Errors
+/// If the catalog cannot be read.
+pub async fn inspect(client: &Client, names: &[&TableName]) -> Result<Actual> {
+    read(client, names, false).await
+}
+
+/// Reads everything that is installed, on whatever tables, the tables that it was made for, and those called `names`. Only
+/// reads, outside any transaction, in two statements; or in four, if tables that it was made for were dropped or renamed.
+///
+/// # Errors
+/// If the catalog cannot be read.
+pub async fn inspect_all(client: &Client, names: &[&TableName]) -> Result<Actual> {
+    let actual = read(client, names, true).await?;
+    let watched = actual.watched();
+    let made_for = watched.iter().filter_map(|one| one.spec.as_ref());
+    let made_for = made_for.map(TriggerSpec::table);
+    let former: Vec<_> = made_for
+        .filter(|table| !actual.tables.contains_key(table))
+        .collect();
+    match former.is_empty() {
+        true => Ok(actual),
+        false => read(client, &[names, &former].concat(), true).await,
+    }
+}
+
+async fn read(client: &Client, names: &[&TableName], every: bool) -> Result<Actual> {
+    let (schemas, tables) = split(names);
+    let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+        (&schemas, Type::TEXT_ARRAY),
+        (&tables, Type::TEXT_ARRAY),
+        (&every, Type::BOOL),
+        (&NOTIFY_ROWS_ARGUMENTS, Type::TEXT),
+        (&ROWS_QUERY_ARGUMENTS, Type::TEXT),
+    ];
+    let objects = rows(client, include_str!("sql/inspect.sql"), &parameters).await?;
+    let objects: Vec<(&str, &str)> = objects
+        .iter()
+        .map(|row| Ok((get(row, 0)?, get(row, 1)?)))
+        .collect::<Result<_>>()?;
+    let mut actual = Actual::assemble(names, objects)?;
+    if let Some(outbox) = &mut actual.outbox
+        && outbox.has_readable_rows()
+    {
+        // Whether it is there is known only now: a statement that names a table that is missing fails.
+        let rows = rows(client, include_str!("sql/outbox_rows.sql"), &[]).await?;
+        outbox.rows = rows.first().map(outbox_rows).transpose()?;
+    }
+    Ok(actual)
+}
+
+fn outbox_rows(row: &Row) -> Result<OutboxRows> {
+    Ok(OutboxRows {
+        are_complete: get(row, 0)?,
+        relations: get::<Vec<i64>>(row, 1)?.into_iter().collect(),
+    })
+}
+
+/// The schemas and the names, as parameters.
+pub(super) fn split<'a>(names: &[&'a TableName]) -> (Vec<&'a str>, Vec<&'a str>) {
+    names
+        .iter()
+        .map(|name| (name.schema(), name.name()))
+        .unzip()
+}
+
+/// Runs a catalog query. `query_typed` keeps the statement unnamed: nothing stays in the session, and poolers do not mind.
+pub(super) async fn rows(
+    client: &Client,
+    sql: &str,
+    parameters: &[(&(dyn ToSql + Sync), Type)],
+) -> Result<Vec<Row>> {
+    let outcome = client.query_typed(sql, parameters).await;
+    outcome.map_err(|error| Error::of_statement("cannot read the catalog for triggers", error))
+}
+
+/// Takes column `index` of a catalog row.
+pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a Row,
+    index: usize,
+) -> Result<T> {
+    row.try_get(index)
+        .map_err(|error| Error::of_statement("cannot understand the catalog", error))
+}

@@ -1,0 +1,84 @@
+//! The comment of a table's function: what it was made from, to tell later whether that still holds.
+
+use serde::{Deserialize, Serialize};
+
+use super::VERSION;
+use super::spec::{Mode, TriggerSpec};
+use crate::name::{ChannelName, TableName};
+use crate::operation::Operation;
+
+/// What the function of a table was made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Note {
+    pub(super) version: u32,
+    pub(super) schema: String,
+    pub(super) table: String,
+    pub(super) channel: String,
+    pub(super) key: Vec<String>,
+    pub(super) columns: Vec<String>,
+    pub(super) operations: Vec<Operation>,
+    pub(super) when_changed: Vec<String>,
+    /// Whether changes are recorded in the outbox.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) outbox: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) old_columns: bool,
+    /// The limit of each value, if it is not the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) value_limit: Option<u32>,
+    /// Whether the function pins the session settings that text depends on.
+    pub(super) settings: bool,
+    /// Whether it pins those that the names of objects depend on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) names_objects: bool,
+}
+
+impl Note {
+    /// The table that it was made for.
+    pub(super) fn table_name(&self) -> Option<TableName> {
+        TableName::new(self.schema.as_str(), self.table.as_str()).ok()
+    }
+
+    /// The specification that it tells of, its key named column by column.
+    pub(super) fn spec(self) -> Option<TriggerSpec> {
+        Some(TriggerSpec {
+            table: TableName::new(self.schema, self.table).ok()?,
+            channel: ChannelName::new(self.channel).ok()?,
+            key: Some(self.key),
+            columns: self.columns,
+            every_column: false,
+            old_columns: self.old_columns,
+            operations: self.operations.into_iter().collect(),
+            when_changed: self.when_changed,
+            value_limit: self.value_limit,
+            mode: match self.outbox {
+                true => Mode::Outbox,
+                false => Mode::Notify,
+            },
+        })
+    }
+
+    /// Whether values of a row are compared, by operators that nothing but `search_path` can name.
+    pub(super) fn compares(&self) -> bool {
+        self.old_columns || !self.when_changed.is_empty()
+    }
+}
+
+/// What a comment tells, if it is one of pgherald's.
+pub(super) fn note(comment: Option<&str>) -> Option<Note> {
+    serde_json::from_str(comment?).ok()
+}
+
+/// The version that a comment tells, if it is one of pgherald's.
+pub(super) fn version(comment: Option<&str>) -> Option<u32> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u32,
+    }
+    let versioned: Versioned = serde_json::from_str(comment?).ok()?;
+    Some(versioned.version)
+}
+
+pub(super) fn other_version(installed: u32) -> String {
+    format!("version {installed} is installed, this program has version {VERSION}")
+}
