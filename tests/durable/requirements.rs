@@ -14,6 +14,10 @@ fn jobs() -> TriggerSpec {
         .outbox()
 }
 
+fn jobs_without_columns() -> TriggerSpec {
+    TriggerSpec::new(TableName::new("public", "jobs").unwrap()).outbox()
+}
+
 fn requiring() -> Durable {
     terms("g").requires([jobs()])
 }
@@ -117,6 +121,31 @@ async fn a_group_whose_table_is_recorded_without_what_it_requires_acknowledges_n
         scene.becomes(WAITING, 0).await;
         drained(&handle).await;
         assert_eq!(lines, ["1=2#1"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_recorded_without_a_required_column_keeps_its_group_from_being_live() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let (id, value) = (
+            jobs_without_columns(),
+            jobs_without_columns().columns(["value"]),
+        );
+        install(&scene, id).await;
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        let handle = scene.start(terms("g").requires([value.clone()]), &log, all_well());
+        degraded(&handle, "without column value").await;
+        assert!(log.lines().is_empty());
+        assert_eq!(scene.number(WAITING).await, 1);
+        // More than is required is as good.
+        install(&scene, value.columns(["value", "id"])).await;
+        scene.run("INSERT INTO jobs VALUES (2, 7)").await;
+        scene.becomes(WAITING, 0).await;
+        drained(&handle).await;
+        assert!(log.lines().contains(&"2=7#1".to_owned()));
     })
     .await;
 }

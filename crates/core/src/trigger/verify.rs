@@ -8,6 +8,7 @@ use super::actual::Actual;
 use super::compare::{Finding, compare};
 use super::desired::{desired, qualified};
 use super::inspect::inspect;
+use super::note::Note;
 use super::shared::{self, OutboxState, Shared};
 use super::spec::TriggerSpec;
 use crate::error::{Error, Result};
@@ -61,12 +62,12 @@ pub enum DriftKind {
     /// The row that names the table in the outbox does not exist: no event can be made of what is recorded.
     Undescribed,
     /// The named function or trigger was installed with a specification, or under a name, with which changes go unheard
-    /// that are wanted.
+    /// that are desired, or come without values that are.
     Unheard {
         /// The function or trigger.
         object: String,
         /// What is different about it.
-        reason: &'static str,
+        reason: String,
     },
     /// The named trigger does not exist: changes go unheard.
     Missing(String),
@@ -150,8 +151,10 @@ impl Actual {
             }
         }
         let findings = compare(&desired, &installed);
+        let note = installed.function.and_then(|(_, own)| own.note.as_ref());
+        let lacking = note.and_then(|note| lacking(note, spec, &desired.note));
         drifts.extend(findings.iter().filter_map(|finding| {
-            let (relation, kind) = drift(finding, &desired.qualified())?;
+            let (relation, kind) = drift(finding, &desired.qualified(), lacking.as_deref())?;
             Some(Drift {
                 table: table.clone(),
                 relation: relation.unwrap_or(table).clone(),
@@ -177,25 +180,50 @@ fn shared_drift(shared: &Shared) -> Option<DriftKind> {
     Some(DriftKind::Outdated { object, reason })
 }
 
+/// What `spec` names and events of the installation lack; completes "was installed". Of [every column](TriggerSpec::every_column)
+/// none is named: a column that the table has got since is no gap.
+fn lacking(actual: &Note, spec: &TriggerSpec, desired: &Note) -> Option<String> {
+    let named = spec.columns.iter();
+    let missing: Vec<_> = named
+        .filter(|name| !actual.columns.contains(name))
+        .collect();
+    if actual.key != desired.key {
+        let key = actual.key.join(", ");
+        Some(format!("with the key ({key})"))
+    } else if let [first, others @ ..] = &*missing {
+        let others: String = others.iter().map(|name| format!(", {name}")).collect();
+        Some(format!("without column {first}{others}"))
+    } else if spec.old_columns && !actual.old_columns {
+        Some("without values before an update".to_owned())
+    } else {
+        None
+    }
+}
+
 /// The relation, if it is not the watched table, and the kind.
-fn drift<'a>(finding: &Finding<'a>, function: &str) -> Option<(Option<&'a TableName>, DriftKind)> {
+fn drift<'a>(
+    finding: &Finding<'a>,
+    function: &str,
+    lacking: Option<&str>,
+) -> Option<(Option<&'a TableName>, DriftKind)> {
+    let unheard = |object: &str, reason: &str| DriftKind::Unheard {
+        object: object.to_owned(),
+        reason: reason.to_owned(),
+    };
     Some(match finding {
         Finding::FunctionMissing => return None,
         Finding::FunctionOutdated {
-            unheard: Some(reason),
+            reason,
+            unheard: missed,
             ..
         } => (
             None,
-            DriftKind::Unheard {
-                object: function.to_owned(),
-                reason,
-            },
-        ),
-        Finding::FunctionOutdated { reason, .. } => (
-            None,
-            DriftKind::Outdated {
-                object: function.to_owned(),
-                reason: reason.clone(),
+            match missed.or(lacking) {
+                Some(missed) => unheard(function, missed),
+                None => DriftKind::Outdated {
+                    object: function.to_owned(),
+                    reason: reason.clone(),
+                },
             },
         ),
         Finding::TriggerMissing(trigger) => {
@@ -204,13 +232,9 @@ fn drift<'a>(finding: &Finding<'a>, function: &str) -> Option<(Option<&'a TableN
         Finding::TriggerDisabled(trigger) => {
             (Some(&trigger.on), DriftKind::Disabled(trigger.name.clone()))
         }
-        Finding::TriggerAltered { trigger, reason } => (
-            Some(&trigger.on),
-            DriftKind::Unheard {
-                object: trigger.name.clone(),
-                reason,
-            },
-        ),
+        Finding::TriggerAltered { trigger, reason } => {
+            (Some(&trigger.on), unheard(&trigger.name, reason))
+        }
         Finding::TriggerLeftOver(trigger) => (
             Some(&trigger.on.0),
             DriftKind::LeftOver(trigger.name.clone()),
