@@ -175,7 +175,10 @@ pub(in crate::commands) fn command(actual: &Actual, spec: &TriggerSpec) -> Strin
     if key != actual.primary_key(spec.table()) {
         add("key", &written(key));
     }
-    add("columns", &written(spec.column_names()));
+    match spec.has_every_column() {
+        true => add("columns", &["*".to_owned()]),
+        false => add("columns", &written(spec.column_names())),
+    }
     if spec.announced() != OperationSet::ALL {
         let operations = spec.announced().iter().map(|one| one.to_string());
         add("operations", &operations.collect::<Vec<_>>());

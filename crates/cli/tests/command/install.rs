@@ -804,3 +804,74 @@ async fn an_installation_takes_nothing_away_unless_it_is_to_narrow() {
     assert_eq!(table["columns"], serde_json::json!(["price"]));
     assert_eq!(table["operations"], serde_json::json!(["insert"]));
 }
+
+#[tokio::test]
+async fn what_a_group_requires_is_not_taken_from_it_and_doctor_names_what_is_missing() {
+    let scene = Scene::new("CREATE TABLE items (id int PRIMARY KEY, price int, qty int)").await;
+    let outbox = ["install", "items", "--mode", "outbox", "--commit"];
+    scene.fine(&outbox).await;
+    // As a consumer stores it.
+    scene
+        .run(
+            r#"INSERT INTO pgherald.consumer_group (name, slices) VALUES ('order-mail', 1);
+            INSERT INTO pgherald.consumer_requirement (group_name, schema_name, table_name, specification) VALUES (
+                'order-mail', 'public', 'items',
+                '{"schema":"public","table":"items","mode":"outbox","key":["id"],"columns":["price"]}'
+            )"#,
+        )
+        .await;
+    let unmet = async || {
+        let ran = scene.pgherald(&["--json", "doctor"]).await;
+        let lines = ran
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let found: Vec<serde_json::Value> = lines.collect();
+        let found = found.into_iter().filter(|one| {
+            let text = one["finding"].as_str().unwrap_or_default();
+            text.contains("its consumers are not live")
+        });
+        found.collect::<Vec<_>>()
+    };
+    let found = unmet().await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0]["finding"]
+            .as_str()
+            .unwrap()
+            .contains("without column price")
+    );
+    let fix = r#"pgherald install '"public"."items"' --mode outbox --columns price --commit"#;
+    assert_eq!(
+        (&found[0]["result"], &found[0]["fix"]),
+        (&"failed".into(), &fix.into())
+    );
+
+    // Also where nothing is installed.
+    scene.fine(&["uninstall", "items", "--commit"]).await;
+    let found = unmet().await;
+    assert!(
+        found.iter().all(|one| one["fix"] == fix) && !found.is_empty(),
+        "{found:?}"
+    );
+    let refused = scene
+        .pgherald(&["install", "items", "--mode", "notify", "--commit"])
+        .await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(
+        refused
+            .stderr
+            .contains("group order-mail requires public.items otherwise than specified"),
+        "{refused:?}"
+    );
+    let said = scene.fine(&outbox).await;
+    let kept = "Kept on public.items: what group order-mail requires (column price). --narrow takes that away.";
+    assert_eq!(said, format!("Installed on public.items.\n{kept}\n"));
+    assert_eq!(unmet().await, [] as [serde_json::Value; 0]);
+    let said = scene.fine(&[&outbox[..], &["--narrow"]].concat()).await;
+    assert!(
+        said.contains("what group order-mail requires (column price)"),
+        "{said}"
+    );
+    assert_eq!(unmet().await.len(), 1);
+}

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::VERSION;
 use super::note::{Note, note, version};
+use super::spec::TriggerSpec;
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 use crate::operation::Operation;
@@ -23,6 +24,8 @@ pub struct Actual {
     /// The function that writes queries for tables that were altered.
     pub(super) rows_query: Option<Function>,
     pub(super) outbox: Option<Outbox>,
+    /// What groups require, as far as this role may read it.
+    pub(super) requirements: Vec<Requirement>,
     /// `None` for a table that was asked for and does not exist.
     pub(super) tables: HashMap<TableName, Option<Table>>,
     /// The functions of tables, by name.
@@ -37,6 +40,16 @@ pub struct Actual {
     names: HashSet<String>,
     /// For each name without a table, the tables that it may have meant.
     lookalikes: HashMap<String, Vec<String>>,
+}
+
+/// What the handlers of a group require of a table: a consumer of the group has stored it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Requirement {
+    /// The group's name.
+    pub group: String,
+    /// The table, and what has to be installed on it at least.
+    pub spec: TriggerSpec,
 }
 
 /// A table as the catalog has it.
@@ -194,6 +207,9 @@ pub(super) struct Outbox {
     pub(super) owner: Owner,
     /// Whether this role may read the rows that it relies on.
     is_readable: bool,
+    /// Whether this role may read what groups require.
+    #[serde(default)]
+    has_readable_requirements: bool,
     /// Those rows, if it is of this program's version and this role may read them.
     #[serde(skip)]
     pub(super) rows: Option<OutboxRows>,
@@ -203,6 +219,10 @@ impl Outbox {
     /// Whether the rows that it relies on can be read and understood.
     pub(super) fn has_readable_rows(&self) -> bool {
         self.is_readable && version(self.comment.as_deref()) == Some(VERSION)
+    }
+
+    pub(super) fn has_readable_requirements(&self) -> bool {
+        self.has_readable_requirements
     }
 }
 

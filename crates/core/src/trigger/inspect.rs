@@ -3,9 +3,9 @@
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use super::actual::{Actual, OutboxRows};
+use super::actual::{Actual, Outbox, OutboxRows, Requirement};
 use super::spec::TriggerSpec;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 
 /// What `pgherald.notify_rows` takes.
@@ -64,7 +64,27 @@ async fn read(client: &Client, names: &[&TableName], every: bool) -> Result<Actu
         let rows = rows(client, include_str!("sql/outbox_rows.sql"), &[]).await?;
         outbox.rows = rows.first().map(outbox_rows).transpose()?;
     }
+    if actual
+        .outbox
+        .as_ref()
+        .is_some_and(Outbox::has_readable_requirements)
+    {
+        let rows = rows(client, include_str!("sql/requirements.sql"), &[]).await?;
+        actual.requirements = rows.iter().map(requirement).collect::<Result<_>>()?;
+    }
     Ok(actual)
+}
+
+fn requirement(row: &Row) -> Result<Requirement> {
+    let (group, text): (String, &str) = (get(row, 0)?, get(row, 1)?);
+    let spec = serde_json::from_str(text).map_err(|cause| {
+        let message = format!(
+            "what group {group:?} requires was stored by a later version of pgherald: update this program, or delete the \
+             group's rows in pgherald.consumer_requirement"
+        );
+        Error::with_source(Kind::Decode, message, cause)
+    })?;
+    Ok(Requirement { group, spec })
 }
 
 fn outbox_rows(row: &Row) -> Result<OutboxRows> {

@@ -113,7 +113,7 @@ mod verify;
 mod watched;
 mod widen;
 
-pub use actual::Actual;
+pub use actual::{Actual, Requirement};
 pub use apply::Plan;
 pub(crate) use check::{Check, Checker};
 pub use inspect::{inspect, inspect_all};

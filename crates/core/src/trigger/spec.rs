@@ -193,6 +193,12 @@ impl TriggerSpec {
         &self.columns
     }
 
+    /// Whether the values of [every column](Self::every_column) travel with the event.
+    #[must_use]
+    pub fn has_every_column(&self) -> bool {
+        self.every_column
+    }
+
     /// Whether updates come with the values before as well.
     #[must_use]
     pub fn has_old_columns(&self) -> bool {

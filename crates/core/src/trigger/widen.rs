@@ -3,7 +3,7 @@
 //! Programs install for themselves and do not know of each other. So a specification is widened by what is installed, and
 //! refused where one installation cannot serve both. To take something away is a decision of its own.
 
-use super::actual::{Actual, Table};
+use super::actual::{Actual, Requirement, Table};
 use super::spec::TriggerSpec;
 use super::validate::trim;
 use super::watched::does_record;
@@ -30,13 +30,13 @@ struct Losses {
 }
 
 impl Actual {
-    /// `spec` together with what the present installation of its table has: operations, columns, columns before an update,
-    /// updates of further columns, and larger values. What is installed for one program is not taken away by another one that
-    /// installs this.
+    /// `spec` together with what the present installation of its table has and what [groups require](Self::requirements) of
+    /// it: operations, columns, columns before an update, updates of further columns, and larger values. What is installed
+    /// for one program is not taken away by another one that installs this.
     ///
     /// # Errors
-    /// If it does not fit its table; or if no installation can have both: the present one is in the other mode, announces on another channel, or has another
-    /// key; or its comment does not say what it is.
+    /// If it does not fit its table; or if no installation can have both: the present one or what a group requires is in the
+    /// other mode, announces on another channel, or has another key; or the comment of the present one does not say what it is.
     pub fn widened(&self, spec: &TriggerSpec) -> Result<TriggerSpec> {
         let _ = self.validate(spec)?;
         let losses = self.losses_of(spec);
@@ -49,17 +49,66 @@ impl Actual {
             );
             return Err(Error::new(Kind::Spec, message));
         }
-        Ok(match self.present(spec) {
+        let widened = match self.present(spec) {
             Present::Specified(present) => union(spec.clone(), present),
             Present::Nothing | Present::Unknown(_) => spec.clone(),
-        })
+        };
+        let mut required = Vec::new();
+        for requirement in self.requirements_of(spec) {
+            let losses = self.losses_against(&requirement.spec, spec);
+            if !losses.exclusive.is_empty() {
+                let message = format!(
+                    "group {} requires {} otherwise than specified: {}; specify the same, or narrow it explicitly",
+                    requirement.group,
+                    spec.table,
+                    losses.exclusive.join(", ")
+                );
+                return Err(Error::new(Kind::Spec, message));
+            }
+            required.push(requirement.spec);
+        }
+        Ok(required
+            .into_iter()
+            .fold(widened, |widened, required| union(required, widened)))
+    }
+
+    /// What groups require of tables, as far as this role may read it.
+    #[must_use]
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.requirements
+    }
+
+    /// What groups require of the table of `spec`, as far as the table still has it.
+    fn requirements_of(&self, spec: &TriggerSpec) -> Vec<Requirement> {
+        let Ok(table) = self.table(&spec.table) else {
+            return Vec::new();
+        };
+        let required = self.requirements.iter();
+        let required = required.filter(|requirement| requirement.spec.table == spec.table);
+        let trimmed = required.map(|requirement| Requirement {
+            spec: trim(requirement.spec.clone(), table),
+            ..requirement.clone()
+        });
+        trimmed.collect()
     }
 
     /// What the present installation of the table of `spec` has and an installation of `spec` would take away, in words.
     #[must_use]
     pub fn losses(&self, spec: &TriggerSpec) -> Vec<String> {
         let losses = self.losses_of(spec);
-        [losses.exclusive, losses.additional].concat()
+        let mut all = [losses.exclusive, losses.additional].concat();
+        for requirement in self.requirements_of(spec) {
+            let losses = self.losses_against(&requirement.spec, spec);
+            let losses = [losses.exclusive, losses.additional].concat();
+            if !losses.is_empty() {
+                all.push(format!(
+                    "what group {} requires ({})",
+                    requirement.group,
+                    losses.join(", ")
+                ));
+            }
+        }
+        all
     }
 
     /// What is to be verified for a program that desires `spec`: an installation that has more is as good.
@@ -84,14 +133,17 @@ impl Actual {
                 }],
                 ..Losses::default()
             },
-            Present::Specified(present) => {
-                let key = |spec: &TriggerSpec| match &spec.key {
-                    Some(key) => key.clone(),
-                    None => self.primary_key(&spec.table),
-                };
-                losses(&present, spec, &key(&present), &key(spec))
-            }
+            Present::Specified(present) => self.losses_against(&present, spec),
         }
+    }
+
+    /// What an installation of `before` has and one of `spec` has not.
+    fn losses_against(&self, before: &TriggerSpec, spec: &TriggerSpec) -> Losses {
+        let key = |spec: &TriggerSpec| match &spec.key {
+            Some(key) => key.clone(),
+            None => self.primary_key(&spec.table),
+        };
+        losses(before, spec, &key(before), &key(spec))
     }
 
     /// What is installed on the table of `spec`; or, if that is nothing and changes of a table that was called so before come
@@ -198,6 +250,7 @@ fn union(desired: TriggerSpec, present: TriggerSpec) -> TriggerSpec {
             (false, false) => both(present.when_changed, &desired.when_changed),
             _ => Vec::new(),
         },
+        every_column: present.every_column || desired.every_column,
         old_columns: present.old_columns || desired.old_columns,
         value_limit: match (present.value_limit, desired.value_limit) {
             (Some(one), Some(other)) => Some(one.max(other)),

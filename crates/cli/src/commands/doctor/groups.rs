@@ -1,10 +1,12 @@
 //! The groups: whether their consumers run, keep up, and succeed.
 
 use pgherald_core::group::{Group, GroupStatus};
+use pgherald_core::trigger::{self, Requirement};
 use tokio_postgres::Client;
 
 use super::finding::{Finding, Findings, Verdict, or_ok};
 use crate::commands::group_health::{LAG, Problem, problems};
+use crate::commands::install::command;
 use crate::words;
 
 /// So many events that fail are a failure at once.
@@ -16,10 +18,31 @@ pub(super) async fn check(client: &Client) -> Findings {
     if groups.is_empty() {
         return Ok(vec![Finding::ok("groups", "there are none")]);
     }
-    let found = groups.iter().flat_map(judge).collect();
+    let mut found: Vec<_> = groups.iter().flat_map(judge).collect();
+    found.extend(unmet(client).await?);
     let fine: Vec<_> = groups.iter().map(fine).collect();
     let fine = format!("up to date: {}", fine.join(", "));
     Ok(or_ok(found, "groups", &fine))
+}
+
+/// What groups require and is not installed: their consumers are not live.
+async fn unmet(client: &Client) -> Findings {
+    let required = trigger::inspect(client, &[]).await?;
+    let required = required.requirements();
+    let tables: Vec<_> = required.iter().map(|one| one.spec.table()).collect();
+    let actual = trigger::inspect(client, &tables).await?;
+    let mut found = Vec::new();
+    for Requirement { group, spec, .. } in required {
+        for drift in actual.verify(spec).iter().filter(|drift| drift.is_deaf()) {
+            let text = format!("group {group}: its consumers are not live, because of {drift}");
+            let finding = Finding::new("groups", Verdict::Failed, text);
+            found.push(match actual.widened(spec) {
+                Ok(spec) => finding.fix(command(&actual, &spec)),
+                Err(error) => finding.fix(error.chain()),
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// A group without problems. Its parked events were snoozed, wait behind such, or are about to be handled.

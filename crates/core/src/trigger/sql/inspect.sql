@@ -178,7 +178,12 @@ FROM (
                 AND r.relname OPERATOR(pg_catalog.=) ANY (
                     ARRAY['outbox_retention', 'outbox_part', 'outbox_relation']::pg_catalog.name[]
                 )
-        ) AS is_readable
+        ) AS is_readable,
+        coalesce((
+            SELECT pg_catalog.has_schema_privilege(h.oid, 'USAGE') AND pg_catalog.has_table_privilege(r.oid, 'SELECT')
+            FROM pg_catalog.pg_class AS r
+            WHERE r.relnamespace OPERATOR(pg_catalog.=) h.oid AND r.relname OPERATOR(pg_catalog.=) 'consumer_requirement'
+        ), false) AS has_readable_requirements
     FROM home AS h
     JOIN pg_catalog.pg_class AS c ON c.relnamespace OPERATOR(pg_catalog.=) h.oid AND c.relname OPERATOR(pg_catalog.=) 'outbox'
     JOIN pg_catalog.pg_roles AS o ON o.oid OPERATOR(pg_catalog.=) c.relowner
