@@ -428,6 +428,31 @@ impl HeraldBuilder {
         self
     }
 
+    /// Exports what this program requires of its tables, as JSON: write it to a file, and have `pgherald install --from FILE`
+    /// install it.
+    ///
+    /// ```
+    /// # use pgherald_actors::Herald;
+    /// # use pgherald_core::Table;
+    /// # struct User;
+    /// # impl Table for User {
+    /// #     const NAME: &'static str = "users";
+    /// #     const KEY: &'static [&'static str] = &["id"];
+    /// #     type Key = i64;
+    /// # }
+    /// # fn main() -> pgherald_core::Result<()> {
+    /// let herald = Herald::connect("postgresql://app@localhost/shop".parse()?).watch::<User>()?;
+    /// assert!(herald.manifest()?.contains("users"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`trigger::to_manifest`].
+    pub fn manifest(&self) -> Result<String> {
+        trigger::to_manifest(self.source.watched())
+    }
+
     /// Listens to a channel that other triggers notify, PGCacheWatch's for example.
     pub fn channel(mut self, channel: ChannelName) -> Self {
         self.source = self.source.channel(channel);

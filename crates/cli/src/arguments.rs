@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -77,11 +78,21 @@ pub(crate) enum Command {
 Examples:
   pgherald install users
   pgherald install users --columns email,company --when-changed email --commit
-  pgherald install shop.orders --mode outbox --columns '*' --old-columns --commit")]
+  pgherald install shop.orders --mode outbox --columns '*' --old-columns --commit
+  pgherald install --from tables.json --commit")]
 pub(crate) struct Install {
     /// Tables: name or schema.name
-    #[arg(required = true, value_name = "TABLE", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(required_unless_present = "from", value_name = "TABLE", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) tables: Vec<String>,
+    /// A manifest of tables with their options, as HeraldBuilder::manifest exports it; - reads it from standard input
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = [
+            "tables", "mode", "channel", "key", "columns", "old_columns", "value_limit", "operations", "when_changed"
+        ]
+    )]
+    pub(crate) from: Option<PathBuf>,
     /// Announce changes with NOTIFY, or record them in the outbox, where durable handlers find them [default: notify; to be
     /// given where it changes what is installed]
     #[arg(long, value_enum)]

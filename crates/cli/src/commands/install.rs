@@ -1,5 +1,6 @@
 //! `pgherald install`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use pgherald_core::trigger::{self, Actual, TriggerSpec};
@@ -20,14 +21,18 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     refuse_contradictions(install)?;
     refuse_repetitions(install)?;
+    let from = install.from.as_deref().map(manifest).transpose()?;
     let client = database.client().await?;
-    let tables = resolve(&client, &install.tables).await?;
-    let actual = trigger::inspect_all(&client, &tables.iter().collect::<Vec<_>>()).await?;
+    let specs = match from {
+        Some(specs) => specs,
+        None => {
+            let tables = resolve(&client, &install.tables).await?.into_iter();
+            tables.map(|table| spec(table, install)).collect()
+        }
+    };
+    let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
+    let actual = trigger::inspect_all(&client, &tables).await?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
-    let specs: Vec<_> = tables
-        .into_iter()
-        .map(|table| spec(table, install))
-        .collect();
     // What does not fit is refused for that, whatever is installed.
     let _ = actual.plan(&specs)?;
     let (specs, notes) = match install.narrow {
@@ -42,6 +47,22 @@ pub(crate) async fn run(
         notes: &notes,
     };
     conclude(&client, output, &plan, install.commit, &said).await
+}
+
+/// What a file lists.
+fn manifest(file: &Path) -> Result<Vec<TriggerSpec>, Failure> {
+    let name = file.display();
+    let text = match file.as_os_str() == "-" {
+        true => std::io::read_to_string(std::io::stdin()),
+        false => std::fs::read_to_string(file),
+    };
+    let text = text.map_err(|cause| Failure::usage(format!("cannot read {name}: {cause}")))?;
+    let specs = trigger::from_manifest(&text)
+        .map_err(|error| Failure::usage(format!("{name}: {}", error.chain())))?;
+    match specs.is_empty() {
+        true => Err(Failure::usage(format!("{name} lists no table"))),
+        false => Ok(specs),
+    }
 }
 
 /// Refuses options of which one makes no sense beside the other.

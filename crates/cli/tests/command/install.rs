@@ -1,5 +1,7 @@
 //! `install`, `uninstall`, `upgrade`.
 
+use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_core::{NotifySource, TableName};
 use pgherald_testkit::Postgres;
 
 use super::support::{Scene, pgherald};
@@ -874,4 +876,48 @@ async fn what_a_group_requires_is_not_taken_from_it_and_doctor_names_what_is_mis
         "{said}"
     );
     assert_eq!(unmet().await.len(), 1);
+}
+
+#[tokio::test]
+async fn the_manifest_of_a_program_is_installed() {
+    let scene = Scene::new(TABLES).await;
+    let users = TriggerSpec::new(TableName::new("public", "users").unwrap()).columns(["email"]);
+    let orders = TriggerSpec::new(TableName::new("shop", "orders").unwrap()).outbox();
+    let config = scene.url.parse().unwrap();
+    let herald = NotifySource::builder(config).watch(users).watch(orders);
+    let folder = temporary_folder("manifest");
+    let file = folder.join("tables.json");
+    std::fs::write(&file, trigger::to_manifest(herald.watched()).unwrap()).unwrap();
+    let install = ["install", "--from", file.to_str().unwrap(), "--commit"];
+    let said = scene.fine(&install).await;
+    assert_eq!(said, "Installed on public.users, shop.orders.\n");
+    let said = scene.fine(&install).await;
+    assert_eq!(said, "Nothing to do: everything is as it should be.\n");
+    let tables = scene.json(&["status"]).await[0]["tables"].clone();
+    assert_eq!(tables[0]["columns"], serde_json::json!(["email"]));
+    assert_eq!(tables[1]["mode"], "outbox", "{tables}");
+
+    for (text, what) in [
+        ("[]", "lists no table"),
+        ("{}", "no manifest"),
+        (r#"[{"table":"t"}]"#, "schema"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let ran = scene.pgherald(&install).await;
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(ran.stderr.contains(what), "{ran:?}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+    let ran = scene.pgherald(&install).await;
+    assert!(ran.stderr.contains("cannot read"), "{ran:?}");
+    let ran = scene.pgherald(&["install", "users", "--from", "x"]).await;
+    assert_eq!(ran.code, 2, "{ran:?}");
+}
+
+/// A new folder for what a test writes.
+fn temporary_folder(name: &str) -> std::path::PathBuf {
+    let name = format!("pgherald-{name}-{}", std::process::id());
+    let folder = std::env::temp_dir().join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
 }

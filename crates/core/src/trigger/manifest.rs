@@ -1,7 +1,7 @@
-//! The text of a specification: what a group stores of its tables, and what a program exports for whoever installs.
+//! The text of specifications: what a group stores of its tables, and the manifest that a program exports.
 //!
 //! ```json
-//! {"schema":"public","table":"orders","mode":"outbox","key":["id"],"columns":["total"],"old_columns":true}
+//! [{"schema":"public","table":"orders","mode":"outbox","key":["id"],"columns":["total"],"old_columns":true}]
 //! ```
 //!
 //! What is left out has its default: `mode` is `notify`, `operations` are all, `key` is the primary key. `columns` is an array
@@ -11,8 +11,44 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::spec::{Mode, TriggerSpec};
+use crate::error::{Error, Kind};
 use crate::name::{ChannelName, TableName};
 use crate::operation::{Operation, OperationSet};
+
+/// Writes specifications as a manifest: a JSON array, which `pgherald install --from` installs.
+///
+/// # Errors
+/// None that is known of; those of the JSON writer.
+pub fn to_manifest(specs: &[TriggerSpec]) -> crate::Result<String> {
+    serde_json::to_string_pretty(specs).map_err(|cause| {
+        Error::with_source(
+            Kind::Spec,
+            "the specifications cannot be written as JSON",
+            cause,
+        )
+    })
+}
+
+/// Reads a manifest.
+///
+/// ```
+/// use pgherald_core::trigger::{TriggerSpec, from_manifest, to_manifest};
+/// use pgherald_core::TableName;
+///
+/// # fn main() -> pgherald_core::Result<()> {
+/// let orders = TriggerSpec::new(TableName::new("public", "orders")?).columns(["total"]).outbox();
+/// let text = to_manifest(std::slice::from_ref(&orders))?;
+/// assert_eq!(from_manifest(&text)?, [orders]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// If the text is not a JSON array of specifications, or one of them has a field that is not known.
+pub fn from_manifest(text: &str) -> crate::Result<Vec<TriggerSpec>> {
+    serde_json::from_str(text)
+        .map_err(|cause| Error::with_source(Kind::Spec, "this is no manifest of tables", cause))
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -117,6 +117,7 @@ pub use actual::{Actual, Requirement};
 pub use apply::Plan;
 pub(crate) use check::{Check, Checker};
 pub use inspect::{inspect, inspect_all};
+pub use manifest::{from_manifest, to_manifest};
 pub use plan::{OLDEST_SERVER, install, plan, plan_uninstall, plan_uninstall_all};
 pub(crate) use shared::refuse_other_outbox;
 pub use shared::require_version;
