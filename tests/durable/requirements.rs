@@ -228,3 +228,59 @@ async fn a_handler_without_resync_swallows_none_but_the_first_of_its_group() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_renamed_column_that_is_required_keeps_its_group_from_being_live_and_loses_nothing() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let value = jobs_without_columns().columns(["value"]);
+        install(&scene, value.clone()).await;
+        let handle = scene.start(terms("g").requires([value.clone()]), &log, all_well());
+        report(&handle, "owning", |report| report.slices == 8).await;
+        scene
+            .run("ALTER TABLE jobs RENAME COLUMN value TO worth")
+            .await;
+        degraded(&handle, "\"value\"").await;
+        scene
+            .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 20) AS n")
+            .await;
+        assert_eq!(scene.number(WAITING).await, 20);
+        scene
+            .run("ALTER TABLE jobs RENAME COLUMN worth TO value")
+            .await;
+        install(&scene, value).await;
+        scene.run("INSERT INTO jobs VALUES (21, 1)").await;
+        scene.becomes(WAITING, 0).await;
+        drained(&handle).await;
+        let mut lines = log.lines();
+        lines.retain(|line| !line.starts_with("resync"));
+        assert_eq!(lines.len(), 21, "{lines:?}");
+        assert_eq!(log.lines().len(), 22, "one resync: {:?}", log.lines());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_renamed_column_that_only_travels_stops_nothing() {
+    local(async {
+        let scene = Scene::new().await;
+        scene.run("ALTER TABLE jobs ADD COLUMN note text").await;
+        install(&scene, jobs()).await;
+        let log = Log::default();
+        let handle = scene.start(requiring(), &log, all_well());
+        report(&handle, "owning", |report| report.slices == 8).await;
+        scene
+            .run("ALTER TABLE jobs RENAME COLUMN note TO remark; INSERT INTO jobs SELECT n, 7 FROM generate_series(1, 20) AS n")
+            .await;
+        let lines = log.has(21).await;
+        scene.becomes(WAITING, 0).await;
+        let with_value = lines.iter().filter(|line| line.ends_with("=7#1"));
+        assert_eq!(with_value.count(), 20, "{lines:?}");
+        assert!(lines.contains(&"resync table_altered".to_owned()), "{lines:?}");
+        let drifts = trigger::verify(&scene.client, &[jobs()]).await.unwrap();
+        assert!(!drifts.is_empty() && drifts.iter().all(|drift| !drift.is_deaf()));
+        drained(&handle).await;
+    })
+    .await;
+}
