@@ -18,7 +18,7 @@ use pgherald::group::{Batch, BatchHandler, Consumer, ConsumerHandle, Group, Tran
 use pgherald::outbox::{Retention, set_retention, trim};
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
-    Attempt, ConnectConfig, Durable, Event, EventHandler, HandlerResult, Result, TableName,
+    Attempt, ConnectConfig, Durable, Event, EventHandler, HandlerResult, Result, Resync, TableName,
 };
 use pgherald_testkit::Postgres;
 use tokio::sync::mpsc;
@@ -37,11 +37,17 @@ impl BatchHandler for Nothing {
     async fn handle(&self, _: &mut Batch<Event>) -> HandlerResult {
         Ok(())
     }
+    async fn resync(&self, _: Resync) -> HandlerResult {
+        Ok(())
+    }
 }
 
 impl EventHandler for Nothing {
     type Event = Event;
     async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
+        Ok(())
+    }
+    async fn resync(&self, _: Resync) -> HandlerResult {
         Ok(())
     }
 }
@@ -63,6 +69,9 @@ impl TransactionalHandler for Note {
             .await?;
         Ok(())
     }
+    async fn resync(&self, _: Resync, _: &mut Transaction<'_>) -> HandlerResult {
+        Ok(())
+    }
 }
 
 struct Wait;
@@ -71,6 +80,9 @@ impl EventHandler for Wait {
     type Event = Event;
     async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
         tokio::time::sleep(Duration::from_millis(5)).await;
+        Ok(())
+    }
+    async fn resync(&self, _: Resync) -> HandlerResult {
         Ok(())
     }
 }
