@@ -216,6 +216,8 @@ impl Scene {
             // A group that is paused keeps what it has not read.
             self.empty().await;
             group.pause().await.unwrap();
+            // Consumers look for notifications at most four times a second.
+            tokio::time::sleep(Duration::from_millis(500)).await;
             // The first is for getting warm.
             let events = if turn == 0 { 20_000 } else { events };
             self.record(events).await;

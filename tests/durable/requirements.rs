@@ -2,7 +2,9 @@
 
 use pgherald_core::group::Consumer;
 use pgherald_core::trigger::{self, TriggerSpec};
-use pgherald_core::{Attempt, Durable, EventHandler, HandlerResult, Inserted, Table, TableName};
+use pgherald_core::{
+    Attempt, ConnectConfig, Durable, EventHandler, HandlerResult, Inserted, Table, TableName,
+};
 
 use crate::support::{Log, Scene, all_well, degraded, drained, local, report, terms};
 
@@ -117,10 +119,13 @@ async fn a_group_whose_table_is_recorded_without_what_it_requires_acknowledges_n
         assert!(log.lines().is_empty());
         assert_eq!(scene.number(WAITING).await, 1);
         install(&scene, jobs()).await;
-        let lines = log.has(1).await;
+        log.has(2).await;
         scene.becomes(WAITING, 0).await;
         drained(&handle).await;
-        assert_eq!(lines, ["1=2#1"]);
+        let mut lines = log.lines();
+        lines.sort();
+        // The insert was not recorded, and the group was there.
+        assert_eq!(lines, ["1=2#1", "resync triggers_restored"]);
     })
     .await;
 }
@@ -179,12 +184,15 @@ async fn requirements_are_stored_with_the_group_and_go_with_it() {
 }
 
 #[tokio::test]
-async fn a_requirement_in_notify_mode_is_refused() {
+async fn requirements_in_notify_mode_and_of_one_table_twice_are_refused() {
     let table = TableName::new("public", "jobs").unwrap();
     let wrong = terms("g").requires([TriggerSpec::new(table)]);
-    let config = "postgresql://nobody@127.0.0.1/nowhere".parse().unwrap();
-    let error = Consumer::new(config, wrong, || Silent).unwrap_err();
+    let config: ConnectConfig = "postgresql://nobody@127.0.0.1/nowhere".parse().unwrap();
+    let error = Consumer::new(config.clone(), wrong, || Silent).unwrap_err();
     assert!(error.to_string().contains("TriggerSpec::outbox"), "{error}");
+    let twice = requiring().requires([jobs(), jobs_without_columns()]);
+    let error = Consumer::new(config, twice, || Silent).unwrap_err();
+    assert!(error.to_string().contains("twice"), "{error}");
 }
 
 struct Job;
@@ -281,6 +289,27 @@ async fn a_renamed_column_that_only_travels_stops_nothing() {
         let drifts = trigger::verify(&scene.client, &[jobs()]).await.unwrap();
         assert!(!drifts.is_empty() && drifts.iter().all(|drift| !drift.is_deaf()));
         drained(&handle).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_requirement_stays_while_a_consumer_that_may_have_it_is_live() {
+    local(async {
+        let scene = Scene::new().await;
+        let stored = "SELECT count(*) FROM pgherald.consumer_requirement";
+        let others = TriggerSpec::new(TableName::new("public", "others").unwrap()).every_column();
+        let both = requiring().requires([others.outbox()]);
+        let newer = scene.start(both, &Log::default(), all_well());
+        report(&newer, "owning", |report| report.slices == 8).await;
+        let older = scene.start(requiring(), &Log::default(), all_well());
+        report(&older, "owning", |report| report.slices == 4).await;
+        assert_eq!(scene.number(stored).await, 2);
+        drained(&newer).await;
+        drained(&older).await;
+        let older = scene.start(requiring(), &Log::default(), all_well());
+        scene.becomes(stored, 1).await;
+        drained(&older).await;
     })
     .await;
 }

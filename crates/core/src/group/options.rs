@@ -1,5 +1,6 @@
 //! The terms of a durable handler.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,12 +130,17 @@ impl Durable {
     /// What the handler requires of tables: that their changes are recorded in the outbox, with these keys and columns. The
     /// actors' `Herald` says it for the tables that it watches.
     ///
-    /// The group stores this. While less is installed, its consumers are not live, and handle and acknowledge nothing. When
-    /// triggers were missing or altered, or DDL may have changed rows, the group gets one
+    /// The group stores this. A consumer compares it with what is installed when it connects and every 10 s, or once in a
+    /// lease if that is shorter. While less is installed, it is not live and reads nothing; events that it has read before may
+    /// still be handled. When triggers were missing or altered, or DDL may have changed rows, the group gets one
     /// [resync](crate::EventHandler::resync) ([`TriggersRestored`](crate::ResyncReason::TriggersRestored),
     /// [`TableAltered`](crate::ResyncReason::TableAltered)), also for what happened while none of its consumers ran.
     pub fn requires(mut self, tables: impl IntoIterator<Item = TriggerSpec>) -> Self {
-        self.requirements.extend(tables);
+        for spec in tables {
+            if !self.requirements.contains(&spec) {
+                self.requirements.push(spec);
+            }
+        }
         self
     }
 
@@ -178,6 +184,17 @@ impl Durable {
             let table = spec.table();
             return refuse(format!(
                 "it requires {table} in notify mode, and a group reads the outbox: use TriggerSpec::outbox"
+            ));
+        }
+        let mut tables = HashSet::new();
+        let twice = self
+            .requirements
+            .iter()
+            .find(|spec| !tables.insert(spec.table()));
+        if let Some(spec) = twice {
+            let table = spec.table();
+            return refuse(format!(
+                "it requires {table} twice, differently: state it once"
             ));
         }
         if self.timeout.is_zero() {

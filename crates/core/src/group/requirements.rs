@@ -16,6 +16,7 @@ use tokio_postgres::types::ToSql;
 
 use super::store;
 use crate::error::{Error, Kind, Result};
+use crate::name::TableName;
 use crate::outbox::get;
 use crate::trigger::{Checker, TriggerSpec};
 
@@ -38,23 +39,28 @@ pub(super) async fn store(client: &Client, group: &str, specs: &[TriggerSpec]) -
     store::execute(client, sql, &parameters).await.map(drop)
 }
 
-/// Fails if less is installed than the checked specifications require. Otherwise parks a resync if triggers were altered or DDL may have changed
-/// rows since any consumer of the group looked last.
-pub(super) async fn confirm(client: &Client, group: &str, checker: &Checker) -> Result<()> {
+/// Fails if less is installed than the checked specifications require. Otherwise parks a resync if triggers were altered or DDL
+/// may have changed rows since any consumer of the group looked last. Returns whether it did.
+pub(super) async fn confirm(client: &Client, group: &str, checker: &Checker) -> Result<bool> {
     if checker.specs().is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let found = checker.check(client).await?;
     let missing: Vec<String> = found.deaf().map(ToString::to_string).collect();
     if !missing.is_empty() {
+        let tables = found.deaf().map(|drift| &drift.table);
+        let (schemas, tables): (Vec<&str>, Vec<&str>) = split(tables);
+        let parameters: [&(dyn ToSql + Sync); 3] = [&group, &schemas, &tables];
+        store::execute(client, include_str!("sql/unmet.sql"), &parameters).await?;
         return Err(Error::new(Kind::Triggers, missing.join("; ")));
     }
     let (schemas, tables) = names(checker.specs());
     let (triggers, rows): (Vec<&str>, Vec<&str>) = found.fingerprints().unzip();
     let parameters: [&(dyn ToSql + Sync); 5] = [&group, &schemas, &tables, &triggers, &rows];
     let sql = include_str!("sql/fingerprint.sql");
-    for row in store::query(client, sql, &parameters).await? {
-        let (table, reason): (String, String) = (get(&row, 0)?, get(&row, 1)?);
+    let gaps = store::query(client, sql, &parameters).await?;
+    for row in &gaps {
+        let (table, reason): (String, String) = (get(row, 0)?, get(row, 1)?);
         tracing::warn!(
             group,
             table,
@@ -62,12 +68,14 @@ pub(super) async fn confirm(client: &Client, group: &str, checker: &Checker) -> 
             "changes may be missing: the group resyncs"
         );
     }
-    Ok(())
+    Ok(!gaps.is_empty())
 }
 
 fn names(specs: &[TriggerSpec]) -> (Vec<&str>, Vec<&str>) {
-    let names = specs
-        .iter()
-        .map(|spec| (spec.table().schema(), spec.table().name()));
-    names.unzip()
+    split(specs.iter().map(TriggerSpec::table))
+}
+
+/// The schemas and the names, as parameters.
+fn split<'a>(tables: impl Iterator<Item = &'a TableName>) -> (Vec<&'a str>, Vec<&'a str>) {
+    tables.map(|table| (table.schema(), table.name())).unzip()
 }

@@ -81,7 +81,7 @@ pub(super) struct Session {
     /// Looks at what the group requires.
     checker: Rc<Checker>,
     /// Whether that is still installed.
-    confirming: Asked<Result<()>>,
+    confirming: Asked<Result<bool>>,
     next_confirmation: Instant,
 
     fetching: Asked<Result<FetchedRows>>,
@@ -250,7 +250,13 @@ impl Session {
                 News::Ticked(tick.map(|tick| (tick, settled)))
             }
             confirmed = answer(&mut self.confirming) => match confirmed {
-                Ok(()) => News::Called,
+                Ok(has_parked) => {
+                    if has_parked {
+                        tokio::spawn(self.call_others());
+                        self.tick_now();
+                    }
+                    News::Called
+                }
                 Err(error) => News::Ended(error),
             },
             rows = answer(&mut self.fetching) => {
@@ -283,6 +289,9 @@ impl Session {
             Some(_) => far,
             None => self.next_tick,
         };
+        if self.may_confirm() {
+            alarm = alarm.min(self.next_confirmation);
+        }
         if may_read && self.reading.is_none() {
             alarm = alarm.min(self.next_poll);
         }
@@ -310,6 +319,10 @@ impl Session {
     /// A server that does not answer what is read and written in this time is as good as gone.
     fn limit(&self) -> Duration {
         (self.terms.lease * 3).max(PATIENCE)
+    }
+
+    fn may_confirm(&self) -> bool {
+        self.confirming.is_none() && !self.terms.requirements.is_empty()
     }
 
     // How the group stands.
@@ -347,7 +360,6 @@ impl Session {
             (store::answered(terms.lease, found).await, settled)
         };
         self.ticking = Some(asked.boxed_local());
-        self.confirm(now);
         if self.trimming.is_none() && self.next_trim <= now {
             self.next_trim = now + TRIM;
             let client = Arc::clone(&self.side);
@@ -357,8 +369,9 @@ impl Session {
         }
     }
 
-    fn confirm(&mut self, now: Instant) {
-        if self.confirming.is_some() || self.next_confirmation > now {
+    /// Compares what the group requires with what is installed, if that is due.
+    pub(super) fn confirm(&mut self, now: Instant) {
+        if !self.may_confirm() || self.next_confirmation > now {
             return;
         }
         self.next_confirmation = now + self.terms.lease.min(CONFIRM);

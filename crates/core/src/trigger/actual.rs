@@ -26,6 +26,8 @@ pub struct Actual {
     pub(super) outbox: Option<Outbox>,
     /// What groups require, as far as this role may read it.
     pub(super) requirements: Vec<Requirement>,
+    /// Groups and tables of which a later version of pgherald has stored what is required.
+    pub(super) unknown_requirements: Vec<(String, TableName)>,
     /// `None` for a table that was asked for and does not exist.
     pub(super) tables: HashMap<TableName, Option<Table>>,
     /// The functions of tables, by name.

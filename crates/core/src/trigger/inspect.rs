@@ -5,7 +5,7 @@ use tokio_postgres::{Client, Row};
 
 use super::actual::{Actual, Outbox, OutboxRows, Requirement};
 use super::spec::TriggerSpec;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::name::TableName;
 
 /// What `pgherald.notify_rows` takes.
@@ -70,21 +70,19 @@ async fn read(client: &Client, names: &[&TableName], every: bool) -> Result<Actu
         .is_some_and(Outbox::has_readable_requirements)
     {
         let rows = rows(client, include_str!("sql/requirements.sql"), &[]).await?;
-        actual.requirements = rows.iter().map(requirement).collect::<Result<_>>()?;
+        for row in &rows {
+            let (group, text): (String, &str) = (get(row, 0)?, get(row, 3)?);
+            match serde_json::from_str(text) {
+                Ok(spec) => actual.requirements.push(Requirement { group, spec }),
+                // It concerns those alone who install on that table.
+                Err(_) => {
+                    let table = TableName::new(get::<&str>(row, 1)?, get::<&str>(row, 2)?)?;
+                    actual.unknown_requirements.push((group, table));
+                }
+            }
+        }
     }
     Ok(actual)
-}
-
-fn requirement(row: &Row) -> Result<Requirement> {
-    let (group, text): (String, &str) = (get(row, 0)?, get(row, 1)?);
-    let spec = serde_json::from_str(text).map_err(|cause| {
-        let message = format!(
-            "what group {group:?} requires was stored by a later version of pgherald: update this program, or delete the \
-             group's rows in pgherald.consumer_requirement"
-        );
-        Error::with_source(Kind::Decode, message, cause)
-    })?;
-    Ok(Requirement { group, spec })
 }
 
 fn outbox_rows(row: &Row) -> Result<OutboxRows> {

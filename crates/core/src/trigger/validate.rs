@@ -176,7 +176,8 @@ pub(super) fn trim(mut spec: TriggerSpec, table: &Table) -> TriggerSpec {
     };
     spec.columns.retain(|column| has_key && is_there(column));
     spec.when_changed.retain(is_there);
-    spec.old_columns &= !spec.columns.is_empty();
+    spec.every_column &= has_key;
+    spec.old_columns &= spec.every_column || !spec.columns.is_empty();
     spec
 }
 

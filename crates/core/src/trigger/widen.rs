@@ -53,12 +53,26 @@ impl Actual {
             Present::Specified(present) => union(spec.clone(), present),
             Present::Nothing | Present::Unknown(_) => spec.clone(),
         };
+        let mut unknown = self.unknown_requirements.iter();
+        if let Some((group, table)) = unknown.find(|(_, table)| *table == spec.table) {
+            let message = format!(
+                "what group {group} requires of {table} was stored by a later version of pgherald: install with that version, \
+                 narrow it explicitly, or delete the group's row in pgherald.consumer_requirement"
+            );
+            return Err(Error::new(Kind::Spec, message));
+        }
+        // Another installation that cannot serve the group was chosen before: to repeat it takes nothing from the group.
+        let is_chosen = matches!(self.present(spec), Present::Specified(_));
         let mut required = Vec::new();
         for requirement in self.requirements_of(spec) {
             let losses = self.losses_against(&requirement.spec, spec);
             if !losses.exclusive.is_empty() {
+                if is_chosen {
+                    continue;
+                }
                 let message = format!(
-                    "group {} requires {} otherwise than specified: {}; specify the same, or narrow it explicitly",
+                    "group {} requires {} otherwise than specified: {}; specify the same, \
+                     narrow it explicitly, or delete the group's row in pgherald.consumer_requirement",
                     requirement.group,
                     spec.table,
                     losses.exclusive.join(", ")

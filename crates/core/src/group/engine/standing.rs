@@ -97,6 +97,7 @@ impl<R: Runner> Engine<R> {
         let State::Open(session) = &mut self.state else {
             return;
         };
+        session.confirm(now);
         if !session.wants_tick(now) {
             return;
         }

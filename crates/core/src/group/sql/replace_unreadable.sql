@@ -12,11 +12,11 @@ WITH unreadable AS (
 ), taken AS (
     UPDATE pgherald.consumer_slice AS s SET node = NULL, epoch = m.epoch
     FROM moved AS m WHERE s.group_name = $1 AND s.slice = m.slice
+), called AS (
+    UPDATE pgherald.consumer_group AS g SET revision = g.revision + 1
+    WHERE g.name = $1 AND EXISTS (SELECT FROM moved) RETURNING g.revision
 )
 INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts)
-SELECT $1, -1, min(slice), clock_timestamp(), 0, 0, 'R', 'started', 0 FROM moved HAVING count(*) > 0
--- One that is a dead letter was of before.
-ON CONFLICT (group_name, id) DO UPDATE
-SET slice = EXCLUDED.slice, sent_at = EXCLUDED.sent_at, attempts = 0, error = NULL, due_at = clock_timestamp(), delay = 0,
-    dead_at = NULL
-WHERE parked_event.dead_at IS NOT NULL
+-- An id of its own: an attempt at an earlier resync may be under way.
+SELECT $1, -(1::bigint << 40) - c.revision, (SELECT min(slice) FROM moved), clock_timestamp(), 0, 0, 'R', 'trimmed', 0
+FROM called AS c

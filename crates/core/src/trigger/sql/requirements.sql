@@ -1,2 +1,2 @@
 -- What groups require of tables.
-SELECT group_name, specification FROM pgherald.consumer_requirement ORDER BY group_name, schema_name, table_name
+SELECT group_name, schema_name, table_name, specification FROM pgherald.consumer_requirement ORDER BY 1, 2, 3
