@@ -545,7 +545,7 @@ async fn a_cursor_that_is_none_is_told_also_after_a_dead_letter_that_told_of_ano
             .await;
         let handle = scene.start(terms("g"), &log, all_well());
         let lines = log.has(3).await;
-        assert!(lines[1..].contains(&"resync started".to_owned()), "{lines:?}");
+        assert!(lines[1..].contains(&"resync trimmed".to_owned()), "{lines:?}");
         drained(&handle).await;
     })
     .await;

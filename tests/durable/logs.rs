@@ -75,6 +75,7 @@ impl Visit for Line {
 #[tokio::test]
 async fn attempts_that_fail_are_logged_once_and_summed_up() {
     let lines = Lines::default();
+    let _other = second_dispatcher();
     let _guard = tracing::subscriber::set_default(Registry::default().with(lines.clone()));
     local(async {
         let scene = Scene::new().await;
@@ -112,6 +113,12 @@ async fn attempts_that_fail_are_logged_once_and_summed_up() {
     }
 }
 
+/// While there is only one dispatcher, tracing asks the default of whichever thread comes to a line first whether it is of
+/// interest, for all threads: a test beside this one would switch lines off.
+fn second_dispatcher() -> tracing::Dispatch {
+    tracing::Dispatch::new(Registry::default())
+}
+
 struct Nothing;
 
 impl EventHandler for Nothing {
@@ -127,6 +134,7 @@ async fn a_lost_connection_is_one_warning_for_a_listener_and_for_a_consumer() {
     let server = Postgres::start().await.unwrap();
     let scene = Scene::at(server.create_database().await.unwrap()).await;
     let lines = Lines::default();
+    let _other = second_dispatcher();
     let _guard = tracing::subscriber::set_default(Registry::default().with(lines.clone()));
     let jobs = TableName::new("public", "jobs").unwrap();
     let herald = Herald::connect(scene.config())

@@ -77,6 +77,8 @@ async fn a_flood_of_undecodable_rows_is_counted_and_announced_a_few_times() {
     let lines = Lines::default();
     let subscriber = tracing_subscriber::registry().with(lines.clone());
     // Everything below runs on this thread.
+    // With only one dispatcher, tests on other threads would switch lines off for this one.
+    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
     let _logging = tracing::subscriber::set_default(subscriber);
     let mut source = source(&scene).await;
     // Rows of two tables in turn, every tenth of which can be understood.
