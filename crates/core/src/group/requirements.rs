@@ -1,13 +1,13 @@
 //! What a group requires of its tables: stored with the group, and compared with what is installed.
 //!
 //! ```text
-//!   open ── record ──► covered? ── no ──► the session ends: nothing is read or acknowledged
+//!   open ── record ──► covered? ── no ──► the session ends: nothing more is read
 //!             │            └─ yes ─► the group is live
-//!   every ten seconds: the same again
+//!   every ten seconds, or once in a shorter lease: the same again
 //! ```
 //!
 //! The group stores, for each table, what its handlers require and a fingerprint of the triggers and of what the rows are made
-//! of. Whoever finds another fingerprint than the one that is stored replaces it, and parks one resync in the same statement:
+//! of. A consumer that finds another fingerprint than the one that is stored replaces it, and parks one resync in the same statement:
 //! changes may have gone unrecorded, or DDL may have changed rows. So one consumer parks it, however many find out, and also if
 //! none ran meanwhile.
 

@@ -15,7 +15,8 @@ const NOTIFY_ROWS_ARGUMENTS: &str = "text, text, text, text, text[], text[], tex
 const ROWS_QUERY_ARGUMENTS: &str =
     "oid, text, text, text[], text[], text[], integer, text[], boolean, boolean, boolean";
 
-/// Reads the tables called `names`, and what is installed on them. Only reads, outside any transaction, in two statements.
+/// Reads the tables called `names`, and what is installed on them. Only reads, outside any transaction, in at most three
+/// statements: the catalog, the rows that the outbox relies on, and what groups require.
 ///
 /// # Errors
 /// If the catalog cannot be read.
@@ -24,7 +25,8 @@ pub async fn inspect(client: &Client, names: &[&TableName]) -> Result<Actual> {
 }
 
 /// Reads everything that is installed, on whatever tables, the tables that it was made for, and those called `names`. Only
-/// reads, outside any transaction, in two statements; or in four, if tables that it was made for were dropped or renamed.
+/// reads, outside any transaction, in at most three statements; or in six, if tables that it was made for were dropped or
+/// renamed.
 ///
 /// # Errors
 /// If the catalog cannot be read.

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! Three steps, with a value between each:
-//! - [`inspect`] reads everything about all tables in two statements, however many tables there are, into an [`Actual`]. Plain
-//!   data: nothing after it has a connection.
+//! - [`inspect`] reads everything about all tables in at most three statements, however many tables there are, into an
+//!   [`Actual`]. Plain data: nothing after it has a connection.
 //! - [`Actual::plan`] decides what is to be done, what is refused and of what to warn. It is a function of specifications and
 //!   the actual state. [`Actual::verify`], [`Actual::watched`] and [`Actual::plan_uninstall`] are others.
 //!   What several programs install is put together by [`Actual::widened`]: none takes away what another one has.
