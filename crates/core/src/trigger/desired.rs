@@ -97,6 +97,7 @@ fn note(valid: &Valid<'_>) -> Note {
         channel: spec.channel.as_str().to_owned(),
         key: names(&valid.key),
         columns: names(&valid.columns),
+        every_column: spec.every_column,
         operations: spec.operations.iter().collect(),
         when_changed: spec.when_changed.clone(),
         outbox: spec.is_outbox(),
@@ -134,7 +135,7 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
         ("channel", &*channel),
         ("relation", &*relation),
     ];
-    let failure = render(include_str!("sql/v2/failure.sql"), &names)?;
+    let failure = render(include_str!("sql/objects/failure.sql"), &names)?;
     let unchanged = unchanged(valid)?;
     let common = [
         ("channel", &*channel),
@@ -143,7 +144,7 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
         ("unchanged", &*unchanged),
     ];
     if valid.key.is_empty() {
-        return render(include_str!("sql/v2/whole_body.sql"), &common);
+        return render(include_str!("sql/objects/whole_body.sql"), &common);
     }
     let fitting =
         |value| format!("array_agg(CASE WHEN octet_length({value}) < 8000 THEN {value} END)");
@@ -179,7 +180,7 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
         ("cols", &cols),
     ];
     render(
-        include_str!("sql/v2/rows_body.sql"),
+        include_str!("sql/objects/rows_body.sql"),
         &[&common[..], &rows].concat(),
     )
 }
@@ -194,7 +195,7 @@ fn unchanged(valid: &Valid<'_>) -> Result<String> {
     columns.extend(valid.when_changed.iter().cloned());
     let watched = expression::comparable(&columns);
     let mut block = render(
-        include_str!("sql/v2/unchanged.sql"),
+        include_str!("sql/objects/unchanged.sql"),
         &[("watched", &watched)],
     )?;
     if !valid.key.is_empty() {
@@ -203,7 +204,7 @@ fn unchanged(valid: &Valid<'_>) -> Result<String> {
             ("key", &*expression::key(&valid.key, Size::Limited)),
             ("watched", &*watched),
         ];
-        block = render(include_str!("sql/v2/changed.sql"), &values)?;
+        block = render(include_str!("sql/objects/changed.sql"), &values)?;
     }
     Ok(block.trim_end().to_owned())
 }
@@ -221,7 +222,7 @@ impl Desired {
             ("settings", &*self.settings()),
             ("body", &dollar_quoted(&self.body)),
         ];
-        let function = render(include_str!("sql/v2/table_function.sql"), &values)?;
+        let function = render(include_str!("sql/objects/table_function.sql"), &values)?;
         let description = self.description.as_ref();
         let description = description.map_or("", |description| &*description.statement);
         Ok(description.to_owned() + &function)
@@ -233,16 +234,16 @@ impl Desired {
         // It costs a quarter of recording a row; and where nothing is compared, every name in it is qualified. But the text
         // of a value that names an object has the object's schema or not, as the search_path has it.
         if !self.note.outbox || self.note.compares() || self.note.names_objects {
-            settings.push_str(include_str!("sql/v2/search_path.sql").trim_end());
+            settings.push_str(include_str!("sql/objects/search_path.sql").trim_end());
         }
         if self.note.names_objects {
-            settings.push_str(include_str!("sql/v2/names_settings.sql").trim_end());
+            settings.push_str(include_str!("sql/objects/names_settings.sql").trim_end());
         }
         if self.note.settings {
-            settings.push_str(include_str!("sql/v2/text_settings.sql").trim_end());
+            settings.push_str(include_str!("sql/objects/text_settings.sql").trim_end());
         }
         if !self.note.when_changed.is_empty() && !self.note.outbox {
-            settings.push_str(include_str!("sql/v2/compare_settings.sql").trim_end());
+            settings.push_str(include_str!("sql/objects/compare_settings.sql").trim_end());
         }
         settings
     }
@@ -301,7 +302,7 @@ impl Desired {
             ("referencing", &referencing),
             ("function", &self.qualified()),
         ];
-        Ok(drop + &render(include_str!("sql/v2/trigger.sql"), &values)?)
+        Ok(drop + &render(include_str!("sql/objects/trigger.sql"), &values)?)
     }
 }
 

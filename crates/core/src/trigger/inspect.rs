@@ -1,5 +1,7 @@
 //! Reads all that is to be known of a database, in a number of statements that does not depend on the number of tables.
 
+use std::collections::BTreeSet;
+
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
@@ -24,9 +26,9 @@ pub async fn inspect(client: &Client, names: &[&TableName]) -> Result<Actual> {
     read(client, names, false).await
 }
 
-/// Reads everything that is installed, on whatever tables, the tables that it was made for, and those called `names`. Only
-/// reads, outside any transaction, in at most three statements; or in six, if tables that it was made for were dropped or
-/// renamed.
+/// Reads everything that is installed, on whatever tables, the tables that it was made for or that groups require, and those
+/// called `names`. Only reads, outside any transaction, in at most three statements; or in six, if nothing is installed on one
+/// of these tables.
 ///
 /// # Errors
 /// If the catalog cannot be read.
@@ -34,13 +36,18 @@ pub async fn inspect_all(client: &Client, names: &[&TableName]) -> Result<Actual
     let actual = read(client, names, true).await?;
     let watched = actual.watched();
     let made_for = watched.iter().filter_map(|one| one.spec.as_ref());
-    let made_for = made_for.map(TriggerSpec::table);
-    let former: Vec<_> = made_for
+    let required = actual.requirements.iter().map(|one| &one.spec);
+    let more: BTreeSet<_> = made_for
+        .chain(required)
+        .map(TriggerSpec::table)
         .filter(|table| !actual.tables.contains_key(table))
         .collect();
-    match former.is_empty() {
+    match more.is_empty() {
         true => Ok(actual),
-        false => read(client, &[names, &former].concat(), true).await,
+        false => {
+            let names: Vec<_> = names.iter().copied().chain(more).collect();
+            read(client, &names, true).await
+        }
     }
 }
 

@@ -16,6 +16,9 @@ pub(super) struct Note {
     pub(super) channel: String,
     pub(super) key: Vec<String>,
     pub(super) columns: Vec<String>,
+    /// Whether these were all that the table had.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) every_column: bool,
     pub(super) operations: Vec<Operation>,
     pub(super) when_changed: Vec<String>,
     /// Whether changes are recorded in the outbox.
@@ -46,7 +49,7 @@ impl Note {
             channel: ChannelName::new(self.channel).ok()?,
             key: Some(self.key),
             columns: self.columns,
-            every_column: false,
+            every_column: self.every_column,
             old_columns: self.old_columns,
             operations: self.operations.into_iter().collect(),
             when_changed: self.when_changed,

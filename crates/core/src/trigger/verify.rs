@@ -4,7 +4,8 @@ use std::fmt;
 
 use tokio_postgres::Client;
 
-use super::actual::Actual;
+use super::VERSION;
+use super::actual::{Actual, Requirement};
 use super::compare::{Finding, compare};
 use super::desired::{desired, qualified};
 use super::inspect::inspect;
@@ -107,6 +108,17 @@ pub async fn verify(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Drift>
 }
 
 impl Actual {
+    /// What groups require and is not installed: for as long, their consumers are not live. Of a database that was inspected
+    /// for all that is installed ([`inspect_all`](super::inspect_all())).
+    pub fn unmet(&self) -> impl Iterator<Item = (&Requirement, Drift)> {
+        self.requirements.iter().flat_map(|requirement| {
+            let drifts = self.verify(&requirement.spec).into_iter();
+            drifts
+                .filter(Drift::is_deaf)
+                .map(move |drift| (requirement, drift))
+        })
+    }
+
     /// Compares `spec` with what is installed. Empty if all is well: an installation that has more is as good.
     #[must_use]
     pub fn verify(&self, spec: &TriggerSpec) -> Vec<Drift> {
@@ -180,8 +192,8 @@ fn shared_drift(shared: &Shared) -> Option<DriftKind> {
     Some(DriftKind::Outdated { object, reason })
 }
 
-/// What `spec` names and events of the installation lack; completes "was installed". Of [every column](TriggerSpec::every_column)
-/// none is named: a column that the table has got since is no gap.
+/// What `spec` asks for and events of the installation lack; completes "was installed". If it asks for
+/// [every column](TriggerSpec::every_column), one that the table has got since is no gap.
 fn lacking(actual: &Note, spec: &TriggerSpec, desired: &Note) -> Option<String> {
     let named = spec.columns.iter();
     let missing: Vec<_> = named
@@ -193,6 +205,8 @@ fn lacking(actual: &Note, spec: &TriggerSpec, desired: &Note) -> Option<String> 
     } else if let [first, others @ ..] = &*missing {
         let others: String = others.iter().map(|name| format!(", {name}")).collect();
         Some(format!("without column {first}{others}"))
+    } else if spec.every_column && !actual.every_column && actual.version == VERSION {
+        Some("for some columns only".to_owned())
     } else if spec.old_columns && !actual.old_columns {
         Some("without values before an update".to_owned())
     } else {

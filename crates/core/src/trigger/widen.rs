@@ -213,6 +213,9 @@ fn losses(
     if !desired.every_column {
         let lost = fewer(&present.columns, &desired.columns);
         additional.extend(lost.iter().map(|name| format!("column {name}")));
+        if present.every_column {
+            additional.push("columns that are added later".to_owned());
+        }
     }
     let lost = present.operations.iter();
     let lost = lost.filter(|operation| !desired.operations.contains(*operation));

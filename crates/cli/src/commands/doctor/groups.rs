@@ -1,7 +1,7 @@
 //! The groups: whether their consumers run, keep up, and succeed.
 
 use pgherald_core::group::{Group, GroupStatus};
-use pgherald_core::trigger::{self, Requirement};
+use pgherald_core::trigger::{self, Drift, Requirement};
 use tokio_postgres::Client;
 
 use super::finding::{Finding, Findings, Verdict, or_ok};
@@ -27,22 +27,17 @@ pub(super) async fn check(client: &Client) -> Findings {
 
 /// What groups require and is not installed: their consumers are not live.
 async fn unmet(client: &Client) -> Findings {
-    let required = trigger::inspect(client, &[]).await?;
-    let required = required.requirements();
-    let tables: Vec<_> = required.iter().map(|one| one.spec.table()).collect();
-    let actual = trigger::inspect(client, &tables).await?;
-    let mut found = Vec::new();
-    for Requirement { group, spec, .. } in required {
-        for drift in actual.verify(spec).iter().filter(|drift| drift.is_deaf()) {
-            let text = format!("group {group}: its consumers are not live, because of {drift}");
-            let finding = Finding::new("groups", Verdict::Failed, text);
-            found.push(match actual.widened(spec) {
-                Ok(spec) => finding.fix(command(&actual, &spec)),
-                Err(error) => finding.fix(error.chain()),
-            });
+    let actual = trigger::inspect_all(client, &[]).await?;
+    let finding = |(required, drift): (&Requirement, Drift)| {
+        let group = &required.group;
+        let text = format!("group {group}: its consumers are not live, because of {drift}");
+        let finding = Finding::new("groups", Verdict::Failed, text);
+        match actual.widened(&required.spec) {
+            Ok(spec) => finding.fix(command(&actual, &spec)),
+            Err(error) => finding.fix(error.chain()),
         }
-    }
-    Ok(found)
+    };
+    Ok(actual.unmet().map(finding).collect())
 }
 
 /// A group without problems. Its parked events were snoozed, wait behind such, or are about to be handled.
