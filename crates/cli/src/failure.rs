@@ -80,6 +80,17 @@ impl Failure {
         )
     }
 
+    /// Whether somebody else has changed what a plan was made for, so that it has to be made again.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        matches!(
+            self,
+            Self::Told {
+                refusal: Some(SqlState::T_R_SERIALIZATION_FAILURE),
+                ..
+            }
+        )
+    }
+
     /// Tells it on standard error.
     pub(crate) fn report(self) -> ExitCode {
         use std::io::Write;

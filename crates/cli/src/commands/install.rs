@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use pgherald_core::trigger::{self, Actual, TriggerSpec};
 use pgherald_core::{ChannelName, Operation, OperationSet, TableName};
+use tokio_postgres::Client;
 
-use super::plan::{IDLE, Said, conclude};
+use super::plan::{IDLE, Said, conclude, replanned};
 use crate::arguments::{self, Columns, Install, Mode};
 use crate::database::Database;
 use crate::failure::Failure;
@@ -30,14 +31,23 @@ pub(crate) async fn run(
             tables.map(|table| spec(table, install)).collect()
         }
     };
+    replanned(async || run_once(&client, output, install, &specs).await).await
+}
+
+async fn run_once(
+    client: &Client,
+    output: &mut Output,
+    install: &Install,
+    specs: &[TriggerSpec],
+) -> Result<ExitCode, Failure> {
     let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
-    let actual = trigger::inspect_all(&client, &tables).await?;
+    let actual = trigger::inspect_all(client, &tables).await?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
     // What does not fit is refused for that, whatever is installed.
-    let _ = actual.plan(&specs)?;
+    let _ = actual.plan(specs)?;
     let (specs, notes) = match install.narrow {
-        true => (specs, Vec::new()),
-        false => widened(&actual, &specs)?,
+        true => (specs.to_vec(), Vec::new()),
+        false => widened(&actual, specs)?,
     };
     let plan = actual.plan(&specs)?;
     let done = format!("Installed on {}.", names.join(", "));
@@ -46,7 +56,7 @@ pub(crate) async fn run(
         idle: IDLE,
         notes: &notes,
     };
-    conclude(&client, output, &plan, install.commit, &said).await
+    conclude(client, output, &plan, install.commit, &said).await
 }
 
 /// What a file lists.

@@ -49,17 +49,41 @@ pub(super) async fn conclude(
     if commit {
         plan.apply(client).await?;
     }
+    present(output, plan.warnings(), &plan.sql(), commit, said)
+}
+
+/// Makes a plan and runs it, again if somebody else has changed meanwhile what it was made for.
+pub(super) async fn replanned(
+    mut run: impl AsyncFnMut() -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    const ATTEMPTS: u32 = 20;
+    for _ in 1..ATTEMPTS {
+        match run().await {
+            Err(failure) if failure.is_overtaken() => {}
+            done => return done,
+        }
+    }
+    run().await
+}
+
+/// Tells of `sql`, which was run if `commit`, and says what is to be said.
+pub(super) fn present(
+    output: &mut Output,
+    warnings: &[String],
+    sql: &str,
+    commit: bool,
+    said: &Said<'_>,
+) -> Result<ExitCode, Failure> {
     let Said { done, idle, notes } = *said;
-    let notes = plan.warnings().iter().chain(notes);
+    let notes = warnings.iter().chain(notes);
     let notes: Vec<&str> = notes.map(String::as_str).collect();
-    let sql = plan.sql();
     if output.is_json() {
         output.object(&Report {
-            sql: &sql,
-            committed: commit && !plan.is_empty(),
+            sql,
+            committed: commit && !sql.is_empty(),
             notes: &notes,
         })?;
-    } else if plan.is_empty() {
+    } else if sql.is_empty() {
         // What is shown instead of being run may be piped to psql.
         let comment = if commit { "" } else { "-- " };
         if !idle.is_empty() {

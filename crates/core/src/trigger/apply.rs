@@ -11,8 +11,8 @@ use super::template::render;
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Result};
 
-const LOCK: &str = include_str!("sql/v2/lock.sql");
-const UNLOCK: &str = include_str!("sql/v2/unlock.sql");
+const LOCK: &str = include_str!("sql/objects/lock.sql");
+const UNLOCK: &str = include_str!("sql/objects/unlock.sql");
 
 /// How often a plan is tried while others hold locks on the tables, and how long it waits in between.
 const ATTEMPTS: u32 = 20;

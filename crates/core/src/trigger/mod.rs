@@ -99,6 +99,7 @@ mod expression;
 mod inspect;
 mod limits;
 mod manifest;
+mod migration;
 mod note;
 mod outbox;
 mod plan;
@@ -118,6 +119,7 @@ pub use apply::Plan;
 pub(crate) use check::{Check, Checker};
 pub use inspect::{inspect, inspect_all};
 pub use manifest::{from_manifest, to_manifest};
+pub use migration::Migration;
 pub use plan::{OLDEST_SERVER, install, plan, plan_uninstall, plan_uninstall_all};
 pub(crate) use shared::refuse_other_outbox;
 pub use shared::require_version;
@@ -125,5 +127,5 @@ pub use spec::TriggerSpec;
 pub use verify::{Drift, DriftKind, verify};
 pub use watched::{Watched, watched};
 
-/// The version of the objects that this program installs.
+/// The version of the objects that this program installs: the number of the last migration.
 const VERSION: u32 = 2;

@@ -23,7 +23,7 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
     let relation = relation(valid).to_string();
     let whole = |condition: &str| {
         let values = [("relation", &*relation), ("where", condition)];
-        fragment(include_str!("sql/v2/outbox_whole.sql"), &values)
+        fragment(include_str!("sql/objects/outbox_whole.sql"), &values)
     };
     // Into the part itself: through the table, each statement would pay for finding it.
     let rows = |rows: &str| {
@@ -33,7 +33,7 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
                 ("part", PARTS[part]),
                 ("rows", rows),
             ];
-            render(include_str!("sql/v2/outbox_rows.sql"), &values)
+            render(include_str!("sql/objects/outbox_rows.sql"), &values)
         };
         let values = [
             ("first", &*into(0)?),
@@ -41,7 +41,7 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
             ("third", &*into(2)?),
             ("fourth", &*into(3)?),
         ];
-        fragment(include_str!("sql/v2/outbox_parts.sql"), &values)
+        fragment(include_str!("sql/objects/outbox_parts.sql"), &values)
     };
     let label = escape_literal(&table.to_string());
     let (declarations, record) = if valid.key.is_empty() {
@@ -57,7 +57,10 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
                     ("label", &*label),
                     ("every", &*every),
                 ];
-                fragment(include_str!("sql/v2/outbox_unkeyed_compared.sql"), &values)?
+                fragment(
+                    include_str!("sql/objects/outbox_unkeyed_compared.sql"),
+                    &values,
+                )?
             }
         };
         let values = [
@@ -69,7 +72,7 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
             ),
             ("whole", &*whole("")?),
         ];
-        let record = fragment(include_str!("sql/v2/outbox_unkeyed.sql"), &values)?;
+        let record = fragment(include_str!("sql/objects/outbox_unkeyed.sql"), &values)?;
         let declarations = match watched.is_empty() {
             true => "",
             false => "    pgherald_as_installed pg_catalog.bool;\n",
@@ -89,7 +92,7 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
             false => {
                 let kept = rows(&kept(valid, &one("pgherald_new", 'U'))?)?;
                 let values = [("kept", &*kept), ("any", &*paired)];
-                fragment(include_str!("sql/v2/outbox_either.sql"), &values)?
+                fragment(include_str!("sql/objects/outbox_either.sql"), &values)?
             }
         };
         let read = read(valid);
@@ -116,11 +119,11 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
             ("insert", &*rows(&one("pgherald_new", 'I'))?),
             ("delete", &*rows(&one("pgherald_old", 'D'))?),
         ];
-        let record = fragment(include_str!("sql/v2/outbox_keyed.sql"), &values)?;
-        (include_str!("sql/v2/outbox_variables.sql"), record)
+        let record = fragment(include_str!("sql/objects/outbox_keyed.sql"), &values)?;
+        (include_str!("sql/objects/outbox_variables.sql"), record)
     };
     let values = [("declarations", declarations), ("record", &*record)];
-    render(include_str!("sql/v2/outbox_body.sql"), &values)
+    render(include_str!("sql/objects/outbox_body.sql"), &values)
 }
 
 /// What the function selects, to be tried before it is installed.
@@ -149,7 +152,7 @@ pub(super) fn describe(valid: &Valid<'_>) -> Result<Description> {
         ("table", &*escape_literal(table.name())),
         ("key_names", &*key_names),
     ];
-    let statement = render(include_str!("sql/v2/outbox_relation.sql"), &values)?;
+    let statement = render(include_str!("sql/objects/outbox_relation.sql"), &values)?;
     Ok(Description {
         relation: relation(valid),
         statement,
@@ -199,7 +202,7 @@ fn kept(valid: &Valid<'_>, rows: &str) -> Result<String> {
         ("rows", rows),
         ("parts", &*expression::comparable(&valid.key)),
     ];
-    fragment(include_str!("sql/v2/outbox_kept.sql"), &values)
+    fragment(include_str!("sql/objects/outbox_kept.sql"), &values)
 }
 
 /// Whether an UPDATE compares values, rather than keys only.
@@ -249,7 +252,7 @@ fn as_installed(columns: &[Column], rows: &str) -> Result<String> {
         ("columns", &*values),
         ("rows", rows),
     ];
-    fragment(include_str!("sql/v2/as_installed.sql"), &values)
+    fragment(include_str!("sql/objects/as_installed.sql"), &values)
 }
 
 /// The rows after an UPDATE, each with what it was before if that is asked for, and the keys that are gone.
@@ -290,7 +293,7 @@ fn paired(valid: &Valid<'_>) -> Result<String> {
         });
         let names = names.collect::<Vec<_>>().join(", ");
         before.clone_from(&columns);
-        let whole = include_str!("sql/v2/outbox_old.sql").trim_end();
+        let whole = include_str!("sql/objects/outbox_old.sql").trim_end();
         old = format!("CASE WHEN n.k IS NOT NULL OR NOT {FEWER} THEN {whole} END");
         changed = format!(
             "CASE WHEN n.k IS NOT NULL AND o.k IS NOT NULL THEN \
@@ -326,5 +329,5 @@ fn paired(valid: &Valid<'_>) -> Result<String> {
         ("place", place),
         ("where", &condition),
     ];
-    fragment(include_str!("sql/v2/outbox_updated.sql"), &values)
+    fragment(include_str!("sql/objects/outbox_updated.sql"), &values)
 }

@@ -191,7 +191,8 @@ impl Actual {
     /// with the last table, what all tables share.
     ///
     /// While there are [groups](crate::group), the outbox stays, with what they have not handled and their dead letters:
-    /// [`plan_uninstall_all`](Self::plan_uninstall_all) removes that too.
+    /// [`plan_uninstall_all`](Self::plan_uninstall_all) removes that too. A [warning](Plan::warnings) names each group that
+    /// requires one of the tables.
     ///
     /// A table that is not watched, or no longer exists, is no error: whatever is left of it goes. One that was renamed is
     /// found under its present name only.
@@ -212,7 +213,16 @@ impl Actual {
                 triggers.extend(own.map(|trigger| ((&trigger.on.0, &trigger.name), *trigger)));
             }
         }
-        self.removal(functions, triggers, true)
+        let removal = self.removal(functions, triggers, true)?;
+        let required = self.requirements.iter();
+        let required =
+            required.filter(|one| !removal.is_empty() && tables.contains(&one.spec.table));
+        let warnings = required.map(|one| {
+            let (group, table) = (&one.group, &one.spec.table);
+            format!("Group {group} requires {table}: its consumers are not live until it is installed again.")
+        });
+        let warnings = warnings.collect();
+        Ok(removal.warning(warnings))
     }
 
     /// Works out how to remove everything of all tables, the outbox with what is in it, and all groups. Of a database that was

@@ -12,7 +12,7 @@ use crate::error::Result;
 /// Finds whether statements that triggers ran within this one were recorded before it.
 pub(super) fn nesting(valid: &Valid<'_>) -> Result<String> {
     let mark = escape_literal(&qualified(&valid.function));
-    let template = include_str!("sql/v2/nesting.sql").trim_end();
+    let template = include_str!("sql/objects/nesting.sql").trim_end();
     render(template, &[("mark", &mark)])
 }
 
