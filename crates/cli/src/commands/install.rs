@@ -72,24 +72,24 @@ fn refuse_contradictions(install: &Install) -> Result<(), Failure> {
         && !install.operations.contains(&arguments::Operation::Update);
     let (message, hint) = if install.old_columns && !is_outbox {
         (
-            "values before do not fit into notifications",
+            "notifications carry no old values",
             "add --mode outbox, or leave --old-columns out",
         )
     } else if install.old_columns && install.columns.is_empty() {
         (
-            "--old-columns is about the columns that travel with the event, and there are none",
+            "--old-columns records old values of the columns that --columns names, and there are none",
             "add --columns, or leave --old-columns out",
         )
     } else if install.value_limit.is_some() && !is_outbox {
         (
-            "a notification holds 8,000 bytes, whatever the limit of a value",
+            "--value-limit has no effect on notifications, which hold 8,000 bytes",
             "add --mode outbox, or leave --value-limit out",
         )
     } else if install.channel.is_some() && is_outbox {
         ("the outbox has no channel", "leave --channel out")
     } else if !install.when_changed.is_empty() && leaves_updates_out {
         (
-            "--when-changed is about updates, which --operations leaves out",
+            "--when-changed selects updates, which --operations leaves out",
             "add update to --operations",
         )
     } else {
@@ -126,14 +126,14 @@ fn widened(
             let message = error.to_string();
             let message = message.rsplit_once("; ").map_or(&*message, |(message, _)| message);
             Failure::problem(message).hint(
-                "add the options that it was installed with (pgherald status lists them), or --narrow to take that away",
+                "add the options of the present installation (pgherald status lists them), or remove them with --narrow",
             )
         })?;
         let kept = actual.losses(spec);
         if !kept.is_empty() {
             let kept = kept.join(", ");
             notes.push(format!(
-                "Kept on {}: {kept}. --narrow takes that away.",
+                "Kept on {}: {kept}. --narrow removes it.",
                 spec.table()
             ));
         }

@@ -39,7 +39,7 @@ impl Renamed {
     /// What is left out, if something is.
     pub(super) fn loss(&self) -> Option<String> {
         let lost = self.lost.join(", ");
-        (!lost.is_empty()).then(|| format!("goes on without {lost}, which it cannot have any more"))
+        (!lost.is_empty()).then(|| format!("can no longer be installed with {lost}"))
     }
 }
 
@@ -115,4 +115,4 @@ pub(super) fn no_right(actual: &Actual, table: &TableName) -> Option<String> {
     (!may).then(|| format!("{NO_RIGHT} {table}, or on a part of it"))
 }
 
-const NO_RIGHT: &str = "you may not put triggers on";
+const NO_RIGHT: &str = "this role may not create triggers on";

@@ -263,7 +263,7 @@ async fn tables(client: &Client) -> Result<Vec<Table>, Failure> {
                 key: Vec::new(),
                 columns: Vec::new(),
                 triggers: watched.triggers,
-                drift: Some("the function's comment does not tell what it was made for".to_owned()),
+                drift: Some("the function's comment does not contain its specification".to_owned()),
             };
         };
         let name = format!("{}: ", spec.table());

@@ -28,8 +28,8 @@ pub(super) async fn history(client: &Client) -> Findings {
         None => Finding::ok(HISTORY, "this server has written the outbox"),
         Some(reason) => {
             let text = format!(
-                "{reason}; the next consumer or source to connect moves what its groups have not read to their parked events, \
-                 and gives each a resync"
+                "{reason}; the next consumer or source that connects moves the unread events of all groups to their parked \
+                 events, and gives each group a resync"
             );
             Finding::new(HISTORY, Verdict::Warning, text).fix("SELECT pgherald.history();")
         }
@@ -38,8 +38,8 @@ pub(super) async fn history(client: &Client) -> Findings {
     let sql = "SELECT (SELECT pg_catalog.count(*) FROM pgherald.outbox_retention) OPERATOR(pg_catalog.=) 1
         AND (SELECT pg_catalog.count(*) FROM pgherald.outbox_part) OPERATOR(pg_catalog.=) 4";
     if !guarded(client, value::<bool>(client, sql)).await? {
-        let text = "outbox_retention or outbox_part lacks rows, as after the restore of a schema without its data: nothing is \
-                    read and nothing is trimmed";
+        let text = "outbox_retention or outbox_part lacks rows, for example because the schema was restored without its data: \
+                    consumers read nothing and trim nothing";
         findings.push(Finding::new(HISTORY, Verdict::Failed, text).fix(UPGRADE));
     }
     Ok(findings)

@@ -34,7 +34,7 @@ async fn unmet(client: &Client) -> Findings {
     let mut found = Vec::new();
     for Requirement { group, spec, .. } in required {
         for drift in actual.verify(spec).iter().filter(|drift| drift.is_deaf()) {
-            let text = format!("group {group}: its consumers are not live, because of {drift}");
+            let text = format!("group {group}: its consumers are not live: {drift}");
             let finding = Finding::new("groups", Verdict::Failed, text);
             found.push(match actual.widened(spec) {
                 Ok(spec) => finding.fix(command(&actual, &spec)),
@@ -80,7 +80,7 @@ fn finding(group: &GroupStatus, problem: Problem) -> Finding {
                 true => Verdict::Failed,
                 false => Verdict::Warning,
             };
-            let fix = "correct what the error names: consumers that run try again by themselves, see pgherald status --watch";
+            let fix = "correct the cause that the error names: running consumers retry by themselves, see pgherald status --watch";
             (verdict, failing(group), fix.to_owned())
         }
         Problem::DeadLetters => {
@@ -153,5 +153,5 @@ fn behind(group: &GroupStatus) -> String {
 fn start_or_delete(group: &GroupStatus) -> String {
     let name = group.name.replace('\'', "''");
     let delete = format!("DELETE FROM pgherald.consumer_group WHERE name = '{name}';");
-    format!("start a program that runs it; or, if nobody wants it any more: {delete}")
+    format!("start a program that runs a consumer of it; or, if the group is no longer used: {delete}")
 }

@@ -68,7 +68,7 @@ fn judge_size(size: i64, limit: i64) -> Finding {
     match result {
         Verdict::Ok => Finding::ok("outbox size", text),
         _ => {
-            let text = format!("{text}: beyond that, rows go before they are read");
+            let text = format!("{text}: beyond that, rows are removed before groups have read them");
             Finding::new("outbox size", result, text).fix(TRIM)
         }
     }
@@ -97,7 +97,7 @@ fn judge_age(age: Option<f64>, keep: f64) -> Finding {
         return Finding::ok(check, text);
     }
     let text = format!(
-        "{text}: consumers of a group trim, and none runs, or one has not read it; else run this now and then"
+        "{text}: no consumer runs that would trim it, or a group has not read it; otherwise run this at intervals"
     );
     Finding::new(check, Verdict::Warning, text).fix(TRIM)
 }

@@ -69,15 +69,17 @@ fn fix_of_unfit(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> Strin
 
 fn moved(actual: &Actual, renamed: &Renamed) -> Finding {
     let (former, now) = (&renamed.former, renamed.spec.table());
-    let text = format!("{former} is now {now}, and its changes come under the former name");
+    let text = format!("{former} was renamed to {now}, and its changes still come under the former name");
     let text = match renamed.loss() {
         Some(loss) => format!("{text}; it {loss}"),
         None => text,
     };
     let text = match &renamed.successor {
         None => text,
-        Some(Ok(_)) => format!("{text}; the table that is {former} now is not watched"),
-        Some(Err(why)) => format!("{text}; the table that is {former} now is not watched: {why}"),
+        Some(Ok(_)) => format!("{text}; another table is called {former} now, and is not watched"),
+        Some(Err(why)) => {
+            format!("{text}; another table is called {former} now, and is not watched: {why}")
+        }
     };
     let fix = match (&renamed.refusal, &renamed.successor) {
         (Some(why), _) => format!("{why}; or {}", uninstall(now)),
@@ -111,8 +113,8 @@ fn judge(
             let text = text.rsplit_once("; ").map_or(&*text, |(text, _)| text);
             let table = words::quoted(spec.table());
             let fix = format!(
-                "have {column:?} hold one text for each value (a CHECK, a scale for numeric) and ask by that text; or take \
-                 another key: pgherald install {table} --narrow --key …"
+                "make sure that {column:?} holds one text for each value (a CHECK, a scale for numeric), and use that text in \
+                 queries; or choose another key: pgherald install {table} --narrow --key …"
             );
             (text.to_owned(), fix)
         }
@@ -133,7 +135,7 @@ fn uninstall(table: &TableName) -> String {
 
 fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
     let function = &watched.function;
-    let text = format!("the comment of {function} does not tell what it was made for");
+    let text = format!("the comment of {function} does not contain its specification");
     let finding = |text| Finding::new(CHECK, Verdict::Failed, text);
     let Some(table) = &watched.table else {
         // With it go triggers on what were partitions of a table that is gone.
@@ -169,7 +171,7 @@ pub(super) async fn nested(client: &Client) -> Findings {
     Ok(or_ok(
         found,
         check,
-        "recorded in an order that ends in the final state",
+        "the last event of each row has its final values",
     ))
 }
 
