@@ -65,7 +65,7 @@ impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} events received", self.counts.events)?;
         for (count, what) in [
-            (self.counts.undecodable, "not understood"),
+            (self.counts.undecodable, "payloads not understood"),
             (self.counts.disconnected, "lost connections"),
             (
                 self.counts.failed_attempts,

@@ -10,7 +10,7 @@ use super::plan::refusal;
 /// What one installation needs.
 #[derive(Debug)]
 pub(super) enum Repair {
-    /// Its comment does not say what it was made for.
+    /// Its comment does not contain its specification.
     Unreadable,
     /// Nothing: no table calls it, and another table that is watched has its name.
     None,

@@ -166,7 +166,7 @@ async fn refusals_name_the_cause_and_the_way_out_and_change_nothing() {
         (&["install", "seen", "--commit"], "is a view"),
         (
             &["install", "users", "--columns", "emial", "--commit"],
-            "no column \"emial\"; there is id, email",
+            "there is no column \"emial\"; the columns are id, email",
         ),
         (
             &["install", "pg_catalog.pg_class", "--commit"],
@@ -276,7 +276,7 @@ async fn a_table_stays_in_its_mode_unless_another_one_is_named() {
         assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
         assert!(
             ran.stderr
-                .contains("its changes are recorded in the outbox\nhint: add the options"),
+                .contains("recording changes in the outbox\nhint: add the options"),
             "{ran:?}"
         );
     }
@@ -285,7 +285,7 @@ async fn a_table_stays_in_its_mode_unless_another_one_is_named() {
     assert_eq!(scene.pgherald(&notify).await.code, 1);
     assert_eq!(scene.dump().await, before);
     let said = scene.fine(&[&notify[..], &["--narrow"]].concat()).await;
-    let loss = "Taken away from public.users: its changes are recorded in the outbox.";
+    let loss = "Removed from public.users: recording changes in the outbox.";
     assert!(said.contains(loss), "{said}");
     assert_ne!(scene.dump().await, before);
     scene.fine(&["install", "users", "--commit"]).await;
@@ -557,7 +557,7 @@ async fn a_renamed_table_stays_in_the_outbox() {
         assert_eq!(scene.dump().await, before);
     };
     scene.run("ALTER TABLE users RENAME TO people").await;
-    refused("its changes are recorded in the outbox").await;
+    refused("recording changes in the outbox").await;
     let ran = scene
         .pgherald(&["watch", "people", "--channel", "x", "--count", "1"])
         .await;
@@ -577,11 +577,11 @@ async fn a_renamed_table_stays_in_the_outbox() {
         )
     };
     scene.run(&each("COMMENT ON FUNCTION %s IS NULL")).await;
-    refused("its changes are recorded in the outbox").await;
+    refused("recording changes in the outbox").await;
     scene
         .run(&each("CREATE OR REPLACE FUNCTION %s RETURNS trigger LANGUAGE plpgsql AS ''BEGIN RETURN NULL; END''"))
         .await;
-    refused("comment does not say what it was made for").await;
+    refused("a specification that its function's comment does not contain").await;
     scene
         .fine(&[
             "install", "people", "--mode", "notify", "--narrow", "--commit",
@@ -799,7 +799,7 @@ async fn an_installation_takes_nothing_away_unless_it_is_to_narrow() {
         "{said}"
     );
     let said = install(&["--columns", "price", "--operations", "insert", "--narrow"]).await;
-    let loss = "Taken away from public.items: column qty, operation update, operation delete, operation truncate.";
+    let loss = "Removed from public.items: column qty, operation update, operation delete, operation truncate.";
     assert_eq!(said, format!("Installed on public.items.\n{loss}\n"));
     let status = scene.json(&["status"]).await;
     let table = &status[0]["tables"][0];
@@ -863,7 +863,7 @@ async fn what_a_group_requires_is_not_taken_from_it_and_doctor_names_what_is_mis
     assert!(
         refused
             .stderr
-            .contains("group order-mail requires public.items otherwise than specified"),
+            .contains("the specification of public.items conflicts with what group order-mail requires"),
         "{refused:?}"
     );
     let said = scene.fine(&outbox).await;

@@ -123,7 +123,7 @@ impl ConnectConfig {
         if Handle::try_current().is_err() {
             return Err(Error::new(
                 Kind::Config,
-                "connections need a tokio runtime; call this from a task of one",
+                "connections need a tokio runtime; call this from a task of a runtime",
             ));
         }
         let mut budget = Budget::new(self);
@@ -205,7 +205,7 @@ impl ConnectConfig {
             Err(refusal)
                 if refusal.kind == Kind::Tls && config.get_ssl_mode() == SslMode::Prefer =>
             {
-                tracing::warn!(error = %refusal, "no TLS with {target}, going on without");
+                tracing::warn!(error = %refusal, "no TLS with {target}, connecting without it");
                 config.ssl_mode(SslMode::Disable);
                 config.connect(tls).await.map_err(Refusal::of)
             }
@@ -243,7 +243,7 @@ impl ConnectConfig {
         let found = tokio::net::lookup_host((&**name, target.port)).await?;
         let mut addresses: Vec<_> = found.map(|address| Some(address.ip())).collect();
         if addresses.is_empty() {
-            return Err("the name has no address".into());
+            return Err("the host name has no address".into());
         }
         self.balance(&mut addresses);
         Ok(addresses)

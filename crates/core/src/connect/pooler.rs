@@ -89,8 +89,8 @@ pub(super) async fn refuse(
 fn refusal() -> Error {
     Error::new(
         Kind::Pooled,
-        "a pooler in transaction mode is in the way: what a session leaves in its server process does not stay with the \
-         session, so LISTEN would fail, or make notifications reach other clients",
+        "the connection leads to a pooler in transaction mode, which gives each transaction another server process: LISTEN \
+         would fail, or its notifications would reach other clients",
     )
 }
 

@@ -39,7 +39,7 @@ pub(crate) async fn refuse_replica(client: &Client) -> Result<()> {
         true => Ok(()),
         false => Err(Error::new(
             Kind::Replica,
-            "the server is a replica, it cannot LISTEN",
+            "the server is a replica, on which LISTEN fails",
         )),
     }
 }

@@ -149,7 +149,7 @@ impl Event {
             let mut message = format!("columns of {self} do not fit {target}");
             for (column, limit) in unavailable::of(json) {
                 message.push_str(&format!(
-                    "; column {column:?} is unavailable, because its value is beyond the limit of {limit} bytes: leave it \
+                    "; column {column:?} is unavailable, because its value exceeds the limit of {limit} bytes: leave it \
                      out and read it from the table, or record the table with a higher limit (TriggerSpec::value_limit, \
                      pgherald install --value-limit)"
                 ));

@@ -183,7 +183,7 @@ impl Durable {
         if let Some(spec) = self.requirements.iter().find(|spec| !spec.is_outbox()) {
             let table = spec.table();
             return refuse(format!(
-                "it requires {table} in notify mode, and a group reads the outbox: use TriggerSpec::outbox"
+                "it requires {table} in notify mode, but groups read the outbox: use TriggerSpec::outbox"
             ));
         }
         let mut tables = HashSet::new();
@@ -194,7 +194,7 @@ impl Durable {
         if let Some(spec) = twice {
             let table = spec.table();
             return refuse(format!(
-                "it requires {table} twice, differently: state it once"
+                "it has two different requirements of {table}: give one"
             ));
         }
         if self.timeout.is_zero() {

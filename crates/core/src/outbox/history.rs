@@ -56,7 +56,7 @@ impl History {
             true => Ok(()),
             false => Err(Error::new(
                 Kind::History,
-                "the outbox is not the one that was read so far: the server has crashed, was promoted, or was restored",
+                "the history of the outbox has changed: the server has crashed, was promoted, or was restored",
             )),
         }
     }

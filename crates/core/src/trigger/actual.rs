@@ -290,7 +290,7 @@ impl Actual {
                     }
                 }
                 _ => {
-                    let message = format!("cannot understand the catalog: it has a {kind:?}");
+                    let message = format!("cannot interpret the catalog: it has a {kind:?}");
                     return Err(Error::new(Kind::Query, message));
                 }
             }
@@ -365,7 +365,7 @@ impl Actual {
             return Ok(table);
         }
         let advice = match (self.tables.get(name), self.lookalikes.get(name.name())) {
-            (None, _) => "or the database was not asked for it; inspect it".to_owned(),
+            (None, _) => "or was not inspected; inspect it".to_owned(),
             (_, None) => "create it first".to_owned(),
             (_, Some(others)) => format!("there is {}", others.join(", ")),
         };
@@ -459,5 +459,5 @@ impl Actual {
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T> {
     serde_json::from_str(json)
-        .map_err(|cause| Error::with_source(Kind::Query, "cannot understand the catalog", cause))
+        .map_err(|cause| Error::with_source(Kind::Query, "cannot interpret the catalog", cause))
 }

@@ -109,7 +109,7 @@ impl Plan {
                 _ => {}
             }
             if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) {
-                let message = "cannot change the triggers; everything is as it was";
+                let message = "cannot change the triggers; nothing was changed";
                 return Err(Error::of_statement(message, error));
             }
             attempt += 1;

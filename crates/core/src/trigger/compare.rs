@@ -111,7 +111,7 @@ fn unheard(actual: &Note, desired: &Note) -> Option<&'static str> {
     } else if actual.channel != desired.channel {
         Some("for another channel")
     } else if fewer {
-        Some("to leave out updates that are to be heard of")
+        Some("to leave out updates that the specification includes")
     } else {
         None
     }

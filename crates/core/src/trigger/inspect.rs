@@ -118,5 +118,5 @@ pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     index: usize,
 ) -> Result<T> {
     row.try_get(index)
-        .map_err(|error| Error::of_statement("cannot understand the catalog", error))
+        .map_err(|error| Error::of_statement("cannot interpret the catalog", error))
 }

@@ -104,7 +104,7 @@ impl Trial {
         }
         let limit = cause.as_db_error().map_or("", |error| error.message());
         let message = format!(
-            "specification of {name}: its {columns} columns are beyond a limit of the server ({limit}); name fewer of them as key, \
+            "specification of {name}: its {columns} columns exceed a limit of the server ({limit}); name fewer of them as key, \
          columns or when_changed, or leave old columns out"
         );
         Err(Error::with_source(Kind::Spec, message, cause))

@@ -47,7 +47,7 @@ pub fn to_manifest(specs: &[TriggerSpec]) -> crate::Result<String> {
 /// If the text is not a JSON array of specifications, or one of them has a field that is not known.
 pub fn from_manifest(text: &str) -> crate::Result<Vec<TriggerSpec>> {
     serde_json::from_str(text)
-        .map_err(|cause| Error::with_source(Kind::Spec, "this is no manifest of tables", cause))
+        .map_err(|cause| Error::with_source(Kind::Spec, "this is not a manifest of tables", cause))
 }
 
 #[derive(Serialize, Deserialize)]

@@ -115,7 +115,7 @@ impl Actual {
             for other in self.namesakes_of(&spec.table) {
                 if specs.iter().all(|spec| spec.table != *other) {
                     warnings.push(format!(
-                        "Changes of {other} come under the name {}, as it was called before, until it is installed again.",
+                        "Changes of {other} come under its former name {} until {other} is installed again.",
                         spec.table
                     ));
                 }
@@ -123,7 +123,7 @@ impl Actual {
             let losses = self.losses(spec);
             if !losses.is_empty() {
                 let losses = losses.join(", ");
-                warnings.push(format!("Taken away from {}: {losses}.", spec.table));
+                warnings.push(format!("Removed from {}: {losses}.", spec.table));
             }
             let (valid, installed) = self.validate(spec)?;
             for (name, function) in installed.functions() {

@@ -372,7 +372,7 @@ fn a_specification_is_widened_by_what_is_installed() {
         assert_eq!(kinds(&actual, &narrower), []);
         let narrowed = plan(&actual, narrower);
         assert!(
-            narrowed.warnings()[0].starts_with("Taken away from public.a: column"),
+            narrowed.warnings()[0].starts_with("Removed from public.a: column"),
             "{:?}",
             narrowed.warnings()
         );
@@ -396,12 +396,12 @@ fn updates_old_columns_and_large_values_are_kept() {
         (
             outbox.clone().when_changed(["v", "w"]),
             outbox.clone().when_changed(["v"]),
-            "updates that change w alone",
+            "updates that change only w",
         ),
         (
             outbox.clone().old_columns(),
             outbox.clone(),
-            "columns before an update",
+            "old columns",
         ),
         (
             outbox.clone().value_limit(1 << 21),
@@ -427,21 +427,25 @@ fn updates_old_columns_and_large_values_are_kept() {
 fn what_one_installation_cannot_have_besides_is_refused() {
     let elsewhere = crate::name::ChannelName::new("elsewhere").unwrap();
     let cases = [
-        (spec("a").outbox(), spec("a"), "recorded in the outbox"),
+        (
+            spec("a").outbox(),
+            spec("a"),
+            "recording changes in the outbox",
+        ),
         (
             spec("a"),
             spec("a").outbox(),
-            "announced on channel pgherald",
+            "announcing changes on channel pgherald",
         ),
         (
             spec("a").channel(elsewhere),
             spec("a"),
-            "announced on channel elsewhere",
+            "announcing changes on channel elsewhere",
         ),
         (
             spec("a").key_columns(["v", "w"]),
             spec("a"),
-            "told apart by v, w",
+            "the key v, w",
         ),
     ];
     for (installed, wish, why) in cases {

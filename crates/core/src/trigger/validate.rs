@@ -65,25 +65,25 @@ pub(super) fn validate<'a>(
     if !spec.when_changed.is_empty() && !spec.operations.contains(Operation::Update) {
         return Err(unfit(
             spec,
-            "when_changed without updates; add Operation::Update",
+            "when_changed needs updates; add Operation::Update",
         ));
     }
     if spec.is_outbox() && spec.channel != ChannelName::default() {
         return Err(unfit(
             spec,
-            "a channel for the outbox, which has none; name no channel",
+            "the outbox has no channel; name no channel",
         ));
     }
     if spec.old_columns && !spec.is_outbox() {
         return Err(unfit(
             spec,
-            "old columns in notifications; use the outbox for them",
+            "notifications carry no old columns; use the outbox",
         ));
     }
     if spec.value_limit.is_some() && !spec.is_outbox() {
         return Err(unfit(
             spec,
-            "a limit of values in notifications, whose 8,000 bytes are one; use the outbox for it",
+            "value_limit has no effect on notifications, which hold 8,000 bytes; use the outbox",
         ));
     }
     let key = match &spec.key {
@@ -93,7 +93,7 @@ pub(super) fn validate<'a>(
     if key.is_empty() && (spec.every_column || !spec.columns.is_empty()) {
         return Err(unfit(
             spec,
-            "extra columns without a key; name key columns, or no columns",
+            "columns need a key; name key columns, or no columns",
         ));
     }
     let columns = match spec.every_column {
@@ -108,7 +108,7 @@ pub(super) fn validate<'a>(
     if spec.old_columns && columns.is_empty() {
         return Err(unfit(
             spec,
-            "old columns without columns; name them, or every column",
+            "old columns need columns; name columns, or use every column",
         ));
     }
     let when_changed = find(spec, table, &spec.when_changed)?;
@@ -188,7 +188,7 @@ fn reserved(schema: &str) -> Option<&'static str> {
             Some("is temporary: only its own session sees it")
         }
         schema if schema.starts_with("pg_") || schema == "information_schema" => {
-            Some("belongs to the server, which lets nobody make triggers there")
+            Some("belongs to the server, which allows no triggers on it")
         }
         _ => None,
     }
@@ -203,8 +203,8 @@ fn check_kinds(name: &TableName, table: &Table) -> Result<()> {
             _ if member.is_table() => continue,
             "v" => "is a view, which changes without triggers; watch the tables beneath it",
             "m" => "is a materialized view, which has no triggers; watch the tables beneath it",
-            "f" => "is a foreign table, whose triggers see no rows; watch it where it lives",
-            _ => "is no table; only tables have triggers",
+            "f" => "is a foreign table, whose triggers see no rows; watch it on its own server",
+            _ => "is not a table; only tables have triggers",
         };
         let subject = if member.is_root {
             format!("{name}")
@@ -230,14 +230,14 @@ fn find(spec: &TriggerSpec, table: &Table, names: &[String]) -> Result<Vec<Colum
             let existing = existing.join(", ");
             return Err(unfit(
                 spec,
-                &format!("no column {name:?}; there is {existing}"),
+                &format!("there is no column {name:?}; the columns are {existing}"),
             ));
         };
         if column.is_virtual {
-            let problem = format!("column {name:?} is a virtual one, which triggers cannot see");
+            let problem = format!("column {name:?} is virtual, so triggers cannot see it");
             return Err(unfit(
                 spec,
-                &format!("{problem}; name those it is computed from"),
+                &format!("{problem}; name the columns that it is computed from"),
             ));
         }
         found.push(column.clone());

@@ -194,7 +194,7 @@ fn lacking(actual: &Note, spec: &TriggerSpec, desired: &Note) -> Option<String> 
         let others: String = others.iter().map(|name| format!(", {name}")).collect();
         Some(format!("without column {first}{others}"))
     } else if spec.old_columns && !actual.old_columns {
-        Some("without values before an update".to_owned())
+        Some("without old values".to_owned())
     } else {
         None
     }
@@ -258,8 +258,8 @@ impl fmt::Display for Drift {
                 f.write_str("there is no outbox to record changes in; install the triggers again")
             }
             DriftKind::Undescribed => f.write_str(
-                "pgherald.outbox_relation has no row for it, as after the restore of a schema without its data; install the \
-                 triggers again",
+                "pgherald.outbox_relation has no row for the table, for example because the schema was restored without its \
+                 data; install the triggers again",
             ),
             DriftKind::Unheard { object, reason } => write!(
                 f,
@@ -282,9 +282,9 @@ impl fmt::Display for Drift {
             }
             DriftKind::AmbiguousKey { column, type_name } => write!(
                 f,
-                "key column {column:?} has type {type_name}, of which values that are equal may have different texts, and an \
-                 event reaches only what is known under the text of its row; have the column hold one text for each value, \
-                 or take another key"
+                "key column {column:?} has type {type_name}, in which equal values may have different texts, and events are \
+                 matched by the exact text of their row; make sure that the column holds one text for each value, or choose \
+                 another key"
             ),
             DriftKind::LeftOver(object) => {
                 write!(

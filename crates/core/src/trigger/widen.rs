@@ -42,8 +42,8 @@ impl Actual {
         let losses = self.losses_of(spec);
         if !losses.exclusive.is_empty() {
             let message = format!(
-                "installing on {} as specified would take away what the present installation has: {}; specify the same, or \
-                 narrow it explicitly",
+                "the specification of {} conflicts with the present installation: {}; specify the same, or narrow it \
+                 explicitly",
                 spec.table,
                 losses.exclusive.join(", ")
             );
@@ -56,7 +56,7 @@ impl Actual {
         let mut unknown = self.unknown_requirements.iter();
         if let Some((group, table)) = unknown.find(|(_, table)| *table == spec.table) {
             let message = format!(
-                "what group {group} requires of {table} was stored by a later version of pgherald: install with that version, \
+                "a later version of pgherald stored what group {group} requires of {table}: install with that version, \
                  narrow it explicitly, or delete the group's row in pgherald.consumer_requirement"
             );
             return Err(Error::new(Kind::Spec, message));
@@ -71,10 +71,10 @@ impl Actual {
                     continue;
                 }
                 let message = format!(
-                    "group {} requires {} otherwise than specified: {}; specify the same, \
+                    "the specification of {} conflicts with what group {} requires: {}; specify the same, \
                      narrow it explicitly, or delete the group's row in pgherald.consumer_requirement",
-                    requirement.group,
                     spec.table,
+                    requirement.group,
                     losses.exclusive.join(", ")
                 );
                 return Err(Error::new(Kind::Spec, message));
@@ -142,8 +142,8 @@ impl Actual {
             Present::Unknown(is_outbox) => Losses {
                 exclusive: vec![match is_outbox {
                     Some(true) => RECORDED.to_owned(),
-                    Some(false) => "its changes are announced".to_owned(),
-                    None => "its function's comment does not say what it was made for".to_owned(),
+                    Some(false) => "announcing changes".to_owned(),
+                    None => "a specification that its function's comment does not contain".to_owned(),
                 }],
                 ..Losses::default()
             },
@@ -184,7 +184,7 @@ fn trimmed(present: TriggerSpec, name: &TableName, table: &Table) -> TriggerSpec
     trim(present.for_table(name.clone()), table)
 }
 
-const RECORDED: &str = "its changes are recorded in the outbox";
+const RECORDED: &str = "recording changes in the outbox";
 
 fn losses(
     present: &TriggerSpec,
@@ -196,13 +196,13 @@ fn losses(
     if present.mode != desired.mode || present.channel != desired.channel {
         exclusive.push(match present.is_outbox() {
             true => RECORDED.to_owned(),
-            false => format!("its changes are announced on channel {}", present.channel),
+            false => format!("announcing changes on channel {}", present.channel),
         });
     }
     if present_key != desired_key {
         exclusive.push(match present_key {
-            [] => "its events are about the whole table".to_owned(),
-            key => format!("its rows are told apart by {}", key.join(", ")),
+            [] => "events about the whole table".to_owned(),
+            key => format!("the key {}", key.join(", ")),
         });
     }
     let mut additional = Vec::new();
@@ -218,7 +218,7 @@ fn losses(
     let lost = lost.filter(|operation| !desired.operations.contains(*operation));
     additional.extend(lost.map(|operation| format!("operation {operation}")));
     if present.old_columns && !desired.old_columns {
-        additional.push("columns before an update".to_owned());
+        additional.push("old columns".to_owned());
     }
     match (&*present.when_changed, &*desired.when_changed) {
         (_, []) => {}
@@ -226,7 +226,7 @@ fn losses(
         (present, some) => additional.extend(
             fewer(present, some)
                 .iter()
-                .map(|name| format!("updates that change {name} alone")),
+                .map(|name| format!("updates that change only {name}")),
         ),
     }
     if limit(present) > limit(desired) {

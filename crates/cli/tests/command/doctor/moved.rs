@@ -130,7 +130,7 @@ async fn an_installation_on_one_of_two_that_swapped_names_warns_of_the_other() {
     let scene = renamed(&[("a", "--mode outbox"), ("b", "--mode notify")], SWAP).await;
     let install = ["install", "a", "--mode", "notify"];
     let said = scene.fine(&install).await;
-    let note = "Changes of public.b come under the name public.a, as it was called before, until it is installed again.";
+    let note = "Changes of public.b come under its former name public.a until public.b is installed again.";
     assert!(said.contains(&format!("\n-- {note}\n")), "{said}");
     let committed = [&install[..], &["--commit"]].concat();
     let said = scene.json(&committed).await;
@@ -273,7 +273,7 @@ async fn where_nothing_can_be_installed_the_reason_is_the_fix() {
         .await;
     let found = only(&scene, &[], "triggers", "failed", "is a foreign table").await;
     let fix = fixes(&found)[0];
-    assert!(fix.contains("watch it where it lives"), "{fix}");
+    assert!(fix.contains("watch it on its own server"), "{fix}");
     assert!(!fix.contains("pgherald install"), "{fix}");
 }
 
@@ -445,7 +445,7 @@ async fn a_table_of_somebody_else_in_the_place_of_one_stops_nothing() {
     let told_of = "cannot be upgraded: this role may not create triggers on public.b3, or on a part of it\n\
         hint: run it as the owner of public.b3\n";
     let said = "Everything else is up to date.\n\
-        Changes of public.b3 come under the name public.b2, as it was called before, until it is installed again.\n\
+        Changes of public.b3 come under its former name public.b2 until public.b3 is installed again.\n\
         public.b2 is installed on like public.b3, which was called so before.\n";
     assert_eq!((ran.code, &*ran.stdout), (1, said), "{ran:?}");
     assert!(ran.stderr.ends_with(told_of), "{ran:?}");
@@ -541,7 +541,7 @@ async fn a_table_in_the_place_of_a_recorded_one_is_told_from_it() {
     let scene = renamed(&[("a", "--mode outbox")], anew).await;
     let before = scene.dump().await;
     let ran = scene.pgherald(&["install", "a", "--commit"]).await;
-    let cause = "its changes are recorded in the outbox";
+    let cause = "recording changes in the outbox";
     assert!(ran.code == 1 && ran.stderr.contains(cause), "{ran:?}");
     let ran = scene
         .pgherald(&["watch", "a", "--channel", "x", "--count", "1"])

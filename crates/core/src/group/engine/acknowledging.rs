@@ -187,7 +187,7 @@ impl<R: Runner> Engine<R> {
             let group = &*group;
             match failures {
                 0 => tracing::error!(group, slice, error = %cause.chain(), ?delay,
-                    "the database refuses to note how far a slice is; it is held up"),
+                    "the database refuses to store the progress of a slice; the slice is held up"),
                 _ => tracing::info!(group, slice, error = %cause.chain(), ?delay,
                     "the slice is still held up"),
             }

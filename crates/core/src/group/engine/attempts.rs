@@ -238,7 +238,7 @@ impl<R: Runner> Engine<R> {
             let error = Error::with_source(Kind::Connect, "cannot start an attempt", error.clone());
             if self.shared.health.borrow().is_live() {
                 let (group, hint) = (&*self.terms.group, error.hint());
-                tracing::warn!(group, error = %error.chain(), hint, "consumer not live any more");
+                tracing::warn!(group, error = %error.chain(), hint, "consumer no longer live");
             }
             self.degrade(&error);
             self.crowded = Some(error);
