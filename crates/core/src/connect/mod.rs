@@ -164,7 +164,8 @@ impl ConnectConfig {
     /// Each connection that uses this configuration calls the provider once for each address that it tries: connections of
     /// sources, of consumers and their attempts, and of [`client`](Self::client). The call counts towards the time limit of the
     /// address. If the provider fails, the connection fails with [`Error::is_authentication`], and sources and consumers retry
-    /// later. The password is not logged. A provider that is called often should cache its token until shortly before it expires.
+    /// later. The password is not logged. A provider that is called often should cache its token until shortly before it
+    /// expires.
     ///
     /// ```
     /// use pgherald_core::ConnectConfig;
