@@ -1,4 +1,4 @@
-//! Reads what was committed between two snapshots, page by page.
+//! Reads the rows that were committed between two snapshots, page by page.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,10 +19,10 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::name::TableName;
 
-/// About how many bytes a page has at most; one row more at most.
+/// The maximum size of a page in bytes; the last row may exceed it.
 const MOST_BYTES: usize = 16 << 20;
 
-/// Reads the outbox. Keeps nothing but the names of tables: how far it has come is in the [`Cursor`].
+/// Reads the outbox. It keeps only the names of tables; the position is in the [`Cursor`].
 ///
 /// ```no_run
 /// # async fn example(client: tokio_postgres::Client) -> pgherald_core::Result<()> {
@@ -35,7 +35,7 @@ const MOST_BYTES: usize = 16 << 20;
 ///     for event in &page.events {
 ///         println!("{event}");
 ///     }
-///     cursor = page.cursor; // to be kept, if this is to go on after a restart
+///     cursor = page.cursor; // store it to continue after a restart
 ///     if page.is_last {
 ///         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
 ///     }

@@ -62,7 +62,7 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    /// Reads a slice on from what stands in the database, because its cursor would go back.
+    /// Continues a slice from its cursor in the database, because writing its present one would move the cursor back.
     pub(super) fn went_back(&mut self, slice: i32, error: &Error) {
         let group = &*self.terms.group;
         tracing::error!(group, slice, error = %error, "claiming the slice again");

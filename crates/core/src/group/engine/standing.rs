@@ -68,7 +68,7 @@ impl<R: Runner> Engine<R> {
         self.failures = self.failures.saturating_add(1);
         self.state = State::Waiting(Instant::now() + delay);
         let (chain, hint) = (error.chain(), error.hint());
-        // One warning for each time that it is not live, as for listeners.
+        // One warning for each outage, as for listeners.
         match &*self.shared.health.borrow() {
             Health::Live { .. } => {
                 tracing::warn!(group, error = %chain, hint, ?delay, "consumer no longer live");
