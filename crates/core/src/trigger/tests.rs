@@ -1,4 +1,4 @@
-//! What is decided from the actual state, without a server.
+//! Decisions from the actual state, without a server.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use super::{Plan, TriggerSpec, VERSION, desired, shared};
 use crate::name::TableName;
 use crate::operation::Operation;
 
-/// What a database holds, made up: objects as the server returns them.
+/// A made-up database: objects as the server returns them.
 #[derive(Default)]
 struct Database {
     objects: Vec<(&'static str, Value)>,
@@ -81,7 +81,7 @@ impl Database {
         self
     }
 
-    /// What `made` says, with the triggers on the relation of number `oid` that is called `now`.
+    /// The objects `made`, with the triggers on the relation with number `oid` and name `now`.
     fn installed(mut self, made: &Desired, oid: i64, now: &str) -> Self {
         let comment = json!(made.note).to_string();
         self.add_function(&made.function, &made.body, &made.pinned(), &comment);
@@ -138,7 +138,7 @@ impl Database {
     }
 }
 
-/// What is to be installed for `spec` on a table of number `oid`, in a database without anything else.
+/// The objects to install for `spec` on a table with number `oid`, in an otherwise empty database.
 fn made(spec: &TriggerSpec, oid: i64, partitions: &[&str]) -> Desired {
     let database = Database::new().table(oid, spec.table().name(), partitions);
     let actual = database.actual();
@@ -364,7 +364,7 @@ fn a_specification_is_widened_by_what_is_installed() {
     let actual = having(&insert);
     assert_eq!(actual.widened(&delete).unwrap(), both);
     assert_eq!(actual.losses(&delete), ["column v", "operation insert"]);
-    // It is not widened for nothing: what covers a specification stays as it is, and is as good.
+    // An installation that covers a specification is not widened, and is no drift.
     let actual = having(&both);
     for narrower in [insert, delete] {
         let widened = actual.widened(&narrower).unwrap();
