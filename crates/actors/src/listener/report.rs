@@ -87,7 +87,7 @@ impl fmt::Display for ShutdownReport {
             stats, unconfirmed, ..
         } in &self.subscriptions
         {
-            // Whether the subscriber succeeded with them is in its own report.
+            // The subscriber's own report shows whether it succeeded with them.
             let taken = stats.delivered - unconfirmed;
             write!(
                 f,

@@ -33,7 +33,7 @@ pub(crate) async fn run(
     let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
     let actual = trigger::inspect_all(&client, &tables).await?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
-    // What does not fit is refused for that, whatever is installed.
+    // A specification that does not fit its table is refused first, whatever is installed.
     let _ = actual.plan(&specs)?;
     let (specs, notes) = match install.narrow {
         true => (specs, Vec::new()),
@@ -49,7 +49,7 @@ pub(crate) async fn run(
     conclude(&client, output, &plan, install.commit, &said).await
 }
 
-/// What a file lists.
+/// The specifications in a manifest.
 fn manifest(file: &Path) -> Result<Vec<TriggerSpec>, Failure> {
     let name = file.display();
     let text = match file.as_os_str() == "-" {
@@ -65,7 +65,7 @@ fn manifest(file: &Path) -> Result<Vec<TriggerSpec>, Failure> {
     }
 }
 
-/// Refuses options of which one makes no sense beside the other.
+/// Refuses options that contradict each other.
 fn refuse_contradictions(install: &Install) -> Result<(), Failure> {
     let is_outbox = install.mode == Some(Mode::Outbox);
     let leaves_updates_out = !install.operations.is_empty()
@@ -114,7 +114,7 @@ fn refuse_repetitions(install: &Install) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `specs` with what the present installation has besides; and what that is, in words.
+/// `specs`, widened by the present installation; and notes about what was added.
 fn widened(
     actual: &Actual,
     specs: &[TriggerSpec],

@@ -137,7 +137,7 @@ struct Picture {
     groups: Vec<GroupState>,
 }
 
-/// A session of pgherald's in this database.
+/// A session of pgherald in this database.
 #[derive(Debug, Serialize)]
 struct Session {
     /// `listener`, `consumer`, `outbox reader` (of a listener or a consumer), or `other`.
@@ -188,11 +188,11 @@ struct GroupState {
     parked_keys: i64,
     /// Parked events that have failed.
     failing: i64,
-    /// Those of them that were parked within the last five minutes.
+    /// Failing events that were parked within the last five minutes.
     failing_recently: i64,
     oldest_failing_seconds: Option<f64>,
     dead_letters: i64,
-    /// Those of them that were given up within the last five minutes.
+    /// Dead letters that were given up within the last five minutes.
     dead_recently: i64,
     last_error: Option<String>,
     nodes: Vec<Node>,

@@ -48,7 +48,7 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
     let watched = actual.watched();
     let named = find(client, typed, &watched).await?;
     let tables: Vec<_> = named.iter().map(|named| named.table.clone()).collect();
-    // What a table left that was dropped is of the table that has its name now.
+    // The remains of a dropped table belong to the table that has its name now.
     let is_of = |one: &Watched, table: &TableName| match &one.table {
         Some(now) => now == table,
         None => one.spec.as_ref().is_some_and(|spec| spec.table() == table),
@@ -62,14 +62,14 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
             return Err(match is_watched {
                 false => Failure::problem(format!("{table} was renamed to {now}"))
                     .hint(format!("pgherald uninstall {}", words::quoted(now))),
-                // To be told from it, an upgrade would take the one for the other later.
+                // Otherwise a later upgrade would confuse the two.
                 true => Failure::problem(format!(
                     "{now} was called {table} before, and its changes still come under that name"
                 ))
                 .hint("run pgherald upgrade --commit, then repeat this command"),
             });
         }
-        // What a table left behind that was dropped may go.
+        // The remains of a dropped table may be removed.
         if !exists && !is_watched {
             let message = format!("there is no table {table}, and nothing is installed for it");
             return Err(Failure::problem(message).hint("pgherald status lists what is installed"));

@@ -1,4 +1,4 @@
-//! The groups: whether their consumers run, keep up, and succeed.
+//! Checks the groups: whether their consumers run, keep up, and succeed.
 
 use pgherald_core::group::{Group, GroupStatus};
 use pgherald_core::trigger::{self, Requirement};
@@ -9,10 +9,10 @@ use crate::commands::group_health::{LAG, Problem, problems};
 use crate::commands::install::command;
 use crate::words;
 
-/// So many events that fail are a failure at once.
+/// From this number of failing events on, the finding is a failure at once.
 const MANY_FAILING: i64 = 1_000;
 
-/// The check of a group. There is an outbox.
+/// Checks all groups. The caller has checked that there is an outbox.
 pub(super) async fn check(client: &Client) -> Findings {
     let groups = Group::all(client).await?;
     if groups.is_empty() {
@@ -25,7 +25,7 @@ pub(super) async fn check(client: &Client) -> Findings {
     Ok(or_ok(found, "groups", &fine))
 }
 
-/// What groups require and is not installed: their consumers are not live.
+/// Requirements of groups that are not installed: the consumers of these groups are not live.
 async fn unmet(client: &Client) -> Findings {
     let required = trigger::inspect(client, &[]).await?;
     let required = required.requirements();
@@ -45,7 +45,7 @@ async fn unmet(client: &Client) -> Findings {
     Ok(found)
 }
 
-/// A group without problems. Its parked events were snoozed, wait behind such, or are about to be handled.
+/// A group without problems. Its parked events were snoozed, wait behind snoozed ones, or are about to be handled.
 fn fine(group: &GroupStatus) -> String {
     let nodes = words::count(group.nodes, "consumer");
     match group.parked {
@@ -120,7 +120,7 @@ fn failing(group: &GroupStatus) -> String {
     )
 }
 
-/// How many of them are recent.
+/// The number of recent ones among them.
 fn recent(added: i64) -> String {
     match added {
         0 => String::new(),

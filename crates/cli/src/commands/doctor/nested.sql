@@ -1,5 +1,5 @@
--- Watched tables with row triggers, whose statements are recorded before the outer one, where the outer one's rows cannot be
--- read from the table afterwards. A trigger that is deferred runs after the outer statement was recorded.
+-- Watched tables with row triggers whose rows cannot be read from the table afterwards. The statements of such triggers are
+-- recorded before the outer one. A deferred trigger is left out, because it runs after the outer statement was recorded.
 SELECT
     format('trigger %I of %I.%I may run nested statements, and %s: the last event of a row may have older values',
         found.row_trigger, s.nspname, c.relname, coalesce(found.right_missing, found.key_problem)),
@@ -49,7 +49,7 @@ CROSS JOIN LATERAL (
     FROM pg_catalog.pg_trigger AS r
     WHERE r.tgrelid IN (SELECT t.tgrelid FROM pg_catalog.pg_trigger AS t WHERE t.tgfoid = p.oid)
         AND NOT r.tgisinternal AND r.tgenabled <> 'D' AND NOT r.tginitdeferred
-        -- For each row (1), and neither before (2) nor instead (64).
+        -- FOR EACH ROW (1), and neither BEFORE (2) nor INSTEAD OF (64).
         AND r.tgtype & 1 = 1 AND r.tgtype & 66 = 0
     ORDER BY r.tgname LIMIT 1
 ) AS found

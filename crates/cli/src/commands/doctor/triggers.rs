@@ -29,7 +29,7 @@ pub(super) async fn check(client: &Client) -> Findings {
     Ok(or_ok(found, CHECK, &fine))
 }
 
-/// What is wrong with an installation that needs `repair`.
+/// The problems of an installation that needs `repair`.
 pub(in crate::commands) fn problems(
     actual: &Actual,
     watched: &Watched,
@@ -43,7 +43,7 @@ pub(in crate::commands) fn problems(
     }
 }
 
-/// What is wrong with a table that has the name it was installed under.
+/// The problems of a table that still has the name under which it was installed.
 fn drifted(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> Vec<Finding> {
     let drifts = actual.verify(spec);
     if drifts.is_empty() {
@@ -54,14 +54,14 @@ fn drifted(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> Vec<Findin
     drifts.iter().map(judge).collect()
 }
 
-/// What puts a table right that does not have any more what was specified.
+/// The fix for a table that no longer has everything that its specification names.
 fn fix_of_unfit(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> String {
     let table = spec.table();
     let fitting = actual.trimmed(spec.clone());
     let fitting = fitting.map_err(|error| error.chain());
     match fitting.map(|spec| (refusal(actual, &spec), spec)) {
         Ok((None, spec)) => command(actual, &spec),
-        // Something else has the name of a table that was dropped.
+        // Another object has the name of a table that was dropped.
         _ if watched.table.is_none() => uninstall(table),
         Ok((Some(why), _)) | Err(why) => format!("{why}; or {}", uninstall(table)),
     }
@@ -83,7 +83,7 @@ fn moved(actual: &Actual, renamed: &Renamed) -> Finding {
     };
     let fix = match (&renamed.refusal, &renamed.successor) {
         (Some(why), _) => format!("{why}; or {}", uninstall(now)),
-        // Once it is installed again, nothing tells of its successor.
+        // Once it is installed again, no finding mentions its successor any more.
         (None, Some(Ok(_))) => UPGRADE.to_owned(),
         (None, _) => command(actual, &renamed.spec),
     };
@@ -152,7 +152,7 @@ fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
     }
     let text = format!("{text}; add the options that {table} was installed with");
     let table = words::quoted(table);
-    // Where not even the mode is known, whichever is chosen may take something away.
+    // If not even the mode is known, either choice may remove something.
     let narrow = if watched.is_outbox.is_none() {
         " --narrow"
     } else {
@@ -175,7 +175,7 @@ pub(super) async fn nested(client: &Client) -> Findings {
     ))
 }
 
-/// Where somebody has told the server not to fire triggers.
+/// Roles, databases and sessions in which triggers do not fire.
 pub(super) async fn replication_role(client: &Client) -> Findings {
     let check = "replication role";
     let sql = include_str!("replication_role.sql");
