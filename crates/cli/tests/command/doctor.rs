@@ -566,7 +566,10 @@ async fn groups_that_need_somebody_are_named() {
 
     let fix = alone[0]["fix"].as_str().unwrap();
     let (start, delete) = fix.split_once(": ").unwrap();
-    assert!(start.starts_with("start a program that runs a consumer of it"), "{fix}");
+    assert!(
+        start.starts_with("start a program that runs a consumer of it"),
+        "{fix}"
+    );
     scene.run(delete).await;
     all_is_well(&scene, &[]).await;
 }

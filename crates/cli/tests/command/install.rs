@@ -598,10 +598,7 @@ async fn the_outbox_is_told_to_stay_whatever_the_table_is_called() {
         .await;
     scene.run("INSERT INTO pgherald.consumer_group (name, slices) VALUES ('work', 1); ALTER TABLE users RENAME TO people").await;
     let said = scene.fine(&["uninstall", "people", "--commit"]).await;
-    assert!(
-        said.contains("\nThe outbox stays for group work"),
-        "{said}"
-    );
+    assert!(said.contains("\nThe outbox stays for group work"), "{said}");
 }
 
 #[tokio::test]
@@ -861,13 +858,14 @@ async fn what_a_group_requires_is_not_taken_from_it_and_doctor_names_what_is_mis
         .await;
     assert_eq!(refused.code, 1, "{refused:?}");
     assert!(
-        refused
-            .stderr
-            .contains("the specification of public.items conflicts with what group order-mail requires"),
+        refused.stderr.contains(
+            "the specification of public.items conflicts with what group order-mail requires"
+        ),
         "{refused:?}"
     );
     let said = scene.fine(&outbox).await;
-    let kept = "Kept on public.items: what group order-mail requires (column price). --narrow removes it.";
+    let kept =
+        "Kept on public.items: what group order-mail requires (column price). --narrow removes it.";
     assert_eq!(said, format!("Installed on public.items.\n{kept}\n"));
     assert_eq!(unmet().await, [] as [serde_json::Value; 0]);
     let said = scene.fine(&[&outbox[..], &["--narrow"]].concat()).await;

@@ -398,11 +398,7 @@ fn updates_old_columns_and_large_values_are_kept() {
             outbox.clone().when_changed(["v"]),
             "updates that change only w",
         ),
-        (
-            outbox.clone().old_columns(),
-            outbox.clone(),
-            "old columns",
-        ),
+        (outbox.clone().old_columns(), outbox.clone(), "old columns"),
         (
             outbox.clone().value_limit(1 << 21),
             outbox.clone(),
@@ -442,11 +438,7 @@ fn what_one_installation_cannot_have_besides_is_refused() {
             spec("a"),
             "announcing changes on channel elsewhere",
         ),
-        (
-            spec("a").key_columns(["v", "w"]),
-            spec("a"),
-            "the key v, w",
-        ),
+        (spec("a").key_columns(["v", "w"]), spec("a"), "the key v, w"),
     ];
     for (installed, wish, why) in cases {
         let actual = having(&installed);

@@ -69,10 +69,7 @@ pub(super) fn validate<'a>(
         ));
     }
     if spec.is_outbox() && spec.channel != ChannelName::default() {
-        return Err(unfit(
-            spec,
-            "the outbox has no channel; name no channel",
-        ));
+        return Err(unfit(spec, "the outbox has no channel; name no channel"));
     }
     if spec.old_columns && !spec.is_outbox() {
         return Err(unfit(

@@ -143,7 +143,9 @@ impl Actual {
                 exclusive: vec![match is_outbox {
                     Some(true) => RECORDED.to_owned(),
                     Some(false) => "announcing changes".to_owned(),
-                    None => "a specification that its function's comment does not contain".to_owned(),
+                    None => {
+                        "a specification that its function's comment does not contain".to_owned()
+                    }
                 }],
                 ..Losses::default()
             },

@@ -153,5 +153,7 @@ fn behind(group: &GroupStatus) -> String {
 fn start_or_delete(group: &GroupStatus) -> String {
     let name = group.name.replace('\'', "''");
     let delete = format!("DELETE FROM pgherald.consumer_group WHERE name = '{name}';");
-    format!("start a program that runs a consumer of it; or, if the group is no longer used: {delete}")
+    format!(
+        "start a program that runs a consumer of it; or, if the group is no longer used: {delete}"
+    )
 }

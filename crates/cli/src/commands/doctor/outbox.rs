@@ -68,7 +68,8 @@ fn judge_size(size: i64, limit: i64) -> Finding {
     match result {
         Verdict::Ok => Finding::ok("outbox size", text),
         _ => {
-            let text = format!("{text}: beyond that, rows are removed before groups have read them");
+            let text =
+                format!("{text}: beyond that, rows are removed before groups have read them");
             Finding::new("outbox size", result, text).fix(TRIM)
         }
     }

@@ -69,7 +69,8 @@ fn fix_of_unfit(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> Strin
 
 fn moved(actual: &Actual, renamed: &Renamed) -> Finding {
     let (former, now) = (&renamed.former, renamed.spec.table());
-    let text = format!("{former} was renamed to {now}, and its changes still come under the former name");
+    let text =
+        format!("{former} was renamed to {now}, and its changes still come under the former name");
     let text = match renamed.loss() {
         Some(loss) => format!("{text}; it {loss}"),
         None => text,

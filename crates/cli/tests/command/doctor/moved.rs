@@ -283,7 +283,8 @@ async fn a_former_name_uninstalls_nothing() {
     let before = scene.dump().await;
     let ran = scene.pgherald(&["uninstall", "public.a", "--commit"]).await;
     assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
-    let expected = "public.a was renamed to public.b\nhint: pgherald uninstall '\"public\".\"b\"'\n";
+    let expected =
+        "public.a was renamed to public.b\nhint: pgherald uninstall '\"public\".\"b\"'\n";
     assert!(ran.stderr.ends_with(expected), "{ran:?}");
     assert_eq!(scene.dump().await, before);
     let status = scene.json(&["status"]).await;
@@ -384,7 +385,14 @@ async fn an_upgrade_trims_what_a_renamed_table_has_no_more_also_with_another_in_
         "ALTER TABLE a RENAME TO old; CREATE TABLE a (id int PRIMARY KEY)",
     )
     .await;
-    found_and_fixed(&scene, &[], "triggers", "failed", " was renamed to public.old").await;
+    found_and_fixed(
+        &scene,
+        &[],
+        "triggers",
+        "failed",
+        " was renamed to public.old",
+    )
+    .await;
     assert_eq!(told(&scene).await, "a:4:a:[]:true old:4:old:[][\"v\"]:true");
 
     let tables = [("a", "--columns v"), ("b", "--mode outbox")];
