@@ -897,7 +897,7 @@ async fn the_manifest_of_a_program_is_installed() {
 
     for (text, what) in [
         ("[]", "lists no table"),
-        ("{}", "no manifest"),
+        ("{}", "not a manifest"),
         (r#"[{"table":"t"}]"#, "schema"),
     ] {
         std::fs::write(&file, text).unwrap();
