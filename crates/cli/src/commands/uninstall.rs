@@ -66,7 +66,7 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
                 true => Failure::problem(format!(
                     "{now} was called {table} before, and its changes still come under that name"
                 ))
-                .hint("run pgherald upgrade --commit, then repeat this command"),
+                .hint("pgherald upgrade --commit, then repeat this command"),
             });
         }
         // The remains of a dropped table may be removed.
