@@ -454,7 +454,7 @@ fn what_one_installation_cannot_have_besides_is_refused() {
     let database = Database::new().table(16, "old", &[]).table(17, "a", &[]);
     let actual = database.installed(&renamed, 16, "old").actual();
     let error = actual.widened(&spec("a")).unwrap_err().to_string();
-    assert!(error.contains("recorded in the outbox"), "{error}");
+    assert!(error.contains("recording changes in the outbox"), "{error}");
     assert!(actual.widened(&spec("a").outbox()).is_ok());
 }
 
