@@ -195,7 +195,7 @@ impl Durable {
         if let Some(spec) = twice {
             let table = spec.table();
             return refuse(format!(
-                "it has two different requirements of {table}: give one"
+                "it requires {table} twice, with different specifications: give one"
             ));
         }
         if self.timeout.is_zero() {
