@@ -43,7 +43,7 @@ async fn run_once(
     let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
     let actual = trigger::inspect_all(client, &tables).await?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
-    // What does not fit is refused for that, whatever is installed.
+    // A specification that does not fit its table is refused first, whatever is installed.
     let _ = actual.plan(specs)?;
     let (specs, notes) = match install.narrow {
         true => (specs.to_vec(), Vec::new()),
@@ -59,7 +59,7 @@ async fn run_once(
     conclude(client, output, &plan, install.commit, &said).await
 }
 
-/// What a file lists.
+/// The specifications in a manifest.
 fn manifest(file: &Path) -> Result<Vec<TriggerSpec>, Failure> {
     let name = file.display();
     let text = match file.as_os_str() == "-" {
@@ -75,31 +75,31 @@ fn manifest(file: &Path) -> Result<Vec<TriggerSpec>, Failure> {
     }
 }
 
-/// Refuses options of which one makes no sense beside the other.
+/// Refuses options that contradict each other.
 fn refuse_contradictions(install: &Install) -> Result<(), Failure> {
     let is_outbox = install.mode == Some(Mode::Outbox);
     let leaves_updates_out = !install.operations.is_empty()
         && !install.operations.contains(&arguments::Operation::Update);
     let (message, hint) = if install.old_columns && !is_outbox {
         (
-            "values before do not fit into notifications",
+            "notifications carry no old values",
             "add --mode outbox, or leave --old-columns out",
         )
     } else if install.old_columns && install.columns.is_empty() {
         (
-            "--old-columns is about the columns that travel with the event, and there are none",
+            "--old-columns records old values of the columns that --columns names, and there are none",
             "add --columns, or leave --old-columns out",
         )
     } else if install.value_limit.is_some() && !is_outbox {
         (
-            "a notification holds 8,000 bytes, whatever the limit of a value",
+            "--value-limit has no effect on notifications, which hold 8,000 bytes",
             "add --mode outbox, or leave --value-limit out",
         )
     } else if install.channel.is_some() && is_outbox {
         ("the outbox has no channel", "leave --channel out")
     } else if !install.when_changed.is_empty() && leaves_updates_out {
         (
-            "--when-changed is about updates, which --operations leaves out",
+            "--when-changed selects updates, which --operations leaves out",
             "add update to --operations",
         )
     } else {
@@ -124,7 +124,7 @@ fn refuse_repetitions(install: &Install) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `specs` with what the present installation has besides; and what that is, in words.
+/// `specs`, widened by the present installation; and notes about what was added.
 fn widened(
     actual: &Actual,
     specs: &[TriggerSpec],
@@ -136,14 +136,14 @@ fn widened(
             let message = error.to_string();
             let message = message.rsplit_once("; ").map_or(&*message, |(message, _)| message);
             Failure::problem(message).hint(
-                "add the options that it was installed with (pgherald status lists them), or --narrow to take that away",
+                "add the options of the present installation (pgherald status lists them), or remove them with --narrow",
             )
         })?;
         let kept = actual.losses(spec);
         if !kept.is_empty() {
             let kept = kept.join(", ");
             notes.push(format!(
-                "Kept on {}: {kept}. --narrow takes that away.",
+                "Kept on {}: {kept}. --narrow removes it.",
                 spec.table()
             ));
         }

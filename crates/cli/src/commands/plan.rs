@@ -18,26 +18,26 @@ struct Report<'a> {
     notes: &'a [&'a str],
 }
 
-/// Why `spec` cannot be installed, if it cannot: a later version has, or another role.
+/// Why `spec` cannot be installed, if it cannot: a later version or another role has installed the triggers.
 pub(super) fn refusal(actual: &Actual, spec: &TriggerSpec) -> Option<String> {
     let plan = actual.plan(std::slice::from_ref(spec));
     plan.err().map(|error| error.chain())
 }
 
-/// What is said of a plan besides its SQL.
+/// The messages of a plan besides its SQL.
 #[derive(Debug)]
 pub(super) struct Said<'a> {
-    /// When it was run.
+    /// The message when it was run.
     pub(super) done: &'a str,
-    /// When there was nothing to do; nothing is said if it is empty.
+    /// The message when there was nothing to do; empty for none.
     pub(super) idle: &'a str,
     pub(super) notes: &'a [String],
 }
 
-/// When there was nothing to do, and nothing stood in the way of it.
+/// The message when there was nothing to do, and no problem.
 pub(super) const IDLE: &str = "Nothing to do: everything is as it should be.";
 
-/// Shows `plan`, or, if it is to be committed, runs it; and says what is to be said.
+/// Shows `plan` or, if `commit`, runs it; and prints its messages.
 pub(super) async fn conclude(
     client: &Client,
     output: &mut Output,
@@ -84,7 +84,7 @@ pub(super) fn present(
             notes: &notes,
         })?;
     } else if sql.is_empty() {
-        // What is shown instead of being run may be piped to psql.
+        // SQL that is shown may be piped to psql, so messages are comments.
         let comment = if commit { "" } else { "-- " };
         if !idle.is_empty() {
             output.line(&format!("{comment}{idle}"))?;

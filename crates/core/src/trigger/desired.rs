@@ -1,4 +1,4 @@
-//! What should stand in the database for one specification: a function, its comment, and triggers.
+//! The desired state for one specification: a function, its comment, and triggers.
 
 use postgres_protocol::escape::escape_literal;
 
@@ -13,24 +13,24 @@ use crate::error::Result;
 use crate::name::TableName;
 use crate::operation::Operation;
 
-/// The installation of one table as it should be.
+/// The desired installation of one table.
 #[derive(Debug)]
 pub(super) struct Desired {
     /// The function's name, without its schema.
     pub(super) function: String,
     pub(super) body: String,
-    /// What is to be said of the table besides, if its changes are recorded in the outbox.
+    /// The row of `outbox_relation` for the table, if its changes are recorded in the outbox.
     pub(super) description: Option<Description>,
     pub(super) note: Note,
     pub(super) triggers: Vec<DesiredTrigger>,
-    /// Columns of the key, with their types, of which equal values may have different texts.
+    /// Columns of the key, with their types, in which equal values may have different texts.
     pub(super) ambiguous: Vec<(String, String)>,
 }
 
-/// What the rows of a table have in common in the outbox.
+/// The data that the rows of a table have in common in the outbox.
 #[derive(Debug)]
 pub(super) struct Description {
-    /// Stands for it in the rows.
+    /// The number that refers to it in the rows.
     pub(super) relation: i64,
     /// The statement that writes it.
     pub(super) statement: String,
@@ -43,7 +43,7 @@ pub(super) struct DesiredTrigger {
     pub(super) operation: Operation,
 }
 
-/// Draws up the installation of a checked specification.
+/// Derives the installation of a checked specification.
 pub(super) fn desired(valid: &Valid<'_>) -> Result<Desired> {
     let function = valid.function.clone();
     let triggers = valid.table.members.iter().flat_map(|member| {
@@ -69,7 +69,7 @@ pub(super) fn desired(valid: &Valid<'_>) -> Result<Desired> {
     })
 }
 
-/// A partition may be watched on its own as well, so what it carries for its parent has its own name.
+/// A partition may be watched on its own as well, so its triggers for the parent have other names.
 fn trigger(member: &Member, operation: Operation, function: &str) -> DesiredTrigger {
     let mut name = format!("pgherald_notify_{operation}");
     if !member.is_root {
@@ -185,8 +185,7 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
     )
 }
 
-/// The part of an update that leaves early, or tells the changed rows from the others; empty if every
-/// update counts.
+/// The part of an update that returns early, or selects the changed rows; empty if every update counts.
 fn unchanged(valid: &Valid<'_>) -> Result<String> {
     if valid.when_changed.is_empty() {
         return Ok(String::new());
@@ -215,7 +214,7 @@ impl Desired {
         qualified(&self.function)
     }
 
-    /// The statements that define the function, whatever stands there now.
+    /// The statements that define the function, and replace an existing one.
     pub(super) fn define(&self) -> Result<String> {
         let values = [
             ("function", &*self.qualified()),
@@ -231,8 +230,8 @@ impl Desired {
     /// The settings that the function pins, one on each line.
     fn settings(&self) -> String {
         let mut settings = String::new();
-        // It costs a quarter of recording a row; and where nothing is compared, every name in it is qualified. But the text
-        // of a value that names an object has the object's schema or not, as the search_path has it.
+        // Pinning adds a quarter to the cost of recording a row. Where nothing is compared, every name in the function is
+        // qualified. But whether the text of a value that names an object has the object's schema depends on the search_path.
         if !self.note.outbox || self.note.compares() || self.note.names_objects {
             settings.push_str(include_str!("sql/objects/search_path.sql").trim_end());
         }
@@ -248,7 +247,7 @@ impl Desired {
         settings
     }
 
-    /// The settings that the function pins, as the catalog keeps them.
+    /// The settings that the function pins, as the catalog stores them.
     pub(super) fn pinned(&self) -> Vec<String> {
         let settings = self.settings();
         let lines = settings
@@ -259,18 +258,18 @@ impl Desired {
             .collect()
     }
 
-    /// What the function was made from, as its comment has it.
+    /// The function's comment, which contains its specification.
     pub(super) fn comment(&self) -> String {
         serde_json::json!(self.note).to_string()
     }
 
-    /// The statement that records what the function was made from.
+    /// The statement that sets the function's comment.
     pub(super) fn annotate(&self) -> String {
         let note = escape_literal(&self.comment());
         format!("COMMENT ON FUNCTION {}() IS {note};\n", self.qualified())
     }
 
-    /// The statements that make `trigger`, whatever stands there now.
+    /// The statements that create `trigger`, and replace an existing one.
     ///
     /// Before PostgreSQL 14 it must be dropped first, which also waits for readers of the table.
     pub(super) fn attach(&self, trigger: &DesiredTrigger, server_version: i32) -> Result<String> {
@@ -306,7 +305,7 @@ impl Desired {
     }
 }
 
-/// The transition tables, new and old, that a trigger of `operation` is given.
+/// The transition tables, new and old, of a trigger of `operation`.
 pub(super) const fn transition_tables(
     operation: Operation,
 ) -> (Option<&'static str>, Option<&'static str>) {
@@ -318,7 +317,7 @@ pub(super) const fn transition_tables(
     }
 }
 
-/// The qualified name of a table's function, which is made of safe characters.
+/// The qualified name of a table's function, which has only safe characters.
 pub(super) fn qualified(function: &str) -> String {
     format!("pgherald.{function}")
 }

@@ -12,7 +12,7 @@ use crate::error::Result;
 
 const NONE: &str = "NULL::pg_catalog.text";
 const NO_NAMES: &str = "NULL::pg_catalog.text[]";
-/// Whether a row was lost on its way to another partition, for a trigger of that one returned null.
+/// Whether a row was lost on its way to another partition, because a trigger of that partition returned null.
 const FEWER: &str = "(SELECT pg_catalog.count(*) FROM pgherald_new) \
      OPERATOR(pg_catalog.<) (SELECT pg_catalog.count(*) FROM pgherald_old)";
 const PARTS: [&str; 4] = ["0", "1", "2", "3"];
@@ -126,7 +126,7 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
     render(include_str!("sql/objects/outbox_body.sql"), &values)
 }
 
-/// What the function selects, to be tried before it is installed.
+/// The query of the function, to be tried before the installation.
 pub(super) fn selects(valid: &Valid<'_>) -> Result<Vec<String>> {
     if valid.key.is_empty() {
         return Ok(match valid.when_changed.is_empty() {
@@ -226,7 +226,7 @@ fn read(valid: &Valid<'_>) -> Vec<Column> {
     read
 }
 
-/// Whether `columns` can be read from a transition table as they could when this was installed.
+/// Whether `columns` can still be read from a transition table as at the installation.
 fn as_installed(columns: &[Column], rows: &str) -> Result<String> {
     let list = |line: &dyn Fn(usize, &Column) -> String, separator: &str| {
         let lines = columns.iter().enumerate();
@@ -255,7 +255,7 @@ fn as_installed(columns: &[Column], rows: &str) -> Result<String> {
     fragment(include_str!("sql/objects/as_installed.sql"), &values)
 }
 
-/// The rows after an UPDATE, each with what it was before if that is asked for, and the keys that are gone.
+/// The rows after an UPDATE, each with its old values if they are asked for, and the keys that are gone.
 fn paired(valid: &Valid<'_>) -> Result<String> {
     let spec = valid.spec;
     // Under numbers, because the names of columns are theirs.
@@ -276,7 +276,7 @@ fn paired(valid: &Valid<'_>) -> Result<String> {
         }
     };
     let (key, columns) = (key(valid), columns(valid));
-    // What a row was is not read where nobody asks for it, unless the row was lost.
+    // The old values of a row are read only if they are asked for, or if the row was lost.
     let mut before = match columns == NONE {
         true => NONE.to_owned(),
         false => format!("CASE WHEN {FEWER} THEN {columns} END"),
@@ -302,7 +302,7 @@ fn paired(valid: &Valid<'_>) -> Result<String> {
     }
     let side = |columns: &str, rows: &str| match (valid.is_key_unique(), compares(valid)) {
         (true, _) => format!("SELECT {key} AS k, {columns} AS c{more} FROM {rows}"),
-        // Joined by a key that repeats, rows would be multiplied.
+        // A join by a key that repeats would multiply rows.
         (false, false) if rows == "pgherald_old" => {
             format!("SELECT DISTINCT ON ({key}) {key} AS k, {columns} AS c FROM {rows}")
         }

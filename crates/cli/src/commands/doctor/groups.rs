@@ -1,4 +1,4 @@
-//! The groups: whether their consumers run, keep up, and succeed.
+//! Checks the groups: whether their consumers run, keep up, and succeed.
 
 use pgherald_core::group::{Group, GroupStatus};
 use pgherald_core::trigger::{self, Drift, Requirement};
@@ -9,10 +9,10 @@ use crate::commands::group_health::{LAG, Problem, problems};
 use crate::commands::install::command;
 use crate::words;
 
-/// So many events that fail are a failure at once.
+/// From this number of failing events on, the finding is a failure at once.
 const MANY_FAILING: i64 = 1_000;
 
-/// The check of a group. There is an outbox.
+/// Checks all groups. The caller has checked that there is an outbox.
 pub(super) async fn check(client: &Client) -> Findings {
     let groups = Group::all(client).await?;
     if groups.is_empty() {
@@ -25,12 +25,12 @@ pub(super) async fn check(client: &Client) -> Findings {
     Ok(or_ok(found, "groups", &fine))
 }
 
-/// What groups require and is not installed: their consumers are not live.
+/// Requirements of groups that are not installed: the consumers of these groups are not live.
 async fn unmet(client: &Client) -> Findings {
     let actual = trigger::inspect_all(client, &[]).await?;
     let finding = |(required, drift): (&Requirement, Drift)| {
         let group = &required.group;
-        let text = format!("group {group}: its consumers are not live, because of {drift}");
+        let text = format!("group {group}: its consumers are not live: {drift}");
         let finding = Finding::new("groups", Verdict::Failed, text);
         match actual.widened(&required.spec) {
             Ok(spec) => finding.fix(command(&actual, &spec)),
@@ -40,7 +40,7 @@ async fn unmet(client: &Client) -> Findings {
     Ok(actual.unmet().map(finding).collect())
 }
 
-/// A group without problems. Its parked events were snoozed, wait behind such, or are about to be handled.
+/// A group without problems. Its parked events were snoozed, wait behind snoozed ones, or are about to be handled.
 fn fine(group: &GroupStatus) -> String {
     let nodes = words::count(group.nodes, "consumer");
     match group.parked {
@@ -75,7 +75,7 @@ fn finding(group: &GroupStatus, problem: Problem) -> Finding {
                 true => Verdict::Failed,
                 false => Verdict::Warning,
             };
-            let fix = "correct what the error names: consumers that run try again by themselves, see pgherald status --watch";
+            let fix = "correct the cause that the error names: running consumers retry by themselves, see pgherald status --watch";
             (verdict, failing(group), fix.to_owned())
         }
         Problem::DeadLetters => {
@@ -115,7 +115,7 @@ fn failing(group: &GroupStatus) -> String {
     )
 }
 
-/// How many of them are recent.
+/// The number of recent ones among them.
 fn recent(added: i64) -> String {
     match added {
         0 => String::new(),
@@ -148,5 +148,7 @@ fn behind(group: &GroupStatus) -> String {
 fn start_or_delete(group: &GroupStatus) -> String {
     let name = group.name.replace('\'', "''");
     let delete = format!("DELETE FROM pgherald.consumer_group WHERE name = '{name}';");
-    format!("start a program that runs it; or, if nobody wants it any more: {delete}")
+    format!(
+        "start a program that runs a consumer of it; or, if the group is no longer used: {delete}"
+    )
 }

@@ -31,7 +31,7 @@ pub(super) struct Picture {
     pub(super) requirements: Vec<Required>,
 }
 
-/// A session of pgherald's in this database.
+/// A session of pgherald in this database.
 #[derive(Debug, Serialize)]
 pub(super) struct Session {
     /// `listener`, `consumer`, `outbox reader` (of a listener or a consumer), or `other`.
@@ -92,11 +92,11 @@ pub(super) struct GroupState {
     pub(super) parked_keys: i64,
     /// Parked events that have failed.
     pub(super) failing: i64,
-    /// Those of them that were parked within the last five minutes.
+    /// Failing events that were parked within the last five minutes.
     pub(super) failing_recently: i64,
     pub(super) oldest_failing_seconds: Option<f64>,
     pub(super) dead_letters: i64,
-    /// Those of them that were given up within the last five minutes.
+    /// Dead letters that were given up within the last five minutes.
     pub(super) dead_recently: i64,
     pub(super) last_error: Option<String>,
     pub(super) nodes: Vec<Node>,
@@ -190,7 +190,7 @@ fn tables(actual: &Actual) -> Vec<Table> {
                 key: Vec::new(),
                 columns: Vec::new(),
                 triggers: watched.triggers,
-                drift: Some("the function's comment does not tell what it was made for".to_owned()),
+                drift: Some("the function's comment does not contain its specification".to_owned()),
             };
         };
         let name = format!("{}: ", spec.table());

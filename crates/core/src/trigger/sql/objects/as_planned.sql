@@ -1,2 +1,2 @@
--- What is planned rests on what was installed. Nothing that another program has installed meanwhile is to be taken away.
+-- The plan depends on what was installed when it was made. It must not remove what another program has installed since.
 DO {{body}};

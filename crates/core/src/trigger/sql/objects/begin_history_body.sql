@@ -1,9 +1,9 @@
--- Begins a new history: foreign transaction ids leave the outbox and the cursors. What a group had not read becomes parked
--- events, which are handled before newer ones of their key; each group is given one resync for the rest.
+-- Begins a new history: foreign transaction ids leave the outbox and the cursors. The unread events of a group become parked
+-- events, which are handled before newer ones of their key; each group gets one resync for the rest.
 --
--- Runs under the lock on outbox_history. Writers go on meanwhile: the new cursors read what they commit.
+-- Runs under the lock on outbox_history. Writers continue meanwhile: the new cursors read what they commit.
 DECLARE
-    -- Where this is null, the rows of the outbox were written by the server whose transactions the cursors know.
+    -- If this is null, the server that has written the rows of the outbox is the one whose transactions the cursors contain.
     restored_in bigint;
     is_intact boolean;
     here CONSTANT oid := (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
@@ -31,7 +31,7 @@ BEGIN
         SELECT s.system_identifier INTO cluster FROM pg_control_system() AS s;
     END IF;
     bound := pg_current_xact_id()::text::bigint;
-    -- The transaction that a restore wrote rows in. The rows' own column xid is of the dumped server.
+    -- The transaction in which a restore wrote rows. The rows' own column xid belongs to the dumped server.
     SELECT min(bound + ((h.xmin::text::bigint - bound) % (2 * half) + 3 * half) % (2 * half) - half) INTO restored_in
     FROM pgherald.outbox_history AS h WHERE h.mark <> h.xmin::text::bigint;
     is_intact := EXISTS (
@@ -41,18 +41,20 @@ BEGIN
         GROUP BY h.identity HAVING count(DISTINCT h.mark) = 2
     );
 
-    -- In the order in which consumers write to them. Who holds one has an attempt under way: what it acknowledges counts.
+    -- In the order in which consumers write to them. A consumer that holds one has a running attempt, whose acknowledgement
+    -- counts.
     FOR c IN
         SELECT f.group_name, f.slice, g.slices, f.cursor FROM pgherald.consumer_cursor AS f
         JOIN pgherald.consumer_group AS g ON g.name = f.group_name
         ORDER BY f.group_name, f.slice FOR UPDATE OF f
     LOOP
         BEGIN
-            -- Its words: snapshot, floor, begun, closed; the same of the end of what is being read; and the position there.
+            -- The words of a cursor: snapshot, floor, begun, closed; the same of the end of the difference being read; the
+            -- position in it.
             IF split_part(c.cursor, ' ', 1)::pg_snapshot IS NULL OR split_part(c.cursor, ' ', 4)::bigint IS NULL
                 OR nullif(split_part(c.cursor, ' ', 5), '')::pg_snapshot IS NOT NULL
                 AND split_part(c.cursor, ' ', 9)::bigint IS NULL
-                -- Not of this server, while the rows are.
+                -- The cursor does not belong to this server, while the rows do.
                 OR is_intact AND pg_snapshot_xmax(split_part(c.cursor, ' ', 1)::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
             THEN
                 RAISE data_exception;
@@ -61,7 +63,7 @@ BEGIN
             reading := nullif(split_part(c.cursor, ' ', 5), '');
             read_to := nullif(split_part(c.cursor, ' ', 9), '')::bigint;
         EXCEPTION WHEN data_exception THEN
-            -- It does not say what was read: everything is handled again.
+            -- The cursor does not show what was read: everything is handled again.
             done := '1:1:';
             reading := NULL;
             read_to := NULL;
@@ -74,7 +76,7 @@ BEGIN
         counts := counts || c.slices;
     END LOOP;
 
-    -- New ids come after those that cursors and parked events have. More than that, because others take some meanwhile.
+    -- New ids come after those in cursors and parked events. Some more are skipped, because other sessions take ids meanwhile.
     SELECT greatest(
         (SELECT o.id FROM pgherald.outbox AS o ORDER BY o.id DESC LIMIT 1),
         (SELECT max(p.id) FROM pgherald.parked_event AS p),
@@ -84,8 +86,8 @@ BEGIN
         PERFORM setval('pgherald.outbox_id', taken + 10000);
     END IF;
 
-    -- One statement, hence one snapshot: what it does not see is read from the new cursors. Their floor is below every id, so
-    -- that no order between snapshot and sequence matters.
+    -- One statement, hence one snapshot: the new cursors read the rows that it does not see. Their floor is below every id, so
+    -- that the order of snapshot and sequence does not matter.
     WITH parked AS (
         INSERT INTO pgherald.parked_event (
             group_name, id, slice, xid, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts, due_at,
@@ -96,8 +98,8 @@ BEGIN
         FROM unnest(groups, slices, counts, dones::pg_snapshot[], readings::pg_snapshot[], positions)
             AS r (group_name, slice, slices, done, reading, position)
         JOIN (
-            -- The transaction that has written the row as it stands here; that of a subtransaction is greater than `xid`.
-            -- Its slice is worked out once for each number of slices, so that the join is one by equality.
+            -- The transaction that has written this version of the row; the id of a subtransaction is greater than `xid`.
+            -- The slice is computed once for each number of slices, so that the join is one by equality.
             SELECT w.*, bound + ((w.xmin::text::bigint - bound) % (2 * half) + 3 * half) % (2 * half) - half AS written_in,
                 w.xid::text::numeric AS number, n.slices, (w.hash & 2147483647) % n.slices AS slice
             FROM pgherald.outbox AS w CROSS JOIN (SELECT DISTINCT u.slices FROM unnest(counts) AS u (slices)) AS n
@@ -106,9 +108,9 @@ BEGIN
         ) AS o ON o.slices = r.slices AND o.slice = r.slice
         WHERE NOT pg_visible_in_snapshot(o.xid, r.done)
                 AND (r.reading IS NULL OR o.id > r.position OR NOT pg_visible_in_snapshot(o.xid, r.reading))
-                -- A row of another database is none of this one's.
+                -- A row of another database does not belong to this one.
                 AND (o.number <= o.written_in OR NOT is_intact)
-            -- Written here after the restore, and read by nobody yet.
+            -- Written here after the restore, and not read yet.
             OR NOT is_intact AND o.number >= restored_in AND o.number <= o.written_in
         ON CONFLICT DO NOTHING
     ), gone AS (
@@ -135,7 +137,7 @@ BEGIN
     INSERT INTO pgherald.outbox_history (identity, number, system_identifier, database, outbox, mark)
     VALUES (new_identity, 1, cluster, here, 'pgherald.outbox'::regclass, 0);
     UPDATE pgherald.outbox_history SET mark = xmin::text::bigint WHERE number = 1;
-    -- In a subtransaction, for another id: a restore writes both rows in one transaction, so at most one of them is as marked.
+    -- In a subtransaction, to get another id: a restore writes both rows in one transaction, so at most one keeps its mark.
     BEGIN
         INSERT INTO pgherald.outbox_history (identity, number, system_identifier, database, outbox, mark)
         VALUES (new_identity, 2, cluster, here, 'pgherald.outbox'::regclass, 0);

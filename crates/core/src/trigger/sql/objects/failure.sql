@@ -1,6 +1,6 @@
 EXCEPTION WHEN OTHERS THEN
-        -- A column was renamed or dropped since, or the shared function is gone. That must not fail the
-        -- write; the event stays.
+        -- A column was renamed or dropped since the installation, or the shared function is gone. That must not
+        -- fail the write; the event is still announced.
         RAISE WARNING 'pgherald cannot list the changed rows of %: %', {{table}}, SQLERRM
             USING HINT = 'Install the triggers again.';
         PERFORM pg_notify(

@@ -1,9 +1,9 @@
--- Which history cursors and transaction ids belong to: `identity` is that of the outbox, `runs` are those of the server, the
--- newest last. Who remembers an identity and a run may read on from a cursor if the identity is the same and the run is
--- among these.
+-- The history of cursors and transaction ids: `identity` is that of the outbox, `runs` are those of the server, the
+-- newest last. A reader that remembers an identity and a run may continue from its cursor if the identity is the same and the
+-- run is among these.
 --
 -- Records what has happened to the server, and nothing that a caller chooses: so every role that may use the schema may
--- execute it. Writes only where something has changed.
+-- execute it. Writes only if something has changed.
 #variable_conflict use_column
 DECLARE
     started CONSTANT timestamptz := pg_postmaster_start_time();
@@ -19,9 +19,9 @@ BEGIN
             RAISE LOG 'pgherald begins a new history of the outbox: %', reason;
         END IF;
     END IF;
-    -- A crash, a promotion and the restore of a base backup empty this table, which is unlogged: after them the server may give
-    -- transaction ids out again that readers have seen. A shutdown keeps it, with the runs until then. A data directory that
-    -- was put back lacks the runs that came after it was copied.
+    -- A crash, a promotion and the restore of a base backup empty this table, which is unlogged: after them the server may
+    -- assign transaction ids again that readers have seen. A shutdown keeps the table, with the runs until then. A data
+    -- directory that was put back lacks the runs after its copy was made.
     IF NOT EXISTS (SELECT FROM pgherald.server_run AS r WHERE r.started_at = started) THEN
         INSERT INTO pgherald.server_run AS r (started_at, runs) VALUES (started, ARRAY[gen_random_uuid()])
         ON CONFLICT (one) DO UPDATE

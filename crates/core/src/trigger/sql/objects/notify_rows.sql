@@ -1,11 +1,11 @@
 -- Packs the rows of one statement into payloads that pg_notify accepts, and sends them.
 --
---   channel   where to
+--   channel   the channel
 --   operation TG_OP
 --   relation  the JSON members "schema" and "table"
 --   key       JSON array of the key's column names; null asks for a payload about the whole table
 --   keys      the key of each row as JSON; a null element is a key too large to send
---   cols      the extra columns of each row as JSON, null where too large; null if none are wanted
+--   cols      the columns of each row as JSON, null where too large; null if the specification names none
 --   old_keys  of an UPDATE: the keys before it
 --
 -- Inherits search_path from the trigger functions, its only callers.

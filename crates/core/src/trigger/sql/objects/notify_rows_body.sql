@@ -4,7 +4,7 @@ DECLARE
     max_bytes CONSTANT integer := 7999;
     max_rows CONSTANT integer := 1000;
     middle CONSTANT text := CASE WHEN cols IS NULL THEN '' ELSE '],"columns":[' END;
-    -- Also tells equal payloads of one transaction apart, of which PostgreSQL would send only the first.
+    -- It also makes payloads of one transaction different, because PostgreSQL would send only the first of equal ones.
     sent_at CONSTANT timestamptz := clock_timestamp();
     head text;
     rows_head text;
@@ -35,9 +35,9 @@ BEGIN
     END IF;
     keys := coalesce(keys, '{}');
 
-    -- Listeners get UTF-8. A text that the server cannot convert to it ends the session of each of them; it is sent with its
-    -- bytes as escapes, as if they were Latin-1. (JSON has them within strings only.) One by one, because the text of a key
-    -- must not depend on the other rows of its statement.
+    -- Listeners receive UTF-8. A text that the server cannot convert would end the session of each of them, so its bytes are
+    -- sent as escapes, as if they were Latin-1. (In JSON such bytes occur within strings only.) Texts are converted one by
+    -- one, because the text of a key must not depend on the other rows of its statement.
     IF getdatabaseencoding() <> 'UTF8' THEN
         texts := keys || old_keys || cols;
         BEGIN
@@ -70,7 +70,7 @@ BEGIN
         ) AS d;
     END IF;
 
-    -- An UPDATE of the key itself: the rows known under the old keys are gone.
+    -- An UPDATE of the key itself: the rows with the old keys are gone.
     IF old_keys <> keys THEN
         SELECT keys || array_agg(g.k), cols || array_fill(NULL::text, ARRAY[count(*)::integer])
         INTO keys, cols
@@ -85,7 +85,7 @@ BEGIN
         RETURN;
     END IF;
 
-    -- One payload does not hold them: fill as many as it takes, unless a key alone is too large.
+    -- They do not fit into one payload: fill as many as needed, unless a single key is too large.
     room := max_bytes - octet_length(rows_head || middle || ']}');
     needed := (SELECT max(octet_length(u.k)) FROM unnest(keys) AS u (k));
     IF needed + (CASE WHEN middle = '' THEN 0 ELSE octet_length('null') END) > room THEN

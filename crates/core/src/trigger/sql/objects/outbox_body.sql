@@ -1,12 +1,12 @@
--- Records the changes of one table in the outbox, and wakes up those who read it.
+-- Records the changes of one table in the outbox, and wakes up its readers.
 --
 -- Runs with its owner's rights under the writer's search_path: every function, operator, type and table is qualified.
 --
--- Columns are written without their table: once no column x is left, t.x is a call of function x. Hence the
+-- Columns are written without their table, because t.x is a call of function x once there is no column x. Hence the
 -- names of the variables, which no column has.
 --
--- Nothing catches errors around what writes: each statement would take a transaction id of its own, and snapshots hold
--- 64 of them for a session. So whatever may have changed since the installation is looked at before.
+-- No exception block surrounds a write: each statement would take a transaction id of its own, and snapshots hold 64 of them
+-- for a session. So everything that may have changed since the installation is checked before.
 #variable_conflict use_column
 DECLARE
     pgherald_clock pg_catalog.int8;
@@ -18,8 +18,8 @@ DECLARE
         pg_catalog.pg_sequence_last_value('pgherald.outbox_clock'::pg_catalog.regclass), 0
     );
     {{record}}
-    -- Not more often than every 50 ms, all writers together: NOTIFY makes them commit one after the other. Who
-    -- has read something goes on looking for longer than that.
+    -- At most every 50 ms, all writers together, because NOTIFY makes them commit one after the other. A reader that
+    -- has read something keeps polling for longer than that.
     IF (FOUND OR pgherald_count OPERATOR(pg_catalog.>) 0) AND pg_catalog.abs(
         pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 4000
             OPERATOR(pg_catalog.-) pgherald_clock

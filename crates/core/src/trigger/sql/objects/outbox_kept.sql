@@ -1,6 +1,6 @@
 
-                -- All of them known under the one key as before, which is most often one row: as cheap as can be, for each
-                -- writer pays for it.
+                -- All rows have the one key that they had before. Usually it is one row. Every writer pays for this, so it is
+                -- as cheap as possible.
                 {{rows}}
                 WHERE NOT EXISTS (
                     SELECT FROM pgherald_old

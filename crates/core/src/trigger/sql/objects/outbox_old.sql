@@ -1,5 +1,6 @@
 CASE WHEN pg_catalog.octet_length(o.c) OPERATOR(pg_catalog.>) 16384 THEN (
-                            -- What a large value was is left out where it is still the same; readers take it from the columns.
+                            -- The old value of a large column is left out if it has not changed; readers take it from the
+                            -- columns.
                             SELECT '{' OPERATOR(pg_catalog.||) coalesce(pg_catalog.string_agg(
                                 pg_catalog.to_json(b.key)::pg_catalog.text OPERATOR(pg_catalog.||) ':'
                                     OPERATOR(pg_catalog.||) b.value::pg_catalog.text, ','

@@ -1,6 +1,6 @@
 
-                -- Rows are paired by key. A full join is never a nested loop, which a plan made for one row would be, and
-                -- which would take the square of the time for many.
+                -- Rows are paired by key. A full join is never a nested loop. A plan for one row would be one, and would take
+                -- quadratic time for many rows.
                 SELECT coalesce(n.k, o.k) AS k, {{new}} AS c, {{old}} AS o, {{changed}} AS d,
                     CASE WHEN n.k IS NULL AND {{fewer}} THEN 'D' ELSE 'U' END::pg_catalog."char" AS p
                 FROM ({{after}}) AS n

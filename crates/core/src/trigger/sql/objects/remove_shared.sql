@@ -1,2 +1,2 @@
--- What all tables share goes with the last of them. Asked under the lock, not when this was planned.
+-- The shared objects are removed with the last table. This is decided under the lock, not when the plan was made.
 DO {{body}};

@@ -1,7 +1,7 @@
 DECLARE
     home CONSTANT oid := pg_catalog.to_regnamespace('pgherald');
-    -- Somebody else's table may bear one of these names: ours are told by the outbox's comment or, where that is gone, by
-    -- the columns of groups.
+    -- A table of another owner may have one of these names. The outbox's comment identifies ours or, if it is gone, the columns
+    -- of groups do.
     has_outbox CONSTANT boolean := EXISTS (
         SELECT FROM pg_catalog.pg_class
         WHERE relnamespace = home AND relname = 'outbox' AND relkind = 'p'
@@ -17,7 +17,7 @@ BEGIN
         RETURN;
     END IF;
     IF {{spares_groups}} AND has_outbox AND pg_catalog.to_regclass('pgherald.consumer_group') IS NOT NULL THEN
-        -- What they have not handled, and their dead letters, would go with the outbox.
+        -- Their unhandled events and dead letters would be removed with the outbox.
         IF EXISTS (SELECT FROM pgherald.consumer_group) THEN
             RETURN;
         END IF;

@@ -1,2 +1,2 @@
--- Asked under the lock, not when this was planned.
+-- Checked under the lock, not when the plan was made.
 DO {{body}};

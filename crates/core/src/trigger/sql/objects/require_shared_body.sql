@@ -13,7 +13,7 @@ BEGIN
     ) IS NULL THEN
         RAISE EXCEPTION 'pgherald.rows_query was uninstalled since this was planned';
     END IF;
-    -- Whoever owns one of these may put other code there, to be run with the rights of this role.
+    -- The owner of one of these could replace its code, which would then run with the rights of this role.
     SELECT o.rolname INTO stranger
     FROM pg_catalog.pg_namespace AS n
     CROSS JOIN LATERAL (
@@ -34,8 +34,8 @@ BEGIN
     IF stranger IS NOT NULL THEN
         RAISE EXCEPTION 'schema pgherald or a function of it belongs to %', stranger;
     END IF;
-    -- A function announces the changes of one table. Since this was planned, tables may have changed names, or a function of
-    -- the same name may have been made for another one.
+    -- A function announces the changes of one table. Since the plan was made, tables may have been renamed, or a function of
+    -- the same name may have been created for another table.
     SELECT t.tgrelid::regclass::text INTO renamed
     FROM unnest(functions, {{tables}}::text[]) AS f (name, of)
     JOIN pg_catalog.pg_proc AS p ON p.proname = f.name AND p.pronamespace = 'pgherald'::regnamespace AND p.pronargs = 0

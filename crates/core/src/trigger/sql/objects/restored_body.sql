@@ -1,7 +1,7 @@
--- Why transaction ids and positions in the outbox are not those of this server: null if they are.
+-- Returns why transaction ids and positions in the outbox do not belong to this server; null if they do.
 --
--- Reading all cursors takes long while a transaction keeps their old versions. So consumers ask for that when they connect,
--- not with each heartbeat: one whose cursor is ahead of the server finds that out when it reads, and connects again.
+-- Reading all cursors takes long while a transaction keeps their old versions. So consumers check them when they connect,
+-- not at each heartbeat: a consumer whose cursor is ahead of the server detects that when it reads, and connects again.
 DECLARE
     here CONSTANT oid := (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
     cluster bigint;
@@ -9,7 +9,7 @@ DECLARE
     last record;
     taken bigint;
 BEGIN
-    -- Managed servers withhold it. Without it, a copy is told by the other facts.
+    -- Managed servers withhold it. Without it, the other facts identify a copy.
     IF has_function_privilege('pg_control_system()', 'EXECUTE') THEN
         SELECT s.system_identifier INTO cluster FROM pg_control_system() AS s;
     END IF;
@@ -30,7 +30,8 @@ BEGIN
         RETURN 'the cluster is another one, as after pg_upgrade';
     END IF;
 
-    -- The transaction of a visible row was committed, so it lies behind the snapshot's xmax; but for this transaction itself.
+    -- The transaction of a visible row was committed, so its id is below the snapshot's xmax, except for this transaction
+    -- itself.
     SELECT (SELECT o.id FROM pgherald.outbox AS o ORDER BY o.id DESC LIMIT 1) AS id,
         coalesce((
             SELECT o.xid FROM pgherald.outbox AS o
@@ -40,7 +41,7 @@ BEGIN
         coalesce(c.closed > (SELECT r.closed FROM pgherald.outbox_retention AS r), false) AS is_closed_ahead
     INTO last
     FROM (
-        -- A cursor that cannot be parsed says nothing here.
+        -- A cursor that cannot be parsed is ignored here.
         SELECT max(substring(c.cursor FROM '^[0-9]+:([0-9]+):')::numeric) AS xmax,
             max(substring(c.cursor FROM '^[^ ]+ ([0-9]+) ')::numeric) AS floor,
             max(substring(c.cursor FROM '^[^ ]+ [0-9]+ [0-9]+ ([0-9]+)')::numeric) AS closed
@@ -52,7 +53,7 @@ BEGIN
     ELSIF last.is_closed_ahead THEN
         RETURN 'pgherald.outbox_retention was set back';
     END IF;
-    -- After the rows and cursors were looked at: the sequence may only be further.
+    -- After the rows and cursors were read, the sequence may only be ahead of them.
     IF has_sequence_privilege('pgherald.outbox_id', 'USAGE, SELECT') THEN
         taken := coalesce(pg_sequence_last_value('pgherald.outbox_id'), 0);
         IF greatest(last.id, last.floor) > taken THEN

@@ -1,6 +1,6 @@
 -- Notifies of one table, listing the rows of the statement.
 --
--- Columns are written without their table: once no column x is left, t.x is a call of function x. Hence the
+-- Columns are written without their table, because t.x is a call of function x once there is no column x. Hence the
 -- names of the variables, which no column has.
 #variable_conflict use_column
 DECLARE
@@ -17,8 +17,8 @@ DECLARE
     pgherald_rows text;
 BEGIN
     {{nesting}}
-    -- Each query reads at most one row more than may be listed. What is 8,000 bytes long or longer never
-    -- fits, and becomes null before it takes memory.
+    -- Each query reads at most one row more than may be listed. A text of 8,000 bytes or more never fits, and
+    -- becomes null before it takes memory.
     IF pgherald_deepest <= pgherald_depth OR TG_OP = 'TRUNCATE' THEN
         BEGIN
             IF TG_OP = 'INSERT' THEN
@@ -29,7 +29,7 @@ BEGIN
                 FROM (SELECT {{key}} AS k, {{columns}} AS c FROM pgherald_new{{where}} LIMIT 1001) AS r;
                 SELECT {{keys}} INTO pgherald_old_keys
                 FROM (SELECT {{key}} AS k FROM pgherald_old{{where}} LIMIT 1001) AS r;
-                -- Fewer rows than before: a trigger of the partition that they were on their way to returned null.
+                -- Fewer rows than before: a trigger of the partition to which they were moved returned null.
                 IF cardinality(pgherald_old_keys) > coalesce(cardinality(pgherald_keys), 0)
                     AND cardinality(pgherald_old_keys) <= 1000 AND array_position(pgherald_old_keys, NULL) IS NULL
                 THEN
@@ -60,7 +60,7 @@ BEGIN
             pgherald_lost := NULL;
         END;
     END IF;
-    -- The table was altered since, or a trigger's statement within this one was announced before it.
+    -- The table was altered since the installation, or a nested statement of a trigger was announced before this one.
     BEGIN
         pgherald_rows := {{rows_query}};
         IF pgherald_rows IS NULL THEN

@@ -1,10 +1,10 @@
 #variable_conflict use_variable
 DECLARE
-    -- The characters of a value of any type; null stays null.
+    -- The text of a value of any type; null stays null.
     as_text CONSTANT text := '(CASE WHEN %1$I IS DISTINCT FROM NULL THEN pg_catalog.concat(%1$I) END)';
     as_json CONSTANT text := 'pg_catalog.to_json(' || as_text || ')::pg_catalog.text';
     also CONSTANT text := ' OPERATOR(pg_catalog.||) ';
-    -- Whether a row was lost on its way to another partition, for a trigger of that one returned null.
+    -- Whether a row was lost on its way to another partition, because a trigger of that partition returned null.
     fewer CONSTANT text := '(SELECT pg_catalog.count(*) FROM pgherald_new) OPERATOR(pg_catalog.<)'
         ' (SELECT pg_catalog.count(*) FROM pgherald_old)';
     key_names CONSTANT text[] := names[:key_length];
@@ -29,7 +29,7 @@ DECLARE
     o text;
     t text := '(SELECT NULL::pg_catalog.text AS k, NULL::pg_catalog.text AS c, NULL::pg_catalog.text[] AS w,'
         ' NULL::pg_catalog.text[] AS x) AS t ON false';
-    -- Whether a row that is not there any more was deleted.
+    -- Whether a row that is gone was deleted.
     is_deleted text := CASE operation WHEN 'UPDATE' THEN fewer WHEN 'DELETE' THEN 'true' ELSE 'false' END;
 BEGIN
     FOR number IN 1 .. cardinality(names) LOOP
@@ -89,7 +89,7 @@ BEGIN
         ELSE '''{''' || also || 'pg_catalog.array_to_string(ARRAY[' || coalesce(array_to_string(members, ', '), '')
             || ']::pg_catalog.text[], '','')' || also || '''}'''
     END || ' AS c';
-    -- Compared by text, whatever the types are now. Without one of the watched columns every UPDATE counts.
+    -- Compared by text, whatever the present types are. If one of the watched columns is gone, every UPDATE counts.
     IF operation = 'UPDATE' AND watched <> '{}' AND NOT watched && left_out THEN
         row_columns := row_columns || ', ARRAY[' || (
             SELECT string_agg(format(as_json, w), ', ') FROM unnest(watched) AS u (w)
@@ -114,7 +114,7 @@ BEGIN
             label, current_user USING HINT = 'Grant SELECT on the table to that role, without row security.';
         is_nested := false;
     END IF;
-    -- Nothing but a unique key finds the row again.
+    -- Only a unique key finds the row again.
     IF is_nested AND EXISTS (
         SELECT FROM pg_class AS t JOIN pg_index AS i ON i.indrelid = t.oid
         WHERE t.oid = relation AND (t.relkind = 'p' OR NOT t.relhassubclass)
@@ -151,14 +151,14 @@ BEGIN
             ),
             same_key
         );
-        -- What a nested statement deleted, or inserted again, it has recorded.
+        -- A nested statement has recorded the rows that it deleted or inserted again.
         condition := condition || CASE operation
             WHEN 'DELETE' THEN ' AND t.k IS NULL'
             ELSE ' AND (t.k IS NOT NULL OR n.k IS NULL OR ' || key_is_null || ')'
         END;
     END IF;
 
-    -- Rows are paired by key; where keys repeat, by their places among those that have the same one.
+    -- Rows are paired by key; if keys repeat, by their places among the rows with the same key.
     n := format('SELECT pg_catalog.row_number() OVER () AS place, %s FROM %s', row_columns, CASE operation
         WHEN 'DELETE' THEN 'pgherald_old WHERE false' ELSE 'pgherald_new'
     END);

@@ -1,2 +1,2 @@
--- Of two that make it at once, the second waits for the first, and finds it made.
+-- If two sessions create it at once, the second waits for the first, and finds it created.
 DO {{body}};

@@ -1,7 +1,7 @@
--- Empties parts of the outbox whose rows are older than `keep` and were read by all groups, or the oldest ones if all of
--- it has more bytes than `max_bytes`; and has the next part written to in time. Returns how many parts were emptied.
+-- Empties parts of the outbox whose rows are older than `keep` and were read by all groups, or the oldest parts if the
+-- outbox has more bytes than `max_bytes`. Makes writers move to the next part in time. Returns the number of emptied parts.
 --
--- Waits for nobody: what is in use is left for the next time.
+-- Waits for no session: a part that is in use is left for the next time.
 DECLARE
     emptied integer := 0;
     clock bigint;
@@ -12,9 +12,9 @@ DECLARE
     found_one boolean;
     oldest timestamptz;
 BEGIN
-    -- What a restore has brought would never be emptied: its transactions are another server's.
+    -- Restored rows would never be trimmed, because their transactions belong to another server.
     PERFORM pgherald.history();
-    -- One trims at a time. A row of ours, which nobody locks who may not write it.
+    -- One session trims at a time. The lock is on a row that only roles with the right to write it can lock.
     PERFORM FROM pgherald.outbox_retention FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN 0;
@@ -28,20 +28,20 @@ BEGIN
         EXECUTE 'SELECT EXISTS (SELECT FROM ' || name || ')' INTO found_one;
         CONTINUE WHEN NOT found_one;
         BEGIN
-            -- Had when nobody is under way who has written to it.
+            -- Granted if no open transaction has written to the part.
             EXECUTE 'LOCK TABLE ' || name || ' IN SHARE MODE NOWAIT';
         EXCEPTION WHEN lock_not_available THEN
             CONTINUE;
         END;
         UPDATE pgherald.outbox_retention SET closed = closed + 1;
-        -- The snapshot of a statement that begins after the lock.
+        -- This statement begins, and takes its snapshot, after the lock.
         UPDATE pgherald.outbox_part
         SET closed = (SELECT r.closed FROM pgherald.outbox_retention AS r), closed_at = clock_timestamp(),
             closed_in = pg_current_snapshot()
         WHERE part = p.part;
     END LOOP;
 
-    -- The clock was set back since: their time begins now.
+    -- The clock was set back since: the time of these parts begins now.
     UPDATE pgherald.outbox_part SET closed_at = clock_timestamp() WHERE closed_at > clock_timestamp();
 
     FOR p IN SELECT * FROM pgherald.outbox_part WHERE closed IS NOT NULL ORDER BY closed LOOP
@@ -60,7 +60,7 @@ BEGIN
         EXCEPTION WHEN lock_not_available THEN
             EXIT;
         END;
-        -- Somebody may have looked at the clock before, and written afterwards.
+        -- A writer may have read the clock before the closing, and written afterwards.
         EXECUTE 'SELECT EXISTS (SELECT FROM ' || name
             || ' WHERE xid >= pg_snapshot_xmax($1) OR xid = ANY (ARRAY(SELECT pg_snapshot_xip($1))))'
             INTO found_one USING p.closed_in;
@@ -75,7 +75,7 @@ BEGIN
     EXECUTE 'SELECT EXISTS (SELECT FROM pgherald.outbox_' || following || ')' INTO found_one;
     IF NOT found_one THEN
         EXECUTE 'SELECT sent_at FROM pgherald.outbox_' || written || ' ORDER BY id LIMIT 1' INTO oldest;
-        -- A row of the future was written before the clock was set back.
+        -- A row with a future time was written before the clock was set back.
         IF oldest < clock_timestamp() - keep / 2 OR oldest > clock_timestamp()
             OR pg_total_relation_size(('pgherald.outbox_' || written)::regclass) > max_bytes / 4
         THEN

@@ -1,4 +1,4 @@
--- Notifies of one table as a whole, which has no key to tell its rows apart.
+-- Notifies of one table as a whole, because it has no key that identifies its rows.
 #variable_conflict use_column
 BEGIN
     BEGIN
