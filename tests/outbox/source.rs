@@ -617,8 +617,10 @@ async fn settings_that_cannot_be_used_are_named() {
         error.is_config() && error.to_string().contains("OutboxSource"),
         "{error}"
     );
-    assert_eq!(notify().outbox().unwrap().watched(), [spec()]);
-    let channel = pgherald::ChannelName::default();
-    let error = notify().channel(channel).outbox().unwrap_err();
-    assert!(error.is_config(), "{error}");
+    let announced = TriggerSpec::new(TableName::new("public", "users").unwrap());
+    let (notify, outbox) = notify().watch(announced.clone()).split_outbox();
+    assert_eq!(
+        (notify.watched(), outbox.watched()),
+        (&[announced][..], &[spec()][..])
+    );
 }
