@@ -74,6 +74,7 @@ mod source;
 mod sync;
 pub mod telemetry;
 pub mod trigger;
+mod types;
 
 pub use backoff::Backoff;
 pub use cache::{

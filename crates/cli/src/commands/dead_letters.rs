@@ -88,6 +88,10 @@ struct Letter<'a> {
     error: Option<String>,
 }
 
+fn parsed(json: &str) -> Option<Value> {
+    serde_json::from_str(json).ok()
+}
+
 impl<'a> Letter<'a> {
     fn of(group: &'a str, letter: &'a ParkedEvent) -> Self {
         let event = letter.event.as_ref();
@@ -104,8 +108,8 @@ impl<'a> Letter<'a> {
             table: event.map(|event| event.table().to_owned()),
             operation: event.map(|event| event.operation().as_str()),
             key: event.and_then(Key::of),
-            columns: event.and_then(|event| event.columns().ok().flatten()),
-            old_columns: event.and_then(|event| event.old_columns().ok().flatten()),
+            columns: event.and_then(|event| parsed(&event.columns_json()?)),
+            old_columns: event.and_then(|event| parsed(&event.old_columns_json()?)),
             changed: event.and_then(|event| event.changed().map(<[String]>::to_vec)),
             recorded_at: event.map(|event| words::time(event.sent_at())),
             parked_at: words::time(letter.parked_at),

@@ -2,8 +2,8 @@
 //!
 //! Payloads are JSON objects. Four fields are PGCacheWatch's and always read: `operation`, `table`,
 //! `sent_at`, and nothing else is required, so its triggers are understood as they are: without `schema`
-//! and `keys` the event is about the whole table. Ours add `v`, `schema`, `xid`, `key`, `keys`, `columns`
-//! (see [`trigger`](crate::trigger)). Fields that are not known are skipped.
+//! and `keys` the event is about the whole table. Ours add `v`, `schema`, `xid`, `key`, `keys`, `types`,
+//! `columns` (see [`trigger`](crate::trigger)). Fields that are not known are skipped.
 //!
 //! A [`Decoder`] remembers the tables and channels it has met, so that their names are allocated once and
 //! compared by pointer downstream.
@@ -98,6 +98,8 @@ impl Clock {
 struct Remembered {
     /// The `key` field as it stood in the payload.
     key: Option<Box<str>>,
+    /// And the `types` field.
+    types: Option<Box<str>>,
     relation: Arc<Relation>,
 }
 
@@ -118,6 +120,8 @@ struct Payload<'a> {
     key: Option<&'a RawValue>,
     #[serde(default)]
     keys: Keys,
+    #[serde(borrow, default)]
+    types: Option<&'a RawValue>,
     #[serde(borrow, default)]
     columns: Option<Vec<Option<&'a RawValue>>>,
 }
@@ -220,6 +224,7 @@ impl Decoder {
                 && relation.schema.as_deref() == fields.schema.as_deref()
                 && relation.channel.as_str() == channel
                 && known.key.as_deref() == fields.key.map(RawValue::get)
+                && known.types.as_deref() == fields.types.map(RawValue::get)
         };
         if let Some(known) = self.relations.get(self.last)
             && matches(known)
@@ -238,11 +243,16 @@ impl Decoder {
                 .into(),
             None => Box::default(),
         };
+        let types = fields.types.map(|json| serde_json::from_str(json.get()));
+        let types = types.transpose().map_err(|cause| {
+            Error::with_source(Kind::Decode, "types are not those of columns", cause)
+        })?;
         let relation = Arc::new(Relation {
             channel: ChannelName::new(channel)?,
             schema: fields.schema.as_deref().map(Box::from),
             table: (*fields.table).into(),
             key_columns,
+            types: types.unwrap_or_default(),
         });
         if self.relations.len() == MAX_REMEMBERED {
             self.relations.clear();
@@ -250,6 +260,7 @@ impl Decoder {
         self.last = self.relations.len();
         self.relations.push(Remembered {
             key: fields.key.map(|json| json.get().into()),
+            types: fields.types.map(|json| json.get().into()),
             relation: Arc::clone(&relation),
         });
         Ok(relation)
@@ -326,7 +337,7 @@ mod tests {
         let events = decode(OURS).unwrap();
         assert_eq!(events.len(), 2);
         assert_eq!(events[0].key(), Some(&RowKey::from(7)));
-        assert_eq!(events[0].columns_json(), Some(r#"{"email":"a@x"}"#));
+        assert_eq!(events[0].columns_json().as_deref(), Some(r#"{"email":"a@x"}"#));
         assert_eq!(events[1].key(), Some(&RowKey::from(8)));
         assert_eq!(events[1].columns_json(), None);
         let event = &events[0];

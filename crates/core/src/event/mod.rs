@@ -3,9 +3,9 @@
 mod decode;
 mod key;
 mod typed;
-mod unavailable;
 mod unchanged;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Kind, Result};
 use crate::name::ChannelName;
 use crate::operation::Operation;
+use crate::types::{self, Fields};
 
 pub use decode::Decoder;
 pub use key::{Key, KeyColumn, KeyPart, RowKey};
@@ -57,6 +58,8 @@ pub(crate) struct Relation {
     pub(crate) schema: Option<Box<str>>,
     pub(crate) table: Box<str>,
     pub(crate) key_columns: Box<[Box<str>]>,
+    /// The types of columns whose values are sent as text.
+    pub(crate) types: Fields,
 }
 
 impl Event {
@@ -131,6 +134,25 @@ impl Event {
 
     /// The columns that the trigger specification names, read into `T`.
     ///
+    /// A field of `T` may have any type that stands for the type of its column, as with a database driver:
+    ///
+    /// | PostgreSQL | Rust |
+    /// |---|---|
+    /// | `smallint`, `integer`, `bigint`, `oid` | integers, `f64`, `String` |
+    /// | `real`, `double precision` | `f32`, `f64`, also for `NaN` and infinities; `String` |
+    /// | `numeric` | decimal types, `String`, `f64`; integers if it is whole |
+    /// | `json`, `jsonb` | any type that its JSON fits: structs, maps, `serde_json::Value` |
+    /// | arrays, with all their dimensions | `Vec` and other collections, of `Option` if elements may be null |
+    /// | composite types | structs with a field for each of theirs |
+    /// | `timestamptz`, `timestamp`, `date`, `time`, `timetz` | types that read ISO 8601: those of chrono and jiff; of time with `time::serde::rfc3339` and the like |
+    /// | `bytea` | `Vec<u8>`, `serde_bytes::ByteBuf` |
+    /// | enums | enums, `String` |
+    /// | domains | as for the type beneath |
+    /// | `uuid`, `inet`, `interval` (ISO 8601), ranges, types of extensions, all others | types that read a string: `uuid::Uuid`, `IpAddr`, `String` |
+    ///
+    /// `Option` stands for a column that may be null. In a field with `#[serde(flatten)]`, and in other places where serde does
+    /// not ask for a type, a `numeric` is a string.
+    ///
     /// New values for inserts and updates, old values for deletes. `None` if the specification names no columns, if they
     /// were too large together for a notification, or if the event is about the whole table.
     ///
@@ -144,10 +166,10 @@ impl Event {
     }
 
     fn read<T: DeserializeOwned>(&self, json: &str) -> Result<T> {
-        serde_json::from_str(json).map_err(|cause| {
+        types::from_columns(json, &self.head.relation.types).map_err(|cause| {
             let target = std::any::type_name::<T>();
             let mut message = format!("columns of {self} do not fit {target}");
-            for (column, limit) in unavailable::of(json) {
+            for (column, limit) in types::unavailable(json) {
                 message.push_str(&format!(
                     "; column {column:?} is unavailable, because its value exceeds the limit of {limit} bytes: leave it \
                      out and read it from the table, or record the table with a higher limit (TriggerSpec::value_limit, \
@@ -161,8 +183,9 @@ impl Event {
     /// The names of columns whose values were too large for the event, see
     /// [`TriggerSpec::value_limit`](crate::trigger::TriggerSpec::value_limit). Their values are unknown, not null.
     ///
-    /// In [`columns_json`](Self::columns_json) an object `{"unavailable":{"limit":…}}` stands in the place of such a value.
-    /// [`columns`](Self::columns) returns an error for a type that has the column, and works for a type that does not.
+    /// In [`columns_json`](Self::columns_json) an object `{"unavailable":{"limit":…}}` stands in the place of such a value. A
+    /// value of type `jsonb` may look the same, but is not listed here. [`columns`](Self::columns) returns an error for a type
+    /// that has the column, and works for a type that does not.
     ///
     /// ```
     /// use pgherald_core::{Event, Operation};
@@ -176,14 +199,23 @@ impl Event {
     #[must_use]
     pub fn unavailable(&self) -> Vec<String> {
         let json = self.columns.as_deref().unwrap_or_default();
-        let found = unavailable::of(json).into_iter();
+        let found = types::unavailable(json).into_iter();
         found.map(|(column, _)| column).collect()
     }
 
-    /// The extra columns as the JSON object they arrived as.
+    /// The extra columns as a JSON object. Its values have the types of [`columns`](Self::columns): numbers, booleans, arrays,
+    /// objects, and strings for everything else, such as `numeric`, `NaN` and times.
     #[must_use]
-    pub fn columns_json(&self) -> Option<&str> {
-        self.columns.as_deref()
+    pub fn columns_json(&self) -> Option<Cow<'_, str>> {
+        Some(self.typed(Cow::Borrowed(self.columns.as_deref()?)))
+    }
+
+    fn typed<'a>(&self, json: Cow<'a, str>) -> Cow<'a, str> {
+        let types = &self.head.relation.types;
+        match types.is_empty() {
+            true => json,
+            false => types::to_json(&json, types).map_or(json, Cow::Owned),
+        }
     }
 
     /// The same columns before an UPDATE, read into `T`. `None` if the specification does not ask for them, for other
@@ -192,15 +224,20 @@ impl Event {
     /// # Errors
     /// If the columns do not fit `T`, or a column of `T` is unavailable, as for [`columns`](Self::columns).
     pub fn old_columns<T: DeserializeOwned>(&self) -> Result<Option<T>> {
-        let Some(old) = self
-            .record
-            .as_ref()
-            .and_then(|record| record.old_columns.as_deref())
-        else {
-            return Ok(None);
-        };
+        self.old().map(|json| self.read(&json)).transpose()
+    }
+
+    /// The same columns before an UPDATE as a JSON object, like [`columns_json`](Self::columns_json).
+    #[must_use]
+    pub fn old_columns_json(&self) -> Option<Cow<'_, str>> {
+        self.old().map(|json| self.typed(json))
+    }
+
+    /// The columns before an UPDATE, as they were sent.
+    fn old(&self) -> Option<Cow<'_, str>> {
+        let old = self.record.as_ref()?.old_columns.as_deref()?;
         let now = self.columns.as_deref().unwrap_or_default();
-        self.read(&unchanged::filled(old, now)).map(Some)
+        Some(unchanged::filled(old, now))
     }
 
     /// The names of those extra columns that an UPDATE changed. `None` where [`old_columns`](Self::old_columns) is.

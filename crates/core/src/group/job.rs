@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::error::Error;
 use crate::handler::{Failure, Task};
 use crate::outbox::Recorded;
+use crate::trigger::without_types;
 
 /// An event that was taken in, and not handled yet.
 #[derive(Debug)]
@@ -33,8 +34,8 @@ pub(super) enum Origin {
 /// The row it is about. By what stands in the outbox, for that is there even if it cannot be understood.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Row {
-    pub(super) relation: i64,
-    pub(super) key: Option<Arc<str>>,
+    relation: i64,
+    key: Option<Arc<str>>,
 }
 
 /// What keeps jobs in order.
@@ -48,10 +49,14 @@ pub(super) enum Track {
 
 impl Job {
     pub(super) fn row(&self) -> Row {
-        Row {
-            relation: self.row.relation,
-            key: self.row.key.clone(),
-        }
+        Row::new(self.row.relation, self.row.key.clone())
+    }
+}
+
+impl Row {
+    pub(super) fn new(relation: i64, key: Option<Arc<str>>) -> Self {
+        let relation = without_types(relation);
+        Self { relation, key }
     }
 }
 

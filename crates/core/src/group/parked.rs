@@ -177,10 +177,7 @@ mod tests {
     use super::{Parked, Row};
 
     fn row(relation: i64) -> Row {
-        Row {
-            relation,
-            key: None,
-        }
+        Row::new(relation, None)
     }
 
     fn given_out(parked: &mut Parked, now: Instant) -> Vec<i64> {

@@ -225,10 +225,7 @@ pub(super) async fn parked_of(
         Ok(ParkedEvent {
             id: get(row, 0)?,
             slice: get(row, 1)?,
-            row: Row {
-                relation: get(row, 2)?,
-                key: get::<Option<&str>>(row, 3)?.map(Arc::from),
-            },
+            row: Row::new(get(row, 2)?, get::<Option<&str>>(row, 3)?.map(Arc::from)),
             due: now + seconds(get(row, 4)?),
         })
     };

@@ -11,6 +11,7 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Head, Record, Relation, RowKey};
 use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
+use crate::types::Fields;
 
 /// What the rows are read by.
 macro_rules! columns {
@@ -194,7 +195,7 @@ impl Relations {
         if let Some(relation) = self.0.get(&id) {
             return Ok(Arc::clone(relation));
         }
-        let sql = "SELECT schema_name, table_name, key_columns FROM pgherald.outbox_relation WHERE id OPERATOR(pg_catalog.=) $1";
+        let sql = "SELECT schema_name, table_name, key_columns, column_types FROM pgherald.outbox_relation WHERE id OPERATOR(pg_catalog.=) $1";
         let row = client.query_opt(sql, &[&id]).await.map_err(failed)?;
         let row = row.ok_or_else(|| {
             let message =
@@ -205,11 +206,21 @@ impl Relations {
             Some(json) => json_of::<Vec<Box<str>>>(&json, id)?.into(),
             None => Box::default(),
         };
+        let types = match get::<Option<String>>(&row, 3)? {
+            Some(json) => serde_json::from_str(&json).map_err(|cause| {
+                let message = format!(
+                    "column_types of row {id} of pgherald.outbox_relation are not types"
+                );
+                Error::with_source(Kind::Decode, message, cause)
+            })?,
+            None => Fields::default(),
+        };
         let relation = Arc::new(Relation {
             channel: ChannelName::new(WAKE_UP_CHANNEL)?,
             schema: Some(get::<String>(&row, 0)?.into()),
             table: get::<String>(&row, 1)?.into(),
             key_columns,
+            types,
         });
         self.0.insert(id, Arc::clone(&relation));
         Ok(relation)

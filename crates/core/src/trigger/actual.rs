@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::Deserialize;
 
 use super::VERSION;
+use super::catalog_type::CatalogTypes;
 use super::note::{Note, note, version};
 use super::spec::TriggerSpec;
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 use crate::operation::Operation;
+use crate::types::Type;
 
 /// The actual state of a database, as [`inspect`](super::inspect()) has read it.
 ///
@@ -86,6 +88,11 @@ pub(super) struct Column {
     pub(super) names_objects: bool,
     /// Whether equal values may have different texts.
     pub(super) is_ambiguous: bool,
+    #[serde(default)]
+    pub(super) type_oid: i64,
+    /// How its values are read from text.
+    #[serde(skip)]
+    pub(super) read_as: Type,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -273,6 +280,7 @@ impl Actual {
         let mut actual = Self::default();
         let (mut members, mut columns) = (Vec::<Member>::new(), Vec::<Column>::new());
         let mut lookalikes = Vec::<Lookalike>::new();
+        let mut types = CatalogTypes::default();
         for (kind, json) in objects {
             match kind {
                 "server" => actual.server = parse(json)?,
@@ -280,6 +288,7 @@ impl Actual {
                 "name" => drop(actual.names.insert(parse(json)?)),
                 "member" => members.push(parse(json)?),
                 "column" => columns.push(parse(json)?),
+                "type" => types.add(parse(json)?),
                 "lookalike" => lookalikes.push(parse(json)?),
                 "trigger" => actual.add_trigger(parse(json)?),
                 "function" => {
@@ -298,6 +307,9 @@ impl Actual {
         }
         for triggers in actual.triggers.values_mut() {
             triggers.sort_by(|one, other| (&one.on.0, &one.name).cmp(&(&other.on.0, &other.name)));
+        }
+        for column in &mut columns {
+            column.read_as = types.read_as(column.type_oid);
         }
         for name in asked {
             actual.tables.insert((*name).clone(), None);

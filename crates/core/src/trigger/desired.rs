@@ -9,9 +9,12 @@ use super::spec::Mode;
 use super::template::{dollar_quoted, render};
 use super::validate::Valid;
 use super::{VERSION, expression, rows_query};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 use crate::operation::Operation;
+
+/// The most bytes that the types of columns may take in a notification, which has 8,000.
+const MAX_TYPES: usize = 4_000;
 
 /// The desired installation of one table.
 #[derive(Debug)]
@@ -161,6 +164,18 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
         true => String::new(),
         false => format!(" WHERE {key} IN (SELECT unnest(pgherald_changed))"),
     };
+    let mut key_members = expression::names(&valid.key);
+    if let Some(types) = expression::types(&valid.columns)? {
+        if types.len() > MAX_TYPES {
+            let message = format!(
+                "specification of {table}: the types of its columns take {} bytes, more than the {MAX_TYPES} that a \
+                 notification has room for; name fewer columns, or record the table in the outbox",
+                types.len()
+            );
+            return Err(Error::new(Kind::Spec, message));
+        }
+        key_members.push_str(&format!(r#","types":{types}"#));
+    }
     let select = format!("SELECT {}, {cols} FROM (SELECT * FROM (", fitting("r.k"));
     let rows = [
         ("nesting", &*rows_query::nesting(valid)?),
@@ -169,10 +184,7 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
             &*rows_query::call(valid, Size::Limited, Size::Unavailable(valid.value_limit())),
         ),
         ("select", &*escape_literal(&select)),
-        (
-            "key_names",
-            &*escape_literal(&expression::names(&valid.key)),
-        ),
+        ("key_names", &*escape_literal(&key_members)),
         ("key", &*key),
         ("where", &changed_only),
         ("keys", &fitting("r.k")),

@@ -12,6 +12,8 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde_json::Value;
 
 use super::actual::Column;
+use crate::error::{Error, Kind, Result};
+use crate::types::{Fields, Type};
 
 /// Every name is qualified: functions that record in the outbox may run under the writer's `search_path`.
 const CONCAT: &str = "OPERATOR(pg_catalog.||)";
@@ -191,6 +193,23 @@ pub(super) fn names(columns: &[Column]) -> String {
         .map(|column| Value::from(&*column.name))
         .collect::<Value>()
         .to_string()
+}
+
+/// How the texts of columns are read, as JSON: without those that are read as they are, and those that have a form of their
+/// own in JSON. None if there are no others.
+pub(super) fn types(columns: &[Column]) -> Result<Option<String>> {
+    let texts = columns.iter().filter(|column| {
+        column.read_as != Type::Text && !matches!(class(column), Class::Integer | Class::Boolean)
+    });
+    let types = texts.map(|column| (column.name.as_str().into(), column.read_as.clone()));
+    let types = types.collect::<Fields>();
+    if types.is_empty() {
+        return Ok(None);
+    }
+    let json = serde_json::to_string(&types).map_err(|cause| {
+        Error::with_source(Kind::Spec, "the types of columns cannot be described", cause)
+    })?;
+    Ok(Some(json))
 }
 
 /// A JSON string.

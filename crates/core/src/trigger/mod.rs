@@ -61,7 +61,7 @@
 //! ```json
 //! {"v":1,"operation":"update","schema":"public","table":"users",
 //!  "sent_at":"2026-11-22T10:45:33.123456+00:00","xid":7421,
-//!  "key":["id"],"keys":[7,8],"columns":[{"email":"a@x"},null]}
+//!  "key":["id"],"types":{"price":"numeric"},"keys":[7,8],"columns":[{"email":"a@x","price":"9.50"},null]}
 //! ```
 //!
 //! - `keys` has one element for each row: the value of a single key column, or an array of the values in the
@@ -73,6 +73,11 @@
 //! - `columns` stands next to `keys` if the specification names columns. It has the new values, for a delete the old ones;
 //!   `null` if they are unknown (the row has another key now) or too large together. `{"unavailable":{"limit":7999}}` stands
 //!   in the place of one value that is too large.
+//! - `types` says how the texts of columns are read, see [`Event::columns`](crate::Event::columns). It is there if `columns` is,
+//!   and some column is of such a type: `int` (in arrays and composites, and for `oid`), `bool`, `float`, `numeric`, `json`
+//!   (also for `jsonb`), `bytea`, `date`, `timestamp`, `timestamptz`, `timetz`; `["float"]` for an array of any number of
+//!   dimensions; `{"street":"text","zip":"int"}` for a composite type. Texts of all other types are read as they are. The
+//!   row that describes a table in the outbox has the same object.
 //! - A payload without `key`, `keys` and `columns`: anything in the table may have changed. Such payloads follow TRUNCATE, a
 //!   write to a table without key, a statement of more than 1,000 rows, and a key that does not fit. TRUNCATE of a
 //!   partitioned table is announced once for the table and once for each partition.
@@ -93,6 +98,7 @@
 
 mod actual;
 mod apply;
+mod catalog_type;
 mod check;
 mod compare;
 mod desired;
@@ -121,6 +127,7 @@ pub(crate) use check::{Check, Checker};
 pub use inspect::{inspect, inspect_all};
 pub use manifest::{from_manifest, to_manifest};
 pub use migration::Migration;
+pub(crate) use outbox::without_types;
 pub use plan::{OLDEST_SERVER, install, plan, plan_uninstall, plan_uninstall_all};
 pub(crate) use shared::refuse_other_outbox;
 pub use shared::require_version;

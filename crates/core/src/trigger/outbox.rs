@@ -20,7 +20,7 @@ const PARTS: [&str; 4] = ["0", "1", "2", "3"];
 /// The body of the table's function.
 pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
     let table = &valid.spec.table;
-    let relation = relation(valid).to_string();
+    let relation = relation(valid)?.to_string();
     let whole = |condition: &str| {
         let values = [("relation", &*relation), ("where", condition)];
         fragment(include_str!("sql/objects/outbox_whole.sql"), &values)
@@ -146,29 +146,56 @@ pub(super) fn describe(valid: &Valid<'_>) -> Result<Description> {
         true => "NULL".to_owned(),
         false => escape_literal(&expression::names(&valid.key)),
     };
+    let relation = relation(valid)?;
+    let types = expression::types(&valid.columns)?;
+    let types = types.map_or_else(|| "NULL".to_owned(), |json| escape_literal(&json));
     let values = [
-        ("relation", &*relation(valid).to_string()),
+        ("relation", &*relation.to_string()),
+        ("types", &*types),
         ("schema", &*escape_literal(table.schema())),
         ("table", &*escape_literal(table.name())),
         ("key_names", &*key_names),
     ];
     let statement = render(include_str!("sql/objects/outbox_relation.sql"), &values)?;
     Ok(Description {
-        relation: relation(valid),
+        relation,
         statement,
     })
 }
 
-/// Stands for schema, table and key columns in the rows: their FNV-1a hash, the same in every program. Rows that were
-/// recorded under another key keep theirs.
-fn relation(valid: &Valid<'_>) -> i64 {
+/// Of the number that stands for a table in the rows, the bits that tell how columns are read. The others stand for schema,
+/// table and key columns.
+const TYPES: i64 = 0xff_ffff;
+
+/// Stands for schema, table, key columns and the types of columns in the rows: hashes, the same in every program. Rows that
+/// were recorded under another key, or with columns of other types, keep theirs.
+fn relation(valid: &Valid<'_>) -> Result<i64> {
     let table = &valid.spec.table;
     let key = expression::names(&valid.key);
+    let number = hash(&[table.schema(), table.name(), &key].join("\0"));
+    Ok(match expression::types(&valid.columns)? {
+        None => number,
+        Some(types) => number & !TYPES | hash(&types) >> 40 & TYPES,
+    })
+}
+
+/// FNV-1a.
+fn hash(text: &str) -> i64 {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in [table.schema(), table.name(), &key].join("\0").bytes() {
+    for byte in text.bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
     }
     hash.cast_signed()
+}
+
+/// What a relation of the outbox has in common with those of the same table and key whose columns have other types: the events
+/// of a row stay in their order when the triggers are installed again.
+pub(crate) fn without_types(relation: i64) -> i64 {
+    // Resyncs have small numbers, which stand for slices.
+    match (-TYPES..=TYPES).contains(&relation) {
+        true => relation,
+        false => relation & !TYPES,
+    }
 }
 
 /// A part of a statement: without the line's end.

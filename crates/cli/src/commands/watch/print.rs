@@ -1,5 +1,6 @@
 //! How events and states look.
 
+use std::borrow::Cow;
 use std::io;
 use std::time::SystemTime;
 
@@ -18,7 +19,7 @@ struct EventLine<'a> {
     table: &'a str,
     key: Option<Key<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    columns: Option<&'a RawValue>,
+    columns: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     old_columns: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,6 +47,10 @@ struct StateLine {
     hint: Option<&'static str>,
 }
 
+fn raw(json: Cow<'_, str>) -> serde_json::Result<Box<RawValue>> {
+    RawValue::from_string(json.into_owned())
+}
+
 /// A time out of the range that can be written is shown as the beginning of time.
 fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
@@ -61,8 +66,8 @@ pub(super) fn event(output: &mut Output, event: &Event) -> io::Result<()> {
             schema: event.schema(),
             table: event.table(),
             key: Key::of(event),
-            columns: columns.map(serde_json::from_str).transpose()?,
-            old_columns: event.old_columns().ok().flatten(),
+            columns: columns.map(raw).transpose()?,
+            old_columns: event.old_columns_json().map(raw).transpose()?,
             changed: event.changed(),
             sent_at: timestamp(event.sent_at()),
             latency_ms,
@@ -86,7 +91,7 @@ pub(super) fn event(output: &mut Output, event: &Event) -> io::Result<()> {
     );
     if let Some(columns) = columns {
         line.push_str("  ");
-        line.push_str(columns);
+        line.push_str(&columns);
     }
     output.line(&line)
 }

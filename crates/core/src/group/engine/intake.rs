@@ -95,10 +95,7 @@ impl<R: Runner> Engine<R> {
         if self.parked.knows(row.id) {
             return;
         }
-        let lane = Row {
-            relation: row.relation,
-            key: row.key.clone(),
-        };
+        let lane = Row::new(row.relation, row.key.clone());
         self.parked.park(&lane, slice, row.id, Instant::now());
         self.slices.park(Park {
             slice,
@@ -157,7 +154,7 @@ impl<R: Runner> Engine<R> {
         for (row, id) in wanted {
             // The same loss may have been told of another slice.
             let is_it = |(found, _): &(ParkedRow, _)| {
-                found.row.id == id && found.row.relation == row.relation
+                found.row.id == id && Row::new(found.row.relation, found.row.key.clone()) == row
             };
             let Some(index) = found.iter().position(is_it) else {
                 match is_cut {

@@ -45,6 +45,8 @@ CREATE TABLE pgherald.consumer_requirement (
     rows text,
     PRIMARY KEY (group_name, schema_name, table_name)
 );
+-- How the texts of columns are read: a JSON object. Null if all are read as they are.
+ALTER TABLE pgherald.outbox_relation ADD COLUMN column_types text;
 -- Who may move cursors may store requirements.
 DO $$
 DECLARE

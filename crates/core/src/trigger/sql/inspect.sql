@@ -270,11 +270,41 @@ FROM (
         t.is_short,
         j.names_objects,
         j.is_ambiguous,
-        t.exact_type
+        t.exact_type,
+        c.atttypid::pg_catalog.int8 AS type_oid
     FROM col AS c
     JOIN judged AS j ON j.atttypid OPERATOR(pg_catalog.=) c.atttypid AND j.atttypmod OPERATOR(pg_catalog.=) c.atttypmod
         AND j.attcollation OPERATOR(pg_catalog.=) c.attcollation
     JOIN type AS t ON t.atttypid OPERATOR(pg_catalog.=) c.atttypid
+) AS x
+UNION ALL
+-- The types of columns and of their parts: how values are read from text.
+SELECT 'type', pg_catalog.row_to_json(x)::pg_catalog.text
+FROM (
+    SELECT
+        t.oid::pg_catalog.int8 AS oid,
+        -- Only superusers create types in this schema.
+        CASE
+            WHEN t.typnamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace THEN t.typname::pg_catalog.text
+            ELSE ''
+        END AS name,
+        CASE WHEN t.typtype OPERATOR(pg_catalog.=) 'd' THEN t.typbasetype::pg_catalog.int8 END AS base,
+        -- Other types with elements have a text of another form.
+        CASE
+            WHEN t.typoutput::pg_catalog.oid OPERATOR(pg_catalog.=) 'pg_catalog.array_out'::pg_catalog.regproc::pg_catalog.oid
+                THEN t.typelem::pg_catalog.int8
+        END AS element,
+        e.typdelim AS delimiter,
+        CASE WHEN t.typtype OPERATOR(pg_catalog.=) 'c' THEN coalesce((
+            SELECT pg_catalog.json_agg(
+                pg_catalog.json_build_array(f.attname::pg_catalog.text, f.atttypid::pg_catalog.int8) ORDER BY f.attnum
+            )
+            FROM pg_catalog.pg_attribute AS f
+            WHERE f.attrelid OPERATOR(pg_catalog.=) t.typrelid AND f.attnum OPERATOR(pg_catalog.>) 0 AND NOT f.attisdropped
+        ), '[]') END AS fields
+    FROM pg_catalog.unnest(ARRAY(SELECT DISTINCT p.oid FROM part AS p)) AS d (oid)
+    JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) d.oid
+    LEFT JOIN pg_catalog.pg_type AS e ON e.oid OPERATOR(pg_catalog.=) t.typelem
 ) AS x
 UNION ALL
 -- For names without a table, the tables that may have been meant: those of that name, in any schema and case.

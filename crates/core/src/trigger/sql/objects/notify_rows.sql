@@ -3,7 +3,8 @@
 --   channel   the channel
 --   operation TG_OP
 --   relation  the JSON members "schema" and "table"
---   key       JSON array of the key's column names; null asks for a payload about the whole table
+--   key       JSON array of the key's column names, and the member "types" where there is one; null asks for a payload about
+--             the whole table
 --   keys      the key of each row as JSON; a null element is a key too large to send
 --   cols      the columns of each row as JSON, null where too large; null if the specification names none
 --   old_keys  of an UPDATE: the keys before it

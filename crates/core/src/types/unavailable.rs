@@ -1,7 +1,7 @@
 //! Columns whose values were too large to be copied.
 //!
-//! Triggers write values as numbers, booleans, strings and null. They write an object in the place of a value that is too
-//! large, so the object is never taken for a value.
+//! Triggers write values as numbers, booleans, strings and null; that of a `json` column is a string of its text. They write an
+//! object in the place of a value that is too large, so the object is never taken for a value.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,19 @@ use serde_json::value::RawValue;
 const MARK: &str = r#"{"unavailable":"#;
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Marked {
     unavailable: Limit,
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Limit {
     limit: u64,
 }
 
 /// The columns of an object whose values are unavailable, with the limit in bytes.
-pub(super) fn of(json: &str) -> Vec<(String, u64)> {
+pub(crate) fn of(json: &str) -> Vec<(String, u64)> {
     // Usually there are none.
     if !json.contains(MARK) {
         return Vec::new();
@@ -30,11 +32,17 @@ pub(super) fn of(json: &str) -> Vec<(String, u64)> {
     let Ok(columns) = serde_json::from_str::<BTreeMap<String, &RawValue>>(json) else {
         return Vec::new();
     };
-    let marked = |(column, value): (String, &RawValue)| {
-        let marked = serde_json::from_str::<Marked>(value.get()).ok()?;
-        Some((column, marked.unavailable.limit))
-    };
+    let marked = |(column, value): (String, &RawValue)| Some((column, limit(value.get())?));
     columns.into_iter().filter_map(marked).collect()
+}
+
+/// The limit in bytes that the value exceeds, if this is the object in its place.
+pub(super) fn limit(value: &str) -> Option<u64> {
+    if !value.starts_with(MARK) {
+        return None;
+    }
+    let marked = serde_json::from_str::<Marked>(value).ok()?;
+    Some(marked.unavailable.limit)
 }
 
 #[cfg(test)]

@@ -1,0 +1,67 @@
+//! The types of the catalog, and how values of each are read from text.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+use crate::types::{MAX_DEPTH, Type};
+
+/// A type as the catalog describes it.
+#[derive(Debug, Deserialize)]
+pub(super) struct CatalogType {
+    oid: i64,
+    /// Its name if it comes with PostgreSQL, or empty.
+    name: String,
+    /// The type beneath, if it is a domain.
+    base: Option<i64>,
+    /// The type of its elements, if it is an array.
+    element: Option<i64>,
+    /// The character between two elements.
+    delimiter: Option<char>,
+    /// Names and types, if it is a composite.
+    fields: Option<Vec<(Box<str>, i64)>>,
+}
+
+/// By their OIDs.
+#[derive(Debug, Default)]
+pub(super) struct CatalogTypes(HashMap<i64, CatalogType>);
+
+impl CatalogTypes {
+    pub(super) fn add(&mut self, found: CatalogType) {
+        self.0.insert(found.oid, found);
+    }
+
+    /// How values of the type with that OID are read from text.
+    pub(super) fn read_as(&self, oid: i64) -> Type {
+        self.within(oid, MAX_DEPTH)
+    }
+
+    fn within(&self, mut oid: i64, depth: usize) -> Type {
+        while let Some(base) = self.0.get(&oid).and_then(|found| found.base) {
+            oid = base;
+        }
+        let Some(found) = self.0.get(&oid) else {
+            return Type::Text;
+        };
+        let Some(deeper) = depth.checked_sub(1) else {
+            return match found.element.is_some() || found.fields.is_some() {
+                true => Type::Text,
+                false => Type::of_server(&found.name),
+            };
+        };
+        if let Some(element) = found.element {
+            return Type::Array {
+                element: Box::new(self.within(element, deeper)),
+                delimiter: found.delimiter.unwrap_or(','),
+            };
+        }
+        match &found.fields {
+            Some(fields) => {
+                let fields = fields.iter();
+                let fields = fields.map(|(name, of)| (name.clone(), self.within(*of, deeper)));
+                Type::Composite(fields.collect())
+            }
+            None => Type::of_server(&found.name),
+        }
+    }
+}

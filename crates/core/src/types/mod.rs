@@ -1,0 +1,229 @@
+//! The types of column values: how the text that PostgreSQL writes for a value becomes a typed one.
+//!
+//! Triggers write each value as text, and so does the server's log. The types of the columns are sent once: in the outbox's
+//! description of a table, or in a member of a payload. This module is the one table of types. The installer maps the
+//! catalog's types to it; `read` hands typed values to serde, and `write` makes JSON of them.
+//!
+//! Conversion is total. A text that is not of its column's type, because the column has another type now, stays text.
+
+mod read;
+mod text;
+mod unavailable;
+mod value;
+mod write;
+
+use std::fmt;
+
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+
+pub(crate) use read::from_columns;
+pub(crate) use unavailable::of as unavailable;
+pub(crate) use write::to_json;
+
+/// The most levels of arrays and composites within each other. Types nested deeper are read as text.
+pub(crate) const MAX_DEPTH: usize = 16;
+
+/// How the text of a value is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) enum Type {
+    /// As it is: strings, enums, ranges, addresses, UUIDs, intervals, and types of extensions.
+    #[default]
+    Text,
+    Integer,
+    Boolean,
+    Float,
+    Numeric,
+    /// `json` and `jsonb`.
+    Json,
+    Bytes,
+    Date,
+    Timestamp,
+    TimestampTz,
+    TimeTz,
+    /// Of any number of dimensions.
+    Array {
+        element: Box<Type>,
+        /// The character between two elements.
+        delimiter: char,
+    },
+    Composite(Fields),
+}
+
+/// Names and types, in the order of the declaration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Fields(Vec<(Box<str>, Type)>);
+
+/// The types that have a name of their own. `Text` is first: an unknown name means text.
+const NAMES: [(&str, Type); 11] = [
+    ("text", Type::Text),
+    ("int", Type::Integer),
+    ("bool", Type::Boolean),
+    ("float", Type::Float),
+    ("numeric", Type::Numeric),
+    ("json", Type::Json),
+    ("bytea", Type::Bytes),
+    ("date", Type::Date),
+    ("timestamp", Type::Timestamp),
+    ("timestamptz", Type::TimestampTz),
+    ("timetz", Type::TimeTz),
+];
+
+impl Type {
+    /// The type that PostgreSQL has by this name in `pg_catalog`, unless it is an array or a composite.
+    pub(crate) fn of_server(name: &str) -> Self {
+        match name {
+            "int2" | "int4" | "int8" | "oid" => Self::Integer,
+            "float4" | "float8" => Self::Float,
+            "json" | "jsonb" => Self::Json,
+            "int" | "float" => Self::Text,
+            name => Self::named(name),
+        }
+    }
+
+    fn named(name: &str) -> Self {
+        let mut names = NAMES.iter();
+        let found = names.find(|(known, _)| *known == name);
+        found.map_or(Self::Text, |(_, found)| found.clone())
+    }
+
+    /// The levels of arrays and composites.
+    fn depth(&self) -> usize {
+        match self {
+            Self::Array { element, .. } => 1 + element.depth(),
+            Self::Composite(fields) => 1 + fields.depth(),
+            _ => 0,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        let mut names = NAMES.iter();
+        let found = names.find(|(_, known)| known == self);
+        found.map_or("text", |(name, _)| name)
+    }
+}
+
+impl Fields {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn depth(&self) -> usize {
+        let depths = self.0.iter().map(|(_, field)| field.depth());
+        depths.max().unwrap_or_default()
+    }
+
+    /// The type of the column or field `name`; text if it is not listed.
+    fn get(&self, name: &str) -> &Type {
+        let mut fields = self.0.iter();
+        let found = fields.find(|(field, _)| **field == *name);
+        found.map_or(&Type::Text, |(_, found)| found)
+    }
+}
+
+impl FromIterator<(Box<str>, Type)> for Fields {
+    fn from_iter<I: IntoIterator<Item = (Box<str>, Type)>>(fields: I) -> Self {
+        Self(fields.into_iter().collect())
+    }
+}
+
+/// A name is a string, an array type an array of its element's type, and a composite an object of its fields.
+impl Serialize for Type {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Array { element, delimiter } => {
+                let mut seq = serializer.serialize_seq(None)?;
+                seq.serialize_element(element)?;
+                if *delimiter != ',' {
+                    seq.serialize_element(delimiter)?;
+                }
+                seq.end()
+            }
+            Self::Composite(fields) => fields.serialize(serializer),
+            named => serializer.serialize_str(named.name()),
+        }
+    }
+}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, field) in &self.0 {
+            map.serialize_entry(name, field)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Type {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TypeVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match deserializer.deserialize_map(TypeVisitor)? {
+            // A payload may come from anybody, and reading its values must not exhaust the stack.
+            Type::Composite(fields) if fields.depth() <= MAX_DEPTH => Ok(fields),
+            Type::Composite(_) => Err(de::Error::custom("the types of columns are nested too deep")),
+            _ => Err(de::Error::custom("the types of columns are an object")),
+        }
+    }
+}
+
+struct TypeVisitor;
+
+impl<'de> Visitor<'de> for TypeVisitor {
+    type Value = Type;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a type: its name, an array of its element's type, or an object of its fields")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Type, E> {
+        Ok(Type::named(name))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Type, A::Error> {
+        let element = seq.next_element::<Type>()?;
+        let element = element.ok_or_else(|| de::Error::invalid_length(0, &self))?;
+        let delimiter = seq.next_element()?.unwrap_or(',');
+        Ok(Type::Array {
+            element: Box::new(element),
+            delimiter,
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Type, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry::<Box<str>, Type>()? {
+            fields.push(field);
+        }
+        Ok(Type::Composite(Fields(fields)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Fields, Type};
+
+    #[test]
+    fn types_are_read_as_they_are_written() {
+        let json = r#"{"a":"numeric","b":["int"],"c":["text",";"],"d":{"x":"json","y":[{"z":"date"}]}}"#;
+        let fields: Fields = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&fields).unwrap(), json);
+        assert_eq!(*fields.get("a"), Type::Numeric);
+        assert_eq!(*fields.get("missing"), Type::Text);
+    }
+
+    #[test]
+    fn a_type_that_a_later_version_names_is_text() {
+        let fields: Fields = serde_json::from_str(r#"{"a":"vector"}"#).unwrap();
+        assert_eq!(*fields.get("a"), Type::Text);
+        let deep = format!(r#"{{"a":{}"int"{}}}"#, "[".repeat(17), "]".repeat(17));
+        for bad in [&deep, "[]", r#"{"a":[]}"#, r#"{"a":7}"#, "7"] {
+            assert!(serde_json::from_str::<Fields>(bad).is_err(), "{bad}");
+        }
+    }
+}
