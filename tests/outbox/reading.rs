@@ -24,7 +24,7 @@ async fn what_was_recorded_comes_back() {
         (event.operation(), &*event.key_columns()[0]),
         (Operation::Insert, "id")
     );
-    assert_eq!(event.columns_json(), Some(r#"{"value":1}"#));
+    assert_eq!(event.columns_json().as_deref(), Some(r#"{"value":1}"#));
     assert!(event.transaction_id().is_some() && event.latency() < Duration::from_secs(60));
     assert_eq!(
         (events[1].operation(), events[1].key()),

@@ -106,7 +106,7 @@ async fn a_payload_has_what_the_decoder_reads() {
         [Box::from("row"), Box::from("place")]
     );
     assert_eq!(events[1].key(), Some(&(2, "b").into()));
-    assert_eq!(events[0].columns_json(), Some(r#"{"free":true}"#));
+    assert_eq!(events[0].columns_json().as_deref(), Some(r#"{"free":true}"#));
     let xid = scene.value("SELECT min(xmin::text) FROM seats").await;
     assert_eq!(
         events[0].transaction_id().map(|id| id.to_string()),
@@ -265,7 +265,9 @@ async fn values_are_canonical_whatever_the_session_says() {
         '1.5'::float8::numeric::money, '10.0.0.1', '{1,2}', '{\"a\": [1]}', '(1,2)'
     )";
     let expected = concat!(
-        r#","key":["id"],"keys":[1],"columns":[{"small":2,"yes":true,"name":"n","code":"ab  ","v":"ü","#,
+        r#","key":["id"],"types":{"price":"numeric","day":"date","at":"timestamptz","local":"timestamp","#,
+        r#""raw":"bytea","real":"float","list":["int"],"doc":"json"},"#,
+        r#""keys":[1],"columns":[{"small":2,"yes":true,"name":"n","code":"ab  ","v":"ü","#,
         r#""u":"a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11","mood":"so, so","price":"1.50","#,
         r#""day":"2026-03-02","at":"2026-03-01 19:30:00+00","local":"2026-03-02 01:00:00","#,
         r#""span":"P1DT2H","raw":"\\x6162","real":"0.1","money":"$1.50","ip":"10.0.0.1","#,

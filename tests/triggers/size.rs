@@ -112,7 +112,7 @@ async fn columns_that_do_not_fit_are_unavailable_and_the_rest_stays() {
     for (id, (large, columns)) in (0..).step_by(2).zip(large) {
         let sql = format!("INSERT INTO t VALUES ({id}, {large}), ({id} + 1, 'a', '1', NULL)");
         let expected = format!(
-            r#","key":["id"],"keys":[{id},{}],"columns":[{columns},{{"v":"a","doc":"1","raw":null}}]"#,
+            r#","key":["id"],"types":{{"doc":"json","raw":"bytea"}},"keys":[{id},{}],"columns":[{columns},{{"v":"a","doc":"1","raw":null}}]"#,
             id + 1
         );
         assert_eq!(scene.shapes(&sql).await, [event("insert", "t", &expected)]);

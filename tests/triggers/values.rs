@@ -153,6 +153,7 @@ async fn only_functions_whose_values_need_it_pin_the_search_path() {
     assert!(scene.drift(&spec).await.is_empty());
     scene.run("ALTER TYPE s.one ADD ATTRIBUTE b regproc").await;
     assert_eq!(scene.drift(&spec).await.len(), 1);
+    assert!(!scene.is_deaf(&spec).await);
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use super::desired::Description;
 use super::inspect::{get, rows};
 use super::migration;
 use super::note::{other_version, version};
+use super::outbox::without_types;
 use super::template::{dollar_quoted, render};
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
@@ -210,6 +211,18 @@ impl OutboxState<'_> {
     pub(super) fn lacks(&self, description: &Description) -> bool {
         match self {
             Self::Installed(Some(rows)) => !rows.relations.contains(&description.relation),
+            Self::NotNeeded | Self::Missing | Self::Installed(None) => false,
+        }
+    }
+
+    /// Whether it is known that a table is not described at all. Described with other types than the
+    /// columns have now, its rows can be read.
+    pub(super) fn lacks_table(&self, description: &Description) -> bool {
+        let is_it = |relation: &i64| {
+            without_types(*relation) == without_types(description.relation)
+        };
+        match self {
+            Self::Installed(Some(rows)) => !rows.relations.iter().any(is_it),
             Self::NotNeeded | Self::Missing | Self::Installed(None) => false,
         }
     }

@@ -156,7 +156,7 @@ impl Actual {
             let rows = self.outbox.as_ref().map(|outbox| outbox.rows.as_ref());
             match rows.map(OutboxState::Installed) {
                 None => drifts.push(on_table(DriftKind::OutboxMissing)),
-                Some(outbox) if has_function && outbox.lacks(description) => {
+                Some(outbox) if has_function && outbox.lacks_table(description) => {
                     drifts.push(on_table(DriftKind::Undescribed));
                 }
                 Some(_) => {}
