@@ -8,10 +8,10 @@ use std::time::Duration;
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
     Attempt, Backoff, CacheBuilder, CacheHandle, Durable, Event, EventHandler, HandlerResult,
-    Herald, Key, Resync, Table,
+    Herald, Key, Resync, RetryPolicy, Table, TableName,
 };
 
-use crate::support::{LIMIT, Scene, until};
+use crate::support::{LIMIT, Log, Scene, local, terms, until};
 
 struct Job;
 
@@ -258,4 +258,42 @@ async fn tables_that_are_renamed_or_swapped_lose_nothing_in_silence() {
     ] {
         goes_through(ddl).await;
     }
+}
+
+/// What the rows of a table are recorded under tells the types of its columns. The order of a row's events does not depend on it.
+#[tokio::test]
+async fn events_of_a_row_stay_in_order_when_a_column_gets_another_type() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let long = Duration::from_secs(86_400);
+        let terms = terms("g").retry(RetryPolicy::new(9, Backoff::new(long, long)));
+        let fails = Box::new(|line: &str, _| match line {
+            "1=1" => Err("later".into()),
+            _ => Ok(()),
+        });
+        let _handle = scene.start(terms, &log, fails);
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        let parked = "SELECT count(*) FROM pgherald.parked_event WHERE operation <> 'R'";
+        scene.becomes(parked, 1).await;
+        scene.run("ALTER TABLE jobs ALTER value TYPE numeric").await;
+        let table = TableName::new("public", "jobs").unwrap();
+        let spec = TriggerSpec::new(table).every_column().outbox();
+        let plan = trigger::plan(&scene.client, &[spec]).await.unwrap();
+        plan.apply(&scene.client).await.unwrap();
+        let relations = "SELECT count(*) FROM pgherald.outbox_relation WHERE table_name = 'jobs'";
+        assert_eq!(scene.number(relations).await, 2);
+        scene
+            .run("UPDATE jobs SET value = 2; INSERT INTO jobs VALUES (9, 3)")
+            .await;
+        scene.becomes(parked, 2).await;
+        let handled = || log.lines().contains(&"9=3#1".to_owned());
+        until("the other row", handled, || format!("{:?}", log.lines())).await;
+        assert!(
+            !log.lines().iter().any(|line| line.starts_with("1=2")),
+            "{:?}",
+            log.lines()
+        );
+    })
+    .await;
 }

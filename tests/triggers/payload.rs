@@ -106,7 +106,10 @@ async fn a_payload_has_what_the_decoder_reads() {
         [Box::from("row"), Box::from("place")]
     );
     assert_eq!(events[1].key(), Some(&(2, "b").into()));
-    assert_eq!(events[0].columns_json().as_deref(), Some(r#"{"free":true}"#));
+    assert_eq!(
+        events[0].columns_json().as_deref(),
+        Some(r#"{"free":true}"#)
+    );
     let xid = scene.value("SELECT min(xmin::text) FROM seats").await;
     assert_eq!(
         events[0].transaction_id().map(|id| id.to_string()),

@@ -101,7 +101,10 @@ fn read<T: DeserializeOwned>(event: &Event, is_new: bool) -> T {
     };
     match row {
         Ok(row) => row.unwrap().v,
-        Err(error) => panic!("{error}: {:?}, {event:?}", std::error::Error::source(&error)),
+        Err(error) => panic!(
+            "{error}: {:?}, {event:?}",
+            std::error::Error::source(&error)
+        ),
     }
 }
 
@@ -142,7 +145,8 @@ impl Checker {
             let events = if mode == "n" { announced } else { recorded };
             assert_eq!(events.len(), 2 * before.len(), "{type_name}");
             for event in &events {
-                let id = (0..VALUES).position(|id| event.key() == Some(&RowKey::from(i64::from(id))));
+                let id =
+                    (0..VALUES).position(|id| event.key() == Some(&RowKey::from(i64::from(id))));
                 let (before, after) = (&before[id.unwrap()], &after[id.unwrap()]);
                 let is_insert = event.operation() == Operation::Insert;
                 let expected: T = if is_insert { before } else { after }.get(0);
@@ -233,6 +237,8 @@ async fn a_value_that_is_read_from_an_event_is_the_one_that_a_driver_reads_from_
     let at = |rng: &mut Rng| NaiveDateTime::new(day(rng), time(rng));
     checker.all("timestamp", at).await;
     checker
-        .all("timestamptz", |rng| DateTime::<Utc>::from_naive_utc_and_offset(at(rng), Utc))
+        .all("timestamptz", |rng| {
+            DateTime::<Utc>::from_naive_utc_and_offset(at(rng), Utc)
+        })
         .await;
 }

@@ -337,7 +337,10 @@ mod tests {
         let events = decode(OURS).unwrap();
         assert_eq!(events.len(), 2);
         assert_eq!(events[0].key(), Some(&RowKey::from(7)));
-        assert_eq!(events[0].columns_json().as_deref(), Some(r#"{"email":"a@x"}"#));
+        assert_eq!(
+            events[0].columns_json().as_deref(),
+            Some(r#"{"email":"a@x"}"#)
+        );
         assert_eq!(events[1].key(), Some(&RowKey::from(8)));
         assert_eq!(events[1].columns_json(), None);
         let event = &events[0];

@@ -208,9 +208,8 @@ impl Relations {
         };
         let types = match get::<Option<String>>(&row, 3)? {
             Some(json) => serde_json::from_str(&json).map_err(|cause| {
-                let message = format!(
-                    "column_types of row {id} of pgherald.outbox_relation are not types"
-                );
+                let message =
+                    format!("column_types of row {id} of pgherald.outbox_relation are not types");
                 Error::with_source(Kind::Decode, message, cause)
             })?,
             None => Fields::default(),

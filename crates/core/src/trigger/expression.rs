@@ -207,7 +207,11 @@ pub(super) fn types(columns: &[Column]) -> Result<Option<String>> {
         return Ok(None);
     }
     let json = serde_json::to_string(&types).map_err(|cause| {
-        Error::with_source(Kind::Spec, "the types of columns cannot be described", cause)
+        Error::with_source(
+            Kind::Spec,
+            "the types of columns cannot be described",
+            cause,
+        )
     })?;
     Ok(Some(json))
 }

@@ -218,9 +218,8 @@ impl OutboxState<'_> {
     /// Whether it is known that a table is not described at all. Described with other types than the
     /// columns have now, its rows can be read.
     pub(super) fn lacks_table(&self, description: &Description) -> bool {
-        let is_it = |relation: &i64| {
-            without_types(*relation) == without_types(description.relation)
-        };
+        let is_it =
+            |relation: &i64| without_types(*relation) == without_types(description.relation);
         match self {
             Self::Installed(Some(rows)) => !rows.relations.iter().any(is_it),
             Self::NotNeeded | Self::Missing | Self::Installed(None) => false,

@@ -166,7 +166,9 @@ impl<'de> Deserialize<'de> for Fields {
         match deserializer.deserialize_map(TypeVisitor)? {
             // A payload may come from anybody, and reading its values must not exhaust the stack.
             Type::Composite(fields) if fields.depth() <= MAX_DEPTH => Ok(fields),
-            Type::Composite(_) => Err(de::Error::custom("the types of columns are nested too deep")),
+            Type::Composite(_) => Err(de::Error::custom(
+                "the types of columns are nested too deep",
+            )),
             _ => Err(de::Error::custom("the types of columns are an object")),
         }
     }
@@ -210,7 +212,8 @@ mod tests {
 
     #[test]
     fn types_are_read_as_they_are_written() {
-        let json = r#"{"a":"numeric","b":["int"],"c":["text",";"],"d":{"x":"json","y":[{"z":"date"}]}}"#;
+        let json =
+            r#"{"a":"numeric","b":["int"],"c":["text",";"],"d":{"x":"json","y":[{"z":"date"}]}}"#;
         let fields: Fields = serde_json::from_str(json).unwrap();
         assert_eq!(serde_json::to_string(&fields).unwrap(), json);
         assert_eq!(*fields.get("a"), Type::Numeric);

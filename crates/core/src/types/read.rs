@@ -298,7 +298,10 @@ impl<'a> Entries<'a> {
 impl<'de> MapAccess<'de> for Entries<'_> {
     type Error = Error;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
         self.current = self.rest.next();
         let Some((name, _)) = &self.current else {
             return Ok(None);
@@ -317,5 +320,90 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn size_hint(&self) -> Option<usize> {
         Some(self.rest.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use serde::Deserialize;
+    use serde::de::DeserializeOwned;
+    use serde_json::value::RawValue;
+    use serde_json::{Value, json};
+
+    use super::from_columns;
+
+    const TYPES: &str = r#"{"n":"numeric","f":"float","j":"json","a":["float"],"c":{"x":"int"}}"#;
+    const JSON: &str =
+        r#"{"n":"1.50","f":"NaN","j":"{\"b\": 1}","a":"{1,NaN,NULL}","c":"(7)","i":9,"t":"\"é"}"#;
+
+    fn read<T: DeserializeOwned>(json: &str) -> T {
+        from_columns(json, &serde_json::from_str(TYPES).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_type_that_asks_for_anything_gets_the_types_of_json() {
+        let expected = json!({
+            "n": "1.50", "f": "NaN", "j": {"b": 1}, "a": [1.0, "NaN", null], "c": {"x": 7}, "i": 9, "t": "\"é",
+        });
+        assert_eq!(read::<Value>(JSON), expected);
+        assert_eq!(json!(read::<HashMap<String, Value>>(JSON)), expected);
+        let raw = read::<Box<RawValue>>(JSON);
+        let json =
+            r#"{"n":"1.50","f":"NaN","j":{"b": 1},"a":[1,"NaN",null],"c":{"x":7},"i":9,"t":"\"é"}"#;
+        assert_eq!(raw.get(), json);
+    }
+
+    #[test]
+    fn structs_within_structs_wrappers_and_parts_of_a_row_are_read() {
+        #[derive(Deserialize)]
+        struct Wrapper(f64);
+        #[derive(Deserialize)]
+        struct Inner {
+            n: String,
+            i: u8,
+        }
+        #[derive(Deserialize)]
+        struct Outer {
+            f: Wrapper,
+            j: Box<RawValue>,
+            #[serde(flatten)]
+            inner: Inner,
+            #[serde(default)]
+            missing: Option<String>,
+        }
+        let outer = read::<Outer>(JSON);
+        assert!(outer.f.0.is_nan() && outer.missing.is_none());
+        assert_eq!(
+            (outer.j.get(), &*outer.inner.n, outer.inner.i),
+            (r#"{"b": 1}"#, "1.50", 9)
+        );
+        assert!(read::<Option<HashMap<String, Value>>>(JSON).is_some());
+    }
+
+    #[test]
+    fn columns_without_types_are_json() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Row {
+            n: f64,
+            s: String,
+            o: Value,
+            l: Vec<i64>,
+            b: Option<bool>,
+        }
+        let row = read::<Row>(
+            r#"{"n":1.5,"s":"12","o":{"unavailable":{"limit":1},"x":1},"l":[1],"b":null}"#,
+        );
+        assert_eq!(
+            row,
+            Row {
+                n: 1.5,
+                s: "12".to_owned(),
+                o: json!({"unavailable": {"limit": 1}, "x": 1}),
+                l: vec![1],
+                b: None
+            }
+        );
     }
 }

@@ -54,7 +54,11 @@ fn timestamp(text: &str) -> Option<String> {
 /// With the minutes of the offset, if there is one.
 fn time(text: &str) -> Option<String> {
     let sign = text.find(['+', '-'])?;
-    let minutes = if text[sign..].contains(':') { "" } else { ":00" };
+    let minutes = if text[sign..].contains(':') {
+        ""
+    } else {
+        ":00"
+    };
     Some(format!("{text}{minutes}"))
 }
 
@@ -251,7 +255,17 @@ mod tests {
         );
         let boxes = array("{(1,1),(0,0);(2,2),(0,0)}", ';').unwrap();
         assert_eq!(boxes, [text("(1,1),(0,0)"), text("(2,2),(0,0)")]);
-        for bad in ["", "{", "{1", "{1}}", "{1,}", "1,2", "{\"a}", "{{{{{{{1}}}}}}}", "[0:1]{1}"] {
+        for bad in [
+            "",
+            "{",
+            "{1",
+            "{1}}",
+            "{1,}",
+            "1,2",
+            "{\"a}",
+            "{{{{{{{1}}}}}}}",
+            "[0:1]{1}",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }
@@ -262,11 +276,23 @@ mod tests {
         let read = |of, count| composite(of, &fields(count).collect::<Fields>());
         assert_eq!(
             read(r#"(1,,"a ""b"" \\ c,)","")"#, 4),
-            Some(vec![text("1"), Part::Null, text(r#"a "b" \ c,)"#), text("")])
+            Some(vec![
+                text("1"),
+                Part::Null,
+                text(r#"a "b" \ c,)"#),
+                text("")
+            ])
         );
         assert_eq!(read("()", 0), Some(vec![]));
         assert_eq!(read("()", 1), Some(vec![Part::Null]));
-        for (bad, count) in [("(1,2)", 1), ("(1)", 2), ("(1", 1), ("1", 1), ("(1))", 1), ("", 0)] {
+        for (bad, count) in [
+            ("(1,2)", 1),
+            ("(1)", 2),
+            ("(1", 1),
+            ("1", 1),
+            ("(1))", 1),
+            ("", 0),
+        ] {
             assert_eq!(read(bad, count), None, "{bad}");
         }
     }
@@ -280,10 +306,26 @@ mod tests {
             (Type::Date, "12026-11-29", "+012026-11-29"),
             (Type::Date, "infinity", "infinity"),
             (Type::Date, "-infinity", "-infinity"),
-            (Type::Timestamp, "2026-11-29 01:02:03.5", "2026-11-29T01:02:03.5"),
-            (Type::Timestamp, "0044-03-15 01:02:03 BC", "-000043-03-15T01:02:03"),
-            (Type::TimestampTz, "2026-11-29 01:02:03.5+00", "2026-11-29T01:02:03.5+00:00"),
-            (Type::TimestampTz, "0044-03-15 01:02:03+00 BC", "-000043-03-15T01:02:03+00:00"),
+            (
+                Type::Timestamp,
+                "2026-11-29 01:02:03.5",
+                "2026-11-29T01:02:03.5",
+            ),
+            (
+                Type::Timestamp,
+                "0044-03-15 01:02:03 BC",
+                "-000043-03-15T01:02:03",
+            ),
+            (
+                Type::TimestampTz,
+                "2026-11-29 01:02:03.5+00",
+                "2026-11-29T01:02:03.5+00:00",
+            ),
+            (
+                Type::TimestampTz,
+                "0044-03-15 01:02:03+00 BC",
+                "-000043-03-15T01:02:03+00:00",
+            ),
             (Type::TimestampTz, "-infinity", "-infinity"),
             (Type::TimeTz, "01:02:03-08", "01:02:03-08:00"),
             (Type::TimeTz, "01:02:03+05:30", "01:02:03+05:30"),

@@ -19,7 +19,9 @@ pub(super) fn push(json: &mut String, value: &Value<'_>) {
         Value::Unavailable(limit) => {
             json.push_str(&format!(r#"{{"unavailable":{{"limit":{limit}}}}}"#));
         }
-        Value::Json(text) if serde_json::from_str::<IgnoredAny>(text).is_ok() => json.push_str(text),
+        Value::Json(text) if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
+            json.push_str(text)
+        }
         Value::Json(text) | Value::Bytes(_, text) => push_string(json, text),
         Value::Text(of, text) => match (of, &**text) {
             (Type::Boolean, "t" | "true") => json.push_str("true"),
