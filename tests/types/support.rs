@@ -22,7 +22,7 @@ pub(crate) struct Scene {
     pub(crate) client: Client,
     /// Keeps the listening connection open.
     _ear: Client,
-    notifications: mpsc::UnboundedReceiver<tokio_postgres::Notification>,
+    notifications: mpsc::Receiver<tokio_postgres::Notification>,
     decoder: Decoder,
     reader: OutboxReader,
     cursor: Cursor,
@@ -55,12 +55,12 @@ impl Scene {
         let mut reader = OutboxReader::new(Arc::new(connect(&url).await));
         let cursor = reader.now().await.unwrap();
         let (ear, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-        let (sender, notifications) = mpsc::unbounded_channel();
+        let (sender, notifications) = mpsc::channel(10_000);
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
             {
                 if let AsyncMessage::Notification(notification) = message {
-                    sender.send(notification).unwrap();
+                    sender.try_send(notification).unwrap();
                 }
             }
         });

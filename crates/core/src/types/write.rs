@@ -20,7 +20,7 @@ pub(super) fn push(json: &mut String, value: &Value<'_>) {
             json.push_str(&format!(r#"{{"unavailable":{{"limit":{limit}}}}}"#));
         }
         Value::Json(text) if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
-            json.push_str(text)
+            json.push_str(text);
         }
         Value::Json(text) | Value::Bytes(_, text) => push_string(json, text),
         Value::Text(of, text) => match (of, &**text) {
