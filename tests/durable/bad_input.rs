@@ -570,10 +570,6 @@ impl EventHandler for ByBody {
 
     async fn handle(&self, event: Inserted<File>, _: Attempt) -> HandlerResult {
         let file = event.row().map_err(HandlerError::permanent)?;
-        let file = file.unwrap_or(File {
-            note: None,
-            body: None,
-        });
         let (note, body) = (file.note.unwrap_or_default(), file.body.unwrap_or_default());
         self.0.note(format!("{}={note}{}", event.key, body.len()));
         Ok(())

@@ -33,7 +33,7 @@ impl Table for Order {
 }
 
 /// Sends on what it was given.
-struct NewUsers(mpsc::Sender<(i64, Option<User>)>);
+struct NewUsers(mpsc::Sender<(i64, User)>);
 
 impl EventHandler for NewUsers {
     type Event = Inserted<User>;
@@ -106,10 +106,8 @@ async fn rows_arrive_typed_and_whole_tables_as_resyncs() {
         )
         .await
         .unwrap();
-    let user = |email: &str| {
-        Some(User {
-            email: email.to_owned(),
-        })
+    let user = |email: &str| User {
+        email: email.to_owned(),
     };
     let mut next = async || {
         tokio::time::timeout(DEADLINE, new_users.recv())

@@ -115,6 +115,69 @@ fn key_columns_are_named_as_serde_and_rust_name_them() {
 }
 
 #[test]
+fn fields_of_a_type_that_can_be_read_are_columns() {
+    #[derive(Deserialize, Table)]
+    #[serde(rename_all = "camelCase")]
+    #[table(name = "users", key = "userId")]
+    #[expect(dead_code, reason = "only the names count")]
+    struct Read {
+        user_id: i64,
+        full_name: String,
+        #[serde(rename = "mail")]
+        email: Option<String>,
+        #[serde(default)]
+        tags: Vec<String>,
+        #[serde(default = "Vec::new", skip_serializing)]
+        r#type: Vec<u8>,
+        #[serde(skip)]
+        skipped: u8,
+        #[serde(skip_deserializing)]
+        written: u8,
+        #[serde(flatten)]
+        rest: std::collections::HashMap<String, String>,
+    }
+
+    #[derive(Table)]
+    #[table(name = "users", key = "id")]
+    #[expect(dead_code, reason = "only the names count")]
+    struct Unread {
+        id: i64,
+        email: String,
+    }
+
+    #[derive(Deserialize)]
+    struct Other;
+
+    #[derive(Deserialize, Table)]
+    #[serde(from = "Other")]
+    #[table(name = "users", key = "id")]
+    struct From {
+        id: i64,
+    }
+
+    impl std::convert::From<Other> for From {
+        fn from(_: Other) -> Self {
+            Self { id: 0 }
+        }
+    }
+
+    assert_eq!(Read::COLUMNS, ["fullName", "mail", "tags", "type"]);
+    assert_eq!(Read::OPTIONAL_COLUMNS, ["tags", "type"]);
+    assert!(has_key::<Read, i64>());
+    for columns in [Unread::COLUMNS, From::COLUMNS, Unread::OPTIONAL_COLUMNS] {
+        assert_eq!(columns, [""; 0]);
+    }
+    assert_eq!(From::from(Other).id, 0);
+    let spec = pgherald::trigger::TriggerSpec::of::<Read>().unwrap();
+    let table = pgherald::TableName::new("public", "users").unwrap();
+    let expected = pgherald::trigger::TriggerSpec::new(table);
+    let expected = expected
+        .key_columns(["userId"])
+        .columns(Read::COLUMNS.iter().copied());
+    assert_eq!(spec, expected);
+}
+
+#[test]
 fn the_crate_can_be_another() {
     mod elsewhere {
         pub(super) mod __private {
@@ -122,8 +185,11 @@ fn the_crate_can_be_another() {
             pub(crate) trait Table {
                 const NAME: &'static str;
                 const KEY: &'static [&'static str];
+                const COLUMNS: &'static [&'static str];
+                const OPTIONAL_COLUMNS: &'static [&'static str];
                 type Key;
             }
+            pub(crate) use pgherald::__private::{Readable, Unreadable};
         }
     }
 
@@ -137,6 +203,11 @@ fn the_crate_can_be_another() {
     let _: <Other as elsewhere::__private::Table>::Key = 7_i32;
     assert_eq!(<Other as elsewhere::__private::Table>::NAME, "users");
     assert_eq!(<Other as elsewhere::__private::Table>::KEY, ["id"]);
+    assert_eq!(<Other as elsewhere::__private::Table>::COLUMNS, [""; 0]);
+    assert_eq!(
+        <Other as elsewhere::__private::Table>::OPTIONAL_COLUMNS,
+        [""; 0]
+    );
 }
 
 #[test]

@@ -5,4 +5,5 @@
 mod altered;
 mod pairs;
 mod property;
+mod rows;
 mod support;

@@ -11,6 +11,24 @@ pub use crate::cache::CacheKey;
 pub use crate::{CacheBuilder, CacheStats, CachedFn, Result, Table};
 use crate::{Key, LoadError, Strategy};
 
+/// Whether a type can be read from a row: `Readable::<T>::IS_READABLE`. The constant of the type itself counts before that of the
+/// trait, where its bound holds.
+#[derive(Debug)]
+pub struct Readable<T>(std::marker::PhantomData<T>);
+
+impl<T: serde::de::DeserializeOwned> Readable<T> {
+    /// It can.
+    pub const IS_READABLE: bool = true;
+}
+
+/// See [`Readable`].
+pub trait Unreadable {
+    /// It cannot.
+    const IS_READABLE: bool = false;
+}
+
+impl<T> Unreadable for Readable<T> {}
+
 // What is needed is told apart by traits, one for each remedy: whoever lacks `Send` is not told to derive `Clone`.
 
 /// What can be part of a key, when nobody says how else to make one.

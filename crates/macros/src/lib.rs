@@ -48,8 +48,34 @@ use syn::{DeriveInput, parse_macro_input};
 /// Names are written as they stand in the catalog: case counts. One that contains a dot or a quote is written
 /// in quotes, with its quotes doubled: `name = "\"My Schema\".\"a.b\""`.
 ///
-/// A key column is matched with the field of its name; `#[serde(rename = "…")]` on the field counts, because
-/// rows are read with serde. (`rename_all` on the struct does not: rename the key's fields.)
+/// A key column is matched with the field of its name; `#[serde(rename = "…")]` and `rename_all` count, because rows are read
+/// with serde.
+///
+/// # Columns
+///
+/// If the struct implements `serde::Deserialize`, its other fields are columns that events have to carry:
+/// `TriggerSpec::of` and `watch` ask for them, and `Inserted::row` and the like return the struct. A field with
+/// `#[serde(skip)]` or `#[serde(flatten)]` names no column. A field with `#[serde(default)]` does, but events may lack it:
+/// those that were recorded before the table had the column.
+///
+/// ```
+/// use pgherald::Table;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize, Table)]
+/// #[table(name = "users", key = "id")]
+/// struct User {
+///     id: i64,
+///     #[serde(rename = "mail")]
+///     email: String,
+///     #[serde(default)]
+///     tags: Vec<String>,
+///     #[serde(skip)]
+///     is_greeted: bool,
+/// }
+///
+/// assert_eq!(User::COLUMNS, ["mail", "tags"]);
+/// ```
 ///
 /// For generic types, enums and structs without named fields, implement the trait by hand.
 #[proc_macro_derive(Table, attributes(table))]

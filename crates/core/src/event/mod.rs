@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{Error, Kind, Result};
 use crate::name::ChannelName;
 use crate::operation::Operation;
-use crate::types::{self, Fields};
+use crate::types::{self, Fields, RowParts};
 
 pub use decode::Decoder;
 pub use key::{Key, KeyColumn, KeyPart, RowKey};
@@ -166,18 +166,36 @@ impl Event {
     }
 
     fn read<T: DeserializeOwned>(&self, json: &str) -> Result<T> {
-        types::from_columns(json, &self.head.relation.types).map_err(|cause| {
-            let target = std::any::type_name::<T>();
-            let mut message = format!("columns of {self} do not fit {target}");
-            for (column, limit) in types::unavailable(json) {
-                message.push_str(&format!(
-                    "; column {column:?} is unavailable, because its value exceeds the limit of {limit} bytes: leave it \
-                     out and read it from the table, or record the table with a higher limit (TriggerSpec::value_limit, \
-                     pgherald install --value-limit)"
-                ));
-            }
-            Error::with_source(Kind::Decode, message, cause)
-        })
+        let read = types::from_columns(json, &self.head.relation.types);
+        read.map_err(|cause| self.unfit::<T>(json, cause))
+    }
+
+    /// Makes the row of `T`, from columns and key: as it is now, or as it was before an UPDATE.
+    fn row<T: Table + DeserializeOwned>(&self, columns: Option<&str>) -> Result<T> {
+        let optional = |column: &&str| T::OPTIONAL_COLUMNS.contains(column);
+        let required = T::COLUMNS.iter().copied();
+        let required: Vec<_> = required.filter(|column| !optional(column)).collect();
+        let row = types::from_row(&RowParts {
+            columns,
+            types: &self.head.relation.types,
+            key_columns: T::KEY,
+            key: self.key.as_ref().map_or(&[], RowKey::parts),
+            required: &required,
+        });
+        row.map_err(|cause| self.unfit::<T>(columns.unwrap_or_default(), cause))
+    }
+
+    fn unfit<T>(&self, json: &str, cause: types::Error) -> Error {
+        let target = std::any::type_name::<T>();
+        let mut message = format!("columns of {self} do not fit {target}");
+        for (column, limit) in types::unavailable(json) {
+            message.push_str(&format!(
+                "; column {column:?} is unavailable, because its value exceeds the limit of {limit} bytes: leave it \
+                 out and read it from the table, or record the table with a higher limit (TriggerSpec::value_limit, \
+                 pgherald install --value-limit)"
+            ));
+        }
+        Error::with_source(Kind::Decode, message, cause)
     }
 
     /// The names of columns whose values were too large for the event, see

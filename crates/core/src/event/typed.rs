@@ -32,6 +32,14 @@ pub trait Table: 'static {
     /// The columns that make up the row key, in order; usually those of the primary key.
     const KEY: &'static [&'static str];
 
+    /// The columns, besides those of the key, that a row is read from. [`TriggerSpec::of`](crate::trigger::TriggerSpec::of)
+    /// asks for them. `#[derive(Table)]` names those of a `Deserialize` struct's fields.
+    const COLUMNS: &'static [&'static str] = &[];
+
+    /// Those of [`COLUMNS`](Self::COLUMNS) that an event may lack: fields with `#[serde(default)]`. Rows that were recorded
+    /// before their column was added do not have it.
+    const OPTIONAL_COLUMNS: &'static [&'static str] = &[];
+
     /// What a row key is in Rust.
     type Key: Key + 'static;
 }
@@ -97,15 +105,17 @@ macro_rules! row_events {
         }
 
         impl<T: Table> $name<T> {
-            /// The row, as far as the trigger was told to send its columns; see [`Event::columns`].
+            /// The row: the values after the change, and before it for a DELETE. Columns of the key are taken from the key.
+            /// Their values are read as by [`Event::columns`].
             ///
             /// # Errors
-            /// If the columns that were sent do not make a `T`.
-            pub fn row(&self) -> Result<Option<T>>
+            /// If a column of [`Table::COLUMNS`] is missing, or a value does not fit its field. A notification has no columns
+            /// if they are too large together.
+            pub fn row(&self) -> Result<T>
             where
                 T: DeserializeOwned,
             {
-                self.event.columns()
+                self.event.row(self.event.columns.as_deref())
             }
         }
 
@@ -140,6 +150,28 @@ row_events! {
     /// TRUNCATE names no rows: it comes as a resync.
     Changed = OperationSet::ALL;
 }
+
+macro_rules! old_rows {
+    ($($name:ident)*) => {$(
+        impl<T: Table> $name<T> {
+            /// The row before an UPDATE. `None` if the event has no values before: the trigger was not told to record them (see
+            /// [`TriggerSpec::old_columns`](crate::trigger::TriggerSpec::old_columns)), the UPDATE changed the key, or the
+            /// event is of another operation.
+            ///
+            /// # Errors
+            /// As [`row`](Self::row).
+            pub fn old(&self) -> Result<Option<T>>
+            where
+                T: DeserializeOwned,
+            {
+                let old = self.event.old();
+                old.map(|columns| self.event.row(Some(&columns))).transpose()
+            }
+        }
+    )*};
+}
+
+old_rows!(Updated Changed);
 
 /// `T`'s table was truncated.
 pub struct Truncated<T: Table> {

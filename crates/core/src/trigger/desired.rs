@@ -165,7 +165,7 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
         false => format!(" WHERE {key} IN (SELECT unnest(pgherald_changed))"),
     };
     let mut key_members = expression::names(&valid.key);
-    if let Some(types) = expression::types(&valid.columns)? {
+    if let Some(types) = expression::types(&valid.key, &valid.columns)? {
         if types.len() > MAX_TYPES {
             let message = format!(
                 "specification of {table}: the types of its columns take {} bytes, more than the {MAX_TYPES} that a \

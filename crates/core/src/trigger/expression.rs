@@ -197,8 +197,10 @@ pub(super) fn names(columns: &[Column]) -> String {
 
 /// How the texts of columns are read, as JSON: without those that are read as they are, and those that have a form of their
 /// own in JSON. None if there are no others.
-pub(super) fn types(columns: &[Column]) -> Result<Option<String>> {
-    let texts = columns.iter().filter(|column| {
+pub(super) fn types(key: &[Column], columns: &[Column]) -> Result<Option<String>> {
+    let in_key = |column: &&Column| key.iter().any(|part| part.name == column.name);
+    let columns = columns.iter().filter(|column| !in_key(column));
+    let texts = key.iter().chain(columns).filter(|column| {
         column.read_as != Type::Text && !matches!(class(column), Class::Integer | Class::Boolean)
     });
     let types = texts.map(|column| (column.name.as_str().into(), column.read_as.clone()));

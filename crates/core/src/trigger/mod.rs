@@ -73,8 +73,8 @@
 //! - `columns` stands next to `keys` if the specification names columns. It has the new values, for a delete the old ones;
 //!   `null` if they are unknown (the row has another key now) or too large together. `{"unavailable":{"limit":7999}}` stands
 //!   in the place of one value that is too large.
-//! - `types` says how the texts of columns are read, see [`Event::columns`](crate::Event::columns). It is there if `columns` is,
-//!   and some column is of such a type: `int` (in arrays and composites, and for `oid`), `bool`, `float`, `numeric`, `json`
+//! - `types` says how the texts of columns are read, see [`Event::columns`](crate::Event::columns). It is there if
+//!   some column, or part of the key, is of such a type: `int` (in arrays and composites, and for `oid`), `bool`, `float`, `numeric`, `json`
 //!   (also for `jsonb`), `bytea`, `date`, `timestamp`, `timestamptz`, `timetz`; `["float"]` for an array of any number of
 //!   dimensions; `{"street":"text","zip":"int"}` for a composite type. Texts of all other types are read as they are. The
 //!   row that describes a table in the outbox has the same object.

@@ -147,7 +147,7 @@ pub(super) fn describe(valid: &Valid<'_>) -> Result<Description> {
         false => escape_literal(&expression::names(&valid.key)),
     };
     let relation = relation(valid)?;
-    let types = expression::types(&valid.columns)?;
+    let types = expression::types(&valid.key, &valid.columns)?;
     let types = types.map_or_else(|| "NULL".to_owned(), |json| escape_literal(&json));
     let values = [
         ("relation", &*relation.to_string()),
@@ -173,7 +173,7 @@ fn relation(valid: &Valid<'_>) -> Result<i64> {
     let table = &valid.spec.table;
     let key = expression::names(&valid.key);
     let number = hash(&[table.schema(), table.name(), &key].join("\0"));
-    Ok(match expression::types(&valid.columns)? {
+    Ok(match expression::types(&valid.key, &valid.columns)? {
         None => number,
         Some(types) => number & !TYPES | hash(&types) >> 40 & TYPES,
     })

@@ -68,12 +68,15 @@ impl TriggerSpec {
         }
     }
 
-    /// Every change of the table that `T` stands for, told apart by the key that `T` names.
+    /// Every change of the table that `T` stands for, told apart by the key that `T` names, with the
+    /// [columns](Table::COLUMNS) that a `T` is read from.
     ///
     /// # Errors
     /// If `T` names a schema or table that PostgreSQL would not accept.
     pub fn of<T: Table>() -> Result<Self> {
-        Ok(Self::new(TableName::new(T::SCHEMA, T::NAME)?).key_columns(T::KEY.iter().copied()))
+        let spec = Self::new(TableName::new(T::SCHEMA, T::NAME)?);
+        let (key, columns) = (T::KEY.iter().copied(), T::COLUMNS.iter().copied());
+        Ok(spec.key_columns(key).columns(columns))
     }
 
     /// The same for another table: one that was renamed, say.
@@ -110,7 +113,7 @@ impl TriggerSpec {
         self
     }
 
-    /// Columns whose values the event carries. Default: none. Requires a key. A notification holds 8,000 bytes: a larger value
+    /// Columns whose values the event carries, instead of those that were named before. Default: none. Requires a key. A notification holds 8,000 bytes: a larger value
     /// is [unavailable](crate::Event::unavailable), and if the others do not fit together, the event has no columns. In the
     /// outbox, each value may have up to its [limit](Self::value_limit).
     #[must_use]

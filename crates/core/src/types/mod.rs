@@ -17,7 +17,7 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-pub(crate) use read::from_columns;
+pub(crate) use read::{Error, RowParts, from_columns, from_row};
 pub(crate) use unavailable::of as unavailable;
 pub(crate) use write::to_json;
 

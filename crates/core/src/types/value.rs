@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::text::{self, Part};
 use super::{Fields, Type, unavailable};
+use crate::event::KeyPart;
 
 /// The columns of an event by name, in their order.
 pub(super) type Named<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
@@ -50,6 +51,16 @@ fn of_json<'a>(json: &'a str, of: &'a Type) -> serde_json::Result<Value<'a>> {
         _ if json.contains(['.', 'e', 'E']) => Value::Text(&Type::Float, json.into()),
         _ => Value::Text(&Type::Integer, json.into()),
     })
+}
+
+/// A part of a row's key, whose column has type `of`.
+pub(super) fn of_key<'a>(part: &'a KeyPart, of: &'a Type) -> Value<'a> {
+    match part {
+        KeyPart::Null => Value::Null,
+        KeyPart::Bool(value) => Value::Text(&Type::Boolean, value.to_string().into()),
+        KeyPart::Int(value) => Value::Text(&Type::Integer, value.to_string().into()),
+        KeyPart::Text(text) => of_text(of, Cow::Borrowed(text)),
+    }
 }
 
 fn of_text<'a>(of: &'a Type, text: Cow<'a, str>) -> Value<'a> {

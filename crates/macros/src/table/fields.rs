@@ -4,17 +4,25 @@ use syn::ext::IdentExt;
 use syn::meta::ParseNestedMeta;
 use syn::{Attribute, Data, DeriveInput, Error, Expr, Fields, LitStr, Token, Type, parenthesized};
 
+use super::style::Style;
+
 /// A field by the name of its column.
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) of_type: Type,
+    /// Whether serde reads the field from the column.
+    pub(super) is_read: bool,
+    /// Whether serde takes a default if there is no such column.
+    pub(super) has_default: bool,
 }
 
 pub(super) fn columns(input: &DeriveInput) -> syn::Result<Vec<Column>> {
     let what = match &input.data {
         Data::Struct(data) => match &data.fields {
             Fields::Named(fields) => {
-                return fields.named.iter().map(column).collect();
+                let container = Serde::of(&input.attrs)?;
+                let fields = fields.named.iter();
+                return fields.map(|field| column(field, &container)).collect();
             }
             Fields::Unnamed(_) => "a tuple struct has",
             Fields::Unit => "a unit struct has",
@@ -29,37 +37,86 @@ pub(super) fn columns(input: &DeriveInput) -> syn::Result<Vec<Column>> {
     Err(Error::new_spanned(&input.ident, message))
 }
 
-fn column(field: &syn::Field) -> syn::Result<Column> {
+fn column(field: &syn::Field, container: &Serde) -> syn::Result<Column> {
+    let serde = Serde::of(&field.attrs)?;
     let own_name = field.ident.as_ref().map(|ident| ident.unraw().to_string());
+    let own_name = own_name.map(|name| match container.rename_all {
+        Some(style) => style.apply(&name),
+        None => name,
+    });
     Ok(Column {
-        name: renamed(&field.attrs)?.or(own_name).unwrap_or_default(),
+        name: serde.rename.or(own_name).unwrap_or_default(),
         of_type: field.ty.clone(),
+        is_read: !serde.is_elsewhere && !container.is_elsewhere,
+        has_default: serde.has_default || container.has_default,
     })
 }
 
-/// What serde reads the field from, if it was told another name.
-fn renamed(attributes: &[Attribute]) -> syn::Result<Option<String>> {
-    let mut name = None;
-    for attribute in attributes {
-        if attribute.path().is_ident("serde") {
-            attribute.parse_nested_meta(|option| {
-                if !option.path.is_ident("rename") {
-                    return skip(&option);
-                }
-                if option.input.peek(Token![=]) {
-                    name = Some(option.value()?.parse::<LitStr>()?.value());
-                    return Ok(());
-                }
-                option.parse_nested_meta(|direction| {
-                    let given: LitStr = direction.value()?.parse()?;
-                    if direction.path.is_ident("deserialize") {
-                        name = Some(given.value());
-                    }
-                    Ok(())
-                })
-            })?;
+/// What serde was told of a struct or a field.
+#[derive(Default)]
+struct Serde {
+    /// The name to read the field from.
+    rename: Option<String>,
+    /// The style of the names of a struct's fields.
+    rename_all: Option<Style>,
+    has_default: bool,
+    /// Whether values come from something else than a column of its name: another type, all columns, or none.
+    is_elsewhere: bool,
+}
+
+impl Serde {
+    fn of(attributes: &[Attribute]) -> syn::Result<Self> {
+        let mut serde = Self::default();
+        for attribute in attributes {
+            if attribute.path().is_ident("serde") {
+                attribute.parse_nested_meta(|option| serde.read(&option))?;
+            }
         }
+        Ok(serde)
     }
+
+    fn read(&mut self, option: &ParseNestedMeta<'_>) -> syn::Result<()> {
+        const ELSEWHERE: [&str; 7] = [
+            "skip",
+            "skip_deserializing",
+            "flatten",
+            "from",
+            "try_from",
+            "transparent",
+            "remote",
+        ];
+        let path = &option.path;
+        if path.is_ident("rename") {
+            let name = name_to_read(option)?;
+            self.rename = name.map(|name| name.value()).or(self.rename.take());
+            return Ok(());
+        }
+        if path.is_ident("rename_all") {
+            if let Some(style) = name_to_read(option)? {
+                // One that serde does not know is refused by serde.
+                self.rename_all = Style::named(&style.value());
+            }
+            return Ok(());
+        }
+        self.has_default |= path.is_ident("default");
+        self.is_elsewhere |= ELSEWHERE.iter().any(|name| path.is_ident(name));
+        skip(option)
+    }
+}
+
+/// The name in `= "…"` or `(deserialize = "…")`.
+fn name_to_read(option: &ParseNestedMeta<'_>) -> syn::Result<Option<LitStr>> {
+    if option.input.peek(Token![=]) {
+        return Ok(Some(option.value()?.parse()?));
+    }
+    let mut name = None;
+    option.parse_nested_meta(|direction| {
+        let given: LitStr = direction.value()?.parse()?;
+        if direction.path.is_ident("deserialize") {
+            name = Some(given);
+        }
+        Ok(())
+    })?;
     Ok(name)
 }
 

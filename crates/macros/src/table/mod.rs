@@ -3,6 +3,7 @@
 mod fields;
 mod name;
 mod options;
+mod style;
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -45,12 +46,35 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         [one] => quote!(#one),
         several => quote!((#(#several),*)),
     };
+    let is_key = |column: &&Column| key.iter().any(|part| part.value() == column.name);
+    let names = |is_wanted: fn(&Column) -> bool| {
+        let columns = columns
+            .iter()
+            .filter(|column| column.is_read && !is_key(column));
+        let columns = columns.filter(|column| is_wanted(column));
+        let names = columns.map(|column| &column.name);
+        quote! {
+            if <#krate::__private::Readable<#ident>>::IS_READABLE { &[#(#names),*] } else { &[] }
+        }
+    };
+    let every = names(|_| true);
+    let optional = names(|column| column.has_default);
     Ok(quote! {
         #[automatically_derived]
         impl #krate::__private::Table for #ident {
             #(const SCHEMA: &'static str = #schema;)*
             const NAME: &'static str = #name;
             const KEY: &'static [&'static str] = &[#(#key),*];
+            const COLUMNS: &'static [&'static str] = {
+                #[allow(unused_imports, reason = "it counts only for types that cannot be read")]
+                use #krate::__private::Unreadable as _;
+                #every
+            };
+            const OPTIONAL_COLUMNS: &'static [&'static str] = {
+                #[allow(unused_imports, reason = "it counts only for types that cannot be read")]
+                use #krate::__private::Unreadable as _;
+                #optional
+            };
             type Key = #key_type;
         }
     })

@@ -1,0 +1,73 @@
+//! The styles of names that serde's `rename_all` knows.
+
+/// A style of names.
+#[derive(Clone, Copy)]
+pub(super) enum Style {
+    Lower,
+    Upper,
+    Pascal,
+    Camel,
+    Snake,
+    ScreamingSnake,
+    Kebab,
+    ScreamingKebab,
+}
+
+impl Style {
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "lowercase" => Self::Lower,
+            "UPPERCASE" => Self::Upper,
+            "PascalCase" => Self::Pascal,
+            "camelCase" => Self::Camel,
+            "snake_case" => Self::Snake,
+            "SCREAMING_SNAKE_CASE" => Self::ScreamingSnake,
+            "kebab-case" => Self::Kebab,
+            "SCREAMING-KEBAB-CASE" => Self::ScreamingKebab,
+            _ => return None,
+        })
+    }
+
+    /// The name of a field in this style. Names of fields are taken to be in snake case, as serde takes them.
+    pub(super) fn apply(self, field: &str) -> String {
+        match self {
+            Self::Lower | Self::Snake => field.to_owned(),
+            Self::Upper | Self::ScreamingSnake => field.to_ascii_uppercase(),
+            Self::Kebab => field.replace('_', "-"),
+            Self::ScreamingKebab => field.to_ascii_uppercase().replace('_', "-"),
+            Self::Pascal => field.split('_').map(capitalized).collect(),
+            Self::Camel => {
+                let name = Self::Pascal.apply(field);
+                let first = name.chars().next().map_or(0, char::len_utf8);
+                name[..first].to_ascii_lowercase() + &name[first..]
+            }
+        }
+    }
+}
+
+fn capitalized(word: &str) -> String {
+    let first = word.chars().next().map_or(0, char::len_utf8);
+    word[..first].to_ascii_uppercase() + &word[first..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Style;
+
+    #[test]
+    fn names_are_written_as_serde_writes_them() {
+        for (style, name) in [
+            ("lowercase", "order_id"),
+            ("UPPERCASE", "ORDER_ID"),
+            ("PascalCase", "OrderId"),
+            ("camelCase", "orderId"),
+            ("snake_case", "order_id"),
+            ("SCREAMING_SNAKE_CASE", "ORDER_ID"),
+            ("kebab-case", "order-id"),
+            ("SCREAMING-KEBAB-CASE", "ORDER-ID"),
+        ] {
+            assert_eq!(Style::named(style).unwrap().apply("order_id"), name);
+        }
+        assert!(Style::named("Title").is_none());
+    }
+}

@@ -1,0 +1,158 @@
+//! The row of a typed event: its columns, and those of its key.
+
+use std::error::Error;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use pgherald::{Changed, Deleted, Event, FromEvent, Inserted, Operation, Table, Updated};
+use pgherald_core::trigger::TriggerSpec;
+use rust_decimal::Decimal;
+use serde::Deserialize;
+
+use crate::support::Scene;
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Table)]
+#[table(name = "orders", key = ["id", "at"])]
+struct Order {
+    id: i64,
+    at: Text<DateTime<Utc>>,
+    total: Decimal,
+    note: Option<String>,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+/// A key column that is read from its text, whatever it is.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(transparent)]
+struct Text<T>(T);
+
+impl<T> pgherald_core::KeyColumn for Text<T>
+where
+    T: std::str::FromStr + ToString,
+{
+    fn to_part(&self) -> pgherald_core::KeyPart {
+        pgherald_core::KeyPart::Text(self.0.to_string().into())
+    }
+
+    fn from_part(part: &pgherald_core::KeyPart) -> Option<Self> {
+        let text = part.to_string();
+        let iso = || format!("{}:00", text.replacen(' ', "T", 1)).parse().ok();
+        text.parse().ok().or_else(iso).map(Self)
+    }
+}
+
+/// A table whose rows are nothing but keys.
+#[derive(Debug, PartialEq, Deserialize, Table)]
+#[table(name = "days", key = "day")]
+struct Day {
+    day: Text<NaiveDate>,
+}
+
+const TABLES: &str = "
+    CREATE TABLE days (day date PRIMARY KEY);
+    CREATE TABLE orders (id bigint, at timestamptz, total numeric, note text, tags text[] DEFAULT '{}', PRIMARY KEY (id, at))";
+
+fn order(total: &str, note: Option<&str>) -> Order {
+    Order {
+        id: 7,
+        at: Text("2026-11-29T01:02:03Z".parse().unwrap()),
+        total: total.parse().unwrap(),
+        note: note.map(str::to_owned),
+        tags: Vec::new(),
+    }
+}
+
+async fn scene(is_outbox: bool) -> Scene {
+    let scene = Scene::new(TABLES, &[], &[]).await;
+    let specs = [TriggerSpec::of::<Order>(), TriggerSpec::of::<Day>()];
+    let specs = specs.map(Result::unwrap);
+    let [orders, days] = specs;
+    if is_outbox {
+        let orders = orders.old_columns().outbox();
+        scene.install(&[orders, days.outbox()]).await;
+    } else {
+        scene.install(&[orders, days]).await;
+    }
+    scene
+}
+
+#[tokio::test]
+async fn a_row_has_the_columns_of_its_struct_and_of_its_key() {
+    for is_outbox in [false, true] {
+        let mut scene = scene(is_outbox).await;
+        scene
+            .run(
+                "INSERT INTO days VALUES ('2026-11-29'); INSERT INTO orders VALUES (7, '2026-11-29 01:02:03+00', 1.50);
+                UPDATE orders SET total = 2, note = 'a'; DELETE FROM orders",
+            )
+            .await;
+        let (announced, recorded) = scene.events().await;
+        let events = if is_outbox { recorded } else { announced };
+        let day = Inserted::<Day>::from_event(&events[0]).unwrap().unwrap();
+        assert_eq!(day.row().unwrap().day, day.key);
+        let inserted = Inserted::<Order>::from_event(&events[1]).unwrap().unwrap();
+        assert_eq!(inserted.row().unwrap(), order("1.50", None));
+        let updated = Updated::<Order>::from_event(&events[2]).unwrap().unwrap();
+        assert_eq!(updated.row().unwrap(), order("2", Some("a")));
+        let old = is_outbox.then(|| order("1.50", None));
+        assert_eq!(updated.old().unwrap(), old);
+        let deleted = Deleted::<Order>::from_event(&events[3]).unwrap().unwrap();
+        assert_eq!(deleted.row().unwrap(), order("2", Some("a")));
+        let changed = Changed::<Order>::from_event(&events[3]).unwrap().unwrap();
+        assert_eq!(changed.old().unwrap(), None);
+    }
+}
+
+fn event(columns: Option<&str>) -> Inserted<Order> {
+    let key = pgherald::RowKey::new([
+        pgherald_core::KeyPart::Int(7),
+        pgherald_core::KeyPart::Text("2026-11-29T01:02:03+00:00".into()),
+    ]);
+    let event = Event::builder("public", "orders", Operation::Insert).key(key);
+    let event = match columns {
+        Some(json) => event.columns_json(json),
+        None => event,
+    };
+    Inserted::from_event(&event.build()).unwrap().unwrap()
+}
+
+#[test]
+fn a_missing_column_is_an_error_and_never_none_unless_it_has_a_default() {
+    let whole = event(Some(r#"{"total":"1","note":null,"tags":["a"]}"#));
+    assert_eq!(whole.row().unwrap().tags, ["a"]);
+    let without_default = event(Some(r#"{"total":"1","note":null}"#));
+    assert_eq!(without_default.row().unwrap(), order("1", None));
+    for (columns, missing) in [
+        (Some(r#"{"total":"1"}"#), "note"),
+        (Some(r#"{"note":"a"}"#), "total"),
+        (None, "total"),
+    ] {
+        let error = event(columns).row().unwrap_err();
+        assert!(error.is_decode());
+        let cause = error.source().unwrap().to_string();
+        assert_eq!(cause, format!("the event has no column {missing:?}"));
+    }
+}
+
+#[test]
+fn an_event_without_columns_makes_no_row_of_a_table_that_names_none() {
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "it is never made")]
+    struct User {
+        id: i64,
+        email: Option<String>,
+    }
+
+    impl Table for User {
+        const NAME: &'static str = "users";
+        const KEY: &'static [&'static str] = &["id"];
+        type Key = i64;
+    }
+
+    let event = Event::builder("public", "users", Operation::Insert)
+        .key(7)
+        .build();
+    let event = Inserted::<User>::from_event(&event).unwrap().unwrap();
+    let cause = event.row().unwrap_err().source().unwrap().to_string();
+    assert_eq!(cause, "the event has no column \"email\"");
+}
