@@ -26,6 +26,7 @@ Examples:
   pgherald install users orders            shows the SQL, changes nothing
   pgherald install users --commit          announces every change of users
   pgherald watch users                     shows them as they happen
+  pgherald grant app --to consume          shows the rights that the role of a program needs
   pgherald doctor                          finds what is wrong, and how to put it right
 
 Exit codes: 0 all is well; 1 a problem was found; 2 wrong usage or no connection."
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Uninstall(Uninstall),
     /// Show the SQL that upgrades everything installed to this version; with --commit, run it
     Upgrade(Upgrade),
+    /// Show the SQL that gives a role the rights it needs to read, to run groups, or to install; with --commit, run it
+    Grant(Grant),
     /// Show events as they happen
     Watch(Watch),
     /// Check server, triggers, outbox, groups and notifications, and print a fix for each problem
@@ -153,6 +156,42 @@ pub(crate) struct Upgrade {
     /// Run the SQL instead of showing it
     #[arg(long)]
     pub(crate) commit: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pgherald grant dashboard --to read --commit
+  pgherald grant app --to consume --commit
+  pgherald grant shop_owner --to install --commit
+
+Run it as the role that owns schema pgherald, and again after an upgrade. It takes nothing away: pgherald doctor, run as
+the role, names rights that it does not need.")]
+pub(crate) struct Grant {
+    /// The role, written as it is, without quotes of SQL
+    #[arg(value_name = "ROLE", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) role: String,
+    /// What the role is for
+    #[arg(long, value_enum)]
+    pub(crate) to: Purpose,
+    /// Run the SQL instead of showing it
+    #[arg(long)]
+    pub(crate) commit: bool,
+}
+
+/// What a role is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Purpose {
+    /// Read the outbox and the state of groups: outbox sources, status, doctor
+    Read,
+    /// Run groups of durable handlers, and operate them
+    Consume,
+    /// Install triggers on tables that the role owns
+    Install,
+}
+
+impl Purpose {
+    pub(crate) const ALL: [Self; 3] = [Self::Read, Self::Consume, Self::Install];
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ mod demo;
 mod doctor;
 mod dumps;
 mod failing;
+mod grant;
 mod group;
 mod hostile;
 mod install;
