@@ -82,7 +82,8 @@ Examples:
   pgherald install users
   pgherald install users --columns email,company --when-changed email --commit
   pgherald install shop.orders --mode outbox --columns '*' --old-columns --commit
-  pgherald install --from tables.json --commit")]
+  pgherald install --from tables.json --commit
+  pgherald install --from tables.json --check      for CI: exit code 1 if something else is installed")]
 pub(crate) struct Install {
     /// Tables: name or schema.name
     #[arg(required_unless_present = "from", value_name = "TABLE", value_parser = NonEmptyStringValueParser::new())]
@@ -125,6 +126,9 @@ pub(crate) struct Install {
     /// Remove options of the present installation that are not named here [default: keep them, and refuse if they conflict]
     #[arg(long)]
     pub(crate) narrow: bool,
+    /// Only print what differs from the present installation; the exit code is 1 if anything does
+    #[arg(long, conflicts_with = "commit")]
+    pub(crate) check: bool,
     /// Run the SQL instead of showing it
     #[arg(long)]
     pub(crate) commit: bool,

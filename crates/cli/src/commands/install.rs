@@ -1,5 +1,7 @@
 //! `pgherald install`.
 
+mod check;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -31,6 +33,11 @@ pub(crate) async fn run(
             tables.map(|table| spec(table, install)).collect()
         }
     };
+    if install.check {
+        let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
+        let actual = trigger::inspect_all(&client, &tables).await?;
+        return check::check(output, &actual, &specs, install.narrow);
+    }
     replanned(async || run_once(&client, output, install, &specs).await).await
 }
 

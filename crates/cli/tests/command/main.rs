@@ -8,6 +8,7 @@
     reason = "tests stop at once"
 )]
 
+mod check;
 mod connection;
 mod consumers;
 mod dead_letters;
