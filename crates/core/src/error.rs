@@ -241,7 +241,13 @@ impl Error {
     /// What an operator can do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
-        policy(self.inner.kind).hint
+        let is_forbidden = self.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
+        match self.inner.kind {
+            Kind::Query if is_forbidden => {
+                "have the role that installed run pgherald grant ROLE --to consume --commit, or --to read"
+            }
+            kind => policy(kind).hint,
+        }
     }
 
     /// This error and its causes on one line, for logs: `a: b: c`.
