@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use pgherald_core::trigger;
 use tokio_postgres::Client;
 
-use super::plan::{Said, present};
+use super::plan::{Said, present, replanned};
 use crate::arguments::{Grant, Purpose};
 use crate::database::Database;
 use crate::failure::Failure;
@@ -22,15 +22,23 @@ pub(crate) async fn run(
     grant: &Grant,
 ) -> Result<ExitCode, Failure> {
     let client = database.client().await?;
-    let rights = guarded(&client, Rights::of(&client, &grant.role)).await?;
+    replanned(async || run_once(&client, output, grant).await).await
+}
+
+async fn run_once(
+    client: &Client,
+    output: &mut Output,
+    grant: &Grant,
+) -> Result<ExitCode, Failure> {
+    let rights = guarded(client, Rights::of(client, &grant.role)).await?;
     let rights = rights.ok_or_else(|| no_role(&grant.role))?;
     refuse(&rights, grant.to)?;
     if rights.has_outbox {
-        trigger::require_version(&client).await?;
+        trigger::require_version(client).await?;
     }
     let grants = rights.grants(grant.to);
     if grant.commit && !grants.is_empty() {
-        apply(&client, &rights, grant.to, &grants).await?;
+        apply(client, &rights, grant.to, &grants).await?;
     }
     let sql = match grants.is_empty() {
         true => String::new(),

@@ -223,3 +223,26 @@ async fn a_search_path_of_others_changes_no_statement() {
     let path = trapped.fine(&["grant", "app", "--to", "consume"]).await;
     assert!(path.contains("Nothing to do"), "{path}");
 }
+
+#[tokio::test]
+async fn grants_at_once_do_not_fail_each_other() {
+    let server = Postgres::start().await.unwrap();
+    let scene = installed(&server).await;
+    let names = ["a", "b", "c", "d"];
+    for name in names {
+        let _role = role(&scene, name).await;
+    }
+    let grants = names.iter().chain(&names).enumerate();
+    let grants = grants.map(async |(number, name)| {
+        let purpose = ["read", "consume"][number % 2];
+        scene
+            .fine(&["grant", name, "--to", purpose, "--commit"])
+            .await;
+    });
+    futures_util::future::join_all(grants).await;
+    for name in names {
+        let purpose = ["read", "consume"][usize::from(["b", "d"].contains(&name))];
+        let said = scene.fine(&["grant", name, "--to", purpose]).await;
+        assert!(said.contains("Nothing to do"), "{said}");
+    }
+}
