@@ -60,7 +60,8 @@ fn fine(rights: &Rights) -> String {
             let may = match rights.purpose() {
                 Purpose::Read => "read, and has no other rights",
                 Purpose::Consume => "run groups, and has no other rights",
-                Purpose::Install => "install, read, and run groups",
+                Purpose::Install if rights.is_owner => "install, read, and run groups",
+                Purpose::Install => "install and read, and has no other rights",
             };
             let installs = installer.map_or(String::new(), |owner| {
                 format!("; role {} installs", owner.name)
