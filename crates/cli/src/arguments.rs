@@ -89,7 +89,8 @@ pub(crate) struct Install {
         long,
         value_name = "FILE",
         conflicts_with_all = [
-            "tables", "mode", "channel", "key", "columns", "old_columns", "value_limit", "operations", "when_changed"
+            "tables", "mode", "channel", "key", "columns", "old_columns", "value_limit", "operations", "when_changed",
+            "replicated"
         ]
     )]
     pub(crate) from: Option<PathBuf>,
@@ -119,6 +120,9 @@ pub(crate) struct Install {
     /// Of updates, only those that change one of these columns
     #[arg(long, value_name = "COLUMN,…")]
     pub(crate) when_changed: Vec<Columns>,
+    /// Rows that logical replication applies as well, and those of sessions with session_replication_role = replica
+    #[arg(long)]
+    pub(crate) replicated: bool,
     /// Take away what the present installation has and is not named here [default: it stays, and what cannot stay is refused]
     #[arg(long)]
     pub(crate) narrow: bool,

@@ -160,6 +160,8 @@ struct Table {
     operations: Vec<&'static str>,
     key: Vec<String>,
     columns: Vec<String>,
+    /// Whether replicated rows fire triggers, too.
+    replicated: bool,
     triggers: usize,
     /// The first thing that is not as it should be.
     drift: Option<String>,
@@ -262,6 +264,7 @@ async fn tables(client: &Client) -> Result<Vec<Table>, Failure> {
                 operations: Vec::new(),
                 key: Vec::new(),
                 columns: Vec::new(),
+                replicated: false,
                 triggers: watched.triggers,
                 drift: Some("the function's comment does not tell what it was made for".to_owned()),
             };
@@ -283,6 +286,7 @@ async fn tables(client: &Client) -> Result<Vec<Table>, Failure> {
                 .collect(),
             key: spec.key_names().unwrap_or_default().to_vec(),
             columns: spec.column_names().to_vec(),
+            replicated: spec.is_replicated(),
             triggers: watched.triggers,
             // The table stands beside it.
             drift: drift.map(|drift| drift.strip_prefix(&name).unwrap_or(&drift).to_owned()),
@@ -420,7 +424,10 @@ fn show_tables(output: &mut Output, tables: &[Table]) -> io::Result<()> {
         };
         let cells = [
             table.table.clone(),
-            table.mode.unwrap_or("unknown").to_owned(),
+            match (table.mode.unwrap_or("unknown"), table.replicated) {
+                (mode, false) => mode.to_owned(),
+                (mode, true) => format!("{mode},replicated"),
+            },
             table.channel.clone().unwrap_or_else(|| "-".to_owned()),
             table.operations.join(","),
             list(&table.key),

@@ -102,6 +102,7 @@ mod manifest;
 mod note;
 mod outbox;
 mod plan;
+mod replicated;
 mod rows_query;
 mod shared;
 mod spec;

@@ -33,6 +33,7 @@ pub struct TriggerSpec {
     pub(super) operations: OperationSet,
     pub(super) when_changed: Vec<String>,
     pub(super) value_limit: Option<u32>,
+    pub(super) replicated: bool,
     pub(super) mode: Mode,
 }
 
@@ -65,6 +66,7 @@ impl TriggerSpec {
             operations: OperationSet::ALL,
             when_changed: Vec::new(),
             value_limit: None,
+            replicated: false,
             mode: Mode::Notify,
         }
     }
@@ -163,6 +165,20 @@ impl TriggerSpec {
         self
     }
 
+    /// Also fires triggers for rows that logical replication applies, and in sessions whose `session_replication_role` is
+    /// `replica`: for a table that a subscription of this database writes. Default: such changes are not heard of.
+    ///
+    /// The server fires row-level triggers for such rows, so each row is an event of its own, also of a statement or an
+    /// initial copy with many rows. A row that moves to another partition is a delete and an insert. Of one transaction, a
+    /// notification lists at most 1,000 rows of a table for each operation; then the table is announced as a whole. A table
+    /// without key is announced, or recorded, once for each operation of a transaction. Writes of other sessions are announced
+    /// as without this.
+    #[must_use]
+    pub fn replicated(mut self) -> Self {
+        self.replicated = true;
+        self
+    }
+
     /// Where changes are announced.
     #[must_use]
     pub fn channel_name(&self) -> &ChannelName {
@@ -209,6 +225,12 @@ impl TriggerSpec {
     #[must_use]
     pub fn limit_of_values(&self) -> Option<u32> {
         self.value_limit
+    }
+
+    /// Whether replicated rows fire triggers, too.
+    #[must_use]
+    pub fn is_replicated(&self) -> bool {
+        self.replicated
     }
 
     /// The columns of which one has to change for an update to count; none if every update does.

@@ -195,6 +195,8 @@ fn lacking(actual: &Note, spec: &TriggerSpec, desired: &Note) -> Option<String> 
         Some(format!("without column {first}{others}"))
     } else if spec.old_columns && !actual.old_columns {
         Some("without values before an update".to_owned())
+    } else if spec.replicated && !actual.replicated {
+        Some("without replicated rows".to_owned())
     } else {
         None
     }

@@ -31,8 +31,8 @@ struct Losses {
 
 impl Actual {
     /// `spec` together with what the present installation of its table has and what [groups require](Self::requirements) of
-    /// it: operations, columns, columns before an update, updates of further columns, and larger values. What is installed
-    /// for one program is not taken away by another one that installs this.
+    /// it: operations, columns, columns before an update, updates of further columns, replicated rows, and larger values. What
+    /// is installed for one program is not taken away by another one that installs this.
     ///
     /// # Errors
     /// If it does not fit its table; or if no installation can have both: the present one or what a group requires is in the
@@ -229,6 +229,9 @@ fn losses(
                 .map(|name| format!("updates that change {name} alone")),
         ),
     }
+    if present.replicated && !desired.replicated {
+        additional.push("replicated rows".to_owned());
+    }
     if limit(present) > limit(desired) {
         let limit = limit(desired);
         additional.push(format!("values of more than {limit} bytes"));
@@ -266,6 +269,7 @@ fn union(desired: TriggerSpec, present: TriggerSpec) -> TriggerSpec {
         },
         every_column: present.every_column || desired.every_column,
         old_columns: present.old_columns || desired.old_columns,
+        replicated: present.replicated || desired.replicated,
         value_limit: match (present.value_limit, desired.value_limit) {
             (Some(one), Some(other)) => Some(one.max(other)),
             (one, other) => one

@@ -172,11 +172,3 @@ pub(super) async fn nested(client: &Client) -> Findings {
         "recorded in an order that ends in the final state",
     ))
 }
-
-/// Where somebody has told the server not to fire triggers.
-pub(super) async fn replication_role(client: &Client) -> Findings {
-    let check = "replication role";
-    let sql = include_str!("replication_role.sql");
-    let found = wrong(client, check, Verdict::Failed, sql, &[]).await?;
-    Ok(or_ok(found, check, "triggers fire for all roles"))
-}

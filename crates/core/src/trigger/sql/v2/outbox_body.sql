@@ -12,7 +12,7 @@ DECLARE
     pgherald_clock pg_catalog.int8;
     pgherald_now pg_catalog.int8;
     pgherald_count pg_catalog.int8;
-{{declarations}}BEGIN
+{{declarations}}BEGIN{{guard}}
     -- Each expression and each query costs the writer: the clock is read without a query.
     pgherald_clock := coalesce(
         pg_catalog.pg_sequence_last_value('pgherald.outbox_clock'::pg_catalog.regclass), 0

@@ -1,0 +1,112 @@
+//! What the function of a table has besides where it is to hear of replicated rows ([`TriggerSpec::replicated`]).
+//!
+//! The server applies the rows of a subscription with `session_replication_role = replica` and fires row-level triggers for
+//! them, no statement-level ones. Row-level triggers have no transition tables. So the function has a branch for
+//! `TG_LEVEL = 'ROW'`, with the statements that it has for transition tables: a WITH clause makes tables of the same names
+//! out of NEW and OLD.
+//!
+//! The WITH clause names fields (`NEW."id"`), and not `(NEW).*`: the server finds fields by name whenever it runs the statement.
+//! Of `(NEW).*` it would go on reading the columns that it found when it planned the statement, also in a session that sees a
+//! column dropped and added again.
+//!
+//! Every fragment is empty where the specification does not ask for replicated rows.
+//!
+//! [`TriggerSpec::replicated`]: super::TriggerSpec::replicated
+
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+
+use super::actual::Column;
+use super::desired::qualified;
+use super::expression;
+use super::template::render;
+use super::validate::Valid;
+use crate::error::Result;
+
+/// What a row-level trigger sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    New,
+    Old,
+    Both,
+}
+
+/// Rows of the change as a WITH clause, with `columns` as their columns.
+pub(super) fn with(columns: &[Column], seen: Seen) -> String {
+    let table = |name: &str, row: &str| {
+        let fields = columns.iter().map(|column| {
+            let field = escape_identifier(&column.name);
+            format!("{row}.{field} AS {field}")
+        });
+        let fields = fields.collect::<Vec<_>>().join(", ");
+        format!("{name} AS (SELECT {fields})")
+    };
+    let new = || table("pgherald_new", "NEW");
+    let old = || table("pgherald_old", "OLD");
+    let tables = match seen {
+        Seen::New => new(),
+        Seen::Old => old(),
+        Seen::Both => format!("{}, {}", new(), old()),
+    };
+    format!("WITH {tables} ")
+}
+
+/// Whether the fields of `row` have types that the function's expressions can read. An error if one is gone.
+pub(super) fn readable(columns: &[Column], row: &str) -> String {
+    let readable = columns.iter().map(|column| {
+        let field = format!("{row}.{}", escape_identifier(&column.name));
+        expression::is_readable(column, &field)
+    });
+    readable.collect::<Vec<_>>().join(" AND ")
+}
+
+/// Returns at once from triggers that are for other sessions.
+pub(super) fn guard(valid: &Valid<'_>) -> &'static str {
+    match valid.spec.replicated {
+        true => include_str!("sql/replicated/guard.sql").trim_end(),
+        false => "",
+    }
+}
+
+/// Continues the USING clause of a query that [`queried`] completes.
+pub(super) fn arguments(valid: &Valid<'_>) -> &'static str {
+    match valid.spec.replicated {
+        true => ", NEW, OLD",
+        false => "",
+    }
+}
+
+/// Completes an expression: the text of a query up to what `pgherald.rows_query` writes, which reads transition tables. The
+/// query has one parameter of its own.
+pub(super) fn queried(valid: &Valid<'_>, text: &str) -> String {
+    let text = escape_literal(text);
+    match valid.spec.replicated {
+        true => {
+            let with = include_str!("sql/replicated/queried.sql").trim_end();
+            format!("{text} {with}")
+        }
+        false => text,
+    }
+}
+
+/// The setting in which a transaction notes what it has announced of the table; an operation follows.
+pub(super) fn mark(valid: &Valid<'_>) -> String {
+    escape_literal(&format!("{}_", qualified(&valid.function)))
+}
+
+/// A fragment that stands in front of what the template has at that place, indented by `indent`.
+pub(super) fn fragment(
+    valid: &Valid<'_>,
+    template: &str,
+    indent: usize,
+    values: &[(&str, &str)],
+) -> Result<String> {
+    match valid.spec.replicated {
+        true => {
+            let mut fragment = render(template.trim_end(), values)?;
+            fragment.push('\n');
+            fragment.extend(std::iter::repeat_n(' ', indent));
+            Ok(fragment)
+        }
+        false => Ok(String::new()),
+    }
+}
