@@ -197,6 +197,26 @@ async fn values_beyond_the_limit() {
     assert!(recorded(&recording, insert).await[0].len() > 9_000);
 }
 
+#[tokio::test]
+async fn a_transaction_notes_one_wake_up() {
+    let scene = scene(USERS, spec("users").outbox(), "replica").await;
+    let clock = "SELECT last_value::text FROM pgherald.outbox_clock";
+    let set_back = "SELECT setval('pgherald.outbox_clock', 0)";
+    scene.run("BEGIN; INSERT INTO users VALUES (1)").await;
+    assert_ne!(scene.value(clock).await, "0");
+    scene.run(set_back).await;
+    scene.run("INSERT INTO users VALUES (2)").await;
+    assert_eq!(scene.value(clock).await, "0");
+    scene.run("COMMIT; INSERT INTO users VALUES (3)").await;
+    assert_ne!(scene.value(clock).await, "0");
+    // A wake-up that was taken back is noted again.
+    scene.run(set_back).await;
+    scene.run("BEGIN; SAVEPOINT s; INSERT INTO users VALUES (4); ROLLBACK TO s").await;
+    scene.run(set_back).await;
+    scene.run("INSERT INTO users VALUES (5)").await;
+    assert_ne!(scene.value(clock).await, "0");
+}
+
 const NESTED: &str = "CREATE FUNCTION nested() RETURNS trigger LANGUAGE plpgsql AS
         $f$ BEGIN UPDATE users SET score = score + 1 WHERE id = NEW.id; RETURN NULL; END $f$;
     CREATE TRIGGER a_first AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION nested();

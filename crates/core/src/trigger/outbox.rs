@@ -153,6 +153,8 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
     let values = [
         ("declarations", declarations),
         ("guard", replicated::guard(valid)),
+        ("unless_woken", replicated::unless_woken(valid)),
+        ("woken", replicated::woken(valid)),
         ("record", &*record),
     ];
     render(include_str!("sql/v2/outbox_body.sql"), &values)

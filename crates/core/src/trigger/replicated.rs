@@ -67,6 +67,25 @@ pub(super) fn guard(valid: &Valid<'_>) -> &'static str {
     }
 }
 
+/// Restricts wake-ups to one in a transaction. It is sent when the transaction commits. While a long transaction, such as an
+/// initial copy, goes on noting wake-ups row by row, all other writers leave theirs out.
+pub(super) fn unless_woken(valid: &Valid<'_>) -> &'static str {
+    match valid.spec.replicated {
+        true => {
+            " AND coalesce(pg_catalog.current_setting('pgherald.woken', true), '') OPERATOR(pg_catalog.=) ''"
+        }
+        false => "",
+    }
+}
+
+/// Notes that the transaction has a wake-up to send.
+pub(super) fn woken(valid: &Valid<'_>) -> &'static str {
+    match valid.spec.replicated {
+        true => "\n        PERFORM pg_catalog.set_config('pgherald.woken', 'x', true);",
+        false => "",
+    }
+}
+
 /// Continues the USING clause of a query that [`queried`] completes.
 pub(super) fn arguments(valid: &Valid<'_>) -> &'static str {
     match valid.spec.replicated {

@@ -20,7 +20,7 @@ DECLARE
     {{record}}
     -- Not more often than every 50 ms, all writers together: NOTIFY makes them commit one after the other. Who
     -- has read something goes on looking for longer than that.
-    IF (FOUND OR pgherald_count OPERATOR(pg_catalog.>) 0) AND pg_catalog.abs(
+    IF (FOUND OR pgherald_count OPERATOR(pg_catalog.>) 0){{unless_woken}} AND pg_catalog.abs(
         pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 4000
             OPERATOR(pg_catalog.-) pgherald_clock
     ) OPERATOR(pg_catalog.>=) 200 THEN
@@ -30,7 +30,7 @@ DECLARE
             (pgherald_now OPERATOR(pg_catalog.<<) 2)
                 OPERATOR(pg_catalog.|) (pgherald_clock OPERATOR(pg_catalog.&) 3)
         );
-        PERFORM pg_catalog.pg_notify('pgherald_outbox', '');
+        PERFORM pg_catalog.pg_notify('pgherald_outbox', '');{{woken}}
     END IF;
     RETURN NULL;
 END
