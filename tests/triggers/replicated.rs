@@ -1,9 +1,11 @@
 //! Sessions whose `session_replication_role` is `replica`, on tables that are installed with replicated rows.
 
+mod altered;
+
 use pgherald_core::Operation;
 use pgherald_core::trigger::{self, TriggerSpec};
 
-use super::support::{Scene, connect, event, installed, recorded, spec, table};
+use super::support::{Scene, event, installed, recorded, spec, table};
 
 const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, email text, score int)";
 const ROLES: [&str; 3] = ["origin", "local", "replica"];
@@ -129,7 +131,9 @@ async fn only_rows_in_which_something_changed() {
                     assert_eq!(shapes, [keyed("update", &format!("[{id}]"))], "{sql}");
                     assert_eq!(rows, [format!("update {id}")], "{sql}");
                 }
-                (false, Some(_)) => assert_eq!((&*shapes, &*rows), (&whole[..], &["update".to_owned()][..])),
+                (false, Some(_)) => {
+                    assert_eq!((&*shapes, &*rows), (&whole[..], &["update".to_owned()][..]))
+                }
                 (_, None) => assert_eq!((shapes.len(), rows.len()), (0, 0), "{sql}"),
             }
         }
@@ -211,7 +215,9 @@ async fn a_transaction_notes_one_wake_up() {
     assert_ne!(scene.value(clock).await, "0");
     // A wake-up that was taken back is noted again.
     scene.run(set_back).await;
-    scene.run("BEGIN; SAVEPOINT s; INSERT INTO users VALUES (4); ROLLBACK TO s").await;
+    scene
+        .run("BEGIN; SAVEPOINT s; INSERT INTO users VALUES (4); ROLLBACK TO s")
+        .await;
     scene.run(set_back).await;
     scene.run("INSERT INTO users VALUES (5)").await;
     assert_ne!(scene.value(clock).await, "0");
@@ -243,115 +249,6 @@ async fn the_last_event_has_what_a_nested_update_wrote() {
     assert_eq!(shapes[3], event("insert", "users", last));
 }
 
-/// Statements that alter the table one after the other, and what an insert is recorded as after each.
-const ALTERED: [(&str, &str); 7] = [
-    (
-        "DROP email, ADD email text DEFAULT 'new'",
-        r#"1 {"email":"new","score":null}"#,
-    ),
-    (
-        "ALTER score TYPE bigint, ALTER score SET DEFAULT 5000000000",
-        r#"1 {"email":"new","score":5000000000}"#,
-    ),
-    (
-        "ALTER score DROP DEFAULT, ALTER score TYPE text, ALTER score SET DEFAULT 'x'",
-        r#"1 {"email":"new","score":"x"}"#,
-    ),
-    ("RENAME score TO points", r#"1 {"email":"new"}"#),
-    (
-        "RENAME points TO score",
-        r#"1 {"email":"new","score":"x"}"#,
-    ),
-    ("DROP score", r#"1 {"email":"new"}"#),
-    ("RENAME id TO number", ""),
-];
-
-/// Writes after each of these, in one session or in a new one each time; calls `check` with the insert and what is expected.
-async fn altered(mut scene: Scene, is_new: bool, check: impl AsyncFn(&mut Scene, &str, &str)) {
-    let rest = "UPDATE users SET email = 'b'; UPDATE users SET id = 2; DELETE FROM users";
-    let insert = "INSERT INTO users (id) VALUES (1)";
-    scene.run(insert).await;
-    scene.run(rest).await;
-    for (alter, expected) in ALTERED {
-        scene.run(&format!("ALTER TABLE users {alter}")).await;
-        if is_new {
-            scene.client = connect(&scene.url).await;
-            scene.run("SET session_replication_role = replica").await;
-        }
-        let (insert, rest) = match expected {
-            "" => (insert.replace("id", "number"), rest.replace("id", "number")),
-            _ => (insert.to_owned(), rest.to_owned()),
-        };
-        check(&mut scene, &insert, expected).await;
-        scene.run(&rest).await;
-    }
-}
-
-#[tokio::test]
-async fn altered_columns_fail_no_write_and_the_others_are_recorded() {
-    let columns = spec("users").columns(["email", "score"]);
-    for spec in [
-        columns.clone(),
-        columns.clone().old_columns(),
-        columns.when_changed(["email", "score"]),
-    ] {
-        for is_new in [false, true] {
-            let scene = scene(USERS, spec.clone().outbox(), "replica").await;
-            let check = async |scene: &mut Scene, sql: &str, expected: &str| {
-                let rows = recorded(scene, sql).await;
-                let expected = format!("insert {expected}");
-                assert_eq!(rows, [expected.trim_end()], "{is_new}");
-            };
-            altered(scene, is_new, check).await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn altered_columns_fail_no_write_and_the_others_are_announced() {
-    let columns = spec("users").columns(["email", "score"]);
-    for spec in [columns.clone(), columns.when_changed(["email", "score"])] {
-        for is_new in [false, true] {
-            let mut scene = scene(USERS, spec.clone(), "replica").await;
-            let _ = scene.shapes("DELETE FROM users").await;
-            let check = async |scene: &mut Scene, sql: &str, expected: &str| {
-                let shapes = scene.shapes(sql).await;
-                let rest = match expected.split_once(' ') {
-                    Some((key, columns)) => {
-                        format!(r#","key":["id"],"keys":[{key}],"columns":[{columns}]"#)
-                    }
-                    None => String::new(),
-                };
-                let expected = event("insert", "users", &rest);
-                assert_eq!(shapes.last(), Some(&expected), "{is_new}");
-            };
-            altered(scene, is_new, check).await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn altered_columns_fail_no_write_of_a_table_without_key() {
-    for spec in [spec("users"), spec("users").outbox()] {
-        let spec = spec.key_columns([""; 0]).when_changed(["email", "score"]);
-        for is_new in [false, true] {
-            let scene = scene(USERS, spec.clone(), "replica").await;
-            altered(scene, is_new, async |scene, sql, _| scene.run(sql).await).await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_write_goes_on_without_the_shared_functions() {
-    for spec in [spec("users").columns(["email"]), spec("users").outbox()] {
-        let scene = scene(USERS, spec, "replica").await;
-        let gone = "DROP FUNCTION pgherald.notify_rows; DROP FUNCTION pgherald.rows_query;
-            ALTER TABLE users RENAME email TO mail";
-        scene.run(gone).await;
-        scene.run("INSERT INTO users VALUES (1, 'a'); UPDATE users SET mail = 'b'; DELETE FROM users").await;
-    }
-}
-
 const EVENTS: &str = "CREATE TABLE users (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
     CREATE TABLE low PARTITION OF users FOR VALUES FROM (0) TO (100);
     CREATE TABLE high (v int, junk int, id int NOT NULL) PARTITION BY LIST (id);
@@ -365,33 +262,53 @@ async fn rows_of_partitions_are_events_of_the_parent() {
     let recording = scene(EVENTS, columns.clone().outbox(), "replica").await;
     let mut announcing = scene(EVENTS, columns.clone(), "replica").await;
     for (sql, expected) in [
-        ("INSERT INTO users VALUES (1, 5), (199, 6)", &[r#"insert 1 {"v":5}"#, r#"insert 199 {"v":6}"#][..]),
+        (
+            "INSERT INTO users VALUES (1, 5), (199, 6)",
+            &[r#"insert 1 {"v":5}"#, r#"insert 199 {"v":6}"#][..],
+        ),
         ("INSERT INTO low VALUES (2, 5)", &[r#"insert 2 {"v":5}"#]),
         ("UPDATE highest SET v = 7", &[r#"update 199 {"v":7}"#]),
         // Applied where the row is and where it goes, which is all that row-level triggers see.
-        ("UPDATE users SET id = 3 WHERE id = 199", &[r#"delete 199 {"v":7}"#, r#"insert 3 {"v":7}"#]),
-        ("DELETE FROM low WHERE id < 3", &[r#"delete 1 {"v":5}"#, r#"delete 2 {"v":5}"#]),
+        (
+            "UPDATE users SET id = 3 WHERE id = 199",
+            &[r#"delete 199 {"v":7}"#, r#"insert 3 {"v":7}"#],
+        ),
+        (
+            "DELETE FROM low WHERE id < 3",
+            &[r#"delete 1 {"v":5}"#, r#"delete 2 {"v":5}"#],
+        ),
     ] {
         assert_eq!(recorded(&recording, sql).await, expected, "{sql}");
         let shapes = announcing.shapes(sql).await;
-        let expected: Vec<_> = expected.iter().map(|row| {
-            let mut words = row.splitn(3, ' ');
-            let mut word = || words.next().unwrap();
-            let operation = word();
-            let rest = format!(r#","key":["id"],"keys":[{}],"columns":[{}]"#, word(), word());
-            event(operation, "users", &rest)
-        }).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|row| {
+                let mut words = row.splitn(3, ' ');
+                let mut word = || words.next().unwrap();
+                let operation = word();
+                let rest = format!(
+                    r#","key":["id"],"keys":[{}],"columns":[{}]"#,
+                    word(),
+                    word()
+                );
+                event(operation, "users", &rest)
+            })
+            .collect();
         assert_eq!(shapes, expected, "{sql}");
     }
     // One for the parent, and one for each partition.
     let truncated = recorded(&recording, "TRUNCATE users").await;
     assert_eq!(truncated, ["truncate"; 4]);
-    assert_eq!(recording.drift(&columns.outbox().replicated()).await, [""; 0]);
+    assert_eq!(
+        recording.drift(&columns.outbox().replicated()).await,
+        [""; 0]
+    );
 }
 
 #[tokio::test]
 async fn children_and_partitions_that_come_and_go() {
-    let sql = "CREATE TABLE users (id int PRIMARY KEY, v int); CREATE TABLE child () INHERITS (users)";
+    let sql =
+        "CREATE TABLE users (id int PRIMARY KEY, v int); CREATE TABLE child () INHERITS (users)";
     let spec = spec("users").outbox().replicated();
     let inherited = scene(sql, spec.clone(), "replica").await;
     let rows = recorded(&inherited, "INSERT INTO child VALUES (1, 2)").await;
@@ -399,15 +316,22 @@ async fn children_and_partitions_that_come_and_go() {
 
     let scene = scene(EVENTS, spec.clone(), "replica").await;
     scene
-        .run("CREATE TABLE later PARTITION OF users FOR VALUES FROM (200) TO (300);
-            ALTER TABLE users DETACH PARTITION low")
+        .run(
+            "CREATE TABLE later PARTITION OF users FOR VALUES FROM (200) TO (300);
+            ALTER TABLE users DETACH PARTITION low",
+        )
         .await;
     let drifts = scene.drift(&spec).await;
-    let (missing, left): (Vec<_>, Vec<_>) = drifts.iter().partition(|drift| drift.contains("missing"));
+    let (missing, left): (Vec<_>, Vec<_>) =
+        drifts.iter().partition(|drift| drift.contains("missing"));
     assert_eq!((missing.len(), left.len()), (7, 7), "{drifts:?}");
     scene.install(spec.clone()).await;
     assert_eq!(scene.drift(&spec).await, [""; 0]);
-    let rows = recorded(&scene, "INSERT INTO low VALUES (1); INSERT INTO users VALUES (200)").await;
+    let rows = recorded(
+        &scene,
+        "INSERT INTO low VALUES (1); INSERT INTO users VALUES (200)",
+    )
+    .await;
     assert_eq!(rows, ["insert 200"]);
 }
 
@@ -429,10 +353,15 @@ async fn triggers_that_are_enabled_all_at_once_have_drifted_and_announce_nothing
     scene.run("ALTER TABLE users ENABLE TRIGGER ALL").await;
     let drift = scene.drift(&spec).await;
     assert_eq!(drift.len(), 4, "{drift:?}");
-    let other = drift.iter().filter(|drift| drift.contains("was installed to fire in other sessions"));
+    let other = drift
+        .iter()
+        .filter(|drift| drift.contains("was installed to fire in other sessions"));
     assert_eq!(other.count(), 4, "{drift:?}");
     assert!(scene.is_deaf(&spec).await);
-    assert_eq!(scene.shapes("INSERT INTO users VALUES (1)").await, [keyed("insert", "[1]")]);
+    assert_eq!(
+        scene.shapes("INSERT INTO users VALUES (1)").await,
+        [keyed("insert", "[1]")]
+    );
     let always = "DO $$ BEGIN EXECUTE (SELECT string_agg(format('ALTER TABLE users ENABLE ALWAYS TRIGGER %I', tgname), '; ')
         FROM pg_trigger WHERE tgrelid = 'users'::regclass); END $$";
     scene.run(always).await;

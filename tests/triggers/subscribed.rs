@@ -38,7 +38,11 @@ impl Pair {
         );
         subscriber.run(&subscribe).await;
         subscriber.until(IS_READY, "true").await;
-        Self { _server: server, publisher, subscriber }
+        Self {
+            _server: server,
+            publisher,
+            subscriber,
+        }
     }
 
     async fn write(&self, sql: &str) {
@@ -50,7 +54,8 @@ impl Pair {
         let sql = "SELECT count(*)::text FROM pgherald.outbox";
         self.subscriber.until(sql, &count.to_string()).await;
         let line = "concat_ws(' ', operation, key, columns, old_columns, changed)";
-        let sql = format!("SELECT string_agg({line}, E'\n' ORDER BY id) FROM pgherald.outbox_event");
+        let sql =
+            format!("SELECT string_agg({line}, E'\n' ORDER BY id) FROM pgherald.outbox_event");
         let rows = self.subscriber.value(&sql).await;
         rows.lines().map(str::to_owned).collect()
     }
@@ -72,10 +77,22 @@ async fn rows_that_a_subscription_applies_are_announced() {
         assert_eq!(pair.subscriber.next().await, expected);
     }
     for (sql, expected) in [
-        ("INSERT INTO users VALUES (3, 'c')", listed("insert", "[3]", r#"[{"email":"c"}]"#)),
-        ("UPDATE users SET email = 'd' WHERE id = 3", listed("update", "[3]", r#"[{"email":"d"}]"#)),
-        ("UPDATE users SET id = 4 WHERE id = 3", listed("update", "[4,3]", r#"[{"email":"d"},null]"#)),
-        ("DELETE FROM users WHERE id = 4", listed("delete", "[4]", r#"[{"email":"d"}]"#)),
+        (
+            "INSERT INTO users VALUES (3, 'c')",
+            listed("insert", "[3]", r#"[{"email":"c"}]"#),
+        ),
+        (
+            "UPDATE users SET email = 'd' WHERE id = 3",
+            listed("update", "[3]", r#"[{"email":"d"}]"#),
+        ),
+        (
+            "UPDATE users SET id = 4 WHERE id = 3",
+            listed("update", "[4,3]", r#"[{"email":"d"},null]"#),
+        ),
+        (
+            "DELETE FROM users WHERE id = 4",
+            listed("delete", "[4]", r#"[{"email":"d"}]"#),
+        ),
         ("TRUNCATE users", event("truncate", "users", "")),
     ] {
         // Nothing else wakes up the session that listens.
@@ -116,11 +133,14 @@ async fn rows_that_a_subscription_applies_are_recorded() {
         FROM (SELECT xid, count(*) FROM pgherald.outbox GROUP BY xid) AS counted";
     assert_eq!(pair.subscriber.value(transactions).await, "2 3 2 2 1");
     // An ordinary session of the subscriber.
-    pair.subscriber.run("INSERT INTO users VALUES (6, 'e')").await;
+    pair.subscriber
+        .run("INSERT INTO users VALUES (6, 'e')")
+        .await;
     assert_eq!(pair.recorded(11).await[10], r#"insert 6 {"email":"e"}"#);
 }
 
-const PARTITIONED: &str = "CREATE TABLE users (id int PRIMARY KEY, email text) PARTITION BY RANGE (id);
+const PARTITIONED: &str =
+    "CREATE TABLE users (id int PRIMARY KEY, email text) PARTITION BY RANGE (id);
     CREATE TABLE low PARTITION OF users FOR VALUES FROM (0) TO (100);
     CREATE TABLE high PARTITION OF users FOR VALUES FROM (100) TO (200)";
 
@@ -131,11 +151,19 @@ async fn rows_of_partitions_that_a_subscription_applies() {
         let before = "INSERT INTO users VALUES (1, 'a')";
         let pair = Pair::new(PARTITIONED, &options, spec("users").outbox(), before).await;
         pair.write("INSERT INTO users VALUES (101, 'b')").await;
-        pair.write("UPDATE users SET email = 'c' WHERE id = 101").await;
+        pair.write("UPDATE users SET email = 'c' WHERE id = 101")
+            .await;
         pair.write("UPDATE users SET id = 2 WHERE id = 101").await;
         pair.write("DELETE FROM users WHERE id = 1").await;
         let rows = pair.recorded(6).await;
-        let expected = ["insert 1", "insert 101", "update 101", "delete 101", "insert 2", "delete 1"];
+        let expected = [
+            "insert 1",
+            "insert 101",
+            "update 101",
+            "delete 101",
+            "insert 2",
+            "delete 1",
+        ];
         assert_eq!(rows, expected, "{by_root}");
     }
 }
@@ -153,7 +181,8 @@ async fn a_subscription_goes_on_after_columns_were_altered() {
     assert_eq!(rows[1], r#"insert 2 {"email":"b","score":2}"#);
     pair.subscriber.run("ALTER TABLE users DROP score").await;
     // The server refuses rows with columns that a subscriber has not.
-    pair.write("ALTER TABLE users DROP score; INSERT INTO users VALUES (3, 'c')").await;
+    pair.write("ALTER TABLE users DROP score; INSERT INTO users VALUES (3, 'c')")
+        .await;
     let rows = pair.recorded(3).await;
     assert_eq!(rows[2], r#"insert 3 {"email":"c"}"#);
 }

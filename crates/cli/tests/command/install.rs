@@ -789,13 +789,24 @@ async fn replicated_rows_stay_until_they_are_taken_away() {
     install(&["--replicated"]).await;
     let status = scene.json(&["status"]).await;
     let table = &status[0]["tables"][0];
-    assert_eq!((&table["replicated"], &table["triggers"]), (&true.into(), &7.into()));
+    assert_eq!(
+        (&table["replicated"], &table["triggers"]),
+        (&true.into(), &7.into())
+    );
     let said = install(&["--columns", "email"]).await;
-    assert!(said.ends_with("Kept on public.users: replicated rows. --narrow takes that away.\n"), "{said}");
+    assert!(
+        said.ends_with("Kept on public.users: replicated rows. --narrow takes that away.\n"),
+        "{said}"
+    );
     let said = install(&["--columns", "email", "--narrow"]).await;
-    assert_eq!(said, "Installed on public.users.\nTaken away from public.users: replicated rows.\n");
+    assert_eq!(
+        said,
+        "Installed on public.users.\nTaken away from public.users: replicated rows.\n"
+    );
     assert_eq!(scene.dump().await, without);
-    let ran = scene.pgherald(&["install", "--from", "-", "--replicated"]).await;
+    let ran = scene
+        .pgherald(&["install", "--from", "-", "--replicated"])
+        .await;
     assert_eq!(ran.code, 2, "{ran:?}");
 }
 

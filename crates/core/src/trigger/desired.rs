@@ -5,8 +5,8 @@ use postgres_protocol::escape::escape_literal;
 use super::actual::{Column, Member};
 use super::expression::Size;
 use super::note::Note;
-use super::spec::Mode;
 use super::replicated::{self, Seen};
+use super::spec::Mode;
 use super::template::{dollar_quoted, render};
 use super::validate::Valid;
 use super::{VERSION, expression, rows_query};
@@ -80,7 +80,11 @@ impl Firing {
 pub(super) fn desired(valid: &Valid<'_>) -> Result<Desired> {
     let function = valid.function.clone();
     let triggers = valid.table.members.iter().flat_map(|member| {
-        let statements = valid.spec.operations.iter().map(|operation| (operation, false));
+        let statements = valid
+            .spec
+            .operations
+            .iter()
+            .map(|operation| (operation, false));
         // The server applies replicated rows to the tables that hold them. It has no row-level triggers for TRUNCATE.
         let rows = valid.spec.operations.iter().filter(|operation| {
             let has_rows = *operation != Operation::Truncate;
@@ -208,7 +212,10 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
     ];
     if valid.key.is_empty() {
         let template = include_str!("sql/replicated/notify_whole.sql");
-        let row = [("row", &*replicated::fragment(valid, template, 8, &for_rows)?)];
+        let row = [(
+            "row",
+            &*replicated::fragment(valid, template, 8, &for_rows)?,
+        )];
         return render(
             include_str!("sql/v2/whole_body.sql"),
             &[&common[..], &row].concat(),
@@ -254,7 +261,10 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
         &[&for_rows[..], &row].concat(),
     )?;
     let row_limit = match valid.spec.replicated {
-        true => render(include_str!("sql/replicated/notify_limit.sql").trim_end(), &for_rows)?,
+        true => render(
+            include_str!("sql/replicated/notify_limit.sql").trim_end(),
+            &for_rows,
+        )?,
         false => String::new(),
     };
     let declarations = match valid.spec.replicated {
@@ -450,9 +460,7 @@ impl DesiredTrigger {
 }
 
 /// The transition tables, new and old, that a statement-level trigger of `operation` is given.
-const fn transition_tables(
-    operation: Operation,
-) -> (Option<&'static str>, Option<&'static str>) {
+const fn transition_tables(operation: Operation) -> (Option<&'static str>, Option<&'static str>) {
     match operation {
         Operation::Insert => (Some("pgherald_new"), None),
         Operation::Update => (Some("pgherald_new"), Some("pgherald_old")),

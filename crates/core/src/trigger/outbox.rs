@@ -170,12 +170,7 @@ fn unlisted(valid: &Valid<'_>, whole: &str) -> Result<String> {
 }
 
 /// What is recorded of a table without key: `statement`, and of rows `whole`.
-fn unkeyed_rows(
-    valid: &Valid<'_>,
-    statement: &str,
-    whole: &str,
-    label: &str,
-) -> Result<String> {
+fn unkeyed_rows(valid: &Valid<'_>, statement: &str, whole: &str, label: &str) -> Result<String> {
     let watched = &valid.when_changed;
     let compared = match watched.is_empty() {
         true => String::new(),

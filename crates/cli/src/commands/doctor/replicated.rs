@@ -4,9 +4,12 @@
 use pgherald_core::trigger;
 use tokio_postgres::Client;
 
-use super::finding::{Finding, Findings, Verdict, or_ok, rows, wrong};
+use super::finding::{Finding, Findings, Verdict, or_ok, rows, value, wrong};
 use crate::commands::install::command;
 use crate::commands::plan::refusal;
+
+/// The first server whose subscriptions apply prepared transactions.
+const HAS_TWO_PHASE: i32 = 150_000;
 
 /// Where somebody has told the server not to fire triggers.
 pub(super) async fn role(client: &Client) -> Findings {
@@ -21,7 +24,8 @@ pub(super) async fn role(client: &Client) -> Findings {
     let all_fire = specs.all(|spec| spec.is_some_and(trigger::TriggerSpec::is_replicated));
     Ok(match all_fire && !watched.is_empty() {
         true => {
-            let text = "triggers fire for all roles, also where session_replication_role is replica";
+            let text =
+                "triggers fire for all roles, also where session_replication_role is replica";
             vec![Finding::ok(check, text)]
         }
         false => found,
@@ -48,7 +52,10 @@ pub(super) async fn subscriptions(client: &Client) -> Findings {
         if spec.is_replicated() {
             continue;
         }
-        let text = format!("a subscription writes {relation}, and triggers of {} do not fire for its rows", spec.table());
+        let text = format!(
+            "a subscription writes {relation}, and triggers of {} do not fire for its rows",
+            spec.table()
+        );
         let spec = spec.replicated();
         let fix = match refusal(&actual, &spec) {
             None => command(&actual, &spec),
@@ -56,5 +63,14 @@ pub(super) async fn subscriptions(client: &Client) -> Findings {
         };
         found.push(Finding::new(check, Verdict::Failed, text).fix(fix));
     }
-    Ok(or_ok(found, check, "triggers fire for the rows that they write"))
+    let version = "SELECT current_setting('server_version_num')::int4";
+    if value::<i32>(client, version).await? >= HAS_TWO_PHASE {
+        let sql = include_str!("two_phase.sql");
+        found.extend(wrong(client, check, Verdict::Warning, sql, &[]).await?);
+    }
+    Ok(or_ok(
+        found,
+        check,
+        "triggers fire for the rows that they write",
+    ))
 }

@@ -20,7 +20,11 @@ fn only_tables_that_hold_rows_get_row_triggers() {
     assert_eq!(database.objects[3].1["table"], "a");
     let actual = database.actual();
     let sql = plan(&actual, spec("a").replicated()).sql();
-    assert_eq!(sql.matches("CREATE OR REPLACE TRIGGER").count(), 11, "{sql}");
+    assert_eq!(
+        sql.matches("CREATE OR REPLACE TRIGGER").count(),
+        11,
+        "{sql}"
+    );
     assert_eq!(sql.matches("FOR EACH ROW").count(), 3, "{sql}");
     assert_eq!(sql.matches("ENABLE REPLICA TRIGGER").count(), 3, "{sql}");
     assert_eq!(sql.matches("ENABLE ALWAYS TRIGGER").count(), 2, "{sql}");
@@ -33,11 +37,19 @@ fn only_tables_that_hold_rows_get_row_triggers() {
 
 #[test]
 fn nothing_changes_without_replicated_rows() {
-    for spec in [spec("a").columns(["v"]), spec("a").when_changed(["v"]), spec("a").key_columns([""; 0])] {
+    for spec in [
+        spec("a").columns(["v"]),
+        spec("a").when_changed(["v"]),
+        spec("a").key_columns([""; 0]),
+    ] {
         for spec in [spec.clone(), spec.clone().outbox()] {
             let made = made(&spec, 16, &[]);
             let of_rows = ["TG_LEVEL", "NEW", "OLD", "session_replication_role"];
-            assert!(of_rows.iter().all(|word| !made.body.contains(word)), "{}", made.body);
+            assert!(
+                of_rows.iter().all(|word| !made.body.contains(word)),
+                "{}",
+                made.body
+            );
             assert_eq!(made.triggers.len(), 4);
             assert!(!made.comment().contains("replicated"));
         }
@@ -76,10 +88,16 @@ fn replicated_rows_that_are_taken_away_leave_nothing() {
     let actual = having(&spec("a").replicated());
     let narrowed = plan(&actual, spec("a"));
     let sql = narrowed.sql();
-    assert_eq!(narrowed.warnings(), ["Taken away from public.a: replicated rows."]);
+    assert_eq!(
+        narrowed.warnings(),
+        ["Taken away from public.a: replicated rows."]
+    );
     assert_eq!(sql.matches("DROP TRIGGER IF EXISTS").count(), 3, "{sql}");
     assert_eq!(sql.matches("CREATE OR REPLACE TRIGGER").count(), 1, "{sql}");
-    assert!(sql.contains("AFTER TRUNCATE") && !sql.contains("ENABLE"), "{sql}");
+    assert!(
+        sql.contains("AFTER TRUNCATE") && !sql.contains("ENABLE"),
+        "{sql}"
+    );
     let sql = actual.plan_uninstall_all().unwrap().sql();
     assert_eq!(sql.matches("DROP TRIGGER IF EXISTS").count(), 7, "{sql}");
 }
@@ -106,7 +124,11 @@ fn row_triggers_that_do_not_fire_for_replicated_rows_have_drifted() {
         let drifts = actual.verify(&spec);
         assert_eq!(drifts.len(), 1, "{name} {firing}: {drifts:?}");
         assert!(drifts[0].is_deaf(), "{drifts:?}");
-        assert_eq!(drifts[0].to_string().contains("is disabled"), firing == "D", "{drifts:?}");
+        assert_eq!(
+            drifts[0].to_string().contains("is disabled"),
+            firing == "D",
+            "{drifts:?}"
+        );
         let sql = plan(&actual, spec.clone()).sql();
         assert_eq!(sql.matches("ENABLE").count(), 1, "{sql}");
         assert!(sql.contains(&format!("{enable} \"{name}\"")), "{sql}");
@@ -117,5 +139,8 @@ fn row_triggers_that_do_not_fire_for_replicated_rows_have_drifted() {
     assert_eq!(kinds(&database.actual(), &spec), []);
     trigger(&mut database, row)["events"] = json!(8);
     let kinds = kinds(&database.actual(), &spec);
-    assert!(matches!(&*kinds, [DriftKind::Unheard { object, .. }] if object == row), "{kinds:?}");
+    assert!(
+        matches!(&*kinds, [DriftKind::Unheard { object, .. }] if object == row),
+        "{kinds:?}"
+    );
 }
