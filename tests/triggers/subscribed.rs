@@ -20,7 +20,21 @@ struct Pair {
 impl Pair {
     /// Both have the tables of `sql`; the subscriber has `spec` installed, and has copied what `before` wrote.
     async fn new(sql: &str, options: &str, spec: TriggerSpec, before: &str) -> Self {
-        let server = Postgres::builder().setting("wal_level", "logical");
+        Self::streaming("off", sql, options, spec, before).await
+    }
+
+    /// The same, with transactions sent in this way before they end.
+    async fn streaming(
+        streaming: &str,
+        sql: &str,
+        options: &str,
+        spec: TriggerSpec,
+        before: &str,
+    ) -> Self {
+        let server = Postgres::builder()
+            .setting("wal_level", "logical")
+            // A transaction of more than this is sent, if it may be, before it ends.
+            .setting("logical_decoding_work_mem", "64kB");
         let server = server.start().await.unwrap();
         let url = server.create_database().await.unwrap();
         let publisher = connect(&url).await;
@@ -33,8 +47,12 @@ impl Pair {
         publisher.batch_execute(slot).await.unwrap();
         let subscriber = Scene::on(&server, sql).await;
         subscriber.install(spec.replicated()).await;
+        let streaming = match streaming {
+            "off" => String::new(),
+            streaming => format!(", streaming = {streaming}"),
+        };
         let subscribe = format!(
-            "CREATE SUBSCRIPTION users CONNECTION '{url}' PUBLICATION all_users WITH (create_slot = false)"
+            "CREATE SUBSCRIPTION users CONNECTION '{url}' PUBLICATION all_users WITH (create_slot = false{streaming})"
         );
         subscriber.run(&subscribe).await;
         subscriber.until(IS_READY, "true").await;
@@ -185,4 +203,35 @@ async fn a_subscription_goes_on_after_columns_were_altered() {
         .await;
     let rows = pair.recorded(3).await;
     assert_eq!(rows[2], r#"insert 3 {"email":"c"}"#);
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_applied_before_it_ends() {
+    let version = Scene::new("").await.value("SHOW server_version_num").await;
+    let streaming = match version.parse::<u32>().unwrap() {
+        ..140_000 => return,
+        140_000..160_000 => "on",
+        _ => "parallel",
+    };
+    let pair = Pair::streaming(streaming, USERS, "", spec("users").outbox(), "").await;
+    let insert = |first: u32| {
+        format!(
+            "INSERT INTO users SELECT n, repeat('x', 100) FROM generate_series({first}, {first} + 1999) AS n"
+        )
+    };
+    pair.write(&format!(
+        "BEGIN; {}; SAVEPOINT s; {}",
+        insert(1),
+        insert(2_001)
+    ))
+    .await;
+    pair.write(&format!("ROLLBACK TO s; {}; COMMIT", insert(4_001)))
+        .await;
+    let rows = pair.recorded(4_000).await;
+    let keys = (1..=2_000).chain(4_001..=6_000);
+    let expected: Vec<_> = keys.map(|key| format!("insert {key}")).collect();
+    assert!(rows == expected, "{:?}", rows.len());
+    let streamed =
+        "SELECT (stream_txns > 0)::text FROM pg_stat_replication_slots WHERE slot_name = 'users'";
+    pair.subscriber.until(streamed, "true").await;
 }

@@ -48,7 +48,9 @@ CROSS JOIN LATERAL (
         ) THEN 'no unique index finds its rows by their key' END AS key_problem
     FROM pg_catalog.pg_trigger AS r
     WHERE r.tgrelid IN (SELECT t.tgrelid FROM pg_catalog.pg_trigger AS t WHERE t.tgfoid = p.oid)
-        AND r.tgfoid <> p.oid AND NOT r.tgisinternal AND r.tgenabled <> 'D' AND NOT r.tginitdeferred
+        -- Those of pgherald's own write to no watched table.
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc AS q WHERE q.oid = r.tgfoid AND q.pronamespace = h.oid)
+        AND NOT r.tgisinternal AND r.tgenabled <> 'D' AND NOT r.tginitdeferred
         -- For each row (1), and neither before (2) nor instead (64).
         AND r.tgtype & 1 = 1 AND r.tgtype & 66 = 0
     ORDER BY r.tgname LIMIT 1
