@@ -23,6 +23,11 @@
 //! operation, `pgherald_notify_insert` and so on; each of its partitions and children gets the same with
 //! the hex digits appended, because a write straight into a partition fires only that partition's triggers.
 //!
+//! With [`TriggerSpec::replicated`], each of these tables that holds rows (not a partitioned one) also gets a row-level trigger
+//! for insert, update and delete, `pgherald_notify_insert_row` and so on. It is `ENABLE REPLICA`, calls the same function, and
+//! fires where the statement-level triggers do not: in sessions whose `session_replication_role` is `replica`, which the
+//! server's workers for subscriptions are. The triggers for TRUNCATE become `ENABLE ALWAYS`.
+//!
 //! A table in outbox mode ([`TriggerSpec::outbox`]) has the same triggers; its function records rows in
 //! `pgherald.outbox`, a table shared by all of them, instead of announcing them. `pgherald.outbox_event` shows it to
 //! people.
@@ -74,16 +79,17 @@
 //!   `null` where they are unknown (the row has another key now) or too large together. In the place of one value that is too
 //!   large stands `{"unavailable":{"limit":7999}}`.
 //! - No `key`, `keys` and `columns`: anything in the table may have changed. So it is after TRUNCATE, for a
-//!   table without key, for a statement of more than 1,000 rows, and if a key does not fit. TRUNCATE of a
+//!   table without key, for a statement of more than 1,000 rows, for a transaction that replicates more than that, and if a key
+//!   does not fit. TRUNCATE of a
 //!   partitioned table is announced once for the table and once for each partition.
 //! - Many keys come in several payloads, each complete in itself.
 //!
 //! **Limits.** PostgreSQL refuses `PREPARE TRANSACTION` after NOTIFY, so a watched table cannot be written
-//! in two-phase commits. Rows that logical replication applies fire no triggers. Attaching and detaching a
-//! partition are no events. A partition that is watched alone, without its parent, does not hear of writes
+//! in two-phase commits; nor, with [`TriggerSpec::replicated`], by a subscription that has `two_phase`. Rows that logical
+//! replication applies, and writes where `session_replication_role` is `replica` (be it set for the session, the role or the
+//! database) are heard of only with [`TriggerSpec::replicated`]. Attaching and detaching a partition are no events. A partition that is watched alone, without its parent, does not hear of writes
 //! through the parent; one made after the installation is unheard until its parent is installed again.
-//! Children of other sessions' temporary tables are left out. Nothing fires where
-//! `session_replication_role` is `replica`, be it set for the session, the role or the database. A
+//! Children of other sessions' temporary tables are left out. A
 //! notification queue that is full, because some session listens and does not read, fails the commit. A table that was watched
 //! before it became a partition of another one stays so: a write straight into it is an event of each, until it is uninstalled.
 //!

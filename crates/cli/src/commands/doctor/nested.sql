@@ -14,7 +14,7 @@ JOIN pg_catalog.pg_namespace AS h ON h.oid = p.pronamespace AND h.nspname = 'pgh
 JOIN pg_catalog.pg_roles AS o ON o.oid = p.proowner
 -- The watched table itself, not its partitions.
 JOIN LATERAL (
-    SELECT g.tgrelid FROM pg_catalog.pg_trigger AS g WHERE g.tgfoid = p.oid AND g.tgname ~ '^pgherald_notify_[a-z]+(_row)?$' LIMIT 1
+    SELECT g.tgrelid FROM pg_catalog.pg_trigger AS g WHERE g.tgfoid = p.oid AND g.tgname ~ '^pgherald_notify_[a-z]+$' LIMIT 1
 ) AS g ON true
 JOIN pg_catalog.pg_class AS c ON c.oid = g.tgrelid
 JOIN pg_catalog.pg_namespace AS s ON s.oid = c.relnamespace

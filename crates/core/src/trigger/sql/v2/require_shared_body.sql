@@ -39,7 +39,7 @@ BEGIN
     SELECT t.tgrelid::regclass::text INTO renamed
     FROM unnest(functions, {{tables}}::text[]) AS f (name, of)
     JOIN pg_catalog.pg_proc AS p ON p.proname = f.name AND p.pronamespace = 'pgherald'::regnamespace AND p.pronargs = 0
-    JOIN pg_catalog.pg_trigger AS t ON t.tgfoid = p.oid AND t.tgname ~ '^pgherald_notify_[a-z]+(_row)?$'
+    JOIN pg_catalog.pg_trigger AS t ON t.tgfoid = p.oid AND t.tgname ~ '^pgherald_notify_[a-z]+$'
     WHERE t.tgrelid <> f.of::regclass
     LIMIT 1;
     IF renamed IS NOT NULL THEN
