@@ -78,22 +78,16 @@ impl Firing {
 
 /// Draws up the installation of a checked specification.
 pub(super) fn desired(valid: &Valid<'_>) -> Result<Desired> {
-    let function = valid.function.clone();
-    let triggers = valid.table.members.iter().flat_map(|member| {
-        let statements = valid
-            .spec
-            .operations
-            .iter()
-            .map(|operation| (operation, false));
+    let mut triggers = Vec::new();
+    for member in &valid.table.members {
+        let operations = || valid.spec.operations.iter();
+        triggers.extend(operations().map(|operation| trigger(valid, member, operation, false)));
         // The server applies replicated rows to the tables that hold them. It has no row-level triggers for TRUNCATE.
-        let rows = valid.spec.operations.iter().filter(|operation| {
-            let has_rows = *operation != Operation::Truncate;
-            valid.spec.replicated && has_rows && member.kind == "r"
-        });
-        let rows = rows.map(|operation| (operation, true));
-        let all = statements.chain(rows).collect::<Vec<_>>().into_iter();
-        all.map(|(operation, is_row)| trigger(valid, member, operation, is_row))
-    });
+        if valid.spec.replicated && member.kind == "r" {
+            let rows = operations().filter(|operation| *operation != Operation::Truncate);
+            triggers.extend(rows.map(|operation| trigger(valid, member, operation, true)));
+        }
+    }
     Ok(Desired {
         body: body(valid)?,
         description: match valid.spec.mode {
@@ -101,14 +95,14 @@ pub(super) fn desired(valid: &Valid<'_>) -> Result<Desired> {
             Mode::Outbox => Some(super::outbox::describe(valid)?),
         },
         note: note(valid),
-        triggers: triggers.collect(),
+        triggers,
         ambiguous: valid
             .key
             .iter()
             .filter(|column| column.is_ambiguous)
             .map(|column| (column.name.clone(), column.declared.clone()))
             .collect(),
-        function: function.clone(),
+        function: valid.function.clone(),
     })
 }
 
