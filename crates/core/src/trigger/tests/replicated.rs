@@ -69,7 +69,7 @@ fn an_installation_with_replicated_rows_serves_programs_without_them() {
 }
 
 #[test]
-fn an_installation_without_replicated_rows_does_not_do_where_they_are_desired() {
+fn an_installation_without_replicated_rows_is_not_live_for_a_program_that_desires_them() {
     let actual = having(&spec("a"));
     let kinds = kinds(&actual, &spec("a").replicated());
     let is_unheard = |kind: &DriftKind| matches!(kind, DriftKind::Unheard { reason, .. } if reason == "without replicated rows");
