@@ -397,7 +397,7 @@ async fn a_second_program_takes_nothing_from_the_installation_of_the_first() {
     let announced = TriggerSpec::new(TableName::new("public", "jobs").unwrap());
     let outcome = program(announced.clone()).install_triggers().start().await;
     let error = outcome.unwrap_err();
-    let why = "its changes are recorded in the outbox";
+    let why = "recording changes in the outbox";
     assert!(
         error.is_config() && error.to_string().contains(why),
         "{error}"

@@ -165,6 +165,6 @@ async fn a_lost_connection_is_one_warning_for_a_listener_and_for_a_consumer() {
     warnings.retain(|line| line.level <= Level::WARN);
     let mut messages: Vec<&str> = warnings.iter().map(|line| &*line.message).collect();
     messages.sort_unstable();
-    let expected = ["consumer not live any more", "listener not live any more"];
+    let expected = ["consumer no longer live", "listener not live any more"];
     assert_eq!(messages, expected, "{warnings:#?}");
 }

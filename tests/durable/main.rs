@@ -8,6 +8,7 @@
     reason = "tests stop at once"
 )]
 
+mod altered;
 mod attempts;
 mod bad_input;
 mod batches;
@@ -22,6 +23,7 @@ mod large;
 mod leftovers;
 mod logs;
 mod meter;
+mod migrations;
 mod operations;
 mod requirements;
 mod restored;

@@ -79,7 +79,7 @@ impl Stage {
         let listener = match mode {
             Mode::Notify => ListenerActor::new(builder.factory().unwrap()).start(),
             Mode::Outbox => {
-                let builder = builder.outbox().unwrap();
+                let builder = builder.split_outbox().1;
                 // It reads seldom, so that what it asks are heartbeats.
                 let builder = builder.poll_interval(Duration::from_secs(1));
                 ListenerActor::new(builder.factory().unwrap()).start()

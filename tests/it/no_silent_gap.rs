@@ -187,7 +187,7 @@ async fn every_number_is_accounted_for(mode: Mode) {
     let listener = match mode {
         Mode::Announced => ListenerActor::new(listener_source.factory().unwrap()),
         Mode::Recorded => {
-            let source = listener_source.outbox().unwrap();
+            let source = listener_source.split_outbox().1;
             ListenerActor::new(source.factory().unwrap())
         }
     };

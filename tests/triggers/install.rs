@@ -228,7 +228,7 @@ async fn a_plan_that_fails_midway_leaves_nothing() {
     let error = plan.apply(&scene.client).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "cannot change the triggers; everything is as it was"
+        "cannot change the triggers; nothing was changed"
     );
     assert!(error.chain().contains("posts"), "{}", error.chain());
     assert_eq!(scene.catalog().await, before);

@@ -349,15 +349,15 @@ async fn what_makes_no_sense_is_refused() {
         ),
         (
             spec("users").outbox().old_columns(),
-            "old columns without columns",
+            "old columns need columns",
         ),
-        (spec("log").outbox().every_column(), "without a key"),
+        (spec("log").outbox().every_column(), "need a key"),
         (
             spec("users")
                 .outbox()
                 .operations(Operation::Insert)
                 .when_changed(["id"]),
-            "without updates",
+            "needs updates",
         ),
     ];
     for (spec, expected) in cases {

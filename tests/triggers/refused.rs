@@ -40,7 +40,7 @@ async fn a_column_that_does_not_exist_and_which_do() {
         let message = refusal(&scene, &[spec]).await;
         assert_eq!(
             message,
-            r#"specification of public.t: no column "emial"; there is id, email"#
+            r#"specification of public.t: there is no column "emial"; the columns are id, email"#
         );
     }
     for hidden in ["ctid", "gone", "ID"] {
@@ -65,7 +65,7 @@ async fn relations_whose_triggers_see_no_rows() {
         ("v", "view"),
         ("m", "materialized"),
         ("f", "foreign"),
-        ("s", "no table"),
+        ("s", "not a table"),
     ] {
         let message = refusal(&scene, &[spec(name)]).await;
         assert!(
@@ -87,15 +87,15 @@ async fn specifications_that_contradict_themselves() {
         .into_iter()
         .collect::<pgherald_core::OperationSet>();
     let cases = [
-        (vec![spec("t").columns(["a"])], "without a key"),
+        (vec![spec("t").columns(["a"])], "need a key"),
         (
             vec![spec("k").key_columns([""; 0]).columns(["id"])],
-            "without a key",
+            "need a key",
         ),
         (vec![spec("t").operations(none)], "no operation"),
         (
             vec![spec("t").operations(Operation::Insert).when_changed(["a"])],
-            "without updates",
+            "needs updates",
         ),
         (vec![spec("t").key_columns(["a", "a"])], "twice"),
         (

@@ -159,7 +159,9 @@ async fn a_column_dropped_or_renamed_since_does_not_fail_the_write() {
     let drift = scene.drift(&spec("users").columns(["email"])).await;
     assert_eq!(
         drift,
-        [r#"public.users: specification of public.users: no column "email"; there is id, mail"#]
+        [
+            r#"public.users: specification of public.users: there is no column "email"; the columns are id, mail"#
+        ]
     );
 }
 

@@ -11,8 +11,8 @@ use pgherald_core::group::{BatchHandler, Consumer, ConsumerHandle, Transactional
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
     CacheBuilder, CacheDriver, CacheHandle, CachedFn, ChannelName, ConnectConfig, Durable, Error,
-    EventHandler, FromEvent, Health, NotifySource, NotifySourceBuilder, Result, SubscriptionId,
-    Table, TableName,
+    EventHandler, FromEvent, Health, Joined, NotifySource, NotifySourceBuilder, Result,
+    SubscriptionId, Table, TableName,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -299,6 +299,10 @@ impl Herald {
         if let Some(watched) = &self.watched {
             driver.check_watched(watched)?;
         }
+        if let Some((_, specs)) = &self.outbox {
+            let recorded: Vec<_> = specs.iter().map(|spec| spec.table().clone()).collect();
+            driver.set_recorded(&recorded);
+        }
         self.subscribe(CacheActor::run(driver)).await.map(drop)
     }
 
@@ -401,7 +405,7 @@ async fn interrupted() {
 #[must_use = "call start() to get the herald"]
 pub struct HeraldBuilder {
     config: ConnectConfig,
-    /// Also if the outbox is read: it has the settings that both kinds have.
+    /// Of all tables: what reads the outbox is split off, with the settings that both kinds have.
     source: NotifySourceBuilder,
     poll_interval: Option<Duration>,
     /// Whether to take away what is installed besides; `None` to install nothing.
@@ -421,8 +425,8 @@ impl HeraldBuilder {
     /// Watches a table with triggers as specified. Of operations that the triggers leave out, nobody is told: caches on
     /// the table neither.
     ///
-    /// Either all tables of a herald are in [outbox mode](TriggerSpec::outbox), which it then reads, or none: one herald
-    /// for each mode.
+    /// Tables in [outbox mode](TriggerSpec::outbox) may be watched beside others. Each mode has a connection of its own, and
+    /// the herald is live while both are; there is no order between what the two bring.
     pub fn watch_with(mut self, spec: TriggerSpec) -> Self {
         self.source = self.source.watch(spec);
         self
@@ -504,22 +508,24 @@ impl HeraldBuilder {
     /// it is [live](Herald::live).
     ///
     /// # Errors
-    /// If a setting cannot be used, some tables are in outbox mode and others are not, or triggers were to be installed
-    /// and that failed. If no actix system runs on this thread. A server that is down is no error otherwise: the listener
+    /// If a setting cannot be used, or triggers were to be installed and that failed. If no actix system runs on this thread. A server that is down is no error otherwise: the listener
     /// goes on trying.
     pub async fn start(self) -> Result<Herald> {
         require_actix()?;
         let specs = self.source.watched().to_vec();
         let knows_all = self.source.other_channels().is_empty();
-        let is_outbox = specs.iter().any(TriggerSpec::is_outbox);
-        let listener = match is_outbox {
-            false => ListenerActor::new(self.source.factory()?),
-            true => {
-                let mut source = self.source.outbox()?;
-                if let Some(interval) = self.poll_interval {
-                    source = source.poll_interval(interval);
-                }
-                ListenerActor::new(source.factory()?)
+        let (announced, mut recorded) = self.source.split_outbox();
+        if let Some(interval) = self.poll_interval {
+            recorded = recorded.poll_interval(interval);
+        }
+        let in_outbox = recorded.watched().to_vec();
+        let has_announced = !announced.watched().is_empty() || !knows_all;
+        let listener = match (has_announced, in_outbox.is_empty()) {
+            (_, true) => ListenerActor::new(announced.factory()?),
+            (false, false) => ListenerActor::new(recorded.factory()?),
+            (true, false) => {
+                let (announced, recorded) = (announced.factory()?, recorded.factory()?);
+                ListenerActor::new(move || Joined::new(announced(), recorded()))
             }
         };
         if let Some(exactly) = self.install {
@@ -528,7 +534,7 @@ impl HeraldBuilder {
         let listener = listener.latency_warning(self.latency_warning);
         let tables: Vec<TableName> = specs.iter().map(|spec| spec.table().clone()).collect();
         Ok(Herald {
-            outbox: is_outbox.then_some((self.config, specs)),
+            outbox: (!in_outbox.is_empty()).then_some((self.config, in_outbox)),
             watched: knows_all.then_some(tables),
             ..Herald::start(listener)
         })

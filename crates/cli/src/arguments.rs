@@ -11,7 +11,7 @@ use postgres_protocol::escape::escape_identifier;
 
 use crate::words;
 
-/// PostgreSQL changes as typed events: install triggers, watch events, look after durable handlers.
+/// PostgreSQL changes as typed events: install triggers, watch events, operate durable handlers.
 #[derive(Debug, Parser)]
 #[command(
     name = "pgherald",
@@ -34,7 +34,7 @@ pub(crate) struct Arguments {
     /// Where the database is: a URL (postgresql://user@host/database?sslmode=verify-full) or key=value pairs
     #[arg(long, global = true, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) database_url: Option<String>,
-    /// Print JSON instead of tables; of streams, one object on each line
+    /// Print JSON instead of tables; streams print one object on each line
     #[arg(long, global = true)]
     pub(crate) json: bool,
     #[command(subcommand)]
@@ -47,21 +47,21 @@ pub(crate) enum Command {
     Install(Install),
     /// Show the SQL that removes what was installed; with --commit, run it
     Uninstall(Uninstall),
-    /// Show the SQL that brings everything installed up to this version; with --commit, run it
+    /// Show the SQL that upgrades everything installed to this version; with --commit, run it
     Upgrade(Upgrade),
     /// Show events as they happen
     Watch(Watch),
-    /// Check server, triggers, outbox and notifications, and say how to put right what is wrong
+    /// Check server, triggers, outbox, groups and notifications, and print a fix for each problem
     Doctor(Doctor),
     /// Show listeners, watched tables, and groups of durable handlers
     Status(Status),
-    /// Look after events that durable handlers gave up
+    /// List, show, retry or discard events that durable handlers gave up
     #[command(subcommand)]
     DeadLetters(DeadLetters),
     /// Pause, resume, or move a group of durable handlers
     #[command(subcommand)]
     Group(Group),
-    /// Start a server of its own, and the story of users being enriched, to try things out
+    /// Start a server of its own with a durable handler at work, to try things out
     Demo,
     /// Print completions for a shell
     #[command(
@@ -94,36 +94,36 @@ pub(crate) struct Install {
         ]
     )]
     pub(crate) from: Option<PathBuf>,
-    /// Announce changes with NOTIFY, or record them in the outbox, where durable handlers find them [default: notify; to be
-    /// given where it changes what is installed]
+    /// Announce changes with NOTIFY, or record them in the outbox, where durable handlers find them [default: notify; required
+    /// if it changes the present installation]
     #[arg(long, value_enum)]
     pub(crate) mode: Option<Mode>,
     /// Where to announce [default: pgherald; PGCacheWatch listens to ch_pgcachewatch_table_change]
     #[arg(long, value_name = "CHANNEL", value_parser = channel)]
     pub(crate) channel: Option<ChannelName>,
-    /// Columns that tell rows apart [default: the primary key]
+    /// Columns of the key [default: the primary key]
     #[arg(long, value_name = "COLUMN,…")]
     pub(crate) key: Vec<Columns>,
-    /// Columns whose values travel with the event; * for all
+    /// Columns whose values the event carries; * for all
     #[arg(long, value_name = "COLUMN,…")]
     pub(crate) columns: Vec<Columns>,
-    /// Of updates, values before as well (outbox only)
+    /// Record the old values of updates as well (outbox only)
     #[arg(long)]
     pub(crate) old_columns: bool,
-    /// The most bytes that the text of one value may have (outbox only); a larger one is reported as unavailable
+    /// The maximum size of one value's text in bytes (outbox only); a larger value is reported as unavailable
     /// [default: 1048576]
     #[arg(long, value_name = "BYTES")]
     pub(crate) value_limit: Option<u32>,
     /// Operations [default: all]
     #[arg(long, value_delimiter = ',', value_name = "OPERATION,…", value_enum)]
     pub(crate) operations: Vec<Operation>,
-    /// Of updates, only those that change one of these columns
+    /// Only updates that change one of these columns
     #[arg(long, value_name = "COLUMN,…")]
     pub(crate) when_changed: Vec<Columns>,
-    /// Rows that logical replication applies as well, and those of sessions with session_replication_role = replica
+    /// Also rows that logical replication applies, and writes of sessions with session_replication_role = replica
     #[arg(long)]
     pub(crate) replicated: bool,
-    /// Take away what the present installation has and is not named here [default: it stays, and what cannot stay is refused]
+    /// Remove options of the present installation that are not named here [default: keep them, and refuse if they conflict]
     #[arg(long)]
     pub(crate) narrow: bool,
     /// Run the SQL instead of showing it
@@ -144,7 +144,7 @@ pub(crate) struct Uninstall {
         value_parser = NonEmptyStringValueParser::new()
     )]
     pub(crate) tables: Vec<String>,
-    /// Everything of all tables; the outbox with what is in it, and all groups
+    /// The triggers of all tables, the outbox with its rows, and all groups
     #[arg(long)]
     pub(crate) all: bool,
     /// Run the SQL instead of showing it
@@ -179,7 +179,7 @@ pub(crate) struct Watch {
     /// Only rows with this key: key=VALUE, or COLUMN=VALUE of a key of several columns
     #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = condition)]
     pub(crate) conditions: Vec<(String, String)>,
-    /// Stop after so many events
+    /// Stop after this many events
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
 }
@@ -219,7 +219,7 @@ pub(crate) enum DeadLetters {
         /// Of this group only
         #[arg(long, value_name = "GROUP")]
         group: Option<String>,
-        /// At most so many of each group
+        /// At most this many of each group
         #[arg(
             long,
             default_value_t = 100,
@@ -228,7 +228,7 @@ pub(crate) enum DeadLetters {
         )]
         limit: usize,
     },
-    /// Show one with everything that is known of it
+    /// Show one with all its details
     Show {
         /// Its group
         group: String,
@@ -236,9 +236,9 @@ pub(crate) enum DeadLetters {
         #[arg(allow_negative_numbers = true)]
         id: i64,
     },
-    /// Try them again, with all attempts before them
+    /// Retry them, with all attempts again
     Retry(Selection),
-    /// Forget them
+    /// Delete them
     Discard(Selection),
 }
 
@@ -261,7 +261,7 @@ pub(crate) struct Selection {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Group {
-    /// Begin nothing more; what is under way is finished
+    /// Start no further attempts; running ones finish
     Pause {
         /// The group
         group: String,
@@ -271,7 +271,7 @@ pub(crate) enum Group {
         /// The group
         group: String,
     },
-    /// Go on elsewhere in the outbox
+    /// Move the group to another position in the outbox
     #[command(after_help = "\
 Examples:
   pgherald group seek enrich-users beginning

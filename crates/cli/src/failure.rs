@@ -28,7 +28,7 @@ pub(crate) enum Failure {
 
 /// A connection string for a table or a command; it may have a password, so it is not shown.
 pub(crate) fn stray_url() -> Failure {
-    Failure::usage("a connection string stands where none belongs")
+    Failure::usage("unexpected connection string on the command line")
         .hint("give the database as --database-url URL, or in DATABASE_URL")
 }
 
@@ -75,6 +75,17 @@ impl Failure {
             self,
             Self::Told {
                 refusal: Some(SqlState::INSUFFICIENT_PRIVILEGE),
+                ..
+            }
+        )
+    }
+
+    /// Whether somebody else has changed what a plan was made for, so that it has to be made again.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        matches!(
+            self,
+            Self::Told {
+                refusal: Some(SqlState::T_R_SERIALIZATION_FAILURE),
                 ..
             }
         )
@@ -137,14 +148,14 @@ fn way_in(refusal: &DbError) -> Option<&'static str> {
             "have its owner run: GRANT CONNECT ON DATABASE … TO …;"
         }
         SqlState::INSUFFICIENT_PRIVILEGE => {
-            "take what this role may not set out of PGOPTIONS, and options in the connection string; or connect as \
+            "remove settings that this role may not change from PGOPTIONS and the connection string; or connect as \
              another role"
         }
         SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE => {
-            "name another database; or have it let people in: ALTER DATABASE … ALLOW_CONNECTIONS true;"
+            "name another database; or allow connections to it: ALTER DATABASE … ALLOW_CONNECTIONS true;"
         }
         SqlState::TOO_MANY_CONNECTIONS => {
-            "end sessions that nobody needs, or raise the limit that the message names: max_connections, or CONNECTION \
+            "end unused sessions, or raise the limit that the message names: max_connections, or CONNECTION \
              LIMIT of the role or the database"
         }
         ref code if is_of_class(code, "22") || is_of_class(code, "42") => {
@@ -165,7 +176,7 @@ fn way_out(code: &SqlState) -> Option<&'static str> {
             "create the database, or name another one: --database-url, DATABASE_URL or PGDATABASE"
         }
         SqlState::QUERY_CANCELED => {
-            "if a limit of time has ended it, lift it: PGOPTIONS='-c statement_timeout=0'"
+            "if a timeout cancelled the statement, lift it: PGOPTIONS='-c statement_timeout=0'"
         }
         SqlState::READ_ONLY_SQL_TRANSACTION => {
             "connect to the primary; if this is it: PGOPTIONS='-c default_transaction_read_only=off'"

@@ -9,20 +9,22 @@ use tokio_postgres::{Client, Row};
 use crate::failure::{Failure, stray_url};
 use crate::words;
 
-/// What was typed ($1), literally: `schema.name`, or a name on the search path. In front stands its place in the array, from 1.
+/// Finds the typed texts $1 literally: as `schema.name`, or as a name on the search path. The first column is the place in the
+/// array, from 1.
 const FIND: &str = include_str!("sql/find.sql");
-/// Whatever has name $2 in schema $1, or, without one, on the search path. In front stands the place in the arrays, from 1.
+/// Finds tables with name $2 in schema $1 or, without a schema, on the search path. The first column is the place in the
+/// arrays, from 1.
 const FIND_SQL: &str = include_str!("sql/find_parsed.sql");
 
 /// A table that was typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
-    /// One that does not exist has the name it was given, in schema `public` if it has none.
+    /// A table that does not exist has the typed name, in schema `public` if no schema was typed.
     pub(crate) table: TableName,
     pub(crate) exists: bool,
 }
 
-/// The tables that were typed, whether they exist or not. Those `installed` are known although they may be gone.
+/// Finds the typed tables, whether they exist or not. The names of `installed` ones are known even if they are gone.
 pub(crate) async fn find(
     client: &Client,
     typed: &[String],
@@ -74,7 +76,7 @@ pub(crate) async fn find(
         .collect()
 }
 
-/// What was typed as `text`, of all that it may mean.
+/// The table that `text` means, among all that it may mean.
 fn the_one(text: &str, name: Option<&Name>, mut found: Vec<Named>) -> Result<Named, Failure> {
     match (found.pop(), &*found) {
         (Some(named), []) => Ok(named),
@@ -98,7 +100,7 @@ fn the_one(text: &str, name: Option<&Name>, mut found: Vec<Named>) -> Result<Nam
     }
 }
 
-/// The tables of rows that begin with a place, at their places.
+/// Groups the tables of `rows` by the place in their first column.
 fn by_place(rows: &[Row], count: usize) -> Result<Vec<Vec<Named>>, Failure> {
     let mut found = vec![Vec::new(); count];
     for row in rows {
@@ -113,20 +115,20 @@ fn by_place(rows: &[Row], count: usize) -> Result<Vec<Vec<Named>>, Failure> {
     Ok(found)
 }
 
-/// The index of what a row is about, which begins with its place among what was asked for.
+/// The index of a row, from the place in its first column.
 fn place(row: &Row) -> Result<usize, Failure> {
     let place: i64 = row.try_get(0)?;
     Ok(usize::try_from(place - 1).unwrap_or(usize::MAX))
 }
 
-/// The same, where whoever needs them to exist says that they do not.
+/// The same, for callers that report missing tables themselves.
 pub(crate) async fn resolve(client: &Client, typed: &[String]) -> Result<Vec<TableName>, Failure> {
     let named = find(client, typed, &[]).await?.into_iter();
     Ok(named.map(|named| named.table).collect())
 }
 
-/// Whether changes under a table's name are recorded in the outbox, where `watched` is all that is installed: those of the table
-/// itself or, if it is not watched, of one that was called so before. `None` if what is installed does not say.
+/// Whether changes under a table's name are recorded in the outbox: changes of the table itself or, if it is not watched, of a
+/// table that had its name before. `watched` lists everything installed. `None` if the installation does not show it.
 pub(crate) fn is_recorded(watched: &[Watched], table: &TableName) -> Option<bool> {
     let of = |is_its: &dyn Fn(&Watched) -> bool| -> Vec<_> {
         let its = watched.iter().filter(|one| is_its(one));

@@ -110,7 +110,7 @@ impl Error {
         Self::new(Kind::ShutDown, "shut down as asked")
     }
 
-    /// Actors were to be started where no actix system runs.
+    /// Actors cannot be started, because no actix system runs.
     #[doc(hidden)]
     #[must_use]
     pub fn no_actix() -> Self {
@@ -201,7 +201,7 @@ impl Error {
     }
 
     /// Whether a pooler gives the session another server process for each transaction. Sources and consumers refuse such
-    /// a session before they listen.
+    /// a session before they execute LISTEN.
     #[must_use]
     pub fn is_pooled(&self) -> bool {
         self.inner.kind == Kind::Pooled
@@ -219,8 +219,8 @@ impl Error {
         self.inner.kind == Kind::Triggers
     }
 
-    /// Whether the database is not the one that was read so far, or went back in time: it was restored, or replaced, or a
-    /// sequence of the outbox was set back. What is known of it has to be read again.
+    /// Whether the history of the outbox has changed: the database was restored or replaced, or a sequence of the outbox was
+    /// set back. Everything read from the database so far has to be read again.
     #[must_use]
     pub fn is_history(&self) -> bool {
         self.inner.kind == Kind::History

@@ -100,6 +100,6 @@ pub use router::{
 };
 pub use signal::{Health, Resync, ResyncReason, Signal};
 pub use source::{
-    NotifySource, NotifySourceBuilder, OutboxSource, OutboxSourceBuilder, Signals, Source,
+    Joined, NotifySource, NotifySourceBuilder, OutboxSource, OutboxSourceBuilder, Signals, Source,
     supervise,
 };

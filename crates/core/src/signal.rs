@@ -83,7 +83,7 @@ pub enum ResyncReason {
     RowsUnknown(Event),
     /// What was recorded in the outbox was trimmed before it was read.
     Trimmed,
-    /// The database was restored from a dump, or copied: what was handled before belongs to another course of events.
+    /// The database was restored from a dump, or copied: events that were handled before belong to another history.
     Restored,
 }
 
@@ -148,7 +148,7 @@ impl Resync {
         self.lost
     }
 
-    /// How many payloads, or rows of the outbox, could not be understood. The first one is among the
+    /// How many payloads, or rows of the outbox, failed to decode. The first error is among the
     /// [reasons](Self::reasons).
     #[must_use]
     pub fn undecodable(&self) -> u64 {

@@ -255,7 +255,7 @@ impl<H: EventHandler> HandlerActor<H> {
         is_logged
     }
 
-    /// Logs how many attempts failed beside those that were logged one by one.
+    /// Logs the number of failed attempts that were not logged one by one.
     fn log_failures(&mut self) {
         let handler = &*self.options.name;
         for summary in self.failure_log.take() {

@@ -1,10 +1,10 @@
-//! What became of a handler's work.
+//! The outcome of a handler's work.
 
 use std::fmt;
 
 use pgherald_core::group::ConsumerReport;
 
-/// What became of the tasks a handler was given: events, and resyncs.
+/// The outcome of a handler's tasks: events and resyncs.
 ///
 /// `received = handled + given_up + parked + dropped + left_to_others + unfinished`, at any time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,10 +18,10 @@ pub struct HandlerReport {
     pub handled: u64,
     /// Tasks that were given up after their last attempt. Those of a durable handler became dead letters.
     pub given_up: u64,
-    /// Those of them that are kept as dead letters.
+    /// The given-up tasks that are kept as dead letters.
     pub dead_letters: u64,
-    /// Tasks of a durable handler that failed and wait for another attempt, or wait behind one of the same row. They stay parked
-    /// in the database.
+    /// Tasks of a durable handler that failed and wait for another attempt, or wait behind an earlier task of the same row.
+    /// They stay parked in the database.
     pub parked: u64,
     /// Tasks that were not finished when the time for draining was over.
     pub dropped: u64,
@@ -38,7 +38,7 @@ pub struct HandlerReport {
 }
 
 impl HandlerReport {
-    /// How many attempts failed: by an error, by taking too long, or by a panic.
+    /// The number of failed attempts: by an error, a timeout or a panic.
     #[must_use]
     pub fn failed_attempts(&self) -> u64 {
         self.errors + self.timeouts + self.panics

@@ -18,7 +18,7 @@ pub struct ListenerCounts {
     pub batches: u64,
     /// Events whose latency was above the threshold.
     pub late: u64,
-    /// Payloads, and rows of the outbox, that were not events.
+    /// Payloads, and rows of the outbox, that failed to decode.
     pub undecodable: u64,
     /// How often the source became live.
     pub connected: u64,

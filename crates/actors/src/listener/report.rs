@@ -65,7 +65,7 @@ impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} events received", self.counts.events)?;
         for (count, what) in [
-            (self.counts.undecodable, "not understood"),
+            (self.counts.undecodable, "payloads not understood"),
             (self.counts.disconnected, "lost connections"),
             (
                 self.counts.failed_attempts,
@@ -87,7 +87,7 @@ impl fmt::Display for ShutdownReport {
             stats, unconfirmed, ..
         } in &self.subscriptions
         {
-            // Whether the subscriber succeeded with them is in its own report.
+            // The subscriber's own report shows whether it succeeded with them.
             let taken = stats.delivered - unconfirmed;
             write!(
                 f,

@@ -80,7 +80,7 @@ fn conclude(
     });
     if status.parked > 0 {
         notes.push(format!(
-            "{} parked, to be tried again or behind one of the same row; attempts have failed at {} of them.",
+            "{} parked, which wait for a retry or behind an earlier event of the same row; {} of them have failed.",
             words::count(status.parked, "event"),
             status.failing
         ));
@@ -91,7 +91,7 @@ fn conclude(
         notes.push(format!("{letters}: pgherald dead-letters list {option}"));
     }
     if status.nodes == 0 {
-        notes.push("No consumer of it runs.".to_owned());
+        notes.push("No consumer of the group runs.".to_owned());
     }
     if status.is_paused {
         let name = words::last(&status.name);

@@ -1,13 +1,13 @@
-//! What is wrong with a group. `doctor` and `status` judge by the same problems.
+//! The problems of a group. `doctor` and `status` use the same criteria.
 
 use std::time::Duration;
 
 use pgherald_core::group::GroupStatus;
 
-/// A group that is further behind does not keep up.
+/// From this lag on, a group counts as behind.
 pub(super) const LAG: Duration = Duration::from_secs(5 * 60);
 
-/// Why effects of a group do not happen, or happen late.
+/// Why effects of a group do not happen or happen late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Problem {
     Paused,
@@ -25,7 +25,7 @@ pub(super) fn problems(group: &GroupStatus) -> Vec<Problem> {
         (Problem::NoConsumer, group.nodes == 0),
         (Problem::Failing, group.failing > 0),
         (Problem::DeadLetters, group.dead_letters > 0),
-        // Otherwise it follows from those.
+        // Without a consumer, or while the group is paused, lag is a consequence and not reported.
         (
             Problem::Behind,
             group.lag > LAG && group.nodes > 0 && !group.is_paused,

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use pgherald_core::trigger::{self, Actual, TriggerSpec};
 use pgherald_core::{ChannelName, Operation, OperationSet, TableName};
+use tokio_postgres::Client;
 
-use super::plan::{IDLE, Said, conclude};
+use super::plan::{IDLE, Said, conclude, replanned};
 use crate::arguments::{self, Columns, Install, Mode};
 use crate::database::Database;
 use crate::failure::Failure;
@@ -30,14 +31,23 @@ pub(crate) async fn run(
             tables.map(|table| spec(table, install)).collect()
         }
     };
+    replanned(async || run_once(&client, output, install, &specs).await).await
+}
+
+async fn run_once(
+    client: &Client,
+    output: &mut Output,
+    install: &Install,
+    specs: &[TriggerSpec],
+) -> Result<ExitCode, Failure> {
     let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
-    let actual = trigger::inspect_all(&client, &tables).await?;
+    let actual = trigger::inspect_all(client, &tables).await?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
-    // What does not fit is refused for that, whatever is installed.
-    let _ = actual.plan(&specs)?;
+    // A specification that does not fit its table is refused first, whatever is installed.
+    let _ = actual.plan(specs)?;
     let (specs, notes) = match install.narrow {
-        true => (specs, Vec::new()),
-        false => widened(&actual, &specs)?,
+        true => (specs.to_vec(), Vec::new()),
+        false => widened(&actual, specs)?,
     };
     let plan = actual.plan(&specs)?;
     let done = format!("Installed on {}.", names.join(", "));
@@ -46,10 +56,10 @@ pub(crate) async fn run(
         idle: IDLE,
         notes: &notes,
     };
-    conclude(&client, output, &plan, install.commit, &said).await
+    conclude(client, output, &plan, install.commit, &said).await
 }
 
-/// What a file lists.
+/// The specifications in a manifest.
 fn manifest(file: &Path) -> Result<Vec<TriggerSpec>, Failure> {
     let name = file.display();
     let text = match file.as_os_str() == "-" {
@@ -65,31 +75,31 @@ fn manifest(file: &Path) -> Result<Vec<TriggerSpec>, Failure> {
     }
 }
 
-/// Refuses options of which one makes no sense beside the other.
+/// Refuses options that contradict each other.
 fn refuse_contradictions(install: &Install) -> Result<(), Failure> {
     let is_outbox = install.mode == Some(Mode::Outbox);
     let leaves_updates_out = !install.operations.is_empty()
         && !install.operations.contains(&arguments::Operation::Update);
     let (message, hint) = if install.old_columns && !is_outbox {
         (
-            "values before do not fit into notifications",
+            "notifications carry no old values",
             "add --mode outbox, or leave --old-columns out",
         )
     } else if install.old_columns && install.columns.is_empty() {
         (
-            "--old-columns is about the columns that travel with the event, and there are none",
+            "--old-columns records old values of the columns that --columns names, and there are none",
             "add --columns, or leave --old-columns out",
         )
     } else if install.value_limit.is_some() && !is_outbox {
         (
-            "a notification holds 8,000 bytes, whatever the limit of a value",
+            "--value-limit has no effect on notifications, which hold 8,000 bytes",
             "add --mode outbox, or leave --value-limit out",
         )
     } else if install.channel.is_some() && is_outbox {
         ("the outbox has no channel", "leave --channel out")
     } else if !install.when_changed.is_empty() && leaves_updates_out {
         (
-            "--when-changed is about updates, which --operations leaves out",
+            "--when-changed selects updates, which --operations leaves out",
             "add update to --operations",
         )
     } else {
@@ -114,7 +124,7 @@ fn refuse_repetitions(install: &Install) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `specs` with what the present installation has besides; and what that is, in words.
+/// `specs`, widened by the present installation; and notes about what was added.
 fn widened(
     actual: &Actual,
     specs: &[TriggerSpec],
@@ -126,14 +136,14 @@ fn widened(
             let message = error.to_string();
             let message = message.rsplit_once("; ").map_or(&*message, |(message, _)| message);
             Failure::problem(message).hint(
-                "add the options that it was installed with (pgherald status lists them), or --narrow to take that away",
+                "add the options of the present installation (pgherald status lists them), or remove them with --narrow",
             )
         })?;
         let kept = actual.losses(spec);
         if !kept.is_empty() {
             let kept = kept.join(", ");
             notes.push(format!(
-                "Kept on {}: {kept}. --narrow takes that away.",
+                "Kept on {}: {kept}. --narrow removes it.",
                 spec.table()
             ));
         }

@@ -18,26 +18,26 @@ struct Report<'a> {
     notes: &'a [&'a str],
 }
 
-/// Why `spec` cannot be installed, if it cannot: a later version has, or another role.
+/// Why `spec` cannot be installed, if it cannot: a later version or another role has installed the triggers.
 pub(super) fn refusal(actual: &Actual, spec: &TriggerSpec) -> Option<String> {
     let plan = actual.plan(std::slice::from_ref(spec));
     plan.err().map(|error| error.chain())
 }
 
-/// What is said of a plan besides its SQL.
+/// The messages of a plan besides its SQL.
 #[derive(Debug)]
 pub(super) struct Said<'a> {
-    /// When it was run.
+    /// The message when it was run.
     pub(super) done: &'a str,
-    /// When there was nothing to do; nothing is said if it is empty.
+    /// The message when there was nothing to do; empty for none.
     pub(super) idle: &'a str,
     pub(super) notes: &'a [String],
 }
 
-/// When there was nothing to do, and nothing stood in the way of it.
+/// The message when there was nothing to do, and no problem.
 pub(super) const IDLE: &str = "Nothing to do: everything is as it should be.";
 
-/// Shows `plan`, or, if it is to be committed, runs it; and says what is to be said.
+/// Shows `plan` or, if `commit`, runs it; and prints its messages.
 pub(super) async fn conclude(
     client: &Client,
     output: &mut Output,
@@ -49,18 +49,42 @@ pub(super) async fn conclude(
     if commit {
         plan.apply(client).await?;
     }
+    present(output, plan.warnings(), &plan.sql(), commit, said)
+}
+
+/// Makes a plan and runs it, again if somebody else has changed meanwhile what it was made for.
+pub(super) async fn replanned(
+    mut run: impl AsyncFnMut() -> Result<ExitCode, Failure>,
+) -> Result<ExitCode, Failure> {
+    const ATTEMPTS: u32 = 20;
+    for _ in 1..ATTEMPTS {
+        match run().await {
+            Err(failure) if failure.is_overtaken() => {}
+            done => return done,
+        }
+    }
+    run().await
+}
+
+/// Tells of `sql`, which was run if `commit`, and says what is to be said.
+pub(super) fn present(
+    output: &mut Output,
+    warnings: &[String],
+    sql: &str,
+    commit: bool,
+    said: &Said<'_>,
+) -> Result<ExitCode, Failure> {
     let Said { done, idle, notes } = *said;
-    let notes = plan.warnings().iter().chain(notes);
+    let notes = warnings.iter().chain(notes);
     let notes: Vec<&str> = notes.map(String::as_str).collect();
-    let sql = plan.sql();
     if output.is_json() {
         output.object(&Report {
-            sql: &sql,
-            committed: commit && !plan.is_empty(),
+            sql,
+            committed: commit && !sql.is_empty(),
             notes: &notes,
         })?;
-    } else if plan.is_empty() {
-        // What is shown instead of being run may be piped to psql.
+    } else if sql.is_empty() {
+        // SQL that is shown may be piped to psql, so messages are comments.
         let comment = if commit { "" } else { "-- " };
         if !idle.is_empty() {
             output.line(&format!("{comment}{idle}"))?;

@@ -1,4 +1,4 @@
-//! What an installation needs: one decision, which `doctor` reports and `upgrade` carries out.
+//! The repair that an installation needs: one decision, which `doctor` reports and `upgrade` carries out.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +7,16 @@ use pgherald_core::trigger::{Actual, TriggerSpec, Watched};
 
 use super::plan::refusal;
 
-/// What one installation needs.
+/// The repair that one installation needs.
 #[derive(Debug)]
 pub(super) enum Repair {
-    /// Its comment does not say what it was made for.
+    /// Its comment does not contain its specification.
     Unreadable,
-    /// Nothing: no table calls it, and another table that is watched has its name.
+    /// Nothing: no table calls its function, and another watched table has its name.
     None,
-    /// To be installed as it was, on the table that it was made for. That table may be gone.
+    /// Install it as it was, on the table for which it was made. That table may be gone.
     Same(TriggerSpec),
-    /// To be installed under the name that its table has now.
+    /// Install it under the present name of its table.
     Renamed(Box<Renamed>),
 }
 
@@ -24,26 +24,25 @@ pub(super) enum Repair {
 #[derive(Debug)]
 pub(super) struct Renamed {
     pub(super) former: TableName,
-    /// What still fits of what was installed, under the present name.
+    /// The installed specification under the present name, without columns that are gone.
     pub(super) spec: TriggerSpec,
-    /// Columns that were named and are gone.
+    /// Columns of the specification that are gone.
     pub(super) lost: Vec<String>,
     /// Why it cannot be installed, if it cannot.
     pub(super) refusal: Option<String>,
-    /// What to install on the table that has the former name now and is not watched, if there is one; or why that is
-    /// impossible.
+    /// The specification for the unwatched table that has the former name now, if there is one; or why it cannot be installed.
     pub(super) successor: Option<Result<TriggerSpec, String>>,
 }
 
 impl Renamed {
-    /// What is left out, if something is.
+    /// Describes the columns that are left out, if there are any.
     pub(super) fn loss(&self) -> Option<String> {
         let lost = self.lost.join(", ");
-        (!lost.is_empty()).then(|| format!("goes on without {lost}, which it cannot have any more"))
+        (!lost.is_empty()).then(|| format!("can no longer be installed with {lost}"))
     }
 }
 
-/// What `one` of `watched`, which is all there is, needs.
+/// The repair that `one` of `watched` needs. `watched` lists everything installed.
 pub(super) fn repair(actual: &Actual, watched: &[Watched], one: &Watched) -> Repair {
     let Some(made_for) = &one.spec else {
         return Repair::Unreadable;
@@ -55,7 +54,7 @@ pub(super) fn repair(actual: &Actual, watched: &[Watched], one: &Watched) -> Rep
         Some(now) if now != former => {
             let spec = made_for.clone().for_table(now.clone());
             let before = named(&spec);
-            // It was read together with what is installed on it.
+            // The table was inspected together with its installation.
             let spec = actual.trimmed(spec.clone()).unwrap_or(spec);
             Repair::Renamed(Box::new(Renamed {
                 former: former.clone(),
@@ -76,8 +75,8 @@ fn named(spec: &TriggerSpec) -> BTreeSet<String> {
     all.chain(spec.watched_columns()).cloned().collect()
 }
 
-/// What to install on the table that has the name of one that was renamed, unless it is watched, or a part of one that is
-/// watched for the same.
+/// The specification for the table that now has the name of a renamed one, unless it is watched, or a part of a table that is
+/// watched in the same way.
 fn successor(
     actual: &Actual,
     watched: &[Watched],
@@ -109,10 +108,10 @@ fn successor(
     }))
 }
 
-/// Why this role may not put triggers on `table`, if it may not.
+/// Why this role may not create triggers on `table`, if it may not.
 pub(super) fn no_right(actual: &Actual, table: &TableName) -> Option<String> {
     let may = actual.may_have_triggers(table);
     (!may).then(|| format!("{NO_RIGHT} {table}, or on a part of it"))
 }
 
-const NO_RIGHT: &str = "you may not put triggers on";
+const NO_RIGHT: &str = "this role may not create triggers on";

@@ -37,7 +37,7 @@ async fn everything(client: &Client) -> Result<(Plan, String, Vec<String>), Fail
     let plan = trigger::plan_uninstall_all(client).await?;
     let groups = groups(client).await?.filter(|_| !plan.is_empty());
     let notes = groups.map(|groups| {
-        format!("With the outbox go {groups}: what they have not handled, and their dead letters.")
+        format!("Removed with the outbox: {groups}, with all unhandled events and dead letters.")
     });
     let done = "Removed everything.".to_owned();
     Ok((plan, done, notes.into_iter().collect()))
@@ -48,7 +48,7 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
     let watched = actual.watched();
     let named = find(client, typed, &watched).await?;
     let tables: Vec<_> = named.iter().map(|named| named.table.clone()).collect();
-    // What a table left that was dropped is of the table that has its name now.
+    // The remains of a dropped table belong to the table that has its name now.
     let is_of = |one: &Watched, table: &TableName| match &one.table {
         Some(now) => now == table,
         None => one.spec.as_ref().is_some_and(|spec| spec.table() == table),
@@ -60,18 +60,18 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
             && let Some(now) = &other.table
         {
             return Err(match is_watched {
-                false => Failure::problem(format!("{table} is now {now}"))
+                false => Failure::problem(format!("{table} was renamed to {now}"))
                     .hint(format!("pgherald uninstall {}", words::quoted(now))),
-                // To be told from it, an upgrade would take the one for the other later.
+                // Otherwise a later upgrade would confuse the two.
                 true => Failure::problem(format!(
                     "{now} was called {table} before, and its changes still come under that name"
                 ))
-                .hint("pgherald upgrade --commit, and then this again"),
+                .hint("pgherald upgrade --commit, then repeat this command"),
             });
         }
-        // What a table left behind that was dropped may go.
+        // The remains of a dropped table may be removed.
         if !exists && !is_watched {
-            let message = format!("there is no table {table}, and nothing is left of one");
+            let message = format!("there is no table {table}, and nothing is installed for it");
             return Err(Failure::problem(message).hint("pgherald status lists what is installed"));
         }
     }
@@ -82,7 +82,7 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
     let note = match !plan.is_empty() && watched.iter().all(goes) {
         false => None,
         true => groups(client).await?.map(|groups| {
-            format!("The outbox stays, for {groups}: pgherald uninstall --all removes it as well.")
+            format!("The outbox stays for {groups}; pgherald uninstall --all removes it as well.")
         }),
     };
     let done = format!("Removed from {}.", names.join(", "));

@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger::{self, Actual, Plan, TriggerSpec};
+use pgherald_core::trigger::{self, Actual, Migration, Plan, TriggerSpec};
+use tokio_postgres::Client;
 
 use super::doctor::{Finding, problems};
-use super::plan::{IDLE, Said, conclude, refusal};
+use super::plan::{IDLE, Said, conclude, present, refusal, replanned};
 use super::repair::{Renamed, Repair, no_right, repair};
 use crate::arguments::Upgrade;
 use crate::database::Database;
@@ -19,9 +20,26 @@ pub(crate) async fn run(
     upgrade: &Upgrade,
 ) -> Result<ExitCode, Failure> {
     let client = database.client().await?;
-    let actual = trigger::inspect_all(&client, &[]).await?;
+    replanned(async || run_once(&client, output, upgrade).await).await
+}
+
+async fn run_once(
+    client: &Client,
+    output: &mut Output,
+    upgrade: &Upgrade,
+) -> Result<ExitCode, Failure> {
+    let mut actual = trigger::inspect_all(client, &[]).await?;
     // What is wrong with what all tables share is wrong with each of them.
     let _ = actual.plan(&[])?;
+    let migrations = actual.migrations()?;
+    let mut migrated = Vec::new();
+    if !migrations.is_empty() {
+        if !upgrade.commit {
+            return show(output, &migrations);
+        }
+        migrated = migrate(client, output, &migrations).await?;
+        actual = trigger::inspect_all(client, &[]).await?;
+    }
     let mut found = Found::sort(&actual);
     let mut plan = found.plan(&actual)?;
     if upgrade.commit && !plan.is_empty() {
@@ -31,16 +49,18 @@ pub(crate) async fn run(
     let problem = format!("cannot be upgraded: {}", found.problems.join("; "));
     let is_all = found.problems.is_empty();
     let (done, idle) = match (is_all, found.wishes.is_empty()) {
-        (true, _) => ("Everything is up to date.", IDLE),
+        (true, _) if !migrations.is_empty() => (ALL, ALL),
+        (true, _) => (ALL, IDLE),
         (false, false) => (ELSE, ELSE),
         (false, true) => ("", ""),
     };
     let told = found.wishes.iter().flat_map(|(_, notes)| notes.clone());
+    let told = migrated.into_iter().chain(told);
     // It is told on standard error, but to programs.
     let problems = (!is_all && output.is_json()).then(|| problem.clone());
     let notes = &*told.chain(problems).collect::<Vec<_>>();
     let said = Said { done, idle, notes };
-    let code = conclude(&client, output, &plan, upgrade.commit, &said).await?;
+    let code = conclude(client, output, &plan, upgrade.commit, &said).await?;
     match is_all {
         true => Ok(code),
         false => Err(Failure::problem(problem).hint(match &*found.fixes {
@@ -50,6 +70,39 @@ pub(crate) async fn run(
     }
 }
 
+/// Shows what is run before what is installed on tables can be planned.
+fn show(output: &mut Output, migrations: &[Migration]) -> Result<ExitCode, Failure> {
+    let sql: String = migrations.iter().map(|one| one.plan.sql()).collect();
+    let said = Said {
+        done: "",
+        idle: "",
+        notes: &["What is installed on tables is planned and upgraded after that.".to_owned()],
+    };
+    present(output, &[], &sql, false, &said)
+}
+
+/// Runs them, and says of each that it was run: at once, or in notes to programs, which want one object.
+async fn migrate(
+    client: &Client,
+    output: &mut Output,
+    migrations: &[Migration],
+) -> Result<Vec<String>, Failure> {
+    let mut notes = Vec::new();
+    for one in migrations {
+        one.plan.apply(client).await?;
+        let note = format!("The outbox now has version {} ({}).", one.number, one.name);
+        match output.is_json() {
+            true => notes.push(note),
+            false => {
+                output.line(&note)?;
+                output.flush()?;
+            }
+        }
+    }
+    Ok(notes)
+}
+
+const ALL: &str = "Everything is up to date.";
 const ELSE: &str = "Everything else is up to date.";
 
 /// What can be upgraded, and what is wrong with the rest.

@@ -67,8 +67,9 @@ async fn refuse_what_never_comes(
             return Err(no_table(table));
         }
         if is_recorded(&installed, table) == Some(true) {
-            let message =
-                format!("changes of {table} are recorded, and none are announced on {channel}");
+            let message = format!(
+                "changes of {table} are recorded in the outbox, not announced on channel {channel}"
+            );
             return Err(Failure::usage(message).hint("leave --channel out"));
         }
     }

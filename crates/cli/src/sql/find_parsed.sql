@@ -1,4 +1,4 @@
--- Its two conditions do not meet in one OR, which would compare each name with each table.
+-- Two queries, because one condition with OR would compare each name with each table.
 WITH relation AS (
     SELECT c.oid, n.nspname::pg_catalog.text AS schema, c.relname::pg_catalog.text AS name
     FROM pg_catalog.pg_class AS c

@@ -172,7 +172,7 @@ async fn refusals_of_the_server_tell_the_way_out() {
             "-c session_replication_role=replica",
             &["status"],
             2,
-            "take what this role may not set out of PGOPTIONS",
+            "remove settings that this role may not change from PGOPTIONS",
         ),
         (&closed, "", &["status"], 2, "ALLOW_CONNECTIONS true"),
         (&crowd, "", &["status"], 2, "CONNECTION LIMIT"),

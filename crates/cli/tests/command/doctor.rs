@@ -233,7 +233,7 @@ async fn triggers_that_were_tampered_with_are_put_right() {
                 "DO $$ BEGIN EXECUTE (SELECT format('COMMENT ON FUNCTION %s IS NULL', t.tgfoid::regprocedure)
                     FROM pg_trigger AS t WHERE t.tgrelid = 'users'::regclass LIMIT 1); END $$",
                 "failed",
-                "does not tell what it was made for; add the options that public.users",
+                "does not contain its specification; add the options that public.users",
             ),
         ];
         for (sql, result, part) in cases {
@@ -244,7 +244,7 @@ async fn triggers_that_were_tampered_with_are_put_right() {
         scene
             .run("ALTER TABLE shop.orders RENAME TO purchases")
             .await;
-        let part = "shop.orders is now shop.purchases";
+        let part = "shop.orders was renamed to shop.purchases";
         found_and_fixed(&scene, &[], "triggers", "failed", part).await;
         scene.run("DROP TABLE shop.purchases").await;
         let part = "shop.purchases does not exist any more";
@@ -429,7 +429,7 @@ async fn a_fix_keeps_what_the_table_was_installed_with() {
          name --old-columns --commit"
     );
     scene.run("ALTER TABLE users RENAME TO \"the.users\"").await;
-    let found = found_and_fixed(&scene, &[], "triggers", "failed", "is now").await;
+    let found = found_and_fixed(&scene, &[], "triggers", "failed", "was renamed").await;
     let fix = found[0]["fix"].as_str().unwrap();
     assert!(
         fix.starts_with("pgherald install '\"public\".\"the.users\"' --mode outbox --key id"),
@@ -568,7 +568,10 @@ async fn groups_that_need_somebody_are_named() {
 
     let fix = alone[0]["fix"].as_str().unwrap();
     let (start, delete) = fix.split_once(": ").unwrap();
-    assert!(start.starts_with("start a program that runs it"), "{fix}");
+    assert!(
+        start.starts_with("start a program that runs a consumer of it"),
+        "{fix}"
+    );
     scene.run(delete).await;
     all_is_well(&scene, &[]).await;
 }
@@ -646,7 +649,7 @@ async fn row_triggers_of_a_table_whose_key_is_not_unique_are_named() {
             ]
         };
         scene.fine(&install("email")).await;
-        let part = "no unique index finds its rows by their key";
+        let part = "no unique index identifies its rows by the key";
         only(&scene, &[], "nested statements", "warning", part).await;
         scene.run("CREATE UNIQUE INDEX ON users (email)").await;
         all_is_well(&scene, &[]).await;

@@ -68,7 +68,7 @@ async fn half_of_the_events_fail_and_every_report_says_so() {
         assert!(failures.contains("550 no such mailbox"), "{said}");
 
         let conclusion = scene.fine(&["group", "resume", "mail"]).await;
-        let part = "2000 events parked, to be tried again or behind one of the same row; attempts have failed at 2000 of them.";
+        let part = "2000 events parked, which wait for a retry or behind an earlier event of the same row; 2000 of them have failed.";
         assert!(conclusion.contains(part), "{conclusion}");
 
         let report = consumer.drain(super::support::DEADLINE).await;

@@ -52,7 +52,7 @@ async fn a_group_goes_on_where_it_is_sent() {
 
         let said = scene.fine(&["group", "seek", "work", "beginning"]).await;
         let expected = "work goes on with everything that is still in the outbox.
-3 events wait to be handled.\nNo consumer of it runs.\n";
+3 events wait to be handled.\nNo consumer of the group runs.\n";
         assert_eq!(said, expected);
         assert_eq!(scene.value(LAG).await, "3");
         let said = scene.fine(&["group", "seek", "work", "now"]).await;

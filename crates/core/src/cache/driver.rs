@@ -136,6 +136,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         })
     }
 
+    /// Tells which tables are in [outbox mode](crate::trigger::TriggerSpec::outbox). If the cache depends on one of them,
+    /// [`WriteToken::applied`](super::WriteToken::applied) refuses to wait.
+    pub fn set_recorded(&self, recorded: &[TableName]) {
+        if let Some(table) = self.tables().find(|table| recorded.contains(table)) {
+            self.inner.marks.outrun(table);
+        }
+    }
+
     /// How it has to be subscribed. The options carry the cache's connection to the source's health: with others, the
     /// cache would never answer.
     pub fn subscription(&self) -> SubscriptionOptions {

@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Key};
-use crate::name::ChannelName;
+use crate::name::{ChannelName, TableName};
 
 /// The table that tokens pretend to come from.
 pub(super) const SCHEMA: &str = "pgherald";
@@ -39,8 +39,8 @@ const SQL: &str = "SELECT pg_catalog.pg_notify($1, $2)";
 /// were written matter, calling [`invalidate`](super::CacheHandle::invalidate) for them after the commit does
 /// as well, without waiting.
 ///
-/// It is a notification, so it needs a listener on the channel it is announced on: not an
-/// [`OutboxSource`](crate::OutboxSource), with which waiting for it ends at its deadline.
+/// It is a notification, and says nothing of changes that are recorded in the outbox. A cache on a table in
+/// [outbox mode](crate::trigger::TriggerSpec::outbox) has no use for it: there, invalidate the keys after the commit.
 ///
 /// ```no_run
 /// # async fn example(users: &pgherald_core::cache::CacheHandle<i64, String>, client: &mut tokio_postgres::Client)
@@ -130,8 +130,15 @@ impl WriteToken {
     ///
     /// # Errors
     /// If that is not so after `limit`: the listener is behind, or does not listen to the channel the token was
-    /// announced on.
+    /// announced on. At once, if the changes of a table that the cache depends on are recorded in the outbox.
     pub async fn applied(self, limit: Duration) -> Result<()> {
+        if let Some(table) = self.marks.outrun.get() {
+            let message = format!(
+                "a write token would not wait for changes of {table}, which are recorded in the outbox; call \
+                 invalidate() for the keys after the commit instead"
+            );
+            return Err(Error::new(Kind::Config, message));
+        }
         if self.cache.is_bypassed() {
             // It may be about to open; and what was read before the commit must not come in then.
             self.cache.flush();
@@ -197,7 +204,11 @@ pub(super) fn token_of(event: &Event) -> Option<u128> {
 
 /// The tokens that somebody has taken from a cache, and what became of them.
 #[derive(Debug, Default)]
-pub(super) struct Marks(Mutex<HashMap<u128, Mark>>);
+pub(super) struct Marks {
+    taken: Mutex<HashMap<u128, Mark>>,
+    /// A table of the cache whose changes come by another way than tokens, which would arrive before them.
+    outrun: OnceLock<TableName>,
+}
 
 #[derive(Debug)]
 struct Mark {
@@ -209,35 +220,41 @@ struct Mark {
 }
 
 impl Marks {
+    /// Tells that changes of `table`, on which the cache depends, are recorded in the outbox.
+    pub(super) fn outrun(&self, table: &TableName) {
+        // One that is named is enough.
+        let _ = self.outrun.set(table.clone());
+    }
+
     fn expect(&self, id: u128) {
         let mark = Mark {
             reached: Arc::default(),
             waited_for: false,
             resynced: false,
         };
-        self.0.lock().insert(id, mark);
+        self.taken.lock().insert(id, mark);
     }
 
     /// What to wait for; `None` if a resync came first.
     fn wait_for(&self, id: u128) -> Option<Arc<Notify>> {
-        let mut marks = self.0.lock();
+        let mut marks = self.taken.lock();
         let mark = marks.get_mut(&id)?;
         mark.waited_for = true;
         (!mark.resynced).then(|| Arc::clone(&mark.reached))
     }
 
     fn forget(&self, id: u128) {
-        self.0.lock().remove(&id);
+        self.taken.lock().remove(&id);
     }
 
     /// Whether somebody took this token from this cache, and still has it.
     pub(super) fn is_expected(&self, id: u128) -> bool {
-        self.0.lock().contains_key(&id)
+        self.taken.lock().contains_key(&id)
     }
 
     /// The events before the token have taken effect.
     pub(super) fn reached(&self, id: u128) {
-        if let Some(mark) = self.0.lock().get(&id) {
+        if let Some(mark) = self.taken.lock().get(&id) {
             mark.reached.notify_one();
         }
     }
@@ -245,7 +262,7 @@ impl Marks {
     /// Tokens may have been lost. If anybody waits for one, everything has to be invalidated now.
     pub(super) fn resyncing(&self) -> Resyncing {
         let mut waiting = Vec::new();
-        for mark in self.0.lock().values_mut() {
+        for mark in self.taken.lock().values_mut() {
             match mark.waited_for {
                 // The commit was before the wait, which was before the flush.
                 true => waiting.push(Arc::clone(&mark.reached)),

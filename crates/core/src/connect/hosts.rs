@@ -18,28 +18,28 @@ use tokio_postgres::{Client, Config};
 use super::{ConnectConfig, Connection, passfile, session, tls};
 use crate::error::{Error, Kind, Result};
 
-/// How long connecting to one address may take unless something else is said.
+/// How long connecting to one address may take by default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
-/// A host as the configuration names it.
+/// A host of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Target {
-    /// TLS and the password file know it by this.
+    /// The name that TLS and the password file use.
     host: Option<Host>,
     address: Option<IpAddr>,
     port: u16,
 }
 
-/// One address of a host: what a connection is made to.
+/// One address of a host: the target of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
     target: Target,
     address: Option<IpAddr>,
 }
 
-/// Why an endpoint is of no use.
+/// Why an endpoint was rejected.
 struct Refusal {
     kind: Kind,
     cause: Cause,
@@ -100,7 +100,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Fails unless hosts, addresses and ports belong together.
+/// Fails unless the numbers of hosts, addresses and ports match.
 pub(super) fn check(config: &Config) -> Result<()> {
     let (hosts, addresses) = (config.get_hosts().len(), config.get_hostaddrs().len());
     let ports = config.get_ports().len();
@@ -118,12 +118,12 @@ pub(super) fn check(config: &Config) -> Result<()> {
 }
 
 impl ConnectConfig {
-    /// Connects to the first endpoint that can be used, and returns which that was.
+    /// Connects to the first usable endpoint, and returns that endpoint.
     pub(super) async fn open_somewhere(&self) -> Result<(Client, Connection, Endpoint)> {
         if Handle::try_current().is_err() {
             return Err(Error::new(
                 Kind::Config,
-                "connections need a tokio runtime; call this from a task of one",
+                "connections need a tokio runtime; call this from a task of a runtime",
             ));
         }
         let mut budget = Budget::new(self);
@@ -166,7 +166,7 @@ impl ConnectConfig {
         Err(self.failure(tried))
     }
 
-    /// Connects to an endpoint that was of use before.
+    /// Connects to an endpoint that was usable before.
     pub(super) async fn open_at(&self, endpoint: &Endpoint) -> Result<(Client, Connection)> {
         let limit = Budget::new(self).limit(1);
         let opened = self.open_within(limit, endpoint).await;
@@ -201,11 +201,11 @@ impl ConnectConfig {
         let tls = self.tls.connector().map_err(Refusal::of_setting)?;
         let (client, mut connection) = match config.connect(tls.clone()).await.map_err(Refusal::of)
         {
-            // `prefer` means: better without TLS than not at all.
+            // `prefer` allows a connection without TLS.
             Err(refusal)
                 if refusal.kind == Kind::Tls && config.get_ssl_mode() == SslMode::Prefer =>
             {
-                tracing::warn!(error = %refusal, "no TLS with {target}, going on without");
+                tracing::warn!(error = %refusal, "no TLS with {target}, connecting without it");
                 config.ssl_mode(SslMode::Disable);
                 config.connect(tls).await.map_err(Refusal::of)
             }
@@ -218,7 +218,7 @@ impl ConnectConfig {
         Ok((client, connection))
     }
 
-    /// The hosts, in the order in which they are to be tried.
+    /// The hosts, in the order of the attempts.
     fn targets(&self) -> Vec<Target> {
         let config = &self.config;
         let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
@@ -234,7 +234,7 @@ impl ConnectConfig {
         targets
     }
 
-    /// The addresses of a host, in the order in which they are to be tried. A socket in the file system has none.
+    /// The addresses of a host, in the order of the attempts. A socket in the file system has none.
     async fn addresses(&self, target: &Target) -> Result<Vec<Option<IpAddr>>, Cause> {
         let name = match (&target.host, target.address) {
             (Some(Host::Tcp(name)), None) => name,
@@ -243,7 +243,7 @@ impl ConnectConfig {
         let found = tokio::net::lookup_host((&**name, target.port)).await?;
         let mut addresses: Vec<_> = found.map(|address| Some(address.ip())).collect();
         if addresses.is_empty() {
-            return Err("the name has no address".into());
+            return Err("the host name has no address".into());
         }
         self.balance(&mut addresses);
         Ok(addresses)
@@ -304,7 +304,7 @@ impl ConnectConfig {
         config
     }
 
-    /// What came of all attempts, the last of which decides.
+    /// The error of all attempts. The last one determines its kind.
     fn failure(&self, mut tried: Vec<(String, Refusal)>) -> Error {
         let message = format!("cannot connect to {self}");
         match tried.pop() {
@@ -324,7 +324,7 @@ impl ConnectConfig {
     }
 }
 
-/// Every endpoint with its cause, but for the cause of the last one, which is the source.
+/// Every endpoint with its cause, except the cause of the last one, which is the source.
 #[derive(Debug)]
 struct Tried {
     names: String,
@@ -346,9 +346,9 @@ impl StdError for Tried {
 /// How long each endpoint may take.
 struct Budget {
     each: Duration,
-    /// The end of the time that all of them share.
+    /// The deadline that all endpoints share.
     end: Option<Instant>,
-    /// One alone may use all of it. Of several the last one leaves some, for what follows once it is connected.
+    /// A single endpoint may use all of it. The last of several leaves some for the statements after the connection.
     is_shared: bool,
 }
 
@@ -362,12 +362,12 @@ impl Budget {
         }
     }
 
-    /// So many endpoints share what is left.
+    /// The number of endpoints that share the remaining time.
     fn count(&mut self, endpoints: usize) {
         self.is_shared |= endpoints > 1;
     }
 
-    /// The share of one of so many that are left.
+    /// The share of one endpoint among the remaining ones.
     fn limit(&self, left: usize) -> Duration {
         let Some(end) = self.end else {
             return self.each;

@@ -39,19 +39,19 @@ const APPLICATION_NAME: &str = "pgherald";
 
 /// How to connect to a database.
 ///
-/// Parsed from what libpq understands: a URL (`postgresql://user:password@host:port/database?sslmode=…`)
-/// or a key/value string (`host=… dbname=…`). What it leaves open comes from the `PG*` variables
+/// Parsed from a connection string of libpq: a URL (`postgresql://user:password@host:port/database?sslmode=…`)
+/// or a key/value string (`host=… dbname=…`). Missing options come from the `PG*` variables
 /// (`PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGPASSFILE`, `PGDATABASE`, `PGSSLMODE`,
 /// `PGSSLROOTCERT`, `PGAPPNAME`, `PGOPTIONS`, `PGCONNECT_TIMEOUT`, `PGTARGETSESSIONATTRS`), then from
 /// `~/.pgpass`, then from defaults: the local socket directory or `localhost`, and the name of the
-/// operating system's user. Variables that would be passed over to somebody's harm are refused: `PGSERVICE` where the string
-/// does not name host and database, `PGREQUIREAUTH`, `PGREQUIREPEER`, `PGSSLCRL`, `PGSSLCRLDIR`, `PGSSLCERTMODE=require`,
-/// `PGCHANNELBINDING=require`, `PGGSSENCMODE=require`, `PGSSLMINPROTOCOLVERSION=TLSv1.3` and `PGSSLNEGOTIATION=direct`; so is any
-/// of them whose value is not UTF-8.
+/// operating system's user. Variables that are unsafe to ignore are refused: `PGSERVICE` unless the string
+/// names host and database, `PGREQUIREAUTH`, `PGREQUIREPEER`, `PGSSLCRL`, `PGSSLCRLDIR`, `PGSSLCERTMODE=require`,
+/// `PGCHANNELBINDING=require`, `PGGSSENCMODE=require`, `PGSSLMINPROTOCOLVERSION=TLSv1.3` and `PGSSLNEGOTIATION=direct`. A
+/// variable whose value is not UTF-8 is refused too.
 ///
-/// A URL is read as libpq reads it, and of an option that is given twice the last counts. What libpq would take for another
-/// host than was meant is refused: an `@`, `/` or `?` in a password, or an `@` in the path, has to be percent-encoded (`%40`,
-/// `%2F`, `%3F`). No error about a connection string tells a password that is in it.
+/// A URL is parsed as libpq parses it. If an option is given twice, the last one applies. A URL in which libpq might find
+/// another host than was meant is refused: an `@`, `/` or `?` in a password, or an `@` in the path, has to be percent-encoded
+/// (`%40`, `%2F`, `%3F`). No error about a connection string shows its password.
 ///
 /// `sslmode` is one of
 ///
@@ -64,8 +64,8 @@ const APPLICATION_NAME: &str = "pgherald";
 /// | `verify-full` | yes | signed by a trusted root, and made out to the host |
 ///
 /// `sslrootcert` is a PEM file, or the word `system` for the operating system's certificates, which makes
-/// `verify-full` the default and refuses weaker modes, as in libpq. Without it, trusted are the certificates
-/// in `~/.postgresql/root.crt` if that exists, else the operating system's (where libpq would refuse). Client
+/// `verify-full` the default and refuses weaker modes, as in libpq. Without it, the certificates in
+/// `~/.postgresql/root.crt` are trusted if that file exists, else the operating system's (where libpq would refuse). Client
 /// certificates are not supported. A socket in the file system is never encrypted.
 ///
 /// **Several hosts** are tried in turn, as libpq tries them, and so are the addresses of one name. `connect_timeout` limits
@@ -76,7 +76,7 @@ const APPLICATION_NAME: &str = "pgherald";
 /// names every host with its own cause.
 ///
 /// **Credentials** are looked up for each connection: the password file is read again, once for each host, and so is the
-/// file of root certificates. For tokens that expire see [`password_provider`](Self::password_provider).
+/// file of root certificates. For tokens that expire, see [`password_provider`](Self::password_provider).
 ///
 /// ```
 /// use pgherald_core::ConnectConfig;
@@ -90,11 +90,11 @@ pub struct ConnectConfig {
     config: Config,
     tls: Tls,
     password: Password,
-    /// How long an attempt may take as a whole; its hosts share it.
+    /// How long an attempt may take as a whole; its hosts share this time.
     total: Option<Duration>,
-    /// Whether a host that is a replica is of no use.
+    /// Whether replicas are rejected.
     needs_primary: bool,
-    /// Where connections need not look for a pooler again.
+    /// The endpoints that were checked for a pooler.
     checked: Checked,
 }
 
@@ -159,12 +159,13 @@ impl ConnectConfig {
     }
 
     /// Asks `provider` for the password of each connection, for tokens that expire: those of cloud providers, or of a
-    /// vault. It takes the place of every other password.
+    /// vault. The provider replaces every other password.
     ///
-    /// The provider is called once for each address that is tried, by whatever uses this configuration: sources, consumers
-    /// with their connections for attempts, and [`client`](Self::client). Its time counts towards the time of the address.
-    /// If it fails, that attempt fails with [`Error::is_authentication`], and sources and consumers try again later. The
-    /// password is not logged. A provider that is called often should keep its token until shortly before it expires.
+    /// Each connection that uses this configuration calls the provider once for each address that it tries: connections of
+    /// sources, of consumers and their attempts, and of [`client`](Self::client). The call counts towards the time limit of the
+    /// address. If the provider fails, the connection fails with [`Error::is_authentication`], and sources and consumers retry
+    /// later. The password is not logged. A provider that is called often should cache its token until shortly before it
+    /// expires.
     ///
     /// ```
     /// use pgherald_core::ConnectConfig;
@@ -185,12 +186,11 @@ impl ConnectConfig {
         self
     }
 
-    /// Settings that suit a connection which listens: the kernel gives up on a peer that does not acknowledge
-    /// what was sent for `silence`; of several hosts a replica is passed over, and all of them share the time that there is
-    /// to `connect`.
+    /// Settings for a connection that listens. The kernel gives up on a peer that does not acknowledge data for
+    /// `silence`. Among several hosts, replicas are skipped. All hosts share the time of `connect`.
     pub(crate) fn for_listening(&mut self, role: &str, silence: Duration, connect: Duration) {
         self.total = Some(connect);
-        // Operators tell sessions apart by their names. A name that the program chose stays.
+        // Operators distinguish sessions by their names. A name that the program chose stays.
         if self.config.get_application_name() == Some(APPLICATION_NAME) {
             self.config
                 .application_name(format!("{APPLICATION_NAME} {role}"));
@@ -198,7 +198,7 @@ impl ConnectConfig {
         if self.config.get_tcp_user_timeout().is_none() {
             self.config.tcp_user_timeout(silence);
         }
-        // Not `read-write`, which also passes over a primary whose transactions are read-only by default.
+        // Not `read-write`, which also skips a primary whose transactions are read-only by default.
         let attributes = self.config.get_target_session_attrs();
         self.needs_primary =
             self.config.get_hosts().len() > 1 && attributes == TargetSessionAttrs::Any;
@@ -206,8 +206,8 @@ impl ConnectConfig {
 
     /// Connects, and drives the connection on the current tokio runtime for as long as the client lives.
     ///
-    /// Meant for everything but listening, which is [`NotifySource`](crate::NotifySource)'s. The session has the settings
-    /// of its role and database.
+    /// Use it for everything except LISTEN; [`NotifySource`](crate::NotifySource) listens. The session has the settings of
+    /// its role and database.
     ///
     /// # Errors
     /// If the server cannot be reached or refuses; see [`Error::is_authentication`]. If there is no tokio runtime.
@@ -217,7 +217,7 @@ impl ConnectConfig {
         Ok(client)
     }
 
-    /// A connection that may be idle for as long as it likes. Its other settings are those of its role and database: user
+    /// A connection that may be idle without limit. Its other settings are those of its role and database, because user
     /// code runs on it.
     pub(crate) async fn lasting_client(&self) -> Result<Client> {
         let (client, mut connection) = self.open_unpooled().await?;
@@ -226,7 +226,7 @@ impl ConnectConfig {
         Ok(client)
     }
 
-    /// A connection for statements of our own, with the settings that they need.
+    /// A connection for pgherald's statements, with the settings that they need.
     pub(crate) async fn session_client(&self) -> Result<Client> {
         let (client, mut connection) = self.open_unpooled().await?;
         session::drive(&mut connection, session::configure(&client)).await?;
@@ -234,10 +234,10 @@ impl ConnectConfig {
         Ok(client)
     }
 
-    /// A connection that can listen, with the settings that statements of our own need. The caller drives it.
+    /// A connection that can listen, with the settings that pgherald's statements need. The caller drives it.
     ///
-    /// Fails by name if a pooler gives the session another server process for each transaction: a LISTEN there would make
-    /// notifications reach other clients.
+    /// Fails with [`Error::is_pooled`] if a pooler gives the session another server process for each transaction:
+    /// notifications of a LISTEN would reach other clients.
     pub(crate) async fn listening_session(&self) -> Result<(Client, Connection)> {
         self.checked.forget();
         let (client, mut connection) = self.open_unpooled().await?;
@@ -245,10 +245,10 @@ impl ConnectConfig {
         Ok((client, connection))
     }
 
-    /// Connects; the caller drives the connection. Fails by name behind a pooler in transaction mode.
+    /// Connects; the caller drives the connection. Fails with [`Error::is_pooled`] behind a pooler in transaction mode.
     ///
-    /// To find out takes a second connection. So it is done once for each endpoint after [`listening_session`] was called: the
-    /// other connections of a consumer cost no more, unless they lead to another host.
+    /// The check takes a second connection, so it is made once for each endpoint after [`listening_session`] was called: the
+    /// other connections of a consumer need none, unless they lead to another host.
     ///
     /// [`listening_session`]: Self::listening_session
     async fn open_unpooled(&self) -> Result<(Client, Connection)> {

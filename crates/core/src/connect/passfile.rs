@@ -19,7 +19,7 @@ pub(super) fn path(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     named.or_else(|| env("HOME").map(|home| Path::new(&home).join(".pgpass")))
 }
 
-/// Reads the password for a host; `name` is what stands for it in the file.
+/// Reads the password for a host; `name` is the host's name in the file.
 pub(super) fn look_up(path: &Path, name: &str, port: u16, config: &Config) -> Option<String> {
     // Without the file there is no password in it, as in libpq.
     let text = std::fs::read_to_string(path).ok()?;

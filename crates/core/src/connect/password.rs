@@ -1,4 +1,4 @@
-//! Where the password of a connection comes from. It is looked up for each connection: passwords are changed and tokens
+//! Where the password of a connection comes from. It is looked up for each connection, because passwords change and tokens
 //! expire while programs run.
 
 use std::error::Error as StdError;
@@ -22,7 +22,7 @@ pub(super) enum Password {
     Fixed(Vec<u8>),
     /// In the password file, if it has a line for the host.
     File(PathBuf),
-    /// From the user's code.
+    /// From a password provider.
     Provider(Arc<dyn Fn() -> Provided + Send + Sync>),
 }
 
@@ -48,7 +48,7 @@ impl Password {
         }))
     }
 
-    /// Looks the password up for one connection. `name` is what stands for the host in the password file.
+    /// Looks the password up for one connection. `name` is the host's name in the password file.
     pub(super) async fn look_up(
         &self,
         name: &str,

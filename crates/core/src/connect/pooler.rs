@@ -1,13 +1,13 @@
 //! Poolers that give a session another server process for each transaction.
 //!
-//! A LISTEN through such a pooler stays with a server process that other clients are given afterwards, so notifications
-//! reach them. It has to be recognised before anything is left in a session. To compare process ids is not enough: a pooler
-//! may give the same process twice in a row.
+//! A LISTEN through such a pooler stays with a server process that the pooler later gives to other clients, which then
+//! receive the notifications. The pooler has to be detected before a session changes any state. Comparing process ids is not
+//! enough, because a pooler may give the same process twice in a row.
 //!
-//! What tells them apart is the end of a session. A second connection to the same address takes a lock that lasts as long as
-//! its session, and ends. A server, and a pooler that keeps sessions, ends the session and thereby the lock. A pooler in
-//! transaction mode knows no session: its server process, and the lock, live on. A pooler that discards what a session left
-//! after each transaction takes a lock from the session that still needs it, so that is tried as well.
+//! The check uses the end of a session. A second connection to the same address takes a lock that lasts as long as
+//! its session, and closes. A server, or a pooler that keeps sessions, ends the session and thereby the lock. A pooler in
+//! transaction mode has no sessions: its server process, and the lock, live on. A pooler that discards the state of a session
+//! after each transaction releases a lock that the session still needs, so the check tries that as well.
 //!
 //! Consumers have other connections beside the one that listens: for their leases, and for attempts. With several hosts these
 //! may lead elsewhere, so each endpoint is checked once. Settings and prepared statements would reach other clients as well.
@@ -24,13 +24,13 @@ use super::hosts::Endpoint;
 use super::{ConnectConfig, Connection, session};
 use crate::error::{Error, Kind, Result};
 
-/// The first half of the lock's key. The second one is random, so that nobody else can hold it.
+/// The first half of the lock's key. The second half is random, so that no other session holds the lock.
 const MARK: i32 = 0x7067_6872;
 
 /// How long the server may take to notice that a connection has ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Endpoints that lead to no pooler in transaction mode, as far as was checked. Clones share them.
+/// Endpoints for which a check has found no pooler in transaction mode. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Checked(Arc<Mutex<Vec<Endpoint>>>);
 
@@ -46,14 +46,14 @@ impl Checked {
         }
     }
 
-    /// A pooler may have come since.
+    /// Forgets all checks, because a pooler may have been put in place since.
     pub(super) fn forget(&self) {
         self.0.lock().clear();
     }
 }
 
 /// Fails if `client`'s connection to `endpoint` goes through a pooler in transaction mode. Otherwise the
-/// configuration notes that.
+/// configuration remembers the endpoint.
 pub(super) async fn refuse(
     config: &ConnectConfig,
     endpoint: &Endpoint,
@@ -68,7 +68,7 @@ pub(super) async fn refuse(
         let looking = mark(client, process, token);
         match session::drive(connection, looking).await? {
             Mark::Gone => break,
-            // The process of the connection that has ended is now this one's.
+            // This connection now has the process of the connection that has ended.
             Mark::Here => return Err(refusal()),
             Mark::Elsewhere if since.elapsed() > PATIENCE => return Err(refusal()),
             Mark::Elsewhere => {
@@ -89,17 +89,17 @@ pub(super) async fn refuse(
 fn refusal() -> Error {
     Error::new(
         Kind::Pooled,
-        "a pooler in transaction mode is in the way: what a session leaves in its server process does not stay with the \
-         session, so LISTEN would fail, or make notifications reach other clients",
+        "the connection leads to a pooler in transaction mode, which gives each transaction another server process: LISTEN \
+         would fail, or its notifications would reach other clients",
     )
 }
 
-/// Marks the server process of a connection that ends at once. Returns the process.
+/// Marks the server process of a connection that closes at once. Returns the process.
 async fn leave_mark(config: &ConnectConfig, endpoint: &Endpoint, token: i32) -> Result<i32> {
     let (client, mut connection) = config.open_at(endpoint).await?;
     let process = session::drive(&mut connection, take_mark(&client, token)).await?;
     drop(client);
-    // Says good-bye; if that fails, the connection has ended all the same.
+    // Sends Terminate. If that fails, the connection has ended anyway.
     let _ = connection.await;
     Ok(process)
 }

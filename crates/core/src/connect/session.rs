@@ -1,4 +1,4 @@
-//! The settings of sessions, in one place: nothing that statements of our own rely on is left to roles and databases.
+//! The settings of sessions, in one place: pgherald's statements rely on no setting of a role or database.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -12,9 +12,9 @@ use crate::error::{Error, Kind, Result};
 /// The statement that keeps the server from ending a session because it is idle.
 pub(crate) const NEVER_IDLE_TOO_LONG: &str = include_str!("sql/idle.sql");
 
-/// Gives a session what statements of our own need.
+/// Makes the settings that pgherald's statements need.
 pub(super) async fn configure(client: &Client) -> Result<()> {
-    // On its own and first: the other statement may take longer than a role's statements may.
+    // On its own and first: the other statement may take longer than a role's `statement_timeout`.
     execute(client, "SET statement_timeout = 0").await?;
     execute(client, include_str!("sql/settings.sql")).await
 }
@@ -24,7 +24,7 @@ pub(super) async fn never_idle_too_long(client: &Client) -> Result<()> {
     execute(client, NEVER_IDLE_TOO_LONG).await
 }
 
-/// Fails unless the server is a primary, whatever its transactions are by default.
+/// Fails unless the server is a primary, even if its transactions are read-only by default.
 pub(crate) async fn refuse_replica(client: &Client) -> Result<()> {
     let sql = "SELECT pg_catalog.pg_is_in_recovery()";
     let answers = client.simple_query(sql).await;
@@ -39,7 +39,7 @@ pub(crate) async fn refuse_replica(client: &Client) -> Result<()> {
         true => Ok(()),
         false => Err(Error::new(
             Kind::Replica,
-            "the server is a replica, it cannot LISTEN",
+            "the server is a replica, on which LISTEN fails",
         )),
     }
 }
@@ -49,7 +49,7 @@ async fn execute(client: &Client, sql: &str) -> Result<()> {
     done.map_err(|cause| Error::of_statement("the session cannot be set up", cause))
 }
 
-/// Runs a request to its end, driving the connection for it. Only before LISTEN: notifications would be dropped.
+/// Runs a request to its end, and drives the connection meanwhile. Only before LISTEN: it would drop notifications.
 pub(super) async fn drive<T>(
     connection: &mut Connection,
     request: impl Future<Output = Result<T>>,
@@ -73,7 +73,7 @@ pub(super) async fn drive<T>(
                 }
             };
         }
-        // The answer first: it may have come in just before the connection ended.
+        // Poll the answer first: it may have arrived just before the connection ended.
         match request.as_mut().poll(cx) {
             Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
             unfinished => match ended.take() {

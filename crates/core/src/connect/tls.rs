@@ -92,8 +92,8 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// The connector for a connection. A file of root certificates is read again: authorities are replaced while programs
-    /// run.
+    /// The connector for a connection. It reads the file of root certificates again, because authorities are replaced while
+    /// programs run.
     pub(super) fn connector(&self) -> Result<MakeRustlsConnect> {
         match (self.mode, &self.roots) {
             (SslMode::VerifyCa | SslMode::VerifyFull, RootCertificates::File(_)) => {

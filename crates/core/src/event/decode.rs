@@ -57,7 +57,7 @@ impl Clock {
 
     /// Reads an RFC 3339 time with zone.
     fn read(&mut self, text: &str) -> Result<SystemTime, Box<dyn StdError + Send + Sync>> {
-        // The library reads more than RFC 3339: at the year -9999, its own limit, its arithmetic overflows.
+        // The library accepts more than RFC 3339: at its own limit, the year -9999, its arithmetic overflows.
         if !Self::has_four_digit_year(text) {
             return Err("sent_at is not a time as in RFC 3339".into());
         }
@@ -422,7 +422,7 @@ mod tests {
     fn extreme_times_are_typed_errors() {
         for sent_at in [
             "-009999-01-01T00:00:00Z",
-            // The library's least second with a fraction, which trips an assertion of it.
+            // The library's smallest second with a fraction, which fails an assertion in the library.
             "-009999-01-02T01:59:58.5Z",
             "-009999-01-02T01:59:58.000001+00:00",
             "-009999-01-02T01:59:59.999999Z",

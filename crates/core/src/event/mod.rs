@@ -129,13 +129,13 @@ impl Event {
         &self.head.relation.key_columns
     }
 
-    /// The extra columns that the trigger was told to send, read into `T`.
+    /// The columns that the trigger specification names, read into `T`.
     ///
-    /// New values for inserts and updates, old values for deletes. `None` where there are none: not asked
-    /// for, too large together for a notification, or the event is about the whole table.
+    /// New values for inserts and updates, old values for deletes. `None` if the specification names no columns, if they
+    /// were too large together for a notification, or if the event is about the whole table.
     ///
     /// # Errors
-    /// If the columns do not fit `T`, or one that `T` has is [unavailable](Self::unavailable).
+    /// If the columns do not fit `T`, or a column of `T` is [unavailable](Self::unavailable).
     pub fn columns<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         self.columns
             .as_ref()
@@ -149,7 +149,7 @@ impl Event {
             let mut message = format!("columns of {self} do not fit {target}");
             for (column, limit) in unavailable::of(json) {
                 message.push_str(&format!(
-                    "; column {column:?} is unavailable, because its value is beyond the limit of {limit} bytes: leave it \
+                    "; column {column:?} is unavailable, because its value exceeds the limit of {limit} bytes: leave it \
                      out and read it from the table, or record the table with a higher limit (TriggerSpec::value_limit, \
                      pgherald install --value-limit)"
                 ));
@@ -158,11 +158,11 @@ impl Event {
         })
     }
 
-    /// The names of those extra columns whose values were too large to travel with the event, see
+    /// The names of columns whose values were too large for the event, see
     /// [`TriggerSpec::value_limit`](crate::trigger::TriggerSpec::value_limit). Their values are unknown, not null.
     ///
-    /// In [`columns_json`](Self::columns_json) an object `{"unavailable":{"limit":…}}` stands in the place of such a value, so
-    /// [`columns`](Self::columns) of a type that has the column is an error; of one that has not, it is none.
+    /// In [`columns_json`](Self::columns_json) an object `{"unavailable":{"limit":…}}` stands in the place of such a value.
+    /// [`columns`](Self::columns) returns an error for a type that has the column, and works for a type that does not.
     ///
     /// ```
     /// use pgherald_core::{Event, Operation};
@@ -186,11 +186,11 @@ impl Event {
         self.columns.as_deref()
     }
 
-    /// The same columns before an UPDATE, read into `T`. `None` where they were not asked for, of other operations, and
-    /// of notifications: see [`TriggerSpec::old_columns`](crate::trigger::TriggerSpec::old_columns).
+    /// The same columns before an UPDATE, read into `T`. `None` if the specification does not ask for them, for other
+    /// operations, and for notifications: see [`TriggerSpec::old_columns`](crate::trigger::TriggerSpec::old_columns).
     ///
     /// # Errors
-    /// If the columns do not fit `T`, or the value of one that `T` has was too large, as for [`columns`](Self::columns).
+    /// If the columns do not fit `T`, or a column of `T` is unavailable, as for [`columns`](Self::columns).
     pub fn old_columns<T: DeserializeOwned>(&self) -> Result<Option<T>> {
         let Some(old) = self
             .record

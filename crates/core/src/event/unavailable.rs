@@ -1,14 +1,14 @@
 //! Columns whose values were too large to be copied.
 //!
-//! Triggers write numbers, booleans, strings and null as values, and an object in the place of one that is too large. So it is
-//! never taken for a value, whatever the value is.
+//! Triggers write values as numbers, booleans, strings and null. They write an object in the place of a value that is too
+//! large, so the object is never taken for a value.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// How the object begins.
+/// The beginning of the object.
 const MARK: &str = r#"{"unavailable":"#;
 
 #[derive(Deserialize)]
@@ -23,7 +23,7 @@ struct Limit {
 
 /// The columns of an object whose values are unavailable, with the limit in bytes.
 pub(super) fn of(json: &str) -> Vec<(String, u64)> {
-    // Most often none is.
+    // Usually there are none.
     if !json.contains(MARK) {
         return Vec::new();
     }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-/// An object with fewer bytes has no value that is large. The triggers leave none out of one with fewer than 16 KiB.
+/// An object with fewer bytes has no large value. The triggers leave out no value of an object with fewer than 16 KiB.
 const SMALL: usize = 1_024;
 
-/// The columns `old`, with those that are left out because they are the same in `now`.
+/// The columns `old`, completed by columns of `now` that were left out because their values are the same.
 pub(super) fn filled<'a>(old: &'a str, now: &str) -> Cow<'a, str> {
     if now.len() < SMALL {
         return Cow::Borrowed(old);

@@ -49,8 +49,8 @@ pub trait BatchHandler: 'static {
     /// cause: as many at a time as there may be [attempts](Durable::concurrency).
     fn handle(&self, batch: &mut Batch<Self::Event>) -> impl Future<Output = HandlerResult>;
 
-    /// Catches up with what is not announced row by row. Without an implementation, each resync but the one that begins a new
-    /// group becomes a dead letter; see [the module](crate::group).
+    /// Catches up with changes that are not announced row by row. Without an implementation, each resync except the first one
+    /// of a new group becomes a dead letter; see [the module](crate::group).
     fn resync(&self, resync: Resync) -> impl Future<Output = HandlerResult> {
         async move { HandlerError::without_resync(&resync) }
     }

@@ -54,7 +54,7 @@ const MOST_IN_FLIGHT: usize = 4_096;
 /// While those take so many bytes, nothing more is read or fetched; a page and 100 parked events, or 16 MiB of each, may
 /// come on top of it.
 const MOST_BYTES_IN_FLIGHT: usize = 64 << 20;
-/// A single event counts as so many at most, lest one that is very large keeps all others waiting until it was handled.
+/// The most bytes that a single event counts as, so that a very large one does not keep all others waiting.
 const MOST_BYTES_OF_ONE: usize = MOST_BYTES_IN_FLIGHT / 2;
 /// While more rows than this have parked events, nothing new is read.
 const MOST_PARKED_ROWS: usize = 100_000;
@@ -73,7 +73,7 @@ pub(super) struct Engine<R> {
     attempts: FuturesUnordered<LocalBoxFuture<'static, (Vec<Finished>, Duration)>>,
     /// Jobs that begin when an acknowledgement of their slice is over.
     deferred: Vec<(Option<Track>, Job)>,
-    /// Why no attempt has a connection, if it is that the server allows no more of them.
+    /// Why no attempt has a connection, if the server allows no more connections.
     crowded: Option<Error>,
     settlements: Vec<Settlement>,
     /// Slices of which the database refuses what is to be written.
@@ -82,28 +82,28 @@ pub(super) struct Engine<R> {
     bytes: usize,
     /// A batch runs, or waits for the single events that run.
     is_batch_next: bool,
-    /// How many there have ever been.
+    /// Settlements made since the consumer started.
     settled: u64,
     node: i64,
     has_joined: bool,
-    /// Those of the group's nodes.
+    /// The leases of the group's nodes.
     leases: Leases,
-    /// Until then, nobody else has our slices.
+    /// Until then, no other node owns our slices.
     lease_until: Instant,
     is_paused: bool,
     revision: Option<i64>,
     state: State,
-    /// Whether the database takes any character.
+    /// Whether the database can store any character.
     is_utf8: bool,
-    /// It was said that there are too many parked rows.
+    /// Whether too many parked rows were logged.
     has_warned: bool,
     failure_log: FailureLog,
-    /// Of the session before, or this one.
+    /// The history of the previous session, or of this one.
     history: Option<History>,
-    /// Attempts to connect since a session lasted.
+    /// Failed attempts to connect since the last session.
     failures: u32,
     stop_at: Option<Instant>,
-    /// Parked events of slices that were given back since.
+    /// The number of parked events of slices that were given back since.
     parked_at_stop: usize,
     metrics: Metrics,
 }
@@ -447,7 +447,7 @@ impl<R: Runner> Engine<R> {
     }
 }
 
-/// What a row adds to the bytes that are in flight.
+/// The bytes that a row adds to those in flight.
 fn weight(row: &Recorded) -> usize {
     row.bytes().min(MOST_BYTES_OF_ONE)
 }

@@ -30,8 +30,8 @@ pub struct ConsumerReport {
     pub snoozed: u64,
     /// Events that became dead letters.
     pub dead_letters: u64,
-    /// Events of its slices that wait for another attempt, or behind one of the same row. Counted while it stops: those of the
-    /// slices that it gives back. They stay parked in the database.
+    /// Events of its slices that wait for another attempt, or behind an earlier event of the same row. Counted while the
+    /// consumer stops: the parked events of the slices that it gives back. They stay parked in the database.
     pub parked: u64,
     /// Events that were taken in, and left to whoever has their slice now.
     pub left_to_others: u64,
@@ -55,7 +55,7 @@ pub struct ConsumerReport {
 }
 
 impl ConsumerReport {
-    /// How many attempts failed: by an error, by taking too long, or by a panic.
+    /// The number of failed attempts: by an error, a timeout or a panic.
     #[must_use]
     pub fn failed_attempts(&self) -> u64 {
         self.errors + self.timeouts + self.panics

@@ -72,9 +72,9 @@ pub(super) enum Outcome {
     Failed(Failure),
     /// Somebody else has the slice; what it did was rolled back.
     Fenced,
-    /// There was no connection for it, or no transaction. The handler was not called, and nothing is counted.
+    /// The attempt got no connection, or no transaction. The handler was not called, and no attempt is counted.
     NotBegun(Error),
-    /// The connection was lost while it was committed: only the server knows whether it was.
+    /// The connection was lost during COMMIT: only the server knows whether the transaction was committed.
     InDoubt(Error),
 }
 

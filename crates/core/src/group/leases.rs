@@ -1,8 +1,8 @@
-//! What a node has seen of the leases of its group's nodes.
+//! The leases that a node has seen of the nodes of its group.
 //!
-//! A lease is over when the server's clock says so. But that clock may be set back, by as much as an hour, and a dead node's
-//! slices must not wait for as long. So a lease is also over when a node has seen it unchanged for as long as it lasts, by the
-//! node's own clock, which only goes forward. One that lives renews its lease three times in that time.
+//! A lease expires by the server's clock. But that clock may be set back, by as much as an hour, and the slices of a dead node
+//! must not wait that long. So a lease has also expired if a node has seen it unchanged for its duration, by the node's own
+//! clock, which only goes forward. A live node renews its lease three times in that duration.
 //!
 //! No I/O; the caller passes the time.
 
@@ -17,18 +17,18 @@ pub(super) struct Lease {
     pub(super) node: i64,
     /// By the server's clock.
     pub(super) until: SystemTime,
-    /// How long it lasts from a renewal on.
+    /// Its duration, from a renewal on.
     pub(super) length: Duration,
 }
 
-/// The leases there were at the last look, and since when they have been the same.
+/// The leases of the last look, and since when each has been unchanged.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     seen: HashMap<i64, (Lease, Instant)>,
 }
 
 impl Leases {
-    /// These are the leases there are now.
+    /// Records the present leases.
     pub(super) fn see(&mut self, now: Instant, leases: &[Lease]) {
         let before = std::mem::take(&mut self.seen);
         self.seen = leases
@@ -40,7 +40,7 @@ impl Leases {
             .collect();
     }
 
-    /// Those that were not renewed for as long as they last.
+    /// The leases that were not renewed for their duration.
     pub(super) fn over(&self, now: Instant) -> Vec<Lease> {
         let seen = self.seen.values();
         let over = seen.filter(|(lease, since)| now.duration_since(*since) >= lease.length);
@@ -74,7 +74,7 @@ mod tests {
         leases.see(start + SECOND * 9, &[lease(1, 0), lease(2, 5)]);
         assert!(leases.over(start + SECOND * 9).is_empty());
         assert_eq!(leases.over(start + SECOND * 10), [lease(1, 0)]);
-        // However late the next look is.
+        // Even if the next look is late.
         assert_eq!(leases.over(start + SECOND * 19).len(), 2);
         leases.see(start + SECOND * 19, &[lease(1, 7), lease(2, 5)]);
         assert_eq!(leases.over(start + SECOND * 19), [lease(2, 5)]);

@@ -7,70 +7,72 @@
 //!      group: leases, slices ──────┘                     (pgherald.consumer_cursor, parked_event)
 //! ```
 //!
-//! A side effect must happen although the process was down when the row changed. So a *group* has a name, and what it has
-//! done stands in the database. Any number of [`Consumer`]s, in whichever processes, share its work:
+//! A side effect must happen even if the process was down when the row changed. So a *group* has a name, and stores its
+//! progress in the database. Any number of [`Consumer`]s, in any processes, share its work:
 //!
-//! - **Slices.** Keys of rows are spread over a fixed number of slices by their hash. Each slice has one owner at a time and
-//!   a [`Cursor`](crate::outbox::Cursor): everything before it was handled or parked.
-//! - **Leases.** A consumer is a node of the group, and renews its lease three times as often as it would run out, by the
-//!   server's clock. Whoever finds one that is over deletes the node; its slices are then free. Nodes take free slices up to
-//!   an equal share, and give back what they have beyond it, when nothing of it is under way.
-//! - **Epochs.** Each change of owner raises the slice's epoch. Whatever a consumer writes about a slice is written under the
-//!   condition that the epoch is still the one it took the slice with. So one that was stopped, or cut off, for longer than
-//!   its lease acknowledges and commits nothing over the next owner.
-//! - **Parked events.** An event whose attempt failed is written to `pgherald.parked_event`, in the statement that moves the
-//!   cursor past it, and tried again from there; later events of its row follow it there. Other rows do not wait.
+//! - **Slices.** A group spreads the keys of rows over a fixed number of slices by their hash. Each slice has one owner at a
+//!   time and a [`Cursor`](crate::outbox::Cursor): everything before the cursor was handled or parked.
+//! - **Leases.** A consumer is a node of the group. It has a lease by the server's clock, and renews it three times in its
+//!   duration. A node that finds an expired lease deletes that node, and its slices are then free. Nodes take free slices up to
+//!   an equal share, and give back slices beyond it once none of their events is being handled.
+//! - **Epochs.** Each change of owner raises the slice's epoch. A consumer writes about a slice only under the condition that
+//!   the epoch is still that of its claim. So a consumer that was stopped, or cut off, for longer than its lease can
+//!   neither acknowledge nor commit after the next owner has claimed the slice.
+//! - **Parked events.** If an attempt fails, the event is written to `pgherald.parked_event`, in the statement that moves the
+//!   cursor past it, and retried from there. Later events of its row are parked behind it. Other rows do not wait.
 //!
 //! Guarantees:
-//! - Each event that is committed after the group was made is handled at least once: until an attempt succeeds, or the
-//!   [policy](Durable::retry) gives it up and it becomes a dead letter, to be [looked at, retried or discarded](Group).
-//! - Of one row, events are handled one after the other in the order of their commits. A dead letter steps out of that order.
+//! - Each event that is committed after the group was created is handled at least once: until an attempt succeeds, or the
+//!   [policy](Durable::retry) gives it up and it becomes a dead letter, to be [inspected, retried or discarded](Group).
+//! - Events of one row are handled one after the other in commit order. A dead letter leaves that order.
 //! - A [`TransactionalHandler`]'s effects through its transaction are committed exactly once, whatever is killed or stopped.
-//!   Those of an [`EventHandler`](crate::EventHandler) or [`BatchHandler`] may be repeated: what was done and not
-//!   acknowledged yet when a process or connection died, some 50 ms' worth as a rule. The
+//!   Effects of an [`EventHandler`](crate::EventHandler) or [`BatchHandler`] may be repeated: those of events that were handled
+//!   and not yet acknowledged when a process or connection died, which are those of about 50 ms as a rule. The
 //!   [idempotency key](crate::Attempt::idempotency_key) is then the same.
-//! - An open transaction elsewhere hides and delays nothing that others commit.
+//! - An open transaction neither hides nor delays changes that other transactions commit.
 //!
-//! **Resyncs.** A new group begins with what is committed from then on, and is told once by a resync that there was something
-//! before ([`ResyncReason::Started`](crate::ResyncReason::Started)); unless it begins with [everything that is still
-//! there](Durable::from_beginning). When the outbox had to be trimmed before a group had read it, because it was
-//! [too large](crate::outbox::Retention), the group is told so, once
-//! ([`Trimmed`](crate::ResyncReason::Trimmed)). A group that states what it [requires](Durable::requires) also gets one after
-//! triggers were missing, disabled or altered, and after DDL that may have changed rows; and it is not live while less is
+//! **Resyncs.** A new group begins with changes that are committed after its creation. It receives one resync
+//! ([`ResyncReason::Started`](crate::ResyncReason::Started)), because there may be earlier changes, unless it begins with
+//! [everything that the outbox still holds](Durable::from_beginning). If the outbox was trimmed before a group had read it,
+//! because it was [too large](crate::outbox::Retention), the group receives one resync
+//! ([`Trimmed`](crate::ResyncReason::Trimmed)). A group that declares what it [requires](Durable::requires) also receives one
+//! after triggers were missing, disabled or altered, and after DDL that may have changed rows. It is not live while less is
 //! installed than it requires. A resync is handled like an event: by one consumer, with all attempts, while others handle
-//! events. A handler that does not implement `resync` makes it a dead letter, except the one that begins the group.
+//! events. If the handler does not implement `resync`, the resync becomes a dead letter, except the first one of the group.
 //!
-//! **Attempts.** A handler says what follows by its result: `Ok` is done; any error is tried again when the policy says, or
-//! [after a stated time](crate::HandlerError::retry_after); a [snooze](crate::HandlerError::snooze) costs no attempt; a
-//! [permanent](crate::HandlerError::permanent) error makes a dead letter at once, as does an event that does not fit the
-//! handler's type. Panics and timeouts are failed attempts. An attempt that was under way when its process died is not
+//! **Attempts.** The handler's result decides what follows. `Ok` acknowledges the event. Any error is retried as the policy
+//! says, or [after a stated time](crate::HandlerError::retry_after). A [snooze](crate::HandlerError::snooze) costs no attempt.
+//! A [permanent](crate::HandlerError::permanent) error makes the event a dead letter at once, as does an event that does not
+//! fit the handler's type. Panics and timeouts are failed attempts. An attempt that was running when its process died is not
 //! counted.
 //!
-//! **What cannot be read.** A row that is not what the triggers write becomes a dead letter that says why, with what can be
-//! kept of it. A text that is no cursor is told in the log, with its slice; the next consumer to connect reads what is in the
-//! outbox again from there, after a resync. Until then the outbox is not trimmed. What the database refuses to note, because
-//! of a constraint or a trigger say, holds up its slice and no other; see [`held_up`](ConsumerReport::held_up).
+//! **Unreadable data.** A row that the triggers cannot have written becomes a dead letter with the reason, and with the values
+//! that can be kept. A cursor that fails to parse is logged, with its slice. The next consumer that connects reads all events
+//! in the outbox again for that slice, after a resync. Until then the outbox is not trimmed. If the database refuses to store
+//! the progress of a slice, for example because of a constraint or a trigger, that slice is held up and no other; see
+//! [`held_up`](ConsumerReport::held_up).
 //!
 //! Limits:
-//! - A consumer wants two connections (pages and acknowledgements; lease), a transactional one as many more as attempts at a
-//!   time. They must be direct: prepared statements fail behind a pooler in transaction mode. Its role needs the rights to
-//!   read the outbox, to change the tables of groups, and to execute `pgherald.trim_outbox`, which the installing role has.
-//! - Code that blocks its thread for longer than the lease loses its slices. While a plain handler still works for an owner
-//!   that was stalled, the next owner may handle the same row.
-//! - A row that fails keeps no other waiting, until 100,000 rows do: then nothing new is read by that consumer, and its log
-//!   says so. Up to 4,096 events are taken in at a time, and nothing more while those have 64 MiB; a page has up to 16 MiB and
-//!   the row that exceeds them. A slice that is held up keeps what was taken in of it beside that, so a database that refuses
-//!   to note anything of any slice may have a consumer hold 64 MiB for each. A single event counts as 32 MiB at
-//!   most, so a larger one keeps no others waiting while it is handled. An event that fails is parked by the server, from the
-//!   outbox. If it was trimmed meanwhile, it is sent back as JSON, which has to fit into a text of PostgreSQL, 1 GB.
-//! - Who writes a million rows in one transaction makes every look at the outbox go through them, at some 0.1 s a million,
-//!   until it commits.
-//! - The outbox is kept for a group that nobody runs any more, up to the cap: [delete](Group::delete) such.
-//! - While a transaction stays open for hours, the versions of cursors cannot be vacuumed: a few hundred bytes for each
+//! - A consumer needs two connections (pages and acknowledgements; lease). A transactional one needs one more for each
+//!   concurrent attempt. They must be direct: prepared statements fail behind a pooler in transaction mode. Its role needs the
+//!   rights to read the outbox, to change the tables of groups, and to execute `pgherald.trim_outbox`, which the installing
+//!   role has.
+//! - A consumer whose code blocks its thread for longer than the lease loses its slices. While a plain handler still works for
+//!   an owner that was stalled, the next owner may handle the same row.
+//! - A failing row keeps no other row waiting, until there are 100,000 failing rows: then the consumer reads nothing new, and
+//!   logs that. A consumer takes in up to 4,096 events at a time, and nothing more while those have 64 MiB. A page has up to
+//!   16 MiB, and the row that exceeds them. The events of a slice that is held up are kept beside that, so a consumer may
+//!   hold 64 MiB for each slice if the database refuses to store the progress of every slice. A single event counts as 32 MiB
+//!   at most, so a larger one keeps no others waiting while it is handled. The server parks a failed event by a copy from the
+//!   outbox. If it was trimmed meanwhile, the consumer sends it back as JSON, which has to fit into a text of PostgreSQL, 1 GB.
+//! - While a transaction with a million rows is open, every query of the outbox scans them, which takes some 0.1 s for each
+//!   million.
+//! - The outbox is kept for an unused group, up to the cap: [delete](Group::delete) such groups.
+//! - While a transaction stays open for hours, the row versions of cursors cannot be vacuumed: a few hundred bytes for each
 //!   event of a transactional handler, else for each slice and acknowledgement.
-//! - In a database that was restored from a dump, or copied, what a group had not read becomes parked events: they are handled
-//!   before newer ones of their key. A resync ([`Restored`](crate::ResyncReason::Restored)) stands for the rest, once for each
-//!   group.
+//! - In a database that was restored from a dump, or copied, the unread events of a group become parked events: they are
+//!   handled before newer ones of their key. A resync ([`Restored`](crate::ResyncReason::Restored)) stands for the rest, once
+//!   for each group.
 
 mod batch;
 mod consumer;

@@ -64,15 +64,15 @@ pub struct GroupStatus {
     pub parked: i64,
     /// Parked events of which an attempt has failed: their effects have not happened.
     pub failing: i64,
-    /// Those of them that were parked within the last [five minutes](Self::RECENT).
+    /// Failing events that were parked within the last [five minutes](Self::RECENT).
     pub failing_recently: i64,
-    /// How long the oldest of them has been parked.
+    /// How long the oldest failing event has been parked.
     pub oldest_failing: Option<Duration>,
     /// Events that were given up.
     pub dead_letters: i64,
-    /// Those of them that were given up within the last [five minutes](Self::RECENT).
+    /// Dead letters that were given up within the last [five minutes](Self::RECENT).
     pub dead_recently: i64,
-    /// The error of the attempt that failed last, among those of parked events and dead letters.
+    /// The error of the latest failed attempt, among those of parked events and dead letters.
     pub last_error: Option<String>,
 }
 
@@ -80,8 +80,8 @@ impl GroupStatus {
     /// The time that counts as recent: the last five minutes, by the server's clock.
     pub const RECENT: Duration = Duration::from_secs(300);
 
-    /// Records [metrics](crate::telemetry) of the group that no consumer knows by itself. Call it now and then for
-    /// [all groups](Group::all), in one task for all nodes together. That task must survive errors: metrics keep their last
+    /// Records [metrics](crate::telemetry) of the group that only the database knows. Call it at intervals for
+    /// [all groups](Group::all), in one task for all consumers together. That task must survive errors: metrics keep their last
     /// values when it ends. [`GROUP_STATUS_TIMESTAMP_SECONDS`] shows when they were recorded.
     #[expect(clippy::cast_precision_loss, reason = "what metrics are made of")]
     pub fn record(&self) {
@@ -145,7 +145,7 @@ impl<'a> Group<'a> {
     ///
     /// # Errors
     /// If there is no outbox, it has another version than this program, this role may not read it, or the connection is lost.
-    /// So it is with all that follow.
+    /// The same holds for all methods below.
     pub async fn all(client: &Client) -> Result<Vec<GroupStatus>> {
         require_version(client).await?;
         let sql = format!("{STATUS} ORDER BY s.name");

@@ -127,14 +127,15 @@ impl Durable {
         self
     }
 
-    /// What the handler requires of tables: that their changes are recorded in the outbox, with these keys and columns. The
-    /// actors' `Herald` says it for the tables that it watches.
+    /// Declares what the handler requires of tables: that their changes are recorded in the outbox, with these keys and
+    /// columns. The actors' `Herald` declares it for the tables that it watches.
     ///
-    /// The group stores this. A consumer compares it with what is installed when it connects and every 10 s, or once in a
-    /// lease if that is shorter. While less is installed, it is not live and reads nothing; events that it has read before may
-    /// still be handled. When triggers were missing or altered, or DDL may have changed rows, the group gets one
-    /// [resync](crate::EventHandler::resync) ([`TriggersRestored`](crate::ResyncReason::TriggersRestored),
-    /// [`TableAltered`](crate::ResyncReason::TableAltered)), also for what happened while none of its consumers ran.
+    /// The group stores the requirements. A consumer compares them with what is installed when it connects and every 10 s, or
+    /// once in a lease if that is shorter. While less is installed than required, the consumer is not live and reads nothing;
+    /// events that it has read before may still be handled. If triggers were missing or altered, or DDL may have changed rows,
+    /// the group receives one [resync](crate::EventHandler::resync)
+    /// ([`TriggersRestored`](crate::ResyncReason::TriggersRestored), [`TableAltered`](crate::ResyncReason::TableAltered)), even
+    /// if that happened while none of its consumers ran.
     pub fn requires(mut self, tables: impl IntoIterator<Item = TriggerSpec>) -> Self {
         for spec in tables {
             if !self.requirements.contains(&spec) {
@@ -183,7 +184,7 @@ impl Durable {
         if let Some(spec) = self.requirements.iter().find(|spec| !spec.is_outbox()) {
             let table = spec.table();
             return refuse(format!(
-                "it requires {table} in notify mode, and a group reads the outbox: use TriggerSpec::outbox"
+                "it requires {table} in notify mode, but groups read the outbox: use TriggerSpec::outbox"
             ));
         }
         let mut tables = HashSet::new();
@@ -194,7 +195,7 @@ impl Durable {
         if let Some(spec) = twice {
             let table = spec.table();
             return refuse(format!(
-                "it requires {table} twice, differently: state it once"
+                "it requires {table} twice, with different specifications: give one"
             ));
         }
         if self.timeout.is_zero() {

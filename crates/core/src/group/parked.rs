@@ -14,7 +14,7 @@ pub(super) struct Parked {
     lanes: HashMap<Row, Lane>,
     /// The first of each row, but for those of which one was given out.
     waiting: BTreeMap<(Instant, i64), Row>,
-    /// How many events all rows have together.
+    /// The number of events of all rows together.
     events: usize,
 }
 
@@ -39,7 +39,7 @@ impl Parked {
         self.lanes.len()
     }
 
-    /// How many events are parked.
+    /// The number of parked events.
     pub(super) fn events(&self) -> usize {
         self.events
     }
@@ -152,7 +152,7 @@ impl Parked {
         self.lanes.get_mut(row).filter(is_out)
     }
 
-    /// The slice has gone. Returns how many events of it are parked.
+    /// Removes a slice that was given up. Returns the number of its parked events.
     pub(super) fn forget(&mut self, slice: i32) -> usize {
         let (lanes, mut gone) = (&mut self.lanes, 0);
         lanes.retain(|_, lane| {

@@ -13,15 +13,15 @@ use crate::error::{Error, Kind, Result};
 use crate::outbox::{OutboxReader, Recorded, Statements};
 use crate::trigger::require_version;
 
-/// Runs the statements that consumers run, for a group of its own, in a transaction that it rolls back. Other groups are not
-/// touched. For a health check: what would fail for a consumer fails here, a missing right or a publication that has the server
-/// refuse updates, say.
+/// Runs the statements that consumers run, for a group of its own, in a transaction that it rolls back. It does not touch other
+/// groups. Use it as a health check: a statement that would fail for a consumer fails here, for example because of a missing
+/// right, or of a publication that makes the server refuse updates.
 ///
-/// Must not be called inside a transaction. Takes some milliseconds, in which writers may wait for a part of the outbox that is
-/// not written to.
+/// Must not be called inside a transaction. It takes some milliseconds. Meanwhile, a writer that still writes to a part of the
+/// outbox that is no longer the current one may have to wait.
 ///
 /// # Errors
-/// The first statement that fails; or the connection is lost.
+/// If a statement fails, or the connection is lost.
 pub async fn rehearse(client: &Arc<Client>) -> Result<()> {
     require_version(client).await?;
     let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
@@ -42,7 +42,7 @@ async fn run(client: &Arc<Client>) -> Result<()> {
         "SELECT pgherald.history()",
     )
     .await?;
-    // What a consumer sets for its connections. Names are the server's own, whatever others have put on the search path.
+    // The settings of a consumer's connections. Names resolve to the server's objects only, whatever is on the search path.
     let settings =
         "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL pgherald.acknowledging = 'on'";
     execute("acknowledge", settings).await?;
@@ -72,7 +72,7 @@ async fn run(client: &Arc<Client>) -> Result<()> {
         is_released: false,
         parks: vec![Park {
             slice,
-            // Not a resync, which is parked only after something was trimmed.
+            // Not a resync, because one is parked only after rows were trimmed.
             row: Recorded {
                 operation: b'T'.cast_signed(),
                 ..row
@@ -107,10 +107,10 @@ async fn run(client: &Arc<Client>) -> Result<()> {
     store::leave(client, group, number).await?;
     store::expel(client, group, &[]).await?;
 
-    // Under terms under which nothing is emptied, and no other part is begun.
+    // With limits that empty no part and begin no other part.
     let trim = "SELECT pgherald.trim_outbox('1000 years', 9223372036854775807)";
     execute("trim the outbox", trim).await?;
-    // Trimming writes to these with its owner's rights, and only when a part has been written to its end.
+    // Trimming writes to these with its owner's rights, and only when a part is closed.
     let rights = "SELECT pg_catalog.has_table_privilege('pgherald.outbox_retention', 'UPDATE')
         AND pg_catalog.has_table_privilege('pgherald.outbox_part', 'UPDATE')";
     let rights = client.query_one(rights, &[]).await.map_err(store::failed)?;

@@ -6,10 +6,10 @@
 //!   every ten seconds, or once in a shorter lease: the same again
 //! ```
 //!
-//! The group stores, for each table, what its handlers require and a fingerprint of the triggers and of what the rows are made
-//! of. A consumer that finds another fingerprint than the one that is stored replaces it, and parks one resync in the same statement:
-//! changes may have gone unrecorded, or DDL may have changed rows. So one consumer parks it, however many find out, and also if
-//! none ran meanwhile.
+//! The group stores, for each table, the requirements of its handlers, a fingerprint of the triggers, and a fingerprint of the
+//! structure of rows. A consumer that finds another fingerprint than the stored one replaces it, and parks one resync in the
+//! same statement: changes may have gone unrecorded, or DDL may have changed rows. So one consumer parks the resync even if
+//! several detect the change, and even if no consumer ran at that time.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
@@ -20,7 +20,7 @@ use crate::name::TableName;
 use crate::outbox::get;
 use crate::trigger::{Checker, TriggerSpec};
 
-/// Stores what the group requires in the place of what it required before. A consumer that states nothing leaves that.
+/// Replaces the stored requirements of the group. A consumer that declares none keeps the stored ones.
 pub(super) async fn store(client: &Client, group: &str, specs: &[TriggerSpec]) -> Result<()> {
     if specs.is_empty() {
         return Ok(());
@@ -40,7 +40,7 @@ pub(super) async fn store(client: &Client, group: &str, specs: &[TriggerSpec]) -
 }
 
 /// Fails if less is installed than the checked specifications require. Otherwise parks a resync if triggers were altered or DDL
-/// may have changed rows since any consumer of the group looked last. Returns whether it did.
+/// may have changed rows since a consumer of the group looked last. Returns whether it parked one.
 pub(super) async fn confirm(client: &Client, group: &str, checker: &Checker) -> Result<bool> {
     if checker.specs().is_empty() {
         return Ok(false);

@@ -1,6 +1,6 @@
-//! What a node asks of the database while its connections last: one page, one acknowledgement, one look at the group at a
-//! time. Pages, acknowledgements and parked events are asked for on one connection, and answered in the order in which they
-//! were; the lease has a connection of its own. Trimming uses that one too, and the server ends it before a renewal is late.
+//! The requests of a node while its connections last: one page, one acknowledgement, one look at the group at a time.
+//! Requests for pages, acknowledgements and parked events share one connection, and the server answers them in order. The
+//! lease has a connection of its own. Trimming uses that connection too; the server cancels it before a renewal is late.
 
 use std::future::Future;
 use std::rc::Rc;
@@ -37,7 +37,7 @@ const FAILSAFE_POLL: Duration = Duration::from_secs(1);
 const ACKNOWLEDGE: Duration = Duration::from_millis(50);
 const SOON: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often the group's requirements are compared with what is installed; as often as its lease lasts if that is shorter.
+/// How often the group's requirements are compared with what is installed; once in a lease if that is shorter.
 const CONFIRM: Duration = Duration::from_secs(10);
 const TRIM: Duration = Duration::from_secs(10);
 
@@ -58,7 +58,7 @@ pub(super) struct Session {
     reader: Option<OutboxReader>,
     reading: Asked<(OutboxReader, Result<Page>)>,
     next_poll: Instant,
-    /// When the last page was asked for.
+    /// When the last page was requested.
     polled_at: Instant,
     last_event: Instant,
     /// How many streams in a row had nothing more.
@@ -75,12 +75,12 @@ pub(super) struct Session {
 
     ticking: Asked<(Result<Tick>, u64)>,
     next_tick: Instant,
-    /// When the last one began.
+    /// When the last look began.
     ticked_at: Instant,
 
-    /// Looks at what the group requires.
+    /// Compares the group's requirements with what is installed.
     checker: Rc<Checker>,
-    /// Whether that is still installed.
+    /// The running comparison.
     confirming: Asked<Result<bool>>,
     next_confirmation: Instant,
 
@@ -335,7 +335,7 @@ impl Session {
         self.next_tick = Instant::now();
     }
 
-    /// Looks at the group for a notification. Any role can send it, so looks for notifications are at least [`SOON`] apart.
+    /// Looks at the group after a notification. Any role can send one, so such looks are at least [`SOON`] apart.
     fn called_to_tick(&mut self) {
         let soonest = (self.ticked_at + SOON).max(Instant::now());
         self.next_tick = self.next_tick.min(soonest);
@@ -353,7 +353,7 @@ impl Session {
         (self.ticked_at, self.next_tick) = (now, now + period);
         let asked = async move {
             let found = async {
-                // Data may be restored into a database that runs.
+                // Data may be restored into a database while consumers are connected.
                 history.confirm(&client).await?;
                 tick(client, &terms, before).await
             };
@@ -363,7 +363,7 @@ impl Session {
         if self.trimming.is_none() && self.next_trim <= now {
             self.next_trim = now + TRIM;
             let client = Arc::clone(&self.side);
-            // The next renewal waits behind it, when one third of the lease is over. The other two thirds are left.
+            // The next renewal, after one third of the lease, waits behind it. Two thirds of the lease are then left.
             let limit = period.min(TRIM);
             self.trimming = Some(async move { trim_within(&client, limit).await }.boxed_local());
         }
@@ -403,7 +403,7 @@ impl Session {
                     tracing::debug!(parts, "outbox trimmed");
                 }
             }
-            // Another role may have the right, or another consumer may be in time.
+            // The role of another consumer may have the right, or another consumer may trim in time.
             Err(error) if !std::mem::replace(&mut self.has_warned, true) => {
                 tracing::warn!(error = %error.chain(),
                     "the outbox cannot be trimmed; it grows unless another consumer trims it");
@@ -418,7 +418,8 @@ impl Session {
         self.reading.is_none() && self.next_poll <= now
     }
 
-    /// A writer has recorded something, or so it says. Any role can send that, so it causes no more pages than a busy outbox.
+    /// Handles a wake-up: a writer may have recorded something. Any role can send one, so wake-ups cause no more pages than a
+    /// busy outbox.
     fn called_to_read(&mut self) {
         self.was_called = true;
         self.quiet = 0;

@@ -33,7 +33,7 @@ pub(super) struct Slices {
     pending: usize,
     /// Which stream's turn it is to be read.
     turn: usize,
-    /// Slices whose cursor would go back, which is not written.
+    /// Slices whose cursor would go back. Such a cursor is not written.
     went_back: Vec<(i32, Error)>,
 }
 
@@ -497,13 +497,13 @@ impl Slices {
         due
     }
 
-    /// Slices that were left out of what is to be written, because their cursor would go back.
+    /// Slices that were left out of an acknowledgement, because their cursor would go back.
     pub(super) fn take_went_back(&mut self) -> Vec<(i32, Error)> {
         std::mem::take(&mut self.went_back)
     }
 
-    /// What an attempt at the first pending event of a slice has to write when it succeeds. Not while the slice
-    /// [has to write](Self::has_to_write) something itself. An error if the cursor would go back.
+    /// The acknowledgement that an attempt at the first pending event of a slice has to write when it succeeds. An error if the
+    /// cursor would go back. Must not be called while the slice [has to write](Self::has_to_write) something itself.
     pub(super) fn acknowledge_next(&self, number: i32) -> Option<Result<Acknowledgement>> {
         let slice = self.owned.get(&number)?;
         let next = slice.pending.front()?;

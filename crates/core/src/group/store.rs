@@ -141,7 +141,7 @@ pub(super) async fn renew(client: &Client, terms: &Durable, node: i64) -> Result
     Ok(renewed > 0)
 }
 
-/// Deletes nodes whose lease is over by the server's clock, and those that still have one of the leases in `over`.
+/// Deletes nodes whose lease has expired by the server's clock, and nodes that still have one of the leases in `over`.
 pub(super) async fn expel(client: &Client, group: &str, over: &[Lease]) -> Result<u64> {
     let nodes: Vec<i64> = over.iter().map(|lease| lease.node).collect();
     let until: Vec<SystemTime> = over.iter().map(|lease| lease.until).collect();
@@ -247,12 +247,12 @@ pub(super) fn seconds(number: f64) -> Duration {
 pub(super) struct ParkedRow {
     pub(super) row: Recorded,
     pub(super) attempts: u32,
-    /// Nobody has asked the handler's filter yet.
+    /// The handler's filter was not applied yet.
     pub(super) is_unfiltered: bool,
 }
 
-/// Parked events of some slices. Those that are gone are left out; and others, if the second value says so, because there were
-/// enough bytes: there is one at least.
+/// Parked events of some slices. Events that are gone are left out. If the second value says so, others are left out too,
+/// because the size limit was reached; at least one is returned.
 pub(super) async fn parked_rows(
     client: &Client,
     group: &str,
@@ -289,15 +289,15 @@ pub(super) async fn acknowledge(
     Ok(written.unwrap_or_default())
 }
 
-/// How the events that are to be parked are given to the server.
+/// How the server gets the events to park.
 #[derive(Clone, Copy, PartialEq)]
 enum Given {
-    /// As those of the outbox, where that is possible.
+    /// As copies from the outbox, where that is possible.
     ById,
     AsAWhole,
 }
 
-/// `None` if an event was trimmed since it was read: then nothing was written.
+/// `None` if an event was trimmed after it was read: then nothing was written.
 async fn acknowledge_by(
     client: &impl GenericClient,
     statements: &mut Statements,
@@ -417,7 +417,7 @@ pub(super) async fn settle(
     execute(client, &statement, &parameters).await.map(drop)
 }
 
-/// An event that is to be parked, as JSON.
+/// An event to park, as JSON.
 #[derive(Serialize)]
 struct Written<'a> {
     id: i64,
@@ -426,13 +426,13 @@ struct Written<'a> {
     error: Option<String>,
     delay: Option<f64>,
     is_dead: bool,
-    /// Otherwise it is in the outbox.
+    /// Whether the event is passed as a whole. Otherwise the server copies it from the outbox.
     is_whole: bool,
     #[serde(flatten)]
     content: Option<Content<'a>>,
 }
 
-/// What the outbox has of an event.
+/// The columns of an event in the outbox.
 #[derive(Serialize)]
 struct Content<'a> {
     xid: Option<String>,
@@ -449,7 +449,7 @@ struct Content<'a> {
 impl<'a> Written<'a> {
     fn of(park: &'a Park, given: Given) -> Self {
         let row = &park.row;
-        // A resync is in no outbox. What could not be read of a row must not be there when the group reads it again.
+        // The outbox holds no resyncs. And the unreadable values of a row must not come back when the group reads it again.
         let is_whole = given == Given::AsAWhole || row.operation == RESYNC || row.problem.is_some();
         Self {
             id: row.id,

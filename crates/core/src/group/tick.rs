@@ -21,7 +21,7 @@ pub(super) struct Before {
     pub(super) is_stopping: bool,
     /// The slices it has, and their epochs.
     pub(super) owned: Vec<(i32, i64)>,
-    /// Leases that are over by this node's own clock.
+    /// Leases that have expired by this node's own clock.
     pub(super) over: Vec<Lease>,
     pub(super) revision: Option<i64>,
 }

@@ -4,14 +4,13 @@
 //!   BEGIN ── the handler's statements ── acknowledge, if the slice is still ours ── COMMIT
 //! ```
 //!
-//! Either all of it is committed, or nothing. What becomes of an attempt depends on how far it came:
-//! - An attempt that cannot begin, for want of a connection say, is not counted.
+//! Either all of it is committed, or nothing. The outcome of an attempt depends on how far it came:
+//! - An attempt that cannot begin, for example because it gets no connection, is not counted.
 //! - If the connection is lost before COMMIT was sent, nothing can have been committed: the attempt has failed.
-//! - If it is lost after that, only the server knows. The slice is claimed anew, which waits for the transaction, and refuses
-//!   it if it comes later.
+//! - If it is lost after that, only the server knows the outcome. The consumer claims the slice again. The claim waits for the
+//!   transaction, and fences it if it commits later.
 //!
-//! Attempts share connections, and do not see what other attempts have left in the session: it is cleaned when an attempt is
-//! over.
+//! Attempts share connections, but see no session state of other attempts: each session is cleaned at the end of an attempt.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -47,32 +46,32 @@ const MOST_FAILURES: u32 = 6;
 /// How much longer than its timeout an attempt may keep its transaction idle.
 const MARGIN: Duration = Duration::from_secs(1);
 
-/// What `DISCARD ALL` does, but for the consumer's prepared statements and those by which types are looked up, which stay.
-/// Then counts those of SQL, and those of the protocol.
+/// Does what `DISCARD ALL` does, but keeps the consumer's prepared statements and those that look types up. Then counts the
+/// statements that were prepared by SQL, and those prepared by the protocol.
 const CLEANING: &str = include_str!("sql/clean.sql");
 
-/// Fails unless a transaction is open, and then lets the acknowledgement write. A process that stands still after it keeps
-/// the slice's cursor locked for no longer than its lease, which is to follow.
+/// Fails unless a transaction is open, and then lets the acknowledgement write. The lease follows as its limit: a process
+/// that hangs afterwards keeps the slice's cursor locked for no longer than that.
 const ACKNOWLEDGING: &str = include_str!("sql/acknowledging.sql");
 
 /// Reacts to events with effects in the same database, each exactly once.
 ///
-/// What is done through the transaction is committed together with the note that the event was handled, or not at all.
-/// What is done elsewhere is done at least once, as in an [`EventHandler`](crate::EventHandler).
+/// Effects through the transaction are committed together with the acknowledgement of the event, or not at all.
+/// Other effects happen at least once, as in an [`EventHandler`](crate::EventHandler).
 ///
-/// The transaction is READ WRITE, also where those of the role are read-only by default.
+/// The transaction is READ WRITE, even if transactions of the role are read-only by default.
 ///
-/// Do not end the transaction by statements of your own: an attempt at whose end no transaction is open has failed, whatever
-/// it has committed.
+/// Do not commit or roll back the transaction yourself: if no transaction is open at the end of an attempt, the attempt has
+/// failed, even if it has committed something.
 ///
 /// Events of one slice are handled one after the other, on as many connections as there may be
 /// [attempts at a time](Durable::concurrency). An attempt may take as long as its [timeout](Durable::timeout), whatever it
-/// waits for. The server ends a statement that takes longer than that, and a transaction in which nothing is asked for a
-/// second longer. So if a process stands still within an attempt, the rows that the attempt has locked stay locked for that
-/// long; its slice is taken over when its [lease](Durable::lease) is over. Between the handler's end and COMMIT the limit is
-/// the lease: a thread that is blocked there for longer has its attempt rolled back and made again.
+/// waits for. The server cancels a statement that takes longer than that, and ends a transaction that is idle for one second
+/// longer than that. So if a process hangs during an attempt, the rows that the attempt has locked stay locked for that
+/// long; another consumer takes over its slice when its [lease](Durable::lease) has expired. Between the handler's end and
+/// COMMIT, the limit is the lease: if a thread is blocked there for longer, the attempt is rolled back and repeated.
 ///
-/// What an attempt leaves in its session ends with it: settings, temporary tables, advisory locks, LISTEN, cursors, and
+/// The session state of an attempt ends with it: settings, temporary tables, advisory locks, LISTEN, cursors, and
 /// prepared statements.
 ///
 /// ```
@@ -110,8 +109,8 @@ pub trait TransactionalHandler: 'static {
         transaction: &mut Transaction<'_>,
     ) -> impl Future<Output = HandlerResult>;
 
-    /// Catches up with what is not announced row by row. Without an implementation, each resync but the one that begins a new
-    /// group becomes a dead letter; see [the module](crate::group).
+    /// Catches up with changes that are not announced row by row. Without an implementation, each resync except the first one
+    /// of a new group becomes a dead letter; see [the module](crate::group).
     fn resync(
         &self,
         resync: Resync,
@@ -220,10 +219,10 @@ async fn attempt<H: TransactionalHandler>(
             } = &mut connection;
             let was_used = cleaning.is_some();
             let cleaned = is_clean(cleaning.take(), statements.len());
-            // Both are sent before either is answered.
+            // Send both before reading the answer to either.
             let beginning = async {
-                // The acknowledgement is written in it, so it cannot succeed where a role's transactions are read-only by
-                // default. The cleaning resets the session's settings, and no statement may come before this one is set.
+                // READ WRITE, because the acknowledgement would fail if the role's transactions are read-only by default. The
+                // cleaning resets the session's settings, and this one must be the first statement.
                 let writable = client.build_transaction().read_only(false).start();
                 let begun = try_join(writable, cleaned).await;
                 let (transaction, is_clean) = begun.map_err(failed)?;
@@ -235,7 +234,7 @@ async fn attempt<H: TransactionalHandler>(
                     transact(instances, terms, pool, assignment, task, transaction).await
                 }
                 Ok(None) => continue,
-                // It could not be cleaned, or has ended since.
+                // The session could not be cleaned, or has ended since.
                 Err(error) if was_used => {
                     tracing::debug!(error = %error.chain(), "a session is not used again");
                     continue;
@@ -244,7 +243,7 @@ async fn attempt<H: TransactionalHandler>(
             }
         };
         return match outcome {
-            // A statement may still be under way.
+            // A statement may still be running.
             Err(failure @ (Failure::TimedOut(_) | Failure::Panicked(_))) => {
                 Outcome::Failed(failure)
             }
@@ -290,26 +289,26 @@ async fn transact<H: TransactionalHandler>(
             }
         }
     };
-    // Both are sent at once.
+    // Send both at once.
     let limit = limit(terms);
     match timeout(limit, try_join(acknowledging, writing)).await {
         Ok(Ok(((), true))) => {}
         Ok(Ok(((), false))) => return Ok(Outcome::Fenced),
-        // COMMIT was not sent, so nothing was committed.
+        // COMMIT was not sent, so the transaction was not committed.
         Ok(Err(error)) => return Err(refused(&error)),
         Err(_) => return Err(Failure::TimedOut(limit)),
     }
     let committing = async { Ok(transaction.commit().await) };
     Ok(match within(terms, committing).await {
         Ok(Ok(())) => Outcome::Committed,
-        // Anything but a plain error, of a deferred constraint say, may come after the commit.
+        // Any result except a plain error, such as that of a deferred constraint, may come after the commit.
         Ok(Err(cause)) if !is_plain(&cause) => Outcome::InDoubt(failed(cause)),
         Ok(Err(cause)) => Outcome::Failed(refused(&failed(cause))),
         Err(error) => Outcome::InDoubt(error),
     })
 }
 
-/// A server that does not answer for so long is as good as gone.
+/// A server that does not answer for this long counts as gone.
 fn limit(terms: &Durable) -> Duration {
     terms.lease.max(terms.timeout)
 }
@@ -366,11 +365,11 @@ struct Pool {
     settings: String,
     /// Cleans a session, then makes the settings again.
     cleaning: String,
-    /// The same where the server ends idle sessions: from version 14 on.
+    /// The same for servers that end idle sessions: from version 14 on.
     cleaning_since_14: String,
-    /// Begins an acknowledgement.
+    /// Prepares the transaction for the acknowledgement.
     acknowledging: String,
-    /// Cursors of before a crash of the server mean nothing after it: they must not be written on a connection that was made
+    /// Cursors from before a crash of the server are invalid after it: they must not be written on a connection that was made
     /// since.
     history: RefCell<Option<History>>,
     idle: RefCell<Vec<Connection>>,
@@ -385,7 +384,7 @@ struct Connection {
     statements: Statements,
     /// Whether the server has a limit for idle sessions.
     ends_when_idle: bool,
-    /// The answer to the cleaning after the attempt before.
+    /// The answer to the cleaning after the previous attempt.
     cleaning: Option<Cleaning>,
     _counted: Rc<()>,
 }
@@ -404,7 +403,7 @@ impl Pool {
         Rc::strong_count(&self.connections) - 1 > self.idle.borrow().len()
     }
 
-    /// Tries again when there are too many connections, say; or takes one that another attempt has done with.
+    /// Retries if it fails, for example because there are too many connections; or takes one that another attempt has released.
     async fn take(&self) -> Result<Connection> {
         let mut failures = 0;
         let client = loop {
@@ -418,7 +417,7 @@ impl Pool {
                         && (failures < MOST_FAILURES || self.has_some_in_use()) =>
                 {
                     tracing::debug!(error = %error.chain(), "no connection for an attempt");
-                    // Whichever comes first.
+                    // Take whichever comes first.
                     let _ = timeout(CONNECT.delay(failures), self.returned.notified()).await;
                     failures = failures.saturating_add(1);
                 }
@@ -431,7 +430,7 @@ impl Pool {
         }
         let settings = format!("{NEVER_IDLE_TOO_LONG}; {}", self.settings);
         let answers = client.simple_query(&settings).await.map_err(failed)?;
-        // Looking for a setting takes longer than all the rest of the cleaning, so it is done once.
+        // Looking up a setting takes longer than the rest of the cleaning, so do it once.
         let is_set = |answer: &SimpleQueryMessage| matches!(answer, SimpleQueryMessage::Row(_));
         Ok(Connection {
             ends_when_idle: answers.iter().any(is_set),
@@ -442,13 +441,14 @@ impl Pool {
         })
     }
 
-    /// Has the session cleaned, at once, so that nothing stays locked, and keeps it for another attempt, which reads the answer.
+    /// Sends the cleaning at once, so that nothing stays locked, and keeps the session for the next attempt, which reads the
+    /// answer.
     async fn give_back(&self, mut connection: Connection) {
         let cleaning = match connection.ends_when_idle {
             true => &self.cleaning_since_14,
             false => &self.cleaning,
         };
-        // Resolves when it was sent.
+        // Resolves once the cleaning was sent.
         match connection.client.simple_query_raw(cleaning).await {
             Ok(cleaning) => {
                 connection.cleaning = Some(Box::pin(cleaning));
@@ -460,8 +460,7 @@ impl Pool {
     }
 }
 
-/// Whether a session has the statements that were prepared for the consumer, so many, and none that a handler has prepared by
-/// SQL.
+/// Whether a session still has the `prepared` statements of the consumer, and none that a handler prepared by SQL.
 async fn is_clean(
     cleaning: Option<Cleaning>,
     prepared: usize,
@@ -471,7 +470,7 @@ async fn is_clean(
     };
     let mut is_clean = false;
     while let Some(answer) = answers.try_next().await? {
-        // Nothing else returns a row.
+        // No other statement returns a row.
         if let SimpleQueryMessage::Row(row) = answer {
             let number = |index| row.try_get(index).ok().flatten()?.parse::<usize>().ok();
             is_clean = number(0) == Some(0) && number(1) >= Some(prepared);

@@ -43,7 +43,7 @@ enum Next {
     Snooze(Duration),
     /// Nothing.
     GiveUp,
-    /// Nothing: the handler has no `resync` of its own.
+    /// None: the handler does not implement `resync`.
     WithoutResync,
 }
 
@@ -70,7 +70,7 @@ impl HandlerError {
         Self::new("snoozed", Next::Snooze(delay))
     }
 
-    /// What a handler without a `resync` of its own returns for one. The first one of a group reports no gap.
+    /// What a handler that does not implement `resync` returns for a resync. The first resync of a group reports no gap.
     pub(crate) fn without_resync(resync: &Resync) -> Result<(), Self> {
         if let [ResyncReason::Started] = resync.reasons() {
             return Ok(());
@@ -82,7 +82,7 @@ impl HandlerError {
         Err(Self::new(message, Next::WithoutResync))
     }
 
-    /// Whether the handler has no `resync` of its own.
+    /// Whether the handler does not implement `resync`.
     pub(crate) fn is_without_resync(&self) -> bool {
         self.next == Next::WithoutResync
     }

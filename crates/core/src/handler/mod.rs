@@ -69,14 +69,14 @@ pub trait EventHandler: 'static {
     /// do not.
     fn handle(&self, event: Self::Event, attempt: Attempt) -> impl Future<Output = HandlerResult>;
 
-    /// Catches up with what was not announced row by row.
+    /// Catches up with changes that were not announced row by row.
     ///
     /// Called when the subscription begins, when events were lost, and for events that name no row
-    /// ([`FromEvent::from_event`] gave `None`). Nothing else runs in this handler meanwhile. Failures are
+    /// ([`FromEvent::from_event`] returned `None`). Nothing else runs in this handler meanwhile. Failures are
     /// retried like those of events.
     ///
-    /// A handler that does not implement this ignores resyncs while it is ephemeral. In a [durable](crate::group) handler each
-    /// becomes a dead letter, except the one that begins a new group: events may be missing, and an operator has to know.
+    /// If an ephemeral handler does not implement this, it ignores resyncs. In a [durable](crate::group) handler, each resync
+    /// becomes a dead letter, except the first one of a new group: events may be missing, and an operator has to know.
     fn resync(&self, resync: Resync) -> impl Future<Output = HandlerResult> {
         async move { HandlerError::without_resync(&resync) }
     }
@@ -163,10 +163,10 @@ impl fmt::Display for IdempotencyKey {
     }
 }
 
-/// Runs one attempt of an ephemeral handler at `task`, whatever the task is.
+/// Runs one attempt of an ephemeral handler at `task`.
 ///
 /// # Errors
-/// What the handler returned, or that the event does not fit [`EventHandler::Event`].
+/// Returns the handler's error, or an error if the event does not fit [`EventHandler::Event`].
 pub async fn run<H: EventHandler>(handler: &H, task: &Task, attempt: Attempt) -> HandlerResult {
     match run_durable(handler, task, attempt).await {
         Err(error) if error.is_without_resync() => Ok(()),

@@ -56,8 +56,8 @@ impl Cursor {
 }
 
 impl Cursor {
-    /// Fails if this cursor is behind `before`, from which its reader came here: events in between would be handled again.
-    /// Closings are not compared: slices that are read together may know of different ones.
+    /// Fails if this cursor is behind `before`, the earlier cursor of its reader: events in between would be handled again.
+    /// Closings are not compared, because slices that are read together may have seen different ones.
     pub(crate) fn check_follows(&self, before: &Self) -> Result<()> {
         let is_forward = match self.done.is_at(&before.done) {
             true => self.position() >= before.position(),
@@ -109,8 +109,8 @@ impl Point {
         self.snapshot.is_before(&other.snapshot)
     }
 
-    /// Fails unless everything in it is as far as in `before`, which was taken earlier: what reads between the two relies on
-    /// that. It is not where the database was restored, or a sequence was set back.
+    /// Fails if a part of it is behind `before`, which was taken earlier: reading the difference relies on their order. A part
+    /// is behind if the database was restored, or a sequence was set back.
     pub(crate) fn check_follows(&self, before: &Self) -> Result<()> {
         let begun = |point: &Self| point.begun.parse::<u64>().unwrap_or_default();
         let follows = self.floor >= before.floor
@@ -151,7 +151,7 @@ impl Point {
     }
 }
 
-/// A position that only moves forward has gone back.
+/// The error for a position that only moves forward and has gone back.
 pub(super) fn went_back(what: &str) -> Error {
     Error::new(Kind::History, format!("the outbox went back: {what}"))
 }

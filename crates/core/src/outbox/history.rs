@@ -6,23 +6,23 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use crate::error::{Error, Kind, Result};
 use crate::trigger::{refuse_other_outbox, require_version};
 
-/// What transaction ids and positions in the outbox belong to, as `pgherald.history()` returns it.
+/// The history to which transaction ids and positions in the outbox belong, as `pgherald.history()` returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct History {
-    /// Of the outbox. A database that was restored or copied gets another one.
+    /// The identity of the outbox. A database that was restored or copied gets another one.
     identity: String,
     /// The starts of the server after which it still knows every transaction that readers have seen, the newest last.
     runs: Vec<String>,
 }
 
 impl History {
-    /// That of the server's outbox. Begins a new one where the outbox, its cursors or its sequences are not those that this
-    /// server has written. Fails if there is none, or if it has another version than this program.
+    /// Reads the history of the server's outbox. Begins a new one if this server has not written the outbox, its cursors or its
+    /// sequences. Fails if there is no outbox, or if the outbox has another version than this program.
     pub(crate) async fn of(client: &Client) -> Result<Self> {
         Self::read(client, true).await
     }
 
-    /// Cursors are looked at where `with_cursors` says so, which takes long if there are many versions of them.
+    /// Also checks cursors if `with_cursors` is set, which takes long if they have many row versions.
     async fn read(client: &Client, with_cursors: bool) -> Result<Self> {
         let sql = include_str!("history.sql");
         let sql = sql.replace("{{with_cursors}}", &with_cursors.to_string());
@@ -44,19 +44,20 @@ impl History {
         })
     }
 
-    /// Whether a cursor of `before` can be read from: the outbox is the same, and its server has forgotten nothing since.
+    /// Whether a reader may continue from a cursor of `before`: the outbox is the same, and its server has lost no transaction
+    /// since.
     pub(crate) fn continues(&self, before: &Self) -> bool {
         let newest = before.runs.last();
         self.identity == before.identity && newest.is_some_and(|run| self.runs.contains(run))
     }
 
-    /// Fails if that of the server's outbox does not continue this one. Does not look at cursors.
+    /// Fails if the history of the server's outbox does not continue this one. Does not check cursors.
     pub(crate) async fn confirm(&self, client: &Client) -> Result<()> {
         match Self::read(client, false).await?.continues(self) {
             true => Ok(()),
             false => Err(Error::new(
                 Kind::History,
-                "the outbox is not the one that was read so far: the server has crashed, was promoted, or was restored",
+                "the history of the outbox has changed: the server has crashed, was promoted, or was restored",
             )),
         }
     }
@@ -66,9 +67,9 @@ const LOCKED: &str = "cannot read the history of the outbox: another transaction
     or to begin a new history; if this lasts, end that transaction, which SELECT pid, mode FROM pg_locks WHERE relation IN \
     ('pgherald.server_run'::regclass, 'pgherald.outbox_history'::regclass) shows";
 
-/// Why the history could not be read. Of an outbox that is missing or has another version, that is the reason.
+/// Why the history could not be read. If the outbox is missing or has another version, that is the reason.
 async fn refused(client: &Client, cause: tokio_postgres::Error) -> Error {
-    // The statement has failed within its transaction.
+    // The statement has failed, and its transaction with it.
     if cause.code().is_some()
         && let Err(cause) = client.batch_execute("ROLLBACK").await
     {
@@ -109,7 +110,7 @@ mod tests {
         assert!(before.continues(&before));
         assert!(history("a", &["1", "2", "3"]).continues(&before));
         assert!(!history("b", &["1", "2", "3"]).continues(&before));
-        // Emptied by a crash; and put back to before the second start.
+        // A crash has emptied the table; and a data directory was put back to before the second start.
         assert!(!history("a", &["3"]).continues(&before));
         assert!(!history("a", &["1", "3"]).continues(&before));
     }

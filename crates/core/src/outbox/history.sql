@@ -1,5 +1,5 @@
--- READ WRITE and READ COMMITTED whatever roles and databases have set: where the server was started again or the database
--- restored, the function notes that.
+-- READ WRITE and READ COMMITTED override the settings of roles and databases: after a start of the server or a restore of the
+-- database, the function writes.
 BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
 SELECT (
     SELECT d.description FROM pg_catalog.pg_description AS d

@@ -1,18 +1,18 @@
-//! The outbox: changes that were recorded in the transactions that made them, and how to read them.
+//! The outbox: changes are recorded in the transactions that make them, and read from there.
 //!
 //! ```text
 //!   writer's transaction ── trigger ──► pgherald.outbox (one row for each changed row)
 //!          │ commit                            │
-//!          └── NOTIFY, at most every 50 ms ──► OutboxReader ── pages of events ──► whoever holds the Cursor
+//!          └── NOTIFY, at most every 50 ms ──► OutboxReader ── pages of events ──► the owner of the Cursor
 //! ```
 //!
-//! [`OutboxSource`](crate::OutboxSource) is such a holder, for caches and ephemeral handlers.
+//! [`OutboxSource`](crate::OutboxSource) owns a cursor for caches and ephemeral handlers.
 //!
-//! Tables are put into this mode by [`TriggerSpec::outbox`](crate::trigger::TriggerSpec::outbox).
+//! [`TriggerSpec::outbox`](crate::trigger::TriggerSpec::outbox) puts a table into outbox mode.
 //!
-//! **Order.** An id is taken from a sequence before the commit, so ids become visible out of order: whoever remembers
-//! only "up to id 100" skips what commits later with id 99, or waits for every transaction that is open. A [`Cursor`]
-//! remembers a *snapshot* instead (`pg_current_snapshot()`). What there is to read is the difference of two snapshots:
+//! **Order.** A writer takes an id from a sequence before its commit, so ids become visible out of order. A reader that
+//! stores only "up to id 100" skips a row with id 99 that commits later, or has to wait for every open transaction. A
+//! [`Cursor`] stores a *snapshot* instead (`pg_current_snapshot()`). The rows to read are the difference of two snapshots:
 //!
 //! ```text
 //!           ids ──────────────────────► floor ───────────────────────►
@@ -21,27 +21,29 @@
 //!   begun afterwards     (none)           and what has begun afterwards
 //! ```
 //!
-//! The floor is the last id that was taken before the snapshot; whoever began after it exceeds it. Those that were
-//! open have ids on both sides, and are looked up one by one below it.
+//! The floor is the last id that was taken before the snapshot. Transactions that began after the snapshot have larger ids.
+//! Transactions that were open have ids on both sides, and are looked up one by one below the floor.
 //!
 //! Guarantees of [`OutboxReader`]:
-//! - Each row that was committed is read once, and none that was rolled back, whatever else is open meanwhile: a
-//!   transaction that stays open for hours neither hides nor holds back what others commit.
-//! - Of one key of a row, events come in the order of their commits: two transactions that change the same row commit
+//! - Each committed row is read once, and no row that was rolled back. A transaction that stays open for hours neither hides
+//!   nor delays the rows of other transactions.
+//! - Events of one key come in commit order: two transactions that change the same row commit
 //!   one after the other, and the second takes its ids after the first has ended. Within one difference, rows come in
 //!   the order of their ids; differences follow each other in time.
-//! - What it costs to read a row does not depend on how many there are. Pages are found by an index, from where the one
-//!   before ended; nothing is sorted as a whole.
+//! - The cost of reading a row does not depend on the number of rows. Pages are found by an index, from the end of the
+//!   previous page; nothing is sorted as a whole.
 //!
-//! Limits: ids of different keys tell nothing about the order of their commits. Rows stay until they are
-//! [trimmed](trim); a reader that comes too late is told. `PREPARE TRANSACTION` fails after a wake-up,
-//! hence now and then. A cursor of one server means nothing on another one, nor on a replica that was promoted before it had everything.
+//! Limits: ids of different keys do not follow commit order. Rows stay until they are [trimmed](trim); a reader that comes
+//! too late gets a page with [`is_gap`](Page::is_gap). `PREPARE TRANSACTION` fails after a wake-up, which some transactions
+//! send. A cursor of one server is invalid on another one, and on a replica that was promoted before it had received
+//! everything.
 //!
-//! **History.** A server that crashes, is promoted, or is put back to an earlier state gives transaction ids out again that
-//! readers have seen; a database restored from a dump has those of another server. `pgherald.history()` returns which history
-//! ids belong to: an identity of the outbox, stored so that a restore or copy of its rows is told apart, and the starts of the
-//! server in an unlogged table, which a crash, a promotion and the restore of a base backup empty. The first caller after a
-//! restore begins a new history: the restored rows leave the outbox, and what a group had not read becomes parked events.
+//! **History.** A server that crashes, is promoted, or is put back to an earlier state assigns transaction ids again that
+//! readers have seen. A database restored from a dump has the transaction ids of another server. `pgherald.history()` returns
+//! the history of the ids. It consists of an identity of the outbox, stored so that a restore or copy of its rows is detected,
+//! and of the starts of the server in an unlogged table, which a crash, a promotion and the restore of a base backup empty. The
+//! first caller after a restore begins a new history: the restored rows leave the outbox, and the unread events of each group
+//! become parked events.
 
 mod cursor;
 mod history;

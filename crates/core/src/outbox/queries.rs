@@ -7,9 +7,9 @@ pub(super) const TRIMMED: &str = "SELECT trimmed FROM pgherald.outbox_retention"
 /// The last id that was taken.
 pub(super) const FLOOR: &str = include_str!("floor.sql");
 
-/// The transactions that had begun when snapshot $1 was taken, but were not visible in it: those that it lists, and,
-/// because it lists none from its xmax on, those from there up to $3. Only of the latter are there any number, so the
-/// index tells which of them have recorded something.
+/// The transactions that had begun when snapshot $1 was taken, but were not visible in it: those that the snapshot lists,
+/// and those from its xmax up to $3, because it lists none from its xmax on. There may be many of the latter, so an index
+/// finds the ones that have recorded something.
 macro_rules! late {
     () => {
         "WITH RECURSIVE begun (late_xid) AS (
@@ -28,7 +28,7 @@ macro_rules! late {
     };
 }
 
-/// Where the difference ends, if there is one. By the order of an index, whatever the planner knows of the table.
+/// The end of the difference, if there is one. It uses the order of an index, whatever statistics the planner has.
 pub(super) const DIFFERENCE: &str = concat!(
     late!(),
     "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, CASE
@@ -67,7 +67,7 @@ macro_rules! late_rows {
 pub(super) const LATE_ROWS: &str = late_rows!(columns!());
 pub(super) const BARE_LATE_ROWS: &str = late_rows!(bare_columns!());
 
-/// Rows of a difference with ids beyond its floor, or beyond those that were read.
+/// Rows of a difference with ids beyond its floor, or beyond the last id that was read.
 macro_rules! since {
     ($columns:expr) => {
         concat!(

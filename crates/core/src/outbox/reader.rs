@@ -1,4 +1,4 @@
-//! Reads what was committed between two snapshots, page by page.
+//! Reads the rows that were committed between two snapshots, page by page.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,10 +19,10 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::name::TableName;
 
-/// About how many bytes a page has at most; one row more at most.
+/// The maximum size of a page in bytes; the last row may exceed it.
 const MOST_BYTES: usize = 16 << 20;
 
-/// Reads the outbox. Keeps nothing but the names of tables: how far it has come is in the [`Cursor`].
+/// Reads the outbox. It keeps only the names of tables; the position is in the [`Cursor`].
 ///
 /// ```no_run
 /// # async fn example(client: tokio_postgres::Client) -> pgherald_core::Result<()> {
@@ -35,7 +35,7 @@ const MOST_BYTES: usize = 16 << 20;
 ///     for event in &page.events {
 ///         println!("{event}");
 ///     }
-///     cursor = page.cursor; // to be kept, if this is to go on after a restart
+///     cursor = page.cursor; // store it to continue after a restart
 ///     if page.is_last {
 ///         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
 ///     }
@@ -47,29 +47,28 @@ pub struct OutboxReader {
     client: Arc<Client>,
     statements: Statements,
     relations: Relations,
-    /// How many rows to ask for at most: fewer for a while where they are large.
+    /// The most rows to ask for; fewer for a while after large rows.
     fitting: usize,
-    /// How many rows to read one by one where a text of the next one cannot be said.
+    /// How many rows to read one by one if the server cannot send a text of the next row.
     one_by_one: usize,
 }
 
-/// Some events, and how far one has read with them.
+/// A page of events, and the position after it.
 #[derive(Clone, Debug)]
 pub struct Page {
     /// In the order of their ids.
     pub events: Vec<Event>,
-    /// One for each row that cannot be understood, and is not among the events. It names the row.
+    /// One error for each row that fails to decode, and is therefore not among the events. It names the row.
     pub undecodable: Vec<Error>,
-    /// What to read next from.
+    /// The position to read from next.
     pub cursor: Cursor,
-    /// Whether that was all there was.
+    /// Whether there is no further page for now.
     pub is_last: bool,
-    /// Whether rows were trimmed before they were read, so that the events tell less than what happened: read again what
-    /// you know of the database.
+    /// Whether rows were trimmed before they were read, so that events are missing: read the watched tables again.
     pub is_gap: bool,
 }
 
-/// A page as it stands in the outbox.
+/// A page of rows of the outbox.
 #[derive(Debug)]
 pub(crate) struct Rows {
     pub(crate) rows: Vec<Recorded>,
@@ -78,23 +77,23 @@ pub(crate) struct Rows {
     pub(crate) is_gap: bool,
 }
 
-/// Which rows are read.
+/// The rows that a reader reads.
 #[derive(Clone, Debug)]
 pub(crate) struct Share {
     /// The keys are spread over this many slices.
     pub(crate) of: i32,
-    /// Rows of these are read.
+    /// The slices to read.
     pub(crate) slices: Vec<i32>,
 }
 
 impl Share {
-    /// All there is.
+    /// All rows.
     pub(crate) fn all() -> Self {
         let (of, slices) = (1, vec![0]);
         Self { of, slices }
     }
 
-    /// The slice, of so many, that a row with this hash belongs to. As the statements have it.
+    /// The slice, among `of`, to which a row with this hash belongs. The statements compute the same.
     pub(crate) fn slice(hash: i32, of: i32) -> i32 {
         (hash & i32::MAX) % of
     }
@@ -248,10 +247,10 @@ impl OutboxReader {
     }
 
     /// Rows of a difference, whether they are the last ones, and the last closing that was trimmed when they had been read:
-    /// what is not trimmed then was there.
+    /// rows of later closings were there.
     ///
-    /// A text that the server cannot say in UTF-8 fails its page: then fewer are asked for, and in the end one without texts;
-    /// or more, where such rows follow each other.
+    /// A text that the server cannot convert to UTF-8 fails its page. Then the reader asks for fewer rows, and in the end for
+    /// one row without texts, or for several if such rows follow each other.
     async fn page(
         &mut self,
         done: &Point,
@@ -274,7 +273,7 @@ impl OutboxReader {
         }
     }
 
-    /// The same, of rows some of which cannot be read together with others.
+    /// The same, for rows of which some cannot be read together with others.
     async fn page_one_by_one(
         &mut self,
         done: &Point,
@@ -480,7 +479,7 @@ enum Difference {
 fn may_not_read_ids() -> Error {
     Error::new(
         Kind::Query,
-        // USAGE would do, but also lets the role take ids.
+        // USAGE would be enough, but also lets the role take ids.
         "cannot read the outbox: permission denied for sequence pgherald.outbox_id; \
          GRANT SELECT ON SEQUENCE pgherald.outbox_id to this role",
     )

@@ -49,8 +49,8 @@ impl Default for Retention {
     }
 }
 
-/// Says what is to be kept from now on, in the database: it holds for whoever trims. Wants the right to update
-/// `pgherald.outbox_retention`, which the installing role has.
+/// Stores in the database how long rows are kept, and up to which size. It applies to every program that trims. Requires
+/// the right to update `pgherald.outbox_retention`, which the installing role has.
 ///
 /// # Errors
 /// If there is no outbox, it has another version than this program, this role lacks the right, or the connection is lost.
@@ -63,10 +63,10 @@ pub async fn set_retention(client: &Client, retention: Retention) -> Result<()> 
     done.map(drop).map_err(failed)
 }
 
-/// Empties what is not to be kept any more. Returns how many of the four parts were emptied.
+/// Removes rows that need not be kept any more. Returns how many of the four parts were emptied.
 ///
-/// Consumers do so by themselves, now and then; as many programs may as like. It waits for nobody, and nobody waits for
-/// it. Wants the right to execute `pgherald.trim_outbox`, which the installing role has.
+/// Consumers trim by themselves at intervals. Any number of programs may trim. Trimming waits for no other session, and no
+/// other session waits for it. Requires the right to execute `pgherald.trim_outbox`, which the installing role has.
 ///
 /// # Errors
 /// If there is no outbox, it has another version than this program, this role lacks the right, or the connection is lost.
@@ -76,12 +76,12 @@ pub async fn trim(client: &Client) -> Result<u32> {
     get::<i32>(&row, 0).map(i32::unsigned_abs)
 }
 
-/// The same, for a connection on which other requests wait behind it: if it takes longer than `limit`, the server ends it, and
-/// nothing was emptied.
+/// The same, for a connection on which other requests wait: if trimming takes longer than `limit`, the server cancels it, and
+/// no part is emptied.
 pub(crate) async fn trim_within(client: &Client, limit: Duration) -> Result<u32> {
     require_version(client).await?;
     let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128);
-    // One simple query is one transaction, so the limit ends with it. It counts for the second statement alone.
+    // One simple query is one transaction, so the limit ends with it. The limit applies to the second statement only.
     let sql = format!("SET LOCAL statement_timeout = {milliseconds}; {TRIM}");
     let answers = client.simple_query(&sql).await.map_err(|cause| {
         let message = match cause.code() {

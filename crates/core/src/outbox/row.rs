@@ -164,7 +164,7 @@ impl Relations {
     ) -> Result<Vec<Result<Event>>> {
         let received_at = SystemTime::now();
         let mut events = Vec::with_capacity(rows.len());
-        // Looked up once, not for each row. They may be known the next time.
+        // Look unknown relations up once, not for each row. The next page may find them.
         let mut unknown = HashMap::<i64, Error>::new();
         for row in rows {
             if let Some(error) = unknown.get(&row.relation) {

@@ -8,17 +8,17 @@ use tokio_postgres::{GenericClient, Statement};
 use super::row::failed;
 use crate::error::Result;
 
-/// Those of one connection.
+/// The prepared statements of one connection.
 #[derive(Default)]
 pub(crate) struct Statements(HashMap<&'static str, Statement>);
 
 impl Statements {
-    /// How many were prepared.
+    /// The number of prepared statements.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The statement, prepared when it is first asked for.
+    /// Returns the statement, which is prepared at its first use.
     pub(crate) async fn get(
         &mut self,
         client: &impl GenericClient,

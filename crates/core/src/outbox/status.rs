@@ -1,4 +1,4 @@
-//! How large and how old the outbox is, next to what is to be kept.
+//! The size and age of the outbox, and its limits.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::trigger::require_version;
 pub struct OutboxStatus {
     /// Its size in bytes, indexes included.
     pub bytes: u64,
-    /// The size from which on it loses rows that were not read.
+    /// The size beyond which rows are removed although groups have not read them.
     pub max_bytes: u64,
     /// The age of its oldest row. `None` if it is empty.
     pub oldest: Option<Duration>,
@@ -43,13 +43,13 @@ pub async fn status(client: &Client) -> Result<OutboxStatus> {
     })
 }
 
-/// An interval of the server's may be negative, or longer than a `Duration`.
+/// An interval of the server may be negative, or longer than a `Duration`.
 fn seconds(number: f64) -> Duration {
     Duration::try_from_secs_f64(number.max(0.0)).unwrap_or(Duration::MAX)
 }
 
 impl OutboxStatus {
-    /// Records [metrics](crate::telemetry) of the outbox. Call it now and then, in one task for all nodes together.
+    /// Records [metrics](crate::telemetry) of the outbox. Call it at intervals, in one task for all consumers together.
     #[expect(clippy::cast_precision_loss, reason = "what metrics are made of")]
     pub fn record(&self) {
         gauge(OUTBOX_BYTES, &[]).set(self.bytes as f64);

@@ -1,4 +1,4 @@
--- The size of the outbox with its indexes, the age of its oldest row, and what is to be kept.
+-- The size of the outbox with its indexes, the age of its oldest row, and the limits of its retention.
 SELECT
     (
         SELECT pg_catalog.sum(pg_catalog.pg_total_relation_size(i.inhrelid))::pg_catalog.int8

@@ -1,7 +1,8 @@
 //! Where signals come from.
 //!
 //! A [`Source`] reconnects by itself, forever, and speaks [`Signal`]s only, so nothing downstream knows
-//! which kind it is. [`NotifySource`] listens to NOTIFY, [`OutboxSource`] reads what was recorded in the outbox.
+//! which kind it is. [`NotifySource`] listens to NOTIFY, [`OutboxSource`] reads what was recorded in the outbox, and [`Joined`] is
+//! two of them as one.
 //!
 //! What they share: `terms` (settings), `attempts` (when to try again), `wire` (the connection), `listen`, `heartbeat`,
 //! and `drift` (what becomes of the triggers meanwhile).
@@ -9,6 +10,7 @@
 mod attempts;
 mod drift;
 mod heartbeat;
+mod joined;
 mod listen;
 mod notify;
 mod outbox;
@@ -20,6 +22,7 @@ use std::future::Future;
 
 use crate::signal::Signal;
 
+pub use joined::Joined;
 pub use notify::{NotifySource, NotifySourceBuilder};
 pub use outbox::{OutboxSource, OutboxSourceBuilder};
 pub use supervise::{Signals, supervise};

@@ -98,16 +98,16 @@ somebody asked for it, by a shutdown with a deadline.";
     CONSUMERS = "pgherald_consumers", Gauge, "consumers", ["group"],
         "Consumers of this process that are running";
     CONSUMERS_LIVE = "pgherald_consumers_live", Gauge, "consumers", ["group"],
-        "Consumers of this process that are live: the others handle nothing at the moment";
+        "Consumers of this process that are live: the others handle no events at the moment";
     GROUP_SLICES = "pgherald_group_slices", Gauge, "slices", ["group"],
         "Slices that consumers of this process have";
     GROUP_PARKED_ROWS = "pgherald_group_parked_rows", Gauge, "rows", ["group"],
         "Rows of tables, in these slices, of which an event waits for another attempt";
     GROUP_HELD_UP_SLICES = "pgherald_group_held_up_slices", Gauge, "slices", ["group"],
-        "Slices of which the database refuses to note how far they are";
+        "Slices whose progress the database refuses to store";
     GROUP_LAG_EVENTS = "pgherald_group_lag_events", Gauge, "events", ["group"],
         "Events of the outbox that a group has not read",
-        "Of all nodes together, as are those that follow up to `GROUP_STATUS_TIMESTAMP_SECONDS`: recorded by
+        "Counts all consumers together, as do the metrics that follow up to `GROUP_STATUS_TIMESTAMP_SECONDS`. Recorded by
 [`GroupStatus::record`](crate::group::GroupStatus::record).";
     GROUP_LAG_SECONDS = "pgherald_group_lag_seconds", Gauge, "seconds", ["group"],
         "The age of the oldest of them";
@@ -118,18 +118,18 @@ somebody asked for it, by a shutdown with a deadline.";
     GROUP_FAILING_EVENTS = "pgherald_group_failing_events", Gauge, "events", ["group"],
         "Parked events of a group of which an attempt has failed: their effects have not happened";
     GROUP_FAILING_SECONDS = "pgherald_group_failing_seconds", Gauge, "seconds", ["group"],
-        "How long the oldest of them has been parked";
+        "How long the oldest failing event has been parked";
     GROUP_DEAD_LETTERS = "pgherald_group_dead_letters", Gauge, "events", ["group"],
         "Dead letters of a group";
     GROUP_STATUS_TIMESTAMP_SECONDS = "pgherald_group_status_timestamp_seconds", Gauge, "seconds", [],
         "When the status of a group was last recorded, in seconds since 1970",
-        "When it stands still, the metrics of groups show the past.";
+        "If it does not advance, the metrics of groups are outdated.";
 
     OUTBOX_BYTES = "pgherald_outbox_bytes", Gauge, "bytes", [],
         "The size of the outbox with its indexes",
-        "Recorded by [`OutboxStatus::record`](crate::outbox::OutboxStatus::record), as are the two that follow.";
+        "Recorded by [`OutboxStatus::record`](crate::outbox::OutboxStatus::record), as are the two metrics that follow.";
     OUTBOX_MAX_BYTES = "pgherald_outbox_max_bytes", Gauge, "bytes", [],
-        "The size from which on the outbox loses rows that were not read";
+        "The size beyond which the outbox loses rows that groups have not read";
     OUTBOX_OLDEST_SECONDS = "pgherald_outbox_oldest_seconds", Gauge, "seconds", [],
         "The age of the oldest row of the outbox";
 

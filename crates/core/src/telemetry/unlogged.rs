@@ -1,4 +1,4 @@
-//! Floods in the log: of what happens again and again, the first is logged and the others are counted.
+//! Limits floods in the log: the first of many similar failures is logged, and the others are counted.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use crate::handler::Failure;
 /// How long failures are counted before a summary of them is logged.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Counts what is not logged since the last summary.
+/// Counts failures that were not logged since the last summary.
 #[derive(Debug, Default)]
 pub(crate) struct Unlogged(Option<u64>);
 
 impl Unlogged {
-    /// Counts some. Returns whether the first of them is the first since [`take`](Self::take).
+    /// Counts `count` failures. Returns whether the first of them is the first since [`take`](Self::take).
     pub(crate) fn has_first(&mut self, count: u64) -> bool {
         match &mut self.0 {
             None if count > 0 => {
@@ -29,7 +29,7 @@ impl Unlogged {
         }
     }
 
-    /// How many came after the first, if any did.
+    /// The number of failures after the first, if there were any.
     pub(crate) fn take(&mut self) -> Option<u64> {
         self.0.take().filter(|count| *count > 0)
     }
@@ -37,11 +37,10 @@ impl Unlogged {
 
 const REASONS: [&str; 3] = ["error", "timeout", "panic"];
 
-/// Limits what a handler logs about attempts that fail. For whoever runs handlers: `HandlerActor`, and the
-/// [consumers](crate::group) of groups.
+/// Limits what a handler logs about failed attempts. `HandlerActor` and the [consumers](crate::group) of groups use it.
 ///
-/// Of each [reason](Failure::label), the first failure is logged in full. Those that follow within 10 s are counted, and a
-/// [summary](FailureSummary) of them is logged. Failures that are tried again and those that are given up are counted apart.
+/// For each [reason](Failure::label), the first failure is logged in full. Failures that follow within 10 s are counted, and a
+/// [summary](FailureSummary) of them is logged. Retried failures and given-up failures are counted separately.
 #[derive(Debug, Default)]
 pub struct FailureLog {
     retried: [Unlogged; REASONS.len()],
@@ -55,7 +54,7 @@ pub struct FailureLog {
 pub struct FailureSummary {
     /// The [label](Failure::label) of the failures.
     pub reason: &'static str,
-    /// Whether their tasks were given up, rather than tried again.
+    /// Whether their tasks were given up, rather than retried.
     pub is_given_up: bool,
     /// How many there were.
     pub count: u64,
@@ -75,13 +74,13 @@ impl FailureLog {
         }
     }
 
-    /// When the next summary is due, if failures were counted.
+    /// When the next summary is due; `None` if no failures were counted.
     #[must_use]
     pub fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Returns the summaries that are due. Each is to be logged.
+    /// Returns the summaries that are due. The caller logs each of them.
     pub fn take_due(&mut self, now: Instant) -> Vec<FailureSummary> {
         match self.due {
             Some(due) if due <= now => self.take(),
@@ -89,7 +88,7 @@ impl FailureLog {
         }
     }
 
-    /// Returns the summaries of all that was counted, whether they are due or not.
+    /// Returns the summaries of all counted failures, whether they are due or not.
     pub fn take(&mut self) -> Vec<FailureSummary> {
         self.due = None;
         let mut summaries = Vec::new();

@@ -1,4 +1,5 @@
-//! What a database holds of pgherald and of the watched tables, as plain data: read once, and judged without a connection.
+//! The actual state of pgherald's objects and of the watched tables, as plain data: read once, and evaluated without a
+//! connection.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -12,11 +13,11 @@ use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 use crate::operation::Operation;
 
-/// What a database holds, as [`inspect`](super::inspect()) has read it.
+/// The actual state of a database, as [`inspect`](super::inspect()) has read it.
 ///
-/// Everything that is decided about triggers is decided from it, without a connection: what has to be installed
-/// ([`plan`](Self::plan)), what is not as specified ([`verify`](Self::verify)), what is installed
-/// ([`watched`](Self::watched)), and how to remove it ([`plan_uninstall`](Self::plan_uninstall)).
+/// All decisions about triggers are made from it, without a connection: what to install ([`plan`](Self::plan)), what
+/// differs from a specification ([`verify`](Self::verify)), what is installed ([`watched`](Self::watched)), and how to
+/// remove it ([`plan_uninstall`](Self::plan_uninstall)).
 #[derive(Debug, Default)]
 pub struct Actual {
     pub(super) server: Server,
@@ -25,37 +26,38 @@ pub struct Actual {
     /// The function that writes queries for tables that were altered.
     pub(super) rows_query: Option<Function>,
     pub(super) outbox: Option<Outbox>,
-    /// What groups require, as far as this role may read it.
+    /// The requirements of groups, as far as this role may read them.
     pub(super) requirements: Vec<Requirement>,
-    /// Groups and tables of which a later version of pgherald has stored what is required.
+    /// Groups and tables whose requirements a later version of pgherald has stored.
     pub(super) unknown_requirements: Vec<(String, TableName)>,
-    /// `None` for a table that was asked for and does not exist.
+    /// `None` for an inspected table that does not exist.
     pub(super) tables: HashMap<TableName, Option<Table>>,
     /// The functions of tables, by name.
     pub(super) functions: BTreeMap<String, Function>,
-    /// The triggers that call each of those.
+    /// The triggers that call each of these functions.
     triggers: HashMap<String, Vec<Trigger>>,
     /// The functions that were made for tables of each name.
     made_for: HashMap<TableName, Vec<String>>,
-    /// The functions that the triggers of each relation call for its own sake, with the number of these triggers.
+    /// The functions that the own triggers of each relation call (those that are not there for a parent), with the number of
+    /// these triggers.
     called: HashMap<i64, BTreeMap<String, usize>>,
-    /// Every name that a function of a table has.
+    /// The names of all functions of tables.
     names: HashSet<String>,
-    /// For each name without a table, the tables that it may have meant.
+    /// For each name without a table, tables that may have been meant.
     lookalikes: HashMap<String, Vec<String>>,
 }
 
-/// What the handlers of a group require of a table: a consumer of the group has stored it.
+/// The requirements of a group's handlers on a table, as a consumer of the group has stored them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Requirement {
     /// The group's name.
     pub group: String,
-    /// The table, and what has to be installed on it at least.
+    /// The table, and the least that has to be installed on it.
     pub spec: TriggerSpec,
 }
 
-/// A table as the catalog has it.
+/// A table in the catalog.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     pub(super) oid: i64,
@@ -73,17 +75,17 @@ pub(super) struct Column {
     pub(super) type_name: String,
     /// The place in the primary key, from 1.
     pub(super) key_place: Option<i32>,
-    /// Computed on reading, and therefore absent from what a trigger sees.
+    /// Whether it is computed when it is read, and therefore invisible to triggers.
     pub(super) is_virtual: bool,
     /// The type, or the domain, quoted and with its schema.
     pub(super) exact_type: String,
     /// The type as it was declared.
     pub(super) declared: String,
-    /// Of a type whose values all have the same few bytes.
+    /// Whether all values of its type have the same few bytes.
     pub(super) is_short: bool,
-    /// Whether its text may name objects of the database, with their schema or without as the `search_path` has it.
+    /// Whether its text may name objects of the database, whose schema appears depending on the `search_path`.
     pub(super) names_objects: bool,
-    /// Whether values that are equal may have different texts.
+    /// Whether equal values may have different texts.
     pub(super) is_ambiguous: bool,
 }
 
@@ -94,7 +96,7 @@ pub(super) struct Member {
     #[serde(flatten)]
     pub(super) name: Name,
     pub(super) kind: String,
-    /// Whether this role may put triggers on it.
+    /// Whether this role may create triggers on it.
     pub(super) may_have_triggers: bool,
 }
 
@@ -105,7 +107,7 @@ impl Member {
     }
 }
 
-/// A table's name in what the server returns.
+/// A table's name in the server's answer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash)]
 #[serde(try_from = "Parts")]
 pub(super) struct Name(pub(super) TableName);
@@ -128,17 +130,17 @@ impl TryFrom<Parts> for Name {
 pub(super) struct Server {
     pub(super) version: i32,
     pub(super) has_schema: bool,
-    /// Of the schema, if it exists.
+    /// The owner of the schema, if it exists.
     #[serde(flatten)]
     pub(super) owner: Option<Owner>,
 }
 
-/// Whom an object belongs to.
+/// The owner of an object.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Owner {
     #[serde(rename = "owner")]
     pub(super) name: String,
-    /// Whether it is this role or a superuser: others may put code of theirs there later.
+    /// Whether it is this role or a superuser. Any other role could replace the object's code later.
     pub(super) is_trusted: bool,
 }
 
@@ -158,7 +160,7 @@ pub(super) struct Function {
     pub(super) has_trusted_helper: bool,
     /// Whether its owner may call the shared function.
     pub(super) has_callable_helper: bool,
-    /// What it was made from, if its comment says so.
+    /// Its specification, if its comment contains one.
     #[serde(skip)]
     pub(super) note: Option<Note>,
 }
@@ -170,7 +172,7 @@ pub(super) struct Trigger {
     relation: i64,
     pub(super) name: String,
     pub(super) function: String,
-    /// Whether it is on the watched table itself, rather than on a partition for its sake.
+    /// Whether it is on the watched table itself, rather than on one of its partitions.
     pub(super) is_root: bool,
     /// In which sessions it fires: O, all but replicas; R, replicas; A, all; D, none.
     pub(super) firing: char,
@@ -199,24 +201,24 @@ impl Trigger {
     }
 }
 
-/// The outbox as the catalog has it.
+/// The outbox in the catalog.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Outbox {
     pub(super) comment: Option<String>,
     #[serde(flatten)]
     pub(super) owner: Owner,
-    /// Whether this role may read the rows that it relies on.
+    /// Whether this role may read the rows that the outbox relies on.
     is_readable: bool,
-    /// Whether this role may read what groups require.
+    /// Whether this role may read the requirements of groups.
     #[serde(default)]
     has_readable_requirements: bool,
-    /// Those rows, if it is of this program's version and this role may read them.
+    /// The rows that the outbox relies on, if it has this program's version and this role may read them.
     #[serde(skip)]
     pub(super) rows: Option<OutboxRows>,
 }
 
 impl Outbox {
-    /// Whether the rows that it relies on can be read and understood.
+    /// Whether the rows that it relies on can be read, and have this program's version.
     pub(super) fn has_readable_rows(&self) -> bool {
         self.is_readable && version(self.comment.as_deref()) == Some(VERSION)
     }
@@ -226,12 +228,12 @@ impl Outbox {
     }
 }
 
-/// The rows that the outbox relies on, and that a restore of its schema alone does not bring.
+/// The rows that the outbox relies on. A restore of its schema without data lacks them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OutboxRows {
-    /// Whether those that readers and trimming rely on are there.
+    /// Whether the rows that readers and trimming rely on are there.
     pub(super) are_complete: bool,
-    /// The relations that are described.
+    /// The relations that `outbox_relation` describes.
     pub(super) relations: HashSet<i64>,
 }
 
@@ -245,12 +247,12 @@ struct Lookalike {
 /// The functions and triggers of one table.
 #[derive(Debug, Default)]
 pub(super) struct Installation<'a> {
-    /// The name and the function that its triggers call; or, if none of them calls one, one that was left by a table of its
-    /// name.
+    /// The name and the function that its triggers call; or, if they call none, a function that a former table of its name has
+    /// left behind.
     pub(super) function: Option<(&'a str, &'a Function)>,
     /// Other functions that its own triggers call.
     pub(super) superseded: Vec<(&'a str, &'a Function)>,
-    /// Every trigger that calls one of these, on whatever relation, and what else is on the table for its own sake.
+    /// Every trigger that calls one of these functions, on any relation, and the table's other own triggers.
     pub(super) triggers: Vec<&'a Trigger>,
 }
 
@@ -261,8 +263,7 @@ impl Installation<'_> {
 }
 
 impl Actual {
-    /// Puts together what a database was found to hold when it was asked for the tables `asked`: objects, of which each is of
-    /// a kind and a JSON text.
+    /// Assembles the state of a database that was inspected for the tables `asked` from objects, each a kind and a JSON text.
     pub(super) fn assemble<'a>(
         asked: &[&TableName],
         objects: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -288,7 +289,7 @@ impl Actual {
                     }
                 }
                 _ => {
-                    let message = format!("cannot understand the catalog: it has a {kind:?}");
+                    let message = format!("cannot interpret the catalog: it has a {kind:?}");
                     return Err(Error::new(Kind::Query, message));
                 }
             }
@@ -343,7 +344,7 @@ impl Actual {
     }
 
     fn add_lookalikes(&mut self, mut lookalikes: Vec<Lookalike>) {
-        /// How many tables are named.
+        /// The most names to list.
         const FEW: usize = 5;
         lookalikes.sort_by(|one, other| one.name.0.cmp(&other.name.0));
         for Lookalike { of, name } in lookalikes {
@@ -357,13 +358,13 @@ impl Actual {
     /// The table of that name, if it exists.
     ///
     /// # Errors
-    /// If it does not exist, or this was not asked for it.
+    /// If it does not exist, or was not inspected.
     pub(super) fn table(&self, name: &TableName) -> Result<&Table> {
         if let Some(Some(table)) = self.tables.get(name) {
             return Ok(table);
         }
         let advice = match (self.tables.get(name), self.lookalikes.get(name.name())) {
-            (None, _) => "or the database was not asked for it; inspect it".to_owned(),
+            (None, _) => "or was not inspected; inspect it".to_owned(),
             (_, None) => "create it first".to_owned(),
             (_, Some(others)) => format!("there is {}", others.join(", ")),
         };
@@ -376,8 +377,8 @@ impl Actual {
         self.triggers.get(function).map_or(&[], Vec::as_slice)
     }
 
-    /// The table whose own triggers call `function`, if it is one table. One that several tables call belongs to none of
-    /// them: it could announce the changes under one name only.
+    /// The table whose own triggers call `function`, if there is exactly one. A function that several tables call belongs to
+    /// none of them, because it announces changes under one name only.
     pub(super) fn owner_of(&self, function: &str) -> Option<&TableName> {
         let mut callers = self.callers(function);
         let first = callers.next()?;
@@ -391,7 +392,7 @@ impl Actual {
             .map(|trigger| &trigger.on.0)
     }
 
-    /// The functions that were made for a table of that name, which may be called otherwise now.
+    /// The functions that were made for a table of that name, which may have another name now.
     fn made_for(&self, name: &TableName) -> impl Iterator<Item = (&str, &Function)> {
         let made_for = self.made_for.get(name).into_iter().flatten();
         let made_for = made_for.filter_map(|function| self.functions.get_key_value(function));
@@ -404,7 +405,7 @@ impl Actual {
             .filter(|(function, _)| self.callers(function).next().is_none())
     }
 
-    /// The tables besides whose changes come under that name, because they were called so when they were installed.
+    /// Other tables whose changes come under that name, because they had it when they were installed.
     pub(super) fn namesakes_of(&self, name: &TableName) -> BTreeSet<&TableName> {
         let callers = self
             .made_for(name)
@@ -412,7 +413,7 @@ impl Actual {
         callers.filter(|caller| *caller != name).collect()
     }
 
-    /// Whether changes that come under that name because a table was called so before are recorded; `None` if there are none.
+    /// Whether changes that come under that name, because a table had it before, are recorded; `None` if there are none.
     pub(super) fn namesake_mode(&self, name: &TableName) -> Option<bool> {
         let mut made_for = self.made_for(name);
         let is_called = |function: &str| self.callers(function).next().is_some();
@@ -420,7 +421,7 @@ impl Actual {
         function.note.as_ref().map(|note| note.outbox)
     }
 
-    /// What is installed for `table`, which is called `name`.
+    /// The installation of `table`, whose name is `name`.
     pub(super) fn installation(&self, name: &TableName, table: &Table) -> Installation<'_> {
         let called = self.called.get(&table.oid);
         let mut called: Vec<_> = called.into_iter().flatten().collect();
@@ -446,8 +447,8 @@ impl Actual {
         }
     }
 
-    /// A name for a function of `table`, which no function has. It says nothing of the table's name, which may change; and two
-    /// programs that install on the table at the same time choose the same.
+    /// An unused name for a function of `table`. It does not contain the table's name, which may change. Two programs that
+    /// install on the table at the same time choose the same name.
     pub(super) fn free_name(&self, table: &Table) -> String {
         let names = (0_u32..).map(|number| format!("notify_{:08x}{number:08x}", table.oid));
         let mut free = names.filter(|name| !self.names.contains(name));
@@ -457,5 +458,5 @@ impl Actual {
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T> {
     serde_json::from_str(json)
-        .map_err(|cause| Error::with_source(Kind::Query, "cannot understand the catalog", cause))
+        .map_err(|cause| Error::with_source(Kind::Query, "cannot interpret the catalog", cause))
 }

@@ -11,14 +11,14 @@ use super::template::render;
 use crate::backoff::Backoff;
 use crate::error::{Error, Kind, Result};
 
-const LOCK: &str = include_str!("sql/v2/lock.sql");
-const UNLOCK: &str = include_str!("sql/v2/unlock.sql");
+const LOCK: &str = include_str!("sql/objects/lock.sql");
+const UNLOCK: &str = include_str!("sql/objects/unlock.sql");
 
-/// How often a plan is tried while others hold locks on the tables, and how long it waits in between.
+/// How often a plan is retried while other transactions lock the tables, and how long it waits in between.
 const ATTEMPTS: u32 = 20;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
-/// SQL that was worked out and not yet run.
+/// SQL that was planned and not yet run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "a plan changes nothing until it is applied"]
 pub struct Plan {
@@ -28,7 +28,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Runs `statements` as the only installer. `schema` makes the schema, where it has to be made.
+    /// Runs `statements` as the only installer. `schema` creates the schema, if it does not exist.
     pub(super) fn new(schema: &str, statements: &str, trials: Vec<Trial>) -> Result<Self> {
         let lock = render(LOCK, &[("schema", schema)])?;
         Ok(Self {
@@ -42,9 +42,9 @@ impl Plan {
         Self { warnings, ..self }
     }
 
-    /// What the plan takes away; and what remains to be done besides: a table that was renamed, and whose changes still come
-    /// under a name that the plan installs on. The latter as far as the database was inspected: [`plan`](super::plan()) knows
-    /// the tables of its specifications only.
+    /// Returns what the plan removes, and what remains to be done: a renamed table whose changes still come under a name that
+    /// the plan installs on. The latter only for inspected tables: [`plan`](super::plan()) inspects the tables of its
+    /// specifications only.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -66,9 +66,9 @@ impl Plan {
         }
     }
 
-    /// Asks the server whether it takes the statements of functions with more than a hundred columns: it has limits that only
-    /// it knows. [`plan`](super::plan()) has done so; a plan of [`Actual::plan`](super::Actual::plan) has not been tried.
-    /// Changes nothing, and asks nothing of a plan without such functions.
+    /// Asks the server whether it accepts the statements of functions with more than a hundred columns, because only the server
+    /// knows its limits. [`plan`](super::plan()) has done so; a plan of [`Actual::plan`](super::Actual::plan) has not been
+    /// checked. Changes nothing, and runs no statement if the plan has no such functions.
     ///
     /// # Errors
     /// If a specification has more columns than the server can compare, or the connection is lost.
@@ -82,14 +82,13 @@ impl Plan {
     /// Runs the plan: all of it or nothing, also if this future is dropped. If the client is inside a
     /// transaction, the plan becomes part of it.
     ///
-    /// Waits for other installers. For transactions that write to the tables it waits half a second at a
-    /// time, lest it becomes part of a deadlock, and tries again for some seconds. Requires ownership of the
-    /// tables, or their TRIGGER right.
+    /// Waits for other installers. It waits for transactions that write to the tables for half a second at a time, to avoid
+    /// deadlocks, and retries for some seconds. Requires ownership of the tables, or their TRIGGER right.
     ///
     /// # Errors
-    /// If the server refuses a statement; somebody has renamed a table, or installed on it, in a way that the plan does not
-    /// know of; or the connection is lost (then either all was done or nothing). A retryable one if the tables stay in use, or
-    /// are at all if the client is inside a transaction.
+    /// If the server refuses a statement; if a table was renamed, or another installation changed it, since it was inspected;
+    /// or if the connection is lost (then either everything was done or nothing). A retryable error if the tables stay in use,
+    /// or, if the client is inside a transaction, if they are in use at all.
     pub async fn apply(&self, client: &Client) -> Result<()> {
         if self.is_empty() {
             return Ok(());
@@ -102,14 +101,14 @@ impl Plan {
                 return Ok(());
             };
             match in_use.take() {
-                // The lock that was not to be had has failed the transaction that this is part of.
+                // The lock timeout has failed the transaction that this is part of.
                 Some(cause) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
                     return Err(tables_in_use(cause));
                 }
                 _ => {}
             }
             if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) {
-                let message = "cannot change the triggers; everything is as it was";
+                let message = "cannot change the triggers; nothing was changed";
                 return Err(Error::of_statement(message, error));
             }
             attempt += 1;

@@ -1,5 +1,5 @@
-//! What a listener looks at again and again: whether triggers are in place, and whether they have been all
-//! the time since it last looked; and whether DDL has changed rows meanwhile.
+//! The check of a listener at each heartbeat: whether triggers are in place, whether they have been since the last check, and
+//! whether DDL has changed rows meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,24 +12,24 @@ use super::verify::{Drift, verify};
 use crate::error::Result;
 use crate::name::TableName;
 
-/// A fingerprint leaves out what data says (the rows of `pgherald.outbox_relation`) and what roles may do. So everything is
-/// looked at once in so many checks, also if the fingerprint is the same.
+/// A fingerprint does not cover data (the rows of `pgherald.outbox_relation`) and the rights of roles. So one check in this
+/// many inspects everything, even if the fingerprint is unchanged.
 const FULL_LOOK_EVERY: u32 = 20;
 
 /// The state of the triggers at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Check {
-    /// What is not as specified.
+    /// The differences from the specifications.
     pub(crate) drifts: Vec<Drift>,
     fingerprint: Fingerprint,
 }
 
-/// What tables and triggers are made of, to compare with what they are made of later. It changes with what looks the same
-/// again, too.
+/// The structure of tables and triggers, to compare with their structure later. It also changes if something was altered and
+/// altered back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Fingerprint {
     tables: Vec<TablePrint>,
-    /// Changes with what all tables share.
+    /// Changes with the objects that all tables share.
     shared: String,
 }
 
@@ -37,7 +37,7 @@ struct Fingerprint {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct TablePrint {
     table: TableName,
-    /// Changes if a trigger was altered. One that was disabled and enabled again may have missed something.
+    /// Changes if a trigger was altered. A trigger that was disabled and enabled again may have missed changes.
     triggers: String,
     /// Changes if DDL may have changed rows, which fires no trigger.
     rows: String,
@@ -46,12 +46,12 @@ struct TablePrint {
 }
 
 impl Check {
-    /// The drifts that make changes go unheard.
+    /// The drifts that lose changes.
     pub(crate) fn deaf(&self) -> impl Iterator<Item = &Drift> {
         self.drifts.iter().filter(|drift| drift.is_deaf())
     }
 
-    /// For each table, a number for its triggers and one for what its rows are made of.
+    /// For each table, a number for its triggers and one for the structure of its rows.
     pub(crate) fn fingerprints(&self) -> impl Iterator<Item = (&str, &str)> {
         let all = self.fingerprint.tables.iter();
         all.map(|one| (&*one.triggers, &*one.rows))
@@ -77,11 +77,11 @@ impl Check {
     }
 }
 
-/// Checks the triggers of some specifications again and again.
+/// Checks the triggers of some specifications repeatedly.
 #[derive(Debug)]
 pub(crate) struct Checker {
     specs: Arc<[TriggerSpec]>,
-    /// The last check, and how many there were since everything was looked at.
+    /// The last check, and the number of checks since everything was inspected.
     last: Mutex<Option<(Check, u32)>>,
 }
 
@@ -97,12 +97,12 @@ impl Checker {
         &self.specs
     }
 
-    /// Looks at the triggers, in one statement while the fingerprint stays the same, and else in a number of statements that
-    /// does not depend on how many tables there are. Asks nothing if there are none.
+    /// Checks the triggers: in one statement while the fingerprint stays the same, otherwise in a number of statements that
+    /// does not depend on the number of tables. Runs no statement if there are no tables.
     pub(crate) async fn check(&self, client: &Client) -> Result<Check> {
         let fingerprint = match self.specs.is_empty() {
             true => Fingerprint::default(),
-            // First, so that an alteration in between shows at the next check rather than never.
+            // First, so that the next check detects an alteration in between.
             false => fingerprint(client, &self.specs).await?,
         };
         let last = self.lock().take();

@@ -12,8 +12,8 @@ use super::note::{Note, other_version, version};
 pub(super) enum Finding<'a> {
     /// The function is absent.
     FunctionMissing,
-    /// The function differs; `redefine` tells whether in more than its comment, `unheard` why desired changes go
-    /// unheard because of it, if they do.
+    /// The function differs. `redefine`: whether in more than its comment. `unheard`: why it loses desired changes, if it
+    /// does.
     FunctionOutdated {
         reason: String,
         redefine: bool,
@@ -21,18 +21,18 @@ pub(super) enum Finding<'a> {
     },
     TriggerMissing(&'a DesiredTrigger),
     TriggerDisabled(&'a DesiredTrigger),
-    /// It calls another function, or is not made as it should be; `reason` completes "was installed".
+    /// It calls another function, or was not created as it should be; `reason` completes "was installed".
     TriggerAltered {
         trigger: &'a DesiredTrigger,
         reason: &'static str,
     },
-    /// A trigger of ours where none is desired.
+    /// A trigger of pgherald where none is desired.
     TriggerLeftOver(&'a Trigger),
-    /// Another function of ours that the table's own triggers call.
+    /// Another function of pgherald that the table's own triggers call.
     FunctionLeftOver(&'a str),
 }
 
-/// Lists the differences, in the order in which they are to be put right.
+/// Lists the differences, in the order of their repair.
 pub(super) fn compare<'a>(desired: &'a Desired, actual: &'a Installation<'a>) -> Vec<Finding<'a>> {
     let found: HashMap<_, _> = actual
         .triggers
@@ -47,10 +47,10 @@ pub(super) fn compare<'a>(desired: &'a Desired, actual: &'a Installation<'a>) ->
     let own = actual.function.map(|(_, function)| function);
     let mut findings = Vec::new();
     findings.extend(function(desired, own));
-    // A later program may make them in another way.
+    // A later version may create them in another way.
     let is_later = own.and_then(|own| version(own.comment.as_deref())) > Some(VERSION);
     let note = own.and_then(|own| own.note.as_ref());
-    // Its triggers go on firing for replicated rows until they are made again.
+    // Its triggers keep firing for replicated rows until they are created again.
     let is_narrowed = note.is_some_and(|note| note.replicated) && !desired.note.replicated;
     findings.extend(desired.triggers.iter().filter_map(|trigger| {
         let found = found.get(&(&trigger.on, &*trigger.name));
@@ -99,7 +99,7 @@ fn function<'a>(desired: &Desired, actual: Option<&Function>) -> Option<Finding<
     })
 }
 
-/// Why a subscriber that desires `desired` misses some of it where `actual` is installed.
+/// Why a subscriber that needs `desired` misses changes while `actual` is installed.
 fn unheard(actual: &Note, desired: &Note) -> Option<&'static str> {
     let watches = |column| actual.when_changed.contains(column);
     let fewer = match (&*actual.when_changed, &*desired.when_changed) {
@@ -114,7 +114,7 @@ fn unheard(actual: &Note, desired: &Note) -> Option<&'static str> {
     } else if actual.channel != desired.channel {
         Some("for another channel")
     } else if fewer {
-        Some("to leave out updates that are to be heard of")
+        Some("to leave out updates that the specification includes")
     } else {
         None
     }

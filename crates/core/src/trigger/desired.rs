@@ -1,4 +1,4 @@
-//! What should stand in the database for one specification: a function, its comment, and triggers.
+//! The desired state for one specification: a function, its comment, and triggers.
 
 use postgres_protocol::escape::escape_literal;
 
@@ -14,24 +14,24 @@ use crate::error::Result;
 use crate::name::TableName;
 use crate::operation::Operation;
 
-/// The installation of one table as it should be.
+/// The desired installation of one table.
 #[derive(Debug)]
 pub(super) struct Desired {
     /// The function's name, without its schema.
     pub(super) function: String,
     pub(super) body: String,
-    /// What is to be said of the table besides, if its changes are recorded in the outbox.
+    /// The row of `outbox_relation` for the table, if its changes are recorded in the outbox.
     pub(super) description: Option<Description>,
     pub(super) note: Note,
     pub(super) triggers: Vec<DesiredTrigger>,
-    /// Columns of the key, with their types, of which equal values may have different texts.
+    /// Columns of the key, with their types, in which equal values may have different texts.
     pub(super) ambiguous: Vec<(String, String)>,
 }
 
-/// What the rows of a table have in common in the outbox.
+/// The data that the rows of a table have in common in the outbox.
 #[derive(Debug)]
 pub(super) struct Description {
-    /// Stands for it in the rows.
+    /// The number that refers to it in the rows.
     pub(super) relation: i64,
     /// The statement that writes it.
     pub(super) statement: String,
@@ -76,13 +76,13 @@ impl Firing {
     }
 }
 
-/// Draws up the installation of a checked specification.
+/// Derives the installation of a checked specification.
 pub(super) fn desired(valid: &Valid<'_>) -> Result<Desired> {
     let mut triggers = Vec::new();
     for member in &valid.table.members {
         let operations = || valid.spec.operations.iter();
         triggers.extend(operations().map(|operation| trigger(valid, member, operation, false)));
-        // The server applies replicated rows to the tables that hold them. It has no row-level triggers for TRUNCATE.
+        // The server applies replicated rows to the tables that hold them. TRUNCATE has no row-level triggers.
         if valid.spec.replicated && member.kind == "r" {
             let rows = operations().filter(|operation| *operation != Operation::Truncate);
             triggers.extend(rows.map(|operation| trigger(valid, member, operation, true)));
@@ -106,7 +106,7 @@ pub(super) fn desired(valid: &Valid<'_>) -> Result<Desired> {
     })
 }
 
-/// A partition may be watched on its own as well, so what it carries for its parent has its own name.
+/// A partition may be watched on its own as well, so its triggers for the parent have other names.
 fn trigger(
     valid: &Valid<'_>,
     member: &Member,
@@ -149,6 +149,7 @@ fn note(valid: &Valid<'_>) -> Note {
         channel: spec.channel.as_str().to_owned(),
         key: names(&valid.key),
         columns: names(&valid.columns),
+        every_column: spec.every_column,
         operations: spec.operations.iter().collect(),
         when_changed: spec.when_changed.clone(),
         outbox: spec.is_outbox(),
@@ -187,7 +188,7 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
         ("channel", &*channel),
         ("relation", &*relation),
     ];
-    let failure = render(include_str!("sql/v2/failure.sql"), &names)?;
+    let failure = render(include_str!("sql/objects/failure.sql"), &names)?;
     let unchanged = unchanged(valid)?;
     let mark = replicated::mark(valid);
     let row_unchanged = row_unchanged(valid)?;
@@ -211,7 +212,7 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
             &*replicated::fragment(valid, template, 8, &for_rows)?,
         )];
         return render(
-            include_str!("sql/v2/whole_body.sql"),
+            include_str!("sql/objects/whole_body.sql"),
             &[&common[..], &row].concat(),
         );
     }
@@ -288,13 +289,12 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
         ("cols", &cols),
     ];
     render(
-        include_str!("sql/v2/rows_body.sql"),
+        include_str!("sql/objects/rows_body.sql"),
         &[&common[..], &rows].concat(),
     )
 }
 
-/// The part of an update that leaves early, or tells the changed rows from the others; empty if every
-/// update counts.
+/// The part of an update that returns early, or selects the changed rows; empty if every update counts.
 fn unchanged(valid: &Valid<'_>) -> Result<String> {
     if valid.when_changed.is_empty() {
         return Ok(String::new());
@@ -303,7 +303,7 @@ fn unchanged(valid: &Valid<'_>) -> Result<String> {
     columns.extend(valid.when_changed.iter().cloned());
     let watched = expression::comparable(&columns);
     let mut block = render(
-        include_str!("sql/v2/unchanged.sql"),
+        include_str!("sql/objects/unchanged.sql"),
         &[("watched", &watched)],
     )?;
     if !valid.key.is_empty() {
@@ -312,7 +312,7 @@ fn unchanged(valid: &Valid<'_>) -> Result<String> {
             ("key", &*expression::key(&valid.key, Size::Limited)),
             ("watched", &*watched),
         ];
-        block = render(include_str!("sql/v2/changed.sql"), &values)?;
+        block = render(include_str!("sql/objects/changed.sql"), &values)?;
     }
     Ok(block.trim_end().to_owned())
 }
@@ -338,14 +338,14 @@ impl Desired {
         qualified(&self.function)
     }
 
-    /// The statements that define the function, whatever stands there now.
+    /// The statements that define the function, and replace an existing one.
     pub(super) fn define(&self) -> Result<String> {
         let values = [
             ("function", &*self.qualified()),
             ("settings", &*self.settings()),
             ("body", &dollar_quoted(&self.body)),
         ];
-        let function = render(include_str!("sql/v2/table_function.sql"), &values)?;
+        let function = render(include_str!("sql/objects/table_function.sql"), &values)?;
         let description = self.description.as_ref();
         let description = description.map_or("", |description| &*description.statement);
         Ok(description.to_owned() + &function)
@@ -354,24 +354,24 @@ impl Desired {
     /// The settings that the function pins, one on each line.
     fn settings(&self) -> String {
         let mut settings = String::new();
-        // It costs a quarter of recording a row; and where nothing is compared, every name in it is qualified. But the text
-        // of a value that names an object has the object's schema or not, as the search_path has it.
+        // Pinning adds a quarter to the cost of recording a row. Where nothing is compared, every name in the function is
+        // qualified. But whether the text of a value that names an object has the object's schema depends on the search_path.
         if !self.note.outbox || self.note.compares() || self.note.names_objects {
-            settings.push_str(include_str!("sql/v2/search_path.sql").trim_end());
+            settings.push_str(include_str!("sql/objects/search_path.sql").trim_end());
         }
         if self.note.names_objects {
-            settings.push_str(include_str!("sql/v2/names_settings.sql").trim_end());
+            settings.push_str(include_str!("sql/objects/names_settings.sql").trim_end());
         }
         if self.note.settings {
-            settings.push_str(include_str!("sql/v2/text_settings.sql").trim_end());
+            settings.push_str(include_str!("sql/objects/text_settings.sql").trim_end());
         }
         if !self.note.when_changed.is_empty() && !self.note.outbox {
-            settings.push_str(include_str!("sql/v2/compare_settings.sql").trim_end());
+            settings.push_str(include_str!("sql/objects/compare_settings.sql").trim_end());
         }
         settings
     }
 
-    /// The settings that the function pins, as the catalog keeps them.
+    /// The settings that the function pins, as the catalog stores them.
     pub(super) fn pinned(&self) -> Vec<String> {
         let settings = self.settings();
         let lines = settings
@@ -382,18 +382,18 @@ impl Desired {
             .collect()
     }
 
-    /// What the function was made from, as its comment has it.
+    /// The function's comment, which contains its specification.
     pub(super) fn comment(&self) -> String {
         serde_json::json!(self.note).to_string()
     }
 
-    /// The statement that records what the function was made from.
+    /// The statement that sets the function's comment.
     pub(super) fn annotate(&self) -> String {
         let note = escape_literal(&self.comment());
         format!("COMMENT ON FUNCTION {}() IS {note};\n", self.qualified())
     }
 
-    /// The statements that make `trigger`, whatever stands there now.
+    /// The statements that create `trigger`, and replace an existing one.
     ///
     /// Before PostgreSQL 14 it must be dropped first, which also waits for readers of the table.
     pub(super) fn attach(&self, trigger: &DesiredTrigger, server_version: i32) -> Result<String> {
@@ -426,9 +426,9 @@ impl Desired {
             ("level", if trigger.is_row { "ROW" } else { "STATEMENT" }),
             ("function", &self.qualified()),
         ];
-        let create = render(include_str!("sql/v2/trigger.sql"), &values)?;
+        let create = render(include_str!("sql/objects/trigger.sql"), &values)?;
         let enable = match trigger.firing {
-            // It was made so.
+            // Triggers are created so.
             Firing::Origin => String::new(),
             _ => trigger.enable(),
         };
@@ -453,7 +453,7 @@ impl DesiredTrigger {
     }
 }
 
-/// The transition tables, new and old, that a statement-level trigger of `operation` is given.
+/// The transition tables, new and old, of a statement-level trigger of `operation`.
 const fn transition_tables(operation: Operation) -> (Option<&'static str>, Option<&'static str>) {
     match operation {
         Operation::Insert => (Some("pgherald_new"), None),
@@ -463,7 +463,7 @@ const fn transition_tables(operation: Operation) -> (Option<&'static str>, Optio
     }
 }
 
-/// The qualified name of a table's function, which is made of safe characters.
+/// The qualified name of a table's function, which has only safe characters.
 pub(super) fn qualified(function: &str) -> String {
     format!("pgherald.{function}")
 }

@@ -1,11 +1,12 @@
-//! SQL expressions over one row of a transition table: its key and columns as JSON text, and what of it
-//! decides whether it changed.
+//! SQL expressions over one row of a transition table: its key and columns as JSON text, and the values that
+//! decide whether it changed.
 //!
 //! The expression of a key is null only for a value too large for any payload; SQL null is the text `null`. A column whose
-//! value is too large is an object that says so, which no other value is (see [`object`]). Values come through the type's output function (`concat`), never through a cast. A cast may lose something: to
-//! text it strips the blanks of `char(n)` and adds a mask to `inet`. And it may be the table owner's code,
-//! should the column get another type later, run with the rights of the installing role. So nothing here
-//! lets the column's type choose a function, but for those that only superusers can make.
+//! value is too large is a marker object; no other value is an object (see [`object`]). Values come through the type's output
+//! function (`concat`), never through a cast. A cast may lose something: a cast to text strips the blanks of `char(n)` and adds
+//! a mask to `inet`. If the column gets another type later, a cast may also be the table owner's code, run with the rights of
+//! the installing role. So no expression here lets the column's type choose a function, except those that only superusers can
+//! create.
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde_json::Value;
@@ -46,26 +47,26 @@ fn class(column: &Column) -> Class {
     }
 }
 
-/// Whether the text of any of these depends on session settings, apart from the `search_path`.
+/// Whether the text of one of these columns depends on session settings, apart from the `search_path`.
 pub(super) fn needs_settings<'a>(columns: impl IntoIterator<Item = &'a Column>) -> bool {
     columns
         .into_iter()
         .any(|column| matches!(class(column), Class::Bytes | Class::Other))
 }
 
-/// Whether the text of any of these names objects of the database, with their schema or without.
+/// Whether the text of one of these columns names objects of the database, with their schema or without.
 pub(super) fn names_objects<'a>(columns: impl IntoIterator<Item = &'a Column>) -> bool {
     columns.into_iter().any(|column| column.names_objects)
 }
 
-/// What becomes of a large value.
+/// The treatment of a large value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
-    /// Too large for any notification: null.
+    /// A value too large for any notification becomes null.
     Limited,
-    /// It stays, whatever its size.
+    /// The value is kept, whatever its size.
     Unlimited,
-    /// Its text has more bytes than this: an object that says so.
+    /// A value whose text has more bytes than this becomes a marker object.
     Unavailable(u32),
 }
 
@@ -74,8 +75,7 @@ pub(super) fn values(columns: &[Column], size: Size) -> impl Iterator<Item = Str
     columns.iter().map(move |column| json(column, size))
 }
 
-/// Whether the column `value`, of which only the type is looked at, is there and of a type that these expressions can
-/// read and compare.
+/// Whether the column `value` exists and has a type that these expressions can read and compare. Only its type is read.
 pub(super) fn is_readable(column: &Column, value: &str) -> String {
     let one_of = |types: &[&str]| {
         let types = types
@@ -86,7 +86,7 @@ pub(super) fn is_readable(column: &Column, value: &str) -> String {
     };
     let is_servers = column.exact_type.starts_with("pg_catalog.");
     match class(column) {
-        // Through text whatever it is.
+        // It is read through text, whatever type it has.
         Class::Other => format!(
             "pg_catalog.pg_typeof({value}) OPERATOR(pg_catalog.<>) 'pg_catalog.void'::pg_catalog.regtype"
         ),
@@ -113,8 +113,8 @@ pub(super) fn key(columns: &[Column], size: Size) -> String {
     }
 }
 
-/// The extra columns of a row, as an object. In place of a value whose text has more than `limit` bytes stands
-/// `{"unavailable":{"limit":…}}`; every other value is a number, a boolean, a string or null.
+/// The columns of a row, as an object. `{"unavailable":{"limit":…}}` stands in the place of a value whose text has more than
+/// `limit` bytes; every other value is a number, a boolean, a string or null.
 pub(super) fn object(columns: &[Column], limit: u32) -> String {
     let mut members = String::new();
     for (index, column) in columns.iter().enumerate() {
@@ -152,10 +152,10 @@ fn comparable_of(column: &Column) -> String {
     }
 }
 
-/// What the text of a large value is compared by: it is not made.
+/// The stand-in by which large values are compared, so that their text is not computed.
 const LARGE: &str = "'pgherald: large'";
 
-/// What columns are compared by to tell which of them changed, see [`differs`].
+/// The expressions by which columns are compared to find the changed ones, see [`differs`].
 pub(super) fn comparables_within(columns: &[Column], limit: u32) -> Vec<String> {
     let within = |column: &Column| match bounds(column, limit) {
         Some(bounds) if class(column) == Class::Other => {
@@ -169,9 +169,9 @@ pub(super) fn comparables_within(columns: &[Column], limit: u32) -> Vec<String> 
     columns.iter().map(within).collect()
 }
 
-/// Whether a column differs between two rows, of which [`comparables_within`] are called `new` and `old`.
+/// Whether a column differs between two rows, whose [`comparables_within`] are called `new` and `old`.
 ///
-/// A value beyond the limit counts as different: to compare it would mean to read all of it, at each UPDATE of the row.
+/// A value beyond the limit counts as different, because comparing it would mean reading all of it, at each UPDATE of the row.
 pub(super) fn differs(column: &Column, limit: u32, new: &str, old: &str) -> String {
     let differs = format!("{new} IS DISTINCT FROM {old}");
     match bounds(column, limit) {
@@ -179,7 +179,7 @@ pub(super) fn differs(column: &Column, limit: u32, new: &str, old: &str) -> Stri
         Some(_) if class(column) == Class::Other => {
             format!("{new} OPERATOR(pg_catalog.=) {LARGE} OR {differs}")
         }
-        // The value itself, not yet read from where large ones are stored.
+        // The value itself, which is not yet fetched from the storage of large values.
         Some(bounds) => format!("{} OR {differs}", larger(new, bounds.most)),
     }
 }
@@ -207,15 +207,15 @@ fn larger(value: &str, bytes: u64) -> String {
     format!("pg_catalog.pg_column_size({value}) OPERATOR(pg_catalog.>) {bytes}")
 }
 
-/// How many bytes a value takes where it is stored, compressed perhaps, compared with those of its text.
+/// The stored size of a value, which may be compressed, related to the size of its text.
 struct Bounds {
-    /// With no more than this, the text is within the limit.
+    /// With at most this stored size, the text is within the limit.
     least: u64,
-    /// With more than this, it is beyond the limit.
+    /// With more than this stored size, the text is beyond the limit.
     most: u64,
 }
 
-/// `None` if any text of the column's type is short.
+/// `None` if every text of the column's type is short.
 fn bounds(column: &Column, limit: u32) -> Option<Bounds> {
     let limit = u64::from(limit);
     let (least, most) = match class(column) {
@@ -224,7 +224,7 @@ fn bounds(column: &Column, limit: u32) -> Option<Bounds> {
         Class::Other if matches!(&*column.type_name, "inet" | "cidr") => return None,
         // 131,072 digits before the point, 16,383 behind it.
         Class::Other if column.type_name == "numeric" && limit >= 150_000 => return None,
-        // Neither method of compression makes less than a 255th of anything. A header has four bytes.
+        // No compression method reduces a value to less than a 255th. A header has four bytes.
         Class::Text => (limit / 256, limit + 4),
         Class::Bytes => (limit / 512, limit / 2 + 4),
         // A numeric of seven bytes can have 147,456 characters. No type needs four times the bytes of its shortest text.
@@ -265,7 +265,8 @@ fn json(column: &Column, size: Size) -> String {
         Size::Unavailable(limit) => match bounds(column, limit) {
             None => text,
             Some(Bounds { least, most }) => {
-                // In this order: what is surely too large is neither read nor converted, and most values are surely not.
+                // In this order: a value that is certainly too large is neither read nor converted, and most values are
+                // certainly not too large.
                 let is_candidate = larger(&value, least);
                 let is_large = larger(&value, most);
                 let length = format!(

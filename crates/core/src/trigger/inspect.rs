@@ -1,4 +1,6 @@
-//! Reads all that is to be known of a database, in a number of statements that does not depend on the number of tables.
+//! Reads the actual state of a database, in a number of statements that does not depend on the number of tables.
+
+use std::collections::BTreeSet;
 
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
@@ -8,15 +10,15 @@ use super::spec::TriggerSpec;
 use crate::error::{Error, Result};
 use crate::name::TableName;
 
-/// What `pgherald.notify_rows` takes.
+/// The parameters of `pgherald.notify_rows`.
 const NOTIFY_ROWS_ARGUMENTS: &str = "text, text, text, text, text[], text[], text[]";
 
-/// What `pgherald.rows_query` takes.
+/// The parameters of `pgherald.rows_query`.
 const ROWS_QUERY_ARGUMENTS: &str =
     "oid, text, text, text[], text[], text[], integer, text[], boolean, boolean, boolean";
 
-/// Reads the tables called `names`, and what is installed on them. Only reads, outside any transaction, in at most three
-/// statements: the catalog, the rows that the outbox relies on, and what groups require.
+/// Reads the tables `names`, and what is installed on them. Only reads, outside any transaction, in at most three
+/// statements: the catalog, the rows that the outbox relies on, and the requirements of groups.
 ///
 /// # Errors
 /// If the catalog cannot be read.
@@ -24,9 +26,9 @@ pub async fn inspect(client: &Client, names: &[&TableName]) -> Result<Actual> {
     read(client, names, false).await
 }
 
-/// Reads everything that is installed, on whatever tables, the tables that it was made for, and those called `names`. Only
-/// reads, outside any transaction, in at most three statements; or in six, if tables that it was made for were dropped or
-/// renamed.
+/// Reads everything that is installed on any table, the tables for which it was installed or that groups require, and the
+/// tables `names`. Only reads, outside any transaction, in at most three statements; or in six, if nothing is installed on one
+/// of the tables that were not named.
 ///
 /// # Errors
 /// If the catalog cannot be read.
@@ -34,13 +36,18 @@ pub async fn inspect_all(client: &Client, names: &[&TableName]) -> Result<Actual
     let actual = read(client, names, true).await?;
     let watched = actual.watched();
     let made_for = watched.iter().filter_map(|one| one.spec.as_ref());
-    let made_for = made_for.map(TriggerSpec::table);
-    let former: Vec<_> = made_for
+    let required = actual.requirements.iter().map(|one| &one.spec);
+    let more: BTreeSet<_> = made_for
+        .chain(required)
+        .map(TriggerSpec::table)
         .filter(|table| !actual.tables.contains_key(table))
         .collect();
-    match former.is_empty() {
+    match more.is_empty() {
         true => Ok(actual),
-        false => read(client, &[names, &former].concat(), true).await,
+        false => {
+            let names: Vec<_> = names.iter().copied().chain(more).collect();
+            read(client, &names, true).await
+        }
     }
 }
 
@@ -62,7 +69,7 @@ async fn read(client: &Client, names: &[&TableName], every: bool) -> Result<Actu
     if let Some(outbox) = &mut actual.outbox
         && outbox.has_readable_rows()
     {
-        // Whether it is there is known only now: a statement that names a table that is missing fails.
+        // Only now it is known whether the table exists: a statement that names a missing table fails.
         let rows = rows(client, include_str!("sql/outbox_rows.sql"), &[]).await?;
         outbox.rows = rows.first().map(outbox_rows).transpose()?;
     }
@@ -76,7 +83,7 @@ async fn read(client: &Client, names: &[&TableName], every: bool) -> Result<Actu
             let (group, text): (String, &str) = (get(row, 0)?, get(row, 3)?);
             match serde_json::from_str(text) {
                 Ok(spec) => actual.requirements.push(Requirement { group, spec }),
-                // It concerns those alone who install on that table.
+                // It only concerns installations on that table.
                 Err(_) => {
                     let table = TableName::new(get::<&str>(row, 1)?, get::<&str>(row, 2)?)?;
                     actual.unknown_requirements.push((group, table));
@@ -102,7 +109,7 @@ pub(super) fn split<'a>(names: &[&'a TableName]) -> (Vec<&'a str>, Vec<&'a str>)
         .unzip()
 }
 
-/// Runs a catalog query. `query_typed` keeps the statement unnamed: nothing stays in the session, and poolers do not mind.
+/// Runs a catalog query. `query_typed` keeps the statement unnamed: nothing stays in the session, and poolers support it.
 pub(super) async fn rows(
     client: &Client,
     sql: &str,
@@ -112,11 +119,11 @@ pub(super) async fn rows(
     outcome.map_err(|error| Error::of_statement("cannot read the catalog for triggers", error))
 }
 
-/// Takes column `index` of a catalog row.
+/// Reads column `index` of a catalog row.
 pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     row: &'a Row,
     index: usize,
 ) -> Result<T> {
     row.try_get(index)
-        .map_err(|error| Error::of_statement("cannot understand the catalog", error))
+        .map_err(|error| Error::of_statement("cannot interpret the catalog", error))
 }

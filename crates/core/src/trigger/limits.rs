@@ -1,7 +1,8 @@
-//! Whether the server takes the statements of a table's function at all: it has limits, of 1,664 entries in a list for instance.
+//! Whether the server accepts the statements of a table's function: it has limits, for example 1,664 entries in a list.
 //!
-//! A function that meets one at run time would fail at each write, and record or announce the table as a whole. So the statements
-//! are tried before, on a row of nulls, rather than counted: they are the server's limits.
+//! If a function exceeded a limit at run time, it would fail at each write, and record or announce the table as a whole. So the
+//! statements are tried before, on a row of nulls. Counting columns instead would not be reliable, because the limits are the
+//! server's.
 
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -12,7 +13,7 @@ use super::validate::Valid;
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 
-/// With no more columns than this, no limit is near, and nothing is tried.
+/// With at most this many columns, no limit is near, and nothing is tried.
 const FEW: usize = 100;
 
 /// A statement to try before a plan is shown or run.
@@ -23,7 +24,7 @@ pub(super) struct Trial {
     select: String,
 }
 
-/// What the function of `valid` has to run, if its number of columns may be beyond a limit.
+/// The statements of the function of `valid`, if its number of columns may exceed a limit.
 pub(super) fn trials(valid: &Valid<'_>) -> Result<Vec<Trial>> {
     let columns = valid.key.len() + valid.columns.len() + valid.when_changed.len();
     if columns <= FEW {
@@ -41,7 +42,7 @@ pub(super) fn trials(valid: &Valid<'_>) -> Result<Vec<Trial>> {
     Ok(selects.into_iter().map(trial).collect())
 }
 
-/// What the function of a table in notify mode selects.
+/// The query of the function of a table in notify mode.
 fn selects(valid: &Valid<'_>) -> Vec<String> {
     let key = expression::key(&valid.key, expression::Size::Limited);
     let columns = match valid.columns.is_empty() {
@@ -70,7 +71,7 @@ fn selects(valid: &Valid<'_>) -> Vec<String> {
 }
 
 impl Trial {
-    /// Runs it on one row of nulls, under the `search_path` of the functions.
+    /// Runs the statement on one row of nulls, under the `search_path` of the functions.
     ///
     /// # Errors
     /// If the server refuses it because of its number of columns, or the connection is lost.
@@ -94,7 +95,7 @@ impl Trial {
         let Err(cause) = client.batch_execute(&sql).await else {
             return Ok(());
         };
-        // Class 54: a limit of the program.
+        // Class 54: program limit exceeded.
         let code = cause.code().map_or("", SqlState::code);
         if !code.starts_with("54") {
             return Err(Error::of_statement(
@@ -104,7 +105,7 @@ impl Trial {
         }
         let limit = cause.as_db_error().map_or("", |error| error.message());
         let message = format!(
-            "specification of {name}: its {columns} columns are beyond a limit of the server ({limit}); name fewer of them as key, \
+            "specification of {name}: its {columns} columns exceed a limit of the server ({limit}); name fewer of them as key, \
          columns or when_changed, or leave old columns out"
         );
         Err(Error::with_source(Kind::Spec, message, cause))

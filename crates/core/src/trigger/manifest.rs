@@ -1,10 +1,10 @@
-//! The text of specifications: what a group stores of its tables, and the manifest that a program exports.
+//! Specifications as text: the stored requirements of groups, and the manifest that a program exports.
 //!
 //! ```json
 //! [{"schema":"public","table":"orders","mode":"outbox","key":["id"],"columns":["total"],"old_columns":true}]
 //! ```
 //!
-//! What is left out has its default: `mode` is `notify`, `operations` are all, `key` is the primary key. `columns` is an array
+//! A missing field has its default: `mode` is `notify`, `operations` are all, `key` is the primary key. `columns` is an array
 //! of names, or `"*"`.
 
 use serde::de::Error as _;
@@ -18,7 +18,7 @@ use crate::operation::{Operation, OperationSet};
 /// Writes specifications as a manifest: a JSON array, which `pgherald install --from` installs.
 ///
 /// # Errors
-/// None that is known of; those of the JSON writer.
+/// If the JSON writer fails, for which there is no known cause.
 pub fn to_manifest(specs: &[TriggerSpec]) -> crate::Result<String> {
     serde_json::to_string_pretty(specs).map_err(|cause| {
         Error::with_source(
@@ -44,10 +44,10 @@ pub fn to_manifest(specs: &[TriggerSpec]) -> crate::Result<String> {
 /// ```
 ///
 /// # Errors
-/// If the text is not a JSON array of specifications, or one of them has a field that is not known.
+/// If the text is not a JSON array of specifications, or one of them has an unknown field.
 pub fn from_manifest(text: &str) -> crate::Result<Vec<TriggerSpec>> {
     serde_json::from_str(text)
-        .map_err(|cause| Error::with_source(Kind::Spec, "this is no manifest of tables", cause))
+        .map_err(|cause| Error::with_source(Kind::Spec, "this is not a manifest of tables", cause))
 }
 
 #[derive(Serialize, Deserialize)]

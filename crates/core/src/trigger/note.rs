@@ -1,4 +1,4 @@
-//! The comment of a table's function: what it was made from, to tell later whether that still holds.
+//! The comment of a table's function: its specification, to check later whether the function still matches it.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use super::spec::{Mode, TriggerSpec};
 use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
 
-/// What the function of a table was made from.
+/// The specification from which the function of a table was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Note {
     pub(super) version: u32,
@@ -16,6 +16,9 @@ pub(super) struct Note {
     pub(super) channel: String,
     pub(super) key: Vec<String>,
     pub(super) columns: Vec<String>,
+    /// Whether these were all that the table had.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) every_column: bool,
     pub(super) operations: Vec<Operation>,
     pub(super) when_changed: Vec<String>,
     /// Whether changes are recorded in the outbox.
@@ -31,25 +34,25 @@ pub(super) struct Note {
     pub(super) replicated: bool,
     /// Whether the function pins the session settings that text depends on.
     pub(super) settings: bool,
-    /// Whether it pins those that the names of objects depend on.
+    /// Whether the function pins the settings that the names of objects depend on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) names_objects: bool,
 }
 
 impl Note {
-    /// The table that it was made for.
+    /// The table for which the function was made.
     pub(super) fn table_name(&self) -> Option<TableName> {
         TableName::new(self.schema.as_str(), self.table.as_str()).ok()
     }
 
-    /// The specification that it tells of, its key named column by column.
+    /// The specification, with its key column by column.
     pub(super) fn spec(self) -> Option<TriggerSpec> {
         Some(TriggerSpec {
             table: TableName::new(self.schema, self.table).ok()?,
             channel: ChannelName::new(self.channel).ok()?,
             key: Some(self.key),
             columns: self.columns,
-            every_column: false,
+            every_column: self.every_column,
             old_columns: self.old_columns,
             operations: self.operations.into_iter().collect(),
             when_changed: self.when_changed,
@@ -62,18 +65,18 @@ impl Note {
         })
     }
 
-    /// Whether values of a row are compared, by operators that nothing but `search_path` can name.
+    /// Whether the function compares values of a row, by operators that only the `search_path` can resolve.
     pub(super) fn compares(&self) -> bool {
         self.old_columns || !self.when_changed.is_empty()
     }
 }
 
-/// What a comment tells, if it is one of pgherald's.
+/// Parses a comment, if it is one of pgherald.
 pub(super) fn note(comment: Option<&str>) -> Option<Note> {
     serde_json::from_str(comment?).ok()
 }
 
-/// The version that a comment tells, if it is one of pgherald's.
+/// The version in a comment, if it is one of pgherald.
 pub(super) fn version(comment: Option<&str>) -> Option<u32> {
     #[derive(Deserialize)]
     struct Versioned {

@@ -13,7 +13,7 @@ use crate::error::Result;
 
 const NONE: &str = "NULL::pg_catalog.text";
 const NO_NAMES: &str = "NULL::pg_catalog.text[]";
-/// Whether a row was lost on its way to another partition, for a trigger of that one returned null.
+/// Whether a row was lost on its way to another partition, because a trigger of that partition returned null.
 const FEWER: &str = "(SELECT pg_catalog.count(*) FROM pgherald_new) \
      OPERATOR(pg_catalog.<) (SELECT pg_catalog.count(*) FROM pgherald_old)";
 const PARTS: [&str; 4] = ["0", "1", "2", "3"];
@@ -24,7 +24,7 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
     let relation = relation(valid).to_string();
     let whole = |condition: &str| {
         let values = [("relation", &*relation), ("where", condition)];
-        fragment(include_str!("sql/v2/outbox_whole.sql"), &values)
+        fragment(include_str!("sql/objects/outbox_whole.sql"), &values)
     };
     // Into the part itself: through the table, each statement would pay for finding it.
     let rows = |rows: &str| {
@@ -34,7 +34,7 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
                 ("part", PARTS[part]),
                 ("rows", rows),
             ];
-            render(include_str!("sql/v2/outbox_rows.sql"), &values)
+            render(include_str!("sql/objects/outbox_rows.sql"), &values)
         };
         let values = [
             ("first", &*into(0)?),
@@ -42,7 +42,7 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
             ("third", &*into(2)?),
             ("fourth", &*into(3)?),
         ];
-        fragment(include_str!("sql/v2/outbox_parts.sql"), &values)
+        fragment(include_str!("sql/objects/outbox_parts.sql"), &values)
     };
     let label = escape_literal(&table.to_string());
     let (declarations, record) = if valid.key.is_empty() {
@@ -58,7 +58,10 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
                     ("label", &*label),
                     ("every", &*every),
                 ];
-                fragment(include_str!("sql/v2/outbox_unkeyed_compared.sql"), &values)?
+                fragment(
+                    include_str!("sql/objects/outbox_unkeyed_compared.sql"),
+                    &values,
+                )?
             }
         };
         let values = [
@@ -70,11 +73,11 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
             ),
             ("whole", &*whole("")?),
         ];
-        let record = fragment(include_str!("sql/v2/outbox_unkeyed.sql"), &values)?;
+        let record = fragment(include_str!("sql/objects/outbox_unkeyed.sql"), &values)?;
         match (valid.spec.replicated, watched.is_empty()) {
             (true, _) => {
                 let record = unkeyed_rows(valid, &record, &whole("")?, &label)?;
-                (include_str!("sql/v2/outbox_variables.sql"), record)
+                (include_str!("sql/objects/outbox_variables.sql"), record)
             }
             (false, true) => ("", record),
             (false, false) => ("    pgherald_as_installed pg_catalog.bool;\n", record),
@@ -96,7 +99,7 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
             let kept = kept(valid, &one("pgherald_new", 'U'))?;
             let kept = rows(&format!("{with}{kept}"))?;
             let values = [("kept", &*kept), ("any", &*paired)];
-            fragment(include_str!("sql/v2/outbox_either.sql"), &values)
+            fragment(include_str!("sql/objects/outbox_either.sql"), &values)
         };
         let read = read(valid);
         let with = |seen| replicated::with(&read, seen);
@@ -147,8 +150,8 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
             ("insert", &*rows(&inserted)?),
             ("delete", &*rows(&deleted)?),
         ];
-        let record = fragment(include_str!("sql/v2/outbox_keyed.sql"), &values)?;
-        (include_str!("sql/v2/outbox_variables.sql"), record)
+        let record = fragment(include_str!("sql/objects/outbox_keyed.sql"), &values)?;
+        (include_str!("sql/objects/outbox_variables.sql"), record)
     };
     let values = [
         ("declarations", declarations),
@@ -157,10 +160,10 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
         ("woken", replicated::woken(valid)),
         ("record", &*record),
     ];
-    render(include_str!("sql/v2/outbox_body.sql"), &values)
+    render(include_str!("sql/objects/outbox_body.sql"), &values)
 }
 
-/// Records `whole`; of rows, once for each operation of a transaction.
+/// The statement `whole`; for replicated rows, once per transaction and operation.
 fn unlisted(valid: &Valid<'_>, whole: &str) -> Result<String> {
     if !valid.spec.replicated {
         return Ok(whole.to_owned());
@@ -169,7 +172,7 @@ fn unlisted(valid: &Valid<'_>, whole: &str) -> Result<String> {
     fragment(include_str!("sql/replicated/outbox_whole.sql"), &values)
 }
 
-/// What is recorded of a table without key: `statement`, and of rows `whole`.
+/// The statements for a table without key: `statement`, and `whole` for replicated rows.
 fn unkeyed_rows(valid: &Valid<'_>, statement: &str, whole: &str, label: &str) -> Result<String> {
     let watched = &valid.when_changed;
     let compared = match watched.is_empty() {
@@ -194,7 +197,7 @@ fn unkeyed_rows(valid: &Valid<'_>, statement: &str, whole: &str, label: &str) ->
     fragment(include_str!("sql/replicated/outbox_unkeyed.sql"), &values)
 }
 
-/// What the function selects, to be tried before it is installed.
+/// The query of the function, to be tried before the installation.
 pub(super) fn selects(valid: &Valid<'_>) -> Result<Vec<String>> {
     if valid.key.is_empty() {
         return Ok(match valid.when_changed.is_empty() {
@@ -220,7 +223,7 @@ pub(super) fn describe(valid: &Valid<'_>) -> Result<Description> {
         ("table", &*escape_literal(table.name())),
         ("key_names", &*key_names),
     ];
-    let statement = render(include_str!("sql/v2/outbox_relation.sql"), &values)?;
+    let statement = render(include_str!("sql/objects/outbox_relation.sql"), &values)?;
     Ok(Description {
         relation: relation(valid),
         statement,
@@ -270,7 +273,7 @@ fn kept(valid: &Valid<'_>, rows: &str) -> Result<String> {
         ("rows", rows),
         ("parts", &*expression::comparable(&valid.key)),
     ];
-    fragment(include_str!("sql/v2/outbox_kept.sql"), &values)
+    fragment(include_str!("sql/objects/outbox_kept.sql"), &values)
 }
 
 /// Whether an UPDATE compares values, rather than keys only.
@@ -294,7 +297,7 @@ fn read(valid: &Valid<'_>) -> Vec<Column> {
     read
 }
 
-/// Whether `columns` can be read from a transition table as they could when this was installed.
+/// Whether `columns` can still be read from a transition table as at the installation.
 fn as_installed(columns: &[Column], rows: &str) -> Result<String> {
     let list = |line: &dyn Fn(usize, &Column) -> String, separator: &str| {
         let lines = columns.iter().enumerate();
@@ -320,10 +323,10 @@ fn as_installed(columns: &[Column], rows: &str) -> Result<String> {
         ("columns", &*values),
         ("rows", rows),
     ];
-    fragment(include_str!("sql/v2/as_installed.sql"), &values)
+    fragment(include_str!("sql/objects/as_installed.sql"), &values)
 }
 
-/// The rows after an UPDATE, each with what it was before if that is asked for, and the keys that are gone.
+/// The rows after an UPDATE, each with its old values if they are asked for, and the keys that are gone.
 fn paired(valid: &Valid<'_>) -> Result<String> {
     let spec = valid.spec;
     // Under numbers, because the names of columns are theirs.
@@ -344,7 +347,7 @@ fn paired(valid: &Valid<'_>) -> Result<String> {
         }
     };
     let (key, columns) = (key(valid), columns(valid));
-    // What a row was is not read where nobody asks for it, unless the row was lost.
+    // The old values of a row are read only if they are asked for, or if the row was lost.
     let mut before = match columns == NONE {
         true => NONE.to_owned(),
         false => format!("CASE WHEN {FEWER} THEN {columns} END"),
@@ -361,7 +364,7 @@ fn paired(valid: &Valid<'_>) -> Result<String> {
         });
         let names = names.collect::<Vec<_>>().join(", ");
         before.clone_from(&columns);
-        let whole = include_str!("sql/v2/outbox_old.sql").trim_end();
+        let whole = include_str!("sql/objects/outbox_old.sql").trim_end();
         old = format!("CASE WHEN n.k IS NOT NULL OR NOT {FEWER} THEN {whole} END");
         changed = format!(
             "CASE WHEN n.k IS NOT NULL AND o.k IS NOT NULL THEN \
@@ -370,7 +373,7 @@ fn paired(valid: &Valid<'_>) -> Result<String> {
     }
     let side = |columns: &str, rows: &str| match (valid.is_key_unique(), compares(valid)) {
         (true, _) => format!("SELECT {key} AS k, {columns} AS c{more} FROM {rows}"),
-        // Joined by a key that repeats, rows would be multiplied.
+        // A join by a key that repeats would multiply rows.
         (false, false) if rows == "pgherald_old" => {
             format!("SELECT DISTINCT ON ({key}) {key} AS k, {columns} AS c FROM {rows}")
         }
@@ -397,5 +400,5 @@ fn paired(valid: &Valid<'_>) -> Result<String> {
         ("place", place),
         ("where", &condition),
     ];
-    fragment(include_str!("sql/v2/outbox_updated.sql"), &values)
+    fragment(include_str!("sql/objects/outbox_updated.sql"), &values)
 }

@@ -1,4 +1,4 @@
-//! The SQL that leads from the actual state to the desired one, or to nothing.
+//! The SQL that leads from the actual state to the desired one, or to no installation.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -22,9 +22,9 @@ use crate::name::TableName;
 /// `pg_current_xact_id`.
 pub const OLDEST_SERVER: i32 = 130_000;
 
-/// Works out how to install `specs`, whatever is installed now: [inspects](inspect()) their tables, [plans](Actual::plan) and
-/// [rehearses](Plan::rehearse). Only reads. What the present installation has and `specs` do not ask for goes; where other
-/// programs may need it, plan what [`Actual::widened`] returns.
+/// Plans the installation of `specs`, whatever is installed now: [inspects](inspect()) their tables, [plans](Actual::plan) and
+/// [rehearses](Plan::rehearse). Only reads. The plan removes what the present installation has and `specs` do not ask for. If
+/// other programs may need it, plan what [`Actual::widened`] returns.
 ///
 /// # Errors
 /// As [`Actual::plan`] and [`Plan::rehearse`]; or if the catalog cannot be read.
@@ -35,8 +35,8 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Installs `specs`, and keeps what the present installation of their tables has besides ([`Actual::widened`]). If something
-/// else is installed on them meanwhile, it begins again.
+/// Installs `specs`, and keeps what else the present installation of their tables has ([`Actual::widened`]). If another
+/// installation changes them meanwhile, it starts again.
 ///
 /// # Errors
 /// As [`Actual::widened`], [`Actual::plan`], [`Plan::rehearse`] and [`Plan::apply`]; or if the catalog cannot be read.
@@ -61,7 +61,7 @@ pub async fn install(client: &Client, specs: &[TriggerSpec]) -> Result<()> {
     }
 }
 
-/// Works out how to remove the triggers of `tables`: see [`Actual::plan_uninstall`]. Only reads.
+/// Plans the removal of the triggers of `tables`: see [`Actual::plan_uninstall`]. Only reads.
 ///
 /// # Errors
 /// If the catalog cannot be read.
@@ -70,7 +70,7 @@ pub async fn plan_uninstall(client: &Client, tables: &[TableName]) -> Result<Pla
     actual.plan_uninstall(tables)
 }
 
-/// Works out how to remove everything of all tables, the outbox with what is in it, and all groups. Only reads.
+/// Plans the removal of the triggers of all tables, the outbox with its rows, and all groups. Only reads.
 ///
 /// # Errors
 /// If the catalog cannot be read.
@@ -79,7 +79,7 @@ pub async fn plan_uninstall_all(client: &Client) -> Result<Plan> {
 }
 
 impl Actual {
-    /// The checked specification, whose function is the one that the table's triggers call, or a new one.
+    /// Checks the specification. Its function is the one that the table's triggers call, or a new one.
     pub(super) fn validate<'a>(
         &'a self,
         spec: &'a TriggerSpec,
@@ -93,13 +93,13 @@ impl Actual {
         Ok((validate(spec, table, function)?, installed))
     }
 
-    /// Works out how to install `specs`, and nothing else on their tables: what the present installation has besides is taken
-    /// away, and named in the [warnings](Plan::warnings). [`widened`](Self::widened) specifications take nothing away. Tables
-    /// not listed stay installed as they are.
+    /// Plans the installation of exactly `specs` on their tables. What else the present installation has is removed, and named
+    /// in the [warnings](Plan::warnings). [`widened`](Self::widened) specifications remove nothing. Tables not listed stay as
+    /// they are.
     ///
     /// # Errors
-    /// If a specification does not fit its table; the table does not exist; a later version of pgherald installed its
-    /// triggers; the server is older than PostgreSQL 13; or something in schema `pgherald` belongs to another role that is no
+    /// If a specification does not fit its table; the table does not exist; a later version of pgherald installed its triggers;
+    /// the server is older than PostgreSQL 13; or something in schema `pgherald` belongs to another role that is not a
     /// superuser.
     pub fn plan(&self, specs: &[TriggerSpec]) -> Result<Plan> {
         refuse_twice(specs)?;
@@ -115,7 +115,7 @@ impl Actual {
             for other in self.namesakes_of(&spec.table) {
                 if specs.iter().all(|spec| spec.table != *other) {
                     warnings.push(format!(
-                        "Changes of {other} come under the name {}, as it was called before, until it is installed again.",
+                        "Changes of {other} come under its former name {} until {other} is installed again.",
                         spec.table
                     ));
                 }
@@ -123,7 +123,7 @@ impl Actual {
             let losses = self.losses(spec);
             if !losses.is_empty() {
                 let losses = losses.join(", ");
-                warnings.push(format!("Taken away from {}: {losses}.", spec.table));
+                warnings.push(format!("Removed from {}: {losses}.", spec.table));
             }
             let (valid, installed) = self.validate(spec)?;
             for (name, function) in installed.functions() {
@@ -175,7 +175,7 @@ impl Actual {
         outbox: &OutboxState<'_>,
     ) -> Result<String> {
         let mut changes = String::new();
-        // A restore of the schema alone brings the function, and not the row that it relies on.
+        // After a restore of the schema without data, the function is there, but not the row that it relies on.
         if let Some(description) = &desired.description
             && outbox.lacks(description)
         {
@@ -187,14 +187,15 @@ impl Actual {
         Ok(changes)
     }
 
-    /// Works out how to remove the triggers of `tables`, those of their partitions and their functions; and,
-    /// with the last table, what all tables share.
+    /// Plans the removal of the triggers of `tables`, of those of their partitions and of their functions; with the last table,
+    /// also of the objects that all tables share.
     ///
-    /// While there are [groups](crate::group), the outbox stays, with what they have not handled and their dead letters:
-    /// [`plan_uninstall_all`](Self::plan_uninstall_all) removes that too.
+    /// While there are [groups](crate::group), the outbox stays, with their unhandled events and dead letters:
+    /// [`plan_uninstall_all`](Self::plan_uninstall_all) removes it too. A
+    /// [warning](Plan::warnings) names each group that requires one of the tables.
     ///
-    /// A table that is not watched, or no longer exists, is no error: whatever is left of it goes. One that was renamed is
-    /// found under its present name only.
+    /// A table that is not watched, or no longer exists, is not an error: its remains are removed. A renamed table is found
+    /// under its present name only.
     ///
     /// # Errors
     /// If SQL cannot be written, which does not happen.
@@ -212,11 +213,20 @@ impl Actual {
                 triggers.extend(own.map(|trigger| ((&trigger.on.0, &trigger.name), *trigger)));
             }
         }
-        self.removal(functions, triggers, true)
+        let removal = self.removal(functions, triggers, true)?;
+        let required = self.requirements.iter();
+        let required =
+            required.filter(|one| !removal.is_empty() && tables.contains(&one.spec.table));
+        let warnings = required.map(|one| {
+            let (group, table) = (&one.group, &one.spec.table);
+            format!("Group {group} requires {table}: its consumers are not live until it is installed again.")
+        });
+        let warnings = warnings.collect();
+        Ok(removal.warning(warnings))
     }
 
-    /// Works out how to remove everything of all tables, the outbox with what is in it, and all groups. Of a database that was
-    /// inspected for all that is installed ([`inspect_all`](super::inspect_all())).
+    /// Plans the removal of the triggers of all tables, the outbox with its rows, and all groups. It requires that the database
+    /// was inspected for everything installed ([`inspect_all`](super::inspect_all())).
     ///
     /// # Errors
     /// If SQL cannot be written, which does not happen.

@@ -1,15 +1,13 @@
-//! What the function of a table has besides where it is to hear of replicated rows ([`TriggerSpec::replicated`]).
+//! The parts of a table's function for replicated rows ([`TriggerSpec::replicated`]).
 //!
-//! The server applies the rows of a subscription with `session_replication_role = replica` and fires row-level triggers for
-//! them, no statement-level ones. Row-level triggers have no transition tables. So the function has a branch for
-//! `TG_LEVEL = 'ROW'`, with the statements that it has for transition tables: a WITH clause makes tables of the same names
-//! out of NEW and OLD.
+//! The server applies the rows of a subscription with `session_replication_role = replica`, and fires row-level triggers for
+//! them instead of statement-level ones. Row-level triggers have no transition tables. So the function has a branch for
+//! `TG_LEVEL = 'ROW'` with the same statements: a WITH clause makes tables of the same names out of `NEW` and `OLD`.
 //!
-//! The WITH clause names fields (`NEW."id"`), and not `(NEW).*`: the server finds fields by name whenever it runs the statement.
-//! Of `(NEW).*` it would go on reading the columns that it found when it planned the statement, also in a session that sees a
-//! column dropped and added again.
+//! The WITH clause names each field (`NEW."id"`), because the server looks fields up by name at each execution. A session plans
+//! `(NEW).*` once, and keeps reading the columns of that moment, even if a column was dropped and added again since.
 //!
-//! Every fragment is empty where the specification does not ask for replicated rows.
+//! Every part is empty if the specification does not ask for replicated rows.
 //!
 //! [`TriggerSpec::replicated`]: super::TriggerSpec::replicated
 
@@ -50,7 +48,7 @@ pub(super) fn with(columns: &[Column], seen: Seen) -> String {
     format!("WITH {tables} ")
 }
 
-/// Whether the fields of `row` have types that the function's expressions can read. An error if one is gone.
+/// Whether the fields of `row` have types that the function's expressions can read. Fails if a field is gone.
 pub(super) fn readable(columns: &[Column], row: &str) -> String {
     let readable = columns.iter().map(|column| {
         let field = format!("{row}.{}", escape_identifier(&column.name));
@@ -59,7 +57,7 @@ pub(super) fn readable(columns: &[Column], row: &str) -> String {
     readable.collect::<Vec<_>>().join(" AND ")
 }
 
-/// Returns at once from triggers that are for other sessions.
+/// Returns at once from a trigger that is for other sessions.
 pub(super) fn guard(valid: &Valid<'_>) -> &'static str {
     match valid.spec.replicated {
         true => include_str!("sql/replicated/guard.sql").trim_end(),
@@ -67,8 +65,8 @@ pub(super) fn guard(valid: &Valid<'_>) -> &'static str {
     }
 }
 
-/// Restricts wake-ups to one in a transaction. It is sent when the transaction commits. While a long transaction, such as an
-/// initial copy, goes on noting wake-ups row by row, all other writers leave theirs out.
+/// Limits a transaction to one wake-up, which is sent when it commits. If a long transaction, such as an initial copy, set the
+/// clock row by row, all other writers would skip their wake-ups meanwhile.
 pub(super) fn unless_woken(valid: &Valid<'_>) -> &'static str {
     match valid.spec.replicated {
         true => {
@@ -78,7 +76,7 @@ pub(super) fn unless_woken(valid: &Valid<'_>) -> &'static str {
     }
 }
 
-/// Notes that the transaction has a wake-up to send.
+/// Marks that the transaction has sent its wake-up.
 pub(super) fn woken(valid: &Valid<'_>) -> &'static str {
     match valid.spec.replicated {
         true => "\n        PERFORM pg_catalog.set_config('pgherald.woken', 'x', true);",
@@ -94,8 +92,8 @@ pub(super) fn arguments(valid: &Valid<'_>) -> &'static str {
     }
 }
 
-/// Completes an expression: the text of a query up to what `pgherald.rows_query` writes, which reads transition tables. The
-/// query has one parameter of its own.
+/// The expression for `text`, which the query that `pgherald.rows_query` writes completes. The query reads transition tables,
+/// and has one parameter.
 pub(super) fn queried(valid: &Valid<'_>, text: &str) -> String {
     let text = escape_literal(text);
     match valid.spec.replicated {
@@ -107,12 +105,12 @@ pub(super) fn queried(valid: &Valid<'_>, text: &str) -> String {
     }
 }
 
-/// The setting in which a transaction notes what it has announced of the table; an operation follows.
+/// The prefix of the settings that mark what a transaction has announced of the table. The operation completes the name.
 pub(super) fn mark(valid: &Valid<'_>) -> String {
     escape_literal(&format!("{}_", qualified(&valid.function)))
 }
 
-/// A fragment that stands in front of what the template has at that place, indented by `indent`.
+/// A part that precedes the rest of a line, which is indented by `indent`.
 pub(super) fn fragment(
     valid: &Valid<'_>,
     template: &str,

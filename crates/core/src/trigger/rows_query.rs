@@ -1,5 +1,5 @@
-//! The way that is taken where the queries that were installed do not do: the body of a table's function has a query written
-//! for what the table is now.
+//! The fallback if the installed queries no longer fit: the body of a table's function then has a query written for the present
+//! table.
 
 use postgres_protocol::escape::escape_literal;
 
@@ -9,10 +9,10 @@ use super::template::render;
 use super::validate::Valid;
 use crate::error::Result;
 
-/// Finds whether statements that triggers ran within this one were recorded before it.
+/// Detects whether nested statements, which triggers ran within this one, were recorded before it.
 pub(super) fn nesting(valid: &Valid<'_>) -> Result<String> {
     let mark = escape_literal(&qualified(&valid.function));
-    let template = include_str!("sql/v2/nesting.sql").trim_end();
+    let template = include_str!("sql/objects/nesting.sql").trim_end();
     render(template, &[("mark", &mark)])
 }
 

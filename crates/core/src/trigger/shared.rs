@@ -11,16 +11,14 @@ use super::actual::{Actual, Function, Outbox, OutboxRows, Owner, Server};
 use super::compare::is_body;
 use super::desired::Description;
 use super::inspect::{get, rows};
+use super::migration;
 use super::note::{other_version, version};
 use super::template::{dollar_quoted, render};
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 
-/// Writes the rows that readers and trimming rely on, where they are missing.
-const SEED: &str = include_str!("sql/v2/outbox_seed.sql");
-
-const BODY: &str = include_str!("sql/v2/notify_rows_body.sql");
-const ROWS_QUERY: &str = include_str!("sql/v2/rows_query_body.sql");
+const BODY: &str = include_str!("sql/objects/notify_rows_body.sql");
+const ROWS_QUERY: &str = include_str!("sql/objects/rows_query_body.sql");
 
 /// The settings that `rows_query` pins.
 const PINNED: [&str; 1] = ["search_path=pg_catalog, pg_temp"];
@@ -134,23 +132,25 @@ fn refuse_forbidden(object: &str, helper: &Function) -> Result<()> {
 
 /// Refuses an outbox of another version: what it holds may not be what this program reads and writes.
 pub(crate) fn refuse_other_outbox(comment: Option<&str>) -> Result<()> {
-    let Some(installed) = version(comment) else {
-        let message = "pgherald.outbox is not what was installed: its comment is not pgherald's; uninstall all, or \
-                       move it away";
-        return Err(Error::new(Kind::Unsuitable, message));
-    };
+    let installed = refuse_unknown_outbox(comment)?;
     let way_out = match installed.cmp(&VERSION) {
         Ordering::Equal => return Ok(()),
         Ordering::Greater => "upgrade this program",
-        Ordering::Less => {
-            "this program cannot upgrade it: have its groups handle what is in it, uninstall everything with the program that \
-             installed it, and install again with this one"
-        }
+        Ordering::Less => "stop the consumers of that version, then run pgherald upgrade --commit",
     };
     Err(Error::new(
         Kind::Unsuitable,
         format!("pgherald.outbox: {}; {way_out}", other_version(installed)),
     ))
+}
+
+/// Refuses an outbox that is not pgherald's; else returns its version.
+pub(super) fn refuse_unknown_outbox(comment: Option<&str>) -> Result<u32> {
+    version(comment).ok_or_else(|| {
+        let message = "pgherald.outbox is not what was installed: its comment is not pgherald's; uninstall all, or \
+                       move it away";
+        Error::new(Kind::Unsuitable, message)
+    })
 }
 
 /// Fails unless the database has an outbox of the version that this program reads and writes.
@@ -235,10 +235,10 @@ pub(super) fn schema(server: &Server) -> Result<String> {
     match server.has_schema {
         true => Ok(String::new()),
         false => render(
-            include_str!("sql/v2/schema.sql"),
+            include_str!("sql/objects/schema.sql"),
             &[(
                 "body",
-                &dollar_quoted(include_str!("sql/v2/schema_body.sql")),
+                &dollar_quoted(include_str!("sql/objects/schema_body.sql")),
             )],
         ),
     }
@@ -252,30 +252,9 @@ pub(super) fn prepare(
 ) -> Result<String> {
     let mut statements = prepare_helpers(server, shared)?;
     if outbox.is_missing() {
-        let comment = escape_literal(&note());
-        let values = [
-            ("comment", &*comment),
-            (
-                "trim",
-                &dollar_quoted(include_str!("sql/v2/trim_outbox_body.sql")),
-            ),
-            (
-                "restored",
-                &dollar_quoted(include_str!("sql/v2/restored_body.sql")),
-            ),
-            (
-                "begin_history",
-                &dollar_quoted(include_str!("sql/v2/begin_history_body.sql")),
-            ),
-            (
-                "history",
-                &dollar_quoted(include_str!("sql/v2/history_body.sql")),
-            ),
-            ("seed", SEED),
-        ];
-        statements += &render(include_str!("sql/v2/outbox.sql"), &values)?;
+        statements += &migration::make()?;
     } else if outbox.is_incomplete() {
-        statements += SEED;
+        statements += migration::SEED;
     }
     Ok(statements)
 }
@@ -299,11 +278,14 @@ fn prepare_helpers(server: &Server, shared: &Shared) -> Result<String> {
     let values = |body| [("body", body), ("comment", &*note)];
     let notify_rows = dollar_quoted(BODY);
     let notify_rows = render(
-        include_str!("sql/v2/notify_rows.sql"),
+        include_str!("sql/objects/notify_rows.sql"),
         &values(&notify_rows),
     )?;
     let rows_query = dollar_quoted(ROWS_QUERY);
-    let rows_query = render(include_str!("sql/v2/rows_query.sql"), &values(&rows_query))?;
+    let rows_query = render(
+        include_str!("sql/objects/rows_query.sql"),
+        &values(&rows_query),
+    )?;
     Ok(comment + &notify_rows + &rows_query)
 }
 
@@ -330,9 +312,9 @@ pub(super) fn expect(expected: &[Expected]) -> Result<String> {
         ("before", &*of(&|one| one.before.clone())),
         ("after", &*of(&|one| Some(one.after.clone()))),
     ];
-    let body = render(include_str!("sql/v2/as_planned_body.sql"), &values)?;
+    let body = render(include_str!("sql/objects/as_planned_body.sql"), &values)?;
     render(
-        include_str!("sql/v2/as_planned.sql"),
+        include_str!("sql/objects/as_planned.sql"),
         &[("body", &dollar_quoted(&body))],
     )
 }
@@ -353,9 +335,9 @@ pub(super) fn require(functions: &BTreeMap<String, &TableName>) -> Result<String
         ("functions", &*array(functions.keys().cloned().map(Some))),
         ("tables", &*array(tables)),
     ];
-    let body = render(include_str!("sql/v2/require_shared_body.sql"), &values)?;
+    let body = render(include_str!("sql/objects/require_shared_body.sql"), &values)?;
     render(
-        include_str!("sql/v2/require_shared.sql"),
+        include_str!("sql/objects/require_shared.sql"),
         &[("body", &dollar_quoted(&body))],
     )
 }
@@ -365,11 +347,11 @@ pub(super) fn remove(spares_groups: bool) -> Result<String> {
     let comment = escape_literal(SCHEMA_COMMENT);
     let spares_groups = if spares_groups { "true" } else { "false" };
     let body = render(
-        include_str!("sql/v2/remove_shared_body.sql"),
+        include_str!("sql/objects/remove_shared_body.sql"),
         &[("comment", &comment), ("spares_groups", spares_groups)],
     )?;
     render(
-        include_str!("sql/v2/remove_shared.sql"),
+        include_str!("sql/objects/remove_shared.sql"),
         &[("body", &dollar_quoted(&body))],
     )
 }

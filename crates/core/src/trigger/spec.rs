@@ -49,8 +49,7 @@ pub(crate) enum Mode {
 }
 
 impl TriggerSpec {
-    /// The most bytes of text that a value of a column has in the outbox, unless [`value_limit`](Self::value_limit) says
-    /// otherwise: 1 MiB.
+    /// The default of [`value_limit`](Self::value_limit): 1 MiB.
     pub const DEFAULT_VALUE_LIMIT: u32 = 1 << 20;
 
     /// Every change of `table`, rows told apart by the primary key, on the default channel.
@@ -86,8 +85,8 @@ impl TriggerSpec {
         self
     }
 
-    /// Records changes in the outbox, in the writer's transaction, instead of announcing them: nothing is lost while
-    /// nobody listens, payloads have no limit, and writers that commit at the same time need not wait for each other,
+    /// Records changes in the outbox, in the writer's transaction, instead of announcing them: no change is lost while
+    /// no listener runs, payloads have no limit, and writers that commit at the same time need not wait for each other,
     /// as they do for NOTIFY. See [`outbox`](crate::outbox).
     ///
     /// A table is in one mode: see [`Actual::widened`](super::Actual::widened).
@@ -97,7 +96,8 @@ impl TriggerSpec {
         self
     }
 
-    /// Where to announce. A table has one channel: see [`Actual::widened`](super::Actual::widened). Not for the outbox.
+    /// The channel of the announcements. A table has one channel: see [`Actual::widened`](super::Actual::widened). Not for the
+    /// outbox.
     #[must_use]
     pub fn channel(mut self, channel: ChannelName) -> Self {
         self.channel = channel;
@@ -112,9 +112,9 @@ impl TriggerSpec {
         self
     }
 
-    /// Columns whose values travel with the event. Default: none. Needs a key. With a notification, only as far as
-    /// they fit into its 8,000 bytes: a value that is larger is [unavailable](crate::Event::unavailable), and if the others
-    /// do not fit together, the event has no columns. In the outbox, up to the [limit](Self::value_limit) of each value.
+    /// Columns whose values the event carries. Default: none. Requires a key. A notification holds 8,000 bytes: a larger value
+    /// is [unavailable](crate::Event::unavailable), and if the others do not fit together, the event has no columns. In the
+    /// outbox, each value may have up to its [limit](Self::value_limit).
     #[must_use]
     pub fn columns<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.columns = columns.into_iter().map(Into::into).collect();
@@ -136,11 +136,11 @@ impl TriggerSpec {
         self
     }
 
-    /// The most bytes that the text of one value of the [columns](Self::columns) may have in the outbox. Default:
-    /// [`DEFAULT_VALUE_LIMIT`](Self::DEFAULT_VALUE_LIMIT). A larger one is not copied: the column is reported as
-    /// [unavailable](crate::Event::unavailable), never as null, and the reader takes it from the table. Only for the outbox;
+    /// The maximum size in bytes of the text of one value of the [columns](Self::columns) in the outbox. Default:
+    /// [`DEFAULT_VALUE_LIMIT`](Self::DEFAULT_VALUE_LIMIT). A larger value is not copied: the column is reported as
+    /// [unavailable](crate::Event::unavailable), never as null. Read its value from the table. Only for the outbox;
     /// keys have no limit. With [`old_columns`](Self::old_columns), a value beyond the limit counts as changed by each UPDATE
-    /// of its row, because to compare it would mean to read it.
+    /// of its row, because comparing it would mean reading it.
     #[must_use]
     pub fn value_limit(mut self, bytes: u32) -> Self {
         self.value_limit = Some(bytes);
@@ -166,13 +166,12 @@ impl TriggerSpec {
     }
 
     /// Also fires triggers for rows that logical replication applies, and in sessions whose `session_replication_role` is
-    /// `replica`: for a table that a subscription of this database writes. Default: such changes are not heard of.
+    /// `replica`. Use it for a table that a subscription of this database writes. By default, such changes cause no events.
     ///
-    /// The server fires row-level triggers for such rows, so each row is an event of its own, also of a statement or an
-    /// initial copy with many rows. A row that moves to another partition is a delete and an insert. Of one transaction, a
-    /// notification lists at most 1,000 rows of a table for each operation; then the table is announced as a whole. A table
-    /// without key is announced, or recorded, once for each operation of a transaction. Writes of other sessions are announced
-    /// as without this.
+    /// The server fires only row-level triggers for such rows, so each row is an event of its own, even if one statement or the
+    /// initial copy wrote many. A row that moves to another partition is a delete and an insert. Notifications list at most
+    /// 1,000 rows of a table per transaction and operation; then one notification is about the whole table. A table without a
+    /// key gets one event per transaction and operation. Other sessions cause the same events as without this option.
     #[must_use]
     pub fn replicated(mut self) -> Self {
         self.replicated = true;
@@ -197,19 +196,19 @@ impl TriggerSpec {
         self.operations
     }
 
-    /// The columns that tell rows apart; `None` if that is left to the primary key.
+    /// The columns of the key; `None` for the primary key.
     #[must_use]
     pub fn key_names(&self) -> Option<&[String]> {
         self.key.as_deref()
     }
 
-    /// The columns whose values travel with the event. Of [every column](Self::every_column), none before it is installed.
+    /// The columns whose values the event carries. Empty for [every column](Self::every_column) before it is installed.
     #[must_use]
     pub fn column_names(&self) -> &[String] {
         &self.columns
     }
 
-    /// Whether the values of [every column](Self::every_column) travel with the event.
+    /// Whether the event carries the values of [every column](Self::every_column).
     #[must_use]
     pub fn has_every_column(&self) -> bool {
         self.every_column

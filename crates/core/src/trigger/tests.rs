@@ -1,4 +1,4 @@
-//! What is decided from the actual state, without a server.
+//! Decisions from the actual state, without a server.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::operation::Operation;
 
 mod replicated;
 
-/// What a database holds, made up: objects as the server returns them.
+/// A made-up database: objects as the server returns them.
 #[derive(Default)]
 struct Database {
     objects: Vec<(&'static str, Value)>,
@@ -83,7 +83,7 @@ impl Database {
         self
     }
 
-    /// What `made` says, with the triggers on the relation of number `oid` that is called `now`.
+    /// The objects `made`, with the triggers on the relation with number `oid` and name `now`.
     fn installed(mut self, made: &Desired, oid: i64, now: &str) -> Self {
         let comment = json!(made.note).to_string();
         self.add_function(&made.function, &made.body, &made.pinned(), &comment);
@@ -138,7 +138,7 @@ impl Database {
     }
 }
 
-/// What is to be installed for `spec` on a table of number `oid`, in a database without anything else.
+/// The objects to install for `spec` on a table with number `oid`, in an otherwise empty database.
 fn made(spec: &TriggerSpec, oid: i64, partitions: &[&str]) -> Desired {
     let database = Database::new().table(oid, spec.table().name(), partitions);
     let actual = database.actual();
@@ -363,7 +363,7 @@ fn a_specification_is_widened_by_what_is_installed() {
     let actual = having(&insert);
     assert_eq!(actual.widened(&delete).unwrap(), both);
     assert_eq!(actual.losses(&delete), ["column v", "operation insert"]);
-    // It is not widened for nothing: what covers a specification stays as it is, and is as good.
+    // An installation that covers a specification is not widened, and is no drift.
     let actual = having(&both);
     for narrower in [insert, delete] {
         let widened = actual.widened(&narrower).unwrap();
@@ -371,7 +371,7 @@ fn a_specification_is_widened_by_what_is_installed() {
         assert_eq!(kinds(&actual, &narrower), []);
         let narrowed = plan(&actual, narrower);
         assert!(
-            narrowed.warnings()[0].starts_with("Taken away from public.a: column"),
+            narrowed.warnings()[0].starts_with("Removed from public.a: column"),
             "{:?}",
             narrowed.warnings()
         );
@@ -395,13 +395,9 @@ fn updates_old_columns_and_large_values_are_kept() {
         (
             outbox.clone().when_changed(["v", "w"]),
             outbox.clone().when_changed(["v"]),
-            "updates that change w alone",
+            "updates that change only w",
         ),
-        (
-            outbox.clone().old_columns(),
-            outbox.clone(),
-            "columns before an update",
-        ),
+        (outbox.clone().old_columns(), outbox.clone(), "old columns"),
         (
             outbox.clone().value_limit(1 << 21),
             outbox.clone(),
@@ -426,22 +422,22 @@ fn updates_old_columns_and_large_values_are_kept() {
 fn what_one_installation_cannot_have_besides_is_refused() {
     let elsewhere = crate::name::ChannelName::new("elsewhere").unwrap();
     let cases = [
-        (spec("a").outbox(), spec("a"), "recorded in the outbox"),
+        (
+            spec("a").outbox(),
+            spec("a"),
+            "recording changes in the outbox",
+        ),
         (
             spec("a"),
             spec("a").outbox(),
-            "announced on channel pgherald",
+            "announcing changes on channel pgherald",
         ),
         (
             spec("a").channel(elsewhere),
             spec("a"),
-            "announced on channel elsewhere",
+            "announcing changes on channel elsewhere",
         ),
-        (
-            spec("a").key_columns(["v", "w"]),
-            spec("a"),
-            "told apart by v, w",
-        ),
+        (spec("a").key_columns(["v", "w"]), spec("a"), "the key v, w"),
     ];
     for (installed, wish, why) in cases {
         let actual = having(&installed);
@@ -457,7 +453,7 @@ fn what_one_installation_cannot_have_besides_is_refused() {
     let database = Database::new().table(16, "old", &[]).table(17, "a", &[]);
     let actual = database.installed(&renamed, 16, "old").actual();
     let error = actual.widened(&spec("a")).unwrap_err().to_string();
-    assert!(error.contains("recorded in the outbox"), "{error}");
+    assert!(error.contains("recording changes in the outbox"), "{error}");
     assert!(actual.widened(&spec("a").outbox()).is_ok());
 }
 

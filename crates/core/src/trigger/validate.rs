@@ -6,7 +6,7 @@ use crate::error::{Error, Kind, Result};
 use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
 
-/// A specification whose every name was found, and the table it was found in.
+/// A specification whose names were all found, and its table.
 #[derive(Debug)]
 pub(super) struct Valid<'a> {
     pub(super) spec: &'a TriggerSpec,
@@ -20,8 +20,8 @@ pub(super) struct Valid<'a> {
 }
 
 impl Valid<'_> {
-    /// Whether no two rows of the table have the same key: it holds the primary key, which partitions share. Children by
-    /// INHERITS need not have it, and those that do may repeat keys of the table.
+    /// Whether no two rows of the table have the same key: the key contains the primary key, which partitions share. Children
+    /// by INHERITS need not have the primary key, and if they do, may repeat keys of the table.
     pub(super) fn is_key_unique(&self) -> bool {
         let members = &self.table.members;
         let has_heirs = members.len() > 1
@@ -36,20 +36,20 @@ impl Valid<'_> {
         !primary.is_empty() && primary.iter().all(in_key)
     }
 
-    /// The most bytes of a value's text.
+    /// The maximum size of a value's text in bytes.
     pub(super) fn value_limit(&self) -> u32 {
         match self.spec.is_outbox() {
             true => self
                 .spec
                 .value_limit
                 .unwrap_or(TriggerSpec::DEFAULT_VALUE_LIMIT),
-            // What pg_notify takes.
+            // The maximum of pg_notify.
             false => 7_999,
         }
     }
 }
 
-/// Checks `spec` against `table`, whose function is to be called `function`.
+/// Checks `spec` against `table`, whose function has, or will have, the name `function`.
 pub(super) fn validate<'a>(
     spec: &'a TriggerSpec,
     table: &'a Table,
@@ -65,25 +65,22 @@ pub(super) fn validate<'a>(
     if !spec.when_changed.is_empty() && !spec.operations.contains(Operation::Update) {
         return Err(unfit(
             spec,
-            "when_changed without updates; add Operation::Update",
+            "when_changed needs updates; add Operation::Update",
         ));
     }
     if spec.is_outbox() && spec.channel != ChannelName::default() {
-        return Err(unfit(
-            spec,
-            "a channel for the outbox, which has none; name no channel",
-        ));
+        return Err(unfit(spec, "the outbox has no channel; name no channel"));
     }
     if spec.old_columns && !spec.is_outbox() {
         return Err(unfit(
             spec,
-            "old columns in notifications; use the outbox for them",
+            "notifications carry no old columns; use the outbox",
         ));
     }
     if spec.value_limit.is_some() && !spec.is_outbox() {
         return Err(unfit(
             spec,
-            "a limit of values in notifications, whose 8,000 bytes are one; use the outbox for it",
+            "value_limit has no effect on notifications, which hold 8,000 bytes; use the outbox",
         ));
     }
     let key = match &spec.key {
@@ -93,7 +90,7 @@ pub(super) fn validate<'a>(
     if key.is_empty() && (spec.every_column || !spec.columns.is_empty()) {
         return Err(unfit(
             spec,
-            "extra columns without a key; name key columns, or no columns",
+            "columns need a key; name key columns, or no columns",
         ));
     }
     let columns = match spec.every_column {
@@ -108,7 +105,7 @@ pub(super) fn validate<'a>(
     if spec.old_columns && columns.is_empty() {
         return Err(unfit(
             spec,
-            "old columns without columns; name them, or every column",
+            "old columns need columns; name columns, or use every column",
         ));
     }
     let when_changed = find(spec, table, &spec.when_changed)?;
@@ -123,8 +120,8 @@ pub(super) fn validate<'a>(
 }
 
 impl Actual {
-    /// `spec` without columns that its table does not have any more. If a part of its key is among them, the primary key takes
-    /// the place of it.
+    /// Returns `spec` without columns that its table no longer has. If a column of its key is among them, the primary key
+    /// replaces the key.
     ///
     /// # Errors
     /// If the table does not exist.
@@ -133,7 +130,7 @@ impl Actual {
         Ok(trim(spec, table))
     }
 
-    /// The columns of a table's primary key. None if it does not exist.
+    /// Returns the columns of a table's primary key. Empty if the table does not exist.
     #[must_use]
     pub fn primary_key(&self, table: &TableName) -> Vec<String> {
         let table = self.table(table);
@@ -155,7 +152,7 @@ impl Actual {
         root.is_some_and(|root| root.is_table())
     }
 
-    /// Whether this role may put triggers on a table, its partitions and its children.
+    /// Whether this role may create triggers on a table, its partitions and its children.
     #[must_use]
     pub fn may_have_triggers(&self, table: &TableName) -> bool {
         let is_free = |table: &Table| table.members.iter().all(|member| member.may_have_triggers);
@@ -168,7 +165,7 @@ pub(super) fn trim(mut spec: TriggerSpec, table: &Table) -> TriggerSpec {
         let mut columns = table.columns.iter();
         columns.any(|column| column.name == *name && !column.is_virtual)
     };
-    // A part of a key tells no rows apart.
+    // A part of a key does not identify rows.
     spec.key = spec.key.filter(|key| key.iter().all(is_there));
     let has_key = match &spec.key {
         Some(key) => !key.is_empty(),
@@ -181,14 +178,14 @@ pub(super) fn trim(mut spec: TriggerSpec, table: &Table) -> TriggerSpec {
     spec
 }
 
-/// What is wrong with tables of this schema, if it is not one of users.
+/// The problem with tables of this schema, if it is not a user's schema.
 fn reserved(schema: &str) -> Option<&'static str> {
     match schema {
         schema if schema.starts_with("pg_temp") => {
             Some("is temporary: only its own session sees it")
         }
         schema if schema.starts_with("pg_") || schema == "information_schema" => {
-            Some("belongs to the server, which lets nobody make triggers there")
+            Some("belongs to the server, which allows no triggers on it")
         }
         _ => None,
     }
@@ -203,8 +200,8 @@ fn check_kinds(name: &TableName, table: &Table) -> Result<()> {
             _ if member.is_table() => continue,
             "v" => "is a view, which changes without triggers; watch the tables beneath it",
             "m" => "is a materialized view, which has no triggers; watch the tables beneath it",
-            "f" => "is a foreign table, whose triggers see no rows; watch it where it lives",
-            _ => "is no table; only tables have triggers",
+            "f" => "is a foreign table, whose triggers see no rows; watch it on its own server",
+            _ => "is not a table; only tables have triggers",
         };
         let subject = if member.is_root {
             format!("{name}")
@@ -230,14 +227,14 @@ fn find(spec: &TriggerSpec, table: &Table, names: &[String]) -> Result<Vec<Colum
             let existing = existing.join(", ");
             return Err(unfit(
                 spec,
-                &format!("no column {name:?}; there is {existing}"),
+                &format!("there is no column {name:?}; the columns are {existing}"),
             ));
         };
         if column.is_virtual {
-            let problem = format!("column {name:?} is a virtual one, which triggers cannot see");
+            let problem = format!("column {name:?} is virtual, so triggers cannot see it");
             return Err(unfit(
                 spec,
-                &format!("{problem}; name those it is computed from"),
+                &format!("{problem}; name the columns that it is computed from"),
             ));
         }
         found.push(column.clone());

@@ -1,10 +1,11 @@
-//! Whether what is installed is what is desired, in plain words.
+//! Compares the installed triggers with the desired ones, and describes the differences.
 
 use std::fmt;
 
 use tokio_postgres::Client;
 
-use super::actual::Actual;
+use super::VERSION;
+use super::actual::{Actual, Requirement};
 use super::compare::{Finding, compare};
 use super::desired::{desired, qualified};
 use super::inspect::inspect;
@@ -14,7 +15,7 @@ use super::spec::TriggerSpec;
 use crate::error::{Error, Result};
 use crate::name::TableName;
 
-/// One difference between a specification and the database. `Display` tells it in plain words.
+/// One difference between a specification and the database. `Display` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drift {
     /// The watched table.
@@ -26,8 +27,8 @@ pub struct Drift {
 }
 
 impl Drift {
-    /// Whether changes of the table go unheard because of it. The others are untidy, or send something else
-    /// than was specified, but every change is announced.
+    /// Whether it loses changes of the table, or values that the specification names. With any other drift, every change is
+    /// announced.
     #[must_use]
     pub fn is_deaf(&self) -> bool {
         match self.kind {
@@ -45,33 +46,33 @@ impl Drift {
     }
 }
 
-/// The kinds of [`Drift`]. Each is put right by applying a new [`plan`](super::plan()), except the first two and
+/// The kinds of [`Drift`]. Applying a new [`plan`](super::plan()) repairs each of them, except the first two and
 /// [`AmbiguousKey`](Self::AmbiguousKey).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DriftKind {
     /// The table does not exist.
     TableMissing,
-    /// The specification no longer fits the table: a column is gone, say.
+    /// The specification no longer fits the table, for example because a column is gone.
     Unfit {
         /// Why not.
         reason: String,
     },
     /// The outbox does not exist: writes fail.
     OutboxMissing,
-    /// The row that names the table in the outbox does not exist: no event can be made of what is recorded.
+    /// The row that names the table in the outbox does not exist: recorded rows cannot become events.
     Undescribed,
-    /// The named function or trigger was installed with a specification, or under a name, with which changes go unheard
-    /// that are desired, or come without values that are.
+    /// The named function or trigger was installed with a specification, or under a name, that loses changes or values of
+    /// the desired specification.
     Unheard {
         /// The function or trigger.
         object: String,
         /// What is different about it.
         reason: String,
     },
-    /// The named trigger does not exist: changes go unheard.
+    /// The named trigger does not exist: changes are lost.
     Missing(String),
-    /// The named trigger does not fire: changes go unheard.
+    /// The named trigger does not fire: changes are lost.
     Disabled(String),
     /// The named function is of another version or specification.
     Outdated {
@@ -80,12 +81,12 @@ pub enum DriftKind {
         /// What is different about it.
         reason: String,
     },
-    /// The named trigger or function is pgherald's, and belongs to nothing: a detached partition, or a
-    /// former name of the table.
+    /// The named trigger or function of pgherald is no longer used: it belongs to a detached partition, or to a former name of
+    /// the table.
     LeftOver(String),
-    /// Values of a key column may be equal in SQL and yet have different texts, as `Bob` and `bob` of type `citext` have. The
-    /// key of an event is the text of the row that was written; a cached value, a filter or a lock under another spelling is
-    /// not reached by it.
+    /// Values of a key column may be equal in SQL and yet have different texts, such as `Bob` and `bob` of type `citext`. The
+    /// key of an event is the text of the written row; it does not match a cached value, a filter or a lock under another
+    /// spelling.
     AmbiguousKey {
         /// The column.
         column: String,
@@ -94,8 +95,8 @@ pub enum DriftKind {
     },
 }
 
-/// Compares `specs` with what is installed: [inspects](inspect()) their tables and [verifies](Actual::verify) each. Empty if all is
-/// well. Only reads, in a number of statements that does not depend on the number of specifications.
+/// Compares `specs` with what is installed: [inspects](inspect()) their tables and [verifies](Actual::verify) each. Empty if
+/// nothing differs. Only reads, in a number of statements that does not depend on the number of specifications.
 ///
 /// # Errors
 /// If the catalog cannot be read.
@@ -107,7 +108,18 @@ pub async fn verify(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Drift>
 }
 
 impl Actual {
-    /// Compares `spec` with what is installed. Empty if all is well: an installation that has more is as good.
+    /// What groups require and is not installed: their consumers are not live. Covers all groups if the database was inspected
+    /// with [`inspect_all`](super::inspect_all()).
+    pub fn unmet(&self) -> impl Iterator<Item = (&Requirement, Drift)> {
+        self.requirements.iter().flat_map(|requirement| {
+            let drifts = self.verify(&requirement.spec).into_iter();
+            drifts
+                .filter(Drift::is_deaf)
+                .map(move |drift| (requirement, drift))
+        })
+    }
+
+    /// Compares `spec` with what is installed. Empty if nothing differs. An installation that has more is not a difference.
     #[must_use]
     pub fn verify(&self, spec: &TriggerSpec) -> Vec<Drift> {
         let table = spec.table();
@@ -124,7 +136,7 @@ impl Actual {
                 reason: error.to_string(),
             })]
         };
-        // What does not fit by itself does not because of what is installed besides.
+        // Check the specification alone first: if it does not fit, the installation is not the reason.
         let covering = self.validate(spec).map(|_| self.covering(spec));
         let judged = covering.as_ref().map_err(Error::clone).and_then(|spec| {
             let (valid, installed) = self.validate(spec)?;
@@ -180,8 +192,8 @@ fn shared_drift(shared: &Shared) -> Option<DriftKind> {
     Some(DriftKind::Outdated { object, reason })
 }
 
-/// What `spec` names and events of the installation lack; completes "was installed". Of [every column](TriggerSpec::every_column)
-/// none is named: a column that the table has got since is no gap.
+/// What `spec` requires and events of the installation lack; completes "was installed". If `spec` requires [every
+/// column](TriggerSpec::every_column), a column that was added since is not a gap.
 fn lacking(actual: &Note, spec: &TriggerSpec, desired: &Note) -> Option<String> {
     let named = spec.columns.iter();
     let missing: Vec<_> = named
@@ -193,8 +205,10 @@ fn lacking(actual: &Note, spec: &TriggerSpec, desired: &Note) -> Option<String> 
     } else if let [first, others @ ..] = &*missing {
         let others: String = others.iter().map(|name| format!(", {name}")).collect();
         Some(format!("without column {first}{others}"))
+    } else if spec.every_column && !actual.every_column && actual.version == VERSION {
+        Some("for some columns only".to_owned())
     } else if spec.old_columns && !actual.old_columns {
-        Some("without values before an update".to_owned())
+        Some("without old values".to_owned())
     } else if spec.replicated && !actual.replicated {
         Some("without replicated rows".to_owned())
     } else {
@@ -260,8 +274,8 @@ impl fmt::Display for Drift {
                 f.write_str("there is no outbox to record changes in; install the triggers again")
             }
             DriftKind::Undescribed => f.write_str(
-                "pgherald.outbox_relation has no row for it, as after the restore of a schema without its data; install the \
-                 triggers again",
+                "pgherald.outbox_relation has no row for the table, for example because the schema was restored without its \
+                 data; install the triggers again",
             ),
             DriftKind::Unheard { object, reason } => write!(
                 f,
@@ -284,9 +298,9 @@ impl fmt::Display for Drift {
             }
             DriftKind::AmbiguousKey { column, type_name } => write!(
                 f,
-                "key column {column:?} has type {type_name}, of which values that are equal may have different texts, and an \
-                 event reaches only what is known under the text of its row; have the column hold one text for each value, \
-                 or take another key"
+                "key column {column:?} has type {type_name}, in which equal values may have different texts, and events are \
+                 matched by the exact text of their row; make sure that the column holds one text for each value, or choose \
+                 another key"
             ),
             DriftKind::LeftOver(object) => {
                 write!(

@@ -53,8 +53,8 @@ impl Watched {
 
 /// Finds what is installed for all tables of a database: see [`Actual::watched`]. Only reads.
 ///
-/// [`plan`](super::plan()) with the current specifications upgrades them, also of tables that were renamed;
-/// [`verify`](super::verify()) says how they are.
+/// [`plan`](super::plan()) with the current specifications upgrades them, including those of renamed tables;
+/// [`verify`](super::verify()) reports their state.
 ///
 /// ```no_run
 /// # async fn example(client: &tokio_postgres::Client) -> pgherald_core::Result<()> {
@@ -75,8 +75,8 @@ pub async fn watched(client: &Client) -> Result<Vec<Watched>> {
 }
 
 impl Actual {
-    /// What is installed, by the names of tables: for all tables if the database was inspected for all that is installed
-    /// ([`inspect_all`](super::inspect_all())), else for the tables that were asked for.
+    /// Returns what is installed, by the names of tables: for all tables if the database was inspected for everything installed
+    /// ([`inspect_all`](super::inspect_all())), else for the inspected tables.
     #[must_use]
     pub fn watched(&self) -> Vec<Watched> {
         let all = self.functions.iter();

@@ -1,7 +1,7 @@
-//! What the present installation of a table has and a specification does not ask for: it is kept, or its loss is named.
+//! Keeps what the present installation of a table has and a specification does not ask for, or names its loss.
 //!
 //! Programs install for themselves and do not know of each other. So a specification is widened by what is installed, and
-//! refused where one installation cannot serve both. To take something away is a decision of its own.
+//! refused if one installation cannot serve both. Removing something requires an explicit decision.
 
 use super::actual::{Actual, Requirement, Table};
 use super::spec::TriggerSpec;
@@ -11,39 +11,39 @@ use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 use crate::operation::OperationSet;
 
-/// What is installed on a table.
+/// The present installation of a table.
 enum Present {
     Nothing,
-    /// Of what could be installed again: columns that are gone are not lost by an installation.
+    /// Its specification, as far as it could be installed again: a new installation does not lose columns that are gone.
     Specified(TriggerSpec),
-    /// No comment says what; whether changes are recorded, if the function's body does.
+    /// Its comment contains no specification. Whether changes are recorded, if the function's body shows it.
     Unknown(Option<bool>),
 }
 
-/// What would be lost.
+/// What an installation would remove.
 #[derive(Debug, Default)]
 struct Losses {
-    /// What one installation cannot have besides what is specified.
+    /// What conflicts with the specification.
     exclusive: Vec<String>,
-    /// What it can have as well.
+    /// What the specification can be widened by.
     additional: Vec<String>,
 }
 
 impl Actual {
-    /// `spec` together with what the present installation of its table has and what [groups require](Self::requirements) of
-    /// it: operations, columns, columns before an update, updates of further columns, replicated rows, and larger values. What
-    /// is installed for one program is not taken away by another one that installs this.
+    /// Returns `spec` together with what the present installation of its table has and what [groups
+    /// require](Self::requirements) of it: operations, columns, old columns, updates of further columns, replicated rows, and larger
+    /// values. A program that installs the result takes nothing away from another program.
     ///
     /// # Errors
-    /// If it does not fit its table; or if no installation can have both: the present one or what a group requires is in the
-    /// other mode, announces on another channel, or has another key; or the comment of the present one does not say what it is.
+    /// If it does not fit its table; if it conflicts with the present installation or with what a group requires (another mode,
+    /// another channel, another key); or if the comment of the present installation contains no specification.
     pub fn widened(&self, spec: &TriggerSpec) -> Result<TriggerSpec> {
         let _ = self.validate(spec)?;
         let losses = self.losses_of(spec);
         if !losses.exclusive.is_empty() {
             let message = format!(
-                "installing on {} as specified would take away what the present installation has: {}; specify the same, or \
-                 narrow it explicitly",
+                "the specification of {} conflicts with the present installation: {}; specify the same, or narrow it \
+                 explicitly",
                 spec.table,
                 losses.exclusive.join(", ")
             );
@@ -56,12 +56,12 @@ impl Actual {
         let mut unknown = self.unknown_requirements.iter();
         if let Some((group, table)) = unknown.find(|(_, table)| *table == spec.table) {
             let message = format!(
-                "what group {group} requires of {table} was stored by a later version of pgherald: install with that version, \
+                "a later version of pgherald stored what group {group} requires of {table}: install with that version, \
                  narrow it explicitly, or delete the group's row in pgherald.consumer_requirement"
             );
             return Err(Error::new(Kind::Spec, message));
         }
-        // Another installation that cannot serve the group was chosen before: to repeat it takes nothing from the group.
+        // An installation that conflicts with the group was chosen before: repeating it takes nothing from the group.
         let is_chosen = matches!(self.present(spec), Present::Specified(_));
         let mut required = Vec::new();
         for requirement in self.requirements_of(spec) {
@@ -71,10 +71,10 @@ impl Actual {
                     continue;
                 }
                 let message = format!(
-                    "group {} requires {} otherwise than specified: {}; specify the same, \
+                    "the specification of {} conflicts with what group {} requires: {}; specify the same, \
                      narrow it explicitly, or delete the group's row in pgherald.consumer_requirement",
-                    requirement.group,
                     spec.table,
+                    requirement.group,
                     losses.exclusive.join(", ")
                 );
                 return Err(Error::new(Kind::Spec, message));
@@ -86,13 +86,13 @@ impl Actual {
             .fold(widened, |widened, required| union(required, widened)))
     }
 
-    /// What groups require of tables, as far as this role may read it.
+    /// Returns the requirements of groups, as far as this role may read them.
     #[must_use]
     pub fn requirements(&self) -> &[Requirement] {
         &self.requirements
     }
 
-    /// What groups require of the table of `spec`, as far as the table still has it.
+    /// The requirements of groups on the table of `spec`, without columns that the table no longer has.
     fn requirements_of(&self, spec: &TriggerSpec) -> Vec<Requirement> {
         let Ok(table) = self.table(&spec.table) else {
             return Vec::new();
@@ -106,7 +106,7 @@ impl Actual {
         trimmed.collect()
     }
 
-    /// What the present installation of the table of `spec` has and an installation of `spec` would take away, in words.
+    /// Describes what the present installation of the table of `spec` has and an installation of `spec` would remove.
     #[must_use]
     pub fn losses(&self, spec: &TriggerSpec) -> Vec<String> {
         let losses = self.losses_of(spec);
@@ -125,7 +125,7 @@ impl Actual {
         all
     }
 
-    /// What is to be verified for a program that desires `spec`: an installation that has more is as good.
+    /// The specification to verify for a program that desires `spec`: an installation that has more is not a drift.
     pub(super) fn covering(&self, spec: &TriggerSpec) -> TriggerSpec {
         match self.present(spec) {
             Present::Specified(present) if self.losses_of(spec).exclusive.is_empty() => {
@@ -142,8 +142,10 @@ impl Actual {
             Present::Unknown(is_outbox) => Losses {
                 exclusive: vec![match is_outbox {
                     Some(true) => RECORDED.to_owned(),
-                    Some(false) => "its changes are announced".to_owned(),
-                    None => "its function's comment does not say what it was made for".to_owned(),
+                    Some(false) => "announcing changes".to_owned(),
+                    None => {
+                        "a specification that its function's comment does not contain".to_owned()
+                    }
                 }],
                 ..Losses::default()
             },
@@ -151,7 +153,7 @@ impl Actual {
         }
     }
 
-    /// What an installation of `before` has and one of `spec` has not.
+    /// What an installation of `before` has and an installation of `spec` lacks.
     fn losses_against(&self, before: &TriggerSpec, spec: &TriggerSpec) -> Losses {
         let key = |spec: &TriggerSpec| match &spec.key {
             Some(key) => key.clone(),
@@ -160,8 +162,8 @@ impl Actual {
         losses(before, spec, &key(before), &key(spec))
     }
 
-    /// What is installed on the table of `spec`; or, if that is nothing and changes of a table that was called so before come
-    /// under its name, in which mode those are.
+    /// The present installation of the table of `spec`. If there is none, but changes of a table that had its name before come
+    /// under the name, their mode.
     fn present(&self, spec: &TriggerSpec) -> Present {
         let name = &spec.table;
         let Ok(table) = self.table(name) else {
@@ -184,7 +186,7 @@ fn trimmed(present: TriggerSpec, name: &TableName, table: &Table) -> TriggerSpec
     trim(present.for_table(name.clone()), table)
 }
 
-const RECORDED: &str = "its changes are recorded in the outbox";
+const RECORDED: &str = "recording changes in the outbox";
 
 fn losses(
     present: &TriggerSpec,
@@ -196,13 +198,13 @@ fn losses(
     if present.mode != desired.mode || present.channel != desired.channel {
         exclusive.push(match present.is_outbox() {
             true => RECORDED.to_owned(),
-            false => format!("its changes are announced on channel {}", present.channel),
+            false => format!("announcing changes on channel {}", present.channel),
         });
     }
     if present_key != desired_key {
         exclusive.push(match present_key {
-            [] => "its events are about the whole table".to_owned(),
-            key => format!("its rows are told apart by {}", key.join(", ")),
+            [] => "events about the whole table".to_owned(),
+            key => format!("the key {}", key.join(", ")),
         });
     }
     let mut additional = Vec::new();
@@ -213,12 +215,15 @@ fn losses(
     if !desired.every_column {
         let lost = fewer(&present.columns, &desired.columns);
         additional.extend(lost.iter().map(|name| format!("column {name}")));
+        if present.every_column {
+            additional.push("columns that are added later".to_owned());
+        }
     }
     let lost = present.operations.iter();
     let lost = lost.filter(|operation| !desired.operations.contains(*operation));
     additional.extend(lost.map(|operation| format!("operation {operation}")));
     if present.old_columns && !desired.old_columns {
-        additional.push("columns before an update".to_owned());
+        additional.push("old columns".to_owned());
     }
     match (&*present.when_changed, &*desired.when_changed) {
         (_, []) => {}
@@ -226,7 +231,7 @@ fn losses(
         (present, some) => additional.extend(
             fewer(present, some)
                 .iter()
-                .map(|name| format!("updates that change {name} alone")),
+                .map(|name| format!("updates that change only {name}")),
         ),
     }
     if present.replicated && !desired.replicated {
@@ -246,7 +251,7 @@ fn limit(spec: &TriggerSpec) -> u32 {
     spec.value_limit.unwrap_or(TriggerSpec::DEFAULT_VALUE_LIMIT)
 }
 
-/// Both in one: `present` first, so that nothing changes where it covers `desired`.
+/// The union of both: `present` first, so that nothing changes if it covers `desired`.
 fn union(desired: TriggerSpec, present: TriggerSpec) -> TriggerSpec {
     let both = |present: Vec<String>, desired: &[String]| {
         let more: Vec<_> = desired

@@ -185,7 +185,13 @@ impl CoherenceCheck {
 fn of_either_mode(source: NotifySourceBuilder) -> pgherald_core::Result<ListenerActor> {
     Ok(match source.watched().iter().any(TriggerSpec::is_outbox) {
         false => ListenerActor::new(source.factory()?),
-        true => ListenerActor::new(source.outbox()?.poll_interval(POLL_INTERVAL).factory()?),
+        true => ListenerActor::new(
+            source
+                .split_outbox()
+                .1
+                .poll_interval(POLL_INTERVAL)
+                .factory()?,
+        ),
     })
 }
 

@@ -79,7 +79,7 @@ async fn forward(
     Ok(())
 }
 
-/// What is read of the bytes that pass, by the side that they come from.
+/// Reads the bytes that pass, by the side that they come from.
 enum Reading {
     Client(Statements),
     Server(Frames),

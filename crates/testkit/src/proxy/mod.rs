@@ -117,8 +117,8 @@ impl FaultProxy {
         self.live.load(Ordering::Acquire)
     }
 
-    /// The number of statements that clients have sent so far, on all connections together: messages of the kinds `Query`,
-    /// which may hold several statements, and `Execute`. Those of encrypted connections cannot be counted.
+    /// Returns the number of statements that clients have sent so far, on all connections together: messages of the kinds
+    /// `Query`, which may hold several statements, and `Execute`. Statements on encrypted connections cannot be counted.
     pub fn statements(&self) -> usize {
         self.statements.load(Ordering::Acquire)
     }

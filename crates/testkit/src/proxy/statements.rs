@@ -1,6 +1,6 @@
-//! Counting what a client asks of the server.
+//! Counts the statements that a client sends to the server.
 //!
-//! A message is `[type u8][length u32, itself included][body]`. Those that begin a connection have no type: requests for
+//! A message is `[type u8][length u32, itself included][body]`. Messages that begin a connection have no type: requests for
 //! encryption, which are eight bytes long, and then the startup message.
 
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(super) struct Statements {
     has_started: bool,
     /// Type and length of the next message, as far as they have arrived.
     head: Vec<u8>,
-    /// How many bytes of the current message are still to come.
+    /// The number of bytes of the current message that have not arrived.
     left: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What consumers rely on: the history of the outbox, and their statements.
+//! Checks the history of the outbox, and the statements of consumers.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::guarded::guarded;
 const HISTORY: &str = "outbox history";
 const CONSUMERS: &str = "consumers";
 
-/// Whether the outbox is of this version and complete, and was written by this server.
+/// Whether the outbox has this version, is complete, and was written by this server.
 pub(super) async fn history(client: &Client) -> Findings {
     if !guarded(client, super::outbox::is_there(client)).await? {
         let skipped = Finding::new(HISTORY, Verdict::Skipped, "there is no outbox");
@@ -28,8 +28,8 @@ pub(super) async fn history(client: &Client) -> Findings {
         None => Finding::ok(HISTORY, "this server has written the outbox"),
         Some(reason) => {
             let text = format!(
-                "{reason}; the next consumer or source to connect moves what its groups have not read to their parked events, \
-                 and gives each a resync"
+                "{reason}; the next consumer or source that connects moves the unread events of all groups to their parked \
+                 events, and gives each group a resync"
             );
             Finding::new(HISTORY, Verdict::Warning, text).fix("SELECT pgherald.history();")
         }
@@ -38,14 +38,14 @@ pub(super) async fn history(client: &Client) -> Findings {
     let sql = "SELECT (SELECT pg_catalog.count(*) FROM pgherald.outbox_retention) OPERATOR(pg_catalog.=) 1
         AND (SELECT pg_catalog.count(*) FROM pgherald.outbox_part) OPERATOR(pg_catalog.=) 4";
     if !guarded(client, value::<bool>(client, sql)).await? {
-        let text = "outbox_retention or outbox_part lacks rows, as after the restore of a schema without its data: nothing is \
-                    read and nothing is trimmed";
+        let text = "outbox_retention or outbox_part lacks rows, for example because the schema was restored without its data: \
+                    consumers read nothing and trim nothing";
         findings.push(Finding::new(HISTORY, Verdict::Failed, text).fix(UPGRADE));
     }
     Ok(findings)
 }
 
-/// Whether the statements of consumers would fail. They are run, and rolled back.
+/// Whether the statements of consumers would fail. This runs them, and rolls them back.
 pub(super) async fn statements(client: &Arc<Client>) -> Findings {
     let skipped = |why: String| Ok(vec![Finding::new(CONSUMERS, Verdict::Skipped, why)]);
     if !guarded(client, super::outbox::is_there(client)).await? {
@@ -64,7 +64,7 @@ pub(super) async fn statements(client: &Arc<Client>) -> Findings {
             CONSUMERS,
             "the statements of consumers succeed",
         )]),
-        // Which one, and what grants it, is said among the rights.
+        // The check of rights reports which right is missing, and the statement that grants it.
         Err(failure) if failure.is_forbidden() => skipped(format!(
             "this role may not run groups: {}",
             failure.message().unwrap_or_default()

@@ -1,7 +1,7 @@
-//! The groups: whether their consumers run, keep up, and succeed.
+//! Checks the groups: whether their consumers run, keep up, and succeed.
 
 use pgherald_core::group::{Group, GroupStatus};
-use pgherald_core::trigger::{self, Requirement};
+use pgherald_core::trigger::{self, Drift, Requirement};
 use tokio_postgres::Client;
 
 use super::finding::{Finding, Findings, Verdict, or_ok};
@@ -9,10 +9,10 @@ use crate::commands::group_health::{LAG, Problem, problems};
 use crate::commands::install::command;
 use crate::words;
 
-/// So many events that fail are a failure at once.
+/// From this number of failing events on, the finding is a failure at once.
 const MANY_FAILING: i64 = 1_000;
 
-/// The check of a group. There is an outbox.
+/// Checks all groups. The caller has checked that there is an outbox.
 pub(super) async fn check(client: &Client) -> Findings {
     let groups = Group::all(client).await?;
     if groups.is_empty() {
@@ -25,27 +25,22 @@ pub(super) async fn check(client: &Client) -> Findings {
     Ok(or_ok(found, "groups", &fine))
 }
 
-/// What groups require and is not installed: their consumers are not live.
+/// Requirements of groups that are not installed: the consumers of these groups are not live.
 async fn unmet(client: &Client) -> Findings {
-    let required = trigger::inspect(client, &[]).await?;
-    let required = required.requirements();
-    let tables: Vec<_> = required.iter().map(|one| one.spec.table()).collect();
-    let actual = trigger::inspect(client, &tables).await?;
-    let mut found = Vec::new();
-    for Requirement { group, spec, .. } in required {
-        for drift in actual.verify(spec).iter().filter(|drift| drift.is_deaf()) {
-            let text = format!("group {group}: its consumers are not live, because of {drift}");
-            let finding = Finding::new("groups", Verdict::Failed, text);
-            found.push(match actual.widened(spec) {
-                Ok(spec) => finding.fix(command(&actual, &spec)),
-                Err(error) => finding.fix(error.chain()),
-            });
+    let actual = trigger::inspect_all(client, &[]).await?;
+    let finding = |(required, drift): (&Requirement, Drift)| {
+        let group = &required.group;
+        let text = format!("group {group}: its consumers are not live: {drift}");
+        let finding = Finding::new("groups", Verdict::Failed, text);
+        match actual.widened(&required.spec) {
+            Ok(spec) => finding.fix(command(&actual, &spec)),
+            Err(error) => finding.fix(error.chain()),
         }
-    }
-    Ok(found)
+    };
+    Ok(actual.unmet().map(finding).collect())
 }
 
-/// A group without problems. Its parked events were snoozed, wait behind such, or are about to be handled.
+/// A group without problems. Its parked events were snoozed, wait behind snoozed ones, or are about to be handled.
 fn fine(group: &GroupStatus) -> String {
     let nodes = words::count(group.nodes, "consumer");
     match group.parked {
@@ -80,7 +75,7 @@ fn finding(group: &GroupStatus, problem: Problem) -> Finding {
                 true => Verdict::Failed,
                 false => Verdict::Warning,
             };
-            let fix = "correct what the error names: consumers that run try again by themselves, see pgherald status --watch";
+            let fix = "correct the cause that the error names: running consumers retry by themselves, see pgherald status --watch";
             (verdict, failing(group), fix.to_owned())
         }
         Problem::DeadLetters => {
@@ -120,7 +115,7 @@ fn failing(group: &GroupStatus) -> String {
     )
 }
 
-/// How many of them are recent.
+/// The number of recent ones among them.
 fn recent(added: i64) -> String {
     match added {
         0 => String::new(),
@@ -153,5 +148,7 @@ fn behind(group: &GroupStatus) -> String {
 fn start_or_delete(group: &GroupStatus) -> String {
     let name = group.name.replace('\'', "''");
     let delete = format!("DELETE FROM pgherald.consumer_group WHERE name = '{name}';");
-    format!("start a program that runs it; or, if nobody wants it any more: {delete}")
+    format!(
+        "start a program that runs a consumer of it; or, if the group is no longer used: {delete}"
+    )
 }

@@ -83,7 +83,8 @@ pub(super) async fn prepared(client: &Client, limit: &str) -> Findings {
         &[(&limit, Type::TEXT)],
     )
     .await?;
-    Ok(or_ok(found, check, "none waits for its end"))
+    let fine = format!("none has been prepared for longer than {limit}");
+    Ok(or_ok(found, check, &fine))
 }
 
 pub(super) async fn slots(client: &Client) -> Findings {

@@ -1,12 +1,12 @@
-//! `pgherald doctor`: what is wrong, and how to put it right. It reads, sends one notification that nobody else listens for,
-//! runs the statements of consumers in a transaction that it rolls back, and leaves nothing behind.
+//! `pgherald doctor`: finds problems, and prints a fix for each. It reads, sends one notification on a channel of its own, and
+//! runs the statements of consumers in a transaction that it rolls back. It leaves nothing behind.
 //!
 //! ```text
 //!   server · path · rights · triggers · replicated · held_back · outbox · groups · consumers
 //!      └── each asks the server, judges ──► Finding ──► line, and its fix
 //! ```
 //!
-//! A check that has nothing to look at is skipped. One that cannot run has failed, and keeps no other from running.
+//! A check that has nothing to look at is skipped. A check that cannot run has failed; the other checks run nevertheless.
 
 mod consumers;
 mod finding;
@@ -41,7 +41,7 @@ pub(super) use triggers::problems;
 /// A check that takes longer says so. Counting lag takes a while where it is millions.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The fix of what is not as it was installed.
+/// The fix for an installation that has drifted.
 const UPGRADE: &str = "pgherald upgrade --commit";
 
 pub(crate) async fn run(
@@ -71,7 +71,7 @@ pub(crate) async fn run(
     let prepared = held_back::prepared(client, limit);
     findings.extend(ask(client, "prepared transactions", prepared).await);
     findings.extend(ask(client, "replication slots", held_back::slots(client)).await);
-    // They are transactions of their own.
+    // These checks use transactions of their own.
     findings.extend(look("outbox history", consumers::history(client)).await);
     for (check, of) in [
         ("outbox size", outbox::Of::Size),
@@ -80,7 +80,7 @@ pub(crate) async fn run(
     ] {
         findings.extend(ask(client, check, outbox::check(client, check, of)).await);
     }
-    // At the end: one that takes too long leaves the connection in a transaction.
+    // At the end, because if it takes too long, it leaves the connection in a transaction.
     findings.extend(look("consumers", consumers::statements(client)).await);
     show(output, &findings)?;
     let failed = findings
@@ -89,7 +89,8 @@ pub(crate) async fn run(
     Ok(ExitCode::from(u8::from(failed)))
 }
 
-/// What a check finds that asks `client` only. What takes too long is ended, for the sake of the checks that follow.
+/// The findings of a check that only queries `client`. A query that takes too long is cancelled, so that the next checks can
+/// run.
 async fn ask(
     client: &Client,
     check: &'static str,
@@ -98,7 +99,7 @@ async fn ask(
     look(check, Box::pin(guarded_within(client, PATIENCE, asking))).await
 }
 
-/// What a check finds, also if it cannot run or takes too long.
+/// The findings of a check, even if it cannot run or takes too long.
 async fn look(check: &'static str, looking: impl Future<Output = Findings>) -> Vec<Finding> {
     let limit = 2 * PATIENCE;
     let late = |_| Failure::problem(format!("no answer within {limit:?}"));

@@ -1,11 +1,11 @@
--- Watched tables with row triggers, whose statements are recorded before the outer one, where the outer one's rows cannot be
--- read from the table afterwards. A trigger that is deferred runs after the outer statement was recorded.
+-- Watched tables with row triggers whose rows cannot be read from the table afterwards. The statements of such triggers are
+-- recorded before the outer one. A deferred trigger is left out, because it runs after the outer statement was recorded.
 SELECT
-    format('trigger %I of %I.%I may run statements within others, and %s: the last event of a row may have older values',
+    format('trigger %I of %I.%I may run nested statements, and %s: the last event of a row may have older values',
         found.row_trigger, s.nspname, c.relname, coalesce(found.right_missing, found.key_problem)),
     CASE
         WHEN found.right_missing IS NULL
-            THEN format('install %I.%I with columns of a unique index as its key, of types that come with the server', s.nspname, c.relname)
+            THEN format('install %I.%I with the columns of a unique index as its key, and with types that come with the server', s.nspname, c.relname)
         WHEN has_table_privilege(p.proowner, c.oid, 'SELECT') THEN format('ALTER ROLE %I BYPASSRLS;', o.rolname)
         ELSE format('GRANT SELECT ON %I.%I TO %I;', s.nspname, c.relname, o.rolname)
     END
@@ -45,13 +45,13 @@ CROSS JOIN LATERAL (
             JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
             WHERE a.attrelid = c.oid AND a.attname = ANY (key.names)
                 AND t.typtype = 'b' AND t.typnamespace <> 'pg_catalog'::regnamespace
-        ) THEN 'no unique index finds its rows by their key' END AS key_problem
+        ) THEN 'no unique index identifies its rows by the key' END AS key_problem
     FROM pg_catalog.pg_trigger AS r
     WHERE r.tgrelid IN (SELECT t.tgrelid FROM pg_catalog.pg_trigger AS t WHERE t.tgfoid = p.oid)
         -- Those of pgherald's own write to no watched table.
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc AS q WHERE q.oid = r.tgfoid AND q.pronamespace = h.oid)
         AND NOT r.tgisinternal AND r.tgenabled <> 'D' AND NOT r.tginitdeferred
-        -- For each row (1), and neither before (2) nor instead (64).
+        -- FOR EACH ROW (1), and neither BEFORE (2) nor INSTEAD OF (64).
         AND r.tgtype & 1 = 1 AND r.tgtype & 66 = 0
     ORDER BY r.tgname LIMIT 1
 ) AS found

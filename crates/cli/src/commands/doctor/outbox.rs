@@ -1,4 +1,4 @@
-//! The outbox, if there is one.
+//! Checks the outbox, if there is one.
 
 use tokio_postgres::Client;
 
@@ -9,13 +9,13 @@ use crate::words;
 
 /// From so many hundredths of its limit on, the outbox is worth a warning.
 const SIZE_WARNING: i64 = 80;
-/// Rows stay for up to twice as long as they are to be kept; beyond this many times, nobody trims.
+/// Rows stay for up to twice the time for which they are kept; beyond this multiple, no program trims.
 const AGE_WARNING: f64 = 3.0;
 
-/// Twice: what is written to is left alone, and another part begun, the first time.
+/// Runs twice: the first run leaves the current part alone and makes writers move to another one.
 const TRIM: &str = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.outbox_retention, generate_series(1, 2);";
 
-/// What of it is looked at.
+/// The subject of a check.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Of {
     Size,
@@ -45,12 +45,12 @@ pub(super) async fn is_there(client: &Client) -> Result<bool, Failure> {
     value(client, sql).await
 }
 
-/// The row that tells how long what is to be kept is gone.
+/// The error if the row with the retention is missing.
 fn no_retention() -> Failure {
     Failure::problem("pgherald.outbox_retention is empty").hint(UPGRADE)
 }
 
-/// How large it is, against how large it may become.
+/// The size of the outbox, compared with its limit.
 async fn size(client: &Client) -> Findings {
     let rows = rows(client, include_str!("outbox_size.sql"), &[]).await?;
     let row = rows.first().ok_or_else(no_retention)?;
@@ -68,13 +68,14 @@ fn judge_size(size: i64, limit: i64) -> Finding {
     match result {
         Verdict::Ok => Finding::ok("outbox size", text),
         _ => {
-            let text = format!("{text}: beyond that, rows go before they are read");
+            let text =
+                format!("{text}: beyond that, rows are removed before groups have read them");
             Finding::new("outbox size", result, text).fix(TRIM)
         }
     }
 }
 
-/// How old its oldest row is, against how long rows are to be kept.
+/// The age of the oldest row, compared with the time for which rows are kept.
 async fn age(client: &Client) -> Findings {
     let rows = rows(client, include_str!("outbox_age.sql"), &[]).await?;
     let row = rows.first().ok_or_else(no_retention)?;
@@ -97,7 +98,7 @@ fn judge_age(age: Option<f64>, keep: f64) -> Finding {
         return Finding::ok(check, text);
     }
     let text = format!(
-        "{text}: consumers of a group trim, and none runs, or one has not read it; else run this now and then"
+        "{text}: no consumer runs that would trim it, or a group has not read it; otherwise run this at intervals"
     );
     Finding::new(check, Verdict::Warning, text).fix(TRIM)
 }

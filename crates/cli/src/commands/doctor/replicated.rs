@@ -1,5 +1,5 @@
-//! Whether changes that fire no ordinary triggers are heard of: those of sessions whose `session_replication_role` is `replica`,
-//! and rows that a subscription applies.
+//! Checks changes that fire no ordinary triggers: those of sessions whose `session_replication_role` is `replica`, and rows that
+//! a subscription applies.
 
 use pgherald_core::trigger;
 use tokio_postgres::Client;
@@ -11,7 +11,7 @@ use crate::commands::plan::refusal;
 /// The first server whose subscriptions apply prepared transactions.
 const HAS_TWO_PHASE: i32 = 150_000;
 
-/// Where somebody has told the server not to fire triggers.
+/// Roles, databases and sessions in which triggers do not fire.
 pub(super) async fn role(client: &Client) -> Findings {
     let check = "replication role";
     let sql = include_str!("replication_role.sql");
@@ -32,12 +32,15 @@ pub(super) async fn role(client: &Client) -> Findings {
     })
 }
 
-/// Watched tables that a subscription writes, and whose triggers do not fire for replicated rows.
+/// Watched tables that a subscription writes, whose triggers do not fire for its rows or make it fail.
 pub(super) async fn subscriptions(client: &Client) -> Findings {
     let check = "subscriptions";
     let written = rows(client, include_str!("subscriptions.sql"), &[]).await?;
     if written.is_empty() {
-        return Ok(vec![Finding::ok(check, "none writes a watched table")]);
+        return Ok(vec![Finding::ok(
+            check,
+            "no subscription writes a watched table",
+        )]);
     }
     let actual = trigger::inspect_all(client, &[]).await?;
     let watched = actual.watched();
@@ -71,6 +74,6 @@ pub(super) async fn subscriptions(client: &Client) -> Findings {
     Ok(or_ok(
         found,
         check,
-        "triggers fire for the rows that they write",
+        "triggers fire for the rows of subscriptions",
     ))
 }

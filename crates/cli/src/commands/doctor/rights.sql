@@ -1,4 +1,4 @@
--- What this role may not do, and what grants it.
+-- Rights that this role lacks, and the statements that grant them.
 WITH me AS (
     SELECT current_user::text AS role, n.oid AS schema, n.oid IS NULL OR pg_has_role(n.nspowner, 'USAGE') AS installs
     FROM (VALUES (1)) AS one
@@ -11,12 +11,12 @@ UNION ALL
 SELECT format('role %s may not use schema pgherald', role), format('GRANT USAGE ON SCHEMA pgherald TO %I;', role)
 FROM me WHERE schema IS NOT NULL AND NOT has_schema_privilege(schema, 'USAGE')
 UNION ALL
--- Whoever only reads, or runs groups, need not install.
+-- A role that only reads, or runs groups, need not install.
 SELECT format('role %s may not install: it cannot create functions in schema pgherald', role),
     format('GRANT CREATE ON SCHEMA pgherald TO %I;', role)
 FROM me WHERE installs AND NOT has_schema_privilege(schema, 'CREATE')
 UNION ALL
--- What TRIGGER allows is not enough to change or remove them.
+-- The TRIGGER right is not enough to change or remove triggers.
 SELECT DISTINCT format('role %s may not upgrade the triggers of %I.%I, which belongs to role %s', role, n.nspname, c.relname, o.rolname),
     format('GRANT %I TO %I;', o.rolname, role)
 FROM me
@@ -32,7 +32,7 @@ SELECT format('role %s may not read the outbox', min(role)),
 FROM me
 JOIN pg_catalog.pg_class AS c ON c.relnamespace = me.schema
 WHERE c.relkind IN ('r', 'p', 'v', 'S') AND NOT c.relispartition
-    -- These are read by functions with their owner's rights.
+    -- Functions read these with their owner's rights.
     AND c.relname NOT IN ('outbox_history', 'server_run')
     AND NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END
 HAVING count(*) > 0
@@ -55,7 +55,7 @@ FROM me
 JOIN pg_catalog.pg_proc AS p ON p.pronamespace = me.schema AND p.proname IN ('notify_rows', 'trim_outbox', 'history', 'restored')
 WHERE NOT has_function_privilege(p.oid, 'EXECUTE') AND (p.proname <> 'notify_rows' OR me.installs)
 UNION ALL
--- Whoever owns a function of triggers can have them run anything.
+-- The owner of a trigger function can replace its code.
 SELECT format('%s belongs to role %s, and schema pgherald to %s', p.oid::regprocedure, f.rolname, o.rolname),
     format('ALTER FUNCTION %s OWNER TO %I;', p.oid::regprocedure, o.rolname)
 FROM pg_catalog.pg_namespace AS n

@@ -29,7 +29,7 @@ pub(super) async fn check(client: &Client) -> Findings {
     Ok(or_ok(found, CHECK, &fine))
 }
 
-/// What is wrong with an installation that needs `repair`.
+/// The problems of an installation that needs `repair`.
 pub(in crate::commands) fn problems(
     actual: &Actual,
     watched: &Watched,
@@ -43,7 +43,7 @@ pub(in crate::commands) fn problems(
     }
 }
 
-/// What is wrong with a table that has the name it was installed under.
+/// The problems of a table that still has the name under which it was installed.
 fn drifted(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> Vec<Finding> {
     let drifts = actual.verify(spec);
     if drifts.is_empty() {
@@ -54,14 +54,14 @@ fn drifted(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> Vec<Findin
     drifts.iter().map(judge).collect()
 }
 
-/// What puts a table right that does not have any more what was specified.
+/// The fix for a table that no longer has everything that its specification names.
 fn fix_of_unfit(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> String {
     let table = spec.table();
     let fitting = actual.trimmed(spec.clone());
     let fitting = fitting.map_err(|error| error.chain());
     match fitting.map(|spec| (refusal(actual, &spec), spec)) {
         Ok((None, spec)) => command(actual, &spec),
-        // Something else has the name of a table that was dropped.
+        // Another object has the name of a table that was dropped.
         _ if watched.table.is_none() => uninstall(table),
         Ok((Some(why), _)) | Err(why) => format!("{why}; or {}", uninstall(table)),
     }
@@ -69,19 +69,22 @@ fn fix_of_unfit(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> Strin
 
 fn moved(actual: &Actual, renamed: &Renamed) -> Finding {
     let (former, now) = (&renamed.former, renamed.spec.table());
-    let text = format!("{former} is now {now}, and its changes come under the former name");
+    let text =
+        format!("{former} was renamed to {now}, and its changes still come under the former name");
     let text = match renamed.loss() {
         Some(loss) => format!("{text}; it {loss}"),
         None => text,
     };
     let text = match &renamed.successor {
         None => text,
-        Some(Ok(_)) => format!("{text}; the table that is {former} now is not watched"),
-        Some(Err(why)) => format!("{text}; the table that is {former} now is not watched: {why}"),
+        Some(Ok(_)) => format!("{text}; another table is called {former} now, and is not watched"),
+        Some(Err(why)) => {
+            format!("{text}; another table is called {former} now, and is not watched: {why}")
+        }
     };
     let fix = match (&renamed.refusal, &renamed.successor) {
         (Some(why), _) => format!("{why}; or {}", uninstall(now)),
-        // Once it is installed again, nothing tells of its successor.
+        // Once it is installed again, no finding mentions its successor any more.
         (None, Some(Ok(_))) => UPGRADE.to_owned(),
         (None, _) => command(actual, &renamed.spec),
     };
@@ -111,8 +114,8 @@ fn judge(
             let text = text.rsplit_once("; ").map_or(&*text, |(text, _)| text);
             let table = words::quoted(spec.table());
             let fix = format!(
-                "have {column:?} hold one text for each value (a CHECK, a scale for numeric) and ask by that text; or take \
-                 another key: pgherald install {table} --narrow --key …"
+                "make sure that {column:?} holds one text for each value (a CHECK, a scale for numeric), and use that text in \
+                 queries; or choose another key: pgherald install {table} --narrow --key …"
             );
             (text.to_owned(), fix)
         }
@@ -133,7 +136,7 @@ fn uninstall(table: &TableName) -> String {
 
 fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
     let function = &watched.function;
-    let text = format!("the comment of {function} does not tell what it was made for");
+    let text = format!("the comment of {function} does not contain its specification");
     let finding = |text| Finding::new(CHECK, Verdict::Failed, text);
     let Some(table) = &watched.table else {
         // With it go triggers on what were partitions of a table that is gone.
@@ -150,7 +153,7 @@ fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
     }
     let text = format!("{text}; add the options that {table} was installed with");
     let table = words::quoted(table);
-    // Where not even the mode is known, whichever is chosen may take something away.
+    // If not even the mode is known, either choice may remove something.
     let narrow = if watched.is_outbox.is_none() {
         " --narrow"
     } else {
@@ -169,6 +172,6 @@ pub(super) async fn nested(client: &Client) -> Findings {
     Ok(or_ok(
         found,
         check,
-        "recorded in an order that ends in the final state",
+        "the last event of each row has its final values",
     ))
 }

@@ -18,7 +18,7 @@ async fn a_view_in_the_place_of_a_table_that_was_renamed_is_left_alone() {
     scene
         .run("ALTER TABLE users RENAME TO people; CREATE VIEW users AS SELECT * FROM people")
         .await;
-    let part = "public.users is now public.people";
+    let part = "public.users was renamed to public.people";
     let found = found_and_fixed(&scene, &[], "triggers", "failed", part).await;
     let expected = "pgherald install '\"public\".\"people\"' --mode outbox --commit";
     assert_eq!(fixes(&found), [expected]);
@@ -66,7 +66,7 @@ async fn fixes_suffice(tables: &[(&str, &str)], sql: &str, expected: &str) {
     let number = tables.len();
     for first in 0..=number {
         let scene = renamed(tables, sql).await;
-        let mut found = only(&scene, &[], "triggers", "failed", " is now ").await;
+        let mut found = only(&scene, &[], "triggers", "failed", " was renamed to ").await;
         assert_eq!(found.len(), number);
         if first == number {
             scene.fine(&["upgrade", "--commit"]).await;
@@ -96,7 +96,7 @@ async fn tables_that_swapped_names_keep_what_they_were_installed_with() {
     let expected = "a:4:a:[]:other b:4:b:[\"v\"]:true";
     fixes_suffice(&tables, SWAP, expected).await;
     let scene = renamed(&tables, SWAP).await;
-    let mut found = only(&scene, &[], "triggers", "failed", " is now ").await;
+    let mut found = only(&scene, &[], "triggers", "failed", " was renamed to ").await;
     found.sort_by_key(|one| one["fix"].to_string());
     let expected = [
         "pgherald install '\"public\".\"a\"' --mode notify --channel other --commit",
@@ -130,13 +130,13 @@ async fn an_installation_on_one_of_two_that_swapped_names_warns_of_the_other() {
     let scene = renamed(&[("a", "--mode outbox"), ("b", "--mode notify")], SWAP).await;
     let install = ["install", "a", "--mode", "notify"];
     let said = scene.fine(&install).await;
-    let note = "Changes of public.b come under the name public.a, as it was called before, until it is installed again.";
+    let note = "Changes of public.b come under its former name public.a until public.b is installed again.";
     assert!(said.contains(&format!("\n-- {note}\n")), "{said}");
     let committed = [&install[..], &["--commit"]].concat();
     let said = scene.json(&committed).await;
     assert_eq!(said[0]["notes"], serde_json::json!([note]));
     assert_eq!(told(&scene).await, "a:4:a:[]:pgherald b:4:a:[]:true");
-    let part = "public.a is now public.b, and its changes come under the former name";
+    let part = "public.a was renamed to public.b, and its changes still come under the former name";
     found_and_fixed(&scene, &[], "triggers", "failed", part).await;
     assert_eq!(told(&scene).await, "a:4:a:[]:pgherald b:4:b:[]:true");
 }
@@ -146,7 +146,7 @@ async fn a_table_made_anew_under_the_name_gets_triggers_and_the_renamed_one_keep
     let anew = "ALTER TABLE a RENAME TO old; CREATE TABLE a (LIKE old INCLUDING ALL)";
     let tables = [("a", "--mode outbox --when-changed v")];
     let scene = renamed(&tables, anew).await;
-    let part = "public.a is now public.old, and its changes come under the former name; the table that is public.a now is not watched";
+    let part = "public.a was renamed to public.old, and its changes still come under the former name; another table is called public.a now, and is not watched";
     let found = only(&scene, &[], "triggers", "failed", part).await;
     assert_eq!(fixes(&found), ["pgherald upgrade --commit"]);
     let said = scene.fine(&["upgrade", "--commit"]).await;
@@ -168,7 +168,7 @@ async fn a_table_made_anew_under_the_name_gets_triggers_and_the_renamed_one_keep
         scene.run("INSERT INTO old VALUES (7)").await;
         let recorded = "SELECT string_agg(table_name || key, ' ') FROM pgherald.outbox_event";
         assert_eq!(scene.value(recorded).await, "a7");
-        let part = "does not tell what it was made for";
+        let part = "does not contain its specification";
         let found = found_and_fixed(&scene, &[], "triggers", "failed", part).await;
         let expected = "pgherald install '\"public\".\"old\"' --mode outbox --commit";
         assert_eq!(fixes(&found), [expected]);
@@ -207,7 +207,7 @@ async fn what_a_dropped_table_left_does_not_overrule_what_its_name_has_come_to()
     let tables = [("c", "--mode outbox"), ("a", "--channel other")];
     let sql = "DROP TABLE a; ALTER TABLE c RENAME TO a; CREATE TABLE c (LIKE a INCLUDING ALL)";
     let scene = renamed(&tables, sql).await;
-    let found = only(&scene, &[], "triggers", "failed", " is now ").await;
+    let found = only(&scene, &[], "triggers", "failed", " was renamed to ").await;
     assert_eq!(fixes(&found), ["pgherald upgrade --commit"]);
     fix(&scene, &found).await;
     all_is_well(&scene, &[]).await;
@@ -223,7 +223,7 @@ async fn tables_that_swapped_names_and_lost_columns_go_on_with_what_is_left() {
     let gone = format!("{SWAP}; ALTER TABLE a DROP COLUMN v; ALTER TABLE b DROP COLUMN v");
     for one in 0..2 {
         let scene = renamed(&tables, &gone).await;
-        let mut found = only(&scene, &[], "triggers", "failed", " is now ").await;
+        let mut found = only(&scene, &[], "triggers", "failed", " was renamed to ").await;
         found.sort_by_key(|one| one["fix"].to_string());
         let expected = [
             "pgherald install '\"public\".\"a\"' --mode notify --channel other --commit",
@@ -245,7 +245,7 @@ async fn what_is_left_of_a_table_goes_whatever_has_its_name() {
     let forget = commented("", "tgrelid = 'a_1'::regclass");
     let detached = format!("ALTER TABLE a DETACH PARTITION a_1; DROP TABLE a; {forget}");
     for (sql, part) in [
-        (&*detached, "does not tell what it was made for"),
+        (&*detached, "does not contain its specification"),
         ("DROP TABLE a; CREATE VIEW a AS SELECT 1 AS id", "is a view"),
     ] {
         let scene = Scene::new(partitioned).await;
@@ -273,7 +273,7 @@ async fn where_nothing_can_be_installed_the_reason_is_the_fix() {
         .await;
     let found = only(&scene, &[], "triggers", "failed", "is a foreign table").await;
     let fix = fixes(&found)[0];
-    assert!(fix.contains("watch it where it lives"), "{fix}");
+    assert!(fix.contains("watch it on its own server"), "{fix}");
     assert!(!fix.contains("pgherald install"), "{fix}");
 }
 
@@ -283,7 +283,8 @@ async fn a_former_name_uninstalls_nothing() {
     let before = scene.dump().await;
     let ran = scene.pgherald(&["uninstall", "public.a", "--commit"]).await;
     assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
-    let expected = "public.a is now public.b\nhint: pgherald uninstall '\"public\".\"b\"'\n";
+    let expected =
+        "public.a was renamed to public.b\nhint: pgherald uninstall '\"public\".\"b\"'\n";
     assert!(ran.stderr.ends_with(expected), "{ran:?}");
     assert_eq!(scene.dump().await, before);
     let status = scene.json(&["status"]).await;
@@ -374,7 +375,7 @@ async fn an_upgrade_trims_what_a_renamed_table_has_no_more_also_with_another_in_
         "ALTER TABLE a RENAME TO old; ALTER TABLE old DROP COLUMN v; CREATE TABLE a (id int PRIMARY KEY, v int)",
     )
     .await;
-    let part = " is now public.old, and its changes come under the former name; it goes on without v, which it cannot";
+    let part = " was renamed to public.old, and its changes still come under the former name; it can no longer be installed with v";
     found_and_fixed(&scene, &[], "triggers", "failed", part).await;
     assert_eq!(told(&scene).await, "a:4:a:[][\"v\"]:true old:4:old:[]:true");
 
@@ -384,13 +385,20 @@ async fn an_upgrade_trims_what_a_renamed_table_has_no_more_also_with_another_in_
         "ALTER TABLE a RENAME TO old; CREATE TABLE a (id int PRIMARY KEY)",
     )
     .await;
-    found_and_fixed(&scene, &[], "triggers", "failed", " is now public.old").await;
+    found_and_fixed(
+        &scene,
+        &[],
+        "triggers",
+        "failed",
+        " was renamed to public.old",
+    )
+    .await;
     assert_eq!(told(&scene).await, "a:4:a:[]:true old:4:old:[][\"v\"]:true");
 
     let tables = [("a", "--columns v"), ("b", "--mode outbox")];
     let scene = renamed(&tables, &format!("{SWAP}; ALTER TABLE b RENAME v TO vv")).await;
     let said = scene.fine(&["upgrade", "--commit"]).await;
-    let note = "public.b goes on without v, which it cannot have any more.";
+    let note = "public.b can no longer be installed with v.";
     assert!(said.contains(note), "{said}");
     all_is_well(&scene, &[]).await;
     assert_eq!(told(&scene).await, "a:4:a:[]:true b:4:b:[]:pgherald");
@@ -425,7 +433,7 @@ async fn a_table_of_somebody_else_in_the_place_of_one_stops_nothing() {
     let as_owner = format!("{}{sign}options=-c%20role%3D{role}", scene.url);
     let ran = pgherald(&["--database-url", &as_owner, "upgrade", "--commit"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
-    let note = "public.a, as public.old was called before, is not watched: you may not put triggers on it, or on a part of it.";
+    let note = "public.a, as public.old was called before, is not watched: this role may not create triggers on it, or on a part of it.";
     assert!(ran.stdout.contains(note), "{ran:?}");
     assert_eq!(told(&scene).await, "b2:4:b2:[]:pgherald old:4:old:[]:true");
 
@@ -442,10 +450,10 @@ async fn a_table_of_somebody_else_in_the_place_of_one_stops_nothing() {
     assert_eq!(ran.code, 0, "{ran:?}");
     scene.run("ALTER TABLE c OWNER TO CURRENT_USER").await;
     let ran = pgherald(&["--database-url", &as_owner, "upgrade", "--commit"]).await;
-    let told_of = "cannot be upgraded: you may not put triggers on public.b3, or on a part of it\n\
+    let told_of = "cannot be upgraded: this role may not create triggers on public.b3, or on a part of it\n\
         hint: run it as the owner of public.b3\n";
     let said = "Everything else is up to date.\n\
-        Changes of public.b3 come under the name public.b2, as it was called before, until it is installed again.\n\
+        Changes of public.b3 come under its former name public.b2 until public.b3 is installed again.\n\
         public.b2 is installed on like public.b3, which was called so before.\n";
     assert_eq!((ran.code, &*ran.stdout), (1, said), "{ran:?}");
     assert!(ran.stderr.ends_with(told_of), "{ran:?}");
@@ -467,12 +475,12 @@ async fn what_cannot_be_read_is_not_to_be_installed_where_that_is_refused() {
     let swapped = format!("{SWAP}; {}", commented("", every));
     let scene = renamed(&tables, &swapped).await;
     // In the mode that their functions are in.
-    found_and_fixed(&scene, &[], "triggers", "failed", "does not tell").await;
+    found_and_fixed(&scene, &[], "triggers", "failed", "does not contain").await;
     assert_eq!(told(&scene).await, "a:4:a:[]:pgherald b:4:b:[]:true");
 
     let later = commented(r#"{"version":3,"tables":[]}"#, every);
     let scene = renamed(&tables, &later).await;
-    let found = only(&scene, &[], "triggers", "failed", "does not tell").await;
+    let found = only(&scene, &[], "triggers", "failed", "does not contain").await;
     for fix in fixes(&found) {
         assert!(fix.ends_with("upgrade this program"), "{fix}");
     }
@@ -492,7 +500,7 @@ async fn no_row_is_lost_where_a_partition_is_involved() {
     scene
         .run("ALTER TABLE p RENAME TO x; ALTER TABLE c RENAME TO p; ALTER TABLE x RENAME TO c")
         .await;
-    found_and_fixed(&scene, &[], "triggers", "failed", " is now ").await;
+    found_and_fixed(&scene, &[], "triggers", "failed", " was renamed to ").await;
     scene.run("INSERT INTO p VALUES (1)").await;
     let recorded =
         "SELECT string_agg(table_name || key, ' ' ORDER BY id) FROM pgherald.outbox_event";
@@ -541,15 +549,15 @@ async fn a_table_in_the_place_of_a_recorded_one_is_told_from_it() {
     let scene = renamed(&[("a", "--mode outbox")], anew).await;
     let before = scene.dump().await;
     let ran = scene.pgherald(&["install", "a", "--commit"]).await;
-    let cause = "its changes are recorded in the outbox";
+    let cause = "recording changes in the outbox";
     assert!(ran.code == 1 && ran.stderr.contains(cause), "{ran:?}");
     let ran = scene
         .pgherald(&["watch", "a", "--channel", "x", "--count", "1"])
         .await;
-    let cause = "changes of public.a are recorded, and none are announced on x";
+    let cause = "changes of public.a are recorded in the outbox, not announced on channel x";
     assert!(ran.code == 2 && ran.stderr.contains(cause), "{ran:?}");
     let ran = scene.pgherald(&["uninstall", "a", "--commit"]).await;
-    let cause = "public.a is now public.old";
+    let cause = "public.a was renamed to public.old";
     assert!(ran.code == 1 && ran.stderr.contains(cause), "{ran:?}");
     assert_eq!(scene.dump().await, before);
 }

@@ -1,4 +1,4 @@
--- A row if the process still holds its mark. If this session runs in that very process, it takes the mark off.
+-- Returns a row if the process still holds its mark. If this session runs in that very process, it removes the mark.
 SELECT
     lock.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid(),
     CASE

@@ -62,7 +62,7 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    /// Reads a slice on from what stands in the database, because its cursor would go back.
+    /// Continues a slice from its cursor in the database, because writing its present one would move the cursor back.
     pub(super) fn went_back(&mut self, slice: i32, error: &Error) {
         let group = &*self.terms.group;
         tracing::error!(group, slice, error = %error, "claiming the slice again");
@@ -187,7 +187,7 @@ impl<R: Runner> Engine<R> {
             let group = &*group;
             match failures {
                 0 => tracing::error!(group, slice, error = %cause.chain(), ?delay,
-                    "the database refuses to note how far a slice is; it is held up"),
+                    "the database refuses to store the progress of a slice; the slice is held up"),
                 _ => tracing::info!(group, slice, error = %cause.chain(), ?delay,
                     "the slice is still held up"),
             }

@@ -21,7 +21,7 @@ impl<R: Runner> Engine<R> {
         if !self.may_begin(Instant::now()) {
             return;
         }
-        // Attempts need connections of their own: a server that is gone has none.
+        // Attempts need connections of their own, and a server that is gone accepts none.
         if R::MANNER == Manner::Transactional && !matches!(self.state, State::Open(_)) {
             return;
         }
@@ -225,12 +225,12 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    /// Puts an attempt back that could not begin. It begins when there is a connection for it.
+    /// Puts back an attempt that could not begin. It begins when there is a connection for it.
     fn not_begun(&mut self, track: Track, job: Job, error: &Error) {
         self.schedule.pause();
         self.schedule.resume(Some(track), job);
         if error.code() != Some(&SqlState::TOO_MANY_CONNECTIONS) {
-            // The same is to be expected of the next one, until the server has answered again.
+            // The next attempt would probably fail too, until the server has answered again.
             if let State::Open(_) = self.state {
                 self.lose(error);
             }
@@ -238,7 +238,7 @@ impl<R: Runner> Engine<R> {
             let error = Error::with_source(Kind::Connect, "cannot start an attempt", error.clone());
             if self.shared.health.borrow().is_live() {
                 let (group, hint) = (&*self.terms.group, error.hint());
-                tracing::warn!(group, error = %error.chain(), hint, "consumer not live any more");
+                tracing::warn!(group, error = %error.chain(), hint, "consumer no longer live");
             }
             self.degrade(&error);
             self.crowded = Some(error);
@@ -248,7 +248,7 @@ impl<R: Runner> Engine<R> {
     /// Nobody knows what became of an attempt.
     fn doubt(&mut self, job: &Job, error: &Error) {
         let (group, slice, id) = (&*self.terms.group, job.slice, job.row.id);
-        // The event is handled again. That a connection was lost is logged once, by the session.
+        // The event is handled again. The session logs the lost connection once.
         tracing::info!(group, slice, id, error = %error.chain(), "an attempt's connection failed");
         // Claimed anew, which tells.
         self.forget(job.slice);
@@ -352,7 +352,7 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    /// Logs how many attempts failed beside those that were logged one by one.
+    /// Logs the number of failed attempts that were not logged one by one.
     pub(super) fn log_summaries(&self, summaries: Vec<FailureSummary>) {
         let group = &*self.terms.group;
         for FailureSummary {

@@ -43,7 +43,7 @@ impl<R: Runner> Engine<R> {
             let group = &*self.terms.group;
             tracing::warn!(
                 group,
-                "the server has crashed, or was promoted or restored; reading on from the cursors in the database"
+                "the server has crashed, or was promoted or restored; continuing from the cursors in the database"
             );
             self.drop_work();
         }
@@ -68,10 +68,10 @@ impl<R: Runner> Engine<R> {
         self.failures = self.failures.saturating_add(1);
         self.state = State::Waiting(Instant::now() + delay);
         let (chain, hint) = (error.chain(), error.hint());
-        // One warning for each time that it is not live, as for listeners.
+        // One warning for each outage, as for listeners.
         match &*self.shared.health.borrow() {
             Health::Live { .. } => {
-                tracing::warn!(group, error = %chain, hint, ?delay, "consumer not live any more");
+                tracing::warn!(group, error = %chain, hint, ?delay, "consumer no longer live");
             }
             Health::Connecting => {
                 tracing::warn!(group, error = %chain, hint, ?delay, "consumer could not become live");

@@ -147,7 +147,7 @@ fn a_cursor_that_would_go_back_is_not_written_and_its_slice_is_named() {
         slices.insert(SLICES, slice, 1, &at(5));
     }
     let turn = slices.turn().unwrap();
-    // As a reader would whose database went back.
+    // As a reader whose database went back.
     slices.advance(&turn, &at(3));
     assert!(slices.acknowledge(false).is_empty());
     let went_back = slices.take_went_back();

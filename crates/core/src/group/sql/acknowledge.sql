@@ -1,7 +1,7 @@
--- Moves cursors, gives back slices that are to be given back, and parks events; of slices that this node still has.
+-- Moves cursors, gives back slices, and parks events, for slices that this node still owns.
 --
--- Events are parked as they stand in the outbox, so that none is sent back, however large it is. If one is not there any more,
--- nothing is written, and NULL is returned: then they have to be given as a whole.
+-- Parked events are copied from the outbox, so that the consumer sends none back, however large it is. If an event is no longer
+-- there, the statement writes nothing and returns NULL: the caller then has to pass whole events.
 WITH asked AS MATERIALIZED (
     SELECT p.id, p.slice, p.attempts, p.error, p.delay, p.is_dead,
         NOT p.is_whole AND o.id IS NULL AS is_missing,
@@ -31,7 +31,7 @@ WITH asked AS MATERIALIZED (
     SET cursor = n.cursor, generation = CASE WHEN n.renewed THEN c.generation + 1 ELSE c.generation END
     FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::text[], $6::bool[], $7::bool[])
         AS n (slice, epoch, generation, cursor, renewed, released)
-    -- One by one by the whole key, rather than through all versions of all cursors: hence the limit.
+    -- The limit makes the server look up each cursor by its whole key, rather than scan all versions of all cursors.
     CROSS JOIN LATERAL (
         SELECT f.ctid AS place FROM pgherald.consumer_cursor AS f
         WHERE f.group_name = $1 AND f.slice = n.slice AND f.epoch = n.epoch AND f.generation = n.generation

@@ -2,6 +2,6 @@
 DELETE FROM pgherald.consumer_node
 WHERE group_name = $1 AND (
     lease_until <= clock_timestamp()
-    -- Not renewed for as long as they last, whatever the clock says, which may have been set back.
+    -- Leases that were not renewed for their duration, whatever the server's clock says, which may have been set back.
     OR (id, lease_until) IN (SELECT o.id, o.lease_until FROM unnest($2::bigint[], $3::timestamptz[]) AS o (id, lease_until))
 )

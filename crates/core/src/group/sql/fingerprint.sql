@@ -1,7 +1,7 @@
--- Stores the fingerprints of triggers ($4) and of rows ($5) of the tables of schemas $2 and names $3, and parks one resync if
--- any differs from the one that is stored for group $1. Returns the tables of which one does, and why.
+-- Stores the fingerprints of triggers ($4) and of rows ($5) of the tables with schemas $2 and names $3, and parks one resync if
+-- one of them differs from the fingerprint stored for group $1. Returns the tables that differ, and the reason.
 --
--- Of two consumers at once, the second waits for the row and finds its own fingerprint there.
+-- If two consumers run this at once, the second waits for the row and finds its own fingerprint there.
 WITH given AS (
     SELECT * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[]) AS g (schema_name, table_name, triggers, rows)
 ), before AS (
@@ -14,19 +14,19 @@ WITH given AS (
     UPDATE pgherald.consumer_requirement AS r SET triggers = g.triggers, rows = g.rows
     FROM given AS g JOIN before AS b ON b.schema_name = g.schema_name AND b.table_name = g.table_name
     WHERE r.group_name = $1 AND r.schema_name = g.schema_name AND r.table_name = g.table_name
-        -- On the row that is written: some minor releases do not compare again what was read before.
+        -- Compared on the row being written, because some minor releases do not compare a row that was read earlier again.
         AND (r.triggers IS DISTINCT FROM g.triggers OR r.rows IS DISTINCT FROM g.rows)
     RETURNING r.schema_name, r.table_name,
         CASE WHEN b.triggers <> g.triggers THEN 'triggers_restored' WHEN b.rows <> g.rows THEN 'table_altered' END AS reason
 ), gap AS (
-    -- The first look at a table finds nothing to compare with.
+    -- The first look at a table has no fingerprint to compare with.
     SELECT format('%I.%I', n.schema_name, n.table_name) AS table_name, n.reason FROM noted AS n WHERE n.reason IS NOT NULL
 ), called AS (
-    -- The consumer of the slice looks at its parked events again.
+    -- This makes the consumer of the slice read its parked events again.
     UPDATE pgherald.consumer_group AS c SET revision = c.revision + 1
     WHERE c.name = $1 AND EXISTS (SELECT FROM gap) RETURNING c.revision
 ), parked AS (
-    -- Each gap has an id of its own: an attempt at an earlier resync may be under way.
+    -- Each gap has an id of its own, because an attempt at an earlier resync may be running.
     INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts)
     SELECT $1, -(1::bigint << 40) - c.revision, 0, clock_timestamp(), 0, 0, 'R', (SELECT max(g.reason) FROM gap AS g), 0
     FROM called AS c

@@ -3,5 +3,5 @@ UPDATE pgherald.consumer_cursor
 SET cursor = $5, generation = CASE WHEN $6 THEN generation OPERATOR(pg_catalog.+) 1 ELSE generation END
 WHERE group_name OPERATOR(pg_catalog.=) $1 AND slice OPERATOR(pg_catalog.=) $2 AND epoch OPERATOR(pg_catalog.=) $3
     AND generation OPERATOR(pg_catalog.=) $4
-    -- Not after the transaction of the attempt has ended.
+    -- Writes nothing after the transaction of the attempt has ended.
     AND pg_catalog.current_setting('pgherald.acknowledging', true) OPERATOR(pg_catalog.=) 'on'

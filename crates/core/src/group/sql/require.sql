@@ -1,5 +1,5 @@
--- Stores that group $1 requires of the tables of schemas $2 and names $3 what texts $4 say. What it required of other tables
--- goes, unless a consumer is live: during a rolling deployment that one may still require it.
+-- Stores the requirements $4 of group $1 on the tables with schemas $2 and names $3. Deletes its requirements on other tables,
+-- unless a consumer is live: during a rolling deployment, that consumer may still require them.
 WITH given AS (
     SELECT * FROM unnest($2::text[], $3::text[], $4::text[]) AS g (schema_name, table_name, specification)
 ), dropped AS (

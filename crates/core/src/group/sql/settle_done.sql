@@ -6,5 +6,5 @@ WITH held AS (
 )
 DELETE FROM pgherald.parked_event
 WHERE group_name OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $5 AND EXISTS (SELECT FROM held)
-    -- Of an attempt: not after its transaction has ended.
+    -- Writes nothing after the transaction of the attempt has ended.
     AND pg_catalog.current_setting('pgherald.acknowledging', true) OPERATOR(pg_catalog.=) 'on'

@@ -1,4 +1,4 @@
--- How the group stands, which nodes it has, and which slices this node has.
+-- The state of the group, its nodes, and the slices of this node.
 SELECT g.slices, g.is_paused, g.revision,
     ARRAY(SELECT n.id FROM pgherald.consumer_node AS n WHERE n.group_name = g.name ORDER BY n.id),
     ARRAY(SELECT n.lease_until FROM pgherald.consumer_node AS n WHERE n.group_name = g.name ORDER BY n.id),

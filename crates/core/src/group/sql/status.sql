@@ -1,6 +1,6 @@
 -- The status of groups, with their failures: parked events that have failed, dead letters, the last error. 300 is
--- GroupStatus::RECENT. Times are compared as numbers: differences of infinite times are errors on some servers, and there may be
--- very many parked events, of which date_part costs least.
+-- GroupStatus::RECENT. Times are compared as numbers, because differences of infinite times are errors on some servers. There
+-- may be very many parked events, for which date_part costs least.
 SELECT s.name, s.slices, s.is_paused, s.nodes, s.lag_events, s.lag_seconds, s.parked, s.dead_letters,
     coalesce(f.failing, 0), coalesce(f.failing_recently, 0), f.oldest_failing, coalesce(f.dead_recently, 0), e.error
 FROM pgherald.consumer_group_status AS s
@@ -21,7 +21,7 @@ LEFT JOIN (
     GROUP BY p.group_name
 ) AS f ON f.group_name OPERATOR(pg_catalog.=) s.name
 LEFT JOIN LATERAL (
-    -- An attempt has failed when the event became a dead letter, or as long before it is due as it was to wait.
+    -- The time of the last failed attempt: when the event became a dead letter, or the due time minus the wait.
     SELECT q.error FROM pgherald.parked_event AS q
     WHERE q.group_name OPERATOR(pg_catalog.=) s.name AND q.error IS NOT NULL
     ORDER BY CASE

@@ -1,5 +1,5 @@
--- Notes of the tables of schemas $2 and names $3 that group $1 has never found them installed as required: when they are, changes
--- may be missing.
+-- Marks the tables with schemas $2 and names $3 as never found installed as group $1 requires. Once they are, changes may be
+-- missing.
 UPDATE pgherald.consumer_requirement AS r SET triggers = ''
 FROM unnest($2::text[], $3::text[]) AS g (schema_name, table_name)
 WHERE r.group_name = $1 AND r.schema_name = g.schema_name AND r.table_name = g.table_name AND r.triggers IS NULL

@@ -95,22 +95,13 @@ impl NotifySourceBuilder {
         self
     }
 
-    /// A source that reads the outbox instead, with the same connection, tables, heartbeat, timeout and backoff.
-    ///
-    /// # Errors
-    /// If it was to listen to [channels](Self::channel) besides: changes that are announced and changes that are recorded
-    /// want a source each.
-    pub fn outbox(self) -> Result<OutboxSourceBuilder> {
-        match self.settings.channels.first() {
-            None => Ok(OutboxSourceBuilder::with(self.settings.terms)),
-            Some(channel) => {
-                let message = format!(
-                    "a source that reads the outbox does not listen to channel \"{channel}\"; use two sources, or \
-                     heralds: one for tables in outbox mode, one for channels"
-                );
-                Err(Error::new(Kind::Config, message))
-            }
-        }
+    /// This without the tables in [outbox mode](TriggerSpec::outbox), and a source of these, with the same connection,
+    /// heartbeat, timeout and backoff. To be [joined](crate::Joined).
+    pub fn split_outbox(mut self) -> (Self, OutboxSourceBuilder) {
+        let mut terms = self.settings.terms.clone();
+        terms.specs.retain(TriggerSpec::is_outbox);
+        self.settings.terms.specs.retain(|spec| !spec.is_outbox());
+        (self, OutboxSourceBuilder::with(terms))
     }
 
     /// The source. It connects when it is first polled.

@@ -107,7 +107,7 @@ impl OutboxSourceBuilder {
         if let Some(spec) = settings.terms.specs.iter().find(|spec| !spec.is_outbox()) {
             let message = format!(
                 "changes of {} are announced, not recorded in the outbox; put the table in outbox mode with \
-                 TriggerSpec::outbox, or watch it with a NotifySource, or herald, of its own",
+                 TriggerSpec::outbox, or watch it with a NotifySource, which can be joined with this one",
                 spec.table()
             );
             return Err(Error::new(Kind::Config, message));

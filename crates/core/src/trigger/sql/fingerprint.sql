@@ -1,13 +1,12 @@
--- For each of the tables of schemas $1 and names $2 that exists, with its place in the arrays, from 1: what announces its
--- changes, what its rows are made of, and what else a check looks at, each as one number; and at place 0 what all tables share.
+-- For each existing table with schema $1 and name $2, with its place in the arrays, from 1: its triggers, the structure of its
+-- rows, and everything else that a check looks at, each as one number; at place 0, the objects that all tables share.
 -- The numbers come from versions of catalog rows. DDL writes new versions, so a number differs if anything was altered
--- meanwhile, even if it looks the same again.
+-- meanwhile, even if it was altered back.
 --
--- Not pg_class, which TRUNCATE writes too, and which would tell of VACUUM FULL: both leave the rows that there are as they
--- are. ALTER TABLE writes pg_attribute if it changes values, or adds and drops columns; and a rename writes the table's own
--- row of pg_type.
+-- pg_class is left out, because TRUNCATE and VACUUM FULL write it too, and both leave the existing rows unchanged. ALTER TABLE
+-- writes pg_attribute if it changes values, or adds and drops columns; a rename writes the table's own row of pg_type.
 WITH RECURSIVE asked AS (
-    -- Each is looked up by itself. A join by name may try every table of that name, in whatever schema.
+    -- Each table is looked up by itself. A join by name may try every table of that name, in any schema.
     SELECT a.place, (
         SELECT c.oid FROM pg_catalog.pg_class AS c
         WHERE c.relname OPERATOR(pg_catalog.=) a.name AND c.relnamespace OPERATOR(pg_catalog.=) n.oid
@@ -15,14 +14,14 @@ WITH RECURSIVE asked AS (
     FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS a (schema, name, place)
     LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname OPERATOR(pg_catalog.=) a.schema
 ), member AS (
-    -- The table, its partitions and children; each with the version of what makes it one.
+    -- The table, its partitions and children; each with the version of the row that makes it one.
     SELECT a.place, a.oid, NULL::pg_catalog.text AS version FROM asked AS a
     UNION
     SELECT m.place, i.inhrelid, i.xmin::pg_catalog.text
     FROM member AS m JOIN pg_catalog.pg_inherits AS i ON i.inhparent OPERATOR(pg_catalog.=) m.oid
 ), part AS (
-    -- Those, and the types of their columns, as far as they do not come with the server: also what an array, a domain, a
-    -- range or a composite type is made of.
+    -- These tables, and the types of their columns that do not come with the server, with the parts of arrays, domains, ranges
+    -- and composite types.
     SELECT m.place, 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AS class, m.oid FROM member AS m
     UNION
     SELECT p.place, x.class, x.oid
@@ -73,7 +72,7 @@ WITH RECURSIVE asked AS (
     FROM asked AS a
     JOIN pg_catalog.pg_index AS i ON i.indrelid OPERATOR(pg_catalog.=) a.oid AND i.indisprimary
     UNION ALL
-    -- What all tables share.
+    -- The objects that all tables share.
     SELECT 0, 'rest', pg_catalog.concat_ws(':', 'shared', h.oid, h.xmin, o.oid, o.xmin)
     FROM pg_catalog.pg_namespace AS h
     LEFT JOIN LATERAL (

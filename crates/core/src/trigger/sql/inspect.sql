@@ -1,10 +1,10 @@
--- What the database has of pgherald, and the tables of schemas $1 and names $2 as they are; if $3, also every table that triggers
--- of ours watch. One row for each object: what it is, and a JSON object of its properties. One statement, so all of them are of
--- the same moment; nothing in it is looked up once for each table.
+-- The objects of pgherald in the database, and the tables with schemas $1 and names $2; if $3, also every table that triggers
+-- of pgherald watch. One row for each object: its kind, and a JSON object of its properties. It is one statement, so all
+-- objects are read at the same moment; nothing in it is looked up once for each table.
 WITH RECURSIVE home AS (
     SELECT n.oid, n.nspowner FROM pg_catalog.pg_namespace AS n WHERE n.nspname OPERATOR(pg_catalog.=) 'pgherald'
 ), asked AS (
-    -- Each is looked up by itself. A join by name may try every table of that name, in whatever schema.
+    -- Each table is looked up by itself. A join by name may try every table of that name, in any schema.
     SELECT a.name, (
         SELECT c.oid FROM pg_catalog.pg_class AS c
         WHERE c.relname OPERATOR(pg_catalog.=) a.name AND c.relnamespace OPERATOR(pg_catalog.=) n.oid
@@ -12,7 +12,7 @@ WITH RECURSIVE home AS (
     FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS a (schema, name)
     LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname OPERATOR(pg_catalog.=) a.schema
 ), made AS MATERIALIZED (
-    -- The functions of tables, whatever these are called.
+    -- The functions of tables, whatever the tables are called.
     SELECT p.oid, p.proname
     FROM pg_catalog.pg_proc AS p JOIN home AS h ON h.oid OPERATOR(pg_catalog.=) p.pronamespace
     WHERE p.proname OPERATOR(pg_catalog.~) '^notify_[0-9a-f]{16}$' AND p.pronargs OPERATOR(pg_catalog.=) 0
@@ -21,8 +21,8 @@ WITH RECURSIVE home AS (
     SELECT t.oid, t.tgfoid, t.tgrelid, t.tgname OPERATOR(pg_catalog.~) '^pgherald_notify_[a-z]+(_row)?$' AS is_root
     FROM pg_catalog.pg_trigger AS t JOIN made AS m ON m.oid OPERATOR(pg_catalog.=) t.tgfoid
 ), used AS MATERIALIZED (
-    -- The functions of these tables: those that their own triggers call, and those that no table's own triggers call, for a
-    -- table that was dropped may have been made anew. IS TRUE has the server hash a list that it takes for short.
+    -- The functions of these tables: those that their own triggers call, and those that no table's own triggers call, because a
+    -- dropped table may have been created again. IS TRUE makes the server hash a list that it takes for short.
     SELECT m.oid FROM made AS m
     WHERE $3 OR (m.oid OPERATOR(pg_catalog.=) ANY (SELECT c.tgfoid FROM call AS c WHERE c.is_root)) IS NOT TRUE
         OR m.oid OPERATOR(pg_catalog.=) ANY (
@@ -40,7 +40,7 @@ WITH RECURSIVE home AS (
     FROM member AS m JOIN pg_catalog.pg_inherits AS i ON i.inhparent OPERATOR(pg_catalog.=) m.oid
 ), col AS MATERIALIZED (
     SELECT a.attrelid, a.attnum, a.attname, a.attgenerated, a.atttypid, a.atttypmod, a.attcollation,
-        -- An int2vector counts from 0. What an index only includes comes behind its key.
+        -- An int2vector counts from 0. Columns that an index only includes come after its key.
         pg_catalog.array_position(i.indkey::pg_catalog.int2[], a.attnum) OPERATOR(pg_catalog.+) 1 AS place,
         i.indnkeyatts
     FROM root AS r
@@ -48,8 +48,8 @@ WITH RECURSIVE home AS (
     LEFT JOIN pg_catalog.pg_index AS i ON i.indrelid OPERATOR(pg_catalog.=) a.attrelid AND i.indisprimary
     WHERE a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
 ), base AS (
-    -- Each declared type, and the types behind it if it is a domain. From an array, lest the planner expects so many rows that
-    -- it has all of this compiled.
+    -- Each declared type, and the types behind it if it is a domain. From an array, because the planner would otherwise expect
+    -- so many rows that it compiles the query.
     SELECT d.oid AS atttypid, d.oid FROM pg_catalog.unnest(ARRAY(SELECT DISTINCT atttypid FROM col)) AS d (oid)
     UNION ALL
     SELECT b.atttypid, t.typbasetype
@@ -58,8 +58,8 @@ WITH RECURSIVE home AS (
 ), kind AS MATERIALIZED (
     SELECT DISTINCT c.atttypid, c.atttypmod, c.attcollation FROM col AS c
 ), part (atttypid, atttypmod, attcollation, oid, typmod, collation_oid) AS (
-    -- What each declared type is made of: domains, elements, bounds and fields, of every level. Once for each type. From
-    -- arrays, for the same reason.
+    -- The parts of each declared type: domains, elements, bounds and fields, of every level. Once for each type. From arrays,
+    -- for the same reason.
     SELECT d.oid, d.typmod, d.collation_oid, d.oid, d.typmod, d.collation_oid
     FROM ROWS FROM (
         pg_catalog.unnest(ARRAY(SELECT atttypid FROM kind)),
@@ -88,8 +88,8 @@ WITH RECURSIVE home AS (
     ) AS n (oid, typmod, collation_oid)
 ), judged AS (
     SELECT p.atttypid, p.atttypmod, p.attcollation,
-        -- Names of objects come with their schema unless the search_path has it. The others listed depend on settings that
-        -- the functions pin anyway.
+        -- Names of objects come with their schema unless the search_path has it. The other listed types depend on settings
+        -- that the functions pin anyway.
         pg_catalog.bool_or(
             t.typtype OPERATOR(pg_catalog.=) 'b' AND f.provolatile OPERATOR(pg_catalog.<>) 'i'
             AND f.proname OPERATOR(pg_catalog.<>) 'array_out'
@@ -101,9 +101,9 @@ WITH RECURSIVE home AS (
             )
         ) AS names_objects,
         pg_catalog.bool_or(
-            -- The server knows of which types equal values are the same bytes (support function 4 of a B-tree), and so does
-            -- not store them twice in an index. Not before it was corrected for interval; a numeric of a fixed scale, and a
-            -- char of a fixed length, has one text.
+            -- The server knows the types whose equal values have the same bytes (support function 4 of a B-tree), because it
+            -- does not store them twice in an index. For interval, that function was wrong at first. A numeric of a fixed
+            -- scale, and a char of a fixed length, has one text.
             t.typtype OPERATOR(pg_catalog.=) 'b' AND t.oid OPERATOR(pg_catalog.=) ANY (
                 ARRAY(
                     SELECT o.opcintype FROM pg_catalog.pg_opclass AS o
@@ -154,8 +154,8 @@ FROM (
     LEFT JOIN pg_catalog.pg_roles AS o ON o.oid OPERATOR(pg_catalog.=) h.nspowner
 ) AS x
 UNION ALL
--- Whether this role may read the rows that the outbox relies on is asked of the catalog: to_regclass fails without a right on
--- the schema. Comments are read without obj_description, which before PostgreSQL 14 looks its operators up on the search_path.
+-- The catalog shows whether this role may read the rows that the outbox relies on: to_regclass fails without a right on the
+-- schema. Comments are read without obj_description, which before PostgreSQL 14 looks its operators up on the search_path.
 SELECT 'outbox', pg_catalog.row_to_json(x)::pg_catalog.text
 FROM (
     SELECT
@@ -189,7 +189,7 @@ FROM (
     JOIN pg_catalog.pg_roles AS o ON o.oid OPERATOR(pg_catalog.=) c.relowner
 ) AS x
 UNION ALL
--- The functions of tables, and those that all tables share; and how the owner of each stands to schema and shared functions.
+-- The functions of tables, and those that all tables share; and the rights of each owner on schema and shared functions.
 SELECT 'function', pg_catalog.row_to_json(x)::pg_catalog.text
 FROM (
     SELECT
@@ -241,7 +241,7 @@ FROM (
     WHERE (k.tgfoid OPERATOR(pg_catalog.=) ANY (SELECT u.oid FROM used AS u)) IS TRUE
 ) AS x
 UNION ALL
--- The names that functions may not be given.
+-- The names that are taken.
 SELECT 'name', pg_catalog.to_json(m.proname)::pg_catalog.text FROM made AS m
 UNION ALL
 -- Each table, behind its number, and then its parts.
@@ -277,7 +277,7 @@ FROM (
     JOIN type AS t ON t.atttypid OPERATOR(pg_catalog.=) c.atttypid
 ) AS x
 UNION ALL
--- What those that do not exist may have meant: tables of that name, whatever their schema and case.
+-- For names without a table, the tables that may have been meant: those of that name, in any schema and case.
 SELECT 'lookalike', pg_catalog.row_to_json(x)::pg_catalog.text
 FROM (
     SELECT a.name AS of, n.nspname AS schema, c.relname AS table

@@ -1,5 +1,5 @@
 IF TG_LEVEL = 'ROW' THEN
-            -- Once for each operation of a transaction.
+            -- Once per transaction and operation.
             IF coalesce(current_setting({{mark}} || TG_OP, true), '') <> '' THEN
                 RETURN NULL;
             END IF;

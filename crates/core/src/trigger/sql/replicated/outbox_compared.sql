@@ -1,5 +1,5 @@
 IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-            -- To read a field that is gone, or that had another type when this session planned it, is an error.
+            -- Reading a field fails if it is gone, or if it had another type when this session planned the expression.
             BEGIN
                 pgherald_as_installed := {{readable}};
                 IF pgherald_as_installed THEN

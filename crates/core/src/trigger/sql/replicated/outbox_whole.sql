@@ -1,4 +1,4 @@
--- Of rows, once for each operation of a transaction: readers see all that it has written at the same time.
+-- For replicated rows, once per transaction and operation: readers see all rows of a transaction at the same time.
             IF coalesce(pg_catalog.current_setting({{mark}} OPERATOR(pg_catalog.||) TG_OP, true), '')
                 OPERATOR(pg_catalog.<>) TG_LEVEL
             THEN

@@ -1,0 +1,276 @@
+//! What `pgherald status` sees when it looks at the database once.
+
+use std::time::SystemTime;
+
+use pgherald_core::group::Group;
+use pgherald_core::outbox;
+use pgherald_core::trigger::{self, Actual, TriggerSpec, Watched};
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use crate::commands::group::has_outbox;
+use crate::commands::group_health::state;
+use crate::failure::Failure;
+use crate::guarded::guarded;
+use crate::words;
+
+/// How everything stands.
+#[derive(Debug, Serialize)]
+pub(super) struct Picture {
+    /// By the clock of this machine.
+    pub(super) at: String,
+    /// Whether anything of pgherald is in this database.
+    pub(super) is_installed: bool,
+    pub(super) sessions: Vec<Session>,
+    pub(super) tables: Vec<Table>,
+    pub(super) outbox: Option<Outbox>,
+    /// Why outbox and groups are not shown although there are some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hidden: Option<String>,
+    pub(super) groups: Vec<GroupState>,
+    pub(super) requirements: Vec<Required>,
+}
+
+/// A session of pgherald in this database.
+#[derive(Debug, Serialize)]
+pub(super) struct Session {
+    /// `listener`, `consumer`, `outbox reader` (of a listener or a consumer), or `other`.
+    pub(super) role: String,
+    pub(super) application_name: String,
+    pub(super) pid: i32,
+    pub(super) user: String,
+    /// Empty of a socket in the file system, and where this role may not see it.
+    pub(super) client_address: String,
+    pub(super) since: String,
+    pub(super) state: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Table {
+    /// The function's name, if its comment does not tell the table.
+    pub(super) table: String,
+    pub(super) mode: Option<&'static str>,
+    pub(super) channel: Option<String>,
+    pub(super) operations: Vec<&'static str>,
+    pub(super) key: Vec<String>,
+    pub(super) columns: Vec<String>,
+    /// Whether replicated rows fire triggers, too.
+    pub(super) replicated: bool,
+    pub(super) triggers: usize,
+    /// The first thing that is not as it should be.
+    pub(super) drift: Option<String>,
+}
+
+/// What a group requires of a table.
+#[derive(Debug, Serialize)]
+pub(super) struct Required {
+    pub(super) group: String,
+    /// As `pgherald install --from` reads it.
+    pub(super) specification: TriggerSpec,
+    /// Why the group's consumers are not live, if it is for this table.
+    pub(super) unmet: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Outbox {
+    pub(super) bytes: u64,
+    pub(super) oldest_seconds: Option<f64>,
+    pub(super) keep_seconds: f64,
+    pub(super) max_bytes: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct GroupState {
+    pub(super) group: String,
+    /// Its problems, or `up to date`.
+    pub(super) state: String,
+    pub(super) is_paused: bool,
+    pub(super) lag_events: i64,
+    pub(super) lag_seconds: f64,
+    pub(super) slices: i32,
+    /// Events that wait for another attempt, or behind such.
+    pub(super) parked: i64,
+    /// Of so many rows.
+    pub(super) parked_keys: i64,
+    /// Parked events that have failed.
+    pub(super) failing: i64,
+    /// Failing events that were parked within the last five minutes.
+    pub(super) failing_recently: i64,
+    pub(super) oldest_failing_seconds: Option<f64>,
+    pub(super) dead_letters: i64,
+    /// Dead letters that were given up within the last five minutes.
+    pub(super) dead_recently: i64,
+    pub(super) last_error: Option<String>,
+    pub(super) nodes: Vec<Node>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Node {
+    pub(super) id: i64,
+    pub(super) description: String,
+    /// Below zero if it is over, and nobody has noticed.
+    pub(super) lease_seconds: f64,
+    pub(super) slices: i64,
+}
+
+pub(super) async fn look(client: &Client) -> Result<Picture, Failure> {
+    let looking = async {
+        let sessions = sessions(client).await?;
+        let actual = trigger::inspect_all(client, &[]).await?;
+        Ok((sessions, actual, has_outbox(client).await?))
+    };
+    let (sessions, actual, has_outbox) = guarded(client, looking).await?;
+    let tables = tables(&actual);
+    let (mut hidden, mut shown) = (None, (None, Vec::new()));
+    if has_outbox {
+        let looking = async { Ok((Some(outbox(client).await?), groups(client).await?)) };
+        match guarded(client, looking).await {
+            Ok(found) => shown = found,
+            // What this role may not see is no reason to show nothing.
+            Err(failure) if failure.is_forbidden() => hidden = failure.message(),
+            Err(failure) => return Err(failure),
+        }
+    }
+    let (outbox, groups) = shown;
+    Ok(Picture {
+        at: words::time(SystemTime::now()),
+        is_installed: !tables.is_empty() || outbox.is_some() || hidden.is_some(),
+        sessions,
+        tables,
+        outbox,
+        hidden,
+        groups,
+        requirements: requirements(&actual),
+    })
+}
+
+async fn sessions(client: &Client) -> Result<Vec<Session>, Failure> {
+    let rows = client
+        .query(include_str!("../sql/sessions.sql"), &[])
+        .await?;
+    let session = |row: &tokio_postgres::Row| {
+        Ok(Session {
+            role: row.try_get(0)?,
+            application_name: row.try_get(1)?,
+            pid: row.try_get(2)?,
+            user: row.try_get(3)?,
+            client_address: row.try_get(4)?,
+            since: row.try_get(5)?,
+            state: row.try_get(6)?,
+        })
+    };
+    rows.iter().map(session).collect()
+}
+
+fn requirements(actual: &Actual) -> Vec<Required> {
+    let required = actual.requirements().iter().map(|required| {
+        let mut unmet = actual.unmet().filter(|(other, _)| *other == required);
+        let name = format!("{}: ", required.spec.table());
+        Required {
+            group: required.group.clone(),
+            specification: required.spec.clone(),
+            unmet: unmet.next().map(|(_, drift)| without(&name, &drift)),
+        }
+    });
+    required.collect()
+}
+
+/// The words of a drift without the table, which stands beside them.
+fn without(table: &str, drift: &impl ToString) -> String {
+    let drift = drift.to_string();
+    drift.strip_prefix(table).unwrap_or(&drift).to_owned()
+}
+
+fn tables(actual: &Actual) -> Vec<Table> {
+    let table = |watched: Watched| {
+        let Some(spec) = watched.current() else {
+            return Table {
+                table: watched.function,
+                mode: None,
+                channel: None,
+                operations: Vec::new(),
+                key: Vec::new(),
+                columns: Vec::new(),
+                replicated: false,
+                triggers: watched.triggers,
+                drift: Some("the function's comment does not contain its specification".to_owned()),
+            };
+        };
+        let name = format!("{}: ", spec.table());
+        let drifts = actual.verify(&spec);
+        let drift = match watched.former() {
+            Some(former) => Some(format!("renamed, its changes come under {former}")),
+            None => drifts.first().map(ToString::to_string),
+        };
+        Table {
+            table: spec.table().to_string(),
+            mode: Some(if spec.is_outbox() { "outbox" } else { "notify" }),
+            channel: (!spec.is_outbox()).then(|| spec.channel_name().to_string()),
+            operations: spec
+                .announced()
+                .iter()
+                .map(|operation| operation.as_str())
+                .collect(),
+            key: spec.key_names().unwrap_or_default().to_vec(),
+            columns: spec.column_names().to_vec(),
+            replicated: spec.is_replicated(),
+            triggers: watched.triggers,
+            drift: drift.map(|drift| without(&name, &drift)),
+        }
+    };
+    actual.watched().into_iter().map(table).collect()
+}
+
+async fn outbox(client: &Client) -> Result<Outbox, Failure> {
+    let status = outbox::status(client).await?;
+    Ok(Outbox {
+        bytes: status.bytes,
+        oldest_seconds: status.oldest.map(|oldest| oldest.as_secs_f64()),
+        keep_seconds: status.keep.as_secs_f64(),
+        max_bytes: status.max_bytes,
+    })
+}
+
+async fn groups(client: &Client) -> Result<Vec<GroupState>, Failure> {
+    let nodes = client.query(include_str!("../sql/nodes.sql"), &[]).await?;
+    let parked = client
+        .query(include_str!("../sql/parked_keys.sql"), &[])
+        .await?;
+    let mut groups = Vec::new();
+    for status in Group::all(client).await? {
+        let mut group = GroupState {
+            state: state(&status),
+            is_paused: status.is_paused,
+            lag_events: status.lag_events,
+            lag_seconds: status.lag.as_secs_f64(),
+            slices: status.slices,
+            parked: status.parked,
+            parked_keys: 0,
+            failing: status.failing,
+            failing_recently: status.failing_recently,
+            oldest_failing_seconds: status.oldest_failing.map(|oldest| oldest.as_secs_f64()),
+            dead_letters: status.dead_letters,
+            dead_recently: status.dead_recently,
+            last_error: status.last_error,
+            nodes: Vec::new(),
+            group: status.name,
+        };
+        for row in &parked {
+            if row.try_get::<_, &str>(0)? == group.group {
+                group.parked_keys = row.try_get(1)?;
+            }
+        }
+        for row in &nodes {
+            if row.try_get::<_, &str>(0)? == group.group {
+                group.nodes.push(Node {
+                    id: row.try_get(1)?,
+                    description: row.try_get(2)?,
+                    lease_seconds: row.try_get(3)?,
+                    slices: row.try_get(4)?,
+                });
+            }
+        }
+        groups.push(group);
+    }
+    Ok(groups)
+}

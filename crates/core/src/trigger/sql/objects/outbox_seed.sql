@@ -1,0 +1,10 @@
+-- Restores the rows that readers and trimming rely on, if they are missing. Closings continue from the last one in parts,
+-- cursors and groups. Every earlier closing counts as emptied, so that a reader that is behind it gets a resync.
+INSERT INTO pgherald.outbox_retention (closed, trimmed, keep, max_bytes)
+SELECT n, n, '1 day', 10737418240
+FROM (SELECT greatest(
+    0, (SELECT max(closed) FROM pgherald.outbox_part), (SELECT max(trimmed) FROM pgherald.consumer_group),
+    (SELECT max(substring(cursor FROM '^[^ ]+ [0-9]+ [0-9]+ ([0-9]{1,18})')::bigint) FROM pgherald.consumer_cursor)
+) AS n) AS closings
+ON CONFLICT DO NOTHING;
+INSERT INTO pgherald.outbox_part (part) VALUES (0), (1), (2), (3) ON CONFLICT DO NOTHING;

@@ -1,0 +1,2 @@
+-- Checked under the lock, not when the plan was made.
+DO {{body}};

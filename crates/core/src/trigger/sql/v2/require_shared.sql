@@ -1,2 +1,0 @@
--- Asked under the lock, not when this was planned.
-DO {{body}};

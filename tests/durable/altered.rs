@@ -1,0 +1,261 @@
+//! DDL under a running group and a cache, while rows are written: each row is handled, or a resync stands for it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use pgherald::trigger::{self, TriggerSpec};
+use pgherald::{
+    Attempt, Backoff, CacheBuilder, CacheHandle, Durable, Event, EventHandler, HandlerResult,
+    Herald, Key, Resync, Table,
+};
+
+use crate::support::{LIMIT, Scene, until};
+
+struct Job;
+
+impl Table for Job {
+    const NAME: &'static str = "jobs";
+    const KEY: &'static [&'static str] = &["id"];
+    type Key = i64;
+}
+
+/// What is required: less than travels.
+fn jobs() -> TriggerSpec {
+    TriggerSpec::of::<Job>()
+        .unwrap()
+        .columns(["value"])
+        .outbox()
+}
+
+/// What the handler saw, numbered: rows by id, and resyncs.
+#[derive(Clone, Default)]
+struct Seen {
+    steps: Rc<Cell<usize>>,
+    rows: Rc<RefCell<BTreeMap<i64, usize>>>,
+    resyncs: Rc<RefCell<Vec<usize>>>,
+}
+
+impl Seen {
+    fn step(&self) -> usize {
+        self.steps.set(self.steps.get() + 1);
+        self.steps.get()
+    }
+
+    /// The rows committed at a step of which there is no event, and no resync since.
+    fn lost(&self, committed: &[(i64, usize)]) -> Vec<i64> {
+        let last = self.resyncs.borrow().last().copied().unwrap_or_default();
+        let rows = self.rows.borrow();
+        let lost = committed
+            .iter()
+            .filter(|(id, step)| !rows.contains_key(id) && *step > last);
+        lost.map(|(id, _)| *id).collect()
+    }
+}
+
+struct Note(Seen);
+
+impl EventHandler for Note {
+    type Event = Event;
+
+    async fn handle(&self, event: Event, _: Attempt) -> HandlerResult {
+        let id = event.key().and_then(i64::from_row_key).ok_or("no key")?;
+        let step = self.0.step();
+        self.0.rows.borrow_mut().insert(id, step);
+        Ok(())
+    }
+
+    async fn resync(&self, _: Resync) -> HandlerResult {
+        let step = self.0.step();
+        self.0.resyncs.borrow_mut().push(step);
+        Ok(())
+    }
+}
+
+/// A writer that inserts rows into what is called `jobs`, one by one, and updates each, until it is told to end.
+struct Writer {
+    committed: Rc<RefCell<Vec<(i64, usize)>>>,
+    ends: Rc<Cell<bool>>,
+    done: tokio::task::JoinHandle<()>,
+}
+
+impl Writer {
+    async fn start(scene: &Scene, seen: &Seen) -> Self {
+        let client = scene.connect().await;
+        let (committed, ends) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(false)));
+        let (list, stop, seen) = (Rc::clone(&committed), Rc::clone(&ends), seen.clone());
+        let done = tokio::task::spawn_local(async move {
+            for id in 1_000_i64.. {
+                if stop.get() {
+                    return;
+                }
+                // Not prepared: the table is altered meanwhile.
+                let sql = format!(
+                    "INSERT INTO jobs (id, value) VALUES ({id}, 1); UPDATE jobs SET value = 2 WHERE id = {id}"
+                );
+                // The name is nobody's for a moment.
+                while let Err(error) = client.batch_execute(&sql).await {
+                    assert!(
+                        error.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_TABLE),
+                        "{error:?}"
+                    );
+                    tokio::task::yield_now().await;
+                }
+                list.borrow_mut().push((id, seen.step()));
+            }
+        });
+        Self {
+            committed,
+            ends,
+            done,
+        }
+    }
+
+    async fn writes(&self, more: usize) {
+        let written = self.committed.borrow().len() + more;
+        let is = || self.committed.borrow().len() >= written;
+        until("more rows", is, || "the writer is stuck".to_owned()).await;
+    }
+
+    async fn end(self) -> Vec<(i64, usize)> {
+        self.ends.set(true);
+        self.done.await.unwrap();
+        self.committed.take()
+    }
+}
+
+/// A row as the database has it.
+async fn row(scene: &Scene, id: i64) -> Result<String, String> {
+    // As text, by a statement that is not kept: the table is altered meanwhile.
+    let sql = format!("SELECT row_to_json(j)::text FROM jobs AS j WHERE id = {id}");
+    let rows = scene
+        .client
+        .simple_query(&sql)
+        .await
+        .map_err(|error| error.to_string())?;
+    let row = rows.iter().find_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    row.map(str::to_owned).ok_or_else(|| "no row".to_owned())
+}
+
+async fn read(cache: &CacheHandle<i64, String>, scene: &Scene, id: i64) -> Option<String> {
+    let read = cache.get_or_load(id, || row(scene, id)).await;
+    read.ok().map(|value| value.as_str().to_owned())
+}
+
+/// Runs `ddl` while rows are written, then installs again; nothing may be lost in silence.
+async fn goes_through(ddl: &str) {
+    let scene = Scene::new().await;
+    scene
+        .run(
+            "ALTER TABLE jobs ADD COLUMN note text; DROP TABLE others;
+            CREATE TABLE others (LIKE jobs INCLUDING ALL); INSERT INTO jobs SELECT n, 0 FROM generate_series(1, 50) AS n;
+            INSERT INTO others SELECT n, -1 FROM generate_series(1, 50) AS n",
+        )
+        .await;
+    let every = |table: &str| {
+        let table = pgherald::TableName::new("public", table).unwrap();
+        TriggerSpec::new(table)
+            .key_columns(["id"])
+            .every_column()
+            .outbox()
+    };
+    trigger::install(&scene.client, &[every("jobs"), every("others")])
+        .await
+        .unwrap();
+    let soon = Duration::from_millis(20);
+    let herald = Herald::connect(scene.config())
+        .watch_with(jobs())
+        .source(|source| {
+            source
+                .heartbeat(Duration::from_millis(200), LIMIT)
+                .backoff(Backoff::new(soon, soon))
+        })
+        .start()
+        .await
+        .unwrap();
+    let cache = herald
+        .cache(CacheBuilder::new("jobs").row_of::<Job>())
+        .await
+        .unwrap();
+    let seen = Seen::default();
+    let durable = Durable::new("g").slices(4).lease(Duration::from_secs(1));
+    let noted = seen.clone();
+    herald
+        .durable(durable, move || Note(noted.clone()))
+        .unwrap();
+    herald.live().await.unwrap();
+    let writer = Writer::start(&scene, &seen).await;
+    writer.writes(20).await;
+    for id in 1..=50 {
+        read(&cache, &scene, id).await;
+    }
+    scene.run(ddl).await;
+    writer.writes(20).await;
+    trigger::install(&scene.client, &[jobs(), every("others")])
+        .await
+        .unwrap();
+    writer.writes(20).await;
+    let committed = writer.end().await;
+    let is_whole = || seen.lost(&committed).is_empty();
+    until(ddl, is_whole, || {
+        format!("lost: {:?} of {committed:?}", seen.lost(&committed))
+    })
+    .await;
+    scene
+        .becomes(
+            "SELECT lag_events + parked + dead_letters FROM pgherald.consumer_group_status",
+            0,
+        )
+        .await;
+    assert!(seen.rows.borrow().len() >= 20, "{ddl}");
+    // Whatever the cache has by now is what the table has.
+    herald.live().await.unwrap();
+    let deadline = tokio::time::Instant::now() + LIMIT;
+    let ids = (1..=50).chain(committed.iter().map(|(id, _)| *id));
+    for id in ids {
+        let fresh = row(&scene, id).await.ok();
+        loop {
+            let cached = read(&cache, &scene, id).await;
+            if cached == fresh {
+                break;
+            }
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{ddl}: {id}: {cached:?}, not {fresh:?}"
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+    herald.shutdown(LIMIT).await.unwrap();
+}
+
+const NEW: &str = "CREATE TABLE jobs (LIKE work INCLUDING ALL); INSERT INTO jobs SELECT * FROM work WHERE id <= 50";
+
+#[actix::test]
+async fn a_column_that_is_renamed_dropped_retyped_or_added_loses_nothing_in_silence() {
+    for ddl in [
+        "ALTER TABLE jobs RENAME COLUMN note TO remark",
+        "ALTER TABLE jobs DROP COLUMN note",
+        "ALTER TABLE jobs ALTER COLUMN value TYPE numeric USING value * 10",
+        "ALTER TABLE jobs ADD COLUMN more text DEFAULT 'more'",
+    ] {
+        goes_through(ddl).await;
+    }
+}
+
+#[actix::test]
+async fn tables_that_are_renamed_or_swapped_lose_nothing_in_silence() {
+    let renamed = format!("ALTER TABLE jobs RENAME TO work; {NEW}");
+    let in_steps = format!("ALTER TABLE jobs RENAME TO work; COMMIT; BEGIN; {NEW}; COMMIT");
+    for ddl in [
+        &*renamed,
+        &in_steps,
+        "ALTER TABLE jobs RENAME TO spare; ALTER TABLE others RENAME TO jobs; ALTER TABLE spare RENAME TO others",
+    ] {
+        goes_through(ddl).await;
+    }
+}
