@@ -7,7 +7,7 @@ use std::time::Duration;
 use pgherald_core::group::{Consumer, ConsumerHandle};
 use pgherald_core::{
     Attempt, Backoff, ConnectConfig, Durable, Event, EventHandler, HandlerError, HandlerResult,
-    KeyPart, RetryPolicy,
+    KeyPart, Resync, RetryPolicy,
 };
 use tokio::task::LocalSet;
 
@@ -74,6 +74,10 @@ impl EventHandler for Work {
             panic!("{event}");
         };
         (self.0)(*id)
+    }
+
+    async fn resync(&self, _: Resync) -> HandlerResult {
+        Ok(())
     }
 }
 

@@ -111,6 +111,8 @@ async fn found_and_mended(scene: &Scene, part: &str) {
 /// A consumer handles `waiting` events, of jobs written before and now, and knows of what it has not.
 async fn goes_on(scene: &Scene, waiting: u64) {
     local(async {
+        // A dump leaves its own search_path behind.
+        scene.run("RESET ALL").await;
         scene.run("INSERT INTO jobs VALUES (6, 'x')").await;
         let shown = "SELECT count(*)::text FROM pgherald.outbox_event WHERE table_name = 'jobs' AND key = '6'";
         assert_eq!(scene.value(shown).await, "1");
@@ -156,8 +158,8 @@ async fn a_dump_of_the_schema_begins_anew() {
         let to = Scene::new("").await;
         to.run(&dump(&from, &["--schema-only"]).await).await;
         found_and_mended(&to, "pgherald upgrade --commit").await;
-        // The start of a new group, and the new job.
-        goes_on(&to, 2).await;
+        // A new group, and the new job.
+        goes_on(&to, 1).await;
     }
 }
 

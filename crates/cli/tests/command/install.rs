@@ -769,7 +769,22 @@ async fn a_value_limit_is_installed_and_kept_by_what_doctor_advises() {
         scene.value("SELECT columns FROM pgherald.outbox").await,
         expected
     );
-    scene.run("ALTER TABLE files DROP note").await;
+    // What was installed with every column follows the table.
+    scene
+        .run("ALTER TABLE files DROP note, ADD more text; DELETE FROM pgherald.outbox")
+        .await;
+    let ran = scene.pgherald(&["doctor"]).await;
+    assert!(ran.stdout.contains("pgherald upgrade --commit"), "{ran:?}");
+    scene.fine(&["upgrade", "--commit"]).await;
+    scene
+        .run("INSERT INTO files VALUES (2, 'x', '12345678901')")
+        .await;
+    let expected = r#"{"id":2,"body":"x","more":{"unavailable":{"limit":10}}}"#;
+    assert_eq!(
+        scene.value("SELECT columns FROM pgherald.outbox").await,
+        expected
+    );
+    scene.run("ALTER TABLE files RENAME id TO number").await;
     let ran = scene.pgherald(&["doctor"]).await;
     assert!(ran.stdout.contains("--value-limit 10"), "{ran:?}");
 }

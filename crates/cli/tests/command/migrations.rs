@@ -17,6 +17,7 @@ async fn of_version_1() -> Scene {
 async fn an_earlier_version_is_named_shown_and_upgraded() {
     let scene = of_version_1().await;
     let upgrade = "pgherald upgrade --commit";
+    scene.run(NODE).await;
     for command in [
         &["install", "jobs", "--mode", "outbox"][..],
         &["dead-letters", "list"],
@@ -38,7 +39,6 @@ async fn an_earlier_version_is_named_shown_and_upgraded() {
     );
     assert_eq!(scene.dump().await, before);
 
-    scene.run(NODE).await;
     let ran = scene.pgherald(&["upgrade", "--commit"]).await;
     assert!(
         ran.code == 1 && ran.stderr.contains("worker 4711 of group mail"),
