@@ -807,13 +807,13 @@ async fn replicated_rows_stay_until_they_are_taken_away() {
     );
     let said = install(&["--columns", "email"]).await;
     assert!(
-        said.ends_with("Kept on public.users: replicated rows. --narrow takes that away.\n"),
+        said.ends_with("Kept on public.users: replicated rows. --narrow removes it.\n"),
         "{said}"
     );
     let said = install(&["--columns", "email", "--narrow"]).await;
     assert_eq!(
         said,
-        "Installed on public.users.\nTaken away from public.users: replicated rows.\n"
+        "Installed on public.users.\nRemoved from public.users: replicated rows.\n"
     );
     assert_eq!(scene.dump().await, without);
     let ran = scene

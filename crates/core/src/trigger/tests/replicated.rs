@@ -90,7 +90,7 @@ fn replicated_rows_that_are_taken_away_leave_nothing() {
     let sql = narrowed.sql();
     assert_eq!(
         narrowed.warnings(),
-        ["Taken away from public.a: replicated rows."]
+        ["Removed from public.a: replicated rows."]
     );
     assert_eq!(sql.matches("DROP TRIGGER IF EXISTS").count(), 3, "{sql}");
     assert_eq!(sql.matches("CREATE OR REPLACE TRIGGER").count(), 1, "{sql}");
