@@ -2,6 +2,7 @@
 
 mod moved;
 mod path;
+mod replicated;
 mod rights;
 
 use std::time::Instant;
@@ -36,6 +37,7 @@ pub(crate) async fn wrong(scene: &Scene, arguments: &[&str]) -> Vec<Value> {
         "triggers",
         "nested statements",
         "replication role",
+        "subscriptions",
         "notification queue",
         "transactions",
         "prepared transactions",
@@ -156,7 +158,7 @@ async fn a_healthy_database_is_well_and_stays_as_it_is() {
         said.starts_with("ok       server version         PostgreSQL "),
         "{said}"
     );
-    assert_eq!(said.lines().count(), 17, "{said}");
+    assert_eq!(said.lines().count(), 18, "{said}");
     assert!(
         said.contains("arrive from another connection, in "),
         "{said}"

@@ -29,6 +29,9 @@ pub(super) struct Note {
     /// The limit of each value, if it is not the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) value_limit: Option<u32>,
+    /// Whether replicated rows fire triggers, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) replicated: bool,
     /// Whether the function pins the session settings that text depends on.
     pub(super) settings: bool,
     /// Whether the function pins the settings that the names of objects depend on.
@@ -54,6 +57,7 @@ impl Note {
             operations: self.operations.into_iter().collect(),
             when_changed: self.when_changed,
             value_limit: self.value_limit,
+            replicated: self.replicated,
             mode: match self.outbox {
                 true => Mode::Outbox,
                 false => Mode::Notify,

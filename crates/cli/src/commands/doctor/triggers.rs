@@ -175,11 +175,3 @@ pub(super) async fn nested(client: &Client) -> Findings {
         "the last event of each row has its final values",
     ))
 }
-
-/// Roles, databases and sessions in which triggers do not fire.
-pub(super) async fn replication_role(client: &Client) -> Findings {
-    let check = "replication role";
-    let sql = include_str!("replication_role.sql");
-    let found = wrong(client, check, Verdict::Failed, sql, &[]).await?;
-    Ok(or_ok(found, check, "triggers fire for all roles"))
-}

@@ -54,6 +54,8 @@ pub(super) struct Table {
     pub(super) operations: Vec<&'static str>,
     pub(super) key: Vec<String>,
     pub(super) columns: Vec<String>,
+    /// Whether replicated rows fire triggers, too.
+    pub(super) replicated: bool,
     pub(super) triggers: usize,
     /// The first thing that is not as it should be.
     pub(super) drift: Option<String>,
@@ -189,6 +191,7 @@ fn tables(actual: &Actual) -> Vec<Table> {
                 operations: Vec::new(),
                 key: Vec::new(),
                 columns: Vec::new(),
+                replicated: false,
                 triggers: watched.triggers,
                 drift: Some("the function's comment does not contain its specification".to_owned()),
             };
@@ -210,6 +213,7 @@ fn tables(actual: &Actual) -> Vec<Table> {
                 .collect(),
             key: spec.key_names().unwrap_or_default().to_vec(),
             columns: spec.column_names().to_vec(),
+            replicated: spec.is_replicated(),
             triggers: watched.triggers,
             drift: drift.map(|drift| without(&name, &drift)),
         }
