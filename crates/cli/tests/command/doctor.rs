@@ -438,6 +438,55 @@ async fn a_fix_keeps_what_the_table_was_installed_with() {
 }
 
 #[tokio::test]
+async fn a_fix_after_ddl_leaves_nothing_out() {
+    let columns = |json: &Value| json["tables"][0]["columns"].to_string();
+    for (ddl, expected) in [
+        ("RENAME price TO cost", r#"["cost","qty"]"#),
+        ("RENAME id TO number", r#"["price","qty"]"#),
+        ("DROP price", r#"["qty"]"#),
+        (
+            "ALTER price TYPE numeric USING price * 10",
+            r#"["price","qty"]"#,
+        ),
+        ("ADD note text", r#"["price","qty"]"#),
+        ("RENAME TO products", r#"["price","qty"]"#),
+    ] {
+        let scene =
+            Scene::new("CREATE TABLE items (id int PRIMARY KEY, spare int, price int, qty int)")
+                .await;
+        let options = "--columns price,qty --mode outbox --old-columns --value-limit 99 --operations insert,update";
+        let install: Vec<_> = ["install", "items", "--commit"]
+            .into_iter()
+            .chain(options.split(' '))
+            .collect();
+        scene.fine(&install).await;
+        let before = scene.json(&["status"]).await.remove(0);
+        scene.run(&format!("ALTER TABLE items {ddl}")).await;
+        let found = wrong(&scene, &[]).await;
+        fix(&scene, &found).await;
+        all_is_well(&scene, &[]).await;
+        let after = scene.json(&["status"]).await.remove(0);
+        assert_eq!(columns(&after), expected, "{ddl}");
+        for kept in ["mode", "operations", "triggers"] {
+            assert_eq!(after["tables"][0][kept], before["tables"][0][kept], "{ddl}");
+        }
+        let sql = "SELECT obj_description(tgfoid, 'pg_proc') FROM pg_trigger WHERE NOT tgisinternal LIMIT 1";
+        let note: Value = serde_json::from_str(&scene.value(sql).await).unwrap();
+        assert_eq!(
+            (&note["old_columns"], &note["value_limit"]),
+            (&true.into(), &99.into()),
+            "{ddl}"
+        );
+        let key = if ddl.contains("number") {
+            "number"
+        } else {
+            "id"
+        };
+        assert_eq!(note["key"][0], key, "{ddl}");
+    }
+}
+
+#[tokio::test]
 async fn an_outbox_that_is_not_trimmed_is_trimmed() {
     let scene = installed("outbox").await;
     let fill = "INSERT INTO users SELECT i, repeat('a', 100) FROM generate_series(1, 3000) AS i";
@@ -488,7 +537,7 @@ async fn a_retention_that_somebody_deleted_is_put_back() {
     fix(&scene, &found).await;
     all_is_well(&scene, &[]).await;
     let row = "SELECT string_agg(r::text, ';') FROM pgherald.outbox_retention AS r";
-    assert_eq!(scene.value(row).await, "(t,7,7,\"1 day\",10737418240)");
+    assert_eq!(scene.value(row).await, "(7,7,\"1 day\",10737418240,t)");
 }
 
 #[tokio::test]

@@ -165,6 +165,18 @@ pub(super) struct Function {
     pub(super) note: Option<Note>,
 }
 
+impl Function {
+    /// The specification from which it was made, if its comment contains that; columns of `table` that were renamed have their
+    /// present names.
+    pub(super) fn spec(&self, table: Option<&Table>) -> Option<TriggerSpec> {
+        let note = self.note.clone()?;
+        match table {
+            Some(table) => note.following(&table.columns).spec(),
+            None => note.spec(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Trigger {
     #[serde(flatten)]

@@ -71,7 +71,7 @@ fn function<'a>(desired: &Desired, actual: Option<&Function>) -> Option<Finding<
     let comment = actual.comment.as_deref();
     let same_body = is_body(&actual.body, &desired.body);
     let note = actual.note.as_ref();
-    let same_note = note == Some(&desired.note);
+    let same_note = note.is_some_and(|note| note.is_same(&desired.note));
     let unheard = note.and_then(|note| unheard(note, &desired.note));
     let same_rights = actual.is_definer && actual.settings == desired.pinned();
     let reason = match version(comment) {

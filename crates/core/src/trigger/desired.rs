@@ -142,6 +142,10 @@ fn note(valid: &Valid<'_>) -> Note {
         .chain(&valid.columns)
         .chain(&valid.when_changed);
     let names_objects = expression::names_objects(read.clone());
+    let numbers = read
+        .clone()
+        .map(|column| (column.name.clone(), column.number));
+    let numbers = numbers.collect();
     Note {
         version: VERSION,
         schema: spec.table.schema().to_owned(),
@@ -158,6 +162,7 @@ fn note(valid: &Valid<'_>) -> Note {
         replicated: spec.replicated,
         settings: expression::needs_settings(read),
         names_objects,
+        numbers,
     }
 }
 

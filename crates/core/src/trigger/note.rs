@@ -1,8 +1,11 @@
 //! The comment of a table's function: its specification, to check later whether the function still matches it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
+use super::actual::Column;
 use super::spec::{Mode, TriggerSpec};
 use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
@@ -37,12 +40,43 @@ pub(super) struct Note {
     /// Whether the function pins the settings that the names of objects depend on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) names_objects: bool,
+    /// The number that each column has in the table, by which a column that was renamed is found. A restore may change them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) numbers: BTreeMap<String, i16>,
 }
 
 impl Note {
     /// The table for which the function was made.
     pub(super) fn table_name(&self) -> Option<TableName> {
         TableName::new(self.schema.as_str(), self.table.as_str()).ok()
+    }
+
+    /// Whether both describe the same function.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let numbers = other.numbers.clone();
+        Self {
+            numbers,
+            ..self.clone()
+        } == *other
+    }
+
+    /// The same with the present names of columns that were renamed. Unchanged if other columns have other numbers now.
+    pub(super) fn following(mut self, columns: &[Column]) -> Self {
+        let by_name = |name: &str| columns.iter().find(|column| column.name == name);
+        let mut known = self.numbers.iter();
+        if !known.all(|(name, number)| by_name(name).is_none_or(|it| it.number == *number)) {
+            return self;
+        }
+        let present = |name: &mut String| {
+            let number = self.numbers.get(name);
+            let renamed = columns.iter().find(|column| Some(&column.number) == number);
+            if let Some(column) = renamed.filter(|_| by_name(name).is_none()) {
+                name.clone_from(&column.name);
+            }
+        };
+        let lists = [&mut self.key, &mut self.columns, &mut self.when_changed];
+        lists.into_iter().flatten().for_each(present);
+        self
     }
 
     /// The specification, with its key column by column.

@@ -170,7 +170,7 @@ impl Actual {
             return Present::Nothing;
         };
         match self.installation(name, table).function {
-            Some((_, function)) => match function.note.clone().and_then(|note| note.spec()) {
+            Some((_, function)) => match function.spec(Some(table)) {
                 Some(present) => Present::Specified(trimmed(present, name, table)),
                 None => Present::Unknown(does_record(&function.body)),
             },
