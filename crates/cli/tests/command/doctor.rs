@@ -5,10 +5,14 @@ mod path;
 mod replicated;
 mod rights;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use pgherald_core::trigger::TriggerSpec;
+use pgherald_core::{ConnectConfig, NotifySource, OutboxSource, Signal, Source, TableName};
 use pgherald_testkit::Postgres;
 use serde_json::Value;
+use tokio::sync::watch::{Receiver, channel};
+use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use super::support::{DEADLINE, Scene, connect, pgherald};
@@ -39,6 +43,7 @@ pub(crate) async fn wrong(scene: &Scene, arguments: &[&str]) -> Vec<Value> {
         "replication role",
         "subscriptions",
         "notification queue",
+        "listeners",
         "transactions",
         "prepared transactions",
         "replication slots",
@@ -158,7 +163,7 @@ async fn a_healthy_database_is_well_and_stays_as_it_is() {
         said.starts_with("ok       server version         PostgreSQL "),
         "{said}"
     );
-    assert_eq!(said.lines().count(), 18, "{said}");
+    assert_eq!(said.lines().count(), 19, "{said}");
     assert!(
         said.contains("arrive from another connection, in "),
         "{said}"
@@ -435,6 +440,100 @@ async fn a_fix_keeps_what_the_table_was_installed_with() {
         fix.starts_with("pgherald install '\"public\".\"the.users\"' --mode outbox --key id"),
         "{fix}"
     );
+}
+
+/// Polls a source, and keeps whether it is live.
+fn running(mut source: impl Source) -> (Receiver<bool>, JoinHandle<()>) {
+    let (live, lives) = channel(false);
+    let task = tokio::spawn(async move {
+        loop {
+            match source.next().await {
+                Signal::Live => drop(live.send(true)),
+                Signal::Down(_) => drop(live.send(false)),
+                _ => {}
+            }
+        }
+    });
+    (lives, task)
+}
+
+#[tokio::test]
+async fn a_listener_that_requires_more_than_is_installed_is_named() {
+    let scene = Scene::new("CREATE TABLE items (id int PRIMARY KEY, price int)").await;
+    let items = || TriggerSpec::new(TableName::new("public", "items").unwrap()).columns(["price"]);
+    let config = || {
+        scene
+            .url
+            .parse::<ConnectConfig>()
+            .unwrap()
+            .application_name("shop")
+    };
+    let often = Duration::from_millis(100);
+    for mode in ["notify", "outbox"] {
+        let install = ["install", "items", "--mode", mode, "--narrow", "--commit"];
+        scene.fine(&install).await;
+        let (mut live, task) = match mode {
+            "notify" => running(
+                NotifySource::builder(config())
+                    .watch(items())
+                    .heartbeat(often, DEADLINE)
+                    .build()
+                    .unwrap(),
+            ),
+            _ => running(
+                OutboxSource::builder(config())
+                    .watch(items().outbox())
+                    .heartbeat(often, DEADLINE)
+                    .build()
+                    .unwrap(),
+            ),
+        };
+        let named = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND application_name = ";
+        let is_named = async |name: &str, count: &str| {
+            let begun = Instant::now();
+            while scene.value(&format!("{named}'{name}'")).await != count {
+                assert!(begun.elapsed() < DEADLINE, "{mode}: {name}");
+            }
+        };
+        is_named("shop (not live: public.items)", "1").await;
+        let found = only(
+            &scene,
+            &[],
+            "listeners",
+            "failed",
+            "shop (not live: public.items)",
+        )
+        .await;
+        assert_eq!(found.len(), 1);
+        let status = scene.fine(&["status"]).await;
+        assert!(
+            status.contains("listener") && status.contains("(not live: public.items)"),
+            "{status}"
+        );
+        scene
+            .fine(&[
+                "install",
+                "items",
+                "--mode",
+                mode,
+                "--columns",
+                "price",
+                "--commit",
+            ])
+            .await;
+        tokio::time::timeout(DEADLINE, live.wait_for(|live| *live))
+            .await
+            .unwrap()
+            .unwrap();
+        is_named("shop", "1").await;
+        let found = wrong(&scene, &[]).await;
+        assert!(
+            found.iter().all(|one| one["check"] != "listeners"),
+            "{found:#?}"
+        );
+        task.abort();
+        is_named("shop", "0").await;
+    }
 }
 
 #[tokio::test]

@@ -59,6 +59,8 @@ pub(crate) async fn run(
     findings.extend(look("notifications", path::notifications(client, database)).await);
     findings.extend(ask(client, "rights", rights::check(client)).await);
     findings.extend(ask(client, "triggers", triggers::check(client)).await);
+    let listeners = triggers::listeners(client);
+    findings.extend(ask(client, "listeners", listeners).await);
     let nested = triggers::nested(client);
     findings.extend(ask(client, "nested statements", nested).await);
     findings.extend(ask(client, "replication role", replicated::role(client)).await);

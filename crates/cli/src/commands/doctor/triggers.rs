@@ -164,6 +164,14 @@ fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
     ))
 }
 
+/// Listeners that are connected and find less installed than they require.
+pub(super) async fn listeners(client: &Client) -> Findings {
+    let check = "listeners";
+    let sql = include_str!("listeners.sql");
+    let found = wrong(client, check, Verdict::Failed, sql, &[]).await?;
+    Ok(or_ok(found, check, "no connected listener lacks triggers"))
+}
+
 /// Tables whose own triggers may leave older values in the last event of a row.
 pub(super) async fn nested(client: &Client) -> Findings {
     let check = "nested statements";
