@@ -88,6 +88,7 @@ impl Herald {
             poll_interval: None,
             install: None,
             latency_warning: Some(Duration::from_millis(500)),
+            live_within: Duration::from_secs(10),
         }
     }
 
@@ -411,6 +412,7 @@ pub struct HeraldBuilder {
     /// Whether to take away what is installed besides; `None` to install nothing.
     install: Option<bool>,
     latency_warning: Option<Duration>,
+    live_within: Duration,
 }
 
 impl HeraldBuilder {
@@ -504,13 +506,42 @@ impl HeraldBuilder {
         self
     }
 
-    /// Installs triggers if asked to, and starts the listener on the current arbiter. Does not wait until
-    /// it is [live](Herald::live).
+    /// Installs triggers if asked to, starts the listener on the current arbiter, and waits until it is [live](Herald::live):
+    /// [10 s](Self::live_within) at most.
     ///
     /// # Errors
-    /// If a setting cannot be used, or triggers were to be installed and that failed. If no actix system runs on this thread. A server that is down is no error otherwise: the listener
-    /// goes on trying.
+    /// As for [`start_without_waiting`](Self::start_without_waiting). If the listener is not live in time; the error has the
+    /// cause and its [hint](Error::hint): the server cannot be reached, say, or triggers are missing. The listener is stopped
+    /// then.
     pub async fn start(self) -> Result<Herald> {
+        let limit = self.live_within;
+        let herald = self.start_without_waiting().await?;
+        if let Ok(live) = tokio::time::timeout(limit, herald.live()).await {
+            return live.map(|()| herald);
+        }
+        let cause = match &*herald.health().borrow() {
+            Health::Live { .. } => return Ok(herald),
+            Health::Degraded { cause, .. } => Some(cause.clone()),
+            Health::Connecting => None,
+        };
+        // It has nobody to deliver anything to.
+        let _ = herald.shutdown(Duration::ZERO).await;
+        Err(Error::not_live(limit, cause))
+    }
+
+    /// How long [`start`](Self::start) waits for the listener to be live. Default: 10 s.
+    pub fn live_within(mut self, limit: Duration) -> Self {
+        self.live_within = limit;
+        self
+    }
+
+    /// Installs triggers if asked to, and starts the listener on the current arbiter. Does not wait until it is
+    /// [live](Herald::live): for programs that are to run while the database is away.
+    ///
+    /// # Errors
+    /// If a setting cannot be used, or triggers were to be installed and that failed. If no actix system runs on this thread.
+    /// A server that is down is no error otherwise: the listener goes on trying.
+    pub async fn start_without_waiting(self) -> Result<Herald> {
         require_actix()?;
         let specs = self.source.watched().to_vec();
         let knows_all = self.source.other_channels().is_empty();
