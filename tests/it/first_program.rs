@@ -86,6 +86,23 @@ async fn a_database_that_does_not_exist_is_told() {
     assert!(said.contains("does not exist"), "{said}");
 }
 
+#[actix::test]
+async fn a_herald_shows_what_it_would_install() {
+    let url = database().await;
+    let client = client(&url).await;
+    client
+        .batch_execute("CREATE TABLE users (id bigint PRIMARY KEY)")
+        .await
+        .unwrap();
+    let herald = || Herald::connect(config(&url)).watch::<User>().unwrap();
+    let plan = herald().plan().await.unwrap();
+    assert!(plan.sql().contains("pgherald_notify_insert"), "{plan}");
+    refused(&url).await;
+    client.batch_execute(&plan.sql()).await.unwrap();
+    herald().start().await.unwrap();
+    assert!(herald().plan().await.unwrap().is_empty());
+}
+
 #[test]
 fn outside_of_an_actix_system_the_attribute_is_told() {
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -459,6 +459,21 @@ impl HeraldBuilder {
         trigger::to_manifest(self.source.watched())
     }
 
+    /// Works out what [`install_triggers`](Self::install_triggers) would run, and runs nothing: [`Plan::sql`](trigger::Plan::sql)
+    /// is a script for a review or a migration.
+    ///
+    /// # Errors
+    /// As [`trigger::inspect`](trigger::inspect()), [`Actual::widened`](trigger::Actual::widened) and
+    /// [`Actual::plan`](trigger::Actual::plan); or if the server cannot be reached.
+    pub async fn plan(&self) -> Result<trigger::Plan> {
+        let client = self.config.client().await?;
+        let specs = self.source.watched();
+        let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
+        let actual = trigger::inspect(&client, &tables).await?;
+        let widened = specs.iter().map(|spec| actual.widened(spec));
+        actual.plan(&widened.collect::<Result<Vec<_>>>()?)
+    }
+
     /// Listens to a channel that other triggers notify, PGCacheWatch's for example.
     pub fn channel(mut self, channel: ChannelName) -> Self {
         self.source = self.source.channel(channel);
