@@ -548,6 +548,19 @@ async fn a_fix_after_ddl_leaves_nothing_out() {
             r#"["price","qty"]"#,
         ),
         ("ADD note text", r#"["price","qty"]"#),
+        // The name goes to another column.
+        (
+            "RENAME price TO old; ALTER TABLE items ADD price int; ALTER TABLE items RENAME qty TO count",
+            r#"["old","count"]"#,
+        ),
+        (
+            "RENAME price TO x; ALTER TABLE items RENAME qty TO price; ALTER TABLE items RENAME x TO qty",
+            r#"["qty","price"]"#,
+        ),
+        (
+            "RENAME id TO number; ALTER TABLE items RENAME spare TO id",
+            r#"["price","qty"]"#,
+        ),
         ("RENAME TO products", r#"["price","qty"]"#),
     ] {
         let scene =
@@ -583,6 +596,66 @@ async fn a_fix_after_ddl_leaves_nothing_out() {
         };
         assert_eq!(note["key"][0], key, "{ddl}");
     }
+}
+
+/// Does what doctor says.
+async fn mend(scene: &Scene) {
+    let mut found = wrong(scene, &[]).await;
+    found.retain(|one| one["fix"].is_string());
+    fix(scene, &found).await;
+}
+
+#[tokio::test]
+async fn a_column_is_not_taken_for_a_renamed_one_of_another_table() {
+    let columns =
+        async |scene: &Scene| scene.json(&["status"]).await[0]["tables"][0]["columns"].to_string();
+    let install = [
+        "install",
+        "items",
+        "--columns",
+        "nick",
+        "--mode",
+        "outbox",
+        "--commit",
+    ];
+    // A dump counts the columns anew.
+    let from = Scene::new(
+        "CREATE TABLE items (id int PRIMARY KEY, junk int, nick text, secret text); ALTER TABLE items DROP junk",
+    )
+    .await;
+    from.fine(&install).await;
+    let to = Scene::new("").await;
+    to.run(&from.dump().await).await;
+    to.run("RESET ALL; ALTER TABLE items RENAME nick TO handle")
+        .await;
+    mend(&to).await;
+    assert_eq!(columns(&to).await, "[]");
+    // Known again once it is installed.
+    let to = Scene::new("").await;
+    to.run(&from.dump().await).await;
+    to.run("RESET ALL").await;
+    to.fine(&["upgrade", "--commit"]).await;
+    to.run("ALTER TABLE items RENAME nick TO handle").await;
+    mend(&to).await;
+    assert_eq!(columns(&to).await, "[\"handle\"]");
+    // A table that was made anew.
+    let scene = Scene::new("CREATE TABLE items (id int PRIMARY KEY, nick text)").await;
+    scene.fine(&install).await;
+    scene
+        .run("DROP TABLE items; CREATE TABLE items (id int PRIMARY KEY, secret text, name text)")
+        .await;
+    scene
+        .fine(&[
+            "install",
+            "items",
+            "--columns",
+            "name",
+            "--mode",
+            "outbox",
+            "--commit",
+        ])
+        .await;
+    assert_eq!(columns(&scene).await, "[\"name\"]");
 }
 
 #[tokio::test]

@@ -171,7 +171,7 @@ impl Function {
     pub(super) fn spec(&self, table: Option<&Table>) -> Option<TriggerSpec> {
         let note = self.note.clone()?;
         match table {
-            Some(table) => note.following(&table.columns).spec(),
+            Some(table) => note.following(table).spec(),
             None => note.spec(),
         }
     }

@@ -19,6 +19,9 @@ pub(super) enum Finding<'a> {
         redefine: bool,
         unheard: Option<&'static str>,
     },
+    /// The function is the one that is desired, and was made for another table, or for columns with other numbers: a restored
+    /// one. Its comment is written again.
+    NoteMoved,
     TriggerMissing(&'a DesiredTrigger),
     TriggerDisabled(&'a DesiredTrigger),
     /// It calls another function, or was not created as it should be; `reason` completes "was installed".
@@ -88,6 +91,9 @@ fn function<'a>(desired: &Desired, actual: Option<&Function>) -> Option<Finding<
         }
         Some(_) if !actual.has_callable_helper => {
             "its owner may not call pgherald.notify_rows".to_owned()
+        }
+        Some(_) if note.and_then(|note| note.place.as_ref()) != desired.note.place.as_ref() => {
+            return Some(Finding::NoteMoved);
         }
         Some(_) => return None,
     };

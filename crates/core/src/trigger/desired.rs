@@ -4,7 +4,7 @@ use postgres_protocol::escape::escape_literal;
 
 use super::actual::{Column, Member};
 use super::expression::Size;
-use super::note::Note;
+use super::note::{Note, Place};
 use super::replicated::{self, Seen};
 use super::spec::Mode;
 use super::template::{dollar_quoted, render};
@@ -142,10 +142,13 @@ fn note(valid: &Valid<'_>) -> Note {
         .chain(&valid.columns)
         .chain(&valid.when_changed);
     let names_objects = expression::names_objects(read.clone());
-    let numbers = read
+    let columns = read
         .clone()
         .map(|column| (column.name.clone(), column.number));
-    let numbers = numbers.collect();
+    let place = Place {
+        table: valid.table.oid,
+        columns: columns.collect(),
+    };
     Note {
         version: VERSION,
         schema: spec.table.schema().to_owned(),
@@ -162,7 +165,7 @@ fn note(valid: &Valid<'_>) -> Note {
         replicated: spec.replicated,
         settings: expression::needs_settings(read),
         names_objects,
-        numbers,
+        place: Some(place),
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
-use super::actual::Column;
+use super::actual::Table;
 use super::spec::{Mode, TriggerSpec};
 use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
@@ -40,9 +40,28 @@ pub(super) struct Note {
     /// Whether the function pins the settings that the names of objects depend on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) names_objects: bool,
-    /// The number that each column has in the table, by which a column that was renamed is found. A restore may change them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) numbers: BTreeMap<String, i16>,
+    /// The table with its columns, as the catalog numbers them: so a column that was renamed is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) place: Option<Place>,
+}
+
+/// A table and columns of it by number. The numbers say nothing of another table, such as one that was restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub(super) table: i64,
+    pub(super) columns: BTreeMap<String, i16>,
+}
+
+impl Place {
+    /// The present name of a column that was called `name`. The same name if the column is gone, or `table` is another one.
+    fn follow(&self, name: &str, table: &Table) -> Option<String> {
+        let number = self.columns.get(name).filter(|_| self.table == table.oid)?;
+        let column = table
+            .columns
+            .iter()
+            .find(|column| column.number == *number)?;
+        Some(column.name.clone())
+    }
 }
 
 impl Note {
@@ -51,31 +70,25 @@ impl Note {
         TableName::new(self.schema.as_str(), self.table.as_str()).ok()
     }
 
-    /// Whether both describe the same function.
+    /// Whether both describe the same function, wherever the table and its columns are in the catalog.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let numbers = other.numbers.clone();
+        let place = other.place.clone();
         Self {
-            numbers,
+            place,
             ..self.clone()
         } == *other
     }
 
-    /// The same with the present names of columns that were renamed. Unchanged if other columns have other numbers now.
-    pub(super) fn following(mut self, columns: &[Column]) -> Self {
-        let by_name = |name: &str| columns.iter().find(|column| column.name == name);
-        let mut known = self.numbers.iter();
-        if !known.all(|(name, number)| by_name(name).is_none_or(|it| it.number == *number)) {
-            return self;
-        }
-        let present = |name: &mut String| {
-            let number = self.numbers.get(name);
-            let renamed = columns.iter().find(|column| Some(&column.number) == number);
-            if let Some(column) = renamed.filter(|_| by_name(name).is_none()) {
-                name.clone_from(&column.name);
+    /// The same with the present names of columns that were renamed in `table` since.
+    pub(super) fn following(mut self, table: &Table) -> Self {
+        if let Some(place) = &self.place {
+            let lists = [&mut self.key, &mut self.columns, &mut self.when_changed];
+            for name in lists.into_iter().flatten() {
+                if let Some(present) = place.follow(name, table) {
+                    *name = present;
+                }
             }
-        };
-        let lists = [&mut self.key, &mut self.columns, &mut self.when_changed];
-        lists.into_iter().flatten().for_each(present);
+        }
         self
     }
 

@@ -266,7 +266,8 @@ fn change(desired: &Desired, finding: &Finding<'_>, server_version: i32) -> Resu
         }
         Finding::FunctionOutdated {
             redefine: false, ..
-        } => desired.annotate(),
+        }
+        | Finding::NoteMoved => desired.annotate(),
         Finding::TriggerMissing(trigger) | Finding::TriggerAltered { trigger, .. } => {
             desired.attach(trigger, server_version)?
         }

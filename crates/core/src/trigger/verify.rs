@@ -227,7 +227,7 @@ fn drift<'a>(
         reason: reason.to_owned(),
     };
     Some(match finding {
-        Finding::FunctionMissing => return None,
+        Finding::FunctionMissing | Finding::NoteMoved => return None,
         Finding::FunctionOutdated {
             reason,
             unheard: missed,

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use pgherald_core::group::Group;
 use pgherald_core::outbox;
-use pgherald_core::trigger::{self, Actual, TriggerSpec, Watched};
+use pgherald_core::trigger::{self, Actual, Drift, TriggerSpec, Watched};
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -164,12 +164,14 @@ async fn sessions(client: &Client) -> Result<Vec<Session>, Failure> {
 
 fn requirements(actual: &Actual) -> Vec<Required> {
     let required = actual.requirements().iter().map(|required| {
-        let mut unmet = actual.unmet().filter(|(other, _)| *other == required);
+        let mut drifts = actual.verify(&required.spec).into_iter();
         let name = format!("{}: ", required.spec.table());
         Required {
             group: required.group.clone(),
             specification: required.spec.clone(),
-            unmet: unmet.next().map(|(_, drift)| without(&name, &drift)),
+            unmet: drifts
+                .find(Drift::is_deaf)
+                .map(|drift| without(&name, &drift)),
         }
     });
     required.collect()
