@@ -15,6 +15,7 @@ mod ddl;
 mod deafness;
 mod drift;
 mod encodings;
+mod first_program;
 mod forged;
 mod half_open;
 mod handler_faults;

@@ -93,7 +93,8 @@ pub(crate) struct Install {
         long,
         value_name = "FILE",
         conflicts_with_all = [
-            "tables", "mode", "channel", "key", "columns", "old_columns", "value_limit", "operations", "when_changed"
+            "tables", "mode", "channel", "key", "columns", "old_columns", "value_limit", "operations", "when_changed",
+            "replicated"
         ]
     )]
     pub(crate) from: Option<PathBuf>,
@@ -123,6 +124,9 @@ pub(crate) struct Install {
     /// Only updates that change one of these columns
     #[arg(long, value_name = "COLUMN,…")]
     pub(crate) when_changed: Vec<Columns>,
+    /// Also rows that logical replication applies, and writes of sessions with session_replication_role = replica
+    #[arg(long)]
+    pub(crate) replicated: bool,
     /// Remove options of the present installation that are not named here [default: keep them, and refuse if they conflict]
     #[arg(long)]
     pub(crate) narrow: bool,

@@ -181,6 +181,9 @@ fn spec(table: TableName, install: &Install) -> TriggerSpec {
     if let Some(bytes) = install.value_limit {
         spec = spec.value_limit(bytes);
     }
+    if install.replicated {
+        spec = spec.replicated();
+    }
     if !install.operations.is_empty() {
         let operations = install
             .operations
@@ -227,6 +230,9 @@ pub(in crate::commands) fn command(actual: &Actual, spec: &TriggerSpec) -> Strin
     }
     if let Some(bytes) = spec.limit_of_values() {
         command.push_str(&format!(" --value-limit {bytes}"));
+    }
+    if spec.is_replicated() {
+        command.push_str(" --replicated");
     }
     command.push_str(" --commit");
     command
