@@ -172,7 +172,6 @@ async fn main() -> Result<(), Failure> {
     let users = herald
         .cache(CacheBuilder::new("users").row_of::<User>().capacity(10_000))
         .await?;
-    herald.live().await?;
 
     let state = web::Data::new(State {
         users,

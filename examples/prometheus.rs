@@ -112,7 +112,6 @@ async fn main() -> Result<(), Failure> {
         });
     let orders = herald.cache(by_customer).await?;
     herald.durable(Durable::new("ship").from_beginning(), || Ship)?;
-    herald.live().await?;
 
     println!("the database is {}", database.url());
     println!("serving http://127.0.0.1:{port}/metrics, until Ctrl-C");

@@ -83,7 +83,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     herald
         .subscribe(Subscribe::to("printer", users, printer))
         .await?;
-    herald.live().await?;
 
     // From here on, an ordinary program that knows nothing of pgherald.
     for sql in [

@@ -73,7 +73,6 @@ async fn main() -> Result<(), Failure> {
         .install_triggers()
         .start()
         .await?;
-    herald.live().await?;
 
     let ms = Duration::from_millis;
     let mut caches = Caches {

@@ -200,7 +200,6 @@ async fn main() -> Result<(), Failure> {
             log,
         })
         .await?;
-    herald.live().await?;
     log.line("live");
 
     for number in 0..NEW_USERS {

@@ -6,7 +6,7 @@ use pgherald_core::group::Consumer;
 use pgherald_core::outbox::OutboxReader;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    Attempt, EventHandler, HandlerError, HandlerResult, Inserted, Table, TableName,
+    Attempt, EventHandler, HandlerError, HandlerResult, Health, Inserted, Table, TableName,
 };
 
 use crate::support::{Log, Scene, all_well, degraded, drained, local, report, terms};
@@ -464,6 +464,11 @@ async fn a_role_without_rights_is_told_which_and_goes_on_when_it_has_them() {
         let terms = terms("g").requires([jobs.every_column().outbox()]);
         let handle = scene.start_at(&url, terms, &log, all_well());
         degraded(&handle, "permission denied").await;
+        let hint = match &*handle.health().borrow() {
+            Health::Degraded { cause, .. } => cause.hint(),
+            other => panic!("{other}"),
+        };
+        assert!(hint.contains("pgherald grant ROLE --to consume"), "{hint}");
         // One after the other: what was begun with too few is finished with more.
         scene
             .run(&format!(

@@ -188,7 +188,7 @@ async fn a_handler_that_would_be_given_nothing_is_refused() {
     let scene = Scene::new().await;
     let herald = Herald::connect(scene.config())
         .watch_with(jobs())
-        .start()
+        .start_without_waiting()
         .await
         .unwrap();
     let error = herald.durable(Durable::new("g"), || Nothing).unwrap_err();

@@ -15,6 +15,7 @@ mod batches;
 mod calls;
 mod clock;
 mod fencing;
+mod forged;
 mod handling;
 mod held_up;
 mod herald;

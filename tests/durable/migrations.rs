@@ -13,8 +13,8 @@ use crate::support::{Log, Scene, all_well, connect, degraded, drained, local, te
 
 /// A group of four slices that has read everything so far, as each version makes it.
 const GROUP: &str = "INSERT INTO pgherald.consumer_group (name, slices) VALUES ('g', 4);
-    INSERT INTO pgherald.consumer_slice (group_name, slice, epoch) SELECT 'g', n, 7 FROM generate_series(0, 3) AS n;
-    INSERT INTO pgherald.consumer_cursor (group_name, slice, epoch, cursor)
+    INSERT INTO pgherald.consumer_slice (group_name, slice, epoch) SELECT 'g', n, 7 FROM generate_series(0, 3) AS n";
+const CURSORS: &str = "INSERT INTO pgherald.consumer_cursor (group_name, slice, epoch, cursor)
     SELECT 'g', n, 7, pg_current_snapshot() || ' 0 1 0' FROM generate_series(0, 3) AS n;";
 /// The outbox row of a job becomes a parked event: one to be tried again now, or a dead letter.
 const PARK: &str = "INSERT INTO pgherald.parked_event
@@ -40,7 +40,9 @@ async fn of_version_1() -> Scene {
     scene
         .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 2) AS n")
         .await;
-    scene.run(&format!("{GROUP}{PARK}")).await;
+    scene.run(GROUP).await;
+    scene.run(CURSORS).await;
+    scene.run(PARK).await;
     for id in 3..6 {
         scene
             .run(&format!("INSERT INTO jobs VALUES ({id}, 1)"))
@@ -116,6 +118,41 @@ async fn what_was_restored_into_the_earlier_version_is_handled_and_told_of_once(
         lines.sort();
         assert_eq!(lines[..4], ["1=1#2", "3=1#1", "4=1#1", "5=1#1"]);
         assert_eq!(lines[4], "resync restored");
+        drained(&handle).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cursors_that_were_restored_before_the_upgrade_are_told_of_once() {
+    local(async {
+        let scene = of_version_1().await;
+        scene
+            .run("DELETE FROM pgherald.outbox; DELETE FROM pgherald.parked_event")
+            .await;
+        // Of a server that had seen more; this one has come to as many by now.
+        let ahead = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 50";
+        let ahead = scene.number(ahead).await;
+        scene
+            .run(&format!(
+                "UPDATE pgherald.consumer_cursor SET cursor = '{ahead}:{ahead}: 0 1 0'"
+            ))
+            .await;
+        scene.run("INSERT INTO jobs VALUES (6, 1)").await;
+        for _ in 0..60 {
+            scene.run("SELECT pg_current_xact_id()").await;
+        }
+        upgrade(&scene).await;
+        let log = Log::default();
+        let handle = consume(&scene, &log);
+        // What such a cursor passes over is not known. It stands for row 6 as well.
+        assert_eq!(log.has(1).await, ["resync restored"]);
+        scene
+            .becomes(
+                "SELECT lag_events + parked FROM pgherald.consumer_group_status",
+                0,
+            )
+            .await;
         drained(&handle).await;
     })
     .await;

@@ -15,6 +15,8 @@ mod ddl;
 mod deafness;
 mod drift;
 mod encodings;
+mod first_program;
+mod forged;
 mod half_open;
 mod handler_faults;
 mod hosts;

@@ -67,7 +67,7 @@ async fn a_herald_that_was_moved_to_plain_tokio_names_the_way_out() {
             pgherald::trigger::TriggerSpec::new(pgherald::TableName::new("public", "t").unwrap())
                 .outbox(),
         )
-        .start();
+        .start_without_waiting();
     let outbox = outbox.await.unwrap();
     let elsewhere = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -11,6 +11,7 @@
 mod floor;
 mod interleaved;
 mod reading;
+mod replicated;
 mod retention;
 mod source;
 mod support;

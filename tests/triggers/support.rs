@@ -1,7 +1,7 @@
 //! A database of one's own, and a connection that hears what the triggers say.
 
 use std::future::poll_fn;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgherald_core::TableName;
 use pgherald_core::trigger::{self, Plan, TriggerSpec};
@@ -28,7 +28,11 @@ pub(crate) struct Ear {
 
 impl Scene {
     pub(crate) async fn new(sql: &str) -> Self {
-        let server = Postgres::shared().await.unwrap();
+        Self::on(Postgres::shared().await.unwrap(), sql).await
+    }
+
+    /// On a server of one's own.
+    pub(crate) async fn on(server: &Postgres, sql: &str) -> Self {
         let url = server.create_database().await.unwrap();
         let client = connect(&url).await;
         client.batch_execute(sql).await.unwrap();
@@ -55,6 +59,25 @@ impl Scene {
     pub(crate) async fn announced(&mut self, sql: &str) -> Vec<String> {
         self.run(sql).await;
         self.ear.heard(&self.client).await
+    }
+
+    /// The next payload, without what differs from run to run.
+    pub(crate) async fn next(&mut self) -> String {
+        let payload = timeout(DEADLINE, self.ear.payloads.recv()).await;
+        shape(&payload.expect("nothing is announced").unwrap())
+    }
+
+    /// Waits until the single value that `sql` selects is `expected`.
+    pub(crate) async fn until(&self, sql: &str, expected: &str) {
+        let begun = Instant::now();
+        loop {
+            let value = self.value(sql).await;
+            if value == expected {
+                return;
+            }
+            assert!(begun.elapsed() < DEADLINE, "{sql}: {value}, not {expected}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Runs `sql` and returns what was announced, without what differs from run to run.

@@ -570,13 +570,13 @@ END
 $pgherald$;
 REVOKE ALL ON FUNCTION pgherald.notify_5014b5e10750208c() FROM PUBLIC;
 COMMENT ON FUNCTION pgherald.notify_5014b5e10750208c() IS '{"channel":"pgherald","columns":["id","value"],"key":["id"],"operations":["insert","update","delete","truncate"],"outbox":true,"schema":"public","settings":false,"table":"jobs","version":1,"when_changed":[]}';
-CREATE OR REPLACE TRIGGER "pgherald_notify_insert" AFTER INSERT ON "public"."jobs"
+CREATE TRIGGER "pgherald_notify_insert" AFTER INSERT ON "public"."jobs"
     REFERENCING NEW TABLE AS pgherald_new FOR EACH STATEMENT EXECUTE FUNCTION pgherald.notify_5014b5e10750208c();
-CREATE OR REPLACE TRIGGER "pgherald_notify_update" AFTER UPDATE ON "public"."jobs"
+CREATE TRIGGER "pgherald_notify_update" AFTER UPDATE ON "public"."jobs"
     REFERENCING NEW TABLE AS pgherald_new OLD TABLE AS pgherald_old FOR EACH STATEMENT EXECUTE FUNCTION pgherald.notify_5014b5e10750208c();
-CREATE OR REPLACE TRIGGER "pgherald_notify_delete" AFTER DELETE ON "public"."jobs"
+CREATE TRIGGER "pgherald_notify_delete" AFTER DELETE ON "public"."jobs"
     REFERENCING OLD TABLE AS pgherald_old FOR EACH STATEMENT EXECUTE FUNCTION pgherald.notify_5014b5e10750208c();
-CREATE OR REPLACE TRIGGER "pgherald_notify_truncate" AFTER TRUNCATE ON "public"."jobs"
+CREATE TRIGGER "pgherald_notify_truncate" AFTER TRUNCATE ON "public"."jobs"
     FOR EACH STATEMENT EXECUTE FUNCTION pgherald.notify_5014b5e10750208c();
 -- Asked under the lock, not when this was planned.
 DO $pgherald$

@@ -88,6 +88,7 @@ impl Herald {
             poll_interval: None,
             install: None,
             latency_warning: Some(Duration::from_millis(500)),
+            live_within: Duration::from_secs(10),
         }
     }
 
@@ -411,6 +412,7 @@ pub struct HeraldBuilder {
     /// Whether to take away what is installed besides; `None` to install nothing.
     install: Option<bool>,
     latency_warning: Option<Duration>,
+    live_within: Duration,
 }
 
 impl HeraldBuilder {
@@ -455,6 +457,21 @@ impl HeraldBuilder {
     /// As [`trigger::to_manifest`].
     pub fn manifest(&self) -> Result<String> {
         trigger::to_manifest(self.source.watched())
+    }
+
+    /// Works out what [`install_triggers`](Self::install_triggers) would run, and runs nothing: [`Plan::sql`](trigger::Plan::sql)
+    /// is a script for a review or a migration.
+    ///
+    /// # Errors
+    /// As [`trigger::inspect`](trigger::inspect()), [`Actual::widened`](trigger::Actual::widened) and
+    /// [`Actual::plan`](trigger::Actual::plan); or if the server cannot be reached.
+    pub async fn plan(&self) -> Result<trigger::Plan> {
+        let client = self.config.client().await?;
+        let specs = self.source.watched();
+        let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
+        let actual = trigger::inspect(&client, &tables).await?;
+        let widened = specs.iter().map(|spec| actual.widened(spec));
+        actual.plan(&widened.collect::<Result<Vec<_>>>()?)
     }
 
     /// Listens to a channel that other triggers notify, PGCacheWatch's for example.
@@ -504,13 +521,42 @@ impl HeraldBuilder {
         self
     }
 
-    /// Installs triggers if asked to, and starts the listener on the current arbiter. Does not wait until
-    /// it is [live](Herald::live).
+    /// Installs triggers if asked to, starts the listener on the current arbiter, and waits until it is [live](Herald::live):
+    /// [10 s](Self::live_within) at most.
     ///
     /// # Errors
-    /// If a setting cannot be used, or triggers were to be installed and that failed. If no actix system runs on this thread. A server that is down is no error otherwise: the listener
-    /// goes on trying.
+    /// As for [`start_without_waiting`](Self::start_without_waiting). If the listener is not live in time; the error has the
+    /// cause and its [hint](Error::hint): the server cannot be reached, say, or triggers are missing. The listener is stopped
+    /// then.
     pub async fn start(self) -> Result<Herald> {
+        let limit = self.live_within;
+        let herald = self.start_without_waiting().await?;
+        if let Ok(live) = tokio::time::timeout(limit, herald.live()).await {
+            return live.map(|()| herald);
+        }
+        let cause = match &*herald.health().borrow() {
+            Health::Live { .. } => return Ok(herald),
+            Health::Degraded { cause, .. } => Some(cause.clone()),
+            Health::Connecting => None,
+        };
+        // It has nobody to deliver anything to.
+        let _ = herald.shutdown(Duration::ZERO).await;
+        Err(Error::not_live(limit, cause))
+    }
+
+    /// How long [`start`](Self::start) waits for the listener to be live. Default: 10 s.
+    pub fn live_within(mut self, limit: Duration) -> Self {
+        self.live_within = limit;
+        self
+    }
+
+    /// Installs triggers if asked to, and starts the listener on the current arbiter. Does not wait until it is
+    /// [live](Herald::live): for programs that are to run while the database is away.
+    ///
+    /// # Errors
+    /// If a setting cannot be used, or triggers were to be installed and that failed. If no actix system runs on this thread.
+    /// A server that is down is no error otherwise: the listener goes on trying.
+    pub async fn start_without_waiting(self) -> Result<Herald> {
         require_actix()?;
         let specs = self.source.watched().to_vec();
         let knows_all = self.source.other_channels().is_empty();

@@ -26,6 +26,7 @@ Examples:
   pgherald install users orders            shows the SQL, changes nothing
   pgherald install users --commit          announces every change of users
   pgherald watch users                     shows them as they happen
+  pgherald grant app --to consume          shows the rights that the role of a program needs
   pgherald doctor                          finds what is wrong, and how to put it right
 
 Exit codes: 0 all is well; 1 a problem was found; 2 wrong usage or no connection."
@@ -49,6 +50,8 @@ pub(crate) enum Command {
     Uninstall(Uninstall),
     /// Show the SQL that upgrades everything installed to this version; with --commit, run it
     Upgrade(Upgrade),
+    /// Show the SQL that gives a role the rights it needs to read, to run groups, or to install; with --commit, run it
+    Grant(Grant),
     /// Show events as they happen
     Watch(Watch),
     /// Check server, triggers, outbox, groups and notifications, and print a fix for each problem
@@ -79,7 +82,8 @@ Examples:
   pgherald install users
   pgherald install users --columns email,company --when-changed email --commit
   pgherald install shop.orders --mode outbox --columns '*' --old-columns --commit
-  pgherald install --from tables.json --commit")]
+  pgherald install --from tables.json --commit
+  pgherald install --from tables.json --check      for CI: exit code 1 if something else is installed")]
 pub(crate) struct Install {
     /// Tables: name or schema.name
     #[arg(required_unless_present = "from", value_name = "TABLE", value_parser = NonEmptyStringValueParser::new())]
@@ -89,7 +93,8 @@ pub(crate) struct Install {
         long,
         value_name = "FILE",
         conflicts_with_all = [
-            "tables", "mode", "channel", "key", "columns", "old_columns", "value_limit", "operations", "when_changed"
+            "tables", "mode", "channel", "key", "columns", "old_columns", "value_limit", "operations", "when_changed",
+            "replicated"
         ]
     )]
     pub(crate) from: Option<PathBuf>,
@@ -119,9 +124,15 @@ pub(crate) struct Install {
     /// Only updates that change one of these columns
     #[arg(long, value_name = "COLUMN,…")]
     pub(crate) when_changed: Vec<Columns>,
+    /// Also rows that logical replication applies, and writes of sessions with session_replication_role = replica
+    #[arg(long)]
+    pub(crate) replicated: bool,
     /// Remove options of the present installation that are not named here [default: keep them, and refuse if they conflict]
     #[arg(long)]
     pub(crate) narrow: bool,
+    /// Only print what differs from the present installation; the exit code is 1 if anything does
+    #[arg(long, conflicts_with = "commit")]
+    pub(crate) check: bool,
     /// Run the SQL instead of showing it
     #[arg(long)]
     pub(crate) commit: bool,
@@ -153,6 +164,42 @@ pub(crate) struct Upgrade {
     /// Run the SQL instead of showing it
     #[arg(long)]
     pub(crate) commit: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pgherald grant dashboard --to read --commit
+  pgherald grant app --to consume --commit
+  pgherald grant shop_owner --to install --commit
+
+Run it as the role that owns schema pgherald, and again after an upgrade. It takes nothing away: pgherald doctor, run as
+the role, names rights that it does not need.")]
+pub(crate) struct Grant {
+    /// The role, written as it is, without quotes of SQL
+    #[arg(value_name = "ROLE", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) role: String,
+    /// What the role is for
+    #[arg(long, value_enum)]
+    pub(crate) to: Purpose,
+    /// Run the SQL instead of showing it
+    #[arg(long)]
+    pub(crate) commit: bool,
+}
+
+/// What a role is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Purpose {
+    /// Read the outbox and the state of groups: outbox sources, status, doctor
+    Read,
+    /// Run groups of durable handlers, and operate them
+    Consume,
+    /// Install triggers on tables that the role owns
+    Install,
+}
+
+impl Purpose {
+    pub(crate) const ALL: [Self; 3] = [Self::Read, Self::Consume, Self::Install];
 }
 
 #[derive(Debug, Args)]

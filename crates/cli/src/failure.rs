@@ -85,7 +85,8 @@ impl Failure {
         matches!(
             self,
             Self::Told {
-                refusal: Some(SqlState::T_R_SERIALIZATION_FAILURE),
+                // The server reports an internal error if two sessions change the same row of the catalog, by GRANT for example.
+                refusal: Some(SqlState::T_R_SERIALIZATION_FAILURE | SqlState::INTERNAL_ERROR),
                 ..
             }
         )

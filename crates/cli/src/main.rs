@@ -17,6 +17,7 @@ mod guarded;
 mod interrupt;
 mod keys;
 mod output;
+mod rights;
 mod tables;
 mod words;
 
@@ -88,6 +89,7 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             commands::uninstall::run(&database, &mut output, &uninstall).await
         }
         Command::Upgrade(upgrade) => commands::upgrade::run(&database, &mut output, &upgrade).await,
+        Command::Grant(grant) => commands::grant::run(&database, &mut output, &grant).await,
         Command::Watch(watch) => commands::watch::run(&database, &mut output, &watch).await,
         Command::Doctor(doctor) => commands::doctor::run(&database, &mut output, &doctor).await,
         Command::Status(status) => commands::status::run(&database, &mut output, &status).await,

@@ -121,6 +121,20 @@ impl Error {
         )
     }
 
+    /// A listener was not live in time, for `cause` if an attempt has failed. Of the cause's kind, with its hint.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn not_live(within: std::time::Duration, cause: Option<Self>) -> Self {
+        let message = format!("the listener is not live after {within:?}");
+        match cause {
+            Some(cause) => Self::with_source(cause.inner.kind, message, cause),
+            None => Self::new(
+                Kind::Connect,
+                format!("{message}: the server has not answered"),
+            ),
+        }
+    }
+
     /// For sources of your own: what to say [`Down`](crate::Signal::Down) with when the connection failed.
     pub fn disconnected(
         message: impl Into<String>,
@@ -241,7 +255,13 @@ impl Error {
     /// What an operator can do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
-        policy(self.inner.kind).hint
+        let is_forbidden = self.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
+        match self.inner.kind {
+            Kind::Query if is_forbidden => {
+                "have the role that installed run pgherald grant ROLE --to consume --commit, or --to read"
+            }
+            kind => policy(kind).hint,
+        }
     }
 
     /// This error and its causes on one line, for logs: `a: b: c`.
@@ -325,13 +345,11 @@ const fn policy(kind: Kind) -> Policy {
     Policy { retryable, hint }
 }
 
+/// What a program prints whose `main` returns the error: kind, message, causes and hint, on one line.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.inner.kind)
-            .field("message", &self.inner.message)
-            .field("source", &self.inner.source)
-            .finish()
+        let (kind, chain, hint) = (self.inner.kind, self.chain(), self.hint());
+        write!(f, "{kind:?}: {chain} (hint: {hint})")
     }
 }
 

@@ -1,5 +1,7 @@
 //! `pgherald install`.
 
+mod check;
+
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -31,6 +33,11 @@ pub(crate) async fn run(
             tables.map(|table| spec(table, install)).collect()
         }
     };
+    if install.check {
+        let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
+        let actual = trigger::inspect_all(&client, &tables).await?;
+        return check::check(output, &actual, &specs, install.narrow);
+    }
     replanned(async || run_once(&client, output, install, &specs).await).await
 }
 
@@ -174,6 +181,9 @@ fn spec(table: TableName, install: &Install) -> TriggerSpec {
     if let Some(bytes) = install.value_limit {
         spec = spec.value_limit(bytes);
     }
+    if install.replicated {
+        spec = spec.replicated();
+    }
     if !install.operations.is_empty() {
         let operations = install
             .operations
@@ -220,6 +230,9 @@ pub(in crate::commands) fn command(actual: &Actual, spec: &TriggerSpec) -> Strin
     }
     if let Some(bytes) = spec.limit_of_values() {
         command.push_str(&format!(" --value-limit {bytes}"));
+    }
+    if spec.is_replicated() {
+        command.push_str(" --replicated");
     }
     command.push_str(" --commit");
     command

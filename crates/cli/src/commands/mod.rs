@@ -4,6 +4,7 @@ pub(crate) mod completions;
 pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod grant;
 pub(crate) mod group;
 mod group_health;
 pub(crate) mod install;

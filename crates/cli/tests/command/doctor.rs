@@ -2,12 +2,17 @@
 
 mod moved;
 mod path;
+mod replicated;
 mod rights;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use pgherald_core::trigger::TriggerSpec;
+use pgherald_core::{ConnectConfig, NotifySource, OutboxSource, Signal, Source, TableName};
 use pgherald_testkit::Postgres;
 use serde_json::Value;
+use tokio::sync::watch::{Receiver, channel};
+use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use super::support::{DEADLINE, Scene, connect, pgherald};
@@ -36,7 +41,9 @@ pub(crate) async fn wrong(scene: &Scene, arguments: &[&str]) -> Vec<Value> {
         "triggers",
         "nested statements",
         "replication role",
+        "subscriptions",
         "notification queue",
+        "listeners",
         "transactions",
         "prepared transactions",
         "replication slots",
@@ -156,7 +163,7 @@ async fn a_healthy_database_is_well_and_stays_as_it_is() {
         said.starts_with("ok       server version         PostgreSQL "),
         "{said}"
     );
-    assert_eq!(said.lines().count(), 17, "{said}");
+    assert_eq!(said.lines().count(), 19, "{said}");
     assert!(
         said.contains("arrive from another connection, in "),
         "{said}"
@@ -435,6 +442,222 @@ async fn a_fix_keeps_what_the_table_was_installed_with() {
     );
 }
 
+/// Polls a source, and keeps whether it is live.
+fn running(mut source: impl Source) -> (Receiver<bool>, JoinHandle<()>) {
+    let (live, lives) = channel(false);
+    let task = tokio::spawn(async move {
+        loop {
+            match source.next().await {
+                Signal::Live => drop(live.send(true)),
+                Signal::Down(_) => drop(live.send(false)),
+                _ => {}
+            }
+        }
+    });
+    (lives, task)
+}
+
+#[tokio::test]
+async fn a_listener_that_requires_more_than_is_installed_is_named() {
+    let scene = Scene::new("CREATE TABLE items (id int PRIMARY KEY, price int)").await;
+    let items = || TriggerSpec::new(TableName::new("public", "items").unwrap()).columns(["price"]);
+    let config = || {
+        scene
+            .url
+            .parse::<ConnectConfig>()
+            .unwrap()
+            .application_name("shop")
+    };
+    let often = Duration::from_millis(100);
+    for mode in ["notify", "outbox"] {
+        let install = ["install", "items", "--mode", mode, "--narrow", "--commit"];
+        scene.fine(&install).await;
+        let (mut live, task) = match mode {
+            "notify" => running(
+                NotifySource::builder(config())
+                    .watch(items())
+                    .heartbeat(often, DEADLINE)
+                    .build()
+                    .unwrap(),
+            ),
+            _ => running(
+                OutboxSource::builder(config())
+                    .watch(items().outbox())
+                    .heartbeat(often, DEADLINE)
+                    .build()
+                    .unwrap(),
+            ),
+        };
+        let named = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND application_name = ";
+        let is_named = async |name: &str, count: &str| {
+            let begun = Instant::now();
+            while scene.value(&format!("{named}'{name}'")).await != count {
+                assert!(begun.elapsed() < DEADLINE, "{mode}: {name}");
+            }
+        };
+        is_named("shop (not live: public.items)", "1").await;
+        let found = only(
+            &scene,
+            &[],
+            "listeners",
+            "failed",
+            "shop (not live: public.items)",
+        )
+        .await;
+        assert_eq!(found.len(), 1);
+        let status = scene.fine(&["status"]).await;
+        assert!(
+            status.contains("listener") && status.contains("(not live: public.items)"),
+            "{status}"
+        );
+        scene
+            .fine(&[
+                "install",
+                "items",
+                "--mode",
+                mode,
+                "--columns",
+                "price",
+                "--commit",
+            ])
+            .await;
+        tokio::time::timeout(DEADLINE, live.wait_for(|live| *live))
+            .await
+            .unwrap()
+            .unwrap();
+        is_named("shop", "1").await;
+        let found = wrong(&scene, &[]).await;
+        assert!(
+            found.iter().all(|one| one["check"] != "listeners"),
+            "{found:#?}"
+        );
+        task.abort();
+        is_named("shop", "0").await;
+    }
+}
+
+#[tokio::test]
+async fn a_fix_after_ddl_leaves_nothing_out() {
+    let columns = |json: &Value| json["tables"][0]["columns"].to_string();
+    for (ddl, expected) in [
+        ("RENAME price TO cost", r#"["cost","qty"]"#),
+        ("RENAME id TO number", r#"["price","qty"]"#),
+        ("DROP price", r#"["qty"]"#),
+        (
+            "ALTER price TYPE numeric USING price * 10",
+            r#"["price","qty"]"#,
+        ),
+        ("ADD note text", r#"["price","qty"]"#),
+        // The name goes to another column.
+        (
+            "RENAME price TO old; ALTER TABLE items ADD price int; ALTER TABLE items RENAME qty TO count",
+            r#"["old","count"]"#,
+        ),
+        (
+            "RENAME price TO x; ALTER TABLE items RENAME qty TO price; ALTER TABLE items RENAME x TO qty",
+            r#"["qty","price"]"#,
+        ),
+        (
+            "RENAME id TO number; ALTER TABLE items RENAME spare TO id",
+            r#"["price","qty"]"#,
+        ),
+        ("RENAME TO products", r#"["price","qty"]"#),
+    ] {
+        let scene =
+            Scene::new("CREATE TABLE items (id int PRIMARY KEY, spare int, price int, qty int)")
+                .await;
+        let options = "--columns price,qty --mode outbox --old-columns --value-limit 99 --operations insert,update";
+        let install: Vec<_> = ["install", "items", "--commit"]
+            .into_iter()
+            .chain(options.split(' '))
+            .collect();
+        scene.fine(&install).await;
+        let before = scene.json(&["status"]).await.remove(0);
+        scene.run(&format!("ALTER TABLE items {ddl}")).await;
+        let found = wrong(&scene, &[]).await;
+        fix(&scene, &found).await;
+        all_is_well(&scene, &[]).await;
+        let after = scene.json(&["status"]).await.remove(0);
+        assert_eq!(columns(&after), expected, "{ddl}");
+        for kept in ["mode", "operations", "triggers"] {
+            assert_eq!(after["tables"][0][kept], before["tables"][0][kept], "{ddl}");
+        }
+        let sql = "SELECT obj_description(tgfoid, 'pg_proc') FROM pg_trigger WHERE NOT tgisinternal LIMIT 1";
+        let note: Value = serde_json::from_str(&scene.value(sql).await).unwrap();
+        assert_eq!(
+            (&note["old_columns"], &note["value_limit"]),
+            (&true.into(), &99.into()),
+            "{ddl}"
+        );
+        let key = if ddl.contains("number") {
+            "number"
+        } else {
+            "id"
+        };
+        assert_eq!(note["key"][0], key, "{ddl}");
+    }
+}
+
+/// Does what doctor says.
+async fn mend(scene: &Scene) {
+    let mut found = wrong(scene, &[]).await;
+    found.retain(|one| one["fix"].is_string());
+    fix(scene, &found).await;
+}
+
+#[tokio::test]
+async fn a_column_is_not_taken_for_a_renamed_one_of_another_table() {
+    let columns =
+        async |scene: &Scene| scene.json(&["status"]).await[0]["tables"][0]["columns"].to_string();
+    let install = [
+        "install",
+        "items",
+        "--columns",
+        "nick",
+        "--mode",
+        "outbox",
+        "--commit",
+    ];
+    // A dump counts the columns anew.
+    let from = Scene::new(
+        "CREATE TABLE items (id int PRIMARY KEY, junk int, nick text, secret text); ALTER TABLE items DROP junk",
+    )
+    .await;
+    from.fine(&install).await;
+    let to = Scene::new("").await;
+    to.run(&from.dump().await).await;
+    to.run("RESET ALL; ALTER TABLE items RENAME nick TO handle")
+        .await;
+    mend(&to).await;
+    assert_eq!(columns(&to).await, "[]");
+    // Known again once it is installed.
+    let to = Scene::new("").await;
+    to.run(&from.dump().await).await;
+    to.run("RESET ALL").await;
+    to.fine(&["upgrade", "--commit"]).await;
+    to.run("ALTER TABLE items RENAME nick TO handle").await;
+    mend(&to).await;
+    assert_eq!(columns(&to).await, "[\"handle\"]");
+    // A table that was made anew.
+    let scene = Scene::new("CREATE TABLE items (id int PRIMARY KEY, nick text)").await;
+    scene.fine(&install).await;
+    scene
+        .run("DROP TABLE items; CREATE TABLE items (id int PRIMARY KEY, secret text, name text)")
+        .await;
+    scene
+        .fine(&[
+            "install",
+            "items",
+            "--columns",
+            "name",
+            "--mode",
+            "outbox",
+            "--commit",
+        ])
+        .await;
+    assert_eq!(columns(&scene).await, "[\"name\"]");
+}
+
 #[tokio::test]
 async fn an_outbox_that_is_not_trimmed_is_trimmed() {
     let scene = installed("outbox").await;
@@ -486,7 +709,7 @@ async fn a_retention_that_somebody_deleted_is_put_back() {
     fix(&scene, &found).await;
     all_is_well(&scene, &[]).await;
     let row = "SELECT string_agg(r::text, ';') FROM pgherald.outbox_retention AS r";
-    assert_eq!(scene.value(row).await, "(t,7,7,\"1 day\",10737418240)");
+    assert_eq!(scene.value(row).await, "(7,7,\"1 day\",10737418240,t)");
 }
 
 #[tokio::test]

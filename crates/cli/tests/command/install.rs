@@ -784,9 +784,39 @@ async fn a_value_limit_is_installed_and_kept_by_what_doctor_advises() {
         scene.value("SELECT columns FROM pgherald.outbox").await,
         expected
     );
-    scene.run("ALTER TABLE files RENAME id TO number").await;
-    let ran = scene.pgherald(&["doctor"]).await;
-    assert!(ran.stdout.contains("--value-limit 10"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn replicated_rows_stay_until_they_are_taken_away() {
+    let scene = Scene::new(TABLES).await;
+    let install = async |options: &[&str]| {
+        let all = [&["install", "users", "--commit"], options].concat();
+        scene.fine(&all).await
+    };
+    install(&["--columns", "email"]).await;
+    let without = scene.dump().await;
+    install(&["--replicated"]).await;
+    let status = scene.json(&["status"]).await;
+    let table = &status[0]["tables"][0];
+    assert_eq!(
+        (&table["replicated"], &table["triggers"]),
+        (&true.into(), &7.into())
+    );
+    let said = install(&["--columns", "email"]).await;
+    assert!(
+        said.ends_with("Kept on public.users: replicated rows. --narrow removes it.\n"),
+        "{said}"
+    );
+    let said = install(&["--columns", "email", "--narrow"]).await;
+    assert_eq!(
+        said,
+        "Installed on public.users.\nRemoved from public.users: replicated rows.\n"
+    );
+    assert_eq!(scene.dump().await, without);
+    let ran = scene
+        .pgherald(&["install", "--from", "-", "--replicated"])
+        .await;
+    assert_eq!(ran.code, 2, "{ran:?}");
 }
 
 #[tokio::test]

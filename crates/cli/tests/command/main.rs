@@ -8,6 +8,7 @@
     reason = "tests stop at once"
 )]
 
+mod check;
 mod connection;
 mod consumers;
 mod dead_letters;
@@ -15,6 +16,7 @@ mod demo;
 mod doctor;
 mod dumps;
 mod failing;
+mod grant;
 mod group;
 mod hostile;
 mod install;

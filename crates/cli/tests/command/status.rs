@@ -70,7 +70,8 @@ async fn tables_listeners_and_drift_are_seen() {
     assert_eq!(names, expected, "{object}");
     assert_eq!(object["sessions"][1]["user"], "postgres");
     let expected = serde_json::json!([{"table": "public.users", "mode": "notify", "channel": "pgherald",
-        "operations": ["insert", "update"], "key": ["id"], "columns": ["email"], "triggers": 2, "drift": null}]);
+        "operations": ["insert", "update"], "key": ["id"], "columns": ["email"], "replicated": false, "triggers": 2,
+        "drift": null}]);
     assert_eq!(object["tables"], expected);
     let said = scene.fine(&["status"]).await;
     let row = said

@@ -204,6 +204,11 @@ impl ConnectConfig {
             self.config.get_hosts().len() > 1 && attributes == TargetSessionAttrs::Any;
     }
 
+    /// What the server shows as `application_name`.
+    pub(crate) fn name_of_session(&self) -> &str {
+        self.config.get_application_name().unwrap_or_default()
+    }
+
     /// Connects, and drives the connection on the current tokio runtime for as long as the client lives.
     ///
     /// Use it for everything except LISTEN; [`NotifySource`](crate::NotifySource) listens. The session has the settings of

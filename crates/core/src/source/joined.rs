@@ -53,6 +53,7 @@ struct State {
     is_live: bool,
     /// Whether it has resumed since neither was live, which is still to be said.
     has_resumed: bool,
+    /// If it is down, and has not said what is missing, or that nothing is, since then.
     cause: Option<Error>,
 }
 
@@ -77,8 +78,15 @@ impl<A: Source, B: Source> Joined<A, B> {
             [other, one] => [one, other],
         };
         match signal {
-            Signal::Events(_) | Signal::Resync(_) => Some(signal),
+            Signal::Events(_) => Some(signal),
+            Signal::Resync(ref resync) => {
+                if resync.channel().is_none() {
+                    one.cause = None;
+                }
+                Some(signal)
+            }
             Signal::Resumed => {
+                one.cause = None;
                 one.has_resumed = true;
                 None
             }
@@ -202,6 +210,11 @@ mod tests {
         assert_eq!(
             said("2down 1down 1resync 1live 2resync 2live"),
             "down2 down1 resync down2 resync live"
+        );
+        // Between a resync and Live comes nothing that would ask for another one.
+        assert_eq!(
+            said("2down 1down 2resync 1resync 1live 2live"),
+            "down2 down1 resync resync live"
         );
     }
 }

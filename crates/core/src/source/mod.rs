@@ -14,6 +14,7 @@ mod joined;
 mod listen;
 mod notify;
 mod outbox;
+mod sign;
 mod supervise;
 mod terms;
 mod wire;

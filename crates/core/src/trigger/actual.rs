@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::VERSION;
 use super::catalog_type::CatalogTypes;
+use super::desired::DesiredTrigger;
 use super::note::{Note, note, version};
 use super::spec::TriggerSpec;
 use crate::error::{Error, Kind, Result};
@@ -171,6 +172,18 @@ pub(super) struct Function {
     pub(super) note: Option<Note>,
 }
 
+impl Function {
+    /// The specification from which it was made, if its comment contains that; columns of `table` that were renamed have their
+    /// present names.
+    pub(super) fn spec(&self, table: Option<&Table>) -> Option<TriggerSpec> {
+        let note = self.note.clone()?;
+        match table {
+            Some(table) => note.following(table).spec(),
+            None => note.spec(),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Trigger {
     #[serde(flatten)]
@@ -180,7 +193,8 @@ pub(super) struct Trigger {
     pub(super) function: String,
     /// Whether it is on the watched table itself, rather than on one of its partitions.
     pub(super) is_root: bool,
-    pub(super) is_enabled: bool,
+    /// In which sessions it fires: O, all but replicas; R, replicas; A, all; D, none.
+    pub(super) firing: char,
     events: i16,
     new_table: Option<String>,
     old_table: Option<String>,
@@ -188,22 +202,18 @@ pub(super) struct Trigger {
 }
 
 impl Trigger {
-    /// Whether this is a statement-level AFTER trigger of `operation` with the given transition tables
-    /// and nothing besides.
-    pub(super) fn is_made_for(
-        &self,
-        operation: Operation,
-        new: Option<&str>,
-        old: Option<&str>,
-    ) -> bool {
+    /// Whether this is an AFTER trigger of the level, the operation and the transition tables of `desired`, and nothing
+    /// besides.
+    pub(super) fn is_made_as(&self, desired: &DesiredTrigger) -> bool {
+        let (new, old) = desired.transition_tables();
         // The bits of pg_trigger.tgtype; row level is 1 and BEFORE is 2.
-        let event = match operation {
+        let event = match desired.operation {
             Operation::Insert => 4,
             Operation::Delete => 8,
             Operation::Update => 16,
             Operation::Truncate => 32,
         };
-        self.events == event
+        self.events == event + i16::from(desired.is_row)
             && self.new_table.as_deref() == new
             && self.old_table.as_deref() == old
             && self.is_unconditional

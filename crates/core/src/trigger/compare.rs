@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::VERSION;
 use super::actual::{Function, Installation, Trigger};
-use super::desired::{Desired, DesiredTrigger, transition_tables};
+use super::desired::{Desired, DesiredTrigger, Firing};
 use super::note::{Note, other_version, version};
 
 /// One difference.
@@ -19,6 +19,9 @@ pub(super) enum Finding<'a> {
         redefine: bool,
         unheard: Option<&'static str>,
     },
+    /// The function is the one that is desired, and was made for another table, or for columns with other numbers: a restored
+    /// one. Its comment is written again.
+    NoteMoved,
     TriggerMissing(&'a DesiredTrigger),
     TriggerDisabled(&'a DesiredTrigger),
     /// It calls another function, or was not created as it should be; `reason` completes "was installed".
@@ -49,9 +52,12 @@ pub(super) fn compare<'a>(desired: &'a Desired, actual: &'a Installation<'a>) ->
     findings.extend(function(desired, own));
     // A later version may create them in another way.
     let is_later = own.and_then(|own| version(own.comment.as_deref())) > Some(VERSION);
+    let note = own.and_then(|own| own.note.as_ref());
+    // Its triggers keep firing for replicated rows until they are created again.
+    let is_narrowed = note.is_some_and(|note| note.replicated) && !desired.note.replicated;
     findings.extend(desired.triggers.iter().filter_map(|trigger| {
         let found = found.get(&(&trigger.on, &*trigger.name));
-        compare_trigger(desired, trigger, found.copied(), is_later)
+        compare_trigger(desired, trigger, found.copied(), is_later, is_narrowed)
     }));
     let left_over = actual.triggers.iter().copied();
     let left_over = left_over.filter(|trigger| !names.contains(&(&trigger.on.0, &*trigger.name)));
@@ -68,7 +74,7 @@ fn function<'a>(desired: &Desired, actual: Option<&Function>) -> Option<Finding<
     let comment = actual.comment.as_deref();
     let same_body = is_body(&actual.body, &desired.body);
     let note = actual.note.as_ref();
-    let same_note = note == Some(&desired.note);
+    let same_note = note.is_some_and(|note| note.is_same(&desired.note));
     let unheard = note.and_then(|note| unheard(note, &desired.note));
     let same_rights = actual.is_definer && actual.settings == desired.pinned();
     let reason = match version(comment) {
@@ -85,6 +91,9 @@ fn function<'a>(desired: &Desired, actual: Option<&Function>) -> Option<Finding<
         }
         Some(_) if !actual.has_callable_helper => {
             "its owner may not call pgherald.notify_rows".to_owned()
+        }
+        Some(_) if note.and_then(|note| note.place.as_ref()) != desired.note.place.as_ref() => {
+            return Some(Finding::NoteMoved);
         }
         Some(_) => return None,
     };
@@ -122,21 +131,28 @@ fn compare_trigger<'a>(
     trigger: &'a DesiredTrigger,
     found: Option<&Trigger>,
     is_later: bool,
+    is_narrowed: bool,
 ) -> Option<Finding<'a>> {
+    let other_sessions = "to fire in other sessions than it should";
     let Some(found) = found else {
         return Some(Finding::TriggerMissing(trigger));
     };
-    let (new, old) = transition_tables(trigger.operation);
     if found.function != desired.function {
         let reason = "to call another function";
         Some(Finding::TriggerAltered { trigger, reason })
-    } else if !is_later && !found.is_made_for(trigger.operation, new, old) {
+    } else if !is_later && !found.is_made_as(trigger) {
         let reason = "in another way than pgherald does";
         Some(Finding::TriggerAltered { trigger, reason })
-    } else if !found.is_enabled {
+    } else if is_narrowed && found.firing == 'A' {
+        let reason = other_sessions;
+        Some(Finding::TriggerAltered { trigger, reason })
+    } else if trigger.firing.includes(found.firing) {
+        None
+    } else if found.firing == 'D' || trigger.firing == Firing::Origin {
         Some(Finding::TriggerDisabled(trigger))
     } else {
-        None
+        let reason = other_sessions;
+        Some(Finding::TriggerAltered { trigger, reason })
     }
 }
 

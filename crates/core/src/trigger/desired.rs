@@ -4,7 +4,8 @@ use postgres_protocol::escape::escape_literal;
 
 use super::actual::{Column, Member};
 use super::expression::Size;
-use super::note::Note;
+use super::note::{Note, Place};
+use super::replicated::{self, Seen};
 use super::spec::Mode;
 use super::template::{dollar_quoted, render};
 use super::validate::Valid;
@@ -44,16 +45,52 @@ pub(super) struct DesiredTrigger {
     pub(super) name: String,
     pub(super) on: TableName,
     pub(super) operation: Operation,
+    pub(super) is_row: bool,
+    pub(super) firing: Firing,
+}
+
+/// In which sessions a trigger fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Firing {
+    /// In all but those whose `session_replication_role` is `replica`.
+    Origin,
+    /// In those whose `session_replication_role` is `replica`.
+    Replica,
+    Always,
+}
+
+impl Firing {
+    /// Whether a trigger fires there whose state is `state` in the catalog.
+    pub(super) const fn includes(self, state: char) -> bool {
+        match self {
+            Self::Origin => matches!(state, 'O' | 'A'),
+            Self::Replica => matches!(state, 'R' | 'A'),
+            Self::Always => state == 'A',
+        }
+    }
+
+    /// The words behind ENABLE, up to TRIGGER.
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::Origin => "",
+            Self::Replica => "REPLICA ",
+            Self::Always => "ALWAYS ",
+        }
+    }
 }
 
 /// Derives the installation of a checked specification.
 pub(super) fn desired(valid: &Valid<'_>) -> Result<Desired> {
-    let function = valid.function.clone();
-    let triggers = valid.table.members.iter().flat_map(|member| {
-        let operations = valid.spec.operations.iter();
-        let function = &function;
-        operations.map(move |operation| trigger(member, operation, function))
-    });
+    let mut triggers = Vec::new();
+    for member in &valid.table.members {
+        let operations = || valid.spec.operations.iter();
+        triggers.extend(operations().map(|operation| trigger(valid, member, operation, false)));
+        // The server applies replicated rows to the tables that hold them. TRUNCATE has no row-level triggers.
+        if valid.spec.replicated && member.kind == "r" {
+            let rows = operations().filter(|operation| *operation != Operation::Truncate);
+            triggers.extend(rows.map(|operation| trigger(valid, member, operation, true)));
+        }
+    }
     Ok(Desired {
         body: body(valid)?,
         description: match valid.spec.mode {
@@ -61,27 +98,42 @@ pub(super) fn desired(valid: &Valid<'_>) -> Result<Desired> {
             Mode::Outbox => Some(super::outbox::describe(valid)?),
         },
         note: note(valid),
-        triggers: triggers.collect(),
+        triggers,
         ambiguous: valid
             .key
             .iter()
             .filter(|column| column.is_ambiguous)
             .map(|column| (column.name.clone(), column.declared.clone()))
             .collect(),
-        function: function.clone(),
+        function: valid.function.clone(),
     })
 }
 
 /// A partition may be watched on its own as well, so its triggers for the parent have other names.
-fn trigger(member: &Member, operation: Operation, function: &str) -> DesiredTrigger {
+fn trigger(
+    valid: &Valid<'_>,
+    member: &Member,
+    operation: Operation,
+    is_row: bool,
+) -> DesiredTrigger {
     let mut name = format!("pgherald_notify_{operation}");
+    if is_row {
+        name.push_str("_row");
+    }
     if !member.is_root {
+        let function = &*valid.function;
         name.push_str(function.strip_prefix("notify").unwrap_or(function));
     }
     DesiredTrigger {
         name,
         on: member.name.0.clone(),
         operation,
+        is_row,
+        firing: match operation {
+            _ if is_row => Firing::Replica,
+            Operation::Truncate if valid.spec.replicated => Firing::Always,
+            _ => Firing::Origin,
+        },
     }
 }
 
@@ -93,6 +145,13 @@ fn note(valid: &Valid<'_>) -> Note {
         .chain(&valid.columns)
         .chain(&valid.when_changed);
     let names_objects = expression::names_objects(read.clone());
+    let columns = read
+        .clone()
+        .map(|column| (column.name.clone(), column.number));
+    let place = Place {
+        table: valid.table.oid,
+        columns: columns.collect(),
+    };
     Note {
         version: VERSION,
         schema: spec.table.schema().to_owned(),
@@ -106,8 +165,10 @@ fn note(valid: &Valid<'_>) -> Note {
         outbox: spec.is_outbox(),
         old_columns: spec.old_columns,
         value_limit: spec.value_limit,
+        replicated: spec.replicated,
         settings: expression::needs_settings(read),
         names_objects,
+        place: Some(place),
     }
 }
 
@@ -140,14 +201,31 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
     ];
     let failure = render(include_str!("sql/objects/failure.sql"), &names)?;
     let unchanged = unchanged(valid)?;
+    let mark = replicated::mark(valid);
+    let row_unchanged = row_unchanged(valid)?;
     let common = [
         ("channel", &*channel),
         ("relation", &*relation),
         ("failure", failure.trim_end()),
         ("unchanged", &*unchanged),
+        ("guard", replicated::guard(valid)),
+    ];
+    let for_rows = [
+        ("channel", &*channel),
+        ("relation", &*relation),
+        ("unchanged", &*row_unchanged),
+        ("mark", &*mark),
     ];
     if valid.key.is_empty() {
-        return render(include_str!("sql/objects/whole_body.sql"), &common);
+        let template = include_str!("sql/replicated/notify_whole.sql");
+        let row = [(
+            "row",
+            &*replicated::fragment(valid, template, 8, &for_rows)?,
+        )];
+        return render(
+            include_str!("sql/objects/whole_body.sql"),
+            &[&common[..], &row].concat(),
+        );
     }
     let fitting =
         |value| format!("array_agg(CASE WHEN octet_length({value}) < 8000 THEN {value} END)");
@@ -177,17 +255,56 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
         key_members.push_str(&format!(r#","types":{types}"#));
     }
     let select = format!("SELECT {}, {cols} FROM (SELECT * FROM (", fitting("r.k"));
+    let keys = fitting("r.k");
+    let counted = replicated::fragment(
+        valid,
+        include_str!("sql/replicated/notify_counted.sql"),
+        8,
+        &for_rows,
+    )?;
+    let read: Vec<_> = valid.key.iter().chain(&valid.columns).cloned().collect();
+    let row = [
+        ("keys", &*keys),
+        ("cols", &*cols),
+        ("key", &*key),
+        ("columns", &*columns),
+        ("with_new", &replicated::with(&read, Seen::New)),
+        ("with_old", &replicated::with(&read, Seen::Old)),
+        ("counted", &*counted),
+    ];
+    let row = replicated::fragment(
+        valid,
+        include_str!("sql/replicated/notify_row.sql"),
+        12,
+        &[&for_rows[..], &row].concat(),
+    )?;
+    let row_limit = match valid.spec.replicated {
+        true => render(
+            include_str!("sql/replicated/notify_limit.sql").trim_end(),
+            &for_rows,
+        )?,
+        false => String::new(),
+    };
+    let declarations = match valid.spec.replicated {
+        true => "    pgherald_listed int4;\n",
+        false => "",
+    };
     let rows = [
+        ("declarations", declarations),
+        ("row", &*row),
+        ("row_limit", &*row_limit),
+        ("row_counted", &*counted),
+        ("row_arguments", replicated::arguments(valid)),
         ("nesting", &*rows_query::nesting(valid)?),
         (
             "rows_query",
             &*rows_query::call(valid, Size::Limited, Size::Unavailable(valid.value_limit())),
         ),
-        ("select", &*escape_literal(&select)),
+        ("select", &*replicated::queried(valid, &select)),
         ("key_names", &*escape_literal(&key_members)),
         ("key", &*key),
         ("where", &changed_only),
-        ("keys", &fitting("r.k")),
+        ("keys", &*keys),
         ("columns", &columns),
         ("cols", &cols),
     ];
@@ -218,6 +335,21 @@ fn unchanged(valid: &Valid<'_>) -> Result<String> {
         block = render(include_str!("sql/objects/changed.sql"), &values)?;
     }
     Ok(block.trim_end().to_owned())
+}
+
+/// The part of an update that leaves early, for a row; empty if every update counts.
+fn row_unchanged(valid: &Valid<'_>) -> Result<String> {
+    if valid.when_changed.is_empty() {
+        return Ok(String::new());
+    }
+    let mut columns = valid.key.clone();
+    columns.extend(valid.when_changed.iter().cloned());
+    let values = [
+        ("watched", &*expression::comparable(&columns)),
+        ("with_both", &*replicated::with(&columns, Seen::Both)),
+    ];
+    let template = include_str!("sql/replicated/notify_unchanged.sql");
+    replicated::fragment(valid, template, 20, &values)
 }
 
 impl Desired {
@@ -295,7 +427,7 @@ impl Desired {
                 "CREATE TRIGGER",
             )
         };
-        let (new, old) = transition_tables(trigger.operation);
+        let (new, old) = trigger.transition_tables();
         let mut referencing = String::new();
         for (table, word) in [(new, "NEW"), (old, "OLD")] {
             if let Some(table) = table {
@@ -311,16 +443,38 @@ impl Desired {
             ("event", &trigger.operation.as_str().to_uppercase()),
             ("table", &table),
             ("referencing", &referencing),
+            ("level", if trigger.is_row { "ROW" } else { "STATEMENT" }),
             ("function", &self.qualified()),
         ];
-        Ok(drop + &render(include_str!("sql/objects/trigger.sql"), &values)?)
+        let create = render(include_str!("sql/objects/trigger.sql"), &values)?;
+        let enable = match trigger.firing {
+            // Triggers are created so.
+            Firing::Origin => String::new(),
+            _ => trigger.enable(),
+        };
+        Ok(drop + &create + &enable)
     }
 }
 
-/// The transition tables, new and old, of a trigger of `operation`.
-pub(super) const fn transition_tables(
-    operation: Operation,
-) -> (Option<&'static str>, Option<&'static str>) {
+impl DesiredTrigger {
+    /// The transition tables, new and old, that it is given.
+    pub(super) const fn transition_tables(&self) -> (Option<&'static str>, Option<&'static str>) {
+        match self.is_row {
+            true => (None, None),
+            false => transition_tables(self.operation),
+        }
+    }
+
+    /// The statement that has it fire.
+    pub(super) fn enable(&self) -> String {
+        let name = postgres_protocol::escape::escape_identifier(&self.name);
+        let (table, words) = (self.on.quoted(), self.firing.words());
+        format!("ALTER TABLE ONLY {table} ENABLE {words}TRIGGER {name};\n")
+    }
+}
+
+/// The transition tables, new and old, of a statement-level trigger of `operation`.
+const fn transition_tables(operation: Operation) -> (Option<&'static str>, Option<&'static str>) {
     match operation {
         Operation::Insert => (Some("pgherald_new"), None),
         Operation::Update => (Some("pgherald_new"), Some("pgherald_old")),

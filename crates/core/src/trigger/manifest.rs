@@ -71,6 +71,8 @@ struct Text {
     when_changed: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     value_limit: Option<u32>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    replicated: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,6 +112,7 @@ impl Serialize for TriggerSpec {
                 .then(|| self.operations.iter().collect()),
             when_changed: self.when_changed.clone(),
             value_limit: self.value_limit,
+            replicated: self.replicated,
         };
         text.serialize(serializer)
     }
@@ -135,6 +138,7 @@ impl<'de> Deserialize<'de> for TriggerSpec {
         }
         spec.when_changed = text.when_changed;
         spec.value_limit = text.value_limit;
+        spec.replicated = text.replicated;
         Ok(spec)
     }
 }
@@ -153,7 +157,8 @@ mod tests {
             .old_columns()
             .operations(Operation::Insert | Operation::Delete)
             .when_changed(["total"])
-            .value_limit(10);
+            .value_limit(10)
+            .replicated();
         let every = TriggerSpec::new(table.clone())
             .channel(ChannelName::new("c").unwrap())
             .every_column();

@@ -23,6 +23,11 @@
 //! operation, `pgherald_notify_insert` and so on; each of its partitions and children gets the same with
 //! the hex digits appended, because a direct write to a partition fires only that partition's triggers.
 //!
+//! With [`TriggerSpec::replicated`], each of these tables that holds rows (not a partitioned one) also gets a row-level trigger
+//! for insert, update and delete, `pgherald_notify_insert_row` and so on. It is `ENABLE REPLICA`, calls the same function, and
+//! fires where the statement-level triggers do not: in sessions whose `session_replication_role` is `replica`. Workers that
+//! apply a subscription are such sessions. The triggers for TRUNCATE become `ENABLE ALWAYS`.
+//!
 //! A table in outbox mode ([`TriggerSpec::outbox`]) has the same triggers. Its function records rows in
 //! `pgherald.outbox`, which all tables share, instead of announcing them. The view `pgherald.outbox_event` shows them in
 //! readable form.
@@ -79,17 +84,18 @@
 //!   dimensions; `{"street":"text","zip":"int"}` for a composite type. Texts of all other types are read as they are. The
 //!   row that describes a table in the outbox has the same object.
 //! - A payload without `key`, `keys` and `columns`: anything in the table may have changed. Such payloads follow TRUNCATE, a
-//!   write to a table without key, a statement of more than 1,000 rows, and a key that does not fit. TRUNCATE of a
+//!   write to a table without key, a statement of more than 1,000 rows, a transaction that replicates more than that, and a key that
+//!   does not fit. TRUNCATE of a
 //!   partitioned table is announced once for the table and once for each partition.
 //! - Many keys come in several payloads, each complete in itself.
 //!
 //! **Limits.** PostgreSQL refuses `PREPARE TRANSACTION` after NOTIFY, so a watched table cannot be written
-//! in two-phase commits. Rows that logical replication applies fire no triggers. Attaching and detaching a
-//! partition cause no events. A partition that is watched alone, without its parent, gets no events for writes
+//! in two-phase commits; nor, with [`TriggerSpec::replicated`], by a subscription that has `two_phase`. Only with
+//! [`TriggerSpec::replicated`] do triggers fire for rows that logical replication applies, and while
+//! `session_replication_role` is `replica`, whether it is set for the session, the role or the database. Attaching and
+//! detaching a partition cause no events. A partition that is watched alone, without its parent, gets no events for writes
 //! through the parent. A partition created after the installation is not announced until its parent is installed again.
-//! Children of other sessions' temporary tables are left out. No trigger fires while
-//! `session_replication_role` is `replica`, whether it is set for the session, the role or the database. If the
-//! notification queue is full, because a session listens and does not read, the commit fails. If a table was watched
+//! Children of other sessions' temporary tables are left out. If the notification queue is full, because a session listens and does not read, the commit fails. If a table was watched
 //! before it became a partition of another watched one, both installations stay: a direct write to it causes an event of each,
 //! until it is uninstalled.
 //!
@@ -110,6 +116,7 @@ mod migration;
 mod note;
 mod outbox;
 mod plan;
+mod replicated;
 mod rows_query;
 mod shared;
 mod spec;

@@ -1,8 +1,11 @@
 //! The comment of a table's function: its specification, to check later whether the function still matches it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
+use super::actual::Table;
 use super::spec::{Mode, TriggerSpec};
 use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
@@ -29,17 +32,64 @@ pub(super) struct Note {
     /// The limit of each value, if it is not the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) value_limit: Option<u32>,
+    /// Whether replicated rows fire triggers, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) replicated: bool,
     /// Whether the function pins the session settings that text depends on.
     pub(super) settings: bool,
     /// Whether the function pins the settings that the names of objects depend on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) names_objects: bool,
+    /// The table with its columns, as the catalog numbers them: so a column that was renamed is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) place: Option<Place>,
+}
+
+/// A table and columns of it by number. The numbers say nothing of another table, such as one that was restored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Place {
+    pub(super) table: i64,
+    pub(super) columns: BTreeMap<String, i16>,
+}
+
+impl Place {
+    /// The present name of a column that was called `name`. The same name if the column is gone, or `table` is another one.
+    fn follow(&self, name: &str, table: &Table) -> Option<String> {
+        let number = self.columns.get(name).filter(|_| self.table == table.oid)?;
+        let column = table
+            .columns
+            .iter()
+            .find(|column| column.number == *number)?;
+        Some(column.name.clone())
+    }
 }
 
 impl Note {
     /// The table for which the function was made.
     pub(super) fn table_name(&self) -> Option<TableName> {
         TableName::new(self.schema.as_str(), self.table.as_str()).ok()
+    }
+
+    /// Whether both describe the same function, wherever the table and its columns are in the catalog.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let place = other.place.clone();
+        Self {
+            place,
+            ..self.clone()
+        } == *other
+    }
+
+    /// The same with the present names of columns that were renamed in `table` since.
+    pub(super) fn following(mut self, table: &Table) -> Self {
+        if let Some(place) = &self.place {
+            let lists = [&mut self.key, &mut self.columns, &mut self.when_changed];
+            for name in lists.into_iter().flatten() {
+                if let Some(present) = place.follow(name, table) {
+                    *name = present;
+                }
+            }
+        }
+        self
     }
 
     /// The specification, with its key column by column.
@@ -54,6 +104,7 @@ impl Note {
             operations: self.operations.into_iter().collect(),
             when_changed: self.when_changed,
             value_limit: self.value_limit,
+            replicated: self.replicated,
             mode: match self.outbox {
                 true => Mode::Outbox,
                 false => Mode::Notify,

@@ -5,6 +5,7 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 use super::actual::Column;
 use super::desired::Description;
 use super::expression::{self, Size};
+use super::replicated::{self, Seen};
 use super::rows_query;
 use super::template::render;
 use super::validate::Valid;
@@ -73,11 +74,14 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
             ("whole", &*whole("")?),
         ];
         let record = fragment(include_str!("sql/objects/outbox_unkeyed.sql"), &values)?;
-        let declarations = match watched.is_empty() {
-            true => "",
-            false => "    pgherald_as_installed pg_catalog.bool;\n",
-        };
-        (declarations, record)
+        match (valid.spec.replicated, watched.is_empty()) {
+            (true, _) => {
+                let record = unkeyed_rows(valid, &record, &whole("")?, &label)?;
+                (include_str!("sql/objects/outbox_variables.sql"), record)
+            }
+            (false, true) => ("", record),
+            (false, false) => ("    pgherald_as_installed pg_catalog.bool;\n", record),
+        }
     } else {
         let one = |of: &str, operation: char| {
             let (key, columns) = (key(valid), columns(valid));
@@ -86,23 +90,50 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
                  '{operation}'::pg_catalog.\"char\" AS p FROM {of}"
             )
         };
-        let paired = rows(&paired(valid)?)?;
-        let update = match compares(valid) {
-            true => paired,
-            false => {
-                let kept = rows(&kept(valid, &one("pgherald_new", 'U'))?)?;
-                let values = [("kept", &*kept), ("any", &*paired)];
-                fragment(include_str!("sql/objects/outbox_either.sql"), &values)?
+        let (inserted, deleted) = (one("pgherald_new", 'I'), one("pgherald_old", 'D'));
+        let updated = |with: &str| {
+            let paired = rows(&format!("{with}{}", paired(valid)?))?;
+            if compares(valid) {
+                return Ok(paired);
             }
+            let kept = kept(valid, &one("pgherald_new", 'U'))?;
+            let kept = rows(&format!("{with}{kept}"))?;
+            let values = [("kept", &*kept), ("any", &*paired)];
+            fragment(include_str!("sql/objects/outbox_either.sql"), &values)
         };
         let read = read(valid);
+        let with = |seen| replicated::with(&read, seen);
+        let row_readable = replicated::fragment(
+            valid,
+            include_str!("sql/replicated/outbox_readable.sql"),
+            8,
+            &[
+                ("new", &replicated::readable(&read, "NEW")),
+                ("old", &replicated::readable(&read, "OLD")),
+            ],
+        )?;
+        let row_recorded = replicated::fragment(
+            valid,
+            include_str!("sql/replicated/outbox_recorded.sql"),
+            8,
+            &[
+                ("update", &*updated(&with(Seen::Both))?),
+                ("insert", &*rows(&(with(Seen::New) + &inserted))?),
+                ("delete", &*rows(&(with(Seen::Old) + &deleted))?),
+            ],
+        )?;
+        let whole = whole("")?;
         let insert_into = format!(
             "INSERT INTO pgherald.outbox (relation, hash, part, operation, key, columns, old_columns, changed) \
              SELECT {relation}, pg_catalog.hashtext(r.k), $1, r.p, r.k, r.c, r.o, r.d FROM ("
         );
         let values = [
             ("nesting", &*rows_query::nesting(valid)?),
-            ("whole", &*whole("")?),
+            ("whole", &*whole),
+            ("unlisted", &*unlisted(valid, &whole)?),
+            ("row_readable", &*row_readable),
+            ("row_recorded", &*row_recorded),
+            ("row_arguments", replicated::arguments(valid)),
             ("old_as_installed", &*as_installed(&read, "pgherald_old")?),
             ("new_as_installed", &*as_installed(&read, "pgherald_new")?),
             (
@@ -114,16 +145,56 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
                 ),
             ),
             ("label", &*label),
-            ("insert_into", &*escape_literal(&insert_into)),
-            ("update", &*update),
-            ("insert", &*rows(&one("pgherald_new", 'I'))?),
-            ("delete", &*rows(&one("pgherald_old", 'D'))?),
+            ("insert_into", &*replicated::queried(valid, &insert_into)),
+            ("update", &*updated("")?),
+            ("insert", &*rows(&inserted)?),
+            ("delete", &*rows(&deleted)?),
         ];
         let record = fragment(include_str!("sql/objects/outbox_keyed.sql"), &values)?;
         (include_str!("sql/objects/outbox_variables.sql"), record)
     };
-    let values = [("declarations", declarations), ("record", &*record)];
+    let values = [
+        ("declarations", declarations),
+        ("guard", replicated::guard(valid)),
+        ("unless_woken", replicated::unless_woken(valid)),
+        ("woken", replicated::woken(valid)),
+        ("record", &*record),
+    ];
     render(include_str!("sql/objects/outbox_body.sql"), &values)
+}
+
+/// The statement `whole`; for replicated rows, once per transaction and operation.
+fn unlisted(valid: &Valid<'_>, whole: &str) -> Result<String> {
+    if !valid.spec.replicated {
+        return Ok(whole.to_owned());
+    }
+    let values = [("mark", &*replicated::mark(valid)), ("whole", whole)];
+    fragment(include_str!("sql/replicated/outbox_whole.sql"), &values)
+}
+
+/// The statements for a table without key: `statement`, and `whole` for replicated rows.
+fn unkeyed_rows(valid: &Valid<'_>, statement: &str, whole: &str, label: &str) -> Result<String> {
+    let watched = &valid.when_changed;
+    let compared = match watched.is_empty() {
+        true => String::new(),
+        false => {
+            let differing = differing(&expression::comparable(watched));
+            let differing = replicated::with(watched, Seen::Both) + &differing;
+            let values = [
+                ("readable", &*replicated::readable(watched, "NEW")),
+                ("differing", &*differing),
+                ("label", label),
+            ];
+            let template = include_str!("sql/replicated/outbox_compared.sql");
+            replicated::fragment(valid, template, 8, &values)?
+        }
+    };
+    let values = [
+        ("compared", &*compared),
+        ("whole", &*unlisted(valid, whole)?),
+        ("statement", statement),
+    ];
+    fragment(include_str!("sql/replicated/outbox_unkeyed.sql"), &values)
 }
 
 /// The query of the function, to be tried before the installation.

@@ -266,14 +266,12 @@ fn change(desired: &Desired, finding: &Finding<'_>, server_version: i32) -> Resu
         }
         Finding::FunctionOutdated {
             redefine: false, ..
-        } => desired.annotate(),
+        }
+        | Finding::NoteMoved => desired.annotate(),
         Finding::TriggerMissing(trigger) | Finding::TriggerAltered { trigger, .. } => {
             desired.attach(trigger, server_version)?
         }
-        Finding::TriggerDisabled(trigger) => {
-            let (table, name) = (trigger.on.quoted(), escape_identifier(&trigger.name));
-            format!("ALTER TABLE ONLY {table} ENABLE TRIGGER {name};\n")
-        }
+        Finding::TriggerDisabled(trigger) => trigger.enable(),
         Finding::TriggerLeftOver(trigger) => drop_trigger(trigger),
         Finding::FunctionLeftOver(function) => drop_function(function),
     })

@@ -33,6 +33,7 @@ pub struct TriggerSpec {
     pub(super) operations: OperationSet,
     pub(super) when_changed: Vec<String>,
     pub(super) value_limit: Option<u32>,
+    pub(super) replicated: bool,
     pub(super) mode: Mode,
 }
 
@@ -64,6 +65,7 @@ impl TriggerSpec {
             operations: OperationSet::ALL,
             when_changed: Vec::new(),
             value_limit: None,
+            replicated: false,
             mode: Mode::Notify,
         }
     }
@@ -166,6 +168,19 @@ impl TriggerSpec {
         self
     }
 
+    /// Also fires triggers for rows that logical replication applies, and in sessions whose `session_replication_role` is
+    /// `replica`. Use it for a table that a subscription of this database writes. By default, such changes cause no events.
+    ///
+    /// The server fires only row-level triggers for such rows, so each row is an event of its own, even if one statement or the
+    /// initial copy wrote many. A row that moves to another partition is a delete and an insert. Notifications list at most
+    /// 1,000 rows of a table per transaction and operation; then one notification is about the whole table. A table without a
+    /// key gets one event per transaction and operation. Other sessions cause the same events as without this option.
+    #[must_use]
+    pub fn replicated(mut self) -> Self {
+        self.replicated = true;
+        self
+    }
+
     /// Where changes are announced.
     #[must_use]
     pub fn channel_name(&self) -> &ChannelName {
@@ -212,6 +227,12 @@ impl TriggerSpec {
     #[must_use]
     pub fn limit_of_values(&self) -> Option<u32> {
         self.value_limit
+    }
+
+    /// Whether replicated rows fire triggers, too.
+    #[must_use]
+    pub fn is_replicated(&self) -> bool {
+        self.replicated
     }
 
     /// The columns of which one has to change for an update to count; none if every update does.

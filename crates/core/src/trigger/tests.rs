@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 
 use super::actual::{Actual, OutboxRows};
-use super::desired::Desired;
+use super::desired::{Desired, DesiredTrigger, Firing};
 use super::verify::{Drift, DriftKind};
 use super::{Plan, TriggerSpec, VERSION, desired, shared};
 use crate::name::TableName;
 use crate::operation::Operation;
+
+mod replicated;
 
 /// A made-up database: objects as the server returns them.
 #[derive(Default)]
@@ -89,14 +91,7 @@ impl Database {
         for trigger in &made.triggers {
             let is_root = made.note.table_name().as_ref() == Some(&trigger.on);
             let on = if is_root { now } else { trigger.on.name() };
-            self.add_trigger(
-                &made.function,
-                &trigger.name,
-                trigger.operation,
-                oid,
-                on,
-                is_root,
-            );
+            self.add_trigger(&made.function, trigger, oid, on, is_root);
         }
         self
     }
@@ -104,24 +99,29 @@ impl Database {
     fn add_trigger(
         &mut self,
         function: &str,
-        name: &str,
-        operation: Operation,
+        trigger: &DesiredTrigger,
         oid: i64,
         on: &str,
         is_root: bool,
     ) {
-        let events = match operation {
+        let events = match trigger.operation {
             Operation::Insert => 4,
             Operation::Delete => 8,
             Operation::Update => 16,
             Operation::Truncate => 32,
         };
-        let (new, old) = desired::transition_tables(operation);
+        let events = events + i16::from(trigger.is_row);
+        let (new, old) = trigger.transition_tables();
+        let firing = match trigger.firing {
+            Firing::Origin => "O",
+            Firing::Replica => "R",
+            Firing::Always => "A",
+        };
         self.add(
             "trigger",
             json!({
-                "schema": "public", "table": on, "relation": oid, "name": name, "function": function, "is_root": is_root,
-                "is_enabled": true, "events": events, "new_table": new, "old_table": old, "is_unconditional": true,
+                "schema": "public", "table": on, "relation": oid, "name": trigger.name, "function": function, "is_root": is_root,
+                "firing": firing, "events": events, "new_table": new, "old_table": old, "is_unconditional": true,
             }),
         );
     }
@@ -274,8 +274,7 @@ fn a_function_that_two_tables_call_belongs_to_neither() {
     let made = made(&spec("a"), 16, &[]);
     let mut database = Database::new().table(16, "a", &[]).table(17, "b", &[]);
     database = database.installed(&made, 16, "a");
-    let insert = "pgherald_notify_insert";
-    database.add_trigger(&made.function, insert, Operation::Insert, 17, "b", true);
+    database.add_trigger(&made.function, &made.triggers[0], 17, "b", true);
     let actual = database.actual();
     for (name, oid) in [("a", 16), ("b", 17)] {
         let sql = plan(&actual, spec(name)).sql();

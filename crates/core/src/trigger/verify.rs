@@ -209,6 +209,8 @@ fn lacking(actual: &Note, spec: &TriggerSpec, desired: &Note) -> Option<String> 
         Some("for some columns only".to_owned())
     } else if spec.old_columns && !actual.old_columns {
         Some("without old values".to_owned())
+    } else if spec.replicated && !actual.replicated {
+        Some("without replicated rows".to_owned())
     } else {
         None
     }
@@ -225,7 +227,7 @@ fn drift<'a>(
         reason: reason.to_owned(),
     };
     Some(match finding {
-        Finding::FunctionMissing => return None,
+        Finding::FunctionMissing | Finding::NoteMoved => return None,
         Finding::FunctionOutdated {
             reason,
             unheard: missed,

@@ -5,7 +5,6 @@ use tokio_postgres::Client;
 use super::actual::{Actual, Function};
 use super::desired::qualified;
 use super::inspect::inspect_all;
-use super::note::Note;
 use super::spec::TriggerSpec;
 use crate::error::Result;
 use crate::name::TableName;
@@ -18,7 +17,7 @@ pub struct Watched {
     /// does not tell, because somebody changed it.
     ///
     /// Of a table that was renamed since, it has the former name, under which its changes still come; [`Self::current`] has
-    /// the present one.
+    /// the present one. Of columns that were renamed since, it has the present names.
     pub spec: Option<TriggerSpec>,
     /// The table whose triggers call it, as it is called now; `None` if it is gone.
     pub table: Option<TableName>,
@@ -92,18 +91,17 @@ impl Actual {
     }
 
     fn watched_by(&self, name: &str, function: &Function) -> Watched {
-        let spec = function.note.clone().and_then(Note::spec);
         let triggers = self.triggers_of(name);
+        let root = triggers.iter().find(|trigger| trigger.is_root);
+        let table = root.map(|trigger| trigger.on.0.clone());
+        let spec = function.spec(table.as_ref().and_then(|table| self.table(table).ok()));
         Watched {
             is_outbox: match &spec {
                 Some(spec) => Some(spec.is_outbox()),
                 None => does_record(&function.body),
             },
             spec,
-            table: triggers
-                .iter()
-                .find(|trigger| trigger.is_root)
-                .map(|trigger| trigger.on.0.clone()),
+            table,
             triggers: triggers.len(),
             function: qualified(name),
         }

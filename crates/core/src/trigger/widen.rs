@@ -31,8 +31,8 @@ struct Losses {
 
 impl Actual {
     /// Returns `spec` together with what the present installation of its table has and what [groups
-    /// require](Self::requirements) of it: operations, columns, old columns, updates of further columns, and larger values. A
-    /// program that installs the result takes nothing away from another program.
+    /// require](Self::requirements) of it: operations, columns, old columns, updates of further columns, replicated rows, and larger
+    /// values. A program that installs the result takes nothing away from another program.
     ///
     /// # Errors
     /// If it does not fit its table; if it conflicts with the present installation or with what a group requires (another mode,
@@ -170,7 +170,7 @@ impl Actual {
             return Present::Nothing;
         };
         match self.installation(name, table).function {
-            Some((_, function)) => match function.note.clone().and_then(|note| note.spec()) {
+            Some((_, function)) => match function.spec(Some(table)) {
                 Some(present) => Present::Specified(trimmed(present, name, table)),
                 None => Present::Unknown(does_record(&function.body)),
             },
@@ -234,6 +234,9 @@ fn losses(
                 .map(|name| format!("updates that change only {name}")),
         ),
     }
+    if present.replicated && !desired.replicated {
+        additional.push("replicated rows".to_owned());
+    }
     if limit(present) > limit(desired) {
         let limit = limit(desired);
         additional.push(format!("values of more than {limit} bytes"));
@@ -271,6 +274,7 @@ fn union(desired: TriggerSpec, present: TriggerSpec) -> TriggerSpec {
         },
         every_column: present.every_column || desired.every_column,
         old_columns: present.old_columns || desired.old_columns,
+        replicated: present.replicated || desired.replicated,
         value_limit: match (present.value_limit, desired.value_limit) {
             (Some(one), Some(other)) => Some(one.max(other)),
             (one, other) => one

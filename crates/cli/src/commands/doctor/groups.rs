@@ -1,7 +1,8 @@
 //! Checks the groups: whether their consumers run, keep up, and succeed.
 
 use pgherald_core::group::{Group, GroupStatus};
-use pgherald_core::trigger::{self, Drift, Requirement};
+use pgherald_core::trigger::{self, Drift, DriftKind, Requirement};
+use postgres_protocol::escape::escape_literal;
 use tokio_postgres::Client;
 
 use super::finding::{Finding, Findings, Verdict, or_ok};
@@ -34,10 +35,30 @@ async fn unmet(client: &Client) -> Findings {
         let finding = Finding::new("groups", Verdict::Failed, text);
         match actual.widened(&required.spec) {
             Ok(spec) => finding.fix(command(&actual, &spec)),
+            Err(_)
+                if matches!(
+                    drift.kind,
+                    DriftKind::Unfit { .. } | DriftKind::TableMissing
+                ) =>
+            {
+                finding.fix(forget(required))
+            }
             Err(error) => finding.fix(error.chain()),
         }
     };
     Ok(actual.unmet().map(finding).collect())
+}
+
+/// The way out where no installation can meet a requirement: the table has changed.
+fn forget(required: &Requirement) -> String {
+    let table = required.spec.table();
+    format!(
+        "start the version of the program that fits the table; or, if it is to require nothing: DELETE FROM \
+         pgherald.consumer_requirement WHERE group_name = {} AND schema_name = {} AND table_name = {};",
+        escape_literal(&required.group),
+        escape_literal(table.schema()),
+        escape_literal(table.name())
+    )
 }
 
 /// A group without problems. Its parked events were snoozed, wait behind snoozed ones, or are about to be handled.

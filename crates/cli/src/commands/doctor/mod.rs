@@ -2,7 +2,7 @@
 //! runs the statements of consumers in a transaction that it rolls back. It leaves nothing behind.
 //!
 //! ```text
-//!   server · path · rights · triggers · held_back · outbox · groups · consumers
+//!   server · path · rights · triggers · replicated · held_back · outbox · groups · consumers
 //!      └── each asks the server, judges ──► Finding ──► line, and its fix
 //! ```
 //!
@@ -14,6 +14,7 @@ mod groups;
 mod held_back;
 mod outbox;
 mod path;
+mod replicated;
 mod rights;
 mod server;
 mod triggers;
@@ -58,10 +59,13 @@ pub(crate) async fn run(
     findings.extend(look("notifications", path::notifications(client, database)).await);
     findings.extend(ask(client, "rights", rights::check(client)).await);
     findings.extend(ask(client, "triggers", triggers::check(client)).await);
+    let listeners = triggers::listeners(client);
+    findings.extend(ask(client, "listeners", listeners).await);
     let nested = triggers::nested(client);
     findings.extend(ask(client, "nested statements", nested).await);
-    let role = triggers::replication_role(client);
-    findings.extend(ask(client, "replication role", role).await);
+    findings.extend(ask(client, "replication role", replicated::role(client)).await);
+    let subscriptions = replicated::subscriptions(client);
+    findings.extend(ask(client, "subscriptions", subscriptions).await);
     let queue = held_back::queue(client, doctor.queue_usage);
     findings.extend(ask(client, "notification queue", queue).await);
     let transactions = held_back::transactions(client, limit);

@@ -48,6 +48,8 @@ CROSS JOIN LATERAL (
         ) THEN 'no unique index identifies its rows by the key' END AS key_problem
     FROM pg_catalog.pg_trigger AS r
     WHERE r.tgrelid IN (SELECT t.tgrelid FROM pg_catalog.pg_trigger AS t WHERE t.tgfoid = p.oid)
+        -- Those of pgherald's own write to no watched table.
+        AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc AS q WHERE q.oid = r.tgfoid AND q.pronamespace = h.oid)
         AND NOT r.tgisinternal AND r.tgenabled <> 'D' AND NOT r.tginitdeferred
         -- FOR EACH ROW (1), and neither BEFORE (2) nor INSTEAD OF (64).
         AND r.tgtype & 1 = 1 AND r.tgtype & 66 = 0

@@ -1,25 +1,72 @@
-//! What this role may do. All of it is a warning: to listen to notifications no right is needed.
+//! Checks the rights of this role: nothing that it needs is missing, and nothing else was granted.
 
 use tokio_postgres::Client;
 
-use super::finding::{Findings, Verdict, or_ok, value, wrong};
+use super::finding::{Finding, Findings, Verdict, or_ok, value, wrong};
+use crate::arguments::Purpose;
+use crate::commands::grant::words;
+use crate::failure::Failure;
+use crate::rights::{Change, Rights};
 
-/// Who installs, if that is somebody else.
-const INSTALLER: &str = "SELECT (
-    SELECT r.rolname::text FROM pg_catalog.pg_namespace AS n JOIN pg_catalog.pg_roles AS r ON r.oid = n.nspowner
-    WHERE n.nspname = 'pgherald' AND NOT pg_has_role(n.nspowner, 'USAGE'))";
+const CHECK: &str = "rights";
 
 pub(super) async fn check(client: &Client) -> Findings {
-    let check = "rights";
-    let sql = include_str!("rights.sql");
-    let found = wrong(client, check, Verdict::Warning, sql, &[]).await?;
     let role: String = value(client, "SELECT current_user::text").await?;
-    let installer: Option<String> = value(client, INSTALLER).await?;
-    let fine = match installer {
-        None => format!("role {role} may install and read what there is, and run groups"),
-        Some(owner) => {
-            format!("role {role} may read what there is, and run groups; role {owner} installs")
-        }
+    let rights = Rights::of(client, &role).await?;
+    let rights = rights.ok_or_else(|| Failure::problem(format!("there is no role {role:?}")))?;
+    let mut found = granted(&rights);
+    let sql = include_str!("rights.sql");
+    found.extend(wrong(client, CHECK, Verdict::Warning, sql, &[]).await?);
+    Ok(or_ok(found, CHECK, &fine(&rights)))
+}
+
+fn granted(rights: &Rights) -> Vec<Finding> {
+    let (role, purpose) = (&rights.role, rights.purpose());
+    let may = words(purpose);
+    let missing = |change: Change| {
+        let text = format!("role {role} may not {may}: it lacks {}", change.rights);
+        // Listening to notifications needs no right, so a role without any may be meant for that.
+        let verdict = match rights.has_some() {
+            true => Verdict::Failed,
+            false => Verdict::Warning,
+        };
+        Finding::new(CHECK, verdict, text).fix(change.statement)
     };
-    Ok(or_ok(found, check, &fine))
+    let surplus = |change: Change| {
+        let through = match change.grantee == rights.quoted {
+            true => String::new(),
+            false => format!(" through {}", change.grantee),
+        };
+        let text = format!(
+            "role {role} has more rights than it needs to {may}: {}{through}",
+            change.rights
+        );
+        Finding::new(CHECK, Verdict::Warning, text).fix(change.statement)
+    };
+    let missing = rights.grants(purpose).into_iter().map(missing);
+    let surplus = rights.revokes(purpose).into_iter().map(surplus);
+    missing.chain(surplus).collect()
+}
+
+fn fine(rights: &Rights) -> String {
+    let role = &rights.role;
+    match (&rights.owner, rights.installer()) {
+        _ if rights.is_superuser => format!("role {role} is a superuser"),
+        (Some(owner), None) if rights.is_owner && owner.name != *role => format!(
+            "role {role} has the rights of role {0}, which installs: PGOPTIONS='-c role={0}'",
+            owner.quoted
+        ),
+        (_, installer) => {
+            let may = match rights.purpose() {
+                Purpose::Read => "read, and has no other rights",
+                Purpose::Consume => "run groups, and has no other rights",
+                Purpose::Install if rights.is_owner => "install, read, and run groups",
+                Purpose::Install => "install and read, and has no other rights",
+            };
+            let installs = installer.map_or(String::new(), |owner| {
+                format!("; role {} installs", owner.name)
+            });
+            format!("role {role} may {may}{installs}")
+        }
+    }
 }

@@ -1,21 +1,10 @@
--- Rights that this role lacks, and the statements that grant them.
+-- Owners of tables and functions, and settings, with which this role cannot do what it has rights for; and the statements that
+-- correct them.
 WITH me AS (
     SELECT current_user::text AS role, n.oid AS schema, n.oid IS NULL OR pg_has_role(n.nspowner, 'USAGE') AS installs
     FROM (VALUES (1)) AS one
     LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname = 'pgherald'
 )
-SELECT format('role %s may not install: it cannot create schema pgherald', role),
-    format('GRANT CREATE ON DATABASE %I TO %I;', current_database(), role)
-FROM me WHERE schema IS NULL AND NOT has_database_privilege(current_database(), 'CREATE')
-UNION ALL
-SELECT format('role %s may not use schema pgherald', role), format('GRANT USAGE ON SCHEMA pgherald TO %I;', role)
-FROM me WHERE schema IS NOT NULL AND NOT has_schema_privilege(schema, 'USAGE')
-UNION ALL
--- A role that only reads, or runs groups, need not install.
-SELECT format('role %s may not install: it cannot create functions in schema pgherald', role),
-    format('GRANT CREATE ON SCHEMA pgherald TO %I;', role)
-FROM me WHERE installs AND NOT has_schema_privilege(schema, 'CREATE')
-UNION ALL
 -- The TRIGGER right is not enough to change or remove triggers.
 SELECT DISTINCT format('role %s may not upgrade the triggers of %I.%I, which belongs to role %s', role, n.nspname, c.relname, o.rolname),
     format('GRANT %I TO %I;', o.rolname, role)
@@ -27,42 +16,19 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_roles AS o ON o.oid = c.relowner
 WHERE me.installs AND NOT pg_has_role(c.relowner, 'USAGE')
 UNION ALL
-SELECT format('role %s may not read the outbox', min(role)),
-    format('GRANT SELECT ON %s TO %I;', string_agg(format('pgherald.%I', c.relname), ', ' ORDER BY c.relname), min(role))
-FROM me
-JOIN pg_catalog.pg_class AS c ON c.relnamespace = me.schema
-WHERE c.relkind IN ('r', 'p', 'v', 'S') AND NOT c.relispartition
-    -- Functions read these with their owner's rights.
-    AND c.relname NOT IN ('outbox_history', 'server_run')
-    AND NOT CASE c.relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END
-HAVING count(*) > 0
-UNION ALL
-SELECT format('role %s may not run groups of durable handlers', min(role)),
-    format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I;',
-        string_agg(format('pgherald.%I', c.relname), ', ' ORDER BY c.relname), min(role))
-FROM me
-JOIN pg_catalog.pg_class AS c ON c.relnamespace = me.schema
-WHERE c.relname IN ('consumer_group', 'consumer_node', 'consumer_slice', 'consumer_cursor', 'consumer_requirement',
-        'parked_event')
-    AND EXISTS (
-        SELECT FROM unnest(ARRAY['INSERT', 'UPDATE', 'DELETE']) AS p WHERE NOT has_table_privilege(c.oid, p)
-    )
-HAVING count(*) > 0
-UNION ALL
-SELECT format('role %s may not call %s', role, p.oid::regprocedure),
-    format('GRANT EXECUTE ON FUNCTION %s TO %I;', p.oid::regprocedure, role)
-FROM me
-JOIN pg_catalog.pg_proc AS p ON p.pronamespace = me.schema AND p.proname IN ('notify_rows', 'trim_outbox', 'history', 'restored')
-WHERE NOT has_function_privilege(p.oid, 'EXECUTE') AND (p.proname <> 'notify_rows' OR me.installs)
-UNION ALL
--- The owner of a trigger function can replace its code.
+-- The owner of a trigger function can replace its code. Where a superuser owns the schema, roles install on their own tables.
 SELECT format('%s belongs to role %s, and schema pgherald to %s', p.oid::regprocedure, f.rolname, o.rolname),
     format('ALTER FUNCTION %s OWNER TO %I;', p.oid::regprocedure, o.rolname)
 FROM pg_catalog.pg_namespace AS n
 JOIN pg_catalog.pg_roles AS o ON o.oid = n.nspowner
 JOIN pg_catalog.pg_proc AS p ON p.pronamespace = n.oid
 JOIN pg_catalog.pg_roles AS f ON f.oid = p.proowner
-WHERE n.nspname = 'pgherald' AND f.oid <> o.oid AND NOT f.rolsuper
+WHERE n.nspname = 'pgherald' AND f.oid <> o.oid AND NOT f.rolsuper AND NOT (
+        o.rolsuper AND EXISTS (
+            SELECT FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
+            WHERE t.tgfoid = p.oid AND c.relowner = f.oid
+        )
+    )
 UNION ALL
 SELECT format('sessions of role %s are read-only: commands that write fail, and so do handlers that write on connections of their own',
         current_user),

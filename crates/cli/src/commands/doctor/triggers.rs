@@ -164,6 +164,14 @@ fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
     ))
 }
 
+/// Listeners that are connected and find less installed than they require.
+pub(super) async fn listeners(client: &Client) -> Findings {
+    let check = "listeners";
+    let sql = include_str!("listeners.sql");
+    let found = wrong(client, check, Verdict::Failed, sql, &[]).await?;
+    Ok(or_ok(found, check, "no connected listener lacks triggers"))
+}
+
 /// Tables whose own triggers may leave older values in the last event of a row.
 pub(super) async fn nested(client: &Client) -> Findings {
     let check = "nested statements";
@@ -174,12 +182,4 @@ pub(super) async fn nested(client: &Client) -> Findings {
         check,
         "the last event of each row has its final values",
     ))
-}
-
-/// Roles, databases and sessions in which triggers do not fire.
-pub(super) async fn replication_role(client: &Client) -> Findings {
-    let check = "replication role";
-    let sql = include_str!("replication_role.sql");
-    let found = wrong(client, check, Verdict::Failed, sql, &[]).await?;
-    Ok(or_ok(found, check, "triggers fire for all roles"))
 }

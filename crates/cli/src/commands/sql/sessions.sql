@@ -6,7 +6,7 @@ SELECT s.role, coalesce(s.application_name, ''), s.pid, coalesce(s.usename::text
     coalesce(to_char(s.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), ''), coalesce(s.state, '')
 FROM (
     SELECT *, CASE
-        WHEN application_name LIKE 'pgherald listener%' THEN 'listener'
+        WHEN application_name LIKE 'pgherald listener%' OR application_name ~ ' \(not live: .*\)$' THEN 'listener'
         WHEN application_name LIKE 'pgherald consumer%' THEN 'consumer'
         WHEN query ~ 'pgherald\.(consumer_|parked_event)' AND query ~ '\$[1-9]' THEN 'consumer'
         WHEN query ~* '(^|;)\s*LISTEN\s+"?pgherald' AND query !~* '(^|;)\s*LISTEN\s+pgherald_outbox' THEN 'listener'

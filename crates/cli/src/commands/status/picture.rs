@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use pgherald_core::group::Group;
 use pgherald_core::outbox;
-use pgherald_core::trigger::{self, Actual, TriggerSpec, Watched};
+use pgherald_core::trigger::{self, Actual, Drift, TriggerSpec, Watched};
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -54,6 +54,8 @@ pub(super) struct Table {
     pub(super) operations: Vec<&'static str>,
     pub(super) key: Vec<String>,
     pub(super) columns: Vec<String>,
+    /// Whether replicated rows fire triggers, too.
+    pub(super) replicated: bool,
     pub(super) triggers: usize,
     /// The first thing that is not as it should be.
     pub(super) drift: Option<String>,
@@ -162,12 +164,14 @@ async fn sessions(client: &Client) -> Result<Vec<Session>, Failure> {
 
 fn requirements(actual: &Actual) -> Vec<Required> {
     let required = actual.requirements().iter().map(|required| {
-        let mut unmet = actual.unmet().filter(|(other, _)| *other == required);
+        let mut drifts = actual.verify(&required.spec).into_iter();
         let name = format!("{}: ", required.spec.table());
         Required {
             group: required.group.clone(),
             specification: required.spec.clone(),
-            unmet: unmet.next().map(|(_, drift)| without(&name, &drift)),
+            unmet: drifts
+                .find(Drift::is_deaf)
+                .map(|drift| without(&name, &drift)),
         }
     });
     required.collect()
@@ -189,6 +193,7 @@ fn tables(actual: &Actual) -> Vec<Table> {
                 operations: Vec::new(),
                 key: Vec::new(),
                 columns: Vec::new(),
+                replicated: false,
                 triggers: watched.triggers,
                 drift: Some("the function's comment does not contain its specification".to_owned()),
             };
@@ -210,6 +215,7 @@ fn tables(actual: &Actual) -> Vec<Table> {
                 .collect(),
             key: spec.key_names().unwrap_or_default().to_vec(),
             columns: spec.column_names().to_vec(),
+            replicated: spec.is_replicated(),
             triggers: watched.triggers,
             drift: drift.map(|drift| without(&name, &drift)),
         }

@@ -84,7 +84,10 @@ fn show_tables(output: &mut Output, tables: &[Table]) -> io::Result<()> {
         };
         let cells = [
             table.table.clone(),
-            table.mode.unwrap_or("unknown").to_owned(),
+            match (table.mode.unwrap_or("unknown"), table.replicated) {
+                (mode, false) => mode.to_owned(),
+                (mode, true) => format!("{mode},replicated"),
+            },
             table.channel.clone().unwrap_or_else(|| "-".to_owned()),
             table.operations.join(","),
             list(&table.key),
@@ -223,11 +226,7 @@ fn show_requirements(output: &mut Output, required: &[Required]) -> io::Result<(
         let cells = [
             one.group.clone(),
             spec.table().to_string(),
-            spec.announced()
-                .iter()
-                .map(|one| one.as_str())
-                .collect::<Vec<_>>()
-                .join(","),
+            operations(spec),
             spec.key_names()
                 .map_or_else(|| "primary key".to_owned(), list),
             columns(spec),
@@ -241,6 +240,15 @@ fn show_requirements(output: &mut Output, required: &[Required]) -> io::Result<(
     }
     let headings = ["GROUP", "TABLE", "OPERATIONS", "KEY", "COLUMNS", "STATE"];
     section(output, "Required by groups", &headings, &rows)
+}
+
+fn operations(spec: &TriggerSpec) -> String {
+    let operations = spec.announced().iter().map(|one| one.as_str());
+    let operations = operations.collect::<Vec<_>>().join(",");
+    match spec.is_replicated() {
+        true => format!("{operations} (replicated rows, too)"),
+        false => operations,
+    }
 }
 
 fn columns(spec: &TriggerSpec) -> String {

@@ -15,6 +15,7 @@ use crate::name::ChannelName;
 use crate::signal::Signal;
 use crate::source::heartbeat::{Heartbeat, Pulse, Question};
 use crate::source::listen::{confirm_listening, listen};
+use crate::source::sign::Sign;
 use crate::source::wire::Wire;
 use crate::trigger::{Check, Checker};
 
@@ -48,7 +49,10 @@ impl Session {
         }
         let checker = Arc::new(Checker::new(&settings.terms.specs));
         let check = wire.drive(checker.check(&client)).await?;
-        let heartbeat = Heartbeat::new(&settings.terms, question(client, settings, checker));
+        let sign = Arc::new(Sign::new(&settings.terms.config));
+        wire.drive(sign.show(&client, &check)).await?;
+        let question = question(client, settings, checker, sign);
+        let heartbeat = Heartbeat::new(&settings.terms, question);
         Ok((
             Self {
                 wire,
@@ -99,14 +103,17 @@ fn question(
     client: Arc<Client>,
     settings: &Settings,
     checker: Arc<Checker>,
+    sign: Arc<Sign>,
 ) -> impl Fn() -> Question + Send + 'static {
     let channels: Arc<[ChannelName]> = settings.channels.clone().into();
     move || {
         let (client, channels) = (Arc::clone(&client), Arc::clone(&channels));
-        let checker = Arc::clone(&checker);
+        let (checker, sign) = (Arc::clone(&checker), Arc::clone(&sign));
         Box::pin(async move {
             confirm_listening(&client, &channels).await?;
-            checker.check(&client).await
+            let check = checker.check(&client).await?;
+            sign.show(&client, &check).await?;
+            Ok(check)
         })
     }
 }

@@ -18,6 +18,7 @@ use crate::name::ChannelName;
 use crate::outbox::{Cursor, History, OutboxReader, WAKE_UP_CHANNEL};
 use crate::source::heartbeat::{Heartbeat, Pulse, Question};
 use crate::source::listen::{confirm_listening, listen};
+use crate::source::sign::Sign;
 use crate::source::wire::Wire;
 use crate::telemetry::Unlogged;
 use crate::trigger::{Check, Checker};
@@ -85,7 +86,9 @@ impl Session {
         };
         let checker = Arc::new(Checker::new(&settings.terms.specs));
         let check = wire.drive(checker.check(&client)).await?;
-        let question = question(client, channel, checker, history.clone());
+        let sign = Arc::new(Sign::new(&settings.terms.config));
+        wire.drive(sign.show(&client, &check)).await?;
+        let question = question(client, channel, checker, sign, history.clone());
         let session = Self {
             wire,
             pages: pages(reader, cursor.clone(), page_size),
@@ -195,15 +198,19 @@ fn question(
     client: Arc<Client>,
     channel: Arc<[ChannelName]>,
     checker: Arc<Checker>,
+    sign: Arc<Sign>,
     history: History,
 ) -> impl Fn() -> Question + Send + 'static {
     move || {
         let (client, channel) = (Arc::clone(&client), Arc::clone(&channel));
-        let (checker, history) = (Arc::clone(&checker), history.clone());
+        let (checker, sign) = (Arc::clone(&checker), Arc::clone(&sign));
+        let history = history.clone();
         Box::pin(async move {
             confirm_listening(&client, &channel).await?;
             history.confirm(&client).await?;
-            checker.check(&client).await
+            let check = checker.check(&client).await?;
+            sign.show(&client, &check).await?;
+            Ok(check)
         })
     }
 }

@@ -1,11 +1,4 @@
 -- Restores, copies and clocks that are set back are noticed, and groups say what they require.
--- Without one, a publication of all tables has the server refuse that rows are deleted, as after a restore. Costs nothing
--- where rows are only inserted.
-ALTER TABLE pgherald.outbox REPLICA IDENTITY FULL;
-ALTER TABLE pgherald.outbox_0 REPLICA IDENTITY FULL;
-ALTER TABLE pgherald.outbox_1 REPLICA IDENTITY FULL;
-ALTER TABLE pgherald.outbox_2 REPLICA IDENTITY FULL;
-ALTER TABLE pgherald.outbox_3 REPLICA IDENTITY FULL;
 -- Where data was restored over the one row that there is to be, the one that has come furthest stays.
 DELETE FROM pgherald.outbox_retention AS r USING pgherald.outbox_retention AS o
 WHERE (o.closed, o.trimmed, o.ctid) > (r.closed, r.trimmed, r.ctid);
@@ -65,14 +58,24 @@ $$;
 -- delay: how many seconds due_at was away when it was written; however the clock is set since, it is no more. is_unfiltered: a
 -- restore has parked the event before any consumer applied the filter of the group's handler.
 ALTER TABLE pgherald.parked_event ADD COLUMN delay float8, ADD COLUMN is_unfiltered boolean NOT NULL DEFAULT false;
--- What was recorded until now is this server's, and groups read on where they were; unless a restore has brought it, which
--- writes in one transaction what several have recorded. That history is left unmarked: a new one begins.
+-- What was recorded until now is this server's, and groups read on where they were; unless a restore has brought it. Then one
+-- transaction has written the rows of several, or a row or several cursors tell of transactions that came after the one that
+-- has written them. (An attempt may write its one cursor after later transactions were read.) That history is left unmarked: a
+-- new one begins.
 DO $$
 DECLARE
     identity CONSTANT uuid := gen_random_uuid();
     here CONSTANT oid := (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database());
+    half CONSTANT bigint := 2147483648;
+    bound CONSTANT bigint := pg_current_xact_id()::text::bigint;
     is_restored CONSTANT boolean := EXISTS (
-        SELECT FROM pgherald.outbox AS o GROUP BY o.xmin::text HAVING count(DISTINCT o.xid::text) > 1
+        SELECT FROM pgherald.outbox AS o GROUP BY o.xmin::text
+        HAVING count(DISTINCT o.xid::text) > 1 OR max(o.xid::text::numeric)
+            > max(bound + ((o.xmin::text::bigint - bound) % (2 * half) + 3 * half) % (2 * half) - half)
+    ) OR EXISTS (
+        SELECT FROM pgherald.consumer_cursor AS c GROUP BY c.xmin::text
+        HAVING count(*) > 1 AND max(substring(c.cursor FROM '^[0-9]+:([0-9]+):')::numeric)
+            > max(bound + ((c.xmin::text::bigint - bound) % (2 * half) + 3 * half) % (2 * half) - half)
     );
     cluster bigint;
 BEGIN
@@ -90,3 +93,11 @@ BEGIN
     END;
 END
 $$;
+-- Last, because writers wait from here on.
+-- Without one, a publication of all tables has the server refuse that rows are deleted, as after a restore. Costs nothing
+-- where rows are only inserted.
+ALTER TABLE pgherald.outbox REPLICA IDENTITY FULL;
+ALTER TABLE pgherald.outbox_0 REPLICA IDENTITY FULL;
+ALTER TABLE pgherald.outbox_1 REPLICA IDENTITY FULL;
+ALTER TABLE pgherald.outbox_2 REPLICA IDENTITY FULL;
+ALTER TABLE pgherald.outbox_3 REPLICA IDENTITY FULL;

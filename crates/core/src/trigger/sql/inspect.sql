@@ -18,7 +18,7 @@ WITH RECURSIVE home AS (
     WHERE p.proname OPERATOR(pg_catalog.~) '^notify_[0-9a-f]{16}$' AND p.pronargs OPERATOR(pg_catalog.=) 0
 ), call AS MATERIALIZED (
     -- The triggers that call them. Those of the watched table itself have no suffix; those of its partitions and children do.
-    SELECT t.oid, t.tgfoid, t.tgrelid, t.tgname OPERATOR(pg_catalog.~) '^pgherald_notify_[a-z]+$' AS is_root
+    SELECT t.oid, t.tgfoid, t.tgrelid, t.tgname OPERATOR(pg_catalog.~) '^pgherald_notify_[a-z]+(_row)?$' AS is_root
     FROM pg_catalog.pg_trigger AS t JOIN made AS m ON m.oid OPERATOR(pg_catalog.=) t.tgfoid
 ), used AS MATERIALIZED (
     -- The functions of these tables: those that their own triggers call, and those that no table's own triggers call, because a
@@ -229,7 +229,7 @@ FROM (
     SELECT
         n.nspname AS schema, c.relname AS table, g.tgrelid::pg_catalog.int8 AS relation, g.tgname AS name, m.proname AS function,
         k.is_root,
-        g.tgenabled OPERATOR(pg_catalog.=) ANY (ARRAY['O', 'A']::pg_catalog."char"[]) AS is_enabled,
+        g.tgenabled AS firing,
         g.tgtype AS events, g.tgnewtable AS new_table, g.tgoldtable AS old_table,
         g.tgqual IS NULL AND g.tgattr::pg_catalog.text OPERATOR(pg_catalog.=) '' AND g.tgnargs OPERATOR(pg_catalog.=) 0
             AS is_unconditional

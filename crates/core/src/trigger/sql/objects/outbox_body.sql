@@ -12,7 +12,7 @@ DECLARE
     pgherald_clock pg_catalog.int8;
     pgherald_now pg_catalog.int8;
     pgherald_count pg_catalog.int8;
-{{declarations}}BEGIN
+{{declarations}}BEGIN{{guard}}
     -- Each expression and each query costs the writer: the clock is read without a query.
     pgherald_clock := coalesce(
         pg_catalog.pg_sequence_last_value('pgherald.outbox_clock'::pg_catalog.regclass), 0
@@ -20,7 +20,7 @@ DECLARE
     {{record}}
     -- At most every 50 ms, all writers together, because NOTIFY makes them commit one after the other. A reader that
     -- has read something keeps polling for longer than that.
-    IF (FOUND OR pgherald_count OPERATOR(pg_catalog.>) 0) AND pg_catalog.abs(
+    IF (FOUND OR pgherald_count OPERATOR(pg_catalog.>) 0){{unless_woken}} AND pg_catalog.abs(
         pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 4000
             OPERATOR(pg_catalog.-) pgherald_clock
     ) OPERATOR(pg_catalog.>=) 200 THEN
@@ -30,7 +30,7 @@ DECLARE
             (pgherald_now OPERATOR(pg_catalog.<<) 2)
                 OPERATOR(pg_catalog.|) (pgherald_clock OPERATOR(pg_catalog.&) 3)
         );
-        PERFORM pg_catalog.pg_notify('pgherald_outbox', '');
+        PERFORM pg_catalog.pg_notify('pgherald_outbox', '');{{woken}}
     END IF;
     RETURN NULL;
 END

@@ -4,7 +4,7 @@
     ELSE
         IF pgherald_deepest OPERATOR(pg_catalog.>) pgherald_depth THEN
             pgherald_as_installed := false;
-        ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
+        {{row_readable}}ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
             pgherald_as_installed := {{old_as_installed}};
         ELSE
             pgherald_as_installed := {{new_as_installed}};
@@ -17,13 +17,13 @@
                     USING HINT = 'Install the triggers again.';
             END;
             IF pgherald_rows IS NULL THEN
-                {{whole}}
+                {{unlisted}}
             ELSE
                 EXECUTE {{insert_into}} OPERATOR(pg_catalog.||) pgherald_rows OPERATOR(pg_catalog.||) ') AS r'
-                    USING pgherald_clock OPERATOR(pg_catalog.&) 3;
+                    USING pgherald_clock OPERATOR(pg_catalog.&) 3{{row_arguments}};
                 GET DIAGNOSTICS pgherald_count = ROW_COUNT;
             END IF;
-        ELSIF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+        {{row_recorded}}ELSIF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
             {{update}}
         ELSIF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
             {{insert}}

@@ -15,13 +15,13 @@ DECLARE
     pgherald_deepest int4;
     pgherald_mark text;
     pgherald_rows text;
-BEGIN
-    {{nesting}}
+{{declarations}}BEGIN{{guard}}
+    {{nesting}}{{row_limit}}
     -- Each query reads at most one row more than may be listed. A text of 8,000 bytes or more never fits, and
     -- becomes null before it takes memory.
     IF pgherald_deepest <= pgherald_depth OR TG_OP = 'TRUNCATE' THEN
         BEGIN
-            IF TG_OP = 'INSERT' THEN
+            {{row}}IF TG_OP = 'INSERT' THEN
                 SELECT {{keys}}, {{cols}} INTO pgherald_keys, pgherald_cols
                 FROM (SELECT {{key}} AS k, {{columns}} AS c FROM pgherald_new LIMIT 1001) AS r;
             ELSIF TG_OP = 'UPDATE' THEN{{unchanged}}
@@ -67,13 +67,13 @@ BEGIN
             pgherald_key := NULL;
         ELSE
             EXECUTE {{select}} || pgherald_rows || ') AS q WHERE q.p = $1 LIMIT 1001) AS r'
-                INTO pgherald_keys, pgherald_cols USING left(TG_OP, 1)::"char";
+                INTO pgherald_keys, pgherald_cols USING left(TG_OP, 1)::"char"{{row_arguments}};
             IF TG_OP = 'UPDATE' THEN
                 EXECUTE {{select}} || pgherald_rows || ') AS q WHERE q.p = $1 LIMIT 1001) AS r'
-                    INTO pgherald_lost, pgherald_lost_cols USING 'D'::"char";
+                    INTO pgherald_lost, pgherald_lost_cols USING 'D'::"char"{{row_arguments}};
             END IF;
         END IF;
-        PERFORM pgherald.notify_rows(
+        {{row_counted}}PERFORM pgherald.notify_rows(
             {{channel}}::text, TG_OP, {{relation}}::text, pgherald_key, pgherald_keys, pgherald_cols, NULL::text[]
         );
         IF pgherald_lost IS NOT NULL THEN

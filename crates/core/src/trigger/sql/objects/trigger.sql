@@ -1,2 +1,2 @@
 {{create}} {{trigger}} AFTER {{event}} ON {{table}}
-    {{referencing}}FOR EACH STATEMENT EXECUTE FUNCTION {{function}}();
+    {{referencing}}FOR EACH {{level}} EXECUTE FUNCTION {{function}}();

@@ -1,8 +1,8 @@
 -- Notifies of one table as a whole, because it has no key that identifies its rows.
 #variable_conflict use_column
-BEGIN
+BEGIN{{guard}}
     BEGIN
-        IF TG_OP = 'INSERT' THEN
+        {{row}}IF TG_OP = 'INSERT' THEN
             IF NOT EXISTS (SELECT FROM pgherald_new) THEN
                 RETURN NULL;
             END IF;

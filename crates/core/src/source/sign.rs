@@ -1,0 +1,90 @@
+//! What operators see of a source while its triggers are not in place: its session's name says so.
+//!
+//! A source stores nothing in the database, and may have no right to. `pg_stat_activity` shows the names of all sessions to every
+//! role, so `pgherald doctor` and `status` find listeners that are not live there.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use crate::connect::ConnectConfig;
+use crate::error::{Error, Result};
+use crate::trigger::Check;
+
+/// How many bytes of an `application_name` the server keeps.
+const LONGEST: usize = 63;
+
+/// The name of a source's session.
+#[derive(Debug)]
+pub(super) struct Sign {
+    name: String,
+    shown: Mutex<String>,
+}
+
+impl Sign {
+    /// That of a session with `config`, which is not changed yet.
+    pub(super) fn new(config: &ConnectConfig) -> Self {
+        let name = config.name_of_session().to_owned();
+        let shown = Mutex::new(name.clone());
+        Self { name, shown }
+    }
+
+    /// Changes the session's name if the triggers are in place now and were not, or the other way round.
+    pub(super) async fn show(&self, client: &Client, check: &Check) -> Result<()> {
+        let table = check.deaf().next().map(|drift| drift.table.to_string());
+        let name = name(&self.name, table.as_deref());
+        if *self.shown() == name {
+            return Ok(());
+        }
+        let sql = "SELECT pg_catalog.set_config('application_name', $1, false)";
+        let set = client.query_typed(sql, &[(&name, Type::TEXT)]).await;
+        set.map_err(|cause| Error::of_statement("cannot name the session", cause))?;
+        *self.shown() = name;
+        Ok(())
+    }
+
+    fn shown(&self) -> std::sync::MutexGuard<'_, String> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `orders-api (not live: public.orders)`, shortened to what the server keeps.
+fn name(base: &str, table: Option<&str>) -> String {
+    /// What always stays of the program's own name.
+    const OWN: usize = 24;
+    let Some(table) = table else {
+        return base.to_owned();
+    };
+    let (before, after) = (" (not live: ", ")");
+    let room = LONGEST - before.len() - after.len();
+    let table = shortened(table, room - base.len().min(OWN));
+    let base = shortened(base, room - table.len());
+    format!("{base}{before}{table}{after}")
+}
+
+fn shortened(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes).rev().find(|end| text.is_char_boundary(*end));
+    match text.len() > bytes {
+        true => &text[..end.unwrap_or_default()],
+        false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LONGEST, name};
+
+    #[test]
+    fn a_name_tells_the_table_and_keeps_its_own_beginning() {
+        assert_eq!(name("api", None), "api");
+        assert_eq!(name("api", Some("public.a")), "api (not live: public.a)");
+        assert_eq!(name("", Some("public.a")), " (not live: public.a)");
+        let long = name(&"ä".repeat(60), Some(&"ö".repeat(60)));
+        assert!(long.len() <= LONGEST && long.starts_with("äää"), "{long}");
+        assert!(
+            long.contains(" (not live: öööö") && long.ends_with(')'),
+            "{long}"
+        );
+    }
+}

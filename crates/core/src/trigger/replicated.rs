@@ -1,0 +1,129 @@
+//! The parts of a table's function for replicated rows ([`TriggerSpec::replicated`]).
+//!
+//! The server applies the rows of a subscription with `session_replication_role = replica`, and fires row-level triggers for
+//! them instead of statement-level ones. Row-level triggers have no transition tables. So the function has a branch for
+//! `TG_LEVEL = 'ROW'` with the same statements: a WITH clause makes tables of the same names out of `NEW` and `OLD`.
+//!
+//! The WITH clause names each field (`NEW."id"`), because the server looks fields up by name at each execution. A session plans
+//! `(NEW).*` once, and keeps reading the columns of that moment, even if a column was dropped and added again since.
+//!
+//! Every part is empty if the specification does not ask for replicated rows.
+//!
+//! [`TriggerSpec::replicated`]: super::TriggerSpec::replicated
+
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+
+use super::actual::Column;
+use super::desired::qualified;
+use super::expression;
+use super::template::render;
+use super::validate::Valid;
+use crate::error::Result;
+
+/// What a row-level trigger sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    New,
+    Old,
+    Both,
+}
+
+/// Rows of the change as a WITH clause, with `columns` as their columns.
+pub(super) fn with(columns: &[Column], seen: Seen) -> String {
+    let table = |name: &str, row: &str| {
+        let fields = columns.iter().map(|column| {
+            let field = escape_identifier(&column.name);
+            format!("{row}.{field} AS {field}")
+        });
+        let fields = fields.collect::<Vec<_>>().join(", ");
+        format!("{name} AS (SELECT {fields})")
+    };
+    let new = || table("pgherald_new", "NEW");
+    let old = || table("pgherald_old", "OLD");
+    let tables = match seen {
+        Seen::New => new(),
+        Seen::Old => old(),
+        Seen::Both => format!("{}, {}", new(), old()),
+    };
+    format!("WITH {tables} ")
+}
+
+/// Whether the fields of `row` have types that the function's expressions can read. Fails if a field is gone.
+pub(super) fn readable(columns: &[Column], row: &str) -> String {
+    let readable = columns.iter().map(|column| {
+        let field = format!("{row}.{}", escape_identifier(&column.name));
+        expression::is_readable(column, &field)
+    });
+    readable.collect::<Vec<_>>().join(" AND ")
+}
+
+/// Returns at once from a trigger that is for other sessions.
+pub(super) fn guard(valid: &Valid<'_>) -> &'static str {
+    match valid.spec.replicated {
+        true => include_str!("sql/replicated/guard.sql").trim_end(),
+        false => "",
+    }
+}
+
+/// Limits a transaction to one wake-up, which is sent when it commits. If a long transaction, such as an initial copy, set the
+/// clock row by row, all other writers would skip their wake-ups meanwhile.
+pub(super) fn unless_woken(valid: &Valid<'_>) -> &'static str {
+    match valid.spec.replicated {
+        true => {
+            " AND coalesce(pg_catalog.current_setting('pgherald.woken', true), '') OPERATOR(pg_catalog.=) ''"
+        }
+        false => "",
+    }
+}
+
+/// Marks that the transaction has sent its wake-up.
+pub(super) fn woken(valid: &Valid<'_>) -> &'static str {
+    match valid.spec.replicated {
+        true => "\n        PERFORM pg_catalog.set_config('pgherald.woken', 'x', true);",
+        false => "",
+    }
+}
+
+/// Continues the USING clause of a query that [`queried`] completes.
+pub(super) fn arguments(valid: &Valid<'_>) -> &'static str {
+    match valid.spec.replicated {
+        true => ", NEW, OLD",
+        false => "",
+    }
+}
+
+/// The expression for `text`, which the query that `pgherald.rows_query` writes completes. The query reads transition tables,
+/// and has one parameter.
+pub(super) fn queried(valid: &Valid<'_>, text: &str) -> String {
+    let text = escape_literal(text);
+    match valid.spec.replicated {
+        true => {
+            let with = include_str!("sql/replicated/queried.sql").trim_end();
+            format!("{text} {with}")
+        }
+        false => text,
+    }
+}
+
+/// The prefix of the settings that mark what a transaction has announced of the table. The operation completes the name.
+pub(super) fn mark(valid: &Valid<'_>) -> String {
+    escape_literal(&format!("{}_", qualified(&valid.function)))
+}
+
+/// A part that precedes the rest of a line, which is indented by `indent`.
+pub(super) fn fragment(
+    valid: &Valid<'_>,
+    template: &str,
+    indent: usize,
+    values: &[(&str, &str)],
+) -> Result<String> {
+    match valid.spec.replicated {
+        true => {
+            let mut fragment = render(template.trim_end(), values)?;
+            fragment.push('\n');
+            fragment.extend(std::iter::repeat_n(' ', indent));
+            Ok(fragment)
+        }
+        false => Ok(String::new()),
+    }
+}

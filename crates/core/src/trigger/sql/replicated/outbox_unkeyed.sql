@@ -1,0 +1,5 @@
+IF TG_LEVEL OPERATOR(pg_catalog.=) 'ROW' THEN
+        {{compared}}{{whole}}
+    ELSE
+        {{statement}}
+    END IF;

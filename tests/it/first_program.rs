@@ -1,0 +1,115 @@
+//! A program whose herald cannot become live hears of it, with cause and hint, also if nobody subscribes to `tracing`.
+
+use std::time::Duration;
+
+use pgherald::{Error, Herald, Table};
+
+use crate::support::{client, config, database};
+
+const SOON: Duration = Duration::from_millis(500);
+
+struct User;
+
+impl Table for User {
+    const NAME: &'static str = "users";
+    const KEY: &'static [&'static str] = &["id"];
+    type Key = i64;
+}
+
+async fn refused(url: &str) -> Error {
+    let herald = Herald::connect(config(url))
+        .watch::<User>()
+        .unwrap()
+        .live_within(SOON);
+    herald.start().await.unwrap_err()
+}
+
+#[actix::test]
+async fn a_server_that_cannot_be_reached_is_told() {
+    // A port that was free a moment ago.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let url = format!("postgresql://app@127.0.0.1:{port}/shop");
+    let error = refused(&url).await;
+    assert!(error.is_connection(), "{error:?}");
+    // What `main` prints.
+    let said = format!("{error:?}");
+    for part in [
+        "not live after 500ms",
+        "refused",
+        "hint: check that the server runs",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // Who wants to go on without a server may.
+    let herald = Herald::connect(config(&url))
+        .start_without_waiting()
+        .await
+        .unwrap();
+    assert!(!herald.health().borrow().is_live());
+}
+
+#[actix::test]
+async fn triggers_that_are_missing_are_told() {
+    let url = database().await;
+    let client = client(&url).await;
+    client
+        .batch_execute("CREATE TABLE users (id bigint PRIMARY KEY)")
+        .await
+        .unwrap();
+    let said = format!("{:?}", refused(&url).await);
+    assert!(
+        said.contains("public.users") && said.contains("hint: install the triggers"),
+        "{said}"
+    );
+    // Nothing of it is left running.
+    let listening = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let begun = std::time::Instant::now();
+    while client
+        .query_one(listening, &[])
+        .await
+        .unwrap()
+        .get::<_, i64>(0)
+        > 0
+    {
+        assert!(begun.elapsed() < crate::support::DEADLINE);
+    }
+}
+
+#[actix::test]
+async fn a_database_that_does_not_exist_is_told() {
+    let url = format!("{}_missing", database().await);
+    let said = format!("{:?}", refused(&url).await);
+    assert!(said.contains("does not exist"), "{said}");
+}
+
+#[actix::test]
+async fn a_herald_shows_what_it_would_install() {
+    let url = database().await;
+    let client = client(&url).await;
+    client
+        .batch_execute("CREATE TABLE users (id bigint PRIMARY KEY)")
+        .await
+        .unwrap();
+    let herald = || Herald::connect(config(&url)).watch::<User>().unwrap();
+    let plan = herald().plan().await.unwrap();
+    assert!(plan.sql().contains("pgherald_notify_insert"), "{plan}");
+    refused(&url).await;
+    client.batch_execute(&plan.sql()).await.unwrap();
+    herald().start().await.unwrap();
+    assert!(herald().plan().await.unwrap().is_empty());
+}
+
+#[test]
+fn outside_of_an_actix_system_the_attribute_is_told() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let herald = Herald::connect(config("postgresql://h/d")).start();
+    let error = runtime.block_on(herald).unwrap_err();
+    assert!(error.to_string().contains("#[actix::main]"), "{error}");
+}
