@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at once")]
 
 mod altered;
+mod keys;
 mod pairs;
 mod property;
 mod rows;

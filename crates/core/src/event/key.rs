@@ -92,7 +92,8 @@ impl fmt::Display for RowKey {
 
 /// A Rust type that stands for the key of a table's rows.
 ///
-/// Implemented for integers, `bool`, strings and tuples of them. A type of your own (a `UserId`, a UUID)
+/// Implemented for integers, `bool`, strings and tuples of them, and with the features of these names for `uuid::Uuid` and for
+/// the dates and times of `chrono`, `jiff` and `time`. A type of your own (a `UserId`, a UUID)
 /// implements it by going through one of these.
 ///
 /// ```

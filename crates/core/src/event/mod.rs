@@ -2,6 +2,13 @@
 
 mod decode;
 mod key;
+#[cfg(any(
+    feature = "uuid",
+    feature = "chrono",
+    feature = "jiff",
+    feature = "time"
+))]
+mod key_types;
 mod typed;
 mod unchanged;
 
