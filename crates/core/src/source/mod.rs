@@ -14,9 +14,9 @@ mod joined;
 mod listen;
 mod notify;
 mod outbox;
-mod sign;
 mod supervise;
 mod terms;
+mod watcher;
 mod wire;
 
 use std::future::Future;

@@ -15,9 +15,9 @@ use crate::name::ChannelName;
 use crate::signal::Signal;
 use crate::source::heartbeat::{Heartbeat, Pulse, Question};
 use crate::source::listen::{confirm_listening, listen};
-use crate::source::sign::Sign;
+use crate::source::watcher::Watcher;
 use crate::source::wire::Wire;
-use crate::trigger::{Check, Checker};
+use crate::trigger::Check;
 
 /// What a session has to tell.
 #[derive(Debug)]
@@ -47,11 +47,9 @@ impl Session {
         if probes {
             probe(&mut wire, &client, settings).await?;
         }
-        let checker = Arc::new(Checker::new(&settings.terms.specs));
-        let check = wire.drive(checker.check(&client)).await?;
-        let sign = Arc::new(Sign::new(&settings.terms.config));
-        wire.drive(sign.show(&client, &check)).await?;
-        let question = question(client, settings, checker, sign);
+        let watcher = Arc::new(Watcher::new(&settings.terms));
+        let check = wire.drive(watcher.check(&client)).await?;
+        let question = question(client, settings, watcher);
         let heartbeat = Heartbeat::new(&settings.terms, question);
         Ok((
             Self {
@@ -102,18 +100,15 @@ impl Session {
 fn question(
     client: Arc<Client>,
     settings: &Settings,
-    checker: Arc<Checker>,
-    sign: Arc<Sign>,
+    watcher: Arc<Watcher>,
 ) -> impl Fn() -> Question + Send + 'static {
     let channels: Arc<[ChannelName]> = settings.channels.clone().into();
     move || {
         let (client, channels) = (Arc::clone(&client), Arc::clone(&channels));
-        let (checker, sign) = (Arc::clone(&checker), Arc::clone(&sign));
+        let watcher = Arc::clone(&watcher);
         Box::pin(async move {
             confirm_listening(&client, &channels).await?;
-            let check = checker.check(&client).await?;
-            sign.show(&client, &check).await?;
-            Ok(check)
+            watcher.check(&client).await
         })
     }
 }

@@ -18,10 +18,10 @@ use crate::name::ChannelName;
 use crate::outbox::{Cursor, History, OutboxReader, WAKE_UP_CHANNEL};
 use crate::source::heartbeat::{Heartbeat, Pulse, Question};
 use crate::source::listen::{confirm_listening, listen};
-use crate::source::sign::Sign;
+use crate::source::watcher::Watcher;
 use crate::source::wire::Wire;
 use crate::telemetry::Unlogged;
-use crate::trigger::{Check, Checker};
+use crate::trigger::Check;
 
 /// How far somebody has read, and in which history.
 #[derive(Clone, Debug)]
@@ -84,11 +84,9 @@ impl Session {
             Some(before) if history.continues(&before.history) => (before.cursor, true),
             _ => (wire.drive(reader.now()).await?, false),
         };
-        let checker = Arc::new(Checker::new(&settings.terms.specs));
-        let check = wire.drive(checker.check(&client)).await?;
-        let sign = Arc::new(Sign::new(&settings.terms.config));
-        wire.drive(sign.show(&client, &check)).await?;
-        let question = question(client, channel, checker, sign, history.clone());
+        let watcher = Arc::new(Watcher::new(&settings.terms));
+        let check = wire.drive(watcher.check(&client)).await?;
+        let question = question(client, channel, watcher, history.clone());
         let session = Self {
             wire,
             pages: pages(reader, cursor.clone(), page_size),
@@ -197,20 +195,16 @@ fn pages(reader: OutboxReader, cursor: Cursor, size: usize) -> Pages {
 fn question(
     client: Arc<Client>,
     channel: Arc<[ChannelName]>,
-    checker: Arc<Checker>,
-    sign: Arc<Sign>,
+    watcher: Arc<Watcher>,
     history: History,
 ) -> impl Fn() -> Question + Send + 'static {
     move || {
         let (client, channel) = (Arc::clone(&client), Arc::clone(&channel));
-        let (checker, sign) = (Arc::clone(&checker), Arc::clone(&sign));
-        let history = history.clone();
+        let (watcher, history) = (Arc::clone(&watcher), history.clone());
         Box::pin(async move {
             confirm_listening(&client, &channel).await?;
             history.confirm(&client).await?;
-            let check = checker.check(&client).await?;
-            sign.show(&client, &check).await?;
-            Ok(check)
+            watcher.check(&client).await
         })
     }
 }

@@ -1,4 +1,5 @@
-//! What operators see of a source while its triggers are not in place: its session's name says so.
+//! Whether the triggers of a source's tables are in place; and what operators see while they are not: the name of the source's
+//! session says so.
 //!
 //! A source stores nothing in the database, and may have no right to. `pg_stat_activity` shows the names of all sessions to every
 //! role, so `pgherald doctor` and `status` find listeners that are not live there.
@@ -8,40 +9,45 @@ use std::sync::{Mutex, PoisonError};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use crate::connect::ConnectConfig;
+use super::terms::Terms;
 use crate::error::{Error, Result};
-use crate::trigger::Check;
+use crate::trigger::{Check, Checker};
 
 /// How many bytes of an `application_name` the server keeps.
 const LONGEST: usize = 63;
 
-/// The name of a source's session.
+/// Checks the triggers for a session, and names the session by the result.
 #[derive(Debug)]
-pub(super) struct Sign {
+pub(super) struct Watcher {
+    checker: Checker,
+    /// The name that the program has chosen.
     name: String,
     shown: Mutex<String>,
 }
 
-impl Sign {
-    /// That of a session with `config`, which is not changed yet.
-    pub(super) fn new(config: &ConnectConfig) -> Self {
-        let name = config.name_of_session().to_owned();
-        let shown = Mutex::new(name.clone());
-        Self { name, shown }
+impl Watcher {
+    /// For a session that has just been opened.
+    pub(super) fn new(terms: &Terms) -> Self {
+        let name = terms.config.name_of_session().to_owned();
+        Self {
+            checker: Checker::new(&terms.specs),
+            shown: Mutex::new(name.clone()),
+            name,
+        }
     }
 
-    /// Changes the session's name if the triggers are in place now and were not, or the other way round.
-    pub(super) async fn show(&self, client: &Client, check: &Check) -> Result<()> {
+    /// Looks at the triggers. Changes the session's name if they are in place now and were not, or the other way round.
+    pub(super) async fn check(&self, client: &Client) -> Result<Check> {
+        let check = self.checker.check(client).await?;
         let table = check.deaf().next().map(|drift| drift.table.to_string());
         let name = name(&self.name, table.as_deref());
-        if *self.shown() == name {
-            return Ok(());
+        if *self.shown() != name {
+            let sql = "SELECT pg_catalog.set_config('application_name', $1, false)";
+            let set = client.query_typed(sql, &[(&name, Type::TEXT)]).await;
+            set.map_err(|cause| Error::of_statement("cannot name the session", cause))?;
+            *self.shown() = name;
         }
-        let sql = "SELECT pg_catalog.set_config('application_name', $1, false)";
-        let set = client.query_typed(sql, &[(&name, Type::TEXT)]).await;
-        set.map_err(|cause| Error::of_statement("cannot name the session", cause))?;
-        *self.shown() = name;
-        Ok(())
+        Ok(check)
     }
 
     fn shown(&self) -> std::sync::MutexGuard<'_, String> {
