@@ -40,8 +40,6 @@ pub struct Joined<A, B> {
     first: A,
     second: B,
     states: [State; 2],
-    /// Whether `Live` was the last word on that.
-    is_live: bool,
     /// Whose cause was told last.
     told: usize,
     /// Said before anything else.
@@ -65,7 +63,6 @@ impl<A: Source, B: Source> Joined<A, B> {
             first,
             second,
             states: [State::default(), State::default()],
-            is_live: false,
             told: 0,
             next: None,
         }
@@ -95,15 +92,13 @@ impl<A: Source, B: Source> Joined<A, B> {
                     cause: Some(error.clone()),
                     ..State::default()
                 };
-                self.is_live = false;
                 self.told = from;
                 Some(Signal::Down(error))
             }
             Signal::Live => {
-                one.is_live = true;
+                let was_live = std::mem::replace(&mut one.is_live, true);
                 one.cause = None;
-                if other.is_live && !self.is_live {
-                    self.is_live = true;
+                if other.is_live && !was_live {
                     let resumed = [one, other].map(|state| std::mem::take(&mut state.has_resumed));
                     if resumed.contains(&true) {
                         self.next = Some(Signal::Live);
