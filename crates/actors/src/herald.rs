@@ -463,15 +463,10 @@ impl HeraldBuilder {
     /// is a script for a review or a migration.
     ///
     /// # Errors
-    /// As [`trigger::inspect`](trigger::inspect()), [`Actual::widened`](trigger::Actual::widened) and
-    /// [`Actual::plan`](trigger::Actual::plan); or if the server cannot be reached.
+    /// As [`trigger::plan_widened`]; or if the server cannot be reached.
     pub async fn plan(&self) -> Result<trigger::Plan> {
         let client = self.config.client().await?;
-        let specs = self.source.watched();
-        let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
-        let actual = trigger::inspect(&client, &tables).await?;
-        let widened = specs.iter().map(|spec| actual.widened(spec));
-        actual.plan(&widened.collect::<Result<Vec<_>>>()?)
+        trigger::plan_widened(&client, self.source.watched()).await
     }
 
     /// Listens to a channel that other triggers notify, PGCacheWatch's for example.
@@ -504,7 +499,7 @@ impl HeraldBuilder {
         self
     }
 
-    /// After how long to look into the outbox although nobody was woken up, where tables are in that mode. See
+    /// After how long without a wake-up the outbox is read anyway, if tables are in that mode. See
     /// [`OutboxSourceBuilder::poll_interval`](pgherald_core::OutboxSourceBuilder::poll_interval).
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = Some(interval);
@@ -539,7 +534,7 @@ impl HeraldBuilder {
             Health::Degraded { cause, .. } => Some(cause.clone()),
             Health::Connecting => None,
         };
-        // It has nobody to deliver anything to.
+        // No handler has subscribed yet, so nothing is lost.
         let _ = herald.shutdown(Duration::ZERO).await;
         Err(Error::not_live(limit, cause))
     }

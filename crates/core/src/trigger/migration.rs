@@ -21,7 +21,7 @@ use postgres_protocol::escape::escape_literal;
 use super::VERSION;
 use super::actual::Actual;
 use super::apply::Plan;
-use super::note::version;
+use super::note::{version, versioned};
 use super::shared::{refuse_newer, refuse_stranger, refuse_unknown_outbox};
 use super::template::{dollar_quoted, render};
 use crate::error::{Error, Kind, Result};
@@ -121,8 +121,7 @@ pub(super) fn make() -> Result<String> {
 }
 
 fn comment(version: u32) -> String {
-    let comment = serde_json::json!({ "version": version }).to_string();
-    let comment = escape_literal(&comment);
+    let comment = escape_literal(&versioned(version));
     format!("COMMENT ON TABLE pgherald.outbox IS {comment};\n")
 }
 

@@ -135,7 +135,7 @@ pub use inspect::{inspect, inspect_all};
 pub use manifest::{from_manifest, to_manifest};
 pub use migration::Migration;
 pub(crate) use outbox::without_types;
-pub use plan::{OLDEST_SERVER, install, plan, plan_uninstall, plan_uninstall_all};
+pub use plan::{OLDEST_SERVER, install, plan, plan_uninstall, plan_uninstall_all, plan_widened};
 pub(crate) use shared::refuse_other_outbox;
 pub use shared::require_version;
 pub use spec::TriggerSpec;

@@ -133,6 +133,11 @@ pub(super) fn version(comment: Option<&str>) -> Option<u32> {
     Some(versioned.version)
 }
 
+/// The comment of an object that has nothing but a version.
+pub(super) fn versioned(version: u32) -> String {
+    serde_json::json!({ "version": version }).to_string()
+}
+
 pub(super) fn other_version(installed: u32) -> String {
     format!("version {installed} is installed, this program has version {VERSION}")
 }

@@ -35,6 +35,18 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
     Ok(plan)
 }
 
+/// Works out what [`install`] runs: `specs`, and what the present installation of their tables has besides
+/// ([`Actual::widened`]). Only reads.
+///
+/// # Errors
+/// As [`Actual::widened`] and [`Actual::plan`]; or if the catalog cannot be read.
+pub async fn plan_widened(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
+    let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
+    let actual = inspect(client, &tables).await?;
+    let widened = specs.iter().map(|spec| actual.widened(spec));
+    actual.plan(&widened.collect::<Result<Vec<_>>>()?)
+}
+
 /// Installs `specs`, and keeps what else the present installation of their tables has ([`Actual::widened`]). If another
 /// installation changes them meanwhile, it starts again.
 ///
@@ -42,12 +54,9 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
 /// As [`Actual::widened`], [`Actual::plan`], [`Plan::rehearse`] and [`Plan::apply`]; or if the catalog cannot be read.
 pub async fn install(client: &Client, specs: &[TriggerSpec]) -> Result<()> {
     const ATTEMPTS: u32 = 20;
-    let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
     let mut attempt = 1;
     loop {
-        let actual = inspect(client, &tables).await?;
-        let widened = specs.iter().map(|spec| actual.widened(spec));
-        let plan = actual.plan(&widened.collect::<Result<Vec<_>>>()?)?;
+        let plan = plan_widened(client, specs).await?;
         plan.rehearse(client).await?;
         match plan.apply(client).await {
             Err(error)

@@ -12,7 +12,7 @@ use super::compare::is_body;
 use super::desired::Description;
 use super::inspect::{get, rows};
 use super::migration;
-use super::note::{other_version, version};
+use super::note::{other_version, version, versioned};
 use super::outbox::without_types;
 use super::template::{dollar_quoted, render};
 use crate::error::{Error, Kind, Result};
@@ -271,10 +271,6 @@ pub(super) fn prepare(
     Ok(statements)
 }
 
-fn note() -> String {
-    serde_json::json!({ "version": VERSION }).to_string()
-}
-
 fn prepare_helpers(server: &Server, shared: &Shared) -> Result<String> {
     if *shared == Shared::Current {
         return Ok(String::new());
@@ -286,7 +282,7 @@ fn prepare_helpers(server: &Server, shared: &Shared) -> Result<String> {
             format!("COMMENT ON SCHEMA pgherald IS {comment};\n")
         }
     };
-    let note = escape_literal(&note());
+    let note = escape_literal(&versioned(VERSION));
     let values = |body| [("body", body), ("comment", &*note)];
     let notify_rows = dollar_quoted(BODY);
     let notify_rows = render(
