@@ -96,15 +96,7 @@ async fn only(
 /// Does what the findings say.
 async fn fix(scene: &Scene, findings: &[Value]) {
     for finding in findings {
-        let fix = finding["fix"].as_str().unwrap();
-        match fix.strip_prefix("pgherald ") {
-            Some(arguments) => {
-                // As a shell would, as far as that is needed here.
-                let arguments = arguments.split(' ').map(|word| word.trim_matches('\''));
-                scene.fine(&arguments.collect::<Vec<_>>()).await;
-            }
-            None => scene.run(fix).await,
-        }
+        scene.run_fix(finding["fix"].as_str().unwrap()).await;
     }
 }
 

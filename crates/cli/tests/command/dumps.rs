@@ -97,14 +97,7 @@ async fn found_and_mended(scene: &Scene, part: &str) {
             return;
         };
         assert!(round < 10, "{found:#?}");
-        let fix = first["fix"].as_str().unwrap();
-        match fix.strip_prefix("pgherald ") {
-            Some(arguments) => {
-                let arguments = arguments.split(' ').map(|word| word.trim_matches('\''));
-                drop(scene.fine(&arguments.collect::<Vec<_>>()).await);
-            }
-            None => scene.run(fix).await,
-        }
+        scene.run_fix(first["fix"].as_str().unwrap()).await;
     }
 }
 

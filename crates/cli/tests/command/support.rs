@@ -72,6 +72,18 @@ impl Scene {
             .collect()
     }
 
+    /// Runs a fix of `doctor`: SQL, or a command.
+    pub(crate) async fn run_fix(&self, fix: &str) {
+        match fix.strip_prefix("pgherald ") {
+            Some(arguments) => {
+                // As a shell would, as far as that is needed here.
+                let arguments = arguments.split(' ').map(|word| word.trim_matches('\''));
+                self.fine(&arguments.collect::<Vec<_>>()).await;
+            }
+            None => self.run(fix).await,
+        }
+    }
+
     /// Everything in the database but its data, as `pg_dump` sees it.
     pub(crate) async fn dump(&self) -> String {
         let program = Binaries::find().unwrap().dir().join("pg_dump");
