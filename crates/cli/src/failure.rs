@@ -80,7 +80,7 @@ impl Failure {
         )
     }
 
-    /// Whether somebody else has changed what a plan was made for, so that it has to be made again.
+    /// Whether another session has changed the planned objects, so that the command has to plan again.
     pub(crate) fn is_overtaken(&self) -> bool {
         matches!(
             self,

@@ -52,7 +52,7 @@ pub(super) async fn conclude(
     present(output, plan.warnings(), &plan.sql(), commit, said)
 }
 
-/// Makes a plan and runs it, again if somebody else has changed meanwhile what it was made for.
+/// Plans and runs the plan. Plans again if another session has changed the planned tables meanwhile.
 pub(super) async fn replanned(
     mut run: impl AsyncFnMut() -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
@@ -66,7 +66,7 @@ pub(super) async fn replanned(
     run().await
 }
 
-/// Tells of `sql`, which was run if `commit`, and says what is to be said.
+/// Prints `sql`, or what running it did if `commit`, and the messages.
 pub(super) fn present(
     output: &mut Output,
     warnings: &[String],

@@ -54,11 +54,11 @@ async fn run_once(
         (false, false) => (ELSE, ELSE),
         (false, true) => ("", ""),
     };
-    let told = found.wishes.iter().flat_map(|(_, notes)| notes.clone());
-    let told = migrated.into_iter().chain(told);
-    // It is told on standard error, but to programs.
+    let notes = found.wishes.iter().flat_map(|(_, notes)| notes.clone());
+    let notes = migrated.into_iter().chain(notes);
+    // Standard error has it, except for programs.
     let problems = (!is_all && output.is_json()).then(|| problem.clone());
-    let notes = &*told.chain(problems).collect::<Vec<_>>();
+    let notes = &*notes.chain(problems).collect::<Vec<_>>();
     let said = Said { done, idle, notes };
     let code = conclude(client, output, &plan, upgrade.commit, &said).await?;
     match is_all {

@@ -33,7 +33,7 @@ impl Difference {
         let table = drift.table.to_string();
         let text = drift.to_string();
         Self {
-            // Its own table is told once.
+            // The table stands in its own field.
             difference: text
                 .strip_prefix(&format!("{table}: "))
                 .unwrap_or(&text)

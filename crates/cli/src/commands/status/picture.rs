@@ -47,7 +47,7 @@ pub(super) struct Session {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Table {
-    /// The function's name, if its comment does not tell the table.
+    /// The function's name, if its comment does not name the table.
     pub(super) table: String,
     pub(super) mode: Option<&'static str>,
     pub(super) channel: Option<String>,
@@ -108,7 +108,7 @@ pub(super) struct GroupState {
 pub(super) struct Node {
     pub(super) id: i64,
     pub(super) description: String,
-    /// Below zero if it is over, and nobody has noticed.
+    /// Below zero if the lease is over and no other consumer has deleted the node yet.
     pub(super) lease_seconds: f64,
     pub(super) slices: i64,
 }

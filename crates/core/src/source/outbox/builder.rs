@@ -51,7 +51,7 @@ impl OutboxSourceBuilder {
         &self.settings.terms.specs
     }
 
-    /// After how long to look into the outbox although nobody was woken up. Default: 1 s.
+    /// After how long without a wake-up the outbox is read anyway. Default: 1 s.
     ///
     /// That is how late the last events before a pause can be, where a wake-up went astray or a transaction took long
     /// from its last write to its commit.
