@@ -43,12 +43,13 @@ impl Stage {
         let source = source(&proxy.url(&url))?.watch(spec);
         let listener = listener(source).map_err(Error::during("no listener"))?;
         let liveness = Liveness::new(listener.watch_health());
+        let herald = Herald::on_current_arbiter(listener);
         Ok(Self {
             server,
             proxy,
             config,
             run: Arc::new(Run::new(settings, liveness)),
-            herald: Rc::new(Herald::start(listener)),
+            herald: Rc::new(herald.map_err(Error::during("no herald"))?),
         })
     }
 

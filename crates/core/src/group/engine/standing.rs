@@ -82,14 +82,8 @@ impl<R: Runner> Engine<R> {
     }
 
     pub(super) fn degrade(&self, error: &Error) {
-        let since = match &*self.shared.health.borrow() {
-            Health::Degraded { since, .. } => *since,
-            _ => SystemTime::now(),
-        };
-        let cause = error.clone();
-        self.shared
-            .health
-            .send_replace(Health::Degraded { since, cause });
+        let degraded = |health: &mut Health| *health = health.degraded_by(error.clone());
+        self.shared.health.send_modify(degraded);
     }
 
     /// Renews the lease, and looks how the group stands.
