@@ -69,7 +69,7 @@ pub use listener::{Listener, ListenerCounts, ListenerStatus};
 pub use name::{ChannelName, MAX_IDENTIFIER_BYTES, TableName};
 pub use operation::{Operation, OperationSet};
 pub use router::{
-    Delivery, Overflow, Router, Subscription, SubscriptionId, SubscriptionObserver,
+    Caches, Delivery, Overflow, Router, Subscription, SubscriptionId, SubscriptionObserver,
     SubscriptionOptions, SubscriptionStats,
 };
 pub use signal::{Health, Resync, ResyncReason, Signal};

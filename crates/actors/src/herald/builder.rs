@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use actix::Actor;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
     ChannelName, ConnectConfig, Error, Joined, NotifySource, NotifySourceBuilder, Result, Source,
@@ -10,7 +9,7 @@ use pgherald_core::{
 };
 
 use super::place::Place;
-use super::{Herald, live};
+use super::{Herald, Started, live};
 use crate::listener::ListenerActor;
 
 /// Describes a [`Herald`]; see [`Herald::connect`].
@@ -213,17 +212,13 @@ impl HeraldBuilder {
             install(&self.config, &specs, exactly).await?;
         }
         let latency_warning = self.latency_warning;
-        let start = move || {
-            let listener = make().latency_warning(latency_warning);
-            let health = listener.watch_health();
-            (listener.start(), health)
-        };
-        let (listener, health) = caches.run(start).await?;
+        let start = move || Started::new(make().latency_warning(latency_warning));
+        let started = caches.run(start).await?;
         let tables: Vec<TableName> = specs.iter().map(|spec| spec.table().clone()).collect();
         Ok(Herald {
             outbox: (!in_outbox.is_empty()).then_some((self.config, in_outbox)),
             watched: knows_all.then_some(tables),
-            ..Herald::of(listener, health, caches, handlers)
+            ..Herald::of(started, caches, handlers)
         })
     }
 }

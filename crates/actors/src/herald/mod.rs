@@ -15,8 +15,8 @@ use pgherald_core::cache::CacheKey;
 use pgherald_core::group::{BatchHandler, Consumer, ConsumerHandle, TransactionalHandler};
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
-    CacheBuilder, CacheDriver, CacheHandle, CachedFn, ConnectConfig, Durable, Error, EventHandler,
-    Filter, FromEvent, Health, ListenerStatus, Result, Subscription, SubscriptionId,
+    CacheBuilder, CacheDriver, CacheHandle, CachedFn, Caches, ConnectConfig, Durable, Error,
+    EventHandler, Filter, FromEvent, Health, ListenerStatus, Result, Subscription, SubscriptionId,
     SubscriptionOptions, TableName,
 };
 use tokio::sync::watch;
@@ -85,6 +85,8 @@ use crate::messages::{Drain, GetStatus, OpenSubscription, Shutdown, Subscribe};
 pub struct Herald {
     listener: Addr<ListenerActor>,
     health: watch::Receiver<Health>,
+    /// Those that have subscribed, for consumers.
+    subscribed: Caches,
     /// Of the listener and the caches.
     caches: Place,
     /// Of the handlers.
@@ -96,6 +98,24 @@ pub struct Herald {
     watched: Option<Vec<TableName>>,
     /// Where the outbox is, if that is what is read, and what is required of the tables whose changes are recorded in it.
     outbox: Option<(ConnectConfig, Vec<TriggerSpec>)>,
+}
+
+/// A listener that was started on the current thread.
+struct Started {
+    listener: Addr<ListenerActor>,
+    health: watch::Receiver<Health>,
+    caches: Caches,
+}
+
+impl Started {
+    fn new(listener: ListenerActor) -> Self {
+        let (health, caches) = (listener.watch_health(), listener.caches());
+        Self {
+            listener: listener.start(),
+            health,
+            caches,
+        }
+    }
 }
 
 /// A handler that a shutdown drains.
@@ -118,19 +138,14 @@ impl Herald {
     /// If no actix system runs on this thread.
     pub fn on_current_arbiter(listener: ListenerActor) -> Result<Self> {
         let here = Place::current().ok_or_else(Error::no_actix)?;
-        let health = listener.watch_health();
-        Ok(Self::of(listener.start(), health, here.clone(), here))
+        Ok(Self::of(Started::new(listener), here.clone(), here))
     }
 
-    fn of(
-        listener: Addr<ListenerActor>,
-        health: watch::Receiver<Health>,
-        caches: Place,
-        handlers: Place,
-    ) -> Self {
+    fn of(started: Started, caches: Place, handlers: Place) -> Self {
         Self {
-            listener,
-            health,
+            listener: started.listener,
+            health: started.health,
+            subscribed: started.caches,
             caches,
             handlers,
             registered: Mutex::default(),
@@ -270,7 +285,10 @@ impl Herald {
         let required: Vec<TriggerSpec> = required.cloned().collect();
         match required.is_empty() {
             true => Err(options.not_watched()),
-            false => Ok((config.clone(), options.requires(required))),
+            false => {
+                let options = options.requires(required).caches(self.subscribed.clone());
+                Ok((config.clone(), options))
+            }
         }
     }
 

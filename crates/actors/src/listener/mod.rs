@@ -30,7 +30,7 @@ use actix::{
 };
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared, join_all};
-use pgherald_core::{Health, Listener, Signal, Signals, Source, SubscriptionId, supervise};
+use pgherald_core::{Caches, Health, Listener, Signal, Signals, Source, SubscriptionId, supervise};
 use tokio::sync::watch;
 
 use pump::{Pump, health_pump};
@@ -107,6 +107,12 @@ impl ListenerActor {
     #[must_use]
     pub fn watch_health(&self) -> watch::Receiver<Health> {
         self.listener.health()
+    }
+
+    /// A handle on the caches that have subscribed; see [`Durable::caches`](pgherald_core::Durable::caches).
+    #[must_use]
+    pub fn caches(&self) -> Caches {
+        self.listener.caches()
     }
 
     /// Forgets the pumps that have come to their end, but not what they left.

@@ -443,7 +443,15 @@ impl Session {
         };
         self.was_called = false;
         self.polled_at = Instant::now();
-        self.reading = Some(read(reader, turn, rows, self.limit()).boxed_local());
+        let (limit, caches) = (self.limit(), self.terms.caches.clone());
+        let reading = async move {
+            let (reader, page) = read(reader, turn, rows, limit).await;
+            if let (Some(caches), Ok(page)) = (caches, &page) {
+                caches.apply(page.events.iter().flatten()).await;
+            }
+            (reader, page)
+        };
+        self.reading = Some(reading.boxed_local());
     }
 
     /// A page was read: when is the next?
@@ -538,7 +546,15 @@ impl Session {
             let events = reader.events(&recorded).await?;
             Ok((rows, events, is_cut))
         };
-        self.fetching = Some(store::answered(limit, fetching).boxed_local());
+        let caches = self.terms.caches.clone();
+        let fetching = async move {
+            let fetched: Result<FetchedRows> = store::answered(limit, fetching).await;
+            if let (Some(caches), Ok((_, events, _))) = (caches, &fetched) {
+                caches.apply(events.iter().flatten()).await;
+            }
+            fetched
+        };
+        self.fetching = Some(fetching.boxed_local());
     }
 }
 

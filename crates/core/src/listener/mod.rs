@@ -19,7 +19,9 @@ use tokio::sync::watch;
 
 use crate::error::Result;
 use crate::filter::Filter;
-use crate::router::{Router, Subscription, SubscriptionId, SubscriptionOptions, SubscriptionStats};
+use crate::router::{
+    Caches, Router, Subscription, SubscriptionId, SubscriptionOptions, SubscriptionStats,
+};
 use crate::signal::{Health, Signal};
 
 pub use monitor::ListenerCounts;
@@ -111,6 +113,12 @@ impl Listener {
     #[must_use]
     pub fn counts(&self) -> ListenerCounts {
         self.monitor.counts()
+    }
+
+    /// Returns a handle on the caches that have subscribed, for consumers of groups in the same process.
+    #[must_use]
+    pub fn caches(&self) -> Caches {
+        self.router.caches()
     }
 
     /// Adds a subscription.
