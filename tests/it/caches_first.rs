@@ -8,9 +8,9 @@ use actix::{Actor, Context, Handler, ResponseFuture};
 use pgherald::group::Group;
 use pgherald::trigger::TriggerSpec;
 use pgherald::{
-    Attempt, CacheBuilder, CacheHandle, Durable, Ephemeral, EventHandler, Events, Filter,
-    HandlerResult, Herald, Strategy, Subscribe, SubscriptionOptions, Table, Timed, Updated,
-    Windowed,
+    Attempt, CacheBuilder, CacheHandle, Durable, Ephemeral, Event, EventHandler, Events, Filter,
+    FromEvent, HandlerResult, Herald, Strategy, Subscribe, SubscriptionOptions, Table, Timed,
+    Updated, Windowed,
 };
 use tokio::sync::OnceCell;
 use tokio_postgres::Client;
@@ -56,7 +56,7 @@ impl Reader {
         *cache.get_or_load(id, load).await.unwrap()
     }
 
-    async fn check(&self, counter: &Counter) {
+    async fn check(&self, counter: Counter) {
         let read = self.read(counter.id).await;
         if read < counter.value {
             self.stale.fetch_add(1, Ordering::Relaxed);
@@ -71,9 +71,14 @@ impl EventHandler for Reader {
     type Event = Updated<Counter>;
 
     async fn handle(&self, updated: Updated<Counter>, _: Attempt) -> HandlerResult {
-        self.check(&updated.row()?).await;
+        self.check(updated.row()?).await;
         Ok(())
     }
+}
+
+fn counter(event: &Event) -> Counter {
+    let updated: Option<Updated<Counter>> = Updated::from_event(event).unwrap();
+    updated.unwrap().row().unwrap()
 }
 
 /// The same as an actor.
@@ -90,8 +95,7 @@ impl Handler<Events> for ReadingActor {
         let reader = self.0.clone();
         Box::pin(async move {
             for event in events.events().iter() {
-                let counter = event.columns().ok().flatten();
-                reader.check(&counter.unwrap()).await;
+                reader.check(counter(event)).await;
             }
         })
     }
@@ -205,8 +209,7 @@ async fn a_subscription_without_an_actor_reads_fresh_values() {
     actix::spawn(async move {
         while let Some(delivery) = open.recv().await {
             for event in delivery.events().iter() {
-                let counter = event.columns().ok().flatten();
-                checking.check(&counter.unwrap()).await;
+                checking.check(counter(event)).await;
             }
         }
     });
@@ -250,8 +253,8 @@ async fn a_strategy_that_collects_events_delays_no_handler() {
         reader.cache.set(cache).unwrap();
         write(&url, &reader).await;
     }
-    events_arrive(Windowed::new(1_000)).await;
-    events_arrive(Timed::new(Duration::from_secs(3_600))).await;
+    events_arrive(Windowed::events(1_000).unwrap()).await;
+    events_arrive(Timed::every(Duration::from_secs(3_600)).unwrap()).await;
 }
 
 /// A cache whose thread is blocked makes no handler wait for long, and answers nothing that is older than the event.

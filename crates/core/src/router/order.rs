@@ -108,7 +108,8 @@ mod tests {
         let order = Order::new();
         order.change_mark(None, Some(3));
         let mut waits = std::pin::pin!(order.applied(3));
-        assert!(futures_util::poll!(&mut waits).is_pending());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
         order.applied(2).await;
         order.change_mark(Some(3), Some(4));
         waits.await;
