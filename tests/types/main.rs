@@ -7,4 +7,5 @@ mod keys;
 mod pairs;
 mod property;
 mod rows;
+mod spelled_keys;
 mod support;

@@ -59,7 +59,7 @@ pub trait RowKeyOf<T, R>: Sized {
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Table<Key = K>, K: Key + 'static> RowKeyOf<T, K> for K {
+impl<T: Table<Key = K>, K: Key + PartialEq + 'static> RowKeyOf<T, K> for K {
     fn row_of<V>(builder: CacheBuilder<Self, V>) -> CacheBuilder<Self, V> {
         builder.row_of::<T>()
     }

@@ -58,7 +58,7 @@ pub use connect::ConnectConfig;
 pub use error::{Error, Result};
 pub use event::{
     Changed, Decoder, Deleted, Event, EventBuilder, FromEvent, Inserted, Key, KeyColumn, KeyPart,
-    RowKey, Table, Truncated, Updated,
+    PaddedText, RowKey, Table, Truncated, Updated,
 };
 pub use filter::Filter;
 pub use group::Durable;

@@ -216,7 +216,8 @@ impl HeraldBuilder {
         let started = caches.run(start).await?;
         let tables: Vec<TableName> = specs.iter().map(|spec| spec.table().clone()).collect();
         Ok(Herald {
-            outbox: (!in_outbox.is_empty()).then_some((self.config, in_outbox)),
+            outbox: (!in_outbox.is_empty()).then_some((self.config.clone(), in_outbox)),
+            config: Some(self.config),
             watched: knows_all.then_some(tables),
             ..Herald::of(started, caches, handlers)
         })

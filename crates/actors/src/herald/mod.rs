@@ -96,6 +96,8 @@ pub struct Herald {
     live_within: Option<Duration>,
     /// The tables that are watched, where that is all that is listened to.
     watched: Option<Vec<TableName>>,
+    /// The database, if the herald was started for one.
+    config: Option<ConnectConfig>,
     /// Where the outbox is, if that is what is read, and what is required of the tables whose changes are recorded in it.
     outbox: Option<(ConnectConfig, Vec<TriggerSpec>)>,
 }
@@ -151,6 +153,7 @@ impl Herald {
             registered: Mutex::default(),
             live_within: None,
             watched: None,
+            config: None,
             outbox: None,
         }
     }
@@ -344,7 +347,9 @@ impl Herald {
     ///
     /// # Errors
     /// If what is described cannot be used, the cache depends on a table that is not watched (and no
-    /// [`channel`](HeraldBuilder::channel) of other triggers is listened to), or the herald was shut down.
+    /// [`channel`](HeraldBuilder::channel) of other triggers is listened to), or the herald was shut down. If a key type does not
+    /// fit a key column, see [`CacheBuilder::row_of`]: while the herald is live, it reads the types of such columns for keys that
+    /// do not fit all types, such as `String`. Otherwise the first event closes the cache, see [`CacheHandle::refused`].
     pub async fn cache<K: CacheKey, V: Send + Sync + 'static>(
         &self,
         cache: CacheBuilder<K, V>,
@@ -376,12 +381,38 @@ impl Herald {
         if let Some(watched) = &self.watched {
             driver.check_watched(watched)?;
         }
+        self.check_keys(&driver).await?;
         if let Some((_, specs)) = &self.outbox {
             let recorded: Vec<_> = specs.iter().map(|spec| spec.table().clone()).collect();
             driver.set_recorded(&recorded);
         }
         let subscribe = self.caches.run(move || CacheActor::run(driver)).await?;
         self.subscribe(subscribe).await.map(drop)
+    }
+
+    async fn check_keys<K: CacheKey, V: Send + Sync + 'static>(
+        &self,
+        driver: &CacheDriver<K, V>,
+    ) -> Result<()> {
+        let is_live = self.health.borrow().is_live();
+        let Some(config) = self
+            .config
+            .as_ref()
+            .filter(|_| is_live && driver.has_keys_to_check())
+        else {
+            return Ok(());
+        };
+        let error = match config.client().await {
+            Ok(client) => match driver.check_keys(&client).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_config() => return Err(error),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        // The connection, say. Events carry the types as well.
+        tracing::warn!(cache = driver.name(), error = %error.chain(), "cannot check the key types of the cache");
+        Ok(())
     }
 
     /// Subscribes an actor of yours.

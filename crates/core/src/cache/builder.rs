@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -91,21 +91,23 @@ impl<K: 'static, V> CacheBuilder<K, V> {
 
     /// Each key depends on the row of `T` of the same key. An event about the whole table concerns all keys.
     ///
-    /// Keys that PostgreSQL writes as text have to be spelled as it does (a `uuid` in lower case, say): others are
-    /// other keys. A type of your own that implements [`Key`] can see to it.
+    /// If the key's column has a type whose values have several texts (a `uuid`, a date), the key type must read all of them as
+    /// one key: [`Key`] lists the types that do. With another key type, `String` say, the cache is refused:
+    /// [`check_keys`](CacheDriver::check_keys) returns an error, and the first event of the table closes the cache for good, with
+    /// an error in the log. Reads then go past it, and [`CacheHandle::refused`] tells why.
     pub fn row_of<T>(self) -> Self
     where
         T: Table<Key = K>,
-        K: Key,
+        K: Key + PartialEq,
     {
-        self.depends(Dependency::keys::<T>(Box::new(dependency::own_key::<K>)))
+        self.depends(Dependency::own::<T>())
     }
 
     /// Each key depends on the row of `T` that `row` names: `(7, "en")` on user 7, say. May be called several times, for
     /// several tables or several rows of one.
     ///
-    /// `row` must always name the same row for the same key. What [`row_of`](Self::row_of) says of spelling holds
-    /// here as well.
+    /// `row` must always name the same row for the same key. What [`row_of`](Self::row_of) says of key types holds for `T::Key` as
+    /// well.
     pub fn row_by<T: Table>(mut self, row: impl Fn(&K) -> T::Key + Send + Sync + 'static) -> Self {
         let number = self.projections.len();
         self.projections
@@ -114,6 +116,9 @@ impl<K: 'static, V> CacheBuilder<K, V> {
     }
 
     /// Events of `T` concern the keys that `keys` finds out from them.
+    ///
+    /// What [`row_of`](Self::row_of) says of key types holds for `T::Key`. It also holds for keys that `keys` takes from columns, but
+    /// nothing checks these: a column of type `uuid` read into a `String` has the text of the event.
     ///
     /// Of an UPDATE, [columns](crate::Event::columns) are the new values: where the column by which keys are found can
     /// change, the key of the old value has to be invalidated too, and only
@@ -262,6 +267,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             counters: Counters::default(),
             observer: self.observer,
             marks: Arc::default(),
+            refused: OnceLock::new(),
             channel: self.channel,
         });
         let handle = CacheHandle {

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::key_check::Reading;
 use crate::error::{Error, Kind, Result};
-use crate::event::{Changed, Event, FromEvent, Key, RowKey, Table};
+use crate::event::{Changed, Event, FromEvent, Key, Relation, RowKey, Table, same_key, same_row};
 use crate::filter::Filter;
 use crate::name::TableName;
 use crate::panic::contained;
+use crate::types::{Fields, SameKey, Type};
 
 /// Which keys an event concerns; what [`keys_by`](super::CacheBuilder::keys_by) answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +46,10 @@ pub(super) struct Dependency<K> {
     table: TableName,
     /// The columns that a row's key has to be made of; empty where that does not matter.
     key_columns: &'static [&'static str],
+    /// How keys are read; `None` if no key is.
+    reading: Option<Reading>,
+    /// The relation of events whose key columns were last found to fit.
+    fitting: Option<Arc<Relation>>,
     effect: Effect<K>,
 }
 
@@ -62,6 +68,8 @@ pub(super) enum Effects<K> {
     Everything,
     /// The event cannot be mapped to keys although it names a row.
     Mismatch(Error),
+    /// Events of the table may miss keys of the cache, which have other spellings.
+    Unfit(Error),
 }
 
 impl<K: 'static> Dependency<K> {
@@ -69,26 +77,83 @@ impl<K: 'static> Dependency<K> {
         Self {
             table,
             key_columns: &[],
+            reading: None,
+            fitting: None,
             effect: Effect::Everything,
         }
     }
 
+    pub(super) fn own<T: Table<Key = K>>() -> Result<Self>
+    where
+        K: Key + PartialEq,
+    {
+        Self::of::<T>(same_key::<K>, Effect::Keys(Box::new(own_key::<K>)))
+    }
+
     pub(super) fn keys<T: Table>(mapping: Mapping<K>) -> Result<Self> {
+        Self::of::<T>(same_row::<T::Key>, Effect::Keys(mapping))
+    }
+
+    fn of<T: Table>(same: SameKey, effect: Effect<K>) -> Result<Self> {
+        let key_type = std::any::type_name::<T::Key>();
         Ok(Self {
             table: TableName::new(T::SCHEMA, T::NAME)?,
             key_columns: T::KEY,
-            effect: Effect::Keys(mapping),
+            reading: Some(Reading { same, key_type }),
+            fitting: None,
+            effect,
         })
     }
 
     pub(super) fn row<T: Table>(number: usize) -> Result<Self> {
         // Through the type and back: as the projection would write it.
         let canonical = |key: &RowKey| T::Key::from_row_key(key).map(|key| key.to_row_key());
-        Ok(Self {
-            table: TableName::new(T::SCHEMA, T::NAME)?,
-            key_columns: T::KEY,
-            effect: Effect::Row(number, Box::new(canonical)),
-        })
+        let effect = Effect::Row(number, Box::new(canonical));
+        Self::of::<T>(same_row::<T::Key>, effect)
+    }
+
+    /// Whether its key columns, which have `types`, fit its key type.
+    pub(super) fn check_types(&self, types: &Fields) -> Result<()> {
+        let Some(reading) = self.reading else {
+            return Ok(());
+        };
+        let key = self
+            .key_columns
+            .iter()
+            .map(|column| types.get(column).sample());
+        reading.check(&self.table, types, self.key_columns, &RowKey::new(key))
+    }
+
+    /// Whether the types of its key columns matter: not for a key of one integer, say.
+    pub(super) fn depends_on_types(&self) -> bool {
+        let other = || {
+            self.key_columns
+                .iter()
+                .map(|column| ((*column).into(), Type::Other))
+        };
+        // Of several columns, each would have to be tried with the right types of the others.
+        self.key_columns.len() > 1 || self.check_types(&other().collect()).is_err()
+    }
+
+    /// Whether the event's key columns fit the key type. They are judged once for each relation of events.
+    fn check_event(&mut self, event: &Event) -> Result<()> {
+        let relation = event.relation();
+        let (Some(reading), Some(key)) = (self.reading, event.key()) else {
+            return Ok(());
+        };
+        let is_known = |known: &Arc<Relation>| Arc::ptr_eq(known, relation) || known == relation;
+        if relation.types.is_empty() || self.fitting.as_ref().is_some_and(is_known) {
+            return Ok(());
+        }
+        if contained(|| (reading.same)(key, key)).is_ok_and(|same| same.is_some()) {
+            reading.check(&self.table, &relation.types, &relation.key_columns, key)?;
+            self.fitting = Some(Arc::clone(relation));
+        }
+        Ok(())
+    }
+
+    pub(super) const fn name(&self) -> &TableName {
+        &self.table
     }
 
     fn concerns(&self, event: &Event) -> bool {
@@ -107,9 +172,12 @@ impl<K: 'static> Dependency<K> {
                 .eq(self.key_columns.iter().copied())
     }
 
-    fn effect(&self, event: &Event) -> Effects<K> {
+    fn effect(&mut self, event: &Event) -> Effects<K> {
         if self.is_of_other_columns(event) {
             return Effects::Mismatch(mismatch(event));
+        }
+        if let Err(error) = self.check_event(event) {
+            return Effects::Unfit(error);
         }
         match &self.effect {
             Effect::Everything => Effects::Everything,
@@ -137,7 +205,7 @@ impl<K: 'static> Dependency<K> {
 }
 
 /// Of `row_of`: the row's key is the cache's.
-pub(super) fn own_key<K: Key>(event: &Event) -> Result<Affected<K>> {
+fn own_key<K: Key>(event: &Event) -> Result<Affected<K>> {
     match event.key() {
         None => Ok(Affected::Everything),
         Some(row) => K::from_row_key(row)
@@ -166,9 +234,9 @@ fn mismatch(event: &Event) -> Error {
 }
 
 /// What `event` does, by all of `dependencies`.
-pub(super) fn effects<K: 'static>(dependencies: &[Dependency<K>], event: &Event) -> Effects<K> {
+pub(super) fn effects<K: 'static>(dependencies: &mut [Dependency<K>], event: &Event) -> Effects<K> {
     let (mut keys, mut tags) = (Vec::new(), Vec::new());
-    for dependency in dependencies.iter().filter(|dep| dep.concerns(event)) {
+    for dependency in dependencies.iter_mut().filter(|dep| dep.concerns(event)) {
         match dependency.effect(event) {
             Effects::Some(some_keys, some_tags) => {
                 keys.extend(some_keys);

@@ -158,6 +158,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
 
     /// Applies a delivery.
     pub fn apply(&mut self, delivery: &Delivery, now: Instant) {
+        if self.inner.refused.get().is_some() {
+            return;
+        }
         if let Some(resync) = delivery.resync() {
             self.guarded(now, |driver| {
                 driver.start(now);
@@ -330,9 +333,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
             }
             return;
         }
-        let effects = dependency::effects(&self.dependencies, event);
+        let effects = dependency::effects(&mut self.dependencies, event);
         match &effects {
             Effects::Some(keys, tags) if keys.is_empty() && tags.is_empty() => return,
+            Effects::Unfit(error) => {
+                self.refuse(error, now);
+                self.inner.observe(&CacheEvent::Applied(event));
+                return;
+            }
             Effects::Mismatch(error) => {
                 if !std::mem::replace(&mut self.told_of_mismatch, true) {
                     tracing::error!(cache = self.inner.name, %error, "event cannot be mapped to keys, \
@@ -366,6 +374,15 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         }
     }
 
+    /// Closes the cache for good: it cannot know which of its keys events concern.
+    fn refuse(&mut self, error: &Error, now: Instant) {
+        if self.inner.refused.set(error.clone()).is_ok() {
+            tracing::error!(cache = self.inner.name, %error, "the cache does not answer any more, reads go past it");
+        }
+        self.inner.gate.abandon();
+        self.everything_and_tokens(FlushCause::Mismatch, now);
+    }
+
     fn decided(&mut self, decision: Decision) {
         match decision {
             Decision::Ignore | Decision::Hold => {}
@@ -392,7 +409,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     fn take_effect(&mut self, effects: &Effects<K>) {
         match effects {
             Effects::Some(keys, tags) => self.invalidate(keys, tags),
-            Effects::Everything | Effects::Mismatch(_) => self.flush(FlushCause::Event),
+            Effects::Everything | Effects::Mismatch(_) | Effects::Unfit(_) => {
+                self.flush(FlushCause::Event);
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -15,6 +15,7 @@ use super::observer::{
 use super::stats::{CacheStats, Counters};
 use super::store::{Accept, Found, Moment, Stale, Store};
 use super::write_token::{self, Marks, WriteToken};
+use crate::error::Error;
 use crate::gate::Gate;
 use crate::name::ChannelName;
 use crate::panic::contained;
@@ -81,6 +82,8 @@ pub(super) struct Inner<K, V> {
     pub(super) load_seconds: Histogram,
     pub(super) observer: Option<Arc<dyn CacheObserver>>,
     pub(super) marks: Arc<Marks>,
+    /// Why it was closed for good.
+    pub(super) refused: OnceLock<Error>,
     /// Where write tokens are announced.
     pub(super) channel: ChannelName,
 }
@@ -174,6 +177,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.inner.gate.is_open()
+    }
+
+    /// Returns why the cache does not answer any more, if an event has shown that its key type does not fit a key column; see
+    /// [`CacheBuilder::row_of`](super::CacheBuilder::row_of). The cache stays closed until the program starts it again.
+    #[must_use]
+    pub fn refused(&self) -> Option<&Error> {
+        self.inner.refused.get()
     }
 
     /// A token for a writer that wants its own commit to be seen; see [`WriteToken`].

@@ -54,6 +54,7 @@ mod dependency;
 mod driver;
 mod function;
 mod handle;
+mod key_check;
 mod limit;
 mod load;
 mod nesting;

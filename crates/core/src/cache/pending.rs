@@ -55,7 +55,9 @@ impl<K: CacheKey> Pending<K> {
                 }
             }
             Effects::Some(..) => {}
-            Effects::Everything | Effects::Mismatch(_) => self.hold_everything(),
+            Effects::Everything | Effects::Mismatch(_) | Effects::Unfit(_) => {
+                self.hold_everything();
+            }
         }
     }
 

@@ -92,9 +92,29 @@ impl fmt::Display for RowKey {
 
 /// A Rust type that stands for the key of a table's rows.
 ///
-/// Implemented for integers, `bool`, strings and tuples of them, and with the features of these names for `uuid::Uuid` and for
-/// the dates and times of `chrono`, `jiff` and `time`. A type of your own (a `UserId`, a UUID)
-/// implements it by going through one of these.
+/// Implemented for integers, `bool`, strings, [`IpAddr`](std::net::IpAddr), [`PaddedText`](crate::PaddedText) and tuples of them,
+/// and with the features of these names for `uuid::Uuid`, `rust_decimal::Decimal` and the dates and times of `chrono`, `jiff` and
+/// `time`. A type of your own (a `UserId`, a UUID) implements it by going through one of these.
+///
+/// # Types with several spellings
+///
+/// A value of most types has several texts: a `uuid` in upper and lower case, a `timestamp` in each `DateStyle`. An event has the
+/// text that PostgreSQL's triggers write. A cache whose keys are `String`s would miss the event if its reader has another text, so
+/// a cache refuses such keys (see [`CacheBuilder::row_of`](crate::CacheBuilder::row_of)). A key type fits if `from_row_key` reads all
+/// texts of a value as one key:
+///
+/// | type of the column | key types |
+/// |---|---|
+/// | `smallint`, `integer`, `bigint` | `i8` to `i64`, `u8` to `u64` |
+/// | `boolean` | `bool` |
+/// | `text`, `varchar`, `name` with a deterministic collation, enums | `String`, `Arc<str>` |
+/// | `character(n)` | [`PaddedText`](crate::PaddedText) |
+/// | `uuid` | `uuid::Uuid` (feature `uuid`) |
+/// | `date`, `time`, `timestamp`, `timestamptz` | those of `chrono`, `jiff` and `time` (features of these names), of microseconds at most |
+/// | `numeric` | `rust_decimal::Decimal` (feature `rust_decimal`); `u64` if the values are whole |
+/// | `inet`, `cidr` | [`IpAddr`](std::net::IpAddr), for hosts; an event about a network flushes the cache |
+/// | domains | as for the type beneath |
+/// | `citext`, text with a nondeterministic collation, `bytea`, `interval`, `timetz`, `macaddr`, `real`, `double precision`, `json`, `jsonb`, arrays, composites, ranges, types of extensions | a type of your own that normalises its text, or another key |
 ///
 /// ```
 /// use pgherald_core::{Key, RowKey};
@@ -131,6 +151,17 @@ pub trait KeyColumn: Sized {
     fn from_part(part: &KeyPart) -> Option<Self>;
 }
 
+/// Whether `K` reads two row keys as the same key; see [`SameKey`](crate::types::SameKey).
+pub(crate) fn same_row<K: Key>(one: &RowKey, other: &RowKey) -> Option<bool> {
+    let (one, other) = (K::from_row_key(one)?, K::from_row_key(other)?);
+    Some(one.to_row_key() == other.to_row_key())
+}
+
+/// The same, where `K` itself is compared.
+pub(crate) fn same_key<K: Key + PartialEq>(one: &RowKey, other: &RowKey) -> Option<bool> {
+    Some(K::from_row_key(one)? == K::from_row_key(other)?)
+}
+
 impl<T: KeyColumn> Key for T {
     fn to_row_key(&self) -> RowKey {
         RowKey(Repr::One(self.to_part()))
@@ -161,7 +192,29 @@ macro_rules! integer_key_columns {
     )*};
 }
 
-integer_key_columns!(i16 i32 i64 u16 u32);
+integer_key_columns!(i8 i16 i32 i64 u8 u16 u32);
+
+/// Also of `numeric` columns whose values are whole, such as `numeric(20)`.
+impl KeyColumn for u64 {
+    fn to_part(&self) -> KeyPart {
+        match i64::try_from(*self) {
+            Ok(value) => KeyPart::Int(value),
+            Err(_) => KeyPart::Text(self.to_string().into()),
+        }
+    }
+
+    fn from_part(part: &KeyPart) -> Option<Self> {
+        match part {
+            KeyPart::Int(value) => Self::try_from(*value).ok(),
+            // No other text of the number: `07` may be another row.
+            KeyPart::Text(text) => text
+                .parse()
+                .ok()
+                .filter(|value: &Self| *value.to_string() == **text),
+            KeyPart::Null | KeyPart::Bool(_) => None,
+        }
+    }
+}
 
 impl KeyColumn for bool {
     fn to_part(&self) -> KeyPart {

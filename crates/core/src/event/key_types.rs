@@ -1,16 +1,12 @@
-//! Dates, times and UUIDs as parts of keys, which are the text that PostgreSQL writes for them.
+//! Addresses, UUIDs, decimals, dates and times as parts of keys, which are the text that PostgreSQL writes for them.
 
 #![cfg_attr(
     not(any(feature = "chrono", feature = "jiff", feature = "time")),
     allow(dead_code, reason = "only some features need all of this")
 )]
 
-#[cfg(any(
-    feature = "uuid",
-    feature = "chrono",
-    feature = "jiff",
-    feature = "time"
-))]
+use std::net::IpAddr;
+
 use super::{KeyColumn, KeyPart};
 
 /// A day of the calendar. The year before 1 is 0.
@@ -137,6 +133,39 @@ fn part_moment(key: &KeyPart, zone: &str) -> Option<(Day, Clock)> {
 
 /// The offset of all `timestamptz` in events.
 const UTC: &str = "+00";
+
+/// Of hosts: an address with a netmask is no key.
+impl KeyColumn for IpAddr {
+    fn to_part(&self) -> KeyPart {
+        part(self.to_string())
+    }
+
+    fn from_part(part: &KeyPart) -> Option<Self> {
+        let text = text_of(part)?;
+        // A `cidr` of one host has its length.
+        let (host, length) = text
+            .split_once('/')
+            .map_or((text, None), |(host, length)| (host, Some(length)));
+        let address: Self = host.parse().ok()?;
+        let whole = if address.is_ipv4() { "32" } else { "128" };
+        length
+            .is_none_or(|length| length == whole)
+            .then_some(address)
+    }
+}
+
+/// Without trailing zeros, which make no other number. A value of more than 28 digits, `NaN` and infinity are no keys.
+#[cfg(feature = "rust_decimal")]
+impl KeyColumn for rust_decimal::Decimal {
+    fn to_part(&self) -> KeyPart {
+        part(self.normalize().to_string())
+    }
+
+    fn from_part(part: &KeyPart) -> Option<Self> {
+        // The usual way of parsing rounds.
+        Self::from_str_exact(text_of(part)?).ok()
+    }
+}
 
 #[cfg(feature = "uuid")]
 impl KeyColumn for uuid::Uuid {

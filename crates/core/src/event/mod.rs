@@ -2,13 +2,8 @@
 
 mod decode;
 mod key;
-#[cfg(any(
-    feature = "uuid",
-    feature = "chrono",
-    feature = "jiff",
-    feature = "time"
-))]
 mod key_types;
+mod padded;
 mod typed;
 mod unchanged;
 
@@ -26,6 +21,8 @@ use crate::types::{self, Fields, RowParts};
 
 pub use decode::Decoder;
 pub use key::{Key, KeyColumn, KeyPart, RowKey};
+pub(crate) use key::{same_key, same_row};
+pub use padded::PaddedText;
 pub use typed::{Changed, Deleted, FromEvent, Inserted, Table, Truncated, Updated};
 
 /// A committed change.

@@ -8,12 +8,13 @@ use serde::Deserialize;
 use super::VERSION;
 use super::catalog_type::CatalogTypes;
 use super::desired::DesiredTrigger;
+use super::expression::key_type;
 use super::note::{Note, note, version};
 use super::spec::TriggerSpec;
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 use crate::operation::Operation;
-use crate::types::Type;
+use crate::types::{Fields, Type};
 
 /// The actual state of a database, as [`inspect`](super::inspect()) has read it.
 ///
@@ -394,6 +395,16 @@ impl Actual {
         };
         let message = format!("table {name} does not exist; {advice}");
         Err(Error::new(Kind::Spec, message))
+    }
+
+    /// The types of the columns of a table, as for a key. None if it does not exist, or was not inspected.
+    pub(crate) fn types_of(&self, name: &TableName) -> Option<Fields> {
+        let columns = self.table(name).ok()?.columns.iter();
+        Some(
+            columns
+                .map(|column| (column.name.as_str().into(), key_type(column)))
+                .collect(),
+        )
     }
 
     /// The triggers that call `function`.

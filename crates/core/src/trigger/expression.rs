@@ -196,14 +196,17 @@ pub(super) fn names(columns: &[Column]) -> String {
 }
 
 /// How the texts of columns are read, as JSON: without those that are read as they are, and those that have a form of their
-/// own in JSON. None if there are no others.
+/// own in JSON. None if there are no others. Types of key columns have more names, by which readers know whether values have
+/// several spellings.
 pub(super) fn types(key: &[Column], columns: &[Column]) -> Result<Option<String>> {
     let in_key = |column: &&Column| key.iter().any(|part| part.name == column.name);
     let columns = columns.iter().filter(|column| !in_key(column));
-    let texts = key.iter().chain(columns).filter(|column| {
-        column.read_as != Type::Text && !matches!(class(column), Class::Integer | Class::Boolean)
+    let columns = columns.map(|column| (column, column.read_as.clone()));
+    let key = key.iter().map(|column| (column, key_type(column)));
+    let texts = key.chain(columns).filter(|(column, read_as)| {
+        *read_as != Type::Text && !matches!(class(column), Class::Integer | Class::Boolean)
     });
-    let types = texts.map(|column| (column.name.as_str().into(), column.read_as.clone()));
+    let types = texts.map(|(column, read_as)| (column.name.as_str().into(), read_as));
     let types = types.collect::<Fields>();
     if types.is_empty() {
         return Ok(None);
@@ -216,6 +219,18 @@ pub(super) fn types(key: &[Column], columns: &[Column]) -> Result<Option<String>
         )
     })?;
     Ok(Some(json))
+}
+
+/// The type of a column of a key. It differs from the type by which the text is read where that is plain text, but the values
+/// have several spellings.
+pub(super) fn key_type(column: &Column) -> Type {
+    match &*column.type_name {
+        "enum" => Type::Text,
+        "text" | "varchar" | "bpchar" | "name" if column.is_ambiguous => Type::Caseless,
+        _ if column.read_as != Type::Text => column.read_as.clone(),
+        "" if column.exact_type.ends_with(".citext") => Type::Caseless,
+        name => Type::of_servers_key(name),
+    }
 }
 
 /// A JSON string.

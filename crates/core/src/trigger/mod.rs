@@ -73,7 +73,7 @@
 //!   order of `key`. An update also lists the keys that rows had before it. `int2`, `int4`, `int8` and
 //!   `bool` are JSON numbers and booleans. Any other value is a string of its text, whatever the writer's session settings:
 //!   ISO dates, UTC, hex, names of objects with their schema. Values that are equal in SQL may have different texts
-//!   ([`DriftKind::AmbiguousKey`]). In a database of another encoding than UTF-8, bytes of a text that the server cannot
+//!   ([`DriftKind::AmbiguousKey`]), and a reader may write a value in another way ([`SpelledKey`]). In a database of another encoding than UTF-8, bytes of a text that the server cannot
 //!   convert are read as Latin-1.
 //! - `columns` stands next to `keys` if the specification names columns. It has the new values, for a delete the old ones;
 //!   `null` if they are unknown (the row has another key now) or too large together. `{"unavailable":{"limit":7999}}` stands
@@ -81,8 +81,10 @@
 //! - `types` says how the texts of columns are read, see [`Event::columns`](crate::Event::columns). It is there if
 //!   some column, or part of the key, is of such a type: `int` (in arrays and composites, and for `oid`), `bool`, `float`, `numeric`, `json`
 //!   (also for `jsonb`), `bytea`, `date`, `timestamp`, `timestamptz`, `timetz`; `["float"]` for an array of any number of
-//!   dimensions; `{"street":"text","zip":"int"}` for a composite type. Texts of all other types are read as they are. The
-//!   row that describes a table in the outbox has the same object.
+//!   dimensions; `{"street":"text","zip":"int"}` for a composite type. Texts of all other types are read as they are. For
+//!   columns of the key there are also `uuid`, `time`, `interval`, `padded` (`char(n)`), `address`, `mac`, `caseless` and `other`:
+//!   texts, of which a value has several, see [`Key`](crate::Key). The row that describes a table in the outbox has the same
+//!   object.
 //! - A payload without `key`, `keys` and `columns`: anything in the table may have changed. Such payloads follow TRUNCATE, a
 //!   write to a table without key, a statement of more than 1,000 rows, a transaction that replicates more than that, and a key that
 //!   does not fit. TRUNCATE of a
@@ -120,6 +122,7 @@ mod replicated;
 mod rows_query;
 mod shared;
 mod spec;
+mod spelled_key;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -139,6 +142,7 @@ pub use plan::{OLDEST_SERVER, install, plan, plan_uninstall, plan_uninstall_all,
 pub(crate) use shared::refuse_other_outbox;
 pub use shared::require_version;
 pub use spec::TriggerSpec;
+pub use spelled_key::SpelledKey;
 pub use verify::{Drift, DriftKind, verify};
 pub use watched::{Watched, watched};
 

@@ -85,8 +85,8 @@ pub enum DriftKind {
     /// the table.
     LeftOver(String),
     /// Values of a key column may be equal in SQL and yet have different texts, such as `Bob` and `bob` of type `citext`. The
-    /// key of an event is the text of the written row; it does not match a cached value, a filter or a lock under another
-    /// spelling.
+    /// key of an event is the text of the written row; it does not match a filter or a lock under another spelling. A cache
+    /// needs a key type that reads all spellings as one key; see [`SpelledKey`](super::SpelledKey), which covers more types.
     AmbiguousKey {
         /// The column.
         column: String,
@@ -299,8 +299,8 @@ impl fmt::Display for Drift {
             DriftKind::AmbiguousKey { column, type_name } => write!(
                 f,
                 "key column {column:?} has type {type_name}, in which equal values may have different texts, and events are \
-                 matched by the exact text of their row; make sure that the column holds one text for each value, or choose \
-                 another key"
+                 matched by the exact text of their row; make sure that the column holds one text for each value, choose \
+                 another key, or give caches a key type that reads all texts of a value as one"
             ),
             DriftKind::LeftOver(object) => {
                 write!(

@@ -7,6 +7,7 @@
 //! Conversion is total. A text that is not of its column's type, because the column has another type now, stays text.
 
 mod read;
+mod spelling;
 mod text;
 mod unavailable;
 mod value;
@@ -18,6 +19,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 pub(crate) use read::{Error, RowParts, from_columns, from_row};
+pub(crate) use spelling::{SameKey, unfit};
 pub(crate) use unavailable::of as unavailable;
 pub(crate) use write::to_json;
 
@@ -27,7 +29,8 @@ pub(crate) const MAX_DEPTH: usize = 16;
 /// How the text of a value is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Type {
-    /// As it is: strings, enums, ranges, addresses, UUIDs, intervals, and types of extensions.
+    /// As it is: strings, enums, ranges, addresses, UUIDs, intervals, and types of extensions. In a key: a type that has one text
+    /// for each value.
     #[default]
     Text,
     Integer,
@@ -41,6 +44,20 @@ pub(crate) enum Type {
     Timestamp,
     TimestampTz,
     TimeTz,
+    // The following types are read as text. They are named for key columns only, because their values have several spellings.
+    Time,
+    Uuid,
+    Interval,
+    /// `character(n)`.
+    Padded,
+    /// `inet` and `cidr`.
+    Address,
+    /// `macaddr` and `macaddr8`.
+    Mac,
+    /// `citext`, and text under a nondeterministic collation.
+    Caseless,
+    /// Any type whose spellings are not known: ranges, bit strings, types of extensions.
+    Other,
     /// Of any number of dimensions.
     Array {
         element: Box<Type>,
@@ -55,7 +72,7 @@ pub(crate) enum Type {
 pub(crate) struct Fields(Vec<(Box<str>, Type)>);
 
 /// The types that have a name of their own. `Text` is first: an unknown name means text.
-const NAMES: [(&str, Type); 11] = [
+const NAMES: [(&str, Type); 19] = [
     ("text", Type::Text),
     ("int", Type::Integer),
     ("bool", Type::Boolean),
@@ -67,6 +84,14 @@ const NAMES: [(&str, Type); 11] = [
     ("timestamp", Type::Timestamp),
     ("timestamptz", Type::TimestampTz),
     ("timetz", Type::TimeTz),
+    ("time", Type::Time),
+    ("uuid", Type::Uuid),
+    ("interval", Type::Interval),
+    ("padded", Type::Padded),
+    ("address", Type::Address),
+    ("mac", Type::Mac),
+    ("caseless", Type::Caseless),
+    ("other", Type::Other),
 ];
 
 impl Type {
@@ -74,10 +99,33 @@ impl Type {
     pub(crate) fn of_server(name: &str) -> Self {
         match name {
             "int2" | "int4" | "int8" | "oid" => Self::Integer,
+            "bool" => Self::Boolean,
             "float4" | "float8" => Self::Float,
+            "numeric" => Self::Numeric,
             "json" | "jsonb" => Self::Json,
-            "int" | "float" => Self::Text,
-            name => Self::named(name),
+            "bytea" => Self::Bytes,
+            "date" => Self::Date,
+            "timestamp" => Self::Timestamp,
+            "timestamptz" => Self::TimestampTz,
+            "timetz" => Self::TimeTz,
+            _ => Self::Text,
+        }
+    }
+
+    /// The same for a column of a key, whose type matters also if it is read as text.
+    pub(crate) fn of_servers_key(name: &str) -> Self {
+        match name {
+            "text" | "varchar" | "name" | "char" => Self::Text,
+            "time" => Self::Time,
+            "uuid" => Self::Uuid,
+            "interval" => Self::Interval,
+            "bpchar" => Self::Padded,
+            "inet" | "cidr" => Self::Address,
+            "macaddr" | "macaddr8" => Self::Mac,
+            name => match Self::of_server(name) {
+                Self::Text => Self::Other,
+                read_as => read_as,
+            },
         }
     }
 
@@ -114,7 +162,7 @@ impl Fields {
     }
 
     /// The type of the column or field `name`; text if it is not listed.
-    fn get(&self, name: &str) -> &Type {
+    pub(crate) fn get(&self, name: &str) -> &Type {
         let mut fields = self.0.iter();
         let found = fields.find(|(field, _)| **field == *name);
         found.map_or(&Type::Text, |(_, found)| found)

@@ -84,9 +84,19 @@ fn of_text<'a>(of: &'a Type, text: Cow<'a, str>) -> Value<'a> {
             let iso = text::iso(of, &text).into_owned();
             Value::Text(&Type::Text, iso.into())
         }
-        Type::Text | Type::Integer | Type::Boolean | Type::Float | Type::Numeric => {
-            Value::Text(of, text)
-        }
+        Type::Text
+        | Type::Integer
+        | Type::Boolean
+        | Type::Float
+        | Type::Numeric
+        | Type::Time
+        | Type::Uuid
+        | Type::Interval
+        | Type::Padded
+        | Type::Address
+        | Type::Mac
+        | Type::Caseless
+        | Type::Other => Value::Text(of, text),
     }
 }
 

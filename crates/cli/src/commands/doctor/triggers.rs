@@ -1,5 +1,7 @@
 //! Whether the triggers that were installed are still there, and fire.
 
+use std::collections::BTreeMap;
+
 use pgherald_core::TableName;
 use pgherald_core::trigger::{self, Actual, Drift, DriftKind, TriggerSpec, Watched};
 use tokio_postgres::Client;
@@ -26,7 +28,35 @@ pub(super) async fn check(client: &Client) -> Findings {
     let found = found.collect();
     let tables = words::count(watched.len() as u64, "table");
     let fine = format!("of {tables}, all in place");
-    Ok(or_ok(found, CHECK, &fine))
+    let mut findings = or_ok(found, CHECK, &fine);
+    findings.extend(keys(&actual, &watched));
+    Ok(findings)
+}
+
+/// What caches have to know of the keys of watched tables. It is no problem if they do, and the database does not show that. One
+/// finding for the tables whose caches need the same key type.
+fn keys(actual: &Actual, watched: &[Watched]) -> Vec<Finding> {
+    /// How many columns are named.
+    const NAMED: usize = 3;
+    let mut columns = BTreeMap::<_, Vec<String>>::new();
+    let specs = watched.iter().filter_map(Watched::current);
+    for key in specs.flat_map(|spec| actual.spelled_keys(&spec)) {
+        let column = format!("{} {:?} ({})", key.table, key.column, key.type_name);
+        columns.entry(key.key_types).or_default().push(column);
+    }
+    let finding = |(key_types, columns): (Option<&str>, Vec<String>)| {
+        let named = columns[..columns.len().min(NAMED)].join(", ");
+        let more = match columns.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let needed = key_types.unwrap_or("a key type of the program that normalises the text");
+        let text = format!(
+            "values of {named}{more} have several texts: caches of their rows need {needed}, not String"
+        );
+        Finding::ok("keys", text)
+    };
+    columns.into_iter().map(finding).collect()
 }
 
 /// The problems of an installation that needs `repair`.

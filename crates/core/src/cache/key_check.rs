@@ -1,0 +1,107 @@
+//! Whether the key types of a cache fit the key columns of its tables: whether they read all spellings of a value as one key.
+//!
+//! A cache learns the types of key columns twice. [`CacheDriver::check_keys`] reads the catalog before the cache starts, so that
+//! the program gets an error. Events carry the types, so a cache that was not checked is closed by the first event that it could
+//! miss, also if the table was altered. Until that event, no value in the cache is outdated. The decision itself is in
+//! [`types`](crate::types).
+
+use tokio_postgres::Client;
+
+use super::dependency::Dependency;
+use super::driver::CacheDriver;
+use super::handle::CacheKey;
+use crate::error::{Error, Kind, Result};
+use crate::event::RowKey;
+use crate::name::TableName;
+use crate::trigger;
+use crate::types::{Fields, SameKey, unfit};
+
+/// How a dependency reads the keys of rows.
+#[derive(Clone, Copy)]
+pub(super) struct Reading {
+    pub(super) same: SameKey,
+    /// The Rust type, for messages.
+    pub(super) key_type: &'static str,
+}
+
+impl Reading {
+    /// Fails if one of these columns has several spellings that the Rust type keeps apart. `key` is a valid key of them.
+    pub(super) fn check(
+        self,
+        table: &TableName,
+        types: &Fields,
+        columns: &[impl AsRef<str>],
+        key: &RowKey,
+    ) -> Result<()> {
+        let Some(unfit) = unfit(types, columns, key, self.same) else {
+            return Ok(());
+        };
+        let way_out = match unfit.column_type.key_types() {
+            Some(types) => format!("use {types} as its key type"),
+            None => {
+                "use a key type of your own that normalises the text, or another key".to_owned()
+            }
+        };
+        let message = format!(
+            "key column {:?} of {table} is {}, whose values have several texts, and {} keeps them apart: an event would miss a value \
+             that was cached under another text; {way_out}, or depend on the whole table (table_of)",
+            unfit.column,
+            unfit.column_type.described(),
+            self.key_type,
+        );
+        Err(Error::new(Kind::Config, message))
+    }
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
+    /// Checks that the key types of the cache fit the key columns of its tables, whose types it reads from the catalog; see
+    /// [`Key`](crate::Key). Runs no statement if there is [nothing to check](Self::has_keys_to_check).
+    ///
+    /// A cache need not be checked: the first event that it could miss closes it, and
+    /// [`CacheHandle::refused`](super::CacheHandle::refused) returns the same error.
+    ///
+    /// ```no_run
+    /// use pgherald_core::{CacheBuilder, Table};
+    ///
+    /// struct Session;
+    /// impl Table for Session {
+    ///     const NAME: &'static str = "sessions";
+    ///     const KEY: &'static [&'static str] = &["id"]; // a uuid
+    ///     type Key = String;
+    /// }
+    ///
+    /// # async fn example(client: &tokio_postgres::Client) -> pgherald_core::Result<()> {
+    /// let (_, driver) = CacheBuilder::<String, i64>::new("sessions").row_of::<Session>().build()?;
+    /// assert!(driver.check_keys(client).await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If a key type does not fit; the message names the column and the key types that fit. If the catalog cannot be read.
+    pub async fn check_keys(&self, client: &Client) -> Result<()> {
+        let checked = self.dependencies.iter();
+        let checked: Vec<_> = checked.filter(|one| one.depends_on_types()).collect();
+        if checked.is_empty() {
+            return Ok(());
+        }
+        let tables: Vec<_> = checked.iter().map(|one| one.name()).collect();
+        let actual = trigger::inspect(client, &tables).await?;
+        for dependency in checked {
+            // A table that does not exist is reported by the listener.
+            if let Some(types) = actual.types_of(dependency.name()) {
+                dependency.check_types(&types).map_err(|error| {
+                    let message = format!("cache {:?}: {error}", self.name());
+                    Error::new(Kind::Config, message)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether the key types of the cache fit some column types only. Integers, for example, fit all.
+    #[must_use]
+    pub fn has_keys_to_check(&self) -> bool {
+        self.dependencies.iter().any(Dependency::depends_on_types)
+    }
+}

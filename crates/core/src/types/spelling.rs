@@ -1,0 +1,257 @@
+//! The spellings of values: which types have several texts for one value, and whether a Rust type reads all of them as one key.
+//!
+//! A cache misses an event if its reader writes a key in one way and the event in another. This is the one table of decisions:
+//! for each type, some spellings of one value. A Rust type fits if it reads all of them as the same key. So a type of a user
+//! that normalises its text fits like a type of the library, and nothing has to be declared.
+
+use super::{Fields, Type};
+use crate::event::{KeyPart, RowKey};
+use crate::panic::contained;
+
+/// Whether a Rust type reads two row keys as the same key. `None` if one of them is no key of the type: an event with such a
+/// key is an error that flushes the cache.
+pub(crate) type SameKey = fn(&RowKey, &RowKey) -> Option<bool>;
+
+/// A key column whose values a Rust type keeps apart by their spellings.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unfit<'a> {
+    pub(crate) column: &'a str,
+    pub(crate) column_type: &'a Type,
+}
+
+impl Type {
+    /// Some texts of one value. Empty if each value has one text, whatever the session's settings are and however a client
+    /// writes it.
+    pub(crate) fn spellings(&self) -> &'static [&'static str] {
+        match self {
+            Self::Text | Self::Integer | Self::Boolean => &[],
+            Self::Float => &["1", "1.0", "1e0"],
+            Self::Numeric => &["1", "1.0", "1.00"],
+            Self::Json => &[r#"{"a":1}"#, r#"{"a": 1}"#],
+            Self::Bytes => &[r"\xab", r"\xAB", r"\253"],
+            Self::Date => &["2026-11-29", "29.11.2026", "11/29/2026", "20261129"],
+            Self::Time => &["01:02:03", "1:02:03", "01:02:03.0"],
+            Self::TimeTz => &["01:02:03+00", "01:02:03+00:00", "01:02:03Z"],
+            Self::Timestamp => &[
+                "2026-11-29 01:02:03",
+                "2026-11-29T01:02:03",
+                "29.11.2026 01:02:03",
+            ],
+            Self::TimestampTz => &[
+                "2026-11-29 01:02:03+00",
+                "2026-11-29 02:02:03+01",
+                "2026-11-29T01:02:03Z",
+            ],
+            Self::Uuid => &[
+                "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+                "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11",
+                "a0eebc999c0b4ef8bb6d6bb9bd380a11",
+            ],
+            Self::Interval => &["PT24H", "24:00:00", "P1D", "1 day"],
+            Self::Padded => &["a", "a  "],
+            Self::Address => &["fe80::a", "FE80::A", "fe80:0:0:0:0:0:0:a", "fe80::a/128"],
+            Self::Mac => &[
+                "08:00:2b:01:02:0a",
+                "08:00:2B:01:02:0A",
+                "08-00-2b-01-02-0a",
+            ],
+            Self::Caseless => &["a", "A"],
+            Self::Array { .. } => &["{a,b}", "{a, b}", "[1:2]={a,b}"],
+            Self::Composite(_) => &["(a)", "(\"a\")"],
+            Self::Other => &["a1", "A1", " a1", "a1 "],
+        }
+    }
+
+    /// What operators call it.
+    pub(crate) fn described(&self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer => "an integer type",
+            Self::Boolean => "boolean",
+            Self::Float => "a floating-point type",
+            Self::Numeric => "numeric",
+            Self::Json => "json or jsonb",
+            Self::Bytes => "bytea",
+            Self::Date => "date",
+            Self::Time => "time",
+            Self::TimeTz => "time with time zone",
+            Self::Timestamp => "timestamp",
+            Self::TimestampTz => "timestamp with time zone",
+            Self::Uuid => "uuid",
+            Self::Interval => "interval",
+            Self::Padded => "character(n)",
+            Self::Address => "inet or cidr",
+            Self::Mac => "macaddr or macaddr8",
+            Self::Caseless => "citext or text with a nondeterministic collation",
+            Self::Array { .. } => "an array type",
+            Self::Composite(_) => "a composite type",
+            Self::Other => "a type whose spellings are not known",
+        }
+    }
+
+    /// The Rust types of this library's making that fit. `None` if a user has to write one.
+    pub(crate) fn key_types(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Text => "String",
+            Self::Integer => "i64, u64 and the smaller integers",
+            Self::Boolean => "bool",
+            Self::Numeric => {
+                "rust_decimal::Decimal (feature rust_decimal), or u64 if the values are whole"
+            }
+            Self::Date => "a date of chrono, jiff or time (the features of these names)",
+            Self::Time => "a time of chrono, jiff or time (the features of these names)",
+            Self::Timestamp => {
+                "a date and time without zone of chrono, jiff or time (the features of these names)"
+            }
+            Self::TimestampTz => {
+                "DateTime<Utc> of chrono, Timestamp of jiff or OffsetDateTime of time (the features of these names)"
+            }
+            Self::Uuid => "uuid::Uuid (feature uuid)",
+            Self::Padded => "PaddedText",
+            Self::Address => "std::net::IpAddr, if the values are hosts",
+            Self::Float
+            | Self::Json
+            | Self::Bytes
+            | Self::TimeTz
+            | Self::Interval
+            | Self::Mac
+            | Self::Caseless
+            | Self::Array { .. }
+            | Self::Composite(_)
+            | Self::Other => return None,
+        })
+    }
+
+    /// The part of some row key of this type.
+    pub(crate) fn sample(&self) -> KeyPart {
+        match self {
+            Self::Integer => KeyPart::Int(1),
+            Self::Boolean => KeyPart::Bool(true),
+            other => KeyPart::Text(other.spellings().first().copied().unwrap_or("a").into()),
+        }
+    }
+}
+
+/// The first column of a key, made of `columns` with these types, whose spellings `same` keeps apart. `key` is a valid key: its
+/// columns are replaced one by one.
+pub(crate) fn unfit<'a>(
+    types: &'a Fields,
+    columns: &'a [impl AsRef<str>],
+    key: &RowKey,
+    same: SameKey,
+) -> Option<Unfit<'a>> {
+    let mut columns = columns.iter().map(AsRef::as_ref).enumerate();
+    columns.find_map(|(place, column)| {
+        let column_type = types.get(column);
+        let spelled = column_type.spellings().iter().map(|text| {
+            let mut parts = key.parts().to_vec();
+            if let Some(part) = parts.get_mut(place) {
+                *part = KeyPart::Text((*text).into());
+            }
+            RowKey::new(parts)
+        });
+        let is_key = |key: &RowKey| contained(|| same(key, key).is_some()).unwrap_or(false);
+        let keys: Vec<_> = spelled.filter(is_key).collect();
+        let (first, others) = keys.split_first()?;
+        let is_apart =
+            |other: &RowKey| !contained(|| same(first, other)).is_ok_and(|is| is == Some(true));
+        others.iter().any(is_apart).then_some(Unfit {
+            column,
+            column_type,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SameKey, unfit};
+    use crate::event::{Key, KeyColumn, KeyPart, PaddedText, RowKey, same_row};
+    use crate::types::{Fields, NAMES, Type};
+
+    /// Folds case, as a type of a user may do.
+    #[derive(Debug)]
+    struct Folded(String);
+
+    impl KeyColumn for Folded {
+        fn to_part(&self) -> KeyPart {
+            self.0.to_lowercase().to_part()
+        }
+
+        fn from_part(part: &KeyPart) -> Option<Self> {
+            String::from_part(part).map(Self)
+        }
+    }
+
+    fn fits<K: Key>(of: &Type) -> bool {
+        let types: Fields = [("k".into(), of.clone())].into_iter().collect();
+        let same: SameKey = same_row::<K>;
+        unfit(&types, &["k"], &RowKey::new([of.sample()]), same).is_none()
+    }
+
+    /// The table of types and key types, as the documentation has it.
+    #[test]
+    fn each_column_type_has_key_types_that_read_all_its_spellings() {
+        let mut types: Vec<Type> = NAMES.iter().map(|(_, of)| of.clone()).collect();
+        types.push(Type::Array {
+            element: Box::new(Type::Integer),
+            delimiter: ',',
+        });
+        types.push(Type::Composite(Fields::default()));
+        for of in &types {
+            let has_one = matches!(of, Type::Text | Type::Integer | Type::Boolean);
+            assert_eq!(fits::<String>(of), has_one, "String for {of:?}");
+            // Not the text of an integer, or another error that flushes: never two keys for one value.
+            assert!(fits::<i64>(of) && fits::<u64>(of), "integers for {of:?}");
+            assert!(fits::<std::net::IpAddr>(of), "IpAddr for {of:?}");
+            let is_padded = has_one || *of == Type::Padded;
+            assert_eq!(fits::<PaddedText>(of), is_padded, "PaddedText for {of:?}");
+            let is_folded = has_one || matches!(of, Type::Caseless | Type::Uuid);
+            if matches!(of, Type::Caseless) {
+                assert_eq!(fits::<Folded>(of), is_folded, "Folded for {of:?}");
+            }
+            assert_eq!(
+                of.key_types().is_some(),
+                !matches!(
+                    of,
+                    Type::Float
+                        | Type::Json
+                        | Type::Bytes
+                        | Type::TimeTz
+                        | Type::Interval
+                        | Type::Mac
+                        | Type::Caseless
+                        | Type::Other
+                        | Type::Array { .. }
+                        | Type::Composite(_)
+                ),
+                "{of:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn each_column_of_a_composite_key_is_judged() {
+        let types: Fields = [("b".into(), Type::Padded)].into_iter().collect();
+        let key = RowKey::new([KeyPart::Int(7), KeyPart::Text("x".into())]);
+        let columns = ["a", "b"];
+        let found = unfit(&types, &columns, &key, same_row::<(i64, String)>);
+        assert_eq!(found.map(|unfit| unfit.column), Some("b"));
+        let found = unfit(&types, &columns, &key, same_row::<(i64, PaddedText)>);
+        assert_eq!(found, None);
+    }
+
+    #[test]
+    fn a_key_type_that_panics_on_a_text_does_not_take_the_cache_down() {
+        struct Panics;
+        impl KeyColumn for Panics {
+            fn to_part(&self) -> KeyPart {
+                KeyPart::Null
+            }
+
+            fn from_part(_: &KeyPart) -> Option<Self> {
+                panic!("as users do")
+            }
+        }
+        assert!(fits::<Panics>(&Type::Uuid));
+    }
+}
