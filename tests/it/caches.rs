@@ -394,3 +394,40 @@ async fn a_herald_watches_tables_in_both_modes() {
     token.announce(&writer).await.unwrap();
     token.applied(DEADLINE).await.unwrap();
 }
+
+struct Visit;
+
+impl Table for Visit {
+    const NAME: &'static str = "visits";
+    const KEY: &'static [&'static str] = &["id"];
+    type Key = String;
+}
+
+#[actix::test]
+async fn a_cache_of_strings_over_uuids_is_an_error_with_the_key_types_that_fit() {
+    let url = database().await;
+    let sql = "CREATE TABLE visits (id uuid PRIMARY KEY)";
+    client(&url).await.batch_execute(sql).await.unwrap();
+    let herald = Herald::connect(config(&url))
+        .watch::<Visit>()
+        .unwrap()
+        .install_triggers()
+        .start()
+        .await
+        .unwrap();
+    let strings = CacheBuilder::<String, i64>::new("visits");
+    let error = herald.cache(strings.row_of::<Visit>()).await.unwrap_err();
+    assert!(error.is_config(), "{error:?}");
+    let message = error.to_string();
+    for part in [
+        "\"visits\"",
+        "\"id\" of public.visits",
+        "uuid::Uuid",
+        "String",
+    ] {
+        assert!(message.contains(part), "{part} in {message}");
+    }
+    // No key is compared.
+    let whole = CacheBuilder::<String, i64>::new("visits").table_of::<Visit>();
+    herald.cache(whole).await.unwrap();
+}

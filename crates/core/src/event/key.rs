@@ -420,6 +420,10 @@ mod tests {
     fn a_key_type_refuses_keys_of_another_shape() {
         assert_eq!(i16::from_row_key(&RowKey::from(70_000)), None);
         assert_eq!(i64::from_row_key(&RowKey::from("7")), None);
+        assert_eq!(u64::from_row_key(&RowKey::from(-1)), None);
+        for other in ["07", "+7", "7.0", "18446744073709551616", ""] {
+            assert_eq!(u64::from_row_key(&RowKey::from(other)), None, "{other}");
+        }
         assert_eq!(<(i64, String)>::from_row_key(&RowKey::from(7)), None);
         let key = RowKey::from((7, "eu"));
         assert_eq!(
@@ -427,6 +431,41 @@ mod tests {
             Some((7, "eu".to_owned()))
         );
         assert_eq!(i64::from_row_key(&key), None);
+    }
+
+    #[test]
+    fn unsigned_keys_beyond_bigint_are_those_of_numeric() {
+        for number in [0, 7, i64::MAX.cast_unsigned(), u64::MAX] {
+            assert_eq!(u64::from_row_key(&number.to_row_key()), Some(number));
+            let text = RowKey::from(number.to_string());
+            assert_eq!(u64::from_row_key(&text), Some(number));
+        }
+    }
+
+    #[test]
+    fn an_address_is_the_key_of_a_host() {
+        use std::net::IpAddr;
+
+        let address = |text: &str| IpAddr::from_row_key(&RowKey::from(text));
+        for host in ["10.0.0.1", "fe80::a", "::ffff:1.2.3.4"] {
+            assert_eq!(address(host), host.parse().ok(), "{host}");
+            assert_eq!(
+                host.parse::<IpAddr>().unwrap().to_row_key(),
+                RowKey::from(host)
+            );
+        }
+        assert_eq!(address("10.0.0.1/32"), address("10.0.0.1"));
+        assert_eq!(address("fe80::a/128"), address("fe80::a"));
+        for network in [
+            "10.0.0.0/8",
+            "10.0.0.1/",
+            "10.0.0.1/128",
+            "fe80::/10",
+            "fe80::a/32",
+            "",
+        ] {
+            assert_eq!(address(network), None, "{network}");
+        }
     }
 
     #[test]
