@@ -35,9 +35,9 @@ pub struct SeekPlan {
     pub repeated: SeekRange,
     /// Events that the group has not passed, and that would never be delivered.
     pub skipped: SeekRange,
-    /// Parked events among the repeated ones. They are retried, and delivered again as well.
+    /// Parked events among the repeated ones. They stay parked, and are not delivered twice.
     pub repeated_parked: i64,
-    /// Dead letters among the repeated ones. They stay, unless they are delivered again and fail once more.
+    /// Dead letters among the repeated ones. They are delivered again, and stay dead letters unless that fails.
     pub repeated_dead: i64,
     /// Slices whose present cursor cannot be parsed: what the move does to their events is not known.
     pub unreadable_slices: usize,
