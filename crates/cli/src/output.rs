@@ -77,7 +77,7 @@ impl Output {
         self.to.write_all(b"\x1b[H")?;
         for (place, line) in lines.iter().enumerate() {
             // A line's end in the last line would move the others up.
-            let end = if place > 0 { "\r\n" } else { "" };
+            let end = if place > 0 { "\n" } else { "" };
             write!(self.to, "{end}{}\x1b[K", line.0)?;
         }
         self.to.write_all(b"\x1b[J")
@@ -145,7 +145,10 @@ impl Text {
 
     /// The columns of a terminal that it takes.
     pub(crate) fn width(&self) -> usize {
-        self.pieces().filter(|(_, is_code)| !is_code).map(|(piece, _)| piece.width()).sum()
+        self.pieces()
+            .filter(|(_, is_code)| !is_code)
+            .map(|(piece, _)| piece.width())
+            .sum()
     }
 
     /// With blanks behind it, up to `width` columns, shortened to them if it has more; and then `gap` blanks.

@@ -73,7 +73,7 @@ pub(crate) fn fitted(output: &Output, parts: &[Part], width: usize, height: usiz
                 let hidden = all.len() - height.saturating_sub(1);
                 all.truncate(height.saturating_sub(1));
                 if height > 0 {
-                    all.push(more(output, hidden, "line"));
+                    all.push(more(output, hidden, "line").shortened(width));
                 }
                 return all;
             }
@@ -115,7 +115,7 @@ fn lines(output: &Output, parts: &[Part], width: usize, shown: &[usize]) -> Vec<
                 lines.push(Text::from(&table.title).shortened(width));
                 lines.extend(aligned(output, &table.headings, &table.rows, *shown, width));
                 if let hidden @ 1.. = table.rows.len() - shown {
-                    lines.push(more(output, hidden, "row"));
+                    lines.push(more(output, hidden, "row").shortened(width));
                 }
             }
         }
@@ -138,7 +138,8 @@ pub(crate) fn aligned(
         widest.max(heading.width())
     };
     let mut widths: Vec<_> = headings.iter().enumerate().map(natural).collect();
-    let total = |widths: &[usize]| widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+    let total =
+        |widths: &[usize]| widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
     while total(&widths) > width {
         // The widest one of those that are wider than their headings.
         let columns = widths.iter_mut().zip(headings);
@@ -149,14 +150,22 @@ pub(crate) fn aligned(
         *widest = (*widest - 1).max(heading.width());
     }
     let line = |cells: &[Text]| {
-        let padded = cells.iter().zip(&widths).map(|(cell, width)| cell.padded(*width, GAP));
+        let padded = cells
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| cell.padded(*width, GAP));
         let line = padded.fold(Text::default(), Text::followed_by);
         line.trimmed().shortened(width)
     };
-    let head: Vec<Text> = headings.iter().map(|heading| Text::from(*heading)).collect();
+    let head: Vec<Text> = headings
+        .iter()
+        .map(|heading| Text::from(*heading))
+        .collect();
     let head = line(&head);
     let head = output.toned(Tone::Quiet, head.as_str());
-    std::iter::once(head).chain(rows.iter().map(|row| line(row))).collect()
+    std::iter::once(head)
+        .chain(rows.iter().map(|row| line(row)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -178,7 +187,15 @@ mod tests {
     #[test]
     fn what_fits_is_whole() {
         let parts = [Part::line("head"), table("One", 1), table("None", 0)];
-        let expected = ["head", "", "One", "NAME    TEXT", "name-0  a rather long text", "", "None: none"];
+        let expected = [
+            "head",
+            "",
+            "One",
+            "NAME    TEXT",
+            "name-0  a rather long text",
+            "",
+            "None: none",
+        ];
         assert_eq!(shown(&parts, 80, 7), expected);
         print(&mut Output::new(false), &parts).unwrap();
     }
@@ -186,7 +203,15 @@ mod tests {
     #[test]
     fn columns_are_shortened_to_the_width_and_headings_stay() {
         let lines = shown(&[table("One", 2)], 18, 9);
-        assert_eq!(lines, ["One", "NAME    TEXT", "name-0  a rather …", "name-1  a rather …"]);
+        assert_eq!(
+            lines,
+            [
+                "One",
+                "NAME    TEXT",
+                "name-0  a rather …",
+                "name-1  a rather …"
+            ]
+        );
         let lines = shown(&[table("One", 1)], 10, 9);
         assert_eq!(lines, ["One", "NAME  TEXT", "nam…  a r…"]);
         let lines = shown(&[table("One", 1)], 7, 9);
@@ -205,7 +230,10 @@ mod tests {
         let parts = [table("Few", 2), table("Many", 50)];
         let lines = shown(&parts, 80, 14);
         assert_eq!(lines.len(), 14, "{lines:#?}");
-        assert_eq!(lines[2..4], ["name-0  a rather long text", "name-1  a rather long text"]);
+        assert_eq!(
+            lines[2..4],
+            ["name-0  a rather long text", "name-1  a rather long text"]
+        );
         assert_eq!(lines.last().unwrap(), "… 44 more rows", "{lines:#?}");
         // What does not fit at all is counted too.
         let lines = shown(&parts, 80, 4);
@@ -221,6 +249,9 @@ mod tests {
         let coloured = Text::of_codes("\u{1b}[31mabcdef\u{1b}[0m");
         assert_eq!(coloured.width(), 6);
         assert_eq!(coloured.shortened(4).as_str(), "\u{1b}[31mabc…\u{1b}[0m");
-        assert_eq!(coloured.padded(8, 0).as_str(), "\u{1b}[31mabcdef\u{1b}[0m  ");
+        assert_eq!(
+            coloured.padded(8, 0).as_str(),
+            "\u{1b}[31mabcdef\u{1b}[0m  "
+        );
     }
 }

@@ -136,11 +136,16 @@ mod unix {
         let mut changed = before.clone();
         changed.local_modes &= !(LocalModes::ICANON | LocalModes::ECHO);
         changed.special_codes[SpecialCodeIndex::VMIN] = 1;
-        for code in [SpecialCodeIndex::VTIME, SpecialCodeIndex::VSUSP, SpecialCodeIndex::VQUIT] {
+        for code in [
+            SpecialCodeIndex::VTIME,
+            SpecialCodeIndex::VSUSP,
+            SpecialCodeIndex::VQUIT,
+        ] {
             changed.special_codes[code] = 0;
         }
         // Before it changes, so that nothing in between is lost.
-        *SAVED.lock().unwrap_or_else(PoisonError::into_inner) = Some((terminal.try_clone()?, before));
+        *SAVED.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((terminal.try_clone()?, before));
         tcsetattr(&terminal, OptionalActions::Now, &changed)?;
         Ok(())
     }
@@ -203,7 +208,11 @@ mod unix {
             assert!(panicked.is_err());
             let after = tcgetattr(&terminal).unwrap();
             assert_eq!(after.local_modes, before.local_modes);
-            assert!(after.local_modes.contains(LocalModes::ECHO | LocalModes::ICANON));
+            assert!(
+                after
+                    .local_modes
+                    .contains(LocalModes::ECHO | LocalModes::ICANON)
+            );
             assert!(SAVED.lock().unwrap().is_none());
         }
     }

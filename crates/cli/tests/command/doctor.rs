@@ -422,7 +422,7 @@ async fn a_fix_keeps_what_the_table_was_installed_with() {
     let found = found_and_fixed(&scene, &[], "triggers", "failed", "email").await;
     assert_eq!(
         found[0]["fix"],
-        "pgherald install '\"public\".\"users\"' --mode outbox --key id --columns name --operations update,delete --when-changed \
+        "pgherald install public.users --mode outbox --key id --columns name --operations update,delete --when-changed \
          name --old-columns --commit"
     );
     scene.run("ALTER TABLE users RENAME TO \"the.users\"").await;

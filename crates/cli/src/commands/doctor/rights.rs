@@ -25,8 +25,9 @@ fn granted(rights: &Rights) -> Vec<Finding> {
     let may = words(purpose);
     let missing = |change: Change| {
         let text = format!("role {role} may not {may}: it lacks {}", change.rights);
-        // Listening to notifications needs no right, so a role without any may be meant for that.
-        let verdict = match rights.has_some() {
+        // Listening to notifications needs no right, so a role without any may be meant for that. Everything about an outbox needs
+        // one.
+        let verdict = match rights.has_some() || rights.has_outbox {
             true => Verdict::Failed,
             false => Verdict::Warning,
         };

@@ -112,7 +112,7 @@ fn judge(
         (DriftKind::Unfit { .. }, _) => (text, fix_of_unfit(actual, watched, spec)),
         (DriftKind::AmbiguousKey { column, .. }, _) => {
             let text = text.rsplit_once("; ").map_or(&*text, |(text, _)| text);
-            let table = words::quoted(spec.table());
+            let table = words::table(spec.table());
             let fix = format!(
                 "make sure that {column:?} holds one text for each value (a CHECK, a scale for numeric), and use that text in \
                  queries; or choose another key: pgherald install {table} --narrow --key …"
@@ -131,7 +131,7 @@ fn judge(
 }
 
 fn uninstall(table: &TableName) -> String {
-    format!("pgherald uninstall {} --commit", words::quoted(table))
+    format!("pgherald uninstall {} --commit", words::table(table))
 }
 
 fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
@@ -152,7 +152,7 @@ fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
         return finding(text).fix(why);
     }
     let text = format!("{text}; add the options that {table} was installed with");
-    let table = words::quoted(table);
+    let table = words::table(table);
     // If not even the mode is known, either choice may remove something.
     let narrow = if watched.is_outbox.is_none() {
         " --narrow"

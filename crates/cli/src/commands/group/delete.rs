@@ -12,7 +12,8 @@ use crate::output::Output;
 use crate::words;
 
 /// Locks the group: consumers that join wait, and find it deleted.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp;";
+const BEGIN: &str =
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp;";
 
 /// What is deleted with a group.
 #[derive(Debug, Serialize)]
@@ -60,9 +61,13 @@ async fn look<'a>(
     commit: bool,
 ) -> Result<Deleted<'a>, Failure> {
     if commit {
-        client.query(include_str!("../sql/lock_group.sql"), &[&name]).await?;
+        client
+            .query(include_str!("../sql/lock_group.sql"), &[&name])
+            .await?;
     }
-    let row = client.query_one(include_str!("../sql/running.sql"), &[&name]).await?;
+    let row = client
+        .query_one(include_str!("../sql/running.sql"), &[&name])
+        .await?;
     let consumers: Vec<String> = row.try_get(1)?;
     if !consumers.is_empty() {
         let running = match &*consumers {
@@ -75,8 +80,11 @@ async fn look<'a>(
              after ten seconds unless its program says otherwise",
         ));
     }
-    let row = client.query_opt(include_str!("../sql/group_size.sql"), &[&name]).await?;
-    let row = row.ok_or_else(|| Failure::problem(format!("group {name:?} was deleted meanwhile")))?;
+    let row = client
+        .query_opt(include_str!("../sql/group_size.sql"), &[&name])
+        .await?;
+    let row =
+        row.ok_or_else(|| Failure::problem(format!("group {name:?} was deleted meanwhile")))?;
     Ok(Deleted {
         group: name,
         cursors: row.try_get(0)?,
@@ -93,20 +101,27 @@ fn print(output: &mut Output, deleted: &Deleted<'_>) -> Result<(), Failure> {
         output.object(deleted)?;
         return Ok(output.flush()?);
     }
-    let Deleted { group, committed, .. } = deleted;
+    let Deleted {
+        group, committed, ..
+    } = deleted;
     output.line(&match committed {
         true => format!("Deleted group {group}:"),
         false => format!("Deletes group {group}:"),
     })?;
     let lag = words::count(deleted.lag_events, "recorded event");
     let mut lines = vec![
-        format!("{}, with {lag} that it has not passed", words::count(deleted.cursors, "cursor")),
+        format!(
+            "{}, with {lag} that it has not passed",
+            words::count(deleted.cursors, "cursor")
+        ),
         words::count(deleted.parked, "parked event"),
         words::count(deleted.dead_letters, "dead letter"),
     ];
     if !deleted.requirements.is_empty() {
         let tables = deleted.requirements.join(", ");
-        lines.push(format!("what it requires of {tables}; what is installed stays"));
+        lines.push(format!(
+            "what it requires of {tables}; what is installed stays"
+        ));
     }
     for line in lines {
         output.line(&format!("  {line}"))?;

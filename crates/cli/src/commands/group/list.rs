@@ -44,7 +44,17 @@ pub(super) async fn list(client: &Client, output: &mut Output) -> Result<ExitCod
     } else if groups.is_empty() {
         output.line("There are no groups: a group is made by its first consumer.")?;
     } else {
-        let headings = ["GROUP", "STATE", "TABLES", "LAG", "OLDEST", "CONSUMERS", "PARKED", "FAILING", "DEAD LETTERS"];
+        let headings = [
+            "GROUP",
+            "STATE",
+            "TABLES",
+            "LAG",
+            "OLDEST",
+            "CONSUMERS",
+            "PARKED",
+            "FAILING",
+            "DEAD LETTERS",
+        ];
         output.table(&headings, &groups.iter().map(row).collect::<Vec<_>>())?;
     }
     output.flush()?;

@@ -44,7 +44,8 @@ pub(crate) async fn run(
         Group::Show { .. } => show::show(&client, output, name).await,
         Group::Pause { .. } => {
             group.pause().await?;
-            let done = format!("{name} pauses: what is under way is finished, and nothing more is begun.");
+            let done =
+                format!("{name} pauses: what is under way is finished, and nothing more is begun.");
             said::conclude(output, &group.status().await?, &done, Vec::new())
         }
         Group::Resume { .. } => {
@@ -52,7 +53,9 @@ pub(crate) async fn run(
             let done = format!("{name} goes on.");
             said::conclude(output, &group.status().await?, &done, Vec::new())
         }
-        Group::Seek { to, commit, .. } => seek::seek(&client, output, &group, name, to, *commit).await,
+        Group::Seek { to, commit, .. } => {
+            seek::seek(&client, output, &group, name, to, *commit).await
+        }
         Group::Delete { commit, .. } => delete::delete(&client, output, name, *commit).await,
     }
 }

@@ -50,7 +50,10 @@ fn effects(plan: &SeekPlan, parked: i64, is_done: bool) -> Vec<String> {
     let mut effects = Vec::new();
     let word = |done, planned| if is_done { done } else { planned };
     if plan.skipped.events > 0 {
-        let skipped = word("Passed over without being handled", "Passes over without handling");
+        let skipped = word(
+            "Passed over without being handled",
+            "Passes over without handling",
+        );
         effects.push(format!("{skipped}: {}.", range(&plan.skipped)));
     }
     if plan.repeated.events > 0 {
@@ -59,14 +62,20 @@ fn effects(plan: &SeekPlan, parked: i64, is_done: bool) -> Vec<String> {
     }
     if plan.repeated_parked > 0 {
         let events = words::count(plan.repeated_parked, "parked event");
-        effects.push(format!("Among them are {events}, which stay parked and are not handled twice."));
+        effects.push(format!(
+            "Among them are {events}, which stay parked and are not handled twice."
+        ));
     }
     if plan.repeated_dead > 0 {
         let letters = words::count(plan.repeated_dead, "dead letter");
-        effects.push(format!("Among them are {letters}, which stay dead letters even if they are handled now."));
+        effects.push(format!(
+            "Among them are {letters}, which stay dead letters even if they are handled now."
+        ));
     }
     if plan.skipped.events > 0 && parked > 0 {
-        effects.push(format!("Parked events are not passed over: {parked} stay, and are retried."));
+        effects.push(format!(
+            "Parked events are not passed over: {parked} stay, and are retried."
+        ));
     }
     if plan.unreadable_slices > 0 {
         let slices = words::count(plan.unreadable_slices as u64, "slice");
@@ -79,7 +88,9 @@ fn effects(plan: &SeekPlan, parked: i64, is_done: bool) -> Vec<String> {
 fn range(range: &SeekRange) -> String {
     let events = words::count(range.events, "event");
     match (range.oldest.map(words::time), range.newest.map(words::time)) {
-        (Some(oldest), Some(newest)) if oldest == newest => format!("{events}, recorded at {oldest}"),
+        (Some(oldest), Some(newest)) if oldest == newest => {
+            format!("{events}, recorded at {oldest}")
+        }
         (Some(oldest), Some(newest)) => format!("{events}, recorded from {oldest} to {newest}"),
         _ => events,
     }

@@ -67,9 +67,14 @@ pub(super) async fn show(
 async fn look(client: &Client, name: &str) -> Result<Shown, Failure> {
     let mut requirements = requirements(&trigger::inspect_all(client, &[]).await?);
     requirements.retain(|one| one.group == name);
-    let state = groups(client).await?.into_iter().find(|one| one.group == name);
+    let state = groups(client)
+        .await?
+        .into_iter()
+        .find(|one| one.group == name);
     let state = state.ok_or_else(|| Failure::problem(format!("group {name:?} was deleted")))?;
-    let rows = client.query(include_str!("../sql/slices.sql"), &[&name]).await?;
+    let rows = client
+        .query(include_str!("../sql/slices.sql"), &[&name])
+        .await?;
     let slices = rows.iter().map(|row| {
         Ok(Slice {
             slice: row.try_get(0)?,
@@ -81,7 +86,9 @@ async fn look(client: &Client, name: &str) -> Result<Shown, Failure> {
         })
     });
     let slice_states = slices.collect::<Result<_, Failure>>()?;
-    let rows = client.query(include_str!("../sql/reasons.sql"), &[&name]).await?;
+    let rows = client
+        .query(include_str!("../sql/reasons.sql"), &[&name])
+        .await?;
     let reasons = rows.iter().map(|row| {
         Ok(Reason {
             is_dead: row.try_get(0)?,
@@ -91,11 +98,21 @@ async fn look(client: &Client, name: &str) -> Result<Shown, Failure> {
         })
     });
     let reasons = reasons.collect::<Result<_, Failure>>()?;
-    Ok(Shown { state, requirements, slice_states, reasons })
+    Ok(Shown {
+        state,
+        requirements,
+        slice_states,
+        reasons,
+    })
 }
 
 fn parts(output: &Output, shown: &Shown) -> Vec<Part> {
-    let Shown { state, requirements, slice_states, reasons } = shown;
+    let Shown {
+        state,
+        requirements,
+        slice_states,
+        reasons,
+    } = shown;
     let tone = match &*state.state {
         "up to date" => Tone::Good,
         _ => Tone::Bad,
@@ -104,9 +121,25 @@ fn parts(output: &Output, shown: &Shown) -> Vec<Part> {
     let owned = slice_states.iter().filter(is_owned).count();
     let lag = words::count(state.lag_events, "event");
     let facts = [
-        ("Lag", format!("{lag}, the oldest for {}", words::duration(state.lag_seconds))),
-        ("Slices", format!("{}, of which {owned} have a consumer", state.slices)),
-        ("Parked", format!("{}, of which {} have failed", words::count(state.parked, "event"), state.failing)),
+        (
+            "Lag",
+            format!(
+                "{lag}, the oldest for {}",
+                words::duration(state.lag_seconds)
+            ),
+        ),
+        (
+            "Slices",
+            format!("{}, of which {owned} have a consumer", state.slices),
+        ),
+        (
+            "Parked",
+            format!(
+                "{}, of which {} have failed",
+                words::count(state.parked, "event"),
+                state.failing
+            ),
+        ),
         ("Dead", words::count(state.dead_letters, "dead letter")),
     ];
     let mut parts = vec![
@@ -137,12 +170,22 @@ fn slices(slices: &[Slice]) -> Part {
             slice.slice.to_string(),
             slice.consumer.clone().unwrap_or_else(|| "none".to_owned()),
             slice.epoch.to_string(),
-            slice.lag_events.map_or_else(|| "unreadable cursor".to_owned(), |events| events.to_string()),
+            slice.lag_events.map_or_else(
+                || "unreadable cursor".to_owned(),
+                |events| events.to_string(),
+            ),
             slice.parked.to_string(),
             slice.dead_letters.to_string(),
         ])
     };
-    let headings = ["SLICE", "CONSUMER", "EPOCH", "LAG", "PARKED", "DEAD LETTERS"];
+    let headings = [
+        "SLICE",
+        "CONSUMER",
+        "EPOCH",
+        "LAG",
+        "PARKED",
+        "DEAD LETTERS",
+    ];
     Part::table("Slices", &headings, slices.iter().map(row).collect())
 }
 
@@ -155,10 +198,17 @@ fn why(reasons: &[Reason]) -> Part {
             reason.example.to_string(),
             match &reason.error {
                 Some(error) => words::shortened(error, 120),
-                None => "has not failed: snoozed, behind another event of the row, or to be retried".to_owned(),
+                None => {
+                    "has not failed: snoozed, behind another event of the row, or to be retried"
+                        .to_owned()
+                }
             },
         ])
     };
     let headings = ["KIND", "EVENTS", "OLDEST ID", "REASON"];
-    Part::table("Parked events and dead letters", &headings, reasons.iter().map(row).collect())
+    Part::table(
+        "Parked events and dead letters",
+        &headings,
+        reasons.iter().map(row).collect(),
+    )
 }

@@ -136,13 +136,18 @@ async fn waiting(
     match selected.behind {
         0 => {}
         1 => notes.push("1 begins when an earlier event of the same row is handled.".to_owned()),
-        behind => notes.push(format!("{behind} begin when an earlier event of the same row is handled.")),
+        behind => notes.push(format!(
+            "{behind} begin when an earlier event of the same row is handled."
+        )),
     }
     if consumers.is_empty() {
         notes.push("No consumer of the group runs.".to_owned());
     }
     if is_paused {
-        notes.push(format!("It is paused: pgherald group resume {}", words::last(group)));
+        notes.push(format!(
+            "It is paused: pgherald group resume {}",
+            words::last(group)
+        ));
     }
     Ok(notes)
 }

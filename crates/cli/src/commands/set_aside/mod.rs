@@ -58,7 +58,12 @@ impl Kind {
         event.dead_at.is_some() == (self == Self::Dead)
     }
 
-    async fn page(self, group: &Group<'_>, after: Option<i64>, limit: usize) -> Result<Vec<ParkedEvent>, Failure> {
+    async fn page(
+        self,
+        group: &Group<'_>,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Vec<ParkedEvent>, Failure> {
         Ok(match self {
             Self::Parked => group.parked(after, limit).await?,
             Self::Dead => group.dead_letters(after, limit).await?,
@@ -105,8 +110,12 @@ pub(crate) async fn dead_letters(
     match arguments {
         DeadLetters::List(of) => list(&client, output, Kind::Dead, of).await?,
         DeadLetters::Show { group, id } => one(&client, output, Kind::Dead, group, *id).await?,
-        DeadLetters::Retry(selection) => change(&client, output, Action::RetryDead, selection).await?,
-        DeadLetters::Discard(selection) => change(&client, output, Action::Discard, selection).await?,
+        DeadLetters::Retry(selection) => {
+            change(&client, output, Action::RetryDead, selection).await?
+        }
+        DeadLetters::Discard(selection) => {
+            change(&client, output, Action::Discard, selection).await?
+        }
     }
     output.flush()?;
     Ok(ExitCode::SUCCESS)

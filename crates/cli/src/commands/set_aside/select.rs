@@ -30,18 +30,31 @@ pub(super) async fn select(
     kind: Kind,
     selection: &Selection,
 ) -> Result<Selected, Failure> {
-    let Selection { group, ids, all, table, conditions } = selection;
+    let Selection {
+        group,
+        ids,
+        all,
+        table,
+        conditions,
+    } = selection;
     let table = match table {
         Some(typed) => Some(table_of(client, typed).await?),
         None => None,
     };
-    let of_table = table.as_ref().map(|table| (table.schema(), table.name())).unzip();
+    let of_table = table
+        .as_ref()
+        .map(|table| (table.schema(), table.name()))
+        .unzip();
     let is_dead = kind == Kind::Dead;
     let by_id = (!all && table.is_none()).then_some(&**ids);
     let sql = include_str!("../sql/set_aside.sql");
     let looking = async {
-        let rows = client.query(sql, &[group, &is_dead, &by_id, &of_table.0, &of_table.1]).await?;
-        let found = rows.iter().map(|row: &Row| Ok((row.try_get(0)?, row.try_get(1)?)));
+        let rows = client
+            .query(sql, &[group, &is_dead, &by_id, &of_table.0, &of_table.1])
+            .await?;
+        let found = rows
+            .iter()
+            .map(|row: &Row| Ok((row.try_get(0)?, row.try_get(1)?)));
         found.collect::<Result<Vec<(i64, bool)>, Failure>>()
     };
     let mut found = guarded(client, looking).await?;
@@ -58,8 +71,15 @@ pub(super) async fn select(
         (None, true) if *all => {}
         (None, true) => return Err(kind.missing(group, &not_found)),
         (Some(table), true) => {
-            let of_row = if conditions.is_empty() { "" } else { ", of a row with this key" };
-            let message = format!("group {group:?} has no {} of table {table}{of_row}", kind.noun());
+            let of_row = if conditions.is_empty() {
+                ""
+            } else {
+                ", of a row with this key"
+            };
+            let message = format!(
+                "group {group:?} has no {} of table {table}{of_row}",
+                kind.noun()
+            );
             return Err(Failure::problem(message).hint(kind.listing(group)));
         }
     }

@@ -114,4 +114,3 @@ pub(super) fn show(output: &mut Output, letter: &Shown<'_>) -> io::Result<()> {
     }
     Ok(())
 }
-
