@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  arguments ──► main ──► commands/* ──► database (connects) ──► pgherald-core
-//!                  │          └────────► output (tables, colours, JSON lines) ──► stdout
+//!                  │          └────────► report ──► output (tables, colours, JSON lines) ──► stdout
 //!                  └─ failure: message, hint ──► stderr, exit code
 //! ```
 //!

@@ -91,8 +91,7 @@ pub(crate) fn option(name: &str, value: &str) -> String {
 }
 
 /// A table as a shell reads it, and then this command. Names are quoted as in SQL only if SQL requires it: a simple name means the
-/// same table however it is read. (If another table's own name contains the dot, the command refuses the name and says how to
-/// write it.)
+/// same table however it is read, unless another table's own name contains the dot: then the command refuses it.
 pub(crate) fn table(table: &TableName) -> String {
     let is_simple = |part: &str| {
         let begins_well = part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');

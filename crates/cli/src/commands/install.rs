@@ -203,9 +203,24 @@ fn spec(table: TableName, install: &Install) -> TriggerSpec {
     spec
 }
 
+/// A table as a shell reads it. It is quoted as in SQL where the name of another installation contains the same dot.
+pub(in crate::commands) fn written(actual: &Actual, table: &TableName) -> String {
+    let text = table.to_string();
+    let resembles =
+        |other: &TableName| other != table && (other.name() == text || other.to_string() == text);
+    let is_ambiguous = actual.watched().iter().any(|one| {
+        let former = one.spec.as_ref().map(TriggerSpec::table);
+        one.table.as_ref().is_some_and(resembles) || former.is_some_and(resembles)
+    });
+    match is_ambiguous {
+        true => words::quoted(table),
+        false => words::table(table),
+    }
+}
+
 /// The command that installs what `spec` says, which fits its table.
 pub(in crate::commands) fn command(actual: &Actual, spec: &TriggerSpec) -> String {
-    let mut command = format!("pgherald install {}", words::table(spec.table()));
+    let mut command = format!("pgherald install {}", written(actual, spec.table()));
     let mut add = |option: &str, values: &[String]| {
         if !values.is_empty() {
             command.push(' ');

@@ -122,3 +122,60 @@ async fn a_role_without_any_right_on_an_outbox_fails_the_check() {
     );
     scene.run(&format!("DROP ROLE {role}")).await;
 }
+
+#[tokio::test]
+async fn rights_that_triggers_lack_fail_the_check() {
+    let scene = Scene::new("CREATE TABLE jobs (id int PRIMARY KEY)").await;
+    let role = scene
+        .value("SELECT 'installer_' || oid FROM pg_database WHERE datname = current_database()")
+        .await;
+    scene
+        .run(&format!("CREATE ROLE {role} LOGIN; CREATE TABLE goods (id int PRIMARY KEY); ALTER TABLE goods OWNER TO {role}"))
+        .await;
+    // The schema belongs to a superuser.
+    scene
+        .fine(&["install", "jobs", "--mode", "outbox", "--commit"])
+        .await;
+    scene
+        .fine(&["grant", &role, "--to", "install", "--commit"])
+        .await;
+    let owner = Scene {
+        url: scene.url.replace("postgres@", &format!("{role}@")),
+        client: connect(&scene.url).await,
+    };
+    owner
+        .fine(&["install", "goods", "--mode", "outbox", "--commit"])
+        .await;
+    assert!(wrong(&scene, &[]).await.is_empty());
+    scene
+        .run(&format!(
+            "REVOKE INSERT ON pgherald.outbox_0, pgherald.outbox_1 FROM {role}; REVOKE EXECUTE ON FUNCTION pgherald.rows_query FROM {role}, PUBLIC"
+        ))
+        .await;
+    let written = scene
+        .client
+        .batch_execute("INSERT INTO goods VALUES (1)")
+        .await;
+    assert!(written.is_err());
+    let found = wrong(&scene, &[]).await;
+    let text = format!(
+        "writes to public.goods fail: their triggers run with the rights of role {role}, which lacks "
+    );
+    let is_it = |one: &&serde_json::Value| one["finding"].as_str().unwrap().starts_with(&text);
+    let its: Vec<_> = found.iter().filter(is_it).collect();
+    assert_eq!(its.len(), 2, "{found:#?}");
+    assert!(
+        its.iter().all(|one| one["result"] == "failed"),
+        "{found:#?}"
+    );
+    for one in &its {
+        scene.run_fix(one["fix"].as_str().unwrap()).await;
+    }
+    scene.run("INSERT INTO goods VALUES (1)").await;
+    assert!(wrong(&scene, &[]).await.is_empty());
+    scene
+        .run(&format!(
+            "DROP TABLE goods; DROP OWNED BY {role}; DROP ROLE {role}"
+        ))
+        .await;
+}

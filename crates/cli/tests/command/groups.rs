@@ -69,8 +69,8 @@ async fn groups_are_listed_and_shown() {
         let said = scene.fine(&["group", "show", "work"]).await;
         for part in [
             "Group   work\nState   failing, dead letters\n",
-            "Slices  4, of which 4 have a consumer\n",
-            "Parked  1 event, of which 1 have failed\n",
+            "Slices  4, 4 with a consumer\n",
+            "Parked  1 event, 1 failing\n",
             "\nRequired by groups\n",
             "\nSlices\nSLICE  CONSUMER",
             "not now\n",
@@ -186,8 +186,8 @@ async fn a_move_that_skips_or_repeats_much_needs_commit() {
         assert_eq!(lines[0], "work would go on with everything that is still in the outbox.");
         assert!(lines[1].starts_with("Handles again: 1002 events, recorded "), "{ran:?}");
         assert_eq!(lines[2..], [
-            "Among them are 1 parked event, which stay parked and are not handled twice.",
-            "Among them are 1 dead letter, which stay dead letters even if they are handled now.",
+            "Parked events among them: 1. They stay parked, and are not handled twice.",
+            "Dead letters among them: 1. They stay dead letters, even if they are handled now.",
             "Nothing was changed. Add --commit to move the group.",
         ]);
         assert_eq!(scene.value(CURSORS).await, before);
@@ -200,7 +200,7 @@ async fn a_move_that_skips_or_repeats_much_needs_commit() {
         let object: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!((&object["committed"], &object["skipped"]["events"]), (&false.into(), &1002.into()), "{object}");
         assert_eq!(object["repeated"]["events"], 0, "{object}");
-        assert_eq!(object["notes"][1], "Parked events are not passed over: 1 stay, and are retried.", "{object}");
+        assert_eq!(object["notes"][1], "Parked events are not passed over: 1. They are retried.", "{object}");
         assert_eq!(scene.value(LAG).await, "1002");
         scene.fine(&["group", "seek", "work", "now", "--commit"]).await;
         assert_eq!(scene.value(LAG).await, "0");
@@ -226,14 +226,14 @@ async fn cursors_that_cannot_be_parsed_are_left_behind_on_demand() {
             ran.code == 1
                 && ran
                     .stdout
-                    .contains("The cursors of 1 slice cannot be parsed"),
+                    .contains("Slices whose cursors cannot be parsed: 1."),
             "{ran:?}"
         );
         let said = scene
             .fine(&["group", "seek", "work", "now", "--commit"])
             .await;
         assert!(
-            said.contains("The cursors of 1 slice cannot be parsed"),
+            said.contains("Slices whose cursors cannot be parsed: 1."),
             "{said}"
         );
         assert_eq!(scene.value(LAG).await, "0");

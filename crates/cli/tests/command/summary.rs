@@ -91,17 +91,17 @@ async fn groups_that_require_the_table_are_named() {
         scene.fine(&[&outbox[..], &["--columns", "value", "--commit"]].concat()).await;
         let consumer = start(&scene, "mail", |_| Ok(()));
         becomes(&scene, OWNED, "4").await;
-        let require = r#"INSERT INTO pgherald.consumer_requirement (group_name, schema_name, table_name, specification) VALUES
-            ('mail', 'public', 'jobs', '{"schema":"public","table":"jobs","mode":"outbox","key":["id"],"columns":["value"]}')"#;
+        let require = r#"INSERT INTO pgherald.consumer_requirement (group_name, schema_name, table_name, specification, triggers) VALUES
+            ('mail', 'public', 'jobs', '{"schema":"public","table":"jobs","mode":"outbox","key":["id"],"columns":["value"]}', '1')"#;
         scene.run(require).await;
         let said = scene.fine(&[&outbox[..], &["--columns", "more"]].concat()).await;
-        assert!(said.contains("\nGroup mail gets a resync, because its triggers change; its 1 consumer go on.\n"), "{said}");
+        assert!(said.contains("\nGroup mail gets a resync, because triggers that it requires change (1 consumer runs).\n"), "{said}");
         let said = scene.fine(&[&outbox[..], &["--columns", "more", "--narrow"]].concat()).await;
-        let warning = "\nGroup mail requires column value of public.jobs: its 1 consumer that run will not be live any more.\n";
+        let warning = "\nGroup mail requires column value of public.jobs: its consumers will not be live (1 consumer runs).\n";
         assert!(said.contains(warning), "{said}");
         stop(&consumer).await;
         let said = scene.fine(&[&outbox[..], &["--columns", "more", "--narrow", "--commit"]].concat()).await;
-        assert!(said.contains("Group mail requires column value of public.jobs: its consumers will not be live.\n"), "{said}");
+        assert!(said.contains("Group mail requires column value of public.jobs: its consumers will not be live (no consumer runs).\n"), "{said}");
     })
     .await;
 }

@@ -29,7 +29,8 @@ pub struct TableChange {
     pub locked: Vec<TableName>,
     /// Whether those locks also wait for readers, and keep them waiting: those of DROP TRIGGER do.
     pub locks_readers: bool,
-    /// Whether each group that requires the table gets one resync, because triggers or the code of their function change.
+    /// Whether triggers or the code of their function change. Then each group gets one resync that requires the table and has seen
+    /// its triggers before.
     pub causes_resync: bool,
     /// The groups whose requirements the installation no longer covers, and what each of them lacks: their consumers will not be
     /// live.

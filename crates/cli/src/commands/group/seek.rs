@@ -61,25 +61,27 @@ fn effects(plan: &SeekPlan, parked: i64, is_done: bool) -> Vec<String> {
         effects.push(format!("{repeated}: {}.", range(&plan.repeated)));
     }
     if plan.repeated_parked > 0 {
-        let events = words::count(plan.repeated_parked, "parked event");
+        let events = plan.repeated_parked;
         effects.push(format!(
-            "Among them are {events}, which stay parked and are not handled twice."
+            "Parked events among them: {events}. They stay parked, and are not handled twice."
         ));
     }
     if plan.repeated_dead > 0 {
-        let letters = words::count(plan.repeated_dead, "dead letter");
+        let letters = plan.repeated_dead;
         effects.push(format!(
-            "Among them are {letters}, which stay dead letters even if they are handled now."
+            "Dead letters among them: {letters}. They stay dead letters, even if they are handled now."
         ));
     }
     if plan.skipped.events > 0 && parked > 0 {
         effects.push(format!(
-            "Parked events are not passed over: {parked} stay, and are retried."
+            "Parked events are not passed over: {parked}. They are retried."
         ));
     }
     if plan.unreadable_slices > 0 {
-        let slices = words::count(plan.unreadable_slices as u64, "slice");
-        effects.push(format!("The cursors of {slices} cannot be parsed: what the move does to their events is not known."));
+        let slices = plan.unreadable_slices;
+        effects.push(format!(
+            "Slices whose cursors cannot be parsed: {slices}. What the move does to their events is not known."
+        ));
     }
     effects
 }

@@ -130,12 +130,12 @@ fn parts(output: &Output, shown: &Shown) -> Vec<Part> {
         ),
         (
             "Slices",
-            format!("{}, of which {owned} have a consumer", state.slices),
+            format!("{}, {owned} with a consumer", state.slices),
         ),
         (
             "Parked",
             format!(
-                "{}, of which {} have failed",
+                "{}, {} failing",
                 words::count(state.parked, "event"),
                 state.failing
             ),

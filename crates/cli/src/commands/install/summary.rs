@@ -81,9 +81,9 @@ pub(super) async fn groups(
         let rows = client.query(sql, &[&schemas, &tables]).await?;
         let rows = rows.iter().map(|row| {
             let place = usize::try_from(row.try_get::<_, i64>(0)?).unwrap_or(usize::MAX);
-            Ok((place, row.try_get(1)?, row.try_get(2)?))
+            Ok((place, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))
         });
-        rows.collect::<Result<Vec<(usize, String, i64)>, Failure>>()
+        rows.collect::<Result<Vec<(usize, String, i64, bool)>, Failure>>()
     };
     let requiring = match guarded(client, looking).await {
         Ok(requiring) => requiring,
@@ -93,7 +93,7 @@ pub(super) async fn groups(
     };
     let mut resyncs = BTreeMap::new();
     let mut notes = Vec::new();
-    for (place, group, consumers) in requiring {
+    for (place, group, consumers, has_looked) in requiring {
         let Some(change) = changes.get(place) else {
             continue;
         };
@@ -103,29 +103,28 @@ pub(super) async fn groups(
             .find(|(required, _)| required.group == group);
         if let Some((_, lacks)) = unmet {
             let lacks = lacks.join(", ");
-            let running = match consumers {
-                0 => "its consumers will not be live".to_owned(),
-                _ => format!(
-                    "its {} that run will not be live any more",
-                    words::count(consumers, "consumer")
-                ),
-            };
             notes.push(format!(
-                "Group {group} requires {lacks} of {}: {running}.",
-                change.table
+                "Group {group} requires {lacks} of {}: its consumers will not be live ({}).",
+                change.table,
+                running(consumers)
             ));
-        } else if change.causes_resync {
+        } else if change.causes_resync && has_looked {
             resyncs.insert(group, consumers);
         }
     }
     for (group, consumers) in resyncs {
-        let running = match consumers {
-            0 => "no consumer of it runs".to_owned(),
-            _ => format!("its {} go on", words::count(consumers, "consumer")),
-        };
+        let running = running(consumers);
         notes.push(format!(
-            "Group {group} gets a resync, because its triggers change; {running}."
+            "Group {group} gets a resync, because triggers that it requires change ({running})."
         ));
     }
     Ok(notes)
+}
+
+fn running(consumers: i64) -> String {
+    match consumers {
+        0 => "no consumer runs".to_owned(),
+        1 => "1 consumer runs".to_owned(),
+        consumers => format!("{consumers} consumers run"),
+    }
 }

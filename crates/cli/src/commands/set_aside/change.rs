@@ -85,7 +85,6 @@ pub(super) async fn change(
     if action == Action::RetryParked {
         notes = waiting(client, group, &selected).await?;
     }
-    notes.extend(not_found(action.kind(), &selected.not_found));
     if output.is_json() {
         output.object(&Changed {
             group,
@@ -104,6 +103,7 @@ pub(super) async fn change(
         Action::RetryDead => format!("{events} of {group} to be tried again."),
         Action::Discard => format!("{events} of {group} discarded."),
     })?;
+    notes.extend(not_found(action.kind(), &selected.not_found));
     for note in &notes {
         output.line(note)?;
     }

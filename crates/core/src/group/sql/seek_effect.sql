@@ -4,8 +4,15 @@
 WITH point AS (
     SELECT c.slice,
         pg_catalog.split_part(c.cursor, ' ', 1)::pg_catalog.pg_snapshot AS done,
-        nullif(pg_catalog.split_part(c.cursor, ' ', 5), '')::pg_catalog.pg_snapshot AS reading,
-        nullif(pg_catalog.split_part(c.cursor, ' ', 9), '')::pg_catalog.int8 AS position
+        -- The parts from the fifth on are there while a difference is being read.
+        CASE
+            WHEN pg_catalog.split_part(c.cursor, ' ', 5) OPERATOR(pg_catalog.<>) ''
+                THEN pg_catalog.split_part(c.cursor, ' ', 5)::pg_catalog.pg_snapshot
+        END AS reading,
+        CASE
+            WHEN pg_catalog.split_part(c.cursor, ' ', 9) OPERATOR(pg_catalog.<>) ''
+                THEN pg_catalog.split_part(c.cursor, ' ', 9)::pg_catalog.int8
+        END AS position
     FROM (
         SELECT -1, $2
         UNION ALL
