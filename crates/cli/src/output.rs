@@ -130,7 +130,7 @@ impl Text {
         Self(self.0 + &visible(more))
     }
 
-    pub(crate) fn followed_by(self, more: Self) -> Self {
+    pub(crate) fn followed_by(self, more: &Self) -> Self {
         Self(self.0 + &more.0)
     }
 

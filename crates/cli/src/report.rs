@@ -41,7 +41,7 @@ impl Part {
 }
 
 /// Cells of plain text.
-pub(crate) fn cells<const N: usize>(cells: [String; N]) -> Vec<Text> {
+pub(crate) fn cells(cells: &[String]) -> Vec<Text> {
     cells.iter().map(Text::from).collect()
 }
 
@@ -101,7 +101,8 @@ fn lines(output: &Output, parts: &[Part], width: usize, shown: &[usize]) -> Vec<
     let mut was_line = true;
     for (part, shown) in parts.iter().zip(shown) {
         let is_line = matches!(part, Part::Line(_));
-        if !lines.is_empty() && !(is_line && was_line) {
+        let is_apart = !(is_line && was_line);
+        if is_apart && !lines.is_empty() {
             lines.push(Text::default());
         }
         was_line = is_line;
@@ -154,7 +155,7 @@ pub(crate) fn aligned(
             .iter()
             .zip(&widths)
             .map(|(cell, width)| cell.padded(*width, GAP));
-        let line = padded.fold(Text::default(), Text::followed_by);
+        let line = padded.fold(Text::default(), |line, cell| line.followed_by(&cell));
         line.trimmed().shortened(width)
     };
     let head: Vec<Text> = headings
@@ -174,7 +175,7 @@ mod tests {
     use crate::output::{Output, Text};
 
     fn table(title: &str, rows: usize) -> Part {
-        let row = |n: usize| cells([format!("name-{n}"), "a rather long text".to_owned()]);
+        let row = |n: usize| cells(&[format!("name-{n}"), "a rather long text".to_owned()]);
         Part::table(title, &["NAME", "TEXT"], (0..rows).map(row).collect())
     }
 
@@ -220,7 +221,7 @@ mod tests {
 
     #[test]
     fn characters_of_two_columns_count_twice() {
-        let rows = vec![cells(["日本語テーブル".to_owned(), "x".to_owned()])];
+        let rows = vec![cells(&["日本語テーブル".to_owned(), "x".to_owned()])];
         let lines = shown(&[Part::table("T", &["A", "B"], rows)], 10, 9);
         assert_eq!(lines, ["T", "A        B", "日本語…  x"]);
     }
@@ -240,7 +241,7 @@ mod tests {
         assert_eq!(lines[0], "Few");
         assert_eq!(lines.last().unwrap(), "… 6 more lines", "{lines:#?}");
         for height in 0..60 {
-            assert!(shown(&parts, 80, height).len() <= height.max(0));
+            assert!(shown(&parts, 80, height).len() <= height);
         }
     }
 

@@ -47,7 +47,7 @@ pub(crate) use self::without_keys::Terminal;
 #[cfg(unix)]
 mod unix {
     use std::io::{self, IsTerminal, Read, Write};
-    use std::os::fd::{AsFd, OwnedFd};
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
     use std::sync::{Arc, Mutex, Once, PoisonError};
 
     use rustix::termios::{
@@ -93,7 +93,7 @@ mod unix {
                 resized,
             };
             if stdin.is_terminal() {
-                without_echo(stdin.as_fd().try_clone_to_owned()?)?;
+                without_echo(stdin.as_fd())?;
                 // Ends with the process: nothing can end a thread that waits for a key.
                 std::thread::spawn(move || wait_for_quit(&quit));
             }
@@ -131,8 +131,8 @@ mod unix {
 
     /// Has the terminal give each key at once, and not show it. Ctrl-C still interrupts. Ctrl-Z and Ctrl-\ do nothing, because
     /// they would leave the terminal as it is.
-    fn without_echo(terminal: OwnedFd) -> io::Result<()> {
-        let before = tcgetattr(&terminal)?;
+    fn without_echo(terminal: BorrowedFd<'_>) -> io::Result<()> {
+        let before = tcgetattr(terminal)?;
         let mut changed = before.clone();
         changed.local_modes &= !(LocalModes::ICANON | LocalModes::ECHO);
         changed.special_codes[SpecialCodeIndex::VMIN] = 1;
@@ -145,8 +145,8 @@ mod unix {
         }
         // Before it changes, so that nothing in between is lost.
         *SAVED.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((terminal.try_clone()?, before));
-        tcsetattr(&terminal, OptionalActions::Now, &changed)?;
+            Some((terminal.try_clone_to_owned()?, before));
+        tcsetattr(terminal, OptionalActions::Now, &changed)?;
         Ok(())
     }
 
@@ -169,6 +169,7 @@ mod unix {
     #[cfg(test)]
     #[allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at once")]
     mod tests {
+        use std::os::fd::AsFd;
         use std::panic::catch_unwind;
 
         use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -192,16 +193,13 @@ mod unix {
             grantpt(&main).unwrap();
             unlockpt(&main).unwrap();
             let name = ptsname(&main, Vec::new()).unwrap();
-            let open = || {
-                let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
-                rustix::fs::open(&name, flags, rustix::fs::Mode::empty()).unwrap()
-            };
-            let terminal = open();
+            let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+            let terminal = rustix::fs::open(&name, flags, rustix::fs::Mode::empty()).unwrap();
             let before = tcgetattr(&terminal).unwrap();
             let panicked = catch_unwind(|| {
                 let _guard = Guard;
-                without_echo(open()).unwrap();
-                let changed = tcgetattr(open()).unwrap();
+                without_echo(terminal.as_fd()).unwrap();
+                let changed = tcgetattr(&terminal).unwrap();
                 assert!(!changed.local_modes.contains(LocalModes::ECHO));
                 std::panic::resume_unwind(Box::new(()));
             });

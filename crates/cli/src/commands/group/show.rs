@@ -166,7 +166,7 @@ fn parts(output: &Output, shown: &Shown) -> Vec<Part> {
 
 fn slices(slices: &[Slice]) -> Part {
     let row = |slice: &Slice| {
-        cells([
+        cells(&[
             slice.slice.to_string(),
             slice.consumer.clone().unwrap_or_else(|| "none".to_owned()),
             slice.epoch.to_string(),
@@ -192,7 +192,7 @@ fn slices(slices: &[Slice]) -> Part {
 /// Why events were set aside.
 fn why(reasons: &[Reason]) -> Part {
     let row = |reason: &Reason| {
-        cells([
+        cells(&[
             if reason.is_dead { "dead" } else { "parked" }.to_owned(),
             reason.events.to_string(),
             reason.example.to_string(),

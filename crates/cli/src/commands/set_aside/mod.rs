@@ -111,10 +111,10 @@ pub(crate) async fn dead_letters(
         DeadLetters::List(of) => list(&client, output, Kind::Dead, of).await?,
         DeadLetters::Show { group, id } => one(&client, output, Kind::Dead, group, *id).await?,
         DeadLetters::Retry(selection) => {
-            change(&client, output, Action::RetryDead, selection).await?
+            change(&client, output, Action::RetryDead, selection).await?;
         }
         DeadLetters::Discard(selection) => {
-            change(&client, output, Action::Discard, selection).await?
+            change(&client, output, Action::Discard, selection).await?;
         }
     }
     output.flush()?;

@@ -32,7 +32,7 @@ pub(super) fn parts(output: &Output, picture: &Picture) -> Vec<Part> {
 
 fn sessions(sessions: &[Session]) -> Part {
     let row = |session: &Session| {
-        cells([
+        cells(&[
             session.role.clone(),
             session.application_name.clone(),
             session.pid.to_string(),
@@ -62,7 +62,7 @@ fn tables(output: &Output, tables: &[Table]) -> Part {
             None => output.toned(Tone::Good, "ok"),
             Some(drift) => output.toned(Tone::Bad, drift),
         };
-        let mut row = cells([
+        let mut row = cells(&[
             table.table.clone(),
             match (table.mode.unwrap_or("unknown"), table.replicated) {
                 (mode, false) => mode.to_owned(),
@@ -98,7 +98,7 @@ fn list(names: &[String]) -> String {
 }
 
 fn outbox(outbox: &Outbox) -> Part {
-    let row = cells([
+    let row = cells(&[
         words::size(outbox.bytes),
         outbox
             .oldest_seconds
@@ -112,7 +112,7 @@ fn outbox(outbox: &Outbox) -> Part {
 
 fn groups(groups: &[GroupState]) -> Part {
     let row = |group: &GroupState| {
-        cells([
+        cells(&[
             group.group.clone(),
             group.state.clone(),
             words::count(group.lag_events, "event"),
@@ -147,7 +147,7 @@ pub(in crate::commands) fn nodes(groups: &[GroupState]) -> Part {
             over => format!("over for {}", words::duration(-over)),
         };
         let slices = format!("{} of {}", node.slices, group.slices);
-        cells([group.group.clone(), node.description.clone(), lease, slices])
+        cells(&[group.group.clone(), node.description.clone(), lease, slices])
     };
     let nodes = groups
         .iter()
@@ -161,7 +161,7 @@ fn failures(groups: &[GroupState]) -> Option<Part> {
     let fails = |group: &&GroupState| group.failing > 0 || group.dead_letters > 0;
     let row = |group: &GroupState| {
         let oldest = group.oldest_failing_seconds;
-        cells([
+        cells(&[
             group.group.clone(),
             format!("{} of {} parked", group.failing, group.parked),
             group.failing_recently.to_string(),
@@ -189,7 +189,7 @@ pub(in crate::commands) fn requirements(output: &Output, required: &[Required]) 
     let mut rows = Vec::new();
     for one in required {
         let spec = &one.specification;
-        let mut row = cells([
+        let mut row = cells(&[
             one.group.clone(),
             spec.table().to_string(),
             operations(spec),

@@ -97,7 +97,7 @@ fn draw(output: &mut Output, picture: &Picture, lost: Option<&Text>) -> io::Resu
     let mut parts = parts(output, picture);
     if let Some(Part::Line(at)) = parts.first_mut() {
         let keys = output.toned(Tone::Quiet, "  every 2 s, q quits");
-        *at = std::mem::take(at).followed_by(keys);
+        *at = std::mem::take(at).followed_by(&keys);
     }
     let reserved = usize::from(lost.is_some());
     let mut lines = fitted(output, &parts, width, height.saturating_sub(reserved));

@@ -131,7 +131,7 @@ async fn an_installation_on_one_of_two_that_swapped_names_warns_of_the_other() {
     let install = ["install", "a", "--mode", "notify"];
     let said = scene.fine(&install).await;
     let note = "Changes of public.b come under its former name public.a until public.b is installed again.";
-    assert!(said.contains(&format!("\n-- {note}\n")), "{said}");
+    assert!(said.contains(&format!("\n{note}\n")), "{said}");
     let committed = [&install[..], &["--commit"]].concat();
     let said = scene.json(&committed).await;
     assert_eq!(said[0]["notes"], serde_json::json!([note]));
