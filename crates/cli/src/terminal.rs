@@ -20,6 +20,11 @@ pub(crate) enum Event {
 /// Columns and lines where the terminal does not tell them.
 const DEFAULT_SIZE: (usize, usize) = (80, 24);
 
+/// Whether the terminal understands more than lines.
+pub(crate) fn can_draw() -> bool {
+    std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
+}
+
 /// Columns and lines of the terminal that is the standard output.
 pub(crate) fn size() -> (usize, usize) {
     #[cfg(unix)]

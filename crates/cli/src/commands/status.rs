@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::interrupt::interrupted;
 use crate::output::Output;
 use crate::report::print;
+use crate::terminal::can_draw;
 use picture::look;
 use show::parts;
 
@@ -39,7 +40,7 @@ pub(crate) async fn run(
         return Ok(ExitCode::SUCCESS);
     }
     let watching = async {
-        match output.is_terminal() && !output.is_json() {
+        match output.is_terminal() && !output.is_json() && can_draw() {
             true => watch::on_terminal(database, output).await,
             false => watch::in_lines(database, output).await,
         }
