@@ -93,13 +93,11 @@ async fn groups_are_listed_and_shown() {
         assert_eq!(object["reasons"].as_array().unwrap().len(), 3, "{object}");
         assert_eq!(object["reasons"][0]["error"], "not now", "{object}");
         stop(&consumer).await;
-
-        // A cursor that cannot be parsed is shown as such. So is a consumer that is gone.
-        let unreadable = "UPDATE pgherald.consumer_cursor SET cursor = '9:1: 0 x' WHERE slice = 2";
-        scene.run(unreadable).await;
-        let slices =
-            "SELECT string_agg(coalesce(node::text, '-'), '') FROM pgherald.consumer_slice";
-        assert_eq!(scene.value(slices).await, "----");
+        let said = scene.fine(&["group", "show", "work"]).await;
+        assert!(
+            said.contains("\nSlices  4, 0 with a consumer\n") && said.contains("\nNodes: none\n"),
+            "{said}"
+        );
     })
     .await;
 }
@@ -237,6 +235,15 @@ async fn cursors_that_cannot_be_parsed_are_left_behind_on_demand() {
             "{said}"
         );
         assert_eq!(scene.value(LAG).await, "0");
+        // Such a group can be deleted, too.
+        scene
+            .run("UPDATE pgherald.consumer_cursor SET cursor = 'x'; INSERT INTO jobs VALUES (1)")
+            .await;
+        let said = scene.fine(&["group", "delete", "work", "--commit"]).await;
+        assert!(
+            said.contains("an unknown number of recorded events"),
+            "{said}"
+        );
     })
     .await;
 }

@@ -20,8 +20,8 @@ const BEGIN: &str =
 struct Deleted<'a> {
     group: &'a str,
     cursors: i64,
-    /// Recorded events that it has not passed.
-    lag_events: i64,
+    /// Recorded events that it has not passed. `None` if that cannot be told, because a cursor cannot be parsed.
+    lag_events: Option<i64>,
     parked: i64,
     dead_letters: i64,
     requirements: Vec<String>,
@@ -35,7 +35,8 @@ pub(super) async fn delete(
     commit: bool,
 ) -> Result<ExitCode, Failure> {
     // Counting the lag takes a while: not while the group is locked.
-    let lag_events = Group::new(client, name).status().await?.lag_events;
+    let status = Group::new(client, name).status().await;
+    let lag_events = status.ok().map(|status| status.lag_events);
     client.batch_execute(BEGIN).await?;
     let run = async {
         let deleted = look(client, name, lag_events, commit).await?;
@@ -57,7 +58,7 @@ pub(super) async fn delete(
 async fn look<'a>(
     client: &Client,
     name: &'a str,
-    lag_events: i64,
+    lag_events: Option<i64>,
     commit: bool,
 ) -> Result<Deleted<'a>, Failure> {
     if commit {
@@ -108,7 +109,10 @@ fn print(output: &mut Output, deleted: &Deleted<'_>) -> Result<(), Failure> {
         true => format!("Deleted group {group}:"),
         false => format!("Deletes group {group}:"),
     })?;
-    let lag = words::count(deleted.lag_events, "recorded event");
+    let lag = match deleted.lag_events {
+        Some(events) => words::count(events, "recorded event"),
+        None => "an unknown number of recorded events".to_owned(),
+    };
     let mut lines = vec![
         format!(
             "{}, with {lag} that it has not passed",
