@@ -97,7 +97,7 @@ mod transactional;
 pub use batch::{Batch, BatchHandler};
 pub use consumer::Consumer;
 pub use handle::{ConsumerHandle, ConsumerReport};
-pub use operations::{Group, GroupStatus, ParkedEvent, Seek};
+pub use operations::{Group, GroupStatus, ParkedEvent, Seek, SeekPlan, SeekRange};
 pub use options::Durable;
 pub use rehearsal::rehearse;
 pub use transactional::TransactionalHandler;
