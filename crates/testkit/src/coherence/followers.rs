@@ -19,6 +19,8 @@ use super::stage::Stage;
 use super::{Loader, Row, SENTINEL, Subject, key_of, number_of};
 use crate::Error;
 
+const FAILED: &str = "the handlers cannot be started";
+
 /// How long a handler may take to end.
 const END: Duration = Duration::from_secs(5);
 
@@ -35,7 +37,6 @@ type Slot<S> = Arc<OnceLock<(S, Loader)>>;
 impl<S: Subject> Followers<S> {
     pub(super) async fn start(stage: &Stage) -> Result<Self, Error> {
         let slot = Slot::default();
-        let failed = Error::during("the handlers cannot be started");
         let make = Follower::factory(stage, &slot);
         let options = Ephemeral::new("follower").filter(Filter::new().table_of::<Row>());
         let here = HandlerActor::new(options.clone(), make.clone()).start();
@@ -46,7 +47,11 @@ impl<S: Subject> Followers<S> {
         });
         for addr in [here, elsewhere] {
             let subscribe = HandlerActor::subscription(&addr, &options);
-            stage.herald.subscribe(subscribe).await.map_err(&failed)?;
+            stage
+                .herald
+                .subscribe(subscribe)
+                .await
+                .map_err(Error::during(FAILED))?;
         }
         let consumer = match stage.run.settings.outbox {
             false => None,
@@ -57,7 +62,7 @@ impl<S: Subject> Followers<S> {
                     .caches(stage.caches.clone());
                 let make = Follower::factory(stage, &slot);
                 let consumer = Consumer::new(stage.config.clone(), options, make);
-                let (handle, consumer) = consumer.map_err(&failed)?;
+                let (handle, consumer) = consumer.map_err(Error::during(FAILED))?;
                 actix::spawn(consumer.run());
                 Some(handle)
             }
