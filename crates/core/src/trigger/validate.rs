@@ -56,33 +56,7 @@ pub(super) fn validate<'a>(
     function: String,
 ) -> Result<Valid<'a>> {
     check_kinds(&spec.table, table)?;
-    if spec.operations.is_empty() {
-        return Err(unfit(
-            spec,
-            "no operation to announce; name at least one, or none for all",
-        ));
-    }
-    if !spec.when_changed.is_empty() && !spec.operations.contains(Operation::Update) {
-        return Err(unfit(
-            spec,
-            "when_changed needs updates; add Operation::Update",
-        ));
-    }
-    if spec.is_outbox() && spec.channel != ChannelName::default() {
-        return Err(unfit(spec, "the outbox has no channel; name no channel"));
-    }
-    if spec.old_columns && !spec.is_outbox() {
-        return Err(unfit(
-            spec,
-            "notifications carry no old columns; use the outbox",
-        ));
-    }
-    if spec.value_limit.is_some() && !spec.is_outbox() {
-        return Err(unfit(
-            spec,
-            "value_limit has no effect on notifications, which hold 8,000 bytes; use the outbox",
-        ));
-    }
+    check_options(spec)?;
     let key = match &spec.key {
         Some(names) => find(spec, table, names)?,
         None => primary_key(table),
@@ -117,6 +91,38 @@ pub(super) fn validate<'a>(
         columns,
         when_changed,
     })
+}
+
+/// Checks that the options of `spec` fit each other, which needs no table.
+pub(super) fn check_options(spec: &TriggerSpec) -> Result<()> {
+    if spec.operations.is_empty() {
+        return Err(unfit(
+            spec,
+            "no operation to announce; name at least one, or none for all",
+        ));
+    }
+    if !spec.when_changed.is_empty() && !spec.operations.contains(Operation::Update) {
+        return Err(unfit(
+            spec,
+            "when_changed needs updates; add Operation::Update",
+        ));
+    }
+    if spec.is_outbox() && spec.channel != ChannelName::default() {
+        return Err(unfit(spec, "the outbox has no channel; name no channel"));
+    }
+    if spec.old_columns && !spec.is_outbox() {
+        return Err(unfit(
+            spec,
+            "notifications carry no old columns; use the outbox",
+        ));
+    }
+    if spec.value_limit.is_some() && !spec.is_outbox() {
+        return Err(unfit(
+            spec,
+            "value_limit has no effect on notifications, which hold 8,000 bytes; use the outbox",
+        ));
+    }
+    Ok(())
 }
 
 impl Actual {
