@@ -22,6 +22,7 @@ mod refused;
 mod renamed;
 mod replicated;
 mod scale;
+mod script;
 mod size;
 mod subscribed;
 mod support;

@@ -332,8 +332,11 @@ impl Sample {
             when_changed,
         };
         let mut text = write(&valid)?;
+        let written = text.clone();
         for (found, placeholder) in placeholders(&valid)? {
-            text = text.replace(&found, &format!("@{{{placeholder}}}@"));
+            if found != written {
+                text = text.replace(&found, &format!("@{{{placeholder}}}@"));
+            }
         }
         match text.contains("sample") {
             true => {

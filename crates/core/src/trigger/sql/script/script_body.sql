@@ -505,7 +505,7 @@ BEGIN
             END IF;
             relation_id := CASE
                 WHEN relation_id IS NULL THEN hash::int8
-                ELSE relation_id & ~16777215::int8 | (hash::int8 >> 40) & 16777215
+                ELSE (relation_id & ~16777215::int8) | ((hash::int8 >> 40) & 16777215)
             END;
         END LOOP;
 
