@@ -18,5 +18,6 @@ pages! {
     strategies: "strategies.md";
     durable_handlers: "durable-handlers.md";
     operations: "operations.md";
+    rolling_deploys: "rolling-deploys.md";
     migrating_from_pgcachewatch: "migrating-from-pgcachewatch.md";
 }

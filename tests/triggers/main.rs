@@ -23,6 +23,7 @@ mod renamed;
 mod replicated;
 mod scale;
 mod script;
+mod script_states;
 mod size;
 mod subscribed;
 mod support;

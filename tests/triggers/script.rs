@@ -90,14 +90,14 @@ fn combinations() -> (String, Vec<TriggerSpec>) {
 }
 
 /// Everything installed: functions, triggers, comments, rights, and the rows that tables rely on.
-async fn installed(scene: &Scene) -> Vec<String> {
+pub(crate) async fn installed(scene: &Scene) -> Vec<String> {
     let sql = include_str!("script_objects.sql");
     let rows = scene.client.query(sql, &[]).await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()
 }
 
 /// The versions of all rows of the catalog that listeners and consumers compare.
-async fn versions(scene: &Scene) -> String {
+pub(crate) async fn versions(scene: &Scene) -> String {
     scene
         .value(
             "SELECT md5(string_agg(version, ' ' ORDER BY version)) FROM (
@@ -110,7 +110,7 @@ async fn versions(scene: &Scene) -> String {
         .await
 }
 
-fn assert_same(found: &[String], expected: &[String]) {
+pub(crate) fn assert_same(found: &[String], expected: &[String]) {
     for (found, expected) in found.iter().zip(expected) {
         assert!(found == expected, "found\n{found}\nexpected\n{expected}");
     }

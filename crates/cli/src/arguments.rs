@@ -83,7 +83,9 @@ Examples:
   pgherald install users --columns email,company --when-changed email --commit
   pgherald install shop.orders --mode outbox --columns '*' --old-columns --commit
   pgherald install --from tables.json --commit
-  pgherald install --from tables.json --check      for CI: exit code 1 if something else is installed")]
+  pgherald install --from tables.json --check      for CI: exit code 1 if something else is installed
+  pgherald install --from tables.json --migration > migrations/0007_pgherald.sql
+                                                   a script for a migration tool; needs no connection")]
 pub(crate) struct Install {
     /// Tables: name or schema.name
     #[arg(required_unless_present = "from", value_name = "TABLE", value_parser = NonEmptyStringValueParser::new())]
@@ -133,6 +135,10 @@ pub(crate) struct Install {
     /// Only print what differs from the present installation; the exit code is 1 if anything does
     #[arg(long, conflicts_with = "commit")]
     pub(crate) check: bool,
+    /// Print a script for migrations instead: one statement that installs the tables on every database, whatever is installed
+    /// there. Does not connect; a TABLE is read as SQL reads it, in schema public if none is named
+    #[arg(long, conflicts_with_all = ["commit", "check"])]
+    pub(crate) migration: bool,
     /// Run the SQL instead of showing it
     #[arg(long)]
     pub(crate) commit: bool,

@@ -1,5 +1,7 @@
 //! A specification checked against its table.
 
+use std::collections::HashSet;
+
 use super::actual::{Actual, Column, Table};
 use super::spec::TriggerSpec;
 use crate::error::{Error, Kind, Result};
@@ -122,6 +124,17 @@ pub(super) fn check_options(spec: &TriggerSpec) -> Result<()> {
             "value_limit has no effect on notifications, which hold 8,000 bytes; use the outbox",
         ));
     }
+    for names in [
+        spec.key.as_deref().unwrap_or_default(),
+        &spec.columns,
+        &spec.when_changed,
+    ] {
+        let mut seen = HashSet::with_capacity(names.len());
+        if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
+            let problem = format!("column {name:?} is named twice; once is enough");
+            return Err(unfit(spec, &problem));
+        }
+    }
     Ok(())
 }
 
@@ -222,12 +235,6 @@ fn check_kinds(name: &TableName, table: &Table) -> Result<()> {
 fn find(spec: &TriggerSpec, table: &Table, names: &[String]) -> Result<Vec<Column>> {
     let mut found: Vec<Column> = Vec::with_capacity(names.len());
     for name in names {
-        if found.iter().any(|column| column.name == *name) {
-            return Err(unfit(
-                spec,
-                &format!("column {name:?} is named twice; once is enough"),
-            ));
-        }
         let Some(column) = table.columns.iter().find(|column| column.name == *name) else {
             let existing: Vec<_> = table.columns.iter().map(|column| &*column.name).collect();
             let existing = existing.join(", ");

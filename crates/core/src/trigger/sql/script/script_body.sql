@@ -40,6 +40,8 @@ DECLARE
     functions pg_catalog.jsonb;
     notes pg_catalog.jsonb;
     triggers pg_catalog.jsonb;
+    all_members pg_catalog.jsonb;
+    all_columns pg_catalog.jsonb;
     type_texts pg_catalog.jsonb;
     required pg_catalog.jsonb;
     installed_outbox pg_catalog.jsonb;
@@ -94,6 +96,20 @@ BEGIN
         coalesce(jsonb_agg(o.value -> 'of') FILTER (WHERE o.value ->> 'kind' = 'outbox') -> 0, 'null')
     INTO functions, triggers, installed_outbox
     FROM jsonb_array_elements(catalog) AS o;
+    -- The members and the columns of each table, by its number.
+    SELECT coalesce(jsonb_object_agg(m.root, m.members), '{}') INTO all_members
+    FROM (
+        SELECT o.value #>> '{of,root}' AS root, jsonb_agg(
+            o.value -> 'of' ORDER BY (o.value #>> '{of,is_root}')::bool DESC, o.value #>> '{of,schema}' COLLATE "C",
+                o.value #>> '{of,table}' COLLATE "C"
+        ) AS members
+        FROM jsonb_array_elements(catalog) AS o WHERE o.value ->> 'kind' = 'member' GROUP BY 1
+    ) AS m;
+    SELECT coalesce(jsonb_object_agg(c.root, c.columns), '{}') INTO all_columns
+    FROM (
+        SELECT o.value #>> '{of,root}' AS root, jsonb_agg(o.value -> 'of' ORDER BY (o.value #>> '{of,number}')::int4) AS columns
+        FROM jsonb_array_elements(catalog) AS o WHERE o.value ->> 'kind' = 'column' GROUP BY 1
+    ) AS c;
     notes := '{}';
     FOR item IN SELECT f.key AS name, f.value ->> 'comment' AS comment FROM jsonb_each(functions) AS f LOOP
         BEGIN
@@ -205,25 +221,20 @@ BEGIN
         label := concat(entry ->> 'schema', '.', entry ->> 'table');
 
         -- The table, its partitions and children; and its columns.
-        SELECT o.value #>> '{of,root}' INTO root
-        FROM jsonb_array_elements(catalog) AS o
-        WHERE o.value ->> 'kind' = 'member' AND (o.value #>> '{of,is_root}')::bool
-            AND o.value #>> '{of,schema}' = entry ->> 'schema' AND o.value #>> '{of,table}' = entry ->> 'table';
+        SELECT m.key, m.value INTO root, members FROM jsonb_each(all_members) AS m
+        WHERE (m.value #>> '{0,is_root}')::bool AND m.value #>> '{0,schema}' = entry ->> 'schema'
+            AND m.value #>> '{0,table}' = entry ->> 'table';
         IF root IS NULL THEN
             RAISE EXCEPTION 'table % does not exist', label
                 USING ERRCODE = 'undefined_table', HINT = 'Create it in an earlier migration.';
         END IF;
-        SELECT jsonb_agg(o.value -> 'of' ORDER BY (o.value #>> '{of,is_root}')::bool DESC, o.value #>> '{of,schema}' COLLATE "C", o.value #>> '{of,table}' COLLATE "C")
-        INTO members
-        FROM jsonb_array_elements(catalog) AS o WHERE o.value ->> 'kind' = 'member' AND o.value #>> '{of,root}' = root;
         SELECT format('%s.%s', m.value ->> 'schema', m.value ->> 'table') INTO problem
         FROM jsonb_array_elements(members) AS m WHERE m.value ->> 'kind' <> ALL ('{r,p}');
         IF problem IS NOT NULL THEN
             RAISE EXCEPTION '% is not a table', problem
                 USING ERRCODE = 'wrong_object_type', HINT = 'Views and foreign tables have no such triggers. Name the tables beneath.';
         END IF;
-        SELECT coalesce(jsonb_agg(o.value -> 'of' ORDER BY (o.value #>> '{of,number}')::int4), '[]') INTO table_columns
-        FROM jsonb_array_elements(catalog) AS o WHERE o.value ->> 'kind' = 'column' AND o.value #>> '{of,root}' = root;
+        table_columns := coalesce(all_columns -> root, '[]');
         readable := ARRAY(
             SELECT c.value ->> 'name' FROM jsonb_array_elements(table_columns) WITH ORDINALITY AS c (value, place)
             WHERE NOT (c.value ->> 'is_virtual')::bool ORDER BY c.place
