@@ -35,7 +35,11 @@ fn combinations() -> (String, Vec<TriggerSpec>) {
         }
         let name = format!("t\\ 'able\" {options}");
         let quoted = format!("\"t\\ 'able\"\" {options}\"");
-        let primary = if is_unique { ", PRIMARY KEY (c, a)" } else { "" };
+        let primary = if is_unique {
+            ", PRIMARY KEY (c, a)"
+        } else {
+            ""
+        };
         let partition = match is_partitioned {
             true => format!(
                 " PARTITION BY LIST (a); CREATE TABLE \"p {options}\" PARTITION OF {quoted} FOR VALUES IN (1)"

@@ -16,8 +16,13 @@ const TABLES: &str = "
 /// What is installed before.
 fn former() -> [TriggerSpec; 3] {
     [
-        spec("users").columns(["company", "note"]).when_changed(["note"]),
-        spec("orders").outbox().columns(["total"]).value_limit(2_000_000),
+        spec("users")
+            .columns(["company", "note"])
+            .when_changed(["note"]),
+        spec("orders")
+            .outbox()
+            .columns(["total"])
+            .value_limit(2_000_000),
         spec("parent").outbox().key_columns(["id"]),
     ]
 }
@@ -29,7 +34,11 @@ fn desired() -> [TriggerSpec; 3] {
             .when_changed(["email"])
             .operations(Operation::Insert | Operation::Update),
         spec("orders").outbox().every_column().old_columns(),
-        spec("parent").outbox().key_columns(["id"]).columns(["v"]).when_changed(["v"]),
+        spec("parent")
+            .outbox()
+            .key_columns(["id"])
+            .columns(["v"])
+            .when_changed(["v"]),
     ]
 }
 
@@ -70,13 +79,12 @@ const STATES: [&str; 24] = [
     "DROP SCHEMA pgherald CASCADE",
 ];
 
-/// Runs `install` in a transaction after `state`; returns what is installed then, and undoes everything.
-async fn after(scene: &Scene, state: &str, install: impl AsyncFn()) -> Vec<String> {
-    scene.run("BEGIN").await;
-    scene.run(state).await;
+/// Runs `install`; returns what is installed then, and undoes it. Within a transaction.
+async fn undone(scene: &Scene, install: impl AsyncFn()) -> Vec<String> {
+    scene.run("SAVEPOINT before").await;
     install().await;
     let found = installed(scene).await;
-    scene.run("ROLLBACK").await;
+    scene.run("ROLLBACK TO before").await;
     found
 }
 
@@ -86,19 +94,20 @@ async fn a_script_leads_from_every_state_to_what_install_leads_to() {
     trigger::install(&scene.client, &former()).await.unwrap();
     let script = migration_script(&desired(), false).unwrap();
     for state in STATES {
-        let expected = async || trigger::install(&scene.client, &desired()).await.unwrap();
-        let expected = after(&scene, state, expected).await;
-        let found = after(&scene, state, async || scene.run(&script).await).await;
         println!("{state}");
-        assert_same(&found, &expected);
-        let twice = async || {
+        scene.run("BEGIN").await;
+        scene.run(state).await;
+        let install = async || trigger::install(&scene.client, &desired()).await.unwrap();
+        let expected = undone(&scene, install).await;
+        let run = async || {
             scene.run(&script).await;
             let before = versions(&scene).await;
             scene.run(&script).await;
             assert_eq!(versions(&scene).await, before, "{state}");
             assert!(scene.plan_widened(&desired()).await.is_empty(), "{state}");
         };
-        assert_same(&after(&scene, state, twice).await, &expected);
+        assert_same(&undone(&scene, run).await, &expected);
+        scene.run("ROLLBACK").await;
     }
 }
 
@@ -106,16 +115,21 @@ async fn a_script_leads_from_every_state_to_what_install_leads_to() {
 async fn a_narrow_script_leads_to_what_a_plan_leads_to() {
     let scene = Scene::new(TABLES).await;
     let former = [
-        spec("users").outbox().every_column().old_columns().replicated(),
+        spec("users")
+            .outbox()
+            .every_column()
+            .old_columns()
+            .replicated(),
         spec("orders").columns(["total"]).replicated(),
         spec("parent").outbox().key_columns(["id", "v"]),
     ];
     trigger::install(&scene.client, &former).await.unwrap();
     let script = migration_script(&desired(), true).unwrap();
     let plan = scene.plan(&desired()).await;
-    let expected = after(&scene, "SELECT", async || plan.apply(&scene.client).await.unwrap());
-    let expected = expected.await;
-    let found = after(&scene, "SELECT", async || scene.run(&script).await).await;
+    scene.run("BEGIN").await;
+    let expected = undone(&scene, async || plan.apply(&scene.client).await.unwrap()).await;
+    let found = undone(&scene, async || scene.run(&script).await).await;
+    scene.run("ROLLBACK").await;
     assert_same(&found, &expected);
     scene.run(&script).await;
     assert!(scene.plan(&desired()).await.is_empty());
@@ -134,12 +148,18 @@ async fn a_script_that_does_not_fit_changes_nothing_and_names_the_reason() {
     let before = scene.catalog().await;
     let cases = [
         (spec("missing"), "table public.missing does not exist"),
-        (spec("users").columns(["gone"]), "public.users has no column gone"),
-        (spec("parent").columns(["v"]), "public.parent has no primary key"),
+        (
+            spec("users").columns(["gone"]),
+            "public.users has no column gone",
+        ),
+        (
+            spec("parent").columns(["v"]),
+            "public.parent has no primary key",
+        ),
         (spec("seen"), "public.seen is not a table"),
     ];
     for (spec, expected) in cases {
-        let script = migration_script(&[super::support::spec("users"), spec], false);
+        let script = migration_script(&[desired()[1].clone(), spec], false);
         let message = refused(&scene, &script.unwrap()).await;
         assert!(message.contains(expected), "{message}");
         assert_eq!(scene.catalog().await, before);
@@ -152,7 +172,10 @@ async fn a_script_that_does_not_fit_changes_nothing_and_names_the_reason() {
     ] {
         let script = migration_script(std::slice::from_ref(&spec), false).unwrap();
         let message = refused(&scene, &script).await;
-        assert!(message.contains("conflict with the present installation"), "{message}");
+        assert!(
+            message.contains("conflict with the present installation"),
+            "{message}"
+        );
         let script = migration_script(&[spec.clone()], true).unwrap();
         scene.run(&format!("BEGIN; {script}")).await;
         assert!(scene.plan(&[spec]).await.is_empty());
@@ -187,7 +210,8 @@ fn scripts_differ_in_their_tables_only() {
         assert!(head.lines().count() < 20, "{head}");
         // Flyway would replace it.
         assert!(!script.contains("${"));
-        assert!(!script.contains("BEGIN;") && !script.contains("COMMIT"));
+        let mut lines = script.lines();
+        assert!(!lines.any(|line| line == "BEGIN;" || line == "COMMIT;"));
         tail.to_owned()
     };
     let first = tail(&[spec("users")], false);
@@ -206,7 +230,10 @@ async fn a_script_upgrades_the_outbox_of_an_earlier_version_unless_consumers_of_
     let jobs = [spec("jobs").outbox().every_column()];
     let script = migration_script(&jobs, false).unwrap();
     let message = refused(&scene, &script).await;
-    assert!(message.contains("consumers of version 1 are running: worker 4711"), "{message}");
+    assert!(
+        message.contains("consumers of version 1 are running: worker 4711"),
+        "{message}"
+    );
     scene.run("DELETE FROM pgherald.consumer_node").await;
     scene.run(&script).await;
     assert!(scene.plan(&jobs).await.is_empty());
@@ -219,7 +246,9 @@ async fn a_script_upgrades_the_outbox_of_an_earlier_version_unless_consumers_of_
 async fn a_script_runs_under_any_settings_and_leaves_them() {
     let scene = Scene::new(TABLES).await;
     let trap = |signature: &str, of: &str| {
-        format!("CREATE FUNCTION evil.{signature} RETURNS {of} LANGUAGE plpgsql AS 'BEGIN RAISE ''trap''; END';")
+        format!(
+            "CREATE FUNCTION evil.{signature} RETURNS {of} LANGUAGE plpgsql AS 'BEGIN RAISE ''trap''; END';"
+        )
     };
     let traps = [
         trap("replace(text, text, text)", "text"),
@@ -227,17 +256,23 @@ async fn a_script_runs_under_any_settings_and_leaves_them() {
         trap("jsonb_agg(jsonb)", "jsonb"),
         trap("set_config(text, text, boolean)", "text"),
         trap("equal(text, text)", "boolean"),
-        "CREATE OPERATOR evil.= (FUNCTION = evil.equal, LEFTARG = text, RIGHTARG = text);".to_owned(),
+        "CREATE OPERATOR evil.= (FUNCTION = evil.equal, LEFTARG = text, RIGHTARG = text);"
+            .to_owned(),
         "CREATE DOMAIN evil.text AS int;".to_owned(),
     ];
-    scene.run(&format!("CREATE SCHEMA evil; {}", traps.concat())).await;
+    scene
+        .run(&format!("CREATE SCHEMA evil; {}", traps.concat()))
+        .await;
     let script = migration_script(&desired(), false).unwrap();
-    let show = "SELECT concat_ws(' ', current_setting('search_path'), current_setting('lock_timeout'))";
+    let show =
+        "SELECT concat_ws(' ', current_setting('search_path'), current_setting('lock_timeout'))";
     scene
         .run("SET standard_conforming_strings = off; SET search_path = evil, pg_catalog; SET lock_timeout = '7s'")
         .await;
     scene.run(&format!("BEGIN; {script}")).await;
-    let found = scene.value(&show.replace("concat_ws", "pg_catalog.concat_ws")).await;
+    let found = scene
+        .value(&show.replace("concat_ws", "pg_catalog.concat_ws"))
+        .await;
     assert_eq!(found, "evil, pg_catalog 7s");
     scene.run("COMMIT; RESET ALL").await;
     assert!(scene.plan(&desired()).await.is_empty());

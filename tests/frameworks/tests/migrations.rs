@@ -1,10 +1,6 @@
 //! `pgherald install --migration`, run by tools for migrations.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "tests stop at once"
-)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at once")]
 
 use std::future::poll_fn;
 use std::path::PathBuf;
@@ -75,9 +71,17 @@ async fn pgherald(arguments: Vec<String>) -> (i32, String) {
 
 async fn script(name: &str, manifest: &str) -> String {
     let files = Files::new(name, &[("tables.json", manifest)]);
-    let arguments = ["install", "--from", &files.path("tables.json"), "--migration"];
+    let arguments = [
+        "install",
+        "--from",
+        &files.path("tables.json"),
+        "--migration",
+    ];
     // No server listens there: generating a script needs no connection.
-    let database = ["--database-url".to_owned(), "host=127.0.0.1 port=1".to_owned()];
+    let database = [
+        "--database-url".to_owned(),
+        "host=127.0.0.1 port=1".to_owned(),
+    ];
     let arguments = database.into_iter().chain(arguments.map(str::to_owned));
     let (code, script) = pgherald(arguments.collect()).await;
     assert_eq!(code, 0, "{script}");
@@ -93,11 +97,17 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let url = Postgres::shared().await.unwrap().create_database().await.unwrap();
+        let url = Postgres::shared()
+            .await
+            .unwrap()
+            .create_database()
+            .await
+            .unwrap();
         let (client, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         let (sender, payloads) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
+            {
                 if let AsyncMessage::Notification(notification) = message {
                     sender.send(notification.payload().to_owned()).unwrap();
                 }
@@ -130,7 +140,14 @@ impl Scene {
     async fn assert_installed(&mut self, name: &str) {
         let files = Files::new(name, &[("tables.json", MANIFEST)]);
         let manifest = files.path("tables.json");
-        let arguments = ["--database-url", &self.url, "install", "--from", &manifest, "--check"];
+        let arguments = [
+            "--database-url",
+            &self.url,
+            "install",
+            "--from",
+            &manifest,
+            "--check",
+        ];
         let (code, printed) = pgherald(arguments.map(str::to_owned).to_vec()).await;
         assert_eq!(code, 0, "{printed}");
 
@@ -140,7 +157,8 @@ impl Scene {
         for operation in ["insert", "delete"] {
             let payload = tokio::time::timeout(DEADLINE, self.payloads.recv()).await;
             let payload = payload.unwrap().unwrap();
-            let expected = format!(r#""operation":"{operation}","schema":"public","table":"users""#);
+            let expected =
+                format!(r#""operation":"{operation}","schema":"public","table":"users""#);
             assert!(payload.contains(&expected), "{payload}");
             assert!(payload.contains(r#"[{"email":"a@x"}]"#), "{payload}");
         }
@@ -154,7 +172,9 @@ impl Scene {
 
 async fn sqlx(url: &str, files: &[(&str, &str)], name: &str) {
     let files = Files::new(name, files);
-    let migrator = sqlx::migrate::Migrator::new(files.0.as_path()).await.unwrap();
+    let migrator = sqlx::migrate::Migrator::new(files.0.as_path())
+        .await
+        .unwrap();
     let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
     migrator.run(&mut connection).await.unwrap();
     connection.close().await.unwrap();
@@ -162,7 +182,8 @@ async fn sqlx(url: &str, files: &[(&str, &str)], name: &str) {
 
 async fn refinery(url: &str, migrations: &[(&str, &str)], is_grouped: bool) {
     let migrations = migrations.iter();
-    let migrations = migrations.map(|(name, sql)| refinery::Migration::unapplied(name, sql).unwrap());
+    let migrations =
+        migrations.map(|(name, sql)| refinery::Migration::unapplied(name, sql).unwrap());
     let runner = refinery::Runner::new(&migrations.collect::<Vec<_>>()).set_grouped(is_grouped);
     let (mut client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
     tokio::spawn(connection);
@@ -208,11 +229,15 @@ async fn refinery_installs_on_an_empty_database_and_again() {
             ("V3__again", &*script),
         ];
         refinery(&scene.url, &all[..2], is_grouped).await;
-        scene.assert_installed(&format!("refinery_{is_grouped}")).await;
+        scene
+            .assert_installed(&format!("refinery_{is_grouped}"))
+            .await;
         let before = scene.versions().await;
         refinery(&scene.url, &all, is_grouped).await;
         assert_eq!(scene.versions().await, before);
-        scene.assert_installed(&format!("refinery_again_{is_grouped}")).await;
+        scene
+            .assert_installed(&format!("refinery_again_{is_grouped}"))
+            .await;
     }
 }
 
@@ -224,6 +249,8 @@ async fn refinery_installs_where_something_is_installed() {
         scene.client.batch_execute(TABLES).await.unwrap();
         scene.install(former).await;
         refinery(&scene.url, &[("V1__pgherald", &*script)], true).await;
-        scene.assert_installed(&format!("refinery_over_{number}")).await;
+        scene
+            .assert_installed(&format!("refinery_over_{number}"))
+            .await;
     }
 }

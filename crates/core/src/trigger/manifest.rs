@@ -183,7 +183,10 @@ mod tests {
             let text = serde_json::to_string(&spec).unwrap();
             let fields: serde_json::Map<String, serde_json::Value> =
                 serde_json::from_str(&text).unwrap();
-            assert!(fields.keys().all(|field| OPTIONS.contains(&&**field)), "{text}");
+            assert!(
+                fields.keys().all(|field| OPTIONS.contains(&&**field)),
+                "{text}"
+            );
             assert_eq!(
                 serde_json::from_str::<TriggerSpec>(&text).unwrap(),
                 spec,

@@ -366,10 +366,7 @@ pub(super) fn paired(valid: &Valid<'_>) -> Result<String> {
     let mut more = named("w", expression::comparables(&valid.when_changed));
     let condition = match valid.when_changed.len() {
         0 => String::new(),
-        count => format!(
-            " WHERE n.k IS NULL OR o.k IS NULL{}",
-            watched_differ(count)
-        ),
+        count => format!(" WHERE n.k IS NULL OR o.k IS NULL{}", watched_differ(count)),
     };
     let (key, columns) = (key(valid), columns(valid));
     // The old values of a row are read only if they are asked for, or if the row was lost.

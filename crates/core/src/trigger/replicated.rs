@@ -30,8 +30,7 @@ pub(super) enum Seen {
 
 /// Rows of the change as a WITH clause, with `columns` as their columns.
 pub(super) fn with(columns: &[Column], seen: Seen) -> String {
-    let table =
-        |name: &str, row: &str| format!("{name} AS (SELECT {})", fields(columns, row));
+    let table = |name: &str, row: &str| format!("{name} AS (SELECT {})", fields(columns, row));
     let new = || table("pgherald_new", "NEW");
     let old = || table("pgherald_old", "OLD");
     let tables = match seen {

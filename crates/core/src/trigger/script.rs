@@ -99,7 +99,10 @@ fn body(tables: &str, narrow: bool) -> Result<String> {
         ("fragments", dollar_quoted(&fragments()?)),
         (
             "type_names",
-            dollar_quoted(&json!(Type::of_servers().collect::<std::collections::BTreeMap<_, _>>()).to_string()),
+            dollar_quoted(
+                &json!(Type::of_servers().collect::<std::collections::BTreeMap<_, _>>())
+                    .to_string(),
+            ),
         ),
         ("max_depth", MAX_DEPTH.to_string()),
         ("max_types", desired::MAX_TYPES.to_string()),
@@ -153,8 +156,14 @@ fn body(tables: &str, narrow: bool) -> Result<String> {
             "default_limit",
             number(TriggerSpec::DEFAULT_VALUE_LIMIT.into()),
         ),
-        ("known_options", escape_literal(&format!("{{{}}}", manifest::OPTIONS.join(",")))),
-        ("longest_numeric", number(expression::LONGEST_NUMERIC.into())),
+        (
+            "known_options",
+            escape_literal(&format!("{{{}}}", manifest::OPTIONS.join(","))),
+        ),
+        (
+            "longest_numeric",
+            number(expression::LONGEST_NUMERIC.into()),
+        ),
         ("no_columns_outbox", escape_literal(outbox::NONE)),
         ("no_columns_notify", escape_literal(desired::NONE)),
         ("no_cols", escape_literal(desired::NO_COLS)),
@@ -509,7 +518,10 @@ fn expressions(column: &Column) -> Vec<(&'static str, String)> {
             let limit = u64::from(LIMIT);
             let least = limit / growth.most_packed;
             let most = limit * growth.stored / growth.shown + growth.header;
-            vec![(most.to_string(), "@{most}@"), (least.to_string(), "@{least}@")]
+            vec![
+                (most.to_string(), "@{most}@"),
+                (least.to_string(), "@{least}@"),
+            ]
         }
     };
     let mut all = vec![
@@ -549,7 +561,12 @@ fn expressions(column: &Column) -> Vec<(&'static str, String)> {
         *text = text.replace(&LIMIT.to_string(), "@{limit}@");
     }
     if let Some(growth) = expression::growth(column) {
-        let numbers = [growth.most_packed, growth.stored, growth.shown, growth.header];
+        let numbers = [
+            growth.most_packed,
+            growth.stored,
+            growth.shown,
+            growth.header,
+        ];
         let numbers = numbers.map(|number| number.to_string());
         all.push(("growth", numbers.join(" ")));
     }

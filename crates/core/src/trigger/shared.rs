@@ -25,7 +25,8 @@ pub(super) const ROWS_QUERY: &str = include_str!("sql/objects/rows_query_body.sq
 pub(super) const PINNED: [&str; 1] = ["search_path=pg_catalog, pg_temp"];
 
 /// Marks the schema as made by pgherald, so that uninstalling drops no one else's.
-pub(super) const SCHEMA_COMMENT: &str = "Made by pgherald; it goes when the last table is uninstalled.";
+pub(super) const SCHEMA_COMMENT: &str =
+    "Made by pgherald; it goes when the last table is uninstalled.";
 
 /// The state of the shared functions.
 #[derive(Debug, PartialEq, Eq)]
@@ -253,10 +254,7 @@ pub(super) fn schema(server: &Server) -> Result<String> {
 /// The statement that makes the schema.
 pub(super) fn make_schema() -> Result<String> {
     let body = dollar_quoted(include_str!("sql/objects/schema_body.sql"));
-    render(
-        include_str!("sql/objects/schema.sql"),
-        &[("body", &*body)],
-    )
+    render(include_str!("sql/objects/schema.sql"), &[("body", &*body)])
 }
 
 /// The statements before those of the tables: they make the shared objects.
@@ -285,9 +283,7 @@ fn prepare_helpers(server: &Server, shared: &Shared) -> Result<String> {
             format!("COMMENT ON SCHEMA pgherald IS {comment};\n")
         }
     };
-    Ok(comment
-        + &notify_rows(&dollar_quoted(BODY))?
-        + &rows_query(&dollar_quoted(ROWS_QUERY))?)
+    Ok(comment + &notify_rows(&dollar_quoted(BODY))? + &rows_query(&dollar_quoted(ROWS_QUERY))?)
 }
 
 /// The statements that make `pgherald.notify_rows` of a quoted body.

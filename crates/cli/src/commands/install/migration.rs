@@ -30,8 +30,8 @@ pub(super) fn print(
             specs.collect::<Result<_, Failure>>()?
         }
     };
-    let sql = migration_script(&specs, install.narrow)
-        .map_err(|error| Failure::usage(error.chain()))?;
+    let sql =
+        migration_script(&specs, install.narrow).map_err(|error| Failure::usage(error.chain()))?;
     match output.is_json() {
         true => output.object(&Report { sql: &sql })?,
         false => output.sql(sql.trim_end())?,
