@@ -22,6 +22,7 @@ mod hostile;
 mod install;
 mod migrations;
 mod pgcachewatch;
+mod script;
 mod status;
 mod support;
 mod watch;
