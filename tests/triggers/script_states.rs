@@ -202,7 +202,7 @@ fn options_that_contradict_each_other_are_refused_when_the_script_is_written() {
 }
 
 #[test]
-fn scripts_differ_in_their_tables_only() {
+fn scripts_for_tables_of_the_same_modes_differ_in_their_tables_only() {
     let tail = |specs: &[TriggerSpec], narrow| {
         let script = migration_script(specs, narrow).unwrap();
         let marker = "    -- The rest is the same in all scripts";
@@ -214,9 +214,21 @@ fn scripts_differ_in_their_tables_only() {
         assert!(!lines.any(|line| line == "BEGIN;" || line == "COMMIT;"));
         tail.to_owned()
     };
-    let first = tail(&[spec("users")], false);
-    println!("{} lines", first.lines().count());
-    assert_eq!(tail(&desired(), true), first);
+    let both = tail(&[spec("users"), spec("orders").outbox()], false);
+    assert_eq!(tail(&desired(), true), both);
+    let one = tail(&[spec("users")], false);
+    assert_eq!(
+        tail(
+            &[spec("orders").old_columns().columns(["a"]).outbox()],
+            true
+        ),
+        tail(&[spec("users").outbox()], false)
+    );
+    assert!(
+        one.lines().count() * 3 < both.lines().count() * 2,
+        "{}",
+        one.lines().count()
+    );
 }
 
 #[tokio::test]
