@@ -159,6 +159,10 @@ fn body(tables: &str, narrow: bool, modes: Modes) -> Result<String> {
                 )?),
             ),
         ),
+        (
+            "outbox_rows",
+            needed(modes.outbox, text(include_str!("sql/outbox_rows.sql"))),
+        ),
         ("outbox_seed", needed(modes.outbox, text(migration::SEED))),
         (
             "outbox_migrations",

@@ -28,6 +28,7 @@ DECLARE
     rows_query_body CONSTANT pg_catalog.text := {{rows_query_body}};
     outbox_guard CONSTANT pg_catalog.text := {{outbox_guard}};
     outbox_functions CONSTANT pg_catalog.text := {{outbox_functions}};
+    outbox_rows CONSTANT pg_catalog.text := {{outbox_rows}};
     outbox_seed CONSTANT pg_catalog.text := {{outbox_seed}};
     outbox_migrations CONSTANT pg_catalog.text[] := {{outbox_migrations}};
     lock_installers CONSTANT pg_catalog.text := {{lock}};
@@ -36,6 +37,7 @@ DECLARE
     unlock_installers CONSTANT pg_catalog.text := {{unlock}};
 
     is_new pg_catalog.bool;
+    is_complete pg_catalog.bool;
     catalog pg_catalog.jsonb;
     functions pg_catalog.jsonb;
     notes pg_catalog.jsonb;

@@ -33,11 +33,15 @@
         IF installed_version < current_version THEN
             EXECUTE format('COMMENT ON TABLE pgherald.outbox IS %L', format('{"version":%s}', current_version));
             EXECUTE outbox_functions;
-        ELSE
-            EXECUTE outbox_seed;
+        ELSIF (installed_outbox ->> 'is_readable')::bool THEN
+            EXECUTE outbox_rows INTO is_complete;
+            IF NOT is_complete THEN
+                EXECUTE outbox_seed;
+            END IF;
         END IF;
     END IF;
-    IF to_regclass('pgherald.consumer_requirement') IS NOT NULL AND NOT narrow THEN
+    -- A role that owns tables and not the schema may not read them.
+    IF NOT narrow AND (installed_outbox ->> 'has_readable_requirements')::bool THEN
         SELECT coalesce(jsonb_agg(to_jsonb(r) || jsonb_build_object('specification', r.specification::jsonb)), '[]') INTO required
         FROM pgherald.consumer_requirement AS r
         JOIN jsonb_array_elements(tables) AS e ON e.value ->> 'schema' = r.schema_name AND e.value ->> 'table' = r.table_name;
