@@ -18,6 +18,8 @@
 //!
 //! [`plan`](plan()), [`verify`], [`watched`] and [`plan_uninstall`] inspect and decide in one call.
 //!
+//! [`migration_script`] writes one script for all databases, for tools that run migrations. It inspects and decides when it runs.
+//!
 //! **Objects.** Schema `pgherald` holds `notify_rows` and `rows_query`, shared by all tables, and one function
 //! `notify_<16 hex digits>` per table. The watched table gets one statement-level trigger for each
 //! operation, `pgherald_notify_insert` and so on; each of its partitions and children gets the same with
