@@ -19,5 +19,6 @@ pages! {
     durable_handlers: "durable-handlers.md";
     axum_and_sqlx: "axum-and-sqlx.md";
     operations: "operations.md";
+    rolling_deploys: "rolling-deploys.md";
     migrating_from_pgcachewatch: "migrating-from-pgcachewatch.md";
 }

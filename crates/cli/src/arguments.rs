@@ -90,7 +90,9 @@ Examples:
   pgherald install users --columns email,company --when-changed email --commit
   pgherald install shop.orders --mode outbox --columns '*' --old-columns --commit
   pgherald install --from tables.json --commit
-  pgherald install --from tables.json --check      for CI: exit code 1 if something else is installed")]
+  pgherald install --from tables.json --check      for CI: exit code 1 if something else is installed
+  pgherald install --from tables.json --migration > migrations/0007_pgherald.sql
+                                                   a script for a migration tool; needs no connection")]
 pub(crate) struct Install {
     /// Tables: name or schema.name
     #[arg(required_unless_present = "from", value_name = "TABLE", value_parser = NonEmptyStringValueParser::new())]
@@ -143,6 +145,10 @@ pub(crate) struct Install {
     /// Print the whole SQL behind the summary, which becomes a comment
     #[arg(long, conflicts_with_all = ["commit", "check"])]
     pub(crate) sql: bool,
+    /// Print a script for migrations instead: one statement that installs the tables on every database, whatever is installed
+    /// there. Does not connect; a TABLE is read as SQL reads it, in schema public if none is named
+    #[arg(long, conflicts_with_all = ["commit", "check", "sql"])]
+    pub(crate) migration: bool,
     /// Run the SQL instead of showing what it does
     #[arg(long)]
     pub(crate) commit: bool,

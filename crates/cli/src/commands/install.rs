@@ -1,6 +1,7 @@
 //! `pgherald install`.
 
 mod check;
+mod migration;
 mod summary;
 
 use std::path::Path;
@@ -26,6 +27,9 @@ pub(crate) async fn run(
     refuse_contradictions(install)?;
     refuse_repetitions(install)?;
     let from = install.from.as_deref().map(manifest).transpose()?;
+    if install.migration {
+        return migration::print(output, install, from);
+    }
     let client = database.client().await?;
     let specs = match from {
         Some(specs) => specs,

@@ -25,6 +25,7 @@ mod install;
 mod migrations;
 mod parked;
 mod pgcachewatch;
+mod script;
 mod status;
 mod summary;
 mod support;

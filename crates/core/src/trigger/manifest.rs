@@ -20,14 +20,31 @@ use crate::operation::{Operation, OperationSet};
 /// # Errors
 /// If the JSON writer fails, for which there is no known cause.
 pub fn to_manifest(specs: &[TriggerSpec]) -> crate::Result<String> {
-    serde_json::to_string_pretty(specs).map_err(|cause| {
-        Error::with_source(
-            Kind::Spec,
-            "the specifications cannot be written as JSON",
-            cause,
-        )
-    })
+    serde_json::to_string_pretty(specs).map_err(not_written)
 }
+
+pub(super) fn not_written(cause: serde_json::Error) -> Error {
+    Error::with_source(
+        Kind::Spec,
+        "the specifications cannot be written as JSON",
+        cause,
+    )
+}
+
+/// The fields of a specification.
+pub(super) const OPTIONS: [&str; 11] = [
+    "schema",
+    "table",
+    "mode",
+    "channel",
+    "key",
+    "columns",
+    "old_columns",
+    "operations",
+    "when_changed",
+    "value_limit",
+    "replicated",
+];
 
 /// Reads a manifest.
 ///
@@ -164,6 +181,12 @@ mod tests {
             .every_column();
         for spec in [TriggerSpec::new(table), full, every] {
             let text = serde_json::to_string(&spec).unwrap();
+            let fields: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_str(&text).unwrap();
+            assert!(
+                fields.keys().all(|field| OPTIONS.contains(&&**field)),
+                "{text}"
+            );
             assert_eq!(
                 serde_json::from_str::<TriggerSpec>(&text).unwrap(),
                 spec,

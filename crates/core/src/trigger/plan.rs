@@ -298,7 +298,7 @@ fn refuse_old(server: &Server) -> Result<()> {
     Err(Error::new(Kind::Unsuitable, message))
 }
 
-fn refuse_twice(specs: &[TriggerSpec]) -> Result<()> {
+pub(super) fn refuse_twice(specs: &[TriggerSpec]) -> Result<()> {
     let mut tables = HashSet::with_capacity(specs.len());
     match specs.iter().find(|spec| !tables.insert(&spec.table)) {
         None => Ok(()),

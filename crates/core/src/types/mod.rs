@@ -81,6 +81,16 @@ impl Type {
         }
     }
 
+    /// The types in `pg_catalog` whose text is not read as it is, with the names of their types here.
+    pub(crate) fn of_servers() -> impl Iterator<Item = (&'static str, &'static str)> {
+        const OTHERS: [&str; 8] = [
+            "int2", "int4", "int8", "oid", "float4", "float8", "json", "jsonb",
+        ];
+        let names = NAMES.iter().map(|(name, _)| *name).chain(OTHERS);
+        let names = names.map(|name| (name, Self::of_server(name).name()));
+        names.filter(|(_, name)| *name != "text")
+    }
+
     fn named(name: &str) -> Self {
         let mut names = NAMES.iter();
         let found = names.find(|(known, _)| *known == name);
