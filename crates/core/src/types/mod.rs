@@ -88,7 +88,7 @@ impl Type {
     }
 
     /// The levels of arrays and composites.
-    fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         match self {
             Self::Array { element, .. } => 1 + element.depth(),
             Self::Composite(fields) => 1 + fields.depth(),
