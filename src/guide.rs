@@ -17,6 +17,7 @@ pages! {
     guarantees_and_limits: "guarantees-and-limits.md";
     strategies: "strategies.md";
     durable_handlers: "durable-handlers.md";
+    testing: "testing.md";
     operations: "operations.md";
     migrating_from_pgcachewatch: "migrating-from-pgcachewatch.md";
 }

@@ -1,5 +1,8 @@
-//! What tests of event-driven PostgreSQL programs need: a real server, and a network that fails.
+//! What tests of event-driven PostgreSQL programs need: a real server, tests of handlers, and a network that fails.
 //!
+//! - [`TestDatabase`] tests a durable handler in five lines: it runs SQL, has the handler handle the changes in its real
+//!   transaction, and reports what was committed and what failed. [`Event::builder`](pgherald_core::Event::builder) makes
+//!   events for handlers without a table.
 //! - [`Postgres`] is a server of one's own, started in a second or two, gone without a trace afterwards
 //!   however the test process ends. It can be stopped, killed and frozen. The binaries of an
 //!   installed PostgreSQL are used; nothing is downloaded.
@@ -13,6 +16,7 @@
 //! use pgherald_testkit::{FaultProxy, Postgres};
 //!
 //! # async fn example() -> Result<(), pgherald_testkit::Error> {
+//! // A network that fails; for a test of a handler, see `TestDatabase`.
 //! let server = Postgres::shared().await?;
 //! let database = server.create_database().await?;
 //! let proxy = FaultProxy::start((server.host(), server.port())).await?;
@@ -23,6 +27,8 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! The page *Testing* of pgherald's guide shows a test of each kind.
 //!
 //! Unix only: servers are steered by signals.
 

@@ -9,7 +9,7 @@ use pgherald_core::group::{Batch, BatchHandler, TransactionalHandler};
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
     Attempt, Changed, Durable, Event, EventHandler, HandlerError, HandlerResult, Inserted,
-    Operation, Resync, Table,
+    Operation, Resync, Table, TableName,
 };
 use pgherald_testkit::{Error, TestDatabase};
 use tokio_postgres::Transaction;
@@ -310,6 +310,11 @@ async fn mistakes_in_a_test_are_errors_that_say_what_is_wrong() {
     let database = TestDatabase::create().await.unwrap();
     database.execute(TABLES).await.unwrap();
     let count = || database.transactional(Durable::new("count"), || Count);
+    let others = TableName::new("public", "statistics").unwrap();
+    database
+        .watch([TriggerSpec::new(others).outbox()])
+        .await
+        .unwrap();
     let error = count().sql("SELECT 1").await.unwrap_err().to_string();
     assert!(error.contains("would be given nothing"), "{error}");
 

@@ -94,7 +94,8 @@ impl fmt::Display for Outcome {
         let Self { handled, failures } = self;
         if *handled == 0 && failures.is_empty() {
             return f.write_str(
-                "no event was handled: the handler was given none that its event type and filter include",
+                "no event was handled: there was none that the handler's event type and filter include; are the triggers \
+                 of its table installed, in outbox mode?",
             );
         }
         write!(f, "{handled} handled, {} failed", failures.len())?;

@@ -53,7 +53,8 @@ pub struct HandlerTest<'a> {
     terms: Durable,
     attempts: u32,
     limit: Duration,
-    wants_watched: bool,
+    /// Whether tables are watched, but none that the handler wants events of.
+    is_not_watched: bool,
     consumer: Box<dyn Fn(ConnectConfig, Durable) -> Started>,
     trial: Box<dyn Fn(ConnectConfig, Durable, Vec<Event>) -> Trial>,
 }
@@ -65,15 +66,17 @@ impl<'a> HandlerTest<'a> {
         consumer: impl Fn(ConnectConfig, Durable) -> Started + 'static,
         trial: impl Fn(ConnectConfig, Durable, Vec<Event>) -> Trial + 'static,
     ) -> Self {
-        let watched = database.watched().into_iter();
+        let watched = database.watched();
+        let is_any_watched = !watched.is_empty();
         let wanted: Vec<_> = watched
+            .into_iter()
             .filter(|spec| terms.wants::<E>(spec.table()))
             .collect();
         Self {
             database,
             attempts: 1,
             limit: LIMIT,
-            wants_watched: !wanted.is_empty(),
+            is_not_watched: is_any_watched && wanted.is_empty(),
             terms: terms.requires(wanted),
             consumer: Box::new(consumer),
             trial: Box::new(trial),
@@ -96,10 +99,10 @@ impl<'a> HandlerTest<'a> {
     /// have failed, including those that the handler itself causes.
     ///
     /// # Errors
-    /// If the SQL fails, the handler wants no event of a [watched](TestDatabase::watch) table, less is installed than it
+    /// If the SQL fails, tables are [watched](TestDatabase::watch) but none that the handler wants events of, less is installed than it
     /// requires, or the handler does not finish [in time](Self::within).
     pub async fn sql(&self, sql: &str) -> Result<Outcome, Error> {
-        if !self.wants_watched {
+        if self.is_not_watched {
             return Err(self.terms.not_watched().into());
         }
         let terms = trial::without_first_resync(self.terms().slices(1));
