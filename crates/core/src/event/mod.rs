@@ -133,7 +133,7 @@ impl Event {
     /// |---|---|
     /// | `smallint`, `integer`, `bigint`, `oid` | integers, `f64`, `String` |
     /// | `real`, `double precision` | `f32`, `f64`, also for `NaN` and infinities; `String` |
-    /// | `numeric` | decimal types, `String`, `f64`; integers if it is whole |
+    /// | `numeric` | decimal types, `String`, `f64`; integers if it is whole; in a `serde_json::Value`, a string |
     /// | `json`, `jsonb` | any type that its JSON fits: structs, maps, `serde_json::Value` |
     /// | arrays, with all their dimensions | `Vec` and other collections, of `Option` if elements may be null |
     /// | composite types | structs with a field for each of theirs |
@@ -143,8 +143,12 @@ impl Event {
     /// | domains | as for the type beneath |
     /// | `uuid`, `inet`, `interval` (ISO 8601), ranges, types of extensions, all others | types that read a string: `uuid::Uuid`, `IpAddr`, `String` |
     ///
-    /// `Option` stands for a column that may be null. In a field with `#[serde(flatten)]`, and in other places where serde does
-    /// not ask for a type, a `numeric` is a string.
+    /// `Option` stands for a column that may be null.
+    ///
+    /// A `numeric` may have more digits than any number type of Rust, and no digit is lost. So where serde does not ask for a
+    /// type, a `numeric` is a string with all of its digits: in a `serde_json::Value`, in a field with `#[serde(flatten)]`, in
+    /// untagged enums, and in [`columns_json`](Self::columns_json). That is the same for whole numbers, with and without the
+    /// feature `arbitrary_precision` of serde_json. Numbers within `json` and `jsonb` are those of serde_json.
     ///
     /// New values for inserts and updates, old values for deletes. `None` if the specification names no columns, if they
     /// were too large together for a notification, or if the event is about the whole table.
@@ -174,6 +178,7 @@ impl Event {
             key_columns: T::KEY,
             key: self.key.as_ref().map_or(&[], RowKey::parts),
             required: &required,
+            aliases: T::ALIASES,
         });
         row.map_err(|cause| self.unfit::<T>(columns.unwrap_or_default(), cause))
     }

@@ -45,6 +45,9 @@ pub(crate) fn from_columns<T: DeserializeOwned>(json: &str, types: &Fields) -> R
     T::deserialize(Value::Fields(value::columns(json, types)?))
 }
 
+/// Columns, and other names of each.
+type Aliases<'a> = [(&'a str, &'a [&'a str])];
+
 /// The parts of a row that an event has.
 #[derive(Debug)]
 pub(crate) struct RowParts<'a> {
@@ -55,6 +58,8 @@ pub(crate) struct RowParts<'a> {
     pub(crate) key: &'a [KeyPart],
     /// Columns without which no row is made.
     pub(crate) required: &'a [&'a str],
+    /// Other names of columns.
+    pub(crate) aliases: &'a Aliases<'a>,
 }
 
 /// Reads a row into `T`. Columns of its key that are not among the columns are taken from its key.
@@ -64,22 +69,33 @@ pub(crate) fn from_row<T: DeserializeOwned>(row: &RowParts<'_>) -> Result<T, Err
         None => Vec::new(),
     };
     for (name, part) in row.key_columns.iter().copied().zip(row.key) {
-        if !has(&named, name) {
+        if !has_any(&named, row.aliases, name) {
             named.push((name.into(), value::of_key(part, row.types.get(name))));
         }
     }
     let mut required = row.required.iter();
-    if let Some(missing) = required.find(|name| !has(&named, name)) {
+    if let Some(missing) = required.find(|name| !has_any(&named, row.aliases, name)) {
         return Err(missing_column(missing));
     }
     T::deserialize(Row {
         named,
         has_columns: row.columns.is_some(),
+        aliases: row.aliases,
     })
 }
 
 fn has(named: &Named<'_>, column: &str) -> bool {
     named.iter().any(|(name, _)| *name == column)
+}
+
+/// Whether there is a column of this name, or one of the other names of the same field.
+fn has_any(named: &Named<'_>, aliases: &Aliases<'_>, name: &str) -> bool {
+    let mut all = aliases.iter();
+    let same = all.find(|(column, others)| *column == name || others.contains(&name));
+    has(named, name)
+        || same.is_some_and(|(column, others)| {
+            has(named, column) || others.iter().any(|other| has(named, other))
+        })
 }
 
 fn missing_column(name: &str) -> Error {
@@ -90,6 +106,7 @@ fn missing_column(name: &str) -> Error {
 struct Row<'a> {
     named: Named<'a>,
     has_columns: bool,
+    aliases: &'a Aliases<'a>,
 }
 
 impl<'de> Deserializer<'de> for Row<'_> {
@@ -106,7 +123,9 @@ impl<'de> Deserializer<'de> for Row<'_> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         if !self.has_columns
-            && let Some(missing) = fields.iter().find(|field| !has(&self.named, field))
+            && let Some(missing) = fields
+                .iter()
+                .find(|field| !has_any(&self.named, self.aliases, field))
         {
             return Err(missing_column(missing));
         }
