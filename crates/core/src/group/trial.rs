@@ -35,7 +35,6 @@ pub struct Tried {
 }
 
 /// Returns terms under which a new group gets no resync for the time before its creation.
-#[must_use]
 pub fn without_first_resync(mut terms: Durable) -> Durable {
     terms.first_resync = false;
     terms

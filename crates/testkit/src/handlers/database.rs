@@ -1,7 +1,6 @@
 //! A database for one test.
 
 use std::fmt;
-use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pgherald_core::group::{BatchHandler, Consumer, TransactionalHandler, trial};
@@ -148,19 +147,12 @@ impl TestDatabase {
         terms: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> HandlerTest<'_> {
-        let factory = Rc::new(factory);
-        let of_trial = Rc::clone(&factory);
-        HandlerTest::new::<H::Event>(
+        HandlerTest::new::<H::Event, H>(
             self,
             terms,
-            move |config, terms| {
-                let factory = Rc::clone(&factory);
-                Consumer::new(config, terms, move || factory())
-            },
-            move |_, terms, events| {
-                let factory = Rc::clone(&of_trial);
-                Box::pin(trial::plain(terms, move || factory(), events))
-            },
+            factory,
+            |config, terms, factory| Consumer::new(config, terms, move || factory()),
+            |_, terms, factory, events| Box::pin(trial::plain(terms, move || factory(), events)),
         )
     }
 
@@ -170,17 +162,12 @@ impl TestDatabase {
         terms: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> HandlerTest<'_> {
-        let factory = Rc::new(factory);
-        let of_trial = Rc::clone(&factory);
-        HandlerTest::new::<H::Event>(
+        HandlerTest::new::<H::Event, H>(
             self,
             terms,
-            move |config, terms| {
-                let factory = Rc::clone(&factory);
-                Consumer::transactional(config, terms, move || factory())
-            },
-            move |config, terms, events| {
-                let factory = Rc::clone(&of_trial);
+            factory,
+            |config, terms, factory| Consumer::transactional(config, terms, move || factory()),
+            |config, terms, factory, events| {
                 Box::pin(trial::transactional(
                     config,
                     terms,
@@ -197,19 +184,12 @@ impl TestDatabase {
         terms: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> HandlerTest<'_> {
-        let factory = Rc::new(factory);
-        let of_trial = Rc::clone(&factory);
-        HandlerTest::new::<H::Event>(
+        HandlerTest::new::<H::Event, H>(
             self,
             terms,
-            move |config, terms| {
-                let factory = Rc::clone(&factory);
-                Consumer::batches(config, terms, move || factory())
-            },
-            move |_, terms, events| {
-                let factory = Rc::clone(&of_trial);
-                Box::pin(trial::batches(terms, move || factory(), events))
-            },
+            factory,
+            |config, terms, factory| Consumer::batches(config, terms, move || factory()),
+            |_, terms, factory, events| Box::pin(trial::batches(terms, move || factory(), events)),
         )
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use pgherald_core::group::trial::{self, Tried};
@@ -20,6 +21,7 @@ const POLL: Duration = Duration::from_millis(5);
 /// More events than a test makes.
 const MANY: usize = 100_000;
 
+type Factory<H> = Rc<dyn Fn() -> H>;
 type Started = pgherald_core::Result<(ConsumerHandle, Consumer)>;
 type Trial = Pin<Box<dyn Future<Output = pgherald_core::Result<Vec<Tried>>>>>;
 
@@ -60,12 +62,15 @@ pub struct HandlerTest<'a> {
 }
 
 impl<'a> HandlerTest<'a> {
-    pub(super) fn new<E: FromEvent>(
+    pub(super) fn new<E: FromEvent, H: 'static>(
         database: &'a TestDatabase,
         terms: Durable,
-        consumer: impl Fn(ConnectConfig, Durable) -> Started + 'static,
-        trial: impl Fn(ConnectConfig, Durable, Vec<Event>) -> Trial + 'static,
+        factory: impl Fn() -> H + 'static,
+        consumer: impl Fn(ConnectConfig, Durable, Factory<H>) -> Started + 'static,
+        trial: impl Fn(ConnectConfig, Durable, Factory<H>, Vec<Event>) -> Trial + 'static,
     ) -> Self {
+        let factory: Factory<H> = Rc::new(factory);
+        let of_trial = Rc::clone(&factory);
         let watched = database.watched();
         let is_any_watched = !watched.is_empty();
         let wanted: Vec<_> = watched
@@ -78,8 +83,10 @@ impl<'a> HandlerTest<'a> {
             limit: LIMIT,
             is_not_watched: is_any_watched && wanted.is_empty(),
             terms: terms.requires(wanted),
-            consumer: Box::new(consumer),
-            trial: Box::new(trial),
+            consumer: Box::new(move |config, terms| consumer(config, terms, Rc::clone(&factory))),
+            trial: Box::new(move |config, terms, events| {
+                trial(config, terms, Rc::clone(&of_trial), events)
+            }),
         }
     }
 

@@ -270,7 +270,10 @@ async fn each_privilege_to_read_is_needed() {
         make_group(&scene).await;
         let reader = role(&scene, "reader").await;
         let purpose = ("reader", "read", 15);
-        each_is_needed(&scene, purpose, async || reads(&scene, &reader).await).await;
+        each_is_needed(&scene, purpose, async || {
+            Box::pin(reads(&scene, &reader)).await
+        })
+        .await;
     })
     .await;
 }
@@ -286,7 +289,7 @@ async fn each_privilege_to_consume_is_needed() {
             .await;
         make_group(&scene).await;
         let purpose = ("app", "consume", 17);
-        each_is_needed(&scene, purpose, async || consumes(&app).await).await;
+        each_is_needed(&scene, purpose, async || Box::pin(consumes(&app)).await).await;
     })
     .await;
 }
