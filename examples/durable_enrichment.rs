@@ -102,9 +102,11 @@ async fn work(database: &str, service: String) -> Result<(), Failure> {
             20,
             Backoff::new(Duration::from_millis(50), Duration::from_secs(1)),
         ));
-    herald.transactional(terms, move || Enrich {
-        service: service.clone(),
-    })?;
+    herald
+        .transactional(terms, move || Enrich {
+            service: service.clone(),
+        })
+        .await?;
     println!("{}", herald.run_until_signal(Duration::from_secs(5)).await?);
     Ok(())
 }

@@ -111,7 +111,9 @@ async fn main() -> Result<(), Failure> {
             }
         });
     let orders = herald.cache(by_customer).await?;
-    herald.durable(Durable::new("ship").from_beginning(), || Ship)?;
+    herald
+        .durable(Durable::new("ship").from_beginning(), || Ship)
+        .await?;
 
     println!("the database is {}", database.url());
     println!("serving http://127.0.0.1:{port}/metrics, until Ctrl-C");

@@ -13,7 +13,7 @@
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
 use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
@@ -47,7 +47,7 @@ struct Company {
 ///
 /// It takes `Inserted<User>`, so its own UPDATE does not come back to it.
 struct Enrich {
-    database: Rc<Client>,
+    database: Arc<Client>,
     service: String,
     log: Log,
 }
@@ -191,11 +191,11 @@ async fn main() -> Result<(), Failure> {
         .start()
         .await?;
     let service = start_service()?;
-    let worker = Rc::new(config.client().await?);
+    let worker = Arc::new(config.client().await?);
     let options = Ephemeral::new("enrich-users").timeout(Duration::from_secs(2));
     let enrich = herald
         .handler(options, move || Enrich {
-            database: Rc::clone(&worker),
+            database: Arc::clone(&worker),
             service: service.clone(),
             log,
         })

@@ -18,6 +18,7 @@ pages! {
     strategies: "strategies.md";
     durable_handlers: "durable-handlers.md";
     testing: "testing.md";
+    axum_and_sqlx: "axum-and-sqlx.md";
     operations: "operations.md";
     migrating_from_pgcachewatch: "migrating-from-pgcachewatch.md";
 }

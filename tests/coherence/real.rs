@@ -178,12 +178,12 @@ fn by_row() -> CacheBuilder<i64, i64> {
 /// them, the machine decides.
 async fn assert_coherent_with_losses(check: impl Fn() -> CoherenceCheck) {
     for _ in 0..5 {
-        let report = prolonged(check())
+        let report = prolonged(check().handlers())
             .run(async |context| Cached::start(context, by_row(), |row, _| row).await)
             .await
             .unwrap();
         assert_coherent(&report);
-        assert!(report.hits > 0, "{report}");
+        assert!(report.hits > 0 && report.handler_reads > 0, "{report}");
         if report.lost > 0 {
             return;
         }
@@ -193,54 +193,54 @@ async fn assert_coherent_with_losses(check: impl Fn() -> CoherenceCheck) {
 
 #[actix::test]
 async fn a_cache_by_row_is_coherent() {
-    assert_coherent_with_losses(|| check().reopening()).await;
+    assert_coherent_with_losses(|| check().reopening().handlers()).await;
 }
 
 #[actix::test]
 async fn a_cache_on_the_outbox_is_coherent() {
-    assert_coherent_with_losses(|| check().outbox()).await;
+    assert_coherent_with_losses(|| check().outbox().handlers()).await;
 }
 
 #[actix::test]
 async fn a_cache_that_forgets_for_want_of_room_is_coherent() {
     let builder = by_row().capacity(16);
-    let report = prolonged(check())
+    let report = prolonged(check().handlers())
         .reopening()
         .run(async |context| Cached::start(context, builder, |row, _| row).await)
         .await
         .unwrap();
     assert_coherent(&report);
-    assert!(report.hits > 0, "{report}");
+    assert!(report.hits > 0 && report.handler_reads > 0, "{report}");
 }
 
 #[actix::test]
 async fn a_cache_that_serves_stale_is_coherent() {
     let max_age = Duration::from_millis(100);
     let builder = by_row().when_not_live(WhenNotLive::ServeStale { max_age });
-    let report = prolonged(check())
+    let report = prolonged(check().handlers())
         .when_not_live(NotLive::ServeStale { max_age })
         .run(async |context| Cached::start(context, builder, |row, _| row).await)
         .await
         .unwrap();
     assert_coherent(&report);
-    assert!(report.hits > 0, "{report}");
+    assert!(report.hits > 0 && report.handler_reads > 0, "{report}");
 }
 
 #[actix::test]
 async fn a_cache_whose_keys_depend_on_rows_is_coherent() {
     let builder = CacheBuilder::new("by_projection").row_by::<Row>(|key: &(i64, u8)| key.0);
-    let report = prolonged(check())
+    let report = prolonged(check().handlers())
         .reopening()
         .run(async |context| Cached::start(context, builder, |row, copy| (row, copy)).await)
         .await
         .unwrap();
     assert_coherent(&report);
-    assert!(report.hits > 0, "{report}");
+    assert!(report.hits > 0 && report.handler_reads > 0, "{report}");
 }
 
 #[actix::test]
 async fn who_waits_for_its_own_write_reads_it() {
-    let report = prolonged(check())
+    let report = prolonged(check().handlers())
         .reopening()
         .run(async |context| {
             let cached = Cached::start(context, by_row(), |row, _| row).await?;

@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pgherald::trigger::{self, TriggerSpec};
@@ -32,21 +34,26 @@ fn jobs() -> TriggerSpec {
 /// What the handler saw, numbered: rows by id, and resyncs.
 #[derive(Clone, Default)]
 struct Seen {
-    steps: Rc<Cell<usize>>,
-    rows: Rc<RefCell<BTreeMap<i64, usize>>>,
-    resyncs: Rc<RefCell<Vec<usize>>>,
+    steps: Arc<AtomicUsize>,
+    rows: Arc<Mutex<BTreeMap<i64, usize>>>,
+    resyncs: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Seen {
     fn step(&self) -> usize {
-        self.steps.set(self.steps.get() + 1);
-        self.steps.get()
+        self.steps.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The rows committed at a step of which there is no event, and no resync since.
     fn lost(&self, committed: &[(i64, usize)]) -> Vec<i64> {
-        let last = self.resyncs.borrow().last().copied().unwrap_or_default();
-        let rows = self.rows.borrow();
+        let last = self
+            .resyncs
+            .lock()
+            .unwrap()
+            .last()
+            .copied()
+            .unwrap_or_default();
+        let rows = self.rows.lock().unwrap();
         let lost = committed
             .iter()
             .filter(|(id, step)| !rows.contains_key(id) && *step > last);
@@ -62,13 +69,13 @@ impl EventHandler for Note {
     async fn handle(&self, event: Event, _: Attempt) -> HandlerResult {
         let id = event.key().and_then(i64::from_row_key).ok_or("no key")?;
         let step = self.0.step();
-        self.0.rows.borrow_mut().insert(id, step);
+        self.0.rows.lock().unwrap().insert(id, step);
         Ok(())
     }
 
     async fn resync(&self, _: Resync) -> HandlerResult {
         let step = self.0.step();
-        self.0.resyncs.borrow_mut().push(step);
+        self.0.resyncs.lock().unwrap().push(step);
         Ok(())
     }
 }
@@ -186,6 +193,7 @@ async fn goes_through(ddl: &str) {
     let noted = seen.clone();
     herald
         .durable(durable, move || Note(noted.clone()))
+        .await
         .unwrap();
     herald.live().await.unwrap();
     let writer = Writer::start(&scene, &seen).await;
@@ -211,7 +219,7 @@ async fn goes_through(ddl: &str) {
             0,
         )
         .await;
-    assert!(seen.rows.borrow().len() >= 20, "{ddl}");
+    assert!(seen.rows.lock().unwrap().len() >= 20, "{ddl}");
     // Whatever the cache has by now is what the table has.
     herald.live().await.unwrap();
     let deadline = tokio::time::Instant::now() + LIMIT;

@@ -1,7 +1,7 @@
 //! Durable handlers as actors that a herald starts and shuts down.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pgherald::group::{Batch, BatchHandler, Group, TransactionalHandler};
@@ -61,10 +61,11 @@ async fn handlers_of_each_kind_are_run_and_drained() {
         .await
         .unwrap();
     let terms = |group| Durable::new(group).from_beginning();
-    let plain = herald.durable(terms("plain"), || Nothing).unwrap();
-    let batches = herald.batches(terms("batches"), || Nothing).unwrap();
+    let plain = herald.durable(terms("plain"), || Nothing).await.unwrap();
+    let batches = herald.batches(terms("batches"), || Nothing).await.unwrap();
     herald
         .transactional(terms("transactional"), || Note)
+        .await
         .unwrap();
     scene
         .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 50) AS n")
@@ -132,7 +133,7 @@ async fn reports_at_shutdown_count_failed_attempts_parked_events_and_dead_letter
     let durable = Durable::new("g")
         .from_beginning()
         .retry(RetryPolicy::new(12, later));
-    herald.durable(durable, || Fails).unwrap();
+    herald.durable(durable, || Fails).await.unwrap();
     let once = RetryPolicy::new(1, later);
     let ephemeral = Ephemeral::new("e").retry(once);
     let ephemeral = herald.handler(ephemeral, || Fails).await.unwrap();
@@ -191,7 +192,10 @@ async fn a_handler_that_would_be_given_nothing_is_refused() {
         .start_without_waiting()
         .await
         .unwrap();
-    let error = herald.durable(Durable::new("g"), || Nothing).unwrap_err();
+    let error = herald
+        .durable(Durable::new("g"), || Nothing)
+        .await
+        .unwrap_err();
     assert!(
         error.is_config() && error.to_string().contains("outbox"),
         "{error}"
@@ -202,12 +206,15 @@ async fn a_handler_that_would_be_given_nothing_is_refused() {
         .await
         .unwrap();
     let others = Durable::new("g").filter(Filter::new().table("public", "others"));
-    let error = herald.durable(others, || Nothing).unwrap_err();
+    let error = herald.durable(others, || Nothing).await.unwrap_err();
     assert!(
         error.is_config() && error.to_string().contains("outbox"),
         "{error}"
     );
-    let error = herald.durable(Durable::new(""), || Nothing).unwrap_err();
+    let error = herald
+        .durable(Durable::new(""), || Nothing)
+        .await
+        .unwrap_err();
     assert!(error.is_config(), "{error}");
 }
 
@@ -236,8 +243,8 @@ async fn an_actor_that_is_stopped_leaves_its_work_to_the_next() {
 /// Takes its time, and counts what begins and what ends.
 #[derive(Clone, Default)]
 struct Slow {
-    begun: Rc<Cell<u32>>,
-    ended: Rc<Cell<u32>>,
+    begun: Arc<AtomicU32>,
+    ended: Arc<AtomicU32>,
     hangs: bool,
 }
 
@@ -245,12 +252,12 @@ impl EventHandler for Slow {
     type Event = Event;
 
     async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
-        self.begun.set(self.begun.get() + 1);
+        self.begun.fetch_add(1, Ordering::Relaxed);
         if self.hangs {
             return std::future::pending().await;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
-        self.ended.set(self.ended.get() + 1);
+        self.ended.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 
@@ -286,8 +293,13 @@ impl Slow {
     }
 
     async fn begins(&self, count: u32) {
-        let shown = || format!("{} begun", self.begun.get());
-        crate::support::until("begun", || self.begun.get() >= count, shown).await;
+        let shown = || format!("{} begun", self.begun.load(Ordering::Relaxed));
+        crate::support::until(
+            "begun",
+            || self.begun.load(Ordering::Relaxed) >= count,
+            shown,
+        )
+        .await;
     }
 }
 
@@ -304,9 +316,10 @@ async fn durable_handlers_begin_nothing_after_a_shutdown_although_an_ephemeral_o
     let options = Ephemeral::new("hanging").concurrency(1).timeout(LIMIT);
     herald.handler(options, hanging.make()).await.unwrap();
     let terms = |group| Durable::new(group).from_beginning().concurrency(4);
-    herald.durable(terms("plain"), plain.make()).unwrap();
+    herald.durable(terms("plain"), plain.make()).await.unwrap();
     herald
         .transactional(terms("transactional"), transactional.make())
+        .await
         .unwrap();
     // More than the one that hangs takes in.
     scene
@@ -315,11 +328,17 @@ async fn durable_handlers_begin_nothing_after_a_shutdown_although_an_ephemeral_o
     hanging.begins(1).await;
     plain.begins(1).await;
     transactional.begins(1).await;
-    let before = (plain.begun.get(), transactional.begun.get());
+    let before = (
+        plain.begun.load(Ordering::Relaxed),
+        transactional.begun.load(Ordering::Relaxed),
+    );
     let report = herald.shutdown(Duration::from_secs(2)).await.unwrap();
     assert!(!report.is_complete(), "{report}");
     for (slow, before) in [(plain, before.0), (transactional, before.1)] {
-        let (begun, ended) = (slow.begun.get(), slow.ended.get());
+        let (begun, ended) = (
+            slow.begun.load(Ordering::Relaxed),
+            slow.ended.load(Ordering::Relaxed),
+        );
         assert_eq!(begun, ended, "attempts were cut off");
         assert!(
             begun - before <= 8,
@@ -340,8 +359,11 @@ async fn a_durable_handler_that_hangs_keeps_no_other_handler_from_its_end() {
     herald.live().await.unwrap();
     let (hanging, other, ephemeral) = (Slow::hanging(), Slow::default(), Slow::default());
     let terms = |group| Durable::new(group).from_beginning().timeout(LIMIT);
-    herald.durable(terms("hanging"), hanging.make()).unwrap();
-    herald.durable(terms("other"), other.make()).unwrap();
+    herald
+        .durable(terms("hanging"), hanging.make())
+        .await
+        .unwrap();
+    herald.durable(terms("other"), other.make()).await.unwrap();
     let options = Ephemeral::new("ephemeral").concurrency(1);
     herald.handler(options, ephemeral.make()).await.unwrap();
     scene
@@ -352,8 +374,11 @@ async fn a_durable_handler_that_hangs_keeps_no_other_handler_from_its_end() {
     ephemeral.begins(1).await;
     // The ephemeral one needs more than 0.8 s for what it was given, the one that hangs all of the time.
     let report = herald.shutdown(Duration::from_secs(5)).await.unwrap();
-    assert_eq!(other.begun.get(), other.ended.get());
-    assert_eq!(ephemeral.ended.get(), 40, "{report}");
+    assert_eq!(
+        other.begun.load(Ordering::Relaxed),
+        other.ended.load(Ordering::Relaxed)
+    );
+    assert_eq!(ephemeral.ended.load(Ordering::Relaxed), 40, "{report}");
     assert_eq!(report.handlers.len(), 3);
     assert_eq!(report.handlers[2].dropped, 0, "{report}");
 }
@@ -369,6 +394,7 @@ async fn durable_handlers_are_drained_although_the_listener_has_stopped() {
     let slow = Slow::default();
     herald
         .durable(Durable::new("g").from_beginning().slices(1), slow.make())
+        .await
         .unwrap();
     scene
         .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 100) AS n")
@@ -380,7 +406,10 @@ async fn durable_handlers_are_drained_although_the_listener_has_stopped() {
         .await
         .unwrap();
     herald.shutdown(LIMIT).await.unwrap();
-    assert_eq!(slow.begun.get(), slow.ended.get());
+    assert_eq!(
+        slow.begun.load(Ordering::Relaxed),
+        slow.ended.load(Ordering::Relaxed)
+    );
     let nodes = "SELECT count(*) FROM pgherald.consumer_node";
     assert_eq!(scene.number(nodes).await, 0, "it has left");
 }

@@ -142,7 +142,7 @@ async fn a_lost_connection_is_one_warning_for_a_listener_and_for_a_consumer() {
         .start()
         .await
         .unwrap();
-    herald.durable(terms("g"), || Nothing).unwrap();
+    herald.durable(terms("g"), || Nothing).await.unwrap();
     let has = async |message: &str, count: usize| {
         let is = || lines.with(message).len() >= count;
         until(message, is, || format!("{:#?}", lines.all())).await;

@@ -102,14 +102,3 @@ async fn a_herald_shows_what_it_would_install() {
     herald().start().await.unwrap();
     assert!(herald().plan().await.unwrap().is_empty());
 }
-
-#[test]
-fn outside_of_an_actix_system_the_attribute_is_told() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let herald = Herald::connect(config("postgresql://h/d")).start();
-    let error = runtime.block_on(herald).unwrap_err();
-    assert!(error.to_string().contains("#[actix::main]"), "{error}");
-}

@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod caches;
+mod caches_first;
 mod credentials;
 mod ddl;
 mod deafness;

@@ -1,7 +1,7 @@
 //! Shutting down delivers what is there, and reports what was not.
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pgherald::{
@@ -15,7 +15,7 @@ use crate::support::DEADLINE;
 /// Handles events once the gate is open.
 struct Gated {
     gate: watch::Receiver<bool>,
-    handled: Rc<Cell<u64>>,
+    handled: Arc<AtomicU64>,
 }
 
 impl EventHandler for Gated {
@@ -23,17 +23,17 @@ impl EventHandler for Gated {
 
     async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
         self.gate.clone().wait_for(|open| *open).await?;
-        self.handled.set(self.handled.get() + 1);
+        self.handled.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
 
 /// A factory of handlers behind one gate, which count into `handled`.
-fn gated(gate: watch::Receiver<bool>, handled: &Rc<Cell<u64>>) -> impl Fn() -> Gated + use<> {
-    let handled = Rc::clone(handled);
+fn gated(gate: watch::Receiver<bool>, handled: &Arc<AtomicU64>) -> impl Fn() -> Gated + use<> {
+    let handled = Arc::clone(handled);
     move || Gated {
         gate: gate.clone(),
-        handled: Rc::clone(&handled),
+        handled: Arc::clone(&handled),
     }
 }
 
@@ -61,9 +61,9 @@ async fn received(herald: &Herald, count: u64) {
 #[actix::test]
 async fn what_waits_is_handled_before_the_deadline() {
     let (source, feed) = fake_source();
-    let herald = Herald::start(ListenerActor::new(source));
+    let herald = Herald::on_current_arbiter(ListenerActor::new(source)).unwrap();
     let (open, gate) = watch::channel(false);
-    let handled = Rc::new(Cell::new(0));
+    let handled = Arc::new(AtomicU64::new(0));
     let gated = gated(gate, &handled);
     herald
         .handler(Ephemeral::new("gated").concurrency(2), gated)
@@ -71,7 +71,7 @@ async fn what_waits_is_handled_before_the_deadline() {
         .unwrap();
     feed_events(&feed, 500).await;
     received(&herald, 500).await;
-    assert_eq!(handled.get(), 0);
+    assert_eq!(handled.load(Ordering::Relaxed), 0);
 
     let health = herald.health();
     let shutdown = herald.shutdown(DEADLINE);
@@ -82,7 +82,7 @@ async fn what_waits_is_handled_before_the_deadline() {
     let (report, ()) = tokio::join!(shutdown, opening);
     let report = report.unwrap();
     assert!(report.is_complete(), "{report}");
-    assert_eq!(handled.get(), 500);
+    assert_eq!(handled.load(Ordering::Relaxed), 500);
     // 500 events and the resync at the beginning.
     assert_eq!(report.handlers[0].handled, 501);
     assert!(!health.borrow().is_live());
@@ -91,9 +91,9 @@ async fn what_waits_is_handled_before_the_deadline() {
 #[actix::test]
 async fn what_is_not_done_at_the_deadline_is_counted_as_dropped() {
     let (source, feed) = fake_source();
-    let herald = Herald::start(ListenerActor::new(source));
+    let herald = Herald::on_current_arbiter(ListenerActor::new(source)).unwrap();
     let (_never, gate) = watch::channel(false);
-    let gated = gated(gate, &Rc::default());
+    let gated = gated(gate, &Arc::default());
     let options = Ephemeral::new("gated").concurrency(2);
     herald.handler(options, gated).await.unwrap();
     feed_events(&feed, 500).await;
@@ -122,7 +122,7 @@ async fn a_listener_that_was_shut_down_takes_no_subscription_and_repeats_its_rep
     use pgherald::{Filter, GetStatus, Shutdown, Subscribe};
     use pgherald_testkit::Probe;
     let (source, feed) = fake_source();
-    let herald = Herald::start(ListenerActor::new(source));
+    let herald = Herald::on_current_arbiter(ListenerActor::new(source)).unwrap();
     let probe = Probe::start();
     herald
         .subscribe(Subscribe::to("probe", Filter::new(), probe.events()))
@@ -145,9 +145,9 @@ async fn a_listener_that_was_shut_down_takes_no_subscription_and_repeats_its_rep
 async fn events_of_an_ended_subscription_are_in_the_report_too() {
     use pgherald::{Shutdown, Unsubscribe};
     let (source, feed) = fake_source();
-    let herald = Herald::start(ListenerActor::new(source));
+    let herald = Herald::on_current_arbiter(ListenerActor::new(source)).unwrap();
     let (_never, gate) = watch::channel(false);
-    let gated = gated(gate, &Rc::default());
+    let gated = gated(gate, &Arc::default());
     herald
         .handler(Ephemeral::new("gated").concurrency(1), gated)
         .await
@@ -171,7 +171,7 @@ async fn a_handler_that_was_drained_leaves_its_listener_at_once() {
     let (source, feed) = fake_source();
     let listener = ListenerActor::new(source).start();
     let (open, gate) = watch::channel(false);
-    let gated = gated(gate, &Rc::default());
+    let gated = gated(gate, &Arc::default());
     let options = Ephemeral::new("gated").concurrency(1);
     let handler = HandlerActor::new(options.clone(), gated).start();
     listener

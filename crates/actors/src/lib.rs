@@ -9,7 +9,7 @@
 //! | [`Subscribe`], [`Unsubscribe`] | listener | the subscription's id; whether there was one |
 //! | [`Events`] | subscriber | when it has handled them |
 //! | [`SubscribeHealth`], [`WatchHealth`] | listener | from then on [`HealthChanged`]; a `watch` receiver |
-//! | [`GetStatus`] | listener | [`ListenerStatus`] |
+//! | [`GetStatus`] | listener | [`ListenerStatus`](pgherald_core::ListenerStatus) |
 //! | [`GetReport`] | handler, durable or not | [`HandlerReport`] |
 //! | [`Shutdown`] | listener | [`ShutdownReport`], when the queues are empty |
 //! | [`Drain`] | handler, durable or not | [`HandlerReport`], when its tasks are finished |
@@ -25,9 +25,7 @@ pub use cache::CacheActor;
 pub use durable::DurableActor;
 pub use handler::{Ephemeral, HandlerActor, HandlerReport};
 pub use herald::{Herald, HeraldBuilder, HeraldReport};
-pub use listener::{
-    ListenerActor, ListenerCounts, ListenerStatus, ShutdownReport, SubscriptionReport,
-};
+pub use listener::{ListenerActor, ShutdownReport, SubscriptionReport};
 pub use messages::{
     Drain, Events, GetReport, GetStatus, HealthChanged, Shutdown, Subscribe, SubscribeHealth,
     Unsubscribe, WatchHealth,

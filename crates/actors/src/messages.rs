@@ -4,10 +4,13 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use actix::{Message, Recipient};
-use pgherald_core::{Delivery, Filter, Health, Result, SubscriptionId, SubscriptionOptions};
+use pgherald_core::{
+    Delivery, Filter, Health, ListenerStatus, Result, Subscription, SubscriptionId,
+    SubscriptionOptions,
+};
 
 use crate::handler::HandlerReport;
-use crate::listener::{ListenerStatus, ShutdownReport};
+use crate::listener::ShutdownReport;
 
 /// Events, as subscribers get them: a batch, preceded by a resync if something is missing before it.
 ///
@@ -56,6 +59,14 @@ impl Subscribe {
         self.options = options;
         self
     }
+}
+
+/// Asks a [`ListenerActor`](crate::ListenerActor) for a subscription that the caller reads, in place of an actor.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Subscription>")]
+pub(crate) struct OpenSubscription {
+    pub(crate) filter: Filter,
+    pub(crate) options: SubscriptionOptions,
 }
 
 /// Ends a subscription. What waits in its queue is still delivered.

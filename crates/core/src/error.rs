@@ -110,22 +110,40 @@ impl Error {
         Self::new(Kind::ShutDown, "shut down as asked")
     }
 
-    /// Actors cannot be started, because no actix system runs.
+    /// Actors cannot be started on this thread, because no actix system runs there.
     #[doc(hidden)]
     #[must_use]
     pub fn no_actix() -> Self {
         Self::new(
             Kind::Config,
-            "actors cannot be started: no actix system runs on this thread; use #[actix::main] or #[actix_web::main] in \
-             place of #[tokio::main], #[actix::test] in tests, and start actors on a thread of that system",
+            "the current arbiter cannot be used: no actix system runs on this thread; use #[actix::main] or \
+             #[actix_web::main] in place of #[tokio::main], #[actix::test] in tests, or have the herald start threads of its own",
         )
     }
 
-    /// A listener was not live in time, for `cause` if an attempt has failed. Of the cause's kind, with its hint.
+    /// A herald cannot be started, because no runtime runs on this thread.
     #[doc(hidden)]
     #[must_use]
-    pub fn not_live(within: std::time::Duration, cause: Option<Self>) -> Self {
-        let message = format!("the listener is not live after {within:?}");
+    pub fn no_runtime() -> Self {
+        Self::new(
+            Kind::Config,
+            "the herald cannot be started: no runtime runs on this thread; use #[tokio::main], #[actix::main] or \
+             #[actix_web::main], #[tokio::test] or #[actix::test] in tests",
+        )
+    }
+
+    /// A thread for actors cannot be started.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn no_thread(cause: std::io::Error) -> Self {
+        Self::with_source(Kind::Config, "cannot start a thread for actors", cause)
+    }
+
+    /// A listener or a consumer was not live in time, for `cause` if an attempt has failed. Of the cause's kind, with its hint.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn not_live(owner: &str, within: std::time::Duration, cause: Option<Self>) -> Self {
+        let message = format!("{owner} is not live after {within:?}");
         match cause {
             Some(cause) => Self::with_source(cause.inner.kind, message, cause),
             None => Self::new(

@@ -1,53 +1,24 @@
 //! Events, sources, triggers, router, caches and handler scheduling of pgherald, without an actor runtime.
 //!
-//! Users of actix want the `pgherald` crate. This one is for plain tokio, and for whoever hosts handlers or
-//! writes sources of their own.
+//! Most programs use the `pgherald` crate, under actix or plain tokio. This one is for programs that host handlers without
+//! actors, or write sources of their own.
 //!
 //! ```text
-//!  PostgreSQL ──NOTIFY──► NotifySource ──Signal──► Router ──► Subscription ──► you
-//!       ▲                                            ▲
-//!       └── trigger: plan, apply, verify             └── Filter, SubscriptionOptions
+//!  PostgreSQL ──NOTIFY──► NotifySource ──Signal──► Listener ──► Subscription ──► your code
+//!       ▲                                             ▲
+//!       └── trigger: plan, apply, verify              └── Filter, SubscriptionOptions
 //! ```
 //!
-//! - [`trigger`] installs what announces changes.
-//! - [`NotifySource`] listens, reconnects, and says [`Signal`]s; [`supervise`] runs it for as long as you
+//! - [`trigger`] installs the triggers that announce changes.
+//! - [`NotifySource`] listens, reconnects, and emits [`Signal`]s; [`supervise`] runs it for as long as you
 //!   poll. [`OutboxSource`] does the same for changes that are recorded in the [`outbox`], and catches up on them after a
 //!   reconnect.
-//! - [`Router`] hands events to [`Subscription`]s: bounded queues that tell what they lost.
-//! - [`Event`] is a committed change; [`Table`] ties a Rust type to a table, [`Inserted`] and its like are
+//! - [`Listener`] measures signals, and routes them to [`Subscription`]s: bounded queues that report what they lost. Its page
+//!   has an example.
+//! - [`Event`] is a committed change; [`Table`] ties a Rust type to a table, [`Inserted`], [`Updated`] and [`Deleted`] are
 //!   events of one.
 //! - [`cache`] keeps query results that follow the events; [`telemetry`] names what it counts.
-//! - [`handler`] has the pieces of which a host for [`EventHandler`]s is made.
-//!
-//! ```no_run
-//! use futures_util::StreamExt;
-//! use pgherald_core::{ConnectConfig, Filter, NotifySource, Router, SubscriptionOptions, supervise};
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> pgherald_core::Result<()> {
-//! let config: ConnectConfig = "postgresql://app@localhost/shop".parse()?;
-//! let mut signals = supervise(NotifySource::builder(config).factory()?);
-//! let mut router = Router::new();
-//! let mut orders = router.subscribe(
-//!     Filter::new().table("public", "orders"),
-//!     SubscriptionOptions::new("orders"),
-//! )?;
-//! tokio::spawn(async move {
-//!     while let Some(signal) = signals.next().await {
-//!         router.publish(&signal);
-//!     }
-//! });
-//! while let Some(delivery) = orders.recv().await {
-//!     if let Some(resync) = delivery.resync() {
-//!         println!("read everything again: {resync}");
-//!     }
-//!     for event in delivery.events().iter() {
-//!         println!("{event}");
-//!     }
-//! }
-//! # Ok(())
-//! # }
-//! ```
+//! - [`handler`] has the parts of which a host for [`EventHandler`]s is made; [`group`] runs durable handlers.
 
 #[doc(hidden)]
 pub mod __private;
@@ -64,6 +35,7 @@ mod gate;
 mod gate_tests;
 pub mod group;
 pub mod handler;
+mod listener;
 mod name;
 mod operation;
 pub mod outbox;
@@ -93,10 +65,11 @@ pub use group::Durable;
 pub use handler::{
     Attempt, EventHandler, HandlerError, HandlerResult, IdempotencyKey, RetryPolicy,
 };
+pub use listener::{Listener, ListenerCounts, ListenerStatus};
 pub use name::{ChannelName, MAX_IDENTIFIER_BYTES, TableName};
 pub use operation::{Operation, OperationSet};
 pub use router::{
-    Delivery, Overflow, Router, Subscription, SubscriptionId, SubscriptionObserver,
+    Caches, Delivery, Overflow, Router, Subscription, SubscriptionId, SubscriptionObserver,
     SubscriptionOptions, SubscriptionStats,
 };
 pub use signal::{Health, Resync, ResyncReason, Signal};

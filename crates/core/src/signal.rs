@@ -21,7 +21,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::error::Error;
 use crate::event::Event;
@@ -242,12 +242,14 @@ pub enum Health {
         /// Since when.
         since: SystemTime,
     },
-    /// Not live: never reached, lost, or incomplete.
+    /// Not live: the server was never reached, the connection is lost, or events may be incomplete.
     Degraded {
         /// Since when; further failed attempts do not move it.
         since: SystemTime,
         /// The latest cause.
         cause: Error,
+        /// Whether it has been live before. After a shutdown this is `false`.
+        was_live: bool,
     },
 }
 
@@ -256,6 +258,59 @@ impl Health {
     #[must_use]
     pub fn is_live(&self) -> bool {
         matches!(self, Self::Live { .. })
+    }
+
+    /// The health after a failure. A series of failures keeps the time of its first one.
+    pub(crate) fn degraded_by(&self, cause: Error) -> Self {
+        let now = SystemTime::now();
+        let (since, was_live) = match self {
+            Self::Connecting => (now, false),
+            Self::Live { .. } => (now, true),
+            Self::Degraded {
+                since, was_live, ..
+            } => (*since, *was_live),
+        };
+        Self::Degraded {
+            since,
+            cause,
+            was_live,
+        }
+    }
+
+    /// The health after a shutdown.
+    pub(crate) fn shut_down() -> Self {
+        Self::Degraded {
+            since: SystemTime::now(),
+            cause: Error::shut_down(),
+            was_live: false,
+        }
+    }
+
+    /// Returns whether the process should receive requests: it is live, or it was live at most `grace` ago.
+    ///
+    /// While a listener is not live, its caches do not answer, and each read goes to the database. A lost connection is
+    /// usually back within a second. A readiness probe that fails at once would take every instance of a service out of
+    /// the load balancer at the same moment. Choose as `grace` how long the database can serve all reads, or
+    /// [`Duration::MAX`] if it always can: then only the start and the shutdown count.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pgherald_core::Health;
+    ///
+    /// assert!(!Health::Connecting.is_ready(Duration::MAX));
+    /// ```
+    #[must_use]
+    pub fn is_ready(&self, grace: Duration) -> bool {
+        match self {
+            Self::Connecting => false,
+            Self::Live { .. } => true,
+            Self::Degraded {
+                since, was_live, ..
+            } => {
+                // A clock that was set back counts as no time passed.
+                *was_live && since.elapsed().unwrap_or_default() <= grace
+            }
+        }
     }
 }
 

@@ -9,7 +9,8 @@
 //! States: running, then, after [`Shutdown`](crate::Shutdown), closed. A closed listener still answers. One
 //! that is stopped without it delivers nothing more, and does not report what was on its way.
 //!
-//! Owner: the actor owns source, router and health. Each subscription has a *pump*, a task on the
+//! Owner: the actor owns the source and the core's
+//! [`Listener`]. Each subscription has a *pump*, a task on the
 //! listener's arbiter that takes a batch from the queue, sends it, and waits until it was handled. So an
 //! actor's mailbox never holds more than one batch, and nobody waits for anybody else.
 //!
@@ -17,8 +18,6 @@
 //! ([`pgherald_core::supervise`]). actix's own `Supervisor` is not involved: it restarts at once and
 //! without backoff, and does not survive panics.
 
-mod metrics;
-mod monitor;
 mod pump;
 mod report;
 
@@ -31,15 +30,15 @@ use actix::{
 };
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared, join_all};
-use pgherald_core::{Health, Router, Signal, Signals, Source, SubscriptionId, supervise};
+use pgherald_core::{Caches, Health, Listener, Signal, Signals, Source, SubscriptionId, supervise};
 use tokio::sync::watch;
 
-pub use monitor::ListenerCounts;
-use monitor::Monitor;
 use pump::{Pump, health_pump};
-pub use report::{ListenerStatus, ShutdownReport, SubscriptionReport};
+pub use report::{ShutdownReport, SubscriptionReport};
 
-use crate::messages::{GetStatus, Shutdown, Subscribe, SubscribeHealth, Unsubscribe, WatchHealth};
+use crate::messages::{
+    GetStatus, OpenSubscription, Shutdown, Subscribe, SubscribeHealth, Unsubscribe, WatchHealth,
+};
 
 /// Runs a source and sends its events to the actors that subscribed.
 ///
@@ -73,9 +72,7 @@ use crate::messages::{GetStatus, Shutdown, Subscribe, SubscribeHealth, Unsubscri
 pub struct ListenerActor {
     signals: Option<Signals>,
     reading: Option<SpawnHandle>,
-    router: Router,
-    monitor: Monitor,
-    health: watch::Sender<Health>,
+    listener: Listener,
     pumps: BTreeMap<SubscriptionId, Pump>,
     /// Events that subscribers took along when they stopped.
     abandoned: u64,
@@ -91,9 +88,7 @@ impl ListenerActor {
         Self {
             signals: Some(supervise(build)),
             reading: None,
-            router: Router::new(),
-            monitor: Monitor::new(),
-            health: watch::Sender::new(Health::Connecting),
+            listener: Listener::new(),
             pumps: BTreeMap::new(),
             abandoned: 0,
             closing: None,
@@ -104,14 +99,20 @@ impl ListenerActor {
     /// as late and a warning is logged, at most one a second. Default: 500 ms. `None` switches it off.
     #[must_use]
     pub fn latency_warning(mut self, threshold: Option<Duration>) -> Self {
-        self.monitor.set_latency_warning(threshold);
+        self.listener.set_latency_warning(threshold);
         self
     }
 
     /// The listener's health, to be looked at and waited for from any thread.
     #[must_use]
     pub fn watch_health(&self) -> watch::Receiver<Health> {
-        self.health.subscribe()
+        self.listener.health()
+    }
+
+    /// A handle on the caches that have subscribed; see [`Durable::caches`](pgherald_core::Durable::caches).
+    #[must_use]
+    pub fn caches(&self) -> Caches {
+        self.listener.caches()
     }
 
     /// Forgets the pumps that have come to their end, but not what they left.
@@ -125,20 +126,12 @@ impl ListenerActor {
             !finished
         });
     }
-
-    fn status(&self) -> ListenerStatus {
-        ListenerStatus {
-            health: self.health.borrow().clone(),
-            counts: self.monitor.counts(),
-            subscriptions: self.router.stats(),
-        }
-    }
 }
 
 impl std::fmt::Debug for ListenerActor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ListenerActor")
-            .field("status", &self.status())
+            .field("status", &self.listener.status())
             .finish_non_exhaustive()
     }
 }
@@ -153,19 +146,7 @@ impl Actor for ListenerActor {
 
 impl StreamHandler<Signal> for ListenerActor {
     fn handle(&mut self, signal: Signal, _: &mut Self::Context) {
-        let changed = self.monitor.observe(&signal, &self.health.borrow());
-        // Whoever is handed an event can rely on the health being that of its time; and whoever sees that it
-        // is not live, on no cache answering any more.
-        let caches_first = matches!(signal, Signal::Down(_));
-        if caches_first {
-            self.router.publish(&signal);
-        }
-        if let Some(health) = changed {
-            self.health.send_replace(health);
-        }
-        if !caches_first {
-            self.router.publish(&signal);
-        }
+        self.listener.publish(&signal);
     }
 
     fn finished(&mut self, _: &mut Self::Context) {
@@ -183,12 +164,25 @@ impl Handler<Subscribe> for ListenerActor {
             options,
             recipient,
         } = message;
-        MessageResult(self.router.subscribe(filter, options).map(|subscription| {
-            let id = subscription.id();
-            tracing::debug!(subscription = subscription.name(), %id, "subscribed");
-            self.pumps.insert(id, Pump::start(subscription, recipient));
-            id
-        }))
+        MessageResult(
+            self.listener
+                .subscribe(filter, options)
+                .map(|subscription| {
+                    let id = subscription.id();
+                    tracing::debug!(subscription = subscription.name(), %id, "subscribed");
+                    self.pumps.insert(id, Pump::start(subscription, recipient));
+                    id
+                }),
+        )
+    }
+}
+
+impl Handler<OpenSubscription> for ListenerActor {
+    type Result = MessageResult<OpenSubscription>;
+
+    fn handle(&mut self, message: OpenSubscription, _: &mut Self::Context) -> Self::Result {
+        let OpenSubscription { filter, options } = message;
+        MessageResult(self.listener.subscribe(filter, options))
     }
 }
 
@@ -196,7 +190,7 @@ impl Handler<Unsubscribe> for ListenerActor {
     type Result = bool;
 
     fn handle(&mut self, Unsubscribe(id): Unsubscribe, _: &mut Self::Context) -> bool {
-        self.router.unsubscribe(id)
+        self.listener.unsubscribe(id)
     }
 }
 
@@ -204,7 +198,7 @@ impl Handler<SubscribeHealth> for ListenerActor {
     type Result = ();
 
     fn handle(&mut self, SubscribeHealth(recipient): SubscribeHealth, _: &mut Self::Context) {
-        actix_rt::spawn(health_pump(self.health.subscribe(), recipient));
+        actix_rt::spawn(health_pump(self.listener.health(), recipient));
     }
 }
 
@@ -220,7 +214,7 @@ impl Handler<GetStatus> for ListenerActor {
     type Result = MessageResult<GetStatus>;
 
     fn handle(&mut self, _: GetStatus, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.status())
+        MessageResult(self.listener.status())
     }
 }
 
@@ -234,12 +228,10 @@ impl Handler<Shutdown> for ListenerActor {
         if let Some(reading) = self.reading.take() {
             ctx.cancel_future(reading);
         }
-        self.router.close();
-        self.health.send_replace(monitor::closed());
-        self.monitor.close();
+        self.listener.close();
         self.reap();
         let mut pumps: Vec<Pump> = std::mem::take(&mut self.pumps).into_values().collect();
-        let (counts, abandoned) = (self.monitor.counts(), self.abandoned);
+        let (counts, abandoned) = (self.listener.counts(), self.abandoned);
         let closing = async move {
             let finished = join_all(pumps.iter_mut().map(Pump::finished));
             // Out of time or finished: the reports tell which.

@@ -1,21 +1,8 @@
-//! What a listener tells about itself.
+//! What a listener reports at its shutdown.
 
 use std::fmt;
 
-use pgherald_core::{Health, SubscriptionStats};
-
-use super::monitor::ListenerCounts;
-
-/// How a listener is doing.
-#[derive(Clone, Debug)]
-pub struct ListenerStatus {
-    /// Whether it can promise completeness.
-    pub health: Health,
-    /// What it has received so far.
-    pub counts: ListenerCounts,
-    /// Its subscriptions.
-    pub subscriptions: Vec<SubscriptionStats>,
-}
+use pgherald_core::{ListenerCounts, SubscriptionStats};
 
 /// What became of the events that were on their way at shutdown.
 #[derive(Clone, Debug, Default)]

@@ -50,6 +50,7 @@ async fn run_once(
         done: &format!("Role {} may {}.", grant.role, words(grant.to)),
         idle: &idle(&rights, grant.to),
         notes: &notes(&rights, grant.to),
+        ..Said::default()
     };
     present(output, &[], &sql, grant.commit, &said)
 }

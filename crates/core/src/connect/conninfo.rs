@@ -149,6 +149,28 @@ impl Said {
         Ok(())
     }
 
+    /// Adds a setting of the server to the option `options`.
+    pub(super) fn add_setting(&mut self, setting: &str, value: &[u8]) -> Result<()> {
+        let value = std::str::from_utf8(value).map_err(|_| {
+            refusal(format!(
+                "the value of options[{setting}] in the connection string is not UTF-8"
+            ))
+        })?;
+        let options = self.others.entry("options").or_default();
+        if !options.is_empty() {
+            options.push(' ');
+        }
+        options.push_str(&format!("-c {setting}="));
+        // The server splits options at white space, unless a backslash stands in front of it.
+        for c in value.chars() {
+            if c.is_whitespace() || c == '\\' {
+                options.push('\\');
+            }
+            options.push(c);
+        }
+        Ok(())
+    }
+
     fn into_config(self) -> Result<(Config, SslSettings)> {
         let mut pairs = String::new();
         for (option, value) in &self.others {

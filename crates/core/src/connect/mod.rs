@@ -3,6 +3,7 @@
 
 mod conninfo;
 mod environment;
+mod foreign;
 mod hosts;
 mod passfile;
 mod password;
@@ -434,6 +435,31 @@ mod tests {
         }
         let by_address = "hostaddr=127.0.0.1 dbname=d";
         parse(by_address, &[("PGSERVICE", "shop")]).expect(by_address);
+    }
+
+    #[test]
+    fn options_of_other_drivers_are_ignored_translated_or_refused_by_name() {
+        let text = "postgresql://u@h/d?statement-cache-capacity=0&ssl-mode=require&connection_limit=5\
+                    &options[search_path]=a%20b&options[work_mem]=8MB&application_name=shop";
+        let config = parse(text, &[]).unwrap().config;
+        assert_eq!(config.get_ssl_mode(), SslMode::Require);
+        assert_eq!(
+            config.get_options(),
+            Some("-c search_path=a\\ b -c work_mem=8MB")
+        );
+        assert_eq!(config.get_application_name(), Some("shop"));
+        for (option, way_out) in [
+            ("schema=public", "search_path"),
+            ("pgbouncer=true", "the server itself"),
+            ("ssl=true", "sslmode=require"),
+            ("sslidentity=c.p12", "certificates"),
+        ] {
+            let error = parse(&format!("postgresql://h/d?{option}"), &[]).unwrap_err();
+            let (name, _) = option.split_once('=').unwrap();
+            let told = error.chain();
+            assert!(error.is_config() && told.contains(name), "{told}");
+            assert!(told.contains(way_out), "{told}");
+        }
     }
 
     #[test]

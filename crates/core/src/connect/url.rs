@@ -3,6 +3,7 @@
 use percent_encoding::percent_decode_str;
 
 use super::conninfo::{Said, is_name, option, refusal, unknown};
+use super::foreign::{Foreign, foreign};
 use crate::error::{Error, Result};
 
 pub(super) fn without_scheme(text: &str) -> Option<&str> {
@@ -85,12 +86,23 @@ fn read_query(query: &str, said: &mut Said) -> Result<()> {
             None => return Err(not_encoded()),
         };
         let name = String::from_utf8(decode(name)?).unwrap_or_default();
-        let option = option(&name).ok_or_else(|| match is_told && is_name(&name) {
-            true => unknown(&name),
-            false => not_encoded(),
-        })?;
+        let value = decode(value)?;
+        let option = match (option(&name), foreign(&name)) {
+            (Some(option), _) | (None, Some(Foreign::Spelling(option))) => option,
+            (None, Some(Foreign::Setting(setting))) => {
+                said.add_setting(&setting, &value)?;
+                continue;
+            }
+            (None, Some(Foreign::WithoutEffect)) => {
+                tracing::info!(option = name, "ignored an option of another driver");
+                continue;
+            }
+            (None, Some(Foreign::Refused(error))) => return Err(error),
+            (None, None) if is_told && is_name(&name) => return Err(unknown(&name)),
+            (None, None) => return Err(not_encoded()),
+        };
         is_told &= option != "password";
-        said.set(option, decode(value)?)?;
+        said.set(option, value)?;
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use crate::event::FromEvent;
 use crate::filter::Filter;
 use crate::handler::RetryPolicy;
 use crate::name::TableName;
+use crate::router::Caches;
 use crate::trigger::TriggerSpec;
 
 /// How many slices a group is made with unless it is said.
@@ -45,6 +46,7 @@ pub struct Durable {
     pub(super) retry: RetryPolicy,
     pub(super) filter: Filter,
     pub(super) requirements: Vec<TriggerSpec>,
+    pub(super) caches: Option<Caches>,
 }
 
 impl Durable {
@@ -67,6 +69,7 @@ impl Durable {
             retry: RetryPolicy::new(12, backoff),
             filter: Filter::new(),
             requirements: Vec::new(),
+            caches: None,
         }
     }
 
@@ -127,6 +130,13 @@ impl Durable {
     /// Which events it is given, of those that its event type stands for. Default: all.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
+        self
+    }
+
+    /// Has the caches of a listener in this process apply each event before the handler receives it, so that the handler reads
+    /// nothing through them that is older than its event. The actors' `Herald` does this for its own caches.
+    pub fn caches(mut self, caches: Caches) -> Self {
+        self.caches = Some(caches);
         self
     }
 

@@ -3,19 +3,25 @@
 //! The [`Router`] belongs to whoever reads the source. Each [`Subscription`] has a queue of its own:
 //! bounded, with an explicit [`Overflow`] policy, so that a slow subscriber costs nobody else anything and
 //! learns of every event it lost. Handing an event to a subscription never waits.
+//!
+//! Caches come first: a subscription hands an event out after the caches have applied it. See [`order`].
 
 mod backlog;
+mod caches;
 mod options;
+mod order;
 mod subscription;
 
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
+use crate::event::Event;
 use crate::filter::Filter;
 use crate::gate::Session;
 use crate::signal::{Resync, ResyncReason, Signal};
 
 pub use backlog::Delivery;
+pub use caches::Caches;
 pub use options::{Overflow, SubscriptionOptions};
 use subscription::Shared;
 pub use subscription::{Subscription, SubscriptionId, SubscriptionObserver, SubscriptionStats};
@@ -39,9 +45,11 @@ pub use subscription::{Subscription, SubscriptionId, SubscriptionObserver, Subsc
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Router {
+    /// The subscriptions that are not those of caches.
     routes: Vec<Route>,
+    caches: Caches,
     next_id: u64,
     live: bool,
     /// Begun by a resync or a `Resumed`, and not ended by a `Down`.
@@ -59,20 +67,50 @@ struct Route {
 
 impl Route {
     /// The source is live in `session`.
-    fn set_live(&mut self, session: Session) {
+    fn set_live(&mut self, session: Session, number: u64) {
         if !std::mem::replace(&mut self.begun, true) {
             let started = Resync::new(ResyncReason::Started).beginning(session);
-            self.shared.push(|backlog| backlog.push_resync(started));
+            self.push_resync(started, number);
         }
         self.shared.set_live(session);
+    }
+
+    fn push_resync(&self, resync: Resync, number: u64) {
+        self.shared
+            .push(|backlog| backlog.push_resync(resync, number));
+    }
+
+    /// Hands over those of `batch` that match.
+    fn push_events(&self, batch: &Arc<[Event]>, number: u64) {
+        if let Some(selected) = self.filter.select(batch) {
+            self.shared
+                .push(|backlog| backlog.push_events(selected, number));
+        }
     }
 }
 
 impl Router {
     /// A router without subscriptions, of a source that is not live yet.
     #[must_use]
+    #[allow(
+        clippy::new_without_default,
+        reason = "the parts that it shares are no default values"
+    )]
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            routes: Vec::new(),
+            caches: Caches::new(),
+            next_id: 0,
+            live: false,
+            session: None,
+            closed: false,
+        }
+    }
+
+    /// The caches that have subscribed, for consumers of groups in the same process.
+    #[must_use]
+    pub fn caches(&self) -> Caches {
+        self.caches.clone()
     }
 
     /// Adds a subscription. It begins with a resync: at once if the source is live, else when it becomes
@@ -100,16 +138,20 @@ impl Router {
             return Err(Error::new(Kind::Config, message));
         }
         self.next_id += 1;
-        let shared = Arc::new(Shared::new(SubscriptionId(self.next_id), options));
+        let id = SubscriptionId(self.next_id);
+        let shared = Arc::new(Shared::new(id, options, self.caches.clone()));
         let mut route = Route {
             filter,
             shared: Arc::clone(&shared),
             begun: false,
         };
         if let Some(session) = self.session.filter(|_| self.live) {
-            route.set_live(session);
+            route.set_live(session, self.caches.next_number());
         }
-        self.routes.push(route);
+        match shared.has_gate() {
+            true => self.caches.routes().push(route),
+            false => self.routes.push(route),
+        }
         Ok(Subscription::new(shared))
     }
 
@@ -117,15 +159,13 @@ impl Router {
     ///
     /// Returns whether there was one of that id.
     pub fn unsubscribe(&mut self, id: SubscriptionId) -> bool {
-        let before = self.routes.len();
-        self.routes.retain(|route| {
-            let leaves = route.shared.id() == id;
-            if leaves {
-                route.shared.close();
-            }
-            !leaves
-        });
-        self.routes.len() < before
+        let is_it = |route: &mut Route| route.shared.id() == id;
+        let mut left: Vec<Route> = self.routes.extract_if(.., is_it).collect();
+        left.extend(self.caches.routes().extract_if(.., is_it));
+        for route in &left {
+            route.shared.close();
+        }
+        !left.is_empty()
     }
 
     /// Hands a signal to every subscription that it concerns.
@@ -135,11 +175,8 @@ impl Router {
             Signal::Down(_) => self.set_not_live(),
             Signal::Resumed => self.resume(),
             Signal::Events(batch) => {
-                for Route { filter, shared, .. } in self.open_routes() {
-                    if let Some(wanted) = filter.select(batch) {
-                        shared.push(|backlog| backlog.push_events(wanted));
-                    }
-                }
+                let number = self.caches.next_number();
+                self.each_route(|route| route.push_events(batch, number));
             }
             Signal::Resync(resync) => {
                 // One that was delivered elsewhere may be passed on to here.
@@ -149,31 +186,28 @@ impl Router {
                     self.session = Some(session);
                     resync = resync.beginning(session);
                 }
-                for route in self.open_routes() {
+                let number = self.caches.next_number();
+                self.each_route(|route| {
                     let concerns = |channel| route.filter.wants_channel(channel);
                     if resync.channel().is_none_or(concerns) {
                         route.begun |= resync.channel().is_none();
-                        route
-                            .shared
-                            .push(|backlog| backlog.push_resync(resync.clone()));
+                        route.push_resync(resync.clone(), number);
                     }
-                }
+                });
             }
         }
     }
 
-    /// A session begins behind what was caught up on. Whoever was told nothing yet is told when the source is live.
+    /// A session begins behind what was caught up on. A subscriber that was told nothing yet is told when the source is live.
     fn resume(&mut self) {
         if self.live {
             return;
         }
         let session = Session::next();
         self.session = Some(session);
-        for route in self.open_routes() {
-            if route.begun && route.shared.has_gate() {
-                let resumed = Resync::of_nothing(session);
-                route.shared.push(|backlog| backlog.push_resync(resumed));
-            }
+        let number = self.caches.next_number();
+        for route in self.caches.routes().iter().filter(|route| route.begun) {
+            route.push_resync(Resync::of_nothing(session), number);
         }
     }
 
@@ -188,41 +222,39 @@ impl Router {
         }
         if let Some(session) = self.session {
             // Those who came between the source's resync and this are told here.
-            self.routes
-                .iter_mut()
-                .for_each(|route| route.set_live(session));
+            let number = self.caches.next_number();
+            self.each_route(|route| route.set_live(session, number));
         }
     }
 
     fn set_not_live(&mut self) {
         self.live = false;
         self.session = None;
-        for route in &self.routes {
-            route.shared.set_not_live();
-        }
+        self.each_route(|route| route.shared.set_not_live());
     }
 
     /// Ends all subscriptions, each once its queue is empty. Their [`stats`](Self::stats) remain.
     pub fn close(&mut self) {
         self.closed = true;
-        for route in &self.routes {
-            route.shared.close();
-        }
+        self.each_route(|route| route.shared.close());
     }
 
     /// What each subscription has received and lost so far.
     #[must_use]
     pub fn stats(&self) -> Vec<SubscriptionStats> {
-        self.routes
-            .iter()
-            .map(|route| route.shared.stats())
-            .collect()
+        let caches = self.caches.routes();
+        let all = caches.iter().chain(&self.routes);
+        let mut stats: Vec<_> = all.map(|route| route.shared.stats()).collect();
+        stats.sort_by_key(|stats| stats.id);
+        stats
     }
 
-    /// The routes without those whose subscription was dropped.
-    fn open_routes(&mut self) -> &mut [Route] {
+    /// Visits the routes whose subscription was not dropped: caches first, so that their marks stand before a handler looks at
+    /// them.
+    fn each_route(&mut self, mut visit: impl FnMut(&mut Route)) {
+        self.caches.routes().iter_mut().for_each(&mut visit);
         self.routes.retain(|route| !route.shared.is_abandoned());
-        &mut self.routes
+        self.routes.iter_mut().for_each(visit);
     }
 }
 

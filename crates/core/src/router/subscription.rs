@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use metrics::{Counter, Gauge};
 use tokio::sync::Notify;
 
-use super::backlog::{Backlog, Counts, Delivery};
+use super::backlog::{Backlog, Counts, Delivery, Popped};
+use super::caches::Caches;
 use super::options::SubscriptionOptions;
 use crate::gate::Session;
+use crate::signal::Resync;
 use crate::telemetry::{SUBSCRIPTION_EVENTS, SUBSCRIPTION_QUEUED_EVENTS, counter, dropped, gauge};
 
 /// Identifies a subscription within its router.
@@ -48,6 +50,9 @@ pub struct SubscriptionStats {
 }
 
 /// The receiving end of a subscription. Dropping it unsubscribes.
+///
+/// What it hands out has been applied to the caches of the same listener: a receiver that reads through a cache sees nothing
+/// older than the event that it received. A cache that takes longer than 100 ms does not answer until it has caught up.
 #[derive(Debug)]
 pub struct Subscription {
     shared: Arc<Shared>,
@@ -70,27 +75,26 @@ impl Subscription {
         &self.shared.options.name
     }
 
-    /// The next batch; `None` once the subscription has ended and everything was delivered.
+    /// The next batch; `None` once the subscription has ended and everything was delivered. The call says that the batch before
+    /// was handled.
     ///
     /// Cancel safe: a call that is dropped has taken nothing.
     pub async fn recv(&mut self) -> Option<Delivery> {
         loop {
-            let closed = match self.take() {
+            match self.take() {
                 Taken::Delivery(delivery) => return Some(delivery),
-                Taken::Nothing { closed } => closed,
-            };
-            if closed {
-                return None;
+                Taken::Early(number) => self.shared.caches.applied(number).await,
+                Taken::Nothing { closed: true } => return None,
+                Taken::Nothing { closed: false } => self.shared.wake.notified().await,
             }
-            self.shared.wake.notified().await;
         }
     }
 
-    /// The next batch if one waits.
+    /// The next batch if one waits, and the caches have applied it.
     pub fn try_recv(&mut self) -> Option<Delivery> {
         match self.take() {
             Taken::Delivery(delivery) => Some(delivery),
-            Taken::Nothing { .. } => None,
+            Taken::Early(_) | Taken::Nothing { .. } => None,
         }
     }
 
@@ -127,19 +131,27 @@ impl Subscription {
     }
 
     fn take(&mut self) -> Taken {
+        let below = match self.shared.has_gate() {
+            // A cache waits for no other.
+            true => u64::MAX,
+            false => self.shared.caches.order().lowest(),
+        };
         let mut state = self.shared.lock();
-        let delivery = state.backlog.pop(self.shared.options.max_batch);
+        state.backlog.handled();
+        let popped = state.backlog.pop(self.shared.options.max_batch, below);
+        self.shared.update_mark(&mut state);
         if state.backlog.len() == 0 {
             state.overflowing = false;
         }
-        match delivery {
-            Some(delivery) => {
+        match popped {
+            Popped::Delivery(delivery) => {
                 let news = state.news();
                 drop(state);
                 self.shared.measure(&news);
                 Taken::Delivery(delivery)
             }
-            None => Taken::Nothing {
+            Popped::Early(number) => Taken::Early(number),
+            Popped::Nothing => Taken::Nothing {
                 closed: state.closed,
             },
         }
@@ -151,6 +163,7 @@ impl Drop for Subscription {
         let news = {
             let mut state = self.shared.lock();
             state.abandoned = true;
+            self.shared.update_mark(&mut state);
             state.news()
         };
         self.shared.measure(&news);
@@ -174,7 +187,11 @@ impl SubscriptionObserver {
 
 enum Taken {
     Delivery(Delivery),
-    Nothing { closed: bool },
+    /// The next item has this number, and a cache has not applied it.
+    Early(u64),
+    Nothing {
+        closed: bool,
+    },
 }
 
 /// What router and subscriber share. No user code runs under its lock.
@@ -182,6 +199,7 @@ enum Taken {
 pub(super) struct Shared {
     id: SubscriptionId,
     options: SubscriptionOptions,
+    caches: Caches,
     state: Mutex<State>,
     wake: Notify,
     delivered: Counter,
@@ -198,6 +216,10 @@ struct State {
     abandoned: bool,
     /// Events were lost since the queue was last empty.
     overflowing: bool,
+    /// Of a cache: the number of the oldest item that it has not applied.
+    mark: Option<u64>,
+    /// Of a cache: it does not answer until it has applied what has this number, so nobody waits for that.
+    bypassed: u64,
     /// The recorder knows of so many delivered and coalesced events, and of so many that wait.
     measured: (u64, u64, u64),
 }
@@ -232,13 +254,15 @@ impl State {
 }
 
 impl Shared {
-    pub(super) fn new(id: SubscriptionId, options: SubscriptionOptions) -> Self {
+    pub(super) fn new(id: SubscriptionId, options: SubscriptionOptions, caches: Caches) -> Self {
         let backlog = Backlog::new(options.capacity, options.overflow);
         let state = Mutex::new(State {
             backlog,
             closed: false,
             abandoned: false,
             overflowing: false,
+            mark: None,
+            bypassed: 0,
             measured: (0, 0, 0),
         });
         Self {
@@ -250,6 +274,7 @@ impl Shared {
             ),
             id,
             options,
+            caches,
             state,
             wake: Notify::new(),
         }
@@ -274,7 +299,47 @@ impl Shared {
             state.backlog.begin_session(session);
             gate.set_live(session);
         }
+        self.update_mark(state);
         lost
+    }
+
+    /// Reports the oldest item that a cache has not applied.
+    fn update_mark(&self, state: &mut State) {
+        if !self.has_gate() {
+            return;
+        }
+        let mark = match state.abandoned {
+            true => None,
+            false => state.backlog.mark(state.bypassed),
+        };
+        let before = std::mem::replace(&mut state.mark, mark);
+        self.caches.order().change_mark(before, mark);
+    }
+
+    /// Has a cache not answer until it has applied what waits now, if that is late: if its mark is not above `number`.
+    pub(super) fn bypass(&self, number: u64, next_number: impl FnOnce() -> u64) {
+        let mut state = self.lock();
+        let (Some(gate), Some(mark)) = (&self.options.gate, state.mark) else {
+            return;
+        };
+        if mark > number {
+            return;
+        }
+        // If the source is not live, the gate is closed, and opens behind what waits.
+        if gate.is_live() {
+            let session = Session::next();
+            gate.set_live(session);
+            let caught_up = Resync::of_nothing(session);
+            state.backlog.push_resync(caught_up, next_number());
+        }
+        state.bypassed = self.caches.last_number();
+        self.update_mark(&mut state);
+        drop(state);
+        self.wake.notify_one();
+        tracing::warn!(
+            cache = self.options.name,
+            "cache is late: it does not answer until it has caught up"
+        );
     }
 
     /// Changes the backlog and wakes the subscriber.

@@ -120,6 +120,7 @@ mod replicated;
 mod rows_query;
 mod shared;
 mod spec;
+mod summary;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -139,6 +140,7 @@ pub use plan::{OLDEST_SERVER, install, plan, plan_uninstall, plan_uninstall_all,
 pub(crate) use shared::refuse_other_outbox;
 pub use shared::require_version;
 pub use spec::TriggerSpec;
+pub use summary::TableChange;
 pub use verify::{Drift, DriftKind, verify};
 pub use watched::{Watched, watched};
 

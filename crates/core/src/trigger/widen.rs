@@ -112,19 +112,26 @@ impl Actual {
     pub fn losses(&self, spec: &TriggerSpec) -> Vec<String> {
         let spec = &self.resolved(spec);
         let losses = self.losses_of(spec);
-        let mut all = [losses.exclusive, losses.additional].concat();
-        for requirement in self.requirements_of(spec) {
-            let losses = self.losses_against(&requirement.spec, spec);
-            let losses = [losses.exclusive, losses.additional].concat();
-            if !losses.is_empty() {
-                all.push(format!(
-                    "what group {} requires ({})",
-                    requirement.group,
-                    losses.join(", ")
-                ));
-            }
-        }
-        all
+        let required = self.unmet_by(spec).into_iter().map(|(required, lacks)| {
+            format!(
+                "what group {} requires ({})",
+                required.group,
+                lacks.join(", ")
+            )
+        });
+        let present = losses.exclusive.into_iter().chain(losses.additional);
+        present.chain(required).collect()
+    }
+
+    /// The requirements that an installation of `spec` would not cover, and what it would lack for each.
+    pub(super) fn unmet_by(&self, spec: &TriggerSpec) -> Vec<(Requirement, Vec<String>)> {
+        let required = self.requirements_of(spec).into_iter();
+        let unmet = required.map(|required| {
+            let losses = self.losses_against(&required.spec, spec);
+            let lacks = [losses.exclusive, losses.additional].concat();
+            (required, lacks)
+        });
+        unmet.filter(|(_, lacks)| !lacks.is_empty()).collect()
     }
 
     /// The specification to verify for a program that desires `spec`: an installation that has more is not a drift.

@@ -8,6 +8,7 @@ use pgherald_actors::ListenerActor;
 use pgherald_core::NotifySourceBuilder;
 use pgherald_core::trigger::TriggerSpec;
 
+use super::followers::Followers;
 use super::settings::{NotLive, Settings};
 use super::stage::Stage;
 use super::{CoherenceContext, CoherenceReport, Fault, Subject, course};
@@ -142,6 +143,15 @@ impl CoherenceCheck {
         self
     }
 
+    /// Checks R8 as well: that handlers read nothing through the subject that is older than their event.
+    ///
+    /// For caches that are driven by a [`CacheDriver`](pgherald_core::CacheDriver): only these apply events before handlers
+    /// receive them.
+    pub fn handlers(mut self) -> Self {
+        self.settings.handlers = true;
+        self
+    }
+
     /// Ends at the first violation, or after `limit` without one, whatever else was asked for. For tests
     /// that expect one.
     pub fn until_violation(mut self, limit: Duration) -> Self {
@@ -174,11 +184,16 @@ impl CoherenceCheck {
     {
         // Boxed: these are large, and a test's own future would hold them.
         let stage = Box::pin(Stage::set_up(self.settings.checked()?, self.listener)).await?;
+        // Before the cache is registered: its order is no excuse.
+        let followers = match stage.run.settings.handlers {
+            true => Some(Followers::start(&stage).await?),
+            false => None,
+        };
         let subject = Box::pin(make(stage.context()))
             .await
             .map_err(Error::during("the subject cannot be made"))?;
         stage.live().await?;
-        Box::pin(course::run(stage, subject)).await
+        Box::pin(course::run(stage, subject, followers)).await
     }
 }
 

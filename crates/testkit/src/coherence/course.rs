@@ -10,6 +10,7 @@ use tokio::time::sleep;
 use super::clients::Clients;
 use super::confirm::Confirming;
 use super::faults::Saboteur;
+use super::followers::Followers;
 use super::quiet::Comparison;
 use super::reader::Readers;
 use super::report::Rule;
@@ -21,11 +22,18 @@ use crate::Error;
 /// How many connections the loads share.
 const CONNECTIONS: usize = 4;
 
-pub(super) async fn run<S: Subject>(stage: Stage, subject: S) -> Result<CoherenceReport, Error> {
+pub(super) async fn run<S: Subject>(
+    stage: Stage,
+    subject: S,
+    followers: Option<Followers<S>>,
+) -> Result<CoherenceReport, Error> {
     let run = &stage.run;
     let clients = Arc::new(Clients::new(stage.config.clone(), CONNECTIONS));
     let loader = Loader::new(Arc::clone(run), Arc::clone(&clients));
     let pause = Pause::new(RwLock::new(()));
+    if let Some(followers) = &followers {
+        followers.follow(&subject, &loader);
+    }
     let mut readers = Readers::start(run, &subject, &loader);
     let writers = start_writers(&stage, &subject, &loader, &pause);
     let comparison = Comparison {
@@ -55,6 +63,9 @@ pub(super) async fn run<S: Subject>(stage: Stage, subject: S) -> Result<Coherenc
         watching.abort();
     }
     readers.stop().await?;
+    if let Some(followers) = followers {
+        followers.stop().await;
+    }
     let report = run.tally.report(&run.settings, stage.lost().await);
     stage.take_down().await;
     outcome.map(|()| report)

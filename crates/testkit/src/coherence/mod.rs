@@ -6,6 +6,7 @@ mod confirm;
 mod course;
 mod faults;
 mod floor;
+mod followers;
 mod judge;
 mod liveness;
 mod loader;

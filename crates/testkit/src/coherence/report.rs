@@ -27,6 +27,9 @@ pub enum Rule {
     /// R7: a read that begins when the source is live again returns every version, or a newer one, whose
     /// commit was acknowledged before it became so. Checked [on request](super::CoherenceCheck::reopening).
     Reopening,
+    /// R8: a handler that reads the key of its event reads the version of the event or a newer one. Checked
+    /// [on request](super::CoherenceCheck::handlers).
+    Handler,
 }
 
 impl fmt::Display for Rule {
@@ -40,6 +43,7 @@ impl fmt::Display for Rule {
             Self::Quiet => "R5 quiet",
             Self::OwnWrite => "R6 own write",
             Self::Reopening => "R7 reopening",
+            Self::Handler => "R8 handler",
         })
     }
 }
@@ -92,6 +96,8 @@ pub struct CoherenceReport {
     pub failed_writes: u64,
     /// Writes that were waited for, and arrived.
     pub confirmed_writes: u64,
+    /// Reads by handlers, which are not among the [`reads`](Self::reads).
+    pub handler_reads: u64,
     /// Events that the subject reported as applied.
     pub applied: u64,
     /// Flushes that the subject reported.
@@ -146,8 +152,8 @@ impl fmt::Display for CoherenceReport {
         )?;
         writeln!(
             f,
-            "{} events applied, {} lost, {} flushes, {} comparisons with the database",
-            self.applied, self.lost, self.flushes, self.comparisons
+            "{} events applied, {} lost, {} flushes, {} reads by handlers, {} comparisons with the database",
+            self.applied, self.lost, self.flushes, self.handler_reads, self.comparisons
         )?;
         write!(f, "{} faults:", self.fault_count())?;
         for (fault, count) in &self.faults {

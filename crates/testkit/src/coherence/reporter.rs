@@ -18,6 +18,12 @@ pub struct Reporter {
     run: Arc<Run>,
 }
 
+/// The version that an event brings along.
+pub(super) fn version_of(event: &Event) -> Option<i64> {
+    let columns = event.columns::<HashMap<String, i64>>().ok().flatten();
+    columns.and_then(|columns| columns.get("version").copied())
+}
+
 impl Reporter {
     pub(super) fn new(run: Arc<Run>) -> Self {
         Self { run }
@@ -34,8 +40,7 @@ impl Reporter {
         let Some(key) = event.key().and_then(i64::from_row_key) else {
             return self.flushed();
         };
-        let columns = event.columns::<HashMap<String, i64>>().ok().flatten();
-        if let Some(version) = columns.and_then(|columns| columns.get("version").copied()) {
+        if let Some(version) = version_of(event) {
             self.applied(key, version);
         }
     }

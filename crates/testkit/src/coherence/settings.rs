@@ -34,6 +34,7 @@ pub(super) struct Settings {
     pub(super) not_live: NotLive,
     pub(super) reopening: bool,
     pub(super) outbox: bool,
+    pub(super) handlers: bool,
     pub(super) until_violation: Option<Duration>,
 }
 
@@ -54,6 +55,7 @@ impl Default for Settings {
             not_live: NotLive::Bypass,
             reopening: false,
             outbox: false,
+            handlers: false,
             until_violation: None,
         }
     }

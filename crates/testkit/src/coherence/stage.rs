@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pgherald_actors::Herald;
 use pgherald_core::trigger::{self, TriggerSpec};
-use pgherald_core::{Backoff, ConnectConfig, NotifySource, NotifySourceBuilder};
+use pgherald_core::{Backoff, Caches, ConnectConfig, NotifySource, NotifySourceBuilder};
 
 use super::check::MakeListener;
 use super::faults::LISTENER;
@@ -29,7 +29,8 @@ pub(super) struct Stage {
     pub(super) proxy: FaultProxy,
     pub(super) config: ConnectConfig,
     pub(super) run: Arc<Run>,
-    herald: Rc<Herald>,
+    pub(super) herald: Rc<Herald>,
+    pub(super) caches: Caches,
 }
 
 impl Stage {
@@ -43,12 +44,15 @@ impl Stage {
         let source = source(&proxy.url(&url))?.watch(spec);
         let listener = listener(source).map_err(Error::during("no listener"))?;
         let liveness = Liveness::new(listener.watch_health());
+        let caches = listener.caches();
+        let herald = Herald::on_current_arbiter(listener);
         Ok(Self {
             server,
             proxy,
             config,
             run: Arc::new(Run::new(settings, liveness)),
-            herald: Rc::new(Herald::start(listener)),
+            caches,
+            herald: Rc::new(herald.map_err(Error::during("no herald"))?),
         })
     }
 

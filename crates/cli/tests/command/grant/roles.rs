@@ -297,7 +297,7 @@ async fn a_role_that_consumes_can_run_groups_and_change_nothing_else() {
         assert_eq!(outbox::trim(&client).await.unwrap(), 0);
         assert_eq!(outbox::trim(&client).await.unwrap(), 0);
         group.seek(Seek::Now).await.unwrap();
-        app.fine(&["group", "seek", "t", "now"]).await;
+        app.fine(&["group", "seek", "t", "now", "--commit"]).await;
         assert_eq!(outbox::trim(&client).await.unwrap(), 1);
         assert_eq!(scene.value("SELECT count(*)::text FROM pgherald.outbox").await, "0");
 

@@ -376,7 +376,7 @@ impl<R: Runner> Engine<R> {
     }
 
     pub(super) fn settle(&mut self, job: &Job, failed: Option<(u32, Option<String>, Fate)>) {
-        self.settled += 1;
+        self.settled.insert(job.row.id);
         self.settlements.push(Settlement {
             slice: job.slice,
             epoch: job.epoch,

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::{Backlog, Overflow};
+use super::{Backlog, Delivery, Overflow, Popped};
 use crate::gate::Session;
 use crate::{Event, Key, Operation, Resync, ResyncReason};
 
@@ -22,12 +22,20 @@ fn row(event: &Event) -> i64 {
     i64::from_row_key(event.key().unwrap()).unwrap()
 }
 
+fn pop(backlog: &mut Backlog, max: usize) -> Option<Delivery> {
+    match backlog.pop(max, u64::MAX) {
+        Popped::Delivery(delivery) => Some(delivery),
+        Popped::Nothing => None,
+        Popped::Early(number) => panic!("{number} is early"),
+    }
+}
+
 fn push(backlog: &mut Backlog, numbers: std::ops::Range<u64>) {
-    backlog.push_events(numbers.map(|n| event(n, n as i64)).collect());
+    backlog.push_events(numbers.map(|n| event(n, n as i64)).collect(), 1);
 }
 
 fn numbers(backlog: &mut Backlog, max: usize) -> (Option<u64>, Vec<u64>) {
-    let delivery = backlog.pop(max).unwrap();
+    let delivery = pop(backlog, max).unwrap();
     (
         delivery.resync().map(Resync::lost),
         delivery.events().iter().map(number).collect(),
@@ -38,8 +46,8 @@ fn numbers(backlog: &mut Backlog, max: usize) -> (Option<u64>, Vec<u64>) {
 fn a_lone_batch_is_handed_on_without_copying() {
     let mut backlog = Backlog::new(10, Overflow::Resync);
     let batch: std::sync::Arc<[Event]> = [event(1, 1), event(2, 2)].into();
-    backlog.push_events(batch.clone());
-    let delivery = backlog.pop(2).unwrap();
+    backlog.push_events(batch.clone(), 1);
+    let delivery = pop(&mut backlog, 2).unwrap();
     assert!(std::sync::Arc::ptr_eq(delivery.events(), &batch));
 }
 
@@ -49,18 +57,18 @@ fn small_batches_are_joined_up_to_the_credit() {
     (0..5).for_each(|n| push(&mut backlog, n..n + 1));
     assert_eq!(numbers(&mut backlog, 3), (None, vec![0, 1, 2]));
     assert_eq!(numbers(&mut backlog, 3), (None, vec![3, 4]));
-    assert!(backlog.pop(3).is_none());
+    assert!(pop(&mut backlog, 3).is_none());
 }
 
 #[test]
 fn a_resync_stands_where_it_arrived() {
     let mut backlog = Backlog::new(10, Overflow::Resync);
     push(&mut backlog, 0..2);
-    backlog.push_resync(Resync::new(ResyncReason::Reconnected));
-    backlog.push_resync(Resync::new(ResyncReason::TriggersRestored));
+    backlog.push_resync(Resync::new(ResyncReason::Reconnected), 1);
+    backlog.push_resync(Resync::new(ResyncReason::TriggersRestored), 1);
     push(&mut backlog, 5..6);
     assert_eq!(numbers(&mut backlog, 9), (None, vec![0, 1]));
-    let delivery = backlog.pop(9).unwrap();
+    let delivery = pop(&mut backlog, 9).unwrap();
     assert_eq!(
         delivery.resync().unwrap().to_string(),
         "reconnected+triggers_restored"
@@ -74,25 +82,25 @@ fn the_beginning_of_a_session_is_no_resync_unless_it_meets_one() {
     let mut backlog = Backlog::new(4, Overflow::Resync);
     push(&mut backlog, 0..2);
     let first = session();
-    backlog.push_resync(Resync::of_nothing(first));
+    backlog.push_resync(Resync::of_nothing(first), 1);
     assert!(!backlog.has_resync());
     assert_eq!(numbers(&mut backlog, 9), (None, vec![0, 1]));
-    let delivery = backlog.pop(9).unwrap();
+    let delivery = pop(&mut backlog, 9).unwrap();
     assert!(delivery.resync().is_none() && delivery.session() == Some(first));
     assert_eq!(backlog.counts().resyncs, 0);
     // It meets one, before or after it.
     let (second, third) = (session(), session());
-    backlog.push_resync(Resync::of_nothing(second));
-    backlog.push_resync(Resync::new(ResyncReason::Trimmed));
-    backlog.push_resync(Resync::of_nothing(third));
-    let delivery = backlog.pop(9).unwrap();
+    backlog.push_resync(Resync::of_nothing(second), 1);
+    backlog.push_resync(Resync::new(ResyncReason::Trimmed), 1);
+    backlog.push_resync(Resync::of_nothing(third), 1);
+    let delivery = pop(&mut backlog, 9).unwrap();
     assert_eq!(delivery.resync().unwrap().to_string(), "trimmed");
     assert_eq!(delivery.session(), Some(third));
     // It is lost with what is dropped, and kept in the announcement of that.
     push(&mut backlog, 2..4);
-    backlog.push_resync(Resync::of_nothing(third));
+    backlog.push_resync(Resync::of_nothing(third), 1);
     push(&mut backlog, 4..7);
-    let delivery = backlog.pop(9).unwrap();
+    let delivery = pop(&mut backlog, 9).unwrap();
     assert_eq!(delivery.resync().unwrap().to_string(), "overflow (2 lost)");
     assert_eq!(delivery.session(), Some(third));
     assert_eq!(backlog.counts().resyncs, 2);
@@ -153,8 +161,8 @@ fn drop_oldest_drops_no_more_than_it_must() {
 fn coalescing_keeps_the_newest_event_per_row() {
     let mut backlog = Backlog::new(3, Overflow::CoalesceByKey);
     push(&mut backlog, 0..1);
-    backlog.push_events((1..9).map(|n| event(n, (n % 3) as i64)).collect());
-    let delivery = backlog.pop(9).unwrap();
+    backlog.push_events((1..9).map(|n| event(n, (n % 3) as i64)).collect(), 1);
+    let delivery = pop(&mut backlog, 9).unwrap();
     assert!(delivery.resync().is_none());
     assert_eq!(delivery.coalesced(), 6);
     assert_eq!(
@@ -217,7 +225,7 @@ proptest! {
                         .collect::<Vec<_>>();
                     pushed.extend(batch.iter().map(row));
                     next += size as u64;
-                    backlog.push_events(batch.into());
+                    backlog.push_events(batch.into(), 1);
                     let limit = match overflow {
                         Overflow::CoalesceByKey => 2 * capacity,
                         _ => capacity,
@@ -225,10 +233,10 @@ proptest! {
                     prop_assert!(backlog.len() <= limit.max(size));
                 }
                 Step::Resync => {
-                    backlog.push_resync(Resync::new(ResyncReason::Reconnected));
+                    backlog.push_resync(Resync::new(ResyncReason::Reconnected), 1);
                 }
                 Step::Pop { max } => {
-                    let Some(delivery) = backlog.pop(max) else { continue };
+                    let Some(delivery) = pop(&mut backlog, max) else { continue };
                     prop_assert!(delivery.events().len() <= max);
                     told_lost += delivery.resync().map_or(0, Resync::lost);
                     told_coalesced += delivery.coalesced();
@@ -265,4 +273,47 @@ proptest! {
             );
         }
     }
+}
+
+#[test]
+fn what_is_early_waits() {
+    let mut backlog = Backlog::new(10, Overflow::Resync);
+    let early = |backlog: &mut Backlog, below| match backlog.pop(9, below) {
+        Popped::Early(number) => number,
+        other => panic!("{other:?}"),
+    };
+    for number in [3, 5, 7] {
+        backlog.push_events([event(number, 1)].into(), number);
+    }
+    assert_eq!(early(&mut backlog, 3), 3);
+    let Popped::Delivery(delivery) = backlog.pop(9, 6) else {
+        panic!("nothing");
+    };
+    assert_eq!(
+        delivery.events().iter().map(number).collect::<Vec<_>>(),
+        [3, 5]
+    );
+    assert_eq!(early(&mut backlog, 7), 7);
+    // What was delivered counts until it was handled.
+    assert_eq!(backlog.mark(0), Some(3));
+    backlog.handled();
+    assert_eq!(backlog.mark(0), Some(7));
+    assert_eq!(backlog.mark(7), None);
+}
+
+#[test]
+fn what_stands_for_several_items_has_their_numbers() {
+    let mut backlog = Backlog::new(4, Overflow::DropOldest);
+    for number in 1..=6 {
+        backlog.push_events([event(number, 1)].into(), number);
+    }
+    assert_eq!(backlog.mark(0), Some(1));
+    assert!(matches!(backlog.pop(9, 2), Popped::Early(2)));
+    let mut backlog = Backlog::new(4, Overflow::Resync);
+    for number in 1..=5 {
+        backlog.push_events([event(number, 1)].into(), number);
+    }
+    backlog.push_resync(Resync::new(ResyncReason::Reconnected), 6);
+    assert_eq!(backlog.mark(0), Some(1));
+    assert!(matches!(backlog.pop(9, 4), Popped::Early(4)));
 }

@@ -1,9 +1,11 @@
-//! What the signals say about the listener itself: health, counts, log lines.
+//! Derives health, counts, metrics and log lines from the signals of a source.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use super::metrics::ListenerMetrics;
-use pgherald_core::{Error, Event, Health, Resync, Signal};
+use crate::error::Error;
+use crate::event::Event;
+use crate::signal::{Health, Resync, Signal};
 
 /// At most one warning about late events in this time.
 const WARNING_PAUSE: Duration = Duration::from_secs(1);
@@ -99,30 +101,27 @@ impl Monitor {
 
     fn observe_down(&mut self, error: &Error, health: &Health) -> Health {
         let (error_chain, hint) = (error.chain(), error.hint());
-        let since = match health {
-            Health::Degraded { since, .. } => {
-                self.counts.failed_attempts += 1;
-                self.metrics.failed();
-                tracing::info!(error = %error_chain, hint, "listener still not live");
-                *since
-            }
+        match health {
             Health::Live { .. } => {
                 self.counts.disconnected += 1;
                 self.metrics.disconnected();
-                tracing::warn!(error = %error_chain, hint, "listener not live any more");
-                SystemTime::now()
+                tracing::warn!(error = %error_chain, hint, "listener no longer live");
             }
-            _ => {
-                self.counts.failed_attempts += 1;
-                self.metrics.failed();
+            Health::Connecting => {
+                self.count_failure();
                 tracing::warn!(error = %error_chain, hint, "listener could not become live");
-                SystemTime::now()
             }
-        };
-        Health::Degraded {
-            since,
-            cause: error.clone(),
+            Health::Degraded { .. } => {
+                self.count_failure();
+                tracing::info!(error = %error_chain, hint, "listener still not live");
+            }
         }
+        health.degraded_by(error.clone())
+    }
+
+    fn count_failure(&mut self) {
+        self.counts.failed_attempts += 1;
+        self.metrics.failed();
     }
 
     fn look_at_latency(&mut self, batch: &[Event]) {
@@ -147,19 +146,11 @@ impl Monitor {
     }
 }
 
-/// The health of a listener that was shut down.
-pub(super) fn closed() -> Health {
-    Health::Degraded {
-        since: SystemTime::now(),
-        cause: Error::shut_down(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use pgherald_core::{Event, Health, Operation, Signal};
+    use crate::{Event, Health, Operation, Signal};
 
     use super::Monitor;
 

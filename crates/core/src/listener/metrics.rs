@@ -1,12 +1,14 @@
-//! What a listener tells the recorder of metrics.
+//! The metrics of a listener.
 
 use metrics::{Counter, Histogram};
-use pgherald_core::telemetry::{
+
+use crate::event::Event;
+use crate::signal::Resync;
+use crate::telemetry::{
     EVENT_LATENCY_SECONDS, LISTENER_BATCHES, LISTENER_CONNECTIONS, LISTENER_DISCONNECTS,
     LISTENER_EVENTS, LISTENER_FAILED_ATTEMPTS, LISTENER_LATE_EVENTS, LISTENER_RESYNCS, LISTENERS,
     LISTENERS_LIVE, Level,
 };
-use pgherald_core::{Event, Resync};
 
 #[derive(Debug)]
 pub(super) struct ListenerMetrics {

@@ -1,0 +1,507 @@
+//! Listener, caches and handlers, started together and shut down in the right order.
+
+mod builder;
+mod interrupt;
+mod live;
+mod place;
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use actix::{Actor, Addr, Recipient};
+use futures_util::FutureExt;
+use pgherald_core::cache::CacheKey;
+use pgherald_core::group::{BatchHandler, Consumer, ConsumerHandle, TransactionalHandler};
+use pgherald_core::trigger::TriggerSpec;
+use pgherald_core::{
+    CacheBuilder, CacheDriver, CacheHandle, CachedFn, Caches, ConnectConfig, Durable, Error,
+    EventHandler, Filter, FromEvent, Health, ListenerStatus, Result, Subscription, SubscriptionId,
+    SubscriptionOptions, TableName,
+};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+pub use builder::HeraldBuilder;
+use interrupt::interrupted;
+use place::Place;
+
+use crate::cache::CacheActor;
+use crate::durable::DurableActor;
+use crate::handler::{Ephemeral, HandlerActor, HandlerReport};
+use crate::listener::{ListenerActor, ShutdownReport};
+use crate::messages::{Drain, GetStatus, OpenSubscription, Shutdown, Subscribe};
+
+/// A running listener, and the caches and handlers that were started on it.
+///
+/// A herald runs under actix and under plain tokio. It can be shared between threads, as an `Arc<Herald>` for example.
+///
+/// | started under | listener and caches run on | handlers run on |
+/// |---|---|---|
+/// | `#[actix::main]`, `#[actix_web::main]` | an arbiter of their own | the arbiter that started the herald |
+/// | `#[tokio::main]` | a thread of their own | another thread of their own |
+///
+/// So a handler that blocks its thread delays no cache. Handlers need not be `Send`; the factory that makes them has to be.
+/// Under plain tokio both threads use the runtime of the program, so handlers can share its connection pools.
+///
+/// If the herald is dropped without a [shutdown](Self::shutdown), its actors go on until the runtime ends that started it.
+///
+/// The herald does the wiring of the actors, which can be done by hand instead, and shuts them down in the right order.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use pgherald_actors::{Ephemeral, Herald};
+/// use pgherald_core::{Attempt, EventHandler, HandlerResult, Inserted, Table};
+///
+/// struct User;
+/// impl Table for User {
+///     const NAME: &'static str = "users";
+///     const KEY: &'static [&'static str] = &["id"];
+///     type Key = i64;
+/// }
+///
+/// struct Greet;
+/// impl EventHandler for Greet {
+///     type Event = Inserted<User>;
+///     async fn handle(&self, user: Inserted<User>, _: Attempt) -> HandlerResult {
+///         println!("hello, user {}", user.key);
+///         Ok(())
+///     }
+/// }
+///
+/// #[actix::main]
+/// async fn main() -> pgherald_core::Result<()> {
+///     let herald = Herald::connect("postgresql://app@localhost/shop".parse()?)
+///         .watch::<User>()?
+///         .install_triggers()
+///         .start()
+///         .await?;
+///     herald.handler(Ephemeral::new("greet"), || Greet).await?;
+///     println!("{}", herald.run_until_signal(Duration::from_secs(10)).await?);
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Herald {
+    listener: Addr<ListenerActor>,
+    health: watch::Receiver<Health>,
+    /// Those that have subscribed, for consumers.
+    subscribed: Caches,
+    /// Of the listener and the caches.
+    caches: Place,
+    /// Of the handlers.
+    handlers: Place,
+    registered: Mutex<Vec<Registered>>,
+    /// How long to wait for each consumer to be live; `None` not to wait.
+    live_within: Option<Duration>,
+    /// The tables that are watched, where that is all that is listened to.
+    watched: Option<Vec<TableName>>,
+    /// Where the outbox is, if that is what is read, and what is required of the tables whose changes are recorded in it.
+    outbox: Option<(ConnectConfig, Vec<TriggerSpec>)>,
+}
+
+/// A listener that was started on the current thread.
+struct Started {
+    listener: Addr<ListenerActor>,
+    health: watch::Receiver<Health>,
+    caches: Caches,
+}
+
+impl Started {
+    fn new(listener: ListenerActor) -> Self {
+        let (health, caches) = (listener.watch_health(), listener.caches());
+        Self {
+            listener: listener.start(),
+            health,
+            caches,
+        }
+    }
+}
+
+/// A handler that a shutdown drains.
+#[derive(Debug)]
+struct Registered {
+    drain: Recipient<Drain>,
+    is_durable: bool,
+}
+
+impl Herald {
+    /// Starts describing a herald on a database.
+    pub fn connect(config: ConnectConfig) -> HeraldBuilder {
+        HeraldBuilder::new(config)
+    }
+
+    /// Starts `listener`, and later the caches and handlers, on the current arbiter: for sources of your own, and for tests that
+    /// control the clock.
+    ///
+    /// # Errors
+    /// If no actix system runs on this thread.
+    pub fn on_current_arbiter(listener: ListenerActor) -> Result<Self> {
+        let here = Place::current().ok_or_else(Error::no_actix)?;
+        Ok(Self::of(Started::new(listener), here.clone(), here))
+    }
+
+    fn of(started: Started, caches: Place, handlers: Place) -> Self {
+        Self {
+            listener: started.listener,
+            health: started.health,
+            subscribed: started.caches,
+            caches,
+            handlers,
+            registered: Mutex::default(),
+            live_within: None,
+            watched: None,
+            outbox: None,
+        }
+    }
+
+    /// The listener, for whatever is not offered here.
+    pub fn listener(&self) -> &Addr<ListenerActor> {
+        &self.listener
+    }
+
+    /// The listener's health, to be looked at and waited for.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.health.clone()
+    }
+
+    /// Waits until the listener is live.
+    ///
+    /// # Errors
+    /// If it has stopped.
+    pub async fn live(&self) -> Result<()> {
+        let mut health = self.health.clone();
+        health
+            .wait_for(Health::is_live)
+            .await
+            .map(drop)
+            .map_err(|_| Error::shut_down())
+    }
+
+    /// Starts a [`HandlerActor`] and subscribes it.
+    ///
+    /// # Errors
+    /// If its options cannot be used, or the herald was shut down.
+    pub async fn handler<H: EventHandler>(
+        &self,
+        options: Ephemeral,
+        factory: impl Fn() -> H + Send + 'static,
+    ) -> Result<Addr<HandlerActor<H>>> {
+        let started_with = options.clone();
+        let start = move || HandlerActor::new(started_with, factory).start();
+        let addr = self.handlers.run(start).await?;
+        self.subscribe(HandlerActor::subscription(&addr, &options))
+            .await?;
+        self.register(addr.clone().recipient(), false);
+        Ok(addr)
+    }
+
+    /// Starts a durable handler: a consumer of the group that `options` name. It reads the outbox by itself, on a connection
+    /// of its own; see [`pgherald_core::group`] for what it promises.
+    ///
+    /// When this returns, the consumer is live: a new group receives each event that is committed from now on. After
+    /// [`start_without_waiting`](HeraldBuilder::start_without_waiting), a new group begins when its consumer has connected.
+    ///
+    /// ```no_run
+    /// # use pgherald_actors::Herald;
+    /// use pgherald_core::trigger::TriggerSpec;
+    /// use pgherald_core::{Attempt, Durable, EventHandler, HandlerResult, Inserted, Table};
+    ///
+    /// # struct User;
+    /// # impl Table for User {
+    /// #     const NAME: &'static str = "users";
+    /// #     const KEY: &'static [&'static str] = &["id"];
+    /// #     type Key = i64;
+    /// # }
+    /// struct Greet;
+    /// impl EventHandler for Greet {
+    ///     type Event = Inserted<User>;
+    ///     async fn handle(&self, user: Inserted<User>, attempt: Attempt) -> HandlerResult {
+    ///         println!("{:?}: hello, user {}", attempt.idempotency_key(), user.key);
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// # async fn example() -> pgherald_core::Result<()> {
+    /// let herald = Herald::connect("postgresql://app@localhost/shop".parse()?)
+    ///     .watch_with(TriggerSpec::of::<User>()?.outbox())
+    ///     .install_triggers()
+    ///     .start()
+    ///     .await?;
+    /// herald.durable(Durable::new("greet"), || Greet).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If its options cannot be used, or it would not be given anything: no table in [outbox mode](TriggerSpec::outbox) is
+    /// watched, or none that it wants events of. If its consumer is not live [in time](HeraldBuilder::live_within): the error
+    /// has the cause and a [hint](Error::hint), and the consumer is stopped. If the herald was shut down.
+    pub async fn durable<H: EventHandler>(
+        &self,
+        options: Durable,
+        factory: impl Fn() -> H + Send + 'static,
+    ) -> Result<Addr<DurableActor>> {
+        let (config, options) = self.outbox_for::<H::Event>(options)?;
+        self.consume(move || Consumer::new(config, options, factory))
+            .await
+    }
+
+    /// Starts a durable handler that is given the transaction in which its acknowledgement commits.
+    ///
+    /// # Errors
+    /// As for [`durable`](Self::durable).
+    pub async fn transactional<H: TransactionalHandler>(
+        &self,
+        options: Durable,
+        factory: impl Fn() -> H + Send + 'static,
+    ) -> Result<Addr<DurableActor>> {
+        let (config, options) = self.outbox_for::<H::Event>(options)?;
+        self.consume(move || Consumer::transactional(config, options, factory))
+            .await
+    }
+
+    /// Starts a durable handler that is given many events at once.
+    ///
+    /// # Errors
+    /// As for [`durable`](Self::durable).
+    pub async fn batches<H: BatchHandler>(
+        &self,
+        options: Durable,
+        factory: impl Fn() -> H + Send + 'static,
+    ) -> Result<Addr<DurableActor>> {
+        let (config, options) = self.outbox_for::<H::Event>(options)?;
+        self.consume(move || Consumer::batches(config, options, factory))
+            .await
+    }
+
+    /// Returns where the outbox is, and the options with what the handler requires of the watched tables.
+    fn outbox_for<E: FromEvent>(&self, options: Durable) -> Result<(ConnectConfig, Durable)> {
+        let Some((config, specs)) = &self.outbox else {
+            return Err(options.not_watched());
+        };
+        let required = specs.iter().filter(|spec| options.wants::<E>(spec.table()));
+        let required: Vec<TriggerSpec> = required.cloned().collect();
+        match required.is_empty() {
+            true => Err(options.not_watched()),
+            false => {
+                let options = options.requires(required).caches(self.subscribed.clone());
+                Ok((config.clone(), options))
+            }
+        }
+    }
+
+    async fn consume(
+        &self,
+        make: impl FnOnce() -> Result<(ConsumerHandle, Consumer)> + Send + 'static,
+    ) -> Result<Addr<DurableActor>> {
+        let start = || {
+            let (handle, consumer) = make()?;
+            Ok((handle.clone(), DurableActor::new(handle, consumer).start()))
+        };
+        let (handle, addr) = self.handlers.run(start).await??;
+        if let Some(limit) = self.live_within {
+            let consumer = format!("the consumer of group {:?}", handle.report().group);
+            if let Err(error) = live::within(limit, handle.health(), &consumer).await {
+                handle.drain(Duration::ZERO).await;
+                return Err(error);
+            }
+        }
+        self.register(addr.clone().recipient(), true);
+        Ok(addr)
+    }
+
+    fn register(&self, drain: Recipient<Drain>, is_durable: bool) {
+        let registered = Registered { drain, is_durable };
+        self.registered().push(registered);
+    }
+
+    fn registered(&self) -> std::sync::MutexGuard<'_, Vec<Registered>> {
+        // Addresses only: a poisoned lock is as good as any.
+        self.registered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a [`CacheActor`] and subscribes it. The cache is read through the handle, from any thread.
+    ///
+    /// ```no_run
+    /// # use pgherald_actors::Herald;
+    /// # use pgherald_core::{CacheBuilder, CacheHandle, Table};
+    /// # struct User;
+    /// # impl Table for User {
+    /// #     const NAME: &'static str = "users";
+    /// #     const KEY: &'static [&'static str] = &["id"];
+    /// #     type Key = i64;
+    /// # }
+    /// # async fn example(herald: &Herald) -> pgherald_core::Result<()> {
+    /// let names: CacheHandle<i64, String> =
+    ///     herald.cache(CacheBuilder::new("names").row_of::<User>().capacity(50_000)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If what is described cannot be used, the cache depends on a table that is not watched (and no
+    /// [`channel`](HeraldBuilder::channel) of other triggers is listened to), or the herald was shut down.
+    pub async fn cache<K: CacheKey, V: Send + Sync + 'static>(
+        &self,
+        cache: CacheBuilder<K, V>,
+    ) -> Result<CacheHandle<K, V>> {
+        let (handle, driver) = cache.build()?;
+        self.drive(driver).await?;
+        Ok(handle)
+    }
+
+    /// Starts the cache of a function. Until then, and after the shutdown, the function is called each time. Called a
+    /// second time, it gives the function another, empty cache; the one before goes with the herald that started it.
+    ///
+    /// # Errors
+    /// As for [`cache`](Self::cache).
+    pub async fn cached<K: CacheKey, V: Send + Sync + 'static>(
+        &self,
+        function: &CachedFn<K, V>,
+    ) -> Result<()> {
+        let (handle, driver) = function.build()?;
+        self.drive(driver).await?;
+        function.attach(handle);
+        Ok(())
+    }
+
+    async fn drive<K: CacheKey, V: Send + Sync + 'static>(
+        &self,
+        driver: CacheDriver<K, V>,
+    ) -> Result<()> {
+        if let Some(watched) = &self.watched {
+            driver.check_watched(watched)?;
+        }
+        if let Some((_, specs)) = &self.outbox {
+            let recorded: Vec<_> = specs.iter().map(|spec| spec.table().clone()).collect();
+            driver.set_recorded(&recorded);
+        }
+        let subscribe = self.caches.run(move || CacheActor::run(driver)).await?;
+        self.subscribe(subscribe).await.map(drop)
+    }
+
+    /// Subscribes an actor of yours.
+    ///
+    /// # Errors
+    /// If the options cannot be used, or the listener has stopped.
+    pub async fn subscribe(&self, subscribe: Subscribe) -> Result<SubscriptionId> {
+        self.listener
+            .send(subscribe)
+            .await
+            .map_err(|_| Error::shut_down())?
+    }
+
+    /// Opens a subscription that the caller reads, from any thread: without an actor, for a stream of server-sent events for
+    /// example. It ends when it is dropped, or when the herald is shut down; what it has not read by then is dropped.
+    ///
+    /// ```no_run
+    /// # use pgherald_actors::Herald;
+    /// use pgherald_core::{Filter, SubscriptionOptions};
+    ///
+    /// # async fn example(herald: &Herald) -> pgherald_core::Result<()> {
+    /// let filter = Filter::new().table("public", "orders");
+    /// let mut orders = herald.open(filter, SubscriptionOptions::new("orders")).await?;
+    /// while let Some(delivery) = orders.recv().await {
+    ///     if let Some(resync) = delivery.resync() {
+    ///         println!("read the table again: {resync}");
+    ///     }
+    ///     for event in delivery.events().iter() {
+    ///         println!("{event}");
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the options cannot be used, or the herald was shut down.
+    pub async fn open(&self, filter: Filter, options: SubscriptionOptions) -> Result<Subscription> {
+        self.listener
+            .send(OpenSubscription { filter, options })
+            .await
+            .map_err(|_| Error::shut_down())?
+    }
+
+    /// How the listener is doing.
+    ///
+    /// # Errors
+    /// If it has stopped.
+    pub async fn status(&self) -> Result<ListenerStatus> {
+        self.listener
+            .send(GetStatus)
+            .await
+            .map_err(|_| Error::shut_down())
+    }
+
+    /// Closes the source, delivers what waits in the queues, lets the handlers finish, and reports. Durable handlers begin no
+    /// attempt from now on. All of it takes at most `deadline`; what is not done then is dropped, and reported as such.
+    ///
+    /// # Errors
+    /// If the herald was shut down before.
+    pub async fn shutdown(&self, deadline: Duration) -> Result<HeraldReport> {
+        let began = Instant::now();
+        let closing = self.listener.send(Shutdown { deadline });
+        let closing = closing.map(Result::ok).boxed().shared();
+        let registered = std::mem::take(&mut *self.registered());
+        let handlers = registered.into_iter().map(|handler| {
+            let closing = closing.clone();
+            async move {
+                // A durable handler reads by itself. What waits for the others in queues is delivered first.
+                if !handler.is_durable {
+                    closing.await;
+                }
+                let deadline = deadline.saturating_sub(began.elapsed());
+                handler.drain.send(Drain { deadline }).await
+            }
+        });
+        let reports = futures_util::future::join_all(handlers).await;
+        let listener = closing.await;
+        self.caches.stop();
+        self.handlers.stop();
+        Ok(HeraldReport {
+            listener: listener.ok_or_else(Error::shut_down)?,
+            handlers: reports.into_iter().flatten().collect(),
+        })
+    }
+
+    /// Waits for SIGINT or SIGTERM (Ctrl-C where there are no signals), then shuts down.
+    ///
+    /// # Errors
+    /// If the herald was shut down before.
+    pub async fn run_until_signal(&self, deadline: Duration) -> Result<HeraldReport> {
+        interrupted().await;
+        tracing::info!(?deadline, "shutting down");
+        self.shutdown(deadline).await
+    }
+}
+
+/// What was done, and what was not, when a herald was shut down.
+#[derive(Clone, Debug)]
+pub struct HeraldReport {
+    /// The listener and its subscriptions.
+    pub listener: ShutdownReport,
+    /// The handlers, in the order in which they were started.
+    pub handlers: Vec<HandlerReport>,
+}
+
+impl HeraldReport {
+    /// Whether nothing that was received was dropped. What failed is counted in the reports of the [handlers](Self::handlers).
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.listener.is_complete() && self.handlers.iter().all(|report| report.dropped == 0)
+    }
+}
+
+/// One line per subscription and handler.
+impl fmt::Display for HeraldReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.listener.fmt(f)?;
+        self.handlers
+            .iter()
+            .try_for_each(|report| write!(f, "\n{report}"))
+    }
+}

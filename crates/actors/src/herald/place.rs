@@ -1,0 +1,153 @@
+//! The threads on which a herald's actors run.
+//!
+//! ```text
+//!   under actix                               under plain tokio
+//!   caches: an arbiter of their own           caches:   a thread ─┐ each runs a LocalSet
+//!   handlers: the arbiter that started        handlers: a thread ─┘ on the program's runtime
+//! ```
+//!
+//! Caches and handlers are on different threads, so a handler that blocks its thread delays no cache.
+//!
+//! Under plain tokio the threads use the runtime that starts the herald. So a connection that a handler or a loader takes from
+//! a pool belongs to the program's runtime, and outlives the herald.
+//!
+//! Lifetime: a place ends with [`Place::stop`], or with the runtime that started it. A task on that runtime, the *tether*, holds
+//! a guard: if the runtime drops the task, the guard ends the place.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::thread;
+
+use actix_rt::{Arbiter, ArbiterHandle};
+use pgherald_core::{Error, Result};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, LocalSet};
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A thread on which actors can be started. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    jobs: Jobs,
+    /// `None` for a thread that the herald did not start.
+    tether: Option<Arc<Tether>>,
+}
+
+#[derive(Clone, Debug)]
+enum Jobs {
+    Arbiter(ArbiterHandle),
+    Thread(mpsc::UnboundedSender<Job>),
+}
+
+/// The task that keeps a thread alive.
+#[derive(Debug)]
+struct Tether(AbortHandle);
+
+impl Place {
+    /// The arbiter of the current thread.
+    pub(super) fn current() -> Option<Self> {
+        Arbiter::try_current().map(|arbiter| Self {
+            jobs: Jobs::Arbiter(arbiter),
+            tether: None,
+        })
+    }
+
+    /// Starts a thread for the actors of `role`.
+    ///
+    /// # Errors
+    /// If the operating system refuses the thread, or neither an actix system nor a tokio runtime runs on this thread.
+    pub(super) fn new(role: &str) -> Result<Self> {
+        match Arbiter::try_current() {
+            Some(_) => Self::new_arbiter(),
+            None => Self::new_thread(role),
+        }
+    }
+
+    fn new_arbiter() -> Result<Self> {
+        let arbiter = Arbiter::try_new().map_err(Error::no_thread)?.handle();
+        let guard = StopOnDrop(arbiter.clone());
+        let tether = actix_rt::spawn(async move {
+            let _guard = guard;
+            std::future::pending::<()>().await;
+        });
+        Ok(Self {
+            jobs: Jobs::Arbiter(arbiter),
+            tether: Some(Arc::new(Tether(tether.abort_handle()))),
+        })
+    }
+
+    fn new_thread(role: &str) -> Result<Self> {
+        let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?;
+        let (jobs, received) = mpsc::unbounded_channel();
+        let (guard, ended) = oneshot::channel::<Infallible>();
+        let tether = runtime.spawn(async move {
+            let _guard = guard;
+            std::future::pending::<()>().await;
+        });
+        thread::Builder::new()
+            .name(format!("pgherald {role}"))
+            .spawn(move || {
+                runtime.block_on(LocalSet::new().run_until(work(received, ended)));
+            })
+            .map_err(Error::no_thread)?;
+        Ok(Self {
+            jobs: Jobs::Thread(jobs),
+            tether: Some(Arc::new(Tether(tether.abort_handle()))),
+        })
+    }
+
+    /// Runs `job` on the thread, and returns its result.
+    ///
+    /// # Errors
+    /// If the thread has ended.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let (sender, result) = oneshot::channel();
+        let job: Job = Box::new(move || {
+            // If the caller has gone, nobody waits for the result.
+            let _ = sender.send(job());
+        });
+        let is_sent = match &self.jobs {
+            Jobs::Arbiter(arbiter) => arbiter.spawn_fn(job),
+            Jobs::Thread(jobs) => jobs.send(job).is_ok(),
+        };
+        match is_sent {
+            true => result.await.map_err(|_| Error::shut_down()),
+            false => Err(Error::shut_down()),
+        }
+    }
+
+    /// Ends the thread, if the herald started it, and whatever runs there.
+    pub(super) fn stop(&self) {
+        if let Some(tether) = &self.tether {
+            tether.0.abort();
+        }
+    }
+}
+
+/// Runs jobs until the tether's guard is dropped.
+async fn work(mut jobs: mpsc::UnboundedReceiver<Job>, ended: oneshot::Receiver<Infallible>) {
+    let run_all = async {
+        while let Some(job) = jobs.recv().await {
+            // A task of its own contains a panic.
+            tokio::task::spawn_local(async move { job() });
+        }
+        // The herald was dropped; its actors go on.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = run_all => {}
+        _ = ended => {}
+    }
+}
+
+struct StopOnDrop(ArbiterHandle);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}

@@ -1,0 +1,89 @@
+//! The subscriptions of caches, which the router and the consumers of groups share.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Route;
+use super::order::{LIMIT, Order};
+use crate::event::Event;
+
+/// The caches of a [`Listener`](crate::Listener). Cheap to clone; usable from any thread.
+///
+/// A consumer of a group reads the outbox on a connection of its own, and may receive an event before the listener does. With
+/// this handle it has the caches apply the event first; see [`Durable::caches`](crate::Durable::caches).
+#[derive(Clone, Debug)]
+pub struct Caches {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    routes: Mutex<Vec<Route>>,
+    last_number: AtomicU64,
+    order: Arc<Order>,
+}
+
+impl Caches {
+    pub(super) fn new() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                routes: Mutex::default(),
+                last_number: AtomicU64::new(0),
+                order: Arc::new(Order::new()),
+            }),
+        }
+    }
+
+    pub(super) fn order(&self) -> &Arc<Order> {
+        &self.shared.order
+    }
+
+    /// A number that is greater than all before.
+    pub(super) fn next_number(&self) -> u64 {
+        self.shared.last_number.fetch_add(1, Relaxed) + 1
+    }
+
+    /// The greatest number so far.
+    pub(super) fn last_number(&self) -> u64 {
+        self.shared.last_number.load(Relaxed)
+    }
+
+    /// The routes, without those whose subscription was dropped.
+    pub(super) fn routes(&self) -> MutexGuard<'_, Vec<Route>> {
+        // No user code runs under the lock: filters of caches are made of tables only.
+        let routes = self.shared.routes.lock();
+        let mut routes = routes.unwrap_or_else(PoisonError::into_inner);
+        routes.retain(|route| !route.shared.is_abandoned());
+        routes
+    }
+
+    /// Has each cache apply those of `events` on which it depends. Returns when all have, or when the caches that are late no
+    /// longer answer: after 100 ms at most.
+    pub(crate) async fn apply(&self, events: impl Iterator<Item = &Event>) {
+        let number = {
+            let routes = self.routes();
+            if routes.is_empty() {
+                return;
+            }
+            let events: Arc<[Event]> = events.cloned().collect();
+            let number = self.next_number();
+            for route in routes.iter() {
+                route.push_events(&events, number);
+            }
+            number
+        };
+        self.applied(number).await;
+    }
+
+    /// Waits until all caches have applied what has this number. Closes those that are late.
+    pub(super) async fn applied(&self, number: u64) {
+        let applied = self.shared.order.applied(number);
+        if tokio::time::timeout(LIMIT, applied).await.is_ok() {
+            return;
+        }
+        for route in self.routes().iter() {
+            route.shared.bypass(number, || self.next_number());
+        }
+    }
+}

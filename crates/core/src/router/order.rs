@@ -1,0 +1,117 @@
+//! Caches first: an event reaches a handler only after the caches that depend on it have applied it.
+//!
+//! The router numbers what it publishes. Each cache has a *mark*: the number of the oldest event or resync that it has not
+//! applied. A subscription of a handler hands an item out once all marks are above the item's number.
+//!
+//! Nobody waits for a cache that is stuck: after [`LIMIT`], the cache is closed until it has applied everything up to that moment,
+//! and loses its mark until then. Its readers go to the database meanwhile, so a handler still reads nothing that is older than
+//! its event.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+/// How long a handler waits for a cache, at most.
+pub(super) const LIMIT: Duration = Duration::from_millis(100);
+
+/// The numbers of what was published, and the marks of the caches.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// The mark of each cache that has one, with the number of caches that share it.
+    marks: Mutex<BTreeMap<u64, usize>>,
+    /// The lowest mark; `u64::MAX` without any. A copy for readers without the lock.
+    lowest: AtomicU64,
+    rises: Notify,
+}
+
+impl Order {
+    pub(super) fn new() -> Self {
+        Self {
+            marks: Mutex::default(),
+            lowest: AtomicU64::new(u64::MAX),
+            rises: Notify::new(),
+        }
+    }
+
+    /// The lowest mark. Every cache has applied what has a lower number.
+    pub(super) fn lowest(&self) -> u64 {
+        self.lowest.load(Acquire)
+    }
+
+    /// Replaces the mark of one cache.
+    pub(super) fn change_mark(&self, before: Option<u64>, after: Option<u64>) {
+        if before == after {
+            return;
+        }
+        let rises = {
+            // Numbers only: a poisoned lock is as good as any.
+            let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(mark) = after {
+                *marks.entry(mark).or_default() += 1;
+            }
+            if let Some(mark) = before
+                && let Some(count) = marks.get_mut(&mark)
+            {
+                *count -= 1;
+                if *count == 0 {
+                    marks.remove(&mark);
+                }
+            }
+            let lowest = marks.keys().next().copied().unwrap_or(u64::MAX);
+            lowest > self.lowest.swap(lowest, Release)
+        };
+        if rises {
+            self.rises.notify_waiters();
+        }
+    }
+
+    /// Waits until all caches have applied what has this number.
+    pub(super) async fn applied(&self, number: u64) {
+        loop {
+            let mut rises = std::pin::pin!(self.rises.notified());
+            // From here on no rise is missed.
+            rises.as_mut().enable();
+            if self.lowest() > number {
+                return;
+            }
+            rises.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Order;
+
+    #[test]
+    fn the_lowest_mark_is_that_of_the_slowest_cache() {
+        let order = Order::new();
+        assert_eq!(order.lowest(), u64::MAX);
+        order.change_mark(None, Some(3));
+        order.change_mark(None, Some(3));
+        order.change_mark(None, Some(5));
+        order.change_mark(Some(3), Some(7));
+        assert_eq!(order.lowest(), 3);
+        order.change_mark(Some(3), None);
+        assert_eq!(order.lowest(), 5);
+        order.change_mark(Some(5), None);
+        order.change_mark(Some(7), None);
+        assert_eq!(order.lowest(), u64::MAX);
+    }
+
+    #[tokio::test]
+    async fn a_waiter_wakes_when_the_last_cache_has_applied_its_number() {
+        let order = Order::new();
+        order.change_mark(None, Some(3));
+        let mut waits = std::pin::pin!(order.applied(3));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        order.applied(2).await;
+        order.change_mark(Some(3), Some(4));
+        waits.await;
+    }
+}
