@@ -34,7 +34,7 @@ struct Need {
 }
 
 /// All needs. `Consume` and `Install` also have those of `Read`.
-const NEEDS: [Need; 13] = {
+const NEEDS: [Need; 14] = {
     use Kind::{Function, Schema, Sequence, Table};
     use Purpose::{Consume, Install, Read};
     const fn need(
@@ -56,7 +56,6 @@ const NEEDS: [Need; 13] = {
             Read,
             Table,
             &[
-                "consumer_cursor",
                 "consumer_group",
                 "consumer_group_status",
                 "consumer_node",
@@ -78,8 +77,14 @@ const NEEDS: [Need; 13] = {
         need(
             Consume,
             Table,
-            &["consumer_cursor", "consumer_group", "consumer_slice"],
+            &["consumer_group", "consumer_slice"],
             &["INSERT", "UPDATE"],
+        ),
+        need(
+            Consume,
+            Table,
+            &["consumer_cursor"],
+            &["SELECT", "INSERT", "UPDATE"],
         ),
         need(
             Consume,

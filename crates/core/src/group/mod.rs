@@ -93,6 +93,8 @@ mod slices;
 mod store;
 mod tick;
 mod transactional;
+#[doc(hidden)]
+pub mod trial;
 
 pub use batch::{Batch, BatchHandler};
 pub use consumer::Consumer;

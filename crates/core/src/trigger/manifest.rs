@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A missing field has its default: `mode` is `notify`, `operations` are all, `key` is the primary key. `columns` is an array
-//! of names, or `"*"`.
+//! of names, or `"*"`. `optional_columns` are columns that the table may lack.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -80,6 +80,8 @@ struct Text {
     key: Option<Vec<String>>,
     #[serde(default)]
     columns: Columns,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    optional_columns: Vec<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     old_columns: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,6 +126,7 @@ impl Serialize for TriggerSpec {
                 true => Columns::Every(Every::Star),
                 false => Columns::Some(self.columns.clone()),
             },
+            optional_columns: self.optional_columns.clone(),
             old_columns: self.old_columns,
             operations: (self.operations != OperationSet::ALL)
                 .then(|| self.operations.iter().collect()),
@@ -149,6 +152,7 @@ impl<'de> Deserialize<'de> for TriggerSpec {
             Columns::Every(Every::Star) => spec.every_column = true,
             Columns::Some(columns) => spec.columns = columns,
         }
+        spec.optional_columns = text.optional_columns;
         spec.old_columns = text.old_columns;
         if let Some(operations) = text.operations {
             spec.operations = operations.into_iter().collect();
@@ -171,6 +175,7 @@ mod tests {
             .outbox()
             .key_columns(["a", "b"])
             .columns(["total"])
+            .optional_columns(["tax"])
             .old_columns()
             .operations(Operation::Insert | Operation::Delete)
             .when_changed(["total"])

@@ -139,6 +139,22 @@ pub(super) fn check_options(spec: &TriggerSpec) -> Result<()> {
 }
 
 impl Actual {
+    /// Returns `spec` with those of its optional columns that its table has as columns, and without the others.
+    pub(super) fn resolved(&self, spec: &TriggerSpec) -> TriggerSpec {
+        let mut spec = spec.clone();
+        let table = self.table(&spec.table);
+        for name in std::mem::take(&mut spec.optional_columns) {
+            // A table that does not exist is the reason why the specification does not fit, whichever columns it has.
+            let is_there = table
+                .as_ref()
+                .is_ok_and(|table| table.columns.iter().any(|it| it.name == name));
+            if is_there && !spec.columns.contains(&name) {
+                spec.columns.push(name);
+            }
+        }
+        spec
+    }
+
     /// Returns `spec` without columns that its table no longer has. If a column of its key is among them, the primary key
     /// replaces the key.
     ///

@@ -38,6 +38,7 @@ impl Actual {
     /// If it does not fit its table; if it conflicts with the present installation or with what a group requires (another mode,
     /// another channel, another key); or if the comment of the present installation contains no specification.
     pub fn widened(&self, spec: &TriggerSpec) -> Result<TriggerSpec> {
+        let spec = &self.resolved(spec);
         let _ = self.validate(spec)?;
         let losses = self.losses_of(spec);
         if !losses.exclusive.is_empty() {
@@ -100,7 +101,7 @@ impl Actual {
         let required = self.requirements.iter();
         let required = required.filter(|requirement| requirement.spec.table == spec.table);
         let trimmed = required.map(|requirement| Requirement {
-            spec: trim(requirement.spec.clone(), table),
+            spec: trim(self.resolved(&requirement.spec), table),
             ..requirement.clone()
         });
         trimmed.collect()
@@ -109,6 +110,7 @@ impl Actual {
     /// Describes what the present installation of the table of `spec` has and an installation of `spec` would remove.
     #[must_use]
     pub fn losses(&self, spec: &TriggerSpec) -> Vec<String> {
+        let spec = &self.resolved(spec);
         let losses = self.losses_of(spec);
         let required = self.unmet_by(spec).into_iter().map(|(required, lacks)| {
             format!(

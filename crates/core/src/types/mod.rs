@@ -6,7 +6,9 @@
 //!
 //! Conversion is total. A text that is not of its column's type, because the column has another type now, stays text.
 
+mod plain;
 mod read;
+mod row;
 mod text;
 mod unavailable;
 mod value;
@@ -17,7 +19,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-pub(crate) use read::{Error, RowParts, from_columns, from_row};
+pub(crate) use read::{Error, from_columns};
+pub(crate) use row::{RowParts, from_row};
 pub(crate) use unavailable::of as unavailable;
 pub(crate) use write::to_json;
 
@@ -98,7 +101,7 @@ impl Type {
     }
 
     /// The levels of arrays and composites.
-    fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         match self {
             Self::Array { element, .. } => 1 + element.depth(),
             Self::Composite(fields) => 1 + fields.depth(),

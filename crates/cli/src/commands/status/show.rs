@@ -221,6 +221,10 @@ fn columns(spec: &TriggerSpec) -> String {
         true => "*".to_owned(),
         false => list(spec.column_names()),
     };
+    let columns = match spec.optional_column_names() {
+        [] => columns,
+        optional => format!("{columns} (optional {})", list(optional)),
+    };
     match spec.has_old_columns() {
         true => format!("{columns} (and before an update)"),
         false => columns,
