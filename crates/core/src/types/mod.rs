@@ -6,7 +6,9 @@
 //!
 //! Conversion is total. A text that is not of its column's type, because the column has another type now, stays text.
 
+mod plain;
 mod read;
+mod row;
 mod spelling;
 mod text;
 mod unavailable;
@@ -18,7 +20,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-pub(crate) use read::{Error, RowParts, from_columns, from_row};
+pub(crate) use read::{Error, from_columns};
+pub(crate) use row::{RowParts, from_row};
 pub(crate) use spelling::{SameKey, unfit};
 pub(crate) use unavailable::of as unavailable;
 pub(crate) use write::to_json;
@@ -94,6 +97,23 @@ const NAMES: [(&str, Type); 19] = [
     ("other", Type::Other),
 ];
 
+/// The types in `pg_catalog`, and enums, that are read as text and whose spellings in a key are known.
+const KEY_TEXTS: [(&str, Type); 13] = [
+    ("text", Type::Text),
+    ("varchar", Type::Text),
+    ("name", Type::Text),
+    ("char", Type::Text),
+    ("enum", Type::Text),
+    ("time", Type::Time),
+    ("uuid", Type::Uuid),
+    ("interval", Type::Interval),
+    ("bpchar", Type::Padded),
+    ("inet", Type::Address),
+    ("cidr", Type::Address),
+    ("macaddr", Type::Mac),
+    ("macaddr8", Type::Mac),
+];
+
 impl Type {
     /// The type that PostgreSQL has by this name in `pg_catalog`, unless it is an array or a composite.
     pub(crate) fn of_server(name: &str) -> Self {
@@ -112,21 +132,26 @@ impl Type {
         }
     }
 
-    /// The same for a column of a key, whose type matters also if it is read as text.
+    /// The same for a column of a key whose text is read as it is: what is known of its spellings. The name of an enum is `enum`.
     pub(crate) fn of_servers_key(name: &str) -> Self {
-        match name {
-            "text" | "varchar" | "name" | "char" => Self::Text,
-            "time" => Self::Time,
-            "uuid" => Self::Uuid,
-            "interval" => Self::Interval,
-            "bpchar" => Self::Padded,
-            "inet" | "cidr" => Self::Address,
-            "macaddr" | "macaddr8" => Self::Mac,
-            name => match Self::of_server(name) {
-                Self::Text => Self::Other,
-                read_as => read_as,
-            },
-        }
+        let mut texts = KEY_TEXTS.iter();
+        let found = texts.find(|(known, _)| *known == name);
+        found.map_or(Self::Other, |(_, found)| found.clone())
+    }
+
+    /// The names for which that is known, with the names of types here.
+    pub(crate) fn of_servers_keys() -> impl Iterator<Item = (&'static str, &'static str)> {
+        KEY_TEXTS.iter().map(|(name, of)| (*name, of.name()))
+    }
+
+    /// The types in `pg_catalog` whose text is not read as it is, with the names of their types here.
+    pub(crate) fn of_servers() -> impl Iterator<Item = (&'static str, &'static str)> {
+        const OTHERS: [&str; 8] = [
+            "int2", "int4", "int8", "oid", "float4", "float8", "json", "jsonb",
+        ];
+        let names = NAMES.iter().map(|(name, _)| *name).chain(OTHERS);
+        let names = names.map(|name| (name, Self::of_server(name).name()));
+        names.filter(|(_, name)| *name != "text")
     }
 
     fn named(name: &str) -> Self {
@@ -136,7 +161,7 @@ impl Type {
     }
 
     /// The levels of arrays and composites.
-    fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         match self {
             Self::Array { element, .. } => 1 + element.depth(),
             Self::Composite(fields) => 1 + fields.depth(),
