@@ -175,3 +175,32 @@ async fn a_script_installs_byte_by_byte_what_a_plan_installs() {
     scene.run(&script).await;
     assert_eq!(versions(&scene).await, before);
 }
+
+#[tokio::test]
+async fn a_script_describes_keys_that_ignore_case_as_a_plan_does() {
+    let nocase = "CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
+    for (before, of) in [
+        (nocase, "text COLLATE nocase"),
+        (nocase, "name COLLATE nocase"),
+        ("CREATE EXTENSION citext", "citext"),
+        (
+            "CREATE EXTENSION citext; CREATE DOMAIN email AS citext",
+            "email",
+        ),
+    ] {
+        let scene = Scene::new("SELECT").await;
+        if scene.client.batch_execute(before).await.is_err() {
+            println!("not available: {before}");
+            continue;
+        }
+        scene
+            .run(&format!("CREATE TABLE t (k {of} PRIMARY KEY)"))
+            .await;
+        let specs = [TriggerSpec::new(table("t")).outbox()];
+        trigger::install(&scene.client, &specs).await.unwrap();
+        let expected = installed(&scene).await;
+        uninstall(&scene).await;
+        scene.run(&migration_script(&specs, false).unwrap()).await;
+        assert_same(&installed(&scene).await, &expected);
+    }
+}
