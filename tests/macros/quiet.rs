@@ -46,7 +46,7 @@ pub mod library {
 
     impl Rows {
         /// The row of this number.
-        #[cached(row_of = Row, key = id)]
+        #[cached(row_of = Row, key = id, ignore(self))]
         pub async fn find(&self, id: &i64) -> Option<Row> {
             Some(Row { id: *id })
         }

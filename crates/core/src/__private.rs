@@ -35,7 +35,7 @@ impl<T> Unreadable for Readable<T> {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be part of the key",
     label = "needs `Clone`",
-    note = "without `key = …` all arguments form the key: choose those that tell values apart, `key = id` or `key = (id, lang)`"
+    note = "arguments form the key: leave one out with `ignore(…)`, if the value does not depend on it"
 )]
 pub trait KeyPart: Clone {}
 
@@ -47,11 +47,68 @@ pub fn key_part<P: KeyPart>(argument: &P) -> P {
     argument.clone()
 }
 
+/// An argument that is left out of the key because its type has the name of a handle.
+#[derive(Debug)]
+pub struct Argument<T>(std::marker::PhantomData<T>);
+
+impl<T> Argument<T> {
+    /// The argument.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<T> Default for Argument<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: std::panic::RefUnwindSafe> Argument<T> {
+    /// It is data. This method counts before that of the trait, where its bound holds.
+    #[must_use]
+    pub const fn kind(&self) -> Data {
+        Data
+    }
+}
+
+/// The kind of all other arguments: they have interior mutability or trait objects inside, as pools and clients do.
+pub trait SharesState {
+    /// It is a handle.
+    fn kind(&self) -> Handle {
+        Handle
+    }
+}
+
+impl<T> SharesState for Argument<T> {}
+
+/// The kind of an [`Argument`] of plain values.
+#[derive(Clone, Copy, Debug)]
+pub struct Data;
+
+/// The kind of an [`Argument`] that shares state with its clones.
+#[derive(Clone, Copy, Debug)]
+pub struct Handle;
+
+/// A type that may be left out of the key without being named.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is left out of the key because of its name, but it is plain data and no handle",
+    label = "calls that differ in this argument would share a value",
+    note = "add the argument to the key, with `key = (…)`, or to `ignore(…)`, if the value does not depend on it"
+)]
+pub trait LeftOut<Kind> {}
+
+impl<T> LeftOut<Handle> for T {}
+
+/// Checks that an argument of type `T` is a handle.
+pub const fn handle<T: LeftOut<K>, K: Copy>(_: K) {}
+
 /// A key that is `R`, the row key of `T`.
 #[diagnostic::on_unimplemented(
     message = "the key of this cache is `{Self}`, and a row of `{T}` has the key `{R}`",
     label = "its row key is `{R}`, not `{Self}`",
-    note = "if an argument is the row key, choose it with `key = id`; otherwise name the row with `row_by({T}, |key| …)`, from the cache's key to the row's"
+    note = "name the row with `row_by({T}, |key| …)`, from the cache's key to the row's; an argument on which the value does not depend is left out of the key with `ignore(…)`"
 )]
 pub trait RowKeyOf<T, R>: Sized {
     /// [`CacheBuilder::row_of`].

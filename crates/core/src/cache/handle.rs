@@ -25,7 +25,7 @@ use metrics::Histogram;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the key of a cache",
     label = "needs `Clone + Eq + Hash + Send + Sync + 'static`",
-    note = "with `#[cached]`: choose the key among the arguments, `key = id` or `key = (id, lang)`; or make one, `key = <expression>, key_type = <type>`"
+    note = "with `#[cached]`: leave an argument out with `ignore(…)`, if the value does not depend on it; or make a key, `key = <expression>, key_type = <type>`"
 )]
 pub trait CacheKey: Clone + Eq + Hash + Send + Sync + 'static {}
 

@@ -7,6 +7,7 @@ use syn::Ident;
 use super::companion;
 use super::function::Function;
 use super::key::Key;
+use super::left_out;
 use super::options::Options;
 use super::returned::Returned;
 use super::scan;
@@ -38,6 +39,7 @@ fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Option
     // The body must not see these.
     let hidden = |name: &str| Ident::new(name, at.resolved_at(Span::mixed_site()));
     let (key_name, body_name, never) = (hidden("key"), hidden("body"), hidden("never"));
+    let handles = left_out::checks(key, krate);
     let key = quote_spanned!(key.span=> let #key_name: #key_type = #key_expression;);
     let cache = companion::access(function);
     let call = returned.call();
@@ -46,6 +48,7 @@ fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Option
     quote! {
         #(#attributes)*
         #vis #sig {
+            #handles
             #key
             let #body_name = ::core::pin::pin!(async move {
                 // Tells the block's type, as the signature of a function would.
