@@ -169,6 +169,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         &self.inner.name
     }
 
+    /// Whether nothing applies events to it any more, and nothing ever will.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.inner.gate.is_abandoned()
+    }
+
     /// Whether it answers as if it were the database: the source is live, and whatever was missed before is
     /// accounted for.
     #[must_use]
