@@ -66,13 +66,13 @@ async fn a_method_is_cached_by_its_key_and_can_use_self() {
     assert_eq!(users.find(-1).await, Err(Refused("a.org".into())));
 
     let _: &CachedFn<i64, User> = Users::find_cache();
-    assert!(Users::find_invalidate(&7));
-    assert!(!Users::find_invalidate(&7));
+    assert!(Users::find_cache().invalidate(&7));
+    assert!(!Users::find_cache().invalidate(&7));
     users.find(7).await.unwrap();
-    Users::find_invalidate_all();
+    Users::find_cache().invalidate_all();
     users.find(7).await.unwrap();
     assert_eq!(users.calls.so_far(), 6);
-    let _: CacheStats = Users::find_stats();
+    let _: CacheStats = Users::find_cache().stats();
 }
 
 #[actix::test]
@@ -94,14 +94,14 @@ async fn associated_functions_are_known_by_self_or_said_to_be() {
         calls: Calls::new(),
     };
     assert_eq!(Users::of_another(&users, 7).await, "7@a.org");
-    assert!(!Users::of_another_invalidate(&7));
+    assert!(!Users::of_another_cache().invalidate(&7));
     let _live = (
         start(Users::by_self_cache()),
         start(Users::without_self_cache()),
     );
     assert_eq!(Users::by_self(7).await, "7@self");
     assert_eq!(Users::without_self(7).await, 8);
-    assert!(Users::by_self_invalidate(&7) && Users::without_self_invalidate(&7));
+    assert!(Users::by_self_cache().invalidate(&7) && Users::without_self_cache().invalidate(&7));
 }
 
 #[cached(table_of = User)]
@@ -141,10 +141,16 @@ impl Tenant<'_> {
 async fn parts_of_self_can_be_in_the_key_and_an_impl_block_may_have_lifetimes() {
     let _live = start(Tenant::user_cache());
     let (one, other) = (
-        Tenant { number: 1, domain: "a.org" },
-        Tenant { number: 2, domain: "b.org" },
+        Tenant {
+            number: 1,
+            domain: "a.org",
+        },
+        Tenant {
+            number: 2,
+            domain: "b.org",
+        },
     );
     assert_eq!(one.user(7).await, "7@a.org");
     assert_eq!(other.user(7).await, "7@b.org");
-    assert!(Tenant::user_invalidate(&(1, 7)) && Tenant::user_invalidate(&(2, 7)));
+    assert!(Tenant::user_cache().invalidate(&(1, 7)) && Tenant::user_cache().invalidate(&(2, 7)));
 }

@@ -201,6 +201,122 @@ pub trait SharedError: Send + Sync + 'static {}
 #[diagnostic::do_not_recommend]
 impl<E: Send + Sync + 'static> SharedError for E {}
 
+/// A type whose values may be errors, which would be cached with it: a `Result`, by whatever alias, or one within an `Option` and
+/// the like.
+pub trait HoldsError {}
+
+impl<T, E> HoldsError for Result<T, E> {}
+impl<R: HoldsError> HoldsError for Option<R> {}
+impl<R: HoldsError> HoldsError for Arc<R> {}
+impl<R: HoldsError> HoldsError for Box<R> {}
+impl<R: HoldsError> HoldsError for Vec<R> {}
+
+/// No type is this: [`Returned`] asks for it to refuse a type.
+#[diagnostic::on_unimplemented(
+    message = "a cached function returns `{Self}`, and its errors would be cached as values",
+    label = "holds a `Result` under another name, or within another type",
+    note = "write `Result<T, E>` in the function's signature, by this name and outermost: then errors reach the caller and are not cached"
+)]
+pub trait WithoutErrors {}
+
+/// Makes the call of a function whose cache has values of type `V`. If `V` holds errors, its own methods count before those of
+/// the trait [`Call`], and refuse the function.
+#[derive(Debug)]
+pub struct Returned<V>(std::marker::PhantomData<V>);
+
+impl<V> Returned<V> {
+    /// What the function returns.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<V> Default for Returned<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V: HoldsError> Returned<V> {
+    /// Refused.
+    pub const fn check(&self)
+    where
+        V: WithoutErrors,
+    {
+    }
+
+    /// Refused.
+    pub async fn cached_value<C, K, F: Future>(self, _: C, _: K, body: Pin<&mut F>) -> F::Output
+    where
+        V: WithoutErrors,
+    {
+        body.await
+    }
+}
+
+/// What a function does whose values hold no errors.
+pub trait Call<V>: Sized {
+    /// Nothing is wrong.
+    fn check(&self) {}
+
+    /// [`cached_value`].
+    fn cached_value<K, F>(
+        self,
+        cache: &'static CachedFn<K, V>,
+        key: K,
+        body: Pin<&mut F>,
+    ) -> impl Future<Output = V>
+    where
+        K: CacheKey,
+        V: CachedValue + SharedValue,
+        F: Future<Output = V>;
+}
+
+impl<V> Call<V> for Returned<V> {
+    fn cached_value<K, F>(
+        self,
+        cache: &'static CachedFn<K, V>,
+        key: K,
+        body: Pin<&mut F>,
+    ) -> impl Future<Output = V>
+    where
+        K: CacheKey,
+        V: CachedValue + SharedValue,
+        F: Future<Output = V>,
+    {
+        cached_value(cache, key, body)
+    }
+}
+
+/// Fails to compile for a type that depends on parameters: its length is not known.
+#[diagnostic::on_unimplemented(
+    message = "a method of a generic type has no one cache",
+    label = "all types of the `impl` block's parameters would share the values",
+    note = "let the method call a cached function, and pass it what tells the types apart, as a part of the key"
+)]
+pub trait Concrete {}
+
+impl Concrete for [(); 0] {}
+
+/// Checks that the type of a method is [`Concrete`].
+pub const fn concrete<T: Concrete + Copy>(_: T) {}
+
+/// The name of a method's cache: with its type, because one module may have several.
+#[must_use]
+pub fn method_name<F>(_: &F, module: &str, method: &str) -> String {
+    // `crate::module::Users::find_cache::…`, or `crate::module::<impl crate::Users>::find_cache::…`.
+    let path = std::any::type_name::<F>();
+    let owner = path
+        .rsplit_once(&format!("::{method}_cache::"))
+        .map(|(owner, _)| owner.trim_end_matches('>'));
+    let owner = owner.and_then(|owner| owner.rsplit("::").next());
+    match owner.and_then(|owner| owner.trim_start_matches("<impl ").split('<').next()) {
+        Some(owner) => format!("{module}::{owner}::{method}"),
+        None => format!("{module}::{method}"),
+    }
+}
+
 /// What the functions beside a cached one call.
 pub trait Companion<K> {
     /// [`CachedFn::invalidate`].

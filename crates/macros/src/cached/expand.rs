@@ -42,9 +42,19 @@ fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Option
     let handles = left_out::checks(key, krate);
     let key = quote_spanned!(key.span=> let #key_name: #key_type = #key_expression;);
     let cache = companion::access(function);
+    let value_type = &returned.cached;
     let call = returned.call();
-    let call = scan::located(quote!(#krate::__private::#call), span);
-    let call = quote_spanned!(span=> #call(#cache, #key_name, #body_name).await);
+    let probe = scan::located(quote!(#krate::__private::Returned), span);
+    let probe = quote_spanned!(span=> #probe::<#value_type>::new());
+    let call = if returned.fallible || returned.shared {
+        let function = scan::located(quote!(#krate::__private::#call), span);
+        quote_spanned! {span=>
+            #probe.check();
+            #function(#cache, #key_name, #body_name).await
+        }
+    } else {
+        quote_spanned!(span=> #probe.#call(#cache, #key_name, #body_name).await)
+    };
     quote! {
         #(#attributes)*
         #vis #sig {
@@ -59,6 +69,8 @@ fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Option
                 }
                 #(#body)*
             });
+            #[allow(unused_imports)]
+            use #krate::__private::Call as _;
             #call
         }
     }

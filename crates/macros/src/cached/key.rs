@@ -29,8 +29,7 @@ impl Key {
         let (mut key, left_out) = match (&options.key, &options.key_type) {
             (Some(key), Some(key_type)) => {
                 let expression = key.to_token_stream();
-                let mentioned =
-                    |name: &str| scan::find(expression.clone(), name).is_some();
+                let mentioned = |name: &str| scan::find(expression.clone(), name).is_some();
                 let left_out = left_out::not_in(&arguments, mentioned);
                 let key = Self {
                     key_type: key_type.clone(),
@@ -42,10 +41,12 @@ impl Key {
             }
             (Some(key), None) => {
                 let names = names(key)?;
-                let left_out = left_out::not_in(&arguments, |name| {
-                    names.iter().any(|part| *part == name)
-                });
-                (Self::named(function, &names, key.span(), options)?, left_out)
+                let left_out =
+                    left_out::not_in(&arguments, |name| names.iter().any(|part| *part == name));
+                (
+                    Self::named(function, &names, key.span(), options)?,
+                    left_out,
+                )
             }
             (None, _) => {
                 let (handles, parts): (Vec<_>, Vec<_>) = arguments

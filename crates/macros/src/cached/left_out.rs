@@ -39,14 +39,14 @@ pub(super) fn not_ignored<'a>(
         let mut names = options.ignored.iter();
         names.any(|name| is_named(argument, name))
     };
-    Ok(inputs.iter().filter(|argument| !ignored(argument)).collect())
+    Ok(inputs
+        .iter()
+        .filter(|argument| !ignored(argument))
+        .collect())
 }
 
 /// The arguments whose names are not in the key.
-pub(super) fn not_in<'a>(
-    arguments: &[&'a FnArg],
-    in_key: impl Fn(&str) -> bool,
-) -> Vec<&'a FnArg> {
+pub(super) fn not_in<'a>(arguments: &[&'a FnArg], in_key: impl Fn(&str) -> bool) -> Vec<&'a FnArg> {
     let named = |argument: &&FnArg| name(argument).is_some_and(|name| in_key(&name));
     arguments
         .iter()
