@@ -66,43 +66,29 @@ impl<T> Default for Argument<T> {
 }
 
 impl<T: std::panic::RefUnwindSafe> Argument<T> {
-    /// It is data. This method counts before that of the trait, where its bound holds.
-    #[must_use]
-    pub const fn kind(&self) -> Data {
-        Data
+    /// Refused, for it is data. This method counts before that of the trait, where the bound of its type holds.
+    pub const fn check(&self)
+    where
+        T: LeftOut,
+    {
     }
 }
 
-/// The kind of all other arguments: they have interior mutability or trait objects inside, as pools and clients do.
+/// What all other arguments have: interior mutability or trait objects inside, as pools and clients do.
 pub trait SharesState {
-    /// It is a handle.
-    fn kind(&self) -> Handle {
-        Handle
-    }
+    /// Nothing is wrong.
+    fn check(&self) {}
 }
 
 impl<T> SharesState for Argument<T> {}
 
-/// The kind of an [`Argument`] of plain values.
-#[derive(Clone, Copy, Debug)]
-pub struct Data;
-
-/// The kind of an [`Argument`] that shares state with its clones.
-#[derive(Clone, Copy, Debug)]
-pub struct Handle;
-
-/// A type that may be left out of the key without being named.
+/// No type is this: [`Argument`] asks for it to refuse a type.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is left out of the key because of its name, but it is plain data and no handle",
     label = "calls that differ in this argument would share a value",
     note = "add the argument to the key, with `key = (…)`, or to `ignore(…)`, if the value does not depend on it"
 )]
-pub trait LeftOut<Kind> {}
-
-impl<T> LeftOut<Handle> for T {}
-
-/// Checks that an argument of type `T` is a handle.
-pub const fn handle<T: LeftOut<K>, K: Copy>(_: K) {}
+pub trait LeftOut {}
 
 /// A key that is `R`, the row key of `T`.
 #[diagnostic::on_unimplemented(

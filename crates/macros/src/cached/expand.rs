@@ -53,6 +53,7 @@ fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Option
             #function(#cache, #key_name, #body_name).await
         }
     } else {
+        let call = scan::located(quote!(#call), span);
         quote_spanned!(span=> #probe.#call(#cache, #key_name, #body_name).await)
     };
     quote! {

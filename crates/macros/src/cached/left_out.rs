@@ -173,11 +173,8 @@ fn is_named(argument: &FnArg, ident: &Ident) -> bool {
 pub(super) fn checks(key: &Key, krate: &syn::Path) -> TokenStream {
     let checks = key.handles.iter().map(|of_type| {
         let span = of_type.span();
-        let handle = scan::located(quote!(#krate::__private::handle), span);
-        let probe = scan::located(quote!(#krate::__private::Argument), span);
-        quote_spanned! {span=>
-            #handle::<#of_type, _>(#probe::<#of_type>::new().kind());
-        }
+        let argument = scan::located(quote!(#krate::__private::Argument), span);
+        quote_spanned!(span=> #argument::<#of_type>::new().check();)
     });
     let checks: TokenStream = checks.collect();
     if checks.is_empty() {
