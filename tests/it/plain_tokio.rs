@@ -35,13 +35,13 @@ const TABLES: &str = "CREATE TABLE notes (id bigint PRIMARY KEY, body text); \
                       CREATE TABLE jobs (id bigint PRIMARY KEY)";
 
 /// Passes the key of each event on.
-struct Forward(mpsc::UnboundedSender<i64>);
+struct Forward(mpsc::Sender<i64>);
 
 impl EventHandler for Forward {
     type Event = Inserted<Job>;
 
     async fn handle(&self, job: Inserted<Job>, _: Attempt) -> HandlerResult {
-        self.0.send(job.key)?;
+        self.0.send(job.key).await?;
         Ok(())
     }
 }
@@ -66,8 +66,8 @@ async fn every_part_works() {
         .await
         .unwrap();
     let herald = Arc::new(herald);
-    let (ephemeral, mut seen) = mpsc::unbounded_channel();
-    let (durable, mut consumed) = mpsc::unbounded_channel();
+    let (ephemeral, mut seen) = mpsc::channel(8);
+    let (durable, mut consumed) = mpsc::channel(8);
     let make = move || Forward(ephemeral.clone());
     herald.handler(Ephemeral::new("e"), make).await.unwrap();
     // From a task that may move between threads.

@@ -1,6 +1,6 @@
 //! What is generated beside a free function.
 
-use pgherald::{CacheStats, cached};
+use pgherald::{CacheScope, CacheStats, cached};
 
 use crate::support::{Calls, User, start};
 
@@ -94,5 +94,58 @@ async fn a_function_that_is_configured_away_takes_its_cache_along() {
 
     let _live = start(r#match::cache());
     assert_eq!(r#match(7).await, 7);
-    assert_eq!(r#match::cache().handle().unwrap().name(), "match");
+    assert_eq!(
+        r#match::cache().handle().unwrap().name(),
+        "macros::companion::match"
+    );
+}
+
+#[actix::test]
+async fn a_function_that_runs_in_one_herald_is_refused_by_the_next() {
+    #[cached(row_of = User)]
+    async fn user(id: i64) -> User {
+        User::new(id)
+    }
+
+    let live = start(user::cache());
+    let (second, _driver) = user::cache().build().unwrap();
+    let refused = user::cache()
+        .attach(second.clone())
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("CacheScope::enter()"), "{refused}");
+    user(7).await;
+    assert!(user::invalidate(&7), "the first cache is still in use");
+
+    drop(live);
+    user::cache().attach(second).unwrap();
+}
+
+#[actix::test]
+async fn each_scope_has_a_cache_of_its_own() {
+    static CALLS: Calls = Calls::new();
+
+    #[cached(row_of = User)]
+    async fn number(id: i64) -> usize {
+        CALLS.count()
+    }
+
+    async fn alone() -> usize {
+        let _scope = CacheScope::enter();
+        assert!(number::cache().handle().is_none());
+        let _live = start(number::cache());
+        assert_eq!(number(7).await, number(7).await);
+        number(7).await
+    }
+
+    let _live = start(number::cache());
+    let outside = number(7).await;
+    // As two tests do it, on two threads.
+    let other = || actix::System::new().block_on(alone());
+    let threads = [std::thread::spawn(other), std::thread::spawn(other)];
+    let mut seen = vec![outside, alone().await];
+    seen.extend(threads.map(|thread| thread.join().unwrap()));
+    seen.sort_unstable();
+    assert_eq!(seen, [1, 2, 3, 4]);
+    assert_eq!(number(7).await, outside);
 }

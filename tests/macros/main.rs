@@ -9,6 +9,7 @@
 
 mod companion;
 mod dependencies;
+mod heralds;
 mod keys;
 mod methods;
 mod options;

@@ -10,7 +10,7 @@ struct Users {
 }
 
 impl Users {
-    #[cached(row_of = User, key = id)]
+    #[cached(row_of = User, ignore(self))]
     async fn find(&self, id: i64) -> Result<User, Refused> {
         self.calls.count();
         if id < 0 {
@@ -19,7 +19,7 @@ impl Users {
         Ok(Self::made(id, self.domain))
     }
 
-    #[cached(row_of = User, key = user.id, key_type = i64)]
+    #[cached(row_of = User, ignore(self), key = user.id, key_type = i64)]
     pub(crate) async fn rename(&self, user: User) -> String {
         self.calls.count();
         format!("{}@{}", user.id, self.domain)
@@ -30,7 +30,7 @@ impl Users {
         Self::made(id, "self").email
     }
 
-    #[cached(row_of = User, key = id)]
+    #[cached(row_of = User, key = id, ignore(other))]
     async fn of_another(other: &Self, id: i64) -> String {
         format!("{id}@{}", other.domain)
     }
@@ -66,13 +66,13 @@ async fn a_method_is_cached_by_its_key_and_can_use_self() {
     assert_eq!(users.find(-1).await, Err(Refused("a.org".into())));
 
     let _: &CachedFn<i64, User> = Users::find_cache();
-    assert!(Users::find_invalidate(&7));
-    assert!(!Users::find_invalidate(&7));
+    assert!(Users::find_cache().invalidate(&7));
+    assert!(!Users::find_cache().invalidate(&7));
     users.find(7).await.unwrap();
-    Users::find_invalidate_all();
+    Users::find_cache().invalidate_all();
     users.find(7).await.unwrap();
     assert_eq!(users.calls.so_far(), 6);
-    let _: CacheStats = Users::find_stats();
+    let _: CacheStats = Users::find_cache().stats();
 }
 
 #[actix::test]
@@ -94,14 +94,14 @@ async fn associated_functions_are_known_by_self_or_said_to_be() {
         calls: Calls::new(),
     };
     assert_eq!(Users::of_another(&users, 7).await, "7@a.org");
-    assert!(!Users::of_another_invalidate(&7));
+    assert!(!Users::of_another_cache().invalidate(&7));
     let _live = (
         start(Users::by_self_cache()),
         start(Users::without_self_cache()),
     );
     assert_eq!(Users::by_self(7).await, "7@self");
     assert_eq!(Users::without_self(7).await, 8);
-    assert!(Users::by_self_invalidate(&7) && Users::without_self_invalidate(&7));
+    assert!(Users::by_self_cache().invalidate(&7) && Users::without_self_cache().invalidate(&7));
 }
 
 #[cached(table_of = User)]
@@ -125,18 +125,32 @@ async fn the_self_of_a_type_in_the_body_does_not_make_a_function_a_method() {
     assert!(with_types_of_its_own::invalidate(&7));
 }
 
-#[actix::test]
-async fn an_impl_block_may_be_generic_if_the_cached_types_are_not() {
-    struct Of<T>(T);
+struct Tenant<'a> {
+    number: i64,
+    domain: &'a str,
+}
 
-    impl<T: std::fmt::Display> Of<T> {
-        #[cached(table_of = User, key = id)]
-        async fn shown(&self, id: i64) -> String {
-            format!("{} {id}", self.0)
-        }
+impl Tenant<'_> {
+    #[cached(row_by(User, |key: &(i64, i64)| key.1), key = (self.number, id), key_type = (i64, i64))]
+    async fn user(&self, id: i64) -> String {
+        format!("{id}@{}", self.domain)
     }
+}
 
-    let _live = start(Of::<i64>::shown_cache());
-    assert_eq!(Of(1).shown(7).await, "1 7");
-    assert!(Of::<i64>::shown_invalidate(&7));
+#[actix::test]
+async fn parts_of_self_can_be_in_the_key_and_an_impl_block_may_have_lifetimes() {
+    let _live = start(Tenant::user_cache());
+    let (one, other) = (
+        Tenant {
+            number: 1,
+            domain: "a.org",
+        },
+        Tenant {
+            number: 2,
+            domain: "b.org",
+        },
+    );
+    assert_eq!(one.user(7).await, "7@a.org");
+    assert_eq!(other.user(7).await, "7@b.org");
+    assert!(Tenant::user_cache().invalidate(&(1, 7)) && Tenant::user_cache().invalidate(&(2, 7)));
 }

@@ -1,8 +1,9 @@
 //! Every option reaches the cache.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use pgherald::cache::{CacheEvent, CacheObserver, Refresh, WhenNotLive};
 use pgherald::{Affected, Changed, ChannelName, Greedy, LoadLimit, cached};
 
 use crate::support::{Calls, Order, User, start};
@@ -26,6 +27,9 @@ async fn settings_are_expressions_in_the_scope_of_the_function() {
         strategy = describe(Greedy::new()),
         capacity = describe(10_000),
         ttl = describe(Duration::from_secs(60)),
+        ttl_jitter = describe(0.5),
+        when_not_live = describe(WhenNotLive::Bypass),
+        refresh = Refresh::new(Duration::from_secs(1), |id| async move { Ok(User::new(id)) }),
         load_limit = CACHE,
     )]
     async fn user(id: i64) -> User {
@@ -39,8 +43,112 @@ async fn settings_are_expressions_in_the_scope_of_the_function() {
 
     assert_eq!(EVALUATED.so_far(), 0);
     let _live = (start(user::cache()), start(borrowed::cache()));
-    assert_eq!(EVALUATED.so_far(), 4);
+    assert_eq!(EVALUATED.so_far(), 6);
     assert_eq!(user(7).await.id, borrowed(7).await.id);
+}
+
+#[actix::test]
+async fn an_observer_sees_what_the_cache_does() {
+    #[derive(Default)]
+    struct Hits(Calls);
+
+    impl CacheObserver for Hits {
+        fn observe(&self, event: &CacheEvent<'_>) {
+            if let CacheEvent::Hit = event {
+                self.0.count();
+            }
+        }
+    }
+
+    static HITS: LazyLock<Arc<Hits>> = LazyLock::new(Arc::default);
+
+    #[cached(row_of = User, observer = Arc::clone(&HITS))]
+    async fn user(id: i64) -> i64 {
+        id
+    }
+
+    let _live = start(user::cache());
+    user(7).await;
+    user(7).await;
+    assert_eq!(HITS.0.so_far(), 1);
+}
+
+#[actix::test]
+async fn a_cache_that_is_not_live_can_serve_stale_values() {
+    static CALLS: Calls = Calls::new();
+
+    #[cached(row_of = User, when_not_live = WhenNotLive::ServeStale { max_age: Duration::from_secs(3_600) })]
+    async fn user(id: i64) -> i64 {
+        CALLS.count();
+        id
+    }
+
+    let mut live = start(user::cache());
+    user(7).await;
+    live.lose_connection();
+    user(7).await;
+    assert_eq!(CALLS.so_far(), 1);
+}
+
+/// Functions of the same names as others.
+mod elsewhere {
+    use pgherald::cached;
+
+    use super::User;
+
+    pub(super) struct Users;
+    pub(super) struct Others;
+
+    #[cached(row_of = User)]
+    pub(super) async fn find(id: i64) -> i64 {
+        id
+    }
+
+    impl Users {
+        #[cached(row_of = User, associated)]
+        pub(super) async fn find(id: i64) -> i64 {
+            id
+        }
+    }
+
+    impl Others {
+        #[cached(row_of = User, associated)]
+        pub(super) async fn find(id: i64) -> i64 {
+            id
+        }
+    }
+}
+
+#[actix::test]
+async fn caches_of_the_same_function_name_have_names_of_their_own() {
+    let names = [
+        elsewhere::find::cache()
+            .build()
+            .unwrap()
+            .0
+            .name()
+            .to_owned(),
+        elsewhere::Users::find_cache()
+            .build()
+            .unwrap()
+            .0
+            .name()
+            .to_owned(),
+        elsewhere::Others::find_cache()
+            .build()
+            .unwrap()
+            .0
+            .name()
+            .to_owned(),
+    ];
+    assert_eq!(
+        names,
+        [
+            "macros::options::elsewhere::find",
+            "macros::options::elsewhere::Users::find",
+            "macros::options::elsewhere::Others::find",
+        ]
+    );
 }
 
 #[actix::test]
@@ -56,7 +164,10 @@ async fn the_name_is_the_functions_unless_told_otherwise() {
     }
 
     let _live = (start(by_itself::cache()), start(told::cache()));
-    assert_eq!(by_itself::cache().handle().unwrap().name(), "by_itself");
+    assert_eq!(
+        by_itself::cache().handle().unwrap().name(),
+        "macros::options::by_itself"
+    );
     assert_eq!(told::cache().handle().unwrap().name(), "users by id");
     assert_eq!((by_itself(7).await, told(7).await), (7, 7));
 }
@@ -111,7 +222,7 @@ async fn the_crate_can_be_another() {
     mod elsewhere {
         pub(super) mod __private {
             pub(crate) use pgherald::__private::{
-                CacheBuilder, CacheStats, CachedFn, Result, SharedValue, cached_value, key_part,
+                CacheBuilder, CacheStats, CachedFn, Call, Result, Returned, SharedValue, key_part,
                 row_of,
             };
 

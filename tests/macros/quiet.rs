@@ -35,6 +35,7 @@ pub mod library {
     /// # Errors
     /// Never.
     #[cached(row_of = Row)]
+    #[doc(alias = "line")]
     #[must_use = "it was read for something"]
     pub async fn row(id: i64) -> Result<Row, String> {
         Ok(Row { id })
@@ -46,7 +47,8 @@ pub mod library {
 
     impl Rows {
         /// The row of this number.
-        #[cached(row_of = Row, key = id)]
+        #[doc(alias = "line", hidden)]
+        #[cached(row_of = Row, key = id, ignore(self))]
         pub async fn find(&self, id: &i64) -> Option<Row> {
             Some(Row { id: *id })
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use pgherald::cache::CacheKey;
 use pgherald::{
-    CacheDriver, CachedFn, Event, Resync, ResyncReason, Router, Signal, Subscription, Table,
+    CacheDriver, CachedFn, Error, Event, Resync, ResyncReason, Router, Signal, Subscription, Table,
 };
 
 #[derive(Clone, Debug, PartialEq, Table)]
@@ -69,6 +69,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Live<K, V> {
         self.pump();
     }
 
+    /// The source is down from now on.
+    pub(crate) fn lose_connection(&mut self) {
+        self.router.publish(&Signal::Down(Error::shut_down()));
+        self.pump();
+    }
+
     fn pump(&mut self) {
         while let Some(delivery) = self.subscription.try_recv() {
             self.driver.apply(&delivery, Instant::now());
@@ -97,6 +103,6 @@ where
     live.router.publish(&Signal::Live);
     live.pump();
     assert!(cache.is_live());
-    cached.attach(cache);
+    cached.attach(cache).unwrap();
     live
 }

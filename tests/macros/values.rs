@@ -213,3 +213,21 @@ async fn a_body_that_asks_for_its_own_key_is_run_directly() {
     assert_eq!(nested(7).await, Ok(3));
     assert_eq!(nested(7).await, Ok(3));
 }
+
+#[actix::test]
+async fn calls_can_be_sent_to_another_thread_if_the_body_can() {
+    fn is_send(_: &impl Send) {}
+
+    #[cached(row_of = User)]
+    async fn value(id: i64) -> User {
+        User::new(id)
+    }
+
+    #[cached(row_of = User)]
+    async fn result(id: i64) -> Result<User, Refused> {
+        Ok(User::new(id))
+    }
+
+    is_send(&value(7));
+    is_send(&result(7));
+}

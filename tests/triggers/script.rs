@@ -90,7 +90,9 @@ fn combinations() -> (String, Vec<TriggerSpec>) {
         }
         if has_columns {
             spec = match options % 5 {
-                0 => spec.columns(["b", "d", "e"]),
+                0 => spec
+                    .columns(["b", "d", "e"])
+                    .optional_columns(["w", "missing", "b"]),
                 1 => spec.columns(["odd\\ 'column\"", "@{key}@", "größe", "g", "af"]),
                 _ => spec.every_column(),
             };

@@ -176,7 +176,7 @@ async fn a_script_that_does_not_fit_changes_nothing_and_names_the_reason() {
             message.contains("conflict with the present installation"),
             "{message}"
         );
-        let script = migration_script(&[spec.clone()], true).unwrap();
+        let script = migration_script(std::slice::from_ref(&spec), true).unwrap();
         scene.run(&format!("BEGIN; {script}")).await;
         assert!(scene.plan(&[spec]).await.is_empty());
         scene.run("ROLLBACK").await;

@@ -35,7 +35,7 @@ impl<T> Unreadable for Readable<T> {}
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be part of the key",
     label = "needs `Clone`",
-    note = "without `key = …` all arguments form the key: choose those that tell values apart, `key = id` or `key = (id, lang)`"
+    note = "arguments form the key: leave one out with `ignore(…)`, if the value does not depend on it"
 )]
 pub trait KeyPart: Clone {}
 
@@ -47,11 +47,54 @@ pub fn key_part<P: KeyPart>(argument: &P) -> P {
     argument.clone()
 }
 
+/// An argument that is left out of the key because its type has the name of a handle.
+#[derive(Debug)]
+pub struct Argument<T>(std::marker::PhantomData<T>);
+
+impl<T> Argument<T> {
+    /// The argument.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<T> Default for Argument<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: std::panic::RefUnwindSafe> Argument<T> {
+    /// Refused, for it is data. This method counts before that of the trait, where the bound of its type holds.
+    pub const fn check(&self)
+    where
+        T: LeftOut,
+    {
+    }
+}
+
+/// What all other arguments have: interior mutability or trait objects inside, as pools and clients do.
+pub trait SharesState {
+    /// Nothing is wrong.
+    fn check(&self) {}
+}
+
+impl<T> SharesState for Argument<T> {}
+
+/// No type is this: [`Argument`] asks for it to refuse a type.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is left out of the key because of its name, but it is plain data and no handle",
+    label = "calls that differ in this argument would share a value",
+    note = "add the argument to the key, with `key = (…)`, or to `ignore(…)`, if the value does not depend on it"
+)]
+pub trait LeftOut {}
+
 /// A key that is `R`, the row key of `T`.
 #[diagnostic::on_unimplemented(
     message = "the key of this cache is `{Self}`, and a row of `{T}` has the key `{R}`",
     label = "its row key is `{R}`, not `{Self}`",
-    note = "if an argument is the row key, choose it with `key = id`; otherwise name the row with `row_by({T}, |key| …)`, from the cache's key to the row's"
+    note = "name the row with `row_by({T}, |key| …)`, from the cache's key to the row's; an argument on which the value does not depend is left out of the key with `ignore(…)`"
 )]
 pub trait RowKeyOf<T, R>: Sized {
     /// [`CacheBuilder::row_of`].
@@ -143,6 +186,122 @@ pub trait SharedError: Send + Sync + 'static {}
 
 #[diagnostic::do_not_recommend]
 impl<E: Send + Sync + 'static> SharedError for E {}
+
+/// A type whose values may be errors, which would be cached with it: a `Result`, by whatever alias, or one within an `Option` and
+/// the like.
+pub trait HoldsError {}
+
+impl<T, E> HoldsError for Result<T, E> {}
+impl<R: HoldsError> HoldsError for Option<R> {}
+impl<R: HoldsError> HoldsError for Arc<R> {}
+impl<R: HoldsError> HoldsError for Box<R> {}
+impl<R: HoldsError> HoldsError for Vec<R> {}
+
+/// No type is this: [`Returned`] asks for it to refuse a type.
+#[diagnostic::on_unimplemented(
+    message = "a cached function returns `{Self}`, and its errors would be cached as values",
+    label = "holds a `Result` under another name, or within another type",
+    note = "write `Result<T, E>` in the function's signature, by this name and outermost: then errors reach the caller and are not cached"
+)]
+pub trait WithoutErrors {}
+
+/// Makes the call of a function whose cache has values of type `V`. If `V` holds errors, its own methods count before those of
+/// the trait [`Call`], and refuse the function.
+#[derive(Debug)]
+pub struct Returned<V>(std::marker::PhantomData<V>);
+
+impl<V> Returned<V> {
+    /// What the function returns.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<V> Default for Returned<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V: HoldsError> Returned<V> {
+    /// Refused.
+    pub const fn check(&self)
+    where
+        V: WithoutErrors,
+    {
+    }
+
+    /// Refused.
+    pub async fn cached_value<C, K, F: Future>(self, _: C, _: K, body: Pin<&mut F>) -> F::Output
+    where
+        V: WithoutErrors,
+    {
+        body.await
+    }
+}
+
+/// What a function does whose values hold no errors.
+pub trait Call<V>: Sized {
+    /// Nothing is wrong.
+    fn check(&self) {}
+
+    /// [`cached_value`].
+    fn cached_value<K, F>(
+        self,
+        cache: &'static CachedFn<K, V>,
+        key: K,
+        body: Pin<&mut F>,
+    ) -> impl Future<Output = V>
+    where
+        K: CacheKey,
+        V: CachedValue + SharedValue,
+        F: Future<Output = V>;
+}
+
+impl<V> Call<V> for Returned<V> {
+    fn cached_value<K, F>(
+        self,
+        cache: &'static CachedFn<K, V>,
+        key: K,
+        body: Pin<&mut F>,
+    ) -> impl Future<Output = V>
+    where
+        K: CacheKey,
+        V: CachedValue + SharedValue,
+        F: Future<Output = V>,
+    {
+        cached_value(cache, key, body)
+    }
+}
+
+/// Fails to compile for a type that depends on parameters: its length is not known.
+#[diagnostic::on_unimplemented(
+    message = "a method of a generic type has no one cache",
+    label = "all types of the `impl` block's parameters would share the values",
+    note = "let the method call a cached function, and pass it what tells the types apart, as a part of the key"
+)]
+pub trait Concrete {}
+
+impl Concrete for [(); 0] {}
+
+/// Checks that the type of a method is [`Concrete`].
+pub const fn concrete<T: Concrete + Copy>(_: T) {}
+
+/// The name of a method's cache: with its type, because one module may have several.
+#[must_use]
+pub fn method_name<F>(_: &F, module: &str, method: &str) -> String {
+    // `crate::module::Users::find_cache::…`, or `crate::module::<impl crate::Users>::find_cache::…`.
+    let path = std::any::type_name::<F>();
+    let owner = path
+        .rsplit_once(&format!("::{method}_cache::"))
+        .map(|(owner, _)| owner.trim_end_matches('>'));
+    let owner = owner.and_then(|owner| owner.rsplit("::").next());
+    match owner.and_then(|owner| owner.trim_start_matches("<impl ").split('<').next()) {
+        Some(owner) => format!("{module}::{owner}::{method}"),
+        None => format!("{module}::{method}"),
+    }
+}
 
 /// What the functions beside a cached one call.
 pub trait Companion<K> {

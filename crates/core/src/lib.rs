@@ -50,9 +50,9 @@ mod types;
 
 pub use backoff::Backoff;
 pub use cache::{
-    Affected, CacheBuilder, CacheDriver, CacheEvent, CacheHandle, CacheObserver, CacheStats,
-    CachedFn, Debounced, Decision, Greedy, LoadError, LoadLimit, Refresh, Strategy, Timed,
-    WhenNotLive, Windowed, WriteToken,
+    Affected, CacheBuilder, CacheDriver, CacheEvent, CacheHandle, CacheObserver, CacheScope,
+    CacheStats, CachedFn, Debounced, Decision, Greedy, LoadError, LoadLimit, Refresh, Strategy,
+    Timed, WhenNotLive, Windowed, WriteToken,
 };
 pub use connect::ConnectConfig;
 pub use error::{Error, Result};

@@ -134,26 +134,40 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// | `row_by(User, \|key: &K\| …)` | From the cache's key to the key of the row that the value depends on. |
 /// | `keys_by(Order, \|change: &Changed<Order>\| …)` | From a change to the keys it affects, as `Affected<K>`. A closure or a path. |
 /// | `table_of = Product` | Any change of the table invalidates everything. |
-/// | `key = id`, `key = (id, lang)` | The arguments that form the key. Without it: all of them. |
+/// | `key = id`, `key = (id, lang)` | The arguments that form the key. Without it: all that are not left out. |
 /// | `key = <expression>, key_type = K` | Makes the key from the arguments before the body takes them. |
+/// | `ignore(pool)`, `ignore(self)` | Arguments on which the value does not depend. They are left out of the key. |
 /// | `strategy = Greedy::new()` | When to invalidate. |
 /// | `capacity = 10_000` | How many values are kept. |
 /// | `ttl = Duration::from_secs(60)` | How long a value is kept at most. |
+/// | `ttl_jitter = 0.1` | The share of `ttl` by which it is shortened at random. |
+/// | `when_not_live = WhenNotLive::Bypass` | What the cache does while the herald is not live. |
+/// | `refresh = Refresh::new(…)` | Serves an invalidated value a little longer, while it is loaded anew. |
+/// | `observer = Arc::new(…)` | A `CacheObserver` that sees what the cache does. |
 /// | `load_limit = LIMIT` | A `LoadLimit` that is shared with other caches. |
-/// | `name = "users"` | The cache's name in logs and counters. Without it: the function's. |
+/// | `name = "users"` | The cache's name in logs and counters. Without it: the path of the function, as in `shop::users::load_user`. |
 /// | `associated` | The function stands in an `impl` block, without `self` and without mentioning `Self`. (Where it is missing, the compiler says: "enum is not supported in `trait`s or `impl`s".) |
 /// | `crate = path` | Where `pgherald` is, if it was renamed or re-exported. |
 ///
-/// At least one of the first four is needed; they can be repeated and combined. `strategy`, `capacity`, `ttl` and
+/// At least one of the first four is needed; they can be repeated and combined. The settings from `strategy` to
 /// `load_limit` are expressions in the scope of the function. They are evaluated when the cache is
 /// given to a herald, in a function that returns `pgherald::Result`: what is fallible ends in `?`, as in
 /// `strategy = Windowed::events(3)?`, and its error is that of `Herald::cached`.
 ///
 /// # The key
 ///
-/// An argument stands in the key as it is, cloned; of references, `&str` becomes `String`, `&[T]` becomes
-/// `Vec<T>`, and any other `&T` becomes `T`. One argument is the key itself, several are a tuple. With
-/// `key_type` the expression is used as it stands.
+/// A value is found by its key alone, so every argument that matters is in it. An argument stands in the key as it is,
+/// cloned; of references, `&str` becomes `String`, `&Path` becomes `PathBuf`, `&[T]` becomes `Vec<T>`, and any other `&T`
+/// becomes `T`. One argument is the key itself, several are a tuple. With `key_type` the expression is used as it stands, and
+/// an argument that it mentions counts as part of the key.
+///
+/// An argument that is not in the key is refused, unless
+///
+/// - it is named in `ignore(…)`,
+/// - it is `_`, which the body cannot use, or
+/// - it is a handle: its type is named `Pool`, `PgPool`, `Client` or `DatabaseConnection`, by itself, behind a reference or in an
+///   `Arc`, and it shares state, as pools do. (The compiler checks that the type is not `RefUnwindSafe`. A `Client` that has the
+///   columns of a row is, and is refused.)
 ///
 /// ```
 /// use pgherald::{Table, cached};
@@ -169,7 +183,7 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// #[cached(
 ///     row_by(Product, |key: &(i64, String)| key.0),
 ///     row_of = Translation,
-///     key = (product, lang),
+///     ignore(connection),
 ///     capacity = 1_000,
 /// )]
 /// async fn title(connection: &Connection, product: i64, lang: &str) -> Option<String> {
@@ -189,7 +203,9 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// | `Arc<T>` | `T` | the same `Arc` |
 /// | `Option<T>` and all else | the value itself: `None` is remembered too | a clone |
 ///
-/// `Result` and `Arc` are recognised by name, `Result<T>` of another crate included. Values, keys and errors are
+/// `Result` and `Arc` are recognised by name, `Result<T>` of another crate included. A result by another name, such as
+/// `type DbResult<T> = Result<T, E>`, and one within an `Option`, an `Arc`, a `Box` or a `Vec`, is refused: its errors would be
+/// cached. Values, keys and errors are
 /// `Send + Sync + 'static`; the function's future need not be `Send`.
 ///
 /// Of errors, `Box<dyn Error>` and its like are not `Clone`. Use an enum that is, with the causes in an `Arc`:
@@ -220,8 +236,7 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// - `load_user::invalidate_all()`
 /// - `load_user::stats() -> CacheStats`
 ///
-/// (An import of the function imports it too.) Beside a method, associated functions `load_user_cache()`,
-/// `load_user_invalidate(&K)`, `load_user_invalidate_all()` and `load_user_stats()`:
+/// (An import of the function imports it too.) Beside a method, an associated function `load_user_cache()`:
 ///
 /// ```
 /// use pgherald::{Table, cached};
@@ -232,14 +247,14 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// struct Users;
 ///
 /// impl Users {
-///     #[cached(row_of = User, key = id)]
+///     #[cached(row_of = User, ignore(self))]
 ///     async fn find(&self, id: i64) -> Option<User> {
 ///         // …
 ///         # Some(User { id })
 ///     }
 /// }
 ///
-/// Users::find_invalidate_all();
+/// Users::find_cache().invalidate_all();
 /// ```
 ///
 /// All else is done through the cache's handle, which is there once a herald has the cache:
@@ -277,19 +292,21 @@ pub fn table(input: TokenStream) -> TokenStream {
 ///   a join brings in.
 /// - **Do nothing but read.** On a hit the body does not run, and what it would do beside returning a value does not
 ///   happen: logging, counting, writing. Hence arguments with `&mut` in their types, and `&mut self`, are refused.
-/// - **Give the same to everybody.** A value is found by its key and by nothing else: what depends on who asks, or
-///   on another argument, has that in the key.
+/// - **Give the same to everybody.** A value is found by its key and by nothing else: what depends on who asks has that in the
+///   key, also if it comes from a static, a task-local, or an argument that is ignored.
 ///
 /// # Limits
 ///
 /// - There is one static per function. A function that takes a `&Client` outside of the key has one cache for
 ///   all clients, whichever database they speak to; a default method of a trait, which calls a cached function, has
 ///   one for all types that implement the trait.
-/// - It works for one herald at a time: starting it on a second herald takes it from the first.
-/// - A method needs `key`. There is one cache for all values of `self`, and of an `impl` block's type
-///   parameters: what tells them apart belongs into the key.
+/// - It works for one herald at a time: a second one is refused with an error while the first runs. Tests that run at the
+///   same time begin with `let _scope = CacheScope::enter();`, which gives each of them caches of its own.
+/// - There is one cache for all values of `self`: what tells them apart belongs into the key, and without that `self` is to
+///   be ignored. Methods of generic types are refused, unless the parameters are lifetimes.
 /// - Beside methods, types are written by name: `Result<User, E>`, not `Result<Self, E>`. Functions of a trait's
-///   `impl` have no room for the cache: let them call a cached function.
+///   `impl` have no room for the cache (the compiler says that `find_cache` is not a member of the trait): let them call a
+///   cached function.
 /// - Generic functions have no one cache: cache a non-generic function that calls it, or use a `CacheHandle`.
 #[proc_macro_attribute]
 pub fn cached(options: TokenStream, function: TokenStream) -> TokenStream {

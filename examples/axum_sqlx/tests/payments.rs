@@ -1,5 +1,7 @@
 //! Receipts are written exactly once, although the processes that write them are killed.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "it is a test")]
+
 use std::process::{Child, Command};
 use std::time::Duration;
 

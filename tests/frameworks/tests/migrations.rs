@@ -92,7 +92,7 @@ async fn script(name: &str, manifest: &str) -> String {
 struct Scene {
     url: String,
     client: Client,
-    payloads: mpsc::UnboundedReceiver<String>,
+    payloads: mpsc::Receiver<String>,
 }
 
 impl Scene {
@@ -104,12 +104,13 @@ impl Scene {
             .await
             .unwrap();
         let (client, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-        let (sender, payloads) = mpsc::unbounded_channel();
+        let (sender, payloads) = mpsc::channel(64);
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
             {
                 if let AsyncMessage::Notification(notification) = message {
-                    sender.send(notification.payload().to_owned()).unwrap();
+                    let payload = notification.payload().to_owned();
+                    sender.try_send(payload).unwrap();
                 }
             }
         });

@@ -359,19 +359,20 @@ impl Herald {
         Ok(handle)
     }
 
-    /// Starts the cache of a function. Until then, and after the shutdown, the function is called each time. Called a
-    /// second time, it gives the function another, empty cache; the one before goes with the herald that started it.
+    /// Starts the cache of a function. Until then, and after the shutdown, the function is called each time.
     ///
     /// # Errors
-    /// As for [`cache`](Self::cache).
+    /// As for [`cache`](Self::cache); and if the function was started already, by this herald or by another one that still runs.
+    /// In tests, a [`CacheScope`](pgherald_core::CacheScope) gives each its own.
     pub async fn cached<K: CacheKey, V: Send + Sync + 'static>(
         &self,
         function: &CachedFn<K, V>,
     ) -> Result<()> {
         let (handle, driver) = function.build()?;
-        self.drive(driver).await?;
-        function.attach(handle);
-        Ok(())
+        // Before the driver is subscribed, so that a function that is refused leaves no cache behind. Until the cache is live, and if
+        // it never is, calls run the function.
+        function.attach(handle)?;
+        self.drive(driver).await
     }
 
     async fn drive<K: CacheKey, V: Send + Sync + 'static>(

@@ -24,6 +24,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
 
+/// How many jobs may wait for a thread. More wait in their callers.
+const JOBS: usize = 16;
+
 type Job = Box<dyn FnOnce() + Send>;
 
 /// A thread on which actors can be started. Cheap to clone.
@@ -37,7 +40,7 @@ pub(super) struct Place {
 #[derive(Clone, Debug)]
 enum Jobs {
     Arbiter(ArbiterHandle),
-    Thread(mpsc::UnboundedSender<Job>),
+    Thread(mpsc::Sender<Job>),
 }
 
 /// The task that keeps a thread alive.
@@ -79,7 +82,7 @@ impl Place {
 
     fn new_thread(role: &str) -> Result<Self> {
         let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?;
-        let (jobs, received) = mpsc::unbounded_channel();
+        let (jobs, received) = mpsc::channel(JOBS);
         let (guard, ended) = oneshot::channel::<Infallible>();
         let tether = runtime.spawn(async move {
             let _guard = guard;
@@ -112,7 +115,7 @@ impl Place {
         });
         let is_sent = match &self.jobs {
             Jobs::Arbiter(arbiter) => arbiter.spawn_fn(job),
-            Jobs::Thread(jobs) => jobs.send(job).is_ok(),
+            Jobs::Thread(jobs) => jobs.send(job).await.is_ok(),
         };
         match is_sent {
             true => result.await.map_err(|_| Error::shut_down()),
@@ -129,7 +132,7 @@ impl Place {
 }
 
 /// Runs jobs until the tether's guard is dropped.
-async fn work(mut jobs: mpsc::UnboundedReceiver<Job>, ended: oneshot::Receiver<Infallible>) {
+async fn work(mut jobs: mpsc::Receiver<Job>, ended: oneshot::Receiver<Infallible>) {
     let run_all = async {
         while let Some(job) = jobs.recv().await {
             // A task of its own contains a panic.

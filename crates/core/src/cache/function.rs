@@ -1,23 +1,24 @@
 //! The cache of a function.
 
 use std::fmt;
-use std::sync::OnceLock;
 
 use parking_lot::RwLock;
 
 use super::builder::CacheBuilder;
 use super::driver::CacheDriver;
 use super::handle::{CacheHandle, CacheKey};
+use super::scope::{self, ScopeId};
 use super::stats::CacheStats;
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 /// A cache that is described at compile time and started later, if at all: what `#[cached]` makes of a function.
 ///
 /// Until it is started the function is called as if there were no cache; and again when the herald it was started on has
-/// shut down.
+/// shut down. One herald at a time has the function, or one in each [`CacheScope`](super::CacheScope).
 pub struct CachedFn<K, V> {
     describe: fn() -> Result<CacheBuilder<K, V>>,
-    current: OnceLock<RwLock<CacheHandle<K, V>>>,
+    /// At most one cache for each scope.
+    attached: RwLock<Vec<(ScopeId, CacheHandle<K, V>)>>,
 }
 
 impl<K, V> CachedFn<K, V> {
@@ -26,20 +27,23 @@ impl<K, V> CachedFn<K, V> {
     pub const fn new(describe: fn() -> Result<CacheBuilder<K, V>>) -> Self {
         Self {
             describe,
-            current: OnceLock::new(),
+            attached: RwLock::new(Vec::new()),
         }
     }
 
-    /// The cache, if it was started.
+    /// The cache, if it was started in the scope of this thread.
     #[must_use]
     pub fn handle(&self) -> Option<CacheHandle<K, V>> {
-        self.current.get().map(|handle| handle.read().clone())
+        let scope = scope::current();
+        let attached = self.attached.read();
+        let found = attached.iter().find(|(owner, _)| *owner == scope);
+        found.map(|(_, handle)| handle.clone())
     }
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
-    /// Builds the cache. When the driver is subscribed, the handle is to be [attached](Self::attach); a herald's `cached`
-    /// does all of this.
+    /// Builds the cache. The handle is to be [attached](Self::attach), and the driver to be subscribed and run; a herald's
+    /// `cached` does all of this.
     ///
     /// # Errors
     /// If what was described cannot be used.
@@ -47,12 +51,36 @@ impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
         (self.describe)()?.build()
     }
 
-    /// Has the function use a cache from now on, in place of the one before.
-    pub fn attach(&self, cache: CacheHandle<K, V>) {
-        let current = self.current.get_or_init(|| RwLock::new(cache.clone()));
-        let before = std::mem::replace(&mut *current.write(), cache);
+    /// Has the function use this cache from now on, in the scope of this thread.
+    ///
+    /// # Errors
+    /// If the function has a cache in this scope whose driver still exists: the callers of one would read the rows of the
+    /// other's database.
+    pub fn attach(&self, cache: CacheHandle<K, V>) -> Result<()> {
+        let scope = scope::current();
+        let mut attached = self.attached.write();
+        if attached
+            .iter()
+            .any(|(owner, handle)| *owner == scope && !handle.is_abandoned())
+        {
+            return Err(Error::new(
+                Kind::Config,
+                format!(
+                    "the cached function {:?} was started already, and its herald is still running: shut that herald down \
+                     first; in tests that run at the same time, begin each with `let _scope = CacheScope::enter();`",
+                    cache.name()
+                ),
+            ));
+        }
+        let (mut kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut *attached)
+            .into_iter()
+            .partition(|(owner, handle)| *owner != scope && !handle.is_abandoned());
+        kept.push((scope, cache));
+        *attached = kept;
+        drop(attached);
         // Outside of the lock: values of it may use the function when they are dropped.
-        drop(before);
+        drop(gone);
+        Ok(())
     }
 
     /// Invalidates one key; see [`CacheHandle::invalidate`].

@@ -26,7 +26,7 @@ use metrics::Histogram;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the key of a cache",
     label = "needs `Clone + Eq + Hash + Send + Sync + 'static`",
-    note = "with `#[cached]`: choose the key among the arguments, `key = id` or `key = (id, lang)`; or make one, `key = <expression>, key_type = <type>`"
+    note = "with `#[cached]`: leave an argument out with `ignore(…)`, if the value does not depend on it; or make a key, `key = <expression>, key_type = <type>`"
 )]
 pub trait CacheKey: Clone + Eq + Hash + Send + Sync + 'static {}
 
@@ -170,6 +170,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
+    }
+
+    /// Whether nothing applies events to it any more, and nothing ever will.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.inner.gate.is_abandoned()
     }
 
     /// Whether it answers as if it were the database: the source is live, and whatever was missed before is

@@ -61,6 +61,7 @@ mod nesting;
 mod observer;
 mod pending;
 mod refresh;
+mod scope;
 mod stats;
 mod store;
 // Not inside: `tests/interleavings` compiles the store with locks that work only there.
@@ -81,6 +82,7 @@ pub use observer::{
     BypassReason, CacheEvent, CacheObserver, FlushCause, InvalidationCause, StaleReason,
 };
 pub use refresh::Refresh;
+pub use scope::CacheScope;
 pub use stats::CacheStats;
 pub use strategy::{Debounced, Decision, Greedy, Strategy, Timed, Windowed};
 pub use write_token::WriteToken;

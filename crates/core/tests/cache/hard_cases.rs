@@ -386,7 +386,7 @@ fn a_function_keeps_its_cache_until_it_is_given_another() {
     let mut sub = router
         .subscribe(driver.filter(), driver.subscription())
         .unwrap();
-    F.attach(first.clone());
+    F.attach(first.clone()).unwrap();
     router.publish(&Signal::Live);
     while let Some(d) = sub.try_recv() {
         driver.apply(&d, Instant::now());

@@ -32,7 +32,7 @@ fn what_goes_with_a_cache_may_use_its_function() {
     std::thread::spawn(move || {
         for _ in 0..2 {
             let (cache, driver) = FUNCTION.build().unwrap();
-            FUNCTION.attach(cache);
+            FUNCTION.attach(cache).unwrap();
             drop(driver);
         }
         done.send(()).unwrap();

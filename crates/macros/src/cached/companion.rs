@@ -1,10 +1,11 @@
 //! What is generated beside the function: its cache, and how to speak to it.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
+use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Attribute, Ident, Meta};
+use syn::{Attribute, Ident, Meta, Token, parse_quote};
 
 use super::function::Function;
 use super::key::Key;
@@ -12,36 +13,19 @@ use super::options::{Dependency, Options};
 use super::returned::Returned;
 use super::scan;
 
-/// The names of the companion's functions.
-struct Names {
-    cache: Ident,
-    invalidate: Ident,
-    invalidate_all: Ident,
-    stats: Ident,
-}
-
-impl Names {
-    fn of(function: &Function) -> Self {
-        let ident = &function.sig().ident;
-        let name = |what: &str| {
-            if function.associated {
-                format_ident!("{}_{what}", ident.unraw(), span = ident.span())
-            } else {
-                Ident::new(what, ident.span())
-            }
-        };
-        Self {
-            cache: name("cache"),
-            invalidate: name("invalidate"),
-            invalidate_all: name("invalidate_all"),
-            stats: name("stats"),
-        }
+/// The name of the function that gives the cache.
+fn cache_name(function: &Function) -> Ident {
+    let ident = &function.sig().ident;
+    if function.associated {
+        format_ident!("{}_cache", ident.unraw(), span = ident.span())
+    } else {
+        Ident::new("cache", ident.span())
     }
 }
 
 /// The expression that gives the cache, for use in the function.
 pub(super) fn access(function: &Function) -> TokenStream {
-    let Names { cache, .. } = Names::of(function);
+    let cache = cache_name(function);
     let ident = &function.sig().ident;
     let span = ident.span().resolved_at(Span::call_site());
     if function.associated {
@@ -53,22 +37,23 @@ pub(super) fn access(function: &Function) -> TokenStream {
 
 /// A free function has an empty enum of its own name, which lives among the types and not among the
 /// functions. Unlike in a module, names mean in it what they mean beside the function, in whatever scope
-/// that is. A method has more associated functions.
+/// that is. A method has one more associated function: in a trait's impl, that is one error and not several.
 pub(super) fn items(
     function: &Function,
     key: &Key,
     returned: &Returned,
     options: &Options,
 ) -> TokenStream {
-    let functions = functions(function, key, returned, options);
+    let cache = cache_function(function, key, returned, options);
     if function.associated {
-        return functions;
+        return cache;
     }
     let ident = &function.sig().ident;
     let vis = &function.item.vis;
     let attributes = inherited(function);
     let quiet = quiet();
     let doc = format!("The cache of the function `{}`.", ident.unraw());
+    let shortcuts = shortcuts(function, key, options);
     quote! {
         #(#attributes)*
         #[doc = #doc]
@@ -79,68 +64,80 @@ pub(super) fn items(
         #quiet
         #[automatically_derived]
         impl #ident {
-            #functions
+            #cache
+            #shortcuts
         }
     }
 }
 
-fn functions(
+fn cache_function(
     function: &Function,
     key: &Key,
     returned: &Returned,
     options: &Options,
 ) -> TokenStream {
-    let Names {
-        cache,
-        invalidate,
-        invalidate_all,
-        stats,
-    } = Names::of(function);
+    let cache = cache_name(function);
     let krate = &options.krate;
     let vis = &function.item.vis;
     let attributes = inherited(function);
     let quiet = quiet();
     let (key_type, value_type) = (&key.key_type, &returned.cached);
-    // Mistakes in the types of key and value are shown at the function's name, once.
+    // Mistakes in the type of the value are shown at the function's name, once.
     let span = function.sig().ident.span().resolved_at(Span::call_site());
-    let companion = scan::located(quote!(#krate::__private::companion), span);
-    let companion = quote_spanned!(span=> #companion(Self::#cache()));
     let shared = scan::located(quote!(#krate::__private::SharedValue), span);
     let kept = quote_spanned!(span=> <#value_type as #shared>::Itself);
     let describe = describe(function, key, returned, options);
-    let of = format!("`{}`", function.sig().ident.unraw());
-    let docs = [
-        format!(
-            "The cache of {of}: start it once with `Herald::cached`; until then every call runs the function."
-        ),
-        format!("Forgets the value that {of} has cached for `key`; `false` if there is none."),
-        format!("Forgets everything that {of} has cached."),
-        format!("The counters of {of}'s cache; all zero until it is started."),
-    ];
-    let [cache_doc, invalidate_doc, invalidate_all_doc, stats_doc] = &docs;
+    let concrete = concrete(function, options);
+    let doc = format!(
+        "The cache of `{}`: start it once with `Herald::cached`; until then every call runs the function.",
+        function.sig().ident.unraw()
+    );
     quote! {
         #(#attributes)*
-        #[doc = #cache_doc]
+        #[doc = #doc]
         #quiet
         #[must_use]
         #vis fn #cache() -> &'static #krate::__private::CachedFn<#key_type, #value_type> {
+            #concrete
             #describe
             static __PGHERALD_CACHE: #krate::__private::CachedFn<#key_type, #kept> =
                 #krate::__private::CachedFn::new(__pgherald_describe);
             &__PGHERALD_CACHE
         }
+    }
+}
 
+/// What a free function's cache does, as functions beside `cache()`.
+fn shortcuts(function: &Function, key: &Key, options: &Options) -> TokenStream {
+    let krate = &options.krate;
+    let vis = &function.item.vis;
+    let attributes = inherited(function);
+    let quiet = quiet();
+    let key_type = &key.key_type;
+    // Mistakes in the types of key and value are shown at the function's name, once.
+    let span = function.sig().ident.span().resolved_at(Span::call_site());
+    let cache = cache_name(function);
+    let companion = scan::located(quote!(#krate::__private::companion), span);
+    let companion = quote_spanned!(span=> #companion(Self::#cache()));
+    let of = format!("`{}`", function.sig().ident.unraw());
+    let docs = [
+        format!("Forgets the value that {of} has cached for `key`; `false` if there is none."),
+        format!("Forgets everything that {of} has cached."),
+        format!("The counters of {of}'s cache; all zero until it is started."),
+    ];
+    let [invalidate_doc, invalidate_all_doc, stats_doc] = &docs;
+    quote! {
         #(#attributes)*
         #[doc = #invalidate_doc]
         #quiet
-        #vis fn #invalidate(key: &#key_type) -> bool {
+        #vis fn invalidate(key: &#key_type) -> bool {
             #companion.invalidate(key)
         }
 
         #(#attributes)*
         #[doc = #invalidate_all_doc]
         #quiet
-        #vis fn #invalidate_all() {
+        #vis fn invalidate_all() {
             #companion.invalidate_all();
         }
 
@@ -148,9 +145,36 @@ fn functions(
         #[doc = #stats_doc]
         #quiet
         #[must_use]
-        #vis fn #stats() -> #krate::__private::CacheStats {
+        #vis fn stats() -> #krate::__private::CacheStats {
             #companion.stats()
         }
+    }
+}
+
+/// Refuses a method of a generic type, whose static would be shared by all of them. The length of an array cannot be computed from
+/// type parameters; lifetimes do not matter to it.
+fn concrete(function: &Function, options: &Options) -> TokenStream {
+    if !function.associated {
+        return TokenStream::new();
+    }
+    let krate = &options.krate;
+    let span = function.sig().ident.span().resolved_at(Span::call_site());
+    let concrete = scan::located(quote!(#krate::__private::concrete), span);
+    quote_spanned! {span=>
+        #concrete([(); { let _ = ::core::mem::needs_drop::<Self>(); 0 }]);
+    }
+}
+
+/// The name of the cache. Functions of the same name in several modules, or methods of several types, have counters of their own.
+fn name(function: &Function, options: &Options) -> TokenStream {
+    let krate = &options.krate;
+    let ident = function.sig().ident.unraw().to_string();
+    match &options.name {
+        Some(name) => name.to_token_stream(),
+        None if function.associated => quote! {
+            #krate::__private::method_name(&__pgherald_describe, ::core::module_path!(), #ident)
+        },
+        None => quote!(::core::concat!(::core::module_path!(), "::", #ident)),
     }
 }
 
@@ -159,10 +183,7 @@ fn functions(
 fn describe(function: &Function, key: &Key, returned: &Returned, options: &Options) -> TokenStream {
     let krate = &options.krate;
     let (key_type, value_type) = (&key.key_type, &returned.cached);
-    let name = options.name.as_ref().map_or_else(
-        || function.sig().ident.unraw().to_string(),
-        syn::LitStr::value,
-    );
+    let name = name(function, options);
     let new = quote!(#krate::__private::CacheBuilder::<#key_type, #value_type>::new(#name));
     let builder = options
         .dependencies
@@ -209,12 +230,22 @@ fn describe(function: &Function, key: &Key, returned: &Returned, options: &Optio
     }
 }
 
-/// `#[doc(hidden)]` and its like. (`#[cfg]` has done its work before this macro is called.)
-fn inherited(function: &Function) -> Vec<&Attribute> {
-    let decides = |attribute: &&Attribute| {
-        attribute.path().is_ident("doc") && matches!(attribute.meta, Meta::List(_))
-    };
-    function.item.attrs.iter().filter(decides).collect()
+/// `#[doc(hidden)]` and `#[doc(cfg(…))]`. What else is said in `#[doc(…)]` is about the function alone: an alias leads to it, and an
+/// `impl` block cannot have one. (`#[cfg]` has done its work before this macro is called.)
+fn inherited(function: &Function) -> Vec<Attribute> {
+    let mut inherited = Vec::new();
+    for attribute in &function.item.attrs {
+        if let (true, Meta::List(list)) = (attribute.path().is_ident("doc"), &attribute.meta) {
+            let parse = Punctuated::<Meta, Token![,]>::parse_terminated;
+            // What cannot be read is reported where it stands, on the function.
+            for meta in list.parse_args_with(parse).into_iter().flatten() {
+                if meta.path().is_ident("hidden") || meta.path().is_ident("cfg") {
+                    inherited.push(parse_quote!(#[doc(#meta)]));
+                }
+            }
+        }
+    }
+    inherited
 }
 
 /// Generated code is no business of the user's lints.

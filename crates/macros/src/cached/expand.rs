@@ -7,6 +7,7 @@ use syn::Ident;
 use super::companion;
 use super::function::Function;
 use super::key::Key;
+use super::left_out;
 use super::options::Options;
 use super::returned::Returned;
 use super::scan;
@@ -38,14 +39,27 @@ fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Option
     // The body must not see these.
     let hidden = |name: &str| Ident::new(name, at.resolved_at(Span::mixed_site()));
     let (key_name, body_name, never) = (hidden("key"), hidden("body"), hidden("never"));
+    let handles = left_out::checks(key, krate);
     let key = quote_spanned!(key.span=> let #key_name: #key_type = #key_expression;);
     let cache = companion::access(function);
+    let value_type = &returned.cached;
     let call = returned.call();
-    let call = scan::located(quote!(#krate::__private::#call), span);
-    let call = quote_spanned!(span=> #call(#cache, #key_name, #body_name).await);
+    let probe = scan::located(quote!(#krate::__private::Returned), span);
+    let probe = quote_spanned!(span=> #probe::<#value_type>::new());
+    let call = if returned.fallible || returned.shared {
+        let function = scan::located(quote!(#krate::__private::#call), span);
+        quote_spanned! {span=>
+            #probe.check();
+            #function(#cache, #key_name, #body_name).await
+        }
+    } else {
+        let call = scan::located(quote!(#call), span);
+        quote_spanned!(span=> #probe.#call(#cache, #key_name, #body_name).await)
+    };
     quote! {
         #(#attributes)*
         #vis #sig {
+            #handles
             #key
             let #body_name = ::core::pin::pin!(async move {
                 // Tells the block's type, as the signature of a function would.
@@ -56,6 +70,8 @@ fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Option
                 }
                 #(#body)*
             });
+            #[allow(unused_imports)]
+            use #krate::__private::Call as _;
             #call
         }
     }

@@ -7,6 +7,7 @@ use syn::spanned::Spanned;
 use syn::{Error, Expr, FnArg, Ident, Pat, PatType, Path, Type, parse_quote_spanned};
 
 use super::function::Function;
+use super::left_out;
 use super::options::Options;
 use super::scan;
 use crate::errors::Errors;
@@ -18,56 +19,84 @@ pub(super) struct Key {
     pub(super) expression: TokenStream,
     /// Where mistakes in it are shown.
     pub(super) span: Span,
+    /// The types of the arguments that are left out because they are taken for handles. The compiler checks them.
+    pub(super) handles: Vec<Type>,
 }
 
 impl Key {
     pub(super) fn of(function: &Function, options: &Options) -> syn::Result<Self> {
-        match (&options.key, &options.key_type) {
-            (Some(key), Some(key_type)) => Ok(Self {
-                key_type: key_type.clone(),
-                expression: key.to_token_stream(),
-                span: key.span(),
-            }),
-            (Some(key), None) => Self::named(function, key, &options.krate),
-            (None, _) => Self::all(function, &options.krate),
-        }
+        let arguments = left_out::not_ignored(function, options)?;
+        let (mut key, left_out) = match (&options.key, &options.key_type) {
+            (Some(key), Some(key_type)) => {
+                let expression = key.to_token_stream();
+                let mentioned = |name: &str| scan::find(expression.clone(), name).is_some();
+                let left_out = left_out::not_in(&arguments, mentioned);
+                let key = Self {
+                    key_type: key_type.clone(),
+                    span: key.span(),
+                    expression,
+                    handles: Vec::new(),
+                };
+                (key, left_out)
+            }
+            (Some(key), None) => {
+                let names = names(key)?;
+                let left_out =
+                    left_out::not_in(&arguments, |name| names.iter().any(|part| *part == name));
+                (
+                    Self::named(function, &names, key.span(), options)?,
+                    left_out,
+                )
+            }
+            (None, _) => {
+                let (handles, parts): (Vec<_>, Vec<_>) = arguments
+                    .into_iter()
+                    .partition(|argument| left_out::is_handle(argument));
+                (Self::all(function, &parts, &options.krate)?, handles)
+            }
+        };
+        key.handles = left_out::check(&left_out, function, options)?;
+        Ok(key)
     }
 
     /// `key = id`, `key = (id, lang)`.
-    fn named(function: &Function, key: &Expr, krate: &Path) -> syn::Result<Self> {
-        let names = match key {
-            Expr::Tuple(tuple) => tuple.elems.iter().map(name).collect::<syn::Result<_>>()?,
-            _ => vec![name(key)?],
-        };
+    fn named(
+        function: &Function,
+        names: &[&Ident],
+        span: Span,
+        options: &Options,
+    ) -> syn::Result<Self> {
         let mut errors = Errors::default();
+        let part = |name: &&Ident| {
+            if options.ignored.contains(name) {
+                let message = format!("`{name}` is part of the key and ignored; keep one");
+                return Err(Error::new_spanned(name, message));
+            }
+            Part::of(argument(function, name)?, &options.krate)
+        };
         let parts: Vec<Part> = names
-            .into_iter()
-            .filter_map(|name| {
-                errors.take(argument(function, name).and_then(|found| Part::of(found, krate)))
-            })
+            .iter()
+            .filter_map(|name| errors.take(part(name)))
             .collect();
         errors.finish()?;
-        Ok(Self::made_of(&parts, key.span()))
+        Ok(Self::made_of(&parts, span))
     }
 
-    /// All arguments.
-    fn all(function: &Function, krate: &Path) -> syn::Result<Self> {
-        let sig = function.sig();
-        if let Some(receiver) = sig.receiver() {
-            return Err(Error::new_spanned(
-                receiver,
-                "a method's key is not guessed, because `self` cannot be part of it: add `key = id` or \
-                 `key = (id, lang)` with the arguments that tell values apart; one cache serves all of `self`",
-            ));
-        }
+    /// All arguments, but for those that are ignored and for handles.
+    fn all(function: &Function, arguments: &[&FnArg], krate: &Path) -> syn::Result<Self> {
         let mut errors = Errors::default();
-        let parts: Vec<Part> = arguments(function)
-            .filter_map(|argument| errors.take(Part::of(argument, krate)))
+        let part = |argument: &&FnArg| match argument {
+            FnArg::Typed(argument) => Part::of(argument, krate),
+            FnArg::Receiver(receiver) => Err(left_out::receiver_error(receiver)),
+        };
+        let parts: Vec<Part> = arguments
+            .iter()
+            .filter_map(|argument| errors.take(part(argument)))
             .collect();
         errors.finish()?;
         let span = parts
             .first()
-            .map_or_else(|| sig.ident.span(), |part| part.span);
+            .map_or_else(|| function.sig().ident.span(), |part| part.span);
         Ok(Self::made_of(&parts, span))
     }
 
@@ -85,6 +114,7 @@ impl Key {
             key_type,
             expression,
             span,
+            handles: Vec::new(),
         }
     }
 }
@@ -118,9 +148,16 @@ impl Part {
                             quote_spanned!(span=> <[#element]>::to_vec(#name)),
                         )
                     }
-                    text if text.to_token_stream().to_string() == "str" => (
-                        parse_quote_spanned!(span=> ::std::string::String),
-                        quote_spanned!(span=> <::std::string::String as ::core::convert::From<&str>>::from(#name)),
+                    Type::TraitObject(_) => {
+                        let ident = name.unraw();
+                        let message = format!(
+                            "a trait object cannot be part of the key: add `ignore({ident})` if the value does not depend on it"
+                        );
+                        return Err(Error::new_spanned(inner, message));
+                    }
+                    unsized_type if is_unsized(unsized_type) => (
+                        parse_quote_spanned!(span=> <#inner as ::std::borrow::ToOwned>::Owned),
+                        quote_spanned!(span=> <#inner as ::std::borrow::ToOwned>::to_owned(#name)),
                     ),
                     other => (
                         other.clone(),
@@ -137,11 +174,24 @@ impl Part {
             return Err(Error::new_spanned(
                 &argument.ty,
                 "the key outlives the call, and this argument is borrowed from the caller: leave it out \
-                 with `key = …`, or give an owned key with `key = <expression>, key_type = <type>`",
+                 with `ignore(…)` if the value does not depend on it, or give an owned key with `key = <expression>, key_type = <type>`",
             ));
         }
         Ok(Self { owned, value, span })
     }
+}
+
+/// The standard library's types without a size, whose references become owned as `str` becomes `String`.
+fn is_unsized(of_type: &Type) -> bool {
+    let Type::Path(path) = of_type else {
+        return false;
+    };
+    let last = path.path.segments.last();
+    last.is_some_and(|last| {
+        ["str", "Path", "OsStr", "CStr"]
+            .iter()
+            .any(|name| last.ident == name)
+    })
 }
 
 fn arguments(function: &Function) -> impl Iterator<Item = &PatType> {
@@ -155,12 +205,20 @@ fn arguments(function: &Function) -> impl Iterator<Item = &PatType> {
         })
 }
 
-fn plain_name(argument: &PatType) -> Option<&Ident> {
+pub(super) fn plain_name(argument: &PatType) -> Option<&Ident> {
     match argument.pat.as_ref() {
         Pat::Ident(pattern) if pattern.by_ref.is_none() && pattern.subpat.is_none() => {
             Some(&pattern.ident)
         }
         _ => None,
+    }
+}
+
+/// `id`, `(id, lang)`.
+fn names(key: &Expr) -> syn::Result<Vec<&Ident>> {
+    match key {
+        Expr::Tuple(tuple) => tuple.elems.iter().map(name).collect(),
+        _ => Ok(vec![name(key)?]),
     }
 }
 

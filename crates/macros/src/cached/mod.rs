@@ -4,6 +4,7 @@ mod companion;
 mod expand;
 mod function;
 mod key;
+mod left_out;
 mod options;
 mod returned;
 mod scan;

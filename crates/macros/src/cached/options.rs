@@ -8,17 +8,22 @@ use syn::{Error, Expr, Ident, LitStr, Path, Token, Type, parenthesized, parse_qu
 
 use crate::errors::Errors;
 
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 18] = [
     "row_of",
     "row_by",
     "keys_by",
     "table_of",
     "key",
     "key_type",
+    "ignore",
     "strategy",
     "capacity",
     "ttl",
+    "ttl_jitter",
+    "when_not_live",
     "load_limit",
+    "refresh",
+    "observer",
     "name",
     "associated",
     "crate",
@@ -37,6 +42,8 @@ pub(super) struct Options {
     pub(super) dependencies: Vec<Dependency>,
     pub(super) key: Option<Expr>,
     pub(super) key_type: Option<Type>,
+    /// Arguments that are left out of the key on purpose.
+    pub(super) ignored: Vec<Ident>,
     /// Methods of the builder, each with its argument.
     pub(super) settings: Vec<(Ident, Expr)>,
     pub(super) name: Option<LitStr>,
@@ -50,6 +57,7 @@ impl Parse for Options {
             dependencies: Vec::new(),
             key: None,
             key_type: None,
+            ignored: Vec::new(),
             settings: Vec::new(),
             name: None,
             associated: false,
@@ -125,7 +133,9 @@ impl Options {
                     "write `key_type = <type of the key>`",
                 )?);
             }
-            "strategy" | "capacity" | "ttl" | "load_limit" => {
+            "ignore" => self.ignored.extend(names(input)?),
+            "strategy" | "capacity" | "ttl" | "ttl_jitter" | "when_not_live" | "load_limit"
+            | "refresh" | "observer" => {
                 let hint = format!("write `{option} = <expression>`");
                 self.settings
                     .push((option.clone(), value(option, input, &hint)?));
@@ -184,9 +194,9 @@ impl Options {
     }
 }
 
-/// Dependencies can be given more than once.
+/// Dependencies can be given more than once, and so can ignored arguments.
 fn may_repeat(option: &Ident) -> bool {
-    ["row_of", "row_by", "keys_by", "table_of"]
+    ["row_of", "row_by", "keys_by", "table_of", "ignore"]
         .iter()
         .any(|name| option == name)
 }
@@ -228,6 +238,21 @@ fn pair(input: ParseStream<'_>, hint: &str) -> syn::Result<(Type, Expr)> {
         }
     };
     both(&content).map_err(|error| explained(&error, hint))
+}
+
+/// `(name, name)`.
+fn names(input: ParseStream<'_>) -> syn::Result<Vec<Ident>> {
+    let hint = "write `ignore(pool)`, with the arguments on which the value does not depend";
+    if !input.peek(token::Paren) {
+        return Err(input.error(hint));
+    }
+    let content;
+    parenthesized!(content in input);
+    let names = content.parse_terminated(Ident::parse_any, Token![,]);
+    Ok(names
+        .map_err(|error| explained(&error, hint))?
+        .into_iter()
+        .collect())
 }
 
 fn explained(error: &Error, hint: &str) -> Error {

@@ -16,11 +16,11 @@ async fn no_hash(share: f64) -> f64 {
     share
 }
 
-struct Pool;
+struct Connection;
 
 #[cached(row_of = User)]
-async fn forgotten(pool: &Pool, id: i64) -> i64 {
-    let _ = pool;
+async fn forgotten(connection: &Connection, id: i64) -> i64 {
+    let _ = connection;
     id
 }
 

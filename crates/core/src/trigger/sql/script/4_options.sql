@@ -110,6 +110,12 @@
                 IF spec.has_primary_key THEN
                     spec.key := primary_key;
                 END IF;
+                spec.columns := spec.columns || ARRAY(
+                    SELECT n.name FROM jsonb_array_elements_text(entry -> 'optional_columns') WITH ORDINALITY AS n (name, place)
+                    WHERE n.name <> ALL (spec.columns)
+                        AND EXISTS (SELECT FROM jsonb_array_elements(table_columns) AS c WHERE c.value ->> 'name' = n.name)
+                    ORDER BY n.place
+                );
                 SELECT n.name INTO problem FROM unnest(spec.key || spec.columns || spec.watched) AS n (name)
                     WHERE n.name <> ALL (readable);
                 IF problem IS NOT NULL THEN
