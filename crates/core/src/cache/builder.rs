@@ -56,6 +56,7 @@ pub struct CacheBuilder<K, V> {
     jitter: f64,
     when_not_live: WhenNotLive,
     limit: Option<LoadLimit>,
+    load_timeout: Option<Duration>,
     refresh: Option<Refresh<K, V>>,
     observer: Option<Arc<dyn CacheObserver>>,
     subscription: SubscriptionOptions,
@@ -82,6 +83,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
             jitter: 0.1,
             when_not_live: WhenNotLive::default(),
             limit: None,
+            load_timeout: None,
             refresh: None,
             observer: None,
             channel: ChannelName::default(),
@@ -209,6 +211,26 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self
     }
 
+    /// How long a load may take, its wait for a place under the [`load_limit`](Self::load_limit) included. Default: no limit.
+    ///
+    /// At the limit the load ends, and every caller that waits for it gets
+    /// [`LoadError::TimedOut`](super::LoadError::TimedOut); the next read begins a new load. This is so for loads in the
+    /// background as well, and for a load whose caller keeps its future without polling it. A
+    /// [cached function](super::CachedFn) has no such error: at the limit, its body goes on, or runs, for this caller alone.
+    ///
+    /// The limit needs the timer of a tokio runtime: loads outside of a runtime have none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pgherald_core::cache::CacheBuilder;
+    ///
+    /// let users = CacheBuilder::<i64, String>::new("users").load_timeout(Duration::from_secs(5));
+    /// ```
+    pub fn load_timeout(mut self, limit: Duration) -> Self {
+        self.load_timeout = Some(limit);
+        self
+    }
+
     /// Serves what was invalidated a little longer, while it is loaded anew in the background. Default: it does not.
     pub fn refresh(mut self, refresh: Refresh<K, V>) -> Self {
         self.refresh = Some(refresh);
@@ -239,7 +261,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
     /// The cache, and what applies events to it. Until that is run, and the source is live, reads go past the cache.
     ///
     /// # Errors
-    /// If capacity or time to live is 0, the jitter is not between 0 and 1, the time for stale values is 0, the
+    /// If capacity, time to live or load timeout is 0, the jitter is not between 0 and 1, the time for stale values is 0, the
     /// subscription coalesces or cannot be used, a table cannot be one in PostgreSQL, or the cache does not depend on any.
     pub fn build(self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
         let terms = self.checked()?;
@@ -258,6 +280,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             when_not_live: self.when_not_live,
             capacity: self.capacity,
             limit: self.limit,
+            load_timeout: self.load_timeout,
             refresh: requests,
             counters: Counters::default(),
             observer: self.observer,
@@ -307,6 +330,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
                 "the jitter of the time to live is {}, it must lie between 0 and 1",
                 self.jitter
             ));
+        }
+        if self.load_timeout.is_some_and(|limit| limit.is_zero()) {
+            return refuse("load_timeout is 0, it must be longer");
         }
         let keep_stale = self.refresh.as_ref().map(|refresh| refresh.max_stale);
         if keep_stale.is_some_and(|keep| keep.is_zero()) {

@@ -76,6 +76,7 @@ pub(super) struct Inner<K, V> {
     pub(super) when_not_live: WhenNotLive,
     pub(super) capacity: usize,
     pub(super) limit: Option<LoadLimit>,
+    pub(super) load_timeout: Option<Duration>,
     pub(super) refresh: Option<mpsc::Sender<K>>,
     pub(super) counters: Counters,
     pub(super) load_seconds: Histogram,

@@ -28,6 +28,9 @@ pub struct CacheStats {
     pub loads: u64,
     /// Loads that ended with an error.
     pub load_errors: u64,
+    /// Loads that ended at the [`load_timeout`](super::CacheBuilder::load_timeout): by themselves, which counts as an error too,
+    /// or by a caller that waited, because their own caller did not poll them.
+    pub loads_timed_out: u64,
     /// Keys whose load was dropped by its caller.
     pub loads_cancelled: u64,
     /// Keys whose load panicked.
@@ -73,6 +76,7 @@ pub(super) struct Counters {
     pub(super) joined: AtomicU64,
     pub(super) loads: AtomicU64,
     pub(super) load_errors: AtomicU64,
+    pub(super) loads_timed_out: AtomicU64,
     pub(super) loads_cancelled: AtomicU64,
     pub(super) loads_panicked: AtomicU64,
     pub(super) loads_overtaken: AtomicU64,
@@ -115,6 +119,7 @@ impl Counters {
             joined: read(&self.joined),
             loads: read(&self.loads),
             load_errors: read(&self.load_errors),
+            loads_timed_out: read(&self.loads_timed_out),
             loads_cancelled: read(&self.loads_cancelled),
             loads_panicked: read(&self.loads_panicked),
             loads_overtaken: read(&self.loads_overtaken),

@@ -349,8 +349,8 @@ where
         }
     }
 
-    /// Ends a flight without a value.
-    pub(crate) fn fail(&self, key: &K, flight: &Arc<Flight<V>>, outcome: Outcome<V>) {
+    /// Ends a flight without a value. Returns false if it had ended before.
+    pub(crate) fn fail(&self, key: &K, flight: &Arc<Flight<V>>, outcome: Outcome<V>) -> bool {
         let _ending = Ending(flight);
         let key = self.sought(key);
         {
@@ -358,7 +358,7 @@ where
             let landed = self.land(&mut shard, &key, flight);
             self.give_up(&mut shard, &key, landed);
         }
-        flight.end(outcome);
+        flight.end(outcome)
     }
 
     /// Nothing came of a flight.
