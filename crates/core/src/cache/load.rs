@@ -28,6 +28,7 @@ use super::store::{Begin, Flight, FlightId, Outcome, Stored};
 use crate::sync::now;
 use crate::telemetry::SPAN_LOAD;
 use tokio::runtime::Handle;
+use tokio::task::coop::consume_budget;
 use tokio::time::timeout_at;
 use tracing::Instrument;
 
@@ -107,6 +108,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     ///   is not stored.
     /// - The loader must read the database itself, not something that was read before.
     /// - While the source is not live, [`WhenNotLive`](super::WhenNotLive) decides.
+    /// - A hit waits for nothing, but it spends [tokio's budget](tokio::task::coop): a task that only reads hits yields now and
+    ///   then, so that events are applied and timers fire on its thread. [`get`](Self::get) cannot yield.
     ///
     /// ```
     /// # use pgherald_core::cache::{CacheHandle, LoadError};
@@ -146,6 +149,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         F: Future<Output = Result<Arc<V>, E>>,
     {
         let inner = &self.inner;
+        consume_budget().await;
         if let Some(value) = inner.hit(&key) {
             return Ok(value);
         }
@@ -200,6 +204,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         F: Future<Output = Result<V, E>> + Send + 'static,
     {
         let inner = &self.inner;
+        consume_budget().await;
         if let Some(value) = inner.hit(&key) {
             return Ok(value);
         }
@@ -252,6 +257,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         I: IntoIterator<Item = (K, V)>,
     {
         let inner = &self.inner;
+        consume_budget().await;
         let mut found = HashMap::new();
         let mut wanted: Vec<K> = Vec::new();
         wanted.extend(keys);
