@@ -394,3 +394,21 @@ async fn a_herald_watches_tables_in_both_modes() {
     token.announce(&writer).await.unwrap();
     token.applied(DEADLINE).await.unwrap();
 }
+
+#[actix::test]
+async fn dropping_the_handles_of_caches_ends_their_subscriptions() {
+    let (_, client, herald) = users().await;
+    let mut freed = Vec::new();
+    for number in 0..20 {
+        let builder = CacheBuilder::<i64, Arc<String>>::new(format!("cache{number}"));
+        let cache = herald.cache(builder.row_of::<User>()).await.unwrap();
+        cache.live().await.unwrap();
+        let value = Arc::new(name(&client, 1).await.unwrap());
+        freed.push(Arc::downgrade(&value));
+        assert!(cache.insert(&cache.stamp(), 1, value));
+    }
+    until("the values are freed", || {
+        freed.iter().all(|value| value.upgrade().is_none())
+    })
+    .await;
+}

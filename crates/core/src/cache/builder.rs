@@ -287,9 +287,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             marks: Arc::default(),
             channel: self.channel,
         });
-        let handle = CacheHandle {
-            inner: Arc::clone(&inner),
-        };
+        let handle = CacheHandle::new(Arc::clone(&inner));
         let mut driver = CacheDriver::new(
             Arc::clone(&inner),
             self.dependencies,

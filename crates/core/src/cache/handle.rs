@@ -15,6 +15,7 @@ use super::observer::{
 use super::stats::{CacheStats, Counters};
 use super::store::{Accept, Found, Moment, Stale, Store};
 use super::write_token::{self, Marks, WriteToken};
+use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 use crate::name::ChannelName;
 use crate::panic::contained;
@@ -54,15 +55,29 @@ pub enum WhenNotLive {
 ///
 /// A hit takes one lock of one shard for the time of a lookup: it waits for nothing, and awaits nothing.
 ///
+/// When the last handle is dropped, the cache [closes](Self::close). A [cached function](super::CachedFn) keeps its handle.
+///
 /// What it guarantees is told in the [module's documentation](super).
 pub struct CacheHandle<K, V> {
     pub(super) inner: Arc<Inner<K, V>>,
+    /// Apart from `inner`, which driver and loads have too.
+    readers: Arc<Readers>,
+}
+
+/// All handles of a cache together.
+struct Readers(Arc<Gate>);
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 impl<K, V> Clone for CacheHandle<K, V> {
     fn clone(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
+            readers: Arc::clone(&self.readers),
         }
     }
 }
@@ -97,6 +112,12 @@ pub(super) enum Admission {
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
+    /// The only handle, at first.
+    pub(super) fn new(inner: Arc<Inner<K, V>>) -> Self {
+        let readers = Arc::new(Readers(Arc::clone(&inner.gate)));
+        Self { inner, readers }
+    }
+
     /// The value of `key`, if it is in memory and may be served.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<Arc<V>> {
@@ -175,6 +196,37 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.inner.gate.is_open()
+    }
+
+    /// Waits until the cache answers, that is, until [`is_live`](Self::is_live).
+    ///
+    /// It may cease to be live at any time, so this is for starting up. There is no time limit: use
+    /// [`tokio::time::timeout`] where the source may stay away.
+    ///
+    /// ```
+    /// # async fn start(users: &pgherald_core::CacheHandle<i64, String>) -> pgherald_core::Result<()> {
+    /// users.live().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the cache was closed, or its driver was dropped: it will never answer.
+    pub async fn live(&self) -> Result<()> {
+        let inner = &*self.inner;
+        if inner.gate.opened().await {
+            return Ok(());
+        }
+        let message = format!("cache {:?} was closed, or its driver has stopped", inner.name);
+        Err(Error::new(Kind::ShutDown, message))
+    }
+
+    /// Ends the subscription of the cache and frees its values. From now on all its handles read past it.
+    ///
+    /// Values are freed as soon as the driver, or its actor, gets to run. What callers hold stays theirs. Dropping the last
+    /// handle does the same.
+    pub fn close(&self) {
+        self.inner.gate.abandon();
     }
 
     /// A token for a writer that wants its own commit to be seen; see [`WriteToken`].

@@ -10,6 +10,7 @@
 mod abandoned_loads;
 mod bad_input;
 mod blindness;
+mod closing;
 mod dependencies;
 mod hard_cases;
 mod nesting;
