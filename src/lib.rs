@@ -17,7 +17,7 @@ pub use pgherald_core::{
     CacheStats, CachedFn, Caches, Changed, ChannelName, ConnectConfig, Debounced, Decision,
     Decoder, Deleted, Delivery, Durable, Error, Event, EventBuilder, EventHandler, Filter,
     FromEvent, Greedy, HandlerError, HandlerResult, Health, IdempotencyKey, Inserted, Key,
-    KeyColumn, KeyPart, Listener, ListenerCounts, ListenerStatus, LoadError, LoadLimit,
+    KeyColumn, KeyPart, Listener, ListenerCounts, ListenerStatus, LoadError, LoadLimit, Loaded,
     MAX_IDENTIFIER_BYTES, NotifySource, NotifySourceBuilder, Operation, OperationSet, OutboxSource,
     OutboxSourceBuilder, Overflow, Refresh, Result, Resync, ResyncReason, RetryPolicy, Router,
     RowKey, Signal, Signals, Source, Strategy, Subscription, SubscriptionId, SubscriptionObserver,

@@ -1,5 +1,6 @@
 //! Caches on a real PostgreSQL: actors, timers, write tokens. (What they promise under faults: `tests/coherence`.)
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pgherald::{

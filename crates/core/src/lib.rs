@@ -51,7 +51,7 @@ mod types;
 pub use backoff::Backoff;
 pub use cache::{
     Affected, CacheBuilder, CacheDriver, CacheEvent, CacheHandle, CacheObserver, CacheStats,
-    CachedFn, Debounced, Decision, Greedy, LoadError, LoadLimit, Refresh, Strategy, Timed,
+    CachedFn, Debounced, Decision, Greedy, LoadError, LoadLimit, Loaded, Refresh, Strategy, Timed,
     WhenNotLive, Windowed, WriteToken,
 };
 pub use connect::ConnectConfig;

@@ -20,7 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::handle::{Admission, CacheHandle, CacheKey, Inner};
+use super::handle::{Admission, CacheHandle, CacheKey, Inner, equals_itself};
+use super::loaded::Loaded;
 use super::nesting::{self, Wait};
 use super::observer::CacheEvent;
 use super::stats::count;
@@ -148,6 +149,41 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         L: FnOnce() -> F,
         F: Future<Output = Result<Arc<V>, E>>,
     {
+        self.read_or(key, load).await
+    }
+
+    /// As [`get_or_load`](Self::get_or_load), for a loader that sets the terms of its value: its time to live, or that it is not
+    /// stored.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use pgherald_core::cache::{CacheHandle, Loaded, LoadError};
+    /// # async fn rate(from: &str) -> Result<f64, std::io::Error> { Ok(1.0) }
+    /// # async fn example(rates: &CacheHandle<String, f64>) -> Result<(), LoadError<std::io::Error>> {
+    /// let load = async || Ok(Loaded::new(rate("EUR").await?).ttl(Duration::from_secs(1)));
+    /// let rate = rates.get_or_load_with("EUR".to_owned(), load).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn get_or_load_with<E, L, F>(&self, key: K, load: L) -> Result<Arc<V>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+        L: FnOnce() -> F,
+        F: Future<Output = Result<Loaded<V>, E>>,
+    {
+        self.read_or(key, load).await
+    }
+
+    async fn read_or<E, L, F, R>(&self, key: K, load: L) -> Result<Arc<V>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+        L: FnOnce() -> F,
+        F: Future<Output = Result<R, E>>,
+        R: Into<Loaded<V>>,
+    {
         let inner = &self.inner;
         consume_budget().await;
         if let Some(value) = inner.hit(&key) {
@@ -225,7 +261,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// The values of many keys: from memory, from loads under way, and the rest from one call of `load`.
     ///
     /// `load` is given the keys that are missing, and gives back what there is. A key that it does not give back is
-    /// not in the result, and nothing is remembered of it; with an `Option` as value, that there is none can be
+    /// not in the result, and nothing is remembered of it, nor is one that is not equal to itself; with an `Option` as value, that there is none can be
     /// cached as well. It is called again only if a load that was joined came to nothing.
     ///
     /// ```
@@ -260,7 +296,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         consume_budget().await;
         let mut found = HashMap::new();
         let mut wanted: Vec<K> = Vec::new();
-        wanted.extend(keys);
+        wanted.extend(keys.into_iter().filter(equals_itself));
         while !wanted.is_empty() {
             let accept = match inner.admit() {
                 Admission::Read(accept) => accept,
@@ -325,7 +361,7 @@ enum Next<K: CacheKey, V: Send + Sync + 'static> {
 }
 
 /// What a loader gave, and when it was called.
-type Loaded<T, E> = (Result<T, LoadError<E>>, Instant);
+type Ran<T, E> = (Result<T, LoadError<E>>, Instant);
 
 /// Runs a load in a task of its own, and waits for it.
 async fn detached<K, V, E>(
@@ -360,6 +396,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         self: &Arc<Self>,
         key: K,
     ) -> Result<Next<K, V>, LoadError<E>> {
+        if !equals_itself(&key) {
+            // It would never be found again, neither to be joined nor to be removed.
+            return Ok(Next::Bypass);
+        }
         loop {
             let accept = match self.admit() {
                 Admission::Read(accept) => accept,
@@ -386,11 +426,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     }
 
     /// Runs a loader as the load of a flight.
-    async fn lead<E, L, F>(&self, lead: Lead<K, V>, load: L) -> Result<Arc<V>, LoadError<E>>
+    async fn lead<E, L, F, R>(&self, lead: Lead<K, V>, load: L) -> Result<Arc<V>, LoadError<E>>
     where
         E: Send + Sync + 'static,
         L: FnOnce() -> F,
-        F: Future<Output = Result<Arc<V>, E>>,
+        F: Future<Output = Result<R, E>>,
+        R: Into<Loaded<V>>,
     {
         let (id, began) = (lead.flight.id(), lead.flight.began());
         let loaded = self.run(vec![id], began, load).await;
@@ -398,13 +439,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     }
 
     /// Runs a loader whose value is stored nowhere.
-    async fn load_past<E, L, F>(&self, load: L) -> Result<Arc<V>, LoadError<E>>
+    async fn load_past<E, L, F, R>(&self, load: L) -> Result<Arc<V>, LoadError<E>>
     where
         L: FnOnce() -> F,
-        F: Future<Output = Result<Arc<V>, E>>,
+        F: Future<Output = Result<R, E>>,
+        R: Into<Loaded<V>>,
     {
         let loaded = self.run(Vec::new(), now(), load).await;
-        self.report(loaded)
+        self.report(loaded).map(|loaded| loaded.into().value)
     }
 
     /// Runs a loader in its turn, within the time limit from `began` on.
@@ -413,7 +455,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         flights: Vec<FlightId>,
         began: Instant,
         load: L,
-    ) -> Loaded<T, E>
+    ) -> Ran<T, E>
     where
         L: FnOnce() -> F,
         F: Future<Output = Result<T, E>>,
@@ -488,7 +530,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     }
 
     /// Counts a load that is stored nowhere.
-    fn report<T, E>(&self, (loaded, called): Loaded<T, E>) -> Result<T, LoadError<E>> {
+    fn report<T, E>(&self, (loaded, called): Ran<T, E>) -> Result<T, LoadError<E>> {
         self.measured(called, loaded.is_ok().then_some(false));
         if let Err(LoadError::TimedOut(_)) = loaded {
             count(&self.counters.loads_timed_out);
@@ -500,25 +542,28 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     pub(super) fn land<E: Send + Sync + 'static>(
         &self,
         lead: Lead<K, V>,
-        (loaded, called): Loaded<Arc<V>, E>,
+        (loaded, called): Ran<impl Into<Loaded<V>>, E>,
     ) -> Result<Arc<V>, LoadError<E>> {
-        match &loaded {
-            Ok(value) => {
-                let stored = lead.finish(value);
+        match loaded {
+            Ok(loaded) => {
+                let loaded = loaded.into();
+                let value = Arc::clone(&loaded.value);
+                let stored = lead.finish(loaded);
                 self.measured(called, Some(stored));
+                Ok(value)
             }
             Err(error) => {
                 self.measured(called, None);
-                lead.fail(Outcome::of_error(error));
+                lead.fail(Outcome::of_error(&error));
+                Err(error)
             }
         }
-        loaded
     }
 
     fn land_many<E: Send + Sync + 'static>(
         &self,
         mut leads: HashMap<K, Lead<K, V>>,
-        (loaded, called): Loaded<impl IntoIterator<Item = (K, V)>, E>,
+        (loaded, called): Ran<impl IntoIterator<Item = (K, V)>, E>,
         found: &mut HashMap<K, Arc<V>>,
     ) -> Result<(), LoadError<E>> {
         let values = match loaded {
@@ -536,7 +581,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
             // What was not asked for was not registered before it was read, so it cannot be stored.
             if let Some(lead) = leads.remove(&key) {
                 let value = Arc::new(value);
-                stored = Some(lead.finish(&value) && stored != Some(false));
+                let loaded = Loaded::shared(Arc::clone(&value));
+                stored = Some(lead.finish(loaded) && stored != Some(false));
                 found.insert(key, value);
             }
         }
@@ -595,9 +641,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Lead<K, V> {
     }
 
     /// Returns whether the value was stored.
-    fn finish(mut self, value: &Arc<V>) -> bool {
+    fn finish(mut self, loaded: Loaded<V>) -> bool {
+        // Before it counts as ended: a weigher that panics abandons the flight.
+        let fresh = self.inner.fresh(&self.key, loaded);
         self.ended = true;
-        match self.inner.store.finish(&self.key, &self.flight, value) {
+        match self.inner.store.finish(&self.key, &self.flight, fresh) {
             Stored::Yes => true,
             Stored::Evicting => {
                 self.inner.observe(&CacheEvent::Evicted);
@@ -607,6 +655,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Lead<K, V> {
                 count(&self.inner.counters.loads_overtaken);
                 false
             }
+            Stored::Declined => false,
         }
     }
 

@@ -57,6 +57,7 @@ mod function;
 mod handle;
 mod limit;
 mod load;
+mod loaded;
 mod nesting;
 mod observer;
 mod pending;
@@ -77,6 +78,7 @@ pub use function::CachedFn;
 pub use handle::{CacheHandle, CacheKey, Stamp, WhenNotLive};
 pub use limit::LoadLimit;
 pub use load::LoadError;
+pub use loaded::Loaded;
 pub use observer::{
     BypassReason, CacheEvent, CacheObserver, FlushCause, InvalidationCause, StaleReason,
 };

@@ -64,10 +64,25 @@ pub struct CacheStats {
     pub evictions: u64,
     /// Values found to be older than their time to live.
     pub expirations: u64,
-    /// Values in memory now; some may be dead, and leave when they are come upon.
+    /// Values that could not be served any more, and were freed in the background: invalidated, expired or stale for too long.
+    /// Those that expired count as expirations too.
+    pub freed: u64,
+    /// Values in memory now; some may be dead, and are freed within seconds.
     pub entries: u64,
     /// How many there may be.
     pub capacity: u64,
+    /// What they weigh together, by the cache's [`weigher`](super::CacheBuilder::weigher).
+    pub bytes: u64,
+    /// What they may weigh together; 0 if there is no limit.
+    pub capacity_bytes: u64,
+}
+
+impl CacheStats {
+    pub(super) fn with_bytes(mut self, bytes: u64, capacity: Option<u64>) -> Self {
+        self.bytes = bytes;
+        self.capacity_bytes = capacity.unwrap_or(0);
+        self
+    }
 }
 
 /// What is counted outside of the store.
@@ -136,8 +151,10 @@ impl Counters {
             flushed_by_hand: flushed(FlushCause::ByHand),
             evictions: store.evictions,
             expirations: store.expirations,
+            freed: store.freed,
             entries: entries as u64,
             capacity: capacity as u64,
+            ..CacheStats::default()
         }
     }
 }

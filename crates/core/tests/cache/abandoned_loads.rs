@@ -86,15 +86,14 @@ async fn a_detached_load_that_panics_leaves_the_load_to_the_next() {
             signal.notified().await;
             panic!("in the loader")
         };
-        cache.get_or_load_detached::<Infallible, _, _>(7, load).await
+        cache
+            .get_or_load_detached::<Infallible, _, _>(7, load)
+            .await
     });
     settle().await;
     let cache = rig.cache.clone();
-    let second = tokio::spawn(async move {
-        cache
-            .get_or_load(7, async || Ok::<_, Infallible>(5))
-            .await
-    });
+    let second =
+        tokio::spawn(async move { cache.get_or_load(7, async || Ok::<_, Infallible>(5)).await });
     settle().await;
     go.notify_one();
     assert!(within(first).await.unwrap_err().is_panic());
@@ -125,14 +124,21 @@ async fn detached_loads_that_wait_for_each_other_are_refused() {
 #[test]
 fn a_detached_load_ends_with_its_runtime() {
     let rig = users();
-    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+    };
     let (cache, gone) = (rig.cache.clone(), runtime().unwrap());
     gone.spawn(async move { cache.get_or_load_detached(7, hang).await });
     gone.block_on(settle());
     let cache = rig.cache.clone();
     let read = std::thread::spawn(move || {
         let load = async || Ok::<_, Infallible>(5);
-        *runtime().unwrap().block_on(cache.get_or_load(7, load)).unwrap()
+        *runtime()
+            .unwrap()
+            .block_on(cache.get_or_load(7, load))
+            .unwrap()
     });
     while rig.cache.stats().joined == 0 {
         std::thread::yield_now();
@@ -149,12 +155,20 @@ async fn a_load_that_hangs_ends_at_the_time_limit_for_everybody() {
         Ok(_) => Err::<u64, _>("only the first loads"),
         Err(_) => unreachable!(),
     });
-    let led = rig.cache.get_or_load(7, async || std::future::pending().await);
+    let led = rig
+        .cache
+        .get_or_load(7, async || std::future::pending().await);
     let (led, joined) = tokio::join!(led, joined);
-    assert!(matches!(led, Err::<_, LoadError<&str>>(LoadError::TimedOut(LIMIT))));
+    assert!(matches!(
+        led,
+        Err::<_, LoadError<&str>>(LoadError::TimedOut(LIMIT))
+    ));
     assert!(matches!(joined, Err(LoadError::TimedOut(LIMIT))));
     let stats = rig.cache.stats();
-    assert_eq!((loads.count(), stats.load_errors, stats.loads_timed_out), (0, 1, 1));
+    assert_eq!(
+        (loads.count(), stats.load_errors, stats.loads_timed_out),
+        (0, 1, 1)
+    );
     let detached = rig.cache.get_or_load_detached(7, hang).await;
     assert!(matches!(detached, Err(LoadError::TimedOut(LIMIT))));
     let now = rig.cache.get_or_load(7, || loads.load()).await;

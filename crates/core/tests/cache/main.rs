@@ -13,6 +13,8 @@ mod blindness;
 mod closing;
 mod dependencies;
 mod hard_cases;
+mod keys;
+mod memory;
 mod nesting;
 mod overtaken_loads;
 mod refresh;

@@ -285,10 +285,7 @@ async fn a_task_that_only_reads_hits_lets_the_cache_apply_events() {
         rig.pump();
         rig
     });
-    within(async {
-        while read(&cache).await != 2 {}
-    })
-    .await;
+    within(async { while read(&cache).await != 2 {} }).await;
     drop(applying.await.unwrap());
     let expires = async { while read(&cache).await == 2 {} };
     let ends = tokio::time::timeout(std::time::Duration::from_millis(10), expires);
