@@ -17,7 +17,9 @@ pages! {
     guarantees_and_limits: "guarantees-and-limits.md";
     strategies: "strategies.md";
     durable_handlers: "durable-handlers.md";
+    testing: "testing.md";
     axum_and_sqlx: "axum-and-sqlx.md";
     operations: "operations.md";
+    rolling_deploys: "rolling-deploys.md";
     migrating_from_pgcachewatch: "migrating-from-pgcachewatch.md";
 }

@@ -14,9 +14,9 @@ pub use pgherald_actors::{
 };
 pub use pgherald_core::{
     Affected, Attempt, Backoff, CacheBuilder, CacheDriver, CacheEvent, CacheHandle, CacheObserver,
-    CacheStats, CachedFn, Caches, Changed, ChannelName, ConnectConfig, Debounced, Decision,
-    Decoder, Deleted, Delivery, Durable, Error, Event, EventBuilder, EventHandler, Filter,
-    FromEvent, Greedy, HandlerError, HandlerResult, Health, IdempotencyKey, Inserted, Key,
+    CacheStats, CachedFn, Caches, Changed, ChannelName, ColumnType, ConnectConfig, Debounced,
+    Decision, Decoder, Deleted, Delivery, Durable, Error, Event, EventBuilder, EventHandler,
+    Filter, FromEvent, Greedy, HandlerError, HandlerResult, Health, IdempotencyKey, Inserted, Key,
     KeyColumn, KeyPart, Listener, ListenerCounts, ListenerStatus, LoadError, LoadLimit, Loaded,
     MAX_IDENTIFIER_BYTES, NotifySource, NotifySourceBuilder, Operation, OperationSet, OutboxSource,
     OutboxSourceBuilder, Overflow, Refresh, Result, Resync, ResyncReason, RetryPolicy, Router,

@@ -299,3 +299,96 @@ async fn a_group_that_was_deleted_is_made_anew_and_owes_nothing_to_the_old_one()
     })
     .await;
 }
+
+#[tokio::test]
+async fn parked_events_that_are_retried_keep_the_order_of_their_row() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let fixed = std::rc::Rc::new(std::cell::Cell::new(false));
+        let is_fixed = fixed.clone();
+        let plan = move |line: &str, _| match line {
+            "1=1" | "2=1" if !is_fixed.get() => Err(HandlerError::retry_after(
+                "busy",
+                Duration::from_secs(3_600),
+            )),
+            _ => Ok(()),
+        };
+        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        scene
+            .run("INSERT INTO jobs VALUES (1, 1), (2, 1); UPDATE jobs SET value = 2 WHERE id = 1")
+            .await;
+        let parked = "SELECT count(*) FROM pgherald.parked_event";
+        scene.becomes(parked, 3).await;
+        let group = scene.group("g");
+        let behind = group.parked(None, 10).await.unwrap();
+        let behind = behind.iter().find(|one| one.due_at.is_none()).unwrap().id;
+        // It fails again, and counts the attempt.
+        assert_eq!(group.retry_parked(Some(&[behind, -5])).await.unwrap(), 1);
+        scene
+            .becomes("SELECT max(attempts)::bigint FROM pgherald.parked_event", 2)
+            .await;
+        fixed.set(true);
+        assert_eq!(group.retry_parked(Some(&[behind])).await.unwrap(), 1);
+        scene.becomes(parked, 1).await;
+        assert_eq!(group.retry_parked(None).await.unwrap(), 1);
+        scene.becomes(parked, 0).await;
+        assert_eq!(group.retry_parked(None).await.unwrap(), 0);
+        let of_row: Vec<_> = log
+            .lines()
+            .into_iter()
+            .filter(|line| line.starts_with("1="))
+            .collect();
+        assert_eq!(of_row, ["1=1#1", "1=1#2", "1=1#3", "1=2#1"]);
+        drained(&handle).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_planned_move_counts_what_it_skips_and_repeats() {
+    local(async {
+        let scene = Scene::new().await;
+        let log = Log::default();
+        let group = scene.group("g");
+        scene.run(TWENTY).await;
+        let handle = scene.start(terms("g"), &log, all_well());
+        log.has(20).await;
+        scene.becomes(LAG, 0).await;
+        drained(&handle).await;
+        let time: SystemTime = scene
+            .client
+            .query_one("SELECT clock_timestamp()", &[])
+            .await
+            .unwrap()
+            .get(0);
+        scene
+            .run("UPDATE jobs SET value = value + 1 WHERE id <= 7")
+            .await;
+        let all = scene.number("SELECT count(*) FROM pgherald.outbox").await;
+        let counts = async |to| {
+            let plan = group.plan_seek(to).await.unwrap();
+            (plan.repeated.events, plan.skipped.events)
+        };
+        assert_eq!(counts(Seek::Beginning).await, (all - 7, 0));
+        assert_eq!(counts(Seek::Time(time)).await, (0, 0));
+        assert_eq!(counts(Seek::Now).await, (0, 7));
+        let plan = group.plan_seek(Seek::Beginning).await.unwrap();
+        assert!(
+            plan.repeated.oldest.unwrap() <= plan.repeated.newest.unwrap()
+                && plan.repeated.newest.unwrap() < time
+        );
+        assert_eq!((plan.skipped.oldest, plan.unreadable_slices), (None, 0));
+        // Nothing has changed before it is applied.
+        scene.becomes(LAG, 7).await;
+        // What is committed meanwhile is delivered.
+        let plan = group.plan_seek(Seek::Now).await.unwrap();
+        scene
+            .run("UPDATE jobs SET value = value + 1 WHERE id <= 2")
+            .await;
+        group.apply_seek(&plan).await.unwrap();
+        scene.becomes(LAG, 2).await;
+        assert!(scene.group("none").plan_seek(Seek::Now).await.is_err());
+    })
+    .await;
+}

@@ -1,10 +1,6 @@
 //! A pooler in transaction mode is refused by name, before LISTEN could reach other clients through it.
 
 use std::future::poll_fn;
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -14,67 +10,10 @@ use pgherald::{Attempt, Durable, Event, EventHandler, HandlerResult, Health};
 use pgherald_testkit::{Postgres, Seen};
 use tokio_postgres::{AsyncMessage, NoTls, Transaction};
 
+use crate::pgbouncer::Pooler;
 use crate::support::{
     DEADLINE, cause, client, config, listen, listen_to, live, outbox, recorded, source,
 };
-
-/// PgBouncer with a pool of three. `None` where it is not installed.
-struct Pooler {
-    process: Child,
-    settings: PathBuf,
-    port: u16,
-}
-
-impl Pooler {
-    async fn start(server: &Postgres, mode: &str, extra: &str) -> Option<Self> {
-        let programs = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"];
-        let Some(program) = programs.iter().find(|program| Path::new(program).is_file()) else {
-            println!("not tested: PgBouncer is not installed");
-            return None;
-        };
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let settings = std::env::temp_dir().join(format!("pgherald-it-pooler-{port}.ini"));
-        let (host, at) = (server.host(), server.port());
-        let text = format!(
-            "[databases]\n* = host={host} port={at} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
-            listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n\
-            default_pool_size = 3\nmax_client_conn = 100\n{extra}\n"
-        );
-        std::fs::write(&settings, text).unwrap();
-        // It refuses to run as root, and then runs as anybody else.
-        let mut command = Command::new(program);
-        if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
-            command.args(["-u", "nobody"]);
-        }
-        let process = command.arg("-q").arg(&settings).spawn().unwrap();
-        let pooler = Self {
-            process,
-            settings,
-            port,
-        };
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < DEADLINE, "PgBouncer does not start");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Some(pooler)
-    }
-
-    /// `url` through the pooler.
-    fn url(&self, url: &str, server: &Postgres) -> String {
-        url.replace(&format!(":{}/", server.port()), &format!(":{}/", self.port))
-    }
-}
-
-impl Drop for Pooler {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_file(&self.settings);
-    }
-}
 
 /// Clients of the pooler that are busy, and count the notifications that reach them.
 struct Others {

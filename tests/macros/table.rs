@@ -173,8 +173,28 @@ fn fields_of_a_type_that_can_be_read_are_columns() {
     let expected = pgherald::trigger::TriggerSpec::new(table);
     let expected = expected
         .key_columns(["userId"])
-        .columns(Read::COLUMNS.iter().copied());
+        .columns(["fullName", "mail"])
+        .optional_columns(["tags", "type"]);
     assert_eq!(spec, expected);
+}
+
+#[test]
+fn aliases_are_other_names_of_columns() {
+    #[derive(Deserialize, Table)]
+    #[table(name = "users", key = "id")]
+    #[expect(dead_code, reason = "only the names count")]
+    struct Aliased {
+        #[serde(alias = "number", alias = "no")]
+        id: i64,
+        #[serde(rename = "mail", alias = "email")]
+        address: String,
+        name: String,
+    }
+
+    assert_eq!(Aliased::COLUMNS, ["mail", "name"]);
+    let expected: [(&str, &[&str]); 2] = [("id", &["number", "no"]), ("mail", &["email"])];
+    assert_eq!(Aliased::ALIASES, expected);
+    assert!(User::ALIASES.is_empty());
 }
 
 #[test]

@@ -22,6 +22,8 @@ mod refused;
 mod renamed;
 mod replicated;
 mod scale;
+mod script;
+mod script_states;
 mod size;
 mod subscribed;
 mod support;

@@ -51,6 +51,11 @@ impl Scene {
         trigger::plan(&self.client, specs).await.unwrap()
     }
 
+    /// What `trigger::install` would run.
+    pub(crate) async fn plan_widened(&self, specs: &[TriggerSpec]) -> Plan {
+        trigger::plan_widened(&self.client, specs).await.unwrap()
+    }
+
     pub(crate) async fn install(&self, spec: TriggerSpec) {
         self.plan(&[spec]).await.apply(&self.client).await.unwrap();
     }

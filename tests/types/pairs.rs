@@ -22,7 +22,15 @@ const TYPES: &str = "
     CREATE DOMAIN price AS numeric(12, 2);
     CREATE DOMAIN tags AS text[];
     CREATE DOMAIN member AS customer;
-    CREATE DOMAIN count AS bigint;";
+    CREATE DOMAIN count AS bigint;
+    CREATE DOMAIN feeling AS mood;
+    CREATE TYPE price_range AS RANGE (subtype = price);
+    CREATE DOMAIN span AS int4range;
+    CREATE TYPE item AS (
+        name text, cost price, mood feeling, moods mood[], tags tags, within price_range, spans span[], owner member
+    );
+    CREATE DOMAIN items AS item[];
+    CREATE TYPE cart AS (items items, best item);";
 
 /// Compared by their bits, so that NaN equals itself.
 #[derive(Deserialize)]
@@ -764,6 +772,121 @@ fn composites() -> Vec<Pair> {
     ]
 }
 
+#[derive(Debug, PartialEq, Deserialize)]
+struct Item {
+    name: String,
+    cost: Decimal,
+    mood: Mood,
+    moods: Vec<Mood>,
+    tags: Vec<String>,
+    within: String,
+    spans: Vec<String>,
+    owner: Option<Customer>,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct Cart {
+    items: Vec<Item>,
+    best: Option<Item>,
+}
+
+/// Types that are made of types that the user has defined.
+fn user_defined() -> Vec<Pair> {
+    let item = || Item {
+        name: "a, \"b\"".to_owned(),
+        cost: parsed("1.50"),
+        mood: Mood::SoSo,
+        moods: vec![Mood::Sad, Mood::SoSo],
+        tags: strings(&["x", "y z"]),
+        within: "[1.00,2.50)".to_owned(),
+        spans: strings(&["[1,3)", "empty"]),
+        owner: None,
+    };
+    let sql = "ROW('a, \"b\"', 1.5, 'so so', '{sad,\"so so\"}', '{x,\"y z\"}', price_range(1::price, 2.5::price),
+        ARRAY['[1,3)', 'empty']::span[], NULL)::item";
+    let text = |sql: String| -> &'static str { Box::leak(sql.into_boxed_str()) };
+    vec![
+        pair("item", (sql, item()), (sql, item())),
+        pair("item", (sql, Some(item())), ("NULL", None)),
+        pair(
+            "item[]",
+            (
+                text(format!("ARRAY[{sql}, NULL]")),
+                vec![Some(item()), None],
+            ),
+            ("'{}'", vec![]),
+        ),
+        pair(
+            "items",
+            (text(format!("ARRAY[{sql}, {sql}]")), vec![item(), item()]),
+            ("'{}'", vec![]),
+        ),
+        pair(
+            "cart",
+            (
+                text(format!("ROW(ARRAY[{sql}], NULL)")),
+                Cart {
+                    items: vec![item()],
+                    best: None,
+                },
+            ),
+            (
+                text(format!("ROW('{{}}', {sql})")),
+                Cart {
+                    items: vec![],
+                    best: Some(item()),
+                },
+            ),
+        ),
+        pair(
+            "cart[]",
+            (
+                text(format!("ARRAY[ROW(ARRAY[{sql}], {sql})::cart]")),
+                vec![Cart {
+                    items: vec![item()],
+                    best: Some(item()),
+                }],
+            ),
+            ("'{}'", vec![]),
+        ),
+        pair("feeling", ("'so so'", Mood::SoSo), ("'sad'", Mood::Sad)),
+        pair(
+            "feeling[]",
+            ("'{\"so so\",sad}'", vec![Mood::SoSo, Mood::Sad]),
+            ("'{}'", vec![]),
+        ),
+        pair(
+            "tags[]",
+            (
+                r#"'{"{a,\"b c\"}","{}"}'"#,
+                vec![strings(&["a", "b c"]), strings(&[])],
+            ),
+            ("'{}'", vec![]),
+        ),
+        pair(
+            "price_range",
+            (
+                "price_range(1::price, 2.5::price)",
+                "[1.00,2.50)".to_owned(),
+            ),
+            ("'empty'", "empty".to_owned()),
+        ),
+        pair(
+            "price_range[]",
+            (
+                "ARRAY[price_range(1::price, NULL), 'empty']",
+                strings(&["[1.00,)", "empty"]),
+            ),
+            ("'{}'", strings(&[])),
+        ),
+        pair(
+            "span",
+            ("'[1,3)'", "[1,3)".to_owned()),
+            ("'empty'", "empty".to_owned()),
+        ),
+    ]
+}
+
 #[tokio::test]
 async fn fields_are_columns_of_every_type_in_both_modes_new_and_old() {
     let pairs = [
@@ -773,6 +896,7 @@ async fn fields_are_columns_of_every_type_in_both_modes_new_and_old() {
         documents(),
         arrays(),
         composites(),
+        user_defined(),
     ];
     let pairs: Vec<_> = pairs.into_iter().flatten().collect();
     assert!(pairs.len() >= 56, "{}", pairs.len());

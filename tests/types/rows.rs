@@ -1,12 +1,14 @@
 //! The row of a typed event: its columns, and those of its key.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use pgherald::{Changed, Deleted, Event, FromEvent, Inserted, Operation, Table, Updated};
-use pgherald_core::trigger::TriggerSpec;
+use pgherald_core::trigger::{self, TriggerSpec};
 use rust_decimal::Decimal;
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::support::Scene;
 
@@ -148,4 +150,119 @@ fn an_event_without_columns_makes_no_row_of_a_table_that_names_none() {
     let event = Inserted::<User>::from_event(&event).unwrap().unwrap();
     let cause = event.row().unwrap_err().source().unwrap().to_string();
     assert_eq!(cause, "the event has no column \"email\"");
+}
+
+/// Everything that serde can say of a field.
+#[derive(Debug, PartialEq, Deserialize, Table)]
+#[serde(rename_all = "camelCase")]
+#[table(name = "accounts", key = "id")]
+struct Account {
+    id: i64,
+    full_name: String,
+    #[serde(rename = "mail", alias = "email")]
+    address: Option<String>,
+    #[serde(default)]
+    tags: Vec<String>,
+    #[serde(default = "ten")]
+    score: i32,
+    #[serde(skip)]
+    is_cached: bool,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+fn ten() -> i32 {
+    10
+}
+
+const ACCOUNTS: &str =
+    "CREATE TABLE accounts (id bigint PRIMARY KEY, \"fullName\" text, mail text, note numeric)";
+
+async fn account(scene: &mut Scene, is_outbox: bool, sql: &str) -> Account {
+    scene.run(sql).await;
+    let (announced, recorded) = scene.events().await;
+    let events = if is_outbox { recorded } else { announced };
+    let event = Changed::<Account>::from_event(&events[0]).unwrap().unwrap();
+    event.row().unwrap()
+}
+
+#[tokio::test]
+async fn a_column_with_a_default_is_required_only_where_the_table_has_it() {
+    for is_outbox in [false, true] {
+        let mut scene = Scene::new(ACCOUNTS, &[], &[]).await;
+        let spec = TriggerSpec::of::<Account>().unwrap();
+        let spec = match is_outbox {
+            false => spec,
+            true => spec.old_columns().outbox(),
+        };
+        let spec = spec.columns(["fullName", "mail", "note"]);
+        scene.install(std::slice::from_ref(&spec)).await;
+        let drifts = async |scene: &Scene| {
+            let drifts = trigger::verify(&scene.client, std::slice::from_ref(&spec)).await;
+            let drifts = drifts.unwrap();
+            assert!(drifts.iter().all(trigger::Drift::is_deaf), "{drifts:?}");
+            drifts.iter().map(ToString::to_string).collect::<String>()
+        };
+        assert_eq!(drifts(&scene).await, "");
+        let plan = trigger::plan(&scene.client, std::slice::from_ref(&spec)).await;
+        assert!(plan.unwrap().is_empty());
+        let insert = "INSERT INTO accounts VALUES (1, 'Ada', 'a@b', 1.50)";
+        let mut expected = Account {
+            id: 1,
+            full_name: "Ada".to_owned(),
+            address: Some("a@b".to_owned()),
+            tags: Vec::new(),
+            score: 10,
+            is_cached: false,
+            // No digit is lost.
+            rest: [("note".to_owned(), json!("1.50"))].into(),
+        };
+        assert_eq!(account(&mut scene, is_outbox, insert).await, expected);
+
+        scene
+            .run("ALTER TABLE accounts ADD COLUMN tags text[] DEFAULT '{new}'")
+            .await;
+        let drift = drifts(&scene).await;
+        assert!(drift.contains("without column tags;"), "{drift}");
+        scene.install(std::slice::from_ref(&spec)).await;
+        assert_eq!(drifts(&scene).await, "");
+        expected.tags = vec!["new".to_owned()];
+        let update = "UPDATE accounts SET id = id";
+        assert_eq!(account(&mut scene, is_outbox, update).await, expected);
+
+        scene.run("ALTER TABLE accounts DROP COLUMN mail").await;
+        let drift = drifts(&scene).await;
+        assert!(drift.contains("there is no column \"mail\""), "{drift}");
+    }
+}
+
+#[test]
+fn an_event_may_have_a_column_under_an_alias() {
+    let event = |columns: &str| {
+        let event = Event::builder("public", "accounts", Operation::Insert).key(1);
+        let event = event.columns_json(columns).build();
+        Inserted::<Account>::from_event(&event).unwrap().unwrap()
+    };
+    let row = event(r#"{"fullName":"Ada","email":"a@b"}"#).row().unwrap();
+    assert_eq!((row.id, row.address.as_deref()), (1, Some("a@b")));
+    let row = event(r#"{"fullName":"Ada","mail":null}"#).row().unwrap();
+    assert_eq!(row.address, None);
+    let missing = event(r#"{"fullName":"Ada"}"#).row().unwrap_err();
+    let cause = missing.source().unwrap().to_string();
+    assert_eq!(cause, "the event has no column \"mail\"");
+}
+
+#[test]
+fn a_row_of_nothing_but_its_key_may_have_aliases() {
+    #[derive(Debug, Deserialize, Table)]
+    #[table(name = "numbers", key = "n")]
+    struct Number {
+        #[serde(alias = "number")]
+        n: i64,
+    }
+
+    let event = Event::builder("public", "numbers", Operation::Insert);
+    let event = event.key(7).build();
+    let inserted = Inserted::<Number>::from_event(&event).unwrap().unwrap();
+    assert_eq!(inserted.row().unwrap().n, 7);
 }

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod groups;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -9,6 +11,7 @@ use clap_complete::Shell;
 use pgherald_core::ChannelName;
 use postgres_protocol::escape::escape_identifier;
 
+pub(crate) use self::groups::{DeadLetters, Group, List, Parked, Selection};
 use crate::words;
 
 /// PostgreSQL changes as typed events: install triggers, watch events, operate durable handlers.
@@ -23,7 +26,7 @@ PGPASSWORD, PGPASSFILE, PGDATABASE, PGSSLMODE, PGSSLROOTCERT, PGAPPNAME, PGOPTIO
 PGTARGETSESSIONATTRS say, then ~/.pgpass. A PGSERVICE is refused rather than passed over.
 
 Examples:
-  pgherald install users orders            shows the SQL, changes nothing
+  pgherald install users orders            shows what it would do, changes nothing
   pgherald install users --commit          announces every change of users
   pgherald watch users                     shows them as they happen
   pgherald grant app --to consume          shows the rights that the role of a program needs
@@ -44,7 +47,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show the SQL that makes tables announce or record their changes; with --commit, run it
+    /// Show what makes tables announce or record their changes; with --sql, the SQL; with --commit, run it
     Install(Install),
     /// Show the SQL that removes what was installed; with --commit, run it
     Uninstall(Uninstall),
@@ -58,12 +61,15 @@ pub(crate) enum Command {
     Doctor(Doctor),
     /// Show listeners, watched tables, and groups of durable handlers
     Status(Status),
+    /// List, show, pause, resume, move or delete groups of durable handlers
+    #[command(subcommand)]
+    Group(Group),
+    /// List, show or retry events that wait for another attempt, or behind such an event of the same row
+    #[command(subcommand)]
+    Parked(Parked),
     /// List, show, retry or discard events that durable handlers gave up
     #[command(subcommand)]
     DeadLetters(DeadLetters),
-    /// Pause, resume, or move a group of durable handlers
-    #[command(subcommand)]
-    Group(Group),
     /// Start a server of its own with a durable handler at work, to try things out
     Demo,
     /// Print completions for a shell
@@ -80,10 +86,13 @@ pub(crate) enum Command {
 #[command(after_help = "\
 Examples:
   pgherald install users
+  pgherald install users --sql                     for a review, or a migration
   pgherald install users --columns email,company --when-changed email --commit
   pgherald install shop.orders --mode outbox --columns '*' --old-columns --commit
   pgherald install --from tables.json --commit
-  pgherald install --from tables.json --check      for CI: exit code 1 if something else is installed")]
+  pgherald install --from tables.json --check      for CI: exit code 1 if something else is installed
+  pgherald install --from tables.json --migration > migrations/0007_pgherald.sql
+                                                   a script for a migration tool; needs no connection")]
 pub(crate) struct Install {
     /// Tables: name or schema.name
     #[arg(required_unless_present = "from", value_name = "TABLE", value_parser = NonEmptyStringValueParser::new())]
@@ -133,7 +142,14 @@ pub(crate) struct Install {
     /// Only print what differs from the present installation; the exit code is 1 if anything does
     #[arg(long, conflicts_with = "commit")]
     pub(crate) check: bool,
-    /// Run the SQL instead of showing it
+    /// Print the whole SQL behind the summary, which becomes a comment
+    #[arg(long, conflicts_with_all = ["commit", "check"])]
+    pub(crate) sql: bool,
+    /// Print a script for migrations instead: one statement that installs the tables on every database, whatever is installed
+    /// there. Does not connect; a TABLE is read as SQL reads it, in schema public if none is named
+    #[arg(long, conflicts_with_all = ["commit", "check", "sql"])]
+    pub(crate) migration: bool,
+    /// Run the SQL instead of showing what it does
     #[arg(long)]
     pub(crate) commit: bool,
 }
@@ -250,83 +266,9 @@ pub(crate) struct Doctor {
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Show it again every two seconds, until interrupted
+    /// Show it again every two seconds, until q or Ctrl-C. On a terminal, lines and rows beyond its size are shortened
     #[arg(long)]
     pub(crate) watch: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DeadLetters {
-    /// List them, oldest first
-    List {
-        /// Of this group only
-        #[arg(long, value_name = "GROUP")]
-        group: Option<String>,
-        /// At most this many of each group
-        #[arg(
-            long,
-            default_value_t = 100,
-            value_name = "N",
-            allow_hyphen_values = true
-        )]
-        limit: usize,
-    },
-    /// Show one with all its details
-    Show {
-        /// Its group
-        group: String,
-        /// Its event's number
-        #[arg(allow_negative_numbers = true)]
-        id: i64,
-    },
-    /// Retry them, with all attempts again
-    Retry(Selection),
-    /// Delete them
-    Discard(Selection),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Selection {
-    /// Their group
-    pub(crate) group: String,
-    /// Their events' numbers
-    #[arg(
-        required_unless_present = "all",
-        conflicts_with = "all",
-        allow_negative_numbers = true,
-        value_name = "ID"
-    )]
-    pub(crate) ids: Vec<i64>,
-    /// All of the group
-    #[arg(long)]
-    pub(crate) all: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Group {
-    /// Start no further attempts; running ones finish
-    Pause {
-        /// The group
-        group: String,
-    },
-    /// End a pause
-    Resume {
-        /// The group
-        group: String,
-    },
-    /// Move the group to another position in the outbox
-    #[command(after_help = "\
-Examples:
-  pgherald group seek enrich-users beginning
-  pgherald group seek enrich-users '2026-11-24 10:00+00'
-  pgherald group seek enrich-users '2 hours ago'")]
-    Seek {
-        /// The group
-        group: String,
-        /// beginning (of what is kept), now, or a time as PostgreSQL reads it
-        #[arg(allow_hyphen_values = true)]
-        to: String,
-    },
 }
 
 /// Names between commas; one that has a comma itself in double quotes, as in SQL.

@@ -179,6 +179,10 @@ fn way_out(code: &SqlState) -> Option<&'static str> {
         SqlState::QUERY_CANCELED => {
             "if a timeout cancelled the statement, lift it: PGOPTIONS='-c statement_timeout=0'"
         }
+        SqlState::LOCK_NOT_AVAILABLE => {
+            "another transaction keeps the object locked: wait until it has ended, or end it (pg_locks, pg_stat_activity), \
+             and run the command again"
+        }
         SqlState::READ_ONLY_SQL_TRANSACTION => {
             "connect to the primary; if this is it: PGOPTIONS='-c default_transaction_read_only=off'"
         }

@@ -14,6 +14,24 @@ impl<'a> Key<'a> {
     }
 }
 
+/// The word for the whole key in a condition, whatever its columns are called.
+pub(crate) const KEY: &str = "key";
+
+/// Whether an event is about a row whose key fulfils all `conditions`, each a column and a value. `None` if it is about no row.
+pub(crate) fn fulfils(event: &Event, conditions: &[(String, String)]) -> Option<bool> {
+    let key = event.key()?;
+    let does = |(column, value): &(String, String)| {
+        if column == KEY {
+            return key.to_string() == *value;
+        }
+        let mut names = event.key_columns().iter();
+        let place = names.position(|name| **name == **column);
+        let part = place.and_then(|place| key.parts().get(place));
+        part.is_some_and(|part| part.to_string() == *value)
+    };
+    Some(conditions.iter().all(does))
+}
+
 struct Part<'a>(&'a KeyPart);
 
 impl Serialize for Key<'_> {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  arguments ──► main ──► commands/* ──► database (connects) ──► pgherald-core
-//!                  │          └────────► output (tables, colours, JSON lines) ──► stdout
+//!                  │          └────────► report ──► output (tables, colours, JSON lines) ──► stdout
 //!                  └─ failure: message, hint ──► stderr, exit code
 //! ```
 //!
@@ -17,8 +17,10 @@ mod guarded;
 mod interrupt;
 mod keys;
 mod output;
+mod report;
 mod rights;
 mod tables;
+mod terminal;
 mod words;
 
 use std::ffi::OsString;
@@ -93,8 +95,11 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Watch(watch) => commands::watch::run(&database, &mut output, &watch).await,
         Command::Doctor(doctor) => commands::doctor::run(&database, &mut output, &doctor).await,
         Command::Status(status) => commands::status::run(&database, &mut output, &status).await,
+        Command::Parked(action) => {
+            commands::set_aside::parked(&database, &mut output, &action).await
+        }
         Command::DeadLetters(action) => {
-            commands::dead_letters::run(&database, &mut output, &action).await
+            commands::set_aside::dead_letters(&database, &mut output, &action).await
         }
         Command::Group(action) => commands::group::run(&database, &mut output, &action).await,
         Command::Demo => commands::demo::run(&mut output).await,

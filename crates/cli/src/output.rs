@@ -8,6 +8,9 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+use crate::report::aligned;
 
 /// Where commands write to. Buffered: [`flush`](Self::flush) before waiting for anything.
 #[derive(Debug)]
@@ -69,10 +72,15 @@ impl Output {
         writeln!(self.to, "{text}")
     }
 
-    /// Empties the terminal.
-    pub(crate) fn clear(&mut self) -> io::Result<()> {
-        // To the upper left corner, and nothing left below or above it.
-        self.verbatim("\u{1b}[H\u{1b}[2J\u{1b}[3J")
+    /// Draws the lines from the upper left corner of the terminal on, and leaves nothing else there.
+    pub(crate) fn draw(&mut self, lines: &[Text]) -> io::Result<()> {
+        self.to.write_all(b"\x1b[H")?;
+        for (place, line) in lines.iter().enumerate() {
+            // A line's end in the last line would move the others up.
+            let end = if place > 0 { "\n" } else { "" };
+            write!(self.to, "{end}{}\x1b[K", line.0)?;
+        }
+        self.to.write_all(b"\x1b[J")
     }
 
     /// One object on a line of its own.
@@ -99,27 +107,10 @@ impl Output {
     where
         for<'a> &'a C: Into<Text>,
     {
-        let shown = rows
-            .iter()
-            .map(|row| row.iter().map(|cell| cell.into().0).collect());
-        let rows: Vec<Vec<String>> = shown.collect();
-        let width = |column: usize| {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
-            widest.max(headings[column].chars().count())
-        };
-        let widths: Vec<_> = (0..headings.len()).map(width).collect();
-        let aligned = |cells: &mut dyn Iterator<Item = &str>| {
-            let padded = cells
-                .zip(&widths)
-                .map(|(cell, width)| format!("{cell:<width$}"));
-            padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
-        };
-        let head = aligned(&mut headings.iter().copied());
-        let head = self.toned(Tone::Quiet, &head);
-        self.line(head)?;
-        for row in rows {
-            self.verbatim(&aligned(&mut row.iter().map(AsRef::as_ref)))?;
+        let texts = rows.iter().map(|row| row.iter().map(Into::into).collect());
+        let texts: Vec<Vec<Text>> = texts.collect();
+        for line in aligned(self, headings, &texts, texts.len(), usize::MAX) {
+            self.line(&line)?;
         }
         Ok(())
     }
@@ -130,13 +121,88 @@ impl Output {
 }
 
 /// One line of text that does nothing to a terminal but colour it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Text(String);
 
 impl Text {
     /// This, and behind it `more`.
     pub(crate) fn then(self, more: &str) -> Self {
         Self(self.0 + &visible(more))
+    }
+
+    pub(crate) fn followed_by(self, more: &Self) -> Self {
+        Self(self.0 + &more.0)
+    }
+
+    /// With the codes of its colours.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn trimmed(self) -> Self {
+        Self(self.0.trim_end().to_owned())
+    }
+
+    /// The columns of a terminal that it takes.
+    pub(crate) fn width(&self) -> usize {
+        self.pieces()
+            .filter(|(_, is_code)| !is_code)
+            .map(|(piece, _)| piece.width())
+            .sum()
+    }
+
+    /// With blanks behind it, up to `width` columns, shortened to them if it has more; and then `gap` blanks.
+    pub(crate) fn padded(&self, width: usize, gap: usize) -> Self {
+        let text = self.shortened(width);
+        let blanks = width.saturating_sub(text.width()) + gap;
+        Self(format!("{}{:blanks$}", text.0, ""))
+    }
+
+    /// At most `width` columns of it, with an ellipsis at the end if that is not all.
+    pub(crate) fn shortened(&self, width: usize) -> Self {
+        if self.0.len() <= width || self.width() <= width {
+            return self.clone();
+        }
+        let mut shown = String::with_capacity(self.0.len());
+        // For the ellipsis.
+        let mut left = width.saturating_sub(1);
+        let mut is_full = false;
+        for (piece, is_code) in self.pieces() {
+            if is_code {
+                // The colour ends where it is to end.
+                shown.push_str(piece);
+                continue;
+            }
+            for c in piece.chars() {
+                let columns = c.width().unwrap_or(0);
+                if is_full || columns > left {
+                    if !is_full && width > 0 {
+                        shown.push('…');
+                    }
+                    is_full = true;
+                    break;
+                }
+                left -= columns;
+                shown.push(c);
+            }
+        }
+        Self(shown)
+    }
+
+    /// Its pieces in their order; codes of colours are pieces of their own. (No other text has an escape character.)
+    fn pieces(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.0.split_inclusive('m').flat_map(|piece| {
+            let (text, code) = match piece.find('\u{1b}') {
+                Some(place) => piece.split_at(place),
+                None => (piece, ""),
+            };
+            [(text, false), (code, true)]
+        })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn of_codes(text: &str) -> Self {
+        Self(text.to_owned())
     }
 }
 

@@ -34,7 +34,7 @@ struct Need {
 }
 
 /// All needs. `Consume` and `Install` also have those of `Read`.
-const NEEDS: [Need; 13] = {
+const NEEDS: [Need; 14] = {
     use Kind::{Function, Schema, Sequence, Table};
     use Purpose::{Consume, Install, Read};
     const fn need(
@@ -56,7 +56,6 @@ const NEEDS: [Need; 13] = {
             Read,
             Table,
             &[
-                "consumer_cursor",
                 "consumer_group",
                 "consumer_group_status",
                 "consumer_node",
@@ -78,8 +77,14 @@ const NEEDS: [Need; 13] = {
         need(
             Consume,
             Table,
-            &["consumer_cursor", "consumer_group", "consumer_slice"],
+            &["consumer_group", "consumer_slice"],
             &["INSERT", "UPDATE"],
+        ),
+        need(
+            Consume,
+            Table,
+            &["consumer_cursor"],
+            &["SELECT", "INSERT", "UPDATE"],
         ),
         need(
             Consume,
@@ -295,8 +300,27 @@ impl Rights {
 
     /// The statements that grant what the role lacks for `purpose`.
     pub(crate) fn grants(&self, purpose: Purpose) -> Vec<Change> {
-        let missing = self.missing(purpose).map(|right| ("", "", right));
-        changes(missing, |privileges, targets, _| {
+        self.granting(self.missing(purpose))
+    }
+
+    /// The statements that grant what triggers lack that run with the rights of the role: to record changes in the outbox if
+    /// `records`, else to announce them.
+    pub(crate) fn grants_of_triggers(&self, records: bool) -> Vec<Change> {
+        let is_used = |right: &&Right| match right.kind {
+            Kind::Database => false,
+            Kind::Schema => right.privilege == "USAGE",
+            Kind::Function => NEEDS
+                .iter()
+                .any(|need| need.purpose == Purpose::Install && need.names.contains(&&*right.name)),
+            Kind::Table => records && right.privilege == "INSERT",
+            Kind::Sequence => records,
+        };
+        self.granting(self.missing(Purpose::Install).filter(is_used))
+    }
+
+    fn granting<'a>(&self, rights: impl Iterator<Item = &'a Right>) -> Vec<Change> {
+        let rights = rights.map(|right| ("", "", right));
+        changes(rights, |privileges, targets, _| {
             format!("GRANT {privileges} ON {targets} TO {};", self.quoted)
         })
     }

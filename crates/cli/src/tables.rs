@@ -76,6 +76,14 @@ pub(crate) async fn find(
         .collect()
 }
 
+/// The table that `text` means as SQL, without looking it up: in schema `public` if it names none.
+pub(crate) fn unresolved(text: &str) -> Result<TableName, Failure> {
+    if !text.starts_with('"') && ConnectConfig::resembles(text) {
+        return Err(stray_url());
+    }
+    Ok(the_one(text, Name::parse(text).as_ref(), Vec::new())?.table)
+}
+
 /// The table that `text` means, among all that it may mean.
 fn the_one(text: &str, name: Option<&Name>, mut found: Vec<Named>) -> Result<Named, Failure> {
     match (found.pop(), &*found) {

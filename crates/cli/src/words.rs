@@ -59,7 +59,7 @@ pub(crate) fn count(number: impl Into<i128>, noun: &str) -> String {
 
 /// An argument as a shell reads it. What would be hidden, such as the end of a line, is written as bash, zsh and ksh read it.
 pub(crate) fn argument(text: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,".contains(c);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,:/@+".contains(c);
     if text.contains(is_hidden) {
         let bytes = |c: char| {
             let bytes = c.to_string().into_bytes().into_iter();
@@ -90,18 +90,23 @@ pub(crate) fn option(name: &str, value: &str) -> String {
     format!("--{name}{between}{}", argument(value))
 }
 
-/// A table as a shell reads it, and then this command: quoted as in SQL where its parts could not be told otherwise, or
-/// would be taken for an option.
+/// A table as a shell reads it, and then this command. Names are quoted as in SQL only if SQL requires it: a simple name means the
+/// same table however it is read, unless another table's own name contains the dot: then the command refuses it.
 pub(crate) fn table(table: &TableName) -> String {
-    let is_clear = |part: &str| !part.contains(['.', '"']);
-    let is_option = table.schema().starts_with('-');
-    match is_clear(table.schema()) && is_clear(table.name()) && !is_option {
-        true => argument(&table.to_string()),
+    let is_simple = |part: &str| {
+        let begins_well = part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
+        begins_well
+            && part
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+    };
+    match is_simple(table.schema()) && is_simple(table.name()) {
+        true => table.to_string(),
         false => quoted(table),
     }
 }
 
-/// The same, quoted in any case.
+/// The same, quoted in any case: for tables that may be confused.
 pub(crate) fn quoted(table: &TableName) -> String {
     argument(&format!(
         "{}.{}",
@@ -157,7 +162,7 @@ mod tests {
         let said = said.map(|(schema, name)| table(&TableName::new(schema, name).unwrap()));
         let expected = [
             "shop.orders",
-            "'shop.My Orders'",
+            r#"'"shop"."My Orders"'"#,
             r#"'"a.b"."c"'"#,
             r#"'"a"."it'\''s ""c"""'"#,
             r#"'"-s"."t"'"#,

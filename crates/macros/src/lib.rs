@@ -54,9 +54,18 @@ use syn::{DeriveInput, parse_macro_input};
 /// # Columns
 ///
 /// If the struct implements `serde::Deserialize`, its other fields are columns that events have to carry:
-/// `TriggerSpec::of` and `watch` ask for them, and `Inserted::row` and the like return the struct. A field with
-/// `#[serde(skip)]` or `#[serde(flatten)]` names no column. A field with `#[serde(default)]` does, but events may lack it:
-/// those that were recorded before the table had the column.
+/// `TriggerSpec::of` and `watch` ask for them, and `Inserted::row` and the like return the struct. The attributes of serde count:
+///
+/// | attribute | column |
+/// |---|---|
+/// | `rename`, `rename_all` | has the name that serde reads |
+/// | `default` | optional: the table may lack it, and so may events that were recorded before the table had it. Once the table has it, the installation has to include it: see `TriggerSpec::optional_columns` |
+/// | `alias` | events may have it under this name: those that were recorded before it was renamed |
+/// | `skip`, `skip_deserializing` | none |
+/// | `flatten` | none: name the columns of the inner type with `TriggerSpec::columns`, or use `every_column` |
+///
+/// A field of type `Option` is required like any other: `None` means null, never a missing column. Add `#[serde(default)]` if the
+/// column may be missing.
 ///
 /// ```
 /// use pgherald::Table;

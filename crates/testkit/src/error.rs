@@ -68,6 +68,13 @@ impl Error {
     }
 }
 
+/// An error of pgherald itself, with its causes and its hint.
+impl From<pgherald_core::Error> for Error {
+    fn from(error: pgherald_core::Error) -> Self {
+        Self::new(format!("{}; {}", error.chain(), error.hint()))
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)

@@ -1,5 +1,8 @@
-//! What tests of event-driven PostgreSQL programs need: a real server, and a network that fails.
+//! What tests of event-driven PostgreSQL programs need: a real server, tests of handlers, and a network that fails.
 //!
+//! - [`TestDatabase`] tests a durable handler in five lines: it runs SQL, has the handler handle the changes in its real
+//!   transaction, and reports what was committed and what failed. [`Event::builder`](pgherald_core::Event::builder) makes
+//!   events for handlers without a table.
 //! - [`Postgres`] is a server of one's own, started in a second or two, gone without a trace afterwards
 //!   however the test process ends. It can be stopped, killed and frozen. The binaries of an
 //!   installed PostgreSQL are used; nothing is downloaded.
@@ -13,6 +16,7 @@
 //! use pgherald_testkit::{FaultProxy, Postgres};
 //!
 //! # async fn example() -> Result<(), pgherald_testkit::Error> {
+//! // A network that fails; for a test of a handler, see `TestDatabase`.
 //! let server = Postgres::shared().await?;
 //! let database = server.create_database().await?;
 //! let proxy = FaultProxy::start((server.host(), server.port())).await?;
@@ -24,6 +28,8 @@
 //! # }
 //! ```
 //!
+//! The page *Testing* of pgherald's guide shows a test of each kind.
+//!
 //! Unix only: servers are steered by signals.
 
 mod binaries;
@@ -31,6 +37,7 @@ pub mod coherence;
 mod database;
 mod error;
 mod fake;
+mod handlers;
 pub mod postgres;
 mod probe;
 pub mod proxy;
@@ -40,6 +47,7 @@ pub use binaries::Binaries;
 pub use database::Database;
 pub use error::Error;
 pub use fake::{FakeFeed, FakeSource, fake_source};
+pub use handlers::{FailedEvent, HandlerTest, Outcome, TestDatabase};
 pub use postgres::Postgres;
 pub use probe::{Probe, Seen, Sight};
 pub use proxy::FaultProxy;

@@ -13,8 +13,10 @@ use crate::guarded::guarded;
 use crate::output::Output;
 use crate::rights::{Change, Rights};
 
-/// Names in the statements resolve to the server's own types, whatever is on the search path.
-const BEGIN: &str = "BEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\n";
+/// Names in the statements resolve to the server's own types, whatever is on the search path. GRANT waits for a transaction that
+/// has altered an object or granted rights on it, and meanwhile keeps the objects before it locked for others.
+const BEGIN: &str =
+    "BEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\nSET LOCAL lock_timeout = '2s';\n";
 
 pub(crate) async fn run(
     database: &Database,
@@ -48,6 +50,7 @@ async fn run_once(
         done: &format!("Role {} may {}.", grant.role, words(grant.to)),
         idle: &idle(&rights, grant.to),
         notes: &notes(&rights, grant.to),
+        ..Said::default()
     };
     present(output, &[], &sql, grant.commit, &said)
 }

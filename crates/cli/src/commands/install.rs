@@ -1,6 +1,8 @@
 //! `pgherald install`.
 
 mod check;
+mod migration;
+mod summary;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,6 +27,9 @@ pub(crate) async fn run(
     refuse_contradictions(install)?;
     refuse_repetitions(install)?;
     let from = install.from.as_deref().map(manifest).transpose()?;
+    if install.migration {
+        return migration::print(output, install, from);
+    }
     let client = database.client().await?;
     let specs = match from {
         Some(specs) => specs,
@@ -52,16 +57,24 @@ async fn run_once(
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
     // A specification that does not fit its table is refused first, whatever is installed.
     let _ = actual.plan(specs)?;
-    let (specs, notes) = match install.narrow {
+    let (specs, mut notes) = match install.narrow {
         true => (specs.to_vec(), Vec::new()),
         false => widened(&actual, specs)?,
     };
     let plan = actual.plan(&specs)?;
+    let mut summary = Vec::new();
+    if !plan.is_empty() {
+        let changes = actual.summary(&specs)?;
+        summary = summary::lines(&changes);
+        notes.extend(summary::groups(client, &changes).await?);
+    }
     let done = format!("Installed on {}.", names.join(", "));
     let said = Said {
         done: &done,
         idle: IDLE,
         notes: &notes,
+        summary: &summary,
+        hides_sql: !install.sql,
     };
     conclude(client, output, &plan, install.commit, &said).await
 }
@@ -194,9 +207,24 @@ fn spec(table: TableName, install: &Install) -> TriggerSpec {
     spec
 }
 
+/// A table as a shell reads it. It is quoted as in SQL where the name of another installation contains the same dot.
+pub(in crate::commands) fn written(actual: &Actual, table: &TableName) -> String {
+    let text = table.to_string();
+    let resembles =
+        |other: &TableName| other != table && (other.name() == text || other.to_string() == text);
+    let is_ambiguous = actual.watched().iter().any(|one| {
+        let former = one.spec.as_ref().map(TriggerSpec::table);
+        one.table.as_ref().is_some_and(resembles) || former.is_some_and(resembles)
+    });
+    match is_ambiguous {
+        true => words::quoted(table),
+        false => words::table(table),
+    }
+}
+
 /// The command that installs what `spec` says, which fits its table.
 pub(in crate::commands) fn command(actual: &Actual, spec: &TriggerSpec) -> String {
-    let mut command = format!("pgherald install {}", words::quoted(spec.table()));
+    let mut command = format!("pgherald install {}", written(actual, spec.table()));
     let mut add = |option: &str, values: &[String]| {
         if !values.is_empty() {
             command.push(' ');

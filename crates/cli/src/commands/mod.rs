@@ -1,7 +1,6 @@
 //! One file for each command.
 
 pub(crate) mod completions;
-pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod grant;
@@ -10,6 +9,7 @@ mod group_health;
 pub(crate) mod install;
 mod plan;
 mod repair;
+pub(crate) mod set_aside;
 pub(crate) mod status;
 pub(crate) mod uninstall;
 pub(crate) mod upgrade;

@@ -14,6 +14,8 @@ struct Report<'a> {
     /// Empty if there was nothing to do.
     sql: &'a str,
     committed: bool,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    summary: &'a [String],
     #[serde(skip_serializing_if = "<[&str]>::is_empty")]
     notes: &'a [&'a str],
 }
@@ -25,13 +27,17 @@ pub(super) fn refusal(actual: &Actual, spec: &TriggerSpec) -> Option<String> {
 }
 
 /// The messages of a plan besides its SQL.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Said<'a> {
     /// The message when it was run.
     pub(super) done: &'a str,
     /// The message when there was nothing to do; empty for none.
     pub(super) idle: &'a str,
     pub(super) notes: &'a [String],
+    /// What the SQL does, in a few lines that come before it. Empty for none.
+    pub(super) summary: &'a [String],
+    /// Whether the summary stands for the SQL.
+    pub(super) hides_sql: bool,
 }
 
 /// The message when there was nothing to do, and no problem.
@@ -74,13 +80,20 @@ pub(super) fn present(
     commit: bool,
     said: &Said<'_>,
 ) -> Result<ExitCode, Failure> {
-    let Said { done, idle, notes } = *said;
+    let Said {
+        done,
+        idle,
+        notes,
+        summary,
+        hides_sql,
+    } = *said;
     let notes = warnings.iter().chain(notes);
     let notes: Vec<&str> = notes.map(String::as_str).collect();
     if output.is_json() {
         output.object(&Report {
             sql,
             committed: commit && !sql.is_empty(),
+            summary,
             notes: &notes,
         })?;
     } else if sql.is_empty() {
@@ -97,7 +110,15 @@ pub(super) fn present(
         for note in notes {
             output.line(note)?;
         }
+    } else if hides_sql {
+        for line in summary.iter().map(String::as_str).chain(notes) {
+            output.line(line)?;
+        }
+        output.line("Nothing was changed. Add --commit to run this, or --sql to see its SQL.")?;
     } else {
+        for line in summary {
+            output.line(&format!("-- {line}"))?;
+        }
         output.sql(sql.trim_end())?;
         for note in notes {
             output.line(&format!("-- {note}"))?;

@@ -3,32 +3,24 @@
 //! ```text
 //! look (the database, once) ──► Picture ──► tables, or one object
 //!   ▲                              │
-//!   └── after two seconds ◄────────┘ --watch; a look that fails is said, and the next one connects anew
+//!   └── after two seconds ◄────────┘ --watch; a look that fails is reported, and the next one connects anew
 //! ```
 
-mod picture;
-mod show;
+pub(super) mod picture;
+pub(super) mod show;
+mod watch;
 
-use std::io;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
-
-use serde::Serialize;
-use tokio_postgres::Client;
 
 use crate::arguments::Status;
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::interrupt::interrupted;
-use crate::output::{Output, Tone};
-use crate::words;
-use picture::{Picture, look};
-use show::show;
-
-/// How long between two looks.
-const INTERVAL: Duration = Duration::from_secs(2);
-/// After how long a look that is watched counts as failed. Counting lag takes a while where it is millions.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::output::Output;
+use crate::report::print;
+use crate::terminal::can_draw;
+use picture::look;
+use show::parts;
 
 pub(crate) async fn run(
     database: &Database,
@@ -37,85 +29,26 @@ pub(crate) async fn run(
 ) -> Result<ExitCode, Failure> {
     if !arguments.watch {
         let picture = look(&database.client().await?).await?;
-        show(output, &picture)?;
-        output.flush()?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    tokio::select! {
-        biased;
-        done = interrupted() => done?,
-        failed = watch(database, output) => failed?,
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Looks again and again; ends only if the first look fails, or nobody reads what is said.
-async fn watch(database: &Database, output: &mut Output) -> Result<(), Failure> {
-    let mut client = Some(database.client().await?);
-    let mut was_shown = false;
-    let mut is_lost = false;
-    let redraws = output.is_terminal() && !output.is_json();
-    loop {
-        match watched_look(database, &mut client).await {
-            Ok(picture) => {
-                if redraws {
-                    output.clear()?;
-                } else if was_shown && !output.is_json() {
-                    output.line("")?;
-                }
-                show(output, &picture)?;
-                (was_shown, is_lost) = (true, false);
-            }
-            Err(failure) if !was_shown => return Err(failure),
-            Err(failure) => {
-                client = None;
-                if !is_lost {
-                    say_lost(output, &failure)?;
-                }
-                is_lost = true;
+        match output.is_json() {
+            true => output.object(&picture)?,
+            false => {
+                let parts = parts(output, &picture);
+                print(output, &parts)?;
             }
         }
         output.flush()?;
-        tokio::time::sleep(INTERVAL).await;
+        return Ok(ExitCode::SUCCESS);
     }
-}
-
-/// A look, on the connection there is or a new one, that does not take for ever.
-async fn watched_look(
-    database: &Database,
-    client: &mut Option<Client>,
-) -> Result<Picture, Failure> {
-    let looking = async {
-        let client = match client {
-            Some(client) => client,
-            None => client.insert(database.client().await?),
-        };
-        look(client).await
+    let watching = async {
+        match output.is_terminal() && !output.is_json() && can_draw() {
+            true => watch::on_terminal(database, output).await,
+            false => watch::in_lines(database, output).await,
+        }
     };
-    let late = |_| Failure::problem(format!("no answer within {PATIENCE:?}"));
-    tokio::time::timeout(PATIENCE, looking)
-        .await
-        .map_err(late)?
-}
-
-fn say_lost(output: &mut Output, failure: &Failure) -> io::Result<()> {
-    #[derive(Serialize)]
-    struct Lost<'a> {
-        at: String,
-        error: &'a str,
+    tokio::select! {
+        biased;
+        done = interrupted() => done?,
+        failed = watching => failed?,
     }
-    let at = words::time(SystemTime::now());
-    let Failure::Told { message, .. } = failure else {
-        return Ok(());
-    };
-    if output.is_json() {
-        return output.object(&Lost { at, error: message });
-    }
-    let line = format!(
-        "{at}  lost: {}; trying again.",
-        words::shortened(message, 200)
-    );
-    output.line("")?;
-    let line = output.toned(Tone::Bad, &line);
-    output.line(line)
+    Ok(ExitCode::SUCCESS)
 }

@@ -29,6 +29,7 @@ pub(crate) async fn run(
         done: &done,
         idle: IDLE,
         notes: &notes,
+        ..Said::default()
     };
     conclude(&client, output, &plan, uninstall.commit, &said).await
 }
@@ -61,7 +62,7 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
         {
             return Err(match is_watched {
                 false => Failure::problem(format!("{table} was renamed to {now}"))
-                    .hint(format!("pgherald uninstall {}", words::quoted(now))),
+                    .hint(format!("pgherald uninstall {}", words::table(now))),
                 // Otherwise a later upgrade would confuse the two.
                 true => Failure::problem(format!(
                     "{now} was called {table} before, and its changes still come under that name"

@@ -59,7 +59,12 @@ async fn run_once(
     // Standard error has it, except for programs.
     let problems = (!is_all && output.is_json()).then(|| problem.clone());
     let notes = &*notes.chain(problems).collect::<Vec<_>>();
-    let said = Said { done, idle, notes };
+    let said = Said {
+        done,
+        idle,
+        notes,
+        ..Said::default()
+    };
     let code = conclude(client, output, &plan, upgrade.commit, &said).await?;
     match is_all {
         true => Ok(code),
@@ -77,6 +82,7 @@ fn show(output: &mut Output, migrations: &[Migration]) -> Result<ExitCode, Failu
         done: "",
         idle: "",
         notes: &["What is installed on tables is planned and upgraded after that.".to_owned()],
+        ..Said::default()
     };
     present(output, &[], &sql, false, &said)
 }

@@ -1,6 +1,7 @@
 //! `grant`: each role can do what it is for, and nothing else.
 
 mod doctor;
+mod needed;
 mod roles;
 mod writing;
 

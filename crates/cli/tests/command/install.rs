@@ -14,7 +14,7 @@ const TABLES: &str = "CREATE TABLE users (id int PRIMARY KEY, email text);
 async fn nothing_changes_before_it_is_committed() {
     let scene = Scene::new(TABLES).await;
     let before = scene.dump().await;
-    let shown = scene.fine(&["install", "users"]).await;
+    let shown = scene.fine(&["install", "users", "--sql"]).await;
     assert!(
         shown.contains(" TRIGGER \"pgherald_notify_insert\""),
         "{shown}"
@@ -130,7 +130,7 @@ async fn tables_are_found_as_they_are_typed() {
     ] {
         assert!(
             scene
-                .fine(&["install", typed])
+                .fine(&["install", typed, "--sql"])
                 .await
                 .contains("\"My Table\""),
             "{typed}"
@@ -138,7 +138,7 @@ async fn tables_are_found_as_they_are_typed() {
     }
     assert!(
         scene
-            .fine(&["install", "SHOP.Orders"])
+            .fine(&["install", "SHOP.Orders", "--sql"])
             .await
             .contains("shop")
     );
@@ -363,7 +363,7 @@ async fn what_cannot_be_upgraded_keeps_nothing_else_from_it() {
     );
     assert!(
         ran.stderr
-            .contains("\nhint: pgherald install '\"public\".\"users\"' --mode notify --commit\n"),
+            .contains("\nhint: pgherald install public.users --mode notify --commit\n"),
         "{ran:?}"
     );
     let sql = "SELECT count(*)::text FROM pg_trigger WHERE tgrelid = 'shop.orders'::regclass";
@@ -460,7 +460,7 @@ async fn a_name_that_may_be_two_tables_is_refused() {
     let expected = "\"a.b\" may be any of '\"a\".\"b\"', '\"public\".\"a.b\"'\nhint: write it as one of these\n";
     assert!(ran.stderr.ends_with(expected), "{ran:?}");
     for typed in ["\"a\".\"b\"", "\"public\".\"a.b\""] {
-        let shown = scene.fine(&["install", typed]).await;
+        let shown = scene.fine(&["install", typed, "--sql"]).await;
         assert!(shown.contains(&format!(" ON {typed}\n")), "{shown}");
     }
 }
@@ -645,7 +645,7 @@ async fn quoted_names_are_understood_also_of_what_is_gone() {
         r#""public"."""a"".""b""""#,
     ];
     for table in tables {
-        let said = scene.fine(&["install", table]).await;
+        let said = scene.fine(&["install", table, "--sql"]).await;
         assert!(said.contains(&format!(" ON {table}\n")), "{table}: {said}");
     }
     assert_eq!(scene.dump().await, before);
@@ -834,7 +834,7 @@ async fn an_installation_takes_nothing_away_unless_it_is_to_narrow() {
     assert_eq!(said, format!("{idle}\n{kept}\n"));
     assert_eq!(scene.dump().await, before);
     let said = scene
-        .fine(&["install", "items", "--columns", "qty,id"])
+        .fine(&["install", "items", "--columns", "qty,id", "--sql"])
         .await;
     assert!(
         said.contains("\n-- Kept on public.items: column price. --narrow removes it.\n"),
@@ -885,7 +885,7 @@ async fn what_a_group_requires_is_not_taken_from_it_and_doctor_names_what_is_mis
             .unwrap()
             .contains("without column price")
     );
-    let fix = r#"pgherald install '"public"."items"' --mode outbox --columns price --commit"#;
+    let fix = "pgherald install public.items --mode outbox --columns price --commit";
     assert_eq!(
         (&found[0]["result"], &found[0]["fix"]),
         (&"failed".into(), &fix.into())

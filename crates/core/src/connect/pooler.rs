@@ -4,10 +4,17 @@
 //! receive the notifications. The pooler has to be detected before a session changes any state. Comparing process ids is not
 //! enough, because a pooler may give the same process twice in a row.
 //!
-//! The check uses the end of a session. A second connection to the same address takes a lock that lasts as long as
-//! its session, and closes. A server, or a pooler that keeps sessions, ends the session and thereby the lock. A pooler in
-//! transaction mode has no sessions: its server process, and the lock, live on. A pooler that discards the state of a session
-//! after each transaction releases a lock that the session still needs, so the check tries that as well.
+//! The check opens a second connection to the same address, and has two steps:
+//!
+//! 1. Both connections ask for their process several times, in turn. Sessions have a process each. If a process changes, or is
+//!    that of both, the pooler is found. This leaves nothing behind.
+//! 2. A pooler may give each connection the same process again by chance. So the second connection takes a lock that lasts as
+//!    long as its session, and closes. A server, or a pooler that keeps sessions, ends the session and thereby the lock. A pooler
+//!    in transaction mode has no sessions: its server process, and the lock, live on. A pooler that discards the state of a
+//!    session after each transaction releases a lock that the session still needs, so the check tries that as well.
+//!
+//! The second step alone would do, but the lock would stay in a server process of other clients if that process cannot be
+//! reached again, or if the caller goes away during the check.
 //!
 //! Consumers have other connections beside the one that listens: for their leases, and for attempts. With several hosts these
 //! may lead elsewhere, so each endpoint is checked once. Settings and prepared statements would reach other clients as well.
@@ -26,6 +33,9 @@ use crate::error::{Error, Kind, Result};
 
 /// The first half of the lock's key. The second half is random, so that no other session holds the lock.
 const MARK: i32 = 0x7067_6872;
+
+/// How often both connections ask for their process.
+const ROUNDS: usize = 4;
 
 /// How long the server may take to notice that a connection has ended.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -60,8 +70,17 @@ pub(super) async fn refuse(
     client: &Client,
     connection: &mut Connection,
 ) -> Result<()> {
+    let (second, mut second_connection) = config.open_at(endpoint).await?;
+    let found = share_processes(client, connection, &second, &mut second_connection).await?;
+    if found {
+        return Err(refusal());
+    }
     let token = fastrand::i32(0..);
-    let process = leave_mark(config, endpoint, token).await?;
+    let marked = session::drive(&mut second_connection, take_mark(&second, token)).await;
+    drop(second);
+    // Sends Terminate. If that fails, the connection has ended anyway.
+    let _ = second_connection.await;
+    let process = marked?;
     let since = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
@@ -94,16 +113,32 @@ fn refusal() -> Error {
     )
 }
 
-/// Marks the server process of a connection that closes at once. Returns the process.
-async fn leave_mark(config: &ConnectConfig, endpoint: &Endpoint, token: i32) -> Result<i32> {
-    let (client, mut connection) = config.open_at(endpoint).await?;
-    let process = session::drive(&mut connection, take_mark(&client, token)).await?;
-    drop(client);
-    // Sends Terminate. If that fails, the connection has ended anyway.
-    let _ = connection.await;
-    Ok(process)
+/// Whether two connections have another number of server processes between them than two, which stay with them.
+async fn share_processes(
+    first: &Client,
+    first_connection: &mut Connection,
+    second: &Client,
+    second_connection: &mut Connection,
+) -> Result<bool> {
+    let mut before = None;
+    for _ in 0..ROUNDS {
+        let own = session::drive(first_connection, process(first)).await?;
+        let other = session::drive(second_connection, process(second)).await?;
+        if own == other || *before.get_or_insert((own, other)) != (own, other) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
+async fn process(client: &Client) -> Result<i32> {
+    let sql = "SELECT pg_catalog.pg_backend_pid()";
+    let rows = client.query_typed(sql, &[]).await.map_err(failed)?;
+    let row = rows.first().ok_or_else(not_marked)?;
+    row.try_get(0).map_err(failed)
+}
+
+/// Marks the server process. Returns the process.
 async fn take_mark(client: &Client, token: i32) -> Result<i32> {
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&MARK, Type::INT4), (&token, Type::INT4)];
     let sql = include_str!("sql/mark.sql");

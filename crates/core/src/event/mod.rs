@@ -1,5 +1,6 @@
 //! What a source publishes: one event per changed row, or per table where the row is not known.
 
+mod builder;
 mod decode;
 mod key;
 #[cfg(any(
@@ -24,6 +25,7 @@ use crate::name::ChannelName;
 use crate::operation::Operation;
 use crate::types::{self, Fields, RowParts};
 
+pub use builder::{ColumnType, EventBuilder};
 pub use decode::Decoder;
 pub use key::{Key, KeyColumn, KeyPart, RowKey};
 pub use typed::{Changed, Deleted, FromEvent, Inserted, Table, Truncated, Updated};
@@ -42,8 +44,9 @@ pub struct Event {
 }
 
 /// What only events of the outbox have.
+#[derive(Default)]
 pub(crate) struct Record {
-    pub(crate) id: i64,
+    pub(crate) id: Option<i64>,
     pub(crate) old_columns: Option<Arc<str>>,
     pub(crate) changed: Option<Vec<String>>,
 }
@@ -83,24 +86,7 @@ impl Event {
         table: impl Into<String>,
         operation: Operation,
     ) -> EventBuilder {
-        let now = SystemTime::now();
-        EventBuilder {
-            relation: Relation {
-                schema: Some(schema.into().into()),
-                table: table.into().into(),
-                ..Relation::default()
-            },
-            head: Head {
-                relation: Arc::default(),
-                operation,
-                sent_at: now,
-                received_at: now,
-                transaction_id: None,
-                backend_pid: 0,
-            },
-            key: None,
-            columns: None,
-        }
+        EventBuilder::new(schema.into(), table.into(), operation)
     }
 
     /// The channel the event came through.
@@ -147,7 +133,7 @@ impl Event {
     /// |---|---|
     /// | `smallint`, `integer`, `bigint`, `oid` | integers, `f64`, `String` |
     /// | `real`, `double precision` | `f32`, `f64`, also for `NaN` and infinities; `String` |
-    /// | `numeric` | decimal types, `String`, `f64`; integers if it is whole |
+    /// | `numeric` | decimal types, `String`, `f64`; integers if it is whole; in a `serde_json::Value`, a string |
     /// | `json`, `jsonb` | any type that its JSON fits: structs, maps, `serde_json::Value` |
     /// | arrays, with all their dimensions | `Vec` and other collections, of `Option` if elements may be null |
     /// | composite types | structs with a field for each of theirs |
@@ -157,8 +143,12 @@ impl Event {
     /// | domains | as for the type beneath |
     /// | `uuid`, `inet`, `interval` (ISO 8601), ranges, types of extensions, all others | types that read a string: `uuid::Uuid`, `IpAddr`, `String` |
     ///
-    /// `Option` stands for a column that may be null. In a field with `#[serde(flatten)]`, and in other places where serde does
-    /// not ask for a type, a `numeric` is a string.
+    /// `Option` stands for a column that may be null.
+    ///
+    /// A `numeric` may have more digits than any number type of Rust, and no digit is lost. So where serde does not ask for a
+    /// type, a `numeric` is a string with all of its digits: in a `serde_json::Value`, in a field with `#[serde(flatten)]`, in
+    /// untagged enums, and in [`columns_json`](Self::columns_json). That is the same for whole numbers, with and without the
+    /// feature `arbitrary_precision` of serde_json. Numbers within `json` and `jsonb` are those of serde_json.
     ///
     /// New values for inserts and updates, old values for deletes. `None` if the specification names no columns, if they
     /// were too large together for a notification, or if the event is about the whole table.
@@ -188,6 +178,7 @@ impl Event {
             key_columns: T::KEY,
             key: self.key.as_ref().map_or(&[], RowKey::parts),
             required: &required,
+            aliases: T::ALIASES,
         });
         row.map_err(|cause| self.unfit::<T>(columns.unwrap_or_default(), cause))
     }
@@ -274,7 +265,7 @@ impl Event {
     /// Its number in the outbox, which no other event of this database has; `None` of notifications.
     #[must_use]
     pub fn outbox_id(&self) -> Option<i64> {
-        self.record.as_ref().map(|record| record.id)
+        self.record.as_ref()?.id
     }
 
     /// When the trigger fired, by the database server's clock.
@@ -361,85 +352,5 @@ impl fmt::Debug for Event {
             .field("backend_pid", &self.backend_pid())
             .field("outbox_id", &self.outbox_id())
             .finish()
-    }
-}
-
-/// Builds an [`Event`]; see [`Event::builder`].
-#[must_use = "call build() to get the event"]
-pub struct EventBuilder {
-    relation: Relation,
-    head: Head,
-    key: Option<RowKey>,
-    columns: Option<Arc<str>>,
-}
-
-impl EventBuilder {
-    /// The row; without it the event is about the whole table.
-    pub fn key(mut self, key: impl Into<RowKey>) -> Self {
-        self.key = Some(key.into());
-        self
-    }
-
-    /// The names of the key's columns.
-    pub fn key_columns<C: Into<String>>(mut self, names: impl IntoIterator<Item = C>) -> Self {
-        self.relation.key_columns = names
-            .into_iter()
-            .map(|name| name.into().into_boxed_str())
-            .collect();
-        self
-    }
-
-    /// The extra columns, as a JSON object.
-    pub fn columns_json(mut self, json: impl AsRef<str>) -> Self {
-        self.columns = Some(json.as_ref().into());
-        self
-    }
-
-    /// The channel; [`ChannelName::DEFAULT`] unless given.
-    pub fn channel(mut self, channel: ChannelName) -> Self {
-        self.relation.channel = channel;
-        self
-    }
-
-    /// When the trigger fired; now unless given.
-    pub fn sent_at(mut self, sent_at: SystemTime) -> Self {
-        self.head.sent_at = sent_at;
-        self
-    }
-
-    /// When the event was read; now unless given.
-    pub fn received_at(mut self, received_at: SystemTime) -> Self {
-        self.head.received_at = received_at;
-        self
-    }
-
-    /// The transaction.
-    pub fn transaction_id(mut self, id: u64) -> Self {
-        self.head.transaction_id = Some(id);
-        self
-    }
-
-    /// The event.
-    #[must_use]
-    pub fn build(self) -> Event {
-        let head = Head {
-            relation: Arc::new(self.relation),
-            ..self.head
-        };
-        Event {
-            head: Arc::new(head),
-            key: self.key,
-            columns: self.columns,
-            record: None,
-        }
-    }
-}
-
-impl fmt::Debug for EventBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EventBuilder")
-            .field("relation", &self.relation)
-            .field("key", &self.key)
-            .finish_non_exhaustive()
     }
 }

@@ -36,9 +36,14 @@ pub trait Table: 'static {
     /// asks for them. `#[derive(Table)]` names those of a `Deserialize` struct's fields.
     const COLUMNS: &'static [&'static str] = &[];
 
-    /// Those of [`COLUMNS`](Self::COLUMNS) that an event may lack: fields with `#[serde(default)]`. Rows that were recorded
-    /// before their column was added do not have it.
+    /// Those of [`COLUMNS`](Self::COLUMNS) that an event, and the table, may lack: fields with `#[serde(default)]`. Rows that
+    /// were recorded before their column was added do not have it. See
+    /// [`TriggerSpec::optional_columns`](crate::trigger::TriggerSpec::optional_columns).
     const OPTIONAL_COLUMNS: &'static [&'static str] = &[];
+
+    /// Other names under which events may have a column, such as the one before the column was renamed: the column, and its
+    /// names. `#[derive(Table)]` takes them from `#[serde(alias)]`.
+    const ALIASES: &'static [(&'static str, &'static [&'static str])] = &[];
 
     /// What a row key is in Rust.
     type Key: Key + 'static;

@@ -17,7 +17,7 @@ mod attempts;
 mod intake;
 mod standing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -82,8 +82,9 @@ pub(super) struct Engine<R> {
     bytes: usize,
     /// A batch runs, or waits for the single events that run.
     is_batch_next: bool,
-    /// Settlements made since the consumer started.
-    settled: u64,
+    /// Parked events of which something became while the last look ran, or was still to be written when it began: what that
+    /// look found of them may be out of date.
+    settled: HashSet<i64>,
     node: i64,
     has_joined: bool,
     /// The leases of the group's nodes.
@@ -169,7 +170,7 @@ impl<R: Runner> Engine<R> {
             held_up: BTreeMap::new(),
             bytes: 0,
             is_batch_next: false,
-            settled: 0,
+            settled: HashSet::new(),
             node: new_node(),
             has_joined: false,
             leases: Leases::default(),

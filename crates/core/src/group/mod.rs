@@ -93,11 +93,13 @@ mod slices;
 mod store;
 mod tick;
 mod transactional;
+#[doc(hidden)]
+pub mod trial;
 
 pub use batch::{Batch, BatchHandler};
 pub use consumer::Consumer;
 pub use handle::{ConsumerHandle, ConsumerReport};
-pub use operations::{Group, GroupStatus, ParkedEvent, Seek};
+pub use operations::{Group, GroupStatus, ParkedEvent, Seek, SeekPlan, SeekRange};
 pub use options::Durable;
 pub use rehearsal::rehearse;
 pub use transactional::TransactionalHandler;

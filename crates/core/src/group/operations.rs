@@ -1,15 +1,19 @@
 //! What an operator asks of a group, and has it do.
 
+mod parked;
+mod seek;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
+pub use self::parked::ParkedEvent;
+pub use self::seek::{Seek, SeekPlan, SeekRange};
 use super::store::{failed, seconds};
 use crate::error::{Error, Kind, Result};
-use crate::event::Event;
-use crate::outbox::{OutboxReader, Recorded, Relations, get};
+use crate::outbox::get;
 use crate::telemetry::{
     GROUP_DEAD_LETTERS, GROUP_FAILING_EVENTS, GROUP_FAILING_SECONDS, GROUP_LAG_EVENTS,
     GROUP_LAG_SECONDS, GROUP_NODES, GROUP_PARKED_EVENTS, GROUP_STATUS_TIMESTAMP_SECONDS, gauge,
@@ -99,41 +103,6 @@ impl GroupStatus {
     }
 }
 
-/// An event that was set aside.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ParkedEvent {
-    /// The event's [`outbox_id`](Event::outbox_id); below zero for a resync.
-    pub id: i64,
-    /// The event, if it can be understood. None of a resync.
-    pub event: Option<Event>,
-    /// The row's key as it was recorded, which should be a JSON array. Of a resync: why there is one.
-    pub key: Option<String>,
-    /// The extra columns as they were recorded, which should be a JSON object.
-    pub columns: Option<String>,
-    /// How many attempts it has had.
-    pub attempts: u32,
-    /// How the last one failed.
-    pub error: Option<String>,
-    /// Since when it has been set aside.
-    pub parked_at: SystemTime,
-    /// When it is tried again. `None` for dead letters, and behind others of the same row.
-    pub due_at: Option<SystemTime>,
-    /// Since when it has been a dead letter.
-    pub dead_at: Option<SystemTime>,
-}
-
-/// Where a group is to go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Seek {
-    /// With everything that is still in the outbox.
-    Beginning,
-    /// With what is committed from now on.
-    Now,
-    /// With what was recorded from this time on, by the server's clock. What was under way then may come or not.
-    Time(SystemTime),
-}
-
 impl<'a> Group<'a> {
     /// The group of this name, which need not exist.
     #[must_use]
@@ -191,147 +160,6 @@ impl<'a> Group<'a> {
             0 => Err(self.missing()),
             _ => Ok(()),
         }
-    }
-
-    /// Has it go on elsewhere. What its consumers have in hand is not acknowledged any more, and may be handled again;
-    /// parked events and dead letters stay. A dead letter that is come by again is one no more only if it fails again.
-    ///
-    /// # Errors
-    /// As for [`status`](Self::status).
-    pub async fn seek(&self, to: Seek) -> Result<()> {
-        let mut reader = OutboxReader::new(Arc::clone(self.client));
-        let cursor = match to {
-            Seek::Beginning => reader.beginning().await?,
-            Seek::Now => reader.now().await?,
-            Seek::Time(time) => reader.at(time).await?,
-        };
-        // A new epoch: nobody has these slices now.
-        // In the order in which consumers write to them.
-        let changed = "locked AS (
-            SELECT slice, epoch FROM pgherald.consumer_cursor WHERE group_name OPERATOR(pg_catalog.=) $1 ORDER BY slice FOR UPDATE
-        ), changed AS (
-            UPDATE pgherald.consumer_cursor AS c SET cursor = $2, epoch = c.epoch OPERATOR(pg_catalog.+) 1, generation = 0
-            FROM locked AS l WHERE c.group_name OPERATOR(pg_catalog.=) $1 AND c.slice OPERATOR(pg_catalog.=) l.slice
-            RETURNING c.slice, c.epoch
-        ), taken AS (
-            UPDATE pgherald.consumer_slice AS s SET node = NULL, epoch = c.epoch
-            FROM changed AS c WHERE s.group_name OPERATOR(pg_catalog.=) $1 AND s.slice OPERATOR(pg_catalog.=) c.slice
-        )";
-        match self.change(changed, &[&cursor.to_string()]).await? {
-            0 => Err(self.missing()),
-            _ => Ok(()),
-        }
-    }
-
-    /// Events that are to be tried again, and those that wait behind one of the same row, by id: `limit` of them at most,
-    /// from the first one on, or from the one that follows the id `after`.
-    ///
-    /// # Errors
-    /// As for [`all`](Self::all).
-    pub async fn parked(&self, after: Option<i64>, limit: usize) -> Result<Vec<ParkedEvent>> {
-        self.set_aside(
-            "dead_at IS NULL AND id OPERATOR(pg_catalog.>) $2",
-            after,
-            limit,
-        )
-        .await
-    }
-
-    /// Events that were given up, by id: `limit` of them at most, from the first one on, or from the one that follows the
-    /// id `after`. Each is held in memory with its columns.
-    ///
-    /// # Errors
-    /// As for [`all`](Self::all).
-    pub async fn dead_letters(&self, after: Option<i64>, limit: usize) -> Result<Vec<ParkedEvent>> {
-        self.set_aside(
-            "dead_at IS NOT NULL AND id OPERATOR(pg_catalog.>) $2",
-            after,
-            limit,
-        )
-        .await
-    }
-
-    /// The event with this id, if it was set aside: one that waits, or a dead letter.
-    ///
-    /// # Errors
-    /// As for [`all`](Self::all).
-    pub async fn parked_event(&self, id: i64) -> Result<Option<ParkedEvent>> {
-        Ok(self
-            .set_aside("id OPERATOR(pg_catalog.=) $2", Some(id), 1)
-            .await?
-            .pop())
-    }
-
-    async fn set_aside(
-        &self,
-        which: &str,
-        id: Option<i64>,
-        limit: usize,
-    ) -> Result<Vec<ParkedEvent>> {
-        require_version(self.client).await?;
-        let id = id.unwrap_or(i64::MIN);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let sql = format!(
-            "SELECT id, xid::pg_catalog.text, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts,
-                error, parked_at, due_at, dead_at
-            FROM pgherald.parked_event WHERE group_name OPERATOR(pg_catalog.=) $1 AND {which} ORDER BY id LIMIT $3"
-        );
-        let rows = self
-            .client
-            .query(&sql, &[&self.name, &id, &limit])
-            .await
-            .map_err(failed)?;
-        let recorded = rows.iter().map(Recorded::of).collect::<Result<Vec<_>>>()?;
-        let events = Relations::default().events(self.client, &recorded).await?;
-        let text = |text: Option<Arc<str>>| text.map(|text| String::from(&*text));
-        let parked = |((row, recorded), event): ((&Row, Recorded), Result<Event>)| {
-            Ok(ParkedEvent {
-                id: recorded.id,
-                event: event.ok(),
-                key: text(recorded.key),
-                columns: text(recorded.columns),
-                attempts: get::<i32>(row, 10)?.unsigned_abs(),
-                error: get(row, 11)?,
-                parked_at: get(row, 12)?,
-                due_at: get(row, 13)?,
-                dead_at: get(row, 14)?,
-            })
-        };
-        rows.iter().zip(recorded).zip(events).map(parked).collect()
-    }
-
-    /// Has dead letters tried again, with all attempts before them: those with these ids, or all. They come after what was
-    /// handled of their rows meanwhile. Returns how many there were.
-    ///
-    /// # Errors
-    /// As for [`all`](Self::all).
-    pub async fn retry_dead_letters(&self, ids: Option<&[i64]>) -> Result<u64> {
-        let action = "UPDATE pgherald.parked_event SET dead_at = NULL, due_at = pg_catalog.clock_timestamp(), delay = 0,
-            attempts = 0";
-        self.change_dead_letters(action, ids).await
-    }
-
-    /// Forgets dead letters: those with these ids, or all. Returns how many there were.
-    ///
-    /// # Errors
-    /// As for [`all`](Self::all).
-    pub async fn discard_dead_letters(&self, ids: Option<&[i64]>) -> Result<u64> {
-        self.change_dead_letters("DELETE FROM pgherald.parked_event", ids)
-            .await
-    }
-
-    async fn change_dead_letters(&self, action: &str, ids: Option<&[i64]>) -> Result<u64> {
-        let changed = format!(
-            "changed AS (
-                {action}
-                WHERE group_name OPERATOR(pg_catalog.=) $1 AND dead_at IS NOT NULL
-                    AND ($2::bigint[] IS NULL OR id OPERATOR(pg_catalog.=) ANY ($2)) RETURNING 1
-            ), revised AS (
-                UPDATE pgherald.consumer_group SET revision = revision OPERATOR(pg_catalog.+) 1
-                WHERE name OPERATOR(pg_catalog.=) $1 AND EXISTS (SELECT FROM changed)
-            )"
-        );
-        self.change(&changed, &[&ids]).await
     }
 
     /// Forgets the group, and what was parked for it. Consumers that still run make it anew: stop them before.

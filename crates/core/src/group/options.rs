@@ -37,6 +37,8 @@ pub struct Durable {
     pub(super) group: Arc<str>,
     pub(super) slices: Option<i32>,
     pub(super) from_beginning: bool,
+    /// Whether a new group that does not begin with the whole outbox gets a resync.
+    pub(super) first_resync: bool,
     pub(super) lease: Duration,
     pub(super) concurrency: usize,
     pub(super) max_batch: usize,
@@ -59,6 +61,7 @@ impl Durable {
             group: group.as_ref().into(),
             slices: None,
             from_beginning: false,
+            first_resync: true,
             lease: Duration::from_secs(10),
             concurrency: 8,
             max_batch: 500,

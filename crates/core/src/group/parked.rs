@@ -33,6 +33,12 @@ enum State {
     GivenOut(i64),
 }
 
+impl Lane {
+    fn has(&self, event: i64) -> bool {
+        self.events.contains(&event) || matches!(self.state, State::GivenOut(out) if out == event)
+    }
+}
+
 impl Parked {
     /// How many rows have parked events.
     pub(super) fn rows(&self) -> usize {
@@ -61,14 +67,30 @@ impl Parked {
 
     /// Whether this event is known, of whichever row. Looks at all of them.
     pub(super) fn knows(&self, event: i64) -> bool {
-        self.lanes.values().any(|lane| {
-            lane.events.contains(&event)
-                || matches!(lane.state, State::GivenOut(out) if out == event)
-        })
+        self.lanes.values().any(|lane| lane.has(event))
     }
 
-    /// An event is parked, or was found among the parked ones, and may be known. It takes its place among those of its row;
-    /// if it is the first, it is due then.
+    /// Whether this event of the row is known.
+    pub(super) fn is_known(&self, row: &Row, event: i64) -> bool {
+        self.lanes.get(row).is_some_and(|lane| lane.has(event))
+    }
+
+    /// An event was found among the parked ones in the database. As [`park`](Self::park); and if the event is known, is the first
+    /// of its row, and an operator has made it due earlier, it is due then.
+    pub(super) fn found(&mut self, row: &Row, slice: i32, event: i64, due: Instant) {
+        self.park(row, slice, event, due);
+        if let Some(lane) = self.lanes.get_mut(row)
+            && let State::Waiting(before) = lane.state
+            && due < before
+            && lane.events.first() == Some(&event)
+        {
+            self.waiting.remove(&(before, event));
+            self.waiting.insert((due, event), row.clone());
+            lane.state = State::Waiting(due);
+        }
+    }
+
+    /// An event is parked, and may be known. It takes its place among those of its row; if it is the first, it is due then.
     pub(super) fn park(&mut self, row: &Row, slice: i32, event: i64, due: Instant) {
         let Some(lane) = self.lanes.get_mut(row) else {
             let lane = Lane {
@@ -214,6 +236,27 @@ mod tests {
             (parked.rows(), parked.events(), parked.next_due()),
             (0, 0, None)
         );
+    }
+
+    #[test]
+    fn an_event_that_is_found_due_earlier_is_given_out_earlier() {
+        let (mut parked, now) = (Parked::default(), Instant::now());
+        let later = now + Duration::from_secs(1);
+        parked.park(&row(1), 0, 10, later);
+        parked.park(&row(1), 0, 11, later);
+        // Only the first of a row is due by itself.
+        parked.found(&row(1), 0, 11, now);
+        assert!(given_out(&mut parked, now).is_empty());
+        parked.found(&row(1), 0, 10, later + (later - now));
+        assert_eq!(parked.next_due(), Some(later), "not later than known");
+        parked.found(&row(1), 0, 10, now);
+        assert_eq!(given_out(&mut parked, now), [10]);
+        assert!(parked.is_known(&row(1), 10) && !parked.is_known(&row(2), 10));
+        // It is being tried already.
+        parked.found(&row(1), 0, 10, now);
+        assert!(given_out(&mut parked, later).is_empty());
+        parked.put_back(&row(1), 10, later);
+        assert_eq!((parked.events(), parked.next_due()), (2, Some(later)));
     }
 
     #[test]

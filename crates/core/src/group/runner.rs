@@ -44,9 +44,20 @@ pub(super) enum Manner {
 #[derive(Debug)]
 pub(super) struct Assignment {
     pub(super) job: Job,
-    pub(super) acknowledgement: Option<Acknowledgement>,
+    pub(super) acknowledgement: Acknowledge,
     /// Of the slice.
     pub(super) generation: i64,
+}
+
+/// How an attempt acknowledges its event by itself.
+#[derive(Debug)]
+pub(super) enum Acknowledge {
+    /// It moves the cursor of the slice.
+    Cursor(Acknowledgement),
+    /// It deletes the parked event.
+    Parked,
+    /// It writes nothing: no outbox has the event.
+    Nothing,
 }
 
 impl Job {

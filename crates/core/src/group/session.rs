@@ -73,7 +73,7 @@ pub(super) struct Session {
     has_progress: bool,
     next_acknowledgement: Instant,
 
-    ticking: Asked<(Result<Tick>, u64)>,
+    ticking: Asked<Result<Tick>>,
     next_tick: Instant,
     /// When the last look began.
     ticked_at: Instant,
@@ -97,8 +97,7 @@ pub(super) struct Session {
 pub(super) enum News {
     Ended(Error),
     Page(Result<Box<Page>>),
-    /// With the number of settlements that had been made before it was asked for.
-    Ticked(Result<(Tick, u64)>),
+    Ticked(Result<Tick>),
     Acknowledged(Acknowledged),
     Fetched(Result<Fetched>),
     /// Somebody called, or something came that is of no interest.
@@ -246,9 +245,7 @@ impl Session {
                 let (sent, settlements) = self.take_sent();
                 News::Acknowledged(Acknowledged { sent, settlements, written })
             }
-            (tick, settled) = answer(&mut self.ticking) => {
-                News::Ticked(tick.map(|tick| (tick, settled)))
-            }
+            tick = answer(&mut self.ticking) => News::Ticked(tick),
             confirmed = answer(&mut self.confirming) => match confirmed {
                 Ok(has_parked) => {
                     if has_parked {
@@ -346,7 +343,7 @@ impl Session {
         self.next_tick = self.next_tick.min(Instant::now() + SOON);
     }
 
-    pub(super) fn tick(&mut self, now: Instant, before: Before, settled: u64) {
+    pub(super) fn tick(&mut self, now: Instant, before: Before) {
         let (client, terms) = (Arc::clone(&self.side), Rc::clone(&self.terms));
         let period = self.terms.lease / 3;
         let history = self.history.clone();
@@ -357,7 +354,7 @@ impl Session {
                 history.confirm(&client).await?;
                 tick(client, &terms, before).await
             };
-            (store::answered(terms.lease, found).await, settled)
+            store::answered(terms.lease, found).await
         };
         self.ticking = Some(asked.boxed_local());
         if self.trimming.is_none() && self.next_trim <= now {
@@ -491,6 +488,11 @@ impl Session {
 
     pub(super) fn is_acknowledging(&self) -> bool {
         self.acknowledging.is_some()
+    }
+
+    /// The parked events of which is being written what became.
+    pub(super) fn settling(&self) -> impl Iterator<Item = i64> {
+        self.sent.1.iter().map(|one| one.id)
     }
 
     /// Whether what became of parked events is being written.

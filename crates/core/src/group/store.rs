@@ -60,7 +60,7 @@ pub(super) async fn open(
             &group,
             &terms.slices_when_made(),
             &cursor.to_string(),
-            &!terms.from_beginning,
+            &(terms.first_resync && !terms.from_beginning),
         ];
         let sql = include_str!("sql/open.sql");
         execute(client, sql, &parameters).await?;

@@ -28,7 +28,7 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryStream, Transaction}
 use super::job::{Finished, Outcome};
 use super::options::Durable;
 use super::plain::{tell, with};
-use super::runner::{Assignment, Manner, Runner, not_understood};
+use super::runner::{Acknowledge, Assignment, Manner, Runner, not_understood};
 use super::store;
 use crate::backoff::Backoff;
 use crate::connect::{ConnectConfig, NEVER_IDLE_TOO_LONG};
@@ -283,10 +283,13 @@ async fn transact<H: TransactionalHandler>(
     };
     let writing = async {
         match acknowledgement {
-            Some(one) => store::acknowledge_one(&transaction, statements, &terms.group, one).await,
-            None => {
+            Acknowledge::Cursor(one) => {
+                store::acknowledge_one(&transaction, statements, &terms.group, one).await
+            }
+            Acknowledge::Parked => {
                 store::settle_done(&transaction, statements, &terms.group, job, *generation).await
             }
+            Acknowledge::Nothing => Ok(true),
         }
     };
     // Send both at once.

@@ -133,7 +133,7 @@ impl Recorded {
             backend_pid: 0,
         };
         let record = Record {
-            id,
+            id: Some(id),
             old_columns: self.old_columns.clone(),
             changed: changed.flatten(),
         };

@@ -108,6 +108,17 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// An ordinary table that is no partition.
+    pub(super) fn sample(name: TableName) -> Self {
+        Self {
+            root: 0,
+            is_root: true,
+            name: Name(name),
+            kind: "r".to_owned(),
+            may_have_triggers: true,
+        }
+    }
+
     /// Whether it is a table, ordinary or partitioned.
     pub(super) fn is_table(&self) -> bool {
         matches!(&*self.kind, "r" | "p")

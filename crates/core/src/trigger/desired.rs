@@ -15,7 +15,7 @@ use crate::name::TableName;
 use crate::operation::Operation;
 
 /// The most bytes that the types of columns may take in a notification, which has 8,000.
-const MAX_TYPES: usize = 4_000;
+pub(super) const MAX_TYPES: usize = 4_000;
 
 /// The desired installation of one table.
 #[derive(Debug)]
@@ -176,7 +176,7 @@ fn names(columns: &[Column]) -> Vec<String> {
     columns.iter().map(|column| column.name.clone()).collect()
 }
 
-fn body(valid: &Valid<'_>) -> Result<String> {
+pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
     match valid.spec.mode {
         Mode::Notify => notify_body(valid),
         Mode::Outbox => super::outbox::body(valid),
@@ -185,11 +185,7 @@ fn body(valid: &Valid<'_>) -> Result<String> {
 
 fn notify_body(valid: &Valid<'_>) -> Result<String> {
     let table = &valid.spec.table;
-    let relation = format!(
-        r#""schema":{},"table":{}"#,
-        expression::json_string(table.schema()),
-        expression::json_string(table.name()),
-    );
+    let relation = relation_members(table);
     let (channel, relation) = (
         escape_literal(valid.spec.channel.as_str()),
         escape_literal(&relation),
@@ -227,10 +223,8 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
             &[&common[..], &row].concat(),
         );
     }
-    let fitting =
-        |value| format!("array_agg(CASE WHEN octet_length({value}) < 8000 THEN {value} END)");
     let (columns, cols) = if valid.columns.is_empty() {
-        ("NULL::text".to_owned(), "NULL::text[]".to_owned())
+        (NONE.to_owned(), NO_COLS.to_owned())
     } else {
         (
             expression::object(&valid.columns, valid.value_limit()),
@@ -298,7 +292,7 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
         ("nesting", &*rows_query::nesting(valid)?),
         (
             "rows_query",
-            &*rows_query::call(valid, Size::Limited, Size::Unavailable(valid.value_limit())),
+            &*rows_query::call(valid, Size::Limited, Size::Unavailable(valid.value_limit()))?,
         ),
         ("select", &*replicated::queried(valid, &select)),
         ("key_names", &*escape_literal(&key_members)),
@@ -311,6 +305,24 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
     render(
         include_str!("sql/objects/rows_body.sql"),
         &[&common[..], &rows].concat(),
+    )
+}
+
+/// The columns of a row, and those of all rows, if the specification names none.
+pub(super) const NONE: &str = "NULL::text";
+pub(super) const NO_COLS: &str = "NULL::text[]";
+
+/// The texts of all rows, without those that are too large for any notification.
+pub(super) fn fitting(value: &str) -> String {
+    format!("array_agg(CASE WHEN octet_length({value}) < 8000 THEN {value} END)")
+}
+
+/// The members of a payload that name the table.
+pub(super) fn relation_members(table: &TableName) -> String {
+    format!(
+        r#""schema":{},"table":{}"#,
+        expression::json_string(table.schema()),
+        expression::json_string(table.name()),
     )
 }
 

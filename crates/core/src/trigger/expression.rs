@@ -200,9 +200,10 @@ pub(super) fn names(columns: &[Column]) -> String {
 pub(super) fn types(key: &[Column], columns: &[Column]) -> Result<Option<String>> {
     let in_key = |column: &&Column| key.iter().any(|part| part.name == column.name);
     let columns = columns.iter().filter(|column| !in_key(column));
-    let texts = key.iter().chain(columns).filter(|column| {
-        column.read_as != Type::Text && !matches!(class(column), Class::Integer | Class::Boolean)
-    });
+    let texts = key
+        .iter()
+        .chain(columns)
+        .filter(|column| column.read_as != Type::Text && is_text(column));
     let types = texts.map(|column| (column.name.as_str().into(), column.read_as.clone()));
     let types = types.collect::<Fields>();
     if types.is_empty() {
@@ -216,6 +217,11 @@ pub(super) fn types(key: &[Column], columns: &[Column]) -> Result<Option<String>
         )
     })?;
     Ok(Some(json))
+}
+
+/// Whether a value is a string in JSON, rather than a number or a boolean.
+pub(super) fn is_text(column: &Column) -> bool {
+    !matches!(class(column), Class::Integer | Class::Boolean)
 }
 
 /// A JSON string.
@@ -240,22 +246,52 @@ struct Bounds {
     most: u64,
 }
 
-/// `None` if every text of the column's type is short.
+/// `None` if no text of the column's type exceeds the limit.
 fn bounds(column: &Column, limit: u32) -> Option<Bounds> {
+    let growth = growth(column)?;
+    // 131,072 digits before the point, 16,383 behind it.
+    if column.type_name == "numeric" && limit >= LONGEST_NUMERIC {
+        return None;
+    }
     let limit = u64::from(limit);
-    let (least, most) = match class(column) {
+    Some(Bounds {
+        least: limit / growth.most_packed,
+        most: limit * growth.stored / growth.shown + growth.header,
+    })
+}
+
+/// A limit from which on every `numeric` is within it.
+pub(super) const LONGEST_NUMERIC: u32 = 150_000;
+
+/// How the stored size of a value is related to the size of its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Growth {
+    /// The most bytes of text for each stored byte.
+    pub(super) most_packed: u64,
+    /// At most `stored` bytes are stored for each `shown` bytes of text, and a header.
+    pub(super) stored: u64,
+    pub(super) shown: u64,
+    pub(super) header: u64,
+}
+
+/// `None` if every text of the column's type is short.
+pub(super) fn growth(column: &Column) -> Option<Growth> {
+    let (most_packed, stored, shown, header) = match class(column) {
         Class::Integer | Class::Boolean | Class::Plain | Class::Label => return None,
         Class::Other if column.is_short => return None,
         Class::Other if matches!(&*column.type_name, "inet" | "cidr") => return None,
-        // 131,072 digits before the point, 16,383 behind it.
-        Class::Other if column.type_name == "numeric" && limit >= 150_000 => return None,
         // No compression method reduces a value to less than a 255th. A header has four bytes.
-        Class::Text => (limit / 256, limit + 4),
-        Class::Bytes => (limit / 512, limit / 2 + 4),
+        Class::Text => (256, 1, 1, 4),
+        Class::Bytes => (512, 1, 2, 4),
         // A numeric of seven bytes can have 147,456 characters. No type needs four times the bytes of its shortest text.
-        Class::Other => (limit / 32_768, limit * 4),
+        Class::Other => (32_768, 4, 1, 0),
     };
-    Some(Bounds { least, most })
+    Some(Growth {
+        most_packed,
+        stored,
+        shown,
+        header,
+    })
 }
 
 fn json(column: &Column, size: Size) -> String {

@@ -11,10 +11,10 @@ use crate::error::{Error, Result};
 use crate::name::TableName;
 
 /// The parameters of `pgherald.notify_rows`.
-const NOTIFY_ROWS_ARGUMENTS: &str = "text, text, text, text, text[], text[], text[]";
+pub(super) const NOTIFY_ROWS_ARGUMENTS: &str = "text, text, text, text, text[], text[], text[]";
 
 /// The parameters of `pgherald.rows_query`.
-const ROWS_QUERY_ARGUMENTS: &str =
+pub(super) const ROWS_QUERY_ARGUMENTS: &str =
     "oid, text, text, text[], text[], text[], integer, text[], boolean, boolean, boolean";
 
 /// Reads the tables `names`, and what is installed on them. Only reads, outside any transaction, in at most three

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A missing field has its default: `mode` is `notify`, `operations` are all, `key` is the primary key. `columns` is an array
-//! of names, or `"*"`.
+//! of names, or `"*"`. `optional_columns` are columns that the table may lack.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -20,14 +20,31 @@ use crate::operation::{Operation, OperationSet};
 /// # Errors
 /// If the JSON writer fails, for which there is no known cause.
 pub fn to_manifest(specs: &[TriggerSpec]) -> crate::Result<String> {
-    serde_json::to_string_pretty(specs).map_err(|cause| {
-        Error::with_source(
-            Kind::Spec,
-            "the specifications cannot be written as JSON",
-            cause,
-        )
-    })
+    serde_json::to_string_pretty(specs).map_err(not_written)
 }
+
+pub(super) fn not_written(cause: serde_json::Error) -> Error {
+    Error::with_source(
+        Kind::Spec,
+        "the specifications cannot be written as JSON",
+        cause,
+    )
+}
+
+/// The fields of a specification.
+pub(super) const OPTIONS: [&str; 11] = [
+    "schema",
+    "table",
+    "mode",
+    "channel",
+    "key",
+    "columns",
+    "old_columns",
+    "operations",
+    "when_changed",
+    "value_limit",
+    "replicated",
+];
 
 /// Reads a manifest.
 ///
@@ -63,6 +80,8 @@ struct Text {
     key: Option<Vec<String>>,
     #[serde(default)]
     columns: Columns,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    optional_columns: Vec<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     old_columns: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -107,6 +126,7 @@ impl Serialize for TriggerSpec {
                 true => Columns::Every(Every::Star),
                 false => Columns::Some(self.columns.clone()),
             },
+            optional_columns: self.optional_columns.clone(),
             old_columns: self.old_columns,
             operations: (self.operations != OperationSet::ALL)
                 .then(|| self.operations.iter().collect()),
@@ -132,6 +152,7 @@ impl<'de> Deserialize<'de> for TriggerSpec {
             Columns::Every(Every::Star) => spec.every_column = true,
             Columns::Some(columns) => spec.columns = columns,
         }
+        spec.optional_columns = text.optional_columns;
         spec.old_columns = text.old_columns;
         if let Some(operations) = text.operations {
             spec.operations = operations.into_iter().collect();
@@ -154,6 +175,7 @@ mod tests {
             .outbox()
             .key_columns(["a", "b"])
             .columns(["total"])
+            .optional_columns(["tax"])
             .old_columns()
             .operations(Operation::Insert | Operation::Delete)
             .when_changed(["total"])
@@ -164,6 +186,12 @@ mod tests {
             .every_column();
         for spec in [TriggerSpec::new(table), full, every] {
             let text = serde_json::to_string(&spec).unwrap();
+            let fields: serde_json::Map<String, serde_json::Value> =
+                serde_json::from_str(&text).unwrap();
+            assert!(
+                fields.keys().all(|field| OPTIONS.contains(&&**field)),
+                "{text}"
+            );
             assert_eq!(
                 serde_json::from_str::<TriggerSpec>(&text).unwrap(),
                 spec,

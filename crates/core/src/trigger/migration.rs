@@ -27,7 +27,7 @@ use super::template::{dollar_quoted, render};
 use crate::error::{Error, Kind, Result};
 
 /// Name and SQL of each, the first of which has number 1.
-const MIGRATIONS: [(&str, &str); VERSION as usize] = [
+pub(super) const MIGRATIONS: [(&str, &str); VERSION as usize] = [
     ("outbox", include_str!("migrations/0001_outbox.sql")),
     (
         "history and requirements",
@@ -126,7 +126,7 @@ fn comment(version: u32) -> String {
 }
 
 /// The statements that make functions and views, and write the rows that the tables rely on.
-fn functions() -> Result<String> {
+pub(super) fn functions() -> Result<String> {
     let values = [
         ("trim", include_str!("sql/objects/trim_outbox_body.sql")),
         ("restored", include_str!("sql/objects/restored_body.sql")),

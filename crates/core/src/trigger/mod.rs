@@ -18,6 +18,8 @@
 //!
 //! [`plan`](plan()), [`verify`], [`watched`] and [`plan_uninstall`] inspect and decide in one call.
 //!
+//! [`migration_script`] writes one script for all databases, for tools that run migrations. It inspects and decides when it runs.
+//!
 //! **Objects.** Schema `pgherald` holds `notify_rows` and `rows_query`, shared by all tables, and one function
 //! `notify_<16 hex digits>` per table. The watched table gets one statement-level trigger for each
 //! operation, `pgherald_notify_insert` and so on; each of its partitions and children gets the same with
@@ -118,8 +120,10 @@ mod outbox;
 mod plan;
 mod replicated;
 mod rows_query;
+mod script;
 mod shared;
 mod spec;
+mod summary;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -136,9 +140,11 @@ pub use manifest::{from_manifest, to_manifest};
 pub use migration::Migration;
 pub(crate) use outbox::without_types;
 pub use plan::{OLDEST_SERVER, install, plan, plan_uninstall, plan_uninstall_all, plan_widened};
+pub use script::migration_script;
 pub(crate) use shared::refuse_other_outbox;
 pub use shared::require_version;
 pub use spec::TriggerSpec;
+pub use summary::TableChange;
 pub use verify::{Drift, DriftKind, verify};
 pub use watched::{Watched, watched};
 

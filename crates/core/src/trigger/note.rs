@@ -99,6 +99,7 @@ impl Note {
             channel: ChannelName::new(self.channel).ok()?,
             key: Some(self.key),
             columns: self.columns,
+            optional_columns: Vec::new(),
             every_column: self.every_column,
             old_columns: self.old_columns,
             operations: self.operations.into_iter().collect(),

@@ -11,7 +11,7 @@ use super::template::render;
 use super::validate::Valid;
 use crate::error::Result;
 
-const NONE: &str = "NULL::pg_catalog.text";
+pub(super) const NONE: &str = "NULL::pg_catalog.text";
 const NO_NAMES: &str = "NULL::pg_catalog.text[]";
 /// Whether a row was lost on its way to another partition, because a trigger of that partition returned null.
 const FEWER: &str = "(SELECT pg_catalog.count(*) FROM pgherald_new) \
@@ -142,7 +142,7 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
                     valid,
                     Size::Unlimited,
                     Size::Unavailable(valid.value_limit()),
-                ),
+                )?,
             ),
             ("label", &*label),
             ("insert_into", &*replicated::queried(valid, &insert_into)),
@@ -240,7 +240,7 @@ const TYPES: i64 = 0xff_ffff;
 
 /// Stands for schema, table, key columns and the types of columns in the rows: hashes, the same in every program. Rows that
 /// were recorded under another key, or with columns of other types, keep theirs.
-fn relation(valid: &Valid<'_>) -> Result<i64> {
+pub(super) fn relation(valid: &Valid<'_>) -> Result<i64> {
     let table = &valid.spec.table;
     let key = expression::names(&valid.key);
     let number = hash(&[table.schema(), table.name(), &key].join("\0"));
@@ -274,11 +274,11 @@ fn fragment(template: &str, values: &[(&str, &str)]) -> Result<String> {
     render(template.trim_end(), values)
 }
 
-fn key(valid: &Valid<'_>) -> String {
+pub(super) fn key(valid: &Valid<'_>) -> String {
     expression::key(&valid.key, Size::Unlimited)
 }
 
-fn columns(valid: &Valid<'_>) -> String {
+pub(super) fn columns(valid: &Valid<'_>) -> String {
     match valid.columns.is_empty() {
         true => NONE.to_owned(),
         false => expression::object(&valid.columns, valid.value_limit()),
@@ -309,7 +309,7 @@ fn compares(valid: &Valid<'_>) -> bool {
 }
 
 /// The columns that the body reads, each once.
-fn read(valid: &Valid<'_>) -> Vec<Column> {
+pub(super) fn read(valid: &Valid<'_>) -> Vec<Column> {
     let mut read: Vec<Column> = Vec::new();
     for column in valid
         .key
@@ -326,52 +326,47 @@ fn read(valid: &Valid<'_>) -> Vec<Column> {
 
 /// Whether `columns` can still be read from a transition table as at the installation.
 fn as_installed(columns: &[Column], rows: &str) -> Result<String> {
-    let list = |line: &dyn Fn(usize, &Column) -> String, separator: &str| {
-        let lines = columns.iter().enumerate();
-        let lines: Vec<_> = lines.map(|(number, column)| line(number, column)).collect();
-        lines.join(separator)
-    };
-    let checks = list(
-        &|number, column| expression::is_readable(column, &format!("pgherald_now.v{number}")),
-        " AND ",
-    );
-    let quoted = |column: &Column| escape_identifier(&column.name);
-    let gone = list(
-        &|_, column| format!("NULL::pg_catalog.void AS {}", quoted(column)),
-        ", ",
-    );
-    let values = list(
-        &|number, column| format!("{} AS v{number}", quoted(column)),
-        ", ",
-    );
+    let [checks, gone, numbered] = probes(columns);
     let values = [
         ("checks", &*checks),
         ("gone", &*gone),
-        ("columns", &*values),
+        ("columns", &*numbered),
         ("rows", rows),
     ];
     fragment(include_str!("sql/objects/as_installed.sql"), &values)
 }
 
-/// The rows after an UPDATE, each with its old values if they are asked for, and the keys that are gone.
-fn paired(valid: &Valid<'_>) -> Result<String> {
-    let spec = valid.spec;
-    // Under numbers, because the names of columns are theirs.
-    let named = |place: &str, values: Vec<String>| -> String {
-        let values = values.into_iter().enumerate();
-        values
-            .map(|(number, value)| format!(", {value} AS {place}{number}"))
-            .collect()
+/// The checks of `columns`, the stand-ins for those that are gone, and their values by number, as [`as_installed`] lists them.
+pub(super) fn probes(columns: &[Column]) -> [String; 3] {
+    let list = |line: &dyn Fn(usize, &Column) -> String, separator: &str| {
+        let lines = columns.iter().enumerate();
+        let lines: Vec<_> = lines.map(|(number, column)| line(number, column)).collect();
+        lines.join(separator)
     };
+    let quoted = |column: &Column| escape_identifier(&column.name);
+    [
+        list(
+            &|number, column| expression::is_readable(column, &format!("pgherald_now.v{number}")),
+            " AND ",
+        ),
+        list(
+            &|_, column| format!("NULL::pg_catalog.void AS {}", quoted(column)),
+            ", ",
+        ),
+        list(
+            &|number, column| format!("{} AS v{number}", quoted(column)),
+            ", ",
+        ),
+    ]
+}
+
+/// The rows after an UPDATE, each with its old values if they are asked for, and the keys that are gone.
+pub(super) fn paired(valid: &Valid<'_>) -> Result<String> {
+    let spec = valid.spec;
     let mut more = named("w", expression::comparables(&valid.when_changed));
     let condition = match valid.when_changed.len() {
         0 => String::new(),
-        count => {
-            let differ =
-                (0..count).map(|number| format!(" OR n.w{number} IS DISTINCT FROM o.w{number}"));
-            let differ = differ.collect::<String>();
-            format!(" WHERE n.k IS NULL OR o.k IS NULL{differ}")
-        }
+        count => format!(" WHERE n.k IS NULL OR o.k IS NULL{}", watched_differ(count)),
     };
     let (key, columns) = (key(valid), columns(valid));
     // The old values of a row are read only if they are asked for, or if the row was lost.
@@ -383,13 +378,7 @@ fn paired(valid: &Valid<'_>) -> Result<String> {
     if spec.old_columns {
         let limit = valid.value_limit();
         more += &named("c", expression::comparables_within(&valid.columns, limit));
-        let names = valid.columns.iter().enumerate().map(|(number, column)| {
-            let name = escape_literal(&column.name);
-            let (new, old) = (format!("n.c{number}"), format!("o.c{number}"));
-            let differs = expression::differs(column, limit, &new, &old);
-            format!("CASE WHEN {differs} THEN {name} END")
-        });
-        let names = names.collect::<Vec<_>>().join(", ");
+        let names = changed_names(&valid.columns, limit);
         before.clone_from(&columns);
         let whole = include_str!("sql/objects/outbox_old.sql").trim_end();
         old = format!("CASE WHEN n.k IS NOT NULL OR NOT {FEWER} THEN {whole} END");
@@ -428,4 +417,29 @@ fn paired(valid: &Valid<'_>) -> Result<String> {
         ("where", &condition),
     ];
     fragment(include_str!("sql/objects/outbox_updated.sql"), &values)
+}
+
+/// Values under numbers, because the names of columns are theirs.
+pub(super) fn named(place: &str, values: Vec<String>) -> String {
+    let values = values.into_iter().enumerate();
+    values
+        .map(|(number, value)| format!(", {value} AS {place}{number}"))
+        .collect()
+}
+
+/// Whether one of `count` compared columns differs.
+pub(super) fn watched_differ(count: usize) -> String {
+    let differ = (0..count).map(|number| format!(" OR n.w{number} IS DISTINCT FROM o.w{number}"));
+    differ.collect()
+}
+
+/// The names of the columns that differ, as elements of an array.
+pub(super) fn changed_names(columns: &[Column], limit: u32) -> String {
+    let names = columns.iter().enumerate().map(|(number, column)| {
+        let name = escape_literal(&column.name);
+        let (new, old) = (format!("n.c{number}"), format!("o.c{number}"));
+        let differs = expression::differs(column, limit, &new, &old);
+        format!("CASE WHEN {differs} THEN {name} END")
+    });
+    names.collect::<Vec<_>>().join(", ")
 }

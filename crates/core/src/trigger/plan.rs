@@ -111,6 +111,8 @@ impl Actual {
     /// the server is older than PostgreSQL 13; or something in schema `pgherald` belongs to another role that is not a
     /// superuser.
     pub fn plan(&self, specs: &[TriggerSpec]) -> Result<Plan> {
+        let specs: Vec<_> = specs.iter().map(|spec| self.resolved(spec)).collect();
+        let specs = &*specs;
         refuse_twice(specs)?;
         self.refuse_server()?;
         let needs_outbox = specs.iter().any(TriggerSpec::is_outbox);
@@ -298,7 +300,7 @@ fn refuse_old(server: &Server) -> Result<()> {
     Err(Error::new(Kind::Unsuitable, message))
 }
 
-fn refuse_twice(specs: &[TriggerSpec]) -> Result<()> {
+pub(super) fn refuse_twice(specs: &[TriggerSpec]) -> Result<()> {
     let mut tables = HashSet::with_capacity(specs.len());
     match specs.iter().find(|spec| !tables.insert(&spec.table)) {
         None => Ok(()),

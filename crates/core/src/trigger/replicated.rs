@@ -30,14 +30,7 @@ pub(super) enum Seen {
 
 /// Rows of the change as a WITH clause, with `columns` as their columns.
 pub(super) fn with(columns: &[Column], seen: Seen) -> String {
-    let table = |name: &str, row: &str| {
-        let fields = columns.iter().map(|column| {
-            let field = escape_identifier(&column.name);
-            format!("{row}.{field} AS {field}")
-        });
-        let fields = fields.collect::<Vec<_>>().join(", ");
-        format!("{name} AS (SELECT {fields})")
-    };
+    let table = |name: &str, row: &str| format!("{name} AS (SELECT {})", fields(columns, row));
     let new = || table("pgherald_new", "NEW");
     let old = || table("pgherald_old", "OLD");
     let tables = match seen {
@@ -46,6 +39,15 @@ pub(super) fn with(columns: &[Column], seen: Seen) -> String {
         Seen::Both => format!("{}, {}", new(), old()),
     };
     format!("WITH {tables} ")
+}
+
+/// The fields of `row`, each under its name.
+pub(super) fn fields(columns: &[Column], row: &str) -> String {
+    let fields = columns.iter().map(|column| {
+        let field = escape_identifier(&column.name);
+        format!("{row}.{field} AS {field}")
+    });
+    fields.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether the fields of `row` have types that the function's expressions can read. Fails if a field is gone.

@@ -16,8 +16,11 @@ pub(super) fn nesting(valid: &Valid<'_>) -> Result<String> {
     render(template, &[("mark", &mark)])
 }
 
+/// The call of `pgherald.rows_query`, as a template.
+pub(super) const CALL: &str = include_str!("sql/objects/rows_query_call.sql");
+
 /// The call of `pgherald.rows_query`.
-pub(super) fn call(valid: &Valid<'_>, key_size: Size, size: Size) -> String {
+pub(super) fn call(valid: &Valid<'_>, key_size: Size, size: Size) -> Result<String> {
     let array = |items: &mut dyn Iterator<Item = String>| {
         let items: Vec<_> = items.map(|item| escape_literal(&item)).collect();
         format!("ARRAY[{}]::pg_catalog.text[]", items.join(", "))
@@ -28,17 +31,16 @@ pub(super) fn call(valid: &Valid<'_>, key_size: Size, size: Size) -> String {
     let keys = expression::values(&valid.key, key_size);
     let values = array(&mut keys.chain(expression::values(&valid.columns, size)));
     let watched = array(&mut valid.when_changed.iter().map(|column| column.name.clone()));
-    let label = escape_literal(&valid.spec.table.to_string());
-    let key_length = valid.key.len();
-    let has_old = valid.spec.old_columns;
     let is_pinned = expression::needs_settings(columns().chain(&valid.when_changed));
-    format!(
-        "pgherald.rows_query(
-                    TG_RELID, TG_OP, {label}, {names},
-                    {types},
-                    {values},
-                    {key_length}, {watched}, {has_old}, {is_pinned},
-                    pgherald_deepest OPERATOR(pg_catalog.>) pgherald_depth
-                )"
-    )
+    let values = [
+        ("label", &*escape_literal(&valid.spec.table.to_string())),
+        ("names", &*names),
+        ("types", &*types),
+        ("values", &*values),
+        ("key_length", &*valid.key.len().to_string()),
+        ("watched", &*watched),
+        ("has_old", &*valid.spec.old_columns.to_string()),
+        ("is_pinned", &*is_pinned.to_string()),
+    ];
+    render(CALL.trim_end(), &values)
 }

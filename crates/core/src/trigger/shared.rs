@@ -18,14 +18,15 @@ use super::template::{dollar_quoted, render};
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 
-const BODY: &str = include_str!("sql/objects/notify_rows_body.sql");
-const ROWS_QUERY: &str = include_str!("sql/objects/rows_query_body.sql");
+pub(super) const BODY: &str = include_str!("sql/objects/notify_rows_body.sql");
+pub(super) const ROWS_QUERY: &str = include_str!("sql/objects/rows_query_body.sql");
 
 /// The settings that `rows_query` pins.
-const PINNED: [&str; 1] = ["search_path=pg_catalog, pg_temp"];
+pub(super) const PINNED: [&str; 1] = ["search_path=pg_catalog, pg_temp"];
 
 /// Marks the schema as made by pgherald, so that uninstalling drops no one else's.
-const SCHEMA_COMMENT: &str = "Made by pgherald; it goes when the last table is uninstalled.";
+pub(super) const SCHEMA_COMMENT: &str =
+    "Made by pgherald; it goes when the last table is uninstalled.";
 
 /// The state of the shared functions.
 #[derive(Debug, PartialEq, Eq)]
@@ -246,14 +247,14 @@ pub(super) fn outbox(installed: Option<&Outbox>, is_needed: bool) -> Result<Outb
 pub(super) fn schema(server: &Server) -> Result<String> {
     match server.has_schema {
         true => Ok(String::new()),
-        false => render(
-            include_str!("sql/objects/schema.sql"),
-            &[(
-                "body",
-                &dollar_quoted(include_str!("sql/objects/schema_body.sql")),
-            )],
-        ),
+        false => make_schema(),
     }
+}
+
+/// The statement that makes the schema.
+pub(super) fn make_schema() -> Result<String> {
+    let body = dollar_quoted(include_str!("sql/objects/schema_body.sql"));
+    render(include_str!("sql/objects/schema.sql"), &[("body", &*body)])
 }
 
 /// The statements before those of the tables: they make the shared objects.
@@ -282,19 +283,22 @@ fn prepare_helpers(server: &Server, shared: &Shared) -> Result<String> {
             format!("COMMENT ON SCHEMA pgherald IS {comment};\n")
         }
     };
-    let note = escape_literal(&versioned(VERSION));
-    let values = |body| [("body", body), ("comment", &*note)];
-    let notify_rows = dollar_quoted(BODY);
-    let notify_rows = render(
-        include_str!("sql/objects/notify_rows.sql"),
-        &values(&notify_rows),
-    )?;
-    let rows_query = dollar_quoted(ROWS_QUERY);
-    let rows_query = render(
-        include_str!("sql/objects/rows_query.sql"),
-        &values(&rows_query),
-    )?;
-    Ok(comment + &notify_rows + &rows_query)
+    Ok(comment + &notify_rows(&dollar_quoted(BODY))? + &rows_query(&dollar_quoted(ROWS_QUERY))?)
+}
+
+/// The statements that make `pgherald.notify_rows` of a quoted body.
+pub(super) fn notify_rows(body: &str) -> Result<String> {
+    helper(include_str!("sql/objects/notify_rows.sql"), body)
+}
+
+/// The statements that make `pgherald.rows_query` of a quoted body.
+pub(super) fn rows_query(body: &str) -> Result<String> {
+    helper(include_str!("sql/objects/rows_query.sql"), body)
+}
+
+fn helper(template: &str, body: &str) -> Result<String> {
+    let comment = escape_literal(&versioned(VERSION));
+    render(template, &[("body", body), ("comment", &*comment)])
 }
 
 /// What the plan for one table rests on.

@@ -28,6 +28,7 @@ pub struct TriggerSpec {
     pub(super) channel: ChannelName,
     pub(super) key: Option<Vec<String>>,
     pub(super) columns: Vec<String>,
+    pub(super) optional_columns: Vec<String>,
     pub(super) every_column: bool,
     pub(super) old_columns: bool,
     pub(super) operations: OperationSet,
@@ -60,6 +61,7 @@ impl TriggerSpec {
             channel: ChannelName::default(),
             key: None,
             columns: Vec::new(),
+            optional_columns: Vec::new(),
             every_column: false,
             old_columns: false,
             operations: OperationSet::ALL,
@@ -71,14 +73,19 @@ impl TriggerSpec {
     }
 
     /// Every change of the table that `T` stands for, told apart by the key that `T` names, with the
-    /// [columns](Table::COLUMNS) that a `T` is read from.
+    /// [columns](Table::COLUMNS) that a `T` is read from. Its [optional](Table::OPTIONAL_COLUMNS) ones are
+    /// [optional](Self::optional_columns) here too.
     ///
     /// # Errors
     /// If `T` names a schema or table that PostgreSQL would not accept.
     pub fn of<T: Table>() -> Result<Self> {
         let spec = Self::new(TableName::new(T::SCHEMA, T::NAME)?);
-        let (key, columns) = (T::KEY.iter().copied(), T::COLUMNS.iter().copied());
-        Ok(spec.key_columns(key).columns(columns))
+        let (optional, required): (Vec<_>, Vec<_>) = T::COLUMNS
+            .iter()
+            .copied()
+            .partition(|column| T::OPTIONAL_COLUMNS.contains(column));
+        let spec = spec.key_columns(T::KEY.iter().copied());
+        Ok(spec.columns(required).optional_columns(optional))
     }
 
     /// The same for another table: one that was renamed, say.
@@ -121,6 +128,18 @@ impl TriggerSpec {
     #[must_use]
     pub fn columns<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.columns = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Columns whose values the event carries too, if the table has them. Default: none. A column that the table lacks is left
+    /// out. As soon as the table has it, it is required like the others: until the triggers are installed again, sources and
+    /// groups with this specification are not live, because events would lack a value that the row has.
+    #[must_use]
+    pub fn optional_columns<C: Into<String>>(
+        mut self,
+        columns: impl IntoIterator<Item = C>,
+    ) -> Self {
+        self.optional_columns = columns.into_iter().map(Into::into).collect();
         self
     }
 
@@ -209,6 +228,12 @@ impl TriggerSpec {
     #[must_use]
     pub fn column_names(&self) -> &[String] {
         &self.columns
+    }
+
+    /// The columns whose values the event carries if the table has them.
+    #[must_use]
+    pub fn optional_column_names(&self) -> &[String] {
+        &self.optional_columns
     }
 
     /// Whether the event carries the values of [every column](Self::every_column).

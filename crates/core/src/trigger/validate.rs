@@ -1,5 +1,7 @@
 //! A specification checked against its table.
 
+use std::collections::HashSet;
+
 use super::actual::{Actual, Column, Table};
 use super::spec::TriggerSpec;
 use crate::error::{Error, Kind, Result};
@@ -56,33 +58,7 @@ pub(super) fn validate<'a>(
     function: String,
 ) -> Result<Valid<'a>> {
     check_kinds(&spec.table, table)?;
-    if spec.operations.is_empty() {
-        return Err(unfit(
-            spec,
-            "no operation to announce; name at least one, or none for all",
-        ));
-    }
-    if !spec.when_changed.is_empty() && !spec.operations.contains(Operation::Update) {
-        return Err(unfit(
-            spec,
-            "when_changed needs updates; add Operation::Update",
-        ));
-    }
-    if spec.is_outbox() && spec.channel != ChannelName::default() {
-        return Err(unfit(spec, "the outbox has no channel; name no channel"));
-    }
-    if spec.old_columns && !spec.is_outbox() {
-        return Err(unfit(
-            spec,
-            "notifications carry no old columns; use the outbox",
-        ));
-    }
-    if spec.value_limit.is_some() && !spec.is_outbox() {
-        return Err(unfit(
-            spec,
-            "value_limit has no effect on notifications, which hold 8,000 bytes; use the outbox",
-        ));
-    }
+    check_options(spec)?;
     let key = match &spec.key {
         Some(names) => find(spec, table, names)?,
         None => primary_key(table),
@@ -119,7 +95,66 @@ pub(super) fn validate<'a>(
     })
 }
 
+/// Checks that the options of `spec` fit each other, which needs no table.
+pub(super) fn check_options(spec: &TriggerSpec) -> Result<()> {
+    if spec.operations.is_empty() {
+        return Err(unfit(
+            spec,
+            "no operation to announce; name at least one, or none for all",
+        ));
+    }
+    if !spec.when_changed.is_empty() && !spec.operations.contains(Operation::Update) {
+        return Err(unfit(
+            spec,
+            "when_changed needs updates; add Operation::Update",
+        ));
+    }
+    if spec.is_outbox() && spec.channel != ChannelName::default() {
+        return Err(unfit(spec, "the outbox has no channel; name no channel"));
+    }
+    if spec.old_columns && !spec.is_outbox() {
+        return Err(unfit(
+            spec,
+            "notifications carry no old columns; use the outbox",
+        ));
+    }
+    if spec.value_limit.is_some() && !spec.is_outbox() {
+        return Err(unfit(
+            spec,
+            "value_limit has no effect on notifications, which hold 8,000 bytes; use the outbox",
+        ));
+    }
+    for names in [
+        spec.key.as_deref().unwrap_or_default(),
+        &spec.columns,
+        &spec.when_changed,
+    ] {
+        let mut seen = HashSet::with_capacity(names.len());
+        if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
+            let problem = format!("column {name:?} is named twice; once is enough");
+            return Err(unfit(spec, &problem));
+        }
+    }
+    Ok(())
+}
+
 impl Actual {
+    /// Returns `spec` with those of its optional columns that its table has as columns, and without the others.
+    pub(super) fn resolved(&self, spec: &TriggerSpec) -> TriggerSpec {
+        let mut spec = spec.clone();
+        let table = self.table(&spec.table);
+        for name in std::mem::take(&mut spec.optional_columns) {
+            // A table that does not exist is the reason why the specification does not fit, whichever columns it has.
+            let is_there = table
+                .as_ref()
+                .is_ok_and(|table| table.columns.iter().any(|it| it.name == name));
+            if is_there && !spec.columns.contains(&name) {
+                spec.columns.push(name);
+            }
+        }
+        spec
+    }
+
     /// Returns `spec` without columns that its table no longer has. If a column of its key is among them, the primary key
     /// replaces the key.
     ///
@@ -216,12 +251,6 @@ fn check_kinds(name: &TableName, table: &Table) -> Result<()> {
 fn find(spec: &TriggerSpec, table: &Table, names: &[String]) -> Result<Vec<Column>> {
     let mut found: Vec<Column> = Vec::with_capacity(names.len());
     for name in names {
-        if found.iter().any(|column| column.name == *name) {
-            return Err(unfit(
-                spec,
-                &format!("column {name:?} is named twice; once is enough"),
-            ));
-        }
         let Some(column) = table.columns.iter().find(|column| column.name == *name) else {
             let existing: Vec<_> = table.columns.iter().map(|column| &*column.name).collect();
             let existing = existing.join(", ");

@@ -122,6 +122,7 @@ impl Actual {
     /// Compares `spec` with what is installed. Empty if nothing differs. An installation that has more is not a difference.
     #[must_use]
     pub fn verify(&self, spec: &TriggerSpec) -> Vec<Drift> {
+        let spec = &self.resolved(spec);
         let table = spec.table();
         let on_table = |kind| Drift {
             table: table.clone(),

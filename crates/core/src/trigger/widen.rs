@@ -38,6 +38,7 @@ impl Actual {
     /// If it does not fit its table; if it conflicts with the present installation or with what a group requires (another mode,
     /// another channel, another key); or if the comment of the present installation contains no specification.
     pub fn widened(&self, spec: &TriggerSpec) -> Result<TriggerSpec> {
+        let spec = &self.resolved(spec);
         let _ = self.validate(spec)?;
         let losses = self.losses_of(spec);
         if !losses.exclusive.is_empty() {
@@ -100,7 +101,7 @@ impl Actual {
         let required = self.requirements.iter();
         let required = required.filter(|requirement| requirement.spec.table == spec.table);
         let trimmed = required.map(|requirement| Requirement {
-            spec: trim(requirement.spec.clone(), table),
+            spec: trim(self.resolved(&requirement.spec), table),
             ..requirement.clone()
         });
         trimmed.collect()
@@ -109,20 +110,28 @@ impl Actual {
     /// Describes what the present installation of the table of `spec` has and an installation of `spec` would remove.
     #[must_use]
     pub fn losses(&self, spec: &TriggerSpec) -> Vec<String> {
+        let spec = &self.resolved(spec);
         let losses = self.losses_of(spec);
-        let mut all = [losses.exclusive, losses.additional].concat();
-        for requirement in self.requirements_of(spec) {
-            let losses = self.losses_against(&requirement.spec, spec);
-            let losses = [losses.exclusive, losses.additional].concat();
-            if !losses.is_empty() {
-                all.push(format!(
-                    "what group {} requires ({})",
-                    requirement.group,
-                    losses.join(", ")
-                ));
-            }
-        }
-        all
+        let required = self.unmet_by(spec).into_iter().map(|(required, lacks)| {
+            format!(
+                "what group {} requires ({})",
+                required.group,
+                lacks.join(", ")
+            )
+        });
+        let present = losses.exclusive.into_iter().chain(losses.additional);
+        present.chain(required).collect()
+    }
+
+    /// The requirements that an installation of `spec` would not cover, and what it would lack for each.
+    pub(super) fn unmet_by(&self, spec: &TriggerSpec) -> Vec<(Requirement, Vec<String>)> {
+        let required = self.requirements_of(spec).into_iter();
+        let unmet = required.map(|required| {
+            let losses = self.losses_against(&required.spec, spec);
+            let lacks = [losses.exclusive, losses.additional].concat();
+            (required, lacks)
+        });
+        unmet.filter(|(_, lacks)| !lacks.is_empty()).collect()
     }
 
     /// The specification to verify for a program that desires `spec`: an installation that has more is not a drift.

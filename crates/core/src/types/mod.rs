@@ -6,7 +6,9 @@
 //!
 //! Conversion is total. A text that is not of its column's type, because the column has another type now, stays text.
 
+mod plain;
 mod read;
+mod row;
 mod text;
 mod unavailable;
 mod value;
@@ -17,7 +19,8 @@ use std::fmt;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-pub(crate) use read::{Error, RowParts, from_columns, from_row};
+pub(crate) use read::{Error, from_columns};
+pub(crate) use row::{RowParts, from_row};
 pub(crate) use unavailable::of as unavailable;
 pub(crate) use write::to_json;
 
@@ -81,6 +84,16 @@ impl Type {
         }
     }
 
+    /// The types in `pg_catalog` whose text is not read as it is, with the names of their types here.
+    pub(crate) fn of_servers() -> impl Iterator<Item = (&'static str, &'static str)> {
+        const OTHERS: [&str; 8] = [
+            "int2", "int4", "int8", "oid", "float4", "float8", "json", "jsonb",
+        ];
+        let names = NAMES.iter().map(|(name, _)| *name).chain(OTHERS);
+        let names = names.map(|name| (name, Self::of_server(name).name()));
+        names.filter(|(_, name)| *name != "text")
+    }
+
     fn named(name: &str) -> Self {
         let mut names = NAMES.iter();
         let found = names.find(|(known, _)| *known == name);
@@ -88,7 +101,7 @@ impl Type {
     }
 
     /// The levels of arrays and composites.
-    fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         match self {
             Self::Array { element, .. } => 1 + element.depth(),
             Self::Composite(fields) => 1 + fields.depth(),

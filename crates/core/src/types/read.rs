@@ -10,15 +10,14 @@ use serde::de::{
 };
 
 use super::value::{self, Named, Value};
-use super::{Fields, Type, write};
-use crate::event::KeyPart;
+use super::{Fields, Type, plain, write};
 
 /// The name by which `serde_json::value::RawValue` asks for JSON.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
 /// Why a value does not fit a type.
 #[derive(Debug)]
-pub(crate) struct Error(String);
+pub(crate) struct Error(pub(super) String);
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,88 +41,22 @@ impl From<serde_json::Error> for Error {
 
 /// Reads the columns of an event, a JSON object as triggers write it, into `T`.
 pub(crate) fn from_columns<T: DeserializeOwned>(json: &str, types: &Fields) -> Result<T, Error> {
-    T::deserialize(Value::Fields(value::columns(json, types)?))
+    read(
+        || Ok(value::columns(json, types)?),
+        |named| T::deserialize(Value::Fields(named)),
+    )
 }
 
-/// The parts of a row that an event has.
-#[derive(Debug)]
-pub(crate) struct RowParts<'a> {
-    /// None if the event has no columns.
-    pub(crate) columns: Option<&'a str>,
-    pub(crate) types: &'a Fields,
-    pub(crate) key_columns: &'a [&'a str],
-    pub(crate) key: &'a [KeyPart],
-    /// Columns without which no row is made.
-    pub(crate) required: &'a [&'a str],
-}
-
-/// Reads a row into `T`. Columns of its key that are not among the columns are taken from its key.
-pub(crate) fn from_row<T: DeserializeOwned>(row: &RowParts<'_>) -> Result<T, Error> {
-    let mut named = match row.columns {
-        Some(json) => value::columns(json, row.types)?,
-        None => Vec::new(),
-    };
-    for (name, part) in row.key_columns.iter().copied().zip(row.key) {
-        if !has(&named, name) {
-            named.push((name.into(), value::of_key(part, row.types.get(name))));
+/// Reads columns, and reads them once more if serde_json's numbers may be the reason for a failure.
+pub(super) fn read<'a, T>(
+    columns: impl Fn() -> Result<Named<'a>, Error>,
+    read: impl Fn(Named<'a>) -> Result<T, Error>,
+) -> Result<T, Error> {
+    match read(columns()?) {
+        Err(error) if plain::are_numbers_maps() => {
+            read(plain::columns(columns()?)).map_err(|_| error)
         }
-    }
-    let mut required = row.required.iter();
-    if let Some(missing) = required.find(|name| !has(&named, name)) {
-        return Err(missing_column(missing));
-    }
-    T::deserialize(Row {
-        named,
-        has_columns: row.columns.is_some(),
-    })
-}
-
-fn has(named: &Named<'_>, column: &str) -> bool {
-    named.iter().any(|(name, _)| *name == column)
-}
-
-fn missing_column(name: &str) -> Error {
-    Error(format!("the event has no column {name:?}"))
-}
-
-/// A row as a deserializer. Without columns, it is no struct that has more fields than the key: an `Option` would be `None`.
-struct Row<'a> {
-    named: Named<'a>,
-    has_columns: bool,
-}
-
-impl<'de> Deserializer<'de> for Row<'_> {
-    type Error = Error;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        Value::Fields(self.named).deserialize_any(visitor)
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        if !self.has_columns
-            && let Some(missing) = fields.iter().find(|field| !has(&self.named, field))
-        {
-            return Err(missing_column(missing));
-        }
-        Value::Fields(self.named).deserialize_struct(name, fields, visitor)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        visitor.visit_newtype_struct(self)
-    }
-
-    serde::forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple
-        tuple_struct map enum identifier ignored_any
+        done => done,
     }
 }
 
@@ -259,6 +192,8 @@ impl<'de> Deserializer<'de> for Value<'_> {
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self {
             Self::Null => visitor.visit_unit(),
+            Self::Integer(number) => visit_integer(visitor, number),
+            Self::Float(number) => visitor.visit_f64(number),
             Self::Json(json) => forward!(json, deserialize_any(visitor)),
             Self::Bytes(_, text) => visit_text(visitor, text),
             Self::List(values) => visitor.visit_seq(SeqDeserializer::new(values.into_iter())),

@@ -21,6 +21,9 @@ pub(super) enum Value<'a> {
     Bytes(Vec<u8>, Cow<'a, str>),
     /// JSON that is a value as it is.
     Json(Cow<'a, str>),
+    /// A number within JSON.
+    Integer(i128),
+    Float(f64),
     List(Vec<Value<'a>>),
     Fields(Named<'a>),
     /// A value with more bytes than this limit was not sent.
@@ -115,7 +118,7 @@ fn composite<'a>(text: &str, fields: &'a Fields) -> Option<Value<'a>> {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The members of an object, in their order.
-struct Columns<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct Columns<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -22,6 +22,8 @@ pub(super) fn push(json: &mut String, value: &Value<'_>) {
         Value::Json(text) if serde_json::from_str::<IgnoredAny>(text).is_ok() => {
             json.push_str(text);
         }
+        Value::Integer(number) => json.push_str(&number.to_string()),
+        Value::Float(number) => json.push_str(&serde_json::Value::from(*number).to_string()),
         Value::Json(text) | Value::Bytes(_, text) => push_string(json, text),
         Value::Text(of, text) => match (of, &**text) {
             (Type::Boolean, "t" | "true") => json.push_str("true"),

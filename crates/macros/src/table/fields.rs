@@ -14,6 +14,8 @@ pub(super) struct Column {
     pub(super) is_read: bool,
     /// Whether serde takes a default if there is no such column.
     pub(super) has_default: bool,
+    /// Other names from which serde reads the field.
+    pub(super) aliases: Vec<String>,
 }
 
 pub(super) fn columns(input: &DeriveInput) -> syn::Result<Vec<Column>> {
@@ -49,6 +51,7 @@ fn column(field: &syn::Field, container: &Serde) -> syn::Result<Column> {
         of_type: field.ty.clone(),
         is_read: !serde.is_elsewhere && !container.is_elsewhere,
         has_default: serde.has_default || container.has_default,
+        aliases: serde.aliases,
     })
 }
 
@@ -60,6 +63,7 @@ struct Serde {
     /// The style of the names of a struct's fields.
     rename_all: Option<Style>,
     has_default: bool,
+    aliases: Vec<String>,
     /// Whether values come from something else than a column of its name: another type, all columns, or none.
     is_elsewhere: bool,
 }
@@ -96,6 +100,11 @@ impl Serde {
                 // One that serde does not know is refused by serde.
                 self.rename_all = Style::named(&style.value());
             }
+            return Ok(());
+        }
+        if path.is_ident("alias") {
+            let name: LitStr = option.value()?.parse()?;
+            self.aliases.push(name.value());
             return Ok(());
         }
         self.has_default |= path.is_ident("default");

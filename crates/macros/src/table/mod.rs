@@ -59,6 +59,14 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     };
     let every = names(|_| true);
     let optional = names(|column| column.has_default);
+    let aliased = columns.iter().filter(|column| !column.aliases.is_empty());
+    let aliased = aliased.map(|Column { name, aliases, .. }| quote!((#name, &[#(#aliases),*])));
+    let aliased: Vec<TokenStream> = aliased.collect();
+    let aliases = (!aliased.is_empty()).then(|| {
+        quote! {
+            const ALIASES: &'static [(&'static str, &'static [&'static str])] = &[#(#aliased),*];
+        }
+    });
     Ok(quote! {
         #[automatically_derived]
         impl #krate::__private::Table for #ident {
@@ -75,6 +83,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
                 use #krate::__private::Unreadable as _;
                 #optional
             };
+            #aliases
             type Key = #key_type;
         }
     })

@@ -96,8 +96,12 @@ fn finding(group: &GroupStatus, problem: Problem) -> Finding {
                 true => Verdict::Failed,
                 false => Verdict::Warning,
             };
-            let fix = "correct the cause that the error names: running consumers retry by themselves, see pgherald status --watch";
-            (verdict, failing(group), fix.to_owned())
+            let fix = format!(
+                "correct the cause that the error names: running consumers retry by themselves; or at once: pgherald parked retry \
+                 --all {}",
+                words::last(&group.name)
+            );
+            (verdict, failing(group), fix)
         }
         Problem::DeadLetters => {
             let letters = words::count(group.dead_letters, "dead letter");
@@ -167,9 +171,8 @@ fn behind(group: &GroupStatus) -> String {
 }
 
 fn start_or_delete(group: &GroupStatus) -> String {
-    let name = group.name.replace('\'', "''");
-    let delete = format!("DELETE FROM pgherald.consumer_group WHERE name = '{name}';");
     format!(
-        "start a program that runs a consumer of it; or, if the group is no longer used: {delete}"
+        "start a program that runs a consumer of it; or, if the group is no longer used: pgherald group delete --commit {}",
+        words::last(&group.name)
     )
 }

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::finding::{Finding, Findings, Verdict, or_ok, value, wrong};
+use super::finding::{Finding, Findings, Verdict, or_ok, rows, value, wrong};
 use crate::arguments::Purpose;
 use crate::commands::grant::words;
 use crate::failure::Failure;
@@ -15,9 +15,30 @@ pub(super) async fn check(client: &Client) -> Findings {
     let rights = Rights::of(client, &role).await?;
     let rights = rights.ok_or_else(|| Failure::problem(format!("there is no role {role:?}")))?;
     let mut found = granted(&rights);
+    found.extend(recorders(client).await?);
     let sql = include_str!("rights.sql");
     found.extend(wrong(client, CHECK, Verdict::Warning, sql, &[]).await?);
     Ok(or_ok(found, CHECK, &fine(&rights)))
+}
+
+/// Rights that triggers lack: they run with the rights of the role that installed them, and writes fail without.
+async fn recorders(client: &Client) -> Findings {
+    let mut found = Vec::new();
+    for row in rows(client, include_str!("recorders.sql"), &[]).await? {
+        let (role, records, tables): (&str, bool, &str) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        let Some(rights) = Rights::of(client, role).await? else {
+            continue;
+        };
+        found.extend(rights.grants_of_triggers(records).into_iter().map(|change| {
+            let text = format!(
+                "writes to {tables} fail: their triggers run with the rights of role {role}, which lacks {}",
+                change.rights
+            );
+            Finding::new(CHECK, Verdict::Failed, text).fix(change.statement)
+        }));
+    }
+    Ok(found)
 }
 
 fn granted(rights: &Rights) -> Vec<Finding> {
@@ -25,8 +46,9 @@ fn granted(rights: &Rights) -> Vec<Finding> {
     let may = words(purpose);
     let missing = |change: Change| {
         let text = format!("role {role} may not {may}: it lacks {}", change.rights);
-        // Listening to notifications needs no right, so a role without any may be meant for that.
-        let verdict = match rights.has_some() {
+        // Listening to notifications needs no right, so a role without any may be meant for that. Everything about an outbox needs
+        // one.
+        let verdict = match rights.has_some() || rights.has_outbox {
             true => Verdict::Failed,
             false => Verdict::Warning,
         };

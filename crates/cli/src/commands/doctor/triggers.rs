@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 
 use super::UPGRADE;
 use super::finding::{Finding, Findings, Verdict, or_ok, wrong};
-use crate::commands::install::command;
+use crate::commands::install::{command, written};
 use crate::commands::plan::refusal;
 use crate::commands::repair::{Renamed, Repair, repair};
 use crate::words;
@@ -62,8 +62,8 @@ fn fix_of_unfit(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> Strin
     match fitting.map(|spec| (refusal(actual, &spec), spec)) {
         Ok((None, spec)) => command(actual, &spec),
         // Another object has the name of a table that was dropped.
-        _ if watched.table.is_none() => uninstall(table),
-        Ok((Some(why), _)) | Err(why) => format!("{why}; or {}", uninstall(table)),
+        _ if watched.table.is_none() => uninstall(actual, table),
+        Ok((Some(why), _)) | Err(why) => format!("{why}; or {}", uninstall(actual, table)),
     }
 }
 
@@ -83,7 +83,7 @@ fn moved(actual: &Actual, renamed: &Renamed) -> Finding {
         }
     };
     let fix = match (&renamed.refusal, &renamed.successor) {
-        (Some(why), _) => format!("{why}; or {}", uninstall(now)),
+        (Some(why), _) => format!("{why}; or {}", uninstall(actual, now)),
         // Once it is installed again, no finding mentions its successor any more.
         (None, Some(Ok(_))) => UPGRADE.to_owned(),
         (None, _) => command(actual, &renamed.spec),
@@ -107,12 +107,12 @@ fn judge(
         (DriftKind::TableMissing, _) => {
             let (table, function) = (spec.table(), &watched.function);
             let text = format!("{table} does not exist any more; {function} is left over");
-            (text, uninstall(table))
+            (text, uninstall(actual, table))
         }
         (DriftKind::Unfit { .. }, _) => (text, fix_of_unfit(actual, watched, spec)),
         (DriftKind::AmbiguousKey { column, .. }, _) => {
             let text = text.rsplit_once("; ").map_or(&*text, |(text, _)| text);
-            let table = words::quoted(spec.table());
+            let table = written(actual, spec.table());
             let fix = format!(
                 "make sure that {column:?} holds one text for each value (a CHECK, a scale for numeric), and use that text in \
                  queries; or choose another key: pgherald install {table} --narrow --key …"
@@ -130,8 +130,8 @@ fn judge(
     Finding::new(CHECK, result, text).fix(fix)
 }
 
-fn uninstall(table: &TableName) -> String {
-    format!("pgherald uninstall {} --commit", words::quoted(table))
+fn uninstall(actual: &Actual, table: &TableName) -> String {
+    format!("pgherald uninstall {} --commit", written(actual, table))
 }
 
 fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
@@ -152,7 +152,7 @@ fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
         return finding(text).fix(why);
     }
     let text = format!("{text}; add the options that {table} was installed with");
-    let table = words::quoted(table);
+    let table = written(actual, table);
     // If not even the mode is known, either choice may remove something.
     let narrow = if watched.is_outbox.is_none() {
         " --narrow"

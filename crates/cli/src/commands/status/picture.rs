@@ -2,14 +2,13 @@
 
 use std::time::SystemTime;
 
-use pgherald_core::group::Group;
 use pgherald_core::outbox;
-use pgherald_core::trigger::{self, Actual, Drift, TriggerSpec, Watched};
+use pgherald_core::trigger::{self, Actual, Watched};
 use serde::Serialize;
 use tokio_postgres::Client;
 
 use crate::commands::group::has_outbox;
-use crate::commands::group_health::state;
+use crate::commands::group::state::{GroupState, Required, groups, requirements, without};
 use crate::failure::Failure;
 use crate::guarded::guarded;
 use crate::words;
@@ -61,56 +60,12 @@ pub(super) struct Table {
     pub(super) drift: Option<String>,
 }
 
-/// What a group requires of a table.
-#[derive(Debug, Serialize)]
-pub(super) struct Required {
-    pub(super) group: String,
-    /// As `pgherald install --from` reads it.
-    pub(super) specification: TriggerSpec,
-    /// Why the group's consumers are not live, if it is for this table.
-    pub(super) unmet: Option<String>,
-}
-
 #[derive(Debug, Serialize)]
 pub(super) struct Outbox {
     pub(super) bytes: u64,
     pub(super) oldest_seconds: Option<f64>,
     pub(super) keep_seconds: f64,
     pub(super) max_bytes: u64,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct GroupState {
-    pub(super) group: String,
-    /// Its problems, or `up to date`.
-    pub(super) state: String,
-    pub(super) is_paused: bool,
-    pub(super) lag_events: i64,
-    pub(super) lag_seconds: f64,
-    pub(super) slices: i32,
-    /// Events that wait for another attempt, or behind such.
-    pub(super) parked: i64,
-    /// Of so many rows.
-    pub(super) parked_keys: i64,
-    /// Parked events that have failed.
-    pub(super) failing: i64,
-    /// Failing events that were parked within the last five minutes.
-    pub(super) failing_recently: i64,
-    pub(super) oldest_failing_seconds: Option<f64>,
-    pub(super) dead_letters: i64,
-    /// Dead letters that were given up within the last five minutes.
-    pub(super) dead_recently: i64,
-    pub(super) last_error: Option<String>,
-    pub(super) nodes: Vec<Node>,
-}
-
-#[derive(Debug, Serialize)]
-pub(super) struct Node {
-    pub(super) id: i64,
-    pub(super) description: String,
-    /// Below zero if the lease is over and no other consumer has deleted the node yet.
-    pub(super) lease_seconds: f64,
-    pub(super) slices: i64,
 }
 
 pub(super) async fn look(client: &Client) -> Result<Picture, Failure> {
@@ -162,27 +117,6 @@ async fn sessions(client: &Client) -> Result<Vec<Session>, Failure> {
     rows.iter().map(session).collect()
 }
 
-fn requirements(actual: &Actual) -> Vec<Required> {
-    let required = actual.requirements().iter().map(|required| {
-        let mut drifts = actual.verify(&required.spec).into_iter();
-        let name = format!("{}: ", required.spec.table());
-        Required {
-            group: required.group.clone(),
-            specification: required.spec.clone(),
-            unmet: drifts
-                .find(Drift::is_deaf)
-                .map(|drift| without(&name, &drift)),
-        }
-    });
-    required.collect()
-}
-
-/// The words of a drift without the table, which stands beside them.
-fn without(table: &str, drift: &impl ToString) -> String {
-    let drift = drift.to_string();
-    drift.strip_prefix(table).unwrap_or(&drift).to_owned()
-}
-
 fn tables(actual: &Actual) -> Vec<Table> {
     let table = |watched: Watched| {
         let Some(spec) = watched.current() else {
@@ -231,48 +165,4 @@ async fn outbox(client: &Client) -> Result<Outbox, Failure> {
         keep_seconds: status.keep.as_secs_f64(),
         max_bytes: status.max_bytes,
     })
-}
-
-async fn groups(client: &Client) -> Result<Vec<GroupState>, Failure> {
-    let nodes = client.query(include_str!("../sql/nodes.sql"), &[]).await?;
-    let parked = client
-        .query(include_str!("../sql/parked_keys.sql"), &[])
-        .await?;
-    let mut groups = Vec::new();
-    for status in Group::all(client).await? {
-        let mut group = GroupState {
-            state: state(&status),
-            is_paused: status.is_paused,
-            lag_events: status.lag_events,
-            lag_seconds: status.lag.as_secs_f64(),
-            slices: status.slices,
-            parked: status.parked,
-            parked_keys: 0,
-            failing: status.failing,
-            failing_recently: status.failing_recently,
-            oldest_failing_seconds: status.oldest_failing.map(|oldest| oldest.as_secs_f64()),
-            dead_letters: status.dead_letters,
-            dead_recently: status.dead_recently,
-            last_error: status.last_error,
-            nodes: Vec::new(),
-            group: status.name,
-        };
-        for row in &parked {
-            if row.try_get::<_, &str>(0)? == group.group {
-                group.parked_keys = row.try_get(1)?;
-            }
-        }
-        for row in &nodes {
-            if row.try_get::<_, &str>(0)? == group.group {
-                group.nodes.push(Node {
-                    id: row.try_get(1)?,
-                    description: row.try_get(2)?,
-                    lease_seconds: row.try_get(3)?,
-                    slices: row.try_get(4)?,
-                });
-            }
-        }
-        groups.push(group);
-    }
-    Ok(groups)
 }

@@ -1,58 +1,38 @@
-//! The picture in words, or as one object.
-
-use std::io;
+//! The picture in words.
 
 use pgherald_core::trigger::TriggerSpec;
 
-use super::picture::{GroupState, Node, Outbox, Picture, Required, Session, Table};
-use crate::output::{Output, Text, Tone};
+use super::picture::{Outbox, Picture, Session, Table};
+use crate::commands::group::state::{GroupState, Node, Required};
+use crate::output::{Output, Tone};
+use crate::report::{Part, cells};
 use crate::words;
 
-pub(super) fn show(output: &mut Output, picture: &Picture) -> io::Result<()> {
-    if output.is_json() {
-        return output.object(picture);
-    }
-    output.line(&picture.at)?;
-    show_sessions(output, &picture.sessions)?;
+/// The report for people.
+pub(super) fn parts(output: &Output, picture: &Picture) -> Vec<Part> {
+    let mut parts = vec![Part::line(&picture.at), sessions(&picture.sessions)];
     if !picture.is_installed {
-        output.line("")?;
-        output.line("Nothing is installed in this database.")?;
-        return output.line("Begin with: pgherald install TABLE --commit");
+        parts.push(Part::line("Nothing is installed in this database."));
+        parts.push(Part::line("Begin with: pgherald install TABLE --commit"));
+        return parts;
     }
-    show_tables(output, &picture.tables)?;
+    parts.push(tables(output, &picture.tables));
     if let Some(why) = &picture.hidden {
-        output.line("")?;
-        output.line(&format!("Outbox: not shown: {why}"))?;
+        parts.push(Part::line(&format!("Outbox: not shown: {why}")));
     }
-    if let Some(outbox) = &picture.outbox {
-        show_outbox(output, outbox)?;
-        show_groups(output, &picture.groups)?;
-        show_requirements(output, &picture.requirements)?;
+    if let Some(shown) = &picture.outbox {
+        parts.push(outbox(shown));
+        parts.push(groups(&picture.groups));
+        parts.extend(failures(&picture.groups));
+        parts.push(nodes(&picture.groups));
+        parts.extend(requirements(output, &picture.requirements));
     }
-    Ok(())
+    parts
 }
 
-/// A table under its title, or the title and "none".
-fn section<C>(
-    output: &mut Output,
-    title: &str,
-    headings: &[&str],
-    rows: &[Vec<C>],
-) -> io::Result<()>
-where
-    for<'a> &'a C: Into<Text>,
-{
-    output.line("")?;
-    if rows.is_empty() {
-        return output.line(&format!("{title}: none"));
-    }
-    output.line(title)?;
-    output.table(headings, rows)
-}
-
-fn show_sessions(output: &mut Output, sessions: &[Session]) -> io::Result<()> {
+fn sessions(sessions: &[Session]) -> Part {
     let row = |session: &Session| {
-        vec![
+        cells(&[
             session.role.clone(),
             session.application_name.clone(),
             session.pid.to_string(),
@@ -60,7 +40,7 @@ fn show_sessions(output: &mut Output, sessions: &[Session]) -> io::Result<()> {
             session.client_address.clone(),
             session.since.clone(),
             session.state.clone(),
-        ]
+        ])
     };
     let rows: Vec<_> = sessions.iter().map(row).collect();
     let headings = [
@@ -72,17 +52,17 @@ fn show_sessions(output: &mut Output, sessions: &[Session]) -> io::Result<()> {
         "SINCE",
         "STATE",
     ];
-    section(output, "Sessions", &headings, &rows)
+    Part::table("Sessions", &headings, rows)
 }
 
-fn show_tables(output: &mut Output, tables: &[Table]) -> io::Result<()> {
+fn tables(output: &Output, tables: &[Table]) -> Part {
     let mut rows = Vec::new();
     for table in tables {
         let state = match &table.drift {
             None => output.toned(Tone::Good, "ok"),
             Some(drift) => output.toned(Tone::Bad, drift),
         };
-        let cells = [
+        let mut row = cells(&[
             table.table.clone(),
             match (table.mode.unwrap_or("unknown"), table.replicated) {
                 (mode, false) => mode.to_owned(),
@@ -93,9 +73,7 @@ fn show_tables(output: &mut Output, tables: &[Table]) -> io::Result<()> {
             list(&table.key),
             list(&table.columns),
             table.triggers.to_string(),
-        ];
-        let mut row: Vec<Text> = cells.iter().map(Text::from).collect();
-        // Last, for its colour counts as width.
+        ]);
         row.push(state);
         rows.push(row);
     }
@@ -109,7 +87,7 @@ fn show_tables(output: &mut Output, tables: &[Table]) -> io::Result<()> {
         "TRIGGERS",
         "STATE",
     ];
-    section(output, "Watched tables", &headings, &rows)
+    Part::table("Watched tables", &headings, rows)
 }
 
 fn list(names: &[String]) -> String {
@@ -119,26 +97,22 @@ fn list(names: &[String]) -> String {
     }
 }
 
-fn show_outbox(output: &mut Output, outbox: &Outbox) -> io::Result<()> {
-    let row = vec![
+fn outbox(outbox: &Outbox) -> Part {
+    let row = cells(&[
         words::size(outbox.bytes),
         outbox
             .oldest_seconds
             .map_or_else(|| "empty".to_owned(), words::duration),
         words::duration(outbox.keep_seconds),
         words::size(outbox.max_bytes),
-    ];
-    section(
-        output,
-        "Outbox",
-        &["SIZE", "OLDEST", "KEPT FOR", "AT MOST"],
-        &[row],
-    )
+    ]);
+    let headings = ["SIZE", "OLDEST", "KEPT FOR", "AT MOST"];
+    Part::table("Outbox", &headings, vec![row])
 }
 
-fn show_groups(output: &mut Output, groups: &[GroupState]) -> io::Result<()> {
+fn groups(groups: &[GroupState]) -> Part {
     let row = |group: &GroupState| {
-        vec![
+        cells(&[
             group.group.clone(),
             group.state.clone(),
             words::count(group.lag_events, "event"),
@@ -148,7 +122,7 @@ fn show_groups(output: &mut Output, groups: &[GroupState]) -> io::Result<()> {
             group.parked_keys.to_string(),
             group.failing.to_string(),
             group.dead_letters.to_string(),
-        ]
+        ])
     };
     let rows: Vec<_> = groups.iter().map(row).collect();
     let headings = [
@@ -162,34 +136,32 @@ fn show_groups(output: &mut Output, groups: &[GroupState]) -> io::Result<()> {
         "FAILING",
         "DEAD LETTERS",
     ];
-    section(output, "Groups", &headings, &rows)?;
-    show_failures(output, groups)?;
+    Part::table("Groups", &headings, rows)
+}
+
+/// The consumers of groups.
+pub(in crate::commands) fn nodes(groups: &[GroupState]) -> Part {
     let node = |group: &GroupState, node: &Node| {
         let lease = match node.lease_seconds {
             left if left > 0.0 => words::duration(left),
             over => format!("over for {}", words::duration(-over)),
         };
         let slices = format!("{} of {}", node.slices, group.slices);
-        vec![group.group.clone(), node.description.clone(), lease, slices]
+        cells(&[group.group.clone(), node.description.clone(), lease, slices])
     };
     let nodes = groups
         .iter()
         .flat_map(|group| group.nodes.iter().map(move |of| node(group, of)));
-    let rows: Vec<_> = nodes.collect();
-    section(
-        output,
-        "Nodes",
-        &["GROUP", "NODE", "LEASE", "SLICES"],
-        &rows,
-    )
+    let headings = ["GROUP", "NODE", "LEASE", "SLICES"];
+    Part::table("Nodes", &headings, nodes.collect())
 }
 
 /// Groups whose events fail, if there are some.
-fn show_failures(output: &mut Output, groups: &[GroupState]) -> io::Result<()> {
+fn failures(groups: &[GroupState]) -> Option<Part> {
     let fails = |group: &&GroupState| group.failing > 0 || group.dead_letters > 0;
     let row = |group: &GroupState| {
         let oldest = group.oldest_failing_seconds;
-        vec![
+        cells(&[
             group.group.clone(),
             format!("{} of {} parked", group.failing, group.parked),
             group.failing_recently.to_string(),
@@ -197,12 +169,9 @@ fn show_failures(output: &mut Output, groups: &[GroupState]) -> io::Result<()> {
             group.dead_letters.to_string(),
             group.dead_recently.to_string(),
             words::shortened(group.last_error.as_deref().unwrap_or("-"), 80),
-        ]
+        ])
     };
     let rows: Vec<_> = groups.iter().filter(fails).map(row).collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
     let headings = [
         "GROUP",
         "FAILING",
@@ -212,26 +181,22 @@ fn show_failures(output: &mut Output, groups: &[GroupState]) -> io::Result<()> {
         "IN 5 MIN",
         "LAST ERROR",
     ];
-    section(output, "Failures", &headings, &rows)
+    (!rows.is_empty()).then(|| Part::table("Failures", &headings, rows))
 }
 
 /// What groups require, if they state something.
-fn show_requirements(output: &mut Output, required: &[Required]) -> io::Result<()> {
-    if required.is_empty() {
-        return Ok(());
-    }
+pub(in crate::commands) fn requirements(output: &Output, required: &[Required]) -> Option<Part> {
     let mut rows = Vec::new();
     for one in required {
         let spec = &one.specification;
-        let cells = [
+        let mut row = cells(&[
             one.group.clone(),
             spec.table().to_string(),
             operations(spec),
             spec.key_names()
                 .map_or_else(|| "primary key".to_owned(), list),
             columns(spec),
-        ];
-        let mut row: Vec<Text> = cells.iter().map(Text::from).collect();
+        ]);
         row.push(match &one.unmet {
             None => output.toned(Tone::Good, "installed"),
             Some(unmet) => output.toned(Tone::Bad, unmet),
@@ -239,7 +204,7 @@ fn show_requirements(output: &mut Output, required: &[Required]) -> io::Result<(
         rows.push(row);
     }
     let headings = ["GROUP", "TABLE", "OPERATIONS", "KEY", "COLUMNS", "STATE"];
-    section(output, "Required by groups", &headings, &rows)
+    (!rows.is_empty()).then(|| Part::table("Required by groups", &headings, rows))
 }
 
 fn operations(spec: &TriggerSpec) -> String {
@@ -255,6 +220,10 @@ fn columns(spec: &TriggerSpec) -> String {
     let columns = match spec.has_every_column() {
         true => "*".to_owned(),
         false => list(spec.column_names()),
+    };
+    let columns = match spec.optional_column_names() {
+        [] => columns,
+        optional => format!("{columns} (optional {})", list(optional)),
     };
     match spec.has_old_columns() {
         true => format!("{columns} (and before an update)"),

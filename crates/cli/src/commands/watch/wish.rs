@@ -5,9 +5,7 @@ use pgherald_core::{Event, Filter, Operation, OperationSet, TableName};
 
 use crate::arguments::Watch;
 use crate::failure::Failure;
-
-/// The word for the whole key, whatever its columns are called.
-const KEY: &str = "key";
+use crate::keys::{KEY, fulfils};
 
 /// What somebody wishes to see.
 #[derive(Debug)]
@@ -60,20 +58,6 @@ impl Wish {
     /// What an event does not tell does not exclude it.
     pub(super) fn is_for(&self, event: &Event) -> bool {
         self.filters.iter().any(|filter| filter.matches(event))
-            && self.conditions.iter().all(|(column, value)| {
-                let Some(key) = event.key() else {
-                    return true;
-                };
-                if column == KEY {
-                    return key.to_string() == *value;
-                }
-                let place = event
-                    .key_columns()
-                    .iter()
-                    .position(|name| **name == **column);
-                place
-                    .and_then(|place| key.parts().get(place))
-                    .is_some_and(|part| part.to_string() == *value)
-            })
+            && fulfils(event, &self.conditions).unwrap_or(true)
     }
 }

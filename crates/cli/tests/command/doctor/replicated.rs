@@ -57,7 +57,7 @@ async fn subscriptions_that_write_watched_tables_are_named_and_their_rows_made_h
         ];
         assert_eq!(texts, expected);
         let fix = format!(
-            r#"pgherald install '"public"."users"' --mode {mode} --columns email --replicated --commit"#
+            r#"pgherald install public.users --mode {mode} --columns email --replicated --commit"#
         );
         assert_eq!(found[1]["fix"], fix);
         let shown = scene.fine(&["status"]).await;

@@ -297,7 +297,7 @@ async fn a_role_that_consumes_can_run_groups_and_change_nothing_else() {
         assert_eq!(outbox::trim(&client).await.unwrap(), 0);
         assert_eq!(outbox::trim(&client).await.unwrap(), 0);
         group.seek(Seek::Now).await.unwrap();
-        app.fine(&["group", "seek", "t", "now"]).await;
+        app.fine(&["group", "seek", "t", "now", "--commit"]).await;
         assert_eq!(outbox::trim(&client).await.unwrap(), 1);
         assert_eq!(scene.value("SELECT count(*)::text FROM pgherald.outbox").await, "0");
 
@@ -316,6 +316,13 @@ async fn a_role_that_consumes_can_run_groups_and_change_nothing_else() {
 /// Both modes record and announce on tables that the role owns.
 async fn installs(scene: &Scene, owner: &Scene, recorded: &str, announced: &str) {
     install(owner, recorded, announced).await;
+    // A script for migrations needs no other rights.
+    owner.fine(&["uninstall", recorded, "--commit"]).await;
+    let install = ["install", recorded, "--mode", "outbox", "--columns", "*"];
+    let script = owner.fine(&[&install[..], &["--migration"]].concat()).await;
+    let client = connect(&owner.url).await;
+    client.batch_execute(&script).await.unwrap();
+    owner.fine(&[&install[..], &["--check"]].concat()).await;
     is_green(owner, &[SESSIONS, CONSUMERS]).await;
     let config = || scene.url.parse().unwrap();
     let watched = spec(recorded).every_column().outbox();

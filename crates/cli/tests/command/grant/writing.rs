@@ -246,3 +246,33 @@ async fn grants_at_once_do_not_fail_each_other() {
         assert!(said.contains("Nothing to do"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn grant_does_not_wait_long_for_a_transaction_that_alters_an_object() {
+    let server = Postgres::start().await.unwrap();
+    let scene = installed(&server).await;
+    let reader = role(&scene, "reader").await;
+    scene.run("CREATE ROLE other").await;
+    let mut other = connect(&scene.url).await;
+    let transaction = other.transaction().await.unwrap();
+    let grant = "GRANT SELECT ON pgherald.outbox_part TO other";
+    transaction.batch_execute(grant).await.unwrap();
+    let ran = scene
+        .pgherald(&["grant", "reader", "--to", "read", "--commit"])
+        .await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    for part in [
+        "lock timeout",
+        "hint: another transaction keeps the object locked",
+    ] {
+        assert!(ran.stderr.contains(part), "{ran:?}");
+    }
+    let held = "SELECT count(*)::text FROM pg_class
+        WHERE relnamespace = 'pgherald'::regnamespace AND has_table_privilege('reader', oid, 'SELECT')";
+    assert_eq!(scene.value(held).await, "0");
+    transaction.commit().await.unwrap();
+    scene
+        .fine(&["grant", "reader", "--to", "read", "--commit"])
+        .await;
+    is_green(&reader, &[SESSIONS, CONSUMERS]).await;
+}

@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use super::{Engine, State, track, weight};
 use crate::error::{Error, Kind};
 use crate::group::job::{Fate, Finished, Job, LONGEST_DELAY, Origin, Outcome, Park, Track};
-use crate::group::runner::{Assignment, Manner, Runner};
+use crate::group::runner::{Acknowledge, Assignment, Manner, Runner};
 use crate::group::store::Settlement;
 use crate::handler::{Failure, GivenUp, Task};
 use crate::telemetry::{FailureSummary, attempt_span};
@@ -107,7 +107,7 @@ impl<R: Runner> Engine<R> {
             self.note_progress();
             return None;
         }
-        let mut acknowledgement = None;
+        let mut acknowledgement = Acknowledge::Parked;
         if R::MANNER == Manner::Transactional {
             // One writes to the slice at a time.
             if self.slices.has_to_write(job.slice) {
@@ -120,7 +120,8 @@ impl<R: Runner> Engine<R> {
             }
             if let Origin::Read(_) = job.origin {
                 match self.slices.acknowledge_next(job.slice).transpose() {
-                    Ok(next) => acknowledgement = next,
+                    Ok(Some(next)) => acknowledgement = Acknowledge::Cursor(next),
+                    Ok(None) => {}
                     Err(error) => {
                         self.finish(track, &job);
                         self.went_back(job.slice, &error);
@@ -375,7 +376,7 @@ impl<R: Runner> Engine<R> {
     }
 
     pub(super) fn settle(&mut self, job: &Job, failed: Option<(u32, Option<String>, Fate)>) {
-        self.settled += 1;
+        self.settled.insert(job.row.id);
         self.settlements.push(Settlement {
             slice: job.slice,
             epoch: job.epoch,

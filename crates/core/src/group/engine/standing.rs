@@ -103,10 +103,12 @@ impl<R: Runner> Engine<R> {
             over: self.leases.over(now),
             revision: self.revision,
         };
-        session.tick(now, before, self.settled);
+        let unwritten = self.settlements.iter().map(|one| one.id);
+        self.settled = unwritten.chain(session.settling()).collect();
+        session.tick(now, before);
     }
 
-    pub(super) fn ticked(&mut self, (tick, settled): (Tick, u64)) {
+    pub(super) fn ticked(&mut self, tick: Tick) {
         let group = Arc::clone(&self.terms.group);
         let group = &*group;
         let Found {
@@ -155,18 +157,21 @@ impl<R: Runner> Engine<R> {
             self.forget(*slice);
             self.slices.insert(standing.slices, *slice, *epoch, cursor);
         }
-        // What was found may have been settled meanwhile, and would come back. Then again the next time.
-        let is_up_to_date = settled == self.settled && self.settlements.is_empty();
         let is_claimed = |slice| claimed.iter().any(|(number, ..)| *number == slice);
+        let mut has_passed_over = false;
         for event in parked {
-            let may_come_back = !is_up_to_date || self.held_up.contains_key(&event.slice);
-            if !may_come_back || is_claimed(event.slice) {
-                self.parked
-                    .park(&event.row, event.slice, event.id, event.due);
+            let (row, id) = (&event.row, event.id);
+            // An event that is not known may have been settled meanwhile, and would come back.
+            let may_come_back = !is_claimed(event.slice)
+                && !self.parked.is_known(row, id)
+                && (self.settled.contains(&id) || self.held_up.contains_key(&event.slice));
+            match may_come_back {
+                true => has_passed_over = true,
+                false => self.parked.found(row, event.slice, id, event.due),
             }
         }
-        // Else it is this one, or was made none meanwhile, to look again.
-        if has_all_parked && is_up_to_date {
+        // Otherwise the next look reads them all again.
+        if has_all_parked && !has_passed_over {
             self.revision = Some(standing.revision);
         }
         match self.stop_at {

@@ -49,7 +49,7 @@ BEGIN
                 EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
                     bytes := convert_to(texts[i], getdatabaseencoding());
                     texts[i] := (
-                        SELECT string_agg(CASE WHEN b.v < 128 THEN chr(b.v) ELSE '\u00' || to_hex(b.v) END, '' ORDER BY b.n)
+                        SELECT string_agg(CASE WHEN b.v < 128 THEN chr(b.v) ELSE chr(92) || 'u00' || to_hex(b.v) END, '' ORDER BY b.n)
                         FROM (SELECT n, get_byte(bytes, n) AS v FROM generate_series(0, octet_length(bytes) - 1) AS n) AS b
                     );
                 END;

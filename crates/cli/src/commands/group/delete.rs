@@ -1,0 +1,137 @@
+//! `pgherald group delete`.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use pgherald_core::group::Group;
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::words;
+
+/// Locks the group: consumers that join wait, and find it deleted.
+const BEGIN: &str =
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp;";
+
+/// What is deleted with a group.
+#[derive(Debug, Serialize)]
+struct Deleted<'a> {
+    group: &'a str,
+    cursors: i64,
+    /// Recorded events that it has not passed. `None` if that cannot be told, because a cursor cannot be parsed.
+    lag_events: Option<i64>,
+    parked: i64,
+    dead_letters: i64,
+    requirements: Vec<String>,
+    committed: bool,
+}
+
+pub(super) async fn delete(
+    client: &Arc<Client>,
+    output: &mut Output,
+    name: &str,
+    commit: bool,
+) -> Result<ExitCode, Failure> {
+    // Counting the lag takes a while: not while the group is locked.
+    let status = Group::new(client, name).status().await;
+    let lag_events = status.ok().map(|status| status.lag_events);
+    client.batch_execute(BEGIN).await?;
+    let run = async {
+        let deleted = look(client, name, lag_events, commit).await?;
+        if commit {
+            Group::new(client, name).delete().await?;
+            client.batch_execute("COMMIT").await?;
+        }
+        Ok(deleted)
+    };
+    let deleted: Result<_, Failure> = run.await;
+    if !commit || deleted.is_err() {
+        client.batch_execute("ROLLBACK").await?;
+    }
+    print(output, &deleted?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the group has. Fails if consumers of it run.
+async fn look<'a>(
+    client: &Client,
+    name: &'a str,
+    lag_events: Option<i64>,
+    commit: bool,
+) -> Result<Deleted<'a>, Failure> {
+    if commit {
+        client
+            .query(include_str!("../sql/lock_group.sql"), &[&name])
+            .await?;
+    }
+    let row = client
+        .query_one(include_str!("../sql/running.sql"), &[&name])
+        .await?;
+    let consumers: Vec<String> = row.try_get(1)?;
+    if !consumers.is_empty() {
+        let running = match &*consumers {
+            [one] => format!("consumer {one} runs"),
+            several => format!("{} consumers run: {}", several.len(), several.join(", ")),
+        };
+        let message = format!("group {name:?} cannot be deleted: {running}");
+        return Err(Failure::problem(message).hint(
+            "stop the programs that run its consumers: they would make the group again. The lease of a killed consumer ends by itself, \
+             after ten seconds unless its program says otherwise",
+        ));
+    }
+    let row = client
+        .query_opt(include_str!("../sql/group_size.sql"), &[&name])
+        .await?;
+    let row =
+        row.ok_or_else(|| Failure::problem(format!("group {name:?} was deleted meanwhile")))?;
+    Ok(Deleted {
+        group: name,
+        cursors: row.try_get(0)?,
+        lag_events,
+        parked: row.try_get(1)?,
+        dead_letters: row.try_get(2)?,
+        requirements: row.try_get(3)?,
+        committed: commit,
+    })
+}
+
+fn print(output: &mut Output, deleted: &Deleted<'_>) -> Result<(), Failure> {
+    if output.is_json() {
+        output.object(deleted)?;
+        return Ok(output.flush()?);
+    }
+    let Deleted {
+        group, committed, ..
+    } = deleted;
+    output.line(&match committed {
+        true => format!("Deleted group {group}:"),
+        false => format!("Deletes group {group}:"),
+    })?;
+    let lag = match deleted.lag_events {
+        Some(events) => words::count(events, "recorded event"),
+        None => "an unknown number of recorded events".to_owned(),
+    };
+    let mut lines = vec![
+        format!(
+            "{}, with {lag} that it has not passed",
+            words::count(deleted.cursors, "cursor")
+        ),
+        words::count(deleted.parked, "parked event"),
+        words::count(deleted.dead_letters, "dead letter"),
+    ];
+    if !deleted.requirements.is_empty() {
+        let tables = deleted.requirements.join(", ");
+        lines.push(format!(
+            "what it requires of {tables}; what is installed stays"
+        ));
+    }
+    for line in lines {
+        output.line(&format!("  {line}"))?;
+    }
+    if !committed {
+        output.line("Nothing was changed. Add --commit to delete it.")?;
+    }
+    Ok(output.flush()?)
+}

@@ -1,0 +1,79 @@
+//! `pgherald group list`.
+
+use std::process::ExitCode;
+
+use pgherald_core::trigger;
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use super::must_have_outbox;
+use super::state::{GroupState, groups, requirements};
+use crate::failure::Failure;
+use crate::guarded::guarded;
+use crate::output::Output;
+use crate::words;
+
+#[derive(Debug, Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    state: &'a GroupState,
+    /// The tables that it requires, if its programs state them.
+    tables: Vec<String>,
+}
+
+pub(super) async fn list(client: &Client, output: &mut Output) -> Result<ExitCode, Failure> {
+    must_have_outbox(client).await?;
+    let looking = async {
+        let required = requirements(&trigger::inspect_all(client, &[]).await?);
+        Ok((groups(client).await?, required))
+    };
+    let (groups, required) = guarded(client, looking).await?;
+    let listed = groups.iter().map(|state| {
+        let its = required.iter().filter(|one| one.group == state.group);
+        let tables = its.map(|one| one.specification.table().to_string());
+        Listed {
+            state,
+            tables: tables.collect(),
+        }
+    });
+    let groups: Vec<Listed<'_>> = listed.collect();
+    if output.is_json() {
+        for group in &groups {
+            output.object(group)?;
+        }
+    } else if groups.is_empty() {
+        output.line("There are no groups: a group is made by its first consumer.")?;
+    } else {
+        let headings = [
+            "GROUP",
+            "STATE",
+            "TABLES",
+            "LAG",
+            "OLDEST",
+            "CONSUMERS",
+            "PARKED",
+            "FAILING",
+            "DEAD LETTERS",
+        ];
+        output.table(&headings, &groups.iter().map(row).collect::<Vec<_>>())?;
+    }
+    output.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(Listed { state, tables }: &Listed<'_>) -> Vec<String> {
+    vec![
+        state.group.clone(),
+        state.state.clone(),
+        match &**tables {
+            [] => "not stated".to_owned(),
+            tables => tables.join(","),
+        },
+        words::count(state.lag_events, "event"),
+        words::duration(state.lag_seconds),
+        state.nodes.len().to_string(),
+        state.parked.to_string(),
+        state.failing.to_string(),
+        state.dead_letters.to_string(),
+    ]
+}

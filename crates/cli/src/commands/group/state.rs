@@ -1,0 +1,120 @@
+//! The state of groups: what they require, how far they are, and their consumers.
+
+use pgherald_core::group::Group;
+use pgherald_core::trigger::{Actual, Drift, TriggerSpec};
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use crate::commands::group_health::state;
+use crate::failure::Failure;
+
+/// What a group requires of a table.
+#[derive(Debug, Serialize)]
+pub(in crate::commands) struct Required {
+    pub(in crate::commands) group: String,
+    /// As `pgherald install --from` reads it.
+    pub(in crate::commands) specification: TriggerSpec,
+    /// Why the group's consumers are not live, if it is for this table.
+    pub(in crate::commands) unmet: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(in crate::commands) struct GroupState {
+    pub(in crate::commands) group: String,
+    /// Its problems, or `up to date`.
+    pub(in crate::commands) state: String,
+    pub(in crate::commands) is_paused: bool,
+    pub(in crate::commands) lag_events: i64,
+    pub(in crate::commands) lag_seconds: f64,
+    pub(in crate::commands) slices: i32,
+    /// Events that wait for another attempt, or behind such.
+    pub(in crate::commands) parked: i64,
+    /// Of so many rows.
+    pub(in crate::commands) parked_keys: i64,
+    /// Parked events that have failed.
+    pub(in crate::commands) failing: i64,
+    /// Failing events that were parked within the last five minutes.
+    pub(in crate::commands) failing_recently: i64,
+    pub(in crate::commands) oldest_failing_seconds: Option<f64>,
+    pub(in crate::commands) dead_letters: i64,
+    /// Dead letters that were given up within the last five minutes.
+    pub(in crate::commands) dead_recently: i64,
+    pub(in crate::commands) last_error: Option<String>,
+    pub(in crate::commands) nodes: Vec<Node>,
+}
+
+#[derive(Debug, Serialize)]
+pub(in crate::commands) struct Node {
+    pub(in crate::commands) id: i64,
+    pub(in crate::commands) description: String,
+    /// Below zero if the lease is over and no other consumer has deleted the node yet.
+    pub(in crate::commands) lease_seconds: f64,
+    pub(in crate::commands) slices: i64,
+}
+
+/// What all groups require, as far as this role may read it.
+pub(in crate::commands) fn requirements(actual: &Actual) -> Vec<Required> {
+    let required = actual.requirements().iter().map(|required| {
+        let mut drifts = actual.verify(&required.spec).into_iter();
+        let name = format!("{}: ", required.spec.table());
+        Required {
+            group: required.group.clone(),
+            specification: required.spec.clone(),
+            unmet: drifts
+                .find(Drift::is_deaf)
+                .map(|drift| without(&name, &drift)),
+        }
+    });
+    required.collect()
+}
+
+/// The words of a drift without the table, which stands beside them.
+pub(in crate::commands) fn without(table: &str, drift: &impl ToString) -> String {
+    let drift = drift.to_string();
+    drift.strip_prefix(table).unwrap_or(&drift).to_owned()
+}
+
+/// All groups, by name.
+pub(in crate::commands) async fn groups(client: &Client) -> Result<Vec<GroupState>, Failure> {
+    let nodes = client.query(include_str!("../sql/nodes.sql"), &[]).await?;
+    let parked = client
+        .query(include_str!("../sql/parked_keys.sql"), &[])
+        .await?;
+    let mut groups = Vec::new();
+    for status in Group::all(client).await? {
+        let mut group = GroupState {
+            state: state(&status),
+            is_paused: status.is_paused,
+            lag_events: status.lag_events,
+            lag_seconds: status.lag.as_secs_f64(),
+            slices: status.slices,
+            parked: status.parked,
+            parked_keys: 0,
+            failing: status.failing,
+            failing_recently: status.failing_recently,
+            oldest_failing_seconds: status.oldest_failing.map(|oldest| oldest.as_secs_f64()),
+            dead_letters: status.dead_letters,
+            dead_recently: status.dead_recently,
+            last_error: status.last_error,
+            nodes: Vec::new(),
+            group: status.name,
+        };
+        for row in &parked {
+            if row.try_get::<_, &str>(0)? == group.group {
+                group.parked_keys = row.try_get(1)?;
+            }
+        }
+        for row in &nodes {
+            if row.try_get::<_, &str>(0)? == group.group {
+                group.nodes.push(Node {
+                    id: row.try_get(1)?,
+                    description: row.try_get(2)?,
+                    lease_seconds: row.try_get(3)?,
+                    slices: row.try_get(4)?,
+                });
+            }
+        }
+        groups.push(group);
+    }
+    Ok(groups)
+}

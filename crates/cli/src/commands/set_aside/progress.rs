@@ -1,0 +1,39 @@
+//! Progress of a change in several steps.
+
+use std::io::{self, IsTerminal, Write};
+
+/// How far it has come, on standard error, if somebody looks at that and it takes more than one step.
+#[derive(Debug)]
+pub(super) struct Progress {
+    of: usize,
+    done: usize,
+    is_shown: bool,
+}
+
+impl Progress {
+    pub(super) fn new(of: usize, step: usize) -> Self {
+        let is_shown = of > step && io::stderr().is_terminal();
+        Self {
+            of,
+            done: 0,
+            is_shown,
+        }
+    }
+
+    pub(super) fn advance(&mut self, by: usize) {
+        self.done += by;
+        if self.is_shown {
+            // Nothing can be done about a standard error that is closed.
+            let _ = write!(io::stderr(), "\r{} of {}", self.done, self.of);
+        }
+    }
+}
+
+/// Takes the line away, for what comes to stand in its place.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.is_shown {
+            let _ = write!(io::stderr(), "\r\u{1b}[K");
+        }
+    }
+}

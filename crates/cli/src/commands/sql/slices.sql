@@ -1,0 +1,27 @@
+-- The slices of group $1: each one's consumer, epoch, lag in events, parked events and dead letters. The lag is null if the cursor
+-- is none that can be parsed. (The lag is that of the view consumer_group_status.)
+WITH point AS (
+    SELECT c.slice, split_part(c.cursor, ' ', 1)::pg_snapshot AS done,
+        nullif(split_part(c.cursor, ' ', 5), '')::pg_snapshot AS reading, nullif(split_part(c.cursor, ' ', 9), '')::bigint AS position
+    FROM pgherald.consumer_cursor AS c
+    WHERE c.group_name = $1 AND c.cursor ~ '^[0-9]+:[0-9]+:[0-9,]* [0-9]+ [0-9]+ [0-9]+( [0-9]+:[0-9]+:[0-9,]* [0-9]+ [0-9]+ [0-9]+ -?[0-9]+)?$'
+), lag AS (
+    SELECT p.slice, count(*) AS events
+    FROM pgherald.consumer_group AS g
+    JOIN pgherald.outbox AS o ON true
+    JOIN point AS p ON p.slice = (o.hash & 2147483647) % g.slices
+    WHERE g.name = $1 AND NOT pg_visible_in_snapshot(o.xid, p.done)
+        AND (p.reading IS NULL OR o.id > p.position OR NOT pg_visible_in_snapshot(o.xid, p.reading))
+    GROUP BY p.slice
+), aside AS (
+    SELECT e.slice, count(*) FILTER (WHERE e.dead_at IS NULL) AS parked, count(*) FILTER (WHERE e.dead_at IS NOT NULL) AS dead
+    FROM pgherald.parked_event AS e WHERE e.group_name = $1 GROUP BY e.slice
+)
+SELECT s.slice, n.description, s.epoch, CASE WHEN p.slice IS NOT NULL THEN coalesce(l.events, 0) END,
+    coalesce(a.parked, 0), coalesce(a.dead, 0)
+FROM pgherald.consumer_slice AS s
+LEFT JOIN pgherald.consumer_node AS n ON n.group_name = s.group_name AND n.id = s.node
+LEFT JOIN point AS p ON p.slice = s.slice
+LEFT JOIN lag AS l ON l.slice = s.slice
+LEFT JOIN aside AS a ON a.slice = s.slice
+WHERE s.group_name = $1 ORDER BY s.slice

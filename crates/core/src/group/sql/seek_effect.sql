@@ -1,0 +1,56 @@
+-- What moving group $1 to cursor $2 does, if its slices $3 are at the cursors $4: the events that are delivered again and those
+-- that are skipped, with the times at which the first and the last were recorded; and the parked events and the dead letters
+-- among those that are delivered again. No row if there is no such group.
+WITH point AS (
+    SELECT c.slice,
+        pg_catalog.split_part(c.cursor, ' ', 1)::pg_catalog.pg_snapshot AS done,
+        -- The parts from the fifth on are there while a difference is being read.
+        CASE
+            WHEN pg_catalog.split_part(c.cursor, ' ', 5) OPERATOR(pg_catalog.<>) ''
+                THEN pg_catalog.split_part(c.cursor, ' ', 5)::pg_catalog.pg_snapshot
+        END AS reading,
+        CASE
+            WHEN pg_catalog.split_part(c.cursor, ' ', 9) OPERATOR(pg_catalog.<>) ''
+                THEN pg_catalog.split_part(c.cursor, ' ', 9)::pg_catalog.int8
+        END AS position
+    FROM (
+        SELECT -1, $2
+        UNION ALL
+        SELECT u.slice, u.cursor FROM ROWS FROM (pg_catalog.unnest($3::pg_catalog.int4[]), pg_catalog.unnest($4::pg_catalog.text[])) AS u (slice, cursor)
+    ) AS c (slice, cursor)
+), effect AS (
+    -- Before: whether the event is to be delivered now. After: whether it is to be after the move.
+    SELECT o.id, o.sent_at, s.is_after
+    FROM pgherald.consumer_group AS g
+    JOIN pgherald.outbox AS o ON true
+    JOIN point AS p ON p.slice OPERATOR(pg_catalog.=) ((o.hash OPERATOR(pg_catalog.&) 2147483647) OPERATOR(pg_catalog.%) g.slices)
+    JOIN point AS t ON t.slice OPERATOR(pg_catalog.=) (-1)
+    CROSS JOIN LATERAL (
+        SELECT NOT pg_catalog.pg_visible_in_snapshot(o.xid, p.done) AND (
+                p.reading IS NULL OR o.id OPERATOR(pg_catalog.>) p.position
+                OR NOT pg_catalog.pg_visible_in_snapshot(o.xid, p.reading)
+            ) AS is_before,
+            NOT pg_catalog.pg_visible_in_snapshot(o.xid, t.done) AND (
+                t.reading IS NULL OR o.id OPERATOR(pg_catalog.>) t.position
+                OR NOT pg_catalog.pg_visible_in_snapshot(o.xid, t.reading)
+            ) AS is_after
+    ) AS s
+    WHERE g.name OPERATOR(pg_catalog.=) $1 AND s.is_before OPERATOR(pg_catalog.<>) s.is_after
+), summary AS (
+    SELECT pg_catalog.count(*) FILTER (WHERE e.is_after) AS repeated,
+        pg_catalog.min(e.sent_at) FILTER (WHERE e.is_after) AS repeated_from,
+        pg_catalog.max(e.sent_at) FILTER (WHERE e.is_after) AS repeated_to,
+        pg_catalog.count(*) FILTER (WHERE NOT e.is_after) AS skipped,
+        pg_catalog.min(e.sent_at) FILTER (WHERE NOT e.is_after) AS skipped_from,
+        pg_catalog.max(e.sent_at) FILTER (WHERE NOT e.is_after) AS skipped_to
+    FROM effect AS e
+), aside AS (
+    SELECT pg_catalog.count(*) FILTER (WHERE p.dead_at IS NULL) AS parked,
+        pg_catalog.count(*) FILTER (WHERE p.dead_at IS NOT NULL) AS dead
+    FROM pgherald.parked_event AS p
+    WHERE p.group_name OPERATOR(pg_catalog.=) $1
+        AND EXISTS (SELECT FROM effect AS e WHERE e.id OPERATOR(pg_catalog.=) p.id AND e.is_after)
+)
+SELECT s.repeated, s.repeated_from, s.repeated_to, s.skipped, s.skipped_from, s.skipped_to, a.parked, a.dead
+FROM summary AS s CROSS JOIN aside AS a
+WHERE EXISTS (SELECT FROM pgherald.consumer_group AS g WHERE g.name OPERATOR(pg_catalog.=) $1)

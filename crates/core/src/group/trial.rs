@@ -1,0 +1,208 @@
+//! Attempts at events that no outbox has, for tests of handlers.
+//!
+//! The runners are those of consumers, so a handler runs in the same session, transaction, timeout and containment. An attempt
+//! that succeeds is committed, but acknowledges nothing.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use super::batch::{BatchHandler, Batches};
+use super::engine::CONNECT;
+use super::job::{Job, Origin, Outcome};
+use super::options::Durable;
+use super::plain::Plain;
+use super::runner::{Acknowledge, Assignment, Manner, Runner};
+use super::transactional::{Transactional, TransactionalHandler};
+use crate::connect::ConnectConfig;
+use crate::error::{Error, Kind, Result};
+use crate::event::Event;
+use crate::handler::{EventHandler, Failure, GivenUp, Task};
+use crate::outbox::Recorded;
+
+/// A failed event is not attempted again if the handler asks for a longer pause.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// An event that was given to a handler.
+#[derive(Debug)]
+pub struct Tried {
+    /// The event.
+    pub event: Event,
+    /// Attempts made.
+    pub attempts: u32,
+    /// The failure of the last attempt; `None` if it succeeded.
+    pub failure: Option<Failure>,
+}
+
+/// Returns terms under which a new group gets no resync for the time before its creation.
+pub fn without_first_resync(mut terms: Durable) -> Durable {
+    terms.first_resync = false;
+    terms
+}
+
+/// Has a handler of single events handle those of `events` that it wants.
+///
+/// # Errors
+/// If the terms cannot be used.
+pub async fn plain<H: EventHandler>(
+    terms: Durable,
+    factory: impl Fn() -> H + 'static,
+    events: Vec<Event>,
+) -> Result<Vec<Tried>> {
+    let terms = Rc::new(terms.checked()?);
+    let runner = Plain::new(Rc::clone(&terms), factory);
+    all(&runner, &terms, events).await
+}
+
+/// The same for a transactional handler. Each attempt is committed or rolled back.
+///
+/// # Errors
+/// If the terms cannot be used, or the connection fails outside of the handler.
+pub async fn transactional<H: TransactionalHandler>(
+    mut config: ConnectConfig,
+    terms: Durable,
+    factory: impl Fn() -> H + 'static,
+    events: Vec<Event>,
+) -> Result<Vec<Tried>> {
+    let terms = Rc::new(terms.checked()?);
+    config.for_listening("test", terms.lease, CONNECT);
+    let runner = Transactional::new(config, Rc::clone(&terms), factory);
+    all(&runner, &terms, events).await
+}
+
+/// The same for a batch handler.
+///
+/// # Errors
+/// If the terms cannot be used.
+pub async fn batches<H: BatchHandler>(
+    terms: Durable,
+    factory: impl Fn() -> H + 'static,
+    events: Vec<Event>,
+) -> Result<Vec<Tried>> {
+    let terms = Rc::new(terms.checked()?);
+    let runner = Batches::new(Rc::clone(&terms), factory);
+    all(&runner, &terms, events).await
+}
+
+async fn all<R: Runner>(runner: &R, terms: &Durable, events: Vec<Event>) -> Result<Vec<Tried>> {
+    let filter = R::narrow(terms.filter.clone());
+    let wanted = events.into_iter().filter(|event| filter.matches(event));
+    let most = match R::MANNER {
+        Manner::Batches => terms.max_batch,
+        Manner::OneByOne | Manner::Transactional => 1,
+    };
+    let mut tried = Vec::new();
+    for events in together(wanted, most) {
+        let jobs = events.into_iter().zip(tried.len()..);
+        let jobs = jobs.map(|(event, index)| job(event, index));
+        for finished in runner.attempt(jobs.map(assignment).collect()).await {
+            tried.push(concluded(runner, terms, finished.job, finished.outcome).await?);
+        }
+    }
+    Ok(tried)
+}
+
+/// Splits events like a consumer: a batch has at most one event of a row.
+fn together(events: impl Iterator<Item = Event>, most: usize) -> Vec<Vec<Event>> {
+    let mut batches = Vec::<Vec<Event>>::new();
+    let mut rows = HashSet::new();
+    for event in events {
+        let row = (
+            event.schema().map(str::to_owned),
+            event.table().to_owned(),
+            event.key().cloned(),
+        );
+        let is_other = rows.insert(row.clone());
+        match batches.last_mut() {
+            Some(batch) if is_other && batch.len() < most => batch.push(event),
+            _ => {
+                rows = HashSet::from([row]);
+                batches.push(vec![event]);
+            }
+        }
+    }
+    batches
+}
+
+fn job(event: Event, index: usize) -> Job {
+    let number = i64::try_from(index).unwrap_or(i64::MAX).saturating_add(1);
+    Job {
+        slice: 0,
+        epoch: 0,
+        origin: Origin::Parked,
+        row: Recorded {
+            // Part of the idempotency key, so that of each event is another.
+            id: event.outbox_id().unwrap_or(number),
+            xid: event.transaction_id(),
+            sent_at: SystemTime::now(),
+            relation: 0,
+            hash: 0,
+            operation: 0,
+            key: None,
+            columns: None,
+            old_columns: None,
+            changed: None,
+            problem: None,
+        },
+        task: Ok(Task::Event(event)),
+        attempts: 0,
+    }
+}
+
+fn assignment(job: Job) -> Assignment {
+    Assignment {
+        job,
+        acknowledgement: Acknowledge::Nothing,
+        generation: 0,
+    }
+}
+
+/// Repeats attempts of one event, as the policy says but without its pauses.
+async fn concluded<R: Runner>(
+    runner: &R,
+    terms: &Durable,
+    mut job: Job,
+    mut outcome: Outcome,
+) -> Result<Tried> {
+    loop {
+        let is_snooze = matches!(outcome, Outcome::Failed(Failure::Snoozed(_)));
+        job.attempts = job.attempts.saturating_add(u32::from(!is_snooze));
+        let failure = match outcome {
+            Outcome::Done | Outcome::Committed => None,
+            Outcome::Failed(failure) => Some(failure),
+            Outcome::NotBegun(error) | Outcome::InDoubt(error) => return Err(error),
+            Outcome::Fenced => {
+                let message = "an attempt without acknowledgement was fenced";
+                return Err(Error::new(Kind::Query, message));
+            }
+        };
+        let next = failure
+            .as_ref()
+            .map(|failure| terms.retry.next(job.attempts, failure));
+        if let Some(Some(pause)) = next
+            && pause <= LONGEST_PAUSE
+        {
+            match runner.attempt(vec![assignment(job)]).await.pop() {
+                Some(finished) => (job, outcome) = (finished.job, finished.outcome),
+                None => return Err(Error::new(Kind::Query, "an attempt had no outcome")),
+            }
+            continue;
+        }
+        let Job { task, attempts, .. } = job;
+        let Task::Event(event) = task? else {
+            return Err(Error::new(Kind::Query, "a resync was given"));
+        };
+        if let (Some(failure), Some(None)) = (&failure, next) {
+            runner.give_up(&GivenUp {
+                task: Task::Event(event.clone()),
+                attempts,
+                failure: failure.clone(),
+            });
+        }
+        return Ok(Tried {
+            event,
+            attempts,
+            failure,
+        });
+    }
+}
