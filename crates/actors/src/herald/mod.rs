@@ -356,7 +356,7 @@ impl Herald {
     }
 
     /// Starts the cache of a function. Until then, and after the shutdown, the function is called each time. Called a
-    /// second time, it gives the function another, empty cache; the one before goes with the herald that started it.
+    /// second time, it gives the function another, empty cache; the one before is closed, unless handles of it are left.
     ///
     /// # Errors
     /// As for [`cache`](Self::cache).

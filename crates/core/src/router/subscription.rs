@@ -187,6 +187,12 @@ impl SubscriptionObserver {
     pub fn stats(&self) -> SubscriptionStats {
         self.shared.stats()
     }
+
+    /// Whether it is the subscription of a cache that was closed. Events that it has left then concern nobody.
+    #[must_use]
+    pub fn is_of_closed_cache(&self) -> bool {
+        self.shared.is_cache_gone()
+    }
 }
 
 enum Taken {

@@ -303,9 +303,9 @@ where
             let revalidate = !std::mem::replace(&mut entry.revalidating, true);
             let value = Arc::clone(&entry.value);
             shard.rest.counts.stale_hits += 1;
-            let key = shard.entries.get_key_value(key.probe());
-            let key = key.filter(|_| revalidate);
-            let key = key.map(|(key, _)| key.sought().key.clone());
+            // The key as it is stored. This moves the entry to the front, once for each new value that is asked for.
+            let key = revalidate.then(|| shard.entries.get_key_value(key.probe()));
+            let key = key.flatten().map(|(key, _)| key.sought().key.clone());
             return (Found::Stale(value, key), None);
         }
         shard.rest.counts.misses += 1;
@@ -470,7 +470,9 @@ where
         if let Some(at) = expires_at {
             self.dead_after(shard, at);
         }
-        self.weight.fetch_add(entry.weight, AcqRel);
+        if entry.weight > 0 {
+            self.weight.fetch_add(entry.weight, AcqRel);
+        }
         let replaced = shard.entries.put(key.to_owned(), entry);
         let mut evicted = None;
         if shard.entries.len() > shard.rest.capacity.get()
