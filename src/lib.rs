@@ -18,11 +18,11 @@ pub use pgherald_core::{
     Debounced, Decision, Decoder, Deleted, Delivery, Durable, Error, Event, EventBuilder,
     EventHandler, Filter, FromEvent, Greedy, HandlerError, HandlerResult, Health, IdempotencyKey,
     Inserted, Key, KeyColumn, KeyPart, Listener, ListenerCounts, ListenerStatus, LoadError,
-    LoadLimit, MAX_IDENTIFIER_BYTES, NotifySource, NotifySourceBuilder, Operation, OperationSet,
-    OutboxSource, OutboxSourceBuilder, Overflow, PaddedText, Refresh, Result, Resync, ResyncReason,
-    RetryPolicy, Router, RowKey, Signal, Signals, Source, Strategy, Subscription, SubscriptionId,
-    SubscriptionObserver, SubscriptionOptions, SubscriptionStats, Table, TableName, Timed,
-    Truncated, Updated, WhenNotLive, Windowed, WriteToken, cache, group, handler, outbox,
+    LoadLimit, Loaded, MAX_IDENTIFIER_BYTES, NotifySource, NotifySourceBuilder, Operation,
+    OperationSet, OutboxSource, OutboxSourceBuilder, Overflow, PaddedText, Refresh, Result, Resync,
+    ResyncReason, RetryPolicy, Router, RowKey, Signal, Signals, Source, Strategy, Subscription,
+    SubscriptionId, SubscriptionObserver, SubscriptionOptions, SubscriptionStats, Table, TableName,
+    Timed, Truncated, Updated, WhenNotLive, Windowed, WriteToken, cache, group, handler, outbox,
     supervise, telemetry, trigger,
 };
 pub use pgherald_macros::{Table, cached};

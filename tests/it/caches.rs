@@ -1,5 +1,6 @@
 //! Caches on a real PostgreSQL: actors, timers, write tokens. (What they promise under faults: `tests/coherence`.)
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pgherald::{
@@ -430,4 +431,22 @@ async fn a_cache_of_strings_over_uuids_is_an_error_with_the_key_types_that_fit()
     // No key is compared.
     let whole = CacheBuilder::<String, i64>::new("visits").table_of::<Visit>();
     herald.cache(whole).await.unwrap();
+}
+
+#[actix::test]
+async fn dropping_the_handles_of_caches_ends_their_subscriptions() {
+    let (_, client, herald) = users().await;
+    let mut freed = Vec::new();
+    for number in 0..20 {
+        let builder = CacheBuilder::<i64, Arc<String>>::new(format!("cache{number}"));
+        let cache = herald.cache(builder.row_of::<User>()).await.unwrap();
+        cache.live().await.unwrap();
+        let value = Arc::new(name(&client, 1).await.unwrap());
+        freed.push(Arc::downgrade(&value));
+        assert!(cache.insert(&cache.stamp(), 1, value));
+    }
+    until("the values are freed", || {
+        freed.iter().all(|value| value.upgrade().is_none())
+    })
+    .await;
 }

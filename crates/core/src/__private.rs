@@ -338,8 +338,8 @@ pub fn companion<K: CacheKey, V: SharedValue>(
 /// A function that returns `Result<V, E>`: values are cached, errors are not.
 ///
 /// `body` is polled by the load, or else by this call itself: while the cache was never started, and when
-/// the body of this very key calls itself. A cache says [`LoadError::Recursive`] without having called the
-/// loader, so that the body is still to be run.
+/// the body of this very key calls itself, or at the cache's time limit. Of the errors that are not the body's own, none
+/// comes after the body has ended, so the body is still to be run.
 pub async fn cached_result<K, V, E, F>(
     cache: &'static CachedFn<K, V>,
     key: K,
@@ -357,7 +357,7 @@ where
     match handle.get_or_load(key, || body.as_mut()).await {
         Ok(value) => Ok(Arc::unwrap_or_clone(value)),
         Err(LoadError::Failed(error)) => Err(Arc::unwrap_or_clone(error)),
-        Err(LoadError::Recursive) => body.await,
+        Err(_) => body.await,
     }
 }
 
@@ -379,7 +379,7 @@ where
     match handle.get_or_load_arc(key, || body.as_mut()).await {
         Ok(value) => Ok(value),
         Err(LoadError::Failed(error)) => Err(Arc::unwrap_or_clone(error)),
-        Err(LoadError::Recursive) => body.await,
+        Err(_) => body.await,
     }
 }
 
@@ -404,7 +404,7 @@ where
     match load.await {
         Ok(value) => Arc::unwrap_or_clone(value),
         Err(LoadError::Failed(never)) => match *never {},
-        Err(LoadError::Recursive) => body.await,
+        Err(_) => body.await,
     }
 }
 
@@ -429,6 +429,6 @@ where
     match load.await {
         Ok(value) => value,
         Err(LoadError::Failed(never)) => match *never {},
-        Err(LoadError::Recursive) => body.await,
+        Err(_) => body.await,
     }
 }

@@ -104,6 +104,16 @@ impl Error {
         }
     }
 
+    /// The options of a handler with which no attempt could succeed.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn zero_option(handler: &str, option: &str) -> Self {
+        let message = format!(
+            "{option} of handler {handler:?} is 0, so no attempt could succeed; it must be greater"
+        );
+        Self::new(Kind::Config, message)
+    }
+
     /// The cause of being degraded after a shutdown that was asked for.
     #[must_use]
     pub fn shut_down() -> Self {

@@ -15,12 +15,14 @@
 //! - It closes before anybody is told that the source is down.
 //! - It opens only after the flush of the resync that belongs to the very session the source is live in, or after what
 //!   was caught up on before that session: while they are in the queue it stays closed although the source is live.
-//! - It never opens again once the subscription or the driver is gone.
+//! - It never opens again once the subscription, the driver or the last reader is gone.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU8, AtomicU32};
 use std::time::Instant;
+
+use tokio::sync::Notify;
 
 use crate::sync::{AtomicU64, Mutex, now};
 
@@ -49,13 +51,15 @@ pub(crate) struct Gate {
     closed_at: Mutex<Option<Instant>>,
     /// Whose it is: [`FREE`], [`CLAIMED`] or [`ABANDONED`].
     owner: AtomicU8,
+    /// Wakes those who wait for it to open, or to be abandoned.
+    changed: Notify,
 }
 
 /// No subscription writes its half yet.
 const FREE: u8 = 0;
 /// A subscription does. A second one would miss what the first has flushed for.
 const CLAIMED: u8 = 1;
-/// The driver is gone.
+/// The driver is gone, or nobody reads.
 const ABANDONED: u8 = 2;
 
 const fn live(word: u64) -> u64 {
@@ -76,6 +80,7 @@ impl Gate {
             word: AtomicU64::new(0),
             closed_at: Mutex::new(None),
             owner: AtomicU8::new(FREE),
+            changed: Notify::new(),
         }
     }
 
@@ -143,12 +148,45 @@ impl Gate {
     pub(crate) fn set_caught_up(&self, session: Session) {
         let number = u64::from(session.0.get());
         self.update(|word| live(word) << 32 | number);
+        // Readers may have abandoned it while the driver was at work.
+        if self.is_abandoned() {
+            self.update(|word| live(word) << 32);
+        }
     }
 
-    /// Nobody applies events any more.
+    /// Nobody applies events any more, or nobody reads what they are applied to.
     pub(crate) fn abandon(&self) {
         self.owner.store(ABANDONED, Release);
         self.update(|word| live(word) << 32);
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.owner.load(Acquire) == ABANDONED
+    }
+
+    /// Waits until it is abandoned.
+    pub(crate) async fn abandoned(&self) {
+        self.until(|gate| gate.is_abandoned()).await;
+    }
+
+    /// Waits until it is open. Returns false if it is abandoned, and will not open.
+    pub(crate) async fn opened(&self) -> bool {
+        self.until(|gate| gate.is_open() || gate.is_abandoned())
+            .await;
+        !self.is_abandoned()
+    }
+
+    async fn until(&self, condition: impl Fn(&Self) -> bool) {
+        let mut changed = std::pin::pin!(self.changed.notified());
+        loop {
+            // Before looking: what changes after the look wakes us.
+            changed.as_mut().enable();
+            if condition(self) {
+                return;
+            }
+            changed.as_mut().await;
+            changed.set(self.changed.notified());
+        }
     }
 
     fn update(&self, change: impl Fn(u64) -> u64) {
@@ -159,5 +197,6 @@ impl Gate {
         {
             word = current;
         }
+        self.changed.notify_waiters();
     }
 }

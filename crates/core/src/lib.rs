@@ -51,8 +51,8 @@ mod types;
 pub use backoff::Backoff;
 pub use cache::{
     Affected, CacheBuilder, CacheDriver, CacheEvent, CacheHandle, CacheObserver, CacheScope,
-    CacheStats, CachedFn, Debounced, Decision, Greedy, LoadError, LoadLimit, Refresh, Strategy,
-    Timed, WhenNotLive, Windowed, WriteToken,
+    CacheStats, CachedFn, Debounced, Decision, Greedy, LoadError, LoadLimit, Loaded, Refresh,
+    Strategy, Timed, WhenNotLive, Windowed, WriteToken,
 };
 pub use connect::ConnectConfig;
 pub use error::{Error, Result};

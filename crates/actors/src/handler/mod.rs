@@ -97,7 +97,8 @@ struct Job {
 
 impl<H: EventHandler> HandlerActor<H> {
     /// A handler whose value `factory` makes: when it is first needed, and again after each panic.
-    pub fn new(options: Ephemeral, factory: impl Fn() -> H + 'static) -> Self {
+    pub fn new(mut options: Ephemeral, factory: impl Fn() -> H + 'static) -> Self {
+        options.concurrency = options.concurrency.max(1);
         Self {
             instances: Instances::new(factory),
             schedule: Schedule::new(options.concurrency),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgherald_core::{Filter, RetryPolicy, SubscriptionOptions};
+use pgherald_core::{Error, Filter, Result, RetryPolicy, SubscriptionOptions};
 
 /// The terms of an ephemeral handler: its name and limits.
 ///
@@ -35,14 +35,15 @@ impl Ephemeral {
         }
     }
 
-    /// How many attempts may run at a time (0 counts as 1). Events of one row always run one after the
+    /// How many attempts may run at a time. [`Herald::handler`](crate::Herald::handler) refuses 0, and
+    /// [`HandlerActor::new`](crate::HandlerActor::new) takes 1 instead. Events of one row always run one after the
     /// other.
     pub fn concurrency(mut self, attempts: usize) -> Self {
-        self.concurrency = attempts.max(1);
+        self.concurrency = attempts;
         self
     }
 
-    /// How long one attempt may take.
+    /// How long one attempt may take. [`Herald::handler`](crate::Herald::handler) refuses 0.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
@@ -65,5 +66,18 @@ impl Ephemeral {
     pub fn subscription(mut self, options: SubscriptionOptions) -> Self {
         self.subscription = options.name(self.name.clone());
         self
+    }
+
+    /// Checks that attempts can be made.
+    ///
+    /// # Errors
+    /// If the concurrency or the timeout is 0.
+    pub(crate) fn check(&self) -> Result<()> {
+        let refuse = |option| Err(Error::zero_option(&self.name, option));
+        match (self.concurrency, self.timeout) {
+            (0, _) => refuse("concurrency"),
+            (_, Duration::ZERO) => refuse("timeout"),
+            _ => Ok(()),
+        }
     }
 }

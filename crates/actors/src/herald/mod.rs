@@ -191,6 +191,7 @@ impl Herald {
         options: Ephemeral,
         factory: impl Fn() -> H + Send + 'static,
     ) -> Result<Addr<HandlerActor<H>>> {
+        options.check()?;
         let started_with = options.clone();
         let start = move || HandlerActor::new(started_with, factory).start();
         let addr = self.handlers.run(start).await?;

@@ -121,7 +121,7 @@ impl ListenerActor {
         self.pumps.retain(|_, pump| {
             let finished = pump.is_finished();
             if finished {
-                *abandoned += pump.report().left();
+                *abandoned += pump.left();
             }
             !finished
         });

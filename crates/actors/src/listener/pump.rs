@@ -40,6 +40,14 @@ impl Pump {
         self.task.is_finished()
     }
 
+    /// How many events it leaves, when it has finished, that a subscriber should have had.
+    pub(super) fn left(&self) -> u64 {
+        match self.observer.is_of_closed_cache() {
+            true => 0,
+            false => self.report().left(),
+        }
+    }
+
     pub(super) fn report(&self) -> SubscriptionReport {
         let stats = self.observer.stats();
         let in_flight = self.in_flight.get();

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::dependency::{self, Affected, Dependency, Projection};
 use super::driver::CacheDriver;
-use super::handle::{CacheHandle, CacheKey, Inner, WhenNotLive};
+use super::handle::{CacheHandle, CacheKey, Inner, Weigher, WhenNotLive};
 use super::limit::LoadLimit;
 use super::observer::CacheObserver;
 use super::refresh::{self, Refresh, Refresher};
@@ -56,6 +56,9 @@ pub struct CacheBuilder<K, V> {
     jitter: f64,
     when_not_live: WhenNotLive,
     limit: Option<LoadLimit>,
+    load_timeout: Option<Duration>,
+    weigher: Option<Weigher<K, V>>,
+    capacity_bytes: Option<u64>,
     refresh: Option<Refresh<K, V>>,
     observer: Option<Arc<dyn CacheObserver>>,
     subscription: SubscriptionOptions,
@@ -82,6 +85,9 @@ impl<K: 'static, V> CacheBuilder<K, V> {
             jitter: 0.1,
             when_not_live: WhenNotLive::default(),
             limit: None,
+            load_timeout: None,
+            weigher: None,
+            capacity_bytes: None,
             refresh: None,
             observer: None,
             channel: ChannelName::default(),
@@ -188,6 +194,31 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self
     }
 
+    /// Sets how many bytes a value takes, for [`capacity_bytes`](Self::capacity_bytes). `weigh` is called once for each value that
+    /// is loaded or inserted; it should be quick. If it panics, so does the load.
+    ///
+    /// ```
+    /// use pgherald_core::cache::CacheBuilder;
+    ///
+    /// let pages = CacheBuilder::<i64, String>::new("pages")
+    ///     .weigher(|_, page| page.capacity() as u64)
+    ///     .capacity_bytes(64 << 20);
+    /// ```
+    pub fn weigher(mut self, weigh: impl Fn(&K, &V) -> u64 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Box::new(weigh));
+        self
+    }
+
+    /// How many bytes all values may take together, as the [`weigher`](Self::weigher) says, besides the
+    /// [`capacity`](Self::capacity) in values. Default: no limit.
+    ///
+    /// A value that takes more by itself is given to its callers and not stored. While several values are stored at the same
+    /// time, the sum may be above the limit by these values.
+    pub fn capacity_bytes(mut self, bytes: u64) -> Self {
+        self.capacity_bytes = Some(bytes);
+        self
+    }
+
     /// How long after its load began, or its stamp was taken, a value may be served. Default: for ever, until something
     /// happens to it. With [`refresh`](Self::refresh), it may be served that much longer while it is loaded anew.
     pub fn ttl(mut self, ttl: Duration) -> Self {
@@ -211,6 +242,26 @@ impl<K: 'static, V> CacheBuilder<K, V> {
     /// Limits how many loads run at a time, together with all other caches that have the same limit. Default: no limit.
     pub fn load_limit(mut self, limit: &LoadLimit) -> Self {
         self.limit = Some(limit.clone());
+        self
+    }
+
+    /// How long a load may take, its wait for a place under the [`load_limit`](Self::load_limit) included. Default: no limit.
+    ///
+    /// At the limit the load ends, and every caller that waits for it gets
+    /// [`LoadError::TimedOut`](super::LoadError::TimedOut); the next read begins a new load. This is so for loads in the
+    /// background as well, and for a load whose caller keeps its future without polling it. A
+    /// [cached function](super::CachedFn) has no such error: at the limit, its body goes on, or runs, for this caller alone.
+    ///
+    /// The limit needs the timer of a tokio runtime: loads outside of a runtime have none.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pgherald_core::cache::CacheBuilder;
+    ///
+    /// let users = CacheBuilder::<i64, String>::new("users").load_timeout(Duration::from_secs(5));
+    /// ```
+    pub fn load_timeout(mut self, limit: Duration) -> Self {
+        self.load_timeout = Some(limit);
         self
     }
 
@@ -244,7 +295,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
     /// The cache, and what applies events to it. Until that is run, and the source is live, reads go past the cache.
     ///
     /// # Errors
-    /// If capacity or time to live is 0, the jitter is not between 0 and 1, the time for stale values is 0, the
+    /// If a capacity, the time to live, the load timeout or the load limit is 0, there is a weigher without capacity in bytes or
+    /// the reverse, the jitter is not between 0 and 1, the time for stale values is 0, the
     /// subscription coalesces or cannot be used, a table cannot be one in PostgreSQL, or the cache does not depend on any.
     pub fn build(self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
         let terms = self.checked()?;
@@ -263,6 +315,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             when_not_live: self.when_not_live,
             capacity: self.capacity,
             limit: self.limit,
+            load_timeout: self.load_timeout,
+            weigher: self.weigher,
+            capacity_bytes: self.capacity_bytes,
             refresh: requests,
             counters: Counters::default(),
             observer: self.observer,
@@ -270,9 +325,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             refused: OnceLock::new(),
             channel: self.channel,
         });
-        let handle = CacheHandle {
-            inner: Arc::clone(&inner),
-        };
+        let handle = CacheHandle::new(Arc::clone(&inner));
         let mut driver = CacheDriver::new(
             Arc::clone(&inner),
             self.dependencies,
@@ -314,12 +367,25 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
                 self.jitter
             ));
         }
+        if self.capacity_bytes == Some(0) {
+            return refuse("capacity_bytes is 0, it must be at least 1");
+        }
+        if self.weigher.is_some() != self.capacity_bytes.is_some() {
+            return refuse("weigher and capacity_bytes go together: set both, or none");
+        }
+        if self.limit.as_ref().is_some_and(LoadLimit::is_zero) {
+            return refuse("its load limit is 0 loads at a time, it must be at least 1");
+        }
+        if self.load_timeout.is_some_and(|limit| limit.is_zero()) {
+            return refuse("load_timeout is 0, it must be longer");
+        }
         let keep_stale = self.refresh.as_ref().map(|refresh| refresh.max_stale);
         if keep_stale.is_some_and(|keep| keep.is_zero()) {
             return refuse("refresh keeps stale values for 0, it must be longer");
         }
         Ok(StoreTerms {
             capacity,
+            max_weight: self.capacity_bytes,
             ttl: self.ttl,
             jitter: self.jitter,
             keep_stale,

@@ -43,7 +43,7 @@ use crate::telemetry::CacheMetrics;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// How many portions of dead values are dropped at a time.
 const SWEEPS: usize = 128;
-/// How often is told what was counted.
+/// How often dead values are freed, and metrics are reported.
 const TELL: Duration = Duration::from_secs(1);
 
 /// Applies what a subscription delivers to a cache. Made by [`CacheBuilder::build`](super::CacheBuilder::build),
@@ -510,8 +510,30 @@ impl<K: CacheKey, V: Send + Sync + 'static> Telling<K, V> {
         times.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             times.tick().await;
+            self.free_dead().await;
             if !self.tell() {
                 return;
+            }
+        }
+    }
+
+    /// Frees the values that expired, or were stale for too long, and what a flush left of which the driver does not know.
+    async fn free_dead(&self) {
+        let mut number = 0;
+        while let Some(inner) = self.inner.upgrade()
+            && number < inner.store.shards()
+        {
+            let dropped = contained(|| inner.store.expire(number)).unwrap_or_else(|message| {
+                let cache = &inner.name;
+                tracing::error!(cache, message, "destructor of a cache key panicked");
+                false
+            });
+            drop(inner);
+            if dropped {
+                // There may be more. The other tasks of the thread go first.
+                tokio::task::yield_now().await;
+            } else {
+                number += 1;
             }
         }
     }

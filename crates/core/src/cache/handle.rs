@@ -1,5 +1,6 @@
 //! How a cache is read: without a mailbox, from any thread.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, OnceLock};
@@ -9,13 +10,14 @@ use tokio::sync::mpsc;
 
 use super::dependency::{Projection, Tag};
 use super::limit::LoadLimit;
+use super::loaded::Loaded;
 use super::observer::{
     BypassReason, CacheEvent, CacheObserver, FlushCause, InvalidationCause, StaleReason,
 };
 use super::stats::{CacheStats, Counters};
-use super::store::{Accept, Found, Moment, Stale, Store};
+use super::store::{Accept, Found, Fresh, Moment, Stale, Store};
 use super::write_token::{self, Marks, WriteToken};
-use crate::error::Error;
+use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 use crate::name::ChannelName;
 use crate::panic::contained;
@@ -55,15 +57,29 @@ pub enum WhenNotLive {
 ///
 /// A hit takes one lock of one shard for the time of a lookup: it waits for nothing, and awaits nothing.
 ///
+/// When the last handle is dropped, the cache [closes](Self::close). A [cached function](super::CachedFn) keeps its handle.
+///
 /// What it guarantees is told in the [module's documentation](super).
 pub struct CacheHandle<K, V> {
     pub(super) inner: Arc<Inner<K, V>>,
+    /// Apart from `inner`, which driver and loads have too.
+    readers: Arc<Readers>,
+}
+
+/// All handles of a cache together.
+struct Readers(Arc<Gate>);
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
 }
 
 impl<K, V> Clone for CacheHandle<K, V> {
     fn clone(&self) -> Self {
         Self {
             inner: Arc::clone(&self.inner),
+            readers: Arc::clone(&self.readers),
         }
     }
 }
@@ -77,6 +93,9 @@ pub(super) struct Inner<K, V> {
     pub(super) when_not_live: WhenNotLive,
     pub(super) capacity: usize,
     pub(super) limit: Option<LoadLimit>,
+    pub(super) load_timeout: Option<Duration>,
+    pub(super) weigher: Option<Weigher<K, V>>,
+    pub(super) capacity_bytes: Option<u64>,
     pub(super) refresh: Option<mpsc::Sender<K>>,
     pub(super) counters: Counters,
     pub(super) load_seconds: Histogram,
@@ -86,6 +105,14 @@ pub(super) struct Inner<K, V> {
     pub(super) refused: OnceLock<Error>,
     /// Where write tokens are announced.
     pub(super) channel: ChannelName,
+}
+
+/// How many bytes a value takes.
+pub(super) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u64 + Send + Sync>;
+
+/// Whether a key can be found again.
+pub(super) fn equals_itself<K: Eq>(key: &K) -> bool {
+    key.eq(key)
 }
 
 /// Before a value is read that is to be [inserted](CacheHandle::insert).
@@ -99,9 +126,27 @@ pub(super) enum Admission {
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
+    /// The only handle, at first.
+    pub(super) fn new(inner: Arc<Inner<K, V>>) -> Self {
+        let readers = Arc::new(Readers(Arc::clone(&inner.gate)));
+        Self { inner, readers }
+    }
+
     /// The value of `key`, if it is in memory and may be served.
+    ///
+    /// The key may be in a borrowed form, as for a [`HashMap`](std::collections::HashMap): a `&str` where keys are `String`s.
+    ///
+    /// ```
+    /// # fn look(countries: &pgherald_core::CacheHandle<String, u32>) {
+    /// let population = countries.get("NO");
+    /// # }
+    /// ```
     #[must_use]
-    pub fn get(&self, key: &K) -> Option<Arc<V>> {
+    pub fn get<Q>(&self, key: &Q) -> Option<Arc<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         let inner = &*self.inner;
         if let Some(value) = inner.hit(key) {
             return Some(value);
@@ -134,21 +179,33 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// }
     /// # }
     /// ```
+    pub fn insert(&self, stamp: &Stamp, key: K, value: V) -> bool {
+        self.insert_with(stamp, key, Loaded::new(value))
+    }
+
+    /// As [`insert`](Self::insert), for a value with terms of its own.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "a key is given as one is stored"
     )]
-    pub fn insert(&self, stamp: &Stamp, key: K, value: V) -> bool {
+    pub fn insert_with(&self, stamp: &Stamp, key: K, value: Loaded<V>) -> bool {
         let inner = &*self.inner;
-        let tags = inner.tags(&key);
-        inner.gate.is_open() && inner.store.insert(stamp.0, &key, &Arc::new(value), tags)
+        if !equals_itself(&key) {
+            return false;
+        }
+        let (tags, fresh) = (inner.tags(&key), inner.fresh(&key, value));
+        inner.gate.is_open() && inner.store.insert(stamp.0, &key, fresh, tags)
     }
 
     /// Invalidates one key: reads that begin from now on load it anew, and join no load that has begun before.
     ///
     /// Returns whether there was a value, or a load of it. With [`Refresh`](super::Refresh), nothing stale is served
-    /// after this.
-    pub fn invalidate(&self, key: &K) -> bool {
+    /// after this. The key may be in a borrowed form, as for [`get`](Self::get).
+    pub fn invalidate<Q>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         let inner = &*self.inner;
         let found = inner.store.invalidate(key, Stale::Drop);
         inner.invalidated(InvalidationCause::ByHand, u64::from(found));
@@ -191,6 +248,43 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         self.inner.refused.get()
     }
 
+    /// Waits until the cache answers, that is, until [`is_live`](Self::is_live).
+    ///
+    /// It may cease to be live at any time, so this is for starting up. There is no time limit: use
+    /// [`tokio::time::timeout`] where the source may stay away.
+    ///
+    /// ```
+    /// # async fn start(users: &pgherald_core::CacheHandle<i64, String>) -> pgherald_core::Result<()> {
+    /// users.live().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the cache was closed or [refused](Self::refused), or its driver was dropped: it will never answer.
+    pub async fn live(&self) -> Result<()> {
+        let inner = &*self.inner;
+        if inner.gate.opened().await {
+            return Ok(());
+        }
+        if let Some(error) = self.refused() {
+            return Err(error.clone());
+        }
+        let message = format!(
+            "cache {:?} was closed, or its driver has stopped",
+            inner.name
+        );
+        Err(Error::new(Kind::ShutDown, message))
+    }
+
+    /// Ends the subscription of the cache and frees its values. From now on all its handles read past it.
+    ///
+    /// Values are freed as soon as the driver, or its actor, gets to run. What callers hold stays theirs. Dropping the last
+    /// handle does the same.
+    pub fn close(&self) {
+        self.inner.gate.abandon();
+    }
+
     /// A token for a writer that wants its own commit to be seen; see [`WriteToken`].
     pub fn write_token(&self) -> WriteToken {
         let inner = &self.inner;
@@ -216,7 +310,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> write_token::Cache for CacheHandle<K
 impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     /// The case that matters most, as short as it can be.
     #[inline]
-    pub(super) fn hit(&self, key: &K) -> Option<Arc<V>> {
+    pub(super) fn hit<Q>(&self, key: &Q) -> Option<Arc<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         if !self.gate.is_open() {
             return None;
         }
@@ -239,14 +337,18 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         }
     }
 
-    pub(super) fn look(&self, key: &K, accept: Accept) -> Option<Arc<V>> {
+    pub(super) fn look<Q>(&self, key: &Q, accept: Accept) -> Option<Arc<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         match self.store.get(key, accept) {
             Found::Hit(value) => {
                 self.observe(&CacheEvent::Hit);
                 Some(value)
             }
             Found::Stale(value, revalidate) => {
-                if revalidate {
+                if let Some(key) = &revalidate {
                     self.ask_to_refresh(key);
                 }
                 let reason = match accept {
@@ -280,6 +382,18 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         self.projections.iter().enumerate().map(tag).collect()
     }
 
+    /// A value as the store wants it.
+    pub(super) fn fresh(&self, key: &K, loaded: Loaded<V>) -> Fresh<V> {
+        let Loaded { value, ttl, stored } = loaded;
+        let weigh = |weigher: &Weigher<K, V>| weigher(key, &value);
+        Fresh {
+            weight: self.weigher.as_ref().map_or(0, weigh),
+            stored: stored && ttl.is_none_or(|ttl| !ttl.is_zero()),
+            value,
+            ttl,
+        }
+    }
+
     pub(super) fn flush(&self, cause: FlushCause) {
         self.store.flush(match cause {
             FlushCause::ByHand => None,
@@ -306,6 +420,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         let store = &self.store;
         self.counters
             .stats(store.counts(), store.len(), self.capacity)
+            .with_bytes(store.weight(), self.capacity_bytes)
     }
 
     pub(super) fn observe(&self, event: &CacheEvent<'_>) {

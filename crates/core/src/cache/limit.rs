@@ -24,16 +24,22 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 #[derive(Clone, Debug)]
 pub struct LoadLimit {
     permits: Arc<Semaphore>,
+    is_zero: bool,
 }
 
 impl LoadLimit {
-    /// At most so many loads at a time (0 counts as 1).
+    /// At most so many loads at a time. A cache with a limit of 0 is refused when it is built.
     #[must_use]
     pub fn new(loads: usize) -> Self {
-        let loads = loads.clamp(1, Semaphore::MAX_PERMITS);
+        let permits = loads.min(Semaphore::MAX_PERMITS);
         Self {
-            permits: Arc::new(Semaphore::new(loads)),
+            permits: Arc::new(Semaphore::new(permits)),
+            is_zero: loads == 0,
         }
+    }
+
+    pub(super) fn is_zero(&self) -> bool {
+        self.is_zero
     }
 
     /// Waits for a place. It is never closed, so there always is one in the end.

@@ -2,28 +2,35 @@
 //!
 //! ```text
 //!            miss ── begin ──► lead ── loader ──► value: stored unless overtaken ─┐
-//!                       │                  └────► error: told, not stored ────────┤
+//!                       │                  ├────► error: told, not stored ────────┤
+//!                       │                  ├────► time limit: told, not stored ───┤
 //!                       │                  └────► gone or panicked: abandoned ──┐ │
 //!                       └────► join: wait for the one that leads ◄──────────────┼─┘
 //!                                       └── abandoned: begin again, with one's own loader
 //! ```
 //!
-//! The load runs in the task of whoever leads; it ends with it, and there is nothing in the background. A [`Lead`]
-//! that is dropped without a result abandons its flight, so that no way of ending leaves anybody waiting.
+//! The load runs in the task of the caller that leads, and ends with it; a detached load runs in a task of its own, and goes
+//! on when its caller gives up. A [`Lead`] that is dropped without a result abandons its flight, so that no way of ending
+//! leaves a caller waiting. With a time limit, callers that wait end a flight whose leader is not polled.
 
 use std::collections::{HashMap, HashSet};
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::handle::{Admission, CacheHandle, CacheKey, Inner};
+use super::handle::{Admission, CacheHandle, CacheKey, Inner, equals_itself};
+use super::loaded::Loaded;
 use super::nesting::{self, Wait};
 use super::observer::CacheEvent;
 use super::stats::count;
-use super::store::{Begin, Flight, Outcome, Stored};
+use super::store::{Begin, Flight, FlightId, Outcome, Stored};
+use crate::sync::now;
 use crate::telemetry::SPAN_LOAD;
+use tokio::runtime::Handle;
+use tokio::task::coop::consume_budget;
+use tokio::time::timeout_at;
 use tracing::Instrument;
 
 /// Why there is no value.
@@ -35,6 +42,10 @@ pub enum LoadError<E> {
     /// The loader, directly or through others' loads, asked for the very key it is loading: waiting for it would
     /// never end.
     Recursive,
+    /// The load took longer than the cache's [`load_timeout`](super::CacheBuilder::load_timeout), which is given here.
+    TimedOut(Duration),
+    /// The runtime that ran a [detached](CacheHandle::get_or_load_detached) load was shut down before the load ended.
+    Cancelled,
 }
 
 impl<E> LoadError<E> {
@@ -43,7 +54,7 @@ impl<E> LoadError<E> {
     pub fn failure(&self) -> Option<&E> {
         match self {
             Self::Failed(error) => Some(error),
-            Self::Recursive => None,
+            Self::Recursive | Self::TimedOut(_) | Self::Cancelled => None,
         }
     }
 }
@@ -53,18 +64,27 @@ impl<E> Clone for LoadError<E> {
         match self {
             Self::Failed(error) => Self::Failed(Arc::clone(error)),
             Self::Recursive => Self::Recursive,
+            Self::TimedOut(limit) => Self::TimedOut(*limit),
+            Self::Cancelled => Self::Cancelled,
         }
     }
 }
 
 impl<E> fmt::Display for LoadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Failed(_) => "loading into the cache failed",
-            Self::Recursive => {
-                "a cache loader asked for the key it is loading; let it read the database instead"
-            }
-        })
+        match self {
+            Self::Failed(_) => f.write_str("loading into the cache failed"),
+            Self::Recursive => f.write_str(
+                "a cache loader asked for the key it is loading; let it read the database instead",
+            ),
+            Self::TimedOut(limit) => write!(
+                f,
+                "loading into the cache took longer than {limit:?}, the cache's load_timeout"
+            ),
+            Self::Cancelled => f.write_str(
+                "loading into the cache was cancelled: the runtime that ran the load was shut down",
+            ),
+        }
     }
 }
 
@@ -79,10 +99,18 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     ///
     /// - Of concurrent misses one loads, and the others wait for it. If it goes away or panics, one of the others
     ///   loads in its stead.
+    /// - The load is a part of this future: it begins when the future is first polled, it advances only while the future is
+    ///   polled, and it ends when the future is dropped. So the loader may borrow, and need not be `Send`. Callers that drop
+    ///   the future at a deadline shorter than the load never get a value: use
+    ///   [`get_or_load_detached`](Self::get_or_load_detached) there.
+    /// - A future that was polled once and is then kept without being polled holds up the other callers of its key, at most for
+    ///   [`load_timeout`](super::CacheBuilder::load_timeout).
     /// - A read never waits for a load that began before the key was last invalidated, and the result of such a load
     ///   is not stored.
     /// - The loader must read the database itself, not something that was read before.
     /// - While the source is not live, [`WhenNotLive`](super::WhenNotLive) decides.
+    /// - A hit waits for nothing, but it spends [tokio's budget](tokio::task::coop): a task that only reads hits yields now and
+    ///   then, so that events are applied and timers fire on its thread. [`get`](Self::get) cannot yield.
     ///
     /// ```
     /// # use pgherald_core::cache::{CacheHandle, LoadError};
@@ -99,8 +127,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// ```
     ///
     /// # Errors
-    /// The loader's error, which is not stored and reaches everybody who waits for this load; or
-    /// [`LoadError::Recursive`].
+    /// The loader's error, which is not stored and reaches everybody who waits for this load;
+    /// [`LoadError::Recursive`]; or [`LoadError::TimedOut`].
     pub async fn get_or_load<E, L, F>(&self, key: K, load: L) -> Result<Arc<V>, LoadError<E>>
     where
         E: Send + Sync + 'static,
@@ -121,39 +149,111 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         L: FnOnce() -> F,
         F: Future<Output = Result<Arc<V>, E>>,
     {
-        let inner = &*self.inner;
+        self.read_or(key, load).await
+    }
+
+    /// As [`get_or_load`](Self::get_or_load), for a loader that sets the terms of its value: its time to live, or that it is not
+    /// stored.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use pgherald_core::cache::{CacheHandle, Loaded, LoadError};
+    /// # async fn rate(from: &str) -> Result<f64, std::io::Error> { Ok(1.0) }
+    /// # async fn example(rates: &CacheHandle<String, f64>) -> Result<(), LoadError<std::io::Error>> {
+    /// let load = async || Ok(Loaded::new(rate("EUR").await?).ttl(Duration::from_secs(1)));
+    /// let rate = rates.get_or_load_with("EUR".to_owned(), load).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn get_or_load_with<E, L, F>(&self, key: K, load: L) -> Result<Arc<V>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+        L: FnOnce() -> F,
+        F: Future<Output = Result<Loaded<V>, E>>,
+    {
+        self.read_or(key, load).await
+    }
+
+    async fn read_or<E, L, F, R>(&self, key: K, load: L) -> Result<Arc<V>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+        L: FnOnce() -> F,
+        F: Future<Output = Result<R, E>>,
+        R: Into<Loaded<V>>,
+    {
+        let inner = &self.inner;
+        consume_budget().await;
         if let Some(value) = inner.hit(&key) {
             return Ok(value);
         }
-        loop {
-            let accept = match inner.admit() {
-                Admission::Read(accept) => accept,
-                Admission::Bypass(reason) => {
-                    inner.bypassed(reason);
-                    let loaded = inner.run(Vec::new(), load).await;
-                    return inner.report(loaded);
+        match inner.next(key).await? {
+            Next::Value(value) => Ok(value),
+            // Boxed: the futures of loads that load would double in size with each level.
+            Next::Bypass => Box::pin(inner.load_past(load)).await,
+            Next::Lead(lead) => Box::pin(inner.lead(lead, load)).await,
+        }
+    }
+
+    /// As [`get_or_load`](Self::get_or_load), but the load goes on when its caller gives up.
+    ///
+    /// The load runs in a task of its own, on the tokio runtime of the caller that began it. So callers with a deadline that is
+    /// shorter than the load still fill the cache, and a caller that gives up does not restart the load of the others. The
+    /// load ends when it is finished, with its runtime, or at the cache's
+    /// [`load_timeout`](super::CacheBuilder::load_timeout), which should be set.
+    ///
+    /// The loader is called by the caller; the future that it returns must be `Send` and own what it uses. A read that bypasses
+    /// the cache is not shared, so its load ends with the caller. Outside of a tokio runtime this is `get_or_load`.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use std::time::Duration;
+    /// # use pgherald_core::cache::CacheHandle;
+    /// # use tokio_postgres::{Client, Error};
+    /// # async fn example(users: &CacheHandle<i64, String>, client: &Arc<Client>) -> Option<Arc<String>> {
+    /// let client = Arc::clone(client);
+    /// let load = move || async move {
+    ///     let row = client.query_one("SELECT name FROM users WHERE id = $1", &[&7_i64]).await?;
+    ///     Ok::<String, Error>(row.get(0))
+    /// };
+    /// // If this is too late, the value is in memory for the next caller.
+    /// let name = tokio::time::timeout(Duration::from_millis(200), users.get_or_load_detached(7, load)).await;
+    /// # name.ok()?.ok()
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As for `get_or_load`, or [`LoadError::Cancelled`].
+    ///
+    /// # Panics
+    /// If the loader panics. Other callers of the key then call their own loaders.
+    pub async fn get_or_load_detached<E, L, F>(
+        &self,
+        key: K,
+        load: L,
+    ) -> Result<Arc<V>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+        L: FnOnce() -> F,
+        F: Future<Output = Result<V, E>> + Send + 'static,
+    {
+        let inner = &self.inner;
+        consume_budget().await;
+        if let Some(value) = inner.hit(&key) {
+            return Ok(value);
+        }
+        match inner.next(key).await? {
+            Next::Value(value) => Ok(value),
+            Next::Bypass => Box::pin(inner.load_past(async || load().await.map(Arc::new))).await,
+            Next::Lead(lead) => {
+                let loading = Box::pin(load());
+                let loading = async move { loading.await.map(Arc::new) };
+                match Handle::try_current() {
+                    Ok(runtime) => detached(&runtime, lead, loading).await,
+                    Err(_) => inner.lead(lead, || loading).await,
                 }
-            };
-            if let Some(value) = inner.look(&key, accept) {
-                return Ok(value);
-            }
-            match inner.store.begin(&key, inner.tags(&key), accept) {
-                Begin::Found(value) => return Ok(value),
-                Begin::Lead(flight) => {
-                    let lead = Lead::new(inner, key, flight);
-                    let loaded = inner.run(vec![lead.flight.id()], load).await;
-                    return inner.land(lead, loaded);
-                }
-                Begin::Join(flight) => match inner.join(&flight).await? {
-                    Outcome::Loaded(value) => return Ok(value),
-                    Outcome::Failed(error) => {
-                        if let Ok(error) = error.downcast::<E>() {
-                            return Err(LoadError::Failed(error));
-                        }
-                        // Another type of error than ours: we find out for ourselves.
-                    }
-                    Outcome::Abandoned => {}
-                },
             }
         }
     }
@@ -161,7 +261,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// The values of many keys: from memory, from loads under way, and the rest from one call of `load`.
     ///
     /// `load` is given the keys that are missing, and gives back what there is. A key that it does not give back is
-    /// not in the result, and nothing is remembered of it; with an `Option` as value, that there is none can be
+    /// not in the result, and nothing is remembered of it, nor is one that is not equal to itself; with an `Option` as value, that there is none can be
     /// cached as well. It is called again only if a load that was joined came to nothing.
     ///
     /// ```
@@ -192,10 +292,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         F: Future<Output = Result<I, E>>,
         I: IntoIterator<Item = (K, V)>,
     {
-        let inner = &*self.inner;
+        let inner = &self.inner;
+        consume_budget().await;
         let mut found = HashMap::new();
         let mut wanted: Vec<K> = Vec::new();
-        wanted.extend(keys);
+        wanted.extend(keys.into_iter().filter(equals_itself));
         while !wanted.is_empty() {
             let accept = match inner.admit() {
                 Admission::Read(accept) => accept,
@@ -203,7 +304,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
                     inner.bypassed(reason);
                     let mut missing = HashSet::new();
                     wanted.retain(|key| !found.contains_key(key) && missing.insert(key.clone()));
-                    let loaded = inner.run(Vec::new(), || load(wanted)).await;
+                    let loaded = inner.run(Vec::new(), now(), || load(wanted)).await;
                     for (key, value) in inner.report(loaded)? {
                         if missing.remove(&key) {
                             found.insert(key, Arc::new(value));
@@ -226,7 +327,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
                     Begin::Found(value) => drop(found.insert(key, value)),
                     Begin::Join(flight) => joins.push((key, flight)),
                     Begin::Lead(flight) => {
-                        let lead = Lead::new(inner, key, flight);
+                        let lead = Lead::new(Arc::clone(inner), key, flight);
                         leads.insert(lead.key.clone(), lead);
                     }
                 }
@@ -235,17 +336,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
             if !leads.is_empty() {
                 let missing: Vec<K> = leads.keys().cloned().collect();
                 let flights = leads.values().map(|lead| lead.flight.id()).collect();
-                let loaded = inner.run(flights, || load(missing)).await;
+                let loaded = inner.run(flights, now(), || load(missing)).await;
                 inner.land_many(leads, loaded, &mut found)?;
             }
             for (key, flight) in joins {
-                match inner.join(&flight).await? {
-                    Outcome::Loaded(value) => drop(found.insert(key, value)),
-                    Outcome::Failed(error) => match error.downcast::<E>() {
-                        Ok(error) => return Err(LoadError::Failed(error)),
-                        Err(_) => wanted.push(key),
-                    },
-                    Outcome::Abandoned => wanted.push(key),
+                match inner.join(&key, &flight).await? {
+                    Some(value) => drop(found.insert(key, value)),
+                    None => wanted.push(key),
                 }
             }
         }
@@ -253,77 +350,230 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     }
 }
 
+/// What a read that missed is to do.
+enum Next<K: CacheKey, V: Send + Sync + 'static> {
+    /// Return what another one has loaded.
+    Value(Arc<V>),
+    /// Load, and keep it for itself.
+    Bypass,
+    /// Load, and end the flight.
+    Lead(Lead<K, V>),
+}
+
+/// What a loader gave, and when it was called.
+type Ran<T, E> = (Result<T, LoadError<E>>, Instant);
+
+/// Runs a load in a task of its own, and waits for it.
+async fn detached<K, V, E>(
+    runtime: &Handle,
+    lead: Lead<K, V>,
+    loading: impl Future<Output = Result<Arc<V>, E>> + Send + 'static,
+) -> Result<Arc<V>, LoadError<E>>
+where
+    K: CacheKey,
+    V: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    let (inner, flight) = (Arc::clone(&lead.inner), Arc::clone(&lead.flight));
+    let load = async move {
+        let inner = Arc::clone(&lead.inner);
+        // The flight has the outcome.
+        drop(inner.lead(lead, || loading).await);
+    };
+    let task = runtime.spawn(nesting::inherited(load).in_current_span());
+    match inner.outcome(flight.ended().await)? {
+        Some(value) => Ok(value),
+        None => match task.await {
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => Err(LoadError::Cancelled),
+        },
+    }
+}
+
 impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
-    /// Runs a loader in its turn, and measures it.
-    pub(super) async fn run<L, F>(
-        &self,
-        flights: Vec<super::store::FlightId>,
-        load: L,
-    ) -> (F::Output, Instant)
-    where
-        L: FnOnce() -> F,
-        F: Future,
-    {
-        let place = match &self.limit {
-            Some(limit) if !nesting::has_place() => limit.place().await,
-            _ => None,
-        };
-        let began = Instant::now();
-        let span = tracing::debug_span!(SPAN_LOAD, cache = self.name);
-        let loading = nesting::within(flights, place, load).instrument(span);
-        (loading.await, began)
+    /// Waits for loads under way, until there is a value or the caller is to load.
+    async fn next<E: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        key: K,
+    ) -> Result<Next<K, V>, LoadError<E>> {
+        if !equals_itself(&key) {
+            // It would never be found again, neither to be joined nor to be removed.
+            return Ok(Next::Bypass);
+        }
+        loop {
+            let accept = match self.admit() {
+                Admission::Read(accept) => accept,
+                Admission::Bypass(reason) => {
+                    self.bypassed(reason);
+                    return Ok(Next::Bypass);
+                }
+            };
+            if let Some(value) = self.look(&key, accept) {
+                return Ok(Next::Value(value));
+            }
+            match self.store.begin(&key, self.tags(&key), accept) {
+                Begin::Found(value) => return Ok(Next::Value(value)),
+                Begin::Lead(flight) => {
+                    return Ok(Next::Lead(Lead::new(Arc::clone(self), key, flight)));
+                }
+                Begin::Join(flight) => {
+                    if let Some(value) = self.join(&key, &flight).await? {
+                        return Ok(Next::Value(value));
+                    }
+                }
+            }
+        }
     }
 
-    /// Waits for somebody else's load.
-    async fn join<E>(&self, flight: &Flight<V>) -> Result<Outcome<V>, LoadError<E>> {
+    /// Runs a loader as the load of a flight.
+    async fn lead<E, L, F, R>(&self, lead: Lead<K, V>, load: L) -> Result<Arc<V>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+        L: FnOnce() -> F,
+        F: Future<Output = Result<R, E>>,
+        R: Into<Loaded<V>>,
+    {
+        let (id, began) = (lead.flight.id(), lead.flight.began());
+        let loaded = self.run(vec![id], began, load).await;
+        self.land(lead, loaded)
+    }
+
+    /// Runs a loader whose value is stored nowhere.
+    async fn load_past<E, L, F, R>(&self, load: L) -> Result<Arc<V>, LoadError<E>>
+    where
+        L: FnOnce() -> F,
+        F: Future<Output = Result<R, E>>,
+        R: Into<Loaded<V>>,
+    {
+        let loaded = self.run(Vec::new(), now(), load).await;
+        self.report(loaded).map(|loaded| loaded.into().value)
+    }
+
+    /// Runs a loader in its turn, within the time limit from `began` on.
+    pub(super) async fn run<T, E, L, F>(
+        &self,
+        flights: Vec<FlightId>,
+        began: Instant,
+        load: L,
+    ) -> Ran<T, E>
+    where
+        L: FnOnce() -> F,
+        F: Future<Output = Result<T, E>>,
+    {
+        let called = Instant::now();
+        let running = async {
+            let place = match &self.limit {
+                Some(limit) if !nesting::has_place() => limit.place().await,
+                _ => None,
+            };
+            let called = Instant::now();
+            let span = tracing::debug_span!(SPAN_LOAD, cache = self.name);
+            let loaded = nesting::within(flights, place, load).instrument(span).await;
+            let loaded = loaded.map_err(|error| LoadError::Failed(Arc::new(error)));
+            (loaded, called)
+        };
+        let Some((limit, end)) = self.time_limit(began) else {
+            return running.await;
+        };
+        let ended = timeout_at(end, running).await;
+        ended.unwrap_or((Err(LoadError::TimedOut(limit)), called))
+    }
+
+    /// The time limit of a load that began then, and when it ends. None outside of a runtime, which has no timer.
+    fn time_limit(&self, began: Instant) -> Option<(Duration, tokio::time::Instant)> {
+        let limit = self.load_timeout?;
+        let end = began.checked_add(limit)?;
+        Handle::try_current().ok().map(|_| (limit, end.into()))
+    }
+
+    /// Waits for a load of `key` that another caller began. Returns none if the caller is to begin again.
+    async fn join<E: Send + Sync + 'static>(
+        &self,
+        key: &K,
+        flight: &Arc<Flight<V>>,
+    ) -> Result<Option<Arc<V>>, LoadError<E>> {
         let _wait = Wait::begin(flight.id()).map_err(|_| LoadError::Recursive)?;
         count(&self.counters.joined);
         self.observe(&CacheEvent::Joined);
-        Ok(flight.ended().await)
+        if let Some((_, end)) = self.time_limit(flight.began())
+            && timeout_at(end, flight.ended()).await.is_err()
+        {
+            // The leader's own limit ends nothing if its future is not polled.
+            self.fail(key, flight, Outcome::TimedOut);
+        }
+        self.outcome(flight.ended().await)
+    }
+
+    fn fail(&self, key: &K, flight: &Arc<Flight<V>>, outcome: Outcome<V>) {
+        let timed_out = matches!(outcome, Outcome::TimedOut);
+        // Leader and callers may reach the limit together: one of them counts it.
+        if self.store.fail(key, flight, outcome) && timed_out {
+            count(&self.counters.loads_timed_out);
+        }
+    }
+
+    /// The outcome of a flight for a caller. None if the caller is to begin again.
+    fn outcome<E: Send + Sync + 'static>(
+        &self,
+        outcome: Outcome<V>,
+    ) -> Result<Option<Arc<V>>, LoadError<E>> {
+        match outcome {
+            Outcome::Loaded(value) => Ok(Some(value)),
+            Outcome::Failed(error) => match error.downcast::<E>() {
+                Ok(error) => Err(LoadError::Failed(error)),
+                // Another type of error than the caller's, which calls its own loader.
+                Err(_) => Ok(None),
+            },
+            Outcome::TimedOut => Err(LoadError::TimedOut(self.load_timeout.unwrap_or_default())),
+            Outcome::Abandoned => Ok(None),
+        }
     }
 
     /// Counts a load that is stored nowhere.
-    fn report<T, E>(&self, (loaded, began): (Result<T, E>, Instant)) -> Result<T, LoadError<E>> {
-        self.measured(began, loaded.is_ok().then_some(false));
-        loaded.map_err(|error| LoadError::Failed(Arc::new(error)))
+    fn report<T, E>(&self, (loaded, called): Ran<T, E>) -> Result<T, LoadError<E>> {
+        self.measured(called, loaded.is_ok().then_some(false));
+        if let Err(LoadError::TimedOut(_)) = loaded {
+            count(&self.counters.loads_timed_out);
+        }
+        loaded
     }
 
     /// Ends a flight with what the loader gave.
     pub(super) fn land<E: Send + Sync + 'static>(
         &self,
-        lead: Lead<'_, K, V>,
-        (loaded, began): (Result<Arc<V>, E>, Instant),
+        lead: Lead<K, V>,
+        (loaded, called): Ran<impl Into<Loaded<V>>, E>,
     ) -> Result<Arc<V>, LoadError<E>> {
         match loaded {
-            Ok(value) => {
-                let stored = lead.finish(&value);
-                self.measured(began, Some(stored));
+            Ok(loaded) => {
+                let loaded = loaded.into();
+                let value = Arc::clone(&loaded.value);
+                let stored = lead.finish(loaded);
+                self.measured(called, Some(stored));
                 Ok(value)
             }
             Err(error) => {
-                self.measured(began, None);
-                let error = Arc::new(error);
-                lead.fail(Outcome::Failed(Arc::clone(&error) as _));
-                Err(LoadError::Failed(error))
+                self.measured(called, None);
+                lead.fail(Outcome::of_error(&error));
+                Err(error)
             }
         }
     }
 
     fn land_many<E: Send + Sync + 'static>(
         &self,
-        mut leads: HashMap<K, Lead<'_, K, V>>,
-        (loaded, began): (Result<impl IntoIterator<Item = (K, V)>, E>, Instant),
+        mut leads: HashMap<K, Lead<K, V>>,
+        (loaded, called): Ran<impl IntoIterator<Item = (K, V)>, E>,
         found: &mut HashMap<K, Arc<V>>,
     ) -> Result<(), LoadError<E>> {
         let values = match loaded {
             Ok(values) => values,
             Err(error) => {
-                self.measured(began, None);
-                let error = Arc::new(error);
+                self.measured(called, None);
                 for (_, lead) in leads {
-                    lead.fail(Outcome::Failed(Arc::clone(&error) as _));
+                    lead.fail(Outcome::of_error(&error));
                 }
-                return Err(LoadError::Failed(error));
+                return Err(error);
             }
         };
         let mut stored = None;
@@ -331,11 +581,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
             // What was not asked for was not registered before it was read, so it cannot be stored.
             if let Some(lead) = leads.remove(&key) {
                 let value = Arc::new(value);
-                stored = Some(lead.finish(&value) && stored != Some(false));
+                let loaded = Loaded::shared(Arc::clone(&value));
+                stored = Some(lead.finish(loaded) && stored != Some(false));
                 found.insert(key, value);
             }
         }
-        self.measured(began, Some(stored == Some(true)));
+        self.measured(called, Some(stored == Some(true)));
         for (_, lead) in leads {
             lead.fail(Outcome::Abandoned);
         }
@@ -360,16 +611,27 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     }
 }
 
+impl<V> Outcome<V> {
+    /// The outcome of a load that ended with `error`.
+    fn of_error<E: Send + Sync + 'static>(error: &LoadError<E>) -> Self {
+        match error {
+            LoadError::Failed(error) => Self::Failed(Arc::clone(error) as _),
+            LoadError::TimedOut(_) => Self::TimedOut,
+            LoadError::Recursive | LoadError::Cancelled => Self::Abandoned,
+        }
+    }
+}
+
 /// The duty to end a flight.
-pub(super) struct Lead<'a, K: CacheKey, V: Send + Sync + 'static> {
-    inner: &'a Inner<K, V>,
+pub(super) struct Lead<K: CacheKey, V: Send + Sync + 'static> {
+    inner: Arc<Inner<K, V>>,
     key: K,
     pub(super) flight: Arc<Flight<V>>,
     ended: bool,
 }
 
-impl<'a, K: CacheKey, V: Send + Sync + 'static> Lead<'a, K, V> {
-    pub(super) fn new(inner: &'a Inner<K, V>, key: K, flight: Arc<Flight<V>>) -> Self {
+impl<K: CacheKey, V: Send + Sync + 'static> Lead<K, V> {
+    pub(super) fn new(inner: Arc<Inner<K, V>>, key: K, flight: Arc<Flight<V>>) -> Self {
         Self {
             inner,
             key,
@@ -379,9 +641,11 @@ impl<'a, K: CacheKey, V: Send + Sync + 'static> Lead<'a, K, V> {
     }
 
     /// Returns whether the value was stored.
-    fn finish(mut self, value: &Arc<V>) -> bool {
+    fn finish(mut self, loaded: Loaded<V>) -> bool {
+        // Before it counts as ended: a weigher that panics abandons the flight.
+        let fresh = self.inner.fresh(&self.key, loaded);
         self.ended = true;
-        match self.inner.store.finish(&self.key, &self.flight, value) {
+        match self.inner.store.finish(&self.key, &self.flight, fresh) {
             Stored::Yes => true,
             Stored::Evicting => {
                 self.inner.observe(&CacheEvent::Evicted);
@@ -391,17 +655,18 @@ impl<'a, K: CacheKey, V: Send + Sync + 'static> Lead<'a, K, V> {
                 count(&self.inner.counters.loads_overtaken);
                 false
             }
+            Stored::Declined => false,
         }
     }
 
     fn fail(mut self, outcome: Outcome<V>) {
         self.ended = true;
-        self.inner.store.fail(&self.key, &self.flight, outcome);
+        self.inner.fail(&self.key, &self.flight, outcome);
     }
 }
 
 /// The loader was dropped or panicked.
-impl<K: CacheKey, V: Send + Sync + 'static> Drop for Lead<'_, K, V> {
+impl<K: CacheKey, V: Send + Sync + 'static> Drop for Lead<K, V> {
     fn drop(&mut self) {
         if self.ended {
             return;

@@ -45,8 +45,9 @@
 //! - The loader must read what is committed, on the primary, in a transaction that began after it was called. One that reads
 //!   a replica, or in an older snapshot, brings old values.
 //! - The driver has to get to run: on a thread that other code blocks, it is late, and so are invalidations.
-//! - A load runs in the task that leads it. If that task keeps the future without polling it, those who joined wait
-//!   with it.
+//! - A load is a part of the future that leads it, unless it is
+//!   [detached](CacheHandle::get_or_load_detached). If a task keeps that future without polling it, the callers that joined
+//!   wait with it, at most for [`load_timeout`](CacheBuilder::load_timeout).
 //! - A load in which tasks are spawned that read the same cache may wait for itself; see [`LoadError::Recursive`].
 
 mod builder;
@@ -57,6 +58,7 @@ mod handle;
 mod key_check;
 mod limit;
 mod load;
+mod loaded;
 mod nesting;
 mod observer;
 mod pending;
@@ -78,6 +80,7 @@ pub use function::CachedFn;
 pub use handle::{CacheHandle, CacheKey, Stamp, WhenNotLive};
 pub use limit::LoadLimit;
 pub use load::LoadError;
+pub use loaded::Loaded;
 pub use observer::{
     BypassReason, CacheEvent, CacheObserver, FlushCause, InvalidationCause, StaleReason,
 };

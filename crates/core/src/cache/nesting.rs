@@ -66,6 +66,17 @@ where
         .await
 }
 
+/// `future` in a task of its own, as a part of the loads that the current task is in the middle of.
+pub(super) fn inherited<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let frame = CURRENT.try_with(Arc::clone).ok();
+    async move {
+        match frame {
+            Some(frame) => CURRENT.scope(frame, future).await,
+            None => future.await,
+        }
+    }
+}
+
 /// To be held while waiting for a flight.
 #[derive(Debug)]
 pub(super) struct Wait {

@@ -48,8 +48,8 @@ pub struct Refresh<K, V> {
 impl<K, V> Refresh<K, V> {
     /// Serves an invalidated value for up to `max_stale`; the first read in this time has it loaded anew by `load`.
     ///
-    /// An error or panic of `load` is counted and logged; the next read tries again. It should have a time limit: few run at
-    /// a time, and whoever reads a key for which there is nothing to serve waits for its load.
+    /// An error or panic of `load` is counted and logged; the next read tries again. Few loads run at a time, so set
+    /// [`load_timeout`](super::CacheBuilder::load_timeout): a load that hangs then ends there, as an error.
     pub fn new<L, F>(max_stale: Duration, load: L) -> Self
     where
         L: Fn(K) -> F + Send + Sync + 'static,
@@ -103,7 +103,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Refresher<K, V> {
 }
 
 async fn refresh<K: CacheKey, V: Send + Sync + 'static>(
-    inner: &Inner<K, V>,
+    inner: &Arc<Inner<K, V>>,
     load: &Load<K, V>,
     key: K,
 ) {
@@ -127,7 +127,7 @@ async fn refresh<K: CacheKey, V: Send + Sync + 'static>(
 
 /// Returns what went wrong.
 async fn refresh_one<K: CacheKey, V: Send + Sync + 'static>(
-    inner: &Inner<K, V>,
+    inner: &Arc<Inner<K, V>>,
     load: &Load<K, V>,
     key: &K,
 ) -> Option<String> {
@@ -141,11 +141,12 @@ async fn refresh_one<K: CacheKey, V: Send + Sync + 'static>(
     let Begin::Lead(flight) = inner.store.begin(key, inner.tags(key), Accept::Valid) else {
         return None;
     };
-    let lead = Lead::new(inner, of_lead, flight);
-    let flights = vec![lead.flight.id()];
+    let lead = Lead::new(Arc::clone(inner), of_lead, flight);
+    let (flights, began) = (vec![lead.flight.id()], lead.flight.began());
     let loaded = inner
-        .run(flights, async || load(of_load).await.map(Arc::new))
+        .run(flights, began, async || load(of_load).await.map(Arc::new))
         .await;
     let error = inner.land(lead, loaded).err()?;
-    error.failure().map(ToString::to_string)
+    let cause = error.failure().map(ToString::to_string);
+    Some(cause.unwrap_or_else(|| error.to_string()))
 }

@@ -28,6 +28,9 @@ pub struct CacheStats {
     pub loads: u64,
     /// Loads that ended with an error.
     pub load_errors: u64,
+    /// Loads that ended at the [`load_timeout`](super::CacheBuilder::load_timeout): by themselves, which counts as an error too,
+    /// or by a caller that waited, because their own caller did not poll them.
+    pub loads_timed_out: u64,
     /// Keys whose load was dropped by its caller.
     pub loads_cancelled: u64,
     /// Keys whose load panicked.
@@ -61,10 +64,25 @@ pub struct CacheStats {
     pub evictions: u64,
     /// Values found to be older than their time to live.
     pub expirations: u64,
-    /// Values in memory now; some may be dead, and leave when they are come upon.
+    /// Values that could not be served any more, and were freed in the background: invalidated, expired or stale for too long.
+    /// Those that expired count as expirations too.
+    pub freed: u64,
+    /// Values in memory now; some may be dead, and are freed within seconds.
     pub entries: u64,
     /// How many there may be.
     pub capacity: u64,
+    /// What they weigh together, by the cache's [`weigher`](super::CacheBuilder::weigher).
+    pub bytes: u64,
+    /// What they may weigh together; 0 if there is no limit.
+    pub capacity_bytes: u64,
+}
+
+impl CacheStats {
+    pub(super) fn with_bytes(mut self, bytes: u64, capacity: Option<u64>) -> Self {
+        self.bytes = bytes;
+        self.capacity_bytes = capacity.unwrap_or(0);
+        self
+    }
 }
 
 /// What is counted outside of the store.
@@ -73,6 +91,7 @@ pub(super) struct Counters {
     pub(super) joined: AtomicU64,
     pub(super) loads: AtomicU64,
     pub(super) load_errors: AtomicU64,
+    pub(super) loads_timed_out: AtomicU64,
     pub(super) loads_cancelled: AtomicU64,
     pub(super) loads_panicked: AtomicU64,
     pub(super) loads_overtaken: AtomicU64,
@@ -115,6 +134,7 @@ impl Counters {
             joined: read(&self.joined),
             loads: read(&self.loads),
             load_errors: read(&self.load_errors),
+            loads_timed_out: read(&self.loads_timed_out),
             loads_cancelled: read(&self.loads_cancelled),
             loads_panicked: read(&self.loads_panicked),
             loads_overtaken: read(&self.loads_overtaken),
@@ -131,8 +151,10 @@ impl Counters {
             flushed_by_hand: flushed(FlushCause::ByHand),
             evictions: store.evictions,
             expirations: store.expirations,
+            freed: store.freed,
             entries: entries as u64,
             capacity: capacity as u64,
+            ..CacheStats::default()
         }
     }
 }

@@ -101,21 +101,21 @@ impl Durable {
         self
     }
 
-    /// How many attempts may run at a time (0 counts as 1). Events of one row always run one after the other; of a
+    /// How many attempts may run at a time; 0 is refused. Events of one row always run one after the other; of a
     /// transactional handler, those of one slice, and each attempt that runs has a connection of its own. A batch handler
     /// is given one batch at a time; of those that failed, so many single events.
     pub fn concurrency(mut self, attempts: usize) -> Self {
-        self.concurrency = attempts.max(1);
+        self.concurrency = attempts;
         self
     }
 
-    /// How many events a [batch](crate::group::BatchHandler) has at most (0 counts as 1).
+    /// How many events a [batch](crate::group::BatchHandler) has at most; 0 is refused.
     pub fn max_batch(mut self, events: usize) -> Self {
-        self.max_batch = events.max(1);
+        self.max_batch = events;
         self
     }
 
-    /// How long one attempt may take.
+    /// How long one attempt may take; 0 is refused.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
@@ -213,6 +213,14 @@ impl Durable {
         }
         if self.timeout.is_zero() {
             return refuse("the timeout is 0".to_owned());
+        }
+        for (setting, value) in [
+            ("concurrency", self.concurrency),
+            ("max_batch", self.max_batch),
+        ] {
+            if value == 0 {
+                return refuse(format!("{setting} is 0, it must be at least 1"));
+            }
         }
         Ok(self)
     }

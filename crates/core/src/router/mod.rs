@@ -132,7 +132,7 @@ impl Router {
         let options = options.checked()?;
         if options.gate.as_ref().is_some_and(|gate| !gate.claim()) {
             let message = format!(
-                "the cache {:?} has, or had, a subscription already; build another one",
+                "the cache {:?} has, or had, a subscription already, or was closed; build another one",
                 options.name
             );
             return Err(Error::new(Kind::Config, message));

@@ -75,17 +75,21 @@ impl Subscription {
         &self.shared.options.name
     }
 
-    /// The next batch; `None` once the subscription has ended and everything was delivered. The call says that the batch before
+    /// The next batch; `None` once the subscription has ended and everything was delivered, or the cache whose subscription it
+    /// is was closed. The call says that the batch before
     /// was handled.
     ///
     /// Cancel safe: a call that is dropped has taken nothing.
     pub async fn recv(&mut self) -> Option<Delivery> {
         loop {
+            if self.shared.is_cache_gone() {
+                return None;
+            }
             match self.take() {
                 Taken::Delivery(delivery) => return Some(delivery),
                 Taken::Early(number) => self.shared.caches.applied(number).await,
                 Taken::Nothing { closed: true } => return None,
-                Taken::Nothing { closed: false } => self.shared.wake.notified().await,
+                Taken::Nothing { closed: false } => self.shared.woken().await,
             }
         }
     }
@@ -113,7 +117,7 @@ impl Subscription {
     /// Whether nothing new will come.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.shared.lock().closed
+        self.shared.lock().closed || self.shared.is_cache_gone()
     }
 
     /// What it has received and lost so far.
@@ -182,6 +186,12 @@ impl SubscriptionObserver {
     #[must_use]
     pub fn stats(&self) -> SubscriptionStats {
         self.shared.stats()
+    }
+
+    /// Whether it is the subscription of a cache that was closed. Events that it has left then concern nobody.
+    #[must_use]
+    pub fn is_of_closed_cache(&self) -> bool {
+        self.shared.is_cache_gone()
     }
 }
 
@@ -371,6 +381,23 @@ impl Shared {
         self.coalesced.increment(news.coalesced);
         if news.queued != 0 {
             self.queued.increment(news.queued as f64);
+        }
+    }
+
+    /// Whether it is that of a cache which nobody drives, or nobody reads, any more.
+    fn is_cache_gone(&self) -> bool {
+        let gate = self.options.gate.as_ref();
+        gate.is_some_and(|gate| gate.is_abandoned())
+    }
+
+    /// Waits until there may be something to take, or the cache is gone.
+    async fn woken(&self) {
+        match &self.options.gate {
+            Some(gate) => tokio::select! {
+                () = self.wake.notified() => {}
+                () = gate.abandoned() => {}
+            },
+            None => self.wake.notified().await,
         }
     }
 

@@ -7,10 +7,14 @@
     reason = "a test may stop at once"
 )]
 
+mod abandoned_loads;
 mod bad_input;
 mod blindness;
+mod closing;
 mod dependencies;
 mod hard_cases;
+mod keys;
+mod memory;
 mod nesting;
 mod overtaken_loads;
 mod refresh;

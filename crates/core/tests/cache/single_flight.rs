@@ -267,3 +267,27 @@ async fn get_many_gives_what_was_asked_for_past_the_cache_too() {
     assert_eq!(through.len(), 2);
     assert_eq!((past.len(), asked_for.load(SeqCst)), (2, 2));
 }
+
+#[tokio::test]
+async fn a_task_that_only_reads_hits_lets_the_cache_apply_events() {
+    let mut rig = users();
+    let version = Arc::new(AtomicU64::new(1));
+    let read = async |cache: &pgherald_core::CacheHandle<i64, u64>| {
+        let load = async || Ok::<_, ()>(version.load(SeqCst));
+        *cache.get_or_load(7, load).await.unwrap()
+    };
+    assert_eq!(read(&rig.cache).await, 1);
+    let cache = rig.cache.clone();
+    version.store(2, SeqCst);
+    rig.say([crate::support::update(7)]);
+    // On the same thread: it runs only if the reader yields.
+    let applying = tokio::spawn(async move {
+        rig.pump();
+        rig
+    });
+    within(async { while read(&cache).await != 2 {} }).await;
+    drop(applying.await.unwrap());
+    let expires = async { while read(&cache).await == 2 {} };
+    let ends = tokio::time::timeout(std::time::Duration::from_millis(10), expires);
+    assert!(ends.await.is_err());
+}

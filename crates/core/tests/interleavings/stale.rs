@@ -21,6 +21,7 @@ fn one_reader_is_asked_to_see_to_a_new_value() {
         world.change(0, By::any());
         let look = |world: &Arc<World>| {
             if let Found::Stale(_, revalidate) = world.store.get(&0, Accept::Valid) {
+                let revalidate = revalidate.is_some();
                 world.asked.fetch_add(u64::from(revalidate), SeqCst);
             }
         };

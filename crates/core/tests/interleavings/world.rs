@@ -102,6 +102,7 @@ impl World {
         Arc::new(Self {
             store: Store::new(StoreTerms {
                 capacity: NonZeroUsize::new(capacity).unwrap(),
+                max_weight: None,
                 ttl: None,
                 jitter: 0.0,
                 keep_stale: keep,
@@ -196,6 +197,7 @@ impl World {
                     return Got::Valid;
                 }
                 Found::Stale(value, revalidate) => {
+                    let revalidate = revalidate.is_some();
                     self.check_stale(key, &value, &floor, begun);
                     if revalidate {
                         self.asked.fetch_add(1, SeqCst);
@@ -228,7 +230,7 @@ impl World {
                         assert_eq!(*error.downcast::<Key>().unwrap(), key);
                         return Got::Failed;
                     }
-                    Outcome::Abandoned => {}
+                    Outcome::TimedOut | Outcome::Abandoned => {}
                 },
             }
         }

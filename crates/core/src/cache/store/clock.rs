@@ -31,6 +31,9 @@ impl Clock {
 }
 
 impl Time {
+    /// When the store was made.
+    pub(super) const ORIGIN: Self = Self(NonZeroU64::MIN);
+
     fn after(elapsed: Duration) -> Option<Self> {
         let nanos = u64::try_from(elapsed.as_nanos()).ok()?;
         nanos.checked_add(1).and_then(NonZeroU64::new).map(Self)
@@ -40,10 +43,5 @@ impl Time {
     pub(super) fn checked_add(self, duration: Duration) -> Option<Self> {
         let nanos = u64::try_from(duration.as_nanos()).ok()?;
         self.0.checked_add(nanos).map(Self)
-    }
-
-    /// How long ago `earlier` was.
-    pub(super) fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 }

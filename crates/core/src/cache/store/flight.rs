@@ -19,6 +19,8 @@ pub(crate) enum Outcome<V> {
     Loaded(Arc<V>),
     /// With the loader's error, whatever its type.
     Failed(Arc<dyn Any + Send + Sync>),
+    /// It took longer than it may.
+    TimedOut,
     /// Without a result: cancelled, panicked, or the batch did not have the key.
     Abandoned,
 }
@@ -28,6 +30,7 @@ impl<V> Clone for Outcome<V> {
         match self {
             Self::Loaded(value) => Self::Loaded(Arc::clone(value)),
             Self::Failed(error) => Self::Failed(Arc::clone(error)),
+            Self::TimedOut => Self::TimedOut,
             Self::Abandoned => Self::Abandoned,
         }
     }
@@ -62,15 +65,21 @@ impl<V> Flight<V> {
         self.outcome.get().is_some()
     }
 
+    pub(crate) fn began(&self) -> Instant {
+        self.began
+    }
+
     pub(crate) fn id(&self) -> FlightId {
         self.id
     }
 
-    /// Tells everybody who waits. The first outcome stays.
-    pub(super) fn end(&self, outcome: Outcome<V>) {
-        if self.outcome.set(outcome).is_ok() {
+    /// Wakes all callers that wait. The first outcome stays: returns false if there was one.
+    pub(super) fn end(&self, outcome: Outcome<V>) -> bool {
+        let first = self.outcome.set(outcome).is_ok();
+        if first {
             self.ended.notify_waiters();
         }
+        first
     }
 
     /// Waits until the load has ended.

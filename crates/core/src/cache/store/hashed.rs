@@ -24,12 +24,12 @@ impl<K> Hashed<K> {
 
 /// A key that is looked for, with its hash.
 #[derive(Debug)]
-pub(super) struct Sought<'a, K> {
+pub(super) struct Sought<'a, K: ?Sized> {
     pub(super) hash: u64,
     pub(super) key: &'a K,
 }
 
-impl<K> Sought<'_, K> {
+impl<K: ?Sized> Sought<'_, K> {
     /// In the form in which tables with [`Hashed`] keys want it.
     #[inline]
     pub(super) fn probe(&self) -> &(dyn AnyHashed<K> + '_) {
@@ -46,26 +46,26 @@ impl<K: Clone> Sought<'_, K> {
     }
 }
 
-/// What a key that is kept and one that is looked for have in common. Both types are known wherever they meet, so
+/// What a key that is kept and one that is looked for, perhaps in its borrowed form, have in common. Both types are known wherever they meet, so
 /// that nothing of this is left in the program.
-pub(super) trait AnyHashed<K> {
+pub(super) trait AnyHashed<K: ?Sized> {
     fn hash(&self) -> u64;
     fn key(&self) -> &K;
 }
 
-impl<K> AnyHashed<K> for Hashed<K> {
+impl<K: Borrow<Q>, Q: ?Sized> AnyHashed<Q> for Hashed<K> {
     #[inline]
     fn hash(&self) -> u64 {
         self.hash
     }
 
     #[inline]
-    fn key(&self) -> &K {
-        &self.key
+    fn key(&self) -> &Q {
+        self.key.borrow()
     }
 }
 
-impl<K> AnyHashed<K> for Sought<'_, K> {
+impl<K: ?Sized> AnyHashed<K> for Sought<'_, K> {
     #[inline]
     fn hash(&self) -> u64 {
         self.hash
@@ -77,28 +77,28 @@ impl<K> AnyHashed<K> for Sought<'_, K> {
     }
 }
 
-impl<'a, K: 'a> Borrow<dyn AnyHashed<K> + 'a> for Hashed<K> {
+impl<'a, K: Borrow<Q> + 'a, Q: ?Sized + 'a> Borrow<dyn AnyHashed<Q> + 'a> for Hashed<K> {
     #[inline]
-    fn borrow(&self) -> &(dyn AnyHashed<K> + 'a) {
+    fn borrow(&self) -> &(dyn AnyHashed<Q> + 'a) {
         self
     }
 }
 
-impl<K> Hash for dyn AnyHashed<K> + '_ {
+impl<K: ?Sized> Hash for dyn AnyHashed<K> + '_ {
     #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(AnyHashed::hash(self));
     }
 }
 
-impl<K: Eq> PartialEq for dyn AnyHashed<K> + '_ {
+impl<K: Eq + ?Sized> PartialEq for dyn AnyHashed<K> + '_ {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.key() == other.key()
     }
 }
 
-impl<K: Eq> Eq for dyn AnyHashed<K> + '_ {}
+impl<K: Eq + ?Sized> Eq for dyn AnyHashed<K> + '_ {}
 
 impl<K> Hash for Hashed<K> {
     #[inline]

@@ -25,11 +25,13 @@
 #[cfg(test)]
 mod check;
 mod clock;
+mod expire;
 mod flight;
 mod hashed;
 mod index;
 mod shard;
 
+use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicU64 as Counter;
@@ -66,11 +68,15 @@ pub(crate) struct Store<K, V, T> {
     /// How often a key or tag was invalidated; and for each, by hash, when last.
     sequence: AtomicU64,
     slots: Box<[AtomicU64]>,
+    /// What all entries weigh.
+    weight: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StoreTerms {
     pub(crate) capacity: NonZeroUsize,
+    /// What all entries may weigh together.
+    pub(crate) max_weight: Option<u64>,
     pub(crate) ttl: Option<Duration>,
     /// The share of the time to live by which it is shortened at random.
     pub(crate) jitter: f64,
@@ -113,10 +119,10 @@ impl Accept {
 }
 
 #[derive(Debug)]
-pub(crate) enum Found<V> {
+pub(crate) enum Found<K, V> {
     Hit(Arc<V>),
-    /// Not valid, but within the limits of what is accepted; with whether the caller is to see to a new one.
-    Stale(Arc<V>, bool),
+    /// Not valid, but within the limits of what is accepted; with the key if the caller is to see to a new one.
+    Stale(Arc<V>, Option<K>),
     Miss,
 }
 
@@ -138,6 +144,29 @@ pub(crate) enum Stored {
     Evicting,
     /// Not stored: the key was invalidated while it was loaded.
     Overtaken,
+    /// Not stored: the loader declined that, or it weighs more than all entries may.
+    Declined,
+}
+
+/// A value that was loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Fresh<V> {
+    pub(crate) value: Arc<V>,
+    pub(crate) weight: u64,
+    /// Its own time to live, in place of that of all.
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) stored: bool,
+}
+
+impl<V> From<&Arc<V>> for Fresh<V> {
+    fn from(value: &Arc<V>) -> Self {
+        Self {
+            value: Arc::clone(value),
+            weight: 0,
+            ttl: None,
+            stored: true,
+        }
+    }
 }
 
 /// What becomes of values that are invalidated, where the store may serve them a while longer.
@@ -193,12 +222,17 @@ where
             flushed_at: Mutex::new(None),
             sequence: AtomicU64::new(0),
             slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),
+            weight: AtomicU64::new(0),
         }
     }
 
     /// A valid value. A miss is not counted: whoever wants to know more [`get`](Self::get)s it.
     #[inline]
-    pub(crate) fn hit(&self, key: &K) -> Option<Arc<V>> {
+    pub(crate) fn hit<Q>(&self, key: &Q) -> Option<Arc<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         let key = self.sought(key);
         let mut shard = self.shard(&key).lock();
         // Under the lock: no entry is of a later epoch, so whatever is of another one is dead.
@@ -213,7 +247,11 @@ where
         Some(value)
     }
 
-    pub(crate) fn get(&self, key: &K, accept: Accept) -> Found<V> {
+    pub(crate) fn get<Q>(&self, key: &Q, accept: Accept) -> Found<K, V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         let key = self.sought(key);
         let mut shard = self.shard(&key).lock();
         let epoch = self.epoch.0.load(Acquire);
@@ -231,7 +269,7 @@ where
                 }
                 Accept::Blind { .. } => {
                     shard.rest.counts.blind_hits += 1;
-                    Found::Stale(value, false)
+                    Found::Stale(value, None)
                 }
             };
         }
@@ -247,45 +285,38 @@ where
 
     /// Serves an entry that is not valid, if that is allowed; else takes it out.
     #[cold]
-    fn get_stale(
+    fn get_stale<Q>(
         &self,
         shard: &mut Shard<K, V, T>,
-        key: &Sought<'_, K>,
-    ) -> (Found<V>, Option<Entry<V, T>>) {
-        let (epoch, flushed_at) = {
-            let flushed_at = self.flushed_at.lock();
-            (self.epoch.0.load(Acquire), *flushed_at)
-        };
+        key: &Sought<'_, Q>,
+    ) -> (Found<K, V>, Option<Entry<V, T>>)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let (epoch, flushed_at) = self.last_flush();
         let Some(entry) = shard.entries.peek_mut(key.probe()) else {
             return (Found::Miss, None);
         };
-        let flushes = epoch - entry.epoch;
-        // Whichever came first, so that nothing prolongs what another one has begun.
-        let since = [
-            entry.stale_since,
-            entry.expires_at,
-            flushed_at.filter(|_| flushes > 0),
-        ];
-        // Only the last flush is known.
-        let since = since.into_iter().flatten().min().filter(|_| flushes <= 1);
-        if let Some(keep) = self.terms.keep_stale
-            && let Some(since) = since
-            && self.clock.now().since(since) < keep
-        {
+        let dead_at = self.dead_at(entry, epoch, flushed_at);
+        if dead_at.is_none_or(|at| self.clock.now() < at) {
             let revalidate = !std::mem::replace(&mut entry.revalidating, true);
-            // It keeps its place: what is dead soon stays where sweeping comes upon it.
             let value = Arc::clone(&entry.value);
             shard.rest.counts.stale_hits += 1;
-            return (Found::Stale(value, revalidate), None);
+            // The key as it is stored. This moves the entry to the front, once for each new value that is asked for.
+            let key = revalidate.then(|| shard.entries.get_key_value(key.probe()));
+            let key = key.flatten().map(|(key, _)| key.sought().key.clone());
+            return (Found::Stale(value, key), None);
         }
         shard.rest.counts.misses += 1;
         let expired = entry.epoch == epoch && entry.stale_since.is_none();
         shard.rest.counts.expirations += u64::from(expired);
-        let entry = shard.entries.pop(key.probe());
-        if let Some(entry) = &entry {
-            self.forget(shard, key, &entry.tags);
-        }
-        (Found::Miss, entry)
+        let Some((key, entry)) = shard.entries.pop_entry(key.probe()) else {
+            return (Found::Miss, None);
+        };
+        self.removed(&entry);
+        self.forget(shard, &key.sought(), &entry.tags);
+        (Found::Miss, Some(entry))
     }
 
     /// Registers a load of `key`, unless there is no need for one.
@@ -319,14 +350,25 @@ where
     }
 
     /// Ends a flight with a value, and stores it unless the load was overtaken.
-    pub(crate) fn finish(&self, key: &K, flight: &Arc<Flight<V>>, value: &Arc<V>) -> Stored {
+    pub(crate) fn finish(
+        &self,
+        key: &K,
+        flight: &Arc<Flight<V>>,
+        fresh: impl Into<Fresh<V>>,
+    ) -> Stored {
         let _ending = Ending(flight);
+        let fresh = fresh.into();
+        let stored = fresh.stored
+            && self
+                .terms
+                .max_weight
+                .is_none_or(|most| fresh.weight <= most);
         let key = self.sought(key);
         let dropped = {
             let mut shard = self.shard(&key).lock();
             match self.land(&mut shard, &key, flight) {
-                Some(tags) if flight.epoch == self.epoch.0.load(Acquire) => {
-                    Some(self.put(&mut shard, &key, flight.began, flight.epoch, value, tags))
+                Some(tags) if stored && flight.epoch == self.epoch.0.load(Acquire) => {
+                    Some(self.put(&mut shard, &key, flight.began, flight.epoch, &fresh, tags))
                 }
                 landed => {
                     self.give_up(&mut shard, &key, landed);
@@ -334,23 +376,24 @@ where
                 }
             }
         };
-        flight.end(Outcome::Loaded(Arc::clone(value)));
+        flight.end(Outcome::Loaded(fresh.value));
         match dropped {
             Some(dropped) => {
                 let evicting = dropped[1].is_some();
                 discard(dropped.into_iter().flatten());
-                if evicting {
+                if self.trim(&key) || evicting {
                     Stored::Evicting
                 } else {
                     Stored::Yes
                 }
             }
-            None => Stored::Overtaken,
+            None if stored => Stored::Overtaken,
+            None => Stored::Declined,
         }
     }
 
-    /// Ends a flight without a value.
-    pub(crate) fn fail(&self, key: &K, flight: &Arc<Flight<V>>, outcome: Outcome<V>) {
+    /// Ends a flight without a value. Returns false if it had ended before.
+    pub(crate) fn fail(&self, key: &K, flight: &Arc<Flight<V>>, outcome: Outcome<V>) -> bool {
         let _ending = Ending(flight);
         let key = self.sought(key);
         {
@@ -358,7 +401,7 @@ where
             let landed = self.land(&mut shard, &key, flight);
             self.give_up(&mut shard, &key, landed);
         }
-        flight.end(outcome);
+        flight.end(outcome)
     }
 
     /// Nothing came of a flight.
@@ -401,18 +444,20 @@ where
         key: &Sought<'_, K>,
         loaded_at: Instant,
         epoch: u64,
-        value: &Arc<V>,
+        fresh: &Fresh<V>,
         tags: Box<[T]>,
     ) -> [Option<Entry<V, T>>; 2] {
         let loaded_at = self.clock.time(loaded_at);
-        let expires_at = self.terms.ttl.and_then(|ttl| {
+        let own_end = fresh.ttl.map(|ttl| loaded_at.checked_add(ttl));
+        let expires_at = own_end.unwrap_or_else(|| {
+            let ttl = self.terms.ttl?;
             let share = 1.0 - self.terms.jitter * fastrand::f64();
             // A time too long to be represented is for ever.
             let ttl = Duration::try_from_secs_f64(ttl.as_secs_f64() * share).ok()?;
             loaded_at.checked_add(ttl)
         });
         let entry = Entry {
-            value: Arc::clone(value),
+            value: Arc::clone(&fresh.value),
             epoch,
             stale_since: None,
             expires_at,
@@ -420,7 +465,14 @@ where
             loaded_at,
             tags,
             revalidating: false,
+            weight: fresh.weight,
         };
+        if let Some(at) = expires_at {
+            self.dead_after(shard, at);
+        }
+        if entry.weight > 0 {
+            self.weight.fetch_add(entry.weight, AcqRel);
+        }
         let replaced = shard.entries.put(key.to_owned(), entry);
         let mut evicted = None;
         if shard.entries.len() > shard.rest.capacity.get()
@@ -429,6 +481,9 @@ where
             shard.rest.counts.evictions += 1;
             self.forget(shard, &key.sought(), &entry.tags);
             evicted = Some(entry);
+        }
+        for entry in [&replaced, &evicted].into_iter().flatten() {
+            self.removed(entry);
         }
         [replaced, evicted]
     }
@@ -466,7 +521,18 @@ where
     /// Stores what was read after `moment`, unless it may have been invalidated since.
     ///
     /// May refuse without need: invalidations are remembered by hash.
-    pub(crate) fn insert(&self, moment: Moment, key: &K, value: &Arc<V>, tags: Box<[T]>) -> bool {
+    pub(crate) fn insert(
+        &self,
+        moment: Moment,
+        key: &K,
+        fresh: impl Into<Fresh<V>>,
+        tags: Box<[T]>,
+    ) -> bool {
+        let fresh = fresh.into();
+        let too_heavy = |most| fresh.weight > most;
+        if !fresh.stored || self.terms.max_weight.is_some_and(too_heavy) {
+            return false;
+        }
         let key = self.sought(key);
         let mut shard = self.shard(&key).lock();
         // Before looking at the slots: who invalidates a tag writes its slot and then reads the index.
@@ -482,14 +548,19 @@ where
             self.forget(&shard, &key, &tags);
             return false;
         }
-        let dropped = self.put(&mut shard, &key, moment.at, moment.epoch, value, tags);
+        let dropped = self.put(&mut shard, &key, moment.at, moment.epoch, &fresh, tags);
         drop(shard);
         discard(dropped.into_iter().flatten());
+        self.trim(&key);
         true
     }
 
     /// Invalidates one key. Returns whether there was a value that could be served, or a load that is now overtaken.
-    pub(crate) fn invalidate(&self, key: &K, stale: Stale) -> bool {
+    pub(crate) fn invalidate<Q>(&self, key: &Q, stale: Stale) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         let key = self.sought(key);
         let mut shard = self.shard(&key).lock();
         self.note(key.hash);
@@ -497,26 +568,31 @@ where
         let is_served = |entry: &Entry<V, T>| {
             entry.is_valid(epoch, &self.clock) || self.terms.keep_stale.is_some()
         };
-        let flight = shard.rest.flights.remove(key.probe());
+        let flight = shard.rest.flights.remove_entry(key.probe());
         let mut found = flight.is_some();
         let mut entry = None;
         let mut kept = false;
         if stale == Stale::Keep && self.terms.keep_stale.is_some() {
             if let Some(entry) = shard.entries.peek_mut(key.probe()) {
                 (found, kept) = (true, true);
-                entry.invalidate(self.clock.now());
+                let now = self.clock.now();
+                entry.invalidate(now);
+                self.dead_after(&mut shard, now);
             }
         } else {
-            entry = shard.entries.pop(key.probe());
-            found |= entry.as_ref().is_some_and(is_served);
+            entry = shard.entries.pop_entry(key.probe());
+            found |= entry.as_ref().is_some_and(|(_, entry)| is_served(entry));
         }
-        let tags = match (&entry, &flight) {
-            (Some(entry), _) => Some(&entry.tags),
-            (None, Some((_, tags))) if !kept => Some(tags),
+        let indexed = match (&entry, &flight) {
+            (Some((key, entry)), _) => Some((key, &entry.tags)),
+            (None, Some((key, (_, tags)))) if !kept => Some((key, tags)),
             _ => None,
         };
-        if let Some(tags) = tags {
-            self.index.remove(key.key, tags);
+        if let Some((key, tags)) = indexed {
+            self.index.remove(key.sought().key, tags);
+        }
+        if let Some((_, entry)) = &entry {
+            self.removed(entry);
         }
         drop(shard);
         discard(entry);
@@ -549,6 +625,12 @@ where
         self.epoch.0.fetch_add(epochs, AcqRel);
     }
 
+    /// The epoch, and when the last flush began it.
+    fn last_flush(&self) -> (u64, Option<Time>) {
+        let flushed_at = self.flushed_at.lock();
+        (self.epoch.0.load(Acquire), *flushed_at)
+    }
+
     /// Invalidates everything, and drops it.
     pub(crate) fn clear(&self) {
         self.flush(None);
@@ -572,9 +654,11 @@ where
             && entry.epoch + kept_epochs < epoch
             && let Some((key, entry)) = shard.entries.pop_lru()
         {
+            self.removed(&entry);
             self.forget(&shard, &key.sought(), &entry.tags);
             dropped.push(entry);
         }
+        shard.rest.counts.freed += dropped.len() as u64;
         drop(shard);
         let all = dropped.len() == SWEEP;
         discard(dropped);
@@ -606,6 +690,7 @@ where
             sum.misses += counts.misses;
             sum.evictions += counts.evictions;
             sum.expirations += counts.expirations;
+            sum.freed += counts.freed;
             sum.stale_hits += counts.stale_hits;
             sum.blind_hits += counts.blind_hits;
         }
@@ -613,15 +698,20 @@ where
     }
 
     #[inline]
-    fn sought<'a>(&self, key: &'a K) -> Sought<'a, K> {
+    fn sought<'a, Q: Hash + ?Sized>(&self, key: &'a Q) -> Sought<'a, Q> {
         let hash = self.hasher.hash_one(key);
         Sought { hash, key }
     }
 
     #[inline]
-    fn shard(&self, key: &Sought<'_, K>) -> &Mutex<Shard<K, V, T>> {
+    fn shard<Q: ?Sized>(&self, key: &Sought<'_, Q>) -> &Mutex<Shard<K, V, T>> {
+        &self.shards[self.shard_number(key)].0
+    }
+
+    #[inline]
+    fn shard_number<Q: ?Sized>(&self, key: &Sought<'_, Q>) -> usize {
         // Not the bits by which the tables inside choose their buckets.
-        &self.shards[(key.hash >> 32) as usize & (self.shards.len() - 1)].0
+        (key.hash >> 32) as usize & (self.shards.len() - 1)
     }
 
     fn slot(&self, hash: u64) -> &AtomicU64 {

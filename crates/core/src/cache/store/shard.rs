@@ -1,6 +1,8 @@
 //! One part of the store: what one lock protects.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::num::NonZeroUsize;
 
 use lru::LruCache;
@@ -27,6 +29,8 @@ pub(super) struct Entry<V, T> {
     pub(super) tags: Box<[T]>,
     /// Somebody was asked to load it anew.
     pub(super) revalidating: bool,
+    /// What it counts towards the capacity in bytes.
+    pub(super) weight: u64,
 }
 
 impl<V, T> Entry<V, T> {
@@ -66,6 +70,9 @@ pub(super) struct ShardRest<K, V, T> {
     pub(super) capacity: NonZeroUsize,
     /// But for the hits.
     pub(super) counts: ShardCounts,
+    /// No entry of the epoch is dead before this. None if there is no such time.
+    pub(super) due: Option<Time>,
+    pub(super) due_epoch: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -75,6 +82,8 @@ pub(crate) struct ShardCounts {
     pub(crate) misses: u64,
     pub(crate) evictions: u64,
     pub(crate) expirations: u64,
+    /// Dropped in the background: dead, and not read since.
+    pub(crate) freed: u64,
     /// Served although invalidated.
     pub(crate) stale_hits: u64,
     /// Served while nobody would have invalidated.
@@ -93,8 +102,16 @@ impl<K: Eq, V, T> Shard<K, V, T> {
                 flights: HashMap::default(),
                 capacity,
                 counts: ShardCounts::default(),
+                due: None,
+                due_epoch: 0,
             }),
         }
+    }
+
+    /// An entry is dead from then on.
+    pub(super) fn due(&mut self, at: Time) {
+        let due = &mut self.rest.due;
+        *due = Some(due.map_or(at, |earlier| earlier.min(at)));
     }
 
     /// An entry goes to the front now: what it is to remember as [`moved`](Entry::moved).
@@ -106,7 +123,11 @@ impl<K: Eq, V, T> Shard<K, V, T> {
     /// An entry that was last moved then is used: it goes to the front, unless it certainly is in the front half of
     /// the room. There, it is long until its place matters, and most reads stay mere reads.
     #[inline]
-    pub(super) fn used(&mut self, key: &Sought<'_, K>, moved: u64) {
+    pub(super) fn used<Q>(&mut self, key: &Sought<'_, Q>, moved: u64)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         // Only what moved since can stand before it.
         if self.moves - moved >= self.half {
             self.bring_to_front(key);
@@ -114,7 +135,11 @@ impl<K: Eq, V, T> Shard<K, V, T> {
     }
 
     #[inline(never)]
-    fn bring_to_front(&mut self, key: &Sought<'_, K>) {
+    fn bring_to_front<Q>(&mut self, key: &Sought<'_, Q>)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         let moved = self.moving();
         if let Some(entry) = self.entries.get_mut(key.probe()) {
             entry.moved = moved;

@@ -18,6 +18,7 @@ const SECOND: Duration = Duration::from_secs(1);
 fn terms(capacity: usize) -> StoreTerms {
     StoreTerms {
         capacity: NonZeroUsize::new(capacity).unwrap(),
+        max_weight: None,
         ttl: None,
         jitter: 0.0,
         keep_stale: None,
@@ -56,7 +57,7 @@ fn get(store: &Numbers, key: u32) -> Got {
 fn get_as(store: &Numbers, key: u32, accept: Accept) -> Got {
     match store.get(&key, accept) {
         Found::Hit(value) => Got::Hit(*value),
-        Found::Stale(value, revalidate) => Got::Stale(*value, revalidate),
+        Found::Stale(value, revalidate) => Got::Stale(*value, revalidate.is_some()),
         Found::Miss => Got::Miss,
     }
 }
@@ -87,7 +88,7 @@ fn holds_as_much_as_it_may_and_no_more() {
             match load(&store, key, key) {
                 Stored::Yes => {}
                 Stored::Evicting => evictions += 1,
-                Stored::Overtaken => panic!("nothing overtook it"),
+                Stored::Overtaken | Stored::Declined => panic!("nothing overtook it"),
             }
             assert!(store.len() <= capacity);
         }
