@@ -102,11 +102,6 @@ impl Gate {
         caught_up(self.word.load(Acquire)) != 0 || self.owner.load(Acquire) == CLAIMED
     }
 
-    /// Whether the driver is gone.
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.owner.load(Acquire) == ABANDONED
-    }
-
     /// When it closed, if it ever did.
     pub(crate) fn closed_at(&self) -> Option<Instant> {
         *self.closed_at.lock()
@@ -160,6 +155,7 @@ impl Gate {
         self.update(|word| live(word) << 32);
     }
 
+    /// Whether the cache will never answer again.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.owner.load(Acquire) == ABANDONED
     }
