@@ -62,8 +62,10 @@ impl<K: CachedKey> Cache<K> {
         for signal in signals {
             self.router.publish(signal);
         }
-        let delivery = self.subscription.recv().await.unwrap();
-        self.driver.apply(&delivery, Instant::now());
+        // The subscription of a cache that was refused has ended.
+        if let Some(delivery) = self.subscription.recv().await {
+            self.driver.apply(&delivery, Instant::now());
+        }
     }
 
     async fn apply_events(&mut self, events: Vec<Event>) {

@@ -32,13 +32,14 @@ pub(super) fn not_written(cause: serde_json::Error) -> Error {
 }
 
 /// The fields of a specification.
-pub(super) const OPTIONS: [&str; 11] = [
+pub(super) const OPTIONS: [&str; 12] = [
     "schema",
     "table",
     "mode",
     "channel",
     "key",
     "columns",
+    "optional_columns",
     "old_columns",
     "operations",
     "when_changed",
