@@ -72,9 +72,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
                 ),
             ));
         }
+        // One of this scope is among those that have ended.
         let (mut kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut *attached)
             .into_iter()
-            .partition(|(owner, handle)| *owner != scope && !handle.is_abandoned());
+            .partition(|(_, handle)| !handle.is_abandoned());
         kept.push((scope, cache));
         *attached = kept;
         drop(attached);

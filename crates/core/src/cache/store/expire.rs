@@ -53,6 +53,17 @@ where
         }
     }
 
+    /// An entry was taken out of its shard: it no longer weighs, nor is it found by its tags.
+    pub(super) fn taken_out(
+        &self,
+        shard: &Shard<K, V, T>,
+        key: &Sought<'_, K>,
+        entry: &Entry<V, T>,
+    ) {
+        self.removed(entry);
+        self.forget(shard, key, &entry.tags);
+    }
+
     /// Drops entries of one shard that are not served in any way any more. Returns whether it dropped any: then there may be
     /// more.
     pub(crate) fn expire(&self, number: usize) -> bool {
@@ -94,8 +105,7 @@ where
         let mut dropped = Vec::with_capacity(dead.len());
         for key in &dead {
             if let Some(entry) = shard.entries.pop(key.sought().probe()) {
-                self.removed(&entry);
-                self.forget(&shard, &key.sought(), &entry.tags);
+                self.taken_out(&shard, &key.sought(), &entry);
                 let expired = entry.epoch == epoch && entry.stale_since.is_none();
                 shard.rest.counts.expirations += u64::from(expired);
                 shard.rest.counts.freed += 1;
@@ -129,8 +139,7 @@ where
                     break;
                 };
                 shard.rest.counts.evictions += 1;
-                self.removed(&entry);
-                self.forget(&shard, &key.sought(), &entry.tags);
+                self.taken_out(&shard, &key.sought(), &entry);
                 drop(shard);
                 discard([entry]);
                 evicted = true;

@@ -314,8 +314,7 @@ where
         let Some((key, entry)) = shard.entries.pop_entry(key.probe()) else {
             return (Found::Miss, None);
         };
-        self.removed(&entry);
-        self.forget(shard, &key.sought(), &entry.tags);
+        self.taken_out(shard, &key.sought(), &entry);
         (Found::Miss, Some(entry))
     }
 
@@ -479,10 +478,10 @@ where
             && let Some((key, entry)) = shard.entries.pop_lru()
         {
             shard.rest.counts.evictions += 1;
-            self.forget(shard, &key.sought(), &entry.tags);
+            self.taken_out(shard, &key.sought(), &entry);
             evicted = Some(entry);
         }
-        for entry in [&replaced, &evicted].into_iter().flatten() {
+        if let Some(entry) = &replaced {
             self.removed(entry);
         }
         [replaced, evicted]
@@ -654,8 +653,7 @@ where
             && entry.epoch + kept_epochs < epoch
             && let Some((key, entry)) = shard.entries.pop_lru()
         {
-            self.removed(&entry);
-            self.forget(&shard, &key.sought(), &entry.tags);
+            self.taken_out(&shard, &key.sought(), &entry);
             dropped.push(entry);
         }
         shard.rest.counts.freed += dropped.len() as u64;
