@@ -48,8 +48,8 @@ impl HeraldBuilder {
         Ok(self.watch_with(TriggerSpec::of::<T>()?))
     }
 
-    /// Watches a table with triggers as specified. Of operations that the triggers leave out, nobody is told: caches on
-    /// the table neither.
+    /// Watches a table with triggers as specified. Operations that the triggers leave out cause no events: caches on the table
+    /// do not notice them.
     ///
     /// Tables in [outbox mode](TriggerSpec::outbox) may be watched beside others. Each mode has a connection of its own, and
     /// the herald is live while both are; there is no order between what the two bring.

@@ -174,12 +174,7 @@ impl Herald {
     /// # Errors
     /// If it has stopped.
     pub async fn live(&self) -> Result<()> {
-        let mut health = self.health.clone();
-        health
-            .wait_for(Health::is_live)
-            .await
-            .map(drop)
-            .map_err(|_| Error::shut_down())
+        live::wait(&mut self.health.clone()).await
     }
 
     /// Starts a [`HandlerActor`] and subscribes it.

@@ -70,10 +70,7 @@ impl Place {
     fn new_arbiter() -> Result<Self> {
         let arbiter = Arbiter::try_new().map_err(Error::no_thread)?.handle();
         let guard = StopOnDrop(arbiter.clone());
-        let tether = actix_rt::spawn(async move {
-            let _guard = guard;
-            std::future::pending::<()>().await;
-        });
+        let tether = actix_rt::spawn(hold(guard));
         Ok(Self {
             jobs: Jobs::Arbiter(arbiter),
             tether: Some(Arc::new(Tether(tether.abort_handle()))),
@@ -84,10 +81,7 @@ impl Place {
         let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?;
         let (jobs, received) = mpsc::channel(JOBS);
         let (guard, ended) = oneshot::channel::<Infallible>();
-        let tether = runtime.spawn(async move {
-            let _guard = guard;
-            std::future::pending::<()>().await;
-        });
+        let tether = runtime.spawn(hold(guard));
         thread::Builder::new()
             .name(format!("pgherald {role}"))
             .spawn(move || {
@@ -110,7 +104,7 @@ impl Place {
     ) -> Result<T> {
         let (sender, result) = oneshot::channel();
         let job: Job = Box::new(move || {
-            // If the caller has gone, nobody waits for the result.
+            // If the caller has gone, the result is dropped.
             let _ = sender.send(job());
         });
         let is_sent = match &self.jobs {
@@ -129,6 +123,12 @@ impl Place {
             tether.0.abort();
         }
     }
+}
+
+/// Holds the guard until its task is aborted, or dropped by its runtime.
+async fn hold<G>(guard: G) {
+    let _guard = guard;
+    std::future::pending::<()>().await;
 }
 
 /// Runs jobs until the tether's guard is dropped.

@@ -9,8 +9,7 @@
 //! States: running, then, after [`Shutdown`](crate::Shutdown), closed. A closed listener still answers. One
 //! that is stopped without it delivers nothing more, and does not report what was on its way.
 //!
-//! Owner: the actor owns the source and the core's
-//! [`Listener`]. Each subscription has a *pump*, a task on the
+//! Owner: the actor owns the source and the core's [`Listener`]. Each subscription has a *pump*, a task on the
 //! listener's arbiter that takes a batch from the queue, sends it, and waits until it was handled. So an
 //! actor's mailbox never holds more than one batch, and nobody waits for anybody else.
 //!

@@ -127,8 +127,14 @@ fn body(tables: &str, narrow: bool, modes: Modes) -> Result<String> {
         ),
         ("max_depth", MAX_DEPTH.to_string()),
         ("max_types", desired::MAX_TYPES.to_string()),
-        ("notify_body", needed(modes.notify, text(&notify_body()?))),
-        ("outbox_body", needed(modes.outbox, text(&outbox_body()?))),
+        (
+            "notify_body",
+            needed(modes.notify, text(&function_body(false)?)),
+        ),
+        (
+            "outbox_body",
+            needed(modes.outbox, text(&function_body(true)?)),
+        ),
         (
             "outbox_updated",
             needed(modes.outbox, text(&outbox_updated()?)),
@@ -235,27 +241,11 @@ fn text(text: &str) -> String {
     format!("pg_catalog.substr({}, 2)", dollar_quoted(text))
 }
 
-/// The body of a function that announces, by three options: a key, `when_changed`, and replicated rows.
-fn notify_body() -> Result<String> {
+/// The body of a function of one mode, by three options: a key, `when_changed`, and replicated rows.
+fn function_body(is_outbox: bool) -> Result<String> {
     margined(8, |options| {
         let sample = Sample {
-            is_outbox: false,
-            has_key: options & 4 != 0,
-            is_unique: true,
-            has_columns: options & 4 != 0,
-            has_watched: options & 2 != 0,
-            has_old: false,
-            is_replicated: options & 1 != 0,
-        };
-        sample.written(desired::body).map(Some)
-    })
-}
-
-/// The body of a function that records, by three options: a key, whether updates compare values, and replicated rows.
-fn outbox_body() -> Result<String> {
-    margined(8, |options| {
-        let sample = Sample {
-            is_outbox: true,
+            is_outbox,
             has_key: options & 4 != 0,
             is_unique: true,
             has_columns: options & 4 != 0,
