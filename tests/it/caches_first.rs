@@ -107,13 +107,24 @@ async fn table(url: &str) {
     client(url).await.batch_execute(sql).await.unwrap();
 }
 
-async fn start(url: &str, spec: TriggerSpec) -> Herald {
-    Herald::connect(config(url))
+/// A database with the table, and a herald that watches it.
+async fn scene(spec: TriggerSpec) -> (String, Herald) {
+    let url = database().await;
+    table(&url).await;
+    let herald = Herald::connect(config(&url))
         .watch_with(spec)
         .install_triggers()
         .start()
         .await
-        .unwrap()
+        .unwrap();
+    (url, herald)
+}
+
+/// Starts an ephemeral handler that is the reader.
+async fn start_handler(herald: &Herald, reader: &Reader) {
+    let make = reader.clone();
+    let options = Ephemeral::new("reader");
+    herald.handler(options, move || make.clone()).await.unwrap();
 }
 
 /// Counts each counter up, and waits until the reader has seen all of it.
@@ -152,13 +163,9 @@ fn assert_fresh(reader: &Reader) {
 
 #[actix::test]
 async fn a_handler_that_was_registered_before_the_cache_reads_fresh_values() {
-    let url = database().await;
-    table(&url).await;
-    let herald = start(&url, TriggerSpec::of::<Counter>().unwrap()).await;
+    let (url, herald) = scene(TriggerSpec::of::<Counter>().unwrap()).await;
     let reader = Reader::new(client(&url).await);
-    let make = reader.clone();
-    let options = Ephemeral::new("reader");
-    herald.handler(options, move || make.clone()).await.unwrap();
+    start_handler(&herald, &reader).await;
     let cache = herald.cache(cache()).await.unwrap();
     reader.cache.set(cache).unwrap();
     write(&url, &reader).await;
@@ -167,9 +174,7 @@ async fn a_handler_that_was_registered_before_the_cache_reads_fresh_values() {
 
 #[actix::test]
 async fn an_actor_on_another_arbiter_reads_fresh_values() {
-    let url = database().await;
-    table(&url).await;
-    let herald = start(&url, TriggerSpec::of::<Counter>().unwrap()).await;
+    let (url, herald) = scene(TriggerSpec::of::<Counter>().unwrap()).await;
     let arbiter = actix::Arbiter::new();
     let (sender, connected) = tokio::sync::oneshot::channel();
     let actor_url = url.clone();
@@ -194,9 +199,7 @@ async fn an_actor_on_another_arbiter_reads_fresh_values() {
 
 #[actix::test]
 async fn a_subscription_without_an_actor_reads_fresh_values() {
-    let url = database().await;
-    table(&url).await;
-    let herald = start(&url, TriggerSpec::of::<Counter>().unwrap()).await;
+    let (url, herald) = scene(TriggerSpec::of::<Counter>().unwrap()).await;
     let reader = Reader::new(client(&url).await);
     let filter = Filter::new().table("public", "counters");
     let options = SubscriptionOptions::new("reader");
@@ -219,9 +222,7 @@ async fn a_subscription_without_an_actor_reads_fresh_values() {
 
 #[actix::test]
 async fn a_durable_handler_reads_fresh_values() {
-    let url = database().await;
-    table(&url).await;
-    let herald = start(&url, TriggerSpec::of::<Counter>().unwrap().outbox()).await;
+    let (url, herald) = scene(TriggerSpec::of::<Counter>().unwrap().outbox()).await;
     let reader = Reader::new(client(&url).await);
     let make = reader.clone();
     let options = Durable::new("reader").slices(4);
@@ -242,13 +243,9 @@ async fn a_durable_handler_reads_fresh_values() {
 #[actix::test]
 async fn a_strategy_that_collects_events_delays_no_handler() {
     async fn events_arrive(strategy: impl Strategy) {
-        let url = database().await;
-        table(&url).await;
-        let herald = start(&url, TriggerSpec::of::<Counter>().unwrap()).await;
+        let (url, herald) = scene(TriggerSpec::of::<Counter>().unwrap()).await;
         let reader = Reader::new(client(&url).await);
-        let make = reader.clone();
-        let options = Ephemeral::new("reader");
-        herald.handler(options, move || make.clone()).await.unwrap();
+        start_handler(&herald, &reader).await;
         let cache = herald.cache(cache().strategy(strategy)).await.unwrap();
         reader.cache.set(cache).unwrap();
         write(&url, &reader).await;
@@ -260,15 +257,7 @@ async fn a_strategy_that_collects_events_delays_no_handler() {
 /// A cache whose thread is blocked makes no handler wait for long, and answers nothing that is older than the event.
 #[actix::test]
 async fn a_cache_that_is_late_does_not_answer() {
-    let url = database().await;
-    table(&url).await;
-    let herald = Herald::connect(config(&url))
-        .watch::<Counter>()
-        .unwrap()
-        .install_triggers()
-        .start()
-        .await
-        .unwrap();
+    let (url, herald) = scene(TriggerSpec::of::<Counter>().unwrap()).await;
     let reader = Reader::new(client(&url).await);
     // A cache whose driver never applies anything: its subscription is open, and nobody reads it.
     let (handle, mut driver) = cache().build().unwrap();
@@ -281,9 +270,7 @@ async fn a_cache_that_is_late_does_not_answer() {
     assert!(handle.is_live());
     reader.cache.set(handle.clone()).unwrap();
     assert_eq!(reader.read(1).await, 0);
-    let make = reader.clone();
-    let options = Ephemeral::new("reader");
-    herald.handler(options, move || make.clone()).await.unwrap();
+    start_handler(&herald, &reader).await;
     let sql = "UPDATE counters SET value = value + 1 WHERE id = 1";
     client(&url).await.batch_execute(sql).await.unwrap();
     let wait = async {

@@ -10,34 +10,29 @@ use pgherald_testkit::Postgres;
 
 use crate::support::DEADLINE;
 
-/// PgBouncer with a pool of three.
+/// PgBouncer, whose settings can be changed. The command's tests use it as well.
 pub(crate) struct Pooler {
-    process: Child,
+    pub(crate) process: Child,
     settings: PathBuf,
     pub(crate) port: u16,
 }
 
 impl Pooler {
-    /// `None` where PgBouncer is not installed, unless `PGHERALD_PGBOUNCER` says that it has to be.
+    /// Starts it in a mode, with further lines of settings. `None` where PgBouncer is not installed, unless `PGHERALD_PGBOUNCER`
+    /// says that it has to be.
     pub(crate) async fn start(server: &Postgres, mode: &str, extra: &str) -> Option<Self> {
         let programs = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"];
         let Some(program) = programs.iter().find(|program| Path::new(program).is_file()) else {
             let is_required = std::env::var_os("PGHERALD_PGBOUNCER").is_some();
             assert!(!is_required, "PgBouncer is not installed");
-            println!("not tested: PgBouncer is not installed");
+            eprintln!("not tested: PgBouncer is not installed");
             return None;
         };
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
-        let settings = std::env::temp_dir().join(format!("pgherald-it-pooler-{port}.ini"));
-        let (host, at) = (server.host(), server.port());
-        let text = format!(
-            "[databases]\n* = host={host} port={at} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
-            listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n\
-            default_pool_size = 3\nmax_client_conn = 100\n{extra}\n"
-        );
-        std::fs::write(&settings, text).unwrap();
+        let settings = std::env::temp_dir().join(format!("pgherald-pooler-{port}.ini"));
+        write(&settings, server, port, mode, extra);
         // It refuses to run as root, and then runs as anybody else.
         let mut command = Command::new(program);
         if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
@@ -57,10 +52,25 @@ impl Pooler {
         Some(pooler)
     }
 
+    /// Writes its settings anew: it reads them at SIGHUP.
+    #[allow(dead_code, reason = "only the command's tests do so")]
+    pub(crate) fn configure(&self, server: &Postgres, mode: &str, extra: &str) {
+        write(&self.settings, server, self.port, mode, extra);
+    }
+
     /// `url` through the pooler.
     pub(crate) fn url(&self, url: &str, server: &Postgres) -> String {
         url.replace(&format!(":{}/", server.port()), &format!(":{}/", self.port))
     }
+}
+
+fn write(settings: &Path, server: &Postgres, port: u16, mode: &str, extra: &str) {
+    let (host, at) = (server.host(), server.port());
+    let text = format!(
+        "[databases]\n* = host={host} port={at} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+        listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n{extra}\n"
+    );
+    std::fs::write(settings, text).unwrap();
 }
 
 impl Drop for Pooler {

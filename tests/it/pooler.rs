@@ -87,10 +87,14 @@ impl EventHandler for Ignore {
     }
 }
 
+/// Settings of a pooler with three connections for each database and user.
+pub(crate) const OF_THREE: &str = "default_pool_size = 3\nmax_client_conn = 100\n";
+
 /// All that listens, through a pooler with these settings, while other clients are busy.
 async fn nothing_listens_through(extra: &str) {
     let server = Postgres::shared().await.unwrap();
-    let Some(pooler) = Pooler::start(server, "transaction", extra).await else {
+    let Some(pooler) = Pooler::start(server, "transaction", &format!("{OF_THREE}{extra}")).await
+    else {
         return;
     };
     let (url, spec) = recorded(server).await;
@@ -184,7 +188,7 @@ impl TransactionalHandler for Write {
 /// look for a pooler.
 async fn a_pooler_behind_a_host_that_takes(count: usize) {
     let server = Postgres::shared().await.unwrap();
-    let Some(pooler) = Pooler::start(server, "transaction", "").await else {
+    let Some(pooler) = Pooler::start(server, "transaction", OF_THREE).await else {
         return;
     };
     let (url, _) = recorded(server).await;
@@ -251,7 +255,7 @@ async fn a_consumer_with_one_host_looks_for_a_pooler_once() {
 #[actix::test]
 async fn a_pooler_that_keeps_sessions_is_no_obstacle() {
     let server = Postgres::shared().await.unwrap();
-    let Some(pooler) = Pooler::start(server, "session", "").await else {
+    let Some(pooler) = Pooler::start(server, "session", OF_THREE).await else {
         return;
     };
     let (url, spec) = recorded(server).await;

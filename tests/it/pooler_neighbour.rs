@@ -13,6 +13,7 @@ use pgherald_testkit::{Postgres, Probe};
 use tokio_postgres::{AsyncMessage, Client, NoTls, SimpleQueryMessage, Transaction};
 
 use crate::pgbouncer::Pooler;
+use crate::pooler::OF_THREE;
 use crate::support::{DEADLINE, client, config, listen, listen_to, outbox, recorded, source};
 
 /// Of each client, so that all of them make more than a thousand.
@@ -174,7 +175,7 @@ fn terms() -> Durable {
 #[actix::test]
 async fn no_kind_of_source_or_consumer_disturbs_another_client_of_a_transaction_pooler() {
     let server = Postgres::shared().await.unwrap();
-    let Some(pooler) = Pooler::start(server, "transaction", "").await else {
+    let Some(pooler) = Pooler::start(server, "transaction", OF_THREE).await else {
         return;
     };
     for kind in ["notify", "outbox", "plain", "transactional", "batches"] {

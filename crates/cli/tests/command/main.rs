@@ -24,6 +24,8 @@ mod hostile;
 mod install;
 mod migrations;
 mod parked;
+#[path = "../../../../tests/it/pgbouncer.rs"]
+mod pgbouncer;
 mod pgcachewatch;
 mod script;
 mod status;

@@ -1,14 +1,12 @@
 //! What is between the program and the server, and which server it is.
 
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
 use pgherald_testkit::{FaultProxy, Postgres};
 
 use super::{all_is_well, installed, on, only, wrong};
+use crate::pgbouncer::Pooler;
 use crate::support::{DEADLINE, Scene, connect};
 
 #[tokio::test]
@@ -76,79 +74,23 @@ async fn a_replica_is_found_and_its_primary_is_well() {
     all_is_well(&fixed, &[]).await;
 }
 
-/// PgBouncer, in a mode that can be changed. `None` where it is not installed.
-struct Pooler {
-    process: Child,
-    settings: PathBuf,
-    port: u16,
-}
-
-impl Pooler {
-    async fn start(server: &Postgres, mode: &str) -> Option<Self> {
-        let programs = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"];
-        let Some(program) = programs.iter().find(|program| Path::new(program).is_file()) else {
-            eprintln!("not tested: PgBouncer is not installed");
-            return None;
-        };
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let settings = std::env::temp_dir().join(format!("pgherald-pooler-{port}.ini"));
-        Self::write(&settings, server, port, mode);
-        // It refuses to run as root, and then runs as anybody else.
-        let mut command = Command::new(program);
-        if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
-            command.args(["-u", "nobody"]);
-        }
-        let process = command.arg("-q").arg(&settings).spawn().unwrap();
-        let pooler = Self {
-            process,
-            settings,
-            port,
-        };
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < DEADLINE, "PgBouncer does not start");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        Some(pooler)
-    }
-
-    fn write(settings: &Path, server: &Postgres, port: u16, mode: &str) {
-        let (host, at) = (server.host(), server.port());
-        let text = format!(
-            "[databases]\n* = host={host} port={at} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
-            listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = {mode}\n"
-        );
-        std::fs::write(settings, text).unwrap();
-    }
-
-    fn become_mode(&self, server: &Postgres, mode: &str) {
-        Self::write(&self.settings, server, self.port, mode);
-        let id = self.process.id().to_string();
-        let status = Command::new("kill").args(["-HUP", &id]).status().unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Pooler {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = std::fs::remove_file(&self.settings);
-    }
+/// Has the pooler change its mode.
+fn become_mode(pooler: &Pooler, server: &Postgres, mode: &str) {
+    pooler.configure(server, mode, "");
+    let id = pooler.process.id().to_string();
+    let status = Command::new("kill").args(["-HUP", &id]).status().unwrap();
+    assert!(status.success());
 }
 
 #[tokio::test]
 async fn a_pooler_in_the_way_is_found_until_it_keeps_sessions() {
     let server = Postgres::shared().await.unwrap();
-    let Some(pooler) = Pooler::start(server, "transaction").await else {
+    let Some(pooler) = Pooler::start(server, "transaction", "").await else {
         return;
     };
     let scene = installed("outbox").await;
-    let direct = format!(":{}/", server.port());
     let pooled = Scene {
-        url: scene.url.replace(&direct, &format!(":{}/", pooler.port)),
+        url: pooler.url(&scene.url, server),
         client: scene.client,
     };
     let findings = wrong(&pooled, &[]).await;
@@ -179,7 +121,7 @@ async fn a_pooler_in_the_way_is_found_until_it_keeps_sessions() {
         ran.stderr.ends_with(&format!("\nhint: {expected}\n")),
         "{ran:?}"
     );
-    pooler.become_mode(server, "session");
+    become_mode(&pooler, server, "session");
     let begun = Instant::now();
     while !wrong(&pooled, &[]).await.is_empty() && begun.elapsed() < DEADLINE {}
     all_is_well(&pooled, &[]).await;
