@@ -20,7 +20,7 @@ const BEGIN: &str =
 struct Deleted<'a> {
     group: &'a str,
     cursors: i64,
-    /// Recorded events that it has not passed. `None` if that cannot be told, because a cursor cannot be parsed.
+    /// Recorded events that it has not passed. `None` if a cursor cannot be parsed.
     lag_events: Option<i64>,
     parked: i64,
     dead_letters: i64,

@@ -46,7 +46,7 @@ pub(super) async fn list(
         let group = Group::new(client, name);
         let (mut left, mut last) = (of.limit, None);
         loop {
-            // One more than is shown, to tell whether there are more.
+            // One more than is shown: it shows whether there are more.
             let some = left.min(PAGE);
             let letters = kind.page(&group, last, some + 1).await?;
             for letter in letters.iter().take(some) {

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-/// How far it has come, on standard error, if somebody looks at that and it takes more than one step.
+/// Shows the progress on standard error, if that is a terminal and there is more than one step.
 #[derive(Debug)]
 pub(super) struct Progress {
     of: usize,
