@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use super::dependency::{self, Affected, Dependency, Projection};
 use super::driver::CacheDriver;
 use super::handle::{CacheHandle, CacheKey, Inner, Weigher, WhenNotLive};
+use super::kept_errors::KeptErrors;
 use super::limit::LoadLimit;
 use super::observer::CacheObserver;
 use super::refresh::{self, Refresh, Refresher};
@@ -57,6 +58,7 @@ pub struct CacheBuilder<K, V> {
     when_not_live: WhenNotLive,
     limit: Option<LoadLimit>,
     load_timeout: Option<Duration>,
+    errors_for: Option<Duration>,
     weigher: Option<Weigher<K, V>>,
     capacity_bytes: Option<u64>,
     refresh: Option<Refresh<K, V>>,
@@ -86,6 +88,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
             when_not_live: WhenNotLive::default(),
             limit: None,
             load_timeout: None,
+            errors_for: None,
             weigher: None,
             capacity_bytes: None,
             refresh: None,
@@ -265,6 +268,32 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self
     }
 
+    /// Keeps the error of a load for this long, counted from the end of the load, and returns it to the callers of the key instead of
+    /// loading again. Default: errors are not kept.
+    ///
+    /// This is for keys that are asked for often and whose load fails each time, or takes long to fail. The time should be short:
+    /// a cause that no event announces, such as a connection that was refused, is noticed only when the time is over. Set it to seconds.
+    ///
+    /// - An event that invalidates the key drops its error, as does [`invalidate`](CacheHandle::invalidate). An error whose load began
+    ///   before an invalidation is not kept.
+    /// - Only errors that the loader returned are kept: no [`TimedOut`](super::LoadError::TimedOut), no panic, and no error of a batch
+    ///   ([`get_many_or_load`](CacheHandle::get_many_or_load)) or of a [refresh](Self::refresh).
+    /// - Errors take no room from values: there may be as many as [`capacity`](Self::capacity) says. Callers share an error as they share that
+    ///   of a load that they waited for, so it need not be `Clone`. A caller with another error type loads.
+    /// - While the source is not live, errors are neither kept nor returned.
+    /// - [`CacheStats::errors_served`](super::CacheStats::errors_served) and [`errors`](super::CacheStats::errors) count them.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pgherald_core::cache::CacheBuilder;
+    ///
+    /// let users = CacheBuilder::<i64, String>::new("users").errors_for(Duration::from_secs(5));
+    /// ```
+    pub fn errors_for(mut self, time: Duration) -> Self {
+        self.errors_for = Some(time);
+        self
+    }
+
     /// Serves what was invalidated a little longer, while it is loaded anew in the background. Default: it does not.
     pub fn refresh(mut self, refresh: Refresh<K, V>) -> Self {
         self.refresh = Some(refresh);
@@ -295,7 +324,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
     /// The cache, and what applies events to it. Until that is run, and the source is live, reads go past the cache.
     ///
     /// # Errors
-    /// If a capacity, the time to live, the load timeout or the load limit is 0, there is a weigher without capacity in bytes or
+    /// If a capacity, the time to live, the load timeout, the time for errors or the load limit is 0, there is a weigher without capacity in bytes or
     /// the reverse, the jitter is not between 0 and 1, the time for stale values is 0, the
     /// subscription coalesces or cannot be used, a table cannot be one in PostgreSQL, or the cache does not depend on any.
     pub fn build(self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
@@ -309,6 +338,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         let inner = Arc::new(Inner {
             load_seconds: histogram(CACHE_LOAD_SECONDS, &[("cache", &self.name)]),
             name: self.name,
+            errors: self
+                .errors_for
+                .map(|time| KeptErrors::new(time, terms.capacity)),
             store: Store::new(terms),
             gate,
             projections: self.projections.into(),
@@ -378,6 +410,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         }
         if self.load_timeout.is_some_and(|limit| limit.is_zero()) {
             return refuse("load_timeout is 0, it must be longer");
+        }
+        if self.errors_for.is_some_and(|time| time.is_zero()) {
+            return refuse("errors_for is 0, it must be longer");
         }
         let keep_stale = self.refresh.as_ref().map(|refresh| refresh.max_stale);
         if keep_stale.is_some_and(|keep| keep.is_zero()) {

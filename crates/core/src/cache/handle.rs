@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::dependency::{Projection, Tag};
+use super::kept_errors::KeptErrors;
 use super::limit::LoadLimit;
 use super::loaded::Loaded;
 use super::observer::{
@@ -88,6 +89,8 @@ impl<K, V> Clone for CacheHandle<K, V> {
 pub(super) struct Inner<K, V> {
     pub(super) name: String,
     pub(super) store: Store<K, V, Tag>,
+    /// Errors of loads, if they are kept.
+    pub(super) errors: Option<KeptErrors<K>>,
     pub(super) gate: Arc<Gate>,
     pub(super) projections: Box<[Projection<K>]>,
     pub(super) when_not_live: WhenNotLive,
@@ -194,7 +197,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
             return false;
         }
         let (tags, fresh) = (inner.tags(&key), inner.fresh(&key, value));
-        inner.gate.is_open() && inner.store.insert(stamp.0, &key, fresh, tags)
+        let inserted = inner.gate.is_open() && inner.store.insert(stamp.0, &key, fresh, tags);
+        if inserted {
+            inner.forget_error(&key);
+        }
+        inserted
     }
 
     /// Invalidates one key: reads that begin from now on load it anew, and join no load that has begun before.
@@ -208,6 +215,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     {
         let inner = &*self.inner;
         let found = inner.store.invalidate(key, Stale::Drop);
+        inner.forget_error(key);
         inner.invalidated(InvalidationCause::ByHand, u64::from(found));
         found
     }
@@ -394,6 +402,17 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         }
     }
 
+    /// Drops the error that is kept for a key, if any.
+    pub(super) fn forget_error<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        if let Some(errors) = &self.errors {
+            errors.invalidate(key);
+        }
+    }
+
     pub(super) fn flush(&self, cause: FlushCause) {
         self.store.flush(match cause {
             FlushCause::ByHand => None,
@@ -401,6 +420,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
             _ if !self.gate.is_open() => Some(self.gate.closed_at().unwrap_or_else(now)),
             _ => Some(now()),
         });
+        if let Some(errors) = &self.errors {
+            errors.flush();
+        }
         self.counters.flushed(cause);
         self.observe(&CacheEvent::Flushed(cause));
     }
@@ -421,6 +443,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         self.counters
             .stats(store.counts(), store.len(), self.capacity)
             .with_bytes(store.weight(), self.capacity_bytes)
+            .with_errors(self.errors.as_ref().map(KeptErrors::counts))
     }
 
     pub(super) fn observe(&self, event: &CacheEvent<'_>) {

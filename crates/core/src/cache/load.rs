@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            miss ── begin ──► lead ── loader ──► value: stored unless overtaken ─┐
-//!                       │                  ├────► error: told, not stored ────────┤
+//!                       │                  ├────► error: told; kept if asked for ─┤
 //!                       │                  ├────► time limit: told, not stored ───┤
 //!                       │                  └────► gone or panicked: abandoned ──┐ │
 //!                       └────► join: wait for the one that leads ◄──────────────┼─┘
@@ -21,6 +21,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::handle::{Admission, CacheHandle, CacheKey, Inner, equals_itself};
+use super::kept_errors::{BeforeLoad, KeptErrors};
 use super::loaded::Loaded;
 use super::nesting::{self, Wait};
 use super::observer::CacheEvent;
@@ -127,8 +128,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// ```
     ///
     /// # Errors
-    /// The loader's error, which is not stored and reaches everybody who waits for this load;
-    /// [`LoadError::Recursive`]; or [`LoadError::TimedOut`].
+    /// The loader's error, which reaches everybody who waits for this load, and is stored only with
+    /// [`errors_for`](super::CacheBuilder::errors_for); [`LoadError::Recursive`]; or [`LoadError::TimedOut`].
     pub async fn get_or_load<E, L, F>(&self, key: K, load: L) -> Result<Arc<V>, LoadError<E>>
     where
         E: Send + Sync + 'static,
@@ -263,6 +264,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// `load` is given the keys that are missing, and gives back what there is. A key that it does not give back is
     /// not in the result, and nothing is remembered of it, nor is one that is not equal to itself; with an `Option` as value, that there is none can be
     /// cached as well. It is called again only if a load that was joined came to nothing.
+    ///
+    /// An error is about all of these keys, so it is not kept, whatever [`errors_for`](super::CacheBuilder::errors_for) says, and
+    /// errors that are kept are not returned.
     ///
     /// ```
     /// # use pgherald_core::cache::{CacheHandle, LoadError};
@@ -411,6 +415,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
             if let Some(value) = self.look(&key, accept) {
                 return Ok(Next::Value(value));
             }
+            if let Some(error) = self.kept_error(&key) {
+                return Err(LoadError::Failed(error));
+            }
             match self.store.begin(&key, self.tags(&key), accept) {
                 Begin::Found(value) => return Ok(Next::Value(value)),
                 Begin::Lead(flight) => {
@@ -434,8 +441,28 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         R: Into<Loaded<V>>,
     {
         let (id, began) = (lead.flight.id(), lead.flight.began());
+        let before = self.errors.as_ref().map(KeptErrors::before_load);
         let loaded = self.run(vec![id], began, load).await;
+        if let (Some(before), (Err(LoadError::Failed(error)), _)) = (before, &loaded) {
+            self.keep_error(before, &lead.key, error);
+        }
         self.land(lead, loaded)
+    }
+
+    fn keep_error<E: Send + Sync + 'static>(&self, before: BeforeLoad, key: &K, error: &Arc<E>) {
+        if let Some(errors) = &self.errors
+            && self.gate.is_open()
+        {
+            errors.keep(before, key, error, self.tags(key));
+        }
+    }
+
+    /// The error of an earlier load, if errors are kept. A cache that is not live returns none.
+    fn kept_error<E: Send + Sync + 'static>(&self, key: &K) -> Option<Arc<E>> {
+        let errors = self.errors.as_ref().filter(|_| self.gate.is_open())?;
+        let error = errors.get(key)?;
+        self.observe(&CacheEvent::ServedError);
+        Some(error)
     }
 
     /// Runs a loader whose value is stored nowhere.
@@ -646,8 +673,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Lead<K, V> {
         let fresh = self.inner.fresh(&self.key, loaded);
         self.ended = true;
         match self.inner.store.finish(&self.key, &self.flight, fresh) {
-            Stored::Yes => true,
+            Stored::Yes => {
+                self.inner.forget_error(&self.key);
+                true
+            }
             Stored::Evicting => {
+                self.inner.forget_error(&self.key);
                 self.inner.observe(&CacheEvent::Evicted);
                 true
             }

@@ -33,7 +33,7 @@
 //!   soon as its driver is gone. [`WhenNotLive`] loosens this, up to a stated age.
 //! - **Hits do not wait.** They cross no mailbox and await nothing.
 //! - **Misses load once.** However many want a key, one loads it. A loader that fails tells all; one that panics or goes
-//!   away leaves the load to the next. Errors are not stored.
+//!   away leaves the load to the next. Errors are not stored, unless [`errors_for`](CacheBuilder::errors_for) says so.
 //! - **In doubt, everything goes.** An event that cannot be mapped to keys, a panic in a strategy, too many held events:
 //!   the cache is flushed.
 //!
@@ -55,6 +55,7 @@ mod dependency;
 mod driver;
 mod function;
 mod handle;
+mod kept_errors;
 mod key_check;
 mod limit;
 mod load;

@@ -36,6 +36,8 @@ pub enum CacheEvent<'a> {
     Hit,
     /// There was none.
     Miss,
+    /// A read was given the error of an earlier load.
+    ServedError,
     /// A read waits for a load that somebody else began.
     Joined,
     /// A load brought a value.

@@ -10,7 +10,8 @@ use super::store::ShardCounts;
 /// Counts since the cache was built.
 ///
 /// `hits + stale_not_live + stale_revalidating + misses` is how often somebody looked into it; of the misses,
-/// some loaded, some joined the load of another, and some, by [`get`](super::CacheHandle::get), did neither.
+/// some loaded, some joined the load of another, some were given an error that is kept, and some, by
+/// [`get`](super::CacheHandle::get), did none of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
@@ -28,6 +29,9 @@ pub struct CacheStats {
     pub loads: u64,
     /// Loads that ended with an error.
     pub load_errors: u64,
+    /// Reads that were given an error of an earlier load; see [`errors_for`](super::CacheBuilder::errors_for). They are among the
+    /// misses.
+    pub errors_served: u64,
     /// Loads that ended at the [`load_timeout`](super::CacheBuilder::load_timeout): by themselves, which counts as an error too,
     /// or by a caller that waited, because their own caller did not poll them.
     pub loads_timed_out: u64,
@@ -69,6 +73,8 @@ pub struct CacheStats {
     pub freed: u64,
     /// Values in memory now; some may be dead, and are freed within seconds.
     pub entries: u64,
+    /// Errors that are kept now, apart from the values; some may be dead, and are freed within seconds.
+    pub errors: u64,
     /// How many there may be.
     pub capacity: u64,
     /// What they weigh together, by the cache's [`weigher`](super::CacheBuilder::weigher).
@@ -81,6 +87,12 @@ impl CacheStats {
     pub(super) fn with_bytes(mut self, bytes: u64, capacity: Option<u64>) -> Self {
         self.bytes = bytes;
         self.capacity_bytes = capacity.unwrap_or(0);
+        self
+    }
+
+    /// How many errors are kept, and how often one was returned.
+    pub(super) fn with_errors(mut self, counts: Option<(u64, u64)>) -> Self {
+        (self.errors, self.errors_served) = counts.unwrap_or_default();
         self
     }
 }

@@ -3,9 +3,9 @@
 use metrics::Counter;
 
 use super::names::{
-    CACHE_BYPASSES, CACHE_CAPACITY, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_EXPIRATIONS,
-    CACHE_FLUSHES, CACHE_INVALIDATIONS, CACHE_JOINED, CACHE_LOADS, CACHE_LOADS_OVERTAKEN,
-    CACHE_READS,
+    CACHE_BYPASSES, CACHE_CAPACITY, CACHE_ENTRIES, CACHE_ERRORS_SERVED, CACHE_EVICTIONS,
+    CACHE_EXPIRATIONS, CACHE_FLUSHES, CACHE_INVALIDATIONS, CACHE_JOINED, CACHE_LOADS,
+    CACHE_LOADS_OVERTAKEN, CACHE_READS,
 };
 use super::record::{Level, counter};
 use crate::cache::CacheStats;
@@ -16,7 +16,7 @@ type Count = (
     fn(&CacheStats) -> u64,
 );
 
-const COUNTS: [Count; 22] = [
+const COUNTS: [Count; 23] = [
     (CACHE_READS, Some(("result", "hit")), |s| s.hits),
     (CACHE_READS, Some(("result", "miss")), |s| s.misses),
     (CACHE_READS, Some(("result", "stale_not_live")), |s| {
@@ -26,6 +26,7 @@ const COUNTS: [Count; 22] = [
         s.stale_revalidating
     }),
     (CACHE_JOINED, None, |s| s.joined),
+    (CACHE_ERRORS_SERVED, None, |s| s.errors_served),
     (CACHE_LOADS, Some(("result", "loaded")), |s| s.loads),
     (CACHE_LOADS, Some(("result", "error")), |s| s.load_errors),
     (CACHE_LOADS, Some(("result", "cancelled")), |s| {

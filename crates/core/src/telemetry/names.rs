@@ -138,6 +138,9 @@ somebody asked for it, by a shutdown with a deadline.";
         "`result` is `hit`, `miss`, `stale_not_live` or `stale_revalidating`.";
     CACHE_JOINED = "pgherald_cache_joined_total", Counter, "reads", ["cache"],
         "Reads that waited for another one's load";
+    CACHE_ERRORS_SERVED = "pgherald_cache_errors_served_total", Counter, "reads", ["cache"],
+        "Reads that were given the error of an earlier load",
+        "Only of caches that keep errors; the reads are among the misses.";
     CACHE_LOADS = "pgherald_cache_loads_total", Counter, "loads", ["cache", "result"],
         "Loads",
         "`result` is `loaded`, `error`, `cancelled` or `panicked`.";
