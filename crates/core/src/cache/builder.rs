@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -51,6 +52,7 @@ pub struct CacheBuilder<K, V> {
     name: String,
     dependencies: Vec<Dependency<K>>,
     projections: Vec<Projection<K>>,
+    is_followed: Option<fn(&K) -> bool>,
     strategy: Box<dyn Strategy>,
     capacity: usize,
     ttl: Option<Duration>,
@@ -81,6 +83,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
             name,
             dependencies: Vec::new(),
             projections: Vec::new(),
+            is_followed: None,
             strategy: Box::new(Greedy::new()),
             capacity: 10_000,
             ttl: None,
@@ -104,11 +107,16 @@ impl<K: 'static, V> CacheBuilder<K, V> {
     /// one key: [`Key`] lists the types that do. With another key type, `String` say, the cache is refused:
     /// [`check_keys`](CacheDriver::check_keys) returns an error, and the first event of the table closes the cache for good, with
     /// an error in the log. Reads then go past it, and [`CacheHandle::refused`] tells why.
-    pub fn row_of<T>(self) -> Self
+    ///
+    /// A key of the right type may have a value that no event has: a time with nanoseconds, where PostgreSQL has microseconds.
+    /// Such a key is read past the cache each time, which a warning reports once and
+    /// [`CacheStats::bypassed_unmatched_key`](super::CacheStats::bypassed_unmatched_key) counts. Cut times off at microseconds.
+    pub fn row_of<T>(mut self) -> Self
     where
         T: Table<Key = K>,
         K: Key + PartialEq,
     {
+        self.is_followed = Some(dependency::is_followed::<K>);
         self.depends(Dependency::own::<T>())
     }
 
@@ -354,6 +362,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             counters: Counters::default(),
             observer: self.observer,
             marks: Arc::default(),
+            is_followed: self.is_followed,
+            told_of_unfollowed: AtomicBool::new(false),
             refused: OnceLock::new(),
             channel: self.channel,
         });

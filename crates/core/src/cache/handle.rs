@@ -3,6 +3,8 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::Hash;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -104,6 +106,9 @@ pub(super) struct Inner<K, V> {
     pub(super) load_seconds: Histogram,
     pub(super) observer: Option<Arc<dyn CacheObserver>>,
     pub(super) marks: Arc<Marks>,
+    /// Whether an event that names a key would be read as this key; `None` if keys are not read from events.
+    pub(super) is_followed: Option<fn(&K) -> bool>,
+    pub(super) told_of_unfollowed: AtomicBool,
     /// Why it was closed for good.
     pub(super) refused: OnceLock<Error>,
     /// Where write tokens are announced.
@@ -113,7 +118,7 @@ pub(super) struct Inner<K, V> {
 /// How many bytes a value takes.
 pub(super) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u64 + Send + Sync>;
 
-/// Whether a key can be found again.
+/// Whether a key can be found again. See [`Inner::follows`].
 pub(super) fn equals_itself<K: Eq>(key: &K) -> bool {
     key.eq(key)
 }
@@ -193,7 +198,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     )]
     pub fn insert_with(&self, stamp: &Stamp, key: K, value: Loaded<V>) -> bool {
         let inner = &*self.inner;
-        if !equals_itself(&key) {
+        if !inner.follows(&key) {
             return false;
         }
         let (tags, fresh) = (inner.tags(&key), inner.fresh(&key, value));
@@ -400,6 +405,22 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
             value,
             ttl,
         }
+    }
+
+    /// Whether the key can be found again, and events can name it. Other keys are read past the cache.
+    pub(super) fn follows(&self, key: &K) -> bool {
+        if !equals_itself(key) {
+            return false;
+        }
+        let is_followed = self.is_followed.is_none_or(|is_followed| is_followed(key));
+        if !is_followed && !self.told_of_unfollowed.swap(true, Relaxed) {
+            tracing::warn!(
+                cache = self.name,
+                "a key is read past the cache, because no event could name it: an event would be read as another key, as with \
+                 a time that is finer than microseconds; further ones are only counted"
+            );
+        }
+        is_followed
     }
 
     /// Drops the error that is kept for a key, if any.

@@ -24,7 +24,7 @@ use super::handle::{Admission, CacheHandle, CacheKey, Inner, equals_itself};
 use super::kept_errors::{BeforeLoad, KeptErrors};
 use super::loaded::Loaded;
 use super::nesting::{self, Wait};
-use super::observer::CacheEvent;
+use super::observer::{BypassReason, CacheEvent};
 use super::stats::count;
 use super::store::{Begin, Flight, FlightId, Outcome, Stored};
 use crate::sync::now;
@@ -318,6 +318,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
                 }
             };
             let mut leads = HashMap::new();
+            let mut unfollowed = HashSet::new();
             let mut joins = Vec::new();
             for key in wanted.drain(..) {
                 if found.contains_key(&key) || leads.contains_key(&key) {
@@ -325,6 +326,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
                 }
                 if let Some(value) = inner.look(&key, accept) {
                     found.insert(key, value);
+                    continue;
+                }
+                if !inner.follows(&key) {
+                    inner.bypassed(BypassReason::UnmatchedKey);
+                    unfollowed.insert(key);
                     continue;
                 }
                 match inner.store.begin(&key, inner.tags(&key), accept) {
@@ -337,11 +343,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
                 }
             }
             // First what others may wait for, then what we wait for.
-            if !leads.is_empty() {
-                let missing: Vec<K> = leads.keys().cloned().collect();
+            if !leads.is_empty() || !unfollowed.is_empty() {
+                let missing: Vec<K> = leads.keys().chain(&unfollowed).cloned().collect();
                 let flights = leads.values().map(|lead| lead.flight.id()).collect();
                 let loaded = inner.run(flights, now(), || load(missing)).await;
-                inner.land_many(leads, loaded, &mut found)?;
+                inner.land_many(leads, unfollowed, loaded, &mut found)?;
             }
             for (key, flight) in joins {
                 match inner.join(&key, &flight).await? {
@@ -400,8 +406,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         self: &Arc<Self>,
         key: K,
     ) -> Result<Next<K, V>, LoadError<E>> {
-        if !equals_itself(&key) {
-            // It would never be found again, neither to be joined nor to be removed.
+        if !self.follows(&key) {
+            // It would never be found again, neither to be joined nor to be removed; or no event would remove it.
+            self.bypassed(BypassReason::UnmatchedKey);
             return Ok(Next::Bypass);
         }
         loop {
@@ -590,6 +597,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     fn land_many<E: Send + Sync + 'static>(
         &self,
         mut leads: HashMap<K, Lead<K, V>>,
+        mut unfollowed: HashSet<K>,
         (loaded, called): Ran<impl IntoIterator<Item = (K, V)>, E>,
         found: &mut HashMap<K, Arc<V>>,
     ) -> Result<(), LoadError<E>> {
@@ -611,6 +619,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
                 let loaded = Loaded::shared(Arc::clone(&value));
                 stored = Some(lead.finish(loaded) && stored != Some(false));
                 found.insert(key, value);
+            } else if unfollowed.remove(&key) {
+                found.insert(key, Arc::new(value));
             }
         }
         self.measured(called, Some(stored == Some(true)));

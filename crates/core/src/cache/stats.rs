@@ -47,6 +47,9 @@ pub struct CacheStats {
     pub bypassed_not_live: u64,
     /// Reads that went past the cache because nobody applied events to it: it was not started, or was stopped.
     pub bypassed_not_driven: u64,
+    /// Reads that went past the cache because of their key: it is not equal to itself, or no event could name it; see
+    /// [`row_of`](super::CacheBuilder::row_of).
+    pub bypassed_unmatched_key: u64,
     /// Values and loads invalidated by events about rows.
     pub invalidated_by_event: u64,
     /// Values and loads invalidated by [`invalidate`](super::CacheHandle::invalidate).
@@ -153,6 +156,7 @@ impl Counters {
             load_time: Duration::from_nanos(read(&self.load_nanos)),
             bypassed_not_live: read(&self.bypassed[BypassReason::NotLive as usize]),
             bypassed_not_driven: read(&self.bypassed[BypassReason::NotDriven as usize]),
+            bypassed_unmatched_key: read(&self.bypassed[BypassReason::UnmatchedKey as usize]),
             invalidated_by_event: read(&self.invalidated[InvalidationCause::Event as usize]),
             invalidated_by_hand: read(&self.invalidated[InvalidationCause::ByHand as usize]),
             flushed_by_event: flushed(FlushCause::Event),

@@ -16,7 +16,7 @@ type Count = (
     fn(&CacheStats) -> u64,
 );
 
-const COUNTS: [Count; 23] = [
+const COUNTS: [Count; 24] = [
     (CACHE_READS, Some(("result", "hit")), |s| s.hits),
     (CACHE_READS, Some(("result", "miss")), |s| s.misses),
     (CACHE_READS, Some(("result", "stale_not_live")), |s| {
@@ -41,6 +41,9 @@ const COUNTS: [Count; 23] = [
     }),
     (CACHE_BYPASSES, Some(("reason", "not_driven")), |s| {
         s.bypassed_not_driven
+    }),
+    (CACHE_BYPASSES, Some(("reason", "unmatched_key")), |s| {
+        s.bypassed_unmatched_key
     }),
     (CACHE_INVALIDATIONS, Some(("cause", "event")), |s| {
         s.invalidated_by_event

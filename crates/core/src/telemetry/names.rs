@@ -150,7 +150,7 @@ somebody asked for it, by a shutdown with a deadline.";
         "How long loads took that brought a value or an error";
     CACHE_BYPASSES = "pgherald_cache_bypasses_total", Counter, "reads", ["cache", "reason"],
         "Reads that went past caches",
-        "`reason` is `not_live` or `not_driven`.";
+        "`reason` is `not_live`, `not_driven` or `unmatched_key`.";
     CACHE_INVALIDATIONS = "pgherald_cache_invalidations_total", Counter, "keys", ["cache", "cause"],
         "Values and loads that were invalidated by key",
         "`cause` is `event` or `by_hand`.";

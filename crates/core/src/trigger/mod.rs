@@ -84,7 +84,8 @@
 //!   some column, or part of the key, is of such a type: `int` (in arrays and composites, and for `oid`), `bool`, `float`, `numeric`, `json`
 //!   (also for `jsonb`), `bytea`, `date`, `timestamp`, `timestamptz`, `timetz`; `["float"]` for an array of any number of
 //!   dimensions; `{"street":"text","zip":"int"}` for a composite type. Texts of all other types are read as they are. For
-//!   columns of the key there are also `uuid`, `time`, `interval`, `padded` (`char(n)`), `address`, `mac`, `caseless` and `other`:
+//!   columns of the key there are also `uuid`, `time`, `interval`, `padded` (`char(n)`), `address`, `mac`, `caseless` (`citext`), `collated` (a nondeterministic collation)
+//!   and `other`:
 //!   texts, of which a value has several, see [`Key`](crate::Key). The row that describes a table in the outbox has the same
 //!   object.
 //! - A payload without `key`, `keys` and `columns`: anything in the table may have changed. Such payloads follow TRUNCATE, a

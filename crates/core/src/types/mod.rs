@@ -57,8 +57,10 @@ pub(crate) enum Type {
     Address,
     /// `macaddr` and `macaddr8`.
     Mac,
-    /// `citext`, and text under a nondeterministic collation.
+    /// `citext`.
     Caseless,
+    /// Text under a nondeterministic collation.
+    Collated,
     /// Any type whose spellings are not known: ranges, bit strings, types of extensions.
     Other,
     /// Of any number of dimensions.
@@ -75,7 +77,7 @@ pub(crate) enum Type {
 pub(crate) struct Fields(Vec<(Box<str>, Type)>);
 
 /// The types that have a name of their own. `Text` is first: an unknown name means text.
-const NAMES: [(&str, Type); 19] = [
+const NAMES: [(&str, Type); 20] = [
     ("text", Type::Text),
     ("int", Type::Integer),
     ("bool", Type::Boolean),
@@ -94,6 +96,7 @@ const NAMES: [(&str, Type); 19] = [
     ("address", Type::Address),
     ("mac", Type::Mac),
     ("caseless", Type::Caseless),
+    ("collated", Type::Collated),
     ("other", Type::Other),
 ];
 
