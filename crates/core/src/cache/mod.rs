@@ -79,6 +79,7 @@ pub use dependency::Affected;
 pub use driver::CacheDriver;
 pub use function::CachedFn;
 pub use handle::{CacheHandle, CacheKey, Stamp, WhenNotLive};
+pub use key_check::KeyTypes;
 pub use limit::LoadLimit;
 pub use load::LoadError;
 pub use loaded::Loaded;

@@ -57,8 +57,6 @@ impl Type {
                 "08002b:01020a",
                 "0800.2b01.020a",
                 "08002b01020a",
-                // Of `macaddr8`.
-                "08:00:2b:ff:fe:01:02:0a",
             ],
             Self::Caseless => &["a", "A"],
             // All of these collations ignore control characters.
