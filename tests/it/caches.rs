@@ -461,7 +461,8 @@ async fn the_key_types_of_many_caches_are_read_once() {
     assert!(statements < 25, "{statements} statements for 50 caches");
 
     // What was read before is read again where it does not fit.
-    let of_numbers = || CacheBuilder::<i64, i64>::new("numbers").row_by::<Visit>(|id| id.to_string());
+    let of_numbers =
+        || CacheBuilder::<i64, i64>::new("numbers").row_by::<Visit>(|id| id.to_string());
     herald.cache(of_numbers()).await.unwrap();
     let sql = "ALTER TABLE visits ALTER id TYPE uuid USING id::uuid";
     client(&url).await.batch_execute(sql).await.unwrap();

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use pgherald::{Table, cached};
 
 #[derive(Clone, Table)]
@@ -8,7 +6,7 @@ struct User {
     id: i64,
 }
 
-#[cached(row_of = User, errors_for = Duration::from_secs(5))]
+#[cached(row_of = User, errors_for = std::time::Duration::from_secs(5))]
 async fn without_errors(id: i64) -> Option<i64> {
     Some(id)
 }
@@ -23,7 +21,7 @@ async fn without_sign(id: i64) -> Result<i64, i64> {
     Ok(id)
 }
 
-#[cached(row_of = User, load_timeout = Duration::MAX, load_timeout = Duration::MAX)]
+#[cached(row_of = User, load_timeout = std::time::Duration::MAX, load_timeout = std::time::Duration::MAX)]
 async fn twice(id: i64) -> i64 {
     id
 }

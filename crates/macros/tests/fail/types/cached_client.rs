@@ -19,4 +19,14 @@ async fn of_tenant(client: &Client, id: i64) -> i64 {
     client.tenant + (client.connection)(id)
 }
 
+/// Data, by whatever name.
+struct Pool {
+    tenant: i64,
+}
+
+#[cached(row_of = User)]
+async fn of_pool(pool: &Pool, id: i64) -> i64 {
+    pool.tenant + id
+}
+
 fn main() {}
