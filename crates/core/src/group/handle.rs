@@ -31,7 +31,9 @@ pub struct ConsumerReport {
     /// Events that became dead letters.
     pub dead_letters: u64,
     /// Events of its slices that wait for another attempt, or behind an earlier event of the same row. Counted while the
-    /// consumer stops: the parked events of the slices that it gives back. They stay parked in the database.
+    /// consumer stops: the parked events of the slices that it gives back. They stay parked in the database. If the connection
+    /// is lost while progress is being written, the slices concerned count as lost until they are claimed again, and their
+    /// parked events are not counted meanwhile.
     pub parked: u64,
     /// Events that were taken in, and left to whoever has their slice now.
     pub left_to_others: u64,
