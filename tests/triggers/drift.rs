@@ -68,7 +68,7 @@ async fn a_missing_trigger() {
         .run("DROP TRIGGER pgherald_notify_delete ON users")
         .await;
     let expected = "public.users: trigger pgherald_notify_delete is missing on public.users; \
-        install the triggers again";
+        install the triggers";
     assert_eq!(scene.drift(&users()).await, [expected]);
     repair(&mut scene).await;
 }

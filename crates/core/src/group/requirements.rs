@@ -46,13 +46,12 @@ pub(super) async fn confirm(client: &Client, group: &str, checker: &Checker) -> 
         return Ok(false);
     }
     let found = checker.check(client).await?;
-    let missing: Vec<String> = found.deaf().map(ToString::to_string).collect();
-    if !missing.is_empty() {
+    if let Some(error) = found.deafness() {
         let tables = found.deaf().map(|drift| &drift.table);
         let (schemas, tables): (Vec<&str>, Vec<&str>) = split(tables);
         let parameters: [&(dyn ToSql + Sync); 3] = [&group, &schemas, &tables];
         store::execute(client, include_str!("sql/unmet.sql"), &parameters).await?;
-        return Err(Error::new(Kind::Triggers, missing.join("; ")));
+        return Err(error);
     }
     let (schemas, tables) = names(checker.specs());
     let (triggers, rows): (Vec<&str>, Vec<&str>) = found.fingerprints().unzip();

@@ -9,7 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::inspect::{get, rows, split};
 use super::spec::TriggerSpec;
 use super::verify::{Drift, verify};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 
 /// A fingerprint does not cover data (the rows of `pgherald.outbox_relation`) and the rights of roles. So one check in this
@@ -49,6 +49,12 @@ impl Check {
     /// The drifts that lose changes.
     pub(crate) fn deaf(&self) -> impl Iterator<Item = &Drift> {
         self.drifts.iter().filter(|drift| drift.is_deaf())
+    }
+
+    /// The drifts that lose changes, as an error. `None` if there are none.
+    pub(crate) fn deafness(&self) -> Option<Error> {
+        let list: Vec<String> = self.deaf().map(ToString::to_string).collect();
+        (!list.is_empty()).then(|| Error::new(Kind::Triggers, list.join("; ")))
     }
 
     /// For each table, a number for its triggers and one for the structure of its rows.

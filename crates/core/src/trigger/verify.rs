@@ -272,20 +272,20 @@ impl fmt::Display for Drift {
             DriftKind::TableMissing => f.write_str("the table does not exist"),
             DriftKind::Unfit { reason } => f.write_str(reason),
             DriftKind::OutboxMissing => {
-                f.write_str("there is no outbox to record changes in; install the triggers again")
+                f.write_str("there is no outbox to record changes in; install the triggers")
             }
             DriftKind::Undescribed => f.write_str(
                 "pgherald.outbox_relation has no row for the table, for example because the schema was restored without its \
-                 data; install the triggers again",
+                 data; install the triggers",
             ),
             DriftKind::Unheard { object, reason } => write!(
                 f,
-                "{object} was installed {reason}; install the triggers again, or correct the specification"
+                "{object} was installed {reason}; install the triggers, or correct the specification"
             ),
             DriftKind::Missing(trigger) => {
                 write!(
                     f,
-                    "trigger {trigger} is missing on {relation}; install the triggers again"
+                    "trigger {trigger} is missing on {relation}; install the triggers"
                 )
             }
             DriftKind::Disabled(trigger) => {
@@ -294,7 +294,7 @@ impl fmt::Display for Drift {
             DriftKind::Outdated { object, reason } => {
                 write!(
                     f,
-                    "{object} is outdated: {reason}; install the triggers again"
+                    "{object} is outdated: {reason}; install the triggers"
                 )
             }
             DriftKind::AmbiguousKey { column, type_name } => write!(
@@ -306,7 +306,7 @@ impl fmt::Display for Drift {
             DriftKind::LeftOver(object) => {
                 write!(
                     f,
-                    "{object} on {relation} is left over; install the triggers again"
+                    "{object} on {relation} is left over; install the triggers"
                 )
             }
         }
