@@ -8,7 +8,7 @@ use super::note::{Note, Place};
 use super::replicated::{self, Seen};
 use super::spec::Mode;
 use super::template::{dollar_quoted, render};
-use super::validate::Valid;
+use super::validate::{Valid, each_once};
 use super::{VERSION, expression, rows_query};
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
@@ -256,7 +256,7 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
         8,
         &for_rows,
     )?;
-    let read: Vec<_> = valid.key.iter().chain(&valid.columns).cloned().collect();
+    let read = each_once(valid.key.iter().chain(&valid.columns));
     let row = [
         ("keys", &*keys),
         ("cols", &*cols),
@@ -354,11 +354,14 @@ fn row_unchanged(valid: &Valid<'_>) -> Result<String> {
     if valid.when_changed.is_empty() {
         return Ok(String::new());
     }
-    let mut columns = valid.key.clone();
-    columns.extend(valid.when_changed.iter().cloned());
+    let compared = valid.key.iter().chain(&valid.when_changed);
+    let columns: Vec<_> = compared.clone().cloned().collect();
     let values = [
         ("watched", &*expression::comparable(&columns)),
-        ("with_both", &*replicated::with(&columns, Seen::Both)),
+        (
+            "with_both",
+            &*replicated::with(&each_once(compared), Seen::Both),
+        ),
     ];
     let template = include_str!("sql/replicated/notify_unchanged.sql");
     replicated::fragment(valid, template, 20, &values)

@@ -8,7 +8,7 @@ use super::expression::{self, Size};
 use super::replicated::{self, Seen};
 use super::rows_query;
 use super::template::render;
-use super::validate::Valid;
+use super::validate::{Valid, each_once};
 use crate::error::Result;
 
 pub(super) const NONE: &str = "NULL::pg_catalog.text";
@@ -310,18 +310,8 @@ fn compares(valid: &Valid<'_>) -> bool {
 
 /// The columns that the body reads, each once.
 pub(super) fn read(valid: &Valid<'_>) -> Vec<Column> {
-    let mut read: Vec<Column> = Vec::new();
-    for column in valid
-        .key
-        .iter()
-        .chain(&valid.columns)
-        .chain(&valid.when_changed)
-    {
-        if read.iter().all(|other| other.name != column.name) {
-            read.push(column.clone());
-        }
-    }
-    read
+    let columns = valid.key.iter().chain(&valid.columns);
+    each_once(columns.chain(&valid.when_changed))
 }
 
 /// Whether `columns` can still be read from a transition table as at the installation.

@@ -51,6 +51,17 @@ impl Valid<'_> {
     }
 }
 
+/// The columns, those that are listed twice only where they come first.
+pub(super) fn each_once<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<Column> {
+    let mut once: Vec<Column> = Vec::new();
+    for column in columns {
+        if once.iter().all(|other| other.name != column.name) {
+            once.push(column.clone());
+        }
+    }
+    once
+}
+
 /// Checks `spec` against `table`, whose function has, or will have, the name `function`.
 pub(super) fn validate<'a>(
     spec: &'a TriggerSpec,

@@ -87,6 +87,7 @@ impl Sample {
 fn placeholders(valid: &Valid<'_>) -> Result<Vec<(String, &'static str)>> {
     let (key, columns, watched) = (&valid.key, &valid.columns, &valid.when_changed);
     let limit = valid.value_limit();
+    // The sample's columns have names of their own: none is listed twice.
     let compared: Vec<_> = key.iter().chain(watched).cloned().collect();
     let is_outbox = valid.spec.is_outbox();
     let read = outbox::read(valid);
