@@ -1,4 +1,4 @@
-//! The loop of a node, which owns everything and waits for what happens next.
+//! The loop of a node. It owns the node's state and waits for the next input.
 //!
 //! ```text
 //!                 ┌────────────── session, as long as the connection lasts ──────────────┐
@@ -8,9 +8,9 @@
 //!                    Slices ◄──────────── Schedule ─► attempts ┴─► Parked ─► Schedule
 //! ```
 //!
-//! One task; nothing in it waits for anything but in the one `select`. What was taken in survives a lost connection:
-//! acknowledging it later is fenced by the epochs. But for slices of which something was being written: those are claimed
-//! anew, so that what the server comes to later is refused.
+//! The loop is one task, and waits only in the `select` of [`Engine::next_input`]. Events that were taken in survive a lost
+//! connection, because epochs fence their later acknowledgement. Slices with an unanswered write do not survive it: the node
+//! claims them again, so that the server refuses the write if it comes to it later.
 
 mod acknowledging;
 mod attempts;
@@ -49,16 +49,16 @@ use crate::telemetry::{
     HandlerMetrics, Level,
 };
 
-/// How many events are taken in and not finished at most; so much is handled again after a crash at most.
+/// The most events that are taken in and not finished. At most so many are handled again after a crash.
 const MOST_IN_FLIGHT: usize = 4_096;
-/// While those take so many bytes, nothing more is read or fetched; a page and 100 parked events, or 16 MiB of each, may
-/// come on top of it.
+/// While those events take so many bytes, nothing more is read or fetched. One page and 100 parked events, of about 16 MiB each,
+/// may exceed it.
 const MOST_BYTES_IN_FLIGHT: usize = 64 << 20;
-/// The most bytes that a single event counts as, so that a very large one does not keep all others waiting.
+/// The most bytes that a single event counts as, so that a very large event does not block other events.
 const MOST_BYTES_OF_ONE: usize = MOST_BYTES_IN_FLIGHT / 2;
-/// While more rows than this have parked events, nothing new is read.
+/// While so many rows have parked events, nothing new is read.
 const MOST_PARKED_ROWS: usize = 100_000;
-/// How long connecting may take, and the last words of a node.
+/// How long connecting may take, and leaving the group at the end.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 pub(super) struct Engine<R> {
@@ -71,32 +71,32 @@ pub(super) struct Engine<R> {
     parked: Parked,
     schedule: Schedule<Job, Track>,
     attempts: FuturesUnordered<LocalBoxFuture<'static, (Vec<Finished>, Duration)>>,
-    /// Jobs that begin when an acknowledgement of their slice is over.
+    /// Jobs that begin when everything of their slice has been written.
     deferred: Vec<(Option<Track>, Job)>,
-    /// Why no attempt has a connection, if the server allows no more connections.
+    /// The error of an attempt that got no connection, while the server allows no more connections.
     crowded: Option<Error>,
     settlements: Vec<Settlement>,
-    /// Slices of which the database refuses what is to be written.
+    /// Slices whose progress the database refuses to store.
     held_up: BTreeMap<i32, HeldUp>,
-    /// Bytes of events that were taken in, and neither handled nor passed over.
+    /// Bytes of the jobs that are not finished.
     bytes: usize,
-    /// A batch runs, or waits for the single events that run.
+    /// A batch runs, or waits for running single events to end.
     is_batch_next: bool,
-    /// Parked events of which something became while the last look ran, or was still to be written when it began: what that
-    /// look found of them may be out of date.
+    /// Parked events that were settled while the last tick ran, or whose settlement was unwritten when it began. The tick may have
+    /// read an outdated state of them.
     settled: HashSet<i64>,
     node: i64,
     has_joined: bool,
     /// The leases of the group's nodes.
     leases: Leases,
-    /// Until then, no other node owns our slices.
+    /// Until then, no other node can claim the slices of this node.
     lease_until: Instant,
     is_paused: bool,
     revision: Option<i64>,
     state: State,
     /// Whether the database can store any character.
     is_utf8: bool,
-    /// Whether too many parked rows were logged.
+    /// Whether it was logged that too many rows have parked events.
     has_warned: bool,
     failure_log: FailureLog,
     /// The history of the previous session, or of this one.
@@ -104,7 +104,7 @@ pub(super) struct Engine<R> {
     /// Failed attempts to connect since the last session.
     failures: u32,
     stop_at: Option<Instant>,
-    /// The number of parked events of slices that were given back since.
+    /// The number of parked events of slices that were given back since the stop.
     parked_at_stop: usize,
     metrics: Metrics,
 }
@@ -191,11 +191,11 @@ impl<R: Runner> Engine<R> {
     }
 
     pub(super) async fn run(mut self) {
-        // User code is contained elsewhere: a panic that comes here is ours.
+        // Panics of user code are contained elsewhere, so a panic here is a bug of the engine.
         while let Err(panic) = AssertUnwindSafe(self.work()).catch_unwind().await {
             let message = message(panic);
             let group = Arc::clone(&self.terms.group);
-            tracing::error!(%group, message, "consumer panicked, beginning anew");
+            tracing::error!(%group, message, "consumer panicked and restarts");
             self.begin_anew(&message);
         }
         self.end().await;
@@ -211,7 +211,7 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    /// Forgets everything but what it is to do. As if the process had ended: others may take over meanwhile.
+    /// Restarts as a new node, as after the end of the process. The slices of the old node are free when its lease expires.
     fn begin_anew(&mut self, message: &str) {
         self.drop_work();
         (self.node, self.has_joined) = (new_node(), false);
@@ -219,7 +219,7 @@ impl<R: Runner> Engine<R> {
         self.lose(&error);
     }
 
-    /// Forgets what it has taken in. Attempts end where they are.
+    /// Drops all jobs, running attempts and slices.
     fn drop_work(&mut self) {
         let attempts = std::mem::replace(&mut self.attempts, FuturesUnordered::new());
         // Destructors may panic.
@@ -233,7 +233,7 @@ impl<R: Runner> Engine<R> {
         (self.slices, self.parked) = (Slices::default(), Parked::default());
     }
 
-    /// Waits for what happens next. Loses nothing if it is dropped.
+    /// Waits for the next input. Cancel-safe.
     async fn happening(
         &mut self,
         stop: &mut tokio::sync::watch::Receiver<Option<Instant>>,
@@ -298,7 +298,7 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    /// Begins whatever may begin now.
+    /// Starts everything that may start now.
     fn advance(&mut self) {
         self.begin_attempts();
         let now = Instant::now();
@@ -310,7 +310,7 @@ impl<R: Runner> Engine<R> {
         self.acknowledge(now);
     }
 
-    /// When to look again although nothing has happened.
+    /// Returns when to [advance](Self::advance) next if no input arrives.
     fn alarm(&self) -> Instant {
         let now = Instant::now();
         let far = now + Duration::from_secs(3_600);
@@ -318,7 +318,7 @@ impl<R: Runner> Engine<R> {
             State::Waiting(until) => *until,
             State::Opening(_) => far,
             State::Open(session) => {
-                // Otherwise it is looked at when that is over.
+                // Otherwise the answer to the running request causes the next look at what is due.
                 let may_fetch = session.may_fetch()
                     && !session.is_acknowledging()
                     && self.settlements.is_empty();
@@ -354,7 +354,7 @@ impl<R: Runner> Engine<R> {
         self.may_begin(now) && self.has_room()
     }
 
-    /// Of slices that are held up, what was taken in before keeps the others from nothing.
+    /// Whether the byte limits admit more events. Events of held-up slices do not count, so that they do not block other slices.
     fn has_room(&self) -> bool {
         let (_, held) = self.slices.held();
         self.bytes.saturating_sub(held) + self.slices.bytes() < MOST_BYTES_IN_FLIGHT
@@ -364,7 +364,7 @@ impl<R: Runner> Engine<R> {
         self.stop_at.is_none() && !self.is_paused && now < self.lease_until
     }
 
-    /// That of the connections there are.
+    /// Returns the session if there is one.
     fn session(&mut self) -> Option<&mut Session> {
         match &mut self.state {
             State::Open(session) => Some(session),
@@ -386,7 +386,7 @@ impl<R: Runner> Engine<R> {
             State::Open(session) => !session.is_acknowledging() && self.settlements.is_empty(),
             State::Waiting(_) | State::Opening(_) => true,
         };
-        // What is held up is left to the others: the end of this node frees it.
+        // A held-up slice cannot be given back. It is free when this node leaves the group.
         let is_done = self.slices.len() == self.slices.refused();
         at <= Instant::now() || (self.attempts.is_empty() && is_idle && is_done)
     }
@@ -397,7 +397,7 @@ impl<R: Runner> Engine<R> {
         self.parked_at_stop += self.parked.events();
         self.drop_work();
         if let State::Open(session) = &self.state {
-            // Also if it does not know yet that it has joined.
+            // Also if this node does not know yet that it has joined.
             let leaving = async {
                 let left = store::leave(session.client(), &self.terms.group, self.node).await;
                 session.call_others().await;
@@ -407,7 +407,7 @@ impl<R: Runner> Engine<R> {
                 let group = &*self.terms.group;
                 tracing::warn!(
                     group,
-                    "could not leave; the others have to wait for the end of the lease"
+                    "cannot leave the group; its slices stay assigned to this consumer until the lease expires"
                 );
             }
         }
@@ -422,7 +422,7 @@ impl<R: Runner> Engine<R> {
             tracing::error!(
                 group,
                 rows = MOST_PARKED_ROWS,
-                "nothing new is read: too many rows wait for another attempt"
+                "reading no new events: too many rows have parked events"
             );
         }
         self.has_warned = is_full;
@@ -448,7 +448,7 @@ impl<R: Runner> Engine<R> {
     }
 }
 
-/// The bytes that a row adds to those in flight.
+/// The bytes that an event adds to those in flight.
 fn weight(row: &Recorded) -> usize {
     row.bytes().min(MOST_BYTES_OF_ONE)
 }
@@ -462,13 +462,13 @@ fn track(manner: Manner, job: &Job) -> Track {
 
 fn concurrency(manner: Manner, terms: &Durable) -> usize {
     match manner {
-        // So many events of a batch, or so many single ones.
+        // A full batch, or the single events of a failed one.
         Manner::Batches => terms.max_batch.max(terms.concurrency),
         Manner::OneByOne | Manner::Transactional => terms.concurrency,
     }
 }
 
-/// Never that of another one.
+/// Returns a random id. Ids of nodes are never reused.
 fn new_node() -> i64 {
     fastrand::i64(1..)
 }

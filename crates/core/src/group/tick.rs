@@ -1,4 +1,4 @@
-//! A look at how the group stands: the lease is renewed, nodes that gave no sign of life are deleted, slices are claimed.
+//! The periodic tick of a node: it renews the lease, deletes nodes with expired leases, and claims free slices.
 
 use std::sync::Arc;
 
@@ -11,39 +11,40 @@ use super::store::{self, ParkedEvent, Standing};
 use crate::error::Result;
 use crate::outbox::Cursor;
 
-/// What a node knows when it looks.
+/// The state of a node when a tick begins.
 #[derive(Debug)]
 pub(super) struct Before {
     pub(super) node: i64,
-    /// It has a lease, as far as it knows.
+    /// Whether the node has a lease, as far as it knows.
     pub(super) has_joined: bool,
-    /// It takes no more slices.
+    /// Whether the node claims no more slices, because it stops.
     pub(super) is_stopping: bool,
-    /// The slices it has, and their epochs.
+    /// The node's slices and their epochs.
     pub(super) owned: Vec<(i32, i64)>,
-    /// Leases that have expired by this node's own clock.
+    /// Leases of other nodes that have expired by this node's own clock.
     pub(super) over: Vec<Lease>,
+    /// The revision of the group at the last tick that read all parked events.
     pub(super) revision: Option<i64>,
 }
 
-/// What it finds.
+/// The result of a tick.
 #[derive(Debug)]
 pub(super) enum Tick {
-    /// The lease was over, and somebody has noticed: everything is lost.
+    /// Another node has deleted this one, because its lease had expired. All its slices are lost.
     Expelled,
     Standing(Found),
 }
 
 #[derive(Debug)]
 pub(super) struct Found {
-    /// When the look began: from then on the lease is counted.
+    /// When the tick began. The lease is counted from then on.
     pub(super) began: Instant,
     pub(super) standing: Standing,
-    /// How many slices this node is to have.
+    /// The number of slices that this node should have.
     pub(super) share: usize,
-    /// Slices that it has from now on.
+    /// Slices that the tick has claimed, with epoch and cursor.
     pub(super) claimed: Vec<(i32, i64, Cursor)>,
-    /// What is parked of those; of all slices, if somebody has changed that.
+    /// Parked events of the claimed slices; of all slices of this node if the group's revision has changed.
     pub(super) parked: Vec<ParkedEvent>,
     pub(super) has_all_parked: bool,
 }
@@ -61,7 +62,7 @@ pub(super) async fn tick(client: Arc<Client>, terms: &Durable, before: Before) -
         tracing::warn!(
             group,
             expelled,
-            "consumers gave no sign of life; their slices are free"
+            "removed consumers whose lease has expired; their slices are free"
         );
     }
     let standing = store::standing(&client, group, node).await?;
@@ -77,7 +78,8 @@ pub(super) async fn tick(client: Arc<Client>, terms: &Durable, before: Before) -
         .filter(is_ours)
         .map(|(slice, _)| *slice)
         .collect();
-    // Its own that it does not know of are taken in any case: only who has a slice can give it back.
+    // Claim slices that the database assigns to this node, but the node does not know, beyond the share too: only the owner of a
+    // slice can give it back.
     let unknown = standing.owned.len() - known.len();
     let missing = share.saturating_sub(known.len()).max(unknown);
     let claimed = match missing {

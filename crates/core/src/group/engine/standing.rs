@@ -1,4 +1,4 @@
-//! The connection, and how the group stands: which slices are ours, and for how long.
+//! The connection, and the node's membership of the group: its lease and its slices.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,7 +39,8 @@ impl<R: Runner> Engine<R> {
         self.runner.set_history(&session.history);
         let before = self.history.replace(session.history.clone());
         if before.is_some_and(|before| !session.history.continues(&before)) {
-            // Ids may be given out a second time. What stands in the database knows of none that was forgotten.
+            // The server may assign ids again, so drop everything that was read before. The cursors in the database are consistent
+            // with its present history.
             let group = &*self.terms.group;
             tracing::warn!(
                 group,
@@ -68,7 +69,7 @@ impl<R: Runner> Engine<R> {
         self.failures = self.failures.saturating_add(1);
         self.state = State::Waiting(Instant::now() + delay);
         let (chain, hint) = (error.chain(), error.hint());
-        // One warning for each outage, as for listeners.
+        // Warn once for each outage, as listeners do.
         match &*self.shared.health.borrow() {
             Health::Live { .. } => {
                 tracing::warn!(group, error = %chain, hint, ?delay, "consumer no longer live");
@@ -86,7 +87,7 @@ impl<R: Runner> Engine<R> {
         self.shared.health.send_modify(degraded);
     }
 
-    /// Renews the lease, and looks how the group stands.
+    /// Starts a tick if one is due, and a comparison of the requirements if one is due.
     pub(super) fn look(&mut self, now: Instant) {
         let State::Open(session) = &mut self.state else {
             return;
@@ -121,7 +122,10 @@ impl<R: Runner> Engine<R> {
         } = match tick {
             Tick::Standing(found) => found,
             Tick::Expelled => {
-                tracing::warn!(group, "the lease was over; all slices are lost");
+                tracing::warn!(
+                    group,
+                    "the lease has expired and all slices are lost; joining again"
+                );
                 self.forget_all();
                 (self.node, self.has_joined) = (new_node(), false);
                 if let Some(session) = self.session() {
@@ -139,7 +143,7 @@ impl<R: Runner> Engine<R> {
         if !std::mem::replace(&mut self.has_joined, true)
             && let Some(session) = self.session()
         {
-            // They have more than their share now.
+            // The other nodes have more than their share now.
             tokio::spawn(session.call_others());
         }
         self.lease_until = began + self.terms.lease;
@@ -150,7 +154,7 @@ impl<R: Runner> Engine<R> {
             .filter(|ours| !standing.owned.contains(ours));
         let lost: Vec<i32> = lost.map(|(slice, _)| slice).collect();
         for slice in lost {
-            tracing::info!(group, slice, "slice is somebody else's now");
+            tracing::info!(group, slice, "slice lost to another consumer or a seek");
             self.forget(slice);
         }
         for (slice, epoch, cursor) in &claimed {
@@ -161,7 +165,7 @@ impl<R: Runner> Engine<R> {
         let mut has_passed_over = false;
         for event in parked {
             let (row, id) = (&event.row, event.id);
-            // An event that is not known may have been settled meanwhile, and would come back.
+            // An event that this node does not know may have been settled meanwhile, and must not return.
             let may_come_back = !is_claimed(event.slice)
                 && !self.parked.is_known(row, id)
                 && (self.settled.contains(&id) || self.held_up.contains_key(&event.slice));
@@ -170,7 +174,7 @@ impl<R: Runner> Engine<R> {
                 false => self.parked.found(row, event.slice, id, event.due),
             }
         }
-        // Otherwise the next look reads them all again.
+        // Otherwise the next tick reads all parked events again.
         if has_all_parked && !has_passed_over {
             self.revision = Some(standing.revision);
         }
@@ -186,12 +190,12 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    /// The slice is somebody else's, or may be.
+    /// Drops a slice that another node owns, or may own.
     pub(super) fn forget(&mut self, slice: i32) {
         self.slices.forget(slice);
         self.parked.forget(slice);
         self.held_up.remove(&slice);
-        // What waits for it to be written waits for nothing any more.
+        // Jobs that wait for a write of this slice must not wait any longer.
         self.resume_deferred();
     }
 
