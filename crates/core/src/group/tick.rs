@@ -21,7 +21,7 @@ pub(super) struct Before {
     pub(super) is_stopping: bool,
     /// The node's slices and their epochs.
     pub(super) owned: Vec<(i32, i64)>,
-    /// Leases of other nodes that have expired by this node's own clock.
+    /// Leases that have expired by this node's own clock.
     pub(super) over: Vec<Lease>,
     /// The revision of the group at the last tick that read all parked events.
     pub(super) revision: Option<i64>,

@@ -1,4 +1,4 @@
-//! Events are handled: what begins when, and what becomes of it.
+//! Starts attempts, and records their outcomes.
 
 use std::time::{Duration, SystemTime};
 
@@ -21,7 +21,7 @@ impl<R: Runner> Engine<R> {
         if !self.may_begin(Instant::now()) {
             return;
         }
-        // Attempts need connections of their own, and a server that is gone accepts none.
+        // Transactional attempts need connections of their own, and an unreachable server accepts none.
         if R::MANNER == Manner::Transactional && !matches!(self.state, State::Open(_)) {
             return;
         }
@@ -34,12 +34,12 @@ impl<R: Runner> Engine<R> {
         }
         let mut together: Vec<Assignment> = Vec::new();
         while let Some((track, job)) = self.schedule.start_next() {
-            // Its batch has failed, perhaps because of it.
+            // Its batch has failed, perhaps because of this event. So it is retried alone.
             let is_alone = in_batches && job.attempts > 0;
             let has_room = match (in_batches, is_alone) {
                 (false, _) => true,
                 (true, true) => together.is_empty() && self.attempts.len() < self.terms.concurrency,
-                // Others wait until single ones are done, lest they wait for ever.
+                // Start no more single events once a batch waits for the running ones, or it would wait forever.
                 (true, false) => {
                     self.is_batch_next = true;
                     self.attempts.is_empty() && together.len() < self.terms.max_batch
@@ -82,7 +82,7 @@ impl<R: Runner> Engine<R> {
         self.attempts.push(measured.instrument(span).boxed_local());
     }
 
-    /// Decides whether a job begins now.
+    /// Decides whether a job begins now. If not, finishes, parks or defers it.
     fn admit(&mut self, track: Option<Track>, job: Job) -> Option<Assignment> {
         if !self.slices.may_begin(job.slice, job.epoch) {
             self.shared.report().left_to_others += 1;
@@ -109,7 +109,7 @@ impl<R: Runner> Engine<R> {
         }
         let mut acknowledgement = Acknowledge::Parked;
         if R::MANNER == Manner::Transactional {
-            // One writes to the slice at a time.
+            // Only one transaction or acknowledgement writes to a slice at a time.
             if self.slices.has_to_write(job.slice) {
                 self.schedule.pause();
                 self.deferred.push((track, job));
@@ -168,7 +168,7 @@ impl<R: Runner> Engine<R> {
         self.note_progress();
     }
 
-    /// The job is out of our hands, but for what is to be written of it.
+    /// Removes a job from the schedule. Its outcome may still have to be written.
     fn finish(&mut self, track: Option<Track>, job: &Job) {
         self.bytes = self.bytes.saturating_sub(weight(&job.row));
         self.schedule.finish(track);
@@ -215,7 +215,7 @@ impl<R: Runner> Engine<R> {
                 tracing::warn!(
                     group,
                     slice,
-                    "an attempt was rolled back: the slice is somebody else's"
+                    "an attempt was rolled back: another consumer has claimed the slice, or the group has moved"
                 );
                 self.forget(job.slice);
                 if let Some(session) = self.session() {
@@ -226,12 +226,12 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    /// Puts back an attempt that could not begin. It begins when there is a connection for it.
+    /// Puts a job back whose attempt got no connection or transaction.
     fn not_begun(&mut self, track: Track, job: Job, error: &Error) {
         self.schedule.pause();
         self.schedule.resume(Some(track), job);
         if error.code() != Some(&SqlState::TOO_MANY_CONNECTIONS) {
-            // The next attempt would probably fail too, until the server has answered again.
+            // The next attempt would probably fail too. So pause attempts until the session is open again.
             if let State::Open(_) = self.state {
                 self.lose(error);
             }
@@ -246,12 +246,12 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    /// Nobody knows what became of an attempt.
+    /// Claims the slice again after an attempt whose outcome is unknown. That shows, by the cursor in the database, whether the
+    /// transaction was committed.
     fn doubt(&mut self, job: &Job, error: &Error) {
         let (group, slice, id) = (&*self.terms.group, job.slice, job.row.id);
-        // The event is handled again. The session logs the lost connection once.
-        tracing::info!(group, slice, id, error = %error.chain(), "an attempt's connection failed");
-        // Claimed anew, which tells.
+        // Only an info: the session logs the lost connection as a warning, once.
+        tracing::info!(group, slice, id, error = %error.chain(), "connection lost during COMMIT; claiming the slice again");
         self.forget(job.slice);
         if let Some(session) = self.session() {
             session.tick_soon();
@@ -266,7 +266,7 @@ impl<R: Runner> Engine<R> {
         self.count(&failure, next.is_some());
         let error = (!is_snooze).then(|| match self.is_utf8 {
             true => failure.to_string(),
-            // Other characters may not be among those that the database has.
+            // The database's encoding may lack other characters.
             false => failure.to_string().escape_default().to_string(),
         });
         let fate = next.map_or(Fate::Dead, Fate::Due);
@@ -380,7 +380,7 @@ impl<R: Runner> Engine<R> {
         self.settlements.push(Settlement {
             slice: job.slice,
             epoch: job.epoch,
-            // Filled in when it is written.
+            // Set when the settlement is written.
             generation: 0,
             id: job.row.id,
             failed,
