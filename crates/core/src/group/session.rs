@@ -1,6 +1,9 @@
-//! The requests of a node while its connections last: one page, one acknowledgement, one look at the group at a time.
-//! Requests for pages, acknowledgements and parked events share one connection, and the server answers them in order. The
-//! lease has a connection of its own. Trimming uses that connection too; the server cancels it before a renewal is late.
+//! The requests of a node while its connections last: at most one page, one acknowledgement, one fetch of parked events and one
+//! tick at a time.
+//!
+//! Requests for pages, acknowledgements and parked events share one connection, and the server answers them in order. Ticks have
+//! a connection of their own, so that renewing the lease does not wait behind pages. Trimming uses that connection too; the server
+//! cancels it before a renewal is late.
 
 use std::future::Future;
 use std::rc::Rc;
@@ -28,45 +31,49 @@ use crate::outbox::{
 };
 use crate::trigger::Checker;
 
-/// Writers wake readers up at most every 50 ms; so who has read something goes on looking for longer than that.
+/// How long a consumer polls at short intervals after an event. It is longer than the 50 ms between the wake-ups of writers.
 const BUSY: Duration = Duration::from_millis(100);
+/// The interval of these polls.
 const BUSY_POLL: Duration = Duration::from_millis(5);
-/// Wake-ups get lost with transactions that are rolled back.
+/// The interval of polls without wake-ups, because the wake-up of a transaction that is rolled back is lost.
 const FAILSAFE_POLL: Duration = Duration::from_secs(1);
-/// How often progress is written: so much is handled again after a crash at most.
+/// The pause between acknowledgements. After a crash, the events of about that time are handled again.
 const ACKNOWLEDGE: Duration = Duration::from_millis(50);
+/// The shortest pause between ticks that notifications and errors cause.
 const SOON: Duration = Duration::from_millis(250);
+/// The shortest time that the server has to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often the group's requirements are compared with what is installed; once in a lease if that is shorter.
+/// How often the group's requirements are compared with what is installed; once per lease if that is shorter.
 const CONFIRM: Duration = Duration::from_secs(10);
+/// How often the outbox is trimmed.
 const TRIM: Duration = Duration::from_secs(10);
 
 type Asked<T> = Option<LocalBoxFuture<'static, T>>;
 
 pub(super) struct Session {
     link: Link,
-    /// A second connection, for what must not wait behind pages.
+    /// The second connection, for ticks and trimming.
     side: Arc<Client>,
-    /// What cursors in memory belong to.
+    /// The server's history that cursors in memory belong to.
     pub(super) history: History,
-    /// Whether the database takes any character.
+    /// Whether the database can store any character.
     pub(super) is_utf8: bool,
     terms: Rc<Durable>,
     since: Instant,
 
-    // Away while a page is read.
+    // `None` while a page is read.
     reader: Option<OutboxReader>,
     reading: Asked<(OutboxReader, Result<Page>)>,
     next_poll: Instant,
     /// When the last page was requested.
     polled_at: Instant,
     last_event: Instant,
-    /// How many streams in a row had nothing more.
+    /// The number of streams in a row that had no more rows.
     quiet: usize,
-    /// Something was recorded since the page that is being read was asked for.
+    /// Whether a wake-up has arrived since the last page was requested.
     was_called: bool,
 
-    // Away while something is written.
+    // `None` while an acknowledgement is written.
     statements: Option<Statements>,
     acknowledging: Asked<(Statements, Result<Written>)>,
     sent: Rc<(Vec<Acknowledgement>, Vec<Settlement>)>,
@@ -75,7 +82,7 @@ pub(super) struct Session {
 
     ticking: Asked<Result<Tick>>,
     next_tick: Instant,
-    /// When the last look began.
+    /// When the last tick began.
     ticked_at: Instant,
 
     /// Compares the group's requirements with what is installed.
@@ -93,21 +100,21 @@ pub(super) struct Session {
     has_warned: bool,
 }
 
-/// What was asked for, and has come.
+/// An answer to a request, or the end of the session.
 pub(super) enum News {
     Ended(Error),
     Page(Result<Box<Page>>),
     Ticked(Result<Tick>),
     Acknowledged(Acknowledged),
     Fetched(Result<Fetched>),
-    /// Somebody called, or something came that is of no interest.
+    /// A notification, or an answer that the session has handled itself.
     Called,
 }
 
 pub(super) struct Page {
     pub(super) turn: Turn,
     pub(super) rows: Rows,
-    /// One for each row; or why not, and the table, if that much can be told.
+    /// One for each row: the event, or the decoding error, and the table if it is known.
     pub(super) events: Vec<Result<Event, (Error, Option<TableName>)>>,
 }
 
@@ -117,26 +124,25 @@ pub(super) struct Acknowledged {
     pub(super) written: Result<Written>,
 }
 
-/// What became of an acknowledgement.
+/// The result of an acknowledgement.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// Slices of which it was written: those that this node still has.
+    /// Slices whose cursor was written. This node still owns them.
     pub(super) slices: Vec<i32>,
-    /// Slices of which the database refused something.
+    /// Slices with a refused write.
     pub(super) refused: Vec<Refusal>,
-    /// What it refused of parked events, of these slices.
+    /// The settlements among the refused writes.
     pub(super) settlements: Vec<Settlement>,
-    /// Slices of which it was not tried: they wait for what was refused of parked events, or [it failed](Self::failure).
+    /// Slices whose acknowledgement was not tried: a settlement of the slice was refused, or there was a [failure](Self::failure).
     pub(super) untried: Vec<i32>,
-    /// Why the rest could not be written, if the connection is not to blame. What became of parked events is to be written
-    /// again then.
+    /// Why the rest was not written, if the connection was not the cause. All settlements have to be written again then.
     pub(super) failure: Option<Error>,
 }
 
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) slice: i32,
-    /// When it was sent.
+    /// The slice's epoch when the write was sent.
     pub(super) epoch: i64,
     pub(super) cause: Error,
 }
@@ -164,11 +170,11 @@ pub(super) struct Fetched {
     pub(super) rows: Vec<ParkedRow>,
     /// One for each row.
     pub(super) events: Vec<Result<Event>>,
-    /// Whether there are others, which were left for the next time.
+    /// Whether the size limit was reached, so that events are missing.
     pub(super) is_cut: bool,
 }
 
-/// What was asked for when the connection was lost.
+/// Requests without an answer when the connection was lost.
 pub(super) struct Unfinished {
     pub(super) acknowledgements: Vec<Acknowledgement>,
     pub(super) settlements: Vec<Settlement>,
@@ -178,7 +184,6 @@ pub(super) struct Unfinished {
 impl Session {
     pub(super) async fn open(config: &ConnectConfig, terms: Rc<Durable>) -> Result<Self> {
         let link = Link::open(config, Arc::clone(&terms.group)).await?;
-        // The lease does not wait for what is read and written.
         let side = Arc::new(config.session_client().await?);
         store::prepare(&side).await?;
         let history = History::of(&link.client).await?;
@@ -227,12 +232,12 @@ impl Session {
         &self.side
     }
 
-    /// Whether it was more than an attempt.
+    /// Whether the session has lasted longer than a lease.
     pub(super) fn has_lasted(&self) -> bool {
         self.since.elapsed() > self.terms.lease
     }
 
-    /// Waits for what comes next. Loses nothing if it is dropped.
+    /// Waits for the next answer or notification. Cancel-safe.
     pub(super) async fn news(&mut self) -> News {
         let calls = Arc::clone(&self.link.calls);
         tokio::select! {
@@ -257,7 +262,7 @@ impl Session {
                 Err(error) => News::Ended(error),
             },
             rows = answer(&mut self.fetching) => {
-                // If it was in vain, they are still wanted.
+                // After an error, the requested events stay here for `unfinished`.
                 News::Fetched(rows.map(|(rows, events, is_cut)| {
                     let wanted = std::mem::take(&mut self.wanted);
                     Fetched { wanted, rows, events, is_cut }
@@ -279,7 +284,7 @@ impl Session {
         }
     }
 
-    /// When to look again although nothing has come.
+    /// Returns when the next request is due if no answer arrives.
     pub(super) fn alarm(&self, may_read: bool) -> Instant {
         let far = Instant::now() + Duration::from_secs(3_600);
         let mut alarm = match self.ticking {
@@ -298,7 +303,7 @@ impl Session {
         alarm
     }
 
-    /// What was asked for and not answered.
+    /// Takes the requests that were not answered.
     pub(super) fn unfinished(&mut self) -> Unfinished {
         self.acknowledging = None;
         let (acknowledgements, settlements) = self.take_sent();
@@ -313,7 +318,7 @@ impl Session {
         Rc::unwrap_or_clone(std::mem::take(&mut self.sent))
     }
 
-    /// A server that does not answer what is read and written in this time is as good as gone.
+    /// A server that does not answer a read or a write within this time counts as disconnected.
     fn limit(&self) -> Duration {
         (self.terms.lease * 3).max(PATIENCE)
     }
@@ -322,7 +327,7 @@ impl Session {
         self.confirming.is_none() && !self.terms.requirements.is_empty()
     }
 
-    // How the group stands.
+    // Ticks.
 
     pub(super) fn wants_tick(&self, now: Instant) -> bool {
         self.ticking.is_none() && self.next_tick <= now
@@ -332,13 +337,13 @@ impl Session {
         self.next_tick = Instant::now();
     }
 
-    /// Looks at the group after a notification. Any role can send one, so such looks are at least [`SOON`] apart.
+    /// Schedules a tick after a notification. Any role can send one, so such ticks are at least [`SOON`] apart.
     fn called_to_tick(&mut self) {
         let soonest = (self.ticked_at + SOON).max(Instant::now());
         self.next_tick = self.next_tick.min(soonest);
     }
 
-    /// Soon, but not again and again without pause.
+    /// Schedules a tick after [`SOON`], so that repeated errors do not cause ticks without a pause.
     pub(super) fn tick_soon(&mut self) {
         self.next_tick = self.next_tick.min(Instant::now() + SOON);
     }
@@ -366,7 +371,7 @@ impl Session {
         }
     }
 
-    /// Compares what the group requires with what is installed, if that is due.
+    /// Compares the group's requirements with what is installed, if that is due.
     pub(super) fn confirm(&mut self, now: Instant) {
         if !self.may_confirm() || self.next_confirmation > now {
             return;
@@ -381,13 +386,13 @@ impl Session {
         self.confirming = Some(asked.boxed_local());
     }
 
-    /// Has the other nodes look at how the group stands. If nobody waits for that, it is not done.
+    /// Notifies the other nodes, so that they tick. Does nothing unless the returned future is polled.
     pub(super) fn call_others(&self) -> impl Future<Output = ()> + Send + 'static {
         let (client, group) = (Arc::clone(&self.side), Arc::clone(&self.terms.group));
         async move {
             let sql = "SELECT pg_catalog.pg_notify($1, $2)";
             let call = format!("{CONTROL} {group}");
-            // They look all the same, a little later.
+            // Without the notification, they tick within a third of their lease.
             let _ = client.execute(sql, &[&WAKE_UP_CHANNEL, &call]).await;
         }
     }
@@ -400,7 +405,7 @@ impl Session {
                     tracing::debug!(parts, "outbox trimmed");
                 }
             }
-            // The role of another consumer may have the right, or another consumer may trim in time.
+            // Another consumer may trim: its role may have the right, or its call may finish in time.
             Err(error) if !std::mem::replace(&mut self.has_warned, true) => {
                 tracing::warn!(error = %error.chain(),
                     "the outbox cannot be trimmed; it grows unless another consumer trims it");
@@ -415,7 +420,7 @@ impl Session {
         self.reading.is_none() && self.next_poll <= now
     }
 
-    /// Handles a wake-up: a writer may have recorded something. Any role can send one, so wake-ups cause no more pages than a
+    /// Handles a wake-up: a writer may have recorded events. Any role can send one, so wake-ups cause no more requests than a
     /// busy outbox.
     fn called_to_read(&mut self) {
         self.was_called = true;
@@ -427,7 +432,7 @@ impl Session {
         (self.polled_at + BUSY_POLL).max(Instant::now())
     }
 
-    /// There may be something to read.
+    /// Requests a page at once, because there may be rows to read.
     pub(super) fn read_on(&mut self) {
         self.was_called = true;
         self.quiet = 0;
@@ -451,7 +456,7 @@ impl Session {
         self.reading = Some(reading.boxed_local());
     }
 
-    /// A page was read: when is the next?
+    /// Schedules the next page after one was read.
     pub(super) fn have_read(&mut self, has_events: bool, is_last: bool, streams: usize) {
         let now = Instant::now();
         if has_events {
@@ -481,6 +486,7 @@ impl Session {
         self.has_progress = true;
     }
 
+    /// Acknowledges at once.
     pub(super) fn hurry(&mut self) {
         self.has_progress = true;
         self.next_acknowledgement = self.next_acknowledgement.min(Instant::now());
@@ -490,12 +496,12 @@ impl Session {
         self.acknowledging.is_some()
     }
 
-    /// The parked events of which is being written what became.
+    /// The parked events whose settlements are being written.
     pub(super) fn settling(&self) -> impl Iterator<Item = i64> {
         self.sent.1.iter().map(|one| one.id)
     }
 
-    /// Whether what became of parked events is being written.
+    /// Whether settlements are being written.
     pub(super) fn is_settling(&self) -> bool {
         !self.sent.1.is_empty()
     }
@@ -560,7 +566,7 @@ impl Session {
     }
 }
 
-/// Writes what is to be written: together as much as may be, one by one where the database refuses something.
+/// Writes settlements and acknowledgements. Acknowledgements are written together, up to [`MOST_BYTES`] at once.
 async fn write(
     client: &Client,
     statements: &mut Statements,
@@ -584,7 +590,7 @@ async fn write(
             }
         }
     }
-    // What comes after what was refused of a slice waits for that.
+    // The acknowledgement of a slice waits for its refused settlements.
     let (waiting, all): (Vec<_>, Vec<_>) = all
         .iter()
         .partition(|one: &&Acknowledgement| written.has_refused(one.slice));
@@ -615,7 +621,7 @@ async fn write(
     Ok(written)
 }
 
-/// Writes some acknowledgements at once, or, if the database refuses something, one by one.
+/// Writes acknowledgements at once. If the database refuses the batch, each slice is written on its own.
 async fn acknowledge(
     client: &Client,
     statements: &mut Statements,
@@ -659,7 +665,7 @@ async fn read(
     (reader, page)
 }
 
-/// The answer to what was asked, if anything was.
+/// Waits for the answer to a request. Waits forever if there is no request.
 async fn answer<T>(asked: &mut Option<impl Future<Output = T> + Unpin>) -> T {
     let answer = match asked {
         Some(future) => future.await,

@@ -1,4 +1,4 @@
-//! What a node asks of the database: one function for each statement.
+//! The statements of a node: one function for each.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -16,31 +16,32 @@ use super::slices::Acknowledgement;
 use crate::error::{Error, Kind, Result};
 use crate::outbox::{Cursor, OutboxReader, Recorded, Statements, get, some};
 
-/// Rows of cursors are few and have many versions: whoever goes through all of them, as a planner would that knows of few
-/// rows, goes through those as well. To be run on a connection of ours.
+/// Makes the server look cursors up by their key. There are few rows of cursors, so the planner would choose a sequential scan, but
+/// they have many versions, which the scan would read too. Only for connections of the consumer.
 const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; \
     SET enable_mergejoin = off; SET enable_material = off; SET jit = off";
 
-/// What the operation of a parked row is, which tells to read everything again.
+/// The operation of a parked row that is a resync.
 pub(super) const RESYNC: i8 = b'R' as i8;
 
-/// Sets a connection of ours up.
+/// Sets up a connection of the consumer.
 pub(super) async fn prepare(client: &Client) -> Result<()> {
-    // What is written there waits for others, and looks again.
+    // In READ COMMITTED, a write that waited for a row lock checks its conditions again on the new version of the row.
     let sql = format!(
         "SET default_transaction_isolation = 'read committed'; SET pgherald.acknowledging = 'on'; {BY_INDEX}"
     );
     client.batch_execute(&sql).await.map_err(failed)
 }
 
-/// Whether the database takes any character.
+/// Returns whether the database can store any character.
 pub(super) async fn is_utf8(client: &Client) -> Result<bool> {
     let sql = "SELECT current_setting('server_encoding') = 'UTF8'";
     let row = client.query_one(sql, &[]).await.map_err(failed)?;
     get(&row, 0)
 }
 
-/// Makes the group if there is none. Fails if it has another number of slices than was asked for.
+/// Creates the group unless it exists, and replaces cursors that fail to parse. Fails if the group has another number of slices
+/// than the options.
 pub(super) async fn open(
     client: &Client,
     reader: &mut OutboxReader,
@@ -83,32 +84,32 @@ pub(super) async fn open(
     }
 }
 
-/// Cursors that are none, each of which is told.
+/// Returns the cursors that fail to parse, after logging each.
 async fn unreadable_cursors(client: &Client, group: &str) -> Result<Vec<String>> {
     let sql = "SELECT slice, cursor FROM pgherald.consumer_cursor WHERE group_name = $1";
     let mut unreadable = Vec::new();
     for row in query(client, sql, &[&group]).await? {
         let (slice, text): (i32, &str) = (get(&row, 0)?, get(&row, 1)?);
         if let Err(error) = cursor(group, slice, text) {
-            tracing::error!(group, slice, error = %error, "reading what is in the outbox again");
+            tracing::error!(group, slice, error = %error, "reading the events in the outbox again");
             unreadable.push(text.to_owned());
         }
     }
     Ok(unreadable)
 }
 
-/// The cursor of a slice, or what is wrong with it.
+/// Parses the cursor of a slice.
 fn cursor(group: &str, slice: i32, text: &str) -> Result<Cursor> {
     text.parse().map_err(|cause| {
         let message = format!(
-            "group {group:?} has a cursor for slice {slice} that cannot be read; have the group go on elsewhere with \
-             Group::seek, unless its next consumer to connect is to read what is in the outbox again"
+            "cannot parse the cursor of slice {slice} of group {group:?}; the next consumer that connects reads the \
+             events in the outbox again, unless Group::seek moves the group before"
         );
         Error::with_source(Kind::Decode, message, cause)
     })
 }
 
-/// Becomes a node of the group.
+/// Adds this node to the group.
 pub(super) async fn join(client: &Client, terms: &Durable, node: i64) -> Result<()> {
     let description = format!("{} pid {}", host(), std::process::id());
     let lease = terms.lease.as_secs_f64();
@@ -125,14 +126,14 @@ fn host() -> String {
     name.map_or_else(|| "unknown host".to_owned(), |name| name.trim().to_owned())
 }
 
-/// Ends being one.
+/// Removes this node from the group.
 pub(super) async fn leave(client: &Client, group: &str, node: i64) -> Result<()> {
     execute(client, include_str!("sql/leave.sql"), &[&group, &node])
         .await
         .map(drop)
 }
 
-/// Renews the lease; `false` if it was over, and somebody has noticed.
+/// Renews the lease. Returns `false` if another node has deleted this one, because its lease had expired.
 pub(super) async fn renew(client: &Client, terms: &Durable, node: i64) -> Result<bool> {
     let lease = terms.lease.as_secs_f64();
     let sql = include_str!("sql/renew.sql");
@@ -149,15 +150,15 @@ pub(super) async fn expel(client: &Client, group: &str, over: &[Lease]) -> Resul
     execute(client, sql, &[&group, &nodes, &until]).await
 }
 
-/// How the group stands.
+/// The state of the group and of this node's membership.
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) slices: i32,
     pub(super) is_paused: bool,
     pub(super) revision: i64,
-    /// The leases of its nodes.
+    /// The leases of the group's nodes.
     pub(super) nodes: Vec<Lease>,
-    /// Slices that this node has, and their epochs.
+    /// Slices that this node owns, and their epochs.
     pub(super) owned: Vec<(i32, i64)>,
 }
 
@@ -185,7 +186,7 @@ pub(super) async fn standing(client: &Client, group: &str, node: i64) -> Result<
     })
 }
 
-/// Takes up to `count` slices that are free. Returns each with its epoch and cursor.
+/// Claims up to `count` free slices. Returns each with its epoch and cursor.
 pub(super) async fn claim(
     client: &Client,
     group: &str,
@@ -203,7 +204,7 @@ pub(super) async fn claim(
     rows.iter().map(claimed).collect()
 }
 
-/// An event that is parked.
+/// A parked event, without its content.
 #[derive(Debug)]
 pub(super) struct ParkedEvent {
     pub(super) id: i64,
@@ -212,7 +213,7 @@ pub(super) struct ParkedEvent {
     pub(super) due: Instant,
 }
 
-/// What is parked of some slices.
+/// Returns the parked events of some slices, without dead letters.
 pub(super) async fn parked_of(
     client: &Client,
     group: &str,
@@ -232,24 +233,24 @@ pub(super) async fn parked_of(
     rows.iter().map(event).collect()
 }
 
-/// A number of seconds that may be anything.
+/// Converts a number of seconds, which may be negative or infinite, into a bounded duration.
 pub(super) fn seconds(number: f64) -> Duration {
     Duration::try_from_secs_f64(number.max(0.0))
         .unwrap_or(Duration::MAX)
         .min(LONGEST_DELAY)
 }
 
-/// A parked event as it was recorded.
+/// A parked event with its content.
 #[derive(Debug)]
 pub(super) struct ParkedRow {
     pub(super) row: Recorded,
     pub(super) attempts: u32,
-    /// The handler's filter was not applied yet.
+    /// Whether the handler's filter was not applied yet.
     pub(super) is_unfiltered: bool,
 }
 
-/// Parked events of some slices. Events that are gone are left out. If the second value says so, others are left out too,
-/// because the size limit was reached; at least one is returned.
+/// Returns parked events of some slices, without events that no longer exist. The second value is `true` if the size limit was
+/// reached: then events are missing at the end, and at least one is returned.
 pub(super) async fn parked_rows(
     client: &Client,
     group: &str,
@@ -271,7 +272,7 @@ pub(super) async fn parked_rows(
     .await
 }
 
-/// Moves cursors and parks events. Returns the slices of which it was written: those that this node still has.
+/// Moves cursors and parks events. Returns the slices that were written: those that this node still owns.
 pub(super) async fn acknowledge(
     client: &impl GenericClient,
     statements: &mut Statements,
@@ -286,15 +287,16 @@ pub(super) async fn acknowledge(
     Ok(written.unwrap_or_default())
 }
 
-/// How the server gets the events to park.
+/// How events to park are sent to the server.
 #[derive(Clone, Copy, PartialEq)]
 enum Given {
-    /// As copies from the outbox, where that is possible.
+    /// By their ids, if possible: the server copies them from the outbox.
     ById,
+    /// With their content.
     AsAWhole,
 }
 
-/// `None` if an event was trimmed after it was read: then nothing was written.
+/// Returns `None` if an event was trimmed after it was read. Nothing was written then.
 async fn acknowledge_by(
     client: &impl GenericClient,
     statements: &mut Statements,
@@ -330,7 +332,7 @@ async fn acknowledge_by(
     rows.iter().map(|row| get(row, 0)).collect()
 }
 
-/// Moves the cursor past the event of one attempt; `false` if the slice is not ours any more.
+/// Moves the cursor past the event of one attempt. Returns `false` if this node no longer owns the slice.
 pub(super) async fn acknowledge_one(
     client: &impl GenericClient,
     statements: &mut Statements,
@@ -350,7 +352,7 @@ pub(super) async fn acknowledge_one(
     Ok(execute(client, &statement, &parameters).await? > 0)
 }
 
-/// A parked event is done with; `false` if the slice is not ours any more, or the event is gone.
+/// Deletes a parked event that was handled. Returns `false` if this node no longer owns the slice, or the event no longer exists.
 pub(super) async fn settle_done(
     client: &impl GenericClient,
     statements: &mut Statements,
@@ -366,18 +368,18 @@ pub(super) async fn settle_done(
     Ok(execute(client, &statement, &parameters).await? > 0)
 }
 
-/// What became of an attempt at a parked event.
+/// The outcome of an attempt at a parked event.
 #[derive(Clone, Debug)]
 pub(super) struct Settlement {
     pub(super) slice: i32,
     pub(super) epoch: i64,
     pub(super) generation: i64,
     pub(super) id: i64,
-    /// It failed: attempts made, why, and what is to become of it.
+    /// If the attempt failed: the attempts made, the error, and what happens next.
     pub(super) failed: Option<(u32, Option<String>, Fate)>,
 }
 
-/// Notes what became of a parked event; nothing if its slice is not ours any more.
+/// Writes a settlement. Does nothing if this node no longer owns the slice.
 pub(super) async fn settle(
     client: &Client,
     statements: &mut Statements,
@@ -446,7 +448,7 @@ struct Content<'a> {
 impl<'a> Written<'a> {
     fn of(park: &'a Park, given: Given) -> Self {
         let row = &park.row;
-        // The outbox holds no resyncs. And the unreadable values of a row must not come back when the group reads it again.
+        // Resyncs are not in the outbox. A row with unreadable values is sent without them, so that the parked event is readable.
         let is_whole = given == Given::AsAWhole || row.operation == RESYNC || row.problem.is_some();
         Self {
             id: row.id,
@@ -471,7 +473,7 @@ impl<'a> Written<'a> {
     }
 }
 
-/// An error's text as PostgreSQL takes it: without NUL, and of a bounded size.
+/// Returns an error's text as PostgreSQL can store it: without NUL, and of a bounded size.
 fn storable(error: &str) -> String {
     const LONGEST: usize = 4_096;
     let mut text: String = error.chars().filter(|c| *c != '\0').take(LONGEST).collect();
@@ -482,13 +484,13 @@ fn storable(error: &str) -> String {
     text
 }
 
-/// What is asked, unless the server takes longer than this: then it is as good as gone.
+/// Waits for an answer of the server, for at most `limit`. A server that takes longer counts as disconnected.
 pub(super) async fn answered<T>(
     limit: Duration,
     asked: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     timeout(limit, asked).await.unwrap_or_else(|_| {
-        let message = format!("no answer of the server within {limit:?}");
+        let message = format!("no answer from the server within {limit:?}");
         Err(Error::new(Kind::Disconnected, message))
     })
 }
@@ -510,5 +512,5 @@ pub(super) async fn query<S: ?Sized + ToStatement + Sync + Send>(
 }
 
 pub(super) fn failed(cause: tokio_postgres::Error) -> Error {
-    Error::of_statement("the state of a group cannot be read or written", cause)
+    Error::of_statement("cannot read or write the state of a group", cause)
 }
