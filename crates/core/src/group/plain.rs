@@ -69,7 +69,7 @@ async fn attempt<H: EventHandler>(
     .await
 }
 
-/// Runs `attempt` with the handler's value, which is not used again after a panic.
+/// Runs `attempt` with the handler's instance, which is replaced after a panic.
 pub(super) async fn with<H, T>(
     instances: &Instances<H>,
     attempt: impl AsyncFnOnce(&H) -> Result<T, Failure>,
@@ -79,7 +79,7 @@ pub(super) async fn with<H, T>(
         .map_err(|message| Failure::Panicked(format!("in the factory: {message}")))?;
     let outcome = match instance.get() {
         Some(handler) => attempt(handler).await,
-        // It has its value until it is dropped; were it otherwise, nothing was handled.
+        // An instance has its value until it is dropped, so this does not happen. If it did, nothing was handled.
         None => Err(Failure::Panicked("the handler has no value".to_owned())),
     };
     if let Err(Failure::Panicked(_)) = outcome {
@@ -88,7 +88,7 @@ pub(super) async fn with<H, T>(
     outcome
 }
 
-/// Calls a hook of the handler.
+/// Calls a hook of the handler, and contains its panics.
 pub(super) fn tell<H>(instances: &Instances<H>, hook: impl FnOnce(&H)) {
     let Ok(instance) = instances.get() else {
         return;

@@ -1,4 +1,4 @@
-//! The statements of consumers, run to see whether they would fail.
+//! A rehearsal of the statements of consumers, as a health check.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::error::{Error, Kind, Result};
 use crate::outbox::{OutboxReader, Recorded, Statements};
 use crate::trigger::require_version;
 
-/// Runs the statements that consumers run, for a group of its own, in a transaction that it rolls back. It does not touch other
-/// groups. Use it as a health check: a statement that would fail for a consumer fails here, for example because of a missing
-/// right, or of a publication that makes the server refuse updates.
+/// Runs the statements of consumers for a temporary group, in a transaction that it rolls back. It does not touch other groups.
+/// Use it as a health check: a statement that would fail for a consumer fails here, for example because of a missing right, or of
+/// a publication that makes the server refuse updates.
 ///
-/// Must not be called inside a transaction. It takes some milliseconds. Meanwhile, a writer that still writes to a part of the
-/// outbox that is no longer the current one may have to wait.
+/// Must not be called inside a transaction. It takes some milliseconds. Meanwhile, a writer may have to wait if it still writes to
+/// an earlier part of the outbox than the current one.
 ///
 /// # Errors
 /// If a statement fails, or the connection is lost.
@@ -72,7 +72,7 @@ async fn run(client: &Arc<Client>) -> Result<()> {
         is_released: false,
         parks: vec![Park {
             slice,
-            // Not a resync, because one is parked only after rows were trimmed.
+            // Not a resync, because the statement parks one only if rows were trimmed.
             row: Recorded {
                 operation: b'T'.cast_signed(),
                 ..row
@@ -107,7 +107,7 @@ async fn run(client: &Arc<Client>) -> Result<()> {
     store::leave(client, group, number).await?;
     store::expel(client, group, &[]).await?;
 
-    // With limits that empty no part and begin no other part.
+    // These limits neither empty a part nor begin a new one.
     let trim = "SELECT pgherald.trim_outbox('1000 years', 9223372036854775807)";
     execute("trim the outbox", trim).await?;
     // Trimming writes to these with its owner's rights, and only when a part is closed.

@@ -1,4 +1,4 @@
-//! Attempts at events that no outbox has, for tests of handlers.
+//! Attempts at events that are in no outbox, for tests of handlers.
 //!
 //! The runners are those of consumers, so a handler runs in the same session, transaction, timeout and containment. An attempt
 //! that succeeds is committed, but acknowledges nothing.
@@ -23,27 +23,27 @@ use crate::outbox::Recorded;
 /// A failed event is not attempted again if the handler asks for a longer pause.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// An event that was given to a handler.
+/// An event that a handler has received.
 #[derive(Debug)]
 pub struct Tried {
     /// The event.
     pub event: Event,
-    /// Attempts made.
+    /// The number of attempts.
     pub attempts: u32,
     /// The failure of the last attempt; `None` if it succeeded.
     pub failure: Option<Failure>,
 }
 
-/// Returns terms under which a new group gets no resync for the time before its creation.
+/// Returns the options with no resync at the creation of the group.
 pub fn without_first_resync(mut terms: Durable) -> Durable {
     terms.first_resync = false;
     terms
 }
 
-/// Has a handler of single events handle those of `events` that it wants.
+/// Runs a handler of single events on those of `events` that match its type and filter.
 ///
 /// # Errors
-/// If the terms cannot be used.
+/// If the options are invalid.
 pub async fn plain<H: EventHandler>(
     terms: Durable,
     factory: impl Fn() -> H + 'static,
@@ -54,10 +54,10 @@ pub async fn plain<H: EventHandler>(
     all(&runner, &terms, events).await
 }
 
-/// The same for a transactional handler. Each attempt is committed or rolled back.
+/// Runs a transactional handler like [`plain`]. Each attempt is committed or rolled back.
 ///
 /// # Errors
-/// If the terms cannot be used, or the connection fails outside of the handler.
+/// If the options are invalid, or the connection fails outside of the handler.
 pub async fn transactional<H: TransactionalHandler>(
     mut config: ConnectConfig,
     terms: Durable,
@@ -70,10 +70,10 @@ pub async fn transactional<H: TransactionalHandler>(
     all(&runner, &terms, events).await
 }
 
-/// The same for a batch handler.
+/// Runs a batch handler like [`plain`].
 ///
 /// # Errors
-/// If the terms cannot be used.
+/// If the options are invalid.
 pub async fn batches<H: BatchHandler>(
     terms: Durable,
     factory: impl Fn() -> H + 'static,
@@ -102,7 +102,7 @@ async fn all<R: Runner>(runner: &R, terms: &Durable, events: Vec<Event>) -> Resu
     Ok(tried)
 }
 
-/// Splits events like a consumer: a batch has at most one event of a row.
+/// Splits events into batches like a consumer: a batch has at most one event of a row.
 fn together(events: impl Iterator<Item = Event>, most: usize) -> Vec<Vec<Event>> {
     let mut batches = Vec::<Vec<Event>>::new();
     let mut rows = HashSet::new();
@@ -131,7 +131,7 @@ fn job(event: Event, index: usize) -> Job {
         epoch: 0,
         origin: Origin::Parked,
         row: Recorded {
-            // Part of the idempotency key, so that of each event is another.
+            // Part of the idempotency key, so each event needs its own.
             id: event.outbox_id().unwrap_or(number),
             xid: event.transaction_id(),
             sent_at: SystemTime::now(),
@@ -157,7 +157,7 @@ fn assignment(job: Job) -> Assignment {
     }
 }
 
-/// Repeats attempts of one event, as the policy says but without its pauses.
+/// Repeats the attempts at one event as often as the policy allows, without its pauses.
 async fn concluded<R: Runner>(
     runner: &R,
     terms: &Durable,
@@ -172,7 +172,7 @@ async fn concluded<R: Runner>(
             Outcome::Failed(failure) => Some(failure),
             Outcome::NotBegun(error) | Outcome::InDoubt(error) => return Err(error),
             Outcome::Fenced => {
-                let message = "an attempt without acknowledgement was fenced";
+                let message = "an attempt without an acknowledgement was fenced";
                 return Err(Error::new(Kind::Query, message));
             }
         };

@@ -251,7 +251,7 @@ impl<R: Runner> Engine<R> {
     fn doubt(&mut self, job: &Job, error: &Error) {
         let (group, slice, id) = (&*self.terms.group, job.slice, job.row.id);
         // Only an info: the session logs the lost connection as a warning, once.
-        tracing::info!(group, slice, id, error = %error.chain(), "connection lost during COMMIT; claiming the slice again");
+        tracing::info!(group, slice, id, error = %error.chain(), "the outcome of a COMMIT is unknown; claiming the slice again");
         self.forget(job.slice);
         if let Some(session) = self.session() {
             session.tick_soon();

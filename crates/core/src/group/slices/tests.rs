@@ -190,7 +190,10 @@ fn events_parked_while_an_attempt_acknowledges_are_written_afterwards() {
     let number = slices.take_in(0, &span, 11, 1).unwrap();
     slices.advance(&turn, &read);
     slices.park(park(5));
-    assert!(slices.has_to_write(0), "an attempt does not write events to park");
+    assert!(
+        slices.has_to_write(0),
+        "an attempt does not write events to park"
+    );
     let written = slices.acknowledge(true);
     assert_eq!(written[0].parks.len(), 1);
     slices.acknowledged(written, &[0]);
@@ -236,7 +239,10 @@ fn large_parked_events_are_written_in_parts_with_a_cursor_each() {
     let ids = |sent: &[super::Acknowledgement]| -> Vec<i64> {
         sent[0].parks.iter().map(|park| park.row.id).collect()
     };
-    assert!(slices.has_to_write(0), "an attempt does not write events to park");
+    assert!(
+        slices.has_to_write(0),
+        "an attempt does not write events to park"
+    );
     let first = slices.acknowledge(false);
     assert_eq!(
         (ids(&first), first[0].cursor.position()),
