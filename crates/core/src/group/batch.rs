@@ -9,8 +9,8 @@ use futures_util::future::LocalBoxFuture;
 
 use super::job::{Finished, Outcome};
 use super::options::Durable;
-use super::plain::{tell, with};
-use super::runner::{Assignment, Manner, Runner, not_understood};
+use super::plain::{call_hook, with};
+use super::runner::{Assignment, ExecutionMode, Runner, undecodable};
 use crate::event::FromEvent;
 use crate::filter::Filter;
 use crate::handler::{
@@ -121,59 +121,59 @@ impl<E> fmt::Debug for Batch<E> {
 
 pub(super) struct Batches<H> {
     instances: Rc<Instances<H>>,
-    terms: Rc<Durable>,
+    options: Rc<Durable>,
 }
 
 impl<H: BatchHandler> Batches<H> {
-    pub(super) fn new(terms: Rc<Durable>, factory: impl Fn() -> H + 'static) -> Self {
+    pub(super) fn new(options: Rc<Durable>, factory: impl Fn() -> H + 'static) -> Self {
         let instances = Rc::new(Instances::new(factory));
-        Self { instances, terms }
+        Self { instances, options }
     }
 }
 
 impl<H: BatchHandler> Runner for Batches<H> {
-    const MANNER: Manner = Manner::Batches;
+    const MODE: ExecutionMode = ExecutionMode::Batches;
 
     fn narrow(filter: Filter) -> Filter {
         H::Event::narrow(filter)
     }
 
     fn attempt(&self, jobs: Vec<Assignment>) -> LocalBoxFuture<'static, Vec<Finished>> {
-        let (instances, terms) = (Rc::clone(&self.instances), Rc::clone(&self.terms));
-        attempt(instances, terms, jobs).boxed_local()
+        let (instances, options) = (Rc::clone(&self.instances), Rc::clone(&self.options));
+        attempt(instances, options, jobs).boxed_local()
     }
 
     fn give_up(&self, given_up: &GivenUp) {
-        tell(&self.instances, |handler| handler.given_up(given_up));
+        call_hook(&self.instances, |handler| handler.given_up(given_up));
     }
 }
 
 async fn attempt<H: BatchHandler>(
     instances: Rc<Instances<H>>,
-    terms: Rc<Durable>,
+    options: Rc<Durable>,
     jobs: Vec<Assignment>,
 ) -> Vec<Finished> {
     let mut finished = Vec::with_capacity(jobs.len());
     let (mut together, mut events) = (Vec::new(), Vec::new());
     for Assignment { job, .. } in jobs {
         let typed = match &job.task {
-            Err(error) => Err(Outcome::Failed(not_understood(error))),
+            Err(error) => Err(Outcome::Failed(undecodable(error))),
             Ok(Task::Resync(resync)) => Ok(Err(resync.clone())),
             Ok(Task::Event(event)) => match H::Event::from_event(event) {
                 Ok(Some(typed)) => Ok(Ok(typed)),
                 Ok(None) => Ok(Err(rows_unknown(event))),
-                Err(error) => Err(Outcome::Failed(not_understood(&error))),
+                Err(error) => Err(Outcome::Failed(undecodable(&error))),
             },
         };
         let outcome = match typed {
             Ok(Ok(typed)) => {
-                events.push((typed, job.attempt(&terms)));
+                events.push((typed, job.attempt(&options)));
                 together.push(job);
                 continue;
             }
             Ok(Err(resync)) => outcome(
                 with(&instances, async |handler| {
-                    contain(|| handler.resync(resync), terms.timeout).await
+                    contain(|| handler.resync(resync), options.timeout).await
                 })
                 .await,
             ),
@@ -185,7 +185,7 @@ async fn attempt<H: BatchHandler>(
         return finished;
     }
     let mut batch = Batch::new(events);
-    let (lent, limit) = (&mut batch, terms.timeout);
+    let (lent, limit) = (&mut batch, options.timeout);
     let whole = with(&instances, async move |handler| {
         // Move `lent` into the attempt, so that the borrow ends with it.
         contain(move || handler.handle(lent), limit).await

@@ -62,10 +62,10 @@ impl Consumer {
     /// reports that in its [health](ConsumerHandle::health).
     pub fn new<H: EventHandler>(
         config: ConnectConfig,
-        terms: Durable,
+        options: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> Result<(ConsumerHandle, Self)> {
-        Self::of(config, terms, |_, terms| Plain::new(terms, factory))
+        Self::of(config, options, |_, options| Plain::new(options, factory))
     }
 
     /// Creates a consumer that handles events one by one, each in the transaction that acknowledges it.
@@ -74,11 +74,11 @@ impl Consumer {
     /// As for [`new`](Self::new).
     pub fn transactional<H: TransactionalHandler>(
         config: ConnectConfig,
-        terms: Durable,
+        options: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> Result<(ConsumerHandle, Self)> {
-        Self::of(config, terms, |config, terms| {
-            Transactional::new(config, terms, factory)
+        Self::of(config, options, |config, options| {
+            Transactional::new(config, options, factory)
         })
     }
 
@@ -88,24 +88,24 @@ impl Consumer {
     /// As for [`new`](Self::new).
     pub fn batches<H: BatchHandler>(
         config: ConnectConfig,
-        terms: Durable,
+        options: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> Result<(ConsumerHandle, Self)> {
-        Self::of(config, terms, |_, terms| Batches::new(terms, factory))
+        Self::of(config, options, |_, options| Batches::new(options, factory))
     }
 
     fn of<R: Runner>(
         config: ConnectConfig,
-        terms: Durable,
+        options: Durable,
         runner: impl FnOnce(ConnectConfig, Rc<Durable>) -> R,
     ) -> Result<(ConsumerHandle, Self)> {
-        let terms = Rc::new(terms.checked()?);
+        let options = Rc::new(options.checked()?);
         let mut config = config;
-        let role = format!("consumer {}", terms.group);
-        config.for_listening(&role, terms.lease, CONNECT);
-        let shared = Shared::new(&terms.group);
-        let runner = runner(config.clone(), Rc::clone(&terms));
-        let engine = Engine::new(config, terms, runner, Arc::clone(&shared));
+        let role = format!("consumer {}", options.group);
+        config.for_listening(&role, options.lease, CONNECT);
+        let shared = Shared::new(&options.group);
+        let runner = runner(config.clone(), Rc::clone(&options));
+        let engine = Engine::new(config, options, runner, Arc::clone(&shared));
         let consumer = Self {
             running: engine.run().boxed_local(),
         };

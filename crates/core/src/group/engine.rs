@@ -15,7 +15,7 @@
 mod acknowledging;
 mod attempts;
 mod intake;
-mod standing;
+mod membership;
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -34,8 +34,8 @@ use super::job::{Finished, Job, Track};
 use super::leases::Leases;
 use super::options::Durable;
 use super::parked::Parked;
-use super::runner::{Manner, Runner};
-use super::session::{News, Session};
+use super::runner::{ExecutionMode, Runner};
+use super::session::{Session, SessionUpdate};
 use super::slices::Slices;
 use super::store::{self, Settlement};
 use crate::connect::ConnectConfig;
@@ -64,7 +64,7 @@ pub(super) const CONNECT: Duration = Duration::from_secs(10);
 pub(super) struct Engine<R> {
     runner: R,
     config: ConnectConfig,
-    terms: Rc<Durable>,
+    options: Rc<Durable>,
     filter: Filter,
     shared: Arc<Shared>,
     slices: Slices,
@@ -74,7 +74,7 @@ pub(super) struct Engine<R> {
     /// Jobs that begin when everything of their slice has been written.
     deferred: Vec<(Option<Track>, Job)>,
     /// The error of an attempt that got no connection, while the server allows no more connections.
-    crowded: Option<Error>,
+    too_many_connections: Option<Error>,
     settlements: Vec<Settlement>,
     /// Slices whose progress the database refuses to store.
     held_up: BTreeMap<i32, HeldUp>,
@@ -140,32 +140,32 @@ enum State {
     Open(Box<Session>),
 }
 
-enum Happened {
+enum Input {
     Finished(Vec<Finished>, Duration),
     Opened(Result<Box<Session>>),
-    News(News),
-    TimeIsUp,
+    Session(SessionUpdate),
+    Alarm,
     Stop(Option<Instant>),
 }
 
 impl<R: Runner> Engine<R> {
     pub(super) fn new(
         config: ConnectConfig,
-        terms: Rc<Durable>,
+        options: Rc<Durable>,
         runner: R,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
-            filter: R::narrow(terms.filter.clone()),
+            filter: R::narrow(options.filter.clone()),
             runner,
             config,
             shared,
             slices: Slices::default(),
             parked: Parked::default(),
-            schedule: Schedule::new(concurrency(R::MANNER, &terms)),
+            schedule: Schedule::new(concurrency(R::MODE, &options)),
             attempts: FuturesUnordered::new(),
             deferred: Vec::new(),
-            crowded: None,
+            too_many_connections: None,
             settlements: Vec::new(),
             held_up: BTreeMap::new(),
             bytes: 0,
@@ -185,8 +185,8 @@ impl<R: Runner> Engine<R> {
             failures: 0,
             stop_at: None,
             parked_at_stop: 0,
-            metrics: Metrics::new(&terms.group),
-            terms,
+            metrics: Metrics::new(&options.group),
+            options,
         }
     }
 
@@ -194,9 +194,9 @@ impl<R: Runner> Engine<R> {
         // Panics of user code are contained elsewhere, so a panic here is a bug of the engine.
         while let Err(panic) = AssertUnwindSafe(self.work()).catch_unwind().await {
             let message = message(panic);
-            let group = Arc::clone(&self.terms.group);
+            let group = Arc::clone(&self.options.group);
             tracing::error!(%group, message, "consumer panicked and restarts");
-            self.begin_anew(&message);
+            self.restart(&message);
         }
         self.end().await;
     }
@@ -205,18 +205,18 @@ impl<R: Runner> Engine<R> {
         let mut stop = self.shared.stop.subscribe();
         while !self.has_ended() {
             self.advance();
-            self.tell();
-            let happened = self.happening(&mut stop).await;
-            self.take(happened);
+            self.publish();
+            let input = self.next_input(&mut stop).await;
+            self.on_input(input);
         }
     }
 
     /// Restarts as a new node, as after the end of the process. The slices of the old node are free when its lease expires.
-    fn begin_anew(&mut self, message: &str) {
+    fn restart(&mut self, message: &str) {
         self.drop_work();
         (self.node, self.has_joined) = (new_node(), false);
         let error = Error::new(Kind::Panicked, format!("the consumer panicked: {message}"));
-        self.lose(&error);
+        self.lose_session(&error);
     }
 
     /// Drops all jobs, running attempts and slices.
@@ -225,7 +225,7 @@ impl<R: Runner> Engine<R> {
         // Destructors may panic.
         let _ = contained(|| drop(attempts));
         self.shared.report().left_to_others += self.schedule.len() as u64;
-        self.schedule = Schedule::new(concurrency(R::MANNER, &self.terms));
+        self.schedule = Schedule::new(concurrency(R::MODE, &self.options));
         self.deferred.clear();
         self.settlements.clear();
         self.held_up.clear();
@@ -234,67 +234,69 @@ impl<R: Runner> Engine<R> {
     }
 
     /// Waits for the next input. Cancel-safe.
-    async fn happening(
+    async fn next_input(
         &mut self,
         stop: &mut tokio::sync::watch::Receiver<Option<Instant>>,
-    ) -> Happened {
+    ) -> Input {
         let alarm = self.alarm();
         let state = &mut self.state;
         let link = async {
             match state {
                 State::Waiting(_) => pending().await,
-                State::Opening(opening) => Happened::Opened(opening.await.map(Box::new)),
-                State::Open(session) => Happened::News(session.news().await),
+                State::Opening(opening) => Input::Opened(opening.await.map(Box::new)),
+                State::Open(session) => Input::Session(session.next_update().await),
             }
         };
         let attempts = &mut self.attempts;
         let finished = async {
             match attempts.next().await {
-                Some((finished, elapsed)) => Happened::Finished(finished, elapsed),
+                Some((finished, elapsed)) => Input::Finished(finished, elapsed),
                 None => pending().await,
             }
         };
         tokio::select! {
-            happened = finished => happened,
-            happened = link => happened,
-            () = sleep_until(alarm) => Happened::TimeIsUp,
+            input = finished => input,
+            input = link => input,
+            () = sleep_until(alarm) => Input::Alarm,
             // The sender is in `shared`.
-            _ = stop.changed() => Happened::Stop(*stop.borrow_and_update()),
+            _ = stop.changed() => Input::Stop(*stop.borrow_and_update()),
         }
     }
 
-    fn take(&mut self, happened: Happened) {
-        match happened {
-            Happened::Finished(finished, elapsed) => {
+    fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Finished(finished, elapsed) => {
                 self.metrics.handler.took(elapsed);
                 let now = SystemTime::now();
                 finished.into_iter().for_each(|one| self.conclude(one, now));
             }
-            Happened::Opened(Ok(session)) => self.opened(session),
-            Happened::Opened(Err(error)) => self.lose(&error),
-            Happened::News(news) => self.learn(news),
-            Happened::TimeIsUp => {}
-            Happened::Stop(at) => {
+            Input::Opened(Ok(session)) => self.opened(session),
+            Input::Opened(Err(error)) => self.lose_session(&error),
+            Input::Session(update) => self.on_update(update),
+            Input::Alarm => {}
+            Input::Stop(at) => {
                 self.stop_at = at;
-                self.slices.leave(usize::MAX);
+                self.slices.release(usize::MAX);
                 if let Some(session) = self.session() {
-                    session.hurry();
+                    session.acknowledge_now();
                 }
             }
         }
     }
 
-    fn learn(&mut self, news: News) {
-        match news {
-            News::Ended(error) => self.lose(&error),
-            News::Page(Ok(page)) => self.take_in(*page),
-            News::Ticked(Ok(tick)) => self.ticked(tick),
-            News::Acknowledged(acknowledged) => self.acknowledged(acknowledged),
-            News::Fetched(Ok(fetched)) => self.fetched(fetched),
-            News::Page(Err(error)) | News::Ticked(Err(error)) | News::Fetched(Err(error)) => {
-                self.lose(&error);
+    fn on_update(&mut self, update: SessionUpdate) {
+        match update {
+            SessionUpdate::Ended(error) => self.lose_session(&error),
+            SessionUpdate::Page(Ok(page)) => self.take_in(*page),
+            SessionUpdate::Ticked(Ok(tick)) => self.ticked(tick),
+            SessionUpdate::Acknowledged(acknowledged) => self.acknowledged(acknowledged),
+            SessionUpdate::Fetched(Ok(fetched)) => self.fetched(fetched),
+            SessionUpdate::Page(Err(error))
+            | SessionUpdate::Ticked(Err(error))
+            | SessionUpdate::Fetched(Err(error)) => {
+                self.lose_session(&error);
             }
-            News::Called => {}
+            SessionUpdate::Internal => {}
         }
     }
 
@@ -304,7 +306,7 @@ impl<R: Runner> Engine<R> {
         let now = Instant::now();
         self.try_held_up(now);
         self.connect(now);
-        self.look(now);
+        self.tick(now);
         self.fetch(now);
         self.read(now);
         self.acknowledge(now);
@@ -338,7 +340,7 @@ impl<R: Runner> Engine<R> {
         let (held, _) = self.slices.held();
         self.stop_at.is_none()
             && !self.is_paused
-            && self.slices.staying() > 0
+            && self.slices.kept() > 0
             && self.slices.pending() - held < MOST_IN_FLIGHT
             && self.has_room()
             && !self.has_many_parked()
@@ -399,26 +401,26 @@ impl<R: Runner> Engine<R> {
         if let State::Open(session) = &self.state {
             // Also if this node does not know yet that it has joined.
             let leaving = async {
-                let left = store::leave(session.client(), &self.terms.group, self.node).await;
-                session.call_others().await;
+                let left = store::leave(session.client(), &self.options.group, self.node).await;
+                session.notify_others().await;
                 left
             };
             if !matches!(timeout(CONNECT, leaving).await, Ok(Ok(()))) {
-                let group = &*self.terms.group;
+                let group = &*self.options.group;
                 tracing::warn!(
                     group,
                     "cannot leave the group; its slices stay assigned to this consumer until the lease expires"
                 );
             }
         }
-        self.tell();
+        self.publish();
         self.shared.has_ended.send_replace(true);
     }
 
-    fn tell(&mut self) {
+    fn publish(&mut self) {
         let is_full = self.has_many_parked();
         if is_full && !self.has_warned {
-            let group = &*self.terms.group;
+            let group = &*self.options.group;
             tracing::error!(
                 group,
                 rows = MOST_PARKED_ROWS,
@@ -453,18 +455,18 @@ fn weight(row: &Recorded) -> usize {
     row.bytes().min(MOST_BYTES_OF_ONE)
 }
 
-fn track(manner: Manner, job: &Job) -> Track {
-    match manner {
-        Manner::OneByOne | Manner::Batches => Track::Row(job.row()),
-        Manner::Transactional => Track::Slice(job.slice),
+fn track(mode: ExecutionMode, job: &Job) -> Track {
+    match mode {
+        ExecutionMode::OneByOne | ExecutionMode::Batches => Track::Row(job.row()),
+        ExecutionMode::Transactional => Track::Slice(job.slice),
     }
 }
 
-fn concurrency(manner: Manner, terms: &Durable) -> usize {
-    match manner {
+fn concurrency(mode: ExecutionMode, options: &Durable) -> usize {
+    match mode {
         // A full batch, or the single events of a failed one.
-        Manner::Batches => terms.max_batch.max(terms.concurrency),
-        Manner::OneByOne | Manner::Transactional => terms.concurrency,
+        ExecutionMode::Batches => options.max_batch.max(options.concurrency),
+        ExecutionMode::OneByOne | ExecutionMode::Transactional => options.concurrency,
     }
 }
 

@@ -90,7 +90,7 @@ pub(super) struct Park {
     pub(super) row: Recorded,
     pub(super) attempts: u32,
     pub(super) error: Option<String>,
-    pub(super) fate: Fate,
+    pub(super) disposition: Disposition,
 }
 
 /// The longest delay that is written: 10 years, which every server accepts as an interval.
@@ -98,7 +98,7 @@ pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(10 * 365 * 24 * 6
 
 /// What happens to a parked event next.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Fate {
+pub(super) enum Disposition {
     /// It waits for earlier events of its row.
     Behind,
     /// It is retried after this time.
@@ -107,7 +107,7 @@ pub(super) enum Fate {
     Dead,
 }
 
-impl Fate {
+impl Disposition {
     /// The seconds until the retry, if there is one.
     pub(super) fn delay(self) -> Option<f64> {
         match self {

@@ -20,13 +20,13 @@ pub(super) const CONTROL: &str = "control";
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) client: Arc<Client>,
-    pub(super) calls: Arc<Calls>,
+    pub(super) notifications: Arc<Notifications>,
     driver: JoinHandle<Error>,
 }
 
 /// Notifications that have arrived.
 #[derive(Debug, Default)]
-pub(super) struct Calls {
+pub(super) struct Notifications {
     /// The outbox has new rows.
     pub(super) recorded: Notify,
     /// The state of the group has changed.
@@ -37,11 +37,11 @@ impl Link {
     /// Connects and listens.
     pub(super) async fn open(config: &ConnectConfig, group: Arc<str>) -> Result<Self> {
         let (client, connection) = config.listening_session().await?;
-        let calls = Arc::new(Calls::default());
-        let driver = tokio::spawn(drive(connection, Arc::clone(&calls), group));
+        let notifications = Arc::new(Notifications::default());
+        let driver = tokio::spawn(drive(connection, Arc::clone(&notifications), group));
         let link = Self {
             client: Arc::new(client),
-            calls,
+            notifications,
             driver,
         };
         store::prepare(&link.client).await?;
@@ -67,15 +67,21 @@ impl Drop for Link {
     }
 }
 
-async fn drive(mut connection: Connection, calls: Arc<Calls>, group: Arc<str>) -> Error {
+async fn drive(
+    mut connection: Connection,
+    notifications: Arc<Notifications>,
+    group: Arc<str>,
+) -> Error {
     loop {
         match poll_fn(|cx| connection.poll_message(cx)).await {
-            Some(Ok(AsyncMessage::Notification(call))) => match call.payload().split_once(' ') {
-                None => calls.recorded.notify_one(),
-                Some((CONTROL, name)) if name == &*group => calls.control.notify_one(),
-                // For another group.
-                Some(_) => {}
-            },
+            Some(Ok(AsyncMessage::Notification(notification))) => {
+                match notification.payload().split_once(' ') {
+                    None => notifications.recorded.notify_one(),
+                    Some((CONTROL, name)) if name == &*group => notifications.control.notify_one(),
+                    // For another group.
+                    Some(_) => {}
+                }
+            }
             Some(Ok(AsyncMessage::Notice(notice))) => {
                 tracing::info!(severity = notice.severity(), "server: {}", notice.message());
             }

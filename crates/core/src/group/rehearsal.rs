@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::job::{Fate, Park};
+use super::job::{Disposition, Park};
 use super::options::Durable;
 use super::slices::Acknowledgement;
 use super::store::{self, Settlement};
@@ -47,17 +47,17 @@ async fn run(client: &Arc<Client>) -> Result<()> {
         "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL pgherald.acknowledging = 'on'";
     execute("acknowledge", settings).await?;
     let number = fastrand::i64(1..);
-    let terms = Durable::new(format!("pgherald rehearsal {number}")).slices(1);
-    let group = &*terms.group;
+    let options = Durable::new(format!("pgherald rehearsal {number}")).slices(1);
+    let group = &*options.group;
     let mut reader = OutboxReader::new(Arc::clone(client));
-    store::open(client, &mut reader, &terms).await?;
-    store::join(client, &terms, number).await?;
-    store::renew(client, &terms, number).await?;
+    store::open(client, &mut reader, &options).await?;
+    store::join(client, &options, number).await?;
+    store::renew(client, &options, number).await?;
     let claimed = store::claim(client, group, number, 1, &[]).await?;
     let Some((slice, epoch, cursor)) = claimed.into_iter().next() else {
         return Err(Error::new(Kind::Query, "consumers cannot claim a slice"));
     };
-    store::standing(client, group, number).await?;
+    store::membership(client, group, number).await?;
     reader.next(&cursor, 1).await?;
 
     let statements = &mut Statements::default();
@@ -79,7 +79,7 @@ async fn run(client: &Arc<Client>) -> Result<()> {
             },
             attempts: 1,
             error: None,
-            fate: Fate::Due(Duration::ZERO),
+            disposition: Disposition::Due(Duration::ZERO),
         }],
     };
     let written = store::acknowledge(&**client, statements, group, &[&acknowledgement]).await?;
@@ -99,13 +99,13 @@ async fn run(client: &Arc<Client>) -> Result<()> {
         epoch,
         generation: 2,
         id,
-        failed: Some((2, Some("rehearsal".to_owned()), Fate::Dead)),
+        failed: Some((2, Some("rehearsal".to_owned()), Disposition::Dead)),
     };
     store::settle(client, statements, group, &settlement).await?;
     settlement.failed = None;
     store::settle(client, statements, group, &settlement).await?;
     store::leave(client, group, number).await?;
-    store::expel(client, group, &[]).await?;
+    store::remove_expired(client, group, &[]).await?;
 
     // These limits neither empty a part nor begin a new one.
     let trim = "SELECT pgherald.trim_outbox('1000 years', 9223372036854775807)";

@@ -13,12 +13,12 @@ use crate::outbox::History;
 /// Runs attempts of a user's handler.
 pub(super) trait Runner: 'static {
     /// Decides which jobs are kept in order, and how they are acknowledged.
-    const MANNER: Manner;
+    const MODE: ExecutionMode;
 
     /// Narrows a filter to the handler's event type.
     fn narrow(filter: Filter) -> Filter;
 
-    /// Makes one attempt at each of `jobs`. There is only one job unless the mode is [`Batches`](Manner::Batches).
+    /// Makes one attempt at each of `jobs`. There is only one job unless the mode is [`Batches`](ExecutionMode::Batches).
     fn attempt(&self, jobs: Vec<Assignment>) -> LocalBoxFuture<'static, Vec<Finished>>;
 
     /// Sets the server's history that cursors, and so acknowledgements, belong to from now on.
@@ -31,7 +31,7 @@ pub(super) trait Runner: 'static {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
+pub(super) enum ExecutionMode {
     /// Keeps the events of a row in order.
     OneByOne,
     /// Keeps the events of a slice in order. Attempts acknowledge their own event.
@@ -62,15 +62,15 @@ pub(super) enum Acknowledge {
 
 impl Job {
     /// Describes the next attempt to the handler.
-    pub(super) fn attempt(&self, terms: &Durable) -> Attempt {
-        let key = IdempotencyKey::new(terms.group.clone(), self.row.id);
+    pub(super) fn attempt(&self, options: &Durable) -> Attempt {
+        let key = IdempotencyKey::new(options.group.clone(), self.row.id);
         let number = self.attempts.saturating_add(1);
-        Attempt::new(number, terms.retry.max_attempts()).with_key(key)
+        Attempt::new(number, options.retry.max_attempts()).with_key(key)
     }
 }
 
 /// The failure of an event that cannot be decoded. Permanent, because a retry would fail as well.
-pub(super) fn not_understood(error: &Error) -> Failure {
+pub(super) fn undecodable(error: &Error) -> Failure {
     Failure::Error {
         message: error.chain(),
         permanent: true,

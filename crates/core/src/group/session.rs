@@ -21,7 +21,7 @@ use super::options::Durable;
 use super::requirements;
 use super::slices::{Acknowledgement, MOST_BYTES, Turn};
 use super::store::{self, ParkedRow, Settlement};
-use super::tick::{Before, Tick, tick};
+use super::tick::{NodeState, Tick, tick};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -48,39 +48,39 @@ const CONFIRM: Duration = Duration::from_secs(10);
 /// How often the outbox is trimmed.
 const TRIM: Duration = Duration::from_secs(10);
 
-type Asked<T> = Option<LocalBoxFuture<'static, T>>;
+type Request<T> = Option<LocalBoxFuture<'static, T>>;
 
 pub(super) struct Session {
     link: Link,
     /// The second connection, for ticks and trimming.
-    side: Arc<Client>,
+    tick_client: Arc<Client>,
     /// The server's history that cursors in memory belong to.
     pub(super) history: History,
     /// Whether the database can store any character.
     pub(super) is_utf8: bool,
-    terms: Rc<Durable>,
+    options: Rc<Durable>,
     since: Instant,
 
     // `None` while a page is read.
     reader: Option<OutboxReader>,
-    reading: Asked<(OutboxReader, Result<Page>)>,
+    reading: Request<(OutboxReader, Result<Page>)>,
     next_poll: Instant,
     /// When the last page was requested.
     polled_at: Instant,
     last_event: Instant,
     /// The number of streams in a row that had no more rows.
-    quiet: usize,
+    idle_streams: usize,
     /// Whether a wake-up has arrived since the last page was requested.
-    was_called: bool,
+    was_woken: bool,
 
     // `None` while an acknowledgement is written.
     statements: Option<Statements>,
-    acknowledging: Asked<(Statements, Result<Written>)>,
+    acknowledging: Request<(Statements, Result<Written>)>,
     sent: Rc<(Vec<Acknowledgement>, Vec<Settlement>)>,
     has_progress: bool,
     next_acknowledgement: Instant,
 
-    ticking: Asked<Result<Tick>>,
+    ticking: Request<Result<Tick>>,
     next_tick: Instant,
     /// When the last tick began.
     ticked_at: Instant,
@@ -88,27 +88,27 @@ pub(super) struct Session {
     /// Compares the group's requirements with what is installed.
     checker: Rc<Checker>,
     /// The running comparison.
-    confirming: Asked<Result<bool>>,
+    confirming: Request<Result<bool>>,
     next_confirmation: Instant,
 
-    fetching: Asked<Result<FetchedRows>>,
-    wanted: Vec<(Row, i64)>,
+    fetching: Request<Result<FetchedRows>>,
+    requested: Vec<(Row, i64)>,
 
-    trimming: Asked<Result<u32>>,
+    trimming: Request<Result<u32>>,
     next_trim: Instant,
     /// Whether a failure to trim was logged since it last succeeded.
     has_warned: bool,
 }
 
 /// An answer to a request, or the end of the session.
-pub(super) enum News {
+pub(super) enum SessionUpdate {
     Ended(Error),
     Page(Result<Box<Page>>),
     Ticked(Result<Tick>),
     Acknowledged(Acknowledged),
     Fetched(Result<Fetched>),
     /// A notification, or an answer that the session has handled itself.
-    Called,
+    Internal,
 }
 
 pub(super) struct Page {
@@ -166,12 +166,12 @@ impl Written {
 type FetchedRows = (Vec<ParkedRow>, Vec<Result<Event>>, bool);
 
 pub(super) struct Fetched {
-    pub(super) wanted: Vec<(Row, i64)>,
+    pub(super) requested: Vec<(Row, i64)>,
     pub(super) rows: Vec<ParkedRow>,
     /// One for each row.
     pub(super) events: Vec<Result<Event>>,
     /// Whether the size limit was reached, so that events are missing.
-    pub(super) is_cut: bool,
+    pub(super) is_truncated: bool,
 }
 
 /// Requests without an answer when the connection was lost.
@@ -182,33 +182,33 @@ pub(super) struct Unfinished {
 }
 
 impl Session {
-    pub(super) async fn open(config: &ConnectConfig, terms: Rc<Durable>) -> Result<Self> {
-        let link = Link::open(config, Arc::clone(&terms.group)).await?;
-        let side = Arc::new(config.session_client().await?);
-        store::prepare(&side).await?;
+    pub(super) async fn open(config: &ConnectConfig, options: Rc<Durable>) -> Result<Self> {
+        let link = Link::open(config, Arc::clone(&options.group)).await?;
+        let tick_client = Arc::new(config.session_client().await?);
+        store::prepare(&tick_client).await?;
         let history = History::of(&link.client).await?;
         let is_utf8 = store::is_utf8(&link.client).await?;
         let mut reader = OutboxReader::new(Arc::clone(&link.client));
-        store::open(&link.client, &mut reader, &terms).await?;
-        requirements::store(&link.client, &terms.group, &terms.requirements).await?;
-        let checker = Checker::new(&terms.requirements);
-        requirements::confirm(&link.client, &terms.group, &checker).await?;
+        store::open(&link.client, &mut reader, &options).await?;
+        requirements::store(&link.client, &options.group, &options.requirements).await?;
+        let checker = Checker::new(&options.requirements);
+        requirements::confirm(&link.client, &options.group, &checker).await?;
         let now = Instant::now();
-        let confirm_after = terms.lease.min(CONFIRM);
+        let confirm_after = options.lease.min(CONFIRM);
         Ok(Self {
             link,
-            side,
+            tick_client,
             history,
             is_utf8,
-            terms,
+            options,
             since: now,
             reader: Some(reader),
             reading: None,
             next_poll: now,
             polled_at: now,
             last_event: now,
-            quiet: 0,
-            was_called: false,
+            idle_streams: 0,
+            was_woken: false,
             statements: Some(Statements::default()),
             acknowledging: None,
             sent: Rc::default(),
@@ -221,7 +221,7 @@ impl Session {
             confirming: None,
             next_confirmation: now + confirm_after,
             fetching: None,
-            wanted: Vec::new(),
+            requested: Vec::new(),
             trimming: None,
             next_trim: now + TRIM,
             has_warned: false,
@@ -229,58 +229,58 @@ impl Session {
     }
 
     pub(super) fn client(&self) -> &Client {
-        &self.side
+        &self.tick_client
     }
 
     /// Whether the session has lasted longer than a lease.
     pub(super) fn has_lasted(&self) -> bool {
-        self.since.elapsed() > self.terms.lease
+        self.since.elapsed() > self.options.lease
     }
 
     /// Waits for the next answer or notification. Cancel-safe.
-    pub(super) async fn news(&mut self) -> News {
-        let calls = Arc::clone(&self.link.calls);
+    pub(super) async fn next_update(&mut self) -> SessionUpdate {
+        let notifications = Arc::clone(&self.link.notifications);
         tokio::select! {
             (reader, page) = answer(&mut self.reading) => {
                 self.reader = Some(reader);
-                News::Page(page.map(Box::new))
+                SessionUpdate::Page(page.map(Box::new))
             }
             (statements, written) = answer(&mut self.acknowledging) => {
                 self.statements = Some(statements);
                 let (sent, settlements) = self.take_sent();
-                News::Acknowledged(Acknowledged { sent, settlements, written })
+                SessionUpdate::Acknowledged(Acknowledged { sent, settlements, written })
             }
-            tick = answer(&mut self.ticking) => News::Ticked(tick),
+            tick = answer(&mut self.ticking) => SessionUpdate::Ticked(tick),
             confirmed = answer(&mut self.confirming) => match confirmed {
                 Ok(has_parked) => {
                     if has_parked {
-                        tokio::spawn(self.call_others());
+                        tokio::spawn(self.notify_others());
                         self.tick_now();
                     }
-                    News::Called
+                    SessionUpdate::Internal
                 }
-                Err(error) => News::Ended(error),
+                Err(error) => SessionUpdate::Ended(error),
             },
             rows = answer(&mut self.fetching) => {
                 // After an error, the requested events stay here for `unfinished`.
-                News::Fetched(rows.map(|(rows, events, is_cut)| {
-                    let wanted = std::mem::take(&mut self.wanted);
-                    Fetched { wanted, rows, events, is_cut }
+                SessionUpdate::Fetched(rows.map(|(rows, events, is_truncated)| {
+                    let requested = std::mem::take(&mut self.requested);
+                    Fetched { requested, rows, events, is_truncated }
                 }))
             }
             trimmed = answer(&mut self.trimming) => {
                 self.note_trimming(trimmed);
-                News::Called
+                SessionUpdate::Internal
             }
-            () = calls.recorded.notified() => {
-                self.called_to_read();
-                News::Called
+            () = notifications.recorded.notified() => {
+                self.on_wake_up();
+                SessionUpdate::Internal
             }
-            () = calls.control.notified() => {
-                self.called_to_tick();
-                News::Called
+            () = notifications.control.notified() => {
+                self.on_control();
+                SessionUpdate::Internal
             }
-            error = self.link.ended() => News::Ended(error),
+            error = self.link.ended() => SessionUpdate::Ended(error),
         }
     }
 
@@ -310,7 +310,7 @@ impl Session {
         Unfinished {
             acknowledgements,
             settlements,
-            fetching: std::mem::take(&mut self.wanted),
+            fetching: std::mem::take(&mut self.requested),
         }
     }
 
@@ -320,16 +320,16 @@ impl Session {
 
     /// A server that does not answer a read or a write within this time counts as disconnected.
     fn limit(&self) -> Duration {
-        (self.terms.lease * 3).max(PATIENCE)
+        (self.options.lease * 3).max(PATIENCE)
     }
 
     fn may_confirm(&self) -> bool {
-        self.confirming.is_none() && !self.terms.requirements.is_empty()
+        self.confirming.is_none() && !self.options.requirements.is_empty()
     }
 
     // Ticks.
 
-    pub(super) fn wants_tick(&self, now: Instant) -> bool {
+    pub(super) fn is_tick_due(&self, now: Instant) -> bool {
         self.ticking.is_none() && self.next_tick <= now
     }
 
@@ -338,7 +338,7 @@ impl Session {
     }
 
     /// Schedules a tick after a notification. Any role can send one, so such ticks are at least [`SOON`] apart.
-    fn called_to_tick(&mut self) {
+    fn on_control(&mut self) {
         let soonest = (self.ticked_at + SOON).max(Instant::now());
         self.next_tick = self.next_tick.min(soonest);
     }
@@ -348,23 +348,23 @@ impl Session {
         self.next_tick = self.next_tick.min(Instant::now() + SOON);
     }
 
-    pub(super) fn tick(&mut self, now: Instant, before: Before) {
-        let (client, terms) = (Arc::clone(&self.side), Rc::clone(&self.terms));
-        let period = self.terms.lease / 3;
+    pub(super) fn tick(&mut self, now: Instant, state: NodeState) {
+        let (client, options) = (Arc::clone(&self.tick_client), Rc::clone(&self.options));
+        let period = self.options.lease / 3;
         let history = self.history.clone();
         (self.ticked_at, self.next_tick) = (now, now + period);
-        let asked = async move {
+        let request = async move {
             let found = async {
                 // Data may be restored into a database while consumers are connected.
                 history.confirm(&client).await?;
-                tick(client, &terms, before).await
+                tick(client, &options, state).await
             };
-            store::answered(terms.lease, found).await
+            store::answer_within(options.lease, found).await
         };
-        self.ticking = Some(asked.boxed_local());
+        self.ticking = Some(request.boxed_local());
         if self.trimming.is_none() && self.next_trim <= now {
             self.next_trim = now + TRIM;
-            let client = Arc::clone(&self.side);
+            let client = Arc::clone(&self.tick_client);
             // The next renewal, after one third of the lease, waits behind it. Two thirds of the lease are then left.
             let limit = period.min(TRIM);
             self.trimming = Some(async move { trim_within(&client, limit).await }.boxed_local());
@@ -376,19 +376,22 @@ impl Session {
         if !self.may_confirm() || self.next_confirmation > now {
             return;
         }
-        self.next_confirmation = now + self.terms.lease.min(CONFIRM);
-        let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
+        self.next_confirmation = now + self.options.lease.min(CONFIRM);
+        let (client, options) = (Arc::clone(&self.link.client), Rc::clone(&self.options));
         let (checker, limit) = (Rc::clone(&self.checker), self.limit());
-        let asked = async move {
-            let confirmed = requirements::confirm(&client, &terms.group, &checker);
-            store::answered(limit, confirmed).await
+        let request = async move {
+            let confirmed = requirements::confirm(&client, &options.group, &checker);
+            store::answer_within(limit, confirmed).await
         };
-        self.confirming = Some(asked.boxed_local());
+        self.confirming = Some(request.boxed_local());
     }
 
     /// Notifies the other nodes, so that they tick. Does nothing unless the returned future is polled.
-    pub(super) fn call_others(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (client, group) = (Arc::clone(&self.side), Arc::clone(&self.terms.group));
+    pub(super) fn notify_others(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (client, group) = (
+            Arc::clone(&self.tick_client),
+            Arc::clone(&self.options.group),
+        );
         async move {
             let sql = "SELECT pg_catalog.pg_notify($1, $2)";
             let call = format!("{CONTROL} {group}");
@@ -422,9 +425,9 @@ impl Session {
 
     /// Handles a wake-up: a writer may have recorded events. Any role can send one, so wake-ups cause no more requests than a
     /// busy outbox.
-    fn called_to_read(&mut self) {
-        self.was_called = true;
-        self.quiet = 0;
+    fn on_wake_up(&mut self) {
+        self.was_woken = true;
+        self.idle_streams = 0;
         self.next_poll = self.next_poll.min(self.next_busy_poll());
     }
 
@@ -434,8 +437,8 @@ impl Session {
 
     /// Requests a page at once, because there may be rows to read.
     pub(super) fn read_on(&mut self) {
-        self.was_called = true;
-        self.quiet = 0;
+        self.was_woken = true;
+        self.idle_streams = 0;
         self.next_poll = Instant::now();
     }
 
@@ -443,9 +446,9 @@ impl Session {
         let Some(reader) = self.reader.take() else {
             return;
         };
-        self.was_called = false;
+        self.was_woken = false;
         self.polled_at = Instant::now();
-        let (limit, caches) = (self.limit(), self.terms.caches.clone());
+        let (limit, caches) = (self.limit(), self.options.caches.clone());
         let reading = async move {
             let (reader, page) = read(reader, turn, rows, limit).await;
             if let (Some(caches), Ok(page)) = (caches, &page) {
@@ -462,17 +465,17 @@ impl Session {
         if has_events {
             self.last_event = now;
         }
-        self.quiet = match is_last && !self.was_called {
-            true => self.quiet + 1,
+        self.idle_streams = match is_last && !self.was_woken {
+            true => self.idle_streams + 1,
             false => 0,
         };
-        self.next_poll = if self.quiet < streams {
-            match is_last && self.was_called {
+        self.next_poll = if self.idle_streams < streams {
+            match is_last && self.was_woken {
                 true => self.next_busy_poll(),
                 false => now,
             }
         } else {
-            self.quiet = 0;
+            self.idle_streams = 0;
             match now < self.last_event + BUSY {
                 true => now + BUSY_POLL,
                 false => now + FAILSAFE_POLL,
@@ -487,7 +490,7 @@ impl Session {
     }
 
     /// Acknowledges at once.
-    pub(super) fn hurry(&mut self) {
+    pub(super) fn acknowledge_now(&mut self) {
         self.has_progress = true;
         self.next_acknowledgement = self.next_acknowledgement.min(Instant::now());
     }
@@ -524,16 +527,16 @@ impl Session {
             return;
         };
         self.next_acknowledgement = now + ACKNOWLEDGE;
-        let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
+        let (client, options) = (Arc::clone(&self.link.client), Rc::clone(&self.options));
         let limit = self.limit();
         let sent = Rc::new((all, settlements));
         self.sent = Rc::clone(&sent);
-        let asked = async move {
-            let written = write(&client, &mut statements, &terms.group, &sent.0, &sent.1);
-            let written = store::answered(limit, written).await;
+        let request = async move {
+            let written = write(&client, &mut statements, &options.group, &sent.0, &sent.1);
+            let written = store::answer_within(limit, written).await;
             (statements, written)
         };
-        self.acknowledging = Some(asked.boxed_local());
+        self.acknowledging = Some(request.boxed_local());
     }
 
     // Parked events.
@@ -542,21 +545,22 @@ impl Session {
         self.fetching.is_none()
     }
 
-    pub(super) fn fetch(&mut self, wanted: Vec<(Row, i64)>, slices: Vec<i32>) {
-        let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
-        let ids: Vec<i64> = wanted.iter().map(|(_, id)| *id).collect();
-        self.wanted = wanted;
+    pub(super) fn fetch(&mut self, requested: Vec<(Row, i64)>, slices: Vec<i32>) {
+        let (client, options) = (Arc::clone(&self.link.client), Rc::clone(&self.options));
+        let ids: Vec<i64> = requested.iter().map(|(_, id)| *id).collect();
+        self.requested = requested;
         let limit = self.limit();
         let fetching = async move {
-            let (rows, is_cut) = store::parked_rows(&client, &terms.group, &ids, &slices).await?;
+            let (rows, is_truncated) =
+                store::parked_rows(&client, &options.group, &ids, &slices).await?;
             let recorded: Vec<Recorded> = rows.iter().map(|parked| parked.row.clone()).collect();
             let mut reader = OutboxReader::new(client);
             let events = reader.events(&recorded).await?;
-            Ok((rows, events, is_cut))
+            Ok((rows, events, is_truncated))
         };
-        let caches = self.terms.caches.clone();
+        let caches = self.options.caches.clone();
         let fetching = async move {
-            let fetched: Result<FetchedRows> = store::answered(limit, fetching).await;
+            let fetched: Result<FetchedRows> = store::answer_within(limit, fetching).await;
             if let (Some(caches), Ok((_, events, _))) = (caches, &fetched) {
                 caches.apply(events.iter().flatten()).await;
             }
@@ -661,16 +665,16 @@ async fn read(
             .collect();
         Ok(Page { turn, rows, events })
     };
-    let page = store::answered(limit, page).await;
+    let page = store::answer_within(limit, page).await;
     (reader, page)
 }
 
 /// Waits for the answer to a request. Waits forever if there is no request.
-async fn answer<T>(asked: &mut Option<impl Future<Output = T> + Unpin>) -> T {
-    let answer = match asked {
+async fn answer<T>(request: &mut Option<impl Future<Output = T> + Unpin>) -> T {
+    let answer = match request {
         Some(future) => future.await,
         None => pending().await,
     };
-    *asked = None;
+    *request = None;
     answer
 }

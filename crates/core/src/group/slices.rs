@@ -67,7 +67,7 @@ struct Slice {
     /// The number of running attempts.
     running: usize,
     /// The slice is to be given back: no attempt of it begins.
-    leaving: bool,
+    releasing: bool,
     /// An acknowledgement was sent and not answered.
     acknowledging: bool,
     hold: Hold,
@@ -160,7 +160,7 @@ impl Slices {
             weight: 0,
             bytes: 0,
             running: 0,
-            leaving: false,
+            releasing: false,
             acknowledging: false,
             hold: Hold::Free,
         };
@@ -221,7 +221,7 @@ impl Slices {
     /// Whether jobs of the slice may begin.
     pub(super) fn may_begin(&self, slice: i32, epoch: i64) -> bool {
         self.current(slice, epoch)
-            .is_some_and(|slice| !slice.leaving)
+            .is_some_and(|slice| !slice.releasing)
     }
 
     /// Whether something of the slice has to be written before a transactional attempt may write. That includes events to park: an
@@ -261,30 +261,30 @@ impl Slices {
     pub(super) fn refused(&self) -> usize {
         let slices = self.owned.values();
         slices
-            .filter(|slice| slice.leaving && slice.hold == Hold::Held)
+            .filter(|slice| slice.releasing && slice.hold == Hold::Held)
             .count()
     }
 
     /// Gives back `count` slices, as soon as none of their events is being handled. Chooses those with the fewest pending events.
     /// Held-up slices come last, because they cannot be given back.
-    pub(super) fn leave(&mut self, count: usize) {
-        let mut staying: Vec<(bool, usize, i32)> = self
+    pub(super) fn release(&mut self, count: usize) {
+        let mut kept: Vec<(bool, usize, i32)> = self
             .owned
             .iter()
-            .filter(|(_, slice)| !slice.leaving)
+            .filter(|(_, slice)| !slice.releasing)
             .map(|(number, slice)| (slice.hold != Hold::Free, slice.pending.len(), *number))
             .collect();
-        staying.sort_unstable();
-        for (_, _, number) in staying.into_iter().take(count) {
+        kept.sort_unstable();
+        for (_, _, number) in kept.into_iter().take(count) {
             if let Some(slice) = self.owned.get_mut(&number) {
-                slice.leaving = true;
+                slice.releasing = true;
             }
         }
     }
 
     /// The number of slices that are not being given back.
-    pub(super) fn staying(&self) -> usize {
-        self.owned.values().filter(|slice| !slice.leaving).count()
+    pub(super) fn kept(&self) -> usize {
+        self.owned.values().filter(|slice| !slice.releasing).count()
     }
 
     // Reading.
@@ -297,7 +297,7 @@ impl Slices {
     fn split(&self) -> Vec<Vec<i32>> {
         let mut streams: Vec<(&Cursor, Vec<i32>)> = Vec::new();
         for (number, slice) in &self.owned {
-            if slice.leaving || slice.hold != Hold::Free {
+            if slice.releasing || slice.hold != Hold::Free {
                 continue;
             }
             let same = |(cursor, _): &&mut (&Cursor, _)| cursor.is_in_step_with(&slice.read);
@@ -327,7 +327,7 @@ impl Slices {
         let until = match cursor.reading {
             Some(_) => None,
             None => {
-                let others = self.owned.values().filter(|slice| !slice.leaving);
+                let others = self.owned.values().filter(|slice| !slice.releasing);
                 let places = others.flat_map(|slice| {
                     let to = slice.read.reading.as_ref().map(|reading| &reading.to);
                     std::iter::once(&slice.read.done).chain(to)
@@ -365,7 +365,7 @@ impl Slices {
 
     /// Returns the slice's epoch if a row that was read in `turn` is to be taken in: if the slice was not lost meanwhile, and
     /// is not past the row.
-    pub(super) fn wants(&self, turn: &Turn, slice: i32, id: i64) -> Option<i64> {
+    pub(super) fn accepts(&self, turn: &Turn, slice: i32, id: i64) -> Option<i64> {
         let index = turn.share.slices.binary_search(&slice).ok()?;
         let epoch = *turn.epochs.get(index)?;
         let slice = self.owned.get(&slice)?;
@@ -480,7 +480,7 @@ impl Slices {
                 Some((_, cursor)) => cursor.clone(),
                 None => slice.cursor(),
             };
-            let is_released = slice.leaving && slice.running == 0 && slice.cuts.is_empty();
+            let is_released = slice.releasing && slice.running == 0 && slice.cuts.is_empty();
             if cursor == slice.acknowledged && slice.parks.is_empty() && !is_released {
                 continue;
             }

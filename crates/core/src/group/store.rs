@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient, Row as SqlRow, ToStatement};
 
-use super::job::{Fate, Job, LONGEST_DELAY, Park, Row};
+use super::job::{Disposition, Job, LONGEST_DELAY, Park, Row};
 use super::leases::Lease;
 use super::options::Durable;
 use super::slices::Acknowledgement;
@@ -45,23 +45,23 @@ pub(super) async fn is_utf8(client: &Client) -> Result<bool> {
 pub(super) async fn open(
     client: &Client,
     reader: &mut OutboxReader,
-    terms: &Durable,
+    options: &Durable,
 ) -> Result<()> {
-    let group = &*terms.group;
+    let group = &*options.group;
     let slices = loop {
         let sql = "SELECT slices FROM pgherald.consumer_group WHERE name = $1";
         if let Some(row) = client.query_opt(sql, &[&group]).await.map_err(failed)? {
             break get::<i32>(&row, 0)?;
         }
-        let cursor = match terms.from_beginning {
+        let cursor = match options.from_beginning {
             true => reader.beginning().await?,
             false => reader.now().await?,
         };
         let parameters: [&(dyn ToSql + Sync); 4] = [
             &group,
-            &terms.slices_when_made(),
+            &options.slices_when_made(),
             &cursor.to_string(),
-            &(terms.first_resync && !terms.from_beginning),
+            &(options.first_resync && !options.from_beginning),
         ];
         let sql = include_str!("sql/open.sql");
         execute(client, sql, &parameters).await?;
@@ -72,10 +72,10 @@ pub(super) async fn open(
         let sql = include_str!("sql/replace_unreadable.sql");
         execute(client, sql, &parameters).await?;
     }
-    match terms.slices {
-        Some(wanted) if wanted != slices => {
+    match options.slices {
+        Some(requested) if requested != slices => {
             let message = format!(
-                "group {group:?} has {slices} slices, and {wanted} were asked for: leave that out, use another name, or \
+                "group {group:?} has {slices} slices, and {requested} were asked for: leave that out, use another name, or \
                  stop its consumers and drop the group"
             );
             Err(Error::new(Kind::Config, message))
@@ -110,11 +110,11 @@ fn cursor(group: &str, slice: i32, text: &str) -> Result<Cursor> {
 }
 
 /// Adds this node to the group.
-pub(super) async fn join(client: &Client, terms: &Durable, node: i64) -> Result<()> {
+pub(super) async fn join(client: &Client, options: &Durable, node: i64) -> Result<()> {
     let description = format!("{} pid {}", host(), std::process::id());
-    let lease = terms.lease.as_secs_f64();
+    let lease = options.lease.as_secs_f64();
     let sql = include_str!("sql/join.sql");
-    let group = &*terms.group;
+    let group = &*options.group;
     execute(client, sql, &[&group, &node, &description, &lease])
         .await
         .map(drop)
@@ -134,25 +134,25 @@ pub(super) async fn leave(client: &Client, group: &str, node: i64) -> Result<()>
 }
 
 /// Renews the lease. Returns `false` if another node has deleted this one, because its lease had expired.
-pub(super) async fn renew(client: &Client, terms: &Durable, node: i64) -> Result<bool> {
-    let lease = terms.lease.as_secs_f64();
+pub(super) async fn renew(client: &Client, options: &Durable, node: i64) -> Result<bool> {
+    let lease = options.lease.as_secs_f64();
     let sql = include_str!("sql/renew.sql");
-    let group = &*terms.group;
+    let group = &*options.group;
     let renewed = execute(client, sql, &[&group, &node, &lease]).await?;
     Ok(renewed > 0)
 }
 
-/// Deletes nodes whose lease has expired by the server's clock, and nodes that still have one of the leases in `over`.
-pub(super) async fn expel(client: &Client, group: &str, over: &[Lease]) -> Result<u64> {
-    let nodes: Vec<i64> = over.iter().map(|lease| lease.node).collect();
-    let until: Vec<SystemTime> = over.iter().map(|lease| lease.until).collect();
-    let sql = include_str!("sql/expel.sql");
+/// Deletes nodes whose lease has expired by the server's clock, and nodes that still have one of the leases in `expired`.
+pub(super) async fn remove_expired(client: &Client, group: &str, expired: &[Lease]) -> Result<u64> {
+    let nodes: Vec<i64> = expired.iter().map(|lease| lease.node).collect();
+    let until: Vec<SystemTime> = expired.iter().map(|lease| lease.until).collect();
+    let sql = include_str!("sql/remove_expired.sql");
     execute(client, sql, &[&group, &nodes, &until]).await
 }
 
 /// The state of the group and of this node's membership.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct Membership {
     pub(super) slices: i32,
     pub(super) is_paused: bool,
     pub(super) revision: i64,
@@ -162,8 +162,8 @@ pub(super) struct Standing {
     pub(super) owned: Vec<(i32, i64)>,
 }
 
-pub(super) async fn standing(client: &Client, group: &str, node: i64) -> Result<Standing> {
-    let sql = include_str!("sql/standing.sql");
+pub(super) async fn membership(client: &Client, group: &str, node: i64) -> Result<Membership> {
+    let sql = include_str!("sql/membership.sql");
     let rows = query(client, sql, &[&group, &node]).await?;
     let Some(row) = rows.first() else {
         let message = format!("group {group:?} was dropped");
@@ -177,7 +177,7 @@ pub(super) async fn standing(client: &Client, group: &str, node: i64) -> Result<
         until,
         length: seconds(length),
     });
-    Ok(Standing {
+    Ok(Membership {
         slices: get(row, 0)?,
         is_paused: get(row, 1)?,
         revision: get(row, 2)?,
@@ -279,21 +279,21 @@ pub(super) async fn acknowledge(
     group: &str,
     all: &[&Acknowledgement],
 ) -> Result<Vec<i32>> {
-    let by_id = acknowledge_by(client, statements, group, all, Given::ById).await?;
+    let by_id = acknowledge_by(client, statements, group, all, Transfer::ById).await?;
     let written = match by_id {
         Some(written) => Some(written),
-        None => acknowledge_by(client, statements, group, all, Given::AsAWhole).await?,
+        None => acknowledge_by(client, statements, group, all, Transfer::Whole).await?,
     };
     Ok(written.unwrap_or_default())
 }
 
 /// How events to park are sent to the server.
 #[derive(Clone, Copy, PartialEq)]
-enum Given {
+enum Transfer {
     /// By their ids, if possible: the server copies them from the outbox.
     ById,
     /// With their content.
-    AsAWhole,
+    Whole,
 }
 
 /// Returns `None` if an event was trimmed after it was read. Nothing was written then.
@@ -302,7 +302,7 @@ async fn acknowledge_by(
     statements: &mut Statements,
     group: &str,
     all: &[&Acknowledgement],
-    given: Given,
+    transfer: Transfer,
 ) -> Result<Option<Vec<i32>>> {
     let statement = statements
         .get(client, include_str!("sql/acknowledge.sql"))
@@ -314,7 +314,7 @@ async fn acknowledge_by(
     let cursors: Vec<String> = all.iter().map(|one| one.cursor.to_string()).collect();
     let released: Vec<bool> = all.iter().map(|one| one.is_released).collect();
     let parks = all.iter().flat_map(|one| one.parks.iter());
-    let parks: Vec<Written<'_>> = parks.map(|park| Written::of(park, given)).collect();
+    let parks: Vec<ParkJson<'_>> = parks.map(|park| ParkJson::of(park, transfer)).collect();
     let parks = serde_json::to_string(&parks).map_err(|cause| {
         Error::with_source(Kind::Decode, "a parked event cannot be written", cause)
     })?;
@@ -376,7 +376,7 @@ pub(super) struct Settlement {
     pub(super) generation: i64,
     pub(super) id: i64,
     /// If the attempt failed: the attempts made, the error, and what happens next.
-    pub(super) failed: Option<(u32, Option<String>, Fate)>,
+    pub(super) failed: Option<(u32, Option<String>, Disposition)>,
 }
 
 /// Writes a settlement. Does nothing if this node no longer owns the slice.
@@ -393,7 +393,7 @@ pub(super) async fn settle(
         id,
         failed: failure,
     } = settlement;
-    let Some((attempts, error, fate)) = failure else {
+    let Some((attempts, error, disposition)) = failure else {
         let sql = include_str!("sql/settle_done.sql");
         let statement = statements.get(client, sql).await?;
         let parameters: [&(dyn ToSql + Sync); 5] = [&group, slice, epoch, generation, id];
@@ -411,14 +411,14 @@ pub(super) async fn settle(
         id,
         &attempts,
         &error,
-        &fate.delay(),
+        &disposition.delay(),
     ];
     execute(client, &statement, &parameters).await.map(drop)
 }
 
 /// An event to park, as JSON.
 #[derive(Serialize)]
-struct Written<'a> {
+struct ParkJson<'a> {
     id: i64,
     slice: i32,
     attempts: u32,
@@ -445,18 +445,19 @@ struct Content<'a> {
     changed: Option<&'a [Option<String>]>,
 }
 
-impl<'a> Written<'a> {
-    fn of(park: &'a Park, given: Given) -> Self {
+impl<'a> ParkJson<'a> {
+    fn of(park: &'a Park, transfer: Transfer) -> Self {
         let row = &park.row;
         // Resyncs are not in the outbox. A row with unreadable values is sent without them, so that the parked event is readable.
-        let is_whole = given == Given::AsAWhole || row.operation == RESYNC || row.problem.is_some();
+        let is_whole =
+            transfer == Transfer::Whole || row.operation == RESYNC || row.problem.is_some();
         Self {
             id: row.id,
             slice: park.slice,
             attempts: park.attempts,
             error: park.error.as_deref().map(storable),
-            delay: park.fate.delay(),
-            is_dead: park.fate == Fate::Dead,
+            delay: park.disposition.delay(),
+            is_dead: park.disposition == Disposition::Dead,
             is_whole,
             content: is_whole.then(|| Content {
                 xid: row.xid.map(|xid| xid.to_string()),
@@ -485,11 +486,11 @@ fn storable(error: &str) -> String {
 }
 
 /// Waits for an answer of the server, for at most `limit`. A server that takes longer counts as disconnected.
-pub(super) async fn answered<T>(
+pub(super) async fn answer_within<T>(
     limit: Duration,
-    asked: impl Future<Output = Result<T>>,
+    request: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    timeout(limit, asked).await.unwrap_or_else(|_| {
+    timeout(limit, request).await.unwrap_or_else(|_| {
         let message = format!("no answer from the server within {limit:?}");
         Err(Error::new(Kind::Disconnected, message))
     })

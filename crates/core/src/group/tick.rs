@@ -7,13 +7,13 @@ use tokio_postgres::Client;
 
 use super::leases::Lease;
 use super::options::Durable;
-use super::store::{self, ParkedEvent, Standing};
+use super::store::{self, Membership, ParkedEvent};
 use crate::error::Result;
 use crate::outbox::Cursor;
 
 /// The state of a node when a tick begins.
 #[derive(Debug)]
-pub(super) struct Before {
+pub(super) struct NodeState {
     pub(super) node: i64,
     /// Whether the node has a lease, as far as it knows.
     pub(super) has_joined: bool,
@@ -22,7 +22,7 @@ pub(super) struct Before {
     /// The node's slices and their epochs.
     pub(super) owned: Vec<(i32, i64)>,
     /// Leases that have expired by this node's own clock.
-    pub(super) over: Vec<Lease>,
+    pub(super) expired: Vec<Lease>,
     /// The revision of the group at the last tick that read all parked events.
     pub(super) revision: Option<i64>,
 }
@@ -31,15 +31,15 @@ pub(super) struct Before {
 #[derive(Debug)]
 pub(super) enum Tick {
     /// Another node has deleted this one, because its lease had expired. All its slices are lost.
-    Expelled,
-    Standing(Found),
+    Removed,
+    Renewed(TickResult),
 }
 
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct TickResult {
     /// When the tick began. The lease is counted from then on.
     pub(super) began: Instant,
-    pub(super) standing: Standing,
+    pub(super) membership: Membership,
     /// The number of slices that this node should have.
     pub(super) share: usize,
     /// Slices that the tick has claimed, with epoch and cursor.
@@ -49,29 +49,29 @@ pub(super) struct Found {
     pub(super) has_all_parked: bool,
 }
 
-pub(super) async fn tick(client: Arc<Client>, terms: &Durable, before: Before) -> Result<Tick> {
+pub(super) async fn tick(client: Arc<Client>, options: &Durable, state: NodeState) -> Result<Tick> {
     let began = Instant::now();
-    let (group, node) = (&*terms.group, before.node);
-    if !before.has_joined {
-        store::join(&client, terms, node).await?;
-    } else if !store::renew(&client, terms, node).await? {
-        return Ok(Tick::Expelled);
+    let (group, node) = (&*options.group, state.node);
+    if !state.has_joined {
+        store::join(&client, options, node).await?;
+    } else if !store::renew(&client, options, node).await? {
+        return Ok(Tick::Removed);
     }
-    let expelled = store::expel(&client, group, &before.over).await?;
-    if expelled > 0 {
+    let removed = store::remove_expired(&client, group, &state.expired).await?;
+    if removed > 0 {
         tracing::warn!(
             group,
-            expelled,
+            removed,
             "removed consumers whose lease has expired; their slices are free"
         );
     }
-    let standing = store::standing(&client, group, node).await?;
-    let slices = usize::try_from(standing.slices).unwrap_or_default();
-    let nodes = standing.nodes.len().max(1);
-    let before_this = standing.nodes.iter().filter(|lease| lease.node < node);
+    let membership = store::membership(&client, group, node).await?;
+    let slices = usize::try_from(membership.slices).unwrap_or_default();
+    let nodes = membership.nodes.len().max(1);
+    let before_this = membership.nodes.iter().filter(|lease| lease.node < node);
     let rank = before_this.count();
     let share = slices / nodes + usize::from(rank < slices % nodes);
-    let is_ours = |owned: &&(i32, i64)| standing.owned.contains(owned);
+    let is_ours = |owned: &&(i32, i64)| membership.owned.contains(owned);
     let known: Vec<i32> = before
         .owned
         .iter()
@@ -80,14 +80,14 @@ pub(super) async fn tick(client: Arc<Client>, terms: &Durable, before: Before) -
         .collect();
     // Claim slices that the database assigns to this node, but the node does not know, beyond the share too: only the owner of a
     // slice can give it back.
-    let unknown = standing.owned.len() - known.len();
+    let unknown = membership.owned.len() - known.len();
     let missing = share.saturating_sub(known.len()).max(unknown);
     let claimed = match missing {
-        _ if before.is_stopping => Vec::new(),
+        _ if state.is_stopping => Vec::new(),
         0 => Vec::new(),
         missing => store::claim(&client, group, node, missing, &known).await?,
     };
-    let has_all_parked = before.revision != Some(standing.revision);
+    let has_all_parked = state.revision != Some(membership.revision);
     let mut of: Vec<i32> = claimed.iter().map(|(slice, ..)| *slice).collect();
     if has_all_parked {
         of.extend(known);
@@ -96,9 +96,9 @@ pub(super) async fn tick(client: Arc<Client>, terms: &Durable, before: Before) -
         true => Vec::new(),
         false => store::parked_of(&client, group, &of).await?,
     };
-    Ok(Tick::Standing(Found {
+    Ok(Tick::Renewed(TickResult {
         began,
-        standing,
+        membership,
         share,
         claimed,
         parked,

@@ -28,8 +28,8 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryStream, Transaction}
 
 use super::job::{Finished, Outcome};
 use super::options::Durable;
-use super::plain::{tell, with};
-use super::runner::{Acknowledge, Assignment, Manner, Runner, not_understood};
+use super::plain::{call_hook, with};
+use super::runner::{Acknowledge, Assignment, ExecutionMode, Runner, undecodable};
 use super::store;
 use crate::backoff::Backoff;
 use crate::connect::{ConnectConfig, NEVER_IDLE_TOO_LONG};
@@ -130,24 +130,24 @@ pub trait TransactionalHandler: 'static {
 
 pub(super) struct Transactional<H> {
     instances: Rc<Instances<H>>,
-    terms: Rc<Durable>,
+    options: Rc<Durable>,
     pool: Rc<Pool>,
 }
 
 impl<H: TransactionalHandler> Transactional<H> {
     pub(super) fn new(
         config: ConnectConfig,
-        terms: Rc<Durable>,
+        options: Rc<Durable>,
         factory: impl Fn() -> H + 'static,
     ) -> Self {
         let milliseconds = |time: Duration| time.as_millis().clamp(1, i32::MAX as u128);
         let settings = format!(
             "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}",
-            milliseconds(terms.timeout),
+            milliseconds(options.timeout),
             // The margin lets the attempt's own timeout come first.
-            milliseconds(terms.timeout.saturating_add(MARGIN))
+            milliseconds(options.timeout.saturating_add(MARGIN))
         );
-        let acknowledging = format!("{ACKNOWLEDGING} {}", milliseconds(terms.lease));
+        let acknowledging = format!("{ACKNOWLEDGING} {}", milliseconds(options.lease));
         Self {
             instances: Rc::new(Instances::new(factory)),
             pool: Rc::new(Pool {
@@ -161,13 +161,13 @@ impl<H: TransactionalHandler> Transactional<H> {
                 connections: Rc::default(),
                 returned: Notify::new(),
             }),
-            terms,
+            options,
         }
     }
 }
 
 impl<H: TransactionalHandler> Runner for Transactional<H> {
-    const MANNER: Manner = Manner::Transactional;
+    const MODE: ExecutionMode = ExecutionMode::Transactional;
 
     fn narrow(filter: Filter) -> Filter {
         H::Event::narrow(filter)
@@ -175,11 +175,11 @@ impl<H: TransactionalHandler> Runner for Transactional<H> {
 
     fn attempt(&self, jobs: Vec<Assignment>) -> LocalBoxFuture<'static, Vec<Finished>> {
         let instances = Rc::clone(&self.instances);
-        let (terms, pool) = (Rc::clone(&self.terms), Rc::clone(&self.pool));
+        let (options, pool) = (Rc::clone(&self.options), Rc::clone(&self.pool));
         async move {
             let mut finished = Vec::with_capacity(jobs.len());
             for assignment in jobs {
-                let outcome = attempt(&instances, &terms, &pool, &assignment).await;
+                let outcome = attempt(&instances, &options, &pool, &assignment).await;
                 let Assignment { job, .. } = assignment;
                 finished.push(Finished { job, outcome });
             }
@@ -193,22 +193,22 @@ impl<H: TransactionalHandler> Runner for Transactional<H> {
     }
 
     fn give_up(&self, given_up: &GivenUp) {
-        tell(&self.instances, |handler| handler.given_up(given_up));
+        call_hook(&self.instances, |handler| handler.given_up(given_up));
     }
 }
 
 async fn attempt<H: TransactionalHandler>(
     instances: &Instances<H>,
-    terms: &Durable,
+    options: &Durable,
     pool: &Pool,
     assignment: &Assignment,
 ) -> Outcome {
     let task = match &assignment.job.task {
         Ok(task) => task,
-        Err(error) => return Outcome::Failed(not_understood(error)),
+        Err(error) => return Outcome::Failed(undecodable(error)),
     };
     loop {
-        let mut connection = match within(terms, pool.take()).await {
+        let mut connection = match within(options, pool.take()).await {
             Ok(connection) => connection,
             Err(error) => return Outcome::NotBegun(error),
         };
@@ -230,10 +230,10 @@ async fn attempt<H: TransactionalHandler>(
                 let (transaction, is_clean) = begun.map_err(failed)?;
                 Ok(is_clean.then_some(transaction))
             };
-            match within(terms, beginning).await {
+            match within(options, beginning).await {
                 Ok(Some(transaction)) => {
                     let transaction = (transaction, statements);
-                    transact(instances, terms, pool, assignment, task, transaction).await
+                    transact(instances, options, pool, assignment, task, transaction).await
                 }
                 Ok(None) => continue,
                 // The session could not be cleaned, or has ended meanwhile.
@@ -261,7 +261,7 @@ async fn attempt<H: TransactionalHandler>(
 /// Runs the handler, acknowledges its event, and commits. Fails if the handler fails: then nothing was acknowledged.
 async fn transact<H: TransactionalHandler>(
     instances: &Instances<H>,
-    terms: &Durable,
+    options: &Durable,
     pool: &Pool,
     assignment: &Assignment,
     task: &Task,
@@ -275,8 +275,8 @@ async fn transact<H: TransactionalHandler>(
     let lent = &mut transaction;
     let attempted = with(instances, async move |handler| {
         // Move `lent` into the attempt, so that the borrow ends with it.
-        let attempt = job.attempt(terms);
-        contain(move || run(handler, task, attempt, lent), terms.timeout).await
+        let attempt = job.attempt(options);
+        contain(move || run(handler, task, attempt, lent), options.timeout).await
     });
     attempted.await?;
     let acknowledging = async {
@@ -286,16 +286,16 @@ async fn transact<H: TransactionalHandler>(
     let writing = async {
         match acknowledgement {
             Acknowledge::Cursor(one) => {
-                store::acknowledge_one(&transaction, statements, &terms.group, one).await
+                store::acknowledge_one(&transaction, statements, &options.group, one).await
             }
             Acknowledge::Parked => {
-                store::settle_done(&transaction, statements, &terms.group, job, *generation).await
+                store::settle_done(&transaction, statements, &options.group, job, *generation).await
             }
             Acknowledge::Nothing => Ok(true),
         }
     };
     // Send both statements before reading the answer to either.
-    let limit = limit(terms);
+    let limit = limit(options);
     match timeout(limit, try_join(acknowledging, writing)).await {
         Ok(Ok(((), true))) => {}
         Ok(Ok(((), false))) => return Ok(Outcome::Fenced),
@@ -304,7 +304,7 @@ async fn transact<H: TransactionalHandler>(
         Err(_) => return Err(Failure::TimedOut(limit)),
     }
     let committing = async { Ok(transaction.commit().await) };
-    Ok(match within(terms, committing).await {
+    Ok(match within(options, committing).await {
         Ok(Ok(())) => Outcome::Committed,
         // Any result except a plain error, such as that of a deferred constraint, may come after the commit.
         Ok(Err(cause)) if !is_plain(&cause) => Outcome::InDoubt(failed(cause)),
@@ -314,12 +314,12 @@ async fn transact<H: TransactionalHandler>(
 }
 
 /// A server that does not answer for this long counts as disconnected.
-fn limit(terms: &Durable) -> Duration {
-    terms.lease.max(terms.timeout)
+fn limit(options: &Durable) -> Duration {
+    options.lease.max(options.timeout)
 }
 
-async fn within<T>(terms: &Durable, asked: impl Future<Output = Result<T>>) -> Result<T> {
-    store::answered(limit(terms), asked).await
+async fn within<T>(options: &Durable, request: impl Future<Output = Result<T>>) -> Result<T> {
+    store::answer_within(limit(options), request).await
 }
 
 /// Whether the server has refused a statement, and the session continues.

@@ -12,7 +12,7 @@ use super::engine::CONNECT;
 use super::job::{Job, Origin, Outcome};
 use super::options::Durable;
 use super::plain::Plain;
-use super::runner::{Acknowledge, Assignment, Manner, Runner};
+use super::runner::{Acknowledge, Assignment, ExecutionMode, Runner};
 use super::transactional::{Transactional, TransactionalHandler};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Kind, Result};
@@ -35,9 +35,9 @@ pub struct Tried {
 }
 
 /// Returns the options with no resync at the creation of the group.
-pub fn without_first_resync(mut terms: Durable) -> Durable {
-    terms.first_resync = false;
-    terms
+pub fn without_first_resync(mut options: Durable) -> Durable {
+    options.first_resync = false;
+    options
 }
 
 /// Runs a handler of single events on those of `events` that match its type and filter.
@@ -45,13 +45,13 @@ pub fn without_first_resync(mut terms: Durable) -> Durable {
 /// # Errors
 /// If the options are invalid.
 pub async fn plain<H: EventHandler>(
-    terms: Durable,
+    options: Durable,
     factory: impl Fn() -> H + 'static,
     events: Vec<Event>,
 ) -> Result<Vec<Tried>> {
-    let terms = Rc::new(terms.checked()?);
-    let runner = Plain::new(Rc::clone(&terms), factory);
-    all(&runner, &terms, events).await
+    let options = Rc::new(options.checked()?);
+    let runner = Plain::new(Rc::clone(&options), factory);
+    all(&runner, &options, events).await
 }
 
 /// Runs a transactional handler like [`plain`]. Each attempt is committed or rolled back.
@@ -60,14 +60,14 @@ pub async fn plain<H: EventHandler>(
 /// If the options are invalid, or the connection fails outside of the handler.
 pub async fn transactional<H: TransactionalHandler>(
     mut config: ConnectConfig,
-    terms: Durable,
+    options: Durable,
     factory: impl Fn() -> H + 'static,
     events: Vec<Event>,
 ) -> Result<Vec<Tried>> {
-    let terms = Rc::new(terms.checked()?);
-    config.for_listening("test", terms.lease, CONNECT);
-    let runner = Transactional::new(config, Rc::clone(&terms), factory);
-    all(&runner, &terms, events).await
+    let options = Rc::new(options.checked()?);
+    config.for_listening("test", options.lease, CONNECT);
+    let runner = Transactional::new(config, Rc::clone(&options), factory);
+    all(&runner, &options, events).await
 }
 
 /// Runs a batch handler like [`plain`].
@@ -75,28 +75,28 @@ pub async fn transactional<H: TransactionalHandler>(
 /// # Errors
 /// If the options are invalid.
 pub async fn batches<H: BatchHandler>(
-    terms: Durable,
+    options: Durable,
     factory: impl Fn() -> H + 'static,
     events: Vec<Event>,
 ) -> Result<Vec<Tried>> {
-    let terms = Rc::new(terms.checked()?);
-    let runner = Batches::new(Rc::clone(&terms), factory);
-    all(&runner, &terms, events).await
+    let options = Rc::new(options.checked()?);
+    let runner = Batches::new(Rc::clone(&options), factory);
+    all(&runner, &options, events).await
 }
 
-async fn all<R: Runner>(runner: &R, terms: &Durable, events: Vec<Event>) -> Result<Vec<Tried>> {
-    let filter = R::narrow(terms.filter.clone());
-    let wanted = events.into_iter().filter(|event| filter.matches(event));
-    let most = match R::MANNER {
-        Manner::Batches => terms.max_batch,
-        Manner::OneByOne | Manner::Transactional => 1,
+async fn all<R: Runner>(runner: &R, options: &Durable, events: Vec<Event>) -> Result<Vec<Tried>> {
+    let filter = R::narrow(options.filter.clone());
+    let selected = events.into_iter().filter(|event| filter.matches(event));
+    let most = match R::MODE {
+        ExecutionMode::Batches => options.max_batch,
+        ExecutionMode::OneByOne | ExecutionMode::Transactional => 1,
     };
     let mut tried = Vec::new();
-    for events in together(wanted, most) {
+    for events in together(selected, most) {
         let jobs = events.into_iter().zip(tried.len()..);
         let jobs = jobs.map(|(event, index)| job(event, index));
         for finished in runner.attempt(jobs.map(assignment).collect()).await {
-            tried.push(concluded(runner, terms, finished.job, finished.outcome).await?);
+            tried.push(concluded(runner, options, finished.job, finished.outcome).await?);
         }
     }
     Ok(tried)
@@ -160,7 +160,7 @@ fn assignment(job: Job) -> Assignment {
 /// Repeats the attempts at one event as often as the policy allows, without its pauses.
 async fn concluded<R: Runner>(
     runner: &R,
-    terms: &Durable,
+    options: &Durable,
     mut job: Job,
     mut outcome: Outcome,
 ) -> Result<Tried> {
@@ -178,7 +178,7 @@ async fn concluded<R: Runner>(
         };
         let next = failure
             .as_ref()
-            .map(|failure| terms.retry.next(job.attempts, failure));
+            .map(|failure| options.retry.next(job.attempts, failure));
         if let Some(Some(pause)) = next
             && pause <= LONGEST_PAUSE
         {

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{Engine, State};
 use crate::backoff::Backoff;
 use crate::error::Error;
-use crate::group::runner::{Manner, Runner};
+use crate::group::runner::{ExecutionMode, Runner};
 use crate::group::session::{Acknowledged, Refusal, Written};
 use crate::group::slices::{Acknowledgement, Hold};
 use crate::group::store::Settlement;
@@ -35,7 +35,7 @@ impl<R: Runner> Engine<R> {
         if !session.may_acknowledge(now) {
             return;
         }
-        let by_themselves = R::MANNER == Manner::Transactional;
+        let by_themselves = R::MODE == ExecutionMode::Transactional;
         let all = self.slices.acknowledge(by_themselves);
         let mut settlements = std::mem::take(&mut self.settlements);
         // Drop settlements of slices that this node has lost: the server would refuse them.
@@ -64,7 +64,7 @@ impl<R: Runner> Engine<R> {
 
     /// Claims a slice again, to continue from its cursor in the database. Writing its cursor in memory would move that one back.
     pub(super) fn went_back(&mut self, slice: i32, error: &Error) {
-        let group = &*self.terms.group;
+        let group = &*self.options.group;
         tracing::error!(group, slice, error = %error, "claiming the slice again");
         self.forget(slice);
         if let Some(session) = self.session() {
@@ -85,7 +85,7 @@ impl<R: Runner> Engine<R> {
                     true => self.not_answered(&sent, settlements),
                     false => self.not_written(sent, settlements),
                 }
-                self.lose(&error);
+                self.lose_session(&error);
             }
         }
     }
@@ -117,7 +117,7 @@ impl<R: Runner> Engine<R> {
         let untried = std::mem::take(&mut written.untried);
         self.hold_up(&epochs, &untried, written);
         for slice in gone.lost {
-            let group = &*self.terms.group;
+            let group = &*self.options.group;
             tracing::warn!(
                 group,
                 slice,
@@ -134,7 +134,7 @@ impl<R: Runner> Engine<R> {
         if !gone.released.is_empty()
             && let Some(session) = self.session()
         {
-            tokio::spawn(session.call_others());
+            tokio::spawn(session.notify_others());
         }
         self.resume_deferred();
         // A slice may have more events to park than one acknowledgement takes.
@@ -142,7 +142,7 @@ impl<R: Runner> Engine<R> {
             self.note_progress();
         }
         if let Some(error) = failure {
-            self.lose(&error);
+            self.lose_session(&error);
         }
     }
 
@@ -155,7 +155,7 @@ impl<R: Runner> Engine<R> {
     /// Holds up the slices with a refused write, and frees the other slices among `written_to`, which lists slices with their
     /// epochs at the time of the write.
     fn hold_up(&mut self, written_to: &[(i32, i64)], untried: &[i32], written: Written) {
-        let group = Arc::clone(&self.terms.group);
+        let group = Arc::clone(&self.options.group);
         for (slice, epoch) in written_to {
             let is_free = !written.has_refused(*slice) && !untried.contains(slice);
             if is_free

@@ -10,8 +10,8 @@ use tokio_postgres::error::SqlState;
 
 use super::{Engine, State, track, weight};
 use crate::error::{Error, Kind};
-use crate::group::job::{Fate, Finished, Job, LONGEST_DELAY, Origin, Outcome, Park, Track};
-use crate::group::runner::{Acknowledge, Assignment, Manner, Runner};
+use crate::group::job::{Disposition, Finished, Job, LONGEST_DELAY, Origin, Outcome, Park, Track};
+use crate::group::runner::{Acknowledge, Assignment, ExecutionMode, Runner};
 use crate::group::store::Settlement;
 use crate::handler::{Failure, GivenUp, Task};
 use crate::telemetry::{FailureSummary, attempt_span};
@@ -22,10 +22,10 @@ impl<R: Runner> Engine<R> {
             return;
         }
         // Transactional attempts need connections of their own, and an unreachable server accepts none.
-        if R::MANNER == Manner::Transactional && !matches!(self.state, State::Open(_)) {
+        if R::MODE == ExecutionMode::Transactional && !matches!(self.state, State::Open(_)) {
             return;
         }
-        let in_batches = R::MANNER == Manner::Batches;
+        let in_batches = R::MODE == ExecutionMode::Batches;
         if self.attempts.is_empty() {
             self.is_batch_next = false;
         }
@@ -38,11 +38,13 @@ impl<R: Runner> Engine<R> {
             let is_alone = in_batches && job.attempts > 0;
             let has_room = match (in_batches, is_alone) {
                 (false, _) => true,
-                (true, true) => together.is_empty() && self.attempts.len() < self.terms.concurrency,
+                (true, true) => {
+                    together.is_empty() && self.attempts.len() < self.options.concurrency
+                }
                 // Start no more single events once a batch waits for the running ones, or it would wait forever.
                 (true, false) => {
                     self.is_batch_next = true;
-                    self.attempts.is_empty() && together.len() < self.terms.max_batch
+                    self.attempts.is_empty() && together.len() < self.options.max_batch
                 }
             };
             if !has_room {
@@ -72,8 +74,8 @@ impl<R: Runner> Engine<R> {
             Ok(Task::Resync(_)) | Err(_) => None,
         };
         let attempt = job.attempts.saturating_add(1);
-        let span = attempt_span(&self.terms.group, event, Some(job.row.id), attempt);
-        if R::MANNER == Manner::Batches {
+        let span = attempt_span(&self.options.group, event, Some(job.row.id), attempt);
+        if R::MODE == ExecutionMode::Batches {
             span.record("events", assignments.len());
         }
         let began = Instant::now();
@@ -102,19 +104,19 @@ impl<R: Runner> Engine<R> {
                 row: job.row,
                 attempts: 0,
                 error: None,
-                fate: Fate::Behind,
+                disposition: Disposition::Behind,
             });
             self.note_progress();
             return None;
         }
         let mut acknowledgement = Acknowledge::Parked;
-        if R::MANNER == Manner::Transactional {
+        if R::MODE == ExecutionMode::Transactional {
             // Only one transaction or acknowledgement writes to a slice at a time.
             if self.slices.has_to_write(job.slice) {
                 self.schedule.pause();
                 self.deferred.push((track, job));
                 if let Some(session) = self.session() {
-                    session.hurry();
+                    session.acknowledge_now();
                 }
                 return None;
             }
@@ -151,12 +153,12 @@ impl<R: Runner> Engine<R> {
     }
 
     pub(super) fn conclude(&mut self, Finished { job, outcome }: Finished, now: SystemTime) {
-        let track = track(R::MANNER, &job);
+        let track = track(R::MODE, &job);
         self.slices.end(job.slice, job.epoch);
         if let Outcome::NotBegun(error) = outcome {
             return self.not_begun(track, job, &error);
         }
-        self.crowded = None;
+        self.too_many_connections = None;
         self.finish(Some(track), &job);
         match self.slices.is_current(job.slice, job.epoch) {
             true => {
@@ -211,7 +213,7 @@ impl<R: Runner> Engine<R> {
             Outcome::Failed(failure) => self.failed(job, failure),
             Outcome::Fenced => {
                 self.shared.report().fenced += 1;
-                let (group, slice) = (&*self.terms.group, job.slice);
+                let (group, slice) = (&*self.options.group, job.slice);
                 tracing::warn!(
                     group,
                     slice,
@@ -222,7 +224,7 @@ impl<R: Runner> Engine<R> {
                     session.tick_now();
                 }
             }
-            Outcome::NotBegun(error) | Outcome::InDoubt(error) => self.doubt(&job, &error),
+            Outcome::NotBegun(error) | Outcome::InDoubt(error) => self.claim_again(&job, &error),
         }
     }
 
@@ -233,23 +235,23 @@ impl<R: Runner> Engine<R> {
         if error.code() != Some(&SqlState::TOO_MANY_CONNECTIONS) {
             // The next attempt would probably fail too. So pause attempts until the session is open again.
             if let State::Open(_) = self.state {
-                self.lose(error);
+                self.lose_session(error);
             }
         } else {
             let error = Error::with_source(Kind::Connect, "cannot start an attempt", error.clone());
             if self.shared.health.borrow().is_live() {
-                let (group, hint) = (&*self.terms.group, error.hint());
+                let (group, hint) = (&*self.options.group, error.hint());
                 tracing::warn!(group, error = %error.chain(), hint, "consumer no longer live");
             }
             self.degrade(&error);
-            self.crowded = Some(error);
+            self.too_many_connections = Some(error);
         }
     }
 
     /// Claims the slice again after an attempt whose outcome is unknown. That shows, by the cursor in the database, whether the
     /// transaction was committed.
-    fn doubt(&mut self, job: &Job, error: &Error) {
-        let (group, slice, id) = (&*self.terms.group, job.slice, job.row.id);
+    fn claim_again(&mut self, job: &Job, error: &Error) {
+        let (group, slice, id) = (&*self.options.group, job.slice, job.row.id);
         // Only an info: the session logs the lost connection as a warning, once.
         tracing::info!(group, slice, id, error = %error.chain(), "the outcome of a COMMIT is unknown; claiming the slice again");
         self.forget(job.slice);
@@ -261,7 +263,7 @@ impl<R: Runner> Engine<R> {
     fn failed(&mut self, job: Job, failure: Failure) {
         let is_snooze = matches!(failure, Failure::Snoozed(_));
         let attempts = job.attempts.saturating_add(u32::from(!is_snooze));
-        let next = self.terms.retry.next(attempts, &failure);
+        let next = self.options.retry.next(attempts, &failure);
         let next = next.map(|delay| delay.min(LONGEST_DELAY));
         self.count(&failure, next.is_some());
         let error = (!is_snooze).then(|| match self.is_utf8 {
@@ -269,7 +271,7 @@ impl<R: Runner> Engine<R> {
             // The database's encoding may lack other characters.
             false => failure.to_string().escape_default().to_string(),
         });
-        let fate = next.map_or(Fate::Dead, Fate::Due);
+        let disposition = next.map_or(Disposition::Dead, Disposition::Due);
         self.log(&job, attempts, &failure, next);
         if next.is_none() {
             self.metrics.handler.dead_letter();
@@ -287,7 +289,7 @@ impl<R: Runner> Engine<R> {
                     row: job.row.clone(),
                     attempts,
                     error,
-                    fate,
+                    disposition,
                 });
             }
             Origin::Parked => {
@@ -295,7 +297,7 @@ impl<R: Runner> Engine<R> {
                     Some(due) => self.parked.put_back(&row, job.row.id, due),
                     None => self.parked.done(&row, job.row.id, now),
                 }
-                self.settle(&job, Some((attempts, error, fate)));
+                self.settle(&job, Some((attempts, error, disposition)));
             }
         }
         if next.is_none()
@@ -333,7 +335,7 @@ impl<R: Runner> Engine<R> {
         {
             return;
         }
-        let (group, id, reason) = (&*self.terms.group, job.row.id, failure.label());
+        let (group, id, reason) = (&*self.options.group, job.row.id, failure.label());
         let event = job
             .task
             .as_ref()
@@ -355,7 +357,7 @@ impl<R: Runner> Engine<R> {
 
     /// Logs the number of failed attempts that were not logged one by one.
     pub(super) fn log_summaries(&self, summaries: Vec<FailureSummary>) {
-        let group = &*self.terms.group;
+        let group = &*self.options.group;
         for FailureSummary {
             reason,
             count,
@@ -375,7 +377,7 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    pub(super) fn settle(&mut self, job: &Job, failed: Option<(u32, Option<String>, Fate)>) {
+    pub(super) fn settle(&mut self, job: &Job, failed: Option<(u32, Option<String>, Disposition)>) {
         self.settled.insert(job.row.id);
         self.settlements.push(Settlement {
             slice: job.slice,

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 use super::{Engine, MOST_IN_FLIGHT, State, track, weight};
 use crate::error::Result;
 use crate::event::Event;
-use crate::group::job::{Fate, Job, Origin, Park, Row};
+use crate::group::job::{Disposition, Job, Origin, Park, Row};
 use crate::group::options::Durable;
-use crate::group::runner::{Manner, Runner};
+use crate::group::runner::{ExecutionMode, Runner};
 use crate::group::session::{Fetched, Page};
 use crate::group::slices::Slices;
 use crate::group::store::{self, ParkedRow};
@@ -33,7 +33,7 @@ impl<R: Runner> Engine<R> {
             return;
         }
         match self.slices.turn() {
-            Some(turn) => session.read(turn, page_size(R::MANNER, &self.terms)),
+            Some(turn) => session.read(turn, page_size(R::MODE, &self.options)),
             // There is nothing to read without slices.
             None => session.have_read(false, true, 0),
         }
@@ -50,15 +50,15 @@ impl<R: Runner> Engine<R> {
         let is_empty = rows.rows.is_empty();
         for (row, event) in rows.rows.into_iter().zip(events) {
             let slice = Share::slice(row.hash, turn.share.of);
-            let Some(epoch) = self.slices.wants(&turn, slice, row.id) else {
+            let Some(epoch) = self.slices.accepts(&turn, slice, row.id) else {
                 continue;
             };
-            let is_wanted = match &event {
+            let is_selected = match &event {
                 Ok(event) => self.filter.matches(event),
                 Err((_, Some(table))) => self.filter.wants_table(table),
                 Err((_, None)) => true,
             };
-            if !is_wanted {
+            if !is_selected {
                 continue;
             }
             if let Some(number) = self.slices.take_in(slice, &span, row.id, weight(&row)) {
@@ -82,7 +82,7 @@ impl<R: Runner> Engine<R> {
 
     /// Parks a resync, once for the group, because rows were trimmed before the group had read them.
     fn note_gap(&mut self, slice: i32, closed: i64) {
-        let group = &*self.terms.group;
+        let group = &*self.options.group;
         tracing::error!(
             group,
             reason = "trimmed",
@@ -102,7 +102,7 @@ impl<R: Runner> Engine<R> {
             row,
             attempts: 0,
             error: None,
-            fate: Fate::Due(Duration::ZERO),
+            disposition: Disposition::Due(Duration::ZERO),
         });
     }
 
@@ -117,7 +117,7 @@ impl<R: Runner> Engine<R> {
         }
         // Write settlements first, so that the fetched state of an event is not older than the state in memory.
         if !self.settlements.is_empty() || session.is_settling() {
-            return session.hurry();
+            return session.acknowledge_now();
         }
         if !session.may_fetch() {
             return;
@@ -143,21 +143,21 @@ impl<R: Runner> Engine<R> {
     pub(super) fn fetched(
         &mut self,
         Fetched {
-            wanted,
+            requested,
             rows,
             events,
-            is_cut,
+            is_truncated,
         }: Fetched,
     ) {
         let now = Instant::now();
         let mut found: Vec<(ParkedRow, Result<Event>)> = rows.into_iter().zip(events).collect();
-        for (row, id) in wanted {
+        for (row, id) in requested {
             // Compare the row too: another slice may have parked a resync with the same id.
             let is_it = |(found, _): &(ParkedRow, _)| {
                 found.row.id == id && Row::new(found.row.relation, found.row.key.clone()) == row
             };
             let Some(index) = found.iter().position(is_it) else {
-                match is_cut {
+                match is_truncated {
                     true => self.parked.put_back(&row, id, now),
                     // An operator has discarded it.
                     false => self.parked.done(&row, id, now),
@@ -175,7 +175,7 @@ impl<R: Runner> Engine<R> {
                 Some(reason) => Ok(Task::Resync(Resync::new(reason))),
                 None => event.map(Task::Event),
             };
-            let is_wanted = match &task {
+            let is_selected = match &task {
                 Ok(Task::Event(event)) => !parked.is_unfiltered || self.filter.matches(event),
                 Ok(Task::Resync(_)) | Err(_) => true,
             };
@@ -187,7 +187,7 @@ impl<R: Runner> Engine<R> {
                 task,
                 attempts: parked.attempts,
             };
-            if is_wanted {
+            if is_selected {
                 self.push(job);
             } else {
                 self.parked.done(&row, id, now);
@@ -199,14 +199,14 @@ impl<R: Runner> Engine<R> {
 
     pub(super) fn push(&mut self, job: Job) {
         self.bytes += weight(&job.row);
-        self.schedule.push(Some(track(R::MANNER, &job)), job);
+        self.schedule.push(Some(track(R::MODE, &job)), job);
     }
 }
 
-fn page_size(manner: Manner, terms: &Durable) -> usize {
-    match manner {
-        Manner::OneByOne | Manner::Transactional => 512,
-        Manner::Batches => terms.max_batch.clamp(512, MOST_IN_FLIGHT),
+fn page_size(mode: ExecutionMode, options: &Durable) -> usize {
+    match mode {
+        ExecutionMode::OneByOne | ExecutionMode::Transactional => 512,
+        ExecutionMode::Batches => options.max_batch.clamp(512, MOST_IN_FLIGHT),
     }
 }
 

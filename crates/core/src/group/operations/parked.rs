@@ -42,7 +42,7 @@ impl Group<'_> {
     /// # Errors
     /// As for [`all`](Self::all).
     pub async fn parked(&self, after: Option<i64>, limit: usize) -> Result<Vec<ParkedEvent>> {
-        self.set_aside(
+        self.query_parked(
             "dead_at IS NULL AND id OPERATOR(pg_catalog.>) $2",
             after,
             limit,
@@ -56,7 +56,7 @@ impl Group<'_> {
     /// # Errors
     /// As for [`all`](Self::all).
     pub async fn dead_letters(&self, after: Option<i64>, limit: usize) -> Result<Vec<ParkedEvent>> {
-        self.set_aside(
+        self.query_parked(
             "dead_at IS NOT NULL AND id OPERATOR(pg_catalog.>) $2",
             after,
             limit,
@@ -70,12 +70,12 @@ impl Group<'_> {
     /// As for [`all`](Self::all).
     pub async fn parked_event(&self, id: i64) -> Result<Option<ParkedEvent>> {
         Ok(self
-            .set_aside("id OPERATOR(pg_catalog.=) $2", Some(id), 1)
+            .query_parked("id OPERATOR(pg_catalog.=) $2", Some(id), 1)
             .await?
             .pop())
     }
 
-    async fn set_aside(
+    async fn query_parked(
         &self,
         which: &str,
         id: Option<i64>,

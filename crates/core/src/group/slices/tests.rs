@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::{Slices, Turn};
-use crate::group::job::{Fate, Park};
+use crate::group::job::{Disposition, Park};
 use crate::outbox::{Cursor, Point, Reading, Recorded};
 
 const SLICES: i32 = 3;
@@ -32,9 +32,9 @@ fn page(turn: &Turn, now: i64, limit: usize) -> (Vec<i64>, Cursor) {
         (None, None) => moment(now),
     };
     let position = turn.cursor.position().unwrap_or(i64::MIN).max(from);
-    let is_wanted = |id: &i64| turn.share.slices.contains(&slice_of(*id));
+    let is_requested = |id: &i64| turn.share.slices.contains(&slice_of(*id));
     let ids: Vec<i64> = (position + 1..=to.floor)
-        .filter(is_wanted)
+        .filter(is_requested)
         .take(limit)
         .collect();
     let cursor = match ids.last() {
@@ -98,7 +98,7 @@ proptest! {
                     let span = Slices::span(&turn, &after);
                     for id in ids {
                         let slice = slice_of(id);
-                        if let Some(epoch) = slices.wants(&turn, slice, id) {
+                        if let Some(epoch) = slices.accepts(&turn, slice, id) {
                             let number = slices.take_in(slice, &span, id, 1).unwrap();
                             prop_assert!(open.insert(id, (slice, epoch, number)).is_none(), "{} twice", id);
                             prop_assert!(!done.contains(&id), "{} again", id);
@@ -175,7 +175,7 @@ fn park(id: i64) -> Park {
         row,
         attempts: 0,
         error: None,
-        fate: Fate::Behind,
+        disposition: Disposition::Behind,
     }
 }
 
