@@ -95,8 +95,8 @@ impl<E> Batch<E> {
         &self.attempts
     }
 
-    /// Marks an event as failed. It is retried or becomes a dead letter as with a handler of single events. Does nothing if `index`
-    /// is out of range.
+    /// Marks an event as failed. It is retried, or becomes a dead letter, as with a handler of single events. Does nothing if
+    /// `index` is out of range.
     pub fn fail(&mut self, index: usize, error: impl Into<HandlerError>) {
         if let Some(failure) = self.failures.get_mut(index) {
             *failure = Some(error.into());

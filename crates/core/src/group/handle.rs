@@ -37,7 +37,7 @@ pub struct ConsumerReport {
     pub parked: u64,
     /// Events that were taken in but not finished, and that are left to the next owner of their slice.
     pub left_to_others: u64,
-    /// Attempts whose transaction was rolled back, because another consumer had claimed the slice.
+    /// Attempts whose transaction was rolled back, because another consumer had claimed the slice, or the group was moved.
     pub fenced: u64,
     /// Attempts that failed with an error.
     pub errors: u64,

@@ -87,7 +87,7 @@ impl GroupStatus {
     /// Records the [metrics](crate::telemetry) of the group that are computed from the database. Call it at intervals for
     /// [all groups](Group::all), in one task for all consumers together. That task must survive errors: when it ends, metrics keep
     /// their last values. [`GROUP_STATUS_TIMESTAMP_SECONDS`] shows when they were recorded.
-    #[expect(clippy::cast_precision_loss, reason = "what metrics are made of")]
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floats")]
     pub fn record(&self) {
         let record = |name, value| gauge(name, &[("group", &self.name)]).set(value);
         record(GROUP_LAG_EVENTS, self.lag_events as f64);
@@ -161,8 +161,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Deletes the group with its cursors, parked events and dead letters. Stop its consumers before: running consumers would create
-    /// the group again.
+    /// Deletes the group with its cursors, parked events and dead letters. Stop its consumers before: running consumers would
+    /// create the group again.
     ///
     /// # Errors
     /// As for [`status`](Self::status).

@@ -51,7 +51,7 @@ pub struct Durable {
 
 impl Durable {
     /// Returns the default options for a group of this name: 8 attempts at a time, 30 s for each, up to 12 attempts for an
-    /// event, and a lease of 10 s. The delay before a retry begins at up to one second, and doubles up to ten minutes.
+    /// event, and a lease of 10 s. The delay before a retry is at most one second at first, and doubles up to ten minutes.
     ///
     /// All consumers of one group share its work, also across processes, so all of them must run the same handler. The name
     /// appears in the database, in logs and in reports. It has 1 to 255 bytes.

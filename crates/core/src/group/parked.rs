@@ -175,7 +175,7 @@ impl Parked {
         self.lanes.get_mut(row).filter(is_out)
     }
 
-    /// Removes a slice that was given up. Returns the number of its parked events.
+    /// Removes the events of a slice that this node no longer owns. Returns their number.
     pub(super) fn forget(&mut self, slice: i32) -> usize {
         let (lanes, mut gone) = (&mut self.lanes, 0);
         lanes.retain(|_, lane| {
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(
             given_out(&mut parked, now),
             [3],
-            "after what was given out, in order"
+            "after the event that was given out"
         );
         assert_eq!(
             (parked.events(), parked.forget(1), parked.forget(0)),

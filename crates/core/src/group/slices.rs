@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                    ┌──────────── pending: taken in, not all done ───────────┐
-//!   … acknowledged … │ done │ done │ under way │ done │ waiting │ waiting │   │ … not read …
+//!   … acknowledged … │ done │ done │  running  │ done │ waiting │ waiting │   │ … not read …
 //!                    └──────┴──────┴─ the cursor goes to here ─┴─────────┘   read
 //! ```
 //!
@@ -508,7 +508,7 @@ impl Slices {
     }
 
     /// Returns the acknowledgement that an attempt at the first pending event of a slice has to write when it succeeds. Returns an
-    /// error if the cursor would move back. Must not be called while the slice [has to write](Self::has_to_write) something itself.
+    /// error if the cursor would move back. Must not be called while the slice [has to write](Self::has_to_write) something.
     pub(super) fn acknowledge_next(&self, number: i32) -> Option<Result<Acknowledgement>> {
         let slice = self.owned.get(&number)?;
         let next = slice.pending.front()?;

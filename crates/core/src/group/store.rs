@@ -16,8 +16,8 @@ use super::slices::Acknowledgement;
 use crate::error::{Error, Kind, Result};
 use crate::outbox::{Cursor, OutboxReader, Recorded, Statements, get, some};
 
-/// Makes the server look cursors up by their key. There are few rows of cursors, so the planner would choose a sequential scan, but
-/// they have many versions, which the scan would read too. Only for connections of the consumer.
+/// Makes the server look cursors up by their key. There are few rows of cursors, so the planner would choose a sequential scan.
+/// But they have many versions, which the scan would read too. Only for connections of the consumer.
 const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; \
     SET enable_mergejoin = off; SET enable_material = off; SET jit = off";
 

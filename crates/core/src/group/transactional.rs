@@ -374,8 +374,8 @@ struct Pool {
     cleaning_since_14: String,
     /// Prepares the transaction for the acknowledgement.
     acknowledging: String,
-    /// The server's history that the consumer's cursors belong to. A crash of the server makes cursors invalid, so they must not be
-    /// written on a connection that was opened after it.
+    /// The server's history that the consumer's cursors belong to. A crash of the server makes cursors invalid, so they must not
+    /// be written on a connection that was opened after it.
     history: RefCell<Option<History>>,
     idle: RefCell<Vec<Connection>>,
     /// Counts connections: each one holds a reference.

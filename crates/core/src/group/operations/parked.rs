@@ -50,7 +50,7 @@ impl Group<'_> {
         .await
     }
 
-    /// Returns dead letters, ordered by id: at most `limit` of them, with ids above `after` if it is given. All of them are held in
+    /// Returns dead letters, ordered by id: at most `limit` of them, with ids above `after` if it is given. They are all held in
     /// memory with their columns.
     ///
     /// # Errors

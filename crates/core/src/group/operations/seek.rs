@@ -130,8 +130,8 @@ impl Group<'_> {
     }
 
     /// Moves the group to another position. Consumers can no longer acknowledge events that they are handling, so those may be
-    /// handled again. Parked events and dead letters stay. A dead letter that is delivered again stays a dead letter if the delivery
-    /// succeeds; if it fails, the event is parked and retried.
+    /// handled again. Parked events and dead letters stay. A dead letter that is delivered again stays a dead letter if it is
+    /// handled. If the attempt fails, the event is retried according to the policy.
     ///
     /// # Errors
     /// As for [`status`](Self::status).
