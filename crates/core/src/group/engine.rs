@@ -87,7 +87,6 @@ pub(super) struct Engine<R> {
     settled: HashSet<i64>,
     node: i64,
     has_joined: bool,
-    /// The leases of the group's nodes.
     leases: Leases,
     /// Until then, no other node can claim the slices of this node.
     lease_until: Instant,

@@ -46,7 +46,6 @@ impl Parked {
         self.lanes.len()
     }
 
-    /// The number of parked events.
     pub(super) fn events(&self) -> usize {
         self.events
     }
@@ -71,7 +70,6 @@ impl Parked {
         self.lanes.values().any(|lane| lane.has(event))
     }
 
-    /// Whether this event of the row is known.
     pub(super) fn is_known(&self, row: &Row, event: i64) -> bool {
         self.lanes.get(row).is_some_and(|lane| lane.has(event))
     }

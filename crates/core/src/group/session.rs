@@ -85,9 +85,7 @@ pub(super) struct Session {
     /// When the last tick began.
     ticked_at: Instant,
 
-    /// Compares the group's requirements with what is installed.
     checker: Rc<Checker>,
-    /// The running comparison.
     confirming: Request<Result<bool>>,
     next_confirmation: Instant,
 
@@ -168,7 +166,6 @@ type FetchedRows = (Vec<ParkedRow>, Vec<Result<Event>>, bool);
 pub(super) struct Fetched {
     pub(super) requested: Vec<(Row, i64)>,
     pub(super) rows: Vec<ParkedRow>,
-    /// One for each row.
     pub(super) events: Vec<Result<Event>>,
     /// Whether the size limit was reached, so that events are missing.
     pub(super) is_truncated: bool,
@@ -504,7 +501,6 @@ impl Session {
         self.sent.1.iter().map(|one| one.id)
     }
 
-    /// Whether settlements are being written.
     pub(super) fn is_settling(&self) -> bool {
         !self.sent.1.is_empty()
     }

@@ -64,7 +64,6 @@ struct Slice {
     weight: usize,
     /// Bytes of all events in `parks`.
     bytes: usize,
-    /// The number of running attempts.
     running: usize,
     /// The slice is to be given back: no attempt of it begins.
     releasing: bool,

@@ -109,7 +109,6 @@ fn cursor(group: &str, slice: i32, text: &str) -> Result<Cursor> {
     })
 }
 
-/// Adds this node to the group.
 pub(super) async fn join(client: &Client, options: &Durable, node: i64) -> Result<()> {
     let description = format!("{} pid {}", host(), std::process::id());
     let lease = options.lease.as_secs_f64();
@@ -126,7 +125,6 @@ fn host() -> String {
     name.map_or_else(|| "unknown host".to_owned(), |name| name.trim().to_owned())
 }
 
-/// Removes this node from the group.
 pub(super) async fn leave(client: &Client, group: &str, node: i64) -> Result<()> {
     execute(client, include_str!("sql/leave.sql"), &[&group, &node])
         .await
@@ -156,7 +154,6 @@ pub(super) struct Membership {
     pub(super) slices: i32,
     pub(super) is_paused: bool,
     pub(super) revision: i64,
-    /// The leases of the group's nodes.
     pub(super) nodes: Vec<Lease>,
     /// Slices that this node owns, and their epochs.
     pub(super) owned: Vec<(i32, i64)>,
