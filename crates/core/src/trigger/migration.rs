@@ -22,7 +22,7 @@ use super::VERSION;
 use super::actual::Actual;
 use super::apply::Plan;
 use super::note::{version, versioned};
-use super::shared::{refuse_newer, refuse_stranger, refuse_unknown_outbox};
+use super::shared::{refuse_newer, refuse_unknown_outbox, refuse_untrusted_owner};
 use super::template::{dollar_quoted, render};
 use crate::error::{Error, Kind, Result};
 
@@ -78,7 +78,7 @@ impl Actual {
         let comment = outbox.comment.as_deref();
         refuse_unknown_outbox(comment)?;
         refuse_newer("pgherald.outbox", comment)?;
-        refuse_stranger("pgherald.outbox", &outbox.owner)?;
+        refuse_untrusted_owner("pgherald.outbox", &outbox.owner)?;
         let installed = version(comment).unwrap_or_default();
         (installed + 1..=VERSION).map(migration).collect()
     }

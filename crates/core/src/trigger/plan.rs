@@ -140,7 +140,7 @@ impl Actual {
             for (name, function) in installed.functions() {
                 let object = format!("triggers of {}", spec.table);
                 shared::refuse_newer(&object, function.comment.as_deref())?;
-                shared::refuse_stranger(&qualified(name), &function.owner)?;
+                shared::refuse_untrusted_owner(&qualified(name), &function.owner)?;
             }
             tried.extend(trials(&valid)?);
             let desired = desired(&valid)?;
@@ -173,7 +173,7 @@ impl Actual {
     fn refuse_server(&self) -> Result<()> {
         refuse_old(&self.server)?;
         if let Some(owner) = &self.server.owner {
-            shared::refuse_stranger("schema pgherald", owner)?;
+            shared::refuse_untrusted_owner("schema pgherald", owner)?;
         }
         shared::refuse(self)
     }

@@ -1,4 +1,4 @@
-//! A specification checked against its table.
+//! Checks a specification against its table.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
 
-/// A specification whose names were all found, and its table.
+/// A specification that fits its table.
 #[derive(Debug)]
 pub(super) struct Valid<'a> {
     pub(super) spec: &'a TriggerSpec,
@@ -22,15 +22,15 @@ pub(super) struct Valid<'a> {
 }
 
 impl Valid<'_> {
-    /// Whether no two rows of the table have the same key: the key contains the primary key, which partitions share. Children
-    /// by INHERITS need not have the primary key, and if they do, may repeat keys of the table.
+    /// Whether no two rows of the table have the same key. That is so if the key contains the primary key, which partitions share.
+    /// Children by INHERITS need not have the primary key, and may repeat keys of the table even if they have it.
     pub(super) fn is_key_unique(&self) -> bool {
         let members = &self.table.members;
-        let has_heirs = members.len() > 1
+        let has_children = members.len() > 1
             && members
                 .iter()
                 .any(|member| member.is_root && member.kind == "r");
-        if has_heirs {
+        if has_children {
             return false;
         }
         let primary = primary_key(self.table);
@@ -45,13 +45,13 @@ impl Valid<'_> {
                 .spec
                 .value_limit
                 .unwrap_or(TriggerSpec::DEFAULT_VALUE_LIMIT),
-            // The maximum of pg_notify.
+            // The maximum payload of pg_notify.
             false => 7_999,
         }
     }
 }
 
-/// The columns, those that are listed twice only where they come first.
+/// The columns without repetitions, in the order in which they come first.
 pub(super) fn each_once<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<Column> {
     let mut once: Vec<Column> = Vec::new();
     for column in columns {
@@ -62,7 +62,7 @@ pub(super) fn each_once<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<Co
     once
 }
 
-/// Checks `spec` against `table`, whose function has, or will have, the name `function`.
+/// Checks `spec` against `table`. The table's function has, or will have, the name `function`.
 pub(super) fn validate<'a>(
     spec: &'a TriggerSpec,
     table: &'a Table,
@@ -106,7 +106,7 @@ pub(super) fn validate<'a>(
     })
 }
 
-/// Checks that the options of `spec` fit each other, which needs no table.
+/// Checks that the options of `spec` do not contradict each other. This needs no table.
 pub(super) fn check_options(spec: &TriggerSpec) -> Result<()> {
     if spec.operations.is_empty() {
         return Err(unfit(
@@ -150,12 +150,12 @@ pub(super) fn check_options(spec: &TriggerSpec) -> Result<()> {
 }
 
 impl Actual {
-    /// Returns `spec` with those of its optional columns that its table has as columns, and without the others.
+    /// Returns `spec` with optional columns replaced: those that the table has become columns, and the others are removed.
     pub(super) fn resolved(&self, spec: &TriggerSpec) -> TriggerSpec {
         let mut spec = spec.clone();
         let table = self.table(&spec.table);
         for name in std::mem::take(&mut spec.optional_columns) {
-            // A table that does not exist is the reason why the specification does not fit, whichever columns it has.
+            // A missing table is an error whatever columns the specification has, so it is reported later.
             let is_there = table
                 .as_ref()
                 .is_ok_and(|table| table.columns.iter().any(|it| it.name == name));
@@ -166,8 +166,8 @@ impl Actual {
         spec
     }
 
-    /// Returns `spec` without columns that its table no longer has. If a column of its key is among them, the primary key
-    /// replaces the key.
+    /// Returns `spec` without columns that its table no longer has. If one of them belongs to the key, the primary key replaces the
+    /// key.
     ///
     /// # Errors
     /// If the table does not exist.
@@ -184,21 +184,21 @@ impl Actual {
         key.into_iter().map(|column| column.name).collect()
     }
 
-    /// Whether `part` is the table `whole`, or one of its partitions or children.
+    /// Returns whether `part` is the table `whole`, or one of its partitions or children.
     #[must_use]
     pub fn is_part(&self, part: &TableName, whole: &TableName) -> bool {
         let is_part = |table: &Table| table.members.iter().any(|member| member.name.0 == *part);
         self.table(whole).is_ok_and(is_part)
     }
 
-    /// Whether this is a table, ordinary or partitioned.
+    /// Returns whether this is an ordinary or a partitioned table.
     #[must_use]
     pub fn is_table(&self, table: &TableName) -> bool {
         let root = self.table(table).ok().and_then(|it| it.members.first());
         root.is_some_and(|root| root.is_table())
     }
 
-    /// Whether this role may create triggers on a table, its partitions and its children.
+    /// Returns whether this role may create triggers on a table, its partitions and its children.
     #[must_use]
     pub fn may_have_triggers(&self, table: &TableName) -> bool {
         let is_free = |table: &Table| table.members.iter().all(|member| member.may_have_triggers);
@@ -224,7 +224,7 @@ pub(super) fn trim(mut spec: TriggerSpec, table: &Table) -> TriggerSpec {
     spec
 }
 
-/// The problem with tables of this schema, if it is not a user's schema.
+/// The problem with tables of this schema, if triggers cannot be installed in it.
 fn reserved(schema: &str) -> Option<&'static str> {
     match schema {
         schema if schema.starts_with("pg_temp") => {
