@@ -84,7 +84,7 @@ pub(super) struct Column {
     pub(super) exact_type: String,
     /// The type as it was declared.
     pub(super) declared: String,
-    /// Whether all values of its type have the same short length.
+    /// Whether values of its type have a fixed length, so that their texts are short.
     pub(super) is_short: bool,
     /// Whether its text may name objects of the database. Whether such a text contains the schema depends on the `search_path`.
     pub(super) names_objects: bool,

@@ -82,7 +82,7 @@ fn function<'a>(desired: &Desired, actual: Option<&Function>) -> Option<Finding<
         None => "its comment is not pgherald's".to_owned(),
         Some(version) if version != VERSION => other_version(version),
         Some(_) if !same_note => "it was made for another specification or table".to_owned(),
-        Some(_) if !same_body => "its body is not what this specification asks for".to_owned(),
+        Some(_) if !same_body => "its body differs from this specification's".to_owned(),
         Some(_) if !same_rights => {
             "it runs with other rights or settings than it should".to_owned()
         }

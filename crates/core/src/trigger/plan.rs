@@ -305,7 +305,7 @@ pub(super) fn refuse_twice(specs: &[TriggerSpec]) -> Result<()> {
     match specs.iter().find(|spec| !tables.insert(&spec.table)) {
         None => Ok(()),
         Some(spec) => {
-            let message = format!("two specifications of {}; a table has one", spec.table);
+            let message = format!("two specifications of {}; give one per table", spec.table);
             Err(Error::new(Kind::Spec, message))
         }
     }

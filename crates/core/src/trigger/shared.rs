@@ -24,7 +24,8 @@ pub(super) const ROWS_QUERY: &str = include_str!("sql/objects/rows_query_body.sq
 /// The settings that `rows_query` pins.
 pub(super) const PINNED: [&str; 1] = ["search_path=pg_catalog, pg_temp"];
 
-/// Marks the schema as created by pgherald, so that uninstalling does not drop a schema that another program created.
+/// Marks the schema as created by pgherald, so that uninstalling does not drop a schema that another program created. It must never
+/// change, because it is compared with the installed comment.
 pub(super) const SCHEMA_COMMENT: &str =
     "Made by pgherald; it goes when the last table is uninstalled.";
 
@@ -96,7 +97,7 @@ fn outdated(function: &Function, body: &str, settings: &[&str]) -> Option<String
         None => Some("its comment is not pgherald's".to_owned()),
         Some(version) if version != VERSION => Some(other_version(version)),
         Some(_) if !is_body(&function.body, body) => {
-            Some("its body is not what was installed".to_owned())
+            Some("its body differs from this program's".to_owned())
         }
         Some(_) if function.is_definer || function.settings != settings => {
             Some("it runs with other rights or settings than it should".to_owned())
@@ -149,8 +150,8 @@ pub(crate) fn refuse_other_outbox(comment: Option<&str>) -> Result<()> {
 /// Refuses an outbox that pgherald did not install, and otherwise returns its version.
 pub(super) fn refuse_unknown_outbox(comment: Option<&str>) -> Result<u32> {
     version(comment).ok_or_else(|| {
-        let message = "pgherald.outbox is not what was installed: its comment is not pgherald's; uninstall all, or \
-                       move it away";
+        let message =
+            "cannot use pgherald.outbox: its comment is not pgherald's; uninstall all, or rename it";
         Error::new(Kind::Unsuitable, message)
     })
 }

@@ -111,7 +111,7 @@ pub(super) fn check_options(spec: &TriggerSpec) -> Result<()> {
     if spec.operations.is_empty() {
         return Err(unfit(
             spec,
-            "no operation to announce; name at least one, or none for all",
+            "no operation is announced; name at least one, or leave operations out for all",
         ));
     }
     if !spec.when_changed.is_empty() && !spec.operations.contains(Operation::Update) {
