@@ -8,7 +8,7 @@ use super::note::{Note, Place};
 use super::replicated::{self, Seen};
 use super::spec::Mode;
 use super::template::{dollar_quoted, render};
-use super::validate::{Valid, each_once};
+use super::validate::{Valid, without_duplicates};
 use super::{VERSION, expression, rows_query};
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
@@ -256,7 +256,7 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
         8,
         &for_rows,
     )?;
-    let read = each_once(valid.key.iter().chain(&valid.columns));
+    let read = without_duplicates(valid.key.iter().chain(&valid.columns));
     let row = [
         ("keys", &*keys),
         ("cols", &*cols),
@@ -360,7 +360,7 @@ fn row_unchanged(valid: &Valid<'_>) -> Result<String> {
         ("watched", &*expression::comparable(&columns)),
         (
             "with_both",
-            &*replicated::with(&each_once(compared), Seen::Both),
+            &*replicated::with(&without_duplicates(compared), Seen::Both),
         ),
     ];
     let template = include_str!("sql/replicated/notify_unchanged.sql");

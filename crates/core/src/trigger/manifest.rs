@@ -20,10 +20,10 @@ use crate::operation::{Operation, OperationSet};
 /// # Errors
 /// If the JSON writer fails, for which there is no known cause.
 pub fn to_manifest(specs: &[TriggerSpec]) -> crate::Result<String> {
-    serde_json::to_string_pretty(specs).map_err(not_written)
+    serde_json::to_string_pretty(specs).map_err(serialization_error)
 }
 
-pub(super) fn not_written(cause: serde_json::Error) -> Error {
+pub(super) fn serialization_error(cause: serde_json::Error) -> Error {
     Error::with_source(
         Kind::Spec,
         "the specifications cannot be written as JSON",

@@ -58,11 +58,11 @@
 //!   something else was installed on one of its tables.
 //! - A write never fails because of its payload: payloads stay below 8,000 bytes. If a column was renamed, dropped or given
 //!   another type, `rows_query` writes a query for the remaining columns, and raises a warning. If the key or a shared function
-//!   is gone, the function announces the whole table and raises a warning.
-//! - The trigger of a statement reads at most 1,001 rows, however many rows changed. With [`TriggerSpec::when_changed`], it
-//!   compares all of them.
+//!   is gone, the function announces or records a change of the whole table and raises a warning.
+//! - In notify mode, the trigger of a statement reads at most 1,001 rows, however many rows changed. With
+//!   [`TriggerSpec::when_changed`], it compares all of them. In outbox mode, it records all rows.
 //!
-//! **Payload.** JSON, a superset of PGCacheWatch's:
+//! **Payload.** A notification is JSON, a superset of PGCacheWatch's:
 //!
 //! ```json
 //! {"v":1,"operation":"update","schema":"public","table":"users",

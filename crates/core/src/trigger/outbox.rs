@@ -8,7 +8,7 @@ use super::expression::{self, Size};
 use super::replicated::{self, Seen};
 use super::rows_query;
 use super::template::render;
-use super::validate::{Valid, each_once};
+use super::validate::{Valid, without_duplicates};
 use crate::error::Result;
 
 pub(super) const NONE: &str = "NULL::pg_catalog.text";
@@ -311,7 +311,7 @@ fn compares(valid: &Valid<'_>) -> bool {
 /// The columns that the body reads, each once.
 pub(super) fn read(valid: &Valid<'_>) -> Vec<Column> {
     let columns = valid.key.iter().chain(&valid.columns);
-    each_once(columns.chain(&valid.when_changed))
+    without_duplicates(columns.chain(&valid.when_changed))
 }
 
 /// A condition: whether `columns` can still be read from a transition table as at the installation.

@@ -113,7 +113,7 @@ impl Actual {
     pub fn plan(&self, specs: &[TriggerSpec]) -> Result<Plan> {
         let specs: Vec<_> = specs.iter().map(|spec| self.resolved(spec)).collect();
         let specs = &*specs;
-        refuse_twice(specs)?;
+        refuse_duplicates(specs)?;
         self.refuse_server()?;
         let needs_outbox = specs.iter().any(TriggerSpec::is_outbox);
         let outbox = shared::outbox(self.outbox.as_ref(), needs_outbox)?;
@@ -171,7 +171,7 @@ impl Actual {
     }
 
     fn refuse_server(&self) -> Result<()> {
-        refuse_old(&self.server)?;
+        refuse_old_server(&self.server)?;
         if let Some(owner) = &self.server.owner {
             shared::refuse_untrusted_owner("schema pgherald", owner)?;
         }
@@ -288,7 +288,7 @@ fn change(desired: &Desired, finding: &Finding<'_>, server_version: i32) -> Resu
     })
 }
 
-fn refuse_old(server: &Server) -> Result<()> {
+fn refuse_old_server(server: &Server) -> Result<()> {
     if server.version >= OLDEST_SERVER {
         return Ok(());
     }
@@ -300,7 +300,7 @@ fn refuse_old(server: &Server) -> Result<()> {
     Err(Error::new(Kind::Unsuitable, message))
 }
 
-pub(super) fn refuse_twice(specs: &[TriggerSpec]) -> Result<()> {
+pub(super) fn refuse_duplicates(specs: &[TriggerSpec]) -> Result<()> {
     let mut tables = HashSet::with_capacity(specs.len());
     match specs.iter().find(|spec| !tables.insert(&spec.table)) {
         None => Ok(()),

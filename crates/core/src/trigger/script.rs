@@ -58,13 +58,13 @@ pub fn migration_script(specs: &[TriggerSpec], narrow: bool) -> Result<String> {
     if specs.is_empty() {
         return Err(Error::new(Kind::Spec, "a script needs at least one table"));
     }
-    super::plan::refuse_twice(specs)?;
+    super::plan::refuse_duplicates(specs)?;
     for spec in specs {
         check_options(spec)?;
     }
     let tables = specs.iter().map(serde_json::to_string);
     let tables = tables.collect::<std::result::Result<Vec<_>, _>>();
-    let tables = tables.map_err(manifest::not_written)?;
+    let tables = tables.map_err(manifest::serialization_error)?;
     let tables = format!("[\n    {}\n]", tables.join(",\n    "));
     let modes = Modes {
         notify: specs.iter().any(|spec| !spec.is_outbox()),

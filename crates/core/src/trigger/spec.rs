@@ -181,11 +181,10 @@ impl TriggerSpec {
         self
     }
 
-    /// Announces only the rows of an UPDATE in which one of these columns, or the key, changed. Default: all rows. An UPDATE of
-    /// more than 1,000 rows is announced as a change of the whole table if any of these rows changed.
+    /// Reports only the rows of an UPDATE in which one of these columns, or the key, changed. Default: all rows.
     ///
-    /// The trigger reads all rows of the statement, not only the 1,000 that it can list. It compares the texts of values: `1.0`
-    /// that becomes `1.00` has changed.
+    /// The trigger reads all rows of the statement. It compares the texts of values: `1.0` that becomes `1.00` has changed. In
+    /// notify mode, an UPDATE of more than 1,000 rows is announced as a change of the whole table if any of its rows changed.
     #[must_use]
     pub fn when_changed<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.when_changed = columns.into_iter().map(Into::into).collect();

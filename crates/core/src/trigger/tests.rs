@@ -348,7 +348,7 @@ fn functions_of_another_role_or_a_later_version_are_refused() {
 }
 
 /// Returns the state of a database in which `spec` is installed on table a.
-fn having(spec: &TriggerSpec) -> Actual {
+fn actual_with(spec: &TriggerSpec) -> Actual {
     let made = made(spec, 16, &[]);
     let database = Database::new().table(16, "a", &[]);
     database.installed(&made, 16, "a").actual()
@@ -360,11 +360,11 @@ fn widening_adds_operations_and_columns_of_the_installation() {
     let delete = spec("a").operations(Operation::Delete).columns(["w"]);
     let both = Operation::Insert | Operation::Delete;
     let both = spec("a").operations(both).columns(["v", "w"]);
-    let actual = having(&insert);
+    let actual = actual_with(&insert);
     assert_eq!(actual.widened(&delete).unwrap(), both);
     assert_eq!(actual.losses(&delete), ["column v", "operation insert"]);
     // An installation that covers a specification has not drifted, and installing the widened specification changes nothing.
-    let actual = having(&both);
+    let actual = actual_with(&both);
     for narrower in [insert, delete] {
         let widened = actual.widened(&narrower).unwrap();
         assert!(plan(&actual, widened).is_empty());
@@ -377,7 +377,7 @@ fn widening_adds_operations_and_columns_of_the_installation() {
         );
     }
     assert!(
-        having(&spec("b"))
+        actual_with(&spec("b"))
             .widened(&spec("a").columns(["w"]))
             .is_ok()
     );
@@ -409,10 +409,10 @@ fn widening_keeps_updates_old_columns_and_large_values_of_the_installation() {
             "values of more than 10 bytes",
         ),
     ];
-    for (installed, wish, loss) in cases {
-        let actual = having(&installed);
-        assert_eq!(actual.losses(&wish), [loss]);
-        let widened = actual.widened(&wish).unwrap();
+    for (installed, requested, loss) in cases {
+        let actual = actual_with(&installed);
+        assert_eq!(actual.losses(&requested), [loss]);
+        let widened = actual.widened(&requested).unwrap();
         assert_eq!(actual.losses(&widened), [""; 0]);
         assert_eq!(widened, installed, "{loss}");
     }
@@ -439,14 +439,14 @@ fn widening_refuses_another_mode_channel_or_key() {
         ),
         (spec("a").key_columns(["v", "w"]), spec("a"), "the key v, w"),
     ];
-    for (installed, wish, why) in cases {
-        let actual = having(&installed);
-        let error = actual.widened(&wish).unwrap_err();
+    for (installed, requested, why) in cases {
+        let actual = actual_with(&installed);
+        let error = actual.widened(&requested).unwrap_err();
         assert!(
             error.is_config() && error.to_string().contains(why),
             "{error}"
         );
-        assert!(!plan(&actual, wish).warnings().is_empty());
+        assert!(!plan(&actual, requested).warnings().is_empty());
     }
     // The mode of a renamed table that still reports changes under this name also conflicts.
     let renamed = made(&spec("a").outbox(), 16, &[]);

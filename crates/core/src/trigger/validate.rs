@@ -52,7 +52,7 @@ impl Valid<'_> {
 }
 
 /// The columns without repetitions, in the order in which they come first.
-pub(super) fn each_once<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<Column> {
+pub(super) fn without_duplicates<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<Column> {
     let mut once: Vec<Column> = Vec::new();
     for column in columns {
         if once.iter().all(|other| other.name != column.name) {
@@ -75,7 +75,7 @@ pub(super) fn validate<'a>(
         None => primary_key(table),
     };
     if key.is_empty() && (spec.every_column || !spec.columns.is_empty()) {
-        return Err(unfit(
+        return Err(spec_error(
             spec,
             "columns need a key; name key columns, or no columns",
         ));
@@ -90,7 +90,7 @@ pub(super) fn validate<'a>(
         false => find(spec, table, &spec.columns)?,
     };
     if spec.old_columns && columns.is_empty() {
-        return Err(unfit(
+        return Err(spec_error(
             spec,
             "old columns need columns; name columns, or use every column",
         ));
@@ -109,28 +109,31 @@ pub(super) fn validate<'a>(
 /// Checks that the options of `spec` do not contradict each other. This needs no table.
 pub(super) fn check_options(spec: &TriggerSpec) -> Result<()> {
     if spec.operations.is_empty() {
-        return Err(unfit(
+        return Err(spec_error(
             spec,
             "no operation is announced; name at least one, or leave operations out for all",
         ));
     }
     if !spec.when_changed.is_empty() && !spec.operations.contains(Operation::Update) {
-        return Err(unfit(
+        return Err(spec_error(
             spec,
             "when_changed needs updates; add Operation::Update",
         ));
     }
     if spec.is_outbox() && spec.channel != ChannelName::default() {
-        return Err(unfit(spec, "the outbox has no channel; name no channel"));
+        return Err(spec_error(
+            spec,
+            "the outbox has no channel; name no channel",
+        ));
     }
     if spec.old_columns && !spec.is_outbox() {
-        return Err(unfit(
+        return Err(spec_error(
             spec,
             "notifications carry no old columns; use the outbox",
         ));
     }
     if spec.value_limit.is_some() && !spec.is_outbox() {
-        return Err(unfit(
+        return Err(spec_error(
             spec,
             "value_limit has no effect on notifications, which hold 8,000 bytes; use the outbox",
         ));
@@ -143,7 +146,7 @@ pub(super) fn check_options(spec: &TriggerSpec) -> Result<()> {
         let mut seen = HashSet::with_capacity(names.len());
         if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
             let problem = format!("column {name:?} is named twice; once is enough");
-            return Err(unfit(spec, &problem));
+            return Err(spec_error(spec, &problem));
         }
     }
     Ok(())
@@ -265,14 +268,14 @@ fn find(spec: &TriggerSpec, table: &Table, names: &[String]) -> Result<Vec<Colum
         let Some(column) = table.columns.iter().find(|column| column.name == *name) else {
             let existing: Vec<_> = table.columns.iter().map(|column| &*column.name).collect();
             let existing = existing.join(", ");
-            return Err(unfit(
+            return Err(spec_error(
                 spec,
                 &format!("there is no column {name:?}; the columns are {existing}"),
             ));
         };
         if column.is_virtual {
             let problem = format!("column {name:?} is virtual, so triggers cannot see it");
-            return Err(unfit(
+            return Err(spec_error(
                 spec,
                 &format!("{problem}; name the columns that it is computed from"),
             ));
@@ -293,7 +296,7 @@ fn primary_key(table: &Table) -> Vec<Column> {
     key
 }
 
-fn unfit(spec: &TriggerSpec, problem: &str) -> Error {
+fn spec_error(spec: &TriggerSpec, problem: &str) -> Error {
     Error::new(
         Kind::Spec,
         format!("specification of {}: {problem}", spec.table),

@@ -140,12 +140,12 @@ impl Actual {
         };
         // Check the specification alone first: if it does not fit, the installation is not the reason.
         let covering = self.validate(spec).map(|_| self.covering(spec));
-        let judged = covering.as_ref().map_err(Error::clone).and_then(|spec| {
+        let checked = covering.as_ref().map_err(Error::clone).and_then(|spec| {
             let (valid, installed) = self.validate(spec)?;
             Ok((desired(&valid)?, installed))
         });
-        let (desired, installed) = match judged {
-            Ok(judged) => judged,
+        let (desired, installed) = match checked {
+            Ok(checked) => checked,
             Err(error) => return unfit(error),
         };
         let mut drifts = Vec::new();

@@ -99,7 +99,7 @@ impl Actual {
         Watched {
             is_outbox: match &spec {
                 Some(spec) => Some(spec.is_outbox()),
-                None => does_record(&function.body),
+                None => records_changes(&function.body),
             },
             spec,
             table,
@@ -110,7 +110,7 @@ impl Actual {
 }
 
 /// Returns whether a function with this body records changes rather than announcing them. `None` if the body does not show it.
-pub(super) fn does_record(body: &str) -> Option<bool> {
+pub(super) fn records_changes(body: &str) -> Option<bool> {
     let records = body.contains("INSERT INTO pgherald.outbox");
     let announces = body.contains("PERFORM pgherald.notify_rows(");
     (records != announces).then_some(records)

@@ -6,7 +6,7 @@
 use super::actual::{Actual, Requirement, Table};
 use super::spec::TriggerSpec;
 use super::validate::trim;
-use super::watched::does_record;
+use super::watched::records_changes;
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 use crate::operation::OperationSet;
@@ -183,7 +183,7 @@ impl Actual {
         match self.installation(name, table).function {
             Some((_, function)) => match function.spec(Some(table)) {
                 Some(present) => Present::Specified(trimmed(present, name, table)),
-                None => Present::Unknown(does_record(&function.body)),
+                None => Present::Unknown(records_changes(&function.body)),
             },
             None => match self.namesake_mode(name) {
                 Some(is_outbox) => Present::Unknown(Some(is_outbox)),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Database, Value, having, kinds, made, plan, spec};
+use super::{Database, Value, actual_with, kinds, made, plan, spec};
 use crate::operation::Operation;
 use crate::trigger::verify::DriftKind;
 
@@ -59,7 +59,7 @@ fn functions_without_replicated_rows_have_no_row_level_parts() {
 #[test]
 fn an_installation_with_replicated_rows_covers_specifications_without_them() {
     let with = spec("a").replicated();
-    let actual = having(&with);
+    let actual = actual_with(&with);
     assert_eq!(kinds(&actual, &with), []);
     assert!(plan(&actual, with.clone()).is_empty());
     assert_eq!(kinds(&actual, &spec("a")), []);
@@ -70,7 +70,7 @@ fn an_installation_with_replicated_rows_covers_specifications_without_them() {
 
 #[test]
 fn an_installation_without_replicated_rows_does_not_cover_a_specification_with_them() {
-    let actual = having(&spec("a"));
+    let actual = actual_with(&spec("a"));
     let kinds = kinds(&actual, &spec("a").replicated());
     let is_unheard = |kind: &DriftKind| matches!(kind, DriftKind::Unheard { reason, .. } if reason == "without replicated rows");
     assert!(kinds.iter().any(is_unheard), "{kinds:?}");
@@ -85,7 +85,7 @@ fn an_installation_without_replicated_rows_does_not_cover_a_specification_with_t
 
 #[test]
 fn removing_replicated_rows_drops_row_triggers() {
-    let actual = having(&spec("a").replicated());
+    let actual = actual_with(&spec("a").replicated());
     let narrowed = plan(&actual, spec("a"));
     let sql = narrowed.sql();
     assert_eq!(
