@@ -60,7 +60,6 @@ pub struct Requirement {
     pub spec: TriggerSpec,
 }
 
-/// A table in the catalog.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     pub(super) oid: i64,
@@ -149,12 +148,10 @@ impl TryFrom<Parts> for Name {
 pub(super) struct Server {
     pub(super) version: i32,
     pub(super) has_schema: bool,
-    /// The owner of the schema, if it exists.
     #[serde(flatten)]
     pub(super) owner: Option<Owner>,
 }
 
-/// The owner of an object.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Owner {
     #[serde(rename = "owner")]
@@ -230,7 +227,6 @@ impl Trigger {
     }
 }
 
-/// The outbox in the catalog.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Outbox {
     pub(super) comment: Option<String>,
@@ -417,7 +413,6 @@ impl Actual {
         )
     }
 
-    /// The triggers that call `function`.
     pub(super) fn triggers_of(&self, function: &str) -> &[Trigger] {
         self.triggers.get(function).map_or(&[], Vec::as_slice)
     }
@@ -467,7 +462,6 @@ impl Actual {
         function.note.as_ref().map(|note| note.outbox)
     }
 
-    /// The installation of `table`, whose name is `name`.
     pub(super) fn installation(&self, name: &TableName, table: &Table) -> Installation<'_> {
         let called = self.called.get(&table.oid);
         let mut called: Vec<_> = called.into_iter().flatten().collect();

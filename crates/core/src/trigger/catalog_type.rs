@@ -6,7 +6,6 @@ use serde::Deserialize;
 
 use crate::types::{MAX_DEPTH, Type};
 
-/// A type as the catalog describes it.
 #[derive(Debug, Deserialize)]
 pub(super) struct CatalogType {
     oid: i64,
@@ -22,7 +21,6 @@ pub(super) struct CatalogType {
     fields: Option<Vec<(Box<str>, i64)>>,
 }
 
-/// The types of the catalog by their OIDs.
 #[derive(Debug, Default)]
 pub(super) struct CatalogTypes(HashMap<i64, CatalogType>);
 

@@ -32,7 +32,6 @@ struct Fingerprint {
     shared: String,
 }
 
-/// The fingerprint of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct TablePrint {
     table: TableName,

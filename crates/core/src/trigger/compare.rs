@@ -7,7 +7,6 @@ use super::actual::{Function, Installation, Trigger};
 use super::desired::{Desired, DesiredTrigger, Firing};
 use super::note::{Note, other_version, version};
 
-/// One difference.
 #[derive(Debug)]
 pub(super) enum Finding<'a> {
     /// The function is absent.

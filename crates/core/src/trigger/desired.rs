@@ -49,7 +49,6 @@ pub(super) struct DesiredTrigger {
     pub(super) firing: Firing,
 }
 
-/// The sessions in which a trigger fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Firing {
     /// All sessions except those whose `session_replication_role` is `replica`.
@@ -368,7 +367,6 @@ fn row_unchanged(valid: &Valid<'_>) -> Result<String> {
 }
 
 impl Desired {
-    /// The function's qualified name.
     pub(super) fn qualified(&self) -> String {
         qualified(&self.function)
     }
@@ -472,7 +470,6 @@ impl Desired {
 }
 
 impl DesiredTrigger {
-    /// Its transition tables, new and old.
     pub(super) const fn transition_tables(&self) -> (Option<&'static str>, Option<&'static str>) {
         match self.is_row {
             true => (None, None),

@@ -32,7 +32,6 @@ enum Class {
     Text,
     /// Bytes of any length.
     Bytes,
-    /// An enum's label.
     Label,
     /// Any other type: its text may depend on session settings.
     Other,
@@ -187,7 +186,6 @@ pub(super) fn differs(column: &Column, limit: u32, new: &str, old: &str) -> Stri
     }
 }
 
-/// A JSON array of column names.
 pub(super) fn names(columns: &[Column]) -> String {
     columns
         .iter()
@@ -238,7 +236,6 @@ pub(super) fn is_text(column: &Column) -> bool {
     !matches!(class(column), Class::Integer | Class::Boolean)
 }
 
-/// A JSON string.
 pub(super) fn json_string(text: &str) -> String {
     Value::from(text).to_string()
 }

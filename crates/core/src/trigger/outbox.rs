@@ -18,7 +18,6 @@ const FEWER: &str = "(SELECT pg_catalog.count(*) FROM pgherald_new) \
      OPERATOR(pg_catalog.<) (SELECT pg_catalog.count(*) FROM pgherald_old)";
 const PARTS: [&str; 4] = ["0", "1", "2", "3"];
 
-/// The body of the table's function.
 pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
     let table = &valid.spec.table;
     let relation = relation(valid)?.to_string();

@@ -178,7 +178,6 @@ impl Actual {
         shared::refuse(self)
     }
 
-    /// The statements for one table.
     fn changes(
         &self,
         desired: &Desired,

@@ -17,10 +17,8 @@ pub(super) fn nesting(valid: &Valid<'_>) -> Result<String> {
     render(template, &[("mark", &mark)])
 }
 
-/// The template of the call of `pgherald.rows_query`.
 pub(super) const CALL: &str = include_str!("sql/objects/rows_query_call.sql");
 
-/// The call of `pgherald.rows_query`.
 pub(super) fn call(valid: &Valid<'_>, key_size: Size, size: Size) -> Result<String> {
     let array = |items: &mut dyn Iterator<Item = String>| {
         let items: Vec<_> = items.map(|item| escape_literal(&item)).collect();

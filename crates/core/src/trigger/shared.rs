@@ -37,7 +37,6 @@ pub(super) enum Shared {
     Current,
 }
 
-/// The names, bodies and settings of the shared functions.
 #[cfg(test)]
 pub(super) fn helpers() -> [(&'static str, &'static str, &'static [&'static str]); 2] {
     [
@@ -121,7 +120,6 @@ pub(super) fn refuse_untrusted_owner(object: &str, owner: &Owner) -> Result<()> 
     ))
 }
 
-/// Refuses a shared function that this role may not call.
 fn refuse_forbidden(object: &str, helper: &Function) -> Result<()> {
     if helper.is_callable {
         return Ok(());
@@ -186,7 +184,6 @@ pub(super) fn refuse_newer(object: &str, comment: Option<&str>) -> Result<()> {
     }
 }
 
-/// The state of the outbox.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum OutboxState<'a> {
     /// No table needs it.
@@ -254,7 +251,6 @@ pub(super) fn schema(server: &Server) -> Result<String> {
     }
 }
 
-/// The statement that creates the schema.
 pub(super) fn make_schema() -> Result<String> {
     let body = dollar_quoted(include_str!("sql/objects/schema_body.sql"));
     render(include_str!("sql/objects/schema.sql"), &[("body", &*body)])

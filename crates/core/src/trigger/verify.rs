@@ -218,7 +218,7 @@ fn lacking(actual: &Note, spec: &TriggerSpec, desired: &Note) -> Option<String> 
     }
 }
 
-/// Returns the relation, if it is not the watched table, and the kind of the drift. `None` if the finding is not reported as a drift.
+/// The relation, if it is not the watched table, and the kind of the drift. `None` if the finding is not reported.
 fn drift<'a>(
     finding: &Finding<'a>,
     function: &str,

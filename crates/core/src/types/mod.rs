@@ -162,7 +162,6 @@ impl Type {
         found.map_or(Self::Text, |(_, found)| found.clone())
     }
 
-    /// The number of nested arrays and composites.
     pub(crate) fn depth(&self) -> usize {
         match self {
             Self::Array { element, .. } => 1 + element.depth(),

@@ -10,7 +10,6 @@ use crate::event::KeyPart;
 /// Columns, with the other names of each.
 type Aliases<'a> = [(&'a str, &'a [&'a str])];
 
-/// The parts of a row that an event has.
 #[derive(Debug)]
 pub(crate) struct RowParts<'a> {
     /// `None` if the event has no columns.
@@ -20,7 +19,6 @@ pub(crate) struct RowParts<'a> {
     pub(crate) key: &'a [KeyPart],
     /// Columns that the row must have.
     pub(crate) required: &'a [&'a str],
-    /// Other names of columns.
     pub(crate) aliases: &'a Aliases<'a>,
 }
 

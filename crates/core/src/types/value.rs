@@ -129,7 +129,6 @@ fn composite<'a>(text: &str, fields: &'a Fields) -> Option<Value<'a>> {
 #[derive(serde::Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The members of an object, in order.
 pub(super) struct Columns<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {

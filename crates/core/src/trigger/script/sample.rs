@@ -23,7 +23,6 @@ const WATCHED: &str = "samplewatched";
 /// A limit whose derived numbers occur nowhere else in the functions.
 const LIMIT: u32 = 3_987_654_321;
 
-/// Options of a sample table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub(super) is_outbox: bool,
