@@ -144,11 +144,24 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
     }
 }
 
+/// One line of at most so many characters of an error with its causes. The first cause is at the end and explains most, so what
+/// does not fit is left out of the middle.
+pub(crate) fn shortened_error(text: &str, most: usize) -> String {
+    let line: Vec<char> = shortened(text, usize::MAX).chars().collect();
+    if line.len() <= most {
+        return line.into_iter().collect();
+    }
+    let kept = most.saturating_sub(1);
+    let (start, end) = (kept / 3, line.len() - (kept - kept / 3));
+    let start = line[..start].iter();
+    start.chain(&['…']).chain(&line[end..]).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use pgherald_core::TableName;
 
-    use super::{argument, count, duration, last, option, shortened, size, table};
+    use super::{argument, count, duration, last, option, shortened, shortened_error, size, table};
 
     #[test]
     fn tables_are_told_apart() {
@@ -208,5 +221,8 @@ mod tests {
         assert_eq!(said, expected);
         assert_eq!(shortened("a\n b", 3), "a b");
         assert_eq!(shortened("abcd", 3), "ab…");
+        assert_eq!(shortened_error("abcdefgh\n i", 10), "abcdefgh i");
+        assert_eq!(shortened_error("abcdefghijk", 10), "abc…fghijk");
+        assert_eq!(shortened_error("日本語", 2), "…語");
     }
 }

@@ -342,7 +342,10 @@ const fn policy(kind: Kind) -> Policy {
             true,
             "connect to the primary: NOTIFY does not reach replicas",
         ),
-        Kind::Triggers => (true, "install the triggers again"),
+        Kind::Triggers => (
+            true,
+            "install them: `pgherald install TABLE --commit`, with `--mode outbox` for durable handlers; or let the herald do it, by `install_triggers()`",
+        ),
         Kind::History => (
             true,
             "if the database was restored, do nothing: subscribers resync by themselves; otherwise check whether a sequence in schema pgherald was reset",

@@ -71,10 +71,11 @@ impl<E> Clone for LoadError<E> {
     }
 }
 
-impl<E> fmt::Display for LoadError<E> {
+/// Of a loader's error it prints what that error prints.
+impl<E: fmt::Display> fmt::Display for LoadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(_) => f.write_str("loading into the cache failed"),
+            Self::Failed(error) => error.fmt(f),
             Self::Recursive => f.write_str(
                 "a cache loader asked for the key it is loading; let it read the database instead",
             ),
@@ -91,7 +92,7 @@ impl<E> fmt::Display for LoadError<E> {
 
 impl<E: StdError + 'static> StdError for LoadError<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.failure().map(|error| error as _)
+        self.failure().and_then(StdError::source)
     }
 }
 

@@ -198,8 +198,7 @@ impl Relations {
         let sql = "SELECT schema_name, table_name, key_columns, column_types FROM pgherald.outbox_relation WHERE id OPERATOR(pg_catalog.=) $1";
         let row = client.query_opt(sql, &[&id]).await.map_err(failed)?;
         let row = row.ok_or_else(|| {
-            let message =
-                format!("pgherald.outbox_relation has no row {id}; install the triggers again");
+            let message = format!("pgherald.outbox_relation has no row {id}; install the triggers");
             Error::new(Kind::Decode, message)
         })?;
         let key_columns = match get::<Option<String>>(&row, 2)? {

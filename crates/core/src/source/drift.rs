@@ -1,6 +1,5 @@
 //! What becomes of triggers and tables between two looks at them.
 
-use crate::error::{Error, Kind};
 use crate::signal::{Resync, ResyncReason, Signal};
 use crate::trigger::Check;
 
@@ -11,7 +10,7 @@ pub(super) fn compare(before: &Check, now: &Check) -> Vec<Signal> {
     }
     // While some of it lasts, what was mended or altered must still be told; and what is new, named.
     let mut news: Vec<Signal> = restored(before, now).into_iter().collect();
-    match (deaf(before), deaf(now)) {
+    match (before.deafness(), now.deafness()) {
         (Some(_), None) => news.push(Signal::Live),
         (_, Some(error)) => news.push(Signal::Down(error)),
         (None, None) => {}
@@ -51,12 +50,6 @@ fn has_altered(before: &Check, now: &Check) -> bool {
     let tables = altered[..altered.len().min(NAMED)].join(", ");
     tracing::info!(%tables, count = altered.len(), "tables were altered, which no trigger announces: resync");
     true
-}
-
-/// What makes changes go unheard, as an error.
-pub(super) fn deaf(check: &Check) -> Option<Error> {
-    let list: Vec<String> = check.deaf().map(ToString::to_string).collect();
-    (!list.is_empty()).then(|| Error::new(Kind::Triggers, list.join("; ")))
 }
 
 pub(super) fn warn_of_untidiness(check: &Check) {

@@ -25,6 +25,8 @@ pub(super) struct Floors {
 #[derive(Debug, Default)]
 struct Key {
     event: AtomicI64,
+    /// The newest version whose event the cache holds back, or has held back.
+    held: AtomicI64,
     flush: AtomicI64,
     reopening: AtomicI64,
     acknowledged: AtomicI64,
@@ -65,6 +67,29 @@ impl Floors {
         if let Some(key) = self.key(key) {
             key.event.fetch_max(version, Ordering::AcqRel);
         }
+    }
+
+    /// The cache holds the event of this version back.
+    pub(super) fn hold(&self, key: i64, version: i64) {
+        if let Some(key) = self.key(key) {
+            key.held.fetch_max(version, Ordering::AcqRel);
+        }
+    }
+
+    /// The cache has applied all that it held back.
+    pub(super) fn release(&self) {
+        for key in &self.keys {
+            let held = key.held.load(Ordering::Acquire);
+            key.event.fetch_max(held, Ordering::AcqRel);
+        }
+    }
+
+    /// Whether the cache holds the event of this version back.
+    pub(super) fn is_held(&self, key: i64, version: i64) -> bool {
+        self.key(key).is_some_and(|key| {
+            let held = key.held.load(Ordering::Acquire);
+            held >= version && key.event.load(Ordering::Acquire) < version
+        })
     }
 
     pub(super) fn acknowledge(&self, key: i64, version: i64) {
@@ -157,6 +182,17 @@ mod tests {
         floors.acknowledge(1, 4);
         floors.raise_reopening(moment);
         assert_eq!(floors.of(1).reopening, 3);
+    }
+
+    #[test]
+    fn what_is_held_becomes_a_floor_when_it_is_released() {
+        let floors = Floors::new(1);
+        floors.hold(1, 5);
+        assert!(floors.is_held(1, 5) && floors.is_held(1, 4) && !floors.is_held(1, 6));
+        assert_eq!(floors.of(1), Floor::default());
+        floors.release();
+        assert!(!floors.is_held(1, 5));
+        assert_eq!(floors.of(1).event, 5);
     }
 
     #[test]

@@ -71,6 +71,16 @@ impl CacheObserver for Reporter {
     fn observe(&self, event: &CacheEvent<'_>) {
         match event {
             CacheEvent::Applied(event) => self.applied_event(event),
+            CacheEvent::Held(event) => {
+                let key = event.key().and_then(i64::from_row_key);
+                if let (Some(key), Some(version)) = (key, version_of(event)) {
+                    self.run.floors.hold(key, version);
+                }
+            }
+            CacheEvent::Released { events } => {
+                self.run.floors.release();
+                self.run.tally.applied.add(*events);
+            }
             CacheEvent::Flushed(_) => self.flushed(),
             _ => {}
         }

@@ -153,7 +153,7 @@ fn recent(added: i64) -> String {
 
 fn error(group: &GroupStatus) -> String {
     match &group.last_error {
-        Some(error) => format!("; last error: {}", words::shortened(error, 200)),
+        Some(error) => format!("; last error: {}", words::shortened_error(error, 200)),
         None => String::new(),
     }
 }

@@ -152,7 +152,7 @@ fn judge(
         (_, None) => (text, UPGRADE.to_owned()),
         (_, Some(why)) => {
             let text = text
-                .strip_suffix("; install the triggers again")
+                .strip_suffix("; install the triggers")
                 .map_or(&*text, |text| text);
             (text.to_owned(), why.to_owned())
         }

@@ -197,7 +197,7 @@ fn why(reasons: &[Reason]) -> Part {
             reason.events.to_string(),
             reason.example.to_string(),
             match &reason.error {
-                Some(error) => words::shortened(error, 120),
+                Some(error) => words::shortened_error(error, 120),
                 None => {
                     "has not failed: snoozed, behind another event of the row, or to be retried"
                         .to_owned()

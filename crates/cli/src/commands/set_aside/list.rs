@@ -89,6 +89,6 @@ fn row(event: Shown<'_>) -> Vec<String> {
         event.event,
         event.attempts.to_string(),
         event.dead_at.or(event.due).unwrap_or_default(),
-        words::shortened(&event.error.unwrap_or_default(), SHORT),
+        words::shortened_error(&event.error.unwrap_or_default(), SHORT),
     ]
 }

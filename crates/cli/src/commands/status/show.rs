@@ -168,7 +168,7 @@ fn failures(groups: &[GroupState]) -> Option<Part> {
             oldest.map_or_else(|| "-".to_owned(), words::duration),
             group.dead_letters.to_string(),
             group.dead_recently.to_string(),
-            words::shortened(group.last_error.as_deref().unwrap_or("-"), 80),
+            words::shortened_error(group.last_error.as_deref().unwrap_or("-"), 80),
         ])
     };
     let rows: Vec<_> = groups.iter().filter(fails).map(row).collect();

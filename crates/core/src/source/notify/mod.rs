@@ -39,7 +39,7 @@ use session::{News, Session};
 
 use super::Source;
 use super::attempts::{Attempts, within_limit};
-use super::drift::{compare, deaf, warn_of_untidiness};
+use super::drift::{compare, warn_of_untidiness};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Result};
 use crate::signal::{Resync, ResyncReason, Signal};
@@ -129,7 +129,7 @@ impl NotifySource {
         };
         self.pending.push_back(Signal::Resync(Resync::new(reason)));
         warn_of_untidiness(&check);
-        self.pending.push_back(match deaf(&check) {
+        self.pending.push_back(match check.deafness() {
             Some(error) => Signal::Down(error),
             None => Signal::Live,
         });

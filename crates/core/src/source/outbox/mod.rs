@@ -57,7 +57,7 @@ use session::{News, Opened, Place, Session};
 
 use super::Source;
 use super::attempts::{Attempts, within_limit};
-use super::drift::{compare, deaf, restored, warn_of_untidiness};
+use super::drift::{compare, restored, warn_of_untidiness};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Result};
 use crate::signal::{Resync, ResyncReason, Signal};
@@ -212,7 +212,7 @@ impl OutboxSource {
                 match catching_up {
                     Some(since) if is_last && now - *since < YOUNG => {
                         *catching_up = None;
-                        if deaf(&known.check).is_none() {
+                        if known.check.deafness().is_none() {
                             self.pending.push_back(Signal::Resumed);
                         }
                         self.pending.push_back(live(&known.check));
@@ -281,7 +281,7 @@ impl Source for OutboxSource {
 
 /// What to say when nothing is missing but, perhaps, triggers.
 fn live(check: &Check) -> Signal {
-    deaf(check).map_or(Signal::Live, Signal::Down)
+    check.deafness().map_or(Signal::Live, Signal::Down)
 }
 
 impl fmt::Debug for State {
