@@ -1,4 +1,4 @@
-//! Durable handlers on a real server.
+//! Durable handlers: groups of consumers on a real PostgreSQL server.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What pgherald promises, on a real PostgreSQL.
+//! The promises of pgherald on a real PostgreSQL server: sources, subscriptions, caches and ephemeral handlers.
 
 #![allow(
     clippy::unwrap_used,
