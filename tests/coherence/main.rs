@@ -1,4 +1,4 @@
-//! Caches stay coherent, and the checker finds those that do not.
+//! The coherence checker finds every broken cache, and no violation in pgherald's caches.
 
 #![allow(
     clippy::unwrap_used,

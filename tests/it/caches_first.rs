@@ -239,7 +239,8 @@ async fn a_durable_handler_reads_fresh_values() {
     assert_eq!(status.dead_letters, 0);
 }
 
-/// A strategy that holds events back has consumed them, so handlers do not wait for it. They may read the value that it still serves.
+/// A strategy that holds events back has consumed them, so handlers do not wait for it. They may read the value that it still
+/// serves.
 #[actix::test]
 async fn a_strategy_that_holds_events_does_not_delay_handlers() {
     async fn events_arrive(strategy: impl Strategy) {

@@ -1,4 +1,4 @@
-//! Reading the outbox of a real server.
+//! `OutboxReader` and `OutboxSource` on a real PostgreSQL server: reading, retention and retries.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What is measured is what is documented; dashboards, alerts and figures in the documentation refer to nothing else.
+//! Metrics and spans are emitted as documented. Dashboards, alerts and documented figures refer only to what exists.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! A listener, a cache and handlers at work, and what the recorder is told of them.
+//! The metrics that a listener, a cache and handlers emit.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,8 +31,7 @@ fn recorder() -> &'static Snapshotter {
     })
 }
 
-/// Everything that was recorded so far, by name and labels. A snapshot tells what has come since the one before, of
-/// gauges also.
+/// All recorded metrics, by name and labels. A snapshot has the changes since the one before, of gauges as well.
 #[derive(Default)]
 struct Recorded(BTreeMap<(String, BTreeMap<String, String>), f64>);
 
@@ -53,7 +52,7 @@ impl Recorded {
         }
     }
 
-    /// The sum of what has this name and these labels.
+    /// The sum of the metrics with this name and these labels.
     fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let is_one = |found: &BTreeMap<String, String>| {
             let mut labels = labels.iter();
@@ -78,7 +77,7 @@ impl Recorded {
     }
 }
 
-/// Fails as the row's value says.
+/// Fails depending on the row's value.
 struct Moody;
 
 impl EventHandler for Moody {
@@ -88,7 +87,7 @@ impl EventHandler for Moody {
         let row: BTreeMap<String, String> = event.columns()?.unwrap_or_default();
         match (row.get("mood").map(String::as_str), attempt.number()) {
             (Some("fails"), 1) => Err("not now".into()),
-            (Some("panics"), 1) => panic!("this is wanted"),
+            (Some("panics"), 1) => panic!("on purpose"),
             (Some("hangs"), 1) => std::future::pending().await,
             (Some("snoozes"), 1) if !SNOOZED.replace(true) => {
                 Err(HandlerError::snooze(Duration::from_millis(1)))
@@ -156,7 +155,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
     herald.handler(ephemeral, || Moody).await.unwrap();
     herald.live().await.unwrap();
 
-    // The listener, a subscription, the ephemeral handler.
+    // The listener, a subscription and the ephemeral handler.
     client
         .batch_execute(&format!("INSERT INTO told VALUES {MOODS}"))
         .await
@@ -174,7 +173,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         let labels = [("handler", name), ("result", result)];
         recorded.sum("pgherald_handler_attempts_total", &labels)
     };
-    // One more done: the resync at the start.
+    // `done` includes the initial resync.
     let results = ["done", "error", "panic", "timeout", "snoozed", "fenced"];
     let counted = results.map(|result| of(&recorded, "ephemeral", result));
     assert_eq!(counted, [6.0, 2.0, 1.0, 1.0, 1.0, 0.0]);
@@ -206,7 +205,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         6.0
     );
 
-    // The cache, whose counts are told once a second.
+    // The cache, which emits its counts once a second.
     for _ in 0..10 {
         cache
             .get_or_load(7, async || Ok::<_, std::io::Error>(7))
@@ -237,7 +236,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         6.0
     );
 
-    // A durable handler, and how its group is doing.
+    // A durable handler, and the state of its group.
     client
         .batch_execute(&format!("INSERT INTO kept VALUES {MOODS}"))
         .await
@@ -289,7 +288,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         assert_eq!(recorded.sum(name, &[("group", "durable")]), 1.0, "{name}");
     }
 
-    // The server goes away and comes back.
+    // The server stops and starts again.
     assert_eq!(recorded.sum("pgherald_listeners_live", &[]), 1.0);
     server.stop().await.unwrap();
     recorded
@@ -310,7 +309,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         })
         .await;
 
-    // What is over stands for nothing any more.
+    // Gauges of ended instances are zero.
     handle.drain(DEADLINE).await;
     herald.shutdown(DEADLINE).await.unwrap();
     drop(cache);
@@ -332,7 +331,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         .await;
 
     let known: BTreeMap<_, _> = METRICS.iter().map(|metric| (metric.name, metric)).collect();
-    assert_eq!(known.len(), METRICS.len(), "a name stands twice");
+    assert_eq!(known.len(), METRICS.len(), "a name is listed twice");
     let ours = recorded
         .0
         .keys()
