@@ -1,4 +1,4 @@
-//! What `derive(Table)` and `#[cached]` generate.
+//! The code that `derive(Table)` and `#[cached]` generate.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,7 +13,7 @@ mod heralds;
 mod keys;
 mod methods;
 mod options;
-pub mod quiet; // public, so that lints take it for an interface
+pub mod quiet; // public, so that lints treat it as an interface
 mod support;
 mod table;
 mod values;

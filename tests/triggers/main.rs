@@ -1,4 +1,4 @@
-//! The triggers that pgherald installs, on a real server: what they announce, and how they come and go.
+//! The triggers on a real PostgreSQL server: their payloads and rows, installation, drift and removal.
 
 #![allow(
     clippy::unwrap_used,
