@@ -1,4 +1,4 @@
-//! How often the allocator is asked, per event.
+//! Number of allocations per event.
 
 #![allow(
     clippy::expect_used,

@@ -1,4 +1,4 @@
-//! What one event costs on its way: decoding, filtering and queueing, handing over.
+//! The cost of an event at each step: decoding, filtering and queueing, handing over.
 
 #![allow(
     clippy::expect_used,

@@ -54,7 +54,7 @@ impl Scene {
         plan.unwrap().apply(&client).await.unwrap();
         let mut reader = OutboxReader::new(Arc::new(connect(&url).await));
         let cursor = reader.now().await.unwrap();
-        let (ear, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        let (listener, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         let (sender, notifications) = mpsc::channel(10_000);
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
@@ -64,12 +64,13 @@ impl Scene {
                 }
             }
         });
-        ear.batch_execute("LISTEN pgherald; LISTEN fence")
+        listener
+            .batch_execute("LISTEN pgherald; LISTEN fence")
             .await
             .unwrap();
         Self {
             client,
-            _listener: ear,
+            _listener: listener,
             notifications,
             decoder: Decoder::new(),
             reader,
