@@ -109,7 +109,7 @@ impl Resync {
     }
 
     /// Announces that `session` begins and nothing is missing. Subscribers never see it.
-    pub(crate) fn of_nothing(session: Session) -> Self {
+    pub(crate) fn session_start(session: Session) -> Self {
         Self {
             reasons: Vec::new(),
             lost: 0,
@@ -120,7 +120,7 @@ impl Resync {
     }
 
     /// Whether events may be missing.
-    pub(crate) fn is_of_something(&self) -> bool {
+    pub(crate) fn has_reasons(&self) -> bool {
         !self.reasons.is_empty()
     }
 
@@ -165,7 +165,7 @@ impl Resync {
     }
 
     /// Removes the beginning of a session.
-    pub(crate) fn within_a_session(mut self) -> Self {
+    pub(crate) fn without_session(mut self) -> Self {
         self.session = None;
         self
     }
