@@ -34,9 +34,9 @@ pub fn serve(address: impl Into<SocketAddr>) -> Result<(), BuildError> {
     Ok(())
 }
 
-/// Returns a recorder with buckets that suit pgherald's histograms, for programs that have an HTTP server of their own.
+/// Returns the builder of a recorder whose buckets suit pgherald's histograms, for programs that have an HTTP server of their own.
 ///
-/// Adjust and install it as described at [`PrometheusBuilder`], then call
+/// Adjust it, install the recorder as described at [`PrometheusBuilder`], then call
 /// [`telemetry::describe`](crate::telemetry::describe).
 ///
 /// # Errors

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 /// Capped exponential backoff with full jitter.
 ///
-/// The delay before attempt `n` (counted from 0) is drawn evenly from zero to `min(cap, base · 2ⁿ)`. Full
-/// jitter spreads clients that lost the same server at the same moment; see Marc Brooker, "Exponential
-/// Backoff and Jitter", AWS Architecture Blog, 2015.
+/// The delay before attempt `n` (counted from 0) is drawn evenly from zero to `min(cap, base · 2ⁿ)`. Full jitter spreads
+/// clients that lost the same server at the same moment; see Marc Brooker, "Exponential Backoff and Jitter", AWS Architecture
+/// Blog, 2015.
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The one error type of this crate.
 //!
-//! [`Error`] is opaque: use predicates such as [`Error::is_retryable`] to distinguish failures. New kinds can then be
-//! added without a breaking change. `Display` prints this level only, and [`source`](std::error::Error::source) returns
-//! the cause. [`Error::hint`] returns what an operator can do about it.
+//! [`Error`] is opaque: use predicates such as [`Error::is_retryable`] to distinguish failures. New kinds can then be added
+//! without a breaking change. `Display` prints this level only, and [`source`](std::error::Error::source) returns the cause.
+//! [`Error::hint`] returns what an operator can do about it.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -149,8 +149,8 @@ impl Error {
         Self::with_source(Kind::Config, "cannot start a thread for actors", cause)
     }
 
-    /// A listener or a consumer was not live within the limit. Has the kind and hint of `cause`, the failure of the
-    /// last attempt.
+    /// A listener or a consumer was not live within the limit. Has the kind and hint of `cause`, the failure of the last
+    /// attempt.
     #[doc(hidden)]
     #[must_use]
     pub fn not_live(owner: &str, within: std::time::Duration, cause: Option<Self>) -> Self {
@@ -174,8 +174,8 @@ impl Error {
 
     /// Returns whether the same attempt can succeed later without a change to the program.
     ///
-    /// Sources retry such errors by themselves, forever, with backoff. A wrong password and a connection to a replica
-    /// count as retryable, because they are corrected on the server.
+    /// Sources retry such errors by themselves, forever, with backoff. A wrong password and a connection to a replica count
+    /// as retryable, because they are corrected on the server.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         policy(self.inner.kind).retryable
@@ -190,11 +190,11 @@ impl Error {
         )
     }
 
-    /// Returns whether the server refused the values that a statement writes: data, constraints, limits, or an error
-    /// that a trigger raised with any code. False if the statement itself, its role or its session is the cause.
+    /// Returns whether the server refused the values that a statement writes: data, constraints, limits, or an error that a
+    /// trigger raised with any code. False if the statement itself, its role or its session is the cause.
     pub(crate) fn is_refused_value(&self) -> bool {
-        // Classes of errors with other causes: connection, unsupported feature, transaction state, authorization, names
-        // of statements, databases and schemas, rollback, syntax and access rights, resources, object state, operator
+        // Classes of errors with other causes: connection, unsupported feature, transaction state, authorization, names of
+        // statements, databases and schemas, rollback, syntax and access rights, resources, object state, operator
         // intervention, system, configuration, foreign data, internal.
         const OTHERS: [&str; 16] = [
             "08", "0A", "25", "26", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0",
@@ -245,8 +245,8 @@ impl Error {
         self.inner.kind == Kind::Deaf
     }
 
-    /// Returns whether a pooler gives the session another server process for each transaction. Sources and consumers
-    /// refuse such a session before they execute LISTEN.
+    /// Returns whether a pooler gives the session another server process for each transaction. Sources and consumers refuse
+    /// such a session before they execute LISTEN.
     #[must_use]
     pub fn is_pooled(&self) -> bool {
         self.inner.kind == Kind::Pooled
@@ -264,8 +264,8 @@ impl Error {
         self.inner.kind == Kind::Triggers
     }
 
-    /// Returns whether the history of the outbox has changed: the database was restored or replaced, or a sequence of
-    /// the outbox was set back. Everything read from the database so far must be read again.
+    /// Returns whether the history of the outbox has changed: the database was restored or replaced, or a sequence of the
+    /// outbox was set back. Everything read from the database so far must be read again.
     #[must_use]
     pub fn is_history(&self) -> bool {
         self.inner.kind == Kind::History

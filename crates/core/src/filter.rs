@@ -13,9 +13,9 @@ type Predicate = dyn Fn(&Event) -> bool + Send + Sync;
 
 /// A condition on events: channel, table, operation, row key, and a function of your own.
 ///
-/// Values of one dimension are alternatives, and all dimensions must match. An event that lacks the information to
-/// exclude it matches: an event without a schema matches the table in every schema, and an event about a whole table
-/// matches every row key. So a filter never hides a change.
+/// Values of one dimension are alternatives, and all dimensions must match. An event that lacks the information to exclude it
+/// matches: an event without a schema matches the table in every schema, and an event about a whole table matches every row
+/// key. So a filter never hides a change.
 ///
 /// ```
 /// use pgherald_core::{Event, Filter, Operation};

@@ -7,8 +7,8 @@
 //!                    open = there is a session, and both are of it
 //! ```
 //!
-//! A *session* begins with the resync with which a source becomes live, or at the point where the source has caught up
-//! on what it missed. It ends with `Down`. Both halves are in one word, so a read decides with a single load.
+//! A *session* begins with the resync with which a source becomes live, or at the point where the source has caught up on
+//! what it missed. It ends with `Down`. Both halves are in one word, so a read decides with a single load.
 //!
 //! Guarantees:
 //! - The gate closes before any other component learns that the source is down.
@@ -44,8 +44,8 @@ impl Session {
 
 #[derive(Debug)]
 pub(crate) struct Gate {
-    /// The session in which the source is live (upper half), and the session that the cache has caught up with (lower
-    /// half). 0 means none.
+    /// The session in which the source is live (upper half), and the session that the cache has caught up with (lower half).
+    /// 0 means none.
     word: AtomicU64,
     /// When the gate last closed.
     closed_at: Mutex<Option<Instant>>,
@@ -107,7 +107,6 @@ impl Gate {
         *self.closed_at.lock()
     }
 
-    /// Returns whether the source is live.
     pub(crate) fn is_live(&self) -> bool {
         live(self.word.load(Acquire)) != 0
     }
@@ -132,8 +131,8 @@ impl Gate {
     }
 
     /// Records the time if `next` closes an open gate. A gate that did not open in this session keeps the earlier time,
-    /// because the cached values are as old as before. The time is stored before the gate closes, so a reader that
-    /// finds the gate closed also finds the time.
+    /// because the cached values are as old as before. The time is stored before the gate closes, so a reader that finds the
+    /// gate closed also finds the time.
     fn closing(&self, word: u64, next: u64) {
         if is_open(word) && !is_open(next) {
             *self.closed_at.lock() = Some(now());
@@ -161,7 +160,6 @@ impl Gate {
         self.owner.load(Acquire) == ABANDONED
     }
 
-    /// Waits until the gate is abandoned.
     pub(crate) async fn abandoned(&self) {
         self.until(|gate| gate.is_abandoned()).await;
     }

@@ -1,7 +1,7 @@
 //! The core of pgherald without an actor runtime: events, sources, triggers, router, caches and scheduling of handlers.
 //!
-//! Most programs use the `pgherald` crate, under actix or plain tokio. Use this crate to host handlers without actors,
-//! or to write a source of your own.
+//! Most programs use the `pgherald` crate, under actix or plain tokio. Use this crate to host handlers without actors, or to
+//! write a source of your own.
 //!
 //! ```text
 //!  PostgreSQL ──NOTIFY──► NotifySource ──Signal──► Listener ──► Subscription ──► your code
@@ -13,10 +13,10 @@
 //! - [`NotifySource`] listens, reconnects, and emits [`Signal`]s. [`supervise`] runs it for as long as you poll.
 //!   [`OutboxSource`] does the same for changes that are recorded in the [`outbox`], and catches up on them after a
 //!   reconnect.
-//! - [`Listener`] measures signals and routes them to [`Subscription`]s: bounded queues that report what they lost. Its
-//!   page has an example.
-//! - [`Event`] is a committed change. [`Table`] ties a Rust type to a table; [`Inserted`], [`Updated`] and [`Deleted`]
-//!   are events of such a table.
+//! - [`Listener`] measures signals and routes them to [`Subscription`]s: bounded queues that report what they lost. Its page
+//!   has an example.
+//! - [`Event`] is a committed change. [`Table`] ties a Rust type to a table; [`Inserted`], [`Updated`] and [`Deleted`] are
+//!   events of such a table.
 //! - [`cache`] keeps query results that follow the events. [`telemetry`] names all metrics.
 //! - [`handler`] has the building blocks of a host for [`EventHandler`]s. [`group`] runs durable handlers.
 

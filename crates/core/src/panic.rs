@@ -18,8 +18,8 @@ pub(crate) fn message(panic: Box<dyn Any + Send>) -> String {
         (_, Some(text)) => text.clone(),
         _ => "(not a text)".to_owned(),
     };
-    // The payload may be a value of the user whose destructor panics in turn. Leak the payload of that second panic,
-    // because its destructor may panic as well.
+    // The payload may be a value of the user whose destructor panics in turn. Leak the payload of that second panic, because
+    // its destructor may panic as well.
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(another);
     }

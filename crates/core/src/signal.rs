@@ -9,15 +9,13 @@
 //! ```
 //!
 //! - A source starts out not live. Before every `Live` it emits `Resync` or `Resumed`.
-//! - `Resync`: everything read from the database before this moment may be outdated. Every later change will be
-//!   announced.
-//! - `Resumed`: the connection was lost and is back. The source has already emitted everything that was missed in
-//!   between, as events or as a `Resync` in their place. So no source begins with `Resumed`, and no subscriber has to
-//!   read anything again. A cache answers again as soon as it has applied the signals before `Resumed`.
-//! - Between `Live` and `Down`, every committed change to a watched table arrives as an event, or a `Resync` takes its
-//!   place.
-//! - Events may arrive after `Down`, if the connection works but triggers are missing. They are passed on, but other
-//!   events may be absent.
+//! - `Resync`: everything read from the database before this moment may be outdated. Every later change will be announced.
+//! - `Resumed`: the connection was lost and is back. The source has already emitted everything that was missed in between, as
+//!   events or as a `Resync` in their place. So no source begins with `Resumed`, and no subscriber has to read anything
+//!   again. A cache answers again as soon as it has applied the signals before `Resumed`.
+//! - Between `Live` and `Down`, every committed change to a watched table arrives as an event, or a `Resync` takes its place.
+//! - Events may arrive after `Down`, if the connection works but triggers are missing. They are passed on, but other events
+//!   may be absent.
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,8 +43,8 @@ pub enum Signal {
 
 /// Announces that events are missing, and why.
 ///
-/// A subscriber that reads the database after a `Resync` sees every change committed before it, so also all that were
-/// lost. One `Resync` may combine several causes.
+/// A subscriber that reads the database after a `Resync` sees every change committed before it, so also all that were lost.
+/// One `Resync` may combine several causes.
 #[derive(Clone, Debug)]
 pub struct Resync {
     /// Empty if nothing is missing and only a session begins.
@@ -69,8 +67,8 @@ pub enum ResyncReason {
     Reconnected,
     /// Triggers were missing, disabled or altered, and are in order again.
     TriggersRestored,
-    /// DDL may have changed rows of a watched table, which no trigger announces: a column was altered, added or
-    /// dropped, a label of an enum renamed, a partition attached or detached, or the table renamed.
+    /// DDL may have changed rows of a watched table, which no trigger announces: a column was altered, added or dropped, a
+    /// label of an enum renamed, a partition attached or detached, or the table renamed.
     TableAltered,
     /// The subscription's queue was full.
     Overflow,
@@ -137,11 +135,11 @@ impl Resync {
         &self.reasons
     }
 
-    /// Returns how many events this subscription itself lost since the last resync: its queue dropped them, or its
-    /// subscriber failed before it had handled them.
+    /// Returns how many events this subscription itself lost since the last resync: its queue dropped them, or its subscriber
+    /// failed before it had handled them.
     ///
-    /// The number is exact. It excludes events that were missed through a lost connection or an undecodable payload,
-    /// because their number is unknown.
+    /// The number is exact. It excludes events that were missed through a lost connection or an undecodable payload, because
+    /// their number is unknown.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost
@@ -288,9 +286,9 @@ impl Health {
     /// Returns whether the process should receive requests: it is live, or it was live at most `grace` ago.
     ///
     /// While a listener is not live, its caches do not answer, and each read goes to the database. A lost connection is
-    /// usually back within a second. A readiness probe that fails at once would take every instance of a service out of
-    /// the load balancer at the same moment. Choose as `grace` how long the database can serve all reads, or
-    /// [`Duration::MAX`] if it always can. The process is then ready from its first `Live` until its shutdown.
+    /// usually back within a second. A readiness probe that fails at once would take every instance of a service out of the
+    /// load balancer at the same moment. Choose as `grace` how long the database can serve all reads, or [`Duration::MAX`] if
+    /// it always can. The process is then ready from its first `Live` until its shutdown.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Parses connection strings by libpq's rules.
 //!
-//! `tokio_postgres` only gets key/value pairs without the password. Its own parser reads other hosts from URLs than
-//! libpq does, and its errors show parts of the text, which may be the password.
+//! `tokio_postgres` only gets key/value pairs without the password. Its own parser reads other hosts from URLs than libpq
+//! does, and its errors show parts of the text, which may be the password.
 
 use std::collections::BTreeMap;
 

@@ -13,8 +13,8 @@ use crate::error::{Error, Kind, Result};
 /// The directories of the server's socket in common distributions.
 pub(super) const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
-/// Variables that libpq honours and this crate does not, with the values that have no effect. Ignoring another value
-/// could mean to connect elsewhere, or less safely, than intended.
+/// Variables that libpq honours and this crate does not, with the values that have no effect. Ignoring another value could
+/// mean to connect elsewhere, or less safely, than intended.
 const UNSUPPORTED: [(&str, &[&str]); 10] = [
     ("PGSERVICE", &[]),
     ("PGREQUIREAUTH", &[]),

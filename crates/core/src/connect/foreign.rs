@@ -1,5 +1,4 @@
-//! Options that other drivers accept in a connection string, so that one `DATABASE_URL` of a program serves all of
-//! them.
+//! Options that other drivers accept in a connection string, so that one `DATABASE_URL` of a program serves all of them.
 //!
 //! Sources: the documentation of sqlx (`PgConnectOptions`), Prisma (connection URLs) and pgx (`pgxpool.ParseConfig`).
 

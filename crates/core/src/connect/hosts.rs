@@ -1,8 +1,8 @@
 //! Tries hosts and their addresses in turn, as libpq does.
 //!
-//! The `connect_timeout` of `tokio_postgres` limits only the TCP connection, so a host that accepts the connection and
-//! then hangs would block the next one. So each address is tried separately, under a limit that includes everything up
-//! to the first query.
+//! The `connect_timeout` of `tokio_postgres` limits only the TCP connection, so a host that accepts the connection and then
+//! hangs would block the next one. So each address is tried separately, under a limit that includes everything up to the
+//! first query.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -39,21 +39,19 @@ const APPLICATION_NAME: &str = "pgherald";
 
 /// How to connect to a database.
 ///
-/// Parsed from a connection string of libpq: a URL (`postgresql://user:password@host:port/database?sslmode=…`)
-/// or a key/value string (`host=… dbname=…`). Missing options come from the `PG*` variables
-/// (`PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGPASSFILE`, `PGDATABASE`, `PGSSLMODE`,
-/// `PGSSLROOTCERT`, `PGAPPNAME`, `PGOPTIONS`, `PGCONNECT_TIMEOUT`, `PGTARGETSESSIONATTRS`), then from
-/// `~/.pgpass`, then from defaults: the local socket directory or `localhost`, and the name of the
-/// operating system's user.
+/// Parsed from a connection string of libpq: a URL (`postgresql://user:password@host:port/database?sslmode=…`) or a key/value
+/// string (`host=… dbname=…`). Missing options come from the `PG*` variables (`PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`,
+/// `PGPASSWORD`, `PGPASSFILE`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGAPPNAME`, `PGOPTIONS`, `PGCONNECT_TIMEOUT`,
+/// `PGTARGETSESSIONATTRS`), then from `~/.pgpass`, then from defaults: the local socket directory or `localhost`, and the
+/// name of the operating system's user.
 ///
-/// A variable whose value is not UTF-8 is refused. So are variables that must not be ignored silently: `PGSERVICE`
-/// unless the string has both host and database, `PGREQUIREAUTH`, `PGREQUIREPEER`, `PGSSLCRL`, `PGSSLCRLDIR`,
-/// `PGSSLCERTMODE=require`, `PGCHANNELBINDING=require`, `PGGSSENCMODE=require`, `PGSSLMINPROTOCOLVERSION=TLSv1.3` and
-/// `PGSSLNEGOTIATION=direct`.
+/// A variable whose value is not UTF-8 is refused. So are variables that must not be ignored silently: `PGSERVICE` unless the
+/// string has both host and database, `PGREQUIREAUTH`, `PGREQUIREPEER`, `PGSSLCRL`, `PGSSLCRLDIR`, `PGSSLCERTMODE=require`,
+/// `PGCHANNELBINDING=require`, `PGGSSENCMODE=require`, `PGSSLMINPROTOCOLVERSION=TLSv1.3` and `PGSSLNEGOTIATION=direct`.
 ///
-/// A URL is parsed as libpq parses it. If an option is given twice, the last one applies. A URL is refused if libpq
-/// might read another host from it than was intended: percent-encode an `@`, `/` or `?` in a password, and an `@` in
-/// the path (`%40`, `%2F`, `%3F`). No error about a connection string shows its password.
+/// A URL is parsed as libpq parses it. If an option is given twice, the last one applies. A URL is refused if libpq might
+/// read another host from it than was intended: percent-encode an `@`, `/` or `?` in a password, and an `@` in the path
+/// (`%40`, `%2F`, `%3F`). No error about a connection string shows its password.
 ///
 /// `sslmode` is one of
 ///
@@ -65,20 +63,20 @@ const APPLICATION_NAME: &str = "pgherald";
 /// | `verify-ca` | yes | must be signed by a trusted root |
 /// | `verify-full` | yes | must be signed by a trusted root and issued for the host |
 ///
-/// `sslrootcert` is a PEM file, or the word `system` for the operating system's certificates. As in libpq, `system`
-/// makes `verify-full` the default and refuses weaker modes. Without `sslrootcert`, the certificates in
-/// `~/.postgresql/root.crt` are trusted if that file exists, otherwise the operating system's (where libpq would
-/// refuse). Client certificates are not supported. A Unix socket is never encrypted.
+/// `sslrootcert` is a PEM file, or the word `system` for the operating system's certificates. As in libpq, `system` makes
+/// `verify-full` the default and refuses weaker modes. Without `sslrootcert`, the certificates in `~/.postgresql/root.crt`
+/// are trusted if that file exists, otherwise the operating system's (where libpq would refuse). Client certificates are not
+/// supported. A Unix socket is never encrypted.
 ///
-/// **Several hosts** are tried in turn, as in libpq, and so are the addresses of one name. `connect_timeout` limits
-/// each address. The limit includes TLS, authentication, start-up and the check of `target_session_attrs`, so a host
-/// that accepts the connection and then hangs does not use up the time of the next one. The default is 30 s. Sources
-/// and consumers limit an attempt as a whole and divide that time among the hosts. The next host is tried after any
-/// failure except refused credentials, which end the attempt. `load_balance_hosts=random` shuffles hosts and addresses.
-/// The error lists every host with its own cause.
+/// **Several hosts** are tried in turn, as in libpq, and so are the addresses of one name. `connect_timeout` limits each
+/// address. The limit includes TLS, authentication, start-up and the check of `target_session_attrs`, so a host that accepts
+/// the connection and then hangs does not use up the time of the next one. The default is 30 s. Sources and consumers limit
+/// an attempt as a whole and divide that time among the hosts. The next host is tried after any failure except refused
+/// credentials, which end the attempt. `load_balance_hosts=random` shuffles hosts and addresses. The error lists every host
+/// with its own cause.
 ///
-/// **Credentials** are looked up for each connection: the password file and the file of root certificates are read
-/// again for each host. For tokens that expire, see [`password_provider`](Self::password_provider).
+/// **Credentials** are looked up for each connection: the password file and the file of root certificates are read again for
+/// each host. For tokens that expire, see [`password_provider`](Self::password_provider).
 ///
 /// ```
 /// use pgherald_core::ConnectConfig;
@@ -128,8 +126,8 @@ impl ConnectConfig {
         })
     }
 
-    /// Returns whether a text looks like a connection string, or a part of one that may be a password. Check it before
-    /// you print a value that a user may have put in the wrong place.
+    /// Returns whether a text looks like a connection string, or a part of one that may be a password. Check it before you
+    /// print a value that a user may have put in the wrong place.
     ///
     /// ```
     /// use pgherald_core::ConnectConfig;
@@ -160,14 +158,14 @@ impl ConnectConfig {
         self
     }
 
-    /// Calls `provider` for the password of each connection, for tokens that expire, such as those of cloud providers
-    /// or of a vault. The provider replaces every other password.
+    /// Calls `provider` for the password of each connection, for tokens that expire, such as those of cloud providers or of a
+    /// vault. The provider replaces every other password.
     ///
-    /// Each connection that uses this configuration calls the provider once for each address that it tries: connections
-    /// of sources, of consumers and their attempts, and of [`client`](Self::client). The call counts towards the time
-    /// limit of the address. If the provider fails, the connection fails with [`Error::is_authentication`], and sources
-    /// and consumers retry later. The password is not logged. A provider that is called often should cache its token
-    /// until shortly before it expires.
+    /// Each connection that uses this configuration calls the provider once for each address that it tries: connections of
+    /// sources, of consumers and their attempts, and of [`client`](Self::client). The call counts towards the time limit of
+    /// the address. If the provider fails, the connection fails with [`Error::is_authentication`], and sources and consumers
+    /// retry later. The password is not logged. A provider that is called often should cache its token until shortly before
+    /// it expires.
     ///
     /// ```
     /// use pgherald_core::ConnectConfig;
@@ -188,8 +186,8 @@ impl ConnectConfig {
         self
     }
 
-    /// Adjusts the configuration for listening. The kernel drops the connection if the server does not acknowledge data
-    /// for `silence`. Replicas are skipped if there are several hosts. All hosts share the time limit `connect`.
+    /// Adjusts the configuration for listening. The kernel drops the connection if the server does not acknowledge data for
+    /// `silence`. Replicas are skipped if there are several hosts. All hosts share the time limit `connect`.
     pub(crate) fn for_listening(&mut self, role: &str, silence: Duration, connect: Duration) {
         self.total = Some(connect);
         // Operators distinguish sessions by name. A name that the program has chosen is kept.
@@ -213,20 +211,20 @@ impl ConnectConfig {
 
     /// Connects, and drives the connection on the current tokio runtime while the client exists.
     ///
-    /// Use it for everything except LISTEN; [`NotifySource`](crate::NotifySource) listens. The session has the settings
-    /// of its role and database.
+    /// Use it for everything except LISTEN; [`NotifySource`](crate::NotifySource) listens. The session has the settings of
+    /// its role and database.
     ///
     /// # Errors
-    /// If the server cannot be reached or refuses the connection, see [`Error::is_authentication`], or if there is no
-    /// tokio runtime.
+    /// If the server cannot be reached or refuses the connection, see [`Error::is_authentication`], or if there is no tokio
+    /// runtime.
     pub async fn client(&self) -> Result<Client> {
         let (client, connection) = self.open().await?;
         drive(connection);
         Ok(client)
     }
 
-    /// Opens a connection that may be idle without limit. Its other settings are those of its role and database,
-    /// because user code runs on it.
+    /// Opens a connection that may be idle without limit. Its other settings are those of its role and database, because user
+    /// code runs on it.
     pub(crate) async fn lasting_client(&self) -> Result<Client> {
         let (client, mut connection) = self.open_unpooled().await?;
         session::drive(&mut connection, session::never_idle_too_long(&client)).await?;
@@ -244,8 +242,8 @@ impl ConnectConfig {
 
     /// Opens a connection that can listen, with the settings that pgherald's statements need. The caller drives it.
     ///
-    /// Fails with [`Error::is_pooled`] if a pooler gives the session another server process for each transaction,
-    /// because the notifications of a LISTEN would reach other clients.
+    /// Fails with [`Error::is_pooled`] if a pooler gives the session another server process for each transaction, because the
+    /// notifications of a LISTEN would reach other clients.
     pub(crate) async fn listening_session(&self) -> Result<(Client, Connection)> {
         self.checked.forget();
         let (client, mut connection) = self.open_unpooled().await?;

@@ -1,8 +1,8 @@
 //! The password file: `PGPASSFILE`, or `~/.pgpass`.
 //!
 //! Format and matching are those of libpq (PostgreSQL documentation, "The Password File"): lines of
-//! `host:port:database:user:password`, `*` matches any value, and the first matching line counts. A file that other
-//! users can access is ignored.
+//! `host:port:database:user:password`, `*` matches any value, and the first matching line counts. A file that other users can
+//! access is ignored.
 
 use std::path::{Path, PathBuf};
 

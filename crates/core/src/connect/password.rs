@@ -1,5 +1,5 @@
-//! The source of a connection's password. The password is looked up for each connection, because passwords change and
-//! tokens expire while programs run.
+//! The source of a connection's password. The password is looked up for each connection, because passwords change and tokens
+//! expire while programs run.
 
 use std::error::Error as StdError;
 use std::fmt;

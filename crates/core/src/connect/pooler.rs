@@ -1,24 +1,24 @@
 //! Detects poolers that give a session another server process for each transaction.
 //!
 //! A LISTEN through such a pooler belongs to a server process that the pooler later gives to other clients, which then
-//! receive the notifications. The pooler must be detected before a session changes any state. Comparing process ids is
-//! not enough, because a pooler may give a client the same process twice in a row.
+//! receive the notifications. The pooler must be detected before a session changes any state. Comparing process ids is not
+//! enough, because a pooler may give a client the same process twice in a row.
 //!
 //! The check opens a second connection to the same address, and has two steps:
 //!
-//! 1. Both connections query their process several times, in turn. Without a pooler, each session has its own process.
-//!    If a process changes, or both have the same one, a pooler is detected. This step leaves no state behind.
-//! 2. A pooler may give each connection the same process again by chance. So the second connection takes a lock that
-//!    lasts as long as its session, and closes. A server, or a pooler that keeps sessions, ends the session and thereby
-//!    the lock. A pooler in transaction mode has no sessions, so its server process keeps the lock. A pooler that
-//!    discards the state of a session after each transaction releases a lock that the session still needs. So the check
-//!    also verifies that a lock outlives its transaction.
+//! 1. Both connections query their process several times, in turn. Without a pooler, each session has its own process. If a
+//!    process changes, or both have the same one, a pooler is detected. This step leaves no state behind.
+//! 2. A pooler may give each connection the same process again by chance. So the second connection takes a lock that lasts as
+//!    long as its session, and closes. A server, or a pooler that keeps sessions, ends the session and thereby the lock. A
+//!    pooler in transaction mode has no sessions, so its server process keeps the lock. A pooler that discards the state of a
+//!    session after each transaction releases a lock that the session still needs. So the check also verifies that a lock
+//!    outlives its transaction.
 //!
-//! The second step alone would suffice. But the lock would remain in a server process of other clients if that process
-//! cannot be reached again, or if the check is cancelled.
+//! The second step alone would suffice. But the lock would remain in a server process of other clients if that process cannot
+//! be reached again, or if the check is cancelled.
 //!
-//! Consumers also have connections for their leases and for attempts. With several hosts these may lead elsewhere, so
-//! each endpoint is checked once. Their settings and prepared statements would reach other clients as well.
+//! Consumers also have connections for their leases and for attempts. With several hosts these may lead elsewhere, so each
+//! endpoint is checked once. Their settings and prepared statements would reach other clients as well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,8 +63,8 @@ impl Checked {
     }
 }
 
-/// Fails if `client`'s connection to `endpoint` goes through a pooler in transaction mode. Otherwise adds the endpoint
-/// to the checked ones.
+/// Fails if `client`'s connection to `endpoint` goes through a pooler in transaction mode. Otherwise adds the endpoint to the
+/// checked ones.
 pub(super) async fn refuse(
     config: &ConnectConfig,
     endpoint: &Endpoint,

@@ -12,7 +12,6 @@ use crate::error::{Error, Kind, Result};
 /// The statement that keeps the server from ending a session because it is idle.
 pub(crate) const NEVER_IDLE_TOO_LONG: &str = include_str!("sql/idle.sql");
 
-/// Applies the settings that pgherald's statements need.
 pub(super) async fn configure(client: &Client) -> Result<()> {
     // Separate and first, because the next statement may take longer than the `statement_timeout` of the role.
     execute(client, "SET statement_timeout = 0").await?;

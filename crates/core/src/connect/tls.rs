@@ -92,8 +92,8 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// Returns the connector for a connection. Reads the file of root certificates again, because certificates are
-    /// replaced while programs run.
+    /// Returns the connector for a connection. Reads the file of root certificates again, because certificates are replaced
+    /// while programs run.
     pub(super) fn connector(&self) -> Result<MakeRustlsConnect> {
         match (self.mode, &self.roots) {
             (SslMode::VerifyCa | SslMode::VerifyFull, RootCertificates::File(_)) => {

@@ -11,8 +11,8 @@ pub(super) fn without_scheme(text: &str) -> Option<&str> {
         .or_else(|| text.strip_prefix("postgres://"))
 }
 
-/// Parses the part after the scheme. Refuses a URL in which libpq would take a likely part of a password for a host, or
-/// a likely part of an option for a user.
+/// Parses the part after the scheme. Refuses a URL in which libpq would take a likely part of a password for a host, or a
+/// likely part of an option for a user.
 pub(super) fn read(rest: &str, parsed: &mut ParsedOptions) -> Result<()> {
     // An "@" ends the user only before the first "/".
     let slash = rest.find('/').unwrap_or(rest.len());

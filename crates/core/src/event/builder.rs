@@ -85,15 +85,15 @@ impl EventBuilder {
         self
     }
 
-    /// Sets the extra columns, as a JSON object. A value is JSON, or a string with the text that PostgreSQL writes for
-    /// a value of the column's [type](Self::column_types).
+    /// Sets the extra columns, as a JSON object. A value is JSON, or a string with the text that PostgreSQL writes for a
+    /// value of the column's [type](Self::column_types).
     pub fn columns_json(mut self, json: impl AsRef<str>) -> Self {
         self.columns = Some(json.as_ref().into());
         self
     }
 
-    /// Sets the extra columns before an UPDATE, as a JSON object: see [`Event::old_columns`]. Real events have them
-    /// only in outbox mode, and only if the specification [requests them](crate::trigger::TriggerSpec::old_columns).
+    /// Sets the extra columns before an UPDATE, as a JSON object: see [`Event::old_columns`]. Real events have them only in
+    /// outbox mode, and only if the specification [requests them](crate::trigger::TriggerSpec::old_columns).
     pub fn old_columns_json(mut self, json: impl AsRef<str>) -> Self {
         self.record().old_columns = Some(json.as_ref().into());
         self
@@ -112,8 +112,8 @@ impl EventBuilder {
     }
 
     /// Sets the types of columns, by name. They decide how the strings in [`columns_json`](Self::columns_json),
-    /// [`old_columns_json`](Self::old_columns_json) and the key are read. The strings of a column without a type are
-    /// read as they are, like `text`.
+    /// [`old_columns_json`](Self::old_columns_json) and the key are read. The strings of a column without a type are read as
+    /// they are, like `text`.
     pub fn column_types<C: Into<String>, T: Into<ColumnType>>(
         mut self,
         types: impl IntoIterator<Item = (C, T)>,
@@ -208,9 +208,9 @@ impl fmt::Debug for EventBuilder {
 pub struct ColumnType(Type);
 
 impl ColumnType {
-    /// Returns PostgreSQL's type of this name, such as `int8` or `bigint`, `numeric`, `timestamptz`, `jsonb`. A name
-    /// that ends with `[]` stands for an array. Any other name stands for a type whose text is read as it is: strings,
-    /// enums, ranges, types of extensions.
+    /// Returns PostgreSQL's type of this name, such as `int8` or `bigint`, `numeric`, `timestamptz`, `jsonb`. A name that
+    /// ends with `[]` stands for an array. Any other name stands for a type whose text is read as it is: strings, enums,
+    /// ranges, types of extensions.
     ///
     /// For a domain, use the name of its base type.
     #[must_use]

@@ -1,12 +1,11 @@
 //! Decodes the payload of a notification into events.
 //!
-//! A payload is a JSON object. It must have the fields of PGCacheWatch's payloads: `operation`, `table` and `sent_at`.
-//! The other fields are optional: `v`, `schema`, `xid`, `key`, `keys`, `types`, `columns` (see
-//! [`trigger`](crate::trigger)). Without `schema` and `keys` the event is about the whole table. So payloads of
-//! PGCacheWatch's triggers decode as well. Unknown fields are ignored.
+//! A payload is a JSON object. It must have the fields of PGCacheWatch's payloads: `operation`, `table` and `sent_at`. The
+//! other fields are optional: `v`, `schema`, `xid`, `key`, `keys`, `types`, `columns` (see [`trigger`](crate::trigger)).
+//! Without `schema` and `keys` the event is about the whole table. So payloads of PGCacheWatch's triggers decode as well.
+//! Unknown fields are ignored.
 //!
-//! A [`Decoder`] remembers tables and channels, so that their names are allocated once and compared by pointer
-//! downstream.
+//! A [`Decoder`] remembers tables and channels, so that their names are allocated once and compared by pointer downstream.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -41,8 +40,8 @@ pub struct Decoder {
     clock: Clock,
 }
 
-/// Caches the last second that was parsed. Under load many payloads share it, and parsing a date is the most expensive
-/// part of decoding a payload.
+/// Caches the last second that was parsed. Under load many payloads share it, and parsing a date is the most expensive part
+/// of decoding a payload.
 #[derive(Debug, Default)]
 struct Clock {
     /// The date and time up to the second, such as `2026-11-22T10:45:33`.
@@ -145,8 +144,7 @@ impl Decoder {
     /// Appends the events of one payload to `events`: one per row key, or one for the whole table.
     ///
     /// # Errors
-    /// If the payload is not JSON, lacks a required field, or has a field of the wrong type. `events` is then
-    /// unchanged.
+    /// If the payload is not JSON, lacks a required field, or has a field of the wrong type. `events` is then unchanged.
     pub fn decode(
         &mut self,
         channel: &str,

@@ -8,8 +8,8 @@ use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
 /// One column of a row key.
 ///
-/// Integers and booleans keep their type. All other types are the text that PostgreSQL's triggers write. That text does
-/// not depend on the settings of the writing session, so equal keys compare equal.
+/// Integers and booleans keep their type. All other types are the text that PostgreSQL's triggers write. That text does not
+/// depend on the settings of the writing session, so equal keys compare equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum KeyPart {
     /// SQL NULL. Occurs only if a chosen key column is nullable, and never in a primary key.
@@ -92,16 +92,16 @@ impl fmt::Display for RowKey {
 
 /// A Rust type for the row keys of a table.
 ///
-/// Implemented for integers, `bool`, strings, [`IpAddr`](std::net::IpAddr), [`PaddedText`](crate::PaddedText) and
-/// tuples of them. The features of the same names add `uuid::Uuid`, `rust_decimal::Decimal`, and the dates and times of
-/// `chrono`, `jiff` and `time`. A type of your own (a `UserId`, a UUID) delegates to one of these.
+/// Implemented for integers, `bool`, strings, [`IpAddr`](std::net::IpAddr), [`PaddedText`](crate::PaddedText) and tuples of
+/// them. The features of the same names add `uuid::Uuid`, `rust_decimal::Decimal`, and the dates and times of `chrono`,
+/// `jiff` and `time`. A type of your own (a `UserId`, a UUID) delegates to one of these.
 ///
 /// # Types with several spellings
 ///
-/// Most types have several texts for one value: a `uuid` in upper or lower case, a `timestamp` in each `DateStyle`. An
-/// event has the text that PostgreSQL's triggers write. A cache with `String` keys would miss the event if a reader
-/// uses another text, so a cache refuses such keys (see [`CacheBuilder::row_of`](crate::CacheBuilder::row_of)). A key
-/// type fits a column if `from_row_key` reads all texts of a value as the same key:
+/// Most types have several texts for one value: a `uuid` in upper or lower case, a `timestamp` in each `DateStyle`. An event
+/// has the text that PostgreSQL's triggers write. A cache with `String` keys would miss the event if a reader uses another
+/// text, so a cache refuses such keys (see [`CacheBuilder::row_of`](crate::CacheBuilder::row_of)). A key type fits a column
+/// if `from_row_key` reads all texts of a value as the same key:
 ///
 /// | type of the column | key types |
 /// |---|---|

@@ -154,8 +154,8 @@ impl KeyColumn for IpAddr {
     }
 }
 
-/// Without trailing zeros, because they do not change the number. A value of more than 28 digits, `NaN` and infinity
-/// are not keys.
+/// Without trailing zeros, because they do not change the number. A value of more than 28 digits, `NaN` and infinity are not
+/// keys.
 #[cfg(feature = "rust_decimal")]
 impl KeyColumn for rust_decimal::Decimal {
     fn to_part(&self) -> KeyPart {
@@ -179,8 +179,7 @@ impl KeyColumn for uuid::Uuid {
     }
 }
 
-/// Implements keys for the four types of a library. The conversion functions have the same names in each library's
-/// module.
+/// Implements keys for the four types of a library. The conversion functions have the same names in each library's module.
 #[cfg(any(feature = "chrono", feature = "jiff", feature = "time"))]
 macro_rules! keys {
     ($date:ty, $time:ty, $local:ty, $moment:ty) => {

@@ -29,8 +29,8 @@ pub use typed::{Changed, Deleted, FromEvent, Inserted, Table, Truncated, Updated
 
 /// A committed change.
 ///
-/// An event with a [`key`](Self::key) is about one row. An event without a key is about its whole table: a TRUNCATE, a
-/// table without a key, or a statement that changed more rows than a notification can list.
+/// An event with a [`key`](Self::key) is about one row. An event without a key is about its whole table: a TRUNCATE, a table
+/// without a key, or a statement that changed more rows than a notification can list.
 ///
 /// Cloning is cheap: the events of one statement share everything but key and columns.
 #[derive(Clone)]
@@ -125,9 +125,8 @@ impl Event {
 
     /// Reads the columns that the trigger specification names into `T`.
     ///
-    /// The values are the new ones for inserts and updates, and the old ones for deletes. Returns `None` if the
-    /// specification names no columns, if the columns together are too large for a notification, or if the event is
-    /// about the whole table.
+    /// The values are the new ones for inserts and updates, and the old ones for deletes. Returns `None` if the specification
+    /// names no columns, if the columns together are too large for a notification, or if the event is about the whole table.
     ///
     /// A field of `T` may have any type that suits the type of its column, as with a database driver:
     ///
@@ -147,11 +146,10 @@ impl Event {
     ///
     /// Use `Option` for a column that may be null.
     ///
-    /// A `numeric` may have more digits than any number type of Rust, and no digit is lost. So where serde does not
-    /// request a type, a `numeric` is a string with all of its digits: in a `serde_json::Value`, in a field with
-    /// `#[serde(flatten)]`, in untagged enums, and in [`columns_json`](Self::columns_json). This includes whole
-    /// numbers, and does not depend on the feature `arbitrary_precision` of serde_json. Numbers within `json` and
-    /// `jsonb` are those of serde_json.
+    /// A `numeric` may have more digits than any number type of Rust, and no digit is lost. So where serde does not request a
+    /// type, a `numeric` is a string with all of its digits: in a `serde_json::Value`, in a field with `#[serde(flatten)]`,
+    /// in untagged enums, and in [`columns_json`](Self::columns_json). This includes whole numbers, and does not depend on
+    /// the feature `arbitrary_precision` of serde_json. Numbers within `json` and `jsonb` are those of serde_json.
     ///
     /// # Errors
     /// If the columns do not fit `T`, or a column of `T` is [unavailable](Self::unavailable).
@@ -199,9 +197,9 @@ impl Event {
     /// Returns the names of columns whose values were too large for the event, see
     /// [`TriggerSpec::value_limit`](crate::trigger::TriggerSpec::value_limit). Their values are unknown, not null.
     ///
-    /// [`columns_json`](Self::columns_json) has an object `{"unavailable":{"limit":…}}` in place of such a value. A
-    /// value of type `jsonb` may look the same, but is not listed here. [`columns`](Self::columns) returns an error for
-    /// a type that has the column, and works for a type that does not.
+    /// [`columns_json`](Self::columns_json) has an object `{"unavailable":{"limit":…}}` in place of such a value. A value of
+    /// type `jsonb` may look the same, but is not listed here. [`columns`](Self::columns) returns an error for a type that
+    /// has the column, and works for a type that does not.
     ///
     /// ```
     /// use pgherald_core::{Event, Operation};
@@ -219,8 +217,8 @@ impl Event {
         found.map(|(column, _)| column).collect()
     }
 
-    /// Returns the extra columns as a JSON object. The values are read as by [`columns`](Self::columns): numbers,
-    /// booleans, arrays, objects, and strings for everything else, such as `numeric`, `NaN` and times.
+    /// Returns the extra columns as a JSON object. The values are read as by [`columns`](Self::columns): numbers, booleans,
+    /// arrays, objects, and strings for everything else, such as `numeric`, `NaN` and times.
     #[must_use]
     pub fn columns_json(&self) -> Option<Cow<'_, str>> {
         Some(self.typed(Cow::Borrowed(self.columns.as_deref()?)))

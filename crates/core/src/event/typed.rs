@@ -32,18 +32,17 @@ pub trait Table: 'static {
     /// The columns of the row key, in order. Usually those of the primary key.
     const KEY: &'static [&'static str];
 
-    /// The columns that a row is read from, besides those of the key.
-    /// [`TriggerSpec::of`](crate::trigger::TriggerSpec::of) requests them. `#[derive(Table)]` lists the fields of a
-    /// `Deserialize` struct.
+    /// The columns that a row is read from, besides those of the key. [`TriggerSpec::of`](crate::trigger::TriggerSpec::of)
+    /// requests them. `#[derive(Table)]` lists the fields of a `Deserialize` struct.
     const COLUMNS: &'static [&'static str] = &[];
 
-    /// The [`COLUMNS`](Self::COLUMNS) that an event, or the table, may lack: fields with `#[serde(default)]`. A row
-    /// that was recorded before such a column was added does not have it. See
+    /// The [`COLUMNS`](Self::COLUMNS) that an event, or the table, may lack: fields with `#[serde(default)]`. A row that was
+    /// recorded before such a column was added does not have it. See
     /// [`TriggerSpec::optional_columns`](crate::trigger::TriggerSpec::optional_columns).
     const OPTIONAL_COLUMNS: &'static [&'static str] = &[];
 
-    /// Pairs of a column and its other names in events, such as the name before a rename. `#[derive(Table)]` takes them
-    /// from `#[serde(alias)]`.
+    /// Pairs of a column and its other names in events, such as the name before a rename. `#[derive(Table)]` takes them from
+    /// `#[serde(alias)]`.
     const ALIASES: &'static [(&'static str, &'static [&'static str])] = &[];
 
     /// The Rust type of a row key.
@@ -111,12 +110,12 @@ macro_rules! row_events {
         }
 
         impl<T: Table> $name<T> {
-            /// Returns the row: the values after the change, or before it for a DELETE. Columns of the key are taken
-            /// from the key. Values are read as by [`Event::columns`].
+            /// Returns the row: the values after the change, or before it for a DELETE. Columns of the key are taken from the
+            /// key. Values are read as by [`Event::columns`].
             ///
             /// # Errors
-            /// If a column of [`Table::COLUMNS`] is missing, or a value does not fit its field. A notification has no
-            /// columns if they are too large together.
+            /// If a column of [`Table::COLUMNS`] is missing, or a value does not fit its field. A notification has no columns
+            /// if they are too large together.
             pub fn row(&self) -> Result<T>
             where
                 T: DeserializeOwned,
@@ -160,9 +159,9 @@ row_events! {
 macro_rules! old_rows {
     ($($name:ident)*) => {$(
         impl<T: Table> $name<T> {
-            /// Returns the row before an UPDATE. `None` if the event has no old values: the specification does not
-            /// request them (see [`TriggerSpec::old_columns`](crate::trigger::TriggerSpec::old_columns)), the UPDATE
-            /// changed the key, or the event is of another operation.
+            /// Returns the row before an UPDATE. `None` if the event has no old values: the specification does not request
+            /// them (see [`TriggerSpec::old_columns`](crate::trigger::TriggerSpec::old_columns)), the UPDATE changed the key,
+            /// or the event is of another operation.
             ///
             /// # Errors
             /// As for [`row`](Self::row).

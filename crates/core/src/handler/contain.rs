@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use super::{Failure, HandlerResult};
 use crate::panic::contained;
 
-/// Runs one attempt. Returns a panic as [`Failure::Panicked`], whether it occurs in the call, in a poll, in a
-/// destructor or in the formatting of the error. Drops an attempt that takes longer than `limit`.
+/// Runs one attempt. Returns a panic as [`Failure::Panicked`], whether it occurs in the call, in a poll, in a destructor or
+/// in the formatting of the error. Drops an attempt that takes longer than `limit`.
 ///
 /// A future that blocks its thread cannot be stopped, because the limit is checked only when the future yields.
 ///

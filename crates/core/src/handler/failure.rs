@@ -53,8 +53,8 @@ impl HandlerError {
         Self { cause, next }
     }
 
-    /// Makes a failure that no further attempt can fix: the event is given up at once. In a [durable](crate::group)
-    /// handler it becomes a dead letter.
+    /// Makes a failure that no further attempt can fix: the event is given up at once. In a [durable](crate::group) handler
+    /// it becomes a dead letter.
     pub fn permanent(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(cause, Next::GiveUp)
     }

@@ -29,9 +29,9 @@ pub type HandlerResult = Result<(), HandlerError>;
 
 /// Reacts to events with a side effect.
 ///
-/// One handler value handles many events concurrently, so state that attempts share needs interior mutability. After a
-/// panic, later attempts get a new value, so that they never see state that was left inconsistent. Attempts that are
-/// already running keep the old value.
+/// One handler value handles many events concurrently, so state that attempts share needs interior mutability. After a panic,
+/// later attempts get a new value, so that they never see state that was left inconsistent. Attempts that are already running
+/// keep the old value.
 ///
 /// A handler on the notify source is *ephemeral*: changes that are committed while the process is not listening are not
 /// handled later. Such a handler catches up in [`resync`](Self::resync), which is also called once at the beginning.
@@ -65,19 +65,19 @@ pub trait EventHandler: 'static {
 
     /// Handles one event.
     ///
-    /// Any error converts into a [`HandlerError`] by `?`, and the event is retried. Return [`HandlerError::permanent`]
-    /// to give it up.
+    /// Any error converts into a [`HandlerError`] by `?`, and the event is retried. Return [`HandlerError::permanent`] to
+    /// give it up.
     fn handle(&self, event: Self::Event, attempt: Attempt) -> impl Future<Output = HandlerResult>;
 
     /// Catches up with changes that were not announced row by row.
     ///
     /// Called when the subscription begins, when events were lost, and for events that identify no row
-    /// ([`FromEvent::from_event`] returned `None`). No other task of this handler runs at the same time. Failures are
-    /// retried like those of events.
+    /// ([`FromEvent::from_event`] returned `None`). No other task of this handler runs at the same time. Failures are retried
+    /// like those of events.
     ///
-    /// An ephemeral handler that does not implement this method ignores resyncs. In a [durable](crate::group) handler,
-    /// each resync then becomes a dead letter, except the first one of a new group: events may be missing, and an
-    /// operator has to know.
+    /// An ephemeral handler that does not implement this method ignores resyncs. In a [durable](crate::group) handler, each
+    /// resync then becomes a dead letter, except the first one of a new group: events may be missing, and an operator has to
+    /// know.
     fn resync(&self, resync: Resync) -> impl Future<Output = HandlerResult> {
         async move { HandlerError::without_resync(&resync) }
     }

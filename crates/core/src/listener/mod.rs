@@ -6,11 +6,11 @@
 //!                            └── health (watch), counts, metrics, log
 //! ```
 //!
-//! The caller owns the listener and passes each signal to [`Listener::publish`]. The listener starts no task and needs
-//! no runtime. `ListenerActor` in `pgherald-actors` wraps a listener and drives it from a source.
+//! The caller owns the listener and passes each signal to [`Listener::publish`]. The listener starts no task and needs no
+//! runtime. `ListenerActor` in `pgherald-actors` wraps a listener and drives it from a source.
 //!
-//! Guarantees: when a subscriber receives an event, [`Health`] has already been updated for it. When a caller sees a
-//! health other than live, no cache answers any more.
+//! Guarantees: when a subscriber receives an event, [`Health`] has already been updated for it. When a caller sees a health
+//! other than live, no cache answers any more.
 
 mod metrics;
 mod monitor;
@@ -87,8 +87,8 @@ impl Listener {
         }
     }
 
-    /// Sets the latency (see [`Event::latency`](crate::Event::latency)) above which events are counted as late and a
-    /// warning is logged, at most once a second. The default is 500 ms. `None` disables the warning.
+    /// Sets the latency (see [`Event::latency`](crate::Event::latency)) above which events are counted as late and a warning
+    /// is logged, at most once a second. The default is 500 ms. `None` disables the warning.
     pub fn set_latency_warning(&mut self, threshold: Option<std::time::Duration>) {
         self.monitor.set_latency_warning(threshold);
     }

@@ -52,7 +52,6 @@ impl Monitor {
         self.latency_warning = threshold;
     }
 
-    /// Records that the listener was shut down.
     pub(super) fn close(&mut self) {
         self.metrics.close();
     }

@@ -23,8 +23,8 @@ pub(crate) struct Point {
     pub(crate) snapshot: Snapshot,
     /// The last id taken, read shortly before the snapshot.
     pub(crate) floor: i64,
-    /// A transaction id assigned shortly after the snapshot. Transactions from this id on had not begun, so their ids
-    /// in the outbox are greater than `floor`.
+    /// A transaction id assigned shortly after the snapshot. Transactions from this id on had not begun, so their ids in the
+    /// outbox are greater than `floor`.
     pub(crate) begun: String,
     /// The last visible closing of a part.
     pub(crate) closed: i64,
@@ -57,8 +57,8 @@ impl Cursor {
 }
 
 impl Cursor {
-    /// Fails if this cursor is behind `before`, an earlier cursor of the same reader, because events in between would
-    /// be handled again. Closings are not compared: slices that are read together may have seen different ones.
+    /// Fails if this cursor is behind `before`, an earlier cursor of the same reader, because events in between would be
+    /// handled again. Closings are not compared: slices that are read together may have seen different ones.
     pub(crate) fn check_follows(&self, before: &Self) -> Result<()> {
         let is_forward = match self.done.is_at(&before.done) {
             true => self.position() >= before.position(),
@@ -110,8 +110,8 @@ impl Point {
         self.snapshot.is_before(&other.snapshot)
     }
 
-    /// Fails if any component is behind `before`, an earlier point, because reading the difference relies on their
-    /// order. A component goes back if the database was restored, or a sequence was set back.
+    /// Fails if any component is behind `before`, an earlier point, because reading the difference relies on their order. A
+    /// component goes back if the database was restored, or a sequence was set back.
     pub(crate) fn check_follows(&self, before: &Self) -> Result<()> {
         let begun = |point: &Self| point.begun.parse::<u64>().unwrap_or_default();
         let follows = self.floor >= before.floor
@@ -166,8 +166,8 @@ fn is_number(text: &str) -> bool {
 pub(crate) struct Snapshot(Box<str>);
 
 impl Snapshot {
-    /// Parses a snapshot as strictly as PostgreSQL does: `0 < xmin <= xmax`, and the open transactions are between
-    /// them, in order.
+    /// Parses a snapshot as strictly as PostgreSQL does: `0 < xmin <= xmax`, and the open transactions are between them, in
+    /// order.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let number = |text: &str| -> Option<u64> { is_number(text).then(|| text.parse().ok())? };
         let mut parts = text.split(':');
@@ -200,8 +200,8 @@ impl Snapshot {
         (xmax.unwrap_or_default(), open)
     }
 
-    /// Returns whether everything visible in this snapshot is visible in `other`. Of two snapshots of one server, at
-    /// least one is within the other.
+    /// Returns whether everything visible in this snapshot is visible in `other`. Of two snapshots of one server, at least
+    /// one is within the other.
     fn is_within(&self, other: &Self) -> bool {
         let (xmax, open) = self.numbers();
         let open: HashSet<u64> = open.collect();

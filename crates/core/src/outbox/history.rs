@@ -16,8 +16,8 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Reads the history of the server's outbox. Begins a new history if the outbox, its cursors or its sequences were
-    /// not written by this server.
+    /// Reads the history of the server's outbox. Begins a new history if the outbox, its cursors or its sequences were not
+    /// written by this server.
     ///
     /// Fails if there is no outbox, or if the outbox has another version than this program.
     pub(crate) async fn of(client: &Client) -> Result<Self> {
@@ -46,8 +46,8 @@ impl History {
         })
     }
 
-    /// Returns whether a reader may continue from a cursor of `before`: the outbox is the same, and its server has not
-    /// lost a transaction since.
+    /// Returns whether a reader may continue from a cursor of `before`: the outbox is the same, and its server has not lost a
+    /// transaction since.
     pub(crate) fn continues(&self, before: &Self) -> bool {
         let newest = before.runs.last();
         self.identity == before.identity && newest.is_some_and(|run| self.runs.contains(run))
@@ -112,8 +112,8 @@ mod tests {
         assert!(before.continues(&before));
         assert!(history("a", &["1", "2", "3"]).continues(&before));
         assert!(!history("b", &["1", "2", "3"]).continues(&before));
-        // The first case is a crash, which empties the table. In the second, the data directory was put back to before
-        // the second start.
+        // The first case is a crash, which empties the table. In the second, the data directory was put back to before the
+        // second start.
         assert!(!history("a", &["3"]).continues(&before));
         assert!(!history("a", &["1", "3"]).continues(&before));
     }

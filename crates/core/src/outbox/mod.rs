@@ -27,9 +27,9 @@
 //! Guarantees of [`OutboxReader`]:
 //! - Each committed row is read once, and no row that was rolled back. A transaction that stays open for hours neither hides
 //!   nor delays the rows of other transactions.
-//! - Events of one key come in commit order: two transactions that change the same row commit
-//!   one after the other, and the second takes its ids after the first has ended. Within one difference, rows come in
-//!   the order of their ids; differences follow each other in time.
+//! - Events of one key come in commit order: two transactions that change the same row commit one after the other, and the
+//!   second takes its ids after the first has ended. Within one difference, rows come in the order of their ids; differences
+//!   follow each other in time.
 //! - The cost of reading a row does not depend on the number of rows. Pages are found by an index, from the end of the
 //!   previous page; nothing is sorted as a whole.
 //!
@@ -42,10 +42,10 @@
 //!
 //! **History.** A server that crashes, is promoted, or is put back to an earlier state assigns transaction ids again that
 //! readers have seen. A database restored from a dump has the transaction ids of another server. `pgherald.history()` returns
-//! the history of the ids. It consists of an identity of the outbox, stored so that a restore or copy of its rows is detected,
-//! and of the starts of the server in an unlogged table, which a crash, a promotion and the restore of a base backup empty. The
-//! first caller after a restore begins a new history: the restored rows leave the outbox, and the unread events of each group
-//! become parked events.
+//! the history of the ids. It consists of an identity of the outbox, stored so that a restore or copy of its rows is
+//! detected, and of the starts of the server in an unlogged table, which a crash, a promotion and the restore of a base
+//! backup empty. The first caller after a restore begins a new history: the restored rows leave the outbox, and the unread
+//! events of each group become parked events.
 
 mod cursor;
 mod history;

@@ -161,8 +161,8 @@ impl OutboxReader {
         Ok(cursor)
     }
 
-    /// Returns at most `limit` events (0 counts as 1) that were committed after `cursor`. Returns fewer if they exceed
-    /// 16 MiB together, but at least one.
+    /// Returns at most `limit` events (0 counts as 1) that were committed after `cursor`. Returns fewer if they exceed 16 MiB
+    /// together, but at least one.
     ///
     /// # Errors
     /// If this role may not read the outbox, or the connection is lost.
@@ -192,8 +192,8 @@ impl OutboxReader {
 
     /// Returns at most `limit` rows of `share` that were committed after `cursor`.
     ///
-    /// If `until` is given, the next difference of the cursor ends there. It must be later than the point that the
-    /// cursor has read.
+    /// If `until` is given, the next difference of the cursor ends there. It must be later than the point that the cursor has
+    /// read.
     pub(crate) async fn rows(
         &mut self,
         cursor: &Cursor,
@@ -249,11 +249,11 @@ impl OutboxReader {
         })
     }
 
-    /// Returns rows of a difference, whether they are the last ones, and the last closing that was trimmed after they
-    /// had been read. Rows of later closings have not been trimmed.
+    /// Returns rows of a difference, whether they are the last ones, and the last closing that was trimmed after they had
+    /// been read. Rows of later closings have not been trimmed.
     ///
-    /// The server may be unable to convert a text to UTF-8, which fails the whole page. The reader then requests fewer
-    /// rows, and at last a single row without its texts, or several if such rows follow each other.
+    /// The server may be unable to convert a text to UTF-8, which fails the whole page. The reader then requests fewer rows,
+    /// and at last a single row without its texts, or several if such rows follow each other.
     async fn page(
         &mut self,
         done: &Point,
@@ -346,8 +346,8 @@ impl OutboxReader {
         let late_sql = self.statements.get(&*self.client, late_sql).await?;
         let since_sql = self.statements.get(&*self.client, since_sql).await?;
         let trimmed_sql = self.statements.get(&*self.client, TRIMMED).await?;
-        // First the rows of transactions that were running before and may have small ids, then those of transactions
-        // that began since. All three requests are sent at once and answered in order.
+        // First the rows of transactions that were running before and may have small ids, then those of transactions that
+        // began since. All three requests are sent at once and answered in order.
         let late = match reading.position < done.floor && done.leaves_some_open() {
             true => Either::Left(self.some_rows(&late_sql, &late)),
             false => Either::Right(ready(Ok((Vec::new(), false)))),
@@ -453,8 +453,8 @@ impl OutboxReader {
     }
 }
 
-/// Collects rows until they exceed the size of a page. `read` returns a row and its size. Returns whether there are
-/// more rows.
+/// Collects rows until they exceed the size of a page. `read` returns a row and its size. Returns whether there are more
+/// rows.
 pub(crate) async fn some<T>(
     rows: RowStream,
     failed: impl Fn(tokio_postgres::Error) -> Error,

@@ -13,10 +13,10 @@ const TRIM: &str = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.o
 
 /// How long rows stay in the outbox, and how large it may become.
 ///
-/// The outbox has four parts. Each is emptied as a whole, which costs almost nothing and leaves no bloat. So the outbox
-/// may hold up to twice as many rows as must be kept. A transaction that has recorded rows and stays open keeps the
-/// part that it wrote to. A [group](crate::group) of consumers keeps the rows that it has not read, even if no consumer
-/// of it runs any more.
+/// The outbox has four parts. Each is emptied as a whole, which costs almost nothing and leaves no bloat. So the outbox may
+/// hold up to twice as many rows as must be kept. A transaction that has recorded rows and stays open keeps the part that it
+/// wrote to. A [group](crate::group) of consumers keeps the rows that it has not read, even if no consumer of it runs any
+/// more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     keep: Duration,
@@ -33,8 +33,8 @@ impl Retention {
         }
     }
 
-    /// Sets the size, indexes included, from which on older rows are removed even if a reader still needs them. A
-    /// reader that has to resync is better than a full disk. The default is 10 GiB.
+    /// Sets the size, indexes included, from which on older rows are removed even if a reader still needs them. A reader that
+    /// has to resync is better than a full disk. The default is 10 GiB.
     #[must_use]
     pub const fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
@@ -66,8 +66,8 @@ pub async fn set_retention(client: &Client, retention: Retention) -> Result<()> 
 
 /// Removes rows that no longer need to be kept. Returns how many of the four parts were emptied.
 ///
-/// Consumers trim at intervals. Any number of programs may trim. Trimming waits for no other session, and no other
-/// session waits for it. Requires the right to execute `pgherald.trim_outbox`, which the installing role has.
+/// Consumers trim at intervals. Any number of programs may trim. Trimming waits for no other session, and no other session
+/// waits for it. Requires the right to execute `pgherald.trim_outbox`, which the installing role has.
 ///
 /// # Errors
 /// If there is no outbox, it has another version than this program, this role lacks the right, or the connection is lost.
@@ -77,8 +77,8 @@ pub async fn trim(client: &Client) -> Result<u32> {
     get::<i32>(&row, 0).map(i32::unsigned_abs)
 }
 
-/// Like [`trim`], for a connection on which other requests wait. If trimming takes longer than `limit`, the server
-/// cancels it, and no part is emptied.
+/// Like [`trim`], for a connection on which other requests wait. If trimming takes longer than `limit`, the server cancels
+/// it, and no part is emptied.
 pub(crate) async fn trim_within(client: &Client, limit: Duration) -> Result<u32> {
     require_version(client).await?;
     let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128);

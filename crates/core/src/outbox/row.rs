@@ -47,13 +47,13 @@ pub(crate) struct Recorded {
     pub(crate) problem: Option<Arc<str>>,
 }
 
-/// The first time, in seconds since 1970, that PostgreSQL cannot represent. A later time, or one far before 1970,
-/// stands for infinity.
+/// The first time, in seconds since 1970, that PostgreSQL cannot represent. A later time, or one far before 1970, stands for
+/// infinity.
 const END_OF_TIME: u64 = 9_224_318_016_000;
 
 impl Recorded {
-    /// Converts a row that was selected by [`columns`]. A column that cannot be read is omitted, and becomes an error
-    /// when the row is decoded.
+    /// Converts a row that was selected by [`columns`]. A column that cannot be read is omitted, and becomes an error when
+    /// the row is decoded.
     pub(crate) fn of(row: &Row) -> Result<Self> {
         let text = |index| Ok::<_, Error>(get::<Option<&str>>(row, index)?.map(Arc::<str>::from));
         let (changed, mut problem) = match row.try_get(9) {

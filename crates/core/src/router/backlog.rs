@@ -5,12 +5,12 @@
 //! Guarantees:
 //! - Items are delivered in the order of their arrival.
 //! - Every event is delivered, lost or coalesced, and counted as such.
-//! - After a loss, the next delivery after the gap begins with a resync that reports the number of lost events. The
-//!   resync waits in the queue itself and takes no capacity, so it cannot be lost.
-//! - The beginning of a session without missing events waits in the queue as well, as a resync without reasons. It is
-//!   merged into an adjacent resync with reasons.
-//! - Items carry the numbers that the router assigned; see [`order`](super::order). An item that replaces several items
-//!   has the numbers of all of them.
+//! - After a loss, the next delivery after the gap begins with a resync that reports the number of lost events. The resync
+//!   waits in the queue itself and takes no capacity, so it cannot be lost.
+//! - The beginning of a session without missing events waits in the queue as well, as a resync without reasons. It is merged
+//!   into an adjacent resync with reasons.
+//! - Items carry the numbers that the router assigned; see [`order`](super::order). An item that replaces several items has
+//!   the numbers of all of them.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -137,7 +137,6 @@ impl Backlog {
         self.len
     }
 
-    /// Returns whether a resync is waiting.
     pub(super) fn has_resync(&self) -> bool {
         self.items
             .iter()

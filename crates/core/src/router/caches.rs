@@ -10,8 +10,8 @@ use crate::event::Event;
 
 /// The caches of a [`Listener`](crate::Listener). Cheap to clone, and usable from any thread.
 ///
-/// A consumer of a group reads the outbox on its own connection, and may receive an event before the listener does. It
-/// uses this handle to have the caches apply the event first; see [`Durable::caches`](crate::Durable::caches).
+/// A consumer of a group reads the outbox on its own connection, and may receive an event before the listener does. It uses
+/// this handle to have the caches apply the event first; see [`Durable::caches`](crate::Durable::caches).
 #[derive(Clone, Debug)]
 pub struct Caches {
     shared: Arc<Shared>,
@@ -58,8 +58,8 @@ impl Caches {
         routes
     }
 
-    /// Has each cache apply the `events` that it depends on. Returns when all caches have, or after 100 ms, when the
-    /// late caches no longer answer.
+    /// Has each cache apply the `events` that it depends on. Returns when all caches have, or after 100 ms, when the late
+    /// caches no longer answer.
     pub(crate) async fn apply(&self, events: impl Iterator<Item = &Event>) {
         let number = {
             let routes = self.routes();

@@ -1,8 +1,8 @@
 //! Distributes one stream of signals to many subscriptions.
 //!
 //! The reader of the source owns the [`Router`]. Each [`Subscription`] has its own bounded queue with an explicit
-//! [`Overflow`] policy. So a slow subscriber delays no other subscriber, and learns of every event it lost. Publishing
-//! never waits.
+//! [`Overflow`] policy. So a slow subscriber delays no other subscriber, and learns of every event it lost. Publishing never
+//! waits.
 //!
 //! Caches come first: a subscription delivers an event only after the caches have applied it. See [`order`].
 
@@ -196,8 +196,8 @@ impl Router {
         }
     }
 
-    /// Begins a session after the events that were missed. A subscriber without a resync so far gets one when the
-    /// source is live.
+    /// Begins a session after the events that were missed. A subscriber without a resync so far gets one when the source is
+    /// live.
     fn resume(&mut self) {
         if self.live {
             return;
@@ -248,8 +248,8 @@ impl Router {
         stats
     }
 
-    /// Visits the routes whose subscription was not dropped. Caches come first, so that their marks are set before a
-    /// handler checks them.
+    /// Visits the routes whose subscription was not dropped. Caches come first, so that their marks are set before a handler
+    /// checks them.
     fn each_route(&mut self, mut visit: impl FnMut(&mut Route)) {
         self.caches.routes().iter_mut().for_each(&mut visit);
         self.routes.retain(|route| !route.shared.is_abandoned());

@@ -7,13 +7,12 @@ use crate::gate::Gate;
 
 /// What happens when a subscriber is too slow for its queue.
 ///
-/// In all cases the loss is counted, and a resync in place of the missing events reports their number to the
-/// subscriber.
+/// In all cases the loss is counted, and a resync in place of the missing events reports their number to the subscriber.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Drops the whole backlog and continues after a resync. Suits subscribers that can read the current state again,
-    /// caches above all.
+    /// Drops the whole backlog and continues after a resync. Suits subscribers that can read the current state again, caches
+    /// above all.
     #[default]
     Resync,
     /// Drops only as many of the oldest events as needed.
@@ -64,8 +63,8 @@ impl SubscriptionOptions {
         self
     }
 
-    /// Sets how many events are delivered at once: the credit of the subscriber. The next batch leaves the queue after
-    /// the previous one has been handled.
+    /// Sets how many events are delivered at once: the credit of the subscriber. The next batch leaves the queue after the
+    /// previous one has been handled.
     pub fn max_batch(mut self, events: usize) -> Self {
         self.max_batch = events;
         self

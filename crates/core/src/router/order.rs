@@ -1,11 +1,11 @@
 //! Keeps the order "caches first": an event reaches a handler only after the caches that depend on it have applied it.
 //!
-//! The router numbers everything it publishes. Each cache has a *mark*: the number of the oldest event or resync that
-//! it has not applied. The subscription of a handler delivers an item only when all marks are above the item's number.
+//! The router numbers everything it publishes. Each cache has a *mark*: the number of the oldest event or resync that it has
+//! not applied. The subscription of a handler delivers an item only when all marks are above the item's number.
 //!
 //! A stuck cache delays no handler for longer than [`LIMIT`]. The cache is then closed until it has applied everything
-//! published up to that moment, and has no mark until then. Its readers go to the database meanwhile, so a handler
-//! still reads nothing older than its event.
+//! published up to that moment, and has no mark until then. Its readers go to the database meanwhile, so a handler still
+//! reads nothing older than its event.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;

@@ -52,8 +52,8 @@ pub struct SubscriptionStats {
 /// The receiving end of a subscription. Dropping it unsubscribes.
 ///
 /// A delivery has been applied to the caches of the same listener before. So a receiver that reads through a cache sees
-/// nothing older than the event that it received. A cache that takes longer than 100 ms does not answer until it has
-/// caught up.
+/// nothing older than the event that it received. A cache that takes longer than 100 ms does not answer until it has caught
+/// up.
 #[derive(Debug)]
 pub struct Subscription {
     shared: Arc<Shared>,
@@ -76,8 +76,8 @@ impl Subscription {
         &self.shared.options.name
     }
 
-    /// Waits for the next batch. Returns `None` once the subscription has ended and its queue is empty, or once its
-    /// cache is closed.
+    /// Waits for the next batch. Returns `None` once the subscription has ended and its queue is empty, or once its cache is
+    /// closed.
     ///
     /// The call also acknowledges that the previous batch was handled.
     ///
@@ -230,8 +230,8 @@ struct State {
     overflowing: bool,
     /// For a cache: the number of the oldest item that it has not applied.
     mark: Option<u64>,
-    /// For a cache: handlers do not wait for numbers up to this one, because the cache does not answer until it has
-    /// applied them.
+    /// For a cache: handlers do not wait for numbers up to this one, because the cache does not answer until it has applied
+    /// them.
     bypassed: u64,
     /// The delivered, coalesced and queued events that the recorder has been given.
     measured: (u64, u64, u64),
@@ -329,8 +329,8 @@ impl Shared {
         self.caches.order().change_mark(before, mark);
     }
 
-    /// If a cache is late, because its mark is not above `number`, closes it until it has applied everything that is
-    /// waiting now.
+    /// If a cache is late, because its mark is not above `number`, closes it until it has applied everything that is waiting
+    /// now.
     pub(super) fn bypass(&self, number: u64, next_number: impl FnOnce() -> u64) {
         let mut state = self.lock();
         let (Some(gate), Some(mark)) = (&self.options.gate, state.mark) else {

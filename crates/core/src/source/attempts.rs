@@ -12,8 +12,8 @@ use crate::error::{Error, Kind, Result};
 pub(super) struct Attempts(u32);
 
 impl Attempts {
-    /// Records that there is no session because of `cause`, and returns the time of the next attempt. `opened` is the
-    /// start of the session that was lost, if there was one.
+    /// Records that there is no session because of `cause`, and returns the time of the next attempt. `opened` is the start
+    /// of the session that was lost, if there was one.
     pub(super) fn next(
         &mut self,
         options: &Options,

@@ -5,8 +5,8 @@
 //!                                              └── deadline over ──► Lost
 //! ```
 //!
-//! Anything that arrives while a query is pending shows that the peer is alive, and extends the deadline: the answer
-//! may be queued behind a burst of notifications.
+//! Anything that arrives while a query is pending shows that the peer is alive, and extends the deadline: the answer may be
+//! queued behind a burst of notifications.
 
 use std::future::Future;
 use std::pin::Pin;

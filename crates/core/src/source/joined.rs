@@ -6,13 +6,12 @@
 //!   second ── Signal ──┘
 //! ```
 //!
-//! Polling it polls both sources. For each source it stores whether the source is live, whether it has resumed, and the
-//! cause if it is down. It also stores which source's cause it reported last.
+//! Polling it polls both sources. For each source it stores whether the source is live, whether it has resumed, and the cause
+//! if it is down. It also stores which source's cause it reported last.
 //!
 //! Guarantees:
-//! - The signals of each source are passed on in their order. There is no order between the two sources: if one
-//!   transaction changes a table of each, the changes arrive in any order. A write token of one source does not cover
-//!   the other.
+//! - The signals of each source are passed on in their order. There is no order between the two sources: if one transaction
+//!   changes a table of each, the changes arrive in any order. A write token of one source does not cover the other.
 //! - `Live` is emitted when both sources are live, after all earlier signals of both.
 //! - `Resumed` is also delayed until both are live, because the other source may still have to catch up.
 //! - The cause of the last `Down` belongs to a source that is down.
@@ -149,8 +148,7 @@ mod tests {
         }
     }
 
-    /// Returns the signals emitted for a script of signals: `1` or `2`, followed by `live`, `down`, `resync` or
-    /// `resumed`.
+    /// Returns the signals emitted for a script of signals: `1` or `2`, followed by `live`, `down`, `resync` or `resumed`.
     fn emitted(script: &str) -> String {
         let mut joined = Joined::new(Silent, Silent);
         let mut emitted = Vec::new();

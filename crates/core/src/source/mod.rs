@@ -3,8 +3,8 @@
 //! A [`Source`] reconnects by itself, forever, and emits only [`Signal`]s, so nothing downstream depends on the kind of
 //! source. [`NotifySource`] listens to NOTIFY, [`OutboxSource`] reads the outbox, and [`Joined`] combines two sources.
 //!
-//! Shared modules: `options` (settings), `attempts` (when to reconnect), `wire` (the connection), `listen`,
-//! `heartbeat`, `watcher` (checks the triggers), and `drift` (changes of triggers and tables).
+//! Shared modules: `options` (settings), `attempts` (when to reconnect), `wire` (the connection), `listen`, `heartbeat`,
+//! `watcher` (checks the triggers), and `drift` (changes of triggers and tables).
 
 mod attempts;
 mod drift;

@@ -50,7 +50,6 @@ impl Options {
     }
 }
 
-/// Fails unless `value` is within the limits.
 pub(super) fn check_span(name: &str, value: Duration) -> Result<()> {
     if value < SHORTEST || value > LONGEST {
         let message =

@@ -22,8 +22,8 @@ const REBUILD: Backoff = Backoff::new(Duration::from_millis(100), Duration::from
 /// Runs the source that `build` makes. If the source or `build` panics, emits [`Signal::Down`], waits, and builds a new
 /// source.
 ///
-/// Yields between two batches of events. Otherwise, a flood of events would fill the queues before subscribers on the
-/// same thread get to run.
+/// Yields between two batches of events. Otherwise, a flood of events would fill the queues before subscribers on the same
+/// thread get to run.
 pub fn supervise<S: Source>(build: impl Fn() -> S + Send + 'static) -> Signals {
     let state = Supervised {
         build,

@@ -1,7 +1,7 @@
 //! Checks the triggers of a source's tables, and reports the result in the name of the session.
 //!
-//! A source stores nothing in the database, because its role may have no right to write. But every role sees the names
-//! of all sessions in `pg_stat_activity`. So `pgherald doctor` and `status` find listeners that are not live there.
+//! A source stores nothing in the database, because its role may have no right to write. But every role sees the names of all
+//! sessions in `pg_stat_activity`. So `pgherald doctor` and `status` find listeners that are not live there.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -52,8 +52,8 @@ impl Wire {
 
     /// Drives the connection until the request is complete.
     ///
-    /// Use only while the session is being opened, because notifications are dropped. The `Resync` that the source
-    /// emits or the rows that it reads afterwards cover their changes.
+    /// Use only while the session is being opened, because notifications are dropped. The `Resync` that the source emits or
+    /// the rows that it reads afterwards cover their changes.
     pub(super) async fn drive<T>(&mut self, request: impl Future<Output = Result<T>>) -> Result<T> {
         let mut request = pin!(request);
         poll_fn(|cx| {

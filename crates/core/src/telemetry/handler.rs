@@ -78,8 +78,7 @@ impl HandlerMetrics {
     }
 }
 
-/// Makes the span of an attempt; see [`SPAN_ATTEMPT`]. `event` is `None` for a resync, and for an event that fails to
-/// decode.
+/// Makes the span of an attempt; see [`SPAN_ATTEMPT`]. `event` is `None` for a resync, and for an event that fails to decode.
 pub fn attempt_span(
     handler: &str,
     event: Option<&Event>,

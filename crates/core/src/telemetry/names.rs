@@ -16,15 +16,15 @@ pub enum MetricKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metric {
-    /// The name as it is recorded. Exporters may add suffixes, such as Prometheus with `_bucket`, `_sum` and `_count`
-    /// of a histogram.
+    /// The name as it is recorded. Exporters may add suffixes, such as Prometheus with `_bucket`, `_sum` and `_count` of a
+    /// histogram.
     pub name: &'static str,
     /// The kind of the metric.
     pub kind: MetricKind,
     /// What is counted, or `seconds`.
     pub unit: &'static str,
-    /// The labels of the metric. Their values are names that the program gave, or words that the metric's constant
-    /// lists, but never keys of rows.
+    /// The labels of the metric. Their values are names that the program gave, or words that the metric's constant lists, but
+    /// never keys of rows.
     pub labels: &'static [&'static str],
     /// The description.
     pub help: &'static str,
@@ -167,9 +167,9 @@ the program requested it by a shutdown with a deadline.";
 
 /// The span around each attempt of a handler, at level INFO.
 ///
-/// Fields: `handler`; `event_id`, the event's number in the outbox if it was recorded there (for a batch, that of the
-/// first event); `table`; `operation`; `attempt`, counted from 1; `committed_at`, the time of the statement that made
-/// the change; `events`, the number of events in a batch.
+/// Fields: `handler`; `event_id`, the event's number in the outbox if it was recorded there (for a batch, that of the first
+/// event); `table`; `operation`; `attempt`, counted from 1; `committed_at`, the time of the statement that made the change;
+/// `events`, the number of events in a batch.
 pub const SPAN_ATTEMPT: &str = "pgherald.attempt";
 
 /// The span around each load of a cache, at level DEBUG. Fields: `cache`; `keys`, the number of keys to load.

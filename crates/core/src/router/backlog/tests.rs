@@ -200,8 +200,8 @@ fn policy() -> impl Strategy<Value = Overflow> {
 }
 
 proptest! {
-    /// Every event is delivered in order, or is in a gap that a resync reports with its exact size, or was superseded
-    /// by a newer event of its row.
+    /// Every event is delivered in order, or is in a gap that a resync reports with its exact size, or was superseded by a
+    /// newer event of its row.
     #[test]
     fn every_missing_event_is_reported(
         steps in steps(), capacity in 1_usize..20, overflow in policy(),

@@ -37,8 +37,8 @@ impl NotifySourceBuilder {
         }
     }
 
-    /// Listens to `channel`, in addition to the channels of the watched tables. Without any channel and table, the
-    /// source listens to [`ChannelName::DEFAULT`].
+    /// Listens to `channel`, in addition to the channels of the watched tables. Without any channel and table, the source
+    /// listens to [`ChannelName::DEFAULT`].
     pub fn channel(mut self, channel: ChannelName) -> Self {
         if !self.settings.channels.contains(&channel) {
             self.settings.channels.push(channel);
@@ -46,11 +46,9 @@ impl NotifySourceBuilder {
         self
     }
 
-    /// Watches a table: listens to its channel, and checks at every connect and heartbeat that its triggers are in
-    /// place.
+    /// Watches a table: listens to its channel, and checks at every connect and heartbeat that its triggers are in place.
     ///
-    /// While they are not, the source is not live. Triggers that differ from the specification without loss are only
-    /// logged.
+    /// While they are not, the source is not live. Triggers that differ from the specification without loss are only logged.
     pub fn watch(mut self, spec: TriggerSpec) -> Self {
         self.settings.options.specs.push(spec);
         self
@@ -68,8 +66,8 @@ impl NotifySourceBuilder {
         &self.settings.channels
     }
 
-    /// Queries the server every `interval`, and drops the session if there is no answer within `deadline`. The defaults
-    /// are 10 s and 5 s.
+    /// Queries the server every `interval`, and drops the session if there is no answer within `deadline`. The defaults are
+    /// 10 s and 5 s.
     ///
     /// The query confirms that the session still listens and that the triggers are in place.
     pub fn heartbeat(mut self, interval: Duration, deadline: Duration) -> Self {
@@ -78,8 +76,8 @@ impl NotifySourceBuilder {
         self
     }
 
-    /// Limits an attempt to connect, listen and verify as a whole. If there are several hosts, each gets a share of the
-    /// time. The default is 10 s.
+    /// Limits an attempt to connect, listen and verify as a whole. If there are several hosts, each gets a share of the time.
+    /// The default is 10 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.settings.options.connect_timeout = limit;
         self
@@ -91,11 +89,11 @@ impl NotifySourceBuilder {
         self
     }
 
-    /// Whether to verify that a notification from a second connection arrives, until that has succeeded once. The
-    /// default is on.
+    /// Whether to verify that a notification from a second connection arrives, until that has succeeded once. The default is
+    /// on.
     ///
-    /// The check fails behind a proxy that loses notifications although LISTEN succeeds. A pooler in transaction mode
-    /// is refused in any case, at each attempt to connect.
+    /// The check fails behind a proxy that loses notifications although LISTEN succeeds. A pooler in transaction mode is
+    /// refused in any case, at each attempt to connect.
     pub fn probe(mut self, on: bool) -> Self {
         self.settings.probe = on;
         self
@@ -113,8 +111,8 @@ impl NotifySourceBuilder {
     /// Builds the source. It connects when it is first polled.
     ///
     /// # Errors
-    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a watched table is
-    /// in outbox mode.
+    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a watched table is in
+    /// outbox mode.
     pub fn build(self) -> Result<NotifySource> {
         self.checked().map(NotifySource::new)
     }
@@ -123,8 +121,8 @@ impl NotifySourceBuilder {
     /// [`supervise`](crate::supervise).
     ///
     /// # Errors
-    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a watched table is
-    /// in outbox mode.
+    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a watched table is in
+    /// outbox mode.
     pub fn factory(self) -> Result<impl Fn() -> NotifySource + Clone + Send + 'static> {
         let settings = self.checked()?;
         Ok(move || NotifySource::new(Arc::clone(&settings)))

@@ -12,8 +12,8 @@ use crate::telemetry::Unlogged;
 /// The number of events that fill a batch.
 const MAX_BATCH: usize = 512;
 
-/// The number of undecodable payloads that fill a batch. They occupy no memory, so the limit is higher. Any role can
-/// send many, and each batch of them makes subscribers read the tables again.
+/// The number of undecodable payloads that fill a batch. They occupy no memory, so the limit is higher. Any role can send
+/// many, and each batch of them makes subscribers read the tables again.
 const MAX_UNDECODABLE: u64 = 16_384;
 
 #[derive(Debug, Default)]
@@ -37,9 +37,9 @@ impl Inbox {
         self.take_in(channel, payload, notification.process_id());
     }
 
-    /// A payload that fails to decode becomes a resync in its place. Later ones of the channel in the same batch are
-    /// merged into that resync. It covers them, because a subscriber reads the tables only after all transactions of
-    /// the batch were committed.
+    /// A payload that fails to decode becomes a resync in its place. Later ones of the channel in the same batch are merged
+    /// into that resync. It covers them, because a subscriber reads the tables only after all transactions of the batch were
+    /// committed.
     fn take_in(&mut self, channel: &str, payload: &str, pid: i32) {
         // One reading of the clock serves all messages that arrived together.
         let received_at = *self.received_at.get_or_insert_with(SystemTime::now);

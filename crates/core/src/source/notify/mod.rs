@@ -11,12 +11,12 @@
 //! Polling [`Source::next`] drives the connection. There is no background task.
 //!
 //! Guarantees:
-//! - `Live` is emitted after the server has confirmed every LISTEN, and after a `Resync`. Notifications that arrive
-//!   between LISTEN and the `Resync` are dropped, because the `Resync` covers their changes.
-//! - The source is live only while the triggers of every watched table are in place. A trigger that was altered between
-//!   two checks (disabled for a bulk load, for example) causes a `Resync`.
-//! - Any error of the connection, or an unanswered heartbeat, causes a reconnect. A half-open connection is detected
-//!   within heartbeat interval + deadline.
+//! - `Live` is emitted after the server has confirmed every LISTEN, and after a `Resync`. Notifications that arrive between
+//!   LISTEN and the `Resync` are dropped, because the `Resync` covers their changes.
+//! - The source is live only while the triggers of every watched table are in place. A trigger that was altered between two
+//!   checks (disabled for a bulk load, for example) causes a `Resync`.
+//! - Any error of the connection, or an unanswered heartbeat, causes a reconnect. A half-open connection is detected within
+//!   heartbeat interval + deadline.
 //! - A payload that fails to decode becomes a `Resync` of its channel, in its place among the events.
 //! - The source never gives up: it reconnects with capped exponential backoff and full jitter.
 

@@ -1,7 +1,7 @@
 //! Verifies that notifications from other connections arrive.
 //!
-//! Behind some proxies and poolers LISTEN succeeds, but notifications are lost. A NOTIFY on the same connection would
-//! arrive nevertheless, so the probe opens a second one. Poolers in transaction mode have already been refused by
+//! Behind some proxies and poolers LISTEN succeeds, but notifications are lost. A NOTIFY on the same connection would arrive
+//! nevertheless, so the probe opens a second one. Poolers in transaction mode have already been refused by
 //! `connect/pooler.rs`.
 
 use std::future::{Future, poll_fn};

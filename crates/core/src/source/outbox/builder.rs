@@ -37,11 +37,10 @@ impl OutboxSourceBuilder {
         }
     }
 
-    /// Watches a table in [outbox mode](TriggerSpec::outbox): checks at every connect and heartbeat that its triggers
-    /// are in place.
+    /// Watches a table in [outbox mode](TriggerSpec::outbox): checks at every connect and heartbeat that its triggers are in
+    /// place.
     ///
-    /// While they are not, the source is not live. Triggers that differ from the specification without loss are only
-    /// logged.
+    /// While they are not, the source is not live. Triggers that differ from the specification without loss are only logged.
     pub fn watch(mut self, spec: TriggerSpec) -> Self {
         self.settings.options.specs.push(spec);
         self
@@ -55,15 +54,15 @@ impl OutboxSourceBuilder {
 
     /// Sets after how long without a wake-up the outbox is read anyway. The default is 1 s.
     ///
-    /// This bounds the latency of the last events before a pause, if a wake-up is lost or a transaction commits long
-    /// after its last write.
+    /// This bounds the latency of the last events before a pause, if a wake-up is lost or a transaction commits long after
+    /// its last write.
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.settings.poll_interval = interval;
         self
     }
 
-    /// Queries the server every `interval`, and drops the session if there is no answer within `deadline`. The defaults
-    /// are 10 s and 5 s.
+    /// Queries the server every `interval`, and drops the session if there is no answer within `deadline`. The defaults are
+    /// 10 s and 5 s.
     ///
     /// The query checks the triggers and the history of the outbox, and confirms that the session still listens.
     pub fn heartbeat(mut self, interval: Duration, deadline: Duration) -> Self {
@@ -72,8 +71,8 @@ impl OutboxSourceBuilder {
         self
     }
 
-    /// Limits an attempt to connect, listen and verify as a whole. If there are several hosts, each gets a share of the
-    /// time. The default is 10 s.
+    /// Limits an attempt to connect, listen and verify as a whole. If there are several hosts, each gets a share of the time.
+    /// The default is 10 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.settings.options.connect_timeout = limit;
         self
@@ -88,8 +87,8 @@ impl OutboxSourceBuilder {
     /// Builds the source. It connects when it is first polled.
     ///
     /// # Errors
-    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a watched table is
-    /// not in outbox mode.
+    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a watched table is not
+    /// in outbox mode.
     pub fn build(self) -> Result<OutboxSource> {
         self.checked().map(OutboxSource::new)
     }
@@ -98,8 +97,8 @@ impl OutboxSourceBuilder {
     /// [`supervise`](crate::supervise).
     ///
     /// # Errors
-    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a watched table is
-    /// not in outbox mode.
+    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a watched table is not
+    /// in outbox mode.
     pub fn factory(self) -> Result<impl Fn() -> OutboxSource + Clone + Send + 'static> {
         let settings = self.checked()?;
         Ok(move || OutboxSource::new(Arc::clone(&settings)))

@@ -9,33 +9,31 @@
 //!      else: Events*, Resumed, Live
 //! ```
 //!
-//! While open, the source reads the outbox when a wake-up arrives, when the last page was not the last of its
-//! difference, every few milliseconds while it is busy, and at the poll interval.
+//! While open, the source reads the outbox when a wake-up arrives, when the last page was not the last of its difference,
+//! every few milliseconds while it is busy, and at the poll interval.
 //!
-//! - Writers send at most one wake-up every 50 ms, all writers together. Changes that are committed shortly after a
-//!   wake-up are not announced, so the source stays busy for twice as long after the last event.
-//! - Any role can send wake-ups. Only one per 25 ms causes an immediate read. The frequent reads of the busy source
-//!   cover the others.
-//! - A wake-up is lost if the writer that was to send it rolls back. The read at the poll interval finds the changes of
-//!   the other writers.
+//! - Writers send at most one wake-up every 50 ms, all writers together. Changes that are committed shortly after a wake-up
+//!   are not announced, so the source stays busy for twice as long after the last event.
+//! - Any role can send wake-ups. Only one per 25 ms causes an immediate read. The frequent reads of the busy source cover the
+//!   others.
+//! - A wake-up is lost if the writer that was to send it rolls back. The read at the poll interval finds the changes of the
+//!   other writers.
 //!
-//! Polling [`Source::next`] drives the connection. There is no background task. The source keeps a cursor in memory.
-//! The cursor advances with each page, and survives the loss of the connection.
+//! Polling [`Source::next`] drives the connection. There is no background task. The source keeps a cursor in memory. The
+//! cursor advances with each page, and survives the loss of the connection.
 //!
 //! Guarantees:
-//! - Changes that are committed while there is no connection arrive as events after the reconnect, in order, before
-//!   `Resumed` and `Live`. Subscribers need not read anything again.
+//! - Changes that are committed while there is no connection arrive as events after the reconnect, in order, before `Resumed`
+//!   and `Live`. Subscribers need not read anything again.
 //! - If the source cannot guarantee that, it emits a `Resync`: rows were trimmed before they were read, triggers were
 //!   disabled or altered, or the *history* has changed. A cursor is meaningless for an outbox that was created anew, a
-//!   replica that was promoted, or a server that has crashed, because such servers assign transaction ids a second
-//!   time.
-//! - A position that goes back (after a sequence was set back, for example) also causes a `Resync`, and is a separate
-//!   [kind of error](Error::is_history).
-//! - `Live` is emitted after a difference that was read to its end within a second. The remaining events are then
-//!   young.
+//!   replica that was promoted, or a server that has crashed, because such servers assign transaction ids a second time.
+//! - A position that goes back (after a sequence was set back, for example) also causes a `Resync`, and is a separate [kind
+//!   of error](Error::is_history).
+//! - `Live` is emitted after a difference that was read to its end within a second. The remaining events are then young.
 //! - The source is live only while the triggers of every watched table are in place, as with NOTIFY.
-//! - A row that fails to decode becomes a `Resync` in its place, which also covers later such rows of its table in the
-//!   page. The first row per heartbeat interval is logged, and the others are counted.
+//! - A row that fails to decode becomes a `Resync` in its place, which also covers later such rows of its table in the page.
+//!   The first row per heartbeat interval is logged, and the others are counted.
 //! - A transaction that stays open does not delay the events of other transactions.
 //! - The source never gives up: it reconnects with capped exponential backoff and full jitter.
 
@@ -74,12 +72,12 @@ const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
 
 /// A source that turns the rows of tables in [outbox mode](crate::trigger::TriggerSpec::outbox) into signals.
 ///
-/// A lost connection loses no events: the source continues from its cursor. The cursor is in memory, so a new source
-/// starts with a resync and the changes committed from then on. The source emits the rows of all tables that share the
-/// outbox, watched or not. Use [`Filter`](crate::Filter)s to select them.
+/// A lost connection loses no events: the source continues from its cursor. The cursor is in memory, so a new source starts
+/// with a resync and the changes committed from then on. The source emits the rows of all tables that share the outbox,
+/// watched or not. Use [`Filter`](crate::Filter)s to select them.
 ///
-/// The role must be able to read the tables of schema `pgherald`. Connect directly, or through a pooler that keeps
-/// sessions: a pooler in transaction mode is [refused](crate::Error::is_pooled) at each attempt.
+/// The role must be able to read the tables of schema `pgherald`. Connect directly, or through a pooler that keeps sessions:
+/// a pooler in transaction mode is [refused](crate::Error::is_pooled) at each attempt.
 ///
 /// ```
 /// use std::time::Duration;

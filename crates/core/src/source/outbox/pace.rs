@@ -10,12 +10,12 @@ use tokio::time::{Instant, Sleep, sleep};
 /// The interval between reads while the source is busy.
 const BUSY_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long the source stays busy after an event. Writers send wake-ups at most every 50 ms, so changes in between are
-/// not announced.
+/// How long the source stays busy after an event. Writers send wake-ups at most every 50 ms, so changes in between are not
+/// announced.
 const BUSY_FOR: Duration = Duration::from_millis(100);
 
-/// The shortest interval between wake-ups that cause an immediate read. Any role can send wake-ups at any rate. Those
-/// of writers are about 50 ms apart, and less if their commits take different times.
+/// The shortest interval between wake-ups that cause an immediate read. Any role can send wake-ups at any rate. Those of
+/// writers are about 50 ms apart, and less if their commits take different times.
 const WAKE_UP_SPACING: Duration = Duration::from_millis(25);
 
 pub(super) struct Pace {
@@ -32,8 +32,8 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// Starts busy and with an immediate read. A wake-up just before this session listened may have suppressed those of
-    /// other writers.
+    /// Starts busy and with an immediate read. A wake-up just before this session listened may have suppressed those of other
+    /// writers.
     pub(super) fn new(failsafe: Duration) -> Self {
         Self {
             now: true,
@@ -45,8 +45,8 @@ impl Pace {
         }
     }
 
-    /// Handles a wake-up of a writer or of another role. The next read is immediate, or follows after a short pause if
-    /// a wake-up has just caused an immediate read.
+    /// Handles a wake-up of a writer or of another role. The next read is immediate, or follows after a short pause if a
+    /// wake-up has just caused an immediate read.
     pub(super) fn wake(&mut self) {
         let now = Instant::now();
         self.busy_until = now + BUSY_FOR;
@@ -57,8 +57,8 @@ impl Pace {
         }
     }
 
-    /// Ready when it is time to read. A wake-up that arrives during a read counts for the next read, because this
-    /// read's snapshot may be older than its commit.
+    /// Ready when it is time to read. A wake-up that arrives during a read counts for the next read, because this read's
+    /// snapshot may be older than its commit.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let due = match std::mem::take(&mut self.now) {
             true => Poll::Ready(()),
@@ -93,7 +93,6 @@ mod tests {
 
     use super::Pace;
 
-    /// Returns the milliseconds until the next read.
     async fn due(pace: &mut Pace) -> u128 {
         let began = Instant::now();
         poll_fn(|cx| pace.poll(cx)).await;

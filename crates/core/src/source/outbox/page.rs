@@ -50,8 +50,8 @@ impl Page {
 
 /// Turns rows into batches, with resyncs between them.
 ///
-/// A row that fails to decode becomes a resync in its place. Later ones of its table are merged into that resync. It
-/// covers them, because a subscriber reads the tables only after all of the page was committed.
+/// A row that fails to decode becomes a resync in its place. Later ones of its table are merged into that resync. It covers
+/// them, because a subscriber reads the tables only after all of the page was committed.
 fn in_place(rows: &[Recorded], events: Vec<Result<Event>>) -> Vec<Signal> {
     let mut signals = Vec::new();
     // The index of each table's resync in `signals`.

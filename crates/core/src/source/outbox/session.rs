@@ -192,8 +192,8 @@ fn pages(reader: OutboxReader, cursor: Cursor, size: usize) -> Pages {
     ))
 }
 
-/// Makes the query of the heartbeat: whether the session still listens, whether the history has changed, and the state
-/// of the triggers.
+/// Makes the query of the heartbeat: whether the session still listens, whether the history has changed, and the state of the
+/// triggers.
 fn query(
     client: Arc<Client>,
     channel: Arc<[ChannelName]>,
