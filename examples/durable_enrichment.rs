@@ -89,7 +89,6 @@ impl TransactionalHandler for Enrich {
     }
 }
 
-/// Runs a worker.
 async fn work(database: &str, service: String) -> Result<(), Failure> {
     let herald = Herald::connect(database.parse()?)
         .watch_with(TriggerSpec::of::<User>()?.outbox())

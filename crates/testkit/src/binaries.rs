@@ -131,7 +131,7 @@ fn explain(searched: &[PathBuf]) -> String {
         .map(|dir| format!("\n  {}", dir.display()))
         .collect();
     format!(
-        "no directory with both `initdb` and `postgres` found; looked at:{places}\n\
+        "no directory with both `initdb` and `postgres` found; searched:{places}\n\
          install a server (`apt install postgresql`, `brew install postgresql`) \
          or set {OVERRIDE} to the directory of its binaries"
     )

@@ -34,7 +34,7 @@ fn override_is_the_only_searched_directory() {
     let message = Binaries::find_with(overridden, Path::new("/"))
         .unwrap_err()
         .to_string();
-    assert!(message.contains("looked at:\n  /mine\n"), "{message}");
+    assert!(message.contains("searched:\n  /mine\n"), "{message}");
 }
 
 #[test]

@@ -139,7 +139,8 @@ impl HeraldBuilder {
         self
     }
 
-    /// Runs the listener and the caches on the current arbiter instead of an arbiter of their own.
+    /// Runs the listener and the caches on the current arbiter instead of an arbiter of their own. Only under actix: under plain
+    /// tokio, the start then fails.
     ///
     /// A handler that blocks this arbiter then delays the caches, which may serve outdated values meanwhile.
     pub fn on_current_arbiter(mut self) -> Self {

@@ -522,7 +522,8 @@ pub struct HeraldReport {
 }
 
 impl HeraldReport {
-    /// Returns whether the shutdown dropped no events or tasks. The reports of the [handlers](Self::handlers) count failed ones.
+    /// Returns whether the listener's report [is complete](ShutdownReport::is_complete) and no handler has dropped tasks. Failed
+    /// tasks do not count; see the reports of the [handlers](Self::handlers).
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.listener.is_complete() && self.handlers.iter().all(|report| report.dropped == 0)

@@ -74,7 +74,6 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Injects faults and ends them.
 pub(super) struct FaultInjector<'a> {
     pub(super) server: &'a Postgres,
     pub(super) proxy: &'a FaultProxy,

@@ -24,7 +24,6 @@ const FAILED: &str = "cannot start the handlers";
 /// The time limit for the durable handler to drain.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// The running handlers.
 pub(super) struct Followers<S> {
     slot: Slot<S>,
     arbiter: Arbiter,

@@ -61,7 +61,6 @@ impl Readers {
         }
     }
 
-    /// Ends the threads.
     pub(super) async fn stop(self) -> Result<(), Error> {
         for arbiter in self.arbiters {
             arbiter.stop();

@@ -76,7 +76,6 @@ impl Stage {
         }
     }
 
-    /// Returns the number of events that the subscriptions have lost.
     pub(super) async fn lost(&self) -> u64 {
         let status = self.herald.status().await;
         status.map_or(0, |status| {
