@@ -136,7 +136,7 @@ fn refuse_repetitions(install: &Install) -> Result<(), Failure> {
         ("when-changed", &install.when_changed),
     ];
     for (option, columns) in options {
-        if let Some(name) = Columns::twice(columns) {
+        if let Some(name) = Columns::duplicate(columns) {
             let message = format!("--{option} names column {name:?} twice");
             return Err(Failure::usage(message).hint("name it once"));
         }
