@@ -65,7 +65,7 @@ pub(super) async fn replanned(
     const ATTEMPTS: u32 = 20;
     for _ in 1..ATTEMPTS {
         match run().await {
-            Err(failure) if failure.is_overtaken() => {}
+            Err(failure) if failure.is_concurrent_change() => {}
             done => return done,
         }
     }

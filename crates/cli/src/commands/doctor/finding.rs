@@ -71,7 +71,7 @@ impl Finding {
     /// The check could not run.
     pub(super) fn unknown(check: &'static str, why: Failure) -> Self {
         let (message, fix) = match why {
-            Failure::Told { message, hint, .. } => (message, hint),
+            Failure::Reported { message, hint, .. } => (message, hint),
             Failure::Unread => ("it was interrupted".to_owned(), None),
         };
         let finding = format!("could not be looked at: {message}");

@@ -10,7 +10,7 @@ use super::{Kind, PAGE, numbers};
 use crate::arguments::Selection;
 use crate::failure::Failure;
 use crate::guarded::guarded;
-use crate::keys::fulfils;
+use crate::keys::meets;
 use crate::tables::find;
 
 /// The selected events of a group.
@@ -118,7 +118,7 @@ async fn of_row(
         after = Some(end.id);
         let of_row = page.iter().filter(|one| {
             let event = one.event.as_ref();
-            event.and_then(|event| fulfils(event, &selection.conditions)) == Some(true)
+            event.and_then(|event| meets(event, &selection.conditions)) == Some(true)
         });
         ids.extend(of_row.map(|one| one.id));
     }

@@ -127,7 +127,7 @@ async fn watched_look(
 /// The line that reports a look that has failed.
 fn lost_line(output: &Output, failure: &Failure) -> Option<Text> {
     let at = words::time(SystemTime::now());
-    let Failure::Told { message, .. } = failure else {
+    let Failure::Reported { message, .. } = failure else {
         return None;
     };
     let message = words::shortened(message, 200);
@@ -142,7 +142,7 @@ fn print_lost(output: &mut Output, failure: &Failure) -> io::Result<()> {
         error: &'a str,
     }
     match failure {
-        Failure::Told { message, .. } if output.is_json() => {
+        Failure::Reported { message, .. } if output.is_json() => {
             let at = words::time(SystemTime::now());
             output.object(&Lost { at, error: message })
         }

@@ -5,7 +5,7 @@ use pgherald_core::{Event, Filter, Operation, OperationSet, TableName};
 
 use crate::arguments::Watch;
 use crate::failure::Failure;
-use crate::keys::{KEY, fulfils};
+use crate::keys::{KEY, meets};
 
 /// What somebody wishes to see.
 #[derive(Debug)]
@@ -58,6 +58,6 @@ impl Wish {
     /// What an event does not tell does not exclude it.
     pub(super) fn is_for(&self, event: &Event) -> bool {
         self.filters.iter().any(|filter| filter.matches(event))
-            && fulfils(event, &self.conditions).unwrap_or(true)
+            && meets(event, &self.conditions).unwrap_or(true)
     }
 }
