@@ -201,7 +201,10 @@ async fn without_a_connection_or_with_nonsense_the_exit_code_is_2() {
         .pgherald(&["doctor", "--long-transaction", "ages"])
         .await;
     assert_eq!((ran.code, &*ran.stdout), (2, ""), "{ran:?}");
-    assert!(ran.stderr.contains("\"ages\" is no interval"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("\"ages\" is not an interval"),
+        "{ran:?}"
+    );
 }
 
 #[tokio::test]
@@ -244,7 +247,7 @@ async fn triggers_that_were_tampered_with_are_put_right() {
         let part = "shop.orders was renamed to shop.purchases";
         found_and_fixed(&scene, &[], "triggers", "failed", part).await;
         scene.run("DROP TABLE shop.purchases").await;
-        let part = "shop.purchases does not exist any more";
+        let part = "shop.purchases no longer exists";
         found_and_fixed(&scene, &[], "triggers", "failed", part).await;
         scene.run("ALTER TABLE users DROP COLUMN id").await;
         let part = "public.users";
@@ -352,7 +355,7 @@ async fn what_holds_things_back_is_named_and_ended() {
         .run("CREATE TABLE t (a int); BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'it''s me'")
         .await;
     all_is_well(&scene, &[]).await;
-    let part = "it's me of postgres has waited";
+    let part = "it's me of postgres has been prepared";
     let check = "prepared transactions";
     found_and_fixed(&scene, &at_once, check, "warning", part).await;
 
@@ -363,7 +366,7 @@ async fn what_holds_things_back_is_named_and_ended() {
     scene
         .run("DO $$ BEGIN FOR i IN 0..100000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$")
         .await;
-    let part = "nobody uses slot forgotten";
+    let part = "slot forgotten is inactive";
     found_and_fixed(&scene, &[], "replication slots", "warning", part).await;
 
     let listener = unread(&scene, 100).await;

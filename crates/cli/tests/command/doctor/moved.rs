@@ -319,7 +319,7 @@ async fn what_a_dropped_table_left_is_told_from_a_table_of_the_same_look() {
         ])
         .await;
     scene.run("DROP TABLE a.b").await;
-    let part = "a.b does not exist any more";
+    let part = "a.b no longer exists";
     let found = found_and_fixed(&scene, &[], "triggers", "failed", part).await;
     assert_eq!(fixes(&found), ["pgherald uninstall '\"a\".\"b\"' --commit"]);
     let left = "SELECT count(*)::text FROM pg_trigger WHERE tgrelid = 'public.\"a.b\"'::regclass";

@@ -32,7 +32,7 @@ async fn a_role_without_rights_is_taken_for_one_that_reads_or_where_nothing_is_i
                 }
                 // A check that may not look keeps no other check from looking.
                 "outbox history" | "outbox size" | "outbox age" | "groups" if may == "read" => {
-                    ("failed", "could not be looked at: ".to_owned())
+                    ("failed", "the check could not run: ".to_owned())
                 }
                 _ => ("skipped", String::new()),
             };
