@@ -80,8 +80,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         command,
     } = arguments;
     if database_url.is_some() && matches!(command, Command::Demo | Command::Completions { .. }) {
-        return Err(Failure::usage("this command uses no database of yours")
-            .hint("leave --database-url out"));
+        return Err(
+            Failure::usage("this command does not connect to a given database")
+                .hint("leave --database-url out"),
+        );
     }
     let mut output = Output::new(json);
     let database = database::Database::new(database_url);

@@ -106,7 +106,7 @@ async fn they_are_retried_and_discarded() {
         let scene = given_up(4).await;
         let of = ids(&scene).await;
         let said = scene.fine(&["dead-letters", "retry", "work", &of[0], "999999", &of[0]]).await;
-        assert_eq!(said, "1 dead letter of work to be tried again.\nNo dead letters: 999999.\n");
+        assert_eq!(said, "1 dead letter of work will be retried.\nNot dead letters: 999999.\n");
         assert_eq!(scene.value(DEAD).await, "4");
         let said = &scene.json(&["dead-letters", "discard", "work", &of[1], "-7"]).await[0];
         let expected = serde_json::json!({"group": "work", "action": "discarded", "count": 1, "not_found": [-7]});
@@ -116,12 +116,12 @@ async fn they_are_retried_and_discarded() {
         for arguments in [["retry", "work", &of[0]], ["discard", "work", &of[1]], ["show", "work", &of[0]]] {
             let ran = scene.pgherald(&[&["dead-letters"], &arguments[..]].concat()).await;
             assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
-            let cause = format!("pgherald: {} is no dead letter of group \"work\"\n", arguments[2]);
+            let cause = format!("pgherald: {} is not a dead letter of group \"work\"\n", arguments[2]);
             assert_eq!(ran.stderr, cause + "hint: pgherald dead-letters list --group work\n");
         }
         assert_eq!(scene.value(PARKED).await, "1");
         let said = scene.fine(&["dead-letters", "retry", "work", "--all"]).await;
-        assert_eq!(said, "2 dead letters of work to be tried again.\n");
+        assert_eq!(said, "2 dead letters of work will be retried.\n");
         let said = scene.fine(&["dead-letters", "discard", "work", "--all"]).await;
         assert_eq!(said, "0 dead letters of work discarded.\n");
         assert_eq!(scene.fine(&["dead-letters", "list", "--group", "work"]).await, "There are no dead letters.\n");
@@ -153,7 +153,7 @@ async fn many_are_worked_through_in_pieces() {
             assert!(ids.len() == count && ids.is_sorted());
         }
         let said = scene.fine(&["dead-letters", "retry", "work", "--all"]).await;
-        assert_eq!(said, "2402 dead letters of work to be tried again.\n");
+        assert_eq!(said, "2402 dead letters of work will be retried.\n");
         assert_eq!(scene.value(PARKED).await, "2402");
     })
     .await;
@@ -180,15 +180,15 @@ async fn an_unknown_group_is_named_with_those_there_are() {
             );
         }
     };
-    told("pgherald: there is no outbox in this database, and so no group\nhint: pgherald install TABLE --mode outbox --commit\n").await;
+    told("pgherald: there is no outbox in this database, and therefore no group\nhint: pgherald install TABLE --mode outbox --commit\n").await;
     scene
         .fine(&["install", "jobs", "--mode", "outbox", "--commit"])
         .await;
-    told("pgherald: there is no group \"wrok\"\nhint: there is none yet: a group is made by its first consumer\n").await;
+    told("pgherald: there is no group \"wrok\"\nhint: there is no group yet: a group is created by its first consumer\n").await;
     scene
         .run("INSERT INTO pgherald.consumer_group (name, slices) VALUES ('work', 1)")
         .await;
-    told("pgherald: there is no group \"wrok\"\nhint: there is work; a group is made by its first consumer\n").await;
+    told("pgherald: there is no group \"wrok\"\nhint: existing groups: work; a group is created by its first consumer\n").await;
     assert_eq!(
         scene.fine(&["dead-letters", "list"]).await,
         "There are no dead letters.\n"

@@ -35,7 +35,8 @@ async fn users_are_enriched_until_ctrl_c_and_nothing_is_left() {
         .await;
     interrupt(&demo);
     assert_eq!(demo.code().await, 0);
-    demo.line(|line| line.contains("The server is gone")).await;
+    demo.line(|line| line.contains("The server and its data were removed"))
+        .await;
     let ran = pgherald(&["--database-url", &url, "status"]).await;
     assert_eq!(ran.code, 2, "{ran:?}");
 }

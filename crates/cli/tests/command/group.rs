@@ -13,8 +13,8 @@ async fn a_paused_group_begins_nothing_until_it_is_resumed() {
         scene.run("INSERT INTO jobs VALUES (1)").await;
         becomes(&scene, LAG, "0").await;
         let said = scene.fine(&["group", "pause", "work"]).await;
-        let expected = "work pauses: what is under way is finished, and nothing more is begun.
-Nothing that is recorded waits to be handled.\nIt is paused: pgherald group resume work\n";
+        let expected = "Group work is paused: running attempts finish, and no new ones start.
+No recorded event waits to be handled.\nIt is paused: pgherald group resume work\n";
         assert_eq!(said, expected);
         // One that runs hears of it a moment later; one that comes later knows.
         stop(&consumer).await;
@@ -33,7 +33,7 @@ Nothing that is recorded waits to be handled.\nIt is paused: pgherald group resu
         );
         assert_eq!(consumer.report().handled, 0);
         let said = scene.fine(&["group", "resume", "work"]).await;
-        assert!(said.starts_with("work goes on.\n"), "{said}");
+        assert!(said.starts_with("Group work is resumed.\n"), "{said}");
         becomes(&scene, LAG, "0").await;
         assert_eq!(consumer.report().handled, 2);
         stop(&consumer).await;
@@ -54,10 +54,10 @@ async fn a_group_goes_on_where_it_is_sent() {
         let (first, rest) = said.split_once('\n').unwrap();
         assert_eq!(
             first,
-            "work goes on with everything that is still in the outbox."
+            "Group work continues with all events that are still in the outbox."
         );
         assert!(
-            rest.starts_with("To be handled again: 3 events, recorded "),
+            rest.starts_with("To be delivered again: 3 events, recorded "),
             "{said}"
         );
         assert!(
@@ -68,9 +68,9 @@ async fn a_group_goes_on_where_it_is_sent() {
         let said = scene
             .fine(&["group", "seek", "work", "now", "--commit"])
             .await;
-        let passed = "\nPassed over without being handled: 3 events, recorded ";
+        let skipped = "\nSkipped: 3 events, recorded ";
         assert!(
-            said.contains(passed) && said.contains("\nNothing that is recorded waits"),
+            said.contains(skipped) && said.contains("\nNo recorded event waits"),
             "{said}"
         );
         assert_eq!(scene.value(LAG).await, "0");
@@ -81,7 +81,7 @@ async fn a_group_goes_on_where_it_is_sent() {
         let said = scene.fine(&["group", "seek", "work", &between]).await;
         assert!(
             said.starts_with(&format!(
-                "work goes on with what was recorded from {between} on.\n2 events wait"
+                "Group work continues with events recorded from {between} on.\n2 events wait"
             )),
             "{said}"
         );
@@ -101,7 +101,7 @@ async fn a_group_goes_on_where_it_is_sent() {
         let said = scene.fine(&["group", "seek", "work", "yesterday"]).await;
         assert!(
             said.contains(&format!(
-                "\nWhat was recorded before {oldest} is not kept any more.\n"
+                "\nEvents recorded before {oldest} are no longer kept.\n"
             )),
             "{said}"
         );
@@ -126,11 +126,11 @@ async fn a_place_that_does_not_exist_is_refused() {
         let refused = [
             ("tomorrow", 1, "is in the future: the server's clock says "),
             ("infinity", 1, "infinity is in the future"),
-            ("-infinity", 1, "-infinity is no moment"),
+            ("-infinity", 1, "-infinity is not a point in time"),
             ("-2 hours ago", 1, "is in the future"),
-            ("once upon a time", 2, "PostgreSQL reads no time in \"once upon a time\""),
-            ("long ago", 2, "PostgreSQL reads no time in \"long ago\""),
-            ("2026-13-01", 2, "PostgreSQL reads no time in"),
+            ("once upon a time", 2, "PostgreSQL cannot read \"once upon a time\" as a time"),
+            ("long ago", 2, "PostgreSQL cannot read \"long ago\" as a time"),
+            ("2026-13-01", 2, "PostgreSQL cannot read"),
         ];
         for (place, code, cause) in refused {
             let ran = scene.pgherald(&["group", "seek", "--", "work", place]).await;
@@ -139,7 +139,7 @@ async fn a_place_that_does_not_exist_is_refused() {
         }
         for arguments in [&["pause", "wrok"][..], &["resume", "wrok"], &["seek", "wrok", "now"]] {
             let ran = scene.pgherald(&[&["group"], arguments].concat()).await;
-            let expected = "pgherald: there is no group \"wrok\"\nhint: there is work; a group is made by its first consumer\n";
+            let expected = "pgherald: there is no group \"wrok\"\nhint: existing groups: work; a group is created by its first consumer\n";
             assert_eq!((ran.code, &*ran.stderr), (1, expected), "{ran:?}");
         }
         assert_eq!(scene.value(cursors).await, before);
@@ -155,7 +155,7 @@ async fn names_of_groups_forge_no_lines_and_no_options() {
         .fine(&["group", "resume", "a\nb\u{1b}[31m\u{202e}"])
         .await;
     assert!(
-        said.starts_with("a\\nb\\u{1b}[31m\\u{202e} goes on.\n"),
+        said.starts_with("Group a\\nb\\u{1b}[31m\\u{202e} is resumed.\n"),
         "{said}"
     );
     let said = scene
@@ -195,7 +195,7 @@ async fn times_are_read_in_the_zone_that_is_set() {
         };
         let (code, said) = seek("Asia/Tokyo").await;
         assert!(
-            code == Some(0) && said.contains("recorded from 2026-01-01 12:00:00+09 on"),
+            code == Some(0) && said.contains("events recorded from 2026-01-01 12:00:00+09 on"),
             "{said}"
         );
         let (code, said) = seek("nowhere").await;

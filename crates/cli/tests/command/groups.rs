@@ -22,7 +22,7 @@ async fn groups_are_listed_and_shown() {
         let said = scene.fine(&["group", "list"]).await;
         assert_eq!(
             said,
-            "There are no groups: a group is made by its first consumer.\n"
+            "There are no groups: a group is created by its first consumer.\n"
         );
         let consumer = start(&scene, "work", tens);
         scene
@@ -122,10 +122,10 @@ async fn a_group_is_deleted_only_without_consumers_and_on_demand() {
         stop(&consumer).await;
         scene.run("INSERT INTO jobs VALUES (31)").await;
         let expected = "group work:
-  4 cursors, with 1 recorded event that it has not passed
+  4 cursors, 1 event behind
   1 parked event
   1 dead letter
-  what it requires of public.jobs; what is installed stays\n";
+  the requirements on public.jobs; the triggers stay installed\n";
         let said = scene.fine(&["group", "delete", "work"]).await;
         assert_eq!(said, format!("Deletes {expected}Nothing was changed. Add --commit to delete it.\n"));
         assert_eq!(scene.value(GROUPS).await, "1");
@@ -135,7 +135,7 @@ async fn a_group_is_deleted_only_without_consumers_and_on_demand() {
             + (SELECT count(*) FROM pgherald.consumer_cursor) + (SELECT count(*) FROM pgherald.consumer_requirement)";
         assert_eq!(scene.value(&format!("SELECT ({left})::text")).await, "0");
         let ran = scene.pgherald(&["group", "delete", "work", "--commit"]).await;
-        let told = "pgherald: there is no group \"work\"\nhint: there is none yet: a group is made by its first consumer\n";
+        let told = "pgherald: there is no group \"work\"\nhint: there is no group yet: a group is created by its first consumer\n";
         assert_eq!((ran.code, &*ran.stderr), (1, told), "{ran:?}");
     })
     .await;
@@ -181,8 +181,8 @@ async fn a_move_that_skips_or_repeats_much_needs_commit() {
         let ran = scene.pgherald(&["group", "seek", "work", "beginning"]).await;
         assert_eq!((ran.code, &*ran.stderr), (1, ""), "{ran:?}");
         let lines: Vec<_> = ran.stdout.lines().collect();
-        assert_eq!(lines[0], "work would go on with everything that is still in the outbox.");
-        assert!(lines[1].starts_with("Handles again: 1002 events, recorded "), "{ran:?}");
+        assert_eq!(lines[0], "Group work would continue with all events that are still in the outbox.");
+        assert!(lines[1].starts_with("Would be delivered again: 1002 events, recorded "), "{ran:?}");
         assert_eq!(lines[2..], [
             "Parked events among them: 1. They stay parked, and are not handled twice.",
             "Dead letters among them: 1. They stay dead letters, even if they are handled now.",
@@ -190,7 +190,7 @@ async fn a_move_that_skips_or_repeats_much_needs_commit() {
         ]);
         assert_eq!(scene.value(CURSORS).await, before);
         let said = scene.fine(&["group", "seek", "work", "beginning", "--commit"]).await;
-        assert!(said.contains("\nTo be handled again: 1002 events, ") && said.contains("\n1002 events wait to be handled.\n"), "{said}");
+        assert!(said.contains("\nTo be delivered again: 1002 events, ") && said.contains("\n1002 events wait to be handled.\n"), "{said}");
 
         // Back: everything is skipped.
         let ran = scene.pgherald(&["group", "seek", "work", "now", "--json"]).await;
@@ -198,13 +198,13 @@ async fn a_move_that_skips_or_repeats_much_needs_commit() {
         let object: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!((&object["committed"], &object["skipped"]["events"]), (&false.into(), &1002.into()), "{object}");
         assert_eq!(object["repeated"]["events"], 0, "{object}");
-        assert_eq!(object["notes"][1], "Parked events are not passed over: 1. They are retried.", "{object}");
+        assert_eq!(object["notes"][1], "Parked events are not skipped: 1. They are retried.", "{object}");
         assert_eq!(scene.value(LAG).await, "1002");
         scene.fine(&["group", "seek", "work", "now", "--commit"]).await;
         assert_eq!(scene.value(LAG).await, "0");
         // Nothing is skipped or repeated.
         let said = scene.fine(&["group", "seek", "work", "now"]).await;
-        assert!(said.starts_with("work goes on with what is committed from now on.\nAll recorded events were read.\n"), "{said}");
+        assert!(said.starts_with("Group work continues with events committed from now on.\nAll recorded events were read.\n"), "{said}");
     })
     .await;
 }
@@ -271,7 +271,8 @@ async fn wrong_groups_and_missing_rights_are_refused() {
     for name in ["wrok", "", "work ", "WORK"] {
         for action in ["show", "delete"] {
             let ran = scene.pgherald(&["group", action, name]).await;
-            let told = format!("pgherald: there is no group {name:?}\nhint: there is work; ");
+            let told =
+                format!("pgherald: there is no group {name:?}\nhint: existing groups: work; ");
             assert!(ran.code == 1 && ran.stderr.starts_with(&told), "{ran:?}");
         }
     }

@@ -155,7 +155,7 @@ async fn wrong_selections_are_refused() {
         (
             &["show", "work", "1"],
             1,
-            "1 is no parked event of group \"work\"\nhint: pgherald parked list --group work",
+            "1 is not a parked event of group \"work\"\nhint: pgherald parked list --group work",
         ),
         (
             &["retry", "work", "1", "2", "2"],

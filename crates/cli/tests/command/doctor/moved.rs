@@ -150,7 +150,7 @@ async fn a_table_made_anew_under_the_name_gets_triggers_and_the_renamed_one_keep
     let found = only(&scene, &[], "triggers", "failed", part).await;
     assert_eq!(fixes(&found), ["pgherald upgrade --commit"]);
     let said = scene.fine(&["upgrade", "--commit"]).await;
-    let note = "public.a is installed on like public.old, which was called so before.";
+    let note = "public.a gets the triggers of public.old, which had that name before.";
     assert_eq!(said, format!("Everything is up to date.\n{note}\n"));
     all_is_well(&scene, &[]).await;
     let expected = "a:4:a:[\"v\"]:true old:4:old:[\"v\"]:true";
@@ -432,7 +432,7 @@ async fn a_table_of_somebody_else_in_the_place_of_one_stops_nothing() {
     let as_owner = format!("{}{sign}options=-c%20role%3D{role}", scene.url);
     let ran = pgherald(&["--database-url", &as_owner, "upgrade", "--commit"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
-    let note = "public.a, as public.old was called before, is not watched: this role may not create triggers on it, or on a part of it.";
+    let note = "public.a, the table with the former name of public.old, is not watched: this role may not create triggers on it, or on a part of it.";
     assert!(ran.stdout.contains(note), "{ran:?}");
     assert_eq!(told(&scene).await, "b2:4:b2:[]:pgherald old:4:old:[]:true");
 
@@ -453,7 +453,7 @@ async fn a_table_of_somebody_else_in_the_place_of_one_stops_nothing() {
         hint: run it as the owner of public.b3\n";
     let said = "Everything else is up to date.\n\
         Changes of public.b3 come under its former name public.b2 until public.b3 is installed again.\n\
-        public.b2 is installed on like public.b3, which was called so before.\n";
+        public.b2 gets the triggers of public.b3, which had that name before.\n";
     assert_eq!((ran.code, &*ran.stdout), (1, said), "{ran:?}");
     assert!(ran.stderr.ends_with(told_of), "{ran:?}");
     assert_eq!(
