@@ -242,7 +242,7 @@ async fn seek_over_unreadable_cursors_requires_commit() {
             .await;
         let printed = scene.fine(&["group", "delete", "work", "--commit"]).await;
         assert!(
-            printed.contains("an unknown number of recorded events"),
+            printed.contains("an unknown number of events behind"),
             "{printed}"
         );
     })

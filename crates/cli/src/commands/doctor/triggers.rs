@@ -183,7 +183,7 @@ fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
     }
     let text = format!("{text}; add the options that {table} was installed with");
     let table = written(actual, table);
-    // If the mode is unknown, the chosen mode may differ from the installed one, which takes --narrow.
+    // If the mode is unknown, the chosen mode may differ from the installed one, which requires --narrow.
     let narrow = if watched.is_outbox.is_none() {
         " --narrow"
     } else {
