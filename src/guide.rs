@@ -15,10 +15,12 @@ macro_rules! pages {
 pages! {
     getting_started: "getting-started.md";
     guarantees_and_limits: "guarantees-and-limits.md";
+    caches: "caches.md";
     strategies: "strategies.md";
     durable_handlers: "durable-handlers.md";
     testing: "testing.md";
     axum_and_sqlx: "axum-and-sqlx.md";
+    command: "command.md";
     operations: "operations.md";
     rolling_deploys: "rolling-deploys.md";
     migrating_from_pgcachewatch: "migrating-from-pgcachewatch.md";

@@ -20,6 +20,8 @@
 //! - [`cache`] keeps query results that follow the events; [`telemetry`] names what it counts.
 //! - [`handler`] has the parts of which a host for [`EventHandler`]s is made; [`group`] runs durable handlers.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[doc(hidden)]
 pub mod __private;
 mod backoff;

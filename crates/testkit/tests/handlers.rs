@@ -316,7 +316,7 @@ async fn mistakes_in_a_test_are_errors_that_say_what_is_wrong() {
         .await
         .unwrap();
     let error = count().sql("SELECT 1").await.unwrap_err().to_string();
-    assert!(error.contains("would be given nothing"), "{error}");
+    assert!(error.contains("would receive no events"), "{error}");
 
     let users = TriggerSpec::of::<User>().unwrap();
     database.watch([users.clone()]).await.unwrap();
