@@ -23,7 +23,7 @@ use crate::words;
     after_help = "\
 The database is given by --database-url, else by DATABASE_URL. Settings that these leave out come from PGHOST, PGHOSTADDR,
 PGPORT, PGUSER, PGPASSWORD, PGPASSFILE, PGDATABASE, PGSSLMODE, PGSSLROOTCERT, PGAPPNAME, PGOPTIONS, PGCONNECT_TIMEOUT and
-PGTARGETSESSIONATTRS, then from ~/.pgpass. A PGSERVICE is refused, not ignored.
+PGTARGETSESSIONATTRS, then from ~/.pgpass. PGSERVICE is refused unless host and database are given.
 
 Examples:
   pgherald install users orders            shows what it would do, changes nothing
