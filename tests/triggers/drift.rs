@@ -172,7 +172,7 @@ async fn a_changed_function_body_is_drift() {
             .await;
         let drift = scene.drift(&users()).await;
         assert_eq!(drift.len(), 1, "{function}");
-        assert!(drift[0].contains("its body is not what"), "{drift:?}");
+        assert!(drift[0].contains("its body differs"), "{drift:?}");
         repair(&mut scene).await;
     }
 }

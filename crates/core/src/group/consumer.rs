@@ -106,8 +106,13 @@ impl Consumer {
         let shared = Shared::new(&options.group);
         let runner = runner(config.clone(), Rc::clone(&options));
         let engine = Engine::new(config, options, runner, Arc::clone(&shared));
+        let end = MarkEnd(Arc::clone(&shared));
+        let running = async move {
+            let _end = end;
+            engine.run().await;
+        };
         let consumer = Self {
-            running: engine.run().boxed_local(),
+            running: running.boxed_local(),
         };
         Ok((ConsumerHandle::new(shared), consumer))
     }
@@ -119,8 +124,45 @@ impl Consumer {
     }
 }
 
+/// Marks the consumer as ended when it is dropped, whether it ran to its end, was dropped while it ran, or never ran.
+struct MarkEnd(Arc<Shared>);
+
+impl Drop for MarkEnd {
+    fn drop(&mut self) {
+        self.0.has_ended.send_replace(true);
+    }
+}
+
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Consumer;
+    use crate::handler::{Attempt, EventHandler, HandlerResult};
+    use crate::{Durable, Event};
+
+    struct Idle;
+
+    impl EventHandler for Idle {
+        type Event = Event;
+
+        async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn draining_a_dropped_consumer_returns() {
+        let config = "postgresql://app@localhost/shop".parse().unwrap();
+        let (handle, consumer) = Consumer::new(config, Durable::new("idle"), || Idle).unwrap();
+        drop(consumer);
+        let report = handle.drain(Duration::from_secs(1)).await;
+        assert_eq!(report.group, "idle");
     }
 }

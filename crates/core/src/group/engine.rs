@@ -413,7 +413,6 @@ impl<R: Runner> Engine<R> {
             }
         }
         self.publish();
-        self.shared.has_ended.send_replace(true);
     }
 
     fn publish(&mut self) {

@@ -134,7 +134,8 @@ impl ConsumerHandle {
     /// `deadline`, it drops the attempts that still run; other consumers handle their events again. Then it leaves the group,
     /// which may take up to 10 s more.
     ///
-    /// The future does not finish if the consumer is not being run.
+    /// If the consumer was dropped, the report is returned at once. The future waits for ever if the consumer is neither run nor
+    /// dropped.
     pub async fn drain(&self, deadline: Duration) -> ConsumerReport {
         let at = Instant::now() + deadline;
         self.shared.stop.send_if_modified(|stop| {

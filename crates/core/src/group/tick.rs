@@ -72,7 +72,7 @@ pub(super) async fn tick(client: Arc<Client>, options: &Durable, state: NodeStat
     let rank = before_this.count();
     let share = slices / nodes + usize::from(rank < slices % nodes);
     let is_ours = |owned: &&(i32, i64)| membership.owned.contains(owned);
-    let known: Vec<i32> = before
+    let known: Vec<i32> = state
         .owned
         .iter()
         .filter(is_ours)

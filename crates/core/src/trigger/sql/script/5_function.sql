@@ -12,7 +12,7 @@
             SELECT l.list, l.place, l.name, c.value AS properties,
                 array_position('{key,columns,watched}', l.list) AS rank,
                 CASE
-                    -- The type of a key matters also if its text is read as it is: values may have several texts.
+                    -- A key column has a type even if its text is read as it is, because values may have several texts.
                     WHEN l.list = 'key' AND (c.value ->> 'is_ambiguous')::bool
                         AND c.value ->> 'type_name' = ANY ('{text,varchar,bpchar,name}') THEN '"caseless"'
                     WHEN l.list <> 'key' OR d.type <> '"text"' THEN d.type
@@ -133,7 +133,7 @@
                 USING HINT = 'List fewer columns, or record the table in the outbox.';
         END IF;
 
-        -- The number that stands for the table in the outbox: FNV-1a of its name and key, and of the types of its columns.
+        -- The number of the relation in the outbox: FNV-1a hashes of the table's name and key, and of the types of its columns.
         relation_id := NULL;
         FOREACH hashed IN ARRAY ARRAY[
             convert_to(entry ->> 'schema', 'UTF8') || decode('00', 'hex') || convert_to(entry ->> 'table', 'UTF8')
@@ -232,7 +232,7 @@
             EXECUTE texts ->> 'define';
             functions := functions #- ARRAY[its_function, 'comment'];
         END IF;
-        -- The members in the order in which serde_json writes them.
+        -- The members have the order in which serde_json writes them.
         note := concat(
             '{"channel":', to_json(spec.channel), ',"columns":', array_to_json(spec.columns),
             CASE WHEN spec.every THEN ',"every_column":true' END, ',"key":', array_to_json(spec.key),
