@@ -156,7 +156,7 @@ async fn a_backend_terminated_during_the_commit_costs_no_attempt() {
 #[tokio::test]
 async fn a_handler_that_ends_its_transaction_fails_without_losing_effects() {
     for end in ["ROLLBACK", "COMMIT"] {
-        // Of a new event, and of a parked one.
+        // The first attempt of a new event, and an attempt of a parked one.
         for ending in [1, 2] {
             local(async {
                 let scene = Scene::new().await;

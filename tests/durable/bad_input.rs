@@ -521,7 +521,7 @@ async fn text_that_is_not_utf8_becomes_a_dead_letter_and_other_rows_are_handled(
         let spec = TriggerSpec::new(table).every_column().outbox();
         let plan = trigger::plan(&scene.client, &[spec]).await.unwrap();
         plan.apply(&scene.client).await.unwrap();
-        // One consumer has begun before the row was written, one begins after it.
+        // One transaction is open before the invalid row is written, and others follow it.
         let late = scene.connect().await;
         late.batch_execute("BEGIN; INSERT INTO jobs VALUES (0, 1)").await.unwrap();
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;

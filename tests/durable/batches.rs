@@ -175,7 +175,7 @@ async fn events_of_a_failed_batch_are_retried_concurrently() {
         let (running, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let factory = {
             let (running, most) = (Rc::clone(&running), Rc::clone(&most));
-            move || SideBySide {
+            move || Concurrent {
                 running: Rc::clone(&running),
                 most: Rc::clone(&most),
             }
@@ -191,12 +191,12 @@ async fn events_of_a_failed_batch_are_retried_concurrently() {
 }
 
 /// Fails whole batches, and counts concurrent attempts of single events.
-struct SideBySide {
+struct Concurrent {
     running: Rc<Cell<usize>>,
     most: Rc<Cell<usize>>,
 }
 
-impl BatchHandler for SideBySide {
+impl BatchHandler for Concurrent {
     type Event = Event;
 
     async fn handle(&self, batch: &mut Batch<Event>) -> HandlerResult {
@@ -206,7 +206,7 @@ impl BatchHandler for SideBySide {
         assert_eq!(batch.events().len(), 1);
         self.running.set(self.running.get() + 1);
         self.most.set(self.most.get().max(self.running.get()));
-        // The last events wait for nothing, because fewer are left.
+        // Wait until four attempts run at once. The wait is bounded, because fewer events are left at the end.
         for _ in 0..1_000 {
             if self.most.get() >= 4 {
                 break;

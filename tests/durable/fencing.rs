@@ -14,7 +14,7 @@ use crate::workers::{Kind, Worker, effects};
 
 const ROWS: i32 = 60;
 
-/// The position of a slice, for comparison: its epoch, what is done, and how much of the current difference is read.
+/// The position of a slice, in the order of comparison: what is done, how much of the current difference is read, the epoch.
 type Place = (i64, i64, i64, i64);
 
 fn place(epoch: i64, cursor: &str) -> Place {
@@ -209,11 +209,11 @@ async fn a_late_acknowledgement_does_not_move_a_cursor_back() {
     local(async {
         let scene = Scene::new().await;
         let (log, victim) = (Log::default(), Rc::new(Cell::new(None::<Pid>)));
-        let wanted = Rc::clone(&victim);
+        let target = Rc::clone(&victim);
         let plan = move |line: &str, _| {
-            // The next acknowledgement is delayed by a server that does not respond.
+            // Suspend the backend, which then executes the acknowledgement late.
             if line == "1=1"
-                && let Some(pid) = wanted.take()
+                && let Some(pid) = target.take()
             {
                 kill_process(pid, Signal::STOP).unwrap();
             }

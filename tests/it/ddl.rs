@@ -184,10 +184,14 @@ async fn ddl_causes_resyncs(mode: Mode) {
         stage.heartbeats().await;
         let before = resyncs(&stage.probe.seen()).len();
         stage.run(change).await;
-        let told = |seen: &Seen| seen.resyncs().count() > before;
-        let seen = stage.probe.wait_for(change, DEADLINE, told).await.unwrap();
-        let told = resyncs(&seen).pop().unwrap();
-        assert!(told.contains("table_altered"), "{change}: {told}");
+        let resynced = |seen: &Seen| seen.resyncs().count() > before;
+        let seen = stage
+            .probe
+            .wait_for(change, DEADLINE, resynced)
+            .await
+            .unwrap();
+        let resync = resyncs(&seen).pop().unwrap();
+        assert!(resync.contains("table_altered"), "{change}: {resync}");
         stage.seen_with_row(index).await;
     }
     let seen = stage.probe.seen();

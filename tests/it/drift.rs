@@ -129,8 +129,11 @@ async fn triggers_disabled_between_two_heartbeats_cause_a_resync() {
         )
         .await
         .unwrap();
-    let told = |seen: &pgherald_testkit::Seen| seen.resyncs().count() == 2;
-    let seen = probe.wait_for("the resync", DEADLINE, told).await.unwrap();
+    let resynced = |seen: &pgherald_testkit::Seen| seen.resyncs().count() == 2;
+    let seen = probe
+        .wait_for("the resync", DEADLINE, resynced)
+        .await
+        .unwrap();
     assert_eq!(
         seen.resyncs().last().unwrap().to_string(),
         "triggers_restored"
@@ -173,11 +176,14 @@ async fn a_restored_trigger_causes_a_resync_while_another_is_still_missing() {
         .await
         .unwrap();
     install(&client, &second).await;
-    let told = |seen: &pgherald_testkit::Seen| {
+    let resynced = |seen: &pgherald_testkit::Seen| {
         seen.resyncs()
             .any(|resync| resync.to_string() == "triggers_restored")
     };
-    let seen = probe.wait_for("the resync", DEADLINE, told).await.unwrap();
+    let seen = probe
+        .wait_for("the resync", DEADLINE, resynced)
+        .await
+        .unwrap();
     assert!(!seen.health().last().unwrap().is_live());
 }
 

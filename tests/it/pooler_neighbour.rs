@@ -199,7 +199,7 @@ async fn no_kind_of_source_or_consumer_disturbs_another_client_of_a_transaction_
         };
         let mut listener = None;
         let mut running = None;
-        let refusing = match kind {
+        let rejecting = match kind {
             "notify" | "outbox" => {
                 let (addr, probe) = match kind {
                     "notify" => listen(source(&pooled)).await,
@@ -225,17 +225,17 @@ async fn no_kind_of_source_or_consumer_disturbs_another_client_of_a_transaction_
                 tokio::task::yield_now().await;
             }
         };
-        let (error, (), ()) = tokio::join!(refusing.wait_for_rejection(), work(REQUESTS), writing);
+        let (error, (), ()) = tokio::join!(rejecting.wait_for_rejection(), work(REQUESTS), writing);
         assert!(
             error.to_string().contains("pooler"),
             "{kind}: {}",
             error.chain()
         );
         assert!(error.hint().contains("pooler"), "{kind}: {}", error.hint());
-        if let Rejecting::Consumer(handle) = &refusing {
+        if let Rejecting::Consumer(handle) = &rejecting {
             assert_eq!(handle.drain(DEADLINE).await.handled, 0, "{kind}");
         }
-        drop((refusing, listener));
+        drop((rejecting, listener));
         if let Some(task) = running {
             task.await.unwrap();
         }

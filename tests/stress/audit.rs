@@ -186,15 +186,15 @@ impl<'a> Audit<'a> {
         for row in self.client.query(&sql, &[]).await.unwrap() {
             let (id, xid, at): (i64, i64, SystemTime) = (row.get(0), row.get(1), row.get(3));
             let slice = (row.get::<_, i32>(2) & i32::MAX) % self.slices;
-            let (at, describe_disposition) = (clock(at), self.describe_disposition(&row));
+            let (at, disposition) = (clock(at), self.disposition(&row));
             let _ = write!(
                 text,
-                "\n    id {id} xid {xid} slice {slice} sent at {at}: {describe_disposition}"
+                "\n    id {id} xid {xid} slice {slice} sent at {at}: {disposition}"
             );
         }
     }
 
-    fn describe_disposition(&self, row: &Row) -> String {
+    fn disposition(&self, row: &Row) -> String {
         let number: Option<i64> = row.get(4);
         match (self.seen, row.get::<_, Option<&str>>(5)) {
             (Some(seen), _) if number.is_some_and(|n| seen.contains(&n)) => "seen".to_owned(),

@@ -93,7 +93,7 @@ impl Cursors {
             .get(&slice)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        // Without a crash, consider all samples: the transaction may have begun before an earlier start of the server.
+        // Samples of later starts of the server count as well, because a clean restart keeps transaction ids.
         let first = all
             .iter()
             .position(|sample| sample.server >= server && sample.sees(xid));

@@ -125,7 +125,7 @@ pub(crate) async fn run() {
 }
 
 /// Writes a marker row when all other transactions have ended, and waits until it arrives while the source is live. Each earlier
-/// row has then arrived or is lost. Returns `false` if the marker itself was lost.
+/// row has then arrived or is lost. A marker that does not arrive is followed by another one. Returns `false` if none arrives.
 async fn marker_arrives(client: &Client, follower: &Follower, number: i64) -> bool {
     for marker in number..number + MARKERS {
         follower.live(PATIENCE).await;

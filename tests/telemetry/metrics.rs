@@ -136,17 +136,17 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
     let url = server.create_database().await.unwrap();
     let config: ConnectConfig = url.parse().unwrap();
     let client = Arc::new(config.client().await.unwrap());
-    table(&client, &spec("told")).await;
+    table(&client, &spec("moods")).await;
     table(&client, &spec("kept").outbox()).await;
     let herald = Herald::connect(config.clone())
-        .watch_with(spec("told"))
+        .watch_with(spec("moods"))
         .latency_warning(Some(Duration::ZERO))
         .start()
         .await
         .unwrap();
-    let told = TableName::new("public", "told").unwrap();
-    let cache = CacheBuilder::<i64, i64>::new("told")
-        .table(told)
+    let moods = TableName::new("public", "moods").unwrap();
+    let cache = CacheBuilder::<i64, i64>::new("moods")
+        .table(moods)
         .capacity(100);
     let cache = herald.cache(cache).await.unwrap();
     let ephemeral = Ephemeral::new("ephemeral")
@@ -157,7 +157,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
 
     // The listener, a subscription and the ephemeral handler.
     client
-        .batch_execute(&format!("INSERT INTO told VALUES {MOODS}"))
+        .batch_execute(&format!("INSERT INTO moods VALUES {MOODS}"))
         .await
         .unwrap();
     recorded
@@ -228,7 +228,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
     );
     assert_eq!(recorded.sum("pgherald_cache_capacity", &[]), 100.0);
     assert_eq!(
-        recorded.sum("pgherald_cache_load_seconds", &[("cache", "told")]),
+        recorded.sum("pgherald_cache_load_seconds", &[("cache", "moods")]),
         1.0
     );
     assert_eq!(

@@ -41,13 +41,13 @@ async fn many_keys_are_split_into_payloads_and_each_is_announced_once() {
         let after = scene.value("SELECT string_agg(id::text, ',') FROM t").await;
         assert!(payloads.len() > 1);
         let keys = elements(&scene, &payloads, "keys").await;
-        let told: BTreeSet<&str> = keys.iter().map(|key| &**key).collect();
+        let announced: BTreeSet<&str> = keys.iter().map(|key| &**key).collect();
         let real = before
             .split(',')
             .chain(after.split(','))
             .filter(|key| !key.is_empty());
-        assert_eq!(told, real.collect(), "{operation}");
-        assert_eq!(told.len(), keys.len(), "{operation}");
+        assert_eq!(announced, real.collect(), "{operation}");
+        assert_eq!(announced.len(), keys.len(), "{operation}");
     }
 }
 
@@ -75,7 +75,7 @@ async fn a_payload_may_have_one_byte_less_than_the_limit() {
     scene.install(spec("t")).await;
     let one = scene.announced("INSERT INTO t VALUES ('x')").await;
     let room = LIMIT - one[0].len();
-    // Both statements run in one transaction, because a later transaction number might have one more digit.
+    // Holds only if the transaction ids of both statements have the same number of digits.
     let payloads = scene
         .announced(&format!("INSERT INTO t VALUES (repeat('y', {room}))"))
         .await;
