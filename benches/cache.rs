@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p pgherald-peers` compares caches with others.
 
-#![allow(clippy::expect_used, reason = "a benchmark may stop at once")]
+#![allow(clippy::expect_used, reason = "benchmarks may panic")]
 
 use std::convert::Infallible;
 use std::hint::black_box;

@@ -7,7 +7,7 @@
     clippy::panic,
     clippy::print_stdout,
     dead_code,
-    reason = "a test may stop at once, and uses a part of its support"
+    reason = "tests may panic, and this one uses only a part of the support module"
 )]
 
 #[path = "it/support.rs"]

@@ -5,7 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a test may stop at once"
+    reason = "tests may panic"
 )]
 
 mod broken;

@@ -95,13 +95,13 @@ impl<K: CacheKey> Cached<K> {
                 Ok::<_, LoadFailure>(missing.into_iter().map(move |key| (key, version)))
             }
         };
-        let wanted = keys[0].clone();
+        let requested = keys[0].clone();
         let reading = self.cache.get_many_or_load(keys, load);
         let (versions, at_once) = counting_polls(reading).await;
         let versions = versions.map_err(|error| ReadFailure::new(error.to_string()))?;
         let missing = || ReadFailure::new("the loaded value is missing");
         Ok(Reading {
-            version: **versions.get(&wanted).ok_or_else(missing)?,
+            version: **versions.get(&requested).ok_or_else(missing)?,
             from_memory: at_once && !loaded.load(Ordering::Relaxed),
         })
     }

@@ -294,7 +294,7 @@ async fn a_consumer_keeps_its_lease_while_trimming_waits_for_a_lock() {
         loop {
             let until = scene.number(&until).await;
             assert!(health.borrow().is_live(), "{}", *health.borrow());
-            assert!(until > 0, "the lease is lost");
+            assert!(until > 0, "the lease has expired");
             if until > renewed {
                 break;
             }

@@ -72,8 +72,8 @@ async fn a_password_provider_is_called_for_each_connection() {
     let (_by_notify, by_notify) = listen(by_notify).await;
     let by_outbox = OutboxSource::builder(config.clone()).watch(spec);
     let (_by_outbox, by_outbox) = listen_to(by_outbox.factory().unwrap()).await;
-    let terms = Durable::new("g").from_beginning();
-    let (_group, consumer) = Consumer::transactional(config, terms, || Note).unwrap();
+    let options = Durable::new("g").from_beginning();
+    let (_group, consumer) = Consumer::transactional(config, options, || Note).unwrap();
     actix::spawn(consumer.run());
     let noted = async |count: i64| {
         let sql = "SELECT count(*) FROM noted";

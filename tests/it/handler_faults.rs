@@ -111,7 +111,7 @@ async fn finished(handler: &Addr<HandlerActor<Moody>>, received: u64) -> Handler
     };
     tokio::time::timeout(DEADLINE, waiting)
         .await
-        .expect("everything is finished")
+        .expect("every event is finished")
 }
 
 #[actix::test]

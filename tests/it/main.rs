@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a test may stop at once"
+    reason = "tests may panic"
 )]
 
 mod bad_input;

@@ -297,7 +297,7 @@ async fn every_number_is_accounted_for(mode: Mode) {
     };
     let last = tokio::time::timeout(DEADLINE, last)
         .await
-        .expect("a last number arrives everywhere");
+        .expect("every subscriber receives a last number");
 
     let committed: BTreeSet<i64> = client(&server.url())
         .await

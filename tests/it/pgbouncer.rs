@@ -53,7 +53,7 @@ impl Pooler {
     }
 
     /// Rewrites the settings, which PgBouncer reads again at SIGHUP.
-    #[allow(dead_code, reason = "only the command's tests do so")]
+    #[allow(dead_code, reason = "only the tests of the command use it")]
     pub(crate) fn configure(&self, server: &Postgres, mode: &str, extra: &str) {
         write(&self.settings, server, self.port, mode, extra);
     }

@@ -20,14 +20,14 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[derive(Table)]
 #[table(name = "notes", key = "id")]
 struct Note {
-    #[allow(dead_code, reason = "it names the key column")]
+    #[allow(dead_code, reason = "the field names the key column")]
     id: i64,
 }
 
 #[derive(Table)]
 #[table(name = "jobs", key = "id")]
 struct Job {
-    #[allow(dead_code, reason = "it names the key column")]
+    #[allow(dead_code, reason = "the field names the key column")]
     id: i64,
 }
 
@@ -282,7 +282,7 @@ fn starting_a_herald_without_a_runtime_returns_a_hint() {
     let mut context = Context::from_waker(Waker::noop());
     match pin!(starting).poll(&mut context) {
         Poll::Ready(outcome) => assert_hint(&outcome.unwrap_err(), "#[tokio::main]"),
-        Poll::Pending => panic!("it waits for something"),
+        Poll::Pending => panic!("start does not return at once"),
     }
     match pin!(config.client()).poll(&mut context) {
         Poll::Ready(outcome) => {
@@ -292,7 +292,7 @@ fn starting_a_herald_without_a_runtime_returns_a_hint() {
                 "{error:?}"
             );
         }
-        Poll::Pending => panic!("it waits for something"),
+        Poll::Pending => panic!("start does not return at once"),
     }
 }
 

@@ -153,5 +153,5 @@ async fn dropping_the_future_of_the_next_signal_loses_no_signal() {
     };
     tokio::time::timeout(DEADLINE, live)
         .await
-        .expect("it connects all the same");
+        .expect("the source connects nevertheless");
 }

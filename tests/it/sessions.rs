@@ -88,7 +88,7 @@ async fn timeouts_of_a_role_do_not_cancel_a_sources_statements() {
     let waits = async {
         while watch.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {
             let counts = listener.send(GetStatus).await.unwrap().counts;
-            assert_eq!(counts.disconnected, 0, "its statement was ended");
+            assert_eq!(counts.disconnected, 0, "the statement was cancelled");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

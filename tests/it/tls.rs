@@ -113,5 +113,9 @@ async fn a_file_of_root_certificates_is_read_again_for_each_connection() {
     config.client().await.unwrap();
     std::fs::remove_file(&file).unwrap();
     let error = config.client().await.unwrap_err();
-    assert!(error.is_retryable(), "it may come back: {}", error.chain());
+    assert!(
+        error.is_retryable(),
+        "the file may reappear: {}",
+        error.chain()
+    );
 }

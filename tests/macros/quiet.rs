@@ -15,7 +15,7 @@
 #![allow(
     clippy::future_not_send,
     clippy::unused_async,
-    reason = "they look at the body that was written"
+    reason = "these lints check the body as it was written"
 )]
 
 /// A library's interface.

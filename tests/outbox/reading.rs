@@ -31,7 +31,7 @@ async fn recorded_rows_are_read_back() {
         (Operation::Truncate, None)
     );
     assert!(events[0].outbox_id() < events[1].outbox_id() && events.len() == 2);
-    assert!(scene.read(10).await.is_empty(), "all was read");
+    assert!(scene.read(10).await.is_empty(), "every row was read");
 }
 
 #[tokio::test]

@@ -40,10 +40,14 @@ async fn old_rows_are_trimmed_part_by_part() {
         // The first trim makes another part the current one. The second trim empties this one.
         assert_eq!((scene.trim(NOTHING).await, scene.rows().await), (0, 1));
         assert!(!scene.is_gap().await);
-        assert_eq!(scene.trim(FOR_LONG).await, 0, "closed, and not old");
+        assert_eq!(
+            scene.trim(FOR_LONG).await,
+            0,
+            "the part is closed, but not old"
+        );
         assert!(!scene.is_gap().await);
         assert_eq!((scene.trim(NOTHING).await, scene.rows().await), (1, 0));
-        assert!(!scene.is_gap().await, "it was read before");
+        assert!(!scene.is_gap().await, "the rows were read before");
     }
 }
 
@@ -91,7 +95,10 @@ async fn an_open_transaction_keeps_its_part_without_blocking_trimming() {
         scene.trim(NOTHING).await;
         assert!(!scene.is_gap().await);
     }
-    assert!(scene.rows().await > 0, "those in the part of the late one");
+    assert!(
+        scene.rows().await > 0,
+        "the part of the open transaction keeps its rows"
+    );
     late.batch_execute("COMMIT").await.unwrap();
     assert_eq!(all_shown(&scene.read(10).await), ["1=1"]);
     for _ in 0..3 {

@@ -37,7 +37,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "tests stop at once"
+    reason = "tests may panic"
 )]
 
 mod audit;

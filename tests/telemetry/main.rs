@@ -4,7 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "tests stop at once"
+    reason = "tests may panic"
 )]
 
 mod alerts;

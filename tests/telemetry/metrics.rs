@@ -241,9 +241,9 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         .batch_execute(&format!("INSERT INTO kept VALUES {MOODS}"))
         .await
         .unwrap();
-    let terms = Durable::new("durable").from_beginning().retry(retries());
-    let terms = terms.timeout(Duration::from_millis(200)).slices(4);
-    let (handle, consumer) = Consumer::new(config.clone(), terms, || Moody).unwrap();
+    let options = Durable::new("durable").from_beginning().retry(retries());
+    let options = options.timeout(Duration::from_millis(200)).slices(4);
+    let (handle, consumer) = Consumer::new(config.clone(), options, || Moody).unwrap();
     SNOOZED.set(false);
     tokio::task::spawn_local(consumer.run());
     recorded

@@ -5,7 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "tests stop at once"
+    reason = "tests may panic"
 )]
 
 mod altered;

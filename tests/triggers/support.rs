@@ -182,7 +182,7 @@ impl Listener {
         loop {
             let payload = timeout(DEADLINE, self.payloads.recv())
                 .await
-                .expect("the fence is lost");
+                .expect("the fence did not arrive");
             match payload.unwrap() {
                 payload if payload == "fence" => return heard,
                 payload => heard.push(payload),

@@ -1,6 +1,6 @@
 //! The script of `pgherald install --migration`, run by sqlx and refinery.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at once")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
 
 use std::future::poll_fn;
 use std::path::PathBuf;
