@@ -289,7 +289,7 @@ async fn a_consumer_keeps_its_lease_while_trimming_waits_for_a_lock() {
             "SELECT (extract(epoch FROM lease_until) * 1000)::bigint FROM pgherald.consumer_node WHERE id = {node}"
         );
         let health = handle.health();
-        // The lease of the last renewal is younger than the wait.
+        // A lease that expires later than this was renewed after its previous expiry.
         let renewed = scene.number(&until).await + lease.as_millis() as i64;
         loop {
             let until = scene.number(&until).await;
