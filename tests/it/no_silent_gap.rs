@@ -152,7 +152,7 @@ async fn every_number_is_delivered_or_lies_in_an_announced_gap_in_notify_mode() 
 }
 
 #[actix::test]
-async fn every_number_is_delivered_or_lies_in_an_announced_gap_in_outbox_mode() {
+async fn every_number_is_delivered_in_outbox_mode_unless_a_server_crashed_or_a_queue_was_full() {
     every_number_is_accounted_for(Mode::Recorded).await;
 }
 
