@@ -41,8 +41,6 @@ use crate::telemetry::CacheMetrics;
 
 /// The shortest time between two calls of a strategy for its deadline, whatever it asks for.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-/// How many portions of dead values are dropped at a time.
-const SWEEPS: usize = 128;
 /// How often dead values are freed, and metrics are reported.
 const TELL: Duration = Duration::from_secs(1);
 
@@ -82,8 +80,6 @@ pub struct CacheDriver<K: CacheKey, V: Send + Sync + 'static> {
     not_before: Option<Instant>,
     told_of_past_deadline: bool,
     told_of_mismatch: bool,
-    /// The next shard from which dead values are to be dropped.
-    sweeping: Option<usize>,
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
@@ -106,7 +102,6 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
             not_before: None,
             told_of_past_deadline: false,
             told_of_mismatch: false,
-            sweeping: None,
         }
     }
 
@@ -185,19 +180,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     /// When [`wake`](Self::wake) is to be called, if at all. To be asked anew after every other call.
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
-        let sweep = self.sweeping.and(self.not_before);
         let deadline = contained(|| self.strategy.deadline());
         // If it panics, it has to be seen to at once.
         let deadline = deadline.unwrap_or_else(|_| Some(now()));
-        let deadline = deadline.map(|at| self.not_before.map_or(at, |earliest| at.max(earliest)));
-        [deadline, sweep].into_iter().flatten().min()
+        deadline.map(|at| self.not_before.map_or(at, |earliest| at.max(earliest)))
     }
 
     /// Does what is due.
     pub fn wake(&mut self, now: Instant) {
         self.guarded(now, |driver| {
             driver.start(now);
-            driver.sweep();
             let deadline = driver.ask(now, |strategy| strategy.deadline());
             if deadline.flatten().is_none_or(|at| at > now) {
                 return;
@@ -389,7 +381,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
             Decision::Apply => self.release(),
             Decision::Everything => {
                 let released = self.pending.release();
-                self.flush(FlushCause::Strategy);
+                self.inner.flush(FlushCause::Strategy);
                 self.settle(&released);
             }
         }
@@ -399,7 +391,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     fn release(&mut self) {
         let released = self.pending.release();
         match &released.targets {
-            None => self.flush(FlushCause::Event),
+            None => self.inner.flush(FlushCause::Event),
             Some((keys, tags)) => self.invalidate(keys, tags),
         }
         self.settle(&released);
@@ -410,7 +402,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         match effects {
             Effects::Some(keys, tags) => self.invalidate(keys, tags),
             Effects::Everything | Effects::Mismatch(_) | Effects::Unfit(_) => {
-                self.flush(FlushCause::Event);
+                self.inner.flush(FlushCause::Event);
             }
         }
     }
@@ -456,7 +448,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     /// Invalidates everything for a reason that the strategy does not know of.
     fn everything(&mut self, cause: FlushCause, now: Instant) {
         let released = self.pending.release();
-        self.flush(cause);
+        self.inner.flush(cause);
         self.settle(&released);
         self.ask(now, |strategy| strategy.on_flushed(now));
     }
@@ -466,27 +458,6 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         let waiting = self.inner.marks.resyncing();
         self.everything(cause, now);
         waiting.done();
-    }
-
-    fn flush(&mut self, cause: FlushCause) {
-        self.inner.flush(cause);
-        self.sweeping = (!self.inner.store.is_empty()).then_some(0);
-        self.not_before.get_or_insert_with(now);
-    }
-
-    /// Drops some of the values that the last flush left.
-    fn sweep(&mut self) {
-        let store = &self.inner.store;
-        for _ in 0..SWEEPS {
-            match self.sweeping {
-                Some(shard) if shard < store.shards() => {
-                    if !store.sweep(shard) {
-                        self.sweeping = Some(shard + 1);
-                    }
-                }
-                _ => self.sweeping = None,
-            }
-        }
     }
 }
 
@@ -517,15 +488,19 @@ impl<K: CacheKey, V: Send + Sync + 'static> Telling<K, V> {
         }
     }
 
-    /// Frees the values that expired, or were stale for too long, and what a flush left of which the driver does not know.
+    /// Frees the values that are not served any more: expired, flushed, or stale for too long.
     async fn free_dead(&self) {
+        let is_due = |inner: &Arc<Inner<K, V>>| inner.store.take_due();
+        if !self.inner.upgrade().as_ref().is_some_and(is_due) {
+            return;
+        }
         let mut number = 0;
         while let Some(inner) = self.inner.upgrade()
             && number < inner.store.shards()
         {
             let dropped = contained(|| inner.store.expire(number)).unwrap_or_else(|message| {
                 let cache = &inner.name;
-                tracing::error!(cache, message, "destructor of a cache key panicked");
+                tracing::error!(cache, message, "code of a cache key panicked");
                 false
             });
             drop(inner);

@@ -51,8 +51,6 @@ use crate::sync::{Arc, AtomicU64, Mutex, RandomState, now};
 /// Below this, a further shard would make the order of eviction too rough.
 const ENTRIES_PER_SHARD: usize = 64;
 const MOST_SLOTS: usize = 4_096;
-/// How many dead entries are dropped at once.
-const SWEEP: usize = 8;
 
 pub(crate) struct Store<K, V, T> {
     /// Tells moments of other stores apart.
@@ -70,6 +68,8 @@ pub(crate) struct Store<K, V, T> {
     slots: Box<[AtomicU64]>,
     /// What all entries weigh.
     weight: AtomicU64,
+    /// No entry is dead before this [`Time`], in nanoseconds.
+    due: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -223,6 +223,7 @@ where
             sequence: AtomicU64::new(0),
             slots: (0..slots).map(|_| AtomicU64::new(0)).collect(),
             weight: AtomicU64::new(0),
+            due: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -608,7 +609,7 @@ where
         keys
     }
 
-    /// Invalidates everything. What is dead stays in memory until it is replaced, read, or [swept](Self::sweep).
+    /// Invalidates everything. What is dead stays in memory until it is replaced, read, or [expired](Self::expire).
     ///
     /// Where the store may serve stale values a while longer, they are stale since `since`; without it, they are not
     /// served at all.
@@ -622,6 +623,8 @@ where
         let mut flushed_at = self.flushed_at.lock();
         *flushed_at = since.map(|since| self.clock.time(since));
         self.epoch.0.fetch_add(epochs, AcqRel);
+        // After the epoch: who takes the bound finds the new one.
+        self.due(Time::ORIGIN);
     }
 
     /// The epoch, and when the last flush began it.
@@ -634,49 +637,12 @@ where
     pub(crate) fn clear(&self) {
         self.flush(None);
         for number in 0..self.shards.len() {
-            while self.sweep(number) {}
+            while self.expire(number) {}
         }
-    }
-
-    /// Drops some of what a flush left in one shard. Returns whether there may be more of it.
-    pub(crate) fn sweep(&self, number: usize) -> bool {
-        let Some(shard) = self.shards.get(number) else {
-            return false;
-        };
-        let mut dropped = Vec::with_capacity(SWEEP);
-        let mut shard = shard.0.lock();
-        let epoch = self.epoch.0.load(Acquire);
-        let kept_epochs = u64::from(self.terms.keep_stale.is_some());
-        // What was stored since the flush stands in front of everything that was not.
-        while dropped.len() < SWEEP
-            && let Some((_, entry)) = shard.entries.peek_lru()
-            && entry.epoch + kept_epochs < epoch
-            && let Some((key, entry)) = shard.entries.pop_lru()
-        {
-            self.taken_out(&shard, &key.sought(), &entry);
-            dropped.push(entry);
-        }
-        shard.rest.counts.freed += dropped.len() as u64;
-        drop(shard);
-        let all = dropped.len() == SWEEP;
-        discard(dropped);
-        all
     }
 
     pub(crate) fn shards(&self) -> usize {
         self.shards.len()
-    }
-
-    /// Whether there are no values, dead ones included.
-    pub(crate) fn is_empty(&self) -> bool {
-        let is_empty = |shard: &Locked<K, V, T>| shard.0.lock().entries.is_empty();
-        self.shards.iter().all(is_empty)
-    }
-
-    /// How many values are held, dead ones included.
-    pub(crate) fn len(&self) -> usize {
-        let len = |shard: &Locked<K, V, T>| shard.0.lock().entries.len();
-        self.shards.iter().map(len).sum()
     }
 
     pub(crate) fn counts(&self) -> ShardCounts {
@@ -685,6 +651,7 @@ where
             let shard = shard.0.lock();
             let counts = shard.rest.counts;
             sum.hits += shard.hits;
+            sum.entries += shard.entries.len() as u64;
             sum.misses += counts.misses;
             sum.evictions += counts.evictions;
             sum.expirations += counts.expirations;
