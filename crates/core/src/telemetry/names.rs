@@ -20,7 +20,7 @@ pub struct Metric {
     pub name: &'static str,
     /// How it is to be read.
     pub kind: MetricKind,
-    /// What is counted, or `seconds`.
+    /// What is counted, `seconds`, or `bytes`.
     pub unit: &'static str,
     /// The labels that it always has. Their values are names that the program gave, or words that are listed with the
     /// metric's constant: never keys of rows.
@@ -141,6 +141,10 @@ somebody asked for it, by a shutdown with a deadline.";
     CACHE_LOADS = "pgherald_cache_loads_total", Counter, "loads", ["cache", "result"],
         "Loads",
         "`result` is `loaded`, `error`, `cancelled` or `panicked`.";
+    CACHE_LOADS_TIMED_OUT = "pgherald_cache_loads_timed_out_total", Counter, "loads", ["cache"],
+        "Loads that ended at the time limit",
+        "Those that their own caller ended are loads with the result `error` too; the others were not polled any more, and \
+        a caller that waited ended them.";
     CACHE_LOADS_OVERTAKEN = "pgherald_cache_loads_overtaken_total", Counter, "loads", ["cache"],
         "Loads that were not stored because they were invalidated meanwhile";
     CACHE_LOAD_SECONDS = "pgherald_cache_load_seconds", Histogram, "seconds", ["cache"],
@@ -158,10 +162,16 @@ somebody asked for it, by a shutdown with a deadline.";
         "Values that went for want of room";
     CACHE_EXPIRATIONS = "pgherald_cache_expirations_total", Counter, "values", ["cache"],
         "Values that were found too old";
+    CACHE_FREED = "pgherald_cache_freed_total", Counter, "values", ["cache"],
+        "Values that were freed in the background because they could not be served any more";
     CACHE_ENTRIES = "pgherald_cache_entries", Gauge, "values", ["cache"],
         "Values in memory";
     CACHE_CAPACITY = "pgherald_cache_capacity", Gauge, "values", ["cache"],
         "How many values there may be";
+    CACHE_BYTES = "pgherald_cache_bytes", Gauge, "bytes", ["cache"],
+        "What the values weigh together, by the weigher of the cache";
+    CACHE_CAPACITY_BYTES = "pgherald_cache_capacity_bytes", Gauge, "bytes", ["cache"],
+        "What the values may weigh together; 0 if there is no limit";
 }
 
 /// The span around each attempt of a handler, at level INFO.
