@@ -623,7 +623,7 @@ where
         let mut flushed_at = self.flushed_at.lock();
         *flushed_at = since.map(|since| self.clock.time(since));
         self.epoch.0.fetch_add(epochs, AcqRel);
-        // After the epoch: who takes the bound finds the new one.
+        // Under the lock as well: expiring, which takes it, finds the new epoch if it finds this.
         self.due(Time::ORIGIN);
     }
 
