@@ -15,14 +15,14 @@
 
 use std::fmt;
 use std::future::pending;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
-use tokio::time::MissedTickBehavior;
 
 use super::dependency::{self, Dependency, Effects, Tag};
 use super::handle::{CacheKey, Inner};
+use super::housekeeping::Housekeeping;
 use super::observer::{CacheEvent, FlushCause, InvalidationCause};
 use super::pending::{Pending, Released};
 use super::refresh::Refresher;
@@ -37,12 +37,9 @@ use crate::panic::contained;
 use crate::router::{Delivery, Subscription, SubscriptionOptions};
 use crate::signal::Resync;
 use crate::sync::now;
-use crate::telemetry::CacheMetrics;
 
 /// The shortest time between two calls of a strategy for its deadline, whatever it asks for.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-/// How often dead values are freed, and metrics are reported.
-const TELL: Duration = Duration::from_secs(1);
 
 /// Applies what a subscription delivers to a cache. Made by [`CacheBuilder::build`](super::CacheBuilder::build),
 /// together with the handle.
@@ -72,7 +69,7 @@ pub struct CacheDriver<K: CacheKey, V: Send + Sync + 'static> {
     pub(super) strategy: Box<dyn Strategy>,
     pub(super) subscription: SubscriptionOptions,
     pub(super) refresher: Option<Refresher<K, V>>,
-    telling: Option<Telling<K, V>>,
+    housekeeping: Option<Housekeeping<K, V>>,
     pub(super) eager: bool,
     pending: Pending<K>,
     started: bool,
@@ -90,7 +87,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         subscription: SubscriptionOptions,
     ) -> Self {
         Self {
-            telling: Some(Telling::new(&inner)),
+            housekeeping: Some(Housekeeping::new(&inner)),
             inner,
             dependencies,
             strategy,
@@ -241,19 +238,19 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     /// call has all of that, further ones have nothing to do.
     pub fn background(&mut self) -> impl Future<Output = ()> + Send + use<K, V> {
         let refresher = self.refresher.take();
-        let telling = self.telling.take();
+        let housekeeping = self.housekeeping.take();
         async move {
             let refreshing = async {
                 if let Some(refresher) = refresher {
                     refresher.run().await;
                 }
             };
-            let telling = async {
-                if let Some(mut telling) = telling {
-                    telling.go_on().await;
+            let keeping_house = async {
+                if let Some(housekeeping) = housekeeping {
+                    housekeeping.run().await;
                 }
             };
-            join(refreshing, telling).await;
+            join(refreshing, keeping_house).await;
             pending::<()>().await;
         }
     }
@@ -458,74 +455,6 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         let waiting = self.inner.marks.resyncing();
         self.everything(cause, now);
         waiting.done();
-    }
-}
-
-/// Tells what a cache counts, for the last time when it is dropped.
-struct Telling<K: CacheKey, V: Send + Sync + 'static> {
-    inner: Weak<Inner<K, V>>,
-    metrics: CacheMetrics,
-}
-
-impl<K: CacheKey, V: Send + Sync + 'static> Telling<K, V> {
-    fn new(inner: &Arc<Inner<K, V>>) -> Self {
-        Self {
-            inner: Arc::downgrade(inner),
-            metrics: CacheMetrics::new(&inner.name),
-        }
-    }
-
-    /// Until the cache is gone.
-    async fn go_on(&mut self) {
-        let mut times = tokio::time::interval(TELL);
-        times.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            times.tick().await;
-            self.free_dead().await;
-            if !self.tell() {
-                return;
-            }
-        }
-    }
-
-    /// Frees the values that are not served any more: expired, flushed, or stale for too long.
-    async fn free_dead(&self) {
-        let is_due = |inner: &Arc<Inner<K, V>>| inner.store.take_due();
-        if !self.inner.upgrade().as_ref().is_some_and(is_due) {
-            return;
-        }
-        let mut number = 0;
-        while let Some(inner) = self.inner.upgrade()
-            && number < inner.store.shards()
-        {
-            let dropped = contained(|| inner.store.expire(number)).unwrap_or_else(|message| {
-                let cache = &inner.name;
-                tracing::error!(cache, message, "code of a cache key panicked");
-                false
-            });
-            drop(inner);
-            if dropped {
-                // There may be more. The other tasks of the thread go first.
-                tokio::task::yield_now().await;
-            } else {
-                number += 1;
-            }
-        }
-    }
-
-    /// Whether the cache is still there.
-    fn tell(&mut self) -> bool {
-        let inner = self.inner.upgrade();
-        if let Some(inner) = &inner {
-            self.metrics.tell(&inner.stats());
-        }
-        inner.is_some()
-    }
-}
-
-impl<K: CacheKey, V: Send + Sync + 'static> Drop for Telling<K, V> {
-    fn drop(&mut self) {
-        self.tell();
     }
 }
 
