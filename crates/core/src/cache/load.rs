@@ -72,8 +72,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         L: FnOnce() -> F,
         F: Future<Output = Result<V, E>>,
     {
-        self.get_or_load_arc(key, async || load().await.map(Arc::new))
-            .await
+        self.read_or(key, async || load().await.map(Arc::new)).await
     }
 
     /// As [`get_or_load`](Self::get_or_load), for a loader whose value is shared already.
@@ -126,12 +125,15 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         if let Some(value) = inner.hit(&key) {
             return Ok(value);
         }
-        match inner.next(key).await? {
-            Next::Value(value) => Ok(value),
-            // Boxed: the futures of loads that load would double in size with each level.
-            Next::Bypass => Box::pin(inner.load_past(load)).await,
-            Next::Lead(lead) => Box::pin(inner.lead(lead, load)).await,
-        }
+        // Boxed: so hits have small futures, and those of loads that load do not double in size with each level.
+        let missing = async move {
+            match inner.next(key).await? {
+                Next::Value(value) => Ok(value),
+                Next::Bypass => inner.load_past(load).await,
+                Next::Lead(lead) => inner.lead(lead, load).await,
+            }
+        };
+        Box::pin(missing).await
     }
 
     /// As [`get_or_load`](Self::get_or_load), but the load goes on when its caller gives up.
@@ -181,18 +183,20 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         if let Some(value) = inner.hit(&key) {
             return Ok(value);
         }
-        match inner.next(key).await? {
-            Next::Value(value) => Ok(value),
-            Next::Bypass => Box::pin(inner.load_past(async || load().await.map(Arc::new))).await,
-            Next::Lead(lead) => {
-                let loading = Box::pin(load());
-                let loading = async move { loading.await.map(Arc::new) };
-                match Handle::try_current() {
-                    Ok(runtime) => detached(&runtime, lead, loading).await,
-                    Err(_) => inner.lead(lead, || loading).await,
-                }
+        let missing = async move {
+            let lead = match inner.next(key).await? {
+                Next::Value(value) => return Ok(value),
+                Next::Bypass => return inner.load_past(async || load().await.map(Arc::new)).await,
+                Next::Lead(lead) => lead,
+            };
+            let loading = load();
+            let loading = async move { loading.await.map(Arc::new) };
+            match Handle::try_current() {
+                Ok(runtime) => detached(&runtime, lead, loading).await,
+                Err(_) => inner.lead(lead, || loading).await,
             }
-        }
+        };
+        Box::pin(missing).await
     }
 }
 
@@ -226,7 +230,7 @@ where
         // The flight has the outcome.
         drop(inner.lead(lead, || loading).await);
     };
-    let task = runtime.spawn(nesting::inherited(load).in_current_span());
+    let task = nesting::spawn(runtime, load);
     match inner.outcome(flight.ended().await)? {
         Some(value) => Ok(value),
         None => match task.await {

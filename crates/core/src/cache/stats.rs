@@ -28,8 +28,8 @@ pub struct CacheStats {
     pub loads: u64,
     /// Loads that ended with an error.
     pub load_errors: u64,
-    /// Loads that ended at the [`load_timeout`](super::CacheBuilder::load_timeout): by themselves, which counts as an error too,
-    /// or by a caller that waited, because their own caller did not poll them.
+    /// Keys whose load ended at the [`load_timeout`](super::CacheBuilder::load_timeout): by itself, which counts as an error too,
+    /// or by a caller that waited, because the load's own caller did not poll it.
     pub loads_timed_out: u64,
     /// Keys whose load was dropped by its caller.
     pub loads_cancelled: u64,

@@ -141,10 +141,9 @@ somebody asked for it, by a shutdown with a deadline.";
     CACHE_LOADS = "pgherald_cache_loads_total", Counter, "loads", ["cache", "result"],
         "Loads",
         "`result` is `loaded`, `error`, `cancelled` or `panicked`.";
-    CACHE_LOADS_TIMED_OUT = "pgherald_cache_loads_timed_out_total", Counter, "loads", ["cache"],
-        "Loads that ended at the time limit",
-        "Those that their own caller ended are loads with the result `error` too; the others were not polled any more, and \
-        a caller that waited ended them.";
+    CACHE_LOADS_TIMED_OUT = "pgherald_cache_loads_timed_out_total", Counter, "keys", ["cache"],
+        "Keys whose load ended at the time limit",
+        "A load that ended by itself is a load with the result `error` too. A caller that waited ends a load that is not polled.";
     CACHE_LOADS_OVERTAKEN = "pgherald_cache_loads_overtaken_total", Counter, "loads", ["cache"],
         "Loads that were not stored because they were invalidated meanwhile";
     CACHE_LOAD_SECONDS = "pgherald_cache_load_seconds", Histogram, "seconds", ["cache"],
