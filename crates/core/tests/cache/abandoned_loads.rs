@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pgherald_core::{CacheBuilder, LoadError, LoadLimit, Refresh};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{Loads, Rig, User, settle, update, users, users_with, within};
 
@@ -198,6 +198,18 @@ async fn a_load_whose_future_is_not_polled_holds_up_callers_at_most_for_the_time
     go.notify_one();
     let _ = polled_once.await;
     assert_eq!(rig.cache.get(&7).as_deref(), Some(&2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_joins_late_waits_until_the_time_limit_of_the_load() {
+    let rig = limited();
+    let began = Instant::now();
+    let mut not_polled = Box::pin(rig.cache.get_or_load(7, hang));
+    begin(&mut not_polled).await;
+    sleep(LIMIT / 2).await;
+    let waits = within(rig.cache.get_or_load(7, hang)).await;
+    assert!(matches!(waits, Err(LoadError::TimedOut(LIMIT))));
+    assert!(began.elapsed() < LIMIT + LIMIT / 4, "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
