@@ -43,7 +43,8 @@ impl Pump {
         let task = actix_rt::spawn(async move {
             running.await;
             if let Some(listener) = listener.upgrade() {
-                listener.do_send(ended);
+                // An error means that the listener has stopped.
+                let _ = listener.send(ended).await;
             }
         });
         Self {
