@@ -1,8 +1,8 @@
-// The pages of `docs/`, which are compiled and run as tests here.
+// The pages of `docs/`. Their code is compiled and run as doctests here.
 //
-// Pages link to each other by reference (`[Strategies]`), with a definition at their end for those who read the files.
-// The definitions of `links.md` come before them, so that here links lead to modules. Tests do without, and are named by
-// the page and its lines.
+// Pages link to each other by reference (`[Strategies]`). Each page defines its references at its end, for readers of the
+// files. The definitions in `links.md` come first and take precedence, so the links of the documentation lead to modules.
+// Doctests omit them, so that a test is named by its page and the line in that page.
 
 macro_rules! pages {
     ($($page:ident: $file:literal;)*) => {$(
@@ -15,10 +15,12 @@ macro_rules! pages {
 pages! {
     getting_started: "getting-started.md";
     guarantees_and_limits: "guarantees-and-limits.md";
+    caches: "caches.md";
     strategies: "strategies.md";
     durable_handlers: "durable-handlers.md";
     testing: "testing.md";
     axum_and_sqlx: "axum-and-sqlx.md";
+    command: "command.md";
     operations: "operations.md";
     rolling_deploys: "rolling-deploys.md";
     migrating_from_pgcachewatch: "migrating-from-pgcachewatch.md";

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pgherald::cache::CacheKey;
-use pgherald::{CacheBuilder, CacheHandle, WhenNotLive};
+use pgherald::{CacheBuilder, CacheHandle, Debounced, Strategy, Timed, WhenNotLive, Windowed};
 use pgherald_testkit::coherence::{
     CoherenceCheck, CoherenceContext, Confirmation, LoadFailure, Loader, NotLive, ReadFailure,
     Reading, Row, Subject,
@@ -250,4 +250,23 @@ async fn who_waits_for_its_own_write_reads_it() {
         .unwrap();
     assert_coherent(&report);
     assert!(report.confirmed_writes > 0, "{report}");
+}
+
+async fn assert_coherent_with(strategy: impl Strategy) {
+    let builder = by_row().strategy(strategy);
+    let report = prolonged(check().outbox().handlers())
+        .run(async |context| Cached::start(context, builder, |row, _| row).await)
+        .await
+        .unwrap();
+    assert_coherent(&report);
+    assert!(report.hits > 0 && report.handler_reads > 0, "{report}");
+}
+
+#[actix::test]
+async fn a_cache_that_collects_events_is_coherent() {
+    let period = Duration::from_millis(20);
+    assert_coherent_with(Windowed::period(period).unwrap()).await;
+    assert_coherent_with(Debounced::new(period, period * 3).unwrap()).await;
+    assert_coherent_with(Timed::at_most_every(period).unwrap()).await;
+    assert_coherent_with(Timed::every(period).unwrap()).await;
 }

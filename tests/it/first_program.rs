@@ -98,7 +98,8 @@ async fn triggers_that_are_missing_are_told() {
         .unwrap();
     let said = format!("{:?}", refused(&url).await);
     assert!(
-        said.contains("public.users") && said.contains("hint: install the triggers"),
+        said.contains("public.users")
+            && said.contains("hint: install them: `pgherald install TABLE --commit`"),
         "{said}"
     );
     // Nothing of it is left running.

@@ -33,7 +33,7 @@ async fn source(scene: &Scene) -> OutboxSource {
     source
 }
 
-/// Rows that were not understood, as the log has them: those that are named, and the counts of others.
+/// Rows that failed to decode according to the log: the number of logged rows, and the count of the others.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<(usize, u64)>>);
 
@@ -46,7 +46,7 @@ impl<S: tracing::Subscriber> Layer<S> for Lines {
         impl Visit for Found {
             fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
                 let text = format!("{value:?}");
-                self.is_of_rows |= field.name() == "message" && text.contains("not understood");
+                self.is_of_rows |= field.name() == "message" && text.contains("failed to decode");
             }
             fn record_u64(&mut self, field: &Field, value: u64) {
                 if field.name() == "count" {

@@ -68,7 +68,7 @@ async fn a_missing_trigger() {
         .run("DROP TRIGGER pgherald_notify_delete ON users")
         .await;
     let expected = "public.users: trigger pgherald_notify_delete is missing on public.users; \
-        install the triggers again";
+        install the triggers";
     assert_eq!(scene.drift(&users()).await, [expected]);
     repair(&mut scene).await;
 }
@@ -172,7 +172,7 @@ async fn a_changed_function_body() {
             .await;
         let drift = scene.drift(&users()).await;
         assert_eq!(drift.len(), 1, "{function}");
-        assert!(drift[0].contains("its body is not what"), "{drift:?}");
+        assert!(drift[0].contains("its body differs"), "{drift:?}");
         repair(&mut scene).await;
     }
 }

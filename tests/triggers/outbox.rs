@@ -261,7 +261,7 @@ async fn without_an_outbox_the_write_fails() {
     let drift = scene.drift(&spec("users").outbox()).await;
     assert_eq!(
         drift,
-        ["public.users: there is no outbox to record changes in; install the triggers again"]
+        ["public.users: there is no outbox to record changes in; install the triggers"]
     );
 }
 

@@ -87,7 +87,7 @@ async fn a_partition_made_later_is_found_and_repaired() {
         "{drift:?}"
     );
     assert!(
-        drift[0].ends_with(" is missing on public.later; install the triggers again"),
+        drift[0].ends_with(" is missing on public.later; install the triggers"),
         "{drift:?}"
     );
     let plan = scene.plan(std::slice::from_ref(&spec)).await;

@@ -47,6 +47,42 @@ async fn each_change_is_announced_once_in_sessions_of_every_role() {
 }
 
 #[tokio::test]
+async fn a_key_among_the_columns_is_announced_with_them() {
+    for spec in [
+        spec("users").columns(["id", "email"]),
+        spec("users").every_column(),
+        spec("users").columns(["id"]).when_changed(["email", "id"]),
+    ] {
+        let mut announced = Vec::new();
+        for role in ROLES {
+            let mut scene = scene(USERS, spec.clone(), role).await;
+            // What the function does where its own queries fail.
+            let sql = "DO $$ BEGIN EXECUTE (SELECT format('ALTER FUNCTION %s RENAME TO gone', oid::regprocedure)
+                FROM pg_proc WHERE proname = 'rows_query'); END $$";
+            scene.run(sql).await;
+            let mut shapes = Vec::new();
+            for sql in [
+                "INSERT INTO users VALUES (1, 'a', 3)",
+                "UPDATE users SET email = 'b'",
+                "UPDATE users SET id = 2",
+                "DELETE FROM users",
+            ] {
+                let some = scene.shapes(sql).await;
+                assert_eq!(some.len(), 1, "{role}: {sql}");
+                assert!(
+                    some[0].contains(r#""columns":[{"#),
+                    "{role}: {sql}: {some:?}"
+                );
+                shapes.extend(some);
+            }
+            announced.push(shapes);
+        }
+        assert_eq!(announced[0], announced[1]);
+        assert_eq!(announced[0], announced[2]);
+    }
+}
+
+#[tokio::test]
 async fn each_change_is_recorded_once_in_sessions_of_every_role() {
     let columns = spec("users").columns(["email"]).old_columns().outbox();
     for role in ROLES {

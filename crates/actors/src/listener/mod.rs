@@ -3,19 +3,18 @@
 //! ```text
 //!   Source ── signals ──► ListenerActor ── Router ──► queue ── pump ── Events ──► subscriber
 //!                              │                                  ◄── handled ──
-//!                              └── watch ── HealthChanged ──► whoever asked
+//!                              └── watch ── HealthChanged ──► actors that sent SubscribeHealth
 //! ```
 //!
-//! States: running, then, after [`Shutdown`](crate::Shutdown), closed. A closed listener still answers. One
-//! that is stopped without it delivers nothing more, and does not report what was on its way.
+//! States: running, then, after [`Shutdown`](crate::Shutdown), closed. A closed listener still answers messages. A listener
+//! that is stopped without a shutdown delivers nothing more, and does not report undelivered events.
 //!
-//! Owner: the actor owns the source and the core's [`Listener`]. Each subscription has a *pump*, a task on the
-//! listener's arbiter that takes a batch from the queue, sends it, and waits until it was handled. So an
-//! actor's mailbox never holds more than one batch, and nobody waits for anybody else.
+//! Owner: the actor owns the source and the core's [`Listener`]. Each subscription has a *pump*: a task on the listener's
+//! arbiter that takes a batch from the queue, sends it, and waits until it was handled. So an actor's mailbox never holds
+//! more than one batch, and no subscriber waits for another one.
 //!
-//! The source is supervised: it reconnects by itself, and if it panics a new one is built
-//! ([`pgherald_core::supervise`]). actix's own `Supervisor` is not involved: it restarts at once and
-//! without backoff, and does not survive panics.
+//! The source is supervised ([`pgherald_core::supervise`]): it reconnects on its own, and is rebuilt if it panics.
+//! actix's `Supervisor` is not used: it restarts at once and without backoff, and does not survive panics.
 
 mod pump;
 mod report;
@@ -39,7 +38,7 @@ use crate::messages::{
     GetStatus, OpenSubscription, Shutdown, Subscribe, SubscribeHealth, Unsubscribe, WatchHealth,
 };
 
-/// Runs a source and sends its events to the actors that subscribed.
+/// Runs a source and sends its events to the subscribed actors.
 ///
 /// ```no_run
 /// use actix::Actor;
@@ -73,16 +72,16 @@ pub struct ListenerActor {
     reading: Option<SpawnHandle>,
     listener: Listener,
     pumps: BTreeMap<SubscriptionId, Pump>,
-    /// Events that subscribers took along when they stopped.
+    /// Events that were not handled because their subscriber had stopped.
     abandoned: u64,
     closing: Option<Closing>,
 }
 
-/// A shutdown under way, or over. Whoever asks again gets the same report.
+/// A shutdown that is running or has ended. Shared, so that all callers get the same report.
 type Closing = Shared<LocalBoxFuture<'static, ShutdownReport>>;
 
 impl ListenerActor {
-    /// A listener on the source that `build` makes: once at the start, and again after each panic of it.
+    /// Makes a listener on a source. `build` makes the source when the listener starts, and again after each panic of it.
     pub fn new<S: Source>(build: impl Fn() -> S + Send + 'static) -> Self {
         Self {
             signals: Some(supervise(build)),
@@ -94,21 +93,21 @@ impl ListenerActor {
         }
     }
 
-    /// From which latency on (see [`Event::latency`](pgherald_core::Event::latency)) events are counted
-    /// as late and a warning is logged, at most one a second. Default: 500 ms. `None` switches it off.
+    /// Sets the latency (see [`Event::latency`](pgherald_core::Event::latency)) above which events are counted as late and a
+    /// warning is logged, at most once a second. Default: 500 ms. `None` switches the warning off.
     #[must_use]
     pub fn latency_warning(mut self, threshold: Option<Duration>) -> Self {
         self.listener.set_latency_warning(threshold);
         self
     }
 
-    /// The listener's health, to be looked at and waited for from any thread.
+    /// Returns the listener's health, which can be read and awaited from any thread.
     #[must_use]
     pub fn watch_health(&self) -> watch::Receiver<Health> {
         self.listener.health()
     }
 
-    /// A handle on the caches that have subscribed; see [`Durable::caches`](pgherald_core::Durable::caches).
+    /// Returns a handle on the subscribed caches; see [`Durable::caches`](pgherald_core::Durable::caches).
     #[must_use]
     pub fn caches(&self) -> Caches {
         self.listener.caches()
@@ -137,7 +136,7 @@ impl StreamHandler<Signal> for ListenerActor {
     }
 
     fn finished(&mut self, _: &mut Self::Context) {
-        // Supervised sources have no end; without one the actor must still answer.
+        // The default would stop the actor. A supervised source does not end, but if it did, the actor must still answer.
     }
 }
 
@@ -172,7 +171,7 @@ impl Handler<Ended> for ListenerActor {
         // What is left of a subscription would else stay until there is something to publish.
         self.listener.unsubscribe(id);
         if let Some(pump) = self.pumps.remove(&id) {
-            self.abandoned += pump.left();
+            self.abandoned += pump.unhandled();
         }
     }
 }
@@ -233,7 +232,7 @@ impl Handler<Shutdown> for ListenerActor {
         self.pumps.retain(|_, pump| {
             let is_finished = pump.is_finished();
             if is_finished {
-                self.abandoned += pump.left();
+                self.abandoned += pump.unhandled();
             }
             !is_finished
         });
@@ -241,7 +240,7 @@ impl Handler<Shutdown> for ListenerActor {
         let (counts, abandoned) = (self.listener.counts(), self.abandoned);
         let closing = async move {
             let finished = join_all(pumps.iter_mut().map(Pump::finished));
-            // Out of time or finished: the reports tell which.
+            // After a timeout, the reports show which events were not handled.
             let _ = tokio::time::timeout(message.deadline, finished).await;
             let subscriptions = pumps.iter().map(Pump::report).collect();
             ShutdownReport {

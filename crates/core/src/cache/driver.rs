@@ -436,7 +436,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         for token in &released.tokens {
             self.inner.marks.reached(*token);
         }
-        if released.events > 1 {
+        if released.events > 0 {
             let events = released.events;
             self.inner.observe(&CacheEvent::Released { events });
         }

@@ -16,7 +16,7 @@ pub enum LoadError<E> {
     Recursive,
     /// The load took longer than the cache's [`load_timeout`](super::CacheBuilder::load_timeout), which is given here.
     TimedOut(Duration),
-    /// The runtime that ran a [detached](CacheHandle::get_or_load_detached) load was shut down before the load ended.
+    /// The runtime that ran a [detached](super::CacheHandle::get_or_load_detached) load was shut down before the load ended.
     Cancelled,
 }
 
@@ -42,10 +42,11 @@ impl<E> Clone for LoadError<E> {
     }
 }
 
-impl<E> fmt::Display for LoadError<E> {
+/// Of a loader's error it prints what that error prints.
+impl<E: fmt::Display> fmt::Display for LoadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failed(_) => f.write_str("loading into the cache failed"),
+            Self::Failed(error) => error.fmt(f),
             Self::Recursive => f.write_str(
                 "a cache loader asked for the key it is loading; let it read the database instead",
             ),
@@ -62,6 +63,6 @@ impl<E> fmt::Display for LoadError<E> {
 
 impl<E: StdError + 'static> StdError for LoadError<E> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.failure().map(|error| error as _)
+        self.failure().and_then(StdError::source)
     }
 }

@@ -1,4 +1,4 @@
-//! Attempts at many events at once.
+//! Attempts at batches of events, by a [`BatchHandler`].
 
 use std::fmt;
 use std::future::Future;
@@ -9,8 +9,8 @@ use futures_util::future::LocalBoxFuture;
 
 use super::job::{Finished, Outcome};
 use super::options::Durable;
-use super::plain::{tell, with};
-use super::runner::{Assignment, Manner, Runner, not_understood};
+use super::plain::{call_hook, with};
+use super::runner::{Assignment, ExecutionMode, Runner, undecodable};
 use crate::event::FromEvent;
 use crate::filter::Filter;
 use crate::handler::{
@@ -18,9 +18,9 @@ use crate::handler::{
 };
 use crate::signal::Resync;
 
-/// Reacts to many events at once: for effects that cost less together, such as bulk requests.
+/// Reacts to batches of events, for effects that cost less together, such as bulk requests.
 ///
-/// A batch has at most one event of a row, so that what fails does not mix up the order of a row.
+/// A batch has at most one event of a row, so that a partial failure does not change the order of a row's events.
 ///
 /// ```
 /// use pgherald_core::group::{Batch, BatchHandler};
@@ -41,12 +41,14 @@ use crate::signal::Resync;
 /// # async fn bulk_request(_: &[Event]) -> std::io::Result<Vec<usize>> { Ok(Vec::new()) }
 /// ```
 pub trait BatchHandler: 'static {
-    /// What it is given; also decides which events it is given.
+    /// The type of the events that the handler receives. It also selects them: see [`FromEvent`].
     type Event: FromEvent;
 
-    /// Handles a batch. What was not [failed](Batch::fail) is done if this returns `Ok`; an error, panic or timeout fails
-    /// all of it. Events of a batch that failed as a whole are then tried again one by one, for one may be the
-    /// cause: as many at a time as there may be [attempts](Durable::concurrency).
+    /// Handles a batch. If this returns `Ok`, all events are handled except those that were marked as [failed](Batch::fail). An
+    /// error, panic or timeout fails the whole batch.
+    ///
+    /// Failed events are retried one by one, because one event may be the cause of the failure of a batch. As many retries run at
+    /// a time as [`Durable::concurrency`] allows.
     fn handle(&self, batch: &mut Batch<Self::Event>) -> impl Future<Output = HandlerResult>;
 
     /// Catches up with changes that are not announced row by row. Without an implementation, each resync except the first one
@@ -55,13 +57,13 @@ pub trait BatchHandler: 'static {
         async move { HandlerError::without_resync(&resync) }
     }
 
-    /// Told about every event that became a dead letter.
+    /// Called for each event that became a dead letter.
     fn given_up(&self, task: &GivenUp) {
         let _ = task;
     }
 }
 
-/// Events that are handled together.
+/// Events that are handled together, each with its attempt.
 pub struct Batch<E> {
     events: Vec<E>,
     attempts: Vec<Attempt>,
@@ -69,7 +71,7 @@ pub struct Batch<E> {
 }
 
 impl<E> Batch<E> {
-    /// Makes a batch by hand, for tests of whatever handles it.
+    /// Creates a batch, for tests of handlers.
     #[must_use]
     pub fn new(events: impl IntoIterator<Item = (E, Attempt)>) -> Self {
         let (events, attempts): (Vec<E>, Vec<Attempt>) = events.into_iter().unzip();
@@ -81,26 +83,27 @@ impl<E> Batch<E> {
         }
     }
 
-    /// The events: one at least, of different rows.
+    /// Returns the events. There is at least one, and no two are of the same row.
     #[must_use]
     pub fn events(&self) -> &[E] {
         &self.events
     }
 
-    /// Which try it is of each, and its idempotency key; as many as there are events.
+    /// Returns the attempt of each event, with its number and idempotency key, in the order of the events.
     #[must_use]
     pub fn attempts(&self) -> &[Attempt] {
         &self.attempts
     }
 
-    /// This one is not done. What follows is as with a handler of single events. Out of range, nothing happens.
+    /// Marks an event as failed. It is retried, or becomes a dead letter, as with a handler of single events. Does nothing if
+    /// `index` is out of range.
     pub fn fail(&mut self, index: usize, error: impl Into<HandlerError>) {
         if let Some(failure) = self.failures.get_mut(index) {
             *failure = Some(error.into());
         }
     }
 
-    /// What was [failed](Self::fail).
+    /// Returns the events that were marked as [failed](Self::fail), by index.
     pub fn failures(&self) -> impl Iterator<Item = (usize, &HandlerError)> {
         let failures = self.failures.iter().enumerate();
         failures.filter_map(|(index, failure)| Some((index, failure.as_ref()?)))
@@ -118,59 +121,59 @@ impl<E> fmt::Debug for Batch<E> {
 
 pub(super) struct Batches<H> {
     instances: Rc<Instances<H>>,
-    terms: Rc<Durable>,
+    options: Rc<Durable>,
 }
 
 impl<H: BatchHandler> Batches<H> {
-    pub(super) fn new(terms: Rc<Durable>, factory: impl Fn() -> H + 'static) -> Self {
+    pub(super) fn new(options: Rc<Durable>, factory: impl Fn() -> H + 'static) -> Self {
         let instances = Rc::new(Instances::new(factory));
-        Self { instances, terms }
+        Self { instances, options }
     }
 }
 
 impl<H: BatchHandler> Runner for Batches<H> {
-    const MANNER: Manner = Manner::Batches;
+    const MODE: ExecutionMode = ExecutionMode::Batches;
 
     fn narrow(filter: Filter) -> Filter {
         H::Event::narrow(filter)
     }
 
     fn attempt(&self, jobs: Vec<Assignment>) -> LocalBoxFuture<'static, Vec<Finished>> {
-        let (instances, terms) = (Rc::clone(&self.instances), Rc::clone(&self.terms));
-        attempt(instances, terms, jobs).boxed_local()
+        let (instances, options) = (Rc::clone(&self.instances), Rc::clone(&self.options));
+        attempt(instances, options, jobs).boxed_local()
     }
 
     fn give_up(&self, given_up: &GivenUp) {
-        tell(&self.instances, |handler| handler.given_up(given_up));
+        call_hook(&self.instances, |handler| handler.given_up(given_up));
     }
 }
 
 async fn attempt<H: BatchHandler>(
     instances: Rc<Instances<H>>,
-    terms: Rc<Durable>,
+    options: Rc<Durable>,
     jobs: Vec<Assignment>,
 ) -> Vec<Finished> {
     let mut finished = Vec::with_capacity(jobs.len());
     let (mut together, mut events) = (Vec::new(), Vec::new());
     for Assignment { job, .. } in jobs {
         let typed = match &job.task {
-            Err(error) => Err(Outcome::Failed(not_understood(error))),
+            Err(error) => Err(Outcome::Failed(undecodable(error))),
             Ok(Task::Resync(resync)) => Ok(Err(resync.clone())),
             Ok(Task::Event(event)) => match H::Event::from_event(event) {
                 Ok(Some(typed)) => Ok(Ok(typed)),
                 Ok(None) => Ok(Err(rows_unknown(event))),
-                Err(error) => Err(Outcome::Failed(not_understood(&error))),
+                Err(error) => Err(Outcome::Failed(undecodable(&error))),
             },
         };
         let outcome = match typed {
             Ok(Ok(typed)) => {
-                events.push((typed, job.attempt(&terms)));
+                events.push((typed, job.attempt(&options)));
                 together.push(job);
                 continue;
             }
             Ok(Err(resync)) => outcome(
                 with(&instances, async |handler| {
-                    contain(|| handler.resync(resync), terms.timeout).await
+                    contain(|| handler.resync(resync), options.timeout).await
                 })
                 .await,
             ),
@@ -182,9 +185,9 @@ async fn attempt<H: BatchHandler>(
         return finished;
     }
     let mut batch = Batch::new(events);
-    let (lent, limit) = (&mut batch, terms.timeout);
+    let (lent, limit) = (&mut batch, options.timeout);
     let whole = with(&instances, async move |handler| {
-        // Moved into the attempt, for it goes with it.
+        // Move `lent` into the attempt, so that the borrow ends with it.
         contain(move || handler.handle(lent), limit).await
     })
     .await;

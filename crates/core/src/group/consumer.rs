@@ -1,4 +1,4 @@
-//! A node of a group: reads, has events handled, acknowledges, and shares the work with the others.
+//! A node of a group: reads the outbox, runs the handler, acknowledges, and shares the work with the group's other nodes.
 
 use std::fmt;
 use std::rc::Rc;
@@ -18,10 +18,10 @@ use crate::connect::ConnectConfig;
 use crate::error::Result;
 use crate::handler::EventHandler;
 
-/// A node of a group: reads the outbox, and has a handler do its work, together with the other consumers of the group.
+/// A node of a group: reads the outbox and runs a handler, together with the other consumers of the group.
 ///
-/// It does nothing until it is [run](Self::run), on the thread on which it was made: handlers need not be `Send`. The
-/// actors' `Herald` does all of this.
+/// A consumer does nothing until it is [run](Self::run). It runs on the thread that created it, so handlers need not be `Send`.
+/// The actors' `Herald` creates and runs consumers.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -53,74 +53,116 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// A consumer whose events are handled one by one.
+    /// Creates a consumer that handles events one by one.
     ///
-    /// `factory` makes the handler's value: when it is first needed, and again after each panic.
+    /// `factory` creates the handler when it is first needed, and again after each panic.
     ///
     /// # Errors
-    /// If the terms cannot be used. That the group has another number of slices is found when it runs, and told by its
-    /// [health](ConsumerHandle::health).
+    /// If the options are invalid. If the group has another number of slices than the options, the running consumer
+    /// reports that in its [health](ConsumerHandle::health).
     pub fn new<H: EventHandler>(
         config: ConnectConfig,
-        terms: Durable,
+        options: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> Result<(ConsumerHandle, Self)> {
-        Self::of(config, terms, |_, terms| Plain::new(terms, factory))
+        Self::of(config, options, |_, options| Plain::new(options, factory))
     }
 
-    /// A consumer whose events are handled one by one, each in the transaction that notes that it was.
+    /// Creates a consumer that handles events one by one, each in the transaction that acknowledges it.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
     pub fn transactional<H: TransactionalHandler>(
         config: ConnectConfig,
-        terms: Durable,
+        options: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> Result<(ConsumerHandle, Self)> {
-        Self::of(config, terms, |config, terms| {
-            Transactional::new(config, terms, factory)
+        Self::of(config, options, |config, options| {
+            Transactional::new(config, options, factory)
         })
     }
 
-    /// A consumer whose events are handled many at a time.
+    /// Creates a consumer that handles events in batches.
     ///
     /// # Errors
     /// As for [`new`](Self::new).
     pub fn batches<H: BatchHandler>(
         config: ConnectConfig,
-        terms: Durable,
+        options: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> Result<(ConsumerHandle, Self)> {
-        Self::of(config, terms, |_, terms| Batches::new(terms, factory))
+        Self::of(config, options, |_, options| Batches::new(options, factory))
     }
 
     fn of<R: Runner>(
         config: ConnectConfig,
-        terms: Durable,
+        options: Durable,
         runner: impl FnOnce(ConnectConfig, Rc<Durable>) -> R,
     ) -> Result<(ConsumerHandle, Self)> {
-        let terms = Rc::new(terms.checked()?);
+        let options = Rc::new(options.checked()?);
         let mut config = config;
-        let role = format!("consumer {}", terms.group);
-        config.for_listening(&role, terms.lease, CONNECT);
-        let shared = Shared::new(&terms.group);
-        let runner = runner(config.clone(), Rc::clone(&terms));
-        let engine = Engine::new(config, terms, runner, Arc::clone(&shared));
+        let role = format!("consumer {}", options.group);
+        config.for_listening(&role, options.lease, CONNECT);
+        let shared = Shared::new(&options.group);
+        let runner = runner(config.clone(), Rc::clone(&options));
+        let engine = Engine::new(config, options, runner, Arc::clone(&shared));
+        let end = MarkEnd(Arc::clone(&shared));
+        let running = async move {
+            let _end = end;
+            engine.run().await;
+        };
         let consumer = Self {
-            running: engine.run().boxed_local(),
+            running: running.boxed_local(),
         };
         Ok((ConsumerHandle::new(shared), consumer))
     }
 
-    /// Runs until it is [drained](ConsumerHandle::drain). It reconnects by itself, and never gives up. If it is dropped
-    /// before, others take over when its lease is over.
+    /// Runs until the consumer is [drained](ConsumerHandle::drain). It reconnects by itself, and never gives up. If the future
+    /// is dropped earlier, other consumers take over its slices when its lease has expired.
     pub async fn run(self) {
         self.running.await;
+    }
+}
+
+/// Marks the consumer as ended when it is dropped, whether it ran to its end, was dropped while it ran, or never ran.
+struct MarkEnd(Arc<Shared>);
+
+impl Drop for MarkEnd {
+    fn drop(&mut self) {
+        self.0.has_ended.send_replace(true);
     }
 }
 
 impl fmt::Debug for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Consumer;
+    use crate::handler::{Attempt, EventHandler, HandlerResult};
+    use crate::{Durable, Event};
+
+    struct Idle;
+
+    impl EventHandler for Idle {
+        type Event = Event;
+
+        async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn draining_a_dropped_consumer_returns() {
+        let config = "postgresql://app@localhost/shop".parse().unwrap();
+        let (handle, consumer) = Consumer::new(config, Durable::new("idle"), || Idle).unwrap();
+        drop(consumer);
+        let report = handle.drain(Duration::from_secs(1)).await;
+        assert_eq!(report.group, "idle");
     }
 }

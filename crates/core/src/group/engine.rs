@@ -1,4 +1,4 @@
-//! The loop of a node, which owns everything and waits for what happens next.
+//! The loop of a node. It owns the node's state and waits for the next input.
 //!
 //! ```text
 //!                 ┌────────────── session, as long as the connection lasts ──────────────┐
@@ -8,14 +8,14 @@
 //!                    Slices ◄──────────── Schedule ─► attempts ┴─► Parked ─► Schedule
 //! ```
 //!
-//! One task; nothing in it waits for anything but in the one `select`. What was taken in survives a lost connection:
-//! acknowledging it later is fenced by the epochs. But for slices of which something was being written: those are claimed
-//! anew, so that what the server comes to later is refused.
+//! The loop is one task, and waits only in the `select` of [`Engine::next_input`]. Events that were taken in survive a lost
+//! connection, because epochs fence their later acknowledgement. Slices with an unanswered write do not survive it: the node
+//! claims them again, so that the server refuses the write if it comes to it later.
 
 mod acknowledging;
 mod attempts;
 mod intake;
-mod standing;
+mod membership;
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -34,8 +34,8 @@ use super::job::{Finished, Job, Track};
 use super::leases::Leases;
 use super::options::Durable;
 use super::parked::Parked;
-use super::runner::{Manner, Runner};
-use super::session::{News, Session};
+use super::runner::{ExecutionMode, Runner};
+use super::session::{Session, SessionUpdate};
 use super::slices::Slices;
 use super::store::{self, Settlement};
 use crate::connect::ConnectConfig;
@@ -49,54 +49,53 @@ use crate::telemetry::{
     HandlerMetrics, Level,
 };
 
-/// How many events are taken in and not finished at most; so much is handled again after a crash at most.
+/// The most events that are taken in and not finished. At most so many are handled again after a crash.
 const MOST_IN_FLIGHT: usize = 4_096;
-/// While those take so many bytes, nothing more is read or fetched; a page and 100 parked events, or 16 MiB of each, may
-/// come on top of it.
+/// While those events take so many bytes, nothing more is read or fetched. One page and 100 parked events, of about 16 MiB each,
+/// may exceed it.
 const MOST_BYTES_IN_FLIGHT: usize = 64 << 20;
-/// The most bytes that a single event counts as, so that a very large one does not keep all others waiting.
+/// The most bytes that a single event counts as, so that a very large event does not block other events.
 const MOST_BYTES_OF_ONE: usize = MOST_BYTES_IN_FLIGHT / 2;
-/// While more rows than this have parked events, nothing new is read.
+/// While so many rows have parked events, nothing new is read.
 const MOST_PARKED_ROWS: usize = 100_000;
-/// How long connecting may take, and the last words of a node.
+/// How long connecting may take, and leaving the group at the end.
 pub(super) const CONNECT: Duration = Duration::from_secs(10);
 
 pub(super) struct Engine<R> {
     runner: R,
     config: ConnectConfig,
-    terms: Rc<Durable>,
+    options: Rc<Durable>,
     filter: Filter,
     shared: Arc<Shared>,
     slices: Slices,
     parked: Parked,
     schedule: Schedule<Job, Track>,
     attempts: FuturesUnordered<LocalBoxFuture<'static, (Vec<Finished>, Duration)>>,
-    /// Jobs that begin when an acknowledgement of their slice is over.
+    /// Jobs that begin when everything of their slice has been written.
     deferred: Vec<(Option<Track>, Job)>,
-    /// Why no attempt has a connection, if the server allows no more connections.
-    crowded: Option<Error>,
+    /// The error of an attempt that got no connection, while the server allows no more connections.
+    too_many_connections: Option<Error>,
     settlements: Vec<Settlement>,
-    /// Slices of which the database refuses what is to be written.
+    /// Slices whose progress the database refuses to store.
     held_up: BTreeMap<i32, HeldUp>,
-    /// Bytes of events that were taken in, and neither handled nor passed over.
+    /// Bytes of the jobs that are not finished.
     bytes: usize,
-    /// A batch runs, or waits for the single events that run.
+    /// A batch runs, or waits for running single events to end.
     is_batch_next: bool,
-    /// Parked events of which something became while the last look ran, or was still to be written when it began: what that
-    /// look found of them may be out of date.
+    /// Parked events that were settled while the last tick ran, or whose settlement was unwritten when it began. The tick may have
+    /// read an outdated state of them.
     settled: HashSet<i64>,
     node: i64,
     has_joined: bool,
-    /// The leases of the group's nodes.
     leases: Leases,
-    /// Until then, no other node owns our slices.
+    /// Until then, no other node can claim the slices of this node.
     lease_until: Instant,
     is_paused: bool,
     revision: Option<i64>,
     state: State,
     /// Whether the database can store any character.
     is_utf8: bool,
-    /// Whether too many parked rows were logged.
+    /// Whether it was logged that too many rows have parked events.
     has_warned: bool,
     failure_log: FailureLog,
     /// The history of the previous session, or of this one.
@@ -104,7 +103,7 @@ pub(super) struct Engine<R> {
     /// Failed attempts to connect since the last session.
     failures: u32,
     stop_at: Option<Instant>,
-    /// The number of parked events of slices that were given back since.
+    /// The number of parked events of slices that were given back since the stop.
     parked_at_stop: usize,
     metrics: Metrics,
 }
@@ -140,32 +139,32 @@ enum State {
     Open(Box<Session>),
 }
 
-enum Happened {
+enum Input {
     Finished(Vec<Finished>, Duration),
     Opened(Result<Box<Session>>),
-    News(News),
-    TimeIsUp,
+    Session(SessionUpdate),
+    Alarm,
     Stop(Option<Instant>),
 }
 
 impl<R: Runner> Engine<R> {
     pub(super) fn new(
         config: ConnectConfig,
-        terms: Rc<Durable>,
+        options: Rc<Durable>,
         runner: R,
         shared: Arc<Shared>,
     ) -> Self {
         Self {
-            filter: R::narrow(terms.filter.clone()),
+            filter: R::narrow(options.filter.clone()),
             runner,
             config,
             shared,
             slices: Slices::default(),
             parked: Parked::default(),
-            schedule: Schedule::new(concurrency(R::MANNER, &terms)),
+            schedule: Schedule::new(concurrency(R::MODE, &options)),
             attempts: FuturesUnordered::new(),
             deferred: Vec::new(),
-            crowded: None,
+            too_many_connections: None,
             settlements: Vec::new(),
             held_up: BTreeMap::new(),
             bytes: 0,
@@ -185,18 +184,18 @@ impl<R: Runner> Engine<R> {
             failures: 0,
             stop_at: None,
             parked_at_stop: 0,
-            metrics: Metrics::new(&terms.group),
-            terms,
+            metrics: Metrics::new(&options.group),
+            options,
         }
     }
 
     pub(super) async fn run(mut self) {
-        // User code is contained elsewhere: a panic that comes here is ours.
+        // Panics of user code are contained elsewhere, so a panic here is a bug of the engine.
         while let Err(panic) = AssertUnwindSafe(self.work()).catch_unwind().await {
             let message = message(panic);
-            let group = Arc::clone(&self.terms.group);
-            tracing::error!(%group, message, "consumer panicked, beginning anew");
-            self.begin_anew(&message);
+            let group = Arc::clone(&self.options.group);
+            tracing::error!(%group, message, "consumer panicked and restarts");
+            self.restart(&message);
         }
         self.end().await;
     }
@@ -205,27 +204,27 @@ impl<R: Runner> Engine<R> {
         let mut stop = self.shared.stop.subscribe();
         while !self.has_ended() {
             self.advance();
-            self.tell();
-            let happened = self.happening(&mut stop).await;
-            self.take(happened);
+            self.publish();
+            let input = self.next_input(&mut stop).await;
+            self.on_input(input);
         }
     }
 
-    /// Forgets everything but what it is to do. As if the process had ended: others may take over meanwhile.
-    fn begin_anew(&mut self, message: &str) {
+    /// Restarts as a new node, as after the end of the process. The slices of the old node are free when its lease expires.
+    fn restart(&mut self, message: &str) {
         self.drop_work();
         (self.node, self.has_joined) = (new_node(), false);
         let error = Error::new(Kind::Panicked, format!("the consumer panicked: {message}"));
-        self.lose(&error);
+        self.lose_session(&error);
     }
 
-    /// Forgets what it has taken in. Attempts end where they are.
+    /// Drops all jobs, running attempts and slices.
     fn drop_work(&mut self) {
         let attempts = std::mem::replace(&mut self.attempts, FuturesUnordered::new());
         // Destructors may panic.
         let _ = contained(|| drop(attempts));
         self.shared.report().left_to_others += self.schedule.len() as u64;
-        self.schedule = Schedule::new(concurrency(R::MANNER, &self.terms));
+        self.schedule = Schedule::new(concurrency(R::MODE, &self.options));
         self.deferred.clear();
         self.settlements.clear();
         self.held_up.clear();
@@ -233,84 +232,86 @@ impl<R: Runner> Engine<R> {
         (self.slices, self.parked) = (Slices::default(), Parked::default());
     }
 
-    /// Waits for what happens next. Loses nothing if it is dropped.
-    async fn happening(
+    /// Waits for the next input. Cancel-safe.
+    async fn next_input(
         &mut self,
         stop: &mut tokio::sync::watch::Receiver<Option<Instant>>,
-    ) -> Happened {
+    ) -> Input {
         let alarm = self.alarm();
         let state = &mut self.state;
         let link = async {
             match state {
                 State::Waiting(_) => pending().await,
-                State::Opening(opening) => Happened::Opened(opening.await.map(Box::new)),
-                State::Open(session) => Happened::News(session.news().await),
+                State::Opening(opening) => Input::Opened(opening.await.map(Box::new)),
+                State::Open(session) => Input::Session(session.next_update().await),
             }
         };
         let attempts = &mut self.attempts;
         let finished = async {
             match attempts.next().await {
-                Some((finished, elapsed)) => Happened::Finished(finished, elapsed),
+                Some((finished, elapsed)) => Input::Finished(finished, elapsed),
                 None => pending().await,
             }
         };
         tokio::select! {
-            happened = finished => happened,
-            happened = link => happened,
-            () = sleep_until(alarm) => Happened::TimeIsUp,
+            input = finished => input,
+            input = link => input,
+            () = sleep_until(alarm) => Input::Alarm,
             // The sender is in `shared`.
-            _ = stop.changed() => Happened::Stop(*stop.borrow_and_update()),
+            _ = stop.changed() => Input::Stop(*stop.borrow_and_update()),
         }
     }
 
-    fn take(&mut self, happened: Happened) {
-        match happened {
-            Happened::Finished(finished, elapsed) => {
+    fn on_input(&mut self, input: Input) {
+        match input {
+            Input::Finished(finished, elapsed) => {
                 self.metrics.handler.took(elapsed);
                 let now = SystemTime::now();
                 finished.into_iter().for_each(|one| self.conclude(one, now));
             }
-            Happened::Opened(Ok(session)) => self.opened(session),
-            Happened::Opened(Err(error)) => self.lose(&error),
-            Happened::News(news) => self.learn(news),
-            Happened::TimeIsUp => {}
-            Happened::Stop(at) => {
+            Input::Opened(Ok(session)) => self.opened(session),
+            Input::Opened(Err(error)) => self.lose_session(&error),
+            Input::Session(update) => self.on_update(update),
+            Input::Alarm => {}
+            Input::Stop(at) => {
                 self.stop_at = at;
-                self.slices.leave(usize::MAX);
+                self.slices.release(usize::MAX);
                 if let Some(session) = self.session() {
-                    session.hurry();
+                    session.acknowledge_now();
                 }
             }
         }
     }
 
-    fn learn(&mut self, news: News) {
-        match news {
-            News::Ended(error) => self.lose(&error),
-            News::Page(Ok(page)) => self.take_in(*page),
-            News::Ticked(Ok(tick)) => self.ticked(tick),
-            News::Acknowledged(acknowledged) => self.acknowledged(acknowledged),
-            News::Fetched(Ok(fetched)) => self.fetched(fetched),
-            News::Page(Err(error)) | News::Ticked(Err(error)) | News::Fetched(Err(error)) => {
-                self.lose(&error);
+    fn on_update(&mut self, update: SessionUpdate) {
+        match update {
+            SessionUpdate::Ended(error) => self.lose_session(&error),
+            SessionUpdate::Page(Ok(page)) => self.take_in(*page),
+            SessionUpdate::Ticked(Ok(tick)) => self.ticked(tick),
+            SessionUpdate::Acknowledged(acknowledged) => self.acknowledged(acknowledged),
+            SessionUpdate::Fetched(Ok(fetched)) => self.fetched(fetched),
+            SessionUpdate::Page(Err(error))
+            | SessionUpdate::Ticked(Err(error))
+            | SessionUpdate::Fetched(Err(error)) => {
+                self.lose_session(&error);
             }
-            News::Called => {}
+            SessionUpdate::Internal => {}
         }
     }
 
-    /// Begins whatever may begin now.
+    /// Starts everything that may start now.
     fn advance(&mut self) {
         self.begin_attempts();
         let now = Instant::now();
         self.try_held_up(now);
         self.connect(now);
-        self.look(now);
+        self.tick(now);
         self.fetch(now);
         self.read(now);
         self.acknowledge(now);
     }
 
-    /// When to look again although nothing has happened.
+    /// Returns when to [advance](Self::advance) next if no input arrives.
     fn alarm(&self) -> Instant {
         let now = Instant::now();
         let far = now + Duration::from_secs(3_600);
@@ -318,7 +319,7 @@ impl<R: Runner> Engine<R> {
             State::Waiting(until) => *until,
             State::Opening(_) => far,
             State::Open(session) => {
-                // Otherwise it is looked at when that is over.
+                // Otherwise the answer to the running request causes the next look at what is due.
                 let may_fetch = session.may_fetch()
                     && !session.is_acknowledging()
                     && self.settlements.is_empty();
@@ -338,7 +339,7 @@ impl<R: Runner> Engine<R> {
         let (held, _) = self.slices.held();
         self.stop_at.is_none()
             && !self.is_paused
-            && self.slices.staying() > 0
+            && self.slices.kept() > 0
             && self.slices.pending() - held < MOST_IN_FLIGHT
             && self.has_room()
             && !self.has_many_parked()
@@ -354,7 +355,7 @@ impl<R: Runner> Engine<R> {
         self.may_begin(now) && self.has_room()
     }
 
-    /// Of slices that are held up, what was taken in before keeps the others from nothing.
+    /// Whether the byte limits admit more events. Events of held-up slices do not count, so that they do not block other slices.
     fn has_room(&self) -> bool {
         let (_, held) = self.slices.held();
         self.bytes.saturating_sub(held) + self.slices.bytes() < MOST_BYTES_IN_FLIGHT
@@ -364,7 +365,7 @@ impl<R: Runner> Engine<R> {
         self.stop_at.is_none() && !self.is_paused && now < self.lease_until
     }
 
-    /// That of the connections there are.
+    /// Returns the session if there is one.
     fn session(&mut self) -> Option<&mut Session> {
         match &mut self.state {
             State::Open(session) => Some(session),
@@ -386,7 +387,7 @@ impl<R: Runner> Engine<R> {
             State::Open(session) => !session.is_acknowledging() && self.settlements.is_empty(),
             State::Waiting(_) | State::Opening(_) => true,
         };
-        // What is held up is left to the others: the end of this node frees it.
+        // A held-up slice cannot be given back. It is free when this node leaves the group.
         let is_done = self.slices.len() == self.slices.refused();
         at <= Instant::now() || (self.attempts.is_empty() && is_idle && is_done)
     }
@@ -397,32 +398,31 @@ impl<R: Runner> Engine<R> {
         self.parked_at_stop += self.parked.events();
         self.drop_work();
         if let State::Open(session) = &self.state {
-            // Also if it does not know yet that it has joined.
+            // Also if this node does not know yet that it has joined.
             let leaving = async {
-                let left = store::leave(session.client(), &self.terms.group, self.node).await;
-                session.call_others().await;
+                let left = store::leave(session.client(), &self.options.group, self.node).await;
+                session.notify_others().await;
                 left
             };
             if !matches!(timeout(CONNECT, leaving).await, Ok(Ok(()))) {
-                let group = &*self.terms.group;
+                let group = &*self.options.group;
                 tracing::warn!(
                     group,
-                    "could not leave; the others have to wait for the end of the lease"
+                    "cannot leave the group; its slices stay assigned to this consumer until the lease expires"
                 );
             }
         }
-        self.tell();
-        self.shared.has_ended.send_replace(true);
+        self.publish();
     }
 
-    fn tell(&mut self) {
+    fn publish(&mut self) {
         let is_full = self.has_many_parked();
         if is_full && !self.has_warned {
-            let group = &*self.terms.group;
+            let group = &*self.options.group;
             tracing::error!(
                 group,
                 rows = MOST_PARKED_ROWS,
-                "nothing new is read: too many rows wait for another attempt"
+                "reading no new events: too many rows have parked events"
             );
         }
         self.has_warned = is_full;
@@ -448,27 +448,27 @@ impl<R: Runner> Engine<R> {
     }
 }
 
-/// The bytes that a row adds to those in flight.
+/// The bytes that an event adds to those in flight.
 fn weight(row: &Recorded) -> usize {
     row.bytes().min(MOST_BYTES_OF_ONE)
 }
 
-fn track(manner: Manner, job: &Job) -> Track {
-    match manner {
-        Manner::OneByOne | Manner::Batches => Track::Row(job.row()),
-        Manner::Transactional => Track::Slice(job.slice),
+fn track(mode: ExecutionMode, job: &Job) -> Track {
+    match mode {
+        ExecutionMode::OneByOne | ExecutionMode::Batches => Track::Row(job.row()),
+        ExecutionMode::Transactional => Track::Slice(job.slice),
     }
 }
 
-fn concurrency(manner: Manner, terms: &Durable) -> usize {
-    match manner {
-        // So many events of a batch, or so many single ones.
-        Manner::Batches => terms.max_batch.max(terms.concurrency),
-        Manner::OneByOne | Manner::Transactional => terms.concurrency,
+fn concurrency(mode: ExecutionMode, options: &Durable) -> usize {
+    match mode {
+        // A full batch, or the single events of a failed one.
+        ExecutionMode::Batches => options.max_batch.max(options.concurrency),
+        ExecutionMode::OneByOne | ExecutionMode::Transactional => options.concurrency,
     }
 }
 
-/// Never that of another one.
+/// Returns a random id. Ids of nodes are never reused.
 fn new_node() -> i64 {
     fastrand::i64(1..)
 }

@@ -1,4 +1,4 @@
-//! What others see and want of a consumer.
+//! The handle of a consumer: its report, its health, and the request to stop.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,52 +10,54 @@ use tokio::time::Instant;
 
 use crate::signal::Health;
 
-/// Asks a running [`Consumer`](super::Consumer) how it is doing, and to stop. Cheap to clone; usable from any thread.
+/// Reports on a running [`Consumer`](super::Consumer), and stops it. Cheap to clone; usable from any thread.
 #[derive(Clone, Debug)]
 pub struct ConsumerHandle {
     shared: Arc<Shared>,
 }
 
-/// What a consumer has done so far.
+/// Counts of a consumer since it was created, and its present state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConsumerReport {
     /// The group's name.
     pub group: String,
-    /// Events, and resyncs, that were handled.
+    /// Events and resyncs that were handled.
     pub handled: u64,
-    /// Attempts that failed, and were followed by another one or will be.
+    /// Failed attempts after which the event is retried.
     pub retried: u64,
-    /// Attempts that asked to see the event later.
+    /// Attempts that the handler snoozed.
     pub snoozed: u64,
     /// Events that became dead letters.
     pub dead_letters: u64,
-    /// Events of its slices that wait for another attempt, or behind an earlier event of the same row. Counted while the
-    /// consumer stops: the parked events of the slices that it gives back. They stay parked in the database.
+    /// Parked events of its slices: they wait for another attempt, or behind an earlier event of the same row. The parked events
+    /// of slices that the consumer gives back while it stops are counted too; they stay parked in the database. If the
+    /// connection is lost while progress is being written, the slices concerned count as lost until they are claimed again, and
+    /// their parked events are not counted meanwhile.
     pub parked: u64,
-    /// Events that were taken in, and left to whoever has their slice now.
+    /// Events that were taken in but not finished, and that are left to the next owner of their slice.
     pub left_to_others: u64,
-    /// Attempts whose effects were rolled back, because the slice belonged to somebody else meanwhile.
+    /// Attempts whose transaction was rolled back, because another consumer had claimed the slice, or the group was moved.
     pub fenced: u64,
-    /// Attempts that failed by an error.
+    /// Attempts that failed with an error.
     pub errors: u64,
-    /// Attempts that took too long.
+    /// Attempts that exceeded the [timeout](super::Durable::timeout).
     pub timeouts: u64,
     /// Attempts that panicked.
     pub panics: u64,
-    /// Slices it has now.
+    /// Slices that the consumer owns now.
     pub slices: usize,
-    /// Rows of tables of which an event waits for another attempt. With 100,000 of them nothing new is read.
+    /// Rows of tables that have parked events. While there are 100,000 of them, the consumer reads nothing new.
     pub parked_rows: usize,
-    /// Slices of which the database refuses to note how far they are, and why: a value it does not take, or a trigger that
-    /// raises an error. It is asked again after pauses of up to 10 s; the other slices go on.
+    /// Slices whose progress the database refuses to store, and the error: for example of a constraint, or of a trigger that
+    /// raises one. The consumer retries after pauses of up to 10 s. Other slices continue.
     pub held_up: BTreeMap<i32, String>,
-    /// Events it has taken in and not finished.
+    /// Events that were taken in and are not finished.
     pub in_flight: usize,
 }
 
 impl ConsumerReport {
-    /// The number of failed attempts: by an error, a timeout or a panic.
+    /// Returns the number of failed attempts: errors, timeouts and panics.
     #[must_use]
     pub fn failed_attempts(&self) -> u64 {
         self.errors + self.timeouts + self.panics
@@ -85,7 +87,7 @@ impl fmt::Display for ConsumerReport {
 pub(super) struct Shared {
     report: Mutex<ConsumerReport>,
     pub(super) health: watch::Sender<Health>,
-    /// When it is to have ended.
+    /// The deadline by which the consumer must have ended.
     pub(super) stop: watch::Sender<Option<Instant>>,
     pub(super) has_ended: watch::Sender<bool>,
 }
@@ -104,7 +106,7 @@ impl Shared {
     }
 
     pub(super) fn report(&self) -> MutexGuard<'_, ConsumerReport> {
-        // Numbers only: a poisoned lock is as good as any.
+        // The report is mere counts, so one that a panic interrupted is still usable.
         self.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -114,20 +116,26 @@ impl ConsumerHandle {
         Self { shared }
     }
 
-    /// What it has done so far.
+    /// Returns a copy of the consumer's report.
     #[must_use]
     pub fn report(&self) -> ConsumerReport {
         self.shared.report().clone()
     }
 
-    /// Whether it reaches the database, to be looked at and waited for.
+    /// Returns a receiver of the consumer's health, to be read or awaited.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
     }
 
-    /// Has it begin nothing more, waits for what is under way, at most until `deadline` is over, acknowledges, and gives its
-    /// slices back; then it ends. What was under way and did not finish is left to others.
+    /// Stops the consumer, and returns its report when it has ended.
+    ///
+    /// The consumer starts no more attempts, waits for running ones, acknowledges them, and gives its slices back. At
+    /// `deadline`, it drops the attempts that still run; other consumers handle their events again. Then it leaves the group,
+    /// which may take up to 10 s more.
+    ///
+    /// If the consumer was dropped, the report is returned at once. The future waits for ever if the consumer is neither run nor
+    /// dropped.
     pub async fn drain(&self, deadline: Duration) -> ConsumerReport {
         let at = Instant::now() + deadline;
         self.shared.stop.send_if_modified(|stop| {

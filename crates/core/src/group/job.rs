@@ -1,4 +1,4 @@
-//! What there is to do for one event, and what becomes of it.
+//! One event to handle, and the outcome of an attempt at it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,38 +12,38 @@ use crate::trigger::without_types;
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) slice: i32,
-    /// Of the slice, when this was taken in.
+    /// The epoch of the slice when the event was taken in.
     pub(super) epoch: i64,
     pub(super) origin: Origin,
     pub(super) row: Recorded,
-    /// Or why the row cannot be understood.
+    /// What to handle, or why the row cannot be decoded.
     pub(super) task: Result<Task, Error>,
-    /// Attempts made.
+    /// Attempts made so far.
     pub(super) attempts: u32,
 }
 
-/// Where it came from, hence where it is noted that it was handled.
+/// Where an event came from, and so where its progress is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// The outbox: its number among those of the slice.
+    /// The outbox, with the event's number within the slice.
     Read(u64),
     /// Parked events.
     Parked,
 }
 
-/// The row it is about. By what stands in the outbox, for that is there even if it cannot be understood.
+/// The row that an event is about. It has the values of the outbox, which are there even if the event cannot be decoded.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Row {
     relation: i64,
     key: Option<Arc<str>>,
 }
 
-/// What keeps jobs in order.
+/// Jobs of the same track run one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Track {
-    /// Those of a row follow each other.
+    /// The jobs of a row.
     Row(Row),
-    /// Those of a slice do.
+    /// The jobs of a slice.
     Slice(i32),
 }
 
@@ -60,7 +60,7 @@ impl Row {
     }
 }
 
-/// An attempt that is over.
+/// An attempt that has ended.
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) job: Job,
@@ -69,13 +69,13 @@ pub(super) struct Finished {
 
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// To be acknowledged.
+    /// The attempt succeeded. The consumer has yet to acknowledge the event.
     Done,
-    /// Acknowledged in the transaction of its effects.
+    /// The attempt succeeded, and acknowledged the event in the transaction of its effects.
     Committed,
-    /// To be noted.
+    /// The attempt failed. The consumer has yet to write that.
     Failed(Failure),
-    /// Somebody else has the slice; what it did was rolled back.
+    /// Another consumer owns the slice. The transaction was rolled back.
     Fenced,
     /// The attempt got no connection, or no transaction. The handler was not called, and no attempt is counted.
     NotBegun(Error),
@@ -83,32 +83,32 @@ pub(super) enum Outcome {
     InDoubt(Error),
 }
 
-/// An event on its way to the parked ones.
+/// An event to be written to the parked events.
 #[derive(Clone, Debug)]
 pub(super) struct Park {
     pub(super) slice: i32,
     pub(super) row: Recorded,
     pub(super) attempts: u32,
     pub(super) error: Option<String>,
-    pub(super) fate: Fate,
+    pub(super) disposition: Disposition,
 }
 
-/// What a server takes, and nobody waits for.
+/// The longest delay that is written: 10 years, which every server accepts as an interval.
 pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// What is to become of a parked event.
+/// What happens to a parked event next.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Fate {
-    /// Waits for those of its row that came before it.
+pub(super) enum Disposition {
+    /// It waits for earlier events of its row.
     Behind,
-    /// Tried again after this time.
+    /// It is retried after this time.
     Due(Duration),
-    /// A dead letter.
+    /// It is a dead letter.
     Dead,
 }
 
-impl Fate {
-    /// Seconds until it is tried again.
+impl Disposition {
+    /// The seconds until the retry, if there is one.
     pub(super) fn delay(self) -> Option<f64> {
         match self {
             Self::Due(delay) => Some(delay.as_secs_f64()),

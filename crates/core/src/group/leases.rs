@@ -17,19 +17,19 @@ pub(super) struct Lease {
     pub(super) node: i64,
     /// By the server's clock.
     pub(super) until: SystemTime,
-    /// Its duration, from a renewal on.
+    /// Its duration, counted from a renewal.
     pub(super) length: Duration,
 }
 
-/// The leases of the last look, and since when each has been unchanged.
+/// The leases of the last tick, and since when each has been unchanged.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     seen: HashMap<i64, (Lease, Instant)>,
 }
 
 impl Leases {
-    /// Records the present leases.
-    pub(super) fn see(&mut self, now: Instant, leases: &[Lease]) {
+    /// Records the present leases, and forgets all others.
+    pub(super) fn record(&mut self, now: Instant, leases: &[Lease]) {
         let before = std::mem::take(&mut self.seen);
         self.seen = leases
             .iter()
@@ -40,11 +40,11 @@ impl Leases {
             .collect();
     }
 
-    /// The leases that were not renewed for their duration.
-    pub(super) fn over(&self, now: Instant) -> Vec<Lease> {
+    /// Returns the leases that were not renewed for their duration.
+    pub(super) fn expired(&self, now: Instant) -> Vec<Lease> {
         let seen = self.seen.values();
-        let over = seen.filter(|(lease, since)| now.duration_since(*since) >= lease.length);
-        over.map(|(lease, _)| *lease).collect()
+        let expired = seen.filter(|(lease, since)| now.duration_since(*since) >= lease.length);
+        expired.map(|(lease, _)| *lease).collect()
     }
 }
 
@@ -67,42 +67,42 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_over_when_it_was_seen_unchanged_for_as_long_as_it_lasts() {
+    fn lease_expires_after_it_was_seen_unchanged_for_its_duration() {
         let (mut leases, start) = (Leases::default(), Instant::now());
-        assert!(leases.over(start + SECOND * 100).is_empty());
-        leases.see(start, &[lease(1, 0), lease(2, 0)]);
-        leases.see(start + SECOND * 9, &[lease(1, 0), lease(2, 5)]);
-        assert!(leases.over(start + SECOND * 9).is_empty());
-        assert_eq!(leases.over(start + SECOND * 10), [lease(1, 0)]);
-        // Even if the next look is late.
-        assert_eq!(leases.over(start + SECOND * 19).len(), 2);
-        leases.see(start + SECOND * 19, &[lease(1, 7), lease(2, 5)]);
-        assert_eq!(leases.over(start + SECOND * 19), [lease(2, 5)]);
+        assert!(leases.expired(start + SECOND * 100).is_empty());
+        leases.record(start, &[lease(1, 0), lease(2, 0)]);
+        leases.record(start + SECOND * 9, &[lease(1, 0), lease(2, 5)]);
+        assert!(leases.expired(start + SECOND * 9).is_empty());
+        assert_eq!(leases.expired(start + SECOND * 10), [lease(1, 0)]);
+        // The next tick is late.
+        assert_eq!(leases.expired(start + SECOND * 19).len(), 2);
+        leases.record(start + SECOND * 19, &[lease(1, 7), lease(2, 5)]);
+        assert_eq!(leases.expired(start + SECOND * 19), [lease(2, 5)]);
     }
 
     #[test]
-    fn a_lease_whose_end_moves_back_was_renewed_after_the_clock_was_set_back() {
+    fn lease_with_an_earlier_end_counts_as_renewed() {
         let (mut leases, start) = (Leases::default(), Instant::now());
-        leases.see(start, &[lease(1, 3_600)]);
-        leases.see(start + SECOND * 8, &[lease(1, 10)]);
-        assert!(leases.over(start + SECOND * 17).is_empty());
-        assert_eq!(leases.over(start + SECOND * 18), [lease(1, 10)]);
+        leases.record(start, &[lease(1, 3_600)]);
+        leases.record(start + SECOND * 8, &[lease(1, 10)]);
+        assert!(leases.expired(start + SECOND * 17).is_empty());
+        assert_eq!(leases.expired(start + SECOND * 18), [lease(1, 10)]);
     }
 
     #[test]
-    fn each_lease_lasts_as_long_as_its_node_says_and_those_that_are_gone_are_forgotten() {
+    fn leases_have_their_own_durations_and_removed_leases_are_forgotten() {
         let (mut leases, start) = (Leases::default(), Instant::now());
         let long = Lease {
             length: SECOND * 3_600,
             ..lease(1, 0)
         };
-        leases.see(start, &[long, lease(2, 0)]);
-        assert_eq!(leases.over(start + SECOND * 60), [lease(2, 0)]);
-        leases.see(start + SECOND * 60, &[long]);
-        assert!(leases.over(start + SECOND * 3_599).is_empty());
-        assert_eq!(leases.over(start + SECOND * 3_600), [long]);
-        leases.see(start + SECOND * 3_600, &[]);
-        leases.see(start + SECOND * 3_601, &[lease(2, 0)]);
-        assert!(leases.over(start + SECOND * 3_602).is_empty());
+        leases.record(start, &[long, lease(2, 0)]);
+        assert_eq!(leases.expired(start + SECOND * 60), [lease(2, 0)]);
+        leases.record(start + SECOND * 60, &[long]);
+        assert!(leases.expired(start + SECOND * 3_599).is_empty());
+        assert_eq!(leases.expired(start + SECOND * 3_600), [long]);
+        leases.record(start + SECOND * 3_600, &[]);
+        leases.record(start + SECOND * 3_601, &[lease(2, 0)]);
+        assert!(leases.expired(start + SECOND * 3_602).is_empty());
     }
 }

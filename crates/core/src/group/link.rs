@@ -1,4 +1,4 @@
-//! A node's connection: for reading, acknowledging, and wake-ups.
+//! A node's connection for reading, acknowledging, and notifications.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -12,23 +12,24 @@ use crate::connect::{ConnectConfig, Connection};
 use crate::error::{Error, Kind, Result};
 use crate::outbox::WAKE_UP_CHANNEL;
 
-/// What wakes nodes up to look at how their group stands, rather than at the outbox; the group's name follows.
+/// The first word of a notification that makes the nodes of a group tick. The name of the group follows. Other notifications on
+/// the channel wake up readers of the outbox.
 pub(super) const CONTROL: &str = "control";
 
 /// A connection, and the task that drives it.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) client: Arc<Client>,
-    pub(super) calls: Arc<Calls>,
+    pub(super) notifications: Arc<Notifications>,
     driver: JoinHandle<Error>,
 }
 
-/// What the server calls.
+/// Notifications that have arrived.
 #[derive(Debug, Default)]
-pub(super) struct Calls {
-    /// Something was recorded.
+pub(super) struct Notifications {
+    /// The outbox has new rows.
     pub(super) recorded: Notify,
-    /// Somebody has changed how the group stands.
+    /// The state of the group has changed.
     pub(super) control: Notify,
 }
 
@@ -36,11 +37,11 @@ impl Link {
     /// Connects and listens.
     pub(super) async fn open(config: &ConnectConfig, group: Arc<str>) -> Result<Self> {
         let (client, connection) = config.listening_session().await?;
-        let calls = Arc::new(Calls::default());
-        let driver = tokio::spawn(drive(connection, Arc::clone(&calls), group));
+        let notifications = Arc::new(Notifications::default());
+        let driver = tokio::spawn(drive(connection, Arc::clone(&notifications), group));
         let link = Self {
             client: Arc::new(client),
-            calls,
+            notifications,
             driver,
         };
         store::prepare(&link.client).await?;
@@ -52,7 +53,7 @@ impl Link {
         Ok(link)
     }
 
-    /// Waits for the end of the connection.
+    /// Waits until the connection ends, and returns the cause.
     pub(super) async fn ended(&mut self) -> Error {
         (&mut self.driver).await.unwrap_or_else(|cause| {
             Error::with_source(Kind::Disconnected, "the connection's task has ended", cause)
@@ -66,15 +67,21 @@ impl Drop for Link {
     }
 }
 
-async fn drive(mut connection: Connection, calls: Arc<Calls>, group: Arc<str>) -> Error {
+async fn drive(
+    mut connection: Connection,
+    notifications: Arc<Notifications>,
+    group: Arc<str>,
+) -> Error {
     loop {
         match poll_fn(|cx| connection.poll_message(cx)).await {
-            Some(Ok(AsyncMessage::Notification(call))) => match call.payload().split_once(' ') {
-                None => calls.recorded.notify_one(),
-                Some((CONTROL, name)) if name == &*group => calls.control.notify_one(),
-                // To another group.
-                Some(_) => {}
-            },
+            Some(Ok(AsyncMessage::Notification(notification))) => {
+                match notification.payload().split_once(' ') {
+                    None => notifications.recorded.notify_one(),
+                    Some((CONTROL, name)) if name == &*group => notifications.control.notify_one(),
+                    // For another group.
+                    Some(_) => {}
+                }
+            }
             Some(Ok(AsyncMessage::Notice(notice))) => {
                 tracing::info!(severity = notice.severity(), "server: {}", notice.message());
             }

@@ -1,4 +1,4 @@
-//! What an operator asks of a group, and has it do.
+//! Operations on groups: status, pause, resume, seek, delete, and parked events.
 
 mod parked;
 mod seek;
@@ -20,10 +20,10 @@ use crate::telemetry::{
 };
 use crate::trigger::require_version;
 
-/// A group of consumers, as it stands in the database: asks how it is doing, and tells it what to do. Consumers need not
-/// run; those that do hear of it at once.
+/// A group of consumers in the database, for operators: reads its status, and changes it. No consumer needs to run. Running
+/// consumers are notified of changes at once.
 ///
-/// The same can be seen with SQL: `pgherald.consumer_group_status`, `consumer_node`, `consumer_slice`,
+/// The same data can be read with SQL: `pgherald.consumer_group_status`, `consumer_node`, `consumer_slice`,
 /// `consumer_cursor`, `parked_event`.
 ///
 /// ```no_run
@@ -47,34 +47,34 @@ pub struct Group<'a> {
     name: &'a str,
 }
 
-/// How a group is doing.
+/// The status of a group.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct GroupStatus {
-    /// Its name.
+    /// The group's name.
     pub name: String,
-    /// Over how many slices its keys are spread.
+    /// The number of slices over which keys are spread.
     pub slices: i32,
-    /// Whether it was told to [pause](Group::pause).
+    /// Whether the group is [paused](Group::pause).
     pub is_paused: bool,
-    /// Consumers whose lease is not over.
+    /// Consumers whose lease has not expired.
     pub nodes: i64,
-    /// Rows of the outbox that were committed and not passed yet, whether its handler wants them or not. Parked events were
-    /// passed.
+    /// Committed rows of the outbox that the cursors have not passed yet, including rows that the handler filters out. Parked
+    /// events do not count: the cursors have passed them.
     pub lag_events: i64,
-    /// How old the oldest of them is.
+    /// The age of the oldest of these rows.
     pub lag: Duration,
-    /// Events that are to be tried again, and those that wait behind one of the same row.
+    /// Parked events: they are to be retried, or wait behind an earlier event of the same row.
     pub parked: i64,
-    /// Parked events of which an attempt has failed: their effects have not happened.
+    /// Parked events with a failed attempt: their effects have not happened.
     pub failing: i64,
     /// Failing events that were parked within the last [five minutes](Self::RECENT).
     pub failing_recently: i64,
     /// How long the oldest failing event has been parked.
     pub oldest_failing: Option<Duration>,
-    /// Events that were given up.
+    /// The number of dead letters.
     pub dead_letters: i64,
-    /// Dead letters that were given up within the last [five minutes](Self::RECENT).
+    /// Events that became dead letters within the last [five minutes](Self::RECENT).
     pub dead_recently: i64,
     /// The error of the latest failed attempt, among those of parked events and dead letters.
     pub last_error: Option<String>,
@@ -84,10 +84,10 @@ impl GroupStatus {
     /// The time that counts as recent: the last five minutes, by the server's clock.
     pub const RECENT: Duration = Duration::from_secs(300);
 
-    /// Records [metrics](crate::telemetry) of the group that only the database knows. Call it at intervals for
-    /// [all groups](Group::all), in one task for all consumers together. That task must survive errors: metrics keep their last
-    /// values when it ends. [`GROUP_STATUS_TIMESTAMP_SECONDS`] shows when they were recorded.
-    #[expect(clippy::cast_precision_loss, reason = "what metrics are made of")]
+    /// Records the [metrics](crate::telemetry) of the group that are computed from the database. Call it at intervals for
+    /// [all groups](Group::all), in one task for all consumers together. That task must survive errors: when it ends, metrics keep
+    /// their last values. [`GROUP_STATUS_TIMESTAMP_SECONDS`] shows when they were recorded.
+    #[expect(clippy::cast_precision_loss, reason = "metrics are floats")]
     pub fn record(&self) {
         let record = |name, value| gauge(name, &[("group", &self.name)]).set(value);
         record(GROUP_LAG_EVENTS, self.lag_events as f64);
@@ -104,17 +104,16 @@ impl GroupStatus {
 }
 
 impl<'a> Group<'a> {
-    /// The group of this name, which need not exist.
+    /// Returns a handle of the group with this name. The group need not exist.
     #[must_use]
     pub fn new(client: &'a Arc<Client>, name: &'a str) -> Self {
         Self { client, name }
     }
 
-    /// All groups of a database, by name.
+    /// Returns the status of all groups of a database, ordered by name.
     ///
     /// # Errors
-    /// If there is no outbox, it has another version than this program, this role may not read it, or the connection is lost.
-    /// The same holds for all methods below.
+    /// If there is no outbox, it has another version than this program, the role lacks a right, or the connection is lost.
     pub async fn all(client: &Client) -> Result<Vec<GroupStatus>> {
         require_version(client).await?;
         let sql = format!("{STATUS} ORDER BY s.name");
@@ -122,7 +121,7 @@ impl<'a> Group<'a> {
         rows.iter().map(status).collect()
     }
 
-    /// How it is doing. Counts the events it is behind, which takes a while if those are millions.
+    /// Returns the status of the group. It counts the events that the group lags behind, which takes a while for millions.
     ///
     /// # Errors
     /// As for [`all`](Self::all), or if there is no such group.
@@ -137,8 +136,8 @@ impl<'a> Group<'a> {
         row.as_ref().map_or_else(|| Err(self.missing()), status)
     }
 
-    /// Has its consumers begin nothing more until it is told to [resume](Self::resume), also those that come later. What is
-    /// under way is finished.
+    /// Pauses the group until [`resume`](Self::resume): its consumers start no attempts, including consumers that join later.
+    /// Running attempts finish.
     ///
     /// # Errors
     /// As for [`status`](Self::status).
@@ -162,7 +161,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Forgets the group, and what was parked for it. Consumers that still run make it anew: stop them before.
+    /// Deletes the group with its cursors, parked events and dead letters. Stop its consumers before: running consumers would
+    /// create the group again.
     ///
     /// # Errors
     /// As for [`status`](Self::status).
@@ -174,7 +174,8 @@ impl<'a> Group<'a> {
         }
     }
 
-    /// Runs a statement that returns something for each row, and lets the consumers know. $1 is the group's name.
+    /// Runs CTEs, of which `changed` returns one row for each change, and notifies the group's consumers. Returns the number of
+    /// changes. `$1` is the group's name.
     async fn change(&self, changed: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64> {
         require_version(self.client).await?;
         let sql = format!(
@@ -189,7 +190,7 @@ impl<'a> Group<'a> {
 
     fn missing(&self) -> Error {
         let message = format!(
-            "there is no group {:?}; its first consumer makes it",
+            "there is no group {:?}; its first consumer creates it",
             self.name
         );
         Error::new(Kind::Config, message)

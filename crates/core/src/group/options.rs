@@ -1,4 +1,4 @@
-//! The terms of a durable handler.
+//! The options of a durable handler.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use crate::name::TableName;
 use crate::router::Caches;
 use crate::trigger::TriggerSpec;
 
-/// How many slices a group is made with unless it is said.
+/// The number of slices of a new group, by default.
 const SLICES: i32 = 32;
 const MOST_SLICES: i32 = 1_024;
 const SHORTEST_LEASE: Duration = Duration::from_millis(200);
 const LONGEST_LEASE: Duration = Duration::from_secs(60 * 60);
 
-/// The terms of a durable handler: its group and limits.
+/// The options of a durable handler: its group and limits.
 ///
 /// ```
 /// use std::time::Duration;
@@ -32,12 +32,12 @@ const LONGEST_LEASE: Duration = Duration::from_secs(60 * 60);
 /// # let _ = terms;
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "terms do nothing until a handler is run with them"]
+#[must_use = "options do nothing until a handler is run with them"]
 pub struct Durable {
     pub(super) group: Arc<str>,
     pub(super) slices: Option<i32>,
     pub(super) from_beginning: bool,
-    /// Whether a new group that does not begin with the whole outbox gets a resync.
+    /// Whether a new group that does not begin with the whole outbox receives a resync.
     pub(super) first_resync: bool,
     pub(super) lease: Duration,
     pub(super) concurrency: usize,
@@ -50,11 +50,11 @@ pub struct Durable {
 }
 
 impl Durable {
-    /// Terms with 8 attempts at a time, 30 s for each, 12 attempts for an event with waits of up to a second, doubling, up
-    /// to ten minutes, and a lease of 10 s.
+    /// Returns the default options for a group of this name: 8 attempts at a time, 30 s for each, up to 12 attempts for an
+    /// event, and a lease of 10 s. The delay before a retry is at most one second at first, and doubles up to ten minutes.
     ///
-    /// All consumers of one group share its work, in whichever processes they are: they must do the same. The name stands
-    /// in the database, in logs and reports.
+    /// All consumers of one group share its work, also across processes, so all of them must run the same handler. The name
+    /// appears in the database, in logs and in reports. It has 1 to 255 bytes.
     pub fn new(group: impl AsRef<str>) -> Self {
         let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(600));
         Self {
@@ -73,75 +73,81 @@ impl Durable {
         }
     }
 
-    /// The group's name.
+    /// Returns the group's name.
     #[must_use]
     pub fn group(&self) -> &str {
         &self.group
     }
 
-    /// Over how many slices keys are spread: the most consumers that can share the work, and, of a transactional handler,
-    /// the most attempts at a time. Fixed when the group is made; 32 unless said. Each slice costs a small write per
-    /// acknowledgement.
+    /// Sets the number of slices over which keys are spread: 1 to 1,024. Default: 32.
+    ///
+    /// At most so many consumers can share the work, and at most so many attempts of a transactional handler run at a time. The
+    /// number is fixed when the group is created. Each slice costs a small write per acknowledgement.
     pub fn slices(mut self, count: u16) -> Self {
         self.slices = Some(i32::from(count));
         self
     }
 
-    /// Has the group, when it is made, begin with everything that is still in the outbox. Default: with what is committed
-    /// from then on, after a [resync](crate::EventHandler::resync) that tells so.
+    /// Lets a new group begin with everything that is still in the outbox. By default, a new group begins with a
+    /// [resync](crate::EventHandler::resync), and then receives what is committed after its creation. Existing groups continue
+    /// from their cursors.
     pub fn from_beginning(mut self) -> Self {
         self.from_beginning = true;
         self
     }
 
-    /// How long others wait for a consumer that gives no sign of life, before they take over its slices. It gives one three
-    /// times as often. Code that blocks its thread for longer loses its slices.
+    /// Sets the duration of the consumer's lease: 200 ms to one hour. Default: 10 s.
+    ///
+    /// The consumer renews its lease three times in that duration. If it does not, other consumers take over its slices when the
+    /// lease has expired. So a consumer whose code blocks its thread for longer loses its slices.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// How many attempts may run at a time; 0 is refused. Events of one row always run one after the other; of a
-    /// transactional handler, those of one slice, and each attempt that runs has a connection of its own. A batch handler
-    /// is given one batch at a time; of those that failed, so many single events.
+    /// Sets how many attempts may run at a time; 0 is refused. Default: 8.
+    ///
+    /// Events of one row are always handled one after the other. A transactional handler handles the events of one slice one
+    /// after the other, and each of its running attempts has a connection of its own. A batch handler receives one batch at a
+    /// time; for it, this is the number of single events that are retried at a time.
     pub fn concurrency(mut self, attempts: usize) -> Self {
         self.concurrency = attempts;
         self
     }
 
-    /// How many events a [batch](crate::group::BatchHandler) has at most; 0 is refused.
+    /// Sets the most events in a [batch](crate::group::BatchHandler); 0 is refused. Default: 500.
     pub fn max_batch(mut self, events: usize) -> Self {
         self.max_batch = events;
         self
     }
 
-    /// How long one attempt may take; 0 is refused.
+    /// Sets how long one attempt may take; 0 is refused. Default: 30 s.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
     }
 
-    /// How often an event is tried, before it becomes a dead letter.
+    /// Sets how often an event is tried before it becomes a dead letter, and the delays between attempts.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
         self
     }
 
-    /// Which events it is given, of those that its event type stands for. Default: all.
+    /// Sets which events the handler receives, among those of its event type. Default: all.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
     }
 
-    /// Has the caches of a listener in this process apply each event before the handler receives it, so that the handler reads
-    /// nothing through them that is older than its event. The actors' `Herald` does this for its own caches.
+    /// Makes the caches of a listener in this process apply each event before the handler receives it. So the handler reads
+    /// nothing through these caches that is older than its event. The actors' `Herald` does this for its own caches.
     pub fn caches(mut self, caches: Caches) -> Self {
         self.caches = Some(caches);
         self
     }
 
-    /// Declares what the handler requires of tables: that their changes are recorded in the outbox, with these keys and
-    /// columns. The actors' `Herald` declares it for the tables that it watches.
+    /// Declares that the handler requires the changes of these tables to be recorded in the outbox, with these keys and columns.
+    /// The actors' `Herald` declares this for the tables that it watches.
     ///
     /// The group stores the requirements. A consumer compares them with what is installed when it connects and every 10 s, or
     /// once in a lease if that is shorter. While less is installed than required, the consumer is not live and reads nothing;
@@ -158,17 +164,19 @@ impl Durable {
         self
     }
 
-    /// Whether events of `table` can be among those that a handler of `E` is given on these terms.
+    /// Returns whether a handler of `E` with these options can receive events of `table`.
     #[must_use]
     pub fn wants<E: FromEvent>(&self, table: &TableName) -> bool {
         E::narrow(self.filter.clone()).wants_table(table)
     }
 
-    /// For hosts that know which tables are recorded: what to say when the handler [wants](Self::wants) none of them.
+    /// Returns the error for a handler that [can receive](Self::wants) events of none of the recorded tables. For hosts that know
+    /// which tables are recorded.
     #[must_use]
     pub fn not_watched(&self) -> Error {
         let message = format!(
-            "group {:?} would be given nothing: no table that it wants events of is watched with TriggerSpec::outbox",
+            "group {:?} would receive no events: none of the tables whose events its handler takes is watched with \
+             TriggerSpec::outbox",
             self.group
         );
         Error::new(Kind::Config, message)
@@ -181,12 +189,14 @@ impl Durable {
             Err(Error::new(Kind::Config, message))
         };
         if group.is_empty() || group.len() > 255 || group.contains('\0') {
-            return refuse("a name has 1 to 255 bytes, and no NUL".to_owned());
+            return refuse("its name must have 1 to 255 bytes, and no NUL".to_owned());
         }
         if let Some(slices) = self.slices
             && !(1..=MOST_SLICES).contains(&slices)
         {
-            return refuse(format!("{slices} slices, there must be 1 to {MOST_SLICES}"));
+            return refuse(format!(
+                "it has {slices} slices, there must be 1 to {MOST_SLICES}"
+            ));
         }
         if self.lease < SHORTEST_LEASE || self.lease > LONGEST_LEASE {
             let lease = self.lease;

@@ -1,7 +1,7 @@
-//! What a node knows of the parked events of its slices: which rows have some, in which order, and when the first of each
-//! is due. The events themselves stay in the database until then.
+//! The parked events of a node's slices: which rows have some, in which order, and when the first event of each row is due.
+//! The events themselves stay in the database until they are due.
 //!
-//! Pure: no I/O, no user code; time is what it is given.
+//! Pure: no I/O, no user code. The caller passes the time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,24 +12,25 @@ use super::job::Row;
 #[derive(Debug, Default)]
 pub(super) struct Parked {
     lanes: HashMap<Row, Lane>,
-    /// The first of each row, but for those of which one was given out.
+    /// The first event of each row, except rows with an event that was given out.
     waiting: BTreeMap<(Instant, i64), Row>,
-    /// The number of events of all rows together.
+    /// The number of events of all rows.
     events: usize,
 }
 
 #[derive(Debug)]
 struct Lane {
     slice: i32,
-    /// In the order of their ids, which is that of the commits, without the one that was given out.
+    /// The ids, without the event that was given out. Their order is the commit order.
     events: BTreeSet<i64>,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
-    /// The first is due then.
+    /// The first event is due then.
     Waiting(Instant),
+    /// This event is being fetched or handled.
     GivenOut(i64),
 }
 
@@ -40,17 +41,16 @@ impl Lane {
 }
 
 impl Parked {
-    /// How many rows have parked events.
+    /// The number of rows that have parked events.
     pub(super) fn rows(&self) -> usize {
         self.lanes.len()
     }
 
-    /// The number of parked events.
     pub(super) fn events(&self) -> usize {
         self.events
     }
 
-    /// How many rows have parked events, without those of some slices.
+    /// The number of rows that have parked events, without the rows of some slices.
     pub(super) fn rows_without(&self, is_left_out: impl Fn(i32) -> bool) -> usize {
         let lanes = self.lanes.values();
         lanes.filter(|lane| !is_left_out(lane.slice)).count()
@@ -65,18 +65,17 @@ impl Parked {
         self.lanes.get(row).map(|lane| lane.slice)
     }
 
-    /// Whether this event is known, of whichever row. Looks at all of them.
+    /// Whether this event is known, in any row. Searches all rows.
     pub(super) fn knows(&self, event: i64) -> bool {
         self.lanes.values().any(|lane| lane.has(event))
     }
 
-    /// Whether this event of the row is known.
     pub(super) fn is_known(&self, row: &Row, event: i64) -> bool {
         self.lanes.get(row).is_some_and(|lane| lane.has(event))
     }
 
-    /// An event was found among the parked ones in the database. As [`park`](Self::park); and if the event is known, is the first
-    /// of its row, and an operator has made it due earlier, it is due then.
+    /// Adds an event that was found in the database, like [`park`](Self::park). If the event is the first of its row and is known
+    /// with a later due time, it becomes due at `due`: an operator has made it due earlier.
     pub(super) fn found(&mut self, row: &Row, slice: i32, event: i64, due: Instant) {
         self.park(row, slice, event, due);
         if let Some(lane) = self.lanes.get_mut(row)
@@ -90,7 +89,7 @@ impl Parked {
         }
     }
 
-    /// An event is parked, and may be known. It takes its place among those of its row; if it is the first, it is due then.
+    /// Adds an event, unless it is known, in the order of its row. If it is the first of the row, it is due at `due`.
     pub(super) fn park(&mut self, row: &Row, slice: i32, event: i64, due: Instant) {
         let Some(lane) = self.lanes.get_mut(row) else {
             let lane = Lane {
@@ -119,7 +118,7 @@ impl Parked {
         }
     }
 
-    /// When the next is due.
+    /// Returns when the next event is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.waiting.keys().next().map(|(due, _)| *due)
     }
@@ -141,18 +140,18 @@ impl Parked {
         due
     }
 
-    /// What was given out is to be given out again.
+    /// Takes back an event that was given out. It is given out again at `due`.
     pub(super) fn put_back(&mut self, row: &Row, event: i64, due: Instant) {
         if let Some(lane) = self.given_out(row, event) {
             lane.events.insert(event);
-            // One that came before it may have been found meanwhile.
+            // An earlier event may have been found meanwhile.
             let first = lane.events.first().copied().unwrap_or(event);
             lane.state = State::Waiting(due);
             self.waiting.insert((due, first), row.clone());
         }
     }
 
-    /// What was given out is done with; the next of its row is due.
+    /// Removes an event that was given out. The next event of its row is due at `now`.
     pub(super) fn done(&mut self, row: &Row, event: i64, now: Instant) {
         let Some(lane) = self.given_out(row, event) else {
             return;
@@ -174,7 +173,7 @@ impl Parked {
         self.lanes.get_mut(row).filter(is_out)
     }
 
-    /// Removes a slice that was given up. Returns the number of its parked events.
+    /// Removes the events of a slice that this node no longer owns. Returns their number.
     pub(super) fn forget(&mut self, slice: i32) -> usize {
         let (lanes, mut gone) = (&mut self.lanes, 0);
         lanes.retain(|_, lane| {
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_a_row_at_a_time_in_order() {
+    fn events_of_a_row_are_given_out_one_at_a_time_in_order() {
         let (mut parked, now) = (Parked::default(), Instant::now());
         let later = now + Duration::from_secs(1);
         parked.park(&row(1), 0, 10, later);
@@ -239,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_is_found_due_earlier_is_given_out_earlier() {
+    fn event_that_is_found_due_earlier_is_given_out_earlier() {
         let (mut parked, now) = (Parked::default(), Instant::now());
         let later = now + Duration::from_secs(1);
         parked.park(&row(1), 0, 10, later);
@@ -252,7 +251,7 @@ mod tests {
         parked.found(&row(1), 0, 10, now);
         assert_eq!(given_out(&mut parked, now), [10]);
         assert!(parked.is_known(&row(1), 10) && !parked.is_known(&row(2), 10));
-        // It is being tried already.
+        // The event was given out already.
         parked.found(&row(1), 0, 10, now);
         assert!(given_out(&mut parked, later).is_empty());
         parked.put_back(&row(1), 10, later);
@@ -260,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_takes_its_place() {
+    fn found_events_are_given_out_in_the_order_of_their_ids() {
         let (mut parked, now) = (Parked::default(), Instant::now());
         let later = now + Duration::from_secs(1);
         parked.park(&row(1), 0, 10, later);
@@ -272,7 +271,7 @@ mod tests {
         assert_eq!(
             given_out(&mut parked, now),
             [3],
-            "after what was given out, in order"
+            "after the event that was given out"
         );
         assert_eq!(
             (parked.events(), parked.forget(1), parked.forget(0)),

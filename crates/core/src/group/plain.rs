@@ -7,7 +7,7 @@ use futures_util::future::LocalBoxFuture;
 
 use super::job::{Finished, Job, Outcome};
 use super::options::Durable;
-use super::runner::{Assignment, Manner, Runner, not_understood};
+use super::runner::{Assignment, ExecutionMode, Runner, undecodable};
 use crate::event::FromEvent;
 use crate::filter::Filter;
 use crate::handler::{EventHandler, Failure, GivenUp, Instances, contain, run_durable};
@@ -15,29 +15,29 @@ use crate::panic::contained;
 
 pub(super) struct Plain<H> {
     instances: Rc<Instances<H>>,
-    terms: Rc<Durable>,
+    options: Rc<Durable>,
 }
 
 impl<H: EventHandler> Plain<H> {
-    pub(super) fn new(terms: Rc<Durable>, factory: impl Fn() -> H + 'static) -> Self {
+    pub(super) fn new(options: Rc<Durable>, factory: impl Fn() -> H + 'static) -> Self {
         let instances = Rc::new(Instances::new(factory));
-        Self { instances, terms }
+        Self { instances, options }
     }
 }
 
 impl<H: EventHandler> Runner for Plain<H> {
-    const MANNER: Manner = Manner::OneByOne;
+    const MODE: ExecutionMode = ExecutionMode::OneByOne;
 
     fn narrow(filter: Filter) -> Filter {
         H::Event::narrow(filter)
     }
 
     fn attempt(&self, jobs: Vec<Assignment>) -> LocalBoxFuture<'static, Vec<Finished>> {
-        let (instances, terms) = (Rc::clone(&self.instances), Rc::clone(&self.terms));
+        let (instances, options) = (Rc::clone(&self.instances), Rc::clone(&self.options));
         async move {
             let mut finished = Vec::with_capacity(jobs.len());
             for Assignment { job, .. } in jobs {
-                let outcome = match attempt(&instances, &terms, &job).await {
+                let outcome = match attempt(&instances, &options, &job).await {
                     Ok(()) => Outcome::Done,
                     Err(failure) => Outcome::Failed(failure),
                 };
@@ -49,27 +49,27 @@ impl<H: EventHandler> Runner for Plain<H> {
     }
 
     fn give_up(&self, given_up: &GivenUp) {
-        tell(&self.instances, |handler| handler.given_up(given_up));
+        call_hook(&self.instances, |handler| handler.given_up(given_up));
     }
 }
 
 async fn attempt<H: EventHandler>(
     instances: &Instances<H>,
-    terms: &Durable,
+    options: &Durable,
     job: &Job,
 ) -> Result<(), Failure> {
-    let task = job.task.as_ref().map_err(not_understood)?;
+    let task = job.task.as_ref().map_err(undecodable)?;
     with(instances, async |handler| {
         contain(
-            || run_durable(handler, task, job.attempt(terms)),
-            terms.timeout,
+            || run_durable(handler, task, job.attempt(options)),
+            options.timeout,
         )
         .await
     })
     .await
 }
 
-/// Runs `attempt` with the handler's value, which is not used again after a panic.
+/// Runs `attempt` with the handler's instance, which is replaced after a panic.
 pub(super) async fn with<H, T>(
     instances: &Instances<H>,
     attempt: impl AsyncFnOnce(&H) -> Result<T, Failure>,
@@ -79,7 +79,7 @@ pub(super) async fn with<H, T>(
         .map_err(|message| Failure::Panicked(format!("in the factory: {message}")))?;
     let outcome = match instance.get() {
         Some(handler) => attempt(handler).await,
-        // It has its value until it is dropped; were it otherwise, nothing was handled.
+        // An instance has its value until it is dropped, so this does not happen. If it did, nothing was handled.
         None => Err(Failure::Panicked("the handler has no value".to_owned())),
     };
     if let Err(Failure::Panicked(_)) = outcome {
@@ -88,8 +88,8 @@ pub(super) async fn with<H, T>(
     outcome
 }
 
-/// Calls a hook of the handler.
-pub(super) fn tell<H>(instances: &Instances<H>, hook: impl FnOnce(&H)) {
+/// Calls a hook of the handler, and contains its panics.
+pub(super) fn call_hook<H>(instances: &Instances<H>, hook: impl FnOnce(&H)) {
     let Ok(instance) = instances.get() else {
         return;
     };

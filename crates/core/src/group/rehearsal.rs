@@ -1,11 +1,11 @@
-//! The statements of consumers, run to see whether they would fail.
+//! A rehearsal of the statements of consumers, as a health check.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::job::{Fate, Park};
+use super::job::{Disposition, Park};
 use super::options::Durable;
 use super::slices::Acknowledgement;
 use super::store::{self, Settlement};
@@ -13,12 +13,12 @@ use crate::error::{Error, Kind, Result};
 use crate::outbox::{OutboxReader, Recorded, Statements};
 use crate::trigger::require_version;
 
-/// Runs the statements that consumers run, for a group of its own, in a transaction that it rolls back. It does not touch other
-/// groups. Use it as a health check: a statement that would fail for a consumer fails here, for example because of a missing
-/// right, or of a publication that makes the server refuse updates.
+/// Runs the statements of consumers for a temporary group, in a transaction that it rolls back. It does not touch other groups.
+/// Use it as a health check: a statement that would fail for a consumer fails here, for example because of a missing right, or of
+/// a publication that makes the server refuse updates.
 ///
-/// Must not be called inside a transaction. It takes some milliseconds. Meanwhile, a writer that still writes to a part of the
-/// outbox that is no longer the current one may have to wait.
+/// Must not be called inside a transaction. It takes some milliseconds. Meanwhile, a writer may have to wait if it still writes to
+/// an earlier part of the outbox than the current one.
 ///
 /// # Errors
 /// If a statement fails, or the connection is lost.
@@ -47,17 +47,17 @@ async fn run(client: &Arc<Client>) -> Result<()> {
         "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL pgherald.acknowledging = 'on'";
     execute("acknowledge", settings).await?;
     let number = fastrand::i64(1..);
-    let terms = Durable::new(format!("pgherald rehearsal {number}")).slices(1);
-    let group = &*terms.group;
+    let options = Durable::new(format!("pgherald rehearsal {number}")).slices(1);
+    let group = &*options.group;
     let mut reader = OutboxReader::new(Arc::clone(client));
-    store::open(client, &mut reader, &terms).await?;
-    store::join(client, &terms, number).await?;
-    store::renew(client, &terms, number).await?;
+    store::open(client, &mut reader, &options).await?;
+    store::join(client, &options, number).await?;
+    store::renew(client, &options, number).await?;
     let claimed = store::claim(client, group, number, 1, &[]).await?;
     let Some((slice, epoch, cursor)) = claimed.into_iter().next() else {
         return Err(Error::new(Kind::Query, "consumers cannot claim a slice"));
     };
-    store::standing(client, group, number).await?;
+    store::membership(client, group, number).await?;
     reader.next(&cursor, 1).await?;
 
     let statements = &mut Statements::default();
@@ -72,14 +72,14 @@ async fn run(client: &Arc<Client>) -> Result<()> {
         is_released: false,
         parks: vec![Park {
             slice,
-            // Not a resync, because one is parked only after rows were trimmed.
+            // Not a resync, because the statement parks one only if rows were trimmed.
             row: Recorded {
                 operation: b'T'.cast_signed(),
                 ..row
             },
             attempts: 1,
             error: None,
-            fate: Fate::Due(Duration::ZERO),
+            disposition: Disposition::Due(Duration::ZERO),
         }],
     };
     let written = store::acknowledge(&**client, statements, group, &[&acknowledgement]).await?;
@@ -99,15 +99,15 @@ async fn run(client: &Arc<Client>) -> Result<()> {
         epoch,
         generation: 2,
         id,
-        failed: Some((2, Some("rehearsal".to_owned()), Fate::Dead)),
+        failed: Some((2, Some("rehearsal".to_owned()), Disposition::Dead)),
     };
     store::settle(client, statements, group, &settlement).await?;
     settlement.failed = None;
     store::settle(client, statements, group, &settlement).await?;
     store::leave(client, group, number).await?;
-    store::expel(client, group, &[]).await?;
+    store::remove_expired(client, group, &[]).await?;
 
-    // With limits that empty no part and begin no other part.
+    // These limits neither empty a part nor begin a new one.
     let trim = "SELECT pgherald.trim_outbox('1000 years', 9223372036854775807)";
     execute("trim the outbox", trim).await?;
     // Trimming writes to these with its owner's rights, and only when a part is closed.

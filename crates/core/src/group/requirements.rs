@@ -1,9 +1,9 @@
-//! What a group requires of its tables: stored with the group, and compared with what is installed.
+//! The requirements of a group on its tables: stored with the group, and compared with what is installed.
 //!
 //! ```text
 //!   open ── record ──► covered? ── no ──► the session ends: nothing more is read
 //!             │            └─ yes ─► the group is live
-//!   every ten seconds, or once in a shorter lease: the same again
+//!   every ten seconds, or once per lease if that is shorter: the same again
 //! ```
 //!
 //! The group stores, for each table, the requirements of its handlers, a fingerprint of the triggers, and a fingerprint of the
@@ -40,19 +40,18 @@ pub(super) async fn store(client: &Client, group: &str, specs: &[TriggerSpec]) -
 }
 
 /// Fails if less is installed than the checked specifications require. Otherwise parks a resync if triggers were altered or DDL
-/// may have changed rows since a consumer of the group looked last. Returns whether it parked one.
+/// may have changed rows since the last check by a consumer of the group. Returns whether it parked one.
 pub(super) async fn confirm(client: &Client, group: &str, checker: &Checker) -> Result<bool> {
     if checker.specs().is_empty() {
         return Ok(false);
     }
     let found = checker.check(client).await?;
-    let missing: Vec<String> = found.deaf().map(ToString::to_string).collect();
-    if !missing.is_empty() {
+    if let Some(error) = found.deafness() {
         let tables = found.deaf().map(|drift| &drift.table);
         let (schemas, tables): (Vec<&str>, Vec<&str>) = split(tables);
         let parameters: [&(dyn ToSql + Sync); 3] = [&group, &schemas, &tables];
         store::execute(client, include_str!("sql/unmet.sql"), &parameters).await?;
-        return Err(Error::new(Kind::Triggers, missing.join("; ")));
+        return Err(error);
     }
     let (schemas, tables) = names(checker.specs());
     let (triggers, rows): (Vec<&str>, Vec<&str>) = found.fingerprints().unzip();
@@ -75,7 +74,7 @@ fn names(specs: &[TriggerSpec]) -> (Vec<&str>, Vec<&str>) {
     split(specs.iter().map(TriggerSpec::table))
 }
 
-/// The schemas and the names, as parameters.
+/// Returns the schemas and the names of tables, as parameters of a statement.
 fn split<'a>(tables: impl Iterator<Item = &'a TableName>) -> (Vec<&'a str>, Vec<&'a str>) {
     tables.map(|table| (table.schema(), table.name())).unzip()
 }

@@ -1,4 +1,4 @@
-//! How attempts are made: one event at a time, in a transaction, or many at once.
+//! Runs attempts: one event at a time, each in a transaction, or in batches.
 
 use futures_util::future::LocalBoxFuture;
 
@@ -12,65 +12,65 @@ use crate::outbox::History;
 
 /// Runs attempts of a user's handler.
 pub(super) trait Runner: 'static {
-    /// What keeps jobs in order, and how they are acknowledged.
-    const MANNER: Manner;
+    /// Decides which jobs are kept in order, and how they are acknowledged.
+    const MODE: ExecutionMode;
 
-    /// The events that the handler stands for.
+    /// Narrows a filter to the handler's event type.
     fn narrow(filter: Filter) -> Filter;
 
-    /// One attempt at each of `jobs`: at one, unless they come in batches.
+    /// Makes one attempt at each of `jobs`. There is only one job unless the mode is [`Batches`](ExecutionMode::Batches).
     fn attempt(&self, jobs: Vec<Assignment>) -> LocalBoxFuture<'static, Vec<Finished>>;
 
-    /// What cursors, hence acknowledgements, belong to from now on.
+    /// Sets the server's history that cursors, and so acknowledgements, belong to from now on.
     fn set_history(&self, history: &History) {
         let _ = history;
     }
 
-    /// Tells the handler.
+    /// Calls the handler's hook for an event that became a dead letter.
     fn give_up(&self, given_up: &GivenUp);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
-    /// Rows are kept in order.
+pub(super) enum ExecutionMode {
+    /// Keeps the events of a row in order.
     OneByOne,
-    /// Slices are kept in order, and attempts acknowledge by themselves.
+    /// Keeps the events of a slice in order. Attempts acknowledge their own event.
     Transactional,
-    /// Rows are kept in order; one batch at a time.
+    /// Keeps the events of a row in order. Runs one batch at a time.
     Batches,
 }
 
-/// A job, and what to write if it succeeds, where attempts write that by themselves.
+/// A job, and what a transactional attempt writes if it succeeds.
 #[derive(Debug)]
 pub(super) struct Assignment {
     pub(super) job: Job,
     pub(super) acknowledgement: Acknowledge,
-    /// Of the slice.
+    /// The generation of the slice.
     pub(super) generation: i64,
 }
 
-/// How an attempt acknowledges its event by itself.
+/// How a transactional attempt acknowledges its own event.
 #[derive(Debug)]
 pub(super) enum Acknowledge {
-    /// It moves the cursor of the slice.
+    /// Moves the cursor of the slice.
     Cursor(Acknowledgement),
-    /// It deletes the parked event.
+    /// Deletes the parked event.
     Parked,
-    /// It writes nothing: no outbox has the event.
+    /// Writes nothing, because the event is in no outbox.
     Nothing,
 }
 
 impl Job {
-    /// The attempt that is made now.
-    pub(super) fn attempt(&self, terms: &Durable) -> Attempt {
-        let key = IdempotencyKey::new(terms.group.clone(), self.row.id);
+    /// Describes the next attempt to the handler.
+    pub(super) fn attempt(&self, options: &Durable) -> Attempt {
+        let key = IdempotencyKey::new(options.group.clone(), self.row.id);
         let number = self.attempts.saturating_add(1);
-        Attempt::new(number, terms.retry.max_attempts()).with_key(key)
+        Attempt::new(number, options.retry.max_attempts()).with_key(key)
     }
 }
 
-/// What cannot be understood now will not be later.
-pub(super) fn not_understood(error: &Error) -> Failure {
+/// The failure of an event that cannot be decoded. Permanent, because a retry would fail as well.
+pub(super) fn undecodable(error: &Error) -> Failure {
     Failure::Error {
         message: error.chain(),
         permanent: true,

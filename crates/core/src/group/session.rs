@@ -1,6 +1,9 @@
-//! The requests of a node while its connections last: one page, one acknowledgement, one look at the group at a time.
-//! Requests for pages, acknowledgements and parked events share one connection, and the server answers them in order. The
-//! lease has a connection of its own. Trimming uses that connection too; the server cancels it before a renewal is late.
+//! The requests of a node while its connections last: at most one page, one acknowledgement, one fetch of parked events and one
+//! tick at a time.
+//!
+//! Requests for pages, acknowledgements and parked events share one connection, and the server answers them in order. Ticks have
+//! a connection of their own, so that renewing the lease does not wait behind pages. Trimming uses that connection too; the server
+//! cancels it before a renewal is late.
 
 use std::future::Future;
 use std::rc::Rc;
@@ -18,7 +21,7 @@ use super::options::Durable;
 use super::requirements;
 use super::slices::{Acknowledgement, MOST_BYTES, Turn};
 use super::store::{self, ParkedRow, Settlement};
-use super::tick::{Before, Tick, tick};
+use super::tick::{NodeState, Tick, tick};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Result};
 use crate::event::Event;
@@ -28,86 +31,88 @@ use crate::outbox::{
 };
 use crate::trigger::Checker;
 
-/// Writers wake readers up at most every 50 ms; so who has read something goes on looking for longer than that.
+/// How long a consumer polls at short intervals after an event. It is longer than the 50 ms between the wake-ups of writers.
 const BUSY: Duration = Duration::from_millis(100);
+/// The interval of these polls.
 const BUSY_POLL: Duration = Duration::from_millis(5);
-/// Wake-ups get lost with transactions that are rolled back.
+/// The interval of polls without wake-ups, because the wake-up of a transaction that is rolled back is lost.
 const FAILSAFE_POLL: Duration = Duration::from_secs(1);
-/// How often progress is written: so much is handled again after a crash at most.
+/// The pause between acknowledgements. After a crash, the events of about that time are handled again.
 const ACKNOWLEDGE: Duration = Duration::from_millis(50);
+/// The shortest pause between ticks that notifications and errors cause.
 const SOON: Duration = Duration::from_millis(250);
+/// The shortest time that the server has to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often the group's requirements are compared with what is installed; once in a lease if that is shorter.
+/// How often the group's requirements are compared with what is installed; once per lease if that is shorter.
 const CONFIRM: Duration = Duration::from_secs(10);
+/// How often the outbox is trimmed.
 const TRIM: Duration = Duration::from_secs(10);
 
-type Asked<T> = Option<LocalBoxFuture<'static, T>>;
+type Request<T> = Option<LocalBoxFuture<'static, T>>;
 
 pub(super) struct Session {
     link: Link,
-    /// A second connection, for what must not wait behind pages.
-    side: Arc<Client>,
-    /// What cursors in memory belong to.
+    /// The second connection, for ticks and trimming.
+    tick_client: Arc<Client>,
+    /// The server's history that cursors in memory belong to.
     pub(super) history: History,
-    /// Whether the database takes any character.
+    /// Whether the database can store any character.
     pub(super) is_utf8: bool,
-    terms: Rc<Durable>,
+    options: Rc<Durable>,
     since: Instant,
 
-    // Away while a page is read.
+    // `None` while a page is read.
     reader: Option<OutboxReader>,
-    reading: Asked<(OutboxReader, Result<Page>)>,
+    reading: Request<(OutboxReader, Result<Page>)>,
     next_poll: Instant,
     /// When the last page was requested.
     polled_at: Instant,
     last_event: Instant,
-    /// How many streams in a row had nothing more.
-    quiet: usize,
-    /// Something was recorded since the page that is being read was asked for.
-    was_called: bool,
+    /// The number of streams in a row that had no more rows.
+    idle_streams: usize,
+    /// Whether a wake-up has arrived since the last page was requested.
+    was_woken: bool,
 
-    // Away while something is written.
+    // `None` while an acknowledgement is written.
     statements: Option<Statements>,
-    acknowledging: Asked<(Statements, Result<Written>)>,
+    acknowledging: Request<(Statements, Result<Written>)>,
     sent: Rc<(Vec<Acknowledgement>, Vec<Settlement>)>,
     has_progress: bool,
     next_acknowledgement: Instant,
 
-    ticking: Asked<Result<Tick>>,
+    ticking: Request<Result<Tick>>,
     next_tick: Instant,
-    /// When the last look began.
+    /// When the last tick began.
     ticked_at: Instant,
 
-    /// Compares the group's requirements with what is installed.
     checker: Rc<Checker>,
-    /// The running comparison.
-    confirming: Asked<Result<bool>>,
+    confirming: Request<Result<bool>>,
     next_confirmation: Instant,
 
-    fetching: Asked<Result<FetchedRows>>,
-    wanted: Vec<(Row, i64)>,
+    fetching: Request<Result<FetchedRows>>,
+    requested: Vec<(Row, i64)>,
 
-    trimming: Asked<Result<u32>>,
+    trimming: Request<Result<u32>>,
     next_trim: Instant,
     /// Whether a failure to trim was logged since it last succeeded.
     has_warned: bool,
 }
 
-/// What was asked for, and has come.
-pub(super) enum News {
+/// An answer to a request, or the end of the session.
+pub(super) enum SessionUpdate {
     Ended(Error),
     Page(Result<Box<Page>>),
     Ticked(Result<Tick>),
     Acknowledged(Acknowledged),
     Fetched(Result<Fetched>),
-    /// Somebody called, or something came that is of no interest.
-    Called,
+    /// A notification, or an answer that the session has handled itself.
+    Internal,
 }
 
 pub(super) struct Page {
     pub(super) turn: Turn,
     pub(super) rows: Rows,
-    /// One for each row; or why not, and the table, if that much can be told.
+    /// One for each row: the event, or the decoding error, and the table if it is known.
     pub(super) events: Vec<Result<Event, (Error, Option<TableName>)>>,
 }
 
@@ -117,26 +122,25 @@ pub(super) struct Acknowledged {
     pub(super) written: Result<Written>,
 }
 
-/// What became of an acknowledgement.
+/// The result of an acknowledgement.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// Slices of which it was written: those that this node still has.
+    /// Slices whose cursor was written. This node still owns them.
     pub(super) slices: Vec<i32>,
-    /// Slices of which the database refused something.
+    /// Slices with a refused write.
     pub(super) refused: Vec<Refusal>,
-    /// What it refused of parked events, of these slices.
+    /// The settlements among the refused writes.
     pub(super) settlements: Vec<Settlement>,
-    /// Slices of which it was not tried: they wait for what was refused of parked events, or [it failed](Self::failure).
+    /// Slices whose acknowledgement was not tried: a settlement of the slice was refused, or there was a [failure](Self::failure).
     pub(super) untried: Vec<i32>,
-    /// Why the rest could not be written, if the connection is not to blame. What became of parked events is to be written
-    /// again then.
+    /// Why the rest was not written, if the connection was not the cause. All settlements have to be written again then.
     pub(super) failure: Option<Error>,
 }
 
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) slice: i32,
-    /// When it was sent.
+    /// The slice's epoch when the write was sent.
     pub(super) epoch: i64,
     pub(super) cause: Error,
 }
@@ -160,15 +164,14 @@ impl Written {
 type FetchedRows = (Vec<ParkedRow>, Vec<Result<Event>>, bool);
 
 pub(super) struct Fetched {
-    pub(super) wanted: Vec<(Row, i64)>,
+    pub(super) requested: Vec<(Row, i64)>,
     pub(super) rows: Vec<ParkedRow>,
-    /// One for each row.
     pub(super) events: Vec<Result<Event>>,
-    /// Whether there are others, which were left for the next time.
-    pub(super) is_cut: bool,
+    /// Whether the size limit was reached, so that events are missing.
+    pub(super) is_truncated: bool,
 }
 
-/// What was asked for when the connection was lost.
+/// Requests without an answer when the connection was lost.
 pub(super) struct Unfinished {
     pub(super) acknowledgements: Vec<Acknowledgement>,
     pub(super) settlements: Vec<Settlement>,
@@ -176,34 +179,33 @@ pub(super) struct Unfinished {
 }
 
 impl Session {
-    pub(super) async fn open(config: &ConnectConfig, terms: Rc<Durable>) -> Result<Self> {
-        let link = Link::open(config, Arc::clone(&terms.group)).await?;
-        // The lease does not wait for what is read and written.
-        let side = Arc::new(config.session_client().await?);
-        store::prepare(&side).await?;
+    pub(super) async fn open(config: &ConnectConfig, options: Rc<Durable>) -> Result<Self> {
+        let link = Link::open(config, Arc::clone(&options.group)).await?;
+        let tick_client = Arc::new(config.session_client().await?);
+        store::prepare(&tick_client).await?;
         let history = History::of(&link.client).await?;
         let is_utf8 = store::is_utf8(&link.client).await?;
         let mut reader = OutboxReader::new(Arc::clone(&link.client));
-        store::open(&link.client, &mut reader, &terms).await?;
-        requirements::store(&link.client, &terms.group, &terms.requirements).await?;
-        let checker = Checker::new(&terms.requirements);
-        requirements::confirm(&link.client, &terms.group, &checker).await?;
+        store::open(&link.client, &mut reader, &options).await?;
+        requirements::store(&link.client, &options.group, &options.requirements).await?;
+        let checker = Checker::new(&options.requirements);
+        requirements::confirm(&link.client, &options.group, &checker).await?;
         let now = Instant::now();
-        let confirm_after = terms.lease.min(CONFIRM);
+        let confirm_after = options.lease.min(CONFIRM);
         Ok(Self {
             link,
-            side,
+            tick_client,
             history,
             is_utf8,
-            terms,
+            options,
             since: now,
             reader: Some(reader),
             reading: None,
             next_poll: now,
             polled_at: now,
             last_event: now,
-            quiet: 0,
-            was_called: false,
+            idle_streams: 0,
+            was_woken: false,
             statements: Some(Statements::default()),
             acknowledging: None,
             sent: Rc::default(),
@@ -216,7 +218,7 @@ impl Session {
             confirming: None,
             next_confirmation: now + confirm_after,
             fetching: None,
-            wanted: Vec::new(),
+            requested: Vec::new(),
             trimming: None,
             next_trim: now + TRIM,
             has_warned: false,
@@ -224,62 +226,62 @@ impl Session {
     }
 
     pub(super) fn client(&self) -> &Client {
-        &self.side
+        &self.tick_client
     }
 
-    /// Whether it was more than an attempt.
+    /// Whether the session has lasted longer than a lease.
     pub(super) fn has_lasted(&self) -> bool {
-        self.since.elapsed() > self.terms.lease
+        self.since.elapsed() > self.options.lease
     }
 
-    /// Waits for what comes next. Loses nothing if it is dropped.
-    pub(super) async fn news(&mut self) -> News {
-        let calls = Arc::clone(&self.link.calls);
+    /// Waits for the next answer or notification. Cancel-safe.
+    pub(super) async fn next_update(&mut self) -> SessionUpdate {
+        let notifications = Arc::clone(&self.link.notifications);
         tokio::select! {
             (reader, page) = answer(&mut self.reading) => {
                 self.reader = Some(reader);
-                News::Page(page.map(Box::new))
+                SessionUpdate::Page(page.map(Box::new))
             }
             (statements, written) = answer(&mut self.acknowledging) => {
                 self.statements = Some(statements);
                 let (sent, settlements) = self.take_sent();
-                News::Acknowledged(Acknowledged { sent, settlements, written })
+                SessionUpdate::Acknowledged(Acknowledged { sent, settlements, written })
             }
-            tick = answer(&mut self.ticking) => News::Ticked(tick),
+            tick = answer(&mut self.ticking) => SessionUpdate::Ticked(tick),
             confirmed = answer(&mut self.confirming) => match confirmed {
                 Ok(has_parked) => {
                     if has_parked {
-                        tokio::spawn(self.call_others());
+                        tokio::spawn(self.notify_others());
                         self.tick_now();
                     }
-                    News::Called
+                    SessionUpdate::Internal
                 }
-                Err(error) => News::Ended(error),
+                Err(error) => SessionUpdate::Ended(error),
             },
             rows = answer(&mut self.fetching) => {
-                // If it was in vain, they are still wanted.
-                News::Fetched(rows.map(|(rows, events, is_cut)| {
-                    let wanted = std::mem::take(&mut self.wanted);
-                    Fetched { wanted, rows, events, is_cut }
+                // After an error, the requested events stay here for `unfinished`.
+                SessionUpdate::Fetched(rows.map(|(rows, events, is_truncated)| {
+                    let requested = std::mem::take(&mut self.requested);
+                    Fetched { requested, rows, events, is_truncated }
                 }))
             }
             trimmed = answer(&mut self.trimming) => {
                 self.note_trimming(trimmed);
-                News::Called
+                SessionUpdate::Internal
             }
-            () = calls.recorded.notified() => {
-                self.called_to_read();
-                News::Called
+            () = notifications.recorded.notified() => {
+                self.on_wake_up();
+                SessionUpdate::Internal
             }
-            () = calls.control.notified() => {
-                self.called_to_tick();
-                News::Called
+            () = notifications.control.notified() => {
+                self.on_control();
+                SessionUpdate::Internal
             }
-            error = self.link.ended() => News::Ended(error),
+            error = self.link.ended() => SessionUpdate::Ended(error),
         }
     }
 
-    /// When to look again although nothing has come.
+    /// Returns when the next request is due if no answer arrives.
     pub(super) fn alarm(&self, may_read: bool) -> Instant {
         let far = Instant::now() + Duration::from_secs(3_600);
         let mut alarm = match self.ticking {
@@ -298,14 +300,14 @@ impl Session {
         alarm
     }
 
-    /// What was asked for and not answered.
+    /// Takes the requests that were not answered.
     pub(super) fn unfinished(&mut self) -> Unfinished {
         self.acknowledging = None;
         let (acknowledgements, settlements) = self.take_sent();
         Unfinished {
             acknowledgements,
             settlements,
-            fetching: std::mem::take(&mut self.wanted),
+            fetching: std::mem::take(&mut self.requested),
         }
     }
 
@@ -313,18 +315,18 @@ impl Session {
         Rc::unwrap_or_clone(std::mem::take(&mut self.sent))
     }
 
-    /// A server that does not answer what is read and written in this time is as good as gone.
+    /// A server that does not answer a read or a write within this time counts as disconnected.
     fn limit(&self) -> Duration {
-        (self.terms.lease * 3).max(PATIENCE)
+        (self.options.lease * 3).max(PATIENCE)
     }
 
     fn may_confirm(&self) -> bool {
-        self.confirming.is_none() && !self.terms.requirements.is_empty()
+        self.confirming.is_none() && !self.options.requirements.is_empty()
     }
 
-    // How the group stands.
+    // Ticks.
 
-    pub(super) fn wants_tick(&self, now: Instant) -> bool {
+    pub(super) fn is_tick_due(&self, now: Instant) -> bool {
         self.ticking.is_none() && self.next_tick <= now
     }
 
@@ -332,62 +334,65 @@ impl Session {
         self.next_tick = Instant::now();
     }
 
-    /// Looks at the group after a notification. Any role can send one, so such looks are at least [`SOON`] apart.
-    fn called_to_tick(&mut self) {
+    /// Schedules a tick after a notification. Any role can send one, so such ticks are at least [`SOON`] apart.
+    fn on_control(&mut self) {
         let soonest = (self.ticked_at + SOON).max(Instant::now());
         self.next_tick = self.next_tick.min(soonest);
     }
 
-    /// Soon, but not again and again without pause.
+    /// Schedules a tick after [`SOON`], so that repeated errors do not cause ticks without a pause.
     pub(super) fn tick_soon(&mut self) {
         self.next_tick = self.next_tick.min(Instant::now() + SOON);
     }
 
-    pub(super) fn tick(&mut self, now: Instant, before: Before) {
-        let (client, terms) = (Arc::clone(&self.side), Rc::clone(&self.terms));
-        let period = self.terms.lease / 3;
+    pub(super) fn tick(&mut self, now: Instant, state: NodeState) {
+        let (client, options) = (Arc::clone(&self.tick_client), Rc::clone(&self.options));
+        let period = self.options.lease / 3;
         let history = self.history.clone();
         (self.ticked_at, self.next_tick) = (now, now + period);
-        let asked = async move {
+        let request = async move {
             let found = async {
                 // Data may be restored into a database while consumers are connected.
                 history.confirm(&client).await?;
-                tick(client, &terms, before).await
+                tick(client, &options, state).await
             };
-            store::answered(terms.lease, found).await
+            store::answer_within(options.lease, found).await
         };
-        self.ticking = Some(asked.boxed_local());
+        self.ticking = Some(request.boxed_local());
         if self.trimming.is_none() && self.next_trim <= now {
             self.next_trim = now + TRIM;
-            let client = Arc::clone(&self.side);
+            let client = Arc::clone(&self.tick_client);
             // The next renewal, after one third of the lease, waits behind it. Two thirds of the lease are then left.
             let limit = period.min(TRIM);
             self.trimming = Some(async move { trim_within(&client, limit).await }.boxed_local());
         }
     }
 
-    /// Compares what the group requires with what is installed, if that is due.
+    /// Compares the group's requirements with what is installed, if that is due.
     pub(super) fn confirm(&mut self, now: Instant) {
         if !self.may_confirm() || self.next_confirmation > now {
             return;
         }
-        self.next_confirmation = now + self.terms.lease.min(CONFIRM);
-        let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
+        self.next_confirmation = now + self.options.lease.min(CONFIRM);
+        let (client, options) = (Arc::clone(&self.link.client), Rc::clone(&self.options));
         let (checker, limit) = (Rc::clone(&self.checker), self.limit());
-        let asked = async move {
-            let confirmed = requirements::confirm(&client, &terms.group, &checker);
-            store::answered(limit, confirmed).await
+        let request = async move {
+            let confirmed = requirements::confirm(&client, &options.group, &checker);
+            store::answer_within(limit, confirmed).await
         };
-        self.confirming = Some(asked.boxed_local());
+        self.confirming = Some(request.boxed_local());
     }
 
-    /// Has the other nodes look at how the group stands. If nobody waits for that, it is not done.
-    pub(super) fn call_others(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (client, group) = (Arc::clone(&self.side), Arc::clone(&self.terms.group));
+    /// Notifies the other nodes, so that they tick. Does nothing unless the returned future is polled.
+    pub(super) fn notify_others(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (client, group) = (
+            Arc::clone(&self.tick_client),
+            Arc::clone(&self.options.group),
+        );
         async move {
             let sql = "SELECT pg_catalog.pg_notify($1, $2)";
             let call = format!("{CONTROL} {group}");
-            // They look all the same, a little later.
+            // Without the notification, they tick within a third of their lease.
             let _ = client.execute(sql, &[&WAKE_UP_CHANNEL, &call]).await;
         }
     }
@@ -400,7 +405,7 @@ impl Session {
                     tracing::debug!(parts, "outbox trimmed");
                 }
             }
-            // The role of another consumer may have the right, or another consumer may trim in time.
+            // Another consumer may trim: its role may have the right, or its call may finish in time.
             Err(error) if !std::mem::replace(&mut self.has_warned, true) => {
                 tracing::warn!(error = %error.chain(),
                     "the outbox cannot be trimmed; it grows unless another consumer trims it");
@@ -415,11 +420,11 @@ impl Session {
         self.reading.is_none() && self.next_poll <= now
     }
 
-    /// Handles a wake-up: a writer may have recorded something. Any role can send one, so wake-ups cause no more pages than a
+    /// Handles a wake-up: a writer may have recorded events. Any role can send one, so wake-ups cause no more requests than a
     /// busy outbox.
-    fn called_to_read(&mut self) {
-        self.was_called = true;
-        self.quiet = 0;
+    fn on_wake_up(&mut self) {
+        self.was_woken = true;
+        self.idle_streams = 0;
         self.next_poll = self.next_poll.min(self.next_busy_poll());
     }
 
@@ -427,10 +432,10 @@ impl Session {
         (self.polled_at + BUSY_POLL).max(Instant::now())
     }
 
-    /// There may be something to read.
+    /// Requests a page at once, because there may be rows to read.
     pub(super) fn read_on(&mut self) {
-        self.was_called = true;
-        self.quiet = 0;
+        self.was_woken = true;
+        self.idle_streams = 0;
         self.next_poll = Instant::now();
     }
 
@@ -438,9 +443,9 @@ impl Session {
         let Some(reader) = self.reader.take() else {
             return;
         };
-        self.was_called = false;
+        self.was_woken = false;
         self.polled_at = Instant::now();
-        let (limit, caches) = (self.limit(), self.terms.caches.clone());
+        let (limit, caches) = (self.limit(), self.options.caches.clone());
         let reading = async move {
             let (reader, page) = read(reader, turn, rows, limit).await;
             if let (Some(caches), Ok(page)) = (caches, &page) {
@@ -451,23 +456,23 @@ impl Session {
         self.reading = Some(reading.boxed_local());
     }
 
-    /// A page was read: when is the next?
+    /// Schedules the next page after one was read.
     pub(super) fn have_read(&mut self, has_events: bool, is_last: bool, streams: usize) {
         let now = Instant::now();
         if has_events {
             self.last_event = now;
         }
-        self.quiet = match is_last && !self.was_called {
-            true => self.quiet + 1,
+        self.idle_streams = match is_last && !self.was_woken {
+            true => self.idle_streams + 1,
             false => 0,
         };
-        self.next_poll = if self.quiet < streams {
-            match is_last && self.was_called {
+        self.next_poll = if self.idle_streams < streams {
+            match is_last && self.was_woken {
                 true => self.next_busy_poll(),
                 false => now,
             }
         } else {
-            self.quiet = 0;
+            self.idle_streams = 0;
             match now < self.last_event + BUSY {
                 true => now + BUSY_POLL,
                 false => now + FAILSAFE_POLL,
@@ -481,7 +486,8 @@ impl Session {
         self.has_progress = true;
     }
 
-    pub(super) fn hurry(&mut self) {
+    /// Acknowledges at once.
+    pub(super) fn acknowledge_now(&mut self) {
         self.has_progress = true;
         self.next_acknowledgement = self.next_acknowledgement.min(Instant::now());
     }
@@ -490,12 +496,11 @@ impl Session {
         self.acknowledging.is_some()
     }
 
-    /// The parked events of which is being written what became.
+    /// The parked events whose settlements are being written.
     pub(super) fn settling(&self) -> impl Iterator<Item = i64> {
         self.sent.1.iter().map(|one| one.id)
     }
 
-    /// Whether what became of parked events is being written.
     pub(super) fn is_settling(&self) -> bool {
         !self.sent.1.is_empty()
     }
@@ -518,16 +523,16 @@ impl Session {
             return;
         };
         self.next_acknowledgement = now + ACKNOWLEDGE;
-        let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
+        let (client, options) = (Arc::clone(&self.link.client), Rc::clone(&self.options));
         let limit = self.limit();
         let sent = Rc::new((all, settlements));
         self.sent = Rc::clone(&sent);
-        let asked = async move {
-            let written = write(&client, &mut statements, &terms.group, &sent.0, &sent.1);
-            let written = store::answered(limit, written).await;
+        let request = async move {
+            let written = write(&client, &mut statements, &options.group, &sent.0, &sent.1);
+            let written = store::answer_within(limit, written).await;
             (statements, written)
         };
-        self.acknowledging = Some(asked.boxed_local());
+        self.acknowledging = Some(request.boxed_local());
     }
 
     // Parked events.
@@ -536,21 +541,22 @@ impl Session {
         self.fetching.is_none()
     }
 
-    pub(super) fn fetch(&mut self, wanted: Vec<(Row, i64)>, slices: Vec<i32>) {
-        let (client, terms) = (Arc::clone(&self.link.client), Rc::clone(&self.terms));
-        let ids: Vec<i64> = wanted.iter().map(|(_, id)| *id).collect();
-        self.wanted = wanted;
+    pub(super) fn fetch(&mut self, requested: Vec<(Row, i64)>, slices: Vec<i32>) {
+        let (client, options) = (Arc::clone(&self.link.client), Rc::clone(&self.options));
+        let ids: Vec<i64> = requested.iter().map(|(_, id)| *id).collect();
+        self.requested = requested;
         let limit = self.limit();
         let fetching = async move {
-            let (rows, is_cut) = store::parked_rows(&client, &terms.group, &ids, &slices).await?;
+            let (rows, is_truncated) =
+                store::parked_rows(&client, &options.group, &ids, &slices).await?;
             let recorded: Vec<Recorded> = rows.iter().map(|parked| parked.row.clone()).collect();
             let mut reader = OutboxReader::new(client);
             let events = reader.events(&recorded).await?;
-            Ok((rows, events, is_cut))
+            Ok((rows, events, is_truncated))
         };
-        let caches = self.terms.caches.clone();
+        let caches = self.options.caches.clone();
         let fetching = async move {
-            let fetched: Result<FetchedRows> = store::answered(limit, fetching).await;
+            let fetched: Result<FetchedRows> = store::answer_within(limit, fetching).await;
             if let (Some(caches), Ok((_, events, _))) = (caches, &fetched) {
                 caches.apply(events.iter().flatten()).await;
             }
@@ -560,7 +566,7 @@ impl Session {
     }
 }
 
-/// Writes what is to be written: together as much as may be, one by one where the database refuses something.
+/// Writes settlements and acknowledgements. Acknowledgements are written together, up to [`MOST_BYTES`] at once.
 async fn write(
     client: &Client,
     statements: &mut Statements,
@@ -584,7 +590,7 @@ async fn write(
             }
         }
     }
-    // What comes after what was refused of a slice waits for that.
+    // The acknowledgement of a slice waits for its refused settlements.
     let (waiting, all): (Vec<_>, Vec<_>) = all
         .iter()
         .partition(|one: &&Acknowledgement| written.has_refused(one.slice));
@@ -615,7 +621,7 @@ async fn write(
     Ok(written)
 }
 
-/// Writes some acknowledgements at once, or, if the database refuses something, one by one.
+/// Writes acknowledgements at once. If the database refuses the batch, each slice is written on its own.
 async fn acknowledge(
     client: &Client,
     statements: &mut Statements,
@@ -655,16 +661,16 @@ async fn read(
             .collect();
         Ok(Page { turn, rows, events })
     };
-    let page = store::answered(limit, page).await;
+    let page = store::answer_within(limit, page).await;
     (reader, page)
 }
 
-/// The answer to what was asked, if anything was.
-async fn answer<T>(asked: &mut Option<impl Future<Output = T> + Unpin>) -> T {
-    let answer = match asked {
+/// Waits for the answer to a request. Waits forever if there is no request.
+async fn answer<T>(request: &mut Option<impl Future<Output = T> + Unpin>) -> T {
+    let answer = match request {
         Some(future) => future.await,
         None => pending().await,
     };
-    *asked = None;
+    *request = None;
     answer
 }

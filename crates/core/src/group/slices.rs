@@ -1,15 +1,15 @@
-//! How far a node has come with each slice it has.
+//! The progress of each slice that a node owns.
 //!
 //! ```text
 //!                    ┌──────────── pending: taken in, not all done ───────────┐
-//!   … acknowledged … │ done │ done │ under way │ done │ waiting │ waiting │   │ … not read …
+//!   … acknowledged … │ done │ done │  running  │ done │ waiting │ waiting │   │ … not read …
 //!                    └──────┴──────┴─ the cursor goes to here ─┴─────────┘   read
 //! ```
 //!
 //! Pure: no time, no I/O, no user code. Guarantees:
 //! - A cursor never passes an event that is neither done nor parked.
-//! - Slices that were read equally far are read together; one that lags behind is read up to where another one is, so that
-//!   they meet.
+//! - Slices at the same position are read together. A slice that lags behind is read up to the position of another slice, and
+//!   from then on together with it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -18,22 +18,23 @@ use super::job::Park;
 use crate::error::{Error, Result};
 use crate::outbox::{Cursor, Point, Reading, Share};
 
-/// About how many bytes of parked events are written at once; one event more at most.
+/// Parked events of about so many bytes are written at once. The last event may exceed it.
 pub(super) const MOST_BYTES: usize = 16 << 20;
-/// How often a cursor is written before it is given another key.
+/// How often a cursor is written before its generation, which is part of its key, is raised. The new key leaves behind the
+/// index entries of dead row versions.
 const MOST_WRITES: u32 = 200;
 
 /// The slices of a node.
 #[derive(Debug, Default)]
 pub(super) struct Slices {
     owned: BTreeMap<i32, Slice>,
-    /// How many there are in the group.
+    /// The number of slices in the group.
     of: i32,
-    /// Events taken in and not finished, of all slices.
+    /// Events of all slices that were taken in and are not finished.
     pending: usize,
-    /// Which stream's turn it is to be read.
+    /// The index of the stream that was read last.
     turn: usize,
-    /// Slices whose cursor would go back. Such a cursor is not written.
+    /// Slices whose cursor would move back. Such a cursor is not written.
     went_back: Vec<(i32, Error)>,
 }
 
@@ -41,42 +42,43 @@ pub(super) struct Slices {
 struct Slice {
     epoch: i64,
     generation: i64,
-    /// How often this generation was written.
+    /// How often the cursor was written in this generation.
     writes: u32,
-    /// What stands in the database.
+    /// The cursor in the database.
     acknowledged: Cursor,
-    /// Up to here, rows were taken in.
+    /// The position up to which rows were taken in.
     read: Cursor,
     pending: VecDeque<Pending>,
-    /// The number of the first that is pending.
+    /// The number of the first pending event.
     first: u64,
-    /// Where the first that is pending was read from.
+    /// The position from which the first pending event was read.
     base: Cursor,
-    /// The last one that is done since then, and everything before it.
+    /// The last event since `base` that is done together with every event before it.
     done: Option<(Arc<Span>, i64)>,
-    /// To be written with the next acknowledgement.
+    /// Events to park with the next acknowledgements.
     parks: Vec<Park>,
-    /// Of those, so many are written at once, with this cursor: everything before it is done or among them.
+    /// Divides `parks` into parts: so many are written at once, with this cursor. Every event before the cursor is done, or parked
+    /// in this part or an earlier one.
     cuts: VecDeque<(usize, Cursor)>,
-    /// Bytes that were parked since the last of these.
+    /// Bytes of the events in `parks` after the last part.
     weight: usize,
-    /// Bytes of all that is to be parked.
+    /// Bytes of all events in `parks`.
     bytes: usize,
     running: usize,
-    /// Nothing new is begun: it is to be given back.
-    leaving: bool,
-    /// An acknowledgement is on its way.
+    /// The slice is to be given back: no attempt of it begins.
+    releasing: bool,
+    /// An acknowledgement was sent and not answered.
     acknowledging: bool,
     hold: Hold,
 }
 
-/// Whether the database takes what is to be written of a slice.
+/// Whether the database accepts the writes of a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hold {
     Free,
-    /// It does not. Nothing new of it is read, nor written.
+    /// It has refused a write. Nothing of the slice is read or written.
     Held,
-    /// The same, but it is tried again.
+    /// It has refused a write, and the write is being retried. Nothing of the slice is read.
     Trying,
 }
 
@@ -88,7 +90,7 @@ struct Pending {
     is_done: bool,
 }
 
-/// A difference, by which a cursor is made of an id.
+/// The difference that an event was read from. It turns the event's id into a cursor.
 #[derive(Debug)]
 pub(super) struct Span {
     done: Point,
@@ -107,23 +109,23 @@ impl Span {
     }
 }
 
-/// What to read next.
+/// The next page to read.
 #[derive(Clone, Debug)]
 pub(super) struct Turn {
     pub(super) cursor: Cursor,
     pub(super) until: Option<Point>,
     pub(super) share: Share,
-    /// In the order of the slices.
+    /// The epochs, in the order of the slices.
     epochs: Vec<i64>,
 }
 
-/// What to write of one slice.
+/// What to write about one slice.
 #[derive(Clone, Debug)]
 pub(super) struct Acknowledgement {
     pub(super) slice: i32,
     pub(super) epoch: i64,
     pub(super) generation: i64,
-    /// The next one is of the next generation.
+    /// This write raises the generation.
     pub(super) is_renewed: bool,
     pub(super) cursor: Cursor,
     pub(super) is_released: bool,
@@ -131,14 +133,14 @@ pub(super) struct Acknowledgement {
 }
 
 impl Acknowledgement {
-    /// About how many bytes it has.
+    /// The approximate size in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.parks.iter().map(|park| park.row.bytes()).sum()
     }
 }
 
 impl Slices {
-    /// A slice that was claimed.
+    /// Adds a slice that was claimed.
     pub(super) fn insert(&mut self, of: i32, slice: i32, epoch: i64, cursor: &Cursor) {
         self.forget(slice);
         self.of = of;
@@ -157,14 +159,14 @@ impl Slices {
             weight: 0,
             bytes: 0,
             running: 0,
-            leaving: false,
+            releasing: false,
             acknowledging: false,
             hold: Hold::Free,
         };
         self.owned.insert(slice, claimed);
     }
 
-    /// A slice that somebody else has, or may have.
+    /// Removes a slice that another node owns, or may own.
     pub(super) fn forget(&mut self, slice: i32) {
         if let Some(slice) = self.owned.remove(&slice) {
             self.pending -= slice.pending.iter().filter(|event| !event.is_done).count();
@@ -181,12 +183,12 @@ impl Slices {
             .map(|(number, slice)| (*number, slice.epoch))
     }
 
-    /// The slice, if it is still that which a job was taken in for.
+    /// Returns the slice, if its epoch is still that of the job.
     fn current(&self, slice: i32, epoch: i64) -> Option<&Slice> {
         self.owned.get(&slice).filter(|slice| slice.epoch == epoch)
     }
 
-    /// Of the slice, if it is still that which a job was taken in for.
+    /// Returns the generation of the slice, if its epoch is still that of the job.
     pub(super) fn generation(&self, slice: i32, epoch: i64) -> Option<i64> {
         self.current(slice, epoch).map(|slice| slice.generation)
     }
@@ -195,7 +197,7 @@ impl Slices {
         self.owned.get(&slice).map(|slice| slice.epoch)
     }
 
-    /// Whether this event may be on its way to the parked ones.
+    /// Whether this event may still have to be written to the parked events.
     pub(super) fn is_parking(&self, event: i64) -> bool {
         let mut slices = self.owned.values();
         slices
@@ -210,7 +212,7 @@ impl Slices {
         self.pending
     }
 
-    /// Whether the slice is still that which a job was taken in for.
+    /// Whether the slice's epoch is still that of the job.
     pub(super) fn is_current(&self, slice: i32, epoch: i64) -> bool {
         self.current(slice, epoch).is_some()
     }
@@ -218,11 +220,11 @@ impl Slices {
     /// Whether jobs of the slice may begin.
     pub(super) fn may_begin(&self, slice: i32, epoch: i64) -> bool {
         self.current(slice, epoch)
-            .is_some_and(|slice| !slice.leaving)
+            .is_some_and(|slice| !slice.releasing)
     }
 
-    /// Whether something of the slice has to be written before an attempt can do so: what is to be parked among it, for if
-    /// the database refuses that, no other event is to blame.
+    /// Whether something of the slice has to be written before a transactional attempt may write. That includes events to park: an
+    /// attempt does not write them, so that it does not fail if the database refuses them.
     pub(super) fn has_to_write(&self, slice: i32) -> bool {
         self.owned.get(&slice).is_some_and(|slice| {
             slice.acknowledging || slice.hold != Hold::Free || !slice.parks.is_empty()
@@ -235,14 +237,14 @@ impl Slices {
         }
     }
 
-    /// How many bytes are to be parked, of slices whose reading goes on.
+    /// Bytes of the events to park, without those of held-up slices.
     pub(super) fn bytes(&self) -> usize {
         let slices = self.owned.values();
         let free = slices.filter(|slice| slice.hold == Hold::Free);
         free.map(|slice| slice.bytes).sum()
     }
 
-    /// How many events of slices whose reading does not go on are pending, and their bytes.
+    /// The number and the bytes of the pending events of held-up slices.
     pub(super) fn held(&self) -> (usize, usize) {
         let slices = self.owned.values();
         let held = slices.filter(|slice| slice.hold != Hold::Free);
@@ -254,39 +256,39 @@ impl Slices {
         })
     }
 
-    /// How many are to be given back, and cannot be: the database has refused what has to be written before.
+    /// The number of slices that cannot be given back, because the database refuses to store their progress.
     pub(super) fn refused(&self) -> usize {
         let slices = self.owned.values();
         slices
-            .filter(|slice| slice.leaving && slice.hold == Hold::Held)
+            .filter(|slice| slice.releasing && slice.hold == Hold::Held)
             .count()
     }
 
-    /// Gives back `count` slices, as soon as nothing of them is under way: those with the least to do, and those that are
-    /// held up last, for they cannot be given back.
-    pub(super) fn leave(&mut self, count: usize) {
-        let mut staying: Vec<(bool, usize, i32)> = self
+    /// Gives back `count` slices, as soon as none of their events is being handled. Chooses those with the fewest pending events.
+    /// Held-up slices come last, because they cannot be given back.
+    pub(super) fn release(&mut self, count: usize) {
+        let mut kept: Vec<(bool, usize, i32)> = self
             .owned
             .iter()
-            .filter(|(_, slice)| !slice.leaving)
+            .filter(|(_, slice)| !slice.releasing)
             .map(|(number, slice)| (slice.hold != Hold::Free, slice.pending.len(), *number))
             .collect();
-        staying.sort_unstable();
-        for (_, _, number) in staying.into_iter().take(count) {
+        kept.sort_unstable();
+        for (_, _, number) in kept.into_iter().take(count) {
             if let Some(slice) = self.owned.get_mut(&number) {
-                slice.leaving = true;
+                slice.releasing = true;
             }
         }
     }
 
-    /// How many are not to be given back.
-    pub(super) fn staying(&self) -> usize {
-        self.owned.values().filter(|slice| !slice.leaving).count()
+    /// The number of slices that are not being given back.
+    pub(super) fn kept(&self) -> usize {
+        self.owned.values().filter(|slice| !slice.releasing).count()
     }
 
     // Reading.
 
-    /// How many groups of slices there are that were read equally far.
+    /// The number of streams. A stream is all slices at the same position.
     pub(super) fn streams(&self) -> usize {
         self.split().len()
     }
@@ -294,7 +296,7 @@ impl Slices {
     fn split(&self) -> Vec<Vec<i32>> {
         let mut streams: Vec<(&Cursor, Vec<i32>)> = Vec::new();
         for (number, slice) in &self.owned {
-            if slice.leaving || slice.hold != Hold::Free {
+            if slice.releasing || slice.hold != Hold::Free {
                 continue;
             }
             let same = |(cursor, _): &&mut (&Cursor, _)| cursor.is_in_step_with(&slice.read);
@@ -306,7 +308,7 @@ impl Slices {
         streams.into_iter().map(|(_, numbers)| numbers).collect()
     }
 
-    /// What to read next: one stream after the other.
+    /// Returns the next page to read. Streams take turns.
     pub(super) fn turn(&mut self) -> Option<Turn> {
         let streams = self.split();
         if streams.is_empty() {
@@ -315,16 +317,16 @@ impl Slices {
         self.turn = (self.turn + 1) % streams.len();
         let numbers = streams.into_iter().nth(self.turn)?;
         let members = || numbers.iter().filter_map(|number| self.owned.get(number));
-        // The one that is farthest back; what others of it have taken in already, they pass over.
+        // Read from the slice that is farthest back. Slices of the stream that are farther skip the rows that they have.
         let cursor = members()
             .map(|slice| &slice.read)
             .min_by_key(|cursor| cursor.position())?
             .clone();
-        // The nearest place where another one is, or is going to.
+        // Read up to the nearest position that another slice is at, or is reading up to.
         let until = match cursor.reading {
             Some(_) => None,
             None => {
-                let others = self.owned.values().filter(|slice| !slice.leaving);
+                let others = self.owned.values().filter(|slice| !slice.releasing);
                 let places = others.flat_map(|slice| {
                     let to = slice.read.reading.as_ref().map(|reading| &reading.to);
                     std::iter::once(&slice.read.done).chain(to)
@@ -350,7 +352,7 @@ impl Slices {
         })
     }
 
-    /// The difference that a page of this turn belongs to.
+    /// Returns the difference that a page of this turn belongs to.
     pub(super) fn span(turn: &Turn, after: &Cursor) -> Arc<Span> {
         let done = turn.cursor.done.clone();
         let to = match &after.reading {
@@ -360,8 +362,9 @@ impl Slices {
         Arc::new(Span { done, to })
     }
 
-    /// Whether a row that was read in `turn` is to be taken in: not if the slice has gone meanwhile, or is farther already.
-    pub(super) fn wants(&self, turn: &Turn, slice: i32, id: i64) -> Option<i64> {
+    /// Returns the slice's epoch if a row that was read in `turn` is to be taken in: if the slice was not lost meanwhile, and
+    /// is not past the row.
+    pub(super) fn accepts(&self, turn: &Turn, slice: i32, id: i64) -> Option<i64> {
         let index = turn.share.slices.binary_search(&slice).ok()?;
         let epoch = *turn.epochs.get(index)?;
         let slice = self.owned.get(&slice)?;
@@ -369,7 +372,7 @@ impl Slices {
         is_new.then_some(epoch)
     }
 
-    /// Takes an event of so many bytes in. Returns its number.
+    /// Takes an event in. Returns its number within the slice.
     pub(super) fn take_in(
         &mut self,
         number: i32,
@@ -392,7 +395,7 @@ impl Slices {
         Some(slice.first + slice.pending.len() as u64 - 1)
     }
 
-    /// All rows of a page were taken in.
+    /// Moves the read position past a page whose rows were taken in.
     pub(super) fn advance(&mut self, turn: &Turn, after: &Cursor) {
         for (number, epoch) in turn.share.slices.iter().zip(&turn.epochs) {
             let Some(slice) = self.owned.get_mut(number) else {
@@ -426,7 +429,7 @@ impl Slices {
         }
     }
 
-    /// An event is done with.
+    /// Marks an event as done or parked.
     pub(super) fn finish(&mut self, number: i32, event: u64) {
         let Some(slice) = self.owned.get_mut(&number) else {
             return;
@@ -445,7 +448,7 @@ impl Slices {
         }
     }
 
-    /// An event is to be written to the parked ones.
+    /// Queues an event to be written to the parked events.
     pub(super) fn park(&mut self, park: Park) {
         if let Some(slice) = self.owned.get_mut(&park.slice) {
             let bytes = park.row.bytes();
@@ -462,8 +465,9 @@ impl Slices {
 
     // Acknowledging.
 
-    /// What is to be written now, which is then on its way until [`acknowledged`](Self::acknowledged) or
-    /// [`not_acknowledged`](Self::not_acknowledged). Leaves out slices in which something runs that acknowledges by itself.
+    /// Returns what to write now. The caller has to report the result with [`acknowledged`](Self::acknowledged) or
+    /// [`not_acknowledged`](Self::not_acknowledged). With `by_themselves`, attempts acknowledge their own event, so slices with a
+    /// running attempt are left out.
     pub(super) fn acknowledge(&mut self, by_themselves: bool) -> Vec<Acknowledgement> {
         let mut due = Vec::new();
         for (number, slice) in &mut self.owned {
@@ -475,7 +479,7 @@ impl Slices {
                 Some((_, cursor)) => cursor.clone(),
                 None => slice.cursor(),
             };
-            let is_released = slice.leaving && slice.running == 0 && slice.cuts.is_empty();
+            let is_released = slice.releasing && slice.running == 0 && slice.cuts.is_empty();
             if cursor == slice.acknowledged && slice.parks.is_empty() && !is_released {
                 continue;
             }
@@ -497,13 +501,13 @@ impl Slices {
         due
     }
 
-    /// Slices that were left out of an acknowledgement, because their cursor would go back.
+    /// Returns the slices that were left out of an acknowledgement because their cursor would move back.
     pub(super) fn take_went_back(&mut self) -> Vec<(i32, Error)> {
         std::mem::take(&mut self.went_back)
     }
 
-    /// The acknowledgement that an attempt at the first pending event of a slice has to write when it succeeds. An error if the
-    /// cursor would go back. Must not be called while the slice [has to write](Self::has_to_write) something itself.
+    /// Returns the acknowledgement that an attempt at the first pending event of a slice has to write when it succeeds. Returns an
+    /// error if the cursor would move back. Must not be called while the slice [has to write](Self::has_to_write) something.
     pub(super) fn acknowledge_next(&self, number: i32) -> Option<Result<Acknowledgement>> {
         let slice = self.owned.get(&number)?;
         let next = slice.pending.front()?;
@@ -520,24 +524,24 @@ impl Slices {
         }))
     }
 
-    /// It was written by the attempt itself.
+    /// Handles an acknowledgement that the attempt has written itself.
     pub(super) fn committed(&mut self, number: i32, event: u64) {
         if let Some(slice) = self.owned.get_mut(&number) {
-            // What was to be parked meanwhile goes with a cursor of before.
+            // The parts of `parks` have older cursors, so drop the division.
             slice.cuts.clear();
             slice.weight = slice.bytes;
             if let Some(event) = slice.pending.front() {
                 slice.acknowledged = event.span.cursor(event.id);
             }
-            // As it was when the attempt began.
+            // The same value as when the attempt began.
             let is_renewed = slice.writes >= MOST_WRITES;
             slice.was_written(is_renewed);
         }
         self.finish(number, event);
     }
 
-    /// It was written; unless the slice is not among `written`, which then belongs to somebody else. Returns the slices
-    /// that are gone, given back or lost.
+    /// Handles a successful write. A slice that was sent but is not among `written` is lost. Returns the slices that were given
+    /// back or lost.
     pub(super) fn acknowledged(&mut self, sent: Vec<Acknowledgement>, written: &[i32]) -> Gone {
         let mut gone = Gone::default();
         for Acknowledgement {
@@ -571,7 +575,7 @@ impl Slices {
         gone
     }
 
-    /// It was not written, or nobody knows.
+    /// Handles acknowledgements that were not written, or whose outcome is unknown.
     pub(super) fn not_acknowledged(&mut self, sent: Vec<Acknowledgement>) {
         for mut sent in sent {
             if let Some(slice) = self
@@ -580,7 +584,7 @@ impl Slices {
                 .filter(|slice| slice.epoch == sent.epoch)
             {
                 slice.acknowledging = false;
-                // Parking twice is parking once.
+                // The write is idempotent, so an event may be parked twice.
                 let count = sent.parks.len();
                 if count > 0 {
                     slice.cuts.iter_mut().for_each(|cut| cut.0 += count);
@@ -598,7 +602,7 @@ impl Slices {
     }
 }
 
-/// Slices that are not ours any more.
+/// Slices that this node no longer owns.
 #[derive(Debug, Default)]
 pub(super) struct Gone {
     pub(super) released: Vec<i32>,
@@ -613,7 +617,7 @@ impl Slice {
         }
     }
 
-    /// What is to be parked next.
+    /// Takes the next part of the events to park.
     fn take_parks(&mut self) -> Vec<Park> {
         let parks = match self.cuts.pop_front() {
             None => {
@@ -630,7 +634,7 @@ impl Slice {
         parks
     }
 
-    /// Everything before it is done or parked.
+    /// Returns the cursor to write: every event before it is done or parked.
     fn cursor(&self) -> Cursor {
         match (&self.done, self.pending.is_empty()) {
             (_, true) => self.read.clone(),

@@ -1,4 +1,4 @@
-//! What a node asks of the database: one function for each statement.
+//! The statements of a node: one function for each.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -9,58 +9,59 @@ use tokio::time::{Instant, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient, Row as SqlRow, ToStatement};
 
-use super::job::{Fate, Job, LONGEST_DELAY, Park, Row};
+use super::job::{Disposition, Job, LONGEST_DELAY, Park, Row};
 use super::leases::Lease;
 use super::options::Durable;
 use super::slices::Acknowledgement;
 use crate::error::{Error, Kind, Result};
 use crate::outbox::{Cursor, OutboxReader, Recorded, Statements, get, some};
 
-/// Rows of cursors are few and have many versions: whoever goes through all of them, as a planner would that knows of few
-/// rows, goes through those as well. To be run on a connection of ours.
+/// Makes the server look cursors up by their key. There are few rows of cursors, so the planner would choose a sequential scan.
+/// But they have many versions, which the scan would read too. Only for connections of the consumer.
 const BY_INDEX: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; \
     SET enable_mergejoin = off; SET enable_material = off; SET jit = off";
 
-/// What the operation of a parked row is, which tells to read everything again.
+/// The operation of a parked row that is a resync.
 pub(super) const RESYNC: i8 = b'R' as i8;
 
-/// Sets a connection of ours up.
+/// Sets up a connection of the consumer.
 pub(super) async fn prepare(client: &Client) -> Result<()> {
-    // What is written there waits for others, and looks again.
+    // In READ COMMITTED, a write that waited for a row lock checks its conditions again on the new version of the row.
     let sql = format!(
         "SET default_transaction_isolation = 'read committed'; SET pgherald.acknowledging = 'on'; {BY_INDEX}"
     );
     client.batch_execute(&sql).await.map_err(failed)
 }
 
-/// Whether the database takes any character.
+/// Returns whether the database can store any character.
 pub(super) async fn is_utf8(client: &Client) -> Result<bool> {
     let sql = "SELECT current_setting('server_encoding') = 'UTF8'";
     let row = client.query_one(sql, &[]).await.map_err(failed)?;
     get(&row, 0)
 }
 
-/// Makes the group if there is none. Fails if it has another number of slices than was asked for.
+/// Creates the group unless it exists, and replaces cursors that fail to parse. Fails if the group has another number of slices
+/// than the options.
 pub(super) async fn open(
     client: &Client,
     reader: &mut OutboxReader,
-    terms: &Durable,
+    options: &Durable,
 ) -> Result<()> {
-    let group = &*terms.group;
+    let group = &*options.group;
     let slices = loop {
         let sql = "SELECT slices FROM pgherald.consumer_group WHERE name = $1";
         if let Some(row) = client.query_opt(sql, &[&group]).await.map_err(failed)? {
             break get::<i32>(&row, 0)?;
         }
-        let cursor = match terms.from_beginning {
+        let cursor = match options.from_beginning {
             true => reader.beginning().await?,
             false => reader.now().await?,
         };
         let parameters: [&(dyn ToSql + Sync); 4] = [
             &group,
-            &terms.slices_when_made(),
+            &options.slices_when_made(),
             &cursor.to_string(),
-            &(terms.first_resync && !terms.from_beginning),
+            &(options.first_resync && !options.from_beginning),
         ];
         let sql = include_str!("sql/open.sql");
         execute(client, sql, &parameters).await?;
@@ -71,10 +72,10 @@ pub(super) async fn open(
         let sql = include_str!("sql/replace_unreadable.sql");
         execute(client, sql, &parameters).await?;
     }
-    match terms.slices {
-        Some(wanted) if wanted != slices => {
+    match options.slices {
+        Some(requested) if requested != slices => {
             let message = format!(
-                "group {group:?} has {slices} slices, and {wanted} were asked for: leave that out, use another name, or \
+                "group {group:?} has {slices} slices, and {requested} were asked for: leave that out, use another name, or \
                  stop its consumers and drop the group"
             );
             Err(Error::new(Kind::Config, message))
@@ -83,37 +84,36 @@ pub(super) async fn open(
     }
 }
 
-/// Cursors that are none, each of which is told.
+/// Returns the cursors that fail to parse, after logging each.
 async fn unreadable_cursors(client: &Client, group: &str) -> Result<Vec<String>> {
     let sql = "SELECT slice, cursor FROM pgherald.consumer_cursor WHERE group_name = $1";
     let mut unreadable = Vec::new();
     for row in query(client, sql, &[&group]).await? {
         let (slice, text): (i32, &str) = (get(&row, 0)?, get(&row, 1)?);
         if let Err(error) = cursor(group, slice, text) {
-            tracing::error!(group, slice, error = %error, "reading what is in the outbox again");
+            tracing::error!(group, slice, error = %error, "reading the events in the outbox again");
             unreadable.push(text.to_owned());
         }
     }
     Ok(unreadable)
 }
 
-/// The cursor of a slice, or what is wrong with it.
+/// Parses the cursor of a slice.
 fn cursor(group: &str, slice: i32, text: &str) -> Result<Cursor> {
     text.parse().map_err(|cause| {
         let message = format!(
-            "group {group:?} has a cursor for slice {slice} that cannot be read; have the group go on elsewhere with \
-             Group::seek, unless its next consumer to connect is to read what is in the outbox again"
+            "cannot parse the cursor of slice {slice} of group {group:?}; the next consumer that connects reads the \
+             events in the outbox again, unless Group::seek moves the group before"
         );
         Error::with_source(Kind::Decode, message, cause)
     })
 }
 
-/// Becomes a node of the group.
-pub(super) async fn join(client: &Client, terms: &Durable, node: i64) -> Result<()> {
+pub(super) async fn join(client: &Client, options: &Durable, node: i64) -> Result<()> {
     let description = format!("{} pid {}", host(), std::process::id());
-    let lease = terms.lease.as_secs_f64();
+    let lease = options.lease.as_secs_f64();
     let sql = include_str!("sql/join.sql");
-    let group = &*terms.group;
+    let group = &*options.group;
     execute(client, sql, &[&group, &node, &description, &lease])
         .await
         .map(drop)
@@ -125,44 +125,42 @@ fn host() -> String {
     name.map_or_else(|| "unknown host".to_owned(), |name| name.trim().to_owned())
 }
 
-/// Ends being one.
 pub(super) async fn leave(client: &Client, group: &str, node: i64) -> Result<()> {
     execute(client, include_str!("sql/leave.sql"), &[&group, &node])
         .await
         .map(drop)
 }
 
-/// Renews the lease; `false` if it was over, and somebody has noticed.
-pub(super) async fn renew(client: &Client, terms: &Durable, node: i64) -> Result<bool> {
-    let lease = terms.lease.as_secs_f64();
+/// Renews the lease. Returns `false` if another node has deleted this one, because its lease had expired.
+pub(super) async fn renew(client: &Client, options: &Durable, node: i64) -> Result<bool> {
+    let lease = options.lease.as_secs_f64();
     let sql = include_str!("sql/renew.sql");
-    let group = &*terms.group;
+    let group = &*options.group;
     let renewed = execute(client, sql, &[&group, &node, &lease]).await?;
     Ok(renewed > 0)
 }
 
-/// Deletes nodes whose lease has expired by the server's clock, and nodes that still have one of the leases in `over`.
-pub(super) async fn expel(client: &Client, group: &str, over: &[Lease]) -> Result<u64> {
-    let nodes: Vec<i64> = over.iter().map(|lease| lease.node).collect();
-    let until: Vec<SystemTime> = over.iter().map(|lease| lease.until).collect();
-    let sql = include_str!("sql/expel.sql");
+/// Deletes nodes whose lease has expired by the server's clock, and nodes that still have one of the leases in `expired`.
+pub(super) async fn remove_expired(client: &Client, group: &str, expired: &[Lease]) -> Result<u64> {
+    let nodes: Vec<i64> = expired.iter().map(|lease| lease.node).collect();
+    let until: Vec<SystemTime> = expired.iter().map(|lease| lease.until).collect();
+    let sql = include_str!("sql/remove_expired.sql");
     execute(client, sql, &[&group, &nodes, &until]).await
 }
 
-/// How the group stands.
+/// The state of the group and of this node's membership.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct Membership {
     pub(super) slices: i32,
     pub(super) is_paused: bool,
     pub(super) revision: i64,
-    /// The leases of its nodes.
     pub(super) nodes: Vec<Lease>,
-    /// Slices that this node has, and their epochs.
+    /// Slices that this node owns, and their epochs.
     pub(super) owned: Vec<(i32, i64)>,
 }
 
-pub(super) async fn standing(client: &Client, group: &str, node: i64) -> Result<Standing> {
-    let sql = include_str!("sql/standing.sql");
+pub(super) async fn membership(client: &Client, group: &str, node: i64) -> Result<Membership> {
+    let sql = include_str!("sql/membership.sql");
     let rows = query(client, sql, &[&group, &node]).await?;
     let Some(row) = rows.first() else {
         let message = format!("group {group:?} was dropped");
@@ -176,7 +174,7 @@ pub(super) async fn standing(client: &Client, group: &str, node: i64) -> Result<
         until,
         length: seconds(length),
     });
-    Ok(Standing {
+    Ok(Membership {
         slices: get(row, 0)?,
         is_paused: get(row, 1)?,
         revision: get(row, 2)?,
@@ -185,7 +183,7 @@ pub(super) async fn standing(client: &Client, group: &str, node: i64) -> Result<
     })
 }
 
-/// Takes up to `count` slices that are free. Returns each with its epoch and cursor.
+/// Claims up to `count` free slices. Returns each with its epoch and cursor.
 pub(super) async fn claim(
     client: &Client,
     group: &str,
@@ -203,7 +201,7 @@ pub(super) async fn claim(
     rows.iter().map(claimed).collect()
 }
 
-/// An event that is parked.
+/// A parked event, without its content.
 #[derive(Debug)]
 pub(super) struct ParkedEvent {
     pub(super) id: i64,
@@ -212,7 +210,7 @@ pub(super) struct ParkedEvent {
     pub(super) due: Instant,
 }
 
-/// What is parked of some slices.
+/// Returns the parked events of some slices, without dead letters.
 pub(super) async fn parked_of(
     client: &Client,
     group: &str,
@@ -232,24 +230,24 @@ pub(super) async fn parked_of(
     rows.iter().map(event).collect()
 }
 
-/// A number of seconds that may be anything.
+/// Converts a number of seconds, which may be negative or infinite, into a bounded duration.
 pub(super) fn seconds(number: f64) -> Duration {
     Duration::try_from_secs_f64(number.max(0.0))
         .unwrap_or(Duration::MAX)
         .min(LONGEST_DELAY)
 }
 
-/// A parked event as it was recorded.
+/// A parked event with its content.
 #[derive(Debug)]
 pub(super) struct ParkedRow {
     pub(super) row: Recorded,
     pub(super) attempts: u32,
-    /// The handler's filter was not applied yet.
+    /// Whether the handler's filter was not applied yet.
     pub(super) is_unfiltered: bool,
 }
 
-/// Parked events of some slices. Events that are gone are left out. If the second value says so, others are left out too,
-/// because the size limit was reached; at least one is returned.
+/// Returns parked events of some slices, without events that no longer exist. The second value is `true` if the size limit was
+/// reached: then events are missing at the end, and at least one is returned.
 pub(super) async fn parked_rows(
     client: &Client,
     group: &str,
@@ -271,36 +269,37 @@ pub(super) async fn parked_rows(
     .await
 }
 
-/// Moves cursors and parks events. Returns the slices of which it was written: those that this node still has.
+/// Moves cursors and parks events. Returns the slices that were written: those that this node still owns.
 pub(super) async fn acknowledge(
     client: &impl GenericClient,
     statements: &mut Statements,
     group: &str,
     all: &[&Acknowledgement],
 ) -> Result<Vec<i32>> {
-    let by_id = acknowledge_by(client, statements, group, all, Given::ById).await?;
+    let by_id = acknowledge_by(client, statements, group, all, Transfer::ById).await?;
     let written = match by_id {
         Some(written) => Some(written),
-        None => acknowledge_by(client, statements, group, all, Given::AsAWhole).await?,
+        None => acknowledge_by(client, statements, group, all, Transfer::Whole).await?,
     };
     Ok(written.unwrap_or_default())
 }
 
-/// How the server gets the events to park.
+/// How events to park are sent to the server.
 #[derive(Clone, Copy, PartialEq)]
-enum Given {
-    /// As copies from the outbox, where that is possible.
+enum Transfer {
+    /// By their ids, if possible: the server copies them from the outbox.
     ById,
-    AsAWhole,
+    /// With their content.
+    Whole,
 }
 
-/// `None` if an event was trimmed after it was read: then nothing was written.
+/// Returns `None` if an event was trimmed after it was read. Nothing was written then.
 async fn acknowledge_by(
     client: &impl GenericClient,
     statements: &mut Statements,
     group: &str,
     all: &[&Acknowledgement],
-    given: Given,
+    transfer: Transfer,
 ) -> Result<Option<Vec<i32>>> {
     let statement = statements
         .get(client, include_str!("sql/acknowledge.sql"))
@@ -312,7 +311,7 @@ async fn acknowledge_by(
     let cursors: Vec<String> = all.iter().map(|one| one.cursor.to_string()).collect();
     let released: Vec<bool> = all.iter().map(|one| one.is_released).collect();
     let parks = all.iter().flat_map(|one| one.parks.iter());
-    let parks: Vec<Written<'_>> = parks.map(|park| Written::of(park, given)).collect();
+    let parks: Vec<ParkJson<'_>> = parks.map(|park| ParkJson::of(park, transfer)).collect();
     let parks = serde_json::to_string(&parks).map_err(|cause| {
         Error::with_source(Kind::Decode, "a parked event cannot be written", cause)
     })?;
@@ -330,7 +329,7 @@ async fn acknowledge_by(
     rows.iter().map(|row| get(row, 0)).collect()
 }
 
-/// Moves the cursor past the event of one attempt; `false` if the slice is not ours any more.
+/// Moves the cursor past the event of one attempt. Returns `false` if this node no longer owns the slice.
 pub(super) async fn acknowledge_one(
     client: &impl GenericClient,
     statements: &mut Statements,
@@ -350,7 +349,7 @@ pub(super) async fn acknowledge_one(
     Ok(execute(client, &statement, &parameters).await? > 0)
 }
 
-/// A parked event is done with; `false` if the slice is not ours any more, or the event is gone.
+/// Deletes a parked event that was handled. Returns `false` if this node no longer owns the slice, or the event no longer exists.
 pub(super) async fn settle_done(
     client: &impl GenericClient,
     statements: &mut Statements,
@@ -366,18 +365,18 @@ pub(super) async fn settle_done(
     Ok(execute(client, &statement, &parameters).await? > 0)
 }
 
-/// What became of an attempt at a parked event.
+/// The outcome of an attempt at a parked event.
 #[derive(Clone, Debug)]
 pub(super) struct Settlement {
     pub(super) slice: i32,
     pub(super) epoch: i64,
     pub(super) generation: i64,
     pub(super) id: i64,
-    /// It failed: attempts made, why, and what is to become of it.
-    pub(super) failed: Option<(u32, Option<String>, Fate)>,
+    /// If the attempt failed: the attempts made, the error, and what happens next.
+    pub(super) failed: Option<(u32, Option<String>, Disposition)>,
 }
 
-/// Notes what became of a parked event; nothing if its slice is not ours any more.
+/// Writes a settlement. Does nothing if this node no longer owns the slice.
 pub(super) async fn settle(
     client: &Client,
     statements: &mut Statements,
@@ -391,7 +390,7 @@ pub(super) async fn settle(
         id,
         failed: failure,
     } = settlement;
-    let Some((attempts, error, fate)) = failure else {
+    let Some((attempts, error, disposition)) = failure else {
         let sql = include_str!("sql/settle_done.sql");
         let statement = statements.get(client, sql).await?;
         let parameters: [&(dyn ToSql + Sync); 5] = [&group, slice, epoch, generation, id];
@@ -409,14 +408,14 @@ pub(super) async fn settle(
         id,
         &attempts,
         &error,
-        &fate.delay(),
+        &disposition.delay(),
     ];
     execute(client, &statement, &parameters).await.map(drop)
 }
 
 /// An event to park, as JSON.
 #[derive(Serialize)]
-struct Written<'a> {
+struct ParkJson<'a> {
     id: i64,
     slice: i32,
     attempts: u32,
@@ -443,18 +442,19 @@ struct Content<'a> {
     changed: Option<&'a [Option<String>]>,
 }
 
-impl<'a> Written<'a> {
-    fn of(park: &'a Park, given: Given) -> Self {
+impl<'a> ParkJson<'a> {
+    fn of(park: &'a Park, transfer: Transfer) -> Self {
         let row = &park.row;
-        // The outbox holds no resyncs. And the unreadable values of a row must not come back when the group reads it again.
-        let is_whole = given == Given::AsAWhole || row.operation == RESYNC || row.problem.is_some();
+        // Resyncs are not in the outbox. A row with unreadable values is sent without them, so that the parked event is readable.
+        let is_whole =
+            transfer == Transfer::Whole || row.operation == RESYNC || row.problem.is_some();
         Self {
             id: row.id,
             slice: park.slice,
             attempts: park.attempts,
             error: park.error.as_deref().map(storable),
-            delay: park.fate.delay(),
-            is_dead: park.fate == Fate::Dead,
+            delay: park.disposition.delay(),
+            is_dead: park.disposition == Disposition::Dead,
             is_whole,
             content: is_whole.then(|| Content {
                 xid: row.xid.map(|xid| xid.to_string()),
@@ -471,7 +471,7 @@ impl<'a> Written<'a> {
     }
 }
 
-/// An error's text as PostgreSQL takes it: without NUL, and of a bounded size.
+/// Returns an error's text as PostgreSQL can store it: without NUL, and of a bounded size.
 fn storable(error: &str) -> String {
     const LONGEST: usize = 4_096;
     let mut text: String = error.chars().filter(|c| *c != '\0').take(LONGEST).collect();
@@ -482,13 +482,13 @@ fn storable(error: &str) -> String {
     text
 }
 
-/// What is asked, unless the server takes longer than this: then it is as good as gone.
-pub(super) async fn answered<T>(
+/// Waits for an answer of the server, for at most `limit`. A server that takes longer counts as disconnected.
+pub(super) async fn answer_within<T>(
     limit: Duration,
-    asked: impl Future<Output = Result<T>>,
+    request: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    timeout(limit, asked).await.unwrap_or_else(|_| {
-        let message = format!("no answer of the server within {limit:?}");
+    timeout(limit, request).await.unwrap_or_else(|_| {
+        let message = format!("no answer from the server within {limit:?}");
         Err(Error::new(Kind::Disconnected, message))
     })
 }
@@ -510,5 +510,5 @@ pub(super) async fn query<S: ?Sized + ToStatement + Sync + Send>(
 }
 
 pub(super) fn failed(cause: tokio_postgres::Error) -> Error {
-    Error::of_statement("the state of a group cannot be read or written", cause)
+    Error::of_statement("cannot read or write the state of a group", cause)
 }

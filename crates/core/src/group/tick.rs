@@ -1,4 +1,4 @@
-//! A look at how the group stands: the lease is renewed, nodes that gave no sign of life are deleted, slices are claimed.
+//! The periodic tick of a node: it renews the lease, deletes nodes with expired leases, and claims free slices.
 
 use std::sync::Arc;
 
@@ -7,85 +7,87 @@ use tokio_postgres::Client;
 
 use super::leases::Lease;
 use super::options::Durable;
-use super::store::{self, ParkedEvent, Standing};
+use super::store::{self, Membership, ParkedEvent};
 use crate::error::Result;
 use crate::outbox::Cursor;
 
-/// What a node knows when it looks.
+/// The state of a node when a tick begins.
 #[derive(Debug)]
-pub(super) struct Before {
+pub(super) struct NodeState {
     pub(super) node: i64,
-    /// It has a lease, as far as it knows.
+    /// Whether the node has a lease, as far as it knows.
     pub(super) has_joined: bool,
-    /// It takes no more slices.
+    /// Whether the node claims no more slices, because it stops.
     pub(super) is_stopping: bool,
-    /// The slices it has, and their epochs.
+    /// The node's slices and their epochs.
     pub(super) owned: Vec<(i32, i64)>,
     /// Leases that have expired by this node's own clock.
-    pub(super) over: Vec<Lease>,
+    pub(super) expired: Vec<Lease>,
+    /// The revision of the group at the last tick that read all parked events.
     pub(super) revision: Option<i64>,
 }
 
-/// What it finds.
+/// The result of a tick.
 #[derive(Debug)]
 pub(super) enum Tick {
-    /// The lease was over, and somebody has noticed: everything is lost.
-    Expelled,
-    Standing(Found),
+    /// Another node has deleted this one, because its lease had expired. All its slices are lost.
+    Removed,
+    Renewed(TickResult),
 }
 
 #[derive(Debug)]
-pub(super) struct Found {
-    /// When the look began: from then on the lease is counted.
+pub(super) struct TickResult {
+    /// When the tick began. The lease is counted from then on.
     pub(super) began: Instant,
-    pub(super) standing: Standing,
-    /// How many slices this node is to have.
+    pub(super) membership: Membership,
+    /// The number of slices that this node should have.
     pub(super) share: usize,
-    /// Slices that it has from now on.
+    /// Slices that the tick has claimed, with epoch and cursor.
     pub(super) claimed: Vec<(i32, i64, Cursor)>,
-    /// What is parked of those; of all slices, if somebody has changed that.
+    /// Parked events of the claimed slices; of all slices of this node if the group's revision has changed.
     pub(super) parked: Vec<ParkedEvent>,
     pub(super) has_all_parked: bool,
 }
 
-pub(super) async fn tick(client: Arc<Client>, terms: &Durable, before: Before) -> Result<Tick> {
+pub(super) async fn tick(client: Arc<Client>, options: &Durable, state: NodeState) -> Result<Tick> {
     let began = Instant::now();
-    let (group, node) = (&*terms.group, before.node);
-    if !before.has_joined {
-        store::join(&client, terms, node).await?;
-    } else if !store::renew(&client, terms, node).await? {
-        return Ok(Tick::Expelled);
+    let (group, node) = (&*options.group, state.node);
+    if !state.has_joined {
+        store::join(&client, options, node).await?;
+    } else if !store::renew(&client, options, node).await? {
+        return Ok(Tick::Removed);
     }
-    let expelled = store::expel(&client, group, &before.over).await?;
-    if expelled > 0 {
+    let removed = store::remove_expired(&client, group, &state.expired).await?;
+    if removed > 0 {
         tracing::warn!(
             group,
-            expelled,
-            "consumers gave no sign of life; their slices are free"
+            removed,
+            "removed consumers whose lease has expired; their slices are free"
         );
     }
-    let standing = store::standing(&client, group, node).await?;
-    let slices = usize::try_from(standing.slices).unwrap_or_default();
-    let nodes = standing.nodes.len().max(1);
-    let before_this = standing.nodes.iter().filter(|lease| lease.node < node);
+    let membership = store::membership(&client, group, node).await?;
+    let slices = usize::try_from(membership.slices).unwrap_or_default();
+    let nodes = membership.nodes.len().max(1);
+    let before_this = membership.nodes.iter().filter(|lease| lease.node < node);
     let rank = before_this.count();
     let share = slices / nodes + usize::from(rank < slices % nodes);
-    let is_ours = |owned: &&(i32, i64)| standing.owned.contains(owned);
-    let known: Vec<i32> = before
+    let is_ours = |owned: &&(i32, i64)| membership.owned.contains(owned);
+    let known: Vec<i32> = state
         .owned
         .iter()
         .filter(is_ours)
         .map(|(slice, _)| *slice)
         .collect();
-    // Its own that it does not know of are taken in any case: only who has a slice can give it back.
-    let unknown = standing.owned.len() - known.len();
+    // Claim slices that the database assigns to this node, but the node does not know, beyond the share too: only the owner of a
+    // slice can give it back.
+    let unknown = membership.owned.len() - known.len();
     let missing = share.saturating_sub(known.len()).max(unknown);
     let claimed = match missing {
-        _ if before.is_stopping => Vec::new(),
+        _ if state.is_stopping => Vec::new(),
         0 => Vec::new(),
         missing => store::claim(&client, group, node, missing, &known).await?,
     };
-    let has_all_parked = before.revision != Some(standing.revision);
+    let has_all_parked = state.revision != Some(membership.revision);
     let mut of: Vec<i32> = claimed.iter().map(|(slice, ..)| *slice).collect();
     if has_all_parked {
         of.extend(known);
@@ -94,9 +96,9 @@ pub(super) async fn tick(client: Arc<Client>, terms: &Durable, before: Before) -
         true => Vec::new(),
         false => store::parked_of(&client, group, &of).await?,
     };
-    Ok(Tick::Standing(Found {
+    Ok(Tick::Renewed(TickResult {
         began,
-        standing,
+        membership,
         share,
         claimed,
         parked,

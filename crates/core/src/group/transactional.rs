@@ -4,13 +4,14 @@
 //!   BEGIN ── the handler's statements ── acknowledge, if the slice is still ours ── COMMIT
 //! ```
 //!
-//! Either all of it is committed, or nothing. The outcome of an attempt depends on how far it came:
+//! Either all of it is committed, or nothing. The outcome of an attempt depends on its progress:
 //! - An attempt that cannot begin, for example because it gets no connection, is not counted.
 //! - If the connection is lost before COMMIT was sent, nothing can have been committed: the attempt has failed.
 //! - If it is lost after that, only the server knows the outcome. The consumer claims the slice again. The claim waits for the
 //!   transaction, and fences it if it commits later.
 //!
-//! Attempts share connections, but see no session state of other attempts: each session is cleaned at the end of an attempt.
+//! Attempts share connections. No attempt sees the session state of another one, because each session is cleaned at the end of
+//! an attempt.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -27,8 +28,8 @@ use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryStream, Transaction}
 
 use super::job::{Finished, Outcome};
 use super::options::Durable;
-use super::plain::{tell, with};
-use super::runner::{Acknowledge, Assignment, Manner, Runner, not_understood};
+use super::plain::{call_hook, with};
+use super::runner::{Acknowledge, Assignment, ExecutionMode, Runner, undecodable};
 use super::store;
 use crate::backoff::Backoff;
 use crate::connect::{ConnectConfig, NEVER_IDLE_TOO_LONG};
@@ -42,16 +43,17 @@ use crate::outbox::{History, Statements};
 use crate::signal::Resync;
 
 const CONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+/// How often connecting is retried for an attempt while no other attempt has a connection to give back.
 const MOST_FAILURES: u32 = 6;
-/// How much longer than its timeout an attempt may keep its transaction idle.
+/// How much longer than the timeout the server lets an idle transaction stay open.
 const MARGIN: Duration = Duration::from_secs(1);
 
 /// Does what `DISCARD ALL` does, but keeps the consumer's prepared statements and those that look types up. Then counts the
 /// statements that were prepared by SQL, and those prepared by the protocol.
 const CLEANING: &str = include_str!("sql/clean.sql");
 
-/// Fails unless a transaction is open, and then lets the acknowledgement write. The lease follows as its limit: a process
-/// that hangs afterwards keeps the slice's cursor locked for no longer than that.
+/// Fails unless a transaction is open, and then lets the acknowledgement write. The caller appends the lease as the limit for an
+/// idle transaction: if the process hangs afterwards, the slice's cursor is locked for no longer than that.
 const ACKNOWLEDGING: &str = include_str!("sql/acknowledging.sql");
 
 /// Reacts to events with effects in the same database, each exactly once.
@@ -97,11 +99,11 @@ const ACKNOWLEDGING: &str = include_str!("sql/acknowledging.sql");
 /// }
 /// ```
 pub trait TransactionalHandler: 'static {
-    /// What it is given; also decides which events it is given.
+    /// The type of the events that the handler receives. It also selects them: see [`FromEvent`].
     type Event: FromEvent;
 
-    /// Handles one event. An error rolls back what was done in the transaction; see
-    /// [`EventHandler::handle`](crate::EventHandler::handle) for what follows.
+    /// Handles one event. An error rolls the transaction back. The event is then retried as for
+    /// [`EventHandler::handle`](crate::EventHandler::handle).
     fn handle(
         &self,
         event: Self::Event,
@@ -120,7 +122,7 @@ pub trait TransactionalHandler: 'static {
         async move { HandlerError::without_resync(&resync) }
     }
 
-    /// Told about every event that became a dead letter.
+    /// Called for each event that became a dead letter.
     fn given_up(&self, task: &GivenUp) {
         let _ = task;
     }
@@ -128,24 +130,24 @@ pub trait TransactionalHandler: 'static {
 
 pub(super) struct Transactional<H> {
     instances: Rc<Instances<H>>,
-    terms: Rc<Durable>,
+    options: Rc<Durable>,
     pool: Rc<Pool>,
 }
 
 impl<H: TransactionalHandler> Transactional<H> {
     pub(super) fn new(
         config: ConnectConfig,
-        terms: Rc<Durable>,
+        options: Rc<Durable>,
         factory: impl Fn() -> H + 'static,
     ) -> Self {
         let milliseconds = |time: Duration| time.as_millis().clamp(1, i32::MAX as u128);
         let settings = format!(
             "SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}",
-            milliseconds(terms.timeout),
-            // The attempt's own limit comes first.
-            milliseconds(terms.timeout.saturating_add(MARGIN))
+            milliseconds(options.timeout),
+            // The margin lets the attempt's own timeout come first.
+            milliseconds(options.timeout.saturating_add(MARGIN))
         );
-        let acknowledging = format!("{ACKNOWLEDGING} {}", milliseconds(terms.lease));
+        let acknowledging = format!("{ACKNOWLEDGING} {}", milliseconds(options.lease));
         Self {
             instances: Rc::new(Instances::new(factory)),
             pool: Rc::new(Pool {
@@ -159,13 +161,13 @@ impl<H: TransactionalHandler> Transactional<H> {
                 connections: Rc::default(),
                 returned: Notify::new(),
             }),
-            terms,
+            options,
         }
     }
 }
 
 impl<H: TransactionalHandler> Runner for Transactional<H> {
-    const MANNER: Manner = Manner::Transactional;
+    const MODE: ExecutionMode = ExecutionMode::Transactional;
 
     fn narrow(filter: Filter) -> Filter {
         H::Event::narrow(filter)
@@ -173,11 +175,11 @@ impl<H: TransactionalHandler> Runner for Transactional<H> {
 
     fn attempt(&self, jobs: Vec<Assignment>) -> LocalBoxFuture<'static, Vec<Finished>> {
         let instances = Rc::clone(&self.instances);
-        let (terms, pool) = (Rc::clone(&self.terms), Rc::clone(&self.pool));
+        let (options, pool) = (Rc::clone(&self.options), Rc::clone(&self.pool));
         async move {
             let mut finished = Vec::with_capacity(jobs.len());
             for assignment in jobs {
-                let outcome = attempt(&instances, &terms, &pool, &assignment).await;
+                let outcome = attempt(&instances, &options, &pool, &assignment).await;
                 let Assignment { job, .. } = assignment;
                 finished.push(Finished { job, outcome });
             }
@@ -191,22 +193,22 @@ impl<H: TransactionalHandler> Runner for Transactional<H> {
     }
 
     fn give_up(&self, given_up: &GivenUp) {
-        tell(&self.instances, |handler| handler.given_up(given_up));
+        call_hook(&self.instances, |handler| handler.given_up(given_up));
     }
 }
 
 async fn attempt<H: TransactionalHandler>(
     instances: &Instances<H>,
-    terms: &Durable,
+    options: &Durable,
     pool: &Pool,
     assignment: &Assignment,
 ) -> Outcome {
     let task = match &assignment.job.task {
         Ok(task) => task,
-        Err(error) => return Outcome::Failed(not_understood(error)),
+        Err(error) => return Outcome::Failed(undecodable(error)),
     };
     loop {
-        let mut connection = match within(terms, pool.take()).await {
+        let mut connection = match within(options, pool.take()).await {
             Ok(connection) => connection,
             Err(error) => return Outcome::NotBegun(error),
         };
@@ -228,15 +230,15 @@ async fn attempt<H: TransactionalHandler>(
                 let (transaction, is_clean) = begun.map_err(failed)?;
                 Ok(is_clean.then_some(transaction))
             };
-            match within(terms, beginning).await {
+            match within(options, beginning).await {
                 Ok(Some(transaction)) => {
                     let transaction = (transaction, statements);
-                    transact(instances, terms, pool, assignment, task, transaction).await
+                    transact(instances, options, pool, assignment, task, transaction).await
                 }
                 Ok(None) => continue,
-                // The session could not be cleaned, or has ended since.
+                // The session could not be cleaned, or has ended meanwhile.
                 Err(error) if was_used => {
-                    tracing::debug!(error = %error.chain(), "a session is not used again");
+                    tracing::debug!(error = %error.chain(), "session discarded after an attempt");
                     continue;
                 }
                 Err(error) => return Outcome::NotBegun(error),
@@ -256,10 +258,10 @@ async fn attempt<H: TransactionalHandler>(
     }
 }
 
-/// Fails if the handler does: then nothing was acknowledged.
+/// Runs the handler, acknowledges its event, and commits. Fails if the handler fails: then nothing was acknowledged.
 async fn transact<H: TransactionalHandler>(
     instances: &Instances<H>,
-    terms: &Durable,
+    options: &Durable,
     pool: &Pool,
     assignment: &Assignment,
     task: &Task,
@@ -272,9 +274,9 @@ async fn transact<H: TransactionalHandler>(
     } = assignment;
     let lent = &mut transaction;
     let attempted = with(instances, async move |handler| {
-        // Moved into the attempt, for it goes with it.
-        let attempt = job.attempt(terms);
-        contain(move || run(handler, task, attempt, lent), terms.timeout).await
+        // Move `lent` into the attempt, so that the borrow ends with it.
+        let attempt = job.attempt(options);
+        contain(move || run(handler, task, attempt, lent), options.timeout).await
     });
     attempted.await?;
     let acknowledging = async {
@@ -284,16 +286,16 @@ async fn transact<H: TransactionalHandler>(
     let writing = async {
         match acknowledgement {
             Acknowledge::Cursor(one) => {
-                store::acknowledge_one(&transaction, statements, &terms.group, one).await
+                store::acknowledge_one(&transaction, statements, &options.group, one).await
             }
             Acknowledge::Parked => {
-                store::settle_done(&transaction, statements, &terms.group, job, *generation).await
+                store::settle_done(&transaction, statements, &options.group, job, *generation).await
             }
             Acknowledge::Nothing => Ok(true),
         }
     };
-    // Send both at once.
-    let limit = limit(terms);
+    // Send both statements before reading the answer to either.
+    let limit = limit(options);
     match timeout(limit, try_join(acknowledging, writing)).await {
         Ok(Ok(((), true))) => {}
         Ok(Ok(((), false))) => return Ok(Outcome::Fenced),
@@ -302,7 +304,7 @@ async fn transact<H: TransactionalHandler>(
         Err(_) => return Err(Failure::TimedOut(limit)),
     }
     let committing = async { Ok(transaction.commit().await) };
-    Ok(match within(terms, committing).await {
+    Ok(match within(options, committing).await {
         Ok(Ok(())) => Outcome::Committed,
         // Any result except a plain error, such as that of a deferred constraint, may come after the commit.
         Ok(Err(cause)) if !is_plain(&cause) => Outcome::InDoubt(failed(cause)),
@@ -311,23 +313,23 @@ async fn transact<H: TransactionalHandler>(
     })
 }
 
-/// A server that does not answer for this long counts as gone.
-fn limit(terms: &Durable) -> Duration {
-    terms.lease.max(terms.timeout)
+/// A server that does not answer for this long counts as disconnected.
+fn limit(options: &Durable) -> Duration {
+    options.lease.max(options.timeout)
 }
 
-async fn within<T>(terms: &Durable, asked: impl Future<Output = Result<T>>) -> Result<T> {
-    store::answered(limit(terms), asked).await
+async fn within<T>(options: &Durable, request: impl Future<Output = Result<T>>) -> Result<T> {
+    store::answer_within(limit(options), request).await
 }
 
-/// Whether the server has refused a statement, and lives.
+/// Whether the server has refused a statement, and the session continues.
 fn is_plain(cause: &tokio_postgres::Error) -> bool {
     cause.as_db_error().is_some_and(|error| {
         error.parsed_severity() == Some(Severity::Error) && !error.code().code().starts_with("08")
     })
 }
 
-/// The server did not take it.
+/// The failure of an attempt whose acknowledgement or COMMIT the server has refused.
 fn refused(error: &Error) -> Failure {
     let message = match error.code() {
         Some(&SqlState::NO_ACTIVE_SQL_TRANSACTION) => {
@@ -362,7 +364,7 @@ async fn run<H: TransactionalHandler>(
     }
 }
 
-/// Connections for attempts; as many as there were attempts at a time.
+/// Connections for attempts. It opens as many as there are attempts at a time.
 struct Pool {
     config: ConnectConfig,
     settings: String,
@@ -372,11 +374,11 @@ struct Pool {
     cleaning_since_14: String,
     /// Prepares the transaction for the acknowledgement.
     acknowledging: String,
-    /// Cursors from before a crash of the server are invalid after it: they must not be written on a connection that was made
-    /// since.
+    /// The server's history that the consumer's cursors belong to. A crash of the server makes cursors invalid, so they must not
+    /// be written on a connection that was opened after it.
     history: RefCell<Option<History>>,
     idle: RefCell<Vec<Connection>>,
-    /// Each connection holds a reference.
+    /// Counts connections: each one holds a reference.
     connections: Rc<()>,
     /// Notified when a connection becomes idle.
     returned: Notify,
@@ -406,7 +408,8 @@ impl Pool {
         Rc::strong_count(&self.connections) - 1 > self.idle.borrow().len()
     }
 
-    /// Retries if it fails, for example because there are too many connections; or takes one that another attempt has released.
+    /// Takes an idle connection, or opens one. Retries if that fails, for example because of too many connections, and meanwhile
+    /// takes a connection that another attempt gives back.
     async fn take(&self) -> Result<Connection> {
         let mut failures = 0;
         let client = loop {
@@ -420,7 +423,6 @@ impl Pool {
                         && (failures < MOST_FAILURES || self.has_some_in_use()) =>
                 {
                     tracing::debug!(error = %error.chain(), "no connection for an attempt");
-                    // Take whichever comes first.
                     let _ = timeout(CONNECT.delay(failures), self.returned.notified()).await;
                     failures = failures.saturating_add(1);
                 }
@@ -433,7 +435,7 @@ impl Pool {
         }
         let settings = format!("{NEVER_IDLE_TOO_LONG}; {}", self.settings);
         let answers = client.simple_query(&settings).await.map_err(failed)?;
-        // Looking up a setting takes longer than the rest of the cleaning, so do it once.
+        // Look this setting up only once: that takes longer than the rest of the cleaning.
         let is_set = |answer: &SimpleQueryMessage| matches!(answer, SimpleQueryMessage::Row(_));
         Ok(Connection {
             ends_when_idle: answers.iter().any(is_set),
@@ -444,8 +446,7 @@ impl Pool {
         })
     }
 
-    /// Sends the cleaning at once, so that nothing stays locked, and keeps the session for the next attempt, which reads the
-    /// answer.
+    /// Sends the cleaning at once, so that no locks stay, and keeps the session. The next attempt reads the answer.
     async fn give_back(&self, mut connection: Connection) {
         let cleaning = match connection.ends_when_idle {
             true => &self.cleaning_since_14,
@@ -458,7 +459,7 @@ impl Pool {
                 self.idle.borrow_mut().push(connection);
                 self.returned.notify_one();
             }
-            Err(error) => tracing::debug!(%error, "a connection ended with its attempt"),
+            Err(error) => tracing::debug!(%error, "the connection of an attempt has ended"),
         }
     }
 }

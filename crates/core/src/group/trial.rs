@@ -1,4 +1,4 @@
-//! Attempts at events that no outbox has, for tests of handlers.
+//! Attempts at events that are in no outbox, for tests of handlers.
 //!
 //! The runners are those of consumers, so a handler runs in the same session, transaction, timeout and containment. An attempt
 //! that succeeds is committed, but acknowledges nothing.
@@ -12,7 +12,7 @@ use super::engine::CONNECT;
 use super::job::{Job, Origin, Outcome};
 use super::options::Durable;
 use super::plain::Plain;
-use super::runner::{Acknowledge, Assignment, Manner, Runner};
+use super::runner::{Acknowledge, Assignment, ExecutionMode, Runner};
 use super::transactional::{Transactional, TransactionalHandler};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Kind, Result};
@@ -23,86 +23,86 @@ use crate::outbox::Recorded;
 /// A failed event is not attempted again if the handler asks for a longer pause.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// An event that was given to a handler.
+/// An event that a handler has received.
 #[derive(Debug)]
 pub struct Tried {
     /// The event.
     pub event: Event,
-    /// Attempts made.
+    /// The number of attempts.
     pub attempts: u32,
     /// The failure of the last attempt; `None` if it succeeded.
     pub failure: Option<Failure>,
 }
 
-/// Returns terms under which a new group gets no resync for the time before its creation.
-pub fn without_first_resync(mut terms: Durable) -> Durable {
-    terms.first_resync = false;
-    terms
+/// Returns the options with no resync at the creation of the group.
+pub fn without_first_resync(mut options: Durable) -> Durable {
+    options.first_resync = false;
+    options
 }
 
-/// Has a handler of single events handle those of `events` that it wants.
+/// Runs a handler of single events on those of `events` that match its type and filter.
 ///
 /// # Errors
-/// If the terms cannot be used.
+/// If the options are invalid.
 pub async fn plain<H: EventHandler>(
-    terms: Durable,
+    options: Durable,
     factory: impl Fn() -> H + 'static,
     events: Vec<Event>,
 ) -> Result<Vec<Tried>> {
-    let terms = Rc::new(terms.checked()?);
-    let runner = Plain::new(Rc::clone(&terms), factory);
-    all(&runner, &terms, events).await
+    let options = Rc::new(options.checked()?);
+    let runner = Plain::new(Rc::clone(&options), factory);
+    all(&runner, &options, events).await
 }
 
-/// The same for a transactional handler. Each attempt is committed or rolled back.
+/// Runs a transactional handler like [`plain`]. Each attempt is committed or rolled back.
 ///
 /// # Errors
-/// If the terms cannot be used, or the connection fails outside of the handler.
+/// If the options are invalid, or the connection fails outside of the handler.
 pub async fn transactional<H: TransactionalHandler>(
     mut config: ConnectConfig,
-    terms: Durable,
+    options: Durable,
     factory: impl Fn() -> H + 'static,
     events: Vec<Event>,
 ) -> Result<Vec<Tried>> {
-    let terms = Rc::new(terms.checked()?);
-    config.for_listening("test", terms.lease, CONNECT);
-    let runner = Transactional::new(config, Rc::clone(&terms), factory);
-    all(&runner, &terms, events).await
+    let options = Rc::new(options.checked()?);
+    config.for_listening("test", options.lease, CONNECT);
+    let runner = Transactional::new(config, Rc::clone(&options), factory);
+    all(&runner, &options, events).await
 }
 
-/// The same for a batch handler.
+/// Runs a batch handler like [`plain`].
 ///
 /// # Errors
-/// If the terms cannot be used.
+/// If the options are invalid.
 pub async fn batches<H: BatchHandler>(
-    terms: Durable,
+    options: Durable,
     factory: impl Fn() -> H + 'static,
     events: Vec<Event>,
 ) -> Result<Vec<Tried>> {
-    let terms = Rc::new(terms.checked()?);
-    let runner = Batches::new(Rc::clone(&terms), factory);
-    all(&runner, &terms, events).await
+    let options = Rc::new(options.checked()?);
+    let runner = Batches::new(Rc::clone(&options), factory);
+    all(&runner, &options, events).await
 }
 
-async fn all<R: Runner>(runner: &R, terms: &Durable, events: Vec<Event>) -> Result<Vec<Tried>> {
-    let filter = R::narrow(terms.filter.clone());
-    let wanted = events.into_iter().filter(|event| filter.matches(event));
-    let most = match R::MANNER {
-        Manner::Batches => terms.max_batch,
-        Manner::OneByOne | Manner::Transactional => 1,
+async fn all<R: Runner>(runner: &R, options: &Durable, events: Vec<Event>) -> Result<Vec<Tried>> {
+    let filter = R::narrow(options.filter.clone());
+    let selected = events.into_iter().filter(|event| filter.matches(event));
+    let most = match R::MODE {
+        ExecutionMode::Batches => options.max_batch,
+        ExecutionMode::OneByOne | ExecutionMode::Transactional => 1,
     };
     let mut tried = Vec::new();
-    for events in together(wanted, most) {
+    for events in together(selected, most) {
         let jobs = events.into_iter().zip(tried.len()..);
         let jobs = jobs.map(|(event, index)| job(event, index));
         for finished in runner.attempt(jobs.map(assignment).collect()).await {
-            tried.push(concluded(runner, terms, finished.job, finished.outcome).await?);
+            tried.push(concluded(runner, options, finished.job, finished.outcome).await?);
         }
     }
     Ok(tried)
 }
 
-/// Splits events like a consumer: a batch has at most one event of a row.
+/// Splits events into batches like a consumer: a batch has at most one event of a row.
 fn together(events: impl Iterator<Item = Event>, most: usize) -> Vec<Vec<Event>> {
     let mut batches = Vec::<Vec<Event>>::new();
     let mut rows = HashSet::new();
@@ -131,7 +131,7 @@ fn job(event: Event, index: usize) -> Job {
         epoch: 0,
         origin: Origin::Parked,
         row: Recorded {
-            // Part of the idempotency key, so that of each event is another.
+            // Part of the idempotency key, so each event needs its own.
             id: event.outbox_id().unwrap_or(number),
             xid: event.transaction_id(),
             sent_at: SystemTime::now(),
@@ -157,10 +157,10 @@ fn assignment(job: Job) -> Assignment {
     }
 }
 
-/// Repeats attempts of one event, as the policy says but without its pauses.
+/// Repeats the attempts at one event as often as the policy allows, without its pauses.
 async fn concluded<R: Runner>(
     runner: &R,
-    terms: &Durable,
+    options: &Durable,
     mut job: Job,
     mut outcome: Outcome,
 ) -> Result<Tried> {
@@ -172,13 +172,13 @@ async fn concluded<R: Runner>(
             Outcome::Failed(failure) => Some(failure),
             Outcome::NotBegun(error) | Outcome::InDoubt(error) => return Err(error),
             Outcome::Fenced => {
-                let message = "an attempt without acknowledgement was fenced";
+                let message = "an attempt without an acknowledgement was fenced";
                 return Err(Error::new(Kind::Query, message));
             }
         };
         let next = failure
             .as_ref()
-            .map(|failure| terms.retry.next(job.attempts, failure));
+            .map(|failure| options.retry.next(job.attempts, failure));
         if let Some(Some(pause)) = next
             && pause <= LONGEST_PAUSE
         {

@@ -1,4 +1,4 @@
-//! What caches have counted, told from time to time: a hit has no time for it.
+//! Reports the counts of caches at intervals, because a hit has no time to report itself.
 
 use metrics::Counter;
 
@@ -80,7 +80,7 @@ const SIZES: [Size; 4] = [
     (CACHE_CAPACITY_BYTES, |s| s.capacity_bytes),
 ];
 
-/// The metrics of a cache, and what they were told last.
+/// The metrics of a cache, with the counts that were last reported.
 #[derive(Debug)]
 pub(crate) struct CacheMetrics {
     counts: [(Counter, u64); COUNTS.len()],
@@ -101,12 +101,12 @@ impl CacheMetrics {
         }
     }
 
-    /// Tells what has come since the last time.
+    /// Reports what was counted since the last call.
     pub(crate) fn tell(&mut self, stats: &CacheStats) {
-        for ((counter, told), (.., read)) in self.counts.iter_mut().zip(COUNTS) {
+        for ((counter, reported), (.., read)) in self.counts.iter_mut().zip(COUNTS) {
             let now = read(stats);
-            counter.increment(now.saturating_sub(*told));
-            *told = now;
+            counter.increment(now.saturating_sub(*reported));
+            *reported = now;
         }
         for (level, (_, read)) in self.sizes.iter_mut().zip(SIZES) {
             level.set(usize::try_from(read(stats)).unwrap_or(usize::MAX));

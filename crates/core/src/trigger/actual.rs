@@ -1,4 +1,4 @@
-//! The actual state of pgherald's objects and of the watched tables, as plain data: read once, and evaluated without a
+//! The actual state of pgherald's objects and of the watched tables, as plain data. It is read once, and evaluated without a
 //! connection.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -16,11 +16,11 @@ use crate::name::TableName;
 use crate::operation::Operation;
 use crate::types::{Fields, Type};
 
-/// The actual state of a database, as [`inspect`](super::inspect()) has read it.
+/// The actual state of a database, as [`inspect`](super::inspect()) reads it.
 ///
-/// All decisions about triggers are made from it, without a connection: what to install ([`plan`](Self::plan)), what
-/// differs from a specification ([`verify`](Self::verify)), what is installed ([`watched`](Self::watched)), and how to
-/// remove it ([`plan_uninstall`](Self::plan_uninstall)).
+/// All decisions about triggers are made from this state, without a connection: [`plan`](Self::plan) plans an installation,
+/// [`verify`](Self::verify) lists differences from a specification, [`watched`](Self::watched) lists what is installed, and
+/// [`plan_uninstall`](Self::plan_uninstall) plans a removal.
 #[derive(Debug, Default)]
 pub struct Actual {
     pub(super) server: Server,
@@ -39,14 +39,14 @@ pub struct Actual {
     pub(super) functions: BTreeMap<String, Function>,
     /// The triggers that call each of these functions.
     triggers: HashMap<String, Vec<Trigger>>,
-    /// The functions that were made for tables of each name.
+    /// The functions that were made for a table of each name.
     made_for: HashMap<TableName, Vec<String>>,
-    /// The functions that the own triggers of each relation call (those that are not there for a parent), with the number of
-    /// these triggers.
+    /// The functions that the own triggers of each relation call, with the number of these triggers. The triggers that a relation
+    /// has for its parent are not its own.
     called: HashMap<i64, BTreeMap<String, usize>>,
     /// The names of all functions of tables.
     names: HashSet<String>,
-    /// For each name without a table, tables that may have been meant.
+    /// Similar names of existing tables, for each name that has no table.
     lookalikes: HashMap<String, Vec<String>>,
 }
 
@@ -56,11 +56,10 @@ pub struct Actual {
 pub struct Requirement {
     /// The group's name.
     pub group: String,
-    /// The table, and the least that has to be installed on it.
+    /// The table, and the minimum that must be installed on it.
     pub spec: TriggerSpec,
 }
 
-/// A table in the catalog.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
     pub(super) oid: i64,
@@ -74,25 +73,25 @@ pub(super) struct Column {
     pub(super) root: i64,
     pub(super) number: i16,
     pub(super) name: String,
-    /// The type's name if it comes with PostgreSQL, domains resolved; `enum`; or empty.
+    /// The name of the type, or of the type behind a domain, if it comes with PostgreSQL. `enum` for an enum; otherwise empty.
     pub(super) type_name: String,
-    /// The place in the primary key, from 1.
+    /// The position in the primary key, from 1.
     pub(super) key_place: Option<i32>,
-    /// Whether it is computed when it is read, and therefore invisible to triggers.
+    /// Whether it is computed when it is read. Triggers cannot see such a column.
     pub(super) is_virtual: bool,
-    /// The type, or the domain, quoted and with its schema.
+    /// The qualified and quoted name of the type or the domain.
     pub(super) exact_type: String,
     /// The type as it was declared.
     pub(super) declared: String,
-    /// Whether all values of its type have the same few bytes.
+    /// Whether values of its type have a fixed length, so that their texts are short.
     pub(super) is_short: bool,
-    /// Whether its text may name objects of the database, whose schema appears depending on the `search_path`.
+    /// Whether its text may name objects of the database. Whether such a text contains the schema depends on the `search_path`.
     pub(super) names_objects: bool,
     /// Whether equal values may have different texts.
     pub(super) is_ambiguous: bool,
     #[serde(default)]
     pub(super) type_oid: i64,
-    /// How its values are read from text.
+    /// The type by which its texts are read.
     #[serde(skip)]
     pub(super) read_as: Type,
 }
@@ -109,7 +108,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// An ordinary table that is no partition.
+    /// An ordinary table that is not a partition.
     pub(super) fn sample(name: TableName) -> Self {
         Self {
             root: 0,
@@ -120,7 +119,7 @@ impl Member {
         }
     }
 
-    /// Whether it is a table, ordinary or partitioned.
+    /// Whether it is an ordinary or a partitioned table.
     pub(super) fn is_table(&self) -> bool {
         matches!(&*self.kind, "r" | "p")
     }
@@ -149,17 +148,15 @@ impl TryFrom<Parts> for Name {
 pub(super) struct Server {
     pub(super) version: i32,
     pub(super) has_schema: bool,
-    /// The owner of the schema, if it exists.
     #[serde(flatten)]
     pub(super) owner: Option<Owner>,
 }
 
-/// The owner of an object.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Owner {
     #[serde(rename = "owner")]
     pub(super) name: String,
-    /// Whether it is this role or a superuser. Any other role could replace the object's code later.
+    /// Whether the owner is this role or a superuser. Any other role could replace the object's code later.
     pub(super) is_trusted: bool,
 }
 
@@ -175,7 +172,7 @@ pub(super) struct Function {
     /// Whether it runs with its owner's rights.
     pub(super) is_definer: bool,
     pub(super) settings: Vec<String>,
-    /// Whether schema and shared function belong to its owner or a superuser.
+    /// Whether the schema and the shared function belong to its owner or a superuser.
     pub(super) has_trusted_helper: bool,
     /// Whether its owner may call the shared function.
     pub(super) has_callable_helper: bool,
@@ -185,8 +182,7 @@ pub(super) struct Function {
 }
 
 impl Function {
-    /// The specification from which it was made, if its comment contains that; columns of `table` that were renamed have their
-    /// present names.
+    /// The specification in its comment, if there is one. Columns of `table` that were renamed have their present names.
     pub(super) fn spec(&self, table: Option<&Table>) -> Option<TriggerSpec> {
         let note = self.note.clone()?;
         match table {
@@ -205,7 +201,7 @@ pub(super) struct Trigger {
     pub(super) function: String,
     /// Whether it is on the watched table itself, rather than on one of its partitions.
     pub(super) is_root: bool,
-    /// In which sessions it fires: O, all but replicas; R, replicas; A, all; D, none.
+    /// The sessions in which it fires: O, all but replicas; R, replicas; A, all; D, none.
     pub(super) firing: char,
     events: i16,
     new_table: Option<String>,
@@ -214,11 +210,10 @@ pub(super) struct Trigger {
 }
 
 impl Trigger {
-    /// Whether this is an AFTER trigger of the level, the operation and the transition tables of `desired`, and nothing
-    /// besides.
+    /// Whether this is an unconditional AFTER trigger with the level, the operation and the transition tables of `desired`.
     pub(super) fn is_made_as(&self, desired: &DesiredTrigger) -> bool {
         let (new, old) = desired.transition_tables();
-        // The bits of pg_trigger.tgtype; row level is 1 and BEFORE is 2.
+        // The bits of pg_trigger.tgtype. Row level is 1, and BEFORE is 2.
         let event = match desired.operation {
             Operation::Insert => 4,
             Operation::Delete => 8,
@@ -232,7 +227,6 @@ impl Trigger {
     }
 }
 
-/// The outbox in the catalog.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Outbox {
     pub(super) comment: Option<String>,
@@ -249,7 +243,7 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Whether the rows that it relies on can be read, and have this program's version.
+    /// Whether this role may read the rows that the outbox relies on, and they have this program's version.
     pub(super) fn has_readable_rows(&self) -> bool {
         self.is_readable && version(self.comment.as_deref()) == Some(VERSION)
     }
@@ -259,10 +253,10 @@ impl Outbox {
     }
 }
 
-/// The rows that the outbox relies on. A restore of its schema without data lacks them.
+/// The rows that the outbox relies on. They are missing after a restore of the schema without data.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OutboxRows {
-    /// Whether the rows that readers and trimming rely on are there.
+    /// Whether all rows exist that readers and trimming rely on.
     pub(super) are_complete: bool,
     /// The relations that `outbox_relation` describes.
     pub(super) relations: HashSet<i64>,
@@ -278,12 +272,12 @@ struct Lookalike {
 /// The functions and triggers of one table.
 #[derive(Debug, Default)]
 pub(super) struct Installation<'a> {
-    /// The name and the function that its triggers call; or, if they call none, a function that a former table of its name has
+    /// The function that the table's triggers call, with its name. If they call none, a function that a former table of this name
     /// left behind.
     pub(super) function: Option<(&'a str, &'a Function)>,
     /// Other functions that its own triggers call.
     pub(super) superseded: Vec<(&'a str, &'a Function)>,
-    /// Every trigger that calls one of these functions, on any relation, and the table's other own triggers.
+    /// Every trigger on any relation that calls one of these functions, and the table's other own triggers.
     pub(super) triggers: Vec<&'a Trigger>,
 }
 
@@ -294,7 +288,7 @@ impl Installation<'_> {
 }
 
 impl Actual {
-    /// Assembles the state of a database that was inspected for the tables `asked` from objects, each a kind and a JSON text.
+    /// Assembles the state of a database that was inspected for the tables `asked`. Each object is a kind and a JSON text.
     pub(super) fn assemble<'a>(
         asked: &[&TableName],
         objects: impl IntoIterator<Item = (&'a str, &'a str)>,
@@ -380,7 +374,7 @@ impl Actual {
     }
 
     fn add_lookalikes(&mut self, mut lookalikes: Vec<Lookalike>) {
-        /// The most names to list.
+        /// The maximum number of names to list.
         const FEW: usize = 5;
         lookalikes.sort_by(|one, other| one.name.0.cmp(&other.name.0));
         for Lookalike { of, name } in lookalikes {
@@ -391,7 +385,7 @@ impl Actual {
         }
     }
 
-    /// The table of that name, if it exists.
+    /// Returns the table of that name.
     ///
     /// # Errors
     /// If it does not exist, or was not inspected.
@@ -408,7 +402,8 @@ impl Actual {
         Err(Error::new(Kind::Spec, message))
     }
 
-    /// The types of the columns of a table, as for a key. None if it does not exist, or was not inspected.
+    /// The types of the columns of a table, each as if it were part of the key. `None` if the table does not exist, or was not
+    /// inspected.
     pub(crate) fn types_of(&self, name: &TableName) -> Option<Fields> {
         let columns = self.table(name).ok()?.columns.iter();
         Some(
@@ -418,40 +413,39 @@ impl Actual {
         )
     }
 
-    /// The triggers that call `function`.
     pub(super) fn triggers_of(&self, function: &str) -> &[Trigger] {
         self.triggers.get(function).map_or(&[], Vec::as_slice)
     }
 
-    /// The table whose own triggers call `function`, if there is exactly one. A function that several tables call belongs to
-    /// none of them, because it announces changes under one name only.
+    /// The table whose own triggers call `function`, if there is exactly one. A function that the triggers of several tables call
+    /// belongs to none of them, because it announces changes under one name only.
     pub(super) fn owner_of(&self, function: &str) -> Option<&TableName> {
         let mut callers = self.callers(function);
         let first = callers.next()?;
         callers.all(|other| other == first).then_some(first)
     }
 
-    /// The tables whose own triggers call `function`, one for each trigger.
+    /// The tables whose own triggers call `function`, once for each trigger.
     fn callers(&self, function: &str) -> impl Iterator<Item = &TableName> {
         let own = self.triggers_of(function).iter();
         own.filter(|trigger| trigger.is_root)
             .map(|trigger| &trigger.on.0)
     }
 
-    /// The functions that were made for a table of that name, which may have another name now.
+    /// The functions that were made for a table of that name. The table may have another name now.
     fn made_for(&self, name: &TableName) -> impl Iterator<Item = (&str, &Function)> {
         let made_for = self.made_for.get(name).into_iter().flatten();
         let made_for = made_for.filter_map(|function| self.functions.get_key_value(function));
         made_for.map(|(function, of)| (&**function, of))
     }
 
-    /// The functions that no table's own triggers call, made for a table of that name.
+    /// The functions that were made for a table of that name, and that no table's own triggers call.
     pub(super) fn orphans_of(&self, name: &TableName) -> impl Iterator<Item = (&str, &Function)> {
         self.made_for(name)
             .filter(|(function, _)| self.callers(function).next().is_none())
     }
 
-    /// Other tables whose changes come under that name, because they had it when they were installed.
+    /// Other tables whose changes are reported under that name, because they had it at their installation.
     pub(super) fn namesakes_of(&self, name: &TableName) -> BTreeSet<&TableName> {
         let callers = self
             .made_for(name)
@@ -459,7 +453,8 @@ impl Actual {
         callers.filter(|caller| *caller != name).collect()
     }
 
-    /// Whether changes that come under that name, because a table had it before, are recorded; `None` if there are none.
+    /// Whether a table that had that name at its installation, and still reports changes under it, records them. `None` if there
+    /// is no such table.
     pub(super) fn namesake_mode(&self, name: &TableName) -> Option<bool> {
         let mut made_for = self.made_for(name);
         let is_called = |function: &str| self.callers(function).next().is_some();
@@ -467,7 +462,6 @@ impl Actual {
         function.note.as_ref().map(|note| note.outbox)
     }
 
-    /// The installation of `table`, whose name is `name`.
     pub(super) fn installation(&self, name: &TableName, table: &Table) -> Installation<'_> {
         let called = self.called.get(&table.oid);
         let mut called: Vec<_> = called.into_iter().flatten().collect();
@@ -493,7 +487,7 @@ impl Actual {
         }
     }
 
-    /// An unused name for a function of `table`. It does not contain the table's name, which may change. Two programs that
+    /// An unused name for a function of `table`. It does not contain the table's name, because that may change. Two programs that
     /// install on the table at the same time choose the same name.
     pub(super) fn free_name(&self, table: &Table) -> String {
         let names = (0_u32..).map(|number| format!("notify_{:08x}{number:08x}", table.oid));

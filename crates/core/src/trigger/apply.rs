@@ -1,4 +1,4 @@
-//! A plan: steps in SQL, to be shown or run.
+//! A plan: SQL statements to show or run.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::error::{Error, Kind, Result};
 const LOCK: &str = include_str!("sql/objects/lock.sql");
 const UNLOCK: &str = include_str!("sql/objects/unlock.sql");
 
-/// How often a plan is retried while other transactions lock the tables, and how long it waits in between.
+/// The number of attempts while other transactions lock the tables, and the delays between them.
 const ATTEMPTS: u32 = 20;
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 
-/// SQL that was planned and not yet run.
+/// A plan of SQL statements that have not run yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "a plan changes nothing until it is applied"]
 pub struct Plan {
@@ -28,7 +28,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Runs `statements` as the only installer. `schema` creates the schema, if it does not exist.
+    /// Wraps `statements` in the lock that excludes other installers. `schema` creates the schema, or is empty if it exists.
     pub(super) fn new(schema: &str, statements: &str, trials: Vec<Trial>) -> Result<Self> {
         let lock = render(LOCK, &[("schema", schema)])?;
         Ok(Self {
@@ -42,22 +42,21 @@ impl Plan {
         Self { warnings, ..self }
     }
 
-    /// Returns what the plan removes, and what remains to be done: a renamed table whose changes still come under a name that
-    /// the plan installs on. The latter only for inspected tables: [`plan`](super::plan()) inspects the tables of its
-    /// specifications only.
+    /// Returns texts that describe what the plan removes, and tables that remain to be installed again: renamed tables that
+    /// still announce changes under a name that the plan installs on. The latter covers only inspected tables, and
+    /// [`plan`](super::plan()) inspects only the tables of its specifications.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Whether there is nothing to do.
+    /// Returns whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.statements.is_empty()
     }
 
-    /// The whole plan as a script of one transaction, to be read or run by other means. Empty if there is
-    /// nothing to do.
+    /// Returns the plan as a script of one transaction, to read it or run it by other means. Empty if there is nothing to do.
     #[must_use]
     pub fn sql(&self) -> String {
         match self.is_empty() {
@@ -66,12 +65,12 @@ impl Plan {
         }
     }
 
-    /// Asks the server whether it accepts the statements of functions with more than a hundred columns, because only the server
-    /// knows its limits. [`plan`](super::plan()) has done so; a plan of [`Actual::plan`](super::Actual::plan) has not been
-    /// checked. Changes nothing, and runs no statement if the plan has no such functions.
+    /// Checks whether the server accepts the statements of functions with more than a hundred columns, because only the server
+    /// knows its limits. [`plan`](super::plan()) calls this; [`Actual::plan`](super::Actual::plan) does not. Changes nothing, and
+    /// runs no statement if the plan has no such functions.
     ///
     /// # Errors
-    /// If a specification has more columns than the server can compare, or the connection is lost.
+    /// If a specification has more columns than the server supports, or the connection is lost.
     pub async fn rehearse(&self, client: &Client) -> Result<()> {
         for trial in &self.trials {
             trial.run(client).await?;
@@ -79,16 +78,16 @@ impl Plan {
         Ok(())
     }
 
-    /// Runs the plan: all of it or nothing, also if this future is dropped. If the client is inside a
+    /// Runs the plan. Either all of it takes effect or nothing, even if this future is dropped. If the client is inside a
     /// transaction, the plan becomes part of it.
     ///
-    /// Waits for other installers. It waits for transactions that write to the tables for half a second at a time, to avoid
-    /// deadlocks, and retries for some seconds. Requires ownership of the tables, or their TRIGGER right.
+    /// Waits for other installers. To avoid deadlocks, it waits for transactions that write to the tables for at most half a
+    /// second at a time. It then retries, up to 20 attempts. Requires ownership of the tables, or the TRIGGER right on them.
     ///
     /// # Errors
-    /// If the server refuses a statement; if a table was renamed, or another installation changed it, since it was inspected;
-    /// or if the connection is lost (then either everything was done or nothing). A retryable error if the tables stay in use,
-    /// or, if the client is inside a transaction, if they are in use at all.
+    /// If the server refuses a statement; if a table was renamed, or changed by another installation, since it was inspected;
+    /// or if the connection is lost (then either all of the plan took effect or nothing). The error is retryable if the tables
+    /// stay in use, or, inside a transaction, if they are in use at all.
     pub async fn apply(&self, client: &Client) -> Result<()> {
         if self.is_empty() {
             return Ok(());
@@ -101,7 +100,7 @@ impl Plan {
                 return Ok(());
             };
             match in_use.take() {
-                // The lock timeout has failed the transaction that this is part of.
+                // The lock timeout has aborted the caller's transaction, so the cause is the former error.
                 Some(cause) if error.code() == Some(&SqlState::IN_FAILED_SQL_TRANSACTION) => {
                     return Err(tables_in_use(cause));
                 }

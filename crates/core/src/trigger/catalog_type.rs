@@ -1,4 +1,4 @@
-//! The types of the catalog, and how values of each are read from text.
+//! Maps the types of the catalog to the types by which texts of values are read.
 
 use std::collections::HashMap;
 
@@ -6,23 +6,21 @@ use serde::Deserialize;
 
 use crate::types::{MAX_DEPTH, Type};
 
-/// A type as the catalog describes it.
 #[derive(Debug, Deserialize)]
 pub(super) struct CatalogType {
     oid: i64,
-    /// Its name if it comes with PostgreSQL, or empty.
+    /// Its name if it comes with PostgreSQL, otherwise empty.
     name: String,
-    /// The type beneath, if it is a domain.
+    /// The base type, if it is a domain.
     base: Option<i64>,
     /// The type of its elements, if it is an array.
     element: Option<i64>,
     /// The character between two elements.
     delimiter: Option<char>,
-    /// Names and types, if it is a composite.
+    /// The names and types of its fields, if it is a composite.
     fields: Option<Vec<(Box<str>, i64)>>,
 }
 
-/// By their OIDs.
 #[derive(Debug, Default)]
 pub(super) struct CatalogTypes(HashMap<i64, CatalogType>);
 
@@ -31,7 +29,7 @@ impl CatalogTypes {
         self.0.insert(found.oid, found);
     }
 
-    /// How values of the type with that OID are read from text.
+    /// The type by which texts of the catalog type `oid` are read.
     pub(super) fn read_as(&self, oid: i64) -> Type {
         self.within(oid, MAX_DEPTH)
     }

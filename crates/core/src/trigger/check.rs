@@ -1,5 +1,5 @@
-//! The check of a listener at each heartbeat: whether triggers are in place, whether they have been since the last check, and
-//! whether DDL has changed rows meanwhile.
+//! The check that a listener makes at each heartbeat: whether the triggers are in place, whether they have been in place since
+//! the last check, and whether DDL has changed rows meanwhile.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,12 +9,12 @@ use tokio_postgres::types::{ToSql, Type};
 use super::inspect::{get, rows, split};
 use super::spec::TriggerSpec;
 use super::verify::{Drift, verify};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 
-/// A fingerprint does not cover data (the rows of `pgherald.outbox_relation`) and the rights of roles. So one check in this
-/// many inspects everything, even if the fingerprint is unchanged.
-const FULL_LOOK_EVERY: u32 = 20;
+/// After this many checks that found an unchanged fingerprint, the next one inspects everything. A fingerprint covers neither
+/// data (the rows of `pgherald.outbox_relation`) nor the rights of roles.
+const MAX_SHORT_CHECKS: u32 = 20;
 
 /// The state of the triggers at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +24,7 @@ pub(crate) struct Check {
     fingerprint: Fingerprint,
 }
 
-/// The structure of tables and triggers, to compare with their structure later. It also changes if something was altered and
-/// altered back.
+/// Identifies the structure of tables and triggers. It also changes if something was altered and altered back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Fingerprint {
     tables: Vec<TablePrint>,
@@ -33,7 +32,6 @@ struct Fingerprint {
     shared: String,
 }
 
-/// The part of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct TablePrint {
     table: TableName,
@@ -49,6 +47,12 @@ impl Check {
     /// The drifts that lose changes.
     pub(crate) fn deaf(&self) -> impl Iterator<Item = &Drift> {
         self.drifts.iter().filter(|drift| drift.is_deaf())
+    }
+
+    /// The drifts that lose changes, as an error. `None` if there are none.
+    pub(crate) fn deafness(&self) -> Option<Error> {
+        let list: Vec<String> = self.deaf().map(ToString::to_string).collect();
+        (!list.is_empty()).then(|| Error::new(Kind::Triggers, list.join("; ")))
     }
 
     /// For each table, a number for its triggers and one for the structure of its rows.
@@ -81,7 +85,7 @@ impl Check {
 #[derive(Debug)]
 pub(crate) struct Checker {
     specs: Arc<[TriggerSpec]>,
-    /// The last check, and the number of checks since everything was inspected.
+    /// The last check, and the number of short checks since everything was inspected.
     last: Mutex<Option<(Check, u32)>>,
 }
 
@@ -102,13 +106,13 @@ impl Checker {
     pub(crate) async fn check(&self, client: &Client) -> Result<Check> {
         let fingerprint = match self.specs.is_empty() {
             true => Fingerprint::default(),
-            // First, so that the next check detects an alteration in between.
+            // Read before `verify`: an alteration in between then differs from the fingerprint of the next check.
             false => fingerprint(client, &self.specs).await?,
         };
         let last = self.lock().take();
-        let (check, looks) = match last {
-            Some((last, looks)) if last.fingerprint == fingerprint && looks < FULL_LOOK_EVERY => {
-                (last, looks + 1)
+        let (check, short_checks) = match last {
+            Some((last, count)) if last.fingerprint == fingerprint && count < MAX_SHORT_CHECKS => {
+                (last, count + 1)
             }
             _ => {
                 let drifts = match self.specs.is_empty() {
@@ -122,7 +126,7 @@ impl Checker {
                 (check, 0)
             }
         };
-        *self.lock() = Some((check.clone(), looks));
+        *self.lock() = Some((check.clone(), short_checks));
         Ok(check)
     }
 

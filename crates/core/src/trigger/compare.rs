@@ -1,4 +1,4 @@
-//! The one comparison behind plans and verification: the desired state against the actual one.
+//! Compares the desired state with the actual one. Plans and verification share this comparison.
 
 use std::collections::{HashMap, HashSet};
 
@@ -7,29 +7,29 @@ use super::actual::{Function, Installation, Trigger};
 use super::desired::{Desired, DesiredTrigger, Firing};
 use super::note::{Note, other_version, version};
 
-/// One difference.
 #[derive(Debug)]
 pub(super) enum Finding<'a> {
     /// The function is absent.
     FunctionMissing,
-    /// The function differs. `redefine`: whether in more than its comment. `unheard`: why it loses desired changes, if it
-    /// does.
+    /// The function differs.
     FunctionOutdated {
         reason: String,
+        /// Whether more than its comment differs.
         redefine: bool,
+        /// Why it loses desired changes, if it does.
         unheard: Option<&'static str>,
     },
-    /// The function is the one that is desired, and was made for another table, or for columns with other numbers: a restored
-    /// one. Its comment is written again.
+    /// The function is as desired, but its comment has other numbers of the table or its columns, as after a restore. Its comment
+    /// is written again.
     NoteMoved,
     TriggerMissing(&'a DesiredTrigger),
     TriggerDisabled(&'a DesiredTrigger),
-    /// It calls another function, or was not created as it should be; `reason` completes "was installed".
+    /// The trigger calls another function, or was created in another way. `reason` completes "was installed".
     TriggerAltered {
         trigger: &'a DesiredTrigger,
         reason: &'static str,
     },
-    /// A trigger of pgherald where none is desired.
+    /// A trigger of pgherald that is not desired.
     TriggerLeftOver(&'a Trigger),
     /// Another function of pgherald that the table's own triggers call.
     FunctionLeftOver(&'a str),
@@ -50,10 +50,10 @@ pub(super) fn compare<'a>(desired: &'a Desired, actual: &'a Installation<'a>) ->
     let own = actual.function.map(|(_, function)| function);
     let mut findings = Vec::new();
     findings.extend(function(desired, own));
-    // A later version may create them in another way.
+    // A later version may create triggers in another way.
     let is_later = own.and_then(|own| version(own.comment.as_deref())) > Some(VERSION);
     let note = own.and_then(|own| own.note.as_ref());
-    // Its triggers keep firing for replicated rows until they are created again.
+    // The triggers keep firing for replicated rows until they are created again.
     let is_narrowed = note.is_some_and(|note| note.replicated) && !desired.note.replicated;
     findings.extend(desired.triggers.iter().filter_map(|trigger| {
         let found = found.get(&(&trigger.on, &*trigger.name));
@@ -81,7 +81,7 @@ fn function<'a>(desired: &Desired, actual: Option<&Function>) -> Option<Finding<
         None => "its comment is not pgherald's".to_owned(),
         Some(version) if version != VERSION => other_version(version),
         Some(_) if !same_note => "it was made for another specification or table".to_owned(),
-        Some(_) if !same_body => "its body is not what this specification asks for".to_owned(),
+        Some(_) if !same_body => "its body differs from this specification's".to_owned(),
         Some(_) if !same_rights => {
             "it runs with other rights or settings than it should".to_owned()
         }
@@ -105,7 +105,8 @@ fn function<'a>(desired: &Desired, actual: Option<&Function>) -> Option<Finding<
     })
 }
 
-/// Why a subscriber that needs `desired` misses changes while `actual` is installed.
+/// Why a subscriber that needs `desired` misses changes while `actual` is installed. `None` if it misses none. The text completes
+/// "was installed".
 fn unheard(actual: &Note, desired: &Note) -> Option<&'static str> {
     let watches = |column| actual.when_changed.contains(column);
     let fewer = match (&*actual.when_changed, &*desired.when_changed) {
@@ -156,7 +157,7 @@ fn compare_trigger<'a>(
     }
 }
 
-/// Whether the body that the catalog keeps is `body`: dollar quotes begin on the line before it.
+/// Whether the body in the catalog is `body`. The catalog has one more line break, which follows the opening quotes.
 pub(super) fn is_body(installed: &str, body: &str) -> bool {
     installed.strip_prefix('\n') == Some(body)
 }

@@ -8,13 +8,13 @@ use super::note::{Note, Place};
 use super::replicated::{self, Seen};
 use super::spec::Mode;
 use super::template::{dollar_quoted, render};
-use super::validate::Valid;
+use super::validate::{Valid, without_duplicates};
 use super::{VERSION, expression, rows_query};
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 use crate::operation::Operation;
 
-/// The most bytes that the types of columns may take in a notification, which has 8,000.
+/// The maximum size in bytes of the types of columns in a notification, which has 8,000 bytes.
 pub(super) const MAX_TYPES: usize = 4_000;
 
 /// The desired installation of one table.
@@ -27,14 +27,14 @@ pub(super) struct Desired {
     pub(super) description: Option<Description>,
     pub(super) note: Note,
     pub(super) triggers: Vec<DesiredTrigger>,
-    /// Columns of the key, with their types, in which equal values may have different texts.
+    /// The key columns in which equal values may have different texts, with their types.
     pub(super) ambiguous: Vec<(String, String)>,
 }
 
-/// The data that the rows of a table have in common in the outbox.
+/// The row of `outbox_relation`: the data that the outbox rows of a table have in common.
 #[derive(Debug)]
 pub(super) struct Description {
-    /// The number that refers to it in the rows.
+    /// The number by which outbox rows refer to it.
     pub(super) relation: i64,
     /// The statement that writes it.
     pub(super) statement: String,
@@ -49,18 +49,17 @@ pub(super) struct DesiredTrigger {
     pub(super) firing: Firing,
 }
 
-/// In which sessions a trigger fires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Firing {
-    /// In all but those whose `session_replication_role` is `replica`.
+    /// All sessions except those whose `session_replication_role` is `replica`.
     Origin,
-    /// In those whose `session_replication_role` is `replica`.
+    /// Sessions whose `session_replication_role` is `replica`.
     Replica,
     Always,
 }
 
 impl Firing {
-    /// Whether a trigger fires there whose state is `state` in the catalog.
+    /// Whether a trigger whose state in the catalog is `state` fires in these sessions.
     pub(super) const fn includes(self, state: char) -> bool {
         match self {
             Self::Origin => matches!(state, 'O' | 'A'),
@@ -69,7 +68,7 @@ impl Firing {
         }
     }
 
-    /// The words behind ENABLE, up to TRIGGER.
+    /// The words between ENABLE and TRIGGER.
     pub(super) const fn words(self) -> &'static str {
         match self {
             Self::Origin => "",
@@ -109,7 +108,7 @@ pub(super) fn desired(valid: &Valid<'_>) -> Result<Desired> {
     })
 }
 
-/// A partition may be watched on its own as well, so its triggers for the parent have other names.
+/// A partition may also be watched on its own, so its triggers for the parent have other names.
 fn trigger(
     valid: &Valid<'_>,
     member: &Member,
@@ -256,7 +255,7 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
         8,
         &for_rows,
     )?;
-    let read: Vec<_> = valid.key.iter().chain(&valid.columns).cloned().collect();
+    let read = without_duplicates(valid.key.iter().chain(&valid.columns));
     let row = [
         ("keys", &*keys),
         ("cols", &*cols),
@@ -308,11 +307,11 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
     )
 }
 
-/// The columns of a row, and those of all rows, if the specification names none.
+/// The columns of one row, and of all rows, if the specification names no columns.
 pub(super) const NONE: &str = "NULL::text";
 pub(super) const NO_COLS: &str = "NULL::text[]";
 
-/// The texts of all rows, without those that are too large for any notification.
+/// The texts of all rows. A text that is too large for any notification is null.
 pub(super) fn fitting(value: &str) -> String {
     format!("array_agg(CASE WHEN octet_length({value}) < 8000 THEN {value} END)")
 }
@@ -326,7 +325,7 @@ pub(super) fn relation_members(table: &TableName) -> String {
     )
 }
 
-/// The part of an update that returns early, or selects the changed rows; empty if every update counts.
+/// The part of the function that returns early from an UPDATE, or selects its changed rows. Empty if every UPDATE counts.
 fn unchanged(valid: &Valid<'_>) -> Result<String> {
     if valid.when_changed.is_empty() {
         return Ok(String::new());
@@ -349,28 +348,30 @@ fn unchanged(valid: &Valid<'_>) -> Result<String> {
     Ok(block.trim_end().to_owned())
 }
 
-/// The part of an update that leaves early, for a row; empty if every update counts.
+/// The part of the function that returns early from a row-level UPDATE. Empty if every UPDATE counts.
 fn row_unchanged(valid: &Valid<'_>) -> Result<String> {
     if valid.when_changed.is_empty() {
         return Ok(String::new());
     }
-    let mut columns = valid.key.clone();
-    columns.extend(valid.when_changed.iter().cloned());
+    let compared = valid.key.iter().chain(&valid.when_changed);
+    let columns: Vec<_> = compared.clone().cloned().collect();
     let values = [
         ("watched", &*expression::comparable(&columns)),
-        ("with_both", &*replicated::with(&columns, Seen::Both)),
+        (
+            "with_both",
+            &*replicated::with(&without_duplicates(compared), Seen::Both),
+        ),
     ];
     let template = include_str!("sql/replicated/notify_unchanged.sql");
     replicated::fragment(valid, template, 20, &values)
 }
 
 impl Desired {
-    /// The function's qualified name.
     pub(super) fn qualified(&self) -> String {
         qualified(&self.function)
     }
 
-    /// The statements that define the function, and replace an existing one.
+    /// The statements that create or replace the function, and describe the table in the outbox.
     pub(super) fn define(&self) -> Result<String> {
         let values = [
             ("function", &*self.qualified()),
@@ -386,8 +387,8 @@ impl Desired {
     /// The settings that the function pins, one on each line.
     fn settings(&self) -> String {
         let mut settings = String::new();
-        // Pinning adds a quarter to the cost of recording a row. Where nothing is compared, every name in the function is
-        // qualified. But whether the text of a value that names an object has the object's schema depends on the search_path.
+        // Pinning adds a quarter to the cost of recording a row. A function that compares nothing needs no search_path, because
+        // every name in it is qualified. But it decides whether the text of a value that names an object contains the schema.
         if !self.note.outbox || self.note.compares() || self.note.names_objects {
             settings.push_str(include_str!("sql/objects/search_path.sql").trim_end());
         }
@@ -414,7 +415,7 @@ impl Desired {
             .collect()
     }
 
-    /// The function's comment, which contains its specification.
+    /// The function's comment, which contains the specification.
     pub(super) fn comment(&self) -> String {
         serde_json::json!(self.note).to_string()
     }
@@ -425,9 +426,9 @@ impl Desired {
         format!("COMMENT ON FUNCTION {}() IS {note};\n", self.qualified())
     }
 
-    /// The statements that create `trigger`, and replace an existing one.
+    /// The statements that create or replace `trigger`.
     ///
-    /// Before PostgreSQL 14 it must be dropped first, which also waits for readers of the table.
+    /// Before PostgreSQL 14, the trigger must be dropped first, which also waits for readers of the table.
     pub(super) fn attach(&self, trigger: &DesiredTrigger, server_version: i32) -> Result<String> {
         let name = postgres_protocol::escape::escape_identifier(&trigger.name);
         let table = trigger.on.quoted();
@@ -460,7 +461,7 @@ impl Desired {
         ];
         let create = render(include_str!("sql/objects/trigger.sql"), &values)?;
         let enable = match trigger.firing {
-            // Triggers are created so.
+            // The state of a new trigger.
             Firing::Origin => String::new(),
             _ => trigger.enable(),
         };
@@ -469,7 +470,6 @@ impl Desired {
 }
 
 impl DesiredTrigger {
-    /// The transition tables, new and old, that it is given.
     pub(super) const fn transition_tables(&self) -> (Option<&'static str>, Option<&'static str>) {
         match self.is_row {
             true => (None, None),
@@ -477,7 +477,7 @@ impl DesiredTrigger {
         }
     }
 
-    /// The statement that has it fire.
+    /// The statement that makes it fire in its sessions.
     pub(super) fn enable(&self) -> String {
         let name = postgres_protocol::escape::escape_identifier(&self.name);
         let (table, words) = (self.on.quoted(), self.firing.words());
@@ -495,7 +495,7 @@ const fn transition_tables(operation: Operation) -> (Option<&'static str>, Optio
     }
 }
 
-/// The qualified name of a table's function, which has only safe characters.
+/// The qualified name of a table's function. Its characters need no quotes.
 pub(super) fn qualified(function: &str) -> String {
     format!("pgherald.{function}")
 }

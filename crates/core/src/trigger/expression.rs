@@ -1,12 +1,13 @@
-//! SQL expressions over one row of a transition table: its key and columns as JSON text, and the values that
-//! decide whether it changed.
+//! SQL expressions over one row of a transition table: its key and columns as JSON text, and the values that show whether the row
+//! changed.
 //!
-//! The expression of a key is null only for a value too large for any payload; SQL null is the text `null`. A column whose
-//! value is too large is a marker object; no other value is an object (see [`object`]). Values come through the type's output
-//! function (`concat`), never through a cast. A cast may lose something: a cast to text strips the blanks of `char(n)` and adds
-//! a mask to `inet`. If the column gets another type later, a cast may also be the table owner's code, run with the rights of
-//! the installing role. So no expression here lets the column's type choose a function, except those that only superusers can
-//! create.
+//! The expression of a key is null only if a value is too large for any payload. SQL null is the text `null`. A column whose value
+//! is too large is a marker object. No other value is an object (see [`object`]).
+//!
+//! Values are converted to text by the type's output function (`concat`), never by a cast. A cast may change the value: a cast to
+//! text strips the blanks of `char(n)` and adds a mask to `inet`. If the column gets another type later, a cast may also be code
+//! of the table's owner, which would run with the rights of the installing role. So no expression here lets the column's type
+//! choose a function, except functions that only superusers can create.
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde_json::Value;
@@ -15,25 +16,24 @@ use super::actual::Column;
 use crate::error::{Error, Kind, Result};
 use crate::types::{Fields, Type};
 
-/// Every name is qualified: functions that record in the outbox may run under the writer's `search_path`.
+/// Every name is qualified, because functions that record in the outbox may run under the writer's `search_path`.
 const CONCAT: &str = "OPERATOR(pg_catalog.||)";
 
-/// How the values of a type become JSON, and how they compare.
+/// How the values of a type are converted to JSON, and how they are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Class {
-    /// A number with its own form in JSON.
+    /// Written as a JSON number.
     Integer,
     /// `true` and `false`.
     Boolean,
-    /// Short text that no setting changes.
+    /// Short text that does not depend on settings.
     Plain,
     /// Characters of any length.
     Text,
     /// Bytes of any length.
     Bytes,
-    /// An enum's label.
     Label,
-    /// Anything else: text that session settings may change.
+    /// Any other type: its text may depend on session settings.
     Other,
 }
 
@@ -49,35 +49,35 @@ fn class(column: &Column) -> Class {
     }
 }
 
-/// Whether the text of one of these columns depends on session settings, apart from the `search_path`.
+/// Whether the text of one of these columns depends on session settings other than the `search_path`.
 pub(super) fn needs_settings<'a>(columns: impl IntoIterator<Item = &'a Column>) -> bool {
     columns
         .into_iter()
         .any(|column| matches!(class(column), Class::Bytes | Class::Other))
 }
 
-/// Whether the text of one of these columns names objects of the database, with their schema or without.
+/// Whether the text of one of these columns names objects of the database.
 pub(super) fn names_objects<'a>(columns: impl IntoIterator<Item = &'a Column>) -> bool {
     columns.into_iter().any(|column| column.names_objects)
 }
 
-/// The treatment of a large value.
+/// How a large value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Size {
     /// A value too large for any notification becomes null.
     Limited,
-    /// The value is kept, whatever its size.
+    /// A value of any size is kept.
     Unlimited,
     /// A value whose text has more bytes than this becomes a marker object.
     Unavailable(u32),
 }
 
-/// The JSON of each value, one by one.
+/// The JSON expression of each column.
 pub(super) fn values(columns: &[Column], size: Size) -> impl Iterator<Item = String> {
     columns.iter().map(move |column| json(column, size))
 }
 
-/// Whether the column `value` exists and has a type that these expressions can read and compare. Only its type is read.
+/// A condition: whether the column `value` has a type that these expressions can read and compare. It reads only the type.
 pub(super) fn is_readable(column: &Column, value: &str) -> String {
     let one_of = |types: &[&str]| {
         let types = types
@@ -88,11 +88,11 @@ pub(super) fn is_readable(column: &Column, value: &str) -> String {
     };
     let is_servers = column.exact_type.starts_with("pg_catalog.");
     match class(column) {
-        // It is read through text, whatever type it has.
+        // Read as text, whatever type it has now. `outbox::probes` gives a column that is gone type `void`.
         Class::Other => format!(
             "pg_catalog.pg_typeof({value}) OPERATOR(pg_catalog.<>) 'pg_catalog.void'::pg_catalog.regtype"
         ),
-        // A domain or an enum: its name may change.
+        // A domain or an enum, which may have been renamed.
         _ if !is_servers => format!(
             "pg_catalog.pg_typeof({value}) OPERATOR(pg_catalog.=) pg_catalog.to_regtype({})",
             escape_literal(&column.exact_type)
@@ -103,7 +103,7 @@ pub(super) fn is_readable(column: &Column, value: &str) -> String {
     }
 }
 
-/// The key of a row: the value of one column, an array of several.
+/// The key of a row: the value of a single column, or an array of the values of several.
 pub(super) fn key(columns: &[Column], size: Size) -> String {
     match columns {
         [column] => json(column, size),
@@ -115,8 +115,8 @@ pub(super) fn key(columns: &[Column], size: Size) -> String {
     }
 }
 
-/// The columns of a row, as an object. `{"unavailable":{"limit":…}}` stands in the place of a value whose text has more than
-/// `limit` bytes; every other value is a number, a boolean, a string or null.
+/// The columns of a row, as an object. `{"unavailable":{"limit":…}}` replaces a value whose text has more than `limit` bytes.
+/// Every other value is a number, a boolean, a string or null.
 pub(super) fn object(columns: &[Column], limit: u32) -> String {
     let mut members = String::new();
     for (index, column) in columns.iter().enumerate() {
@@ -131,15 +131,15 @@ pub(super) fn object(columns: &[Column], limit: u32) -> String {
     format!("{members}'}}'")
 }
 
-/// What two versions of a row are compared by, as a select list.
+/// A select list of the expressions by which two versions of a row are compared.
 ///
-/// Types with equality of their own kind compare by it only where that is identity; the rest by text, so
-/// that `json`, which has none, and case-insensitive types are right.
+/// A type is compared by its own equality only if equal values are identical. All other types are compared by text, because some
+/// have no equality (`json`), and others ignore differences such as case.
 pub(super) fn comparable(columns: &[Column]) -> String {
     comparables(columns).join(", ")
 }
 
-/// The same, one by one.
+/// The same expressions as a list.
 pub(super) fn comparables(columns: &[Column]) -> Vec<String> {
     columns.iter().map(comparable_of).collect()
 }
@@ -149,15 +149,15 @@ fn comparable_of(column: &Column) -> String {
     match class(column) {
         Class::Integer | Class::Boolean | Class::Plain | Class::Bytes => value,
         Class::Text => format!("{value} COLLATE pg_catalog.\"C\""),
-        // The name of an enum may change, and the body must not fail then.
+        // Compared as text, because the function must not fail if the enum is renamed.
         Class::Label | Class::Other => format!("{} COLLATE pg_catalog.\"C\"", output(&value)),
     }
 }
 
-/// The stand-in by which large values are compared, so that their text is not computed.
+/// Replaces large values in comparisons, so that their text is not computed.
 const LARGE: &str = "'pgherald: large'";
 
-/// The expressions by which columns are compared to find the changed ones, see [`differs`].
+/// The expressions by which [`differs`] finds the changed columns.
 pub(super) fn comparables_within(columns: &[Column], limit: u32) -> Vec<String> {
     let within = |column: &Column| match bounds(column, limit) {
         Some(bounds) if class(column) == Class::Other => {
@@ -171,9 +171,9 @@ pub(super) fn comparables_within(columns: &[Column], limit: u32) -> Vec<String> 
     columns.iter().map(within).collect()
 }
 
-/// Whether a column differs between two rows, whose [`comparables_within`] are called `new` and `old`.
+/// A condition: whether a column differs between two rows, whose [`comparables_within`] are `new` and `old`.
 ///
-/// A value beyond the limit counts as different, because comparing it would mean reading all of it, at each UPDATE of the row.
+/// A value beyond the limit counts as different, because a comparison would read all of it at each UPDATE of the row.
 pub(super) fn differs(column: &Column, limit: u32, new: &str, old: &str) -> String {
     let differs = format!("{new} IS DISTINCT FROM {old}");
     match bounds(column, limit) {
@@ -181,12 +181,11 @@ pub(super) fn differs(column: &Column, limit: u32, new: &str, old: &str) -> Stri
         Some(_) if class(column) == Class::Other => {
             format!("{new} OPERATOR(pg_catalog.=) {LARGE} OR {differs}")
         }
-        // The value itself, which is not yet fetched from the storage of large values.
+        // The size of the value itself, which does not fetch it from the storage of large values.
         Some(bounds) => format!("{} OR {differs}", larger(new, bounds.most)),
     }
 }
 
-/// A JSON array of column names.
 pub(super) fn names(columns: &[Column]) -> String {
     columns
         .iter()
@@ -195,9 +194,9 @@ pub(super) fn names(columns: &[Column]) -> String {
         .to_string()
 }
 
-/// How the texts of columns are read, as JSON: without those that are read as they are, and those that have a form of their
-/// own in JSON. None if there are no others. Types of key columns have more names, by which readers know whether values have
-/// several spellings.
+/// The types by which texts of columns are read, as a JSON object. Columns are left out if their texts are read as they are, or if
+/// their values are JSON numbers or booleans. `None` if none remains. Types of key columns have more names, which show readers
+/// whether values have several spellings.
 pub(super) fn types(key: &[Column], columns: &[Column]) -> Result<Option<String>> {
     let in_key = |column: &&Column| key.iter().any(|part| part.name == column.name);
     let columns = columns.iter().filter(|column| !in_key(column));
@@ -221,8 +220,8 @@ pub(super) fn types(key: &[Column], columns: &[Column]) -> Result<Option<String>
     Ok(Some(json))
 }
 
-/// The type of a column of a key. It differs from the type by which the text is read where that is plain text, but the values
-/// have several spellings. The script for migrations does the same.
+/// The type of a key column. It differs from the type by which the text is read if the text is read as it is, but values have
+/// several spellings. The script for migrations must agree with this function.
 pub(super) fn key_type(column: &Column) -> Type {
     match &*column.type_name {
         "text" | "varchar" | "bpchar" | "name" if column.is_ambiguous => Type::Caseless,
@@ -237,12 +236,11 @@ pub(super) fn is_text(column: &Column) -> bool {
     !matches!(class(column), Class::Integer | Class::Boolean)
 }
 
-/// A JSON string.
 pub(super) fn json_string(text: &str) -> String {
     Value::from(text).to_string()
 }
 
-/// Text by the type's output function; null stays null.
+/// Text by the type's output function. Null stays null.
 fn output(value: &str) -> String {
     format!("CASE WHEN {value} IS DISTINCT FROM NULL THEN pg_catalog.concat({value}) END")
 }
@@ -251,18 +249,18 @@ fn larger(value: &str, bytes: u64) -> String {
     format!("pg_catalog.pg_column_size({value}) OPERATOR(pg_catalog.>) {bytes}")
 }
 
-/// The stored size of a value, which may be compressed, related to the size of its text.
+/// Stored sizes that show whether the text of a value exceeds the limit. A stored value may be compressed.
 struct Bounds {
-    /// With at most this stored size, the text is within the limit.
+    /// A value with at most this stored size is within the limit.
     least: u64,
-    /// With more than this stored size, the text is beyond the limit.
+    /// A value with more than this stored size is beyond the limit.
     most: u64,
 }
 
 /// `None` if no text of the column's type exceeds the limit.
 fn bounds(column: &Column, limit: u32) -> Option<Bounds> {
     let growth = growth(column)?;
-    // 131,072 digits before the point, 16,383 behind it.
+    // A numeric has at most 131,072 digits before the point, and 16,383 after it.
     if column.type_name == "numeric" && limit >= LONGEST_NUMERIC {
         return None;
     }
@@ -273,15 +271,15 @@ fn bounds(column: &Column, limit: u32) -> Option<Bounds> {
     })
 }
 
-/// A limit from which on every `numeric` is within it.
+/// Every `numeric` is within a limit of at least this many bytes.
 pub(super) const LONGEST_NUMERIC: u32 = 150_000;
 
 /// How the stored size of a value is related to the size of its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Growth {
-    /// The most bytes of text for each stored byte.
+    /// The maximum number of bytes of text for each stored byte.
     pub(super) most_packed: u64,
-    /// At most `stored` bytes are stored for each `shown` bytes of text, and a header.
+    /// At most `stored` bytes are stored for each `shown` bytes of text, and `header` bytes more.
     pub(super) stored: u64,
     pub(super) shown: u64,
     pub(super) header: u64,
@@ -293,10 +291,10 @@ pub(super) fn growth(column: &Column) -> Option<Growth> {
         Class::Integer | Class::Boolean | Class::Plain | Class::Label => return None,
         Class::Other if column.is_short => return None,
         Class::Other if matches!(&*column.type_name, "inet" | "cidr") => return None,
-        // No compression method reduces a value to less than a 255th. A header has four bytes.
+        // No compression method reduces a value to less than 1/255 of its size. A header has four bytes.
         Class::Text => (256, 1, 1, 4),
         Class::Bytes => (512, 1, 2, 4),
-        // A numeric of seven bytes can have 147,456 characters. No type needs four times the bytes of its shortest text.
+        // A numeric of seven bytes can have 147,456 characters. No type stores four times the bytes of its shortest text.
         Class::Other => (32_768, 4, 1, 0),
     };
     Some(Growth {
@@ -310,7 +308,7 @@ pub(super) fn growth(column: &Column) -> Option<Growth> {
 fn json(column: &Column, size: Size) -> String {
     let value = escape_identifier(&column.name);
     let characters = format!("pg_catalog.concat({value})");
-    // Read back from text, which fails if the column has other values now.
+    // Numbers and booleans are converted back from text. That fails if the column has another type with other values now.
     let converted = match class(column) {
         Class::Integer => format!("{characters}::pg_catalog.int8"),
         Class::Boolean => format!("{characters}::pg_catalog.bool"),
@@ -339,8 +337,8 @@ fn json(column: &Column, size: Size) -> String {
         Size::Unavailable(limit) => match bounds(column, limit) {
             None => text,
             Some(Bounds { least, most }) => {
-                // In this order: a value that is certainly too large is neither read nor converted, and most values are
-                // certainly not too large.
+                // The stored size is compared first. It shows that most values are small enough, and a value that is certainly
+                // too large is neither read nor converted.
                 let is_candidate = larger(&value, least);
                 let is_large = larger(&value, most);
                 let length = format!(
@@ -390,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn only_text_that_sessions_change_needs_settings() {
+    fn only_text_that_depends_on_session_settings_needs_settings() {
         let safe = [
             "int8", "bool", "text", "varchar", "bpchar", "uuid", "enum", "name",
         ];

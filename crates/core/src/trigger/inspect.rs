@@ -17,8 +17,8 @@ pub(super) const NOTIFY_ROWS_ARGUMENTS: &str = "text, text, text, text, text[], 
 pub(super) const ROWS_QUERY_ARGUMENTS: &str =
     "oid, text, text, text[], text[], text[], integer, text[], boolean, boolean, boolean";
 
-/// Reads the tables `names`, and what is installed on them. Only reads, outside any transaction, in at most three
-/// statements: the catalog, the rows that the outbox relies on, and the requirements of groups.
+/// Reads the tables `names`, and what is installed on them. Only reads, without a transaction, in at most three statements: they
+/// read the catalog, the rows that the outbox relies on, and the requirements of groups.
 ///
 /// # Errors
 /// If the catalog cannot be read.
@@ -26,9 +26,9 @@ pub async fn inspect(client: &Client, names: &[&TableName]) -> Result<Actual> {
     read(client, names, false).await
 }
 
-/// Reads everything that is installed on any table, the tables for which it was installed or that groups require, and the
-/// tables `names`. Only reads, outside any transaction, in at most three statements; or in six, if nothing is installed on one
-/// of the tables that were not named.
+/// Reads everything that is installed, the tables for which it was installed, the tables that groups require, and the tables
+/// `names`. Only reads, without a transaction, in at most three statements. It needs at most six if nothing is installed on one of
+/// these tables that is not in `names`.
 ///
 /// # Errors
 /// If the catalog cannot be read.
@@ -69,7 +69,7 @@ async fn read(client: &Client, names: &[&TableName], every: bool) -> Result<Actu
     if let Some(outbox) = &mut actual.outbox
         && outbox.has_readable_rows()
     {
-        // Only now it is known whether the table exists: a statement that names a missing table fails.
+        // A separate statement, because a statement that names a missing table fails.
         let rows = rows(client, include_str!("sql/outbox_rows.sql"), &[]).await?;
         outbox.rows = rows.first().map(outbox_rows).transpose()?;
     }
@@ -83,7 +83,7 @@ async fn read(client: &Client, names: &[&TableName], every: bool) -> Result<Actu
             let (group, text): (String, &str) = (get(row, 0)?, get(row, 3)?);
             match serde_json::from_str(text) {
                 Ok(spec) => actual.requirements.push(Requirement { group, spec }),
-                // It only concerns installations on that table.
+                // A later version wrote it. It matters only for installations on that table.
                 Err(_) => {
                     let table = TableName::new(get::<&str>(row, 1)?, get::<&str>(row, 2)?)?;
                     actual.unknown_requirements.push((group, table));
@@ -101,7 +101,7 @@ fn outbox_rows(row: &Row) -> Result<OutboxRows> {
     })
 }
 
-/// The schemas and the names, as parameters.
+/// The schemas and the names of tables, as parameters of a statement.
 pub(super) fn split<'a>(names: &[&'a TableName]) -> (Vec<&'a str>, Vec<&'a str>) {
     names
         .iter()
@@ -109,7 +109,7 @@ pub(super) fn split<'a>(names: &[&'a TableName]) -> (Vec<&'a str>, Vec<&'a str>)
         .unzip()
 }
 
-/// Runs a catalog query. `query_typed` keeps the statement unnamed: nothing stays in the session, and poolers support it.
+/// Runs a catalog query. `query_typed` uses an unnamed statement, so nothing stays in the session, and poolers support it.
 pub(super) async fn rows(
     client: &Client,
     sql: &str,

@@ -1,8 +1,9 @@
-//! Whether the server accepts the statements of a table's function: it has limits, for example 1,664 entries in a list.
+//! Checks whether the server accepts the statements of a table's function. The server has limits, for example 1,664 entries in a
+//! select list.
 //!
-//! If a function exceeded a limit at run time, it would fail at each write, and record or announce the table as a whole. So the
-//! statements are tried before, on a row of nulls. Counting columns instead would not be reliable, because the limits are the
-//! server's.
+//! If a function exceeded a limit at run time, its query would fail at each write, and it would record or announce the whole
+//! table. So the statements are tried before the installation, on a row of nulls. Counting columns would not be reliable, because
+//! only the server knows its limits.
 
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
@@ -13,7 +14,7 @@ use super::validate::Valid;
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 
-/// With at most this many columns, no limit is near, and nothing is tried.
+/// Functions with at most this many columns are far from any limit and are not tried.
 const FEW: usize = 100;
 
 /// A statement to try before a plan is shown or run.
@@ -24,7 +25,7 @@ pub(super) struct Trial {
     select: String,
 }
 
-/// The statements of the function of `valid`, if its number of columns may exceed a limit.
+/// The statements of the function of `valid` to try. Empty if it has too few columns to exceed a limit.
 pub(super) fn trials(valid: &Valid<'_>) -> Result<Vec<Trial>> {
     let columns = valid.key.len() + valid.columns.len() + valid.when_changed.len();
     if columns <= FEW {
@@ -42,7 +43,7 @@ pub(super) fn trials(valid: &Valid<'_>) -> Result<Vec<Trial>> {
     Ok(selects.into_iter().map(trial).collect())
 }
 
-/// The query of the function of a table in notify mode.
+/// The queries of the function of a table in notify mode.
 fn selects(valid: &Valid<'_>) -> Vec<String> {
     let key = expression::key(&valid.key, expression::Size::Limited);
     let columns = match valid.columns.is_empty() {
@@ -83,7 +84,7 @@ impl Trial {
         } = self;
         let name = table;
         let table = name.quoted();
-        // The statements of one simple query are one transaction, or a part of the caller's.
+        // The server runs the statements of one simple query in one transaction, or in the caller's.
         let sql = format!(
         "SELECT pg_catalog.set_config('pgherald.search_path', pg_catalog.current_setting('search_path'), true),
             pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);

@@ -15,15 +15,15 @@ use crate::error::{Error, Kind};
 use crate::name::{ChannelName, TableName};
 use crate::operation::{Operation, OperationSet};
 
-/// Writes specifications as a manifest: a JSON array, which `pgherald install --from` installs.
+/// Returns specifications as a manifest: a JSON array, which `pgherald install --from` installs.
 ///
 /// # Errors
 /// If the JSON writer fails, for which there is no known cause.
 pub fn to_manifest(specs: &[TriggerSpec]) -> crate::Result<String> {
-    serde_json::to_string_pretty(specs).map_err(not_written)
+    serde_json::to_string_pretty(specs).map_err(serialization_error)
 }
 
-pub(super) fn not_written(cause: serde_json::Error) -> Error {
+pub(super) fn serialization_error(cause: serde_json::Error) -> Error {
     Error::with_source(
         Kind::Spec,
         "the specifications cannot be written as JSON",
@@ -31,7 +31,7 @@ pub(super) fn not_written(cause: serde_json::Error) -> Error {
     )
 }
 
-/// The fields of a specification.
+/// The names of the fields of a specification.
 pub(super) const OPTIONS: [&str; 12] = [
     "schema",
     "table",
@@ -47,7 +47,7 @@ pub(super) const OPTIONS: [&str; 12] = [
     "replicated",
 ];
 
-/// Reads a manifest.
+/// Reads a manifest, and returns its specifications.
 ///
 /// ```
 /// use pgherald_core::trigger::{TriggerSpec, from_manifest, to_manifest};
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_specification_is_read_as_it_was_written() {
+    fn specifications_survive_serialization() {
         let table = TableName::new("shop", "order lines").unwrap();
         let full = TriggerSpec::new(table.clone())
             .outbox()
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_refused() {
+    fn unknown_fields_and_values_are_refused() {
         for text in [
             r#"{"schema":"public","table":"t","colums":["a"]}"#,
             r#"{"schema":"public","table":"t","columns":"a"}"#,

@@ -1,20 +1,20 @@
-//! The versions of the outbox, and what leads from each to the next.
+//! The versions of the outbox, and the migrations between them.
 //!
-//! `migrations/0001_….sql` and so on make the tables and sequences of the outbox and its groups, each from what the one before
-//! has left. A file that was released is never changed; what is new comes in a file of its own. Installing runs all of them,
-//! upgrading those that are missing: so there is one description of the tables, and an outbox that was upgraded is the same as
-//! a new one.
+//! `migrations/0001_….sql` and the following files create the tables and sequences of the outbox and its groups. Each continues
+//! from the state that the previous one leaves. The statements of a released file never change; new ones go into a new file. An
+//! installation runs all files, and an upgrade runs the missing ones. So the tables have one description, and an upgraded outbox
+//! is the same as a new one.
 //!
-//! **Version.** The comment on `pgherald.outbox` has the number of the last migration. A row of a table would be lost by a dump
-//! of the schema alone, which keeps the tables that it tells of, and could be read only by roles with rights on the schema.
-//! Consumers, sources and the command compare it with [`VERSION`] when they connect, and refuse what is older or newer.
+//! **Version.** The comment on `pgherald.outbox` contains the number of the last migration. A table would be a worse place: a
+//! dump of the schema without data would lose its row, and only roles with rights on the schema could read it. Consumers, sources
+//! and the command compare the version with [`VERSION`] when they connect, and refuse an older or a newer one.
 //!
-//! **Functions and views** hold no data: the last migration that is run is followed by all of them, as they are now. The
-//! functions of watched tables are brought up to date afterwards, by planning them again. So a migration leaves a table in
-//! which the functions of the version before can still record rows.
+//! **Functions and views** hold no data. The last migration that runs is followed by the current version of all of them. The
+//! functions of watched tables are upgraded afterwards, by a new plan. Until then, the functions of the previous version still
+//! record rows, so a migration must leave tables that they can write to.
 //!
-//! **Guarantees.** Each migration is one transaction, with the new version in it. None is run while a consumer is live: it would
-//! go on with statements of the earlier version.
+//! **Guarantees.** Each migration is one transaction, which also sets the new version. No migration runs while a consumer is
+//! live, because the consumer would continue with statements of the earlier version.
 
 use postgres_protocol::escape::escape_literal;
 
@@ -22,11 +22,11 @@ use super::VERSION;
 use super::actual::Actual;
 use super::apply::Plan;
 use super::note::{version, versioned};
-use super::shared::{refuse_newer, refuse_stranger, refuse_unknown_outbox};
+use super::shared::{refuse_newer, refuse_unknown_outbox, refuse_untrusted_owner};
 use super::template::{dollar_quoted, render};
 use crate::error::{Error, Kind, Result};
 
-/// Name and SQL of each, the first of which has number 1.
+/// The name and the SQL of each migration. The first has number 1.
 pub(super) const MIGRATIONS: [(&str, &str); VERSION as usize] = [
     ("outbox", include_str!("migrations/0001_outbox.sql")),
     (
@@ -35,28 +35,29 @@ pub(super) const MIGRATIONS: [(&str, &str); VERSION as usize] = [
     ),
 ];
 
-/// Writes the rows that readers and trimming rely on, where they are missing.
+/// Inserts the rows that readers and trimming rely on, if they are missing.
 pub(super) const SEED: &str = include_str!("sql/objects/outbox_seed.sql");
 
-/// A step from one version of the outbox to the next.
+/// A migration from one version of the outbox to the next.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Migration {
-    /// The version that it leads to.
+    /// The version after the migration.
     pub number: u32,
-    /// What it brings, in a few words.
+    /// A short description.
     pub name: &'static str,
-    /// What it runs. Applying it fails while consumers of the earlier version are live, and names them.
+    /// The statements. Applying them fails while consumers of the earlier version are live. The error names these consumers.
     pub plan: Plan,
 }
 
 impl Actual {
-    /// What leads from the version of the outbox to that of this program, in order; to be applied one after the other. Empty
-    /// if there is no outbox, which installing a table makes. What is installed on tables is to be planned again afterwards.
+    /// Returns the migrations from the installed version of the outbox to the version of this program. Apply them in order, then
+    /// install the triggers of all tables again. Empty if the outbox has this version, or does not exist: the installation of a
+    /// table creates it.
     ///
     /// # Errors
-    /// If the outbox is of a later version than this program, is not pgherald's, or belongs to another role that is no
-    /// superuser.
+    /// If the outbox has a later version than this program, was not installed by pgherald, or belongs to another role that is not
+    /// a superuser.
     ///
     /// # Examples
     /// ```no_run
@@ -77,7 +78,7 @@ impl Actual {
         let comment = outbox.comment.as_deref();
         refuse_unknown_outbox(comment)?;
         refuse_newer("pgherald.outbox", comment)?;
-        refuse_stranger("pgherald.outbox", &outbox.owner)?;
+        refuse_untrusted_owner("pgherald.outbox", &outbox.owner)?;
         let installed = version(comment).unwrap_or_default();
         (installed + 1..=VERSION).map(migration).collect()
     }
@@ -114,7 +115,7 @@ fn numbered(number: u32) -> Result<(&'static str, &'static str)> {
     })
 }
 
-/// The statements that make an outbox where there is none.
+/// The statements that create an outbox if there is none.
 pub(super) fn make() -> Result<String> {
     let tables: String = MIGRATIONS.iter().map(|(_, sql)| *sql).collect();
     Ok(tables + &comment(VERSION) + &functions()?)
@@ -125,7 +126,7 @@ fn comment(version: u32) -> String {
     format!("COMMENT ON TABLE pgherald.outbox IS {comment};\n")
 }
 
-/// The statements that make functions and views, and write the rows that the tables rely on.
+/// The statements that create functions and views, and insert the rows that the tables rely on.
 pub(super) fn functions() -> Result<String> {
     let values = [
         ("trim", include_str!("sql/objects/trim_outbox_body.sql")),
@@ -148,7 +149,7 @@ mod tests {
     use crate::trigger::VERSION;
 
     #[test]
-    fn each_leads_from_the_version_before_to_its_own() {
+    fn each_migration_checks_the_previous_version_and_sets_its_own() {
         for number in 1..=VERSION {
             let sql = migration(number).unwrap().plan.sql();
             let from = format!("IS DISTINCT FROM '{}'", number - 1);

@@ -1,4 +1,4 @@
-//! The comment of a table's function: its specification, to check later whether the function still matches it.
+//! The comment of a table's function. It contains the specification of the function, to compare it with others later.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ pub(super) struct Note {
     pub(super) channel: String,
     pub(super) key: Vec<String>,
     pub(super) columns: Vec<String>,
-    /// Whether these were all that the table had.
+    /// Whether the specification asked for every column.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) every_column: bool,
     pub(super) operations: Vec<Operation>,
@@ -32,7 +32,7 @@ pub(super) struct Note {
     /// The limit of each value, if it is not the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) value_limit: Option<u32>,
-    /// Whether replicated rows fire triggers, too.
+    /// Whether replicated rows also fire triggers.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) replicated: bool,
     /// Whether the function pins the session settings that text depends on.
@@ -40,12 +40,12 @@ pub(super) struct Note {
     /// Whether the function pins the settings that the names of objects depend on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) names_objects: bool,
-    /// The table with its columns, as the catalog numbers them: so a column that was renamed is found.
+    /// The numbers of the table and its columns in the catalog. They identify columns that were renamed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) place: Option<Place>,
 }
 
-/// A table and columns of it by number. The numbers say nothing of another table, such as one that was restored.
+/// The numbers of a table and its columns in the catalog. A restored table has other numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     pub(super) table: i64,
@@ -53,7 +53,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The present name of a column that was called `name`. The same name if the column is gone, or `table` is another one.
+    /// The present name of the column that was called `name`. `None` if the column is gone, or `table` is another one.
     fn follow(&self, name: &str, table: &Table) -> Option<String> {
         let number = self.columns.get(name).filter(|_| self.table == table.oid)?;
         let column = table
@@ -70,7 +70,7 @@ impl Note {
         TableName::new(self.schema.as_str(), self.table.as_str()).ok()
     }
 
-    /// Whether both describe the same function, wherever the table and its columns are in the catalog.
+    /// Whether both describe the same function. The numbers in the catalog do not matter.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let place = other.place.clone();
         Self {
@@ -79,7 +79,7 @@ impl Note {
         } == *other
     }
 
-    /// The same with the present names of columns that were renamed in `table` since.
+    /// The same note with the present names of columns of `table` that were renamed since.
     pub(super) fn following(mut self, table: &Table) -> Self {
         if let Some(place) = &self.place {
             let lists = [&mut self.key, &mut self.columns, &mut self.when_changed];
@@ -92,7 +92,7 @@ impl Note {
         self
     }
 
-    /// The specification, with its key column by column.
+    /// The specification, with the names of all key columns. `None` if a name in the note is not valid.
     pub(super) fn spec(self) -> Option<TriggerSpec> {
         Some(TriggerSpec {
             table: TableName::new(self.schema, self.table).ok()?,
@@ -113,18 +113,18 @@ impl Note {
         })
     }
 
-    /// Whether the function compares values of a row, by operators that only the `search_path` can resolve.
+    /// Whether the function compares values by operators that only the `search_path` can resolve.
     pub(super) fn compares(&self) -> bool {
         self.old_columns || !self.when_changed.is_empty()
     }
 }
 
-/// Parses a comment, if it is one of pgherald.
+/// Parses the comment of a table's function. `None` if pgherald did not write it.
 pub(super) fn note(comment: Option<&str>) -> Option<Note> {
     serde_json::from_str(comment?).ok()
 }
 
-/// The version in a comment, if it is one of pgherald.
+/// Returns the version in a comment. `None` if pgherald did not write it.
 pub(super) fn version(comment: Option<&str>) -> Option<u32> {
     #[derive(Deserialize)]
     struct Versioned {
@@ -134,7 +134,7 @@ pub(super) fn version(comment: Option<&str>) -> Option<u32> {
     Some(versioned.version)
 }
 
-/// The comment of an object that has nothing but a version.
+/// The comment of an object that stores only its version.
 pub(super) fn versioned(version: u32) -> String {
     serde_json::json!({ "version": version }).to_string()
 }

@@ -1,4 +1,4 @@
-//! The function of a table whose changes are recorded in the outbox.
+//! Generates the function of a table whose changes are recorded in the outbox.
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
@@ -8,17 +8,16 @@ use super::expression::{self, Size};
 use super::replicated::{self, Seen};
 use super::rows_query;
 use super::template::render;
-use super::validate::Valid;
+use super::validate::{Valid, without_duplicates};
 use crate::error::Result;
 
 pub(super) const NONE: &str = "NULL::pg_catalog.text";
 const NO_NAMES: &str = "NULL::pg_catalog.text[]";
-/// Whether a row was lost on its way to another partition, because a trigger of that partition returned null.
+/// A condition: whether a row was lost on its way to another partition, because a trigger of that partition returned null.
 const FEWER: &str = "(SELECT pg_catalog.count(*) FROM pgherald_new) \
      OPERATOR(pg_catalog.<) (SELECT pg_catalog.count(*) FROM pgherald_old)";
 const PARTS: [&str; 4] = ["0", "1", "2", "3"];
 
-/// The body of the table's function.
 pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
     let table = &valid.spec.table;
     let relation = relation(valid)?.to_string();
@@ -26,7 +25,7 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
         let values = [("relation", &*relation), ("where", condition)];
         fragment(include_str!("sql/objects/outbox_whole.sql"), &values)
     };
-    // Into the part itself: through the table, each statement would pay for finding it.
+    // Rows are inserted directly into the part. An insert into the table would look the part up for each statement.
     let rows = |rows: &str| {
         let into = |part: usize| {
             let values = [
@@ -163,7 +162,7 @@ pub(super) fn body(valid: &Valid<'_>) -> Result<String> {
     render(include_str!("sql/objects/outbox_body.sql"), &values)
 }
 
-/// The statement `whole`; for replicated rows, once per transaction and operation.
+/// The statement `whole`. For replicated rows, it runs once per transaction and operation.
 fn unlisted(valid: &Valid<'_>, whole: &str) -> Result<String> {
     if !valid.spec.replicated {
         return Ok(whole.to_owned());
@@ -172,7 +171,7 @@ fn unlisted(valid: &Valid<'_>, whole: &str) -> Result<String> {
     fragment(include_str!("sql/replicated/outbox_whole.sql"), &values)
 }
 
-/// The statements for a table without key: `statement`, and `whole` for replicated rows.
+/// The statements for a table without a key: `statement`, or `whole` for replicated rows.
 fn unkeyed_rows(valid: &Valid<'_>, statement: &str, whole: &str, label: &str) -> Result<String> {
     let watched = &valid.when_changed;
     let compared = match watched.is_empty() {
@@ -197,7 +196,7 @@ fn unkeyed_rows(valid: &Valid<'_>, statement: &str, whole: &str, label: &str) ->
     fragment(include_str!("sql/replicated/outbox_unkeyed.sql"), &values)
 }
 
-/// The query of the function, to be tried before the installation.
+/// The queries of the function to try before the installation.
 pub(super) fn selects(valid: &Valid<'_>) -> Result<Vec<String>> {
     if valid.key.is_empty() {
         return Ok(match valid.when_changed.is_empty() {
@@ -210,7 +209,7 @@ pub(super) fn selects(valid: &Valid<'_>) -> Result<Vec<String>> {
     Ok(vec![one, paired(valid)?])
 }
 
-/// The statement that tells what the rows of the table have in common.
+/// The row of `outbox_relation`, and the statement that writes it.
 pub(super) fn describe(valid: &Valid<'_>) -> Result<Description> {
     let table = &valid.spec.table;
     let key_names = match valid.key.is_empty() {
@@ -234,12 +233,11 @@ pub(super) fn describe(valid: &Valid<'_>) -> Result<Description> {
     })
 }
 
-/// Of the number that stands for a table in the rows, the bits that tell how columns are read. The others stand for schema,
-/// table and key columns.
+/// The bits of a relation's number that stand for the types of columns. The other bits stand for schema, table and key columns.
 const TYPES: i64 = 0xff_ffff;
 
-/// Stands for schema, table, key columns and the types of columns in the rows: hashes, the same in every program. Rows that
-/// were recorded under another key, or with columns of other types, keep theirs.
+/// The number that stands for schema, table, key columns and the types of columns in outbox rows. It is made of hashes, so every
+/// program computes the same one. Rows that were recorded with another key, or with columns of other types, keep their number.
 pub(super) fn relation(valid: &Valid<'_>) -> Result<i64> {
     let table = &valid.spec.table;
     let key = expression::names(&valid.key);
@@ -259,17 +257,17 @@ fn hash(text: &str) -> i64 {
     hash.cast_signed()
 }
 
-/// What a relation of the outbox has in common with those of the same table and key whose columns have other types: the events
-/// of a row stay in their order when the triggers are installed again.
+/// The part of a relation's number that does not depend on the types of columns. Events of a row are ordered by this part, so they
+/// stay in order when the triggers are installed again for other types.
 pub(crate) fn without_types(relation: i64) -> i64 {
-    // Resyncs have small numbers, which stand for slices.
+    // Resyncs have small numbers, which are numbers of slices.
     match (-TYPES..=TYPES).contains(&relation) {
         true => relation,
         false => relation & !TYPES,
     }
 }
 
-/// A part of a statement: without the line's end.
+/// Renders a part of a statement, without the line break at its end.
 fn fragment(template: &str, values: &[(&str, &str)]) -> Result<String> {
     render(template.trim_end(), values)
 }
@@ -285,7 +283,7 @@ pub(super) fn columns(valid: &Valid<'_>) -> String {
     }
 }
 
-/// Rows of which there is another number before than after.
+/// A query for the rows that differ between the two transition tables, also in how often they occur.
 fn differing(watched: &str) -> String {
     let except = |from: &str, other: &str| {
         format!("(SELECT {watched} FROM {from} EXCEPT ALL SELECT {watched} FROM {other})")
@@ -294,7 +292,8 @@ fn differing(watched: &str) -> String {
     format!("{} UNION ALL {}", except(new, old), except(old, new))
 }
 
-/// `rows` after an UPDATE whose rows all had the key that the first of them has now: no key is gone. None otherwise.
+/// A query that returns `rows` if all rows of an UPDATE had the key that the first of them has now, so that no key is gone. It
+/// returns none otherwise.
 fn kept(valid: &Valid<'_>, rows: &str) -> Result<String> {
     let values = [
         ("rows", rows),
@@ -303,28 +302,18 @@ fn kept(valid: &Valid<'_>, rows: &str) -> Result<String> {
     fragment(include_str!("sql/objects/outbox_kept.sql"), &values)
 }
 
-/// Whether an UPDATE compares values, rather than keys only.
+/// Whether the function compares values of an UPDATE, not only keys.
 fn compares(valid: &Valid<'_>) -> bool {
     valid.spec.old_columns || !valid.when_changed.is_empty()
 }
 
 /// The columns that the body reads, each once.
 pub(super) fn read(valid: &Valid<'_>) -> Vec<Column> {
-    let mut read: Vec<Column> = Vec::new();
-    for column in valid
-        .key
-        .iter()
-        .chain(&valid.columns)
-        .chain(&valid.when_changed)
-    {
-        if read.iter().all(|other| other.name != column.name) {
-            read.push(column.clone());
-        }
-    }
-    read
+    let columns = valid.key.iter().chain(&valid.columns);
+    without_duplicates(columns.chain(&valid.when_changed))
 }
 
-/// Whether `columns` can still be read from a transition table as at the installation.
+/// A condition: whether `columns` can still be read from a transition table as at the installation.
 fn as_installed(columns: &[Column], rows: &str) -> Result<String> {
     let [checks, gone, numbered] = probes(columns);
     let values = [
@@ -336,7 +325,8 @@ fn as_installed(columns: &[Column], rows: &str) -> Result<String> {
     fragment(include_str!("sql/objects/as_installed.sql"), &values)
 }
 
-/// The checks of `columns`, the stand-ins for those that are gone, and their values by number, as [`as_installed`] lists them.
+/// The select lists of [`as_installed`]: the checks of `columns`, replacements for columns that are gone, and their values by
+/// number.
 pub(super) fn probes(columns: &[Column]) -> [String; 3] {
     let list = |line: &dyn Fn(usize, &Column) -> String, separator: &str| {
         let lines = columns.iter().enumerate();
@@ -360,7 +350,7 @@ pub(super) fn probes(columns: &[Column]) -> [String; 3] {
     ]
 }
 
-/// The rows after an UPDATE, each with its old values if they are asked for, and the keys that are gone.
+/// A query for the rows after an UPDATE, with their old values if the specification includes them, and for keys that are gone.
 pub(super) fn paired(valid: &Valid<'_>) -> Result<String> {
     let spec = valid.spec;
     let mut more = named("w", expression::comparables(&valid.when_changed));
@@ -369,7 +359,7 @@ pub(super) fn paired(valid: &Valid<'_>) -> Result<String> {
         count => format!(" WHERE n.k IS NULL OR o.k IS NULL{}", watched_differ(count)),
     };
     let (key, columns) = (key(valid), columns(valid));
-    // The old values of a row are read only if they are asked for, or if the row was lost.
+    // The old values of a row are read only if the specification includes them, or if the row was lost.
     let mut before = match columns == NONE {
         true => NONE.to_owned(),
         false => format!("CASE WHEN {FEWER} THEN {columns} END"),
@@ -419,7 +409,7 @@ pub(super) fn paired(valid: &Valid<'_>) -> Result<String> {
     fragment(include_str!("sql/objects/outbox_updated.sql"), &values)
 }
 
-/// Values under numbers, because the names of columns are theirs.
+/// A select list of values with numbers as names, which cannot collide with the names of columns.
 pub(super) fn named(place: &str, values: Vec<String>) -> String {
     let values = values.into_iter().enumerate();
     values
@@ -427,13 +417,13 @@ pub(super) fn named(place: &str, values: Vec<String>) -> String {
         .collect()
 }
 
-/// Whether one of `count` compared columns differs.
+/// A condition: whether one of `count` compared columns differs.
 pub(super) fn watched_differ(count: usize) -> String {
     let differ = (0..count).map(|number| format!(" OR n.w{number} IS DISTINCT FROM o.w{number}"));
     differ.collect()
 }
 
-/// The names of the columns that differ, as elements of an array.
+/// The elements of an array with the names of the columns that differ.
 pub(super) fn changed_names(columns: &[Column], limit: u32) -> String {
     let names = columns.iter().enumerate().map(|(number, column)| {
         let name = escape_literal(&column.name);

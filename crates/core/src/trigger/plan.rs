@@ -1,4 +1,4 @@
-//! The SQL that leads from the actual state to the desired one, or to no installation.
+//! Plans the SQL that leads from the actual state to the desired one, or removes an installation.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -18,13 +18,13 @@ use super::validate::{Valid, validate};
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 
-/// The oldest server that triggers can be installed on, as `server_version_num` has it: the first with
+/// The oldest server on which triggers can be installed, in the format of `server_version_num`. It is the first that has
 /// `pg_current_xact_id`.
 pub const OLDEST_SERVER: i32 = 130_000;
 
-/// Plans the installation of `specs`, whatever is installed now: [inspects](inspect()) their tables, [plans](Actual::plan) and
-/// [rehearses](Plan::rehearse). Only reads. The plan removes what the present installation has and `specs` do not ask for. If
-/// other programs may need it, plan what [`Actual::widened`] returns.
+/// Plans the installation of exactly `specs`: [inspects](inspect()) their tables, [plans](Actual::plan) and
+/// [rehearses](Plan::rehearse). Only reads. The plan removes what the present installation has and `specs` do not contain. If
+/// other programs may need that, plan what [`Actual::widened`] returns.
 ///
 /// # Errors
 /// As [`Actual::plan`] and [`Plan::rehearse`]; or if the catalog cannot be read.
@@ -35,8 +35,8 @@ pub async fn plan(client: &Client, specs: &[TriggerSpec]) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Works out what [`install`] runs: `specs`, and what the present installation of their tables has besides
-/// ([`Actual::widened`]). Only reads.
+/// Plans what [`install`] runs: the installation of `specs`, [widened](Actual::widened) by what the present installation of
+/// their tables has. Only reads.
 ///
 /// # Errors
 /// As [`Actual::widened`] and [`Actual::plan`]; or if the catalog cannot be read.
@@ -47,8 +47,8 @@ pub async fn plan_widened(client: &Client, specs: &[TriggerSpec]) -> Result<Plan
     actual.plan(&widened.collect::<Result<Vec<_>>>()?)
 }
 
-/// Installs `specs`, and keeps what else the present installation of their tables has ([`Actual::widened`]). If another
-/// installation changes them meanwhile, it starts again.
+/// Installs `specs`, [widened](Actual::widened) by what the present installation of their tables has. If another installation
+/// changes these tables meanwhile, plans again, in up to 20 attempts.
 ///
 /// # Errors
 /// As [`Actual::widened`], [`Actual::plan`], [`Plan::rehearse`] and [`Plan::apply`]; or if the catalog cannot be read.
@@ -88,7 +88,7 @@ pub async fn plan_uninstall_all(client: &Client) -> Result<Plan> {
 }
 
 impl Actual {
-    /// Checks the specification. Its function is the one that the table's triggers call, or a new one.
+    /// Checks the specification. Its function is the one that the table's triggers call, or gets an unused name.
     pub(super) fn validate<'a>(
         &'a self,
         spec: &'a TriggerSpec,
@@ -102,9 +102,9 @@ impl Actual {
         Ok((validate(spec, table, function)?, installed))
     }
 
-    /// Plans the installation of exactly `specs` on their tables. What else the present installation has is removed, and named
-    /// in the [warnings](Plan::warnings). [`widened`](Self::widened) specifications remove nothing. Tables not listed stay as
-    /// they are.
+    /// Plans the installation of exactly `specs` on their tables. The plan removes everything else that the present installation
+    /// has, and its [warnings](Plan::warnings) list that. [`widened`](Self::widened) specifications remove nothing. Other tables
+    /// stay as they are.
     ///
     /// # Errors
     /// If a specification does not fit its table; the table does not exist; a later version of pgherald installed its triggers;
@@ -113,7 +113,7 @@ impl Actual {
     pub fn plan(&self, specs: &[TriggerSpec]) -> Result<Plan> {
         let specs: Vec<_> = specs.iter().map(|spec| self.resolved(spec)).collect();
         let specs = &*specs;
-        refuse_twice(specs)?;
+        refuse_duplicates(specs)?;
         self.refuse_server()?;
         let needs_outbox = specs.iter().any(TriggerSpec::is_outbox);
         let outbox = shared::outbox(self.outbox.as_ref(), needs_outbox)?;
@@ -140,7 +140,7 @@ impl Actual {
             for (name, function) in installed.functions() {
                 let object = format!("triggers of {}", spec.table);
                 shared::refuse_newer(&object, function.comment.as_deref())?;
-                shared::refuse_stranger(&qualified(name), &function.owner)?;
+                shared::refuse_untrusted_owner(&qualified(name), &function.owner)?;
             }
             tried.extend(trials(&valid)?);
             let desired = desired(&valid)?;
@@ -171,14 +171,13 @@ impl Actual {
     }
 
     fn refuse_server(&self) -> Result<()> {
-        refuse_old(&self.server)?;
+        refuse_old_server(&self.server)?;
         if let Some(owner) = &self.server.owner {
-            shared::refuse_stranger("schema pgherald", owner)?;
+            shared::refuse_untrusted_owner("schema pgherald", owner)?;
         }
         shared::refuse(self)
     }
 
-    /// The statements for one table.
     fn changes(
         &self,
         desired: &Desired,
@@ -186,7 +185,7 @@ impl Actual {
         outbox: &OutboxState<'_>,
     ) -> Result<String> {
         let mut changes = String::new();
-        // After a restore of the schema without data, the function is there, but not the row that it relies on.
+        // A restore of the schema without data brings back the function, but not the row that it relies on.
         if let Some(description) = &desired.description
             && outbox.lacks(description)
         {
@@ -198,15 +197,15 @@ impl Actual {
         Ok(changes)
     }
 
-    /// Plans the removal of the triggers of `tables`, of those of their partitions and of their functions; with the last table,
-    /// also of the objects that all tables share.
+    /// Plans the removal of the functions of `tables` and of the triggers on them and their partitions. With the last watched
+    /// table, the plan also removes the objects that all tables share.
     ///
-    /// While there are [groups](crate::group), the outbox stays, with their unhandled events and dead letters:
-    /// [`plan_uninstall_all`](Self::plan_uninstall_all) removes it too. A
-    /// [warning](Plan::warnings) names each group that requires one of the tables.
+    /// While there are [groups](crate::group), the outbox stays, with their unhandled events and dead letters.
+    /// [`plan_uninstall_all`](Self::plan_uninstall_all) removes it too. A [warning](Plan::warnings) names each group that requires
+    /// one of the tables.
     ///
-    /// A table that is not watched, or no longer exists, is not an error: its remains are removed. A renamed table is found
-    /// under its present name only.
+    /// A table that is not watched, or no longer exists, is not an error: its left-over objects are removed. A renamed table is
+    /// found by its present name only.
     ///
     /// # Errors
     /// If SQL cannot be written, which does not happen.
@@ -236,8 +235,8 @@ impl Actual {
         Ok(removal.warning(warnings))
     }
 
-    /// Plans the removal of the triggers of all tables, the outbox with its rows, and all groups. It requires that the database
-    /// was inspected for everything installed ([`inspect_all`](super::inspect_all())).
+    /// Plans the removal of the triggers of all tables, the outbox with its rows, and all groups. Requires a state that was read
+    /// by [`inspect_all`](super::inspect_all()).
     ///
     /// # Errors
     /// If SQL cannot be written, which does not happen.
@@ -288,7 +287,7 @@ fn change(desired: &Desired, finding: &Finding<'_>, server_version: i32) -> Resu
     })
 }
 
-fn refuse_old(server: &Server) -> Result<()> {
+fn refuse_old_server(server: &Server) -> Result<()> {
     if server.version >= OLDEST_SERVER {
         return Ok(());
     }
@@ -300,12 +299,12 @@ fn refuse_old(server: &Server) -> Result<()> {
     Err(Error::new(Kind::Unsuitable, message))
 }
 
-pub(super) fn refuse_twice(specs: &[TriggerSpec]) -> Result<()> {
+pub(super) fn refuse_duplicates(specs: &[TriggerSpec]) -> Result<()> {
     let mut tables = HashSet::with_capacity(specs.len());
     match specs.iter().find(|spec| !tables.insert(&spec.table)) {
         None => Ok(()),
         Some(spec) => {
-            let message = format!("two specifications of {}; a table has one", spec.table);
+            let message = format!("two specifications of {}; give one per table", spec.table);
             Err(Error::new(Kind::Spec, message))
         }
     }

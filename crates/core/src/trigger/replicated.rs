@@ -1,13 +1,13 @@
 //! The parts of a table's function for replicated rows ([`TriggerSpec::replicated`]).
 //!
-//! The server applies the rows of a subscription with `session_replication_role = replica`, and fires row-level triggers for
-//! them instead of statement-level ones. Row-level triggers have no transition tables. So the function has a branch for
-//! `TG_LEVEL = 'ROW'` with the same statements: a WITH clause makes tables of the same names out of `NEW` and `OLD`.
+//! The server applies the rows of a subscription with `session_replication_role = replica`. For these rows it fires row-level
+//! triggers instead of statement-level ones. Row-level triggers have no transition tables. So the function has a branch for
+//! `TG_LEVEL = 'ROW'` with the same statements, in which a WITH clause makes tables of the same names out of `NEW` and `OLD`.
 //!
 //! The WITH clause names each field (`NEW."id"`), because the server looks fields up by name at each execution. A session plans
-//! `(NEW).*` once, and keeps reading the columns of that moment, even if a column was dropped and added again since.
+//! `(NEW).*` only once. It would keep reading the columns of that moment, even if a column was dropped and added again since.
 //!
-//! Every part is empty if the specification does not ask for replicated rows.
+//! All parts are empty if the specification does not include replicated rows.
 //!
 //! [`TriggerSpec::replicated`]: super::TriggerSpec::replicated
 
@@ -20,7 +20,7 @@ use super::template::render;
 use super::validate::Valid;
 use crate::error::Result;
 
-/// What a row-level trigger sees.
+/// The records that a row-level trigger receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
     New,
@@ -28,7 +28,7 @@ pub(super) enum Seen {
     Both,
 }
 
-/// Rows of the change as a WITH clause, with `columns` as their columns.
+/// A WITH clause that makes transition tables with `columns` out of the changed row.
 pub(super) fn with(columns: &[Column], seen: Seen) -> String {
     let table = |name: &str, row: &str| format!("{name} AS (SELECT {})", fields(columns, row));
     let new = || table("pgherald_new", "NEW");
@@ -41,7 +41,7 @@ pub(super) fn with(columns: &[Column], seen: Seen) -> String {
     format!("WITH {tables} ")
 }
 
-/// The fields of `row`, each under its name.
+/// A select list of the fields of `row`, each under its name.
 pub(super) fn fields(columns: &[Column], row: &str) -> String {
     let fields = columns.iter().map(|column| {
         let field = escape_identifier(&column.name);
@@ -50,7 +50,7 @@ pub(super) fn fields(columns: &[Column], row: &str) -> String {
     fields.collect::<Vec<_>>().join(", ")
 }
 
-/// Whether the fields of `row` have types that the function's expressions can read. Fails if a field is gone.
+/// A condition: whether the fields of `row` have types that the function's expressions can read. It fails if a field is gone.
 pub(super) fn readable(columns: &[Column], row: &str) -> String {
     let readable = columns.iter().map(|column| {
         let field = format!("{row}.{}", escape_identifier(&column.name));
@@ -59,7 +59,7 @@ pub(super) fn readable(columns: &[Column], row: &str) -> String {
     readable.collect::<Vec<_>>().join(" AND ")
 }
 
-/// Returns at once from a trigger that is for other sessions.
+/// A statement that returns at once from a trigger whose level does not fit the session.
 pub(super) fn guard(valid: &Valid<'_>) -> &'static str {
     match valid.spec.replicated {
         true => include_str!("sql/replicated/guard.sql").trim_end(),
@@ -67,8 +67,8 @@ pub(super) fn guard(valid: &Valid<'_>) -> &'static str {
     }
 }
 
-/// Limits a transaction to one wake-up, which is sent when it commits. If a long transaction, such as an initial copy, set the
-/// clock row by row, all other writers would skip their wake-ups meanwhile.
+/// A condition that limits a transaction to one wake-up, which is sent when it commits. If a long transaction, such as an initial
+/// copy, set the clock row by row, all other writers would skip their wake-ups meanwhile.
 pub(super) fn unless_woken(valid: &Valid<'_>) -> &'static str {
     match valid.spec.replicated {
         true => {
@@ -78,7 +78,7 @@ pub(super) fn unless_woken(valid: &Valid<'_>) -> &'static str {
     }
 }
 
-/// Marks that the transaction has sent its wake-up.
+/// A statement that marks that the transaction has sent its wake-up.
 pub(super) fn woken(valid: &Valid<'_>) -> &'static str {
     match valid.spec.replicated {
         true => "\n        PERFORM pg_catalog.set_config('pgherald.woken', 'x', true);",
@@ -86,7 +86,7 @@ pub(super) fn woken(valid: &Valid<'_>) -> &'static str {
     }
 }
 
-/// Continues the USING clause of a query that [`queried`] completes.
+/// The end of the USING clause for a query that [`queried`] completes.
 pub(super) fn arguments(valid: &Valid<'_>) -> &'static str {
     match valid.spec.replicated {
         true => ", NEW, OLD",
@@ -94,8 +94,8 @@ pub(super) fn arguments(valid: &Valid<'_>) -> &'static str {
     }
 }
 
-/// The expression for `text`, which the query that `pgherald.rows_query` writes completes. The query reads transition tables,
-/// and has one parameter.
+/// An expression for `text`, to which the query of `pgherald.rows_query` is appended. The query reads transition tables and has
+/// one parameter.
 pub(super) fn queried(valid: &Valid<'_>, text: &str) -> String {
     let text = escape_literal(text);
     match valid.spec.replicated {
@@ -107,12 +107,12 @@ pub(super) fn queried(valid: &Valid<'_>, text: &str) -> String {
     }
 }
 
-/// The prefix of the settings that mark what a transaction has announced of the table. The operation completes the name.
+/// The prefix of the settings that mark what a transaction has announced of the table. The operation follows it.
 pub(super) fn mark(valid: &Valid<'_>) -> String {
     escape_literal(&format!("{}_", qualified(&valid.function)))
 }
 
-/// A part that precedes the rest of a line, which is indented by `indent`.
+/// Renders a part for replicated rows. The text that follows it in the function is indented by `indent`.
 pub(super) fn fragment(
     valid: &Valid<'_>,
     template: &str,

@@ -1,5 +1,5 @@
-//! The fallback if the installed queries no longer fit: the body of a table's function then has a query written for the present
-//! table.
+//! The fallback of a table's function if its own queries no longer fit: it calls `pgherald.rows_query`, which writes a query for the
+//! present table.
 
 use postgres_protocol::escape::escape_literal;
 
@@ -9,17 +9,16 @@ use super::template::render;
 use super::validate::Valid;
 use crate::error::Result;
 
-/// Detects whether nested statements, which triggers ran within this one, were recorded before it.
+/// The part of the function that detects nested statements, which triggers ran within this statement and which were recorded before
+/// it.
 pub(super) fn nesting(valid: &Valid<'_>) -> Result<String> {
     let mark = escape_literal(&qualified(&valid.function));
     let template = include_str!("sql/objects/nesting.sql").trim_end();
     render(template, &[("mark", &mark)])
 }
 
-/// The call of `pgherald.rows_query`, as a template.
 pub(super) const CALL: &str = include_str!("sql/objects/rows_query_call.sql");
 
-/// The call of `pgherald.rows_query`.
 pub(super) fn call(valid: &Valid<'_>, key_size: Size, size: Size) -> Result<String> {
     let array = |items: &mut dyn Iterator<Item = String>| {
         let items: Vec<_> = items.map(|item| escape_literal(&item)).collect();

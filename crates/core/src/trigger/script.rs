@@ -1,12 +1,13 @@
-//! Installations as a script for migrations, which is the same for every database.
+//! Writes a script for migration tools that installs triggers on any database.
 //!
-//! A plan is SQL for one database in one state. A migration runs on many, among them some that do not exist yet. So the script
-//! looks everything up when it runs: the statement that [`inspect`](super::inspect()) runs is part of it.
+//! A plan is SQL for one database in one state. A migration runs on many databases, some of which do not exist yet. So the script
+//! inspects the database when it runs, by the same statement as [`inspect`](super::inspect()).
 //!
-//! Nothing in the script writes functions on its own. Here, the functions of every set of options are written for a sample
-//! table, as for any other table; then every text that depends on the table is replaced by a placeholder. Functions of several
-//! sets of options have most lines in common, so they are merged: a margin in front of each line names the sets that have it.
-//! The same is done with the expressions for a column of each type. The script fills the placeholders in.
+//! The script does not generate functions by code of its own. This module generates the functions of a sample table for every
+//! set of options, by the same code as for any other table. Then it replaces every text that depends on the table by a
+//! placeholder, which the script fills in. The functions of different sets of options have most lines in common, so they are
+//! merged: a margin in front of each line names the sets that have it. The expressions for a column of each type are generated
+//! in the same way.
 
 mod margin;
 mod sample;
@@ -28,15 +29,15 @@ use crate::error::{Error, Kind, Result};
 use crate::name::ChannelName;
 use crate::types::{MAX_DEPTH, Type};
 
-/// Writes a script for migrations that installs `specs`.
+/// Returns a script for migration tools that installs `specs`.
 ///
-/// The script is one SQL statement, which runs within a transaction and without one. It leads from any state to the one that
-/// [`install`](super::install()) leads to; with `narrow`, to the one that [`plan`](super::plan()) leads to. Running it again
-/// changes nothing. The tables have to exist when it runs, not when it is written.
+/// The script is one SQL statement, which runs inside a transaction or outside of one. It leads to the same state as
+/// [`install`](super::install()), or with `narrow` as [`plan`](super::plan()), whatever was installed before. Running it again
+/// changes nothing. The tables must exist when the script runs, not when it is written.
 ///
-/// While other transactions lock the tables, it waits for half a second at a time, as [`Plan::apply`](super::Plan::apply) does,
-/// and gives up after some seconds. It does not try functions with more than a hundred columns first: if they exceed a limit of
-/// the server, they announce or record the whole table.
+/// While other transactions lock the tables, the script waits for at most half a second at a time and retries, up to 20 attempts,
+/// as [`Plan::apply`](super::Plan::apply) does. It does not [rehearse](super::Plan::rehearse) functions with more than a hundred
+/// columns. If they exceed a limit of the server, they announce or record the whole table.
 ///
 /// # Errors
 /// If there is no specification, two are of one table, or the options of one contradict each other.
@@ -57,13 +58,13 @@ pub fn migration_script(specs: &[TriggerSpec], narrow: bool) -> Result<String> {
     if specs.is_empty() {
         return Err(Error::new(Kind::Spec, "a script needs at least one table"));
     }
-    super::plan::refuse_twice(specs)?;
+    super::plan::refuse_duplicates(specs)?;
     for spec in specs {
         check_options(spec)?;
     }
     let tables = specs.iter().map(serde_json::to_string);
     let tables = tables.collect::<std::result::Result<Vec<_>, _>>();
-    let tables = tables.map_err(manifest::not_written)?;
+    let tables = tables.map_err(manifest::serialization_error)?;
     let tables = format!("[\n    {}\n]", tables.join(",\n    "));
     let modes = Modes {
         notify: specs.iter().any(|spec| !spec.is_outbox()),
@@ -87,7 +88,7 @@ const BODY: [&str; 6] = [
     include_str!("sql/script/6_triggers.sql"),
 ];
 
-/// The modes of the tables. Parts that only another mode needs are left out.
+/// The modes of the tables. The script lacks parts that only the other mode needs.
 #[derive(Clone, Copy, Debug)]
 struct Modes {
     notify: bool,
@@ -237,11 +238,11 @@ fn body(tables: &str, narrow: bool, modes: Modes) -> Result<String> {
 
 /// An SQL expression for a text of several lines, which stays readable.
 fn text(text: &str) -> String {
-    // Without the end of the line behind the opening quotes.
+    // Removes the line break after the opening quotes.
     format!("pg_catalog.substr({}, 2)", dollar_quoted(text))
 }
 
-/// The body of a function of one mode, by three options: a key, `when_changed`, and replicated rows.
+/// The bodies of the functions of one mode, by three options: key, `when_changed`, and replicated rows.
 fn function_body(is_outbox: bool) -> Result<String> {
     margined(8, |options| {
         let sample = Sample {
@@ -257,8 +258,8 @@ fn function_body(is_outbox: bool) -> Result<String> {
     })
 }
 
-/// The query for the rows after an update in the outbox, by four options: whether the key is unique, `when_changed`, old
-/// columns, and columns.
+/// The query that lists the rows of an UPDATE in outbox mode, by four options: unique key, `when_changed`, old columns, and
+/// columns.
 fn outbox_updated() -> Result<String> {
     margined(16, |options| {
         let sample = Sample {

@@ -1,4 +1,4 @@
-//! What all tables share: the schema, and the function that packs rows into payloads.
+//! The objects that all tables share: the schema, the functions `notify_rows` and `rows_query`, and the outbox.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -24,7 +24,8 @@ pub(super) const ROWS_QUERY: &str = include_str!("sql/objects/rows_query_body.sq
 /// The settings that `rows_query` pins.
 pub(super) const PINNED: [&str; 1] = ["search_path=pg_catalog, pg_temp"];
 
-/// Marks the schema as made by pgherald, so that uninstalling drops no one else's.
+/// Marks the schema as created by pgherald, so that uninstalling does not drop a schema that another program created. It must never
+/// change, because it is compared with the installed comment.
 pub(super) const SCHEMA_COMMENT: &str =
     "Made by pgherald; it goes when the last table is uninstalled.";
 
@@ -36,7 +37,6 @@ pub(super) enum Shared {
     Current,
 }
 
-/// Names, bodies and settings of the shared functions.
 #[cfg(test)]
 pub(super) fn helpers() -> [(&'static str, &'static str, &'static [&'static str]); 2] {
     [
@@ -45,7 +45,7 @@ pub(super) fn helpers() -> [(&'static str, &'static str, &'static [&'static str]
     ]
 }
 
-/// What is wrong with the shared functions.
+/// Returns the state of the shared functions: of the first that differs, if there is one.
 pub(super) fn state(actual: &Actual) -> Shared {
     let of = |name, function: &Option<Function>, body, settings: &[&str]| match function {
         None => Some(Shared::Missing(name)),
@@ -54,7 +54,7 @@ pub(super) fn state(actual: &Actual) -> Shared {
             Some(Shared::Outdated(name, reason))
         }
     };
-    let has_stranger = match (&actual.notify_rows, &actual.rows_query) {
+    let has_other_owner = match (&actual.notify_rows, &actual.rows_query) {
         (Some(one), Some(other)) => !other.owner.is_trusted && other.owner.name != one.owner.name,
         _ => false,
     };
@@ -67,7 +67,7 @@ pub(super) fn state(actual: &Actual) -> Shared {
                 &PINNED,
             )
         })
-        .unwrap_or_else(|| match has_stranger {
+        .unwrap_or_else(|| match has_other_owner {
             true => {
                 let reason = "it belongs to another role than pgherald.notify_rows";
                 Shared::Outdated("pgherald.rows_query", reason.to_owned())
@@ -84,7 +84,7 @@ pub(super) fn refuse(actual: &Actual) -> Result<()> {
     ] {
         if let Some(function) = function {
             refuse_newer(name, function.comment.as_deref())?;
-            refuse_stranger(name, &function.owner)?;
+            refuse_untrusted_owner(name, &function.owner)?;
             refuse_forbidden(name, function)?;
         }
     }
@@ -96,7 +96,7 @@ fn outdated(function: &Function, body: &str, settings: &[&str]) -> Option<String
         None => Some("its comment is not pgherald's".to_owned()),
         Some(version) if version != VERSION => Some(other_version(version)),
         Some(_) if !is_body(&function.body, body) => {
-            Some("its body is not what was installed".to_owned())
+            Some("its body differs from this program's".to_owned())
         }
         Some(_) if function.is_definer || function.settings != settings => {
             Some("it runs with other rights or settings than it should".to_owned())
@@ -105,8 +105,8 @@ fn outdated(function: &Function, body: &str, settings: &[&str]) -> Option<String
     }
 }
 
-/// Refuses to build on what somebody else may replace by code that would run with this role's rights.
-pub(super) fn refuse_stranger(object: &str, owner: &Owner) -> Result<()> {
+/// Refuses an object whose owner could replace it by code that would run with this role's rights.
+pub(super) fn refuse_untrusted_owner(object: &str, owner: &Owner) -> Result<()> {
     if owner.is_trusted {
         return Ok(());
     }
@@ -120,7 +120,6 @@ pub(super) fn refuse_stranger(object: &str, owner: &Owner) -> Result<()> {
     ))
 }
 
-/// Refuses a shared function that this role may not call.
 fn refuse_forbidden(object: &str, helper: &Function) -> Result<()> {
     if helper.is_callable {
         return Ok(());
@@ -132,7 +131,7 @@ fn refuse_forbidden(object: &str, helper: &Function) -> Result<()> {
     ))
 }
 
-/// Refuses an outbox of another version: what it holds may not be what this program reads and writes.
+/// Refuses an outbox of another version, because this program may not be able to read and write its tables.
 pub(crate) fn refuse_other_outbox(comment: Option<&str>) -> Result<()> {
     let installed = refuse_unknown_outbox(comment)?;
     let way_out = match installed.cmp(&VERSION) {
@@ -146,19 +145,20 @@ pub(crate) fn refuse_other_outbox(comment: Option<&str>) -> Result<()> {
     ))
 }
 
-/// Refuses an outbox that is not pgherald's; else returns its version.
+/// Refuses an outbox that pgherald did not install, and otherwise returns its version.
 pub(super) fn refuse_unknown_outbox(comment: Option<&str>) -> Result<u32> {
     version(comment).ok_or_else(|| {
-        let message = "pgherald.outbox is not what was installed: its comment is not pgherald's; uninstall all, or \
-                       move it away";
+        let message =
+            "cannot use pgherald.outbox: its comment is not pgherald's; uninstall all, or rename it";
         Error::new(Kind::Unsuitable, message)
     })
 }
 
-/// Fails unless the database has an outbox of the version that this program reads and writes.
+/// Checks that the database has an outbox of the version that this program reads and writes.
 ///
 /// # Errors
-/// If there is no outbox, it has another version (the error says which, and what to do), or the catalog cannot be read.
+/// If there is no outbox; if it has another version (the error names the version and the way out); or if the catalog cannot be
+/// read.
 pub async fn require_version(client: &Client) -> Result<()> {
     let rows = rows(client, include_str!("sql/outbox_comment.sql"), &[]).await?;
     match rows.first() {
@@ -170,7 +170,7 @@ pub async fn require_version(client: &Client) -> Result<()> {
     }
 }
 
-/// Refuses to replace what a later program installed.
+/// Refuses to replace an object that a later version of pgherald installed.
 pub(super) fn refuse_newer(object: &str, comment: Option<&str>) -> Result<()> {
     match version(comment) {
         Some(installed) if installed > VERSION => Err(Error::new(
@@ -184,9 +184,9 @@ pub(super) fn refuse_newer(object: &str, comment: Option<&str>) -> Result<()> {
     }
 }
 
-/// The outbox as it is, if some table needs it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum OutboxState<'a> {
+    /// No table needs it.
     NotNeeded,
     Missing,
     /// With the rows that it relies on, if this role may read them.
@@ -203,12 +203,12 @@ impl OutboxState<'_> {
         matches!(self, Self::Missing)
     }
 
-    /// Whether nothing of what all tables share has to be made.
+    /// Whether nothing has to be created in the outbox.
     pub(super) fn is_current(&self) -> bool {
         !self.is_missing() && !self.is_incomplete()
     }
 
-    /// Whether it is known that a table is to be described that is not.
+    /// Whether the outbox is known to lack `description`.
     pub(super) fn lacks(&self, description: &Description) -> bool {
         match self {
             Self::Installed(Some(rows)) => !rows.relations.contains(&description.relation),
@@ -216,8 +216,8 @@ impl OutboxState<'_> {
         }
     }
 
-    /// Whether it is known that a table is not described at all. Described with other types than the
-    /// columns have now, its rows can be read.
+    /// Whether the outbox is known to lack every description of the table. A description with other types than the columns have
+    /// now is enough to read the rows.
     pub(super) fn lacks_table(&self, description: &Description) -> bool {
         let is_it =
             |relation: &i64| without_types(*relation) == without_types(description.relation);
@@ -228,7 +228,7 @@ impl OutboxState<'_> {
     }
 }
 
-/// Judges the outbox, `installed` if there is one.
+/// Returns the state of the outbox, which is `installed` if it exists. Refuses one that this program cannot use.
 pub(super) fn outbox(installed: Option<&Outbox>, is_needed: bool) -> Result<OutboxState<'_>> {
     if !is_needed {
         return Ok(OutboxState::NotNeeded);
@@ -238,12 +238,12 @@ pub(super) fn outbox(installed: Option<&Outbox>, is_needed: bool) -> Result<Outb
     };
     let object = "pgherald.outbox";
     refuse_newer(object, outbox.comment.as_deref())?;
-    refuse_stranger(object, &outbox.owner)?;
+    refuse_untrusted_owner(object, &outbox.owner)?;
     refuse_other_outbox(outbox.comment.as_deref())?;
     Ok(OutboxState::Installed(outbox.rows.as_ref()))
 }
 
-/// The statement that makes the schema if there was none; it comes before the installers' lock, which is an object in it.
+/// The statement that creates the schema if there is none. It runs before the installers' lock, which is an object in the schema.
 pub(super) fn schema(server: &Server) -> Result<String> {
     match server.has_schema {
         true => Ok(String::new()),
@@ -251,13 +251,12 @@ pub(super) fn schema(server: &Server) -> Result<String> {
     }
 }
 
-/// The statement that makes the schema.
 pub(super) fn make_schema() -> Result<String> {
     let body = dollar_quoted(include_str!("sql/objects/schema_body.sql"));
     render(include_str!("sql/objects/schema.sql"), &[("body", &*body)])
 }
 
-/// The statements before those of the tables: they make the shared objects.
+/// The statements that create the shared objects. They run before the statements of the tables.
 pub(super) fn prepare(
     server: &Server,
     shared: &Shared,
@@ -286,12 +285,12 @@ fn prepare_helpers(server: &Server, shared: &Shared) -> Result<String> {
     Ok(comment + &notify_rows(&dollar_quoted(BODY))? + &rows_query(&dollar_quoted(ROWS_QUERY))?)
 }
 
-/// The statements that make `pgherald.notify_rows` of a quoted body.
+/// The statements that create `pgherald.notify_rows` with a quoted body.
 pub(super) fn notify_rows(body: &str) -> Result<String> {
     helper(include_str!("sql/objects/notify_rows.sql"), body)
 }
 
-/// The statements that make `pgherald.rows_query` of a quoted body.
+/// The statements that create `pgherald.rows_query` with a quoted body.
 pub(super) fn rows_query(body: &str) -> Result<String> {
     helper(include_str!("sql/objects/rows_query.sql"), body)
 }
@@ -301,18 +300,19 @@ fn helper(template: &str, body: &str) -> Result<String> {
     render(template, &[("body", body), ("comment", &*comment)])
 }
 
-/// What the plan for one table rests on.
+/// The assumptions of the plan for one table.
 #[derive(Debug)]
 pub(super) struct Expected {
     pub(super) function: String,
     pub(super) table: TableName,
-    /// The comment of its function, if it has any.
+    /// The present comment of the function, if it has any.
     pub(super) before: Option<String>,
-    /// The comment that the plan gives it: who has carried out the same plan before has changed nothing.
+    /// The comment that the plan gives the function. It is accepted too, because then the same plan was applied already.
     pub(super) after: String,
 }
 
-/// The statement before those of the tables: it insists that nothing else was installed on them since they were inspected.
+/// The statement that fails if something else was installed on the tables since they were inspected. It runs before the
+/// statements of the tables.
 pub(super) fn expect(expected: &[Expected]) -> Result<String> {
     if expected.is_empty() {
         return Ok(String::new());
@@ -339,8 +339,8 @@ fn array(items: impl Iterator<Item = Option<String>>) -> String {
     format!("ARRAY[{}]", items.collect::<Vec<_>>().join(", "))
 }
 
-/// The statement after those of the tables: it insists that the shared objects exist, that they and the functions belong to
-/// nobody else, and that each function is called by the own triggers of its table and no other.
+/// The statement that fails if a shared object is missing, if an untrusted role owns one of them or one of the functions, or if the
+/// own triggers of another table call a function. It runs after the statements of the tables.
 pub(super) fn require(functions: &BTreeMap<String, &TableName>) -> Result<String> {
     let tables = functions.values().map(|table| Some(table.quoted()));
     let values = [
@@ -354,7 +354,8 @@ pub(super) fn require(functions: &BTreeMap<String, &TableName>) -> Result<String
     )
 }
 
-/// The statement that drops the shared objects if no table is left; and, if groups are to be spared, no group.
+/// The statement that drops the shared objects if no watched table is left. If it spares groups, it drops nothing while there is a
+/// group.
 pub(super) fn remove(spares_groups: bool) -> Result<String> {
     let comment = escape_literal(SCHEMA_COMMENT);
     let spares_groups = if spares_groups { "true" } else { "false" };

@@ -1,5 +1,5 @@
-//! Key columns whose values have several texts, which is no difference from a specification: it depends on the key types of the
-//! program whether that matters.
+//! Key columns whose values have several texts. They are no drift, because it depends on the key types of the program whether that
+//! matters.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::expression::key_type;
 use super::spec::TriggerSpec;
 use crate::name::TableName;
 
-/// A key column whose values have several texts: a cache needs a key type that reads all of them as one key, see
+/// A key column whose values have several texts. A cache needs a key type that reads all texts of a value as one key, see
 /// [`Key`](crate::Key). `Display` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -19,13 +19,13 @@ pub struct SpelledKey {
     pub column: String,
     /// Its type, as it was declared.
     pub type_name: String,
-    /// The key types of this library that fit. `None` if a program has to define one.
+    /// The key types of this library that fit. `None` if the program must define one.
     pub key_types: Option<&'static str>,
 }
 
 impl Actual {
     /// Returns the key columns of a specification whose values have several texts. Empty if the specification does not fit its
-    /// table; [`verify`](Self::verify) reports that.
+    /// table, which [`verify`](Self::verify) reports.
     ///
     /// ```no_run
     /// # async fn example(client: &tokio_postgres::Client) -> pgherald_core::Result<()> {

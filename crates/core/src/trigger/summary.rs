@@ -1,4 +1,4 @@
-//! What a plan does to each table, for people who do not read its SQL.
+//! Summarises the changes that a plan makes to each table.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::spec::TriggerSpec;
 use crate::error::Result;
 use crate::name::TableName;
 
-/// What a [plan](Actual::plan) does to one table. Objects are named with their kind, such as
+/// The changes that a [plan](Actual::plan) makes to one table. Objects are named with their kind, such as
 /// `trigger pgherald_notify_insert on public.users`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -18,27 +18,27 @@ pub struct TableChange {
     pub table: TableName,
     /// Triggers and functions that are created.
     pub added: Vec<String>,
-    /// Triggers and functions that are created again, enabled, or described anew.
+    /// Triggers and functions that are created again or enabled, or whose comment is written again.
     pub replaced: Vec<String>,
     /// Triggers and functions that are dropped.
     pub removed: Vec<String>,
     /// Triggers and functions that stay as they are.
     pub kept: Vec<String>,
-    /// Tables whose triggers change: the table, its partitions and children. Until the plan commits, they are locked: writers
-    /// wait.
+    /// The tables whose triggers change: the table, its partitions and children. They are locked until the plan commits, and
+    /// writers wait.
     pub locked: Vec<TableName>,
-    /// Whether those locks also wait for readers, and keep them waiting: those of DROP TRIGGER do.
+    /// Whether these locks also wait for readers, and block them, as those of DROP TRIGGER do.
     pub locks_readers: bool,
-    /// Whether triggers or the code of their function change. Then each group gets one resync that requires the table and has seen
-    /// its triggers before.
+    /// Whether triggers or the code of their function change. If so, each group that requires the table, and has seen its
+    /// triggers before, gets one resync.
     pub causes_resync: bool,
-    /// The groups whose requirements the installation no longer covers, and what each of them lacks: their consumers will not be
-    /// live.
+    /// The requirements that the installation no longer covers, and what each of them lacks. The consumers of these groups will
+    /// not be live.
     pub unmet: Vec<(Requirement, Vec<String>)>,
 }
 
 impl TableChange {
-    /// Whether nothing changes.
+    /// Returns whether nothing changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.replaced.is_empty() && self.removed.is_empty()
@@ -46,7 +46,8 @@ impl TableChange {
 }
 
 impl Actual {
-    /// Describes what [`plan`](Self::plan) does to the table of each specification. Objects that all tables share are not listed.
+    /// Returns the changes that [`plan`](Self::plan) makes to the table of each specification. Objects that all tables share are
+    /// not listed.
     ///
     /// # Errors
     /// As for [`plan`](Self::plan), if a specification does not fit its table.
@@ -55,7 +56,7 @@ impl Actual {
     }
 
     fn table_change(&self, spec: &TriggerSpec) -> Result<TableChange> {
-        /// `CREATE OR REPLACE TRIGGER`. Older servers drop the trigger first.
+        /// The first server with `CREATE OR REPLACE TRIGGER`. Older servers drop the trigger first.
         const REPLACES_TRIGGERS: i32 = 140_000;
         let (valid, installed) = self.validate(spec)?;
         let desired = desired(&valid)?;

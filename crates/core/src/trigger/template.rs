@@ -1,8 +1,8 @@
-//! A strict renderer for the `.sql` templates, and the one way to write a function body into them.
+//! Renders the `.sql` templates, and quotes function bodies.
 
 use crate::error::{Error, Kind, Result};
 
-/// Replaces each `{{name}}` of `template` by its value, in one pass: values are never looked into.
+/// Replaces each `{{name}}` of `template` by its value, in one pass: placeholders in values are not replaced.
 ///
 /// # Errors
 /// If the template names a placeholder that has no value.
@@ -26,12 +26,12 @@ pub(super) fn render(template: &str, values: &[(&str, &str)]) -> Result<String> 
     Ok(rendered)
 }
 
-/// Writes a function body as a dollar-quoted string, under a tag that does not occur in it.
+/// Returns a function body as a dollar-quoted string, with a tag that does not occur in it.
 ///
-/// Dollar quotes mean the same whatever `standard_conforming_strings` is, and stay readable.
+/// Dollar quotes do not depend on `standard_conforming_strings`, and the body stays readable.
 pub(super) fn dollar_quoted(body: &str) -> String {
     let mut tag = String::from("$pgherald");
-    // Without the closing dollar, so that the body's end and the tag cannot make a tag between them.
+    // Compared without the closing dollar: the end of the body and the beginning of the tag must not form the tag.
     while body.contains(&tag) {
         tag.push('_');
     }
@@ -43,7 +43,7 @@ mod tests {
     use super::{dollar_quoted, render};
 
     #[test]
-    fn values_are_not_looked_into() {
+    fn placeholders_in_values_are_not_replaced() {
         let sql = render("a {{x}} b {{y}}", &[("x", "{{y}}"), ("y", "{{x}}")]).unwrap();
         assert_eq!(sql, "a {{y}} b {{x}}");
     }

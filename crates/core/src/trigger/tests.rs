@@ -1,4 +1,4 @@
-//! Decisions from the actual state, without a server.
+//! Tests of the decisions that are made from an actual state, without a server.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::operation::Operation;
 
 mod replicated;
 
-/// A made-up database: objects as the server returns them.
+/// A simulated database: the objects as the server returns them.
 #[derive(Default)]
 struct Database {
     objects: Vec<(&'static str, Value)>,
@@ -27,7 +27,7 @@ fn spec(name: &str) -> TriggerSpec {
 }
 
 impl Database {
-    /// With schema and shared functions.
+    /// Creates a database with the schema and the shared functions.
     fn new() -> Self {
         let mut database = Self::default();
         database.add(
@@ -61,7 +61,7 @@ impl Database {
         );
     }
 
-    /// A table of number `oid` with key `id` and columns `v` and `w`, and a partition of each name.
+    /// Adds a table with OID `oid`, key `id` and columns `v` and `w`, and a partition of each name.
     fn table(mut self, oid: i64, name: &str, partitions: &[&str]) -> Self {
         let member = |name: &str, is_root: bool| json!({"root": oid, "is_root": is_root, "schema": "public", "table": name, "kind": "r", "may_have_triggers": true});
         self.add("member", member(name, true));
@@ -83,7 +83,7 @@ impl Database {
         self
     }
 
-    /// The objects `made`, with the triggers on the relation with number `oid` and name `now`.
+    /// Adds the objects `made`, with the triggers on the relation with OID `oid` and name `now`.
     fn installed(mut self, made: &Desired, oid: i64, now: &str) -> Self {
         let comment = json!(made.note).to_string();
         self.add_function(&made.function, &made.body, &made.pinned(), &comment);
@@ -138,7 +138,7 @@ impl Database {
     }
 }
 
-/// The objects to install for `spec` on a table with number `oid`, in an otherwise empty database.
+/// Returns the objects to install for `spec` on a table with OID `oid`, in an otherwise empty database.
 fn made(spec: &TriggerSpec, oid: i64, partitions: &[&str]) -> Desired {
     let database = Database::new().table(oid, spec.table().name(), partitions);
     let actual = database.actual();
@@ -155,7 +155,7 @@ fn kinds(actual: &Actual, spec: &TriggerSpec) -> Vec<DriftKind> {
 }
 
 #[test]
-fn a_table_without_anything_gets_a_function_and_triggers() {
+fn installing_creates_a_function_and_four_triggers_on_each_table_and_partition() {
     let actual = Database::new().table(16, "a", &["a_1"]).actual();
     let sql = plan(&actual, spec("a")).sql();
     let name = "notify_0000001000000000";
@@ -169,7 +169,7 @@ fn a_table_without_anything_gets_a_function_and_triggers() {
 }
 
 #[test]
-fn what_is_installed_needs_nothing() {
+fn a_plan_for_a_current_installation_is_empty() {
     let made = made(&spec("a"), 16, &["a_1"]);
     let database = Database::new().table(16, "a", &["a_1"]);
     let actual = database.installed(&made, 16, "a").actual();
@@ -213,7 +213,7 @@ fn a_renamed_table_keeps_its_function_and_has_drifted() {
 }
 
 #[test]
-fn tables_that_swapped_names_take_nothing_from_each_other() {
+fn installing_on_tables_that_swapped_names_keeps_each_function_with_its_table() {
     let (a, b) = (
         made(&spec("a"), 16, &[]),
         made(&spec("b").outbox(), 17, &[]),
@@ -244,12 +244,12 @@ fn tables_that_swapped_names_take_nothing_from_each_other() {
 }
 
 #[test]
-fn a_function_that_a_dropped_table_left_is_used_again_or_removed() {
+fn the_function_of_a_dropped_table_is_reused_by_a_new_table_or_removed() {
     let left = made(&spec("a"), 16, &["a_1"]);
     let mut database = Database::new()
         .table(17, "a", &[])
         .installed(&left, 16, "a");
-    // Of the triggers, those of a detached partition are left.
+    // Only the triggers of the detached partition are left.
     let is_gone = |object: &Value| object["is_root"] == true && object["relation"] == 16;
     database
         .objects
@@ -270,7 +270,7 @@ fn a_function_that_a_dropped_table_left_is_used_again_or_removed() {
 }
 
 #[test]
-fn a_function_that_two_tables_call_belongs_to_neither() {
+fn a_function_that_two_tables_call_is_replaced_for_each_and_not_dropped() {
     let made = made(&spec("a"), 16, &[]);
     let mut database = Database::new().table(16, "a", &[]).table(17, "b", &[]);
     database = database.installed(&made, 16, "a");
@@ -278,7 +278,7 @@ fn a_function_that_two_tables_call_belongs_to_neither() {
     let actual = database.actual();
     for (name, oid) in [("a", 16), ("b", 17)] {
         let sql = plan(&actual, spec(name)).sql();
-        // The name that it would have is taken, of the first one.
+        // The first table gets another number in the name, because its name is taken.
         let expected = format!("notify_{oid:08x}{:08x}", u8::from(oid == 16));
         assert!(
             sql.contains(&format!("CREATE OR REPLACE FUNCTION pgherald.{expected}()")),
@@ -301,7 +301,7 @@ fn a_function_that_two_tables_call_belongs_to_neither() {
 }
 
 #[test]
-fn a_table_that_was_not_inspected_is_no_table_that_is_missing() {
+fn errors_distinguish_missing_tables_from_tables_that_were_not_inspected() {
     let mut database = Database::new();
     database.tables.push(table("a"));
     database.add(
@@ -319,7 +319,7 @@ fn a_table_that_was_not_inspected_is_no_table_that_is_missing() {
 }
 
 #[test]
-fn what_belongs_to_another_role_or_a_later_program_is_refused() {
+fn functions_of_another_role_or_a_later_version_are_refused() {
     let made = made(&spec("a"), 16, &[]);
     let forbidden = [
         ("owner", json!("mallory"), "belongs to mallory"),
@@ -347,24 +347,24 @@ fn what_belongs_to_another_role_or_a_later_program_is_refused() {
     }
 }
 
-/// A database in which `spec` is installed on table a.
-fn having(spec: &TriggerSpec) -> Actual {
+/// Returns the state of a database in which `spec` is installed on table a.
+fn actual_with(spec: &TriggerSpec) -> Actual {
     let made = made(spec, 16, &[]);
     let database = Database::new().table(16, "a", &[]);
     database.installed(&made, 16, "a").actual()
 }
 
 #[test]
-fn a_specification_is_widened_by_what_is_installed() {
+fn widening_adds_operations_and_columns_of_the_installation() {
     let insert = spec("a").operations(Operation::Insert).columns(["v"]);
     let delete = spec("a").operations(Operation::Delete).columns(["w"]);
     let both = Operation::Insert | Operation::Delete;
     let both = spec("a").operations(both).columns(["v", "w"]);
-    let actual = having(&insert);
+    let actual = actual_with(&insert);
     assert_eq!(actual.widened(&delete).unwrap(), both);
     assert_eq!(actual.losses(&delete), ["column v", "operation insert"]);
-    // An installation that covers a specification is not widened, and is no drift.
-    let actual = having(&both);
+    // An installation that covers a specification has not drifted, and installing the widened specification changes nothing.
+    let actual = actual_with(&both);
     for narrower in [insert, delete] {
         let widened = actual.widened(&narrower).unwrap();
         assert!(plan(&actual, widened).is_empty());
@@ -377,14 +377,14 @@ fn a_specification_is_widened_by_what_is_installed() {
         );
     }
     assert!(
-        having(&spec("b"))
+        actual_with(&spec("b"))
             .widened(&spec("a").columns(["w"]))
             .is_ok()
     );
 }
 
 #[test]
-fn updates_old_columns_and_large_values_are_kept() {
+fn widening_keeps_updates_old_columns_and_large_values_of_the_installation() {
     let outbox = spec("a").outbox().columns(["v"]);
     let cases = [
         (
@@ -409,17 +409,17 @@ fn updates_old_columns_and_large_values_are_kept() {
             "values of more than 10 bytes",
         ),
     ];
-    for (installed, wish, loss) in cases {
-        let actual = having(&installed);
-        assert_eq!(actual.losses(&wish), [loss]);
-        let widened = actual.widened(&wish).unwrap();
+    for (installed, requested, loss) in cases {
+        let actual = actual_with(&installed);
+        assert_eq!(actual.losses(&requested), [loss]);
+        let widened = actual.widened(&requested).unwrap();
         assert_eq!(actual.losses(&widened), [""; 0]);
         assert_eq!(widened, installed, "{loss}");
     }
 }
 
 #[test]
-fn what_one_installation_cannot_have_besides_is_refused() {
+fn widening_refuses_another_mode_channel_or_key() {
     let elsewhere = crate::name::ChannelName::new("elsewhere").unwrap();
     let cases = [
         (
@@ -439,16 +439,16 @@ fn what_one_installation_cannot_have_besides_is_refused() {
         ),
         (spec("a").key_columns(["v", "w"]), spec("a"), "the key v, w"),
     ];
-    for (installed, wish, why) in cases {
-        let actual = having(&installed);
-        let error = actual.widened(&wish).unwrap_err();
+    for (installed, requested, why) in cases {
+        let actual = actual_with(&installed);
+        let error = actual.widened(&requested).unwrap_err();
         assert!(
             error.is_config() && error.to_string().contains(why),
             "{error}"
         );
-        assert!(!plan(&actual, wish).warnings().is_empty());
+        assert!(!plan(&actual, requested).warnings().is_empty());
     }
-    // Nor is what came under its name before there was another table of it.
+    // The mode of a renamed table that still reports changes under this name also conflicts.
     let renamed = made(&spec("a").outbox(), 16, &[]);
     let database = Database::new().table(16, "old", &[]).table(17, "a", &[]);
     let actual = database.installed(&renamed, 16, "old").actual();
@@ -458,7 +458,7 @@ fn what_one_installation_cannot_have_besides_is_refused() {
 }
 
 #[test]
-fn columns_that_are_gone_are_not_lost_by_an_installation() {
+fn dropped_columns_are_not_listed_as_losses_of_an_installation() {
     let mut database = Database::new().table(16, "a", &[]);
     let made = made(&spec("a").columns(["v", "w"]), 16, &[]);
     database = database.installed(&made, 16, "a");

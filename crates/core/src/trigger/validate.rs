@@ -1,4 +1,4 @@
-//! A specification checked against its table.
+//! Checks a specification against its table.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
 
-/// A specification whose names were all found, and its table.
+/// A specification that fits its table.
 #[derive(Debug)]
 pub(super) struct Valid<'a> {
     pub(super) spec: &'a TriggerSpec,
@@ -22,15 +22,15 @@ pub(super) struct Valid<'a> {
 }
 
 impl Valid<'_> {
-    /// Whether no two rows of the table have the same key: the key contains the primary key, which partitions share. Children
-    /// by INHERITS need not have the primary key, and if they do, may repeat keys of the table.
+    /// Whether no two rows of the table have the same key. That is so if the key contains the primary key, which partitions share.
+    /// Children by INHERITS need not have the primary key, and may repeat keys of the table even if they have it.
     pub(super) fn is_key_unique(&self) -> bool {
         let members = &self.table.members;
-        let has_heirs = members.len() > 1
+        let has_children = members.len() > 1
             && members
                 .iter()
                 .any(|member| member.is_root && member.kind == "r");
-        if has_heirs {
+        if has_children {
             return false;
         }
         let primary = primary_key(self.table);
@@ -45,13 +45,24 @@ impl Valid<'_> {
                 .spec
                 .value_limit
                 .unwrap_or(TriggerSpec::DEFAULT_VALUE_LIMIT),
-            // The maximum of pg_notify.
+            // The maximum payload of pg_notify.
             false => 7_999,
         }
     }
 }
 
-/// Checks `spec` against `table`, whose function has, or will have, the name `function`.
+/// The columns without repetitions, in the order in which they come first.
+pub(super) fn without_duplicates<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<Column> {
+    let mut once: Vec<Column> = Vec::new();
+    for column in columns {
+        if once.iter().all(|other| other.name != column.name) {
+            once.push(column.clone());
+        }
+    }
+    once
+}
+
+/// Checks `spec` against `table`. The table's function has, or will have, the name `function`.
 pub(super) fn validate<'a>(
     spec: &'a TriggerSpec,
     table: &'a Table,
@@ -64,7 +75,7 @@ pub(super) fn validate<'a>(
         None => primary_key(table),
     };
     if key.is_empty() && (spec.every_column || !spec.columns.is_empty()) {
-        return Err(unfit(
+        return Err(spec_error(
             spec,
             "columns need a key; name key columns, or no columns",
         ));
@@ -79,7 +90,7 @@ pub(super) fn validate<'a>(
         false => find(spec, table, &spec.columns)?,
     };
     if spec.old_columns && columns.is_empty() {
-        return Err(unfit(
+        return Err(spec_error(
             spec,
             "old columns need columns; name columns, or use every column",
         ));
@@ -95,31 +106,34 @@ pub(super) fn validate<'a>(
     })
 }
 
-/// Checks that the options of `spec` fit each other, which needs no table.
+/// Checks that the options of `spec` do not contradict each other. This needs no table.
 pub(super) fn check_options(spec: &TriggerSpec) -> Result<()> {
     if spec.operations.is_empty() {
-        return Err(unfit(
+        return Err(spec_error(
             spec,
-            "no operation to announce; name at least one, or none for all",
+            "no operation is announced; name at least one, or leave operations out for all",
         ));
     }
     if !spec.when_changed.is_empty() && !spec.operations.contains(Operation::Update) {
-        return Err(unfit(
+        return Err(spec_error(
             spec,
             "when_changed needs updates; add Operation::Update",
         ));
     }
     if spec.is_outbox() && spec.channel != ChannelName::default() {
-        return Err(unfit(spec, "the outbox has no channel; name no channel"));
+        return Err(spec_error(
+            spec,
+            "the outbox has no channel; name no channel",
+        ));
     }
     if spec.old_columns && !spec.is_outbox() {
-        return Err(unfit(
+        return Err(spec_error(
             spec,
             "notifications carry no old columns; use the outbox",
         ));
     }
     if spec.value_limit.is_some() && !spec.is_outbox() {
-        return Err(unfit(
+        return Err(spec_error(
             spec,
             "value_limit has no effect on notifications, which hold 8,000 bytes; use the outbox",
         ));
@@ -132,19 +146,19 @@ pub(super) fn check_options(spec: &TriggerSpec) -> Result<()> {
         let mut seen = HashSet::with_capacity(names.len());
         if let Some(name) = names.iter().find(|name| !seen.insert(*name)) {
             let problem = format!("column {name:?} is named twice; once is enough");
-            return Err(unfit(spec, &problem));
+            return Err(spec_error(spec, &problem));
         }
     }
     Ok(())
 }
 
 impl Actual {
-    /// Returns `spec` with those of its optional columns that its table has as columns, and without the others.
+    /// Returns `spec` with optional columns replaced: those that the table has become columns, and the others are removed.
     pub(super) fn resolved(&self, spec: &TriggerSpec) -> TriggerSpec {
         let mut spec = spec.clone();
         let table = self.table(&spec.table);
         for name in std::mem::take(&mut spec.optional_columns) {
-            // A table that does not exist is the reason why the specification does not fit, whichever columns it has.
+            // A missing table is an error whatever columns the specification has, so it is reported later.
             let is_there = table
                 .as_ref()
                 .is_ok_and(|table| table.columns.iter().any(|it| it.name == name));
@@ -155,8 +169,8 @@ impl Actual {
         spec
     }
 
-    /// Returns `spec` without columns that its table no longer has. If a column of its key is among them, the primary key
-    /// replaces the key.
+    /// Returns `spec` without columns that its table no longer has. If one of them belongs to the key, the primary key replaces the
+    /// key.
     ///
     /// # Errors
     /// If the table does not exist.
@@ -173,21 +187,21 @@ impl Actual {
         key.into_iter().map(|column| column.name).collect()
     }
 
-    /// Whether `part` is the table `whole`, or one of its partitions or children.
+    /// Returns whether `part` is the table `whole`, or one of its partitions or children.
     #[must_use]
     pub fn is_part(&self, part: &TableName, whole: &TableName) -> bool {
         let is_part = |table: &Table| table.members.iter().any(|member| member.name.0 == *part);
         self.table(whole).is_ok_and(is_part)
     }
 
-    /// Whether this is a table, ordinary or partitioned.
+    /// Returns whether this is an ordinary or a partitioned table.
     #[must_use]
     pub fn is_table(&self, table: &TableName) -> bool {
         let root = self.table(table).ok().and_then(|it| it.members.first());
         root.is_some_and(|root| root.is_table())
     }
 
-    /// Whether this role may create triggers on a table, its partitions and its children.
+    /// Returns whether this role may create triggers on a table, its partitions and its children.
     #[must_use]
     pub fn may_have_triggers(&self, table: &TableName) -> bool {
         let is_free = |table: &Table| table.members.iter().all(|member| member.may_have_triggers);
@@ -213,7 +227,7 @@ pub(super) fn trim(mut spec: TriggerSpec, table: &Table) -> TriggerSpec {
     spec
 }
 
-/// The problem with tables of this schema, if it is not a user's schema.
+/// The problem with tables of this schema, if triggers cannot be installed in it.
 fn reserved(schema: &str) -> Option<&'static str> {
     match schema {
         schema if schema.starts_with("pg_temp") => {
@@ -254,14 +268,14 @@ fn find(spec: &TriggerSpec, table: &Table, names: &[String]) -> Result<Vec<Colum
         let Some(column) = table.columns.iter().find(|column| column.name == *name) else {
             let existing: Vec<_> = table.columns.iter().map(|column| &*column.name).collect();
             let existing = existing.join(", ");
-            return Err(unfit(
+            return Err(spec_error(
                 spec,
                 &format!("there is no column {name:?}; the columns are {existing}"),
             ));
         };
         if column.is_virtual {
             let problem = format!("column {name:?} is virtual, so triggers cannot see it");
-            return Err(unfit(
+            return Err(spec_error(
                 spec,
                 &format!("{problem}; name the columns that it is computed from"),
             ));
@@ -282,7 +296,7 @@ fn primary_key(table: &Table) -> Vec<Column> {
     key
 }
 
-fn unfit(spec: &TriggerSpec, problem: &str) -> Error {
+fn spec_error(spec: &TriggerSpec, problem: &str) -> Error {
     Error::new(
         Kind::Spec,
         format!("specification of {}: {problem}", spec.table),

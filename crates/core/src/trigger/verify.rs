@@ -27,8 +27,8 @@ pub struct Drift {
 }
 
 impl Drift {
-    /// Whether it loses changes of the table, or values that the specification names. With any other drift, every change is
-    /// announced.
+    /// Returns whether the drift loses changes of the table, or values that the specification names. With any other
+    /// drift, every change is still reported.
     #[must_use]
     pub fn is_deaf(&self) -> bool {
         match self.kind {
@@ -55,38 +55,38 @@ pub enum DriftKind {
     TableMissing,
     /// The specification no longer fits the table, for example because a column is gone.
     Unfit {
-        /// Why not.
+        /// Why it does not fit.
         reason: String,
     },
     /// The outbox does not exist: writes fail.
     OutboxMissing,
-    /// The row that names the table in the outbox does not exist: recorded rows cannot become events.
+    /// The row that describes the table in the outbox does not exist: recorded rows cannot become events.
     Undescribed,
-    /// The named function or trigger was installed with a specification, or under a name, that loses changes or values of
-    /// the desired specification.
+    /// The named function or trigger loses changes or values that the specification needs, because it was installed with another
+    /// specification or under another name of the table.
     Unheard {
         /// The function or trigger.
         object: String,
-        /// What is different about it.
+        /// How it differs.
         reason: String,
     },
     /// The named trigger does not exist: changes are lost.
     Missing(String),
     /// The named trigger does not fire: changes are lost.
     Disabled(String),
-    /// The named function is of another version or specification.
+    /// The named function has another version or specification.
     Outdated {
         /// The function.
         object: String,
-        /// What is different about it.
+        /// How it differs.
         reason: String,
     },
-    /// The named trigger or function of pgherald is no longer used: it belongs to a detached partition, or to a former name of
+    /// The named trigger or function of pgherald is no longer used. It belongs to a detached partition, or to a former name of
     /// the table.
     LeftOver(String),
     /// Values of a key column may be equal in SQL and yet have different texts, such as `Bob` and `bob` of type `citext`. The
-    /// key of an event is the text of the written row; it does not match a filter or a lock under another spelling. A cache
-    /// needs a key type that reads all spellings as one key; see [`SpelledKey`](super::SpelledKey), which covers more types.
+    /// key of an event is the text in the written row, so it does not match a filter or a lock under another spelling. A cache
+    /// needs a key type that reads all spellings as one key. See [`SpelledKey`](super::SpelledKey), which covers more types.
     AmbiguousKey {
         /// The column.
         column: String,
@@ -95,8 +95,9 @@ pub enum DriftKind {
     },
 }
 
-/// Compares `specs` with what is installed: [inspects](inspect()) their tables and [verifies](Actual::verify) each. Empty if
-/// nothing differs. Only reads, in a number of statements that does not depend on the number of specifications.
+/// Compares `specs` with what is installed: [inspects](inspect()) their tables and [verifies](Actual::verify) each of them.
+/// Returns no drift if nothing differs. Only reads, in a number of statements that does not depend on the number of
+/// specifications.
 ///
 /// # Errors
 /// If the catalog cannot be read.
@@ -108,8 +109,8 @@ pub async fn verify(client: &Client, specs: &[TriggerSpec]) -> Result<Vec<Drift>
 }
 
 impl Actual {
-    /// What groups require and is not installed: their consumers are not live. Covers all groups if the database was inspected
-    /// with [`inspect_all`](super::inspect_all()).
+    /// Returns the requirements of groups that the installation does not cover. The consumers of these groups are not live.
+    /// Covers all groups if the state was read by [`inspect_all`](super::inspect_all()).
     pub fn unmet(&self) -> impl Iterator<Item = (&Requirement, Drift)> {
         self.requirements.iter().flat_map(|requirement| {
             let drifts = self.verify(&requirement.spec).into_iter();
@@ -119,7 +120,7 @@ impl Actual {
         })
     }
 
-    /// Compares `spec` with what is installed. Empty if nothing differs. An installation that has more is not a difference.
+    /// Compares `spec` with what is installed. Returns no drift if nothing differs, or if the installation only has more.
     #[must_use]
     pub fn verify(&self, spec: &TriggerSpec) -> Vec<Drift> {
         let spec = &self.resolved(spec);
@@ -139,17 +140,17 @@ impl Actual {
         };
         // Check the specification alone first: if it does not fit, the installation is not the reason.
         let covering = self.validate(spec).map(|_| self.covering(spec));
-        let judged = covering.as_ref().map_err(Error::clone).and_then(|spec| {
+        let checked = covering.as_ref().map_err(Error::clone).and_then(|spec| {
             let (valid, installed) = self.validate(spec)?;
             Ok((desired(&valid)?, installed))
         });
-        let (desired, installed) = match judged {
-            Ok(judged) => judged,
+        let (desired, installed) = match checked {
+            Ok(checked) => checked,
             Err(error) => return unfit(error),
         };
         let mut drifts = Vec::new();
         let has_function = installed.function.is_some();
-        // Without the table's own function its triggers are missing, which is reported already.
+        // Without the table's own function its triggers are missing, which `compare` reports.
         if has_function {
             drifts.extend(shared_drift(&shared::state(self)).map(on_table));
         }
@@ -193,8 +194,8 @@ fn shared_drift(shared: &Shared) -> Option<DriftKind> {
     Some(DriftKind::Outdated { object, reason })
 }
 
-/// What `spec` requires and events of the installation lack; completes "was installed". If `spec` requires [every
-/// column](TriggerSpec::every_column), a column that was added since is not a gap.
+/// Describes what `spec` requires and events of the installation lack. The text completes "was installed". If `spec` requires
+/// [every column](TriggerSpec::every_column), a column that was added after the installation does not count.
 fn lacking(actual: &Note, spec: &TriggerSpec, desired: &Note) -> Option<String> {
     let named = spec.columns.iter();
     let missing: Vec<_> = named
@@ -217,7 +218,7 @@ fn lacking(actual: &Note, spec: &TriggerSpec, desired: &Note) -> Option<String> 
     }
 }
 
-/// The relation, if it is not the watched table, and the kind.
+/// The relation, if it is not the watched table, and the kind of the drift. `None` if the finding is not reported.
 fn drift<'a>(
     finding: &Finding<'a>,
     function: &str,
@@ -272,20 +273,20 @@ impl fmt::Display for Drift {
             DriftKind::TableMissing => f.write_str("the table does not exist"),
             DriftKind::Unfit { reason } => f.write_str(reason),
             DriftKind::OutboxMissing => {
-                f.write_str("there is no outbox to record changes in; install the triggers again")
+                f.write_str("there is no outbox to record changes in; install the triggers")
             }
             DriftKind::Undescribed => f.write_str(
                 "pgherald.outbox_relation has no row for the table, for example because the schema was restored without its \
-                 data; install the triggers again",
+                 data; install the triggers",
             ),
             DriftKind::Unheard { object, reason } => write!(
                 f,
-                "{object} was installed {reason}; install the triggers again, or correct the specification"
+                "{object} was installed {reason}; install the triggers, or correct the specification"
             ),
             DriftKind::Missing(trigger) => {
                 write!(
                     f,
-                    "trigger {trigger} is missing on {relation}; install the triggers again"
+                    "trigger {trigger} is missing on {relation}; install the triggers"
                 )
             }
             DriftKind::Disabled(trigger) => {
@@ -294,7 +295,7 @@ impl fmt::Display for Drift {
             DriftKind::Outdated { object, reason } => {
                 write!(
                     f,
-                    "{object} is outdated: {reason}; install the triggers again"
+                    "{object} is outdated: {reason}; install the triggers"
                 )
             }
             DriftKind::AmbiguousKey { column, type_name } => write!(
@@ -306,7 +307,7 @@ impl fmt::Display for Drift {
             DriftKind::LeftOver(object) => {
                 write!(
                     f,
-                    "{object} on {relation} is left over; install the triggers again"
+                    "{object} on {relation} is left over; install the triggers"
                 )
             }
         }

@@ -1,4 +1,4 @@
-//! What is installed, told from what the functions were made from.
+//! Lists what is installed, from the specifications in the comments of functions.
 
 use tokio_postgres::Client;
 
@@ -9,29 +9,30 @@ use super::spec::TriggerSpec;
 use crate::error::Result;
 use crate::name::TableName;
 
-/// What is installed for one table.
+/// The installation of one table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Watched {
-    /// The specification that it was installed with, its key named column by column; `None` if the function's comment
-    /// does not tell, because somebody changed it.
+    /// The specification with which it was installed, with the names of all key columns. `None` if the function's comment was
+    /// changed and no longer contains it.
     ///
-    /// Of a table that was renamed since, it has the former name, under which its changes still come; [`Self::current`] has
-    /// the present one. Of columns that were renamed since, it has the present names.
+    /// If the table was renamed since, this has its former name, under which its changes are still reported.
+    /// [`Self::current`] has the present name. Renamed columns have their present names.
     pub spec: Option<TriggerSpec>,
-    /// The table whose triggers call it, as it is called now; `None` if it is gone.
+    /// The present name of the table whose triggers call the function. `None` if the table no longer exists.
     pub table: Option<TableName>,
-    /// Whether its changes are recorded in the outbox, as the function's comment tells, or else what it does; `None` if
-    /// neither does.
+    /// Whether changes are recorded in the outbox, according to the function's comment or else its body. `None` if neither shows
+    /// it.
     pub is_outbox: Option<bool>,
-    /// The qualified name of the function that its triggers call.
+    /// The qualified name of the function that the triggers call.
     pub function: String,
-    /// How many triggers call it, on the table, its partitions and its children; 0 if the table is gone.
+    /// The number of triggers that call the function, on the table, its partitions and its children. 0 if the table no longer
+    /// exists.
     pub triggers: usize,
 }
 
 impl Watched {
-    /// The specification, for the table as it is called now.
+    /// Returns the specification with the present name of the table.
     #[must_use]
     pub fn current(&self) -> Option<TriggerSpec> {
         let spec = self.spec.clone()?;
@@ -41,7 +42,7 @@ impl Watched {
         })
     }
 
-    /// What the table was called when this was installed, if it is called otherwise now.
+    /// Returns the name that the table had at the installation, if it has another name now.
     #[must_use]
     pub fn former(&self) -> Option<&TableName> {
         let former = self.spec.as_ref()?.table();
@@ -50,7 +51,7 @@ impl Watched {
     }
 }
 
-/// Finds what is installed for all tables of a database: see [`Actual::watched`]. Only reads.
+/// Returns what is installed for all tables of a database: see [`Actual::watched`]. Only reads.
 ///
 /// [`plan`](super::plan()) with the current specifications upgrades them, including those of renamed tables;
 /// [`verify`](super::verify()) reports their state.
@@ -74,8 +75,8 @@ pub async fn watched(client: &Client) -> Result<Vec<Watched>> {
 }
 
 impl Actual {
-    /// Returns what is installed, by the names of tables: for all tables if the database was inspected for everything installed
-    /// ([`inspect_all`](super::inspect_all())), else for the inspected tables.
+    /// Returns what is installed, sorted by the names of tables: for all tables if the state was read by
+    /// [`inspect_all`](super::inspect_all()), otherwise for the inspected tables.
     #[must_use]
     pub fn watched(&self) -> Vec<Watched> {
         let all = self.functions.iter();
@@ -98,7 +99,7 @@ impl Actual {
         Watched {
             is_outbox: match &spec {
                 Some(spec) => Some(spec.is_outbox()),
-                None => does_record(&function.body),
+                None => records_changes(&function.body),
             },
             spec,
             table,
@@ -108,8 +109,8 @@ impl Actual {
     }
 }
 
-/// Whether a function of this body records changes rather than announcing them.
-pub(super) fn does_record(body: &str) -> Option<bool> {
+/// Returns whether a function with this body records changes rather than announcing them. `None` if the body does not show it.
+pub(super) fn records_changes(body: &str) -> Option<bool> {
     let records = body.contains("INSERT INTO pgherald.outbox");
     let announces = body.contains("PERFORM pgherald.notify_rows(");
     (records != announces).then_some(records)

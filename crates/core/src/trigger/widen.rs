@@ -1,12 +1,12 @@
-//! Keeps what the present installation of a table has and a specification does not ask for, or names its loss.
+//! Merges a specification with the present installation of its table, or lists what an installation would remove.
 //!
-//! Programs install for themselves and do not know of each other. So a specification is widened by what is installed, and
-//! refused if one installation cannot serve both. Removing something requires an explicit decision.
+//! Programs install triggers independently of each other. So a specification is widened by what is installed, and refused if one
+//! installation cannot serve both. Removing something requires an explicit decision.
 
 use super::actual::{Actual, Requirement, Table};
 use super::spec::TriggerSpec;
 use super::validate::trim;
-use super::watched::does_record;
+use super::watched::records_changes;
 use crate::error::{Error, Kind, Result};
 use crate::name::TableName;
 use crate::operation::OperationSet;
@@ -14,29 +14,31 @@ use crate::operation::OperationSet;
 /// The present installation of a table.
 enum Present {
     Nothing,
-    /// Its specification, as far as it could be installed again: a new installation does not lose columns that are gone.
+    /// Its specification, without columns that no longer exist: a new installation does not lose them.
     Specified(TriggerSpec),
-    /// Its comment contains no specification. Whether changes are recorded, if the function's body shows it.
+    /// The comment of its function contains no specification. The value is whether changes are recorded, if the function's body
+    /// shows it.
     Unknown(Option<bool>),
 }
 
-/// What an installation would remove.
+/// The parts of the present installation that a specification lacks.
 #[derive(Debug, Default)]
 struct Losses {
-    /// What conflicts with the specification.
+    /// Parts that conflict with the specification.
     exclusive: Vec<String>,
-    /// What the specification can be widened by.
+    /// Parts by which the specification can be widened.
     additional: Vec<String>,
 }
 
 impl Actual {
-    /// Returns `spec` together with what the present installation of its table has and what [groups
-    /// require](Self::requirements) of it: operations, columns, old columns, updates of further columns, replicated rows, and larger
-    /// values. A program that installs the result takes nothing away from another program.
+    /// Returns `spec` merged with the present installation of its table and with what [groups require](Self::requirements) of it:
+    /// operations, columns, old columns, updates of further columns, replicated rows, and larger values. A program that installs
+    /// the result removes nothing that another program needs.
     ///
     /// # Errors
-    /// If it does not fit its table; if it conflicts with the present installation or with what a group requires (another mode,
-    /// another channel, another key); or if the comment of the present installation contains no specification.
+    /// If `spec` does not fit its table; if it conflicts with the present installation or with what a group requires (another
+    /// mode, channel or key); or if the comment of the present installation contains no specification, unless its function's
+    /// body shows the same mode.
     pub fn widened(&self, spec: &TriggerSpec) -> Result<TriggerSpec> {
         let spec = &self.resolved(spec);
         let _ = self.validate(spec)?;
@@ -62,7 +64,7 @@ impl Actual {
             );
             return Err(Error::new(Kind::Spec, message));
         }
-        // An installation that conflicts with the group was chosen before: repeating it takes nothing from the group.
+        // The present installation conflicts with the group already, so installing the same again removes nothing.
         let is_chosen = matches!(self.present(spec), Present::Specified(_));
         let mut required = Vec::new();
         for requirement in self.requirements_of(spec) {
@@ -107,7 +109,7 @@ impl Actual {
         trimmed.collect()
     }
 
-    /// Describes what the present installation of the table of `spec` has and an installation of `spec` would remove.
+    /// Describes what an installation of `spec` would remove: what the present installation has, and what groups require.
     #[must_use]
     pub fn losses(&self, spec: &TriggerSpec) -> Vec<String> {
         let spec = &self.resolved(spec);
@@ -123,7 +125,7 @@ impl Actual {
         present.chain(required).collect()
     }
 
-    /// The requirements that an installation of `spec` would not cover, and what it would lack for each.
+    /// The requirements that an installation of `spec` would not cover, and what each of them would lack.
     pub(super) fn unmet_by(&self, spec: &TriggerSpec) -> Vec<(Requirement, Vec<String>)> {
         let required = self.requirements_of(spec).into_iter();
         let unmet = required.map(|required| {
@@ -134,7 +136,7 @@ impl Actual {
         unmet.filter(|(_, lacks)| !lacks.is_empty()).collect()
     }
 
-    /// The specification to verify for a program that desires `spec`: an installation that has more is not a drift.
+    /// The specification to verify for a program that needs `spec`: an installation that has more is not a drift.
     pub(super) fn covering(&self, spec: &TriggerSpec) -> TriggerSpec {
         match self.present(spec) {
             Present::Specified(present) if self.losses_of(spec).exclusive.is_empty() => {
@@ -162,7 +164,7 @@ impl Actual {
         }
     }
 
-    /// What an installation of `before` has and an installation of `spec` lacks.
+    /// The parts of an installation of `before` that an installation of `spec` lacks.
     fn losses_against(&self, before: &TriggerSpec, spec: &TriggerSpec) -> Losses {
         let key = |spec: &TriggerSpec| match &spec.key {
             Some(key) => key.clone(),
@@ -171,8 +173,8 @@ impl Actual {
         losses(before, spec, &key(before), &key(spec))
     }
 
-    /// The present installation of the table of `spec`. If there is none, but changes of a table that had its name before come
-    /// under the name, their mode.
+    /// The present installation of the table of `spec`. If there is none, but another table that had this name before still
+    /// reports changes under it, only the mode of that installation.
     fn present(&self, spec: &TriggerSpec) -> Present {
         let name = &spec.table;
         let Ok(table) = self.table(name) else {
@@ -181,7 +183,7 @@ impl Actual {
         match self.installation(name, table).function {
             Some((_, function)) => match function.spec(Some(table)) {
                 Some(present) => Present::Specified(trimmed(present, name, table)),
-                None => Present::Unknown(does_record(&function.body)),
+                None => Present::Unknown(records_changes(&function.body)),
             },
             None => match self.namesake_mode(name) {
                 Some(is_outbox) => Present::Unknown(Some(is_outbox)),
@@ -260,7 +262,7 @@ fn limit(spec: &TriggerSpec) -> u32 {
     spec.value_limit.unwrap_or(TriggerSpec::DEFAULT_VALUE_LIMIT)
 }
 
-/// The union of both: `present` first, so that nothing changes if it covers `desired`.
+/// The union of both. Columns of `present` come first, so nothing changes if it covers `desired`.
 fn union(desired: TriggerSpec, present: TriggerSpec) -> TriggerSpec {
     let both = |present: Vec<String>, desired: &[String]| {
         let more: Vec<_> = desired

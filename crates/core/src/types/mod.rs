@@ -1,10 +1,10 @@
-//! The types of column values: how the text that PostgreSQL writes for a value becomes a typed one.
+//! Converts the text that PostgreSQL writes for a value into a typed value.
 //!
 //! Triggers write each value as text, and so does the server's log. The types of the columns are sent once: in the outbox's
-//! description of a table, or in a member of a payload. This module is the one table of types. The installer maps the
-//! catalog's types to it; `read` hands typed values to serde, and `write` makes JSON of them.
+//! description of a table, or in a member of a payload. This module is the only table of types. The installer maps the catalog's
+//! types to it, `read` passes typed values to serde, and `write` converts them to JSON.
 //!
-//! Conversion is total. A text that is not of its column's type, because the column has another type now, stays text.
+//! Converting a text never fails. A text that does not fit its column's type, because the column has another type now, stays text.
 
 mod plain;
 mod read;
@@ -26,14 +26,14 @@ pub(crate) use spelling::{SameKey, unfit};
 pub(crate) use unavailable::of as unavailable;
 pub(crate) use write::to_json;
 
-/// The most levels of arrays and composites within each other. Types nested deeper are read as text.
+/// The maximum number of nested arrays and composites. Types nested deeper are read as text.
 pub(crate) const MAX_DEPTH: usize = 16;
 
 /// How the text of a value is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) enum Type {
-    /// As it is: strings, enums, ranges, addresses, UUIDs, intervals, and types of extensions. In a key: a type that has one text
-    /// for each value.
+    /// The text is the value: strings, enums, ranges, addresses, UUIDs, intervals, and types of extensions. For a key column, also
+    /// that each value has exactly one text.
     #[default]
     Text,
     Integer,
@@ -47,7 +47,8 @@ pub(crate) enum Type {
     Timestamp,
     TimestampTz,
     TimeTz,
-    // The following types are read as text. They are named for key columns only, because their values have several spellings.
+    // The types up to `Other` are read as text. They are distinguished for key columns only, because their values have several
+    // spellings.
     Time,
     Uuid,
     Interval,
@@ -57,11 +58,11 @@ pub(crate) enum Type {
     Address,
     /// `macaddr` and `macaddr8`.
     Mac,
-    /// `citext`, and text under a nondeterministic collation.
+    /// `citext`, and text with a nondeterministic collation.
     Caseless,
     /// Any type whose spellings are not known: ranges, bit strings, types of extensions.
     Other,
-    /// Of any number of dimensions.
+    /// An array with any number of dimensions.
     Array {
         element: Box<Type>,
         /// The character between two elements.
@@ -70,11 +71,11 @@ pub(crate) enum Type {
     Composite(Fields),
 }
 
-/// Names and types, in the order of the declaration.
+/// The names and types of columns or fields, in the order of the declaration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Fields(Vec<(Box<str>, Type)>);
 
-/// The types that have a name of their own. `Text` is first: an unknown name means text.
+/// The types that are written as a name, with their names.
 const NAMES: [(&str, Type); 19] = [
     ("text", Type::Text),
     ("int", Type::Integer),
@@ -97,7 +98,7 @@ const NAMES: [(&str, Type); 19] = [
     ("other", Type::Other),
 ];
 
-/// The types in `pg_catalog`, and enums, that are read as text and whose spellings in a key are known.
+/// The types in `pg_catalog`, and enums, whose texts are read as they are, and whose spellings in a key are known.
 const KEY_TEXTS: [(&str, Type); 13] = [
     ("text", Type::Text),
     ("varchar", Type::Text),
@@ -115,7 +116,7 @@ const KEY_TEXTS: [(&str, Type); 13] = [
 ];
 
 impl Type {
-    /// The type that PostgreSQL has by this name in `pg_catalog`, unless it is an array or a composite.
+    /// The type for a type of `pg_catalog` that is neither an array nor a composite.
     pub(crate) fn of_server(name: &str) -> Self {
         match name {
             "int2" | "int4" | "int8" | "oid" => Self::Integer,
@@ -132,19 +133,20 @@ impl Type {
         }
     }
 
-    /// The same for a column of a key whose text is read as it is: what is known of its spellings. The name of an enum is `enum`.
+    /// The type for a key column whose text is read as it is. It shows which spellings a value may have. The name of an enum is
+    /// `enum`.
     pub(crate) fn of_servers_key(name: &str) -> Self {
         let mut texts = KEY_TEXTS.iter();
         let found = texts.find(|(known, _)| *known == name);
         found.map_or(Self::Other, |(_, found)| found.clone())
     }
 
-    /// The names for which that is known, with the names of types here.
+    /// The names that [`of_servers_key`](Self::of_servers_key) knows, with the names of their types.
     pub(crate) fn of_servers_keys() -> impl Iterator<Item = (&'static str, &'static str)> {
         KEY_TEXTS.iter().map(|(name, of)| (*name, of.name()))
     }
 
-    /// The types in `pg_catalog` whose text is not read as it is, with the names of their types here.
+    /// The names in `pg_catalog` whose texts are not read as they are, with the names of their types.
     pub(crate) fn of_servers() -> impl Iterator<Item = (&'static str, &'static str)> {
         const OTHERS: [&str; 8] = [
             "int2", "int4", "int8", "oid", "float4", "float8", "json", "jsonb",
@@ -160,7 +162,6 @@ impl Type {
         found.map_or(Self::Text, |(_, found)| found.clone())
     }
 
-    /// The levels of arrays and composites.
     pub(crate) fn depth(&self) -> usize {
         match self {
             Self::Array { element, .. } => 1 + element.depth(),
@@ -186,7 +187,7 @@ impl Fields {
         depths.max().unwrap_or_default()
     }
 
-    /// The type of the column or field `name`; text if it is not listed.
+    /// The type of the column or field `name`, or text if it is not listed.
     pub(crate) fn get(&self, name: &str) -> &Type {
         let mut fields = self.0.iter();
         let found = fields.find(|(field, _)| **field == *name);
@@ -200,7 +201,8 @@ impl FromIterator<(Box<str>, Type)> for Fields {
     }
 }
 
-/// A name is a string, an array type an array of its element's type, and a composite an object of its fields.
+/// A type that has a name is a string, an array type is an array with its element's type, and a composite is an object of its
+/// fields.
 impl Serialize for Type {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -237,12 +239,12 @@ impl<'de> Deserialize<'de> for Type {
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match deserializer.deserialize_map(TypeVisitor)? {
-            // A payload may come from anybody, and reading its values must not exhaust the stack.
+            // Any role may send a payload, and reading its values must not exhaust the stack.
             Type::Composite(fields) if fields.depth() <= MAX_DEPTH => Ok(fields),
             Type::Composite(_) => Err(de::Error::custom(
-                "the types of columns are nested too deep",
+                "the types of columns are nested too deeply",
             )),
-            _ => Err(de::Error::custom("the types of columns are an object")),
+            _ => Err(de::Error::custom("the types of columns must be an object")),
         }
     }
 }
@@ -284,7 +286,7 @@ mod tests {
     use super::{Fields, Type};
 
     #[test]
-    fn types_are_read_as_they_are_written() {
+    fn types_survive_serialization() {
         let json =
             r#"{"a":"numeric","b":["int"],"c":["text",";"],"d":{"x":"json","y":[{"z":"date"}]}}"#;
         let fields: Fields = serde_json::from_str(json).unwrap();
@@ -294,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_a_later_version_names_is_text() {
+    fn unknown_type_names_mean_text_and_malformed_types_are_errors() {
         let fields: Fields = serde_json::from_str(r#"{"a":"vector"}"#).unwrap();
         assert_eq!(*fields.get("a"), Type::Text);
         let deep = format!(r#"{{"a":{}"int"{}}}"#, "[".repeat(17), "]".repeat(17));

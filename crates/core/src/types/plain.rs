@@ -1,9 +1,9 @@
-//! JSON values without the numbers of serde_json's feature `arbitrary_precision`.
+//! Reads JSON values without the special numbers of serde_json's feature `arbitrary_precision`.
 //!
-//! With that feature, serde_json hands numbers to a visitor as maps, of which its own `Value` and `Number` make numbers with all
-//! their digits. Types that buffer what they read cannot: enums with `#[serde(tag)]` or `#[serde(untagged)]`, and structs with
-//! `#[serde(flatten)]`. If the feature is on and a type cannot be read, it is read once more with plain numbers. A number that
-//! would lose a digit stays what serde_json makes of it.
+//! With that feature, serde_json passes numbers to a visitor as maps. Its own `Value` and `Number` convert these maps to numbers
+//! with all their digits. Types that buffer their input cannot: enums with `#[serde(tag)]` or `#[serde(untagged)]`, and structs
+//! with `#[serde(flatten)]`. If the feature is on and a type cannot be read, it is read again with plain numbers. A number that
+//! would lose a digit keeps the form of serde_json.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::Type;
 use super::value::{Columns, Named, Value};
 
-/// Whether serde_json hands numbers to visitors as maps.
+/// Whether serde_json passes numbers to visitors as maps.
 pub(super) fn are_numbers_maps() -> bool {
     struct IsMap(bool);
 
@@ -43,11 +43,11 @@ pub(super) fn are_numbers_maps() -> bool {
         }
     }
 
-    // Whole numbers are no maps.
+    // The test needs a fraction, because serde_json does not pass whole numbers as maps.
     serde_json::from_str::<IsMap>("0.5").is_ok_and(|is_map| is_map.0)
 }
 
-/// The same columns with plain numbers.
+/// Returns the same columns with plain numbers.
 pub(super) fn columns<'a>(named: Named<'a>) -> Named<'a> {
     let plain = named.into_iter();
     plain.map(|(name, value)| (name, of(value))).collect()
@@ -62,7 +62,7 @@ fn of(value: Value<'_>) -> Value<'_> {
     }
 }
 
-/// None if it is no JSON.
+/// `None` if the text is not JSON.
 fn of_json(json: &str) -> Option<Value<'static>> {
     let raw = serde_json::from_str::<&RawValue>(json).ok()?.get();
     Some(match raw.as_bytes().first()? {
@@ -90,7 +90,7 @@ fn of_json(json: &str) -> Option<Value<'static>> {
     })
 }
 
-/// None if a digit would be lost.
+/// `None` if a digit would be lost.
 fn number(text: &str) -> Option<Value<'static>> {
     if let Ok(number) = text.parse::<i128>() {
         return Some(Value::Integer(number));
@@ -148,14 +148,14 @@ mod tests {
         assert_eq!(read::<Shape>(&square), Ok(Shape::Square { side: 7 }));
         let all = json!({"a": [1, -1.5, null, true, "x", {}], "b": 1e300, "c": u64::MAX});
         assert_eq!(read::<serde_json::Value>(&all), Ok(all));
-        // Types are as strict as when serde_json reads them.
+        // Types are as strict as with serde_json.
         let number = json!({"kind": "circle", "radius": 1, "name": 7});
         assert!(read::<Shape>(&number).is_err());
         assert!(read::<Shape>(&json!({"kind": "square", "side": "7"})).is_err());
     }
 
     #[test]
-    fn a_number_that_would_lose_a_digit_stays_as_it_is() {
+    fn numbers_that_would_lose_a_digit_are_not_converted() {
         for text in ["0.1", "1.50", "1e300", "-0.0", "0", "12345678901234567890"] {
             assert!(number(text).is_some(), "{text}");
         }
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn other_values_stay_as_they_are() {
+    fn texts_that_are_not_json_are_kept() {
         let named = vec![("v".into(), Value::Json("no json".into()))];
         assert!(matches!(columns(named)[0].1, Value::Json(_)));
     }

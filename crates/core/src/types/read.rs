@@ -1,5 +1,5 @@
-//! Hands the values of an event to serde. A visitor gets the kind of value that it asks for, as far as no digit is lost: a
-//! `numeric` is text for `String` and for decimal types, and a number for `f64` and `i64`.
+//! Passes the values of an event to serde. The requested kind decides how a value is passed, unless that loses digits: a `numeric`
+//! is text for `String` and for decimal types, and a number for `f64` and `i64`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +12,7 @@ use serde::de::{
 use super::value::{self, Named, Value};
 use super::{Fields, Type, plain, write};
 
-/// The name by which `serde_json::value::RawValue` asks for JSON.
+/// The name by which `serde_json::value::RawValue` requests JSON.
 const RAW_VALUE: &str = "$serde_json::private::RawValue";
 
 /// Why a value does not fit a type.
@@ -39,7 +39,7 @@ impl From<serde_json::Error> for Error {
     }
 }
 
-/// Reads the columns of an event, a JSON object as triggers write it, into `T`.
+/// Reads the columns of an event into `T`. `json` is an object in the form that triggers write.
 pub(crate) fn from_columns<T: DeserializeOwned>(json: &str, types: &Fields) -> Result<T, Error> {
     read(
         || Ok(value::columns(json, types)?),
@@ -47,7 +47,7 @@ pub(crate) fn from_columns<T: DeserializeOwned>(json: &str, types: &Fields) -> R
     )
 }
 
-/// Reads columns, and reads them once more if serde_json's numbers may be the reason for a failure.
+/// Reads columns. If that fails, and the form of serde_json's numbers may be the cause, reads them again with plain numbers.
 pub(super) fn read<'a, T>(
     columns: impl Fn() -> Result<Named<'a>, Error>,
     read: impl Fn(Named<'a>) -> Result<T, Error>,
@@ -61,7 +61,7 @@ pub(super) fn read<'a, T>(
 }
 
 impl Value<'_> {
-    /// The whole number that it is, if it is a number.
+    /// Returns the value if it is a whole number.
     fn integer(&self) -> Option<i128> {
         let Self::Text(Type::Integer | Type::Numeric | Type::Float, text) = self else {
             return None;
@@ -98,7 +98,7 @@ fn visit_text<'de, V: Visitor<'de>>(visitor: V, text: Cow<'_, str>) -> Result<V:
     }
 }
 
-/// Calls a method of the deserializer of `json`. It reads from bytes as from a file, because what it returns borrows nothing.
+/// Calls a method of a deserializer of `json`. The deserializer has a reader as its source, because the result must not borrow.
 macro_rules! forward {
     ($json:expr, $method:ident($($argument:expr),*)) => {{
         let mut json = serde_json::Deserializer::from_reader($json.as_bytes());
@@ -122,7 +122,7 @@ macro_rules! integers {
     )*};
 }
 
-/// Methods that only JSON treats in another way than `deserialize_any`.
+/// Methods that differ from `deserialize_any` only for JSON.
 macro_rules! plain {
     ($($method:ident($($name:ident: $type:ty),*))*) => {$(
         fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, Error> {
@@ -134,7 +134,7 @@ macro_rules! plain {
     )*};
 }
 
-/// Methods that get a number or a boolean as its text.
+/// Methods that pass a number or a boolean as its text.
 macro_rules! texts {
     ($($method:ident)*) => {$(
         fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -147,7 +147,7 @@ macro_rules! texts {
     )*};
 }
 
-/// Methods that get bytes as a sequence.
+/// Methods that pass bytes as a sequence.
 macro_rules! sequences {
     ($($method:ident($($name:ident: $type:ty),*))*) => {$(
         fn $method<V: Visitor<'de>>(self, $($name: $type,)* visitor: V) -> Result<V::Value, Error> {
@@ -298,7 +298,7 @@ impl<'de> IntoDeserializer<'de, Error> for Value<'_> {
     }
 }
 
-/// Columns, or the fields of a composite. Errors name them.
+/// Columns, or the fields of a composite, as a map. Errors contain their names.
 struct Entries<'a> {
     rest: std::vec::IntoIter<(Cow<'a, str>, Value<'a>)>,
     current: Option<(Cow<'a, str>, Value<'a>)>,
@@ -330,7 +330,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
         let Some((name, value)) = self.current.take() else {
-            return Err(de::Error::custom("a value was asked for before its name"));
+            return Err(de::Error::custom("a value was requested before its name"));
         };
         seed.deserialize(value)
             .map_err(|Error(cause)| Error(format!("{name}: {cause}")))
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_asks_for_anything_gets_the_types_of_json() {
+    fn deserialize_any_yields_the_types_of_json() {
         let expected = json!({
             "n": "1.50", "f": "NaN", "j": {"b": 1}, "a": [1.0, "NaN", null], "c": {"x": 7}, "i": 9, "t": "\"é",
         });
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn structs_within_structs_wrappers_and_parts_of_a_row_are_read() {
+    fn flattened_structs_newtypes_raw_values_and_missing_columns_are_read() {
         #[derive(Deserialize)]
         struct Wrapper(f64);
         #[derive(Deserialize)]
@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_without_types_are_json() {
+    fn columns_without_types_are_read_as_json() {
         #[derive(Debug, PartialEq, Deserialize)]
         struct Row {
             n: f64,

@@ -1,4 +1,4 @@
-//! Hands the row of an event to serde: its columns, and those of its key.
+//! Passes the row of an event to serde: its columns and the columns of its key.
 
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 
@@ -7,24 +7,22 @@ use super::read::{Error, read};
 use super::value::{self, Named, Value};
 use crate::event::KeyPart;
 
-/// Columns, and other names of each.
+/// Columns, with the other names of each.
 type Aliases<'a> = [(&'a str, &'a [&'a str])];
 
-/// The parts of a row that an event has.
 #[derive(Debug)]
 pub(crate) struct RowParts<'a> {
-    /// None if the event has no columns.
+    /// `None` if the event has no columns.
     pub(crate) columns: Option<&'a str>,
     pub(crate) types: &'a Fields,
     pub(crate) key_columns: &'a [&'a str],
     pub(crate) key: &'a [KeyPart],
-    /// Columns without which no row is made.
+    /// Columns that the row must have.
     pub(crate) required: &'a [&'a str],
-    /// Other names of columns.
     pub(crate) aliases: &'a Aliases<'a>,
 }
 
-/// Reads a row into `T`. Columns of its key that are not among the columns are taken from its key.
+/// Reads a row into `T`. Key columns that are missing in its columns are taken from its key.
 pub(crate) fn from_row<T: DeserializeOwned>(row: &RowParts<'_>) -> Result<T, Error> {
     read(
         || named(row),
@@ -59,7 +57,7 @@ fn has(named: &Named<'_>, column: &str) -> bool {
     named.iter().any(|(name, _)| *name == column)
 }
 
-/// Whether there is a column of this name, or one of the other names of the same field.
+/// Whether there is a column of this name, or of another name of the same field.
 fn has_any(named: &Named<'_>, aliases: &Aliases<'_>, name: &str) -> bool {
     let mut all = aliases.iter();
     let same = all.find(|(column, others)| *column == name || others.contains(&name));
@@ -73,7 +71,8 @@ fn missing_column(name: &str) -> Error {
     Error(format!("the event has no column {name:?}"))
 }
 
-/// A row as a deserializer. Without columns, it is no struct that has more fields than the key: an `Option` would be `None`.
+/// A row as a deserializer. If the event has no columns, a struct with more fields than the key is an error. Otherwise, its
+/// `Option` fields would be `None` although their values are unknown.
 struct Row<'a> {
     named: Named<'a>,
     has_columns: bool,

@@ -1,4 +1,5 @@
-//! The text that PostgreSQL writes for dates, bytes, arrays and composites. None if a text has another form.
+//! Parses the text that PostgreSQL writes for dates, bytes, arrays and composites. Functions return `None` for a text of another
+//! form.
 
 use std::borrow::Cow;
 use std::iter::Peekable;
@@ -6,10 +7,10 @@ use std::str::CharIndices;
 
 use super::{Fields, Type};
 
-/// The most dimensions of an array in PostgreSQL.
+/// The maximum number of dimensions of an array in PostgreSQL.
 const MAX_DIMENSIONS: usize = 6;
 
-/// An array, an element or a field.
+/// An element of an array, or a field of a composite.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Part<'a> {
     Null,
@@ -17,7 +18,7 @@ pub(super) enum Part<'a> {
     List(Vec<Part<'a>>),
 }
 
-/// ISO 8601 for the text of a date or a time; the text itself if it is `infinity`.
+/// Converts the text of a date or a time to ISO 8601. Returns other texts, such as `infinity`, unchanged.
 pub(super) fn iso<'a>(of: &Type, text: &'a str) -> Cow<'a, str> {
     let converted = match of {
         Type::Date => date(text),
@@ -33,7 +34,7 @@ fn date(text: &str) -> Option<String> {
     let (year, rest) = date.split_once('-')?;
     let year: i64 = year.parse().ok()?;
     let year = if is_bc { 1 - year } else { year };
-    // Years of more than four digits have a sign, and as many digits as both sides agree on.
+    // ISO 8601 allows years of more than four digits with a sign, if both sides agree on the number of digits.
     Some(match year {
         0..=9_999 => format!("{year:04}-{rest}"),
         _ => format!("{year:+07}-{rest}"),
@@ -51,7 +52,7 @@ fn timestamp(text: &str) -> Option<String> {
     Some(format!("{day}T{}", time.as_deref().unwrap_or(rest)))
 }
 
-/// With the minutes of the offset, if there is one.
+/// Appends the minutes of the offset if they are missing. `None` if there is no offset.
 fn time(text: &str) -> Option<String> {
     let sign = text.find(['+', '-'])?;
     let minutes = if text[sign..].contains(':') {
@@ -69,7 +70,7 @@ fn era(text: &str) -> (&str, bool) {
     }
 }
 
-/// The bytes of `\x` and hexadecimal digits.
+/// Parses bytes: `\x` and hexadecimal digits.
 pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix("\\x")?.as_bytes();
     let digit = |digit: u8| char::from(digit).to_digit(16).map(|digit| digit as u8);
@@ -80,7 +81,7 @@ pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
         .flatten()
 }
 
-/// The elements of an array: `{1,NULL,"a b"}`, perhaps behind its bounds: `[0:2]={…}`.
+/// Parses an array: `{1,NULL,"a b"}`, or with bounds `[0:2]={…}`.
 pub(super) fn array(text: &str, delimiter: char) -> Option<Vec<Part<'_>>> {
     let text = match text.starts_with('[') {
         true => text.split_once('=')?.1,
@@ -92,7 +93,7 @@ pub(super) fn array(text: &str, delimiter: char) -> Option<Vec<Part<'_>>> {
     reader.is_at_end().then_some(list)
 }
 
-/// The fields of a composite: `(1,,"a b")`. None also if their number is another one.
+/// Parses a composite: `(1,,"a b")`. Also returns `None` if the number of fields differs from `fields`.
 pub(super) fn composite<'a>(text: &'a str, fields: &Fields) -> Option<Vec<Part<'a>>> {
     let mut reader = Reader::of(text);
     reader.expect('(')?;
@@ -137,15 +138,15 @@ impl<'a> Reader<'a> {
             .map_or(self.text.len(), |(place, _)| *place)
     }
 
-    fn expect(&mut self, wanted: char) -> Option<()> {
-        (self.next()? == wanted).then_some(())
+    fn expect(&mut self, expected: char) -> Option<()> {
+        (self.next()? == expected).then_some(())
     }
 
     fn is_at_end(&mut self) -> bool {
         self.peek().is_none()
     }
 
-    /// What stands behind an opening brace, up to the one that closes it.
+    /// Reads the elements after an opening brace, up to and including the closing one.
     fn list(&mut self, delimiter: char, dimensions: usize) -> Option<Vec<Part<'a>>> {
         let mut parts = Vec::new();
         if self.peek()? == '}' {
@@ -178,7 +179,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// An unquoted text.
+    /// Reads an unquoted text up to one of `ends`.
     fn until(&mut self, ends: &[char]) -> Option<&'a str> {
         let start = self.place();
         loop {
@@ -194,12 +195,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A quoted text, behind its first quote, appended to `text`.
+    /// Reads a quoted text after its opening quote, and appends it to `text`.
     fn quoted(&mut self, mut text: String) -> Option<String> {
         loop {
             match self.next()? {
                 '\\' => text.push(self.next()?),
-                // Composites double quotes.
+                // Composites write a quote as two.
                 '"' if self.peek() == Some('"') => {
                     self.next();
                     text.push('"');
@@ -210,7 +211,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A field of a composite. An empty one is null.
+    /// Reads a field of a composite. An empty field is null.
     fn field(&mut self) -> Option<Part<'a>> {
         match self.peek()? {
             '"' => {
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn composites_have_as_many_fields_as_their_type() {
+    fn composites_are_read_if_their_number_of_fields_fits_the_type() {
         let fields = |count: usize| (0..count).map(|n| (n.to_string().into(), Type::Text));
         let read = |of, count| composite(of, &fields(count).collect::<Fields>());
         assert_eq!(
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_iso_8601() {
+    fn dates_and_times_are_converted_to_iso_8601() {
         for (of, text, expected) in [
             (Type::Date, "2026-11-29", "2026-11-29"),
             (Type::Date, "0044-03-15 BC", "-000043-03-15"),
@@ -345,7 +346,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_reader_fail(text in r#"[\[\](){},"\\=:;a1é -]{0,40}"#) {
+        fn no_text_makes_the_parsers_panic(text in r#"[\[\](){},"\\=:;a1é -]{0,40}"#) {
             let fields: Fields = [("a".into(), Type::Text), ("b".into(), Type::Text)].into_iter().collect();
             let _ = array(&text, ',');
             let _ = composite(&text, &fields);

@@ -1,7 +1,7 @@
-//! Columns whose values were too large to be copied.
+//! Recognizes columns whose values were too large to be copied.
 //!
-//! Triggers write values as numbers, booleans, strings and null; that of a `json` column is a string of its text. They write an
-//! object in the place of a value that is too large, so the object is never taken for a value.
+//! Triggers write values as numbers, booleans, strings and null. The value of a `json` column is a string of its text. Only in the
+//! place of a value that is too large, they write an object. So the object cannot be mistaken for a value.
 
 use std::collections::BTreeMap;
 
@@ -23,9 +23,9 @@ struct Limit {
     limit: u64,
 }
 
-/// The columns of an object whose values are unavailable, with the limit in bytes.
+/// Returns the columns of a JSON object whose values are unavailable, each with the limit in bytes.
 pub(crate) fn of(json: &str) -> Vec<(String, u64)> {
-    // Usually there are none.
+    // Usually there are none, and the JSON need not be parsed.
     if !json.contains(MARK) {
         return Vec::new();
     }
@@ -36,7 +36,7 @@ pub(crate) fn of(json: &str) -> Vec<(String, u64)> {
     columns.into_iter().filter_map(marked).collect()
 }
 
-/// The limit in bytes that the value exceeds, if this is the object in its place.
+/// Returns the limit in bytes, if `value` is the object for an unavailable value.
 pub(super) fn limit(value: &str) -> Option<u64> {
     if !value.starts_with(MARK) {
         return None;
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_that_need_an_unavailable_value_are_an_error_that_names_it_and_never_null() {
+    fn reading_an_unavailable_column_is_an_error_that_names_it() {
         #[derive(serde::Deserialize)]
         struct Whole {
             #[expect(dead_code, reason = "it is never made")]

@@ -1,4 +1,4 @@
-//! A value of an event, as far as it has been read.
+//! The value of a column, partly parsed.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,27 +10,28 @@ use super::text::{self, Part};
 use super::{Fields, Type, unavailable};
 use crate::event::KeyPart;
 
-/// The columns of an event by name, in their order.
+/// The columns of an event, with their names, in order.
 pub(super) type Named<'a> = Vec<(Cow<'a, str>, Value<'a>)>;
 
 #[derive(Debug)]
 pub(super) enum Value<'a> {
     Null,
-    /// The text of a value of that type. Never an array, a composite or bytes, unless the text is of another type.
+    /// A text that was not parsed, with its type. The type is not an array, a composite or bytes: a text that fails to parse as one
+    /// of these has type `Text`.
     Text(&'a Type, Cow<'a, str>),
     Bytes(Vec<u8>, Cow<'a, str>),
-    /// JSON that is a value as it is.
+    /// A value that is JSON.
     Json(Cow<'a, str>),
     /// A number within JSON.
     Integer(i128),
     Float(f64),
     List(Vec<Value<'a>>),
     Fields(Named<'a>),
-    /// A value with more bytes than this limit was not sent.
+    /// A value that was not sent, because it has more bytes than this limit.
     Unavailable(u64),
 }
 
-/// The columns of a JSON object as triggers write it. An object without `types` has values as JSON has them.
+/// Parses a JSON object in the form that triggers write. Without `types`, its values are those of JSON.
 pub(super) fn columns<'a>(json: &'a str, types: &'a Fields) -> serde_json::Result<Named<'a>> {
     let columns = serde_json::from_str::<Columns<'a>>(json)?.0;
     let column = |(name, raw): (Cow<'a, str>, &'a RawValue)| {
@@ -40,7 +41,8 @@ pub(super) fn columns<'a>(json: &'a str, types: &'a Fields) -> serde_json::Resul
     columns.into_iter().map(column).collect()
 }
 
-/// The value of a column of type `of`, which triggers write as a number, a boolean, a string or null.
+/// Parses the value of a column of type `of`. Triggers write a number, a boolean, a string, null, or the object of an unavailable
+/// value.
 fn of_json<'a>(json: &'a str, of: &'a Type) -> serde_json::Result<Value<'a>> {
     Ok(match json.as_bytes().first() {
         Some(b'"') => of_text(of, serde_json::from_str::<Text<'a>>(json)?.0),
@@ -56,7 +58,7 @@ fn of_json<'a>(json: &'a str, of: &'a Type) -> serde_json::Result<Value<'a>> {
     })
 }
 
-/// A part of a row's key, whose column has type `of`.
+/// Converts a part of a row's key, whose column has type `of`.
 pub(super) fn of_key<'a>(part: &'a KeyPart, of: &'a Type) -> Value<'a> {
     match part {
         KeyPart::Null => Value::Null,
@@ -123,11 +125,10 @@ fn composite<'a>(text: &str, fields: &'a Fields) -> Option<Value<'a>> {
     Some(Value::Fields(named.collect()))
 }
 
-/// A string that is borrowed if it has no escapes.
+/// A string. It is borrowed if it has no escapes.
 #[derive(serde::Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// The members of an object, in their order.
 pub(super) struct Columns<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {

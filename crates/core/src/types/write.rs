@@ -1,11 +1,11 @@
-//! Makes JSON of the values of an event.
+//! Converts the values of an event to JSON.
 
 use serde::de::IgnoredAny;
 
 use super::value::{self, Value};
 use super::{Fields, Type};
 
-/// Typed JSON of columns as triggers write them. None if they are no object.
+/// Converts columns, in the form that triggers write, to typed JSON. `None` if they are not an object.
 pub(crate) fn to_json(json: &str, types: &Fields) -> Option<String> {
     let columns = value::columns(json, types).ok()?;
     let mut typed = String::with_capacity(json.len() + 16);
@@ -56,7 +56,7 @@ pub(super) fn push(json: &mut String, value: &Value<'_>) {
     }
 }
 
-/// Whether JSON has a number of this form: neither `NaN` nor infinity.
+/// Whether the text is a number in JSON. `NaN` and infinity are not.
 fn is_number(text: &str) -> bool {
     text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
         && serde_json::from_str::<IgnoredAny>(text).is_ok()

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pgherald_core::{CacheEvent, CacheObserver};
+use pgherald_core::{CacheEvent, CacheObserver, Windowed};
 
 use crate::support::{Loads, truncate, update, users, users_with};
 
@@ -56,6 +56,26 @@ async fn the_observer_is_told_in_order_and_the_counts_agree() {
     assert_eq!((stats.evictions, stats.entries, stats.capacity), (1, 0, 1));
     assert_eq!((stats.invalidated_by_event, stats.flushed_by_event), (1, 1));
     assert!(stats.load_time > Duration::ZERO);
+}
+
+#[test]
+fn held_events_are_observed_once_they_are_released() {
+    let log = Arc::new(Log::default());
+    let period = Duration::from_millis(10);
+    let mut rig = users_with(|builder| {
+        let strategy = Windowed::period(period).unwrap();
+        builder.strategy(strategy).observer(Arc::clone(&log))
+    });
+    for events in [vec![update(7)], vec![update(7), update(8)]] {
+        let count = events.len();
+        rig.apply(events);
+        log.0.lock().unwrap().clear();
+        let at = rig.driver.as_ref().unwrap().next_wake().unwrap();
+        rig.wake(at);
+        let seen = std::mem::take(&mut *log.0.lock().unwrap());
+        let released = format!("Released {{ events: {count} }}");
+        assert_eq!(seen.last(), Some(&released), "{seen:?}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What was done is written down, and slices of which the database refuses that are held up.
+//! Writes progress, and holds up slices whose progress the database refuses to store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,26 +8,26 @@ use tokio::time::Instant;
 use super::{Engine, State};
 use crate::backoff::Backoff;
 use crate::error::Error;
-use crate::group::runner::{Manner, Runner};
+use crate::group::runner::{ExecutionMode, Runner};
 use crate::group::session::{Acknowledged, Refusal, Written};
 use crate::group::slices::{Acknowledgement, Hold};
 use crate::group::store::Settlement;
 
-/// The pauses after which it is tried again to write what the database has refused.
+/// The pauses before a refused write is retried.
 const HELD_UP: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
-/// A slice of which the database has refused something.
+/// A slice with a refused write.
 pub(super) struct HeldUp {
     pub(super) cause: Error,
-    /// How often in a row.
+    /// The number of retries that were refused.
     failures: u32,
-    /// `None` while it is tried again.
+    /// When the write is retried; `None` while the retry runs.
     pub(super) until: Option<Instant>,
     settlements: Vec<Settlement>,
 }
 
 impl<R: Runner> Engine<R> {
-    /// Writes how far each slice is, and what became of parked events.
+    /// Writes the cursors of slices, and the settlements of parked events.
     pub(super) fn acknowledge(&mut self, now: Instant) {
         let State::Open(session) = &mut self.state else {
             return;
@@ -35,16 +35,16 @@ impl<R: Runner> Engine<R> {
         if !session.may_acknowledge(now) {
             return;
         }
-        let by_themselves = R::MANNER == Manner::Transactional;
+        let by_themselves = R::MODE == ExecutionMode::Transactional;
         let all = self.slices.acknowledge(by_themselves);
         let mut settlements = std::mem::take(&mut self.settlements);
-        // Those of slices that are gone would be refused.
+        // Drop settlements of slices that this node has lost: the server would refuse them.
         settlements.retain_mut(|one| {
             let generation = self.slices.generation(one.slice, one.epoch);
             one.generation = generation.unwrap_or_default();
             generation.is_some()
         });
-        // Those of slices that are held up wait until it is tried again.
+        // Settlements of held-up slices wait for the retry.
         let settlements = settlements.into_iter().filter_map(|one| {
             let held_up = self.held_up.get_mut(&one.slice);
             match held_up.filter(|held_up| held_up.until.is_some()) {
@@ -62,9 +62,9 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    /// Continues a slice from its cursor in the database, because writing its present one would move the cursor back.
+    /// Claims a slice again, to continue from its cursor in the database. Writing its cursor in memory would move that one back.
     pub(super) fn went_back(&mut self, slice: i32, error: &Error) {
-        let group = &*self.terms.group;
+        let group = &*self.options.group;
         tracing::error!(group, slice, error = %error, "claiming the slice again");
         self.forget(slice);
         if let Some(session) = self.session() {
@@ -85,7 +85,7 @@ impl<R: Runner> Engine<R> {
                     true => self.not_answered(&sent, settlements),
                     false => self.not_written(sent, settlements),
                 }
-                self.lose(&error);
+                self.lose_session(&error);
             }
         }
     }
@@ -110,18 +110,18 @@ impl<R: Runner> Engine<R> {
             None => Vec::new(),
             Some(_) => settlements,
         };
-        // What was refused is tried again with its slice.
+        // Refused settlements are retried with their slice.
         let refused = |one: &Settlement| written.settlements.iter().any(|other| other.id == one.id);
         let again = again.into_iter().filter(|one| !refused(one)).collect();
         self.not_written(unwritten, again);
         let untried = std::mem::take(&mut written.untried);
         self.hold_up(&epochs, &untried, written);
         for slice in gone.lost {
-            let group = &*self.terms.group;
+            let group = &*self.options.group;
             tracing::warn!(
                 group,
                 slice,
-                "not acknowledged: the slice is somebody else's"
+                "not acknowledged: another consumer has claimed the slice, or the group has moved"
             );
             self.parked.forget(slice);
         }
@@ -134,37 +134,37 @@ impl<R: Runner> Engine<R> {
         if !gone.released.is_empty()
             && let Some(session) = self.session()
         {
-            tokio::spawn(session.call_others());
+            tokio::spawn(session.notify_others());
         }
         self.resume_deferred();
-        // There may be more than was written at once.
+        // A slice may have more events to park than one acknowledgement takes.
         if has_parked {
             self.note_progress();
         }
         if let Some(error) = failure {
-            self.lose(&error);
+            self.lose_session(&error);
         }
     }
 
-    /// It is written again.
+    /// Queues what was not written, to be written again.
     fn not_written(&mut self, sent: Vec<Acknowledgement>, settlements: Vec<Settlement>) {
         self.slices.not_acknowledged(sent);
         self.settlements.splice(..0, settlements);
     }
 
-    /// Slices of which the database has refused something are not written to for a while; the others of those that were
-    /// written to, each with its epoch then, are free.
+    /// Holds up the slices with a refused write, and frees the other slices among `written_to`, which lists slices with their
+    /// epochs at the time of the write.
     fn hold_up(&mut self, written_to: &[(i32, i64)], untried: &[i32], written: Written) {
-        let group = Arc::clone(&self.terms.group);
+        let group = Arc::clone(&self.options.group);
         for (slice, epoch) in written_to {
             let is_free = !written.has_refused(*slice) && !untried.contains(slice);
             if is_free
                 && self.slices.is_current(*slice, *epoch)
                 && self.held_up.remove(slice).is_some()
             {
-                tracing::info!(group = &*group, slice, "slice goes on");
+                tracing::info!(group = &*group, slice, "slice is no longer held up");
                 self.slices.hold(*slice, Hold::Free);
-                // What was changed meanwhile was passed over.
+                // Ticks may have left out parked events of this slice, so the next tick reads all of them.
                 self.revision = None;
             }
         }
@@ -175,7 +175,7 @@ impl<R: Runner> Engine<R> {
             cause,
         } in written.refused
         {
-            // Otherwise it was lost meanwhile, and perhaps claimed anew.
+            // Skip slices that were lost meanwhile, and perhaps claimed again.
             if !self.slices.is_current(slice, epoch) {
                 continue;
             }
@@ -209,6 +209,7 @@ impl<R: Runner> Engine<R> {
         }
     }
 
+    /// Retries the writes of held-up slices that are due.
     pub(super) fn try_held_up(&mut self, now: Instant) {
         let mut is_due = false;
         for (slice, held_up) in &mut self.held_up {
@@ -224,8 +225,7 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    /// Who knows when the server comes to it: perhaps after what is written next. The slices are claimed anew, after which
-    /// it is refused.
+    /// Drops the slices of unanswered writes. The server may apply these writes late. Claiming the slices again fences them.
     pub(super) fn not_answered(&mut self, sent: &[Acknowledgement], settlements: Vec<Settlement>) {
         let of_parked = settlements.iter().map(|settlement| settlement.slice);
         for slice in sent.iter().map(|sent| sent.slice).chain(of_parked) {

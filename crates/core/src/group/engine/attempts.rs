@@ -1,4 +1,4 @@
-//! Events are handled: what begins when, and what becomes of it.
+//! Starts attempts, and records their outcomes.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,8 +10,8 @@ use tokio_postgres::error::SqlState;
 
 use super::{Engine, State, track, weight};
 use crate::error::{Error, Kind};
-use crate::group::job::{Fate, Finished, Job, LONGEST_DELAY, Origin, Outcome, Park, Track};
-use crate::group::runner::{Acknowledge, Assignment, Manner, Runner};
+use crate::group::job::{Disposition, Finished, Job, LONGEST_DELAY, Origin, Outcome, Park, Track};
+use crate::group::runner::{Acknowledge, Assignment, ExecutionMode, Runner};
 use crate::group::store::Settlement;
 use crate::handler::{Failure, GivenUp, Task};
 use crate::telemetry::{FailureSummary, attempt_span};
@@ -21,11 +21,11 @@ impl<R: Runner> Engine<R> {
         if !self.may_begin(Instant::now()) {
             return;
         }
-        // Attempts need connections of their own, and a server that is gone accepts none.
-        if R::MANNER == Manner::Transactional && !matches!(self.state, State::Open(_)) {
+        // Transactional attempts need connections of their own, and an unreachable server accepts none.
+        if R::MODE == ExecutionMode::Transactional && !matches!(self.state, State::Open(_)) {
             return;
         }
-        let in_batches = R::MANNER == Manner::Batches;
+        let in_batches = R::MODE == ExecutionMode::Batches;
         if self.attempts.is_empty() {
             self.is_batch_next = false;
         }
@@ -34,15 +34,17 @@ impl<R: Runner> Engine<R> {
         }
         let mut together: Vec<Assignment> = Vec::new();
         while let Some((track, job)) = self.schedule.start_next() {
-            // Its batch has failed, perhaps because of it.
+            // Its batch has failed, perhaps because of this event. So it is retried alone.
             let is_alone = in_batches && job.attempts > 0;
             let has_room = match (in_batches, is_alone) {
                 (false, _) => true,
-                (true, true) => together.is_empty() && self.attempts.len() < self.terms.concurrency,
-                // Others wait until single ones are done, lest they wait for ever.
+                (true, true) => {
+                    together.is_empty() && self.attempts.len() < self.options.concurrency
+                }
+                // Start no more single events once a batch waits for the running ones, or it would wait forever.
                 (true, false) => {
                     self.is_batch_next = true;
-                    self.attempts.is_empty() && together.len() < self.terms.max_batch
+                    self.attempts.is_empty() && together.len() < self.options.max_batch
                 }
             };
             if !has_room {
@@ -72,8 +74,8 @@ impl<R: Runner> Engine<R> {
             Ok(Task::Resync(_)) | Err(_) => None,
         };
         let attempt = job.attempts.saturating_add(1);
-        let span = attempt_span(&self.terms.group, event, Some(job.row.id), attempt);
-        if R::MANNER == Manner::Batches {
+        let span = attempt_span(&self.options.group, event, Some(job.row.id), attempt);
+        if R::MODE == ExecutionMode::Batches {
             span.record("events", assignments.len());
         }
         let began = Instant::now();
@@ -82,7 +84,7 @@ impl<R: Runner> Engine<R> {
         self.attempts.push(measured.instrument(span).boxed_local());
     }
 
-    /// Decides whether a job begins now.
+    /// Decides whether a job begins now. If not, finishes, parks or defers it.
     fn admit(&mut self, track: Option<Track>, job: Job) -> Option<Assignment> {
         if !self.slices.may_begin(job.slice, job.epoch) {
             self.shared.report().left_to_others += 1;
@@ -102,19 +104,19 @@ impl<R: Runner> Engine<R> {
                 row: job.row,
                 attempts: 0,
                 error: None,
-                fate: Fate::Behind,
+                disposition: Disposition::Behind,
             });
             self.note_progress();
             return None;
         }
         let mut acknowledgement = Acknowledge::Parked;
-        if R::MANNER == Manner::Transactional {
-            // One writes to the slice at a time.
+        if R::MODE == ExecutionMode::Transactional {
+            // Only one transaction or acknowledgement writes to a slice at a time.
             if self.slices.has_to_write(job.slice) {
                 self.schedule.pause();
                 self.deferred.push((track, job));
                 if let Some(session) = self.session() {
-                    session.hurry();
+                    session.acknowledge_now();
                 }
                 return None;
             }
@@ -151,12 +153,12 @@ impl<R: Runner> Engine<R> {
     }
 
     pub(super) fn conclude(&mut self, Finished { job, outcome }: Finished, now: SystemTime) {
-        let track = track(R::MANNER, &job);
+        let track = track(R::MODE, &job);
         self.slices.end(job.slice, job.epoch);
         if let Outcome::NotBegun(error) = outcome {
             return self.not_begun(track, job, &error);
         }
-        self.crowded = None;
+        self.too_many_connections = None;
         self.finish(Some(track), &job);
         match self.slices.is_current(job.slice, job.epoch) {
             true => {
@@ -168,7 +170,7 @@ impl<R: Runner> Engine<R> {
         self.note_progress();
     }
 
-    /// The job is out of our hands, but for what is to be written of it.
+    /// Removes a job from the schedule. Its outcome may still have to be written.
     fn finish(&mut self, track: Option<Track>, job: &Job) {
         self.bytes = self.bytes.saturating_sub(weight(&job.row));
         self.schedule.finish(track);
@@ -211,47 +213,47 @@ impl<R: Runner> Engine<R> {
             Outcome::Failed(failure) => self.failed(job, failure),
             Outcome::Fenced => {
                 self.shared.report().fenced += 1;
-                let (group, slice) = (&*self.terms.group, job.slice);
+                let (group, slice) = (&*self.options.group, job.slice);
                 tracing::warn!(
                     group,
                     slice,
-                    "an attempt was rolled back: the slice is somebody else's"
+                    "an attempt was rolled back: another consumer has claimed the slice, or the group has moved"
                 );
                 self.forget(job.slice);
                 if let Some(session) = self.session() {
                     session.tick_now();
                 }
             }
-            Outcome::NotBegun(error) | Outcome::InDoubt(error) => self.doubt(&job, &error),
+            Outcome::NotBegun(error) | Outcome::InDoubt(error) => self.claim_again(&job, &error),
         }
     }
 
-    /// Puts back an attempt that could not begin. It begins when there is a connection for it.
+    /// Puts a job back whose attempt got no connection or transaction.
     fn not_begun(&mut self, track: Track, job: Job, error: &Error) {
         self.schedule.pause();
         self.schedule.resume(Some(track), job);
         if error.code() != Some(&SqlState::TOO_MANY_CONNECTIONS) {
-            // The next attempt would probably fail too, until the server has answered again.
+            // The next attempt would probably fail too. So pause attempts until the session is open again.
             if let State::Open(_) = self.state {
-                self.lose(error);
+                self.lose_session(error);
             }
         } else {
             let error = Error::with_source(Kind::Connect, "cannot start an attempt", error.clone());
             if self.shared.health.borrow().is_live() {
-                let (group, hint) = (&*self.terms.group, error.hint());
+                let (group, hint) = (&*self.options.group, error.hint());
                 tracing::warn!(group, error = %error.chain(), hint, "consumer no longer live");
             }
             self.degrade(&error);
-            self.crowded = Some(error);
+            self.too_many_connections = Some(error);
         }
     }
 
-    /// Nobody knows what became of an attempt.
-    fn doubt(&mut self, job: &Job, error: &Error) {
-        let (group, slice, id) = (&*self.terms.group, job.slice, job.row.id);
-        // The event is handled again. The session logs the lost connection once.
-        tracing::info!(group, slice, id, error = %error.chain(), "an attempt's connection failed");
-        // Claimed anew, which tells.
+    /// Claims the slice again after an attempt whose outcome is unknown. That shows, by the cursor in the database, whether the
+    /// transaction was committed.
+    fn claim_again(&mut self, job: &Job, error: &Error) {
+        let (group, slice, id) = (&*self.options.group, job.slice, job.row.id);
+        // Only an info: the session logs the lost connection as a warning, once.
+        tracing::info!(group, slice, id, error = %error.chain(), "the outcome of a COMMIT is unknown; claiming the slice again");
         self.forget(job.slice);
         if let Some(session) = self.session() {
             session.tick_soon();
@@ -261,15 +263,15 @@ impl<R: Runner> Engine<R> {
     fn failed(&mut self, job: Job, failure: Failure) {
         let is_snooze = matches!(failure, Failure::Snoozed(_));
         let attempts = job.attempts.saturating_add(u32::from(!is_snooze));
-        let next = self.terms.retry.next(attempts, &failure);
+        let next = self.options.retry.next(attempts, &failure);
         let next = next.map(|delay| delay.min(LONGEST_DELAY));
         self.count(&failure, next.is_some());
         let error = (!is_snooze).then(|| match self.is_utf8 {
             true => failure.to_string(),
-            // Other characters may not be among those that the database has.
+            // The database's encoding may lack other characters.
             false => failure.to_string().escape_default().to_string(),
         });
-        let fate = next.map_or(Fate::Dead, Fate::Due);
+        let disposition = next.map_or(Disposition::Dead, Disposition::Due);
         self.log(&job, attempts, &failure, next);
         if next.is_none() {
             self.metrics.handler.dead_letter();
@@ -287,7 +289,7 @@ impl<R: Runner> Engine<R> {
                     row: job.row.clone(),
                     attempts,
                     error,
-                    fate,
+                    disposition,
                 });
             }
             Origin::Parked => {
@@ -295,7 +297,7 @@ impl<R: Runner> Engine<R> {
                     Some(due) => self.parked.put_back(&row, job.row.id, due),
                     None => self.parked.done(&row, job.row.id, now),
                 }
-                self.settle(&job, Some((attempts, error, fate)));
+                self.settle(&job, Some((attempts, error, disposition)));
             }
         }
         if next.is_none()
@@ -333,7 +335,7 @@ impl<R: Runner> Engine<R> {
         {
             return;
         }
-        let (group, id, reason) = (&*self.terms.group, job.row.id, failure.label());
+        let (group, id, reason) = (&*self.options.group, job.row.id, failure.label());
         let event = job
             .task
             .as_ref()
@@ -355,7 +357,7 @@ impl<R: Runner> Engine<R> {
 
     /// Logs the number of failed attempts that were not logged one by one.
     pub(super) fn log_summaries(&self, summaries: Vec<FailureSummary>) {
-        let group = &*self.terms.group;
+        let group = &*self.options.group;
         for FailureSummary {
             reason,
             count,
@@ -375,12 +377,12 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    pub(super) fn settle(&mut self, job: &Job, failed: Option<(u32, Option<String>, Fate)>) {
+    pub(super) fn settle(&mut self, job: &Job, failed: Option<(u32, Option<String>, Disposition)>) {
         self.settled.insert(job.row.id);
         self.settlements.push(Settlement {
             slice: job.slice,
             epoch: job.epoch,
-            // Filled in when it is written.
+            // Set when the settlement is written.
             generation: 0,
             id: job.row.id,
             failed,

@@ -1,4 +1,4 @@
-//! Events come in: pages of what was not read yet, and parked ones that are due.
+//! Takes in events: pages of the outbox, and parked events that are due.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,9 +7,9 @@ use tokio::time::Instant;
 use super::{Engine, MOST_IN_FLIGHT, State, track, weight};
 use crate::error::Result;
 use crate::event::Event;
-use crate::group::job::{Fate, Job, Origin, Park, Row};
+use crate::group::job::{Disposition, Job, Origin, Park, Row};
 use crate::group::options::Durable;
-use crate::group::runner::{Manner, Runner};
+use crate::group::runner::{ExecutionMode, Runner};
 use crate::group::session::{Fetched, Page};
 use crate::group::slices::Slices;
 use crate::group::store::{self, ParkedRow};
@@ -17,13 +17,13 @@ use crate::handler::Task;
 use crate::outbox::{Recorded, Share};
 use crate::signal::{Resync, ResyncReason};
 
-/// Parked events fetched at once.
+/// The most parked events that are fetched at once.
 const FETCH: usize = 100;
-/// How long to wait for an event to be written to the parked ones.
+/// How long to wait until an event has been written to the parked events.
 const UNWRITTEN: Duration = Duration::from_millis(20);
 
 impl<R: Runner> Engine<R> {
-    /// Asks for the next page.
+    /// Requests the next page.
     pub(super) fn read(&mut self, now: Instant) {
         let may_read = self.may_read();
         let State::Open(session) = &mut self.state else {
@@ -33,8 +33,8 @@ impl<R: Runner> Engine<R> {
             return;
         }
         match self.slices.turn() {
-            Some(turn) => session.read(turn, page_size(R::MANNER, &self.terms)),
-            // Not before there are slices.
+            Some(turn) => session.read(turn, page_size(R::MODE, &self.options)),
+            // There is nothing to read without slices.
             None => session.have_read(false, true, 0),
         }
     }
@@ -50,15 +50,15 @@ impl<R: Runner> Engine<R> {
         let is_empty = rows.rows.is_empty();
         for (row, event) in rows.rows.into_iter().zip(events) {
             let slice = Share::slice(row.hash, turn.share.of);
-            let Some(epoch) = self.slices.wants(&turn, slice, row.id) else {
+            let Some(epoch) = self.slices.accepts(&turn, slice, row.id) else {
                 continue;
             };
-            let is_wanted = match &event {
+            let is_selected = match &event {
                 Ok(event) => self.filter.matches(event),
                 Err((_, Some(table))) => self.filter.wants_table(table),
                 Err((_, None)) => true,
             };
-            if !is_wanted {
+            if !is_selected {
                 continue;
             }
             if let Some(number) = self.slices.take_in(slice, &span, row.id, weight(&row)) {
@@ -80,18 +80,18 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    /// Rows were trimmed before they were read: that becomes an event of its own, once for the group.
+    /// Parks a resync, once for the group, because rows were trimmed before the group had read them.
     fn note_gap(&mut self, slice: i32, closed: i64) {
-        let group = &*self.terms.group;
+        let group = &*self.options.group;
         tracing::error!(
             group,
             reason = "trimmed",
             intentional = false,
-            "the group came too late for rows of the outbox"
+            "the outbox was trimmed before the group had read it: the group resyncs"
         );
         let row = Recorded::resync(-2 - closed, slice, "trimmed");
-        // Slices that were not read equally far come upon the same loss one after the other. If the first is lost before it
-        // has told, its cursor has not passed the loss either.
+        // Slices at different positions find the same loss one after the other, and the first one parks the resync. If that slice
+        // is lost before the resync is written, its cursor has not passed the loss, and the next owner finds the loss again.
         if self.parked.knows(row.id) {
             return;
         }
@@ -102,11 +102,11 @@ impl<R: Runner> Engine<R> {
             row,
             attempts: 0,
             error: None,
-            fate: Fate::Due(Duration::ZERO),
+            disposition: Disposition::Due(Duration::ZERO),
         });
     }
 
-    /// Asks for the parked events that are due.
+    /// Requests the parked events that are due.
     pub(super) fn fetch(&mut self, now: Instant) {
         let may_fetch = self.may_fetch(now) && self.parked.next_due().is_some_and(|due| due <= now);
         let State::Open(session) = &mut self.state else {
@@ -115,14 +115,14 @@ impl<R: Runner> Engine<R> {
         if !may_fetch {
             return;
         }
-        // What is fetched must not be older than what is known.
+        // Write settlements first, so that the fetched state of an event is not older than the state in memory.
         if !self.settlements.is_empty() || session.is_settling() {
-            return session.hurry();
+            return session.acknowledge_now();
         }
         if !session.may_fetch() {
             return;
         }
-        // What is not written yet cannot be fetched.
+        // Events that are not written yet cannot be fetched.
         let due = self.parked.give_out(now, FETCH).into_iter();
         let (early, due): (Vec<_>, Vec<_>) = due.partition(|(row, id)| {
             let slice = self.parked.slice(row);
@@ -143,23 +143,23 @@ impl<R: Runner> Engine<R> {
     pub(super) fn fetched(
         &mut self,
         Fetched {
-            wanted,
+            requested,
             rows,
             events,
-            is_cut,
+            is_truncated,
         }: Fetched,
     ) {
         let now = Instant::now();
         let mut found: Vec<(ParkedRow, Result<Event>)> = rows.into_iter().zip(events).collect();
-        for (row, id) in wanted {
-            // The same loss may have been told of another slice.
+        for (row, id) in requested {
+            // Compare the row too: another slice may have parked a resync with the same id.
             let is_it = |(found, _): &(ParkedRow, _)| {
                 found.row.id == id && Row::new(found.row.relation, found.row.key.clone()) == row
             };
             let Some(index) = found.iter().position(is_it) else {
-                match is_cut {
+                match is_truncated {
                     true => self.parked.put_back(&row, id, now),
-                    // Somebody has discarded it.
+                    // An operator has discarded it.
                     false => self.parked.done(&row, id, now),
                 }
                 continue;
@@ -175,7 +175,7 @@ impl<R: Runner> Engine<R> {
                 Some(reason) => Ok(Task::Resync(Resync::new(reason))),
                 None => event.map(Task::Event),
             };
-            let is_wanted = match &task {
+            let is_selected = match &task {
                 Ok(Task::Event(event)) => !parked.is_unfiltered || self.filter.matches(event),
                 Ok(Task::Resync(_)) | Err(_) => true,
             };
@@ -187,7 +187,7 @@ impl<R: Runner> Engine<R> {
                 task,
                 attempts: parked.attempts,
             };
-            if is_wanted {
+            if is_selected {
                 self.push(job);
             } else {
                 self.parked.done(&row, id, now);
@@ -199,25 +199,25 @@ impl<R: Runner> Engine<R> {
 
     pub(super) fn push(&mut self, job: Job) {
         self.bytes += weight(&job.row);
-        self.schedule.push(Some(track(R::MANNER, &job)), job);
+        self.schedule.push(Some(track(R::MODE, &job)), job);
     }
 }
 
-fn page_size(manner: Manner, terms: &Durable) -> usize {
-    match manner {
-        Manner::OneByOne | Manner::Transactional => 512,
-        Manner::Batches => terms.max_batch.clamp(512, MOST_IN_FLIGHT),
+fn page_size(mode: ExecutionMode, options: &Durable) -> usize {
+    match mode {
+        ExecutionMode::OneByOne | ExecutionMode::Transactional => 512,
+        ExecutionMode::Batches => options.max_batch.clamp(512, MOST_IN_FLIGHT),
     }
 }
 
 impl Recorded {
-    /// An event that tells to read everything again.
+    /// Returns the outbox row of a resync.
     pub(in crate::group) fn resync(id: i64, slice: i32, reason: &str) -> Self {
         Self {
             id,
             xid: None,
             sent_at: SystemTime::now(),
-            // Of no table: each slice has a row of its own.
+            // It belongs to no table. Each slice has a resync row of its own.
             relation: -i64::from(slice),
             hash: 0,
             operation: store::RESYNC,
@@ -229,7 +229,7 @@ impl Recorded {
         }
     }
 
-    /// Why it tells so, if it does.
+    /// Returns the reason if this is a resync.
     fn resync_reason(&self) -> Option<ResyncReason> {
         (self.operation == store::RESYNC).then(|| match self.key.as_deref() {
             Some("started") => ResyncReason::Started,

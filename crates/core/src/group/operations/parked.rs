@@ -1,4 +1,4 @@
-//! Events that were set aside: parked ones, which are retried, and dead letters.
+//! Parked events and dead letters: listing, retrying and discarding them.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,38 +12,37 @@ use crate::group::store::failed;
 use crate::outbox::{Recorded, Relations, get};
 use crate::trigger::require_version;
 
-/// An event that was set aside.
+/// A parked event or a dead letter.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ParkedEvent {
     /// The event's [`outbox_id`](Event::outbox_id); below zero for a resync.
     pub id: i64,
-    /// The event, if it can be understood. None of a resync.
+    /// The event. `None` for a resync, and if the event fails to decode.
     pub event: Option<Event>,
-    /// The row's key as it was recorded, which should be a JSON array. Of a resync: why there is one.
+    /// The row's key as it was recorded, which should be a JSON array. For a resync, the reason.
     pub key: Option<String>,
     /// The extra columns as they were recorded, which should be a JSON object.
     pub columns: Option<String>,
-    /// How many attempts it has had.
+    /// The number of attempts.
     pub attempts: u32,
-    /// How the last one failed.
+    /// The error of the last failed attempt.
     pub error: Option<String>,
-    /// Since when it has been set aside.
+    /// When it was parked, by the server's clock.
     pub parked_at: SystemTime,
-    /// When it is tried again. `None` for dead letters, and behind others of the same row.
+    /// When it is retried. `None` for dead letters, and for events that wait behind an earlier event of the same row.
     pub due_at: Option<SystemTime>,
-    /// Since when it has been a dead letter.
+    /// When it became a dead letter.
     pub dead_at: Option<SystemTime>,
 }
 
 impl Group<'_> {
-    /// Events that are to be tried again, and those that wait behind one of the same row, by id: `limit` of them at most,
-    /// from the first one on, or from the one that follows the id `after`.
+    /// Returns parked events without dead letters, ordered by id: at most `limit` of them, with ids above `after` if it is given.
     ///
     /// # Errors
     /// As for [`all`](Self::all).
     pub async fn parked(&self, after: Option<i64>, limit: usize) -> Result<Vec<ParkedEvent>> {
-        self.set_aside(
+        self.query_parked(
             "dead_at IS NULL AND id OPERATOR(pg_catalog.>) $2",
             after,
             limit,
@@ -51,13 +50,13 @@ impl Group<'_> {
         .await
     }
 
-    /// Events that were given up, by id: `limit` of them at most, from the first one on, or from the one that follows the
-    /// id `after`. Each is held in memory with its columns.
+    /// Returns dead letters, ordered by id: at most `limit` of them, with ids above `after` if it is given. They are all held in
+    /// memory with their columns.
     ///
     /// # Errors
     /// As for [`all`](Self::all).
     pub async fn dead_letters(&self, after: Option<i64>, limit: usize) -> Result<Vec<ParkedEvent>> {
-        self.set_aside(
+        self.query_parked(
             "dead_at IS NOT NULL AND id OPERATOR(pg_catalog.>) $2",
             after,
             limit,
@@ -65,18 +64,18 @@ impl Group<'_> {
         .await
     }
 
-    /// The event with this id, if it was set aside: one that waits, or a dead letter.
+    /// Returns the parked event or dead letter with this id, if there is one.
     ///
     /// # Errors
     /// As for [`all`](Self::all).
     pub async fn parked_event(&self, id: i64) -> Result<Option<ParkedEvent>> {
         Ok(self
-            .set_aside("id OPERATOR(pg_catalog.=) $2", Some(id), 1)
+            .query_parked("id OPERATOR(pg_catalog.=) $2", Some(id), 1)
             .await?
             .pop())
     }
 
-    async fn set_aside(
+    async fn query_parked(
         &self,
         which: &str,
         id: Option<i64>,
@@ -129,8 +128,8 @@ impl Group<'_> {
             .await
     }
 
-    /// Has dead letters tried again, with all attempts before them: those with these ids, or all. They come after what was
-    /// handled of their rows meanwhile. Returns how many there were.
+    /// Retries dead letters, with the full number of attempts: those with these ids, or all. Their effects come after those of
+    /// later events of the same row that were handled meanwhile. Returns the number of events that are retried.
     ///
     /// # Errors
     /// As for [`all`](Self::all).
@@ -140,7 +139,7 @@ impl Group<'_> {
         self.change_dead_letters(action, ids).await
     }
 
-    /// Forgets dead letters: those with these ids, or all. Returns how many there were.
+    /// Deletes dead letters: those with these ids, or all. Returns the number of deleted ones.
     ///
     /// # Errors
     /// As for [`all`](Self::all).

@@ -1,4 +1,4 @@
-//! Moves a group to another position in the outbox, and reports before what that would do.
+//! Moves a group to another position in the outbox, and reports the effect in advance.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -11,22 +11,23 @@ use crate::group::store::{failed, query};
 use crate::outbox::{Cursor, OutboxReader, get};
 use crate::trigger::require_version;
 
-/// Where a group is to go on.
+/// The position that a group moves to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seek {
-    /// With everything that is still in the outbox.
+    /// Everything that is still in the outbox is delivered.
     Beginning,
-    /// With what is committed from now on.
+    /// Events that are committed from now on are delivered.
     Now,
-    /// With what was recorded from this time on, by the server's clock. What was under way then may come or not.
+    /// Events that were recorded from this time on, by the server's clock, are delivered. Events of transactions that were open at
+    /// that time may be delivered or not.
     Time(SystemTime),
 }
 
-/// A position to which a group may move, and what the move would do. Nothing has changed yet:
+/// A position to which a group may move, and the effect of the move. Nothing has changed yet:
 /// [`apply_seek`](Group::apply_seek) moves the group.
 ///
-/// The numbers count recorded events, whether the group's handler wants them or not. They are those of the moment of the plan:
-/// consumers that run meanwhile handle events, which are then delivered again or are not skipped.
+/// The numbers count recorded events, including those that the group's handler filters out. They were correct when the plan was
+/// made. Running consumers continue to handle events, which are then delivered again, or are not skipped.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SeekPlan {
@@ -39,7 +40,7 @@ pub struct SeekPlan {
     pub repeated_parked: i64,
     /// Dead letters among the repeated ones. They are delivered again, and stay dead letters unless that fails.
     pub repeated_dead: i64,
-    /// Slices whose present cursor cannot be parsed: what the move does to their events is not known.
+    /// Slices whose present cursor fails to parse. The effect of the move on their events is unknown.
     pub unreadable_slices: usize,
 }
 
@@ -47,7 +48,7 @@ pub struct SeekPlan {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SeekRange {
-    /// Their number.
+    /// The number of events.
     pub events: i64,
     /// When the oldest was recorded, by the server's clock. `None` if there are none.
     pub oldest: Option<SystemTime>,
@@ -56,7 +57,7 @@ pub struct SeekRange {
 }
 
 impl Group<'_> {
-    /// Works out what [`seek`](Self::seek) would do, and changes nothing. It compares each row of the outbox with both
+    /// Returns the effect that [`seek`](Self::seek) would have, and changes nothing. It compares each row of the outbox with both
     /// positions, which takes some seconds for millions of rows.
     ///
     /// ```no_run
@@ -111,7 +112,7 @@ impl Group<'_> {
         })
     }
 
-    /// Moves the group to the position that was planned. Otherwise as [`seek`](Self::seek).
+    /// Moves the group to the planned position. Otherwise like [`seek`](Self::seek).
     ///
     /// # Errors
     /// As for [`status`](Self::status).
@@ -128,8 +129,9 @@ impl Group<'_> {
         }
     }
 
-    /// Has it go on elsewhere. What its consumers have in hand is not acknowledged any more, and may be handled again;
-    /// parked events and dead letters stay. A dead letter that is come by again is one no more only if it fails again.
+    /// Moves the group to another position. Consumers can no longer acknowledge events that they are handling, so those may be
+    /// handled again. Parked events and dead letters stay. A dead letter that is delivered again stays a dead letter if it is
+    /// handled. If the attempt fails, the event is retried according to the policy.
     ///
     /// # Errors
     /// As for [`status`](Self::status).

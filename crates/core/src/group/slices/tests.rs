@@ -1,11 +1,11 @@
-//! Cursors never pass what is not done, and everything is read once, however slices come and go.
+//! Cursors never pass an unfinished event, and each event is read once, while slices are claimed and lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
 use super::{Slices, Turn};
-use crate::group::job::{Fate, Park};
+use crate::group::job::{Disposition, Park};
 use crate::outbox::{Cursor, Point, Reading, Recorded};
 
 const SLICES: i32 = 3;
@@ -23,7 +23,7 @@ fn at(n: i64) -> Cursor {
     }
 }
 
-/// The next rows of a turn, as the reader would give them: those of the slices between two moments.
+/// The next rows of a turn, as the reader returns them: those of the slices between two moments.
 fn page(turn: &Turn, now: i64, limit: usize) -> (Vec<i64>, Cursor) {
     let from = turn.cursor.done.floor;
     let to = match (&turn.cursor.reading, &turn.until) {
@@ -32,9 +32,9 @@ fn page(turn: &Turn, now: i64, limit: usize) -> (Vec<i64>, Cursor) {
         (None, None) => moment(now),
     };
     let position = turn.cursor.position().unwrap_or(i64::MIN).max(from);
-    let is_wanted = |id: &i64| turn.share.slices.contains(&slice_of(*id));
+    let is_requested = |id: &i64| turn.share.slices.contains(&slice_of(*id));
     let ids: Vec<i64> = (position + 1..=to.floor)
-        .filter(is_wanted)
+        .filter(is_requested)
         .take(limit)
         .collect();
     let cursor = match ids.last() {
@@ -57,21 +57,21 @@ fn slice_of(id: i64) -> i32 {
     (id % i64::from(SLICES)) as i32
 }
 
-/// Up to which id a cursor says that all is done.
+/// The id up to which a cursor counts everything as done.
 fn reach(cursor: &Cursor) -> i64 {
     cursor.position().unwrap_or(i64::MIN).max(cursor.done.floor)
 }
 
 proptest! {
     #[test]
-    fn everything_is_done_once_and_no_cursor_passes_what_is_not(
+    fn each_event_is_read_once_and_no_cursor_passes_an_unfinished_event(
         steps in proptest::collection::vec((0_u8..8, 0_usize..100), 1..200),
     ) {
         let mut slices = Slices::default();
         let mut stored: BTreeMap<i32, Cursor> = (0..SLICES).map(|slice| (slice, at(0))).collect();
         let mut epoch = 0;
         let mut now = 1;
-        // Taken in and not done, with slice, epoch and number.
+        // Events that were taken in and are not done, with slice, epoch and number.
         let mut open: BTreeMap<i64, (i32, i64, u64)> = BTreeMap::new();
         let mut done: BTreeSet<i64> = BTreeSet::new();
         let finishing = std::iter::repeat_n((8, 0), 600);
@@ -79,7 +79,7 @@ proptest! {
             match what {
                 0 => now += 1,
                 1 => {
-                    // Claimed anew: what was not acknowledged comes again.
+                    // Claimed again: unacknowledged events are read again.
                     let slice = (pick as i32) % SLICES;
                     epoch += 1;
                     slices.insert(SLICES, slice, epoch, &stored[&slice]);
@@ -98,7 +98,7 @@ proptest! {
                     let span = Slices::span(&turn, &after);
                     for id in ids {
                         let slice = slice_of(id);
-                        if let Some(epoch) = slices.wants(&turn, slice, id) {
+                        if let Some(epoch) = slices.accepts(&turn, slice, id) {
                             let number = slices.take_in(slice, &span, id, 1).unwrap();
                             prop_assert!(open.insert(id, (slice, epoch, number)).is_none(), "{} twice", id);
                             prop_assert!(!done.contains(&id), "{} again", id);
@@ -141,13 +141,13 @@ proptest! {
 }
 
 #[test]
-fn a_cursor_that_would_go_back_is_not_written_and_its_slice_is_named() {
+fn cursor_that_would_move_back_is_not_written_and_its_slice_is_reported() {
     let mut slices = Slices::default();
     for slice in 0..SLICES {
         slices.insert(SLICES, slice, 1, &at(5));
     }
     let turn = slices.turn().unwrap();
-    // As a reader whose database went back.
+    // Like a reader whose database was restored to an earlier state.
     slices.advance(&turn, &at(3));
     assert!(slices.acknowledge(false).is_empty());
     let went_back = slices.take_went_back();
@@ -175,12 +175,12 @@ fn park(id: i64) -> Park {
         row,
         attempts: 0,
         error: None,
-        fate: Fate::Behind,
+        disposition: Disposition::Behind,
     }
 }
 
 #[test]
-fn what_is_parked_while_an_attempt_acknowledges_is_written_afterwards() {
+fn events_parked_while_an_attempt_acknowledges_are_written_afterwards() {
     let start: Cursor = "7:7: 0 7 0".parse().unwrap();
     let read: Cursor = "9:9: 20 9 1".parse().unwrap();
     let mut slices = Slices::default();
@@ -190,7 +190,10 @@ fn what_is_parked_while_an_attempt_acknowledges_is_written_afterwards() {
     let number = slices.take_in(0, &span, 11, 1).unwrap();
     slices.advance(&turn, &read);
     slices.park(park(5));
-    assert!(slices.has_to_write(0), "no attempt is to blame for that");
+    assert!(
+        slices.has_to_write(0),
+        "an attempt does not write events to park"
+    );
     let written = slices.acknowledge(true);
     assert_eq!(written[0].parks.len(), 1);
     slices.acknowledged(written, &[0]);
@@ -204,7 +207,7 @@ fn what_is_parked_while_an_attempt_acknowledges_is_written_afterwards() {
     slices.park(park(-3));
     assert!(
         slices.acknowledge(true).is_empty(),
-        "one acknowledges already"
+        "the attempt acknowledges"
     );
     slices.end(0, 1);
     slices.committed(0, number);
@@ -215,7 +218,7 @@ fn what_is_parked_while_an_attempt_acknowledges_is_written_afterwards() {
 }
 
 #[test]
-fn many_bytes_are_parked_in_parts_each_with_its_own_cursor() {
+fn large_parked_events_are_written_in_parts_with_a_cursor_each() {
     let mut slices = Slices::default();
     slices.insert(1, 0, 1, &at(1));
     let turn = slices.turn().unwrap();
@@ -236,7 +239,10 @@ fn many_bytes_are_parked_in_parts_each_with_its_own_cursor() {
     let ids = |sent: &[super::Acknowledgement]| -> Vec<i64> {
         sent[0].parks.iter().map(|park| park.row.id).collect()
     };
-    assert!(slices.has_to_write(0), "no attempt writes so much");
+    assert!(
+        slices.has_to_write(0),
+        "an attempt does not write events to park"
+    );
     let first = slices.acknowledge(false);
     assert_eq!(
         (ids(&first), first[0].cursor.position()),
@@ -262,7 +268,7 @@ fn many_bytes_are_parked_in_parts_each_with_its_own_cursor() {
 }
 
 #[test]
-fn what_is_held_is_told_apart() {
+fn pending_events_of_held_up_slices_are_counted_separately() {
     let mut slices = Slices::default();
     slices.insert(2, 0, 1, &at(1));
     slices.insert(2, 1, 1, &at(1));

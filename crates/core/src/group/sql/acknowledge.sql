@@ -1,6 +1,6 @@
 -- Moves cursors, gives back slices, and parks events, for slices that this node still owns.
 --
--- Parked events are copied from the outbox, so that the consumer sends none back, however large it is. If an event is no longer
+-- Parked events are copied from the outbox, so that the consumer need not send large events back. If an event is no longer
 -- there, the statement writes nothing and returns NULL: the caller then has to pass whole events.
 WITH asked AS MATERIALIZED (
     SELECT p.id, p.slice, p.attempts, p.error, p.delay, p.is_dead,
@@ -49,7 +49,7 @@ WITH asked AS MATERIALIZED (
 ), accepted AS (
     SELECT * FROM asked JOIN moved USING (slice)
 ), told AS (
-    -- A loss is told once, whoever of the group comes upon it.
+    -- Each loss of rows causes one resync, even if several consumers find it.
     UPDATE pgherald.consumer_group AS g SET trimmed = l.trimmed
     FROM (SELECT max(-2 - id) AS trimmed FROM accepted WHERE operation = 'R') AS l
     WHERE g.name = $1 AND g.trimmed < l.trimmed
@@ -63,7 +63,7 @@ WITH asked AS MATERIALIZED (
         p.attempts, p.error, c.now, c.now + make_interval(secs => p.delay), p.delay, CASE WHEN p.is_dead THEN c.now END
     FROM accepted AS p CROSS JOIN (SELECT clock_timestamp() AS now) AS c
     WHERE p.operation <> 'R' OR p.id IN (SELECT t.id FROM told AS t)
-    -- Sought back to. What waits already stays as it is.
+    -- After a seek, an event may be parked a second time. A dead letter takes the new state; other parked events stay as they are.
     ON CONFLICT (group_name, id) DO UPDATE
     SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, due_at = EXCLUDED.due_at, delay = EXCLUDED.delay,
         dead_at = EXCLUDED.dead_at

@@ -1,5 +1,5 @@
--- Takes up to $3 slices that nobody has, or whose node is gone; or that this node has and does not know of ($4 are known).
--- Whose cursor is locked may yet move: it is left for the next time.
+-- Claims up to $3 slices that no node owns, whose node no longer exists, or that this node owns but does not know ($4 are known).
+-- Skips slices whose cursor is locked: the previous owner may still advance it.
 WITH free AS (
     SELECT f.slice, f.epoch FROM pgherald.consumer_slice AS f
     JOIN pgherald.consumer_cursor AS c ON c.group_name = f.group_name AND c.slice = f.slice AND c.epoch = f.epoch
@@ -14,7 +14,7 @@ WITH free AS (
     UPDATE pgherald.consumer_slice AS s SET node = $2, epoch = free.epoch + 1
     FROM free WHERE s.group_name = $1 AND s.slice = free.slice
 )
--- Whichever epoch this statement sees: a seek may have raised it before the cursor was locked.
+-- The epoch is not compared here: a seek may have raised it before the cursor was locked.
 UPDATE pgherald.consumer_cursor AS c SET epoch = free.epoch + 1, generation = 0
 FROM free WHERE c.group_name = $1 AND c.slice = free.slice
 RETURNING c.slice, c.epoch, c.cursor

@@ -19,7 +19,7 @@ WITH given AS (
     RETURNING r.schema_name, r.table_name,
         CASE WHEN b.triggers <> g.triggers THEN 'triggers_restored' WHEN b.rows <> g.rows THEN 'table_altered' END AS reason
 ), gap AS (
-    -- The first look at a table has no fingerprint to compare with.
+    -- The first check of a table has no stored fingerprint to compare with.
     SELECT format('%I.%I', n.schema_name, n.table_name) AS table_name, n.reason FROM noted AS n WHERE n.reason IS NOT NULL
 ), called AS (
     -- This makes the consumer of the slice read its parked events again.

@@ -1,5 +1,5 @@
--- Makes slices whose cursors cannot be parsed ($2) read everything in the outbox, after a resync. (No running consumer has one
--- of these epochs.)
+-- Makes slices whose cursors fail to parse ($2) read everything in the outbox, after a resync. No running consumer owns a slice
+-- at the new epochs.
 WITH unreadable AS (
     SELECT slice, epoch FROM pgherald.consumer_cursor
     WHERE group_name = $1 AND cursor = ANY ($2::text[])
@@ -17,6 +17,6 @@ WITH unreadable AS (
     WHERE g.name = $1 AND EXISTS (SELECT FROM moved) RETURNING g.revision
 )
 INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts)
--- An id of its own, because an attempt at an earlier resync may be running.
+-- The id is new, because an attempt at an earlier resync may be running.
 SELECT $1, -(1::bigint << 40) - c.revision, (SELECT min(slice) FROM moved), clock_timestamp(), 0, 0, 'R', 'trimmed', 0
 FROM called AS c

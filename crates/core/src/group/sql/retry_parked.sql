@@ -1,6 +1,6 @@
 chosen AS (
-    -- The rows of the chosen events, and the last chosen event of each. A relation stands for a table without its lowest 24 bits,
-    -- but for the small numbers of resyncs. (As in the consumer's `Row`.)
+    -- The rows of the chosen events, and the last chosen event of each row. The lowest 24 bits of a relation stand for column
+    -- types and are ignored, except in the small numbers of resyncs. The consumer's `Row` does the same.
     SELECT c.relation, c.key IS NULL AS has_no_key, coalesce(c.key, '') AS key, pg_catalog.max(c.id) AS last
     FROM (
         SELECT p.id, p.key, CASE

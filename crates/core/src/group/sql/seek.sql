@@ -1,4 +1,5 @@
--- A new epoch: no consumer has these slices now. They are locked in the order in which consumers write to them.
+-- Moves all slices, and raises their epochs, so that no consumer owns them any more. Locks the cursors in the order in which
+-- consumers write them.
 locked AS (
     SELECT slice, epoch FROM pgherald.consumer_cursor WHERE group_name OPERATOR(pg_catalog.=) $1 ORDER BY slice FOR UPDATE
 ), changed AS (

@@ -1,10 +1,10 @@
--- What moving group $1 to cursor $2 does, if its slices $3 are at the cursors $4: the events that are delivered again and those
--- that are skipped, with the times at which the first and the last were recorded; and the parked events and the dead letters
--- among those that are delivered again. No row if there is no such group.
+-- The effect of moving group $1 to cursor $2, if its slices $3 are at the cursors $4: the number of events that are delivered
+-- again and of events that are skipped, with the times at which the first and the last were recorded; and the number of parked
+-- events and of dead letters among those that are delivered again. Returns no row if there is no such group.
 WITH point AS (
     SELECT c.slice,
         pg_catalog.split_part(c.cursor, ' ', 1)::pg_catalog.pg_snapshot AS done,
-        -- The parts from the fifth on are there while a difference is being read.
+        -- A cursor has a fifth and further parts only while a difference is being read.
         CASE
             WHEN pg_catalog.split_part(c.cursor, ' ', 5) OPERATOR(pg_catalog.<>) ''
                 THEN pg_catalog.split_part(c.cursor, ' ', 5)::pg_catalog.pg_snapshot
@@ -19,7 +19,7 @@ WITH point AS (
         SELECT u.slice, u.cursor FROM ROWS FROM (pg_catalog.unnest($3::pg_catalog.int4[]), pg_catalog.unnest($4::pg_catalog.text[])) AS u (slice, cursor)
     ) AS c (slice, cursor)
 ), effect AS (
-    -- Before: whether the event is to be delivered now. After: whether it is to be after the move.
+    -- is_before: whether the event is yet to be delivered now. is_after: whether it is after the move.
     SELECT o.id, o.sent_at, s.is_after
     FROM pgherald.consumer_group AS g
     JOIN pgherald.outbox AS o ON true

@@ -6,5 +6,5 @@ WITH held AS (
 )
 DELETE FROM pgherald.parked_event
 WHERE group_name OPERATOR(pg_catalog.=) $1 AND id OPERATOR(pg_catalog.=) $5 AND EXISTS (SELECT FROM held)
-    -- Writes nothing after the transaction of the attempt has ended.
+    -- If the handler has ended the transaction of the attempt, this setting is off, and the statement writes nothing.
     AND pg_catalog.current_setting('pgherald.acknowledging', true) OPERATOR(pg_catalog.=) 'on'

@@ -1,5 +1,5 @@
--- What all tables record in. Rows are small, because every writer pays for them: what the rows of a table have in
--- common stands in outbox_relation, once.
+-- All tables record their changes in the outbox. Rows are small, because every writer pays for them: the data that the rows of a
+-- table have in common is stored once, in outbox_relation.
 CREATE TABLE pgherald.outbox_relation (
     id bigint PRIMARY KEY,
     schema_name text NOT NULL,
@@ -8,10 +8,10 @@ CREATE TABLE pgherald.outbox_relation (
     key_columns text
 );
 CREATE SEQUENCE pgherald.outbox_id;
--- When readers were last woken up, in milliseconds since 1970, times 4; and which part is written to. Seen at once,
--- whatever becomes of the transaction that sets it.
+-- The time of the last wake-up of readers, in milliseconds since 1970, times 4, plus the part that is written to. A change is
+-- visible at once, even if the transaction that makes it is rolled back.
 CREATE SEQUENCE pgherald.outbox_clock MINVALUE 0 START 0;
--- Rows go when their part is emptied, not one by one.
+-- Rows are removed by emptying their part, not one by one.
 CREATE TABLE pgherald.outbox (
     id bigint NOT NULL DEFAULT nextval('pgherald.outbox_id'),
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -20,7 +20,7 @@ CREATE TABLE pgherald.outbox (
     hash integer NOT NULL,
     part smallint NOT NULL,
     operation "char" NOT NULL,
-    -- JSON, all of them.
+    -- These three are JSON.
     key text,
     columns text,
     old_columns text,
@@ -32,8 +32,8 @@ CREATE TABLE pgherald.outbox_2 PARTITION OF pgherald.outbox FOR VALUES IN (2);
 CREATE TABLE pgherald.outbox_3 PARTITION OF pgherald.outbox FOR VALUES IN (3);
 CREATE INDEX outbox_by_id ON pgherald.outbox (id);
 CREATE INDEX outbox_by_xid ON pgherald.outbox (xid, id);
--- How far the outbox was emptied, and what is to be kept. A part is closed when it is no longer written to; closings are
--- counted. Whoever sees closing n in a snapshot sees every row of that part.
+-- The progress of emptying, and what to keep. A part is closed when no transaction writes to it any more. Closings are counted. A
+-- snapshot that sees closing n sees every row of that part.
 CREATE TABLE pgherald.outbox_retention (
     closed bigint NOT NULL,
     -- The last closing whose part was emptied.
@@ -47,18 +47,18 @@ CREATE TABLE pgherald.outbox_part (
     closed_at timestamptz,
     closed_in pg_snapshot
 );
--- Groups of consumers: the keys of rows are spread over slices, each of which one node has at a time.
+-- Groups of consumers. The keys of rows are spread over slices. Each slice belongs to one node at a time.
 CREATE TABLE pgherald.consumer_group (
     name text PRIMARY KEY,
     slices integer NOT NULL,
     is_paused boolean NOT NULL DEFAULT false,
-    -- Grows when somebody else than a node has changed something that nodes keep in memory.
+    -- Raised by every change, other than by a node, to data that nodes keep in memory.
     revision bigint NOT NULL DEFAULT 0,
-    -- The last closing of which it was told that rows went unread.
+    -- The last closing for which the group received a resync, because rows were emptied before it had read them.
     trimmed bigint NOT NULL DEFAULT 0,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
--- A node whose lease is over is deleted by the others, and never comes back under its id.
+-- Other nodes delete a node whose lease has expired. Its id is never used again.
 CREATE TABLE pgherald.consumer_node (
     group_name text NOT NULL REFERENCES pgherald.consumer_group ON DELETE CASCADE,
     id bigint NOT NULL,
@@ -70,12 +70,12 @@ CREATE TABLE pgherald.consumer_slice (
     group_name text NOT NULL REFERENCES pgherald.consumer_group ON DELETE CASCADE,
     slice integer NOT NULL,
     node bigint,
-    -- Counts the owners: what one of them has to write is refused once there is another.
+    -- The fencing token. It is raised for each new owner, and writes with an older epoch are refused.
     epoch bigint NOT NULL,
     PRIMARY KEY (group_name, slice)
 ) WITH (fillfactor = 50);
--- How far each slice was read. Written again and again: while a transaction elsewhere keeps all versions of a row alive,
--- they would have to be gone through each time, but for the generation, which its owner raises now and then.
+-- The position up to which each slice was read. Each row is updated often. While a long transaction keeps old row versions, every
+-- update would have to step through them. So the owner of a slice changes the generation from time to time.
 CREATE TABLE pgherald.consumer_cursor (
     group_name text NOT NULL REFERENCES pgherald.consumer_group ON DELETE CASCADE,
     slice integer NOT NULL,
@@ -85,7 +85,7 @@ CREATE TABLE pgherald.consumer_cursor (
     cursor text NOT NULL,
     PRIMARY KEY (group_name, slice, epoch, generation)
 ) WITH (fillfactor = 10);
--- Events that are to be tried again, those that wait behind one of the same row, and dead letters.
+-- Events to retry, events that wait behind one of the same key, and dead letters.
 CREATE TABLE pgherald.parked_event (
     group_name text NOT NULL REFERENCES pgherald.consumer_group ON DELETE CASCADE,
     id bigint NOT NULL,
@@ -94,7 +94,7 @@ CREATE TABLE pgherald.parked_event (
     sent_at timestamptz NOT NULL,
     relation bigint NOT NULL,
     hash integer NOT NULL,
-    -- As in the outbox; or R: read everything again, for the reason that stands in key.
+    -- As in the outbox, or R for a resync, whose reason is stored in key.
     operation "char" NOT NULL,
     key text,
     columns text,
@@ -103,9 +103,9 @@ CREATE TABLE pgherald.parked_event (
     attempts integer NOT NULL,
     error text,
     parked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    -- When it is tried again; without it: as soon as it is the first of its row.
+    -- The time of the next attempt. If null, the event is due as soon as it is the first of its key.
     due_at timestamptz,
-    -- Since when it is a dead letter.
+    -- The time at which it became a dead letter.
     dead_at timestamptz,
     PRIMARY KEY (group_name, id)
 );

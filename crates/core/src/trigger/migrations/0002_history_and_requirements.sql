@@ -1,34 +1,35 @@
--- Restores, copies and clocks that are set back are noticed, and groups say what they require.
--- Where data was restored over the one row that there is to be, the one that has come furthest stays.
+-- Detects restores, copies and clocks that are set back, and stores the requirements of groups.
+
+-- There must be one row. If a restore of data has added another one, the row with the most progress stays.
 DELETE FROM pgherald.outbox_retention AS r USING pgherald.outbox_retention AS o
 WHERE (o.closed, o.trimmed, o.ctid) > (r.closed, r.trimmed, r.ctid);
 ALTER TABLE pgherald.outbox_retention ADD COLUMN one boolean PRIMARY KEY DEFAULT true CHECK (one);
--- Which server has written the outbox, in two rows of one identity, each with the id of the transaction that has written it.
--- Rows that a restore or a copy has brought have another one, or are of another database or cluster. A key of one row would
--- have a restore of data refuse such rows, and nothing would tell of them.
+-- Identifies the server that has written the outbox, in two rows of one identity. Each row contains the id of the transaction that
+-- has written it. A row that was restored or copied has another xmin, or belongs to another database or cluster. A primary key that
+-- allows only one row would make a restore of data fail at such rows, and the restore would not be detected.
 CREATE TABLE pgherald.outbox_history (
     identity uuid NOT NULL,
     number smallint NOT NULL,
-    -- Null where the server withholds it.
+    -- Null if the server does not reveal it.
     system_identifier bigint,
     database oid NOT NULL,
     outbox oid NOT NULL,
-    -- The row's xmin as it was written.
+    -- The row's xmin when it was written.
     mark bigint NOT NULL,
     PRIMARY KEY (identity, number)
 );
--- The starts of the server since the last one after which it may have forgotten transactions: those empty the table.
+-- The starts of the server since it may last have lost transactions. A crash empties this unlogged table.
 CREATE UNLOGGED TABLE pgherald.server_run (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     started_at timestamptz NOT NULL,
-    -- One for each start, the newest last; at most 100.
+    -- One for each start, newest last, at most 100.
     runs uuid[] NOT NULL
 );
--- How long a lease lasts from each renewal on. No node is left that has none.
+-- The duration of a lease from each renewal on. Existing nodes have none, so they are deleted.
 DELETE FROM pgherald.consumer_node;
 ALTER TABLE pgherald.consumer_node ADD COLUMN lease interval NOT NULL;
--- What the handlers of a group require of each table, as JSON; and what the table was when a consumer looked last: what records
--- its changes, and what its rows are made of.
+-- The requirements of a group's handlers on each table, as JSON, and fingerprints of the table's triggers and of the structure of
+-- its rows at the last check by a consumer.
 CREATE TABLE pgherald.consumer_requirement (
     group_name text NOT NULL REFERENCES pgherald.consumer_group ON DELETE CASCADE,
     schema_name text NOT NULL,
@@ -38,9 +39,9 @@ CREATE TABLE pgherald.consumer_requirement (
     rows text,
     PRIMARY KEY (group_name, schema_name, table_name)
 );
--- How the texts of columns are read: a JSON object. Null if all are read as they are.
+-- The types by which the texts of columns are read: a JSON object. Null if all texts are read as they are.
 ALTER TABLE pgherald.outbox_relation ADD COLUMN column_types text;
--- Who may move cursors may store requirements.
+-- Roles with rights on cursors get the same rights on requirements.
 DO $$
 DECLARE
     held record;
@@ -55,13 +56,13 @@ BEGIN
     END LOOP;
 END
 $$;
--- delay: how many seconds due_at was away when it was written; however the clock is set since, it is no more. is_unfiltered: a
--- restore has parked the event before any consumer applied the filter of the group's handler.
+-- delay: the seconds until due_at at the time of the write. They bound the delay if the clock is set back later. is_unfiltered: the
+-- event was parked after a restore, before a consumer applied the filter of the group's handler.
 ALTER TABLE pgherald.parked_event ADD COLUMN delay float8, ADD COLUMN is_unfiltered boolean NOT NULL DEFAULT false;
--- What was recorded until now is this server's, and groups read on where they were; unless a restore has brought it. Then one
--- transaction has written the rows of several, or a row or several cursors tell of transactions that came after the one that
--- has written them. (An attempt may write its one cursor after later transactions were read.) That history is left unmarked: a
--- new one begins.
+-- The existing rows belong to this server, and groups continue from their cursors, unless the rows were restored. They were restored
+-- if one transaction has written rows with several values of xid, or if a row, or one of several cursors written together, contains
+-- a transaction later than the one that has written it. (An attempt may write a single cursor after later transactions were read.)
+-- The history of restored rows gets no mark, so a new history begins.
 DO $$
 DECLARE
     identity CONSTANT uuid := gen_random_uuid();
@@ -84,7 +85,7 @@ BEGIN
     END IF;
     INSERT INTO pgherald.outbox_history VALUES (identity, 1, cluster, here, 'pgherald.outbox'::regclass, 0);
     UPDATE pgherald.outbox_history SET mark = xmin::text::bigint WHERE number = 1 AND NOT is_restored;
-    -- In a subtransaction, for another id.
+    -- Written in a subtransaction, which has another id.
     BEGIN
         INSERT INTO pgherald.outbox_history VALUES (identity, 2, cluster, here, 'pgherald.outbox'::regclass, 0);
         UPDATE pgherald.outbox_history SET mark = xmin::text::bigint WHERE number = 2;
@@ -93,9 +94,9 @@ BEGIN
     END;
 END
 $$;
--- Last, because writers wait from here on.
--- Without one, a publication of all tables has the server refuse that rows are deleted, as after a restore. Costs nothing
--- where rows are only inserted.
+-- These come last, because writers wait from here on.
+-- Without a replica identity, a publication of all tables makes the server refuse the deletion of rows, which happens after a
+-- restore. Inserts pay nothing for it.
 ALTER TABLE pgherald.outbox REPLICA IDENTITY FULL;
 ALTER TABLE pgherald.outbox_0 REPLICA IDENTITY FULL;
 ALTER TABLE pgherald.outbox_1 REPLICA IDENTITY FULL;

@@ -1,8 +1,9 @@
-//! Texts that have most lines in common, as one text with a margin.
+//! Merges texts that have most lines in common into one text with a margin.
 
 use crate::error::Result;
 
-/// Merges the texts for `count` sets of options. In front of each line stand a letter for each set that has it, and a bar.
+/// Merges the texts of `count` sets of options. Each line begins with one character per set, a letter if the set has the line
+/// and a dot if not, and a bar.
 pub(super) fn margined(count: u8, write: impl Fn(u8) -> Result<Option<String>>) -> Result<String> {
     let mut merged: Vec<(u32, String)> = Vec::new();
     for options in 0..count {
@@ -20,7 +21,7 @@ pub(super) fn margined(count: u8, write: impl Fn(u8) -> Result<Option<String>>) 
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// Merges the lines of `text`, which belong to `set`, into `merged`: a longest common subsequence of lines is shared.
+/// Merges the lines of `text`, which belong to `set`, into `merged`. The two share a longest common subsequence of lines.
 fn merge(merged: &mut Vec<(u32, String)>, set: u32, text: &str) {
     let lines: Vec<&str> = text.split('\n').collect();
     let (rows, columns) = (merged.len(), lines.len());
@@ -36,7 +37,7 @@ fn merge(merged: &mut Vec<(u32, String)>, set: u32, text: &str) {
     let before = std::mem::take(merged);
     let mut column = 0;
     for (row, (sets, line)) in before.into_iter().enumerate() {
-        // Lines that only this text has come first, unless one of them is found further down.
+        // Lines that only this text has come first, unless a later line of `merged` matches one of them.
         while column < columns
             && line != lines[column]
             && common[row][column + 1] > common[row + 1][column]
@@ -57,7 +58,7 @@ mod tests {
     use super::margined;
 
     #[test]
-    fn each_line_names_the_texts_that_have_it() {
+    fn margins_name_the_texts_that_have_each_line() {
         let texts = ["a\nb\nd\n", "a\nc\nd\n", "b\nc\ne\n"];
         let merged = margined(4, |set| {
             Ok(texts.get(usize::from(set)).map(|text| (*text).to_owned()))

@@ -1,5 +1,5 @@
-//! The functions of a sample table, and the expressions for a column of each type, with placeholders for everything that
-//! depends on the table.
+//! Generates the functions of a sample table, and the expressions for a column of each type, with placeholders for everything
+//! that depends on the table.
 
 use postgres_protocol::escape::escape_literal;
 use serde_json::json;
@@ -12,7 +12,7 @@ use crate::trigger::spec::TriggerSpec;
 use crate::trigger::validate::Valid;
 use crate::trigger::{desired, outbox, replicated, rows_query};
 
-/// Names of the sample table, which occur in no template.
+/// Names of the sample table and its parts. They occur in no template.
 const SCHEMA: &str = "sampleschema";
 const TABLE: &str = "sampletable";
 const CHANNEL: &str = "samplechannel";
@@ -20,10 +20,9 @@ const FUNCTION: &str = "samplefunction";
 const KEY: &str = "samplekey";
 const COLUMN: &str = "samplecolumn";
 const WATCHED: &str = "samplewatched";
-/// A limit that leads to no number that occurs elsewhere.
+/// A limit whose derived numbers occur nowhere else in the functions.
 const LIMIT: u32 = 3_987_654_321;
 
-/// Options of a sample table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub(super) is_outbox: bool,
@@ -36,7 +35,7 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    /// What `write` writes for the sample table, with placeholders for everything that depends on the table.
+    /// Returns the text that `write` generates for the sample table, with placeholders for everything that depends on the table.
     pub(super) fn written(self, write: impl Fn(&Valid<'_>) -> Result<String>) -> Result<String> {
         let column = |name: &str, has: bool| has.then(|| column(name, "text", false));
         let mut key = Vec::from_iter(column(KEY, self.has_key));
@@ -83,10 +82,11 @@ impl Sample {
     }
 }
 
-/// The texts that depend on the table, the longest first, with their placeholders.
+/// The texts that depend on the table, longest first, with their placeholders.
 fn placeholders(valid: &Valid<'_>) -> Result<Vec<(String, &'static str)>> {
     let (key, columns, watched) = (&valid.key, &valid.columns, &valid.when_changed);
     let limit = valid.value_limit();
+    // The columns of the sample have different names, so none is listed twice.
     let compared: Vec<_> = key.iter().chain(watched).cloned().collect();
     let is_outbox = valid.spec.is_outbox();
     let read = outbox::read(valid);
@@ -145,12 +145,12 @@ fn placeholders(valid: &Valid<'_>) -> Result<Vec<(String, &'static str)>> {
         }
     }
     found.retain(|(text, _)| !text.is_empty());
-    // Stable, so that of two equal texts the first one counts.
+    // The sort is stable: of two equal texts, the first one counts.
     found.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
     Ok(found)
 }
 
-/// The expressions for a column of each type, as JSON: one line for all types that have the same expression.
+/// The expressions for a column of each type, as JSON. Types that have the same expression share one line.
 pub(super) fn fragments() -> Result<String> {
     const TYPES: [&str; 13] = [
         "int2", "int4", "int8", "bool", "uuid", "name", "text", "varchar", "bpchar", "bytea",

@@ -1,12 +1,14 @@
--- For each existing table with schema $1 and name $2, with its place in the arrays, from 1: its triggers, the structure of its
--- rows, and everything else that a check looks at, each as one number; at place 0, the objects that all tables share.
--- The numbers come from versions of catalog rows. DDL writes new versions, so a number differs if anything was altered
+-- Returns one row for each existing table with schema $1 and name $2: its position in the arrays, from 1, and one number each for
+-- its triggers, the structure of its rows, and everything else that a check reads. The row at position 0 is for the objects that
+-- all tables share.
+--
+-- The numbers are computed from the versions of catalog rows. DDL writes new versions, so a number differs if anything was altered
 -- meanwhile, even if it was altered back.
 --
--- pg_class is left out, because TRUNCATE and VACUUM FULL write it too, and both leave the existing rows unchanged. ALTER TABLE
--- writes pg_attribute if it changes values, or adds and drops columns; a rename writes the table's own row of pg_type.
+-- pg_class is left out, because TRUNCATE and VACUUM FULL also write it, and both leave the structure of rows unchanged. ALTER TABLE
+-- writes pg_attribute if it changes values, or adds and drops columns. A rename writes the table's own row of pg_type.
 WITH RECURSIVE asked AS (
-    -- Each table is looked up by itself. A join by name may try every table of that name, in any schema.
+    -- Each table is looked up on its own. A join by name may try every table of that name, in any schema.
     SELECT a.place, (
         SELECT c.oid FROM pg_catalog.pg_class AS c
         WHERE c.relname OPERATOR(pg_catalog.=) a.name AND c.relnamespace OPERATOR(pg_catalog.=) n.oid
@@ -14,14 +16,14 @@ WITH RECURSIVE asked AS (
     FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS a (schema, name, place)
     LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname OPERATOR(pg_catalog.=) a.schema
 ), member AS (
-    -- The table, its partitions and children; each with the version of the row that makes it one.
+    -- The table, its partitions and children, each with the version of its row in pg_inherits.
     SELECT a.place, a.oid, NULL::pg_catalog.text AS version FROM asked AS a
     UNION
     SELECT m.place, i.inhrelid, i.xmin::pg_catalog.text
     FROM member AS m JOIN pg_catalog.pg_inherits AS i ON i.inhparent OPERATOR(pg_catalog.=) m.oid
 ), part AS (
-    -- These tables, and the types of their columns that do not come with the server, with the parts of arrays, domains, ranges
-    -- and composite types.
+    -- These tables and the types of their columns, except types that come with the server. Includes the parts of arrays, domains,
+    -- ranges and composite types.
     SELECT m.place, 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid AS class, m.oid FROM member AS m
     UNION
     SELECT p.place, x.class, x.oid
@@ -85,7 +87,7 @@ WITH RECURSIVE asked AS (
     ) AS o ON true
     WHERE h.nspname OPERATOR(pg_catalog.=) 'pgherald'
 )
--- Sums, because they need no order.
+-- The hashes are added up, because a sum does not depend on the order.
 SELECT
     v.place,
     coalesce(pg_catalog.sum(v.hash) FILTER (WHERE v.of OPERATOR(pg_catalog.=) 'triggers'), 0)::pg_catalog.text,

@@ -1,10 +1,10 @@
--- The objects of pgherald in the database, and the tables with schemas $1 and names $2; if $3, also every table that triggers
--- of pgherald watch. One row for each object: its kind, and a JSON object of its properties. It is one statement, so all
--- objects are read at the same moment; nothing in it is looked up once for each table.
+-- Reads the objects of pgherald in the database, and the tables with schemas $1 and names $2; if $3, also every table that triggers
+-- of pgherald watch. Returns one row for each object: its kind, and a JSON object of its properties. It is one statement, so all
+-- objects are read at the same moment. Nothing in it except `asked` is looked up once for each table.
 WITH RECURSIVE home AS (
     SELECT n.oid, n.nspowner FROM pg_catalog.pg_namespace AS n WHERE n.nspname OPERATOR(pg_catalog.=) 'pgherald'
 ), asked AS (
-    -- Each table is looked up by itself. A join by name may try every table of that name, in any schema.
+    -- Each table is looked up on its own. A join by name may try every table of that name, in any schema.
     SELECT a.name, (
         SELECT c.oid FROM pg_catalog.pg_class AS c
         WHERE c.relname OPERATOR(pg_catalog.=) a.name AND c.relnamespace OPERATOR(pg_catalog.=) n.oid
@@ -12,17 +12,17 @@ WITH RECURSIVE home AS (
     FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS a (schema, name)
     LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname OPERATOR(pg_catalog.=) a.schema
 ), made AS MATERIALIZED (
-    -- The functions of tables, whatever the tables are called.
+    -- The functions of all tables.
     SELECT p.oid, p.proname
     FROM pg_catalog.pg_proc AS p JOIN home AS h ON h.oid OPERATOR(pg_catalog.=) p.pronamespace
     WHERE p.proname OPERATOR(pg_catalog.~) '^notify_[0-9a-f]{16}$' AND p.pronargs OPERATOR(pg_catalog.=) 0
 ), call AS MATERIALIZED (
-    -- The triggers that call them. Those of the watched table itself have no suffix; those of its partitions and children do.
+    -- The triggers that call them. The triggers of the watched table itself have no suffix. Those of its partitions and children do.
     SELECT t.oid, t.tgfoid, t.tgrelid, t.tgname OPERATOR(pg_catalog.~) '^pgherald_notify_[a-z]+(_row)?$' AS is_root
     FROM pg_catalog.pg_trigger AS t JOIN made AS m ON m.oid OPERATOR(pg_catalog.=) t.tgfoid
 ), used AS MATERIALIZED (
     -- The functions of these tables: those that their own triggers call, and those that no table's own triggers call, because a
-    -- dropped table may have been created again. IS TRUE makes the server hash a list that it takes for short.
+    -- dropped table may have been created again. IS TRUE and IS NOT TRUE make the server hash lists that it estimates to be short.
     SELECT m.oid FROM made AS m
     WHERE $3 OR (m.oid OPERATOR(pg_catalog.=) ANY (SELECT c.tgfoid FROM call AS c WHERE c.is_root)) IS NOT TRUE
         OR m.oid OPERATOR(pg_catalog.=) ANY (
@@ -33,14 +33,14 @@ WITH RECURSIVE home AS (
     UNION
     SELECT c.tgrelid FROM call AS c WHERE $3 AND c.is_root
 ), member AS (
-    -- The tables, and all that inherit from each: partitions of every level, and children.
+    -- The tables, and their partitions and children of every level.
     SELECT r.oid AS root, r.oid FROM root AS r
     UNION
     SELECT m.root, i.inhrelid
     FROM member AS m JOIN pg_catalog.pg_inherits AS i ON i.inhparent OPERATOR(pg_catalog.=) m.oid
 ), col AS MATERIALIZED (
     SELECT a.attrelid, a.attnum, a.attname, a.attgenerated, a.atttypid, a.atttypmod, a.attcollation,
-        -- An int2vector counts from 0. Columns that an index only includes come after its key.
+        -- An int2vector counts from 0. INCLUDE columns of an index come after its key.
         pg_catalog.array_position(i.indkey::pg_catalog.int2[], a.attnum) OPERATOR(pg_catalog.+) 1 AS place,
         i.indnkeyatts
     FROM root AS r
@@ -48,8 +48,8 @@ WITH RECURSIVE home AS (
     LEFT JOIN pg_catalog.pg_index AS i ON i.indrelid OPERATOR(pg_catalog.=) a.attrelid AND i.indisprimary
     WHERE a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
 ), base AS (
-    -- Each declared type, and the types behind it if it is a domain. From an array, because the planner would otherwise expect
-    -- so many rows that it compiles the query.
+    -- Each declared type, and the types behind it if it is a domain. The types come from an array, because the planner would
+    -- otherwise expect so many rows that it compiles the query.
     SELECT d.oid AS atttypid, d.oid FROM pg_catalog.unnest(ARRAY(SELECT DISTINCT atttypid FROM col)) AS d (oid)
     UNION ALL
     SELECT b.atttypid, t.typbasetype
@@ -58,8 +58,8 @@ WITH RECURSIVE home AS (
 ), kind AS MATERIALIZED (
     SELECT DISTINCT c.atttypid, c.atttypmod, c.attcollation FROM col AS c
 ), part (atttypid, atttypmod, attcollation, oid, typmod, collation_oid) AS (
-    -- The parts of each declared type: domains, elements, bounds and fields, of every level. Once for each type. From arrays,
-    -- for the same reason.
+    -- The parts of each declared type: domains, elements, bounds and fields, of every level. Once for each type, and from arrays for
+    -- the same reason.
     SELECT d.oid, d.typmod, d.collation_oid, d.oid, d.typmod, d.collation_oid
     FROM ROWS FROM (
         pg_catalog.unnest(ARRAY(SELECT atttypid FROM kind)),
@@ -78,7 +78,7 @@ WITH RECURSIVE home AS (
         WHERE t.typelem OPERATOR(pg_catalog.<>) 0::pg_catalog.oid AND t.typlen OPERATOR(pg_catalog.<) 0
         UNION ALL
         SELECT r.rngsubtype, -1, r.rngcollation FROM pg_catalog.pg_range AS r
-        -- PostgreSQL 13 has no multiranges, nor a column that names them.
+        -- PostgreSQL 13 has no multiranges, and pg_range has no column for them.
         WHERE r.rngtypid OPERATOR(pg_catalog.=) t.oid OR t.typtype OPERATOR(pg_catalog.=) 'm'
             AND (pg_catalog.to_jsonb(r) OPERATOR(pg_catalog.->>) 'rngmultitypid')::pg_catalog.oid OPERATOR(pg_catalog.=) t.oid
         UNION ALL
@@ -88,8 +88,8 @@ WITH RECURSIVE home AS (
     ) AS n (oid, typmod, collation_oid)
 ), judged AS (
     SELECT p.atttypid, p.atttypmod, p.attcollation,
-        -- Names of objects come with their schema unless the search_path has it. The other listed types depend on settings
-        -- that the functions pin anyway.
+        -- The text of a name contains the schema unless the search_path does. The excluded types depend on settings that the
+        -- functions pin anyway.
         pg_catalog.bool_or(
             t.typtype OPERATOR(pg_catalog.=) 'b' AND f.provolatile OPERATOR(pg_catalog.<>) 'i'
             AND f.proname OPERATOR(pg_catalog.<>) 'array_out'
@@ -101,9 +101,9 @@ WITH RECURSIVE home AS (
             )
         ) AS names_objects,
         pg_catalog.bool_or(
-            -- The server knows the types whose equal values have the same bytes (support function 4 of a B-tree), because it
-            -- does not store them twice in an index. For interval, that function was wrong at first. A numeric of a fixed
-            -- scale, and a char of a fixed length, has one text.
+            -- The server marks types whose equal values have the same bytes (support function 4 of a B-tree), because an index
+            -- stores such values only once. For interval, this mark was wrong in early versions. A numeric with a fixed scale, and
+            -- a char with a fixed length, has one text.
             t.typtype OPERATOR(pg_catalog.=) 'b' AND t.oid OPERATOR(pg_catalog.=) ANY (
                 ARRAY(
                     SELECT o.opcintype FROM pg_catalog.pg_opclass AS o
@@ -154,7 +154,7 @@ FROM (
     LEFT JOIN pg_catalog.pg_roles AS o ON o.oid OPERATOR(pg_catalog.=) h.nspowner
 ) AS x
 UNION ALL
--- The catalog shows whether this role may read the rows that the outbox relies on: to_regclass fails without a right on the
+-- The catalog shows whether this role may read the rows that the outbox relies on. to_regclass would fail without a right on the
 -- schema. Comments are read without obj_description, which before PostgreSQL 14 looks its operators up on the search_path.
 SELECT 'outbox', pg_catalog.row_to_json(x)::pg_catalog.text
 FROM (
@@ -189,7 +189,7 @@ FROM (
     JOIN pg_catalog.pg_roles AS o ON o.oid OPERATOR(pg_catalog.=) c.relowner
 ) AS x
 UNION ALL
--- The functions of tables, and those that all tables share; and the rights of each owner on schema and shared functions.
+-- The functions of tables, the functions that all tables share, and the rights of each owner on the schema and the shared functions.
 SELECT 'function', pg_catalog.row_to_json(x)::pg_catalog.text
 FROM (
     SELECT
@@ -241,10 +241,10 @@ FROM (
     WHERE (k.tgfoid OPERATOR(pg_catalog.=) ANY (SELECT u.oid FROM used AS u)) IS TRUE
 ) AS x
 UNION ALL
--- The names that are taken.
+-- The names of functions that exist.
 SELECT 'name', pg_catalog.to_json(m.proname)::pg_catalog.text FROM made AS m
 UNION ALL
--- Each table, behind its number, and then its parts.
+-- Each table with its partitions and children.
 SELECT 'member', pg_catalog.row_to_json(x)::pg_catalog.text
 FROM (
     SELECT
@@ -257,7 +257,7 @@ FROM (
     WHERE NOT pg_catalog.pg_is_other_temp_schema(n.oid)
 ) AS x
 UNION ALL
--- The columns of each table, with the types behind their domains. A part of the primary key has its place in it, from 1.
+-- The columns of each table, with the types behind their domains. A column of the primary key has its position in it, from 1.
 SELECT 'column', pg_catalog.row_to_json(x)::pg_catalog.text
 FROM (
     SELECT
@@ -278,7 +278,7 @@ FROM (
     JOIN type AS t ON t.atttypid OPERATOR(pg_catalog.=) c.atttypid
 ) AS x
 UNION ALL
--- The types of columns and of their parts: how values are read from text.
+-- The types of columns and of their parts, which decide how texts are read.
 SELECT 'type', pg_catalog.row_to_json(x)::pg_catalog.text
 FROM (
     SELECT
@@ -289,7 +289,7 @@ FROM (
             ELSE ''
         END AS name,
         CASE WHEN t.typtype OPERATOR(pg_catalog.=) 'd' THEN t.typbasetype::pg_catalog.int8 END AS base,
-        -- Other types with elements have a text of another form.
+        -- Only types with this output function have the text of an array. Other types with elements do not.
         CASE
             WHEN t.typoutput::pg_catalog.oid OPERATOR(pg_catalog.=) 'pg_catalog.array_out'::pg_catalog.regproc::pg_catalog.oid
                 THEN t.typelem::pg_catalog.int8
@@ -307,7 +307,7 @@ FROM (
     LEFT JOIN pg_catalog.pg_type AS e ON e.oid OPERATOR(pg_catalog.=) t.typelem
 ) AS x
 UNION ALL
--- For names without a table, the tables that may have been meant: those of that name, in any schema and case.
+-- For names without a table, the tables of a similar name: in any schema, and in any case.
 SELECT 'lookalike', pg_catalog.row_to_json(x)::pg_catalog.text
 FROM (
     SELECT a.name AS of, n.nspname AS schema, c.relname AS table

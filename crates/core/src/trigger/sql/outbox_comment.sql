@@ -1,4 +1,4 @@
--- The comment of the outbox, if there is one. Without obj_description, which before PostgreSQL 14 looks its operators up on the
+-- The comment of the outbox. It is read without obj_description, which before PostgreSQL 14 looks its operators up on the
 -- search_path.
 SELECT (
     SELECT d.description FROM pg_catalog.pg_description AS d

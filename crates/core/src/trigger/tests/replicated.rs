@@ -1,12 +1,12 @@
-//! Specifications that ask for replicated rows.
+//! Tests of specifications that include replicated rows.
 
 use serde_json::json;
 
-use super::{Database, Value, having, kinds, made, plan, spec};
+use super::{Database, Value, actual_with, kinds, made, plan, spec};
 use crate::operation::Operation;
 use crate::trigger::verify::DriftKind;
 
-/// What the catalog says of the trigger called `name`.
+/// Returns the catalog entry of the trigger `name`.
 fn trigger<'a>(database: &'a mut Database, name: &str) -> &'a mut Value {
     let mut objects = database.objects.iter_mut();
     let found = objects.find(|(kind, object)| *kind == "trigger" && object["name"] == name);
@@ -14,7 +14,7 @@ fn trigger<'a>(database: &'a mut Database, name: &str) -> &'a mut Value {
 }
 
 #[test]
-fn only_tables_that_hold_rows_get_row_triggers() {
+fn only_tables_that_store_rows_get_row_triggers() {
     let mut database = Database::new().table(16, "a", &["a_1"]);
     database.objects[3].1["kind"] = json!("p");
     assert_eq!(database.objects[3].1["table"], "a");
@@ -36,7 +36,7 @@ fn only_tables_that_hold_rows_get_row_triggers() {
 }
 
 #[test]
-fn nothing_changes_without_replicated_rows() {
+fn functions_without_replicated_rows_have_no_row_level_parts() {
     for spec in [
         spec("a").columns(["v"]),
         spec("a").when_changed(["v"]),
@@ -57,9 +57,9 @@ fn nothing_changes_without_replicated_rows() {
 }
 
 #[test]
-fn an_installation_with_replicated_rows_serves_programs_without_them() {
+fn an_installation_with_replicated_rows_covers_specifications_without_them() {
     let with = spec("a").replicated();
-    let actual = having(&with);
+    let actual = actual_with(&with);
     assert_eq!(kinds(&actual, &with), []);
     assert!(plan(&actual, with.clone()).is_empty());
     assert_eq!(kinds(&actual, &spec("a")), []);
@@ -69,8 +69,8 @@ fn an_installation_with_replicated_rows_serves_programs_without_them() {
 }
 
 #[test]
-fn an_installation_without_replicated_rows_is_not_live_for_a_program_that_desires_them() {
-    let actual = having(&spec("a"));
+fn an_installation_without_replicated_rows_does_not_cover_a_specification_with_them() {
+    let actual = actual_with(&spec("a"));
     let kinds = kinds(&actual, &spec("a").replicated());
     let is_unheard = |kind: &DriftKind| matches!(kind, DriftKind::Unheard { reason, .. } if reason == "without replicated rows");
     assert!(kinds.iter().any(is_unheard), "{kinds:?}");
@@ -79,13 +79,13 @@ fn an_installation_without_replicated_rows_is_not_live_for_a_program_that_desire
         assert!(kinds.contains(&missing), "{kinds:?}");
     }
     let sql = plan(&actual, spec("a").replicated()).sql();
-    // Truncate fires in other sessions than before.
+    // The triggers for TRUNCATE are replaced too, because they must fire in all sessions.
     assert_eq!(sql.matches("CREATE OR REPLACE TRIGGER").count(), 4, "{sql}");
 }
 
 #[test]
-fn replicated_rows_that_are_taken_away_leave_nothing() {
-    let actual = having(&spec("a").replicated());
+fn removing_replicated_rows_drops_row_triggers() {
+    let actual = actual_with(&spec("a").replicated());
     let narrowed = plan(&actual, spec("a"));
     let sql = narrowed.sql();
     assert_eq!(
@@ -133,7 +133,7 @@ fn row_triggers_that_do_not_fire_for_replicated_rows_have_drifted() {
         assert_eq!(sql.matches("ENABLE").count(), 1, "{sql}");
         assert!(sql.contains(&format!("{enable} \"{name}\"")), "{sql}");
     }
-    // Fires for rows of other sessions as well, which the function leaves out.
+    // Such a trigger also fires in other sessions. The function ignores these rows.
     let mut database = database();
     trigger(&mut database, row)["firing"] = json!("A");
     assert_eq!(kinds(&database.actual(), &spec), []);

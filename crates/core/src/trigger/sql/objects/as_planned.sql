@@ -1,2 +1,2 @@
--- The plan depends on what was installed when it was made. It must not remove what another program has installed since.
+-- The plan depends on the installation at the time when it was made. It must not remove what another program has installed since.
 DO {{body}};

@@ -1,13 +1,13 @@
--- Names resolve to the server's objects, whatever other roles have created on the search path. The search path is saved too.
+-- Names must resolve to the server's objects, whatever other roles have created on the search_path. Saves the former search_path.
 SELECT pg_catalog.set_config('pgherald.search_path', pg_catalog.current_setting('search_path'), true);
 SELECT pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-{{schema}}-- One installer at a time: the catalog's unique index makes the second one that creates this function wait for the
--- end of the first one's transaction, which has dropped it again. This requires the right to create in the schema; an advisory
--- lock would not.
+{{schema}}-- Only one installer runs at a time: a unique index of the catalog makes the second one that creates this function wait for
+-- the end of the first one's transaction, which drops the function again. This requires the right to create in the schema. An
+-- advisory lock would be open to any role.
 CREATE FUNCTION pgherald.installing() RETURNS void LANGUAGE sql AS '';
 DROP FUNCTION pgherald.installing();
--- Give up before a deadlock, which PostgreSQL might resolve by failing a writer. Saves the setting of the session, in
--- milliseconds, for the rest of a transaction that this joins.
+-- Time out before a deadlock is detected, because PostgreSQL might resolve it by failing a writer. Saves the setting of the session,
+-- in milliseconds, for the rest of a transaction that the plan joins.
 SELECT
     pg_catalog.set_config('pgherald.lock_timeout', own.setting, true),
     pg_catalog.set_config(

@@ -3,11 +3,11 @@
 --   channel   the channel
 --   operation TG_OP
 --   relation  the JSON members "schema" and "table"
---   key       JSON array of the key's column names, and the member "types" where there is one; null asks for a payload about
---             the whole table
---   keys      the key of each row as JSON; a null element is a key too large to send
---   cols      the columns of each row as JSON, null where too large; null if the specification names none
---   old_keys  of an UPDATE: the keys before it
+--   key       JSON array of the key's column names, followed by the member "types" if there is one; null for a payload about the
+--             whole table
+--   keys      the key of each row as JSON; a null element is a key that is too large to send
+--   cols      the columns of each row as JSON; an element is null if it is too large; null if the specification names no columns
+--   old_keys  the keys before an UPDATE
 --
 -- Inherits search_path from the trigger functions, its only callers.
 CREATE OR REPLACE FUNCTION pgherald.notify_rows(

@@ -1,4 +1,4 @@
--- The functions and views of the outbox, whatever version it has come from.
+-- The functions and views of the outbox. They are the same after every migration.
 CREATE OR REPLACE FUNCTION pgherald.trim_outbox(keep interval, max_bytes bigint) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -12,9 +12,9 @@ GRANT EXECUTE ON FUNCTION pgherald.restored(boolean) TO PUBLIC;
 CREATE OR REPLACE FUNCTION pgherald.begin_history() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-    -- Attempts under way hold their cursors for as long as a lease.
+    -- Running attempts lock their cursors for as long as a lease.
     SET lock_timeout = '5min'
-    -- Consumers, whose sessions call it, have these off.
+    -- Sessions of consumers, which call this function, have these settings off.
     SET enable_seqscan = on
     SET enable_hashjoin = on
 AS {{begin_history}};
@@ -22,11 +22,11 @@ REVOKE ALL ON FUNCTION pgherald.begin_history() FROM PUBLIC;
 CREATE OR REPLACE FUNCTION pgherald.history(with_cursors boolean DEFAULT true, OUT identity uuid, OUT runs uuid[])
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
-    -- A transaction that stays open after it has called the function may keep others waiting.
+    -- A transaction that stays open after it has called this function may block other callers.
     SET lock_timeout = '2s'
 AS {{history}};
 GRANT EXECUTE ON FUNCTION pgherald.history(boolean) TO PUBLIC;
--- For people.
+-- Shows the outbox in readable form.
 CREATE OR REPLACE VIEW pgherald.outbox_event AS
     SELECT o.id, o.xid, o.sent_at, r.schema_name, r.table_name,
         CASE o.operation
@@ -48,7 +48,7 @@ CREATE OR REPLACE VIEW pgherald.consumer_group_status AS
         (SELECT count(*) FROM pgherald.parked_event AS p
             WHERE p.group_name = g.name AND p.dead_at IS NOT NULL) AS dead_letters
     FROM pgherald.consumer_group AS g
-    -- What is visible now, and was not when the slice had been read up to its cursor.
+    -- Rows that are visible now, and were not when the slice had been read up to its cursor.
     LEFT JOIN LATERAL (
         SELECT count(*) AS events, min(o.sent_at) AS oldest
         FROM (

@@ -1,5 +1,5 @@
--- Restores the rows that readers and trimming rely on, if they are missing. Closings continue from the last one in parts,
--- cursors and groups. Every earlier closing counts as emptied, so that a reader that is behind it gets a resync.
+-- Inserts the rows that readers and trimming rely on, if they are missing. The count of closings continues from the last one in
+-- parts, cursors and groups. Every earlier closing counts as emptied, so that a reader that is behind it gets a resync.
 INSERT INTO pgherald.outbox_retention (closed, trimmed, keep, max_bytes)
 SELECT n, n, '1 day', 10737418240
 FROM (SELECT greatest(

@@ -1,2 +1,2 @@
--- The shared objects are removed with the last table. This is decided under the lock, not when the plan was made.
+-- Removes the shared objects with the last table. This is decided under the lock, not when the plan is made.
 DO {{body}};

@@ -1,2 +1,2 @@
--- Checked under the lock, not when the plan was made.
+-- Checks the shared objects and the owners under the lock, because they may have changed since the plan was made.
 DO {{body}};

@@ -1,2 +1,2 @@
--- If two sessions create it at once, the second waits for the first, and finds it created.
+-- If two sessions create the schema at the same time, the second one waits for the first one and then ignores the duplicate.
 DO {{body}};

@@ -2,16 +2,16 @@
 DECLARE
     -- The tables with their options, as `pgherald install --from` reads them.
     tables CONSTANT pg_catalog.jsonb := {{tables}};
-    -- Whether to remove what is installed on these tables and is not listed above. Otherwise it is kept.
+    -- Whether to remove what is installed on these tables and not listed above. Otherwise it is kept.
     narrow CONSTANT pg_catalog.bool := {{narrow}};
 
     -- The rest is the same in all scripts of pgherald {{release}} for tables of these modes.
     current_version CONSTANT pg_catalog.int4 := {{version}};
-    -- Reads everything that is known about the tables, as `pgherald install` does.
+    -- The statement that inspects the tables, as `pgherald install` does.
     inspection CONSTANT pg_catalog.text := {{inspect}};
     -- The parts of the functions that depend on the type of a column.
     fragments CONSTANT pg_catalog.jsonb := {{fragments}};
-    -- How the text of a value is read, by the name of its type.
+    -- The types by which texts are read, by the names of catalog types.
     type_names CONSTANT pg_catalog.jsonb := {{type_names}};
     key_type_names CONSTANT pg_catalog.jsonb := {{key_type_names}};
     -- The functions of tables. Each letter before a line stands for a set of options whose functions have the line.

@@ -1,4 +1,4 @@
-    -- What is there.
+    -- Inspect the database.
     EXECUTE 'SELECT jsonb_agg(jsonb_build_object(''kind'', o.kind, ''of'', o.properties::jsonb)) FROM ('
         || inspection || ') AS o (kind, properties)'
         INTO catalog
@@ -11,7 +11,7 @@
         coalesce(jsonb_agg(o.value -> 'of') FILTER (WHERE o.value ->> 'kind' = 'outbox') -> 0, 'null')
     INTO functions, triggers, installed_outbox
     FROM jsonb_array_elements(catalog) AS o;
-    -- The members and the columns of each table, by its number.
+    -- The members and the columns of each table, by its OID.
     SELECT coalesce(jsonb_object_agg(m.root, m.members), '{}') INTO all_members
     FROM (
         SELECT o.value #>> '{of,root}' AS root, jsonb_agg(

@@ -1,4 +1,4 @@
-    -- What all tables share.
+    -- The objects that all tables share.
     IF is_new THEN
         COMMENT ON SCHEMA pgherald IS {{schema_comment}};
     END IF;
@@ -40,7 +40,7 @@
             END IF;
         END IF;
     END IF;
-    -- A role that owns tables and not the schema may not read them.
+    -- A role that owns tables, but not the schema, may lack the right to read requirements.
     IF NOT narrow AND (installed_outbox ->> 'has_readable_requirements')::bool THEN
         SELECT coalesce(jsonb_agg(to_jsonb(r) || jsonb_build_object('specification', r.specification::jsonb)), '[]') INTO required
         FROM pgherald.consumer_requirement AS r

@@ -3,7 +3,7 @@
     FOR entry IN SELECT e.value FROM jsonb_array_elements(tables) AS e LOOP
         label := concat(entry ->> 'schema', '.', entry ->> 'table');
 
-        -- The table, its partitions and children; and its columns.
+        -- The table with its partitions, children and columns.
         SELECT m.key, m.value INTO root, members FROM jsonb_each(all_members) AS m
         WHERE (m.value #>> '{0,is_root}')::bool AND m.value #>> '{0,schema}' = entry ->> 'schema'
             AND m.value #>> '{0,table}' = entry ->> 'table';
@@ -27,7 +27,7 @@
             WHERE c.value ->> 'key_place' IS NOT NULL ORDER BY (c.value ->> 'key_place')::int4
         );
 
-        -- Its function: the one that its own triggers call, or that a former table of its name has left behind.
+        -- Its function: the one that its own triggers call, or one that a former table of this name left behind.
         own := ARRAY(
             SELECT t.value ->> 'function' FROM jsonb_array_elements(triggers) AS t
             WHERE (t.value ->> 'is_root')::bool AND t.value ->> 'relation' = root AND functions ? (t.value ->> 'function')
@@ -65,7 +65,7 @@
                 USING HINT = 'Generate the script with --narrow to replace it.';
         END IF;
 
-        -- Its options: those listed; unless narrow, together with those of the present installation and those that groups require.
+        -- Its options: the listed ones. Unless narrow, they are merged with those of the present installation and of groups.
         FOR other IN
             SELECT o.place, o.origin,
                 coalesce(o.value ->> 'mode' = 'outbox', (o.value ->> 'outbox')::bool, false) AS outbox,
@@ -128,7 +128,7 @@
                 END IF;
                 CONTINUE;
             END IF;
-            -- Columns that are gone are no loss.
+            -- Columns that no longer exist are not a loss.
             IF other.has_primary_key OR NOT readable @> other.key THEN
                 other.key := primary_key;
             END IF;
@@ -143,12 +143,12 @@
             other.every := other.every AND other.key <> '{}';
             other.old := other.old AND (other.every OR other.columns <> '{}');
             IF (other.outbox, other.channel, other.key) IS DISTINCT FROM (spec.outbox, spec.channel, spec.key) THEN
-                -- An installation that conflicts with a group was chosen before.
+                -- The present installation conflicts with the group already.
                 CONTINUE WHEN other.place = 2 AND is_installed;
                 RAISE EXCEPTION 'the options of % conflict with %: mode, channel or key differ', label, other.origin
                     USING HINT = 'List the same in the script, or generate it with --narrow.';
             END IF;
-            -- Unless it lists nothing new, the present order stays.
+            -- Columns of the present installation come first, so nothing changes if they cover the listed ones.
             SELECT
                 CASE WHEN other.place = 1 THEN other.columns || spec.columns ELSE spec.columns || other.columns END AS columns,
                 CASE WHEN other.place = 1 THEN other.watched || spec.watched ELSE spec.watched || other.watched END AS watched
@@ -166,7 +166,7 @@
             spec.every := spec.every OR other.every;
             spec.old := spec.old OR other.old;
             spec.replicated := spec.replicated OR other.replicated;
-            -- No limit stands for the default.
+            -- A null limit is the default.
             spec.value_limit := CASE
                 WHEN spec.value_limit IS NOT NULL AND other.value_limit IS NOT NULL THEN greatest(spec.value_limit, other.value_limit)
                 WHEN coalesce(spec.value_limit, other.value_limit) > {{default_limit}} THEN coalesce(spec.value_limit, other.value_limit)

@@ -12,7 +12,7 @@
             SELECT l.list, l.place, l.name, c.value AS properties,
                 array_position('{key,columns,watched}', l.list) AS rank,
                 CASE
-                    -- The type of a key matters also if its text is read as it is: values may have several texts.
+                    -- A key column has a type even if its text is read as it is, because values may have several texts.
                     WHEN l.list = 'key' AND (c.value ->> 'is_ambiguous')::bool
                         AND c.value ->> 'type_name' = ANY ('{text,varchar,bpchar,name}') THEN '"caseless"'
                     WHEN l.list <> 'key' OR d.type <> '"text"' THEN d.type
@@ -74,13 +74,15 @@
                     FILTER (WHERE p.list = ANY ('{key,watched}')) AS watched,
                 string_agg(p.texts ->> 'comparable', ', ' ORDER BY p.place) FILTER (WHERE p.list = 'key') AS parts,
                 string_agg(format('NEW.%1$s AS %1$s', p.quoted), ', ' ORDER BY p.rank, p.place)
-                    FILTER (WHERE t.is_field) AS new_fields,
+                    FILTER (WHERE CASE WHEN spec.outbox THEN p.list = 'read'
+                        ELSE p.list = 'key' OR p.list = 'columns' AND t.is_no_key END) AS new_fields,
                 string_agg(format('OLD.%1$s AS %1$s', p.quoted), ', ' ORDER BY p.rank, p.place)
-                    FILTER (WHERE t.is_field) AS old_fields,
+                    FILTER (WHERE CASE WHEN spec.outbox THEN p.list = 'read'
+                        ELSE p.list = 'key' OR p.list = 'columns' AND t.is_no_key END) AS old_fields,
                 string_agg(format('NEW.%1$s AS %1$s', p.quoted), ', ' ORDER BY p.rank, p.place)
-                    FILTER (WHERE p.list = ANY ('{key,watched}')) AS new_watched,
+                    FILTER (WHERE p.list = 'key' OR p.list = 'watched' AND t.is_no_key) AS new_watched,
                 string_agg(format('OLD.%1$s AS %1$s', p.quoted), ', ' ORDER BY p.rank, p.place)
-                    FILTER (WHERE p.list = ANY ('{key,watched}')) AS old_watched,
+                    FILTER (WHERE p.list = 'key' OR p.list = 'watched' AND t.is_no_key) AS old_watched,
                 string_agg(p.new_readable, ' AND ' ORDER BY p.place) FILTER (WHERE p.list = 'read') AS new_readable,
                 string_agg(p.old_readable, ' AND ' ORDER BY p.place) FILTER (WHERE p.list = 'read') AS old_readable,
                 string_agg(p.checks, ' AND ' ORDER BY p.place) FILTER (WHERE p.list = 'read') AS checks,
@@ -110,7 +112,7 @@
                 coalesce(bool_or((p.properties ->> 'names_objects')::bool), false) AS names_objects,
                 string_agg(concat(to_json(p.name), ':', p.type), ',' ORDER BY p.rank, p.place) FILTER (
                     WHERE p.type <> '"text"' AND p.texts ? 'is_text'
-                        AND (p.list = 'key' OR p.list = 'columns' AND p.name <> ALL (spec.key))
+                        AND (p.list = 'key' OR p.list = 'columns' AND t.is_no_key)
                 ) AS types,
                 string_agg(concat(to_json(p.name), ':', p.properties ->> 'number'), ',' ORDER BY p.name COLLATE "C")
                     FILTER (WHERE p.list = 'read') AS numbers
@@ -119,7 +121,7 @@
                 SELECT p.texts ->> CASE WHEN spec.outbox THEN 'unlimited' ELSE 'limited' END AS key,
                     p.texts ->> CASE WHEN p.list = 'columns' THEN 'value' WHEN spec.outbox THEN 'unlimited' ELSE 'limited' END AS value,
                     concat(CASE p.place WHEN 0 THEN '{' ELSE ',' END, to_json(p.name), ':') AS member,
-                    p.list = 'read' AND spec.outbox OR p.list = ANY ('{key,columns}') AND NOT spec.outbox AS is_field
+                    p.name <> ALL (spec.key) AS is_no_key
             ) AS t
         )
         SELECT to_jsonb(w) INTO texts FROM whole AS w;
@@ -131,7 +133,7 @@
                 USING HINT = 'List fewer columns, or record the table in the outbox.';
         END IF;
 
-        -- The number that stands for the table in the outbox: FNV-1a of its name and key, and of the types of its columns.
+        -- The number of the relation in the outbox: FNV-1a hashes of the table's name and key, and of the types of its columns.
         relation_id := NULL;
         FOREACH hashed IN ARRAY ARRAY[
             convert_to(entry ->> 'schema', 'UTF8') || decode('00', 'hex') || convert_to(entry ->> 'table', 'UTF8')
@@ -230,7 +232,7 @@
             EXECUTE texts ->> 'define';
             functions := functions #- ARRAY[its_function, 'comment'];
         END IF;
-        -- The members in the order in which serde_json writes them.
+        -- The members have the order in which serde_json writes them.
         note := concat(
             '{"channel":', to_json(spec.channel), ',"columns":', array_to_json(spec.columns),
             CASE WHEN spec.every THEN ',"every_column":true' END, ',"key":', array_to_json(spec.key),

@@ -6,7 +6,7 @@
                     OR t.value ->> 'events' <> d.events::text
                     OR t.value ->> 'new_table' IS DISTINCT FROM d.new_table OR t.value ->> 'old_table' IS DISTINCT FROM d.old_table
                     OR NOT (t.value ->> 'is_unconditional')::bool
-                    -- It fires for replicated rows until it is created again.
+                    -- The trigger keeps firing for replicated rows until it is created again.
                     OR coalesce((its_note ->> 'replicated')::bool, false) AND NOT spec.replicated AND t.value ->> 'firing' = 'A'
                     AS is_altered,
                 coalesce(t.value ->> 'firing', 'O') = ANY (d.firings) AS is_enabled
@@ -96,7 +96,7 @@
     EXECUTE unlock_installers;
     EXIT;
 EXCEPTION WHEN lock_not_available THEN
-    -- Other transactions write to the tables. Everything was undone, and no lock is held meanwhile.
+    -- Other transactions use the tables. Everything was rolled back, so no lock is held during the wait.
     IF attempt = 20 THEN
         RAISE EXCEPTION 'cannot change the triggers while other transactions use the tables'
             USING ERRCODE = 'lock_not_available', HINT = 'Run the script again later.';

@@ -1,5 +1,5 @@
--- Triggers of pgherald {{release}} on the tables that are listed below, written by `pgherald install --migration`.
+-- Installs triggers of pgherald {{release}} on the tables that are listed below. Written by `pgherald install --migration`.
 --
--- This is one statement: it takes effect as a whole, within a transaction and without one. It finds out by itself what is
--- installed, so it can run on every database, and running it again changes nothing.
+-- This is one statement, so it is atomic inside a transaction and outside of one. It inspects what is installed when it runs. So it
+-- can run on every database, and running it again changes nothing.
 DO {{body}};

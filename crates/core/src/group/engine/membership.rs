@@ -1,4 +1,4 @@
-//! The connection, and how the group stands: which slices are ours, and for how long.
+//! The connection, and the node's membership of the group: its lease and its slices.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::backoff::Backoff;
 use crate::error::{Error, Kind};
 use crate::group::runner::Runner;
 use crate::group::session::Session;
-use crate::group::tick::{Before, Found, Tick};
+use crate::group::tick::{NodeState, Tick, TickResult};
 use crate::signal::Health;
 
 /// The pauses between attempts to connect.
@@ -23,9 +23,9 @@ impl<R: Runner> Engine<R> {
         if !matches!(self.state, State::Waiting(until) if until <= now) {
             return;
         }
-        let (config, terms) = (self.config.clone(), Rc::clone(&self.terms));
+        let (config, options) = (self.config.clone(), Rc::clone(&self.options));
         let opening = async move {
-            let opening = Session::open(&config, terms);
+            let opening = Session::open(&config, options);
             timeout(CONNECT, opening).await.unwrap_or_else(|_| {
                 let message = format!("no session with {config} within {CONNECT:?}");
                 Err(Error::new(Kind::Connect, message))
@@ -39,8 +39,9 @@ impl<R: Runner> Engine<R> {
         self.runner.set_history(&session.history);
         let before = self.history.replace(session.history.clone());
         if before.is_some_and(|before| !session.history.continues(&before)) {
-            // Ids may be given out a second time. What stands in the database knows of none that was forgotten.
-            let group = &*self.terms.group;
+            // The server may assign ids again, so drop everything that was read before. The cursors in the database are consistent
+            // with its present history.
+            let group = &*self.options.group;
             tracing::warn!(
                 group,
                 "the server has crashed, or was promoted or restored; continuing from the cursors in the database"
@@ -50,8 +51,8 @@ impl<R: Runner> Engine<R> {
         self.state = State::Open(session);
     }
 
-    pub(super) fn lose(&mut self, error: &Error) {
-        let group = Arc::clone(&self.terms.group);
+    pub(super) fn lose_session(&mut self, error: &Error) {
+        let group = Arc::clone(&self.options.group);
         let group = &*group;
         if let State::Open(session) = &mut self.state {
             if session.has_lasted() {
@@ -68,7 +69,7 @@ impl<R: Runner> Engine<R> {
         self.failures = self.failures.saturating_add(1);
         self.state = State::Waiting(Instant::now() + delay);
         let (chain, hint) = (error.chain(), error.hint());
-        // One warning for each outage, as for listeners.
+        // Warn once for each outage, as listeners do.
         match &*self.shared.health.borrow() {
             Health::Live { .. } => {
                 tracing::warn!(group, error = %chain, hint, ?delay, "consumer no longer live");
@@ -86,42 +87,45 @@ impl<R: Runner> Engine<R> {
         self.shared.health.send_modify(degraded);
     }
 
-    /// Renews the lease, and looks how the group stands.
-    pub(super) fn look(&mut self, now: Instant) {
+    /// Starts a tick if one is due, and a comparison of the requirements if one is due.
+    pub(super) fn tick(&mut self, now: Instant) {
         let State::Open(session) = &mut self.state else {
             return;
         };
         session.confirm(now);
-        if !session.wants_tick(now) {
+        if !session.is_tick_due(now) {
             return;
         }
-        let before = Before {
+        let state = NodeState {
             node: self.node,
             has_joined: self.has_joined,
             is_stopping: self.stop_at.is_some(),
             owned: self.slices.epochs().collect(),
-            over: self.leases.over(now),
+            expired: self.leases.expired(now),
             revision: self.revision,
         };
         let unwritten = self.settlements.iter().map(|one| one.id);
         self.settled = unwritten.chain(session.settling()).collect();
-        session.tick(now, before);
+        session.tick(now, state);
     }
 
     pub(super) fn ticked(&mut self, tick: Tick) {
-        let group = Arc::clone(&self.terms.group);
+        let group = Arc::clone(&self.options.group);
         let group = &*group;
-        let Found {
+        let TickResult {
             began,
-            standing,
+            membership,
             share,
             claimed,
             parked,
             has_all_parked,
         } = match tick {
-            Tick::Standing(found) => found,
-            Tick::Expelled => {
-                tracing::warn!(group, "the lease was over; all slices are lost");
+            Tick::Renewed(found) => found,
+            Tick::Removed => {
+                tracing::warn!(
+                    group,
+                    "the lease has expired and all slices are lost; joining again"
+                );
                 self.forget_all();
                 (self.node, self.has_joined) = (new_node(), false);
                 if let Some(session) = self.session() {
@@ -130,8 +134,8 @@ impl<R: Runner> Engine<R> {
                 return;
             }
         };
-        self.leases.see(Instant::now(), &standing.nodes);
-        if !self.shared.health.borrow().is_live() && self.crowded.is_none() {
+        self.leases.record(Instant::now(), &membership.nodes);
+        if !self.shared.health.borrow().is_live() && self.too_many_connections.is_none() {
             tracing::info!(group, node = self.node, "consumer live");
             let since = SystemTime::now();
             self.shared.health.send_replace(Health::Live { since });
@@ -139,29 +143,30 @@ impl<R: Runner> Engine<R> {
         if !std::mem::replace(&mut self.has_joined, true)
             && let Some(session) = self.session()
         {
-            // They have more than their share now.
-            tokio::spawn(session.call_others());
+            // The other nodes have more than their share now.
+            tokio::spawn(session.notify_others());
         }
-        self.lease_until = began + self.terms.lease;
-        self.is_paused = standing.is_paused;
+        self.lease_until = began + self.options.lease;
+        self.is_paused = membership.is_paused;
         let lost = self
             .slices
             .epochs()
-            .filter(|ours| !standing.owned.contains(ours));
+            .filter(|ours| !membership.owned.contains(ours));
         let lost: Vec<i32> = lost.map(|(slice, _)| slice).collect();
         for slice in lost {
-            tracing::info!(group, slice, "slice is somebody else's now");
+            tracing::info!(group, slice, "slice lost to another consumer or a seek");
             self.forget(slice);
         }
         for (slice, epoch, cursor) in &claimed {
             self.forget(*slice);
-            self.slices.insert(standing.slices, *slice, *epoch, cursor);
+            self.slices
+                .insert(membership.slices, *slice, *epoch, cursor);
         }
         let is_claimed = |slice| claimed.iter().any(|(number, ..)| *number == slice);
         let mut has_passed_over = false;
         for event in parked {
             let (row, id) = (&event.row, event.id);
-            // An event that is not known may have been settled meanwhile, and would come back.
+            // An event that this node does not know may have been settled meanwhile, and must not return.
             let may_come_back = !is_claimed(event.slice)
                 && !self.parked.is_known(row, id)
                 && (self.settled.contains(&id) || self.held_up.contains_key(&event.slice));
@@ -170,15 +175,15 @@ impl<R: Runner> Engine<R> {
                 false => self.parked.found(row, event.slice, id, event.due),
             }
         }
-        // Otherwise the next look reads them all again.
+        // Otherwise the next tick reads all parked events again.
         if has_all_parked && !has_passed_over {
-            self.revision = Some(standing.revision);
+            self.revision = Some(membership.revision);
         }
         match self.stop_at {
-            Some(_) => self.slices.leave(usize::MAX),
+            Some(_) => self.slices.release(usize::MAX),
             None => self
                 .slices
-                .leave(self.slices.staying().saturating_sub(share)),
+                .release(self.slices.kept().saturating_sub(share)),
         }
         self.note_progress();
         if let Some(session) = self.session() {
@@ -186,12 +191,12 @@ impl<R: Runner> Engine<R> {
         }
     }
 
-    /// The slice is somebody else's, or may be.
+    /// Drops a slice that another node owns, or may own.
     pub(super) fn forget(&mut self, slice: i32) {
         self.slices.forget(slice);
         self.parked.forget(slice);
         self.held_up.remove(&slice);
-        // What waits for it to be written waits for nothing any more.
+        // Jobs that wait for a write of this slice must not wait any longer.
         self.resume_deferred();
     }
 

@@ -1,7 +1,0 @@
--- Waits for one that is being renewed, and looks again.
-DELETE FROM pgherald.consumer_node
-WHERE group_name = $1 AND (
-    lease_until <= clock_timestamp()
-    -- Leases that were not renewed for their duration, whatever the server's clock says, which may have been set back.
-    OR (id, lease_until) IN (SELECT o.id, o.lease_until FROM unnest($2::bigint[], $3::timestamptz[]) AS o (id, lease_until))
-)
