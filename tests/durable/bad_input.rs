@@ -6,7 +6,8 @@ use pgherald_core::group::Consumer;
 use pgherald_core::outbox::OutboxReader;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    Attempt, EventHandler, HandlerError, HandlerResult, Health, Inserted, Table, TableName,
+    Attempt, Durable, Event, EventHandler, HandlerError, HandlerResult, Health, Inserted, Table,
+    TableName,
 };
 
 use crate::support::{Log, Scene, all_well, degraded, drained, local, options, report};
@@ -29,6 +30,35 @@ async fn health_reports_a_group_with_another_number_of_slices() {
         drained(&unsaid).await;
     })
     .await;
+}
+
+#[test]
+fn a_lease_a_timeout_and_numbers_of_0_are_refused_by_name() {
+    #[derive(Debug)]
+    struct Nothing;
+    impl EventHandler for Nothing {
+        type Event = Event;
+
+        async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
+            Ok(())
+        }
+    }
+    let durable = || Durable::new("group");
+    for (options, what) in [
+        (durable().lease(Duration::ZERO), "the lease is 0ns"),
+        (durable().timeout(Duration::ZERO), "the timeout is 0"),
+        (durable().concurrency(0), "concurrency is 0"),
+        (durable().max_batch(0), "max_batch is 0"),
+        (durable().slices(0), "0 slices"),
+    ] {
+        let config = "postgresql://app@127.0.0.1:1/shop".parse().unwrap();
+        let made = Consumer::new(config, options, || Nothing);
+        let error = made.map(drop).unwrap_err();
+        assert!(
+            error.is_config() && error.to_string().contains(what),
+            "{error}"
+        );
+    }
 }
 
 /// Adds a row that no trigger writes.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgherald::{Error, Herald, Table};
+use pgherald::{Backoff, Error, Herald, HeraldBuilder, Table};
 
 use crate::support::{client, config, database};
 
@@ -22,6 +22,42 @@ async fn refused(url: &str) -> Error {
         .unwrap()
         .live_within(SOON);
     herald.start().await.unwrap_err()
+}
+
+type Change = fn(HeraldBuilder) -> HeraldBuilder;
+
+#[actix::test]
+async fn times_of_0_are_refused_by_name_before_anything_starts() {
+    const NO: Duration = Duration::ZERO;
+    let cases: [(Change, &str); 6] = [
+        (|herald| herald.live_within(NO), "live_within is 0"),
+        (
+            |herald| herald.poll_interval(NO),
+            "the poll interval is 0ns",
+        ),
+        (
+            |herald| herald.source(|source| source.heartbeat(NO, SOON)),
+            "the heartbeat interval is 0ns",
+        ),
+        (
+            |herald| herald.source(|source| source.heartbeat(SOON, NO)),
+            "the heartbeat deadline is 0ns",
+        ),
+        (
+            |herald| herald.source(|source| source.connect_timeout(NO)),
+            "the connect timeout is 0ns",
+        ),
+        (
+            |herald| herald.source(|source| source.backoff(Backoff::new(NO, NO))),
+            "the longest backoff is 0ns",
+        ),
+    ];
+    for (change, what) in cases {
+        let herald = Herald::connect(config("postgresql://app@127.0.0.1:1/shop"));
+        let error = change(herald).start().await.unwrap_err();
+        assert!(error.is_config(), "{error:?}");
+        assert!(error.to_string().contains(what), "{error}");
+    }
 }
 
 #[actix::test]

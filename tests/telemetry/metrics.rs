@@ -147,6 +147,9 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
     let moods = TableName::new("public", "moods").unwrap();
     let cache = CacheBuilder::<i64, i64>::new("moods")
         .table(moods)
+        .load_timeout(Duration::from_millis(50))
+        .weigher(|_, _| 8)
+        .capacity_bytes(800)
         .capacity(100);
     let cache = herald.cache(cache).await.unwrap();
     let ephemeral = Ephemeral::new("ephemeral")
@@ -212,6 +215,28 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
             .await
             .unwrap();
     }
+    let hangs = cache.get_or_load(8, async || {
+        std::future::pending::<std::io::Result<i64>>().await
+    });
+    assert!(hangs.await.is_err());
+    recorded
+        .until("the weight, and a load that timed out", |recorded| {
+            recorded.sum("pgherald_cache_bytes", &[]) == 8.0
+                && recorded.sum("pgherald_cache_capacity_bytes", &[]) == 800.0
+                && recorded.sum("pgherald_cache_loads_timed_out_total", &[]) == 1.0
+        })
+        .await;
+    cache.invalidate_all();
+    recorded
+        .until("freed values", |recorded| {
+            recorded.sum("pgherald_cache_freed_total", &[]) == 1.0
+                && recorded.sum("pgherald_cache_bytes", &[]) == 0.0
+        })
+        .await;
+    cache
+        .get_or_load(7, async || Ok::<_, std::io::Error>(7))
+        .await
+        .unwrap();
     cache.invalidate(&7);
     recorded
         .until("hits", |recorded| {
@@ -224,12 +249,12 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         .await;
     assert_eq!(
         recorded.sum("pgherald_cache_reads_total", &[("result", "miss")]),
-        1.0
+        3.0
     );
     assert_eq!(recorded.sum("pgherald_cache_capacity", &[]), 100.0);
     assert_eq!(
         recorded.sum("pgherald_cache_load_seconds", &[("cache", "moods")]),
-        1.0
+        3.0
     );
     assert_eq!(
         recorded.sum("pgherald_cache_flushes_total", &[("cause", "event")]),
@@ -323,6 +348,8 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
                 "pgherald_group_slices",
                 "pgherald_cache_entries",
                 "pgherald_cache_capacity",
+                "pgherald_cache_bytes",
+                "pgherald_cache_capacity_bytes",
                 "pgherald_subscription_queued_events",
                 "pgherald_handler_unfinished_events",
             ];
@@ -358,6 +385,11 @@ fn names_follow_their_kinds_and_units() {
         assert_eq!(
             metric.name.ends_with("_seconds"),
             metric.unit == "seconds",
+            "{metric:?}"
+        );
+        assert_eq!(
+            metric.name.ends_with("_bytes"),
+            metric.unit == "bytes",
             "{metric:?}"
         );
         assert!(

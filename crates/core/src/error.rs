@@ -114,6 +114,16 @@ impl Error {
         Self::new(Kind::Config, message)
     }
 
+    /// A herald that would wait for no time at all until it is live.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn no_time_to_be_live() -> Self {
+        Self::new(
+            Kind::Config,
+            "live_within is 0, so no start could succeed; it must be longer, or start_without_waiting() waits for nothing",
+        )
+    }
+
     /// The cause that a component reports after a requested shutdown.
     #[must_use]
     pub fn shut_down() -> Self {

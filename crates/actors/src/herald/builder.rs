@@ -149,7 +149,7 @@ impl HeraldBuilder {
     }
 
     /// Sets how long [`start`](Self::start) waits until the listener is live, and the herald until each durable handler's
-    /// consumer is. Default: 10 s.
+    /// consumer is. Default: 10 s; `start` refuses 0.
     pub fn live_within(mut self, limit: Duration) -> Self {
         self.live_within = limit;
         self
@@ -164,6 +164,9 @@ impl HeraldBuilder {
     /// stopped.
     pub async fn start(self) -> Result<Herald> {
         let limit = self.live_within;
+        if limit.is_zero() {
+            return Err(Error::no_time_to_be_live());
+        }
         let mut herald = self.start_without_waiting().await?;
         if let Err(error) = live::within(limit, herald.health(), "the listener").await {
             // No handler has subscribed yet, so nothing is lost.
@@ -199,14 +202,13 @@ impl HeraldBuilder {
         }
         let in_outbox = recorded.watched().to_vec();
         let has_announced = !announced.watched().is_empty() || !knows_all;
+        // Settings are checked also of the source that is not needed.
+        let (announced, recorded) = (announced.factory()?, recorded.factory()?);
         let make: Box<dyn FnOnce() -> ListenerActor + Send> =
             match (has_announced, in_outbox.is_empty()) {
-                (_, true) => listener(announced.factory()?),
-                (false, false) => listener(recorded.factory()?),
-                (true, false) => {
-                    let (announced, recorded) = (announced.factory()?, recorded.factory()?);
-                    listener(move || Joined::new(announced(), recorded()))
-                }
+                (_, true) => listener(announced),
+                (false, false) => listener(recorded),
+                (true, false) => listener(move || Joined::new(announced(), recorded())),
             };
         if let Some(exactly) = self.install {
             install(&self.config, &specs, exactly).await?;

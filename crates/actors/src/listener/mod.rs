@@ -31,7 +31,7 @@ use futures_util::future::{LocalBoxFuture, Shared, join_all};
 use pgherald_core::{Caches, Health, Listener, Signal, Signals, Source, SubscriptionId, supervise};
 use tokio::sync::watch;
 
-use pump::{Pump, health_pump};
+use pump::{Ended, Pump, health_pump};
 pub use report::{ShutdownReport, SubscriptionReport};
 
 use crate::messages::{
@@ -112,18 +112,6 @@ impl ListenerActor {
     pub fn caches(&self) -> Caches {
         self.listener.caches()
     }
-
-    /// Removes finished pumps, and counts the events that they did not deliver.
-    fn remove_finished(&mut self) {
-        let abandoned = &mut self.abandoned;
-        self.pumps.retain(|_, pump| {
-            let finished = pump.is_finished();
-            if finished {
-                *abandoned += pump.unhandled();
-            }
-            !finished
-        });
-    }
 }
 
 impl std::fmt::Debug for ListenerActor {
@@ -155,8 +143,7 @@ impl StreamHandler<Signal> for ListenerActor {
 impl Handler<Subscribe> for ListenerActor {
     type Result = MessageResult<Subscribe>;
 
-    fn handle(&mut self, message: Subscribe, _: &mut Self::Context) -> Self::Result {
-        self.remove_finished();
+    fn handle(&mut self, message: Subscribe, ctx: &mut Self::Context) -> Self::Result {
         let Subscribe {
             filter,
             options,
@@ -168,10 +155,24 @@ impl Handler<Subscribe> for ListenerActor {
                 .map(|subscription| {
                     let id = subscription.id();
                     tracing::debug!(subscription = subscription.name(), %id, "subscribed");
-                    self.pumps.insert(id, Pump::start(subscription, recipient));
+                    let listener = ctx.address().downgrade();
+                    self.pumps
+                        .insert(id, Pump::start(subscription, recipient, listener));
                     id
                 }),
         )
+    }
+}
+
+impl Handler<Ended> for ListenerActor {
+    type Result = ();
+
+    fn handle(&mut self, Ended(id): Ended, _: &mut Self::Context) {
+        // What is left of a subscription would else stay until there is something to publish.
+        self.listener.unsubscribe(id);
+        if let Some(pump) = self.pumps.remove(&id) {
+            self.abandoned += pump.unhandled();
+        }
     }
 }
 
@@ -227,7 +228,14 @@ impl Handler<Shutdown> for ListenerActor {
             ctx.cancel_future(reading);
         }
         self.listener.close();
-        self.remove_finished();
+        // They have come to their end, but the message that says so has not arrived yet.
+        self.pumps.retain(|_, pump| {
+            let is_finished = pump.is_finished();
+            if is_finished {
+                self.abandoned += pump.unhandled();
+            }
+            !is_finished
+        });
         let mut pumps: Vec<Pump> = std::mem::take(&mut self.pumps).into_values().collect();
         let (counts, abandoned) = (self.listener.counts(), self.abandoned);
         let closing = async move {

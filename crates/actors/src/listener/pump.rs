@@ -4,17 +4,23 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::Recipient;
+use actix::{Message, Recipient, WeakAddr};
 use pgherald_core::telemetry::dropped;
-use pgherald_core::{Backoff, Health, Subscription, SubscriptionObserver};
+use pgherald_core::{Backoff, Health, Subscription, SubscriptionId, SubscriptionObserver};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::ListenerActor;
 use super::report::SubscriptionReport;
 use crate::messages::{Events, HealthChanged};
 
 /// The delay before the next batch is sent to a subscriber that failed.
 const PAUSE: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(5));
+
+/// The pump of this subscription has come to its end.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Ended(pub(super) SubscriptionId);
 
 #[derive(Debug)]
 pub(super) struct Pump {
@@ -25,10 +31,22 @@ pub(super) struct Pump {
 }
 
 impl Pump {
-    pub(super) fn start(subscription: Subscription, recipient: Recipient<Events>) -> Self {
+    /// Starts a pump, which sends [`Ended`] to `listener` at its end.
+    pub(super) fn start(
+        subscription: Subscription,
+        recipient: Recipient<Events>,
+        listener: WeakAddr<ListenerActor>,
+    ) -> Self {
         let in_flight = Rc::new(Cell::new(None));
-        let observer = subscription.observer();
-        let task = actix_rt::spawn(run(subscription, recipient, Rc::clone(&in_flight)));
+        let (observer, ended) = (subscription.observer(), Ended(subscription.id()));
+        let running = run(subscription, recipient, Rc::clone(&in_flight));
+        let task = actix_rt::spawn(async move {
+            running.await;
+            if let Some(listener) = listener.upgrade() {
+                // An error means that the listener has stopped.
+                let _ = listener.send(ended).await;
+            }
+        });
         Self {
             task,
             observer,

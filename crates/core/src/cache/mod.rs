@@ -55,9 +55,13 @@ mod dependency;
 mod driver;
 mod function;
 mod handle;
+mod housekeeping;
 mod key_check;
+mod lead;
 mod limit;
 mod load;
+mod load_error;
+mod load_many;
 mod loaded;
 mod nesting;
 mod observer;
@@ -79,7 +83,7 @@ pub use driver::CacheDriver;
 pub use function::CachedFn;
 pub use handle::{CacheHandle, CacheKey, Stamp, WhenNotLive};
 pub use limit::LoadLimit;
-pub use load::LoadError;
+pub use load_error::LoadError;
 pub use loaded::Loaded;
 pub use observer::{
     BypassReason, CacheEvent, CacheObserver, FlushCause, InvalidationCause, StaleReason,

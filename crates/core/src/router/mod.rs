@@ -158,8 +158,14 @@ impl Router {
     /// Returns whether a subscription with this id existed.
     pub fn unsubscribe(&mut self, id: SubscriptionId) -> bool {
         let is_it = |route: &mut Route| route.shared.id() == id;
-        let mut left: Vec<Route> = self.routes.extract_if(.., is_it).collect();
-        left.extend(self.caches.routes().extract_if(.., is_it));
+        let mut left: Vec<Route> = Vec::new();
+        for routes in [&mut self.routes, &mut *self.caches.routes()] {
+            left.extend(routes.extract_if(.., is_it));
+            if routes.len() < routes.capacity() / 4 {
+                // There were many, for a time.
+                routes.shrink_to(2 * routes.len());
+            }
+        }
         for route in &left {
             route.shared.close();
         }

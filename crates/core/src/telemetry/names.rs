@@ -21,7 +21,7 @@ pub struct Metric {
     pub name: &'static str,
     /// The kind of the metric.
     pub kind: MetricKind,
-    /// What is counted, or `seconds`.
+    /// What is counted, `seconds`, or `bytes`.
     pub unit: &'static str,
     /// The labels of the metric. Their values are names that the program gave, or words that the metric's constant lists, but
     /// never keys of rows.
@@ -142,6 +142,9 @@ the program requested it by a shutdown with a deadline.";
     CACHE_LOADS = "pgherald_cache_loads_total", Counter, "loads", ["cache", "result"],
         "Loads of caches",
         "`result` is `loaded`, `error`, `cancelled` or `panicked`.";
+    CACHE_LOADS_TIMED_OUT = "pgherald_cache_loads_timed_out_total", Counter, "keys", ["cache"],
+        "Keys whose load ended at the time limit",
+        "A load that ended by itself is a load with the result `error` too. A caller that waited ends a load that is not polled.";
     CACHE_LOADS_OVERTAKEN = "pgherald_cache_loads_overtaken_total", Counter, "loads", ["cache"],
         "Loads that were not stored because they were invalidated while running";
     CACHE_LOAD_SECONDS = "pgherald_cache_load_seconds", Histogram, "seconds", ["cache"],
@@ -159,10 +162,16 @@ the program requested it by a shutdown with a deadline.";
         "Values that were evicted to make room";
     CACHE_EXPIRATIONS = "pgherald_cache_expirations_total", Counter, "values", ["cache"],
         "Values whose time to live has expired";
+    CACHE_FREED = "pgherald_cache_freed_total", Counter, "values", ["cache"],
+        "Values that were freed in the background because they could not be served any more";
     CACHE_ENTRIES = "pgherald_cache_entries", Gauge, "values", ["cache"],
         "Values in memory";
     CACHE_CAPACITY = "pgherald_cache_capacity", Gauge, "values", ["cache"],
         "The largest number of values";
+    CACHE_BYTES = "pgherald_cache_bytes", Gauge, "bytes", ["cache"],
+        "What the values weigh together, by the weigher of the cache";
+    CACHE_CAPACITY_BYTES = "pgherald_cache_capacity_bytes", Gauge, "bytes", ["cache"],
+        "What the values may weigh together; 0 if there is no limit";
 }
 
 /// The span around each attempt of a handler, at level INFO.

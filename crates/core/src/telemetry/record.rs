@@ -9,6 +9,7 @@ pub fn describe() {
     for metric in METRICS {
         let unit = match metric.unit {
             "seconds" => Unit::Seconds,
+            "bytes" => Unit::Bytes,
             _ => Unit::Count,
         };
         let (name, help) = (metric.name, metric.help);
