@@ -1,10 +1,10 @@
-//! How often the allocator is asked, per event.
+//! Number of allocations per event.
 
 #![allow(
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a benchmark may stop at once"
+    reason = "benchmarks may panic"
 )]
 
 mod support;

@@ -1,8 +1,8 @@
-//! What a cache costs: a hit, a miss with its load, an invalidation, a batch.
+//! The cost of a cache: a hit, a miss with its load, an invalidation, a batch.
 //!
-//! Next to its peers: `cargo run --release -p pgherald-peers`.
+//! `cargo run --release -p pgherald-peers` compares caches with others.
 
-#![allow(clippy::expect_used, reason = "a benchmark may stop at once")]
+#![allow(clippy::expect_used, reason = "benchmarks may panic")]
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -15,7 +15,7 @@ use pgherald::{
 };
 
 const KEYS: i64 = 10_000;
-/// Twice as many: there is room for parts of unequal size.
+/// Twice the number of keys, because the parts of the store fill unevenly.
 const CAPACITY: usize = 20_000;
 const BATCH: i64 = 100;
 
@@ -27,7 +27,7 @@ impl Table for User {
     type Key = i64;
 }
 
-/// A cache that is live without a database, and full.
+/// A full cache that is live without a database.
 struct Live {
     users: CacheHandle<i64, i64>,
     driver: CacheDriver<i64, i64>,

@@ -1,14 +1,14 @@
-//! What durable handlers can do: how many events a second, how soon, and whether a backlog makes them slower. On a server
-//! with fsync and synchronous commits, acknowledgements included.
+//! Performance of durable handlers: throughput, latency, and whether a large backlog slows them down. The server runs with fsync
+//! and synchronous commits, and acknowledgements are included.
 //!
-//! `PGHERALD_BACKLOG` is the large backlog (default 1,000,000 events), `PGHERALD_TURNS` how often each is measured
-//! (default 3; medians are shown).
+//! `PGHERALD_BACKLOG` sets the large backlog (default 1,000,000 events). `PGHERALD_TURNS` sets how often each figure is measured
+//! (default 3). The medians are printed.
 
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a benchmark may stop at once"
+    reason = "benchmarks may panic"
 )]
 
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl EventHandler for Nothing {
     }
 }
 
-/// One statement for each event.
+/// Runs one statement per event.
 struct Note;
 
 impl TransactionalHandler for Note {
@@ -87,9 +87,9 @@ impl EventHandler for Wait {
     }
 }
 
-struct Tell(mpsc::Sender<Instant>);
+struct SendTime(mpsc::Sender<Instant>);
 
-impl EventHandler for Tell {
+impl EventHandler for SendTime {
     type Event = Event;
     async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
         self.0.send(Instant::now()).await?;
@@ -99,7 +99,7 @@ impl EventHandler for Tell {
 
 type Made = Result<(ConsumerHandle, Consumer)>;
 
-/// A consumer on a thread of its own.
+/// A consumer in its own thread.
 struct Node {
     handle: ConsumerHandle,
     thread: std::thread::JoinHandle<()>,
@@ -137,7 +137,7 @@ impl Scene {
         self.url.parse().unwrap()
     }
 
-    /// Has this many events recorded, of different rows.
+    /// Records events of `events` different rows.
     async fn record(&self, events: usize) {
         self.run("TRUNCATE jobs, effects").await;
         for first in (0..events).step_by(1_000) {
@@ -153,8 +153,8 @@ impl Scene {
         self.client.batch_execute(sql).await.unwrap();
     }
 
-    /// Waits until a group is not behind, by what stands in the database.
-    async fn is_done(&self, group: &str) {
+    /// Waits until the group has no lag according to the database.
+    async fn wait_until_done(&self, group: &str) {
         loop {
             if let Ok(status) = Group::new(&self.client, group).status().await
                 && status.lag_events == 0
@@ -165,10 +165,10 @@ impl Scene {
         }
     }
 
-    /// Has nodes work off what is recorded, and a resync or whatever comes first, besides. Returns events a second, up to
-    /// when all of them stand in the database as acknowledged.
+    /// Has the nodes consume the recorded events, after a resync or another first event. Returns the events per second, until the
+    /// database shows all of them as acknowledged.
     async fn rate(&self, group: &str, events: usize, nodes: Vec<Node>) -> f64 {
-        let rate = self.work_off(group, events, &nodes).await.acknowledged;
+        let rate = self.consume(group, events, &nodes).await.acknowledged;
         for node in nodes {
             node.drain().await;
         }
@@ -176,7 +176,7 @@ impl Scene {
         rate
     }
 
-    async fn work_off(&self, group: &str, events: usize, nodes: &[Node]) -> Work {
+    async fn consume(&self, group: &str, events: usize, nodes: &[Node]) -> Work {
         let handled = || {
             nodes
                 .iter()
@@ -188,48 +188,48 @@ impl Scene {
             tokio::time::sleep(Duration::from_micros(100)).await;
         }
         let began = Instant::now();
-        let mut course = Vec::new();
+        let mut progress = Vec::new();
         loop {
             let done = handled() - before;
-            course.push((began.elapsed(), done as f64 / events as f64));
+            progress.push((began.elapsed(), done as f64 / events as f64));
             if done >= events as u64 {
                 break;
             }
             tokio::time::sleep(Duration::from_micros(500)).await;
         }
-        self.is_done(group).await;
+        self.wait_until_done(group).await;
         let acknowledged = events as f64 / began.elapsed().as_secs_f64();
-        let late = span(&course, 0.9, 1.0) / span(&course, 0.05, 0.15);
+        let late = span(&progress, 0.9, 1.0) / span(&progress, 0.05, 0.15);
         Work { acknowledged, late }
     }
 
-    /// Has a node work off a backlog that has come while its group was paused: it is connected, and has done so before.
+    /// Has a node consume a backlog that was recorded while its group was paused. The node is connected and warm.
     async fn backlog(&self, events: usize, turns: usize) -> Work {
         let config = self.config();
-        let node = Node::start(move || Consumer::batches(config, terms("batches"), || Nothing));
+        let node = Node::start(move || Consumer::batches(config, options("batches"), || Nothing));
         let group = Group::new(&self.client, "batches");
         let mut health = node.handle.health();
         health.wait_for(pgherald::Health::is_live).await.unwrap();
         let mut rates = Vec::new();
         for turn in 0..=turns {
-            self.is_done("batches").await;
-            // A group that is paused keeps what it has not read.
+            self.wait_until_done("batches").await;
+            // A paused group keeps its unread rows.
             self.empty().await;
             group.pause().await.unwrap();
-            // Consumers look for notifications at most four times a second.
+            // Consumers react to control notifications at most four times a second.
             tokio::time::sleep(Duration::from_millis(500)).await;
-            // The first is for getting warm.
+            // The first turn warms up.
             let events = if turn == 0 { 20_000 } else { events };
             self.record(events).await;
             if turn == 1 {
                 self.sizes(&format!("{events} events recorded")).await;
             }
-            // Else the server is still busy writing what was recorded.
+            // Otherwise the server would still be busy writing the recorded rows.
             self.run("CHECKPOINT").await;
             group.resume().await.unwrap();
-            // TRUNCATE is an event, too, of each table.
+            // TRUNCATE is an event of each table, too.
             let rate = self
-                .work_off("batches", events, std::slice::from_ref(&node))
+                .consume("batches", events, std::slice::from_ref(&node))
                 .await;
             if turn > 0 {
                 rates.push(rate);
@@ -248,24 +248,24 @@ impl Scene {
     }
 }
 
-/// How a backlog was worked off.
+/// The result of consuming a backlog.
 struct Work {
-    /// Events a second, up to when all stand in the database as acknowledged.
+    /// Events per second, until the database shows all of them as acknowledged.
     acknowledged: f64,
-    /// How long the last tenth of the events took, as a part of what a tenth took near the beginning.
+    /// Duration of the last tenth of the events, relative to a tenth near the beginning.
     late: f64,
 }
 
-/// How many seconds passed between two stages, given as parts of all events.
-fn span(course: &[(Duration, f64)], from: f64, to: f64) -> f64 {
+/// The seconds between two stages of a run, which are given as fractions of all events.
+fn span(progress: &[(Duration, f64)], from: f64, to: f64) -> f64 {
     let at = |stage: f64| {
-        let reached = course.iter().find(|(_, done)| *done >= stage);
+        let reached = progress.iter().find(|(_, done)| *done >= stage);
         reached.map_or(0.0, |(elapsed, _)| elapsed.as_secs_f64())
     };
     at(to) - at(from)
 }
 
-fn terms(group: &str) -> Durable {
+fn options(group: &str) -> Durable {
     Durable::new(group).from_beginning()
 }
 
@@ -311,8 +311,9 @@ async fn main() {
     let mut rates = Vec::new();
     for _ in 0..turns {
         let config = scene.config();
-        let node =
-            Node::start(move || Consumer::new(config, terms("single").concurrency(32), || Nothing));
+        let node = Node::start(move || {
+            Consumer::new(config, options("single").concurrency(32), || Nothing)
+        });
         rates.push(scene.rate("single", small, vec![node]).await);
     }
     println!("single events, no effect: {:.0} events/s", median(rates));
@@ -321,7 +322,7 @@ async fn main() {
     for _ in 0..turns {
         let config = scene.config();
         let node =
-            Node::start(move || Consumer::transactional(config, terms("transactional"), || Note));
+            Node::start(move || Consumer::transactional(config, options("transactional"), || Note));
         rates.push(scene.rate("transactional", small, vec![node]).await);
     }
     println!("transactional handler: {:.0} events/s", median(rates));
@@ -333,10 +334,10 @@ async fn main() {
         for (count, rates) in [(1, &mut one), (2, &mut two)] {
             let nodes = (0..count).map(|_| {
                 let config = scene.config();
-                Node::start(move || Consumer::new(config, terms("waiting"), || Wait))
+                Node::start(move || Consumer::new(config, options("waiting"), || Wait))
             });
             let nodes: Vec<Node> = nodes.collect();
-            // Both have their share before it begins.
+            // Wait until both nodes own their share of the slices.
             rates.push(scene.rate("waiting", 4_000, nodes).await);
         }
     }
@@ -350,12 +351,12 @@ async fn main() {
     let config = scene.config();
     let node = Node::start(move || {
         Consumer::new(config, Durable::new("latency"), move || {
-            Tell(sender.clone())
+            SendTime(sender.clone())
         })
     });
     let mut health = node.handle.health();
     health.wait_for(pgherald::Health::is_live).await.unwrap();
-    scene.is_done("latency").await;
+    scene.wait_until_done("latency").await;
     let mut latencies = Vec::new();
     for id in 0..200 {
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -388,7 +389,7 @@ async fn main() {
 }
 
 impl Scene {
-    /// Empties the outbox as if all of it were old.
+    /// Empties the outbox as if all rows were old.
     async fn empty(&self) {
         set_retention(&self.client, Retention::new(Duration::ZERO))
             .await

@@ -1,14 +1,13 @@
-//! From the commit of a change to the actor that hears of it, one at a time, next to a bare loop.
+//! Latency from the commit of a change to the actor, one event at a time, compared with a bare loop.
 //!
-//! Each sample takes the time from before the writer sends `SELECT pg_notify(…)` until the event is in the
-//! subscriber's hands. The two listeners take turns sample by sample, so that whatever else the machine
-//! does hits both.
+//! Each sample is the time from before the writer sends `SELECT pg_notify(…)` until the subscriber has the event. The two
+//! listeners take turns sample by sample, so that other load on the machine affects both.
 
 #![allow(
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a benchmark may stop at once"
+    reason = "benchmarks may panic"
 )]
 
 mod support;
@@ -22,7 +21,7 @@ use tokio::sync::mpsc;
 const SAMPLES: usize = 5_000;
 const WARM_UP: usize = 500;
 
-/// Says when an event arrived.
+/// Sends the time at which each event arrived.
 struct Clock(mpsc::Sender<Instant>);
 
 impl Actor for Clock {
@@ -47,7 +46,7 @@ fn percentile(times: &mut [Duration], percent: f64) -> f64 {
     times[index].as_secs_f64() * 1e6
 }
 
-/// A thread that notifies a channel when told to, and answers when it began.
+/// A thread that notifies a channel on request, and responds with the time at which it began.
 fn writer(
     url: String,
 ) -> (

@@ -1,10 +1,10 @@
-//! What one event costs on its way: decoding, filtering and queueing, handing over.
+//! The cost of an event at each step: decoding, filtering and queueing, handing over.
 
 #![allow(
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a benchmark may stop at once"
+    reason = "benchmarks may panic"
 )]
 
 mod support;

@@ -1,14 +1,14 @@
 //! Events per second from PostgreSQL into actors, as a ratio to a bare tokio-postgres loop.
 //!
-//! A burst of notifications is committed at once; measured is the time from the first event that arrives
-//! to the last. The contestants take turns in one run, and their medians are compared: the ratios are
-//! printed at the end, after criterion's own figures.
+//! A burst of notifications is committed at once. The measurement lasts from the first event that arrives to the last one. The
+//! contestants take turns in one run, and their medians are compared. The ratios are printed at the end, after criterion's
+//! figures.
 
 #![allow(
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a benchmark may stop at once"
+    reason = "benchmarks may panic"
 )]
 
 mod support;
@@ -26,14 +26,14 @@ use tokio_postgres::Client;
 
 const BURST: usize = 100_000;
 
-/// What all subscribers of a burst have seen.
+/// What all subscribers of a burst have received.
 struct Tally {
     missing: Cell<usize>,
     first: Cell<Option<Instant>>,
     done: Notify,
 }
 
-/// Looks at every event, as a subscriber would.
+/// Reads every event, as a subscriber would.
 struct Counter(Rc<Tally>);
 
 impl Actor for Counter {
@@ -62,7 +62,7 @@ impl Handler<Events> for Counter {
     }
 }
 
-/// A herald whose subscribers count.
+/// A herald with counting subscribers.
 struct Ours {
     herald: Herald,
     tally: Rc<Tally>,
@@ -123,7 +123,7 @@ impl Ours {
 }
 
 async fn notify(writer: &Client, channel: &str) {
-    // The payloads are made by the server, so that sending them costs this process nothing.
+    // The server creates the payloads, so sending them costs this process nothing.
     let sql = "SELECT count(pg_notify($1, format(
                    '{\"v\":1,\"operation\":\"update\",\"schema\":\"public\",\"table\":\"users\",\
                      \"sent_at\":%s,\"xid\":%s,\"key\":[\"id\"],\"keys\":[%s]}',

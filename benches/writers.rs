@@ -1,15 +1,15 @@
-//! What writers pay: single-row updates by 16 pgbench clients, with no trigger, PGCacheWatch's, ours that notify, ours that
-//! record in the outbox, and one that inserts a constant row into a table like it and does nothing else: as cheap as any
-//! trigger with an outbox can be. The contestants take turns; the medians are compared.
+//! The cost for writers: single-row updates by 16 pgbench clients with no trigger, with PGCacheWatch's trigger, with pgherald's
+//! triggers in both modes, and with a trigger that only inserts a constant row into a table like the outbox, which is the lower
+//! bound for triggers with an outbox. The contestants take turns, and their medians are compared.
 //!
-//! `PGHERALD_SECONDS` is how long a turn takes (default 5), `PGHERALD_TURNS` how many there are (default 5),
-//! `PGHERALD_PROTOCOL` how pgbench sends its statements (`simple`, `extended`, or, by default, `prepared`).
+//! `PGHERALD_SECONDS` sets the duration of a turn (default 5), `PGHERALD_TURNS` the number of turns (default 5), and
+//! `PGHERALD_PROTOCOL` how pgbench sends statements (`simple`, `extended` or, by default, `prepared`).
 
 #![allow(
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a benchmark may stop at once"
+    reason = "benchmarks may panic"
 )]
 
 use std::io::Write;
@@ -23,7 +23,7 @@ use tokio_postgres::{Client, NoTls};
 const CLIENTS: &str = "16";
 const SCALE: u32 = 10;
 
-/// That of PGCacheWatch 0.4.2 in effect: one notification for each statement, with time and table.
+/// Equivalent to the trigger of PGCacheWatch 0.4.2: one notification per statement, with time and table.
 const PGCACHEWATCH: &str = "CREATE FUNCTION announce() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         PERFORM pg_notify('ch_pgcachewatch_table_change', json_build_object(
@@ -33,7 +33,7 @@ const PGCACHEWATCH: &str = "CREATE FUNCTION announce() RETURNS trigger LANGUAGE 
     CREATE TRIGGER announce AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON pgbench_accounts
         EXECUTE FUNCTION announce()";
 
-/// Columns, defaults and indexes of a part of the outbox; not which rows were changed.
+/// A table with the columns, defaults and indexes of a part of the outbox. The trigger does not read the changed rows.
 const CONSTANT: &str = "CREATE SEQUENCE constant_id;
     CREATE TABLE constant (
         id bigint NOT NULL DEFAULT nextval('constant_id'), xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
@@ -108,7 +108,7 @@ fn number(name: &str, default: u32) -> u32 {
         .unwrap_or(default)
 }
 
-/// Runs pgbench with `script` on its standard input, and returns what it prints.
+/// Runs pgbench with `script` on its standard input. Returns its output.
 fn pgbench(arguments: &[&str], url: &str, script: &str) -> String {
     let program = Binaries::find().expect("binaries").dir().join("pgbench");
     let mut command = Command::new(&program);

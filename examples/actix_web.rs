@@ -1,4 +1,4 @@
-//! A web application whose cached responses do not go stale.
+//! A web application with cached responses that do not get stale.
 //!
 //! ```text
 //! cargo run --example actix_web
@@ -9,11 +9,11 @@
 //! curl localhost:8080/stats
 //! ```
 //!
-//! `GET` is answered from a cache that depends on the row; `PUT` writes to the database, and waits until the cache has
-//! heard of it. Whoever else changes the row (try it with psql) is heard of as well.
+//! `GET` is answered from a cache that depends on the row. `PUT` writes to the database, and waits until the cache has
+//! applied the change. Changes by other programs invalidate the cache too (try it with psql).
 //!
-//! Brings its own PostgreSQL, whose URL it prints. With `DATABASE_URL` set it uses that database. `PORT` chooses the
-//! port; 0 is any that is free. With `--check` it makes the requests above itself, compares the answers, and ends.
+//! Starts its own PostgreSQL server and prints its URL. With `DATABASE_URL` set, it uses that database. `PORT` sets the port;
+//! 0 means any free port. With `--check` it makes such requests itself, compares the answers, and ends.
 
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
@@ -46,7 +46,7 @@ struct NewName {
     name: String,
 }
 
-/// A connection that is opened anew when it was lost. A real application uses a pool instead.
+/// A connection that is reopened when it was lost. A real application uses a pool instead.
 struct Connection {
     config: ConnectConfig,
     client: Mutex<Client>,
@@ -62,7 +62,7 @@ impl Connection {
     }
 }
 
-/// What the handlers share. A user that does not exist is remembered as such.
+/// The state that the handlers share. The cache also stores that a user does not exist.
 struct State {
     users: CacheHandle<i64, Option<User>>,
     database: Connection,
@@ -80,7 +80,7 @@ impl State {
     }
 }
 
-/// What goes wrong is for the log, with all its causes, and not for the client.
+/// Logs an error with all its causes, and hides them from the client.
 fn internal(error: &(dyn Error + 'static)) -> actix_web::Error {
     let causes = successors(Some(error), |&error| error.source());
     let causes: Vec<String> = causes.map(ToString::to_string).collect();
@@ -118,9 +118,9 @@ async fn put_user(
         Ok::<_, Failure>(())
     };
     write.await.map_err(|error| internal(&*error))?;
-    // The next GET sees it, here and now. In other processes it does as soon as the event has got there.
+    // From now on, GET requests to this process see the change. Other processes see it when they have received the event.
     if let Err(error) = token.applied(Duration::from_secs(2)).await {
-        tracing::warn!(%error, "not waiting for the event any longer");
+        tracing::warn!(%error, "the cache has not confirmed the write");
         state.users.invalidate(&id);
     }
     Ok(HttpResponse::NoContent().finish())
@@ -138,11 +138,11 @@ fn listen(default_port: u16) -> Result<TcpListener, Failure> {
     let port = match std::env::var("PORT") {
         Ok(port) => port
             .parse()
-            .map_err(|_| format!("PORT is {port:?}, it must be a number from 0 to 65535"))?,
+            .map_err(|_| format!("PORT is {port:?}, but must be a number from 0 to 65535"))?,
         Err(_) => default_port,
     };
     TcpListener::bind(("127.0.0.1", port)).map_err(|error| {
-        format!("cannot listen on 127.0.0.1:{port}: {error}, choose another with PORT").into()
+        format!("cannot listen on 127.0.0.1:{port}: {error}; set PORT to another port").into()
     })
 }
 
@@ -152,7 +152,7 @@ async fn main() -> Result<(), Failure> {
         .with_env_filter(EnvFilter::from_default_env())
         .init();
     let check = std::env::args().any(|argument| argument == "--check");
-    // First, while nothing is installed yet that a failure would leave behind.
+    // First, so that a failure leaves nothing installed.
     let listener = listen(if check { 0 } else { 8080 })?;
     let database = Database::from_env_or_start().await?;
     let config: ConnectConfig = database.url().parse()?;
@@ -202,7 +202,7 @@ async fn main() -> Result<(), Failure> {
     serving.await??;
     println!("{}", herald.shutdown(Duration::from_secs(5)).await?);
 
-    // The users stay; what was installed for them goes.
+    // Keep the users, and remove the triggers.
     let client = config.client().await?;
     let tables = [TableName::new(User::SCHEMA, User::NAME)?];
     trigger::plan_uninstall(&client, &tables)
@@ -212,7 +212,7 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the curl commands above would show.
+/// Makes requests like the curl commands above, and compares the answers.
 async fn check_answers(url: &str) -> Result<(), Failure> {
     let path = format!("{url}/users/1");
     for name in ["Grace", "Barbara", "Ada"] {
@@ -236,7 +236,7 @@ async fn check_answers(url: &str) -> Result<(), Failure> {
 }
 
 async fn answer(url: &str) -> Result<String, Failure> {
-    // awc's errors are not `Send`, so only their text goes on.
+    // awc's errors are not `Send`, so only their text is returned.
     let mut answer = awc::Client::default()
         .get(url)
         .send()

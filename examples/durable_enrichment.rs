@@ -1,15 +1,15 @@
-//! New users are enriched exactly once each, although the workers that do it are killed.
+//! Each new user is enriched exactly once, although workers are killed.
 //!
 //! ```text
 //! cargo run --example durable_enrichment
 //! ```
 //!
-//! Users register in a `users` table whose changes are recorded in the outbox. Two workers, which are processes of their
-//! own, ask an HTTP service (which this program starts on loopback, slow and sometimes failing) which company a user belongs
-//! to, and write the answer in the transaction that also notes that the event was handled. Meanwhile this program kills them
-//! with SIGKILL, again and again, and starts new ones. In the end it counts how often each user was enriched: once.
+//! Users register in the table `enriched_users`, whose changes are recorded in the outbox. Two worker processes ask an HTTP
+//! service for the company of each user, and write the answer in the transaction that acknowledges the event. This program
+//! starts the service on the loopback interface; it is slow, and fails sometimes. Meanwhile this program repeatedly kills a
+//! worker with SIGKILL and starts a new one. At the end it checks that each user was enriched once.
 //!
-//! Brings its own PostgreSQL. With `DATABASE_URL` set it uses that database; users and group are removed in the end.
+//! Starts its own PostgreSQL server. With `DATABASE_URL` set, it uses that database. It removes table and group at the end.
 
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
@@ -37,7 +37,7 @@ type Failure = Box<dyn std::error::Error>;
 #[derive(Table)]
 #[table(name = "enriched_users", key = "id")]
 struct User {
-    #[allow(dead_code, reason = "it stands for the column")]
+    #[allow(dead_code, reason = "names the column and its type")]
     id: i64,
 }
 
@@ -46,7 +46,7 @@ struct Company {
     name: String,
 }
 
-/// The handler: asks the service about a user, and writes the answer in its transaction.
+/// Asks the service about a user, and writes the answer in the transaction that acknowledges the event.
 struct Enrich {
     service: String,
 }
@@ -62,23 +62,24 @@ impl TransactionalHandler for Enrich {
     ) -> HandlerResult {
         let sql = "SELECT email FROM enriched_users WHERE id = $1";
         let Some(row) = transaction.query_opt(sql, &[&user.key]).await? else {
-            return Ok(()); // gone meanwhile
+            return Ok(()); // the user was deleted
         };
         let email: &str = row.get(0);
-        // Asked at least once; a service that keeps the keys it has seen can tell. awc's errors are not `Send`.
+        // The service may receive several requests for one event. With the key it can recognize them.
         let key = attempt.idempotency_key().map(ToString::to_string);
         let mut answer = awc::Client::default()
             .get(format!("{}/company?email={email}", self.service))
             .insert_header(("Idempotency-Key", key.unwrap_or_default()))
             .send()
             .await
+            // awc's errors are not `Send`.
             .map_err(|error| error.to_string())?;
         if !answer.status().is_success() {
             return Err(format!("the service answered {}", answer.status()).into());
         }
         let body = answer.body().await.map_err(|error| error.to_string())?;
         let company: Company = serde_json::from_slice(&body)?;
-        // Not idempotent, on purpose: done twice, it would show.
+        // Deliberately not idempotent, so that a second execution would be visible.
         let sql =
             "UPDATE enriched_users SET company = $2, enrichments = enrichments + 1 WHERE id = $1";
         transaction
@@ -88,14 +89,13 @@ impl TransactionalHandler for Enrich {
     }
 }
 
-/// The program of a worker.
 async fn work(database: &str, service: String) -> Result<(), Failure> {
     let herald = Herald::connect(database.parse()?)
         .watch_with(TriggerSpec::of::<User>()?.outbox())
         .start()
         .await?;
-    let terms = Durable::new(GROUP)
-        // Short, for the story's sake: after a kill, the others wait for it.
+    let options = Durable::new(GROUP)
+        // Short for this example: after a kill, the other worker waits until the lease has expired.
         .lease(Duration::from_secs(1))
         .timeout(Duration::from_secs(5))
         .retry(RetryPolicy::new(
@@ -103,7 +103,7 @@ async fn work(database: &str, service: String) -> Result<(), Failure> {
             Backoff::new(Duration::from_millis(50), Duration::from_secs(1)),
         ));
     herald
-        .transactional(terms, move || Enrich {
+        .transactional(options, move || Enrich {
             service: service.clone(),
         })
         .await?;
@@ -111,7 +111,7 @@ async fn work(database: &str, service: String) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A worker's process. Killed when it is dropped.
+/// A worker process. Killed when this is dropped.
 struct Worker(Child);
 
 impl Worker {
@@ -126,13 +126,13 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // SIGKILL; it may have ended.
+        // Sends SIGKILL. Fails if the process has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-/// Lines with the time since the start.
+/// Prints lines with the time since the start.
 #[derive(Clone, Copy)]
 struct Log(Instant);
 
@@ -142,7 +142,7 @@ impl Log {
     }
 }
 
-/// Slow, and fails for every tenth request.
+/// Answers slowly, and fails every tenth request.
 async fn company(request: HttpRequest, served: web::Data<Served>) -> HttpResponse {
     let number = served.requests.replace(served.requests.get() + 1);
     tokio::time::sleep(Duration::from_millis(5 + 10 * (number % 3))).await;
@@ -210,9 +210,9 @@ async fn main() -> Result<(), Failure> {
     let mut workers = vec![start()?, start()?];
     let group = Group::new(&client, GROUP);
     while group.status().await.is_err() {
-        tokio::time::sleep(Duration::from_millis(20)).await; // the first worker makes it
+        tokio::time::sleep(Duration::from_millis(20)).await; // the first worker creates the group
     }
-    log.line("two workers");
+    log.line("two workers have started");
 
     for number in 0..NEW_USERS {
         let email = format!("user{number}@company{}.example", number % 5);
@@ -222,7 +222,7 @@ async fn main() -> Result<(), Failure> {
             workers[fastrand::usize(..2)] = start()?;
             let status = group.status().await?;
             log.line(&format!(
-                "{} users registered, {} not looked at; a worker was killed, another one started",
+                "{} users registered, {} events not read yet; a worker was killed and replaced",
                 number + 1,
                 status.lag_events
             ));
@@ -254,6 +254,6 @@ async fn main() -> Result<(), Failure> {
     client.batch_execute("DROP TABLE enriched_users").await?;
     match once == all {
         true => Ok(()),
-        false => Err("some were not".into()),
+        false => Err("some users were not enriched exactly once".into()),
     }
 }

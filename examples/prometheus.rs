@@ -1,15 +1,15 @@
-//! A program whose listener, cache and durable handler are seen by Prometheus.
+//! A program that serves metrics of its listener, cache and durable handler to Prometheus.
 //!
 //! ```text
 //! cargo run --features prometheus --example prometheus
 //! curl localhost:9187/metrics
 //! ```
 //!
-//! A customer's orders are counted from a cache; a durable handler ships each order, and fails now and then. Orders come in
-//! all the time. `docs/grafana.json` is a dashboard for what is served, `docs/alerts.yml` has alert rules.
+//! Orders are inserted continuously. A cache has the number of orders of each customer. A durable handler ships each order,
+//! and fails sometimes. `docs/grafana.json` is a dashboard for the metrics, and `docs/alerts.yml` has alert rules.
 //!
-//! Brings its own PostgreSQL, whose URL it prints. With `DATABASE_URL` set it uses that database. `PORT` chooses the port.
-//! With `--check` it asks for the metrics itself, looks at them, and ends.
+//! Starts its own PostgreSQL server and prints its URL. With `DATABASE_URL` set, it uses that database. `PORT` sets the port.
+//! With `--check` it requests the metrics itself, checks them, and ends.
 
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
@@ -32,9 +32,9 @@ use tracing_subscriber::EnvFilter;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// How often is told how the groups are doing.
+/// How often the metrics of groups and outbox are recorded.
 const GROUPS: Duration = Duration::from_secs(5);
-/// What one look at the metrics has to show.
+/// Metrics that `--check` expects.
 const EXPECTED: [&str; 9] = [
     "pgherald_listeners_live 1",
     "pgherald_event_latency_seconds_count",
@@ -54,20 +54,20 @@ struct Order {
     id: i64,
 }
 
-/// What the triggers record of an order.
+/// The column of an order that the triggers record.
 #[derive(Deserialize)]
 struct Customer {
     customer: i64,
 }
 
-/// Ships orders, which fails at the first attempt now and then.
+/// Ships orders. The first attempt fails for every tenth order.
 struct Ship;
 
 impl EventHandler for Ship {
     type Event = Inserted<Order>;
 
     async fn handle(&self, order: Inserted<Order>, attempt: Attempt) -> pgherald::HandlerResult {
-        // In the span of the attempt: with its event, table, and time of commit.
+        // Logged in the span of the attempt, which has the event, its table and its commit time.
         tracing::info!(order = order.key, "shipping");
         if order.key % 10 == 0 && attempt.number() == 1 {
             return Err("the carrier does not answer".into());
@@ -86,7 +86,7 @@ async fn main() -> Result<(), Failure> {
         Ok(port) => port.parse()?,
         Err(_) => 9187,
     };
-    // Before anything else: what is begun without a recorder stays unmeasured.
+    // First, because listeners, caches and handlers that start before the recorder is installed are not measured.
     pgherald::prometheus::serve(([127, 0, 0, 1], port))?;
 
     let database = Database::from_env_or_start().await?;
@@ -141,12 +141,12 @@ async fn main() -> Result<(), Failure> {
             }
             outbox::status(&client).await?.record();
         }
-        #[expect(unreachable_code, reason = "it tells the type")]
+        #[expect(unreachable_code, reason = "it determines the type")]
         Ok::<_, Failure>(())
     };
     let until = async {
         match check {
-            true => look(port).await,
+            true => check_metrics(port).await,
             false => Ok(tokio::signal::ctrl_c().await?),
         }
     };
@@ -170,8 +170,8 @@ async fn count(client: &Client, customer: i64) -> Result<i64, tokio_postgres::Er
     Ok(client.query_one(sql, &[&customer]).await?.get(0))
 }
 
-/// Asks for the metrics until all is there that is expected.
-async fn look(port: u16) -> Result<(), Failure> {
+/// Requests the metrics until they include all expected ones.
+async fn check_metrics(port: u16) -> Result<(), Failure> {
     let mut missing = Vec::new();
     for _ in 0..300 {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -192,5 +192,5 @@ async fn look(port: u16) -> Result<(), Failure> {
             return Ok(());
         }
     }
-    Err(format!("not among the metrics: {}", missing.join(", ")).into())
+    Err(format!("metrics are missing: {}", missing.join(", ")).into())
 }

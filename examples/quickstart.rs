@@ -1,11 +1,11 @@
-//! A row changes, an actor hears of it.
+//! An actor that receives the changes of a table.
 //!
 //! ```text
 //! cargo run --example quickstart
 //! ```
 //!
-//! Needs nothing: it brings its own PostgreSQL. With `DATABASE_URL` set it uses that database, in which it
-//! makes a table `quickstart_users` and drops it again.
+//! Starts its own PostgreSQL server. With `DATABASE_URL` set, it uses that database. It creates a table `quickstart_users`
+//! and drops it at the end.
 
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
@@ -41,7 +41,7 @@ impl Handler<Events> for Printer {
 
     fn handle(&mut self, events: Events, _: &mut Self::Context) -> Self::Result {
         if let Some(resync) = events.resync() {
-            println!("resync: {resync} (whatever happened before, read it from the tables)");
+            println!("resync: {resync} (for earlier changes, read the tables)");
         }
         for event in events.events().iter() {
             let columns = event.columns_json().unwrap_or_default();
@@ -49,7 +49,7 @@ impl Handler<Events> for Printer {
         }
         let printed = self.printed.clone();
         Box::pin(async move {
-            // The main program may have seen enough and gone.
+            // Fails if the main program has ended.
             let _ = printed.send(events.events().len()).await;
         })
     }
@@ -70,7 +70,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         )
         .await?;
 
-    // Triggers announce the changes; an extra column travels with them.
+    // Triggers announce each change, with the key and the column `email`.
     let spec = TriggerSpec::of::<User>()?.columns(["email"]);
     let herald = Herald::connect(config)
         .watch_with(spec)
@@ -84,7 +84,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .subscribe(Subscribe::to("printer", users, printer))
         .await?;
 
-    // From here on, an ordinary program that knows nothing of pgherald.
+    // Any other program could make these changes, without pgherald.
     for sql in [
         "INSERT INTO quickstart_users VALUES (1, 'ada@example.org'), (2, 'alan@example.org')",
         "UPDATE quickstart_users SET email = 'ada@lovelace.example' WHERE id = 1",

@@ -1,13 +1,13 @@
-//! The strategies side by side, on the same stream of events.
+//! Compares cache strategies on the same stream of events.
 //!
 //! ```text
 //! cargo run --example strategies
 //! ```
 //!
-//! One row is updated again and again, in bursts. Each column is a cache with a strategy of its own; it shows the
-//! version that a reader is given at that moment, `·` where that is the newest.
+//! One row is updated in bursts. Each column of the output is a cache with its own strategy. It shows the version that a
+//! reader gets at that moment, or `·` if it is the newest version.
 //!
-//! Brings its own PostgreSQL. With `DATABASE_URL` set it uses that database, and drops its table at the end.
+//! Starts its own PostgreSQL server. With `DATABASE_URL` set, it uses that database. It drops its table at the end.
 
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
@@ -108,12 +108,12 @@ async fn main() -> Result<(), Failure> {
     let began = Instant::now();
     for step in 0..STEPS {
         sleep_until(began + STEP * step).await;
-        // Bursts of six, then quiet.
+        // Six updates, then a pause of four steps.
         if step % 10 < 6 {
             let sql = "UPDATE strategies_pages SET version = version + 1 WHERE id = 1";
             client.execute(sql, &[]).await?;
         }
-        // The event travels for less than a millisecond; half a step is plenty.
+        // The event arrives within about a millisecond, so half a step is enough.
         sleep_until(began + STEP * step + STEP / 2).await;
         let newest = version(&client).await?;
         print!("{:>5.2}s {newest:>9}", began.elapsed().as_secs_f64());

@@ -1,14 +1,14 @@
-//! New users are enriched by an external service, whatever happens to the connection meanwhile.
+//! New users are enriched by an external service, even if the connection to the database is lost meanwhile.
 //!
 //! ```text
 //! cargo run --example user_enrichment
 //! ```
 //!
-//! Rows arrive in a `users` table. A handler asks an HTTP service (which this program starts on loopback,
-//! slow and sometimes failing) which company a user belongs to, and writes the answer back. Half-way the
-//! listener's connection is terminated. In the end every user is enriched.
+//! Users are inserted into the table `users`. A handler asks an HTTP service for the company of each user, and writes the
+//! answer to the table. This program starts the service on the loopback interface; it is slow, and fails sometimes. Half-way,
+//! the listener's connection is terminated. At the end, every user is enriched.
 //!
-//! Brings its own PostgreSQL. With `DATABASE_URL` set it uses that database, and leaves the users in place.
+//! Starts its own PostgreSQL server. With `DATABASE_URL` set, it uses that database and keeps the users.
 
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
@@ -43,9 +43,9 @@ struct Company {
     name: String,
 }
 
-/// The handler: asks the service about a user and writes the answer back.
+/// Asks the service about a user and writes the answer to the table.
 ///
-/// It takes `Inserted<User>`, so its own UPDATE does not come back to it.
+/// It handles `Inserted<User>`, so it does not receive its own updates.
 struct Enrich {
     database: Arc<Client>,
     service: String,
@@ -56,10 +56,10 @@ impl Enrich {
     async fn enrich(&self, id: i64) -> HandlerResult {
         let sql = "SELECT email FROM users WHERE id = $1 AND company IS NULL";
         let row = self.database.query_opt(sql, &[&id]).await?;
-        // Gone or enriched meanwhile: nothing to do.
+        // Nothing to do: the user was deleted or is already enriched.
         let Some(row) = row else { return Ok(()) };
         let email: &str = row.get(0);
-        // awc's errors are not `Send`, so only their text goes on.
+        // awc's errors are not `Send`, so only their text is returned.
         let mut answer = awc::Client::default()
             .get(format!("{}/company?email={email}", self.service))
             .send()
@@ -70,7 +70,7 @@ impl Enrich {
         }
         let company: Company =
             serde_json::from_slice(&answer.body().await.map_err(|error| error.to_string())?)?;
-        // Attempts can be repeated, so the effect must bear it.
+        // An attempt may be repeated, so its effect must be idempotent.
         let written = self
             .database
             .execute(
@@ -97,7 +97,7 @@ impl EventHandler for Enrich {
         self.enrich(user.key).await
     }
 
-    /// Something was not announced: look for users that are not enriched.
+    /// Enriches users whose events were missed.
     async fn resync(&self, resync: Resync) -> HandlerResult {
         let sql = "SELECT id FROM users WHERE company IS NULL ORDER BY id";
         let missed = self.database.query(sql, &[]).await?;
@@ -105,7 +105,7 @@ impl EventHandler for Enrich {
             "resync ({resync}): {} users to catch up with",
             missed.len()
         ));
-        // One that fails must not keep the others; what is left is found by the next attempt.
+        // Continue after a failure. The next attempt finds the remaining users.
         let mut failure = Ok(());
         for row in missed {
             if let Err(error) = self.enrich(row.get(0)).await {
@@ -116,7 +116,7 @@ impl EventHandler for Enrich {
     }
 }
 
-/// Lines with the time since the start.
+/// Prints lines with the time since the start.
 #[derive(Clone, Copy)]
 struct Log(Instant);
 
@@ -126,7 +126,7 @@ impl Log {
     }
 }
 
-/// Slow, and fails for every fourth request.
+/// Answers slowly, and fails every fourth request.
 async fn company(
     query: web::Query<Vec<(String, String)>>,
     served: web::Data<Served>,
@@ -228,10 +228,10 @@ async fn main() -> Result<(), Failure> {
     log.line("every user is enriched");
 
     let failed = enrich.send(GetReport).await?.errors;
-    log.line(&format!("{failed} attempts had failed and were repeated"));
+    log.line(&format!("{failed} attempts failed and were retried"));
     println!("{}", herald.shutdown(Duration::from_secs(5)).await?);
 
-    // The users stay; what was installed for them goes.
+    // Keep the users, and remove the triggers.
     let users = [TableName::new(User::SCHEMA, User::NAME)?];
     trigger::plan_uninstall(&application, &users)
         .await?

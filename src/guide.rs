@@ -1,8 +1,8 @@
-// The pages of `docs/`, which are compiled and run as tests here.
+// The pages of `docs/`. Their code is compiled and run as doctests here.
 //
-// Pages link to each other by reference (`[Strategies]`), with a definition at their end for those who read the files.
-// The definitions of `links.md` come before them, so that here links lead to modules. Tests do without, and are named by
-// the page and its lines.
+// Pages link to each other by reference (`[Strategies]`). Each page defines its references at its end, for readers of the
+// files. The definitions in `links.md` come first and take precedence, so the links of the documentation lead to modules.
+// Doctests omit them, so that a test is named by its page and the line in that page.
 
 macro_rules! pages {
     ($($page:ident: $file:literal;)*) => {$(

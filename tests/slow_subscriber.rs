@@ -1,4 +1,5 @@
-//! A subscriber that stalls hurts only itself. In a process of its own, because it measures memory.
+//! A stalled subscriber does not delay others, costs bounded memory, and learns how many events it lost. The test has its own
+//! process, because it measures memory.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,7 +7,7 @@
     clippy::panic,
     clippy::print_stdout,
     dead_code,
-    reason = "a test may stop at once, and uses a part of its support"
+    reason = "tests may panic, and this one uses only a part of the support module"
 )]
 
 #[path = "it/support.rs"]
@@ -24,7 +25,7 @@ use support::{DEADLINE, client, database, listen, source, watched_table};
 const EVENTS: u64 = 1_000_000;
 const ROWS: u64 = 1_000;
 
-/// Counts; handles its first batch only when told to.
+/// Counts events. Handles its first batch only once the gate is open.
 struct Counter {
     counts: Rc<RefCell<Counts>>,
     gate: watch::Receiver<bool>,
@@ -33,7 +34,7 @@ struct Counter {
 #[derive(Default)]
 struct Counts {
     events: u64,
-    told_lost: u64,
+    reported_lost: u64,
 }
 
 impl Actor for Counter {
@@ -50,7 +51,7 @@ impl Handler<Events> for Counter {
             let _ = gate.wait_for(|open| *open).await;
             let mut counts = counts.borrow_mut();
             counts.events += events.events().len() as u64;
-            counts.told_lost += events.resync().map_or(0, Resync::lost);
+            counts.reported_lost += events.resync().map_or(0, Resync::lost);
         })
     }
 }
@@ -71,7 +72,7 @@ fn resident() -> u64 {
 }
 
 #[actix::test]
-async fn a_stalled_subscriber_costs_bounded_memory_and_learns_what_it_lost() {
+async fn a_stalled_subscriber_costs_bounded_memory_and_receives_the_count_of_lost_events() {
     let url = database().await;
     let client = client(&url).await;
     let spec = watched_table(&client, "t").await;
@@ -95,7 +96,7 @@ async fn a_stalled_subscriber_costs_bounded_memory_and_learns_what_it_lost() {
         listener.send(subscribe).await.unwrap().unwrap();
         counted.push(counts);
     }
-    // The probe keeps all it sees: not in this test.
+    // The probe keeps every event in memory, which would distort the measurement.
     let probe_id = listener.send(GetStatus).await.unwrap().subscriptions[0].id;
     assert!(listener.send(Unsubscribe(probe_id)).await.unwrap());
 
@@ -124,7 +125,7 @@ async fn a_stalled_subscriber_costs_bounded_memory_and_learns_what_it_lost() {
         }
     };
     tokio::select! {
-        done = tokio::time::timeout(DEADLINE * 2, everything) => done.expect("the fast ones get everything"),
+        done = tokio::time::timeout(DEADLINE * 2, everything) => done.expect("the fast subscribers get every event"),
         () = sampling => unreachable!("it samples for ever"),
     }
     let growth = (peak - before) / 1_048_576;
@@ -143,24 +144,27 @@ async fn a_stalled_subscriber_costs_bounded_memory_and_learns_what_it_lost() {
             .unwrap()
     };
     let caught_up = async {
-        while counted[2].borrow().events + counted[2].borrow().told_lost < EVENTS {
+        while counted[2].borrow().events + counted[2].borrow().reported_lost < EVENTS {
             tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(DEADLINE, caught_up)
         .await
-        .expect("each event delivered or told");
+        .expect("each event is delivered or reported as lost");
     let (stats, counts) = (stats().await, counted[2].borrow());
     println!(
-        "stalled: {} delivered, told of {} lost",
-        counts.events, counts.told_lost
+        "stalled: {} delivered, {} reported as lost",
+        counts.events, counts.reported_lost
     );
     assert_eq!(stats.matched, EVENTS);
-    assert_eq!(stats.lost, counts.told_lost);
-    assert_eq!(counts.events + counts.told_lost, EVENTS);
-    assert!(counts.told_lost > EVENTS / 2);
+    assert_eq!(stats.lost, counts.reported_lost);
+    assert_eq!(counts.events + counts.reported_lost, EVENTS);
+    assert!(counts.reported_lost > EVENTS / 2);
     for fast in &counted[..2] {
-        assert_eq!((fast.borrow().events, fast.borrow().told_lost), (EVENTS, 0));
+        assert_eq!(
+            (fast.borrow().events, fast.borrow().reported_lost),
+            (EVENTS, 0)
+        );
     }
     drop(open);
 }

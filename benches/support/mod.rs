@@ -1,4 +1,4 @@
-//! What the benchmarks compare with: a loop on a bare tokio-postgres connection.
+//! The baseline of the benchmarks: a loop on a bare tokio-postgres connection.
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
@@ -8,7 +8,7 @@ use pgherald_testkit::Postgres;
 use serde::Deserialize;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
-/// A payload as pgherald's triggers write it for one row.
+/// The payload of pgherald's triggers for one row.
 pub(crate) fn payload(key: usize) -> String {
     format!(
         "{{\"v\":1,\"operation\":\"update\",\"schema\":\"public\",\"table\":\"users\",\
@@ -17,7 +17,7 @@ pub(crate) fn payload(key: usize) -> String {
     )
 }
 
-/// The same payload as anybody would declare it for serde.
+/// The same payload, as a user would declare it for serde.
 #[derive(Deserialize)]
 pub(crate) struct Bare {
     pub(crate) v: u32,
@@ -30,7 +30,7 @@ pub(crate) struct Bare {
     pub(crate) keys: Vec<i64>,
 }
 
-/// The same payload, without copying any text out of it.
+/// The same payload, with borrowed strings.
 #[derive(Deserialize)]
 pub(crate) struct BareBorrowed<'a> {
     pub(crate) v: u32,
@@ -47,7 +47,7 @@ pub(crate) struct BareBorrowed<'a> {
 pub(crate) type BareConnection =
     tokio_postgres::Connection<tokio_postgres::Socket, tokio_postgres::tls::NoTlsStream>;
 
-/// A connection that listens, and nothing else.
+/// A connection that only listens.
 pub(crate) async fn listen(url: &str, channel: &str) -> (Client, BareConnection) {
     let (client, mut connection) = tokio_postgres::connect(url, NoTls).await.expect("connect");
     let sql = format!("LISTEN \"{channel}\"");
@@ -75,7 +75,7 @@ pub(crate) async fn next(connection: &mut BareConnection) -> tokio_postgres::Not
     }
 }
 
-/// A server as it would run in production, but for its size.
+/// A server with the settings of a small production server.
 pub(crate) fn server() -> Postgres {
     Postgres::builder()
         .setting("shared_buffers", "256MB")
@@ -83,7 +83,7 @@ pub(crate) fn server() -> Postgres {
         .expect("PostgreSQL")
 }
 
-/// The value in the middle.
+/// The median.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

@@ -1,4 +1,4 @@
-//! What is wrong with a cache is found.
+//! The checker finds each flaw of a broken cache.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use crate::early::Early;
 use crate::naive::Flaw;
 use crate::support::{assert_caught, check};
 
-/// Faults that end the listener's connection and are over soon.
+/// Restricts the check to short faults that end the listener's connection.
 fn lost_connections(check: CoherenceCheck) -> CoherenceCheck {
     check.kinds([Fault::TerminateListener, Fault::Cut, Fault::Refuse])
 }
 
 #[actix::test]
-async fn storing_what_was_loaded_before_the_invalidation_is_found() {
+async fn storing_a_value_loaded_before_its_invalidation_is_found() {
     let check = check().kinds([]).faults(0);
     assert_caught(check, Flaw::StoresOldLoads, &[Rule::AppliedEvent]).await;
 }
 
 #[actix::test]
-async fn joining_a_load_from_before_the_invalidation_is_found() {
+async fn joining_a_load_begun_before_an_invalidation_is_found() {
     let check = check().kinds([]).faults(0);
     assert_caught(check, Flaw::JoinsOlderLoads, &[Rule::AppliedEvent]).await;
 }
 
 #[actix::test]
-async fn announcing_the_gap_before_listening_again_is_found() {
+async fn a_resync_before_listening_again_is_found() {
     let check = lost_connections(check()).listener(|source| {
         let build = source.factory()?;
         Ok(ListenerActor::new(move || Early::new(build())))
@@ -36,7 +36,7 @@ async fn announcing_the_gap_before_listening_again_is_found() {
 }
 
 #[actix::test]
-async fn answering_from_memory_while_not_live_is_found() {
+async fn serving_values_while_not_live_is_found() {
     let check = lost_connections(check());
     assert_caught(check, Flaw::AnswersBlindly, &[Rule::NotLive]).await;
 }
@@ -54,9 +54,9 @@ async fn ignoring_an_overflow_is_found() {
 }
 
 #[actix::test]
-async fn claiming_to_have_flushed_is_found() {
+async fn reporting_a_flush_that_did_not_happen_is_found() {
     let check = check().kinds([Fault::Overflow]);
-    // By a read, unless the comparison with the database comes first.
+    // A read finds it, unless the comparison with the database comes first.
     let rules = [Rule::Flush, Rule::Quiet];
     assert_caught(check, Flaw::OnlyClaimsToFlush, &rules).await;
 }
@@ -68,13 +68,13 @@ async fn leaving_waiters_hanging_is_found() {
 }
 
 #[actix::test]
-async fn mixing_up_keys_is_found() {
+async fn serving_the_value_of_another_key_is_found() {
     let check = check().kinds([]).faults(0);
     assert_caught(check, Flaw::MixesUpKeys, &[Rule::OwnValue]).await;
 }
 
 #[actix::test]
-async fn answering_for_too_long_without_a_source_is_found() {
+async fn serving_stale_values_beyond_the_maximum_age_is_found() {
     let check = check()
         .kinds([Fault::Refuse, Fault::Stall])
         .when_not_live(NotLive::ServeStale {
@@ -84,13 +84,13 @@ async fn answering_for_too_long_without_a_source_is_found() {
 }
 
 #[actix::test]
-async fn confirming_a_write_too_early_is_found() {
+async fn confirming_a_write_before_it_is_applied_is_found() {
     let check = check().kinds([]).faults(0);
     assert_caught(check, Flaw::ConfirmsAtOnce, &[Rule::OwnWrite]).await;
 }
 
 #[actix::test]
-async fn answering_before_the_gap_was_heard_of_is_found() {
+async fn serving_values_before_the_resync_was_applied_is_found() {
     let check = check()
         .kinds([Fault::Refuse, Fault::TerminateListener])
         .reopening();
@@ -98,7 +98,7 @@ async fn answering_before_the_gap_was_heard_of_is_found() {
 }
 
 #[actix::test]
-async fn a_panic_is_found() {
+async fn a_panicking_cache_is_found() {
     let check = check().kinds([]).faults(0);
     assert_caught(check, Flaw::Panics, &[Rule::Deadline]).await;
 }

@@ -1,8 +1,8 @@
-//! A source that announces the gap too early.
+//! A source that emits the resync of a gap too early.
 
 use pgherald::{Resync, ResyncReason, Signal, Source};
 
-/// Says, as soon as the connection is lost, what it should say when it listens again.
+/// Emits the signals of a reconnect as soon as the connection is lost, before the source listens again.
 pub(crate) struct Early<S> {
     inner: S,
     state: State,
@@ -13,10 +13,10 @@ enum State {
     /// Not connected yet.
     Starting,
     Live,
-    /// The resync was said, live must follow.
+    /// The resync was emitted, and `Live` follows.
     Announced,
-    /// Says nothing more until it really listens again.
-    Lying,
+    /// Emits nothing until the inner source listens again.
+    Suppressing,
 }
 
 impl<S: Source> Early<S> {
@@ -31,7 +31,7 @@ impl<S: Source> Early<S> {
 impl<S: Source> Source for Early<S> {
     async fn next(&mut self) -> Signal {
         if self.state == State::Announced {
-            self.state = State::Lying;
+            self.state = State::Suppressing;
             return Signal::Live;
         }
         loop {
@@ -41,8 +41,8 @@ impl<S: Source> Source for Early<S> {
                     self.state = State::Announced;
                     return Signal::Resync(Resync::new(ResyncReason::Reconnected));
                 }
-                (Signal::Live, State::Lying) => self.state = State::Live,
-                (Signal::Down(_) | Signal::Resync(_), State::Lying) => {}
+                (Signal::Live, State::Suppressing) => self.state = State::Live,
+                (Signal::Down(_) | Signal::Resync(_), State::Suppressing) => {}
                 (Signal::Live, _) => {
                     self.state = State::Live;
                     return signal;

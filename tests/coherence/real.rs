@@ -1,6 +1,6 @@
-//! pgherald's own cache is coherent.
+//! The coherence of pgherald's own cache.
 //!
-//! `PGHERALD_SEED`, `PGHERALD_FAULTS`, `PGHERALD_READS` and `PGHERALD_SECONDS` prolong a run.
+//! `PGHERALD_SEED`, `PGHERALD_FAULTS`, `PGHERALD_READS` and `PGHERALD_SECONDS` repeat and prolong a run.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -18,10 +18,10 @@ use tokio_postgres::Transaction;
 
 use crate::support::{assert_coherent, check, prolonged};
 
-/// How long a write is waited for.
+/// How long to wait for a write.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// A cache under test, whose keys are made of a row's key and a number by chance.
+/// A cache under test. Its keys consist of a row's key and a random number.
 struct Cached<K: CacheKey> {
     cache: CacheHandle<K, i64>,
     key: fn(i64, u8) -> K,
@@ -60,8 +60,8 @@ impl<K: CacheKey> Cached<K> {
         }
     }
 
-    /// By `get_or_load`. What is there at once without a load came from memory; what another read is
-    /// loading at the same time takes longer.
+    /// Reads by `get_or_load`. A value that is ready at the first poll without a load was cached. A value that another read is
+    /// loading takes longer.
     async fn get_or_load(&self, row: i64, key: K, loader: Loader) -> Result<Reading, ReadFailure> {
         let loaded = Arc::new(AtomicBool::new(false));
         let loads = Arc::clone(&loaded);
@@ -77,7 +77,7 @@ impl<K: CacheKey> Cached<K> {
         })
     }
 
-    /// By `get_many_or_load`, together with another key of the same row.
+    /// Reads by `get_many_or_load`, together with another key of the same row.
     async fn get_many_or_load(
         &self,
         row: i64,
@@ -86,7 +86,7 @@ impl<K: CacheKey> Cached<K> {
     ) -> Result<Reading, ReadFailure> {
         let loaded = Arc::new(AtomicBool::new(false));
         let loads = Arc::clone(&loaded);
-        // Once more if another one's load, that was joined, came to nothing.
+        // Retry if the load of another reader, which was joined, has failed.
         let load = move |missing: Vec<K>| {
             loads.store(true, Ordering::Relaxed);
             let loader = loader.clone();
@@ -95,18 +95,18 @@ impl<K: CacheKey> Cached<K> {
                 Ok::<_, LoadFailure>(missing.into_iter().map(move |key| (key, version)))
             }
         };
-        let wanted = keys[0].clone();
+        let requested = keys[0].clone();
         let reading = self.cache.get_many_or_load(keys, load);
         let (versions, at_once) = counting_polls(reading).await;
         let versions = versions.map_err(|error| ReadFailure::new(error.to_string()))?;
-        let missing = || ReadFailure::new("what was loaded is not there");
+        let missing = || ReadFailure::new("the loaded value is missing");
         Ok(Reading {
-            version: **versions.get(&wanted).ok_or_else(missing)?,
+            version: **versions.get(&requested).ok_or_else(missing)?,
             from_memory: at_once && !loaded.load(Ordering::Relaxed),
         })
     }
 
-    /// By hand: what is not there is loaded and inserted, unless it was invalidated meanwhile.
+    /// Reads without a loader: a missing value is loaded and inserted, unless it was invalidated meanwhile.
     async fn get_or_insert(
         &self,
         row: i64,
@@ -129,7 +129,7 @@ impl<K: CacheKey> Cached<K> {
     }
 }
 
-/// The outcome, and whether it was there at the first poll.
+/// The outcome of a future, and whether it was ready at the first poll.
 async fn counting_polls<T>(future: impl Future<Output = T>) -> (T, bool) {
     let mut future = pin!(future);
     let mut polls = 0;
@@ -174,8 +174,8 @@ fn by_row() -> CacheBuilder<i64, i64> {
     CacheBuilder::new("by_row").row_of::<Row>()
 }
 
-/// Coherent each time, up to a run in which its queue overflowed: whether a flood of events comes faster than the cache applies
-/// them, the machine decides.
+/// Runs checks until one in which the cache's queue overflowed. Each of them must be coherent. The machine decides whether events
+/// arrive faster than the cache applies them.
 async fn assert_coherent_with_losses(check: impl Fn() -> CoherenceCheck) {
     for _ in 0..5 {
         let report = prolonged(check().handlers())
@@ -197,12 +197,12 @@ async fn a_cache_by_row_is_coherent() {
 }
 
 #[actix::test]
-async fn a_cache_on_the_outbox_is_coherent() {
+async fn a_cache_in_outbox_mode_is_coherent() {
     assert_coherent_with_losses(|| check().outbox().handlers()).await;
 }
 
 #[actix::test]
-async fn a_cache_that_forgets_for_want_of_room_is_coherent() {
+async fn a_cache_that_evicts_is_coherent() {
     let builder = by_row().capacity(16);
     let report = prolonged(check().handlers())
         .reopening()
@@ -214,7 +214,7 @@ async fn a_cache_that_forgets_for_want_of_room_is_coherent() {
 }
 
 #[actix::test]
-async fn a_cache_that_serves_stale_is_coherent() {
+async fn a_cache_that_serves_stale_values_is_coherent() {
     let max_age = Duration::from_millis(100);
     let builder = by_row().when_not_live(WhenNotLive::ServeStale { max_age });
     let report = prolonged(check().handlers())
@@ -239,7 +239,7 @@ async fn a_cache_whose_keys_depend_on_rows_is_coherent() {
 }
 
 #[actix::test]
-async fn who_waits_for_its_own_write_reads_it() {
+async fn a_reader_that_waits_for_its_write_token_reads_the_write() {
     let report = prolonged(check().handlers())
         .reopening()
         .run(async |context| {
@@ -263,7 +263,7 @@ async fn assert_coherent_with(strategy: impl Strategy) {
 }
 
 #[actix::test]
-async fn a_cache_that_collects_events_is_coherent() {
+async fn a_cache_whose_strategy_holds_events_is_coherent() {
     let period = Duration::from_millis(20);
     assert_coherent_with(Windowed::period(period).unwrap()).await;
     assert_coherent_with(Debounced::new(period, period * 3).unwrap()).await;

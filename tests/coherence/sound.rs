@@ -1,4 +1,4 @@
-//! Nothing is wrong with a sound cache.
+//! The checker finds no violation in a sound cache.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use pgherald_testkit::coherence::{
 use crate::naive::{Flaw, Naive};
 use crate::support::{assert_coherent, check, prolonged};
 
-/// Keeps nothing.
+/// Caches nothing.
 #[derive(Clone)]
 struct NoCache;
 
@@ -76,7 +76,7 @@ async fn a_cache_that_counts_epochs_is_coherent() {
 }
 
 #[actix::test]
-async fn a_cache_that_answers_for_a_limited_time_without_a_source_is_coherent() {
+async fn a_cache_that_serves_for_a_limited_time_without_a_source_is_coherent() {
     let max_age = Duration::from_millis(100);
     let report = prolonged(check())
         .when_not_live(NotLive::ServeStale { max_age })

@@ -1,4 +1,4 @@
-//! How checks are made here.
+//! The settings of checks.
 
 use std::time::Duration;
 
@@ -6,19 +6,19 @@ use pgherald_testkit::coherence::{CoherenceCheck, CoherenceReport, Rule};
 
 use crate::naive::{Flaw, Naive};
 
-/// What the environment says.
+/// The number in an environment variable.
 pub(crate) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-/// A check whose seed can be given.
+/// A check whose seed `PGHERALD_SEED` may set.
 pub(crate) fn check() -> CoherenceCheck {
     let seed = number("PGHERALD_SEED").unwrap_or_else(|| fastrand::u64(..));
     println!("PGHERALD_SEED={seed}");
     CoherenceCheck::new().seed(seed)
 }
 
-/// A check that the environment can prolong: `PGHERALD_FAULTS`, `PGHERALD_READS`, `PGHERALD_SECONDS`.
+/// A check that `PGHERALD_FAULTS`, `PGHERALD_READS` and `PGHERALD_SECONDS` may prolong.
 pub(crate) fn prolonged(check: CoherenceCheck) -> CoherenceCheck {
     check
         .faults(number("PGHERALD_FAULTS").unwrap_or(12))
@@ -26,7 +26,7 @@ pub(crate) fn prolonged(check: CoherenceCheck) -> CoherenceCheck {
         .duration(Duration::from_secs(number("PGHERALD_SECONDS").unwrap_or(0)))
 }
 
-/// Fails unless nothing was found and all was tried.
+/// Fails if a violation was found, or if the check did not exercise everything.
 pub(crate) fn assert_coherent(report: &CoherenceReport) {
     println!("{report}");
     assert!(report.is_coherent(), "{report}");

@@ -1,4 +1,4 @@
-//! DDL under a running group and a cache, while rows are written: each row is handled, or a resync stands for it.
+//! DDL while a group and a cache run and rows are written: each row is handled, or a resync announces its loss.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use pgherald::{
     Herald, Key, Resync, RetryPolicy, Table, TableName,
 };
 
-use crate::support::{LIMIT, Log, Scene, local, terms, until};
+use crate::support::{LIMIT, Log, Scene, local, options, until};
 
 struct Job;
 
@@ -23,7 +23,7 @@ impl Table for Job {
     type Key = i64;
 }
 
-/// What is required: less than travels.
+/// The requirements of the group. The triggers record more columns.
 fn jobs() -> TriggerSpec {
     TriggerSpec::of::<Job>()
         .unwrap()
@@ -31,7 +31,7 @@ fn jobs() -> TriggerSpec {
         .outbox()
 }
 
-/// What the handler saw, numbered: rows by id, and resyncs.
+/// The rows and resyncs that the handler received, with the steps at which it did. Rows are identified by id.
 #[derive(Clone, Default)]
 struct Seen {
     steps: Arc<AtomicUsize>,
@@ -44,7 +44,7 @@ impl Seen {
         self.steps.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The rows committed at a step of which there is no event, and no resync since.
+    /// Committed rows that were not handled and are not covered by a later resync.
     fn lost(&self, committed: &[(i64, usize)]) -> Vec<i64> {
         let last = self
             .resyncs
@@ -80,7 +80,7 @@ impl EventHandler for Note {
     }
 }
 
-/// A writer that inserts rows into what is called `jobs`, one by one, and updates each, until it is told to end.
+/// Inserts rows into the table named `jobs` one by one, and updates each, until it is ended.
 struct Writer {
     committed: Rc<RefCell<Vec<(i64, usize)>>>,
     ends: Rc<Cell<bool>>,
@@ -97,11 +97,11 @@ impl Writer {
                 if stop.get() {
                     return;
                 }
-                // Not prepared: the table is altered meanwhile.
+                // Not prepared, because the table is altered meanwhile.
                 let sql = format!(
                     "INSERT INTO jobs (id, value) VALUES ({id}, 1); UPDATE jobs SET value = 2 WHERE id = {id}"
                 );
-                // The name is nobody's for a moment.
+                // During a swap no table has this name for a moment.
                 while let Err(error) = client.batch_execute(&sql).await {
                     assert!(
                         error.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_TABLE),
@@ -119,7 +119,7 @@ impl Writer {
         }
     }
 
-    async fn writes(&self, more: usize) {
+    async fn wait_for_rows(&self, more: usize) {
         let written = self.committed.borrow().len() + more;
         let is = || self.committed.borrow().len() >= written;
         until("more rows", is, || "the writer is stuck".to_owned()).await;
@@ -132,9 +132,9 @@ impl Writer {
     }
 }
 
-/// A row as the database has it.
+/// The row in the database.
 async fn row(scene: &Scene, id: i64) -> Result<String, String> {
-    // As text, by a statement that is not kept: the table is altered meanwhile.
+    // As text, by a statement that is not prepared, because the table is altered meanwhile.
     let sql = format!("SELECT row_to_json(j)::text FROM jobs AS j WHERE id = {id}");
     let rows = scene
         .client
@@ -153,8 +153,8 @@ async fn read(cache: &CacheHandle<i64, String>, scene: &Scene, id: i64) -> Optio
     read.ok().map(|value| value.as_str().to_owned())
 }
 
-/// Runs `ddl` while rows are written, then installs again; nothing may be lost in silence.
-async fn goes_through(ddl: &str) {
+/// Runs `ddl` while rows are written, installs the triggers again, and checks that no loss is silent.
+async fn assert_no_silent_loss(ddl: &str) {
     let scene = Scene::new().await;
     scene
         .run(
@@ -197,16 +197,16 @@ async fn goes_through(ddl: &str) {
         .unwrap();
     herald.live().await.unwrap();
     let writer = Writer::start(&scene, &seen).await;
-    writer.writes(20).await;
+    writer.wait_for_rows(20).await;
     for id in 1..=50 {
         read(&cache, &scene, id).await;
     }
     scene.run(ddl).await;
-    writer.writes(20).await;
+    writer.wait_for_rows(20).await;
     trigger::install(&scene.client, &[jobs(), every("others")])
         .await
         .unwrap();
-    writer.writes(20).await;
+    writer.wait_for_rows(20).await;
     let committed = writer.end().await;
     let is_whole = || seen.lost(&committed).is_empty();
     until(ddl, is_whole, || {
@@ -220,7 +220,7 @@ async fn goes_through(ddl: &str) {
         )
         .await;
     assert!(seen.rows.lock().unwrap().len() >= 20, "{ddl}");
-    // Whatever the cache has by now is what the table has.
+    // The cache now agrees with the table.
     herald.live().await.unwrap();
     let deadline = tokio::time::Instant::now() + LIMIT;
     let ids = (1..=50).chain(committed.iter().map(|(id, _)| *id));
@@ -244,19 +244,19 @@ async fn goes_through(ddl: &str) {
 const NEW: &str = "CREATE TABLE jobs (LIKE work INCLUDING ALL); INSERT INTO jobs SELECT * FROM work WHERE id <= 50";
 
 #[actix::test]
-async fn a_column_that_is_renamed_dropped_retyped_or_added_loses_nothing_in_silence() {
+async fn renaming_dropping_retyping_or_adding_a_column_loses_nothing_silently() {
     for ddl in [
         "ALTER TABLE jobs RENAME COLUMN note TO remark",
         "ALTER TABLE jobs DROP COLUMN note",
         "ALTER TABLE jobs ALTER COLUMN value TYPE numeric USING value * 10",
         "ALTER TABLE jobs ADD COLUMN more text DEFAULT 'more'",
     ] {
-        goes_through(ddl).await;
+        assert_no_silent_loss(ddl).await;
     }
 }
 
 #[actix::test]
-async fn tables_that_are_renamed_or_swapped_lose_nothing_in_silence() {
+async fn renaming_or_swapping_tables_loses_nothing_silently() {
     let renamed = format!("ALTER TABLE jobs RENAME TO work; {NEW}");
     let in_steps = format!("ALTER TABLE jobs RENAME TO work; COMMIT; BEGIN; {NEW}; COMMIT");
     for ddl in [
@@ -264,23 +264,23 @@ async fn tables_that_are_renamed_or_swapped_lose_nothing_in_silence() {
         &in_steps,
         "ALTER TABLE jobs RENAME TO spare; ALTER TABLE others RENAME TO jobs; ALTER TABLE spare RENAME TO others",
     ] {
-        goes_through(ddl).await;
+        assert_no_silent_loss(ddl).await;
     }
 }
 
-/// What the rows of a table are recorded under tells the types of its columns. The order of a row's events does not depend on it.
+/// The number of a relation depends on its column types. The order of a row's events does not.
 #[tokio::test]
-async fn events_of_a_row_stay_in_order_when_a_column_gets_another_type() {
+async fn events_of_a_row_stay_in_order_when_a_column_changes_its_type() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
         let long = Duration::from_secs(86_400);
-        let terms = terms("g").retry(RetryPolicy::new(9, Backoff::new(long, long)));
+        let options = options("g").retry(RetryPolicy::new(9, Backoff::new(long, long)));
         let fails = Box::new(|line: &str, _| match line {
             "1=1" => Err("later".into()),
             _ => Ok(()),
         });
-        let _handle = scene.start(terms, &log, fails);
+        let _handle = scene.start(options, &log, fails);
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         let parked = "SELECT count(*) FROM pgherald.parked_event WHERE operation <> 'R'";
         scene.becomes(parked, 1).await;

@@ -1,4 +1,4 @@
-//! Which losses of a transactional attempt's connection count, and which attempts do not even begin.
+//! Lost connections of transactional attempts: which losses count as failed attempts, and which attempts do not begin at all.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -8,7 +8,7 @@ use pgherald_testkit::{FaultProxy, Postgres};
 use tokio_postgres::Client;
 
 use crate::script::{Step, effects, start};
-use crate::support::{LIMIT, Log, Scene, degraded, drained, local, report, terms};
+use crate::support::{LIMIT, Log, Scene, degraded, drained, local, options, report};
 
 const ROW_1: &str = "INSERT INTO jobs VALUES (1, 1)";
 /// Backends of this database that wait for a lock.
@@ -22,12 +22,14 @@ async fn terminate_waiting(client: &Client) {
 }
 
 #[tokio::test]
-async fn a_handler_that_asks_for_nothing_for_longer_than_its_lease_succeeds_within_its_timeout() {
+async fn a_handler_idle_for_longer_than_its_lease_succeeds_within_its_timeout() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let terms = terms("g").lease(Duration::from_millis(300)).timeout(LIMIT);
-        let handle = start(&scene.url, terms, &log, |_, _| {
+        let options = options("g")
+            .lease(Duration::from_millis(300))
+            .timeout(LIMIT);
+        let handle = start(&scene.url, options, &log, |_, _| {
             vec![Step::Note, Step::Rest(Duration::from_millis(1_500))]
         });
         scene.run(ROW_1).await;
@@ -41,12 +43,12 @@ async fn a_handler_that_asks_for_nothing_for_longer_than_its_lease_succeeds_with
 }
 
 #[tokio::test]
-async fn a_connection_that_is_lost_before_the_commit_is_a_failed_attempt() {
+async fn a_connection_lost_before_the_commit_is_a_failed_attempt() {
     const QUIT: &str = "SELECT pg_terminate_backend(pg_backend_pid())";
     let ends: [fn() -> Step; 2] = [
-        // Seen by the handler.
+        // The handler sees the loss.
         || Step::Sql(QUIT.to_owned()),
-        // Seen only by the acknowledgement.
+        // Only the acknowledgement sees the loss.
         || Step::Try(QUIT.to_owned()),
     ];
     for step in ends {
@@ -55,7 +57,7 @@ async fn a_connection_that_is_lost_before_the_commit_is_a_failed_attempt() {
             let log = Log::default();
             let handle = start(
                 &scene.url,
-                terms("g").slices(1),
+                options("g").slices(1),
                 &log,
                 move |line, _| match line {
                     "1=1" => vec![Step::Note, step()],
@@ -81,13 +83,13 @@ async fn a_connection_that_is_lost_before_the_commit_is_a_failed_attempt() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_ended_during_the_acknowledgement_costs_an_attempt() {
+async fn a_backend_terminated_during_the_acknowledgement_costs_an_attempt() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
         let handle = start(
             &scene.url,
-            terms("g").slices(1).timeout(LIMIT),
+            options("g").slices(1).timeout(LIMIT),
             &log,
             |_, _| vec![Step::Note],
         );
@@ -110,7 +112,7 @@ async fn a_backend_that_is_ended_during_the_acknowledgement_costs_an_attempt() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_ended_during_the_commit_leaves_doubt_and_costs_no_attempt() {
+async fn a_backend_terminated_during_the_commit_costs_no_attempt() {
     local(async {
         let scene = Scene::new().await;
         scene
@@ -130,7 +132,7 @@ async fn a_backend_that_is_ended_during_the_commit_leaves_doubt_and_costs_no_att
         let log = Log::default();
         let handle = start(
             &scene.url,
-            terms("g").slices(1).timeout(LIMIT),
+            options("g").slices(1).timeout(LIMIT),
             &log,
             |_, _| vec![Step::Note],
         );
@@ -152,9 +154,9 @@ async fn a_backend_that_is_ended_during_the_commit_leaves_doubt_and_costs_no_att
 }
 
 #[tokio::test]
-async fn a_handler_that_ends_its_transaction_fails_and_loses_no_effect() {
+async fn a_handler_that_ends_its_transaction_fails_without_losing_effects() {
     for end in ["ROLLBACK", "COMMIT"] {
-        // At an event that was read, and at a parked one.
+        // The first attempt of a new event, and an attempt of a parked one.
         for ending in [1, 2] {
             local(async {
                 let scene = Scene::new().await;
@@ -166,9 +168,9 @@ async fn a_handler_that_ends_its_transaction_fails_and_loses_no_effect() {
                     _ if attempt == 2 => Vec::new(),
                     _ => vec![Step::Fail],
                 };
-                let terms = terms("g").slices(1).concurrency(1);
-                let handle = start(&scene.url, terms, &log, script);
-                // After these, everything that an attempt asks for is prepared on its connection.
+                let options = options("g").slices(1).concurrency(1);
+                let handle = start(&scene.url, options, &log, script);
+                // After these events, every statement of an attempt is prepared on its connection.
                 scene.run("INSERT INTO jobs VALUES (2, 1), (3, 1)").await;
                 report(&handle, "others", |report| report.handled == 2).await;
                 scene.run(ROW_1).await;
@@ -178,7 +180,7 @@ async fn a_handler_that_ends_its_transaction_fails_and_loses_no_effect() {
                 assert_eq!(report.errors, expected, "{end}: {report:?}");
                 let expected: &[(i32, i64)] = match end {
                     "ROLLBACK" => &[(1, 1)],
-                    // By itself, against the rules.
+                    // The handler committed an effect by itself, which it must not do.
                     _ => &[(1, 1), (1, 1)],
                 };
                 assert_eq!(effects(&scene).await, expected, "{end}");
@@ -189,7 +191,7 @@ async fn a_handler_that_ends_its_transaction_fails_and_loses_no_effect() {
 }
 
 #[tokio::test]
-async fn the_server_ends_the_transaction_of_a_handler_that_is_cut_off() {
+async fn the_server_ends_the_transaction_of_a_disconnected_handler() {
     local(async {
         let server = Postgres::shared().await.unwrap();
         let scene = Scene::new().await;
@@ -197,8 +199,8 @@ async fn the_server_ends_the_transaction_of_a_handler_that_is_cut_off() {
             .await
             .unwrap();
         let (log, never) = (Log::default(), Rc::new(Cell::new(false)));
-        let terms = terms("g").slices(1).timeout(Duration::from_secs(1));
-        let handle = start(&proxy.url(&scene.url), terms, &log, move |_, _| {
+        let options = options("g").slices(1).timeout(Duration::from_secs(1));
+        let handle = start(&proxy.url(&scene.url), options, &log, move |_, _| {
             let lock = "SELECT FROM public.others FOR UPDATE".to_owned();
             vec![Step::Note, Step::Sql(lock), Step::Wait(Rc::clone(&never))]
         });
@@ -206,7 +208,7 @@ async fn the_server_ends_the_transaction_of_a_handler_that_is_cut_off() {
         let open = "SELECT count(*) FROM pg_stat_activity
             WHERE datname = current_database() AND state = 'idle in transaction'";
         scene.becomes(open, 1).await;
-        // As if its process or its network stood still: the server hears of no end.
+        // The process or its network stands still: the server sees no end of the connection.
         proxy.stall();
         scene.becomes(open, 0).await;
         drop(handle);
@@ -215,14 +217,14 @@ async fn the_server_ends_the_transaction_of_a_handler_that_is_cut_off() {
 }
 
 #[tokio::test]
-async fn attempts_that_cannot_begin_are_not_counted_while_the_server_is_down() {
+async fn attempts_that_cannot_begin_because_the_server_is_down_are_not_counted() {
     local(async {
         let server = Postgres::start().await.unwrap();
         let mut scene = Scene::at(server.create_database().await.unwrap()).await;
         let (log, is_open) = (Log::default(), Rc::new(Cell::new(false)));
         let gate = Rc::clone(&is_open);
-        let terms = terms("g").slices(8).concurrency(2).timeout(LIMIT);
-        let handle = start(&scene.url, terms, &log, move |_, _| {
+        let options = options("g").slices(8).concurrency(2).timeout(LIMIT);
+        let handle = start(&scene.url, options, &log, move |_, _| {
             vec![Step::Note, Step::Wait(Rc::clone(&gate))]
         });
         scene
@@ -233,7 +235,7 @@ async fn attempts_that_cannot_begin_are_not_counted_while_the_server_is_down() {
         server.kill().await.unwrap();
         degraded(&handle, "").await;
         is_open.set(true);
-        // The two that had begun have failed; nothing else begins while nobody answers.
+        // The two attempts under way have failed. No other begins while the server is down.
         report(&handle, "two failed", |report| report.errors == 2).await;
         let since = handle.health().borrow().to_string();
         assert!(since.contains("connect"), "{since}");
@@ -255,7 +257,7 @@ async fn attempts_that_cannot_begin_are_not_counted_while_the_server_is_down() {
 }
 
 #[tokio::test]
-async fn attempts_share_the_connections_that_their_role_may_have() {
+async fn attempts_share_the_connections_that_their_role_is_limited_to() {
     local(async {
         let scene = Scene::new().await;
         let role = format!("few_{}", fastrand::u64(..));
@@ -269,13 +271,13 @@ async fn attempts_share_the_connections_that_their_role_may_have() {
             .await;
         let log = Log::default();
         let url = format!("{}?user={role}", scene.url);
-        let handle = start(&url, terms("g").concurrency(8), &log, |_, _| {
+        let handle = start(&url, options("g").concurrency(8), &log, |_, _| {
             vec![Step::Note]
         });
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 40) AS n")
             .await;
-        // Two for the consumer, none for its attempts: the health names it.
+        // The consumer uses both connections and none is left for its attempts. The health reports it.
         degraded(&handle, "cannot start an attempt").await;
         assert!(log.lines().is_empty());
         scene

@@ -1,4 +1,4 @@
-//! What is wrong with a group, its terms, its role or a row is told, and hurts nothing else.
+//! Invalid rows, cursors, options and rights are reported, and other events are still handled.
 
 use std::time::Duration;
 
@@ -6,32 +6,62 @@ use pgherald_core::group::Consumer;
 use pgherald_core::outbox::OutboxReader;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    Attempt, EventHandler, HandlerError, HandlerResult, Health, Inserted, Table, TableName,
+    Attempt, Durable, Event, EventHandler, HandlerError, HandlerResult, Health, Inserted, Table,
+    TableName,
 };
 
-use crate::support::{Log, Scene, all_well, degraded, drained, local, report, terms};
+use crate::support::{Log, Scene, all_well, degraded, drained, local, options, report};
 
 #[tokio::test]
-async fn a_group_with_another_number_of_slices_is_refused_in_health() {
+async fn health_reports_a_group_with_another_number_of_slices() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let made = scene.start(terms("g"), &log, all_well());
+        let made = scene.start(options("g"), &log, all_well());
         report(&made, "8 slices", |report| report.slices == 8).await;
         drained(&made).await;
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
-        let refused = scene.start(terms("g").slices(9), &log, all_well());
+        let refused = scene.start(options("g").slices(9), &log, all_well());
         degraded(&refused, "has 8 slices, and 9 were asked for").await;
         assert_eq!(drained(&refused).await.handled, 0);
         assert!(log.lines().is_empty());
-        let unsaid = scene.start(terms("g").slices(8), &log, all_well());
+        let unsaid = scene.start(options("g").slices(8), &log, all_well());
         log.has(1).await;
         drained(&unsaid).await;
     })
     .await;
 }
 
-/// Adds a row that no trigger would write.
+#[test]
+fn a_lease_a_timeout_and_numbers_of_0_are_refused_by_name() {
+    #[derive(Debug)]
+    struct Nothing;
+    impl EventHandler for Nothing {
+        type Event = Event;
+
+        async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
+            Ok(())
+        }
+    }
+    let durable = || Durable::new("group");
+    for (options, what) in [
+        (durable().lease(Duration::ZERO), "the lease is 0ns"),
+        (durable().timeout(Duration::ZERO), "the timeout is 0"),
+        (durable().concurrency(0), "concurrency is 0"),
+        (durable().max_batch(0), "max_batch is 0"),
+        (durable().slices(0), "0 slices"),
+    ] {
+        let config = "postgresql://app@127.0.0.1:1/shop".parse().unwrap();
+        let made = Consumer::new(config, options, || Nothing);
+        let error = made.map(drop).unwrap_err();
+        assert!(
+            error.is_config() && error.to_string().contains(what),
+            "{error}"
+        );
+    }
+}
+
+/// Adds a row that no trigger writes.
 async fn forge(scene: &Scene, relation: &str, operation: &str, key: &str) {
     let sql = format!(
         "INSERT INTO pgherald.outbox (relation, hash, part, operation, key)
@@ -41,7 +71,7 @@ async fn forge(scene: &Scene, relation: &str, operation: &str, key: &str) {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_understood_becomes_a_dead_letter_and_the_rest_goes_on() {
+async fn a_row_with_invalid_content_becomes_a_dead_letter_and_other_rows_are_handled() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
@@ -52,7 +82,7 @@ async fn a_row_that_cannot_be_understood_becomes_a_dead_letter_and_the_rest_goes
         forge(&scene, "id", "''", "'[1]'").await;
         forge(&scene, "id", "(-100)::\"char\"", "'[1]'").await;
         scene.run("INSERT INTO jobs VALUES (2, 1)").await;
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         report(&handle, "all", |report| {
             report.handled == 2 && report.dead_letters == 5
         })
@@ -79,7 +109,7 @@ async fn a_row_that_cannot_be_understood_becomes_a_dead_letter_and_the_rest_goes
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on() {
+async fn an_unreadable_row_becomes_a_dead_letter_and_other_rows_are_handled() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
@@ -97,7 +127,7 @@ async fn a_row_that_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on() 
             scene.run(&sql).await;
         }
         scene.run("INSERT INTO jobs VALUES (2, 1)").await;
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         report(&handle, "all", |report| {
             report.handled == 2 && report.dead_letters == 4
         })
@@ -114,14 +144,14 @@ async fn a_row_that_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on() 
         let kept = "SELECT count(*) FROM pgherald.parked_event WHERE sent_at IN ('infinity', '-infinity')
             OR array_position(changed, NULL) = 2";
         assert_eq!(scene.number(kept).await, 3);
-        // Also those that are parked already.
+        // Rows that are parked already, too.
         scene.group("g").retry_dead_letters(None).await.unwrap();
         report(&handle, "again", |report| report.dead_letters >= 7).await;
         scene
             .run("UPDATE pgherald.parked_event SET dead_at = NULL, due_at = 'infinity'")
             .await;
         drained(&handle).await;
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         scene.run("INSERT INTO jobs VALUES (3, 1)").await;
         report(&handle, "another", |report| report.handled == 1).await;
         drained(&handle).await;
@@ -131,13 +161,13 @@ async fn a_row_that_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on() 
 }
 
 #[tokio::test]
-async fn a_text_that_is_no_cursor_is_told_as_a_resync_and_what_is_there_is_read() {
+async fn an_invalid_cursor_causes_a_resync_and_the_outbox_is_read_from_its_beginning() {
     for text in ["nonsense", "9:7: 0 7 0", ""] {
         local(async {
             let scene = Scene::new().await;
             let log = Log::default();
             scene.run("INSERT INTO jobs VALUES (1, 1)").await;
-            let handle = scene.start(terms("g"), &log, all_well());
+            let handle = scene.start(options("g"), &log, all_well());
             log.has(1).await;
             drained(&handle).await;
             scene
@@ -145,14 +175,14 @@ async fn a_text_that_is_no_cursor_is_told_as_a_resync_and_what_is_there_is_read(
                     "UPDATE pgherald.consumer_cursor SET cursor = '{text}'"
                 ))
                 .await;
-            let handle = scene.start(terms("g"), &log, all_well());
+            let handle = scene.start(options("g"), &log, all_well());
             let lines = log.has(3).await;
             assert!(
                 lines.iter().any(|line| line.starts_with("resync")),
                 "{lines:?}"
             );
             assert_eq!(lines.iter().filter(|line| *line == "1=1#1").count(), 2);
-            // While it runs: as soon as somebody else takes the slice.
+            // A running consumer reads the cursor again once another one has taken the slice.
             scene
                 .run(
                     "UPDATE pgherald.consumer_cursor SET cursor = 'nonsense', epoch = epoch + 1;
@@ -168,8 +198,8 @@ async fn a_text_that_is_no_cursor_is_told_as_a_resync_and_what_is_there_is_read(
     }
 }
 
-/// What a trigger refuses, of one slice or of one parked event.
-async fn refusals(refused: &str) {
+/// A trigger rejects writes about one slice or one parked event.
+async fn rejected_writes_hold_up_one_slice(refused: &str) {
     let scene = Scene::new().await;
     scene
         .run(&format!(
@@ -185,7 +215,7 @@ async fn refusals(refused: &str) {
         _ => Ok(()),
     };
     let handle = scene.start(
-        terms("g").lease(Duration::from_secs(10)),
+        options("g").lease(Duration::from_secs(10)),
         &log,
         Box::new(plan),
     );
@@ -197,7 +227,7 @@ async fn refusals(refused: &str) {
         report.held_up.len() == 1 && cause.is_some_and(|cause| cause.contains("not this one"))
     })
     .await;
-    // The others are written, those that follow as well.
+    // The other slices are written, with later events as well.
     let open = "SELECT count(*) FROM (
             SELECT FROM pgherald.outbox AS o JOIN pgherald.consumer_cursor AS c
             ON (o.hash & 2147483647) % 8 = c.slice
@@ -238,18 +268,24 @@ async fn refusals(refused: &str) {
 }
 
 #[tokio::test]
-async fn a_parked_event_that_is_refused_holds_up_its_slice_only() {
-    local(refusals("TG_OP = 'INSERT' AND NEW.key = '1'")).await;
+async fn a_rejected_parked_event_holds_up_only_its_slice() {
+    local(rejected_writes_hold_up_one_slice(
+        "TG_OP = 'INSERT' AND NEW.key = '1'",
+    ))
+    .await;
 }
 
 #[tokio::test]
-async fn a_settlement_that_is_refused_holds_up_its_slice_only() {
-    local(refusals("TG_OP = 'DELETE' AND OLD.key = '1'")).await;
+async fn a_rejected_settlement_holds_up_only_its_slice() {
+    local(rejected_writes_hold_up_one_slice(
+        "TG_OP = 'DELETE' AND OLD.key = '1'",
+    ))
+    .await;
 }
 
 const HUGE: i64 = 30;
 
-/// Adds rows of 4 MB each.
+/// Adds rows of 4 MB.
 async fn forge_huge(scene: &Scene) {
     scene.run("INSERT INTO jobs VALUES (0, 1)").await;
     let sql = format!(
@@ -261,7 +297,7 @@ async fn forge_huge(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn pages_of_huge_rows_are_short_and_reach_the_end() {
+async fn pages_of_huge_rows_are_short_and_reach_the_last_row() {
     let scene = Scene::new().await;
     forge_huge(&scene).await;
     let mut reader = OutboxReader::new(std::sync::Arc::clone(&scene.client));
@@ -284,7 +320,7 @@ async fn pages_of_huge_rows_are_short_and_reach_the_end() {
 }
 
 #[tokio::test]
-async fn huge_rows_are_taken_in_and_parked_a_few_at_a_time() {
+async fn huge_rows_are_read_and_parked_a_few_at_a_time() {
     local(async {
         let scene = Scene::new().await;
         scene
@@ -303,11 +339,11 @@ async fn huge_rows_are_taken_in_and_parked_a_few_at_a_time() {
         let is_open = std::rc::Rc::new(std::cell::Cell::new(false));
         let opens = std::rc::Rc::clone(&is_open);
         let factory = move || Gated(noted.clone(), std::rc::Rc::clone(&opens));
-        // Writing them takes a while on a busy machine, and whoever loses its lease begins again.
-        let terms = terms("g").slices(1).concurrency(100).lease(Duration::from_secs(30));
-        let (handle, consumer) = Consumer::new(scene.config(), terms, factory).unwrap();
+        // Writing these rows takes long on a busy machine, and a consumer that loses its lease would begin again.
+        let options = options("g").slices(1).concurrency(100).lease(Duration::from_secs(30));
+        let (handle, consumer) = Consumer::new(scene.config(), options, factory).unwrap();
         tokio::task::spawn_local(consumer.run());
-        // 64 MB, and a page on top of it.
+        // The limit is 64 MB, and a page may exceed it.
         let lines = log.has(16).await;
         assert!(lines.len() < 25, "{}", lines.len());
         is_open.set(true);
@@ -320,7 +356,7 @@ async fn huge_rows_are_taken_in_and_parked_a_few_at_a_time() {
             .await;
         report(&handle, "nothing in flight", |report| report.in_flight == 0).await;
         assert_eq!(log.lines().len() as i64, HUGE + 1);
-        // They are fetched a few at a time as well.
+        // Parked events are fetched a few at a time, too.
         scene.group("g").retry_dead_letters(None).await.unwrap();
         report(&handle, "dead letters", |report| {
             report.dead_letters as i64 == 2 * (HUGE + 1)
@@ -332,7 +368,7 @@ async fn huge_rows_are_taken_in_and_parked_a_few_at_a_time() {
     .await;
 }
 
-/// Waits until it is let through, and gives up everything.
+/// Waits until the gate is open, and gives up every event.
 struct Gated(Log, std::rc::Rc<std::cell::Cell<bool>>);
 
 impl EventHandler for Gated {
@@ -365,7 +401,7 @@ impl EventHandler for ByNumber {
 }
 
 #[tokio::test]
-async fn a_key_of_another_type_becomes_a_dead_letter_and_the_rest_goes_on() {
+async fn a_key_of_another_type_becomes_a_dead_letter_and_other_rows_are_handled() {
     local(async {
         let scene = Scene::new().await;
         scene
@@ -376,8 +412,10 @@ async fn a_key_of_another_type_becomes_a_dead_letter_and_the_rest_goes_on() {
         plan.apply(&scene.client).await.unwrap();
         let log = Log::default();
         let noted = log.clone();
-        let (handle, consumer) =
-            Consumer::new(scene.config(), terms("g"), move || ByNumber(noted.clone())).unwrap();
+        let (handle, consumer) = Consumer::new(scene.config(), options("g"), move || {
+            ByNumber(noted.clone())
+        })
+        .unwrap();
         tokio::task::spawn_local(consumer.run());
         scene
             .run("INSERT INTO named VALUES ('one'), ('two'); INSERT INTO jobs VALUES (1, 1)")
@@ -398,7 +436,7 @@ async fn a_key_of_another_type_becomes_a_dead_letter_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn a_delay_beyond_all_bounds_is_taken_as_a_long_one() {
+async fn an_excessive_retry_delay_is_clamped() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
@@ -407,7 +445,7 @@ async fn a_delay_beyond_all_bounds_is_taken_as_a_long_one() {
             "2=1" => Err(HandlerError::retry_after("later", Duration::MAX)),
             _ => Ok(()),
         };
-        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        let handle = scene.start(options("g"), &log, Box::new(plan));
         scene
             .run("INSERT INTO jobs VALUES (1, 1), (2, 1), (3, 1)")
             .await;
@@ -427,11 +465,11 @@ async fn a_delay_beyond_all_bounds_is_taken_as_a_long_one() {
 }
 
 #[tokio::test]
-async fn an_outbox_that_goes_and_comes_back_is_read_again() {
+async fn an_outbox_that_is_dropped_and_created_again_is_read() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         log.has(1).await;
         let plan = trigger::plan_uninstall_all(&scene.client).await.unwrap();
@@ -452,7 +490,7 @@ async fn an_outbox_that_goes_and_comes_back_is_read_again() {
 }
 
 #[tokio::test]
-async fn a_role_without_rights_is_told_which_and_goes_on_when_it_has_them() {
+async fn missing_rights_are_reported_by_name_and_the_group_continues_when_granted() {
     local(async {
         let scene = Scene::new().await;
         let role = format!("poor_{}", fastrand::u64(..));
@@ -461,15 +499,15 @@ async fn a_role_without_rights_is_told_which_and_goes_on_when_it_has_them() {
         let log = Log::default();
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         let jobs = TriggerSpec::new(TableName::new("public", "jobs").unwrap());
-        let terms = terms("g").requires([jobs.every_column().outbox()]);
-        let handle = scene.start_at(&url, terms, &log, all_well());
+        let options = options("g").requires([jobs.every_column().outbox()]);
+        let handle = scene.start_at(&url, options, &log, all_well());
         degraded(&handle, "permission denied").await;
         let hint = match &*handle.health().borrow() {
             Health::Degraded { cause, .. } => cause.hint(),
             other => panic!("{other}"),
         };
         assert!(hint.contains("pgherald grant ROLE --to consume"), "{hint}");
-        // One after the other: what was begun with too few is finished with more.
+        // Rights are granted one after another: each time, the consumer gets further with what it has begun.
         scene
             .run(&format!(
                 "GRANT USAGE ON SCHEMA pgherald TO {role};
@@ -497,7 +535,7 @@ async fn a_role_without_rights_is_told_which_and_goes_on_when_it_has_them() {
 }
 
 #[tokio::test]
-async fn a_text_that_is_no_utf_8_becomes_a_dead_letter_and_the_rest_goes_on() {
+async fn text_that_is_not_utf8_becomes_a_dead_letter_and_other_rows_are_handled() {
     local(async {
         let server = Scene::new().await;
         let name = format!("ascii_{}", std::process::id());
@@ -513,12 +551,12 @@ async fn a_text_that_is_no_utf_8_becomes_a_dead_letter_and_the_rest_goes_on() {
         let spec = TriggerSpec::new(table).every_column().outbox();
         let plan = trigger::plan(&scene.client, &[spec]).await.unwrap();
         plan.apply(&scene.client).await.unwrap();
-        // Under way before, and since.
+        // One transaction is open before the invalid row is written, and others follow it.
         let late = scene.connect().await;
         late.batch_execute("BEGIN; INSERT INTO jobs VALUES (0, 1)").await.unwrap();
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         let log = Log::default();
-        let handle = scene.start(terms("g").slices(1), &log, all_well());
+        let handle = scene.start(options("g").slices(1), &log, all_well());
         log.has(1).await;
         scene.client.batch_execute("INSERT INTO others VALUES (1, E'caf\\xe9')").await.unwrap();
         late.batch_execute("COMMIT").await.unwrap();
@@ -533,12 +571,12 @@ async fn a_text_that_is_no_utf_8_becomes_a_dead_letter_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_is_none_is_told_also_after_a_dead_letter_that_told_of_another() {
+async fn an_invalid_cursor_causes_a_resync_although_a_dead_letter_announced_another() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         log.has(1).await;
         drained(&handle).await;
         scene
@@ -548,7 +586,7 @@ async fn a_cursor_that_is_none_is_told_also_after_a_dead_letter_that_told_of_ano
                 UPDATE pgherald.consumer_cursor SET cursor = 'nonsense'",
             )
             .await;
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         let lines = log.has(3).await;
         assert!(lines[1..].contains(&"resync trimmed".to_owned()), "{lines:?}");
         drained(&handle).await;
@@ -582,7 +620,7 @@ impl EventHandler for ByBody {
 }
 
 #[tokio::test]
-async fn a_handler_that_needs_an_unavailable_value_gets_an_error_that_names_it_and_never_null() {
+async fn an_unavailable_value_is_an_error_that_names_the_column_and_never_null() {
     local(async {
         let scene = Scene::new().await;
         scene
@@ -595,7 +633,7 @@ async fn a_handler_that_needs_an_unavailable_value_gets_an_error_that_names_it_a
         let log = Log::default();
         let noted = log.clone();
         let (handle, consumer) =
-            Consumer::new(scene.config(), terms("g"), move || ByBody(noted.clone())).unwrap();
+            Consumer::new(scene.config(), options("g"), move || ByBody(noted.clone())).unwrap();
         tokio::task::spawn_local(consumer.run());
         scene
             .run("INSERT INTO files VALUES (1, 'a', repeat('x', 2000000)), (2, 'b', repeat('x', 1000000)), (3, 'c', NULL)")
@@ -608,7 +646,7 @@ async fn a_handler_that_needs_an_unavailable_value_gets_an_error_that_names_it_a
         let mut lines = log.lines();
         lines.sort();
         assert_eq!(lines, ["2=b1000000", "3=c0"]);
-        // As it was parked.
+        // The dead letter has the mark as well.
         let letters = scene.group("g").dead_letters(None, 10).await.unwrap();
         let error = letters[0].error.as_deref().unwrap();
         for word in ["\"body\"", "1048576", "--value-limit"] {

@@ -1,4 +1,4 @@
-//! Many events at once: which come together, and what follows if some or all of them fail.
+//! Batches: which events come together, and what follows if some or all of them fail.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,11 +7,11 @@ use std::rc::Rc;
 use pgherald_core::group::{Batch, BatchHandler, Consumer, ConsumerHandle};
 use pgherald_core::{Durable, Event, HandlerError, HandlerResult, Resync};
 
-use crate::support::{Log, Scene, drained, local, report, shown, terms};
+use crate::support::{Log, Scene, drained, local, options, report, shown};
 
 type Plan = Box<dyn Fn(&mut Batch<Event>, &[String]) -> HandlerResult>;
 
-/// Notes each batch as a line of its events.
+/// Logs each batch as a line of its events.
 struct Batched {
     log: Log,
     plan: Rc<Plan>,
@@ -33,13 +33,13 @@ impl BatchHandler for Batched {
     }
 }
 
-fn start(scene: &Scene, terms: Durable, log: &Log, plan: Plan) -> ConsumerHandle {
+fn start(scene: &Scene, options: Durable, log: &Log, plan: Plan) -> ConsumerHandle {
     let (log, plan) = (log.clone(), Rc::new(plan));
     let factory = move || Batched {
         log: log.clone(),
         plan: Rc::clone(&plan),
     };
-    let (handle, consumer) = Consumer::batches(scene.config(), terms, factory).unwrap();
+    let (handle, consumer) = Consumer::batches(scene.config(), options, factory).unwrap();
     tokio::task::spawn_local(consumer.run());
     handle
 }
@@ -52,14 +52,14 @@ fn batches(log: &Log) -> Vec<Vec<String>> {
 }
 
 #[tokio::test]
-async fn a_batch_has_one_event_of_a_row_and_no_more_than_it_may() {
+async fn a_batch_has_one_event_of_a_row_and_at_most_its_maximum() {
     local(async {
         let scene = Scene::new().await;
         scene
             .run("INSERT INTO jobs SELECT n, 0 FROM generate_series(1, 100) AS n; UPDATE jobs SET value = 1; UPDATE jobs SET value = 2")
             .await;
         let log = Log::default();
-        let handle = start(&scene, terms("g").max_batch(30), &log, Box::new(|_, _| Ok(())));
+        let handle = start(&scene, options("g").max_batch(30), &log, Box::new(|_, _| Ok(())));
         report(&handle, "all", |report| report.handled == 300).await;
         drained(&handle).await;
         let mut next = BTreeMap::<String, i64>::new();
@@ -80,7 +80,7 @@ async fn a_batch_has_one_event_of_a_row_and_no_more_than_it_may() {
 }
 
 #[tokio::test]
-async fn what_fails_in_a_batch_is_tried_again_alone_and_in_the_order_of_its_row() {
+async fn failed_events_of_a_batch_are_retried_alone_and_in_the_order_of_their_row() {
     local(async {
         let scene = Scene::new().await;
         scene
@@ -97,7 +97,7 @@ async fn what_fails_in_a_batch_is_tried_again_alone_and_in_the_order_of_its_row(
             }
             Ok(())
         };
-        let handle = start(&scene, terms("g"), &log, Box::new(plan));
+        let handle = start(&scene, options("g"), &log, Box::new(plan));
         report(&handle, "all", |report| report.handled == 40).await;
         let end = drained(&handle).await;
         assert_eq!((end.errors, end.retried, end.dead_letters), (2, 2, 0));
@@ -116,7 +116,7 @@ async fn what_fails_in_a_batch_is_tried_again_alone_and_in_the_order_of_its_row(
 }
 
 #[tokio::test]
-async fn a_poisonous_event_does_not_take_its_neighbours_with_it() {
+async fn a_failing_event_does_not_fail_the_other_events_of_its_batch() {
     for poison in ["error", "panic", "permanent"] {
         local(async {
             let scene = Scene::new().await;
@@ -132,7 +132,7 @@ async fn a_poisonous_event_does_not_take_its_neighbours_with_it() {
                     (true, _) => Err("poison".into()),
                 }
             };
-            let handle = start(&scene, terms("g"), &log, Box::new(plan));
+            let handle = start(&scene, options("g"), &log, Box::new(plan));
             report(&handle, "all", |report| report.handled == 39 && report.dead_letters == 1).await;
             drained(&handle).await;
             let letters = scene.group("g").dead_letters(None, 10).await.unwrap();
@@ -145,7 +145,7 @@ async fn a_poisonous_event_does_not_take_its_neighbours_with_it() {
 }
 
 #[tokio::test]
-async fn what_names_no_row_is_told_as_a_resync() {
+async fn events_without_a_row_are_delivered_as_a_resync() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
@@ -166,7 +166,7 @@ async fn what_names_no_row_is_told_as_a_resync() {
 }
 
 #[tokio::test]
-async fn events_of_a_batch_that_failed_are_tried_again_side_by_side() {
+async fn events_of_a_failed_batch_are_retried_concurrently() {
     local(async {
         let scene = Scene::new().await;
         scene
@@ -175,13 +175,13 @@ async fn events_of_a_batch_that_failed_are_tried_again_side_by_side() {
         let (running, most) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let factory = {
             let (running, most) = (Rc::clone(&running), Rc::clone(&most));
-            move || SideBySide {
+            move || Concurrent {
                 running: Rc::clone(&running),
                 most: Rc::clone(&most),
             }
         };
-        let terms = terms("g").concurrency(4).max_batch(20);
-        let (handle, consumer) = Consumer::batches(scene.config(), terms, factory).unwrap();
+        let options = options("g").concurrency(4).max_batch(20);
+        let (handle, consumer) = Consumer::batches(scene.config(), options, factory).unwrap();
         tokio::task::spawn_local(consumer.run());
         report(&handle, "all", |report| report.handled == 20).await;
         drained(&handle).await;
@@ -190,13 +190,13 @@ async fn events_of_a_batch_that_failed_are_tried_again_side_by_side() {
     .await;
 }
 
-/// Fails whole batches, and counts how many single events are under way.
-struct SideBySide {
+/// Fails whole batches, and counts concurrent attempts of single events.
+struct Concurrent {
     running: Rc<Cell<usize>>,
     most: Rc<Cell<usize>>,
 }
 
-impl BatchHandler for SideBySide {
+impl BatchHandler for Concurrent {
     type Event = Event;
 
     async fn handle(&self, batch: &mut Batch<Event>) -> HandlerResult {
@@ -206,7 +206,7 @@ impl BatchHandler for SideBySide {
         assert_eq!(batch.events().len(), 1);
         self.running.set(self.running.get() + 1);
         self.most.set(self.most.get().max(self.running.get()));
-        // In vain for the last ones, if there are fewer.
+        // Wait until four attempts run at once. The wait is bounded, because fewer events are left at the end.
         for _ in 0..1_000 {
             if self.most.get() >= 4 {
                 break;

@@ -1,4 +1,4 @@
-//! What becomes of leases and waits when the server's clock jumps. What is stored is moved instead of the clock.
+//! Leases and delays when the server's clock jumps. The tests move stored times instead of the clock.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use pgherald_core::group::Consumer;
 use pgherald_core::outbox::{Retention, set_retention, trim};
 use pgherald_core::{Backoff, Event, EventHandler, HandlerError, HandlerResult, RetryPolicy};
 
-use crate::support::{LIMIT, Log, Scene, all_well, drained, local, report, terms};
+use crate::support::{LIMIT, Log, Scene, all_well, drained, local, options, report};
 
 const LAG: &str = "SELECT lag_events + parked FROM pgherald.consumer_group_status";
 const NODES: &str = "SELECT nodes FROM pgherald.consumer_group_status";
@@ -22,9 +22,9 @@ impl EventHandler for Nothing {
     }
 }
 
-/// A consumer that has all slices and ends without a word.
+/// Runs a consumer until it owns all slices, and aborts it.
 async fn leave_a_dead_node(scene: &Scene) {
-    let (handle, consumer) = Consumer::new(scene.config(), terms("g"), || Nothing).unwrap();
+    let (handle, consumer) = Consumer::new(scene.config(), options("g"), || Nothing).unwrap();
     let running = tokio::task::spawn_local(consumer.run());
     report(&handle, "its slices", |report| report.slices == 8).await;
     running.abort();
@@ -32,20 +32,20 @@ async fn leave_a_dead_node(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn a_dead_node_is_replaced_within_its_lease_although_the_clock_was_set_back() {
+async fn a_dead_node_is_replaced_within_its_lease_when_the_clock_is_set_back() {
     local(async {
         let scene = Scene::new().await;
         leave_a_dead_node(&scene).await;
         scene
             .run("UPDATE pgherald.consumer_node SET lease_until = lease_until + interval '1 hour'")
             .await;
-        // Nobody can tell whether it lives, so it does not count.
+        // No consumer has seen the node live, so the status does not count it.
         assert_eq!(scene.number(NODES).await, 0);
         let log = Log::default();
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 20) AS n")
             .await;
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         report(&handle, "all slices", |report| report.slices == 8).await;
         log.has(20).await;
         drained(&handle).await;
@@ -58,8 +58,8 @@ async fn a_node_that_renews_its_lease_keeps_its_slices_when_the_clock_is_set_bac
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let first = scene.start(terms("g"), &log, all_well());
-        let second = scene.start(terms("g"), &log, all_well());
+        let first = scene.start(options("g"), &log, all_well());
+        let second = scene.start(options("g"), &log, all_well());
         for handle in [&first, &second] {
             report(handle, "half", |report| report.slices == 4).await;
         }
@@ -68,7 +68,7 @@ async fn a_node_that_renews_its_lease_keeps_its_slices_when_the_clock_is_set_bac
         scene
             .run("UPDATE pgherald.consumer_node SET lease_until = lease_until + interval '1 hour'")
             .await;
-        // Until each has renewed its lease several times.
+        // Wait until each node has renewed its lease several times.
         let sql = "CREATE TABLE renewals (node bigint);
             CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
                 INSERT INTO public.renewals VALUES (NEW.id); RETURN NEW;
@@ -90,13 +90,13 @@ async fn a_node_with_a_long_lease_is_not_removed_by_one_with_a_short_lease() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let patient = scene.start(terms("g").lease(Duration::from_secs(3_600)), &log, all_well());
+        let patient = scene.start(options("g").lease(Duration::from_secs(3_600)), &log, all_well());
         report(&patient, "all", |report| report.slices == 8).await;
-        let hasty = scene.start(terms("g").lease(Duration::from_millis(300)), &log, all_well());
+        let hasty = scene.start(options("g").lease(Duration::from_millis(300)), &log, all_well());
         report(&hasty, "half", |report| report.slices == 4).await;
         let sql = "SELECT (extract(epoch FROM min(lease_until)) * 1000)::bigint FROM pgherald.consumer_node";
         let before = scene.number(sql).await;
-        // Several leases of the second.
+        // Several leases of the second node.
         let later = format!("SELECT (({sql}) > {before} + 2000)::int::bigint");
         scene.becomes(&later, 1).await;
         assert_eq!(patient.report().slices, 4);
@@ -107,12 +107,12 @@ async fn a_node_with_a_long_lease_is_not_removed_by_one_with_a_short_lease() {
 }
 
 #[tokio::test]
-async fn nodes_that_lose_their_leases_by_a_jump_forward_join_again() {
+async fn nodes_whose_leases_expire_by_a_clock_jump_join_again() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let first = scene.start(terms("g"), &log, all_well());
-        let second = scene.start(terms("g"), &log, all_well());
+        let first = scene.start(options("g"), &log, all_well());
+        let second = scene.start(options("g"), &log, all_well());
         for handle in [&first, &second] {
             report(handle, "half", |report| report.slices == 4).await;
         }
@@ -143,20 +143,20 @@ async fn nodes_that_lose_their_leases_by_a_jump_forward_join_again() {
 }
 
 #[tokio::test]
-async fn a_parked_event_waits_no_longer_than_its_policy_said_although_the_clock_was_set_back() {
+async fn a_parked_event_waits_no_longer_than_its_policy_when_the_clock_is_set_back() {
     local(async {
         let scene = Scene::new().await;
         let wait = Duration::from_secs(2);
-        let terms = || terms("g").retry(RetryPolicy::new(5, Backoff::new(wait, wait)));
+        let options = || options("g").retry(RetryPolicy::new(5, Backoff::new(wait, wait)));
         let log = Log::default();
         let plan = |line: &str, attempt: u32| match (line, attempt) {
-            // By the acknowledgement, and by a settlement.
+            // Row 1 is parked by an acknowledgement, row 2 again by a settlement.
             ("1=1", 1) | ("2=1", 1 | 2) => {
                 Err(HandlerError::retry_after("later", Duration::from_secs(2)))
             }
             _ => Ok(()),
         };
-        let handle = scene.start(terms(), &log, Box::new(plan));
+        let handle = scene.start(options(), &log, Box::new(plan));
         scene.run("INSERT INTO jobs VALUES (2, 1)").await;
         log.has(2).await;
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
@@ -167,13 +167,13 @@ async fn a_parked_event_waits_no_longer_than_its_policy_said_although_the_clock_
         scene
             .run("UPDATE pgherald.parked_event SET due_at = due_at + interval '1 hour'")
             .await;
-        let handle = scene.start(terms(), &log, Box::new(plan));
+        let handle = scene.start(options(), &log, Box::new(plan));
         report(&handle, "both", |report| report.handled == 2).await;
         drained(&handle).await;
-        // A dead letter that is tried again does not wait either.
+        // A dead letter that is retried does not wait either.
         scene.run("INSERT INTO jobs VALUES (3, 1)").await;
         let handle = scene.start(
-            terms(),
+            options(),
             &log,
             Box::new(|_, _| Err(HandlerError::permanent("no"))),
         );
@@ -183,7 +183,7 @@ async fn a_parked_event_waits_no_longer_than_its_policy_said_although_the_clock_
         scene
             .run("UPDATE pgherald.parked_event SET due_at = due_at + interval '1 hour'")
             .await;
-        let handle = scene.start(terms(), &log, all_well());
+        let handle = scene.start(options(), &log, all_well());
         report(&handle, "again", |report| report.handled == 1).await;
         drained(&handle).await;
     })
@@ -191,11 +191,11 @@ async fn a_parked_event_waits_no_longer_than_its_policy_said_although_the_clock_
 }
 
 #[tokio::test]
-async fn parts_that_were_closed_in_the_future_are_emptied_after_the_time_that_rows_are_kept() {
+async fn parts_closed_in_the_future_are_emptied_after_the_retention_time() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         log.has(1).await;
         scene.becomes(LAG, 0).await;
@@ -205,7 +205,7 @@ async fn parts_that_were_closed_in_the_future_are_emptied_after_the_time_that_ro
         let deadline = tokio::time::Instant::now() + LIMIT;
         while scene.number(rows).await > 0 {
             trim(&scene.client).await.unwrap();
-            // The clock goes back after each closing.
+            // The clock is set back after each closing.
             scene
                 .run("UPDATE pgherald.outbox_part SET closed_at = closed_at + interval '10 years'
                     WHERE closed_at > clock_timestamp() - interval '100 milliseconds'

@@ -1,4 +1,4 @@
-//! Who has lost its slices, because its process or its network stood still, does no harm when it goes on.
+//! A consumer that lost its slices while its process or its network stood still is fenced when it continues.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -9,12 +9,12 @@ use pgherald_testkit::{FaultProxy, Postgres};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Log, Scene, connect, drained, local, terms};
+use crate::support::{Log, Scene, connect, drained, local, options};
 use crate::workers::{Kind, Worker, effects};
 
 const ROWS: i32 = 60;
 
-/// How far a slice is, to be compared: what is done, and how much of what is being read.
+/// The position of a slice, in the order of comparison: what is done, how much of the current difference is read, the epoch.
 type Place = (i64, i64, i64, i64);
 
 fn place(epoch: i64, cursor: &str) -> Place {
@@ -28,7 +28,7 @@ fn place(epoch: i64, cursor: &str) -> Place {
     )
 }
 
-/// Looks again and again whether a cursor or an epoch has moved back.
+/// Reports cursors and epochs that move back.
 async fn watch(url: String, has_ended: Rc<Cell<bool>>) -> Vec<String> {
     let client = connect(&url).await;
     let mut places = BTreeMap::<i32, Place>::new();
@@ -163,27 +163,27 @@ async fn run(kind: Kind, standstill: Standstill) {
 }
 
 #[tokio::test]
-async fn a_process_that_stood_still_makes_transactional_effects_once_and_in_order() {
+async fn transactional_effects_are_made_once_and_in_order_after_a_process_was_stopped() {
     local(run(Kind::Transactional, Standstill::Process)).await;
 }
 
 #[tokio::test]
-async fn a_process_that_stood_still_acknowledges_nothing_over_the_new_owner() {
+async fn a_stopped_process_does_not_overwrite_the_cursor_of_the_new_owner() {
     local(run(Kind::Plain, Standstill::Process)).await;
 }
 
 #[tokio::test]
-async fn a_network_that_stood_still_makes_transactional_effects_once_and_in_order() {
+async fn transactional_effects_are_made_once_and_in_order_after_the_network_stalled() {
     local(run(Kind::Transactional, Standstill::Network)).await;
 }
 
 #[tokio::test]
-async fn a_network_that_stood_still_acknowledges_nothing_over_the_new_owner() {
+async fn a_consumer_with_a_stalled_network_does_not_overwrite_the_cursor_of_the_new_owner() {
     local(run(Kind::Plain, Standstill::Network)).await;
 }
 
 #[tokio::test]
-async fn a_consumer_whose_server_does_not_answer_rests() {
+async fn a_consumer_of_an_unresponsive_server_uses_no_processor_time() {
     let server = Postgres::shared().await.unwrap();
     let scene = Scene::new().await;
     let proxy = FaultProxy::start((server.host(), server.port()))
@@ -198,28 +198,28 @@ async fn a_consumer_whose_server_does_not_answer_rests() {
         .await;
     proxy.stall();
     let before = worker.cpu();
-    // Beyond its lease.
+    // Longer than its lease.
     tokio::time::sleep(Duration::from_millis(1_300)).await;
     let used = worker.cpu() - before;
     assert!(used < Duration::from_millis(250), "{used:?}");
 }
 
 #[tokio::test]
-async fn an_acknowledgement_that_comes_late_does_not_move_a_cursor_back() {
+async fn a_late_acknowledgement_does_not_move_a_cursor_back() {
     local(async {
         let scene = Scene::new().await;
         let (log, victim) = (Log::default(), Rc::new(Cell::new(None::<Pid>)));
-        let wanted = Rc::clone(&victim);
+        let target = Rc::clone(&victim);
         let plan = move |line: &str, _| {
-            // What is acknowledged next waits at a server that does not look.
+            // Suspend the backend, which then executes the acknowledgement late.
             if line == "1=1"
-                && let Some(pid) = wanted.take()
+                && let Some(pid) = target.take()
             {
                 kill_process(pid, Signal::STOP).unwrap();
             }
             Ok(())
         };
-        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        let handle = scene.start(options("g"), &log, Box::new(plan));
         scene.run("INSERT INTO jobs VALUES (2, 1)").await;
         log.has(1).await;
         let lag = "SELECT lag_events + parked FROM pgherald.consumer_group_status";

@@ -1,13 +1,13 @@
-//! A role that may only connect can send any notification: none becomes an event, and none moves a group.
+//! A role that may only connect can send any notification. None becomes an event or moves a group.
 
 use std::time::Duration;
 
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{OutboxSource, Signal, Source, TableName};
 
-use crate::support::{Log, Scene, all_well, connect, drained, local, shown, terms};
+use crate::support::{Log, Scene, all_well, connect, drained, local, options, shown};
 
-/// What a stranger may send, where readers of the outbox listen.
+/// Notifications that any role may send on the outbox channel.
 fn payloads() -> Vec<String> {
     let event = r#"{"v":1,"operation":"insert","schema":"public","table":"jobs","sent_at":"2026-01-02T03:04:05Z","key":["id"],"keys":[7]}"#;
     let fixed = [
@@ -29,15 +29,15 @@ fn payloads() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn notifications_of_a_role_without_rights_become_no_events_and_move_no_group() {
+async fn notifications_of_a_role_without_rights_cause_no_events_and_move_no_group() {
     local(async {
         let scene = Scene::new().await;
         let role = format!("stranger_{}", fastrand::u64(..));
         scene.run(&format!("CREATE ROLE {role} LOGIN")).await;
         let stranger = connect(&format!("{}?user={role}", scene.url)).await;
         let log = Log::default();
-        let terms = terms("g").lease(Duration::from_secs(30));
-        let handle = scene.start(terms, &log, all_well());
+        let options = options("g").lease(Duration::from_secs(30));
+        let handle = scene.start(options, &log, all_well());
         let table = TableName::new("public", "jobs").unwrap();
         let watched = TriggerSpec::new(table).every_column().outbox();
         let source = OutboxSource::builder(scene.config()).watch(watched);
@@ -54,7 +54,7 @@ async fn notifications_of_a_role_without_rights_become_no_events_and_move_no_gro
                 stranger.execute(sql, &[&channel, &payload]).await.unwrap();
             }
         }
-        // What the stranger may do with the outbox itself.
+        // The role has no rights on the outbox itself.
         let refused = stranger.execute("SELECT FROM pgherald.outbox", &[]).await;
         assert!(refused.is_err());
         scene.run("INSERT INTO jobs VALUES (2, 1)").await;

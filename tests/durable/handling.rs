@@ -1,24 +1,24 @@
-//! What is handled, in which order, and what follows a failure.
+//! Which events are handled, in which order, and what follows a failure.
 
 use std::time::Duration;
 
 use pgherald_core::HandlerError;
 
-use crate::support::{Log, Scene, all_well, drained, local, report, terms};
+use crate::support::{Log, Scene, all_well, drained, local, options, report};
 
 #[tokio::test]
-async fn what_was_committed_while_nobody_was_there_is_handled() {
+async fn events_committed_while_no_consumer_ran_are_handled() {
     local(async {
         let scene = Scene::new().await;
         scene
             .run("INSERT INTO jobs VALUES (1, 1); UPDATE jobs SET value = 2")
             .await;
         let log = Log::default();
-        let first = scene.start(terms("g"), &log, all_well());
+        let first = scene.start(options("g"), &log, all_well());
         assert_eq!(log.has(2).await, ["1=1#1", "1=2#1"]);
         assert_eq!(drained(&first).await.handled, 2);
         scene.run("UPDATE jobs SET value = 3").await;
-        let second = scene.start(terms("g"), &log, all_well());
+        let second = scene.start(options("g"), &log, all_well());
         assert_eq!(log.has(3).await[2..], ["1=3#1"]);
         scene.run("UPDATE jobs SET value = 4").await;
         log.has(4).await;
@@ -37,7 +37,7 @@ async fn what_was_committed_while_nobody_was_there_is_handled() {
 }
 
 #[tokio::test]
-async fn a_failing_row_parks_only_itself() {
+async fn a_failing_row_parks_only_its_own_events() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
@@ -45,7 +45,7 @@ async fn a_failing_row_parks_only_itself() {
             ("1=1", 1 | 2) => Err("not yet".into()),
             _ => Ok(()),
         };
-        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        let handle = scene.start(options("g"), &log, Box::new(plan));
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 20) AS n; UPDATE jobs SET value = 2")
             .await;
@@ -63,7 +63,7 @@ async fn a_failing_row_parks_only_itself() {
 }
 
 #[tokio::test]
-async fn what_fails_for_good_becomes_a_dead_letter_and_the_rest_goes_on() {
+async fn a_permanent_failure_becomes_a_dead_letter_and_other_rows_are_handled() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
@@ -73,7 +73,7 @@ async fn what_fails_for_good_becomes_a_dead_letter_and_the_rest_goes_on() {
             "3=1" => panic!("a bug"),
             _ => Ok(()),
         };
-        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        let handle = scene.start(options("g"), &log, Box::new(plan));
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 4) AS n; UPDATE jobs SET value = 2")
             .await;
@@ -95,7 +95,7 @@ async fn what_fails_for_good_becomes_a_dead_letter_and_the_rest_goes_on() {
 }
 
 #[tokio::test]
-async fn snoozing_costs_no_attempt_and_a_stated_delay_is_kept() {
+async fn snoozing_costs_no_attempt_and_retry_after_delays_are_kept() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
@@ -111,7 +111,7 @@ async fn snoozing_costs_no_attempt_and_a_stated_delay_is_kept() {
                 _ => Ok(()),
             }
         };
-        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        let handle = scene.start(options("g"), &log, Box::new(plan));
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         log.has(6).await;
         let began = std::time::Instant::now();

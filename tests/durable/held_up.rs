@@ -1,4 +1,4 @@
-//! What the database refuses to note holds up its slice, in order, until it takes it, and nothing else.
+//! A write that the database rejects holds up its slice until it succeeds. Order is kept, and other slices are not affected.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -8,9 +8,9 @@ use std::time::Duration;
 use pgherald_core::group::{Consumer, ConsumerHandle};
 use pgherald_core::{Attempt, Durable, Event, EventHandler, HandlerError, HandlerResult};
 
-use crate::support::{Log, Scene, drained, local, report, shown, terms};
+use crate::support::{Log, Scene, drained, local, options, report, shown};
 
-/// Fails the first attempt at value 1 of rows 1 to 3, and waits with what is held back.
+/// Fails the first attempt of the inserts of rows 1 to 3, and waits at closed gates.
 struct Gated {
     log: Log,
     closed: Gates,
@@ -34,18 +34,18 @@ impl EventHandler for Gated {
     }
 }
 
-fn start(scene: &Scene, terms: Durable, log: &Log, closed: &Gates) -> ConsumerHandle {
+fn start(scene: &Scene, options: Durable, log: &Log, closed: &Gates) -> ConsumerHandle {
     let (log, closed) = (log.clone(), Rc::clone(closed));
     let factory = move || Gated {
         log: log.clone(),
         closed: Rc::clone(&closed),
     };
-    let (handle, consumer) = Consumer::new(scene.config(), terms, factory).unwrap();
+    let (handle, consumer) = Consumer::new(scene.config(), options, factory).unwrap();
     tokio::task::spawn_local(consumer.run());
     handle
 }
 
-/// Parked inserts of row 1 cannot be settled, and each try is counted.
+/// A trigger that rejects settlements of row 1's parked insert, and counts the tries.
 const NOT_SETTLED: &str = "CREATE SEQUENCE tries;
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         PERFORM nextval('public.tries'); RAISE 'not this one' USING ERRCODE = 'U0001';
@@ -54,11 +54,11 @@ const NOT_SETTLED: &str = "CREATE SEQUENCE tries;
         FOR EACH ROW WHEN (OLD.key = '1' AND OLD.operation = 'I') EXECUTE FUNCTION refuse()";
 const SETTLED: &str = "DROP TRIGGER refuse ON pgherald.parked_event";
 const OPEN: &str = "SELECT lag_events + parked FROM pgherald.consumer_group_status";
-/// Rows of the outbox that the cursors have not passed.
+/// Rows of the outbox beyond the cursors.
 const LAG: &str = "SELECT lag_events FROM pgherald.consumer_group_status";
 
-/// What was refused was tried a few times.
-async fn tried(scene: &Scene) {
+/// Waits until the rejected write was tried a few times.
+async fn wait_for_tries(scene: &Scene) {
     let tries = "SELECT (last_value >= 4)::int::bigint FROM tries";
     scene.becomes(tries, 1).await;
 }
@@ -69,28 +69,25 @@ fn of_row<'a>(lines: &'a [String], row: &str) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn no_cursor_passes_what_comes_after_a_settlement_that_is_refused() {
+async fn no_cursor_passes_events_behind_a_rejected_settlement() {
     local(async {
         let scene = Scene::new().await;
         scene.run(NOT_SETTLED).await;
         let (log, closed) = (Log::default(), Gates::default());
         closed.borrow_mut().insert("1=1#2");
-        let terms = || terms("g").slices(1).lease(Duration::from_secs(10));
-        let first = start(&scene, terms(), &log, &closed);
+        let options = || options("g").slices(1).lease(Duration::from_secs(10));
+        let first = start(&scene, options(), &log, &closed);
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         log.has(2).await;
         scene.run("UPDATE jobs SET value = 2").await;
-        report(&first, "the update is taken in", |report| {
-            report.in_flight == 1
-        })
-        .await;
+        report(&first, "the update is read", |report| report.in_flight == 1).await;
         closed.borrow_mut().clear();
         log.has(3).await;
-        tried(&scene).await;
+        wait_for_tries(&scene).await;
         drained(&first).await;
         assert_eq!(scene.number(LAG).await, 1, "{:?}", log.lines());
         scene.run(SETTLED).await;
-        let second = start(&scene, terms(), &log, &closed);
+        let second = start(&scene, options(), &log, &closed);
         scene.becomes(OPEN, 0).await;
         drained(&second).await;
         assert_eq!(log.lines().last().unwrap(), "1=2#1", "{:?}", log.lines());
@@ -99,18 +96,18 @@ async fn no_cursor_passes_what_comes_after_a_settlement_that_is_refused() {
 }
 
 #[tokio::test]
-async fn no_other_settlement_of_the_slice_makes_one_forgotten_that_was_refused() {
+async fn a_rejected_settlement_is_retried_after_other_settlements_of_its_slice() {
     local(async {
         let scene = Scene::new().await;
         scene.run(NOT_SETTLED).await;
         let (log, closed) = (Log::default(), Gates::default());
         closed.borrow_mut().extend(["1=1#2", "2=1#2"]);
-        let terms = terms("g").slices(1).lease(Duration::from_secs(10));
-        let handle = start(&scene, terms, &log, &closed);
+        let options = options("g").slices(1).lease(Duration::from_secs(10));
+        let handle = start(&scene, options, &log, &closed);
         scene.run("INSERT INTO jobs VALUES (1, 1), (2, 1)").await;
         log.has(4).await;
         scene.run("UPDATE jobs SET value = 2 WHERE id = 1").await;
-        report(&handle, "the update is taken in", |report| {
+        report(&handle, "the update is read", |report| {
             report.in_flight == 1
         })
         .await;
@@ -118,7 +115,7 @@ async fn no_other_settlement_of_the_slice_makes_one_forgotten_that_was_refused()
         report(&handle, "held up", |report| report.held_up.len() == 1).await;
         closed.borrow_mut().remove("2=1#2");
         report(&handle, "the other", |report| report.handled == 2).await;
-        tried(&scene).await;
+        wait_for_tries(&scene).await;
         scene.run(SETTLED).await;
         scene.becomes(OPEN, 0).await;
         assert_eq!(of_row(&log.lines(), "1="), ["1=1#1", "1=1#2", "1=2#1"]);
@@ -129,7 +126,7 @@ async fn no_other_settlement_of_the_slice_makes_one_forgotten_that_was_refused()
 }
 
 #[tokio::test]
-async fn slices_that_are_held_up_neither_keep_a_consumer_from_ending_nor_others_from_their_share() {
+async fn held_up_slices_do_not_block_draining_or_rebalancing() {
     local(async {
         let scene = Scene::new().await;
         scene
@@ -140,16 +137,16 @@ async fn slices_that_are_held_up_neither_keep_a_consumer_from_ending_nor_others_
             )
             .await;
         let (log, closed) = (Log::default(), Gates::default());
-        let first = start(&scene, terms("g"), &log, &closed);
+        let first = start(&scene, options("g"), &log, &closed);
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 40) AS n")
             .await;
         report(&first, "held up", |report| report.held_up.len() == 1).await;
-        let second = start(&scene, terms("g"), &log, &closed);
+        let second = start(&scene, options("g"), &log, &closed);
         for handle in [&first, &second] {
             report(handle, "half of them", |report| report.slices == 4).await;
         }
-        // Whichever has it.
+        // The slice may belong to either of them.
         let ends = async {
             first.drain(Duration::from_secs(600)).await;
             second.drain(Duration::from_secs(600)).await;
@@ -158,7 +155,7 @@ async fn slices_that_are_held_up_neither_keep_a_consumer_from_ending_nor_others_
             .await
             .expect("held up for ever");
         scene.run("DROP TRIGGER refuse ON pgherald.parked_event").await;
-        let third = start(&scene, terms("g"), &log, &closed);
+        let third = start(&scene, options("g"), &log, &closed);
         scene.becomes(OPEN, 0).await;
         drained(&third).await;
         assert_eq!(of_row(&log.lines(), "1=").last().unwrap(), &"1=1#2");

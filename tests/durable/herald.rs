@@ -60,11 +60,14 @@ async fn handlers_of_each_kind_are_run_and_drained() {
         .start()
         .await
         .unwrap();
-    let terms = |group| Durable::new(group).from_beginning();
-    let plain = herald.durable(terms("plain"), || Nothing).await.unwrap();
-    let batches = herald.batches(terms("batches"), || Nothing).await.unwrap();
+    let options = |group| Durable::new(group).from_beginning();
+    let plain = herald.durable(options("plain"), || Nothing).await.unwrap();
+    let batches = herald
+        .batches(options("batches"), || Nothing)
+        .await
+        .unwrap();
     herald
-        .transactional(terms("transactional"), || Note)
+        .transactional(options("transactional"), || Note)
         .await
         .unwrap();
     scene
@@ -105,7 +108,7 @@ async fn handlers_of_each_kind_are_run_and_drained() {
     }
 }
 
-/// Fails at even ids, and gives up those from 100 on.
+/// Fails at even ids, and permanently from 100 on.
 struct Fails;
 
 impl EventHandler for Fails {
@@ -149,7 +152,7 @@ async fn reports_at_shutdown_count_failed_attempts_parked_events_and_dead_letter
             0,
         )
         .await;
-    // The resync at the beginning, and each event.
+    // The initial resync and each event.
     while ephemeral.send(GetReport).await.unwrap().received < 42 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -167,7 +170,7 @@ async fn reports_at_shutdown_count_failed_attempts_parked_events_and_dead_letter
         (41, 20, 20, 1),
         "{report}"
     );
-    // Some may have been tried again: their waits have jitter.
+    // Some may have been retried already, because delays have jitter.
     let failed = durable.failed_attempts();
     assert!(failed >= 21 && durable.dead_letters == 1, "{report}");
     let expected = format!(
@@ -185,7 +188,7 @@ async fn reports_at_shutdown_count_failed_attempts_parked_events_and_dead_letter
 }
 
 #[actix::test]
-async fn a_handler_that_would_be_given_nothing_is_refused() {
+async fn a_durable_handler_that_would_receive_no_events_is_rejected() {
     let scene = Scene::new().await;
     let herald = Herald::connect(scene.config())
         .watch_with(jobs())
@@ -219,28 +222,28 @@ async fn a_handler_that_would_be_given_nothing_is_refused() {
 }
 
 #[actix::test]
-async fn an_actor_that_is_stopped_leaves_its_work_to_the_next() {
+async fn a_stopped_actor_leaves_its_events_to_the_next_consumer() {
     let scene = Scene::new().await;
-    let terms = || {
+    let options = || {
         Durable::new("g")
             .from_beginning()
             .lease(Duration::from_millis(500))
     };
     for round in 1..4 {
         let (handle, consumer) =
-            pgherald::group::Consumer::transactional(scene.config(), terms(), || Note).unwrap();
+            pgherald::group::Consumer::transactional(scene.config(), options(), || Note).unwrap();
         let actor = actix::Actor::start(pgherald::DurableActor::new(handle.clone(), consumer));
         scene
             .run(&format!("INSERT INTO jobs VALUES ({round}, 1)"))
             .await;
         crate::support::report(&handle, "handled", |report| report.handled == 1).await;
-        // Not drained: its lease has to run out.
+        // The actor was not drained, so its lease has to expire.
         drop(actor);
     }
     assert_eq!(scene.number("SELECT count(*) FROM effects").await, 3);
 }
 
-/// Takes its time, and counts what begins and what ends.
+/// Handles events slowly, and counts attempts that begin and end.
 #[derive(Clone, Default)]
 struct Slow {
     begun: Arc<AtomicU32>,
@@ -292,7 +295,7 @@ impl Slow {
         move || this.clone()
     }
 
-    async fn begins(&self, count: u32) {
+    async fn wait_for_attempts(&self, count: u32) {
         let shown = || format!("{} begun", self.begun.load(Ordering::Relaxed));
         crate::support::until(
             "begun",
@@ -304,7 +307,7 @@ impl Slow {
 }
 
 #[actix::test]
-async fn durable_handlers_begin_nothing_after_a_shutdown_although_an_ephemeral_one_hangs() {
+async fn durable_handlers_begin_no_attempts_after_a_shutdown_while_an_ephemeral_one_hangs() {
     let scene = Scene::new().await;
     let herald = Herald::connect(scene.config())
         .watch_with(jobs().outbox())
@@ -315,19 +318,22 @@ async fn durable_handlers_begin_nothing_after_a_shutdown_although_an_ephemeral_o
     let (hanging, plain, transactional) = (Slow::hanging(), Slow::default(), Slow::default());
     let options = Ephemeral::new("hanging").concurrency(1).timeout(LIMIT);
     herald.handler(options, hanging.make()).await.unwrap();
-    let terms = |group| Durable::new(group).from_beginning().concurrency(4);
-    herald.durable(terms("plain"), plain.make()).await.unwrap();
+    let options = |group| Durable::new(group).from_beginning().concurrency(4);
     herald
-        .transactional(terms("transactional"), transactional.make())
+        .durable(options("plain"), plain.make())
         .await
         .unwrap();
-    // More than the one that hangs takes in.
+    herald
+        .transactional(options("transactional"), transactional.make())
+        .await
+        .unwrap();
+    // More events than the hanging handler takes in.
     scene
         .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 3000) AS n")
         .await;
-    hanging.begins(1).await;
-    plain.begins(1).await;
-    transactional.begins(1).await;
+    hanging.wait_for_attempts(1).await;
+    plain.wait_for_attempts(1).await;
+    transactional.wait_for_attempts(1).await;
     let before = (
         plain.begun.load(Ordering::Relaxed),
         transactional.begun.load(Ordering::Relaxed),
@@ -349,7 +355,7 @@ async fn durable_handlers_begin_nothing_after_a_shutdown_although_an_ephemeral_o
 }
 
 #[actix::test]
-async fn a_durable_handler_that_hangs_keeps_no_other_handler_from_its_end() {
+async fn a_hanging_durable_handler_does_not_block_the_shutdown_of_others() {
     let scene = Scene::new().await;
     let herald = Herald::connect(scene.config())
         .watch_with(jobs().outbox())
@@ -358,21 +364,24 @@ async fn a_durable_handler_that_hangs_keeps_no_other_handler_from_its_end() {
         .unwrap();
     herald.live().await.unwrap();
     let (hanging, other, ephemeral) = (Slow::hanging(), Slow::default(), Slow::default());
-    let terms = |group| Durable::new(group).from_beginning().timeout(LIMIT);
+    let options = |group| Durable::new(group).from_beginning().timeout(LIMIT);
     herald
-        .durable(terms("hanging"), hanging.make())
+        .durable(options("hanging"), hanging.make())
         .await
         .unwrap();
-    herald.durable(terms("other"), other.make()).await.unwrap();
+    herald
+        .durable(options("other"), other.make())
+        .await
+        .unwrap();
     let options = Ephemeral::new("ephemeral").concurrency(1);
     herald.handler(options, ephemeral.make()).await.unwrap();
     scene
         .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 40) AS n")
         .await;
-    hanging.begins(1).await;
-    other.begins(1).await;
-    ephemeral.begins(1).await;
-    // The ephemeral one needs more than 0.8 s for what it was given, the one that hangs all of the time.
+    hanging.wait_for_attempts(1).await;
+    other.wait_for_attempts(1).await;
+    ephemeral.wait_for_attempts(1).await;
+    // The ephemeral handler needs more than 0.8 s for its events. The hanging one uses the whole deadline.
     let report = herald.shutdown(Duration::from_secs(5)).await.unwrap();
     assert_eq!(
         other.begun.load(Ordering::Relaxed),
@@ -384,7 +393,7 @@ async fn a_durable_handler_that_hangs_keeps_no_other_handler_from_its_end() {
 }
 
 #[actix::test]
-async fn durable_handlers_are_drained_although_the_listener_has_stopped() {
+async fn durable_handlers_are_drained_after_the_listener_has_stopped() {
     let scene = Scene::new().await;
     let herald = Herald::connect(scene.config())
         .watch_with(jobs().outbox())
@@ -399,7 +408,7 @@ async fn durable_handlers_are_drained_although_the_listener_has_stopped() {
     scene
         .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 100) AS n")
         .await;
-    slow.begins(1).await;
+    slow.wait_for_attempts(1).await;
     let stopped = herald.listener().clone();
     stopped
         .send(pgherald::Shutdown { deadline: LIMIT })
@@ -411,12 +420,12 @@ async fn durable_handlers_are_drained_although_the_listener_has_stopped() {
         slow.ended.load(Ordering::Relaxed)
     );
     let nodes = "SELECT count(*) FROM pgherald.consumer_node";
-    assert_eq!(scene.number(nodes).await, 0, "it has left");
+    assert_eq!(scene.number(nodes).await, 0, "the consumer has left");
 }
 
-/// Two programs that watch one table install for themselves, each what it needs.
+/// Two programs that watch the same table each install what they need.
 #[actix::test]
-async fn a_second_program_takes_nothing_from_the_installation_of_the_first() {
+async fn a_second_program_does_not_narrow_the_installation_of_the_first() {
     let scene = Scene::new().await;
     let program = |spec: TriggerSpec| Herald::connect(scene.config()).watch_with(spec);
     let is_as_installed = async |spec: TriggerSpec| {
@@ -438,7 +447,7 @@ async fn a_second_program_takes_nothing_from_the_installation_of_the_first() {
         .await
         .unwrap();
     assert!(is_as_installed(jobs().outbox()).await);
-    // It is live: what is installed covers what it watches.
+    // The first program stays live: the installation covers what it watches.
     let mut health = first.health();
     health.wait_for(Health::is_live).await.unwrap();
     let exactly = program(fewer).install_triggers_exactly().start();

@@ -1,4 +1,4 @@
-//! What a new history of the outbox does to its groups, and what keeps it from being read.
+//! A new history of the outbox: its effects on groups, and how a locked history is reported.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use pgherald_core::{Backoff, Filter, Operation, RetryPolicy};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 
-use crate::support::{LIMIT, Log, Scene, all_well, drained, local, report, terms, until};
+use crate::support::{LIMIT, Log, Scene, all_well, drained, local, options, report, until};
 
 const WAITING: &str = "SELECT lag_events + parked FROM pgherald.consumer_group_status";
 
@@ -17,10 +17,10 @@ fn sorted(log: &Log) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_transaction_that_keeps_the_history_locked_is_named_and_waited_for() {
+async fn a_transaction_that_locks_the_history_is_reported_and_waited_for() {
     local(async {
         let scene = Scene::new().await;
-        // As after a crash: the first to connect records it.
+        // As after a crash: the first session that connects records the new run of the server.
         scene.run("DELETE FROM pgherald.server_run").await;
         let holder = scene.connect().await;
         let hold = "BEGIN; SELECT pgherald.history()";
@@ -29,7 +29,7 @@ async fn a_transaction_that_keeps_the_history_locked_is_named_and_waited_for() {
         let error = timeout(LIMIT, error).await.unwrap().unwrap_err();
         assert_eq!(error.code(), Some(&SqlState::LOCK_NOT_AVAILABLE));
         let log = Log::default();
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         let health = handle.health();
         let text = || format!("{:?}", health.borrow());
         until("named", || text().contains("pg_locks"), text).await;
@@ -42,7 +42,7 @@ async fn a_transaction_that_keeps_the_history_locked_is_named_and_waited_for() {
 }
 
 #[tokio::test]
-async fn an_event_that_waits_behind_another_is_handled_although_the_filter_was_narrowed() {
+async fn an_event_parked_behind_another_is_handled_after_the_filter_was_narrowed() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
@@ -52,7 +52,7 @@ async fn an_event_that_waits_behind_another_is_handled_although_the_filter_was_n
         let an_hour = Duration::from_secs(3_600);
         let retry = RetryPolicy::new(3, Backoff::new(an_hour, an_hour));
         let fails = Box::new(|_: &str, _| Err("later".into()));
-        let handle = scene.start(terms("g").retry(retry), &log, fails);
+        let handle = scene.start(options("g").retry(retry), &log, fails);
         scene
             .becomes("SELECT parked FROM pgherald.consumer_group_status", 2)
             .await;
@@ -62,7 +62,7 @@ async fn an_event_that_waits_behind_another_is_handled_although_the_filter_was_n
             .await;
         let log = Log::default();
         let inserts = Filter::new().operations(Operation::Insert);
-        let handle = scene.start(terms("g").filter(inserts), &log, all_well());
+        let handle = scene.start(options("g").filter(inserts), &log, all_well());
         scene.becomes(WAITING, 0).await;
         assert_eq!(log.lines(), ["1=1#2", "1=2#1"]);
         drained(&handle).await;
@@ -71,11 +71,11 @@ async fn an_event_that_waits_behind_another_is_handled_although_the_filter_was_n
 }
 
 #[tokio::test]
-async fn the_filter_applies_to_what_a_new_history_has_parked() {
+async fn the_filter_applies_to_events_parked_by_a_new_history() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let deletes = || terms("g").filter(Filter::new().operations(Operation::Delete));
+        let deletes = || options("g").filter(Filter::new().operations(Operation::Delete));
         let handle = scene.start(deletes(), &log, all_well());
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         scene.becomes(WAITING, 0).await;
@@ -89,7 +89,7 @@ async fn the_filter_applies_to_what_a_new_history_has_parked() {
         scene
             .becomes("SELECT count(*) FROM pgherald.parked_event", 3)
             .await;
-        // A clock that is set back does not keep them waiting.
+        // A clock that is set back cannot delay them, because they have no due time without a delay.
         let held =
             "SELECT count(*) FROM pgherald.parked_event WHERE due_at IS NOT NULL AND delay IS NULL";
         assert_eq!(scene.number(held).await, 0);
@@ -102,11 +102,11 @@ async fn the_filter_applies_to_what_a_new_history_has_parked() {
 }
 
 #[tokio::test]
-async fn closings_that_were_set_back_begin_a_new_history() {
+async fn a_closing_counter_that_is_set_back_begins_a_new_history() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         for id in 1..=4 {
             scene
                 .run(&format!("INSERT INTO jobs VALUES ({id}, 1)"))
@@ -139,13 +139,13 @@ async fn closings_that_were_set_back_begin_a_new_history() {
     .await;
 }
 
-/// Of nine words, the last is no position, and those before it are empty.
+/// The cursor has nine words. The last one is invalid, and some before it are empty.
 #[tokio::test]
-async fn a_cursor_that_can_be_parsed_in_part_leaves_the_other_slices_in_place() {
+async fn a_partly_valid_cursor_does_not_affect_other_slices() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 40) AS n")
             .await;
@@ -159,7 +159,7 @@ async fn a_cursor_that_can_be_parsed_in_part_leaves_the_other_slices_in_place() 
                 DELETE FROM pgherald.outbox_history; SELECT pgherald.history()",
             )
             .await;
-        // Those of slice 0 are handled again.
+        // Events of slice 0 are handled again.
         let again = scene
             .number("SELECT count(*) FROM pgherald.parked_event WHERE operation <> 'R'")
             .await;
@@ -167,7 +167,7 @@ async fn a_cursor_that_can_be_parsed_in_part_leaves_the_other_slices_in_place() 
         let elsewhere =
             "SELECT count(*) FROM pgherald.parked_event WHERE operation <> 'R' AND slice <> 0";
         assert_eq!(scene.number(elsewhere).await, 0);
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         scene.becomes(WAITING, 0).await;
         drained(&handle).await;
         assert_eq!(log.lines().len(), 40 + usize::try_from(again).unwrap() + 1);

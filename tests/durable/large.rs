@@ -1,4 +1,4 @@
-//! Events that are very large keep no others waiting, and are parked as they were recorded, without being sent back.
+//! Very large events do not block other events. The server copies them when they are parked: consumers do not send them back.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,9 +10,9 @@ use pgherald_core::{Attempt, Event, EventHandler, HandlerError, HandlerResult};
 use pgherald_testkit::Postgres;
 
 use crate::meter::Meter;
-use crate::support::{LIMIT, Log, Scene, drained, local, report, shown, terms, until};
+use crate::support::{LIMIT, Log, Scene, drained, local, options, report, shown, until};
 
-/// An event of row 1 with so many megabytes.
+/// An event of row 1 with this many megabytes.
 fn large(megabytes: usize) -> String {
     format!(
         "INSERT INTO pgherald.outbox (relation, hash, part, operation, key, columns, changed)
@@ -23,7 +23,7 @@ fn large(megabytes: usize) -> String {
 }
 
 #[tokio::test]
-async fn an_event_is_parked_without_being_sent_back() {
+async fn a_large_event_is_parked_without_being_sent_back() {
     local(async {
         let server = Postgres::shared().await.unwrap();
         let (scene, meter) = (Scene::new().await, Meter::start(server).await);
@@ -35,9 +35,9 @@ async fn an_event_is_parked_without_being_sent_back() {
             )),
             _ => Ok(()),
         };
-        // A busy machine takes its time with events of this size: neither attempts nor leases are to end for that.
-        let terms = terms("g").timeout(LIMIT).lease(LIMIT);
-        let handle = scene.start_at(&meter.url(&scene.url), terms, &log, Box::new(plan));
+        // Neither attempts nor leases may expire while a busy machine handles events of this size.
+        let options = options("g").timeout(LIMIT).lease(LIMIT);
+        let handle = scene.start_at(&meter.url(&scene.url), options, &log, Box::new(plan));
         scene.run(&large(4)).await;
         scene.run("INSERT INTO jobs VALUES (2, 1)").await;
         report(&handle, "both", |report| report.handled == 2).await;
@@ -51,11 +51,11 @@ async fn an_event_is_parked_without_being_sent_back() {
 }
 
 #[tokio::test]
-async fn a_parked_event_is_what_was_recorded() {
+async fn a_parked_event_equals_the_recorded_one() {
     local(async {
         let scene = Scene::new().await;
         let handle = scene.start(
-            terms("g"),
+            options("g"),
             &Log::default(),
             Box::new(|_, _| Err(HandlerError::permanent("no"))),
         );
@@ -74,7 +74,7 @@ async fn a_parked_event_is_what_was_recorded() {
     .await;
 }
 
-/// Waits with its first event until it is let through, and fails it then.
+/// Waits with its first event until the gate is open, and then fails it.
 struct Gated {
     log: Log,
     is_open: Rc<Cell<bool>>,
@@ -106,22 +106,22 @@ fn gated(
         log: log.clone(),
         is_open: Rc::clone(&is_open),
     };
-    // A busy machine takes its time to park an event of this size.
-    let terms = terms("g").timeout(LIMIT).lease(LIMIT);
-    let (handle, consumer) = Consumer::new(scene.config(), terms, factory).unwrap();
+    // A busy machine needs long to park an event of this size.
+    let options = options("g").timeout(LIMIT).lease(LIMIT);
+    let (handle, consumer) = Consumer::new(scene.config(), options, factory).unwrap();
     tokio::task::spawn_local(consumer.run());
     handle
 }
 
 #[tokio::test]
-async fn an_event_that_was_trimmed_before_it_was_parked_is_parked_all_the_same() {
+async fn an_event_trimmed_before_it_is_parked_is_still_parked() {
     local(async {
         let scene = Scene::new().await;
         let (log, is_open) = (Log::default(), Rc::new(Cell::new(false)));
         let handle = gated(&scene, &log, &is_open);
         scene.run("INSERT INTO jobs VALUES (1, 1), (2, 1)").await;
         log.has(2).await;
-        // Beyond its cap the outbox keeps nothing for anybody.
+        // A cap of zero trims rows that consumers still need.
         let nothing = Retention::new(Duration::ZERO).max_bytes(0);
         set_retention(&scene.client, nothing).await.unwrap();
         let deadline = tokio::time::Instant::now() + LIMIT;
@@ -147,12 +147,12 @@ async fn an_event_that_was_trimmed_before_it_was_parked_is_parked_all_the_same()
 }
 
 #[tokio::test]
-async fn a_very_large_event_that_takes_its_time_keeps_no_others_from_being_read() {
+async fn a_slow_large_event_does_not_block_reading_others() {
     local(async {
         let scene = Scene::new().await;
         let (log, is_open) = (Log::default(), Rc::new(Cell::new(false)));
         let handle = gated(&scene, &log, &is_open);
-        // More than is taken in of events of usual size.
+        // More events of usual size than the consumer takes in.
         scene.run(&large(40)).await;
         log.has(1).await;
         for id in 2..12 {

@@ -1,11 +1,11 @@
-//! Attempts on one connection do not see what others have left in the session.
+//! Attempts on one connection do not see what earlier attempts left in the session.
 
 use std::time::Duration;
 
 use crate::script::{Step, effects, start};
-use crate::support::{LIMIT, Log, Scene, drained, local, report, terms};
+use crate::support::{LIMIT, Log, Scene, drained, local, options, report};
 
-/// Each: SQL that leaves something behind and would fail or be seen the second time, and what is shown of it.
+/// SQL that leaves something behind in the session, and a query that would show it to the next attempt.
 const LEFT: [(&str, &str); 14] = [
     (
         "CREATE TEMP TABLE scratch (a int)",
@@ -55,7 +55,7 @@ const LEFT: [(&str, &str); 14] = [
         "DECLARE held CURSOR WITH HOLD FOR SELECT 1",
         "SELECT count(*)::text FROM pg_cursors WHERE is_holdable",
     ),
-    // Of its own role again for the rest of the transaction.
+    // The role is reset only for the rest of the transaction.
     (
         "SET ROLE pg_monitor; SET LOCAL ROLE NONE",
         "SELECT (current_user = session_user)::text",
@@ -67,9 +67,9 @@ const LEFT: [(&str, &str); 14] = [
 ];
 
 #[tokio::test]
-async fn attempts_do_not_see_what_others_have_left_in_the_session() {
+async fn attempts_do_not_see_session_state_of_earlier_attempts() {
     for (leave, show) in LEFT {
-        // Also where the attempt that leaves it fails after all.
+        // The state is cleaned after failed attempts, too.
         for fails in [false, true] {
             local(async {
                 let scene = Scene::new().await;
@@ -82,7 +82,7 @@ async fn attempts_do_not_see_what_others_have_left_in_the_session() {
                     )
                     .await;
                 let log = Log::default();
-                let one_connection = terms("g").slices(1).concurrency(1).timeout(LIMIT);
+                let one_connection = options("g").slices(1).concurrency(1).timeout(LIMIT);
                 let handle = start(&scene.url, one_connection, &log, move |line, attempt| {
                     let mut steps = vec![Step::Show(show.to_owned()), Step::Sql(leave.to_owned())];
                     if fails && (line, attempt) == ("1=1", 1) {
@@ -110,16 +110,16 @@ async fn attempts_do_not_see_what_others_have_left_in_the_session() {
 }
 
 #[tokio::test]
-async fn what_an_attempt_leaves_locked_is_free_when_it_is_over() {
+async fn session_locks_of_an_attempt_are_released_at_its_end() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let handle = start(&scene.url, terms("g"), &log, |_, _| {
+        let handle = start(&scene.url, options("g"), &log, |_, _| {
             vec![Step::Sql("SELECT pg_advisory_lock(4711)".to_owned())]
         });
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         report(&handle, "handled", |report| report.handled == 1).await;
-        // No other attempt follows on that connection.
+        // No later attempt runs on that connection.
         let locks = "SELECT count(*) FROM pg_locks JOIN pg_database AS d ON d.oid = database
             WHERE locktype = 'advisory' AND objid = 4711 AND datname = current_database()";
         scene.becomes(locks, 0).await;
@@ -129,18 +129,18 @@ async fn what_an_attempt_leaves_locked_is_free_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn a_session_that_cannot_be_cleaned_is_not_used_again() {
+async fn a_session_that_cannot_be_cleaned_is_not_reused() {
     for leave in [
-        // What cleans up takes longer than this.
+        // Cleaning up takes longer than this timeout.
         "SET statement_timeout = '1ms'; CREATE TEMP TABLE scratch AS SELECT FROM generate_series(1, 10)",
-        // Statements of the consumer among them.
+        // This removes prepared statements of the consumer as well.
         "DEALLOCATE ALL",
         "SELECT pg_terminate_backend(pg_backend_pid())",
     ] {
         local(async {
             let scene = Scene::new().await;
             let log = Log::default();
-            let one_connection = terms("g").slices(1).concurrency(1).timeout(LIMIT);
+            let one_connection = options("g").slices(1).concurrency(1).timeout(LIMIT);
             let handle = start(&scene.url, one_connection, &log, move |line, attempt| {
                 let first = (line, attempt) == ("1=1", 1);
                 let mut steps = vec![Step::Note];
@@ -162,11 +162,11 @@ async fn a_session_that_cannot_be_cleaned_is_not_used_again() {
 }
 
 #[tokio::test]
-async fn a_temporary_table_of_the_same_name_hides_no_table_from_the_next_attempt() {
+async fn a_temporary_table_does_not_shadow_a_table_for_the_next_attempt() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let one_connection = terms("g")
+        let one_connection = options("g")
             .slices(1)
             .concurrency(1)
             .timeout(Duration::from_secs(30));

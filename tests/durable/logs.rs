@@ -1,4 +1,4 @@
-//! Floods in the log are limited, and what is lost is logged once.
+//! Repeated log lines are limited and summed up, and a lost connection is logged once.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::{Layer, Registry};
 
-use crate::support::{LIMIT, Log, Scene, drained, local, report, terms, until};
+use crate::support::{LIMIT, Log, Scene, drained, local, options, report, until};
 
 /// A line of the log.
 #[derive(Clone, Debug)]
@@ -73,14 +73,14 @@ impl Visit for Line {
 }
 
 #[tokio::test]
-async fn attempts_that_fail_are_logged_once_and_summed_up() {
+async fn failed_attempts_are_logged_once_and_summed_up() {
     let lines = Lines::default();
     let _other = second_dispatcher();
     let _guard = tracing::subscriber::set_default(Registry::default().with(lines.clone()));
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let handle = scene.start(terms("g"), &log, Box::new(|_, _| Err("no answer".into())));
+        let handle = scene.start(options("g"), &log, Box::new(|_, _| Err("no answer".into())));
         scene
             .run("INSERT INTO jobs SELECT n, 0 FROM generate_series(1, 300) AS n")
             .await;
@@ -101,8 +101,8 @@ async fn attempts_that_fail_are_logged_once_and_summed_up() {
         ("dead letter", "more dead letters", 300),
     ] {
         let (first, more) = (lines.with(first), lines.with(more));
-        assert!(!more.is_empty(), "nothing was summed up: {first:#?}");
-        // Of each interval, one line in full and one summary.
+        assert!(!more.is_empty(), "no summary: {first:#?}");
+        // One full line and one summary per interval.
         assert!(first.len() <= more.len() + 1, "{first:#?} {more:#?}");
         let summed: u64 = more.iter().filter_map(|line| line.count).sum();
         assert_eq!(
@@ -113,8 +113,8 @@ async fn attempts_that_fail_are_logged_once_and_summed_up() {
     }
 }
 
-/// While there is only one dispatcher, tracing asks the default of whichever thread comes to a line first whether it is of
-/// interest, for all threads: a test beside this one would switch lines off.
+/// Keeps a test in another thread from disabling lines. While tracing knows only one dispatcher, the thread that reaches a line
+/// first decides, by its default dispatcher, whether the line is enabled for all threads.
 fn second_dispatcher() -> tracing::Dispatch {
     tracing::Dispatch::new(Registry::default())
 }
@@ -130,7 +130,7 @@ impl EventHandler for Nothing {
 }
 
 #[actix::test]
-async fn a_lost_connection_is_one_warning_for_a_listener_and_for_a_consumer() {
+async fn a_lost_connection_is_one_warning_of_the_listener_and_one_of_the_consumer() {
     let server = Postgres::start().await.unwrap();
     let scene = Scene::at(server.create_database().await.unwrap()).await;
     let lines = Lines::default();
@@ -139,12 +139,12 @@ async fn a_lost_connection_is_one_warning_for_a_listener_and_for_a_consumer() {
     let jobs = TableName::new("public", "jobs").unwrap();
     let herald = Herald::connect(scene.config())
         .watch_with(TriggerSpec::new(jobs).every_column().outbox())
-        // The lines of other threads go elsewhere.
+        // Other threads do not log to this test's subscriber.
         .on_current_arbiter()
         .start()
         .await
         .unwrap();
-    herald.durable(terms("g"), || Nothing).await.unwrap();
+    herald.durable(options("g"), || Nothing).await.unwrap();
     let has = async |message: &str, count: usize| {
         let is = || lines.with(message).len() >= count;
         until(message, is, || format!("{:#?}", lines.all())).await;

@@ -1,11 +1,11 @@
-//! Durable handlers on a real server.
+//! Durable handlers: groups of consumers on a real PostgreSQL server.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "tests stop at once"
+    reason = "tests may panic"
 )]
 
 mod altered;

@@ -1,4 +1,4 @@
-//! A way to the server that counts what is asked of it.
+//! A proxy in front of the server that counts requests and bytes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(crate) struct Meter {
 
 #[derive(Default)]
 struct Counts {
-    /// Messages that end in an answer: simple queries, and the ends of extended ones.
+    /// Messages that end in a response: simple queries, and the ends of extended ones.
     requests: AtomicU64,
     bytes: AtomicU64,
 }
@@ -34,7 +34,7 @@ impl Meter {
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(target.clone()).await.unwrap();
-                // Otherwise small messages wait for each other.
+                // Without this, small messages wait for each other.
                 server.set_nodelay(true).unwrap();
                 client.set_nodelay(true).unwrap();
                 let (mut answers, requests) = server.into_split();
@@ -46,7 +46,7 @@ impl Meter {
         Self { address, counts }
     }
 
-    /// The same database, by this way. Without TLS, whose request would be a second message without a type.
+    /// The URL through this proxy. TLS is disabled: its request would be a second message without a type.
     pub(crate) fn url(&self, original: &str) -> String {
         let (scheme, rest) = original.split_once('@').unwrap();
         let (_, database) = rest.split_once('/').unwrap();
@@ -62,7 +62,7 @@ impl Meter {
     }
 }
 
-/// Forwards message by message: the first of a connection has no type.
+/// Forwards message by message. The first message of a connection has no type.
 async fn forward(
     mut from: impl AsyncReadExt + Unpin,
     mut to: impl AsyncWriteExt + Unpin,

@@ -1,6 +1,6 @@
-//! Databases in which an earlier version was installed, and is at work.
+//! Databases of an earlier version, with groups and parked events.
 //!
-//! `tests/versions/1.sql` is what version 1 installed for table `jobs`. Each version that was released has such a file.
+//! `tests/versions/1.sql` is what version 1 installed for the table `jobs`. Each released version has such a file.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use pgherald_core::group::ConsumerHandle;
 use pgherald_core::trigger::{self, Migration, TriggerSpec};
 use pgherald_testkit::Postgres;
 
-use crate::support::{Log, Scene, all_well, connect, degraded, drained, local, terms};
+use crate::support::{Log, Scene, all_well, connect, degraded, drained, local, options};
 
-/// A group of four slices that has read everything so far, as each version makes it.
+/// A group of four slices that has read everything so far. The SQL is valid for each version.
 const GROUP: &str = "INSERT INTO pgherald.consumer_group (name, slices) VALUES ('g', 4);
     INSERT INTO pgherald.consumer_slice (group_name, slice, epoch) SELECT 'g', n, 7 FROM generate_series(0, 3) AS n";
 const CURSORS: &str = "INSERT INTO pgherald.consumer_cursor (group_name, slice, epoch, cursor)
     SELECT 'g', n, 7, pg_current_snapshot() || ' 0 1 0' FROM generate_series(0, 3) AS n;";
-/// The outbox row of a job becomes a parked event: one to be tried again now, or a dead letter.
+/// Turns the outbox row of a job into a parked event: one to retry now, or a dead letter.
 const PARK: &str = "INSERT INTO pgherald.parked_event
         (group_name, id, slice, xid, sent_at, relation, hash, operation, key, columns, attempts, due_at, dead_at)
     SELECT 'g', id, (hash & 2147483647) % 4, xid, sent_at, relation, hash, operation, key, columns, 1, clock_timestamp(),
@@ -24,7 +24,7 @@ const PARK: &str = "INSERT INTO pgherald.parked_event
     FROM pgherald.outbox WHERE key IN ('1', '2');";
 const NODE: &str = "INSERT INTO pgherald.consumer_node VALUES ('g', 1, 'worker 4711 on host a', clock_timestamp() + interval '1 hour');";
 
-/// A database of version 1 in which two events were parked after an attempt, and three wait.
+/// A database of version 1 with two events that were parked after an attempt, and three unread ones.
 async fn of_version_1() -> Scene {
     let server = Postgres::shared().await.unwrap();
     let url = server.create_database().await.unwrap();
@@ -71,11 +71,11 @@ async fn upgrade(scene: &Scene) {
 }
 
 fn consume(scene: &Scene, log: &Log) -> ConsumerHandle {
-    scene.start(terms("g").slices(4).requires([jobs()]), log, all_well())
+    scene.start(options("g").slices(4).requires([jobs()]), log, all_well())
 }
 
 #[tokio::test]
-async fn a_group_goes_on_where_it_was_in_the_earlier_version() {
+async fn a_group_continues_at_its_position_after_an_upgrade() {
     local(async {
         let scene = of_version_1().await;
         let log = Log::default();
@@ -106,10 +106,10 @@ async fn a_group_goes_on_where_it_was_in_the_earlier_version() {
 }
 
 #[tokio::test]
-async fn what_was_restored_into_the_earlier_version_is_handled_and_told_of_once() {
+async fn rows_restored_before_the_upgrade_are_handled_with_one_resync() {
     local(async {
         let scene = of_version_1().await;
-        // One transaction has written the rows of several, as a restore does.
+        // A restore writes the rows of several transactions in one.
         scene.run("UPDATE pgherald.outbox SET changed = NULL").await;
         upgrade(&scene).await;
         let log = Log::default();
@@ -124,13 +124,13 @@ async fn what_was_restored_into_the_earlier_version_is_handled_and_told_of_once(
 }
 
 #[tokio::test]
-async fn cursors_that_were_restored_before_the_upgrade_are_told_of_once() {
+async fn cursors_restored_before_the_upgrade_cause_one_resync() {
     local(async {
         let scene = of_version_1().await;
         scene
             .run("DELETE FROM pgherald.outbox; DELETE FROM pgherald.parked_event")
             .await;
-        // Of a server that had seen more; this one has come to as many by now.
+        // A cursor of a server that had assigned more transaction ids. This server has assigned as many by now.
         let ahead = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint + 50";
         let ahead = scene.number(ahead).await;
         scene
@@ -145,7 +145,7 @@ async fn cursors_that_were_restored_before_the_upgrade_are_told_of_once() {
         upgrade(&scene).await;
         let log = Log::default();
         let handle = consume(&scene, &log);
-        // What such a cursor passes over is not known. It stands for row 6 as well.
+        // It is unknown which events such a cursor passed. The resync stands for row 6 as well.
         assert_eq!(log.has(1).await, ["resync restored"]);
         scene
             .becomes(
@@ -164,17 +164,17 @@ async fn nothing_is_migrated_while_a_consumer_is_live() {
     scene.run(NODE).await;
     let steps = migrations(&scene).await;
     let error = steps[0].plan.apply(&scene.client).await.unwrap_err();
-    let told = error.chain();
+    let message = error.chain();
     assert!(
-        told.contains("worker 4711 on host a of group g") && told.contains("stop them"),
-        "{told}"
+        message.contains("worker 4711 on host a of group g") && message.contains("stop them"),
+        "{message}"
     );
     assert_eq!(migrations(&scene).await.len(), steps.len());
     scene
         .run("UPDATE pgherald.consumer_node SET lease_until = clock_timestamp()")
         .await;
     upgrade(&scene).await;
-    // Whoever has planned the same before the first was done is told.
+    // A plan that was made before the upgrade is rejected.
     let error = steps[0].plan.apply(&scene.client).await.unwrap_err();
     assert!(error.chain().contains("plan again"), "{}", error.chain());
 }

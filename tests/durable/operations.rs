@@ -1,27 +1,27 @@
-//! What operators ask of a group and have it do.
+//! What operators do with groups: pause, seek, retry, discard, delete.
 
 use std::time::{Duration, SystemTime};
 
 use pgherald_core::HandlerError;
 use pgherald_core::group::{Group, Seek};
 
-use crate::support::{LIMIT, Log, Scene, all_well, drained, local, report, terms};
+use crate::support::{LIMIT, Log, Scene, all_well, drained, local, options, report};
 
 const TWENTY: &str = "INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 20) AS n";
 const LAG: &str = "SELECT lag_events FROM pgherald.consumer_group_status";
 
 #[tokio::test]
-async fn a_pause_holds_until_the_group_is_resumed_whoever_comes_meanwhile() {
+async fn a_pause_applies_to_consumers_that_join_until_the_group_is_resumed() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
         let group = scene.group("g");
-        let first = scene.start(terms("g"), &log, all_well());
+        let first = scene.start(options("g"), &log, all_well());
         scene.run(TWENTY).await;
         log.has(20).await;
         group.pause().await.unwrap();
-        // Another consumer that joins while it is paused knows of it before it has anything.
-        let second = scene.start(terms("g"), &log, all_well());
+        // A consumer that joins a paused group learns of the pause before it owns slices.
+        let second = scene.start(options("g"), &log, all_well());
         report(&second, "4 slices", |report| report.slices == 4).await;
         scene.run("UPDATE jobs SET value = 2").await;
         assert!(group.status().await.unwrap().is_paused);
@@ -30,7 +30,7 @@ async fn a_pause_holds_until_the_group_is_resumed_whoever_comes_meanwhile() {
         report(&second, "8 slices", |report| report.slices == 8).await;
         assert_eq!(log.lines().len(), 20);
         drained(&second).await;
-        let third = scene.start(terms("g"), &log, all_well());
+        let third = scene.start(options("g"), &log, all_well());
         report(&third, "8 slices", |report| report.slices == 8).await;
         assert_eq!(log.lines().len(), 20);
         group.resume().await.unwrap();
@@ -47,7 +47,7 @@ async fn a_pause_takes_effect_while_events_flow_and_retries_are_due() {
         let scene = Scene::new().await;
         let log = Log::default();
         let handle = scene.start(
-            terms("g").retry(pgherald_core::RetryPolicy::new(
+            options("g").retry(pgherald_core::RetryPolicy::new(
                 1_000_000,
                 pgherald_core::Backoff::new(Duration::from_millis(1), Duration::from_millis(1)),
             )),
@@ -57,10 +57,13 @@ async fn a_pause_takes_effect_while_events_flow_and_retries_are_due() {
         scene.run(TWENTY).await;
         log.has(100).await;
         scene.group("g").pause().await.unwrap();
-        // It is told at once; from some moment on nothing begins.
+        // The pause is announced at once, and from some moment on no attempt begins.
         let (mut rested, began) = (0, std::time::Instant::now());
         while rested != log.lines().len() {
-            assert!(began.elapsed() < LIMIT, "it goes on");
+            assert!(
+                began.elapsed() < LIMIT,
+                "attempts still begin after the pause"
+            );
             rested = log.lines().len();
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -75,13 +78,13 @@ async fn a_pause_takes_effect_while_events_flow_and_retries_are_due() {
 }
 
 #[tokio::test]
-async fn a_group_goes_on_where_it_is_told_with_a_consumer_running_and_without() {
+async fn a_seek_takes_effect_with_and_without_a_running_consumer() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
         let group = scene.group("g");
         scene.run(TWENTY).await;
-        let mut handle = scene.start(terms("g"), &log, all_well());
+        let mut handle = scene.start(options("g"), &log, all_well());
         let mut count = 20;
         for is_running in [true, false] {
             log.has(count).await;
@@ -93,7 +96,7 @@ async fn a_group_goes_on_where_it_is_told_with_a_consumer_running_and_without() 
             };
             let start = |handle| match is_running {
                 true => handle,
-                false => scene.start(terms("g"), &log, all_well()),
+                false => scene.start(options("g"), &log, all_well()),
             };
             stop(&handle).await;
             group.seek(Seek::Beginning).await.unwrap();
@@ -122,7 +125,7 @@ async fn a_group_goes_on_where_it_is_told_with_a_consumer_running_and_without() 
             group.seek(Seek::Now).await.unwrap();
             scene.becomes(LAG, 0).await;
             handle = start(handle);
-            // Whoever had them before has noticed.
+            // Wait until the previous owners have noticed.
             let owned = "SELECT count(*) FROM pgherald.consumer_slice WHERE node IS NOT NULL";
             scene.becomes(owned, 8).await;
             scene
@@ -131,7 +134,7 @@ async fn a_group_goes_on_where_it_is_told_with_a_consumer_running_and_without() 
             count += 1;
             log.has(count).await;
             scene.becomes(LAG, 0).await;
-            // The last one again, if it was read by whom the news had not reached.
+            // The last row comes twice if it was read by a consumer that had not yet learned of the seek.
             let lines = log.lines();
             let rest = &lines[count - 1..];
             assert!(rest.iter().all(|line| *line == rest[0]), "{rest:?}");
@@ -143,13 +146,13 @@ async fn a_group_goes_on_where_it_is_told_with_a_consumer_running_and_without() 
 }
 
 #[tokio::test]
-async fn seeking_under_load_does_not_fail_and_loses_nothing() {
+async fn seeking_under_load_loses_no_events() {
     local(async {
         let scene = Scene::new().await;
         scene.run(TWENTY).await;
         let log = Log::default();
-        let handle = scene.start(terms("g"), &log, all_well());
-        let other = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
+        let other = scene.start(options("g"), &log, all_well());
         log.has(20).await;
         for value in 2..60 {
             scene.run(&format!("UPDATE jobs SET value = {value}")).await;
@@ -170,11 +173,11 @@ async fn seeking_under_load_does_not_fail_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn the_lag_grows_with_what_is_not_handled_and_returns_to_nothing() {
+async fn the_lag_grows_with_unhandled_events_and_returns_to_zero() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let first = scene.start(terms("g"), &log, all_well());
+        let first = scene.start(options("g"), &log, all_well());
         scene.run(TWENTY).await;
         log.has(20).await;
         drained(&first).await;
@@ -187,7 +190,7 @@ async fn the_lag_grows_with_what_is_not_handled_and_returns_to_nothing() {
         let after = group.status().await.unwrap();
         assert!(after.lag >= before.lag && before.lag > Duration::ZERO);
         assert_eq!(Group::all(&scene.client).await.unwrap().len(), 1);
-        let second = scene.start(terms("g"), &log, all_well());
+        let second = scene.start(options("g"), &log, all_well());
         scene.becomes(LAG, 0).await;
         let status = group.status().await.unwrap();
         assert_eq!((status.lag, status.nodes), (Duration::ZERO, 1));
@@ -209,7 +212,7 @@ async fn parked_events_and_dead_letters_are_listed_retried_and_discarded() {
             "3=1" => Err(HandlerError::retry_after("busy", Duration::from_secs(3_600))),
             _ => Ok(()),
         };
-        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        let handle = scene.start(options("g"), &log, Box::new(plan));
         scene.run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 4) AS n; UPDATE jobs SET value = 2").await;
         let status = "SELECT coalesce(sum(parked * 100 + dead_letters * 10 + lag_events), 0)::bigint FROM pgherald.consumer_group_status";
         scene.becomes(status, 220).await;
@@ -254,7 +257,7 @@ async fn parked_events_and_dead_letters_are_listed_retried_and_discarded() {
 }
 
 #[tokio::test]
-async fn whoever_asks_for_a_group_that_is_not_there_is_told_so() {
+async fn operations_on_a_missing_group_return_an_error() {
     let scene = Scene::new().await;
     let group = scene.group("nobody");
     for error in [
@@ -272,12 +275,12 @@ async fn whoever_asks_for_a_group_that_is_not_there_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_group_that_was_deleted_is_made_anew_and_owes_nothing_to_the_old_one() {
+async fn a_deleted_group_is_created_again_without_state_of_the_old_one() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
         scene.run(TWENTY).await;
-        let first = scene.start(terms("g"), &log, all_well());
+        let first = scene.start(options("g"), &log, all_well());
         log.has(20).await;
         let epoch = "SELECT max(epoch) FROM pgherald.consumer_slice";
         scene
@@ -301,7 +304,7 @@ async fn a_group_that_was_deleted_is_made_anew_and_owes_nothing_to_the_old_one()
 }
 
 #[tokio::test]
-async fn parked_events_that_are_retried_keep_the_order_of_their_row() {
+async fn retried_parked_events_keep_the_order_of_their_row() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
@@ -314,7 +317,7 @@ async fn parked_events_that_are_retried_keep_the_order_of_their_row() {
             )),
             _ => Ok(()),
         };
-        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        let handle = scene.start(options("g"), &log, Box::new(plan));
         scene
             .run("INSERT INTO jobs VALUES (1, 1), (2, 1); UPDATE jobs SET value = 2 WHERE id = 1")
             .await;
@@ -323,7 +326,7 @@ async fn parked_events_that_are_retried_keep_the_order_of_their_row() {
         let group = scene.group("g");
         let behind = group.parked(None, 10).await.unwrap();
         let behind = behind.iter().find(|one| one.due_at.is_none()).unwrap().id;
-        // It fails again, and counts the attempt.
+        // The retry fails again and counts as an attempt.
         assert_eq!(group.retry_parked(Some(&[behind, -5])).await.unwrap(), 1);
         scene
             .becomes("SELECT max(attempts)::bigint FROM pgherald.parked_event", 2)
@@ -346,13 +349,13 @@ async fn parked_events_that_are_retried_keep_the_order_of_their_row() {
 }
 
 #[tokio::test]
-async fn a_planned_move_counts_what_it_skips_and_repeats() {
+async fn a_planned_seek_counts_skipped_and_repeated_events() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
         let group = scene.group("g");
         scene.run(TWENTY).await;
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         log.has(20).await;
         scene.becomes(LAG, 0).await;
         drained(&handle).await;
@@ -379,9 +382,9 @@ async fn a_planned_move_counts_what_it_skips_and_repeats() {
                 && plan.repeated.newest.unwrap() < time
         );
         assert_eq!((plan.skipped.oldest, plan.unreadable_slices), (None, 0));
-        // Nothing has changed before it is applied.
+        // Planning changes nothing.
         scene.becomes(LAG, 7).await;
-        // What is committed meanwhile is delivered.
+        // Events that are committed meanwhile are delivered.
         let plan = group.plan_seek(Seek::Now).await.unwrap();
         scene
             .run("UPDATE jobs SET value = value + 1 WHERE id <= 2")

@@ -1,4 +1,4 @@
-//! What a group requires of its tables, against what is installed; and gaps, which it hears of once.
+//! The requirements of groups, compared with the installed triggers. Each gap causes one resync.
 
 use pgherald_core::group::Consumer;
 use pgherald_core::trigger::{self, TriggerSpec};
@@ -6,7 +6,7 @@ use pgherald_core::{
     Attempt, ConnectConfig, Durable, EventHandler, HandlerResult, Inserted, Table, TableName,
 };
 
-use crate::support::{Log, Scene, all_well, degraded, drained, local, report, terms};
+use crate::support::{Log, Scene, all_well, degraded, drained, local, options, report};
 
 const WAITING: &str = "SELECT lag_events + parked FROM pgherald.consumer_group_status";
 
@@ -21,7 +21,7 @@ fn jobs_without_columns() -> TriggerSpec {
 }
 
 fn requiring() -> Durable {
-    terms("g").requires([jobs()])
+    options("g").requires([jobs()])
 }
 
 async fn install(scene: &Scene, spec: TriggerSpec) {
@@ -30,7 +30,7 @@ async fn install(scene: &Scene, spec: TriggerSpec) {
 }
 
 #[tokio::test]
-async fn a_trigger_that_was_disabled_while_a_group_ran_is_one_resync() {
+async fn a_trigger_disabled_while_a_group_runs_causes_one_resync() {
     local(async {
         let scene = Scene::new().await;
         let (first, second) = (Log::default(), Log::default());
@@ -53,7 +53,7 @@ async fn a_trigger_that_was_disabled_while_a_group_ran_is_one_resync() {
             report(handle, "owning again", |report| report.slices == 4).await;
         }
         scene.becomes(WAITING, 0).await;
-        // Nobody finds it a second time.
+        // A second consumer does not report the same gap.
         for handle in &handles {
             drained(handle).await;
         }
@@ -72,7 +72,7 @@ async fn a_trigger_that_was_disabled_while_a_group_ran_is_one_resync() {
 }
 
 #[tokio::test]
-async fn a_gap_while_no_consumer_ran_is_one_resync_when_the_next_one_starts() {
+async fn a_gap_while_no_consumer_runs_causes_one_resync_at_the_next_start() {
     for (ddl, reason) in [
         (
             "ALTER TABLE jobs DISABLE TRIGGER USER; UPDATE jobs SET value = 2; ALTER TABLE jobs ENABLE TRIGGER USER",
@@ -104,7 +104,7 @@ async fn a_gap_while_no_consumer_ran_is_one_resync_when_the_next_one_starts() {
 }
 
 #[tokio::test]
-async fn a_group_whose_table_is_recorded_without_what_it_requires_acknowledges_nothing() {
+async fn a_group_acknowledges_nothing_while_its_requirements_are_not_installed() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
@@ -124,14 +124,14 @@ async fn a_group_whose_table_is_recorded_without_what_it_requires_acknowledges_n
         drained(&handle).await;
         let mut lines = log.lines();
         lines.sort();
-        // The insert was not recorded, and the group was there.
+        // The insert was not recorded while the group existed.
         assert_eq!(lines, ["1=2#1", "resync triggers_restored"]);
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_table_that_is_recorded_without_a_required_column_keeps_its_group_from_being_live() {
+async fn a_group_is_not_live_while_a_required_column_is_not_recorded() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
@@ -141,11 +141,11 @@ async fn a_table_that_is_recorded_without_a_required_column_keeps_its_group_from
         );
         install(&scene, id).await;
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
-        let handle = scene.start(terms("g").requires([value.clone()]), &log, all_well());
+        let handle = scene.start(options("g").requires([value.clone()]), &log, all_well());
         degraded(&handle, "without column value").await;
         assert!(log.lines().is_empty());
         assert_eq!(scene.number(WAITING).await, 1);
-        // More than is required is as good.
+        // More columns than required are accepted.
         install(&scene, value.columns(["value", "id"])).await;
         scene.run("INSERT INTO jobs VALUES (2, 7)").await;
         scene.becomes(WAITING, 0).await;
@@ -156,7 +156,7 @@ async fn a_table_that_is_recorded_without_a_required_column_keeps_its_group_from
 }
 
 #[tokio::test]
-async fn requirements_are_stored_with_the_group_and_go_with_it() {
+async fn requirements_are_stored_with_the_group_and_deleted_with_it() {
     local(async {
         let scene = Scene::new().await;
         let stored = "SELECT count(*) FROM pgherald.consumer_requirement WHERE group_name = 'g'";
@@ -184,9 +184,9 @@ async fn requirements_are_stored_with_the_group_and_go_with_it() {
 }
 
 #[tokio::test]
-async fn requirements_in_notify_mode_and_of_one_table_twice_are_refused() {
+async fn requirements_in_notify_mode_or_twice_for_one_table_are_rejected() {
     let table = TableName::new("public", "jobs").unwrap();
-    let wrong = terms("g").requires([TriggerSpec::new(table)]);
+    let wrong = options("g").requires([TriggerSpec::new(table)]);
     let config: ConnectConfig = "postgresql://nobody@127.0.0.1/nowhere".parse().unwrap();
     let error = Consumer::new(config.clone(), wrong, || Silent).unwrap_err();
     assert!(error.to_string().contains("TriggerSpec::outbox"), "{error}");
@@ -203,7 +203,7 @@ impl Table for Job {
     type Key = i64;
 }
 
-/// Implements no resync.
+/// Does not implement `resync`.
 struct Silent;
 
 impl EventHandler for Silent {
@@ -214,12 +214,12 @@ impl EventHandler for Silent {
 }
 
 #[tokio::test]
-async fn a_handler_without_resync_swallows_none_but_the_first_of_its_group() {
+async fn a_handler_without_resync_ignores_only_the_first_resync_of_its_group() {
     local(async {
         let scene = Scene::new().await;
-        let terms = Durable::new("g").slices(4).requires([jobs()]);
-        let terms = terms.lease(std::time::Duration::from_secs(1));
-        let (handle, consumer) = Consumer::new(scene.config(), terms, || Silent).unwrap();
+        let options = Durable::new("g").slices(4).requires([jobs()]);
+        let options = options.lease(std::time::Duration::from_secs(1));
+        let (handle, consumer) = Consumer::new(scene.config(), options, || Silent).unwrap();
         tokio::task::spawn_local(consumer.run());
         report(&handle, "started", |report| report.handled == 1).await;
         scene
@@ -238,13 +238,13 @@ async fn a_handler_without_resync_swallows_none_but_the_first_of_its_group() {
 }
 
 #[tokio::test]
-async fn a_renamed_column_that_is_required_keeps_its_group_from_being_live_and_loses_nothing() {
+async fn a_group_is_not_live_after_a_required_column_was_renamed_and_loses_nothing() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
         let value = jobs_without_columns().columns(["value"]);
         install(&scene, value.clone()).await;
-        let handle = scene.start(terms("g").requires([value.clone()]), &log, all_well());
+        let handle = scene.start(options("g").requires([value.clone()]), &log, all_well());
         report(&handle, "owning", |report| report.slices == 8).await;
         scene
             .run("ALTER TABLE jobs RENAME COLUMN value TO worth")
@@ -270,7 +270,7 @@ async fn a_renamed_column_that_is_required_keeps_its_group_from_being_live_and_l
 }
 
 #[tokio::test]
-async fn a_renamed_column_that_only_travels_stops_nothing() {
+async fn renaming_a_recorded_but_not_required_column_does_not_affect_the_group() {
     local(async {
         let scene = Scene::new().await;
         scene.run("ALTER TABLE jobs ADD COLUMN note text").await;
@@ -294,7 +294,7 @@ async fn a_renamed_column_that_only_travels_stops_nothing() {
 }
 
 #[tokio::test]
-async fn a_requirement_stays_while_a_consumer_that_may_have_it_is_live() {
+async fn a_requirement_is_kept_while_a_consumer_that_may_need_it_is_live() {
     local(async {
         let scene = Scene::new().await;
         let stored = "SELECT count(*) FROM pgherald.consumer_requirement";

@@ -1,4 +1,4 @@
-//! Databases whose history is not the one that a group knows: restored from a dump, copied, put back, started again.
+//! Databases whose history differs from the one that a group knows: restored from a dump, copied, put back, or restarted.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,13 +9,13 @@ use pgherald_core::group::{Seek, rehearse};
 use pgherald_testkit::Postgres;
 use tokio_postgres::Client;
 
-use crate::support::{LIMIT, Log, Scene, all_well, connect, drained, local, report, terms};
+use crate::support::{LIMIT, Log, Scene, all_well, connect, drained, local, options, report};
 
 const LAG: &str = "SELECT lag_events FROM pgherald.consumer_group_status";
 const WAITING: &str = "SELECT lag_events + parked FROM pgherald.consumer_group_status";
 const DEAD: &str = "SELECT dead_letters FROM pgherald.consumer_group_status";
 
-/// Takes transaction ids, as other databases of a server do.
+/// Uses transaction ids, as other databases of the server would.
 async fn use_transactions(client: &Client, count: u32) {
     let sql = format!(
         "DO $$ BEGIN FOR i IN 1..{count} LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$"
@@ -48,8 +48,8 @@ const SEQUENCES: [&str; 3] = [
     "effects_number_seq",
 ];
 
-/// Does to `to` what pg_restore does with a dump of `from`: rows are written by transactions of the new server, each table by
-/// one, while there are no triggers.
+/// Restores a dump of `from` into `to` as pg_restore does: each table is written by one transaction of the new server, before the
+/// triggers exist.
 async fn restore(from: &Scene, to: &Scene) {
     let tables = "SELECT c.oid::regclass::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE n.nspname IN ('public', 'pgherald') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
@@ -72,11 +72,11 @@ async fn restore(from: &Scene, to: &Scene) {
         .await;
 }
 
-/// A group has handled rows 1 to 4, and not 5 to 8, when its database is dumped.
+/// A database that is dumped after its group has handled rows 1 to 4 of 8.
 async fn dumped(server: &Postgres) -> Scene {
     let scene = Scene::at(server.create_database().await.unwrap()).await;
     let log = Log::default();
-    let handle = scene.start(terms("g"), &log, all_well());
+    let handle = scene.start(options("g"), &log, all_well());
     scene
         .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 4) AS n")
         .await;
@@ -97,11 +97,11 @@ fn sorted(log: &Log) -> Vec<String> {
 
 async fn handled_once_after_a_restore(scene: &Scene) {
     let log = Log::default();
-    // Before any consumer, and of a row that waits.
+    // A write before any consumer runs, to a row with unhandled events.
     scene
         .run("UPDATE jobs SET value = 2 WHERE id = 5; INSERT INTO jobs VALUES (9, 1)")
         .await;
-    let handle = scene.start(terms("g"), &log, all_well());
+    let handle = scene.start(options("g"), &log, all_well());
     let mut expected = [
         "5=1#1",
         "5=2#1",
@@ -126,8 +126,8 @@ async fn handled_once_after_a_restore(scene: &Scene) {
     assert_eq!(scene.number(DEAD).await, 0);
 }
 
-/// Parts are closed, emptied and written to again.
-async fn trimming_goes_on(scene: &Scene) {
+/// Closes, empties and reuses parts of the outbox.
+async fn assert_trimming_works(scene: &Scene) {
     let trim = "SELECT pgherald.trim_outbox('0 s', 1)::bigint";
     let mut emptied = 0;
     for round in 0..6 {
@@ -143,7 +143,7 @@ async fn trimming_goes_on(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn rows_restored_into_a_young_cluster_are_handled_once_and_before_newer_ones() {
+async fn rows_restored_into_a_new_cluster_are_handled_once_and_before_newer_ones() {
     local(async {
         let (old, new) = (
             Postgres::start().await.unwrap(),
@@ -154,13 +154,14 @@ async fn rows_restored_into_a_young_cluster_are_handled_once_and_before_newer_on
         let scene = Scene::at(new.create_database().await.unwrap()).await;
         restore(&before, &scene).await;
         handled_once_after_a_restore(&scene).await;
-        trimming_goes_on(&scene).await;
+        assert_trimming_works(&scene).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn rows_restored_into_a_cluster_that_has_seen_more_are_handled_once_and_before_newer_ones() {
+async fn rows_restored_into_a_cluster_with_greater_transaction_ids_are_handled_once_and_before_newer_ones()
+ {
     local(async {
         let (old, new) = (
             Postgres::start().await.unwrap(),
@@ -171,13 +172,13 @@ async fn rows_restored_into_a_cluster_that_has_seen_more_are_handled_once_and_be
         let scene = Scene::at(new.create_database().await.unwrap()).await;
         restore(&before, &scene).await;
         handled_once_after_a_restore(&scene).await;
-        trimming_goes_on(&scene).await;
+        assert_trimming_works(&scene).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn trimming_goes_on_after_a_restore_before_any_consumer_connects() {
+async fn trimming_works_after_a_restore_before_any_consumer_connects() {
     local(async {
         let (old, new) = (
             Postgres::start().await.unwrap(),
@@ -187,8 +188,8 @@ async fn trimming_goes_on_after_a_restore_before_any_consumer_connects() {
         let before = dumped(&old).await;
         let scene = Scene::at(new.create_database().await.unwrap()).await;
         restore(&before, &scene).await;
-        trimming_goes_on(&scene).await;
-        // Those that were restored, and those that were written before the first look at the history.
+        assert_trimming_works(&scene).await;
+        // Both the restored rows and those written before the new history is recorded.
         scene
             .becomes(
                 "SELECT count(*) FROM pgherald.parked_event WHERE operation <> 'R'",
@@ -200,7 +201,7 @@ async fn trimming_goes_on_after_a_restore_before_any_consumer_connects() {
 }
 
 #[tokio::test]
-async fn a_copy_of_a_database_goes_on_where_its_groups_were() {
+async fn groups_of_a_copied_database_continue_at_their_positions() {
     local(async {
         let server = Postgres::start().await.unwrap();
         let before = dumped(&server).await;
@@ -208,7 +209,7 @@ async fn a_copy_of_a_database_goes_on_where_its_groups_were() {
         let url = before.url.replace(&template, "copied");
         drop(before);
         let deadline = tokio::time::Instant::now() + LIMIT;
-        // Its sessions take a moment to go.
+        // Its sessions need a moment to end.
         let sql = format!("CREATE DATABASE copied TEMPLATE {template}");
         while server.execute(&sql).await.is_err() {
             assert!(
@@ -223,10 +224,10 @@ async fn a_copy_of_a_database_goes_on_where_its_groups_were() {
 }
 
 #[tokio::test]
-async fn a_cluster_with_another_identifier_is_a_restored_one() {
+async fn a_cluster_with_another_system_identifier_counts_as_restored() {
     local(async {
         let scene = dumped(Postgres::shared().await.unwrap()).await;
-        // As pg_upgrade leaves it: everything as it was, in a cluster that has another one.
+        // pg_upgrade keeps all data, but the cluster gets another system identifier.
         let sql = "UPDATE pgherald.outbox_history SET system_identifier = 1 WHERE number = 1;
             UPDATE pgherald.outbox_history SET mark = xmin::text::bigint WHERE number = 1";
         scene.run(&format!("BEGIN; {sql}; COMMIT")).await;
@@ -235,16 +236,16 @@ async fn a_cluster_with_another_identifier_is_a_restored_one() {
     .await;
 }
 
-/// `pg_restore --data-only` of another database with the same tables, where what is there already is refused.
+/// `pg_restore --data-only` of another database with the same tables. Existing rows are rejected.
 #[tokio::test]
-async fn data_of_another_database_restored_into_one_is_told_apart() {
+async fn data_restored_from_another_database_begins_a_new_history() {
     local(async {
         let (old, new) = (Postgres::start().await.unwrap(), Postgres::start().await.unwrap());
         use_transactions(&connect(&old.url()).await, 5_000).await;
         let other = dumped(&old).await;
         let scene = Scene::at(new.create_database().await.unwrap()).await;
         let log = Log::default();
-        let handle = scene.start(terms("h"), &log, all_well());
+        let handle = scene.start(options("h"), &log, all_well());
         scene.run("INSERT INTO jobs VALUES (101, 1)").await;
         log.has(1).await;
         for table in ["outbox", "outbox_history", "consumer_group", "consumer_slice", "consumer_cursor"] {
@@ -253,7 +254,7 @@ async fn data_of_another_database_restored_into_one_is_told_apart() {
         for sequence in &SEQUENCES[..1] {
             scene.run(&format!("SELECT setval('{sequence}', 1)")).await;
         }
-        // It finds out by itself.
+        // The group detects the new history by itself.
         scene.run("INSERT INTO jobs VALUES (102, 1)").await;
         log.has(3).await;
         scene.run("INSERT INTO jobs VALUES (103, 1)").await;
@@ -262,7 +263,7 @@ async fn data_of_another_database_restored_into_one_is_told_apart() {
         let lag = "SELECT sum(lag_events)::bigint FROM pgherald.consumer_group_status WHERE name = 'h'";
         scene.becomes(lag, 0).await;
         drained(&handle).await;
-        trimming_goes_on(&scene).await;
+        assert_trimming_works(&scene).await;
         let statement = "INSERT INTO pgherald.outbox_retention (closed, trimmed, keep, max_bytes) VALUES (0, 0, '1 s', 1)";
         scene.client.batch_execute(statement).await.unwrap_err();
     })
@@ -280,12 +281,12 @@ fn copy_directory(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn a_data_directory_that_was_put_back_loses_no_later_rows() {
+async fn later_rows_are_not_lost_after_a_data_directory_was_put_back() {
     local(async {
         let server = Postgres::start().await.unwrap();
         let mut scene = Scene::at(server.create_database().await.unwrap()).await;
         let log = Log::default();
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         log.has(1).await;
         server.stop().await.unwrap();
@@ -293,7 +294,7 @@ async fn a_data_directory_that_was_put_back_loses_no_later_rows() {
         copy_directory(data, &saved);
         server.start_again().await.unwrap();
         scene.client = Arc::new(connect(&scene.url).await);
-        // The group reads on, and far beyond what is put back.
+        // The group reads far beyond the position that is put back.
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(2, 300) AS n")
             .await;
@@ -328,11 +329,11 @@ async fn a_data_directory_that_was_put_back_loses_no_later_rows() {
 }
 
 #[tokio::test]
-async fn a_group_finds_out_by_itself_that_its_history_is_another_one() {
+async fn a_running_group_detects_a_new_history() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         log.has(1).await;
         scene.becomes(LAG, 0).await;
@@ -349,11 +350,11 @@ async fn a_group_finds_out_by_itself_that_its_history_is_another_one() {
 }
 
 #[tokio::test]
-async fn a_sequence_that_was_set_back_loses_nothing() {
+async fn setting_back_the_outbox_sequence_loses_no_events() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 100) AS n")
             .await;
@@ -372,7 +373,7 @@ async fn a_sequence_that_was_set_back_loses_nothing() {
 }
 
 #[tokio::test]
-async fn statements_of_consumers_are_rehearsed_without_a_trace() {
+async fn rehearsing_the_statements_of_consumers_leaves_no_trace() {
     local(Box::pin(async {
         let scene = dumped(Postgres::shared().await.unwrap()).await;
         let state = "SELECT hashtext(string_agg(t, ';' ORDER BY t))::bigint FROM (
@@ -407,9 +408,9 @@ async fn statements_of_consumers_are_rehearsed_without_a_trace() {
     .await;
 }
 
-/// Debezium's default. Every table that is updated or deleted from has to have a key.
+/// Debezium's default is such a publication. Every table that is updated or deleted from then needs a replica identity.
 #[tokio::test]
-async fn a_publication_of_all_tables_stops_nothing() {
+async fn a_publication_for_all_tables_blocks_neither_writers_nor_consumers() {
     local(Box::pin(async {
         let scene = Scene::new().await;
         scene.run("CREATE PUBLICATION p FOR ALL TABLES").await;
@@ -419,7 +420,7 @@ async fn a_publication_of_all_tables_stops_nothing() {
             ("2=1", 1) => Err("later".into()),
             _ => Ok(()),
         };
-        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        let handle = scene.start(options("g"), &log, Box::new(plan));
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 20) AS n")
             .await;
@@ -436,7 +437,7 @@ async fn a_publication_of_all_tables_stops_nothing() {
         group.seek(Seek::Now).await.unwrap();
         scene.becomes(WAITING, 0).await;
         drained(&handle).await;
-        trimming_goes_on(&scene).await;
+        assert_trimming_works(&scene).await;
         let retention = pgherald_core::outbox::Retention::default();
         pgherald_core::outbox::set_retention(&scene.client, retention)
             .await

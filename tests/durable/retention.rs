@@ -1,11 +1,11 @@
-//! What the trimming of the outbox spares, and what becomes of a group that is too late.
+//! Trimming of the outbox keeps the rows that groups need. A group whose rows were trimmed receives one resync.
 
 use std::time::Duration;
 
 use pgherald_core::Durable;
 use pgherald_core::outbox::{Retention, set_retention, trim};
 
-use crate::support::{LIMIT, Log, Scene, all_well, drained, local, report, terms, until};
+use crate::support::{LIMIT, Log, Scene, all_well, drained, local, options, report, until};
 
 const LAG: &str = "SELECT lag_events + parked FROM pgherald.consumer_group_status";
 const ROWS: &str = "SELECT count(*) FROM pgherald.outbox";
@@ -23,7 +23,7 @@ impl Scene {
         set_retention(&self.client, retention).await.unwrap();
     }
 
-    /// Trims what nobody needs until nothing is left.
+    /// Trims rows that no group needs until none is left.
     async fn is_emptied(&self) {
         let began = std::time::Instant::now();
         while self.number(ROWS).await > 0 {
@@ -35,11 +35,11 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn rows_that_a_group_needs_are_spared_and_go_when_they_were_handled() {
+async fn rows_that_a_group_needs_are_kept_until_they_are_handled() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let first = scene.start(terms("g"), &log, all_well());
+        let first = scene.start(options("g"), &log, all_well());
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         log.has(1).await;
         drained(&first).await;
@@ -48,7 +48,7 @@ async fn rows_that_a_group_needs_are_spared_and_go_when_they_were_handled() {
             .await;
         scene.trim(1 << 40).await;
         assert!(scene.number(ROWS).await >= 19);
-        let second = scene.start(terms("g"), &log, all_well());
+        let second = scene.start(options("g"), &log, all_well());
         log.has(20).await;
         scene.is_emptied().await;
         scene.run("UPDATE jobs SET value = 2").await;
@@ -63,10 +63,10 @@ async fn rows_that_a_group_needs_are_spared_and_go_when_they_were_handled() {
     .await;
 }
 
-async fn too_late(consumers: usize) {
+async fn receives_one_resync_for_trimmed_rows(consumers: usize) {
     let scene = Scene::new().await;
     let log = Log::default();
-    let first = scene.start(terms("g"), &log, all_well());
+    let first = scene.start(options("g"), &log, all_well());
     scene.run("INSERT INTO jobs VALUES (1, 1)").await;
     log.has(1).await;
     drained(&first).await;
@@ -75,15 +75,15 @@ async fn too_late(consumers: usize) {
         scene.run(&format!("UPDATE jobs SET value = {value}")).await;
         scene.trim(0).await;
         assert_eq!(scene.number(ROWS).await, 0);
-        // Consumers trim as well: what is read from here on is to be lost to none of them.
+        // Consumers trim as well, and must not trim the rows that are written from here on.
         scene.retain(1 << 40).await;
-        // Nobody but one of them at a time has slices, so that each of them finds out by itself.
+        // The group is paused, so that each consumer detects the loss by itself once it is resumed.
         let mut handles = Vec::new();
         scene.group("g").pause().await.unwrap();
         for _ in 0..consumers {
-            // Whoever loses its lease may have been told already.
-            let terms = terms("g").lease(Duration::from_secs(10));
-            handles.push(scene.start(terms, &log, all_well()));
+            // A consumer that loses its lease may have received the resync already.
+            let options = options("g").lease(Duration::from_secs(10));
+            handles.push(scene.start(options, &log, all_well()));
         }
         until(
             "all slices",
@@ -104,42 +104,42 @@ async fn too_late(consumers: usize) {
         for handle in handles {
             drained(&handle).await;
         }
-        let told = log.lines()[before..]
+        let announced = log.lines()[before..]
             .iter()
             .filter(|line| line.contains("trimmed"))
             .count();
-        assert_eq!(told, 1, "{:?}", log.lines());
+        assert_eq!(announced, 1, "{:?}", log.lines());
         assert_eq!(log.lines().len(), before + 3);
     }
 }
 
 #[tokio::test]
-async fn a_group_that_is_too_late_is_told_once_and_goes_on() {
-    local(too_late(1)).await;
+async fn a_group_whose_rows_were_trimmed_receives_one_resync_and_continues() {
+    local(receives_one_resync_for_trimmed_rows(1)).await;
 }
 
 #[tokio::test]
-async fn a_group_of_several_that_is_too_late_is_told_once_and_goes_on() {
-    local(too_late(4)).await;
+async fn a_group_of_several_consumers_whose_rows_were_trimmed_receives_one_resync() {
+    local(receives_one_resync_for_trimmed_rows(4)).await;
 }
 
 #[tokio::test]
-async fn a_slice_that_comes_upon_the_same_loss_later_is_not_told_again() {
+async fn a_slice_that_detects_the_same_loss_later_causes_no_second_resync() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
         drained(&{
-            let first = scene.start(terms("g"), &log, all_well());
+            let first = scene.start(options("g"), &log, all_well());
             report(&first, "8 slices", |report| report.slices == 8).await;
             first
         })
         .await;
         scene.run("CREATE TABLE saved AS SELECT slice, cursor FROM pgherald.consumer_cursor; INSERT INTO jobs VALUES (1, 1)").await;
         scene.trim(0).await;
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         assert_eq!(log.has(1).await, ["resync trimmed"]);
         scene.becomes("SELECT count(*) FROM pgherald.parked_event", 0).await;
-        // As if another consumer had had them, and was slower.
+        // As if another, slower consumer had owned these slices.
         scene
             .run("UPDATE pgherald.consumer_slice SET node = NULL, epoch = epoch + 1 WHERE slice > 3;
                 UPDATE pgherald.consumer_cursor AS c SET cursor = o.cursor, epoch = epoch + 1
@@ -148,21 +148,21 @@ async fn a_slice_that_comes_upon_the_same_loss_later_is_not_told_again() {
         scene.becomes("SELECT count(*) FROM pgherald.consumer_cursor AS s JOIN saved USING (slice) WHERE s.cursor = saved.cursor", 0).await;
         scene.becomes(LAG, 0).await;
         drained(&handle).await;
-        let told = log.lines().iter().filter(|line| line.contains("trimmed")).count();
-        assert_eq!(told, 1, "{:?}", log.lines());
+        let announced = log.lines().iter().filter(|line| line.contains("trimmed")).count();
+        assert_eq!(announced, 1, "{:?}", log.lines());
     })
     .await;
 }
 
 #[tokio::test]
-async fn slices_that_come_upon_a_loss_from_different_places_tell_it_once() {
+async fn slices_at_different_positions_announce_a_loss_once() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
         for round in 0..5 {
             let (before, value) = (log.lines().len(), round + 1);
             let consumer = || async {
-                let one = scene.start(terms("g"), &log, all_well());
+                let one = scene.start(options("g"), &log, all_well());
                 report(&one, "8 slices", |report| report.slices == 8).await;
                 one
             };
@@ -176,7 +176,7 @@ async fn slices_that_come_upon_a_loss_from_different_places_tell_it_once() {
             let second = consumer().await;
             log.has(before + 1).await;
             drained(&second).await;
-            // As consumers leave them of which each has read for itself.
+            // Slices are at two positions, as if two consumers had read them.
             scene
                 .run(
                     "UPDATE pgherald.consumer_cursor AS c SET cursor = o.cursor
@@ -194,8 +194,8 @@ async fn slices_that_come_upon_a_loss_from_different_places_tell_it_once() {
             scene.becomes(LAG, 0).await;
             assert_eq!(drained(&third).await.errors, 0);
             let lines = &log.lines()[before..];
-            let told = lines.iter().filter(|line| line.contains("trimmed")).count();
-            assert_eq!((told, lines.len()), (1, 3), "{lines:?}");
+            let announced = lines.iter().filter(|line| line.contains("trimmed")).count();
+            assert_eq!((announced, lines.len()), (1, 3), "{lines:?}");
         }
     })
     .await;
@@ -216,7 +216,7 @@ async fn a_parked_event_outlives_its_row_in_the_outbox() {
             100_000,
             pgherald_core::Backoff::new(Duration::from_millis(5), Duration::from_millis(5)),
         );
-        let handle = scene.start(terms("g").retry(patient), &log, Box::new(plan));
+        let handle = scene.start(options("g").retry(patient), &log, Box::new(plan));
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         scene
             .becomes("SELECT count(*) FROM pgherald.parked_event", 1)
@@ -238,15 +238,15 @@ async fn a_parked_event_outlives_its_row_in_the_outbox() {
 }
 
 #[tokio::test]
-async fn what_was_handled_leaves_nothing_behind() {
+async fn handled_events_leave_no_rows_behind() {
     local(async {
         let scene = Scene::new().await;
-        let (log, terms) = (Log::default(), terms("g").concurrency(64));
+        let (log, options) = (Log::default(), options("g").concurrency(64));
         let plan = |line: &str, attempt: u32| match line.ends_with("77=1") && attempt == 1 {
             true => Err("once".into()),
             false => Ok(()),
         };
-        let handle = scene.start(Durable::clone(&terms), &log, Box::new(plan));
+        let handle = scene.start(Durable::clone(&options), &log, Box::new(plan));
         for round in 0..10 {
             let (from, to) = (round * 5_000 + 1, (round + 1) * 5_000);
             scene
@@ -274,11 +274,11 @@ async fn a_consumer_keeps_its_lease_while_trimming_waits_for_a_lock() {
         let scene = Scene::new().await;
         let log = Log::default();
         let lease = Duration::from_secs(6);
-        let handle = scene.start(terms("g").lease(lease), &log, all_well());
+        let handle = scene.start(options("g").lease(lease), &log, all_well());
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         log.has(1).await;
         let node = scene.number("SELECT id FROM pgherald.consumer_node").await;
-        // Nothing but trimming reads it.
+        // Only trimming reads the locked table.
         let holder = scene.connect().await;
         let lock = "BEGIN; LOCK TABLE pgherald.outbox_part IN ACCESS EXCLUSIVE MODE";
         holder.batch_execute(lock).await.unwrap();
@@ -289,12 +289,12 @@ async fn a_consumer_keeps_its_lease_while_trimming_waits_for_a_lock() {
             "SELECT (extract(epoch FROM lease_until) * 1000)::bigint FROM pgherald.consumer_node WHERE id = {node}"
         );
         let health = handle.health();
-        // The last renewal is then a lease younger than the wait.
+        // A lease that expires later than this was renewed after its previous expiry.
         let renewed = scene.number(&until).await + lease.as_millis() as i64;
         loop {
             let until = scene.number(&until).await;
             assert!(health.borrow().is_live(), "{}", *health.borrow());
-            assert!(until > 0, "the lease is lost");
+            assert!(until > 0, "the lease has expired");
             if until > renewed {
                 break;
             }

@@ -1,4 +1,4 @@
-//! A transactional handler that does what a test says, step by step.
+//! A transactional handler that runs the steps of a test.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -10,9 +10,9 @@ use tokio_postgres::Transaction;
 
 use crate::support::{Log, Scene, shown, until};
 
-/// What a handler does next.
+/// A step of the handler.
 pub(crate) enum Step {
-    /// Notes its event in `effects`.
+    /// Records its event in `effects`.
     Note,
     /// Runs SQL in the transaction; an error fails the attempt.
     Sql(String),
@@ -20,9 +20,9 @@ pub(crate) enum Step {
     Try(String),
     /// Logs the first column of the first row.
     Show(String),
-    /// Asks for nothing for a while.
+    /// Runs no statement for a while.
     Rest(Duration),
-    /// Waits until this is set.
+    /// Waits until the cell is `true`.
     Wait(Rc<Cell<bool>>),
     Fail,
 }
@@ -68,10 +68,10 @@ impl TransactionalHandler for Scripted {
     }
 }
 
-/// Starts a consumer; the script is asked by event and attempt.
+/// Starts a consumer. `script` returns the steps for an event and the number of its attempt.
 pub(crate) fn start(
     url: &str,
-    terms: Durable,
+    options: Durable,
     log: &Log,
     script: impl Fn(&str, u32) -> Vec<Step> + 'static,
 ) -> ConsumerHandle {
@@ -80,12 +80,13 @@ pub(crate) fn start(
         log: log.clone(),
         script: Rc::clone(&script),
     };
-    let (handle, consumer) = Consumer::transactional(url.parse().unwrap(), terms, factory).unwrap();
+    let (handle, consumer) =
+        Consumer::transactional(url.parse().unwrap(), options, factory).unwrap();
     tokio::task::spawn_local(consumer.run());
     handle
 }
 
-/// What is noted in `effects`, in order.
+/// The rows of `effects`, in order.
 pub(crate) async fn effects(scene: &Scene) -> Vec<(i32, i64)> {
     let sql = "SELECT id, value FROM public.effects ORDER BY id, number";
     let rows = scene.client.query(sql, &[]).await.unwrap();

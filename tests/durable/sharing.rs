@@ -1,4 +1,4 @@
-//! Who has which slices, and how they change hands.
+//! Which consumers own which slices, and how slices change hands.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,10 +10,10 @@ use pgherald_core::{Attempt, Durable, Event, EventHandler, HandlerResult};
 
 use tokio_postgres::Transaction;
 
-use crate::support::{Log, Scene, all_well, drained, local, report, shown, terms, until};
+use crate::support::{Log, Scene, all_well, drained, local, options, report, shown, until};
 use crate::workers::{Kind, Worker};
 
-/// So long that nothing in a test waits for it.
+/// A duration that no test waits for.
 const FOR_EVER: Duration = Duration::from_secs(3_600);
 
 async fn have(handles: &[&ConsumerHandle], expected: &[usize]) {
@@ -35,7 +35,7 @@ async fn slices_are_shared_evenly_after_each_join_and_each_drain() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let start = || scene.start(terms("g").lease(FOR_EVER), &log, all_well());
+        let start = || scene.start(options("g").lease(FOR_EVER), &log, all_well());
         let first = start();
         have(&[&first], &[8]).await;
         let second = start();
@@ -84,21 +84,21 @@ async fn slices_of_a_killed_process_are_taken_over_after_its_lease() {
 }
 
 #[tokio::test]
-async fn nothing_is_handled_twice_when_an_idle_group_changes_hands() {
+async fn no_event_is_handled_twice_when_an_idle_group_changes_hands() {
     local(async {
         let scene = Scene::new().await;
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 200) AS n")
             .await;
         let log = Log::default();
-        let first = scene.start(terms("g"), &log, all_well());
+        let first = scene.start(options("g"), &log, all_well());
         log.has(200).await;
-        let second = scene.start(terms("g"), &log, all_well());
+        let second = scene.start(options("g"), &log, all_well());
         have(&[&first, &second], &[4, 4]).await;
         drained(&first).await;
         have(&[&second], &[8]).await;
         drained(&second).await;
-        let third = scene.start(terms("g"), &log, all_well());
+        let third = scene.start(options("g"), &log, all_well());
         have(&[&third], &[8]).await;
         scene.run("UPDATE jobs SET value = 2").await;
         log.has(400).await;
@@ -108,7 +108,7 @@ async fn nothing_is_handled_twice_when_an_idle_group_changes_hands() {
     .await;
 }
 
-/// Takes its time, fails now and then, and tells if a row is handled by two at a time.
+/// Handles slowly, fails now and then, and detects concurrent attempts of one row.
 struct Careful {
     log: Log,
     busy: Rc<RefCell<BTreeSet<String>>>,
@@ -134,7 +134,7 @@ impl EventHandler for Careful {
 
 fn careful(
     scene: &Scene,
-    terms: Durable,
+    options: Durable,
     log: &Log,
     busy: &Rc<RefCell<BTreeSet<String>>>,
 ) -> ConsumerHandle {
@@ -143,7 +143,7 @@ fn careful(
         log: log.clone(),
         busy: Rc::clone(&busy),
     };
-    let (handle, consumer) = Consumer::new(scene.config(), terms, factory).unwrap();
+    let (handle, consumer) = Consumer::new(scene.config(), options, factory).unwrap();
     tokio::task::spawn_local(consumer.run());
     handle
 }
@@ -160,20 +160,20 @@ async fn each_row_stays_in_order_while_slices_change_hands() {
             .await;
         let log = Log::default();
         let busy = Rc::new(RefCell::new(BTreeSet::new()));
-        let terms = || {
+        let options = || {
             let soon =
                 pgherald_core::Backoff::new(Duration::from_millis(1), Duration::from_millis(9));
-            terms("g")
+            options("g")
                 .lease(FOR_EVER)
                 .retry(pgherald_core::RetryPolicy::new(1_000, soon))
         };
-        let mut running = vec![careful(&scene, terms(), &log, &busy)];
+        let mut running = vec![careful(&scene, options(), &log, &busy)];
         for _ in 0..20 {
             for _ in 0..4 {
                 scene.run("UPDATE jobs SET value = value + 1").await;
             }
             if running.len() < 2 || running.len() < 4 && random.bool() {
-                running.push(careful(&scene, terms(), &log, &busy));
+                running.push(careful(&scene, options(), &log, &busy));
             } else {
                 let one = running.swap_remove(random.usize(..running.len()));
                 tokio::task::spawn_local(async move { drained(&one).await });
@@ -209,11 +209,11 @@ async fn each_row_stays_in_order_while_slices_change_hands() {
 }
 
 #[tokio::test]
-async fn a_consumer_without_slices_rests() {
+async fn a_consumer_without_slices_uses_no_processor_time() {
     local(async {
         let scene = Scene::new().await;
         let first = scene.start(
-            terms("workers").slices(1).lease(FOR_EVER),
+            options("workers").slices(1).lease(FOR_EVER),
             &Log::default(),
             all_well(),
         );
@@ -231,14 +231,14 @@ async fn a_consumer_without_slices_rests() {
 }
 
 #[tokio::test]
-async fn a_slice_that_a_consumer_has_without_knowing_is_not_left_lying() {
+async fn a_slice_claimed_by_a_lost_response_is_still_handled() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let first = scene.start(terms("g"), &log, all_well());
-        let second = scene.start(terms("g"), &log, all_well());
+        let first = scene.start(options("g"), &log, all_well());
+        let second = scene.start(options("g"), &log, all_well());
         have(&[&first, &second], &[4, 4]).await;
-        // As if it had taken one more, and the answer was lost.
+        // As if the consumer had taken another slice, and the response was lost.
         scene
             .run("WITH taken AS (
                     UPDATE pgherald.consumer_slice AS s SET epoch = s.epoch + 1, node = o.node
@@ -257,7 +257,7 @@ async fn a_slice_that_a_consumer_has_without_knowing_is_not_left_lying() {
     .await;
 }
 
-/// Notes what it is given, and waits until it is let through.
+/// Logs its events, and waits until the gate is open.
 struct Patient {
     log: Log,
     is_open: Rc<Cell<bool>>,
@@ -274,7 +274,7 @@ impl EventHandler for Patient {
 }
 
 #[tokio::test]
-async fn a_slice_is_given_back_only_when_the_attempts_on_it_are_over() {
+async fn a_slice_is_released_only_after_its_attempts_have_ended() {
     local(async {
         let scene = Scene::new().await;
         let is_open = Rc::new(Cell::new(false));
@@ -285,8 +285,8 @@ async fn a_slice_is_given_back_only_when_the_attempts_on_it_are_over() {
                 log: noted.clone(),
                 is_open: Rc::clone(&is_open),
             };
-            let terms = terms("g").concurrency(80);
-            let (handle, consumer) = Consumer::new(scene.config(), terms, factory).unwrap();
+            let options = options("g").concurrency(80);
+            let (handle, consumer) = Consumer::new(scene.config(), options, factory).unwrap();
             tokio::task::spawn_local(consumer.run());
             (handle, log)
         };
@@ -298,7 +298,7 @@ async fn a_slice_is_given_back_only_when_the_attempts_on_it_are_over() {
         of_first.has(80).await;
         let (second, of_second) = start();
         scene.becomes("SELECT count(*) FROM pgherald.consumer_node", 2).await;
-        // Until each has looked at the other several times.
+        // Wait until each consumer has seen the other several times.
         let lease = "SELECT (extract(epoch FROM min(lease_until)) * 1000)::bigint FROM pgherald.consumer_node";
         let before = scene.number(lease).await;
         let waited = format!("SELECT (({lease}) > {before} + 1500)::int::bigint");
@@ -331,7 +331,7 @@ const LEASE: Duration = Duration::from_millis(300);
 impl Blocking {
     #[allow(
         clippy::disallowed_methods,
-        reason = "a handler that blocks its thread is what this is about"
+        reason = "the test is about a handler that blocks its thread"
     )]
     fn block(&self, event: &Event) {
         self.0.note(shown(event));
@@ -367,19 +367,19 @@ impl TransactionalHandler for Blocking {
 }
 
 #[tokio::test]
-async fn a_handler_that_blocks_its_thread_is_called_once_while_no_other_node_takes_over() {
+async fn a_handler_that_blocks_its_thread_is_called_once_if_no_other_node_takes_over() {
     for kind in ["plain", "batches", "transactional"] {
         local(async {
             let scene = Scene::new().await;
             let handler = Blocking::default();
-            let (config, terms) = (scene.config(), terms("g").lease(LEASE));
+            let (config, options) = (scene.config(), options("g").lease(LEASE));
             let made = handler.clone();
             let (handle, consumer) = match kind {
-                "plain" => Consumer::new(config, terms, move || made.clone()),
-                "batches" => Consumer::batches(config, terms, move || made.clone()),
-                // With another attempt on the thread, one could block it between the acknowledgement of the first and its
-                // COMMIT. The server ends a transaction that is idle there for as long as the lease.
-                _ => Consumer::transactional(config, terms.concurrency(1), move || made.clone()),
+                "plain" => Consumer::new(config, options, move || made.clone()),
+                "batches" => Consumer::batches(config, options, move || made.clone()),
+                // With a second attempt on the thread, that one could block it between the acknowledgement and the COMMIT of the
+                // first. The server ends a transaction that is idle there for as long as the lease.
+                _ => Consumer::transactional(config, options.concurrency(1), move || made.clone()),
             }
             .unwrap();
             tokio::task::spawn_local(consumer.run());

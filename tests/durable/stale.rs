@@ -1,7 +1,7 @@
-//! What a consumer writes about a slice waits for a lock while another consumer takes the slice: it writes nothing.
+//! A consumer's write about a slice waits for a lock while another consumer claims the slice. The write must then change nothing.
 //!
-//! Minor releases before November 2025 do not check the place of a row again that was found by it and had to be waited
-//! for. So what fences has to be a condition on the row that is written.
+//! PostgreSQL minor releases before November 2025 do not recheck, after a lock wait, the row that led to the locked row. So the
+//! fencing condition has to be on the row that is written.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,28 +11,28 @@ use pgherald_core::group::ConsumerHandle;
 use pgherald_core::{HandlerError, HandlerResult};
 
 use crate::script::{Step, start};
-use crate::support::{LIMIT, Log, Scene, drained, local, report, terms};
+use crate::support::{LIMIT, Log, Scene, drained, local, options, report};
 
 /// Backends of this database that wait for a lock.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND wait_event_type = 'Lock'";
-/// What the other consumer has come to.
+/// The cursor of the other consumer.
 const CURSOR: &str = "3:3: 0 3 0";
 
-/// What is written late.
+/// The write that comes late.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Late {
     /// A cursor.
     Done,
-    /// A cursor, and an event to be parked.
+    /// A cursor, and an event that is parked.
     Park,
-    /// That a parked event was handled.
+    /// The settlement of a parked event that was handled.
     SettleDone,
-    /// That a parked event has failed again.
+    /// The settlement of a parked event that failed again.
     SettleFailed,
-    /// A cursor, by an attempt.
+    /// A cursor, in the transaction of an attempt.
     Commit,
-    /// That a parked event was handled, by an attempt.
+    /// The settlement of a parked event, in the transaction of an attempt.
     CommitParked,
 }
 
@@ -41,7 +41,7 @@ impl Late {
         matches!(self, Self::Commit | Self::CommitParked)
     }
 
-    /// Which attempt's outcome is written late.
+    /// The number of the attempt whose outcome is written late.
     fn attempt(self) -> u32 {
         match self {
             Self::Done | Self::Park | Self::Commit => 1,
@@ -55,13 +55,13 @@ fn soon() -> HandlerResult {
 }
 
 fn begin(scene: &Scene, late: Late, log: &Log, gate: &Rc<Cell<bool>>) -> ConsumerHandle {
-    let terms = terms("g")
+    let options = options("g")
         .slices(1)
         .lease(Duration::from_secs(20))
         .timeout(LIMIT);
     let gate = Rc::clone(gate);
     if late.is_transactional() {
-        return start(&scene.url, terms, log, move |_, attempt| match attempt {
+        return start(&scene.url, options, log, move |_, attempt| match attempt {
             _ if attempt == late.attempt() => vec![Step::Note, Step::Wait(Rc::clone(&gate))],
             _ => vec![Step::Fail],
         });
@@ -71,7 +71,7 @@ fn begin(scene: &Scene, late: Late, log: &Log, gate: &Rc<Cell<bool>>) -> Consume
         Late::Park | Late::SettleFailed => soon(),
         _ => Ok(()),
     };
-    scene.start(terms, log, Box::new(plan))
+    scene.start(options, log, Box::new(plan))
 }
 
 async fn write_late(late: Late) {
@@ -79,8 +79,8 @@ async fn write_late(late: Late) {
     let (log, gate) = (Log::default(), Rc::new(Cell::new(false)));
     let handle = begin(&scene, late, &log, &gate);
     report(&handle, "its slice", |report| report.slices == 1).await;
-    // Another consumer of the group, which lives for as long as this takes. By its id it comes after this one, so the slice
-    // is this one's share.
+    // Another consumer of the group that stays alive during the test. Its id is greater, so the slice remains the share of this
+    // consumer.
     let node =
         "INSERT INTO pgherald.consumer_node SELECT (jsonb_populate_record(n, '{\"id\": 9223372036854775807}')).*
         FROM pgherald.consumer_node AS n";
@@ -96,7 +96,7 @@ async fn write_late(late: Late) {
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         log.has(1).await;
     } else {
-        // The first attempt fails and is parked, the second one is held up on the way.
+        // The first attempt fails and is parked. The second one is delayed.
         scene
             .run(
                 "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -108,7 +108,7 @@ async fn write_late(late: Late) {
             .batch_execute("SELECT pg_advisory_lock(7)")
             .await
             .unwrap();
-        // What parks waits before it commits, so that no second attempt begins before the cursor is held.
+        // The parking statement waits before its commit, so that no second attempt begins before the cursor is locked.
         scene
             .run("CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON pgherald.parked_event DEFERRABLE INITIALLY DEFERRED
                 FOR EACH ROW EXECUTE FUNCTION slow()")
@@ -137,7 +137,10 @@ async fn write_late(late: Late) {
         scene.becomes(WAITING, 1).await;
         take_over(&elsewhere).await;
     }
-    report(&handle, "it has noticed", |report| report.slices == 0).await;
+    report(&handle, "the consumer has lost its slice", |report| {
+        report.slices == 0
+    })
+    .await;
     let text = "SELECT (cursor = '3:3: 0 3 0')::int::bigint FROM pgherald.consumer_cursor";
     assert_eq!(
         scene.number(text).await,
@@ -159,7 +162,7 @@ async fn write_late(late: Late) {
     drained(&handle).await;
 }
 
-/// The other consumer claims the slice.
+/// Claims the slice as the other consumer.
 async fn take_over(client: &tokio_postgres::Client) {
     let sql = format!(
         "UPDATE pgherald.consumer_slice SET node = 9223372036854775807, epoch = epoch + 1;
@@ -170,12 +173,12 @@ async fn take_over(client: &tokio_postgres::Client) {
 }
 
 #[tokio::test]
-async fn a_late_cursor_does_not_overwrite_that_of_the_next_owner() {
+async fn a_late_cursor_does_not_overwrite_the_cursor_of_the_next_owner() {
     local(write_late(Late::Done)).await;
 }
 
 #[tokio::test]
-async fn a_late_park_writes_no_event_that_the_next_owner_handles() {
+async fn a_late_write_parks_no_event_of_the_next_owner() {
     local(write_late(Late::Park)).await;
 }
 
@@ -190,11 +193,12 @@ async fn a_late_settlement_counts_no_attempt_of_the_next_owner() {
 }
 
 #[tokio::test]
-async fn a_late_attempt_commits_nothing_over_the_next_owner() {
+async fn a_late_attempt_commits_nothing_after_the_next_owner_has_claimed_the_slice() {
     local(write_late(Late::Commit)).await;
 }
 
 #[tokio::test]
-async fn a_late_attempt_at_a_parked_event_commits_nothing_over_the_next_owner() {
+async fn a_late_attempt_of_a_parked_event_commits_nothing_after_the_next_owner_has_claimed_the_slice()
+ {
     local(write_late(Late::CommitParked)).await;
 }

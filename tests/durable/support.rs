@@ -1,4 +1,4 @@
-//! A database with an outbox, consumers that run in this process, and what their handlers did.
+//! A database with an outbox, consumers that run in the test's process, and a log of what their handlers did.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -18,7 +18,7 @@ use tokio_postgres::{Client, NoTls};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
-/// Table `jobs (id, value)` is recorded, with its values; so is `others`.
+/// A database in which the tables `jobs (id, value)` and `others` are recorded with their values.
 pub(crate) struct Scene {
     pub(crate) url: String,
     pub(crate) client: Arc<Client>,
@@ -64,20 +64,20 @@ impl Scene {
         }
     }
 
-    /// Changes the default of a setting for sessions that connect from now on. The scene's own client has connected before.
+    /// Changes the default of a setting for new sessions. The scene's own client is connected already.
     pub(crate) async fn set_for_new_sessions(&self, setting: &str) {
         let database = self.url.rsplit('/').next().unwrap();
         self.run(&format!("ALTER DATABASE {database} SET {setting}"))
             .await;
     }
 
-    /// That of the first row; -1 if there is none, of a group that is still to be made say.
+    /// The number in the first row, or -1 if there is no row, for example while a group does not exist yet.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         let row = self.client.query_opt(sql, &[]).await.unwrap();
         row.map_or(-1, |row| row.get(0))
     }
 
-    /// Waits until a query for one number gives this one.
+    /// Waits until the query returns the expected number.
     pub(crate) async fn becomes(&self, sql: &str, expected: i64) {
         let deadline = tokio::time::Instant::now() + LIMIT;
         loop {
@@ -96,16 +96,16 @@ impl Scene {
         Group::new(&self.client, name)
     }
 
-    /// Starts a consumer of single events.
-    pub(crate) fn start(&self, terms: Durable, log: &Log, plan: Plan) -> ConsumerHandle {
-        self.start_at(&self.url, terms, log, plan)
+    /// Starts a consumer with a handler of single events.
+    pub(crate) fn start(&self, options: Durable, log: &Log, plan: Plan) -> ConsumerHandle {
+        self.start_at(&self.url, options, log, plan)
     }
 
-    /// The same, by another way to the server.
+    /// Like [`Self::start`], with another URL.
     pub(crate) fn start_at(
         &self,
         url: &str,
-        terms: Durable,
+        options: Durable,
         log: &Log,
         plan: Plan,
     ) -> ConsumerHandle {
@@ -114,7 +114,7 @@ impl Scene {
             log: log.clone(),
             plan: Rc::clone(&plan),
         };
-        let (handle, consumer) = Consumer::new(url.parse().unwrap(), terms, factory).unwrap();
+        let (handle, consumer) = Consumer::new(url.parse().unwrap(), options, factory).unwrap();
         tokio::task::spawn_local(consumer.run());
         handle
     }
@@ -126,8 +126,8 @@ pub(crate) async fn connect(url: &str) -> Client {
     client
 }
 
-/// Terms under which failures are soon repeated and leases are soon over.
-pub(crate) fn terms(group: &str) -> Durable {
+/// Options with short retries and leases.
+pub(crate) fn options(group: &str) -> Durable {
     Durable::new(group)
         .retry(RetryPolicy::new(
             3,
@@ -138,7 +138,7 @@ pub(crate) fn terms(group: &str) -> Durable {
         .from_beginning()
 }
 
-/// What handlers saw, in order.
+/// The events that handlers received, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Rc<RefCell<Vec<String>>>);
 
@@ -162,7 +162,7 @@ impl Log {
     }
 }
 
-/// What becomes of an attempt at an event, told by its line and the attempt's number.
+/// Returns the outcome of an attempt from the line of its event and the attempt's number.
 pub(crate) type Plan = Box<dyn Fn(&str, u32) -> HandlerResult>;
 
 pub(crate) fn all_well() -> Plan {
@@ -193,7 +193,7 @@ impl EventHandler for Recorder {
     }
 }
 
-/// `7=1`
+/// An event as text, for example `7=1`.
 pub(crate) fn shown(event: &Event) -> String {
     #[derive(serde::Deserialize)]
     struct Columns {
@@ -219,7 +219,7 @@ pub(crate) async fn until(what: &str, is: impl Fn() -> bool, shown: impl Fn() ->
     }
 }
 
-/// Waits until the consumer is not live, for a reason that mentions `word`.
+/// Waits until the consumer is not live, for a reason that contains `word`.
 pub(crate) async fn degraded(handle: &ConsumerHandle, word: &str) {
     let health = handle.health();
     let is = || {
@@ -232,7 +232,7 @@ pub(crate) async fn degraded(handle: &ConsumerHandle, word: &str) {
     .await;
 }
 
-/// Waits for a report.
+/// Waits until the report meets a condition.
 pub(crate) async fn report(
     handle: &ConsumerHandle,
     what: &str,
@@ -246,7 +246,7 @@ pub(crate) async fn report(
     .await;
 }
 
-/// Handlers are not `Send`.
+/// Runs a test on a `LocalSet`, because handlers are not `Send`.
 pub(crate) async fn local<T>(test: impl Future<Output = T>) -> T {
     LocalSet::new().run_until(test).await
 }

@@ -1,4 +1,4 @@
-//! Databases that are not quite what a consumer left or expects: restored from a dump, of another encoding, sought back.
+//! Databases in an unusual state: restored from a dump, of another encoding, read-only by default, or sought back.
 
 use std::time::Duration;
 
@@ -6,31 +6,31 @@ use pgherald_core::HandlerError;
 use pgherald_core::group::{Group, Seek};
 use pgherald_testkit::Postgres;
 
-use crate::support::{Log, Scene, all_well, connect, drained, local, report, terms};
+use crate::support::{Log, Scene, all_well, connect, drained, local, options, report};
 
 const LAG: &str = "SELECT lag_events FROM pgherald.consumer_group_status";
 
 #[tokio::test]
-async fn cursors_that_lie_ahead_of_the_server_begin_anew() {
+async fn cursors_ahead_of_the_server_restart_with_a_resync() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let first = scene.start(terms("g"), &log, all_well());
+        let first = scene.start(options("g"), &log, all_well());
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         log.has(1).await;
         drained(&first).await;
-        // As in a dump of a server that has seen more transactions.
+        // As in a dump of a server that has assigned more transaction ids.
         let sql =
             "UPDATE pgherald.consumer_cursor SET cursor = '999999999:999999999: 0 999999999 0'";
         scene.run(sql).await;
-        let second = scene.start(terms("g"), &log, all_well());
+        let second = scene.start(options("g"), &log, all_well());
         scene.run("INSERT INTO jobs VALUES (2, 1)").await;
         let mut lines = log.has(4).await[1..].to_vec();
         lines.sort();
         assert_eq!(lines, ["1=1#1", "2=1#1", "resync restored"]);
         drained(&second).await;
-        // Once.
-        let third = scene.start(terms("g"), &log, all_well());
+        // The resync comes once.
+        let third = scene.start(options("g"), &log, all_well());
         scene.run("INSERT INTO jobs VALUES (3, 1)").await;
         log.has(5).await;
         drained(&third).await;
@@ -40,7 +40,7 @@ async fn cursors_that_lie_ahead_of_the_server_begin_anew() {
 }
 
 #[tokio::test]
-async fn consumers_work_and_trim_where_transactions_are_read_only_by_default() {
+async fn consumers_work_and_trim_if_transactions_are_read_only_by_default() {
     local(async {
         let scene = Scene::new().await;
         scene
@@ -56,13 +56,13 @@ async fn consumers_work_and_trim_where_transactions_are_read_only_by_default() {
             ("1=1", 1) => Err("not yet".into()),
             _ => Ok(()),
         };
-        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        let handle = scene.start(options("g"), &log, Box::new(plan));
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         assert_eq!(log.has(2).await, ["1=1#1", "1=1#2"]);
         let parked = "SELECT count(*) FROM pgherald.parked_event";
         scene.becomes(parked, 0).await;
         scene.becomes(LAG, 0).await;
-        // Trimming has the next part written to.
+        // Trimming has made the next part the current one.
         scene.becomes(written, (before + 1) & 3).await;
         drained(&handle).await;
     })
@@ -70,7 +70,7 @@ async fn consumers_work_and_trim_where_transactions_are_read_only_by_default() {
 }
 
 #[tokio::test]
-async fn errors_are_noted_in_a_database_that_lacks_their_characters() {
+async fn errors_are_stored_in_a_database_whose_encoding_lacks_their_characters() {
     local(async {
         let url = Postgres::shared().await.unwrap().create_database().await.unwrap();
         let client = connect(&url).await;
@@ -86,7 +86,7 @@ async fn errors_are_noted_in_a_database_that_lacks_their_characters() {
             "1=1" => Err(HandlerError::permanent("the service said “no” 🙁")),
             _ => Ok(()),
         };
-        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        let handle = scene.start(options("g"), &log, Box::new(plan));
         scene.run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 20) AS n").await;
         report(&handle, "19 handled", |report| report.handled == 19).await;
         scene.becomes(LAG, 0).await;
@@ -100,7 +100,7 @@ async fn errors_are_noted_in_a_database_that_lacks_their_characters() {
 }
 
 #[tokio::test]
-async fn what_is_sought_back_to_comes_before_what_waits_of_its_row() {
+async fn seek_back_replays_events_before_parked_ones_of_the_same_key() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
@@ -108,7 +108,7 @@ async fn what_is_sought_back_to_comes_before_what_waits_of_its_row() {
             ("1=2", 1) => Err(HandlerError::retry_after("later", Duration::from_secs(2))),
             _ => Ok(()),
         };
-        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        let handle = scene.start(options("g"), &log, Box::new(plan));
         scene
             .run("INSERT INTO jobs VALUES (1, 1); UPDATE jobs SET value = 2")
             .await;
@@ -130,7 +130,7 @@ async fn what_is_sought_back_to_comes_before_what_waits_of_its_row() {
 }
 
 #[tokio::test]
-async fn parked_events_that_were_asked_for_in_vain_are_asked_for_again() {
+async fn reading_parked_events_is_retried_after_a_failure() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
@@ -138,7 +138,7 @@ async fn parked_events_that_were_asked_for_in_vain_are_asked_for_again() {
             1 => Err(HandlerError::retry_after("later", Duration::from_secs(1))),
             _ => Ok(()),
         };
-        let handle = scene.start(terms("g"), &log, Box::new(plan));
+        let handle = scene.start(options("g"), &log, Box::new(plan));
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         scene
             .becomes("SELECT count(*) FROM pgherald.parked_event", 1)

@@ -1,15 +1,15 @@
-//! Consumers go on: whatever is open elsewhere, and whatever becomes of their connections and their server.
+//! Consumers survive open transactions of other sessions, lost connections and a restarted server.
 
 use pgherald_testkit::Postgres;
 
-use crate::support::{Log, Scene, all_well, connect, drained, local, report, terms};
+use crate::support::{Log, Scene, all_well, connect, drained, local, options, report};
 
 #[tokio::test]
-async fn a_transaction_that_is_open_elsewhere_delays_nobody_else_and_is_not_skipped() {
+async fn an_open_transaction_does_not_delay_other_events_and_is_not_skipped() {
     local(async {
         let scene = Scene::new().await;
         let log = Log::default();
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         let late = connect(&scene.url).await;
         late.batch_execute("BEGIN; INSERT INTO jobs VALUES (1, 1)")
             .await
@@ -29,7 +29,7 @@ async fn a_transaction_that_is_open_elsewhere_delays_nobody_else_and_is_not_skip
             .unwrap();
         assert_eq!(log.has(100).await[99], "101=1#1");
         drained(&handle).await;
-        let handle = scene.start(terms("g"), &log, all_well());
+        let handle = scene.start(options("g"), &log, all_well());
         report(&handle, "8 slices", |report| report.slices == 8).await;
         late.batch_execute("COMMIT").await.unwrap();
         assert_eq!(log.has(101).await[100], "1=1#1");
@@ -40,13 +40,13 @@ async fn a_transaction_that_is_open_elsewhere_delays_nobody_else_and_is_not_skip
 }
 
 #[tokio::test]
-async fn a_server_that_ends_with_events_in_hand_is_waited_for() {
+async fn consumers_lose_no_event_when_the_server_restarts_during_attempts() {
     local(async {
         let server = Postgres::start().await.unwrap();
         let mut scene = Scene::at(server.create_database().await.unwrap()).await;
         scene.run("INSERT INTO jobs SELECT n, 0 FROM generate_series(1, 50) AS n").await;
         let log = Log::default();
-        let handle = scene.start(terms("g").concurrency(2), &log, all_well());
+        let handle = scene.start(options("g").concurrency(2), &log, all_well());
         for round in 1..=3 {
             for _ in 0..20 {
                 scene.run("UPDATE jobs SET value = value + 1").await;

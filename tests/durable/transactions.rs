@@ -1,4 +1,4 @@
-//! Effects in the same database: together with the acknowledgement, or not at all.
+//! Effects in the database of the outbox are committed together with the acknowledgement, or not at all.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -10,25 +10,25 @@ use pgherald_testkit::{FaultProxy, Postgres};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::Transaction;
 
-use crate::support::{Scene, drained, local, report, shown, terms};
+use crate::support::{Scene, drained, local, options, report, shown};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Deed {
     Do,
     Fail,
-    /// A statement fails, and the handler takes no notice.
+    /// A statement fails, and the handler ignores the error.
     Swallow,
-    /// Violates what is checked at the commit.
+    /// Violates a deferred constraint, which is checked at the commit.
     Defer,
     Hang,
     /// A statement takes too long.
     Sleep,
     Panic,
-    /// Ends its own connection.
+    /// Terminates its own backend.
     Quit,
-    /// Keeps the slices from everybody, and asks for nothing more.
+    /// Locks the cursors, and then runs no more statements.
     Hold,
-    /// The connection's backend does nothing any more.
+    /// Stops the backend of the connection.
     Freeze,
 }
 
@@ -102,15 +102,20 @@ impl TransactionalHandler for Effects {
     }
 }
 
-fn start(url: &str, terms: Durable, plan: impl Fn(&str, u32) -> Deed + 'static) -> ConsumerHandle {
+fn start(
+    url: &str,
+    options: Durable,
+    plan: impl Fn(&str, u32) -> Deed + 'static,
+) -> ConsumerHandle {
     let plan: Plan = Rc::new(plan);
     let factory = move || Effects(Rc::clone(&plan));
-    let (handle, consumer) = Consumer::transactional(url.parse().unwrap(), terms, factory).unwrap();
+    let (handle, consumer) =
+        Consumer::transactional(url.parse().unwrap(), options, factory).unwrap();
     tokio::task::spawn_local(consumer.run());
     handle
 }
 
-/// What was done for each of rows 1 and 2, in order.
+/// The effects of each row, in order.
 async fn effects(scene: &Scene) -> Vec<(i32, i64)> {
     let sql = "SELECT id, value FROM effects ORDER BY id, number";
     let rows = scene.client.query(sql, &[]).await.unwrap();
@@ -121,7 +126,7 @@ const WORK: &str = "INSERT INTO jobs VALUES (1, 1), (2, 1); UPDATE jobs SET valu
 const ONCE: [(i32, i64); 4] = [(1, 1), (1, 2), (2, 1), (2, 2)];
 
 #[tokio::test]
-async fn an_attempt_that_fails_in_any_way_leaves_nothing_behind_and_is_made_again() {
+async fn a_failed_attempt_leaves_no_effect_and_is_retried() {
     for deed in [
         Deed::Fail,
         Deed::Swallow,
@@ -138,7 +143,7 @@ async fn an_attempt_that_fails_in_any_way_leaves_nothing_behind_and_is_made_agai
                     CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED)",
                 )
                 .await;
-            let terms = terms("g").timeout(Duration::from_millis(
+            let options = options("g").timeout(Duration::from_millis(
                 if deed == Deed::Hang || deed == Deed::Sleep {
                     200
                 } else {
@@ -149,7 +154,7 @@ async fn an_attempt_that_fails_in_any_way_leaves_nothing_behind_and_is_made_agai
                 ("1=1", 1 | 2) => deed,
                 _ => Deed::Do,
             };
-            let handle = start(&scene.url, terms, plan);
+            let handle = start(&scene.url, options, plan);
             scene.run(WORK).await;
             report(&handle, &format!("{deed:?}"), |report| report.handled == 4).await;
             let end = drained(&handle).await;
@@ -167,7 +172,7 @@ async fn an_attempt_that_fails_in_any_way_leaves_nothing_behind_and_is_made_agai
 }
 
 #[tokio::test]
-async fn what_never_succeeds_becomes_a_dead_letter_without_effects() {
+async fn an_event_that_never_succeeds_becomes_a_dead_letter_without_effects() {
     local(async {
         let scene = Scene::new().await;
         let plan = |line: &str, _| {
@@ -177,7 +182,7 @@ async fn what_never_succeeds_becomes_a_dead_letter_without_effects() {
                 Deed::Do
             }
         };
-        let handle = start(&scene.url, terms("g"), plan);
+        let handle = start(&scene.url, options("g"), plan);
         scene.run(WORK).await;
         report(&handle, "all", |report| {
             report.handled == 3 && report.dead_letters == 1
@@ -190,9 +195,9 @@ async fn what_never_succeeds_becomes_a_dead_letter_without_effects() {
             letters[0].error.as_deref().unwrap().contains("aborted"),
             "{letters:?}"
         );
-        // Again, by one who does better.
+        // The retry is handled by a consumer that succeeds.
         assert_eq!(scene.group("g").retry_dead_letters(None).await.unwrap(), 1);
-        let handle = start(&scene.url, terms("g"), |_, _| Deed::Do);
+        let handle = start(&scene.url, options("g"), |_, _| Deed::Do);
         report(&handle, "again", |report| report.handled == 1).await;
         drained(&handle).await;
         assert_eq!(effects(&scene).await, [(1, 2), (1, 1), (2, 1), (2, 2)]);
@@ -201,7 +206,7 @@ async fn what_never_succeeds_becomes_a_dead_letter_without_effects() {
 }
 
 #[tokio::test]
-async fn roles_whose_transactions_are_serializable_are_served_as_well() {
+async fn roles_with_serializable_default_transactions_are_supported() {
     local(async {
         let scene = Scene::new().await;
         scene
@@ -212,12 +217,12 @@ async fn roles_whose_transactions_are_serializable_are_served_as_well() {
             _ => Deed::Do,
         };
         let soon = pgherald_core::Backoff::new(Duration::from_millis(1), Duration::from_millis(9));
-        let terms = || terms("g").retry(pgherald_core::RetryPolicy::new(100, soon));
-        let first = start(&scene.url, terms(), plan);
+        let options = || options("g").retry(pgherald_core::RetryPolicy::new(100, soon));
+        let first = start(&scene.url, options(), plan);
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 100) AS n")
             .await;
-        let second = start(&scene.url, terms(), plan);
+        let second = start(&scene.url, options(), plan);
         scene.run("UPDATE jobs SET value = 2").await;
         scene.becomes("SELECT count(*) FROM effects", 200).await;
         drained(&first).await;
@@ -229,7 +234,7 @@ async fn roles_whose_transactions_are_serializable_are_served_as_well() {
 }
 
 #[tokio::test]
-async fn roles_whose_transactions_are_read_only_are_served_as_well() {
+async fn roles_with_read_only_default_transactions_are_supported() {
     local(async {
         let scene = Scene::new().await;
         scene
@@ -239,7 +244,7 @@ async fn roles_whose_transactions_are_read_only_are_served_as_well() {
             ("1=1", 1) => Deed::Fail,
             _ => Deed::Do,
         };
-        let handle = start(&scene.url, terms("g"), plan);
+        let handle = start(&scene.url, options("g"), plan);
         scene.run(WORK).await;
         report(&handle, "all", |report| report.handled == 4).await;
         drained(&handle).await;
@@ -249,7 +254,7 @@ async fn roles_whose_transactions_are_read_only_are_served_as_well() {
 }
 
 #[tokio::test]
-async fn an_attempt_whose_connection_says_nothing_any_more_is_given_up() {
+async fn an_attempt_on_a_silent_connection_ends_at_its_timeout() {
     local(async {
         let server = Postgres::shared().await.unwrap();
         let scene = Scene::new().await;
@@ -257,10 +262,12 @@ async fn an_attempt_whose_connection_says_nothing_any_more_is_given_up() {
             .await
             .unwrap();
         let url = proxy.url(&scene.url);
-        // What was connected before is cut off for good, and is not told so.
-        let handle = start(&url, terms("g").timeout(Duration::from_secs(3)), |_, _| {
-            Deed::Do
-        });
+        // The attempts' connections stay cut off, and no error is reported to them.
+        let handle = start(
+            &url,
+            options("g").timeout(Duration::from_secs(3)),
+            |_, _| Deed::Do,
+        );
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 100) AS n")
             .await;
@@ -283,7 +290,7 @@ async fn an_attempt_whose_connection_says_nothing_any_more_is_given_up() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_not_answered_at_its_end_is_made_again_and_never_comes_true() {
+async fn an_attempt_whose_acknowledgement_gets_no_response_is_retried_and_never_committed() {
     local(async {
         let scene = Scene::new().await;
         let is_first = std::cell::Cell::new(true);
@@ -291,8 +298,8 @@ async fn an_attempt_that_is_not_answered_at_its_end_is_made_again_and_never_come
             true => Deed::Freeze,
             false => Deed::Do,
         };
-        let terms = terms("g").timeout(Duration::from_millis(500));
-        let handle = start(&scene.url, terms, plan);
+        let options = options("g").timeout(Duration::from_millis(500));
+        let handle = start(&scene.url, options, plan);
         scene.run(WORK).await;
         report(&handle, "all", |report| report.handled == 4).await;
         for pid in FROZEN.take() {
@@ -308,15 +315,15 @@ async fn an_attempt_that_is_not_answered_at_its_end_is_made_again_and_never_come
 }
 
 #[tokio::test]
-async fn a_transaction_in_which_nothing_is_asked_ends_with_its_attempt() {
+async fn an_idle_transaction_ends_with_its_attempt() {
     local(async {
         let scene = Scene::new().await;
         let plan = |line: &str, attempt| match (line, attempt) {
             ("1=1", 1) => Deed::Hold,
             _ => Deed::Do,
         };
-        let terms = terms("g").timeout(Duration::from_secs(4));
-        let handle = start(&scene.url, terms, plan);
+        let options = options("g").timeout(Duration::from_secs(4));
+        let handle = start(&scene.url, options, plan);
         scene.run("INSERT INTO jobs VALUES (1, 1)").await;
         let held = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'";
         scene.becomes(held, 1).await;
@@ -330,14 +337,14 @@ async fn a_transaction_in_which_nothing_is_asked_ends_with_its_attempt() {
 }
 
 #[tokio::test]
-async fn an_event_that_ends_its_own_connection_does_not_hold_up_the_others_for_ever() {
+async fn an_event_that_terminates_its_own_connection_does_not_block_others() {
     local(async {
         let scene = Scene::new().await;
         let plan = |line: &str, _| match line {
             "1=1" => Deed::Quit,
             _ => Deed::Do,
         };
-        let handle = start(&scene.url, terms("g").slices(1), plan);
+        let handle = start(&scene.url, options("g").slices(1), plan);
         scene.run(WORK).await;
         report(&handle, "all", |report| {
             report.handled == 3 && report.dead_letters == 1
@@ -349,7 +356,7 @@ async fn an_event_that_ends_its_own_connection_does_not_hold_up_the_others_for_e
     .await;
 }
 
-/// The group cannot note that row 1 has failed.
+/// A trigger by which the group cannot record that row 1 has failed.
 const REFUSE: &str = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not this one'; END $$;
     CREATE TRIGGER refuse BEFORE INSERT ON pgherald.parked_event
         FOR EACH ROW WHEN (NEW.key = '1') EXECUTE FUNCTION refuse()";
@@ -362,14 +369,14 @@ fn first_fails(shown: &str, attempt: u32) -> Deed {
 }
 
 #[tokio::test]
-async fn a_slice_that_is_lost_while_it_is_held_up_goes_on_when_it_is_claimed_again() {
+async fn a_held_up_slice_that_was_lost_continues_after_it_is_claimed_again() {
     local(async {
         let scene = Scene::new().await;
         scene.run(REFUSE).await;
-        let handle = start(&scene.url, terms("g").slices(1), first_fails);
+        let handle = start(&scene.url, options("g").slices(1), first_fails);
         scene.run("INSERT INTO jobs VALUES (1, 1), (2, 1)").await;
         report(&handle, "held up", |report| report.held_up.contains_key(&0)).await;
-        // Its lease is over, as when a process was stopped.
+        // The lease expires, as when a process was stopped.
         let epoch = "SELECT epoch FROM pgherald.consumer_cursor";
         let before = scene.number(epoch).await;
         scene.run("DELETE FROM pgherald.consumer_node").await;
@@ -390,11 +397,11 @@ async fn a_slice_that_is_lost_while_it_is_held_up_goes_on_when_it_is_claimed_aga
 }
 
 #[tokio::test]
-async fn what_waits_in_a_slice_that_is_held_up_keeps_no_other_from_being_read() {
+async fn events_of_a_held_up_slice_do_not_block_reading_other_slices() {
     local(async {
         let scene = Scene::new().await;
         scene.run(&REFUSE.replace("'1'", "'400'")).await;
-        // More than is taken in at a time, all of it of the slice of row 400.
+        // More events than are taken in at a time, all of the slice of row 400.
         scene.run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 10000) AS n").await;
         let other = "DELETE FROM pgherald.outbox WHERE hash & 1 <> (SELECT hash & 1 FROM pgherald.outbox WHERE key = '400')";
         scene.run(other).await;
@@ -403,33 +410,33 @@ async fn what_waits_in_a_slice_that_is_held_up_keeps_no_other_from_being_read() 
             ("400=1", 1) => Deed::Fail,
             _ => Deed::Do,
         };
-        let handle = start(&scene.url, terms("g").slices(2), plan);
+        let handle = start(&scene.url, options("g").slices(2), plan);
         report(&handle, "held up", |report| report.held_up.len() == 1 && report.in_flight > 4_000).await;
         let before = handle.report().handled;
         scene.run("INSERT INTO jobs SELECT n, 1 FROM generate_series(10001, 10100) AS n").await;
         report(&handle, "others", |report| report.handled > before + 20).await;
         scene.run("DROP TRIGGER refuse ON pgherald.parked_event").await;
         report(&handle, "all", |report| report.handled as i64 == in_all + 100).await;
-        assert_eq!(handle.report().errors, 1, "others are blamed");
+        assert_eq!(handle.report().errors, 1, "errors are counted for other events");
         drained(&handle).await;
     })
     .await;
 }
 
-/// Statistics that an operator resets are no crash.
+/// An operator who resets statistics causes no new history.
 #[tokio::test]
-async fn statistics_that_are_reset_stop_no_attempts() {
+async fn resetting_statistics_does_not_stop_attempts() {
     local(async {
         let server = Postgres::start().await.unwrap();
         let scene = Scene::at(server.create_database().await.unwrap()).await;
         let handle = start(
             &scene.url,
-            terms("g").lease(Duration::from_secs(60)),
+            options("g").lease(Duration::from_secs(60)),
             |_, _| Deed::Do,
         );
         report(&handle, "slices", |report| report.slices == 8).await;
         scene.run("SELECT pg_stat_reset_shared('bgwriter')").await;
-        // On connections that are made now.
+        // For connections that are opened from now on.
         scene
             .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 20) AS n")
             .await;
@@ -440,14 +447,14 @@ async fn statistics_that_are_reset_stop_no_attempts() {
     .await;
 }
 
-/// The connections of attempts find out before the session does: it begins anew, and so do they.
+/// The connections of attempts detect the new history before the session does. Both begin again.
 #[tokio::test]
-async fn attempts_that_find_another_history_lose_the_session_and_no_event() {
+async fn attempts_that_detect_another_history_end_the_session_without_losing_events() {
     local(async {
         let scene = Scene::new().await;
         // The session itself looks again after a third of the lease, long after this test.
-        let terms = terms("g").lease(Duration::from_secs(3_600));
-        let handle = start(&scene.url, terms, |_, _| Deed::Do);
+        let options = options("g").lease(Duration::from_secs(3_600));
+        let handle = start(&scene.url, options, |_, _| Deed::Do);
         report(&handle, "slices", |report| report.slices == 8).await;
         scene
             .run("DELETE FROM pgherald.outbox_history; INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 20) AS n")

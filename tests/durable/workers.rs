@@ -1,4 +1,4 @@
-//! Workers as processes of their own, which can be killed and stopped.
+//! Workers that run in processes of their own, which tests can stop and kill.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     Transactional,
 }
 
-/// A process that consumes group `workers`, and notes in `effects` what it does. Killed when it is dropped.
+/// A process that consumes the group `workers` and records its effects in `effects`. It is killed when it is dropped.
 pub(crate) struct Worker {
     child: Child,
 }
@@ -38,12 +38,12 @@ impl Worker {
         kill_process(pid, signal).unwrap();
     }
 
-    /// As if its machine stood still.
+    /// Stops the process, as if its machine stood still.
     pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// How much of a processor it has used so far.
+    /// Processor time used so far.
     pub(crate) fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let fields: Vec<&str> = stat
@@ -66,13 +66,13 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The worker's own program.
+/// The program of the worker process.
 #[test]
 #[ignore = "started by the tests"]
 fn worker() {
@@ -94,7 +94,7 @@ fn worker() {
         .build()
         .unwrap();
     runtime.block_on(local(async move {
-        let terms = Durable::new("workers")
+        let options = Durable::new("workers")
             .from_beginning()
             .lease(Duration::from_secs(1))
             .retry(RetryPolicy::new(
@@ -103,12 +103,12 @@ fn worker() {
             ));
         let config = url.parse().unwrap();
         let (_handle, consumer) = match &*kind {
-            "Plain" => Consumer::new(config, terms, move || Plain {
+            "Plain" => Consumer::new(config, options, move || Plain {
                 url: url.clone(),
                 number,
                 client: tokio::sync::RwLock::default(),
             }),
-            _ => Consumer::transactional(config, terms, move || InTransaction { number }),
+            _ => Consumer::transactional(config, options, move || InTransaction { number }),
         }
         .unwrap();
         consumer.run().await;
@@ -123,13 +123,13 @@ struct Job {
     value: i64,
 }
 
-/// An event that tells of no row is noted as that of one that does not exist: there is to be none.
+/// The row of an event. An event that names no row is recorded as a row that does not exist: there should be none.
 fn job(event: &Event) -> Job {
     let of_none = Job { id: -1, value: 1 };
     event.columns().unwrap().unwrap_or(of_none)
 }
 
-/// Every so often something fails, so that rows are parked.
+/// Fails now and then, so that rows are parked.
 fn fail_sometimes() -> HandlerResult {
     match fastrand::u32(..200) {
         0 => Err("now and then".into()),
@@ -192,7 +192,7 @@ impl TransactionalHandler for InTransaction {
     }
 }
 
-/// Of each row the values that were noted, in order.
+/// The recorded values of each row, in order.
 pub(crate) async fn effects(url: &str) -> std::collections::BTreeMap<i32, Vec<i64>> {
     let client = connect(url).await;
     let rows = client

@@ -1,4 +1,4 @@
-//! Input that makes no sense is a named error, counted, told as a resync, and nothing else stops.
+//! Invalid payloads and names are reported as errors of their kind, counted, and replaced by a resync. Valid events still arrive.
 
 use pgherald::{ChannelName, GetStatus, ResyncReason, Signal, Source};
 use pgherald_testkit::Sight;
@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 #[actix::test]
-async fn payloads_that_are_no_events_become_resyncs_in_their_place() {
+async fn undecodable_payloads_become_resyncs_in_commit_order() {
     let url = database().await;
     let client = client(&url).await;
     let spec = watched_table(&client, "t").await;
@@ -49,18 +49,18 @@ async fn payloads_that_are_no_events_become_resyncs_in_their_place() {
     assert_eq!(counts.undecodable, bad.len() as u64);
     assert_eq!(counts.disconnected, 0);
 
-    // Each stands before the row that was inserted after it.
-    let mut told = 0;
+    // A resync replaces each invalid payload, before the row that was inserted after it.
+    let mut resyncs = 0;
     for sight in &seen.log()[1..] {
         match sight {
-            Sight::Resync(_) => told += 1,
-            Sight::Events(_) => assert!(told > 0, "a row without the resync before it"),
+            Sight::Resync(_) => resyncs += 1,
+            Sight::Events(_) => assert!(resyncs > 0, "a row without the resync before it"),
         }
     }
 }
 
 #[actix::test]
-async fn a_flood_of_payloads_that_are_no_events_is_counted_and_announced_a_few_times() {
+async fn a_flood_of_undecodable_payloads_is_counted_exactly_and_causes_few_resyncs() {
     const FLOOD: u64 = 20_000;
     let url = database().await;
     let client = client(&url).await;
@@ -68,7 +68,7 @@ async fn a_flood_of_payloads_that_are_no_events_is_counted_and_announced_a_few_t
     let other = ChannelName::new("other").unwrap();
     let mut source = source(&url).watch(spec).channel(other).build().unwrap();
     while !matches!(source.next().await, Signal::Live) {}
-    // Two channels that alternate, with a row in the middle and one at the end.
+    // The flood alternates between two channels, with one row in its middle and one at its end.
     let half = FLOOD / 4;
     let flood = |word: &str| {
         format!(
@@ -90,7 +90,7 @@ async fn a_flood_of_payloads_that_are_no_events_is_counted_and_announced_a_few_t
                 resyncs += 1;
             }
             Signal::Events(events) => {
-                // What came before the row was announced before it.
+                // Resyncs for all payloads before the row have already arrived.
                 rows += events.len();
                 assert!(
                     undecodable >= half * 2 * rows as u64,
@@ -105,7 +105,7 @@ async fn a_flood_of_payloads_that_are_no_events_is_counted_and_announced_a_few_t
 }
 
 #[actix::test]
-async fn a_bad_payload_is_told_only_to_those_who_listen_to_its_channel() {
+async fn an_undecodable_payload_resyncs_only_subscriptions_of_its_channel() {
     use pgherald::Filter;
     let url = database().await;
     let client = client(&url).await;
@@ -135,7 +135,7 @@ async fn a_bad_payload_is_told_only_to_those_who_listen_to_its_channel() {
 }
 
 #[test]
-fn channel_names_that_postgresql_would_change_are_refused() {
+fn channel_names_that_postgresql_would_alter_are_rejected() {
     for (name, part) in [
         ("", "is empty"),
         ("a\0b", "NUL"),
@@ -152,10 +152,10 @@ fn channel_names_that_postgresql_would_change_are_refused() {
 }
 
 #[actix::test]
-async fn pgcachewatch_events_are_read_as_they_are() {
+async fn pgcachewatch_payloads_are_decoded_unchanged() {
     let url = database().await;
     let client = client(&url).await;
-    // Its function and trigger, as version 0.4.2 installs them, in its channel.
+    // The function and trigger that version 0.4.2 of PGCacheWatch installs, on its own channel.
     let install = "
         CREATE TABLE theirs (id int);
         CREATE FUNCTION announce() RETURNS trigger LANGUAGE plpgsql AS $$

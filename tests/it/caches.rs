@@ -1,4 +1,4 @@
-//! Caches on a real PostgreSQL: actors, timers, write tokens. (What they promise under faults: `tests/coherence`.)
+//! Caches on a real PostgreSQL server: actors, timers and write tokens. `tests/coherence` tests their promises under faults.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn rename(client: &Client, id: i64, name: &str) {
 }
 
 #[actix::test]
-async fn an_update_invalidates_its_row() {
+async fn an_update_invalidates_the_cached_row() {
     let (_, client, herald) = users().await;
     let cache = herald
         .cache(CacheBuilder::new("users").row_of::<User>())
@@ -80,13 +80,13 @@ async fn an_update_invalidates_its_row() {
     until("row 1 is invalidated", || cache.get(&1).is_none()).await;
     assert_eq!(cache.get(&2).as_deref().map(String::as_str), Some("Alan"));
     assert_eq!(read(&cache, &client, 1).await, "Grace");
-    // Also when nobody else has an address of the cache's actor.
+    // The events also arrive if no other code holds the address of the cache's actor.
     client.batch_execute("TRUNCATE users").await.unwrap();
     until("all is invalidated", || cache.get(&2).is_none()).await;
 }
 
 #[actix::test]
-async fn a_writer_can_wait_for_its_own_write() {
+async fn a_write_token_waits_until_the_cache_has_applied_the_write() {
     let (url, client, herald) = users().await;
     let cache = herald
         .cache(CacheBuilder::new("users").row_of::<User>())
@@ -106,7 +106,7 @@ async fn a_writer_can_wait_for_its_own_write() {
         token.applied(DEADLINE).await.unwrap();
         assert_eq!(read(&cache, &client, 1).await, written);
     }
-    // By another library: the statement and its parameters. Outside of a transaction, after the commit, as well.
+    // The writer uses another library: the token gives it the statement and the parameters. This works after the commit, too.
     rename(&client, 1, "Grace").await;
     let token = cache.write_token();
     let (channel, payload) = token.parameters();
@@ -114,7 +114,7 @@ async fn a_writer_can_wait_for_its_own_write() {
     client.query(sql, &[&channel, &payload]).await.unwrap();
     token.applied(DEADLINE).await.unwrap();
     assert_eq!(read(&cache, &client, 1).await, "Grace");
-    // One that is rolled back never arrives.
+    // The token of a transaction that is rolled back never arrives.
     let transaction = writer.transaction().await.unwrap();
     let token = cache.write_token();
     token.announce(&transaction).await.unwrap();
@@ -124,7 +124,7 @@ async fn a_writer_can_wait_for_its_own_write() {
 }
 
 #[actix::test]
-async fn the_actor_keeps_the_strategys_deadlines() {
+async fn the_cache_actor_wakes_at_the_strategys_deadlines() {
     let (_, client, herald) = users().await;
     let (quiet, at_most) = (Duration::from_millis(50), Duration::from_millis(500));
     let debounced = CacheBuilder::new("debounced")
@@ -146,7 +146,7 @@ async fn the_actor_keeps_the_strategys_deadlines() {
 }
 
 #[actix::test]
-async fn the_actor_loads_anew_what_was_invalidated() {
+async fn the_cache_actor_reloads_invalidated_values() {
     let (url, client, herald) = users().await;
     let source = std::sync::Arc::new(crate::support::client(&url).await);
     let refresh = Refresh::new(DEADLINE, move |id| {
@@ -167,10 +167,10 @@ async fn the_actor_loads_anew_what_was_invalidated() {
 }
 
 #[actix::test]
-async fn after_a_shutdown_reads_go_past_the_cache() {
+async fn reads_bypass_the_cache_after_a_shutdown() {
     let (_, client, herald) = users().await;
     let day = Duration::from_secs(24 * 60 * 60);
-    // Also while a deadline is ahead.
+    // The cache stops although a deadline of its strategy is pending.
     let stale = CacheBuilder::new("stale")
         .row_of::<User>()
         .strategy(Timed::every(day).unwrap())
@@ -188,12 +188,12 @@ async fn after_a_shutdown_reads_go_past_the_cache() {
     assert!(cache.get(&1).is_none());
     rename(&client, 1, "Grace").await;
     assert_eq!(read(&cache, &client, 1).await, "Grace");
-    // Its actor has nobody left that could send it anything, and stops.
+    // No handle of the actor is left, so the actor stops.
     until("its driver is gone", || stale.get(&1).is_none()).await;
 }
 
 #[actix::test]
-async fn what_a_herald_cannot_start_it_refuses() {
+async fn a_herald_rejects_invalid_caches() {
     let (_, _, herald) = users().await;
     let builder = || CacheBuilder::<i64, String>::new("users").row_of::<User>();
     assert!(
@@ -212,10 +212,10 @@ async fn what_a_herald_cannot_start_it_refuses() {
 }
 
 #[actix::test]
-async fn a_table_whose_key_is_of_another_type_flushes_rather_than_serve_what_is_stale() {
+async fn a_key_column_of_another_type_flushes_the_cache_rather_than_serve_stale_values() {
     let url = database().await;
     let client = client(&url).await;
-    // The type says bigint, the table has text.
+    // The Rust type declares bigint, but the column is text.
     let sql = "CREATE TABLE users (id text PRIMARY KEY, name text NOT NULL);
                INSERT INTO users VALUES ('1', 'Ada')";
     client.batch_execute(sql).await.unwrap();
@@ -247,7 +247,7 @@ impl Table for Order {
 }
 
 #[actix::test]
-async fn a_table_that_is_not_watched_is_refused() {
+async fn a_cache_of_an_unwatched_table_is_rejected() {
     let (url, client, herald) = users().await;
     let sql = "CREATE TABLE orders (id bigint PRIMARY KEY)";
     client.batch_execute(sql).await.unwrap();
@@ -259,7 +259,7 @@ async fn a_table_that_is_not_watched_is_refused() {
         text.contains("public.orders") && text.contains("watch"),
         "{text}"
     );
-    // Where other triggers are listened to, it cannot be known. And watched is also what the source was told to watch.
+    // On an unknown channel the herald cannot know which tables are watched. Tables passed to the source count as watched.
     let others = || pgherald::ChannelName::new("others").unwrap();
     let orders = TriggerSpec::of::<Order>().unwrap();
     let all_known = || Herald::connect(config(&url)).watch::<User>().unwrap();
@@ -280,7 +280,7 @@ fn recorded() -> TriggerSpec {
 }
 
 #[actix::test]
-async fn a_cache_on_the_outbox_keeps_what_was_not_changed_while_the_connection_was_down() {
+async fn a_cache_in_outbox_mode_keeps_unchanged_values_across_an_outage() {
     let url = database().await;
     let writer = client(&url).await;
     let sql = "CREATE TABLE users (id bigint PRIMARY KEY, name text NOT NULL);
@@ -315,13 +315,17 @@ async fn a_cache_on_the_outbox_keeps_what_was_not_changed_while_the_connection_w
     assert_eq!(read(&cache, &writer, 2).await, "Edsger");
     proxy.refuse();
     proxy.cut();
-    until("it is blind", || !cache.is_live()).await;
+    until("the cache is blind", || !cache.is_live()).await;
     assert!(cache.get(&1).is_none());
     rename(&writer, 2, "Grace").await;
     let loads = cache.stats().loads;
     proxy.resume();
     live(&cache).await;
-    assert_eq!(cache.get(&2).as_deref(), None, "it knows of the change");
+    assert_eq!(
+        cache.get(&2).as_deref(),
+        None,
+        "the changed value is invalidated"
+    );
     assert_eq!(cache.get(&1).as_deref().map(String::as_str), Some("Ada"));
     assert_eq!(read(&cache, &writer, 2).await, "Grace");
     let stats = cache.stats();
@@ -357,7 +361,7 @@ async fn a_herald_watches_tables_in_both_modes() {
     live(&orders).await;
     let listening =
         "FROM pg_stat_activity WHERE application_name = 'both' AND datname = current_database()";
-    // The connection of one mode, that of the other, and both.
+    // The connection of notify mode fails, then that of outbox mode, then both.
     for (round, rest) in [
         "ORDER BY backend_start LIMIT 1",
         "ORDER BY backend_start DESC LIMIT 1",
@@ -378,12 +382,12 @@ async fn a_herald_watches_tables_in_both_modes() {
         orders.get_or_load(1, load).await.unwrap();
         let sql = format!("UPDATE users SET name = '{round}'; UPDATE orders SET name = '{round}'");
         writer.batch_execute(&sql).await.unwrap();
-        until("both hear of it", || {
+        until("both caches have invalidated the row", || {
             users.get(&1).is_none() && orders.get(&1).is_none()
         })
         .await;
     }
-    // A token arrives with notifications, which may be before what was recorded.
+    // The token arrives as a notification, possibly before the outbox reader has read the rows of its transaction.
     let token = users.write_token();
     token.announce(&writer).await.unwrap();
     let error = token.applied(DEADLINE).await.unwrap_err();
@@ -428,7 +432,7 @@ async fn a_cache_of_strings_over_uuids_is_an_error_with_the_key_types_that_fit()
     ] {
         assert!(message.contains(part), "{part} in {message}");
     }
-    // No key is compared.
+    // A cache of a whole table compares no keys, so any key type fits.
     let whole = CacheBuilder::<String, i64>::new("visits").table_of::<Visit>();
     herald.cache(whole).await.unwrap();
 }
@@ -482,7 +486,7 @@ async fn the_key_types_of_many_caches_are_read_once() {
 }
 
 #[actix::test]
-async fn dropping_the_handles_of_caches_ends_their_subscriptions() {
+async fn dropping_all_handles_of_a_cache_ends_its_subscription() {
     let (_, client, herald) = users().await;
     let mut freed = Vec::new();
     for number in 0..20 {

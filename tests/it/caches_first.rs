@@ -1,4 +1,4 @@
-//! A handler that reads through a cache sees nothing older than the event that it received.
+//! A handler that reads through a cache never reads a value older than the event that it received.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,7 +61,7 @@ impl Reader {
         if read < counter.value {
             self.stale.fetch_add(1, Ordering::Relaxed);
         }
-        // So that the next event finds a cached value.
+        // Fill the cache, so that the next event finds a cached value.
         self.read(counter.id).await;
         self.seen.fetch_add(1, Ordering::Relaxed);
     }
@@ -81,7 +81,7 @@ fn counter(event: &Event) -> Counter {
     updated.unwrap().row().unwrap()
 }
 
-/// The same as an actor.
+/// The same check as an actor.
 struct ReadingActor(Reader);
 
 impl Actor for ReadingActor {
@@ -120,14 +120,14 @@ async fn scene(spec: TriggerSpec) -> (String, Herald) {
     (url, herald)
 }
 
-/// Starts an ephemeral handler that is the reader.
+/// Starts the reader as an ephemeral handler.
 async fn start_handler(herald: &Herald, reader: &Reader) {
     let make = reader.clone();
     let options = Ephemeral::new("reader");
     herald.handler(options, move || make.clone()).await.unwrap();
 }
 
-/// Counts each counter up, and waits until the reader has seen all of it.
+/// Increments each counter, and waits until the reader has seen every write.
 async fn write(url: &str, reader: &Reader) {
     let cache = reader.cache.get().unwrap();
     let writer = client(url).await;
@@ -142,7 +142,7 @@ async fn write(url: &str, reader: &Reader) {
             let id = number % 4 + 1;
             let sql = "UPDATE counters SET value = value + 1 WHERE id = $1";
             writer.execute(sql, &[&id]).await.unwrap();
-            // Otherwise events of one batch follow the newest value.
+            // Wait for the reader: if the events arrived in one batch, the cache would have the newest value for all of them.
             while reader.seen.load(Ordering::Relaxed) <= number.cast_unsigned() {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -162,7 +162,7 @@ fn assert_fresh(reader: &Reader) {
 }
 
 #[actix::test]
-async fn a_handler_that_was_registered_before_the_cache_reads_fresh_values() {
+async fn a_handler_registered_before_the_cache_reads_fresh_values() {
     let (url, herald) = scene(TriggerSpec::of::<Counter>().unwrap()).await;
     let reader = Reader::new(client(&url).await);
     start_handler(&herald, &reader).await;
@@ -178,7 +178,7 @@ async fn an_actor_on_another_arbiter_reads_fresh_values() {
     let arbiter = actix::Arbiter::new();
     let (sender, connected) = tokio::sync::oneshot::channel();
     let actor_url = url.clone();
-    // Its connection belongs to the arbiter's runtime.
+    // The client's connection has to run on the arbiter's runtime.
     arbiter.spawn(async move {
         let reader = Reader::new(client(&actor_url).await);
         let actor = ReadingActor(reader.clone()).start();
@@ -239,9 +239,10 @@ async fn a_durable_handler_reads_fresh_values() {
     assert_eq!(status.dead_letters, 0);
 }
 
-/// A strategy that keeps events for later has consumed them: the handler sees what the strategy's readers see.
+/// A strategy that holds events back has consumed them, so handlers do not wait for it. They may read the value that it still
+/// serves.
 #[actix::test]
-async fn a_strategy_that_collects_events_delays_no_handler() {
+async fn a_strategy_that_holds_events_does_not_delay_handlers() {
     async fn events_arrive(strategy: impl Strategy) {
         let (url, herald) = scene(TriggerSpec::of::<Counter>().unwrap()).await;
         let reader = Reader::new(client(&url).await);
@@ -254,12 +255,12 @@ async fn a_strategy_that_collects_events_delays_no_handler() {
     events_arrive(Timed::every(Duration::from_secs(3_600)).unwrap()).await;
 }
 
-/// A cache whose thread is blocked makes no handler wait for long, and answers nothing that is older than the event.
+/// Handlers do not wait long for a cache whose thread is blocked. That cache serves nothing older than the event.
 #[actix::test]
-async fn a_cache_that_is_late_does_not_answer() {
+async fn a_late_cache_stops_answering() {
     let (url, herald) = scene(TriggerSpec::of::<Counter>().unwrap()).await;
     let reader = Reader::new(client(&url).await);
-    // A cache whose driver never applies anything: its subscription is open, and nobody reads it.
+    // The subscription of this cache is open, but its driver never applies an event.
     let (handle, mut driver) = cache().build().unwrap();
     let subscription = herald.open(driver.filter(), driver.subscription()).await;
     let mut subscription = subscription.unwrap();
@@ -281,7 +282,7 @@ async fn a_cache_that_is_late_does_not_answer() {
     tokio::time::timeout(LIMIT, wait).await.unwrap();
     assert_fresh(&reader);
     assert!(!handle.is_live());
-    // It answers again when it has caught up.
+    // The cache answers again once it has caught up.
     let catch_up = async {
         while !handle.is_live() {
             let delivery = subscription.recv().await.unwrap();

@@ -1,4 +1,4 @@
-//! Credentials are looked up for each connection.
+//! Credentials are looked up again for each connection.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -53,7 +53,7 @@ impl TransactionalHandler for Note {
 }
 
 #[actix::test]
-async fn a_password_provider_is_asked_for_each_connection() {
+async fn a_password_provider_is_called_for_each_connection() {
     let server = Postgres::builder().password("first").start().await.unwrap();
     let (direct, spec) = recorded(&server).await;
     let admin = client(&direct).await;
@@ -72,8 +72,8 @@ async fn a_password_provider_is_asked_for_each_connection() {
     let (_by_notify, by_notify) = listen(by_notify).await;
     let by_outbox = OutboxSource::builder(config.clone()).watch(spec);
     let (_by_outbox, by_outbox) = listen_to(by_outbox.factory().unwrap()).await;
-    let terms = Durable::new("g").from_beginning();
-    let (_group, consumer) = Consumer::transactional(config, terms, || Note).unwrap();
+    let options = Durable::new("g").from_beginning();
+    let (_group, consumer) = Consumer::transactional(config, options, || Note).unwrap();
     actix::spawn(consumer.run());
     let noted = async |count: i64| {
         let sql = "SELECT count(*) FROM noted";
@@ -124,17 +124,17 @@ async fn a_password_provider_is_asked_for_each_connection() {
 }
 
 #[actix::test]
-async fn a_password_provider_that_fails_is_named_and_asked_again() {
+async fn a_failing_password_provider_is_reported_and_retried() {
     let server = Postgres::builder().password("right").start().await.unwrap();
     let url = server.url().replace(":right@", "@");
     let token = Token::default();
     let (_listener, probe) = listen(quick(NotifySource::builder(token.provided(&url)))).await;
     let error = cause(&not_live(&probe).await);
     assert!(error.is_authentication() && error.is_retryable());
-    let told = error.chain();
+    let chain = error.chain();
     assert!(
-        told.contains("the password provider failed: the vault is sealed"),
-        "{told}"
+        chain.contains("the password provider failed: the vault is sealed"),
+        "{chain}"
     );
     token.set("right");
     live(&probe).await;

@@ -1,4 +1,4 @@
-//! DDL changes what rows say, and fires no trigger: subscribers hear a resync, in both modes.
+//! DDL that changes how rows read fires no trigger. Subscribers receive a resync instead, in both modes.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ const ITEMS: &str = "
     CREATE TABLE items (
         id bigint PRIMARY KEY, price numeric, note text, state mood, list listed[], narrow narrow, pair pair, span span, word word
     )";
-/// Two partitions, and a table with a child.
+/// A table with two partitions, and a table with a child.
 const PARTS: &str = "
     CREATE TABLE parts (id bigint PRIMARY KEY, price numeric) PARTITION BY RANGE (id);
     CREATE TABLE parts_low PARTITION OF parts FOR VALUES FROM (0) TO (100);
@@ -52,7 +52,7 @@ impl Mode {
     }
 }
 
-/// A listener on [`TABLES`], behind something that counts what it asks.
+/// A listener on [`TABLES`] behind a proxy that counts its statements.
 struct Stage {
     client: Client,
     proxy: FaultProxy,
@@ -80,7 +80,7 @@ impl Stage {
             Mode::Notify => ListenerActor::new(builder.factory().unwrap()).start(),
             Mode::Outbox => {
                 let builder = builder.split_outbox().1;
-                // It reads seldom, so that what it asks are heartbeats.
+                // A long interval, so that nearly all statements are heartbeats.
                 let builder = builder.poll_interval(Duration::from_secs(1));
                 ListenerActor::new(builder.factory().unwrap()).start()
             }
@@ -112,7 +112,7 @@ impl Stage {
         version.try_into().unwrap()
     }
 
-    /// Waits until two heartbeats or three, of some nine statements each, have begun and ended.
+    /// Waits for two or three complete heartbeats. Each has about nine statements.
     async fn heartbeats(&self) {
         let until = self.proxy.statements() + 25;
         let asked = async {
@@ -123,7 +123,7 @@ impl Stage {
         tokio::time::timeout(DEADLINE, asked).await.unwrap();
     }
 
-    /// What the probe has seen by the time that it has seen row `n`, which is written now.
+    /// Writes row `n`, and returns everything that the probe has seen up to it.
     async fn seen_with_row(&self, n: i64) -> Seen {
         self.run(&format!("INSERT INTO base VALUES ({n})")).await;
         let seen = |seen: &Seen| numbers(seen).contains(&n);
@@ -138,7 +138,7 @@ fn resyncs(seen: &Seen) -> Vec<String> {
     seen.resyncs().map(ToString::to_string).collect()
 }
 
-/// Statements after which rows of a watched table read otherwise, from version 13 on.
+/// Statements that change how rows of a watched table read, on version 13 and later.
 const CHANGES: [&str; 20] = [
     "ALTER TABLE items ALTER COLUMN price TYPE numeric USING price * 100",
     "ALTER TABLE items ALTER COLUMN price TYPE text",
@@ -146,7 +146,7 @@ const CHANGES: [&str; 20] = [
     "ALTER TABLE items ADD COLUMN doubled bigint GENERATED ALWAYS AS (id * 2) STORED",
     "ALTER TABLE items DROP COLUMN doubled",
     "ALTER TABLE items RENAME COLUMN note TO remark",
-    // The column's own type, and what arrays, domains, composite types and ranges are made of.
+    // The types of columns, and the element types of arrays, domains, composite types and ranges.
     "ALTER TYPE mood RENAME VALUE 'calm' TO 'quiet'",
     "ALTER TYPE listed RENAME VALUE 'a' TO 'z'",
     "ALTER TYPE narrowed RENAME VALUE 'b' TO 'z'",
@@ -154,10 +154,10 @@ const CHANGES: [&str; 20] = [
     "ALTER TYPE bound RENAME VALUE 'd' TO 'z'",
     "ALTER TYPE pair RENAME ATTRIBUTE a TO c",
     "ALTER TYPE pair ADD ATTRIBUTE d text",
-    // Whoever has read in between has read another table.
+    // A reader in between has read another table.
     "ALTER TABLE items RENAME TO x; ALTER TABLE x RENAME TO items",
     "CREATE SCHEMA other; ALTER TABLE items SET SCHEMA other; ALTER TABLE other.items SET SCHEMA public",
-    // Of a part only.
+    // These statements change only a part of the table.
     "ALTER TABLE parts DETACH PARTITION parts_low;
      ALTER TABLE parts_low ALTER COLUMN price TYPE numeric USING price * 2;
      ALTER TABLE parts ATTACH PARTITION parts_low FOR VALUES FROM (0) TO (100)",
@@ -167,7 +167,7 @@ const CHANGES: [&str; 20] = [
     "ALTER TABLE parts DETACH PARTITION parts_high",
 ];
 
-async fn hears_of_ddl(mode: Mode) {
+async fn ddl_causes_resyncs(mode: Mode) {
     let stage = Stage::new(mode).await;
     let mut changes = CHANGES.to_vec();
     if stage.version().await >= 17 {
@@ -184,10 +184,14 @@ async fn hears_of_ddl(mode: Mode) {
         stage.heartbeats().await;
         let before = resyncs(&stage.probe.seen()).len();
         stage.run(change).await;
-        let told = |seen: &Seen| seen.resyncs().count() > before;
-        let seen = stage.probe.wait_for(change, DEADLINE, told).await.unwrap();
-        let told = resyncs(&seen).pop().unwrap();
-        assert!(told.contains("table_altered"), "{change}: {told}");
+        let resynced = |seen: &Seen| seen.resyncs().count() > before;
+        let seen = stage
+            .probe
+            .wait_for(change, DEADLINE, resynced)
+            .await
+            .unwrap();
+        let resync = resyncs(&seen).pop().unwrap();
+        assert!(resync.contains("table_altered"), "{change}: {resync}");
         stage.seen_with_row(index).await;
     }
     let seen = stage.probe.seen();
@@ -200,16 +204,16 @@ async fn hears_of_ddl(mode: Mode) {
 }
 
 #[actix::test]
-async fn ddl_that_changes_rows_is_a_resync_in_notify_mode() {
-    hears_of_ddl(Mode::Notify).await;
+async fn ddl_that_changes_rows_causes_a_resync_in_notify_mode() {
+    ddl_causes_resyncs(Mode::Notify).await;
 }
 
 #[actix::test]
-async fn ddl_that_changes_rows_is_a_resync_in_outbox_mode() {
-    hears_of_ddl(Mode::Outbox).await;
+async fn ddl_that_changes_rows_causes_a_resync_in_outbox_mode() {
+    ddl_causes_resyncs(Mode::Outbox).await;
 }
 
-/// What leaves rows as they are. TRUNCATE does not, and is an event.
+/// Maintenance leaves rows as they are. TRUNCATE is not on the list: it changes rows, and is an event.
 const MAINTENANCE: [&str; 14] = [
     "INSERT INTO items SELECT n, n FROM generate_series(1, 1000) AS n; UPDATE items SET price = 1",
     "VACUUM items",
@@ -229,11 +233,11 @@ const MAINTENANCE: [&str; 14] = [
 ];
 
 #[actix::test]
-async fn maintenance_is_no_resync() {
+async fn maintenance_causes_no_resync() {
     for mode in MODES {
         let stage = Stage::new(mode).await;
         for (index, statement) in (10_000..).zip(MAINTENANCE) {
-            // Each part by itself: some refuse to be part of a transaction, and a body has semicolons.
+            // Some statements cannot run in a transaction. The list is not split at semicolons, because a function body has some.
             stage.run(statement).await;
             stage.heartbeats().await;
             let seen = stage.seen_with_row(index).await;
@@ -251,7 +255,7 @@ impl Table for Item {
 }
 
 #[actix::test]
-async fn a_cached_row_follows_ddl() {
+async fn a_cached_row_is_invalidated_by_ddl() {
     for mode in MODES {
         let url = database().await;
         let client = client(&url).await;
@@ -279,7 +283,7 @@ async fn a_cached_row_follows_ddl() {
             let reading = async {
                 loop {
                     let value = cache.get_or_load(7, || load(7)).await.unwrap();
-                    // Only what is served from memory can be stale.
+                    // Only a value that the cache serves can be stale.
                     if value.as_str() == expected && cache.get(&7).is_some() {
                         return;
                     }

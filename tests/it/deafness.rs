@@ -1,4 +1,4 @@
-//! LISTEN that succeeds while notifications go astray, as behind a pooler in transaction mode.
+//! LISTEN succeeds but notifications are lost, as behind a pooler in transaction mode.
 
 use pgherald_testkit::{FaultProxy, Postgres};
 
@@ -27,7 +27,7 @@ async fn a_deaf_session_never_becomes_live() {
 }
 
 #[actix::test]
-async fn the_probe_can_be_switched_off() {
+async fn the_check_for_lost_notifications_can_be_disabled() {
     let (_proxy, url) = deaf_proxy().await;
     let (_listener, probe) = listen(source(&url).probe(false)).await;
     live(&probe).await;

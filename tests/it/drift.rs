@@ -1,4 +1,4 @@
-//! Triggers that vanish behind our back: while they are not in place, the listener is not live.
+//! Triggers that are dropped or changed while a listener runs. The listener is not live while they are not in place.
 
 use pgherald::ChannelName;
 use pgherald::trigger::{self, TriggerSpec};
@@ -10,7 +10,7 @@ use crate::support::{
     watched_table,
 };
 
-/// Installs the triggers again, and sees that this is told.
+/// Installs the triggers again, and checks that a resync announces them.
 async fn restore(client: &Client, spec: &TriggerSpec, probe: &Probe) {
     install(client, spec).await;
     let seen = live(probe).await;
@@ -19,7 +19,7 @@ async fn restore(client: &Client, spec: &TriggerSpec, probe: &Probe) {
 }
 
 #[actix::test]
-async fn dropped_triggers_are_noticed_and_their_return_is_announced() {
+async fn a_dropped_trigger_degrades_the_listener_and_its_return_causes_a_resync() {
     let url = database().await;
     let client = client(&url).await;
     let spec = watched_table(&client, "t").await;
@@ -39,7 +39,7 @@ async fn dropped_triggers_are_noticed_and_their_return_is_announced() {
         cause(&seen)
     );
     insert(&client, "t", 1).await;
-    // What still arrives is passed on.
+    // Events of triggers that are in place still arrive.
     insert(&client, "other", 2).await;
     probe
         .wait_for("row 2", DEADLINE, |seen| numbers(seen) == [2])
@@ -73,9 +73,9 @@ async fn a_disabled_trigger_counts_as_missing() {
     live(&probe).await;
 }
 
-/// Such triggers announce something, but not what the listener was told to hear.
+/// Such triggers announce events, but not all of those that the listener requires.
 #[actix::test]
-async fn triggers_of_a_specification_that_announces_elsewhere_or_less_count_as_missing() {
+async fn triggers_on_another_channel_or_with_fewer_operations_count_as_missing() {
     let url = database().await;
     let client = client(&url).await;
     let spec = watched_table(&client, "t").await;
@@ -96,7 +96,7 @@ async fn triggers_of_a_specification_that_announces_elsewhere_or_less_count_as_m
 }
 
 #[actix::test]
-async fn a_dropped_table_is_named_and_its_return_is_announced() {
+async fn a_dropped_table_is_reported_by_name_and_its_return_causes_a_resync() {
     let url = database().await;
     let client = client(&url).await;
     let spec = watched_table(&client, "t").await;
@@ -116,7 +116,7 @@ async fn a_dropped_table_is_named_and_its_return_is_announced() {
 }
 
 #[actix::test]
-async fn triggers_that_were_off_between_two_looks_are_announced() {
+async fn triggers_disabled_between_two_heartbeats_cause_a_resync() {
     let url = database().await;
     let client = client(&url).await;
     let spec = watched_table(&client, "t").await;
@@ -129,8 +129,11 @@ async fn triggers_that_were_off_between_two_looks_are_announced() {
         )
         .await
         .unwrap();
-    let told = |seen: &pgherald_testkit::Seen| seen.resyncs().count() == 2;
-    let seen = probe.wait_for("the resync", DEADLINE, told).await.unwrap();
+    let resynced = |seen: &pgherald_testkit::Seen| seen.resyncs().count() == 2;
+    let seen = probe
+        .wait_for("the resync", DEADLINE, resynced)
+        .await
+        .unwrap();
     assert_eq!(
         seen.resyncs().last().unwrap().to_string(),
         "triggers_restored"
@@ -144,7 +147,7 @@ async fn triggers_that_were_off_between_two_looks_are_announced() {
 }
 
 #[actix::test]
-async fn what_is_mended_is_announced_although_something_else_is_still_missing() {
+async fn a_restored_trigger_causes_a_resync_while_another_is_still_missing() {
     let url = database().await;
     let client = client(&url).await;
     let first = watched_table(&client, "t").await;
@@ -173,16 +176,19 @@ async fn what_is_mended_is_announced_although_something_else_is_still_missing() 
         .await
         .unwrap();
     install(&client, &second).await;
-    let told = |seen: &pgherald_testkit::Seen| {
+    let resynced = |seen: &pgherald_testkit::Seen| {
         seen.resyncs()
             .any(|resync| resync.to_string() == "triggers_restored")
     };
-    let seen = probe.wait_for("the resync", DEADLINE, told).await.unwrap();
+    let seen = probe
+        .wait_for("the resync", DEADLINE, resynced)
+        .await
+        .unwrap();
     assert!(!seen.health().last().unwrap().is_live());
 }
 
 #[actix::test]
-async fn tables_that_swap_names_are_not_taken_for_each_other() {
+async fn tables_that_swap_names_are_not_mistaken_for_each_other() {
     let url = database().await;
     let client = client(&url).await;
     let spec = watched_table(&client, "t").await;
@@ -199,7 +205,7 @@ async fn tables_that_swap_names_are_not_taken_for_each_other() {
         cause(&seen).chain()
     );
     restore(&client, &spec, &probe).await;
-    // The other one goes on under its former name, and a listener under its new one is not live, until it is installed again.
+    // The table goes on under its former name. A listener under the new name is not live until the triggers are installed again.
     let drifts = trigger::verify(&client, std::slice::from_ref(&other)).await;
     assert!(drifts.unwrap().iter().all(trigger::Drift::is_deaf));
     install(&client, &other).await;

@@ -1,4 +1,4 @@
-//! Databases of another encoding than UTF-8.
+//! Databases with an encoding other than UTF-8.
 
 use pgherald::GetStatus;
 use pgherald::trigger::TriggerSpec;
@@ -6,7 +6,7 @@ use pgherald_testkit::{Postgres, Seen};
 
 use crate::support::{DEADLINE, client, listen, live, source, watched_table};
 
-/// An empty database of that encoding; no other has `name`.
+/// Creates an empty database with the encoding. `name` must be unique.
 async fn database(name: &str, encoding: &str) -> String {
     let server = Postgres::shared().await.unwrap();
     let name = format!("{name}_{}_{}", encoding.to_lowercase(), std::process::id());
@@ -23,7 +23,7 @@ fn keys(seen: &Seen) -> Vec<String> {
 }
 
 #[actix::test]
-async fn a_key_that_is_no_utf8_neither_ends_the_session_nor_costs_a_resync() {
+async fn a_key_that_is_not_utf8_causes_neither_a_reconnect_nor_a_resync() {
     for (encoding, byte) in [("SQL_ASCII", "fc"), ("WIN1252", "81")] {
         let url = database("keys", encoding).await;
         let client = client(&url).await;
@@ -52,9 +52,9 @@ async fn a_key_that_is_no_utf8_neither_ends_the_session_nor_costs_a_resync() {
     }
 }
 
-/// The client library gives a session up whose server cannot send a notification. The next one does not get it again.
+/// The server cannot convert the notification, and the client library drops the session. The next session does not receive it.
 #[actix::test]
-async fn a_notification_of_a_stranger_that_is_no_utf8_costs_one_reconnect() {
+async fn a_foreign_notification_that_is_not_utf8_causes_one_reconnect() {
     let url = database("stranger", "SQL_ASCII").await;
     let client = client(&url).await;
     let spec = watched_table(&client, "t").await;

@@ -1,4 +1,4 @@
-//! In notify mode a role that may only connect can forge events. What such an event can claim is bounded.
+//! In notify mode a role that may only connect can forge events. The effects of such events are bounded.
 
 use pgherald::{Filter, GetStatus};
 use pgherald_testkit::{Probe, Seen};
@@ -14,7 +14,7 @@ fn forged(table: &str, more: &str) -> String {
 }
 
 #[actix::test]
-async fn forged_events_are_of_their_table_and_payload_and_stop_nothing() {
+async fn forged_events_are_bounded_by_their_payload_and_do_not_stop_the_source() {
     let url = database().await;
     let owner = client(&url).await;
     let spec = watched_table(&owner, "t").await;
@@ -29,7 +29,7 @@ async fn forged_events_are_of_their_table_and_payload_and_stop_nothing() {
     subscribe(&listener, &of_t, Filter::new().table("public", "t")).await;
     live(&everything).await;
 
-    // As many keys as a payload can have.
+    // As many keys as fit into one payload.
     let none = forged("t", r#","key":["n"],"keys":[]"#).len();
     let count = (7_999 - none).div_ceil(2);
     let keys = vec!["1"; count].join(",");
@@ -50,7 +50,7 @@ async fn forged_events_are_of_their_table_and_payload_and_stop_nothing() {
     let is_last = |seen: &Seen| numbers(seen).last() == Some(&2);
     let seen = of_t.wait_for("row 2", DEADLINE, is_last).await.unwrap();
     assert_eq!(seen.events().count(), 1 + count + 1);
-    // Neither a table nor a position in the outbox that the payload's sender has no rights on.
+    // A forged event names only its own table, and claims no position in the outbox.
     assert!(seen.events().all(|event| event.table() == "t"));
     assert!(seen.events().all(|event| event.outbox_id().is_none()));
     let counts = listener.send(GetStatus).await.unwrap().counts;

@@ -1,4 +1,4 @@
-//! A connection whose peer has fallen silent is given up within heartbeat interval + deadline.
+//! A connection with a silent peer is closed within the heartbeat's interval plus its deadline.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::support::{
 };
 
 #[actix::test]
-async fn a_stalled_connection_is_noticed_by_the_heartbeat() {
+async fn the_heartbeat_detects_a_stalled_connection() {
     let server = Postgres::shared().await.unwrap();
     let url = server.create_database().await.unwrap();
     let client = client(&url).await;
@@ -17,7 +17,7 @@ async fn a_stalled_connection_is_noticed_by_the_heartbeat() {
     let proxy = FaultProxy::start((server.host(), server.port()))
         .await
         .unwrap();
-    // Nothing but the heartbeat could notice: no data is outstanding, and TCP says nothing for minutes.
+    // Only the heartbeat can detect the silence: no data is outstanding, and TCP reports nothing for minutes.
     let interval = Duration::from_millis(300);
     let deadline = Duration::from_millis(400);
     let source = source(&proxy.url(&url))
@@ -51,7 +51,7 @@ async fn a_stalled_connection_is_noticed_by_the_heartbeat() {
 }
 
 #[actix::test]
-async fn a_frozen_server_is_noticed_and_found_again_when_it_thaws() {
+async fn a_frozen_server_is_detected_and_reconnected_to_when_it_resumes() {
     let server = Postgres::start().await.unwrap();
     let (_listener, probe) = listen(source(&server.url())).await;
     live(&probe).await;

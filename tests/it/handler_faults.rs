@@ -1,4 +1,4 @@
-//! A handler that panics, hangs or fails costs attempts at its own events, and the counts are exact.
+//! A handler that panics, hangs or fails loses attempts of its own events only, and the counts are exact.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -15,18 +15,18 @@ use pgherald_testkit::{FakeFeed, Probe, fake_source};
 
 use crate::support::{DEADLINE, numbers, subscribe};
 
-/// What happened, as the handlers of one test write it down.
+/// The record that the handlers of one test keep.
 #[derive(Default)]
 struct Diary {
-    /// Handlers made.
+    /// Handlers created.
     made: u64,
     /// Rows handled, in order.
     done: Vec<i64>,
-    /// Rows given up, with the reason.
+    /// Rows given up, with their reasons.
     given_up: BTreeMap<i64, String>,
 }
 
-/// Misbehaves by row: 1 panics, 2 hangs, 3 fails, 4 fails for good, 5 succeeds at its third attempt.
+/// Fails depending on the row: 1 panics, 2 hangs, 3 fails, 4 fails permanently, 5 succeeds at its third attempt.
 struct Moody {
     diary: Rc<RefCell<Diary>>,
 }
@@ -111,17 +111,17 @@ async fn finished(handler: &Addr<HandlerActor<Moody>>, received: u64) -> Handler
     };
     tokio::time::timeout(DEADLINE, waiting)
         .await
-        .expect("everything is finished")
+        .expect("every event is finished")
 }
 
 #[actix::test]
-async fn misbehaviour_costs_attempts_at_its_own_row_only() {
+async fn a_failing_row_costs_attempts_of_that_row_only() {
     let (listener, feed, handler, diary) = start(options()).await;
     let probe = Probe::start();
     subscribe(&listener, &probe, Filter::new()).await;
     feed.events((1..=30).map(event)).await;
 
-    // 30 events and the resync at the beginning.
+    // 30 events and the initial resync.
     let report = finished(&handler, 31).await;
     let diary = diary.take();
     let mut done = diary.done;
@@ -151,24 +151,24 @@ async fn misbehaviour_costs_attempts_at_its_own_row_only() {
     );
     assert_eq!(diary.made, 4, "a new handler after each panic");
 
-    // Nobody else noticed.
+    // Other subscribers are not affected.
     let all = |seen: &pgherald_testkit::Seen| numbers(seen).len() == 30;
     probe.wait_for("every row", DEADLINE, all).await.unwrap();
 }
 
 #[actix::test]
-async fn a_row_that_is_tried_again_keeps_its_order() {
+async fn a_retried_row_keeps_the_order_of_its_events() {
     let (_listener, feed, handler, diary) = start(options()).await;
     feed.events([5, 5, 6, 5, 6].map(event)).await;
     finished(&handler, 6).await;
     let done = diary.borrow().done.clone();
     assert_eq!(done.iter().filter(|row| **row == 5).count(), 3);
-    // Row 6 did not wait for the attempts at row 5.
+    // Row 6 does not wait for the attempts of row 5.
     assert_eq!(done[..2], [6, 6]);
 }
 
 #[actix::test]
-async fn a_factory_that_panics_costs_attempts_and_is_asked_again() {
+async fn a_panicking_factory_costs_attempts_and_is_called_again() {
     struct Fine;
     impl EventHandler for Fine {
         type Event = Event;
@@ -201,9 +201,9 @@ async fn a_factory_that_panics_costs_attempts_and_is_asked_again() {
 }
 
 #[actix::test]
-async fn a_handler_that_is_too_slow_leaves_events_in_its_queue() {
+async fn a_slow_handler_leaves_events_in_its_queue() {
     let (listener, feed, handler, _diary) = start(options().timeout(DEADLINE)).await;
-    // Row 2 never ends; what follows it is held, up to a limit.
+    // The attempt of row 2 never ends. Events behind it are held, up to a limit.
     for _ in 0..2_000 {
         feed.events([event(2)]).await;
     }
@@ -225,13 +225,13 @@ async fn a_handler_that_is_too_slow_leaves_events_in_its_queue() {
 }
 
 #[actix::test]
-async fn rows_that_back_off_do_not_keep_others_from_being_handled() {
-    // A wait is drawn evenly from zero on: this long, none of a hundred is over while the test runs.
+async fn rows_in_backoff_do_not_block_other_rows() {
+    // Delays are drawn evenly from zero up to the limit. With this limit, none of a hundred ends during the test.
     let years = DEADLINE * 60 * 24 * 365 * 10;
     let backoff = Backoff::new(years, years);
     let patient = options().retry(RetryPolicy::new(2, backoff));
     let (_listener, feed, handler, _diary) = start(patient).await;
-    // Every row of the first hundred fails, which is far more than there are places.
+    // Each of the first hundred rows fails. That is far more than there are concurrent attempts.
     let failing = |row: &str| {
         Event::builder("public", "t", Operation::Insert)
             .key((3, row))
@@ -244,7 +244,7 @@ async fn rows_that_back_off_do_not_keep_others_from_being_handled() {
         feed.events([event(row)]).await;
     }
     let waiting = async {
-        // The good hundred, and the resync at the beginning.
+        // The hundred good rows and the initial resync.
         while handler.send(GetReport).await.unwrap().handled < 101 {
             tokio::task::yield_now().await;
         }

@@ -19,7 +19,7 @@ async fn front() -> (FaultProxy, &'static Postgres, String) {
     (proxy, server, server.create_database().await.unwrap())
 }
 
-/// `url`, with the proxy's address in front of the server's own.
+/// `url` with the proxy as its first host and the server as its second.
 fn both(url: &str, proxy: &FaultProxy, server: &Postgres) -> String {
     let own = format!("{}:{}", server.host(), server.port());
     let url = url.replace(&own, &format!("127.0.0.1:{},{own}", proxy.port()));
@@ -33,7 +33,7 @@ async fn connect(url: &str) -> Result<Client, Error> {
 }
 
 #[actix::test]
-async fn a_silent_host_uses_up_its_own_time_only() {
+async fn a_silent_host_uses_only_its_own_connect_timeout() {
     let (proxy, server, url) = front().await;
     proxy.stall();
     let url = format!("{}?connect_timeout=1", both(&url, &proxy, server));
@@ -59,7 +59,7 @@ async fn a_listener_whose_first_host_hangs_reconnects_through_the_second() {
 }
 
 #[actix::test]
-async fn every_host_is_named_with_its_own_cause() {
+async fn the_error_names_every_host_with_its_own_cause() {
     let (proxy, server, url) = front().await;
     proxy.stall();
     let silent = format!("127.0.0.1:{}", proxy.port());
@@ -71,7 +71,7 @@ async fn every_host_is_named_with_its_own_cause() {
     let error = connect(&format!("{url}?connect_timeout=1"))
         .await
         .unwrap_err();
-    let told = error.chain();
+    let chain = error.chain();
     assert!(error.is_connection() && error.is_retryable());
     for part in [
         "127.0.0.1:1: ",
@@ -79,12 +79,12 @@ async fn every_host_is_named_with_its_own_cause() {
         &format!("{silent}: no answer within 1s"),
         "no-such-host.invalid:5: ",
     ] {
-        assert!(told.contains(part), "{part:?} is not in: {told}");
+        assert!(chain.contains(part), "{part:?} is not in: {chain}");
     }
 }
 
 #[actix::test]
-async fn a_host_that_refuses_the_password_ends_the_search() {
+async fn a_host_that_rejects_the_password_ends_the_search() {
     let strict = Postgres::builder().password("right").start().await.unwrap();
     let (_, server, url) = front().await;
     let own = format!("{}:{}", server.host(), server.port());
@@ -99,7 +99,7 @@ async fn a_host_that_refuses_the_password_ends_the_search() {
 }
 
 #[actix::test]
-async fn an_address_of_a_socket_that_is_not_there_leads_to_the_next_host() {
+async fn a_missing_unix_socket_leads_to_the_next_host() {
     let (_, server, url) = front().await;
     let database = url.rsplit('/').next().unwrap();
     let (host, port) = (server.host(), server.port());
@@ -111,7 +111,7 @@ async fn an_address_of_a_socket_that_is_not_there_leads_to_the_next_host() {
 }
 
 #[test]
-fn numbers_of_hosts_addresses_and_ports_that_differ_are_refused_at_once() {
+fn different_numbers_of_hosts_and_ports_are_rejected_at_once() {
     for text in [
         "host=a,b,c hostaddr=127.0.0.1,127.0.0.2 user=u",
         "host=a,b,c port=1,2 user=u",
@@ -122,7 +122,7 @@ fn numbers_of_hosts_addresses_and_ports_that_differ_are_refused_at_once() {
 }
 
 #[actix::test]
-async fn a_limit_of_the_url_longer_than_the_sources_leaves_time_for_the_next_host() {
+async fn a_connect_timeout_longer_than_the_sources_leaves_time_for_the_next_host() {
     let (proxy, server, url) = front().await;
     proxy.stall();
     let url = format!("{}?connect_timeout=60", both(&url, &proxy, server));
@@ -131,7 +131,7 @@ async fn a_limit_of_the_url_longer_than_the_sources_leaves_time_for_the_next_hos
     live(&probe).await;
 }
 
-/// A server that is a replica of none.
+/// A server that reports itself as a replica, but follows no primary.
 async fn replica() -> Postgres {
     let server = Postgres::start().await.unwrap();
     server.stop().await.unwrap();
@@ -141,7 +141,7 @@ async fn replica() -> Postgres {
 }
 
 #[actix::test]
-async fn a_primary_behind_a_replica_is_found_where_transactions_are_read_only_by_default() {
+async fn a_primary_with_read_only_default_transactions_is_found_behind_a_replica() {
     let (replica, primary) = (replica().await, Postgres::start().await.unwrap());
     let url = primary.url();
     let admin = client(&url).await;
@@ -160,7 +160,7 @@ async fn a_primary_behind_a_replica_is_found_where_transactions_are_read_only_by
 }
 
 #[actix::test]
-async fn hosts_that_are_all_replicas_are_refused_by_name() {
+async fn a_list_of_replicas_only_is_rejected_by_name() {
     let replica = replica().await;
     let own = format!("{}:{}", replica.host(), replica.port());
     let url = replica.url().replace(&own, &format!("{own},{own}"));

@@ -1,4 +1,4 @@
-//! What pgherald promises, on a real PostgreSQL.
+//! The promises of pgherald on a real PostgreSQL server: sources, subscriptions, caches and ephemeral handlers.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a test may stop at once"
+    reason = "tests may panic"
 )]
 
 mod bad_input;

@@ -1,7 +1,7 @@
-//! Numbered rows are written while everything fails that can fail. Whatever a subscriber did not get, it
-//! was told about.
+//! Numbered rows are written while all kinds of faults happen. Each row that a subscriber did not receive lies in a gap that a
+//! resync announced.
 //!
-//! `PGHERALD_SEED` repeats a run, `PGHERALD_FAULTS` sets how many faults there are.
+//! `PGHERALD_SEED` repeats a run. `PGHERALD_FAULTS` sets the number of faults.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -18,11 +18,11 @@ use tokio_postgres::Client;
 
 use crate::support::{DEADLINE, client, live, source, watched_table};
 
-/// Which numbers came, and which lie in an announced gap.
+/// The numbers that arrived, and the resyncs between them.
 ///
-/// The checker needs no clock: a number is accounted for if it was delivered, or if a resync was delivered
-/// after every smaller delivered number and before every greater one. The writer inserts one number after
-/// the other, so their order is the order of commits.
+/// The checker needs no clock. A number is accounted for if it was delivered, or if a resync was delivered after every smaller
+/// delivered number and before every greater one. The writer inserts one number after another, so their order is the order of
+/// commits.
 #[derive(Default)]
 struct Record {
     /// Delivered numbers and, between them, resyncs.
@@ -36,7 +36,7 @@ enum Entry {
 }
 
 impl Record {
-    /// Why `committed` numbers are not accounted for; empty if they are.
+    /// The committed numbers that are not accounted for, with reasons. Empty if there are none.
     fn complaints(&self, committed: &BTreeSet<i64>) -> Vec<String> {
         let mut complaints = Vec::new();
         let mut last = 0;
@@ -74,7 +74,7 @@ impl Record {
 
 struct Recorder {
     record: Rc<RefCell<Record>>,
-    /// How long each batch takes.
+    /// Time per batch.
     pace: Duration,
 }
 
@@ -101,7 +101,7 @@ impl Handler<Events> for Recorder {
     }
 }
 
-/// Inserts one number after the other, by one or in a burst. What failed is repeated until it is there.
+/// Inserts numbers in order, singly or in bursts, and repeats an insert that failed until it has succeeded.
 struct Writer {
     url: String,
     next: i64,
@@ -147,12 +147,12 @@ impl Writer {
 }
 
 #[actix::test]
-async fn every_number_is_delivered_or_lies_in_an_announced_gap() {
+async fn every_number_is_delivered_or_lies_in_an_announced_gap_in_notify_mode() {
     every_number_is_accounted_for(Mode::Announced).await;
 }
 
 #[actix::test]
-async fn every_number_that_was_recorded_is_delivered_unless_a_server_crashed_or_a_queue_was_full() {
+async fn every_number_is_delivered_in_outbox_mode_unless_a_server_crashed_or_a_queue_was_full() {
     every_number_is_accounted_for(Mode::Recorded).await;
 }
 
@@ -248,7 +248,7 @@ async fn every_number_is_accounted_for(mode: Mode) {
             _ => proxy.stall(),
         }
         writer.write(&mut random).await;
-        // Where it lasts: sometimes until it is noticed, sometimes it is over before.
+        // Lasting faults sometimes end before they are detected.
         if fault >= 5 && random.bool() {
             crate::support::not_live(&health).await;
             writer.write(&mut random).await;
@@ -259,7 +259,7 @@ async fn every_number_is_accounted_for(mode: Mode) {
         }
     }
     live(&health).await;
-    // The last number tells that everything before it has come through; a slow one needs some room first.
+    // Wait until the queues are empty: a slow subscriber needs room for the last number.
     let status = || async { listener.send(pgherald::GetStatus).await.unwrap() };
     let idle = async {
         while status()
@@ -272,8 +272,8 @@ async fn every_number_is_accounted_for(mode: Mode) {
         }
     };
     tokio::time::timeout(DEADLINE, idle).await.unwrap();
-    // Once it is there, so is everything before it. The connection may have been lost unnoticed: then this
-    // number lies in the gap, and another one is needed.
+    // Once the last number has arrived, so have all earlier ones. If the connection was lost undetected, this number lies in the
+    // gap, and the loop writes another one.
     let last = async {
         loop {
             writer.insert(1).await;
@@ -297,7 +297,7 @@ async fn every_number_is_accounted_for(mode: Mode) {
     };
     let last = tokio::time::timeout(DEADLINE, last)
         .await
-        .expect("a last number arrives everywhere");
+        .expect("every subscriber receives a last number");
 
     let committed: BTreeSet<i64> = client(&server.url())
         .await

@@ -1,4 +1,4 @@
-//! A pooler that tests start themselves.
+//! PgBouncer, started by tests that need a pooler.
 
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +10,7 @@ use pgherald_testkit::Postgres;
 
 use crate::support::DEADLINE;
 
-/// PgBouncer, whose settings can be changed. The command's tests use it as well.
+/// A running PgBouncer whose settings can be changed. The tests of `pgherald-cli` include this file, too.
 pub(crate) struct Pooler {
     pub(crate) process: Child,
     settings: PathBuf,
@@ -18,8 +18,8 @@ pub(crate) struct Pooler {
 }
 
 impl Pooler {
-    /// Starts it in a mode, with further lines of settings. `None` where PgBouncer is not installed, unless `PGHERALD_PGBOUNCER`
-    /// says that it has to be.
+    /// Starts PgBouncer in `mode` with additional lines of settings. Returns `None` if PgBouncer is not installed. If
+    /// `PGHERALD_PGBOUNCER` is set, that is a failure instead.
     pub(crate) async fn start(server: &Postgres, mode: &str, extra: &str) -> Option<Self> {
         let programs = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"];
         let Some(program) = programs.iter().find(|program| Path::new(program).is_file()) else {
@@ -33,7 +33,7 @@ impl Pooler {
         drop(free);
         let settings = std::env::temp_dir().join(format!("pgherald-pooler-{port}.ini"));
         write(&settings, server, port, mode, extra);
-        // It refuses to run as root, and then runs as anybody else.
+        // PgBouncer does not run as root. As root, run it as another user.
         let mut command = Command::new(program);
         if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
             command.args(["-u", "nobody"]);
@@ -52,13 +52,13 @@ impl Pooler {
         Some(pooler)
     }
 
-    /// Writes its settings anew: it reads them at SIGHUP.
-    #[allow(dead_code, reason = "only the command's tests do so")]
+    /// Rewrites the settings, which PgBouncer reads again at SIGHUP.
+    #[allow(dead_code, reason = "only the tests of the command use it")]
     pub(crate) fn configure(&self, server: &Postgres, mode: &str, extra: &str) {
         write(&self.settings, server, self.port, mode, extra);
     }
 
-    /// `url` through the pooler.
+    /// `url`, but through the pooler.
     pub(crate) fn url(&self, url: &str, server: &Postgres) -> String {
         url.replace(&format!(":{}/", server.port()), &format!(":{}/", self.port))
     }

@@ -1,4 +1,4 @@
-//! A herald on the runtimes of tokio, without an actix system.
+//! A herald on tokio's runtimes, without an actix system.
 
 use std::future::Future;
 use std::pin::pin;
@@ -20,21 +20,21 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[derive(Table)]
 #[table(name = "notes", key = "id")]
 struct Note {
-    #[allow(dead_code, reason = "it names the key column")]
+    #[allow(dead_code, reason = "the field names the key column")]
     id: i64,
 }
 
 #[derive(Table)]
 #[table(name = "jobs", key = "id")]
 struct Job {
-    #[allow(dead_code, reason = "it names the key column")]
+    #[allow(dead_code, reason = "the field names the key column")]
     id: i64,
 }
 
 const TABLES: &str = "CREATE TABLE notes (id bigint PRIMARY KEY, body text); \
                       CREATE TABLE jobs (id bigint PRIMARY KEY)";
 
-/// Passes the key of each event on.
+/// Forwards the key of each event.
 struct Forward(mpsc::Sender<i64>);
 
 impl EventHandler for Forward {
@@ -52,7 +52,7 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("{what} does not happen"))
 }
 
-/// Caches, handlers of both kinds, and a subscription without an actor.
+/// Runs caches, handlers of both kinds, and a subscription without an actor.
 async fn every_part_works() {
     let url = database().await;
     let writer = client(&url).await;
@@ -70,7 +70,7 @@ async fn every_part_works() {
     let (durable, mut consumed) = mpsc::channel(8);
     let make = move || Forward(ephemeral.clone());
     herald.handler(Ephemeral::new("e"), make).await.unwrap();
-    // From a task that may move between threads.
+    // Start from a task that may move between threads.
     let (shared, make) = (Arc::clone(&herald), move || Forward(durable.clone()));
     let starting = tokio::spawn(async move { shared.durable(Durable::new("d"), make).await });
     starting.await.unwrap().unwrap();
@@ -140,7 +140,7 @@ async fn every_part_works_on_a_multi_thread_runtime() {
     every_part_works().await;
 }
 
-/// A handler that blocks its thread, until it is told to go on.
+/// A handler that blocks its thread until the test releases it.
 struct Block(std::sync::mpsc::SyncSender<()>, Arc<std::sync::Barrier>);
 
 impl EventHandler for Block {
@@ -153,8 +153,8 @@ impl EventHandler for Block {
     }
 }
 
-/// While a handler blocks its thread, caches still apply events.
-async fn a_blocked_handler_delays_no_cache() {
+/// Caches apply events while a handler blocks its thread.
+async fn a_blocked_handler_does_not_delay_caches() {
     let url = database().await;
     let writer = client(&url).await;
     writer.batch_execute(TABLES).await.unwrap();
@@ -180,7 +180,7 @@ async fn a_blocked_handler_delays_no_cache() {
         .batch_execute("INSERT INTO notes VALUES (1, 'old')")
         .await
         .unwrap();
-    // On a thread of its own: under actix, the handler blocks the one of the test.
+    // Read on another thread: under actix, the handler blocks the test's thread.
     let reader = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -217,21 +217,21 @@ async fn a_blocked_handler_delays_no_cache() {
 }
 
 #[actix::test]
-async fn a_blocked_handler_delays_no_cache_under_actix() {
-    a_blocked_handler_delays_no_cache().await;
+async fn a_blocked_handler_does_not_delay_caches_under_actix() {
+    a_blocked_handler_does_not_delay_caches().await;
 }
 
 #[tokio::test]
-async fn a_blocked_handler_delays_no_cache_on_a_current_thread_runtime() {
-    a_blocked_handler_delays_no_cache().await;
+async fn a_blocked_handler_does_not_delay_caches_on_a_current_thread_runtime() {
+    a_blocked_handler_does_not_delay_caches().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_blocked_handler_delays_no_cache_on_a_multi_thread_runtime() {
-    a_blocked_handler_delays_no_cache().await;
+async fn a_blocked_handler_does_not_delay_caches_on_a_multi_thread_runtime() {
+    a_blocked_handler_does_not_delay_caches().await;
 }
 
-/// The connections of a herald that nobody shut down end with the runtime that started it.
+/// The connections of a herald that was never shut down end with the runtime that started it.
 #[test]
 fn the_threads_of_a_herald_end_with_its_runtime() {
     let runtime = || {
@@ -269,20 +269,20 @@ fn the_threads_of_a_herald_end_with_its_runtime() {
     });
 }
 
-fn names_the_way_out(error: &Error, way_out: &str) {
-    let told = format!("{}; {}", error.chain(), error.hint());
-    assert!(error.is_config(), "{told}");
-    assert!(told.contains(way_out), "{told}");
+fn assert_hint(error: &Error, hint: &str) {
+    let message = format!("{}; {}", error.chain(), error.hint());
+    assert!(error.is_config(), "{message}");
+    assert!(message.contains(hint), "{message}");
 }
 
 #[test]
-fn a_herald_without_any_runtime_names_the_way_out() {
+fn starting_a_herald_without_a_runtime_returns_a_hint() {
     let config = config("postgresql://u@127.0.0.1:1/d");
     let starting = Herald::connect(config.clone()).install_triggers().start();
     let mut context = Context::from_waker(Waker::noop());
     match pin!(starting).poll(&mut context) {
-        Poll::Ready(outcome) => names_the_way_out(&outcome.unwrap_err(), "#[tokio::main]"),
-        Poll::Pending => panic!("it waits for something"),
+        Poll::Ready(outcome) => assert_hint(&outcome.unwrap_err(), "#[tokio::main]"),
+        Poll::Pending => panic!("start does not return at once"),
     }
     match pin!(config.client()).poll(&mut context) {
         Poll::Ready(outcome) => {
@@ -292,12 +292,12 @@ fn a_herald_without_any_runtime_names_the_way_out() {
                 "{error:?}"
             );
         }
-        Poll::Pending => panic!("it waits for something"),
+        Poll::Pending => panic!("start does not return at once"),
     }
 }
 
 #[tokio::test]
-async fn the_current_arbiter_of_plain_tokio_names_the_way_out() {
+async fn requiring_an_arbiter_on_plain_tokio_returns_a_hint() {
     let herald = Herald::connect(config("postgresql://u@127.0.0.1:1/d")).on_current_arbiter();
-    names_the_way_out(&herald.start().await.unwrap_err(), "#[actix::main]");
+    assert_hint(&herald.start().await.unwrap_err(), "#[actix::main]");
 }

@@ -1,4 +1,4 @@
-//! A pooler in transaction mode is refused by name, before LISTEN could reach other clients through it.
+//! A pooler in transaction mode is rejected by name, before a LISTEN through it can reach other clients.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::support::{
     DEADLINE, cause, client, config, listen, listen_to, live, outbox, recorded, source,
 };
 
-/// Clients of the pooler that are busy, and count the notifications that reach them.
+/// Busy clients of the pooler, which count the notifications that they receive.
 struct Others {
     stop: Arc<AtomicBool>,
     requests: Arc<AtomicUsize>,
@@ -47,7 +47,7 @@ impl Others {
                         .await
                         .unwrap();
                     requests.fetch_add(1, Ordering::Relaxed);
-                    // Now and then, others are idle.
+                    // Clients are idle now and then.
                     if requests.load(Ordering::Relaxed).is_multiple_of(7) {
                         tokio::time::sleep(Duration::from_millis(3)).await;
                     }
@@ -57,14 +57,14 @@ impl Others {
         others
     }
 
-    /// Waits until they have made so many more requests.
-    async fn go_on(&self, count: usize) {
+    /// Waits for `count` more requests.
+    async fn wait_for_requests(&self, count: usize) {
         let until = self.requests.load(Ordering::Relaxed) + count;
         let begun = Instant::now();
         while self.requests.load(Ordering::Relaxed) < until {
             assert!(
                 begun.elapsed() < DEADLINE,
-                "the other clients do not get on"
+                "the other clients make no progress"
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -87,10 +87,10 @@ impl EventHandler for Ignore {
     }
 }
 
-/// Settings of a pooler with three connections for each database and user.
+/// A pool of three connections for each database and user.
 pub(crate) const OF_THREE: &str = "default_pool_size = 3\nmax_client_conn = 100\n";
 
-/// All that listens, through a pooler with these settings, while other clients are busy.
+/// Starts everything that listens through a pooler with these settings, while other clients are busy.
 async fn nothing_listens_through(extra: &str) {
     let server = Postgres::shared().await.unwrap();
     let Some(pooler) = Pooler::start(server, "transaction", &format!("{OF_THREE}{extra}")).await
@@ -114,7 +114,7 @@ async fn nothing_listens_through(extra: &str) {
         let sql =
             format!("INSERT INTO t VALUES ({n}); NOTIFY pgherald, 'x'; NOTIFY pgherald_outbox");
         direct.batch_execute(&sql).await.unwrap();
-        others.go_on(20).await;
+        others.wait_for_requests(20).await;
     }
     for probe in [by_outbox, by_notify] {
         let seen = probe.wait_for("refusals", DEADLINE, is_refused).await;
@@ -128,27 +128,27 @@ async fn nothing_listens_through(extra: &str) {
         assert!(begun.elapsed() < DEADLINE, "{}", *health.borrow());
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    others.go_on(100).await;
+    others.wait_for_requests(100).await;
     assert_eq!(others.notifications.load(Ordering::Relaxed), 0);
 }
 
 #[actix::test]
-async fn no_other_client_of_a_transaction_pooler_receives_a_notification() {
+async fn no_notification_reaches_other_clients_of_a_transaction_pooler() {
     nothing_listens_through("").await;
 }
 
 #[actix::test]
-async fn nor_where_the_pooler_takes_its_connections_in_turn() {
+async fn no_notification_reaches_other_clients_of_a_round_robin_pooler() {
     nothing_listens_through("server_round_robin = 1").await;
 }
 
 #[actix::test]
-async fn nor_where_the_pooler_forgets_each_transaction() {
+async fn no_notification_reaches_other_clients_of_a_pooler_that_resets_connections() {
     nothing_listens_through("server_reset_query_always = 1").await;
 }
 
-/// A way to the server that takes so many connections, and refuses all that follow.
-async fn take(count: usize, server: &Postgres) -> u16 {
+/// A port that forwards `count` connections to the server and refuses later ones.
+async fn forward(count: usize, server: &Postgres) -> u16 {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let target = (server.host().to_owned(), server.port());
@@ -158,7 +158,7 @@ async fn take(count: usize, server: &Postgres) -> u16 {
             let target = target.clone();
             tokio::spawn(async move {
                 let mut far = tokio::net::TcpStream::connect(target).await.unwrap();
-                // The end of either ends both.
+                // Copying stops when either side closes.
                 let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
             });
         }
@@ -184,9 +184,9 @@ impl TransactionalHandler for Write {
     }
 }
 
-/// A consumer whose first host takes so many connections, and whose second host is a pooler. Those that come first listen, and
-/// look for a pooler.
-async fn a_pooler_behind_a_host_that_takes(count: usize) {
+/// Runs a consumer whose first host accepts `count` connections, and whose second host is a pooler. The first connections are
+/// the listening one and that of the check for poolers.
+async fn pooler_behind_a_host_that_accepts(count: usize) {
     let server = Postgres::shared().await.unwrap();
     let Some(pooler) = Pooler::start(server, "transaction", OF_THREE).await else {
         return;
@@ -196,13 +196,13 @@ async fn a_pooler_behind_a_host_that_takes(count: usize) {
     let setup = "CREATE TABLE effects (); INSERT INTO t VALUES (1)";
     direct.batch_execute(setup).await.unwrap();
     let own = format!("{}:{}", server.host(), server.port());
-    let first = take(count, server).await;
+    let first = forward(count, server).await;
     let both = url.replace(
         &own,
         &format!("127.0.0.1:{first},127.0.0.1:{}", pooler.port),
     );
-    let terms = Durable::new("g").from_beginning().concurrency(1);
-    let (group, consumer) = Consumer::transactional(config(&both), terms, || Write).unwrap();
+    let options = Durable::new("g").from_beginning().concurrency(1);
+    let (group, consumer) = Consumer::transactional(config(&both), options, || Write).unwrap();
     actix::spawn(consumer.run());
     let mut health = group.health();
     let is_refused = |health: &Health| match health {
@@ -223,27 +223,27 @@ async fn a_pooler_behind_a_host_that_takes(count: usize) {
 }
 
 #[actix::test]
-async fn attempts_do_not_go_through_a_pooler_that_is_another_host() {
-    a_pooler_behind_a_host_that_takes(3).await;
+async fn attempts_do_not_run_through_a_pooler_on_another_host() {
+    pooler_behind_a_host_that_accepts(3).await;
 }
 
 #[actix::test]
-async fn leases_are_not_renewed_through_a_pooler_that_is_another_host() {
-    a_pooler_behind_a_host_that_takes(2).await;
+async fn leases_are_not_renewed_through_a_pooler_on_another_host() {
+    pooler_behind_a_host_that_accepts(2).await;
 }
 
 #[actix::test]
-async fn a_consumer_with_one_host_looks_for_a_pooler_once() {
+async fn a_consumer_with_one_host_checks_for_poolers_once() {
     let server = Postgres::shared().await.unwrap();
     let (url, _) = recorded(server).await;
     let setup = "CREATE TABLE effects (); INSERT INTO t VALUES (1)";
     client(&url).await.batch_execute(setup).await.unwrap();
     let own = format!("{}:{}", server.host(), server.port());
-    // One that listens, one to look for a pooler, one for the lease, and one for attempts.
-    let way = take(4, server).await;
-    let url = url.replace(&own, &format!("127.0.0.1:{way}"));
-    let terms = Durable::new("g").from_beginning().concurrency(1);
-    let (group, consumer) = Consumer::transactional(config(&url), terms, || Write).unwrap();
+    // The listening connection, and those of the check for poolers, of the lease and of attempts.
+    let port = forward(4, server).await;
+    let url = url.replace(&own, &format!("127.0.0.1:{port}"));
+    let options = Durable::new("g").from_beginning().concurrency(1);
+    let (group, consumer) = Consumer::transactional(config(&url), options, || Write).unwrap();
     actix::spawn(consumer.run());
     let begun = Instant::now();
     while group.report().handled == 0 {
@@ -253,7 +253,7 @@ async fn a_consumer_with_one_host_looks_for_a_pooler_once() {
 }
 
 #[actix::test]
-async fn a_pooler_that_keeps_sessions_is_no_obstacle() {
+async fn a_pooler_in_session_mode_is_accepted() {
     let server = Postgres::shared().await.unwrap();
     let Some(pooler) = Pooler::start(server, "session", OF_THREE).await else {
         return;

@@ -1,5 +1,5 @@
-//! Another client of a pooler in transaction mode notices nothing of sources and consumers: they are refused by name, and leave
-//! no notification, setting, lock or prepared statement in the server processes that the client gets.
+//! Sources and consumers do not disturb other clients of a pooler in transaction mode. They reject the pooler by name, and
+//! leave no notification, setting, lock or prepared statement in the server processes that those clients get.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use crate::pgbouncer::Pooler;
 use crate::pooler::OF_THREE;
 use crate::support::{DEADLINE, client, config, listen, listen_to, outbox, recorded, source};
 
-/// Of each client, so that all of them make more than a thousand.
+/// Requests of each client. All clients together make more than a thousand.
 const REQUESTS: usize = 334;
 
-/// What a session has set, prepared, locked, and listens to. Marks are left out: while it connects, pgherald takes a shared lock
-/// with a random key that no other client asks for.
+/// The settings, prepared statements, locks and channels of a session. Pooler-detection locks are left out: while it connects,
+/// pgherald takes a shared lock with a random key that no other client asks for.
 const STATE: &str = "
     SELECT 'setting', name, setting FROM pg_settings WHERE source = 'session'
     UNION ALL SELECT 'custom', 'pgherald.acknowledging', current_setting('pgherald.acknowledging', true)
@@ -31,29 +31,29 @@ const STATE: &str = "
     UNION ALL SELECT 'temporary', relname, '' FROM pg_class WHERE relnamespace = pg_my_temp_schema()
     ORDER BY 1, 2, 3";
 
-/// The settings that pgherald makes in its own sessions, and those that change what a client reads. Asking for all settings takes
-/// longer.
+/// The settings that pgherald makes in its own sessions, and those that change how a client reads values. Reading all settings
+/// would take longer.
 const SETTINGS: &str = "SELECT name, current_setting(name, true) FROM unnest('{
         application_name, search_path, TimeZone, DateStyle, IntervalStyle, bytea_output, extra_float_digits, row_security,
         statement_timeout, lock_timeout, idle_in_transaction_session_timeout, idle_session_timeout, enable_seqscan,
         enable_hashjoin, jit, default_transaction_read_only, default_transaction_isolation, pgherald.acknowledging
     }'::text[]) AS name";
 
-/// Locks that were left in any process, now that none is needed.
+/// Locks left in any process after the test. None is needed then.
 const LOCKS: &str = "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory'
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
 /// The other client.
 struct Neighbour {
     client: Client,
-    /// Everything that the server sent without being asked.
+    /// Messages that the server sent without a request.
     messages: Arc<AtomicUsize>,
     before: [Vec<String>; 2],
 }
 
 impl Neighbour {
     async fn connect(url: &str) -> Self {
-        // A client without a name would get that of the client before it, whichever programs these are.
+        // Without a name of its own, the client would get that of the pooled connection's previous client.
         let url = format!("{url}?application_name=neighbour");
         let (client, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         let messages = Arc::new(AtomicUsize::new(0));
@@ -73,7 +73,7 @@ impl Neighbour {
         }
     }
 
-    /// Makes requests, of which every second one is a transaction.
+    /// Makes requests. Every second one is a transaction.
     async fn works(&self, what: &str, requests: usize) {
         let [settings, state] = &self.before;
         for number in 0..requests {
@@ -131,15 +131,15 @@ impl BatchHandler for Handler {
     }
 }
 
-/// What refuses the pooler, for as long as this lives.
-enum Refusing {
+/// A source or a consumer that rejects the pooler.
+enum Rejecting {
     Source(Probe),
     Consumer(ConsumerHandle),
 }
 
-impl Refusing {
-    /// Waits until it is not live because of the pooler.
-    async fn is_refused(&self) -> Error {
+impl Rejecting {
+    /// Waits until it reports that the pooler is rejected.
+    async fn wait_for_rejection(&self) -> Error {
         let is_pooled = |health: &Health| match health {
             Health::Live { .. } => panic!("live through the pooler"),
             Health::Degraded { cause, .. } => Some(cause.clone()).filter(Error::is_pooled),
@@ -165,7 +165,7 @@ impl Refusing {
     }
 }
 
-fn terms() -> Durable {
+fn options() -> Durable {
     let backoff = Backoff::new(std::time::Duration::ZERO, std::time::Duration::ZERO);
     Durable::new("neighbour")
         .retry(RetryPolicy::new(1, backoff))
@@ -182,7 +182,7 @@ async fn no_kind_of_source_or_consumer_disturbs_another_client_of_a_transaction_
         let (url, spec) = recorded(server).await;
         let direct = client(&url).await;
         let pooled = pooler.url(&url, server);
-        // As many as the pool has processes, so that they get all of them.
+        // One for each process of the pool, so that together they get all of them.
         let mut neighbours = Vec::new();
         for _ in 0..3 {
             neighbours.push(Neighbour::connect(&pooled).await);
@@ -199,24 +199,24 @@ async fn no_kind_of_source_or_consumer_disturbs_another_client_of_a_transaction_
         };
         let mut listener = None;
         let mut running = None;
-        let refusing = match kind {
+        let rejecting = match kind {
             "notify" | "outbox" => {
                 let (addr, probe) = match kind {
                     "notify" => listen(source(&pooled)).await,
                     _ => listen_to(outbox(&pooled, spec).factory().unwrap()).await,
                 };
                 listener = Some(addr);
-                Refusing::Source(probe)
+                Rejecting::Source(probe)
             }
             _ => {
-                let (config, terms) = (config(&pooled), terms());
+                let (config, options) = (config(&pooled), options());
                 let (handle, task) = consumer(match kind {
-                    "plain" => Consumer::new(config, terms, || Handler),
-                    "transactional" => Consumer::transactional(config, terms, || Handler),
-                    _ => Consumer::batches(config, terms, || Handler),
+                    "plain" => Consumer::new(config, options, || Handler),
+                    "transactional" => Consumer::transactional(config, options, || Handler),
+                    _ => Consumer::batches(config, options, || Handler),
                 });
                 running = Some(task);
-                Refusing::Consumer(handle)
+                Rejecting::Consumer(handle)
             }
         };
         let writing = async {
@@ -225,22 +225,22 @@ async fn no_kind_of_source_or_consumer_disturbs_another_client_of_a_transaction_
                 tokio::task::yield_now().await;
             }
         };
-        let (error, (), ()) = tokio::join!(refusing.is_refused(), work(REQUESTS), writing);
+        let (error, (), ()) = tokio::join!(rejecting.wait_for_rejection(), work(REQUESTS), writing);
         assert!(
             error.to_string().contains("pooler"),
             "{kind}: {}",
             error.chain()
         );
         assert!(error.hint().contains("pooler"), "{kind}: {}", error.hint());
-        if let Refusing::Consumer(handle) = &refusing {
+        if let Rejecting::Consumer(handle) = &rejecting {
             assert_eq!(handle.drain(DEADLINE).await.handled, 0, "{kind}");
         }
-        drop((refusing, listener));
+        drop((rejecting, listener));
         if let Some(task) = running {
             task.await.unwrap();
         }
         work(50).await;
-        // Nothing is left in the processes that others use.
+        // Nothing is left in the processes that other clients use.
         let waiting = async {
             while rows(&direct, LOCKS).await != ["0"] {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! Connections that fail are made again, and what may have been missed is announced.
+//! Failed connections are made again, and a resync announces possibly missed events.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ async fn after_a_reconnect_the_resync_comes_before_the_first_event() {
 }
 
 #[actix::test]
-async fn a_server_that_is_down_at_the_start_is_found_when_it_comes_up() {
+async fn a_server_that_is_down_at_the_start_is_connected_to_when_it_comes_up() {
     let server = Postgres::start().await.unwrap();
     let url = server.url();
     let setup = client(&url).await;
@@ -78,7 +78,7 @@ async fn a_server_that_is_down_at_the_start_is_found_when_it_comes_up() {
 }
 
 #[actix::test]
-async fn a_wrong_password_is_named_and_tried_again_until_it_is_corrected() {
+async fn a_wrong_password_is_reported_and_retried_until_it_is_corrected() {
     let server = Postgres::builder().password("right").start().await.unwrap();
     let admin = client(&server.url()).await;
     admin
@@ -104,7 +104,7 @@ async fn a_wrong_password_is_named_and_tried_again_until_it_is_corrected() {
 }
 
 #[actix::test]
-async fn a_replica_is_refused_until_it_is_promoted() {
+async fn a_replica_is_rejected_until_it_is_promoted() {
     let server = Postgres::start().await.unwrap();
     server.stop().await.unwrap();
     std::fs::write(server.data_dir().join("standby.signal"), "").unwrap();
@@ -129,7 +129,7 @@ fn port(url: &str) -> u16 {
 }
 
 #[actix::test]
-async fn giving_up_the_wait_for_a_signal_loses_nothing() {
+async fn dropping_the_future_of_the_next_signal_loses_no_signal() {
     use pgherald::{Signal, Source};
     let server = Postgres::shared().await.unwrap();
     let url = server.create_database().await.unwrap();
@@ -153,5 +153,5 @@ async fn giving_up_the_wait_for_a_signal_loses_nothing() {
     };
     tokio::time::timeout(DEADLINE, live)
         .await
-        .expect("it connects all the same");
+        .expect("the source connects nevertheless");
 }

@@ -1,4 +1,4 @@
-//! Sessions of sources set what they need, whatever the role, the database or the server says.
+//! Sessions of sources make the settings they need, whatever the defaults of the role, the database or the server are.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 #[actix::test]
-async fn a_server_that_ends_idle_sessions_does_not_end_the_listeners() {
+async fn idle_session_timeout_does_not_end_the_listeners_session() {
     let server = Postgres::shared().await.unwrap();
     let url = server.create_database().await.unwrap();
     let admin = client(&url).await;
@@ -32,13 +32,13 @@ async fn a_server_that_ends_idle_sessions_does_not_end_the_listeners() {
         ))
         .await
         .unwrap();
-    // It asks nothing for longer than the server waits.
+    // The source is idle for longer than the server allows.
     let source = source(&url)
         .watch(spec)
         .heartbeat(Duration::from_secs(600), Duration::from_secs(5));
     let (listener, probe) = listen(source).await;
     live(&probe).await;
-    // Two sessions one after the other, each ended by the server: it would have ended the listener's as well.
+    // The server ends two sessions, one after the other. Without its own setting, the listener's would have ended as well.
     for _ in 0..2 {
         let other = client(&url).await;
         let ended = async {
@@ -56,7 +56,7 @@ async fn a_server_that_ends_idle_sessions_does_not_end_the_listeners() {
 }
 
 #[actix::test]
-async fn limits_of_a_role_do_not_end_what_a_source_asks() {
+async fn timeouts_of_a_role_do_not_cancel_a_sources_statements() {
     let server = Postgres::start().await.unwrap();
     let (url, spec) = recorded(&server).await;
     let admin = client(&url).await;
@@ -73,7 +73,7 @@ async fn limits_of_a_role_do_not_end_what_a_source_asks() {
     let source = outbox(&url, spec).heartbeat(Duration::from_secs(600), DEADLINE);
     let (listener, probe) = listen_to(source.factory().unwrap()).await;
     live(&probe).await;
-    // Longer than the role's statements may take, and wait.
+    // Longer than the role's timeouts for statements and locks.
     admin
         .batch_execute("BEGIN; LOCK TABLE pgherald.outbox IN ACCESS EXCLUSIVE MODE")
         .await
@@ -88,7 +88,7 @@ async fn limits_of_a_role_do_not_end_what_a_source_asks() {
     let waits = async {
         while watch.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {
             let counts = listener.send(GetStatus).await.unwrap().counts;
-            assert_eq!(counts.disconnected, 0, "its statement was ended");
+            assert_eq!(counts.disconnected, 0, "the statement was cancelled");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };

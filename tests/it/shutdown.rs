@@ -1,4 +1,4 @@
-//! Shutting down delivers what is there, and reports what was not.
+//! A shutdown delivers queued events until its deadline, and reports those that it dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use crate::support::DEADLINE;
 
-/// Handles events once the gate is open.
+/// Handles events after the gate has opened.
 struct Gated {
     gate: watch::Receiver<bool>,
     handled: Arc<AtomicU64>,
@@ -28,7 +28,7 @@ impl EventHandler for Gated {
     }
 }
 
-/// A factory of handlers behind one gate, which count into `handled`.
+/// A factory of handlers that share a gate and count into `handled`.
 fn gated(gate: watch::Receiver<bool>, handled: &Arc<AtomicU64>) -> impl Fn() -> Gated + use<> {
     let handled = Arc::clone(handled);
     move || Gated {
@@ -59,7 +59,7 @@ async fn received(herald: &Herald, count: u64) {
 }
 
 #[actix::test]
-async fn what_waits_is_handled_before_the_deadline() {
+async fn queued_events_are_handled_before_the_deadline() {
     let (source, feed) = fake_source();
     let herald = Herald::on_current_arbiter(ListenerActor::new(source)).unwrap();
     let (open, gate) = watch::channel(false);
@@ -83,13 +83,13 @@ async fn what_waits_is_handled_before_the_deadline() {
     let report = report.unwrap();
     assert!(report.is_complete(), "{report}");
     assert_eq!(handled.load(Ordering::Relaxed), 500);
-    // 500 events and the resync at the beginning.
+    // 500 events and the initial resync.
     assert_eq!(report.handlers[0].handled, 501);
     assert!(!health.borrow().is_live());
 }
 
 #[actix::test]
-async fn what_is_not_done_at_the_deadline_is_counted_as_dropped() {
+async fn events_not_handled_at_the_deadline_are_reported_as_dropped() {
     let (source, feed) = fake_source();
     let herald = Herald::on_current_arbiter(ListenerActor::new(source)).unwrap();
     let (_never, gate) = watch::channel(false);
@@ -118,7 +118,7 @@ async fn what_is_not_done_at_the_deadline_is_counted_as_dropped() {
 }
 
 #[actix::test]
-async fn a_listener_that_was_shut_down_takes_no_subscription_and_repeats_its_report() {
+async fn a_listener_rejects_subscriptions_after_shutdown_and_repeats_its_report() {
     use pgherald::{Filter, GetStatus, Shutdown, Subscribe};
     use pgherald_testkit::Probe;
     let (source, feed) = fake_source();
@@ -142,7 +142,7 @@ async fn a_listener_that_was_shut_down_takes_no_subscription_and_repeats_its_rep
 }
 
 #[actix::test]
-async fn events_of_an_ended_subscription_are_in_the_report_too() {
+async fn the_report_includes_events_of_ended_subscriptions() {
     use pgherald::{Shutdown, Unsubscribe};
     let (source, feed) = fake_source();
     let herald = Herald::on_current_arbiter(ListenerActor::new(source)).unwrap();
@@ -165,7 +165,7 @@ async fn events_of_an_ended_subscription_are_in_the_report_too() {
 }
 
 #[actix::test]
-async fn a_handler_that_was_drained_leaves_its_listener_at_once() {
+async fn a_drained_handler_unsubscribes_at_once() {
     use actix::Actor;
     use pgherald::{Drain, GetStatus, HandlerActor};
     let (source, feed) = fake_source();
@@ -180,7 +180,7 @@ async fn a_handler_that_was_drained_leaves_its_listener_at_once() {
         .unwrap()
         .unwrap();
     feed_events(&feed, 1).await;
-    // Draining begins with an event in hand; those that come now are not taken in any more.
+    // Draining begins while an event is being handled. Later events are not taken in.
     let draining = handler.send(Drain { deadline: DEADLINE });
     let feeding = async {
         for n in 1..50 {
@@ -201,6 +201,8 @@ async fn a_handler_that_was_drained_leaves_its_listener_at_once() {
         deadline: Duration::MAX,
     };
     let listener_report = tokio::time::timeout(DEADLINE, listener.send(shutdown)).await;
-    let listener_report = listener_report.expect("nobody is waited for").unwrap();
+    let listener_report = listener_report
+        .expect("the listener waits for no handler")
+        .unwrap();
     assert!(!listener_report.is_complete(), "{listener_report}");
 }

@@ -1,4 +1,4 @@
-//! An actor that fails with events in hand is told so, and goes on getting events.
+//! An actor that fails while it handles events receives a resync for its loss, and further events.
 
 use actix::{Actor, Context, Handler};
 use pgherald::{
@@ -15,41 +15,41 @@ fn event(n: i64) -> Event {
         .build()
 }
 
-/// Panics in the future it returns if row 2 is among the events; tells what else it was given.
-struct Clumsy(mpsc::Sender<String>);
+/// Sends on its events. The future that it returns panics at row 2.
+struct Panicking(mpsc::Sender<String>);
 
-impl Actor for Clumsy {
+impl Actor for Panicking {
     type Context = Context<Self>;
 }
 
-impl Handler<Events> for Clumsy {
+impl Handler<Events> for Panicking {
     type Result = actix::ResponseFuture<()>;
 
     fn handle(&mut self, events: Events, _: &mut Self::Context) -> Self::Result {
-        let told = self.0.clone();
+        let seen = self.0.clone();
         Box::pin(async move {
             if let Some(resync) = events.resync() {
-                told.send(resync.to_string()).await.unwrap();
+                seen.send(resync.to_string()).await.unwrap();
             }
             for event in events.events().iter() {
                 assert!(event.to_string() != "insert public.t 2", "row 2");
-                told.send(event.to_string()).await.unwrap();
+                seen.send(event.to_string()).await.unwrap();
             }
         })
     }
 }
 
 #[actix::test]
-async fn a_panic_in_a_subscribers_future_is_told_as_a_loss() {
+async fn a_panic_in_a_subscribers_future_is_announced_as_a_loss() {
     let (source, feed) = fake_source();
     let listener = ListenerActor::new(source).start();
-    let (told, mut tales) = mpsc::channel(16);
-    let clumsy = Clumsy(told).start();
-    let subscribe = Subscribe::to("clumsy", Filter::new(), clumsy.recipient());
+    let (seen, mut sights) = mpsc::channel(16);
+    let panicking = Panicking(seen).start();
+    let subscribe = Subscribe::to("panicking", Filter::new(), panicking.recipient());
     listener.send(subscribe).await.unwrap().unwrap();
     feed.live().await;
     let mut next = async || {
-        tokio::time::timeout(DEADLINE, tales.recv())
+        tokio::time::timeout(DEADLINE, sights.recv())
             .await
             .unwrap()
             .unwrap()
@@ -70,14 +70,14 @@ async fn a_panic_in_a_subscribers_future_is_told_as_a_loss() {
     assert_eq!((stats.matched, stats.delivered, stats.lost), (3, 2, 1));
 }
 
-/// Dies of its first event.
-struct Mortal;
+/// Panics at its first event.
+struct Dying;
 
-impl Actor for Mortal {
+impl Actor for Dying {
     type Context = Context<Self>;
 }
 
-impl Handler<Events> for Mortal {
+impl Handler<Events> for Dying {
     type Result = ();
 
     fn handle(&mut self, events: Events, _: &mut Self::Context) {
@@ -86,12 +86,12 @@ impl Handler<Events> for Mortal {
 }
 
 #[actix::test]
-async fn the_events_of_a_subscriber_that_stopped_are_reported() {
+async fn the_report_counts_events_of_a_stopped_subscriber() {
     let (source, feed) = fake_source();
     let listener = ListenerActor::new(source).start();
-    let mortal = Mortal.start().recipient();
+    let dying = Dying.start().recipient();
     let probe = Probe::start();
-    for (name, recipient) in [("mortal", mortal), ("probe", probe.events())] {
+    for (name, recipient) in [("dying", dying), ("probe", probe.events())] {
         let subscribe = Subscribe::to(name, Filter::new(), recipient);
         listener.send(subscribe).await.unwrap().unwrap();
     }

@@ -13,7 +13,7 @@ fn event(n: i64) -> Event {
 }
 
 #[actix::test]
-async fn a_panic_of_the_source_costs_a_resync_and_nothing_else() {
+async fn a_panic_of_the_source_causes_only_a_resync() {
     let (source, feed) = fake_source();
     let listener = ListenerActor::new(source).start();
     let probe = Probe::start();

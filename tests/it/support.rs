@@ -1,4 +1,4 @@
-//! What most tests begin with.
+//! The setup that most tests share.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use pgherald::{
 use pgherald_testkit::{Postgres, Probe, Seen};
 use tokio_postgres::Client;
 
-/// How long a test waits for what must come before it fails.
+/// How long a test waits for an expected condition before it fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A new database on the server that all tests of this process share.
+/// Creates a database on the server that all tests of this process share.
 pub(crate) async fn database() -> String {
     Postgres::shared()
         .await
@@ -32,7 +32,7 @@ pub(crate) async fn client(url: &str) -> Client {
     config(url).application_name("test").client().await.unwrap()
 }
 
-/// A source that notices and retries quickly.
+/// A source with short intervals, so that it detects faults and retries quickly.
 pub(crate) fn source(url: &str) -> NotifySourceBuilder {
     NotifySource::builder(config(url).application_name("listener"))
         .heartbeat(Duration::from_millis(200), Duration::from_millis(500))
@@ -43,7 +43,7 @@ pub(crate) fn source(url: &str) -> NotifySourceBuilder {
         ))
 }
 
-/// A database whose table `t` is recorded in the outbox.
+/// Creates a database whose table `t` is recorded in the outbox.
 pub(crate) async fn recorded(server: &Postgres) -> (String, TriggerSpec) {
     let url = server.create_database().await.unwrap();
     let client = client(&url).await;
@@ -57,7 +57,7 @@ pub(crate) async fn recorded(server: &Postgres) -> (String, TriggerSpec) {
     (url, spec)
 }
 
-/// A source that reads the outbox, and notices and retries quickly.
+/// A source of the outbox with short intervals, so that it detects faults and retries quickly.
 pub(crate) fn outbox(url: &str, spec: TriggerSpec) -> OutboxSourceBuilder {
     OutboxSource::builder(config(url))
         .watch(spec)
@@ -68,12 +68,12 @@ pub(crate) fn outbox(url: &str, spec: TriggerSpec) -> OutboxSourceBuilder {
         ))
 }
 
-/// A listener on `source`, and a probe that sees everything and its health.
+/// Starts a listener on `source`, and a probe that receives all events and its health.
 pub(crate) async fn listen(source: NotifySourceBuilder) -> (Addr<ListenerActor>, Probe) {
     listen_to(source.factory().unwrap()).await
 }
 
-/// The same, on any source.
+/// Like [`listen`], on any source.
 pub(crate) async fn listen_to<S: Source>(
     build: impl Fn() -> S + Send + 'static,
 ) -> (Addr<ListenerActor>, Probe) {
@@ -121,7 +121,7 @@ pub(crate) fn cause(seen: &Seen) -> pgherald::Error {
     }
 }
 
-/// Makes a table `name` with a key `n` and triggers on it; returns their specification.
+/// Creates a table with the key `n`, and installs triggers on it. Returns their specification.
 pub(crate) async fn watched_table(client: &Client, name: &str) -> TriggerSpec {
     let sql = format!("CREATE TABLE \"{name}\" (n bigint PRIMARY KEY, note text)");
     client.batch_execute(&sql).await.unwrap();
@@ -142,7 +142,7 @@ pub(crate) async fn insert(client: &Client, table: &str, n: i64) {
     client.execute(&sql, &[&n]).await.unwrap();
 }
 
-/// Keys of the events seen, as numbers; events about a whole table are left out.
+/// Keys of the events seen, as numbers. Events about a whole table are left out.
 pub(crate) fn numbers(seen: &Seen) -> Vec<i64> {
     use pgherald::Key;
     seen.events()

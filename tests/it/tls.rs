@@ -1,4 +1,4 @@
-//! `sslmode` and `sslrootcert` against a server with a certificate of its own authority.
+//! `sslmode` and `sslrootcert`, with a server whose certificate has its own authority.
 
 use pgherald::ConnectConfig;
 use pgherald_testkit::Postgres;
@@ -18,7 +18,7 @@ async fn encrypted(url: &str) -> Result<bool, pgherald::Error> {
 }
 
 #[actix::test]
-async fn each_mode_does_what_libpq_documents() {
+async fn each_sslmode_behaves_as_libpq_documents() {
     let server = Postgres::builder().tls().start().await.unwrap();
     let (ca, port) = (
         server.ca_certificate().unwrap().display().to_string(),
@@ -58,7 +58,7 @@ async fn each_mode_does_what_libpq_documents() {
             error.chain()
         );
     }
-    // Another name for the same server; its certificate is not made out to it.
+    // Another name of the same server, which its certificate does not cover.
     let other_name = |mode: &str| {
         format!(
             "host=db.example.org hostaddr=127.0.0.1 port={port} user=postgres sslmode={mode} sslrootcert={ca}"
@@ -81,7 +81,7 @@ async fn each_mode_does_what_libpq_documents() {
 }
 
 #[actix::test]
-async fn a_server_without_tls_is_refused_where_encryption_is_required() {
+async fn a_server_without_tls_is_rejected_if_encryption_is_required() {
     let server = Postgres::shared().await.unwrap();
     let error = encrypted(&format!("{}?sslmode=require", server.url()))
         .await
@@ -113,5 +113,9 @@ async fn a_file_of_root_certificates_is_read_again_for_each_connection() {
     config.client().await.unwrap();
     std::fs::remove_file(&file).unwrap();
     let error = config.client().await.unwrap_err();
-    assert!(error.is_retryable(), "it may come back: {}", error.chain());
+    assert!(
+        error.is_retryable(),
+        "the file may reappear: {}",
+        error.chain()
+    );
 }

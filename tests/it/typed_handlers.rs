@@ -1,4 +1,4 @@
-//! A handler is given exactly the events that its type stands for.
+//! A handler receives exactly the events of its type.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ impl Table for Order {
     type Key = (String, i32);
 }
 
-/// Sends on what it was given.
+/// Forwards its rows.
 struct NewUsers(mpsc::Sender<(i64, User)>);
 
 impl EventHandler for NewUsers {
@@ -64,7 +64,7 @@ impl EventHandler for Orders {
 }
 
 #[actix::test]
-async fn rows_arrive_typed_and_whole_tables_as_resyncs() {
+async fn events_of_rows_arrive_typed_and_events_of_whole_tables_as_resyncs() {
     let url = database().await;
     let client = client(&url).await;
     client
@@ -131,7 +131,7 @@ async fn rows_arrive_typed_and_whole_tables_as_resyncs() {
 }
 
 #[actix::test]
-async fn a_key_of_another_type_is_given_up_with_its_reason() {
+async fn an_event_whose_key_has_another_type_is_given_up_with_a_reason() {
     use pgherald::handler::GivenUp;
     struct Complaints(mpsc::Sender<String>);
     impl EventHandler for Complaints {

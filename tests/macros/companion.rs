@@ -1,4 +1,4 @@
-//! What is generated beside a free function.
+//! The companion module that is generated beside a cached function.
 
 use pgherald::{CacheScope, CacheStats, cached};
 
@@ -25,7 +25,7 @@ mod store {
 use store::exported;
 
 #[actix::test]
-async fn values_are_forgotten_on_request() {
+async fn invalidate_and_invalidate_all_remove_values() {
     static CALLS: Calls = Calls::new();
 
     #[cached(row_of = User)]
@@ -52,7 +52,7 @@ async fn values_are_forgotten_on_request() {
 }
 
 #[actix::test]
-async fn it_is_seen_where_the_function_is_seen() {
+async fn the_companion_has_the_visibility_of_its_function() {
     let _live = start(exported::cache());
     assert_eq!(exported(7).await.id, 7);
     assert!(store::exported::invalidate(&7));
@@ -61,7 +61,7 @@ async fn it_is_seen_where_the_function_is_seen() {
 }
 
 #[actix::test]
-async fn each_function_has_a_cache_of_its_own() {
+async fn each_function_has_its_own_cache() {
     #[cached(row_of = User)]
     async fn one(id: i64) -> i64 {
         id
@@ -79,7 +79,7 @@ async fn each_function_has_a_cache_of_its_own() {
 }
 
 #[actix::test]
-async fn a_function_that_is_configured_away_takes_its_cache_along() {
+async fn a_function_that_is_disabled_by_cfg_has_no_cache() {
     #[cached(row_of = User)]
     #[cfg(windows)]
     async fn absent(id: i64) -> Unknown {
@@ -101,7 +101,7 @@ async fn a_function_that_is_configured_away_takes_its_cache_along() {
 }
 
 #[actix::test]
-async fn a_function_that_runs_in_one_herald_is_refused_by_the_next() {
+async fn a_function_that_runs_in_one_herald_is_rejected_by_another() {
     #[cached(row_of = User)]
     async fn user(id: i64) -> User {
         User::new(id)
@@ -122,7 +122,7 @@ async fn a_function_that_runs_in_one_herald_is_refused_by_the_next() {
 }
 
 #[actix::test]
-async fn each_scope_has_a_cache_of_its_own() {
+async fn each_scope_has_its_own_cache() {
     static CALLS: Calls = Calls::new();
 
     #[cached(row_of = User)]
@@ -140,7 +140,7 @@ async fn each_scope_has_a_cache_of_its_own() {
 
     let _live = start(number::cache());
     let outside = number(7).await;
-    // As two tests do it, on two threads.
+    // Like two tests on two threads.
     let other = || actix::System::new().block_on(alone());
     let threads = [std::thread::spawn(other), std::thread::spawn(other)];
     let mut seen = vec![outside, alone().await];

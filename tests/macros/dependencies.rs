@@ -1,4 +1,4 @@
-//! Events reach what `row_of`, `row_by`, `keys_by` and `table_of` say.
+//! Events invalidate the keys of `row_of`, `row_by`, `keys_by` and `table_of`.
 
 use pgherald::{Affected, Event, Key, Operation, cached};
 
@@ -39,7 +39,7 @@ async fn a_row_invalidates_its_key() {
 }
 
 #[tokio::test]
-async fn a_row_invalidates_the_keys_that_depend_on_it() {
+async fn a_row_invalidates_the_keys_of_its_projection() {
     let mut live = start(by_projection::cache());
     let (seven, eight) = (by_projection(7, "en").await, by_projection(8, "en").await);
     live.apply(user(7));
@@ -48,7 +48,7 @@ async fn a_row_invalidates_the_keys_that_depend_on_it() {
 }
 
 #[tokio::test]
-async fn an_event_invalidates_the_keys_it_names_or_all() {
+async fn keys_by_invalidates_the_returned_keys_or_all() {
     let mut live = start(by_event::cache());
     let (here, there) = (by_event("here").await, by_event("there").await);
     let order = Event::builder("shop", "orders", Operation::Insert);
@@ -61,7 +61,7 @@ async fn an_event_invalidates_the_keys_it_names_or_all() {
 }
 
 #[tokio::test]
-async fn when_it_is_not_driven_any_more_the_function_is_called() {
+async fn a_cache_without_a_driver_calls_the_function() {
     #[cached(row_of = User)]
     async fn counted(id: i64) -> usize {
         let _ = id;
@@ -71,7 +71,7 @@ async fn when_it_is_not_driven_any_more_the_function_is_called() {
     assert_eq!(counted(7).await, counted(7).await);
     drop(live);
     assert_ne!(counted(7).await, counted(7).await);
-    // And started again, it is a cache again.
+    // Once started again, it is cached again.
     let _live = start(counted::cache());
     assert_eq!(counted(7).await, counted(7).await);
 }

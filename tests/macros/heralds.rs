@@ -13,7 +13,7 @@ fn herald() -> Herald {
 }
 
 #[actix::test]
-async fn a_second_herald_is_refused_until_the_first_has_shut_down() {
+async fn a_second_herald_is_rejected_until_the_first_has_shut_down() {
     #[cached(row_of = User)]
     async fn user(id: i64) -> User {
         User::new(id)

@@ -1,4 +1,4 @@
-//! Which values are told apart, and what the key is.
+//! The keys of cached functions.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -91,7 +91,7 @@ async fn a_chosen_key_leaves_other_arguments_out() {
 
 #[actix::test]
 async fn ignored_arguments_and_handles_are_left_out_of_the_key() {
-    /// A pool, as they all are: shared, and with functions of the program inside.
+    /// A typical pool: shared, with closures of the program inside.
     #[derive(Clone)]
     struct Pool(Arc<dyn Fn(i64) -> String + Send + Sync>);
 

@@ -1,10 +1,10 @@
-//! What `derive(Table)` and `#[cached]` generate.
+//! The code that `derive(Table)` and `#[cached]` generate.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test may stop at once"
+    reason = "tests may panic"
 )]
 
 mod companion;
@@ -13,7 +13,7 @@ mod heralds;
 mod keys;
 mod methods;
 mod options;
-pub mod quiet; // public, so that lints take it for an interface
+pub mod quiet; // public, so that lints treat it as an interface
 mod support;
 mod table;
 mod values;

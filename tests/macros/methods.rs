@@ -1,4 +1,4 @@
-//! Methods have their cache beside them, as associated functions.
+//! Cached methods. Their caches are associated functions.
 
 use pgherald::{CacheStats, CachedFn, cached};
 
@@ -49,7 +49,7 @@ impl Users {
 }
 
 #[actix::test]
-async fn a_method_is_cached_by_its_key_and_can_use_self() {
+async fn a_method_is_cached_by_its_key_and_may_use_self() {
     let users = Users {
         domain: "a.org",
         calls: Calls::new(),
@@ -88,7 +88,7 @@ async fn the_key_of_a_method_can_be_an_expression() {
 }
 
 #[actix::test]
-async fn associated_functions_are_known_by_self_or_said_to_be() {
+async fn associated_functions_are_recognised_by_self_or_declared() {
     let users = Users {
         domain: "a.org",
         calls: Calls::new(),
@@ -119,7 +119,7 @@ async fn with_types_of_its_own(id: i64) -> i64 {
 }
 
 #[actix::test]
-async fn the_self_of_a_type_in_the_body_does_not_make_a_function_a_method() {
+async fn a_self_type_in_the_body_does_not_make_a_function_a_method() {
     let _live = start(with_types_of_its_own::cache());
     assert_eq!(with_types_of_its_own(7).await, 14);
     assert!(with_types_of_its_own::invalidate(&7));
@@ -138,7 +138,7 @@ impl Tenant<'_> {
 }
 
 #[actix::test]
-async fn parts_of_self_can_be_in_the_key_and_an_impl_block_may_have_lifetimes() {
+async fn parts_of_self_may_be_in_the_key_and_impl_blocks_may_have_lifetimes() {
     let _live = start(Tenant::user_cache());
     let (one, other) = (
         Tenant {

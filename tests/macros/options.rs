@@ -1,4 +1,4 @@
-//! Every option reaches the cache.
+//! Every option of `#[cached]` reaches the cache.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -16,7 +16,7 @@ async fn settings_are_expressions_in_the_scope_of_the_function() {
         LoadLimit::new(8)
     });
 
-    // Names that generated code might have used itself.
+    // Names that generated code might use itself.
     fn describe<T>(value: T) -> T {
         EVALUATED.count();
         value
@@ -109,7 +109,7 @@ async fn a_cache_that_is_not_live_can_serve_stale_values() {
     assert_eq!(CALLS.so_far(), 1);
 }
 
-/// Functions of the same names as others.
+/// Functions with the same names as others.
 mod elsewhere {
     use pgherald::cached;
 
@@ -139,7 +139,7 @@ mod elsewhere {
 }
 
 #[actix::test]
-async fn caches_of_the_same_function_name_have_names_of_their_own() {
+async fn caches_of_functions_with_the_same_name_have_distinct_names() {
     let names = [
         elsewhere::find::cache()
             .build()
@@ -171,28 +171,28 @@ async fn caches_of_the_same_function_name_have_names_of_their_own() {
 }
 
 #[actix::test]
-async fn the_name_is_the_functions_unless_told_otherwise() {
+async fn the_default_name_of_a_cache_is_that_of_its_function() {
     #[cached(row_of = User)]
-    async fn by_itself(id: i64) -> i64 {
+    async fn by_default(id: i64) -> i64 {
         id
     }
 
     #[cached(row_of = User, name = "users by id")]
-    async fn told(id: i64) -> i64 {
+    async fn renamed(id: i64) -> i64 {
         id
     }
 
-    let _live = (start(by_itself::cache()), start(told::cache()));
+    let _live = (start(by_default::cache()), start(renamed::cache()));
     assert_eq!(
-        by_itself::cache().handle().unwrap().name(),
-        "macros::options::by_itself"
+        by_default::cache().handle().unwrap().name(),
+        "macros::options::by_default"
     );
-    assert_eq!(told::cache().handle().unwrap().name(), "users by id");
-    assert_eq!((by_itself(7).await, told(7).await), (7, 7));
+    assert_eq!(renamed::cache().handle().unwrap().name(), "users by id");
+    assert_eq!((by_default(7).await, renamed(7).await), (7, 7));
 }
 
 #[actix::test]
-async fn a_setting_that_fails_is_an_error_of_the_start() {
+async fn an_invalid_setting_is_an_error_of_start() {
     fn refuse() -> pgherald::Result<usize> {
         "".parse::<ChannelName>().map(|_| 7)
     }
@@ -207,7 +207,7 @@ async fn a_setting_that_fails_is_an_error_of_the_start() {
 }
 
 #[actix::test]
-async fn every_kind_of_dependency_can_be_given_and_repeated() {
+async fn every_kind_of_dependency_can_be_repeated() {
     fn shop(key: &(String, i64)) -> (String, i32) {
         (key.0.clone(), 1)
     }
@@ -237,7 +237,7 @@ async fn every_kind_of_dependency_can_be_given_and_repeated() {
 }
 
 #[actix::test]
-async fn the_crate_can_be_another() {
+async fn the_crate_path_can_be_changed() {
     mod elsewhere {
         pub(super) mod __private {
             pub(crate) use pgherald::__private::{
@@ -245,7 +245,7 @@ async fn the_crate_can_be_another() {
                 row_of,
             };
 
-            /// Unlike the real one.
+            /// Differs from the real one.
             pub(crate) struct Companion;
 
             impl Companion {

@@ -1,4 +1,4 @@
-//! Generated code gives no warnings, whatever is denied where it stands. (What is forbidden, nobody may allow: it has to be
+//! Generated code gives no warnings, even with all lints denied. (Lints that are forbidden cannot be allowed, so they are
 //! denied.)
 
 #![deny(
@@ -15,7 +15,7 @@
 #![allow(
     clippy::future_not_send,
     clippy::unused_async,
-    reason = "they look at the body that was written"
+    reason = "these lints check the body as it was written"
 )]
 
 /// A library's interface.
@@ -81,7 +81,7 @@ pub mod library {
 }
 
 #[actix::test]
-async fn lints_stay_silent() {
+async fn generated_code_causes_no_lints() {
     assert_eq!(library::row(7).await.map(|row| row.id), Ok(7));
     assert!(library::Rows.find(&7).await.is_some());
     assert_eq!(library::count().await, 5);

@@ -1,4 +1,4 @@
-//! Tables, a counter, and the one place that starts caches.
+//! Tables, a call counter, and a helper that starts caches.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -26,17 +26,17 @@ impl User {
 
 #[derive(Table)]
 #[table(name = "shop.orders", key = ["shop", "number"])]
-#[expect(dead_code, reason = "only the types count")]
+#[expect(dead_code, reason = "only the types matter")]
 pub(crate) struct Order {
     shop: String,
     number: i32,
 }
 
-/// What a load can fail with.
+/// The error of a load.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Refused(pub(crate) String);
 
-/// How often a body ran.
+/// Counts calls of a body.
 #[derive(Default)]
 pub(crate) struct Calls(AtomicUsize);
 
@@ -45,7 +45,7 @@ impl Calls {
         Self(AtomicUsize::new(0))
     }
 
-    /// One more; gives its number, from 1.
+    /// Counts a call. Returns its number, from 1.
     pub(crate) fn count(&self) -> usize {
         self.0.fetch_add(1, Ordering::SeqCst) + 1
     }
@@ -55,7 +55,7 @@ impl Calls {
     }
 }
 
-/// What keeps a cache live.
+/// Keeps a cache live.
 pub(crate) struct Live<K: CacheKey, V: Send + Sync + 'static> {
     driver: CacheDriver<K, V>,
     router: Router,
@@ -63,13 +63,13 @@ pub(crate) struct Live<K: CacheKey, V: Send + Sync + 'static> {
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> Live<K, V> {
-    /// Says an event, and applies it.
+    /// Publishes an event, and applies it.
     pub(crate) fn apply(&mut self, event: Event) {
         self.router.publish(&Signal::Events([event].into()));
         self.pump();
     }
 
-    /// The source is down from now on.
+    /// Ends the source's session. The source stays down.
     pub(crate) fn lose_connection(&mut self) {
         self.router.publish(&Signal::Down(Error::shut_down()));
         self.pump();
@@ -82,7 +82,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Live<K, V> {
     }
 }
 
-/// Makes the cache live, until what is returned is dropped.
+/// Makes the cache live until the returned value is dropped.
 pub(crate) fn start<K, V>(cached: &'static CachedFn<K, V>) -> Live<K, V>
 where
     K: CacheKey,

@@ -1,4 +1,4 @@
-//! `derive(Table)` ties a struct to what its attribute says.
+//! `derive(Table)` generates names, keys and columns from a struct and its attributes.
 
 use std::any::TypeId;
 
@@ -16,16 +16,16 @@ fn has_key<T: Table, K: 'static>() -> bool {
 }
 
 #[test]
-fn one_key_column_is_its_fields_type() {
+fn the_key_of_one_column_has_its_fields_type() {
     assert_eq!(names::<User>(), ("public", "users", &["id"][..]));
     assert!(has_key::<User, i64>());
 }
 
 #[test]
-fn several_key_columns_are_a_tuple_in_the_keys_order() {
+fn the_key_of_several_columns_is_a_tuple_in_the_order_of_the_key() {
     #[derive(Table)]
     #[table(name = "orders", key = ["number", "shop"])]
-    #[expect(dead_code, reason = "only the types count")]
+    #[expect(dead_code, reason = "only the types matter")]
     struct Reversed {
         shop: String,
         number: i32,
@@ -41,10 +41,10 @@ fn several_key_columns_are_a_tuple_in_the_keys_order() {
 }
 
 #[test]
-fn a_list_of_one_key_column_is_no_tuple() {
+fn a_list_of_one_key_column_is_not_a_tuple() {
     #[derive(Table)]
     #[table(name = "users", key = ["id"])]
-    #[expect(dead_code, reason = "only the types count")]
+    #[expect(dead_code, reason = "only the types matter")]
     struct Listed {
         id: i32,
     }
@@ -53,10 +53,10 @@ fn a_list_of_one_key_column_is_no_tuple() {
 }
 
 #[test]
-fn the_schema_stands_in_the_name_or_beside_it() {
+fn the_schema_is_part_of_the_name_or_an_attribute() {
     #[derive(Table)]
     #[table(schema = "app", name = "Users", key = "id")]
-    #[expect(dead_code, reason = "only the types count")]
+    #[expect(dead_code, reason = "only the types matter")]
     struct Beside {
         id: i32,
     }
@@ -64,7 +64,7 @@ fn the_schema_stands_in_the_name_or_beside_it() {
     #[derive(Table)]
     #[table(name = "app.Users")]
     #[table(key = "id")]
-    #[expect(dead_code, reason = "only the types count")]
+    #[expect(dead_code, reason = "only the types matter")]
     struct Within {
         id: i32,
     }
@@ -77,14 +77,14 @@ fn the_schema_stands_in_the_name_or_beside_it() {
 fn quoted_names_keep_dots_spaces_and_doubled_quotes() {
     #[derive(Table)]
     #[table(name = "\"My Schema\".\"a.\"\"b\"\"\"", key = "id")]
-    #[expect(dead_code, reason = "only the types count")]
+    #[expect(dead_code, reason = "only the types matter")]
     struct Quoted {
         id: i32,
     }
 
     #[derive(Table)]
     #[table(schema = "\"x.y\"", name = "\"a.b\"", key = "id")]
-    #[expect(dead_code, reason = "only the types count")]
+    #[expect(dead_code, reason = "only the types matter")]
     struct Apart {
         id: i32,
     }
@@ -95,11 +95,11 @@ fn quoted_names_keep_dots_spaces_and_doubled_quotes() {
 }
 
 #[test]
-fn key_columns_are_named_as_serde_and_rust_name_them() {
+fn key_columns_follow_serde_renames_and_raw_identifiers() {
     #[derive(Deserialize, Table)]
     #[serde(deny_unknown_fields)]
     #[table(name = "renamed", key = ["tenant-id", "type", "at"])]
-    #[expect(dead_code, reason = "only the types count")]
+    #[expect(dead_code, reason = "only the types matter")]
     struct Renamed {
         #[serde(default, rename = "tenant-id", alias = "tenant")]
         tenant: u32,
@@ -115,11 +115,11 @@ fn key_columns_are_named_as_serde_and_rust_name_them() {
 }
 
 #[test]
-fn fields_of_a_type_that_can_be_read_are_columns() {
+fn deserialized_fields_are_columns() {
     #[derive(Deserialize, Table)]
     #[serde(rename_all = "camelCase")]
     #[table(name = "users", key = "userId")]
-    #[expect(dead_code, reason = "only the names count")]
+    #[expect(dead_code, reason = "only the names matter")]
     struct Read {
         user_id: i64,
         full_name: String,
@@ -139,7 +139,7 @@ fn fields_of_a_type_that_can_be_read_are_columns() {
 
     #[derive(Table)]
     #[table(name = "users", key = "id")]
-    #[expect(dead_code, reason = "only the names count")]
+    #[expect(dead_code, reason = "only the names matter")]
     struct Unread {
         id: i64,
         email: String,
@@ -179,10 +179,10 @@ fn fields_of_a_type_that_can_be_read_are_columns() {
 }
 
 #[test]
-fn aliases_are_other_names_of_columns() {
+fn serde_aliases_are_further_column_names() {
     #[derive(Deserialize, Table)]
     #[table(name = "users", key = "id")]
-    #[expect(dead_code, reason = "only the names count")]
+    #[expect(dead_code, reason = "only the names matter")]
     struct Aliased {
         #[serde(alias = "number", alias = "no")]
         id: i64,
@@ -198,10 +198,10 @@ fn aliases_are_other_names_of_columns() {
 }
 
 #[test]
-fn the_crate_can_be_another() {
+fn the_crate_path_can_be_changed() {
     mod elsewhere {
         pub(super) mod __private {
-            /// Unlike the real one.
+            /// Differs from the real one.
             pub(crate) trait Table {
                 const NAME: &'static str;
                 const KEY: &'static [&'static str];
@@ -215,7 +215,7 @@ fn the_crate_can_be_another() {
 
     #[derive(Table)]
     #[table(name = "users", key = "id", crate = elsewhere)]
-    #[expect(dead_code, reason = "only the types count")]
+    #[expect(dead_code, reason = "only the types matter")]
     struct Other {
         id: i32,
     }
@@ -231,7 +231,7 @@ fn the_crate_can_be_another() {
 }
 
 #[test]
-fn events_of_the_table_become_typed() {
+fn events_of_the_table_convert_to_typed_events() {
     let event = Event::builder("shop", "orders", Operation::Update)
         .key(("eu".to_owned(), 7).to_row_key())
         .build();

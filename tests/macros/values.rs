@@ -1,4 +1,4 @@
-//! What is cached, and what is not.
+//! Which return values are cached.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ async fn a_hit_does_not_run_the_body() {
 }
 
 #[actix::test]
-async fn without_a_running_herald_every_call_runs_the_body() {
+async fn every_call_runs_the_body_without_a_running_herald() {
     static CALLS: Calls = Calls::new();
 
     #[cached(row_of = User)]
@@ -113,7 +113,7 @@ async fn none_is_cached_like_any_value() {
 }
 
 #[actix::test]
-async fn what_is_returned_in_an_arc_is_shared_and_need_not_be_clone() {
+async fn a_value_returned_in_an_arc_is_shared_and_need_not_be_clone() {
     struct Large(i64);
 
     #[cached(table_of = User)]
@@ -142,7 +142,7 @@ async fn what_is_returned_in_an_arc_is_shared_and_need_not_be_clone() {
 }
 
 #[actix::test]
-async fn an_arc_without_a_size_is_a_value() {
+async fn an_arc_of_an_unsized_type_is_a_value() {
     #[cached(table_of = User)]
     async fn text(id: i64) -> Arc<str> {
         id.to_string().into()
@@ -162,7 +162,7 @@ async fn an_arc_without_a_size_is_a_value() {
 }
 
 #[actix::test]
-async fn a_result_by_an_alias_is_a_result() {
+async fn a_result_behind_an_alias_is_a_result() {
     mod ours {
         pub(super) type Result<T> = std::result::Result<T, super::Refused>;
     }
@@ -182,7 +182,7 @@ async fn a_result_by_an_alias_is_a_result() {
 }
 
 #[actix::test]
-async fn a_body_may_use_question_marks_and_returns_and_need_not_be_send() {
+async fn a_body_may_use_question_marks_and_return_and_need_not_be_send() {
     #[derive(Clone, Debug, PartialEq)]
     struct Text(String);
 
@@ -210,7 +210,7 @@ async fn a_body_may_use_question_marks_and_returns_and_need_not_be_send() {
 }
 
 #[actix::test]
-async fn a_body_knows_the_type_it_returns() {
+async fn the_return_type_is_known_in_the_body() {
     type Any = Arc<dyn std::error::Error + Send + Sync>;
 
     #[cached(table_of = User)]
@@ -227,7 +227,7 @@ async fn a_body_knows_the_type_it_returns() {
 }
 
 #[actix::test]
-async fn a_body_that_asks_for_its_own_key_is_run_directly() {
+async fn a_body_that_calls_itself_with_its_own_key_runs_directly() {
     static CALLS: Calls = Calls::new();
 
     #[cached(table_of = User)]
@@ -244,7 +244,7 @@ async fn a_body_that_asks_for_its_own_key_is_run_directly() {
 }
 
 #[actix::test]
-async fn calls_can_be_sent_to_another_thread_if_the_body_can() {
+async fn calls_are_send_if_the_body_is() {
     fn is_send(_: &impl Send) {}
 
     #[cached(row_of = User)]

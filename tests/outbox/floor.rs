@@ -7,14 +7,14 @@ use tokio::task::JoinSet;
 
 use crate::support::Scene;
 
-/// What the reader asks.
+/// The reader's statement.
 const FLOOR: &str = include_str!("../../crates/core/src/outbox/floor.sql");
 
-/// A plain SELECT of the sequence's last_value is too high once in some 5,000 looks beside such writers, and once in some
+/// Beside such writers, a plain SELECT of the sequence's `last_value` is too high once in about 5,000 reads, and once in about
 /// 100,000 on a busy machine.
 const LOOKS: usize = 600_000;
 const WRITERS: usize = 4;
-/// As many small transactions do: with commits, which contend for the log.
+/// Commits are included because they contend for the log, as small transactions do.
 const TAKE_IDS: &str =
     "INSERT INTO taken SELECT nextval('pgherald.outbox_id') FROM generate_series(1, 100)";
 
@@ -22,7 +22,7 @@ const TAKE_IDS: &str =
 async fn a_floor_is_never_above_an_id_that_is_taken_later() {
     let scene = Scene::new().await;
     scene.run("CREATE TABLE taken (id bigint)").await;
-    // Dropped with the test, which ends them.
+    // Dropping the set at the end of the test ends the writers.
     let mut writers = JoinSet::new();
     for _ in 0..WRITERS {
         let client = scene.connect().await;
@@ -59,7 +59,7 @@ async fn a_floor_is_never_above_an_id_that_is_taken_later() {
 }
 
 #[tokio::test]
-async fn a_role_that_may_not_read_the_sequence_is_refused_by_name() {
+async fn a_missing_right_on_the_sequence_is_reported_with_the_grant() {
     let scene = Scene::new().await;
     let role = format!("reader_{:x}", fastrand::u64(..));
     let grant = format!(
@@ -72,14 +72,14 @@ async fn a_role_that_may_not_read_the_sequence_is_refused_by_name() {
     client.batch_execute(&role_only).await.unwrap();
     let mut reader = OutboxReader::new(client.into());
     let error = reader.now().await.unwrap_err();
-    let told = error.chain();
+    let chain = error.chain();
     assert!(
-        told.contains("permission denied for sequence pgherald.outbox_id"),
-        "{told}"
+        chain.contains("permission denied for sequence pgherald.outbox_id"),
+        "{chain}"
     );
     assert!(
-        told.contains("GRANT SELECT ON SEQUENCE pgherald.outbox_id"),
-        "{told}"
+        chain.contains("GRANT SELECT ON SEQUENCE pgherald.outbox_id"),
+        "{chain}"
     );
     let grant = format!("GRANT SELECT ON SEQUENCE pgherald.outbox_id TO {role}");
     scene.run(&grant).await;
@@ -87,13 +87,13 @@ async fn a_role_that_may_not_read_the_sequence_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_sequence_that_was_set_back_is_an_error_of_its_own() {
+async fn a_sequence_that_was_set_back_is_a_history_error() {
     let mut scene = Scene::new().await;
     scene
         .run("INSERT INTO counters SELECT n, 0 FROM generate_series(1, 100) AS n")
         .await;
     assert_eq!(scene.read(1_000).await.len(), 100);
-    // What a restored copy of the database, or a hand, does.
+    // As in a restored copy of the database, or set by an operator.
     scene.run("SELECT setval('pgherald.outbox_id', 50)").await;
     scene.run("INSERT INTO counters VALUES (101, 0)").await;
     let error = scene.reader.next(&scene.cursor, 10).await.unwrap_err();

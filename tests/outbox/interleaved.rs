@@ -1,4 +1,4 @@
-//! Transactions that interleave at random: each committed row is read once, in the order of commits of its key.
+//! Randomly interleaved transactions: each committed row is read once, in the commit order of its key.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,7 +11,7 @@ const KEYS: i64 = 12;
 const WRITERS: usize = 6;
 const STEPS: usize = 500;
 
-/// A connection, and what its open transaction has written so far: before each savepoint, and since the last.
+/// A connection and the rows that its open transaction has written: before each savepoint, and since the last one.
 struct Writer {
     client: Client,
     open: Option<Vec<Vec<String>>>,
@@ -25,7 +25,7 @@ impl Writer {
         }
     }
 
-    /// Writes some keys that nobody else has locked, in one statement.
+    /// Writes some keys that no other writer has locked, in one statement.
     async fn write(&mut self, random: &mut Rng, taken: &HashSet<i64>, next: &mut i64) {
         let mut keys: Vec<i64> = (0..KEYS).filter(|key| !taken.contains(key)).collect();
         random.shuffle(&mut keys);
@@ -72,7 +72,7 @@ impl Writer {
         }
     }
 
-    /// Returns what it committed.
+    /// Ends the transaction. Returns the rows that it committed.
     async fn end(&mut self, commit: bool) -> Vec<String> {
         let Some(open) = self.open.take() else {
             return Vec::new();
@@ -86,7 +86,7 @@ impl Writer {
     }
 }
 
-/// What was committed, and what was read, of each key in order.
+/// The rows of each key in order, as committed or as read.
 #[derive(Default, PartialEq, Debug)]
 struct History(HashMap<String, Vec<String>>);
 
@@ -129,7 +129,7 @@ async fn interleave(seed: u64) {
             .flat_map(|(_, writer)| writer.locked.iter().copied())
             .collect();
         let writer = &mut writers[number];
-        // The first one keeps its transactions open for long.
+        // The first writer keeps its transactions open for long.
         let ends = if number == 0 { 1 } else { 10 };
         match random.u32(..30) {
             0..10 => writer.write(&mut random, &taken, &mut next).await,
@@ -144,7 +144,7 @@ async fn interleave(seed: u64) {
                 read.add(events.iter().map(shown));
             }
             _ => {
-                // The rest of the difference, and then all there is: nobody is held back by those who are open.
+                // Read the rest of the difference, and then the next one: open transactions do not hold back other rows.
                 for _ in 0..2 {
                     read.add(scene.read(random.usize(1..20)).await.iter().map(shown));
                 }

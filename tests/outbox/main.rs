@@ -1,11 +1,11 @@
-//! Reading the outbox of a real server.
+//! `OutboxReader` and `OutboxSource` on a real PostgreSQL server: reading, retention and retries.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "tests stop at once"
+    reason = "tests may panic"
 )]
 
 mod floor;

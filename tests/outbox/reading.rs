@@ -1,4 +1,4 @@
-//! What a reader is given, and when.
+//! Which rows `OutboxReader` returns, and when.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use pgherald_core::{Operation, TableName};
 use crate::support::{Scene, all_shown};
 
 #[tokio::test]
-async fn what_was_recorded_comes_back() {
+async fn recorded_rows_are_read_back() {
     let mut scene = Scene::new().await;
     scene.run("INSERT INTO counters VALUES (7, 1)").await;
     scene.run("TRUNCATE counters").await;
@@ -31,11 +31,11 @@ async fn what_was_recorded_comes_back() {
         (Operation::Truncate, None)
     );
     assert!(events[0].outbox_id() < events[1].outbox_id() && events.len() == 2);
-    assert!(scene.read(10).await.is_empty(), "all was read");
+    assert!(scene.read(10).await.is_empty(), "every row was read");
 }
 
 #[tokio::test]
-async fn a_late_committer_with_small_ids_is_not_skipped() {
+async fn a_late_commit_with_small_ids_is_not_skipped() {
     let mut scene = Scene::new().await;
     let late = scene.connect().await;
     late.batch_execute("BEGIN; INSERT INTO counters VALUES (1, 1)")
@@ -45,7 +45,7 @@ async fn a_late_committer_with_small_ids_is_not_skipped() {
     assert_eq!(
         all_shown(&scene.read(1).await),
         ["2=1"],
-        "nobody is held back"
+        "open transactions do not hold back other rows"
     );
     scene.run("INSERT INTO counters VALUES (3, 1)").await;
     assert_eq!(all_shown(&scene.read(10).await), ["3=1"]);
@@ -56,7 +56,7 @@ async fn a_late_committer_with_small_ids_is_not_skipped() {
 }
 
 #[tokio::test]
-async fn what_commits_in_the_middle_of_a_difference_belongs_to_the_next() {
+async fn rows_committed_while_a_difference_is_read_belong_to_the_next_one() {
     let mut scene = Scene::new().await;
     let late = scene.connect().await;
     late.batch_execute("BEGIN; INSERT INTO counters VALUES (1, 1)")
@@ -76,7 +76,7 @@ async fn what_commits_in_the_middle_of_a_difference_belongs_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_cursor_at_the_beginning_and_one_of_now() {
+async fn a_cursor_can_start_at_the_beginning_or_now() {
     let mut scene = Scene::new().await;
     scene.run("INSERT INTO counters VALUES (1, 1)").await;
     let now = scene.reader.now().await.unwrap();
@@ -116,7 +116,7 @@ async fn a_backlog_is_read_page_by_page_at_a_constant_cost() {
 }
 
 #[tokio::test]
-async fn errors_say_what_is_wrong() {
+async fn errors_of_the_reader_name_their_cause() {
     let mut scene = Scene::new().await;
     scene.run("INSERT INTO counters VALUES (1, 1)").await;
     scene.run("UPDATE pgherald.outbox SET key = '{'").await;
@@ -126,7 +126,7 @@ async fn errors_say_what_is_wrong() {
     let error = page.undecodable[0].to_string();
     assert!(error.contains("where a key is expected"), "{error}");
     scene.run("DELETE FROM pgherald.outbox_relation").await;
-    // The other one remembers.
+    // The first reader has cached the relation. A new one has not.
     scene.reader = OutboxReader::new(Arc::new(scene.connect().await));
     let page = scene.reader.next(&cursor, 1).await.unwrap();
     let error = page.undecodable[0].to_string();
@@ -137,7 +137,7 @@ async fn errors_say_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn an_event_tells_which_column_was_too_large_and_fills_in_what_did_not_change() {
+async fn an_event_marks_oversized_columns_and_fills_in_unchanged_values() {
     #[derive(serde::Deserialize)]
     struct Note {
         note: Option<String>,
@@ -182,7 +182,7 @@ async fn an_event_tells_which_column_was_too_large_and_fills_in_what_did_not_cha
             "{error}"
         );
     }
-    // With a higher limit it comes.
+    // With a higher limit the value is recorded.
     install(spec.value_limit(60_002)).await;
     scene.run("UPDATE files SET note = 'c'").await;
     let event = &scene.read(10).await[0];

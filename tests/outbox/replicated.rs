@@ -1,4 +1,4 @@
-//! A source on a database that subscribes to another one.
+//! A source of a database that is a logical replication subscriber.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn install(client: &Client, spec: TriggerSpec) {
     plan.apply(client).await.unwrap();
 }
 
-/// A source that looks at nothing unless it is woken up.
+/// A source that reads only after a wake-up.
 fn source(url: &str) -> OutboxSourceBuilder {
     let config: ConnectConfig = url.parse().unwrap();
     OutboxSource::builder(config)
@@ -32,7 +32,7 @@ fn source(url: &str) -> OutboxSourceBuilder {
 }
 
 #[actix::test]
-async fn rows_that_a_subscription_applies_wake_up_a_source() {
+async fn replicated_rows_wake_up_a_source() {
     let server = Postgres::builder().setting("wal_level", "logical");
     let server = server.start().await.unwrap();
     let url = server.create_database().await.unwrap();
@@ -70,7 +70,7 @@ async fn rows_that_a_subscription_applies_wake_up_a_source() {
 }
 
 #[actix::test]
-async fn a_source_that_desires_replicated_rows_is_not_live_without_them() {
+async fn a_source_that_requires_replicated_rows_is_not_live_without_them() {
     let server = Postgres::shared().await.unwrap();
     let url = server.create_database().await.unwrap();
     let client = connect(&url).await;

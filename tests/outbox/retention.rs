@@ -1,4 +1,4 @@
-//! What is not to be kept goes, what is still needed by nobody else is not missed, and who comes too late is told.
+//! Trimming removes old rows, spares unread ones, and reports a gap to readers that are too late.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ impl Scene {
         trim(&self.client).await.unwrap()
     }
 
-    /// The next page has all there is; returns whether something was gone before.
+    /// Reads the next page, which holds all remaining rows. Returns whether rows before it were trimmed.
     async fn is_gap(&mut self) -> bool {
         let page = self.reader.next(&self.cursor, 1_000).await.unwrap();
         self.cursor = page.cursor;
@@ -29,7 +29,7 @@ impl Scene {
 }
 
 #[tokio::test]
-async fn rows_go_part_by_part_when_they_are_old() {
+async fn old_rows_are_trimmed_part_by_part() {
     let mut scene = Scene::new().await;
     for round in 1..10 {
         scene
@@ -37,18 +37,22 @@ async fn rows_go_part_by_part_when_they_are_old() {
             .await;
         assert!(!scene.is_gap().await);
         assert_eq!(scene.trim(FOR_LONG).await, 0, "not old");
-        // The first time, another part is written to from now on; the second time, this one is emptied.
+        // The first trim makes another part the current one. The second trim empties this one.
         assert_eq!((scene.trim(NOTHING).await, scene.rows().await), (0, 1));
         assert!(!scene.is_gap().await);
-        assert_eq!(scene.trim(FOR_LONG).await, 0, "closed, and not old");
+        assert_eq!(
+            scene.trim(FOR_LONG).await,
+            0,
+            "the part is closed, but not old"
+        );
         assert!(!scene.is_gap().await);
         assert_eq!((scene.trim(NOTHING).await, scene.rows().await), (1, 0));
-        assert!(!scene.is_gap().await, "it was read before");
+        assert!(!scene.is_gap().await, "the rows were read before");
     }
 }
 
 #[tokio::test]
-async fn who_comes_too_late_is_told_once() {
+async fn a_reader_of_trimmed_rows_reports_one_gap() {
     let mut scene = Scene::new().await;
     scene
         .run("INSERT INTO counters VALUES (1, 1), (2, 1)")
@@ -73,7 +77,7 @@ async fn who_comes_too_late_is_told_once() {
 }
 
 #[tokio::test]
-async fn an_open_transaction_keeps_the_part_it_wrote_to_and_nobody_waits() {
+async fn an_open_transaction_keeps_its_part_without_blocking_trimming() {
     let mut scene = Scene::new().await;
     let late = scene.connect().await;
     late.batch_execute("BEGIN; INSERT INTO counters VALUES (1, 1)")
@@ -86,12 +90,15 @@ async fn an_open_transaction_keeps_the_part_it_wrote_to_and_nobody_waits() {
         scene.trim(FOR_LONG).await;
         assert!(
             !scene.is_gap().await,
-            "what is closed was read before it is emptied"
+            "a closed part was read before it is emptied"
         );
         scene.trim(NOTHING).await;
         assert!(!scene.is_gap().await);
     }
-    assert!(scene.rows().await > 0, "those in the part of the late one");
+    assert!(
+        scene.rows().await > 0,
+        "the part of the open transaction keeps its rows"
+    );
     late.batch_execute("COMMIT").await.unwrap();
     assert_eq!(all_shown(&scene.read(10).await), ["1=1"]);
     for _ in 0..3 {
@@ -103,26 +110,26 @@ async fn an_open_transaction_keeps_the_part_it_wrote_to_and_nobody_waits() {
 }
 
 #[tokio::test]
-async fn what_is_written_to_a_part_after_it_was_closed_is_not_lost() {
+async fn rows_written_to_a_closed_part_are_not_lost() {
     let mut scene = Scene::new().await;
     scene.run("INSERT INTO counters VALUES (1, 1)").await;
     scene.trim(NOTHING).await;
     assert_eq!(scene.trim(FOR_LONG).await, 0, "closed");
     assert!(!scene.is_gap().await);
-    // As somebody who has looked at the clock before and was held up.
+    // As a writer that had read the current part before it was closed, and was delayed.
     scene
         .run(
             "INSERT INTO pgherald.outbox (relation, hash, part, operation, key, columns)
              SELECT id, 0, 0, 'I', '2', '{\"value\":1}' FROM pgherald.outbox_relation",
         )
         .await;
-    assert_eq!(scene.trim(NOTHING).await, 0, "there is something new in it");
+    assert_eq!(scene.trim(NOTHING).await, 0, "the part has a new row");
     assert_eq!(all_shown(&scene.read(10).await), ["2=1"]);
     assert_eq!(scene.trim(NOTHING).await, 1);
 }
 
 #[tokio::test]
-async fn from_a_size_on_rows_go_before_they_are_old() {
+async fn rows_are_trimmed_early_beyond_the_maximum_size() {
     let mut scene = Scene::new().await;
     let small = FOR_LONG.max_bytes(1 << 20);
     let mut emptied = 0;
@@ -144,7 +151,7 @@ async fn from_a_size_on_rows_go_before_they_are_old() {
 }
 
 #[tokio::test]
-async fn readers_in_the_middle_of_a_page_are_not_in_the_way() {
+async fn readers_do_not_block_trimming() {
     let mut scene = Scene::new().await;
     scene.run("INSERT INTO counters VALUES (1, 1)").await;
     scene.trim(NOTHING).await;
@@ -162,7 +169,7 @@ async fn readers_in_the_middle_of_a_page_are_not_in_the_way() {
 }
 
 #[tokio::test]
-async fn whoever_lacks_the_right_is_told() {
+async fn trimming_without_the_right_is_an_error() {
     let scene = Scene::new().await;
     let stranger = scene.connect().await;
     stranger

@@ -1,4 +1,4 @@
-//! The outbox as a source of signals: what is committed while there is no connection is not lost with it.
+//! The outbox as a source of signals: rows committed while the source is disconnected arrive later as events.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use tokio_postgres::Client;
 
 use crate::support::{connect, shown};
 
-/// How long a test waits for what must come before it fails.
+/// How long a test waits for an expected condition before it fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Longer than any test: whatever comes in time was not found by the failsafe poll.
+/// Longer than any test, so that the failsafe poll never runs.
 pub(crate) const NEVER: Duration = Duration::from_secs(3_600);
 
 struct Stage {
@@ -61,7 +61,7 @@ fn spec() -> TriggerSpec {
     TriggerSpec::new(table).columns(["value"]).outbox()
 }
 
-/// A source that notices and retries quickly, and does not poll but when told to.
+/// A source that detects faults and retries quickly. It polls only after a wake-up.
 fn source(url: &str) -> OutboxSourceBuilder {
     let config: ConnectConfig = url.parse().unwrap();
     OutboxSource::builder(config.application_name("listener"))
@@ -89,7 +89,7 @@ pub(crate) async fn seen(probe: &Probe, what: &str, condition: impl Fn(&Seen) ->
     probe.wait_for(what, DEADLINE, condition).await.unwrap()
 }
 
-/// It has been live so many times, and is.
+/// Waits until the listener has become live `times` times, and is live.
 pub(crate) async fn live(probe: &Probe, times: usize) -> Seen {
     let lives = |seen: &Seen| {
         seen.health()
@@ -126,7 +126,7 @@ pub(crate) fn resyncs(seen: &Seen) -> Vec<String> {
 }
 
 #[actix::test]
-async fn events_come_and_are_not_told_twice() {
+async fn events_arrive_once() {
     let stage = Stage::shared().await;
     stage.insert(1).await;
     let (_listener, probe) = listen(source(&stage.url)).await;
@@ -138,13 +138,13 @@ async fn events_come_and_are_not_told_twice() {
     assert_eq!(
         rows(&seen),
         ["2=1", "3=1", "4=1"],
-        "what was before is not news"
+        "rows committed before the start are not events"
     );
     assert_eq!(resyncs(&seen), ["started"]);
 }
 
 #[actix::test]
-async fn a_backlog_of_many_pages_comes_in_order() {
+async fn a_backlog_of_many_pages_arrives_in_order() {
     let stage = Stage::shared().await;
     let (_listener, probe) = listen(source(&stage.url)).await;
     live(&probe, 1).await;
@@ -157,9 +157,9 @@ async fn a_backlog_of_many_pages_comes_in_order() {
 }
 
 #[actix::test]
-async fn a_transaction_left_open_delays_nobody() {
+async fn an_open_transaction_does_not_delay_other_rows() {
     let stage = Stage::shared().await;
-    // It has said that it will wake readers up, so others need not.
+    // The open transaction has claimed the wake-up, so other writers may skip it. The poll finds their rows.
     let source = source(&stage.url).poll_interval(Duration::from_millis(100));
     let (_listener, probe) = listen(source).await;
     live(&probe, 1).await;
@@ -175,24 +175,20 @@ async fn a_transaction_left_open_delays_nobody() {
     assert_eq!(resyncs(&seen), ["started"]);
 }
 
-/// Loses the connection by `fault` while rows are written, and finds them.
-async fn nothing_is_missed(stage: &mut Stage, url: &str, fault: impl AsyncFn(&mut Stage)) {
+/// Writes rows while the connection is lost by `fault`, and checks that the source delivers them.
+async fn assert_no_row_is_missed(stage: &mut Stage, url: &str, fault: impl AsyncFn(&mut Stage)) {
     let (_listener, probe) = listen(source(url)).await;
     live(&probe, 1).await;
     stage.insert(1).await;
     seen(&probe, "row 1", |seen| rows(seen) == ["1=1"]).await;
     fault(stage).await;
     let seen_at_last = live(&probe, 2).await;
-    // They came before it was live.
+    // The rows arrived before the source was live.
     assert_eq!(rows(&seen_at_last)[..4], ["1=1", "2=1", "3=1", "4=1"]);
     stage.insert(5).await;
     let seen = seen(&probe, "row 5", |seen| rows(seen).len() >= 5).await;
     assert_eq!(rows(&seen), ["1=1", "2=1", "3=1", "4=1", "5=1"]);
-    assert_eq!(
-        resyncs(&seen),
-        ["started"],
-        "nobody has to read anything again"
-    );
+    assert_eq!(resyncs(&seen), ["started"], "no resync is needed");
 }
 
 async fn insert_some(stage: &Stage) {
@@ -202,7 +198,7 @@ async fn insert_some(stage: &Stage) {
 }
 
 #[actix::test]
-async fn what_was_committed_while_the_session_was_gone_comes_as_events() {
+async fn rows_committed_while_the_session_was_terminated_arrive_as_events() {
     let server = Postgres::start().await.unwrap();
     let mut stage = Stage::new(server.url()).await;
     stage
@@ -213,8 +209,8 @@ async fn what_was_committed_while_the_session_was_gone_comes_as_events() {
         )
         .await;
     let url = format!("postgresql://app@127.0.0.1:{}/postgres", server.port());
-    nothing_is_missed(&mut stage, &url, async |stage| {
-        // It cannot come back before the rows are there.
+    assert_no_row_is_missed(&mut stage, &url, async |stage| {
+        // The session cannot come back before the rows are written.
         stage.run("ALTER ROLE app NOLOGIN").await;
         server.terminate_backends(Some("listener")).await.unwrap();
         insert_some(stage).await;
@@ -224,14 +220,14 @@ async fn what_was_committed_while_the_session_was_gone_comes_as_events() {
 }
 
 #[actix::test]
-async fn what_was_committed_around_a_restart_comes_as_events() {
+async fn rows_committed_around_a_restart_arrive_as_events() {
     let server = Postgres::start().await.unwrap();
     let mut stage = Stage::new(server.url()).await;
     let proxy = FaultProxy::start((server.host(), server.port()))
         .await
         .unwrap();
     let url = proxy.url(&stage.url);
-    nothing_is_missed(&mut stage, &url, async |stage| {
+    assert_no_row_is_missed(&mut stage, &url, async |stage| {
         proxy.refuse();
         proxy.cut();
         stage.insert(2).await;
@@ -245,14 +241,14 @@ async fn what_was_committed_around_a_restart_comes_as_events() {
 }
 
 #[actix::test]
-async fn what_was_committed_while_the_network_was_down_comes_as_events() {
+async fn rows_committed_while_the_network_was_down_arrive_as_events() {
     let mut stage = Stage::shared().await;
     let server = Postgres::shared().await.unwrap();
     let proxy = FaultProxy::start((server.host(), server.port()))
         .await
         .unwrap();
     let url = proxy.url(&stage.url);
-    nothing_is_missed(&mut stage, &url, async |stage| {
+    assert_no_row_is_missed(&mut stage, &url, async |stage| {
         proxy.refuse();
         proxy.cut();
         insert_some(stage).await;
@@ -262,17 +258,17 @@ async fn what_was_committed_while_the_network_was_down_comes_as_events() {
 }
 
 #[actix::test]
-async fn a_half_open_connection_is_noticed_and_nothing_is_missed() {
+async fn a_half_open_connection_is_detected_and_no_row_is_missed() {
     let mut stage = Stage::shared().await;
     let server = Postgres::shared().await.unwrap();
     let proxy = FaultProxy::start((server.host(), server.port()))
         .await
         .unwrap();
     let url = proxy.url(&stage.url);
-    nothing_is_missed(&mut stage, &url, async |stage| {
+    assert_no_row_is_missed(&mut stage, &url, async |stage| {
         proxy.stall();
         insert_some(stage).await;
-        // Until the heartbeat has given it up.
+        // Wait until the heartbeat has given the connection up.
         let given_up = async {
             while proxy.connections() < 2 {
                 tokio::task::yield_now().await;
@@ -285,7 +281,7 @@ async fn a_half_open_connection_is_noticed_and_nothing_is_missed() {
 }
 
 #[actix::test]
-async fn after_a_crash_nobody_knows_what_was_read() {
+async fn a_server_crash_causes_a_resync() {
     let server = Postgres::start().await.unwrap();
     let stage = Stage::new(server.url()).await;
     let (_listener, probe) = listen(source(&stage.url)).await;
@@ -294,18 +290,18 @@ async fn after_a_crash_nobody_knows_what_was_read() {
     server.start_again().await.unwrap();
     let seen = live(&probe, 2).await;
     assert_eq!(resyncs(&seen), ["started", "reconnected"]);
-    // Of a single process: the server starts again by itself, and is the same one by its start time.
+    // The server of a crashed backend restarts by itself, with the same start time of the postmaster.
     let killer = connect(&stage.url).await;
     let kill = "DO $$ BEGIN EXECUTE format('COPY (SELECT 1) TO PROGRAM ''kill -9 %s''', pid)
         FROM pg_stat_activity WHERE application_name = 'listener'; END $$";
-    // Whether it hears of its success is a matter of luck.
+    // The session may end before it receives the result.
     let _ = killer.batch_execute(kill).await;
     let seen = live(&probe, 3).await;
     assert_eq!(resyncs(&seen), ["started", "reconnected", "reconnected"]);
 }
 
 #[actix::test]
-async fn a_sequence_that_was_set_back_becomes_a_resync() {
+async fn a_sequence_that_was_set_back_causes_a_resync() {
     let stage = Stage::shared().await;
     let (_listener, probe) = listen(source(&stage.url)).await;
     live(&probe, 1).await;
@@ -313,7 +309,7 @@ async fn a_sequence_that_was_set_back_becomes_a_resync() {
         .run("INSERT INTO counters SELECT n, 1 FROM generate_series(1, 100) AS n")
         .await;
     seen(&probe, "all", |seen| seen.events().count() >= 100).await;
-    // Its difference has a floor that was taken after those rows had their ids.
+    // The difference has a floor that was read after those rows got their ids.
     stage.insert(1_000).await;
     seen(&probe, "one more", |seen| seen.events().count() >= 101).await;
     stage.run("SELECT setval('pgherald.outbox_id', 50)").await;
@@ -326,7 +322,7 @@ async fn a_sequence_that_was_set_back_becomes_a_resync() {
 }
 
 #[actix::test]
-async fn rows_trimmed_before_they_were_read_become_a_resync() {
+async fn rows_trimmed_before_they_were_read_cause_a_resync() {
     let stage = Stage::shared().await;
     let server = Postgres::shared().await.unwrap();
     let proxy = FaultProxy::start((server.host(), server.port()))
@@ -347,15 +343,18 @@ async fn rows_trimmed_before_they_were_read_become_a_resync() {
     proxy.resume();
     live(&probe, 2).await;
     let seen = seen(&probe, "row 2", |seen| rows(seen) == ["2=1"]).await;
-    let told = resyncs(&seen);
+    let announced = resyncs(&seen);
     assert!(
-        told.len() > 1 && told[1..].iter().all(|told| told == "trimmed"),
-        "{told:?}"
+        announced.len() > 1
+            && announced[1..]
+                .iter()
+                .all(|announced| announced == "trimmed"),
+        "{announced:?}"
     );
 }
 
 #[actix::test]
-async fn a_row_that_cannot_be_understood_becomes_a_resync_in_its_place() {
+async fn an_undecodable_row_becomes_a_resync_in_commit_order() {
     let stage = Stage::shared().await;
     let (_listener, probe) = listen(source(&stage.url)).await;
     live(&probe, 1).await;
@@ -378,7 +377,7 @@ async fn a_row_that_cannot_be_understood_becomes_a_resync_in_its_place() {
 }
 
 #[actix::test]
-async fn while_triggers_are_off_it_is_not_live() {
+async fn the_source_is_not_live_while_triggers_are_disabled() {
     let stage = Stage::shared().await;
     let (_listener, probe) = listen(source(&stage.url)).await;
     live(&probe, 1).await;
@@ -388,14 +387,16 @@ async fn while_triggers_are_off_it_is_not_live() {
     stage.insert(1).await;
     stage.run("ALTER TABLE counters ENABLE TRIGGER ALL").await;
     let seen = live(&probe, 2).await;
-    // Twice, if it looked in the middle of it.
-    let told = &resyncs(&seen)[1..];
-    let restored = told.iter().all(|told| told == "triggers_restored");
-    assert!(restored && !told.is_empty(), "{told:?}");
+    // There are two resyncs if the source inspected the triggers in between.
+    let announced = &resyncs(&seen)[1..];
+    let restored = announced
+        .iter()
+        .all(|announced| announced == "triggers_restored");
+    assert!(restored && !announced.is_empty(), "{announced:?}");
 }
 
 #[actix::test]
-async fn triggers_that_were_off_while_it_was_away_are_told_of() {
+async fn triggers_disabled_while_disconnected_cause_a_resync() {
     let stage = Stage::shared().await;
     let server = Postgres::shared().await.unwrap();
     let proxy = FaultProxy::start((server.host(), server.port()))
@@ -417,7 +418,7 @@ async fn triggers_that_were_off_while_it_was_away_are_told_of() {
 }
 
 #[actix::test]
-async fn ddl_while_it_was_away_is_a_resync_before_it_goes_on() {
+async fn ddl_while_disconnected_causes_a_resync_before_further_events() {
     let stage = Stage::shared().await;
     let server = Postgres::shared().await.unwrap();
     let proxy = FaultProxy::start((server.host(), server.port()))
@@ -439,7 +440,7 @@ async fn ddl_while_it_was_away_is_a_resync_before_it_goes_on() {
 }
 
 #[actix::test]
-async fn a_table_that_got_the_name_of_another_one_is_not_taken_for_it() {
+async fn a_table_renamed_to_a_watched_name_is_not_mistaken_for_the_watched_table() {
     let stage = Stage::shared().await;
     let (_listener, probe) = listen(source(&stage.url)).await;
     live(&probe, 1).await;
@@ -466,7 +467,7 @@ async fn a_table_that_got_the_name_of_another_one_is_not_taken_for_it() {
 }
 
 #[actix::test]
-async fn triggers_of_the_other_mode_count_as_missing() {
+async fn triggers_in_notify_mode_count_as_missing() {
     let stage = Stage::shared().await;
     let table = TableName::new("public", "counters").unwrap();
     let announced = [TriggerSpec::new(table).columns(["value"])];
@@ -480,7 +481,7 @@ async fn triggers_of_the_other_mode_count_as_missing() {
 }
 
 #[actix::test]
-async fn a_database_without_outbox_is_named_and_tried_again() {
+async fn a_missing_outbox_is_reported_and_retried() {
     let server = Postgres::shared().await.unwrap();
     let url = server.create_database().await.unwrap();
     let (_listener, probe) = listen(source(&url)).await;
@@ -488,7 +489,7 @@ async fn a_database_without_outbox_is_named_and_tried_again() {
     assert!(cause(&down).contains("no outbox"), "{}", cause(&down));
     let stage = Stage::new(url).await;
     live(&probe, 1).await;
-    // Made anew while it is read: ids begin again.
+    // The outbox is created again while it is read, so ids begin again.
     for id in 1..5 {
         stage.insert(id).await;
     }
@@ -496,8 +497,12 @@ async fn a_database_without_outbox_is_named_and_tried_again() {
     let plan = trigger::plan_uninstall_all(&stage.client).await.unwrap();
     plan.apply(&stage.client).await.unwrap();
     stage.install().await;
-    let told = |seen: &Seen| resyncs(seen).last().is_some_and(|told| told != "started");
-    seen(&probe, "a resync", told).await;
+    let announced = |seen: &Seen| {
+        resyncs(seen)
+            .last()
+            .is_some_and(|announced| announced != "started")
+    };
+    seen(&probe, "a resync", announced).await;
     live(&probe, 2).await;
     stage.insert(5).await;
     seen_rows(&probe, 5).await;
@@ -507,7 +512,7 @@ async fn seen_rows(probe: &Probe, count: usize) {
     seen(probe, "rows", |seen| rows(seen).len() >= count).await;
 }
 
-/// Waits until the listener has nothing to do: what comes then is found by a wake-up, or by the failsafe poll.
+/// Waits until the source is idle. Only a wake-up or the failsafe poll finds later rows.
 async fn idle(stage: &Stage) {
     let sql = "SELECT count(*) FROM pg_stat_activity
         WHERE application_name = 'listener' AND datname = current_database() AND state = 'idle'
@@ -528,13 +533,13 @@ async fn idle(stage: &Stage) {
 }
 
 #[actix::test]
-async fn a_wake_up_is_heeded_at_once_and_so_is_what_follows_it() {
+async fn a_wake_up_delivers_its_row_and_following_ones_at_once() {
     let stage = Stage::shared().await;
     let (_listener, probe) = listen(source(&stage.url).heartbeat(NEVER, NEVER)).await;
     live(&probe, 1).await;
     for round in 0..3 {
         idle(&stage).await;
-        // Only the first one wakes readers up.
+        // Only the first insert sends a wake-up.
         for id in 1..4 {
             stage.insert(round * 10 + id).await;
         }
@@ -544,7 +549,7 @@ async fn a_wake_up_is_heeded_at_once_and_so_is_what_follows_it() {
 }
 
 #[actix::test]
-async fn what_nobody_was_woken_up_for_is_found_by_the_failsafe_poll() {
+async fn the_failsafe_poll_finds_rows_without_a_wake_up() {
     let stage = Stage::shared().await;
     let server = Postgres::shared().await.unwrap();
     let proxy = FaultProxy::start((server.host(), server.port()))
@@ -556,7 +561,7 @@ async fn what_nobody_was_woken_up_for_is_found_by_the_failsafe_poll() {
     let (_listener, probe) = listen(source).await;
     live(&probe, 1).await;
     idle(&stage).await;
-    // Who sets the clock rolls back, and who commits right afterwards wakes nobody up.
+    // The transaction that has claimed the wake-up rolls back. One that commits right afterwards sends none.
     stage
         .run("BEGIN; INSERT INTO counters VALUES (1, 1); ROLLBACK; INSERT INTO counters VALUES (2, 1)")
         .await;
@@ -567,9 +572,9 @@ async fn what_nobody_was_woken_up_for_is_found_by_the_failsafe_poll() {
     seen(&probe, "row 3", |seen| rows(seen) == ["2=1", "3=1"]).await;
 }
 
-/// A page is more than comes through before the heartbeat loses patience: smaller ones are tried.
+/// A full page takes longer than the heartbeat allows, so the source tries smaller ones.
 #[actix::test]
-async fn a_backlog_of_large_rows_comes_through_a_slow_network() {
+async fn a_backlog_of_large_rows_is_read_over_a_slow_network() {
     let stage = Stage::shared().await;
     let server = Postgres::shared().await.unwrap();
     let proxy = FaultProxy::start((server.host(), server.port()))
@@ -594,7 +599,7 @@ async fn a_backlog_of_large_rows_comes_through_a_slow_network() {
 }
 
 #[actix::test]
-async fn settings_that_cannot_be_used_are_named() {
+async fn invalid_settings_are_rejected_by_name() {
     let config: ConnectConfig = "postgresql://h/d".parse().unwrap();
     let builder = || OutboxSource::builder(config.clone());
     let table = TableName::new("public", "counters").unwrap();

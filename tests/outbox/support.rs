@@ -1,4 +1,4 @@
-//! A database with an outbox, and who reads it.
+//! A database with an outbox, and a reader of it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use pgherald_core::{Event, TableName};
 use pgherald_testkit::Postgres;
 use tokio_postgres::{Client, NoTls};
 
-/// Table `counters (id, value)` is recorded, with its values.
+/// A database in which the table `counters (id, value)` is recorded with its values.
 pub(crate) struct Scene {
     url: String,
     pub(crate) client: Client,
@@ -22,7 +22,7 @@ impl Scene {
         Self::at(server.create_database().await.unwrap()).await
     }
 
-    /// In an empty database.
+    /// Sets the scene up in an empty database.
     pub(crate) async fn at(url: String) -> Self {
         let client = connect(&url).await;
         let sql = "CREATE TABLE counters (id int PRIMARY KEY, value bigint)";
@@ -53,7 +53,7 @@ impl Scene {
         self.client.batch_execute(sql).await.unwrap();
     }
 
-    /// A page of at most `limit`, and whether it was the last one. The cursor travels as text.
+    /// Reads a page of at most `limit` rows. Returns whether it was the last one. The cursor is passed as text.
     pub(crate) async fn page(&mut self, limit: usize) -> (Vec<Event>, bool) {
         let cursor = self.cursor.to_string().parse().unwrap();
         let page = self.reader.next(&cursor, limit).await.unwrap();
@@ -62,7 +62,7 @@ impl Scene {
         (page.events, page.is_last)
     }
 
-    /// All that there is to read, in pages of `limit`.
+    /// Reads everything, in pages of `limit` rows.
     pub(crate) async fn read(&mut self, limit: usize) -> Vec<Event> {
         let mut all = Vec::new();
         loop {
@@ -81,7 +81,7 @@ pub(crate) async fn connect(url: &str) -> Client {
     client
 }
 
-/// The row and its value: `7=1`.
+/// An event as text, for example `7=1`.
 pub(crate) fn shown(event: &Event) -> String {
     #[derive(serde::Deserialize)]
     struct Columns {

@@ -1,4 +1,4 @@
-//! What strangers, managed servers, other versions and dumps do to the outbox.
+//! The outbox beside unrelated roles, on managed servers, with other versions of the schema, and after dumps.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ async fn install(client: &Client) {
     plan.apply(client).await.unwrap();
 }
 
-/// The signals of a source up to the first one that says whether it is live.
+/// The signals of a source up to the first `Live` or `Down`, which is returned.
 async fn first_health(url: &str) -> Signal {
     let config: ConnectConfig = url.parse().unwrap();
     let mut source = OutboxSource::builder(config).watch(spec()).build().unwrap();
@@ -54,7 +54,7 @@ impl EventHandler for Quiet {
     }
 }
 
-/// The health of a consumer once it is known.
+/// The health of a consumer, once it is not `Starting` any more.
 async fn health_of(handle: &ConsumerHandle) -> Health {
     let mut health = handle.health();
     let known = health.wait_for(|health| !matches!(health, Health::Connecting));
@@ -62,10 +62,10 @@ async fn health_of(handle: &ConsumerHandle) -> Health {
 }
 
 #[tokio::test]
-async fn advisory_locks_of_strangers_stop_neither_installing_nor_trimming() {
+async fn advisory_locks_of_unrelated_roles_block_neither_installing_nor_trimming() {
     let scene = Scene::new().await;
     let stranger = scene.connect().await;
-    // Those that earlier versions took.
+    // The advisory locks that earlier versions took.
     let locks =
         "SELECT pg_advisory_lock(8099557239769099364), pg_advisory_lock(8099557239769099365)";
     stranger.batch_execute(locks).await.unwrap();
@@ -87,7 +87,7 @@ async fn advisory_locks_of_strangers_stop_neither_installing_nor_trimming() {
 }
 
 #[tokio::test]
-async fn facts_that_managed_servers_withhold_are_not_needed() {
+async fn server_facts_hidden_by_managed_servers_are_not_needed() {
     let server = Postgres::start().await.unwrap();
     let superuser = connect(&server.url()).await;
     superuser
@@ -111,13 +111,13 @@ async fn facts_that_managed_servers_withhold_are_not_needed() {
 }
 
 #[tokio::test]
-async fn a_schema_of_another_version_is_refused_by_name() {
+async fn a_schema_of_another_version_is_rejected_by_name() {
     for version in [1, 1_000] {
         let scene = Scene::new().await;
         let comment = format!("COMMENT ON TABLE pgherald.outbox IS '{{\"version\":{version}}}'");
         scene.run(&comment).await;
         let url = scene.url();
-        let mut told = vec![
+        let mut message = vec![
             trim(&scene.client).await.unwrap_err().chain(),
             trigger::plan(&scene.client, &[spec()])
                 .await
@@ -125,7 +125,7 @@ async fn a_schema_of_another_version_is_refused_by_name() {
                 .chain(),
         ];
         match first_health(url).await {
-            Signal::Down(error) => told.push(error.chain()),
+            Signal::Down(error) => message.push(error.chain()),
             other => panic!("{other:?}"),
         }
         let local = tokio::task::LocalSet::new();
@@ -136,20 +136,20 @@ async fn a_schema_of_another_version_is_refused_by_name() {
             health_of(&handle).await
         });
         match consuming.await {
-            Health::Degraded { cause, .. } => told.push(cause.chain()),
+            Health::Degraded { cause, .. } => message.push(cause.chain()),
             other => panic!("{other:?}"),
         }
-        for told in told {
+        for message in message {
             assert!(
-                told.contains(&format!("version {version}")) && told.contains("version 2"),
-                "{told}"
+                message.contains(&format!("version {version}")) && message.contains("version 2"),
+                "{message}"
             );
         }
     }
 }
 
 #[tokio::test]
-async fn rows_that_a_dump_of_the_schema_lacks_are_put_back_by_installing() {
+async fn installing_restores_rows_that_a_schema_only_dump_lacks() {
     let scene = Scene::new().await;
     scene
         .run("TRUNCATE pgherald.outbox_relation, pgherald.outbox_retention, pgherald.outbox_part")

@@ -1,5 +1,4 @@
-//! Rows of the outbox that are no events: however many there are, subscribers read the tables again a few times, and the log
-//! has a few lines.
+//! Undecodable rows of the outbox, however many, cause few resyncs and few lines in the log.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,7 +20,7 @@ fn spec(table: &str) -> TriggerSpec {
     TriggerSpec::new(table).columns(["value"]).outbox()
 }
 
-/// A source that is live, and says how many rows it did not understand once a second.
+/// A live source. It logs the number of undecodable rows once a second.
 async fn source(scene: &Scene) -> OutboxSource {
     let config: ConnectConfig = scene.url().parse().unwrap();
     let mut source = OutboxSource::builder(config)
@@ -33,7 +32,7 @@ async fn source(scene: &Scene) -> OutboxSource {
     source
 }
 
-/// Rows that were not understood, as the log has them: those that are named, and the counts of others.
+/// Rows that failed to decode according to the log: the number of logged rows, and the count of the others.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<(usize, u64)>>);
 
@@ -46,7 +45,7 @@ impl<S: tracing::Subscriber> Layer<S> for Lines {
         impl Visit for Found {
             fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
                 let text = format!("{value:?}");
-                self.is_of_rows |= field.name() == "message" && text.contains("not understood");
+                self.is_of_rows |= field.name() == "message" && text.contains("failed to decode");
             }
             fn record_u64(&mut self, field: &Field, value: u64) {
                 if field.name() == "count" {
@@ -67,7 +66,7 @@ impl<S: tracing::Subscriber> Layer<S> for Lines {
 }
 
 #[tokio::test]
-async fn a_flood_of_undecodable_rows_is_counted_and_announced_a_few_times() {
+async fn a_flood_of_undecodable_rows_is_counted_exactly_and_causes_few_resyncs() {
     let scene = Scene::new().await;
     scene
         .run("CREATE TABLE others (id int PRIMARY KEY, value bigint)")
@@ -76,12 +75,11 @@ async fn a_flood_of_undecodable_rows_is_counted_and_announced_a_few_times() {
     plan.unwrap().apply(&scene.client).await.unwrap();
     let lines = Lines::default();
     let subscriber = tracing_subscriber::registry().with(lines.clone());
-    // Everything below runs on this thread.
-    // With only one dispatcher, tests on other threads would switch lines off for this one.
+    // Everything below runs on this thread. The second dispatcher keeps tests on other threads from disabling its log lines.
     let _other = tracing::Dispatch::new(tracing_subscriber::registry());
     let _logging = tracing::subscriber::set_default(subscriber);
     let mut source = source(&scene).await;
-    // Rows of two tables in turn, every tenth of which can be understood.
+    // Rows of two tables alternate. Every tenth row is valid.
     let half = ROWS / 2;
     let flood = format!(
         "BEGIN;
@@ -107,7 +105,7 @@ async fn a_flood_of_undecodable_rows_is_counted_and_announced_a_few_times() {
             Signal::Events(events) => {
                 rows += events.len() as u64;
                 tables.extend(events.iter().map(|event| event.table().to_owned()));
-                // What came before a row was announced before it.
+                // Resyncs for all rows before this one have already arrived.
                 assert!(
                     undecodable >= rows.saturating_sub(2) * 9,
                     "{undecodable} before row {rows}"
@@ -117,10 +115,10 @@ async fn a_flood_of_undecodable_rows_is_counted_and_announced_a_few_times() {
         }
     }
     assert_eq!((undecodable, rows, tables.len()), (bad, good, 2));
-    // One for each page and table.
+    // One resync per page and table.
     assert!(resyncs <= 2 * (ROWS / 512 + 1), "{resyncs} resyncs");
 
-    // By the next heartbeat each of them was logged or counted.
+    // By the next heartbeat each row was logged or counted.
     let counted = async {
         while lines.0.lock().unwrap().1 < bad {
             let next = source.next();
@@ -136,7 +134,7 @@ async fn a_flood_of_undecodable_rows_is_counted_and_announced_a_few_times() {
 }
 
 #[tokio::test]
-async fn a_table_that_the_outbox_does_not_know_is_looked_up_once_a_page() {
+async fn an_unknown_relation_is_looked_up_once_per_page() {
     let mut scene = Scene::new().await;
     let server = Postgres::shared().await.unwrap();
     let proxy = FaultProxy::start((server.host(), server.port()))
@@ -152,7 +150,7 @@ async fn a_table_that_the_outbox_does_not_know_is_looked_up_once_a_page() {
     assert_eq!((page.events.len(), page.undecodable.len()), (0, 500));
     let made = proxy.statements() - before;
     assert!(made < 20, "{made} statements");
-    // It is found once it is known.
+    // The table is found once it is recorded.
     scene
         .run("INSERT INTO pgherald.outbox_relation SELECT DISTINCT relation, 'public', 'counters', '[\"id\"]' FROM pgherald.outbox")
         .await;
@@ -161,7 +159,7 @@ async fn a_table_that_the_outbox_does_not_know_is_looked_up_once_a_page() {
 }
 
 #[tokio::test]
-async fn rows_with_texts_that_are_no_utf8_are_read_together() {
+async fn rows_with_text_that_is_not_utf8_are_read_together() {
     const BAD: u64 = 1_000;
     let server = Postgres::shared().await.unwrap();
     let name = format!("texts_{}", std::process::id());

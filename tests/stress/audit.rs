@@ -1,4 +1,4 @@
-//! Compares what was committed with what consumers did, and describes each row that was lost.
+//! Compares committed writes with the consumers' effects, and describes each lost row.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -11,17 +11,17 @@ use crate::faults::{Fault, Journal};
 use crate::stage::clock;
 use crate::worker::{Kind, SLICES};
 
-/// How many lost rows, and other findings of a kind, are described.
+/// How many lost rows, and other findings of each kind, are described.
 const DESCRIBED: usize = 10;
 
-/// What was found.
+/// An audit in progress, with its findings.
 pub(crate) struct Audit<'a> {
     pub(crate) client: &'a Client,
     pub(crate) journal: &'a Journal,
     pub(crate) cursors: &'a Cursors,
-    /// Over how many slices the cursors are spread.
+    /// The number of slices that the cursors belong to.
     pub(crate) slices: i32,
-    /// The numbers of writes that a consumer in this process has seen.
+    /// The numbers of the writes that a consumer in this process has seen.
     pub(crate) seen: Option<&'a HashSet<i64>>,
     pub(crate) findings: Vec<String>,
 }
@@ -47,7 +47,7 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// What a group did. To be called when the group has nothing left to do.
+    /// Audits a group. Call it when the group has nothing left to do.
     pub(crate) async fn of_group(&mut self, kind: Kind) {
         self.slices = SLICES;
         let lost = "SELECT n FROM written AS w WHERE NOT EXISTS (SELECT FROM effects AS e WHERE e.n = w.n) ORDER BY n";
@@ -58,7 +58,7 @@ impl<'a> Audit<'a> {
         if kind == Kind::Transactional {
             self.find("effects were made twice", twice).await;
         }
-        // A server that crashes forgets commits that a handler may still have in hand; only a transaction is refused then.
+        // A crashed server forgets commits that a handler may still be processing. Only a transactional handler is refused then.
         if kind == Kind::Transactional || self.journal.count(Fault::Crash) == 0 {
             let of_nothing = "SELECT format('effect %s of write %s, outbox id %s, by %s at %s', number, n, outbox_id, worker, at)
                 FROM effects AS e WHERE NOT EXISTS (SELECT FROM written AS w WHERE w.n = e.n AND w.id = e.id AND w.version = e.version)
@@ -71,26 +71,26 @@ impl<'a> Audit<'a> {
                 ) AS firsts
             ) AS e WHERE version < before ORDER BY first";
         self.find("effects are out of order", disordered).await;
-        // The group begins with the outbox, and trimming spares it.
+        // The group starts at the beginning of the outbox, and trimming spares its rows, so no other resync is justified.
         let resyncs =
             "SELECT format('%s, handled by %s at %s', reason, worker, at) FROM resyncs ORDER BY at";
         self.find("resyncs came without a cause", resyncs).await;
         self.moved_back();
     }
 
-    /// Cursors that moved back.
+    /// Audits that no cursor moved back.
     pub(crate) fn moved_back(&mut self) {
         let moved: Vec<_> = self.cursors.moved_back.clone();
         self.list("cursors moved back", &moved);
     }
 
-    /// The numbers that a query gives.
+    /// The numbers that a query returns.
     pub(crate) async fn numbers(&self, sql: &str) -> Vec<i64> {
         let rows = self.client.query(sql, &[]).await.unwrap();
         rows.iter().map(|row| row.get(0)).collect()
     }
 
-    /// Each row that a query gives is a finding.
+    /// Reports each row that a query returns as a finding.
     async fn find(&mut self, what: &str, sql: &str) {
         let rows = self.client.query(sql, &[]).await.unwrap();
         let found: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
@@ -158,7 +158,7 @@ impl<'a> Audit<'a> {
                 text,
                 "\n  outbox id {id} ({operation}), slice {slice}, sent at {at}"
             );
-            // In this process each reader has its cursors under its number, and reads all there is.
+            // In this process, each reader stores its cursors under its own number and reads all slices.
             let cursors = if self.seen.is_some() { 0 } else { slice };
             let (before, after) = self.cursors.passing(cursors, *server, *xid);
             for (when, sample) in [("before", before), ("after", after)] {
@@ -173,7 +173,7 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Rows beside one, by a column of the outbox.
+    /// Describes the rows beside one, ordered by a column of the outbox.
     async fn neighbours(&self, column: &str, value: &str, text: &mut String) {
         let columns = "id, xid::text::bigint, hash, sent_at, n, (SELECT worker FROM effects AS e WHERE e.n = r.n ORDER BY number LIMIT 1)";
         let sql = format!(
@@ -186,15 +186,15 @@ impl<'a> Audit<'a> {
         for row in self.client.query(&sql, &[]).await.unwrap() {
             let (id, xid, at): (i64, i64, SystemTime) = (row.get(0), row.get(1), row.get(3));
             let slice = (row.get::<_, i32>(2) & i32::MAX) % self.slices;
-            let (at, fate) = (clock(at), self.fate(&row));
+            let (at, disposition) = (clock(at), self.disposition(&row));
             let _ = write!(
                 text,
-                "\n    id {id} xid {xid} slice {slice} sent at {at}: {fate}"
+                "\n    id {id} xid {xid} slice {slice} sent at {at}: {disposition}"
             );
         }
     }
 
-    fn fate(&self, row: &Row) -> String {
+    fn disposition(&self, row: &Row) -> String {
         let number: Option<i64> = row.get(4);
         match (self.seen, row.get::<_, Option<&str>>(5)) {
             (Some(seen), _) if number.is_some_and(|n| seen.contains(&n)) => "seen".to_owned(),
@@ -204,7 +204,7 @@ impl<'a> Audit<'a> {
         }
     }
 
-    /// Ends the test if anything was found.
+    /// Fails the test if there are findings.
     pub(crate) fn conclude(self, seed: u64, kept: &str) {
         if !self.findings.is_empty() {
             let findings = self.findings.join("\n");

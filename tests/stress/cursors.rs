@@ -1,4 +1,4 @@
-//! Cursors as they were during a run: which of them passed over a row, and whether one moved back.
+//! The cursors during a run, sampled: which of them passed a row, and whether one moved back.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use crate::stage::clock;
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
     pub(crate) at: SystemTime,
-    /// When the server was started. What it gave out before a crash means nothing after it.
+    /// Start time of the server. Ids assigned before a crash may be assigned again after it.
     pub(crate) server: SystemTime,
     pub(crate) epoch: i64,
     pub(crate) generation: i64,
@@ -18,12 +18,12 @@ pub(crate) struct Sample {
 }
 
 impl Sample {
-    /// What has been read completely: the first word is the snapshot.
+    /// The snapshot, which is the first word of the cursor: everything visible in it has been read.
     fn snapshot(&self) -> &str {
         self.cursor.split(' ').next().unwrap()
     }
 
-    /// The last id that was taken before that snapshot.
+    /// The last outbox id taken before that snapshot.
     pub(crate) fn floor(&self) -> i64 {
         self.cursor.split(' ').nth(1).unwrap().parse().unwrap()
     }
@@ -32,7 +32,7 @@ impl Sample {
         self.snapshot().split(':').nth(1).unwrap().parse().unwrap()
     }
 
-    /// Whether a transaction that has ended is visible in what has been read.
+    /// Whether the snapshot shows a transaction as ended.
     fn sees(&self, xid: u64) -> bool {
         let mut parts = self.snapshot().splitn(3, ':').skip(1);
         let xmax: u64 = parts.next().unwrap().parse().unwrap();
@@ -55,11 +55,11 @@ impl fmt::Display for Sample {
     }
 }
 
-/// The cursors of some slices, or of some readers, each time that they were seen to differ.
+/// The distinct cursors of slices or readers, in the order of time.
 #[derive(Default)]
 pub(crate) struct Cursors {
     samples: HashMap<i32, Vec<Sample>>,
-    /// Each time that one moved back, which none ever may while the server lives.
+    /// Cursors that moved back. None may while the server lives.
     pub(crate) moved_back: Vec<String>,
 }
 
@@ -71,7 +71,7 @@ impl Cursors {
                 return;
             }
             let is_comparable = last.server == sample.server;
-            // Another consumer may have taken its floor a moment earlier, and its snapshot later.
+            // Within one epoch the floor must not move back. A new owner may have read its floor earlier and its snapshot later.
             let floor_moved_back = last.epoch == sample.epoch && sample.floor() < last.floor();
             if is_comparable && (sample.xmax() < last.xmax() || floor_moved_back) {
                 self.moved_back
@@ -81,7 +81,7 @@ impl Cursors {
         samples.push(sample);
     }
 
-    /// The last sample before the transaction was visible to the cursor, and the first one in which it was.
+    /// The last sample in which the transaction was not visible, and the first one in which it was.
     pub(crate) fn passing(
         &self,
         slice: i32,
@@ -93,7 +93,7 @@ impl Cursors {
             .get(&slice)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        // Without a crash the transaction may be one that an earlier start of the server gave out.
+        // Samples of later starts of the server count as well, because a clean restart keeps transaction ids.
         let first = all
             .iter()
             .position(|sample| sample.server >= server && sample.sees(xid));

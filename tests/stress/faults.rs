@@ -1,4 +1,4 @@
-//! What goes wrong during a run.
+//! The faults of a run.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -9,20 +9,20 @@ use rustix::process::Signal;
 use crate::stage::{Stage, clock, connect_at_last};
 use crate::worker::{LEASE, signal};
 
-/// Something that goes wrong. Its name, as `PGHERALD_STRESS_FAULTS` has it, is the variant's in lower case.
+/// A fault. `PGHERALD_STRESS_FAULTS` uses the variant's name in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// A consumer stands still, mostly for longer than its lease, and goes on: a process by SIGSTOP and SIGCONT.
+    /// A consumer is suspended, mostly for longer than its lease: a process by SIGSTOP and SIGCONT.
     Stop,
-    /// A worker is killed by SIGKILL, and another one is started in its place.
+    /// A worker is killed by SIGKILL, and another one is started.
     Kill,
-    /// All connections are ended by an administrator.
+    /// All connections are terminated by an administrator.
     Terminate,
     /// The outbox is trimmed as far as groups allow.
     Trim,
     /// The server is shut down and started.
     Restart,
-    /// The server is killed and started. It forgets commits that were asynchronous.
+    /// The server is killed and started again. It forgets asynchronous commits.
     Crash,
 }
 
@@ -36,7 +36,7 @@ impl Fault {
         Self::Crash,
     ];
 
-    /// Panics if there is no such fault.
+    /// Returns the fault with this name. Panics if there is none.
     pub(crate) fn named(name: &str) -> Self {
         let named = Self::ALL.iter().find(|fault| fault.to_string() == name);
         *named.unwrap_or_else(|| panic!("no fault has the name {name:?}"))
@@ -56,19 +56,19 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Deals faults in rounds, each of which has all of its faults in an order by chance.
+/// Draws faults in rounds. Each round has all its faults, in random order.
 pub(crate) struct Faults {
     random: Rng,
     all: Vec<Fault>,
     round: Vec<Fault>,
     pause: (u64, u64),
-    /// Rounds that were begun.
+    /// Number of rounds that have begun.
     pub(crate) rounds: usize,
     pub(crate) journal: Journal,
 }
 
 impl Faults {
-    /// Faults of rounds with `all`, close together if the run is short.
+    /// Draws rounds of the faults `all`. In a short run the faults follow each other closely.
     pub(crate) fn new(random: Rng, all: Vec<Fault>, is_short: bool) -> Self {
         Self {
             random,
@@ -80,18 +80,18 @@ impl Faults {
         }
     }
 
-    /// Whether the first round is over.
+    /// Whether the first round is complete.
     pub(crate) fn has_dealt_all(&self) -> bool {
         self.all.is_empty() || (self.rounds > 0 && self.round.is_empty())
     }
 
-    /// How long to wait until the next fault.
+    /// Time until the next fault.
     pub(crate) fn pause(&mut self) -> Duration {
         let (least, most) = self.pause;
         Duration::from_millis(self.random.u64(least..most))
     }
 
-    /// The next fault, if there are any.
+    /// The next fault, or `None` if the run has none.
     pub(crate) fn deal(&mut self) -> Option<Fault> {
         if self.round.is_empty() {
             self.round.extend_from_slice(&self.all);
@@ -101,15 +101,15 @@ impl Faults {
         self.round.pop()
     }
 
-    /// Which of `count` consumers a fault hits.
+    /// The index of the consumer, out of `count`, that a fault hits.
     pub(crate) fn victim(&mut self, count: usize) -> usize {
         self.random.usize(..count)
     }
 
-    /// For how long a consumer stands still.
+    /// How long a consumer is suspended.
     ///
-    /// Mostly a little longer than the lease: the server ends a transaction that is idle for that long, so one that goes on must
-    /// be fenced only if others took its slices over and the server has not ended it yet.
+    /// Mostly a little longer than the lease. The server ends a transaction that is idle for that long, so a resumed consumer
+    /// has to be fenced only if others own its slices and the server has not yet ended its transaction.
     pub(crate) fn standstill(&mut self) -> Duration {
         let lease = LEASE.as_millis() as u64;
         let span = match self.random.u8(..4) {
@@ -119,7 +119,7 @@ impl Faults {
         Duration::from_millis(self.random.u64(span))
     }
 
-    /// Brings a fault of the server about, and ends it. Those of consumers are their owners' part.
+    /// Causes a fault of the server and ends it. The owners of consumers cause the faults of consumers.
     pub(crate) async fn inject(&mut self, fault: Fault, stage: &Stage) {
         self.journal.note(fault.to_string());
         match fault {
@@ -149,8 +149,8 @@ impl Faults {
     }
 }
 
-/// Stops the process that writes the log of asynchronous commits, so that a crash loses some: otherwise it writes each page as
-/// soon as it is full.
+/// Suspends the process that writes the log of asynchronous commits, so that a crash loses some. Otherwise the process writes
+/// each page as soon as it is full.
 async fn stop_wal_writer(stage: &Stage) {
     let client = connect_at_last(&stage.url).await;
     let sql = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'";
@@ -159,7 +159,7 @@ async fn stop_wal_writer(stage: &Stage) {
     }
 }
 
-/// What was done, and when.
+/// A log of faults with their times.
 #[derive(Default)]
 pub(crate) struct Journal(Vec<(SystemTime, String)>);
 
@@ -168,7 +168,7 @@ impl Journal {
         self.0.push((SystemTime::now(), text.into()));
     }
 
-    /// How many faults there were.
+    /// How often a fault happened.
     pub(crate) fn count(&self, fault: Fault) -> usize {
         let name = fault.to_string();
         let is_it = |text: &str| text.split(' ').next() == Some(&*name);
@@ -181,7 +181,7 @@ impl Journal {
         counts.join(", ")
     }
 
-    /// What was done in the seconds before `time`, and a second after it.
+    /// The entries from 8 seconds before `time` to 1 second after it.
     pub(crate) fn around(&self, time: SystemTime) -> Vec<String> {
         const BEFORE: Duration = Duration::from_secs(8);
         const AFTER: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What a cache does with a source, without the cache: it knows what it was told since it last read the database.
+//! Follows a source as a cache does: it knows the events since it last read the database, and when it did so.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use pgherald_core::{OutboxSource, Signal, Source};
 use crate::handlers::Job;
 use crate::stage::{AGAIN, connect_at_last};
 
-/// What a follower has come to know.
+/// What a follower knows.
 #[derive(Default)]
 pub(crate) struct Known {
-    /// Numbers of writes that came as events.
+    /// Numbers of the writes that arrived as events.
     pub(crate) seen: HashSet<i64>,
-    /// What was visible when the database was read after a `Resync`, and at which start of the server.
+    /// The snapshots in which the database was read after a `Resync`, with the start time of the server.
     pub(crate) reads: Vec<(SystemTime, String)>,
-    /// Of each row the version that came last, since the last `Resync`.
+    /// The last version of each row since the last `Resync`.
     versions: HashMap<i32, i64>,
     pub(crate) is_live: bool,
-    /// Whether `Live` may come: a `Resync` or `Resumed` came after the last `Down`.
+    /// Whether `Live` is allowed: a `Resync` or `Resumed` has followed the last `Down`.
     may_be_live: bool,
     pub(crate) events: u64,
     pub(crate) resumptions: u64,
@@ -53,7 +53,7 @@ impl Follower {
         }
     }
 
-    /// Waits until the source is live, but not for ever: a fault may have to end first.
+    /// Waits until the source is live, at most for `limit`, because a fault may have to end first.
     pub(crate) async fn live(&self, limit: Duration) {
         let is_live = async {
             while !self.known.lock().unwrap().is_live {
@@ -63,7 +63,7 @@ impl Follower {
         let _ = tokio::time::timeout(limit, is_live).await;
     }
 
-    /// Has it poll nothing for so long.
+    /// Suspends polling for `span`.
     pub(crate) fn stop(&self, span: Duration) {
         let millis = span.as_millis().try_into().unwrap();
         self.standstill.store(millis, Relaxed);
@@ -87,12 +87,12 @@ async fn follow(
         if millis > 0 {
             tokio::time::sleep(Duration::from_millis(millis)).await;
         }
-        // So a standstill begins although nothing comes.
+        // The timeout lets a suspension begin although no signal arrives.
         let Ok(signal) = tokio::time::timeout(AGAIN, source.next()).await else {
             continue;
         };
         if let Signal::Resync(_) = &signal {
-            // Before anything that comes after it.
+            // The read has to happen before later signals are taken.
             let read = read(&url).await;
             let mut known = known.lock().unwrap();
             known.reads.push(read);
@@ -102,7 +102,7 @@ async fn follow(
     }
 }
 
-/// What is committed now. Reading all rows would give the same answer for more work.
+/// The current snapshot. Reading all rows would give the same information at a higher cost.
 async fn read(url: &str) -> (SystemTime, String) {
     loop {
         let client = connect_at_last(url).await;

@@ -1,4 +1,4 @@
-//! Three worker processes share the work of a group while everything fails.
+//! Three worker processes share a group while faults happen.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::worker::{Kind, Workers};
 use crate::workload::{Speed, Workload};
 
 const WORKERS: usize = 3;
-/// How many writes a short run commits at least.
+/// Minimum number of committed writes in a short run.
 const WRITES: i64 = 1_500;
 
 const ROUND: [Fault; 11] = [
@@ -31,7 +31,7 @@ const ROUND: [Fault; 11] = [
     Fault::Crash,
 ];
 
-/// Runs a group and audits it. Panics if a promise was broken.
+/// Runs a group and audits it. Panics if the group broke a promise.
 pub(crate) async fn run(kind: Kind) {
     let mode = kind.name();
     let settings = Settings::from_env(mode);
@@ -103,7 +103,7 @@ pub(crate) async fn run(kind: Kind) {
     std::fs::remove_dir_all(logs).unwrap();
 }
 
-/// Makes a directory for the workers' logs.
+/// Creates a directory for the workers' logs.
 fn logs(mode: &str, seed: u64) -> PathBuf {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("stress-{mode}-{seed}"));
     std::fs::create_dir_all(&path).unwrap();

@@ -1,4 +1,4 @@
-//! What workers do with events: each handler notes an effect in the table `effects`.
+//! The handlers of workers. Each records an effect in the table `effects`.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ const NOTE_MANY: &str = "INSERT INTO effects (n, id, version, outbox_id, worker)
     ORDER BY place";
 const NOTE_RESYNC: &str = "INSERT INTO resyncs (reason, worker) VALUES ($1, $2)";
 
-/// Of a thousand attempts this many fail, so that rows are parked.
+/// Out of a thousand attempts, this many fail, so that rows are parked.
 const FAILURES: u32 = 5;
 
 /// A row of `jobs`.
@@ -29,7 +29,7 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// An event without a row is one that the workload never causes: its effect is one that no write has.
+    /// The row of an event. The workload never causes an event without a row, so such an event gets a number that no write has.
     pub(crate) fn of(event: &Event) -> Self {
         let unknown = Self {
             n: -1,
@@ -51,8 +51,7 @@ fn fail_sometimes() -> HandlerResult {
     }
 }
 
-/// Where handlers that have no transaction note their effects: on a connection that all of them share, made anew when it is
-/// lost.
+/// Records the effects of handlers without a transaction, on one shared connection. A lost connection is replaced.
 #[derive(Clone)]
 pub(crate) struct Effects {
     url: Arc<str>,

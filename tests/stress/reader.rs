@@ -1,7 +1,7 @@
-//! Two `OutboxReader`s beside writers that leave no pause, and no faults at all.
+//! Two `OutboxReader`s beside writers that never pause, without faults.
 //!
-//! Here races between a cursor and transactions that begin and end show most often. A run has rounds, each with an audit of its
-//! own: what a reader remembers of it is bounded, and a loss is described soon after it happened.
+//! This mode shows races between a cursor and beginning and ending transactions most often. A run has rounds with an audit
+//! each, so that a reader's memory is bounded and a loss is described soon after it happened.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use crate::workload::{Speed, Workload};
 
 const READERS: usize = 2;
 const WRITERS: usize = 2;
-/// How many writes a round commits at least.
+/// Minimum number of committed writes per round.
 const WRITES: i64 = 8_000;
-/// How many rounds a short run has.
+/// Number of rounds in a short run.
 const ROUNDS: usize = 1;
 
-/// What a reader has read in a round.
+/// What a reader read in a round.
 struct Read {
     seen: HashSet<i64>,
-    /// Under slice 0.
+    /// Stored under slice 0.
     cursors: Cursors,
     twice: u64,
     pages: u64,
@@ -51,7 +51,7 @@ pub(crate) async fn run() {
 
 async fn round(stage: &Stage, settings: &Settings, random: &mut Rng, number: usize) {
     let client = connect_at_last(&stage.url).await;
-    // Nobody reads the rows of the last round any more.
+    // No reader needs the rows of the last round.
     let clear = "TRUNCATE written; SELECT pgherald.trim_outbox('0 s', 1 << 30)";
     client.batch_execute(clear).await.unwrap();
     let (is_over, mut readers) = (Arc::new(AtomicBool::new(false)), Vec::new());
@@ -66,7 +66,7 @@ async fn round(stage: &Stage, settings: &Settings, random: &mut Rng, number: usi
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     workload.end().await;
-    // Every page that is asked for from now on shows all writes.
+    // From here on every page request sees all writes.
     is_over.store(true, Relaxed);
     let journal = Journal::default();
     for reader in readers {
@@ -99,7 +99,7 @@ async fn round(stage: &Stage, settings: &Settings, random: &mut Rng, number: usi
     }
 }
 
-/// Reads in a thread of its own, from now until all is read that was written before the end.
+/// Reads in its own thread until every row written before the end has been read.
 fn reader(
     url: String,
     is_over: Arc<AtomicBool>,
@@ -140,7 +140,7 @@ async fn read(
         read.pages += 1;
         read.gaps += u64::from(page.is_gap);
         for event in &page.events {
-            // An upsert of one row has one event.
+            // An upsert of one row is one event.
             read.twice += u64::from(!read.seen.insert(Job::of(event).n));
         }
         cursor = page.cursor;

@@ -1,20 +1,20 @@
-//! The environment variables that a run obeys.
+//! The environment variables of a run.
 
 use std::time::{Duration, Instant};
 
 use crate::faults::Fault;
 
-/// How a run is made. Printed, so that it can be repeated.
+/// The settings of a run. They are printed, so that a run can be repeated.
 pub(crate) struct Settings {
     pub(crate) seed: u64,
-    /// How long the run lasts. Without it, it lasts until enough work is done.
+    /// Duration of the run. Without it, the run ends when it has done enough.
     pub(crate) duration: Option<Duration>,
-    /// The faults that it is restricted to.
+    /// The faults that the run is restricted to.
     faults: Option<Vec<Fault>>,
 }
 
 impl Settings {
-    /// Reads the environment. Panics if a value cannot be read, because a run that ignores it would prove something else.
+    /// Reads the environment. Panics if a value is invalid, because a run that ignores it would prove something else.
     pub(crate) fn from_env(mode: &str) -> Self {
         let seed = number("PGHERALD_SEED").unwrap_or_else(|| fastrand::u64(..));
         let duration = number("PGHERALD_STRESS_SECONDS").map(Duration::from_secs);
@@ -30,7 +30,7 @@ impl Settings {
         }
     }
 
-    /// A round of faults, of those that are allowed.
+    /// The faults of a round, restricted to the allowed ones.
     pub(crate) fn round(&self, all: &[Fault]) -> Vec<Fault> {
         let is_allowed = |fault: &Fault| {
             self.faults
@@ -40,7 +40,7 @@ impl Settings {
         all.iter().copied().filter(is_allowed).collect()
     }
 
-    /// Whether a run that began at `began` goes on, which has done `enough` for a short one or not.
+    /// Whether a run that began at `began` continues. `enough` says whether it has done enough for a short run.
     pub(crate) fn goes_on(&self, began: Instant, enough: bool) -> bool {
         match self.duration {
             Some(duration) => began.elapsed() < duration,

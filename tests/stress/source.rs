@@ -1,4 +1,4 @@
-//! An `OutboxSource` whose server fails, and whose owner stands still now and then.
+//! An `OutboxSource` whose server fails, and whose owner is suspended now and then.
 
 use std::time::{Duration, Instant};
 
@@ -14,11 +14,11 @@ use crate::settings::Settings;
 use crate::stage::{Durability, Stage, connect_at_last, spec};
 use crate::workload::{Speed, Workload};
 
-/// How many writes a short run commits at least.
+/// Minimum number of committed writes in a short run.
 const WRITES: i64 = 1_500;
-/// How often a last row is written, each time that it does not come.
+/// How many marker rows are written before the run fails. Another one is written each time that a marker does not arrive.
 const MARKERS: i64 = 9;
-/// How long it may take until it comes.
+/// How long to wait for a marker row.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const ROUND: [Fault; 8] = [
@@ -66,7 +66,7 @@ pub(crate) async fn run() {
         began,
         faults.has_dealt_all() && workload.committed() >= WRITES,
     ) {
-        // Some faults hit a source that is recovering from the last one, others one that is live.
+        // Some faults hit a source that is recovering from the last one, others a live one.
         if random.bool() {
             follower.live(PATIENCE).await;
         }
@@ -83,7 +83,7 @@ pub(crate) async fn run() {
     }
     let number = workload.end().await;
     let client = connect_at_last(&stage.url).await;
-    let came = last_row_came(&client, &follower, number).await;
+    let came = marker_arrives(&client, &follower, number).await;
 
     let known = follower.known.lock().unwrap().broken.clone();
     let cursors = Cursors::default();
@@ -113,9 +113,9 @@ pub(crate) async fn run() {
     audit.list("signals broke the contract", &known);
     if !came {
         let state = if is_live { "live" } else { "not live" };
-        audit.findings.push(format!(
-            "no row came that was written last; the source is {state}"
-        ));
+        audit
+            .findings
+            .push(format!("no marker row arrived; the source is {state}"));
     }
     let written = audit.numbers("SELECT n FROM written ORDER BY n").await;
     let unseen: Vec<i64> = written.into_iter().filter(|n| !seen.contains(n)).collect();
@@ -124,9 +124,9 @@ pub(crate) async fn run() {
     audit.conclude(settings.seed, "");
 }
 
-/// Writes a row when all other transactions have ended, and waits until it comes while the source is live: then each row before
-/// it has come, or never will. Tries again, because that row can be lost as well.
-async fn last_row_came(client: &Client, follower: &Follower, number: i64) -> bool {
+/// Writes a marker row when all other transactions have ended, and waits until it arrives while the source is live. Each earlier
+/// row has then arrived or is lost. A marker that does not arrive is followed by another one. Returns `false` if none arrives.
+async fn marker_arrives(client: &Client, follower: &Follower, number: i64) -> bool {
     for marker in number..number + MARKERS {
         follower.live(PATIENCE).await;
         let reads = follower.known.lock().unwrap().reads.len();
@@ -139,7 +139,7 @@ async fn last_row_came(client: &Client, follower: &Follower, number: i64) -> boo
                 if known.is_live && known.seen.contains(&marker) {
                     return true;
                 }
-                // The row may have been covered by a resync.
+                // A resync may cover the row.
                 if known.reads.len() > reads {
                     break;
                 }
@@ -150,7 +150,7 @@ async fn last_row_came(client: &Client, follower: &Follower, number: i64) -> boo
     false
 }
 
-/// Those of some writes that were visible to no read after a resync.
+/// The writes that were not visible to any read after a resync.
 async fn not_read(
     client: &Client,
     unseen: &[i64],

@@ -8,23 +8,23 @@ use pgherald_core::{ConnectConfig, TableName};
 use pgherald_testkit::Postgres;
 use tokio_postgres::{Client, NoTls};
 
-/// How long to wait before a server that is down is tried again.
+/// Pause before the next attempt to connect to a server that is down.
 pub(crate) const AGAIN: Duration = Duration::from_millis(20);
 
-/// When commits reach the disk, or at least the operating system, which is enough for a server that is killed.
+/// When commits reach the disk, or at least the operating system, which suffices for a killed server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// Some transactions commit synchronously, which writes what the others left in memory.
+    /// Some transactions commit synchronously, which also flushes the asynchronous commits before them.
     Mixed,
-    /// No transaction does. A killed server forgets the commits of up to half a second, and gives their ids out again.
+    /// All commits are asynchronous. A killed server forgets those of up to half a second, and assigns their ids again.
     Late,
-    /// As late, but with the fewest buffers for the log. A sequence writes to the log while its page shows a value that it takes
-    /// back; with few buffers that takes longer, and a reader of the page sees that value more often.
+    /// Like `Late`, with the smallest log buffers. A sequence writes to the log while its page shows a value that it then takes
+    /// back. With few buffers this takes longer, so a reader of the page sees that value more often.
     Crowded,
 }
 
 impl Durability {
-    /// One in which a crash may hit.
+    /// A random mode for runs with crashes.
     pub(crate) fn drawn(random: &mut Rng) -> Self {
         match random.bool() {
             true => Self::Mixed,
@@ -39,7 +39,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Starts a server of its own, for faults hit all of it.
+    /// Starts a separate server, because faults hit the whole server.
     pub(crate) async fn start(durability: Durability) -> Self {
         let (commits, wal_buffers) = match durability {
             Durability::Mixed => ("on", "4MB"),
@@ -62,7 +62,7 @@ impl Stage {
         plan.apply(&client).await.unwrap();
         let scene = include_str!("sql/scene.sql");
         client.batch_execute(scene).await.unwrap();
-        // What a killed server forgets must not be the scene itself.
+        // Otherwise a killed server could forget the scene itself.
         client.batch_execute("CHECKPOINT").await.unwrap();
         Self { server, url }
     }
@@ -83,7 +83,7 @@ pub(crate) async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> 
     Ok(client)
 }
 
-/// Connects as soon as the server lets it.
+/// Connects, retrying until the server accepts the connection.
 pub(crate) async fn connect_at_last(url: &str) -> Client {
     loop {
         match connect(url).await {

@@ -1,4 +1,4 @@
-//! Looks at a group while a run is under way: where its cursors are, and how far it is behind.
+//! Samples a group during a run: its cursors and its lag.
 
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use crate::cursors::{Cursors, Sample};
 use crate::stage::connect_at_last;
 
 const EVERY: Duration = Duration::from_millis(40);
-/// A group that makes no progress for this long, with no fault under way, has come to a halt.
+/// A group without progress for this long, while no fault is under way, has stalled.
 const STANDSTILL: Duration = Duration::from_secs(90);
 
 const CURSORS: &str = "SELECT slice, epoch, generation, cursor, pg_postmaster_start_time() FROM pgherald.consumer_cursor";
@@ -19,10 +19,10 @@ const LAG: &str =
     "SELECT coalesce(sum(lag_events), 0)::bigint, coalesce(sum(parked + dead_letters), 0)::bigint
     FROM pgherald.consumer_group_status";
 
-/// Looks again and again until it is dropped.
+/// Samples the group until it is dropped.
 pub(crate) struct Watch {
     pub(crate) cursors: Arc<Mutex<Cursors>>,
-    /// Events that the group has still to handle.
+    /// Events that the group has not handled yet.
     pub(crate) behind: Arc<AtomicI64>,
     task: JoinHandle<()>,
 }
@@ -31,7 +31,7 @@ impl Watch {
     pub(crate) fn start(url: &str) -> Self {
         let cursors = Arc::<Mutex<Cursors>>::default();
         let behind = Arc::<AtomicI64>::default();
-        let task = tokio::spawn(look(
+        let task = tokio::spawn(sample_until_dropped(
             url.to_owned(),
             Arc::clone(&cursors),
             Arc::clone(&behind),
@@ -43,7 +43,7 @@ impl Watch {
         }
     }
 
-    /// Waits until nothing is left to do, for as long as there is progress. Returns what is left if there is none.
+    /// Waits until the group has nothing left to do, as long as it makes progress. Otherwise returns what is left.
     pub(crate) async fn settled(url: &str) -> Result<(), String> {
         let mut client = connect_at_last(url).await;
         let (mut before, mut since) = ((-1, -1), Instant::now());
@@ -64,7 +64,7 @@ impl Watch {
             if since.elapsed() > STANDSTILL {
                 let (lag, parked): (i64, i64) = now;
                 return Err(format!(
-                    "the group came to a halt with {lag} events to read and {parked} parked or dead"
+                    "the group stalled with {lag} events to read and {parked} parked or dead"
                 ));
             }
             tokio::time::sleep(EVERY).await;
@@ -78,11 +78,11 @@ impl Drop for Watch {
     }
 }
 
-async fn look(url: String, cursors: Arc<Mutex<Cursors>>, behind: Arc<AtomicI64>) {
+async fn sample_until_dropped(url: String, cursors: Arc<Mutex<Cursors>>, behind: Arc<AtomicI64>) {
     loop {
         let client = connect_at_last(&url).await;
         while !client.is_closed() {
-            // Fails with the connection.
+            // An error ends the sampling on this connection. A new connection follows.
             let _ = sample(&client, &cursors).await;
             if let Ok(row) = client.query_one(LAG, &[]).await {
                 behind.store(row.get(0), Relaxed);

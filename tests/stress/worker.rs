@@ -1,4 +1,4 @@
-//! Workers as processes of their own, which can be stopped, continued and killed.
+//! Workers that run in processes of their own, which can be suspended, resumed and killed.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read as _;
@@ -14,10 +14,10 @@ use tokio::task::LocalSet;
 use crate::faults::Journal;
 use crate::handlers::{Effects, InBatches, InTransaction, Plain};
 
-/// The group that all workers are consumers of.
+/// The group of all workers.
 pub(crate) const GROUP: &str = "workers";
 pub(crate) const SLICES: i32 = 8;
-/// Shorter than most standstills.
+/// Shorter than most suspensions.
 pub(crate) const LEASE: Duration = Duration::from_millis(800);
 const ENV: &str = "PGHERALD_STRESS_WORKER";
 
@@ -39,7 +39,7 @@ impl Kind {
     }
 }
 
-/// Processes that share the work of one group. Killed when dropped.
+/// Processes that share a group. They are killed when this is dropped.
 pub(crate) struct Workers {
     url: String,
     kind: Kind,
@@ -51,12 +51,12 @@ pub(crate) struct Workers {
 struct Worker {
     name: String,
     child: Child,
-    /// When a stopped one goes on.
+    /// When a suspended worker is resumed.
     until: Option<Instant>,
 }
 
 impl Workers {
-    /// Starts `count` of them. Their logs go to files in `logs`.
+    /// Starts `count` workers, which log to files in `logs`.
     pub(crate) fn start(url: &str, kind: Kind, count: usize, logs: &Path) -> Self {
         let mut workers = Self {
             url: url.to_owned(),
@@ -84,7 +84,7 @@ impl Workers {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "worker::worker", "--ignored", "--nocapture"])
             .env(ENV, format!("{} {name} {}", self.kind.name(), self.url))
-            // Ends with this process: see `end_with_parent`.
+            // The worker ends with this process: see `end_with_parent`.
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -101,7 +101,7 @@ impl Workers {
         self.all.len()
     }
 
-    /// The worker stands still for `span`, as if its machine did.
+    /// Suspends the worker for `span`, as if its machine stood still.
     pub(crate) fn stop(&mut self, place: usize, span: Duration, journal: &mut Journal) {
         let worker = &mut self.all[place];
         worker.signal(Signal::STOP);
@@ -109,16 +109,16 @@ impl Workers {
         journal.note(format!("stop {} for {span:?}", worker.name));
     }
 
-    /// Kills the worker, stopped or not, and starts another one.
+    /// Kills the worker, suspended or not, and starts another one.
     pub(crate) fn kill(&mut self, place: usize, journal: &mut Journal) {
         let next = self.spawn(place);
         let text = format!("kill {}, start {}", self.all[place].name, next.name);
-        // Dropping it kills it.
+        // Dropping a worker kills it.
         self.all[place] = next;
         journal.note(text);
     }
 
-    /// Continues workers whose standstill is over, or all that stand still.
+    /// Resumes the workers whose suspension is over, or all suspended ones.
     pub(crate) fn go_on(&mut self, all: bool, journal: &mut Journal) {
         for worker in &mut self.all {
             let is_due = |until: &mut Instant| all || *until <= Instant::now();
@@ -129,7 +129,7 @@ impl Workers {
         }
     }
 
-    /// A worker that has ended by itself, which none ever should.
+    /// Describes a worker that has ended by itself, which none should.
     pub(crate) fn ended(&mut self) -> Option<String> {
         self.all.iter_mut().find_map(|worker| {
             let status = worker.child.try_wait().unwrap()?;
@@ -144,20 +144,20 @@ impl Worker {
     }
 }
 
-/// Sends a signal to a process that runs.
+/// Sends a signal to a running process.
 pub(crate) fn signal(process: i32, signal: Signal) {
     kill_process(Pid::from_raw(process).unwrap(), signal).unwrap();
 }
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The worker's own program.
+/// The program of the worker process.
 #[test]
 #[ignore = "started by the tests"]
 fn worker() {
@@ -187,7 +187,7 @@ fn worker() {
         .lease(LEASE)
         .timeout(Duration::from_secs(5))
         .max_batch(50)
-        // Never a dead letter: the server may be away for long.
+        // No dead letters, because the server may be down for long.
         .retry(RetryPolicy::new(
             1_000_000,
             Backoff::new(Duration::from_millis(5), Duration::from_millis(50)),
@@ -205,7 +205,7 @@ fn worker() {
     runtime.block_on(LocalSet::new().run_until(consumer.run()));
 }
 
-/// Ends this process once the one that started it is gone, however that ended: then the other end of its input is closed.
+/// Ends this process when its parent has ended in any way, which closes the other end of the process's input.
 fn end_with_parent() {
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());

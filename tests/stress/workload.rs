@@ -1,12 +1,11 @@
-//! Sessions that write until they are stopped, many transactions at a time.
+//! Sessions that write concurrently until they are stopped.
 //!
-//! - *Writers* change few rows, so that the same row is written again and again: some of the transactions are rolled back, wholly
-//!   or to a savepoint.
-//! - *Holders* keep transactions open across those of the others. They take ids and transaction ids early and commit late, so rows
+//! - *Writers* change few rows, so each row is written often. Some transactions are rolled back, completely or to a savepoint.
+//! - *Holders* keep transactions open while others run. They take outbox ids and transaction ids early and commit late, so rows
 //!   become visible out of the order of their ids.
-//! - The *burner* takes ids of the outbox and transaction ids, and writes nothing.
+//! - The *burner* takes outbox ids and transaction ids, and writes nothing.
 //!
-//! They run in threads of their own, because the consumers under test must not wait for them.
+//! They run in threads of their own, so that consumers in this process do not slow them down.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
@@ -20,18 +19,18 @@ use crate::stage::connect_at_last;
 
 /// Rows that writers share.
 const ROWS: i32 = 40;
-/// The first row of the first holder. Each holder has rows of its own: a lock that it keeps must not stop the writers.
+/// The first row of the first holder. Each holder has its own rows, so that its locks do not block the writers.
 const HELD: i32 = 1_000;
 const ROWS_OF_HOLDER: i32 = 5;
-/// From here on writers wait for consumers.
+/// Writers wait for consumers that are this many events behind.
 const FAR_BEHIND: i64 = 2_000;
 
-/// How hard the writers write.
+/// The pace of the writers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Speed {
-    /// As fast as a consumer can follow.
+    /// No faster than a consumer can follow.
     Paced,
-    /// Without a pause.
+    /// Without pauses.
     Full,
 }
 
@@ -43,9 +42,9 @@ pub(crate) struct Workload {
 struct Shared {
     url: String,
     speed: Speed,
-    /// The last number that a write was given.
+    /// The last number assigned to a write.
     numbers: AtomicI64,
-    /// Writes whose commit was confirmed.
+    /// Number of writes whose commit was confirmed.
     committed: AtomicI64,
     /// How many events the consumers are behind.
     behind: Arc<AtomicI64>,
@@ -96,12 +95,12 @@ impl Workload {
         Self { shared, threads }
     }
 
-    /// Writes whose commit was confirmed so far.
+    /// Number of writes whose commit was confirmed so far.
     pub(crate) fn committed(&self) -> i64 {
         self.shared.committed.load(Relaxed)
     }
 
-    /// Ends all of them. Returns a number for writes that is greater than all that were given out.
+    /// Ends all sessions. Returns a number that is greater than those of all writes.
     pub(crate) async fn end(self) -> i64 {
         self.shared.is_over.store(true, Relaxed);
         for thread in self.threads {
@@ -127,7 +126,7 @@ impl Shared {
         self.is_over.load(Relaxed)
     }
 
-    /// Waits while consumers are far behind. Returns whether writers go on.
+    /// Waits while consumers are far behind. Returns whether the run continues.
     async fn goes_on(&self) -> bool {
         while self.behind.load(Relaxed) > FAR_BEHIND && !self.is_over() {
             pause(10).await;
@@ -135,7 +134,7 @@ impl Shared {
         !self.is_over()
     }
 
-    /// Waits that long, but not beyond the end of the run.
+    /// Waits for the given time, but not beyond the end of the run.
     async fn stay_open(&self, millis: u64) {
         let until = Instant::now() + Duration::from_millis(millis);
         while Instant::now() < until && !self.is_over() {
@@ -144,7 +143,7 @@ impl Shared {
         }
     }
 
-    /// A statement that writes these rows.
+    /// The statement that writes these rows.
     fn write_of(&self, rows: &[i32]) -> String {
         let numbers: Vec<i64> = rows
             .iter()
@@ -153,20 +152,20 @@ impl Shared {
         format!("SELECT write('{}', '{}')", array(rows), array(&numbers))
     }
 
-    /// Runs a transaction, or its end. Returns whether it went well; otherwise it is rolled back.
+    /// Runs a transaction, or its end. Returns whether it succeeded. If not, it is rolled back.
     async fn run(&self, client: &Client, sql: &str, writes: i64) -> bool {
         let is_done = client.batch_execute(sql).await.is_ok();
         if is_done {
             self.committed.fetch_add(writes, Relaxed);
         } else {
-            // In vain if the connection is lost.
+            // Fails if the connection is lost.
             let _ = client.batch_execute("ROLLBACK").await;
         }
         is_done
     }
 }
 
-/// As PostgreSQL reads one: `{1,2}`.
+/// An array literal of PostgreSQL, for example `{1,2}`.
 fn array<T: ToString>(elements: &[T]) -> String {
     let elements: Vec<String> = elements.iter().map(T::to_string).collect();
     format!("{{{}}}", elements.join(","))
@@ -176,7 +175,7 @@ async fn pause(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }
 
-/// Where the server commits synchronously, most transactions do not.
+/// `BEGIN`. If the server commits synchronously, most transactions still commit asynchronously.
 fn beginning(random: &mut Rng) -> &'static str {
     match random.u8(..4) {
         0 => "BEGIN",
@@ -184,12 +183,12 @@ fn beginning(random: &mut Rng) -> &'static str {
     }
 }
 
-/// A transaction of a writer, and how many writes it commits.
+/// A transaction of a writer, and the number of writes that it commits.
 fn transaction(shared: &Shared, random: &mut Rng) -> (String, i64) {
     if shared.speed == Speed::Full {
         return (shared.write_of(&[random.i32(0..ROWS)]), 1);
     }
-    // In order, because two transactions that take the same locks in different orders block each other.
+    // Sorted, because transactions that lock rows in different orders deadlock.
     let mut rows: Vec<i32> = (0..random.usize(1..5))
         .map(|_| random.i32(0..ROWS))
         .collect();
@@ -232,7 +231,7 @@ async fn hold(shared: &Shared, mut random: Rng, first: i32) {
         while shared.goes_on().await && !client.is_closed() {
             let row = |random: &mut Rng| first + random.i32(0..ROWS_OF_HOLDER);
             let (early, late) = match random.u8(..4) {
-                // A transaction id, and no row until late.
+                // Take a transaction id, and write no row until late.
                 0 => ("SELECT pg_current_xact_id()".to_owned(), 1),
                 _ => (shared.write_of(&[row(&mut random)]), 2),
             };
@@ -240,7 +239,7 @@ async fn hold(shared: &Shared, mut random: Rng, first: i32) {
             if !shared.run(&client, &sql, 0).await {
                 continue;
             }
-            // Mostly for some transactions of the others, now and then for many of them.
+            // Mostly short, now and then long enough for many other transactions.
             let longest = if random.u8(..20) == 0 { 5_000 } else { 200 };
             shared.stay_open(random.u64(1..longest)).await;
             let write = shared.write_of(&[row(&mut random)]);
@@ -263,7 +262,7 @@ async fn burn(shared: &Shared, mut random: Rng) {
             let sql = format!(
                 "SELECT pg_current_xact_id(); SELECT count(nextval('pgherald.outbox_id')) FROM generate_series(1, {ids})"
             );
-            // Lost ids are what it is for.
+            // Only the ids matter, not the outcome.
             let _ = client.batch_execute(&sql).await;
             if shared.speed == Speed::Paced {
                 pause(random.u64(..5)).await;

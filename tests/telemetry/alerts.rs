@@ -1,4 +1,4 @@
-//! `docs/alerts.yml`.
+//! `docs/alerts.yml` uses existing metrics, and its alerts fire.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ struct Rule {
     summary: String,
 }
 
-/// The rules of the file, whose lines are of the few kinds that are read here.
+/// The rules of the file. This parser reads only the kinds of lines that the file has.
 fn rules() -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     for line in RULES.lines().map(str::trim) {
@@ -64,7 +64,7 @@ fn alerts_use_only_metrics_and_labels_that_exist() {
         let found = check_query(&rule.expression);
         assert!(!found.is_empty(), "{rule:?}");
         metrics.extend(found);
-        // A label in the summary must be one that the expression keeps.
+        // The summary may only use labels that the expression keeps.
         for label in rule.summary.split("$labels.").skip(1) {
             let label = label.split([' ', '}']).next().unwrap();
             let kept = rule.expression.split("by (").nth(1).unwrap();
@@ -81,7 +81,7 @@ fn alerts_use_only_metrics_and_labels_that_exist() {
             rule.name
         );
     }
-    // Parked, dead letters, lag, not live, no node, size of the outbox.
+    // There is an alert for parked events, dead letters, lag, health, missing consumers and the size of the outbox.
     for metric in [
         "pgherald_group_failing_events",
         "pgherald_group_parked_events",
@@ -96,7 +96,7 @@ fn alerts_use_only_metrics_and_labels_that_exist() {
     }
 }
 
-/// What the status of all groups and of the outbox records.
+/// The metrics that the status of all groups and of the outbox emits.
 async fn recorded(client: &Client) -> BTreeMap<String, f64> {
     let groups = Group::all(client).await.unwrap();
     let outbox = outbox::status(client).await.unwrap();
@@ -115,7 +115,7 @@ async fn recorded(client: &Client) -> BTreeMap<String, f64> {
         .collect()
 }
 
-/// The alerts whose condition holds, among those that compare one gauge of the recorded status with a number.
+/// The firing alerts, among those that compare one recorded gauge with a number.
 fn firing(recorded: &BTreeMap<String, f64>) -> Vec<String> {
     let mut firing = Vec::new();
     for rule in rules() {
@@ -171,7 +171,7 @@ async fn alerts_fire_when_events_fail_and_when_no_consumer_runs() {
         ["PgheraldEventsFail", "PgheraldManyEventsFail"]
     );
 
-    // They are given up, a new one waits, and no consumer runs.
+    // The failed events become dead letters, a new event is unread, and no consumer runs.
     run(
         "UPDATE pgherald.parked_event SET dead_at = now(); DELETE FROM pgherald.consumer_node;
         INSERT INTO orders VALUES (1);

@@ -1,4 +1,4 @@
-//! `docs/grafana.json`.
+//! `docs/grafana.json` uses existing metrics and labels.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 const DASHBOARD: &str = include_str!("../../docs/grafana.json");
 
-/// The metric that a name in a query stands for.
+/// The metric of a name in a query.
 fn metric(name: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|metric| match metric.kind {
         MetricKind::Histogram => ["_bucket", "_sum", "_count"]
@@ -48,7 +48,7 @@ pub(crate) fn check_query(query: &str) -> BTreeSet<&'static str> {
         labels.extend(metric.labels);
         found.insert(metric.name);
     }
-    // What stands in `by (…)` and in `{…}`.
+    // Labels in `by (…)` and in `{…}`.
     for part in query.split("by (").skip(1) {
         for label in words(part.split(')').next().unwrap()) {
             assert!(labels.contains(&label), "{label} in {query}");
@@ -64,7 +64,7 @@ pub(crate) fn check_query(query: &str) -> BTreeSet<&'static str> {
 }
 
 #[test]
-fn its_queries_use_only_metrics_and_labels_that_exist() {
+fn dashboard_queries_use_only_existing_metrics_and_labels() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let mut queries = Vec::new();
     expressions(&dashboard, &mut queries);
@@ -78,7 +78,7 @@ fn its_queries_use_only_metrics_and_labels_that_exist() {
 }
 
 #[test]
-fn its_panels_have_titles_units_and_places_of_their_own() {
+fn dashboard_panels_have_unique_titles_units_and_places() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
     let mut ids = BTreeSet::new();

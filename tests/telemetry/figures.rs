@@ -1,9 +1,9 @@
-//! Figures of performance stand in `benches/README.md`. `README.md` quotes some of them; the guide has none.
+//! Performance figures are in `benches/README.md`. `README.md` quotes some of them, and the guide has none.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What is measured in these is performance. Milliseconds and seconds are also units of settings.
+/// Units of performance figures. Milliseconds and seconds are not among them, because settings use them, too.
 const UNITS: [&str; 8] = [
     "ns",
     "µs",
@@ -20,7 +20,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(path).unwrap()
 }
 
-/// The paragraphs of a page, without its blocks of code.
+/// The paragraphs of a page, without code blocks.
 fn paragraphs(page: &str) -> Vec<String> {
     let (mut paragraphs, mut is_code) = (vec![String::new()], false);
     for line in page.lines() {
@@ -37,7 +37,7 @@ fn paragraphs(page: &str) -> Vec<String> {
     paragraphs
 }
 
-/// The numbers of a text, as they are written, each with the text behind it.
+/// The numbers in a text as written, each with the text after it.
 fn numbers(text: &str) -> Vec<(&str, &str)> {
     let mut numbers = Vec::new();
     let mut rest = text;
@@ -52,7 +52,7 @@ fn numbers(text: &str) -> Vec<(&str, &str)> {
     numbers
 }
 
-/// The unit that stands behind a number.
+/// The unit after a number.
 fn unit<'a>(behind: &str, units: &[&'a str]) -> Option<&'a str> {
     let behind = behind.trim_start();
     let is_it = |unit: &&str| {
@@ -62,7 +62,7 @@ fn unit<'a>(behind: &str, units: &[&'a str]) -> Option<&'a str> {
     units.iter().copied().find(is_it)
 }
 
-/// The figures of performance in a text: those with such a unit.
+/// The performance figures in a text: the numbers with such a unit.
 fn figures(text: &str) -> Vec<String> {
     let found = numbers(text).into_iter();
     let found = found.filter(|(_, behind)| unit(behind, &UNITS).is_some());
@@ -70,10 +70,10 @@ fn figures(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn numbers_of_performance_in_the_readme_stand_in_the_benchmarks() {
+fn performance_figures_in_the_readme_are_in_the_benchmarks() {
     let benches = read("benches/README.md");
     let units = [&UNITS[..], &["ms", "s"]].concat();
-    // Each number with its unit, and without.
+    // Accept each number with its unit or without.
     let with_unit = |(number, behind)| [(number, unit(behind, &units)), (number, None)];
     let measured: BTreeSet<_> = numbers(&benches).into_iter().flat_map(with_unit).collect();
     let mut quoted = 0;
@@ -82,7 +82,7 @@ fn numbers_of_performance_in_the_readme_stand_in_the_benchmarks() {
         let figures = figures(&paragraph);
         assert!(
             is_about_it || figures.is_empty(),
-            "{figures:?} without the place where it stands: {paragraph}"
+            "{figures:?} without a reference to the benchmarks: {paragraph}"
         );
         for (number, behind) in numbers(&paragraph).into_iter().filter(|_| is_about_it) {
             let figure = (number, unit(behind, &units));
@@ -97,7 +97,7 @@ fn numbers_of_performance_in_the_readme_stand_in_the_benchmarks() {
 }
 
 #[test]
-fn the_guide_has_no_figures_of_performance_of_its_own() {
+fn the_guide_has_no_performance_figures() {
     let pages = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
     let mut count = 0;
     for page in pages {

@@ -1,4 +1,4 @@
-//! A listener, a cache and handlers at work, and what the recorder is told of them.
+//! The metrics that a listener, a cache and handlers emit.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,8 +31,7 @@ fn recorder() -> &'static Snapshotter {
     })
 }
 
-/// Everything that was recorded so far, by name and labels. A snapshot tells what has come since the one before, of
-/// gauges also.
+/// All recorded metrics, by name and labels. A snapshot has the changes since the one before, of gauges as well.
 #[derive(Default)]
 struct Recorded(BTreeMap<(String, BTreeMap<String, String>), f64>);
 
@@ -53,7 +52,7 @@ impl Recorded {
         }
     }
 
-    /// The sum of what has this name and these labels.
+    /// The sum of the metrics with this name and these labels.
     fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let is_one = |found: &BTreeMap<String, String>| {
             let mut labels = labels.iter();
@@ -78,7 +77,7 @@ impl Recorded {
     }
 }
 
-/// Fails as the row's value says.
+/// Fails depending on the row's value.
 struct Moody;
 
 impl EventHandler for Moody {
@@ -88,7 +87,7 @@ impl EventHandler for Moody {
         let row: BTreeMap<String, String> = event.columns()?.unwrap_or_default();
         match (row.get("mood").map(String::as_str), attempt.number()) {
             (Some("fails"), 1) => Err("not now".into()),
-            (Some("panics"), 1) => panic!("this is wanted"),
+            (Some("panics"), 1) => panic!("on purpose"),
             (Some("hangs"), 1) => std::future::pending().await,
             (Some("snoozes"), 1) if !SNOOZED.replace(true) => {
                 Err(HandlerError::snooze(Duration::from_millis(1)))
@@ -137,17 +136,20 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
     let url = server.create_database().await.unwrap();
     let config: ConnectConfig = url.parse().unwrap();
     let client = Arc::new(config.client().await.unwrap());
-    table(&client, &spec("told")).await;
+    table(&client, &spec("moods")).await;
     table(&client, &spec("kept").outbox()).await;
     let herald = Herald::connect(config.clone())
-        .watch_with(spec("told"))
+        .watch_with(spec("moods"))
         .latency_warning(Some(Duration::ZERO))
         .start()
         .await
         .unwrap();
-    let told = TableName::new("public", "told").unwrap();
-    let cache = CacheBuilder::<i64, i64>::new("told")
-        .table(told)
+    let moods = TableName::new("public", "moods").unwrap();
+    let cache = CacheBuilder::<i64, i64>::new("moods")
+        .table(moods)
+        .load_timeout(Duration::from_millis(50))
+        .weigher(|_, _| 8)
+        .capacity_bytes(800)
         .capacity(100);
     let cache = herald.cache(cache).await.unwrap();
     let ephemeral = Ephemeral::new("ephemeral")
@@ -156,9 +158,9 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
     herald.handler(ephemeral, || Moody).await.unwrap();
     herald.live().await.unwrap();
 
-    // The listener, a subscription, the ephemeral handler.
+    // The listener, a subscription and the ephemeral handler.
     client
-        .batch_execute(&format!("INSERT INTO told VALUES {MOODS}"))
+        .batch_execute(&format!("INSERT INTO moods VALUES {MOODS}"))
         .await
         .unwrap();
     recorded
@@ -174,7 +176,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         let labels = [("handler", name), ("result", result)];
         recorded.sum("pgherald_handler_attempts_total", &labels)
     };
-    // One more done: the resync at the start.
+    // `done` includes the initial resync.
     let results = ["done", "error", "panic", "timeout", "snoozed", "fenced"];
     let counted = results.map(|result| of(&recorded, "ephemeral", result));
     assert_eq!(counted, [6.0, 2.0, 1.0, 1.0, 1.0, 0.0]);
@@ -206,13 +208,35 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         6.0
     );
 
-    // The cache, whose counts are told once a second.
+    // The cache, which emits its counts once a second.
     for _ in 0..10 {
         cache
             .get_or_load(7, async || Ok::<_, std::io::Error>(7))
             .await
             .unwrap();
     }
+    let hangs = cache.get_or_load(8, async || {
+        std::future::pending::<std::io::Result<i64>>().await
+    });
+    assert!(hangs.await.is_err());
+    recorded
+        .until("the weight, and a load that timed out", |recorded| {
+            recorded.sum("pgherald_cache_bytes", &[]) == 8.0
+                && recorded.sum("pgherald_cache_capacity_bytes", &[]) == 800.0
+                && recorded.sum("pgherald_cache_loads_timed_out_total", &[]) == 1.0
+        })
+        .await;
+    cache.invalidate_all();
+    recorded
+        .until("freed values", |recorded| {
+            recorded.sum("pgherald_cache_freed_total", &[]) == 1.0
+                && recorded.sum("pgherald_cache_bytes", &[]) == 0.0
+        })
+        .await;
+    cache
+        .get_or_load(7, async || Ok::<_, std::io::Error>(7))
+        .await
+        .unwrap();
     cache.invalidate(&7);
     recorded
         .until("hits", |recorded| {
@@ -225,26 +249,26 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         .await;
     assert_eq!(
         recorded.sum("pgherald_cache_reads_total", &[("result", "miss")]),
-        1.0
+        3.0
     );
     assert_eq!(recorded.sum("pgherald_cache_capacity", &[]), 100.0);
     assert_eq!(
-        recorded.sum("pgherald_cache_load_seconds", &[("cache", "told")]),
-        1.0
+        recorded.sum("pgherald_cache_load_seconds", &[("cache", "moods")]),
+        3.0
     );
     assert_eq!(
         recorded.sum("pgherald_cache_flushes_total", &[("cause", "event")]),
         6.0
     );
 
-    // A durable handler, and how its group is doing.
+    // A durable handler, and the state of its group.
     client
         .batch_execute(&format!("INSERT INTO kept VALUES {MOODS}"))
         .await
         .unwrap();
-    let terms = Durable::new("durable").from_beginning().retry(retries());
-    let terms = terms.timeout(Duration::from_millis(200)).slices(4);
-    let (handle, consumer) = Consumer::new(config.clone(), terms, || Moody).unwrap();
+    let options = Durable::new("durable").from_beginning().retry(retries());
+    let options = options.timeout(Duration::from_millis(200)).slices(4);
+    let (handle, consumer) = Consumer::new(config.clone(), options, || Moody).unwrap();
     SNOOZED.set(false);
     tokio::task::spawn_local(consumer.run());
     recorded
@@ -289,7 +313,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         assert_eq!(recorded.sum(name, &[("group", "durable")]), 1.0, "{name}");
     }
 
-    // The server goes away and comes back.
+    // The server stops and starts again.
     assert_eq!(recorded.sum("pgherald_listeners_live", &[]), 1.0);
     server.stop().await.unwrap();
     recorded
@@ -310,7 +334,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         })
         .await;
 
-    // What is over stands for nothing any more.
+    // Gauges of ended instances are zero.
     handle.drain(DEADLINE).await;
     herald.shutdown(DEADLINE).await.unwrap();
     drop(cache);
@@ -324,6 +348,8 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
                 "pgherald_group_slices",
                 "pgherald_cache_entries",
                 "pgherald_cache_capacity",
+                "pgherald_cache_bytes",
+                "pgherald_cache_capacity_bytes",
                 "pgherald_subscription_queued_events",
                 "pgherald_handler_unfinished_events",
             ];
@@ -332,7 +358,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         .await;
 
     let known: BTreeMap<_, _> = METRICS.iter().map(|metric| (metric.name, metric)).collect();
-    assert_eq!(known.len(), METRICS.len(), "a name stands twice");
+    assert_eq!(known.len(), METRICS.len(), "a name is listed twice");
     let ours = recorded
         .0
         .keys()
@@ -359,6 +385,11 @@ fn names_follow_their_kinds_and_units() {
         assert_eq!(
             metric.name.ends_with("_seconds"),
             metric.unit == "seconds",
+            "{metric:?}"
+        );
+        assert_eq!(
+            metric.name.ends_with("_bytes"),
+            metric.unit == "bytes",
             "{metric:?}"
         );
         assert!(

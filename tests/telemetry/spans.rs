@@ -1,4 +1,4 @@
-//! The span of an attempt, as a subscriber sees it from within a handler.
+//! The span of an attempt, as a subscriber of `tracing` sees it from within a handler.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -79,9 +79,9 @@ impl BatchHandler for Note {
 }
 
 #[actix::test]
-async fn an_attempt_is_found_by_its_event_table_and_commit() {
+async fn the_span_of_an_attempt_has_its_event_table_and_commit() {
     let spans = Spans::default();
-    // Nobody else of this process logs to it.
+    // The only subscriber of this process.
     tracing::subscriber::set_global_default(Registry::default().with(spans.clone())).unwrap();
     let server = Postgres::start().await.unwrap();
     let config: ConnectConfig = server.create_database().await.unwrap().parse().unwrap();
@@ -115,8 +115,8 @@ async fn an_attempt_is_found_by_its_event_table_and_commit() {
         }
         std::mem::take(&mut *spans.0.lock().unwrap())
     };
-    let terms = Durable::new("one by one").from_beginning();
-    let (handle, consumer) = Consumer::new(config.clone(), terms, || Note).unwrap();
+    let options = Durable::new("one by one").from_beginning();
+    let (handle, consumer) = Consumer::new(config.clone(), options, || Note).unwrap();
     tokio::task::spawn_local(consumer.run());
     for (number, Fields(fields)) in seen(2).await.into_iter().enumerate() {
         let field = |name: &str| fields.get(name).map(|value| value.trim_matches('"'));
@@ -134,8 +134,8 @@ async fn an_attempt_is_found_by_its_event_table_and_commit() {
         .batch_execute("INSERT INTO jobs VALUES (2), (3)")
         .await
         .unwrap();
-    let terms = Durable::new("batches").from_beginning();
-    let (handle, consumer) = Consumer::batches(config, terms, || Note).unwrap();
+    let options = Durable::new("batches").from_beginning();
+    let (handle, consumer) = Consumer::batches(config, options, || Note).unwrap();
     tokio::task::spawn_local(consumer.run());
     let Fields(fields) = seen(1).await.remove(0);
     assert!(

@@ -1,6 +1,6 @@
-//! Tables whose columns were altered after the installation: what remains is recorded.
+//! Columns that were altered after the installation. The remaining columns are still recorded.
 
-use super::support::{Ear, Scene, event, installed, recorded, spec};
+use super::support::{Listener, Scene, event, installed, recorded, spec};
 
 const ORDERS: &str =
     "CREATE TABLE orders (id int PRIMARY KEY, status text, note text, total int, placed date)";
@@ -14,7 +14,7 @@ async fn scene() -> Scene {
 }
 
 #[tokio::test]
-async fn the_key_and_what_remains_is_recorded_after_a_rename() {
+async fn a_renamed_column_is_left_out_and_the_key_and_other_columns_are_recorded() {
     let scene = scene().await;
     scene
         .run("ALTER TABLE orders RENAME COLUMN note TO remark")
@@ -50,7 +50,7 @@ async fn the_key_and_what_remains_is_recorded_after_a_rename() {
 }
 
 #[tokio::test]
-async fn a_dropped_column_leaves_the_others() {
+async fn a_dropped_column_is_left_out_and_the_others_are_recorded() {
     let scene = scene().await;
     scene.run("ALTER TABLE orders DROP note, DROP placed").await;
     let rows = recorded(&scene, "UPDATE orders SET status = 'paid'").await;
@@ -62,7 +62,7 @@ async fn a_dropped_column_leaves_the_others() {
 }
 
 #[tokio::test]
-async fn a_column_of_another_type_is_recorded_as_what_it_is_now() {
+async fn a_column_whose_type_changed_is_recorded_in_its_new_type() {
     let scene = scene().await;
     scene.run("ALTER TABLE orders ALTER total TYPE text USING total || ' EUR', ALTER note TYPE bool USING note = 'x', ALTER placed TYPE timestamptz USING placed AT TIME ZONE 'UTC'").await;
     scene
@@ -77,7 +77,7 @@ async fn a_column_of_another_type_is_recorded_as_what_it_is_now() {
 }
 
 #[tokio::test]
-async fn a_key_of_another_type_is_recorded_as_what_it_is_now() {
+async fn a_key_whose_type_changed_is_recorded_in_its_new_type() {
     let scene = installed("CREATE TABLE t (id int PRIMARY KEY)", spec("t").outbox()).await;
     scene
         .run("ALTER TABLE t ALTER id TYPE text USING 'k' || id")
@@ -93,7 +93,7 @@ async fn a_key_of_another_type_is_recorded_as_what_it_is_now() {
         recorded(&scene, "INSERT INTO t VALUES (5000000000)").await,
         ["insert 5000000000"]
     );
-    // Its text depends on settings that the function does not pin.
+    // The text of this type depends on settings that the function does not pin.
     scene
         .run("ALTER TABLE t ALTER id TYPE timestamptz USING to_timestamp(id)")
         .await;
@@ -104,7 +104,7 @@ async fn a_key_of_another_type_is_recorded_as_what_it_is_now() {
 }
 
 #[tokio::test]
-async fn a_renamed_key_makes_it_an_event_about_the_table() {
+async fn a_renamed_key_column_causes_events_about_the_whole_table() {
     let scene = scene().await;
     scene.run("ALTER TABLE orders RENAME id TO number").await;
     for (sql, expected) in [
@@ -117,7 +117,7 @@ async fn a_renamed_key_makes_it_an_event_about_the_table() {
 }
 
 #[tokio::test]
-async fn without_a_watched_column_every_update_counts() {
+async fn every_update_counts_if_a_watched_column_is_gone() {
     let spec = spec("orders")
         .columns(["status", "note"])
         .old_columns()
@@ -135,7 +135,7 @@ async fn without_a_watched_column_every_update_counts() {
 }
 
 #[tokio::test]
-async fn what_is_watched_still_counts_after_another_column_is_renamed() {
+async fn renaming_another_column_does_not_affect_watched_columns() {
     let spec = spec("orders").columns(["note"]).when_changed(["status"]);
     let scene = installed(ORDERS, spec.outbox()).await;
     scene
@@ -167,7 +167,7 @@ async fn a_table_without_key_whose_watched_column_is_renamed_records_every_updat
 }
 
 #[tokio::test]
-async fn a_renamed_enum_and_a_renamed_domain_do_not_matter() {
+async fn renaming_an_enum_or_a_domain_does_not_affect_recording() {
     let sql =
         "CREATE TYPE mood AS ENUM ('ok', 'sad'); CREATE DOMAIN positive AS int CHECK (VALUE > 0);
         CREATE TABLE t (id positive PRIMARY KEY, m mood)";
@@ -181,7 +181,7 @@ async fn a_renamed_enum_and_a_renamed_domain_do_not_matter() {
 }
 
 #[tokio::test]
-async fn each_statement_warns_once_and_names_the_columns() {
+async fn each_statement_warns_once_and_names_the_missing_columns() {
     let scene = scene().await;
     scene
         .run("ALTER TABLE orders RENAME note TO remark; ALTER TABLE orders DROP total")
@@ -196,7 +196,7 @@ async fn each_statement_warns_once_and_names_the_columns() {
 }
 
 #[tokio::test]
-async fn a_helper_that_is_gone_does_not_fail_the_write() {
+async fn a_missing_helper_function_does_not_fail_the_write() {
     let scene = scene().await;
     scene
         .run("ALTER TABLE orders RENAME note TO remark; DROP FUNCTION pgherald.rows_query")
@@ -220,7 +220,7 @@ async fn a_helper_that_is_gone_does_not_fail_the_write() {
 }
 
 #[tokio::test]
-async fn what_remains_is_announced_after_a_rename() {
+async fn remaining_columns_are_announced_after_a_rename() {
     let mut scene = Scene::new(ORDERS).await;
     scene
         .install(
@@ -266,7 +266,7 @@ async fn what_remains_is_announced_after_a_rename() {
 }
 
 #[tokio::test]
-async fn a_column_in_place_of_a_renamed_one_is_not_read_through_functions_of_the_writer() {
+async fn a_column_in_place_of_a_renamed_one_is_not_read_through_the_writers_functions() {
     let scene = scene().await;
     scene.run("ALTER TABLE orders RENAME note TO remark; CREATE SCHEMA evil;
         CREATE FUNCTION evil.note(orders) RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $q$trap$q$; END';
@@ -275,11 +275,11 @@ async fn a_column_in_place_of_a_renamed_one_is_not_read_through_functions_of_the
         CREATE FUNCTION evil.hit(text, text) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $q$trap$q$; END';
         CREATE OPERATOR evil.= (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.hit);
         CREATE OPERATOR evil.<> (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.hit)").await;
-    let mut ear = Ear::on(&scene.url, "pgherald_outbox").await;
+    let mut listener = Listener::on(&scene.url, "pgherald_outbox").await;
     let rows = recorded(&scene, "SET search_path = evil, pg_catalog, public; UPDATE public.orders SET status = 'paid' WHERE id = 2; RESET search_path").await;
     assert_eq!(
         rows,
         [r#"update 2 {"id":2,"status":"paid","total":null,"placed":null}"#]
     );
-    assert!(ear.heard(&scene.client).await.len() <= 1);
+    assert!(listener.heard(&scene.client).await.len() <= 1);
 }

@@ -1,4 +1,4 @@
-//! `when_changed`: updates that leave the watched columns alone are not announced.
+//! `when_changed`: updates that do not change the watched columns are not announced.
 
 use super::support::{Scene, event, spec};
 
@@ -23,7 +23,7 @@ async fn scene() -> Scene {
 }
 
 #[tokio::test]
-async fn an_update_of_other_columns_is_silent() {
+async fn an_update_of_other_columns_is_not_announced() {
     let mut scene = scene().await;
     assert_eq!(scene.shapes("UPDATE t SET other = 1").await, [""; 0]);
     assert_eq!(
@@ -35,7 +35,7 @@ async fn an_update_of_other_columns_is_silent() {
 }
 
 #[tokio::test]
-async fn each_watched_column_counts_whatever_its_type() {
+async fn a_watched_column_of_any_type_counts() {
     let mut scene = scene().await;
     for change in [
         "a = 'y'",
@@ -52,7 +52,7 @@ async fn each_watched_column_counts_whatever_its_type() {
 }
 
 #[tokio::test]
-async fn to_null_and_from_null_are_changes() {
+async fn changes_to_and_from_null_count() {
     let mut scene = scene().await;
     for change in [
         "a = NULL",
@@ -74,7 +74,7 @@ async fn to_null_and_from_null_are_changes() {
 }
 
 #[tokio::test]
-async fn values_swapped_between_rows_are_changes() {
+async fn values_swapped_between_rows_count_as_changes() {
     let mut scene = Scene::new(SQL).await;
     scene.install(spec("t").when_changed(["a"])).await;
     scene.run("UPDATE t SET a = id").await;
@@ -84,14 +84,14 @@ async fn values_swapped_between_rows_are_changes() {
 }
 
 #[tokio::test]
-async fn a_changed_key_is_a_change() {
+async fn a_changed_key_counts_as_a_change() {
     let mut scene = scene().await;
     let shapes = scene.shapes("UPDATE t SET id = 9 WHERE id = 1").await;
     assert_eq!(shapes, updated("[9,1]"));
 }
 
 #[tokio::test]
-async fn case_counts_also_where_equality_ignores_it() {
+async fn changes_of_case_count_in_case_insensitive_columns() {
     let sql = "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
         CREATE TABLE t (id int PRIMARY KEY, a text COLLATE loose); INSERT INTO t VALUES (1, 'x')";
     let mut scene = Scene::new(sql).await;
@@ -100,7 +100,7 @@ async fn case_counts_also_where_equality_ignores_it() {
 }
 
 #[tokio::test]
-async fn without_key_the_watched_columns_alone_are_compared() {
+async fn without_a_key_only_the_watched_columns_are_compared() {
     let mut scene =
         Scene::new("CREATE TABLE t (a int, b int); INSERT INTO t VALUES (1, 1), (1, 2)").await;
     scene.install(spec("t").when_changed(["a"])).await;
@@ -113,7 +113,7 @@ async fn without_key_the_watched_columns_alone_are_compared() {
         scene.shapes("UPDATE t SET a = 3 WHERE false").await,
         [""; 0]
     );
-    // The same values, another number of times.
+    // The table has the same values, but not as often.
     scene
         .run("TRUNCATE t; INSERT INTO t VALUES (1, 0), (2, 0), (2, 1)")
         .await;
@@ -125,7 +125,7 @@ async fn without_key_the_watched_columns_alone_are_compared() {
 }
 
 #[tokio::test]
-async fn large_updates_are_compared_too() {
+async fn large_updates_are_compared() {
     let sql = "CREATE TABLE t (id int PRIMARY KEY, a int, b int);
         INSERT INTO t SELECT i, 1, 1 FROM generate_series(1, 50000) AS i";
     let mut scene = Scene::new(sql).await;
@@ -136,7 +136,7 @@ async fn large_updates_are_compared_too() {
 }
 
 #[tokio::test]
-async fn only_the_rows_that_changed_are_listed() {
+async fn only_changed_rows_are_listed() {
     let mut scene = scene().await;
     let shapes = scene
         .shapes("UPDATE t SET a = CASE id WHEN 2 THEN 'new' ELSE a END, other = 9")
@@ -149,7 +149,7 @@ async fn only_the_rows_that_changed_are_listed() {
 }
 
 #[tokio::test]
-async fn changed_rows_are_told_apart_by_null_and_composite_keys_too() {
+async fn changed_rows_are_identified_by_null_and_composite_keys() {
     let sql = "CREATE TABLE t (a int, b text, v int); INSERT INTO t VALUES (1, NULL, 1), (2, 'x', 1), (3, 'y', 1)";
     let mut scene = Scene::new(sql).await;
     scene
@@ -171,7 +171,7 @@ async fn changed_rows_are_told_apart_by_null_and_composite_keys_too() {
 }
 
 #[tokio::test]
-async fn a_changed_row_whose_key_is_too_large_makes_it_the_whole_table() {
+async fn a_changed_row_with_an_oversized_key_causes_an_event_about_the_whole_table() {
     let sql =
         "CREATE TABLE t (id text, v int); INSERT INTO t VALUES (repeat('\"', 9000), 1), ('a', 1)";
     let mut scene = Scene::new(sql).await;

@@ -1,4 +1,4 @@
-//! What `verify` finds, and that a new plan puts it right.
+//! Drift that `verify` reports. Each is repaired by a new plan.
 
 use pgherald_core::trigger::{self, Drift, DriftKind, TriggerSpec};
 
@@ -16,7 +16,7 @@ async fn scene() -> Scene {
     scene
 }
 
-/// Installs again and sees that it helped.
+/// Installs again, and checks that no drift remains.
 async fn repair(scene: &mut Scene) {
     scene.install(users()).await;
     assert_eq!(scene.drift(&users()).await, [""; 0]);
@@ -31,7 +31,7 @@ async fn repair(scene: &mut Scene) {
 }
 
 #[tokio::test]
-async fn a_missing_table() {
+async fn a_missing_table_is_drift() {
     let scene = scene().await;
     scene.run("DROP TABLE users").await;
     let drift = trigger::verify(&scene.client, &[users()]).await.unwrap();
@@ -51,7 +51,7 @@ async fn a_missing_table() {
 }
 
 #[tokio::test]
-async fn nothing_installed_means_every_trigger_is_missing() {
+async fn without_an_installation_every_trigger_is_missing() {
     let mut scene = Scene::new(USERS).await;
     let drift = trigger::verify(&scene.client, &[users()]).await.unwrap();
     let names =
@@ -62,7 +62,7 @@ async fn nothing_installed_means_every_trigger_is_missing() {
 }
 
 #[tokio::test]
-async fn a_missing_trigger() {
+async fn a_missing_trigger_is_drift() {
     let mut scene = scene().await;
     scene
         .run("DROP TRIGGER pgherald_notify_delete ON users")
@@ -74,7 +74,7 @@ async fn a_missing_trigger() {
 }
 
 #[tokio::test]
-async fn a_disabled_trigger() {
+async fn a_disabled_trigger_is_drift() {
     let mut scene = scene().await;
     for how in ["DISABLE", "ENABLE REPLICA"] {
         scene
@@ -94,7 +94,7 @@ async fn a_disabled_trigger() {
 }
 
 #[tokio::test]
-async fn another_specification() {
+async fn an_installation_of_another_specification_is_drift() {
     let mut scene = scene().await;
     let other = users().columns(["email"]);
     let drifts = trigger::verify(&scene.client, std::slice::from_ref(&other));
@@ -103,7 +103,7 @@ async fn another_specification() {
     assert!(drifts[0].is_deaf(), "{drifts:?}");
     let shown = drifts[0].to_string();
     assert!(shown.contains("without column email"), "{shown}");
-    // One that has more is as good, and can be replaced all the same.
+    // An installation that has more is accepted, and can still be replaced.
     scene.install(other.clone()).await;
     assert_eq!(scene.drift(&users()).await, [""; 0]);
     repair(&mut scene).await;
@@ -111,7 +111,7 @@ async fn another_specification() {
 }
 
 #[tokio::test]
-async fn a_trigger_that_is_not_ours_under_our_name() {
+async fn a_foreign_trigger_with_our_name_is_drift() {
     let mut scene = scene().await;
     scene
         .run(
@@ -125,7 +125,7 @@ async fn a_trigger_that_is_not_ours_under_our_name() {
 }
 
 #[tokio::test]
-async fn a_trigger_of_another_shape() {
+async fn a_trigger_of_another_shape_is_drift() {
     let mut scene = scene().await;
     let function = scene
         .value("SELECT min(tgfoid::regproc::text) FROM pg_trigger WHERE NOT tgisinternal")
@@ -147,7 +147,7 @@ async fn a_trigger_of_another_shape() {
         );
         repair(&mut scene).await;
     }
-    // What a later program makes may have another shape.
+    // A later version of pgherald may create triggers of another shape.
     let later = format!(
         "COMMENT ON FUNCTION {function}() IS '{{\"version\":1000}}';
          DROP TRIGGER pgherald_notify_delete ON users;
@@ -159,7 +159,7 @@ async fn a_trigger_of_another_shape() {
 }
 
 #[tokio::test]
-async fn a_changed_function_body() {
+async fn a_changed_function_body_is_drift() {
     let mut scene = scene().await;
     let functions = scene
         .value("SELECT string_agg(oid::regprocedure::text, ';') FROM pg_proc WHERE pronamespace = 'pgherald'::regnamespace")
@@ -178,7 +178,7 @@ async fn a_changed_function_body() {
 }
 
 #[tokio::test]
-async fn a_missing_helper() {
+async fn a_missing_helper_function_is_drift() {
     let mut scene = scene().await;
     scene.run("DROP FUNCTION pgherald.notify_rows").await;
     let drift = scene.drift(&users()).await;
@@ -191,7 +191,7 @@ async fn a_missing_helper() {
 }
 
 #[tokio::test]
-async fn a_schema_dropped_whole() {
+async fn a_dropped_schema_is_drift() {
     let mut scene = scene().await;
     scene.run("DROP SCHEMA pgherald CASCADE").await;
     assert_eq!(scene.drift(&users()).await.len(), 4);
@@ -199,7 +199,7 @@ async fn a_schema_dropped_whole() {
 }
 
 #[tokio::test]
-async fn changed_rights_or_settings_of_a_function() {
+async fn changed_rights_or_settings_of_a_function_are_drift() {
     let mut scene = scene().await;
     let functions = scene
         .value("SELECT string_agg(oid::regprocedure::text || CASE WHEN prosecdef THEN ' SECURITY INVOKER' ELSE ' SECURITY DEFINER' END, ';')
@@ -218,7 +218,7 @@ async fn changed_rights_or_settings_of_a_function() {
 }
 
 #[tokio::test]
-async fn settings_of_every_kind_are_read_back_as_they_were_set() {
+async fn function_settings_of_every_kind_are_read_back_unchanged() {
     let scene = Scene::new("CREATE TABLE t (id int PRIMARY KEY, at timestamptz)").await;
     let spec = spec("t").columns(["at"]).when_changed(["at"]);
     scene.install(spec.clone()).await;
@@ -226,7 +226,7 @@ async fn settings_of_every_kind_are_read_back_as_they_were_set() {
 }
 
 #[tokio::test]
-async fn functions_of_the_same_name_but_other_arguments_are_not_ours() {
+async fn functions_of_the_same_name_with_other_arguments_are_ignored() {
     let mut scene = scene().await;
     scene
         .run(

@@ -1,9 +1,9 @@
-//! Planning and applying: dry until applied, all or nothing, and safe to repeat.
+//! Plans change nothing until they are applied, are applied completely or not at all, and are safe to repeat.
 
 use pgherald_core::trigger::{self, Plan, TriggerSpec};
 use pgherald_core::{ChannelName, Operation};
 
-use super::support::{Ear, Scene, connect, event, spec};
+use super::support::{Listener, Scene, connect, event, spec};
 
 const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, email text)";
 
@@ -25,7 +25,7 @@ async fn a_plan_changes_nothing_until_it_is_applied() {
 }
 
 #[tokio::test]
-async fn a_plan_is_a_script_that_other_tools_can_run() {
+async fn a_plan_is_a_script_for_other_tools() {
     let mut scene = Scene::new(USERS).await;
     let plan = plan_again(&scene, &spec("users")).await;
     assert!(
@@ -41,7 +41,7 @@ async fn a_plan_is_a_script_that_other_tools_can_run() {
 }
 
 #[tokio::test]
-async fn planning_again_finds_nothing_to_do() {
+async fn a_plan_after_an_installation_is_empty() {
     let scene = Scene::new(USERS).await;
     let spec = spec("users").columns(["email"]).when_changed(["email"]);
     scene.install(spec.clone()).await;
@@ -54,7 +54,7 @@ async fn planning_again_finds_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn planning_leaves_nothing_in_the_session() {
+async fn planning_leaves_no_state_in_the_session() {
     let scene = Scene::new(USERS).await;
     scene.install(spec("users")).await;
     scene.drift(&spec("users")).await;
@@ -62,7 +62,7 @@ async fn planning_leaves_nothing_in_the_session() {
     assert_eq!(
         scene.value(session).await,
         "true",
-        "only the question itself is prepared"
+        "only this query is prepared"
     );
     assert_eq!(
         scene
@@ -73,7 +73,7 @@ async fn planning_leaves_nothing_in_the_session() {
 }
 
 #[tokio::test]
-async fn a_changed_specification_changes_just_that() {
+async fn a_changed_specification_changes_only_what_differs() {
     let mut scene = Scene::new(USERS).await;
     scene.install(spec("users")).await;
 
@@ -94,12 +94,12 @@ async fn a_changed_specification_changes_just_that() {
     let plan = plan_again(&scene, &elsewhere).await;
     assert!(!plan.sql().contains("TRIGGER"), "{plan}");
     plan.apply(&scene.client).await.unwrap();
-    let mut ear = Ear::on(&scene.url, "elsewhere").await;
+    let mut listener = Listener::on(&scene.url, "elsewhere").await;
     assert_eq!(
         scene.announced("INSERT INTO users VALUES (1)").await.len(),
         0
     );
-    assert!(ear.heard(&scene.client).await[0].contains("email"));
+    assert!(listener.heard(&scene.client).await[0].contains("email"));
     assert!(plan_again(&scene, &elsewhere).await.is_empty());
 }
 
@@ -159,7 +159,7 @@ async fn a_newer_version_is_not_replaced() {
 }
 
 #[tokio::test]
-async fn a_table_that_was_made_again_is_watched_again() {
+async fn a_table_that_was_created_again_is_watched_again() {
     let mut scene = Scene::new(USERS).await;
     scene.install(spec("users")).await;
     scene.run("DROP TABLE users").await;
@@ -176,7 +176,7 @@ async fn a_table_that_was_made_again_is_watched_again() {
 }
 
 #[tokio::test]
-async fn concurrent_installs_do_not_clash() {
+async fn concurrent_installations_succeed() {
     let scene = Scene::new(USERS).await;
     scene.run("CREATE TABLE posts (id int PRIMARY KEY)").await;
     let plans = [
@@ -195,7 +195,7 @@ async fn concurrent_installs_do_not_clash() {
 }
 
 #[tokio::test]
-async fn an_installer_waits_for_another() {
+async fn an_installer_waits_for_a_concurrent_one() {
     let scene = Scene::new(USERS).await;
     let plan = plan_again(&scene, &spec("users")).await;
     scene.run("BEGIN").await;
@@ -211,7 +211,10 @@ async fn an_installer_waits_for_another() {
         if row.get::<_, &str>(0) == "1" {
             break;
         }
-        assert!(tokio::time::Instant::now() < deadline, "it does not wait");
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "the installer does not wait"
+        );
     }
     scene.run("COMMIT").await;
     second.await.unwrap().unwrap();
@@ -219,7 +222,7 @@ async fn an_installer_waits_for_another() {
 }
 
 #[tokio::test]
-async fn a_plan_that_fails_midway_leaves_nothing() {
+async fn a_plan_that_fails_midway_changes_nothing() {
     let scene = Scene::new(USERS).await;
     scene.run("CREATE TABLE posts (id int PRIMARY KEY)").await;
     let plan = scene.plan(&[spec("users"), spec("posts")]).await;
@@ -236,9 +239,9 @@ async fn a_plan_that_fails_midway_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_plan_overtaken_by_an_uninstall_is_refused() {
+async fn a_plan_that_precedes_an_uninstall_is_rejected() {
     let scene = Scene::new(USERS).await;
-    // A schema of somebody else's stays, and so does not give the absence of the rest away.
+    // The uninstall keeps a schema that it did not create, so the schema's presence does not show that the rest is gone.
     scene
         .run("CREATE SCHEMA pgherald; CREATE TABLE posts (id int PRIMARY KEY)")
         .await;
@@ -251,7 +254,7 @@ async fn a_plan_overtaken_by_an_uninstall_is_refused() {
 }
 
 #[tokio::test]
-async fn a_plan_joins_the_transaction_it_is_applied_in() {
+async fn a_plan_joins_an_open_transaction() {
     let scene = Scene::new(USERS).await;
     let before = scene.catalog().await;
     scene.run("BEGIN").await;
@@ -261,7 +264,7 @@ async fn a_plan_joins_the_transaction_it_is_applied_in() {
 }
 
 #[tokio::test]
-async fn a_writer_that_crosses_an_installer_is_not_the_one_that_fails() {
+async fn the_installer_fails_in_a_deadlock_with_a_writer() {
     let scene = Scene::new(USERS).await;
     scene.run("CREATE TABLE posts (id int PRIMARY KEY)").await;
     let plan = scene.plan(&[spec("users"), spec("posts")]).await;
@@ -272,7 +275,7 @@ async fn a_writer_that_crosses_an_installer_is_not_the_one_that_fails() {
         .unwrap();
     let client = connect(&scene.url).await;
     let installer = tokio::spawn(async move { plan.apply(&client).await });
-    // The installer has locked users, and wants posts.
+    // The installer has locked users and waits for posts.
     let sql =
         "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'posts'::regclass)";
     let waits = async {
@@ -299,7 +302,7 @@ async fn a_writer_that_crosses_an_installer_is_not_the_one_that_fails() {
 }
 
 #[tokio::test]
-async fn tables_in_use_fail_a_transaction_retryably() {
+async fn tables_in_use_are_a_retryable_error() {
     let scene = Scene::new(USERS).await;
     let plan = plan_again(&scene, &spec("users")).await;
     let writer = connect(&scene.url).await;
@@ -315,7 +318,7 @@ async fn tables_in_use_fail_a_transaction_retryably() {
 }
 
 #[tokio::test]
-async fn the_sessions_settings_are_as_before() {
+async fn installing_restores_the_sessions_settings() {
     let scene = Scene::new(USERS).await;
     let path = "SELECT current_setting('search_path')";
     for before in ["0", "7s"] {
@@ -341,11 +344,11 @@ async fn the_sessions_settings_are_as_before() {
 }
 
 #[tokio::test]
-async fn programs_that_install_at_the_same_time_take_nothing_from_each_other() {
+async fn programs_that_install_at_the_same_time_do_not_narrow_each_others_triggers() {
     let sql = "CREATE TABLE users (id int PRIMARY KEY, a int, b int, c int, d int)";
     let scene = Scene::new(sql).await;
     let wishes = ["a", "b", "c", "d"].map(|column| spec("users").columns([column]));
-    // Planned upon the same state, only one is carried out.
+    // Two plans for the same state: only the first one can be applied.
     let (one, other) = (
         plan_again(&scene, &wishes[0]).await,
         plan_again(&scene, &wishes[1]).await,
@@ -354,7 +357,7 @@ async fn programs_that_install_at_the_same_time_take_nothing_from_each_other() {
     let error = other.apply(&scene.client).await.unwrap_err();
     assert!(error.chain().contains("plan again"), "{}", error.chain());
     assert_eq!(scene.drift(&wishes[0]).await, [""; 0]);
-    // The same plan may be.
+    // Applying the first one again is fine.
     one.apply(&scene.client).await.unwrap();
     let mut installers = Vec::new();
     for wish in wishes.clone() {

@@ -1,4 +1,4 @@
-//! Rows that an UPDATE moves to another partition, where a BEFORE trigger drops some of them.
+//! Rows that an UPDATE moves to another partition, while a BEFORE trigger drops some of them.
 
 use pgherald_core::trigger::TriggerSpec;
 
@@ -19,7 +19,7 @@ fn by_id() -> TriggerSpec {
     spec("items").key_columns(["id"])
 }
 
-/// What moving the rows records, sorted.
+/// The rows recorded by [`MOVE`], sorted.
 async fn moved(spec: TriggerSpec) -> Vec<String> {
     let scene = installed(SQL, spec.outbox()).await;
     let mut rows = recorded(&scene, MOVE).await;
@@ -39,7 +39,7 @@ async fn rows_keep_their_old_values_when_another_row_is_lost() {
 }
 
 #[tokio::test]
-async fn a_lost_row_is_deleted_whatever_is_compared() {
+async fn a_lost_row_is_recorded_as_deleted_with_every_specification() {
     let rows = moved(by_id()).await;
     assert_eq!(rows, ["delete 2", "update 1", "update 3"]);
     let rows = moved(by_id().columns(["v"])).await;
@@ -57,7 +57,7 @@ async fn a_lost_row_is_deleted_whatever_is_compared() {
 }
 
 #[tokio::test]
-async fn a_lost_row_is_deleted_when_it_is_the_only_one() {
+async fn a_lost_row_is_recorded_as_deleted_if_it_is_the_only_one() {
     for spec in [by_id(), by_id().when_changed(["v"])] {
         let scene = installed(SQL, spec.outbox()).await;
         let rows = recorded(&scene, &format!("{MOVE} WHERE id = 2")).await;
@@ -66,7 +66,7 @@ async fn a_lost_row_is_deleted_when_it_is_the_only_one() {
 }
 
 #[tokio::test]
-async fn rows_of_a_key_that_repeats_are_paired_one_by_one() {
+async fn rows_with_the_same_key_are_paired_one_by_one() {
     let sql = SQL.replace("generate_series(1, 3)", "generate_series(1, 4)");
     let repeating = |spec: TriggerSpec| spec.key_columns(["kind"]).columns(["v"]).outbox();
     let sql = format!("{sql}; ALTER TABLE items ADD kind int; UPDATE items SET kind = id % 2");
@@ -85,7 +85,7 @@ async fn rows_of_a_key_that_repeats_are_paired_one_by_one() {
 }
 
 #[tokio::test]
-async fn keys_that_are_swapped_are_paired_with_themselves() {
+async fn swapped_keys_are_paired_by_key() {
     let sql = "CREATE TABLE items (id int PRIMARY KEY DEFERRABLE, v int); INSERT INTO items VALUES (1, 10), (2, 20)";
     let spec = spec("items").columns(["v"]).old_columns().outbox();
     let scene = installed(sql, spec).await;

@@ -1,11 +1,11 @@
-//! The triggers that pgherald installs, on a real server: what they announce, and how they come and go.
+//! The triggers on a real PostgreSQL server: their payloads and rows, installation, drift and removal.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "tests stop at once"
+    reason = "tests may panic"
 )]
 
 mod altered;

@@ -1,4 +1,4 @@
-//! Statements that triggers run within another statement on the same table: they are recorded before it.
+//! Triggers that run statements on the same table within another statement. The inner statement is recorded first.
 
 use pgherald_core::trigger::TriggerSpec;
 
@@ -19,7 +19,7 @@ fn all() -> TriggerSpec {
 }
 
 #[tokio::test]
-async fn the_last_event_has_what_a_nested_update_wrote() {
+async fn the_last_event_has_the_values_of_a_nested_update() {
     let sql = with_trigger("INSERT", "UPDATE items SET v = v + 1 WHERE id = NEW.id");
     let scene = installed(&sql, all()).await;
     let rows = recorded(&scene, "INSERT INTO items VALUES (1, 10), (2, 20)").await;
@@ -33,7 +33,7 @@ async fn the_last_event_has_what_a_nested_update_wrote() {
 }
 
 #[tokio::test]
-async fn a_row_that_a_nested_delete_removed_is_not_inserted_after_it() {
+async fn a_row_removed_by_a_nested_delete_has_no_later_insert() {
     for spec in [all(), spec("items").outbox()] {
         let sql = with_trigger("INSERT", "DELETE FROM items WHERE id = NEW.id AND v = 1");
         let scene = installed(&sql, spec).await;
@@ -47,7 +47,7 @@ async fn a_row_that_a_nested_delete_removed_is_not_inserted_after_it() {
 }
 
 #[tokio::test]
-async fn a_row_that_a_nested_insert_brought_back_is_not_deleted_after_it() {
+async fn a_row_restored_by_a_nested_insert_has_no_later_delete() {
     let sql = with_trigger(
         "DELETE",
         "INSERT INTO items SELECT OLD.id, 5 WHERE OLD.id = 1",
@@ -59,7 +59,7 @@ async fn a_row_that_a_nested_insert_brought_back_is_not_deleted_after_it() {
 }
 
 #[tokio::test]
-async fn an_update_has_old_values_of_its_own_and_new_ones_of_the_nested_update() {
+async fn an_update_has_its_own_old_values_and_the_nested_updates_new_ones() {
     let sql = with_trigger(
         "UPDATE OF v",
         "UPDATE items SET note = 'seen ' || NEW.v WHERE id = NEW.id",
@@ -76,7 +76,7 @@ async fn an_update_has_old_values_of_its_own_and_new_ones_of_the_nested_update()
 }
 
 #[tokio::test]
-async fn a_nested_update_of_other_columns_is_left_out_as_it_is_without_nesting() {
+async fn a_nested_update_of_unwatched_columns_is_left_out() {
     let sql = with_trigger(
         "UPDATE OF v",
         "UPDATE items SET note = 'x' WHERE id = NEW.id",
@@ -97,7 +97,7 @@ async fn a_nested_update_of_other_columns_is_left_out_as_it_is_without_nesting()
 }
 
 #[tokio::test]
-async fn a_key_that_the_outer_statement_changed_is_gone() {
+async fn a_key_changed_by_the_outer_statement_is_deleted() {
     let sql = with_trigger("UPDATE OF id", "UPDATE items SET v = 9 WHERE id = NEW.id");
     let scene = installed(&sql, all()).await;
     scene.run("INSERT INTO items VALUES (1, 1)").await;
@@ -109,7 +109,7 @@ async fn a_key_that_the_outer_statement_changed_is_gone() {
 }
 
 #[tokio::test]
-async fn a_trigger_of_another_table_that_writes_back_counts() {
+async fn a_trigger_of_another_table_that_writes_back_is_nested() {
     for when in ["BEFORE", "AFTER"] {
         let sql = format!(
             "{ITEMS}; CREATE TABLE log (id int, v int);
@@ -131,7 +131,7 @@ async fn a_trigger_of_another_table_that_writes_back_counts() {
 }
 
 #[tokio::test]
-async fn a_before_trigger_that_changes_a_row_of_the_same_statement_counts() {
+async fn a_before_trigger_that_changes_a_row_of_the_same_statement_is_nested() {
     let sql = format!(
         "{ITEMS}; CREATE FUNCTION nested() RETURNS trigger LANGUAGE plpgsql AS
             'BEGIN UPDATE items SET v = 50 WHERE id = NEW.id - 1; RETURN NEW; END';
@@ -154,7 +154,7 @@ async fn each_level_of_a_recursion_ends_in_the_final_state() {
     );
     let scene = installed(&sql, all()).await;
     let rows = recorded(&scene, "INSERT INTO items VALUES (1, 1)").await;
-    // The innermost statement finds no row to change.
+    // The innermost statement changes no row.
     let expected = [
         r#"update 1 {"v":4}"#,
         r#"update 1 {"v":4}"#,
@@ -165,7 +165,7 @@ async fn each_level_of_a_recursion_ends_in_the_final_state() {
 }
 
 #[tokio::test]
-async fn both_halves_of_an_upsert_notice_a_nested_update() {
+async fn both_halves_of_an_upsert_have_the_values_of_a_nested_update() {
     let sql = with_trigger("INSERT", "UPDATE items SET v = 77 WHERE id IN (1, 2)");
     let scene = installed(&sql, all()).await;
     scene.run("ALTER TABLE items DISABLE TRIGGER a_first; INSERT INTO items VALUES (1, 1); ALTER TABLE items ENABLE TRIGGER a_first").await;
@@ -180,7 +180,7 @@ async fn both_halves_of_an_upsert_notice_a_nested_update() {
 }
 
 #[tokio::test]
-async fn a_deferred_trigger_comes_after_the_statement_anyway() {
+async fn a_deferred_trigger_is_recorded_after_the_statement() {
     let sql = format!(
         "{ITEMS}; CREATE FUNCTION nested() RETURNS trigger LANGUAGE plpgsql AS
             'BEGIN UPDATE items SET v = 50 WHERE id = NEW.id; RETURN NULL; END';
@@ -193,7 +193,7 @@ async fn a_deferred_trigger_comes_after_the_statement_anyway() {
 }
 
 #[tokio::test]
-async fn writes_straight_into_a_partition_notice_nested_ones() {
+async fn direct_writes_to_a_partition_have_the_values_of_nested_ones() {
     let sql = "CREATE TABLE items (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
         CREATE TABLE low PARTITION OF items FOR VALUES FROM (0) TO (100);
         CREATE FUNCTION nested() RETURNS trigger LANGUAGE plpgsql AS
@@ -212,7 +212,7 @@ async fn writes_straight_into_a_partition_notice_nested_ones() {
 }
 
 #[tokio::test]
-async fn a_renamed_table_is_read_under_its_present_name() {
+async fn a_renamed_table_is_read_under_its_current_name() {
     let sql = with_trigger("INSERT", "UPDATE renamed SET v = 50 WHERE id = NEW.id");
     let scene = installed(&sql, all()).await;
     scene.run("ALTER TABLE items RENAME TO renamed").await;
@@ -221,7 +221,7 @@ async fn a_renamed_table_is_read_under_its_present_name() {
 }
 
 #[tokio::test]
-async fn an_owner_that_may_not_read_the_table_records_what_it_was_given() {
+async fn an_owner_without_select_records_the_transition_rows() {
     let sql = with_trigger("INSERT", "UPDATE items SET v = 50 WHERE id = NEW.id");
     for deny in [
         "REVOKE ALL ON items FROM OWNER; GRANT TRIGGER ON items TO OWNER",
@@ -258,7 +258,7 @@ async fn a_key_that_is_not_unique_lists_each_row_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn nothing_of_an_earlier_transaction_counts() {
+async fn nesting_marks_end_with_their_transaction() {
     let sql = with_trigger("INSERT", "UPDATE items SET v = 50 WHERE id = NEW.id");
     let scene = installed(&sql, all()).await;
     scene.run("INSERT INTO items VALUES (1, 1)").await;
@@ -271,7 +271,7 @@ async fn nothing_of_an_earlier_transaction_counts() {
 }
 
 #[tokio::test]
-async fn announcements_end_in_the_final_state_too() {
+async fn announced_events_end_in_the_final_state() {
     let sql = with_trigger(
         "INSERT",
         "UPDATE items SET v = 50 WHERE id = NEW.id AND v > 1; DELETE FROM items WHERE id = NEW.id AND v = 1",

@@ -1,14 +1,14 @@
-//! What tables in outbox mode record.
+//! The rows that tables in outbox mode record.
 
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{ChannelName, Operation};
 
-use super::support::{Ear, Scene, connect, installed, recorded, spec, table};
+use super::support::{Listener, Scene, connect, installed, recorded, spec, table};
 
 const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, email text, score numeric, big text)";
 
 #[tokio::test]
-async fn each_row_of_each_operation() {
+async fn each_row_of_each_operation_is_recorded() {
     let scene = installed(USERS, spec("users").outbox()).await;
     let rows = recorded(&scene, "INSERT INTO users VALUES (1), (2)").await;
     assert_eq!(rows, ["insert 1", "insert 2"]);
@@ -34,7 +34,7 @@ async fn each_row_of_each_operation() {
 }
 
 #[tokio::test]
-async fn values_before_and_after_and_what_changed() {
+async fn old_and_new_values_and_changed_columns_are_recorded() {
     let columns = spec("users").columns(["email", "score"]).old_columns();
     let scene = installed(USERS, columns.outbox()).await;
     let rows = recorded(
@@ -66,13 +66,13 @@ async fn values_before_and_after_and_what_changed() {
 }
 
 #[tokio::test]
-async fn a_key_that_changes_is_known_under_both() {
+async fn a_changed_key_is_recorded_under_both_keys() {
     let columns = spec("users").columns(["email"]).old_columns();
     let scene = installed(USERS, columns.outbox()).await;
     scene
         .run("INSERT INTO users VALUES (1, 'a'), (2, 'b')")
         .await;
-    // Each takes the place of another one.
+    // Each key takes the place of another one.
     let mut rows = recorded(
         &scene,
         "UPDATE users SET id = id + 10, email = email || '!'",
@@ -91,7 +91,7 @@ async fn a_key_that_changes_is_known_under_both() {
 }
 
 #[tokio::test]
-async fn rows_and_values_of_any_number_and_size() {
+async fn any_number_of_rows_and_any_size_of_values_is_recorded() {
     let scene = installed(USERS, spec("users").every_column().outbox()).await;
     let sql =
         "INSERT INTO users SELECT n, 'x', n, repeat('y', 100) FROM generate_series(1, 5000) AS n";
@@ -115,7 +115,7 @@ async fn rows_and_values_of_any_number_and_size() {
 }
 
 #[tokio::test]
-async fn only_rows_in_which_something_changed() {
+async fn only_changed_rows_are_recorded() {
     let changed = spec("users").when_changed(["email", "score"]);
     let scene = installed(USERS, changed.outbox()).await;
     scene
@@ -135,7 +135,7 @@ async fn only_rows_in_which_something_changed() {
 }
 
 #[tokio::test]
-async fn a_table_without_key_as_a_whole() {
+async fn a_table_without_a_key_is_recorded_as_a_whole() {
     let sql = "CREATE TABLE log (line text, level int)";
     let scene = installed(sql, spec("log").when_changed(["level"]).outbox()).await;
     assert_eq!(
@@ -155,7 +155,7 @@ async fn a_table_without_key_as_a_whole() {
 }
 
 #[tokio::test]
-async fn keys_of_several_columns_and_partitions() {
+async fn composite_keys_and_moves_between_partitions_are_recorded() {
     let sql = r#"CREATE TABLE "Or'ders" (tenant text, id bigint, note text, PRIMARY KEY (tenant, id)) PARTITION BY RANGE (id);
         CREATE TABLE low PARTITION OF "Or'ders" FOR VALUES FROM (0) TO (100);
         CREATE TABLE high PARTITION OF "Or'ders" FOR VALUES FROM (100) TO (200)"#;
@@ -166,7 +166,7 @@ async fn keys_of_several_columns_and_partitions() {
     .await;
     let rows = recorded(&scene, r#"INSERT INTO "Or'ders" VALUES ('x "y"', 1, 'n')"#).await;
     assert_eq!(rows, [r#"insert ["x \"y\"",1] {"note":"n"}"#]);
-    // From one partition to the other.
+    // The row moves to the other partition.
     let mut rows = recorded(&scene, r#"UPDATE "Or'ders" SET id = 150, note = 'm'"#).await;
     rows.sort();
     assert_eq!(
@@ -183,7 +183,7 @@ async fn keys_of_several_columns_and_partitions() {
 }
 
 #[tokio::test]
-async fn what_is_rolled_back_is_not_recorded() {
+async fn rolled_back_changes_are_not_recorded() {
     let scene = installed(USERS, spec("users").outbox()).await;
     let sql = "BEGIN; INSERT INTO users VALUES (1); SAVEPOINT s; INSERT INTO users VALUES (2); ROLLBACK TO s; COMMIT;
         BEGIN; INSERT INTO users VALUES (3); ROLLBACK";
@@ -191,7 +191,7 @@ async fn what_is_rolled_back_is_not_recorded() {
 }
 
 #[tokio::test]
-async fn writers_need_no_rights_on_it() {
+async fn writers_need_no_rights_on_the_outbox() {
     let scene = installed(USERS, spec("users").outbox()).await;
     scene
         .run("CREATE ROLE scribe; GRANT INSERT ON users TO scribe")
@@ -208,7 +208,7 @@ async fn writers_need_no_rights_on_it() {
 }
 
 #[tokio::test]
-async fn a_column_that_was_renamed_leaves_the_keys() {
+async fn a_renamed_column_is_left_out_and_keys_are_recorded() {
     let scene = installed(USERS, spec("users").columns(["email"]).outbox()).await;
     let rows = recorded(
         &scene,
@@ -242,7 +242,7 @@ async fn no_statement_takes_a_transaction_id_of_its_own() {
 }
 
 #[tokio::test]
-async fn without_an_outbox_the_write_fails() {
+async fn a_write_fails_if_the_outbox_is_missing() {
     let scene = installed(USERS, spec("users").outbox()).await;
     scene.run("DROP TABLE pgherald.outbox CASCADE").await;
     let error = scene
@@ -266,19 +266,19 @@ async fn without_an_outbox_the_write_fails() {
 }
 
 #[tokio::test]
-async fn readers_are_woken_but_not_by_everyone() {
+async fn wake_ups_are_sent_at_most_once_per_interval() {
     let scene = installed(USERS, spec("users").outbox()).await;
-    let mut ear = Ear::on(&scene.url, "pgherald_outbox").await;
+    let mut listener = Listener::on(&scene.url, "pgherald_outbox").await;
     scene.run("INSERT INTO users VALUES (1)").await;
-    assert_eq!(ear.heard(&scene.client).await, [""]);
-    // Until one is recorded surely less than 50 ms after the last call.
+    assert_eq!(listener.heard(&scene.client).await, [""]);
+    // Repeat until a row is surely recorded less than 50 ms after the last wake-up.
     let just_now = "SELECT setval('pgherald.outbox_clock', (extract(epoch FROM clock_timestamp()) * 1000)::bigint << 2);
         INSERT INTO users SELECT count(*) + 1 FROM users";
     let still = "SELECT extract(epoch FROM clock_timestamp()) * 1000 - (last_value >> 2) < 45 FROM pgherald.outbox_clock";
     loop {
         scene.run(just_now).await;
         let still = scene.value(&format!("SELECT ({still})::text")).await == "true";
-        let heard = ear.heard(&scene.client).await;
+        let heard = listener.heard(&scene.client).await;
         if still {
             assert_eq!(heard, [""; 0]);
             break;
@@ -287,13 +287,13 @@ async fn readers_are_woken_but_not_by_everyone() {
     scene
         .run("SELECT setval('pgherald.outbox_clock', 4000000000000 << 2)")
         .await;
-    // A clock that was set back does not keep them asleep.
+    // A clock that was set back does not suppress wake-ups.
     scene.run("INSERT INTO users VALUES (0)").await;
-    assert_eq!(ear.heard(&scene.client).await, [""]);
+    assert_eq!(listener.heard(&scene.client).await, [""]);
 }
 
 #[tokio::test]
-async fn a_table_goes_from_one_mode_to_the_other_and_back() {
+async fn a_table_can_change_its_mode_and_change_back() {
     let mut scene = installed(USERS, spec("users")).await;
     let announced = scene.announced("INSERT INTO users VALUES (1)").await;
     assert_eq!(announced.len(), 1);
@@ -312,7 +312,7 @@ async fn a_table_goes_from_one_mode_to_the_other_and_back() {
 }
 
 #[tokio::test]
-async fn it_goes_with_the_last_table() {
+async fn the_outbox_is_removed_with_the_last_table() {
     let scene =
         Scene::new("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
             .await;
@@ -333,7 +333,7 @@ async fn it_goes_with_the_last_table() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_is_refused() {
+async fn contradictory_options_are_rejected() {
     let scene =
         Scene::new("CREATE TABLE users (id int PRIMARY KEY); CREATE TABLE log (line text)").await;
     let refused = async |spec: TriggerSpec| {
@@ -367,7 +367,7 @@ async fn what_makes_no_sense_is_refused() {
 }
 
 #[tokio::test]
-async fn an_outbox_of_somebody_else_is_refused() {
+async fn a_foreign_table_named_outbox_is_rejected() {
     let scene = Scene::new(USERS).await;
     scene
         .run("CREATE SCHEMA pgherald; CREATE TABLE pgherald.outbox (id int)")
@@ -387,7 +387,7 @@ async fn an_outbox_of_somebody_else_is_refused() {
     scene.install(spec("users").outbox()).await;
 }
 
-/// A schema in which everything that `pg_catalog` has by name has a namesake that raises an error.
+/// A schema with a namesake of everything named in `pg_catalog`. Each namesake raises an error.
 const TRAPS: &str = r#"
 CREATE SCHEMA evil;
 GRANT USAGE ON SCHEMA evil TO PUBLIC;
@@ -440,7 +440,7 @@ END
 $traps$"#;
 
 #[tokio::test]
-async fn nothing_that_the_writer_puts_in_front_is_run_with_the_owners_rights() {
+async fn no_object_on_the_writers_search_path_runs_with_the_owners_rights() {
     let sql = "CREATE TABLE users (id int PRIMARY KEY, email text);
         CREATE TABLE orders (tenant text, number bigint, flag bool, PRIMARY KEY (tenant, number));
         CREATE TABLE log (line text)";
@@ -496,9 +496,9 @@ async fn nothing_that_the_writer_puts_in_front_is_run_with_the_owners_rights() {
     );
 }
 
-/// A session keeps the plan that it made for its first statements, which may have been small.
+/// A session keeps the plan of its first statements, which may have changed few rows.
 #[tokio::test]
-async fn a_statement_of_many_rows_after_small_ones_takes_time_in_proportion() {
+async fn the_time_of_a_large_statement_after_small_ones_is_proportional_to_its_rows() {
     let plain = || spec("users").outbox();
     let specs = [
         (plain(), 0),
@@ -514,7 +514,7 @@ async fn a_statement_of_many_rows_after_small_ones_takes_time_in_proportion() {
             let sql = format!("UPDATE users SET email = 'a{round}' WHERE id = 1");
             scene.run(&sql).await;
         }
-        // Of nested loops it would take minutes; joined by a hash or by sorting, a second.
+        // With nested loops the statement would take minutes. With a hash join or a merge join it takes a second.
         scene.run("SET statement_timeout = '60s'").await;
         let last = scene
             .value("SELECT max(id)::text FROM pgherald.outbox")
@@ -527,7 +527,7 @@ async fn a_statement_of_many_rows_after_small_ones_takes_time_in_proportion() {
 }
 
 #[tokio::test]
-async fn keys_that_repeat_are_recorded_once_for_each_row_and_once_when_they_are_gone() {
+async fn repeated_keys_are_recorded_once_per_row_and_once_when_deleted() {
     let scene = installed(USERS, spec("users").outbox().key_columns(["email"])).await;
     let sql = "INSERT INTO users VALUES (1, 'a'), (2, 'a'), (3, NULL), (4, 'b')";
     scene.run(sql).await;
@@ -545,7 +545,7 @@ async fn keys_that_repeat_are_recorded_once_for_each_row_and_once_when_they_are_
     assert_eq!(rows, expected);
 }
 
-/// A snapshot holds 64 of a transaction's subtransactions; with more, every reader of it looks them up on disk.
+/// A snapshot holds up to 64 subtransactions of a transaction. Beyond that, each reader of it looks them up on disk.
 #[tokio::test]
 async fn statements_take_no_transaction_ids_of_their_own() {
     let each = "DO $$ BEGIN FOR i IN 1 .. 100 LOOP
@@ -564,7 +564,7 @@ async fn statements_take_no_transaction_ids_of_their_own() {
         let scene = installed(USERS, spec.clone().outbox()).await;
         scene.run(each).await;
         assert_eq!(scene.value(ids).await, "1 of 300", "{spec:?}");
-        // Altered, and with statements in triggers.
+        // Also with altered columns, and with statements in triggers.
         scene
             .run(
                 "TRUNCATE pgherald.outbox; ALTER TABLE users DROP score; ALTER TABLE users RENAME big TO large;

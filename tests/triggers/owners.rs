@@ -1,4 +1,4 @@
-//! Nobody but the installing role and superusers may own what runs with the installing role's rights.
+//! Objects that run with the installing role's rights must belong to that role or to a superuser.
 
 use pgherald_core::trigger;
 
@@ -6,7 +6,7 @@ use super::support::{Scene, connect, event, spec};
 
 const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY)";
 
-/// A role that may make schemas in this database and nothing besides.
+/// A role that may create schemas in this database and nothing else.
 async fn role(scene: &Scene, name: &str) -> String {
     let role = format!(
         "{name}_{}",
@@ -39,7 +39,7 @@ async fn refusal(scene: &Scene, table: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_schema_of_another_role_is_not_installed_into() {
+async fn a_schema_of_another_role_is_rejected() {
     let scene = Scene::new(USERS).await;
     let mallory = role(&scene, "mallory").await;
     scene
@@ -57,7 +57,7 @@ async fn a_schema_of_another_role_is_not_installed_into() {
 }
 
 #[tokio::test]
-async fn a_function_of_another_role_is_not_built_upon() {
+async fn a_function_of_another_role_is_rejected() {
     let scene = Scene::new(USERS).await;
     scene.install(spec("users")).await;
     let mallory = role(&scene, "mallory").await;
@@ -82,7 +82,7 @@ async fn a_function_of_another_role_is_not_built_upon() {
 }
 
 #[tokio::test]
-async fn a_schema_taken_between_plan_and_apply_is_noticed() {
+async fn a_schema_created_by_another_role_between_plan_and_apply_is_rejected() {
     let scene = Scene::new(USERS).await;
     let plan = scene.plan(&[spec("users")]).await;
     let mallory = role(&scene, "mallory").await;
@@ -99,7 +99,7 @@ async fn a_schema_taken_between_plan_and_apply_is_noticed() {
 }
 
 #[tokio::test]
-async fn two_roles_cannot_share_what_one_of_them_owns() {
+async fn a_role_cannot_install_into_the_schema_of_another_role() {
     let scene = Scene::new(USERS).await;
     let (ann, bob) = (role(&scene, "ann").await, role(&scene, "bob").await);
     scene
@@ -123,7 +123,7 @@ async fn two_roles_cannot_share_what_one_of_them_owns() {
 }
 
 #[tokio::test]
-async fn what_a_superuser_owns_may_be_used_by_those_it_lets() {
+async fn roles_with_rights_may_use_the_objects_of_a_superuser() {
     let mut scene = Scene::new(USERS).await;
     scene.install(spec("users")).await;
     let bob = role(&scene, "bob").await;
@@ -162,15 +162,15 @@ async fn what_a_superuser_owns_may_be_used_by_those_it_lets() {
 async fn a_listener_without_rights_on_the_schema_can_verify() {
     let scene = Scene::new(USERS).await;
     scene.install(spec("users")).await;
-    let ear = role(&scene, "ear").await;
+    let listener = role(&scene, "listener").await;
     let client = connect(&scene.url).await;
     client
-        .batch_execute(&format!("SET ROLE {ear}"))
+        .batch_execute(&format!("SET ROLE {listener}"))
         .await
         .unwrap();
     assert_eq!(
         trigger::verify(&client, &[spec("users")]).await.unwrap(),
         []
     );
-    drop_role(&scene, &ear).await;
+    drop_role(&scene, &listener).await;
 }

@@ -1,4 +1,4 @@
-//! Partitioned tables: announced under the parent's name, wherever the write goes.
+//! Partitioned tables are announced under the parent's name, for writes to the parent and to partitions.
 
 use pgherald_core::trigger;
 
@@ -37,7 +37,7 @@ async fn a_write_to_the_parent_is_one_event() {
         scene.shapes("DELETE FROM events").await,
         [keyed("delete", "[1,2]")]
     );
-    // The only statement that fires the triggers of parent and partitions alike: one event each.
+    // TRUNCATE is the only statement that fires the triggers of the parent and of each partition: one event each.
     let mut truncates = scene.shapes("TRUNCATE events").await;
     assert_eq!(truncates.len(), 4);
     truncates.dedup();
@@ -69,7 +69,7 @@ async fn a_write_straight_into_a_partition_is_an_event_of_the_parent() {
 }
 
 #[tokio::test]
-async fn a_partition_made_later_is_found_and_repaired() {
+async fn a_partition_created_later_is_drift_until_installed() {
     let mut scene = Scene::new(EVENTS).await;
     let spec = spec("events");
     scene.install(spec.clone()).await;
@@ -101,7 +101,7 @@ async fn a_partition_made_later_is_found_and_repaired() {
 }
 
 #[tokio::test]
-async fn a_detached_partition_is_let_go() {
+async fn a_detached_partition_is_drift_until_its_triggers_are_removed() {
     let mut scene = Scene::new(EVENTS).await;
     let spec = spec("events");
     scene.install(spec.clone()).await;
@@ -137,7 +137,7 @@ async fn parent_and_partition_may_both_be_watched() {
 }
 
 #[tokio::test]
-async fn children_by_inheritance_are_watched_as_well() {
+async fn inheritance_children_are_watched() {
     let sql = "CREATE TABLE events (id int PRIMARY KEY); CREATE TABLE child () INHERITS (events)";
     let mut scene = Scene::new(sql).await;
     scene.install(spec("events")).await;

@@ -1,9 +1,9 @@
-//! What a change looks like on the channel.
+//! The payload of each kind of change.
 
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{ChannelName, Decoder, Operation, Table, TableName};
 
-use super::support::{Ear, Scene, event, spec, table};
+use super::support::{Listener, Scene, event, spec, table};
 
 const USERS: &str = "CREATE TABLE users (id bigint PRIMARY KEY, email text, seen timestamptz)";
 
@@ -37,7 +37,7 @@ async fn each_operation_has_its_payload() {
 }
 
 #[tokio::test]
-async fn a_payload_has_what_pgcachewatch_reads() {
+async fn pgcachewatch_can_read_a_payload() {
     let mut scene = Scene::new(USERS).await;
     scene.install(spec("users")).await;
     scene
@@ -67,7 +67,7 @@ async fn a_payload_has_what_pgcachewatch_reads() {
 }
 
 #[tokio::test]
-async fn a_table_type_names_table_and_key() {
+async fn a_specification_of_a_table_type_has_its_name_and_key() {
     struct User;
     impl Table for User {
         const NAME: &'static str = "users";
@@ -84,7 +84,7 @@ async fn a_table_type_names_table_and_key() {
 }
 
 #[tokio::test]
-async fn a_payload_has_what_the_decoder_reads() {
+async fn the_decoder_can_read_a_payload() {
     let sql = "CREATE TABLE seats (place text, row int, free bool, PRIMARY KEY (row, place))";
     let mut scene = Scene::new(sql).await;
     scene.install(spec("seats").columns(["free"])).await;
@@ -134,7 +134,7 @@ async fn a_statement_lists_all_its_rows_once() {
 }
 
 #[tokio::test]
-async fn statements_that_repeat_themselves_in_one_transaction_are_all_announced() {
+async fn repeated_statements_of_one_transaction_are_all_announced() {
     let mut scene = Scene::new("").await;
     scene.run("CREATE TABLE log (line text)").await;
     scene.install(spec("log")).await;
@@ -147,7 +147,7 @@ async fn statements_that_repeat_themselves_in_one_transaction_are_all_announced(
 }
 
 #[tokio::test]
-async fn a_statement_without_rows_is_silent_but_truncate_is_not() {
+async fn a_statement_without_rows_is_announced_only_for_truncate() {
     let mut scene = Scene::new(USERS).await;
     scene.run("CREATE TABLE log (line text)").await;
     scene.install(spec("users").columns(["email"])).await;
@@ -197,7 +197,7 @@ async fn key_columns_may_be_chosen_and_may_be_null_and_repeat() {
 }
 
 #[tokio::test]
-async fn a_table_without_key_is_announced_as_a_whole() {
+async fn a_table_without_a_key_is_announced_as_a_whole() {
     let mut scene = Scene::new("CREATE TABLE log (line text)").await;
     scene.install(spec("log")).await;
     let sql = "INSERT INTO log VALUES ('a'), ('b'); UPDATE log SET line = 'c'; DELETE FROM log";
@@ -206,7 +206,7 @@ async fn a_table_without_key_is_announced_as_a_whole() {
 }
 
 #[tokio::test]
-async fn a_changed_primary_key_announces_the_old_keys_too() {
+async fn a_changed_primary_key_is_announced_with_old_and_new_keys() {
     let sql = "CREATE TABLE users (id bigint PRIMARY KEY DEFERRABLE, email text)";
     let mut scene = Scene::new(sql).await;
     scene.install(spec("users").columns(["email"])).await;
@@ -219,14 +219,14 @@ async fn a_changed_primary_key_announces_the_old_keys_too() {
         .await;
     let expected = r#","key":["id"],"keys":[3,2],"columns":[{"email":"b"},null]"#;
     assert_eq!(shapes, [event("update", "users", expected)]);
-    // Two rows that move up: key 3 is new to one and old to the other.
+    // Two rows move up: key 3 is the new key of one and the old key of the other.
     let shapes = scene.shapes("UPDATE users SET id = id + 2").await;
     let expected = r#","key":["id"],"keys":[3,5,1],"columns":[{"email":"a"},{"email":"b"},null]"#;
     assert_eq!(shapes, [event("update", "users", expected)]);
 }
 
 #[tokio::test]
-async fn extra_columns_carry_new_values_and_of_a_delete_the_old() {
+async fn columns_have_new_values_and_in_deletes_old_ones() {
     let mut scene = Scene::new(USERS).await;
     scene.install(spec("users").columns(["email", "id"])).await;
     let columns = |operation, values| {
@@ -251,7 +251,7 @@ async fn extra_columns_carry_new_values_and_of_a_delete_the_old() {
 }
 
 #[tokio::test]
-async fn values_are_canonical_whatever_the_session_says() {
+async fn values_do_not_depend_on_session_settings() {
     let sql = "CREATE DOMAIN number AS int; CREATE TYPE mood AS ENUM ('so, so');
         CREATE TABLE t (
             id number PRIMARY KEY, small smallint, yes bool, name name, code char(4), v varchar, u uuid,
@@ -291,7 +291,7 @@ async fn values_are_canonical_whatever_the_session_says() {
 }
 
 #[tokio::test]
-async fn any_name_that_postgresql_takes_works() {
+async fn any_valid_name_works() {
     let names = [
         "Mixed Case",
         "it's",
@@ -323,14 +323,14 @@ async fn any_name_that_postgresql_takes_works() {
                 .when_changed([name]);
             scene.install(spec.clone()).await;
             assert!(scene.plan(&[spec]).await.is_empty(), "{name}");
-            let mut ear = Ear::on(&scene.url, &name.replace('"', "\"\"")).await;
+            let mut listener = Listener::on(&scene.url, &name.replace('"', "\"\"")).await;
             scene
                 .run(&format!("INSERT INTO {quoted}.{quoted} VALUES ('1', 2)"))
                 .await;
             scene
                 .run(&format!("UPDATE {quoted}.{quoted} SET {quoted} = '3'"))
                 .await;
-            let heard = ear.heard(&scene.client).await;
+            let heard = listener.heard(&scene.client).await;
             let [payload, _] = &heard[..] else {
                 panic!("{name}: {heard:?}")
             };
@@ -377,7 +377,7 @@ async fn names_of_63_bytes_do_not_collide() {
 }
 
 #[tokio::test]
-async fn tables_of_one_name_in_two_schemas_are_told_apart() {
+async fn tables_with_the_same_name_in_two_schemas_are_distinguished() {
     let mut scene = Scene::new(USERS).await;
     scene
         .run("CREATE SCHEMA app; CREATE TABLE app.users (id text PRIMARY KEY)")
@@ -400,7 +400,7 @@ async fn tables_of_one_name_in_two_schemas_are_told_apart() {
 }
 
 #[tokio::test]
-async fn only_the_chosen_operations_are_announced_on_the_chosen_channel() {
+async fn only_the_specified_operations_are_announced_on_the_specified_channel() {
     let mut scene = Scene::new(USERS).await;
     let channel = ChannelName::new("Other \"one\"").unwrap();
     let operations = Operation::Delete | Operation::Truncate;
@@ -411,10 +411,10 @@ async fn only_the_chosen_operations_are_announced_on_the_chosen_channel() {
                 .operations(operations),
         )
         .await;
-    let mut ear = Ear::on(&scene.url, "Other \"\"one\"\"").await;
+    let mut listener = Listener::on(&scene.url, "Other \"\"one\"\"").await;
     let sql = "INSERT INTO users VALUES (1); UPDATE users SET email = ''; DELETE FROM users; TRUNCATE users";
     assert_eq!(scene.shapes(sql).await, [""; 0]);
-    let heard = ear.heard(&scene.client).await;
+    let heard = listener.heard(&scene.client).await;
     assert_eq!(heard.len(), 2, "{heard:?}");
     assert!(
         heard[0].contains("delete") && heard[1].contains("truncate"),

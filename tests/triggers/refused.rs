@@ -1,4 +1,4 @@
-//! Specifications that do not fit are refused in words that help, before anything is changed.
+//! Specifications that do not fit the database are rejected with helpful messages before anything changes.
 
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{Error, Operation, TableName, trigger};
@@ -14,7 +14,7 @@ async fn refusal(scene: &Scene, specs: &[TriggerSpec]) -> String {
 }
 
 #[tokio::test]
-async fn a_table_that_does_not_exist_and_where_it_may_be() {
+async fn a_missing_table_is_an_error_with_similar_names() {
     let scene = Scene::new("CREATE SCHEMA app; CREATE TABLE app.\"Users\" (id int)").await;
     let message = refusal(&scene, &[spec("users")]).await;
     assert_eq!(
@@ -29,7 +29,7 @@ async fn a_table_that_does_not_exist_and_where_it_may_be() {
 }
 
 #[tokio::test]
-async fn a_column_that_does_not_exist_and_which_do() {
+async fn a_missing_column_is_an_error_with_the_existing_columns() {
     let scene = Scene::new("CREATE TABLE t (id int PRIMARY KEY, gone int, email text)").await;
     scene.run("ALTER TABLE t DROP gone").await;
     for spec in [
@@ -53,7 +53,7 @@ async fn a_column_that_does_not_exist_and_which_do() {
 }
 
 #[tokio::test]
-async fn relations_whose_triggers_see_no_rows() {
+async fn relations_without_transition_tables_are_rejected() {
     let sql = "CREATE TABLE t (id int); CREATE VIEW v AS SELECT 1 AS id;
         CREATE MATERIALIZED VIEW m AS SELECT 1 AS id; CREATE SEQUENCE s;
         CREATE FOREIGN DATA WRAPPER w; CREATE SERVER far FOREIGN DATA WRAPPER w;
@@ -81,7 +81,7 @@ async fn relations_whose_triggers_see_no_rows() {
 }
 
 #[tokio::test]
-async fn specifications_that_contradict_themselves() {
+async fn contradictory_specifications_are_rejected() {
     let scene = Scene::new("CREATE TABLE t (a int); CREATE TABLE k (id int PRIMARY KEY)").await;
     let none = Vec::<Operation>::new()
         .into_iter()
@@ -110,7 +110,7 @@ async fn specifications_that_contradict_themselves() {
 }
 
 #[tokio::test]
-async fn names_are_not_read_as_sql() {
+async fn names_are_not_interpreted_as_sql() {
     let scene = Scene::new("").await;
     let name = TableName::new("public", "t; DROP SCHEMA public --").unwrap();
     let message = refusal(&scene, &[TriggerSpec::new(name)]).await;

@@ -1,5 +1,5 @@
-//! Tables that have changed names: each is found through its own triggers, announces its changes under the former name until it is
-//! installed again, and loses none of them whatever is installed meanwhile.
+//! Renamed tables. A table is found through its triggers. It announces changes under its former name until it is installed again,
+//! and loses none of them, whatever else is installed meanwhile.
 
 use pgherald_core::Operation;
 use pgherald_core::trigger::{self, TriggerSpec};
@@ -9,7 +9,7 @@ use super::support::{Scene, event, spec, table};
 const SWAP: &str =
     "ALTER TABLE a RENAME TO x; ALTER TABLE b RENAME TO a; ALTER TABLE x RENAME TO b";
 
-/// Tables of one column each, installed and then renamed with `sql`.
+/// Creates tables with one column, installs their specifications, and renames the tables with `sql`.
 async fn renamed(specs: &[TriggerSpec], sql: &str) -> Scene {
     let create = |spec: &TriggerSpec| {
         let name = spec.table().name();
@@ -28,7 +28,7 @@ async fn install(scene: &Scene, spec: TriggerSpec) {
     assert!(again.is_empty(), "{again}");
 }
 
-/// The tables that announce their insertions, all of them made in one transaction, and those that record them.
+/// Inserts into all tables in one transaction. Returns the announced events and the recorded ones.
 async fn heard(scene: &mut Scene, tables: &[&str]) -> (Vec<String>, String) {
     let inserts: String = tables
         .iter()
@@ -68,7 +68,7 @@ async fn a_renamed_table_is_announced_under_its_new_name_only() {
 }
 
 #[tokio::test]
-async fn tables_that_swapped_names_are_announced_under_their_new_ones() {
+async fn tables_that_swapped_names_are_announced_under_their_new_names() {
     let mut scene = Scene::new("CREATE TABLE users (id int PRIMARY KEY)").await;
     scene.run("CREATE TABLE people (id int PRIMARY KEY)").await;
     let specs = [spec("users"), spec("people")];
@@ -93,10 +93,10 @@ async fn tables_that_swapped_names_are_announced_under_their_new_ones() {
 }
 
 #[tokio::test]
-async fn a_table_that_swapped_names_with_another_does_not_take_its_triggers() {
+async fn a_table_that_swapped_names_does_not_take_the_other_tables_triggers() {
     let (recorded, announced) = (|name| spec(name).outbox(), spec);
     let specs = [recorded("a"), announced("b")];
-    // Whichever is installed first, the other one goes on under its former name, and nobody takes it for its new one.
+    // Whichever is installed first, the other table keeps its former name and is not mistaken for the new owner of that name.
     let mut scene = renamed(&specs, SWAP).await;
     install(&scene, announced("a")).await;
     assert!(scene.is_deaf(&recorded("b")).await);
@@ -120,21 +120,21 @@ async fn a_table_that_swapped_names_with_another_does_not_take_its_triggers() {
 }
 
 #[tokio::test]
-async fn names_that_went_round_are_all_put_right_by_installing_again() {
+async fn rotated_names_are_repaired_by_installing_again() {
     let specs = [spec("a"), spec("b"), spec("c").outbox(), spec("d")];
     let round = "ALTER TABLE a RENAME TO x; ALTER TABLE c RENAME TO a; ALTER TABLE b RENAME TO c;
         ALTER TABLE x RENAME TO b; ALTER TABLE d RENAME TO e";
     let mut scene = renamed(&specs, round).await;
     let now = [spec("a").outbox(), spec("b"), spec("c"), spec("e")];
-    for wish in &now {
-        assert!(scene.is_deaf(wish).await, "{wish:?}");
+    for desired in &now {
+        assert!(scene.is_deaf(desired).await, "{desired:?}");
     }
-    // One at a time: none takes anything from another, in whatever order.
-    for wish in now.iter().rev() {
-        install(&scene, wish.clone()).await;
+    // Installing the tables one at a time, in any order, takes no triggers from the others.
+    for desired in now.iter().rev() {
+        install(&scene, desired.clone()).await;
     }
-    for wish in &now {
-        assert_eq!(scene.drift(wish).await, [""; 0]);
+    for desired in &now {
+        assert_eq!(scene.drift(desired).await, [""; 0]);
     }
     let expected = (vec![insert("b"), insert("c"), insert("e")], "a7".to_owned());
     assert_eq!(heard(&mut scene, &["a", "b", "c", "e"]).await, expected);
@@ -158,27 +158,27 @@ async fn a_renamed_table_that_became_a_partition_of_its_successor_loses_nothing(
     let partitioned = "ALTER TABLE a RENAME TO old;
         CREATE TABLE a (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
         ALTER TABLE a ATTACH PARTITION old FOR VALUES FROM (0) TO (100)";
-    let wishes = [
+    let specs = [
         spec("a"),
         spec("a").outbox().columns(["v"]),
         spec("a").outbox().when_changed(["v"]),
         spec("a").outbox().operations(Operation::Insert),
         spec("a").outbox().key_columns(["v"]),
     ];
-    for wish in wishes {
+    for desired in specs {
         let mut scene = renamed(&[spec("a").outbox()], partitioned).await;
-        install(&scene, wish).await;
-        // What was installed on it stays, under its former name, until it is installed again.
-        assert_eq!(roots(&scene, "old").await, "a");
+        install(&scene, desired).await;
+        // The table's own installation stays under its former name until it is installed again.
+        assert_eq!(own_tables(&scene, "old").await, "a");
         let (_, recorded) = heard(&mut scene, &["old"]).await;
         assert!(recorded.contains("a7"), "{recorded}");
         install(&scene, spec("old").outbox()).await;
-        assert_eq!(roots(&scene, "old").await, "old");
+        assert_eq!(own_tables(&scene, "old").await, "old");
         scene.run("DELETE FROM old; TRUNCATE pgherald.outbox").await;
         let (_, recorded) = heard(&mut scene, &["old"]).await;
         assert!(recorded.contains("old7"), "{recorded}");
     }
-    // Unless it is taken off, it is heard through both.
+    // Without uninstalling, the table would be announced under both names.
     let mut scene = renamed(&[spec("a")], partitioned).await;
     install(&scene, spec("a")).await;
     uninstall(&scene, "old").await;
@@ -211,8 +211,8 @@ async fn partitions_follow_a_table_that_is_renamed() {
     assert_eq!(announced, [expected]);
 }
 
-/// Whether something is made of `table` besides the triggers that it has for the sake of another one.
-async fn roots(scene: &Scene, table: &str) -> String {
+/// The tables for which `table` has triggers of its own, rather than as a partition of another table.
+async fn own_tables(scene: &Scene, table: &str) -> String {
     let sql = format!(
         "SELECT string_agg(DISTINCT obj_description(tgfoid, 'pg_proc')::json->>'table', ' ') FROM pg_trigger
          WHERE tgrelid = '{table}'::regclass AND tgname ~ '^pgherald_notify_[a-z]+$'"
@@ -221,7 +221,7 @@ async fn roots(scene: &Scene, table: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_renamed_partition_that_is_watched_apart_stays_so_with_its_parent_watched() {
+async fn a_renamed_partition_with_its_own_triggers_keeps_them_if_its_parent_is_watched() {
     for (create, anew) in [
         (
             "CREATE TABLE p (id int PRIMARY KEY, v int) PARTITION BY RANGE (id);
@@ -241,7 +241,7 @@ async fn a_renamed_partition_that_is_watched_apart_stays_so_with_its_parent_watc
             .await;
         install(&scene, spec("p")).await;
         install(&scene, spec("a").outbox()).await;
-        assert_eq!(roots(&scene, "old").await, "a");
+        assert_eq!(own_tables(&scene, "old").await, "a");
         install(&scene, spec("old").outbox()).await;
         let all = [spec("p"), spec("a").outbox(), spec("old").outbox()];
         assert!(scene.plan(&all).await.is_empty());
@@ -250,7 +250,7 @@ async fn a_renamed_partition_that_is_watched_apart_stays_so_with_its_parent_watc
     }
 }
 
-/// Runs a statement for every function `f` of a table, as `format` puts it together from `parts`.
+/// Runs a statement for each function `f` of a table. `format` makes it from `parts`.
 fn each_function(parts: &str) -> String {
     format!(
         "DO $$ DECLARE f regprocedure; BEGIN
@@ -262,7 +262,7 @@ fn each_function(parts: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_table_of_which_nothing_is_known_keeps_its_triggers_when_another_is_installed() {
+async fn installing_a_table_keeps_the_triggers_of_an_unknown_one() {
     let forget = each_function("'COMMENT ON FUNCTION %s IS NULL', f");
     let specs = [spec("a"), spec("b")];
     let mut scene = renamed(&specs, &format!("{SWAP}; {forget}")).await;
@@ -277,9 +277,9 @@ async fn a_table_of_which_nothing_is_known_keeps_its_triggers_when_another_is_in
     assert_eq!(scene.drift(&spec("b")).await, [""; 0]);
 }
 
-/// Between plan and application, the function that the plan is about has come to another table.
+/// Between planning and applying, another table takes over the function.
 #[tokio::test]
-async fn a_plan_overtaken_by_a_rename_is_refused() {
+async fn a_plan_that_precedes_a_rename_is_rejected() {
     let specs = [spec("a").columns(["v"]), spec("b")];
     let scene = renamed(&specs, "").await;
     for plan in [
@@ -295,7 +295,7 @@ async fn a_plan_overtaken_by_a_rename_is_refused() {
     }
 }
 
-/// Which nothing but people can bring about.
+/// Only manual changes lead to this state.
 #[tokio::test]
 async fn tables_that_share_a_function_get_one_each() {
     let mut scene = renamed(&[spec("a")], "CREATE TABLE b (LIKE a INCLUDING ALL)").await;
@@ -316,9 +316,9 @@ async fn tables_that_share_a_function_get_one_each() {
     );
 }
 
-/// A restore brings functions under the names that they had, whatever numbers tables have now.
+/// A restore recreates functions under their old names, although the tables have new oids.
 #[tokio::test]
-async fn a_name_that_another_function_has_is_not_taken_from_it() {
+async fn a_function_name_in_use_is_not_reused() {
     let scene = renamed(&[spec("a")], "").await;
     let next = "SELECT format('notify_%s00000000', lpad(to_hex('b'::regclass::oid::int8), 8, '0'))";
     scene
@@ -338,7 +338,7 @@ async fn a_name_that_another_function_has_is_not_taken_from_it() {
 }
 
 #[tokio::test]
-async fn what_a_later_program_or_a_stranger_installed_is_not_replaced_because_it_was_renamed() {
+async fn renamed_triggers_of_a_later_version_or_another_role_are_not_replaced() {
     let later = r#"'COMMENT ON FUNCTION %s IS %L', f, '{"version":1000}'"#;
     let stranger = "'ALTER FUNCTION %s OWNER TO stranger_%s', f,
         (SELECT oid FROM pg_database WHERE datname = current_database())";
@@ -358,7 +358,7 @@ async fn what_a_later_program_or_a_stranger_installed_is_not_replaced_because_it
 }
 
 #[tokio::test]
-async fn what_is_installed_tells_where_its_table_is_now() {
+async fn watched_reports_the_current_names_of_renamed_tables() {
     let scene = renamed(&[spec("a").outbox(), spec("b"), spec("c")], SWAP).await;
     scene.run("DROP TABLE c").await;
     let watched = trigger::watched(&scene.client).await.unwrap();
@@ -372,7 +372,7 @@ async fn what_is_installed_tells_where_its_table_is_now() {
         let expected = now.unwrap_or_else(|| table("c"));
         assert_eq!(*one.current().unwrap().table(), expected);
     }
-    // As the documentation of `watched` has it.
+    // As the documentation of `watched` recommends.
     let called = watched.iter().filter(|installed| installed.triggers > 0);
     let specs: Vec<_> = called.filter_map(|installed| installed.current()).collect();
     let plan = scene.plan(&specs).await;
@@ -382,18 +382,18 @@ async fn what_is_installed_tells_where_its_table_is_now() {
 }
 
 #[tokio::test]
-async fn who_watches_under_the_new_name_is_told_that_nothing_comes_under_it() {
+async fn watching_a_renamed_table_under_its_new_name_is_drift() {
     for mode in [spec("a"), spec("a").outbox()] {
         let scene = renamed(std::slice::from_ref(&mode), "ALTER TABLE a RENAME TO z").await;
-        for wish in [spec("z"), spec("z").outbox(), spec("a")] {
-            assert!(scene.is_deaf(&wish).await, "{mode:?} {wish:?}");
+        for desired in [spec("z"), spec("z").outbox(), spec("a")] {
+            assert!(scene.is_deaf(&desired).await, "{mode:?} {desired:?}");
         }
         let scene = renamed(&[mode.clone(), mode.clone().for_table(table("b"))], SWAP).await;
         for name in ["a", "b"] {
-            let wish = mode.clone().for_table(table(name));
-            assert!(scene.is_deaf(&wish).await, "{wish:?}");
-            let told = scene.drift(&wish).await.concat();
-            assert!(told.contains("under another name of the table"), "{told}");
+            let desired = mode.clone().for_table(table(name));
+            assert!(scene.is_deaf(&desired).await, "{desired:?}");
+            let drift = scene.drift(&desired).await.concat();
+            assert!(drift.contains("under another name of the table"), "{drift}");
         }
     }
 }
@@ -405,20 +405,20 @@ async fn a_table_and_its_partition_that_swapped_names_both_keep_their_triggers()
          CREATE TABLE a PARTITION OF p FOR VALUES FROM (0) TO (10)",
         "CREATE TABLE p (id int PRIMARY KEY, v int); CREATE TABLE a (PRIMARY KEY (id)) INHERITS (p)",
     ] {
-        for wish in ["p", "a"] {
+        for desired in ["p", "a"] {
             let scene = Scene::new(create).await;
             let specs = [spec("p").outbox(), spec("a").outbox()];
             scene.plan(&specs).await.apply(&scene.client).await.unwrap();
             scene
                 .run("ALTER TABLE p RENAME TO x; ALTER TABLE a RENAME TO p; ALTER TABLE x RENAME TO a")
                 .await;
-            // The other one goes on under its former name.
-            install(&scene, spec(wish).outbox()).await;
-            assert_eq!(roots(&scene, "p").await, wish, "{create} {wish}");
-            assert_eq!(roots(&scene, "a").await, wish, "{create} {wish}");
+            // The other table keeps its former name.
+            install(&scene, spec(desired).outbox()).await;
+            assert_eq!(own_tables(&scene, "p").await, desired, "{create} {desired}");
+            assert_eq!(own_tables(&scene, "a").await, desired, "{create} {desired}");
             scene.plan(&specs).await.apply(&scene.client).await.unwrap();
-            assert_eq!(roots(&scene, "p").await, "p", "{create} {wish}");
-            assert_eq!(roots(&scene, "a").await, "a", "{create} {wish}");
+            assert_eq!(own_tables(&scene, "p").await, "p", "{create} {desired}");
+            assert_eq!(own_tables(&scene, "a").await, "a", "{create} {desired}");
             assert!(scene.plan(&specs).await.is_empty());
         }
     }

@@ -1,4 +1,4 @@
-//! Sessions whose `session_replication_role` is `replica`, on tables that are installed with replicated rows.
+//! Sessions with `session_replication_role = replica`, on tables that are installed with replicated rows.
 
 mod altered;
 
@@ -10,7 +10,7 @@ use super::support::{Scene, event, installed, recorded, spec, table};
 const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, email text, score int)";
 const ROLES: [&str; 3] = ["origin", "local", "replica"];
 
-/// A database made by `sql`, and a session of that role in it.
+/// A database created by `sql`, with a session of this role.
 async fn scene(sql: &str, spec: TriggerSpec, role: &str) -> Scene {
     let scene = installed(sql, spec.replicated()).await;
     scene
@@ -47,7 +47,7 @@ async fn each_change_is_announced_once_in_sessions_of_every_role() {
 }
 
 #[tokio::test]
-async fn a_key_among_the_columns_is_announced_with_them() {
+async fn a_key_that_is_also_a_column_is_announced_among_the_columns() {
     for spec in [
         spec("users").columns(["id", "email"]),
         spec("users").every_column(),
@@ -56,7 +56,7 @@ async fn a_key_among_the_columns_is_announced_with_them() {
         let mut announced = Vec::new();
         for role in ROLES {
             let mut scene = scene(USERS, spec.clone(), role).await;
-            // What the function does where its own queries fail.
+            // Force the fallback for queries that fail in the function.
             let sql = "DO $$ BEGIN EXECUTE (SELECT format('ALTER FUNCTION %s RENAME TO gone', oid::regprocedure)
                 FROM pg_proc WHERE proname = 'rows_query'); END $$";
             scene.run(sql).await;
@@ -108,7 +108,7 @@ async fn each_change_is_recorded_once_in_sessions_of_every_role() {
 }
 
 #[tokio::test]
-async fn rows_without_columns_and_their_keys() {
+async fn rows_without_columns_are_recorded_with_their_keys() {
     for role in ROLES {
         let scene = scene(USERS, spec("users").outbox(), role).await;
         scene
@@ -127,7 +127,7 @@ async fn rows_without_columns_and_their_keys() {
 }
 
 #[tokio::test]
-async fn only_operations_that_are_asked_for() {
+async fn only_the_specified_operations_are_recorded() {
     for spec in [spec("users"), spec("users").outbox()] {
         let spec = spec.operations(Operation::Update | Operation::Truncate);
         let is_outbox = spec.is_outbox();
@@ -142,7 +142,7 @@ async fn only_operations_that_are_asked_for() {
 }
 
 #[tokio::test]
-async fn only_rows_in_which_something_changed() {
+async fn only_changed_rows_are_recorded() {
     let changed = spec("users").when_changed(["email"]);
     for key in [true, false] {
         let spec = match key {
@@ -177,7 +177,7 @@ async fn only_rows_in_which_something_changed() {
 }
 
 #[tokio::test]
-async fn a_table_without_key_once_for_each_operation_of_a_transaction() {
+async fn a_table_without_a_key_is_announced_once_per_operation_and_transaction() {
     let sql = "CREATE TABLE log (line text)";
     let mut announcing = scene(sql, spec("log"), "replica").await;
     let recording = scene(sql, spec("log").outbox(), "replica").await;
@@ -191,14 +191,14 @@ async fn a_table_without_key_once_for_each_operation_of_a_transaction() {
         assert_eq!(announcing.shapes(sql).await, whole);
         assert_eq!(recorded(&recording, sql).await, expected);
     }
-    // What was taken back was not announced.
+    // The rolled-back insert was not announced.
     let sql = "BEGIN; SAVEPOINT a; INSERT INTO log VALUES ('a'); ROLLBACK TO a; INSERT INTO log VALUES ('b'); COMMIT";
     assert_eq!(announcing.shapes(sql).await, [event("insert", "log", "")]);
     assert_eq!(recorded(&recording, sql).await, ["insert"]);
 }
 
 #[tokio::test]
-async fn a_notification_lists_no_more_rows_of_a_transaction_than_of_a_statement() {
+async fn a_notification_lists_as_many_rows_of_a_transaction_as_of_a_statement() {
     let mut scene = scene(USERS, spec("users"), "replica").await;
     let insert = "INSERT INTO users SELECT n FROM generate_series(1, 1000) AS n";
     let shapes = scene.shapes(insert).await;
@@ -212,7 +212,7 @@ async fn a_notification_lists_no_more_rows_of_a_transaction_than_of_a_statement(
 }
 
 #[tokio::test]
-async fn values_beyond_the_limit() {
+async fn values_beyond_the_limit_are_unavailable() {
     let large = spec("users").columns(["email", "score"]);
     let insert = "INSERT INTO users VALUES (1, repeat('x', 9000), 7)";
     let columns = |limit| format!(r#"{{"email":{{"unavailable":{{"limit":{limit}}}}},"score":7}}"#);
@@ -225,7 +225,7 @@ async fn values_beyond_the_limit() {
     let recording = scene(USERS, large.outbox().value_limit(100), "replica").await;
     let expected = [format!("insert 1 {}", columns(100))];
     assert_eq!(recorded(&recording, insert).await, expected);
-    // A key has no limit there; in a notification it does.
+    // A key has no limit in the outbox. In a notification it has one.
     let insert = "INSERT INTO users VALUES (1, repeat('x', 9000), 7)";
     let by_email = spec("users").key_columns(["email"]);
     let mut announcing = scene(USERS, by_email.clone(), "replica").await;
@@ -238,7 +238,7 @@ async fn values_beyond_the_limit() {
 }
 
 #[tokio::test]
-async fn a_transaction_notes_one_wake_up() {
+async fn a_transaction_sends_one_wake_up() {
     let scene = scene(USERS, spec("users").outbox(), "replica").await;
     let clock = "SELECT last_value::text FROM pgherald.outbox_clock";
     let set_back = "SELECT setval('pgherald.outbox_clock', 0)";
@@ -249,7 +249,7 @@ async fn a_transaction_notes_one_wake_up() {
     assert_eq!(scene.value(clock).await, "0");
     scene.run("COMMIT; INSERT INTO users VALUES (3)").await;
     assert_ne!(scene.value(clock).await, "0");
-    // A wake-up that was taken back is noted again.
+    // After a rollback the wake-up is sent again.
     scene.run(set_back).await;
     scene
         .run("BEGIN; SAVEPOINT s; INSERT INTO users VALUES (4); ROLLBACK TO s")
@@ -265,7 +265,7 @@ const NESTED: &str = "CREATE FUNCTION nested() RETURNS trigger LANGUAGE plpgsql 
     ALTER TABLE users ENABLE ALWAYS TRIGGER a_first";
 
 #[tokio::test]
-async fn the_last_event_has_what_a_nested_update_wrote() {
+async fn the_last_event_has_the_values_of_a_nested_update() {
     let sql = format!("{USERS}; {NESTED}");
     let columns = spec("users").columns(["score"]);
     let insert = "INSERT INTO users VALUES (1, 'a', 10), (2, 'b', 20)";
@@ -304,7 +304,7 @@ async fn rows_of_partitions_are_events_of_the_parent() {
         ),
         ("INSERT INTO low VALUES (2, 5)", &[r#"insert 2 {"v":5}"#]),
         ("UPDATE highest SET v = 7", &[r#"update 199 {"v":7}"#]),
-        // Applied where the row is and where it goes, which is all that row-level triggers see.
+        // A change is applied where the row was and where it goes, and row-level triggers see no more than that.
         (
             "UPDATE users SET id = 3 WHERE id = 199",
             &[r#"delete 199 {"v":7}"#, r#"insert 3 {"v":7}"#],
@@ -332,7 +332,7 @@ async fn rows_of_partitions_are_events_of_the_parent() {
             .collect();
         assert_eq!(shapes, expected, "{sql}");
     }
-    // One for the parent, and one for each partition.
+    // One event for the parent, and one for each partition.
     let truncated = recorded(&recording, "TRUNCATE users").await;
     assert_eq!(truncated, ["truncate"; 4]);
     assert_eq!(
@@ -342,7 +342,7 @@ async fn rows_of_partitions_are_events_of_the_parent() {
 }
 
 #[tokio::test]
-async fn children_and_partitions_that_come_and_go() {
+async fn children_and_partitions_are_watched_while_they_exist() {
     let sql =
         "CREATE TABLE users (id int PRIMARY KEY, v int); CREATE TABLE child () INHERITS (users)";
     let spec = spec("users").outbox().replicated();
@@ -380,12 +380,12 @@ async fn partition_and_parent_may_both_be_watched() {
 }
 
 #[tokio::test]
-async fn triggers_that_are_enabled_all_at_once_have_drifted_and_announce_nothing_twice() {
+async fn enable_trigger_all_is_drift_and_announces_no_row_twice() {
     let mut scene = scene(USERS, spec("users"), "origin").await;
     let spec = spec("users").replicated();
     scene.run("ALTER TABLE users DISABLE TRIGGER ALL").await;
     assert_eq!(scene.drift(&spec).await.len(), 7);
-    // As a restore of data with --disable-triggers does.
+    // As a data-only restore with --disable-triggers does.
     scene.run("ALTER TABLE users ENABLE TRIGGER ALL").await;
     let drift = scene.drift(&spec).await;
     assert_eq!(drift.len(), 4, "{drift:?}");
@@ -418,7 +418,7 @@ const TRIGGERS: &str = "SELECT string_agg(
     ) FROM pg_trigger JOIN pg_proc AS p ON p.oid = tgfoid";
 
 #[tokio::test]
-async fn nothing_is_left_behind() {
+async fn uninstalling_leaves_nothing_behind() {
     let scene = Scene::new(EVENTS).await;
     let before = scene.catalog().await;
     for spec in [spec("users"), spec("users").outbox()] {
@@ -426,7 +426,7 @@ async fn nothing_is_left_behind() {
         let plain = scene.value(TRIGGERS).await;
         scene.install(spec.clone().replicated()).await;
         assert!(scene.plan(&[spec.clone().replicated()]).await.is_empty());
-        // What is taken away leaves the rest as it would be without it.
+        // Uninstalling replicated rows leaves the same objects as an installation without them.
         scene.install(spec.clone()).await;
         assert_eq!(scene.value(TRIGGERS).await, plain);
         scene.install(spec.replicated()).await;

@@ -1,4 +1,4 @@
-//! Many tables: what looks at them asks for all of them at once.
+//! The number of statements does not depend on the number of tables.
 
 use std::time::Instant;
 
@@ -9,20 +9,20 @@ use tokio_postgres::Client;
 
 use super::support::connect;
 
-/// Tables of the same few names in many schemas: what looks tables up by name alone finds too many.
+/// The schemas have tables with the same few names, so a lookup by name alone would find too many.
 const TABLES_OF_A_SCHEMA: usize = 4;
 
-/// A database with tables, behind something that counts what is asked of it.
+/// A database with many tables, behind a proxy that counts statements.
 struct Crowd {
     proxy: FaultProxy,
-    /// By way of the proxy.
+    /// The URL through the proxy.
     url: String,
     client: Client,
     specs: Vec<TriggerSpec>,
 }
 
 impl Crowd {
-    /// With `count` tables, of which the odd ones are in outbox mode.
+    /// Creates `count` tables. Every other one is in outbox mode.
     async fn new(server: &Postgres, count: usize) -> Self {
         let url = server.create_database().await.unwrap();
         let own = connect(&url).await;
@@ -59,7 +59,7 @@ impl Crowd {
         self.url.parse().unwrap()
     }
 
-    /// Does all that looks at tables, and returns how many statements each took.
+    /// Runs everything that inspects tables. Returns the number of statements of each step.
     async fn counts(&self) -> Vec<(&'static str, usize)> {
         let (client, specs) = (&self.client, &self.specs);
         let tables: Vec<_> = specs.iter().map(|spec| spec.table().clone()).collect();
@@ -79,7 +79,7 @@ impl Crowd {
         plan.apply(client).await.unwrap();
         count("apply");
         assert!(trigger::plan(client, specs).await.unwrap().is_empty());
-        count("plan of nothing");
+        count("empty plan");
         assert_eq!(trigger::verify(client, specs).await.unwrap(), []);
         count("verify");
         assert_eq!(trigger::watched(client).await.unwrap().len(), specs.len());
@@ -89,19 +89,19 @@ impl Crowd {
         count("inspect_all");
         assert!(actual.plan(specs).unwrap().is_empty());
         assert_eq!(actual.watched().len(), specs.len());
-        count("what is decided from it");
+        count("decisions without a query");
         let source = NotifySource::builder(self.config());
         let source = announced
             .into_iter()
             .fold(source, |source, spec| source.watch(spec));
         live(source.build().unwrap()).await;
-        count("a listener's way to live");
+        count("a listener becomes live");
         let source = OutboxSource::builder(self.config());
         let source = recorded
             .into_iter()
             .fold(source, |source, spec| source.watch(spec));
         live(source.build().unwrap()).await;
-        count("an outbox reader's way to live");
+        count("an outbox reader becomes live");
         client
             .batch_execute("ALTER SCHEMA s0 RENAME TO moved")
             .await
@@ -141,8 +141,8 @@ async fn the_number_of_statements_does_not_depend_on_the_number_of_tables() {
     let many = Crowd::new(server, 500).await.counts().await;
     assert_eq!(few.len(), many.len());
     for ((what, few), (_, many)) in few.into_iter().zip(many) {
-        match what.ends_with("way to live") {
-            // Looks for a pooler until the server has noticed the end of a connection: some forty times at most.
+        match what.ends_with("becomes live") {
+            // The check for poolers polls until the server has noticed the end of a connection, at most about forty times.
             true => assert!(many <= few + 50, "{what}: {few} and {many} statements"),
             false => assert_eq!(few, many, "{what}"),
         }

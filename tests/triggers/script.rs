@@ -1,4 +1,4 @@
-//! Scripts for migrations: they install what `install` does, whatever was installed before.
+//! Scripts for migrations: they lead to the same objects as `install`.
 
 use pgherald_core::trigger::{self, TriggerSpec, migration_script};
 use pgherald_core::{ChannelName, Operation};
@@ -21,7 +21,7 @@ const COLUMNS: &str = r#"
     ak "odd\ 'type""", al "odd\ 'domain""", am "char", an point, ao text COLLATE "C", ap bit(3), "odd\ 'column""" text, "@{key}@" int,
     "größe" int"#;
 
-/// A specification of each combination of options, with the SQL that makes its table.
+/// A specification for each combination of options, with the SQL that creates its table.
 fn combinations() -> (String, Vec<TriggerSpec>) {
     let mut sql = TYPES.to_owned();
     let mut specs = Vec::new();
@@ -59,7 +59,7 @@ fn combinations() -> (String, Vec<TriggerSpec>) {
             spec = match options % 3 {
                 0 => spec.key_columns(["c", "a"]),
                 1 => spec.key_columns(["g"]),
-                // Types of all kinds, whose spellings are part of the function.
+                // Types of all kinds, because their spelling is part of the function.
                 _ => spec.key_columns([
                     "odd\\ 'column\"",
                     "@{key}@",
@@ -121,14 +121,14 @@ fn combinations() -> (String, Vec<TriggerSpec>) {
     (sql, specs)
 }
 
-/// Everything installed: functions, triggers, comments, rights, and the rows that tables rely on.
+/// All installed objects: functions, triggers, comments, rights, and the rows that tables rely on.
 pub(crate) async fn installed(scene: &Scene) -> Vec<String> {
     let sql = include_str!("script_objects.sql");
     let rows = scene.client.query(sql, &[]).await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// The versions of all rows of the catalog that listeners and consumers compare.
+/// The versions of the catalog rows that listeners and consumers compare.
 pub(crate) async fn versions(scene: &Scene) -> String {
     scene
         .value(
@@ -155,7 +155,7 @@ async fn uninstall(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn a_script_installs_byte_by_byte_what_a_plan_installs() {
+async fn a_script_installs_the_same_bytes_as_a_plan() {
     let (sql, specs) = combinations();
     let scene = Scene::new("SELECT").await;
     scene.run(&sql).await;
@@ -167,7 +167,11 @@ async fn a_script_installs_byte_by_byte_what_a_plan_installs() {
     let before = versions(&scene).await;
     scene.run(&script).await;
     assert_same(&installed(&scene).await, &expected);
-    assert_eq!(versions(&scene).await, before, "it changes what is right");
+    assert_eq!(
+        versions(&scene).await,
+        before,
+        "the script changes objects that are right"
+    );
 
     uninstall(&scene).await;
     scene.run(&script).await;
@@ -179,7 +183,7 @@ async fn a_script_installs_byte_by_byte_what_a_plan_installs() {
 }
 
 #[tokio::test]
-async fn a_script_describes_keys_that_ignore_case_as_a_plan_does() {
+async fn a_script_describes_case_insensitive_keys_like_a_plan() {
     let nocase = "CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)";
     for (before, of) in [
         (nocase, "text COLLATE nocase"),

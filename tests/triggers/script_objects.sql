@@ -1,4 +1,4 @@
--- Everything installed, one object a line.
+-- All installed objects, one per line.
 SELECT concat_ws(
         E'\n', 'function', p.proname, p.prosrc, p.proconfig, p.prosecdef, p.proacl, p.provolatile, pg_get_function_arguments(p.oid),
         obj_description(p.oid, 'pg_proc')

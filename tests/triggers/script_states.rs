@@ -1,4 +1,4 @@
-//! Scripts for migrations on databases in all states, and what they refuse.
+//! Scripts for migrations in databases with earlier or damaged installations, and the states that scripts reject.
 
 use pgherald_core::Operation;
 use pgherald_core::trigger::{self, TriggerSpec, migration_script};
@@ -13,7 +13,7 @@ const TABLES: &str = "
     CREATE TABLE orders_2 PARTITION OF orders FOR VALUES IN (2);
     CREATE TABLE parent (id int, v int); CREATE TABLE child () INHERITS (parent);";
 
-/// What is installed before.
+/// The earlier installation.
 fn former() -> [TriggerSpec; 3] {
     [
         spec("users")
@@ -42,7 +42,7 @@ fn desired() -> [TriggerSpec; 3] {
     ]
 }
 
-/// What happens to the former installation before the script runs.
+/// Changes to the earlier installation before the script runs.
 const STATES: [&str; 24] = [
     "SELECT",
     "ALTER TABLE users DISABLE TRIGGER pgherald_notify_insert; ALTER TABLE users ENABLE ALWAYS TRIGGER pgherald_notify_update",
@@ -79,7 +79,7 @@ const STATES: [&str; 24] = [
     "DROP SCHEMA pgherald CASCADE",
 ];
 
-/// Runs `install`; returns what is installed then, and undoes it. Within a transaction.
+/// Runs `install` in a transaction that is rolled back. Returns the objects that were installed.
 async fn undone(scene: &Scene, install: impl AsyncFn()) -> Vec<String> {
     scene.run("SAVEPOINT before").await;
     install().await;
@@ -89,7 +89,7 @@ async fn undone(scene: &Scene, install: impl AsyncFn()) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_script_leads_from_every_state_to_what_install_leads_to() {
+async fn a_script_leads_from_every_state_to_the_result_of_install() {
     let scene = Scene::new(TABLES).await;
     trigger::install(&scene.client, &former()).await.unwrap();
     let script = migration_script(&desired(), false).unwrap();
@@ -112,7 +112,7 @@ async fn a_script_leads_from_every_state_to_what_install_leads_to() {
 }
 
 #[tokio::test]
-async fn a_narrow_script_leads_to_what_a_plan_leads_to() {
+async fn a_narrowing_script_leads_to_the_result_of_a_plan() {
     let scene = Scene::new(TABLES).await;
     let former = [
         spec("users")
@@ -142,7 +142,7 @@ async fn refused(scene: &Scene, script: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_script_that_does_not_fit_changes_nothing_and_names_the_reason() {
+async fn a_script_that_does_not_fit_the_database_changes_nothing_and_names_the_reason() {
     let scene = Scene::new(TABLES).await;
     scene.run("CREATE VIEW seen AS SELECT * FROM users").await;
     let before = scene.catalog().await;
@@ -190,7 +190,7 @@ async fn a_script_that_does_not_fit_changes_nothing_and_names_the_reason() {
 }
 
 #[test]
-fn options_that_contradict_each_other_are_refused_when_the_script_is_written() {
+fn contradictory_options_are_rejected_when_a_script_is_written() {
     for specs in [
         vec![],
         vec![spec("users"), spec("users")],
@@ -202,7 +202,7 @@ fn options_that_contradict_each_other_are_refused_when_the_script_is_written() {
 }
 
 #[test]
-fn scripts_for_tables_of_the_same_modes_differ_in_their_tables_only() {
+fn scripts_for_tables_of_the_same_modes_differ_only_in_their_tables() {
     let tail = |specs: &[TriggerSpec], narrow| {
         let script = migration_script(specs, narrow).unwrap();
         let marker = "    -- The rest is the same in all scripts";
@@ -255,7 +255,7 @@ async fn a_script_upgrades_the_outbox_of_an_earlier_version_unless_consumers_of_
 }
 
 #[tokio::test]
-async fn a_script_runs_under_any_settings_and_leaves_them() {
+async fn a_script_runs_under_any_settings_and_restores_them() {
     let scene = Scene::new(TABLES).await;
     let trap = |signature: &str, of: &str| {
         format!(
@@ -304,7 +304,7 @@ async fn a_script_waits_for_writers_and_for_other_scripts() {
         tokio::spawn(async move { connect(&url).await.batch_execute(&script).await })
     };
     let scripts = [run(script.clone()), run(script)];
-    // One of them has given up its locks, and tries again.
+    // One script has released its locks and will retry.
     let sleeping = "SELECT (count(*) > 0)::text FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()";
     scene.until(sleeping, "true").await;
     writer.batch_execute("COMMIT").await.unwrap();

@@ -1,4 +1,4 @@
-//! Rows that a subscription applies, on tables that are installed with replicated rows.
+//! Rows applied by a logical replication subscription, on tables that are installed with replicated rows.
 
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_testkit::Postgres;
@@ -11,19 +11,19 @@ const IS_READY: &str = "SELECT bool_and(srsubstate = 'r')::text FROM pg_subscrip
 
 /// A database that subscribes to another one of the same server.
 struct Pair {
-    /// Ends with the test.
+    /// Stopped when dropped.
     _server: Postgres,
     publisher: Client,
     subscriber: Scene,
 }
 
 impl Pair {
-    /// Both have the tables of `sql`; the subscriber has `spec` installed, and has copied what `before` wrote.
+    /// Both databases have the tables of `sql`. The subscriber has `spec` installed and has copied the rows written by `before`.
     async fn new(sql: &str, options: &str, spec: TriggerSpec, before: &str) -> Self {
         Self::streaming("off", sql, options, spec, before).await
     }
 
-    /// The same, with transactions sent in this way before they end.
+    /// Like `new`, with this mode of streaming transactions in progress.
     async fn streaming(
         streaming: &str,
         sql: &str,
@@ -33,7 +33,7 @@ impl Pair {
     ) -> Self {
         let server = Postgres::builder()
             .setting("wal_level", "logical")
-            // A transaction of more than this is sent, if it may be, before it ends.
+            // Larger transactions are streamed before they end, if that is enabled.
             .setting("logical_decoding_work_mem", "64kB");
         let server = server.start().await.unwrap();
         let url = server.create_database().await.unwrap();
@@ -42,7 +42,7 @@ impl Pair {
         for sql in [sql, before, &publication] {
             publisher.batch_execute(sql).await.unwrap();
         }
-        // A server that subscribes to itself waits for itself where it is to make the slot.
+        // The slot is created first: a server that subscribes to itself would wait for itself.
         let slot = "SELECT pg_create_logical_replication_slot('users', 'pgoutput')";
         publisher.batch_execute(slot).await.unwrap();
         let subscriber = Scene::on(&server, sql).await;
@@ -67,7 +67,7 @@ impl Pair {
         self.publisher.batch_execute(sql).await.unwrap();
     }
 
-    /// What the subscriber has recorded until there are `count` rows.
+    /// Waits until the subscriber has recorded `count` rows, and returns them.
     async fn recorded(&self, count: usize) -> Vec<String> {
         let sql = "SELECT count(*)::text FROM pgherald.outbox";
         self.subscriber.until(sql, &count.to_string()).await;
@@ -85,7 +85,7 @@ fn listed(operation: &str, keys: &str, columns: &str) -> String {
 }
 
 #[tokio::test]
-async fn rows_that_a_subscription_applies_are_announced() {
+async fn replicated_rows_are_announced() {
     let before = "INSERT INTO users VALUES (1, 'a'), (2, NULL)";
     let email = spec("users").columns(["email"]);
     let mut pair = Pair::new(USERS, "", email, before).await;
@@ -113,14 +113,14 @@ async fn rows_that_a_subscription_applies_are_announced() {
         ),
         ("TRUNCATE users", event("truncate", "users", "")),
     ] {
-        // Nothing else wakes up the session that listens.
+        // No other event wakes up the listening session.
         pair.write(sql).await;
         assert_eq!(pair.subscriber.next().await, expected, "{sql}");
     }
 }
 
 #[tokio::test]
-async fn rows_that_a_subscription_applies_are_recorded() {
+async fn replicated_rows_are_recorded() {
     let email = spec("users").columns(["email"]).old_columns().outbox();
     let before = "INSERT INTO users VALUES (1, 'a'), (2, NULL)";
     let pair = Pair::new(USERS, "", email, before).await;
@@ -131,7 +131,7 @@ async fn rows_that_a_subscription_applies_are_recorded() {
     pair.write("DELETE FROM users").await;
     pair.write("TRUNCATE users").await;
     let mut rows = pair.recorded(10).await;
-    // Which of them comes first is up to the server.
+    // The server chooses their order.
     rows[5..7].sort();
     rows[7..9].sort();
     let expected = [
@@ -150,7 +150,7 @@ async fn rows_that_a_subscription_applies_are_recorded() {
     let transactions = "SELECT string_agg(count::text, ' ' ORDER BY xid)
         FROM (SELECT xid, count(*) FROM pgherald.outbox GROUP BY xid) AS counted";
     assert_eq!(pair.subscriber.value(transactions).await, "2 3 2 2 1");
-    // An ordinary session of the subscriber.
+    // A regular session of the subscriber.
     pair.subscriber
         .run("INSERT INTO users VALUES (6, 'e')")
         .await;
@@ -163,7 +163,7 @@ const PARTITIONED: &str =
     CREATE TABLE high PARTITION OF users FOR VALUES FROM (100) TO (200)";
 
 #[tokio::test]
-async fn rows_of_partitions_that_a_subscription_applies() {
+async fn replicated_rows_of_partitions_are_events_of_the_parent() {
     for by_root in [true, false] {
         let options = format!("WITH (publish_via_partition_root = {by_root})");
         let before = "INSERT INTO users VALUES (1, 'a')";
@@ -187,7 +187,7 @@ async fn rows_of_partitions_that_a_subscription_applies() {
 }
 
 #[tokio::test]
-async fn a_subscription_goes_on_after_columns_were_altered() {
+async fn replication_continues_after_columns_were_altered() {
     let columns = spec("users").columns(["email", "score"]).outbox();
     let pair = Pair::new(USERS, "", columns, "").await;
     pair.write("INSERT INTO users VALUES (1, 'a', 1)").await;
@@ -198,7 +198,7 @@ async fn a_subscription_goes_on_after_columns_were_altered() {
     let rows = pair.recorded(2).await;
     assert_eq!(rows[1], r#"insert 2 {"email":"b","score":2}"#);
     pair.subscriber.run("ALTER TABLE users DROP score").await;
-    // The server refuses rows with columns that a subscriber has not.
+    // The server rejects rows with columns that the subscriber lacks.
     pair.write("ALTER TABLE users DROP score; INSERT INTO users VALUES (3, 'c')")
         .await;
     let rows = pair.recorded(3).await;
@@ -206,7 +206,7 @@ async fn a_subscription_goes_on_after_columns_were_altered() {
 }
 
 #[tokio::test]
-async fn a_transaction_that_is_applied_before_it_ends() {
+async fn streamed_transactions_are_recorded() {
     let version = Scene::new("").await.value("SHOW server_version_num").await;
     let streaming = match version.parse::<u32>().unwrap() {
         ..140_000 => return,

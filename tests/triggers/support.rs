@@ -1,4 +1,4 @@
-//! A database of one's own, and a connection that hears what the triggers say.
+//! A separate database, and a connection that receives the triggers' notifications.
 
 use std::future::poll_fn;
 use std::time::{Duration, Instant};
@@ -12,15 +12,15 @@ use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// An empty database: a writer and a listener on channel `pgherald`.
+/// An empty database with a writer and a listener on channel `pgherald`.
 pub(crate) struct Scene {
     pub(crate) url: String,
     pub(crate) client: Client,
-    ear: Ear,
+    listener: Listener,
 }
 
-/// A connection that listens.
-pub(crate) struct Ear {
+/// A listening connection.
+pub(crate) struct Listener {
     /// Keeps the connection open.
     _client: Client,
     payloads: mpsc::Receiver<String>,
@@ -31,13 +31,17 @@ impl Scene {
         Self::on(Postgres::shared().await.unwrap(), sql).await
     }
 
-    /// On a server of one's own.
+    /// On the given server.
     pub(crate) async fn on(server: &Postgres, sql: &str) -> Self {
         let url = server.create_database().await.unwrap();
         let client = connect(&url).await;
         client.batch_execute(sql).await.unwrap();
-        let ear = Ear::on(&url, "pgherald").await;
-        Self { url, client, ear }
+        let listener = Listener::on(&url, "pgherald").await;
+        Self {
+            url,
+            client,
+            listener,
+        }
     }
 
     /// Runs `sql` in one round trip, hence one transaction.
@@ -51,7 +55,7 @@ impl Scene {
         trigger::plan(&self.client, specs).await.unwrap()
     }
 
-    /// What `trigger::install` would run.
+    /// The plan that `trigger::install` would apply.
     pub(crate) async fn plan_widened(&self, specs: &[TriggerSpec]) -> Plan {
         trigger::plan_widened(&self.client, specs).await.unwrap()
     }
@@ -60,16 +64,16 @@ impl Scene {
         self.plan(&[spec]).await.apply(&self.client).await.unwrap();
     }
 
-    /// Runs `sql` and returns what was announced, in full.
+    /// Runs `sql` and returns the complete payloads.
     pub(crate) async fn announced(&mut self, sql: &str) -> Vec<String> {
         self.run(sql).await;
-        self.ear.heard(&self.client).await
+        self.listener.heard(&self.client).await
     }
 
-    /// The next payload, without what differs from run to run.
+    /// The next payload, without the parts that differ from run to run.
     pub(crate) async fn next(&mut self) -> String {
-        let payload = timeout(DEADLINE, self.ear.payloads.recv()).await;
-        shape(&payload.expect("nothing is announced").unwrap())
+        let payload = timeout(DEADLINE, self.listener.payloads.recv()).await;
+        shape(&payload.expect("no notification arrived").unwrap())
     }
 
     /// Waits until the single value that `sql` selects is `expected`.
@@ -85,7 +89,7 @@ impl Scene {
         }
     }
 
-    /// Runs `sql` and returns what was announced, without what differs from run to run.
+    /// Runs `sql` and returns the payloads, without the parts that differ from run to run.
     pub(crate) async fn shapes(&mut self, sql: &str) -> Vec<String> {
         self.announced(sql)
             .await
@@ -94,7 +98,7 @@ impl Scene {
             .collect()
     }
 
-    /// Runs `sql` on a connection of its own and returns the warnings that it raises.
+    /// Runs `sql` on a separate connection and returns its warnings.
     pub(crate) async fn warnings(&self, sql: &str) -> Vec<String> {
         let (client, mut connection) = tokio_postgres::connect(&self.url, NoTls).await.unwrap();
         let notices = tokio::spawn(async move {
@@ -120,7 +124,7 @@ impl Scene {
         rows[0].get::<_, Option<String>>(0).unwrap_or_default()
     }
 
-    /// What PostgreSQL's own JSON parser finds at `path` in `payload`.
+    /// The value that PostgreSQL's JSON parser finds at `path` in `payload`.
     pub(crate) async fn json(&self, payload: &str, path: &str) -> Option<String> {
         let sql = "SELECT $1::text::json #>> $2::text::text[]";
         self.client
@@ -137,19 +141,19 @@ impl Scene {
         drift.iter().map(ToString::to_string).collect()
     }
 
-    /// Whether some change of the table goes unheard.
+    /// Whether some changes of the table are lost.
     pub(crate) async fn is_deaf(&self, spec: &TriggerSpec) -> bool {
         let drifts = trigger::verify(&self.client, std::slice::from_ref(spec)).await;
         drifts.unwrap().iter().any(trigger::Drift::is_deaf)
     }
 
-    /// Every object of the database that is not the system's, one per line.
+    /// All objects of the database that are not the system's, one per line.
     pub(crate) async fn catalog(&self) -> String {
         self.value(include_str!("catalog.sql")).await
     }
 }
 
-impl Ear {
+impl Listener {
     pub(crate) async fn on(url: &str, channel: &str) -> Self {
         let (client, mut connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
         let (sender, payloads) = mpsc::channel(10_000);
@@ -171,14 +175,14 @@ impl Ear {
         }
     }
 
-    /// What was announced until now: all that precedes a fence that `client` notifies of.
+    /// All payloads received before a fence, which `client` sends.
     pub(crate) async fn heard(&mut self, client: &Client) -> Vec<String> {
         client.batch_execute("NOTIFY fence, 'fence'").await.unwrap();
         let mut heard = Vec::new();
         loop {
             let payload = timeout(DEADLINE, self.payloads.recv())
                 .await
-                .expect("the fence is lost");
+                .expect("the fence did not arrive");
             match payload.unwrap() {
                 payload if payload == "fence" => return heard,
                 payload => heard.push(payload),
@@ -201,7 +205,7 @@ pub(crate) fn spec(name: &str) -> TriggerSpec {
     TriggerSpec::new(table(name))
 }
 
-/// The payload with time and transaction replaced: `"sent_at":"…","xid":0`.
+/// The payload with its time and transaction id replaced: `"sent_at":"…","xid":0`.
 pub(crate) fn shape(payload: &str) -> String {
     let (before, rest) = payload.split_once("\"sent_at\":\"").expect("sent_at");
     let (_, rest) = rest.split_once("\",\"xid\":").expect("xid");
@@ -209,21 +213,21 @@ pub(crate) fn shape(payload: &str) -> String {
     format!("{before}\"sent_at\":\"…\",\"xid\":0{rest}")
 }
 
-/// The expected shape of an event of table `public.{table}`; `rest` begins with a comma or is empty.
+/// The expected shape of an event of table `public.{table}`. `rest` is empty or begins with a comma.
 pub(crate) fn event(operation: &str, table: &str, rest: &str) -> String {
     format!(
         r#"{{"v":1,"operation":"{operation}","schema":"public","table":"{table}","sent_at":"…","xid":0{rest}}}"#
     )
 }
 
-/// A database made by `sql` in which `spec` is installed.
+/// A database created by `sql` with `spec` installed.
 pub(crate) async fn installed(sql: &str, spec: TriggerSpec) -> Scene {
     let scene = Scene::new(sql).await;
     scene.install(spec).await;
     scene
 }
 
-/// What `sql` adds to the outbox, in order: operation, key, columns, old columns, names of those that changed.
+/// The rows that `sql` adds to the outbox, in order: operation, key, columns, old columns, names of changed columns.
 pub(crate) async fn recorded(scene: &Scene, sql: &str) -> Vec<String> {
     let last = "SELECT coalesce(max(id), 0)::text FROM pgherald.outbox";
     let last = scene.value(last).await;

@@ -1,4 +1,4 @@
-//! Uninstalling leaves the database as it was.
+//! Uninstalling restores the state of the database before the installation.
 
 use pgherald_core::{TableName, trigger};
 
@@ -29,7 +29,7 @@ async fn uninstall_all(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn the_last_table_takes_everything_with_it() {
+async fn uninstalling_the_last_table_removes_everything() {
     let scene = Scene::new(TABLES).await;
     let before = scene.catalog().await;
     scene
@@ -47,7 +47,7 @@ async fn the_last_table_takes_everything_with_it() {
 }
 
 #[tokio::test]
-async fn all_tables_at_once() {
+async fn plan_uninstall_all_removes_all_tables() {
     let scene = Scene::new(TABLES).await;
     let before = scene.catalog().await;
     scene
@@ -62,7 +62,7 @@ async fn all_tables_at_once() {
 }
 
 #[tokio::test]
-async fn what_a_dropped_table_left_behind_goes_too() {
+async fn functions_of_dropped_tables_are_removed() {
     let scene = Scene::new("").await;
     let before = scene.catalog().await;
     for by_name in [true, false] {
@@ -81,7 +81,7 @@ async fn what_a_dropped_table_left_behind_goes_too() {
 }
 
 #[tokio::test]
-async fn a_renamed_table_is_found_under_its_present_name_only() {
+async fn a_renamed_table_is_uninstalled_under_its_current_name_only() {
     let scene = Scene::new(TABLES).await;
     scene.run("ALTER TABLE users RENAME TO people").await;
     let before = scene.catalog().await;
@@ -96,7 +96,7 @@ async fn a_renamed_table_is_found_under_its_present_name_only() {
 }
 
 #[tokio::test]
-async fn a_schema_that_holds_more_stays() {
+async fn a_schema_with_other_objects_is_kept() {
     let scene = Scene::new(TABLES).await;
     scene.install(spec("users")).await;
     scene.run("CREATE TABLE pgherald.theirs (id int)").await;
@@ -105,7 +105,7 @@ async fn a_schema_that_holds_more_stays() {
 }
 
 #[tokio::test]
-async fn a_schema_that_pgherald_did_not_make_stays() {
+async fn a_schema_that_pgherald_did_not_create_is_kept() {
     let scene = Scene::new(TABLES).await;
     scene.run("CREATE SCHEMA pgherald").await;
     let before = scene.catalog().await;
@@ -115,7 +115,7 @@ async fn a_schema_that_pgherald_did_not_make_stays() {
 }
 
 #[tokio::test]
-async fn a_table_installed_meanwhile_keeps_what_it_needs() {
+async fn a_table_installed_meanwhile_keeps_its_objects() {
     let scene = Scene::new(TABLES).await;
     scene.install(spec("users")).await;
     let plan = trigger::plan_uninstall(&scene.client, &[table("users")])

@@ -1,10 +1,10 @@
-//! The text of values: one for each value, whatever the session, and none that is wrong.
+//! The text of values: it does not depend on the session, and is correct for every type.
 
 use pgherald_core::trigger::{self, TriggerSpec};
 
 use super::support::{Scene, connect, event, spec, table};
 
-/// Objects that values name, in a schema that is on some search paths.
+/// Objects that values refer to, in a schema that is on some search paths.
 const OBJECTS: &str = "
     CREATE SCHEMA s;
     CREATE TABLE s.target (a int);
@@ -18,7 +18,7 @@ const OBJECTS: &str = "
     CREATE DOMAIN s.names_of AS regclass[];
     CREATE TYPE s.label AS ENUM ('A b')";
 
-/// A value of each type whose text is not the same in every session.
+/// A value of each type whose text depends on the session.
 const VALUES: [(&str, &str); 36] = [
     ("aclitem", "postgres=r/postgres"),
     ("date", "2026-02-03"),
@@ -53,7 +53,7 @@ const VALUES: [(&str, &str); 36] = [
         "{[2026-02-03 00:00+00,2026-03-04 00:00+00)}",
     ),
     ("tstzrange", "[2026-02-03 00:00+00,2026-03-04 00:00+00)"),
-    // Their output functions are immutable by name, and depend on settings all the same.
+    // Their output functions are declared immutable, although they depend on settings.
     ("bytea", "\\x00ff"),
     ("float4", "0.1"),
     ("float8", "0.1"),
@@ -70,7 +70,7 @@ const SESSIONS: [&str; 3] = [
 ];
 
 #[tokio::test]
-async fn the_text_of_a_value_is_one_whatever_the_session_in_both_modes() {
+async fn the_text_of_a_value_does_not_depend_on_the_session() {
     let mut scene = Scene::new(OBJECTS).await;
     let types = scene
         .value(
@@ -113,7 +113,7 @@ async fn the_text_of_a_value_is_one_whatever_the_session_in_both_modes() {
                 let insert = format!(
                     "INSERT INTO public.t{number} SELECT {id}, {value}; DELETE FROM public.t{number}"
                 );
-                // The literal is read under the session's settings: a date is one by any of them.
+                // The literal is parsed under the session's settings. It is a valid date under all of them.
                 let payloads = scene.shapes(&insert).await;
                 scene.run("RESET ALL").await;
                 let recorded =
@@ -131,7 +131,7 @@ async fn the_text_of_a_value_is_one_whatever_the_session_in_both_modes() {
 }
 
 #[tokio::test]
-async fn only_functions_whose_values_need_it_pin_the_search_path() {
+async fn functions_pin_the_search_path_only_if_their_values_need_it() {
     let scene = Scene::new(OBJECTS).await;
     scene
         .run("CREATE TABLE t (id int PRIMARY KEY, at timestamptz, n numeric, d date[], c s.label)")
@@ -144,7 +144,7 @@ async fn only_functions_whose_values_need_it_pin_the_search_path() {
     scene.install(spec("t").every_column().outbox()).await;
     let pinned = scene.value(settings).await;
     assert!(pinned.contains("search_path"), "{pinned}");
-    // Part of the type since: the triggers are to be installed again.
+    // The type needs the search path now, so the triggers have to be installed again.
     scene
         .run("CREATE TYPE s.one AS (a int); CREATE TABLE u (id int PRIMARY KEY, v s.one)")
         .await;
@@ -157,7 +157,7 @@ async fn only_functions_whose_values_need_it_pin_the_search_path() {
 }
 
 #[tokio::test]
-async fn keys_whose_equal_values_may_have_different_texts_are_reported() {
+async fn keys_whose_equal_values_have_different_texts_are_drift() {
     let scene =
         Scene::new("CREATE DOMAIN cents AS numeric(10,2); CREATE TYPE pair AS (a int, b float8)")
             .await;
@@ -246,25 +246,25 @@ async fn keys_whose_equal_values_may_have_different_texts_are_reported() {
             assert!(scene.plan(&[spec]).await.is_empty());
         }
     }
-    // As a column that is no key it is as good as any.
+    // A column that is not part of the key causes no drift.
     let spec = spec("t0").key_columns(["id"]).columns(["code"]);
     scene.install(spec.clone()).await;
     assert!(scene.drift(&spec).await.is_empty());
 }
 
 #[tokio::test]
-async fn nulls_in_children_that_allow_them_are_recorded_and_announced() {
+async fn nulls_in_children_without_not_null_are_recorded_and_announced() {
     let mut scene = Scene::new("").await;
     let version = scene.value("SHOW server_version_num").await;
     let keeps_not_null = version.parse::<i32>().unwrap() >= 180_000;
     let create = match keeps_not_null {
-        // What a child may drop.
+        // A child may drop the constraints of its parent.
         false => {
             "CREATE TABLE base (id bigint PRIMARY KEY, age int NOT NULL, small smallint NOT NULL);
             CREATE TABLE child () INHERITS (base);
             ALTER TABLE child ALTER age DROP NOT NULL, ALTER small DROP NOT NULL, ALTER id DROP NOT NULL"
         }
-        // Since 18 a child keeps what its parent demands, but the parent may demand it of itself alone.
+        // Since version 18 a child keeps inherited constraints. A parent may declare one that is not inherited.
         true => {
             "CREATE TABLE base (id bigint NOT NULL NO INHERIT, age int NOT NULL NO INHERIT, small smallint NOT NULL NO INHERIT);
             CREATE TABLE child () INHERITS (base)"
@@ -276,7 +276,7 @@ async fn nulls_in_children_that_allow_them_are_recorded_and_announced() {
     scene.run("INSERT INTO child VALUES (1, NULL, 2)").await;
     let last = "SELECT concat_ws(' ', operation, key, columns) FROM pgherald.outbox ORDER BY id DESC LIMIT 1";
     assert_eq!(scene.value(last).await, r#"I 1 {"age":null,"small":2}"#);
-    // Nor is its key one that forbids null, and the root may allow it later.
+    // The child's key allows null as well, and the parent may drop a constraint later.
     scene.run("UPDATE child SET id = NULL").await;
     let both = "SELECT string_agg(concat_ws(' ', operation, key), ',' ORDER BY key)
         FROM pgherald.outbox WHERE operation = 'U'";
@@ -322,7 +322,7 @@ fn wide(name: &str, columns: usize) -> String {
 }
 
 #[tokio::test]
-async fn columns_beyond_a_limit_of_the_server_are_refused_with_the_limit() {
+async fn more_columns_than_the_server_allows_are_rejected_with_the_limit() {
     let scene = Scene::new(&format!("{}; {}", wide("t", 900), wide("u", 1_599))).await;
     let names = |count: usize| (0..count).map(|number| format!("c{number}"));
     let refused = async |spec: TriggerSpec| {
@@ -346,7 +346,7 @@ async fn columns_beyond_a_limit_of_the_server_are_refused_with_the_limit() {
     .await;
     assert!(error.contains("1664"), "{error}");
     assert_eq!(scene.value("SHOW search_path").await, "\"$user\", public");
-    // What is not refused works.
+    // Statements within the limits work.
     let mut works = vec![
         all(),
         all().when_changed(names(700)),
@@ -401,7 +401,7 @@ async fn wide_tables_and_keys_are_announced() {
     );
 }
 
-/// A database of another encoding, in which `sql` was run.
+/// Creates a database with this encoding and runs `sql` in it.
 async fn encoded(encoding: &str, sql: &str) -> (String, tokio_postgres::Client) {
     let server = pgherald_testkit::Postgres::shared().await.unwrap();
     let name = format!("enc_{}_{}", encoding.to_lowercase(), std::process::id());
@@ -416,7 +416,7 @@ async fn encoded(encoding: &str, sql: &str) -> (String, tokio_postgres::Client) 
 }
 
 #[tokio::test]
-async fn keys_and_columns_that_are_no_utf8_are_escaped_in_notifications() {
+async fn keys_and_columns_that_are_not_utf8_are_escaped_in_notifications() {
     let create = "CREATE TABLE t (name text PRIMARY KEY, note text)";
     for (encoding, byte) in [("SQL_ASCII", "fc"), ("WIN1252", "81"), ("LATIN1", "fc")] {
         let (url, client) = encoded(encoding, create).await;
@@ -427,41 +427,41 @@ async fn keys_and_columns_that_are_no_utf8_are_escaped_in_notifications() {
             .apply(&client)
             .await
             .unwrap();
-        let mut ear = super::support::Ear::on(&url, "pgherald").await;
-        // A function makes the text, for the client can send no such byte.
+        let mut listener = super::support::Listener::on(&url, "pgherald").await;
+        // A function creates the text, because the client cannot send such bytes.
         let text = |hex: &str| format!("convert_from('\\x{hex}', getdatabaseencoding())");
         let (bad, note) = (text(&format!("4d{byte}6c")), text(&format!("22{byte}")));
         let one = format!("INSERT INTO t SELECT {bad}, {note}");
         client.batch_execute(&one).await.unwrap();
-        let plain = ear.heard(&client).await;
-        assert_eq!(plain.len(), 1, "{encoding}: the session lives");
+        let plain = listener.heard(&client).await;
+        assert_eq!(plain.len(), 1, "{encoding}: the session is alive");
         let json: serde_json::Value = serde_json::from_str(&plain[0]).unwrap();
         let letter = char::from(u8::from_str_radix(byte, 16).unwrap());
         assert_eq!(json["keys"][0], format!("M{letter}l"), "{encoding}");
         assert_eq!(json["columns"][0]["note"], format!("\"{letter}"));
-        // The same beside others, which stay as they are.
+        // The same values beside valid ones, which stay unchanged.
         client
             .batch_execute("INSERT INTO t VALUES ('plain')")
             .await
             .unwrap();
-        ear.heard(&client).await;
+        listener.heard(&client).await;
         client
             .batch_execute("UPDATE t SET note = NULL")
             .await
             .unwrap();
-        let both = ear.heard(&client).await;
+        let both = listener.heard(&client).await;
         let json: serde_json::Value = serde_json::from_str(&both[0]).unwrap();
         let keys = json["keys"].as_array().unwrap();
         assert!(
             keys.contains(&format!("M{letter}l").into()) && keys.contains(&"plain".into()),
             "{keys:?}"
         );
-        // Known under both keys where one becomes the other.
+        // A changed key is announced under both keys.
         client
             .batch_execute(&format!("UPDATE t SET name = 'new' WHERE name = {bad}"))
             .await
             .unwrap();
-        let moved = ear.heard(&client).await;
+        let moved = listener.heard(&client).await;
         let json: serde_json::Value = serde_json::from_str(&moved[0]).unwrap();
         assert_eq!(json["keys"][0], "new");
         assert_eq!(json["keys"][1], format!("M{letter}l"));
@@ -469,7 +469,7 @@ async fn keys_and_columns_that_are_no_utf8_are_escaped_in_notifications() {
     }
 }
 
-/// What the last `count` rows of the outbox hold, in order.
+/// The contents of the last `count` rows of the outbox, in order.
 async fn last_recorded(scene: &Scene, count: usize) -> String {
     let sql = format!(
         "SELECT string_agg(concat_ws(' ', operation, key, columns, old_columns, changed), E'\n' ORDER BY id)
@@ -481,14 +481,14 @@ async fn last_recorded(scene: &Scene, count: usize) -> String {
 const UNAVAILABLE: &str = r#"{"unavailable":{"limit":1048576}}"#;
 
 #[tokio::test]
-async fn a_value_beyond_the_limit_is_unavailable_and_the_rest_is_recorded() {
+async fn a_value_beyond_the_limit_is_unavailable_and_others_are_recorded() {
     let sql = "CREATE TABLE files (id int PRIMARY KEY, body bytea, note text)";
     let scene = Scene::new(sql).await;
     scene
         .install(spec("files").outbox().every_column().old_columns())
         .await;
     for storage in ["EXTERNAL", "EXTENDED"] {
-        // Not compressed, and compressed.
+        // Uncompressed and compressed.
         scene
             .run(&format!(
                 "ALTER TABLE files ALTER body SET STORAGE {storage}"
@@ -501,7 +501,7 @@ async fn a_value_beyond_the_limit_is_unavailable_and_the_rest_is_recorded() {
         assert_eq!(last_recorded(&scene, 1).await, inserted);
         scene.run("UPDATE files SET note = 'b'").await;
         let row = |note: &str| format!(r#"{{"id":1,"body":{UNAVAILABLE},"note":"{note}"}}"#);
-        // What has few bytes when it is compressed is compared.
+        // A compressed value with few bytes is compared.
         let changed = if storage == "EXTERNAL" {
             "{body,note}"
         } else {
@@ -528,7 +528,7 @@ async fn a_value_beyond_the_limit_is_unavailable_and_the_rest_is_recorded() {
 }
 
 #[tokio::test]
-async fn values_of_each_type_are_measured_by_their_text() {
+async fn the_limit_applies_to_the_text_of_values_of_every_type() {
     let scene =
         Scene::new("CREATE TYPE pair AS (a int, b text); CREATE DOMAIN words AS text").await;
     let exact = |bytes: usize| format!("repeat('x', {bytes})");
@@ -541,7 +541,7 @@ async fn values_of_each_type_are_measured_by_their_text() {
             "repeat('ü', 524288)".to_owned(),
             "repeat('ü', 524288) || 'x'".to_owned(),
         ),
-        // Two digits for each byte, and two characters before them.
+        // Two digits per byte, after a prefix of two characters.
         (
             "bytea",
             "decode(repeat('00', 524287), 'hex')".to_owned(),
@@ -567,7 +567,7 @@ async fn values_of_each_type_are_measured_by_their_text() {
             "ROW(1, repeat('x', 1048572))::pair".to_owned(),
             "ROW(1, repeat('x', 1048573))::pair".to_owned(),
         ),
-        // Far shorter where they are stored.
+        // The text is far longer than the stored value.
         (
             "numeric[]",
             "ARRAY[1e131071]".to_owned(),
@@ -614,7 +614,7 @@ async fn values_of_each_type_are_measured_by_their_text() {
         assert_eq!(scene.value(is_large).await, "tf", "{type_name}: {beyond}");
         assert_eq!(scene.value(changed).await, "{v}", "{type_name}");
     }
-    // A type whose values are shorter than that limit, but not than another one.
+    // Values of this type are shorter than that limit, but longer than another one.
     scene
         .run("CREATE TABLE n (id int PRIMARY KEY, v numeric)")
         .await;
@@ -627,7 +627,7 @@ async fn values_of_each_type_are_measured_by_their_text() {
         let last = "SELECT (columns LIKE '%unavailable%')::text FROM pgherald.outbox ORDER BY id DESC LIMIT 1";
         assert_eq!(scene.value(last).await, is_large, "{limit}");
     }
-    // The column's type is another one since.
+    // The column has another type now.
     scene.install(spec("t0").columns(["v"]).outbox()).await;
     scene
         .run("ALTER TABLE t0 ALTER v TYPE int USING 7; UPDATE t0 SET n = 3")
@@ -636,7 +636,7 @@ async fn values_of_each_type_are_measured_by_their_text() {
 }
 
 #[tokio::test]
-async fn a_notification_says_which_value_did_not_fit() {
+async fn a_notification_marks_the_values_that_do_not_fit() {
     let mut scene = Scene::new("CREATE TABLE t (id int PRIMARY KEY, v text, w text)").await;
     scene.install(spec("t").columns(["v", "w"])).await;
     let shapes = scene
@@ -645,7 +645,7 @@ async fn a_notification_says_which_value_did_not_fit() {
     let rest =
         r#","key":["id"],"keys":[1],"columns":[{"v":{"unavailable":{"limit":7999}},"w":"a"}]"#;
     assert_eq!(shapes, [event("insert", "t", rest)]);
-    // Together.
+    // Both values in one statement.
     let shapes = scene
         .shapes("INSERT INTO t VALUES (2, repeat('x', 5000), repeat('y', 5000))")
         .await;
@@ -660,7 +660,7 @@ async fn a_notification_says_which_value_did_not_fit() {
 }
 
 #[tokio::test]
-async fn a_large_value_that_did_not_change_is_recorded_once() {
+async fn an_unchanged_large_value_is_recorded_once() {
     let sql = "CREATE TABLE files (id int PRIMARY KEY, body text, note text, \"o'dd\" text)";
     let scene = Scene::new(sql).await;
     scene
@@ -679,7 +679,7 @@ async fn a_large_value_that_did_not_change_is_recorded_once() {
         .run("UPDATE files SET body = repeat('z', 100000)")
         .await;
     assert_eq!(scene.value(sizes).await, "102039 100029 {body}");
-    // Under another key nothing is known of the row but what it was.
+    // Under a new key, only the old values of the row are known.
     scene.run("UPDATE files SET id = 2").await;
     let gone = "SELECT octet_length(old_columns)::text FROM pgherald.outbox WHERE key = '1' ORDER BY id DESC LIMIT 1";
     assert_eq!(scene.value(gone).await, "102039");

@@ -1,6 +1,6 @@
-//! Whoever writes, and by whatever statement, is heard; and is never hindered.
+//! Writes by every role and every kind of statement are announced, and triggers do not make them fail.
 
-use super::support::{Ear, Scene, event, spec};
+use super::support::{Listener, Scene, event, spec};
 
 const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, email text)";
 
@@ -13,7 +13,7 @@ fn keyed(operation: &str, keys: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_role_that_may_only_insert_is_heard() {
+async fn writes_of_a_role_that_may_only_insert_are_announced() {
     let mut scene = Scene::new(USERS).await;
     scene.install(spec("users").columns(["email"])).await;
     let role = format!(
@@ -46,7 +46,7 @@ async fn a_role_that_may_only_insert_is_heard() {
 }
 
 #[tokio::test]
-async fn a_session_cannot_plant_its_own_functions() {
+async fn a_session_cannot_substitute_its_own_functions() {
     let mut scene = Scene::new(USERS).await;
     scene.install(spec("users").columns(["email"])).await;
     scene.run(
@@ -106,7 +106,7 @@ async fn merge_announces_each_part() {
 }
 
 #[tokio::test]
-async fn copy_and_cascades_are_heard() {
+async fn copy_and_cascades_are_announced() {
     let mut scene = Scene::new(USERS).await;
     scene.run("CREATE TABLE posts (id int PRIMARY KEY, author int REFERENCES users ON DELETE CASCADE)").await;
     scene.install(spec("users")).await;
@@ -131,7 +131,7 @@ async fn a_rolled_back_change_is_not_announced() {
 }
 
 #[tokio::test]
-async fn a_column_dropped_or_renamed_since_does_not_fail_the_write() {
+async fn dropping_or_renaming_a_column_does_not_fail_writes() {
     let mut scene = Scene::new(USERS).await;
     scene.run("CREATE TABLE log (line text)").await;
     scene.install(spec("users").columns(["email"])).await;
@@ -166,7 +166,7 @@ async fn a_column_dropped_or_renamed_since_does_not_fail_the_write() {
 }
 
 #[tokio::test]
-async fn a_column_that_changes_its_type_is_announced_in_the_new_one() {
+async fn a_column_whose_type_changed_is_announced_in_its_new_type() {
     let mut scene = Scene::new(USERS).await;
     scene.install(spec("users")).await;
     assert_eq!(
@@ -188,19 +188,19 @@ async fn a_column_that_changes_its_type_is_announced_in_the_new_one() {
 }
 
 #[tokio::test]
-async fn other_channels_hear_nothing() {
+async fn other_channels_receive_nothing() {
     let mut scene = Scene::new(USERS).await;
     scene.install(spec("users")).await;
-    let mut ear = Ear::on(&scene.url, "elsewhere").await;
+    let mut listener = Listener::on(&scene.url, "elsewhere").await;
     assert_eq!(
         scene.announced("INSERT INTO users VALUES (1)").await.len(),
         1
     );
-    assert_eq!(ear.heard(&scene.client).await, [""; 0]);
+    assert_eq!(listener.heard(&scene.client).await, [""; 0]);
 }
 
 #[tokio::test]
-async fn a_column_named_like_a_function_of_rows_does_not_become_a_call_of_it() {
+async fn a_column_named_like_a_function_of_rows_is_not_a_call_of_it() {
     let mut scene = Scene::new("CREATE TABLE t (hash_record int PRIMARY KEY, num_nulls int)").await;
     scene.install(spec("t").columns(["num_nulls"])).await;
     let insert = "INSERT INTO t VALUES (1, 2)";
@@ -240,7 +240,7 @@ async fn columns_named_like_variables_of_the_function_are_columns() {
 }
 
 #[tokio::test]
-async fn a_cast_that_the_owner_made_for_a_columns_new_type_is_not_run() {
+async fn a_user_defined_cast_of_a_columns_new_type_is_not_run() {
     let sql = "CREATE TABLE t (id int PRIMARY KEY, a text, b int, c bool)";
     let mut scene = Scene::new(sql).await;
     scene
@@ -281,7 +281,7 @@ async fn a_cast_that_the_owner_made_for_a_columns_new_type_is_not_run() {
 }
 
 #[tokio::test]
-async fn a_helper_that_is_gone_or_forbidden_does_not_fail_the_write() {
+async fn a_missing_or_forbidden_helper_function_does_not_fail_writes() {
     let mut scene = Scene::new(USERS).await;
     scene.run("CREATE TABLE log (line text)").await;
     scene.install(spec("users")).await;

@@ -1,4 +1,4 @@
-//! Columns that get another type, before the triggers are installed again and after; values that were not sent.
+//! Columns whose type changes before and after the triggers are installed again, and unavailable values.
 
 use std::error::Error;
 
@@ -39,7 +39,7 @@ fn value(event: &Event) -> Value {
 }
 
 #[tokio::test]
-async fn a_value_of_another_type_than_at_the_installation_is_text() {
+async fn a_value_whose_type_changed_since_the_installation_is_text() {
     for (before, after, written, expected) in [
         ("numeric", "text", "'a'", json!("a")),
         ("double precision", "text", "'a'", json!("a")),
@@ -58,7 +58,7 @@ async fn a_value_of_another_type_than_at_the_installation_is_text() {
             .await;
         for event in write(&mut scene, written).await {
             let found = value(&event);
-            // A statement that lists columns of other types than before writes numbers and booleans as text.
+            // In a statement that reads columns whose types have changed, numbers and booleans are written as text.
             let is_it = found == expected || found == json!(expected.to_string());
             assert!(is_it, "{before} to {after}: {found}");
             let json: Value = serde_json::from_str(&event.columns_json().unwrap()).unwrap();
@@ -68,7 +68,7 @@ async fn a_value_of_another_type_than_at_the_installation_is_text() {
 }
 
 #[tokio::test]
-async fn events_are_read_by_the_types_that_they_were_recorded_with() {
+async fn events_are_read_by_the_types_at_their_recording() {
     let mut scene = scene("pair").await;
     let [announced, recorded] = write(&mut scene, "ROW(1, 0.5)").await;
     for event in [&announced, &recorded] {
@@ -82,7 +82,7 @@ async fn events_are_read_by_the_types_that_they_were_recorded_with() {
     scene.run("UPDATE r SET v = ROW(3, 0.5, true)").await;
     let (_, recorded) = scene.events().await;
     let found: Vec<_> = recorded.iter().map(value).collect();
-    // Between the change of the type and the installation there are more fields than names.
+    // Between the change of the type and the installation, the value has more fields than the installation has names.
     let expected = [
         json!({"a": 1, "b": 0.5}),
         json!("(2,0.5,t)"),
@@ -92,7 +92,7 @@ async fn events_are_read_by_the_types_that_they_were_recorded_with() {
 }
 
 #[tokio::test]
-async fn an_unavailable_value_is_told_from_json_that_looks_like_its_mark() {
+async fn an_unavailable_value_is_distinguished_from_json_that_looks_like_its_mark() {
     let mut scene = scene("jsonb").await;
     let mark = r#"'{"unavailable":{"limit":7999}}'"#;
     for event in write(&mut scene, mark).await {
@@ -126,11 +126,11 @@ async fn an_unavailable_value_is_told_from_json_that_looks_like_its_mark() {
 }
 
 #[tokio::test]
-async fn an_error_names_the_column_and_what_was_found_in_it() {
+async fn an_error_names_the_column_and_the_value_found_in_it() {
     let mut scene = scene("pair").await;
     #[derive(Debug, Deserialize)]
     struct Pair {
-        #[expect(dead_code, reason = "it is never made")]
+        #[expect(dead_code, reason = "it is never constructed")]
         b: i64,
     }
     for event in write(&mut scene, "ROW(1, 0.5)").await {
@@ -162,7 +162,7 @@ async fn types_of_extensions_are_text() {
 }
 
 #[tokio::test]
-async fn types_that_leave_no_room_in_a_notification_are_refused() {
+async fn types_that_do_not_fit_into_a_notification_are_rejected() {
     let scene = scene("text").await;
     let fields: Vec<_> = (0..400)
         .map(|number| format!("f{number} numeric"))

@@ -1,4 +1,4 @@
-//! Keys of types with features: what events carry for them, and what they are for the database.
+//! Key types of optional features, compared with events and with the database.
 
 use std::fmt::Debug;
 
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::support::Scene;
 
-/// Inserts rows with keys of a type, and compares the keys of the events with values of a Rust type.
+/// Inserts rows with keys of a type, and compares the keys of their events with the values of a Rust type.
 async fn check<K: Key + PartialEq + Debug>(type_name: &str, keys: &[(&str, K)]) {
     let mut scene = Scene::new(
         &format!("CREATE TABLE t (k {type_name} PRIMARY KEY)"),

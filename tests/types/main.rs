@@ -1,6 +1,6 @@
-//! The types of columns: what a value of each is in Rust, when it is read from an event.
+//! The types of columns: the Rust values that each of them is read as.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at once")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
 
 mod altered;
 mod keys;

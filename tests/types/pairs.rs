@@ -1,4 +1,4 @@
-//! Pairs of a PostgreSQL type and the Rust type that stands for it.
+//! Pairs of a PostgreSQL type and the Rust type that it is read as.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Debug;
@@ -32,7 +32,7 @@ const TYPES: &str = "
     CREATE DOMAIN items AS item[];
     CREATE TYPE cart AS (items items, best item);";
 
-/// Compared by their bits, so that NaN equals itself.
+/// Compared by bits, so that NaN equals itself.
 #[derive(Deserialize)]
 struct Bits(f64);
 
@@ -100,7 +100,7 @@ struct Day(#[serde(with = "day")] time::Date);
 #[derive(Debug, PartialEq, Deserialize)]
 struct Second(#[serde(with = "second")] time::PrimitiveDateTime);
 
-/// Whether the columns of an event, or else those before an UPDATE, have the first value, or else the second.
+/// Compares the columns of an event, or else the old columns of an UPDATE, with the first value, or else with the second.
 type Check = Box<dyn Fn(&Event, bool, bool) -> Result<(), String>>;
 
 struct Pair {
@@ -790,7 +790,7 @@ struct Cart {
     best: Option<Item>,
 }
 
-/// Types that are made of types that the user has defined.
+/// User-defined types and types composed of them.
 fn user_defined() -> Vec<Pair> {
     let item = || Item {
         name: "a, \"b\"".to_owned(),
@@ -888,7 +888,7 @@ fn user_defined() -> Vec<Pair> {
 }
 
 #[tokio::test]
-async fn fields_are_columns_of_every_type_in_both_modes_new_and_old() {
+async fn fields_read_columns_of_every_type_in_both_modes() {
     let pairs = [
         numbers(),
         texts(),

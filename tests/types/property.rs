@@ -1,4 +1,4 @@
-//! A value that is read from an event is the one that a driver reads from the row.
+//! Random values: an event and a driver return the same value for a row.
 
 use std::fmt::Debug;
 
@@ -13,13 +13,13 @@ use uuid::Uuid;
 
 use crate::support::{Row, Scene};
 
-/// Another seed tries other values: `PGHERALD_SEED=7 cargo test --test types`.
+/// The seed of the random values. `PGHERALD_SEED=7 cargo test --test types` tries others.
 fn seed() -> u64 {
     let seed = std::env::var("PGHERALD_SEED");
     seed.map_or(20_261_129, |seed| seed.parse().unwrap())
 }
 
-/// Values of each type.
+/// Number of values per type.
 const VALUES: i32 = 40;
 
 const MICROS_OF_A_DAY: i64 = 86_400_000_000;
@@ -73,7 +73,7 @@ fn json(rng: &mut Rng, depth: u32) -> Value {
     }
 }
 
-/// From 4700 BC to the year 200,000.
+/// A day from 4700 BC to the year 200,000.
 fn day(rng: &mut Rng) -> NaiveDate {
     let first = NaiveDate::from_ymd_opt(-4_699, 1, 1).unwrap();
     first
@@ -118,7 +118,7 @@ struct Checker {
 }
 
 impl Checker {
-    /// Writes values of `type_name` and compares what events and the driver have of them.
+    /// Writes values of `type_name`, and compares the events' values with the driver's.
     async fn values<T>(&mut self, type_name: &str, value: impl Fn(&mut Rng) -> T)
     where
         T: ToSql + FromSqlOwned + DeserializeOwned + Debug + Sync,
@@ -150,7 +150,7 @@ impl Checker {
                 let (before, after) = (&before[id.unwrap()], &after[id.unwrap()]);
                 let is_insert = event.operation() == Operation::Insert;
                 let expected: T = if is_insert { before } else { after }.get(0);
-                // Compared by what they look like, because NaN is not equal to itself.
+                // Compared by their debug representation, because NaN does not equal itself.
                 let [expected, found] = [expected, read(event, true)].map(|it| format!("{it:?}"));
                 assert_eq!(found, expected, "{event:?}");
                 if mode == "r" && !is_insert {
@@ -162,7 +162,7 @@ impl Checker {
         }
     }
 
-    /// Values of a type, nulls among them, and arrays of these.
+    /// Checks values of a type with nulls among them, and arrays of these.
     async fn all<T>(&mut self, type_name: &str, value: impl Fn(&mut Rng) -> T)
     where
         T: ToSql + FromSqlOwned + DeserializeOwned + Debug + Sync,
@@ -175,7 +175,7 @@ impl Checker {
 }
 
 #[tokio::test]
-async fn a_value_that_is_read_from_an_event_is_the_one_that_a_driver_reads_from_the_row() {
+async fn events_and_drivers_return_the_same_values() {
     const TYPES: [&str; 16] = [
         "smallint",
         "integer",
@@ -226,7 +226,7 @@ async fn a_value_that_is_read_from_an_event_is_the_one_that_a_driver_reads_from_
     checker
         .all("uuid", |rng| Uuid::from_u128(rng.u128(..)))
         .await;
-    // Without null: `Option` does not tell JSON's null from SQL's.
+    // Without null, because `Option` does not distinguish JSON's null from SQL's.
     for name in ["json", "jsonb"] {
         checker.values(name, |rng| json(rng, 3)).await;
         let list = |rng: &mut Rng| (0..rng.u8(0..4)).map(|_| json(rng, 2)).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! The row of a typed event: its columns, and those of its key.
+//! The row of a typed event: its columns and the columns of its key.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -23,7 +23,7 @@ struct Order {
     tags: Vec<String>,
 }
 
-/// A table whose rows are nothing but keys.
+/// A table whose rows consist of their key.
 #[derive(Debug, PartialEq, Deserialize, Table)]
 #[table(name = "days", key = "day")]
 struct Day {
@@ -110,7 +110,7 @@ fn event(columns: Option<&str>) -> Inserted<Line> {
 }
 
 #[test]
-fn a_missing_column_is_an_error_and_never_none_unless_it_has_a_default() {
+fn a_missing_column_is_an_error_unless_it_has_a_default() {
     let whole = event(Some(r#"{"total":"1","note":null,"tags":["a"]}"#));
     assert_eq!(whole.row().unwrap().tags, ["a"]);
     let without_default = event(Some(r#"{"total":"1","note":null}"#));
@@ -130,9 +130,9 @@ fn a_missing_column_is_an_error_and_never_none_unless_it_has_a_default() {
 }
 
 #[test]
-fn an_event_without_columns_makes_no_row_of_a_table_that_names_none() {
+fn an_event_without_columns_is_an_error_for_a_table_type_that_lists_none() {
     #[derive(Debug, Deserialize)]
-    #[expect(dead_code, reason = "it is never made")]
+    #[expect(dead_code, reason = "it is never constructed")]
     struct User {
         id: i64,
         email: Option<String>,
@@ -152,7 +152,7 @@ fn an_event_without_columns_makes_no_row_of_a_table_that_names_none() {
     assert_eq!(cause, "the event has no column \"email\"");
 }
 
-/// Everything that serde can say of a field.
+/// A struct with every field attribute of serde.
 #[derive(Debug, PartialEq, Deserialize, Table)]
 #[serde(rename_all = "camelCase")]
 #[table(name = "accounts", key = "id")]
@@ -187,7 +187,7 @@ async fn account(scene: &mut Scene, is_outbox: bool, sql: &str) -> Account {
 }
 
 #[tokio::test]
-async fn a_column_with_a_default_is_required_only_where_the_table_has_it() {
+async fn a_column_with_a_default_is_required_only_if_the_table_has_it() {
     for is_outbox in [false, true] {
         let mut scene = Scene::new(ACCOUNTS, &[], &[]).await;
         let spec = TriggerSpec::of::<Account>().unwrap();
@@ -237,7 +237,7 @@ async fn a_column_with_a_default_is_required_only_where_the_table_has_it() {
 }
 
 #[test]
-fn an_event_may_have_a_column_under_an_alias() {
+fn a_column_may_arrive_under_an_alias() {
     let event = |columns: &str| {
         let event = Event::builder("public", "accounts", Operation::Insert).key(1);
         let event = event.columns_json(columns).build();
@@ -253,7 +253,7 @@ fn an_event_may_have_a_column_under_an_alias() {
 }
 
 #[test]
-fn a_row_of_nothing_but_its_key_may_have_aliases() {
+fn a_row_that_consists_of_its_key_may_have_aliases() {
     #[derive(Debug, Deserialize, Table)]
     #[table(name = "numbers", key = "n")]
     struct Number {

@@ -1,4 +1,4 @@
-//! Keys whose values have several spellings: a cache either reads all of them as one key, or is refused by name.
+//! Keys whose values have several spellings: a cache either reads all of them as one key, or is rejected by name.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::support::Scene;
 
-/// The table `t` with key `k`, read into `K`.
+/// The table `t` with the key `k` of type `K`.
 struct Keyed<K>(PhantomData<K>);
 
 impl<K: Key + 'static> Table for Keyed<K> {
@@ -30,7 +30,7 @@ impl<K: Key + 'static> Table for Keyed<K> {
 trait CachedKey: Key + Clone + Eq + Hash + Debug + Send + Sync + 'static {}
 impl<K: Key + Clone + Eq + Hash + Debug + Send + Sync + 'static> CachedKey for K {}
 
-/// A cache of the table `t`, and what applies events to it.
+/// A cache of the table `t`, and a driver that applies events to it.
 struct Cache<K: CachedKey> {
     handle: CacheHandle<K, &'static str>,
     driver: CacheDriver<K, &'static str>,
@@ -62,7 +62,7 @@ impl<K: CachedKey> Cache<K> {
         for signal in signals {
             self.router.publish(signal);
         }
-        // The subscription of a cache that was refused has ended.
+        // The subscription of a rejected cache has ended.
         if let Some(delivery) = self.subscription.recv().await {
             self.driver.apply(&delivery, Instant::now());
         }
@@ -82,7 +82,7 @@ fn row_of<K: CachedKey>() -> CacheBuilder<K, &'static str> {
     CacheBuilder::new("cache").row_of::<Keyed<K>>()
 }
 
-/// A table `t` whose key has type `of`, in the mode.
+/// A table `t` whose key has the type `of`, in the given mode.
 async fn scene(before: &str, of: &str, is_outbox: bool) -> Scene {
     let sql = format!("{before}; CREATE TABLE t (k {of} PRIMARY KEY, v int)");
     let scene = Scene::new(&sql, &[], &[]).await;
@@ -106,7 +106,7 @@ const NOCASE: &str =
 
 const CITEXT: &str = "CREATE EXTENSION citext";
 
-/// A type after some statements, a text that was written, another one that a reader has for it, and the type in the message.
+/// Setup statements, a type, a text that is written, another text of the same value, and the type in the error.
 type Several = (
     &'static str,
     &'static str,
@@ -169,20 +169,20 @@ const SEVERAL: [Several; 19] = [
 
 const ID: &str = "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11";
 
-/// Whether the server has what the statement needs.
+/// Whether the server can run the statements.
 async fn is_available(before: &str) -> bool {
     let scene = Scene::new("SELECT", &[], &[]).await;
     before.is_empty() || scene.client.batch_execute(before).await.is_ok()
 }
 
 #[tokio::test]
-async fn a_cache_of_strings_is_refused_where_values_have_several_texts() {
+async fn a_string_cache_of_a_type_with_several_texts_per_value_is_rejected() {
     for (number, (before, of, stored, text, described)) in SEVERAL.into_iter().enumerate() {
         if !is_available(before).await {
             continue;
         }
         let mut scene = scene(before, of, number % 2 == 0).await;
-        // The day is written as in Germany.
+        // Dates are written in German style.
         scene
             .run(&format!(
                 "SET DateStyle = German; INSERT INTO t VALUES ('{stored}')"
@@ -208,9 +208,9 @@ async fn a_cache_of_strings_is_refused_where_values_have_several_texts() {
         assert_eq!(updated.unwrap(), 1, "{of}: the reader's text names the row");
         let events = changes(&mut scene).await;
         let row_key = events[0].key().unwrap().to_string();
-        assert_ne!(row_key, key, "{of}: the event has another text");
+        assert_ne!(row_key, key, "{of}: the event has a different text");
         cache.apply_events(events).await;
-        // It would have served the old value for ever.
+        // The cache would otherwise serve the old value for ever.
         assert_eq!(cache.handle.get(&key), None, "{of}");
         assert!(!cache.handle.is_live(), "{of}");
         let refused = cache.handle.refused().unwrap().to_string();
@@ -218,7 +218,7 @@ async fn a_cache_of_strings_is_refused_where_values_have_several_texts() {
             refused.contains(described) && refused.contains("String"),
             "{of}: {refused}"
         );
-        // A new session does not open it.
+        // A new session does not open the cache again.
         cache.router.publish(&Signal::Live);
         cache
             .apply(&[
@@ -231,7 +231,7 @@ async fn a_cache_of_strings_is_refused_where_values_have_several_texts() {
 }
 
 #[tokio::test]
-async fn caches_by_row_and_by_events_are_refused_as_well() {
+async fn caches_with_row_by_and_keys_by_are_rejected_too() {
     let mut scene = scene("", "uuid", false).await;
     scene.run("INSERT INTO t VALUES (gen_random_uuid())").await;
     let events = changes(&mut scene).await;
@@ -244,7 +244,7 @@ async fn caches_by_row_and_by_events_are_refused_as_well() {
         cache.apply_events(events.clone()).await;
         assert!(!cache.handle.is_live() && cache.handle.refused().is_some());
     }
-    // All keys depend on the table: no key is compared.
+    // All keys depend on the whole table, so no key is compared.
     let mut cache =
         Cache::live(CacheBuilder::<String, _>::new("cache").table_of::<Keyed<String>>()).await;
     cache.driver.check_keys(&scene.client).await.unwrap();
@@ -253,7 +253,7 @@ async fn caches_by_row_and_by_events_are_refused_as_well() {
 }
 
 #[tokio::test]
-async fn a_cache_of_strings_follows_types_with_one_text() {
+async fn a_string_cache_follows_types_with_one_text_per_value() {
     let before = "CREATE TYPE mood AS ENUM ('eu'); CREATE DOMAIN code AS varchar(9)";
     for of in ["text", "varchar(5)", "name", "mood", "code", "\"char\""] {
         let mut scene = scene(before, of, false).await;
@@ -271,7 +271,7 @@ async fn a_cache_of_strings_follows_types_with_one_text() {
     }
 }
 
-/// A key of a user that reads all texts of its column as one.
+/// A user's key type that reads all texts of its column as one key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Mac(String);
 
@@ -287,7 +287,7 @@ impl KeyColumn for Mac {
 }
 
 #[tokio::test]
-async fn a_key_type_of_a_user_that_normalises_its_text_is_followed() {
+async fn a_users_key_type_that_normalises_its_text_is_followed() {
     let mut scene = scene("", "macaddr", true).await;
     scene
         .run("INSERT INTO t VALUES ('08-00-2B-01-02-03')")
@@ -302,7 +302,7 @@ async fn a_key_type_of_a_user_that_normalises_its_text_is_followed() {
 }
 
 #[tokio::test]
-async fn a_key_whose_type_is_altered_closes_the_cache_of_strings() {
+async fn altering_the_type_of_a_key_closes_a_string_cache() {
     let mut scene = scene("", "text", false).await;
     scene.run(&format!("INSERT INTO t VALUES ('{ID}')")).await;
     let mut cache = Cache::live(row_of::<String>()).await;
@@ -473,7 +473,7 @@ async fn keys_of_times_finer_than_microseconds_are_read_past_the_cache() {
     cuts_off("timestamptz", &format!("{text}+00"), utc(4_000), utc(4_001)).await;
 }
 
-/// Settings of a writing session on which texts depend.
+/// Settings of the writing session that affect texts.
 const SETTINGS: [&str; 4] = [
     "RESET ALL",
     "SET DateStyle = 'SQL, DMY'; SET IntervalStyle = postgres_verbose; SET bytea_output = escape; \
@@ -483,8 +483,8 @@ const SETTINGS: [&str; 4] = [
 ];
 
 /// Inserts random values of a type under all settings. The key of each event, the key that the driver of the writing session
-/// reads, and the cached key are the same.
-async fn follows<K: CachedKey>(of: &str, random: &str, read: impl Fn(&Row) -> K) {
+/// reads, and the cached key must be the same.
+async fn assert_follows<K: CachedKey>(of: &str, random: &str, read: impl Fn(&Row) -> K) {
     for is_outbox in [false, true] {
         let mut scene = scene("", of, is_outbox).await;
         for settings in SETTINGS {
@@ -526,51 +526,51 @@ async fn follows<K: CachedKey>(of: &str, random: &str, read: impl Fn(&Row) -> K)
 }
 
 #[tokio::test]
-async fn typed_keys_read_the_values_of_every_session() {
+async fn typed_keys_read_values_of_every_session() {
     let of = |row: &Row| row.get(0);
-    follows::<Uuid>("uuid", "gen_random_uuid()", |row| row.get(0)).await;
-    follows::<NaiveDate>(
+    assert_follows::<Uuid>("uuid", "gen_random_uuid()", |row| row.get(0)).await;
+    assert_follows::<NaiveDate>(
         "date",
         "date '0001-01-01' + (random() * 3000000)::int",
         |row| row.get(0),
     )
     .await;
-    follows::<NaiveTime>(
+    assert_follows::<NaiveTime>(
         "time",
         "time '00:00' + random() * interval '23 hours'",
         |row| row.get(0),
     )
     .await;
     let moment = "'1700-01-01 00:00:00'::timestamp + random() * interval '1000 years'";
-    follows::<NaiveDateTime>("timestamp", moment, |row| row.get(0)).await;
+    assert_follows::<NaiveDateTime>("timestamp", moment, |row| row.get(0)).await;
     let moment = "'1700-01-01 00:00:00+00'::timestamptz + random() * interval '1000 years'";
-    follows::<DateTime<Utc>>("timestamptz", moment, |row| row.get(0)).await;
+    assert_follows::<DateTime<Utc>>("timestamptz", moment, |row| row.get(0)).await;
     let number = "round((random() * 1000000 - 500000)::numeric, (random() * 8)::int)";
-    follows::<Decimal>("numeric", number, of).await;
-    follows::<Decimal>(
+    assert_follows::<Decimal>("numeric", number, of).await;
+    assert_follows::<Decimal>(
         "numeric(12,3)",
         "(random() * 1000000 - 500000)::numeric(12,3)",
         |row| row.get(0),
     )
     .await;
     let host = "CASE WHEN random() < 0.5 THEN inet '10.0.0.0' ELSE inet 'fe80::' END + (random() * 1000000)::int";
-    follows::<IpAddr>("inet", host, |row| row.get(0)).await;
+    assert_follows::<IpAddr>("inet", host, |row| row.get(0)).await;
     let text = "left(md5(random()::text), (random() * 5)::int)";
-    follows::<PaddedText>("character(5)", text, |row| row.get::<_, &str>(0).into()).await;
-    follows::<String>("text", text, |row| row.get(0)).await;
-    follows::<Vec<u8>>("bytea", "decode(md5(random()::text), 'hex')", |row| {
+    assert_follows::<PaddedText>("character(5)", text, |row| row.get::<_, &str>(0).into()).await;
+    assert_follows::<String>("text", text, |row| row.get(0)).await;
+    assert_follows::<Vec<u8>>("bytea", "decode(md5(random()::text), 'hex')", |row| {
         row.get(0)
     })
     .await;
-    follows::<u64>("bigint", "(random() * 9e18)::bigint", |row| {
+    assert_follows::<u64>("bigint", "(random() * 9e18)::bigint", |row| {
         row.get::<_, i64>(0).try_into().unwrap()
     })
     .await;
-    follows::<i16>("smallint", "(random() * 60000 - 30000)::smallint", |row| {
+    assert_follows::<i16>("smallint", "(random() * 60000 - 30000)::smallint", |row| {
         row.get(0)
     })
     .await;
-    follows::<u64>(
+    assert_follows::<u64>(
         "numeric(20)",
         "trunc(random()::numeric * 18446744073709551615)",
         |row| row.get::<_, Decimal>(0).try_into().unwrap(),

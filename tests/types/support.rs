@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
-/// The column of each table.
+/// The watched column of each table.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Row<T> {
     pub(crate) v: T,
@@ -21,7 +21,7 @@ pub(crate) struct Row<T> {
 pub(crate) struct Scene {
     pub(crate) client: Client,
     /// Keeps the listening connection open.
-    _ear: Client,
+    _listener: Client,
     notifications: mpsc::Receiver<tokio_postgres::Notification>,
     decoder: Decoder,
     reader: OutboxReader,
@@ -29,7 +29,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// A database after `sql`, whose tables `notified` and `recorded` have columns `id` and `v`.
+    /// Creates a database, runs `sql` in it, and watches the tables `notified` and `recorded`, which have columns `id` and `v`.
     pub(crate) async fn new(sql: &str, notified: &[String], recorded: &[String]) -> Self {
         let server = Postgres::shared().await.unwrap();
         let url = server.create_database().await.unwrap();
@@ -37,7 +37,7 @@ impl Scene {
         if let Err(error) = client.batch_execute(sql).await {
             panic!("{error:?}");
         }
-        // The outbox is read also if nothing else is recorded in it.
+        // The outbox is read even if nothing else is recorded in it.
         client
             .batch_execute("CREATE TABLE unused (id int PRIMARY KEY)")
             .await
@@ -54,7 +54,7 @@ impl Scene {
         plan.unwrap().apply(&client).await.unwrap();
         let mut reader = OutboxReader::new(Arc::new(connect(&url).await));
         let cursor = reader.now().await.unwrap();
-        let (ear, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        let (listener, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         let (sender, notifications) = mpsc::channel(10_000);
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await
@@ -64,12 +64,13 @@ impl Scene {
                 }
             }
         });
-        ear.batch_execute("LISTEN pgherald; LISTEN fence")
+        listener
+            .batch_execute("LISTEN pgherald; LISTEN fence")
             .await
             .unwrap();
         Self {
             client,
-            _ear: ear,
+            _listener: listener,
             notifications,
             decoder: Decoder::new(),
             reader,
@@ -88,7 +89,7 @@ impl Scene {
         }
     }
 
-    /// The events of what was written until now: of notifications, and of the outbox.
+    /// The events of all writes so far: those of notifications and those of the outbox.
     pub(crate) async fn events(&mut self) -> (Vec<Event>, Vec<Event>) {
         self.run("NOTIFY fence").await;
         let mut announced = Vec::new();

@@ -1,4 +1,4 @@
-//! The contestants, all behind one trait: `i64 -> Arc<Row>`.
+//! The contestants behind one trait: `i64 -> Arc<Row>`.
 
 use std::hash::BuildHasher;
 use std::num::NonZeroUsize;
@@ -11,7 +11,7 @@ use pgherald_core::{
     Router, Signal, Subscription, Table,
 };
 
-/// What is cached.
+/// The cached value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
     pub(crate) id: i64,
@@ -39,10 +39,10 @@ pub(crate) trait Cache: Sync {
     fn remove(&self, key: &i64);
     fn clear(&self);
 
-    /// Does what was put off, so that it is not measured with what comes next.
+    /// Runs deferred work, so that it does not count towards the next measurement.
     fn settle(&self) {}
 
-    /// Removes keys one by one, and measures it.
+    /// Removes keys one by one. Returns the duration.
     fn remove_each(&self, keys: &[i64]) -> Duration {
         let began = Instant::now();
         for key in keys {
@@ -59,7 +59,7 @@ pub(crate) trait Cache: Sync {
     }
 }
 
-/// A cache of pgherald's, live without a database.
+/// A pgherald cache that is live without a database.
 pub(crate) struct Live {
     pub(crate) handle: CacheHandle<i64, Row>,
     driver: Mutex<CacheDriver<i64, Row>>,
@@ -72,7 +72,7 @@ impl Live {
         Self::of(CacheBuilder::new("rows").row_of::<Row>(), capacity)
     }
 
-    /// Its keys are found by the rows they depend on.
+    /// A cache whose keys are found by the rows that they depend on.
     pub(crate) fn indexed(capacity: usize) -> Self {
         Self::of(
             CacheBuilder::new("rows").row_by::<Row>(|key| *key),
@@ -120,10 +120,10 @@ impl Cache for Live {
     }
 }
 
-/// The same, changed by events: so many in one delivery.
+/// A cache that is invalidated by events, with this many per delivery.
 pub(crate) struct ByEvents<'a>(pub(crate) &'a Live, pub(crate) usize);
 
-/// How often its driver is woken while it is measured: for so many portions of dead values to be dropped.
+/// How often the driver is woken during the measurement. Each time it drops a portion of dead values.
 const WAKES: usize = 20;
 
 impl Cache for ByEvents<'_> {
@@ -158,7 +158,7 @@ impl Cache for ByEvents<'_> {
         began.elapsed()
     }
 
-    /// An event about the whole table, and some of what the driver does afterwards.
+    /// Applies an event about the whole table, and wakes the driver some times.
     fn clear(&self) {
         let truncate = Event::builder("public", "rows", Operation::Truncate).build();
         let mut driver = self.0.driver.lock();
@@ -169,7 +169,7 @@ impl Cache for ByEvents<'_> {
     }
 }
 
-/// What one would write without any of this.
+/// The obvious implementation without a library.
 pub(crate) struct Bare(Mutex<lru::LruCache<i64, Arc<Row>>>);
 
 impl Bare {
@@ -225,7 +225,7 @@ pub(crate) fn moka(capacity: usize) -> moka::sync::Cache<i64, Arc<Row>> {
     moka::sync::Cache::new(capacity as u64)
 }
 
-/// With the hash function that the others have: its own default is std's, which is slower.
+/// With the hash function of the other contestants. The default, which is that of std, is slower.
 pub(crate) fn moka_foldhash(
     capacity: usize,
 ) -> moka::sync::Cache<i64, Arc<Row>, foldhash::fast::RandomState> {

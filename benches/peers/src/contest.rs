@@ -1,11 +1,11 @@
-//! Taking turns, medians, and bounds.
+//! Turns, medians and bounds.
 
 use std::fmt;
 
-/// A contestant's name, and one round of it, which tells a figure.
+/// A contestant's name, and a function that runs a round and returns its figure.
 pub(crate) type Contestant<'a> = (&'a str, &'a dyn Fn() -> f64);
 
-/// Lets each do a round in turn, and gives the median of each. The first round only warms up.
+/// Runs the rounds of all contestants in turn. Returns the median of each. The first round only warms up.
 pub(crate) fn turns(rounds: usize, contestants: &[Contestant<'_>]) -> Vec<f64> {
     let mut figures = vec![Vec::with_capacity(rounds); contestants.len()];
     for round in 0..=rounds {
@@ -19,13 +19,13 @@ pub(crate) fn turns(rounds: usize, contestants: &[Contestant<'_>]) -> Vec<f64> {
     figures.into_iter().map(median).collect()
 }
 
-/// The value in the middle.
+/// The median.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
-/// Repeats what was disturbed, a few times; `run` tells whether it was.
+/// Repeats a measurement up to three times while it is disturbed. `run` returns whether it was.
 pub(crate) fn undisturbed<T>(run: impl Fn() -> (T, bool)) -> T {
     let mut last = run();
     for _ in 0..3 {
@@ -37,7 +37,7 @@ pub(crate) fn undisturbed<T>(run: impl Fn() -> (T, bool)) -> T {
     last.0
 }
 
-/// How often this thread had to leave its core to somebody else; always 0 where the system does not tell.
+/// How often this thread was preempted. Always 0 on systems that do not report it.
 pub(crate) fn preemptions() -> u64 {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     status
@@ -47,7 +47,7 @@ pub(crate) fn preemptions() -> u64 {
         .unwrap_or(0)
 }
 
-/// A table on the terminal, as it can go into a README.
+/// Prints a table in Markdown, as it can be copied into a README.
 pub(crate) fn print<const N: usize>(
     title: &str,
     columns: [&str; N],
@@ -60,7 +60,7 @@ pub(crate) fn print<const N: usize>(
     }
 }
 
-/// What has to hold.
+/// Checks bounds, and counts those that do not hold.
 #[derive(Default)]
 pub(crate) struct Bounds {
     broken: usize,
@@ -81,7 +81,7 @@ pub(crate) fn nanos(value: f64) -> String {
     format!("{value:.1} ns")
 }
 
-/// With the unit that fits.
+/// A time with a suitable unit.
 pub(crate) fn time(nanos: f64) -> String {
     match nanos {
         ..1e3 => format!("{nanos:.0} ns"),

@@ -1,4 +1,4 @@
-//! Hits: on one thread, and on two.
+//! Hits on one thread and on two.
 
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::AtomicUsize;
@@ -10,9 +10,9 @@ use crate::caches::{self, Bare, Cache, Live, Quick};
 use crate::contest::{Bounds, Contestant, nanos, preemptions, print, ratio, turns, undisturbed};
 
 const KEYS: i64 = 10_000;
-/// Twice as many as there are keys: caches of several parts need some room for parts of unequal size.
+/// Twice the number of keys, because the parts of a cache fill unevenly.
 const CAPACITY: usize = 20_000;
-/// Per round; few enough for a round to fit between two looks of the scheduler.
+/// Per round. Few enough for a round to fit into a time slice of the scheduler.
 const READS: usize = 1 << 14;
 const ROUNDS: usize = 301;
 
@@ -54,7 +54,7 @@ fn random_keys() -> Vec<i64> {
     (0..READS).map(|_| fastrand::i64(0..KEYS)).collect()
 }
 
-/// Nanoseconds per read, once the caches of the core know what is read.
+/// Nanoseconds per read, with warm processor caches.
 fn read(cache: &impl Cache, keys: &[i64]) -> f64 {
     read_all(cache, keys);
     let began = Instant::now();
@@ -113,7 +113,7 @@ pub(crate) fn one_thread(bounds: &mut Bounds) {
     }
 }
 
-/// Nanoseconds per read, where each of the caches is read by a thread of its own, and all reads are taken together.
+/// Nanoseconds per read over all threads, where each thread reads from its own entry of `caches`.
 fn read_together<C: Cache>(caches: &[&C], keys: &[Vec<i64>]) -> f64 {
     undisturbed(|| {
         let ready = AtomicUsize::new(0);

@@ -1,4 +1,4 @@
-//! Invalidations in a cache of a million entries: of one row, and of everything.
+//! Invalidating one row and everything, in a cache of a million entries.
 
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::SeqCst;
@@ -8,18 +8,18 @@ use crate::caches::{self, Bare, ByEvents, Cache, Live, Quick};
 use crate::contest::{Bounds, Contestant, median, preemptions, print, time, turns};
 
 const ENTRIES: i64 = 1_000_000;
-/// With room for parts of unequal size.
+/// Larger than the number of entries, because parts fill unevenly.
 const CAPACITY: usize = 1_200_000;
 /// Rows per round.
 const ROWS: usize = 4_096;
 const ROUNDS: usize = 21;
 const FLUSHES: usize = 7;
-/// Reads of which the slowest is looked for, before a flush and after it.
+/// Number of reads before and after a flush, among which the slowest is reported.
 const READS: usize = 20_000;
 
-/// Nanoseconds for each of some random rows, all of which are there.
+/// Nanoseconds per row for random rows, all of which are cached.
 fn rows(cache: &impl Cache) -> f64 {
-    // An odd step through all keys: random enough for the memory, and none comes twice.
+    // An odd step through all keys is random enough for the memory, and repeats none.
     let start = fastrand::i64(0..ENTRIES);
     let key = |number: i64| (start + number * 611_953) % ENTRIES;
     let keys: Vec<i64> = (0..ROWS as i64).map(key).collect();
@@ -70,13 +70,13 @@ pub(crate) fn one_row(bounds: &mut Bounds) {
 #[derive(Clone, Copy)]
 struct Flushed {
     took: Duration,
-    /// The slowest read before the flush, which is the machine's doing.
+    /// The slowest read before the flush, which shows the noise of the machine.
     slowest_before: Duration,
-    /// The slowest one from the beginning of the flush on.
+    /// The slowest read from the beginning of the flush on.
     slowest: Duration,
 }
 
-/// The slowest of some reads, but for those during which the thread had to leave its core to another one.
+/// The slowest of some reads. Reads during which the thread was preempted do not count.
 fn slowest(cache: &impl Cache, mut go_on: impl FnMut(usize) -> bool) -> Duration {
     let mut slowest = Duration::ZERO;
     let mut reads = 0;

@@ -1,8 +1,8 @@
-//! pgherald's caches next to caches that know nothing of a database, in one run.
+//! Compares pgherald's caches with caches that are not connected to a database, in one run.
 //!
 //! ```console
 //! $ cargo run --release -p pgherald-peers                  # everything; status 1 if a bound is broken
-//! $ cargo run --release -p pgherald-peers -- hits flush    # some of it
+//! $ cargo run --release -p pgherald-peers -- hits flush    # only these parts
 //! $ cargo run --release -p pgherald-peers -- --print-only  # status 0 in any case
 //! ```
 //!
@@ -11,7 +11,7 @@
 #![allow(
     clippy::expect_used,
     clippy::print_stdout,
-    reason = "a benchmark may stop at once"
+    reason = "benchmarks may panic"
 )]
 
 mod caches;

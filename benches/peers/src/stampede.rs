@@ -1,4 +1,4 @@
-//! Ten thousand tasks on one cold key.
+//! Ten thousand tasks read one cold key.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::contest::{Bounds, Contestant, print, time, turns};
 const TASKS: usize = 10_000;
 const ROUNDS: usize = 25;
 
-/// A load that ends when everybody is there.
+/// A load that ends when all tasks have arrived.
 #[derive(Default)]
 struct Load {
     arrived: AtomicUsize,
@@ -33,13 +33,13 @@ impl Load {
     async fn run(&self) -> Result<Row, Infallible> {
         self.loads.fetch_add(1, SeqCst);
         self.all_there.notified().await;
-        // If it is not alone after all, the next one is to end as well.
+        // A second load, if a cache starts one, has to end as well.
         self.all_there.notify_one();
         Ok(Row::new(7))
     }
 }
 
-/// Nanoseconds until everybody has the value. `most` is the most loads there ever were.
+/// Nanoseconds until all tasks have the value. `most` becomes the largest number of loads.
 fn stampede<F: Future<Output = Arc<Row>> + Send + 'static>(
     runtime: &Runtime,
     most: &AtomicUsize,

@@ -1,9 +1,8 @@
 //! The actor that applies events to a cache.
 //!
-//! Owner: the actor owns the cache's [`CacheDriver`], which decides everything, and gives it what it has not: the
-//! events of a subscription, the time, and a place to run background loads. Readers do not come here: they use
-//! the [`CacheHandle`](pgherald_core::CacheHandle), which is safe whatever becomes of the actor. When it stops, for
-//! whatever reason, reads go past the cache.
+//! Owner: the actor owns the cache's [`CacheDriver`], which makes all decisions. The actor supplies the driver with
+//! the events of a subscription and the time, and runs its background loads. Readers do not use the actor: they use
+//! the [`CacheHandle`](pgherald_core::CacheHandle). When the actor stops, for any reason, reads bypass the cache.
 
 use std::fmt;
 use std::time::Instant;
@@ -14,9 +13,9 @@ use tokio::task::JoinHandle;
 
 use crate::messages::{Events, Subscribe};
 
-/// Applies events to a cache; its strategy, timers, flushes and background loads run here.
+/// Applies events to a cache, and runs the cache's strategy, timers, flushes and background loads.
 ///
-/// [`Herald::cache`](crate::Herald::cache) does all of this:
+/// [`Herald::cache`](crate::Herald::cache) starts this actor and subscribes it. Without a herald:
 ///
 /// ```no_run
 /// use actix::Actor;
@@ -36,36 +35,36 @@ use crate::messages::{Events, Subscribe};
 /// # }
 /// ```
 pub struct CacheActor<K: CacheKey, V: Send + Sync + 'static> {
-    /// Boxed, so that the actor may be moved whatever the keys are.
+    /// Boxed, so that the actor is `Unpin` for all keys.
     driver: Box<CacheDriver<K, V>>,
-    background: Option<Companion>,
-    alarm: Option<(Instant, Companion)>,
+    background: Option<OwnedTask>,
+    alarm: Option<(Instant, OwnedTask)>,
 }
 
-/// A task that ends with the actor. Not one of its context's: those would keep the actor alive when nobody is left that
-/// could send it anything.
-struct Companion(JoinHandle<()>);
+/// A task that is aborted when the actor ends. A task of the actor's context would keep the actor alive after its last
+/// address was dropped.
+struct OwnedTask(JoinHandle<()>);
 
-impl Companion {
+impl OwnedTask {
     fn start(task: impl Future<Output = ()> + 'static) -> Self {
         Self(actix_rt::spawn(task))
     }
 }
 
-impl Drop for Companion {
+impl Drop for OwnedTask {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-/// The driver wants to be woken.
+/// Wakes the driver at the time that it asked for.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Wake;
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheActor<K, V> {
-    /// Starts an actor for `driver` on the current arbiter. Returns the message that subscribes it to a listener, which
-    /// is what keeps it alive.
+    /// Starts an actor for `driver` on the current arbiter. Returns the message that subscribes the actor to a listener.
+    /// The subscription keeps the actor alive.
     pub fn run(driver: CacheDriver<K, V>) -> Subscribe {
         let (name, filter) = (driver.name().to_owned(), driver.filter());
         let options = driver.subscription();
@@ -77,27 +76,27 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheActor<K, V> {
         Subscribe::to(name, filter, actor.start().recipient()).options(options)
     }
 
-    /// Sees to it that the driver is woken in time.
+    /// Schedules the driver's next wake-up.
     fn set_alarm(&mut self, ctx: &Context<Self>) {
-        let wanted = self.driver.next_wake();
-        if self.alarm.as_ref().map(|(at, _)| *at) == wanted {
+        let next = self.driver.next_wake();
+        if self.alarm.as_ref().map(|(at, _)| *at) == next {
             return;
         }
-        self.alarm = wanted.map(|at| {
+        self.alarm = next.map(|at| {
             let actor = ctx.address().downgrade();
             let ring = async move {
                 tokio::time::sleep_until(at.into()).await;
                 if let Some(actor) = actor.upgrade() {
-                    // If it has stopped meanwhile, there is nothing to wake.
+                    // Fails if the actor has stopped: there is nothing to wake.
                     let _ = actor.send(Wake).await;
                 }
             };
-            (at, Companion::start(ring))
+            (at, OwnedTask::start(ring))
         });
     }
 }
 
-/// The time by tokio's clock, which tests can hold.
+/// Returns the time of tokio's clock, which tests can pause.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
@@ -107,7 +106,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Actor for CacheActor<K, V> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         if self.background.is_none() {
-            self.background = Some(Companion::start(self.driver.background()));
+            self.background = Some(OwnedTask::start(self.driver.background()));
         }
         self.set_alarm(ctx);
     }

@@ -1,7 +1,7 @@
 //! The actor that runs a consumer of a group.
 //!
-//! Owner: the actor owns the consumer, which does everything by itself: it reads, reconnects, and outlives its own panics.
-//! The actor gives it a place to run, and speaks for it.
+//! Owner: the actor owns the consumer. The consumer reads the outbox, reconnects and survives its own panics without the
+//! actor. The actor runs it on an arbiter, and answers messages about it.
 
 use std::time::Duration;
 
@@ -15,9 +15,10 @@ use tokio::task::JoinHandle;
 use crate::handler::HandlerReport;
 use crate::messages::{Drain, GetReport};
 
-/// Runs a [`Consumer`] on the current arbiter: a durable handler, as an actor.
+/// Runs a durable handler's [`Consumer`] on the current arbiter.
 ///
-/// [`Herald::durable`](crate::Herald::durable) and its like do all of this:
+/// [`Herald::durable`](crate::Herald::durable), [`transactional`](crate::Herald::transactional) and
+/// [`batches`](crate::Herald::batches) start this actor. Without a herald:
 ///
 /// ```no_run
 /// use actix::Actor;
@@ -44,8 +45,8 @@ use crate::messages::{Drain, GetReport};
 /// # }
 /// ```
 ///
-/// States: running; after a [`Drain`], which is answered when nothing is under way any more, stopped. When it is stopped
-/// without one, others take over when its lease is over.
+/// States: running, then stopped. [`Drain`] stops it: the reply is sent when no attempt is running any more. If it is
+/// stopped in another way, other consumers of the group take over its slices when its lease has expired.
 #[derive(Debug)]
 pub struct DurableActor {
     handle: ConsumerHandle,
@@ -54,7 +55,7 @@ pub struct DurableActor {
 }
 
 impl DurableActor {
-    /// An actor for a consumer and its handle.
+    /// Makes an actor for a consumer and its handle.
     #[must_use]
     pub fn new(handle: ConsumerHandle, consumer: Consumer) -> Self {
         Self {
@@ -64,7 +65,7 @@ impl DurableActor {
         }
     }
 
-    /// The consumer's handle: its report in full, its health.
+    /// Returns the consumer's handle, which has its full report and its health.
     #[must_use]
     pub fn handle(&self) -> &ConsumerHandle {
         &self.handle
@@ -103,7 +104,7 @@ impl Handler<Drain> for DurableActor {
     fn handle(&mut self, Drain { deadline }: Drain, _: &mut Self::Context) -> Self::Result {
         let handle = self.handle.clone();
         let drained = async move {
-            // It ends at its deadline, but for its last words to a server that does not answer.
+            // The consumer ends at the deadline, but it may still be waiting for a server that does not answer.
             let limit = deadline + Duration::from_secs(1);
             let report = tokio::time::timeout(limit, handle.drain(deadline)).await;
             HandlerReport::from(report.unwrap_or_else(|_| handle.report()))

@@ -1,14 +1,18 @@
 //! The actors of pgherald.
 //!
-//! [`ListenerActor`] runs a source and sends [`Events`] to whoever [`Subscribe`]s; [`HandlerActor`] runs an
-//! [`EventHandler`](pgherald_core::EventHandler) on them, [`CacheActor`] applies them to a cache; [`DurableActor`] runs a
-//! handler that reads the outbox by itself; [`Herald`] starts them and shuts them down in the right order.
+//! - [`ListenerActor`] runs a source and sends [`Events`] to its subscribers.
+//! - [`HandlerActor`] runs an [`EventHandler`](pgherald_core::EventHandler) on events.
+//! - [`CacheActor`] applies events to a cache.
+//! - [`DurableActor`] runs a durable handler, which reads the outbox on a connection of its own.
+//! - [`Herald`] starts these actors, and shuts them down in the right order.
 //!
 //! | message | to | answer |
 //! |---|---|---|
-//! | [`Subscribe`], [`Unsubscribe`] | listener | the subscription's id; whether there was one |
-//! | [`Events`] | subscriber | when it has handled them |
-//! | [`SubscribeHealth`], [`WatchHealth`] | listener | from then on [`HealthChanged`]; a `watch` receiver |
+//! | [`Subscribe`] | listener | the subscription's id |
+//! | [`Unsubscribe`] | listener | whether the subscription existed |
+//! | [`Events`] | subscriber | none; the reply means that the events were handled |
+//! | [`SubscribeHealth`] | listener | none; the listener then sends [`HealthChanged`] |
+//! | [`WatchHealth`] | listener | a `watch` receiver |
 //! | [`GetStatus`] | listener | [`ListenerStatus`](pgherald_core::ListenerStatus) |
 //! | [`GetReport`] | handler, durable or not | [`HandlerReport`] |
 //! | [`Shutdown`] | listener | [`ShutdownReport`], when the queues are empty |

@@ -1,4 +1,4 @@
-//! What is said between actors.
+//! The messages between actors.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use pgherald_core::{
 use crate::handler::HandlerReport;
 use crate::listener::ShutdownReport;
 
-/// Events, as subscribers get them: a batch, preceded by a resync if something is missing before it.
+/// A batch of events for a subscriber. If events before it are missing, the batch begins with a resync.
 ///
-/// The next batch is sent when this one has been handled: when the handler returned, or, if it returns a
-/// future, when that is done. So a slow subscriber's events wait in its queue, not in its mailbox.
+/// The listener sends the next batch when the subscriber has handled this one: when its `handle` has returned and, if it
+/// returned a future, that future has finished. So the events of a slow subscriber wait in its queue, not in its mailbox.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Events(pub Delivery);
@@ -30,11 +30,11 @@ impl Deref for Events {
 
 /// Asks a [`ListenerActor`](crate::ListenerActor) to send events to an actor.
 ///
-/// Answered with the subscription's id. The subscription ends with [`Unsubscribe`], or when the actor has
-/// stopped; the listener keeps its address, so an actor does not stop merely because nobody else has it.
+/// The reply is the subscription's id. The subscription ends with [`Unsubscribe`], or when the actor has stopped. It keeps
+/// the actor's address, so an actor does not stop because all other addresses were dropped.
 ///
-/// An actor that fails with events in hand (a future it returned panicked, or it was restarted) is told so
-/// by a resync in front of the next ones.
+/// If an actor fails while it handles a batch (its future panicked, or it was restarted), its next batch begins with a
+/// resync.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<SubscriptionId>")]
 pub struct Subscribe {
@@ -44,7 +44,8 @@ pub struct Subscribe {
 }
 
 impl Subscribe {
-    /// What `filter` matches, to `recipient`, under a name and with default options.
+    /// Subscribes `recipient` to the events that `filter` matches, with default options. The name appears in logs, metrics
+    /// and reports.
     pub fn to(name: impl Into<String>, filter: Filter, recipient: Recipient<Events>) -> Self {
         Self {
             filter,
@@ -53,7 +54,7 @@ impl Subscribe {
         }
     }
 
-    /// Replaces name and options.
+    /// Replaces the options, which include the name.
     #[must_use]
     pub fn options(mut self, options: SubscriptionOptions) -> Self {
         self.options = options;
@@ -61,7 +62,7 @@ impl Subscribe {
     }
 }
 
-/// Asks a [`ListenerActor`](crate::ListenerActor) for a subscription that the caller reads, in place of an actor.
+/// Asks a [`ListenerActor`](crate::ListenerActor) for a subscription that the caller reads, without an actor.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Subscription>")]
 pub(crate) struct OpenSubscription {
@@ -69,51 +70,53 @@ pub(crate) struct OpenSubscription {
     pub(crate) options: SubscriptionOptions,
 }
 
-/// Ends a subscription. What waits in its queue is still delivered.
+/// Ends a subscription. The events in its queue are still delivered.
 ///
-/// Answered with whether there was such a subscription.
+/// The reply is whether the subscription existed.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "bool")]
 pub struct Unsubscribe(pub SubscriptionId);
 
-/// The listener's health is now this. Of changes that follow each other quickly only the last is told.
+/// The listener's current health. If several changes follow each other quickly, only the last one is sent.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct HealthChanged(pub Health);
 
-/// Asks a listener to tell an actor about its health: now, and at every change.
+/// Asks a listener to send its health to an actor: now, and after each change.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct SubscribeHealth(pub Recipient<HealthChanged>);
 
-/// Asks a listener for its health as a value that can be looked at and waited for.
+/// Asks a listener for a `watch` receiver of its health.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "tokio::sync::watch::Receiver<Health>")]
 pub struct WatchHealth;
 
-/// Asks a listener how it is doing.
+/// Asks a listener for its health, counts and subscriptions.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "ListenerStatus")]
 pub struct GetStatus;
 
-/// Asks a listener to close its source, deliver what waits in the queues, and report. A second one is
-/// answered with the report of the first.
+/// Asks a listener to close its source, deliver the events in the queues, and report. Further such messages get the same
+/// report.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "ShutdownReport")]
 pub struct Shutdown {
-    /// How long delivering may take; what is left then is dropped, and reported as such.
+    /// The time limit of the delivery. Events that are left then are dropped, and reported as such.
     pub deadline: Duration,
 }
 
-/// Asks a [`HandlerActor`](crate::HandlerActor) to take nothing more in, finish its tasks, report, and stop.
+/// Asks a [`HandlerActor`](crate::HandlerActor) or [`DurableActor`](crate::DurableActor) to take no more events, finish its
+/// tasks, report, and stop.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "HandlerReport")]
 pub struct Drain {
-    /// How long finishing may take; what is left then is dropped, and reported as such.
+    /// The time limit. A handler drops the tasks that are left then, and reports them as such. A durable handler leaves them
+    /// to another consumer of its group.
     pub deadline: Duration,
 }
 
-/// Asks a [`HandlerActor`](crate::HandlerActor) what it has done so far.
+/// Asks a [`HandlerActor`](crate::HandlerActor) or [`DurableActor`](crate::DurableActor) for its report so far.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "HandlerReport")]
 pub struct GetReport;

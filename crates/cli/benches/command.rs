@@ -1,6 +1,6 @@
-//! How long the command takes to start, and how many events a second `watch --json` writes into a file.
+//! Measures how long the command takes to start, and how many events per second `watch --json` writes into a file.
 //!
-//! `PGHERALD_TURNS` is how often each is measured (default 5); the medians are told.
+//! `PGHERALD_TURNS` is the number of measurements of each (default 5). The output shows the medians.
 
 #![allow(
     clippy::expect_used,
@@ -20,7 +20,7 @@ use tokio_postgres::NoTls;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_pgherald");
 const EVENTS: u32 = 1_000_000;
-/// As many as one notification lists.
+/// The number of rows of a statement: as many as one notification lists.
 const ROWS: u32 = 1000;
 
 fn turns() -> usize {
@@ -40,7 +40,7 @@ fn help() -> Duration {
     begun.elapsed()
 }
 
-/// From the commit to the end of the program, which ends with the last event.
+/// Measures the time from the commit until the program ends, which it does after the last event.
 async fn watch(url: &str, client: &tokio_postgres::Client) -> Duration {
     let path = std::env::temp_dir().join(format!("pgherald-watch-{}", std::process::id()));
     let file = File::create(&path).expect("a file");
@@ -50,7 +50,7 @@ async fn watch(url: &str, client: &tokio_postgres::Client) -> Duration {
         .stdout(Stdio::from(file))
         .spawn()
         .expect("a process");
-    // The lines that say that it is live.
+    // Wait until the source is live.
     loop {
         let text = std::fs::read_to_string(&path).expect("a file");
         if text.contains("\"live\"") {
@@ -58,7 +58,7 @@ async fn watch(url: &str, client: &tokio_postgres::Client) -> Duration {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    // Committed at once: how fast rows are written is not what is measured.
+    // In one transaction, so that the time to write the rows is not measured.
     let rows = EVENTS / ROWS;
     let sql = format!(
         "DO $$ BEGIN FOR i IN 1..{rows} LOOP INSERT INTO big SELECT g FROM generate_series(1, {ROWS}) AS g;

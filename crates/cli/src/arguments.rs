@@ -21,21 +21,21 @@ use crate::words;
     version,
     propagate_version = true,
     after_help = "\
-Where the database is: --database-url, else DATABASE_URL; what those leave open, PGHOST, PGHOSTADDR, PGPORT, PGUSER,
-PGPASSWORD, PGPASSFILE, PGDATABASE, PGSSLMODE, PGSSLROOTCERT, PGAPPNAME, PGOPTIONS, PGCONNECT_TIMEOUT and
-PGTARGETSESSIONATTRS say, then ~/.pgpass. A PGSERVICE is refused rather than passed over.
+The database is given by --database-url, else by DATABASE_URL. Settings that these leave out come from PGHOST, PGHOSTADDR,
+PGPORT, PGUSER, PGPASSWORD, PGPASSFILE, PGDATABASE, PGSSLMODE, PGSSLROOTCERT, PGAPPNAME, PGOPTIONS, PGCONNECT_TIMEOUT and
+PGTARGETSESSIONATTRS, then from ~/.pgpass. PGSERVICE is refused unless host and database are given.
 
 Examples:
   pgherald install users orders            shows what it would do, changes nothing
-  pgherald install users --commit          announces every change of users
-  pgherald watch users                     shows them as they happen
+  pgherald install users --commit          installs triggers that announce every change of users
+  pgherald watch users                     shows changes as they happen
   pgherald grant app --to consume          shows the rights that the role of a program needs
-  pgherald doctor                          finds what is wrong, and how to put it right
+  pgherald doctor                          finds problems, and prints a fix for each
 
-Exit codes: 0 all is well; 1 a problem was found; 2 wrong usage or no connection."
+Exit codes: 0 success; 1 a problem was found; 2 wrong usage or no connection."
 )]
 pub(crate) struct Arguments {
-    /// Where the database is: a URL (postgresql://user@host/database?sslmode=verify-full) or key=value pairs
+    /// The database: a URL (postgresql://user@host/database?sslmode=verify-full) or key=value pairs
     #[arg(long, global = true, value_name = "URL", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) database_url: Option<String>,
     /// Print JSON instead of tables; streams print one object on each line
@@ -47,9 +47,9 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show what makes tables announce or record their changes; with --sql, the SQL; with --commit, run it
+    /// Install triggers that announce or record the changes of tables: show a summary; with --sql, the SQL; with --commit, run it
     Install(Install),
-    /// Show the SQL that removes what was installed; with --commit, run it
+    /// Show the SQL that removes installed triggers; with --commit, run it
     Uninstall(Uninstall),
     /// Show the SQL that upgrades everything installed to this version; with --commit, run it
     Upgrade(Upgrade),
@@ -70,7 +70,7 @@ pub(crate) enum Command {
     /// List, show, retry or discard events that durable handlers gave up
     #[command(subcommand)]
     DeadLetters(DeadLetters),
-    /// Start a server of its own with a durable handler at work, to try things out
+    /// Start a temporary server with a running durable handler, to try the commands
     Demo,
     /// Print completions for a shell
     #[command(
@@ -107,11 +107,11 @@ pub(crate) struct Install {
         ]
     )]
     pub(crate) from: Option<PathBuf>,
-    /// Announce changes with NOTIFY, or record them in the outbox, where durable handlers find them [default: notify; required
-    /// if it changes the present installation]
+    /// Announce changes with NOTIFY, or record them in the outbox, from which durable handlers read them [default: notify;
+    /// required to change the mode of a table]
     #[arg(long, value_enum)]
     pub(crate) mode: Option<Mode>,
-    /// Where to announce [default: pgherald; PGCacheWatch listens to ch_pgcachewatch_table_change]
+    /// The channel to notify [default: pgherald; PGCacheWatch listens to ch_pgcachewatch_table_change]
     #[arg(long, value_name = "CHANNEL", value_parser = channel)]
     pub(crate) channel: Option<ChannelName>,
     /// Columns of the key [default: the primary key]
@@ -136,20 +136,20 @@ pub(crate) struct Install {
     /// Also rows that logical replication applies, and writes of sessions with session_replication_role = replica
     #[arg(long)]
     pub(crate) replicated: bool,
-    /// Remove options of the present installation that are not named here [default: keep them, and refuse if they conflict]
+    /// Remove options of the present installation that are not given here [default: keep them, and refuse if they conflict]
     #[arg(long)]
     pub(crate) narrow: bool,
-    /// Only print what differs from the present installation; the exit code is 1 if anything does
+    /// Only print the differences from the present installation; the exit code is 1 if there are any
     #[arg(long, conflicts_with = "commit")]
     pub(crate) check: bool,
-    /// Print the whole SQL behind the summary, which becomes a comment
+    /// Print the whole SQL, with the summary as a comment
     #[arg(long, conflicts_with_all = ["commit", "check"])]
     pub(crate) sql: bool,
-    /// Print a script for migrations instead: one statement that installs the tables on every database, whatever is installed
-    /// there. Does not connect; a TABLE is read as SQL reads it, in schema public if none is named
+    /// Print a script for migrations instead: one statement that installs the tables on any database, whatever is installed
+    /// there. Does not connect; TABLE is parsed as in SQL, in schema public if it names none
     #[arg(long, conflicts_with_all = ["commit", "check", "sql"])]
     pub(crate) migration: bool,
-    /// Run the SQL instead of showing what it does
+    /// Run the SQL instead of showing a summary of it
     #[arg(long)]
     pub(crate) commit: bool,
 }
@@ -167,7 +167,7 @@ pub(crate) struct Uninstall {
         value_parser = NonEmptyStringValueParser::new()
     )]
     pub(crate) tables: Vec<String>,
-    /// The triggers of all tables, the outbox with its rows, and all groups
+    /// Remove the triggers of all tables, the outbox with its rows, and all groups
     #[arg(long)]
     pub(crate) all: bool,
     /// Run the SQL instead of showing it
@@ -189,10 +189,10 @@ Examples:
   pgherald grant app --to consume --commit
   pgherald grant shop_owner --to install --commit
 
-Run it as the role that owns schema pgherald, and again after an upgrade. It takes nothing away: pgherald doctor, run as
-the role, names rights that it does not need.")]
+Run it as the role that owns schema pgherald, and again after an upgrade. It revokes nothing: pgherald doctor, run as the
+role, lists rights that the role does not need.")]
 pub(crate) struct Grant {
-    /// The role, written as it is, without quotes of SQL
+    /// The role's name, exactly as stored, without the quotes of SQL
     #[arg(value_name = "ROLE", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) role: String,
     /// What the role is for
@@ -229,7 +229,7 @@ pub(crate) struct Watch {
     /// Tables: name or schema.name [default: all that are installed]
     #[arg(value_name = "TABLE", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) tables: Vec<String>,
-    /// Listen to this channel, whoever announces there
+    /// Listen to this channel, including notifications from other programs
     #[arg(long, value_name = "CHANNEL", value_parser = channel)]
     pub(crate) channel: Option<ChannelName>,
     /// Only these operations
@@ -249,9 +249,9 @@ Examples:
   pgherald doctor
   pgherald doctor --long-transaction '30 s' --json
 
-Exit codes: 0 nothing failed, whatever it warns of; 1 something failed; 2 no connection.")]
+Exit codes: 0 no check failed, although some may warn; 1 a check failed; 2 no connection.")]
 pub(crate) struct Doctor {
-    /// Warn of transactions that have been open for longer, and of prepared ones; an interval as PostgreSQL reads it
+    /// Warn of transactions that have been open or prepared for longer than this PostgreSQL interval
     #[arg(
         long,
         default_value = "5min",
@@ -259,28 +259,28 @@ pub(crate) struct Doctor {
         allow_hyphen_values = true
     )]
     pub(crate) long_transaction: String,
-    /// Warn when more than this share of the server's notification queue is in use; from 0.5 on it is a failure
+    /// Warn if more than this share of the server's notification queue is in use; a share of 0.5 or more is a failure
     #[arg(long, default_value_t = 0.1, value_name = "SHARE", allow_hyphen_values = true, value_parser = share)]
     pub(crate) queue_usage: f64,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Show it again every two seconds, until q or Ctrl-C. On a terminal, lines and rows beyond its size are shortened
+    /// Refresh every two seconds, until q or Ctrl-C. A terminal shows only as much as fits into it
     #[arg(long)]
     pub(crate) watch: bool,
 }
 
-/// Names between commas; one that has a comma itself in double quotes, as in SQL.
+/// Column names separated by commas. A name that contains a comma is in double quotes, as in SQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Columns {
     names: Vec<String>,
-    /// Whether it is `*`, without quotes.
+    /// Whether the list is an unquoted `*`.
     is_every: bool,
 }
 
 impl Columns {
-    /// Those of all options together.
+    /// Returns the names of all options.
     pub(crate) fn all(options: &[Self]) -> Vec<String> {
         options
             .iter()
@@ -288,20 +288,20 @@ impl Columns {
             .collect()
     }
 
-    /// Whether all columns of the table are meant.
+    /// Whether the options select all columns of the table.
     pub(crate) fn is_every(options: &[Self]) -> bool {
         matches!(options, [columns] if columns.is_every)
     }
 
-    /// The first name that stands there twice.
-    pub(crate) fn twice(options: &[Self]) -> Option<String> {
+    /// Returns the first name that is given twice.
+    pub(crate) fn duplicate(options: &[Self]) -> Option<String> {
         let mut names = Self::all(options);
         names.sort();
         let pair = names.windows(2).find(|pair| pair[0] == pair[1]);
         pair.map(|pair| pair[0].clone())
     }
 
-    /// One name as it is read back.
+    /// Returns `name`, quoted if parsing it requires that.
     pub(crate) fn written(name: &str) -> String {
         match name.contains([',', '"']) || name == "*" {
             true => escape_identifier(name),
@@ -391,7 +391,7 @@ mod tests {
     use super::Columns;
 
     #[test]
-    fn columns_stand_between_commas() {
+    fn column_lists_are_separated_by_commas_and_quoted_as_in_sql() {
         let read = |text: &str| text.parse::<Columns>().map(|columns| columns.names);
         let names = ["id", "Odd, name", "a\"b", "c d", "*"];
         let written = names.map(Columns::written).join(",");
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn the_clap_definition_is_valid() {
         super::Arguments::command().debug_assert();
     }
 }

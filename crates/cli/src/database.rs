@@ -1,4 +1,4 @@
-//! Which database, and connections to it.
+//! The settings of the connection, and connections.
 
 use std::env::VarError;
 
@@ -7,17 +7,17 @@ use tokio_postgres::Client;
 
 use crate::failure::Failure;
 
-/// What the server shows as `application_name`.
+/// The `application_name` of the command's sessions.
 const NAME: &str = "pgherald-cli";
 
-/// What is most often wrong with a URL.
+/// The hint for a URL that cannot be parsed: most often, its password contains special characters.
 const ENCODE: &str = "in a URL, write @ in a password as %40, / as %2F, : as %3A, # as %23, ? as %3F, % as %25; \
     or give it in PGPASSWORD";
 
-/// The database that a command is about.
+/// The database that a command works on.
 #[derive(Debug)]
 pub(crate) struct Database {
-    /// As given on the command line.
+    /// The value of `--database-url`.
     url: Option<String>,
 }
 
@@ -26,7 +26,7 @@ impl Database {
         Self { url }
     }
 
-    /// How to connect: as the command line says, else `DATABASE_URL`, else the `PG*` variables.
+    /// Returns the connection settings, from the command line, else from `DATABASE_URL`, else from the `PG*` variables.
     pub(crate) fn config(&self) -> Result<ConnectConfig, Failure> {
         let url = match (&self.url, std::env::var("DATABASE_URL")) {
             (Some(url), _) => url.clone(),
@@ -39,14 +39,14 @@ impl Database {
         let config = url.parse::<ConnectConfig>().map_err(|error| {
             let hint = match url.contains("://") {
                 true => ENCODE,
-                false => "give --database-url, DATABASE_URL or the PG* variables",
+                false => "set --database-url, DATABASE_URL or the PG* variables",
             };
             Failure::usage(error.chain()).hint(hint)
         })?;
         Ok(config.application_name(NAME))
     }
 
-    /// A connection.
+    /// Opens a connection.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
         Ok(self.config()?.client().await?)
     }

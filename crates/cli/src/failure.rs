@@ -1,4 +1,4 @@
-//! What a command ends with when it cannot do what it was asked.
+//! The failure of a command: a message, a hint, and an exit code.
 
 use std::error::Error;
 use std::io;
@@ -8,94 +8,98 @@ use tokio_postgres::error::{DbError, SqlState};
 
 use crate::output::visible;
 
-/// The way out where a pooler is in the way.
+/// The hint if a transaction pooler is between the command and the server.
 pub(crate) const NO_POOLER: &str = "connect to the server itself, or have the pooler keep sessions: pool_mode = session (pgbouncer.ini)";
 
-/// One line that names the cause, one that names the way out, and an exit code.
+/// Why a command failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// To be told.
-    Told {
+    /// To be reported on standard error.
+    Reported {
+        /// The cause, on one line.
         message: String,
+        /// What to do about it, on one line.
         hint: Option<String>,
+        /// The exit code.
         code: u8,
-        /// The server's code, if it is the server that refused.
-        refusal: Option<SqlState>,
+        /// The server's code, if the server reported the error.
+        sqlstate: Option<SqlState>,
     },
-    /// Whoever read the output has gone away; nobody is there to be told.
+    /// The reader of the output has closed it, for example `head`. This is not reported.
     Unread,
 }
 
-/// A connection string for a table or a command; it may have a password, so it is not shown.
+/// The failure if a connection string is given in place of a table or a command. It does not show the string, which may contain
+/// a password.
 pub(crate) fn stray_url() -> Failure {
     Failure::usage("unexpected connection string on the command line")
         .hint("give the database as --database-url URL, or in DATABASE_URL")
 }
 
 impl Failure {
-    /// Something is wrong: exit code 1.
+    /// A problem was found, or the server refused: exit code 1.
     pub(crate) fn problem(message: impl Into<String>) -> Self {
-        Self::Told {
+        Self::Reported {
             message: message.into(),
             hint: None,
             code: 1,
-            refusal: None,
+            sqlstate: None,
         }
     }
 
     /// The command line is wrong: exit code 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::Told {
+        Self::Reported {
             message: message.into(),
             hint: None,
             code: 2,
-            refusal: None,
+            sqlstate: None,
         }
     }
 
-    /// Adds the way out.
+    /// Sets the hint.
     pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
-        if let Self::Told { hint, .. } = &mut self {
+        if let Self::Reported { hint, .. } = &mut self {
             *hint = Some(text.into());
         }
         self
     }
 
-    /// What is wrong, if it is to be told.
+    /// Returns the message, unless the output was closed.
     pub(crate) fn message(self) -> Option<String> {
         match self {
-            Self::Told { message, .. } => Some(message),
+            Self::Reported { message, .. } => Some(message),
             Self::Unread => None,
         }
     }
 
-    /// Whether this role lacks a right, in whatever language the server says so.
+    /// Whether the role lacks a right. Uses the server's code, because its messages may be translated.
     pub(crate) fn is_forbidden(&self) -> bool {
         matches!(
             self,
-            Self::Told {
-                refusal: Some(SqlState::INSUFFICIENT_PRIVILEGE),
+            Self::Reported {
+                sqlstate: Some(SqlState::INSUFFICIENT_PRIVILEGE),
                 ..
             }
         )
     }
 
     /// Whether another session has changed the planned objects, so that the command has to plan again.
-    pub(crate) fn is_overtaken(&self) -> bool {
+    pub(crate) fn is_concurrent_change(&self) -> bool {
         matches!(
             self,
-            Self::Told {
+            Self::Reported {
                 // The server reports an internal error if two sessions change the same row of the catalog, by GRANT for example.
-                refusal: Some(SqlState::T_R_SERIALIZATION_FAILURE | SqlState::INTERNAL_ERROR),
+                sqlstate: Some(SqlState::T_R_SERIALIZATION_FAILURE | SqlState::INTERNAL_ERROR),
                 ..
             }
         )
     }
 
-    /// Tells it on standard error.
+    /// Writes the failure to standard error, and returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         use std::io::Write;
-        let Self::Told {
+        let Self::Reported {
             message,
             hint,
             code,
@@ -105,7 +109,7 @@ impl Failure {
             return ExitCode::SUCCESS;
         };
         let mut stderr = io::stderr().lock();
-        // Nothing can be done about a standard error that is closed.
+        // There is no place left to report that standard error is closed.
         let _ = writeln!(stderr, "pgherald: {}", one_line(&message));
         if let Some(hint) = hint {
             let _ = writeln!(stderr, "hint: {}", one_line(&hint));
@@ -115,17 +119,17 @@ impl Failure {
 }
 
 fn one_line(text: &str) -> String {
-    // What is to be pasted keeps its blanks.
+    // Blanks within a line stay: the text may be a command to paste.
     let lines: Vec<_> = text.lines().map(str::trim).collect();
     visible(&lines.join(" ")).into_owned()
 }
 
-/// What the server or the driver said, if it is one of the causes.
-fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a tokio_postgres::Error> {
+/// Returns the driver's error among the causes of `error`, if there is one.
+fn driver_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a tokio_postgres::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(refusal) = error.downcast_ref() {
-            return Some(refusal);
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
         next = error.source();
     }
@@ -136,16 +140,16 @@ fn is_of_class(code: &SqlState, class: &str) -> bool {
     code.code().starts_with(class)
 }
 
-/// Class 22: what was written cannot be read as such.
+/// Whether the server could not parse a value (class 22).
 pub(crate) fn is_bad_input(error: &tokio_postgres::Error) -> bool {
     error.code().is_some_and(|code| is_of_class(code, "22"))
 }
 
-/// The way out of what the server refused when it was connected to, where its code tells, but for those of [`way_out`].
-fn way_in(refusal: &DbError) -> Option<&'static str> {
-    let way_in = match *refusal.code() {
-        // The code is the same for settings; its texts may be translated.
-        SqlState::INSUFFICIENT_PRIVILEGE if refusal.routine() == Some("CheckMyDatabase") => {
+/// The hint for an error that the server reported while the command connected. [`statement_hint`] has further ones.
+fn connection_hint(error: &DbError) -> Option<&'static str> {
+    let hint = match *error.code() {
+        // Settings are refused with the same code, and messages may be translated, so the routine decides.
+        SqlState::INSUFFICIENT_PRIVILEGE if error.routine() == Some("CheckMyDatabase") => {
             "have its owner run: GRANT CONNECT ON DATABASE … TO …;"
         }
         SqlState::INSUFFICIENT_PRIVILEGE => {
@@ -164,12 +168,12 @@ fn way_in(refusal: &DbError) -> Option<&'static str> {
         }
         _ => return None,
     };
-    Some(way_in)
+    Some(hint)
 }
 
-/// The way out of what the server refused, where its code tells.
-fn way_out(code: &SqlState) -> Option<&'static str> {
-    let way_out = match *code {
+/// The hint for an error with this code from the server.
+fn statement_hint(code: &SqlState) -> Option<&'static str> {
+    let hint = match *code {
         SqlState::INSUFFICIENT_PRIVILEGE => {
             "connect as the owner of the table, or as a role with the right that the message names"
         }
@@ -186,37 +190,37 @@ fn way_out(code: &SqlState) -> Option<&'static str> {
         SqlState::READ_ONLY_SQL_TRANSACTION => {
             "connect to the primary; if this is it: PGOPTIONS='-c default_transaction_read_only=off'"
         }
-        // Of another session's statements, or of those that are gone.
+        // A transaction pooler gave this client a session with the prepared statements of another client.
         SqlState::DUPLICATE_PSTATEMENT | SqlState::INVALID_SQL_STATEMENT_NAME => NO_POOLER,
         _ => return None,
     };
-    Some(way_out)
+    Some(hint)
 }
 
 impl From<pgherald_core::Error> for Failure {
     fn from(error: pgherald_core::Error) -> Self {
         let code = if error.is_connection() { 2 } else { 1 };
         let message = error.chain();
-        let refusal = refusal(&error);
-        let said = refusal.and_then(tokio_postgres::Error::as_db_error);
+        let driver_error = driver_error(&error);
+        let db_error = driver_error.and_then(tokio_postgres::Error::as_db_error);
         let known = match error.is_connection() {
-            true => said.and_then(way_in),
+            true => db_error.and_then(connection_hint),
             false => None,
         };
-        let known = known.or_else(|| said.and_then(|said| way_out(said.code())));
+        let known = known.or_else(|| db_error.and_then(|error| statement_hint(error.code())));
         let hint = match known {
             Some(hint) => hint,
             None if message.contains("password missing") => {
-                "give PGPASSWORD, or a line host:port:database:user:password in ~/.pgpass, which nobody else may read \
-                 (chmod 600)"
+                "set PGPASSWORD, or a line host:port:database:user:password in ~/.pgpass, a file that only its owner may \
+                 read (chmod 600)"
             }
             None => error.hint(),
         };
-        Self::Told {
+        Self::Reported {
             message,
             hint: Some(hint.to_owned()),
             code,
-            refusal: refusal.and_then(|refusal| refusal.code().cloned()),
+            sqlstate: driver_error.and_then(|error| error.code().cloned()),
         }
     }
 }
@@ -224,20 +228,20 @@ impl From<pgherald_core::Error> for Failure {
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
         let message = match error.as_db_error() {
-            Some(refusal) => format!("the server refused: {}", refusal.message()),
+            Some(error) => format!("the server refused: {}", error.message()),
             None => format!("the server did not answer: {error}"),
         };
-        let known = error.code().and_then(way_out);
+        let known = error.code().and_then(statement_hint);
         let hint = known.map(str::to_owned).or_else(|| {
             error
                 .as_db_error()
-                .and_then(|refusal| refusal.hint().map(str::to_owned))
+                .and_then(|error| error.hint().map(str::to_owned))
         });
-        Self::Told {
+        Self::Reported {
             message,
             hint,
             code: if error.is_closed() { 2 } else { 1 },
-            refusal: error.code().cloned(),
+            sqlstate: error.code().cloned(),
         }
     }
 }

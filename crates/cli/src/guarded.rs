@@ -1,7 +1,8 @@
-//! Transactions that only read, and in which names are the server's own.
+//! Read-only transactions in which names resolve to the server's own objects.
 //!
-//! A role that may create functions and operators in a schema of the caller's `search_path` could else have its own called
-//! instead, with the caller's rights. It is set for the transaction, not the session, which a pooler would hand on to others.
+//! Otherwise a role that may create functions and operators in a schema of the caller's `search_path` could have its own
+//! functions called with the caller's rights. The `search_path` is set for the transaction, not for the session: a pooler
+//! may give the session to another client.
 
 use std::time::Duration;
 
@@ -13,31 +14,31 @@ use crate::failure::Failure;
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY;
     SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL jit = off;";
 
-/// Runs `looking`, which asks `client` and changes nothing.
+/// Runs `queries`, which read through `client`, in such a transaction.
 pub(crate) async fn guarded<T>(
     client: &Client,
-    looking: impl Future<Output = Result<T, Failure>>,
+    queries: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     client.batch_execute(BEGIN).await?;
-    rolled_back(client, looking).await
+    rolled_back(client, queries).await
 }
 
-/// The same, for as long as `limit`.
+/// Like [`guarded`], but fails after `limit`.
 pub(crate) async fn guarded_within<T>(
     client: &Client,
     limit: Duration,
-    looking: impl Future<Output = Result<T, Failure>>,
+    queries: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    // The server ends what nobody waits for any more. A limit of the caller's that is shorter stays.
-    let servers = limit + Duration::from_secs(1);
+    // Without this, the server would continue a query after this function gave up. A shorter statement_timeout stays.
+    let server_limit = limit + Duration::from_secs(1);
     let sql = format!(
         "{BEGIN} SELECT set_config('statement_timeout', least(nullif(setting::int8, 0), {})::text, true)
             FROM pg_settings WHERE name = 'statement_timeout'",
-        servers.as_millis()
+        server_limit.as_millis()
     );
     let late = |_| Failure::problem(format!("no answer within {limit:?}"));
     let within = async {
-        tokio::time::timeout(limit, looking)
+        tokio::time::timeout(limit, queries)
             .await
             .map_err(late)
             .flatten()
@@ -46,12 +47,12 @@ pub(crate) async fn guarded_within<T>(
     rolled_back(client, within).await
 }
 
-/// Also where `looking` has failed: what comes later begins anew.
+/// Runs `queries` and ends the transaction, even if they fail, so that the connection can be used again.
 async fn rolled_back<T>(
     client: &Client,
-    looking: impl Future<Output = Result<T, Failure>>,
+    queries: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let found = looking.await;
+    let found = queries.await;
     let ended = client.batch_execute("ROLLBACK").await;
     let found = found?;
     ended?;
@@ -69,23 +70,24 @@ mod tests {
     use crate::database::Database;
     use crate::failure::Failure;
 
-    async fn asked(client: &tokio_postgres::Client, sql: &str) -> Result<String, Failure> {
+    async fn text(client: &tokio_postgres::Client, sql: &str) -> Result<String, Failure> {
         let rows = client.query_typed(sql, &[]).await?;
         Ok(rows[0].try_get(0)?)
     }
 
     #[tokio::test]
-    async fn what_takes_too_long_keeps_nothing_else_waiting() {
+    async fn a_query_beyond_the_limit_is_cancelled_and_the_connection_stays_usable() {
         let server = Postgres::shared().await.unwrap();
         let database = Database::new(Some(server.url()));
         let client = &database.client().await.unwrap();
         let limit = Duration::from_millis(300);
-        let long = asked(client, "SELECT pg_catalog.pg_sleep(600)::pg_catalog.text");
-        let Err(Failure::Told { message, .. }) = guarded_within(client, limit, long).await else {
+        let long = text(client, "SELECT pg_catalog.pg_sleep(600)::pg_catalog.text");
+        let Err(Failure::Reported { message, .. }) = guarded_within(client, limit, long).await
+        else {
             unreachable!("it is ten minutes long");
         };
         assert_eq!(message, "no answer within 300ms");
-        let failed = guarded(client, asked(client, "SELECT 1 / 0")).await;
+        let failed = guarded(client, text(client, "SELECT 1 / 0")).await;
         assert!(failed.is_err());
         let path = "SELECT pg_catalog.current_setting('search_path')";
         let limits = "SELECT pg_catalog.current_setting('statement_timeout')";
@@ -94,9 +96,9 @@ mod tests {
             (path, "pg_catalog, pg_temp", "\"$user\", public"),
             (limits, "1300ms", "0"),
         ] {
-            let found = guarded_within(client, limit, asked(client, sql)).await;
+            let found = guarded_within(client, limit, text(client, sql)).await;
             assert_eq!(found.unwrap(), inside);
-            assert_eq!(asked(client, sql).await.unwrap(), outside);
+            assert_eq!(text(client, sql).await.unwrap(), outside);
         }
         assert!(begun.elapsed() < Duration::from_secs(20));
     }

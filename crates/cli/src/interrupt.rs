@@ -1,8 +1,8 @@
-//! Ctrl-C, and being told to end.
+//! Ctrl-C and SIGTERM.
 
 use std::io;
 
-/// Waits for SIGINT or SIGTERM (Ctrl-C where there are no signals). From the first call on, neither ends the process.
+/// Waits for SIGINT or SIGTERM, or for Ctrl-C on systems without signals. From the first call on, these no longer end the process.
 pub(crate) async fn interrupted() -> io::Result<()> {
     #[cfg(unix)]
     {

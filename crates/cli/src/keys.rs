@@ -1,26 +1,26 @@
-//! Keys of rows as JSON.
+//! Keys of rows: as JSON, and in conditions such as `--where key=7`.
 
 use pgherald_core::{Event, KeyPart, RowKey};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
-/// The key's values under their columns' names, or, where those are not told, in their order.
+/// The key of an event as JSON: an object of the values by column, or a list of values if the event does not name the columns.
 #[derive(Debug)]
 pub(crate) struct Key<'a>(&'a Event);
 
 impl<'a> Key<'a> {
-    /// Of a row, if the event is about one.
+    /// Returns the key of the event's row. `None` if the event is not about one row.
     pub(crate) fn of(event: &'a Event) -> Option<Self> {
         event.key().map(|_| Self(event))
     }
 }
 
-/// The word for the whole key in a condition, whatever its columns are called.
+/// The word that stands for the whole key in a condition.
 pub(crate) const KEY: &str = "key";
 
-/// Whether an event is about a row whose key fulfils all `conditions`, each a column and a value. `None` if it is about no row.
-pub(crate) fn fulfils(event: &Event, conditions: &[(String, String)]) -> Option<bool> {
+/// Whether the key of the event's row meets all `conditions`, each a column and a value. `None` if the event is not about one row.
+pub(crate) fn meets(event: &Event, conditions: &[(String, String)]) -> Option<bool> {
     let key = event.key()?;
-    let does = |(column, value): &(String, String)| {
+    let is_met = |(column, value): &(String, String)| {
         if column == KEY {
             return key.to_string() == *value;
         }
@@ -29,7 +29,7 @@ pub(crate) fn fulfils(event: &Event, conditions: &[(String, String)]) -> Option<
         let part = place.and_then(|place| key.parts().get(place));
         part.is_some_and(|part| part.to_string() == *value)
     };
-    Some(conditions.iter().all(does))
+    Some(conditions.iter().all(is_met))
 }
 
 struct Part<'a>(&'a KeyPart);

@@ -1,4 +1,4 @@
-//! The `pgherald` command: installs triggers, watches events, and looks after durable handlers.
+//! The `pgherald` command: installs triggers, shows events, and operates durable handlers.
 //!
 //! ```text
 //!  arguments ──► main ──► commands/* ──► database (connects) ──► pgherald-core
@@ -6,8 +6,8 @@
 //!                  └─ failure: message, hint ──► stderr, exit code
 //! ```
 //!
-//! Exit codes: 0 all is well; 1 a problem was found, or the server refused; 2 the command line is wrong, or there is no
-//! connection.
+//! Exit codes: 0 for success; 1 if a problem was found or the server refused a statement; 2 if the command line is wrong or
+//! there is no connection.
 
 mod arguments;
 mod commands;
@@ -36,10 +36,10 @@ use output::Output;
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
-        // Also help and version, which are no failure.
         Err(error) if error.use_stderr() && has_stray_url(std::env::args_os()) => {
             return failure::stray_url().report();
         }
+        // clap also reports --help and --version as errors; those go to standard output.
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether a URL stands where none belongs: it may have a password, which the message would tell.
+/// Whether a URL is given anywhere but in `--database-url`. It may contain a password, which clap's message would show.
 fn has_stray_url(arguments: impl Iterator<Item = OsString>) -> bool {
     let mut others = arguments.skip(1);
     while let Some(argument) = others.next() {
@@ -72,7 +72,7 @@ fn has_stray_url(arguments: impl Iterator<Item = OsString>) -> bool {
     false
 }
 
-/// The exit code of a command that ran.
+/// Runs the command and returns its exit code.
 async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
     let Arguments {
         database_url,
@@ -80,8 +80,10 @@ async fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         command,
     } = arguments;
     if database_url.is_some() && matches!(command, Command::Demo | Command::Completions { .. }) {
-        return Err(Failure::usage("this command uses no database of yours")
-            .hint("leave --database-url out"));
+        return Err(
+            Failure::usage("this command does not connect to a given database")
+                .hint("leave --database-url out"),
+        );
     }
     let mut output = Output::new(json);
     let database = database::Database::new(database_url);

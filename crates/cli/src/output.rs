@@ -1,7 +1,7 @@
 //! Standard output: aligned tables for people, JSON for programs.
 //!
-//! Names and values are other people's: what would do something to a terminal, begin a line, or turn the direction of
-//! writing is shown as what it is, in JSON as well. Only [`Output::sql`] and [`Output::verbatim`] write what they are given.
+//! Names and values come from the database and are not trusted. Characters that would control a terminal, end a line, or change
+//! the direction of writing are escaped, in JSON as well. Only [`Output::sql`] and [`Output::verbatim`] write text unchanged.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
@@ -12,7 +12,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::report::aligned;
 
-/// Where commands write to. Buffered: [`flush`](Self::flush) before waiting for anything.
+/// The standard output of a command. It is buffered: call [`flush`](Self::flush) before waiting for anything.
 #[derive(Debug)]
 pub(crate) struct Output {
     to: BufWriter<Stdout>,
@@ -20,7 +20,7 @@ pub(crate) struct Output {
     colours: bool,
 }
 
-/// What a word means to whoever reads it.
+/// How a text is to be read. It determines the colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
     Good,
@@ -43,22 +43,22 @@ impl Output {
         }
     }
 
-    /// Whether JSON is wanted.
+    /// Whether the command prints JSON.
     pub(crate) fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Whether somebody looks at it as it comes.
+    /// Whether the output is a terminal.
     pub(crate) fn is_terminal(&self) -> bool {
         self.to.get_ref().is_terminal()
     }
 
-    /// One line, whatever the text holds.
+    /// Writes one line. Line breaks in the text are escaped.
     pub(crate) fn line(&mut self, text: impl Into<Text>) -> io::Result<()> {
         writeln!(self.to, "{}", text.into().0)
     }
 
-    /// SQL that the library made. On a terminal, what its names would do to that is shown instead.
+    /// Writes SQL that the library generated. On a terminal, control characters in names are escaped.
     pub(crate) fn sql(&mut self, sql: &str) -> io::Result<()> {
         let sql = match self.is_terminal() {
             true => escaped(sql, |c| !"\n\t".contains(c) && is_hidden(c)),
@@ -67,29 +67,29 @@ impl Output {
         writeln!(self.to, "{sql}")
     }
 
-    /// As it is: for what holds nothing of others.
+    /// Writes a text unchanged. It must not contain names or values from the database.
     pub(crate) fn verbatim(&mut self, text: &str) -> io::Result<()> {
         writeln!(self.to, "{text}")
     }
 
-    /// Draws the lines from the upper left corner of the terminal on, and leaves nothing else there.
+    /// Clears the terminal and draws the lines from its upper left corner.
     pub(crate) fn draw(&mut self, lines: &[Text]) -> io::Result<()> {
         self.to.write_all(b"\x1b[H")?;
         for (place, line) in lines.iter().enumerate() {
-            // A line's end in the last line would move the others up.
+            // A line break after the last line would scroll the terminal.
             let end = if place > 0 { "\n" } else { "" };
             write!(self.to, "{end}{}\x1b[K", line.0)?;
         }
         self.to.write_all(b"\x1b[J")
     }
 
-    /// One object on a line of its own.
+    /// Writes a value as one line of JSON.
     pub(crate) fn object(&mut self, value: &impl Serialize) -> io::Result<()> {
         value.serialize(&mut Serializer::with_formatter(&mut self.to, Escaping))?;
         self.to.write_all(b"\n")
     }
 
-    /// `text` in the colour of `tone`, where there are colours.
+    /// Returns `text` in the colour of `tone`, if colours are enabled.
     pub(crate) fn toned(&self, tone: Tone, text: &str) -> Text {
         let text = visible(text);
         let code = match tone {
@@ -102,7 +102,7 @@ impl Output {
         Text(format!("\u{1b}[{code}m{text}\u{1b}[0m"))
     }
 
-    /// Columns as wide as what is in them, under `headings`.
+    /// Writes a table with `headings`. Each column is as wide as its widest cell.
     pub(crate) fn table<C>(&mut self, headings: &[&str], rows: &[Vec<C>]) -> io::Result<()>
     where
         for<'a> &'a C: Into<Text>,
@@ -120,12 +120,12 @@ impl Output {
     }
 }
 
-/// One line of text that does nothing to a terminal but colour it.
+/// One line of text. Its only control characters are the codes of colours.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Text(String);
 
 impl Text {
-    /// This, and behind it `more`.
+    /// Appends `more`, escaped.
     pub(crate) fn then(self, more: &str) -> Self {
         Self(self.0 + &visible(more))
     }
@@ -134,7 +134,7 @@ impl Text {
         Self(self.0 + &more.0)
     }
 
-    /// With the codes of its colours.
+    /// Returns the text with the codes of its colours.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
@@ -143,7 +143,7 @@ impl Text {
         Self(self.0.trim_end().to_owned())
     }
 
-    /// The columns of a terminal that it takes.
+    /// Returns the number of terminal columns that the text takes.
     pub(crate) fn width(&self) -> usize {
         self.pieces()
             .filter(|(_, is_code)| !is_code)
@@ -151,14 +151,14 @@ impl Text {
             .sum()
     }
 
-    /// With blanks behind it, up to `width` columns, shortened to them if it has more; and then `gap` blanks.
+    /// Pads or shortens the text to `width` columns, and appends `gap` blanks.
     pub(crate) fn padded(&self, width: usize, gap: usize) -> Self {
         let text = self.shortened(width);
         let blanks = width.saturating_sub(text.width()) + gap;
         Self(format!("{}{:blanks$}", text.0, ""))
     }
 
-    /// At most `width` columns of it, with an ellipsis at the end if that is not all.
+    /// Shortens the text to `width` columns. A shortened text ends with an ellipsis.
     pub(crate) fn shortened(&self, width: usize) -> Self {
         if self.0.len() <= width || self.width() <= width {
             return self.clone();
@@ -169,7 +169,7 @@ impl Text {
         let mut is_full = false;
         for (piece, is_code) in self.pieces() {
             if is_code {
-                // The colour ends where it is to end.
+                // Keep all codes, so that the colour is reset at the end.
                 shown.push_str(piece);
                 continue;
             }
@@ -189,7 +189,7 @@ impl Text {
         Self(shown)
     }
 
-    /// Its pieces in their order; codes of colours are pieces of their own. (No other text has an escape character.)
+    /// Splits the text into pieces of plain text (`false`) and codes of colours (`true`). Plain text has no escape characters.
     fn pieces(&self) -> impl Iterator<Item = (&str, bool)> {
         self.0.split_inclusive('m').flat_map(|piece| {
             let (text, code) = match piece.find('\u{1b}') {
@@ -218,12 +218,12 @@ impl From<&Text> for Text {
     }
 }
 
-/// `text` as one line in which nothing is hidden.
+/// Returns `text` with all hidden characters escaped, so it is one line.
 pub(crate) fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, is_hidden)
 }
 
-/// `text` with the characters that `is_hidden` escaped.
+/// Returns `text` with the characters escaped for which `is_hidden` holds.
 fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
     if !text.contains(&is_hidden) {
         return Cow::Borrowed(text);
@@ -238,9 +238,9 @@ fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character does something instead of being seen: controls, ends of lines, those that turn the direction of
-/// writing, and what is not shown at all (`Default_Ignorable_Code_Point` of Unicode's DerivedCoreProperties, but for
-/// the selectors of variants, which text with emoji has).
+/// Whether a character is not displayed as itself: control characters, line breaks, characters that change the direction of
+/// writing, and invisible ones (`Default_Ignorable_Code_Point` of Unicode's DerivedCoreProperties, except variation selectors,
+/// which occur in text with emoji).
 pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -252,7 +252,7 @@ pub(crate) fn is_hidden(c: char) -> bool {
         )
 }
 
-/// JSON in which nothing is hidden.
+/// Writes JSON with all hidden characters escaped.
 struct Escaping;
 
 impl Formatter for Escaping {
@@ -276,7 +276,7 @@ impl Formatter for Escaping {
         to.write_all(rest.as_bytes())
     }
 
-    /// JSON of others, in which such characters stand in strings only.
+    /// Writes JSON from the database. Between its strings, control characters are only whitespace, and a blank replaces them.
     fn write_raw_fragment<W: ?Sized + Write>(&mut self, to: &mut W, json: &str) -> io::Result<()> {
         let shown = json.replace(|c: char| c.is_ascii_control() && c != '\u{7f}', " ");
         self.write_string_fragment(to, &shown)
@@ -291,7 +291,7 @@ mod tests {
     use super::{Escaping, Serializer, Text, visible};
 
     #[test]
-    fn what_would_do_something_to_a_terminal_is_shown() {
+    fn hidden_characters_are_escaped() {
         assert_eq!(visible("a\tb\nc"), "a\\tb\\nc");
         assert_eq!(visible("\u{1b}]0;x\u{7}é"), "\\u{1b}]0;x\\u{7}é");
         assert_eq!(
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn json_hides_nothing_and_means_the_same() {
+    fn json_with_escaped_characters_parses_to_the_same_value() {
         let text = "\n\u{1b}é\u{7f}\u{9b}\u{202e}\u{2029}\u{200b}\u{e0041}x\"";
         let raw = RawValue::from_string("[\n \"\u{9b}\u{2066}\"]".to_owned()).unwrap();
         let mut json = Vec::new();

@@ -1,4 +1,4 @@
-//! Reports for people: lines and tables, printed in full or made to fit a terminal.
+//! Reports for people: lines and tables, printed in full or fitted to a terminal.
 
 use std::io;
 
@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::output::{Output, Text, Tone};
 use crate::words;
 
-/// What stands between two columns.
+/// The number of blanks between two columns.
 const GAP: usize = 2;
 
 /// A part of a report.
@@ -30,7 +30,7 @@ impl Part {
         Self::Line(text.into())
     }
 
-    /// A table; without rows, the title and "none".
+    /// Returns a table. Without rows, it is printed as its title and "none".
     pub(crate) fn table(title: &str, headings: &[&'static str], rows: Vec<Vec<Text>>) -> Self {
         Self::Table(Table {
             title: title.to_owned(),
@@ -45,7 +45,7 @@ pub(crate) fn cells(cells: &[String]) -> Vec<Text> {
     cells.iter().map(Text::from).collect()
 }
 
-/// Prints all parts, with an empty line between two of them, but not between lines.
+/// Prints all parts. An empty line separates a table from the parts before and after it.
 pub(crate) fn print(output: &mut Output, parts: &[Part]) -> io::Result<()> {
     for line in lines(output, parts, usize::MAX, &rows_of(parts)) {
         output.line(&line)?;
@@ -53,8 +53,8 @@ pub(crate) fn print(output: &mut Output, parts: &[Part]) -> io::Result<()> {
     Ok(())
 }
 
-/// The lines of a report that fit into `height` lines of `width` columns. Columns and lines that are too wide end with an
-/// ellipsis, except headings. Of the longest tables, rows are left out, and counted. What still does not fit is left out at the end.
+/// Fits a report into `height` lines of `width` columns. Cells and lines that are too wide end with an ellipsis. Rows of the
+/// longest tables are left out and counted, then lines at the end.
 pub(crate) fn fitted(output: &Output, parts: &[Part], width: usize, height: usize) -> Vec<Text> {
     let mut shown = rows_of(parts);
     loop {
@@ -62,7 +62,7 @@ pub(crate) fn fitted(output: &Output, parts: &[Part], width: usize, height: usiz
         if all.len() <= height {
             return all;
         }
-        // One row more than was too many: the line that counts them takes a place too.
+        // The line that counts the hidden rows needs space, too.
         let longest = shown.iter_mut().max_by_key(|rows| **rows);
         match longest.filter(|rows| **rows > 1) {
             Some(rows) => {
@@ -81,7 +81,7 @@ pub(crate) fn fitted(output: &Output, parts: &[Part], width: usize, height: usiz
     }
 }
 
-/// How many rows each part has.
+/// Returns the number of rows of each part.
 fn rows_of(parts: &[Part]) -> Vec<usize> {
     let rows = parts.iter().map(|part| match part {
         Part::Line(_) => 0,
@@ -95,7 +95,7 @@ fn more(output: &Output, hidden: usize, noun: &str) -> Text {
     output.toned(Tone::Quiet, &format!("… {hidden}"))
 }
 
-/// The lines of the parts, of each of which as many rows are shown.
+/// Returns the lines of the parts. `shown` has the number of rows to show of each part.
 fn lines(output: &Output, parts: &[Part], width: usize, shown: &[usize]) -> Vec<Text> {
     let mut lines = Vec::new();
     let mut was_line = true;
@@ -124,7 +124,8 @@ fn lines(output: &Output, parts: &[Part], width: usize, shown: &[usize]) -> Vec<
     lines
 }
 
-/// The headings, and the first `shown` of `rows`, in columns as wide as what is in them, within `width`.
+/// Returns the headings and the first `shown` rows as lines. Columns are as wide as their widest cells, and are narrowed to fit
+/// into `width`, but not below their headings.
 pub(crate) fn aligned(
     output: &Output,
     headings: &[&str],
@@ -142,7 +143,7 @@ pub(crate) fn aligned(
     let total =
         |widths: &[usize]| widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
     while total(&widths) > width {
-        // The widest one of those that are wider than their headings.
+        // Narrow the widest column that is wider than its heading.
         let columns = widths.iter_mut().zip(headings);
         let shrinkable = columns.filter(|(width, heading)| **width > heading.width());
         let Some((widest, heading)) = shrinkable.max_by_key(|(width, _)| **width) else {
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_whole() {
+    fn a_report_that_fits_is_not_shortened() {
         let parts = [Part::line("head"), table("One", 1), table("None", 0)];
         let expected = [
             "head",
@@ -236,7 +237,7 @@ mod tests {
             ["name-0  a rather long text", "name-1  a rather long text"]
         );
         assert_eq!(lines.last().unwrap(), "… 44 more rows", "{lines:#?}");
-        // What does not fit at all is counted too.
+        // Lines that do not fit are counted, too.
         let lines = shown(&parts, 80, 4);
         assert_eq!(lines[0], "Few");
         assert_eq!(lines.last().unwrap(), "… 6 more lines", "{lines:#?}");
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_take_no_room() {
+    fn codes_of_colours_have_no_width() {
         let coloured = Text::of_codes("\u{1b}[31mabcdef\u{1b}[0m");
         assert_eq!(coloured.width(), 6);
         assert_eq!(coloured.shortened(4).as_str(), "\u{1b}[31mabc…\u{1b}[0m");

@@ -1,11 +1,11 @@
-//! What a role needs on schema pgherald for each purpose, and what it has.
+//! The rights on schema pgherald that a role needs for each purpose, and the rights that it has.
 //!
 //! ```text
 //!   NEEDS ──┬── missing ──► grants   `pgherald grant` runs them, `pgherald doctor` suggests them
 //!   held ───┴── surplus ──► revokes  `pgherald doctor` suggests them
 //! ```
 //!
-//! `NEEDS` is the only description: what `grant` grants is what `doctor` asks for, and everything else is too much.
+//! `NEEDS` is the only list of needed rights. `grant` grants these, and `doctor` reports missing ones and superfluous ones by it.
 
 use std::collections::BTreeMap;
 
@@ -70,10 +70,10 @@ const NEEDS: [Need; 14] = {
             ],
             &["SELECT"],
         ),
-        // USAGE would be enough, but also lets the role take ids.
+        // USAGE would be enough, but would also let the role call nextval.
         need(Read, Sequence, &["outbox_id"], &["SELECT"]),
         need(Read, Function, &["history", "restored"], &["EXECUTE"]),
-        // Without DELETE: no consumer deletes a group.
+        // No DELETE, because consumers do not delete groups.
         need(
             Consume,
             Table,
@@ -93,7 +93,7 @@ const NEEDS: [Need; 14] = {
             &["INSERT", "UPDATE", "DELETE"],
         ),
         need(Consume, Function, &["trim_outbox"], &["EXECUTE"]),
-        // The owner of the schema has these. Others may install only if a superuser owns it.
+        // The owner of the schema has these rights. Other roles may install only if a superuser owns the schema.
         need(Install, Schema, &["pgherald"], &["CREATE"]),
         need(
             Install,
@@ -119,16 +119,17 @@ const NEEDS: [Need; 14] = {
 struct Right {
     kind: Kind,
     name: String,
-    /// The object, as GRANT names it.
+    /// The object as written in GRANT.
     target: String,
     privilege: String,
     /// Whether the role has it, on the whole object.
     is_held: bool,
     /// Whether the role has the rights of the object's owner.
     is_owner: bool,
-    /// The roles to which it, or a part of it, was granted, among those whose rights the role has; quoted.
+    /// The roles to which the privilege was granted, on the object or its columns, among the roles whose rights this role has.
+    /// Quoted.
     grantees: Vec<String>,
-    /// Those of them that may grant it to others.
+    /// The grantees that may grant the privilege to other roles.
     grantors: Vec<String>,
 }
 
@@ -162,8 +163,8 @@ impl Right {
         })
     }
 
-    /// The predefined role from which the role has this right, if nobody has granted it. Those that only read are left out:
-    /// they are granted for all tables of the server.
+    /// Returns the predefined role that gives this right, if the right was not granted otherwise. Predefined roles that only read
+    /// are left out, because they are granted for all tables of the server.
     fn predefined(&self) -> Option<&'static str> {
         if !self.is_held || self.is_owner || !self.grantees.is_empty() {
             return None;
@@ -180,7 +181,7 @@ impl Right {
 #[derive(Debug)]
 pub(crate) struct Owner {
     pub(crate) name: String,
-    /// As in SQL.
+    /// The name as in SQL.
     pub(crate) quoted: String,
     is_superuser: bool,
 }
@@ -194,25 +195,25 @@ pub(crate) struct Rights {
     pub(crate) is_superuser: bool,
     /// `None` if there is no schema.
     pub(crate) owner: Option<Owner>,
-    /// Whether the role has the rights of that owner.
+    /// Whether the role has the rights of the schema's owner.
     pub(crate) is_owner: bool,
     pub(crate) has_outbox: bool,
     rights: Vec<Right>,
 }
 
-/// A statement that changes rights, and what it is about.
+/// A statement that changes rights, with its parts.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Change {
-    /// `SELECT, UPDATE on pgherald.outbox`.
+    /// The rights, such as `SELECT, UPDATE on pgherald.outbox`.
     pub(crate) rights: String,
-    /// From whom it takes rights. As in SQL. Empty of a grant.
+    /// The role whose rights are revoked, as in SQL. Empty for a grant.
     pub(crate) grantee: String,
     pub(crate) statement: String,
 }
 
 impl Rights {
-    /// Reads the rights of the role with this name; `None` if there is no such role. Names have to resolve to the server's own
-    /// objects, see [`guarded`](crate::guarded::guarded).
+    /// Reads the rights of the role with this name. `None` if there is no such role. Call it within
+    /// [`guarded`](crate::guarded::guarded), because its queries do not qualify names.
     pub(crate) async fn of(client: &Client, role: &str) -> Result<Option<Self>, Failure> {
         let sql = include_str!("sql/role.sql");
         let rows = client.query_typed(sql, &[(&role, Type::TEXT)]).await?;
@@ -241,20 +242,20 @@ impl Rights {
         }))
     }
 
-    /// The other role that installs all tables of this database, if there is one: the role may not.
+    /// Returns the role that installs all tables of this database, if this role may not install.
     pub(crate) fn installer(&self) -> Option<&Owner> {
         let owner = self.owner.as_ref()?;
         (!self.is_superuser && !self.is_owner && !owner.is_superuser).then_some(owner)
     }
 
-    /// Whether the role has a right that somebody granted to it.
+    /// Whether the role has any right on the schema, its tables or its sequences.
     pub(crate) fn has_some(&self) -> bool {
         let granted =
             |right: &Right| right.is_held && !matches!(right.kind, Kind::Database | Kind::Function);
         self.rights.iter().any(granted)
     }
 
-    /// The purpose that the rights of the role are nearest to: the one with the fewest missing and superfluous rights.
+    /// Returns the purpose that fits the rights of the role best: the one with the fewest missing and superfluous rights.
     pub(crate) fn purpose(&self) -> Purpose {
         if self.is_owner || self.owner.is_none() {
             return Purpose::Install;
@@ -263,14 +264,14 @@ impl Rights {
             let is_installed_by_other = self.installer().is_some();
             *purpose != Purpose::Install || !is_installed_by_other
         });
-        // Rights of predefined roles were not granted for a purpose here.
-        let is_apart = |right: &&Right, purpose| {
+        // Rights from predefined roles show no purpose in this database.
+        let differs = |right: &&Right, purpose| {
             let is_granted = right.is_held && right.predefined().is_none();
             right.kind != Kind::Database && right.is_needed(purpose) != is_granted
         };
         let distance = |purpose: &Purpose| {
             let rights = self.rights.iter();
-            rights.filter(|right| is_apart(right, *purpose)).count()
+            rights.filter(|right| differs(right, *purpose)).count()
         };
         possible.min_by_key(distance).unwrap_or(Purpose::Read)
     }
@@ -279,7 +280,7 @@ impl Rights {
         let has_schema = self.owner.is_some();
         self.rights.iter().filter(move |right| {
             let is_needed = match right.kind {
-                // Only to create the schema.
+                // CREATE on the database is needed only to create the schema.
                 Kind::Database => purpose == Purpose::Install && !has_schema,
                 _ => right.is_needed(purpose),
             };
@@ -287,7 +288,7 @@ impl Rights {
         })
     }
 
-    /// Rights that were granted and are not needed.
+    /// Rights and grant options that were granted and are not needed.
     fn surplus(&self, purpose: Purpose) -> impl Iterator<Item = &Right> {
         self.rights.iter().filter(move |right| {
             let is_granted = !right.grantees.is_empty() || right.predefined().is_some();
@@ -298,13 +299,13 @@ impl Rights {
         })
     }
 
-    /// The statements that grant what the role lacks for `purpose`.
+    /// Returns the statements that grant the rights that the role lacks for `purpose`.
     pub(crate) fn grants(&self, purpose: Purpose) -> Vec<Change> {
         self.granting(self.missing(purpose))
     }
 
-    /// The statements that grant what triggers lack that run with the rights of the role: to record changes in the outbox if
-    /// `records`, else to announce them.
+    /// Returns the statements that grant the rights that the role's triggers lack, because triggers run with the rights of the role
+    /// that installed them. If `records`, they record changes in the outbox; otherwise they announce changes.
     pub(crate) fn grants_of_triggers(&self, records: bool) -> Vec<Change> {
         let is_used = |right: &&Right| match right.kind {
             Kind::Database => false,
@@ -325,7 +326,7 @@ impl Rights {
         })
     }
 
-    /// The statements that revoke what the role does not need for `purpose`.
+    /// Returns the statements that revoke the rights that the role does not need for `purpose`.
     pub(crate) fn revokes(&self, purpose: Purpose) -> Vec<Change> {
         let granted = self.surplus(purpose).flat_map(|right| {
             let (prefix, from) = match right.is_needed(purpose) {
@@ -347,8 +348,8 @@ impl Rights {
     }
 }
 
-/// One change for all objects of a kind with the same privileges and the same grantee. Each right comes with a prefix of its
-/// privilege and a grantee.
+/// Builds one change for all objects of a kind with the same privileges and the same grantee. The items of `rights` are the prefix
+/// of a privilege, a grantee and a right.
 fn changes<'a>(
     rights: impl Iterator<Item = (&'static str, &'a str, &'a Right)>,
     statement: impl Fn(&str, &str, &str) -> String,
@@ -380,10 +381,10 @@ fn changes<'a>(
     change.collect()
 }
 
-/// The order in which people write privileges.
+/// The usual order of privileges in GRANT.
 const ORDER: [&str; 6] = ["USAGE", "CREATE", "SELECT", "INSERT", "UPDATE", "DELETE"];
 
-/// Objects of one kind: the kind is named once.
+/// Lists objects of one kind, and names the kind once.
 fn listed(kind: Kind, targets: &[&str]) -> String {
     let word = match kind {
         Kind::Database => "DATABASE ",

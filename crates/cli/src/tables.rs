@@ -1,4 +1,4 @@
-//! Tables as people name them.
+//! Finds the tables that arguments name.
 
 use std::collections::HashMap;
 
@@ -9,22 +9,23 @@ use tokio_postgres::{Client, Row};
 use crate::failure::{Failure, stray_url};
 use crate::words;
 
-/// Finds the typed texts $1 literally: as `schema.name`, or as a name on the search path. The first column is the place in the
-/// array, from 1.
+/// Finds tables whose `schema.name`, or whose name on the search path, is literally one of the texts $1. The first column is the
+/// position in the array, from 1.
 const FIND: &str = include_str!("sql/find.sql");
-/// Finds tables with name $2 in schema $1 or, without a schema, on the search path. The first column is the place in the
+/// Finds tables with name $2 in schema $1 or, without a schema, on the search path. The first column is the position in the
 /// arrays, from 1.
 const FIND_SQL: &str = include_str!("sql/find_parsed.sql");
 
-/// A table that was typed.
+/// A table that an argument names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Named {
-    /// A table that does not exist has the typed name, in schema `public` if no schema was typed.
+    /// The table. If it does not exist, its name is the argument, in schema `public` if the argument names no schema.
     pub(crate) table: TableName,
     pub(crate) exists: bool,
 }
 
-/// Finds the typed tables, whether they exist or not. The names of `installed` ones are known even if they are gone.
+/// Finds the tables that the arguments `typed` name, whether they exist or not. It also finds the tables in the specifications of
+/// `installed`, which may have been dropped or renamed.
 pub(crate) async fn find(
     client: &Client,
     typed: &[String],
@@ -47,7 +48,7 @@ pub(crate) async fn find(
             found.clear();
             continue;
         }
-        // One that is gone, or has another name now.
+        // The table was dropped or renamed.
         for table in former.get(text).into_iter().flatten().copied() {
             if !found.iter().any(|named| named.table == *table) {
                 let (table, exists) = (table.clone(), false);
@@ -72,20 +73,20 @@ pub(crate) async fn find(
     }
     let found = typed.iter().zip(&names).zip(found);
     found
-        .map(|((text, name), found)| the_one(text, name.as_ref(), found))
+        .map(|((text, name), found)| single(text, name.as_ref(), found))
         .collect()
 }
 
-/// The table that `text` means as SQL, without looking it up: in schema `public` if it names none.
+/// Returns the table that `text` names in SQL, without a connection. Its schema is `public` if `text` names none.
 pub(crate) fn unresolved(text: &str) -> Result<TableName, Failure> {
     if !text.starts_with('"') && ConnectConfig::resembles(text) {
         return Err(stray_url());
     }
-    Ok(the_one(text, Name::parse(text).as_ref(), Vec::new())?.table)
+    Ok(single(text, Name::parse(text).as_ref(), Vec::new())?.table)
 }
 
-/// The table that `text` means, among all that it may mean.
-fn the_one(text: &str, name: Option<&Name>, mut found: Vec<Named>) -> Result<Named, Failure> {
+/// Returns the table that `text` means. Fails if `found` has several candidates.
+fn single(text: &str, name: Option<&Name>, mut found: Vec<Named>) -> Result<Named, Failure> {
     match (found.pop(), &*found) {
         (Some(named), []) => Ok(named),
         (None, _) => {
@@ -108,7 +109,7 @@ fn the_one(text: &str, name: Option<&Name>, mut found: Vec<Named>) -> Result<Nam
     }
 }
 
-/// Groups the tables of `rows` by the place in their first column.
+/// Groups the tables of `rows` by the position in the first column.
 fn by_place(rows: &[Row], count: usize) -> Result<Vec<Vec<Named>>, Failure> {
     let mut found = vec![Vec::new(); count];
     for row in rows {
@@ -123,20 +124,20 @@ fn by_place(rows: &[Row], count: usize) -> Result<Vec<Vec<Named>>, Failure> {
     Ok(found)
 }
 
-/// The index of a row, from the place in its first column.
+/// Returns the index for a row: the position in its first column, minus 1.
 fn place(row: &Row) -> Result<usize, Failure> {
     let place: i64 = row.try_get(0)?;
     Ok(usize::try_from(place - 1).unwrap_or(usize::MAX))
 }
 
-/// The same, for callers that report missing tables themselves.
+/// Like [`find`], for callers that report missing tables themselves.
 pub(crate) async fn resolve(client: &Client, typed: &[String]) -> Result<Vec<TableName>, Failure> {
     let named = find(client, typed, &[]).await?.into_iter();
     Ok(named.map(|named| named.table).collect())
 }
 
-/// Whether changes under a table's name are recorded in the outbox: changes of the table itself or, if it is not watched, of a
-/// table that had its name before. `watched` lists everything installed. `None` if the installation does not show it.
+/// Whether events with this table's name are recorded in the outbox. They are those of the table itself or, if it is not watched,
+/// of a table that had the name when it was installed. `watched` lists everything installed. `None` if the mode is unknown.
 pub(crate) fn is_recorded(watched: &[Watched], table: &TableName) -> Option<bool> {
     let of = |is_its: &dyn Fn(&Watched) -> bool| -> Vec<_> {
         let its = watched.iter().filter(|one| is_its(one));
@@ -152,12 +153,12 @@ pub(crate) fn is_recorded(watched: &[Watched], table: &TableName) -> Option<bool
     }
 }
 
-/// A table's name as SQL reads it.
+/// A table's name, parsed as in SQL.
 #[derive(Debug, PartialEq, Eq)]
 struct Name {
     schema: Option<String>,
     name: String,
-    /// Whether all of it is in double quotes, so that it can mean nothing else.
+    /// Whether all parts are in double quotes. Such a name is unambiguous.
     is_quoted: bool,
 }
 
@@ -180,7 +181,7 @@ impl Name {
     }
 }
 
-/// The identifier that `text` begins with, whether it is in double quotes, and what comes behind it.
+/// Parses the identifier that `text` begins with. Returns it, whether it is in double quotes, and the rest of the text.
 fn identifier(text: &str) -> Option<(String, bool, &str)> {
     if let Some(quoted) = text.strip_prefix('"') {
         let (name, rest) = words::unquoted(quoted)?;
@@ -198,7 +199,7 @@ mod tests {
     use super::Name;
 
     #[test]
-    fn names_are_read_as_sql_reads_them() {
+    fn table_names_are_parsed_as_in_sql() {
         let read = |text| {
             let name = Name::parse(text)?;
             Some((name.schema.unwrap_or_default(), name.name, name.is_quoted))

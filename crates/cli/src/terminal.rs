@@ -1,31 +1,31 @@
-//! The terminal while a command draws on it: its size, its keys, and the state in which it was found.
+//! The terminal while a command draws on it: its size, its keys, and its previous settings.
 //!
 //! ```text
-//!   Terminal::enter ── keys without echo, other screen ──► event: a key, another size
-//!         └── dropped, or a panic ──► restore: as it was
+//!   Terminal::enter ── keys without echo, alternate screen ──► event: a key, a new size
+//!         └── dropped, or a panic ──► restore the previous settings
 //! ```
 
 #[cfg(unix)]
 use std::io;
 
-/// What happens on a terminal.
+/// An event of the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// The user wants to leave, or the terminal is gone.
+    /// The user pressed q, or the terminal was closed.
     Quit,
-    /// It has another size now.
+    /// The size of the terminal changed.
     Resized,
 }
 
-/// Columns and lines where the terminal does not tell them.
+/// Columns and lines if the terminal does not report them.
 const DEFAULT_SIZE: (usize, usize) = (80, 24);
 
-/// Whether the terminal understands more than lines.
+/// Whether the terminal supports more than plain lines.
 pub(crate) fn can_draw() -> bool {
     std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
-/// Columns and lines of the terminal that is the standard output.
+/// Returns the columns and lines of the terminal on standard output.
 pub(crate) fn size() -> (usize, usize) {
     #[cfg(unix)]
     if let Ok(size) = rustix::termios::tcgetwinsize(io::stdout())
@@ -63,29 +63,30 @@ mod unix {
 
     use super::Event;
 
-    /// The other screen, and no cursor; and back.
+    /// Switches to the alternate screen and hides the cursor.
     const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l";
+    /// Shows the cursor and leaves the alternate screen.
     const LEAVE: &[u8] = b"\x1b[?25h\x1b[?1049l";
 
-    /// What to restore: the terminal of the keys and its settings.
+    /// The terminal on standard input, and the settings to restore.
     static SAVED: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
     static HOOK: Once = Once::new();
 
-    /// A terminal that is drawn on. Dropping it, or a panic, restores the terminal.
+    /// A terminal that a command draws on. Dropping this value, or a panic, restores the terminal.
     #[derive(Debug)]
     pub(crate) struct Terminal {
-        /// Notified when q is pressed. Never, if the standard input is no terminal.
+        /// Notified when q is pressed. Never notified if standard input is not a terminal.
         quit: Arc<Notify>,
         resized: Signal,
     }
 
     impl Terminal {
-        /// Takes the terminal that is the standard output.
+        /// Prepares the terminal on standard output for drawing.
         pub(crate) fn enter() -> io::Result<Self> {
             HOOK.call_once(|| {
                 let report = std::panic::take_hook();
                 std::panic::set_hook(Box::new(move |panic| {
-                    // Otherwise the message is on the other screen.
+                    // Otherwise the panic's message would disappear with the alternate screen.
                     restore();
                     report(panic);
                 }));
@@ -99,14 +100,14 @@ mod unix {
             };
             if stdin.is_terminal() {
                 without_echo(stdin.as_fd())?;
-                // Ends with the process: nothing can end a thread that waits for a key.
+                // This thread ends with the process, because nothing can interrupt a read of standard input.
                 std::thread::spawn(move || wait_for_quit(&quit));
             }
             write(ENTER)?;
             Ok(entered)
         }
 
-        /// Waits for what happens next. Loses nothing if it is dropped.
+        /// Waits for the next event. Cancel safe.
         pub(crate) async fn event(&mut self) -> Event {
             tokio::select! {
                 () = self.quit.notified() => Event::Quit,
@@ -121,7 +122,7 @@ mod unix {
         }
     }
 
-    /// Reads keys until q is pressed, or the terminal is gone.
+    /// Reads keys until q is pressed or the terminal is closed.
     fn wait_for_quit(quit: &Notify) {
         let mut keys = io::stdin().lock();
         let mut pressed = [0; 64];
@@ -134,8 +135,8 @@ mod unix {
         }
     }
 
-    /// Has the terminal give each key at once, and not show it. Ctrl-C still interrupts. Ctrl-Z and Ctrl-\ do nothing, because
-    /// they would leave the terminal as it is.
+    /// Makes the terminal deliver each key at once, without echo. Ctrl-C still interrupts. Ctrl-Z and Ctrl-\ are disabled, because
+    /// the process would stop or end without restoring the terminal.
     fn without_echo(terminal: BorrowedFd<'_>) -> io::Result<()> {
         let before = tcgetattr(terminal)?;
         let mut changed = before.clone();
@@ -148,7 +149,7 @@ mod unix {
         ] {
             changed.special_codes[code] = 0;
         }
-        // Before it changes, so that nothing in between is lost.
+        // Saved before the change, so that a panic in between restores the settings.
         *SAVED.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((terminal.try_clone_to_owned()?, before));
         tcsetattr(terminal, OptionalActions::Now, &changed)?;
@@ -159,7 +160,7 @@ mod unix {
     fn restore() {
         let saved = SAVED.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some((terminal, before)) = saved {
-            // Nothing can be done about a terminal that is gone. Keys that were not read are not for the shell.
+            // An error means that the terminal was closed. Flushing discards unread keys, which the shell would read otherwise.
             let _ = tcsetattr(terminal, OptionalActions::Flush, &before);
         }
         let _ = write(LEAVE);
@@ -182,7 +183,7 @@ mod unix {
 
         use super::{SAVED, restore, without_echo};
 
-        /// Restores, as [`Terminal`](super::Terminal) does.
+        /// Restores the terminal when dropped, like [`Terminal`](super::Terminal).
         struct Guard;
 
         impl Drop for Guard {
@@ -227,7 +228,7 @@ mod without_keys {
 
     use super::Event;
 
-    /// A terminal whose keys are not read: Ctrl-C ends the command.
+    /// A terminal whose keys are not read. Ctrl-C ends the command.
     #[derive(Debug)]
     pub(crate) struct Terminal;
 

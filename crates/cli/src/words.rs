@@ -1,4 +1,4 @@
-//! Numbers, times and sizes as people say them; names as shells read them.
+//! Numbers, times and sizes for people; names and options as shells read them.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use postgres_protocol::escape::escape_identifier;
 
 use crate::output::is_hidden;
 
-/// The time in UTC, to the second.
+/// Formats a time in UTC, to the second.
 pub(crate) fn time(time: SystemTime) -> String {
     match jiff::Timestamp::try_from(time) {
         Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
@@ -16,9 +16,9 @@ pub(crate) fn time(time: SystemTime) -> String {
     }
 }
 
-/// How long, in its two largest units.
+/// Formats a duration in its two largest units.
 pub(crate) fn duration(seconds: f64) -> String {
-    // Saturates, and is 0 of what is no number.
+    // The conversion saturates, and NaN becomes 0.
     let whole = seconds.max(0.0) as u64;
     match whole {
         0 if seconds > 0.0 => format!("{seconds:.1} s"),
@@ -29,7 +29,7 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
-/// About how long.
+/// Formats an approximate duration.
 pub(crate) fn about(seconds: f64) -> String {
     match seconds {
         s if s < 120.0 => format!("{s:.0} s"),
@@ -39,7 +39,7 @@ pub(crate) fn about(seconds: f64) -> String {
     }
 }
 
-/// How much, as PostgreSQL's `pg_size_pretty` says it.
+/// Formats a size like PostgreSQL's `pg_size_pretty`.
 pub(crate) fn size(bytes: impl Into<i128>) -> String {
     const UNITS: [&str; 5] = ["bytes", "kB", "MB", "GB", "TB"];
     let (mut left, mut unit) = (bytes.into(), 0);
@@ -57,7 +57,8 @@ pub(crate) fn count(number: impl Into<i128>, noun: &str) -> String {
     }
 }
 
-/// An argument as a shell reads it. What would be hidden, such as the end of a line, is written as bash, zsh and ksh read it.
+/// Quotes an argument for a shell. An argument with hidden characters, such as line breaks, is written as `$'…'`, which bash,
+/// zsh and ksh support.
 pub(crate) fn argument(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-.,:/@+".contains(c);
     if text.contains(is_hidden) {
@@ -78,20 +79,20 @@ pub(crate) fn argument(text: &str) -> String {
     }
 }
 
-/// The last argument of a command: one that begins like an option is told to be none.
+/// Quotes the last argument of a command. Puts `--` in front of one that begins like an option.
 pub(crate) fn last(text: &str) -> String {
     let dashes = if text.starts_with('-') { "-- " } else { "" };
     format!("{dashes}{}", argument(text))
 }
 
-/// An option and its value, which may begin like an option.
+/// Returns an option with its value, which may begin like an option.
 pub(crate) fn option(name: &str, value: &str) -> String {
     let between = if value.starts_with('-') { '=' } else { ' ' };
     format!("--{name}{between}{}", argument(value))
 }
 
-/// A table as a shell reads it, and then this command. Names are quoted as in SQL only if SQL requires it: a simple name means the
-/// same table however it is read, unless another table's own name contains the dot: then the command refuses it.
+/// Quotes a table for a shell and for this command. Names are quoted as in SQL only if SQL requires it. An unquoted name is
+/// ambiguous only if another table's name contains the dot; the command refuses such a name.
 pub(crate) fn table(table: &TableName) -> String {
     let is_simple = |part: &str| {
         let begins_well = part.starts_with(|c: char| c.is_ascii_lowercase() || c == '_');
@@ -106,7 +107,7 @@ pub(crate) fn table(table: &TableName) -> String {
     }
 }
 
-/// The same, quoted in any case: for tables that may be confused.
+/// Like [`table`], but always quotes the names as in SQL, for tables that may be confused.
 pub(crate) fn quoted(table: &TableName) -> String {
     argument(&format!(
         "{}.{}",
@@ -115,7 +116,7 @@ pub(crate) fn quoted(table: &TableName) -> String {
     ))
 }
 
-/// What is written in double quotes, as in SQL, up to the closing one, and what comes behind it.
+/// Parses a name in double quotes, as in SQL, from behind the opening quote. Returns the name and the rest of the text.
 pub(crate) fn unquoted(mut text: &str) -> Option<(String, &str)> {
     let mut name = String::new();
     loop {
@@ -131,7 +132,7 @@ pub(crate) fn unquoted(mut text: &str) -> Option<(String, &str)> {
     }
 }
 
-/// One line of at most so many characters.
+/// Shortens a text to one line of at most `most` characters.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(most) {
@@ -144,8 +145,8 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
     }
 }
 
-/// One line of at most so many characters of an error with its causes. The first cause is at the end and explains most, so what
-/// does not fit is left out of the middle.
+/// Shortens an error with its causes to one line of at most `most` characters. It leaves out the middle, because the root cause
+/// is at the end.
 pub(crate) fn shortened_error(text: &str, most: usize) -> String {
     let line: Vec<char> = shortened(text, usize::MAX).chars().collect();
     if line.len() <= most {
@@ -164,15 +165,16 @@ mod tests {
     use super::{argument, count, duration, last, option, shortened, shortened_error, size, table};
 
     #[test]
-    fn tables_are_told_apart() {
-        let said = [
+    fn tables_with_special_names_are_quoted() {
+        let formatted = [
             ("shop", "orders"),
             ("shop", "My Orders"),
             ("a.b", "c"),
             ("a", "it's \"c\""),
             ("-s", "t"),
         ];
-        let said = said.map(|(schema, name)| table(&TableName::new(schema, name).unwrap()));
+        let formatted =
+            formatted.map(|(schema, name)| table(&TableName::new(schema, name).unwrap()));
         let expected = [
             "shop.orders",
             r#"'"shop"."My Orders"'"#,
@@ -180,11 +182,11 @@ mod tests {
             r#"'"a"."it'\''s ""c"""'"#,
             r#"'"-s"."t"'"#,
         ];
-        assert_eq!(said, expected);
+        assert_eq!(formatted, expected);
     }
 
     #[test]
-    fn arguments_are_read_back_as_they_were() {
+    fn arguments_are_quoted_for_shells() {
         assert_eq!(argument("it's\n\\\u{9b}é"), r"$'it\'s\012\\\302\233é'");
         assert_eq!(
             ["work", "-w", "-- w"].map(last),
@@ -195,8 +197,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said() {
-        let said = [0.0, 0.25, 59.9, 61.0, 7_260.0, 90_000.0, f64::NAN].map(duration);
+    fn numbers_and_texts_are_formatted_for_people() {
+        let formatted = [0.0, 0.25, 59.9, 61.0, 7_260.0, 90_000.0, f64::NAN].map(duration);
         let expected = [
             "0 s",
             "0.2 s",
@@ -206,19 +208,19 @@ mod tests {
             "1 d 1 h",
             "0 s",
         ];
-        assert_eq!(said, expected);
-        let said = [0, 8_192, 65_536, 10_737_418_240, i64::MAX].map(size);
+        assert_eq!(formatted, expected);
+        let formatted = [0, 8_192, 65_536, 10_737_418_240, i64::MAX].map(size);
         assert_eq!(
-            said,
+            formatted,
             ["0 bytes", "8192 bytes", "64 kB", "10 GB", "8388608 TB"]
         );
         assert_eq!(
             [0, 1, 2].map(|n| count(n, "event")),
             ["0 events", "1 event", "2 events"]
         );
-        let said = ["public.users", "it's me", "", "$HOME", "a;b"].map(argument);
+        let formatted = ["public.users", "it's me", "", "$HOME", "a;b"].map(argument);
         let expected = ["public.users", r"'it'\''s me'", "''", "'$HOME'", "'a;b'"];
-        assert_eq!(said, expected);
+        assert_eq!(formatted, expected);
         assert_eq!(shortened("a\n b", 3), "a b");
         assert_eq!(shortened("abcd", 3), "ab…");
         assert_eq!(shortened_error("abcdefgh\n i", 10), "abcdefgh i");

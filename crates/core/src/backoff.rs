@@ -1,12 +1,12 @@
-//! How long to wait before trying again.
+//! Delays between attempts.
 
 use std::time::Duration;
 
 /// Capped exponential backoff with full jitter.
 ///
-/// The wait before attempt `n` (counted from 0) is drawn evenly from zero to `min(cap, base · 2ⁿ)`. Full
-/// jitter spreads clients that lost the same server at the same moment; see Marc Brooker, "Exponential
-/// Backoff and Jitter", AWS Architecture Blog, 2015.
+/// The delay before attempt `n` (counted from 0) is drawn evenly from zero to `min(cap, base · 2ⁿ)`. Full jitter spreads
+/// clients that lost the same server at the same moment; see Marc Brooker, "Exponential Backoff and Jitter", AWS Architecture
+/// Blog, 2015.
 ///
 /// ```
 /// use std::time::Duration;
@@ -23,20 +23,20 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// A backoff that starts at `base` and never exceeds `cap`.
+    /// Makes a backoff that starts at `base` and never exceeds `cap`.
     #[must_use]
     pub const fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap }
     }
 
-    /// The longest wait before attempt `attempt`.
+    /// Returns the longest delay before attempt `attempt`.
     #[must_use]
     pub fn ceiling(&self, attempt: u32) -> Duration {
         let factor = 2_u32.saturating_pow(attempt);
         self.base.saturating_mul(factor).min(self.cap)
     }
 
-    /// A wait before attempt `attempt`, drawn at random.
+    /// Returns a random delay before attempt `attempt`.
     #[must_use]
     pub fn delay(&self, attempt: u32) -> Duration {
         self.ceiling(attempt).mul_f64(fastrand::f64())
@@ -50,7 +50,7 @@ mod tests {
     use super::Backoff;
 
     #[test]
-    fn waits_double_up_to_the_cap_and_never_overflow() {
+    fn delays_double_up_to_the_cap_and_never_overflow() {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
         let ceilings: Vec<u128> = [0, 1, 2, 8, 9, 40, u32::MAX]
             .map(|n| backoff.ceiling(n).as_millis())

@@ -1,8 +1,8 @@
 //! The one error type of this crate.
 //!
-//! [`Error`] is opaque: what went wrong is asked with predicates such as [`Error::is_retryable`], so that
-//! kinds can be added without breaking anyone. `Display` prints this level only; the cause is in
-//! [`source`](std::error::Error::source); [`Error::hint`] says what an operator can do about it.
+//! [`Error`] is opaque: use predicates such as [`Error::is_retryable`] to distinguish failures. New kinds can then be added
+//! without a breaking change. `Display` prints this level only, and [`source`](std::error::Error::source) returns the cause.
+//! [`Error::hint`] returns what an operator can do about it.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,9 +13,9 @@ use tokio_postgres::error::SqlState;
 /// Shorthand for results of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, at which step, and why.
+/// An error: the step that failed, and the cause.
 ///
-/// Cheap to clone: one failure is told to every subscription.
+/// Cheap to clone, because one failure is reported to every subscription.
 #[derive(Clone)]
 pub struct Error {
     inner: Arc<Inner>,
@@ -29,17 +29,17 @@ struct Inner {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A setting, connection string or environment variable that cannot be used.
+    /// A setting, connection string or environment variable is invalid.
     Config,
-    /// A channel, schema, table or column name that PostgreSQL would not accept.
+    /// PostgreSQL would not accept a channel, schema, table or column name.
     Name,
-    /// A certificate, root store or handshake.
+    /// A certificate, the root store or the TLS handshake failed.
     Tls,
     /// The server refused or did not answer the connection attempt.
     Connect,
     /// The server refused the credentials.
     Authentication,
-    /// An established connection broke or fell silent.
+    /// An established connection broke or no longer answers.
     Disconnected,
     /// Notifications do not reach the session although LISTEN succeeded.
     Deaf,
@@ -51,19 +51,19 @@ pub(crate) enum Kind {
     Triggers,
     /// A position in the outbox that only moves forward has gone back.
     History,
-    /// A payload that is not an event.
+    /// A payload is not an event.
     Decode,
     /// A statement failed.
     Query,
-    /// A trigger specification does not fit the table it names.
+    /// A trigger specification does not fit its table.
     Spec,
-    /// The server, or what somebody else installed there, is not what triggers can be installed on.
+    /// The server, or an object on it that pgherald did not install, prevents the installation of triggers.
     Unsuitable,
     /// User code, or a source, panicked.
     Panicked,
-    /// Something did not happen in the time that was allowed for it.
+    /// Something did not happen within its time limit.
     Deadline,
-    /// It was asked to stop, and did.
+    /// The component was shut down on request.
     ShutDown,
 }
 
@@ -78,7 +78,7 @@ impl Error {
         }
     }
 
-    /// Of a statement: the server refused it, or the connection is lost.
+    /// An error for a failed statement: the server refused it, or the connection was lost.
     pub(crate) fn of_statement(message: &str, cause: tokio_postgres::Error) -> Self {
         let kind = match cause.code() {
             _ if cause.is_closed() => Kind::Disconnected,
@@ -104,7 +104,7 @@ impl Error {
         }
     }
 
-    /// The options of a handler with which no attempt could succeed.
+    /// An option of a handler is zero, so no attempt could succeed.
     #[doc(hidden)]
     #[must_use]
     pub fn zero_option(handler: &str, option: &str) -> Self {
@@ -114,10 +114,20 @@ impl Error {
         Self::new(Kind::Config, message)
     }
 
-    /// The cause of being degraded after a shutdown that was asked for.
+    /// A herald that would wait for no time at all until it is live.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn no_time_to_be_live() -> Self {
+        Self::new(
+            Kind::Config,
+            "live_within is 0, so no start could succeed; it must be longer, or start_without_waiting() waits for nothing",
+        )
+    }
+
+    /// The cause that a component reports after a requested shutdown.
     #[must_use]
     pub fn shut_down() -> Self {
-        Self::new(Kind::ShutDown, "shut down as asked")
+        Self::new(Kind::ShutDown, "shut down on request")
     }
 
     /// Actors cannot be started on this thread, because no actix system runs there.
@@ -149,7 +159,8 @@ impl Error {
         Self::with_source(Kind::Config, "cannot start a thread for actors", cause)
     }
 
-    /// A listener or a consumer was not live in time, for `cause` if an attempt has failed. Of the cause's kind, with its hint.
+    /// A listener or a consumer was not live within the limit. Has the kind and hint of `cause`, the failure of the last
+    /// attempt.
     #[doc(hidden)]
     #[must_use]
     pub fn not_live(owner: &str, within: std::time::Duration, cause: Option<Self>) -> Self {
@@ -163,7 +174,7 @@ impl Error {
         }
     }
 
-    /// For sources of your own: what to say [`Down`](crate::Signal::Down) with when the connection failed.
+    /// For sources of your own: returns the error for [`Down`](crate::Signal::Down) after the connection failed.
     pub fn disconnected(
         message: impl Into<String>,
         cause: impl Into<Box<dyn StdError + Send + Sync>>,
@@ -171,16 +182,16 @@ impl Error {
         Self::with_source(Kind::Disconnected, message, cause)
     }
 
-    /// Whether the same attempt can succeed later without anybody changing the program.
+    /// Returns whether the same attempt can succeed later without a change to the program.
     ///
-    /// Sources retry these by themselves, forever, with backoff; a wrong password or a replica counts,
-    /// because it is put right on the server.
+    /// Sources retry such errors by themselves, forever, with backoff. A wrong password and a connection to a replica count
+    /// as retryable, because they are corrected on the server.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         policy(self.inner.kind).retryable
     }
 
-    /// Whether the connection could not be made or was lost, for whatever reason.
+    /// Returns whether the connection failed or was lost, for any reason.
     #[must_use]
     pub fn is_connection(&self) -> bool {
         matches!(
@@ -189,11 +200,12 @@ impl Error {
         )
     }
 
-    /// Whether the server refused what a statement has to write, rather than the statement, its role or its session: data,
-    /// constraints, limits, or what a trigger raised, whatever code that chose.
+    /// Returns whether the server refused the values that a statement writes: data, constraints, limits, or an error that a
+    /// trigger raised with any code. False if the statement itself, its role or its session is the cause.
     pub(crate) fn is_refused_value(&self) -> bool {
-        // Connection, unsupported, transaction state, authorization, names of statements, databases and schemas, rollback,
-        // syntax and rights, resources, not in state, intervention, system, configuration, foreign data, internal.
+        // Classes of errors with other causes: connection, unsupported feature, transaction state, authorization, names of
+        // statements, databases and schemas, rollback, syntax and access rights, resources, object state, operator
+        // intervention, system, configuration, foreign data, internal.
         const OTHERS: [&str; 16] = [
             "08", "0A", "25", "26", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "F0",
             "HV", "XX",
@@ -202,7 +214,7 @@ impl Error {
             .is_some_and(|code| !OTHERS.iter().any(|class| code.code().starts_with(class)))
     }
 
-    /// The server's code, if it is the server that refused.
+    /// Returns the server's error code, if the server reported the error.
     pub(crate) fn code(&self) -> Option<&SqlState> {
         let mut cause = self.source();
         while let Some(error) = cause {
@@ -214,14 +226,15 @@ impl Error {
         None
     }
 
-    /// Whether the server refused user name or password, or the
-    /// [password provider](crate::ConnectConfig::password_provider) failed.
+    /// Returns whether the server refused user name or password, or the [password
+    /// provider](crate::ConnectConfig::password_provider) failed.
     #[must_use]
     pub fn is_authentication(&self) -> bool {
         self.inner.kind == Kind::Authentication
     }
 
-    /// Whether a setting, a connection string or a name given to pgherald cannot be used, or not on this server.
+    /// Returns whether a setting, a connection string or a name given to pgherald is invalid, or cannot be used on this
+    /// server.
     #[must_use]
     pub fn is_config(&self) -> bool {
         matches!(
@@ -230,69 +243,69 @@ impl Error {
         )
     }
 
-    /// Whether a payload could not be understood.
+    /// Returns whether a payload could not be decoded.
     #[must_use]
     pub fn is_decode(&self) -> bool {
         self.inner.kind == Kind::Decode
     }
 
-    /// Whether LISTEN succeeds but notifications do not arrive.
+    /// Returns whether LISTEN succeeds but notifications do not arrive.
     #[must_use]
     pub fn is_deaf(&self) -> bool {
         self.inner.kind == Kind::Deaf
     }
 
-    /// Whether a pooler gives the session another server process for each transaction. Sources and consumers refuse such
-    /// a session before they execute LISTEN.
+    /// Returns whether a pooler gives the session another server process for each transaction. Sources and consumers refuse
+    /// such a session before they execute LISTEN.
     #[must_use]
     pub fn is_pooled(&self) -> bool {
         self.inner.kind == Kind::Pooled
     }
 
-    /// Whether the server is a replica.
+    /// Returns whether the server is a replica.
     #[must_use]
     pub fn is_replica(&self) -> bool {
         self.inner.kind == Kind::Replica
     }
 
-    /// Whether triggers of a watched table are missing, disabled or outdated.
+    /// Returns whether triggers of a watched table are missing, disabled or outdated.
     #[must_use]
     pub fn is_triggers(&self) -> bool {
         self.inner.kind == Kind::Triggers
     }
 
-    /// Whether the history of the outbox has changed: the database was restored or replaced, or a sequence of the outbox was
-    /// set back. Everything read from the database so far has to be read again.
+    /// Returns whether the history of the outbox has changed: the database was restored or replaced, or a sequence of the
+    /// outbox was set back. Everything read from the database so far must be read again.
     #[must_use]
     pub fn is_history(&self) -> bool {
         self.inner.kind == Kind::History
     }
 
-    /// Whether user code or a source panicked.
+    /// Returns whether user code or a source panicked.
     #[must_use]
     pub fn is_panic(&self) -> bool {
         self.inner.kind == Kind::Panicked
     }
 
-    /// Whether something did not happen in the time that was allowed for it.
+    /// Returns whether something did not happen within its time limit.
     #[must_use]
     pub fn is_deadline(&self) -> bool {
         self.inner.kind == Kind::Deadline
     }
 
-    /// What an operator can do about it.
+    /// Returns what an operator can do about the error.
     #[must_use]
     pub fn hint(&self) -> &'static str {
         let is_forbidden = self.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE);
         match self.inner.kind {
             Kind::Query if is_forbidden => {
-                "have the role that installed run pgherald grant ROLE --to consume --commit, or --to read"
+                "as the role that installed pgherald, run `pgherald grant ROLE --to consume --commit`, or `--to read`"
             }
             kind => policy(kind).hint,
         }
     }
 
-    /// This error and its causes on one line, for logs: `a: b: c`.
+    /// Returns this error and its causes on one line, for logs: `a: b: c`.
     #[must_use]
     pub fn chain(&self) -> String {
         let mut line = self.to_string();
@@ -306,13 +319,12 @@ impl Error {
     }
 }
 
-/// One row of the decision table.
 struct Policy {
     retryable: bool,
     hint: &'static str,
 }
 
-/// What each kind means for the program and for whoever is on call.
+/// What each kind means for the program and for the operator.
 const fn policy(kind: Kind) -> Policy {
     let (retryable, hint) = match kind {
         Kind::Config => (false, "correct the setting named in the message"),
@@ -328,7 +340,7 @@ const fn policy(kind: Kind) -> Policy {
         Kind::Authentication => (true, "check user, password and pg_hba.conf"),
         Kind::Disconnected => (
             true,
-            "nothing to do if it comes back; else look at the server's log",
+            "do nothing if the connection comes back; otherwise look at the server's log",
         ),
         Kind::Deaf => (
             true,
@@ -344,20 +356,17 @@ const fn policy(kind: Kind) -> Policy {
         ),
         Kind::Triggers => (
             true,
-            "install them: `pgherald install TABLE --commit`, with `--mode outbox` for durable handlers; or let the herald do it, by `install_triggers()`",
+            "install them: `pgherald install TABLE --commit`, with `--mode outbox` for durable handlers; or call `install_triggers()` on the herald",
         ),
         Kind::History => (
             true,
             "if the database was restored, do nothing: subscribers resync by themselves; otherwise check whether a sequence in schema pgherald was reset",
         ),
-        Kind::Decode => (
-            false,
-            "find out who writes to this channel besides pgherald's triggers",
-        ),
+        Kind::Decode => (false, "check which other program writes to this channel"),
         Kind::Query => (false, "read the cause; it is the server's own message"),
         Kind::Spec => (
             false,
-            "correct what is asked of the table named in the message; nothing was changed",
+            "correct the specification of the table named in the message; nothing was changed",
         ),
         Kind::Unsuitable => (
             false,
@@ -365,7 +374,7 @@ const fn policy(kind: Kind) -> Policy {
         ),
         Kind::Deadline => (
             true,
-            "see whether the listener is live and on time, and listens to the channel in the message",
+            "check that the listener is live, keeps up, and listens to the channel named in the message",
         ),
         Kind::ShutDown => (false, "nothing to do"),
         Kind::Panicked => (
@@ -376,7 +385,7 @@ const fn policy(kind: Kind) -> Policy {
     Policy { retryable, hint }
 }
 
-/// What a program prints whose `main` returns the error: kind, message, causes and hint, on one line.
+/// Prints kind, message, causes and hint on one line: the output of a program whose `main` returns the error.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, chain, hint) = (self.inner.kind, self.chain(), self.hint());
@@ -404,7 +413,7 @@ mod tests {
     use super::{Error, Kind};
 
     #[test]
-    fn display_prints_its_own_level_and_chain_prints_all() {
+    fn display_omits_causes_and_chain_includes_them() {
         let cause = std::io::Error::other("connection refused");
         let error = Error::with_source(Kind::Connect, "cannot connect to db:5432", cause);
         assert_eq!(error.to_string(), "cannot connect to db:5432");

@@ -1,4 +1,4 @@
-//! Which events a subscription wants.
+//! Filters: select the events of a subscription.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -13,9 +13,9 @@ type Predicate = dyn Fn(&Event) -> bool + Send + Sync;
 
 /// A condition on events: channel, table, operation, row key, and a function of your own.
 ///
-/// Within one dimension the values are alternatives; the dimensions must all hold. Where an event does not
-/// tell enough to exclude it, it matches: an event without schema matches that table in every schema, and
-/// an event about a whole table matches every row key. So a filter never makes a change go unseen.
+/// Values of one dimension are alternatives, and all dimensions must match. An event that lacks the information to exclude it
+/// matches: an event without a schema matches the table in every schema, and an event about a whole table matches every row
+/// key. So a filter never hides a change.
 ///
 /// ```
 /// use pgherald_core::{Event, Filter, Operation};
@@ -36,12 +36,12 @@ pub struct Filter {
     operations: Option<OperationSet>,
     keys: HashSet<RowKey>,
     predicates: Vec<Arc<Predicate>>,
-    /// Filters that must match as well.
+    /// Filters that must match too.
     and: Vec<Filter>,
 }
 
 impl Filter {
-    /// Matches everything.
+    /// Makes a filter that matches everything.
     pub fn new() -> Self {
         Self {
             channels: Vec::new(),
@@ -54,76 +54,76 @@ impl Filter {
         }
     }
 
-    /// Events that came through `channel`.
+    /// Matches events that arrived on `channel`.
     pub fn channel(mut self, channel: ChannelName) -> Self {
         self.channels.push(channel);
         self
     }
 
-    /// Events of all tables in `schema`.
+    /// Matches events of all tables in `schema`.
     pub fn schema(mut self, schema: impl Into<String>) -> Self {
         self.schemas.push(schema.into().into());
         self
     }
 
-    /// Events of one table.
+    /// Matches events of one table.
     pub fn table(mut self, schema: impl Into<String>, name: impl Into<String>) -> Self {
         self.tables
             .push((Some(schema.into().into()), name.into().into()));
         self
     }
 
-    /// Events of every table of that name, whatever its schema.
+    /// Matches events of every table with this name, in any schema.
     pub fn table_in_any_schema(mut self, name: impl Into<String>) -> Self {
         self.tables.push((None, name.into().into()));
         self
     }
 
-    /// Events of `T`'s table.
+    /// Matches events of `T`'s table.
     pub fn table_of<T: Table>(self) -> Self {
         self.table(T::SCHEMA, T::NAME)
     }
 
-    /// Events of these operations.
+    /// Matches events of these operations.
     pub fn operations(mut self, operations: impl Into<OperationSet>) -> Self {
         let so_far = self.operations.unwrap_or(OperationSet::EMPTY);
         self.operations = Some(so_far | operations.into());
         self
     }
 
-    /// Events about the row with this key (or about its whole table).
+    /// Matches events about the row with this key, and events about its whole table.
     pub fn key(mut self, key: &impl Key) -> Self {
         self.keys.insert(key.to_row_key());
         self
     }
 
-    /// Events for which `predicate` holds.
+    /// Matches events for which `predicate` returns true.
     ///
-    /// It runs where the listener runs: it must be quick and must not block. If it panics, the event
-    /// counts as matching, and the panic is logged.
+    /// The predicate runs in the listener, so it must be quick and must not block. If it panics, the event counts as
+    /// matching, and the panic is logged.
     pub fn matching(mut self, predicate: impl Fn(&Event) -> bool + Send + Sync + 'static) -> Self {
         self.predicates.push(Arc::new(predicate));
         self
     }
 
-    /// Events that `other` matches as well. Unlike the other calls this one never adds alternatives.
+    /// Matches only events that `other` matches as well. Unlike the other methods, it never adds alternatives.
     pub fn and(mut self, other: Self) -> Self {
         self.and.push(other);
         self
     }
 
-    /// Whether `event` is wanted.
+    /// Returns whether the filter matches `event`.
     #[must_use]
     pub fn matches(&self, event: &Event) -> bool {
         self.wants_relation(event) && self.wants_row(event)
     }
 
-    /// Whether what came through `channel` can be wanted at all.
+    /// Returns whether events on `channel` can match.
     pub(crate) fn wants_channel(&self, channel: &ChannelName) -> bool {
         self.names_channel(channel) && self.and.iter().all(|filter| filter.wants_channel(channel))
     }
 
-    /// Whether events of `table` can be wanted at all.
+    /// Returns whether events of `table` can match.
     pub(crate) fn wants_table(&self, table: &TableName) -> bool {
         let schemas = &self.schemas;
         let tables = &self.tables;
@@ -138,7 +138,7 @@ impl Filter {
             && self.and.iter().all(|filter| filter.wants_table(table))
     }
 
-    /// The wanted events of a batch: the batch itself if all are, `None` if none is.
+    /// Returns the matching events of a batch: the batch itself if all match, `None` if none matches.
     pub(crate) fn select(&self, batch: &Arc<[Event]>) -> Option<Arc<[Event]>> {
         let mut run = Run {
             filter: self,
@@ -157,7 +157,7 @@ impl Filter {
         (!picked.is_empty()).then(|| picked.into())
     }
 
-    /// What this filter itself, without those it is narrowed by, says of a channel.
+    /// Checks the channel by this filter alone, without the filters in `and`.
     fn names_channel(&self, channel: &ChannelName) -> bool {
         self.channels.is_empty() || self.channels.contains(channel)
     }
@@ -210,7 +210,7 @@ impl fmt::Debug for Filter {
     }
 }
 
-/// Predicates are a user's values: a panic in their destructors goes no further.
+/// Predicates are values of the user, so a panic in their destructors is contained.
 impl Drop for Filter {
     fn drop(&mut self) {
         for predicate in self.predicates.drain(..) {
@@ -221,7 +221,7 @@ impl Drop for Filter {
     }
 }
 
-/// Streams have long runs of one table: what concerns the table is decided once per run.
+/// Decides once per run of events of one table what depends on the table only. Most streams have long runs.
 struct Run<'a> {
     filter: &'a Filter,
     decided: Option<(&'a Arc<Relation>, bool)>,
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_event_does_not_tell_cannot_exclude_it() {
+    fn whole_table_events_match_any_key_filter() {
         let whole = Event::builder("public", "a", Operation::Truncate).build();
         assert!(Filter::new().key(&7_i64).matches(&whole));
     }
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn and_only_narrows() {
+    fn and_narrows_and_never_adds_alternatives() {
         let inserts = Filter::new()
             .table("public", "a")
             .operations(Operation::Insert);

@@ -1,4 +1,4 @@
-//! Whether a cache may answer.
+//! The gate of a cache: decides whether cached values may be served.
 //!
 //! ```text
 //!                    router: Live(n) ──► live = n          driver: flushed for n ──► caught up = n
@@ -7,15 +7,14 @@
 //!                    open = there is a session, and both are of it
 //! ```
 //!
-//! A *session* lasts from the resync with which a source becomes live, or from where it has caught up on what it missed,
-//! until it says `Down`. Both halves are in
-//! one word, so that a read learns with a single load whether it may answer from memory.
+//! A *session* begins with the resync with which a source becomes live, or at the point where the source has caught up on
+//! what it missed. It ends with `Down`. Both halves are in one word, so a read decides with a single load.
 //!
 //! Guarantees:
-//! - It closes before anybody is told that the source is down.
-//! - It opens only after the flush of the resync that belongs to the very session the source is live in, or after what
-//!   was caught up on before that session: while they are in the queue it stays closed although the source is live.
-//! - It never opens again once the subscription, the driver or the last reader is gone.
+//! - The gate closes before any other component learns that the source is down.
+//! - It opens only after the cache has flushed for the resync that began the current session, or has applied the events
+//!   before that session. While these are still queued, the gate stays closed although the source is live.
+//! - It never opens again after the subscription, the driver or the last reader is gone.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -26,13 +25,13 @@ use tokio::sync::Notify;
 
 use crate::sync::{AtomicU64, Mutex, now};
 
-/// From a resync to the next `Down`. Unique in this process, and later ones are greater.
+/// The time from a resync to the next `Down`. Unique in this process. Later sessions are greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Session(NonZeroU32);
 
 impl Session {
     pub(crate) fn next() -> Self {
-        // Not of `sync`: uniqueness is all that matters here.
+        // Does not use the atomics of `sync`, because only uniqueness matters.
         static LAST: AtomicU32 = AtomicU32::new(0);
         loop {
             let number = LAST.fetch_add(1, Relaxed).wrapping_add(1);
@@ -45,21 +44,22 @@ impl Session {
 
 #[derive(Debug)]
 pub(crate) struct Gate {
-    /// The session the source is live in, and below it the one the cache has caught up with; 0 is none.
+    /// The session in which the source is live (upper half), and the session that the cache has caught up with (lower half).
+    /// 0 means none.
     word: AtomicU64,
-    /// When it last ceased to be open.
+    /// When the gate last closed.
     closed_at: Mutex<Option<Instant>>,
-    /// Whose it is: [`FREE`], [`CLAIMED`] or [`ABANDONED`].
+    /// The state of ownership: [`FREE`], [`CLAIMED`] or [`ABANDONED`].
     owner: AtomicU8,
-    /// Wakes those who wait for it to open, or to be abandoned.
+    /// Wakes tasks that wait until the gate opens or is abandoned.
     changed: Notify,
 }
 
-/// No subscription writes its half yet.
+/// No subscription has claimed the gate yet.
 const FREE: u8 = 0;
-/// A subscription does. A second one would miss what the first has flushed for.
+/// A subscription writes its half. A second one would miss the resync that the first one received.
 const CLAIMED: u8 = 1;
-/// The driver is gone, or nobody reads.
+/// The driver or the last reader is gone.
 const ABANDONED: u8 = 2;
 
 const fn live(word: u64) -> u64 {
@@ -84,35 +84,34 @@ impl Gate {
         }
     }
 
-    /// Takes it for a subscription. Returns false if another one has it, or had it.
+    /// Claims the gate for a subscription. Returns false if another subscription has claimed it before.
     pub(crate) fn claim(&self) -> bool {
         self.owner
             .compare_exchange(FREE, CLAIMED, AcqRel, Acquire)
             .is_ok()
     }
 
-    /// Whether a cache may answer as if it were the database.
+    /// Returns whether cached values may be served.
     #[inline]
     pub(crate) fn is_open(&self) -> bool {
         is_open(self.word.load(Acquire))
     }
 
-    /// Whether somebody applies events to the cache, or will when the source is live.
+    /// Returns whether a driver applies events to the cache, or will do so when the source is live.
     pub(crate) fn is_driven(&self) -> bool {
         caught_up(self.word.load(Acquire)) != 0 || self.owner.load(Acquire) == CLAIMED
     }
 
-    /// When it closed, if it ever did.
+    /// Returns when the gate last closed, if ever.
     pub(crate) fn closed_at(&self) -> Option<Instant> {
         *self.closed_at.lock()
     }
 
-    /// Whether the source is live.
     pub(crate) fn is_live(&self) -> bool {
         live(self.word.load(Acquire)) != 0
     }
 
-    /// The source is live. If it was before, a new session closes the gate, until the cache has caught up again.
+    /// The source is live. If it was live before, the new session closes the gate until the cache has caught up again.
     pub(crate) fn set_live(&self, session: Session) {
         let number = u64::from(session.0.get());
         self.update(|word| {
@@ -122,7 +121,7 @@ impl Gate {
         });
     }
 
-    /// The source is not live, or nothing of what it says will come here any more.
+    /// The source is not live, or the subscription receives no more signals.
     pub(crate) fn set_not_live(&self) {
         self.update(|word| {
             let next = caught_up(word);
@@ -131,41 +130,41 @@ impl Gate {
         });
     }
 
-    /// Remembers when it closes, if it does: not if it did not open in this session, for what is in memory is as old as
-    /// it was. And before it does: whoever finds it closed must find out since when.
+    /// Records the time if `next` closes an open gate. A gate that did not open in this session keeps the earlier time,
+    /// because the cached values are as old as before. The time is stored before the gate closes, so a reader that finds the
+    /// gate closed also finds the time.
     fn closing(&self, word: u64, next: u64) {
         if is_open(word) && !is_open(next) {
             *self.closed_at.lock() = Some(now());
         }
     }
 
-    /// The cache was flushed for the resync that began `session`, or nothing was missing before it.
+    /// The cache has flushed for the resync that began `session`, or nothing was missing before it.
     pub(crate) fn set_caught_up(&self, session: Session) {
         let number = u64::from(session.0.get());
         self.update(|word| live(word) << 32 | number);
-        // Readers may have abandoned it while the driver was at work.
+        // The readers may have abandoned the gate in the meantime.
         if self.is_abandoned() {
             self.update(|word| live(word) << 32);
         }
     }
 
-    /// Nobody applies events any more, or nobody reads what they are applied to.
+    /// Closes the gate for good: the driver or the last reader is gone.
     pub(crate) fn abandon(&self) {
         self.owner.store(ABANDONED, Release);
         self.update(|word| live(word) << 32);
     }
 
-    /// Whether the cache will never answer again.
+    /// Returns whether the gate is closed for good.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.owner.load(Acquire) == ABANDONED
     }
 
-    /// Waits until it is abandoned.
     pub(crate) async fn abandoned(&self) {
         self.until(|gate| gate.is_abandoned()).await;
     }
 
-    /// Waits until it is open. Returns false if it is abandoned, and will not open.
+    /// Waits until the gate is open. Returns false if it is abandoned.
     pub(crate) async fn opened(&self) -> bool {
         self.until(|gate| gate.is_open() || gate.is_abandoned())
             .await;
@@ -175,7 +174,7 @@ impl Gate {
     async fn until(&self, condition: impl Fn(&Self) -> bool) {
         let mut changed = std::pin::pin!(self.changed.notified());
         loop {
-            // Before looking: what changes after the look wakes us.
+            // Enable the notification before the check, so that a later change is not missed.
             changed.as_mut().enable();
             if condition(self) {
                 return;

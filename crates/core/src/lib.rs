@@ -1,7 +1,7 @@
-//! Events, sources, triggers, router, caches and handler scheduling of pgherald, without an actor runtime.
+//! The core of pgherald without an actor runtime: events, sources, triggers, router, caches and scheduling of handlers.
 //!
-//! Most programs use the `pgherald` crate, under actix or plain tokio. This one is for programs that host handlers without
-//! actors, or write sources of their own.
+//! Most programs use the `pgherald` crate, under actix or plain tokio. Use this crate to host handlers without actors, or to
+//! write a source of your own.
 //!
 //! ```text
 //!  PostgreSQL ──NOTIFY──► NotifySource ──Signal──► Listener ──► Subscription ──► your code
@@ -10,15 +10,15 @@
 //! ```
 //!
 //! - [`trigger`] installs the triggers that announce changes.
-//! - [`NotifySource`] listens, reconnects, and emits [`Signal`]s; [`supervise`] runs it for as long as you
-//!   poll. [`OutboxSource`] does the same for changes that are recorded in the [`outbox`], and catches up on them after a
+//! - [`NotifySource`] listens, reconnects, and emits [`Signal`]s. [`supervise`] runs it for as long as you poll.
+//!   [`OutboxSource`] does the same for changes that are recorded in the [`outbox`], and catches up on them after a
 //!   reconnect.
-//! - [`Listener`] measures signals, and routes them to [`Subscription`]s: bounded queues that report what they lost. Its page
+//! - [`Listener`] measures signals and routes them to [`Subscription`]s: bounded queues that report what they lost. Its page
 //!   has an example.
-//! - [`Event`] is a committed change; [`Table`] ties a Rust type to a table, [`Inserted`], [`Updated`] and [`Deleted`] are
-//!   events of one.
-//! - [`cache`] keeps query results that follow the events; [`telemetry`] names what it counts.
-//! - [`handler`] has the parts of which a host for [`EventHandler`]s is made; [`group`] runs durable handlers.
+//! - [`Event`] is a committed change. [`Table`] ties a Rust type to a table; [`Inserted`], [`Updated`] and [`Deleted`] are
+//!   events of such a table.
+//! - [`cache`] keeps query results that follow the events. [`telemetry`] names all metrics.
+//! - [`handler`] has the building blocks of a host for [`EventHandler`]s. [`group`] runs durable handlers.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -31,7 +31,7 @@ mod error;
 mod event;
 mod filter;
 mod gate;
-// Not inside: `tests/interleavings` compiles the gate with locks that work only there.
+// This module is not inside `gate`: `tests/interleavings` compiles `gate` with locks that work only there.
 #[cfg(test)]
 #[path = "gate/tests.rs"]
 mod gate_tests;

@@ -1,4 +1,4 @@
-//! Names as PostgreSQL takes them: checked once, quoted by `postgres_protocol`, never by hand.
+//! Names of channels, tables and columns, checked by PostgreSQL's rules. `postgres_protocol` quotes them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,10 +8,10 @@ use postgres_protocol::escape::escape_identifier;
 
 use crate::error::{Error, Kind, Result};
 
-/// The longest identifier PostgreSQL keeps, in bytes (`NAMEDATALEN - 1`). Longer ones it cuts silently.
+/// The longest identifier that PostgreSQL keeps, in bytes (`NAMEDATALEN - 1`). It truncates longer ones silently.
 pub const MAX_IDENTIFIER_BYTES: usize = 63;
 
-/// Checks one identifier: 1 to 63 bytes, no NUL. `what` names it in the error.
+/// Checks one identifier: 1 to 63 bytes, no NUL. `what` is its kind in the error.
 pub(crate) fn check_identifier(what: &str, name: &str) -> Result<()> {
     let reason = if name.is_empty() {
         "is empty".to_owned()
@@ -31,7 +31,7 @@ pub(crate) fn check_identifier(what: &str, name: &str) -> Result<()> {
     ))
 }
 
-/// A channel of LISTEN and NOTIFY. Case counts: pgherald always quotes.
+/// A channel of LISTEN and NOTIFY. Case-sensitive, because pgherald always quotes it.
 ///
 /// ```
 /// use pgherald_core::ChannelName;
@@ -43,10 +43,10 @@ pub(crate) fn check_identifier(what: &str, name: &str) -> Result<()> {
 pub struct ChannelName(Arc<str>);
 
 impl ChannelName {
-    /// The channel that pgherald's triggers use unless told otherwise.
+    /// The default channel of pgherald's triggers.
     pub const DEFAULT: &'static str = "pgherald";
 
-    /// The channel that PGCacheWatch's triggers use unless told otherwise.
+    /// The default channel of PGCacheWatch's triggers.
     pub const PGCACHEWATCH: &'static str = "ch_pgcachewatch_table_change";
 
     /// Checks `name`.
@@ -59,7 +59,7 @@ impl ChannelName {
         Ok(Self(name.into()))
     }
 
-    /// The name, unquoted.
+    /// Returns the name, unquoted.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -90,7 +90,7 @@ impl fmt::Display for ChannelName {
     }
 }
 
-/// A table by schema and name, both as they stand in the catalog (unquoted, case counts).
+/// A table by schema and name, both as stored in the catalog: unquoted and case-sensitive.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TableName {
     schema: Arc<str>,
@@ -112,13 +112,13 @@ impl TableName {
         })
     }
 
-    /// The schema, unquoted.
+    /// Returns the schema, unquoted.
     #[must_use]
     pub fn schema(&self) -> &str {
         &self.schema
     }
 
-    /// The table's own name, unquoted.
+    /// Returns the table's own name, unquoted.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

@@ -1,29 +1,29 @@
-//! The four ways a table changes, and sets of them.
+//! The operations on tables, and sets of them.
 
 use std::fmt;
 use std::ops::BitOr;
 
 use serde::{Deserialize, Serialize};
 
-/// What a statement did to a table.
+/// The operation of a statement on a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
-    /// Rows were inserted (also by COPY and by the inserting half of MERGE or ON CONFLICT).
+    /// Rows were inserted, including by COPY, MERGE and INSERT ... ON CONFLICT.
     Insert,
     /// Rows were updated.
     Update,
-    /// Rows were deleted (also by a cascading foreign key).
+    /// Rows were deleted, including by a cascading foreign key.
     Delete,
     /// The table was emptied by TRUNCATE.
     Truncate,
 }
 
 impl Operation {
-    /// All four, in the order of their declaration.
+    /// All operations, in the order of their declaration.
     pub const ALL: [Self; 4] = [Self::Insert, Self::Update, Self::Delete, Self::Truncate];
 
-    /// The lower-case word that stands in payloads.
+    /// Returns the lower-case word that payloads contain.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -34,7 +34,7 @@ impl Operation {
         }
     }
 
-    /// The operation of a payload's word, or `None` if there is no such operation.
+    /// Returns the operation for a payload's word. `None` if there is no such operation.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL
@@ -68,19 +68,19 @@ impl OperationSet {
     /// No operation.
     pub const EMPTY: Self = Self(0);
 
-    /// Whether `operation` belongs to the set.
+    /// Returns whether the set contains `operation`.
     #[must_use]
     pub const fn contains(self, operation: Operation) -> bool {
         self.0 & (1 << operation as u8) != 0
     }
 
-    /// Whether the set has no member.
+    /// Returns whether the set is empty.
     #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The members, in the order of [`Operation::ALL`].
+    /// Returns the members, in the order of [`Operation::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Operation> {
         Operation::ALL
             .into_iter()

@@ -1,25 +1,25 @@
-//! Running code that may panic.
+//! Runs code that may panic.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Runs `code`; a panic comes back as what it said.
+/// Runs `code` and catches a panic.
 ///
 /// # Errors
-/// The panic's message.
+/// Returns the panic's message.
 pub fn contained<T>(code: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(code)).map_err(message)
 }
 
-/// The message of a caught panic.
+/// Returns the message of a caught panic.
 pub(crate) fn message(panic: Box<dyn Any + Send>) -> String {
     let message = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_owned(),
         (_, Some(text)) => text.clone(),
         _ => "(not a text)".to_owned(),
     };
-    // What was thrown can be a user's value, with a destructor that panics in its turn. What that throws is
-    // leaked: there has to be an end to it.
+    // The payload may be a value of the user whose destructor panics in turn. Leak the payload of that second panic, because
+    // its destructor may panic as well.
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(another);
     }
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_thrown_comes_back_as_a_message() {
+    fn panics_with_any_payload_are_returned_as_messages() {
         assert_eq!(contained(|| 7), Ok(7));
         assert_eq!(
             contained(|| panic!("text")),

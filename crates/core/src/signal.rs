@@ -1,4 +1,4 @@
-//! The one contract between sources and everything downstream.
+//! The contract between sources and everything downstream.
 //!
 //! ```text
 //!            ┌──────────────── Down(error) ◄───────────────┐
@@ -8,16 +8,14 @@
 //!            └─ Events* ── Resumed ─┘ └─ Resync(reason) ◄──┘ (still live)
 //! ```
 //!
-//! - A source starts out not live. Before every `Live` it says `Resync` or `Resumed`.
-//! - `Resync`: whatever was read from the database before that moment may be outdated, and every change from then on
-//!   will be announced.
-//! - `Resumed`: the connection was lost and is back, and everything that was missed meanwhile has been said before this,
-//!   as events, or as a `Resync` in their place. So a source does not begin with it. Nobody has to read anything again;
-//!   a cache, which did not answer meanwhile, answers again once it has applied what came before.
-//! - Between `Live` and `Down` every committed change to a watched table arrives as an event, or a
-//!   `Resync` stands in its place.
-//! - Events may arrive after `Down`, where the connection works but completeness cannot be promised
-//!   (triggers are missing). They are passed on; they promise nothing about the ones that do not come.
+//! - A source starts out not live. Before every `Live` it emits `Resync` or `Resumed`.
+//! - `Resync`: everything read from the database before this moment may be outdated. Every later change will be announced.
+//! - `Resumed`: the connection was lost and is back. The source has already emitted everything that was missed in between, as
+//!   events or as a `Resync` in their place. So no source begins with `Resumed`, and no subscriber has to read anything
+//!   again. A cache answers again as soon as it has applied the signals before `Resumed`.
+//! - Between `Live` and `Down`, every committed change to a watched table arrives as an event, or a `Resync` takes its place.
+//! - Events may arrive after `Down`, if the connection works but triggers are missing. They are passed on, but other events
+//!   may be absent.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,35 +26,34 @@ use crate::event::Event;
 use crate::gate::Session;
 use crate::name::ChannelName;
 
-/// What a source says.
+/// What a source emits.
 #[derive(Clone, Debug)]
 pub enum Signal {
-    /// From here on nothing is missed without a [`Signal::Resync`].
+    /// From now on, no change is missed without a [`Signal::Resync`].
     Live,
-    /// Changes, in the order in which they were committed.
+    /// Changes, in commit order.
     Events(Arc<[Event]>),
-    /// Changes may have been missed: read again what you know of the database.
+    /// Changes may have been missed. Read again everything that you derived from the database.
     Resync(Resync),
-    /// The connection was lost and is back, and nothing was missed: what was committed meanwhile has been said before
-    /// this.
+    /// The connection was lost and is back. All changes in between have been emitted before this signal.
     Resumed,
-    /// The promise of [`Signal::Live`] no longer holds. The source goes on trying.
+    /// The guarantee of [`Signal::Live`] no longer holds. The source keeps trying.
     Down(Error),
 }
 
-/// The announcement that events are missing, and why.
+/// Announces that events are missing, and why.
 ///
-/// Whoever receives it and then reads the database knows everything that was committed before: nothing
-/// that was lost can be newer than the announcement. Several causes can have been merged into one.
+/// A subscriber that reads the database after a `Resync` sees every change committed before it, so also all that were lost.
+/// One `Resync` may combine several causes.
 #[derive(Clone, Debug)]
 pub struct Resync {
-    /// None: nothing is missing, a session begins.
+    /// Empty if nothing is missing and only a session begins.
     reasons: Vec<ResyncReason>,
     lost: u64,
-    /// Payloads and rows.
+    /// Counts payloads and rows of the outbox.
     undecodable: u64,
     channel: Option<ChannelName>,
-    /// The session it begins, if it begins one.
+    /// The session that begins with this resync, if any.
     session: Option<Session>,
 }
 
@@ -64,31 +61,31 @@ pub struct Resync {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ResyncReason {
-    /// The subscription begins here; what happened before was never announced to it.
+    /// The subscription begins here. Earlier changes were never announced to it.
     Started,
     /// The connection was lost and is back.
     Reconnected,
-    /// Triggers were missing or disabled, or were altered meanwhile, and are in order again.
+    /// Triggers were missing, disabled or altered, and are in order again.
     TriggersRestored,
-    /// DDL may have changed rows of a watched table: a column was altered, added or dropped, a label of an enum renamed, a
-    /// partition attached or detached, the table renamed. No trigger announces that.
+    /// DDL may have changed rows of a watched table, which no trigger announces: a column was altered, added or dropped, a
+    /// label of an enum renamed, a partition attached or detached, or the table renamed.
     TableAltered,
     /// The subscription's queue was full.
     Overflow,
-    /// Events were handed to the subscriber, which failed before it had handled them.
+    /// The subscriber failed before it had handled all of its events.
     SubscriberFailed,
-    /// A payload could not be understood; it may have announced anything.
+    /// A payload could not be decoded; it may have announced any change.
     Undecodable(Error),
-    /// The event tells that rows of the table changed, but not which.
+    /// The event reports that rows of the table changed, but not which rows.
     RowsUnknown(Event),
-    /// What was recorded in the outbox was trimmed before it was read.
+    /// Events in the outbox were trimmed before they were read.
     Trimmed,
-    /// The database was restored from a dump, or copied: events that were handled before belong to another history.
+    /// The database was restored from a dump, or copied. Events that were handled before belong to another history.
     Restored,
 }
 
 impl Resync {
-    /// An announcement to everybody.
+    /// Makes a resync for all subscriptions.
     #[must_use]
     pub fn new(reason: ResyncReason) -> Self {
         Self {
@@ -100,7 +97,7 @@ impl Resync {
         }
     }
 
-    /// An announcement to those who listen to `channel`.
+    /// Makes a resync for the subscriptions that listen to `channel`.
     #[must_use]
     pub fn of_channel(reason: ResyncReason, channel: ChannelName) -> Self {
         Self {
@@ -109,8 +106,8 @@ impl Resync {
         }
     }
 
-    /// That `session` begins, and that nothing is missing. Not for subscribers to see.
-    pub(crate) fn of_nothing(session: Session) -> Self {
+    /// Announces that `session` begins and nothing is missing. Subscribers never see it.
+    pub(crate) fn session_start(session: Session) -> Self {
         Self {
             reasons: Vec::new(),
             lost: 0,
@@ -120,8 +117,8 @@ impl Resync {
         }
     }
 
-    /// Whether anything is missing.
-    pub(crate) fn is_of_something(&self) -> bool {
+    /// Whether events may be missing.
+    pub(crate) fn has_reasons(&self) -> bool {
         !self.reasons.is_empty()
     }
 
@@ -132,52 +129,52 @@ impl Resync {
         }
     }
 
-    /// Every reason, each kind once, in the order in which they first came up.
+    /// Returns every reason, each kind once, in the order of their first occurrence.
     #[must_use]
     pub fn reasons(&self) -> &[ResyncReason] {
         &self.reasons
     }
 
-    /// How many events this subscription itself lost since the last announcement: its queue dropped them, or
-    /// its subscriber failed with them in hand.
+    /// Returns how many events this subscription itself lost since the last resync: its queue dropped them, or its subscriber
+    /// failed before it had handled them.
     ///
-    /// Exact. What a lost connection or an undecodable payload would have brought is not known and not
-    /// part of it.
+    /// The number is exact. It excludes events that were missed through a lost connection or an undecodable payload, because
+    /// their number is unknown.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
-    /// How many payloads, or rows of the outbox, failed to decode. The first error is among the
+    /// Returns how many payloads, or rows of the outbox, failed to decode. The first error is among the
     /// [reasons](Self::reasons).
     #[must_use]
     pub fn undecodable(&self) -> u64 {
         self.undecodable
     }
 
-    /// The channel it is limited to, if it is.
+    /// The channel that the resync is limited to, if any.
     pub(crate) fn channel(&self) -> Option<&ChannelName> {
         self.channel.as_ref()
     }
 
-    /// The latest session it begins.
+    /// The latest session that begins with this resync.
     pub(crate) fn session(&self) -> Option<Session> {
         self.session
     }
 
-    /// The same announcement, without the beginning of a session.
-    pub(crate) fn within_a_session(mut self) -> Self {
+    /// Removes the beginning of a session.
+    pub(crate) fn without_session(mut self) -> Self {
         self.session = None;
         self
     }
 
-    /// The same announcement, as the beginning of a session.
+    /// Makes the resync the beginning of `session`.
     pub(crate) fn beginning(mut self, session: Session) -> Self {
         self.session = Some(session);
         self
     }
 
-    /// Takes up another announcement, so that one is delivered in place of two.
+    /// Merges another resync into this one, so that one is delivered in place of two.
     pub(crate) fn absorb(&mut self, other: Self) {
         for reason in other.reasons {
             if !self
@@ -198,7 +195,7 @@ impl Resync {
 }
 
 impl ResyncReason {
-    /// The word for logs and metrics.
+    /// Returns the word for logs and metrics.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -232,21 +229,21 @@ impl fmt::Display for Resync {
     }
 }
 
-/// Whether a listener can promise completeness right now.
+/// Whether a listener currently guarantees that no change is missed without a resync.
 #[derive(Clone, Debug)]
 pub enum Health {
     /// Not live yet, and no attempt has failed so far.
     Connecting,
     /// Live.
     Live {
-        /// Since when.
+        /// The time when it became live.
         since: SystemTime,
     },
-    /// Not live: the server was never reached, the connection is lost, or events may be incomplete.
+    /// Not live: the server was never reached, the connection is lost, or events may be missing.
     Degraded {
-        /// Since when; further failed attempts do not move it.
+        /// The time of the first failure. Further failures do not change it.
         since: SystemTime,
-        /// The latest cause.
+        /// The latest failure.
         cause: Error,
         /// Whether it has been live before. After a shutdown this is `false`.
         was_live: bool,
@@ -254,7 +251,7 @@ pub enum Health {
 }
 
 impl Health {
-    /// Whether it is [`Health::Live`].
+    /// Returns whether the health is [`Health::Live`].
     #[must_use]
     pub fn is_live(&self) -> bool {
         matches!(self, Self::Live { .. })
@@ -289,9 +286,9 @@ impl Health {
     /// Returns whether the process should receive requests: it is live, or it was live at most `grace` ago.
     ///
     /// While a listener is not live, its caches do not answer, and each read goes to the database. A lost connection is
-    /// usually back within a second. A readiness probe that fails at once would take every instance of a service out of
-    /// the load balancer at the same moment. Choose as `grace` how long the database can serve all reads, or
-    /// [`Duration::MAX`] if it always can: then only the start and the shutdown count.
+    /// usually back within a second. A readiness probe that fails at once would take every instance of a service out of the
+    /// load balancer at the same moment. Choose as `grace` how long the database can serve all reads, or [`Duration::MAX`] if
+    /// it always can. The process is then ready from its first `Live` until its shutdown.
     ///
     /// ```
     /// use std::time::Duration;

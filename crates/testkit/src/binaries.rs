@@ -1,8 +1,8 @@
-//! Finding the PostgreSQL server's binaries.
+//! Finds the PostgreSQL server's binaries.
 //!
-//! A directory counts only if it holds both `initdb` and `postgres`: client packages bring `pg_config`
-//! and wrappers without a server. `PGHERALD_PG_BIN` is a decision, not a hint: when it is set, no other
-//! place is looked at, so that a test never runs on another version than the one asked for.
+//! A directory must contain both `initdb` and `postgres`, because client packages install `pg_config` and wrappers without
+//! a server. If `PGHERALD_PG_BIN` is set, no other directory is searched, so that tests never run on another version than
+//! the requested one.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -12,24 +12,25 @@ use crate::Error;
 
 const OVERRIDE: &str = "PGHERALD_PG_BIN";
 
-/// A directory holding `initdb` and `postgres`.
+/// A directory that contains `initdb` and `postgres`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binaries {
     dir: PathBuf,
 }
 
 impl Binaries {
-    /// Looks in `PGHERALD_PG_BIN`, else at what `pg_config --bindir` says, in each directory of `PATH`,
-    /// and where Linux distributions and Homebrew install the server, newest version first.
+    /// Searches `PGHERALD_PG_BIN` if it is set. Otherwise searches the directory that `pg_config --bindir` prints, each
+    /// directory of `PATH`, and the directories where Linux distributions and Homebrew install servers, newest version
+    /// first.
     ///
     /// # Errors
     ///
-    /// [`Error::is_binaries_missing`], listing every place looked at and what to install.
+    /// [`Error::is_binaries_missing`]: the message lists the searched directories and the packages to install.
     pub fn find() -> Result<Self, Error> {
         Self::find_with(|name| std::env::var_os(name), Path::new("/"))
     }
 
-    /// [`find`](Self::find) with the environment and the root of the file system given by the caller.
+    /// Like [`find`](Self::find), but with the given environment and root of the file system.
     ///
     /// # Errors
     ///
@@ -40,7 +41,7 @@ impl Binaries {
     ) -> Result<Self, Error> {
         let named = variable(OVERRIDE).filter(|dir| !dir.is_empty());
         let candidates = match named {
-            // The server is started in a directory of its own, from where a relative path leads elsewhere.
+            // The server runs in another working directory, so a relative path would not work.
             Some(dir) => vec![std::path::absolute(&dir).unwrap_or_else(|_| dir.into())],
             None => candidates(variable("PATH").as_deref(), root),
         };
@@ -50,7 +51,7 @@ impl Binaries {
         }
     }
 
-    /// The directory.
+    /// Returns the directory.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -96,8 +97,8 @@ fn pg_config_bindir(path: &[PathBuf]) -> Option<PathBuf> {
         .then(|| PathBuf::from(dir.trim_end()))
 }
 
-/// `parent/<prefix>*/bin`, highest version first. Without any, the pattern itself, so that the error
-/// can tell that it was tried.
+/// Returns the directories `parent/<prefix>*/bin`, highest version first. If there are none, returns the pattern, which
+/// the error then lists.
 fn installations(parent: &Path, prefix: &str) -> Vec<PathBuf> {
     let mut dirs: Vec<(u32, PathBuf)> = std::fs::read_dir(parent)
         .into_iter()
@@ -124,13 +125,13 @@ fn holds_server(dir: &Path) -> bool {
     dir.join("initdb").is_file() && dir.join("postgres").is_file()
 }
 
-fn explain(looked_at: &[PathBuf]) -> String {
-    let places: String = looked_at
+fn explain(searched: &[PathBuf]) -> String {
+    let places: String = searched
         .iter()
         .map(|dir| format!("\n  {}", dir.display()))
         .collect();
     format!(
-        "no directory with both `initdb` and `postgres` found; looked at:{places}\n\
+        "no directory with both `initdb` and `postgres` found; searched:{places}\n\
          install a server (`apt install postgresql`, `brew install postgresql`) \
          or set {OVERRIDE} to the directory of its binaries"
     )

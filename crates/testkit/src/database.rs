@@ -1,8 +1,8 @@
-//! A database for programs that take one from the environment and bring one otherwise.
+//! A database for programs that use `DATABASE_URL`, or start a server if it is not set.
 
 use crate::{Error, Postgres};
 
-/// The database that `DATABASE_URL` names, or else a server started for the occasion.
+/// The database that `DATABASE_URL` names, or a database on a private server.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), pgherald_testkit::Error> {
@@ -18,7 +18,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// Starts a server only if `DATABASE_URL` is unset or empty.
+    /// Uses the database that `DATABASE_URL` names. Starts a server if the variable is unset or empty.
     ///
     /// # Errors
     ///
@@ -36,12 +36,12 @@ impl Database {
         }
     }
 
-    /// Where to connect to.
+    /// Returns the database's URL.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The server, if one was started. It ends when this value is dropped.
+    /// Returns the server, if one was started. Dropping `self` stops it.
     pub fn server(&self) -> Option<&Postgres> {
         self.server.as_ref()
     }

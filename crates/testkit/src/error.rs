@@ -1,15 +1,14 @@
-//! The one error of this crate.
+//! The error type of this crate.
 //!
-//! Opaque on purpose: a test cares about what went wrong in words, rarely about which variant it was.
-//! [`Display`](fmt::Display) says what this crate was doing; the reason below it is in
-//! [`source`](std::error::Error::source), never in both.
+//! It is opaque, because tests need the message and rarely the kind of an error. [`Display`](fmt::Display) shows what
+//! failed. The cause is in [`source`](std::error::Error::source) only.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
-/// Something the test kit could not do.
+/// An error of the test kit.
 pub struct Error {
     kind: Kind,
     message: String,
@@ -32,7 +31,7 @@ impl Error {
         }
     }
 
-    /// For `map_err`: what was being done when the cause came up.
+    /// Adds a message to a cause. For `map_err`.
     pub(crate) fn during<E: Into<Cause>>(message: impl Into<String>) -> impl FnOnce(E) -> Self {
         let message = message.into();
         move |cause| Self {
@@ -58,7 +57,7 @@ impl Error {
         }
     }
 
-    /// No PostgreSQL server is installed where this crate looks for one. The message lists the places.
+    /// Returns whether no PostgreSQL server was found. The message then lists the searched directories.
     pub fn is_binaries_missing(&self) -> bool {
         self.kind == Kind::BinariesMissing
     }
@@ -68,7 +67,7 @@ impl Error {
     }
 }
 
-/// An error of pgherald itself, with its causes and its hint.
+/// Includes the causes and the hint of the error in the message.
 impl From<pgherald_core::Error> for Error {
     fn from(error: pgherald_core::Error) -> Self {
         Self::new(format!("{}; {}", error.chain(), error.hint()))
@@ -81,7 +80,7 @@ impl fmt::Display for Error {
     }
 }
 
-// What `unwrap` and a test returning `Err` print: the whole chain, readable, line breaks intact.
+// `unwrap`, and a test that returns `Err`, print this: the message and all causes, with line breaks.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;

@@ -1,14 +1,14 @@
-//! A source that says what a test tells it to.
+//! A source that emits the signals that a test sends.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pgherald_core::{Error, Event, Resync, ResyncReason, Signal, Source};
 use tokio::sync::mpsc;
 
-/// How many signals may be fed before the listener has taken any.
-const AHEAD: usize = 1_024;
+/// The number of signals that may wait for the listener.
+const CAPACITY: usize = 1_024;
 
-/// A source without a database. What its [`FakeFeed`] is told, it says.
+/// A source without a database. It emits the signals that its [`FakeFeed`] sends.
 ///
 /// ```
 /// use pgherald_core::{Event, Operation};
@@ -32,7 +32,7 @@ pub struct FakeSource {
     receiver: Option<mpsc::Receiver<Command>>,
 }
 
-/// Tells a [`FakeSource`] what to say. It can be cloned; the source waits for ever once all are gone.
+/// Sends signals to a [`FakeSource`]. It can be cloned. When all clones are dropped, the source emits nothing more.
 #[derive(Clone, Debug)]
 pub struct FakeFeed {
     commands: mpsc::Sender<Command>,
@@ -40,14 +40,14 @@ pub struct FakeFeed {
 
 #[derive(Debug)]
 enum Command {
-    Say(Signal),
+    Emit(Signal),
     Panic(String),
 }
 
-/// A factory of sources, as [`ListenerActor::new`](pgherald_actors::ListenerActor::new) wants it, and the
-/// feed for them. A source made after the one before panicked goes on where that stopped.
+/// Returns a factory of sources for [`ListenerActor::new`](pgherald_actors::ListenerActor::new), and their feed. If a
+/// source panics, the next one continues with the next signal.
 pub fn fake_source() -> (impl Fn() -> FakeSource + Clone + Send + 'static, FakeFeed) {
-    let (commands, receiver) = mpsc::channel(AHEAD);
+    let (commands, receiver) = mpsc::channel(CAPACITY);
     let signals = Arc::new(Mutex::new(Some(receiver)));
     let build = move || FakeSource {
         signals: Arc::clone(&signals),
@@ -66,8 +66,8 @@ impl Source for FakeSource {
             None => None,
         };
         match command {
-            Some(Command::Say(signal)) => signal,
-            #[expect(clippy::panic, reason = "this is what it was told to do")]
+            Some(Command::Emit(signal)) => signal,
+            #[expect(clippy::panic, reason = "the test has requested it")]
             Some(Command::Panic(message)) => panic!("{message}"),
             None => std::future::pending().await,
         }
@@ -87,41 +87,41 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl FakeFeed {
-    /// Says a signal. Waits only if more than a thousand were not taken yet.
+    /// Emits a signal. Waits only while 1,024 signals wait for the listener.
     pub async fn say(&self, signal: Signal) {
-        // Fails only if every source is gone, and with them whoever would have heard it.
-        let _ = self.commands.send(Command::Say(signal)).await;
+        // Fails only if the sources and their factory are gone.
+        let _ = self.commands.send(Command::Emit(signal)).await;
     }
 
-    /// Becomes live, for the first time: a resync, then [`Signal::Live`].
+    /// Becomes live for the first time: emits a resync, then [`Signal::Live`].
     pub async fn live(&self) {
         self.say(Signal::Resync(Resync::new(ResyncReason::Started)))
             .await;
         self.say(Signal::Live).await;
     }
 
-    /// Becomes live again, as one that has lost count of what it missed: a resync, then [`Signal::Live`].
+    /// Becomes live again, like a source that may have missed events: emits a resync, then [`Signal::Live`].
     pub async fn reconnect(&self) {
         self.say(Signal::Resync(Resync::new(ResyncReason::Reconnected)))
             .await;
         self.say(Signal::Live).await;
     }
 
-    /// Becomes live again, as one that has said all it missed ([`events`](Self::events)) before this:
+    /// Becomes live again, like a source that has caught up on all missed [`events`](Self::events): emits
     /// [`Signal::Resumed`], then [`Signal::Live`].
     pub async fn resume(&self) {
         self.say(Signal::Resumed).await;
         self.say(Signal::Live).await;
     }
 
-    /// Says a batch of events.
+    /// Emits a batch of events.
     pub async fn events(&self, events: impl IntoIterator<Item = Event>) {
         self.say(Signal::Events(events.into_iter().collect())).await;
     }
 
-    /// Loses the connection.
+    /// Loses the connection: emits [`Signal::Down`].
     pub async fn down(&self) {
-        let cause = "a test said so";
+        let cause = "requested by the test";
         self.say(Signal::Down(Error::disconnected(
             "the connection was lost",
             cause,
@@ -129,7 +129,7 @@ impl FakeFeed {
         .await;
     }
 
-    /// Panics inside the source.
+    /// Makes the source panic.
     pub async fn panic(&self, message: impl Into<String>) {
         let _ = self.commands.send(Command::Panic(message.into())).await;
     }

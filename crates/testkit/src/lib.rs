@@ -1,16 +1,16 @@
-//! What tests of event-driven PostgreSQL programs need: a real server, tests of handlers, and a network that fails.
+//! Tools for tests of event-driven PostgreSQL programs: a real server, tests of handlers, and a network that fails.
 //!
-//! - [`TestDatabase`] tests a durable handler in five lines: it runs SQL, has the handler handle the changes in its real
-//!   transaction, and reports what was committed and what failed. [`Event::builder`](pgherald_core::Event::builder) makes
-//!   events for handlers without a table.
-//! - [`Postgres`] is a server of one's own, started in a second or two, gone without a trace afterwards
-//!   however the test process ends. It can be stopped, killed and frozen. The binaries of an
-//!   installed PostgreSQL are used; nothing is downloaded.
-//! - [`Database`] is one for example programs: `DATABASE_URL` if set, else such a server.
-//! - [`fake_source`] makes a source without any database, that says what a test tells it to, and
-//!   [`Probe`] is an actor that remembers what it was sent: for tests of one's own actors.
-//! - [`coherence`] checks a cache against a real database in which everything fails.
-//! - [`FaultProxy`] stands between client and server, and cuts, stalls, delays, or loses notifications.
+//! - [`TestDatabase`] tests a durable handler in five lines: it runs SQL, lets the handler handle the changes in its real
+//!   transaction, and reports which events were handled and which failed. [`Event::builder`](pgherald_core::Event::builder)
+//!   makes events for tests without a table.
+//! - [`Postgres`] is a private server that starts in a second or two. It can be stopped, killed and frozen, and leaves
+//!   nothing behind, however the test process ends. It needs an installed PostgreSQL; nothing is downloaded.
+//! - [`Database`] is for example programs: the database of `DATABASE_URL` if set, otherwise a private server.
+//! - [`fake_source`] makes a source without a database, which emits the signals that a test sends, and [`Probe`] is an
+//!   actor that records its messages. Both are for tests of actors.
+//! - [`coherence`] checks a cache against a real database while faults are injected.
+//! - [`FaultProxy`] is a TCP proxy between client and server that resets, stalls or delays connections, or drops
+//!   notifications.
 //!
 //! ```no_run
 //! use pgherald_testkit::{FaultProxy, Postgres};
@@ -30,7 +30,7 @@
 //!
 //! The page *Testing* of pgherald's guide shows a test of each kind.
 //!
-//! Unix only: servers are steered by signals.
+//! Unix only, because the test kit controls servers by signals.
 
 mod binaries;
 pub mod coherence;

@@ -1,4 +1,4 @@
-//! An actor that remembers what it was sent.
+//! An actor that records its messages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::Error;
 
-/// Remembers the events, resyncs and health changes it was sent, and lets a test wait for them.
+/// Records the events, resyncs and health changes that it receives, and lets a test wait for them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,30 +42,30 @@ pub struct Probe {
     seen: watch::Receiver<Seen>,
 }
 
-/// What a [`Probe`] has seen so far, in order.
+/// What a [`Probe`] has received so far, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     log: Vec<Sight>,
     health: Vec<Health>,
 }
 
-/// One thing that a [`Probe`] has seen.
+/// A resync or a batch that a [`Probe`] has received.
 #[derive(Clone, Debug)]
 pub enum Sight {
-    /// Something is missing here.
+    /// A resync: events may be missing here.
     Resync(Resync),
     /// A batch of events.
     Events(Arc<[Event]>),
 }
 
 impl Seen {
-    /// Events and resyncs, in the order in which they came.
+    /// Returns the events and resyncs, in the order in which they arrived.
     #[must_use]
     pub fn log(&self) -> &[Sight] {
         &self.log
     }
 
-    /// The events alone.
+    /// Returns the events.
     pub fn events(&self) -> impl Iterator<Item = &Event> {
         self.log.iter().flat_map(|sight| match sight {
             Sight::Events(events) => &events[..],
@@ -73,7 +73,7 @@ impl Seen {
         })
     }
 
-    /// The resyncs alone.
+    /// Returns the resyncs.
     pub fn resyncs(&self) -> impl Iterator<Item = &Resync> {
         self.log.iter().filter_map(|sight| match sight {
             Sight::Resync(resync) => Some(resync),
@@ -81,7 +81,7 @@ impl Seen {
         })
     }
 
-    /// The health changes.
+    /// Returns the health changes.
     #[must_use]
     pub fn health(&self) -> &[Health] {
         &self.health
@@ -89,7 +89,7 @@ impl Seen {
 }
 
 impl Probe {
-    /// Starts one on the current arbiter.
+    /// Starts a probe on the current arbiter.
     #[must_use]
     pub fn start() -> Self {
         let (sender, seen) = watch::channel(Seen::default());
@@ -99,28 +99,28 @@ impl Probe {
         }
     }
 
-    /// Where it takes events: for [`Subscribe`](pgherald_actors::Subscribe).
+    /// Returns the recipient of events, for [`Subscribe`](pgherald_actors::Subscribe).
     #[must_use]
     pub fn events(&self) -> Recipient<Events> {
         self.addr.clone().recipient()
     }
 
-    /// Where it takes health changes: for [`SubscribeHealth`](pgherald_actors::SubscribeHealth).
+    /// Returns the recipient of health changes, for [`SubscribeHealth`](pgherald_actors::SubscribeHealth).
     #[must_use]
     pub fn health(&self) -> Recipient<HealthChanged> {
         self.addr.clone().recipient()
     }
 
-    /// What it has seen so far.
+    /// Returns what the probe has received so far.
     #[must_use]
     pub fn seen(&self) -> Seen {
         self.seen.borrow().clone()
     }
 
-    /// Waits until what it has seen fulfils `condition`, and returns that.
+    /// Waits until `condition` holds for what the probe has received, and returns it.
     ///
     /// # Errors
-    /// If it does not within `deadline`; the error names `what` was waited for and what was seen instead.
+    /// If the condition does not hold within `deadline`. The error includes `what` and what was received.
     pub async fn wait_for(
         &self,
         what: &str,
@@ -134,7 +134,7 @@ impl Probe {
             _ => {
                 let seen = self.seen();
                 Err(Error::new(format!(
-                    "{what} did not come within {deadline:?}, but {seen:?}"
+                    "{what} did not arrive within {deadline:?}; received: {seen:?}"
                 )))
             }
         }

@@ -1,12 +1,12 @@
-//! Waiting for a condition from blocking code.
+//! Waits for a condition in blocking code.
 
 use std::time::{Duration, Instant};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Polls `condition` until it holds; `false` if it did not within `limit`.
+/// Polls `condition` until it holds. Returns `false` if it does not within `limit`.
 ///
-/// Blocks the thread: only for code that runs inside `spawn_blocking` or in a `Drop`.
+/// Blocks the thread: only for code in `spawn_blocking` or in a `Drop`.
 #[expect(
     clippy::disallowed_methods,
     reason = "operating system processes are polled from a thread that may block"

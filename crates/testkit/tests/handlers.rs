@@ -1,4 +1,4 @@
-//! Durable handlers are tested against a database in a few lines.
+//! Tests of durable handlers with `TestDatabase`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at once")]
 
 use std::cell::RefCell;
@@ -77,7 +77,7 @@ impl TransactionalHandler for Count {
 }
 
 #[tokio::test]
-async fn a_transactional_handler_is_tested_in_five_lines() -> Result<(), Error> {
+async fn sql_commits_the_effects_of_a_transactional_handler() -> Result<(), Error> {
     let database = TestDatabase::create().await?;
     database.execute(TABLES).await?;
     database
@@ -95,7 +95,7 @@ async fn a_transactional_handler_is_tested_in_five_lines() -> Result<(), Error> 
     Ok(())
 }
 
-/// One run, and the count afterwards.
+/// Runs one test. Returns the outcome and the count afterwards.
 async fn run(is_sql: bool, id: i64, attempts: u32) -> (String, String) {
     let database = database().await;
     let test = database.transactional(Durable::new("count"), || Count);
@@ -109,7 +109,7 @@ async fn run(is_sql: bool, id: i64, attempts: u32) -> (String, String) {
 }
 
 #[tokio::test]
-async fn outcomes_of_sql_and_of_events_are_the_same() {
+async fn sql_and_events_have_the_same_outcomes() {
     for (id, attempts, outcome, count) in [
         (7, 1, "1 handled, 0 failed", "1"),
         (
@@ -155,8 +155,8 @@ async fn outcomes_of_sql_and_of_events_are_the_same() {
 }
 
 #[tokio::test]
-async fn a_test_handles_only_its_own_changes_and_gets_no_resync() {
-    /// Fails at once if there is a resync.
+async fn sql_handles_only_its_own_changes_without_a_resync() {
+    /// Fails permanently if there is a resync.
     struct Strict;
 
     impl TransactionalHandler for Strict {
@@ -204,7 +204,7 @@ async fn a_test_handles_only_its_own_changes_and_gets_no_resync() {
     assert!(groups.unwrap().is_empty());
 }
 
-/// Notes the keys that it is given.
+/// Records the keys of its events.
 struct Note {
     keys: Rc<RefCell<Vec<i64>>>,
 }
@@ -224,13 +224,13 @@ impl EventHandler for Note {
 }
 
 #[tokio::test]
-async fn a_plain_handler_is_tested_with_sql_and_events() {
+async fn plain_handler_runs_with_sql_and_events() {
     let database = database().await;
     let keys = Rc::new(RefCell::new(Vec::new()));
-    let noted = Rc::clone(&keys);
-    let terms = Durable::new("note").timeout(Duration::from_millis(200));
-    let test = database.handler(terms, move || Note {
-        keys: Rc::clone(&noted),
+    let recorded = Rc::clone(&keys);
+    let options = Durable::new("note").timeout(Duration::from_millis(200));
+    let test = database.handler(options, move || Note {
+        keys: Rc::clone(&recorded),
     });
     let other = Event::builder("public", "others", Operation::Insert)
         .key(9)
@@ -262,7 +262,7 @@ async fn a_plain_handler_is_tested_with_sql_and_events() {
 }
 
 #[tokio::test]
-async fn a_batch_handler_gets_the_batches_of_a_consumer() {
+async fn batch_handler_receives_the_batches_of_a_consumer() {
     struct Index {
         sizes: Rc<RefCell<Vec<usize>>>,
     }
@@ -282,14 +282,14 @@ async fn a_batch_handler_gets_the_batches_of_a_consumer() {
 
     let database = database().await;
     let sizes = Rc::new(RefCell::new(Vec::new()));
-    let noted = Rc::clone(&sizes);
+    let recorded = Rc::clone(&sizes);
     let test = database.batches(Durable::new("index").max_batch(3), move || Index {
-        sizes: Rc::clone(&noted),
+        sizes: Rc::clone(&recorded),
     });
     let test = test.attempts(2);
     let events = [1, 2, 3, 4, 4, 5].map(inserted);
     let outcome = test.events(events).await.unwrap();
-    // Three at most, one of a row, and the refused one again.
+    // At most three events, one of each row. The failed event is retried alone.
     assert_eq!(sizes.take(), [3, 1, 1, 2]);
     assert_eq!(outcome.handled(), 5);
     assert_eq!(outcome.failures()[0].attempts, 2);
@@ -306,7 +306,7 @@ async fn a_batch_handler_gets_the_batches_of_a_consumer() {
 }
 
 #[tokio::test]
-async fn mistakes_in_a_test_are_errors_that_say_what_is_wrong() {
+async fn invalid_tests_return_errors_that_name_the_cause() {
     let database = TestDatabase::create().await.unwrap();
     database.execute(TABLES).await.unwrap();
     let count = || database.transactional(Durable::new("count"), || Count);
@@ -333,7 +333,7 @@ async fn mistakes_in_a_test_are_errors_that_say_what_is_wrong() {
         debug.contains("usres") && debug.contains("does not exist"),
         "{debug}"
     );
-    // The group of a failed test is gone.
+    // The group of the failed test was deleted.
     assert!(
         count
             .sql("INSERT INTO users VALUES (7)")

@@ -1,4 +1,4 @@
-//! Killing takes the backends along, a busy one too.
+//! `Postgres::kill` ends all backends, even busy ones.
 
 mod support;
 

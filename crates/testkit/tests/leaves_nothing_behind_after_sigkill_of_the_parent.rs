@@ -1,6 +1,6 @@
-//! A test process that is killed takes its servers along.
+//! The servers of a killed test process end, and their files are removed.
 //!
-//! The process to be killed is this test binary, started once more for the test `victim`.
+//! The killed process is this test binary, started again for the test `victim`.
 
 #![allow(clippy::unwrap_used, reason = "tests stop at once")]
 
@@ -15,31 +15,31 @@ use pgherald_testkit::Postgres;
 const VICTIM: &str = "PGHERALD_TESTKIT_VICTIM";
 
 #[tokio::test]
-async fn a_running_server() {
+async fn sigkill_of_the_parent_removes_a_running_server() {
     nothing_is_left_of("running").await;
 }
 
 #[tokio::test]
-async fn a_paused_server() {
+async fn sigkill_of_the_parent_removes_a_paused_server() {
     nothing_is_left_of("paused").await;
 }
 
 #[tokio::test]
-async fn a_killed_server() {
+async fn sigkill_of_the_parent_removes_a_killed_server() {
     nothing_is_left_of("killed").await;
 }
 
-/// The original that later servers are copied from has a directory of its own.
+/// The template of later servers has its own directory.
 #[tokio::test]
-async fn several_servers() {
+async fn sigkill_of_the_parent_removes_several_servers_and_their_template() {
     nothing_is_left_of("several").await;
 }
 
-/// The killed process was in the middle of making the server.
+/// The process is killed during `initdb`.
 #[tokio::test]
-async fn a_server_that_is_just_being_started() {
+async fn sigkill_of_the_parent_removes_a_starting_server() {
     let (mut victim, temp, _) = start("starting");
-    support::until("initdb at work", || {
+    support::until("initdb has begun", || {
         entries(&temp).any(|dir| dir.join("data/base").exists())
     })
     .await;
@@ -63,7 +63,7 @@ async fn nothing_is_left_of(state: &str) {
     std::fs::remove_dir(temp).unwrap();
 }
 
-/// The process, the temporary directory of its own, and the pids of its servers.
+/// Starts the victim. Returns the process, its temporary directory, and the pids of its servers.
 fn start(state: &str) -> (Child, PathBuf, Vec<u32>) {
     let temp = std::env::temp_dir().join(format!("victim-{state}-{}", std::process::id()));
     std::fs::create_dir(&temp).unwrap();
@@ -77,7 +77,7 @@ fn start(state: &str) -> (Child, PathBuf, Vec<u32>) {
         .unwrap();
     let mut pids = Vec::new();
     for line in BufReader::new(victim.stdout.take().unwrap()).lines() {
-        // The test harness may have written to the same line.
+        // The line may begin with output of the test harness.
         let line = line.unwrap();
         if let Some((_, pid)) = line.split_once("pid=") {
             pids.push(pid.parse().unwrap());
@@ -114,10 +114,10 @@ async fn victim() {
         _ => {}
     }
     println!("done");
-    wait_for_the_end();
+    wait_until_killed();
 }
 
-fn wait_for_the_end() {
-    // Should the killer fail, its end closes this pipe.
+fn wait_until_killed() {
+    // If the parent fails, its end closes this pipe.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }

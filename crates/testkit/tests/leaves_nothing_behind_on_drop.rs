@@ -1,4 +1,4 @@
-//! A dropped server is gone with its files, whatever state it was in.
+//! Dropping a server ends it and removes its files, in every state.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! Without a server, the error says where one was looked for and what to do.
+//! If no server is found, the error lists the searched directories and what to install.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -29,16 +29,16 @@ fn missing_binaries_error_lists_places() {
 }
 
 #[test]
-fn the_override_is_the_only_place() {
+fn override_is_the_only_searched_directory() {
     let overridden = |name: &str| (name == "PGHERALD_PG_BIN").then(|| OsString::from("/mine"));
     let message = Binaries::find_with(overridden, Path::new("/"))
         .unwrap_err()
         .to_string();
-    assert!(message.contains("looked at:\n  /mine\n"), "{message}");
+    assert!(message.contains("searched:\n  /mine\n"), "{message}");
 }
 
 #[test]
-fn the_newest_complete_installation_wins() {
+fn newest_complete_installation_is_used() {
     let root = Scratch::new();
     for (version, programs) in [
         ("9.6", &["initdb", "postgres"][..]),

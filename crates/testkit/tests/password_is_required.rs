@@ -1,4 +1,4 @@
-//! With a password set, only the URL that carries it gets in.
+//! If a password is set, only connections with this password are accepted.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! A paused server is there, and silent; a resumed one answers what it was asked meanwhile.
+//! A paused server does not answer. After a resume, it answers the requests that it received meanwhile.
 
 mod support;
 
@@ -13,7 +13,7 @@ async fn pause_freezes_and_resume_thaws() {
 
     server.pause().await.unwrap();
     assert!(server.is_running().await);
-    let question = tokio::spawn(async move { support::answer(&client).await });
+    let query = tokio::spawn(async move { support::answer(&client).await });
     let pid = support::postmaster_pid(&server);
     let state = std::process::Command::new("ps")
         .args([
@@ -32,19 +32,19 @@ async fn pause_freezes_and_resume_thaws() {
         states.lines().all(|state| state.starts_with('T')),
         "{states}"
     );
-    assert!(!question.is_finished() && !connection.is_finished());
+    assert!(!query.is_finished() && !connection.is_finished());
 
     server.resume().await.unwrap();
-    assert_eq!(support::soon(question).await.unwrap(), 42);
+    assert_eq!(support::soon(query).await.unwrap(), 42);
 }
 
 #[tokio::test]
-async fn a_paused_server_can_be_stopped() {
+async fn stop_ends_a_paused_server() {
     let server = Postgres::start().await.unwrap();
     server.pause().await.unwrap();
     tokio::time::timeout(Duration::from_secs(20), server.stop())
         .await
         .unwrap()
         .unwrap();
-    assert!(server.pause().await.is_err(), "nothing there to be paused");
+    assert!(server.pause().await.is_err(), "the server is not running");
 }

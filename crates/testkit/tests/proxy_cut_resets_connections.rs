@@ -1,4 +1,4 @@
-//! A cut ends the connections that exist, and only those.
+//! `FaultProxy::cut` resets existing connections, and only these.
 
 mod support;
 
@@ -8,7 +8,7 @@ use pgherald_testkit::{FaultProxy, Postgres};
 use tokio::io::AsyncReadExt as _;
 
 #[tokio::test]
-async fn the_peer_sees_a_reset() {
+async fn cut_resets_existing_connections() {
     let (proxy, mut client, _server) = support::proxied_pair().await;
     proxy.cut();
     let error = support::soon(client.read_u8()).await.unwrap_err();
@@ -17,7 +17,7 @@ async fn the_peer_sees_a_reset() {
 }
 
 #[tokio::test]
-async fn a_new_connection_works() {
+async fn cut_does_not_affect_new_connections() {
     let server = Postgres::shared().await.unwrap();
     let proxy = FaultProxy::start((server.host(), server.port()))
         .await
@@ -35,12 +35,12 @@ async fn a_new_connection_works() {
 }
 
 #[tokio::test]
-async fn dropping_the_proxy_cuts_too() {
+async fn drop_of_the_proxy_resets_connections_and_closes_the_port() {
     let (proxy, mut client, _server) = support::proxied_pair().await;
     let addr = proxy.addr();
     drop(proxy);
     assert!(support::soon(client.read_u8()).await.is_err());
-    // Another test may have been given the port for a while.
+    // Retried, because another test may use the port meanwhile.
     let closed = async { while tokio::net::TcpStream::connect(addr).await.is_ok() {} };
     support::soon(closed).await;
 }

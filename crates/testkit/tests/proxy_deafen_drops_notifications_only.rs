@@ -1,4 +1,4 @@
-//! A deafened listener gets the results of its queries and no notifications, until resumed.
+//! After `FaultProxy::deafen`, clients receive the results of queries but no notifications, until `resume`.
 
 mod support;
 
@@ -16,11 +16,14 @@ async fn proxy_deafen_drops_notifications_only() {
     let (client, mut connection) = tokio_postgres::connect(&proxy.url(&server.url()), NoTls)
         .await
         .unwrap();
-    let (heard, mut notifications) = tokio::sync::mpsc::channel(8);
+    let (received, mut notifications) = tokio::sync::mpsc::channel(8);
     tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(notification) = message {
-                heard.send(notification.payload().to_owned()).await.unwrap();
+                received
+                    .send(notification.payload().to_owned())
+                    .await
+                    .unwrap();
             }
         }
     });

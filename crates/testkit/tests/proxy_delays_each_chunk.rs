@@ -1,4 +1,4 @@
-//! A delayed byte arrives, but not early.
+//! `FaultProxy::delay` forwards each chunk late.
 
 mod support;
 
@@ -21,7 +21,7 @@ async fn proxy_delays_each_chunk() {
 }
 
 #[tokio::test]
-async fn resume_ends_a_delay_under_way() {
+async fn resume_forwards_delayed_chunks_at_once() {
     let (proxy, mut client, mut server) = support::proxied_pair().await;
     proxy.delay(Duration::from_secs(3600));
     client.write_all(b"late").await.unwrap();

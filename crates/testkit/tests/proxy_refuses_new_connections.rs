@@ -1,4 +1,4 @@
-//! Refusing keeps new connections out and leaves the others alone.
+//! `FaultProxy::refuse` resets new connections and does not affect existing ones.
 
 mod support;
 

@@ -1,4 +1,4 @@
-//! A stall holds everything up, both ways, and keeps every byte and its place.
+//! `FaultProxy::stall` stops both directions, and loses or reorders no bytes.
 
 mod support;
 
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 const LENGTH: usize = 8 * 1024 * 1024;
 
 #[tokio::test]
-async fn a_large_transfer_arrives_whole() {
+async fn stall_and_resume_during_a_large_transfer_lose_no_bytes() {
     let (proxy, mut client, mut server) = support::proxied_pair().await;
     let sent: Vec<u8> = (0..LENGTH).map(|i| (i % 251) as u8).collect();
     let expected = sent.clone();
@@ -27,7 +27,7 @@ async fn a_large_transfer_arrives_whole() {
         .await
         .unwrap();
     proxy.stall();
-    // Some of the rest waits in the proxy and in the buffers of sockets, and some is sent only now.
+    // A part of the remaining bytes is in the proxy and in socket buffers. The other part is sent now.
     stalled.send(()).unwrap();
     assert_eq!(proxy.connections(), 1);
     proxy.resume();
@@ -40,12 +40,12 @@ async fn a_large_transfer_arrives_whole() {
 }
 
 #[tokio::test]
-async fn nothing_comes_through_meanwhile() {
+async fn stall_forwards_nothing_until_resume() {
     let (proxy, mut client, mut server) = support::proxied_pair().await;
     proxy.stall();
     client.write_all(b"up").await.unwrap();
     server.write_all(b"N").await.unwrap();
-    // What was forwarded on the loopback would be there by the time a fresh connection is.
+    // Bytes that were forwarded on the loopback interface would have arrived before a new connection is established.
     let (_other, _, _) = support::proxied_pair().await;
     let mut buffer = [0; 8];
     assert!(server.try_read(&mut buffer).is_err());
@@ -60,7 +60,7 @@ async fn nothing_comes_through_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_connection_begun_in_a_stall_is_served_after_it() {
+async fn connection_accepted_during_a_stall_is_served_after_resume() {
     let server = Postgres::shared().await.unwrap();
     let proxy = FaultProxy::start((server.host(), server.port()))
         .await

@@ -1,4 +1,4 @@
-//! A stopped, or killed, server comes back on the same port with the same data.
+//! A stopped or killed server starts again on the same port with the same data.
 
 #![allow(clippy::unwrap_used, reason = "tests stop at once")]
 

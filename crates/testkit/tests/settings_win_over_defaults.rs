@@ -1,4 +1,4 @@
-//! The caller's settings come last.
+//! The caller's settings override the defaults of the test kit.
 
 mod support;
 
@@ -23,7 +23,7 @@ async fn settings_win_over_defaults() {
 }
 
 #[tokio::test]
-async fn an_impossible_setting_is_explained_by_the_log() {
+async fn error_of_an_invalid_setting_includes_the_log() {
     let error = Postgres::builder()
         .setting("max_connections", "many")
         .start()

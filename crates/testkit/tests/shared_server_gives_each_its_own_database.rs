@@ -1,4 +1,4 @@
-//! One server for the process, a database for each test.
+//! The tests of a process share one server, and each has its own database.
 
 mod support;
 

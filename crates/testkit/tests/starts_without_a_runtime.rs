@@ -1,4 +1,4 @@
-//! Benches and plain `main` functions have no runtime to start a server on.
+//! Benches and `main` functions start a server without a runtime.
 
 use pgherald_testkit::Postgres;
 

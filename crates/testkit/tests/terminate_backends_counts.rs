@@ -1,4 +1,4 @@
-//! Terminated are the client backends with the given application name, or all of them.
+//! `Postgres::terminate_backends` terminates clients with the given application name, or all.
 
 mod support;
 

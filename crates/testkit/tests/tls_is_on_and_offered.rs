@@ -1,4 +1,4 @@
-//! A server built with TLS has it on.
+//! A server built with `Builder::tls` accepts TLS connections.
 
 mod support;
 
@@ -15,7 +15,7 @@ async fn tls_is_on_and_offered() {
     let ssl: String = client.query_one("show ssl", &[]).await.unwrap().get(0);
     assert_eq!(ssl, "on");
 
-    // SSLRequest, answered with S: go ahead.
+    // An SSLRequest. The answer `S` accepts it.
     let mut socket = tokio::net::TcpStream::connect((server.host(), server.port()))
         .await
         .unwrap();

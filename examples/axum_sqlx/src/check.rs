@@ -1,4 +1,4 @@
-//! What `--check` requests and compares.
+//! The requests and comparisons of `--check`.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A small shop on axum, sqlx and plain tokio: cached reads that do not go stale, receipts that are written exactly once, a
+//! A small shop on axum, sqlx and plain tokio: cached reads that do not get stale, receipts that are written exactly once, a
 //! stream of events for browsers, and a shutdown in the right order.
 //!
 //! ```text
@@ -13,13 +13,13 @@
 //!
 //! | file | content |
 //! |---|---|
-//! | `shop.rs` | The tables, the cached reads, the writes, with sqlx. |
-//! | `receipts.rs` | The durable handler, in two variants: on pgherald's transaction, and on a transaction of sqlx. |
+//! | `shop.rs` | The tables, the cached reads and the writes, with sqlx. |
+//! | `receipts.rs` | The durable handler, in two variants: in pgherald's transaction, and in a transaction of sqlx. |
 //! | `web.rs` | The routes. |
-//! | `check.rs` | What `--check` requests and compares. |
+//! | `check.rs` | The requests and comparisons of `--check`. |
 //!
-//! Starts a PostgreSQL server of its own. With `DATABASE_URL` set it uses that database. `PORT` chooses the port; 0 is any that
-//! is free. With `--check` it makes the requests above itself, compares the answers, and ends.
+//! Starts its own PostgreSQL server. With `DATABASE_URL` set, it uses that database. `PORT` sets the port; 0 means any free
+//! port. With `--check` it makes such requests itself, compares the answers, and ends.
 
 #![allow(clippy::print_stdout, reason = "it is what an example is for")]
 
@@ -41,7 +41,7 @@ use tracing_subscriber::EnvFilter;
 use crate::shop::Shop;
 use crate::web::App;
 
-/// How long requests and handlers may take to finish at a shutdown.
+/// The time limit for requests, and for handlers, to finish at a shutdown.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -59,7 +59,7 @@ async fn main() -> Result<(), Failure> {
         [] => serve(false).await,
         ["--check"] => serve(true).await,
         ["worker", url, transactions] => work(url, transactions).await,
-        _ => Err("the arguments are: nothing, or --check".into()),
+        _ => Err("invalid arguments; run without arguments, or with --check".into()),
     }
 }
 
@@ -67,7 +67,7 @@ async fn serve(is_check: bool) -> Result<(), Failure> {
     let metrics = pgherald::prometheus::builder()?.install_recorder()?;
     pgherald::telemetry::describe();
     let database = Database::from_env_or_start().await?;
-    // One set of options for both: sqlx's, or a URL.
+    // sqlx and pgherald use the same options.
     let options: PgConnectOptions = database.url().parse()?;
     let pool = PgPoolOptions::new()
         .max_connections(8)
@@ -103,14 +103,14 @@ async fn serve(is_check: bool) -> Result<(), Failure> {
         false => tokio::signal::ctrl_c().await.map_err(Into::into),
     };
 
-    // 1. No new requests; the streams of events end; the requests under way finish. Readiness is gone.
+    // 1. Refuse new requests, end the streams of events, and let the running requests finish. The process is not ready.
     closing.send_replace(true);
     if tokio::time::timeout(DEADLINE, &mut server).await.is_err() {
         server.abort();
     }
-    // 2. The handlers finish what they have begun, on connections of the pool.
+    // 2. Let the handlers finish, while they can use the pool.
     println!("{}", herald.shutdown(DEADLINE).await?);
-    // 3. Nobody uses the pool any more.
+    // 3. Close the pool, which is not used any more.
     pool.close().await;
     if is_check {
         shop::remove(&options).await?;
@@ -118,7 +118,7 @@ async fn serve(is_check: bool) -> Result<(), Failure> {
     outcome
 }
 
-/// A process that only writes receipts.
+/// Runs a process that only writes receipts.
 async fn work(url: &str, transactions: &str) -> Result<(), Failure> {
     let options: PgConnectOptions = url.parse()?;
     let pool = PgPoolOptions::new().connect_with(options.clone()).await?;
@@ -126,7 +126,7 @@ async fn work(url: &str, transactions: &str) -> Result<(), Failure> {
     match transactions {
         "pgherald" => receipts::in_pgherald(&herald).await?,
         "sqlx" => receipts::in_sqlx(&herald, pool.clone()).await?,
-        _ => return Err("the worker's transactions are those of pgherald or sqlx".into()),
+        _ => return Err("invalid transactions of a worker; use pgherald or sqlx".into()),
     }
     println!("{}", herald.run_until_signal(DEADLINE).await?);
     pool.close().await;

@@ -1,8 +1,8 @@
-//! A receipt for each order, written exactly once, although a durable handler may be called several times for one event.
+//! Writes a receipt for each order exactly once, although a durable handler may be called several times for one event.
 //!
-//! Two ways lead there. With [`in_pgherald`] the receipt is written in the transaction that acknowledges the event: nothing is
-//! left to do. With [`in_sqlx`] it is written in a transaction of sqlx, together with the event's idempotency key: if the
-//! handler is called again for the same event, the key is there already.
+//! There are two ways. [`in_pgherald`] writes the receipt in the transaction that acknowledges the event. [`in_sqlx`] writes it
+//! in a transaction of sqlx, together with the event's idempotency key: if the handler is called again for the same event,
+//! the key already exists.
 
 use pgherald::group::TransactionalHandler;
 use pgherald::{Attempt, Durable, EventHandler, HandlerResult, Herald, Inserted};
@@ -15,7 +15,7 @@ use crate::shop::Order;
 pub(crate) const GROUP: &str = "receipts";
 
 fn options() -> Durable {
-    // After a process was killed, the others wait this long before they take over its work.
+    // After a process was killed, other processes wait this long before they take over its work.
     Durable::new(GROUP).lease(Duration::from_secs(1))
 }
 
@@ -62,13 +62,13 @@ impl EventHandler for WriteReceiptWithSqlx {
         let order = inserted.row()?;
         let key = attempt.idempotency_key().ok_or("an ephemeral handler")?;
         let mut transaction = self.pool.begin().await?;
-        // If another attempt at the same event is under way, this waits for its end.
+        // If another attempt at the same event is running, this statement waits until it has ended.
         let sql = "INSERT INTO shop_handled_events VALUES ($1) ON CONFLICT DO NOTHING";
-        let noted = sqlx::query(sql)
+        let new_key = sqlx::query(sql)
             .bind(key.to_string())
             .execute(&mut *transaction)
             .await?;
-        if noted.rows_affected() == 0 {
+        if new_key.rows_affected() == 0 {
             return Ok(()); // an earlier attempt has committed
         }
         sqlx::query("INSERT INTO shop_receipts (order_id, quantity) VALUES ($1, $2)")

@@ -48,14 +48,14 @@ const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS shop_receipts (order_id bigint NOT NULL, quantity integer NOT NULL);
     CREATE TABLE IF NOT EXISTS shop_handled_events (idempotency_key text PRIMARY KEY);";
 
-/// A real service has these statements in its migrations.
+/// Creates the tables. A real service has these statements in its migrations.
 pub(crate) async fn create_tables(pool: &PgPool) -> Result<(), Failure> {
     sqlx::raw_sql(TABLES).execute(pool).await?;
     Ok(())
 }
 
-/// Describes the herald: products are announced; orders are recorded in the outbox, because a durable handler needs each of
-/// them.
+/// Returns the builder of the herald. Changes of products are announced. Changes of orders are recorded in the outbox, because
+/// a durable handler needs all of them.
 pub(crate) fn herald(options: &PgConnectOptions) -> Result<HeraldBuilder, Failure> {
     let config: ConnectConfig = options.to_url_lossy().as_str().parse()?;
     let builder = Herald::connect(config)
@@ -73,7 +73,8 @@ pub(crate) struct Shop {
 impl Shop {
     pub(crate) async fn new(herald: &Herald, pool: PgPool) -> pgherald::Result<Self> {
         let products = CacheBuilder::new("products").row_of::<Product>();
-        // The key of a summary is an order's. A product may be in any summary, so a change to one invalidates all of them.
+        // A summary has the key of its order. A product may be in any summary, so a change of a product invalidates all
+        // summaries.
         let summaries = CacheBuilder::new("summaries")
             .row_of::<Order>()
             .table_of::<Product>();
@@ -106,7 +107,7 @@ impl Shop {
         Ok(self.summaries.get_or_load(order_id, load).await?)
     }
 
-    /// Changes a product, and returns when this process's cache has applied the change: the caller's next read sees it.
+    /// Changes a product. Returns when this process's cache has applied the change, so the caller's next read sees it.
     pub(crate) async fn update_product(
         &self,
         id: i64,
@@ -121,7 +122,7 @@ impl Shop {
             .bind(price_cents)
             .execute(&mut *transaction)
             .await?;
-        // The token travels in the same transaction, behind the events of the write.
+        // The token is sent in the same transaction, after the events of the write.
         let (channel, payload) = token.parameters();
         sqlx::query(WriteToken::sql())
             .bind(channel)

@@ -20,8 +20,8 @@ use tokio::sync::watch;
 use crate::Failure;
 use crate::shop::{Order, Product, Shop};
 
-/// How long the database can serve all reads without the caches. Only a longer outage of the listener makes the process
-/// unready.
+/// How long the database can serve all reads without the caches. After a longer outage of the listener, the process is not
+/// ready.
 const GRACE: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
@@ -45,7 +45,7 @@ pub(crate) fn routes(app: App) -> Router {
         .with_state(app)
 }
 
-/// An error of the database. The log gets the causes; the client gets none.
+/// An internal error, which is logged and hidden from the client.
 struct Internal(Failure);
 
 impl<E: Into<Failure>> From<E> for Internal {
@@ -127,14 +127,14 @@ async fn events(
     let mut closing = app.closing.clone();
     let messages = deliveries
         .flat_map(|delivery| stream::iter(messages(&delivery)))
-        // Without this a stream would never end, and neither would the graceful shutdown.
+        // Otherwise the streams, and with them the graceful shutdown, would never end.
         .take_until(async move { closing.wait_for(|is_closing| *is_closing).await.is_ok() });
     Ok(Sse::new(messages.map(Ok)).keep_alive(KeepAlive::default()))
 }
 
 fn messages(delivery: &Delivery) -> Vec<Message> {
     let resync = delivery.resync().map(|resync| {
-        // The browser has missed something: it reads again what it shows.
+        // The browser has missed changes and must read the shown data again.
         Message::default().event("resync").data(resync.to_string())
     });
     let events = delivery.events().iter().map(|event| {
@@ -146,8 +146,8 @@ fn messages(delivery: &Delivery) -> Vec<Message> {
     resync.into_iter().chain(events).collect()
 }
 
-/// Whether a load balancer may send requests. A connection of the listener that was just lost does not count: reads go to the
-/// database for that moment.
+/// Returns whether a load balancer may send requests. The process stays ready during a short outage of the listener, in which
+/// reads go to the database.
 async fn ready(State(app): State<App>) -> Response {
     let health = app.herald.health().borrow().clone();
     let is_ready = health.is_ready(GRACE) && !*app.closing.borrow();

@@ -1,4 +1,4 @@
-//! Receipts are written exactly once, although the processes that write them are killed.
+//! Receipts are written exactly once, although their processes are killed.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "it is a test")]
 
@@ -20,7 +20,7 @@ const TABLES: &str = "
     CREATE TABLE shop_receipts (order_id bigint NOT NULL, quantity integer NOT NULL);
     CREATE TABLE shop_handled_events (idempotency_key text PRIMARY KEY);";
 
-/// A process of the example that only writes receipts. Killed with SIGKILL when it is dropped.
+/// A process of the example that only writes receipts. Killed with SIGKILL when this is dropped.
 struct Worker(Child);
 
 impl Worker {
@@ -50,7 +50,7 @@ async fn until(client: &Client, sql: &str) {
     };
     tokio::time::timeout(LIMIT, holds)
         .await
-        .unwrap_or_else(|_| panic!("it does not become true: {sql}"));
+        .unwrap_or_else(|_| panic!("not true within {LIMIT:?}: {sql}"));
 }
 
 async fn each_order_gets_one_receipt(transactions: &str) {
@@ -75,7 +75,7 @@ async fn each_order_gets_one_receipt(transactions: &str) {
             .await
             .unwrap();
         if id % (ORDERS / (KILLS + 1)) == 0 && id < ORDERS {
-            // Kill it in the middle of its work: while orders wait for their receipts.
+            // Kill the worker while orders wait for their receipts.
             let sql = format!(
                 "SELECT count(*) BETWEEN 1 AND {} FROM shop_receipts",
                 id - 1
@@ -89,8 +89,8 @@ async fn each_order_gets_one_receipt(transactions: &str) {
     }
     let all = format!("SELECT count(DISTINCT order_id) = {ORDERS} FROM shop_receipts");
     until(&client, &all).await;
-    let cursors = "SELECT count(*) = 0 FROM pgherald.parked_event";
-    until(&client, cursors).await;
+    let none_parked = "SELECT count(*) = 0 FROM pgherald.parked_event";
+    until(&client, none_parked).await;
     drop(worker);
     assert_eq!(
         count(&client, "SELECT count(*) FROM shop_receipts").await,
@@ -99,11 +99,11 @@ async fn each_order_gets_one_receipt(transactions: &str) {
 }
 
 #[tokio::test]
-async fn each_order_gets_one_receipt_in_the_transaction_of_pgherald() {
+async fn killed_workers_write_one_receipt_per_order_in_pgherald_transactions() {
     each_order_gets_one_receipt("pgherald").await;
 }
 
 #[tokio::test]
-async fn each_order_gets_one_receipt_in_a_transaction_of_sqlx() {
+async fn killed_workers_write_one_receipt_per_order_in_sqlx_transactions() {
     each_order_gets_one_receipt("sqlx").await;
 }

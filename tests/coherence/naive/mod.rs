@@ -1,4 +1,4 @@
-//! A small cache with epochs and shared loads, and the flaws that caches have.
+//! A small cache with epochs and shared loads, into which the typical flaws of caches can be built.
 
 mod applier;
 mod state;
@@ -17,10 +17,10 @@ use tokio_postgres::Transaction;
 use applier::Applier;
 use state::{Epoch, Found, State};
 
-/// How long a write is waited for.
+/// How long to wait for a write.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is wrong with a [`Naive`] cache.
+/// The flaw of a [`Naive`] cache.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Flaw {
     None,
@@ -28,33 +28,33 @@ pub(crate) enum Flaw {
     StoresOldLoads,
     /// A read joins a load that began before the key was invalidated.
     JoinsOlderLoads,
-    /// Answers from memory while the source is not live.
+    /// Serves values while the source is not live.
     AnswersBlindly,
-    /// Joins loads while the source is not live, however old they are.
+    /// Joins loads of any age while the source is not live.
     JoinsBlindly,
-    /// Keeps everything although its queue has lost events.
+    /// Keeps its values after its queue has lost events.
     IgnoresOverflow,
-    /// As that, but says it was flushed.
+    /// Like `IgnoresOverflow`, but reports a flush.
     OnlyClaimsToFlush,
-    /// Whoever waits for a load that fails or is cancelled waits for ever.
+    /// Waiters of a load that fails or is cancelled wait for ever.
     AbandonsWaiters,
-    /// Mixes up keys.
+    /// Serves the values of other keys.
     MixesUpKeys,
-    /// Confirms a write before it has seen it.
+    /// Confirms a write before it has applied it.
     ConfirmsAtOnce,
-    /// Goes by the health, which is ahead of its mailbox, and takes its time with that.
+    /// Follows the health, which is ahead of its mailbox, and reacts to it late.
     HearsLate,
     /// Panics.
     Panics,
 }
 
-/// Even without a flaw it answers, for a moment after an outage, before it has heard of the gap: its source
-/// of health is ahead of its mailbox. See [`Flaw::HearsLate`].
+/// Even without a flaw, it serves values for a moment after an outage before it has received the resync, because health signals
+/// are ahead of its mailbox. See [`Flaw::HearsLate`].
 #[derive(Clone)]
 pub(crate) struct Naive {
     state: Arc<Mutex<State>>,
     health: watch::Receiver<Health>,
-    /// Counts what was applied, to wake up those who wait for it.
+    /// The number of applied signals, for those that wait for one.
     applied: watch::Sender<u64>,
     max_age: Duration,
     flaw: Flaw,
@@ -65,7 +65,7 @@ impl Naive {
         Self::serving_stale(context, Duration::ZERO, flaw).await
     }
 
-    /// One that answers from memory until it has been without a source for `max_age`.
+    /// A cache that serves values without a source for at most `max_age`.
     pub(crate) async fn serving_stale(
         context: &CoherenceContext,
         max_age: Duration,
@@ -123,13 +123,13 @@ impl Naive {
         };
         drop(landing);
         for waiting in waiting {
-            // It may have given up.
+            // The waiter may have gone.
             let _ = waiting.send(version);
         }
         Ok(version)
     }
 
-    /// Waits until so many events of the transaction, or a flush from now on, were applied.
+    /// Waits until this many events of the transaction, or a later flush, were applied.
     async fn applied(self, transaction: u64, rows: i64) -> bool {
         let flushes = self.state().flushes();
         let mut applied = self.applied.subscribe();
@@ -141,7 +141,7 @@ impl Naive {
     }
 }
 
-/// Removes the flight however it ends: those who wait for it then try for themselves.
+/// Removes the flight when dropped, so that waiters load for themselves.
 struct Landing<'a> {
     naive: &'a Naive,
     key: i64,
@@ -167,7 +167,7 @@ impl Subject for Naive {
                     from_memory: false,
                 });
             }
-            assert!(self.flaw != Flaw::Panics || key != 3, "this is wanted");
+            assert!(self.flaw != Flaw::Panics || key != 3, "on purpose");
             let found = self.state().find(key, self.flaw, blind);
             let (version, from_memory) = match found {
                 Found::Value(version) => (version, true),

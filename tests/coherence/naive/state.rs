@@ -1,4 +1,4 @@
-//! What a naive cache keeps.
+//! The state of a naive cache.
 
 use std::collections::HashMap;
 
@@ -9,16 +9,16 @@ use super::Flaw;
 #[derive(Default)]
 pub(super) struct State {
     values: HashMap<i64, i64>,
-    /// How often a key was invalidated, and how often everything was.
+    /// How often each key, and everything, was invalidated.
     epochs: HashMap<i64, u64>,
     flushes: u64,
     flights: HashMap<i64, Flight>,
     last_flight: u64,
-    /// How many events of a transaction were applied.
+    /// The number of applied events per transaction.
     seen: HashMap<u64, i64>,
 }
 
-/// A load that others wait for.
+/// A load with its waiters.
 struct Flight {
     id: u64,
     epoch: Epoch,
@@ -27,11 +27,11 @@ struct Flight {
 
 pub(super) type Epoch = (u64, u64);
 
-/// What a read finds.
+/// The outcome of a lookup.
 pub(super) enum Found {
     Value(i64),
     Flight(oneshot::Receiver<i64>),
-    /// Nothing: it must load, in the flight of this id.
+    /// A miss. The reader must load, in the flight with this id.
     Nothing(u64, Epoch),
 }
 
@@ -64,14 +64,14 @@ impl State {
         Found::Nothing(self.last_flight, epoch)
     }
 
-    /// Stores what was loaded, unless the key was invalidated since or that is to be overlooked.
+    /// Stores a loaded value, unless the key was invalidated since. With `overlook`, stores it nevertheless.
     pub(super) fn store(&mut self, key: i64, version: i64, since: Epoch, overlook: bool) {
         if overlook || self.epoch(key) == since {
             self.values.insert(key, version);
         }
     }
 
-    /// Removes a flight, if it has not been replaced, and returns who waits for it.
+    /// Removes a flight unless it was replaced, and returns its waiters.
     pub(super) fn land(&mut self, key: i64, id: u64) -> Vec<oneshot::Sender<i64>> {
         match self.flights.get(&key) {
             Some(flight) if flight.id == id => self

@@ -1,6 +1,6 @@
-//! `pgherald install --migration`, run by tools for migrations.
+//! The script of `pgherald install --migration`, run by sqlx and refinery.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests stop at once")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may panic")]
 
 use std::future::poll_fn;
 use std::path::PathBuf;
@@ -25,13 +25,13 @@ const MANIFEST: &str = r#"[
     {"schema": "shop", "table": "orders", "mode": "outbox", "columns": "*", "old_columns": true}
 ]"#;
 
-/// A former installation of the same tables: fewer columns and operations.
+/// An earlier installation of the same tables, with fewer columns and operations.
 const FORMER: &str = r#"[
     {"schema": "public", "table": "users", "mode": "notify", "operations": ["insert"]},
     {"schema": "shop", "table": "orders", "mode": "outbox", "columns": ["total"]}
 ]"#;
 
-/// A directory with files, which goes with it.
+/// A directory with files, which is removed when this is dropped.
 struct Files(PathBuf);
 
 impl Files {
@@ -56,7 +56,7 @@ impl Drop for Files {
     }
 }
 
-/// Runs the command; returns its exit code and what it printed.
+/// Runs the command. Returns its exit code and its output.
 async fn pgherald(arguments: Vec<String>) -> (i32, String) {
     let run = move || {
         let cargo = ["run", "--quiet", "--package", "pgherald-cli", "--"];
@@ -77,7 +77,7 @@ async fn script(name: &str, manifest: &str) -> String {
         &files.path("tables.json"),
         "--migration",
     ];
-    // No server listens there: generating a script needs no connection.
+    // No server listens on this port: writing a script needs no connection.
     let database = [
         "--database-url".to_owned(),
         "host=127.0.0.1 port=1".to_owned(),
@@ -88,7 +88,7 @@ async fn script(name: &str, manifest: &str) -> String {
     script
 }
 
-/// A database with a connection that listens.
+/// A database with a listening connection.
 struct Scene {
     url: String,
     client: Client,
@@ -128,7 +128,7 @@ impl Scene {
         trigger::install(&self.client, &specs).await.unwrap();
     }
 
-    /// The versions of all functions and triggers: listeners compare them.
+    /// The versions of all functions and triggers, which listeners compare.
     async fn versions(&self) -> String {
         let sql = "SELECT string_agg(version, ' ' ORDER BY version) FROM (
             SELECT concat_ws(':', oid, xmin) FROM pg_proc WHERE pronamespace = 'pgherald'::regnamespace
@@ -137,7 +137,7 @@ impl Scene {
         self.client.query_one(sql, &[]).await.unwrap().get(0)
     }
 
-    /// Asserts that everything is installed as the manifest says, and that an event of each table arrives.
+    /// Asserts that the manifest is installed, and that an event of each table arrives.
     async fn assert_installed(&mut self, name: &str) {
         let files = Files::new(name, &[("tables.json", MANIFEST)]);
         let manifest = files.path("tables.json");
@@ -207,7 +207,7 @@ async fn sqlx_installs_on_an_empty_database_and_again() {
 }
 
 #[tokio::test]
-async fn sqlx_installs_where_something_is_installed() {
+async fn sqlx_installs_over_an_earlier_installation() {
     let script = script("sqlx_over_script", MANIFEST).await;
     for (number, former) in [FORMER, MANIFEST].into_iter().enumerate() {
         let mut scene = Scene::new().await;
@@ -243,7 +243,7 @@ async fn refinery_installs_on_an_empty_database_and_again() {
 }
 
 #[tokio::test]
-async fn refinery_installs_where_something_is_installed() {
+async fn refinery_installs_over_an_earlier_installation() {
     let script = script("refinery_over_script", MANIFEST).await;
     for (number, former) in [FORMER, MANIFEST].into_iter().enumerate() {
         let mut scene = Scene::new().await;

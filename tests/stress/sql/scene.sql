@@ -1,15 +1,15 @@
--- Beside the watched table jobs (id, n, version): a version counts the writes of a row.
--- What was committed: one row for each write. No trigger watches it. After a crash of the server versions and transaction ids
--- are given out again, the numbers of writes never are.
+-- Tables beside the watched table jobs (id, n, version), whose version counts the writes of a row.
+-- One row per committed write. No trigger watches this table. After a crash of the server, versions and transaction ids are
+-- assigned again, but numbers of writes are not.
 CREATE TABLE written (
     n bigint PRIMARY KEY,
     id int NOT NULL,
     version bigint NOT NULL,
     xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    -- Which start of the server the transaction id belongs to.
+    -- Start time of the server that assigned the transaction id.
     server timestamptz NOT NULL DEFAULT pg_postmaster_start_time()
 );
--- What the handlers of groups did, in order.
+-- The effects of the groups' handlers, in order.
 CREATE TABLE effects (
     number bigserial PRIMARY KEY,
     n bigint NOT NULL,
@@ -21,7 +21,7 @@ CREATE TABLE effects (
 );
 CREATE INDEX effects_by_n ON effects (n);
 CREATE TABLE resyncs (reason text NOT NULL, worker text NOT NULL, at timestamptz NOT NULL DEFAULT clock_timestamp());
--- Rows of the outbox that were trimmed, for the audit to show.
+-- Trimmed rows of the outbox, which the audit shows.
 CREATE TABLE trimmed (
     id bigint PRIMARY KEY, xid xid8, sent_at timestamptz, hash int, operation "char", columns text
 );
@@ -30,7 +30,7 @@ CREATE VIEW recorded AS
     UNION ALL
     SELECT id, xid, sent_at, hash, operation, (columns::json ->> 'n')::bigint AS n FROM trimmed AS t
     WHERE NOT EXISTS (SELECT FROM pgherald.outbox AS o WHERE o.id = t.id);
--- Writes some rows, each once, in one statement.
+-- Writes each of the rows once, in one statement.
 CREATE FUNCTION write(keys int[], numbers bigint[]) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     WITH changed AS (
@@ -42,7 +42,7 @@ BEGIN
     INSERT INTO written (n, id, version) SELECT c.n, c.id, c.version FROM changed AS c;
 END
 $$;
--- Trims as far as groups allow, after a copy of what may go.
+-- Copies the outbox, and trims it as far as groups allow.
 CREATE FUNCTION copy_and_trim() RETURNS int LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO trimmed SELECT id, xid, sent_at, hash, operation, columns FROM pgherald.outbox ON CONFLICT DO NOTHING;

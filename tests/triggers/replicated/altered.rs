@@ -1,9 +1,9 @@
-//! Columns that were altered after the installation, also in a session that wrote before and keeps its plans.
+//! Columns altered after the installation, in new sessions and in sessions with cached plans.
 
 use super::{USERS, scene};
 use crate::support::{Scene, connect, event, recorded, spec};
 
-/// Statements that alter the table one after the other, and what an insert is recorded as after each.
+/// Statements that alter the table, and the row that an insert records after each.
 const ALTERED: [(&str, &str); 7] = [
     (
         "DROP email, ADD email text DEFAULT 'new'",
@@ -23,7 +23,7 @@ const ALTERED: [(&str, &str); 7] = [
     ("RENAME id TO number", ""),
 ];
 
-/// Writes after each of these, in one session or in a new one each time; calls `check` with the insert and what is expected.
+/// Inserts after each statement, in one session or in a new one each time. Calls `check` with the insert and the expected row.
 async fn altered(mut scene: Scene, is_new: bool, check: impl AsyncFn(&mut Scene, &str, &str)) {
     let rest = "UPDATE users SET email = 'b'; UPDATE users SET id = 2; DELETE FROM users";
     let insert = "INSERT INTO users (id) VALUES (1)";
@@ -45,7 +45,7 @@ async fn altered(mut scene: Scene, is_new: bool, check: impl AsyncFn(&mut Scene,
 }
 
 #[tokio::test]
-async fn altered_columns_fail_no_write_and_the_others_are_recorded() {
+async fn altered_columns_do_not_fail_writes_and_other_columns_are_recorded() {
     let columns = spec("users").columns(["email", "score"]);
     for spec in [
         columns.clone(),
@@ -65,7 +65,7 @@ async fn altered_columns_fail_no_write_and_the_others_are_recorded() {
 }
 
 #[tokio::test]
-async fn altered_columns_fail_no_write_and_the_others_are_announced() {
+async fn altered_columns_do_not_fail_writes_and_other_columns_are_announced() {
     let columns = spec("users").columns(["email", "score"]);
     for spec in [columns.clone(), columns.when_changed(["email", "score"])] {
         for is_new in [false, true] {
@@ -88,7 +88,7 @@ async fn altered_columns_fail_no_write_and_the_others_are_announced() {
 }
 
 #[tokio::test]
-async fn altered_columns_fail_no_write_of_a_table_without_key() {
+async fn altered_columns_do_not_fail_writes_to_a_table_without_a_key() {
     for spec in [spec("users"), spec("users").outbox()] {
         let spec = spec.key_columns([""; 0]).when_changed(["email", "score"]);
         for is_new in [false, true] {
@@ -99,7 +99,7 @@ async fn altered_columns_fail_no_write_of_a_table_without_key() {
 }
 
 #[tokio::test]
-async fn a_write_goes_on_without_the_shared_functions() {
+async fn a_write_succeeds_without_the_shared_functions() {
     for spec in [spec("users").columns(["email"]), spec("users").outbox()] {
         let scene = scene(USERS, spec, "replica").await;
         let gone = "DROP FUNCTION pgherald.notify_rows; DROP FUNCTION pgherald.rows_query;

@@ -3,13 +3,13 @@
 //! ```text
 //!   Events ──► Schedule ──► attempt ──► done
 //!    (credit)     ▲            │
-//!                 │            ├─ failed, tries left: back off ──┐
-//!                 └────────────┼─────────────────────────────────┘
-//!                              └─ failed for good: given_up
+//!                 │            ├─ failed, attempts left: back off ──┐
+//!                 └────────────┼────────────────────────────────────┘
+//!                              └─ failed finally: given_up
 //! ```
 //!
-//! Owner: the actor owns the handler's value, which it makes with the user's factory when it is first
-//! needed and again after each panic.
+//! Owner: the actor owns the handler's value. It calls the user's factory before the first attempt, and again after
+//! each panic.
 
 mod options;
 mod report;
@@ -34,24 +34,25 @@ pub use report::HandlerReport;
 
 use crate::messages::{Drain, Events, GetReport, Subscribe};
 
-/// How many tasks may be held that cannot run now: they back off, or follow one of their row that does.
+/// The number of tasks that may be held although they cannot run now: they back off, or wait behind a task of the same row
+/// that does.
 const MAX_HELD: usize = 1_024;
 
-/// Runs a user's [`EventHandler`].
+/// Runs a user's [`EventHandler`] as an *ephemeral* handler.
 ///
-/// This is the *ephemeral* kind: what it was given and has not finished lives in memory, and is gone with
-/// the process. What it missed meanwhile it learns by a resync.
+/// Unfinished tasks live in memory, and are lost when the process ends. The next start begins with a resync, in which the
+/// handler can catch up.
 ///
-/// States: working, draining, and, when the [`Drain`] is answered, stopped.
+/// States: working, draining, and stopped when [`Drain`] is answered.
 ///
 /// Guarantees:
-/// - Events of one row are handled one after the other in the order of their commits; a row whose event
-///   backs off waits, others go on. A resync is handled by itself, in its place.
-/// - A panic, hang or error costs one attempt at one task.
-/// - Every task ends as handled, given up, or dropped at the end of draining, and is counted as such.
-/// - While more than twice as many tasks could run as may, or 1,024 are held because they back off or follow
-///   one that does, no further batch is taken: events wait in the subscription's queue, under its overflow
-///   policy.
+/// - Events of one row are handled one at a time, in commit order. While an event backs off, later events of its row
+///   wait and other rows continue. A resync runs alone, in its place in the order.
+/// - A panic, a timeout or an error fails one attempt at one task.
+/// - Each task is counted as handled, given up, or dropped at the end of draining.
+/// - The handler takes no further batch while the tasks that run or could run exceed twice its concurrency, or while more
+///   than 1,024 tasks beyond these are held because they back off or wait behind one that does. Events then wait in the
+///   subscription's queue, under its overflow policy.
 ///
 /// ```
 /// use actix::Actor;
@@ -81,22 +82,22 @@ pub struct HandlerActor<H: EventHandler> {
     report: HandlerReport,
     metrics: HandlerMetrics,
     failure_log: FailureLog,
-    /// Batches taken in whose sender is kept from sending more.
-    held_back: Vec<oneshot::Sender<()>>,
-    /// Told when everything is finished.
+    /// One for each batch that is not acknowledged yet: the pump sends no further batch before that.
+    unacknowledged: Vec<oneshot::Sender<()>>,
+    /// Notified when no task is left.
     draining: Vec<oneshot::Sender<()>>,
-    /// Nothing more is taken in.
+    /// Whether new batches are ignored.
     closing: bool,
 }
 
 struct Job {
     task: Task,
-    /// Attempts made.
+    /// The number of attempts begun, without snoozed ones.
     attempts: u32,
 }
 
 impl<H: EventHandler> HandlerActor<H> {
-    /// A handler whose value `factory` makes: when it is first needed, and again after each panic.
+    /// Makes a handler. The actor calls `factory` before the first attempt, and again after each panic.
     pub fn new(mut options: Ephemeral, factory: impl Fn() -> H + 'static) -> Self {
         options.concurrency = options.concurrency.max(1);
         Self {
@@ -108,14 +109,14 @@ impl<H: EventHandler> HandlerActor<H> {
                 name: options.name.clone(),
                 ..HandlerReport::default()
             },
-            held_back: Vec::new(),
+            unacknowledged: Vec::new(),
             draining: Vec::new(),
             closing: false,
             options,
         }
     }
 
-    /// The message that subscribes the handler at `addr`, started with these options.
+    /// Returns the message that subscribes the handler at `addr`. `options` are those that the handler was made with.
     pub fn subscription(addr: &Addr<Self>, options: &Ephemeral) -> Subscribe {
         let filter = H::Event::narrow(options.filter.clone());
         Subscribe::to(&*options.name, filter, addr.clone().recipient())
@@ -131,17 +132,17 @@ impl<H: EventHandler> HandlerActor<H> {
         self.schedule.push(lane, Job { task, attempts: 0 });
     }
 
-    /// Begins what may begin, and lets go of who waited for room.
+    /// Begins the attempts that may run now, and notifies the waiting pump and drains.
     fn advance(&mut self, ctx: &mut Context<Self>) {
         while let Some((lane, job)) = self.schedule.start_next() {
             self.begin(lane, job, ctx);
         }
         self.metrics.unfinished(self.schedule.len());
         if self.has_room() {
-            self.held_back.drain(..).for_each(let_go);
+            self.unacknowledged.drain(..).for_each(notify);
         }
         if self.schedule.is_empty() {
-            self.draining.drain(..).for_each(let_go);
+            self.draining.drain(..).for_each(notify);
         }
     }
 
@@ -167,7 +168,7 @@ impl<H: EventHandler> HandlerActor<H> {
             let outcome = match &handler {
                 Ok(instance) => match instance.get() {
                     Some(value) => contain(|| run(value, &job.task, attempt), limit).await,
-                    // It has its value until it is dropped; were it otherwise, nothing was handled.
+                    // Unreachable: an instance has its value until it is dropped.
                     None => Err(Failure::Panicked("the handler has no value".to_owned())),
                 },
                 Err(message) => Err(Failure::Panicked(format!("in the factory: {message}"))),
@@ -233,7 +234,7 @@ impl<H: EventHandler> HandlerActor<H> {
                 }
                 dropped(handler, failure.label(), false, 1);
                 self.report.given_up += 1;
-                self.tell_given_up(&GivenUp {
+                self.call_given_up(&GivenUp {
                     task: job.task,
                     attempts,
                     failure,
@@ -243,7 +244,7 @@ impl<H: EventHandler> HandlerActor<H> {
         }
     }
 
-    /// Whether a failure is logged in full. Otherwise it is counted, and a summary is logged later.
+    /// Returns whether a failure is logged in full. Otherwise it is counted, and a summary is logged later.
     fn logs(&mut self, failure: &Failure, is_given_up: bool, ctx: &mut Context<Self>) -> bool {
         let had_begun = self.failure_log.due().is_some();
         let is_logged = self
@@ -256,7 +257,7 @@ impl<H: EventHandler> HandlerActor<H> {
         is_logged
     }
 
-    /// Logs the number of failed attempts that were not logged one by one.
+    /// Logs the number of failed attempts that were not logged individually.
     fn log_failures(&mut self) {
         let handler = &*self.options.name;
         for summary in self.failure_log.take() {
@@ -286,16 +287,16 @@ impl<H: EventHandler> HandlerActor<H> {
         }));
     }
 
-    fn tell_given_up(&mut self, given_up: &GivenUp) {
+    fn call_given_up(&mut self, given_up: &GivenUp) {
         let Ok(handler) = self.instances.get() else {
             return;
         };
-        let told = contained(|| handler.get().map(|value| value.given_up(given_up)));
-        if let Err(message) = told {
+        let outcome = contained(|| handler.get().map(|value| value.given_up(given_up)));
+        if let Err(message) = outcome {
             self.report.panics += 1;
             self.instances.replace(&handler);
             let (handler, task) = (&*self.options.name, &given_up.task);
-            tracing::error!(handler, %task, message, "the hook for tasks given up panicked");
+            tracing::error!(handler, %task, message, "the given_up method of the handler panicked");
         }
     }
 
@@ -306,7 +307,7 @@ impl<H: EventHandler> HandlerActor<H> {
         }
     }
 
-    /// Counts what is unfinished as dropped. The actor stops after this.
+    /// Counts unfinished tasks as dropped. The actor stops after this.
     fn close(&mut self) -> HandlerReport {
         let count = self.schedule.len() as u64;
         if count > 0 {
@@ -322,8 +323,8 @@ impl<H: EventHandler> HandlerActor<H> {
     }
 }
 
-fn let_go(waiting: oneshot::Sender<()>) {
-    // Whoever waited may have gone meanwhile.
+fn notify(waiting: oneshot::Sender<()>) {
+    // Fails if the receiver is gone.
     let _ = waiting.send(());
 }
 
@@ -336,7 +337,7 @@ impl<H: EventHandler> Actor for HandlerActor<H> {
 }
 
 impl<H: EventHandler> Handler<Events> for HandlerActor<H> {
-    // Lives in the actor's context: when the actor stops, the sender learns that this was not handled.
+    // An actor future: if the actor stops, it is dropped, and the sender gets an error.
     type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, events: Events, ctx: &mut Self::Context) -> Self::Result {
@@ -350,7 +351,7 @@ impl<H: EventHandler> Handler<Events> for HandlerActor<H> {
             self.push(Task::Event(event.clone()));
         }
         let (sender, room) = oneshot::channel();
-        self.held_back.push(sender);
+        self.unacknowledged.push(sender);
         self.advance(ctx);
         let has_room = async move {
             // The sender is never dropped while the actor lives.
@@ -377,7 +378,7 @@ impl<H: EventHandler> Handler<Drain> for HandlerActor<H> {
         self.draining.push(sender);
         self.advance(ctx);
         let drained = async move {
-            // Out of time or finished: the report tells which.
+            // After a timeout, the report counts the unfinished tasks as dropped.
             let _ = tokio::time::timeout(message.deadline, finished).await;
         };
         Box::pin(drained.into_actor(self).map(|(), act, ctx| {

@@ -1,13 +1,13 @@
-//! How a handler actor works.
+//! The options of a handler actor.
 
 use std::time::Duration;
 
 use pgherald_core::{Error, Filter, Result, RetryPolicy, SubscriptionOptions};
 
-/// The terms of an ephemeral handler: its name and limits.
+/// The options of an ephemeral handler: its name and limits.
 ///
-/// Ephemeral: tasks live in memory, and are gone with the process. What a handler missed meanwhile it learns
-/// by a resync.
+/// An ephemeral handler keeps its tasks in memory, and loses them when the process ends. The next start begins with a
+/// resync, in which the handler can catch up.
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until a handler is made with them"]
 pub struct Ephemeral {
@@ -20,9 +20,9 @@ pub struct Ephemeral {
 }
 
 impl Ephemeral {
-    /// Options with 8 attempts at a time, 30 s for each, and the default [`RetryPolicy`].
+    /// Makes options with 8 concurrent attempts, a timeout of 30 s for each, and the default [`RetryPolicy`].
     ///
-    /// The name stands in logs and reports; it need not be unique.
+    /// The name appears in logs, metrics and reports. It need not be unique.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         Self {
@@ -35,40 +35,39 @@ impl Ephemeral {
         }
     }
 
-    /// How many attempts may run at a time. [`Herald::handler`](crate::Herald::handler) refuses 0, and
-    /// [`HandlerActor::new`](crate::HandlerActor::new) takes 1 instead. Events of one row always run one after the
-    /// other.
+    /// Sets the number of attempts that may run concurrently. [`Herald::handler`](crate::Herald::handler) refuses 0;
+    /// [`HandlerActor::new`](crate::HandlerActor::new) takes it as 1. Events of one row always run one at a time.
     pub fn concurrency(mut self, attempts: usize) -> Self {
         self.concurrency = attempts;
         self
     }
 
-    /// How long one attempt may take. [`Herald::handler`](crate::Herald::handler) refuses 0.
+    /// Sets the time limit of one attempt. [`Herald::handler`](crate::Herald::handler) refuses 0.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
     }
 
-    /// How often an event is tried.
+    /// Sets how often, and after which delays, a failed task is retried.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
         self
     }
 
-    /// Which events it is given, of those that [`EventHandler::Event`](pgherald_core::EventHandler::Event)
-    /// stands for. Default: all.
+    /// Restricts the events of the handler further than its type [`EventHandler::Event`](pgherald_core::EventHandler::Event)
+    /// does. Default: all events of that type.
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = filter;
         self
     }
 
-    /// The queue between listener and handler. Its name gives way to the handler's.
+    /// Sets the options of the queue between listener and handler. The handler's name replaces the name in `options`.
     pub fn subscription(mut self, options: SubscriptionOptions) -> Self {
         self.subscription = options.name(self.name.clone());
         self
     }
 
-    /// Checks that attempts can be made.
+    /// Checks the limits.
     ///
     /// # Errors
     /// If the concurrency or the timeout is 0.

@@ -23,22 +23,22 @@ pub struct HandlerReport {
     /// Tasks of a durable handler that failed and wait for another attempt, or wait behind an earlier task of the same row.
     /// They stay parked in the database.
     pub parked: u64,
-    /// Tasks that were not finished when the time for draining was over.
+    /// Tasks that were not finished at the deadline of a [`Drain`](crate::Drain).
     pub dropped: u64,
-    /// Tasks of a durable handler that the next consumer of its group handles, or handles again.
+    /// Tasks of a durable handler that were left to another consumer of its group, which handles them, maybe again.
     pub left_to_others: u64,
-    /// Tasks that wait, run, or back off now.
+    /// Tasks that currently wait, run, or back off.
     pub unfinished: u64,
-    /// Attempts that failed by an error.
+    /// Attempts that returned an error.
     pub errors: u64,
-    /// Attempts that took too long.
+    /// Attempts that exceeded their time limit.
     pub timeouts: u64,
     /// Attempts that panicked.
     pub panics: u64,
 }
 
 impl HandlerReport {
-    /// The number of failed attempts: by an error, a timeout or a panic.
+    /// Returns the number of failed attempts: errors, timeouts and panics.
     #[must_use]
     pub fn failed_attempts(&self) -> u64 {
         self.errors + self.timeouts + self.panics

@@ -1,4 +1,4 @@
-//! What a herald is to do, before it starts.
+//! The builder of a herald.
 
 use std::time::Duration;
 
@@ -12,15 +12,15 @@ use super::place::Place;
 use super::{Herald, Started, live};
 use crate::listener::ListenerActor;
 
-/// Describes a [`Herald`]; see [`Herald::connect`].
+/// Configures and starts a [`Herald`]; see [`Herald::connect`].
 #[derive(Clone, Debug)]
 #[must_use = "call start() to get the herald"]
 pub struct HeraldBuilder {
     config: ConnectConfig,
-    /// Of all tables: what reads the outbox is split off, with the settings that both kinds have.
+    /// Has all tables. Those in outbox mode are split off when the herald starts, and share these settings.
     source: NotifySourceBuilder,
     poll_interval: Option<Duration>,
-    /// Whether to take away what is installed besides; `None` to install nothing.
+    /// Whether to install exactly what this program watches; `None` to install nothing.
     install: Option<bool>,
     latency_warning: Option<Duration>,
     live_within: Duration,
@@ -43,23 +43,22 @@ impl HeraldBuilder {
     /// Watches `T`'s table with the default [`TriggerSpec`].
     ///
     /// # Errors
-    /// If schema or table cannot be names in PostgreSQL.
+    /// If the schema or table is not a valid name in PostgreSQL.
     pub fn watch<T: Table>(self) -> Result<Self> {
         Ok(self.watch_with(TriggerSpec::of::<T>()?))
     }
 
-    /// Watches a table with triggers as specified. Operations that the triggers leave out cause no events: caches on the table
-    /// do not notice them.
+    /// Watches a table with the specified triggers. Operations without a trigger cause no events, so caches on the table keep
+    /// values that these operations have changed.
     ///
-    /// Tables in [outbox mode](TriggerSpec::outbox) may be watched beside others. Each mode has a connection of its own, and
-    /// the herald is live while both are; there is no order between what the two bring.
+    /// Tables in [outbox mode](TriggerSpec::outbox) and in notify mode may be combined. Each mode has its own connection, and
+    /// the herald is live while both connections are. Events of different modes have no order between each other.
     pub fn watch_with(mut self, spec: TriggerSpec) -> Self {
         self.source = self.source.watch(spec);
         self
     }
 
-    /// Exports what this program requires of its tables, as JSON: write it to a file, and have `pgherald install --from FILE`
-    /// install it.
+    /// Returns the triggers that this program requires, as JSON. Write it to a file for `pgherald install --from FILE`.
     ///
     /// ```
     /// # use pgherald_actors::Herald;
@@ -83,7 +82,7 @@ impl HeraldBuilder {
         trigger::to_manifest(self.source.watched())
     }
 
-    /// Works out what [`install_triggers`](Self::install_triggers) would run, and runs nothing: [`Plan::sql`](trigger::Plan::sql)
+    /// Plans what [`install_triggers`](Self::install_triggers) would run, and runs nothing. [`Plan::sql`](trigger::Plan::sql)
     /// is a script for a review or a migration.
     ///
     /// # Errors
@@ -93,44 +92,44 @@ impl HeraldBuilder {
         trigger::plan_widened(&client, self.source.watched()).await
     }
 
-    /// Listens to a channel that other triggers notify, PGCacheWatch's for example.
+    /// Listens to a channel that triggers of another program notify, such as PGCacheWatch's.
     pub fn channel(mut self, channel: ChannelName) -> Self {
         self.source = self.source.channel(channel);
         self
     }
 
-    /// Installs the triggers of the watched tables before it starts, where they are not as specified.
-    /// Without this they must be there; while they are not, the listener is not live.
+    /// Installs missing or different triggers of the watched tables when the herald starts. Without this, the triggers must be
+    /// installed already: while they are not, the listener is not live.
     ///
-    /// What the present installation has and this program does not watch stays: another program may need it. Start fails where
-    /// one installation cannot serve both, because it has the other mode, another channel or another key; see
+    /// Existing triggers, columns and options that this program does not require stay, because another program may need them.
+    /// The start fails if one installation cannot serve both programs: it has another mode, channel or key. See
     /// [`Actual::widened`](trigger::Actual::widened).
     pub fn install_triggers(mut self) -> Self {
         self.install = Some(false);
         self
     }
 
-    /// As [`install_triggers`](Self::install_triggers), but takes away from the watched tables what this program does not
-    /// watch. What it takes away is logged.
+    /// Like [`install_triggers`](Self::install_triggers), but also removes from the watched tables what this program does not
+    /// require. Each removal is logged as a warning.
     pub fn install_triggers_exactly(mut self) -> Self {
         self.install = Some(true);
         self
     }
 
-    /// See [`ListenerActor::latency_warning`].
+    /// Sets the latency above which a warning is logged; see [`ListenerActor::latency_warning`].
     pub fn latency_warning(mut self, threshold: Option<Duration>) -> Self {
         self.latency_warning = threshold;
         self
     }
 
-    /// After how long without a wake-up the outbox is read anyway, if tables are in that mode. See
+    /// Sets how long after the last wake-up the outbox is read without one. Affects only tables in outbox mode. See
     /// [`OutboxSourceBuilder::poll_interval`](pgherald_core::OutboxSourceBuilder::poll_interval).
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.poll_interval = Some(interval);
         self
     }
 
-    /// Changes the source's settings: heartbeat, backoff, timeouts, tables. They hold for reading the outbox as well, but
+    /// Changes the source's settings: heartbeat, backoff, timeouts, tables. They also apply to tables in outbox mode, except
     /// for the probe, which only notifications need.
     pub fn source(
         mut self,
@@ -140,30 +139,34 @@ impl HeraldBuilder {
         self
     }
 
-    /// Runs the listener and the caches on the current arbiter rather than on one of their own.
+    /// Runs the listener and the caches on the current arbiter instead of an arbiter of their own. Only under actix: under plain
+    /// tokio, the start then fails.
     ///
-    /// A handler that blocks this arbiter then delays the caches: they may answer with values that are older than the
-    /// handler's work.
+    /// A handler that blocks this arbiter then delays the caches, which may serve outdated values meanwhile.
     pub fn on_current_arbiter(mut self) -> Self {
         self.on_current_arbiter = true;
         self
     }
 
-    /// How long [`start`](Self::start) waits for the listener to be live, and the herald for each durable handler. Default: 10 s.
+    /// Sets how long [`start`](Self::start) waits until the listener is live, and the herald until each durable handler's
+    /// consumer is. Default: 10 s; `start` refuses 0.
     pub fn live_within(mut self, limit: Duration) -> Self {
         self.live_within = limit;
         self
     }
 
-    /// Installs triggers if asked to, starts the listener, and waits until it is [live](Herald::live):
-    /// [10 s](Self::live_within) at most.
+    /// Installs triggers if configured to, starts the listener, and waits until it is [live](Herald::live), for at most
+    /// [10 s](Self::live_within).
     ///
     /// # Errors
-    /// As for [`start_without_waiting`](Self::start_without_waiting). If the listener is not live in time; the error has the
-    /// cause and its [hint](Error::hint): the server cannot be reached, say, or triggers are missing. The listener is stopped
-    /// then.
+    /// As [`start_without_waiting`](Self::start_without_waiting). If the listener is not live in time, because the server cannot
+    /// be reached or triggers are missing, for example: the error has the cause and its [hint](Error::hint), and the listener is
+    /// stopped.
     pub async fn start(self) -> Result<Herald> {
         let limit = self.live_within;
+        if limit.is_zero() {
+            return Err(Error::no_time_to_be_live());
+        }
         let mut herald = self.start_without_waiting().await?;
         if let Err(error) = live::within(limit, herald.health(), "the listener").await {
             // No handler has subscribed yet, so nothing is lost.
@@ -174,12 +177,12 @@ impl HeraldBuilder {
         Ok(herald)
     }
 
-    /// Installs triggers if asked to, and starts the listener. Waits neither for the listener nor for durable handlers to be
-    /// live: for programs that have to run while the database is away.
+    /// Installs triggers if configured to, and starts the listener. Waits neither until the listener nor until durable
+    /// handlers are live. For programs that have to run while the database is unavailable.
     ///
     /// # Errors
-    /// If a setting cannot be used, or triggers were to be installed and that failed. If neither an actix system nor a tokio
-    /// runtime runs on this thread. A server that is down is no error otherwise: the listener goes on trying.
+    /// If a setting is invalid, or triggers cannot be installed. If neither an actix system nor a tokio runtime runs on this
+    /// thread. If no triggers are to be installed, an unreachable server is no error: the listener retries.
     pub async fn start_without_waiting(self) -> Result<Herald> {
         let here = Place::current();
         let caches = match (&here, self.on_current_arbiter) {
@@ -199,14 +202,13 @@ impl HeraldBuilder {
         }
         let in_outbox = recorded.watched().to_vec();
         let has_announced = !announced.watched().is_empty() || !knows_all;
+        // Settings are checked also of the source that is not needed.
+        let (announced, recorded) = (announced.factory()?, recorded.factory()?);
         let make: Box<dyn FnOnce() -> ListenerActor + Send> =
             match (has_announced, in_outbox.is_empty()) {
-                (_, true) => listener(announced.factory()?),
-                (false, false) => listener(recorded.factory()?),
-                (true, false) => {
-                    let (announced, recorded) = (announced.factory()?, recorded.factory()?);
-                    listener(move || Joined::new(announced(), recorded()))
-                }
+                (_, true) => listener(announced),
+                (false, false) => listener(recorded),
+                (true, false) => listener(move || Joined::new(announced(), recorded())),
             };
         if let Some(exactly) = self.install {
             install(&self.config, &specs, exactly).await?;

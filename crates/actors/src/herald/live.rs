@@ -5,17 +5,17 @@ use std::time::Duration;
 use pgherald_core::{Error, Health, Result};
 use tokio::sync::watch;
 
-/// Waits until `health` is live. Fails if its owner has stopped.
+/// Waits until `health` is live. Fails if the owner of `health` has stopped.
 pub(super) async fn wait(health: &mut watch::Receiver<Health>) -> Result<()> {
     let live = health.wait_for(Health::is_live).await;
     live.map(drop).map_err(|_| Error::shut_down())
 }
 
-/// Waits until `health` is live, at most for `limit`. `waits_for` names its owner in the error.
+/// Waits until `health` is live, for at most `limit`. The error names the owner of `health` as `owner`.
 pub(super) async fn within(
     limit: Duration,
     mut health: watch::Receiver<Health>,
-    waits_for: &str,
+    owner: &str,
 ) -> Result<()> {
     if let Ok(outcome) = tokio::time::timeout(limit, wait(&mut health)).await {
         return outcome;
@@ -25,5 +25,5 @@ pub(super) async fn within(
         Health::Degraded { cause, .. } => Some(cause.clone()),
         Health::Connecting => None,
     };
-    Err(Error::not_live(waits_for, limit, cause))
+    Err(Error::not_live(owner, limit, cause))
 }

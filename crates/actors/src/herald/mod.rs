@@ -1,4 +1,4 @@
-//! Listener, caches and handlers, started together and shut down in the right order.
+//! Starts a listener, caches and handlers, and shuts them down in the right order.
 
 mod builder;
 mod interrupt;
@@ -42,12 +42,12 @@ use crate::messages::{Drain, GetStatus, OpenSubscription, Shutdown, Subscribe};
 /// | `#[actix::main]`, `#[actix_web::main]` | an arbiter of their own | the arbiter that started the herald |
 /// | `#[tokio::main]` | a thread of their own | another thread of their own |
 ///
-/// So a handler that blocks its thread delays no cache. Handlers need not be `Send`; the factory that makes them has to be.
-/// Under plain tokio both threads use the runtime of the program, so handlers can share its connection pools.
+/// So a handler that blocks its thread delays no cache. Handlers need not be `Send`, but their factories must be.
+/// Under plain tokio both threads use the program's runtime, so handlers can share its connection pools.
 ///
-/// If the herald is dropped without a [shutdown](Self::shutdown), its actors go on until the runtime ends that started it.
+/// If the herald is dropped without a [shutdown](Self::shutdown), its actors continue until the runtime that started it ends.
 ///
-/// The herald does the wiring of the actors, which can be done by hand instead, and shuts them down in the right order.
+/// A program can also start and connect the actors itself.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -86,22 +86,22 @@ use crate::messages::{Drain, GetStatus, OpenSubscription, Shutdown, Subscribe};
 pub struct Herald {
     listener: Addr<ListenerActor>,
     health: watch::Receiver<Health>,
-    /// Those that have subscribed, for consumers.
+    /// The subscribed caches, which consumers wait for.
     subscribed: Caches,
-    /// Of the listener and the caches.
+    /// Where the listener and the caches run.
     caches: Place,
-    /// Of the handlers.
+    /// Where the handlers run.
     handlers: Place,
     registered: Mutex<Vec<Registered>>,
-    /// How long to wait for each consumer to be live; `None` not to wait.
+    /// How long to wait until each consumer is live; `None` for not at all.
     live_within: Option<Duration>,
-    /// The tables that are watched, where that is all that is listened to.
+    /// The watched tables; `None` if events of other tables may arrive too.
     watched: Option<Vec<TableName>>,
-    /// The database, if the herald was started for one.
+    /// The database; `None` if the program made the listener.
     config: Option<ConnectConfig>,
     /// The types of the tables' columns, as they were read for the caches that were started so far.
     key_types: tokio::sync::Mutex<KeyTypes>,
-    /// Where the outbox is, if that is what is read, and what is required of the tables whose changes are recorded in it.
+    /// The outbox's database, and the triggers of the tables in outbox mode; `None` if there is no such table.
     outbox: Option<(ConnectConfig, Vec<TriggerSpec>)>,
 }
 
@@ -131,13 +131,13 @@ struct Registered {
 }
 
 impl Herald {
-    /// Starts describing a herald on a database.
+    /// Returns a builder of a herald for a database.
     pub fn connect(config: ConnectConfig) -> HeraldBuilder {
         HeraldBuilder::new(config)
     }
 
-    /// Starts `listener`, and later the caches and handlers, on the current arbiter: for sources of your own, and for tests that
-    /// control the clock.
+    /// Starts `listener` on the current arbiter, where caches and handlers will run too. For custom sources, and for tests that
+    /// pause the clock.
     ///
     /// # Errors
     /// If no actix system runs on this thread.
@@ -162,12 +162,12 @@ impl Herald {
         }
     }
 
-    /// The listener, for whatever is not offered here.
+    /// Returns the listener's address, for messages that the herald has no method for.
     pub fn listener(&self) -> &Addr<ListenerActor> {
         &self.listener
     }
 
-    /// The listener's health, to be looked at and waited for.
+    /// Returns the listener's health, which can be read and awaited.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
@@ -176,7 +176,7 @@ impl Herald {
     /// Waits until the listener is live.
     ///
     /// # Errors
-    /// If it has stopped.
+    /// If the listener has stopped.
     pub async fn live(&self) -> Result<()> {
         live::wait(&mut self.health.clone()).await
     }
@@ -184,7 +184,7 @@ impl Herald {
     /// Starts a [`HandlerActor`] and subscribes it.
     ///
     /// # Errors
-    /// If its options cannot be used, or the herald was shut down.
+    /// If the concurrency or the timeout is 0, or the herald was shut down.
     pub async fn handler<H: EventHandler>(
         &self,
         options: Ephemeral,
@@ -200,11 +200,12 @@ impl Herald {
         Ok(addr)
     }
 
-    /// Starts a durable handler: a consumer of the group that `options` name. It reads the outbox by itself, on a connection
-    /// of its own; see [`pgherald_core::group`] for what it promises.
+    /// Starts a durable handler: a consumer of the group that `options` name. It reads the outbox on a connection of its own.
+    /// See [`pgherald_core::group`] for its guarantees.
     ///
-    /// When this returns, the consumer is live: a new group receives each event that is committed from now on. After
-    /// [`start_without_waiting`](HeraldBuilder::start_without_waiting), a new group begins when its consumer has connected.
+    /// When this returns, the consumer is live, so a new group receives each event that is committed from then on. After
+    /// [`start_without_waiting`](HeraldBuilder::start_without_waiting), this does not wait: a new group begins when its
+    /// consumer has connected.
     ///
     /// ```no_run
     /// # use pgherald_actors::Herald;
@@ -238,9 +239,9 @@ impl Herald {
     /// ```
     ///
     /// # Errors
-    /// If its options cannot be used, or it would not be given anything: no table in [outbox mode](TriggerSpec::outbox) is
-    /// watched, or none that it wants events of. If its consumer is not live [in time](HeraldBuilder::live_within): the error
-    /// has the cause and a [hint](Error::hint), and the consumer is stopped. If the herald was shut down.
+    /// If an option is invalid. If the handler would receive no events, because no table in [outbox mode](TriggerSpec::outbox)
+    /// that its event type and filter include is watched. If its consumer is not live [in time](HeraldBuilder::live_within):
+    /// the error has the cause and a [hint](Error::hint), and the consumer is stopped. If the herald was shut down.
     pub async fn durable<H: EventHandler>(
         &self,
         options: Durable,
@@ -251,10 +252,10 @@ impl Herald {
             .await
     }
 
-    /// Starts a durable handler that is given the transaction in which its acknowledgement commits.
+    /// Starts a durable handler that writes in the transaction in which the event is acknowledged.
     ///
     /// # Errors
-    /// As for [`durable`](Self::durable).
+    /// As [`durable`](Self::durable).
     pub async fn transactional<H: TransactionalHandler>(
         &self,
         options: Durable,
@@ -265,10 +266,10 @@ impl Herald {
             .await
     }
 
-    /// Starts a durable handler that is given many events at once.
+    /// Starts a durable handler that receives events in batches.
     ///
     /// # Errors
-    /// As for [`durable`](Self::durable).
+    /// As [`durable`](Self::durable).
     pub async fn batches<H: BatchHandler>(
         &self,
         options: Durable,
@@ -279,7 +280,7 @@ impl Herald {
             .await
     }
 
-    /// Returns where the outbox is, and the options with what the handler requires of the watched tables.
+    /// Returns the outbox's database, and `options` with the triggers that the handler requires.
     fn outbox_for<E: FromEvent>(&self, options: Durable) -> Result<(ConnectConfig, Durable)> {
         let Some((config, specs)) = &self.outbox else {
             return Err(options.not_watched());
@@ -321,13 +322,13 @@ impl Herald {
     }
 
     fn registered(&self) -> std::sync::MutexGuard<'_, Vec<Registered>> {
-        // Addresses only: a poisoned lock is as good as any.
+        // The list is valid even if a panic has poisoned the lock.
         self.registered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a [`CacheActor`] and subscribes it. The cache is read through the handle, from any thread.
+    /// Starts a [`CacheActor`] and subscribes it. Returns the handle that reads the cache, from any thread.
     ///
     /// ```no_run
     /// # use pgherald_actors::Herald;
@@ -346,10 +347,12 @@ impl Herald {
     /// ```
     ///
     /// # Errors
-    /// If what is described cannot be used, the cache depends on a table that is not watched (and no
-    /// [`channel`](HeraldBuilder::channel) of other triggers is listened to), or the herald was shut down. If a key type does not
-    /// fit a key column, see [`CacheBuilder::row_of`]: while the herald is live, it reads the types of such columns for keys that
-    /// do not fit all types, such as `String`. Otherwise the first event closes the cache, see [`CacheHandle::refused`].
+    /// If an option is invalid, or the herald was shut down. If the cache depends on a table that is not watched, unless a
+    /// [`channel`](HeraldBuilder::channel) of other triggers is listened to.
+    ///
+    /// If a key type does not fit a key column, see [`CacheBuilder::row_of`]. The herald checks this while it is live, for key
+    /// types that do not fit all column types, such as `String`. Otherwise the first event closes the cache, see
+    /// [`CacheHandle::refused`].
     pub async fn cache<K: CacheKey, V: Send + Sync + 'static>(
         &self,
         cache: CacheBuilder<K, V>,
@@ -359,18 +362,18 @@ impl Herald {
         Ok(handle)
     }
 
-    /// Starts the cache of a function. Until then, and after the shutdown, the function is called each time.
+    /// Starts the cache of a `#[cached]` function. Before this, and after the shutdown, each call runs the function.
     ///
     /// # Errors
-    /// As for [`cache`](Self::cache); and if the function was started already, by this herald or by another one that still runs.
-    /// In tests, a [`CacheScope`](pgherald_core::CacheScope) gives each its own.
+    /// As [`cache`](Self::cache). If the function's cache was started already, by this herald or by another one that still runs.
+    /// In tests, a [`CacheScope`](pgherald_core::CacheScope) gives each test its own caches.
     pub async fn cached<K: CacheKey, V: Send + Sync + 'static>(
         &self,
         function: &CachedFn<K, V>,
     ) -> Result<()> {
         let (handle, driver) = function.build()?;
-        // Before the driver is subscribed, so that a function that is refused leaves no cache behind. Until the cache is live, and if
-        // it never is, calls run the function.
+        // Before the driver is subscribed, so that no cache is left if the function is refused. While the cache is not live,
+        // calls run the function.
         function.attach(handle)?;
         self.drive(driver).await
     }
@@ -422,15 +425,15 @@ impl Herald {
             }
             Err(error) => error,
         };
-        // The connection, say. Events carry the types as well.
+        // Not an error, for example if the connection was lost: events carry the types too.
         tracing::warn!(cache = driver.name(), error = %error.chain(), "cannot check the key types of the cache");
         Ok(())
     }
 
-    /// Subscribes an actor of yours.
+    /// Subscribes an actor.
     ///
     /// # Errors
-    /// If the options cannot be used, or the listener has stopped.
+    /// If the options are invalid, or the listener has stopped.
     pub async fn subscribe(&self, subscribe: Subscribe) -> Result<SubscriptionId> {
         self.listener
             .send(subscribe)
@@ -438,8 +441,9 @@ impl Herald {
             .map_err(|_| Error::shut_down())?
     }
 
-    /// Opens a subscription that the caller reads, from any thread: without an actor, for a stream of server-sent events for
-    /// example. It ends when it is dropped, or when the herald is shut down; what it has not read by then is dropped.
+    /// Opens a subscription that the caller reads, without an actor and from any thread. For example, for a stream of
+    /// server-sent events. The subscription ends when it is dropped. A shutdown of the herald does not wait for the reader:
+    /// afterwards, [`recv`](Subscription::recv) returns the events that are still queued, then `None`.
     ///
     /// ```no_run
     /// # use pgherald_actors::Herald;
@@ -461,7 +465,7 @@ impl Herald {
     /// ```
     ///
     /// # Errors
-    /// If the options cannot be used, or the herald was shut down.
+    /// If the options are invalid, or the herald was shut down.
     pub async fn open(&self, filter: Filter, options: SubscriptionOptions) -> Result<Subscription> {
         self.listener
             .send(OpenSubscription { filter, options })
@@ -469,10 +473,10 @@ impl Herald {
             .map_err(|_| Error::shut_down())?
     }
 
-    /// How the listener is doing.
+    /// Returns the listener's health, counts and subscriptions.
     ///
     /// # Errors
-    /// If it has stopped.
+    /// If the listener has stopped.
     pub async fn status(&self) -> Result<ListenerStatus> {
         self.listener
             .send(GetStatus)
@@ -480,8 +484,9 @@ impl Herald {
             .map_err(|_| Error::shut_down())
     }
 
-    /// Closes the source, delivers what waits in the queues, lets the handlers finish, and reports. Durable handlers begin no
-    /// attempt from now on. All of it takes at most `deadline`; what is not done then is dropped, and reported as such.
+    /// Closes the source, delivers the events in the queues, waits until the handlers have finished, and reports. Durable
+    /// handlers begin no further attempt. All of this takes about `deadline` at most. Work that is unfinished then is dropped, or
+    /// left to other consumers of a group, and reported as such.
     ///
     /// # Errors
     /// If the herald was shut down before.
@@ -493,7 +498,7 @@ impl Herald {
         let handlers = registered.into_iter().map(|handler| {
             let closing = closing.clone();
             async move {
-                // A durable handler reads by itself. What waits for the others in queues is delivered first.
+                // The queues of other handlers are delivered first. A durable handler has no queue at the listener.
                 if !handler.is_durable {
                     closing.await;
                 }
@@ -511,7 +516,7 @@ impl Herald {
         })
     }
 
-    /// Waits for SIGINT or SIGTERM (Ctrl-C where there are no signals), then shuts down.
+    /// Waits for SIGINT or SIGTERM (Ctrl-C on systems without signals), then [shuts down](Self::shutdown).
     ///
     /// # Errors
     /// If the herald was shut down before.
@@ -522,7 +527,7 @@ impl Herald {
     }
 }
 
-/// What was done, and what was not, when a herald was shut down.
+/// The report of a herald's shutdown.
 #[derive(Clone, Debug)]
 pub struct HeraldReport {
     /// The listener and its subscriptions.
@@ -532,14 +537,15 @@ pub struct HeraldReport {
 }
 
 impl HeraldReport {
-    /// Whether nothing that was received was dropped. What failed is counted in the reports of the [handlers](Self::handlers).
+    /// Returns whether the listener's report [is complete](ShutdownReport::is_complete) and no handler has dropped tasks. Failed
+    /// tasks do not count; see the reports of the [handlers](Self::handlers).
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.listener.is_complete() && self.handlers.iter().all(|report| report.dropped == 0)
     }
 }
 
-/// One line per subscription and handler.
+/// One line for the listener, for each subscription and for each handler.
 impl fmt::Display for HeraldReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.listener.fmt(f)?;

@@ -6,7 +6,7 @@
 //!   handlers: the arbiter that started        handlers: a thread ─┘ on the program's runtime
 //! ```
 //!
-//! Caches and handlers are on different threads, so a handler that blocks its thread delays no cache.
+//! Caches and handlers run on different threads, so a handler that blocks its thread delays no cache.
 //!
 //! Under plain tokio the threads use the runtime that starts the herald. So a connection that a handler or a loader takes from
 //! a pool belongs to the program's runtime, and outlives the herald.
@@ -24,7 +24,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
 
-/// How many jobs may wait for a thread. More wait in their callers.
+/// The number of jobs that may wait for a thread. The callers of further jobs wait.
 const JOBS: usize = 16;
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -104,7 +104,7 @@ impl Place {
     ) -> Result<T> {
         let (sender, result) = oneshot::channel();
         let job: Job = Box::new(move || {
-            // If the caller has gone, the result is dropped.
+            // Fails if the caller was cancelled.
             let _ = sender.send(job());
         });
         let is_sent = match &self.jobs {
@@ -117,7 +117,7 @@ impl Place {
         }
     }
 
-    /// Ends the thread, if the herald started it, and whatever runs there.
+    /// Ends the thread and everything that runs on it, if the herald started it.
     pub(super) fn stop(&self) {
         if let Some(tether) = &self.tether {
             tether.0.abort();
@@ -135,10 +135,10 @@ async fn hold<G>(guard: G) {
 async fn work(mut jobs: mpsc::Receiver<Job>, ended: oneshot::Receiver<Infallible>) {
     let run_all = async {
         while let Some(job) = jobs.recv().await {
-            // A task of its own contains a panic.
+            // A separate task, so that a panic does not end the thread.
             tokio::task::spawn_local(async move { job() });
         }
-        // The herald was dropped; its actors go on.
+        // The herald was dropped. Its actors continue until the runtime ends.
         std::future::pending::<()>().await;
     };
     tokio::select! {

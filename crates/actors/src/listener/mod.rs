@@ -3,19 +3,18 @@
 //! ```text
 //!   Source ── signals ──► ListenerActor ── Router ──► queue ── pump ── Events ──► subscriber
 //!                              │                                  ◄── handled ──
-//!                              └── watch ── HealthChanged ──► whoever asked
+//!                              └── watch ── HealthChanged ──► actors that sent SubscribeHealth
 //! ```
 //!
-//! States: running, then, after [`Shutdown`](crate::Shutdown), closed. A closed listener still answers. One
-//! that is stopped without it delivers nothing more, and does not report what was on its way.
+//! States: running, then, after [`Shutdown`](crate::Shutdown), closed. A closed listener still answers messages. A listener
+//! that is stopped without a shutdown delivers nothing more, and does not report undelivered events.
 //!
-//! Owner: the actor owns the source and the core's [`Listener`]. Each subscription has a *pump*, a task on the
-//! listener's arbiter that takes a batch from the queue, sends it, and waits until it was handled. So an
-//! actor's mailbox never holds more than one batch, and nobody waits for anybody else.
+//! Owner: the actor owns the source and the core's [`Listener`]. Each subscription has a *pump*: a task on the listener's
+//! arbiter that takes a batch from the queue, sends it, and waits until it was handled. So an actor's mailbox never holds
+//! more than one batch, and no subscriber waits for another one.
 //!
-//! The source is supervised: it reconnects by itself, and if it panics a new one is built
-//! ([`pgherald_core::supervise`]). actix's own `Supervisor` is not involved: it restarts at once and
-//! without backoff, and does not survive panics.
+//! The source is supervised ([`pgherald_core::supervise`]): it reconnects on its own, and is rebuilt if it panics.
+//! actix's `Supervisor` is not used: it restarts at once and without backoff, and does not survive panics.
 
 mod pump;
 mod report;
@@ -32,14 +31,14 @@ use futures_util::future::{LocalBoxFuture, Shared, join_all};
 use pgherald_core::{Caches, Health, Listener, Signal, Signals, Source, SubscriptionId, supervise};
 use tokio::sync::watch;
 
-use pump::{Pump, health_pump};
+use pump::{Ended, Pump, health_pump};
 pub use report::{ShutdownReport, SubscriptionReport};
 
 use crate::messages::{
     GetStatus, OpenSubscription, Shutdown, Subscribe, SubscribeHealth, Unsubscribe, WatchHealth,
 };
 
-/// Runs a source and sends its events to the actors that subscribed.
+/// Runs a source and sends its events to the subscribed actors.
 ///
 /// ```no_run
 /// use actix::Actor;
@@ -73,16 +72,16 @@ pub struct ListenerActor {
     reading: Option<SpawnHandle>,
     listener: Listener,
     pumps: BTreeMap<SubscriptionId, Pump>,
-    /// Events that subscribers took along when they stopped.
+    /// Events that were not handled because their subscriber had stopped.
     abandoned: u64,
     closing: Option<Closing>,
 }
 
-/// A shutdown under way, or over. Whoever asks again gets the same report.
+/// A shutdown that is running or has ended. Shared, so that all callers get the same report.
 type Closing = Shared<LocalBoxFuture<'static, ShutdownReport>>;
 
 impl ListenerActor {
-    /// A listener on the source that `build` makes: once at the start, and again after each panic of it.
+    /// Makes a listener on a source. `build` makes the source when the listener starts, and again after each panic of it.
     pub fn new<S: Source>(build: impl Fn() -> S + Send + 'static) -> Self {
         Self {
             signals: Some(supervise(build)),
@@ -94,36 +93,24 @@ impl ListenerActor {
         }
     }
 
-    /// From which latency on (see [`Event::latency`](pgherald_core::Event::latency)) events are counted
-    /// as late and a warning is logged, at most one a second. Default: 500 ms. `None` switches it off.
+    /// Sets the latency (see [`Event::latency`](pgherald_core::Event::latency)) above which events are counted as late and a
+    /// warning is logged, at most once a second. Default: 500 ms. `None` switches the warning off.
     #[must_use]
     pub fn latency_warning(mut self, threshold: Option<Duration>) -> Self {
         self.listener.set_latency_warning(threshold);
         self
     }
 
-    /// The listener's health, to be looked at and waited for from any thread.
+    /// Returns the listener's health, which can be read and awaited from any thread.
     #[must_use]
     pub fn watch_health(&self) -> watch::Receiver<Health> {
         self.listener.health()
     }
 
-    /// A handle on the caches that have subscribed; see [`Durable::caches`](pgherald_core::Durable::caches).
+    /// Returns a handle on the subscribed caches; see [`Durable::caches`](pgherald_core::Durable::caches).
     #[must_use]
     pub fn caches(&self) -> Caches {
         self.listener.caches()
-    }
-
-    /// Forgets the pumps that have come to their end, but not what they left.
-    fn reap(&mut self) {
-        let abandoned = &mut self.abandoned;
-        self.pumps.retain(|_, pump| {
-            let finished = pump.is_finished();
-            if finished {
-                *abandoned += pump.left();
-            }
-            !finished
-        });
     }
 }
 
@@ -149,15 +136,14 @@ impl StreamHandler<Signal> for ListenerActor {
     }
 
     fn finished(&mut self, _: &mut Self::Context) {
-        // Supervised sources have no end; without one the actor must still answer.
+        // The default would stop the actor. A supervised source does not end, but if it did, the actor must still answer.
     }
 }
 
 impl Handler<Subscribe> for ListenerActor {
     type Result = MessageResult<Subscribe>;
 
-    fn handle(&mut self, message: Subscribe, _: &mut Self::Context) -> Self::Result {
-        self.reap();
+    fn handle(&mut self, message: Subscribe, ctx: &mut Self::Context) -> Self::Result {
         let Subscribe {
             filter,
             options,
@@ -169,10 +155,24 @@ impl Handler<Subscribe> for ListenerActor {
                 .map(|subscription| {
                     let id = subscription.id();
                     tracing::debug!(subscription = subscription.name(), %id, "subscribed");
-                    self.pumps.insert(id, Pump::start(subscription, recipient));
+                    let listener = ctx.address().downgrade();
+                    self.pumps
+                        .insert(id, Pump::start(subscription, recipient, listener));
                     id
                 }),
         )
+    }
+}
+
+impl Handler<Ended> for ListenerActor {
+    type Result = ();
+
+    fn handle(&mut self, Ended(id): Ended, _: &mut Self::Context) {
+        // What is left of a subscription would else stay until there is something to publish.
+        self.listener.unsubscribe(id);
+        if let Some(pump) = self.pumps.remove(&id) {
+            self.abandoned += pump.unhandled();
+        }
     }
 }
 
@@ -228,12 +228,19 @@ impl Handler<Shutdown> for ListenerActor {
             ctx.cancel_future(reading);
         }
         self.listener.close();
-        self.reap();
+        // They have come to their end, but the message that says so has not arrived yet.
+        self.pumps.retain(|_, pump| {
+            let is_finished = pump.is_finished();
+            if is_finished {
+                self.abandoned += pump.unhandled();
+            }
+            !is_finished
+        });
         let mut pumps: Vec<Pump> = std::mem::take(&mut self.pumps).into_values().collect();
         let (counts, abandoned) = (self.listener.counts(), self.abandoned);
         let closing = async move {
             let finished = join_all(pumps.iter_mut().map(Pump::finished));
-            // Out of time or finished: the reports tell which.
+            // After a timeout, the reports show which events were not handled.
             let _ = tokio::time::timeout(message.deadline, finished).await;
             let subscriptions = pumps.iter().map(Pump::report).collect();
             ShutdownReport {

@@ -1,34 +1,52 @@
-//! From a subscription's queue into an actor's mailbox, one batch at a time.
+//! Moves events from a subscription's queue into an actor's mailbox, one batch at a time.
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::Recipient;
+use actix::{Message, Recipient, WeakAddr};
 use pgherald_core::telemetry::dropped;
-use pgherald_core::{Backoff, Health, Subscription, SubscriptionObserver};
+use pgherald_core::{Backoff, Health, Subscription, SubscriptionId, SubscriptionObserver};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::ListenerActor;
 use super::report::SubscriptionReport;
 use crate::messages::{Events, HealthChanged};
 
-/// How long a subscriber that failed is left alone before it gets the next batch.
+/// The delay before the next batch is sent to a subscriber that failed.
 const PAUSE: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(5));
+
+/// The pump of this subscription has come to its end.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Ended(pub(super) SubscriptionId);
 
 #[derive(Debug)]
 pub(super) struct Pump {
     task: JoinHandle<()>,
     observer: SubscriptionObserver,
-    /// A delivery that was sent and not yet handled: how many events it has.
+    /// The number of events in the delivery that was sent and not yet handled.
     in_flight: Rc<Cell<Option<u64>>>,
 }
 
 impl Pump {
-    pub(super) fn start(subscription: Subscription, recipient: Recipient<Events>) -> Self {
+    /// Starts a pump, which sends [`Ended`] to `listener` at its end.
+    pub(super) fn start(
+        subscription: Subscription,
+        recipient: Recipient<Events>,
+        listener: WeakAddr<ListenerActor>,
+    ) -> Self {
         let in_flight = Rc::new(Cell::new(None));
-        let observer = subscription.observer();
-        let task = actix_rt::spawn(run(subscription, recipient, Rc::clone(&in_flight)));
+        let (observer, ended) = (subscription.observer(), Ended(subscription.id()));
+        let running = run(subscription, recipient, Rc::clone(&in_flight));
+        let task = actix_rt::spawn(async move {
+            running.await;
+            if let Some(listener) = listener.upgrade() {
+                // An error means that the listener has stopped.
+                let _ = listener.send(ended).await;
+            }
+        });
         Self {
             task,
             observer,
@@ -40,11 +58,11 @@ impl Pump {
         self.task.is_finished()
     }
 
-    /// How many events it leaves, when it has finished, that a subscriber should have had.
-    pub(super) fn left(&self) -> u64 {
+    /// Returns the number of events that a finished pump did not get handled. The events of a closed cache do not count.
+    pub(super) fn unhandled(&self) -> u64 {
         match self.observer.is_of_closed_cache() {
             true => 0,
-            false => self.report().left(),
+            false => self.report().unhandled(),
         }
     }
 
@@ -58,11 +76,9 @@ impl Pump {
         }
     }
 
-    /// Waits until everything is handled.
-    ///
-    /// Ends only if the subscription was closed or its subscriber has stopped.
+    /// Waits until all events are handled. Returns only if the subscription was closed or its subscriber has stopped.
     pub(super) async fn finished(&mut self) {
-        // It can only be aborted by us, and has no panics of its own.
+        // The task does not panic, and only `drop` aborts it.
         let _ = (&mut self.task).await;
     }
 }
@@ -92,14 +108,14 @@ async fn run(
             return;
         }
         if !handled && count == 0 && subscription.is_closed() {
-            // There is nothing left to tell it but this, which it does not bear.
+            // Only a resync is left, and the subscriber has failed to handle it.
             return;
         }
         in_flight.set(None);
         if handled {
             failures = 0;
         } else {
-            // The actor lives, but did not get to the end of this: it panicked, or was restarted.
+            // The actor is alive, but did not finish this delivery: its future panicked, or the actor was restarted.
             let (name, id) = (subscription.name(), subscription.id());
             tracing::warn!(subscription = name, %id, count, reason = "subscriber_failed",
                 intentional = false, "subscriber failed while it handled events");
@@ -110,14 +126,14 @@ async fn run(
     }
 }
 
-/// Tells `recipient` the current health, and every change, for as long as both live.
+/// Sends the current health and each change to `recipient`, until the listener or the recipient has stopped.
 pub(super) async fn health_pump(
     mut health: watch::Receiver<Health>,
     recipient: Recipient<HealthChanged>,
 ) {
     while recipient.connected() {
         let current = health.borrow_and_update().clone();
-        // If it failed with this in hand, it will hear of the next change all the same.
+        // If the recipient fails to handle this, it still gets the next change.
         let _ = recipient.send(HealthChanged(current)).await;
         if health.changed().await.is_err() {
             return;

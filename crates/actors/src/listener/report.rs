@@ -1,58 +1,57 @@
-//! What a listener reports at its shutdown.
+//! The report of a listener's shutdown.
 
 use std::fmt;
 
 use pgherald_core::{ListenerCounts, SubscriptionStats};
 
-/// What became of the events that were on their way at shutdown.
+/// Which events a listener received, delivered and dropped until its shutdown.
 #[derive(Clone, Debug, Default)]
 pub struct ShutdownReport {
-    /// What was received as a whole.
+    /// Everything that the source received.
     pub counts: ListenerCounts,
-    /// Each subscription that was there at the end, in the order of their ids.
+    /// The subscriptions that existed at the shutdown, ordered by id.
     pub subscriptions: Vec<SubscriptionReport>,
-    /// Events of subscriptions that had ended before, because their actor had stopped, without having been
-    /// handled.
+    /// Unhandled events of subscriptions that had ended before, because their actor had stopped.
     pub abandoned: u64,
 }
 
-/// What became of one subscription's events.
+/// Which events of one subscription were delivered and dropped.
 #[derive(Clone, Debug)]
 pub struct SubscriptionReport {
-    /// Its counts at the end. What is still `queued` was dropped.
+    /// The subscription's counts at the end. Events that are still `queued` were dropped.
     pub stats: SubscriptionStats,
-    /// Events that were handed to the actor, which did not finish handling them in time. Part of
-    /// `stats.delivered`.
+    /// Events that were sent to the actor, but not handled in time. They are included in `stats.delivered`.
     pub unconfirmed: u64,
     /// Whether a resync was not delivered, or not handled in time.
     pub resync_pending: bool,
 }
 
 impl SubscriptionReport {
-    /// Events that nobody is known to have handled, besides those that were `lost` before.
-    pub(super) fn left(&self) -> u64 {
+    /// Returns the number of events that are not known to be handled, without those that were `lost` before.
+    pub(super) fn unhandled(&self) -> u64 {
         self.stats.queued + self.unconfirmed
     }
 }
 
 impl ShutdownReport {
-    /// Whether everything that was received was also handled.
+    /// Returns whether no event was dropped, unconfirmed or abandoned, and no resync is pending. Events that were `lost`
+    /// before the shutdown do not count.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.abandoned == 0
             && self
                 .subscriptions
                 .iter()
-                .all(|report| report.left() == 0 && !report.resync_pending)
+                .all(|report| report.unhandled() == 0 && !report.resync_pending)
     }
 }
 
-/// One line per subscription.
+/// One line for the listener, then one for each subscription.
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} events received", self.counts.events)?;
-        for (count, what) in [
-            (self.counts.undecodable, "payloads not understood"),
+        for (count, label) in [
+            (self.counts.undecodable, "payloads failed to decode"),
             (self.counts.disconnected, "lost connections"),
             (
                 self.counts.failed_attempts,
@@ -60,7 +59,7 @@ impl fmt::Display for ShutdownReport {
             ),
         ] {
             if count > 0 {
-                write!(f, ", {count} {what}")?;
+                write!(f, ", {count} {label}")?;
             }
         }
         if self.abandoned > 0 {
@@ -74,11 +73,11 @@ impl fmt::Display for ShutdownReport {
             stats, unconfirmed, ..
         } in &self.subscriptions
         {
-            // The subscriber's own report shows whether it succeeded with them.
-            let taken = stats.delivered - unconfirmed;
+            // Whether a handler succeeded with them is in its own report.
+            let confirmed = stats.delivered - unconfirmed;
             write!(
                 f,
-                "\n{}: {taken} delivered, {unconfirmed} unconfirmed, {} dropped at shutdown, {} lost before",
+                "\n{}: {confirmed} delivered, {unconfirmed} unconfirmed, {} dropped at shutdown, {} lost before",
                 stats.name, stats.queued, stats.lost
             )?;
         }

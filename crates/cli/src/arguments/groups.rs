@@ -1,4 +1,4 @@
-//! The commands about groups of durable handlers and their events.
+//! Arguments of the commands for groups of durable handlers and their events.
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
@@ -7,9 +7,9 @@ use super::condition;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Group {
-    /// List them, with the tables that they require, their lag, consumers, parked events and dead letters
+    /// List groups, with the tables that they require, their lag, consumers, parked events and dead letters
     List,
-    /// Show what one requires, its consumers and slices, and why its events fail
+    /// Show what a group requires, its consumers and slices, and why its events fail
     Show {
         /// The group
         group: String,
@@ -31,15 +31,15 @@ Examples:
   pgherald group seek enrich-users '2026-11-24 10:00+00'
   pgherald group seek enrich-users '2 hours ago' --commit
 
-It prints what the move does. It moves at once only if no event is skipped and at most 1,000 are delivered again; else it changes
-nothing and ends with exit code 1, unless --commit is given.")]
+It prints the effects of the move. Without --commit, it moves the group only if no event is skipped and at most 1,000 are
+delivered again; otherwise it changes nothing and ends with exit code 1.")]
     Seek {
         /// The group
         group: String,
-        /// beginning (of what is kept), now, or a time as PostgreSQL reads it
+        /// beginning (of the rows that are kept), now, or a time as PostgreSQL reads it
         #[arg(allow_hyphen_values = true)]
         to: String,
-        /// Move it also if events are skipped, or more than 1,000 are delivered again
+        /// Move the group even if events are skipped, or more than 1,000 are delivered again
         #[arg(long)]
         commit: bool,
     },
@@ -55,17 +55,17 @@ nothing and ends with exit code 1, unless --commit is given.")]
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Parked {
-    /// List them, oldest first
+    /// List parked events, oldest first
     List(List),
-    /// Show one with all its details
+    /// Show all details of one parked event
     Show {
-        /// Its group
+        /// The group
         group: String,
-        /// Its event's number
+        /// The event's id
         #[arg(allow_negative_numbers = true)]
         id: i64,
     },
-    /// Make them due now, while consumers run or not. They keep the number of their attempts
+    /// Make parked events due now, whether consumers run or not. Their attempts still count
     #[command(after_help = "\
 Examples:
   pgherald parked retry enrich-users --all
@@ -77,28 +77,28 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLetters {
-    /// List them, oldest first
+    /// List dead letters, oldest first
     List(List),
-    /// Show one with all its details
+    /// Show all details of one dead letter
     Show {
-        /// Its group
+        /// The group
         group: String,
-        /// Its event's number
+        /// The event's id
         #[arg(allow_negative_numbers = true)]
         id: i64,
     },
-    /// Retry them, with all attempts again
+    /// Retry dead letters; they have all their attempts again
     Retry(Selection),
-    /// Delete them
+    /// Delete dead letters
     Discard(Selection),
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Of this group only
+    /// List only events of this group
     #[arg(long, value_name = "GROUP")]
     pub(crate) group: Option<String>,
-    /// At most this many of each group
+    /// List at most this many events of each group
     #[arg(
         long,
         default_value_t = 100,
@@ -108,12 +108,12 @@ pub(crate) struct List {
     pub(crate) limit: usize,
 }
 
-/// Events of one group: by number, all of them, those of a table, or those of one row.
+/// Events of one group: by id, all of them, those of a table, or those of one row.
 #[derive(Debug, Args)]
 pub(crate) struct Selection {
-    /// Their group
+    /// The group
     pub(crate) group: String,
-    /// Their events' numbers
+    /// The ids of the events
     #[arg(
         required_unless_present_any = ["all", "table"],
         conflicts_with_all = ["all", "table"],
@@ -121,13 +121,13 @@ pub(crate) struct Selection {
         value_name = "ID"
     )]
     pub(crate) ids: Vec<i64>,
-    /// All of the group
+    /// All events of the group
     #[arg(long, conflicts_with = "table")]
     pub(crate) all: bool,
-    /// Those of this table: name or schema.name
+    /// Events of this table: name or schema.name
     #[arg(long, value_name = "TABLE", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) table: Option<String>,
-    /// Only those of the row with this key: key=VALUE, or COLUMN=VALUE of a key of several columns
+    /// Only events of the row with this key: key=VALUE, or COLUMN=VALUE of a key of several columns
     #[arg(long = "where", requires = "table", value_name = "COLUMN=VALUE", value_parser = condition)]
     pub(crate) conditions: Vec<(String, String)>,
 }

@@ -1,4 +1,4 @@
-//! `pgherald demo`: the story of users being enriched, on a server of its own.
+//! `pgherald demo`: starts a temporary server, registers users, and enriches them with a durable handler.
 //!
 //! ```text
 //! register ── INSERT, each second ──► users ── trigger ──► outbox ──► Consumer ──► Enrich ──► users.company
@@ -28,27 +28,27 @@ use crate::output::Output;
 use crate::words;
 
 const GROUP: &str = "enrich-users";
-/// How long the service takes for an answer.
+/// The time that the service takes to answer.
 const ANSWER: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run(output: &mut Output) -> Result<ExitCode, Failure> {
     let local = LocalSet::new();
-    // From the first moment on: a server that is half started goes as well.
+    // Handle Ctrl-C from the beginning, so that it also removes a server that is starting.
     tokio::select! {
         biased;
         done = interrupted() => done?,
-        failed = local.run_until(play(output)) => failed?,
+        failed = local.run_until(run_scenario(output)) => failed?,
     }
-    say(
+    print_step(
         output,
-        &Step::new("ended", "The server is gone, with all that was in it."),
+        &Step::new("ended", "The server and its data were removed."),
     )?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Plays the story until it is dropped, or fails.
-async fn play(output: &mut Output) -> Result<(), Failure> {
-    say(output, &Step::new("starting", "Starting a server …"))?;
+/// Runs the server, the handler and the registrations. Returns only with an error.
+async fn run_scenario(output: &mut Output) -> Result<(), Failure> {
+    print_step(output, &Step::new("starting", "Starting a server …"))?;
     let server = Postgres::start().await.map_err(|error| refusal(&error))?;
     let config: ConnectConfig = server.url().parse()?;
     let client = config.client().await?;
@@ -60,24 +60,24 @@ async fn play(output: &mut Output) -> Result<(), Failure> {
         .await?;
     introduce(output, &server.url())?;
 
-    let (steps, mut told) = mpsc::channel(64);
+    let (steps, mut received) = mpsc::channel(64);
     let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
-    let terms = Durable::new(GROUP)
+    let options = Durable::new(GROUP)
         .from_beginning()
         .retry(RetryPolicy::new(5, backoff));
     let handler = steps.clone();
     let factory = move || Enrich {
         steps: handler.clone(),
     };
-    let (_handle, consumer) = Consumer::transactional(config, terms, factory)?;
+    let (_handle, consumer) = Consumer::transactional(config, options, factory)?;
     tokio::task::spawn_local(consumer.run());
 
     let mut clock = interval(Duration::from_secs(1));
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            Some(step) = told.recv() => say(output, &step)?,
-            _ = clock.tick() => say(output, &register(&client).await?)?,
+            Some(step) = received.recv() => print_step(output, &step)?,
+            _ = clock.tick() => print_step(output, &register(&client).await?)?,
         }
     }
 }
@@ -87,20 +87,18 @@ fn refusal(error: &pgherald_testkit::Error) -> Failure {
         true => {
             "install PostgreSQL's server, or name the directory of its programs in PGHERALD_PG_BIN"
         }
-        false => {
-            "see whether there is room and a right to write in the directory for temporary files"
-        }
+        false => "check that the directory for temporary files is writable and has free space",
     };
     Failure::problem(format!("{error:?}")).hint(hint)
 }
 
-/// What to try in another terminal.
+/// Prints commands to try in another terminal.
 fn introduce(output: &mut Output, url: &str) -> io::Result<()> {
     if output.is_json() {
-        return say(output, &Step::new("started", url));
+        return print_step(output, &Step::new("started", url));
     }
     let text = format!(
-        "Users register, and are enriched by group {GROUP}. In another terminal:
+        "Users register, and group {GROUP} enriches them. Try these commands in another terminal:
 
   export DATABASE_URL={url}
   pgherald watch
@@ -110,7 +108,7 @@ fn introduce(output: &mut Output, url: &str) -> io::Result<()> {
   pgherald group resume {GROUP}
   pgherald dead-letters list
 
-Ctrl-C ends it.
+Press Ctrl-C to end the demo.
 "
     );
     for line in text.split('\n') {
@@ -119,7 +117,7 @@ Ctrl-C ends it.
     output.flush()
 }
 
-/// A new user. One of ten has an address that no company has.
+/// Inserts a new user. Every tenth user has an address that belongs to no company.
 async fn register(client: &Client) -> Result<Step, Failure> {
     let sql = "INSERT INTO users (email) SELECT 'user' || n || CASE
             WHEN n % 10 = 0 THEN '@nowhere.invalid' ELSE '@company' || n % 7 || '.example' END
@@ -129,7 +127,7 @@ async fn register(client: &Client) -> Result<Step, Failure> {
     Ok(Step::new("registered", format!("user {id}: {email}")))
 }
 
-/// What has happened.
+/// One step of the demo.
 #[derive(Debug, Serialize)]
 struct Step {
     what: &'static str,
@@ -143,7 +141,7 @@ impl Step {
     }
 }
 
-fn say(output: &mut Output, step: &Step) -> io::Result<()> {
+fn print_step(output: &mut Output, step: &Step) -> io::Result<()> {
     match output.is_json() {
         true => output.object(step)?,
         false => output.line(&format!("{:<10}  {}", step.what, step.text))?,
@@ -151,7 +149,7 @@ fn say(output: &mut Output, step: &Step) -> io::Result<()> {
     output.flush()
 }
 
-/// Stands for a row of `users`.
+/// The type of the rows of `users`.
 #[derive(Debug)]
 struct User;
 
@@ -161,15 +159,15 @@ impl Table for User {
     type Key = i64;
 }
 
-/// The handler: asks a service about a user, and writes the answer in the transaction that notes that it was done.
+/// The handler. It queries a service about a user, and writes the answer in the transaction that also stores the progress.
 #[derive(Debug)]
 struct Enrich {
     steps: mpsc::Sender<Step>,
 }
 
 impl Enrich {
-    async fn tell(&self, what: &'static str, text: String) {
-        // Nobody is left to be told when the story ends.
+    async fn report(&self, what: &'static str, text: String) {
+        // The receiver is gone if the demo is ending.
         let _ = self.steps.send(Step::new(what, text)).await;
     }
 }
@@ -186,25 +184,25 @@ impl TransactionalHandler for Enrich {
         let (id, number) = (user.key, attempt.number());
         let sql = "SELECT email FROM users WHERE id = $1";
         let Some(row) = transaction.query_opt(sql, &[&id]).await? else {
-            return Ok(()); // gone meanwhile
+            return Ok(()); // deleted meanwhile
         };
         let answer = company(row.try_get(0)?, id, number).await;
         let company = match answer {
             Ok(company) => company,
             Err(error) => {
                 let next = match error.is_permanent() {
-                    true => "it is a dead letter now",
-                    false => "it will be tried again",
+                    true => "the event is a dead letter now",
+                    false => "the event will be retried",
                 };
                 let text = format!("user {id}, attempt {number}: {}; {next}", error.cause());
-                self.tell("failed", text).await;
+                self.report("failed", text).await;
                 return Err(error);
             }
         };
         let sql = "UPDATE users SET company = $2 WHERE id = $1";
         transaction.execute(sql, &[&id, &company]).await?;
         let attempts = words::count(number, "attempt");
-        self.tell(
+        self.report(
             "enriched",
             format!("user {id}: {company}, after {attempts}"),
         )
@@ -213,7 +211,7 @@ impl TransactionalHandler for Enrich {
     }
 }
 
-/// The service: slow, and of every fourth user it fails once.
+/// The service. It is slow, and fails once for every fourth user.
 async fn company(email: &str, id: i64, attempt: u32) -> Result<String, HandlerError> {
     sleep(ANSWER).await;
     match email.split_once('@') {

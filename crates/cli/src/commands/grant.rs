@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use pgherald_core::trigger;
 use tokio_postgres::Client;
 
-use super::plan::{Said, present, replanned};
+use super::plan::{Messages, present, replanned};
 use crate::arguments::{Grant, Purpose};
 use crate::database::Database;
 use crate::failure::Failure;
@@ -13,8 +13,9 @@ use crate::guarded::guarded;
 use crate::output::Output;
 use crate::rights::{Change, Rights};
 
-/// Names in the statements resolve to the server's own types, whatever is on the search path. GRANT waits for a transaction that
-/// has altered an object or granted rights on it, and meanwhile keeps the objects before it locked for others.
+/// Begins the transaction of the grants. With this `search_path`, names in the statements resolve to the server's own types.
+/// `lock_timeout` is set because GRANT waits for a transaction that has altered an object or granted rights on it, and meanwhile
+/// keeps its locks on the objects before it.
 const BEGIN: &str =
     "BEGIN;\nSET LOCAL search_path = pg_catalog, pg_temp;\nSET LOCAL lock_timeout = '2s';\n";
 
@@ -46,16 +47,16 @@ async fn run_once(
         true => String::new(),
         false => format!("{BEGIN}{}COMMIT;\n", statements(&grants)),
     };
-    let said = Said {
+    let messages = Messages {
         done: &format!("Role {} may {}.", grant.role, words(grant.to)),
         idle: &idle(&rights, grant.to),
         notes: &notes(&rights, grant.to),
-        ..Said::default()
+        ..Messages::default()
     };
-    present(output, &[], &sql, grant.commit, &said)
+    present(output, &[], &sql, grant.commit, &messages)
 }
 
-/// What a role does that has this purpose.
+/// Returns what a role with this purpose does, as a verb.
 pub(super) fn words(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Read => "read",
@@ -120,7 +121,7 @@ async fn apply(
         let sql = format!("{BEGIN}{}", statements(grants));
         client.batch_execute(&sql).await?;
         let now = Rights::of(client, &rights.role).await?;
-        // The server only warns of a right that the granting role may not grant.
+        // The server only warns if the granting role may not grant a right, so compare the result.
         match now.is_some_and(|now| now.grants(purpose).is_empty()) {
             true => Ok(client.batch_execute("COMMIT").await?),
             false => {
@@ -139,7 +140,7 @@ async fn apply(
     })
 }
 
-/// The message when nothing has to be granted.
+/// Returns the message if nothing has to be granted.
 fn idle(rights: &Rights, purpose: Purpose) -> String {
     let role = &rights.role;
     let may = words(purpose);

@@ -7,18 +7,18 @@ use pgherald_core::group::GroupStatus;
 /// From this lag on, a group counts as behind.
 pub(super) const LAG: Duration = Duration::from_secs(5 * 60);
 
-/// Why effects of a group do not happen or happen late.
+/// A problem of a group, which prevents or delays the effects of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Problem {
     Paused,
     NoConsumer,
-    /// Parked events have failed, and wait for another attempt.
+    /// Parked events have failed and wait for another attempt.
     Failing,
     DeadLetters,
     Behind,
 }
 
-/// All problems of a group.
+/// Returns all problems of a group.
 pub(super) fn problems(group: &GroupStatus) -> Vec<Problem> {
     let found = [
         (Problem::Paused, group.is_paused),
@@ -35,7 +35,7 @@ pub(super) fn problems(group: &GroupStatus) -> Vec<Problem> {
     found.map(|(problem, _)| problem).collect()
 }
 
-/// The state of a group in a few words.
+/// Returns the state of a group in a few words.
 pub(super) fn state(group: &GroupStatus) -> String {
     let words = problems(group).into_iter().map(|problem| match problem {
         Problem::Paused => "paused",

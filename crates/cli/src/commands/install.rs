@@ -11,7 +11,7 @@ use pgherald_core::trigger::{self, Actual, TriggerSpec};
 use pgherald_core::{ChannelName, Operation, OperationSet, TableName};
 use tokio_postgres::Client;
 
-use super::plan::{IDLE, Said, conclude, replanned};
+use super::plan::{IDLE, Messages, conclude, replanned};
 use crate::arguments::{self, Columns, Install, Mode};
 use crate::database::Database;
 use crate::failure::Failure;
@@ -55,7 +55,7 @@ async fn run_once(
     let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
     let actual = trigger::inspect_all(client, &tables).await?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
-    // A specification that does not fit its table is refused first, whatever is installed.
+    // Refuse a specification that does not fit its table before comparing it with the installation.
     let _ = actual.plan(specs)?;
     let (specs, mut notes) = match install.narrow {
         true => (specs.to_vec(), Vec::new()),
@@ -69,17 +69,17 @@ async fn run_once(
         notes.extend(summary::groups(client, &changes).await?);
     }
     let done = format!("Installed on {}.", names.join(", "));
-    let said = Said {
+    let messages = Messages {
         done: &done,
         idle: IDLE,
         notes: &notes,
         summary: &summary,
         hides_sql: !install.sql,
     };
-    conclude(client, output, &plan, install.commit, &said).await
+    conclude(client, output, &plan, install.commit, &messages).await
 }
 
-/// The specifications in a manifest.
+/// Reads the specifications in a manifest.
 fn manifest(file: &Path) -> Result<Vec<TriggerSpec>, Failure> {
     let name = file.display();
     let text = match file.as_os_str() == "-" {
@@ -136,7 +136,7 @@ fn refuse_repetitions(install: &Install) -> Result<(), Failure> {
         ("when-changed", &install.when_changed),
     ];
     for (option, columns) in options {
-        if let Some(name) = Columns::twice(columns) {
+        if let Some(name) = Columns::duplicate(columns) {
             let message = format!("--{option} names column {name:?} twice");
             return Err(Failure::usage(message).hint("name it once"));
         }
@@ -144,7 +144,7 @@ fn refuse_repetitions(install: &Install) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `specs`, widened by the present installation; and notes about what was added.
+/// Returns `specs`, widened by the present installation, and notes about the additions.
 fn widened(
     actual: &Actual,
     specs: &[TriggerSpec],
@@ -207,7 +207,7 @@ fn spec(table: TableName, install: &Install) -> TriggerSpec {
     spec
 }
 
-/// A table as a shell reads it. It is quoted as in SQL where the name of another installation contains the same dot.
+/// Quotes a table for a shell. Also quotes it as in SQL if the name of another installed table could be confused with it.
 pub(in crate::commands) fn written(actual: &Actual, table: &TableName) -> String {
     let text = table.to_string();
     let resembles =
@@ -222,7 +222,7 @@ pub(in crate::commands) fn written(actual: &Actual, table: &TableName) -> String
     }
 }
 
-/// The command that installs what `spec` says, which fits its table.
+/// Returns the command that installs `spec`, which has to fit its table.
 pub(in crate::commands) fn command(actual: &Actual, spec: &TriggerSpec) -> String {
     let mut command = format!("pgherald install {}", written(actual, spec.table()));
     let mut add = |option: &str, values: &[String]| {

@@ -1,4 +1,4 @@
-//! One file for each command.
+//! The commands, and what several of them share.
 
 pub(crate) mod completions;
 pub(crate) mod demo;

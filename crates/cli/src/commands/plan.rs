@@ -1,4 +1,4 @@
-//! A plan is shown, or run.
+//! Shows or runs a plan.
 
 use std::process::ExitCode;
 
@@ -20,7 +20,7 @@ struct Report<'a> {
     notes: &'a [&'a str],
 }
 
-/// Why `spec` cannot be installed, if it cannot: a later version or another role has installed the triggers.
+/// Returns why `spec` cannot be installed, if it cannot. For example, a later version or another role has installed the triggers.
 pub(super) fn refusal(actual: &Actual, spec: &TriggerSpec) -> Option<String> {
     let plan = actual.plan(std::slice::from_ref(spec));
     plan.err().map(|error| error.chain())
@@ -28,65 +28,65 @@ pub(super) fn refusal(actual: &Actual, spec: &TriggerSpec) -> Option<String> {
 
 /// The messages of a plan besides its SQL.
 #[derive(Debug, Default)]
-pub(super) struct Said<'a> {
-    /// The message when it was run.
+pub(super) struct Messages<'a> {
+    /// The message after the plan was run.
     pub(super) done: &'a str,
-    /// The message when there was nothing to do; empty for none.
+    /// The message if there was nothing to do. Empty for none.
     pub(super) idle: &'a str,
     pub(super) notes: &'a [String],
     /// What the SQL does, in a few lines that come before it. Empty for none.
     pub(super) summary: &'a [String],
-    /// Whether the summary stands for the SQL.
+    /// Whether the summary is shown instead of the SQL.
     pub(super) hides_sql: bool,
 }
 
-/// The message when there was nothing to do, and no problem.
+/// The usual message if there was nothing to do.
 pub(super) const IDLE: &str = "Nothing to do: everything is as it should be.";
 
-/// Shows `plan` or, if `commit`, runs it; and prints its messages.
+/// Shows `plan` or, if `commit`, runs it. Prints the messages.
 pub(super) async fn conclude(
     client: &Client,
     output: &mut Output,
     plan: &Plan,
     commit: bool,
-    said: &Said<'_>,
+    messages: &Messages<'_>,
 ) -> Result<ExitCode, Failure> {
     plan.rehearse(client).await?;
     if commit {
         plan.apply(client).await?;
     }
-    present(output, plan.warnings(), &plan.sql(), commit, said)
+    present(output, plan.warnings(), &plan.sql(), commit, messages)
 }
 
-/// Plans and runs the plan. Plans again if another session has changed the planned tables meanwhile.
+/// Runs `run`, which plans and carries out the plan. Repeats it if another session has changed the planned tables meanwhile.
 pub(super) async fn replanned(
     mut run: impl AsyncFnMut() -> Result<ExitCode, Failure>,
 ) -> Result<ExitCode, Failure> {
     const ATTEMPTS: u32 = 20;
     for _ in 1..ATTEMPTS {
         match run().await {
-            Err(failure) if failure.is_overtaken() => {}
+            Err(failure) if failure.is_concurrent_change() => {}
             done => return done,
         }
     }
     run().await
 }
 
-/// Prints `sql`, or what running it did if `commit`, and the messages.
+/// Prints `sql` or, if `commit`, that it was run. Prints the messages.
 pub(super) fn present(
     output: &mut Output,
     warnings: &[String],
     sql: &str,
     commit: bool,
-    said: &Said<'_>,
+    messages: &Messages<'_>,
 ) -> Result<ExitCode, Failure> {
-    let Said {
+    let Messages {
         done,
         idle,
         notes,
         summary,
         hides_sql,
-    } = *said;
+    } = *messages;
     let notes = warnings.iter().chain(notes);
     let notes: Vec<&str> = notes.map(String::as_str).collect();
     if output.is_json() {

@@ -1,4 +1,4 @@
-//! The repair that an installation needs: one decision, which `doctor` reports and `upgrade` carries out.
+//! Decides which repair an installation needs. `doctor` reports the repair, and `upgrade` carries it out.
 
 use std::collections::BTreeSet;
 
@@ -12,11 +12,11 @@ use super::plan::refusal;
 pub(super) enum Repair {
     /// Its comment does not contain its specification.
     Unreadable,
-    /// Nothing: no table calls its function, and another watched table has its name.
+    /// Nothing: no table calls its function, and another watched table has the name in its specification.
     None,
-    /// Install it as it was, on the table for which it was made. That table may be gone.
+    /// Install it again on the table in its specification. That table may have been dropped.
     Same(TriggerSpec),
-    /// Install it under the present name of its table.
+    /// Install it again under the present name of its table.
     Renamed(Box<Renamed>),
 }
 
@@ -35,24 +35,24 @@ pub(super) struct Renamed {
 }
 
 impl Renamed {
-    /// Describes the columns that are left out, if there are any.
+    /// Describes the columns that are gone, if there are any.
     pub(super) fn loss(&self) -> Option<String> {
         let lost = self.lost.join(", ");
         (!lost.is_empty()).then(|| format!("can no longer be installed with {lost}"))
     }
 }
 
-/// The repair that `one` of `watched` needs. `watched` lists everything installed.
+/// Returns the repair that `one` of `watched` needs. `watched` lists everything installed.
 pub(super) fn repair(actual: &Actual, watched: &[Watched], one: &Watched) -> Repair {
-    let Some(made_for) = &one.spec else {
+    let Some(installed) = &one.spec else {
         return Repair::Unreadable;
     };
-    let former = made_for.table();
+    let former = installed.table();
     let is_watched = |name: &TableName| watched.iter().any(|it| it.table.as_ref() == Some(name));
     match &one.table {
         None if is_watched(former) => Repair::None,
         Some(now) if now != former => {
-            let spec = made_for.clone().for_table(now.clone());
+            let spec = installed.clone().for_table(now.clone());
             let before = named(&spec);
             // The table was inspected together with its installation.
             let spec = actual.trimmed(spec.clone()).unwrap_or(spec);
@@ -60,47 +60,47 @@ pub(super) fn repair(actual: &Actual, watched: &[Watched], one: &Watched) -> Rep
                 former: former.clone(),
                 lost: before.difference(&named(&spec)).cloned().collect(),
                 refusal: refusal(actual, &spec),
-                successor: successor(actual, watched, made_for),
+                successor: successor(actual, watched, installed),
                 spec,
             }))
         }
-        _ => Repair::Same(made_for.clone()),
+        _ => Repair::Same(installed.clone()),
     }
 }
 
-/// The columns that a specification names.
+/// Returns the columns that a specification names.
 fn named(spec: &TriggerSpec) -> BTreeSet<String> {
     let key = spec.key_names().unwrap_or_default();
     let all = key.iter().chain(spec.column_names());
     all.chain(spec.watched_columns()).cloned().collect()
 }
 
-/// The specification for the table that now has the name of a renamed one, unless it is watched, or a part of a table that is
-/// watched in the same way.
+/// Returns the specification for the table that now has the former name of a renamed table. `None` if that table is watched, or if
+/// it is a partition of a table that is watched in the same mode and on the same channel.
 fn successor(
     actual: &Actual,
     watched: &[Watched],
-    made_for: &TriggerSpec,
+    installed: &TriggerSpec,
 ) -> Option<Result<TriggerSpec, String>> {
-    let table = made_for.table();
+    let table = installed.table();
     if !actual.is_table(table) {
         return None;
     }
     let is_same = |spec: &TriggerSpec| {
-        spec.is_outbox() == made_for.is_outbox() && spec.channel_name() == made_for.channel_name()
+        spec.is_outbox() == installed.is_outbox() && spec.channel_name() == installed.channel_name()
     };
-    let hears = |one: &Watched| match &one.table {
+    let covers = |one: &Watched| match &one.table {
         Some(now) if now == table => true,
         Some(now) => actual.is_part(table, now) && one.spec.as_ref().is_none_or(is_same),
         None => false,
     };
-    if watched.iter().any(hears) {
+    if watched.iter().any(covers) {
         return None;
     }
     if !actual.may_have_triggers(table) {
         return Some(Err(format!("{NO_RIGHT} it, or on a part of it")));
     }
-    let spec = actual.trimmed(made_for.clone());
+    let spec = actual.trimmed(installed.clone());
     let spec = spec.map_err(|error| error.chain());
     Some(spec.and_then(|spec| match refusal(actual, &spec) {
         None => Ok(spec),
@@ -108,7 +108,7 @@ fn successor(
     }))
 }
 
-/// Why this role may not create triggers on `table`, if it may not.
+/// Returns why this role may not create triggers on `table`, if it may not.
 pub(super) fn no_right(actual: &Actual, table: &TableName) -> Option<String> {
     let may = actual.may_have_triggers(table);
     (!may).then(|| format!("{NO_RIGHT} {table}, or on a part of it"))

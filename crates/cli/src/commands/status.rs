@@ -1,12 +1,12 @@
 //! `pgherald status`.
 //!
 //! ```text
-//! look (the database, once) ──► Picture ──► tables, or one object
+//! read (the database, once) ──► Overview ──► tables, or one object
 //!   ▲                              │
-//!   └── after two seconds ◄────────┘ --watch; a look that fails is reported, and the next one connects anew
+//!   └── after two seconds ◄────────┘ --watch; a read that fails is reported, and the next one connects again
 //! ```
 
-pub(super) mod picture;
+pub(super) mod overview;
 pub(super) mod show;
 mod watch;
 
@@ -19,7 +19,7 @@ use crate::interrupt::interrupted;
 use crate::output::Output;
 use crate::report::print;
 use crate::terminal::can_draw;
-use picture::look;
+use overview::read;
 use show::parts;
 
 pub(crate) async fn run(
@@ -28,11 +28,11 @@ pub(crate) async fn run(
     arguments: &Status,
 ) -> Result<ExitCode, Failure> {
     if !arguments.watch {
-        let picture = look(&database.client().await?).await?;
+        let overview = read(&database.client().await?).await?;
         match output.is_json() {
-            true => output.object(&picture)?,
+            true => output.object(&overview)?,
             false => {
-                let parts = parts(output, &picture);
+                let parts = parts(output, &overview);
                 print(output, &parts)?;
             }
         }

@@ -7,7 +7,7 @@ use pgherald_core::trigger::{self, Plan, Watched};
 use tokio_postgres::Client;
 
 use super::group;
-use super::plan::{IDLE, Said, conclude};
+use super::plan::{IDLE, Messages, conclude};
 use crate::arguments::Uninstall;
 use crate::database::Database;
 use crate::failure::Failure;
@@ -25,13 +25,13 @@ pub(crate) async fn run(
         true => everything(&client).await?,
         false => some(&client, &uninstall.tables).await?,
     };
-    let said = Said {
+    let messages = Messages {
         done: &done,
         idle: IDLE,
         notes: &notes,
-        ..Said::default()
+        ..Messages::default()
     };
-    conclude(&client, output, &plan, uninstall.commit, &said).await
+    conclude(&client, output, &plan, uninstall.commit, &messages).await
 }
 
 async fn everything(client: &Client) -> Result<(Plan, String, Vec<String>), Failure> {
@@ -49,7 +49,7 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
     let watched = actual.watched();
     let named = find(client, typed, &watched).await?;
     let tables: Vec<_> = named.iter().map(|named| named.table.clone()).collect();
-    // The remains of a dropped table belong to the table that has its name now.
+    // What a dropped table left behind counts as part of the table that now has its name.
     let is_of = |one: &Watched, table: &TableName| match &one.table {
         Some(now) => now == table,
         None => one.spec.as_ref().is_some_and(|spec| spec.table() == table),
@@ -63,14 +63,14 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
             return Err(match is_watched {
                 false => Failure::problem(format!("{table} was renamed to {now}"))
                     .hint(format!("pgherald uninstall {}", words::table(now))),
-                // Otherwise a later upgrade would confuse the two.
+                // Otherwise a later upgrade would confuse the two tables.
                 true => Failure::problem(format!(
                     "{now} was called {table} before, and its changes still come under that name"
                 ))
                 .hint("pgherald upgrade --commit, then repeat this command"),
             });
         }
-        // The remains of a dropped table may be removed.
+        // What a dropped table left behind can be removed.
         if !exists && !is_watched {
             let message = format!("there is no table {table}, and nothing is installed for it");
             return Err(Failure::problem(message).hint("pgherald status lists what is installed"));
@@ -79,8 +79,8 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
     let actual = trigger::inspect_all(client, &tables.iter().collect::<Vec<_>>()).await?;
     let plan = actual.plan_uninstall(&tables)?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
-    let goes = |one: &Watched| tables.iter().any(|table| is_of(one, table));
-    let note = match !plan.is_empty() && watched.iter().all(goes) {
+    let is_removed = |one: &Watched| tables.iter().any(|table| is_of(one, table));
+    let note = match !plan.is_empty() && watched.iter().all(is_removed) {
         false => None,
         true => groups(client).await?.map(|groups| {
             format!("The outbox stays for {groups}; pgherald uninstall --all removes it as well.")
@@ -90,7 +90,7 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
     Ok((plan, done, note.into_iter().collect()))
 }
 
-/// The groups there are, if there are any.
+/// Lists the existing groups, if there are any.
 async fn groups(client: &Client) -> Result<Option<String>, Failure> {
     let names = group::names_if_any(client).await?.unwrap_or_default();
     Ok(match &*names {

@@ -6,14 +6,14 @@ use pgherald_core::trigger::{self, Actual, Migration, Plan, TriggerSpec};
 use tokio_postgres::Client;
 
 use super::doctor::{Finding, problems};
-use super::plan::{IDLE, Said, conclude, present, refusal, replanned};
+use super::plan::{IDLE, Messages, conclude, present, refusal, replanned};
 use super::repair::{Renamed, Repair, no_right, repair};
 use crate::arguments::Upgrade;
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::output::Output;
 
-/// Upgrades what fits; what does not is told, and keeps nothing else from being upgraded.
+/// Upgrades everything that can be upgraded. It reports the other installations as problems, which do not stop the rest.
 pub(crate) async fn run(
     database: &Database,
     output: &mut Output,
@@ -29,7 +29,7 @@ async fn run_once(
     upgrade: &Upgrade,
 ) -> Result<ExitCode, Failure> {
     let mut actual = trigger::inspect_all(client, &[]).await?;
-    // What is wrong with what all tables share is wrong with each of them.
+    // An empty plan fails if the shared objects cannot be upgraded, and then no table can.
     let _ = actual.plan(&[])?;
     let migrations = actual.migrations()?;
     let mut migrated = Vec::new();
@@ -43,51 +43,51 @@ async fn run_once(
     let mut found = Found::sort(&actual);
     let mut plan = found.plan(&actual)?;
     if upgrade.commit && !plan.is_empty() {
-        found.pass_over_others(&actual);
+        found.leave_out_forbidden(&actual);
         plan = found.plan(&actual)?;
     }
     let problem = format!("cannot be upgraded: {}", found.problems.join("; "));
     let is_all = found.problems.is_empty();
-    let (done, idle) = match (is_all, found.wishes.is_empty()) {
+    let (done, idle) = match (is_all, found.upgrades.is_empty()) {
         (true, _) if !migrations.is_empty() => (ALL, ALL),
         (true, _) => (ALL, IDLE),
         (false, false) => (ELSE, ELSE),
         (false, true) => ("", ""),
     };
-    let notes = found.wishes.iter().flat_map(|(_, notes)| notes.clone());
+    let notes = found.upgrades.iter().flat_map(|(_, notes)| notes.clone());
     let notes = migrated.into_iter().chain(notes);
-    // Standard error has it, except for programs.
+    // Standard error reports the problems. For programs, the object contains them, too.
     let problems = (!is_all && output.is_json()).then(|| problem.clone());
     let notes = &*notes.chain(problems).collect::<Vec<_>>();
-    let said = Said {
+    let messages = Messages {
         done,
         idle,
         notes,
-        ..Said::default()
+        ..Messages::default()
     };
-    let code = conclude(client, output, &plan, upgrade.commit, &said).await?;
+    let code = conclude(client, output, &plan, upgrade.commit, &messages).await?;
     match is_all {
         true => Ok(code),
         false => Err(Failure::problem(problem).hint(match &*found.fixes {
-            [] => "put it right as the message says".to_owned(),
+            [] => "correct what the message names".to_owned(),
             fixes => fixes.join("; then: "),
         })),
     }
 }
 
-/// Shows what is run before what is installed on tables can be planned.
+/// Shows the migrations, which have to run before the triggers of tables can be planned.
 fn show(output: &mut Output, migrations: &[Migration]) -> Result<ExitCode, Failure> {
     let sql: String = migrations.iter().map(|one| one.plan.sql()).collect();
-    let said = Said {
+    let messages = Messages {
         done: "",
         idle: "",
-        notes: &["What is installed on tables is planned and upgraded after that.".to_owned()],
-        ..Said::default()
+        notes: &["The triggers of tables are planned and upgraded after that.".to_owned()],
+        ..Messages::default()
     };
-    present(output, &[], &sql, false, &said)
+    present(output, &[], &sql, false, &messages)
 }
 
-/// Runs them, and says of each that it was run: at once, or in notes to programs, which want one object.
+/// Runs the migrations, and reports each: at once, or in the returned notes if the output is one JSON object.
 async fn migrate(
     client: &Client,
     output: &mut Output,
@@ -111,11 +111,11 @@ async fn migrate(
 const ALL: &str = "Everything is up to date.";
 const ELSE: &str = "Everything else is up to date.";
 
-/// What can be upgraded, and what is wrong with the rest.
+/// The installations that can be upgraded, and the problems of the others.
 #[derive(Debug, Default)]
 struct Found {
-    /// What is to be installed, and what is to be said of it.
-    wishes: Vec<(TriggerSpec, Vec<String>)>,
+    /// The specifications to install, each with its notes.
+    upgrades: Vec<(TriggerSpec, Vec<String>)>,
     problems: Vec<String>,
     fixes: Vec<String>,
 }
@@ -129,30 +129,30 @@ impl Found {
             let problems = |repair| problems(actual, one, repair);
             match repair {
                 Repair::None => {}
-                Repair::Unreadable => found.blame_found(problems(&repair)),
+                Repair::Unreadable => found.add_findings(problems(&repair)),
                 Repair::Same(ref spec) => match refusal(actual, spec) {
-                    None => found.wishes.push((spec.clone(), Vec::new())),
+                    None => found.upgrades.push((spec.clone(), Vec::new())),
                     Some(why) => {
                         let mut findings = problems(&repair);
                         findings.retain(|found| found.fix.as_ref() != Some(&why));
-                        // It is not about the table: a later version has installed it, say.
+                        // The refusal is not about the table. For example, a later version has installed its triggers.
                         match findings.is_empty() {
-                            true => found.blame(of_table(spec, why), None),
-                            false => found.blame_found(findings),
+                            true => found.add_problem(of_table(spec, why), None),
+                            false => found.add_findings(findings),
                         }
                     }
                 },
                 Repair::Renamed(ref renamed) if renamed.refusal.is_some() => {
-                    found.blame_found(problems(&repair));
+                    found.add_findings(problems(&repair));
                 }
-                Repair::Renamed(renamed) => found.follow(*renamed),
+                Repair::Renamed(renamed) => found.add_renamed(*renamed),
             }
         }
         found
     }
 
-    /// Installs a table under its present name, and what has its former one.
-    fn follow(&mut self, renamed: Renamed) {
+    /// Adds a renamed table under its present name, and the table that has its former name.
+    fn add_renamed(&mut self, renamed: Renamed) {
         let (former, now) = (&renamed.former, renamed.spec.table());
         let loss = renamed.loss().map(|loss| format!("{now} {loss}."));
         let mut notes: Vec<_> = loss.into_iter().collect();
@@ -160,50 +160,50 @@ impl Found {
             None => {}
             Some(Ok(spec)) => {
                 let note =
-                    format!("{former} is installed on like {now}, which was called so before.");
-                self.wishes.push((spec.clone(), vec![note]));
+                    format!("{former} gets the triggers of {now}, which had that name before.");
+                self.upgrades.push((spec.clone(), vec![note]));
             }
             Some(Err(why)) => notes.push(format!(
-                "{former}, as {now} was called before, is not watched: {why}."
+                "{former}, the table with the former name of {now}, is not watched: {why}."
             )),
         }
-        self.wishes.push((renamed.spec, notes));
+        self.upgrades.push((renamed.spec, notes));
     }
 
     fn plan(&self, actual: &Actual) -> Result<Plan, Failure> {
-        let specs: Vec<_> = self.wishes.iter().map(|(spec, _)| spec.clone()).collect();
+        let specs: Vec<_> = self.upgrades.iter().map(|(spec, _)| spec.clone()).collect();
         Ok(actual.plan(&specs)?)
     }
 
-    /// Leaves out what needs a change that this role may not make: it would fail all of them.
-    fn pass_over_others(&mut self, actual: &Actual) {
-        for wish in std::mem::take(&mut self.wishes) {
-            let (spec, _) = &wish;
+    /// Leaves out tables that this role may not change but would have to. One of them would make the whole plan fail.
+    fn leave_out_forbidden(&mut self, actual: &Actual) {
+        for upgrade in std::mem::take(&mut self.upgrades) {
+            let (spec, _) = &upgrade;
             let plan = actual.plan(std::slice::from_ref(spec));
             let needs_change = plan.is_ok_and(|plan| !plan.is_empty());
             match no_right(actual, spec.table()).filter(|_| needs_change) {
                 Some(why) => {
                     let fix = format!("run it as the owner of {}", spec.table());
-                    self.blame(why, Some(fix));
+                    self.add_problem(why, Some(fix));
                 }
-                None => self.wishes.push(wish),
+                None => self.upgrades.push(upgrade),
             }
         }
     }
 
-    fn blame(&mut self, problem: String, fix: Option<String>) {
+    fn add_problem(&mut self, problem: String, fix: Option<String>) {
         self.problems.push(problem);
         self.fixes.extend(fix);
     }
 
-    fn blame_found(&mut self, findings: impl IntoIterator<Item = Finding>) {
+    fn add_findings(&mut self, findings: impl IntoIterator<Item = Finding>) {
         for found in findings {
-            self.blame(found.finding, found.fix);
+            self.add_problem(found.finding, found.fix);
         }
     }
 }
 
-/// What is wrong with a table that nothing is wrong with but whose it is.
+/// Returns the refusal `why`, with the table's name if it does not contain it.
 fn of_table(spec: &TriggerSpec, why: String) -> String {
     let table = spec.table().to_string();
     match why.contains(&table) {

@@ -1,10 +1,10 @@
-//! `pgherald watch`: what the sources say, as it comes.
+//! `pgherald watch`: prints events as they arrive.
 //!
-//! Reads from the sources directly: nothing is queued, so nothing is lost however slowly the output is taken; a reader
-//! that stops for good is seen by the server as one that does not read.
+//! It reads from the sources directly, without a queue, so a slow reader of the output loses no events. If that reader stops
+//! reading, the session stops reading from the server.
 
+mod criteria;
 mod print;
-mod wish;
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -24,7 +24,7 @@ use crate::interrupt::interrupted;
 use crate::output::Output;
 use crate::tables::{Named, find, is_recorded};
 use crate::words;
-use wish::Wish;
+use criteria::Criteria;
 
 pub(crate) async fn run(
     database: &Database,
@@ -36,24 +36,24 @@ pub(crate) async fn run(
     let tables: Vec<_> = named.iter().map(|named| named.table.clone()).collect();
     let specs = match &watch.channel {
         Some(channel) => {
-            refuse_what_never_comes(&client, channel, &named).await?;
+            refuse_unannounced(&client, channel, &named).await?;
             Vec::new()
         }
         None => installed(&client, &named).await?,
     };
     drop(client);
-    let wish = Wish::new(&tables, watch, &specs)?;
+    let criteria = Criteria::new(&tables, watch, &specs)?;
     let signals = sources(database.config()?, watch.channel.as_ref(), specs)?;
     tokio::select! {
-        result = follow(signals, output, &wish, watch.count) => result?,
+        result = follow(signals, output, &criteria, watch.count) => result?,
         waited = interrupted() => waited?,
     }
     output.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses to wait at a channel for what comes by the outbox, or of a table that is not there.
-async fn refuse_what_never_comes(
+/// Fails if a table does not exist, or if its changes are recorded in the outbox and so never arrive on the channel.
+async fn refuse_unannounced(
     client: &Client,
     channel: &ChannelName,
     named: &[Named],
@@ -81,15 +81,16 @@ fn no_table(table: &TableName) -> Failure {
         .hint("pgherald status lists what is installed")
 }
 
-/// What is installed for the tables, or, if there are none, for all.
+/// Returns the installed specifications of the tables or, if none are named, of all tables.
 async fn installed(client: &Client, named: &[Named]) -> Result<Vec<TriggerSpec>, Failure> {
     let watched = trigger::watched(client).await?;
     let specs = watched.iter().filter_map(|one| one.spec.clone());
     let mut specs: Vec<_> = specs.collect();
     if named.is_empty() && specs.is_empty() {
         return Err(
-            Failure::problem("no table announces or records its changes")
-                .hint("pgherald install TABLE --commit, or name somebody else's --channel"),
+            Failure::problem("no table announces or records its changes").hint(
+                "pgherald install TABLE --commit, or name another program's channel with --channel",
+            ),
         );
     }
     let is_of = |spec: &TriggerSpec, named: &Named| *spec.table() == named.table;
@@ -98,16 +99,16 @@ async fn installed(client: &Client, named: &[Named]) -> Result<Vec<TriggerSpec>,
         if !exists {
             return Err(no_table(table));
         }
-        // It may have been installed under another name, or by hand.
-        let is_called = watched.iter().any(|one| one.table.as_ref() == Some(table));
-        let (problem, hint) = match is_called {
+        // The table may have been installed under another name, or by hand.
+        let has_triggers = watched.iter().any(|one| one.table.as_ref() == Some(table));
+        let (problem, hint) = match has_triggers {
             false => (
                 "does not announce or record its changes",
                 format!("pgherald install {} --commit", words::table(table)),
             ),
             true => (
                 "is not watched under this name",
-                "pgherald doctor says how to put it right".to_owned(),
+                "pgherald doctor prints the fix".to_owned(),
             ),
         };
         return Err(Failure::problem(format!("{table} {problem}")).hint(hint));
@@ -116,12 +117,12 @@ async fn installed(client: &Client, named: &[Named]) -> Result<Vec<TriggerSpec>,
     Ok(specs)
 }
 
-/// A source for each mode that tables are in.
+/// Builds one source for each mode of the tables.
 fn sources(
     config: ConnectConfig,
     channel: Option<&ChannelName>,
     specs: Vec<TriggerSpec>,
-) -> Result<SelectAll<Told>, Failure> {
+) -> Result<SelectAll<Labelled>, Failure> {
     let (recording, announcing): (Vec<_>, Vec<_>) =
         specs.into_iter().partition(TriggerSpec::is_outbox);
     let mut signals = SelectAll::new();
@@ -133,35 +134,35 @@ fn sources(
         builder = announcing
             .into_iter()
             .fold(builder, |builder, spec| builder.watch(spec));
-        signals.push(told("notify", supervise(builder.factory()?)));
+        signals.push(labelled("notify", supervise(builder.factory()?)));
     }
     if !recording.is_empty() {
         let builder = OutboxSource::builder(config);
         let builder = recording
             .into_iter()
             .fold(builder, |builder, spec| builder.watch(spec));
-        signals.push(told("outbox", supervise(builder.factory()?)));
+        signals.push(labelled("outbox", supervise(builder.factory()?)));
     }
     Ok(signals)
 }
 
-/// Signals, and which source they are of.
-type Told = BoxStream<'static, (&'static str, Signal)>;
+/// Signals with the name of their source.
+type Labelled = BoxStream<'static, (&'static str, Signal)>;
 
-fn told(source: &'static str, signals: Signals) -> Told {
+fn labelled(source: &'static str, signals: Signals) -> Labelled {
     signals.map(move |signal| (source, signal)).boxed()
 }
 
-/// What does not go away by waiting.
+/// Whether an error does not go away by waiting.
 fn is_refusal(error: &Error) -> bool {
     !error.is_connection() && !error.is_triggers()
 }
 
-/// Prints what is wished for, until there was enough of it.
+/// Prints events that match the criteria, until `count` events were printed.
 async fn follow(
-    mut signals: SelectAll<Told>,
+    mut signals: SelectAll<Labelled>,
     output: &mut Output,
-    wish: &Wish,
+    criteria: &Criteria,
     count: Option<u64>,
 ) -> Result<(), Failure> {
     let mut left = count;
@@ -176,7 +177,7 @@ async fn follow(
             _ => {}
         }
         if let Signal::Events(events) = &signal {
-            for event in events.iter().filter(|event| wish.is_for(event)) {
+            for event in events.iter().filter(|event| criteria.matches(event)) {
                 print::event(output, event)?;
                 if let Some(left) = &mut left {
                     *left -= 1;

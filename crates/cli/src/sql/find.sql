@@ -1,4 +1,4 @@
--- Two joins, which the server can hash. One condition with OR would compare each text with each table.
+-- Two joins, so that the server can use hash joins. One condition with OR would compare each text with each table.
 WITH relation AS (
     SELECT c.oid, n.nspname::pg_catalog.text AS schema, c.relname::pg_catalog.text AS name
     FROM pg_catalog.pg_class AS c

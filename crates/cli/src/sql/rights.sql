@@ -1,5 +1,5 @@
 -- The rights of role $1 on the objects of schema pgherald: one row for each object and privilege. Grants to PUBLIC count, and so
--- do grants to roles whose rights role $1 inherits. Owners and superusers hold rights that nobody has granted.
+-- do grants to roles whose rights role $1 inherits. Owners and superusers have rights without grants.
 WITH home AS (
     SELECT n.oid, n.nspowner, n.nspacl FROM pg_namespace AS n WHERE n.nspname = 'pgherald'
 ), object AS (
@@ -39,7 +39,7 @@ SELECT o.kind, o.name, o.target, r.privilege,
 FROM object AS o
 CROSS JOIN LATERAL unnest(o.privileges) AS r (privilege)
 LEFT JOIN LATERAL (
-    -- Of a table, also grants on some of its columns.
+    -- The acl of a table includes the grants on its columns.
     SELECT array_agg(DISTINCT e.name) AS grantees, array_agg(DISTINCT e.name) FILTER (WHERE e.is_grantable) AS grantors
     FROM (
         SELECT coalesce(quote_ident(a.rolname), 'PUBLIC') AS name, x.is_grantable

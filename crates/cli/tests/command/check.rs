@@ -1,4 +1,4 @@
-//! `install --check`: what differs, and an exit code for CI.
+//! `install --check`: the differences, and the exit code for CI.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::support::Scene;
 const TABLES: &str = "CREATE TABLE users (id int PRIMARY KEY, email text, company text);
     CREATE SCHEMA shop; CREATE TABLE shop.orders (id int PRIMARY KEY, total numeric)";
 
-/// Checks; compares with and without `--json`; returns what differs.
+/// Runs the check with and without `--json`, compares both outputs, and returns the differences.
 async fn differences(scene: &Scene, install: &[&str]) -> Vec<Value> {
     let before = scene.dump().await;
     let check = [&["install"], install, &["--check"]].concat();
@@ -29,7 +29,7 @@ async fn differences(scene: &Scene, install: &[&str]) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn check_names_each_difference_and_installing_ends_it() {
+async fn check_lists_each_difference_until_installed() {
     let scene = Scene::new(TABLES).await;
     let file = std::env::temp_dir().join(format!("pgherald_check_{}.json", std::process::id()));
     let manifest = r#"[{"schema":"public","table":"users","mode":"outbox","columns":["email"]},
@@ -100,7 +100,7 @@ async fn check_names_each_difference_and_installing_ends_it() {
 }
 
 #[tokio::test]
-async fn check_accepts_more_than_it_asks_for_unless_narrowed() {
+async fn check_accepts_additional_options_except_with_narrow() {
     let scene = Scene::new(TABLES).await;
     scene
         .fine(&["install", "users", "--columns", "email,company", "--commit"])
@@ -130,7 +130,7 @@ async fn check_accepts_more_than_it_asks_for_unless_narrowed() {
         .pgherald(&["install", "users", "--check", "--commit"])
         .await;
     assert_eq!(ran.code, 2, "{ran:?}");
-    // Installing would not make these differ less.
+    // Installing would not remove these differences.
     for (other, part) in [
         (&["nothing"][..], "the table does not exist"),
         (&["users", "--columns", "gone"], "gone"),

@@ -1,11 +1,11 @@
-//! Which database, and what is said when there is no way to it.
+//! The settings of the connection, and the errors if it fails.
 
 use pgherald_testkit::Postgres;
 
 use super::support::{Scene, binary, blocking, pgherald};
 
 #[tokio::test]
-async fn the_command_line_goes_before_the_environment() {
+async fn command_line_overrides_environment() {
     let scene = Scene::new("CREATE TABLE here (id int PRIMARY KEY)").await;
     let (url, base) = (scene.url.clone(), scene.url.clone());
     let config: tokio_postgres::Config = base.parse().unwrap();
@@ -34,7 +34,7 @@ async fn the_command_line_goes_before_the_environment() {
 }
 
 #[tokio::test]
-async fn no_connection_is_one_line_a_hint_and_code_2() {
+async fn failed_connection_reports_one_line_a_hint_and_exit_code_2() {
     let server = Postgres::builder().password("right").start().await.unwrap();
     let wrong = server.url().replace("right", "wrong");
     assert_ne!(wrong, server.url());
@@ -79,14 +79,14 @@ async fn no_connection_is_one_line_a_hint_and_code_2() {
             assert!(lines[1].starts_with("hint: "), "{ran:?}");
             assert!(
                 !ran.stderr.contains("wrong") || !url.contains("wrong"),
-                "the password is told: {ran:?}"
+                "the password is shown: {ran:?}"
             );
         }
     }
 }
 
 #[tokio::test]
-async fn what_would_lead_elsewhere_is_refused() {
+async fn unsupported_connection_settings_are_refused() {
     let scene = Scene::new("").await;
     let url = scene.url.clone();
     let outputs = blocking(move || {
@@ -132,7 +132,7 @@ async fn what_would_lead_elsewhere_is_refused() {
 }
 
 #[tokio::test]
-async fn refusals_of_the_server_tell_the_way_out() {
+async fn server_errors_have_hints() {
     let server = Postgres::builder().password("right").start().await.unwrap();
     let scene = Scene::on(&server, "CREATE TABLE users (id int PRIMARY KEY)").await;
     let (url, database) = (
@@ -219,22 +219,22 @@ async fn refusals_of_the_server_tell_the_way_out() {
         })
         .await;
         let stderr = String::from_utf8(output.stderr).unwrap();
-        // A limit of a millisecond is not reached by each run.
+        // A run may finish within the limit of one millisecond.
         if output.status.success() && hint.starts_with("statement_timeout") {
             continue;
         }
         assert_eq!(output.status.code(), Some(code), "{stderr}");
-        let told = stderr.lines().nth(1).unwrap_or_default();
+        let hint_line = stderr.lines().nth(1).unwrap_or_default();
         assert!(
-            told.starts_with("hint: ") && told.contains(hint),
+            hint_line.starts_with("hint: ") && hint_line.contains(hint),
             "{stderr}"
         );
-        assert!(!stderr.contains("ght@"), "the password is told: {stderr}");
+        assert!(!stderr.contains("ght@"), "the password is shown: {stderr}");
     }
 }
 
 #[tokio::test]
-async fn a_url_in_a_wrong_place_is_not_shown() {
+async fn stray_connection_strings_are_not_printed() {
     let scene = Scene::new("").await;
     for arguments in [
         &["doctor", "postgres://u:w0rd@h/d"][..],
@@ -259,7 +259,7 @@ async fn a_url_in_a_wrong_place_is_not_shown() {
             "{ran:?}"
         );
     }
-    // The place where it belongs does not change what is said of other mistakes.
+    // Other mistakes are reported as usual although --database-url has a connection string.
     let ran = scene.pgherald(&["instal", "users"]).await;
     assert!(
         ran.code == 2 && ran.stderr.contains("unrecognized subcommand 'instal'"),
@@ -268,7 +268,7 @@ async fn a_url_in_a_wrong_place_is_not_shown() {
 }
 
 #[tokio::test]
-async fn usage_errors_are_code_2_and_help_is_0() {
+async fn usage_errors_exit_with_2_and_help_with_0() {
     for arguments in [
         &["install"][..],
         &["uninstall"],

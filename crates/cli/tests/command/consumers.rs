@@ -1,4 +1,4 @@
-//! Consumers that run in this process, to have something to look at.
+//! Consumers in this process, on whose groups the commands work.
 
 use std::future::Future;
 use std::rc::Rc;
@@ -13,7 +13,7 @@ use tokio::task::LocalSet;
 
 use super::support::{DEADLINE, Running, Scene};
 
-/// Table `jobs (id, value)` is recorded with its values.
+/// Creates a database in which table `jobs (id, value)` is recorded with its values.
 pub(crate) async fn scene() -> Scene {
     let scene = Scene::new("CREATE TABLE jobs (id int PRIMARY KEY, value text)").await;
     let install = [
@@ -30,32 +30,33 @@ pub(crate) async fn scene() -> Scene {
     scene
 }
 
-/// Handlers are not `Send`.
+/// Runs a test on a `LocalSet`, because handlers are not `Send`.
 pub(crate) async fn local<T>(test: impl Future<Output = T>) -> T {
     LocalSet::new().run_until(test).await
 }
 
-/// Starts a consumer of the group, from the beginning. `plan` says of a job's id what becomes of an attempt; after a
-/// failure there is a long wait.
+/// Starts a consumer of the group, from the beginning. `plan` returns the result of an attempt from the job's id. The delay after
+/// a failure is long.
 pub(crate) fn start(
     scene: &Scene,
     group: &str,
     plan: impl Fn(i64) -> HandlerResult + 'static,
 ) -> ConsumerHandle {
     let wait = Duration::from_secs(600);
-    let terms = Durable::new(group)
+    let options = Durable::new(group)
         .from_beginning()
         .slices(4)
         .retry(RetryPolicy::new(12, Backoff::new(wait, wait)));
     let plan: Rc<dyn Fn(i64) -> HandlerResult> = Rc::new(plan);
     let config: ConnectConfig = scene.url.parse().unwrap();
     let config = config.application_name("worker");
-    let (handle, consumer) = Consumer::new(config, terms, move || Work(Rc::clone(&plan))).unwrap();
+    let (handle, consumer) =
+        Consumer::new(config, options, move || Work(Rc::clone(&plan))).unwrap();
     tokio::task::spawn_local(consumer.run());
     handle
 }
 
-/// 1 to 9 are given up, 10 to 19 fail and wait, all others go well.
+/// Jobs up to 9 fail permanently, 10 to 19 fail and are retried, and all others succeed.
 pub(crate) fn tens(id: i64) -> HandlerResult {
     match id {
         ..10 => Err(HandlerError::permanent(format!("no {id}\nat all"))),
@@ -81,12 +82,12 @@ impl EventHandler for Work {
     }
 }
 
-/// Stops it.
+/// Stops the consumer.
 pub(crate) async fn stop(handle: &ConsumerHandle) {
     handle.drain(DEADLINE).await;
 }
 
-/// Waits until a query for text gives this one.
+/// Waits until a query returns the expected text.
 pub(crate) async fn becomes(scene: &Scene, sql: &str, expected: &str) {
     let begun = std::time::Instant::now();
     loop {
@@ -105,10 +106,10 @@ pub(crate) const PARKED: &str =
     "SELECT count(*)::text FROM pgherald.parked_event WHERE dead_at IS NULL";
 pub(crate) const LAG: &str = "SELECT sum(lag_events)::text FROM pgherald.consumer_group_status";
 
-/// Slices that somebody has.
+/// The number of slices with a consumer.
 pub(crate) const OWNED: &str = "SELECT count(node)::text FROM pgherald.consumer_slice";
 
-/// Sends the signal of Ctrl-C.
+/// Sends SIGINT, as Ctrl-C does.
 pub(crate) fn interrupt(running: &Running) {
     let pid = rustix::process::Pid::from_raw(running.id().try_into().unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();

@@ -3,7 +3,7 @@
 use super::consumers::{DEAD, PARKED, becomes, local, scene, start, stop, tens};
 use super::support::Scene;
 
-/// Of group "work", jobs 1 to `count` are dead letters; of "idle", job 1.
+/// Creates dead letters: jobs 1 to `count` in group "work", and job 1 in group "idle".
 async fn given_up(count: u32) -> Scene {
     let scene = scene().await;
     scene
@@ -35,7 +35,7 @@ async fn ids(scene: &Scene) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn they_are_listed_and_shown() {
+async fn dead_letters_are_listed_and_shown() {
     local(async {
         let scene = given_up(3).await;
         scene.run("DELETE FROM pgherald.outbox WHERE id < 0").await;
@@ -55,9 +55,9 @@ async fn they_are_listed_and_shown() {
             (&letter["attempts"], &letter["error"]),
             (&1.into(), &"no\n  way".into())
         );
-        let said = scene.fine(&["dead-letters", "list", "--limit", "2"]).await;
-        let lines: Vec<_> = said.lines().collect();
-        assert_eq!(lines.len(), 5, "{said}");
+        let printed = scene.fine(&["dead-letters", "list", "--limit", "2"]).await;
+        let lines: Vec<_> = printed.lines().collect();
+        assert_eq!(lines.len(), 5, "{printed}");
         let headings: Vec<_> = lines[0]
             .split("  ")
             .filter(|cell| !cell.is_empty())
@@ -69,15 +69,15 @@ async fn they_are_listed_and_shown() {
         );
         assert!(
             lines[2].starts_with("work ") && lines[2].ends_with("Z  no way"),
-            "{said}"
+            "{printed}"
         );
         assert_eq!(lines[4], "There are more of work: raise --limit.");
-        let said = scene
+        let printed = scene
             .fine(&["dead-letters", "list", "--group", "idle"])
             .await;
         assert!(
-            said.contains("no 1 at all") && !said.contains("work"),
-            "{said}"
+            printed.contains("no 1 at all") && !printed.contains("work"),
+            "{printed}"
         );
 
         let id = letter["id"].to_string();
@@ -101,31 +101,31 @@ async fn they_are_listed_and_shown() {
 }
 
 #[tokio::test]
-async fn they_are_retried_and_discarded() {
+async fn dead_letters_are_retried_and_discarded() {
     local(async {
         let scene = given_up(4).await;
         let of = ids(&scene).await;
-        let said = scene.fine(&["dead-letters", "retry", "work", &of[0], "999999", &of[0]]).await;
-        assert_eq!(said, "1 dead letter of work to be tried again.\nNo dead letters: 999999.\n");
+        let printed = scene.fine(&["dead-letters", "retry", "work", &of[0], "999999", &of[0]]).await;
+        assert_eq!(printed, "1 dead letter of work will be retried.\nNot dead letters: 999999.\n");
         assert_eq!(scene.value(DEAD).await, "4");
-        let said = &scene.json(&["dead-letters", "discard", "work", &of[1], "-7"]).await[0];
+        let printed = &scene.json(&["dead-letters", "discard", "work", &of[1], "-7"]).await[0];
         let expected = serde_json::json!({"group": "work", "action": "discarded", "count": 1, "not_found": [-7]});
-        assert_eq!(said, &expected);
+        assert_eq!(printed, &expected);
         assert_eq!(ids(&scene).await, of[2..]);
-        // What waits to be tried again is no dead letter any more.
+        // Events that wait for their retry are no longer dead letters.
         for arguments in [["retry", "work", &of[0]], ["discard", "work", &of[1]], ["show", "work", &of[0]]] {
             let ran = scene.pgherald(&[&["dead-letters"], &arguments[..]].concat()).await;
             assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
-            let cause = format!("pgherald: {} is no dead letter of group \"work\"\n", arguments[2]);
+            let cause = format!("pgherald: {} is not a dead letter of group \"work\"\n", arguments[2]);
             assert_eq!(ran.stderr, cause + "hint: pgherald dead-letters list --group work\n");
         }
         assert_eq!(scene.value(PARKED).await, "1");
-        let said = scene.fine(&["dead-letters", "retry", "work", "--all"]).await;
-        assert_eq!(said, "2 dead letters of work to be tried again.\n");
-        let said = scene.fine(&["dead-letters", "discard", "work", "--all"]).await;
-        assert_eq!(said, "0 dead letters of work discarded.\n");
+        let printed = scene.fine(&["dead-letters", "retry", "work", "--all"]).await;
+        assert_eq!(printed, "2 dead letters of work will be retried.\n");
+        let printed = scene.fine(&["dead-letters", "discard", "work", "--all"]).await;
+        assert_eq!(printed, "0 dead letters of work discarded.\n");
         assert_eq!(scene.fine(&["dead-letters", "list", "--group", "work"]).await, "There are no dead letters.\n");
-        // Whoever runs next handles what is to be tried again; the other group's are its own.
+        // The next consumer handles the retried events. Those of the other group stay.
         let consumer = start(&scene, "work", |_| Ok(()));
         becomes(&scene, PARKED, "0").await;
         assert_eq!(scene.value(DEAD).await, "1");
@@ -135,7 +135,7 @@ async fn they_are_retried_and_discarded() {
 }
 
 #[tokio::test]
-async fn many_are_worked_through_in_pieces() {
+async fn many_dead_letters_are_changed_in_chunks() {
     local(async {
         let scene = given_up(2).await;
         scene.run("INSERT INTO pgherald.parked_event SELECT group_name, id + n * 1000, slice, xid, sent_at, relation, hash,
@@ -147,20 +147,20 @@ async fn many_are_worked_through_in_pieces() {
             let listed = scene.json(&arguments).await;
             let mut ids: Vec<_> = listed.iter().map(|letter| letter["id"].as_i64().unwrap()).collect();
             assert_eq!(ids.len(), count);
-            let said = scene.fine(&arguments).await;
-            assert_eq!(said.contains("There are more of work"), count < 2402, "{limit}");
+            let printed = scene.fine(&arguments).await;
+            assert_eq!(printed.contains("There are more of work"), count < 2402, "{limit}");
             ids.dedup();
             assert!(ids.len() == count && ids.is_sorted());
         }
-        let said = scene.fine(&["dead-letters", "retry", "work", "--all"]).await;
-        assert_eq!(said, "2402 dead letters of work to be tried again.\n");
+        let printed = scene.fine(&["dead-letters", "retry", "work", "--all"]).await;
+        assert_eq!(printed, "2402 dead letters of work will be retried.\n");
         assert_eq!(scene.value(PARKED).await, "2402");
     })
     .await;
 }
 
 #[tokio::test]
-async fn an_unknown_group_is_named_with_those_there_are() {
+async fn unknown_group_error_lists_the_existing_groups() {
     let scene = Scene::new("CREATE TABLE jobs (id int PRIMARY KEY)").await;
     let all: [&[&str]; 4] = [
         &["list", "--group", "wrok"],
@@ -168,7 +168,7 @@ async fn an_unknown_group_is_named_with_those_there_are() {
         &["retry", "wrok", "--all"],
         &["discard", "wrok", "1"],
     ];
-    let told = async |expected: &str| {
+    let fails_with = async |expected: &str| {
         for arguments in all {
             let ran = scene
                 .pgherald(&[&["dead-letters"], arguments].concat())
@@ -180,15 +180,15 @@ async fn an_unknown_group_is_named_with_those_there_are() {
             );
         }
     };
-    told("pgherald: there is no outbox in this database, and so no group\nhint: pgherald install TABLE --mode outbox --commit\n").await;
+    fails_with("pgherald: there is no outbox in this database, and therefore no group\nhint: pgherald install TABLE --mode outbox --commit\n").await;
     scene
         .fine(&["install", "jobs", "--mode", "outbox", "--commit"])
         .await;
-    told("pgherald: there is no group \"wrok\"\nhint: there is none yet: a group is made by its first consumer\n").await;
+    fails_with("pgherald: there is no group \"wrok\"\nhint: there is no group yet: a group is created by its first consumer\n").await;
     scene
         .run("INSERT INTO pgherald.consumer_group (name, slices) VALUES ('work', 1)")
         .await;
-    told("pgherald: there is no group \"wrok\"\nhint: there is work; a group is made by its first consumer\n").await;
+    fails_with("pgherald: there is no group \"wrok\"\nhint: existing groups: work; a group is created by its first consumer\n").await;
     assert_eq!(
         scene.fine(&["dead-letters", "list"]).await,
         "There are no dead letters.\n"

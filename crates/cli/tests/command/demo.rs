@@ -4,7 +4,7 @@ use super::consumers::interrupt;
 use super::support::{Running, binary, blocking, pgherald};
 
 #[tokio::test]
-async fn users_are_enriched_until_ctrl_c_and_nothing_is_left() {
+async fn demo_enriches_users_and_removes_its_server_on_ctrl_c() {
     let mut command = binary();
     command.arg("demo");
     let mut demo = Running::of(command);
@@ -24,7 +24,7 @@ async fn users_are_enriched_until_ctrl_c_and_nothing_is_left() {
     assert!(ran.stdout.contains("\nenrich-users  "), "{ran:?}");
     let consumer = "\nconsumer  pgherald consumer enrich-users  ";
     assert!(ran.stdout.contains(consumer), "{ran:?}");
-    // What it says one may try.
+    // The commands that the demo suggests.
     let ran = pgherald(&["--database-url", &url, "group", "pause", "enrich-users"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
     let ran = pgherald(&["--database-url", &url, "group", "resume", "enrich-users"]).await;
@@ -35,13 +35,14 @@ async fn users_are_enriched_until_ctrl_c_and_nothing_is_left() {
         .await;
     interrupt(&demo);
     assert_eq!(demo.code().await, 0);
-    demo.line(|line| line.contains("The server is gone")).await;
+    demo.line(|line| line.contains("The server and its data were removed"))
+        .await;
     let ran = pgherald(&["--database-url", &url, "status"]).await;
     assert_eq!(ran.code, 2, "{ran:?}");
 }
 
 #[tokio::test]
-async fn without_a_server_to_start_it_says_what_is_missing() {
+async fn demo_without_postgresql_reports_what_to_install() {
     let output = blocking(|| {
         let mut command = binary();
         command

@@ -1,4 +1,4 @@
-//! `doctor`: what is broken is found, and its own fix puts it right.
+//! `doctor`: each problem is found, and the printed fix corrects it.
 
 mod moved;
 mod path;
@@ -20,7 +20,7 @@ use super::support::{DEADLINE, Scene, connect, pgherald};
 const TABLES: &str = "CREATE TABLE users (id int PRIMARY KEY, email text);
     CREATE SCHEMA shop; CREATE TABLE shop.orders (id int PRIMARY KEY)";
 
-/// The findings that are not ok, after some arguments, and the exit code that goes with them.
+/// Runs `doctor` with these arguments, checks its exit code, and returns the findings that are not ok.
 pub(crate) async fn wrong(scene: &Scene, arguments: &[&str]) -> Vec<Value> {
     let all = [&["doctor", "--json"], arguments].concat();
     let ran = scene.pgherald(&all).await;
@@ -63,12 +63,12 @@ pub(crate) async fn wrong(scene: &Scene, arguments: &[&str]) -> Vec<Value> {
     findings.into_iter().filter(is_wrong).collect()
 }
 
-async fn all_is_well(scene: &Scene, arguments: &[&str]) {
+async fn is_healthy(scene: &Scene, arguments: &[&str]) {
     let wrong = wrong(scene, arguments).await;
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Nothing but this is wrong.
+/// Asserts that all problems are of this kind, and returns them.
 async fn only(
     scene: &Scene,
     arguments: &[&str],
@@ -77,7 +77,7 @@ async fn only(
     part: &str,
 ) -> Vec<Value> {
     let mut wrong = wrong(scene, arguments).await;
-    // What this role may not look at is said among its rights.
+    // Skipped checks are not problems: the check of rights reports missing rights.
     wrong.retain(|finding| finding["result"] != "skipped");
     assert!(!wrong.is_empty(), "{check} is taken for ok");
     for finding in &wrong {
@@ -93,14 +93,14 @@ async fn only(
     wrong
 }
 
-/// Does what the findings say.
+/// Runs the fixes of the findings.
 async fn fix(scene: &Scene, findings: &[Value]) {
     for finding in findings {
         scene.run_fix(finding["fix"].as_str().unwrap()).await;
     }
 }
 
-/// Nothing but this is wrong; and nothing at all once it was fixed.
+/// Asserts that all problems are of this kind, and that their fixes remove them.
 async fn found_and_fixed(
     scene: &Scene,
     arguments: &[&str],
@@ -110,10 +110,10 @@ async fn found_and_fixed(
 ) -> Vec<Value> {
     let findings = only(scene, arguments, check, result, part).await;
     fix(scene, &findings).await;
-    // A session that was terminated takes a moment to go.
+    // A terminated session takes a moment to end.
     let begun = Instant::now();
     while !wrong(scene, arguments).await.is_empty() && begun.elapsed() < DEADLINE {}
-    all_is_well(scene, arguments).await;
+    is_healthy(scene, arguments).await;
     findings
 }
 
@@ -123,18 +123,18 @@ async fn installed(mode: &str) -> Scene {
 
 async fn on(server: &Postgres, mode: &str) -> Scene {
     let scene = Scene::on(server, TABLES).await;
-    // Without an outbox, its checks are skipped.
+    // First in outbox mode, because checks of the outbox are skipped without one.
     for mode in ["outbox", mode] {
         let install = ["install", "users", "shop.orders", "--mode", mode];
         scene
             .fine(&[&install[..], &["--narrow", "--commit"]].concat())
             .await;
     }
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
     scene
 }
 
-/// A session that listens and does not read, and so many notifications of 8 kB for it.
+/// Returns a session that listens and does not read, after sending it this number of notifications of 8 kB.
 async fn unread(scene: &Scene, notifications: u32) -> Client {
     let listener = connect(&scene.url).await;
     listener.batch_execute("LISTEN x").await.unwrap();
@@ -147,18 +147,18 @@ async fn unread(scene: &Scene, notifications: u32) -> Client {
 }
 
 #[tokio::test]
-async fn a_healthy_database_is_well_and_stays_as_it_is() {
+async fn doctor_finds_nothing_in_a_healthy_database_and_changes_nothing() {
     let scene = installed("outbox").await;
     let before = scene.dump().await;
-    let said = scene.fine(&["doctor"]).await;
+    let printed = scene.fine(&["doctor"]).await;
     assert!(
-        said.starts_with("ok       server version         PostgreSQL "),
-        "{said}"
+        printed.starts_with("ok       server version         PostgreSQL "),
+        "{printed}"
     );
-    assert_eq!(said.lines().count(), 19, "{said}");
+    assert_eq!(printed.lines().count(), 19, "{printed}");
     assert!(
-        said.contains("arrive from another connection, in "),
-        "{said}"
+        printed.contains("arrive from another connection, in "),
+        "{printed}"
     );
     assert_eq!(scene.dump().await, before);
     let sql = "SELECT count(*)::text FROM pg_stat_activity
@@ -170,7 +170,7 @@ async fn a_healthy_database_is_well_and_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn an_empty_database_has_nothing_wrong_and_nothing_to_look_at() {
+async fn doctor_skips_checks_in_an_empty_database() {
     let scene = Scene::new("").await;
     let before = scene.dump().await;
     let wrong = wrong(&scene, &[]).await;
@@ -193,7 +193,7 @@ async fn an_empty_database_has_nothing_wrong_and_nothing_to_look_at() {
 }
 
 #[tokio::test]
-async fn without_a_connection_or_with_nonsense_the_exit_code_is_2() {
+async fn doctor_exits_with_2_without_a_connection_or_with_invalid_options() {
     let ran = pgherald(&["doctor", "--database-url", "postgresql://u@127.0.0.1:1/d"]).await;
     assert_eq!((ran.code, &*ran.stdout), (2, ""), "{ran:?}");
     let scene = Scene::new("").await;
@@ -201,11 +201,14 @@ async fn without_a_connection_or_with_nonsense_the_exit_code_is_2() {
         .pgherald(&["doctor", "--long-transaction", "ages"])
         .await;
     assert_eq!((ran.code, &*ran.stdout), (2, ""), "{ran:?}");
-    assert!(ran.stderr.contains("\"ages\" is no interval"), "{ran:?}");
+    assert!(
+        ran.stderr.contains("\"ages\" is not an interval"),
+        "{ran:?}"
+    );
 }
 
 #[tokio::test]
-async fn triggers_that_were_tampered_with_are_put_right() {
+async fn altered_triggers_are_found_and_fixed() {
     for mode in ["notify", "outbox"] {
         let scene = installed(mode).await;
         let before = scene.dump().await;
@@ -244,7 +247,7 @@ async fn triggers_that_were_tampered_with_are_put_right() {
         let part = "shop.orders was renamed to shop.purchases";
         found_and_fixed(&scene, &[], "triggers", "failed", part).await;
         scene.run("DROP TABLE shop.purchases").await;
-        let part = "shop.purchases does not exist any more";
+        let part = "shop.purchases no longer exists";
         found_and_fixed(&scene, &[], "triggers", "failed", part).await;
         scene.run("ALTER TABLE users DROP COLUMN id").await;
         let part = "public.users";
@@ -255,7 +258,7 @@ async fn triggers_that_were_tampered_with_are_put_right() {
 }
 
 #[tokio::test]
-async fn what_was_left_of_a_detached_partition_goes() {
+async fn triggers_of_a_detached_partition_are_removed() {
     let scene = installed("outbox").await;
     scene
         .run(
@@ -264,13 +267,13 @@ async fn what_was_left_of_a_detached_partition_goes() {
         )
         .await;
     scene.fine(&["install", "parted", "--commit"]).await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
     scene.run("ALTER TABLE parted DETACH PARTITION part").await;
     found_and_fixed(&scene, &[], "triggers", "warning", "is left over").await;
 }
 
 #[tokio::test]
-async fn settings_of_server_role_and_database_are_reset() {
+async fn session_replication_role_settings_are_found_and_reset() {
     let server = Postgres::start().await.unwrap();
     let scene = on(&server, "notify").await;
     let cases = [
@@ -308,7 +311,7 @@ async fn settings_of_server_role_and_database_are_reset() {
 }
 
 #[tokio::test]
-async fn a_fix_that_cannot_be_shown_as_it_is_stands_in_json_only() {
+async fn fix_with_hidden_characters_is_shown_only_in_json() {
     let scene = installed("outbox").await;
     scene
         .run("DO $$ BEGIN
@@ -324,14 +327,14 @@ async fn a_fix_that_cannot_be_shown_as_it_is_stands_in_json_only() {
         "{ran:?}"
     );
     fix(&scene, &found).await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
     scene
         .run("DO $$ BEGIN EXECUTE 'DROP ROLE \"we\nird_' || current_database() || '\"'; END $$")
         .await;
 }
 
 #[tokio::test]
-async fn what_holds_things_back_is_named_and_ended() {
+async fn long_transactions_unused_slots_and_unread_notifications_are_found_and_fixed() {
     let server = Postgres::builder()
         .setting("max_prepared_transactions", "2")
         .setting("wal_level", "logical")
@@ -343,7 +346,7 @@ async fn what_holds_things_back_is_named_and_ended() {
 
     let idle = connect(&scene.url).await;
     idle.batch_execute("BEGIN; SELECT 1").await.unwrap();
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
     let part = "of postgres () is idle in transaction, its transaction open for 00:00";
     found_and_fixed(&scene, &at_once, "transactions", "warning", part).await;
     assert!(idle.batch_execute("SELECT 1").await.is_err());
@@ -351,33 +354,33 @@ async fn what_holds_things_back_is_named_and_ended() {
     scene
         .run("CREATE TABLE t (a int); BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'it''s me'")
         .await;
-    all_is_well(&scene, &[]).await;
-    let part = "it's me of postgres has waited";
+    is_healthy(&scene, &[]).await;
+    let part = "it's me of postgres has been prepared";
     let check = "prepared transactions";
     found_and_fixed(&scene, &at_once, check, "warning", part).await;
 
     scene
         .run("SELECT pg_create_logical_replication_slot('forgotten', 'pgoutput')")
         .await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
     scene
         .run("DO $$ BEGIN FOR i IN 0..100000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$")
         .await;
-    let part = "nobody uses slot forgotten";
+    let part = "slot forgotten is inactive";
     found_and_fixed(&scene, &[], "replication slots", "warning", part).await;
 
     let listener = unread(&scene, 100).await;
-    // A thousandth of a per mille of the queue is a page.
-    all_is_well(&scene, &[]).await;
+    // One page is a millionth of the queue.
+    is_healthy(&scene, &[]).await;
     let little = ["--queue-usage", "0.00001"];
     let part = "in use; probably held by session";
     found_and_fixed(&scene, &little, "notification queue", "warning", part).await;
     assert!(listener.batch_execute("SELECT 1").await.is_err());
 }
 
-/// Of 8 GB, unless the server is told to do with less, which it is from PostgreSQL 17 on; see `CONTRIBUTING.md`.
+/// The queue has 8 GB by default. From PostgreSQL 17 on, a setting makes it smaller; see `CONTRIBUTING.md`.
 #[tokio::test]
-async fn a_queue_that_is_more_than_half_full_has_failed() {
+async fn notification_queue_more_than_half_full_fails_the_check() {
     let version = Scene::new("").await.value("SHOW server_version_num").await;
     if version.parse::<u32>().unwrap() < 170_000 {
         eprintln!("not tested: the server is older than PostgreSQL 17");
@@ -396,7 +399,7 @@ async fn a_queue_that_is_more_than_half_full_has_failed() {
 }
 
 #[tokio::test]
-async fn a_fix_keeps_what_the_table_was_installed_with() {
+async fn fix_keeps_the_options_of_the_installation() {
     let scene = Scene::new(
         "CREATE TABLE users (tenant int, id int, email text, name text, UNIQUE (id), PRIMARY KEY (tenant, id))",
     )
@@ -434,7 +437,7 @@ async fn a_fix_keeps_what_the_table_was_installed_with() {
     );
 }
 
-/// Polls a source, and keeps whether it is live.
+/// Polls a source, and publishes whether it is live.
 fn running(mut source: impl Source) -> (Receiver<bool>, JoinHandle<()>) {
     let (live, lives) = channel(false);
     let task = tokio::spawn(async move {
@@ -450,7 +453,7 @@ fn running(mut source: impl Source) -> (Receiver<bool>, JoinHandle<()>) {
 }
 
 #[tokio::test]
-async fn a_listener_that_requires_more_than_is_installed_is_named() {
+async fn listener_that_requires_more_than_is_installed_is_reported() {
     let scene = Scene::new("CREATE TABLE items (id int PRIMARY KEY, price int)").await;
     let items = || TriggerSpec::new(TableName::new("public", "items").unwrap()).columns(["price"]);
     let config = || {
@@ -529,7 +532,7 @@ async fn a_listener_that_requires_more_than_is_installed_is_named() {
 }
 
 #[tokio::test]
-async fn a_fix_after_ddl_leaves_nothing_out() {
+async fn fix_after_ddl_keeps_all_remaining_options() {
     let columns = |json: &Value| json["tables"][0]["columns"].to_string();
     for (ddl, expected) in [
         ("RENAME price TO cost", r#"["cost","qty"]"#),
@@ -540,7 +543,7 @@ async fn a_fix_after_ddl_leaves_nothing_out() {
             r#"["price","qty"]"#,
         ),
         ("ADD note text", r#"["price","qty"]"#),
-        // The name goes to another column.
+        // Another column gets the name.
         (
             "RENAME price TO old; ALTER TABLE items ADD price int; ALTER TABLE items RENAME qty TO count",
             r#"["old","count"]"#,
@@ -568,7 +571,7 @@ async fn a_fix_after_ddl_leaves_nothing_out() {
         scene.run(&format!("ALTER TABLE items {ddl}")).await;
         let found = wrong(&scene, &[]).await;
         fix(&scene, &found).await;
-        all_is_well(&scene, &[]).await;
+        is_healthy(&scene, &[]).await;
         let after = scene.json(&["status"]).await.remove(0);
         assert_eq!(columns(&after), expected, "{ddl}");
         for kept in ["mode", "operations", "triggers"] {
@@ -590,15 +593,15 @@ async fn a_fix_after_ddl_leaves_nothing_out() {
     }
 }
 
-/// Does what doctor says.
-async fn mend(scene: &Scene) {
+/// Runs all fixes of `doctor`.
+async fn apply_fixes(scene: &Scene) {
     let mut found = wrong(scene, &[]).await;
     found.retain(|one| one["fix"].is_string());
     fix(scene, &found).await;
 }
 
 #[tokio::test]
-async fn a_column_is_not_taken_for_a_renamed_one_of_another_table() {
+async fn column_numbers_of_another_table_do_not_count_as_renames() {
     let columns =
         async |scene: &Scene| scene.json(&["status"]).await[0]["tables"][0]["columns"].to_string();
     let install = [
@@ -610,7 +613,7 @@ async fn a_column_is_not_taken_for_a_renamed_one_of_another_table() {
         "outbox",
         "--commit",
     ];
-    // A dump counts the columns anew.
+    // In a restored dump, the columns have other numbers.
     let from = Scene::new(
         "CREATE TABLE items (id int PRIMARY KEY, junk int, nick text, secret text); ALTER TABLE items DROP junk",
     )
@@ -620,17 +623,17 @@ async fn a_column_is_not_taken_for_a_renamed_one_of_another_table() {
     to.run(&from.dump().await).await;
     to.run("RESET ALL; ALTER TABLE items RENAME nick TO handle")
         .await;
-    mend(&to).await;
+    apply_fixes(&to).await;
     assert_eq!(columns(&to).await, "[]");
-    // Known again once it is installed.
+    // An upgrade stores the new column numbers, so a rename is recognised again.
     let to = Scene::new("").await;
     to.run(&from.dump().await).await;
     to.run("RESET ALL").await;
     to.fine(&["upgrade", "--commit"]).await;
     to.run("ALTER TABLE items RENAME nick TO handle").await;
-    mend(&to).await;
+    apply_fixes(&to).await;
     assert_eq!(columns(&to).await, "[\"handle\"]");
-    // A table that was made anew.
+    // A table that was dropped and created again.
     let scene = Scene::new("CREATE TABLE items (id int PRIMARY KEY, nick text)").await;
     scene.fine(&install).await;
     scene
@@ -651,7 +654,7 @@ async fn a_column_is_not_taken_for_a_renamed_one_of_another_table() {
 }
 
 #[tokio::test]
-async fn an_outbox_that_is_not_trimmed_is_trimmed() {
+async fn untrimmed_outbox_is_found_and_trimmed() {
     let scene = installed("outbox").await;
     let fill = "INSERT INTO users SELECT i, repeat('a', 100) FROM generate_series(1, 3000) AS i";
     scene.run(fill).await;
@@ -675,7 +678,7 @@ async fn an_outbox_that_is_not_trimmed_is_trimmed() {
         .await;
     let part = "the oldest row is 60 min old; rows are kept for 1 s";
     let found = only(&scene, &[], "outbox age", "warning", part).await;
-    // Rows are kept for another second, from when their part was left.
+    // Rows are kept for one more second after writers have left their part.
     let begun = Instant::now();
     while !wrong(&scene, &[]).await.is_empty() {
         assert!(begun.elapsed() < DEADLINE, "it is not trimmed");
@@ -684,7 +687,7 @@ async fn an_outbox_that_is_not_trimmed_is_trimmed() {
 }
 
 #[tokio::test]
-async fn a_retention_that_somebody_deleted_is_put_back() {
+async fn deleted_retention_row_is_found_and_restored() {
     let scene = installed("outbox").await;
     scene
         .run("UPDATE pgherald.outbox_part SET closed = 7 WHERE part = 3; DELETE FROM pgherald.outbox_retention")
@@ -699,13 +702,13 @@ async fn a_retention_that_somebody_deleted_is_put_back() {
     );
     found.retain(|one| one["fix"].is_string());
     fix(&scene, &found).await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
     let row = "SELECT string_agg(r::text, ';') FROM pgherald.outbox_retention AS r";
     assert_eq!(scene.value(row).await, "(7,7,\"1 day\",10737418240,t)");
 }
 
 #[tokio::test]
-async fn groups_that_need_somebody_are_named() {
+async fn problems_of_groups_are_reported() {
     let scene = installed("outbox").await;
     scene
         .run(
@@ -715,14 +718,14 @@ async fn groups_that_need_somebody_are_named() {
             INSERT INTO pgherald.consumer_node VALUES ('enrich', 1, 'here', now() + interval '1 hour', '1 hour')",
         )
         .await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
 
     let pause = |paused| format!("UPDATE pgherald.consumer_group SET is_paused = {paused}");
     scene.run(&pause(true)).await;
     let found = only(&scene, &[], "groups", "warning", "group enrich: paused").await;
     assert_eq!(found[0]["fix"], "pgherald group resume enrich");
     scene.run(&pause(false)).await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
 
     scene
         .run(
@@ -736,14 +739,14 @@ async fn groups_that_need_somebody_are_named() {
     let expected = "pgherald dead-letters list --group enrich";
     assert_eq!(found[0]["fix"], expected);
     scene.run("DELETE FROM pgherald.parked_event").await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
 
-    // Events that were snoozed, or wait behind another one, have not failed.
+    // Snoozed events, and events that wait behind another one, have not failed.
     let park = "INSERT INTO pgherald.parked_event
         (group_name, id, slice, sent_at, relation, hash, operation, attempts, error, due_at, delay)
         VALUES ('enrich', 1, 0, now(), 1, 1, 'I', 0, NULL, now(), 0)";
     scene.run(park).await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
     let fail = "UPDATE pgherald.parked_event SET attempts = 1, error = E'no\nanswer'";
     scene.run(fail).await;
     let part =
@@ -762,7 +765,7 @@ async fn groups_that_need_somebody_are_named() {
     let part = "no consumer runs; 0 events behind";
     only(&scene, &[], "groups", "warning", part).await;
     scene.run("INSERT INTO users VALUES (1)").await;
-    // As of a clock that is ahead: it is 0 s behind however long this takes.
+    // With a future time, the lag is 0 s however long this test takes.
     scene
         .run("UPDATE pgherald.outbox SET sent_at = sent_at + interval '1 hour'")
         .await;
@@ -787,11 +790,11 @@ async fn groups_that_need_somebody_are_named() {
     );
     scene.run("DELETE FROM pgherald.consumer_node").await;
     scene.run_fix(delete).await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
 }
 
 #[tokio::test]
-async fn a_table_that_is_locked_keeps_nothing_else_from_being_looked_at() {
+async fn locked_table_does_not_stop_other_checks() {
     let mut scene = installed("outbox").await;
     let other = connect(&scene.url).await;
     let lock = "BEGIN; LOCK TABLE pgherald.outbox_retention IN ACCESS EXCLUSIVE MODE";
@@ -808,11 +811,11 @@ async fn a_table_that_is_locked_keeps_nothing_else_from_being_looked_at() {
     ];
     assert_eq!(checks, read, "{findings:#?}");
     other.batch_execute("ROLLBACK").await.unwrap();
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
 }
 
 #[tokio::test]
-async fn a_key_whose_equal_values_have_different_texts_is_warned_of() {
+async fn key_type_with_several_texts_per_value_is_a_warning() {
     for mode in ["notify", "outbox"] {
         let scene = installed(mode).await;
         scene
@@ -836,11 +839,11 @@ async fn a_key_whose_equal_values_have_different_texts_is_warned_of() {
         scene
             .run("ALTER TABLE prices ALTER amount TYPE numeric(9,2)")
             .await;
-        all_is_well(&scene, &[]).await;
+        is_healthy(&scene, &[]).await;
     }
 }
 
-/// The findings about statements that triggers run within others.
+/// Returns the findings of the check "nested statements".
 async fn nested(scene: &Scene) -> Vec<Value> {
     let mut wrong = wrong(scene, &[]).await;
     wrong.retain(|finding| finding["check"] == "nested statements");
@@ -852,11 +855,11 @@ const NESTED: &str =
     CREATE TRIGGER nested AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION nested()";
 
 #[tokio::test]
-async fn row_triggers_of_a_table_whose_key_is_not_unique_are_named() {
+async fn row_triggers_on_a_table_without_unique_key_are_reported() {
     for mode in ["notify", "outbox"] {
         let scene = installed(mode).await;
         scene.run(NESTED).await;
-        all_is_well(&scene, &[]).await;
+        is_healthy(&scene, &[]).await;
         let install = |key| {
             [
                 "install", "users", "--mode", mode, "--key", key, "--narrow", "--commit",
@@ -866,9 +869,9 @@ async fn row_triggers_of_a_table_whose_key_is_not_unique_are_named() {
         let part = "no unique index identifies its rows by the key";
         only(&scene, &[], "nested statements", "warning", part).await;
         scene.run("CREATE UNIQUE INDEX ON users (email)").await;
-        all_is_well(&scene, &[]).await;
+        is_healthy(&scene, &[]).await;
         scene.run("DROP INDEX users_email_idx").await;
-        // Neither of these is recorded before the outer statement.
+        // The statements of these triggers are not recorded before the outer statement.
         for other in [
             "BEFORE INSERT ON users FOR EACH ROW",
             "AFTER INSERT ON users FOR EACH STATEMENT",
@@ -877,13 +880,13 @@ async fn row_triggers_of_a_table_whose_key_is_not_unique_are_named() {
                 "DROP TRIGGER IF EXISTS nested ON users; CREATE TRIGGER nested {other} EXECUTE FUNCTION nested()"
             );
             scene.run(&sql).await;
-            all_is_well(&scene, &[]).await;
+            is_healthy(&scene, &[]).await;
         }
     }
 }
 
 #[tokio::test]
-async fn row_triggers_of_a_table_that_its_functions_may_not_read_are_named() {
+async fn row_triggers_on_a_table_that_the_function_owner_cannot_read_are_reported() {
     let scene = installed("outbox").await;
     scene.run(NESTED).await;
     let give = "CREATE ROLE nested_reader; DO $$ BEGIN
@@ -913,8 +916,9 @@ async fn row_triggers_of_a_table_that_its_functions_may_not_read_are_named() {
 }
 
 #[tokio::test]
-async fn key_types_that_caches_need_are_noted() {
-    let tables = "CREATE TABLE visits (id uuid PRIMARY KEY); CREATE TABLE places (code char(3) PRIMARY KEY, at inet); CREATE TABLE links (mac macaddr PRIMARY KEY); CREATE TABLE blobs (hash bytea PRIMARY KEY);
+async fn key_types_for_caches_are_reported() {
+    let tables = "CREATE TABLE visits (id uuid PRIMARY KEY); CREATE TABLE places (code char(3) PRIMARY KEY, at inet);
+        CREATE TABLE links (mac macaddr PRIMARY KEY); CREATE TABLE blobs (hash bytea PRIMARY KEY);
         CREATE TABLE users (id int PRIMARY KEY)";
     let scene = Scene::on(Postgres::shared().await.unwrap(), tables).await;
     let install = [

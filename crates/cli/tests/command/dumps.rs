@@ -1,4 +1,4 @@
-//! What a dump leaves behind: restored in full, without its data, or without its schema, it works, or `doctor` says what to run.
+//! Restored dumps: a full dump, only the schema, or only the data. The outbox works, or `doctor` prints the fix.
 
 use serde_json::Value;
 use std::process::Command;
@@ -17,7 +17,7 @@ fn well(_: i64) -> HandlerResult {
     Ok(())
 }
 
-/// Five jobs: two were handled by the group, if there is one.
+/// Creates a database with five jobs. If `has_group`, the group has handled two of them.
 async fn original(has_group: bool) -> Scene {
     let scene = consumers::scene().await;
     let job = |id: i64| format!("INSERT INTO jobs VALUES ({id}, 'x')");
@@ -74,7 +74,7 @@ async fn findings(scene: &Scene) -> Vec<Value> {
         .map(|line| serde_json::from_str::<Value>(line).unwrap());
     findings
         .filter(|finding| !["ok", "skipped"].contains(&finding["result"].as_str().unwrap()))
-        // There is nobody to handle events.
+        // No consumer runs in these tests.
         .filter(|finding| {
             !finding["finding"]
                 .as_str()
@@ -84,8 +84,8 @@ async fn findings(scene: &Scene) -> Vec<Value> {
         .collect()
 }
 
-/// Does what doctor says until it has nothing to say; it says something that contains `part`.
-async fn found_and_mended(scene: &Scene, part: &str) {
+/// Asserts that `doctor` has a finding that contains `part`, and that its fixes remove all problems.
+async fn found_and_fixed_from_dump(scene: &Scene, part: &str) {
     let found = findings(scene).await;
     assert!(
         found.iter().any(|one| one.to_string().contains(part)),
@@ -101,10 +101,10 @@ async fn found_and_mended(scene: &Scene, part: &str) {
     }
 }
 
-/// A consumer handles `waiting` events, of jobs written before and now, and knows of what it has not.
-async fn goes_on(scene: &Scene, waiting: u64) {
+/// Writes a job, and asserts that a consumer then handles `waiting` events.
+async fn continues(scene: &Scene, waiting: u64) {
     local(async {
-        // A dump leaves its own search_path behind.
+        // The dump has set the search_path of this session.
         scene.run("RESET ALL").await;
         scene.run("INSERT INTO jobs VALUES (6, 'x')").await;
         let shown = "SELECT count(*)::text FROM pgherald.outbox_event WHERE table_name = 'jobs' AND key = '6'";
@@ -123,18 +123,18 @@ async fn goes_on(scene: &Scene, waiting: u64) {
 }
 
 #[tokio::test]
-async fn a_full_dump_goes_on_where_it_was() {
+async fn restored_full_dump_continues_where_it_was() {
     for has_group in [true, false] {
         let from = local(original(has_group)).await;
         let to = Scene::new("").await;
         to.run(&dump(&from, &[]).await).await;
-        found_and_mended(&to, "pgherald.history()").await;
+        found_and_fixed_from_dump(&to, "pgherald.history()").await;
         match has_group {
-            // Three that waited, a resync, and the new one.
+            // Three waiting events, a resync, and the new event.
             true => {
                 let sql = "SELECT specification FROM pgherald.consumer_requirement";
                 assert!(to.value(sql).await.contains("jobs"));
-                goes_on(&to, 5).await;
+                continues(&to, 5).await;
             }
             false => assert_eq!(
                 to.value("SELECT count(*)::text FROM pgherald.outbox").await,
@@ -145,19 +145,19 @@ async fn a_full_dump_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_dump_of_the_schema_begins_anew() {
+async fn restored_schema_dump_starts_from_the_beginning() {
     for has_group in [true, false] {
         let from = local(original(has_group)).await;
         let to = Scene::new("").await;
         to.run(&dump(&from, &["--schema-only"]).await).await;
-        found_and_mended(&to, "pgherald upgrade --commit").await;
-        // A new group, and the new job.
-        goes_on(&to, 1).await;
+        found_and_fixed_from_dump(&to, "pgherald upgrade --commit").await;
+        // A new group handles only the new job.
+        continues(&to, 1).await;
     }
 }
 
 #[tokio::test]
-async fn a_dump_of_the_data_is_told_apart() {
+async fn restored_data_dump_is_detected() {
     for has_group in [true, false] {
         let from = local(original(has_group)).await;
         let to = consumers::scene().await;
@@ -167,7 +167,7 @@ async fn a_dump_of_the_data_is_told_apart() {
             .lines()
             .filter(|line| !line.starts_with("--") && !line.is_empty())
         {
-            // As psql does: rows that are there already stop nothing.
+            // Continues after errors about existing rows, as psql does.
             if let Err(error) = to.client.batch_execute(line).await {
                 let is_double =
                     error.code() == Some(&tokio_postgres::error::SqlState::UNIQUE_VIOLATION);
@@ -176,9 +176,9 @@ async fn a_dump_of_the_data_is_told_apart() {
         }
         to.run("RESET ALL; ALTER TABLE jobs ENABLE TRIGGER USER")
             .await;
-        found_and_mended(&to, "pgherald.history()").await;
+        found_and_fixed_from_dump(&to, "pgherald.history()").await;
         if has_group {
-            goes_on(&to, 5).await;
+            continues(&to, 5).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Effects that do not happen are reported by `doctor`, `status` and the report at shutdown.
+//! Failing events are reported by `doctor`, by `status` and by the report at shutdown.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::doctor::wrong;
 use super::support::Scene;
 use pgherald_core::HandlerResult;
 
-/// Even ids fail.
+/// Fails for even ids.
 fn even(id: i64) -> HandlerResult {
     match id % 2 {
         0 => Err("550 no such mailbox".into()),
@@ -15,7 +15,7 @@ fn even(id: i64) -> HandlerResult {
     }
 }
 
-/// The findings of `doctor` about groups that are not ok: each one's result and text.
+/// Returns the result and the text of each finding about groups that is not ok.
 async fn about_groups(scene: &Scene) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let findings = wrong(scene, &[]).await;
@@ -25,17 +25,20 @@ async fn about_groups(scene: &Scene) -> Vec<(String, String)> {
         .collect()
 }
 
-/// What `status` says of the only group, as an object and in the line of its table.
+/// Returns the status of the only group as an object, and as its line in the table.
 async fn group(scene: &Scene) -> (Value, String) {
     let object = scene.json(&["status"]).await[0]["groups"][0].clone();
-    let said = scene.fine(&["status"]).await;
+    let printed = scene.fine(&["status"]).await;
     let name = object["group"].as_str().unwrap().to_owned();
-    let line = said.lines().find(|line| line.starts_with(&name)).unwrap();
+    let line = printed
+        .lines()
+        .find(|line| line.starts_with(&name))
+        .unwrap();
     (object, line.to_owned())
 }
 
 #[tokio::test]
-async fn half_of_the_events_fail_and_every_report_says_so() {
+async fn failing_events_appear_in_doctor_status_and_shutdown_report() {
     local(async {
         let scene = scene().await;
         let consumer = start(&scene, "mail", even);
@@ -63,16 +66,16 @@ async fn half_of_the_events_fail_and_every_report_says_so() {
         assert!(object["oldest_failing_seconds"].as_f64().is_some(), "{object}");
         assert_eq!(object["last_error"], "550 no such mailbox", "{object}");
         assert!(line.contains("failing"), "{line}");
-        let said = scene.fine(&["status"]).await;
-        let failures = said.split("\nFailures\n").nth(1).unwrap();
-        assert!(failures.contains("550 no such mailbox"), "{said}");
+        let printed = scene.fine(&["status"]).await;
+        let failures = printed.split("\nFailures\n").nth(1).unwrap();
+        assert!(failures.contains("550 no such mailbox"), "{printed}");
 
         let conclusion = scene.fine(&["group", "resume", "mail"]).await;
         let part = "2000 events parked, which wait for a retry or behind an earlier event of the same row; 2000 of them have failed.";
         assert!(conclusion.contains(part), "{conclusion}");
 
         let report = consumer.drain(super::support::DEADLINE).await;
-        // Some may have been tried again: their waits have jitter.
+        // Some may have been retried already, because their delays have jitter.
         let failed = report.failed_attempts();
         assert_eq!((report.handled, report.parked, report.dead_letters), (2000, 2000, 0));
         assert!(failed >= 2000, "{report}");
@@ -85,7 +88,7 @@ async fn half_of_the_events_fail_and_every_report_says_so() {
 }
 
 #[tokio::test]
-async fn a_group_without_consumers_is_not_up_to_date() {
+async fn group_without_consumers_is_not_up_to_date() {
     local(async {
         let scene = scene().await;
         let consumer = start(&scene, "mail", |_| Ok(()));
@@ -104,7 +107,7 @@ async fn a_group_without_consumers_is_not_up_to_date() {
         assert_eq!(object["nodes"], json!([]), "{object}");
         assert!(line.contains("no consumer"), "{line}");
 
-        // The same when it is paused, and when there is something to do.
+        // The same while the group is paused and has a lag.
         scene.run("INSERT INTO jobs VALUES (1), (2), (3)").await;
         scene.fine(&["group", "pause", "mail"]).await;
         let found = about_groups(&scene).await;

@@ -1,4 +1,4 @@
-//! Fixes that `doctor` and `status` print keep what was installed, and are failures where nothing works.
+//! Fixes keep the installed options, and findings are failures if nothing works.
 
 use super::doctor::wrong;
 use super::support::{Scene, connect};
@@ -13,7 +13,7 @@ async fn fix(scene: &Scene) -> String {
 }
 
 #[tokio::test]
-async fn a_fix_keeps_renamed_columns() {
+async fn fix_keeps_renamed_columns() {
     let scene = Scene::new("CREATE TABLE items (id int PRIMARY KEY, price numeric, qty int)").await;
     let options = [
         "--columns",
@@ -60,7 +60,7 @@ async fn a_fix_keeps_renamed_columns() {
         "{comment}"
     );
 
-    // The same where the table is renamed too, and another column is gone.
+    // The same if the table is also renamed and another column was dropped.
     scene.run("ALTER TABLE items RENAME COLUMN cost TO \"the price\"; ALTER TABLE items DROP COLUMN qty; ALTER TABLE items RENAME TO goods").await;
     let command = fix(&scene).await;
     let expected = "pgherald install public.goods --mode outbox --columns 'the price' --operations insert,update --when-changed 'the price' --old-columns --commit";
@@ -81,20 +81,20 @@ async fn a_fix_keeps_renamed_columns() {
 }
 
 #[tokio::test]
-async fn a_role_without_any_right_on_an_outbox_fails_the_check() {
+async fn role_without_rights_on_an_outbox_fails_the_check() {
     let scene = Scene::new("CREATE TABLE jobs (id int PRIMARY KEY)").await;
     scene.fine(&["install", "jobs", "--commit"]).await;
     let role = scene
         .value("SELECT 'nobody_' || oid FROM pg_database WHERE datname = current_database()")
         .await;
     scene.run(&format!("CREATE ROLE {role} LOGIN")).await;
-    let nobody = Scene {
+    let stranger = Scene {
         url: scene.url.replace("postgres@", &format!("{role}@")),
         client: connect(&scene.url).await,
     };
-    // It may be meant to listen only.
+    // Without an outbox, the role may be meant to listen only.
     let rights = async || {
-        let found = wrong(&nobody, &[]).await;
+        let found = wrong(&stranger, &[]).await;
         let rights = found.into_iter().filter(|one| one["check"] == "rights");
         rights
             .map(|one| one["result"].as_str().unwrap().to_owned())
@@ -115,7 +115,7 @@ async fn a_role_without_any_right_on_an_outbox_fails_the_check() {
         !found.is_empty() && found.iter().all(|one| one == "failed"),
         "{found:?}"
     );
-    let ran = nobody.pgherald(&["doctor"]).await;
+    let ran = stranger.pgherald(&["doctor"]).await;
     assert!(
         ran.code == 1 && ran.stdout.contains("\nfailed   rights "),
         "{ran:?}"
@@ -132,7 +132,7 @@ async fn rights_that_triggers_lack_fail_the_check() {
     scene
         .run(&format!("CREATE ROLE {role} LOGIN; CREATE TABLE goods (id int PRIMARY KEY); ALTER TABLE goods OWNER TO {role}"))
         .await;
-    // The schema belongs to a superuser.
+    // This makes a superuser the owner of the schema.
     scene
         .fine(&["install", "jobs", "--mode", "outbox", "--commit"])
         .await;

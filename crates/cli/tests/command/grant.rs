@@ -1,4 +1,4 @@
-//! `grant`: each role can do what it is for, and nothing else.
+//! `grant`: each role can do everything that its purpose includes, and nothing else.
 
 mod doctor;
 mod needed;
@@ -12,12 +12,13 @@ use tokio_postgres::error::SqlState;
 use crate::doctor::wrong;
 use crate::support::{Scene, connect};
 
-/// A table in each mode, and what handlers write.
+/// A table for each mode, and one to which handlers write.
 const TABLES: &str =
     "CREATE TABLE jobs (id int PRIMARY KEY, value text); CREATE TABLE news (id int PRIMARY KEY);
     CREATE TABLE effects (id int)";
 
-/// Roles belong to a whole server, so each test has one. Table `jobs` is recorded with its values, and `news` is announced.
+/// Installs table `jobs` in outbox mode with its values, and `news` in notify mode. Roles belong to a whole server, so each test
+/// has its own server.
 async fn installed(server: &Postgres) -> Scene {
     let scene = Scene::on(server, TABLES).await;
     install(&scene, "jobs", "news").await;
@@ -31,7 +32,7 @@ async fn install(scene: &Scene, recorded: &str, announced: &str) {
     scene.fine(&["install", announced, "--commit"]).await;
 }
 
-/// The same database for a new role, with a client that is still the superuser's.
+/// Creates a role, and returns the database with a URL for that role. The client is still the superuser's.
 async fn role(scene: &Scene, name: &str) -> Scene {
     let create = "SELECT format('CREATE ROLE %I LOGIN', $1::text)";
     let sql: String = scene
@@ -49,7 +50,7 @@ async fn role(scene: &Scene, name: &str) -> Scene {
     }
 }
 
-/// A new role that was granted its rights.
+/// Creates a role, and grants its rights.
 async fn granted(scene: &Scene, name: &str, purpose: &str) -> Scene {
     let role = role(scene, name).await;
     scene
@@ -58,7 +59,7 @@ async fn granted(scene: &Scene, name: &str, purpose: &str) -> Scene {
     role
 }
 
-/// `doctor` finds nothing wrong, and skips only what needs other rights.
+/// Asserts that `doctor` finds no problems and skips only checks that need other rights.
 async fn is_green(role: &Scene, skipped: &[&str]) {
     let wrong = wrong(role, &[]).await;
     for finding in &wrong {
@@ -68,9 +69,9 @@ async fn is_green(role: &Scene, skipped: &[&str]) {
     }
 }
 
-/// Skipped for each role that is not a member of `pg_read_all_stats`.
+/// The skipped check of roles that are not members of `pg_read_all_stats`.
 const SESSIONS: &str = "may not see the sessions of other roles";
-/// Skipped for roles that only read.
+/// The skipped check of roles that only read.
 const CONSUMERS: &str = "this role may not run groups";
 
 /// The definitions of schemas `pgherald` and `public`, and the rights on them.
@@ -89,7 +90,7 @@ const DEFINITIONS: &str = "WITH home AS (SELECT oid FROM pg_namespace WHERE nspn
 
 /// Every row of schema `pgherald`, and every definition.
 async fn everything(scene: &Scene) -> String {
-    // Another table notes the starts of the server.
+    // `server_run` is left out, because it stores each start of the server.
     let relations = "SELECT relname::text, relkind = 'S' FROM pg_class
         WHERE relnamespace = 'pgherald'::regnamespace AND relkind IN ('r', 'S') AND relname <> 'server_run' ORDER BY 1";
     let mut all = scene.value(DEFINITIONS).await;
@@ -108,7 +109,7 @@ async fn everything(scene: &Scene) -> String {
     all
 }
 
-/// Each statement is refused for want of a right, and nothing has changed.
+/// Asserts that each statement fails because a right is missing, and changes nothing.
 async fn are_refused(scene: &Scene, client: &Client, statements: &[&str]) {
     let before = everything(scene).await;
     let mut run = Vec::new();
@@ -123,7 +124,7 @@ async fn are_refused(scene: &Scene, client: &Client, statements: &[&str]) {
     assert_eq!(everything(scene).await, before);
 }
 
-/// Each command fails for want of a right, and nothing has changed.
+/// Asserts that each command fails because a right is missing, and changes nothing.
 async fn commands_are_refused(scene: &Scene, role: &Scene, commands: &[&[&str]]) {
     let before = everything(scene).await;
     for arguments in commands {

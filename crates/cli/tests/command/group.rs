@@ -6,17 +6,17 @@ use super::consumers::{LAG, OWNED, becomes, local, scene, start, stop};
 use super::support::{binary, blocking};
 
 #[tokio::test]
-async fn a_paused_group_begins_nothing_until_it_is_resumed() {
+async fn paused_group_starts_no_attempts_until_resumed() {
     local(async {
         let scene = scene().await;
         let consumer = start(&scene, "work", |_| Ok(()));
         scene.run("INSERT INTO jobs VALUES (1)").await;
         becomes(&scene, LAG, "0").await;
-        let said = scene.fine(&["group", "pause", "work"]).await;
-        let expected = "work pauses: what is under way is finished, and nothing more is begun.
-Nothing that is recorded waits to be handled.\nIt is paused: pgherald group resume work\n";
-        assert_eq!(said, expected);
-        // One that runs hears of it a moment later; one that comes later knows.
+        let printed = scene.fine(&["group", "pause", "work"]).await;
+        let expected = "Group work is paused: running attempts finish, and no new ones start.
+No recorded event waits to be handled.\nIt is paused: pgherald group resume work\n";
+        assert_eq!(printed, expected);
+        // A running consumer notices a pause after a moment, so start another one.
         stop(&consumer).await;
         let consumer = start(&scene, "work", |_| Ok(()));
         becomes(&scene, OWNED, "4").await;
@@ -32,8 +32,8 @@ Nothing that is recorded waits to be handled.\nIt is paused: pgherald group resu
             "{object}"
         );
         assert_eq!(consumer.report().handled, 0);
-        let said = scene.fine(&["group", "resume", "work"]).await;
-        assert!(said.starts_with("work goes on.\n"), "{said}");
+        let printed = scene.fine(&["group", "resume", "work"]).await;
+        assert!(printed.starts_with("Group work is resumed.\n"), "{printed}");
         becomes(&scene, LAG, "0").await;
         assert_eq!(consumer.report().handled, 2);
         stop(&consumer).await;
@@ -42,7 +42,7 @@ Nothing that is recorded waits to be handled.\nIt is paused: pgherald group resu
 }
 
 #[tokio::test]
-async fn a_group_goes_on_where_it_is_sent() {
+async fn seek_moves_a_group_to_beginning_now_or_a_time() {
     local(async {
         let scene = scene().await;
         scene.run("INSERT INTO jobs VALUES (1), (2), (3)").await;
@@ -50,40 +50,40 @@ async fn a_group_goes_on_where_it_is_sent() {
         becomes(&scene, LAG, "0").await;
         stop(&consumer).await;
 
-        let said = scene.fine(&["group", "seek", "work", "beginning"]).await;
-        let (first, rest) = said.split_once('\n').unwrap();
+        let printed = scene.fine(&["group", "seek", "work", "beginning"]).await;
+        let (first, rest) = printed.split_once('\n').unwrap();
         assert_eq!(
             first,
-            "work goes on with everything that is still in the outbox."
+            "Group work continues with all events that are still in the outbox."
         );
         assert!(
-            rest.starts_with("To be handled again: 3 events, recorded "),
-            "{said}"
+            rest.starts_with("To be delivered again: 3 events, recorded "),
+            "{printed}"
         );
         assert!(
             rest.ends_with("\n3 events wait to be handled.\nNo consumer of the group runs.\n"),
-            "{said}"
+            "{printed}"
         );
         assert_eq!(scene.value(LAG).await, "3");
-        let said = scene
+        let printed = scene
             .fine(&["group", "seek", "work", "now", "--commit"])
             .await;
-        let passed = "\nPassed over without being handled: 3 events, recorded ";
+        let skipped = "\nSkipped: 3 events, recorded ";
         assert!(
-            said.contains(passed) && said.contains("\nNothing that is recorded waits"),
-            "{said}"
+            printed.contains(skipped) && printed.contains("\nNo recorded event waits"),
+            "{printed}"
         );
         assert_eq!(scene.value(LAG).await, "0");
 
-        // Between the two in time.
+        // A time between the events.
         let between = scene.value("SELECT clock_timestamp()::text").await;
         scene.run("INSERT INTO jobs VALUES (4), (5)").await;
-        let said = scene.fine(&["group", "seek", "work", &between]).await;
+        let printed = scene.fine(&["group", "seek", "work", &between]).await;
         assert!(
-            said.starts_with(&format!(
-                "work goes on with what was recorded from {between} on.\n2 events wait"
+            printed.starts_with(&format!(
+                "Group work continues with events recorded from {between} on.\n2 events wait"
             )),
-            "{said}"
+            "{printed}"
         );
         let object = &scene.json(&["group", "seek", "work", "2 hours ago"]).await[0];
         assert_eq!(object["lag_events"], 5, "{object}");
@@ -94,16 +94,16 @@ async fn a_group_goes_on_where_it_is_sent() {
             object["notes"][0],
             format!("Nothing was recorded before {oldest}.")
         );
-        // As if a part had been trimmed.
+        // Pretend that a part was trimmed.
         scene
             .run("UPDATE pgherald.outbox_retention SET closed = 1, trimmed = 1")
             .await;
-        let said = scene.fine(&["group", "seek", "work", "yesterday"]).await;
+        let printed = scene.fine(&["group", "seek", "work", "yesterday"]).await;
         assert!(
-            said.contains(&format!(
-                "\nWhat was recorded before {oldest} is not kept any more.\n"
+            printed.contains(&format!(
+                "\nEvents recorded before {oldest} are no longer kept.\n"
             )),
-            "{said}"
+            "{printed}"
         );
 
         let consumer = start(&scene, "work", |_| Ok(()));
@@ -115,7 +115,7 @@ async fn a_group_goes_on_where_it_is_sent() {
 }
 
 #[tokio::test]
-async fn a_place_that_does_not_exist_is_refused() {
+async fn seek_refuses_invalid_positions() {
     local(async {
         let scene = scene().await;
         let consumer = start(&scene, "work", |_| Ok(()));
@@ -126,11 +126,11 @@ async fn a_place_that_does_not_exist_is_refused() {
         let refused = [
             ("tomorrow", 1, "is in the future: the server's clock says "),
             ("infinity", 1, "infinity is in the future"),
-            ("-infinity", 1, "-infinity is no moment"),
+            ("-infinity", 1, "-infinity is not a point in time"),
             ("-2 hours ago", 1, "is in the future"),
-            ("once upon a time", 2, "PostgreSQL reads no time in \"once upon a time\""),
-            ("long ago", 2, "PostgreSQL reads no time in \"long ago\""),
-            ("2026-13-01", 2, "PostgreSQL reads no time in"),
+            ("once upon a time", 2, "PostgreSQL cannot read \"once upon a time\" as a time"),
+            ("long ago", 2, "PostgreSQL cannot read \"long ago\" as a time"),
+            ("2026-13-01", 2, "PostgreSQL cannot read"),
         ];
         for (place, code, cause) in refused {
             let ran = scene.pgherald(&["group", "seek", "--", "work", place]).await;
@@ -139,7 +139,7 @@ async fn a_place_that_does_not_exist_is_refused() {
         }
         for arguments in [&["pause", "wrok"][..], &["resume", "wrok"], &["seek", "wrok", "now"]] {
             let ran = scene.pgherald(&[&["group"], arguments].concat()).await;
-            let expected = "pgherald: there is no group \"wrok\"\nhint: there is work; a group is made by its first consumer\n";
+            let expected = "pgherald: there is no group \"wrok\"\nhint: existing groups: work; a group is created by its first consumer\n";
             assert_eq!((ran.code, &*ran.stderr), (1, expected), "{ran:?}");
         }
         assert_eq!(scene.value(cursors).await, before);
@@ -148,25 +148,25 @@ async fn a_place_that_does_not_exist_is_refused() {
 }
 
 #[tokio::test]
-async fn names_of_groups_forge_no_lines_and_no_options() {
+async fn group_names_are_escaped_in_output_and_commands() {
     let scene = scene().await;
     scene.run("INSERT INTO pgherald.consumer_group (name, slices) VALUES ('-w', 1), (E'a\\nb\\x1b[31m\\u202e', 1)").await;
-    let said = scene
+    let printed = scene
         .fine(&["group", "resume", "a\nb\u{1b}[31m\u{202e}"])
         .await;
     assert!(
-        said.starts_with("a\\nb\\u{1b}[31m\\u{202e} goes on.\n"),
-        "{said}"
+        printed.starts_with("Group a\\nb\\u{1b}[31m\\u{202e} is resumed.\n"),
+        "{printed}"
     );
-    let said = scene
+    let printed = scene
         .fine(&["group", "pause", "a\nb\u{1b}[31m\u{202e}"])
         .await;
     let hint = r"It is paused: pgherald group resume $'a\012b\033[31m\342\200\256'";
-    assert!(said.ends_with(&format!("{hint}\n")), "{said}");
-    let said = scene.fine(&["group", "pause", "--", "-w"]).await;
+    assert!(printed.ends_with(&format!("{hint}\n")), "{printed}");
+    let printed = scene.fine(&["group", "pause", "--", "-w"]).await;
     assert!(
-        said.ends_with("It is paused: pgherald group resume -- -w\n"),
-        "{said}"
+        printed.ends_with("It is paused: pgherald group resume -- -w\n"),
+        "{printed}"
     );
     let ran = scene
         .pgherald(&["dead-letters", "discard", "--", "-w", "7"])
@@ -179,7 +179,7 @@ async fn names_of_groups_forge_no_lines_and_no_options() {
 }
 
 #[tokio::test]
-async fn times_are_read_in_the_zone_that_is_set() {
+async fn seek_parses_times_in_the_zone_of_pgtz() {
     local(async {
         let scene = scene().await;
         let consumer = start(&scene, "work", |_| Ok(()));
@@ -190,17 +190,17 @@ async fn times_are_read_in_the_zone_that_is_set() {
             command.args(["--database-url", &scene.url, "group", "seek", "work"]);
             command.arg("2026-01-01 12:00").env("PGTZ", zone);
             let output = blocking(move || command.stdin(Stdio::null()).output().unwrap()).await;
-            let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-            (output.status.code(), said)
+            let printed = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            (output.status.code(), printed)
         };
-        let (code, said) = seek("Asia/Tokyo").await;
+        let (code, printed) = seek("Asia/Tokyo").await;
         assert!(
-            code == Some(0) && said.contains("recorded from 2026-01-01 12:00:00+09 on"),
-            "{said}"
+            code == Some(0) && printed.contains("events recorded from 2026-01-01 12:00:00+09 on"),
+            "{printed}"
         );
-        let (code, said) = seek("nowhere").await;
+        let (code, printed) = seek("nowhere").await;
         let cause = "no time zone \"nowhere\"\nhint: correct PGTZ";
-        assert!(code == Some(2) && said.contains(cause), "{said}");
+        assert!(code == Some(2) && printed.contains(cause), "{printed}");
     })
     .await;
 }

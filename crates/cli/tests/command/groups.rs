@@ -1,4 +1,4 @@
-//! `group list`, `show`, `delete`, and what `seek` asks before it moves a group.
+//! `group list`, `show`, `delete`, and when `seek` requires `--commit`.
 
 use pgherald_core::HandlerResult;
 
@@ -19,10 +19,10 @@ fn well(_: i64) -> HandlerResult {
 async fn groups_are_listed_and_shown() {
     local(async {
         let scene = scene().await;
-        let said = scene.fine(&["group", "list"]).await;
+        let printed = scene.fine(&["group", "list"]).await;
         assert_eq!(
-            said,
-            "There are no groups: a group is made by its first consumer.\n"
+            printed,
+            "There are no groups: a group is created by its first consumer.\n"
         );
         let consumer = start(&scene, "work", tens);
         scene
@@ -33,8 +33,8 @@ async fn groups_are_listed_and_shown() {
         becomes(&scene, LAG, "0").await;
         scene.run(REQUIRE).await;
 
-        let said = scene.fine(&["group", "list"]).await;
-        let cells: Vec<_> = said
+        let printed = scene.fine(&["group", "list"]).await;
+        let cells: Vec<_> = printed
             .lines()
             .last()
             .unwrap()
@@ -53,7 +53,7 @@ async fn groups_are_listed_and_shown() {
             "1",
             "2",
         ];
-        assert_eq!(cells, expected, "{said}");
+        assert_eq!(cells, expected, "{printed}");
         let object = &scene.json(&["group", "list"]).await[0];
         assert_eq!(
             object["tables"],
@@ -66,7 +66,7 @@ async fn groups_are_listed_and_shown() {
             "{object}"
         );
 
-        let said = scene.fine(&["group", "show", "work"]).await;
+        let printed = scene.fine(&["group", "show", "work"]).await;
         for part in [
             "Group   work\nState   failing, dead letters\n",
             "Slices  4, 4 with a consumer\n",
@@ -77,7 +77,7 @@ async fn groups_are_listed_and_shown() {
             "no 1 at all\n",
             "\npgherald parked list --group work\npgherald dead-letters list --group work\n",
         ] {
-            assert!(said.contains(part), "{part:?} in {said}");
+            assert!(printed.contains(part), "{part:?} in {printed}");
         }
         let object = &scene.json(&["group", "show", "work"]).await[0];
         let slices = object["slice_states"].as_array().unwrap();
@@ -93,17 +93,18 @@ async fn groups_are_listed_and_shown() {
         assert_eq!(object["reasons"].as_array().unwrap().len(), 3, "{object}");
         assert_eq!(object["reasons"][0]["error"], "not now", "{object}");
         stop(&consumer).await;
-        let said = scene.fine(&["group", "show", "work"]).await;
+        let printed = scene.fine(&["group", "show", "work"]).await;
         assert!(
-            said.contains("\nSlices  4, 0 with a consumer\n") && said.contains("\nNodes: none\n"),
-            "{said}"
+            printed.contains("\nSlices  4, 0 with a consumer\n")
+                && printed.contains("\nNodes: none\n"),
+            "{printed}"
         );
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_group_is_deleted_only_without_consumers_and_on_demand() {
+async fn group_delete_requires_commit_and_no_running_consumers() {
     local(async {
         let scene = scene().await;
         let consumer = start(&scene, "work", tens);
@@ -114,35 +115,35 @@ async fn a_group_is_deleted_only_without_consumers_and_on_demand() {
         scene.run(REQUIRE).await;
         for arguments in [&["group", "delete", "work"][..], &["group", "delete", "work", "--commit"]] {
             let ran = scene.pgherald(arguments).await;
-            let told = "pgherald: group \"work\" cannot be deleted: consumer ";
+            let message = "pgherald: group \"work\" cannot be deleted: consumer ";
             let pid = format!("pid {} runs\nhint: stop the programs", std::process::id());
             assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
-            assert!(ran.stderr.starts_with(told) && ran.stderr.contains(&pid), "{ran:?}");
+            assert!(ran.stderr.starts_with(message) && ran.stderr.contains(&pid), "{ran:?}");
         }
         stop(&consumer).await;
         scene.run("INSERT INTO jobs VALUES (31)").await;
         let expected = "group work:
-  4 cursors, with 1 recorded event that it has not passed
+  4 cursors, 1 event behind
   1 parked event
   1 dead letter
-  what it requires of public.jobs; what is installed stays\n";
-        let said = scene.fine(&["group", "delete", "work"]).await;
-        assert_eq!(said, format!("Deletes {expected}Nothing was changed. Add --commit to delete it.\n"));
+  the requirements on public.jobs; the triggers stay installed\n";
+        let printed = scene.fine(&["group", "delete", "work"]).await;
+        assert_eq!(printed, format!("Deletes {expected}Nothing was changed. Add --commit to delete it.\n"));
         assert_eq!(scene.value(GROUPS).await, "1");
-        let said = scene.fine(&["group", "delete", "work", "--commit"]).await;
-        assert_eq!(said, format!("Deleted {expected}"));
+        let printed = scene.fine(&["group", "delete", "work", "--commit"]).await;
+        assert_eq!(printed, format!("Deleted {expected}"));
         let left = "SELECT (SELECT count(*) FROM pgherald.consumer_group) + (SELECT count(*) FROM pgherald.parked_event)
             + (SELECT count(*) FROM pgherald.consumer_cursor) + (SELECT count(*) FROM pgherald.consumer_requirement)";
         assert_eq!(scene.value(&format!("SELECT ({left})::text")).await, "0");
         let ran = scene.pgherald(&["group", "delete", "work", "--commit"]).await;
-        let told = "pgherald: there is no group \"work\"\nhint: there is none yet: a group is made by its first consumer\n";
-        assert_eq!((ran.code, &*ran.stderr), (1, told), "{ran:?}");
+        let message = "pgherald: there is no group \"work\"\nhint: there is no group yet: a group is created by its first consumer\n";
+        assert_eq!((ran.code, &*ran.stderr), (1, message), "{ran:?}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_consumer_that_joins_meanwhile_keeps_its_group() {
+async fn group_delete_is_refused_if_a_consumer_joins_meanwhile() {
     let scene = scene().await;
     scene
         .run("INSERT INTO pgherald.consumer_group (name, slices) VALUES ('work', 1)")
@@ -167,7 +168,7 @@ async fn a_consumer_that_joins_meanwhile_keeps_its_group() {
 }
 
 #[tokio::test]
-async fn a_move_that_skips_or_repeats_much_needs_commit() {
+async fn seek_that_skips_or_repeats_many_events_requires_commit() {
     local(async {
         let scene = scene().await;
         let consumer = start(&scene, "work", tens);
@@ -181,36 +182,36 @@ async fn a_move_that_skips_or_repeats_much_needs_commit() {
         let ran = scene.pgherald(&["group", "seek", "work", "beginning"]).await;
         assert_eq!((ran.code, &*ran.stderr), (1, ""), "{ran:?}");
         let lines: Vec<_> = ran.stdout.lines().collect();
-        assert_eq!(lines[0], "work would go on with everything that is still in the outbox.");
-        assert!(lines[1].starts_with("Handles again: 1002 events, recorded "), "{ran:?}");
+        assert_eq!(lines[0], "Group work would continue with all events that are still in the outbox.");
+        assert!(lines[1].starts_with("Would be delivered again: 1002 events, recorded "), "{ran:?}");
         assert_eq!(lines[2..], [
             "Parked events among them: 1. They stay parked, and are not handled twice.",
             "Dead letters among them: 1. They stay dead letters, even if they are handled now.",
             "Nothing was changed. Add --commit to move the group.",
         ]);
         assert_eq!(scene.value(CURSORS).await, before);
-        let said = scene.fine(&["group", "seek", "work", "beginning", "--commit"]).await;
-        assert!(said.contains("\nTo be handled again: 1002 events, ") && said.contains("\n1002 events wait to be handled.\n"), "{said}");
+        let printed = scene.fine(&["group", "seek", "work", "beginning", "--commit"]).await;
+        assert!(printed.contains("\nTo be delivered again: 1002 events, ") && printed.contains("\n1002 events wait to be handled.\n"), "{printed}");
 
-        // Back: everything is skipped.
+        // To the end: everything is skipped.
         let ran = scene.pgherald(&["group", "seek", "work", "now", "--json"]).await;
         assert_eq!(ran.code, 1, "{ran:?}");
         let object: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
         assert_eq!((&object["committed"], &object["skipped"]["events"]), (&false.into(), &1002.into()), "{object}");
         assert_eq!(object["repeated"]["events"], 0, "{object}");
-        assert_eq!(object["notes"][1], "Parked events are not passed over: 1. They are retried.", "{object}");
+        assert_eq!(object["notes"][1], "Parked events are not skipped: 1. They are retried.", "{object}");
         assert_eq!(scene.value(LAG).await, "1002");
         scene.fine(&["group", "seek", "work", "now", "--commit"]).await;
         assert_eq!(scene.value(LAG).await, "0");
         // Nothing is skipped or repeated.
-        let said = scene.fine(&["group", "seek", "work", "now"]).await;
-        assert!(said.starts_with("work goes on with what is committed from now on.\nAll recorded events were read.\n"), "{said}");
+        let printed = scene.fine(&["group", "seek", "work", "now"]).await;
+        assert!(printed.starts_with("Group work continues with events committed from now on.\nAll recorded events were read.\n"), "{printed}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn cursors_that_cannot_be_parsed_are_left_behind_on_demand() {
+async fn seek_over_unreadable_cursors_requires_commit() {
     local(async {
         let scene = scene().await;
         let consumer = start(&scene, "work", well);
@@ -227,29 +228,29 @@ async fn cursors_that_cannot_be_parsed_are_left_behind_on_demand() {
                     .contains("Slices whose cursors cannot be parsed: 1."),
             "{ran:?}"
         );
-        let said = scene
+        let printed = scene
             .fine(&["group", "seek", "work", "now", "--commit"])
             .await;
         assert!(
-            said.contains("Slices whose cursors cannot be parsed: 1."),
-            "{said}"
+            printed.contains("Slices whose cursors cannot be parsed: 1."),
+            "{printed}"
         );
         assert_eq!(scene.value(LAG).await, "0");
-        // Such a group can be deleted, too.
+        // A group with such cursors can be deleted, too.
         scene
             .run("UPDATE pgherald.consumer_cursor SET cursor = 'x'; INSERT INTO jobs VALUES (1)")
             .await;
-        let said = scene.fine(&["group", "delete", "work", "--commit"]).await;
+        let printed = scene.fine(&["group", "delete", "work", "--commit"]).await;
         assert!(
-            said.contains("an unknown number of recorded events"),
-            "{said}"
+            printed.contains("an unknown number of events behind"),
+            "{printed}"
         );
     })
     .await;
 }
 
 #[tokio::test]
-async fn wrong_groups_and_missing_rights_are_refused() {
+async fn unknown_groups_and_missing_rights_are_refused() {
     let scene = Scene::new("CREATE TABLE jobs (id int PRIMARY KEY)").await;
     let all: [&[&str]; 3] = [&["list"], &["show", "work"], &["delete", "work"]];
     for arguments in all {
@@ -271,8 +272,9 @@ async fn wrong_groups_and_missing_rights_are_refused() {
     for name in ["wrok", "", "work ", "WORK"] {
         for action in ["show", "delete"] {
             let ran = scene.pgherald(&["group", action, name]).await;
-            let told = format!("pgherald: there is no group {name:?}\nhint: there is work; ");
-            assert!(ran.code == 1 && ran.stderr.starts_with(&told), "{ran:?}");
+            let message =
+                format!("pgherald: there is no group {name:?}\nhint: existing groups: work; ");
+            assert!(ran.code == 1 && ran.stderr.starts_with(&message), "{ran:?}");
         }
     }
     let create = "SELECT format('CREATE ROLE %I LOGIN', 'stranger_' || oid) FROM pg_database WHERE datname = current_database()";
@@ -305,7 +307,7 @@ async fn wrong_groups_and_missing_rights_are_refused() {
         .await;
     stranger.fine(&["group", "show", "work"]).await;
     stranger.fine(&["parked", "retry", "work", "--all"]).await;
-    // Consumers delete no groups.
+    // A role that consumes may not delete groups.
     let ran = stranger
         .pgherald(&["group", "delete", "work", "--commit"])
         .await;

@@ -1,8 +1,8 @@
-//! Functions and operators that somebody has put into schema public, to be called by others.
+//! Functions and operators in schema public, which another role has created so that commands call them.
 
 use super::support::{Ran, Running, Scene};
 
-/// Made by a role that may create them: whatever the server has, once more, and what fits better than what it has.
+/// Creates, as another role, copies of the server's functions and operators, and some that match arguments better than the server's.
 const TRAPS: &str = r#"
     CREATE ROLE {role}; GRANT CREATE ON SCHEMA public TO {role}; SET ROLE {role}; SET search_path = pg_catalog;
     DO $do$
@@ -65,7 +65,7 @@ async fn trapped() -> Scene {
     scene
 }
 
-/// Goes well, and into no trap.
+/// Asserts that the command succeeded and called no trap.
 fn unharmed(ran: &Ran) {
     assert!(ran.code == 0 && !ran.stdout.contains("trapped"), "{ran:?}");
     assert_eq!(ran.stderr, "");
@@ -123,13 +123,13 @@ async fn each_command_is_unharmed(scene: &Scene, users: &str, orders: &str) {
 }
 
 #[tokio::test]
-async fn nothing_of_others_is_called_with_the_rights_of_whoever_looks() {
+async fn commands_call_no_functions_of_other_roles() {
     let scene = trapped().await;
     each_command_is_unharmed(&scene, "users", "orders").await;
 }
 
 #[tokio::test]
-async fn nor_where_the_servers_own_comes_last_on_the_search_path() {
+async fn commands_call_no_functions_of_other_roles_with_pg_catalog_last_on_the_search_path() {
     let mut scene = trapped().await;
     scene.url += "?options=-c%20search_path%3Dpublic%2Cpg_catalog";
     each_command_is_unharmed(&scene, "public.users", "public.orders").await;

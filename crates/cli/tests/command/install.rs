@@ -11,7 +11,7 @@ const TABLES: &str = "CREATE TABLE users (id int PRIMARY KEY, email text);
     CREATE TABLE \"My Table\" (id int PRIMARY KEY)";
 
 #[tokio::test]
-async fn nothing_changes_before_it_is_committed() {
+async fn install_without_commit_changes_nothing() {
     let scene = Scene::new(TABLES).await;
     let before = scene.dump().await;
     let shown = scene.fine(&["install", "users", "--sql"]).await;
@@ -31,7 +31,7 @@ async fn nothing_changes_before_it_is_committed() {
 }
 
 #[tokio::test]
-async fn what_was_installed_goes_without_a_trace() {
+async fn uninstall_removes_everything() {
     let scene = Scene::new(TABLES).await;
     let before = scene.dump().await;
     let modes = [
@@ -40,8 +40,11 @@ async fn what_was_installed_goes_without_a_trace() {
     ];
     for arguments in modes {
         let install = [&["install"], arguments, &["--commit"]].concat();
-        let said = scene.fine(&install).await;
-        assert!(said.starts_with("Installed on public.users, "), "{said}");
+        let printed = scene.fine(&install).await;
+        assert!(
+            printed.starts_with("Installed on public.users, "),
+            "{printed}"
+        );
         let again = scene.fine(&install).await;
         assert_eq!(again, "Nothing to do: everything is as it should be.\n");
         let objects = scene.json(&install).await;
@@ -63,7 +66,7 @@ async fn what_was_installed_goes_without_a_trace() {
 }
 
 #[tokio::test]
-async fn options_reach_the_triggers() {
+async fn install_options_apply_to_the_triggers() {
     let scene = Scene::new(TABLES).await;
     let install = [
         "install",
@@ -87,7 +90,7 @@ async fn options_reach_the_triggers() {
 }
 
 #[tokio::test]
-async fn what_was_altered_is_upgraded() {
+async fn upgrade_repairs_altered_triggers() {
     let scene = Scene::new(TABLES).await;
     scene
         .fine(&["install", "users", "--columns", "email", "--commit"])
@@ -120,7 +123,7 @@ async fn what_was_altered_is_upgraded() {
 }
 
 #[tokio::test]
-async fn tables_are_found_as_they_are_typed() {
+async fn table_arguments_are_resolved_literally_and_as_sql() {
     let scene = Scene::new(TABLES).await;
     for typed in [
         "My Table",
@@ -142,7 +145,7 @@ async fn tables_are_found_as_they_are_typed() {
             .await
             .contains("shop")
     );
-    // Of two tables of the same name, the one on the search path.
+    // An unqualified name selects the table on the search path.
     scene
         .run("CREATE TABLE shop.users (id int PRIMARY KEY)")
         .await;
@@ -153,7 +156,7 @@ async fn tables_are_found_as_they_are_typed() {
 }
 
 #[tokio::test]
-async fn refusals_name_the_cause_and_the_way_out_and_change_nothing() {
+async fn refused_installs_report_cause_and_hint_and_change_nothing() {
     let scene = Scene::new(TABLES).await;
     scene.run("CREATE VIEW seen AS SELECT 1 AS a; DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN; GRANT SELECT ON users TO reader").await;
     let before = scene.dump().await;
@@ -263,7 +266,7 @@ async fn refusals_name_the_cause_and_the_way_out_and_change_nothing() {
 }
 
 #[tokio::test]
-async fn a_table_stays_in_its_mode_unless_another_one_is_named() {
+async fn install_keeps_the_mode_unless_another_one_is_given() {
     let scene = Scene::new(TABLES).await;
     let outbox = ["install", "users", "--mode", "outbox", "--commit"];
     scene.fine(&outbox).await;
@@ -284,15 +287,15 @@ async fn a_table_stays_in_its_mode_unless_another_one_is_named() {
     let notify = ["install", "users", "--mode", "notify", "--commit"];
     assert_eq!(scene.pgherald(&notify).await.code, 1);
     assert_eq!(scene.dump().await, before);
-    let said = scene.fine(&[&notify[..], &["--narrow"]].concat()).await;
+    let printed = scene.fine(&[&notify[..], &["--narrow"]].concat()).await;
     let loss = "Removed from public.users: recording changes in the outbox.";
-    assert!(said.contains(loss), "{said}");
+    assert!(printed.contains(loss), "{printed}");
     assert_ne!(scene.dump().await, before);
     scene.fine(&["install", "users", "--commit"]).await;
 }
 
 #[tokio::test]
-async fn groups_keep_the_outbox_unless_everything_is_to_go() {
+async fn uninstall_keeps_the_outbox_of_groups_except_with_all() {
     let scene = Scene::new(TABLES).await;
     let before = scene.dump().await;
     let install = ["install", "users", "--mode", "outbox", "--commit"];
@@ -306,8 +309,8 @@ async fn groups_keep_the_outbox_unless_everything_is_to_go() {
     assert!(shown.contains(&format!("\n-- {note}\n")), "{shown}");
     let objects = scene.json(&["uninstall", "users"]).await;
     assert_eq!(objects[0]["notes"][0], note);
-    let said = scene.fine(&["uninstall", "users", "--commit"]).await;
-    assert_eq!(said, format!("Removed from public.users.\n{note}\n"));
+    let printed = scene.fine(&["uninstall", "users", "--commit"]).await;
+    assert_eq!(printed, format!("Removed from public.users.\n{note}\n"));
     scene.run("INSERT INTO users VALUES (2)").await;
     assert_eq!(
         scene
@@ -315,19 +318,19 @@ async fn groups_keep_the_outbox_unless_everything_is_to_go() {
             .await,
         "1"
     );
-    // It goes on where it was.
+    // The outbox continues where it was.
     scene.fine(&install).await;
     scene.fine(&["uninstall", "users", "--commit"]).await;
-    let said = scene.fine(&["uninstall", "--all", "--commit"]).await;
+    let printed = scene.fine(&["uninstall", "--all", "--commit"]).await;
     assert_eq!(
-        said,
+        printed,
         "Removed everything.\nRemoved with the outbox: group work, with all unhandled events and dead letters.\n"
     );
     assert_eq!(scene.dump().await, before);
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_uninstalled() {
+async fn uninstall_refuses_unknown_tables() {
     let scene = Scene::new(TABLES).await;
     scene.fine(&["install", "shop.orders", "--commit"]).await;
     let ran = scene.pgherald(&["uninstall", "nosuch", "--commit"]).await;
@@ -336,15 +339,15 @@ async fn what_is_not_there_is_not_uninstalled() {
         ran.stderr.contains("there is no table public.nosuch"),
         "{ran:?}"
     );
-    let said = scene.fine(&["uninstall", "users", "--commit"]).await;
-    assert_eq!(said, "Nothing to do: everything is as it should be.\n");
+    let printed = scene.fine(&["uninstall", "users", "--commit"]).await;
+    assert_eq!(printed, "Nothing to do: everything is as it should be.\n");
     scene.run("DROP TABLE shop.orders").await;
-    let said = scene.fine(&["uninstall", "shop.orders", "--commit"]).await;
-    assert_eq!(said, "Removed from shop.orders.\n");
+    let printed = scene.fine(&["uninstall", "shop.orders", "--commit"]).await;
+    assert_eq!(printed, "Removed from shop.orders.\n");
 }
 
 #[tokio::test]
-async fn what_cannot_be_upgraded_keeps_nothing_else_from_it() {
+async fn upgrade_continues_past_tables_that_cannot_be_upgraded() {
     let scene = Scene::new(TABLES).await;
     scene
         .fine(&["install", "users", "--columns", "email", "--commit"])
@@ -371,7 +374,7 @@ async fn what_cannot_be_upgraded_keeps_nothing_else_from_it() {
 }
 
 #[tokio::test]
-async fn what_a_later_version_installed_is_not_upgraded_by_this_one() {
+async fn upgrade_refuses_triggers_of_a_later_version() {
     let scene = Scene::new(TABLES).await;
     scene.fine(&["install", "users", "--commit"]).await;
     scene
@@ -406,7 +409,7 @@ async fn what_a_later_version_installed_is_not_upgraded_by_this_one() {
 }
 
 #[tokio::test]
-async fn what_is_not_this_ones_to_upgrade_stops_nothing_else() {
+async fn upgrade_continues_past_tables_of_other_roles() {
     let server = Postgres::start().await.unwrap();
     let scene = Scene::on(&server, TABLES).await;
     scene
@@ -453,7 +456,7 @@ async fn what_is_not_this_ones_to_upgrade_stops_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_name_that_may_be_two_tables_is_refused() {
+async fn ambiguous_table_names_are_refused() {
     let scene = Scene::new("CREATE SCHEMA a; CREATE TABLE a.b (id int PRIMARY KEY); CREATE TABLE \"a.b\" (id int PRIMARY KEY)").await;
     let ran = scene.pgherald(&["install", "a.b", "--commit"]).await;
     assert_eq!((ran.code, &*ran.stdout), (2, ""), "{ran:?}");
@@ -465,9 +468,9 @@ async fn a_name_that_may_be_two_tables_is_refused() {
     }
 }
 
-/// Only where the test kit is told to start such a server; see `CONTRIBUTING.md`.
+/// Runs only if the test kit starts such a server; see `CONTRIBUTING.md`.
 #[tokio::test]
-async fn a_server_that_is_too_old_is_told_and_left_as_it_was() {
+async fn server_that_is_too_old_is_refused_and_unchanged() {
     let scene = Scene::new(TABLES).await;
     let version = scene.value("SHOW server_version_num").await;
     if version.parse::<u32>().unwrap() >= 130_000 {
@@ -497,7 +500,7 @@ async fn a_server_that_is_too_old_is_told_and_left_as_it_was() {
 }
 
 #[tokio::test]
-async fn names_put_no_statement_into_sql_that_is_shown() {
+async fn names_are_quoted_in_shown_sql() {
     let scene = Scene::new(TABLES).await;
     scene
         .fine(&["install", "users", "--mode", "outbox", "--commit"])
@@ -514,7 +517,7 @@ async fn names_put_no_statement_into_sql_that_is_shown() {
 }
 
 #[tokio::test]
-async fn names_forge_no_lines_and_no_colours() {
+async fn names_are_escaped_in_output() {
     let scene = Scene::new(
         "CREATE TABLE \"a\nInstalled on \u{1b}[31mb\u{202e}\u{9b}\" (id int PRIMARY KEY)",
     )
@@ -522,11 +525,11 @@ async fn names_forge_no_lines_and_no_colours() {
     let name = scene
         .value("SELECT relname::text FROM pg_class WHERE relname ~ 'Installed' AND relkind = 'r'")
         .await;
-    let said = scene
+    let printed = scene
         .fine(&["install", &name, "--mode", "outbox", "--commit"])
         .await;
     assert_eq!(
-        said,
+        printed,
         "Installed on public.a\\nInstalled on \\u{1b}[31mb\\u{202e}\\u{9b}.\n"
     );
     let ran = scene.pgherald(&["status", "--json"]).await;
@@ -540,7 +543,7 @@ async fn names_forge_no_lines_and_no_colours() {
 }
 
 #[tokio::test]
-async fn a_renamed_table_stays_in_the_outbox() {
+async fn install_of_a_renamed_table_keeps_the_outbox_mode() {
     let scene = Scene::new(TABLES).await;
     scene
         .fine(&["install", "users", "--mode", "outbox", "--commit"])
@@ -591,18 +594,21 @@ async fn a_renamed_table_stays_in_the_outbox() {
 }
 
 #[tokio::test]
-async fn the_outbox_is_told_to_stay_whatever_the_table_is_called() {
+async fn uninstall_notes_that_the_outbox_stays_for_renamed_tables() {
     let scene = Scene::new(TABLES).await;
     scene
         .fine(&["install", "users", "--mode", "outbox", "--commit"])
         .await;
     scene.run("INSERT INTO pgherald.consumer_group (name, slices) VALUES ('work', 1); ALTER TABLE users RENAME TO people").await;
-    let said = scene.fine(&["uninstall", "people", "--commit"]).await;
-    assert!(said.contains("\nThe outbox stays for group work"), "{said}");
+    let printed = scene.fine(&["uninstall", "people", "--commit"]).await;
+    assert!(
+        printed.contains("\nThe outbox stays for group work"),
+        "{printed}"
+    );
 }
 
 #[tokio::test]
-async fn of_tables_that_swapped_names_the_one_that_bears_it_now_is_uninstalled() {
+async fn uninstall_after_a_swap_of_names_uses_the_present_names() {
     let scene =
         Scene::new("CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (id int PRIMARY KEY)")
             .await;
@@ -623,7 +629,7 @@ async fn of_tables_that_swapped_names_the_one_that_bears_it_now_is_uninstalled()
     scene.fine(&["uninstall", "a", "--commit"]).await;
     let sql = "SELECT string_agg(DISTINCT tgrelid::regclass::text, ',') FROM pg_trigger";
     assert_eq!(scene.value(sql).await, "b");
-    // It is not taken for one that takes the place of the other.
+    // An upgrade does not install the removed triggers again.
     scene.fine(&["upgrade", "--commit"]).await;
     assert_eq!(scene.value(sql).await, "b");
     scene.fine(&["uninstall", "b", "--commit"]).await;
@@ -631,7 +637,7 @@ async fn of_tables_that_swapped_names_the_one_that_bears_it_now_is_uninstalled()
 }
 
 #[tokio::test]
-async fn quoted_names_are_understood_also_of_what_is_gone() {
+async fn quoted_names_select_dropped_tables() {
     let scene = Scene::new(
         r#"CREATE SCHEMA "a.b"; CREATE TABLE "a.b"."c""d" (id int PRIMARY KEY); CREATE SCHEMA a; CREATE TABLE a.b (id int PRIMARY KEY);
         CREATE TABLE "a.b" (id int PRIMARY KEY); CREATE TABLE """a"".""b""" (id int PRIMARY KEY)"#,
@@ -645,8 +651,11 @@ async fn quoted_names_are_understood_also_of_what_is_gone() {
         r#""public"."""a"".""b""""#,
     ];
     for table in tables {
-        let said = scene.fine(&["install", table, "--sql"]).await;
-        assert!(said.contains(&format!(" ON {table}\n")), "{table}: {said}");
+        let printed = scene.fine(&["install", table, "--sql"]).await;
+        assert!(
+            printed.contains(&format!(" ON {table}\n")),
+            "{table}: {printed}"
+        );
     }
     assert_eq!(scene.dump().await, before);
     scene
@@ -674,7 +683,7 @@ async fn quoted_names_are_understood_also_of_what_is_gone() {
 }
 
 #[tokio::test]
-async fn a_hint_can_be_pasted_whatever_the_names_are() {
+async fn hints_quote_names_for_the_shell() {
     let scene = Scene::new("CREATE SCHEMA \"-s\"; CREATE TABLE \"-s\".\"t  2\" (id int PRIMARY KEY, gone int, \"*\" int)").await;
     let table = r#""-s"."t  2""#;
     scene
@@ -711,7 +720,7 @@ async fn a_hint_can_be_pasted_whatever_the_names_are() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_everything_goes_and_what_is_anothers_stays() {
+async fn uninstall_all_removes_leftovers_and_keeps_foreign_objects() {
     let scene = Scene::new(TABLES).await;
     let before = scene.dump().await;
     for (install, drop) in [
@@ -749,7 +758,7 @@ async fn what_is_left_of_everything_goes_and_what_is_anothers_stays() {
 }
 
 #[tokio::test]
-async fn a_value_limit_is_installed_and_kept_by_what_doctor_advises() {
+async fn value_limit_is_installed_and_kept_by_fixes() {
     let scene = Scene::new("CREATE TABLE files (id int PRIMARY KEY, body text, note text)").await;
     let options = ["--columns", "*", "--value-limit", "10"];
     let refused = scene
@@ -769,7 +778,7 @@ async fn a_value_limit_is_installed_and_kept_by_what_doctor_advises() {
         scene.value("SELECT columns FROM pgherald.outbox").await,
         expected
     );
-    // What was installed with every column follows the table.
+    // An installation with every column follows changes of the table.
     scene
         .run("ALTER TABLE files DROP note, ADD more text; DELETE FROM pgherald.outbox")
         .await;
@@ -787,7 +796,7 @@ async fn a_value_limit_is_installed_and_kept_by_what_doctor_advises() {
 }
 
 #[tokio::test]
-async fn replicated_rows_stay_until_they_are_taken_away() {
+async fn replicated_rows_are_kept_until_narrowed() {
     let scene = Scene::new(TABLES).await;
     let install = async |options: &[&str]| {
         let all = [&["install", "users", "--commit"], options].concat();
@@ -802,14 +811,14 @@ async fn replicated_rows_stay_until_they_are_taken_away() {
         (&table["replicated"], &table["triggers"]),
         (&true.into(), &7.into())
     );
-    let said = install(&["--columns", "email"]).await;
+    let printed = install(&["--columns", "email"]).await;
     assert!(
-        said.ends_with("Kept on public.users: replicated rows. --narrow removes it.\n"),
-        "{said}"
+        printed.ends_with("Kept on public.users: replicated rows. --narrow removes it.\n"),
+        "{printed}"
     );
-    let said = install(&["--columns", "email", "--narrow"]).await;
+    let printed = install(&["--columns", "email", "--narrow"]).await;
     assert_eq!(
-        said,
+        printed,
         "Installed on public.users.\nRemoved from public.users: replicated rows.\n"
     );
     assert_eq!(scene.dump().await, without);
@@ -820,7 +829,7 @@ async fn replicated_rows_stay_until_they_are_taken_away() {
 }
 
 #[tokio::test]
-async fn an_installation_takes_nothing_away_unless_it_is_to_narrow() {
+async fn install_removes_options_only_with_narrow() {
     let scene = Scene::new("CREATE TABLE items (id int PRIMARY KEY, price int, qty int)").await;
     let install = async |options: &[&str]| {
         let all = [&["install", "items", "--commit"], options].concat();
@@ -828,21 +837,21 @@ async fn an_installation_takes_nothing_away_unless_it_is_to_narrow() {
     };
     install(&["--columns", "price,qty"]).await;
     let before = scene.dump().await;
-    let said = install(&["--columns", "price", "--operations", "insert"]).await;
+    let printed = install(&["--columns", "price", "--operations", "insert"]).await;
     let kept = "Kept on public.items: column qty, operation update, operation delete, operation truncate. --narrow removes it.";
     let idle = "Nothing to do: everything is as it should be.";
-    assert_eq!(said, format!("{idle}\n{kept}\n"));
+    assert_eq!(printed, format!("{idle}\n{kept}\n"));
     assert_eq!(scene.dump().await, before);
-    let said = scene
+    let printed = scene
         .fine(&["install", "items", "--columns", "qty,id", "--sql"])
         .await;
     assert!(
-        said.contains("\n-- Kept on public.items: column price. --narrow removes it.\n"),
-        "{said}"
+        printed.contains("\n-- Kept on public.items: column price. --narrow removes it.\n"),
+        "{printed}"
     );
-    let said = install(&["--columns", "price", "--operations", "insert", "--narrow"]).await;
+    let printed = install(&["--columns", "price", "--operations", "insert", "--narrow"]).await;
     let loss = "Removed from public.items: column qty, operation update, operation delete, operation truncate.";
-    assert_eq!(said, format!("Installed on public.items.\n{loss}\n"));
+    assert_eq!(printed, format!("Installed on public.items.\n{loss}\n"));
     let status = scene.json(&["status"]).await;
     let table = &status[0]["tables"][0];
     assert_eq!(table["columns"], serde_json::json!(["price"]));
@@ -850,11 +859,11 @@ async fn an_installation_takes_nothing_away_unless_it_is_to_narrow() {
 }
 
 #[tokio::test]
-async fn what_a_group_requires_is_not_taken_from_it_and_doctor_names_what_is_missing() {
+async fn install_keeps_requirements_of_groups_and_doctor_reports_unmet_ones() {
     let scene = Scene::new("CREATE TABLE items (id int PRIMARY KEY, price int, qty int)").await;
     let outbox = ["install", "items", "--mode", "outbox", "--commit"];
     scene.fine(&outbox).await;
-    // As a consumer stores it.
+    // Like a requirement that a consumer stores.
     scene
         .run(
             r#"INSERT INTO pgherald.consumer_group (name, slices) VALUES ('order-mail', 1);
@@ -891,7 +900,7 @@ async fn what_a_group_requires_is_not_taken_from_it_and_doctor_names_what_is_mis
         (&"failed".into(), &fix.into())
     );
 
-    // Also where nothing is installed.
+    // Also if nothing is installed.
     scene.fine(&["uninstall", "items", "--commit"]).await;
     let found = unmet().await;
     assert!(
@@ -908,21 +917,21 @@ async fn what_a_group_requires_is_not_taken_from_it_and_doctor_names_what_is_mis
         ),
         "{refused:?}"
     );
-    let said = scene.fine(&outbox).await;
+    let printed = scene.fine(&outbox).await;
     let kept =
         "Kept on public.items: what group order-mail requires (column price). --narrow removes it.";
-    assert_eq!(said, format!("Installed on public.items.\n{kept}\n"));
+    assert_eq!(printed, format!("Installed on public.items.\n{kept}\n"));
     assert_eq!(unmet().await, [] as [serde_json::Value; 0]);
-    let said = scene.fine(&[&outbox[..], &["--narrow"]].concat()).await;
+    let printed = scene.fine(&[&outbox[..], &["--narrow"]].concat()).await;
     assert!(
-        said.contains("what group order-mail requires (column price)"),
-        "{said}"
+        printed.contains("what group order-mail requires (column price)"),
+        "{printed}"
     );
     assert_eq!(unmet().await.len(), 1);
 }
 
 #[tokio::test]
-async fn the_manifest_of_a_program_is_installed() {
+async fn install_from_a_manifest() {
     let scene = Scene::new(TABLES).await;
     let users = TriggerSpec::new(TableName::new("public", "users").unwrap()).columns(["email"]);
     let orders = TriggerSpec::new(TableName::new("shop", "orders").unwrap()).outbox();
@@ -932,10 +941,10 @@ async fn the_manifest_of_a_program_is_installed() {
     let file = folder.join("tables.json");
     std::fs::write(&file, trigger::to_manifest(herald.watched()).unwrap()).unwrap();
     let install = ["install", "--from", file.to_str().unwrap(), "--commit"];
-    let said = scene.fine(&install).await;
-    assert_eq!(said, "Installed on public.users, shop.orders.\n");
-    let said = scene.fine(&install).await;
-    assert_eq!(said, "Nothing to do: everything is as it should be.\n");
+    let printed = scene.fine(&install).await;
+    assert_eq!(printed, "Installed on public.users, shop.orders.\n");
+    let printed = scene.fine(&install).await;
+    assert_eq!(printed, "Nothing to do: everything is as it should be.\n");
     let tables = scene.json(&["status"]).await[0]["tables"].clone();
     assert_eq!(tables[0]["columns"], serde_json::json!(["email"]));
     assert_eq!(tables[1]["mode"], "outbox", "{tables}");
@@ -957,7 +966,7 @@ async fn the_manifest_of_a_program_is_installed() {
     assert_eq!(ran.code, 2, "{ran:?}");
 }
 
-/// A new folder for what a test writes.
+/// Creates a directory for the files of a test.
 fn temporary_folder(name: &str) -> std::path::PathBuf {
     let name = format!("pgherald-{name}-{}", std::process::id());
     let folder = std::env::temp_dir().join(name);

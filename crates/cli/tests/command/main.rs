@@ -1,4 +1,4 @@
-//! The `pgherald` binary, run as people run it, against a real server.
+//! Runs the `pgherald` binary against a real server.
 
 #![allow(
     clippy::unwrap_used,

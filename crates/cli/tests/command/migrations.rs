@@ -1,4 +1,4 @@
-//! `pgherald upgrade` where an earlier version was installed. What becomes of its events: `tests/durable/migrations.rs`.
+//! `pgherald upgrade` of an earlier version. `tests/durable/migrations.rs` tests what happens to its events.
 
 use super::support::Scene;
 
@@ -14,7 +14,7 @@ async fn of_version_1() -> Scene {
 }
 
 #[tokio::test]
-async fn an_earlier_version_is_named_shown_and_upgraded() {
+async fn earlier_version_is_reported_and_upgraded() {
     let scene = of_version_1().await;
     let upgrade = "pgherald upgrade --commit";
     scene.run(NODE).await;
@@ -25,9 +25,11 @@ async fn an_earlier_version_is_named_shown_and_upgraded() {
         &["doctor"],
     ] {
         let ran = scene.pgherald(command).await;
-        let told = format!("{}{}", ran.stdout, ran.stderr);
+        let printed = format!("{}{}", ran.stdout, ran.stderr);
         assert!(
-            ran.code != 0 && told.contains("version 1 is installed") && told.contains(upgrade),
+            ran.code != 0
+                && printed.contains("version 1 is installed")
+                && printed.contains(upgrade),
             "{command:?}: {ran:?}"
         );
     }
@@ -45,21 +47,21 @@ async fn an_earlier_version_is_named_shown_and_upgraded() {
         "{ran:?}"
     );
     scene.run("DELETE FROM pgherald.consumer_group").await;
-    let said = scene.fine(&["upgrade", "--commit"]).await;
+    let printed = scene.fine(&["upgrade", "--commit"]).await;
     assert_eq!(
-        said,
+        printed,
         "The outbox now has version 2 (history and requirements).\nEverything is up to date.\n"
     );
     scene.fine(&["doctor"]).await;
-    let said = scene.fine(&["upgrade", "--commit"]).await;
-    assert_eq!(said, "Nothing to do: everything is as it should be.\n");
+    let printed = scene.fine(&["upgrade", "--commit"]).await;
+    assert_eq!(printed, "Nothing to do: everything is as it should be.\n");
     scene.fine(&["uninstall", "--all", "--commit"]).await;
     let left = "SELECT count(*)::text FROM pg_namespace WHERE nspname = 'pgherald'";
     assert_eq!(scene.value(left).await, "0");
 }
 
 #[tokio::test]
-async fn programs_are_told_in_one_object() {
+async fn upgrade_prints_one_json_object() {
     let scene = of_version_1().await;
     let objects = scene.json(&["upgrade"]).await;
     assert_eq!(

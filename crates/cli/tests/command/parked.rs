@@ -10,7 +10,7 @@ use pgherald_core::{HandlerError, HandlerResult};
 use super::consumers::{LAG, PARKED, becomes, local, scene, start, stop};
 use super::support::Scene;
 
-/// Fails until a job is among the fixed ones, and then waits for minutes. Jobs from 100 on are tried again and again.
+/// Jobs fail until they are fixed, with a delay of minutes. Jobs from 100 on are retried all the time.
 struct Plan(Rc<RefCell<BTreeSet<i64>>>);
 
 impl Plan {
@@ -35,7 +35,7 @@ impl Plan {
 const BEHIND: &str =
     "SELECT count(*)::text FROM pgherald.parked_event WHERE due_at IS NULL AND dead_at IS NULL";
 
-/// The ids of parked events of a job, in their order.
+/// Returns the ids of the parked events of a job, in order.
 async fn of_job(scene: &Scene, job: i64) -> Vec<String> {
     let parked = scene
         .json(&["parked", "list", "--group", "work", "--limit", "1000"])
@@ -45,7 +45,7 @@ async fn of_job(scene: &Scene, job: i64) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_retry_is_noticed_by_running_consumers() {
+async fn running_consumers_notice_a_retry() {
     local(async {
         let scene = scene().await;
         let plan = Plan::new();
@@ -55,32 +55,32 @@ async fn a_retry_is_noticed_by_running_consumers() {
         scene.run("UPDATE jobs SET value = 'b' WHERE id = 1").await;
         becomes(&scene, BEHIND, "1").await;
 
-        let said = scene.fine(&["parked", "list"]).await;
-        let lines: Vec<_> = said.lines().collect();
-        assert_eq!(lines.len(), 5, "{said}");
-        assert!(lines[0].contains("DUE") && !lines[0].contains("DEAD SINCE"), "{said}");
-        assert!(lines[1].contains(" in ") && lines[1].ends_with("not now"), "{said}");
-        assert!(lines[4].contains("update public.jobs 1") && lines[4].contains("behind an earlier event"), "{said}");
+        let printed = scene.fine(&["parked", "list"]).await;
+        let lines: Vec<_> = printed.lines().collect();
+        assert_eq!(lines.len(), 5, "{printed}");
+        assert!(lines[0].contains("DUE") && !lines[0].contains("DEAD SINCE"), "{printed}");
+        assert!(lines[1].contains(" in ") && lines[1].ends_with("not now"), "{printed}");
+        assert!(lines[4].contains("update public.jobs 1") && lines[4].contains("behind an earlier event"), "{printed}");
         let first = of_job(&scene, 1).await;
-        let said = scene.fine(&["parked", "show", "work", &first[0]]).await;
-        assert!(said.contains("\nDue         in ") && said.contains("\nAttempts    1\n"), "{said}");
+        let printed = scene.fine(&["parked", "show", "work", &first[0]]).await;
+        assert!(printed.contains("\nDue         in ") && printed.contains("\nAttempts    1\n"), "{printed}");
 
-        // One row.
+        // The events of one row.
         plan.fix([2]);
         let of_row = ["parked", "retry", "work", "--table", "jobs", "--where", "key=2"];
         assert_eq!(scene.fine(&of_row).await, "1 parked event of work is due now.\n");
         becomes(&scene, PARKED, "3").await;
         assert_eq!(of_job(&scene, 2).await, [""; 0]);
         let ran = scene.pgherald(&of_row).await;
-        let told = "pgherald: group \"work\" has no parked event of table public.jobs, of a row with this key\n\
+        let message = "pgherald: group \"work\" has no parked event of table public.jobs, of a row with this key\n\
             hint: pgherald parked list --group work\n";
-        assert_eq!((ran.code, &*ran.stderr), (1, told), "{ran:?}");
+        assert_eq!((ran.code, &*ran.stderr), (1, message), "{ran:?}");
 
-        // One that waits behind another: both, in their order.
+        // An event that waits behind another one: both are handled, in order.
         plan.fix([1]);
-        let said = scene.fine(&["parked", "retry", "work", &first[1], "7000000"]).await;
+        let printed = scene.fine(&["parked", "retry", "work", &first[1], "7000000"]).await;
         let expected = "1 parked event of work is due now.\n1 begins when an earlier event of the same row is handled.\nNot parked: 7000000.\n";
-        assert_eq!(said, expected);
+        assert_eq!(printed, expected);
         becomes(&scene, PARKED, "1").await;
         assert_eq!(of_job(&scene, 1).await, [""; 0]);
 
@@ -96,7 +96,7 @@ async fn a_retry_is_noticed_by_running_consumers() {
 }
 
 #[tokio::test]
-async fn a_retry_is_noticed_while_other_events_are_tried_all_the_time() {
+async fn consumers_notice_a_retry_while_other_events_are_retried() {
     local(async {
         let scene = scene().await;
         let plan = Plan::new();
@@ -114,7 +114,7 @@ async fn a_retry_is_noticed_while_other_events_are_tried_all_the_time() {
 }
 
 #[tokio::test]
-async fn a_retry_waits_for_consumers_and_keeps_attempts() {
+async fn retry_without_consumers_keeps_attempts() {
     local(async {
         let scene = scene().await;
         let plan = Plan::new();
@@ -123,17 +123,17 @@ async fn a_retry_waits_for_consumers_and_keeps_attempts() {
         becomes(&scene, PARKED, "2").await;
         stop(&consumer).await;
         scene.fine(&["group", "pause", "work"]).await;
-        let said = scene.fine(&["parked", "retry", "work", "--table", "public.jobs"]).await;
+        let printed = scene.fine(&["parked", "retry", "work", "--table", "public.jobs"]).await;
         let expected = "2 parked events of work are due now.\nNo consumer of the group runs.\nIt is paused: pgherald group resume work\n";
-        assert_eq!(said, expected);
+        assert_eq!(printed, expected);
         let attempts = "SELECT sum(attempts)::text FROM pgherald.parked_event";
         assert_eq!(scene.value(attempts).await, "2");
         assert!(scene.fine(&["parked", "list"]).await.contains("  now  "));
-        // Events of a table that is gone, under the name that they were recorded with.
+        // Events of a dropped table are found by the name with which they were recorded.
         scene.run("DROP TABLE jobs").await;
-        let said = scene.fine(&["parked", "retry", "work", "--table", "jobs"]).await;
-        assert!(said.starts_with("2 parked events"), "{said}");
-        // Dead letters are others.
+        let printed = scene.fine(&["parked", "retry", "work", "--table", "jobs"]).await;
+        assert!(printed.starts_with("2 parked events"), "{printed}");
+        // A parked event is not a dead letter.
         for (command, id) in [("parked", "1"), ("dead-letters", "1")] {
             let ran = scene.pgherald(&[command, "show", "work", id]).await;
             assert_eq!(ran.code, if command == "parked" { 0 } else { 1 }, "{ran:?}");
@@ -143,7 +143,7 @@ async fn a_retry_waits_for_consumers_and_keeps_attempts() {
 }
 
 #[tokio::test]
-async fn wrong_selections_are_refused() {
+async fn invalid_selections_are_refused() {
     let scene = scene().await;
     scene
         .run("INSERT INTO pgherald.consumer_group (name, slices) VALUES ('work', 1), ('', 1)")
@@ -155,7 +155,7 @@ async fn wrong_selections_are_refused() {
         (
             &["show", "work", "1"],
             1,
-            "1 is no parked event of group \"work\"\nhint: pgherald parked list --group work",
+            "1 is not a parked event of group \"work\"\nhint: pgherald parked list --group work",
         ),
         (
             &["retry", "work", "1", "2", "2"],
@@ -191,22 +191,22 @@ async fn wrong_selections_are_refused() {
             "99999999999999999999",
         ),
     ];
-    for (arguments, code, told) in cases {
+    for (arguments, code, message) in cases {
         let ran = scene.pgherald(&[&["parked"], arguments].concat()).await;
         assert_eq!(
             (ran.code, &*ran.stdout),
             (code, ""),
             "{arguments:?}: {ran:?}"
         );
-        assert!(ran.stderr.contains(told), "{arguments:?}: {ran:?}");
+        assert!(ran.stderr.contains(message), "{arguments:?}: {ran:?}");
     }
     let ran = scene.pgherald(&["parked", "list", "--limit", "-1"]).await;
     assert_eq!(ran.code, 2, "{ran:?}");
-    // A name may be empty.
-    let said = scene.fine(&["parked", "retry", "", "--all"]).await;
+    // The name of a group may be empty.
+    let printed = scene.fine(&["parked", "retry", "", "--all"]).await;
     assert!(
-        said.starts_with("0 parked events of  are due now."),
-        "{said}"
+        printed.starts_with("0 parked events of  are due now."),
+        "{printed}"
     );
     // The same selections of dead letters.
     let ran = scene

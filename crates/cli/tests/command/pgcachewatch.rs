@@ -1,7 +1,6 @@
-//! Side by side with PGCacheWatch 0.4.2, the Python library: each hears what the other's triggers announce.
+//! Interoperation with the Python library PGCacheWatch 0.4.2: each receives the notifications of the other's triggers.
 //!
-//! `PGHERALD_PYTHON` names a Python in which it is installed; see `CONTRIBUTING.md`. Without it there is nothing to test
-//! against, and these tests only say so.
+//! `PGHERALD_PYTHON` names a Python in which it is installed; see `CONTRIBUTING.md`. Without it, these tests only print a notice.
 
 use std::process::Command;
 
@@ -19,7 +18,7 @@ fn python() -> Option<Command> {
 }
 
 #[tokio::test]
-async fn its_queue_hears_our_triggers() {
+async fn pgcachewatch_receives_notifications_of_pgherald() {
     let Some(mut python) = python() else { return };
     let scene = Scene::new(USERS).await;
     scene
@@ -54,11 +53,11 @@ async fn its_queue_hears_our_triggers() {
 }
 
 #[tokio::test]
-async fn we_watch_what_its_triggers_announce() {
+async fn watch_receives_notifications_of_pgcachewatch() {
     let Some(mut python) = python() else { return };
     let scene = Scene::new(USERS).await;
     let before = scene.dump().await;
-    // It takes the port from its own option only.
+    // PGCacheWatch takes the port only from its own option.
     let config: tokio_postgres::Config = scene.url.parse().unwrap();
     let port = config.get_ports()[0].to_string();
     python.args([
@@ -76,7 +75,7 @@ async fn we_watch_what_its_triggers_announce() {
     assert!(output.status.success(), "{output:?}");
     let theirs = scene.dump().await;
     assert_ne!(theirs, before);
-    // Ours beside them do not disturb each other, and go without them.
+    // Triggers of pgherald work beside them, and can be removed alone.
     scene.fine(&["install", "users", "--commit"]).await;
     let mut watch = Running::start(&scene, &["watch", "users", "--channel", CHANNEL, "--json"]);
     watch.object(|line| line["kind"] == "live").await;

@@ -5,7 +5,7 @@ use super::support::{Scene, pgherald};
 const TABLES: &str = "CREATE TABLE users (id int PRIMARY KEY, email text, company text);
     CREATE SCHEMA shop; CREATE TABLE shop.\"Order Lines\" (id int PRIMARY KEY, total numeric)";
 
-/// Generates a script where no server is reached.
+/// Generates a script without a reachable server.
 async fn script(arguments: &[&str]) -> String {
     let all = [
         &[
@@ -22,7 +22,7 @@ async fn script(arguments: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn a_script_of_arguments_installs_what_they_ask_for() {
+async fn migration_script_installs_the_arguments() {
     let scene = Scene::new(TABLES).await;
     let users = [
         "Users",
@@ -49,7 +49,7 @@ async fn a_script_of_arguments_installs_what_they_ask_for() {
         for _ in 0..2 {
             scene.run(&script).await;
         }
-        // On a database, the name is the catalog's first: it is written as it is there.
+        // With a connection, a name is first looked up literally in the catalog, so write it as it is stored.
         let table = if arguments[0] == "Users" {
             "users"
         } else {
@@ -71,7 +71,7 @@ async fn a_script_of_arguments_installs_what_they_ask_for() {
 }
 
 #[tokio::test]
-async fn a_script_of_a_manifest_begins_with_it() {
+async fn migration_script_starts_with_its_manifest() {
     let file = std::env::temp_dir().join(format!("pgherald_script_{}.json", std::process::id()));
     let manifest = r#"[{"schema":"public","table":"users","mode":"notify","columns":["email"]},
         {"schema":"shop","table":"Order Lines","mode":"outbox","columns":"*"}]"#;
@@ -91,7 +91,7 @@ async fn a_script_of_a_manifest_begins_with_it() {
 }
 
 #[tokio::test]
-async fn a_script_that_cannot_be_right_is_refused() {
+async fn invalid_migration_script_is_refused() {
     for (arguments, expected) in [
         (&["users", "--commit"][..], "cannot be used with"),
         (&["users", "--check"][..], "cannot be used with"),

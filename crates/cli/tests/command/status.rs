@@ -15,7 +15,7 @@ use super::consumers::{
 };
 use super::support::{Running, Scene, connect};
 
-/// Waits until the server has ended the session of the command before.
+/// Waits until the server has ended the session of the previous command.
 async fn alone(scene: &Scene) {
     let commands = "SELECT count(*)::text FROM pg_stat_activity
         WHERE application_name = 'pgherald-cli' AND datname = current_database()";
@@ -23,13 +23,13 @@ async fn alone(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn with_nothing_installed_it_says_so_and_how_to_begin() {
+async fn status_of_an_empty_database_shows_how_to_begin() {
     let scene = Scene::new("CREATE TABLE users (id int PRIMARY KEY)").await;
-    let said = scene.fine(&["status"]).await;
-    assert!(said.contains("\nSessions: none\n"), "{said}");
+    let printed = scene.fine(&["status"]).await;
+    assert!(printed.contains("\nSessions: none\n"), "{printed}");
     let end =
         "\nNothing is installed in this database.\nBegin with: pgherald install TABLE --commit\n";
-    assert!(said.ends_with(end), "{said}");
+    assert!(printed.ends_with(end), "{printed}");
     alone(&scene).await;
     let object = &scene.json(&["status"]).await[0];
     assert_eq!(object["is_installed"], false, "{object}");
@@ -40,7 +40,7 @@ async fn with_nothing_installed_it_says_so_and_how_to_begin() {
 }
 
 #[tokio::test]
-async fn tables_listeners_and_drift_are_seen() {
+async fn status_shows_tables_listeners_and_drift() {
     let scene = Scene::new("CREATE TABLE users (id int PRIMARY KEY, email text)").await;
     let install = [
         "install",
@@ -73,8 +73,8 @@ async fn tables_listeners_and_drift_are_seen() {
         "operations": ["insert", "update"], "key": ["id"], "columns": ["email"], "replicated": false, "triggers": 2,
         "drift": null}]);
     assert_eq!(object["tables"], expected);
-    let said = scene.fine(&["status"]).await;
-    let row = said
+    let printed = scene.fine(&["status"]).await;
+    let row = printed
         .lines()
         .find(|line| line.starts_with("public.users"))
         .unwrap();
@@ -93,8 +93,8 @@ async fn tables_listeners_and_drift_are_seen() {
         ]
     );
     assert!(
-        !said.contains("Outbox") && !said.contains("Groups"),
-        "{said}"
+        !printed.contains("Outbox") && !printed.contains("Groups"),
+        "{printed}"
     );
 
     scene
@@ -126,7 +126,7 @@ async fn live(source: &mut impl Source) {
 }
 
 #[tokio::test]
-async fn sessions_of_listeners_and_of_consumers_are_told_apart() {
+async fn status_distinguishes_sessions_of_listeners_and_consumers() {
     local(async {
         let scene = scene().await;
         let config: ConnectConfig = scene.url.parse().unwrap();
@@ -149,19 +149,22 @@ async fn sessions_of_listeners_and_of_consumers_are_told_apart() {
         let listener = ["listener", "pgherald listener"];
         let consumer = ["consumer", "pgherald consumer mail"];
         assert_eq!(roles, [consumer, consumer, listener, listener], "{object}");
-        let said = scene.fine(&["status"]).await;
+        let printed = scene.fine(&["status"]).await;
         assert!(
-            said.contains("\nconsumer  pgherald consumer mail"),
-            "{said}"
+            printed.contains("\nconsumer  pgherald consumer mail"),
+            "{printed}"
         );
-        assert!(said.contains("\nlistener  pgherald listener"), "{said}");
+        assert!(
+            printed.contains("\nlistener  pgherald listener"),
+            "{printed}"
+        );
         handle.drain(Duration::from_secs(60)).await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn groups_are_seen_with_lag_nodes_parked_keys_and_dead_letters() {
+async fn status_shows_groups_with_lag_nodes_parked_keys_and_dead_letters() {
     local(async {
         let scene = scene().await;
         let consumer = start(&scene, "work", tens);
@@ -170,7 +173,7 @@ async fn groups_are_seen_with_lag_nodes_parked_keys_and_dead_letters() {
         becomes(&scene, DEAD, "2").await;
         becomes(&scene, PARKED, "2").await;
         becomes(&scene, LAG, "0").await;
-        // One that runs hears of a pause a moment later; one that comes later knows.
+        // A running consumer notices a pause after a moment, so start another one.
         stop(&consumer).await;
         scene.fine(&["group", "pause", "work"]).await;
         let consumer = start(&scene, "work", tens);
@@ -193,30 +196,30 @@ async fn groups_are_seen_with_lag_nodes_parked_keys_and_dead_letters() {
         let outbox = &object["outbox"];
         assert!(outbox["bytes"].as_i64().unwrap() > 0 && outbox["oldest_seconds"].as_f64().unwrap() > 0.0, "{outbox}");
         assert_eq!(outbox["keep_seconds"], 86_400.0);
-        // Sessions of a consumer, by whatever name.
+        // Sessions of a consumer are recognised although the program has set application_name.
         let sessions = object["sessions"].as_array().unwrap();
         let is_consumer = |one: &&Value| one["application_name"] == "worker" && one["role"] == "consumer";
         assert!(sessions.iter().any(|one| is_consumer(&one)), "{object}");
 
-        let said = scene.fine(&["status"]).await;
+        let printed = scene.fine(&["status"]).await;
         let cells = |begin: &str| {
-            let line = said.lines().find(|line| line.starts_with(begin)).unwrap();
+            let line = printed.lines().find(|line| line.starts_with(begin)).unwrap();
             line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(cells("public.jobs")[1..], ["outbox", "-", "insert,update,delete,truncate", "id", "id,value", "4", "ok"]);
         let group = cells("work ");
-        assert_eq!(group[2], "3 events", "{said}");
-        assert_eq!(group[4..], ["1", "2", "1", "1", "2"], "{said}");
-        assert!(said.contains(" 4 of 4\n") && said.contains("1 d 0 h"), "{said}");
+        assert_eq!(group[2], "3 events", "{printed}");
+        assert_eq!(group[4..], ["1", "2", "1", "1", "2"], "{printed}");
+        assert!(printed.contains(" 4 of 4\n") && printed.contains("1 d 0 h"), "{printed}");
         stop(&consumer).await;
-        let said = scene.fine(&["status"]).await;
-        assert!(said.ends_with("\nNodes: none\n"), "{said}");
+        let printed = scene.fine(&["status"]).await;
+        assert!(printed.ends_with("\nNodes: none\n"), "{printed}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn watching_survives_a_restart_of_the_server_and_ends_with_ctrl_c() {
+async fn status_watch_survives_a_server_restart_and_ends_with_ctrl_c() {
     let server = Postgres::start().await.unwrap();
     let scene = Scene::on(&server, "CREATE TABLE users (id int PRIMARY KEY)").await;
     scene.fine(&["install", "users", "--commit"]).await;
@@ -235,7 +238,7 @@ async fn watching_survives_a_restart_of_the_server_and_ends_with_ctrl_c() {
     server.start_again().await.unwrap();
     people.line(|line| line.starts_with("public.users")).await;
     json.object(|object| object["is_installed"] == true).await;
-    // Said once, however often it was tried.
+    // Reported once, however often it was retried.
     assert_eq!(
         people
             .seen
@@ -248,7 +251,7 @@ async fn watching_survives_a_restart_of_the_server_and_ends_with_ctrl_c() {
         interrupt(running);
         assert_eq!(running.code().await, 0);
     }
-    // Without a server to begin with, there is nothing to watch.
+    // Without a server at the start, the command fails.
     server.stop().await.unwrap();
     let ran = scene.pgherald(&["status", "--watch"]).await;
     assert_eq!(ran.code, 2, "{ran:?}");
@@ -259,7 +262,7 @@ async fn watching_survives_a_restart_of_the_server_and_ends_with_ctrl_c() {
 }
 
 #[tokio::test]
-async fn what_a_role_may_not_see_is_told_in_whatever_language() {
+async fn status_reports_missing_rights_in_any_language() {
     let scene = scene().await;
     scene
         .run(
@@ -269,10 +272,10 @@ async fn what_a_role_may_not_see_is_told_in_whatever_language() {
             CREATE VIEW pgherald.outbox_retention AS SELECT * FROM pgherald.refuse()",
         )
         .await;
-    let said = scene.fine(&["status"]).await;
+    let printed = scene.fine(&["status"]).await;
     let end = "\nOutbox: not shown: cannot read the outbox: db error: ERROR: keine Berechtigung\n";
     assert!(
-        said.contains("public.jobs") && said.ends_with(end),
-        "{said}"
+        printed.contains("public.jobs") && printed.ends_with(end),
+        "{printed}"
     );
 }

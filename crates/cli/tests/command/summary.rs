@@ -1,4 +1,4 @@
-//! The summary with which `install` begins.
+//! The summary that `install` prints.
 
 use super::consumers::{OWNED, becomes, local, start, stop};
 use super::support::Scene;
@@ -9,7 +9,7 @@ const TABLES: &str = "CREATE TABLE users (id int PRIMARY KEY, email text);
 const END: &str = "Nothing was changed. Add --commit to run this, or --sql to see its SQL.\n";
 
 #[tokio::test]
-async fn an_installation_begins_with_what_it_does_to_each_table() {
+async fn install_summary_lists_the_changes_of_each_table() {
     let scene = Scene::new(TABLES).await;
     let before = scene.dump().await;
     let expected = format!(
@@ -22,8 +22,8 @@ Locked for a moment (writers wait, and readers do not): public.events, public.ev
     if version.parse::<u32>().unwrap() >= 140_000 {
         assert_eq!(scene.fine(&["install", "users", "events"]).await, expected);
     }
-    let said = scene.fine(&["install", "users", "--sql"]).await;
-    let lines: Vec<_> = said.lines().collect();
+    let printed = scene.fine(&["install", "users", "--sql"]).await;
+    let lines: Vec<_> = printed.lines().collect();
     assert_eq!(lines[0], "-- public.users: adds 4 triggers and 1 function.");
     assert_eq!(lines[2], "BEGIN;");
     assert_eq!(
@@ -31,18 +31,18 @@ Locked for a moment (writers wait, and readers do not): public.events, public.ev
         &"-- Nothing was changed. Add --commit to run this."
     );
     assert_eq!(scene.dump().await, before);
-    // What is shown can be run.
-    scene.run(&said).await;
+    // The shown SQL can be run.
+    scene.run(&printed).await;
     assert_eq!(
         scene.fine(&["install", "users"]).await,
         "-- Nothing to do: everything is as it should be.\n"
     );
 
-    let said = scene
+    let printed = scene
         .fine(&["install", "users", "--columns", "email"])
         .await;
     assert_eq!(
-        said,
+        printed,
         format!("public.users: replaces 1 function, keeps 4 triggers.\n{END}")
     );
     scene
@@ -84,7 +84,7 @@ Locked for a moment (writers wait, and readers do not): public.events, public.ev
 }
 
 #[tokio::test]
-async fn groups_that_require_the_table_are_named() {
+async fn install_summary_lists_groups_that_require_the_table() {
     local(async {
         let scene = Scene::new("CREATE TABLE jobs (id int PRIMARY KEY, value text, more text)").await;
         let outbox = ["install", "jobs", "--mode", "outbox"];
@@ -94,14 +94,14 @@ async fn groups_that_require_the_table_are_named() {
         let require = r#"INSERT INTO pgherald.consumer_requirement (group_name, schema_name, table_name, specification, triggers) VALUES
             ('mail', 'public', 'jobs', '{"schema":"public","table":"jobs","mode":"outbox","key":["id"],"columns":["value"]}', '1')"#;
         scene.run(require).await;
-        let said = scene.fine(&[&outbox[..], &["--columns", "more"]].concat()).await;
-        assert!(said.contains("\nGroup mail gets a resync, because triggers that it requires change (1 consumer runs).\n"), "{said}");
-        let said = scene.fine(&[&outbox[..], &["--columns", "more", "--narrow"]].concat()).await;
+        let printed = scene.fine(&[&outbox[..], &["--columns", "more"]].concat()).await;
+        assert!(printed.contains("\nGroup mail gets a resync, because triggers that it requires change (1 consumer runs).\n"), "{printed}");
+        let printed = scene.fine(&[&outbox[..], &["--columns", "more", "--narrow"]].concat()).await;
         let warning = "\nGroup mail requires column value of public.jobs: its consumers will not be live (1 consumer runs).\n";
-        assert!(said.contains(warning), "{said}");
+        assert!(printed.contains(warning), "{printed}");
         stop(&consumer).await;
-        let said = scene.fine(&[&outbox[..], &["--columns", "more", "--narrow", "--commit"]].concat()).await;
-        assert!(said.contains("Group mail requires column value of public.jobs: its consumers will not be live (no consumer runs).\n"), "{said}");
+        let printed = scene.fine(&[&outbox[..], &["--columns", "more", "--narrow", "--commit"]].concat()).await;
+        assert!(printed.contains("Group mail requires column value of public.jobs: its consumers will not be live (no consumer runs).\n"), "{printed}");
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! A database of one's own, and the binary.
+//! A database for each test, and the binary.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -17,7 +17,7 @@ pub(crate) struct Scene {
     pub(crate) client: Client,
 }
 
-/// What the binary said and how it ended.
+/// The output and the exit code of the binary.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -30,7 +30,7 @@ impl Scene {
         Self::on(Postgres::shared().await.unwrap(), sql).await
     }
 
-    /// On a server of one's own.
+    /// Creates the database on the given server.
     pub(crate) async fn on(server: &Postgres, sql: &str) -> Self {
         let url = server.create_database().await.unwrap();
         let client = connect(&url).await;
@@ -55,14 +55,14 @@ impl Scene {
         pgherald(&all).await
     }
 
-    /// The same, which must go well.
+    /// Runs `pgherald`, which must succeed, and returns its standard output.
     pub(crate) async fn fine(&self, arguments: &[&str]) -> String {
         let ran = self.pgherald(arguments).await;
         assert_eq!((ran.code, &*ran.stderr), (0, ""), "{arguments:?}: {ran:?}");
         ran.stdout
     }
 
-    /// The same, of JSON on each line.
+    /// Runs `pgherald --json`, which must succeed, and returns the object of each line.
     pub(crate) async fn json(&self, arguments: &[&str]) -> Vec<Value> {
         let all = [arguments, &["--json"]].concat();
         let stdout = self.fine(&all).await;
@@ -72,11 +72,11 @@ impl Scene {
             .collect()
     }
 
-    /// Runs a fix of `doctor`: SQL, or a command.
+    /// Runs a fix of `doctor`, which is SQL or a command.
     pub(crate) async fn run_fix(&self, fix: &str) {
         match fix.strip_prefix("pgherald ") {
             Some(arguments) => {
-                // As a shell would, as far as that is needed here.
+                // Splits the command like a shell, as far as needed here.
                 let arguments = arguments.split(' ').map(|word| word.trim_matches('\''));
                 self.fine(&arguments.collect::<Vec<_>>()).await;
             }
@@ -84,7 +84,7 @@ impl Scene {
         }
     }
 
-    /// Everything in the database but its data, as `pg_dump` sees it.
+    /// Dumps the schema of the database.
     pub(crate) async fn dump(&self) -> String {
         let program = Binaries::find().unwrap().dir().join("pg_dump");
         let url = self.url.clone();
@@ -98,7 +98,7 @@ impl Scene {
         .await;
         assert!(output.status.success(), "{output:?}");
         let dump = String::from_utf8(output.stdout).unwrap();
-        // Newer ones write a random word into each dump.
+        // Newer versions of pg_dump write a random word into each dump.
         let lines = dump
             .lines()
             .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
@@ -106,7 +106,7 @@ impl Scene {
     }
 }
 
-/// Runs `pgherald` with these arguments and nothing of this process's settings.
+/// Runs `pgherald` with these arguments, without the settings of this process.
 pub(crate) async fn pgherald(arguments: &[&str]) -> Ran {
     let mut command = binary();
     command.args(arguments);
@@ -118,7 +118,7 @@ pub(crate) async fn pgherald(arguments: &[&str]) -> Ran {
     }
 }
 
-/// The binary, without the variables that choose a database or colours.
+/// Returns the command, without environment variables that select a database or colours.
 pub(crate) fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgherald"));
     for (name, _) in std::env::vars() {
@@ -139,7 +139,7 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-/// The binary while it runs, and the lines that it has written.
+/// The running binary, and the lines that it has written.
 pub(crate) struct Running {
     child: Child,
     lines: Receiver<String>,
@@ -156,7 +156,7 @@ impl Running {
         Self::of(command)
     }
 
-    /// Any other program that writes lines.
+    /// Starts any program that writes lines.
     pub(crate) fn of(mut command: Command) -> Self {
         command
             .stdin(Stdio::null())
@@ -179,14 +179,14 @@ impl Running {
         }
     }
 
-    /// The first line that is as wished, among those not waited for yet.
-    pub(crate) async fn line(&mut self, wish: impl Fn(&str) -> bool) -> String {
+    /// Waits for a new line that matches.
+    pub(crate) async fn line(&mut self, matches: impl Fn(&str) -> bool) -> String {
         let begun = Instant::now();
         loop {
             match self.lines.try_recv() {
                 Ok(line) => {
                     self.seen.push(line.clone());
-                    if wish(&line) {
+                    if matches(&line) {
                         return line;
                     }
                 }
@@ -196,10 +196,10 @@ impl Running {
         }
     }
 
-    /// The first object that is as wished.
-    pub(crate) async fn object(&mut self, wish: impl Fn(&Value) -> bool) -> Value {
+    /// Waits for a new object that matches.
+    pub(crate) async fn object(&mut self, matches: impl Fn(&Value) -> bool) -> Value {
         let parse = |line: &str| serde_json::from_str::<Value>(line).unwrap();
-        let line = self.line(|line| wish(&parse(line))).await;
+        let line = self.line(|line| matches(&parse(line))).await;
         parse(&line)
     }
 
@@ -207,7 +207,7 @@ impl Running {
         self.child.id()
     }
 
-    /// Waits for it to end by itself.
+    /// Waits until the program ends by itself, and returns its exit code.
     pub(crate) async fn code(&mut self) -> i32 {
         let begun = Instant::now();
         loop {

@@ -12,7 +12,7 @@ use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
 
 use super::support::{DEADLINE, Scene, binary};
 
-/// A terminal of so many columns and lines, and the binary on it.
+/// A pseudo terminal, and the binary that runs on it.
 struct Screen {
     main: OwnedFd,
     child: Child,
@@ -60,7 +60,7 @@ impl Screen {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
     }
 
-    /// The lines of each complete drawing, without colours.
+    /// Returns the lines of each complete drawing, without colours.
     fn frames(&self) -> Vec<Vec<String>> {
         let text = self.text();
         let drawings = text.split("\u{1b}[H").skip(1);
@@ -96,7 +96,7 @@ impl Screen {
         }
     }
 
-    /// Whether the terminal is as it was found.
+    /// Asserts that the terminal has its previous settings.
     async fn is_restored(&self) {
         let begun = Instant::now();
         while !self.text().ends_with("\u{1b}[?25h\u{1b}[?1049l") {
@@ -130,7 +130,7 @@ fn resize(main: &OwnedFd, columns: u16, lines: u16) {
     tcsetwinsize(main, size).unwrap();
 }
 
-/// A line without the codes of colours.
+/// Returns a line without the codes of colours.
 fn plain(line: &str) -> String {
     let mut plain = String::new();
     let mut rest = line;
@@ -158,7 +158,7 @@ async fn many_tables() -> Scene {
 }
 
 #[tokio::test]
-async fn the_watched_status_fits_the_terminal_and_ends_with_q() {
+async fn status_watch_fits_the_terminal_and_ends_with_q() {
     let scene = many_tables().await;
     let mut screen = Screen::start(&scene, 110, 20);
     let frame = screen
@@ -194,11 +194,11 @@ async fn the_watched_status_fits_the_terminal_and_ends_with_q() {
         hidden.starts_with("… ") && hidden.ends_with(" more rows"),
         "{hidden}"
     );
-    // Only q leaves.
+    // Other keys than q do not quit.
     File::from(screen.main.try_clone().unwrap())
         .write_all(b"x\x1b[A\n")
         .unwrap();
-    // It is made larger.
+    // Enlarge the terminal.
     resize(&screen.main, 200, 80);
     let frame = screen.frame(|frame| frame.len() > 20).await;
     assert!(
@@ -220,7 +220,7 @@ async fn the_watched_status_fits_the_terminal_and_ends_with_q() {
 #[tokio::test]
 async fn ctrl_c_restores_the_terminal() {
     let scene = Scene::new("CREATE TABLE users (id int PRIMARY KEY)").await;
-    // So small that not even headings fit.
+    // Too small even for the headings.
     let mut screen = Screen::start(&scene, 7, 2);
     let frame = screen.frame(|_| true).await;
     assert!(
@@ -234,7 +234,7 @@ async fn ctrl_c_restores_the_terminal() {
 }
 
 #[tokio::test]
-async fn without_a_terminal_nothing_but_lines_is_written() {
+async fn status_watch_without_a_terminal_writes_plain_lines() {
     let scene = many_tables().await;
     let mut running = super::support::Running::start(&scene, &["status", "--watch"]);
     running

@@ -9,7 +9,7 @@ const USERS: &str = "CREATE TABLE users (id int PRIMARY KEY, email text);
     CREATE TABLE orders (region text, id int, PRIMARY KEY (region, id))";
 
 #[tokio::test]
-async fn events_of_both_modes_as_objects() {
+async fn watch_prints_events_of_both_modes_as_json() {
     let scene = Scene::new(USERS).await;
     scene
         .fine(&["install", "users", "--columns", "email", "--commit"])
@@ -43,7 +43,7 @@ async fn events_of_both_modes_as_objects() {
 }
 
 #[tokio::test]
-async fn what_is_in_vain_is_refused_and_what_waiting_does_not_mend_ends_it() {
+async fn watch_refuses_tables_without_events_and_ends_on_permanent_errors() {
     let server = Postgres::start().await.unwrap();
     let scene = Scene::on(&server, USERS).await;
     scene.fine(&["install", "users", "--commit"]).await;
@@ -79,7 +79,7 @@ async fn what_is_in_vain_is_refused_and_what_waiting_does_not_mend_ends_it() {
             && ran.stderr.contains("\nhint: connect as the owner"),
         "{ran:?}"
     );
-    // What may be seen is shown.
+    // `status` shows what the role may read.
     let ran = pgherald(&["--database-url", &url, "status"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
@@ -89,7 +89,7 @@ async fn what_is_in_vain_is_refused_and_what_waiting_does_not_mend_ends_it() {
 }
 
 #[tokio::test]
-async fn names_and_values_do_nothing_to_a_terminal() {
+async fn watch_escapes_names_and_values() {
     let scene = Scene::new("CREATE TABLE \"\u{1b}[2Jevil\n\" (id text PRIMARY KEY)").await;
     scene
         .fine(&["install", "\u{1b}[2Jevil\n", "--commit"])
@@ -108,15 +108,15 @@ async fn names_and_values_do_nothing_to_a_terminal() {
     let shown = scene.fine(&["status"]).await;
     assert!(shown.contains("public.\\u{1b}[2Jevil\\n"), "{shown}");
     let ran = scene.pgherald(&["install", "\u{1b}c", "--commit"]).await;
-    let told = [&*shown, &*ran.stderr, &*watch.seen.concat()].concat();
+    let printed = [&*shown, &*ran.stderr, &*watch.seen.concat()].concat();
     assert!(
-        !told.contains('\u{1b}') && ran.stderr.contains("\\u{1b}c"),
-        "{told}"
+        !printed.contains('\u{1b}') && ran.stderr.contains("\\u{1b}c"),
+        "{printed}"
     );
 }
 
 #[tokio::test]
-async fn events_for_people_and_an_end_after_some() {
+async fn watch_prints_lines_and_ends_after_count() {
     let scene = Scene::new(USERS).await;
     scene.fine(&["install", "users", "--commit"]).await;
     let mut watch = Running::start(&scene, &["watch", "users", "--count", "2"]);
@@ -140,7 +140,7 @@ async fn events_for_people_and_an_end_after_some() {
 }
 
 #[tokio::test]
-async fn only_what_is_wished_for() {
+async fn watch_filters_by_table_operation_and_key() {
     let scene = Scene::new(USERS).await;
     scene
         .fine(&["install", "users", "orders", "--commit"])
@@ -182,7 +182,7 @@ async fn only_what_is_wished_for() {
 }
 
 #[tokio::test]
-async fn a_restart_of_the_server_shows_and_is_survived() {
+async fn watch_survives_a_server_restart() {
     let server = Postgres::start().await.unwrap();
     let scene = Scene::on(&server, USERS).await;
     scene.fine(&["install", "users", "--commit"]).await;
@@ -210,7 +210,7 @@ async fn a_restart_of_the_server_shows_and_is_survived() {
 }
 
 #[tokio::test]
-async fn refusals_name_the_cause_and_the_way_out() {
+async fn watch_refusals_report_cause_and_hint() {
     let scene = Scene::new(USERS).await;
     let ran = scene.pgherald(&["watch"]).await;
     assert_eq!(ran.code, 1, "{ran:?}");
@@ -246,7 +246,7 @@ async fn refusals_name_the_cause_and_the_way_out() {
 }
 
 #[tokio::test]
-async fn the_password_file_is_read_again_for_each_connection() {
+async fn password_file_is_read_for_each_connection() {
     use std::os::unix::fs::PermissionsExt;
     let server = Postgres::builder().password("first").start().await.unwrap();
     let scene = Scene::on(&server, USERS).await;

@@ -333,7 +333,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
     ///
     /// # Errors
     /// If a capacity, the time to live, the load timeout, the time for errors or the load limit is 0, there is a weigher without capacity in bytes or
-    /// the reverse, the jitter is not between 0 and 1, the time for stale values is 0, the
+    /// the reverse, the jitter is not between 0 and 1, a time for stale values is 0, the
     /// subscription coalesces or cannot be used, a table cannot be one in PostgreSQL, or the cache does not depend on any.
     pub fn build(self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
         let terms = self.checked()?;
@@ -427,6 +427,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         let keep_stale = self.refresh.as_ref().map(|refresh| refresh.max_stale);
         if keep_stale.is_some_and(|keep| keep.is_zero()) {
             return refuse("refresh keeps stale values for 0, it must be longer");
+        }
+        if matches!(self.when_not_live, WhenNotLive::ServeStale { max_age } if max_age.is_zero()) {
+            return refuse(
+                "max_age of ServeStale is 0, it must be longer; WhenNotLive::Bypass serves nothing stale",
+            );
         }
         Ok(StoreTerms {
             capacity,

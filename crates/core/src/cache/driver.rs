@@ -15,14 +15,14 @@
 
 use std::fmt;
 use std::future::pending;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join;
-use tokio::time::MissedTickBehavior;
 
 use super::dependency::{self, Dependency, Effects, Tag};
 use super::handle::{CacheKey, Inner};
+use super::housekeeping::Housekeeping;
 use super::observer::{CacheEvent, FlushCause, InvalidationCause};
 use super::pending::{Pending, Released};
 use super::refresh::Refresher;
@@ -37,14 +37,9 @@ use crate::panic::contained;
 use crate::router::{Delivery, Subscription, SubscriptionOptions};
 use crate::signal::Resync;
 use crate::sync::now;
-use crate::telemetry::CacheMetrics;
 
 /// The shortest time between two calls of a strategy for its deadline, whatever it asks for.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-/// How many portions of dead values are dropped at a time.
-const SWEEPS: usize = 128;
-/// How often dead values are freed, and metrics are reported.
-const TELL: Duration = Duration::from_secs(1);
 
 /// Applies what a subscription delivers to a cache. Made by [`CacheBuilder::build`](super::CacheBuilder::build),
 /// together with the handle.
@@ -74,7 +69,7 @@ pub struct CacheDriver<K: CacheKey, V: Send + Sync + 'static> {
     pub(super) strategy: Box<dyn Strategy>,
     pub(super) subscription: SubscriptionOptions,
     pub(super) refresher: Option<Refresher<K, V>>,
-    telling: Option<Telling<K, V>>,
+    housekeeping: Option<Housekeeping<K, V>>,
     pub(super) eager: bool,
     pending: Pending<K>,
     started: bool,
@@ -82,8 +77,6 @@ pub struct CacheDriver<K: CacheKey, V: Send + Sync + 'static> {
     not_before: Option<Instant>,
     told_of_past_deadline: bool,
     told_of_mismatch: bool,
-    /// The next shard from which dead values are to be dropped.
-    sweeping: Option<usize>,
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
@@ -94,7 +87,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         subscription: SubscriptionOptions,
     ) -> Self {
         Self {
-            telling: Some(Telling::new(&inner)),
+            housekeeping: Some(Housekeeping::new(&inner)),
             inner,
             dependencies,
             strategy,
@@ -106,7 +99,6 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
             not_before: None,
             told_of_past_deadline: false,
             told_of_mismatch: false,
-            sweeping: None,
         }
     }
 
@@ -185,19 +177,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     /// When [`wake`](Self::wake) is to be called, if at all. To be asked anew after every other call.
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
-        let sweep = self.sweeping.and(self.not_before);
         let deadline = contained(|| self.strategy.deadline());
         // If it panics, it has to be seen to at once.
         let deadline = deadline.unwrap_or_else(|_| Some(now()));
-        let deadline = deadline.map(|at| self.not_before.map_or(at, |earliest| at.max(earliest)));
-        [deadline, sweep].into_iter().flatten().min()
+        deadline.map(|at| self.not_before.map_or(at, |earliest| at.max(earliest)))
     }
 
     /// Does what is due.
     pub fn wake(&mut self, now: Instant) {
         self.guarded(now, |driver| {
             driver.start(now);
-            driver.sweep();
             let deadline = driver.ask(now, |strategy| strategy.deadline());
             if deadline.flatten().is_none_or(|at| at > now) {
                 return;
@@ -249,19 +238,19 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     /// call has all of that, further ones have nothing to do.
     pub fn background(&mut self) -> impl Future<Output = ()> + Send + use<K, V> {
         let refresher = self.refresher.take();
-        let telling = self.telling.take();
+        let housekeeping = self.housekeeping.take();
         async move {
             let refreshing = async {
                 if let Some(refresher) = refresher {
                     refresher.run().await;
                 }
             };
-            let telling = async {
-                if let Some(mut telling) = telling {
-                    telling.go_on().await;
+            let keeping_house = async {
+                if let Some(housekeeping) = housekeeping {
+                    housekeeping.run().await;
                 }
             };
-            join(refreshing, telling).await;
+            join(refreshing, keeping_house).await;
             pending::<()>().await;
         }
     }
@@ -389,7 +378,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
             Decision::Apply => self.release(),
             Decision::Everything => {
                 let released = self.pending.release();
-                self.flush(FlushCause::Strategy);
+                self.inner.flush(FlushCause::Strategy);
                 self.settle(&released);
             }
         }
@@ -399,7 +388,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     fn release(&mut self) {
         let released = self.pending.release();
         match &released.targets {
-            None => self.flush(FlushCause::Event),
+            None => self.inner.flush(FlushCause::Event),
             Some((keys, tags)) => self.invalidate(keys, tags),
         }
         self.settle(&released);
@@ -410,7 +399,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         match effects {
             Effects::Some(keys, tags) => self.invalidate(keys, tags),
             Effects::Everything | Effects::Mismatch(_) | Effects::Unfit(_) => {
-                self.flush(FlushCause::Event);
+                self.inner.flush(FlushCause::Event);
             }
         }
     }
@@ -460,7 +449,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     /// Invalidates everything for a reason that the strategy does not know of.
     fn everything(&mut self, cause: FlushCause, now: Instant) {
         let released = self.pending.release();
-        self.flush(cause);
+        self.inner.flush(cause);
         self.settle(&released);
         self.ask(now, |strategy| strategy.on_flushed(now));
     }
@@ -470,96 +459,6 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         let waiting = self.inner.marks.resyncing();
         self.everything(cause, now);
         waiting.done();
-    }
-
-    fn flush(&mut self, cause: FlushCause) {
-        self.inner.flush(cause);
-        self.sweeping = (!self.inner.store.is_empty()).then_some(0);
-        self.not_before.get_or_insert_with(now);
-    }
-
-    /// Drops some of the values that the last flush left.
-    fn sweep(&mut self) {
-        let store = &self.inner.store;
-        for _ in 0..SWEEPS {
-            match self.sweeping {
-                Some(shard) if shard < store.shards() => {
-                    if !store.sweep(shard) {
-                        self.sweeping = Some(shard + 1);
-                    }
-                }
-                _ => self.sweeping = None,
-            }
-        }
-    }
-}
-
-/// Tells what a cache counts, for the last time when it is dropped.
-struct Telling<K: CacheKey, V: Send + Sync + 'static> {
-    inner: Weak<Inner<K, V>>,
-    metrics: CacheMetrics,
-}
-
-impl<K: CacheKey, V: Send + Sync + 'static> Telling<K, V> {
-    fn new(inner: &Arc<Inner<K, V>>) -> Self {
-        Self {
-            inner: Arc::downgrade(inner),
-            metrics: CacheMetrics::new(&inner.name),
-        }
-    }
-
-    /// Until the cache is gone.
-    async fn go_on(&mut self) {
-        let mut times = tokio::time::interval(TELL);
-        times.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            times.tick().await;
-            self.free_dead().await;
-            if !self.tell() {
-                return;
-            }
-        }
-    }
-
-    /// Frees the values that expired, or were stale for too long, and what a flush left of which the driver does not know.
-    async fn free_dead(&self) {
-        let mut number = 0;
-        while let Some(inner) = self.inner.upgrade()
-            && number < inner.store.shards()
-        {
-            let dropped = contained(|| inner.store.expire(number)).unwrap_or_else(|message| {
-                let cache = &inner.name;
-                tracing::error!(cache, message, "destructor of a cache key panicked");
-                false
-            });
-            drop(inner);
-            if dropped {
-                // There may be more. The other tasks of the thread go first.
-                tokio::task::yield_now().await;
-            } else {
-                number += 1;
-            }
-        }
-        if let Some(inner) = self.inner.upgrade()
-            && let Some(errors) = &inner.errors
-        {
-            let _ = contained(|| errors.free_dead());
-        }
-    }
-
-    /// Whether the cache is still there.
-    fn tell(&mut self) -> bool {
-        let inner = self.inner.upgrade();
-        if let Some(inner) = &inner {
-            self.metrics.tell(&inner.stats());
-        }
-        inner.is_some()
-    }
-}
-
-impl<K: CacheKey, V: Send + Sync + 'static> Drop for Telling<K, V> {
-    fn drop(&mut self) {
-        self.tell();
     }
 }
 

@@ -458,15 +458,21 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         self.observe(&CacheEvent::Bypassed(reason));
     }
 
-    #[inline]
     pub(super) fn stats(&self) -> CacheStats {
         let store = &self.store;
-        self.counters
-            .stats(store.counts(), store.len(), self.capacity)
-            .with_bytes(store.weight(), self.capacity_bytes)
-            .with_errors(self.errors.as_ref().map(KeptErrors::counts))
+        let errors = self.errors.as_ref().map(KeptErrors::counts);
+        let (errors, errors_served) = errors.unwrap_or_default();
+        CacheStats {
+            errors,
+            errors_served,
+            capacity: self.capacity as u64,
+            bytes: store.weight(),
+            capacity_bytes: self.capacity_bytes.unwrap_or(0),
+            ..self.counters.stats(store.counts())
+        }
     }
 
+    #[inline]
     pub(super) fn observe(&self, event: &CacheEvent<'_>) {
         if let Some(observer) = &self.observer
             && let Err(message) = contained(|| observer.observe(event))

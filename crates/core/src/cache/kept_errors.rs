@@ -107,13 +107,15 @@ impl<K: CacheKey> KeptErrors<K> {
 
     /// Drops the errors whose time is over.
     pub(super) fn free_dead(&self) {
-        for number in 0..self.store.shards() {
-            while self.store.expire(number) || self.store.sweep(number) {}
+        if self.store.take_due() {
+            for number in 0..self.store.shards() {
+                while self.store.expire(number) {}
+            }
         }
     }
 
     /// How many are kept, and how often one was returned.
     pub(super) fn counts(&self) -> (u64, u64) {
-        (self.store.len() as u64, self.served.load(Relaxed))
+        (self.store.counts().entries, self.served.load(Relaxed))
     }
 }

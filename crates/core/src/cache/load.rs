@@ -13,88 +13,24 @@
 //! on when its caller gives up. A [`Lead`] that is dropped without a result abandons its flight, so that no way of ending
 //! leaves a caller waiting. With a time limit, callers that wait end a flight whose leader is not polled.
 
-use std::collections::{HashMap, HashSet};
-use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use super::handle::{Admission, CacheHandle, CacheKey, Inner, equals_itself};
+use super::handle::{Admission, CacheHandle, CacheKey, Inner};
 use super::kept_errors::{BeforeLoad, KeptErrors};
+use super::lead::Lead;
+use super::load_error::LoadError;
 use super::loaded::Loaded;
 use super::nesting::{self, Wait};
 use super::observer::{BypassReason, CacheEvent};
 use super::stats::count;
-use super::store::{Begin, Flight, FlightId, Outcome, Stored};
+use super::store::{Begin, Flight, FlightId, Outcome};
 use crate::sync::now;
 use crate::telemetry::SPAN_LOAD;
 use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 use tokio::time::timeout_at;
 use tracing::Instrument;
-
-/// Why there is no value.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum LoadError<E> {
-    /// The loader's error; the same for everybody who waited for this load.
-    Failed(Arc<E>),
-    /// The loader, directly or through others' loads, asked for the very key it is loading: waiting for it would
-    /// never end.
-    Recursive,
-    /// The load took longer than the cache's [`load_timeout`](super::CacheBuilder::load_timeout), which is given here.
-    TimedOut(Duration),
-    /// The runtime that ran a [detached](CacheHandle::get_or_load_detached) load was shut down before the load ended.
-    Cancelled,
-}
-
-impl<E> LoadError<E> {
-    /// The loader's error, if it was that.
-    #[must_use]
-    pub fn failure(&self) -> Option<&E> {
-        match self {
-            Self::Failed(error) => Some(error),
-            Self::Recursive | Self::TimedOut(_) | Self::Cancelled => None,
-        }
-    }
-}
-
-impl<E> Clone for LoadError<E> {
-    fn clone(&self) -> Self {
-        match self {
-            Self::Failed(error) => Self::Failed(Arc::clone(error)),
-            Self::Recursive => Self::Recursive,
-            Self::TimedOut(limit) => Self::TimedOut(*limit),
-            Self::Cancelled => Self::Cancelled,
-        }
-    }
-}
-
-/// Of a loader's error it prints what that error prints.
-impl<E: fmt::Display> fmt::Display for LoadError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(error) => error.fmt(f),
-            Self::Recursive => f.write_str(
-                "a cache loader asked for the key it is loading; let it read the database instead",
-            ),
-            Self::TimedOut(limit) => write!(
-                f,
-                "loading into the cache took longer than {limit:?}, the cache's load_timeout"
-            ),
-            Self::Cancelled => f.write_str(
-                "loading into the cache was cancelled: the runtime that ran the load was shut down",
-            ),
-        }
-    }
-}
-
-impl<E: StdError + 'static> StdError for LoadError<E> {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.failure().and_then(StdError::source)
-    }
-}
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// The value of `key`: from memory, else from `load`, else from a load of the same key that is under way.
@@ -137,8 +73,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         L: FnOnce() -> F,
         F: Future<Output = Result<V, E>>,
     {
-        self.get_or_load_arc(key, async || load().await.map(Arc::new))
-            .await
+        self.read_or(key, async || load().await.map(Arc::new)).await
     }
 
     /// As [`get_or_load`](Self::get_or_load), for a loader whose value is shared already.
@@ -191,12 +126,15 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         if let Some(value) = inner.hit(&key) {
             return Ok(value);
         }
-        match inner.next(key).await? {
-            Next::Value(value) => Ok(value),
-            // Boxed: the futures of loads that load would double in size with each level.
-            Next::Bypass => Box::pin(inner.load_past(load)).await,
-            Next::Lead(lead) => Box::pin(inner.lead(lead, load)).await,
-        }
+        // Boxed: so hits have small futures, and those of loads that load do not double in size with each level.
+        let missing = async move {
+            match inner.next(key).await? {
+                Next::Value(value) => Ok(value),
+                Next::Bypass => inner.load_past(load).await,
+                Next::Lead(lead) => inner.lead(lead, load).await,
+            }
+        };
+        Box::pin(missing).await
     }
 
     /// As [`get_or_load`](Self::get_or_load), but the load goes on when its caller gives up.
@@ -246,118 +184,20 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         if let Some(value) = inner.hit(&key) {
             return Ok(value);
         }
-        match inner.next(key).await? {
-            Next::Value(value) => Ok(value),
-            Next::Bypass => Box::pin(inner.load_past(async || load().await.map(Arc::new))).await,
-            Next::Lead(lead) => {
-                let loading = Box::pin(load());
-                let loading = async move { loading.await.map(Arc::new) };
-                match Handle::try_current() {
-                    Ok(runtime) => detached(&runtime, lead, loading).await,
-                    Err(_) => inner.lead(lead, || loading).await,
-                }
-            }
-        }
-    }
-
-    /// The values of many keys: from memory, from loads under way, and the rest from one call of `load`.
-    ///
-    /// `load` is given the keys that are missing, and gives back what there is. A key that it does not give back is
-    /// not in the result, and nothing is remembered of it, nor is one that is not equal to itself; with an `Option` as value, that there is none can be
-    /// cached as well. It is called again only if a load that was joined came to nothing.
-    ///
-    /// An error is about all of these keys, so it is not kept, whatever [`errors_for`](super::CacheBuilder::errors_for) says, and
-    /// errors that are kept are not returned.
-    ///
-    /// ```
-    /// # use pgherald_core::cache::{CacheHandle, LoadError};
-    /// # async fn example(users: &CacheHandle<i64, String>, client: &tokio_postgres::Client)
-    /// #     -> Result<(), LoadError<tokio_postgres::Error>> {
-    /// let names = users
-    ///     .get_many_or_load([7, 8, 9], async |missing: Vec<i64>| {
-    ///         let sql = "SELECT id, name FROM users WHERE id = ANY($1)";
-    ///         let rows = client.query(sql, &[&missing]).await?;
-    ///         Ok(rows.into_iter().map(|row| (row.get(0), row.get(1))).collect::<Vec<_>>())
-    ///     })
-    ///     .await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As for [`get_or_load`](Self::get_or_load); one error fails the whole call.
-    pub async fn get_many_or_load<E, L, F, I>(
-        &self,
-        keys: impl IntoIterator<Item = K>,
-        mut load: L,
-    ) -> Result<HashMap<K, Arc<V>>, LoadError<E>>
-    where
-        E: Send + Sync + 'static,
-        L: FnMut(Vec<K>) -> F,
-        F: Future<Output = Result<I, E>>,
-        I: IntoIterator<Item = (K, V)>,
-    {
-        let inner = &self.inner;
-        consume_budget().await;
-        let mut found = HashMap::new();
-        let mut wanted: Vec<K> = Vec::new();
-        wanted.extend(keys.into_iter().filter(equals_itself));
-        while !wanted.is_empty() {
-            let accept = match inner.admit() {
-                Admission::Read(accept) => accept,
-                Admission::Bypass(reason) => {
-                    inner.bypassed(reason);
-                    let mut missing = HashSet::new();
-                    wanted.retain(|key| !found.contains_key(key) && missing.insert(key.clone()));
-                    let loaded = inner.run(Vec::new(), now(), || load(wanted)).await;
-                    for (key, value) in inner.report(loaded)? {
-                        if missing.remove(&key) {
-                            found.insert(key, Arc::new(value));
-                        }
-                    }
-                    return Ok(found);
-                }
+        let missing = async move {
+            let lead = match inner.next(key).await? {
+                Next::Value(value) => return Ok(value),
+                Next::Bypass => return inner.load_past(async || load().await.map(Arc::new)).await,
+                Next::Lead(lead) => lead,
             };
-            let mut leads = HashMap::new();
-            let mut unfollowed = HashSet::new();
-            let mut joins = Vec::new();
-            for key in wanted.drain(..) {
-                if found.contains_key(&key) || leads.contains_key(&key) {
-                    continue;
-                }
-                if let Some(value) = inner.look(&key, accept) {
-                    found.insert(key, value);
-                    continue;
-                }
-                if !inner.follows(&key) {
-                    inner.bypassed(BypassReason::UnmatchedKey);
-                    unfollowed.insert(key);
-                    continue;
-                }
-                match inner.store.begin(&key, inner.tags(&key), accept) {
-                    Begin::Found(value) => drop(found.insert(key, value)),
-                    Begin::Join(flight) => joins.push((key, flight)),
-                    Begin::Lead(flight) => {
-                        let lead = Lead::new(Arc::clone(inner), key, flight);
-                        leads.insert(lead.key.clone(), lead);
-                    }
-                }
+            let loading = load();
+            let loading = async move { loading.await.map(Arc::new) };
+            match Handle::try_current() {
+                Ok(runtime) => detached(&runtime, lead, loading).await,
+                Err(_) => inner.lead(lead, || loading).await,
             }
-            // First what others may wait for, then what we wait for.
-            if !leads.is_empty() || !unfollowed.is_empty() {
-                let missing: Vec<K> = leads.keys().chain(&unfollowed).cloned().collect();
-                let flights = leads.values().map(|lead| lead.flight.id()).collect();
-                let loaded = inner.run(flights, now(), || load(missing)).await;
-                inner.land_many(leads, unfollowed, loaded, &mut found)?;
-            }
-            for (key, flight) in joins {
-                match inner.join(&key, &flight).await? {
-                    Some(value) => drop(found.insert(key, value)),
-                    None => wanted.push(key),
-                }
-            }
-        }
-        Ok(found)
+        };
+        Box::pin(missing).await
     }
 }
 
@@ -372,7 +212,7 @@ enum Next<K: CacheKey, V: Send + Sync + 'static> {
 }
 
 /// What a loader gave, and when it was called.
-type Ran<T, E> = (Result<T, LoadError<E>>, Instant);
+pub(super) type Ran<T, E> = (Result<T, LoadError<E>>, Instant);
 
 /// Runs a load in a task of its own, and waits for it.
 async fn detached<K, V, E>(
@@ -391,7 +231,7 @@ where
         // The flight has the outcome.
         drop(inner.lead(lead, || loading).await);
     };
-    let task = runtime.spawn(nesting::inherited(load).in_current_span());
+    let task = nesting::spawn(runtime, load);
     match inner.outcome(flight.ended().await)? {
         Some(value) => Ok(value),
         None => match task.await {
@@ -522,7 +362,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     }
 
     /// Waits for a load of `key` that another caller began. Returns none if the caller is to begin again.
-    async fn join<E: Send + Sync + 'static>(
+    pub(super) async fn join<E: Send + Sync + 'static>(
         &self,
         key: &K,
         flight: &Arc<Flight<V>>,
@@ -539,7 +379,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         self.outcome(flight.ended().await)
     }
 
-    fn fail(&self, key: &K, flight: &Arc<Flight<V>>, outcome: Outcome<V>) {
+    pub(super) fn fail(&self, key: &K, flight: &Arc<Flight<V>>, outcome: Outcome<V>) {
         let timed_out = matches!(outcome, Outcome::TimedOut);
         // Leader and callers may reach the limit together: one of them counts it.
         if self.store.fail(key, flight, outcome) && timed_out {
@@ -565,7 +405,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     }
 
     /// Counts a load that is stored nowhere.
-    fn report<T, E>(&self, (loaded, called): Ran<T, E>) -> Result<T, LoadError<E>> {
+    pub(super) fn report<T, E>(&self, (loaded, called): Ran<T, E>) -> Result<T, LoadError<E>> {
         self.measured(called, loaded.is_ok().then_some(false));
         if let Err(LoadError::TimedOut(_)) = loaded {
             count(&self.counters.loads_timed_out);
@@ -595,44 +435,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         }
     }
 
-    fn land_many<E: Send + Sync + 'static>(
-        &self,
-        mut leads: HashMap<K, Lead<K, V>>,
-        mut unfollowed: HashSet<K>,
-        (loaded, called): Ran<impl IntoIterator<Item = (K, V)>, E>,
-        found: &mut HashMap<K, Arc<V>>,
-    ) -> Result<(), LoadError<E>> {
-        let values = match loaded {
-            Ok(values) => values,
-            Err(error) => {
-                self.measured(called, None);
-                for (_, lead) in leads {
-                    lead.fail(Outcome::of_error(&error));
-                }
-                return Err(error);
-            }
-        };
-        let mut stored = None;
-        for (key, value) in values {
-            // What was not asked for was not registered before it was read, so it cannot be stored.
-            if let Some(lead) = leads.remove(&key) {
-                let value = Arc::new(value);
-                let loaded = Loaded::shared(Arc::clone(&value));
-                stored = Some(lead.finish(loaded) && stored != Some(false));
-                found.insert(key, value);
-            } else if unfollowed.remove(&key) {
-                found.insert(key, Arc::new(value));
-            }
-        }
-        self.measured(called, Some(stored == Some(true)));
-        for (_, lead) in leads {
-            lead.fail(Outcome::Abandoned);
-        }
-        Ok(())
-    }
-
     /// Counts a load that has ended; `stored` is none if it failed.
-    fn measured(&self, began: Instant, stored: Option<bool>) {
+    pub(super) fn measured(&self, began: Instant, stored: Option<bool>) {
         let elapsed = began.elapsed();
         self.counters.took(elapsed);
         self.load_seconds.record(elapsed);
@@ -651,77 +455,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
 
 impl<V> Outcome<V> {
     /// The outcome of a load that ended with `error`.
-    fn of_error<E: Send + Sync + 'static>(error: &LoadError<E>) -> Self {
+    pub(super) fn of_error<E: Send + Sync + 'static>(error: &LoadError<E>) -> Self {
         match error {
             LoadError::Failed(error) => Self::Failed(Arc::clone(error) as _),
             LoadError::TimedOut(_) => Self::TimedOut,
             LoadError::Recursive | LoadError::Cancelled => Self::Abandoned,
         }
-    }
-}
-
-/// The duty to end a flight.
-pub(super) struct Lead<K: CacheKey, V: Send + Sync + 'static> {
-    inner: Arc<Inner<K, V>>,
-    key: K,
-    pub(super) flight: Arc<Flight<V>>,
-    ended: bool,
-}
-
-impl<K: CacheKey, V: Send + Sync + 'static> Lead<K, V> {
-    pub(super) fn new(inner: Arc<Inner<K, V>>, key: K, flight: Arc<Flight<V>>) -> Self {
-        Self {
-            inner,
-            key,
-            flight,
-            ended: false,
-        }
-    }
-
-    /// Returns whether the value was stored.
-    fn finish(mut self, loaded: Loaded<V>) -> bool {
-        // Before it counts as ended: a weigher that panics abandons the flight.
-        let fresh = self.inner.fresh(&self.key, loaded);
-        self.ended = true;
-        match self.inner.store.finish(&self.key, &self.flight, fresh) {
-            Stored::Yes => {
-                self.inner.forget_error(&self.key);
-                true
-            }
-            Stored::Evicting => {
-                self.inner.forget_error(&self.key);
-                self.inner.observe(&CacheEvent::Evicted);
-                true
-            }
-            Stored::Overtaken => {
-                count(&self.inner.counters.loads_overtaken);
-                false
-            }
-            Stored::Declined => false,
-        }
-    }
-
-    fn fail(mut self, outcome: Outcome<V>) {
-        self.ended = true;
-        self.inner.fail(&self.key, &self.flight, outcome);
-    }
-}
-
-/// The loader was dropped or panicked.
-impl<K: CacheKey, V: Send + Sync + 'static> Drop for Lead<K, V> {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        let store = &self.inner.store;
-        store.fail(&self.key, &self.flight, Outcome::Abandoned);
-        let panicked = std::thread::panicking();
-        let counters = &self.inner.counters;
-        let counter = match panicked {
-            true => &counters.loads_panicked,
-            false => &counters.loads_cancelled,
-        };
-        counter.fetch_add(1, Relaxed);
-        self.inner.observe(&CacheEvent::LoadAbandoned { panicked });
     }
 }

@@ -55,10 +55,14 @@ mod dependency;
 mod driver;
 mod function;
 mod handle;
+mod housekeeping;
 mod kept_errors;
 mod key_check;
+mod lead;
 mod limit;
 mod load;
+mod load_error;
+mod load_many;
 mod loaded;
 mod nesting;
 mod observer;
@@ -81,7 +85,7 @@ pub use function::CachedFn;
 pub use handle::{CacheHandle, CacheKey, Stamp, WhenNotLive};
 pub use key_check::KeyTypes;
 pub use limit::LoadLimit;
-pub use load::LoadError;
+pub use load_error::LoadError;
 pub use loaded::Loaded;
 pub use observer::{
     BypassReason, CacheEvent, CacheObserver, FlushCause, InvalidationCause, StaleReason,

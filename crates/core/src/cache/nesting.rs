@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 use super::store::FlightId;
 
@@ -66,15 +69,19 @@ where
         .await
 }
 
-/// `future` in a task of its own, as a part of the loads that the current task is in the middle of.
-pub(super) fn inherited<F: Future>(future: F) -> impl Future<Output = F::Output> {
+/// Runs `load` in a task of its own, as a part of the loads that the current task is in the middle of.
+pub(super) fn spawn<F>(runtime: &Handle, load: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send> + Send + 'static,
+{
     let frame = CURRENT.try_with(Arc::clone).ok();
-    async move {
+    let load = async move {
         match frame {
-            Some(frame) => CURRENT.scope(frame, future).await,
-            None => future.await,
+            Some(frame) => CURRENT.scope(frame, load).await,
+            None => load.await,
         }
-    }
+    };
+    runtime.spawn(load.in_current_span())
 }
 
 /// To be held while waiting for a flight.

@@ -12,7 +12,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use super::handle::{CacheKey, Inner};
-use super::load::Lead;
+use super::lead::Lead;
 use super::store::{Accept, Begin};
 use crate::panic::message;
 

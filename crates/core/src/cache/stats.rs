@@ -32,8 +32,8 @@ pub struct CacheStats {
     /// Reads that were given an error of an earlier load; see [`errors_for`](super::CacheBuilder::errors_for). They are among the
     /// misses.
     pub errors_served: u64,
-    /// Loads that ended at the [`load_timeout`](super::CacheBuilder::load_timeout): by themselves, which counts as an error too,
-    /// or by a caller that waited, because their own caller did not poll them.
+    /// Keys whose load ended at the [`load_timeout`](super::CacheBuilder::load_timeout): by itself, which counts as an error too,
+    /// or by a caller that waited, because the load's own caller did not poll it.
     pub loads_timed_out: u64,
     /// Keys whose load was dropped by its caller.
     pub loads_cancelled: u64,
@@ -86,20 +86,6 @@ pub struct CacheStats {
     pub capacity_bytes: u64,
 }
 
-impl CacheStats {
-    pub(super) fn with_bytes(mut self, bytes: u64, capacity: Option<u64>) -> Self {
-        self.bytes = bytes;
-        self.capacity_bytes = capacity.unwrap_or(0);
-        self
-    }
-
-    /// How many errors are kept, and how often one was returned.
-    pub(super) fn with_errors(mut self, counts: Option<(u64, u64)>) -> Self {
-        (self.errors, self.errors_served) = counts.unwrap_or_default();
-        self
-    }
-}
-
 /// What is counted outside of the store.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -138,7 +124,8 @@ impl Counters {
         count(&self.flushed[cause as usize]);
     }
 
-    pub(super) fn stats(&self, store: ShardCounts, entries: usize, capacity: usize) -> CacheStats {
+    /// But for what the cache was built with, and for the weight.
+    pub(super) fn stats(&self, store: ShardCounts) -> CacheStats {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
         let flushed = |cause: FlushCause| read(&self.flushed[cause as usize]);
         CacheStats {
@@ -168,8 +155,7 @@ impl Counters {
             evictions: store.evictions,
             expirations: store.expirations,
             freed: store.freed,
-            entries: entries as u64,
-            capacity: capacity as u64,
+            entries: store.entries,
             ..CacheStats::default()
         }
     }

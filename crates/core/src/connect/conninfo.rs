@@ -1,5 +1,7 @@
-//! Connection strings, read by libpq's rules. `tokio_postgres` is given plain pairs without the password:
-//! its own reader of URLs takes other hosts than libpq does, and its errors tell what it read.
+//! Parses connection strings by libpq's rules.
+//!
+//! `tokio_postgres` only gets key/value pairs without the password. Its own parser reads other hosts from URLs than libpq
+//! does, and its errors show parts of the text, which may be the password.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +12,7 @@ use super::tls::SslSettings;
 use super::url;
 use crate::error::{Error, Kind, Result};
 
-/// What can be set.
+/// The supported options.
 const OPTIONS: [&str; 20] = [
     "application_name",
     "channel_binding",
@@ -34,7 +36,7 @@ const OPTIONS: [&str; 20] = [
     "user",
 ];
 
-/// What libpq knows besides, and is not passed over.
+/// Other options of libpq. They are refused, because ignoring them could be harmful.
 const UNSUPPORTED: [&str; 25] = [
     "client_encoding",
     "fallback_application_name",
@@ -70,64 +72,64 @@ pub(super) fn parse(text: &str) -> Result<(Config, SslSettings)> {
     if !text.is_empty() && text.trim().is_empty() {
         return Err(refusal("the connection string is empty"));
     }
-    let mut said = Said::default();
+    let mut parsed = ParsedOptions::default();
     match (url::without_scheme(text), unknown_scheme(text)) {
-        (Some(rest), _) => url::read(rest, &mut said)?,
+        (Some(rest), _) => url::read(rest, &mut parsed)?,
         (None, Some(scheme)) => {
             return Err(refusal(format!(
-                "{scheme:?} is no scheme of a connection string; write postgresql://… in small letters and without a driver"
+                "unknown scheme {scheme:?} in the connection string; write postgresql://… in lowercase and without a driver"
             )));
         }
-        (None, None) => read_pairs(text, &mut said)?,
+        (None, None) => read_pairs(text, &mut parsed)?,
     }
-    said.into_config()
+    parsed.into_config()
 }
 
 pub(super) fn refusal(message: impl Into<String>) -> Error {
     Error::new(Kind::Config, message)
 }
 
-/// The scheme of what is a URL but none of ours.
+/// Returns the scheme of a URL that is not a connection string.
 fn unknown_scheme(text: &str) -> Option<&str> {
     let (scheme, _) = text.split_once("://")?;
     let fits = |c: char| c.is_ascii_alphanumeric() || "+.-".contains(c);
     ((1..=32).contains(&scheme.len()) && scheme.chars().all(fits)).then_some(scheme)
 }
 
-/// Whether a word has the form of an option's name. Any other may be a password that went astray.
+/// Returns whether a word has the form of an option's name. Any other word may be a misplaced password.
 pub(super) fn is_name(word: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c == '_';
     (1..=32).contains(&word.len()) && word.chars().all(fits)
 }
 
-/// The option of this name, if there is one.
+/// Returns the option of this name, if there is one.
 pub(super) fn option(name: &str) -> Option<&'static str> {
     OPTIONS.into_iter().find(|known| *known == name)
 }
 
-/// Refuses what looks like a password or a URL in a value that is shown wherever the database is named.
+/// Refuses a password or URL in a value that is shown in logs and errors.
 pub(super) fn refuse_stray(option: &str, value: &str, source: &str) -> Result<()> {
     let is_none = |host: &str| host.contains(['@', '/']) && !host.starts_with('/');
     match option {
         "host" if value.split(',').any(is_none) => Err(refusal(format!(
-            "the host in {source} has an \"@\" or \"/\"; give a connection string as one"
+            "the host in {source} contains \"@\" or \"/\"; pass a connection string as a whole, not as a host"
         ))),
         "dbname" | "user" if ConnectConfig::resembles(value) => Err(refusal(format!(
-            "{option} in {source} is a connection string; give it as one"
+            "{option} in {source} is a connection string; pass it as a whole instead"
         ))),
         _ => Ok(()),
     }
 }
 
-/// What a connection string says. Of what is said twice the last counts, as in libpq.
+/// The options of a connection string. If an option is given twice, the last value counts, as in libpq.
 #[derive(Default)]
-pub(super) struct Said {
+pub(super) struct ParsedOptions {
     ssl: SslSettings,
     password: Option<Vec<u8>>,
     others: BTreeMap<&'static str, String>,
 }
 
-impl Said {
+impl ParsedOptions {
     pub(super) fn set(&mut self, option: &'static str, value: Vec<u8>) -> Result<()> {
         if option == "password" {
             self.password = Some(value);
@@ -140,7 +142,7 @@ impl Said {
         refuse_stray(option, &value, "the connection string")?;
         if option == "sslnegotiation" && value != "postgres" {
             return Err(refusal(
-                "sslnegotiation in the connection string must be postgres, another one is not supported; leave it out",
+                "sslnegotiation in the connection string must be postgres; other values are not supported",
             ));
         }
         if !self.ssl.take(option, &value)? {
@@ -161,7 +163,7 @@ impl Said {
             options.push(' ');
         }
         options.push_str(&format!("-c {setting}="));
-        // The server splits options at white space, unless a backslash stands in front of it.
+        // The server splits options at white space, unless a backslash precedes it.
         for c in value.chars() {
             if c.is_whitespace() || c == '\\' {
                 options.push('\\');
@@ -178,7 +180,7 @@ impl Said {
             pairs.push_str(&format!("{option}='{quoted}' "));
         }
         let mut config: Config = pairs.parse().map_err(|cause: tokio_postgres::Error| {
-            Error::with_source(Kind::Config, "the connection string cannot be read", cause)
+            Error::with_source(Kind::Config, "cannot parse the connection string", cause)
         })?;
         if let Some(password) = self.password {
             config.password(password);
@@ -187,7 +189,7 @@ impl Said {
     }
 }
 
-fn read_pairs(text: &str, said: &mut Said) -> Result<()> {
+fn read_pairs(text: &str, parsed: &mut ParsedOptions) -> Result<()> {
     let mut chars = text.chars().peekable();
     loop {
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
@@ -205,13 +207,13 @@ fn read_pairs(text: &str, said: &mut Said) -> Result<()> {
             // Any other word may be part of a password.
             Some(option) => {
                 let message =
-                    format!("there is no \"=\" behind {option:?} in the connection string");
+                    format!("there is no \"=\" after {option:?} in the connection string");
                 return Err(refusal(message));
             }
             None if has_value && UNSUPPORTED.contains(&&*key) => return Err(unknown(&key)),
             None if has_value && is_name(&key) => {
                 let message = format!(
-                    "unknown option in the connection string; there are {}, and a value with white space is put \
+                    "unknown option in the connection string; the options are {}; put a value with white space \
                      in single quotes",
                     OPTIONS.join(", ")
                 );
@@ -221,7 +223,7 @@ fn read_pairs(text: &str, said: &mut Said) -> Result<()> {
         };
         while chars.next_if(|c| c.is_whitespace()).is_some() {}
         let value = value(option, &mut chars)?;
-        said.set(option, value.into_bytes())?;
+        parsed.set(option, value.into_bytes())?;
     }
 }
 
@@ -229,7 +231,7 @@ pub(super) fn unknown(name: &str) -> Error {
     refusal(format!("unknown option {name:?} in the connection string"))
 }
 
-/// One value: bare up to white space, or in single quotes; a backslash takes the next character as it is.
+/// Reads one value: bare up to white space, or in single quotes. A backslash escapes the next character.
 fn value(option: &str, chars: &mut std::iter::Peekable<std::str::Chars<'_>>) -> Result<String> {
     let quoted = chars.next_if_eq(&'\'').is_some();
     let mut value = String::new();
@@ -260,7 +262,7 @@ mod tests {
         parse(text).expect(text).0
     }
 
-    /// What is told of what cannot be read.
+    /// Returns the complete error text for an invalid connection string.
     fn refusal(text: &str) -> String {
         let error = parse(text).map(drop).expect_err(text);
         assert!(error.is_config(), "{text}: {error:?}");
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_in_a_password_it_is_not_told_and_leads_to_no_other_host() {
+    fn passwords_never_appear_in_errors_or_change_the_host() {
         let places = [
             "postgres://u:{}@h/d",
             "postgres://u:{}@h",
@@ -361,8 +363,11 @@ mod tests {
                         assert!(!name.contains("zq"), "{text}: {name}");
                     }
                     Err(error) => {
-                        let told = format!("{} {error:?}", error.chain());
-                        assert!(error.is_config() && !told.contains("zq"), "{text}: {told}");
+                        let shown = format!("{} {error:?}", error.chain());
+                        assert!(
+                            error.is_config() && !shown.contains("zq"),
+                            "{text}: {shown}"
+                        );
                     }
                 }
             }
@@ -370,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn an_at_sign_ends_the_user_where_libpq_says() {
+    fn at_signs_end_the_user_as_in_libpq() {
         for (text, host, password) in [
             ("postgres://u:p@h/d", "h", "p"),
             ("postgres://u:p:w@h/d", "h", "p:w"),
@@ -398,14 +403,17 @@ mod tests {
             "postgres://u:p@s3?cret@h/d",
             "postgres://h?application_name=x@db.invalid",
         ] {
-            let told = refusal(text);
+            let shown = refusal(text);
             let ways = ["%40", "%2F", "%3F"];
-            assert!(ways.iter().all(|way| told.contains(way)), "{text}: {told}");
+            assert!(
+                ways.iter().all(|way| shown.contains(way)),
+                "{text}: {shown}"
+            );
         }
     }
 
     #[test]
-    fn hosts_and_ports_are_read_as_libpq_reads_them() {
+    fn hosts_and_ports_are_parsed_as_in_libpq() {
         for (text, hosts, ports) in [
             ("postgres://", &[][..], &[][..]),
             ("postgres:///d", &[], &[]),
@@ -446,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_connection_string_is_told_what_one_is() {
+    fn errors_explain_the_form_of_connection_strings() {
         for (text, part) in [
             (" ", "empty"),
             ("\t\n", "empty"),
@@ -462,11 +470,11 @@ mod tests {
             ("host=h requirepeer=postgres", "requirepeer"),
             ("host=h colour=red", "target_session_attrs"),
             ("host=h sslnegotiation=direct", "not supported"),
-            ("host h", "no \"=\" behind \"host\""),
+            ("host h", "no \"=\" after \"host\""),
             ("postgres://h/d?sslcertmode=require", "sslcertmode"),
         ] {
-            let told = refusal(text);
-            assert!(told.contains(part), "{text}: {told}");
+            let shown = refusal(text);
+            assert!(shown.contains(part), "{text}: {shown}");
         }
     }
 }

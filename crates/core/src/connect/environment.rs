@@ -1,4 +1,4 @@
-//! What the connection string leaves open: `PG*` variables, defaults.
+//! Fills in the options that the connection string lacks, from `PG*` variables and defaults.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,11 +10,11 @@ use super::conninfo::refuse_stray;
 use super::tls::SslSettings;
 use crate::error::{Error, Kind, Result};
 
-/// Where distributions put the server's socket.
+/// The directories of the server's socket in common distributions.
 pub(super) const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
-/// What libpq honours and this crate does not, and the values that make no difference. To pass over another one would be to
-/// connect elsewhere, or less safely, than was meant.
+/// Variables that libpq honours and this crate does not, with the values that have no effect. Ignoring another value could
+/// mean to connect elsewhere, or less safely, than intended.
 const UNSUPPORTED: [(&str, &[&str]); 10] = [
     ("PGSERVICE", &[]),
     ("PGREQUIREAUTH", &[]),
@@ -30,7 +30,7 @@ const UNSUPPORTED: [(&str, &[&str]); 10] = [
 
 fn refuse_unsupported(config: &Config, get: &dyn Fn(&str) -> Option<String>) -> Result<()> {
     for (name, harmless) in UNSUPPORTED {
-        // A service says no more than the connection string does, where that names host and database.
+        // `PGSERVICE` adds nothing if the connection string has host and database.
         let has_host = !config.get_hosts().is_empty() || !config.get_hostaddrs().is_empty();
         let is_complete = has_host && config.get_dbname().is_some();
         if name == "PGSERVICE" && is_complete {
@@ -39,10 +39,10 @@ fn refuse_unsupported(config: &Config, get: &dyn Fn(&str) -> Option<String>) -> 
         if get(name).is_some_and(|value| !harmless.contains(&&*value)) {
             let way_out = match name {
                 "PGSERVICE" => "unset it, or name host and database in the connection string",
-                _ => "unset it, if you can do without",
+                _ => "unset it if it is not needed",
             };
-            // The value may be a password that went astray.
-            let message = format!("{name} is set to what is not supported; {way_out}");
+            // The value may be a misplaced password.
+            let message = format!("the value of {name} is not supported; {way_out}");
             return Err(Error::new(Kind::Config, message));
         }
     }
@@ -91,7 +91,7 @@ pub(super) fn fill(
     if config.get_connect_timeout().is_none()
         && let Some(seconds) = get("PGCONNECT_TIMEOUT")
     {
-        // Zero and less mean no limit of one's own, as in libpq.
+        // Zero and negative values mean no limit, as in libpq.
         let seconds: i32 = number("PGCONNECT_TIMEOUT", &seconds)?;
         if let Ok(seconds @ 1..) = u64::try_from(seconds) {
             config.connect_timeout(Duration::from_secs(seconds));
@@ -137,7 +137,7 @@ fn fill_hosts(config: &mut Config, get: &dyn Fn(&str) -> Option<String>) -> Resu
             config.hostaddr(read("PGHOSTADDR", address, "an IP address")?);
         }
     }
-    // TLS asks for a name: where there are addresses alone, they serve as one.
+    // TLS requires a name. Without host names, the addresses serve as names.
     let addresses: Vec<String> = config
         .get_hostaddrs()
         .iter()
@@ -173,12 +173,12 @@ fn number<T: std::str::FromStr>(variable: &str, value: &str) -> Result<T> {
     read(variable, value, "a number")
 }
 
-fn read<T: std::str::FromStr>(variable: &str, value: &str, wanted: &str) -> Result<T> {
+fn read<T: std::str::FromStr>(variable: &str, value: &str, expected: &str) -> Result<T> {
     let value = value.trim().parse();
-    value.map_err(|_| unusable(variable, wanted))
+    value.map_err(|_| unusable(variable, expected))
 }
 
-fn unusable(variable: &str, wanted: &str) -> Error {
-    // Its value may be a password that went astray.
-    Error::new(Kind::Config, format!("{variable} must be {wanted}"))
+fn unusable(variable: &str, expected: &str) -> Error {
+    // The value may be a misplaced password.
+    Error::new(Kind::Config, format!("{variable} must be {expected}"))
 }

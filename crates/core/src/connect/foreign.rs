@@ -1,4 +1,4 @@
-//! Options that other drivers accept in a connection string, so that a program's one `DATABASE_URL` serves all of them.
+//! Options that other drivers accept in a connection string, so that one `DATABASE_URL` of a program serves all of them.
 //!
 //! Sources: the documentation of sqlx (`PgConnectOptions`), Prisma (connection URLs) and pgx (`pgxpool.ParseConfig`).
 
@@ -12,7 +12,7 @@ const SPELLINGS: [(&str, &str); 3] = [
     ("ssl-root-cert", "sslrootcert"),
 ];
 
-/// Options about a pool or a cache of statements. They change nothing for a connection of its own.
+/// Options about a pool or a cache of statements. They have no effect on a single connection.
 const WITHOUT_EFFECT: [&str; 13] = [
     "connection_limit",
     "default_query_exec_mode",
@@ -29,11 +29,11 @@ const WITHOUT_EFFECT: [&str; 13] = [
     "statement_cache_size",
 ];
 
-/// Options that other drivers obey, and that would have an effect here; with the way out.
+/// Options that other drivers obey and that would have an effect here, with the alternative.
 const REFUSED: [(&str, &str); 8] = [
     (
         "pgbouncer",
-        "it announces a pooler in transaction mode, which cannot carry LISTEN; give a URL of the server itself",
+        "LISTEN does not work through a pooler in transaction mode; use the URL of the server itself",
     ),
     (
         "schema",
@@ -50,17 +50,17 @@ const REFUSED: [(&str, &str); 8] = [
     ("sslidentity", "client certificates are not supported"),
 ];
 
-/// What becomes of an option of another driver.
+/// How an option of another driver is handled.
 pub(super) enum Foreign {
-    /// It is libpq's option of this name.
+    /// It stands for this option of libpq.
     Spelling(&'static str),
-    /// It is a setting of the server, as `options=-c` sets it.
+    /// It is a setting of the server, as set by `options=-c`.
     Setting(String),
     WithoutEffect,
     Refused(Error),
 }
 
-/// Looks an option up among those of other drivers.
+/// Returns how to handle an option, if it belongs to another driver.
 pub(super) fn foreign(name: &str) -> Option<Foreign> {
     if let Some((_, libpq)) = SPELLINGS.iter().find(|(known, _)| *known == name) {
         return Some(Foreign::Spelling(libpq));
@@ -69,8 +69,9 @@ pub(super) fn foreign(name: &str) -> Option<Foreign> {
         return Some(Foreign::WithoutEffect);
     }
     if let Some((_, way_out)) = REFUSED.iter().find(|(known, _)| *known == name) {
-        let message =
-            format!("the option {name:?} in the connection string is of another driver: {way_out}");
+        let message = format!(
+            "the option {name:?} in the connection string belongs to another driver: {way_out}"
+        );
         return Some(Foreign::Refused(refusal(message)));
     }
     let setting = name.strip_prefix("options[")?.strip_suffix(']')?;

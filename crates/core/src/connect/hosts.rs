@@ -1,8 +1,8 @@
-//! Hosts and their addresses, tried in turn as libpq tries them.
+//! Tries hosts and their addresses in turn, as libpq does.
 //!
-//! `tokio_postgres` limits only the TCP connection by `connect_timeout`; a host that accepts it and stays silent would keep
-//! the next one from being tried. So each address is connected to on its own, under a limit of its own that includes
-//! everything up to the first query.
+//! The `connect_timeout` of `tokio_postgres` limits only the TCP connection, so a host that accepts the connection and then
+//! hangs would block the next one. So each address is tried separately, under a limit that includes everything up to the
+//! first query.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -18,7 +18,7 @@ use tokio_postgres::{Client, Config};
 use super::{ConnectConfig, Connection, passfile, session, tls};
 use crate::error::{Error, Kind, Result};
 
-/// How long connecting to one address may take by default.
+/// The default time limit for one address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
 type Cause = Box<dyn StdError + Send + Sync>;
@@ -26,27 +26,27 @@ type Cause = Box<dyn StdError + Send + Sync>;
 /// A host of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Target {
-    /// The name that TLS and the password file use.
+    /// The host's name for TLS and the password file.
     host: Option<Host>,
     address: Option<IpAddr>,
     port: u16,
 }
 
-/// One address of a host: the target of a connection.
+/// One address of a host. Connections are opened to endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
     target: Target,
     address: Option<IpAddr>,
 }
 
-/// Why an endpoint was rejected.
+/// Why a connection to an endpoint failed.
 struct Refusal {
     kind: Kind,
     cause: Cause,
 }
 
 impl Refusal {
-    fn silence(limit: Duration) -> Self {
+    fn no_answer(limit: Duration) -> Self {
         Self {
             kind: Kind::Connect,
             cause: format!("no answer within {limit:?}").into(),
@@ -118,7 +118,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
 }
 
 impl ConnectConfig {
-    /// Connects to the first usable endpoint, and returns that endpoint.
+    /// Connects to the first usable endpoint, and returns that endpoint too.
     pub(super) async fn open_somewhere(&self) -> Result<(Client, Connection, Endpoint)> {
         if Handle::try_current().is_err() {
             return Err(Error::new(
@@ -140,7 +140,7 @@ impl ConnectConfig {
                     continue;
                 }
                 Err(_) => {
-                    tried.push((target.to_string(), Refusal::silence(limit)));
+                    tried.push((target.to_string(), Refusal::no_answer(limit)));
                     continue;
                 }
             };
@@ -180,7 +180,7 @@ impl ConnectConfig {
     ) -> Result<(Client, Connection), Refusal> {
         match timeout(limit, self.open_endpoint(endpoint)).await {
             Ok(opened) => opened,
-            Err(_) => Err(Refusal::silence(limit)),
+            Err(_) => Err(Refusal::no_answer(limit)),
         }
     }
 
@@ -194,14 +194,14 @@ impl ConnectConfig {
             cause: Error::with_source(Kind::Authentication, "the password provider failed", cause)
                 .into(),
         })?;
-        let mut config = self.alone(endpoint);
+        let mut config = self.for_endpoint(endpoint);
         if let Some(password) = password {
             config.password(password);
         }
         let tls = self.tls.connector().map_err(Refusal::of_setting)?;
         let (client, mut connection) = match config.connect(tls.clone()).await.map_err(Refusal::of)
         {
-            // `prefer` allows a connection without TLS.
+            // The mode `prefer` allows a connection without TLS.
             Err(refusal)
                 if refusal.kind == Kind::Tls && config.get_ssl_mode() == SslMode::Prefer =>
             {
@@ -218,7 +218,7 @@ impl ConnectConfig {
         Ok((client, connection))
     }
 
-    /// The hosts, in the order of the attempts.
+    /// Returns the hosts in the order of the attempts.
     fn targets(&self) -> Vec<Target> {
         let config = &self.config;
         let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
@@ -234,7 +234,7 @@ impl ConnectConfig {
         targets
     }
 
-    /// The addresses of a host, in the order of the attempts. A socket in the file system has none.
+    /// Returns the addresses of a host in the order of the attempts. A Unix socket has none.
     async fn addresses(&self, target: &Target) -> Result<Vec<Option<IpAddr>>, Cause> {
         let name = match (&target.host, target.address) {
             (Some(Host::Tcp(name)), None) => name,
@@ -255,8 +255,8 @@ impl ConnectConfig {
         }
     }
 
-    /// The configuration with one endpoint instead of all hosts, and without the password.
-    fn alone(&self, endpoint: &Endpoint) -> Config {
+    /// Returns the configuration for a single endpoint, without the password.
+    fn for_endpoint(&self, endpoint: &Endpoint) -> Config {
         let all = &self.config;
         let mut config = Config::new();
         config
@@ -304,11 +304,11 @@ impl ConnectConfig {
         config
     }
 
-    /// The error of all attempts. The last one determines its kind.
+    /// Returns the error of all attempts. The last attempt determines its kind.
     fn failure(&self, mut tried: Vec<(String, Refusal)>) -> Error {
         let message = format!("cannot connect to {self}");
         match tried.pop() {
-            None => Error::new(Kind::Config, format!("{message}: no host is named")),
+            None => Error::new(Kind::Config, format!("{message}: no host is given")),
             Some((_, Refusal { kind, cause })) if tried.is_empty() => {
                 Error::with_source(kind, message, cause)
             }
@@ -324,7 +324,7 @@ impl ConnectConfig {
     }
 }
 
-/// Every endpoint with its cause, except the cause of the last one, which is the source.
+/// Lists every endpoint with its cause. The cause of the last one is the source of the error.
 #[derive(Debug)]
 struct Tried {
     names: String,
@@ -343,12 +343,13 @@ impl StdError for Tried {
     }
 }
 
-/// How long each endpoint may take.
+/// Divides the time limit among endpoints.
 struct Budget {
     each: Duration,
     /// The deadline that all endpoints share.
     end: Option<Instant>,
-    /// A single endpoint may use all of it. The last of several leaves some for the statements after the connection.
+    /// Whether several endpoints share the time. Then the last one must leave some time for the statements after the
+    /// connection.
     is_shared: bool,
 }
 
@@ -362,12 +363,12 @@ impl Budget {
         }
     }
 
-    /// The number of endpoints that share the remaining time.
+    /// Records how many endpoints share the remaining time.
     fn count(&mut self, endpoints: usize) {
         self.is_shared |= endpoints > 1;
     }
 
-    /// The share of one endpoint among the remaining ones.
+    /// Returns the time for one endpoint when `left` endpoints remain.
     fn limit(&self, left: usize) -> Duration {
         let Some(end) = self.end else {
             return self.each;
@@ -380,7 +381,7 @@ impl Budget {
 }
 
 impl Endpoint {
-    /// The host, and its address if it has several.
+    /// Returns the host, with the address if it has several.
     fn name(&self, addresses: usize) -> String {
         match self.address {
             Some(address) if addresses > 1 => format!("{} ({address})", self.target),

@@ -1,5 +1,4 @@
-//! Where the database is and how to reach it: libpq's URLs, key/value strings and `PG*` variables, with
-//! TLS by rustls.
+//! Connection settings: libpq's URLs, key/value strings and `PG*` variables, with TLS by rustls.
 
 mod conninfo;
 mod environment;
@@ -31,27 +30,27 @@ use crate::error::{Error, Kind, Result};
 
 pub(crate) use session::{NEVER_IDLE_TOO_LONG, refuse_replica};
 
-/// The connection half that must be driven for the client half to work.
+/// The half of a connection that must be driven for the client to work.
 pub(crate) type Connection =
     tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
-/// What the server shows as `application_name` unless the connection string says otherwise.
+/// The default `application_name` of sessions.
 const APPLICATION_NAME: &str = "pgherald";
 
 /// How to connect to a database.
 ///
-/// Parsed from a connection string of libpq: a URL (`postgresql://user:password@host:port/database?sslmode=…`)
-/// or a key/value string (`host=… dbname=…`). Missing options come from the `PG*` variables
-/// (`PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGPASSFILE`, `PGDATABASE`, `PGSSLMODE`,
-/// `PGSSLROOTCERT`, `PGAPPNAME`, `PGOPTIONS`, `PGCONNECT_TIMEOUT`, `PGTARGETSESSIONATTRS`), then from
-/// `~/.pgpass`, then from defaults: the local socket directory or `localhost`, and the name of the
-/// operating system's user. Variables that are unsafe to ignore are refused: `PGSERVICE` unless the string
-/// names host and database, `PGREQUIREAUTH`, `PGREQUIREPEER`, `PGSSLCRL`, `PGSSLCRLDIR`, `PGSSLCERTMODE=require`,
-/// `PGCHANNELBINDING=require`, `PGGSSENCMODE=require`, `PGSSLMINPROTOCOLVERSION=TLSv1.3` and `PGSSLNEGOTIATION=direct`. A
-/// variable whose value is not UTF-8 is refused too.
+/// Parsed from a connection string of libpq: a URL (`postgresql://user:password@host:port/database?sslmode=…`) or a key/value
+/// string (`host=… dbname=…`). Missing options come from the `PG*` variables (`PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGUSER`,
+/// `PGPASSWORD`, `PGPASSFILE`, `PGDATABASE`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGAPPNAME`, `PGOPTIONS`, `PGCONNECT_TIMEOUT`,
+/// `PGTARGETSESSIONATTRS`), then from `~/.pgpass`, then from defaults: the local socket directory or `localhost`, and the
+/// name of the operating system's user.
 ///
-/// A URL is parsed as libpq parses it. If an option is given twice, the last one applies. A URL in which libpq might find
-/// another host than was meant is refused: an `@`, `/` or `?` in a password, or an `@` in the path, has to be percent-encoded
+/// A variable whose value is not UTF-8 is refused. So are variables that must not be ignored silently: `PGSERVICE` unless the
+/// string has both host and database, `PGREQUIREAUTH`, `PGREQUIREPEER`, `PGSSLCRL`, `PGSSLCRLDIR`, `PGSSLCERTMODE=require`,
+/// `PGCHANNELBINDING=require`, `PGGSSENCMODE=require`, `PGSSLMINPROTOCOLVERSION=TLSv1.3` and `PGSSLNEGOTIATION=direct`.
+///
+/// A URL is parsed as libpq parses it. If an option is given twice, the last one applies. A URL is refused if libpq might
+/// read another host from it than was intended: percent-encode an `@`, `/` or `?` in a password, and an `@` in the path
 /// (`%40`, `%2F`, `%3F`). No error about a connection string shows its password.
 ///
 /// `sslmode` is one of
@@ -59,25 +58,25 @@ const APPLICATION_NAME: &str = "pgherald";
 /// | mode | encrypted | certificate |
 /// |---|---|---|
 /// | `disable` | no | |
-/// | `prefer` (default) | if it works | not checked |
-/// | `require` | yes | not checked, unless `sslrootcert` or `~/.postgresql/root.crt` is there: then as `verify-ca` |
-/// | `verify-ca` | yes | signed by a trusted root |
-/// | `verify-full` | yes | signed by a trusted root, and made out to the host |
+/// | `prefer` (default) | if possible | not checked |
+/// | `require` | yes | not checked, unless `sslrootcert` or `~/.postgresql/root.crt` exists: then as `verify-ca` |
+/// | `verify-ca` | yes | must be signed by a trusted root |
+/// | `verify-full` | yes | must be signed by a trusted root and issued for the host |
 ///
-/// `sslrootcert` is a PEM file, or the word `system` for the operating system's certificates, which makes
-/// `verify-full` the default and refuses weaker modes, as in libpq. Without it, the certificates in
-/// `~/.postgresql/root.crt` are trusted if that file exists, else the operating system's (where libpq would refuse). Client
-/// certificates are not supported. A socket in the file system is never encrypted.
+/// `sslrootcert` is a PEM file, or the word `system` for the operating system's certificates. As in libpq, `system` makes
+/// `verify-full` the default and refuses weaker modes. Without `sslrootcert`, the certificates in `~/.postgresql/root.crt`
+/// are trusted if that file exists, otherwise the operating system's (where libpq would refuse). Client certificates are not
+/// supported. A Unix socket is never encrypted.
 ///
-/// **Several hosts** are tried in turn, as libpq tries them, and so are the addresses of one name. `connect_timeout` limits
-/// each address: it includes TLS, authentication, start-up and the check of `target_session_attrs`, so a host that accepts
-/// the connection and stays silent does not use up the time of the next one. The default is 30 s. Sources and consumers
-/// limit an attempt as a whole and divide that time among the hosts. The next host is tried after any failure but one: a
-/// host that refuses user or password ends the search. `load_balance_hosts=random` shuffles hosts and addresses. The error
-/// names every host with its own cause.
+/// **Several hosts** are tried in turn, as in libpq, and so are the addresses of one name. `connect_timeout` limits each
+/// address. The limit includes TLS, authentication, start-up and the check of `target_session_attrs`, so a host that accepts
+/// the connection and then hangs does not use up the time of the next one. The default is 30 s. Sources and consumers limit
+/// an attempt as a whole and divide that time among the hosts. The next host is tried after any failure except refused
+/// credentials, which end the attempt. `load_balance_hosts=random` shuffles hosts and addresses. The error lists every host
+/// with its own cause.
 ///
-/// **Credentials** are looked up for each connection: the password file is read again, once for each host, and so is the
-/// file of root certificates. For tokens that expire, see [`password_provider`](Self::password_provider).
+/// **Credentials** are looked up for each connection: the password file and the file of root certificates are read again for
+/// each host. For tokens that expire, see [`password_provider`](Self::password_provider).
 ///
 /// ```
 /// use pgherald_core::ConnectConfig;
@@ -91,19 +90,19 @@ pub struct ConnectConfig {
     config: Config,
     tls: Tls,
     password: Password,
-    /// How long an attempt may take as a whole; its hosts share this time.
+    /// The time limit of an attempt as a whole. All hosts share it.
     total: Option<Duration>,
     /// Whether replicas are rejected.
     needs_primary: bool,
-    /// The endpoints that were checked for a pooler.
+    /// The endpoints that were checked for a transaction pooler.
     checked: Checked,
 }
 
 impl ConnectConfig {
-    /// A configuration from the `PG*` variables and defaults alone.
+    /// Returns a configuration from the `PG*` variables and defaults alone.
     ///
     /// # Errors
-    /// If a variable cannot be used or a root certificate cannot be read.
+    /// If the value of a variable is invalid, or a root certificate cannot be read.
     pub fn from_env() -> Result<Self> {
         "".parse()
     }
@@ -127,8 +126,8 @@ impl ConnectConfig {
         })
     }
 
-    /// Whether a text looks like a connection string, or a part of one that may be a password: worth asking before showing
-    /// what somebody has put in the place of something else.
+    /// Returns whether a text looks like a connection string, or a part of one that may be a password. Check it before you
+    /// print a value that a user may have put in the wrong place.
     ///
     /// ```
     /// use pgherald_core::ConnectConfig;
@@ -152,21 +151,21 @@ impl ConnectConfig {
                 .any(is_set)
     }
 
-    /// Sets what the server shows as `application_name`.
+    /// Sets the `application_name` of the sessions.
     #[must_use]
     pub fn application_name(mut self, name: &str) -> Self {
         self.config.application_name(name);
         self
     }
 
-    /// Asks `provider` for the password of each connection, for tokens that expire: those of cloud providers, or of a
+    /// Calls `provider` for the password of each connection, for tokens that expire, such as those of cloud providers or of a
     /// vault. The provider replaces every other password.
     ///
     /// Each connection that uses this configuration calls the provider once for each address that it tries: connections of
-    /// sources, of consumers and their attempts, and of [`client`](Self::client). The call counts towards the time limit of the
-    /// address. If the provider fails, the connection fails with [`Error::is_authentication`], and sources and consumers retry
-    /// later. The password is not logged. A provider that is called often should cache its token until shortly before it
-    /// expires.
+    /// sources, of consumers and their attempts, and of [`client`](Self::client). The call counts towards the time limit of
+    /// the address. If the provider fails, the connection fails with [`Error::is_authentication`], and sources and consumers
+    /// retry later. The password is not logged. A provider that is called often should cache its token until shortly before
+    /// it expires.
     ///
     /// ```
     /// use pgherald_core::ConnectConfig;
@@ -187,11 +186,11 @@ impl ConnectConfig {
         self
     }
 
-    /// Settings for a connection that listens. The kernel gives up on a peer that does not acknowledge data for
-    /// `silence`. Among several hosts, replicas are skipped. All hosts share the time of `connect`.
+    /// Adjusts the configuration for listening. The kernel drops the connection if the server does not acknowledge data for
+    /// `silence`. Replicas are skipped if there are several hosts. All hosts share the time limit `connect`.
     pub(crate) fn for_listening(&mut self, role: &str, silence: Duration, connect: Duration) {
         self.total = Some(connect);
-        // Operators distinguish sessions by their names. A name that the program chose stays.
+        // Operators distinguish sessions by name. A name that the program has chosen is kept.
         if self.config.get_application_name() == Some(APPLICATION_NAME) {
             self.config
                 .application_name(format!("{APPLICATION_NAME} {role}"));
@@ -199,31 +198,32 @@ impl ConnectConfig {
         if self.config.get_tcp_user_timeout().is_none() {
             self.config.tcp_user_timeout(silence);
         }
-        // Not `read-write`, which also skips a primary whose transactions are read-only by default.
+        // Do not use `read-write`: it also skips a primary whose transactions are read-only by default.
         let attributes = self.config.get_target_session_attrs();
         self.needs_primary =
             self.config.get_hosts().len() > 1 && attributes == TargetSessionAttrs::Any;
     }
 
-    /// What the server shows as `application_name`.
+    /// Returns the `application_name` of the sessions.
     pub(crate) fn name_of_session(&self) -> &str {
         self.config.get_application_name().unwrap_or_default()
     }
 
-    /// Connects, and drives the connection on the current tokio runtime for as long as the client lives.
+    /// Connects, and drives the connection on the current tokio runtime while the client exists.
     ///
     /// Use it for everything except LISTEN; [`NotifySource`](crate::NotifySource) listens. The session has the settings of
     /// its role and database.
     ///
     /// # Errors
-    /// If the server cannot be reached or refuses; see [`Error::is_authentication`]. If there is no tokio runtime.
+    /// If the server cannot be reached or refuses the connection, see [`Error::is_authentication`], or if there is no tokio
+    /// runtime.
     pub async fn client(&self) -> Result<Client> {
         let (client, connection) = self.open().await?;
         drive(connection);
         Ok(client)
     }
 
-    /// A connection that may be idle without limit. Its other settings are those of its role and database, because user
+    /// Opens a connection that may be idle without limit. Its other settings are those of its role and database, because user
     /// code runs on it.
     pub(crate) async fn lasting_client(&self) -> Result<Client> {
         let (client, mut connection) = self.open_unpooled().await?;
@@ -232,7 +232,7 @@ impl ConnectConfig {
         Ok(client)
     }
 
-    /// A connection for pgherald's statements, with the settings that they need.
+    /// Opens a connection for pgherald's statements, with the settings that they need.
     pub(crate) async fn session_client(&self) -> Result<Client> {
         let (client, mut connection) = self.open_unpooled().await?;
         session::drive(&mut connection, session::configure(&client)).await?;
@@ -240,9 +240,9 @@ impl ConnectConfig {
         Ok(client)
     }
 
-    /// A connection that can listen, with the settings that pgherald's statements need. The caller drives it.
+    /// Opens a connection that can listen, with the settings that pgherald's statements need. The caller drives it.
     ///
-    /// Fails with [`Error::is_pooled`] if a pooler gives the session another server process for each transaction:
+    /// Fails with [`Error::is_pooled`] if a pooler gives the session another server process for each transaction, because the
     /// notifications of a LISTEN would reach other clients.
     pub(crate) async fn listening_session(&self) -> Result<(Client, Connection)> {
         self.checked.forget();
@@ -251,10 +251,11 @@ impl ConnectConfig {
         Ok((client, connection))
     }
 
-    /// Connects; the caller drives the connection. Fails with [`Error::is_pooled`] behind a pooler in transaction mode.
+    /// Opens a connection, which the caller drives. Fails with [`Error::is_pooled`] behind a pooler in transaction
+    /// mode.
     ///
-    /// The check takes a second connection, so it is made once for each endpoint after [`listening_session`] was called: the
-    /// other connections of a consumer need none, unless they lead to another host.
+    /// The check takes a second connection, so it runs once for each endpoint after each call of [`listening_session`].
+    /// The other connections of a consumer need no check unless they lead to another host.
     ///
     /// [`listening_session`]: Self::listening_session
     async fn open_unpooled(&self) -> Result<(Client, Connection)> {
@@ -265,7 +266,7 @@ impl ConnectConfig {
         Ok((client, connection))
     }
 
-    /// Connects; the caller drives the connection.
+    /// Opens a connection, which the caller drives.
     pub(crate) async fn open(&self) -> Result<(Client, Connection)> {
         let (client, connection, _) = self.open_somewhere().await?;
         Ok((client, connection))
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_key_value_strings_and_variables_mean_the_same() {
+    fn urls_pairs_and_variables_give_the_same_configuration() {
         let env = [
             ("PGHOST", "h"),
             ("PGPORT", "5433"),
@@ -369,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_string_says_wins_over_the_environment() {
+    fn the_connection_string_overrides_the_environment() {
         let env = [
             ("PGHOST", "other"),
             ("PGUSER", "other"),
@@ -384,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_libpq_takes_for_unset_is_unset() {
+    fn values_that_libpq_ignores_are_ignored() {
         let env = [
             ("PGCONNECT_TIMEOUT", "0"),
             ("PGPASSFILE", "/nowhere"),
@@ -403,13 +404,13 @@ mod tests {
     }
 
     #[test]
-    fn system_certificates_are_of_no_use_without_verification() {
+    fn system_certificates_require_verify_full() {
         let weak = parse("postgresql://h/d?sslrootcert=system&sslmode=require", &[]);
         assert!(weak.unwrap_err().to_string().contains("verify-full"));
     }
 
     #[test]
-    fn variables_that_would_be_passed_over_to_harm_are_refused() {
+    fn variables_that_must_not_be_ignored_are_refused() {
         for (text, name, value) in [
             ("", "PGSERVICE", "shop"),
             ("host=h", "PGSERVICE", "shop"),
@@ -456,9 +457,9 @@ mod tests {
         ] {
             let error = parse(&format!("postgresql://h/d?{option}"), &[]).unwrap_err();
             let (name, _) = option.split_once('=').unwrap();
-            let told = error.chain();
-            assert!(error.is_config() && told.contains(name), "{told}");
-            assert!(told.contains(way_out), "{told}");
+            let shown = error.chain();
+            assert!(error.is_config() && shown.contains(name), "{shown}");
+            assert!(shown.contains(way_out), "{shown}");
         }
     }
 
@@ -494,8 +495,11 @@ mod tests {
             ("PGPORT", "w0rd"),
             ("PGTARGETSESSIONATTRS", "w0rd"),
         ] {
-            let told = parse("", &[(variable, value)]).unwrap_err().chain();
-            assert!(told.contains(variable) && !told.contains("w0rd"), "{told}");
+            let shown = parse("", &[(variable, value)]).unwrap_err().chain();
+            assert!(
+                shown.contains(variable) && !shown.contains("w0rd"),
+                "{shown}"
+            );
         }
         let error = parse("", &[("PGPORT", "many")]).unwrap_err();
         assert!(

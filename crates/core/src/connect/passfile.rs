@@ -1,8 +1,8 @@
-//! The password file: `PGPASSFILE`, else `~/.pgpass`.
+//! The password file: `PGPASSFILE`, or `~/.pgpass`.
 //!
-//! Format and matching are libpq's (PostgreSQL documentation, "The Password File"): lines of
-//! `host:port:database:user:password`, `*` matches anything, the first line that fits counts, and a file
-//! that others may read is ignored.
+//! Format and matching are those of libpq (PostgreSQL documentation, "The Password File"): lines of
+//! `host:port:database:user:password`, `*` matches any value, and the first matching line counts. A file that other users can
+//! access is ignored.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use tokio_postgres::config::Host;
 
 use super::environment::SOCKET_DIRECTORIES;
 
-/// Where the password file is, whether it exists or not.
+/// Returns the path of the password file, which may not exist.
 pub(super) fn path(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let named = env("PGPASSFILE")
         .filter(|path| !path.is_empty())
@@ -19,13 +19,13 @@ pub(super) fn path(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     named.or_else(|| env("HOME").map(|home| Path::new(&home).join(".pgpass")))
 }
 
-/// Reads the password for a host; `name` is the host's name in the file.
+/// Reads the password for a host. `name` is the host's name in the file.
 pub(super) fn look_up(path: &Path, name: &str, port: u16, config: &Config) -> Option<String> {
-    // Without the file there is no password in it, as in libpq.
+    // A missing file is not an error, as in libpq.
     let text = std::fs::read_to_string(path).ok()?;
     if is_open_to_others(path) {
         let path = path.display();
-        tracing::warn!(%path, "password file ignored: others may read it; chmod 0600");
+        tracing::warn!(%path, "password file ignored, because other users can access it; run chmod 0600 on it");
         return None;
     }
     find(&text, name, port, config)
@@ -42,7 +42,7 @@ fn is_open_to_others(_: &Path) -> bool {
     false
 }
 
-/// What stands for a host in the file: the default socket directories are `localhost`.
+/// Returns the name of a host in the file. The default socket directories are `localhost`.
 pub(super) fn name(host: &Host) -> String {
     match host {
         Host::Tcp(name) => name.clone(),
@@ -63,22 +63,22 @@ fn find(text: &str, host: &str, port: u16, config: &Config) -> Option<String> {
     let port = port.to_string();
     let user = config.get_user().unwrap_or_default();
     let database = config.get_dbname().unwrap_or(user);
-    let wanted = [host, &port, database, user];
+    let expected = [host, &port, database, user];
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .find_map(|line| {
             let fields = fields(line);
             let (password, conditions) = fields.split_last()?;
-            let fits = conditions.len() == wanted.len()
+            let fits = conditions.len() == expected.len()
                 && conditions
                     .iter()
-                    .zip(wanted)
-                    .all(|(field, wanted)| field == "*" || field == wanted);
+                    .zip(expected)
+                    .all(|(field, expected)| field == "*" || field == expected);
             fits.then(|| password.clone())
         })
 }
 
-/// Splits a line at its first four colons; a backslash takes the next character as it is.
+/// Splits a line at its first four colons. A backslash escapes the next character.
 fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut chars = line.chars();
@@ -99,7 +99,7 @@ mod tests {
     use super::find;
 
     #[test]
-    fn the_first_fitting_line_counts() {
+    fn the_first_matching_line_counts() {
         let config = "host=db user=app dbname=shop".parse().unwrap();
         let text =
             "# comment\nother:*:*:*:no\n*:5433:*:*:no\ndb:*:shop:app:p\\:a\\\\s:s\n*:*:*:*:late\n";
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_password_for_one_host_is_not_sent_to_another() {
+    fn passwords_are_matched_by_host_and_port() {
         let config = "host=a,b user=app".parse().unwrap();
         let text = "a:*:*:*:for a\nb:5433:*:*:for b\n";
         assert_eq!(find(text, "a", 5432, &config).as_deref(), Some("for a"));

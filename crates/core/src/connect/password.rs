@@ -1,4 +1,4 @@
-//! Where the password of a connection comes from. It is looked up for each connection, because passwords change and tokens
+//! The source of a connection's password. The password is looked up for each connection, because passwords change and tokens
 //! expire while programs run.
 
 use std::error::Error as StdError;
@@ -27,7 +27,7 @@ pub(super) enum Password {
 }
 
 impl Password {
-    /// Where the password is: in `config`, or else in the password file.
+    /// Chooses the password in `config`, or the password file if `config` has none.
     pub(super) fn find(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Self {
         match (config.get_password(), passfile::path(env)) {
             (Some(password), _) => Self::Fixed(password.to_owned()),
@@ -48,7 +48,7 @@ impl Password {
         }))
     }
 
-    /// Looks the password up for one connection. `name` is the host's name in the password file.
+    /// Looks up the password for one connection. `name` is the host's name in the password file.
     pub(super) async fn look_up(
         &self,
         name: &str,
@@ -64,7 +64,7 @@ impl Password {
     }
 }
 
-/// Without the password.
+/// Never prints the password.
 impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

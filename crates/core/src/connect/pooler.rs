@@ -1,23 +1,24 @@
-//! Poolers that give a session another server process for each transaction.
+//! Detects poolers that give a session another server process for each transaction.
 //!
-//! A LISTEN through such a pooler stays with a server process that the pooler later gives to other clients, which then
-//! receive the notifications. The pooler has to be detected before a session changes any state. Comparing process ids is not
-//! enough, because a pooler may give the same process twice in a row.
+//! A LISTEN through such a pooler belongs to a server process that the pooler later gives to other clients, which then
+//! receive the notifications. The pooler must be detected before a session changes any state. Comparing process ids is not
+//! enough, because a pooler may give a client the same process twice in a row.
 //!
 //! The check opens a second connection to the same address, and has two steps:
 //!
-//! 1. Both connections ask for their process several times, in turn. Sessions have a process each. If a process changes, or is
-//!    that of both, the pooler is found. This leaves nothing behind.
+//! 1. Both connections query their process several times, in turn. Without a pooler, each session has its own process. If a
+//!    process changes, or both have the same one, a pooler is detected. This step leaves no state behind.
 //! 2. A pooler may give each connection the same process again by chance. So the second connection takes a lock that lasts as
-//!    long as its session, and closes. A server, or a pooler that keeps sessions, ends the session and thereby the lock. A pooler
-//!    in transaction mode has no sessions: its server process, and the lock, live on. A pooler that discards the state of a
-//!    session after each transaction releases a lock that the session still needs, so the check tries that as well.
+//!    long as its session, and closes. A server, or a pooler that keeps sessions, ends the session and thereby the lock. A
+//!    pooler in transaction mode has no sessions, so its server process keeps the lock. A pooler that discards the state of a
+//!    session after each transaction releases a lock that the session still needs. So the check also verifies that a lock
+//!    outlives its transaction.
 //!
-//! The second step alone would do, but the lock would stay in a server process of other clients if that process cannot be
-//! reached again, or if the caller goes away during the check.
+//! The second step alone would suffice. But the lock would remain in a server process of other clients if that process cannot
+//! be reached again, or if the check is cancelled.
 //!
-//! Consumers have other connections beside the one that listens: for their leases, and for attempts. With several hosts these
-//! may lead elsewhere, so each endpoint is checked once. Settings and prepared statements would reach other clients as well.
+//! Consumers also have connections for their leases and for attempts. With several hosts these may lead elsewhere, so each
+//! endpoint is checked once. Their settings and prepared statements would reach other clients as well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,13 +35,13 @@ use crate::error::{Error, Kind, Result};
 /// The first half of the lock's key. The second half is random, so that no other session holds the lock.
 const MARK: i32 = 0x7067_6872;
 
-/// How often both connections ask for their process.
+/// How often both connections query their process.
 const ROUNDS: usize = 4;
 
 /// How long the server may take to notice that a connection has ended.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Endpoints for which a check has found no pooler in transaction mode. Clones share them.
+/// The endpoints without a pooler in transaction mode, according to the check. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Checked(Arc<Mutex<Vec<Endpoint>>>);
 
@@ -56,14 +57,14 @@ impl Checked {
         }
     }
 
-    /// Forgets all checks, because a pooler may have been put in place since.
+    /// Removes all endpoints, because a pooler may have been installed since.
     pub(super) fn forget(&self) {
         self.0.lock().clear();
     }
 }
 
-/// Fails if `client`'s connection to `endpoint` goes through a pooler in transaction mode. Otherwise the
-/// configuration remembers the endpoint.
+/// Fails if `client`'s connection to `endpoint` goes through a pooler in transaction mode. Otherwise adds the endpoint to the
+/// checked ones.
 pub(super) async fn refuse(
     config: &ConnectConfig,
     endpoint: &Endpoint,
@@ -78,14 +79,14 @@ pub(super) async fn refuse(
     let token = fastrand::i32(0..);
     let marked = session::drive(&mut second_connection, take_mark(&second, token)).await;
     drop(second);
-    // Sends Terminate. If that fails, the connection has ended anyway.
+    // Sends Terminate. An error means that the connection has ended already.
     let _ = second_connection.await;
     let process = marked?;
     let since = Instant::now();
     let mut pause = Duration::from_millis(1);
     loop {
-        let looking = mark(client, process, token);
-        match session::drive(connection, looking).await? {
+        let query = mark(client, process, token);
+        match session::drive(connection, query).await? {
             Mark::Gone => break,
             // This connection now has the process of the connection that has ended.
             Mark::Here => return Err(refusal()),
@@ -113,7 +114,7 @@ fn refusal() -> Error {
     )
 }
 
-/// Whether two connections have another number of server processes between them than two, which stay with them.
+/// Returns whether two connections share a server process, or change their processes.
 async fn share_processes(
     first: &Client,
     first_connection: &mut Connection,
@@ -138,7 +139,7 @@ async fn process(client: &Client) -> Result<i32> {
     row.try_get(0).map_err(failed)
 }
 
-/// Marks the server process. Returns the process.
+/// Marks the server process by a lock, and returns the process.
 async fn take_mark(client: &Client, token: i32) -> Result<i32> {
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&MARK, Type::INT4), (&token, Type::INT4)];
     let sql = include_str!("sql/mark.sql");
@@ -150,7 +151,7 @@ async fn take_mark(client: &Client, token: i32) -> Result<i32> {
     }
 }
 
-/// Whether a lock outlives the transaction that took it.
+/// Returns whether a lock outlives the transaction that took it.
 async fn keeps_a_mark(client: &Client, token: i32) -> Result<bool> {
     take_mark(client, token).await?;
     let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(&MARK, Type::INT4), (&token, Type::INT4)];

@@ -1,4 +1,4 @@
-//! The settings of sessions, in one place: pgherald's statements rely on no setting of a role or database.
+//! The settings of sessions. pgherald's statements do not depend on the settings of a role or database.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -12,9 +12,8 @@ use crate::error::{Error, Kind, Result};
 /// The statement that keeps the server from ending a session because it is idle.
 pub(crate) const NEVER_IDLE_TOO_LONG: &str = include_str!("sql/idle.sql");
 
-/// Makes the settings that pgherald's statements need.
 pub(super) async fn configure(client: &Client) -> Result<()> {
-    // On its own and first: the other statement may take longer than a role's `statement_timeout`.
+    // Separate and first, because the next statement may take longer than the `statement_timeout` of the role.
     execute(client, "SET statement_timeout = 0").await?;
     execute(client, include_str!("sql/settings.sql")).await
 }
@@ -29,7 +28,7 @@ pub(crate) async fn refuse_replica(client: &Client) -> Result<()> {
     let sql = "SELECT pg_catalog.pg_is_in_recovery()";
     let answers = client.simple_query(sql).await;
     let answers = answers.map_err(|cause| {
-        Error::of_statement("cannot find out whether the server is a replica", cause)
+        Error::of_statement("cannot check whether the server is a replica", cause)
     })?;
     let is_primary = |answer: &SimpleQueryMessage| match answer {
         SimpleQueryMessage::Row(row) => row.get(0) == Some("f"),
@@ -46,10 +45,10 @@ pub(crate) async fn refuse_replica(client: &Client) -> Result<()> {
 
 async fn execute(client: &Client, sql: &str) -> Result<()> {
     let done = client.batch_execute(sql).await;
-    done.map_err(|cause| Error::of_statement("the session cannot be set up", cause))
+    done.map_err(|cause| Error::of_statement("cannot set up the session", cause))
 }
 
-/// Runs a request to its end, and drives the connection meanwhile. Only before LISTEN: it would drop notifications.
+/// Drives the connection until the request is complete. Use only before LISTEN, because notifications are dropped.
 pub(super) async fn drive<T>(
     connection: &mut Connection,
     request: impl Future<Output = Result<T>>,
@@ -73,7 +72,7 @@ pub(super) async fn drive<T>(
                 }
             };
         }
-        // Poll the answer first: it may have arrived just before the connection ended.
+        // Poll the request first: its response may have arrived just before the connection ended.
         match request.as_mut().poll(cx) {
             Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
             unfinished => match ended.take() {

@@ -1,4 +1,4 @@
-//! `sslmode` and `sslrootcert` by rustls.
+//! Implements `sslmode` and `sslrootcert` with rustls.
 
 use std::error::Error as StdError;
 use std::io;
@@ -44,7 +44,7 @@ pub(super) struct SslSettings {
 }
 
 impl SslSettings {
-    /// Takes a parameter if it is one of ours; returns whether it is.
+    /// Takes an option if it concerns TLS, and returns whether it does.
     pub(super) fn take(&mut self, key: &str, value: &str) -> Result<bool> {
         match key {
             "sslmode" => self.mode = Some(parse_mode(value)?),
@@ -83,7 +83,7 @@ fn parse_mode(word: &str) -> Result<SslMode> {
     })
 }
 
-/// How to make the TLS half of connections.
+/// Makes the TLS connectors of connections.
 #[derive(Clone)]
 pub(super) struct Tls {
     connector: MakeRustlsConnect,
@@ -92,8 +92,8 @@ pub(super) struct Tls {
 }
 
 impl Tls {
-    /// The connector for a connection. It reads the file of root certificates again, because authorities are replaced while
-    /// programs run.
+    /// Returns the connector for a connection. Reads the file of root certificates again, because certificates are replaced
+    /// while programs run.
     pub(super) fn connector(&self) -> Result<MakeRustlsConnect> {
         match (self.mode, &self.roots) {
             (SslMode::VerifyCa | SslMode::VerifyFull, RootCertificates::File(_)) => {
@@ -104,19 +104,19 @@ impl Tls {
     }
 }
 
-/// Sets how `config` negotiates TLS and makes the connectors for it.
+/// Sets how `config` negotiates TLS, and makes the connectors for it.
 pub(super) fn configure(
     config: &mut Config,
     ssl: &SslSettings,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Tls> {
-    // The file that libpq looks for where nothing else is said.
+    // The default file of root certificates, as in libpq.
     let in_home = env("HOME").map(|home| Path::new(&home).join(".postgresql/root.crt"));
     let in_home = in_home
         .filter(|path| path.exists())
         .map(RootCertificates::File);
     let mode = match (ssl.mode, &ssl.roots) {
-        // With certificates that anybody can get, only the name tells whose one is.
+        // Anyone can obtain a certificate of the system's authorities, so only the name identifies the server.
         (None | Some(SslMode::VerifyFull), Some(RootCertificates::System)) => SslMode::VerifyFull,
         (Some(_), Some(RootCertificates::System)) => {
             let message = "sslrootcert=system needs sslmode=verify-full";
@@ -127,7 +127,7 @@ pub(super) fn configure(
         }
         (mode, _) => mode.unwrap_or(SslMode::Prefer),
     };
-    // An address is reached by TCP, whatever stands for the host.
+    // A `hostaddr` is reached by TCP, even if the host is a socket directory.
     let only_sockets = config.get_hostaddrs().is_empty()
         && config
             .get_hosts()
@@ -160,7 +160,7 @@ fn connector(mode: SslMode, roots: &RootCertificates) -> Result<MakeRustlsConnec
     };
     let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|cause| Error::with_source(Kind::Tls, "TLS cannot be set up", cause))?
+        .map_err(|cause| Error::with_source(Kind::Tls, "cannot set up TLS", cause))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(ByMode { check, provider }))
         .with_no_client_auth();
@@ -214,14 +214,14 @@ fn roots_of_system() -> Result<RootCertStore> {
     Ok(roots)
 }
 
-/// Whether a connection attempt failed in the TLS handshake.
+/// Returns whether a connection attempt failed in the TLS handshake.
 pub(super) fn is_tls_failure(error: &tokio_postgres::Error) -> bool {
     let cause = error.source();
     let by_rustls = cause
         .and_then(|cause| cause.downcast_ref::<io::Error>())
         .and_then(io::Error::get_ref)
         .is_some_and(|inner| inner.is::<rustls::Error>());
-    // "server does not support TLS" has no type of its own.
+    // The error "server does not support TLS" has no type of its own.
     by_rustls || cause.is_some_and(|cause| cause.to_string().contains("TLS"))
 }
 
@@ -232,7 +232,7 @@ enum Check {
     ChainAndName(Arc<WebPkiServerVerifier>),
 }
 
-/// Checks as much of the server's certificate as the mode asks for.
+/// Checks the server's certificate as the mode requires.
 #[derive(Debug)]
 struct ByMode {
     check: Check,
@@ -240,7 +240,7 @@ struct ByMode {
 }
 
 impl ByMode {
-    /// Checks a signature, unless the certificate it was made with is not looked at anyway.
+    /// Verifies a signature, unless the mode does not check the certificate.
     fn unless_unchecked(
         &self,
         verify: impl FnOnce(
@@ -271,7 +271,7 @@ impl ServerCertVerifier for ByMode {
         match &self.check {
             Check::Nothing => Ok(ServerCertVerified::assertion()),
             Check::ChainAndName(verifier) => verify(verifier),
-            // The chain is checked before the name: an error about the name means the chain is good.
+            // The chain is checked before the name, so an error about the name means that the chain is valid.
             Check::Chain(verifier) => match verify(verifier) {
                 Err(rustls::Error::InvalidCertificate(
                     CertificateError::NotValidForName

@@ -1,8 +1,8 @@
-//! Connection strings that are URLs: `postgresql://user:password@host:port,…/database?option=value&…`.
+//! Parses connection strings that are URLs: `postgresql://user:password@host:port,…/database?option=value&…`.
 
 use percent_encoding::percent_decode_str;
 
-use super::conninfo::{Said, is_name, option, refusal, unknown};
+use super::conninfo::{ParsedOptions, is_name, option, refusal, unknown};
 use super::foreign::{Foreign, foreign};
 use crate::error::{Error, Result};
 
@@ -11,10 +11,10 @@ pub(super) fn without_scheme(text: &str) -> Option<&str> {
         .or_else(|| text.strip_prefix("postgres://"))
 }
 
-/// Reads what is behind the scheme. Where libpq would take a host that is likely part of a password, or a user
-/// that is likely part of an option, it is refused.
-pub(super) fn read(rest: &str, said: &mut Said) -> Result<()> {
-    // An "@" ends the user only in front of the first "/".
+/// Parses the part after the scheme. Refuses a URL in which libpq would take a likely part of a password for a host, or a
+/// likely part of an option for a user.
+pub(super) fn read(rest: &str, parsed: &mut ParsedOptions) -> Result<()> {
+    // An "@" ends the user only before the first "/".
     let slash = rest.find('/').unwrap_or(rest.len());
     let (user, rest) = match rest.split_once('@') {
         Some((user, rest)) if user.len() < slash => (user, rest),
@@ -36,13 +36,13 @@ pub(super) fn read(rest: &str, said: &mut Said) -> Result<()> {
     ];
     for (option, value) in parts {
         if !value.is_empty() {
-            said.set(option, decode(value)?)?;
+            parsed.set(option, decode(value)?)?;
         }
     }
-    read_query(query, said)
+    read_query(query, parsed)
 }
 
-/// Hosts and their ports, each with commas between.
+/// Splits a list of hosts with ports into comma-separated hosts and ports.
 fn read_hosts(text: &str) -> Result<(String, String)> {
     let mut hosts = Vec::new();
     let mut ports = Vec::new();
@@ -63,23 +63,23 @@ fn read_hosts(text: &str) -> Result<(String, String)> {
     Ok((hosts.join(","), ports))
 }
 
-/// The address in brackets, and the port behind it.
+/// Splits an address in brackets from the port after it.
 fn read_address(text: &str) -> Result<(&str, &str)> {
     let read = match text.split_once(']') {
         Some(("", _)) | None => None,
         Some((address, "")) => Some((address, "")),
         Some((address, port)) => port.strip_prefix(':').map(|port| (address, port)),
     };
-    read.ok_or_else(|| refusal("the address in brackets in the connection string cannot be read"))
+    read.ok_or_else(|| refusal("invalid address in brackets in the connection string"))
 }
 
-fn read_query(query: &str, said: &mut Said) -> Result<()> {
-    // What stands behind a password, or in front of an "@", may be part of one.
-    let mut is_told = !query.contains('@');
+fn read_query(query: &str, parsed: &mut ParsedOptions) -> Result<()> {
+    // Text after a password, or before an "@", may be part of a password.
+    let mut may_show = !query.contains('@');
     for pair in query.split_terminator('&') {
         let (name, value) = match pair.split_once('=') {
             Some(pair) => pair,
-            None if is_told => {
+            None if may_show => {
                 let message = "an option in the connection string has no \"=\"";
                 return Err(refusal(message));
             }
@@ -90,7 +90,7 @@ fn read_query(query: &str, said: &mut Said) -> Result<()> {
         let option = match (option(&name), foreign(&name)) {
             (Some(option), _) | (None, Some(Foreign::Spelling(option))) => option,
             (None, Some(Foreign::Setting(setting))) => {
-                said.add_setting(&setting, &value)?;
+                parsed.add_setting(&setting, &value)?;
                 continue;
             }
             (None, Some(Foreign::WithoutEffect)) => {
@@ -98,11 +98,11 @@ fn read_query(query: &str, said: &mut Said) -> Result<()> {
                 continue;
             }
             (None, Some(Foreign::Refused(error))) => return Err(error),
-            (None, None) if is_told && is_name(&name) => return Err(unknown(&name)),
+            (None, None) if may_show && is_name(&name) => return Err(unknown(&name)),
             (None, None) => return Err(not_encoded()),
         };
-        is_told &= option != "password";
-        said.set(option, value)?;
+        may_show &= option != "password";
+        parsed.set(option, value)?;
     }
     Ok(())
 }
@@ -114,7 +114,7 @@ fn not_encoded() -> Error {
     )
 }
 
-/// Takes off the percent-encoding; what is none is refused, as libpq does.
+/// Decodes percent-encoding. Refuses invalid encoding, as libpq does.
 fn decode(text: &str) -> Result<Vec<u8>> {
     let is_encoded = |rest: &str| {
         let digits = rest.as_bytes().get(..2);

@@ -1,4 +1,4 @@
-//! Events that are not read from a database.
+//! Builds events without a database.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::types::{MAX_DEPTH, Type};
 
 /// Builds an [`Event`]; see [`Event::builder`].
 ///
-/// The event of an UPDATE in outbox mode, with values that are read exactly as those of a real event:
+/// For example, the event of an UPDATE in outbox mode. Its values are read exactly like those of a real event:
 ///
 /// ```
 /// use pgherald_core::{Event, Operation};
@@ -70,13 +70,13 @@ impl EventBuilder {
         }
     }
 
-    /// The row; without it the event is about the whole table.
+    /// Sets the row. Without a row, the event is about the whole table.
     pub fn key(mut self, key: impl Into<RowKey>) -> Self {
         self.key = Some(key.into());
         self
     }
 
-    /// The names of the key's columns.
+    /// Sets the names of the key's columns.
     pub fn key_columns<C: Into<String>>(mut self, names: impl IntoIterator<Item = C>) -> Self {
         self.relation.key_columns = names
             .into_iter()
@@ -85,35 +85,35 @@ impl EventBuilder {
         self
     }
 
-    /// The extra columns, as a JSON object. A value is JSON, or a string with the text that PostgreSQL writes for a value of
-    /// the column's [type](Self::column_types).
+    /// Sets the extra columns, as a JSON object. A value is JSON, or a string with the text that PostgreSQL writes for a
+    /// value of the column's [type](Self::column_types).
     pub fn columns_json(mut self, json: impl AsRef<str>) -> Self {
         self.columns = Some(json.as_ref().into());
         self
     }
 
-    /// The extra columns before an UPDATE, as a JSON object: see [`Event::old_columns`]. Real events have them only in outbox
-    /// mode, and only if the specification [asks for them](crate::trigger::TriggerSpec::old_columns).
+    /// Sets the extra columns before an UPDATE, as a JSON object: see [`Event::old_columns`]. Real events have them only in
+    /// outbox mode, and only if the specification [requests them](crate::trigger::TriggerSpec::old_columns).
     pub fn old_columns_json(mut self, json: impl AsRef<str>) -> Self {
         self.record().old_columns = Some(json.as_ref().into());
         self
     }
 
-    /// The names of the extra columns that an UPDATE changed: see [`Event::changed`].
+    /// Sets the names of the extra columns that an UPDATE changed: see [`Event::changed`].
     pub fn changed<C: Into<String>>(mut self, names: impl IntoIterator<Item = C>) -> Self {
         self.record().changed = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
-    /// The event's number in the outbox: see [`Event::outbox_id`].
+    /// Sets the event's number in the outbox: see [`Event::outbox_id`].
     pub fn outbox_id(mut self, id: i64) -> Self {
         self.record().id = Some(id);
         self
     }
 
-    /// The types of columns, by their names. They decide how the strings in [`columns_json`](Self::columns_json),
-    /// [`old_columns_json`](Self::old_columns_json) and the key are read. A column that is not listed has a type that is read as
-    /// it is, like `text`.
+    /// Sets the types of columns, by name. They decide how the strings in [`columns_json`](Self::columns_json),
+    /// [`old_columns_json`](Self::old_columns_json) and the key are read. The strings of a column without a type are read as
+    /// they are, like `text`.
     pub fn column_types<C: Into<String>, T: Into<ColumnType>>(
         mut self,
         types: impl IntoIterator<Item = (C, T)>,
@@ -132,31 +132,31 @@ impl EventBuilder {
         self
     }
 
-    /// The channel; [`ChannelName::DEFAULT`] unless given.
+    /// Sets the channel. The default is [`ChannelName::DEFAULT`].
     pub fn channel(mut self, channel: ChannelName) -> Self {
         self.relation.channel = channel;
         self
     }
 
-    /// When the trigger fired; now unless given.
+    /// Sets when the trigger fired. The default is now.
     pub fn sent_at(mut self, sent_at: SystemTime) -> Self {
         self.head.sent_at = sent_at;
         self
     }
 
-    /// When the event was read; now unless given.
+    /// Sets when the event was read. The default is now.
     pub fn received_at(mut self, received_at: SystemTime) -> Self {
         self.head.received_at = received_at;
         self
     }
 
-    /// The transaction.
+    /// Sets the transaction id.
     pub fn transaction_id(mut self, id: u64) -> Self {
         self.head.transaction_id = Some(id);
         self
     }
 
-    /// The event.
+    /// Returns the event.
     #[must_use]
     pub fn build(self) -> Event {
         let head = Head {
@@ -208,10 +208,11 @@ impl fmt::Debug for EventBuilder {
 pub struct ColumnType(Type);
 
 impl ColumnType {
-    /// The type that PostgreSQL has by this name: `int8` or `bigint`, `numeric`, `timestamptz`, `jsonb`. With `[]` at its end it
-    /// is an array. Any other name stands for a type that is read as it is: strings, enums, ranges, types of extensions.
+    /// Returns PostgreSQL's type of this name, such as `int8` or `bigint`, `numeric`, `timestamptz`, `jsonb`. A name that
+    /// ends with `[]` stands for an array. Any other name stands for a type whose text is read as it is: strings, enums,
+    /// ranges, types of extensions.
     ///
-    /// For a domain, name the type beneath it.
+    /// For a domain, use the name of its base type.
     #[must_use]
     pub fn named(name: &str) -> Self {
         if let Some(element) = name.strip_suffix("[]") {
@@ -234,14 +235,14 @@ impl ColumnType {
             name => name,
         };
         Self(match (Type::of_server(name), Type::of_servers_key(name)) {
-            // It may be an enum, which is none of the server's types.
+            // An unknown name may be an enum.
             (Type::Text, Type::Other) => Type::Text,
             (Type::Text, key) => key,
             (read_as, _) => read_as,
         })
     }
 
-    /// A composite type, with its fields in the order of their declaration.
+    /// Returns a composite type with these fields, in the order of their declaration.
     #[must_use]
     pub fn composite<N: Into<String>, T: Into<Self>>(
         fields: impl IntoIterator<Item = (N, T)>,
@@ -251,7 +252,7 @@ impl ColumnType {
         Self(Type::Composite(fields.collect()))
     }
 
-    /// An array of this type, of any number of dimensions.
+    /// Returns the array of this type, with any number of dimensions.
     #[must_use]
     pub fn array(self) -> Self {
         self.delimited(',')
@@ -314,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_type_that_is_nested_too_deep_is_read_as_text() {
+    fn types_nested_too_deep_are_read_as_text() {
         let mut of = ColumnType::named("int4");
         for _ in 0..1_000 {
             of = ColumnType::composite([("f", of)]);
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn events_have_a_record_only_if_it_is_given() {
+    fn built_events_have_a_record_only_if_it_is_set() {
         let plain = Event::builder("public", "t", Operation::Update).key(1);
         let event = plain.build();
         assert_eq!(event.outbox_id(), None);

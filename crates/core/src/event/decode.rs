@@ -1,12 +1,11 @@
-//! From a notification's payload to events.
+//! Decodes the payload of a notification into events.
 //!
-//! Payloads are JSON objects. Four fields are PGCacheWatch's and always read: `operation`, `table`,
-//! `sent_at`, and nothing else is required, so its triggers are understood as they are: without `schema`
-//! and `keys` the event is about the whole table. Ours add `v`, `schema`, `xid`, `key`, `keys`, `types`,
-//! `columns` (see [`trigger`](crate::trigger)). Fields that are not known are skipped.
+//! A payload is a JSON object. It must have the fields of PGCacheWatch's payloads: `operation`, `table` and `sent_at`. The
+//! other fields are optional: `v`, `schema`, `xid`, `key`, `keys`, `types`, `columns` (see [`trigger`](crate::trigger)).
+//! Without `schema` and `keys` the event is about the whole table. So payloads of PGCacheWatch's triggers decode as well.
+//! Unknown fields are ignored.
 //!
-//! A [`Decoder`] remembers the tables and channels it has met, so that their names are allocated once and
-//! compared by pointer downstream.
+//! A [`Decoder`] remembers tables and channels, so that their names are allocated once and compared by pointer downstream.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -23,29 +22,29 @@ use crate::error::{Error, Kind, Result};
 use crate::name::ChannelName;
 use crate::operation::Operation;
 
-/// The newest payload version this decoder understands.
+/// The newest payload version that this decoder supports.
 const VERSION: u32 = 1;
 
-/// How many names are remembered before the memory is emptied: foreign payloads must not make it grow.
+/// The limit of remembered names, which payloads of other programs could exceed. At the limit, the memory is emptied.
 const MAX_REMEMBERED: usize = 1_024;
 
-/// How much of a payload an error shows, in bytes.
+/// The length of the excerpt of a payload in an error, in bytes.
 const EXCERPT_BYTES: usize = 160;
 
-/// Turns payloads into [`Event`]s; one per connection.
+/// Decodes payloads into [`Event`]s. Each connection has its own decoder.
 #[derive(Debug, Default)]
 pub struct Decoder {
     relations: Vec<Remembered>,
-    /// Index of the relation of the last payload: most streams have long runs of one table.
+    /// The index of the relation of the last payload. Most streams have long runs of one table.
     last: usize,
     clock: Clock,
 }
 
-/// Remembers the last second that was parsed: under load many payloads share it, and reading a date is the
-/// most expensive part of decoding one.
+/// Caches the last second that was parsed. Under load many payloads share it, and parsing a date is the most expensive part
+/// of decoding a payload.
 #[derive(Debug, Default)]
 struct Clock {
-    /// `2026-11-22T10:45:33` and what follows the fraction, `+00:00`.
+    /// The date and time up to the second, such as `2026-11-22T10:45:33`.
     second: String,
     zone: String,
     start: Option<SystemTime>,
@@ -55,9 +54,9 @@ impl Clock {
     const SECOND: usize = "2026-11-22T10:45:33".len();
     const FRACTION: usize = ".123456".len();
 
-    /// Reads an RFC 3339 time with zone.
+    /// Parses an RFC 3339 time with zone.
     fn read(&mut self, text: &str) -> Result<SystemTime, Box<dyn StdError + Send + Sync>> {
-        // The library accepts more than RFC 3339: at its own limit, the year -9999, its arithmetic overflows.
+        // The library accepts more than RFC 3339, and its arithmetic overflows at its own limit, the year -9999.
         if !Self::has_four_digit_year(text) {
             return Err("sent_at is not a time as in RFC 3339".into());
         }
@@ -79,7 +78,7 @@ impl Clock {
         year.iter().all(u8::is_ascii_digit) && rest.first() == Some(&b'-')
     }
 
-    /// Second, microseconds and zone of a time with a fraction of six digits, as PostgreSQL writes it.
+    /// Splits a time with a fraction of six digits, as PostgreSQL writes it, into second, microseconds and zone.
     fn split(text: &str) -> Option<(&str, u64, &str)> {
         let (second, rest) = text.split_at_checked(Self::SECOND)?;
         let (fraction, zone) = rest.split_at_checked(Self::FRACTION)?;
@@ -89,16 +88,16 @@ impl Clock {
                 .is_ascii_digit()
                 .then(|| micros * 10 + u64::from(digit - b'0'))
         })?;
-        // A seventh digit would be part of the fraction.
+        // A seventh digit would belong to the fraction.
         (!zone.starts_with(|c: char| c.is_ascii_digit())).then_some((second, micros, zone))
     }
 }
 
 #[derive(Debug)]
 struct Remembered {
-    /// The `key` field as it stood in the payload.
+    /// The `key` field as it was in the payload.
     key: Option<Box<str>>,
-    /// And the `types` field.
+    /// The `types` field as it was in the payload.
     types: Option<Box<str>>,
     relation: Arc<Relation>,
 }
@@ -130,13 +129,13 @@ struct Payload<'a> {
 #[derive(Default)]
 enum Keys {
     #[default]
-    Untold,
+    Unknown,
     One(RowKey),
     Many(Vec<RowKey>),
 }
 
 impl Decoder {
-    /// A decoder that has met no table yet.
+    /// Makes a decoder that has seen no table yet.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -145,8 +144,7 @@ impl Decoder {
     /// Appends the events of one payload to `events`: one per row key, or one for the whole table.
     ///
     /// # Errors
-    /// If the payload is not JSON, lacks a required field, or has one of the wrong type. `events` is then
-    /// as it was.
+    /// If the payload is not JSON, lacks a required field, or has a field of the wrong type. `events` is then unchanged.
     pub fn decode(
         &mut self,
         channel: &str,
@@ -169,7 +167,7 @@ impl Decoder {
         }
         let sent_at = self.clock.read(&fields.sent_at).map_err(refuse)?;
         let rows = match &fields.keys {
-            Keys::Untold => 0,
+            Keys::Unknown => 0,
             Keys::One(_) => 1,
             Keys::Many(keys) => keys.len(),
         };
@@ -178,7 +176,7 @@ impl Decoder {
             .as_ref()
             .is_some_and(|columns| columns.len() != rows)
         {
-            return Err(refuse("it has not as many keys as columns".into()));
+            return Err(refuse("the numbers of keys and columns differ".into()));
         }
 
         let relation = self
@@ -195,7 +193,7 @@ impl Decoder {
         let mut columns = fields.columns.into_iter().flatten();
         let mut columns = || columns.next().flatten().map(|json| Arc::from(json.get()));
         match fields.keys {
-            Keys::Untold => events.push(Event {
+            Keys::Unknown => events.push(Event {
                 head,
                 key: None,
                 columns: None,
@@ -245,7 +243,7 @@ impl Decoder {
         };
         let types = fields.types.map(|json| serde_json::from_str(json.get()));
         let types = types.transpose().map_err(|cause| {
-            Error::with_source(Kind::Decode, "types are not those of columns", cause)
+            Error::with_source(Kind::Decode, "types is not a map of column types", cause)
         })?;
         let relation = Arc::new(Relation {
             channel: ChannelName::new(channel)?,
@@ -267,7 +265,7 @@ impl Decoder {
     }
 }
 
-/// The beginning of a payload, for messages.
+/// Returns the beginning of a payload, for error messages.
 fn excerpt(payload: &str) -> String {
     let mut end = payload.len().min(EXCERPT_BYTES);
     while !payload.is_char_boundary(end) {
@@ -289,12 +287,12 @@ impl<'de> Deserialize<'de> for Keys {
             }
 
             fn visit_unit<E>(self) -> Result<Keys, E> {
-                Ok(Keys::Untold)
+                Ok(Keys::Unknown)
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Keys, A::Error> {
                 let Some(first) = seq.next_element::<RowKey>()? else {
-                    return Ok(Keys::Untold);
+                    return Ok(Keys::Unknown);
                 };
                 let Some(second) = seq.next_element::<RowKey>()? else {
                     return Ok(Keys::One(first));
@@ -370,14 +368,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_of_keys_concerns_the_table_rather_than_nothing() {
+    fn an_empty_list_of_keys_is_a_table_level_event() {
         let events = decode(EMPTY).unwrap();
         assert_eq!(events.len(), 1);
         assert_eq!(events[0].key(), None);
     }
 
     #[test]
-    fn bad_payloads_are_typed_errors_and_leave_no_event() {
+    fn bad_payloads_are_decode_errors_and_add_no_event() {
         let cases = [
             "",
             "not json",
@@ -403,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn times_read_from_memory_are_those_that_were_parsed() {
+    fn cached_seconds_do_not_change_parsed_times() {
         let mut clock = Clock::default();
         for text in [
             "2026-01-02T03:04:05.678901+00:00",
@@ -433,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn extreme_times_are_typed_errors() {
+    fn extreme_times_are_decode_errors() {
         for sent_at in [
             "-009999-01-01T00:00:00Z",
             // The library's smallest second with a fraction, which fails an assertion in the library.

@@ -1,4 +1,4 @@
-//! Row keys: which row an event is about, in a form that can be hashed, compared and sent.
+//! Row keys: identify the row of an event, in a form that can be hashed, compared and sent.
 
 use std::fmt;
 use std::slice;
@@ -8,11 +8,11 @@ use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
 /// One column of a row key.
 ///
-/// Integers and booleans keep their type. Everything else is the text that PostgreSQL's triggers write
-/// for it, so equal keys are equal whatever the writing session's settings were.
+/// Integers and booleans keep their type. All other types are the text that PostgreSQL's triggers write. That text does not
+/// depend on the settings of the writing session, so equal keys compare equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum KeyPart {
-    /// SQL NULL (only where a chosen key column allows it; never in a primary key).
+    /// SQL NULL. Occurs only if a chosen key column is nullable, and never in a primary key.
     Null,
     /// `boolean`.
     Bool(bool),
@@ -52,7 +52,7 @@ enum Repr {
 }
 
 impl RowKey {
-    /// A key of these columns.
+    /// Makes a key of these columns.
     pub fn new(parts: impl IntoIterator<Item = KeyPart>) -> Self {
         let mut parts: Vec<KeyPart> = parts.into_iter().collect();
         match parts.len() {
@@ -61,7 +61,7 @@ impl RowKey {
         }
     }
 
-    /// The columns.
+    /// Returns the columns.
     #[must_use]
     pub fn parts(&self) -> &[KeyPart] {
         match &self.0 {
@@ -90,19 +90,18 @@ impl fmt::Display for RowKey {
     }
 }
 
-/// A Rust type that stands for the key of a table's rows.
+/// A Rust type for the row keys of a table.
 ///
 /// Implemented for integers, `bool`, strings, `Vec<u8>`, [`IpAddr`](std::net::IpAddr), [`PaddedText`](crate::PaddedText),
-/// [`CaselessText`](crate::CaselessText), [`MacAddress`](crate::MacAddress) and tuples of them,
-/// and with the features of these names for `uuid::Uuid`, `rust_decimal::Decimal` and the dates and times of `chrono`, `jiff` and
-/// `time`. A type of your own (a `UserId`, a UUID) implements it by going through one of these.
+/// [`CaselessText`](crate::CaselessText), [`MacAddress`](crate::MacAddress) and tuples of them. The features of the same names add `uuid::Uuid`, `rust_decimal::Decimal`, and the dates and times of `chrono`,
+/// `jiff` and `time`. A type of your own (a `UserId`, a UUID) delegates to one of these.
 ///
 /// # Types with several spellings
 ///
-/// A value of most types has several texts: a `uuid` in upper and lower case, a `timestamp` in each `DateStyle`. An event has the
-/// text that PostgreSQL's triggers write. A cache whose keys are `String`s would miss the event if its reader has another text, so
-/// a cache refuses such keys (see [`CacheBuilder::row_of`](crate::CacheBuilder::row_of)). A key type fits if `from_row_key` reads all
-/// texts of a value as one key:
+/// Most types have several texts for one value: a `uuid` in upper or lower case, a `timestamp` in each `DateStyle`. An event
+/// has the text that PostgreSQL's triggers write. A cache with `String` keys would miss the event if a reader uses another
+/// text, so a cache refuses such keys (see [`CacheBuilder::row_of`](crate::CacheBuilder::row_of)). A key type fits a column
+/// if `from_row_key` reads all texts of a value as the same key:
 ///
 /// | type of the column | key types |
 /// |---|---|
@@ -111,13 +110,13 @@ impl fmt::Display for RowKey {
 /// | `text`, `varchar`, `name` with a deterministic collation, enums | `String`, `Arc<str>` |
 /// | `character(n)` | [`PaddedText`](crate::PaddedText) |
 /// | `uuid` | `uuid::Uuid` (feature `uuid`) |
-/// | `date`, `time`, `timestamp`, `timestamptz` | those of `chrono`, `jiff` and `time` (features of these names), of microseconds at most: a finer key is read past the cache |
+/// | `date`, `time`, `timestamp`, `timestamptz` | those of `chrono`, `jiff` and `time` (features of these names), with microsecond precision: a finer key is read past the cache |
 /// | `numeric` | `rust_decimal::Decimal` (feature `rust_decimal`); `u64` if the values are whole |
 /// | `inet`, `cidr` | [`IpAddr`](std::net::IpAddr), for hosts; an event about a network flushes the cache |
 /// | `macaddr`, `macaddr8` | [`MacAddress`](crate::MacAddress) |
 /// | `bytea` | `Vec<u8>` |
 /// | `citext` | [`CaselessText`](crate::CaselessText), for ASCII; an event about another text flushes the cache |
-/// | domains | as for the type beneath |
+/// | domains | as for the base type |
 /// | text with a nondeterministic collation, `interval`, `timetz`, `real`, `double precision`, `json`, `jsonb`, arrays, composites, ranges, types of extensions | a type of your own that normalises its text, or another key |
 ///
 /// ```
@@ -139,29 +138,29 @@ impl fmt::Display for RowKey {
 /// assert_eq!(UserId::from_row_key(&RowKey::from("seven")), None);
 /// ```
 pub trait Key: Sized {
-    /// This key as events carry it.
+    /// Returns this key in the form that events carry.
     fn to_row_key(&self) -> RowKey;
 
-    /// The key an event carries, or `None` if it is of another shape.
+    /// Reads the key of an event. Returns `None` if it does not fit this type.
     fn from_row_key(key: &RowKey) -> Option<Self>;
 }
 
-/// A type that stands for one key column; what tuples of keys are made of.
+/// A Rust type for one key column. Keys of several columns are tuples of them.
 pub trait KeyColumn: Sized {
-    /// This value as events carry it.
+    /// Returns this value in the form that events carry.
     fn to_part(&self) -> KeyPart;
 
-    /// The value an event carries, or `None` if it is of another type or out of range.
+    /// Reads a key column of an event. Returns `None` if it has another type or is out of range.
     fn from_part(part: &KeyPart) -> Option<Self>;
 }
 
-/// Whether `K` reads two row keys as the same key; see [`SameKey`](crate::types::SameKey).
+/// Returns whether `K` reads two row keys as the same key; see [`SameKey`](crate::types::SameKey).
 pub(crate) fn same_row<K: Key>(one: &RowKey, other: &RowKey) -> Option<bool> {
     let (one, other) = (K::from_row_key(one)?, K::from_row_key(other)?);
     Some(one.to_row_key() == other.to_row_key())
 }
 
-/// The same, where `K` itself is compared.
+/// Like [`same_row`], but compares the values of `K`.
 pub(crate) fn same_key<K: Key + PartialEq>(one: &RowKey, other: &RowKey) -> Option<bool> {
     Some(K::from_row_key(one)? == K::from_row_key(other)?)
 }
@@ -198,7 +197,7 @@ macro_rules! integer_key_columns {
 
 integer_key_columns!(i8 i16 i32 i64 u8 u16 u32);
 
-/// Also of `numeric` columns whose values are whole, such as `numeric(20)`.
+/// Also for `numeric` columns with whole values, such as `numeric(20)`.
 impl KeyColumn for u64 {
     fn to_part(&self) -> KeyPart {
         match i64::try_from(*self) {
@@ -210,7 +209,7 @@ impl KeyColumn for u64 {
     fn from_part(part: &KeyPart) -> Option<Self> {
         match part {
             KeyPart::Int(value) => Self::try_from(*value).ok(),
-            // No other text of the number: `07` may be another row.
+            // Accept only the canonical text: `07` may be another row.
             KeyPart::Text(text) => text
                 .parse()
                 .ok()
@@ -397,7 +396,7 @@ mod tests {
     use super::{Key, KeyPart, RowKey};
 
     #[test]
-    fn keys_survive_the_way_through_json() {
+    fn row_keys_deserialize_from_json() {
         let cases: [(&str, RowKey); 5] = [
             ("7", RowKey::from(7)),
             ("-9223372036854775808", RowKey::from(i64::MIN)),
@@ -414,14 +413,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_key_is_refused() {
+    fn invalid_json_keys_are_refused() {
         for json in ["{}", "1.5", "[]", "[[1]]", "18446744073709551615"] {
             assert!(serde_json::from_str::<RowKey>(json).is_err(), "{json}");
         }
     }
 
     #[test]
-    fn a_key_type_refuses_keys_of_another_shape() {
+    fn key_types_refuse_row_keys_that_do_not_fit() {
         assert_eq!(i16::from_row_key(&RowKey::from(70_000)), None);
         assert_eq!(i64::from_row_key(&RowKey::from("7")), None);
         assert_eq!(u64::from_row_key(&RowKey::from(-1)), None);
@@ -438,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn unsigned_keys_beyond_bigint_are_those_of_numeric() {
+    fn u64_keys_beyond_bigint_match_numeric_text() {
         for number in [0, 7, i64::MAX.cast_unsigned(), u64::MAX] {
             assert_eq!(u64::from_row_key(&number.to_row_key()), Some(number));
             let text = RowKey::from(number.to_string());
@@ -447,7 +446,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_the_key_of_a_host() {
+    fn ip_address_keys_accept_hosts_and_refuse_networks() {
         use std::net::IpAddr;
 
         let address = |text: &str| IpAddr::from_row_key(&RowKey::from(text));

@@ -1,4 +1,4 @@
-//! Bytes, addresses, UUIDs, decimals, dates and times as parts of keys, which are the text that PostgreSQL writes for them.
+//! Bytes, addresses, UUIDs, decimals, dates and times as parts of keys. In events they are the text that PostgreSQL writes.
 
 #![cfg_attr(
     not(any(feature = "chrono", feature = "jiff", feature = "time")),
@@ -17,7 +17,7 @@ struct Day {
     day: u8,
 }
 
-/// A time of the day. PostgreSQL has microseconds; what is finer is cut off.
+/// A time of the day. PostgreSQL has microseconds, so smaller units are cut off.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Clock {
     hour: u8,
@@ -46,7 +46,7 @@ impl Day {
         parts.next().is_none().then_some(Self { year, month, day })
     }
 
-    /// Without `BC`.
+    /// The text without the suffix ` BC`.
     fn text(self) -> String {
         let Self { year, month, day } = self;
         let year = if self.is_bc() { 1 - year } else { year };
@@ -129,7 +129,7 @@ fn part_time(key: &KeyPart) -> Option<Clock> {
     Clock::parse(text_of(key)?)
 }
 
-/// With `zone`, which is `+00` or empty.
+/// `zone` is `+00` or empty.
 fn moment_part(day: Day, clock: Clock, zone: &str) -> KeyPart {
     let era = if day.is_bc() { Day::BC } else { "" };
     part(format!("{} {}{zone}{era}", day.text(), clock.text()))
@@ -141,10 +141,10 @@ fn part_moment(key: &KeyPart, zone: &str) -> Option<(Day, Clock)> {
     Some((Day::parse(day, is_bc)?, Clock::parse(clock)?))
 }
 
-/// The offset of all `timestamptz` in events.
+/// The offset of all `timestamptz` values in events.
 const UTC: &str = "+00";
 
-/// Of `bytea`.
+/// For `bytea`.
 impl KeyColumn for Vec<u8> {
     fn to_part(&self) -> KeyPart {
         let digits = self.iter().map(|byte| format!("{byte:02x}"));
@@ -156,7 +156,7 @@ impl KeyColumn for Vec<u8> {
     }
 }
 
-/// Of hosts: an address with a netmask is no key.
+/// For addresses of hosts. An address with a netmask is not a key.
 impl KeyColumn for IpAddr {
     fn to_part(&self) -> KeyPart {
         part(self.to_string())
@@ -164,7 +164,7 @@ impl KeyColumn for IpAddr {
 
     fn from_part(part: &KeyPart) -> Option<Self> {
         let text = text_of(part)?;
-        // A `cidr` of one host has its length.
+        // The `cidr` of a single host ends with its full length.
         let (host, length) = text
             .split_once('/')
             .map_or((text, None), |(host, length)| (host, Some(length)));
@@ -176,7 +176,8 @@ impl KeyColumn for IpAddr {
     }
 }
 
-/// Without trailing zeros, which make no other number. A value of more than 28 digits, `NaN` and infinity are no keys.
+/// Without trailing zeros, because they do not change the number. A value of more than 28 digits, `NaN` and infinity are not
+/// keys.
 #[cfg(feature = "rust_decimal")]
 impl KeyColumn for rust_decimal::Decimal {
     fn to_part(&self) -> KeyPart {
@@ -184,7 +185,7 @@ impl KeyColumn for rust_decimal::Decimal {
     }
 
     fn from_part(part: &KeyPart) -> Option<Self> {
-        // The usual way of parsing rounds.
+        // `from_str` would round.
         Self::from_str_exact(text_of(part)?).ok()
     }
 }
@@ -200,7 +201,7 @@ impl KeyColumn for uuid::Uuid {
     }
 }
 
-/// Implements keys of a library's four types by its conversions, which have the same names in each.
+/// Implements keys for the four types of a library. The conversion functions have the same names in each library's module.
 #[cfg(any(feature = "chrono", feature = "jiff", feature = "time"))]
 macro_rules! keys {
     ($date:ty, $time:ty, $local:ty, $moment:ty) => {
@@ -275,7 +276,7 @@ mod with_chrono {
             hour: small(time.hour()),
             minute: small(time.minute()),
             second: small(time.second()),
-            // A leap second has more than a second.
+            // During a leap second, the library counts more than one second.
             micros: (time.nanosecond() / 1_000).min(999_999),
         }
     }
@@ -306,7 +307,7 @@ mod with_chrono {
         Some(local.and_utc())
     }
 
-    /// Of a number below 60.
+    /// Converts a number below 60.
     fn small(number: u32) -> u8 {
         u8::try_from(number).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What a source publishes: one event per changed row, or per table where the row is not known.
+//! Events: one per changed row, or one per table if the row is unknown.
 
 mod builder;
 mod caseless;
@@ -33,8 +33,9 @@ pub use typed::{Changed, Deleted, FromEvent, Inserted, Table, Truncated, Updated
 
 /// A committed change.
 ///
-/// An event is about one row when [`key`](Self::key) is there, else about its table as a whole: a
-/// TRUNCATE, a table without a key, or a statement that touched more rows than a notification can list.
+/// An event with a [`key`](Self::key) is about one row. An event without a key is about its whole table: a TRUNCATE, a table
+/// without a key, or a statement that changed more rows than a notification can list.
+///
 /// Cloning is cheap: the events of one statement share everything but key and columns.
 #[derive(Clone)]
 pub struct Event {
@@ -44,7 +45,7 @@ pub struct Event {
     record: Option<Arc<Record>>,
 }
 
-/// What only events of the outbox have.
+/// The part that only events of the outbox have.
 #[derive(Default)]
 pub(crate) struct Record {
     pub(crate) id: Option<i64>,
@@ -52,7 +53,7 @@ pub(crate) struct Record {
     pub(crate) changed: Option<Vec<String>>,
 }
 
-/// What all events of one statement have in common.
+/// The part that all events of one statement share.
 pub(crate) struct Head {
     pub(crate) relation: Arc<Relation>,
     pub(crate) operation: Operation,
@@ -62,7 +63,7 @@ pub(crate) struct Head {
     pub(crate) backend_pid: i32,
 }
 
-/// A table as the payloads of one channel name it; shared by all its events.
+/// A table as described by the payloads of one channel. All its events share it.
 #[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Relation {
     pub(crate) channel: ChannelName,
@@ -74,7 +75,7 @@ pub(crate) struct Relation {
 }
 
 impl Event {
-    /// Starts an event of your own, for tests and for sources other than PostgreSQL's.
+    /// Starts building an event, for tests and for sources other than PostgreSQL.
     ///
     /// ```
     /// use pgherald_core::{Event, Operation};
@@ -90,69 +91,69 @@ impl Event {
         EventBuilder::new(schema.into(), table.into(), operation)
     }
 
-    /// The channel the event came through.
+    /// Returns the channel that the event arrived on.
     #[must_use]
     pub fn channel(&self) -> &ChannelName {
         &self.head.relation.channel
     }
 
-    /// The table's schema; `None` from triggers that do not tell it, such as PGCacheWatch's.
+    /// Returns the table's schema. `None` if the trigger does not send it, as with PGCacheWatch.
     #[must_use]
     pub fn schema(&self) -> Option<&str> {
         self.head.relation.schema.as_deref()
     }
 
-    /// The table's name, without schema.
+    /// Returns the table's name, without schema.
     #[must_use]
     pub fn table(&self) -> &str {
         &self.head.relation.table
     }
 
-    /// What happened.
+    /// Returns the operation.
     #[must_use]
     pub fn operation(&self) -> Operation {
         self.head.operation
     }
 
-    /// Which row it happened to; `None` if the event is about the whole table.
+    /// Returns the key of the changed row. `None` if the event is about the whole table.
     #[must_use]
     pub fn key(&self) -> Option<&RowKey> {
         self.key.as_ref()
     }
 
-    /// The names of the key's columns, in the key's order; empty where the trigger did not tell.
+    /// Returns the names of the key's columns, in the order of the key. Empty if the trigger does not send them.
     #[must_use]
     pub fn key_columns(&self) -> &[Box<str>] {
         &self.head.relation.key_columns
     }
 
-    /// The columns that the trigger specification names, read into `T`.
+    /// Reads the columns that the trigger specification names into `T`.
     ///
-    /// A field of `T` may have any type that stands for the type of its column, as with a database driver:
+    /// The values are the new ones for inserts and updates, and the old ones for deletes. Returns `None` if the specification
+    /// names no columns, if the columns together are too large for a notification, or if the event is about the whole table.
+    ///
+    /// A field of `T` may have any type that suits the type of its column, as with a database driver:
     ///
     /// | PostgreSQL | Rust |
     /// |---|---|
     /// | `smallint`, `integer`, `bigint`, `oid` | integers, `f64`, `String` |
     /// | `real`, `double precision` | `f32`, `f64`, also for `NaN` and infinities; `String` |
     /// | `numeric` | decimal types, `String`, `f64`; integers if it is whole; in a `serde_json::Value`, a string |
-    /// | `json`, `jsonb` | any type that its JSON fits: structs, maps, `serde_json::Value` |
+    /// | `json`, `jsonb` | any type that the JSON fits: structs, maps, `serde_json::Value` |
     /// | arrays, with all their dimensions | `Vec` and other collections, of `Option` if elements may be null |
-    /// | composite types | structs with a field for each of theirs |
-    /// | `timestamptz`, `timestamp`, `date`, `time`, `timetz` | types that read ISO 8601: those of chrono and jiff; of time with `time::serde::rfc3339` and the like |
+    /// | composite types | structs with the same fields |
+    /// | `timestamptz`, `timestamp`, `date`, `time`, `timetz` | types that read ISO 8601: those of chrono and jiff; those of time with `time::serde::rfc3339` or similar |
     /// | `bytea` | `Vec<u8>`, `serde_bytes::ByteBuf` |
     /// | enums | enums, `String` |
-    /// | domains | as for the type beneath |
+    /// | domains | as for the base type |
     /// | `uuid`, `inet`, `interval` (ISO 8601), ranges, types of extensions, all others | types that read a string: `uuid::Uuid`, `IpAddr`, `String` |
     ///
-    /// `Option` stands for a column that may be null.
+    /// Use `Option` for a column that may be null.
     ///
-    /// A `numeric` may have more digits than any number type of Rust, and no digit is lost. So where serde does not ask for a
-    /// type, a `numeric` is a string with all of its digits: in a `serde_json::Value`, in a field with `#[serde(flatten)]`, in
-    /// untagged enums, and in [`columns_json`](Self::columns_json). That is the same for whole numbers, with and without the
-    /// feature `arbitrary_precision` of serde_json. Numbers within `json` and `jsonb` are those of serde_json.
-    ///
-    /// New values for inserts and updates, old values for deletes. `None` if the specification names no columns, if they
-    /// were too large together for a notification, or if the event is about the whole table.
+    /// A `numeric` may have more digits than any number type of Rust, and no digit is lost. So where serde does not request a
+    /// type, a `numeric` is a string with all of its digits: in a `serde_json::Value`, in a field with `#[serde(flatten)]`,
+    /// in untagged enums, and in [`columns_json`](Self::columns_json). This includes whole numbers, and does not depend on
+    /// the feature `arbitrary_precision` of serde_json. Numbers within `json` and `jsonb` are those of serde_json.
     ///
     /// # Errors
     /// If the columns do not fit `T`, or a column of `T` is [unavailable](Self::unavailable).
@@ -168,7 +169,7 @@ impl Event {
         read.map_err(|cause| self.unfit::<T>(json, cause))
     }
 
-    /// Makes the row of `T`, from columns and key: as it is now, or as it was before an UPDATE.
+    /// Reads a row of `T` from `columns` and the key. The caller chooses the current columns or those before an UPDATE.
     fn row<T: Table + DeserializeOwned>(&self, columns: Option<&str>) -> Result<T> {
         let optional = |column: &&str| T::OPTIONAL_COLUMNS.contains(column);
         let required = T::COLUMNS.iter().copied();
@@ -197,12 +198,12 @@ impl Event {
         Error::with_source(Kind::Decode, message, cause)
     }
 
-    /// The names of columns whose values were too large for the event, see
+    /// Returns the names of columns whose values were too large for the event, see
     /// [`TriggerSpec::value_limit`](crate::trigger::TriggerSpec::value_limit). Their values are unknown, not null.
     ///
-    /// In [`columns_json`](Self::columns_json) an object `{"unavailable":{"limit":…}}` stands in the place of such a value. A
-    /// value of type `jsonb` may look the same, but is not listed here. [`columns`](Self::columns) returns an error for a type
-    /// that has the column, and works for a type that does not.
+    /// [`columns_json`](Self::columns_json) has an object `{"unavailable":{"limit":…}}` in place of such a value. A value of
+    /// type `jsonb` may look the same, but is not listed here. [`columns`](Self::columns) returns an error for a type that
+    /// has the column, and works for a type that does not.
     ///
     /// ```
     /// use pgherald_core::{Event, Operation};
@@ -220,8 +221,8 @@ impl Event {
         found.map(|(column, _)| column).collect()
     }
 
-    /// The extra columns as a JSON object. Its values have the types of [`columns`](Self::columns): numbers, booleans, arrays,
-    /// objects, and strings for everything else, such as `numeric`, `NaN` and times.
+    /// Returns the extra columns as a JSON object. The values are read as by [`columns`](Self::columns): numbers, booleans,
+    /// arrays, objects, and strings for everything else, such as `numeric`, `NaN` and times.
     #[must_use]
     pub fn columns_json(&self) -> Option<Cow<'_, str>> {
         Some(self.typed(Cow::Borrowed(self.columns.as_deref()?)))
@@ -235,8 +236,10 @@ impl Event {
         }
     }
 
-    /// The same columns before an UPDATE, read into `T`. `None` if the specification does not ask for them, for other
-    /// operations, and for notifications: see [`TriggerSpec::old_columns`](crate::trigger::TriggerSpec::old_columns).
+    /// Reads the same columns before an UPDATE into `T`.
+    ///
+    /// Returns `None` if the specification does not request them, for other operations, and for notifications: see
+    /// [`TriggerSpec::old_columns`](crate::trigger::TriggerSpec::old_columns).
     ///
     /// # Errors
     /// If the columns do not fit `T`, or a column of `T` is unavailable, as for [`columns`](Self::columns).
@@ -244,46 +247,47 @@ impl Event {
         self.old().map(|json| self.read(&json)).transpose()
     }
 
-    /// The same columns before an UPDATE as a JSON object, like [`columns_json`](Self::columns_json).
+    /// Returns the same columns before an UPDATE as a JSON object, like [`columns_json`](Self::columns_json).
     #[must_use]
     pub fn old_columns_json(&self) -> Option<Cow<'_, str>> {
         self.old().map(|json| self.typed(json))
     }
 
-    /// The columns before an UPDATE, as they were sent.
+    /// The columns before an UPDATE, as sent by the trigger.
     fn old(&self) -> Option<Cow<'_, str>> {
         let old = self.record.as_ref()?.old_columns.as_deref()?;
         let now = self.columns.as_deref().unwrap_or_default();
         Some(unchanged::filled(old, now))
     }
 
-    /// The names of those extra columns that an UPDATE changed. `None` where [`old_columns`](Self::old_columns) is.
+    /// Returns the names of the extra columns that an UPDATE changed. `None` in the same cases as
+    /// [`old_columns`](Self::old_columns).
     #[must_use]
     pub fn changed(&self) -> Option<&[String]> {
         self.record.as_ref()?.changed.as_deref()
     }
 
-    /// Its number in the outbox, which no other event of this database has; `None` of notifications.
+    /// Returns the event's number in the outbox, which is unique within the database. `None` for notifications.
     #[must_use]
     pub fn outbox_id(&self) -> Option<i64> {
         self.record.as_ref()?.id
     }
 
-    /// When the trigger fired, by the database server's clock.
+    /// Returns when the trigger fired, by the server's clock.
     #[must_use]
     pub fn sent_at(&self) -> SystemTime {
         self.head.sent_at
     }
 
-    /// When this process read the event, by its own clock.
+    /// Returns when this process read the event, by its own clock.
     #[must_use]
     pub fn received_at(&self) -> SystemTime {
         self.head.received_at
     }
 
-    /// `received_at - sent_at`: what is left of the transaction, the commit, and the way here.
+    /// Returns `received_at - sent_at`: the rest of the transaction, the commit, and the delivery to this process.
     ///
-    /// Zero where the server's clock is ahead of ours.
+    /// Zero if the server's clock is ahead of this process's clock.
     #[must_use]
     pub fn latency(&self) -> Duration {
         self.head
@@ -292,13 +296,13 @@ impl Event {
             .unwrap_or_default()
     }
 
-    /// The transaction (`xid8`); `None` from triggers that do not tell it.
+    /// Returns the transaction id (`xid8`). `None` if the trigger does not send it.
     #[must_use]
     pub fn transaction_id(&self) -> Option<u64> {
         self.head.transaction_id
     }
 
-    /// The process id of the server backend that made the change; 0 of events of the outbox.
+    /// Returns the process id of the server backend that made the change. 0 for events of the outbox.
     #[must_use]
     pub fn backend_pid(&self) -> i32 {
         self.head.backend_pid

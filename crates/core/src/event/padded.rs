@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{KeyColumn, KeyPart};
 
-/// The value of a `character(n)` column, as a key. Values that differ in trailing blanks only are equal, as they are in SQL.
+/// The value of a `character(n)` column, as a key. Values that differ only in trailing blanks are equal, as in SQL.
 ///
-/// The server pads such a value to its length, and a client may write it without the blanks. This type removes trailing blanks.
+/// The server pads such a value to its length, and a client may write it without the blanks. This type removes trailing
+/// blanks.
 ///
 /// ```
 /// use pgherald_core::PaddedText;

@@ -1,4 +1,4 @@
-//! Events that know which table they belong to.
+//! Events with the Rust type of their table.
 
 use std::fmt;
 
@@ -23,45 +23,45 @@ use crate::operation::{Operation, OperationSet};
 /// }
 /// ```
 pub trait Table: 'static {
-    /// The schema as it stands in the catalog.
+    /// The schema, as stored in the catalog.
     const SCHEMA: &'static str = "public";
 
-    /// The table's name as it stands in the catalog: unquoted, case counts.
+    /// The table's name, as stored in the catalog: unquoted and case-sensitive.
     const NAME: &'static str;
 
-    /// The columns that make up the row key, in order; usually those of the primary key.
+    /// The columns of the row key, in order. Usually those of the primary key.
     const KEY: &'static [&'static str];
 
-    /// The columns, besides those of the key, that a row is read from. [`TriggerSpec::of`](crate::trigger::TriggerSpec::of)
-    /// asks for them. `#[derive(Table)]` names those of a `Deserialize` struct's fields.
+    /// The columns that a row is read from, besides those of the key. [`TriggerSpec::of`](crate::trigger::TriggerSpec::of)
+    /// requests them. `#[derive(Table)]` lists the fields of a `Deserialize` struct.
     const COLUMNS: &'static [&'static str] = &[];
 
-    /// Those of [`COLUMNS`](Self::COLUMNS) that an event, and the table, may lack: fields with `#[serde(default)]`. Rows that
-    /// were recorded before their column was added do not have it. See
+    /// The [`COLUMNS`](Self::COLUMNS) that an event, or the table, may lack: fields with `#[serde(default)]`. A row that was
+    /// recorded before such a column was added does not have it. See
     /// [`TriggerSpec::optional_columns`](crate::trigger::TriggerSpec::optional_columns).
     const OPTIONAL_COLUMNS: &'static [&'static str] = &[];
 
-    /// Other names under which events may have a column, such as the one before the column was renamed: the column, and its
-    /// names. `#[derive(Table)]` takes them from `#[serde(alias)]`.
+    /// Pairs of a column and its other names in events, such as the name before a rename. `#[derive(Table)]` takes them from
+    /// `#[serde(alias)]`.
     const ALIASES: &'static [(&'static str, &'static [&'static str])] = &[];
 
-    /// What a row key is in Rust.
+    /// The Rust type of a row key.
     type Key: Key + 'static;
 }
 
-/// What a handler can ask to be given instead of a plain [`Event`].
+/// A type that handlers can receive in place of a plain [`Event`].
 pub trait FromEvent: Sized + 'static {
-    /// Narrows a filter to the events that this type can be made of.
+    /// Narrows a filter to the events that this type can be made from.
     fn narrow(filter: Filter) -> Filter;
 
-    /// Makes the typed event, or `None` if the event does not tell which row it is about.
+    /// Makes the typed event. Returns `None` if the event does not identify a row.
     ///
     /// # Errors
-    /// If the event does not belong to this type, or its key has another shape than [`Table::Key`].
+    /// If the event is of another table or operation, or its key does not fit [`Table::Key`].
     fn from_event(event: &Event) -> Result<Option<Self>>;
 }
 
-/// Every event, as it is.
+/// Accepts every event.
 impl FromEvent for Event {
     fn narrow(filter: Filter) -> Filter {
         filter
@@ -72,14 +72,14 @@ impl FromEvent for Event {
     }
 }
 
-/// Fails if the event is of another table or operation: whoever subscribed did not narrow the filter.
+/// Fails if the event is of another table or operation, because the subscription did not narrow its filter.
 fn check<T: Table>(event: &Event, operations: OperationSet) -> Result<()> {
     let of_table = event.table() == T::NAME && event.schema().is_none_or(|name| name == T::SCHEMA);
     if of_table && operations.contains(event.operation()) {
         return Ok(());
     }
     let message = format!(
-        "{event} is none of {operations:?} of {}.{}",
+        "{event} is not an event of {operations:?} on {}.{}",
         T::SCHEMA,
         T::NAME
     );
@@ -91,10 +91,10 @@ fn row_key<T: Table>(event: &Event) -> Result<Option<T::Key>> {
         return Ok(None);
     };
     T::Key::from_row_key(key).map(Some).ok_or_else(|| {
-        let wanted = std::any::type_name::<T::Key>();
+        let expected = std::any::type_name::<T::Key>();
         Error::new(
             Kind::Decode,
-            format!("the row key of {event} is not a {wanted}"),
+            format!("the row key of {event} is not a {expected}"),
         )
     })
 }
@@ -105,13 +105,13 @@ macro_rules! row_events {
         pub struct $name<T: Table> {
             /// The row's key.
             pub key: T::Key,
-            /// The event it was made of.
+            /// The event that this value was made from.
             pub event: Event,
         }
 
         impl<T: Table> $name<T> {
-            /// The row: the values after the change, and before it for a DELETE. Columns of the key are taken from the key.
-            /// Their values are read as by [`Event::columns`].
+            /// Returns the row: the values after the change, or before it for a DELETE. Columns of the key are taken from the
+            /// key. Values are read as by [`Event::columns`].
             ///
             /// # Errors
             /// If a column of [`Table::COLUMNS`] is missing, or a value does not fit its field. A notification has no columns
@@ -150,21 +150,21 @@ row_events! {
     Updated = Operation::Update;
     /// A row of `T`'s table was deleted.
     Deleted = Operation::Delete;
-    /// A row of `T`'s table was inserted, updated or deleted; [`Event::operation`] tells which.
+    /// A row of `T`'s table was inserted, updated or deleted, see [`Event::operation`].
     ///
-    /// TRUNCATE names no rows: it comes as a resync.
+    /// TRUNCATE identifies no rows. It arrives as a resync.
     Changed = OperationSet::ALL;
 }
 
 macro_rules! old_rows {
     ($($name:ident)*) => {$(
         impl<T: Table> $name<T> {
-            /// The row before an UPDATE. `None` if the event has no values before: the trigger was not told to record them (see
-            /// [`TriggerSpec::old_columns`](crate::trigger::TriggerSpec::old_columns)), the UPDATE changed the key, or the
-            /// event is of another operation.
+            /// Returns the row before an UPDATE. `None` if the event has no old values: the specification does not request
+            /// them (see [`TriggerSpec::old_columns`](crate::trigger::TriggerSpec::old_columns)), the UPDATE changed the key,
+            /// or the event is of another operation.
             ///
             /// # Errors
-            /// As [`row`](Self::row).
+            /// As for [`row`](Self::row).
             pub fn old(&self) -> Result<Option<T>>
             where
                 T: DeserializeOwned,
@@ -180,7 +180,7 @@ old_rows!(Updated Changed);
 
 /// `T`'s table was truncated.
 pub struct Truncated<T: Table> {
-    /// The event it was made of.
+    /// The event that this value was made from.
     pub event: Event,
     table: std::marker::PhantomData<fn() -> T>,
 }
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_typed_event_takes_its_own_table_and_operation_only() {
+    fn typed_events_accept_only_their_table_and_operation() {
         let filter = Inserted::<User>::narrow(Filter::new());
         assert!(filter.matches(&event("users", Operation::Insert)));
         assert!(!filter.matches(&event("users", Operation::Update)));
@@ -242,14 +242,14 @@ mod tests {
     }
 
     #[test]
-    fn an_event_about_the_whole_table_names_no_row() {
+    fn whole_table_events_have_no_row_key() {
         let truncated = Event::builder("public", "users", Operation::Truncate).build();
         assert!(Changed::<User>::from_event(&truncated).unwrap().is_none());
         assert!(Truncated::<User>::from_event(&truncated).unwrap().is_some());
     }
 
     #[test]
-    fn a_key_of_another_type_is_a_named_error() {
+    fn mismatched_key_type_is_a_decode_error() {
         let event = Event::builder("public", "users", Operation::Insert)
             .key("abc")
             .build();

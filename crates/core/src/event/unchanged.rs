@@ -1,14 +1,14 @@
-//! Large values that an UPDATE did not change: they are recorded once, as new values.
+//! Restores large values that an UPDATE did not change. They are recorded only once, with the new values.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-/// An object with fewer bytes has no large value. The triggers leave out no value of an object with fewer than 16 KiB.
+/// An object below this size has no large value: triggers omit values only from objects of 16 KiB or more.
 const SMALL: usize = 1_024;
 
-/// The columns `old`, completed by columns of `now` that were left out because their values are the same.
+/// Returns the columns `old`, plus the columns of `now` that were omitted because their values are the same.
 pub(super) fn filled<'a>(old: &'a str, now: &str) -> Cow<'a, str> {
     if now.len() < SMALL {
         return Cow::Borrowed(old);
@@ -35,7 +35,7 @@ mod tests {
     use super::filled;
 
     #[test]
-    fn what_is_left_out_is_what_it_is_now() {
+    fn omitted_old_values_are_filled_from_the_new_ones() {
         let large = "x".repeat(2_000);
         let now = format!(r#"{{"a":1,"b":"{large}","it's":null}}"#);
         let old = r#"{"a":0,"it's":2}"#;

@@ -1,4 +1,4 @@
-//! Running user code so that nothing it does gets out.
+//! Runs user code and contains its panics and timeouts.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,13 +10,13 @@ use tokio::time::timeout;
 use super::{Failure, HandlerResult};
 use crate::panic::contained;
 
-/// Runs one attempt: a panic, in the call itself, in a poll, in a destructor, or in what renders the error,
-/// comes back as [`Failure::Panicked`], and an attempt that is not over after `limit` is dropped.
+/// Runs one attempt. Returns a panic as [`Failure::Panicked`], whether it occurs in the call, in a poll, in a destructor or
+/// in the formatting of the error. Drops an attempt that takes longer than `limit`.
 ///
-/// A future that blocks its thread cannot be stopped: the limit is looked at when it awaits.
+/// A future that blocks its thread cannot be stopped, because the limit is checked only when the future yields.
 ///
 /// # Errors
-/// Whatever kept the attempt from succeeding.
+/// Returns how the attempt failed.
 pub async fn contain<F>(attempt: impl FnOnce() -> F, limit: Duration) -> Result<(), Failure>
 where
     F: Future<Output = HandlerResult>,
@@ -36,7 +36,7 @@ where
     }
 }
 
-/// A future whose panics are values. Safe to drop at any time.
+/// A future that returns panics as errors. Dropping it never panics.
 struct Contained<F> {
     future: Option<Pin<Box<F>>>,
 }
@@ -62,7 +62,7 @@ impl<F: Future> Future for Contained<F> {
         };
         Poll::Ready(match (result, self.discard()) {
             (Ok(output), Err(message)) => {
-                // The output is a user's value as well.
+                // The output is a value of the user as well, so its destructor may panic.
                 let _ = contained(|| drop(output));
                 Err(message)
             }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn panics_and_hangs_come_back_as_failures() {
+    async fn panics_and_timeouts_are_returned_as_failures() {
         assert_eq!(outcome(|| async { Ok(()) }).await, "done");
         assert_eq!(outcome(|| async { Err("no".into()) }).await, "no");
         assert_eq!(
@@ -147,14 +147,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn errors_that_panic_come_back_as_failures() {
+    async fn panics_in_formatting_or_dropping_errors_are_failures() {
         let fail = |drops_badly| move || async move { Err(BadError { drops_badly }.into()) };
         assert_eq!(outcome(fail(false)).await, "panicked: in display");
         assert_eq!(outcome(fail(true)).await, "panicked: in drop of the error");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_attempt_that_is_dropped_explodes_for_nobody() {
+    async fn dropping_an_attempt_contains_panics_of_destructors() {
         let attempt = contain(
             || async {
                 let _bomb = Bomb;
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn only_permanent_errors_are_not_retried() {
+    fn only_permanent_errors_are_not_retryable() {
         assert!(Failure::render("e".into()).is_retryable());
         assert!(!Failure::render(HandlerError::permanent("e")).is_retryable());
         assert!(Failure::TimedOut(LIMIT).is_retryable());

@@ -1,4 +1,4 @@
-//! What can become of an attempt, and of a task in the end.
+//! Failures of attempts, and tasks that were given up.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,8 +8,8 @@ use crate::event::Event;
 use crate::panic::contained;
 use crate::signal::{Resync, ResyncReason};
 
-/// Why a handler did not do its work, and what is to follow. Any error converts into it by `?`, and means: try again, when
-/// the [`RetryPolicy`](super::RetryPolicy) says so.
+/// Why a handler failed, and whether to retry. Any error converts into it by `?`, and is then retried according to the
+/// [`RetryPolicy`](super::RetryPolicy).
 ///
 /// ```
 /// use std::time::Duration;
@@ -17,25 +17,25 @@ use crate::signal::{Resync, ResyncReason};
 ///
 /// let plain: HandlerError = std::io::Error::other("no answer").into();
 /// assert!(!plain.is_permanent());
-/// // When the other side says when to come back; counts as an attempt.
+/// // The other side names the time of the next attempt. Counts as an attempt.
 /// let later = HandlerError::retry_after("too many requests", Duration::from_secs(30));
-/// // Not ready yet, which is no failure; costs no attempt.
+/// // Not ready yet, which is not a failure. Does not count as an attempt.
 /// let snoozed = HandlerError::snooze(Duration::from_secs(5));
-/// // No further attempt will mend it.
+/// // No further attempt can succeed.
 /// assert!(HandlerError::permanent("no such address").is_permanent());
 /// # let _ = (later, snoozed);
 /// ```
 ///
-/// Like `anyhow::Error` it is not an `Error` itself, which is what makes that conversion possible.
+/// Like `anyhow::Error`, it does not implement `Error`, because it converts from every error.
 pub struct HandlerError {
     cause: Box<dyn StdError + Send + Sync>,
     next: Next,
 }
 
-/// What is to follow.
+/// What follows a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Next {
-    /// Another attempt, when the policy says so.
+    /// Another attempt, if the policy allows one.
     Retry,
     /// Another attempt after this time.
     RetryAfter(Duration),
@@ -43,7 +43,7 @@ enum Next {
     Snooze(Duration),
     /// Nothing.
     GiveUp,
-    /// None: the handler does not implement `resync`.
+    /// No attempt: the handler does not implement `resync`.
     WithoutResync,
 }
 
@@ -53,24 +53,24 @@ impl HandlerError {
         Self { cause, next }
     }
 
-    /// A failure that no further attempt will mend: the event is given up at once. A [durable](crate::group) handler's
-    /// becomes a dead letter.
+    /// Makes a failure that no further attempt can fix: the event is given up at once. In a [durable](crate::group) handler
+    /// it becomes a dead letter.
     pub fn permanent(cause: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self::new(cause, Next::GiveUp)
     }
 
-    /// A failure to be followed by another attempt after `delay`, whatever the policy would wait, if attempts are left.
+    /// Makes a failure that is retried after `delay` instead of the delay of the policy, if attempts are left.
     pub fn retry_after(cause: impl Into<Box<dyn StdError + Send + Sync>>, delay: Duration) -> Self {
         Self::new(cause, Next::RetryAfter(delay))
     }
 
-    /// No failure, but not the time yet: the event comes again after `delay`, and this does not count as an attempt.
+    /// Postpones the event by `delay`. This is not a failure, and does not count as an attempt.
     #[must_use]
     pub fn snooze(delay: Duration) -> Self {
         Self::new("snoozed", Next::Snooze(delay))
     }
 
-    /// What a handler that does not implement `resync` returns for a resync. The first resync of a group reports no gap.
+    /// The default result for a resync. The first resync of a group succeeds, because it reports no gap.
     pub(crate) fn without_resync(resync: &Resync) -> Result<(), Self> {
         if let [ResyncReason::Started] = resync.reasons() {
             return Ok(());
@@ -87,13 +87,13 @@ impl HandlerError {
         self.next == Next::WithoutResync
     }
 
-    /// Whether it was made by [`permanent`](Self::permanent).
+    /// Returns whether no further attempt is made, as for [`permanent`](Self::permanent).
     #[must_use]
     pub fn is_permanent(&self) -> bool {
         matches!(self.next, Next::GiveUp | Next::WithoutResync)
     }
 
-    /// The error behind it.
+    /// Returns the underlying error.
     #[must_use]
     pub fn cause(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &*self.cause
@@ -119,26 +119,25 @@ impl fmt::Debug for HandlerError {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Failure {
-    /// The handler said so.
+    /// The handler returned an error.
     Error {
         /// The error and its causes, on one line.
         message: String,
-        /// Whether it was [permanent](HandlerError::permanent).
+        /// Whether the error was [permanent](HandlerError::permanent).
         permanent: bool,
-        /// When to try again, if the handler [said](HandlerError::retry_after) so.
+        /// The delay that the handler [requested](HandlerError::retry_after), if any.
         retry_after: Option<Duration>,
     },
-    /// The handler wants to see it again [after](HandlerError::snooze) this time. Not counted as an attempt.
+    /// The handler [postponed](HandlerError::snooze) the event by this time. Does not count as an attempt.
     Snoozed(Duration),
-    /// It took longer than allowed and was dropped at its next await.
+    /// The attempt exceeded this limit, and was dropped at its next await.
     TimedOut(Duration),
-    /// It panicked, with this message.
+    /// The attempt panicked with this message.
     Panicked(String),
 }
 
 impl Failure {
-    /// Takes from an error what is to be known of it. It is a user's value: showing and dropping it can
-    /// panic.
+    /// Converts an error of a handler. It is a value of the user, so formatting or dropping it can panic.
     pub(crate) fn render(error: HandlerError) -> Self {
         let permanent = error.is_permanent();
         let retry_after = match error.next {
@@ -168,7 +167,7 @@ impl Failure {
         })
     }
 
-    /// Whether another attempt makes sense.
+    /// Returns whether another attempt makes sense.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -177,7 +176,7 @@ impl Failure {
         }
     }
 
-    /// The word for logs and metrics.
+    /// Returns the word for logs and metrics.
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
@@ -189,7 +188,7 @@ impl Failure {
     }
 }
 
-/// What happened, on one line.
+/// The failure on one line.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -201,7 +200,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What a handler is to do.
+/// A task of a handler.
 #[derive(Clone, Debug)]
 pub enum Task {
     /// Handle an event.
@@ -219,13 +218,13 @@ impl fmt::Display for Task {
     }
 }
 
-/// A task that nobody will try again.
+/// A task that is not tried again.
 #[derive(Debug)]
 pub struct GivenUp {
-    /// Which task.
+    /// The task.
     pub task: Task,
-    /// How many attempts it had.
+    /// The number of attempts made.
     pub attempts: u32,
-    /// How the last one failed.
+    /// How the last attempt failed.
     pub failure: Failure,
 }

@@ -1,4 +1,4 @@
-//! A handler's value, shared by its attempts, and made anew after a panic.
+//! The value of a handler: shared by its attempts, and replaced after a panic.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -6,15 +6,15 @@ use std::rc::Rc;
 
 use crate::panic::contained;
 
-/// Makes a handler's value when it is first needed, and again after each panic: attempts that follow find nothing half
-/// changed, those that run meanwhile keep the old one.
+/// Makes a handler's value on first use, and a new one after each panic. Attempts that are already running keep the old
+/// value.
 pub struct Instances<H> {
     factory: Box<dyn Fn() -> H>,
     current: RefCell<Option<Instance<H>>>,
 }
 
 impl<H> Instances<H> {
-    /// Values made by `factory`.
+    /// Makes values with `factory`.
     pub fn new(factory: impl Fn() -> H + 'static) -> Self {
         Self {
             factory: Box::new(factory),
@@ -22,15 +22,15 @@ impl<H> Instances<H> {
         }
     }
 
-    /// The current value, made if there is none.
+    /// Returns the current value, and makes it if there is none.
     ///
     /// # Errors
-    /// What the factory's panic said.
+    /// Returns the message if the factory panics.
     pub fn get(&self) -> Result<Instance<H>, String> {
         if let Some(current) = &*self.current.borrow() {
             return Ok(current.clone());
         }
-        // Not while it is borrowed: the factory is a user's.
+        // The factory is user code, so it must not run while `current` is borrowed.
         let made = contained(|| (self.factory)())?;
         let made = Instance(Some(Rc::new(made)));
         let before = self.current.replace(Some(made.clone()));
@@ -38,7 +38,7 @@ impl<H> Instances<H> {
         Ok(made)
     }
 
-    /// Lets go of the value that panicked, unless that was done already.
+    /// Drops the value that panicked, unless it was already replaced.
     pub fn replace(&self, broken: &Instance<H>) {
         let is_current = self
             .current
@@ -58,7 +58,7 @@ impl<H> fmt::Debug for Instances<H> {
     }
 }
 
-/// Shares a user's value; a panic in its destructor goes no further.
+/// Shares a value of the user, and contains panics in its destructor.
 pub struct Instance<H>(Option<Rc<H>>);
 
 impl<H> Instance<H> {
@@ -69,7 +69,7 @@ impl<H> Instance<H> {
             .is_some_and(|(one, other)| Rc::ptr_eq(one, other))
     }
 
-    /// The value, which it has until it is dropped.
+    /// Returns the value. `None` only while it is being dropped.
     #[must_use]
     pub fn get(&self) -> Option<&H> {
         self.0.as_deref()

@@ -1,8 +1,8 @@
-//! Side effects: what a user writes, and the pure parts of running it.
+//! Handlers: the trait that users implement, and the pure parts of running a handler.
 //!
-//! [`EventHandler`] is the user's side. [`Schedule`] decides what may run now, [`contain`] runs one attempt
-//! so that neither a panic nor a hang leaves it, [`RetryPolicy`] says what follows a failure. Whoever hosts
-//! handlers (pgherald-actors' `HandlerActor`) puts the three together.
+//! [`EventHandler`] is the trait. A host of handlers (such as `HandlerActor` of pgherald-actors) combines three parts:
+//! [`Schedule`] decides which tasks may run now, [`contain`] runs one attempt and contains panics and timeouts, and
+//! [`RetryPolicy`] decides what follows a failure.
 
 mod contain;
 mod failure;
@@ -29,14 +29,14 @@ pub type HandlerResult = Result<(), HandlerError>;
 
 /// Reacts to events with a side effect.
 ///
-/// One handler value serves many events at a time: state that attempts share needs interior mutability.
-/// After a panic a new value is made for the attempts that follow, so that they find nothing half changed;
-/// attempts that run meanwhile keep the old one.
+/// One handler value handles many events concurrently, so state that attempts share needs interior mutability. After a panic,
+/// later attempts get a new value, so that they never see state that was left inconsistent. Attempts that are already running
+/// keep the old value.
 ///
-/// Handlers hosted on the notify source are *ephemeral*: what was committed while nobody listened is not
-/// handled later. Such a handler catches up in [`resync`](Self::resync), which is also called once at the
-/// beginning. An event can be handled twice, if an attempt took effect but failed or timed out afterwards:
-/// effects should be idempotent.
+/// A handler on the notify source is *ephemeral*: changes that are committed while the process is not listening are not
+/// handled later. Such a handler catches up in [`resync`](Self::resync), which is also called once at the beginning.
+///
+/// An event may be handled twice, if an attempt took effect but then failed or timed out. Effects should be idempotent.
 ///
 /// ```
 /// use pgherald_core::{Attempt, EventHandler, HandlerResult, Inserted, Table};
@@ -60,34 +60,35 @@ pub type HandlerResult = Result<(), HandlerError>;
 /// # async fn send_mail(_: i64) -> std::io::Result<()> { Ok(()) }
 /// ```
 pub trait EventHandler: 'static {
-    /// What it is given; also decides which events it is given. [`Event`] for all of the subscription.
+    /// The events that the handler receives. Use [`Event`] for every event of the subscription.
     type Event: FromEvent;
 
     /// Handles one event.
     ///
-    /// Any error becomes a [`HandlerError`] by `?` and means: try again. [`HandlerError::permanent`] means:
-    /// do not.
+    /// Any error converts into a [`HandlerError`] by `?`, and the event is retried. Return [`HandlerError::permanent`] to
+    /// give it up.
     fn handle(&self, event: Self::Event, attempt: Attempt) -> impl Future<Output = HandlerResult>;
 
     /// Catches up with changes that were not announced row by row.
     ///
-    /// Called when the subscription begins, when events were lost, and for events that name no row
-    /// ([`FromEvent::from_event`] returned `None`). Nothing else runs in this handler meanwhile. Failures are
-    /// retried like those of events.
+    /// Called when the subscription begins, when events were lost, and for events that identify no row
+    /// ([`FromEvent::from_event`] returned `None`). No other task of this handler runs at the same time. Failures are retried
+    /// like those of events.
     ///
-    /// If an ephemeral handler does not implement this, it ignores resyncs. In a [durable](crate::group) handler, each resync
-    /// becomes a dead letter, except the first one of a new group: events may be missing, and an operator has to know.
+    /// An ephemeral handler that does not implement this method ignores resyncs. In a [durable](crate::group) handler, each
+    /// resync then becomes a dead letter, except the first one of a new group: events may be missing, and an operator has to
+    /// know.
     fn resync(&self, resync: Resync) -> impl Future<Output = HandlerResult> {
         async move { HandlerError::without_resync(&resync) }
     }
 
-    /// Told about every task that was given up: the last chance to write it down.
+    /// Called for every task that is given up: the last chance to record it.
     fn given_up(&self, task: &GivenUp) {
         let _ = task;
     }
 }
 
-/// Which try it is.
+/// The number of an attempt, and how many there may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     number: u32,
@@ -96,41 +97,41 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Attempt `number`, counted from 1, of at most `limit`.
+    /// Makes attempt `number` (counted from 1) of at most `limit`.
     #[must_use]
     pub fn new(number: u32, limit: u32) -> Self {
         let key = None;
         Self { number, limit, key }
     }
 
-    /// The same attempt, at an event that this key stands for.
+    /// Adds the idempotency key of the attempt's event.
     #[must_use]
     pub fn with_key(self, key: IdempotencyKey) -> Self {
         let key = Some(key);
         Self { key, ..self }
     }
 
-    /// Counted from 1.
+    /// Returns the number of this attempt, counted from 1.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// Whether a failure now is final.
+    /// Returns whether the event is given up if this attempt fails.
     #[must_use]
     pub fn is_last(&self) -> bool {
         self.number >= self.limit
     }
 
-    /// The same at every attempt of a [durable](crate::group) handler at one event, and at no other: what to give to whoever
-    /// can tell that something was asked of him before. `None` in ephemeral handlers.
+    /// Returns the key of the event in the group of a [durable](crate::group) handler: the same for all attempts, and
+    /// different for every other event. Pass it to services that deduplicate requests. `None` in ephemeral handlers.
     #[must_use]
     pub fn idempotency_key(&self) -> Option<&IdempotencyKey> {
         self.key.as_ref()
     }
 }
 
-/// Stands for what one group does about one event: `enrich-users/4711`.
+/// Identifies the work of one group on one event, such as `enrich-users/4711`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey {
     group: Arc<str>,
@@ -138,19 +139,19 @@ pub struct IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    /// The key of an event, by its [`outbox_id`](Event::outbox_id), in a group.
+    /// Makes the key of the event with this [`outbox_id`](Event::outbox_id) in a group.
     #[must_use]
     pub fn new(group: Arc<str>, event: i64) -> Self {
         Self { group, event }
     }
 
-    /// The group's name.
+    /// Returns the group's name.
     #[must_use]
     pub fn group(&self) -> &str {
         &self.group
     }
 
-    /// The event's [`outbox_id`](Event::outbox_id).
+    /// Returns the event's [`outbox_id`](Event::outbox_id).
     #[must_use]
     pub fn event(&self) -> i64 {
         self.event
@@ -174,7 +175,7 @@ pub async fn run<H: EventHandler>(handler: &H, task: &Task, attempt: Attempt) ->
     }
 }
 
-/// The same for a durable handler.
+/// Like [`run`], for a durable handler.
 pub(crate) async fn run_durable<H: EventHandler>(
     handler: &H,
     task: &Task,
@@ -190,7 +191,7 @@ pub(crate) async fn run_durable<H: EventHandler>(
     }
 }
 
-/// What is told of an event that names no row.
+/// The resync that stands for an event without a row.
 pub(crate) fn rows_unknown(event: &Event) -> Resync {
     Resync::new(crate::signal::ResyncReason::RowsUnknown(event.clone()))
 }

@@ -1,11 +1,11 @@
-//! What follows a failed attempt.
+//! Decides what follows a failed attempt.
 
 use std::time::Duration;
 
 use super::Failure;
 use crate::backoff::Backoff;
 
-/// How often a task is tried, and how long to wait in between.
+/// The number of attempts of a task, and the delay between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     max_attempts: u32,
@@ -13,7 +13,7 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// At most `max_attempts` attempts (0 counts as 1), waiting as `backoff` says.
+    /// Allows at most `max_attempts` attempts (0 counts as 1), with the delays of `backoff`.
     #[must_use]
     pub const fn new(max_attempts: u32, backoff: Backoff) -> Self {
         let max_attempts = if max_attempts == 0 { 1 } else { max_attempts };
@@ -23,19 +23,19 @@ impl RetryPolicy {
         }
     }
 
-    /// A single attempt.
+    /// Allows a single attempt.
     #[must_use]
     pub const fn never() -> Self {
         Self::new(1, Backoff::new(Duration::ZERO, Duration::ZERO))
     }
 
-    /// How many attempts a task has at most.
+    /// Returns the largest number of attempts of a task.
     #[must_use]
     pub fn max_attempts(&self) -> u32 {
         self.max_attempts
     }
 
-    /// The wait before the next attempt, after `attempts` failed; `None` if there is none.
+    /// Returns the delay before the next attempt after `attempts` failures. `None` if the task is given up.
     #[must_use]
     pub fn next(&self, attempts: u32, failure: &Failure) -> Option<Duration> {
         match failure {
@@ -50,7 +50,7 @@ impl RetryPolicy {
     }
 }
 
-/// Five attempts, waiting 100 ms and doubling, at most 10 s.
+/// Five attempts, with delays that double from 100 ms up to 10 s.
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self::new(

@@ -1,4 +1,4 @@
-//! Which tasks may run now.
+//! Decides which tasks may run.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::event::{Event, Relation, RowKey};
 
-/// What keeps tasks in order: the row they are about.
+/// The key that orders tasks: tasks of the same row run one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Lane {
     relation: Arc<Relation>,
@@ -14,7 +14,7 @@ pub struct Lane {
 }
 
 impl Lane {
-    /// The lane of an event; `None` if it is about a whole table.
+    /// Returns the lane of an event. `None` if it is about a whole table.
     #[must_use]
     pub fn of(event: &Event) -> Option<Self> {
         let key = event.key()?.clone();
@@ -25,7 +25,7 @@ impl Lane {
     }
 }
 
-/// Which tasks may run now: bounded concurrency, order per row.
+/// Schedules tasks with bounded concurrency, in order for each row.
 ///
 /// ```text
 ///             ┌──────── parked behind its row ────────┐
@@ -35,29 +35,27 @@ impl Lane {
 /// ```
 ///
 /// Guarantees:
-/// - At most `concurrency` tasks run at a time. A task that backs off does not run.
-/// - Tasks of one lane run one after the other in the order in which they were pushed; a task that backs
-///   off keeps its lane.
-/// - A task without a lane runs alone: after everything that was pushed before it, before everything that
-///   was pushed after it.
+/// - At most `concurrency` tasks run at a time. A paused task does not count.
+/// - Tasks of one lane run one after the other, in the order of their `push`. A paused task keeps its lane.
+/// - A task without a lane runs alone: after all tasks pushed before it, and before all tasks pushed after it.
 ///
-/// Pure: no time, no I/O, no user code.
+/// This type is pure: it uses no clock, no I/O and no user code.
 #[derive(Debug)]
 pub struct Schedule<T, L = Lane> {
     concurrency: usize,
     running: usize,
-    /// A task without a lane has begun and is not finished.
+    /// Whether a task without a lane has started and is not finished.
     exclusive: bool,
     queued: VecDeque<(Option<L>, T)>,
     ready: VecDeque<(Option<L>, T)>,
-    /// Lanes with a task that has begun, and what is parked behind it.
+    /// Lanes with a task that has started, and the tasks parked behind it.
     busy: HashMap<L, VecDeque<T>>,
-    /// Tasks pushed and not finished.
+    /// The number of tasks that were pushed and are not finished.
     unfinished: usize,
 }
 
 impl<T, L: Clone + Eq + Hash> Schedule<T, L> {
-    /// An empty schedule that runs up to `concurrency` tasks (0 counts as 1).
+    /// Makes an empty schedule that runs up to `concurrency` tasks (0 counts as 1).
     #[must_use]
     pub fn new(concurrency: usize) -> Self {
         Self {
@@ -71,25 +69,25 @@ impl<T, L: Clone + Eq + Hash> Schedule<T, L> {
         }
     }
 
-    /// How many tasks were pushed and are not finished.
+    /// Returns how many tasks were pushed and are not finished.
     #[must_use]
     pub fn len(&self) -> usize {
         self.unfinished
     }
 
-    /// Whether everything is finished.
+    /// Returns whether all tasks are finished.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.unfinished == 0
     }
 
-    /// How many tasks run now.
+    /// Returns how many tasks are running.
     #[must_use]
     pub fn running(&self) -> usize {
         self.running
     }
 
-    /// How many tasks wait for nothing but a place (or have not been looked at yet).
+    /// Returns how many tasks wait only for a free slot. Includes tasks whose lane has not been checked yet.
     #[must_use]
     pub fn startable(&self) -> usize {
         self.queued.len() + self.ready.len()
@@ -101,8 +99,7 @@ impl<T, L: Clone + Eq + Hash> Schedule<T, L> {
         self.queued.push_back((lane, task));
     }
 
-    /// The next task that may begin now. It runs until [`finish`](Self::finish) or
-    /// [`pause`](Self::pause).
+    /// Returns the next task that may start. It runs until [`finish`](Self::finish) or [`pause`](Self::pause).
     pub fn start_next(&mut self) -> Option<(Option<L>, T)> {
         if self.running == self.concurrency || (self.exclusive && self.running > 0) {
             return None;
@@ -133,7 +130,7 @@ impl<T, L: Clone + Eq + Hash> Schedule<T, L> {
         }
     }
 
-    /// The running task of this lane is done with, one way or the other.
+    /// Ends the running task of this lane, whether it succeeded or was given up.
     pub fn finish(&mut self, lane: Option<L>) {
         self.running -= 1;
         self.unfinished -= 1;
@@ -152,12 +149,12 @@ impl<T, L: Clone + Eq + Hash> Schedule<T, L> {
         }
     }
 
-    /// The running task of a lane waits for its next attempt.
+    /// Pauses a running task until its next attempt.
     pub fn pause(&mut self) {
         self.running -= 1;
     }
 
-    /// A paused task is due.
+    /// Makes a paused task ready to run again.
     pub fn resume(&mut self, lane: Option<L>, task: T) {
         self.ready.push_back((lane, task));
     }
@@ -187,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_run_side_by_side_and_each_in_order() {
+    fn rows_run_concurrently_and_each_in_order() {
         let mut schedule = Schedule::new(2);
         for (row, task) in [(1, 10), (1, 11), (2, 20), (3, 30)] {
             schedule.push(lane(row), task);
@@ -200,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_that_backs_off_keeps_its_row_and_frees_its_slot() {
+    fn paused_tasks_keep_their_lane_and_free_their_slot() {
         let mut schedule = Schedule::new(1);
         for (row, task) in [(1, 10), (1, 11), (2, 20)] {
             schedule.push(lane(row), task);
@@ -217,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_without_a_lane_runs_alone() {
+    fn tasks_without_a_lane_run_alone() {
         let mut schedule = Schedule::new(9);
         schedule.push(lane(1), 10);
         schedule.push(None, 99);
@@ -234,7 +231,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every task runs exactly once more than it was paused, within the bounds the module promises.
+        /// Every task starts once, plus once for each pause, within the guarantees of the type.
         #[test]
         fn order_and_bounds_hold(
             rows in proptest::collection::vec(proptest::option::weighted(0.9, 0_i64..5), 1..60),

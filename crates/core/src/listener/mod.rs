@@ -1,4 +1,4 @@
-//! Routes the signals of a source, and measures them.
+//! Routes the signals of a source and measures them.
 //!
 //! ```text
 //!   Source ── signals ──► Listener ── Router ──► one queue per subscription
@@ -6,11 +6,11 @@
 //!                            └── health (watch), counts, metrics, log
 //! ```
 //!
-//! Owner: the caller owns the listener and passes each signal to [`Listener::publish`]. The listener starts no task and knows
-//! no runtime. `ListenerActor` in `pgherald-actors` is this listener with an actor that receives the events.
+//! The caller owns the listener and passes each signal to [`Listener::publish`]. The listener starts no task and needs no
+//! runtime. `ListenerActor` in `pgherald-actors` wraps a listener and drives it from a source.
 //!
-//! Guarantee: a subscriber that receives an event can rely on [`Health`] being that of the event. A caller that sees a health
-//! other than live can rely on no cache answering.
+//! Guarantees: when a subscriber receives an event, [`Health`] has already been updated for it. When a caller sees a health
+//! other than live, no cache answers any more.
 
 mod metrics;
 mod monitor;
@@ -27,7 +27,7 @@ use crate::signal::{Health, Signal};
 pub use monitor::ListenerCounts;
 use monitor::Monitor;
 
-/// Routes the signals of a source to subscriptions; keeps health, counts and metrics.
+/// Routes the signals of a source to subscriptions, and keeps health, counts and metrics.
 ///
 /// ```no_run
 /// use futures_util::StreamExt;
@@ -64,9 +64,9 @@ pub struct Listener {
 /// The state of a listener and of its subscriptions.
 #[derive(Clone, Debug)]
 pub struct ListenerStatus {
-    /// Whether it can promise completeness.
+    /// Whether the listener is live.
     pub health: Health,
-    /// What it has received so far.
+    /// The signals received so far.
     pub counts: ListenerCounts,
     /// Its subscriptions.
     pub subscriptions: Vec<SubscriptionStats>,
@@ -87,8 +87,8 @@ impl Listener {
         }
     }
 
-    /// Sets the latency (see [`Event::latency`](crate::Event::latency)) above which events are counted as late and a warning is
-    /// logged, at most one a second. Default: 500 ms. `None` switches it off.
+    /// Sets the latency (see [`Event::latency`](crate::Event::latency)) above which events are counted as late and a warning
+    /// is logged, at most once a second. The default is 500 ms. `None` disables the warning.
     pub fn set_latency_warning(&mut self, threshold: Option<std::time::Duration>) {
         self.monitor.set_latency_warning(threshold);
     }
@@ -109,7 +109,7 @@ impl Listener {
         }
     }
 
-    /// Returns what it has received so far.
+    /// Returns the counts of signals received so far.
     #[must_use]
     pub fn counts(&self) -> ListenerCounts {
         self.monitor.counts()
@@ -124,7 +124,7 @@ impl Listener {
     /// Adds a subscription.
     ///
     /// # Errors
-    /// As [`Router::subscribe`].
+    /// As for [`Router::subscribe`].
     pub fn subscribe(
         &mut self,
         filter: Filter,
@@ -138,7 +138,7 @@ impl Listener {
         self.router.unsubscribe(id)
     }
 
-    /// Measures a signal, and hands it to every subscription that it concerns.
+    /// Measures a signal, and passes it to every subscription that it concerns.
     pub fn publish(&mut self, signal: &Signal) {
         let changed = self.monitor.observe(signal, &self.health.borrow());
         let closes_caches = matches!(signal, Signal::Down(_));

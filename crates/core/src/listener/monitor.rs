@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::signal::{Health, Resync, Signal};
 
-/// At most one warning about late events in this time.
+/// The shortest interval between two warnings about late events.
 const WARNING_PAUSE: Duration = Duration::from_secs(1);
 
 /// Counts since the listener was made.
@@ -16,7 +16,7 @@ const WARNING_PAUSE: Duration = Duration::from_secs(1);
 pub struct ListenerCounts {
     /// Events received.
     pub events: u64,
-    /// Batches they came in.
+    /// Batches received.
     pub batches: u64,
     /// Events whose latency was above the threshold.
     pub late: u64,
@@ -24,7 +24,7 @@ pub struct ListenerCounts {
     pub undecodable: u64,
     /// How often the source became live.
     pub connected: u64,
-    /// How often it was live and is not any more.
+    /// How often the source stopped being live.
     pub disconnected: u64,
     /// Attempts to become live that failed.
     pub failed_attempts: u64,
@@ -52,7 +52,6 @@ impl Monitor {
         self.latency_warning = threshold;
     }
 
-    /// The listener was shut down.
     pub(super) fn close(&mut self) {
         self.metrics.close();
     }
@@ -61,14 +60,14 @@ impl Monitor {
         self.counts
     }
 
-    /// Takes note of a signal. Returns the new health if it changes.
+    /// Records a signal. Returns the new health if it changes.
     pub(super) fn observe(&mut self, signal: &Signal, health: &Health) -> Option<Health> {
         match signal {
             Signal::Events(batch) => {
                 self.counts.batches += 1;
                 self.counts.events += batch.len() as u64;
                 self.metrics.received(batch);
-                self.look_at_latency(batch);
+                self.check_latency(batch);
                 None
             }
             Signal::Resync(resync) => {
@@ -76,7 +75,7 @@ impl Monitor {
                 None
             }
             Signal::Resumed => {
-                tracing::info!("caught up on what was committed meanwhile");
+                tracing::info!("caught up on the changes since the connection was lost");
                 None
             }
             Signal::Live => {
@@ -124,7 +123,7 @@ impl Monitor {
         self.metrics.failed();
     }
 
-    fn look_at_latency(&mut self, batch: &[Event]) {
+    fn check_latency(&mut self, batch: &[Event]) {
         let Some(threshold) = self.latency_warning else {
             return;
         };

@@ -1,45 +1,46 @@
-//! How far somebody has read.
+//! Cursors: positions of readers of the outbox.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use crate::error::{Error, Kind, Result};
 
-/// How far somebody has read: what is to be kept to go on from there. A value without connection; cheap to clone.
+/// A position in the outbox. Store it to continue from there. It holds no connection and is cheap to clone.
 ///
-/// `Display` and [`parse`](str::parse) turn it into text and back.
+/// `Display` and [`parse`](str::parse) convert it to text and back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// Everything up to here has been read.
+    /// Everything up to this point has been read.
     pub(crate) done: Point,
-    /// The difference that is being read.
+    /// The difference that is being read, if any.
     pub(crate) reading: Option<Reading>,
 }
 
-/// A moment in the life of a database.
+/// A point in the history of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Point {
-    /// What was visible.
+    /// The snapshot of visible transactions.
     pub(crate) snapshot: Snapshot,
-    /// The last id that had been taken, shortly before.
+    /// The last id taken, read shortly before the snapshot.
     pub(crate) floor: i64,
-    /// A transaction that began shortly after: those from it on had not begun, and took greater ids than `floor`.
+    /// A transaction id assigned shortly after the snapshot. Transactions from this id on had not begun, so their ids in the
+    /// outbox are greater than `floor`.
     pub(crate) begun: String,
-    /// The last closing of a part that was visible.
+    /// The last visible closing of a part.
     pub(crate) closed: i64,
 }
 
-/// A difference of which a part has been read.
+/// A difference that has been read in part.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reading {
-    /// It ends here.
+    /// The end of the difference.
     pub(crate) to: Point,
-    /// Up to this id.
+    /// The last id that has been read.
     pub(crate) position: i64,
 }
 
 impl Cursor {
-    /// Before everything, of which what went with closing `trimmed` is gone.
+    /// Returns the cursor before all rows. Rows up to the closing `trimmed` are already gone.
     pub(crate) fn beginning(trimmed: i64) -> Self {
         let done = Point {
             // No transaction was visible in it.
@@ -56,8 +57,8 @@ impl Cursor {
 }
 
 impl Cursor {
-    /// Fails if this cursor is behind `before`, the earlier cursor of its reader: events in between would be handled again.
-    /// Closings are not compared, because slices that are read together may have seen different ones.
+    /// Fails if this cursor is behind `before`, an earlier cursor of the same reader, because events in between would be
+    /// handled again. Closings are not compared: slices that are read together may have seen different ones.
     pub(crate) fn check_follows(&self, before: &Self) -> Result<()> {
         let is_forward = match self.done.is_at(&before.done) {
             true => self.position() >= before.position(),
@@ -72,17 +73,17 @@ impl Cursor {
         }
     }
 
-    /// Up to which id the difference that is being read has been.
+    /// Returns the last id that was read of the current difference.
     pub(crate) fn position(&self) -> Option<i64> {
         self.reading.as_ref().map(|reading| reading.position)
     }
 
-    /// The last closing of a part that is known to have been read.
+    /// Returns the last closing of a part that is known to have been read.
     pub(crate) fn closed(&self) -> i64 {
         self.done.closed
     }
 
-    /// Whether both have done the same, and are reading the same difference, wherever they are in it.
+    /// Returns whether both cursors are in the same difference, at any position in it.
     pub(crate) fn is_in_step_with(&self, other: &Self) -> bool {
         let same_end = match (&self.reading, &other.reading) {
             (Some(reading), Some(other)) => reading.to.is_at(&other.to),
@@ -94,7 +95,7 @@ impl Cursor {
 }
 
 impl Reading {
-    /// A difference that ends at `to`, of which nothing has been read.
+    /// Starts a difference that ends at `to`.
     pub(crate) fn of(to: Point) -> Self {
         Self {
             to,
@@ -104,13 +105,13 @@ impl Reading {
 }
 
 impl Point {
-    /// Whether something is visible at `other` that is not here.
+    /// Returns whether more is visible at `other` than at this point.
     pub(crate) fn is_before(&self, other: &Self) -> bool {
         self.snapshot.is_before(&other.snapshot)
     }
 
-    /// Fails if a part of it is behind `before`, which was taken earlier: reading the difference relies on their order. A part
-    /// is behind if the database was restored, or a sequence was set back.
+    /// Fails if any component is behind `before`, an earlier point, because reading the difference relies on their order. A
+    /// component goes back if the database was restored, or a sequence was set back.
     pub(crate) fn check_follows(&self, before: &Self) -> Result<()> {
         let begun = |point: &Self| point.begun.parse::<u64>().unwrap_or_default();
         let follows = self.floor >= before.floor
@@ -125,12 +126,12 @@ impl Point {
         }
     }
 
-    /// Whether both are the same moment, whatever is known of closings.
+    /// Returns whether both are the same point, except for closings.
     fn is_at(&self, other: &Self) -> bool {
         self.floor == other.floor && self.begun == other.begun && self.snapshot == other.snapshot
     }
 
-    /// Whether a transaction may have been under way that was not visible.
+    /// Returns whether a transaction may have been running that was not visible.
     pub(crate) fn leaves_some_open(&self) -> bool {
         // xmin:xmax:xip
         let snapshot = self.snapshot.as_str();
@@ -151,7 +152,7 @@ impl Point {
     }
 }
 
-/// The error for a position that only moves forward and has gone back.
+/// Makes the error for a position that may only move forward but has gone back.
 pub(super) fn went_back(what: &str) -> Error {
     Error::new(Kind::History, format!("the outbox went back: {what}"))
 }
@@ -165,8 +166,8 @@ fn is_number(text: &str) -> bool {
 pub(crate) struct Snapshot(Box<str>);
 
 impl Snapshot {
-    /// Checks that `text` is one, as strictly as PostgreSQL does: `0 < xmin <= xmax`, and what is open lies between them,
-    /// in order.
+    /// Parses a snapshot as strictly as PostgreSQL does: `0 < xmin <= xmax`, and the open transactions are between them, in
+    /// order.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let number = |text: &str| -> Option<u64> { is_number(text).then(|| text.parse().ok())? };
         let mut parts = text.split(':');
@@ -189,9 +190,9 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// `xmax` and `xip`.
+    /// Returns `xmax` and `xip`.
     fn numbers(&self) -> (u64, impl Iterator<Item = u64>) {
-        // It was checked when it was made.
+        // `parse` has checked the text.
         let mut parts = self.0.splitn(3, ':').skip(1);
         let xmax = parts.next().and_then(|xmax| xmax.parse().ok());
         let open = parts.next().unwrap_or_default().split(',');
@@ -199,8 +200,8 @@ impl Snapshot {
         (xmax.unwrap_or_default(), open)
     }
 
-    /// Whether everything that is visible in this one is visible in `other`. Of two snapshots of one server that is so of
-    /// one, or of both.
+    /// Returns whether everything visible in this snapshot is visible in `other`. Of two snapshots of one server, at least
+    /// one is within the other.
     fn is_within(&self, other: &Self) -> bool {
         let (xmax, open) = self.numbers();
         let open: HashSet<u64> = open.collect();
@@ -208,7 +209,7 @@ impl Snapshot {
         xmax <= other_xmax && other_open.all(|xid| xid >= xmax || open.contains(&xid))
     }
 
-    /// Whether something is visible in `other` that is not in this one.
+    /// Returns whether more is visible in `other` than in this snapshot.
     pub(crate) fn is_before(&self, other: &Self) -> bool {
         self.is_within(other) && !other.is_within(self)
     }
@@ -271,7 +272,7 @@ mod tests {
     use super::Cursor;
 
     #[test]
-    fn text_and_back() {
+    fn cursors_convert_to_text_and_back() {
         for text in [
             "7:7: 0 7 0",
             "7:9:7,8 120 11 1",
@@ -283,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn snapshots_follow_each_other() {
+    fn snapshots_are_ordered() {
         let snapshot = |text| super::Snapshot::parse(text).unwrap();
         for (earlier, later) in [
             ("7:9:7,8", "8:9:8"),
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_that_is_behind_another_one_is_an_error_of_its_own() {
+    fn a_cursor_behind_an_earlier_one_is_a_history_error() {
         let ascending = [
             "1:1: 0 1 0",
             "7:9:7 120 11 1",
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_refused() {
+    fn invalid_cursors_are_refused() {
         for text in [
             "",
             "7:7: 0 7",

@@ -1,4 +1,4 @@
--- The last id that was taken; 0 if none was. Null if this role may not read the sequence.
+-- The last id taken, or 0 if there is none. Null if this role may not read the sequence.
 --
 -- pg_sequence_last_value reads the sequence under the lock of its page. A plain SELECT of last_value does not hold that lock
 -- when it takes the value: nextval writes a value of up to 32 ahead into the page for its log record, and takes it back

@@ -1,4 +1,4 @@
-//! Which outbox a cursor belongs to, and what has become of its server.
+//! The history of an outbox: decides whether a cursor is still valid.
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -9,20 +9,22 @@ use crate::trigger::{refuse_other_outbox, require_version};
 /// The history to which transaction ids and positions in the outbox belong, as `pgherald.history()` returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct History {
-    /// The identity of the outbox. A database that was restored or copied gets another one.
+    /// The identity of the outbox. Restoring or copying a database changes it.
     identity: String,
-    /// The starts of the server after which it still knows every transaction that readers have seen, the newest last.
+    /// The starts of the server, the newest last. Covers every transaction that readers may have seen.
     runs: Vec<String>,
 }
 
 impl History {
-    /// Reads the history of the server's outbox. Begins a new one if this server has not written the outbox, its cursors or its
-    /// sequences. Fails if there is no outbox, or if the outbox has another version than this program.
+    /// Reads the history of the server's outbox. Begins a new history if the outbox, its cursors or its sequences were not
+    /// written by this server.
+    ///
+    /// Fails if there is no outbox, or if the outbox has another version than this program.
     pub(crate) async fn of(client: &Client) -> Result<Self> {
         Self::read(client, true).await
     }
 
-    /// Also checks cursors if `with_cursors` is set, which takes long if they have many row versions.
+    /// Also checks the cursors if `with_cursors` is set, which takes long if they have many row versions.
     async fn read(client: &Client, with_cursors: bool) -> Result<Self> {
         let sql = include_str!("history.sql");
         let sql = sql.replace("{{with_cursors}}", &with_cursors.to_string());
@@ -44,8 +46,8 @@ impl History {
         })
     }
 
-    /// Whether a reader may continue from a cursor of `before`: the outbox is the same, and its server has lost no transaction
-    /// since.
+    /// Returns whether a reader may continue from a cursor of `before`: the outbox is the same, and its server has not lost a
+    /// transaction since.
     pub(crate) fn continues(&self, before: &Self) -> bool {
         let newest = before.runs.last();
         self.identity == before.identity && newest.is_some_and(|run| self.runs.contains(run))
@@ -67,13 +69,13 @@ const LOCKED: &str = "cannot read the history of the outbox: another transaction
     or to begin a new history; if this lasts, end that transaction, which SELECT pid, mode FROM pg_locks WHERE relation IN \
     ('pgherald.server_run'::regclass, 'pgherald.outbox_history'::regclass) shows";
 
-/// Why the history could not be read. If the outbox is missing or has another version, that is the reason.
+/// Returns why the history could not be read: the outbox is missing, has another version, or `cause`.
 async fn refused(client: &Client, cause: tokio_postgres::Error) -> Error {
-    // The statement has failed, and its transaction with it.
+    // The failed statement has left its transaction open.
     if cause.code().is_some()
         && let Err(cause) = client.batch_execute("ROLLBACK").await
     {
-        return Error::of_statement("cannot look for the outbox", cause);
+        return Error::of_statement("cannot read the history of the outbox", cause);
     }
     let is_missing = matches!(
         cause.code(),
@@ -86,7 +88,7 @@ async fn refused(client: &Client, cause: tokio_postgres::Error) -> Error {
     if cause.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) {
         return Error::of_statement(LOCKED, cause);
     }
-    let error = Error::of_statement("cannot look for the outbox", cause);
+    let error = Error::of_statement("cannot read the history of the outbox", cause);
     match is_missing {
         true => require_version(client).await.err().unwrap_or(error),
         false => error,
@@ -105,12 +107,13 @@ mod tests {
     }
 
     #[test]
-    fn a_history_continues_while_its_server_has_forgotten_nothing() {
+    fn a_history_continues_while_its_server_has_lost_no_start() {
         let before = history("a", &["1", "2"]);
         assert!(before.continues(&before));
         assert!(history("a", &["1", "2", "3"]).continues(&before));
         assert!(!history("b", &["1", "2", "3"]).continues(&before));
-        // A crash has emptied the table; and a data directory was put back to before the second start.
+        // The first case is a crash, which empties the table. In the second, the data directory was put back to before the
+        // second start.
         assert!(!history("a", &["3"]).continues(&before));
         assert!(!history("a", &["1", "3"]).continues(&before));
     }

@@ -1,15 +1,15 @@
-//! The statements of the reader.
+//! The statements of the outbox reader.
 
 use super::row::{bare_columns, columns};
 
 pub(super) const TRIMMED: &str = "SELECT trimmed FROM pgherald.outbox_retention";
 
-/// The last id that was taken.
+/// The last id taken.
 pub(super) const FLOOR: &str = include_str!("floor.sql");
 
-/// The transactions that had begun when snapshot $1 was taken, but were not visible in it: those that the snapshot lists,
-/// and those from its xmax up to $3, because it lists none from its xmax on. There may be many of the latter, so an index
-/// finds the ones that have recorded something.
+/// The transactions that had begun when snapshot $1 was taken, but were not visible in it: those that the snapshot lists, and
+/// those from its xmax up to $3, because a snapshot lists none from its xmax on. There may be many of the latter, so an index
+/// finds those that have recorded rows.
 macro_rules! late {
     () => {
         "WITH RECURSIVE begun (late_xid) AS (
@@ -28,7 +28,8 @@ macro_rules! late {
     };
 }
 
-/// The end of the difference, if there is one. It uses the order of an index, whatever statistics the planner has.
+/// The end of the difference, if there is one. The statement relies on index order, so it does not depend on the planner's
+/// statistics.
 pub(super) const DIFFERENCE: &str = concat!(
     late!(),
     "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, CASE

@@ -19,8 +19,8 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::name::TableName;
 
-/// The maximum size of a page in bytes; the last row may exceed it.
-const MOST_BYTES: usize = 16 << 20;
+/// The maximum size of a page in bytes. The last row may exceed it.
+const MAX_PAGE_BYTES: usize = 16 << 20;
 
 /// Reads the outbox. It keeps only the names of tables; the position is in the [`Cursor`].
 ///
@@ -47,9 +47,9 @@ pub struct OutboxReader {
     client: Arc<Client>,
     statements: Statements,
     relations: Relations,
-    /// The most rows to ask for; fewer for a while after large rows.
-    fitting: usize,
-    /// How many rows to read one by one if the server cannot send a text of the next row.
+    /// The number of rows to request. Reduced for a while after large rows.
+    row_limit: usize,
+    /// How many rows to read one by one if the server cannot convert a text of the next row.
     one_by_one: usize,
 }
 
@@ -58,7 +58,7 @@ pub struct OutboxReader {
 pub struct Page {
     /// In the order of their ids.
     pub events: Vec<Event>,
-    /// One error for each row that fails to decode, and is therefore not among the events. It names the row.
+    /// The rows that failed to decode, which are not among the events. Each error names its row.
     pub undecodable: Vec<Error>,
     /// The position to read from next.
     pub cursor: Cursor,
@@ -100,19 +100,19 @@ impl Share {
 }
 
 impl OutboxReader {
-    /// A reader on this connection, which somebody has to drive.
+    /// Makes a reader on this connection. The caller must drive the connection.
     #[must_use]
     pub fn new(client: Arc<Client>) -> Self {
         Self {
             client,
             statements: Statements::default(),
             relations: Relations::default(),
-            fitting: usize::MAX,
+            row_limit: usize::MAX,
             one_by_one: 1,
         }
     }
 
-    /// A cursor behind everything that is committed now: what is committed from now on is read.
+    /// Returns a cursor after everything that is committed now. Reading from it returns later commits.
     ///
     /// # Errors
     /// If there is no outbox, this role may not read it, or the connection is lost.
@@ -132,7 +132,7 @@ impl OutboxReader {
         })
     }
 
-    /// A cursor before everything that is still in the outbox.
+    /// Returns a cursor before everything that is still in the outbox.
     ///
     /// # Errors
     /// As for [`now`](Self::now).
@@ -141,9 +141,10 @@ impl OutboxReader {
         Ok(Cursor::beginning(get(&trimmed, 0)?))
     }
 
-    /// A cursor before what was recorded from `time` on, by the server's clock. What was under way then may come or not.
+    /// Returns a cursor before the rows recorded from `time` on, by the server's clock. Rows of transactions that were
+    /// running at that time may or may not be included.
     ///
-    /// Looks at the rows from the oldest on.
+    /// Scans the rows from the oldest on.
     ///
     /// # Errors
     /// As for [`now`](Self::now).
@@ -160,8 +161,8 @@ impl OutboxReader {
         Ok(cursor)
     }
 
-    /// At most `limit` events (0 counts as 1) that were committed after `cursor`; fewer if they have more than 16 MiB
-    /// together, but one at least.
+    /// Returns at most `limit` events (0 counts as 1) that were committed after `cursor`. Returns fewer if they exceed 16 MiB
+    /// together, but at least one.
     ///
     /// # Errors
     /// If this role may not read the outbox, or the connection is lost.
@@ -179,18 +180,20 @@ impl OutboxReader {
         })
     }
 
-    /// The table that a row is about, if it was met before.
+    /// Returns the table of a row, if its relation was seen before.
     pub(crate) fn table(&self, row: &Recorded) -> Option<TableName> {
         self.relations.table(row.relation)
     }
 
-    /// Makes an event of each row, or an error that names it.
+    /// Decodes each row to an event, or to an error that names the row.
     pub(crate) async fn events(&mut self, rows: &[Recorded]) -> Result<Vec<Result<Event>>> {
         self.relations.events(&self.client, rows).await
     }
 
-    /// At most `limit` rows of `share` that were committed after `cursor`; and before `until`, if that is given, which must
-    /// be later than what the cursor has done, and is where its next difference then ends.
+    /// Returns at most `limit` rows of `share` that were committed after `cursor`.
+    ///
+    /// If `until` is given, the next difference of the cursor ends there. It must be later than the point that the cursor has
+    /// read.
     pub(crate) async fn rows(
         &mut self,
         cursor: &Cursor,
@@ -209,7 +212,7 @@ impl OutboxReader {
                     closed: now,
                     trimmed,
                 } => {
-                    // Nothing was unread; so the parts that are closed now have been read.
+                    // No row was unread, so all parts that are closed by now have been read.
                     cursor.done.closed = now.max(trimmed);
                     return Ok(Rows {
                         rows: Vec::new(),
@@ -222,7 +225,7 @@ impl OutboxReader {
         };
         let (rows, is_last, trimmed) = self.page(&cursor.done, &reading, share, limit).await?;
         let is_gap = trimmed > closed;
-        // Told once.
+        // Report a gap only once.
         cursor.done.closed = trimmed.max(closed);
         reading.to.closed = trimmed.max(reading.to.closed);
         if let Some(row) = rows.last() {
@@ -246,11 +249,11 @@ impl OutboxReader {
         })
     }
 
-    /// Rows of a difference, whether they are the last ones, and the last closing that was trimmed when they had been read:
-    /// rows of later closings were there.
+    /// Returns rows of a difference, whether they are the last ones, and the last closing that was trimmed after they had
+    /// been read. Rows of later closings have not been trimmed.
     ///
-    /// A text that the server cannot convert to UTF-8 fails its page. Then the reader asks for fewer rows, and in the end for
-    /// one row without texts, or for several if such rows follow each other.
+    /// The server may be unable to convert a text to UTF-8, which fails the whole page. The reader then requests fewer rows,
+    /// and at last a single row without its texts, or several if such rows follow each other.
     async fn page(
         &mut self,
         done: &Point,
@@ -259,13 +262,13 @@ impl OutboxReader {
         limit: usize,
     ) -> Result<(Vec<Recorded>, bool, i64)> {
         let most = limit.max(1);
-        let mut limit = most.min(self.fitting).max(1);
+        let mut limit = most.min(self.row_limit).max(1);
         loop {
             match self.page_of(done, reading, share, limit, false).await {
-                Err(error) if is_unsayable(&error) && limit > 1 => limit /= 2,
-                Err(error) if is_unsayable(&error) => {
+                Err(error) if is_unencodable(&error) && limit > 1 => limit /= 2,
+                Err(error) if is_unencodable(&error) => {
                     let rows = self.page_one_by_one(done, reading, share, most).await?;
-                    self.fitting = 1;
+                    self.row_limit = 1;
                     return Ok(rows);
                 }
                 page => return page,
@@ -273,7 +276,7 @@ impl OutboxReader {
         }
     }
 
-    /// The same, for rows of which some cannot be read together with others.
+    /// Like [`page`](Self::page), for rows that cannot all be read with their texts.
     async fn page_one_by_one(
         &mut self,
         done: &Point,
@@ -283,25 +286,25 @@ impl OutboxReader {
     ) -> Result<(Vec<Recorded>, bool, i64)> {
         let limit = self.one_by_one.min(limit);
         let (mut rows, _, trimmed) = self.page_of(done, reading, share, limit, true).await?;
-        let (mut count, mut unsayable, mut bytes) = (0, 0, 0);
+        let (mut count, mut unencodable, mut bytes) = (0, 0, 0);
         for row in &mut rows {
             match self.whole(row.id).await {
                 Ok(Some(whole)) => *row = whole,
                 Ok(None) => {}
-                Err(error) if is_unsayable(&error) => {
+                Err(error) if is_unencodable(&error) => {
                     row.problem = Some(error.chain().into());
-                    unsayable += 1;
+                    unencodable += 1;
                 }
                 Err(error) => return Err(error),
             }
             count += 1;
             bytes += row.bytes();
-            if bytes >= MOST_BYTES {
+            if bytes >= MAX_PAGE_BYTES {
                 break;
             }
         }
         rows.truncate(count);
-        self.one_by_one = match unsayable == count {
+        self.one_by_one = match unencodable == count {
             true => limit.saturating_mul(2),
             false => 1,
         };
@@ -343,8 +346,8 @@ impl OutboxReader {
         let late_sql = self.statements.get(&*self.client, late_sql).await?;
         let since_sql = self.statements.get(&*self.client, since_sql).await?;
         let trimmed_sql = self.statements.get(&*self.client, TRIMMED).await?;
-        // First those that were under way before, and may have small ids; then those that have begun since. All three are
-        // sent at once, and answered one after the other.
+        // First the rows of transactions that were running before and may have small ids, then those of transactions that
+        // began since. All three requests are sent at once and answered in order.
         let late = match reading.position < done.floor && done.leaves_some_open() {
             true => Either::Left(self.some_rows(&late_sql, &late)),
             false => Either::Right(ready(Ok((Vec::new(), false)))),
@@ -362,15 +365,15 @@ impl OutboxReader {
         }
         rows.truncate(limit);
         let is_last = !is_cut && rows.len() < limit;
-        // What is asked for beyond what fits is sent in vain.
-        self.fitting = match is_cut {
+        // Rows requested beyond the size of a page are sent in vain.
+        self.row_limit = match is_cut {
             true => rows.len(),
-            false => self.fitting.saturating_mul(2),
+            false => self.row_limit.saturating_mul(2),
         };
         Ok((rows, is_last, get(&trimmed, 0)?))
     }
 
-    /// A row with its texts, if it is still there.
+    /// Returns a row with its texts, if it still exists.
     async fn whole(&mut self, id: i64) -> Result<Option<Recorded>> {
         let sql = self.statements.get(&*self.client, ONE).await?;
         let row = self.client.query_opt(&sql, &[&id]).await.map_err(failed)?;
@@ -392,7 +395,7 @@ impl OutboxReader {
         .await
     }
 
-    /// What there is to read.
+    /// Returns the next difference.
     async fn difference(&mut self, done: &Point) -> Result<Difference> {
         let parameters: [&(dyn ToSql + Sync); 3] =
             [&done.snapshot.as_str(), &done.floor, &done.begun];
@@ -416,7 +419,7 @@ impl OutboxReader {
                 )));
             }
             None => {
-                // Only now: what is not trimmed yet was there before.
+                // Read `trimmed` last: rows that are not trimmed by then existed before.
                 let trimmed = self.one(TRIMMED, &[]).await?;
                 let trimmed = get(&trimmed, 0)?;
                 Difference::Nothing { closed, trimmed }
@@ -424,9 +427,9 @@ impl OutboxReader {
         })
     }
 
-    /// The last id that was taken, and then the row that `sql` selects.
+    /// Returns the last id taken, and then the row that `sql` selects.
     ///
-    /// In this order, and in statements of their own: a sequence is not subject to snapshots.
+    /// Uses two statements in this order, because sequences are not subject to snapshots.
     async fn after_the_floor(
         &mut self,
         sql: &'static str,
@@ -450,7 +453,8 @@ impl OutboxReader {
     }
 }
 
-/// Takes in rows until they have enough bytes, which `read` tells with each; says whether there are more.
+/// Collects rows until they exceed the size of a page. `read` returns a row and its size. Returns whether there are more
+/// rows.
 pub(crate) async fn some<T>(
     rows: RowStream,
     failed: impl Fn(tokio_postgres::Error) -> Error,
@@ -459,7 +463,7 @@ pub(crate) async fn some<T>(
     futures_util::pin_mut!(rows);
     let (mut taken, mut sum) = (Vec::new(), 0);
     while let Some(row) = rows.try_next().await.map_err(&failed)? {
-        if sum >= MOST_BYTES {
+        if sum >= MAX_PAGE_BYTES {
             return Ok((taken, true));
         }
         let (row, bytes) = read(&row)?;
@@ -470,23 +474,23 @@ pub(crate) async fn some<T>(
 }
 
 enum Difference {
-    /// It ends here.
+    /// The end of the difference.
     Something(Point),
-    /// The last closing that is visible, and the last one whose part was emptied.
+    /// There are no rows. Holds the last visible closing, and the closing of the last part that was emptied.
     Nothing { closed: i64, trimmed: i64 },
 }
 
 fn may_not_read_ids() -> Error {
     Error::new(
         Kind::Query,
-        // USAGE would be enough, but also lets the role take ids.
+        // USAGE would suffice, but it also allows the role to take ids.
         "cannot read the outbox: permission denied for sequence pgherald.outbox_id; \
          GRANT SELECT ON SEQUENCE pgherald.outbox_id to this role",
     )
 }
 
-/// Whether a text has characters that cannot be said in UTF-8.
-fn is_unsayable(error: &Error) -> bool {
+/// Returns whether a text could not be converted to UTF-8.
+fn is_unencodable(error: &Error) -> bool {
     matches!(
         error.code(),
         Some(&(SqlState::CHARACTER_NOT_IN_REPERTOIRE | SqlState::UNTRANSLATABLE_CHARACTER))

@@ -1,4 +1,4 @@
-//! How long rows stay in the outbox.
+//! Retention: how long rows stay in the outbox.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ const TRIM: &str = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.o
 
 /// How long rows stay in the outbox, and how large it may become.
 ///
-/// Rows go by the quarter of the outbox, each emptied as a whole, which costs next to nothing and leaves no bloat. So the
-/// outbox has up to twice as many rows as are to be kept. A transaction that has recorded something and stays open keeps
-/// the part that it wrote to; a [group](crate::group) of consumers, also one that nobody runs any more, those that it has
-/// not read.
+/// The outbox has four parts. Each is emptied as a whole, which costs almost nothing and leaves no bloat. So the outbox may
+/// hold up to twice as many rows as must be kept. A transaction that has recorded rows and stays open keeps the part that it
+/// wrote to. A [group](crate::group) of consumers keeps the rows that it has not read, even if no consumer of it runs any
+/// more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     keep: Duration,
@@ -24,7 +24,7 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Rows are kept for this long, counted from when their part was no longer written to.
+    /// Keeps rows for this long, counted from the last write to their part.
     #[must_use]
     pub const fn new(keep: Duration) -> Self {
         Self {
@@ -33,8 +33,8 @@ impl Retention {
         }
     }
 
-    /// From this size on, indexes included, older rows go whoever still needs them: rather a reader that has to read
-    /// everything again than a disk that is full. Default: 10 GiB.
+    /// Sets the size, indexes included, from which on older rows are removed even if a reader still needs them. A reader that
+    /// has to resync is better than a full disk. The default is 10 GiB.
     #[must_use]
     pub const fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
@@ -42,15 +42,16 @@ impl Retention {
     }
 }
 
-/// One day, 10 GiB: what holds until something else is [set](set_retention).
+/// One day and 10 GiB, the retention until another one is [set](set_retention).
 impl Default for Retention {
     fn default() -> Self {
         Self::new(Duration::from_secs(24 * 60 * 60))
     }
 }
 
-/// Stores in the database how long rows are kept, and up to which size. It applies to every program that trims. Requires
-/// the right to update `pgherald.outbox_retention`, which the installing role has.
+/// Stores the retention in the database. It applies to every program that trims.
+///
+/// Requires the right to update `pgherald.outbox_retention`, which the installing role has.
 ///
 /// # Errors
 /// If there is no outbox, it has another version than this program, this role lacks the right, or the connection is lost.
@@ -63,10 +64,10 @@ pub async fn set_retention(client: &Client, retention: Retention) -> Result<()> 
     done.map(drop).map_err(failed)
 }
 
-/// Removes rows that need not be kept any more. Returns how many of the four parts were emptied.
+/// Removes rows that no longer need to be kept. Returns how many of the four parts were emptied.
 ///
-/// Consumers trim by themselves at intervals. Any number of programs may trim. Trimming waits for no other session, and no
-/// other session waits for it. Requires the right to execute `pgherald.trim_outbox`, which the installing role has.
+/// Consumers trim at intervals. Any number of programs may trim. Trimming waits for no other session, and no other session
+/// waits for it. Requires the right to execute `pgherald.trim_outbox`, which the installing role has.
 ///
 /// # Errors
 /// If there is no outbox, it has another version than this program, this role lacks the right, or the connection is lost.
@@ -76,8 +77,8 @@ pub async fn trim(client: &Client) -> Result<u32> {
     get::<i32>(&row, 0).map(i32::unsigned_abs)
 }
 
-/// The same, for a connection on which other requests wait: if trimming takes longer than `limit`, the server cancels it, and
-/// no part is emptied.
+/// Like [`trim`], for a connection on which other requests wait. If trimming takes longer than `limit`, the server cancels
+/// it, and no part is emptied.
 pub(crate) async fn trim_within(client: &Client, limit: Duration) -> Result<u32> {
     require_version(client).await?;
     let milliseconds = limit.as_millis().clamp(1, i32::MAX as u128);

@@ -1,4 +1,4 @@
-//! From a row of the outbox to an event.
+//! Converts rows of the outbox to events.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
 use crate::types::Fields;
 
-/// What the rows are read by.
+/// The columns that rows are read from.
 macro_rules! columns {
     () => {
         "id, xid::pg_catalog.text, sent_at, relation, hash, operation, key, columns, old_columns, changed"
     };
 }
 pub(super) use columns;
-/// The same without texts that somebody else chose.
+/// The same columns without texts, which the writers of rows choose.
 macro_rules! bare_columns {
     () => {
         "id, xid::pg_catalog.text, sent_at, relation, hash, operation, NULL::pg_catalog.text AS key, NULL::pg_catalog.text AS columns,
@@ -29,7 +29,7 @@ macro_rules! bare_columns {
 }
 pub(super) use bare_columns;
 
-/// A row as it stands in the outbox.
+/// A row of the outbox.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorded {
     pub(crate) id: i64,
@@ -38,21 +38,22 @@ pub(crate) struct Recorded {
     pub(crate) relation: i64,
     pub(crate) hash: i32,
     pub(crate) operation: i8,
-    /// JSON.
+    /// A JSON text.
     pub(crate) key: Option<Arc<str>>,
     pub(crate) columns: Option<Arc<str>>,
     pub(crate) old_columns: Option<Arc<str>>,
     pub(crate) changed: Option<Vec<Option<String>>>,
-    /// Why it cannot be understood, if that was seen when it was read.
+    /// Why the row cannot be decoded, if reading it has shown that.
     pub(crate) problem: Option<Arc<str>>,
 }
 
-/// The first moment, in seconds since 1970, that is none to PostgreSQL: beyond it, and far before it, is infinity.
+/// The first time, in seconds since 1970, that PostgreSQL cannot represent. A later time, or one far before 1970, stands for
+/// infinity.
 const END_OF_TIME: u64 = 9_224_318_016_000;
 
 impl Recorded {
-    /// Of a row that was selected by [`columns`]. What of it cannot be read is left out, and told by the event that is made
-    /// of it.
+    /// Converts a row that was selected by [`columns`]. A column that cannot be read is omitted, and becomes an error when
+    /// the row is decoded.
     pub(crate) fn of(row: &Row) -> Result<Self> {
         let text = |index| Ok::<_, Error>(get::<Option<&str>>(row, index)?.map(Arc::<str>::from));
         let (changed, mut problem) = match row.try_get(9) {
@@ -81,7 +82,7 @@ impl Recorded {
         })
     }
 
-    /// About how many bytes it takes.
+    /// Returns the approximate size in bytes.
     pub(crate) fn bytes(&self) -> usize {
         let texts = [&self.key, &self.columns, &self.old_columns];
         let texts = texts.into_iter().flatten().map(|text| text.len());
@@ -89,7 +90,7 @@ impl Recorded {
         size_of::<Self>() + texts.chain(names).sum::<usize>()
     }
 
-    /// Microseconds since 1970; the least or greatest number if it is infinite.
+    /// Returns microseconds since 1970, or the least or greatest number if the time is infinite.
     pub(crate) fn sent_at_us(&self) -> i64 {
         let micros = |span: Duration| i64::try_from(span.as_micros()).unwrap_or(i64::MAX);
         match self.sent_at.duration_since(UNIX_EPOCH) {
@@ -149,15 +150,15 @@ fn is_infinite(time: SystemTime) -> bool {
     distance.as_secs() >= END_OF_TIME
 }
 
-/// The tables that were met so far.
+/// The tables of all relations seen so far.
 #[derive(Debug, Default)]
 pub(crate) struct Relations(HashMap<i64, Arc<Relation>>);
 
 impl Relations {
-    /// Makes an event of each row, or an error that tells which row cannot be understood.
+    /// Decodes each row to an event, or to an error that names the row.
     ///
     /// # Errors
-    /// If the server cannot be asked.
+    /// If reading from the server fails.
     pub(crate) async fn events(
         &mut self,
         client: &Client,
@@ -165,7 +166,7 @@ impl Relations {
     ) -> Result<Vec<Result<Event>>> {
         let received_at = SystemTime::now();
         let mut events = Vec::with_capacity(rows.len());
-        // Look unknown relations up once, not for each row. The next page may find them.
+        // Query an unknown relation once per page, not once per row. It may exist by the next page.
         let mut unknown = HashMap::<i64, Error>::new();
         for row in rows {
             if let Some(error) = unknown.get(&row.relation) {
@@ -185,7 +186,7 @@ impl Relations {
         Ok(events)
     }
 
-    /// The table of a relation that was met before.
+    /// Returns the table of a relation that was seen before.
     pub(crate) fn table(&self, id: i64) -> Option<TableName> {
         let relation = self.0.get(&id)?;
         TableName::new(relation.schema.as_deref()?, &relation.table).ok()
@@ -237,11 +238,7 @@ pub(crate) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     index: usize,
 ) -> Result<T> {
     row.try_get(index).map_err(|cause| {
-        Error::with_source(
-            Kind::Decode,
-            "an outbox row is not what it should be",
-            cause,
-        )
+        Error::with_source(Kind::Decode, "cannot read a column of an outbox row", cause)
     })
 }
 

@@ -43,7 +43,7 @@ pub async fn status(client: &Client) -> Result<OutboxStatus> {
     })
 }
 
-/// An interval of the server may be negative, or longer than a `Duration`.
+/// An interval may be negative, or longer than a `Duration`.
 fn seconds(number: f64) -> Duration {
     Duration::try_from_secs_f64(number.max(0.0)).unwrap_or(Duration::MAX)
 }

@@ -1,17 +1,16 @@
-//! The events that wait for one subscriber.
+//! The queue of one subscriber: batches with resyncs between them, bounded by the number of events.
 //!
-//! A queue of batches with resyncs between them, bounded by the number of events. Pure: no time, no I/O,
-//! no waking; [`Subscription`](super::Subscription) adds those.
+//! This type is pure: it uses no clock and no I/O, and wakes no task. [`Subscription`](super::Subscription) adds that.
 //!
 //! Guarantees:
-//! - Order: what is delivered is in the order of its arrival.
+//! - Items are delivered in the order of their arrival.
 //! - Every event is delivered, lost or coalesced, and counted as such.
-//! - Where events are lost, the next delivery that follows the gap begins with a resync that tells how
-//!   many. The resync waits in the queue itself and takes no room, so it cannot be lost.
-//! - The beginning of a session, of which nothing is missing, waits there in the same way: as a resync without
-//!   reasons, which goes into one that has some if they meet.
-//! - Items carry the numbers that the router gave them; see [`order`](super::order). An item that stands in the place of several
-//!   has the numbers of all of them.
+//! - After a loss, the next delivery after the gap begins with a resync that reports the number of lost events. The resync
+//!   waits in the queue itself and takes no capacity, so it cannot be lost.
+//! - The beginning of a session without missing events waits in the queue as well, as a resync without reasons. It is merged
+//!   into an adjacent resync with reasons.
+//! - Items carry the numbers that the router assigned; see [`order`](super::order). An item that replaces several items has
+//!   the numbers of all of them.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -21,7 +20,7 @@ use crate::event::{Event, Relation, RowKey};
 use crate::gate::Session;
 use crate::signal::{Resync, ResyncReason};
 
-/// What a subscriber is handed: a resync, events that follow it, or both.
+/// What a subscriber receives: a resync, the events after it, or both.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     resync: Option<Resync>,
@@ -30,7 +29,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// Makes a delivery by hand, for tests of whatever receives them.
+    /// Makes a delivery, for tests of receivers.
     #[must_use]
     pub fn new(resync: Option<Resync>, events: impl Into<Arc<[Event]>>) -> Self {
         Self {
@@ -40,26 +39,24 @@ impl Delivery {
         }
     }
 
-    /// Set if events are missing *before* those of this delivery.
+    /// Returns the resync, if events are missing *before* the events of this delivery.
     #[must_use]
     pub fn resync(&self) -> Option<&Resync> {
-        self.resync
-            .as_ref()
-            .filter(|resync| resync.is_of_something())
+        self.resync.as_ref().filter(|resync| resync.has_reasons())
     }
 
-    /// Set if a session begins before the events of this delivery, with a resync or without.
+    /// Returns the session that begins before the events of this delivery, if any.
     pub(crate) fn session(&self) -> Option<Session> {
         self.resync.as_ref().and_then(Resync::session)
     }
 
-    /// The events, oldest first. May be empty if there is a resync, or the subscription is a cache's.
+    /// Returns the events, oldest first. May be empty if there is a resync, or if the subscription belongs to a cache.
     #[must_use]
     pub fn events(&self) -> &Arc<[Event]> {
         &self.events
     }
 
-    /// How many events since the last delivery were superseded by a newer one of the same row
+    /// Returns how many events since the last delivery were superseded by a newer event of the same row
     /// ([`Overflow::CoalesceByKey`]).
     #[must_use]
     pub fn coalesced(&self) -> u64 {
@@ -69,14 +66,14 @@ impl Delivery {
 
 #[derive(Debug)]
 struct Item {
-    /// The numbers of what it consists of: the lowest and the highest.
+    /// The lowest and the highest number of the contents.
     numbers: (u64, u64),
     content: Content,
 }
 
 #[derive(Debug)]
 enum Content {
-    /// A batch from `from` on.
+    /// The events of a batch from index `from` on.
     Events {
         batch: Arc<[Event]>,
         from: usize,
@@ -100,7 +97,7 @@ pub(super) struct Backlog {
     capacity: usize,
     overflow: Overflow,
     counts: Counts,
-    /// Coalesced since the last delivery.
+    /// Events coalesced since the last delivery.
     coalesced: u64,
     last: Last,
 }
@@ -113,11 +110,11 @@ struct Last {
     numbers: Option<(u64, u64)>,
 }
 
-/// What [`Backlog::pop`] found.
+/// The result of [`Backlog::pop`].
 #[derive(Debug)]
 pub(super) enum Popped {
     Delivery(Delivery),
-    /// The next item has this number, which is too high.
+    /// The number of the next item, which is too high.
     Early(u64),
     Nothing,
 }
@@ -140,33 +137,32 @@ impl Backlog {
         self.len
     }
 
-    /// Whether a resync waits.
     pub(super) fn has_resync(&self) -> bool {
-        self.items.iter().any(
-            |item| matches!(&item.content, Content::Resync(resync) if resync.is_of_something()),
-        )
+        self.items
+            .iter()
+            .any(|item| matches!(&item.content, Content::Resync(resync) if resync.has_reasons()))
     }
 
     pub(super) fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// The lowest number above `limit` of what was delivered and not yet handled, or waits.
+    /// Returns the lowest number above `limit` of all items that are waiting, or were delivered and not yet handled.
     pub(super) fn mark(&self, limit: u64) -> Option<u64> {
         let waiting = self.items.iter().map(|item| item.numbers);
         let all = self.last.numbers.into_iter().chain(waiting);
-        // In the order of their numbers, but for one that spans the limit.
+        // Items are in the order of their numbers, except one that spans the limit.
         all.filter(|(_, highest)| *highest > limit)
             .map(|(lowest, _)| lowest.max(limit + 1))
             .next()
     }
 
-    /// The subscriber has handled the last delivery.
+    /// Records that the subscriber has handled the last delivery.
     pub(super) fn handled(&mut self) {
         self.last = Last::default();
     }
 
-    /// The last resync that waits begins a session: a subscriber that took it knows of everything that was lost.
+    /// Makes the last waiting resync begin a session. A subscriber that has handled it has learned of all losses.
     pub(super) fn begin_session(&mut self, session: Session) {
         let waiting = self
             .items
@@ -194,7 +190,7 @@ impl Backlog {
         self.items.push_back(Item { numbers, content });
     }
 
-    /// The subscriber failed with the last delivery in hand.
+    /// Counts the last delivery as lost, because the subscriber failed.
     pub(super) fn take_back(&mut self) {
         let Last {
             resync,
@@ -204,7 +200,7 @@ impl Backlog {
         self.counts.delivered -= events;
         self.counts.lost += events;
         let failed = Resync::losing(events, ResyncReason::SubscriberFailed);
-        // The resync that it was given then is still of interest.
+        // The resync of the failed delivery must be delivered again.
         let resync = match resync {
             Some(mut resync) => {
                 resync.absorb(failed);
@@ -236,7 +232,7 @@ impl Backlog {
             numbers: (number, number),
             content: Content::Events { batch, from: 0 },
         });
-        // How many events a source brings at once is no fault of a subscriber that has taken all before.
+        // The size of a source's batch is not the subscriber's fault if its queue was empty.
         if alone {
             return;
         }
@@ -244,7 +240,7 @@ impl Backlog {
             Overflow::Resync => self.drop_backlog_if_over(self.capacity),
             Overflow::DropOldest => self.drop_oldest(),
             Overflow::CoalesceByKey => {
-                // Only every so often, so that the cost per event stays constant.
+                // Coalesce only at intervals, so that the cost per event stays constant.
                 if self.len > self.capacity.saturating_mul(2) {
                     self.coalesce();
                     self.drop_backlog_if_over(self.capacity);
@@ -253,7 +249,7 @@ impl Backlog {
         }
     }
 
-    /// The next delivery of at most `max` events, of items whose numbers are all below `below`.
+    /// Returns the next delivery of at most `max` events. Only takes items whose numbers are below `below`.
     pub(super) fn pop(&mut self, max: usize, below: u64) -> Popped {
         match self.items.front() {
             None => return Popped::Nothing,
@@ -276,8 +272,8 @@ impl Backlog {
             self.items.pop_front();
         }
         let events = self.pop_events(max, below, &mut last);
-        let is_told = last.resync.as_ref().is_some_and(Resync::is_of_something);
-        self.counts.resyncs += u64::from(is_told);
+        let is_visible = last.resync.as_ref().is_some_and(Resync::has_reasons);
+        self.counts.resyncs += u64::from(is_visible);
         self.counts.delivered += events.len() as u64;
         last.events = events.len() as u64;
         let resync = last.resync.clone();
@@ -290,7 +286,7 @@ impl Backlog {
     }
 
     fn pop_events(&mut self, max: usize, below: u64, last: &mut Last) -> Arc<[Event]> {
-        // A batch that fits and stands alone, or is as large as allowed, is handed on as it is.
+        // Pass a batch on without copying if it is alone, or as large as allowed.
         let next_is_events =
             |item: Option<&Item>| item.is_some_and(|item| item.events_below(below));
         if let Some(item) = self.items.front()
@@ -329,7 +325,7 @@ impl Backlog {
         if self.len <= limit {
             return;
         }
-        // What came last is worth keeping if it fits by itself: it follows the gap.
+        // Keep the newest batch if it fits by itself, because it follows the gap.
         let newest = match self.items.back().map(|item| &item.content) {
             Some(Content::Events { batch, from }) if batch.len() - from <= limit => {
                 self.items.pop_back()
@@ -388,7 +384,7 @@ impl Backlog {
         }
     }
 
-    /// Keeps the newest event per row, in the order of the newest.
+    /// Keeps the newest event per row, in the order of the newest events.
     fn coalesce(&mut self) {
         let mut seen: HashSet<(Arc<Relation>, Option<RowKey>)> = HashSet::new();
         let mut kept = VecDeque::with_capacity(self.items.len());
@@ -438,12 +434,12 @@ impl Last {
 }
 
 impl Item {
-    /// Takes the numbers of another item up.
+    /// Extends the numbers by those of another item.
     fn span(&mut self, (lowest, highest): (u64, u64)) {
         self.numbers = (self.numbers.0.min(lowest), self.numbers.1.max(highest));
     }
 
-    /// Stands in the place of an earlier item: a resync takes up another resync, and the numbers of events that are lost.
+    /// Merges an earlier item that this one replaces: its numbers, and its resync if it is one.
     fn absorb(&mut self, other: Self) {
         self.span(other.numbers);
         if let (Content::Resync(resync), Content::Resync(other)) =
@@ -460,7 +456,7 @@ impl Item {
         }
     }
 
-    /// Whether it is of events whose number is below `below`.
+    /// Whether the item has events, with numbers below `below`.
     fn events_below(&self, below: u64) -> bool {
         matches!(self.content, Content::Events { .. }) && self.numbers.1 < below
     }

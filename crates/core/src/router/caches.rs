@@ -1,4 +1,4 @@
-//! The subscriptions of caches, which the router and the consumers of groups share.
+//! The subscriptions of caches. The router and the consumers of groups share them.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,10 +8,10 @@ use super::Route;
 use super::order::{LIMIT, Order};
 use crate::event::Event;
 
-/// The caches of a [`Listener`](crate::Listener). Cheap to clone; usable from any thread.
+/// The caches of a [`Listener`](crate::Listener). Cheap to clone, and usable from any thread.
 ///
-/// A consumer of a group reads the outbox on a connection of its own, and may receive an event before the listener does. With
-/// this handle it has the caches apply the event first; see [`Durable::caches`](crate::Durable::caches).
+/// A consumer of a group reads the outbox on its own connection, and may receive an event before the listener does. It uses
+/// this handle to have the caches apply the event first; see [`Durable::caches`](crate::Durable::caches).
 #[derive(Clone, Debug)]
 pub struct Caches {
     shared: Arc<Shared>,
@@ -39,27 +39,27 @@ impl Caches {
         &self.shared.order
     }
 
-    /// A number that is greater than all before.
+    /// Returns a number greater than all previous ones.
     pub(super) fn next_number(&self) -> u64 {
         self.shared.last_number.fetch_add(1, Relaxed) + 1
     }
 
-    /// The greatest number so far.
+    /// Returns the greatest number so far.
     pub(super) fn last_number(&self) -> u64 {
         self.shared.last_number.load(Relaxed)
     }
 
-    /// The routes, without those whose subscription was dropped.
+    /// Returns the routes whose subscription was not dropped.
     pub(super) fn routes(&self) -> MutexGuard<'_, Vec<Route>> {
-        // No user code runs under the lock: filters of caches are made of tables only.
+        // No user code runs under the lock, because filters of caches consist of tables only.
         let routes = self.shared.routes.lock();
         let mut routes = routes.unwrap_or_else(PoisonError::into_inner);
         routes.retain(|route| !route.shared.is_abandoned());
         routes
     }
 
-    /// Has each cache apply those of `events` on which it depends. Returns when all have, or when the caches that are late no
-    /// longer answer: after 100 ms at most.
+    /// Has each cache apply the `events` that it depends on. Returns when all caches have, or after 100 ms, when the late
+    /// caches no longer answer.
     pub(crate) async fn apply(&self, events: impl Iterator<Item = &Event>) {
         let number = {
             let routes = self.routes();
@@ -76,7 +76,7 @@ impl Caches {
         self.applied(number).await;
     }
 
-    /// Waits until all caches have applied what has this number. Closes those that are late.
+    /// Waits until all caches have applied this number. Closes the caches that are late.
     pub(super) async fn applied(&self, number: u64) {
         let applied = self.shared.order.applied(number);
         if tokio::time::timeout(LIMIT, applied).await.is_ok() {

@@ -1,10 +1,10 @@
-//! From one stream of signals to many subscriptions.
+//! Distributes one stream of signals to many subscriptions.
 //!
-//! The [`Router`] belongs to whoever reads the source. Each [`Subscription`] has a queue of its own:
-//! bounded, with an explicit [`Overflow`] policy, so that a slow subscriber costs nobody else anything and
-//! learns of every event it lost. Handing an event to a subscription never waits.
+//! The reader of the source owns the [`Router`]. Each [`Subscription`] has its own bounded queue with an explicit
+//! [`Overflow`] policy. So a slow subscriber delays no other subscriber, and learns of every event it lost. Publishing never
+//! waits.
 //!
-//! Caches come first: a subscription hands an event out after the caches have applied it. See [`order`].
+//! Caches come first: a subscription delivers an event only after the caches have applied it. See [`order`].
 
 mod backlog;
 mod caches;
@@ -47,12 +47,12 @@ pub use subscription::{Subscription, SubscriptionId, SubscriptionObserver, Subsc
 /// ```
 #[derive(Debug)]
 pub struct Router {
-    /// The subscriptions that are not those of caches.
+    /// The subscriptions, except those of caches.
     routes: Vec<Route>,
     caches: Caches,
     next_id: u64,
     live: bool,
-    /// Begun by a resync or a `Resumed`, and not ended by a `Down`.
+    /// The current session. Starts with a resync or a `Resumed`, and ends with a `Down`.
     session: Option<Session>,
     closed: bool,
 }
@@ -61,12 +61,12 @@ pub struct Router {
 struct Route {
     filter: Filter,
     shared: Arc<Shared>,
-    /// It was told its first resync.
+    /// Whether the subscription has received its first resync.
     begun: bool,
 }
 
 impl Route {
-    /// The source is live in `session`.
+    /// The source has become live in `session`.
     fn set_live(&mut self, session: Session, number: u64) {
         if !std::mem::replace(&mut self.begun, true) {
             let started = Resync::new(ResyncReason::Started).beginning(session);
@@ -80,7 +80,7 @@ impl Route {
             .push(|backlog| backlog.push_resync(resync, number));
     }
 
-    /// Hands over those of `batch` that match.
+    /// Queues the events of `batch` that match.
     fn push_events(&self, batch: &Arc<[Event]>, number: u64) {
         if let Some(selected) = self.filter.select(batch) {
             self.shared
@@ -90,7 +90,7 @@ impl Route {
 }
 
 impl Router {
-    /// A router without subscriptions, of a source that is not live yet.
+    /// Makes a router without subscriptions, for a source that is not live yet.
     #[must_use]
     #[allow(
         clippy::new_without_default,
@@ -107,20 +107,18 @@ impl Router {
         }
     }
 
-    /// The caches that have subscribed, for consumers of groups in the same process.
+    /// Returns the caches that have subscribed, for consumers of groups in the same process.
     #[must_use]
     pub fn caches(&self) -> Caches {
         self.caches.clone()
     }
 
-    /// Adds a subscription. It begins with a resync: at once if the source is live, else when it becomes
-    /// so.
+    /// Adds a subscription. It begins with a resync: at once if the source is live, otherwise when it becomes live.
     ///
-    /// It ends when the [`Subscription`] is dropped, or with [`unsubscribe`](Self::unsubscribe).
+    /// The subscription ends when the [`Subscription`] is dropped, or with [`unsubscribe`](Self::unsubscribe).
     ///
     /// # Errors
-    /// If the options cannot be used (a capacity or batch size of zero, those of a cache a second time), or the router is
-    /// closed.
+    /// If a capacity or batch size is zero, the options of a cache are used a second time, or the router is closed.
     pub fn subscribe(
         &mut self,
         filter: Filter,
@@ -155,20 +153,26 @@ impl Router {
         Ok(Subscription::new(shared))
     }
 
-    /// Ends a subscription: it receives nothing new, and ends once its queue is empty.
+    /// Ends a subscription. It receives no new signals, and ends once its queue is empty.
     ///
-    /// Returns whether there was one of that id.
+    /// Returns whether a subscription with this id existed.
     pub fn unsubscribe(&mut self, id: SubscriptionId) -> bool {
         let is_it = |route: &mut Route| route.shared.id() == id;
-        let mut left: Vec<Route> = self.routes.extract_if(.., is_it).collect();
-        left.extend(self.caches.routes().extract_if(.., is_it));
+        let mut left: Vec<Route> = Vec::new();
+        for routes in [&mut self.routes, &mut *self.caches.routes()] {
+            left.extend(routes.extract_if(.., is_it));
+            if routes.len() < routes.capacity() / 4 {
+                // There were many, for a time.
+                routes.shrink_to(2 * routes.len());
+            }
+        }
         for route in &left {
             route.shared.close();
         }
         !left.is_empty()
     }
 
-    /// Hands a signal to every subscription that it concerns.
+    /// Passes a signal to every subscription that it concerns.
     pub fn publish(&mut self, signal: &Signal) {
         match signal {
             Signal::Live => self.set_live(),
@@ -179,8 +183,8 @@ impl Router {
                 self.each_route(|route| route.push_events(batch, number));
             }
             Signal::Resync(resync) => {
-                // One that was delivered elsewhere may be passed on to here.
-                let mut resync = resync.clone().within_a_session();
+                // A resync that another router delivered may be published here again, so remove its session.
+                let mut resync = resync.clone().without_session();
                 if resync.channel().is_none() && !self.live {
                     let session = Session::next();
                     self.session = Some(session);
@@ -198,7 +202,8 @@ impl Router {
         }
     }
 
-    /// A session begins behind what was caught up on. A subscriber that was told nothing yet is told when the source is live.
+    /// Begins a session after the events that were missed. A subscriber without a resync so far gets one when the source is
+    /// live.
     fn resume(&mut self) {
         if self.live {
             return;
@@ -207,13 +212,13 @@ impl Router {
         self.session = Some(session);
         let number = self.caches.next_number();
         for route in self.caches.routes().iter().filter(|route| route.begun) {
-            route.push_resync(Resync::of_nothing(session), number);
+            route.push_resync(Resync::session_start(session), number);
         }
     }
 
     fn set_live(&mut self) {
         if self.session.is_none() {
-            // Not said by the source, which is its duty; nobody must suffer for it.
+            // The source has violated its contract. Emit the missing resync, so that subscribers are not affected.
             let resync = Resync::new(ResyncReason::Reconnected);
             self.publish(&Signal::Resync(resync));
         }
@@ -221,7 +226,7 @@ impl Router {
             return;
         }
         if let Some(session) = self.session {
-            // Those who came between the source's resync and this are told here.
+            // Subscriptions added after the source's resync get their first resync here.
             let number = self.caches.next_number();
             self.each_route(|route| route.set_live(session, number));
         }
@@ -239,7 +244,7 @@ impl Router {
         self.each_route(|route| route.shared.close());
     }
 
-    /// What each subscription has received and lost so far.
+    /// Returns the statistics of each subscription.
     #[must_use]
     pub fn stats(&self) -> Vec<SubscriptionStats> {
         let caches = self.caches.routes();
@@ -249,8 +254,8 @@ impl Router {
         stats
     }
 
-    /// Visits the routes whose subscription was not dropped: caches first, so that their marks stand before a handler looks at
-    /// them.
+    /// Visits the routes whose subscription was not dropped. Caches come first, so that their marks are set before a handler
+    /// checks them.
     fn each_route(&mut self, mut visit: impl FnMut(&mut Route)) {
         self.caches.routes().iter_mut().for_each(&mut visit);
         self.routes.retain(|route| !route.shared.is_abandoned());

@@ -1,27 +1,26 @@
-//! How a subscription's queue behaves.
+//! The options of a subscription's queue.
 
 use std::sync::Arc;
 
 use crate::error::{Error, Kind, Result};
 use crate::gate::Gate;
 
-/// What happens to a subscription that is too slow for its queue.
+/// What happens when a subscriber is too slow for its queue.
 ///
-/// In every case the loss is counted, and the subscriber is told how many events it lost in a resync that
-/// stands where they are missing.
+/// In all cases the loss is counted, and a resync in place of the missing events reports their number to the subscriber.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
-    /// Drop the whole backlog and begin anew after a resync. Right for whoever can read the current state
-    /// again: caches above all.
+    /// Drops the whole backlog and continues after a resync. Suits subscribers that can read the current state again, caches
+    /// above all.
     #[default]
     Resync,
-    /// Drop the oldest events, as many as needed.
+    /// Drops only as many of the oldest events as needed.
     DropOldest,
-    /// Keep only the newest event per row. Superseded events are counted as coalesced, not as lost. If
-    /// there are more different rows than room, as with [`Overflow::Resync`].
+    /// Keeps only the newest event per row. Superseded events are counted as coalesced, not as lost. If there are more
+    /// different rows than room, the backlog is dropped as with [`Overflow::Resync`].
     ///
-    /// The queue takes up to twice its capacity before it coalesces.
+    /// The queue grows up to twice its capacity before it coalesces.
     CoalesceByKey,
 }
 
@@ -33,14 +32,14 @@ pub struct SubscriptionOptions {
     pub(crate) capacity: usize,
     pub(crate) max_batch: usize,
     pub(crate) overflow: Overflow,
-    /// Told whether the source is live, at once and not in the order of the queue.
+    /// Learns at once whether the source is live, not in the order of the queue.
     pub(crate) gate: Option<Arc<Gate>>,
 }
 
 impl SubscriptionOptions {
-    /// Options with a capacity of 8,192 events, batches of up to 512, and [`Overflow::Resync`].
+    /// Makes options with a capacity of 8,192 events, batches of up to 512 events, and [`Overflow::Resync`].
     ///
-    /// The name stands in logs and statistics; it need not be unique.
+    /// The name appears in logs and statistics. It need not be unique.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -57,21 +56,21 @@ impl SubscriptionOptions {
         self
     }
 
-    /// How many events may wait. A single batch of the source (at most 512 events from PostgreSQL) is taken
-    /// also if it is larger, where nothing else waits.
+    /// Sets how many events may wait. A single batch of the source (at most 512 events from PostgreSQL) may exceed the
+    /// capacity if the queue is empty.
     pub fn capacity(mut self, events: usize) -> Self {
         self.capacity = events;
         self
     }
 
-    /// How many events are handed over at once: the subscriber's credit. The next batch leaves the queue
-    /// when the one before has been handled.
+    /// Sets how many events are delivered at once: the credit of the subscriber. The next batch leaves the queue after the
+    /// previous one has been handled.
     pub fn max_batch(mut self, events: usize) -> Self {
         self.max_batch = events;
         self
     }
 
-    /// What happens when the queue is full.
+    /// Sets what happens when the queue is full.
     pub fn overflow(mut self, policy: Overflow) -> Self {
         self.overflow = policy;
         self
@@ -87,13 +86,13 @@ impl SubscriptionOptions {
             if value == 0 {
                 let name = &self.name;
                 let message =
-                    format!("{setting} of subscription {name:?} is 0, it must be at least 1");
+                    format!("{setting} of subscription {name:?} is 0; it must be at least 1");
                 return Err(Error::new(Kind::Config, message));
             }
         }
         if self.gate.is_some() && self.overflow == Overflow::CoalesceByKey {
             let message = format!(
-                "subscription {:?} of a cache coalesces events, which would let write tokens overtake them; use \
+                "subscription {:?} of a cache coalesces events, so write tokens could overtake them; use \
                  Overflow::Resync",
                 self.name
             );

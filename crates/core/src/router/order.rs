@@ -1,11 +1,11 @@
-//! Caches first: an event reaches a handler only after the caches that depend on it have applied it.
+//! Keeps the order "caches first": an event reaches a handler only after the caches that depend on it have applied it.
 //!
-//! The router numbers what it publishes. Each cache has a *mark*: the number of the oldest event or resync that it has not
-//! applied. A subscription of a handler hands an item out once all marks are above the item's number.
+//! The router numbers everything it publishes. Each cache has a *mark*: the number of the oldest event or resync that it has
+//! not applied. The subscription of a handler delivers an item only when all marks are above the item's number.
 //!
-//! Nobody waits for a cache that is stuck: after [`LIMIT`], the cache is closed until it has applied everything up to that moment,
-//! and loses its mark until then. Its readers go to the database meanwhile, so a handler still reads nothing that is older than
-//! its event.
+//! A stuck cache delays no handler for longer than [`LIMIT`]. The cache is then closed until it has applied everything
+//! published up to that moment, and has no mark until then. Its readers go to the database meanwhile, so a handler still
+//! reads nothing older than its event.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -15,10 +15,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-/// How long a handler waits for a cache, at most.
+/// The maximum time that a handler waits for a cache.
 pub(super) const LIMIT: Duration = Duration::from_millis(100);
 
-/// The numbers of what was published, and the marks of the caches.
+/// The marks of the caches.
 #[derive(Debug)]
 pub(super) struct Order {
     /// The mark of each cache that has one, with the number of caches that share it.
@@ -37,7 +37,7 @@ impl Order {
         }
     }
 
-    /// The lowest mark. Every cache has applied what has a lower number.
+    /// Returns the lowest mark. Every cache has applied all lower numbers.
     pub(super) fn lowest(&self) -> u64 {
         self.lowest.load(Acquire)
     }
@@ -48,7 +48,7 @@ impl Order {
             return;
         }
         let rises = {
-            // Numbers only: a poisoned lock is as good as any.
+            // Ignore a poisoned lock: the map holds only numbers, and is consistent.
             let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(mark) = after {
                 *marks.entry(mark).or_default() += 1;
@@ -69,11 +69,11 @@ impl Order {
         }
     }
 
-    /// Waits until all caches have applied what has this number.
+    /// Waits until all caches have applied this number.
     pub(super) async fn applied(&self, number: u64) {
         loop {
             let mut rises = std::pin::pin!(self.rises.notified());
-            // From here on no rise is missed.
+            // From here on, no rise is missed.
             rises.as_mut().enable();
             if self.lowest() > number {
                 return;
@@ -88,7 +88,7 @@ mod tests {
     use super::Order;
 
     #[test]
-    fn the_lowest_mark_is_that_of_the_slowest_cache() {
+    fn lowest_mark_is_of_the_slowest_cache() {
         let order = Order::new();
         assert_eq!(order.lowest(), u64::MAX);
         order.change_mark(None, Some(3));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_waiter_wakes_when_the_last_cache_has_applied_its_number() {
+    async fn waiters_wake_when_the_last_cache_has_applied_their_number() {
         let order = Order::new();
         order.change_mark(None, Some(3));
         let mut waits = std::pin::pin!(order.applied(3));

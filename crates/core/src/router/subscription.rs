@@ -1,4 +1,4 @@
-//! One subscriber's end of the router.
+//! The subscriber's end of the router.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,36 +23,37 @@ impl fmt::Display for SubscriptionId {
     }
 }
 
-/// What a subscription has received and lost so far.
+/// The statistics of a subscription.
 ///
 /// `matched = delivered + lost + coalesced + queued`, at any time.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SubscriptionStats {
-    /// Which subscription.
+    /// The subscription.
     pub id: SubscriptionId,
-    /// Its name, as given in the options.
+    /// The name given in the options.
     pub name: String,
-    /// Events that matched its filter.
+    /// Events that matched the filter.
     pub matched: u64,
-    /// Events handed to the subscriber.
+    /// Events delivered to the subscriber.
     pub delivered: u64,
     /// Events dropped because the queue was full.
     pub lost: u64,
-    /// Events superseded by a newer one of the same row while they waited.
+    /// Events superseded by a newer event of the same row while they waited.
     pub coalesced: u64,
-    /// Events that wait now.
+    /// Events that are waiting now.
     pub queued: u64,
-    /// Resyncs handed to the subscriber.
+    /// Resyncs delivered to the subscriber.
     pub resyncs: u64,
-    /// Whether a resync waits now.
+    /// Whether a resync is waiting now.
     pub resync_queued: bool,
 }
 
 /// The receiving end of a subscription. Dropping it unsubscribes.
 ///
-/// What it hands out has been applied to the caches of the same listener: a receiver that reads through a cache sees nothing
-/// older than the event that it received. A cache that takes longer than 100 ms does not answer until it has caught up.
+/// A delivery has been applied to the caches of the same listener before. So a receiver that reads through a cache sees
+/// nothing older than the event that it received. A cache that takes longer than 100 ms does not answer until it has caught
+/// up.
 #[derive(Debug)]
 pub struct Subscription {
     shared: Arc<Shared>,
@@ -63,23 +64,24 @@ impl Subscription {
         Self { shared }
     }
 
-    /// Identifies it to [`Router::unsubscribe`](super::Router::unsubscribe).
+    /// Returns the id for [`Router::unsubscribe`](super::Router::unsubscribe).
     #[must_use]
     pub fn id(&self) -> SubscriptionId {
         self.shared.id
     }
 
-    /// Its name.
+    /// Returns the name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.shared.options.name
     }
 
-    /// The next batch; `None` once the subscription has ended and everything was delivered, or the cache whose subscription it
-    /// is was closed. The call says that the batch before
-    /// was handled.
+    /// Waits for the next batch. Returns `None` once the subscription has ended and its queue is empty, or once its cache is
+    /// closed.
     ///
-    /// Cancel safe: a call that is dropped has taken nothing.
+    /// The call also acknowledges that the previous batch was handled.
+    ///
+    /// Cancel safe: dropping the future takes nothing from the queue.
     pub async fn recv(&mut self) -> Option<Delivery> {
         loop {
             if self.shared.is_cache_gone() {
@@ -94,7 +96,7 @@ impl Subscription {
         }
     }
 
-    /// The next batch if one waits, and the caches have applied it.
+    /// Returns the next batch if one is waiting and the caches have applied it.
     pub fn try_recv(&mut self) -> Option<Delivery> {
         match self.take() {
             Taken::Delivery(delivery) => Some(delivery),
@@ -102,31 +104,31 @@ impl Subscription {
         }
     }
 
-    /// Counts the events of the last delivery as lost, for a receiver that failed with them in hand. The next
-    /// delivery tells so.
+    /// Counts the events of the last delivery as lost, for a receiver that failed before it had handled them. The next
+    /// delivery reports the loss.
     pub fn take_back(&mut self) {
         let mut state = self.shared.lock();
         let count = self.shared.change(&mut state, Backlog::take_back);
-        let news = state.news();
+        let unmeasured = state.take_unmeasured();
         drop(state);
-        self.shared.measure(&news);
+        self.shared.measure(&unmeasured);
         dropped(self.name(), "subscriber_failed", false, count);
         self.shared.wake.notify_one();
     }
 
-    /// Whether nothing new will come.
+    /// Returns whether no new events will arrive.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared.lock().closed || self.shared.is_cache_gone()
     }
 
-    /// What it has received and lost so far.
+    /// Returns the statistics so far.
     #[must_use]
     pub fn stats(&self) -> SubscriptionStats {
         self.shared.stats()
     }
 
-    /// Its statistics, for as long as anybody wants to see them.
+    /// Returns a handle on the statistics that outlives the subscription.
     #[must_use]
     pub fn observer(&self) -> SubscriptionObserver {
         SubscriptionObserver {
@@ -136,7 +138,7 @@ impl Subscription {
 
     fn take(&mut self) -> Taken {
         let below = match self.shared.has_gate() {
-            // A cache waits for no other.
+            // The subscription of a cache does not wait for other caches.
             true => u64::MAX,
             false => self.shared.caches.order().lowest(),
         };
@@ -149,9 +151,9 @@ impl Subscription {
         }
         match popped {
             Popped::Delivery(delivery) => {
-                let news = state.news();
+                let unmeasured = state.take_unmeasured();
                 drop(state);
-                self.shared.measure(&news);
+                self.shared.measure(&unmeasured);
                 Taken::Delivery(delivery)
             }
             Popped::Early(number) => Taken::Early(number),
@@ -164,31 +166,31 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let news = {
+        let unmeasured = {
             let mut state = self.shared.lock();
             state.abandoned = true;
             self.shared.update_mark(&mut state);
-            state.news()
+            state.take_unmeasured()
         };
-        self.shared.measure(&news);
+        self.shared.measure(&unmeasured);
         self.shared.set_not_live();
     }
 }
 
-/// Sees the statistics of a subscription, also after it has ended.
+/// Reads the statistics of a subscription, even after it has ended.
 #[derive(Clone, Debug)]
 pub struct SubscriptionObserver {
     shared: Arc<Shared>,
 }
 
 impl SubscriptionObserver {
-    /// What the subscription has received and lost so far.
+    /// Returns the statistics so far.
     #[must_use]
     pub fn stats(&self) -> SubscriptionStats {
         self.shared.stats()
     }
 
-    /// Whether it is the subscription of a cache that was closed. Events that it has left then concern nobody.
+    /// Returns whether the subscription belongs to a cache that was closed. Its remaining events then no longer matter.
     #[must_use]
     pub fn is_of_closed_cache(&self) -> bool {
         self.shared.is_cache_gone()
@@ -197,14 +199,14 @@ impl SubscriptionObserver {
 
 enum Taken {
     Delivery(Delivery),
-    /// The next item has this number, and a cache has not applied it.
+    /// The number of the next item, which some cache has not applied yet.
     Early(u64),
     Nothing {
         closed: bool,
     },
 }
 
-/// What router and subscriber share. No user code runs under its lock.
+/// State shared by router and subscriber. No user code runs under its lock.
 #[derive(Debug)]
 pub(super) struct Shared {
     id: SubscriptionId,
@@ -220,21 +222,22 @@ pub(super) struct Shared {
 #[derive(Debug)]
 struct State {
     backlog: Backlog,
-    /// Nothing new will come.
+    /// No new items will arrive.
     closed: bool,
-    /// Nobody will take anything any more.
+    /// The subscription was dropped.
     abandoned: bool,
     /// Events were lost since the queue was last empty.
     overflowing: bool,
-    /// Of a cache: the number of the oldest item that it has not applied.
+    /// For a cache: the number of the oldest item that it has not applied.
     mark: Option<u64>,
-    /// Of a cache: it does not answer until it has applied what has this number, so nobody waits for that.
+    /// For a cache: handlers do not wait for numbers up to this one, because the cache does not answer until it has applied
+    /// them.
     bypassed: u64,
-    /// The recorder knows of so many delivered and coalesced events, and of so many that wait.
+    /// The delivered, coalesced and queued events that the recorder has been given.
     measured: (u64, u64, u64),
 }
 
-/// What the recorder does not know yet.
+/// The difference that the recorder has not been given yet.
 struct Unmeasured {
     delivered: u64,
     coalesced: u64,
@@ -242,7 +245,7 @@ struct Unmeasured {
 }
 
 impl State {
-    fn news(&mut self) -> Unmeasured {
+    fn take_unmeasured(&mut self) -> Unmeasured {
         let Counts {
             delivered,
             coalesced,
@@ -255,7 +258,7 @@ impl State {
         let now = (delivered, coalesced, queued);
         let before = std::mem::replace(&mut self.measured, now);
         Unmeasured {
-            // What was taken back is delivered no more, but has been.
+            // Events that were taken back no longer count as delivered, but a counter cannot decrease.
             delivered: delivered.saturating_sub(before.0),
             coalesced: coalesced.saturating_sub(before.1),
             queued: queued.cast_signed() - before.2.cast_signed(),
@@ -276,8 +279,8 @@ impl Shared {
             measured: (0, 0, 0),
         });
         Self {
-            delivered: of_result(&options.name, "delivered"),
-            coalesced: of_result(&options.name, "coalesced"),
+            delivered: event_counter(&options.name, "delivered"),
+            coalesced: event_counter(&options.name, "coalesced"),
             queued: gauge(
                 SUBSCRIPTION_QUEUED_EVENTS,
                 &[("subscription", &options.name)],
@@ -294,9 +297,9 @@ impl Shared {
         self.id
     }
 
-    /// Changes the backlog, and returns how many events were lost with it.
+    /// Changes the backlog, and returns how many events were lost by the change.
     ///
-    /// A cache does not answer while it does not know of them.
+    /// After a loss, a cache does not answer until it has handled the loss.
     fn change(&self, state: &mut State, change: impl FnOnce(&mut Backlog)) -> u64 {
         let before = state.backlog.counts().lost;
         change(&mut state.backlog);
@@ -313,7 +316,7 @@ impl Shared {
         lost
     }
 
-    /// Reports the oldest item that a cache has not applied.
+    /// Publishes the number of the oldest item that a cache has not applied.
     fn update_mark(&self, state: &mut State) {
         if !self.has_gate() {
             return;
@@ -326,7 +329,8 @@ impl Shared {
         self.caches.order().change_mark(before, mark);
     }
 
-    /// Has a cache not answer until it has applied what waits now, if that is late: if its mark is not above `number`.
+    /// If a cache is late, because its mark is not above `number`, closes it until it has applied everything that is waiting
+    /// now.
     pub(super) fn bypass(&self, number: u64, next_number: impl FnOnce() -> u64) {
         let mut state = self.lock();
         let (Some(gate), Some(mark)) = (&self.options.gate, state.mark) else {
@@ -335,11 +339,11 @@ impl Shared {
         if mark > number {
             return;
         }
-        // If the source is not live, the gate is closed, and opens behind what waits.
+        // If the source is not live, the gate is already closed, and opens only after the waiting items.
         if gate.is_live() {
             let session = Session::next();
             gate.set_live(session);
-            let caught_up = Resync::of_nothing(session);
+            let caught_up = Resync::session_start(session);
             state.backlog.push_resync(caught_up, next_number());
         }
         state.bypassed = self.caches.last_number();
@@ -348,24 +352,24 @@ impl Shared {
         self.wake.notify_one();
         tracing::warn!(
             cache = self.options.name,
-            "cache is late: it does not answer until it has caught up"
+            "cache is late and does not answer until it has caught up"
         );
     }
 
     /// Changes the backlog and wakes the subscriber.
     pub(super) fn push(&self, change: impl FnOnce(&mut Backlog)) {
-        let (count, is_news, unmeasured) = {
+        let (count, is_first_loss, unmeasured) = {
             let mut state = self.lock();
             let count = self.change(&mut state, change);
-            let is_news = count > 0 && !state.overflowing;
+            let is_first_loss = count > 0 && !state.overflowing;
             state.overflowing |= count > 0;
-            (count, is_news, state.news())
+            (count, is_first_loss, state.take_unmeasured())
         };
         self.measure(&unmeasured);
         dropped(&self.options.name, "overflow", false, count);
         let Self { id, options, .. } = self;
-        // The first loss is news, those that follow before the queue has been empty are detail.
-        if is_news {
+        // Warn about the first loss only, until the queue has been empty again.
+        if is_first_loss {
             tracing::warn!(subscription = %options.name, %id, count, reason = "overflow",
                 intentional = false, "subscription too slow, events dropped");
         } else if count > 0 {
@@ -376,21 +380,21 @@ impl Shared {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "what metrics are made of")]
-    fn measure(&self, news: &Unmeasured) {
-        self.delivered.increment(news.delivered);
-        self.coalesced.increment(news.coalesced);
-        if news.queued != 0 {
-            self.queued.increment(news.queued as f64);
+    fn measure(&self, unmeasured: &Unmeasured) {
+        self.delivered.increment(unmeasured.delivered);
+        self.coalesced.increment(unmeasured.coalesced);
+        if unmeasured.queued != 0 {
+            self.queued.increment(unmeasured.queued as f64);
         }
     }
 
-    /// Whether it is that of a cache which nobody drives, or nobody reads, any more.
+    /// Whether the subscription belongs to a cache whose driver or last reader is gone.
     fn is_cache_gone(&self) -> bool {
         let gate = self.options.gate.as_ref();
         gate.is_some_and(|gate| gate.is_abandoned())
     }
 
-    /// Waits until there may be something to take, or the cache is gone.
+    /// Waits until the queue may have an item, or the cache is gone.
     async fn woken(&self) {
         match &self.options.gate {
             Some(gate) => tokio::select! {
@@ -401,7 +405,7 @@ impl Shared {
         }
     }
 
-    /// Whether it is a cache's.
+    /// Whether the subscription belongs to a cache.
     pub(super) fn has_gate(&self) -> bool {
         self.options.gate.is_some()
     }
@@ -455,12 +459,12 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing under the lock can leave the state half changed: a poisoned lock is as good as any.
+        // Ignore a poisoned lock: no code under it can leave the state inconsistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn of_result(subscription: &str, result: &str) -> Counter {
+fn event_counter(subscription: &str, result: &str) -> Counter {
     let labels = [("subscription", subscription), ("result", result)];
     counter(SUBSCRIPTION_EVENTS, &labels)
 }

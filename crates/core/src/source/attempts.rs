@@ -1,42 +1,43 @@
-//! Attempts to open a session: how long each may take, and when the next one follows.
+//! Attempts to open a session: their time limit, and the delays between them.
 
 use std::future::Future;
 
 use tokio::time::{Instant, timeout};
 
-use super::terms::Terms;
+use super::options::Options;
 use crate::error::{Error, Kind, Result};
 
-/// How many there were since the last session that lasted.
+/// Counts the attempts since the last session that lasted.
 #[derive(Debug, Default)]
 pub(super) struct Attempts(u32);
 
 impl Attempts {
-    /// There is no session for `cause`; `opened` is since when there was one. Returns when to try again.
+    /// Records that there is no session because of `cause`, and returns the time of the next attempt. `opened` is the start
+    /// of the session that was lost, if there was one.
     pub(super) fn next(
         &mut self,
-        terms: &Terms,
+        options: &Options,
         opened: Option<Instant>,
         cause: &Error,
     ) -> Instant {
-        if opened.is_some_and(|since| since.elapsed() > terms.backoff.ceiling(self.0)) {
+        if opened.is_some_and(|since| since.elapsed() > options.backoff.ceiling(self.0)) {
             self.0 = 0;
         }
-        let delay = terms.backoff.delay(self.0);
+        let delay = options.backoff.delay(self.0);
         self.0 = self.0.saturating_add(1);
         tracing::debug!(error = %cause.chain(), ?delay, attempt = self.0, "not connected, backing off");
         Instant::now() + delay
     }
 }
 
-/// Opens a session, or fails in time.
+/// Opens a session, or fails when the limit is reached.
 pub(super) async fn within_limit<T>(
-    terms: &Terms,
+    options: &Options,
     opening: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let limit = terms.connect_timeout;
+    let limit = options.connect_timeout;
     timeout(limit, opening).await.unwrap_or_else(|_| {
-        let config = &terms.config;
+        let config = &options.config;
         let message = format!("no session with {config} within {limit:?}");
         Err(Error::new(Kind::Connect, message))
     })

@@ -1,32 +1,32 @@
-//! What becomes of triggers and tables between two looks at them.
+//! Compares two checks of triggers and tables.
 
 use crate::signal::{Resync, ResyncReason, Signal};
 use crate::trigger::Check;
 
-/// What there is to say when the triggers are `now` after they were as `before`.
+/// Returns the signals to emit when a check is `now` and the previous one was `before`.
 pub(super) fn compare(before: &Check, now: &Check) -> Vec<Signal> {
     if before == now {
         return Vec::new();
     }
-    // While some of it lasts, what was mended or altered must still be told; and what is new, named.
-    let mut news: Vec<Signal> = restored(before, now).into_iter().collect();
+    // Report repairs and alterations even while other drift lasts, and name the new drift.
+    let mut signals: Vec<Signal> = restored(before, now).into_iter().collect();
     match (before.deafness(), now.deafness()) {
-        (Some(_), None) => news.push(Signal::Live),
-        (_, Some(error)) => news.push(Signal::Down(error)),
+        (Some(_), None) => signals.push(Signal::Live),
+        (_, Some(error)) => signals.push(Signal::Down(error)),
         (None, None) => {}
     }
-    news
+    signals
 }
 
-/// The announcement that changes may have gone unheard between the two, if they may.
+/// Returns the resync for changes that may have gone unannounced between the two checks.
 pub(super) fn restored(before: &Check, now: &Check) -> Option<Signal> {
     if before.drifts != now.drifts {
-        warn_of_untidiness(now);
+        log_harmless_drift(now);
     }
-    let mended = before
+    let repaired = before
         .deaf()
         .any(|drift| !now.deaf().any(|other| other == drift));
-    let restored = mended || now.has_other_triggers(before);
+    let restored = repaired || now.has_other_triggers(before);
     let reasons = [
         restored.then_some(ResyncReason::TriggersRestored),
         has_altered(before, now).then_some(ResyncReason::TableAltered),
@@ -39,9 +39,9 @@ pub(super) fn restored(before: &Check, now: &Check) -> Option<Signal> {
     resync.map(Signal::Resync)
 }
 
-/// Whether DDL may have changed rows between the two, which is logged.
+/// Returns whether DDL may have changed rows between the two checks, and logs it.
 fn has_altered(before: &Check, now: &Check) -> bool {
-    /// How many tables are named.
+    /// The number of tables that the log line names.
     const NAMED: usize = 5;
     let altered: Vec<_> = now.altered(before).map(ToString::to_string).collect();
     if altered.is_empty() {
@@ -52,7 +52,7 @@ fn has_altered(before: &Check, now: &Check) -> bool {
     true
 }
 
-pub(super) fn warn_of_untidiness(check: &Check) {
+pub(super) fn log_harmless_drift(check: &Check) {
     for drift in check.drifts.iter().filter(|drift| !drift.is_deaf()) {
         tracing::warn!(table = %drift.table, %drift, "triggers are not as specified");
     }

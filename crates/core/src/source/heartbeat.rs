@@ -1,12 +1,12 @@
-//! Whether the session is alive, and whatever else it is asked now and then.
+//! Checks at intervals whether the session is alive and the triggers are in place.
 //!
 //! ```text
-//!   Resting(until) ── interval over ──► Asking(question, deadline) ── answer ──► Resting
+//!   Resting(until) ── interval over ──► Asking(query, deadline) ── answer ──► Resting
 //!                                              └── deadline over ──► Lost
 //! ```
 //!
-//! Anything that arrives while a question is open shows that the peer lives, and puts the deadline off: the
-//! answer may queue behind a burst of notifications.
+//! Anything that arrives while a query is pending shows that the peer is alive, and extends the deadline: the answer may be
+//! queued behind a burst of notifications.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,70 +15,70 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::terms::Terms;
+use super::options::Options;
 use crate::error::{Error, Kind, Result};
 use crate::trigger::Check;
 
-/// Answered by how the triggers are; or with an error, if the session is of no use any more.
-pub(super) type Question = Pin<Box<dyn Future<Output = Result<Check>> + Send>>;
+/// Returns the state of the triggers, or an error if the session is unusable.
+pub(super) type Query = Pin<Box<dyn Future<Output = Result<Check>> + Send>>;
 
 pub(super) struct Heartbeat {
-    ask: Box<dyn Fn() -> Question + Send>,
+    start_query: Box<dyn Fn() -> Query + Send>,
     interval: Duration,
     deadline: Duration,
-    /// The end of the rest, or of the patience with an open question.
+    /// Ends the pause between two queries, or the time limit of a pending query.
     timer: Pin<Box<Sleep>>,
-    question: Option<Question>,
-    /// When something last arrived while a question was open.
-    life: Option<Instant>,
+    query: Option<Query>,
+    /// When something last arrived while a query was pending.
+    last_activity: Option<Instant>,
 }
 
 pub(super) enum Pulse {
-    /// The session is of use, and this is how the triggers are.
+    /// The session works. Carries the state of the triggers.
     Beat(Check),
-    /// No answer, or a wrong one.
+    /// The answer is missing or wrong.
     Lost(Error),
 }
 
 impl Heartbeat {
-    pub(super) fn new(terms: &Terms, ask: impl Fn() -> Question + Send + 'static) -> Self {
-        let interval = terms.heartbeat_interval;
+    pub(super) fn new(options: &Options, start_query: impl Fn() -> Query + Send + 'static) -> Self {
+        let interval = options.heartbeat_interval;
         Self {
-            ask: Box::new(ask),
+            start_query: Box::new(start_query),
             interval,
-            deadline: terms.heartbeat_deadline,
+            deadline: options.heartbeat_deadline,
             timer: Box::pin(sleep(interval)),
-            question: None,
-            life: None,
+            query: None,
+            last_activity: None,
         }
     }
 
-    /// Something arrived on the connection.
-    pub(super) fn note_life(&mut self) {
-        if self.question.is_some() {
-            self.life = Some(Instant::now());
+    /// Records that something arrived on the connection.
+    pub(super) fn note_activity(&mut self) {
+        if self.query.is_some() {
+            self.last_activity = Some(Instant::now());
         }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Pulse> {
         loop {
-            if let Some(question) = &mut self.question
-                && let Poll::Ready(answer) = question.as_mut().poll(cx)
+            if let Some(query) = &mut self.query
+                && let Poll::Ready(answer) = query.as_mut().poll(cx)
             {
-                self.question = None;
-                self.life = None;
+                self.query = None;
+                self.last_activity = None;
                 self.timer.as_mut().reset(Instant::now() + self.interval);
                 return Poll::Ready(answer.map_or_else(Pulse::Lost, Pulse::Beat));
             }
             if self.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            match (&self.question, self.life.take()) {
+            match (&self.query, self.last_activity.take()) {
                 (None, _) => {
-                    self.question = Some((self.ask)());
+                    self.query = Some((self.start_query)());
                     self.timer.as_mut().reset(Instant::now() + self.deadline);
                 }
-                (Some(_), Some(life)) => self.timer.as_mut().reset(life + self.deadline),
+                (Some(_), Some(at)) => self.timer.as_mut().reset(at + self.deadline),
                 (Some(_), None) => {
                     let message = format!("no answer to the heartbeat within {:?}", self.deadline);
                     return Poll::Ready(Pulse::Lost(Error::new(Kind::Disconnected, message)));

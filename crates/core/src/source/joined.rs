@@ -1,4 +1,4 @@
-//! Two sources as one: live while both are.
+//! Combines two sources into one that is live while both are.
 //!
 //! ```text
 //!   first  ── Signal ──┐
@@ -6,21 +6,21 @@
 //!   second ── Signal ──┘
 //! ```
 //!
-//! Owner: whoever polls it polls both. It keeps, for each, whether it is live, whether it has resumed, and the cause if it is
-//! down; and whose cause was told last.
+//! Polling it polls both sources. For each source it stores whether the source is live, whether it has resumed, and the cause
+//! if it is down. It also stores which source's cause it reported last.
 //!
 //! Guarantees:
-//! - What each source says of changes is passed on in its order. Nothing is promised of the order between the two: what one
-//!   transaction changes in a table of each arrives in any order. A write token of one source says nothing of the other.
-//! - `Live` is said when the second of them is live, behind what both had to say before it.
-//! - `Resumed` waits for that too: until then, what the other one has missed is still to be said.
-//! - The cause of the last `Down` is that of a source that is down.
+//! - The signals of each source are passed on in their order. There is no order between the two sources: if one transaction
+//!   changes a table of each, the changes arrive in any order. A write token of one source does not cover the other.
+//! - `Live` is emitted when both sources are live, after all earlier signals of both.
+//! - `Resumed` is also delayed until both are live, because the other source may still have to catch up.
+//! - The cause of the last `Down` belongs to a source that is down.
 
 use super::Source;
 use crate::error::Error;
 use crate::signal::Signal;
 
-/// Joins two sources behind one stream: tables that are announced and tables that are recorded, say.
+/// Joins two sources into one stream, for example for announced and recorded tables.
 ///
 /// ```
 /// use pgherald_core::trigger::TriggerSpec;
@@ -40,35 +40,35 @@ pub struct Joined<A, B> {
     first: A,
     second: B,
     states: [State; 2],
-    /// Whose cause was told last.
-    told: usize,
-    /// Said before anything else.
+    /// The index of the source whose cause was reported last.
+    reported: usize,
+    /// A signal to emit before anything else.
     next: Option<Signal>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     is_live: bool,
-    /// Whether it has resumed since neither was live, which is still to be said.
+    /// Whether the source has resumed and `Resumed` was not emitted yet.
     has_resumed: bool,
-    /// If it is down, and has not said what is missing, or that nothing is, since then.
+    /// Why the source is down. Empty if it has since emitted a resync of all channels, or `Resumed`.
     cause: Option<Error>,
 }
 
 impl<A: Source, B: Source> Joined<A, B> {
-    /// Both of them. Neither is polled before this is.
+    /// Joins two sources. They are polled only while the joined source is.
     #[must_use]
     pub fn new(first: A, second: B) -> Self {
         Self {
             first,
             second,
             states: [State::default(), State::default()],
-            told: 0,
+            reported: 0,
             next: None,
         }
     }
 
-    /// What is to be said because the source of number `from` has said `signal`.
+    /// Returns the signal to emit after source number `from` has emitted `signal`.
     fn take(&mut self, from: usize, signal: Signal) -> Option<Signal> {
         let [one, other] = match &mut self.states {
             [one, other] if from == 0 => [one, other],
@@ -92,7 +92,7 @@ impl<A: Source, B: Source> Joined<A, B> {
                     cause: Some(error.clone()),
                     ..State::default()
                 };
-                self.told = from;
+                self.reported = from;
                 Some(Signal::Down(error))
             }
             Signal::Live => {
@@ -106,8 +106,8 @@ impl<A: Source, B: Source> Joined<A, B> {
                     }
                     return Some(Signal::Live);
                 }
-                let cause = other.cause.clone().filter(|_| self.told == from)?;
-                self.told = 1 - from;
+                let cause = other.cause.clone().filter(|_| self.reported == from)?;
+                self.reported = 1 - from;
                 Some(Signal::Down(cause))
             }
         }
@@ -120,7 +120,7 @@ impl<A: Source, B: Source> Source for Joined<A, B> {
             if let Some(signal) = self.next.take() {
                 return signal;
             }
-            // In random order, so that neither waits for the other to pause.
+            // `select!` polls in random order, so a busy source does not starve the other.
             let (from, signal) = tokio::select! {
                 signal = self.first.next() => (0, signal),
                 signal = self.second.next() => (1, signal),
@@ -148,10 +148,10 @@ mod tests {
         }
     }
 
-    /// What is said of a script of signals: `1` or `2`, and `live`, `down`, `resync` or `resumed`.
-    fn said(script: &str) -> String {
+    /// Returns the signals emitted for a script of signals: `1` or `2`, followed by `live`, `down`, `resync` or `resumed`.
+    fn emitted(script: &str) -> String {
         let mut joined = Joined::new(Silent, Silent);
-        let mut said = Vec::new();
+        let mut emitted = Vec::new();
         for word in script.split(' ') {
             let (from, what) = word.split_at(1);
             let signal = match what {
@@ -160,10 +160,10 @@ mod tests {
                 "resync" => Signal::Resync(Resync::new(ResyncReason::Reconnected)),
                 _ => Signal::Down(Error::new(Kind::Connect, format!("down{from}"))),
             };
-            said.extend(joined.take(usize::from(from == "2"), signal));
-            said.extend(joined.next.take());
+            emitted.extend(joined.take(usize::from(from == "2"), signal));
+            emitted.extend(joined.next.take());
         }
-        let words = said.iter().map(|signal| match signal {
+        let words = emitted.iter().map(|signal| match signal {
             Signal::Live => "live".to_owned(),
             Signal::Resumed => "resumed".to_owned(),
             Signal::Resync(_) => "resync".to_owned(),
@@ -174,41 +174,41 @@ mod tests {
     }
 
     #[test]
-    fn it_is_live_while_both_are() {
-        assert_eq!(said("1resync 1live"), "resync");
-        assert_eq!(said("1resync 1live 2resync 2live"), "resync resync live");
+    fn joined_sources_are_live_while_both_are() {
+        assert_eq!(emitted("1resync 1live"), "resync");
+        assert_eq!(emitted("1resync 1live 2resync 2live"), "resync resync live");
         assert_eq!(
-            said("1resync 1live 2resync 2live 2down 2resync 2live"),
+            emitted("1resync 1live 2resync 2live 2down 2resync 2live"),
             "resync resync live down2 resync live"
         );
-        assert_eq!(said("1live 2live 1live"), "live");
+        assert_eq!(emitted("1live 2live 1live"), "live");
     }
 
     #[test]
-    fn what_was_caught_up_on_is_told_when_nothing_is_missing() {
+    fn resumed_is_emitted_when_both_sources_are_live() {
         assert_eq!(
-            said("1live 2live 1down 2down 1resumed 1live 2resync 2live"),
+            emitted("1live 2live 1down 2down 1resumed 1live 2resync 2live"),
             "live down1 down2 resync resumed live"
         );
         assert_eq!(
-            said("1live 2live 1down 1resumed 1down 1resync 1live"),
+            emitted("1live 2live 1down 1resumed 1down 1resync 1live"),
             "live down1 down1 resync live"
         );
         assert_eq!(
-            said("1live 2live 1down 1resumed 1live"),
+            emitted("1live 2live 1down 1resumed 1live"),
             "live down1 resumed live"
         );
     }
 
     #[test]
-    fn the_cause_is_that_of_a_source_that_is_down() {
+    fn the_reported_cause_is_of_a_source_that_is_down() {
         assert_eq!(
-            said("2down 1down 1resync 1live 2resync 2live"),
+            emitted("2down 1down 1resync 1live 2resync 2live"),
             "down2 down1 resync down2 resync live"
         );
-        // Between a resync and Live comes nothing that would ask for another one.
+        // No `Down` comes between a resync and `Live`, because it would require another resync.
         assert_eq!(
-            said("2down 1down 2resync 1resync 1live 2live"),
+            emitted("2down 1down 2resync 1resync 1live 2live"),
             "down2 down1 resync resync live"
         );
     }

@@ -1,18 +1,18 @@
-//! LISTEN, and making sure of it.
+//! Runs LISTEN and confirms its effect.
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::error::{Error, Kind, Result};
 use crate::name::ChannelName;
 
-/// Runs one statement, or several, outside of a transaction.
+/// Runs one or several statements outside of a transaction.
 pub(super) async fn execute(client: &Client, sql: String) -> Result<Vec<SimpleQueryMessage>> {
     client.simple_query(&sql).await.map_err(|cause| {
         Error::with_source(Kind::Query, format!("the server refused {sql:?}"), cause)
     })
 }
 
-/// Listens to all channels at once and asks the server which it listens to.
+/// Listens to all channels in one request, then confirms it with the server.
 pub(super) async fn listen(client: &Client, channels: &[ChannelName]) -> Result<()> {
     let statements: Vec<String> = channels
         .iter()
@@ -36,7 +36,7 @@ pub(super) async fn confirm_listening(client: &Client, channels: &[ChannelName])
     {
         None => Ok(()),
         Some(channel) => {
-            let message = format!("the session does not listen to channel \"{channel}\" any more");
+            let message = format!("the session no longer listens to channel \"{channel}\"");
             Err(Error::new(Kind::Deaf, message))
         }
     }

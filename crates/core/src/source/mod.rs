@@ -1,11 +1,10 @@
-//! Where signals come from.
+//! Sources of signals.
 //!
-//! A [`Source`] reconnects by itself, forever, and speaks [`Signal`]s only, so nothing downstream knows
-//! which kind it is. [`NotifySource`] listens to NOTIFY, [`OutboxSource`] reads what was recorded in the outbox, and [`Joined`] is
-//! two of them as one.
+//! A [`Source`] reconnects by itself, forever, and emits only [`Signal`]s, so nothing downstream depends on the kind of
+//! source. [`NotifySource`] listens to NOTIFY, [`OutboxSource`] reads the outbox, and [`Joined`] combines two sources.
 //!
-//! What they share: `terms` (settings), `attempts` (when to try again), `wire` (the connection), `listen`, `heartbeat`,
-//! and `drift` (what becomes of the triggers meanwhile).
+//! Shared modules: `options` (settings), `attempts` (when to reconnect), `wire` (the connection), `listen`, `heartbeat`,
+//! `watcher` (checks the triggers), and `drift` (changes of triggers and tables).
 
 mod attempts;
 mod drift;
@@ -13,9 +12,9 @@ mod heartbeat;
 mod joined;
 mod listen;
 mod notify;
+mod options;
 mod outbox;
 mod supervise;
-mod terms;
 mod watcher;
 mod wire;
 
@@ -30,10 +29,10 @@ pub use supervise::{Signals, supervise};
 
 /// A stream of [`Signal`]s that never ends.
 ///
-/// The order of signals, and what each of them promises, is a contract: see [`Signal`].
+/// The order and the guarantees of signals are a contract: see [`Signal`].
 pub trait Source: Send + 'static {
     /// Waits for the next signal.
     ///
-    /// Must be cancel safe: a call that is dropped has lost nothing.
+    /// Must be cancel safe: dropping the returned future must not lose a signal.
     fn next(&mut self) -> impl Future<Output = Signal> + Send;
 }

@@ -1,4 +1,4 @@
-//! A source that outlives its own panics and leaves room for others.
+//! Runs a source, survives its panics, and yields to other tasks of the thread.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -16,14 +16,14 @@ use crate::signal::Signal;
 /// The signals of a supervised source, without end.
 pub type Signals = Pin<Box<dyn Stream<Item = Signal> + Send>>;
 
-/// How long to wait before a source that panicked is built anew.
+/// The delay before a source that panicked is replaced.
 const REBUILD: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
 
-/// Runs the source that `build` makes; if it, or `build`, panics, says [`Signal::Down`], waits, and runs a
-/// new one.
+/// Runs the source that `build` makes. If the source or `build` panics, emits [`Signal::Down`], waits, and builds a new
+/// source.
 ///
-/// Between two batches of events it yields: under a flood, those who take events from their queues on the
-/// same thread must get to run before the queues are full.
+/// Yields between two batches of events. Otherwise, a flood of events would fill the queues before subscribers on the same
+/// thread get to run.
 pub fn supervise<S: Source>(build: impl Fn() -> S + Send + 'static) -> Signals {
     let state = Supervised {
         build,
@@ -40,9 +40,9 @@ pub fn supervise<S: Source>(build: impl Fn() -> S + Send + 'static) -> Signals {
 struct Supervised<B, S> {
     build: B,
     source: Option<S>,
-    /// In a row.
+    /// The number of panics since the source was last live.
     panics: u32,
-    /// The last signal was a batch.
+    /// Whether the last signal was a batch.
     yields: bool,
 }
 
@@ -61,7 +61,7 @@ impl<S: Source, B: Fn() -> S> Supervised<B, S> {
             }
         }
         let Some(source) = &mut self.source else {
-            return self.panicked("the source vanished");
+            return self.panicked("the source is missing");
         };
         match AssertUnwindSafe(source.next()).catch_unwind().await {
             Ok(signal) => {
@@ -78,7 +78,7 @@ impl<S: Source, B: Fn() -> S> Supervised<B, S> {
 
     fn panicked(&mut self, message: &str) -> Signal {
         self.panics = self.panics.saturating_add(1);
-        // Its destructor may panic as well.
+        // The destructor may panic too.
         let broken = self.source.take();
         let _ = contained(|| drop(broken));
         let error = Error::new(Kind::Panicked, format!("the source panicked: {message}"));

@@ -1,22 +1,21 @@
-//! Whether the triggers of a source's tables are in place; and what operators see while they are not: the name of the source's
-//! session says so.
+//! Checks the triggers of a source's tables, and reports the result in the name of the session.
 //!
-//! A source stores nothing in the database, and may have no right to. `pg_stat_activity` shows the names of all sessions to every
-//! role, so `pgherald doctor` and `status` find listeners that are not live there.
+//! A source stores nothing in the database, because its role may have no right to write. But every role sees the names of all
+//! sessions in `pg_stat_activity`. So `pgherald doctor` and `status` find listeners that are not live there.
 
 use std::sync::{Mutex, PoisonError};
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 
-use super::terms::Terms;
+use super::options::Options;
 use crate::error::{Error, Result};
 use crate::trigger::{Check, Checker};
 
-/// How many bytes of an `application_name` the server keeps.
+/// The maximum length of an `application_name`, in bytes. The server truncates longer names.
 const LONGEST: usize = 63;
 
-/// Checks the triggers for a session, and names the session by the result.
+/// Checks the triggers for one session, and sets the name of the session to the result.
 #[derive(Debug)]
 pub(super) struct Watcher {
     checker: Checker,
@@ -26,17 +25,17 @@ pub(super) struct Watcher {
 }
 
 impl Watcher {
-    /// For a session that has just been opened.
-    pub(super) fn new(terms: &Terms) -> Self {
-        let name = terms.config.name_of_session().to_owned();
+    /// Makes a watcher for a session that has just been opened.
+    pub(super) fn new(options: &Options) -> Self {
+        let name = options.config.name_of_session().to_owned();
         Self {
-            checker: Checker::new(&terms.specs),
+            checker: Checker::new(&options.specs),
             shown: Mutex::new(name.clone()),
             name,
         }
     }
 
-    /// Looks at the triggers. Changes the session's name if they are in place now and were not, or the other way round.
+    /// Checks the triggers. Updates the name of the session if the result has changed.
     pub(super) async fn check(&self, client: &Client) -> Result<Check> {
         let check = self.checker.check(client).await?;
         let table = check.deaf().next().map(|drift| drift.table.to_string());
@@ -55,9 +54,9 @@ impl Watcher {
     }
 }
 
-/// `orders-api (not live: public.orders)`, shortened to what the server keeps.
+/// Returns a name such as `orders-api (not live: public.orders)`, shortened to the server's limit.
 fn name(base: &str, table: Option<&str>) -> String {
-    /// What always stays of the program's own name.
+    /// How many bytes of the program's own name are always kept.
     const OWN: usize = 24;
     let Some(table) = table else {
         return base.to_owned();
@@ -82,7 +81,7 @@ mod tests {
     use super::{LONGEST, name};
 
     #[test]
-    fn a_name_tells_the_table_and_keeps_its_own_beginning() {
+    fn session_names_show_the_table_and_keep_the_start_of_their_own_name() {
         assert_eq!(name("api", None), "api");
         assert_eq!(name("api", Some("public.a")), "api (not live: public.a)");
         assert_eq!(name("", Some("public.a")), " (not live: public.a)");

@@ -1,4 +1,4 @@
-//! The connection of a session, driven by whoever polls the source.
+//! The connection of a session. The task that polls the source drives it.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -9,10 +9,10 @@ use tokio_postgres::{AsyncMessage, Notification};
 use crate::connect::Connection;
 use crate::error::{Error, Kind, Result};
 
-/// The connection as long as it lasts.
+/// A connection and, after its end, the cause.
 pub(super) struct Wire {
     connection: Connection,
-    /// How it ended.
+    /// Why the connection ended, until it is taken.
     ended: Option<Error>,
 }
 
@@ -24,12 +24,12 @@ impl Wire {
         }
     }
 
-    /// How it ended, if it has. Told once.
+    /// Returns why the connection ended, once.
     pub(super) fn take_end(&mut self) -> Option<Error> {
         self.ended.take()
     }
 
-    /// Drives the connection up to its next notification. Pending, too, once it has ended.
+    /// Drives the connection up to its next notification. Stays pending after the connection has ended.
     pub(super) fn poll_notification(&mut self, cx: &mut Context<'_>) -> Poll<Notification> {
         while self.ended.is_none() {
             match ready!(self.connection.poll_message(cx)) {
@@ -50,15 +50,15 @@ impl Wire {
         Poll::Pending
     }
 
-    /// Runs a request to its end, driving the connection for it.
+    /// Drives the connection until the request is complete.
     ///
-    /// Only while the session is being opened: notifications are dropped. What they announce is covered by what the
-    /// source says or reads after the opening.
+    /// Use only while the session is being opened, because notifications are dropped. The `Resync` that the source emits or
+    /// the rows that it reads afterwards cover their changes.
     pub(super) async fn drive<T>(&mut self, request: impl Future<Output = Result<T>>) -> Result<T> {
         let mut request = pin!(request);
         poll_fn(|cx| {
             while self.poll_notification(cx).is_ready() {}
-            // The answer first: it may have come in just before the connection ended.
+            // Poll the request first: its response may have arrived just before the connection ended.
             match request.as_mut().poll(cx) {
                 Poll::Ready(Ok(answer)) => Poll::Ready(Ok(answer)),
                 unfinished => match self.ended.take() {

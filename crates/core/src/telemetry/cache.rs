@@ -1,11 +1,12 @@
-//! What caches have counted, told from time to time: a hit has no time for it.
+//! Reports the counts of caches at intervals, because a hit has no time to report itself.
 
 use metrics::Counter;
 
 use super::names::{
-    CACHE_BYPASSES, CACHE_CAPACITY, CACHE_ENTRIES, CACHE_ERRORS_SERVED, CACHE_EVICTIONS,
-    CACHE_EXPIRATIONS, CACHE_FLUSHES, CACHE_INVALIDATIONS, CACHE_JOINED, CACHE_LOADS,
-    CACHE_LOADS_OVERTAKEN, CACHE_READS,
+    CACHE_BYPASSES, CACHE_BYTES, CACHE_CAPACITY, CACHE_CAPACITY_BYTES, CACHE_ENTRIES,
+    CACHE_ERRORS_SERVED, CACHE_EVICTIONS, CACHE_EXPIRATIONS, CACHE_FLUSHES, CACHE_FREED,
+    CACHE_INVALIDATIONS, CACHE_JOINED, CACHE_LOADS, CACHE_LOADS_OVERTAKEN, CACHE_LOADS_TIMED_OUT,
+    CACHE_READS,
 };
 use super::record::{Level, counter};
 use crate::cache::CacheStats;
@@ -16,7 +17,7 @@ type Count = (
     fn(&CacheStats) -> u64,
 );
 
-const COUNTS: [Count; 24] = [
+const COUNTS: [Count; 26] = [
     (CACHE_READS, Some(("result", "hit")), |s| s.hits),
     (CACHE_READS, Some(("result", "miss")), |s| s.misses),
     (CACHE_READS, Some(("result", "stale_not_live")), |s| {
@@ -35,6 +36,7 @@ const COUNTS: [Count; 24] = [
     (CACHE_LOADS, Some(("result", "panicked")), |s| {
         s.loads_panicked
     }),
+    (CACHE_LOADS_TIMED_OUT, None, |s| s.loads_timed_out),
     (CACHE_LOADS_OVERTAKEN, None, |s| s.loads_overtaken),
     (CACHE_BYPASSES, Some(("reason", "not_live")), |s| {
         s.bypassed_not_live
@@ -71,14 +73,23 @@ const COUNTS: [Count; 24] = [
     }),
     (CACHE_EVICTIONS, None, |s| s.evictions),
     (CACHE_EXPIRATIONS, None, |s| s.expirations),
+    (CACHE_FREED, None, |s| s.freed),
 ];
 
-/// The metrics of a cache, and what they were told last.
+type Size = (&'static str, fn(&CacheStats) -> u64);
+
+const SIZES: [Size; 4] = [
+    (CACHE_ENTRIES, |s| s.entries),
+    (CACHE_CAPACITY, |s| s.capacity),
+    (CACHE_BYTES, |s| s.bytes),
+    (CACHE_CAPACITY_BYTES, |s| s.capacity_bytes),
+];
+
+/// The metrics of a cache, with the counts that were last reported.
 #[derive(Debug)]
 pub(crate) struct CacheMetrics {
     counts: [(Counter, u64); COUNTS.len()],
-    entries: Level,
-    capacity: Level,
+    sizes: [Level; SIZES.len()],
 }
 
 impl CacheMetrics {
@@ -91,20 +102,19 @@ impl CacheMetrics {
         };
         Self {
             counts: COUNTS.map(count),
-            entries: Level::new(CACHE_ENTRIES, &[named]),
-            capacity: Level::new(CACHE_CAPACITY, &[named]),
+            sizes: SIZES.map(|(name, _)| Level::new(name, &[named])),
         }
     }
 
-    /// Tells what has come since the last time.
+    /// Reports what was counted since the last call.
     pub(crate) fn tell(&mut self, stats: &CacheStats) {
-        for ((counter, told), (.., read)) in self.counts.iter_mut().zip(COUNTS) {
+        for ((counter, reported), (.., read)) in self.counts.iter_mut().zip(COUNTS) {
             let now = read(stats);
-            counter.increment(now.saturating_sub(*told));
-            *told = now;
+            counter.increment(now.saturating_sub(*reported));
+            *reported = now;
         }
-        let size = |values| usize::try_from(values).unwrap_or(usize::MAX);
-        self.entries.set(size(stats.entries));
-        self.capacity.set(size(stats.capacity));
+        for (level, (_, read)) in self.sizes.iter_mut().zip(SIZES) {
+            level.set(usize::try_from(read(stats)).unwrap_or(usize::MAX));
+        }
     }
 }

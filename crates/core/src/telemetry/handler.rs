@@ -1,4 +1,4 @@
-//! What handlers of all kinds measure.
+//! Metrics of handlers of all kinds.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,7 +17,7 @@ const RESULTS: [&str; 7] = [
     "done", "error", "timeout", "panic", "snoozed", "fenced", "in_doubt",
 ];
 
-/// The metrics of a handler. For whoever runs handlers: `HandlerActor`, and the [consumers](crate::group) of groups.
+/// The metrics of a handler. `HandlerActor` and the [consumers](crate::group) of groups record them.
 #[derive(Debug)]
 pub struct HandlerMetrics {
     attempts: [Counter; RESULTS.len()],
@@ -28,7 +28,7 @@ pub struct HandlerMetrics {
 }
 
 impl HandlerMetrics {
-    /// Of the handler, or group, with this name.
+    /// Makes the metrics of the handler or group with this name.
     #[must_use]
     pub fn new(handler: &str) -> Self {
         let labels = [("handler", handler)];
@@ -46,7 +46,8 @@ impl HandlerMetrics {
         }
     }
 
-    /// An attempt at an event has come to this [result](HANDLER_ATTEMPTS), a failure's [label](crate::handler::Failure::label) say.
+    /// Counts an attempt at an event with this [result](HANDLER_ATTEMPTS), such as a failure's
+    /// [label](crate::handler::Failure::label).
     pub fn attempted(&self, result: &str) {
         let known = RESULTS.iter().position(|known| *known == result);
         if let Some(index) = known {
@@ -54,30 +55,30 @@ impl HandlerMetrics {
         }
     }
 
-    /// An attempt, of a batch also, took so long.
+    /// Records the duration of an attempt, which may have handled a batch.
     pub fn took(&self, elapsed: Duration) {
         self.attempt_seconds.record(elapsed);
     }
 
-    /// An event that was made at `sent_at` has been handled by `now`.
+    /// Records that an event of `sent_at` was handled at `now`.
     pub fn handled(&self, sent_at: SystemTime, now: SystemTime) {
-        // Clocks of two machines.
+        // The clocks of two machines may differ.
         let delay = now.duration_since(sent_at).unwrap_or_default();
         self.delay_seconds.record(delay);
     }
 
-    /// An event has become a dead letter.
+    /// Counts a dead letter.
     pub fn dead_letter(&self) {
         self.dead_letters.increment(1);
     }
 
-    /// So many events were taken in and are not finished.
+    /// Records how many events were taken in and are not finished.
     pub fn unfinished(&mut self, count: usize) {
         self.unfinished.set(count);
     }
 }
 
-/// The span of an attempt; see [`SPAN_ATTEMPT`]. `event` is none for a resync, or for what cannot be understood.
+/// Makes the span of an attempt; see [`SPAN_ATTEMPT`]. `event` is `None` for a resync, and for an event that fails to decode.
 pub fn attempt_span(
     handler: &str,
     event: Option<&Event>,

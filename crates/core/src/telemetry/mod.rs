@@ -1,14 +1,14 @@
-//! What pgherald measures, and under which names: they are a contract with dashboards and alerts.
+//! The names of pgherald's metrics and spans. They are a contract with dashboards and alerts.
 //!
-//! Numbers go to whatever recorder the program has installed for the [`metrics`] facade, and nowhere if it has none. It has
-//! to be there before listeners, caches and handlers are started: what was begun before it stays unmeasured. Each constant
-//! here names a metric; [`METRICS`] lists all of them with unit and labels, and [`describe`] tells them to the recorder.
+//! Metrics go to the recorder that the program has installed for the [`metrics`] facade, if any. Install it before listeners,
+//! caches and handlers are started, because anything started earlier is not measured. Each constant names a metric.
+//! [`METRICS`] lists all metrics with unit and labels, and [`describe`] registers their descriptions with the recorder.
 //!
-//! Subscriptions, handlers and caches are told apart by the names that the program gave them. Several of one name in one
-//! process are added up. Hits of caches are counted in the cache, and told to the recorder once a second.
+//! Labels distinguish subscriptions, handlers and caches by the names that the program gave them. Several of the same name in
+//! one process are added up. Caches count hits by themselves, and report them to the recorder once a second.
 //!
-//! Spans are of the `tracing` crate. The span of an attempt ([`SPAN_ATTEMPT`]) carries what is known of the event from its
-//! commit on, so that whatever the handler logs, or asks of others, is found by it.
+//! Spans are those of the `tracing` crate. The span of an attempt ([`SPAN_ATTEMPT`]) carries the event's data since its
+//! commit, so logs and requests of the handler can be traced back to the event.
 //!
 //! ```
 //! use pgherald_core::telemetry;

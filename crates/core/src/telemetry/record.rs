@@ -1,14 +1,15 @@
-//! Handles of the recorder that is installed.
+//! Handles to the installed recorder.
 
 use metrics::{Counter, Gauge, Histogram, Label, Unit};
 
 use super::names::{EVENTS_DROPPED, METRICS, MetricKind};
 
-/// Tells the recorder what each metric means, and its unit. To be called once, after the recorder was installed.
+/// Registers the description and unit of each metric with the recorder. Call it once, after the recorder was installed.
 pub fn describe() {
     for metric in METRICS {
         let unit = match metric.unit {
             "seconds" => Unit::Seconds,
+            "bytes" => Unit::Bytes,
             _ => Unit::Count,
         };
         let (name, help) = (metric.name, metric.help);
@@ -20,7 +21,7 @@ pub fn describe() {
     }
 }
 
-/// Counts events that somebody had and did not see through; see [`EVENTS_DROPPED`].
+/// Counts events that were received but not handled; see [`EVENTS_DROPPED`].
 pub fn dropped(subscriber: &str, reason: &'static str, is_intentional: bool, count: u64) {
     if count > 0 {
         let intentional = if is_intentional { "true" } else { "false" };
@@ -52,7 +53,7 @@ fn of(labels: &[(&'static str, &str)]) -> Vec<Label> {
         .collect()
 }
 
-/// One of the parts that a gauge adds up. What it stood for goes when it is dropped.
+/// One of several addends of a gauge. Dropping it removes its value from the gauge.
 #[derive(Debug)]
 pub struct Level {
     gauge: Gauge,
@@ -60,7 +61,7 @@ pub struct Level {
 }
 
 impl Level {
-    /// A part of the gauge with this name and these labels, 0 at first.
+    /// Makes an addend of the gauge with this name and these labels. Its value is 0 at first.
     #[must_use]
     pub fn new(name: &'static str, labels: &[(&'static str, &str)]) -> Self {
         Self {
@@ -69,7 +70,7 @@ impl Level {
         }
     }
 
-    /// Stands for `value` from now on.
+    /// Sets the value of the addend.
     #[expect(clippy::cast_precision_loss, reason = "what metrics are made of")]
     pub fn set(&mut self, value: usize) {
         let value = value as f64;

@@ -111,7 +111,7 @@ mod tests {
     use crate::handler::Failure;
 
     #[test]
-    fn the_first_is_logged_and_the_others_are_counted_until_they_are_taken() {
+    fn the_first_failure_is_logged_and_the_others_are_counted() {
         let mut unlogged = Unlogged::default();
         assert_eq!(unlogged.take(), None);
         let firsts = (0..200_000).filter(|_| unlogged.has_first(1)).count();

@@ -9,22 +9,22 @@ use std::time::Duration;
 
 use pgherald_core::{CacheBuilder, LoadError, LoadLimit, Refresh};
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::support::{Loads, Rig, User, settle, update, users, users_with, within};
 
-const LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
-fn limited() -> Rig<i64, u64> {
+pub(crate) fn limited() -> Rig<i64, u64> {
     users_with(|builder| builder.load_timeout(LIMIT))
 }
 
-async fn hang() -> Result<u64, Infallible> {
+pub(crate) async fn hang() -> Result<u64, Infallible> {
     std::future::pending().await
 }
 
 /// Polls `future` once.
-async fn begin<F: Future + Unpin>(future: &mut F) {
+pub(crate) async fn begin<F: Future + Unpin>(future: &mut F) {
     poll_fn(|context| {
         assert!(std::pin::Pin::new(&mut *future).poll(context).is_pending());
         Poll::Ready(())
@@ -158,7 +158,7 @@ async fn a_load_that_hangs_ends_at_the_time_limit_for_everybody() {
     let led = rig
         .cache
         .get_or_load(7, async || std::future::pending().await);
-    let (led, joined) = tokio::join!(led, joined);
+    let (led, joined) = within(async { tokio::join!(led, joined) }).await;
     assert!(matches!(
         led,
         Err::<_, LoadError<&str>>(LoadError::TimedOut(LIMIT))
@@ -169,7 +169,7 @@ async fn a_load_that_hangs_ends_at_the_time_limit_for_everybody() {
         (loads.count(), stats.load_errors, stats.loads_timed_out),
         (0, 1, 1)
     );
-    let detached = rig.cache.get_or_load_detached(7, hang).await;
+    let detached = within(rig.cache.get_or_load_detached(7, hang)).await;
     assert!(matches!(detached, Err(LoadError::TimedOut(LIMIT))));
     let now = rig.cache.get_or_load(7, || loads.load()).await;
     assert_eq!(*now.unwrap(), 1);
@@ -190,7 +190,7 @@ async fn a_load_whose_future_is_not_polled_holds_up_callers_at_most_for_the_time
     }));
     begin(&mut polled_once).await;
     let load = async || Ok::<_, Infallible>(2);
-    let waits = rig.cache.get_or_load(7, load).await;
+    let waits = within(rig.cache.get_or_load(7, load)).await;
     assert!(matches!(waits, Err(LoadError::TimedOut(LIMIT))));
     let anew = rig.cache.get_or_load(7, load).await;
     assert_eq!(*anew.unwrap(), 2);
@@ -198,6 +198,18 @@ async fn a_load_whose_future_is_not_polled_holds_up_callers_at_most_for_the_time
     go.notify_one();
     let _ = polled_once.await;
     assert_eq!(rig.cache.get(&7).as_deref(), Some(&2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_joins_late_waits_until_the_time_limit_of_the_load() {
+    let rig = limited();
+    let began = Instant::now();
+    let mut not_polled = Box::pin(rig.cache.get_or_load(7, hang));
+    begin(&mut not_polled).await;
+    sleep(LIMIT / 2).await;
+    let waits = within(rig.cache.get_or_load(7, hang)).await;
+    assert!(matches!(waits, Err(LoadError::TimedOut(LIMIT))));
+    assert!(began.elapsed() < LIMIT + LIMIT / 4, "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,7 +246,8 @@ async fn the_wait_for_a_place_counts_towards_the_time_limit() {
     let mut holds = Box::pin(other.cache.get_or_load(1, hang));
     begin(&mut holds).await;
     let waits = rig.cache.get_or_load(7, async || Ok::<_, Infallible>(1));
-    assert!(matches!(waits.await, Err(LoadError::TimedOut(LIMIT))));
+    let waits = within(waits).await;
+    assert!(matches!(waits, Err(LoadError::TimedOut(LIMIT))));
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pgherald_core::{
-    Affected, CacheBuilder, Error, Event, Key, Operation, Overflow, Refresh, SubscriptionOptions,
-    Table,
+    Affected, CacheBuilder, Error, Event, Key, LoadLimit, Operation, Overflow, Refresh,
+    SubscriptionOptions, Table, WhenNotLive,
 };
 
 use crate::support::{Order, Rig, User, update, users};
@@ -26,6 +26,16 @@ fn settings_that_cannot_be_used_are_named() {
         (
             users().refresh(Refresh::new(Duration::ZERO, async |_| Ok(1))),
             "stale values for 0",
+        ),
+        (
+            users().when_not_live(WhenNotLive::ServeStale {
+                max_age: Duration::ZERO,
+            }),
+            "max_age of ServeStale is 0",
+        ),
+        (
+            users().load_limit(&LoadLimit::new(0)),
+            "load limit is 0 loads",
         ),
         (CacheBuilder::new("users"), "depends on no table"),
         (

@@ -258,7 +258,7 @@ fn destructors_that_panic_do_not_end_the_process() {
     rig.router
         .publish(&Signal::Resync(Resync::new(ResyncReason::Overflow)));
     rig.pump();
-    rig.wake(Instant::now() + Duration::from_secs(1));
+    drop(rig.driver.take());
     assert_eq!(rig.cache.stats().entries, 0);
     ON.store(false, SeqCst);
 }

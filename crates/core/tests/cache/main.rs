@@ -7,6 +7,7 @@
     reason = "a test may stop at once"
 )]
 
+mod abandoned_batches;
 mod abandoned_loads;
 mod bad_input;
 mod blindness;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use pgherald_core::{CacheBuilder, CacheHandle, CacheStats, Loaded, Refresh};
+use tokio::sync::Notify;
 use tokio::time::{advance, sleep};
 
 use crate::support::{Rig, User, within};
@@ -12,9 +13,8 @@ type Values = CacheBuilder<i64, Arc<u64>>;
 
 const COUNT: i64 = 1_000;
 
-/// Values of a live cache whose driver runs, and what tells whether they are alive.
-fn filled(change: impl FnOnce(Values) -> Values) -> (CacheHandle<i64, Arc<u64>>, Vec<Weak<u64>>) {
-    let builder = change(CacheBuilder::new("users").row_of::<User>());
+/// A live cache whose driver runs.
+fn running<V: Send + Sync + 'static>(builder: CacheBuilder<i64, V>) -> CacheHandle<i64, V> {
     let Rig {
         cache,
         driver,
@@ -26,6 +26,12 @@ fn filled(change: impl FnOnce(Values) -> Values) -> (CacheHandle<i64, Arc<u64>>,
         run.await;
         drop(router);
     });
+    cache
+}
+
+/// Values of a live cache whose driver runs, and what tells whether they are alive.
+fn filled(change: impl FnOnce(Values) -> Values) -> (CacheHandle<i64, Arc<u64>>, Vec<Weak<u64>>) {
+    let cache = running(change(CacheBuilder::new("users").row_of::<User>()));
     let stamp = cache.stamp();
     let fill = |key| {
         let value = Arc::new(0);
@@ -56,6 +62,27 @@ async fn values_are_freed_after_invalidate_all() {
     let stats = freed(&cache, &alive).await;
     assert_eq!((stats.freed, stats.entries), (COUNT as u64, 0));
     assert_eq!(stats.expirations, 0);
+}
+
+/// Wakes a task when it is dropped.
+struct Bell(Arc<Notify>);
+
+impl Drop for Bell {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_other_tasks_of_the_thread_run_while_many_values_are_freed() {
+    let bell = Arc::new(Notify::new());
+    let cache = running(CacheBuilder::new("users").row_of::<User>());
+    for key in 0..COUNT {
+        assert!(cache.insert(&cache.stamp(), key, Bell(Arc::clone(&bell))));
+    }
+    cache.invalidate_all();
+    within(bell.notified()).await;
+    assert!(cache.stats().entries > 0, "all were freed at once");
 }
 
 #[tokio::test(start_paused = true)]

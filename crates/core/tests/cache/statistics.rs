@@ -94,25 +94,6 @@ fn a_panicking_observer_changes_nothing() {
     assert!(rig.cache.is_live());
 }
 
-#[test]
-fn dead_values_are_swept_after_a_flush() {
-    let mut rig = users_with(|builder| builder);
-    for id in 0..5_000 {
-        assert!(rig.cache.insert(&rig.cache.stamp(), id, 1));
-    }
-    rig.apply([truncate()]);
-    assert_eq!(rig.cache.stats().entries, 5_000);
-    assert!(rig.cache.insert(&rig.cache.stamp(), 7, 2));
-    let mut wakes = 0;
-    while let Some(at) = rig.driver.as_ref().unwrap().next_wake() {
-        rig.wake(at);
-        wakes += 1;
-    }
-    assert!(wakes > 1, "a bit at a time");
-    assert_eq!(rig.cache.stats().entries, 1);
-    assert_eq!(rig.cache.get(&7).as_deref(), Some(&2));
-}
-
 #[tokio::test]
 async fn a_batch_without_values_is_not_stored() {
     #[derive(Default)]

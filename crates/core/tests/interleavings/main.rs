@@ -25,7 +25,7 @@ mod gate;
 #[allow(dead_code, unreachable_pub, reason = "the library uses the rest")]
 #[path = "../../src/panic.rs"]
 mod panic;
-#[allow(dead_code, reason = "the library uses the rest")]
+#[allow(dead_code, unused_imports, reason = "the library uses the rest")]
 #[path = "../../src/cache/store/mod.rs"]
 mod store;
 mod sync;

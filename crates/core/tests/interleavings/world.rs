@@ -242,7 +242,7 @@ impl World {
             let key: Key = thread_rng().gen_range(0..4);
             match thread_rng().gen_range(0..6) {
                 0 => _ = self.insert(key),
-                1 => _ = self.store.sweep(0),
+                1 => _ = self.store.expire(0),
                 2 => {
                     // A reader that goes away is not asked back.
                     let ends = [Load::Succeeds, Load::Fails, Load::GoesAway];

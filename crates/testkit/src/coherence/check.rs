@@ -1,4 +1,4 @@
-//! What is asked for, step by step.
+//! The builder of a check.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,18 +11,18 @@ use pgherald_core::trigger::TriggerSpec;
 use super::followers::Followers;
 use super::settings::{NotLive, Settings};
 use super::stage::Stage;
-use super::{CoherenceContext, CoherenceReport, Fault, Subject, course};
+use super::{CoherenceContext, CoherenceReport, Fault, Subject, lifecycle};
 use crate::Error;
 
-/// How often the outbox is looked into, so that what nobody was woken up for does not hold up the check.
+/// How often the outbox is read without a wake-up. Short, so that a missed wake-up does not delay the check.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) type MakeListener =
     Box<dyn FnOnce(NotifySourceBuilder) -> pgherald_core::Result<ListenerActor> + 'static>;
 
-/// Describes a check of a cache's coherence; see the [module](super) for what it is and an example.
+/// Configures and runs a check of a cache's coherence; see the [module](super) for its rules and an example.
 ///
-/// It ends when reads, faults and duration have all been reached.
+/// The check ends when the configured numbers of reads and faults, and the duration, have been reached.
 #[must_use = "call run() to run the check"]
 pub struct CoherenceCheck {
     settings: Settings,
@@ -36,7 +36,8 @@ impl Default for CoherenceCheck {
 }
 
 impl CoherenceCheck {
-    /// 10,000 reads and 10 faults on 100 keys, by 6 readers on two threads and 2 writers; a seed by chance.
+    /// Makes a check with 10,000 reads and 10 faults on 100 keys, by 6 readers on two threads and 2 writers, with a random
+    /// seed.
     pub fn new() -> Self {
         Self {
             settings: Settings::default(),
@@ -44,52 +45,51 @@ impl CoherenceCheck {
         }
     }
 
-    /// Makes the same random choices as another check. Threads and network add chance of their own: a seed
-    /// repeats what was tried, not always what came of it.
+    /// Sets the seed of the random choices. The same seed repeats the choices of another check, but not always its outcome,
+    /// which also depends on threads and network.
     pub fn seed(mut self, seed: u64) -> Self {
         self.settings.seed = seed;
         self
     }
 
-    /// How many rows there are. Half of reads and writes are about the first four.
+    /// Sets the number of rows. Half of the reads and writes concern the first four.
     pub fn keys(mut self, keys: u32) -> Self {
         self.settings.keys = keys.into();
         self
     }
 
-    /// How many readers there are, on all threads together.
+    /// Sets the number of readers, on all threads together.
     pub fn readers(mut self, readers: usize) -> Self {
         self.settings.readers = readers;
         self
     }
 
-    /// How many threads read besides the one that the check, listener and writers run on. Default: 1.
+    /// Sets the number of reader threads, besides the thread of the check, the listener and the writers. Default: 1.
     pub fn threads(mut self, threads: usize) -> Self {
         self.settings.threads = threads;
         self
     }
 
-    /// How many writers there are.
+    /// Sets the number of writers.
     pub fn writers(mut self, writers: usize) -> Self {
         self.settings.writers = writers;
         self
     }
 
-    /// How many reads there must have been.
+    /// Sets the number of reads before the check ends.
     pub fn reads(mut self, reads: u64) -> Self {
         self.settings.reads = reads;
         self
     }
 
-    /// How many faults there must have been. With as many as there are [kinds](Self::kinds), or more, each
-    /// kind occurs. One that fails does not count.
+    /// Sets the number of faults before the check ends. Each [kind](Self::kinds) occurs if this is at least the number of
+    /// kinds. Faults that could not be injected do not count.
     pub fn faults(mut self, faults: u64) -> Self {
         self.settings.faults = faults;
         self
     }
 
-    /// Which faults there are. They come in rounds, each of which has every kind once, in an order by chance.
-    /// Default: all.
+    /// Sets the kinds of faults. They are injected in rounds: each round has every kind once, in random order. Default: all.
     pub fn kinds(mut self, kinds: impl IntoIterator<Item = Fault>) -> Self {
         self.settings.kinds.clear();
         for kind in kinds {
@@ -100,66 +100,64 @@ impl CoherenceCheck {
         self
     }
 
-    /// How long it must have taken. Default: as long as it takes.
+    /// Sets the shortest duration of the check. Default: zero.
     pub fn duration(mut self, duration: Duration) -> Self {
         self.settings.duration = duration;
         self
     }
 
-    /// How long a read or write may take (R4); loads are given up after half of it. Default: 10 s.
+    /// Sets the time limit of a read, write or confirmation (R4). Loads fail after half of it. Default: 10 s.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = deadline;
         self
     }
 
-    /// The capacity of the queue in [`CoherenceContext::subscription`]. Default: 16 events.
+    /// Sets the capacity of the queue in [`CoherenceContext::subscription`]. Default: 16 events.
     pub fn capacity(mut self, events: usize) -> Self {
         self.settings.capacity = events;
         self
     }
 
-    /// What the subject may answer while its source is not live (R3). Default: [`NotLive::Bypass`].
+    /// Sets what the subject may return while its source is not live (R3). Default: [`NotLive::Bypass`].
     pub fn when_not_live(mut self, policy: NotLive) -> Self {
         self.settings.not_live = policy;
         self
     }
 
-    /// Checks R7 as well: that the end of an outage opens the cache only when it has forgotten what the
-    /// outage may have outdated.
+    /// Also checks R7: after an outage, the cache must not answer before it has discarded values that may be outdated.
     ///
-    /// For caches that store nothing while the source is not live. One that learns of the end of an outage
-    /// by its mailbox or queue, while it goes by the listener's health, does not keep to this.
+    /// For caches that store nothing while the source is not live. A cache that opens by the listener's health, but learns
+    /// of the end of the outage through a mailbox or queue, violates this rule.
     pub fn reopening(mut self) -> Self {
         self.settings.reopening = true;
         self
     }
 
-    /// Records changes in the outbox, and reads them from there, instead of announcing them.
+    /// Uses outbox mode: changes are recorded in the outbox and read from there.
     ///
-    /// Not together with [`reopening`](Self::reopening): there, the end of an outage opens a cache that knows of what was
-    /// committed up to a moment before.
+    /// Do not combine this with [`reopening`](Self::reopening): after an outage in outbox mode, a cache opens when it has
+    /// applied the changes up to shortly before, not all of them.
     pub fn outbox(mut self) -> Self {
         self.settings.outbox = true;
         self
     }
 
-    /// Checks R8 as well: that handlers read nothing through the subject that is older than their event.
+    /// Also checks R8: handlers must not read versions through the subject that are older than their event.
     ///
-    /// For caches that are driven by a [`CacheDriver`](pgherald_core::CacheDriver): only these apply events before handlers
-    /// receive them.
+    /// For caches with a [`CacheDriver`](pgherald_core::CacheDriver). Only these apply events before handlers receive them.
     pub fn handlers(mut self) -> Self {
         self.settings.handlers = true;
         self
     }
 
-    /// Ends at the first violation, or after `limit` without one, whatever else was asked for. For tests
-    /// that expect one.
+    /// Ends the check at the first violation, or after `limit`, regardless of the other settings. For tests that expect a
+    /// violation.
     pub fn until_violation(mut self, limit: Duration) -> Self {
         self.settings.until_violation = Some(limit);
         self
     }
 
-    /// Makes the listener in another way, with a source of one's own around the given one, say.
+    /// Sets the function that makes the listener. For example, to wrap the given source.
     pub fn listener(
         mut self,
         make: impl FnOnce(NotifySourceBuilder) -> pgherald_core::Result<ListenerActor> + 'static,
@@ -168,12 +166,12 @@ impl CoherenceCheck {
         self
     }
 
-    /// Starts server, proxy and listener, makes the subject, and checks it. Needs an actix system, whose
-    /// current arbiter is the thread of the check.
+    /// Starts server, proxy and listener, makes the subject, and checks it. Needs an actix system. The check runs on the
+    /// current arbiter.
     ///
     /// # Errors
-    /// If something cannot be set up, the subject cannot be made, the server does not come back, or a fault
-    /// cannot be brought about. What the subject does wrong is in the report.
+    /// If the setup or `make` fails, the server does not restart, or a fault cannot be injected. Violations are no errors: they
+    /// are in the report.
     pub async fn run<S, E>(
         self,
         make: impl AsyncFnOnce(CoherenceContext) -> Result<S, E>,
@@ -182,18 +180,18 @@ impl CoherenceCheck {
         S: Subject,
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
-        // Boxed: these are large, and a test's own future would hold them.
+        // Boxed, because these futures are large and would be a part of the test's future.
         let stage = Box::pin(Stage::set_up(self.settings.checked()?, self.listener)).await?;
-        // Before the cache is registered: its order is no excuse.
+        // Before the cache is registered: it must apply events first even if the handlers have subscribed earlier.
         let followers = match stage.run.settings.handlers {
             true => Some(Followers::start(&stage).await?),
             false => None,
         };
         let subject = Box::pin(make(stage.context()))
             .await
-            .map_err(Error::during("the subject cannot be made"))?;
+            .map_err(Error::during("cannot make the subject"))?;
         stage.live().await?;
-        Box::pin(course::run(stage, subject, followers)).await
+        Box::pin(lifecycle::run(stage, subject, followers)).await
     }
 }
 

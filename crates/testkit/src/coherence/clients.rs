@@ -1,4 +1,4 @@
-//! Connections for loads, shared by all readers and opened anew when they are lost.
+//! Connections for loads. All readers share them, and lost ones are reopened.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ impl Clients {
         }
     }
 
-    /// One of them, in turn.
+    /// Returns the connections in turn.
     pub(super) async fn client(&self) -> Result<Arc<Client>, Error> {
         let index = self.next.fetch_add(1, Ordering::Relaxed) % self.slots.len();
         let mut slot = self.slots[index].lock().await;
@@ -40,17 +40,17 @@ impl Clients {
         Ok(client)
     }
 
-    /// One that nobody else has.
+    /// Opens a connection that is not shared.
     pub(super) async fn separate(&self) -> Result<Client, Error> {
         let client = self.config.client().await;
         client.map_err(Error::during("cannot connect"))
     }
 
-    /// What the database has for `key`.
+    /// Reads the version of `key` from the database.
     pub(super) async fn version(&self, key: i64) -> Result<i64, Error> {
         const SQL: &str = "SELECT version FROM public.coherence WHERE key = $1";
         let client = self.client().await?;
-        let failed = "a load failed";
+        let failed = "cannot load a version";
         let rows = client
             .query_typed(SQL, &[(&key, Type::INT8)])
             .await
@@ -61,11 +61,11 @@ impl Clients {
         }
     }
 
-    /// What the database has for all keys.
+    /// Reads the versions of all keys from the database.
     pub(super) async fn versions(&self) -> Result<Vec<(i64, i64)>, Error> {
         const SQL: &str = "SELECT key, version FROM public.coherence ORDER BY key";
         let client = self.client().await?;
-        let failed = "the table cannot be read";
+        let failed = "cannot read the table";
         let rows = client
             .query_typed(SQL, &[])
             .await

@@ -1,4 +1,4 @@
-//! Reading one's own writes, beside the writing.
+//! Reads by writers of their own confirmed writes, concurrent with further writes (R6).
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use super::report::Rule;
 use super::run::Run;
 use super::subject::{Confirmation, Subject};
 
-/// How many confirmations of a writer are waited for at a time. Beyond that it writes without: it must not
-/// come to a halt because the source is not live.
-const AT_A_TIME: u32 = 16;
+/// The number of confirmations that may be pending for each writer. Beyond it, a writer requests none, so that it does not
+/// stop while the source is not live.
+const MAX_PENDING: u32 = 16;
 
 #[derive(Clone)]
 pub(super) struct Confirming<S> {
@@ -33,18 +33,18 @@ impl<S: Subject> Confirming<S> {
             run: Arc::clone(run),
             subject: subject.clone(),
             loader: loader.clone(),
-            permits: Arc::new(Semaphore::new(AT_A_TIME as usize)),
+            permits: Arc::new(Semaphore::new(MAX_PENDING as usize)),
         }
     }
 
-    /// Before the commit.
+    /// Requests a confirmation, before the commit.
     pub(super) async fn announce(&self, transaction: &Transaction<'_>) -> Option<Announced> {
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok()?;
         let confirmation = self.subject.announce(transaction).await?;
         Some(Announced(confirmation, permit))
     }
 
-    /// After the commit: waits beside, and then reads what was written.
+    /// Waits for the confirmation in a task, after the commit, and then reads the written rows.
     pub(super) fn confirm(&self, announced: Announced, written: Vec<(i64, i64)>) {
         let this = self.clone();
         actix::spawn(async move {
@@ -82,9 +82,9 @@ impl<S: Subject> Confirming<S> {
         }
     }
 
-    /// Waits until nothing is waited for any more.
+    /// Waits until no confirmation is pending.
     pub(super) async fn finished(&self) {
-        // Fails only if it was closed, which it never is.
-        let _ = self.permits.acquire_many(AT_A_TIME).await;
+        // Fails only if the semaphore is closed, which does not happen.
+        let _ = self.permits.acquire_many(MAX_PENDING).await;
     }
 }

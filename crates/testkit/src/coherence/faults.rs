@@ -1,4 +1,4 @@
-//! What goes wrong during a check.
+//! The faults of a check.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -11,31 +11,31 @@ use super::run::Run;
 use super::writer::{RAISE, acknowledge};
 use crate::{Error, FaultProxy, Postgres};
 
-/// What the server shows as the listener's `application_name`.
+/// The listener's `application_name`.
 pub(super) const LISTENER: &str = "coherence-listener";
 
-/// How long it takes until a fault is noticed, with some to spare.
-const NOTICE: Duration = Duration::from_secs(2);
+/// The longest time until the listener notices a fault.
+const DETECTION_LIMIT: Duration = Duration::from_secs(2);
 
-/// How many events a flood has: more than a source brings at once, which is taken whole.
+/// The number of events in a flood. A queue takes any batch of the source as a whole, so this is more than one batch.
 const FLOOD: i64 = 1_200;
 
-/// When a fault that did not work is tried again.
-const AGAIN: Duration = Duration::from_millis(10);
+/// The delay before a fault that could not be injected is tried again.
+const RETRY_DELAY: Duration = Duration::from_millis(10);
 
-/// Something that goes wrong during a check.
+/// A fault of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The listener's connection is ended by an administrator.
+    /// The backend of the listener is terminated.
     TerminateListener,
-    /// All connections are ended by an administrator.
+    /// The backends of all clients are terminated.
     TerminateAll,
     /// The server is shut down and started again.
     Restart,
     /// The server is killed and started again.
     Kill,
-    /// The listener's connection is reset on its way.
+    /// The listener's connection is reset by the proxy.
     Cut,
     /// The listener's connection is reset, and new ones are refused for a while.
     Refuse,
@@ -46,7 +46,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 8] = [
         Self::TerminateListener,
         Self::TerminateAll,
@@ -74,18 +74,17 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Brings faults about, and puts an end to them.
-pub(super) struct Saboteur<'a> {
+pub(super) struct FaultInjector<'a> {
     pub(super) server: &'a Postgres,
     pub(super) proxy: &'a FaultProxy,
     pub(super) random: fastrand::Rng,
-    /// What is left of the round.
+    /// The remaining faults of the current round.
     pub(super) round: Vec<Fault>,
 }
 
-impl Saboteur<'_> {
-    /// The next fault. They come in rounds, each of which has all `kinds` in an order by chance.
-    pub(super) fn deal(&mut self, kinds: &[Fault]) -> Option<Fault> {
+impl FaultInjector<'_> {
+    /// Returns the next fault. Each round has all `kinds` once, in random order.
+    pub(super) fn next_fault(&mut self, kinds: &[Fault]) -> Option<Fault> {
         if self.round.is_empty() {
             self.round.extend_from_slice(kinds);
             self.random.shuffle(&mut self.round);
@@ -93,9 +92,9 @@ impl Saboteur<'_> {
         self.round.pop()
     }
 
-    /// Something goes wrong. It lasts until [`repair`](Self::repair).
+    /// Injects a fault, which lasts until [`repair`](Self::repair).
     ///
-    /// Tried, unless the check is done, until it works; it counts only then.
+    /// Tries until it succeeds or the check is done. The fault counts only if it succeeded.
     pub(super) async fn inject(
         &mut self,
         fault: Fault,
@@ -110,16 +109,17 @@ impl Saboteur<'_> {
             }
             if began.elapsed() > limit {
                 return Err(Error::new(format!(
-                    "{fault} could not be brought about within {limit:?}"
+                    "the fault {fault} could not be injected within {limit:?}"
                 )));
             }
-            sleep(AGAIN).await;
+            sleep(RETRY_DELAY).await;
         }
         run.tally.fault(fault);
         Ok(())
     }
 
-    /// Whether it worked: there may be no connection to end, or no listener to hear a flood.
+    /// Returns whether the fault was injected. It was not if there is no connection to end, or the listener was not live
+    /// during a flood.
     async fn attempt(&mut self, fault: Fault, run: &Run, clients: &Clients) -> Result<bool, Error> {
         match fault {
             Fault::TerminateListener => {
@@ -143,31 +143,31 @@ impl Saboteur<'_> {
         Ok(true)
     }
 
-    /// It is over. What broke is left broken.
+    /// Ends the fault. Lost connections stay lost.
     pub(super) async fn repair(&self) -> Result<(), Error> {
         self.proxy.resume();
         self.server.start_again().await
     }
 
-    /// For how long a fault lasts: not at all, for a moment, or until it was noticed.
-    pub(super) async fn linger(&mut self, fault: Fault, run: &Run) {
-        let notice = match fault {
+    /// Waits while a fault lasts: not at all, for a moment, or until the listener has noticed it.
+    pub(super) async fn keep(&mut self, fault: Fault, run: &Run) {
+        let detection = match fault {
             Fault::Overflow => return,
-            // Over in itself.
+            // These do not last.
             Fault::TerminateListener | Fault::TerminateAll | Fault::Cut => 0,
             Fault::Restart | Fault::Kill | Fault::Refuse | Fault::Stall => 2,
         };
-        match self.random.u8(0..=2 + notice) {
+        match self.random.u8(0..=2 + detection) {
             0 => {}
             1 | 2 => sleep(Duration::from_millis(self.random.u64(1..50))).await,
             _ => {
-                run.liveness.not_live(NOTICE).await;
+                run.liveness.not_live(DETECTION_LIMIT).await;
                 sleep(Duration::from_millis(self.random.u64(1..100))).await;
             }
         }
     }
 
-    /// Whether all of it was committed while the source was live.
+    /// Makes a flood of changes. Returns whether the source was live until it was committed.
     async fn flood(&mut self, run: &Run, clients: &Clients) -> bool {
         let limit = run.settings.deadline;
         if !run.liveness.live(limit).await {
@@ -177,7 +177,7 @@ impl Saboteur<'_> {
         let ranges = self.ranges(run.settings.keys);
         match timeout(limit, flood(run, clients, &ranges)).await {
             Ok(Ok(())) => since.is_some() && run.liveness.live_since() == since,
-            // No matter: a flood is over when the server is.
+            // Expected: an administrator or a restart may end its connection.
             Ok(Err(error)) => {
                 tracing::debug!(%error, "a flood failed");
                 false
@@ -189,7 +189,7 @@ impl Saboteur<'_> {
         }
     }
 
-    /// Ranges of up to half of the keys, as many as it takes.
+    /// Returns ranges of up to half of the keys, which together have enough rows for a flood.
     fn ranges(&mut self, keys: i64) -> Vec<(i64, i64)> {
         let mut rows = 0;
         let mut ranges = Vec::new();
@@ -203,7 +203,7 @@ impl Saboteur<'_> {
     }
 }
 
-/// Raises the versions in all ranges in one transaction, so that its events arrive all at once.
+/// Raises the versions in all ranges in one transaction, so that all events arrive together.
 async fn flood(run: &Run, clients: &Clients, ranges: &[(i64, i64)]) -> Result<(), Error> {
     let mut client = clients.separate().await?;
     let transaction = async {

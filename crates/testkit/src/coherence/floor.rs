@@ -1,21 +1,21 @@
-//! What a read has to return at least, per key.
+//! The oldest version that a read of each key may return: its *floor*.
 //!
-//! No history is kept: a floor only rises, and a read is compared with the floor at its beginning. So any
-//! number of reads is checked in constant memory.
+//! A floor only rises, and a read is compared with the floors at its beginning. So any number of reads is checked in
+//! constant memory, without a history.
 //!
 //! - The *event floor* is the newest version whose event was applied (R1).
-//! - The *flush floor* is what was acknowledged when the latest flush came into force (R2).
-//! - The *reopening floor* is what was acknowledged before the source became live (R7).
-//! - *Acknowledged* is what a writer knows to be committed. It feeds the flush floor, and, with the times of
-//!   the latest acknowledgements, tells how outdated an answer is (R3).
+//! - The *flush floor* is the newest version that was acknowledged when the latest flush took effect (R2).
+//! - The *reopening floor* is the newest version that was acknowledged before the source became live (R7).
+//! - *Acknowledged* is the newest version that a writer knows to be committed. The flush floor is taken from it. The times
+//!   of the latest acknowledgements show for how long an answer has been outdated (R3).
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// How many acknowledgements of a key are remembered with their time.
-const REMEMBERED: usize = 64;
+/// The number of acknowledgements of a key whose time is kept.
+const MAX_TIMES: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Floors {
@@ -25,7 +25,7 @@ pub(super) struct Floors {
 #[derive(Debug, Default)]
 struct Key {
     event: AtomicI64,
-    /// The newest version whose event the cache holds back, or has held back.
+    /// The newest version whose event the cache holds back or has held back.
     held: AtomicI64,
     flush: AtomicI64,
     reopening: AtomicI64,
@@ -33,7 +33,7 @@ struct Key {
     times: Mutex<VecDeque<(i64, Instant)>>,
 }
 
-/// The floors of one key at one moment.
+/// The floors of a key at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Floor {
     pub(super) event: i64,
@@ -41,11 +41,11 @@ pub(super) struct Floor {
     pub(super) reopening: i64,
 }
 
-/// Everything that was acknowledged at one moment, by key.
+/// The acknowledged version of each key at one moment.
 pub(super) type Snapshot = Vec<i64>;
 
 impl Floors {
-    /// Floors for keys from 0 to `last`.
+    /// Makes floors for the keys from 0 to `last`.
     pub(super) fn new(last: i64) -> Self {
         Self {
             keys: (0..=last).map(|_| Key::default()).collect(),
@@ -69,14 +69,14 @@ impl Floors {
         }
     }
 
-    /// The cache holds the event of this version back.
+    /// Records that the cache holds the event of this version back.
     pub(super) fn hold(&self, key: i64, version: i64) {
         if let Some(key) = self.key(key) {
             key.held.fetch_max(version, Ordering::AcqRel);
         }
     }
 
-    /// The cache has applied all that it held back.
+    /// Records that the cache has applied all events that it held back.
     pub(super) fn release(&self) {
         for key in &self.keys {
             let held = key.held.load(Ordering::Acquire);
@@ -84,7 +84,7 @@ impl Floors {
         }
     }
 
-    /// Whether the cache holds the event of this version back.
+    /// Returns whether the cache holds the event of this version back.
     pub(super) fn is_held(&self, key: i64, version: i64) -> bool {
         self.key(key).is_some_and(|key| {
             let held = key.held.load(Ordering::Acquire);
@@ -97,7 +97,7 @@ impl Floors {
             key.acknowledged.fetch_max(version, Ordering::AcqRel);
             let mut times = key.times();
             times.push_back((version, Instant::now()));
-            if times.len() > REMEMBERED {
+            if times.len() > MAX_TIMES {
                 times.pop_front();
             }
         }
@@ -119,7 +119,7 @@ impl Floors {
         }
     }
 
-    /// Takes what was acknowledged before `moment`, as far as that is still known.
+    /// Raises the reopening floors to the versions that were acknowledged before `moment`, as far as the times are kept.
     pub(super) fn raise_reopening(&self, moment: Instant) {
         for key in &self.keys {
             let times = key.times();
@@ -130,7 +130,7 @@ impl Floors {
         }
     }
 
-    /// A moment at which `version` was certainly no longer the newest of `key`; `None` if it may still be.
+    /// Returns a moment at which `version` was certainly outdated. `None` if it may still be the newest version of `key`.
     pub(super) fn superseded(&self, key: i64, version: i64) -> Option<Instant> {
         self.key(key)?
             .times()
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reopening_takes_what_came_before_it() {
+    fn reopening_floor_is_the_version_acknowledged_before_the_moment() {
         let floors = Floors::new(1);
         floors.acknowledge(1, 3);
         let moment = Instant::now();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_becomes_a_floor_when_it_is_released() {
+    fn held_versions_become_the_event_floor_on_release() {
         let floors = Floors::new(1);
         floors.hold(1, 5);
         assert!(floors.is_held(1, 5) && floors.is_held(1, 4) && !floors.is_held(1, 6));

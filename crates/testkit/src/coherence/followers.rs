@@ -1,7 +1,7 @@
-//! Handlers that read through the subject what their events are about.
+//! Handlers that read the keys of their events through the subject (R8).
 //!
-//! Three of them, which are registered before the subject is made: one on the thread of the check, one on a thread of its own, and, if
-//! changes are recorded in the outbox, a durable one with a connection of its own.
+//! They are registered before the subject is made: one on the thread of the check, one on its own thread, and in outbox mode
+//! a durable one with its own connection.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -19,19 +19,18 @@ use super::stage::Stage;
 use super::{Loader, Row, SENTINEL, Subject, key_of, number_of};
 use crate::Error;
 
-const FAILED: &str = "the handlers cannot be started";
+const FAILED: &str = "cannot start the handlers";
 
-/// How long a handler may take to end.
-const END: Duration = Duration::from_secs(5);
+/// The time limit for the durable handler to drain.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 
-/// The running handlers.
 pub(super) struct Followers<S> {
     slot: Slot<S>,
     arbiter: Arbiter,
     consumer: Option<ConsumerHandle>,
 }
 
-/// What the handlers read, as soon as there is something.
+/// The subject that the handlers read; empty until it is made.
 type Slot<S> = Arc<OnceLock<(S, Loader)>>;
 
 impl<S: Subject> Followers<S> {
@@ -74,16 +73,16 @@ impl<S: Subject> Followers<S> {
         })
     }
 
-    /// From now on the handlers read `subject`.
+    /// Sets the subject that the handlers read.
     pub(super) fn follow(&self, subject: &S, loader: &Loader) {
-        // It is set once: there is one subject.
+        // Fails only if it was set before: there is one subject.
         let _ = self.slot.set((subject.clone(), loader.clone()));
     }
 
     pub(super) async fn stop(self) {
         if let Some(consumer) = &self.consumer {
-            // It ends at its deadline, but for a server that does not answer.
-            let _ = timeout(END * 2, consumer.drain(END)).await;
+            // The consumer ends at its deadline, but it may still be waiting for a server that does not answer.
+            let _ = timeout(DRAIN_LIMIT * 2, consumer.drain(DRAIN_LIMIT)).await;
         }
         self.arbiter.stop();
     }
@@ -118,11 +117,11 @@ impl<S: Subject> EventHandler for Follower<S> {
         if key == SENTINEL || self.run.is_stopped() {
             return Ok(());
         }
-        // A strategy that collects events may hold it back. Then the cache knows of it, which is all that is promised.
+        // A strategy that collects events may hold this event back, so that reads may return an older version.
         let is_held = self.run.floors.is_held(key, version);
         let limit = self.run.settings.deadline;
         let Ok(Ok(reading)) = timeout(limit, subject.read(key, loader.clone())).await else {
-            // The database is away, most likely.
+            // The database is probably unavailable.
             return Ok(());
         };
         self.run.tally.handler_reads.add(1);

@@ -1,4 +1,4 @@
-//! Whether the source is live, as the listener tells.
+//! Whether the source is live, by the listener's health.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 #[derive(Clone, Debug)]
 pub(super) struct Liveness(watch::Receiver<Health>);
 
-/// A stretch of time without a live source. The same one until it is live again.
+/// A time during which the source is not live. Identified by its beginning.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Outage(SystemTime);
 
@@ -27,7 +27,7 @@ impl Liveness {
         self.0.clone()
     }
 
-    /// The outage there is now.
+    /// Returns the current outage.
     pub(super) fn outage(&self) -> Option<Outage> {
         match &*self.0.borrow() {
             Health::Degraded { since, .. } => Some(Outage(*since)),
@@ -35,7 +35,7 @@ impl Liveness {
         }
     }
 
-    /// Since when it is live.
+    /// Returns the time since when the source is live.
     pub(super) fn live_since(&self) -> Option<SystemTime> {
         match &*self.0.borrow() {
             Health::Live { since } => Some(*since),
@@ -43,12 +43,12 @@ impl Liveness {
         }
     }
 
-    /// Whether it is live, or becomes so within `limit`.
+    /// Returns whether the source is live, or becomes live within `limit`.
     pub(super) async fn live(&self, limit: Duration) -> bool {
         self.becomes(Health::is_live, limit).await
     }
 
-    /// Whether it is not live, or ceases to be so within `limit`.
+    /// Returns whether the source is not live, or stops being live within `limit`.
     pub(super) async fn not_live(&self, limit: Duration) -> bool {
         self.becomes(|health| !health.is_live(), limit).await
     }

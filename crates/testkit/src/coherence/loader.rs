@@ -1,4 +1,4 @@
-//! Loads of random slowness.
+//! Loads with random delays.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,10 +11,10 @@ use super::clients::Clients;
 use super::run::Run;
 use super::subject::ReadFailure;
 
-/// Loads a version from the database, on a connection that no proxy disturbs.
+/// Loads a version from the database, on a connection without the proxy.
 ///
-/// What was read is handed over at once, mostly; sometimes some milliseconds later, rarely tens of them: then
-/// it can be outdated already. Now and then a load fails without need.
+/// Most loads return at once, some a few milliseconds later, and few tens of milliseconds later: the version may then be
+/// outdated. Few loads fail at random.
 #[derive(Clone)]
 pub struct Loader {
     run: Arc<Run>,
@@ -33,7 +33,7 @@ impl Loader {
         }
     }
 
-    /// One that neither waits nor fails without need.
+    /// Returns a loader without delays and random failures.
     pub(super) fn prompt(&self) -> Self {
         Self {
             prompt: true,
@@ -41,10 +41,10 @@ impl Loader {
         }
     }
 
-    /// The version of `key`.
+    /// Loads the version of `key`.
     ///
     /// # Errors
-    /// If the database does not answer, or chance would have it.
+    /// If the database does not answer, or at random.
     pub async fn load(&self, key: i64) -> Result<i64, LoadFailure> {
         let tally = &self.run.tally;
         tally.loads.add(1);
@@ -54,7 +54,7 @@ impl Loader {
             Err(_) => Err(format!("the database did not answer within {limit:?}")),
         };
         let outcome = match loaded {
-            Ok(version) => self.dawdle(version).await,
+            Ok(version) => self.delay(version).await,
             Err(error) => Err(error),
         };
         outcome.map_err(|message| {
@@ -63,7 +63,7 @@ impl Loader {
         })
     }
 
-    async fn dawdle(&self, version: i64) -> Result<i64, String> {
+    async fn delay(&self, version: i64) -> Result<i64, String> {
         if self.prompt {
             return Ok(version);
         }
@@ -75,7 +75,7 @@ impl Loader {
             _ => sleep(Duration::from_millis(random.u64(10..40))).await,
         }
         match random.u16(..500) {
-            0 => Err("chance would have it".to_owned()),
+            0 => Err("a random failure of the check".to_owned()),
             _ => Ok(version),
         }
     }
@@ -87,7 +87,7 @@ impl fmt::Debug for Loader {
     }
 }
 
-/// Why a load failed.
+/// The error of a failed load.
 #[derive(Clone, Debug)]
 pub struct LoadFailure(String);
 

@@ -3,11 +3,11 @@
 mod check;
 mod clients;
 mod confirm;
-mod course;
 mod faults;
 mod floor;
 mod followers;
 mod judge;
+mod lifecycle;
 mod liveness;
 mod loader;
 mod quiet;
@@ -35,7 +35,7 @@ pub use subject::{CoherenceContext, Confirmation, ReadFailure, Reading, Subject}
 
 /// A row of the table that a check reads and writes: `public.coherence (key bigint, version bigint)`.
 ///
-/// Its events bring the version along; [`Reporter::applied_event`] looks for it there.
+/// Its events include the version, from which [`Reporter::applied_event`] takes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Row;
 
@@ -45,17 +45,17 @@ impl Table for Row {
     type Key = i64;
 }
 
-/// The row that readers and writers leave alone.
+/// The row that readers and writers do not use.
 const SENTINEL: i64 = 0;
 
-/// Versions of different keys differ: the key is in their upper half.
+/// The key is in the upper half of a version, so versions of different keys differ.
 const KEY_SHIFT: u32 = 32;
 
 fn key_of(version: i64) -> i64 {
     version >> KEY_SHIFT
 }
 
-/// A version without its key: how often the row was written, and one.
+/// Returns a version without its key: 1, plus the number of writes.
 fn number_of(version: i64) -> i64 {
     version & ((1 << KEY_SHIFT) - 1)
 }

@@ -1,8 +1,7 @@
-//! Comparing every key with the database, while nobody writes.
+//! Compares every key with the database while the writers are paused (R5).
 //!
-//! A *sentinel* row tells that everything has come through: it is written, after every transaction that may
-//! still be under way, when the writers have paused. Once its event, or a flush after its commit, was
-//! applied, so was everything before.
+//! A *sentinel* row shows that all changes have arrived. It is written after all transactions that may still be running.
+//! When its event, or a flush after its commit, was applied, all earlier changes were applied too.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -22,8 +21,8 @@ use super::writer::Pause;
 use super::{SENTINEL, number_of};
 use crate::Error;
 
-/// How long a sentinel is waited for before another one is sent: the connection may have been lost unnoticed.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for a sentinel before another one is written: the listener's connection may have been lost unnoticed.
+const SENTINEL_LIMIT: Duration = Duration::from_secs(1);
 
 const RAISE: &str = "BEGIN; LOCK TABLE public.coherence IN SHARE ROW EXCLUSIVE MODE; \
      UPDATE public.coherence SET version = version + 1 WHERE key = 0 RETURNING version; COMMIT";
@@ -36,14 +35,14 @@ pub(super) struct Comparison<'a, S> {
 }
 
 impl<S: Subject> Comparison<'_, S> {
-    /// Compares, with the writers paused.
+    /// Pauses the writers and compares.
     pub(super) async fn run(&self, pause: &Pause) {
         let paused = pause.write().await;
         self.run_paused().await;
         drop(paused);
     }
 
-    /// Compares; the writers have been paused.
+    /// Compares, while the caller has paused the writers.
     pub(super) async fn run_paused(&self) {
         let began = Instant::now();
         let limit = self.run.settings.quiet_deadline();
@@ -77,13 +76,15 @@ impl<S: Subject> Comparison<'_, S> {
             sleep(Duration::from_millis(5)).await;
         }
         self.run.tally.violation(Rule::Quiet, || {
-            format!("the check did not come to rest within {limit:?}: {obstacle}")
+            format!(
+                "the cache could not be compared with the database within {limit:?}: {obstacle}"
+            )
         });
     }
 
     async fn attempt(&self) -> Result<(), Error> {
-        let moved = || Error::new("the source was not live all the time");
-        let since = self.run.liveness.live_since().ok_or_else(moved)?;
+        let not_live = || Error::new("the source was not live during the comparison");
+        let since = self.run.liveness.live_since().ok_or_else(not_live)?;
         self.send_sentinel().await?;
         let expected = self.clients.versions().await?;
         let mut wrong = Vec::new();
@@ -95,7 +96,7 @@ impl<S: Subject> Comparison<'_, S> {
             }
         }
         if self.run.liveness.live_since() != Some(since) {
-            return Err(moved());
+            return Err(not_live());
         }
         for (key, version, read) in wrong {
             self.run.tally.violation(Rule::Quiet, || {
@@ -106,18 +107,18 @@ impl<S: Subject> Comparison<'_, S> {
         Ok(())
     }
 
-    /// Writes the sentinel and waits until it has arrived.
+    /// Writes the sentinel and waits until it was applied.
     async fn send_sentinel(&self) -> Result<(), Error> {
         let client = self.clients.client().await?;
         let messages = client
             .simple_query(RAISE)
             .await
-            .map_err(Error::during("the sentinel cannot be written"))?;
+            .map_err(Error::during("cannot write the sentinel"))?;
         let version = messages.iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0)?.parse::<i64>().ok(),
             _ => None,
         });
-        let version = version.ok_or_else(|| Error::new("the sentinel is gone"))?;
+        let version = version.ok_or_else(|| Error::new("the sentinel row is missing"))?;
         self.run.floors.acknowledge(SENTINEL, version);
         let arrived = async {
             loop {
@@ -128,7 +129,7 @@ impl<S: Subject> Comparison<'_, S> {
                 sleep(Duration::from_millis(1)).await;
             }
         };
-        timeout(PATIENCE, arrived)
+        timeout(SENTINEL_LIMIT, arrived)
             .await
             .map_err(|_| Error::new("the last change, or a flush after it, was not applied"))
     }

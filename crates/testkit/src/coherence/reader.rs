@@ -1,4 +1,4 @@
-//! Reads, one after the other, as fast as the subject answers.
+//! Readers, which read as fast as the subject answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::run::Run;
 use super::subject::Subject;
 use crate::Error;
 
-/// How many reads may follow each other without giving way.
-const STINT: u32 = 16;
+/// The number of reads before a reader yields to other tasks.
+const READS_PER_YIELD: u32 = 16;
 
-/// All readers of a check, on its own thread and on others.
+/// All readers of a check, on its thread and on others.
 pub(super) struct Readers {
     arbiters: Vec<Arbiter>,
     ends: Vec<oneshot::Receiver<()>>,
@@ -43,7 +43,7 @@ impl Readers {
                 reader.read_on().await;
                 drop(guard);
             };
-            // The first place is the thread of the check.
+            // Place 0 is the thread of the check.
             match number % (arbiters.len() + 1) {
                 0 => drop(actix::spawn(reading)),
                 place => drop(arbiters[place - 1].spawn(reading)),
@@ -53,15 +53,14 @@ impl Readers {
         Self { arbiters, ends }
     }
 
-    /// Waits until all have come to their end.
+    /// Waits until all readers have ended.
     pub(super) async fn finished(&mut self) {
         for end in self.ends.drain(..) {
-            // Nothing is ever sent: the end of the channel is the message.
+            // Nothing is sent: the reader drops the sender when it ends.
             let _ = end.await;
         }
     }
 
-    /// Ends the threads.
     pub(super) async fn stop(self) -> Result<(), Error> {
         for arbiter in self.arbiters {
             arbiter.stop();
@@ -75,7 +74,7 @@ impl Readers {
     }
 }
 
-/// Reports a reader that ends before it should, and tells that it has ended.
+/// Reports a violation if a reader ends too early, and signals the end of the reader.
 struct Guard {
     run: Arc<Run>,
     _ended: oneshot::Sender<()>,
@@ -99,11 +98,11 @@ struct Reader<S> {
 
 impl<S: Subject> Reader<S> {
     async fn read_on(mut self) {
-        let mut stint = 0;
+        let mut reads = 0;
         while !self.run.is_stopped() {
             self.read().await;
-            stint += 1;
-            if stint % STINT == 0 {
+            reads += 1;
+            if reads % READS_PER_YIELD == 0 {
                 tokio::task::yield_now().await;
             }
         }
@@ -117,7 +116,7 @@ impl<S: Subject> Reader<S> {
         read_once(&self.run, &self.subject, key, &self.loader).await;
     }
 
-    /// A read that is given up before it is done, if it takes long enough for that.
+    /// Reads with a short random time limit, and drops the read if it takes longer.
     async fn cancel(&mut self, key: i64) {
         let limit = Duration::from_micros(self.random.u64(..3_000));
         let attempt = Attempt::begin(&self.run, key);
@@ -133,7 +132,7 @@ impl<S: Subject> Reader<S> {
     }
 }
 
-/// Reads and judges. Returns the version unless the read failed.
+/// Reads a key and checks the answer. Returns the version, or `None` if the read failed.
 pub(super) async fn read_once<S: Subject>(
     run: &Run,
     subject: &S,
@@ -150,7 +149,7 @@ pub(super) async fn read_once<S: Subject>(
         Ok(Err(failure)) => {
             tracing::trace!(key, %failure, "a read failed");
             run.tally.failed_reads.add(1);
-            // The database is away, most likely.
+            // The database is probably unavailable.
             sleep(Duration::from_millis(1)).await;
         }
         Err(_) => run.tally.violation(Rule::Deadline, || {

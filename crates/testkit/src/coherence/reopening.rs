@@ -1,12 +1,12 @@
-//! What a read has to return once the source is live again (R7).
+//! Raises the floors for reads after an outage (R7).
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::run::Run;
 
-/// Raises the floors to what was acknowledged before the source became live, each time it does. Ends with
-/// the listener.
+/// Each time that the source becomes live, raises the floors to the versions that were acknowledged before. Ends with the
+/// listener.
 pub(super) async fn watch(run: Arc<Run>) {
     let mut health = run.liveness.health();
     let mut last = None;

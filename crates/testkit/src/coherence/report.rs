@@ -1,33 +1,33 @@
-//! What a check found.
+//! The report of a check.
 
 use std::fmt;
 use std::time::Duration;
 
 use super::Fault;
 
-/// What a cache that stays coherent keeps to.
+/// A rule for coherent caches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Rule {
-    /// R0: what is read under a key was stored for this key.
+    /// R0: a read returns a version of its key.
     OwnValue,
     /// R1: a read that begins after the event of a version was applied returns that version or a newer one.
     AppliedEvent,
-    /// R2: a read that begins after a flush returns every version, or a newer one, whose commit was
-    /// acknowledged before the flush.
+    /// R2: a read that begins after a flush returns the newest version whose commit was acknowledged before the flush, or a
+    /// newer one.
     Flush,
-    /// R3: while the source is not live, nothing is answered from memory beyond what the policy allows.
+    /// R3: while the source is not live, the cache answers from memory only as far as the [policy](super::NotLive) allows.
     NotLive,
-    /// R4: reads, writes and loads end within the deadline.
+    /// R4: reads, writes and confirmations end within the deadline, and readers and writers do not panic.
     Deadline,
-    /// R5: when nothing is written any more and the source is live, every key reads as in the database.
+    /// R5: when writing has stopped and the source is live, every key reads as in the database.
     Quiet,
-    /// R6: who has waited for its own write reads it.
+    /// R6: a writer whose write was confirmed reads that version or a newer one.
     OwnWrite,
-    /// R7: a read that begins when the source is live again returns every version, or a newer one, whose
-    /// commit was acknowledged before it became so. Checked [on request](super::CoherenceCheck::reopening).
+    /// R7: a read that begins after the source became live returns the newest version whose commit was acknowledged before,
+    /// or a newer one. Checked [on request](super::CoherenceCheck::reopening).
     Reopening,
-    /// R8: a handler that reads the key of its event reads the version of the event or a newer one. Checked
+    /// R8: a handler that reads the key of its event reads the event's version or a newer one. Checked
     /// [on request](super::CoherenceCheck::handlers).
     Handler,
 }
@@ -48,14 +48,14 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A rule that was broken.
+/// A violation of a rule.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// Which one.
+    /// The rule.
     pub rule: Rule,
-    /// When, counted from the beginning of the check.
+    /// The time since the beginning of the check.
     pub at: Duration,
-    /// Which key, what was expected, and what was read instead.
+    /// The key, the expected version and the version that was read.
     pub text: String,
 }
 
@@ -66,37 +66,37 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What a [`CoherenceCheck`](super::CoherenceCheck) did and found.
+/// The report of a [`CoherenceCheck`](super::CoherenceCheck).
 ///
-/// The counts are worth a look: a check in which nothing was read from memory has shown nothing.
+/// Look at the counts too: if no read was answered from memory, the check has not tested the cache.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CoherenceReport {
-    /// What the random choices came from.
+    /// The seed of the random choices.
     pub seed: u64,
-    /// How long it took, without the start of the server.
+    /// The duration of the check, without the start of the server.
     pub took: Duration,
-    /// Reads that returned a version or failed.
+    /// Reads that returned a version, failed or exceeded the deadline.
     pub reads: u64,
-    /// Those of them that were answered from memory.
+    /// Reads that were answered from memory.
     pub hits: u64,
-    /// Those that began and ended while the source was not live.
+    /// Reads that returned a version and began and ended in the same outage of the source.
     pub reads_not_live: u64,
-    /// Those that failed, mostly because their load did.
+    /// Reads that failed, mostly because their load failed.
     pub failed_reads: u64,
-    /// Reads that were dropped half-way, on purpose.
+    /// Reads that were dropped before they had ended, to test cancellation.
     pub cancelled_reads: u64,
     /// Loads that began.
     pub loads: u64,
-    /// Loads that failed: the database was away, or the check made them fail.
+    /// Loads that failed because the database was unavailable, or at random.
     pub failed_loads: u64,
     /// Versions whose commit was acknowledged.
     pub writes: u64,
-    /// Transactions that failed: the database was away.
+    /// Transactions of writers that failed, because the database was unavailable.
     pub failed_writes: u64,
-    /// Writes that were waited for, and arrived.
+    /// Transactions that the cache has confirmed.
     pub confirmed_writes: u64,
-    /// Reads by handlers, which are not among the [`reads`](Self::reads).
+    /// Reads by handlers, which are not included in [`reads`](Self::reads).
     pub handler_reads: u64,
     /// Events that the subject reported as applied.
     pub applied: u64,
@@ -104,24 +104,24 @@ pub struct CoherenceReport {
     pub flushes: u64,
     /// Events that the listener's subscriptions lost by overflow.
     pub lost: u64,
-    /// How often writing stopped and every key was compared with the database.
+    /// The number of times that all keys were compared with the database.
     pub comparisons: u64,
-    /// How often each fault happened.
+    /// How often each fault was injected.
     pub faults: Vec<(Fault, u64)>,
-    /// How many violations there were.
+    /// The number of violations.
     pub violation_count: u64,
-    /// The first twenty of them.
+    /// The first twenty violations.
     pub violations: Vec<Violation>,
 }
 
 impl CoherenceReport {
-    /// Whether no rule was broken.
+    /// Returns whether there was no violation.
     #[must_use]
     pub fn is_coherent(&self) -> bool {
         self.violation_count == 0
     }
 
-    /// The first violation of `rule`.
+    /// Returns the first violation of `rule`.
     #[must_use]
     pub fn violation_of(&self, rule: Rule) -> Option<&Violation> {
         self.violations
@@ -129,14 +129,14 @@ impl CoherenceReport {
             .find(|violation| violation.rule == rule)
     }
 
-    /// How many faults there were.
+    /// Returns the number of injected faults.
     #[must_use]
     pub fn fault_count(&self) -> u64 {
         self.faults.iter().map(|(_, count)| count).sum()
     }
 }
 
-/// Counts on some lines, then one line per violation.
+/// Several lines of counts, then one line for each violation.
 impl fmt::Display for CoherenceReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}, {:.1?}", self.seed, self.took)?;

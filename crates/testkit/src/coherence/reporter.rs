@@ -1,4 +1,4 @@
-//! What the subject tells the check.
+//! The subject's reports to the check.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,16 +9,16 @@ use pgherald_core::{CacheEvent, CacheObserver, Event, Key};
 use super::floor::Snapshot;
 use super::run::Run;
 
-/// Takes the subject's word for what it has applied. What it reports it must keep to.
+/// Receives the subject's reports of applied events and flushes.
 ///
-/// A report comes *after* its effect: reads that begin from then on are judged by it. A report that comes
-/// late makes the check weaker, one that comes early makes it wrong.
+/// Report an event *after* it was applied: reads that begin after the report are checked against it. A late report makes
+/// the check weaker. An early report causes false violations.
 #[derive(Clone)]
 pub struct Reporter {
     run: Arc<Run>,
 }
 
-/// The version that an event brings along.
+/// Returns the version in the event's columns.
 pub(super) fn version_of(event: &Event) -> Option<i64> {
     let columns = event.columns::<HashMap<String, i64>>().ok().flatten();
     columns.and_then(|columns| columns.get("version").copied())
@@ -29,13 +29,13 @@ impl Reporter {
         Self { run }
     }
 
-    /// The event of this version is in force: reads that begin now return it or a newer one.
+    /// Reports that the event of this version was applied: reads that begin from now on return it or a newer one.
     pub fn applied(&self, key: i64, version: i64) {
         self.run.floors.raise_event(key, version);
         self.run.tally.applied.add(1);
     }
 
-    /// [`applied`](Self::applied) with what an event tells. One that tells no row counts as a flush.
+    /// Reports that an event was applied, see [`applied`](Self::applied). An event without a key counts as a flush.
     pub fn applied_event(&self, event: &Event) {
         let Some(key) = event.key().and_then(i64::from_row_key) else {
             return self.flushed();
@@ -45,11 +45,10 @@ impl Reporter {
         }
     }
 
-    /// Everything was forgotten: reads that begin now return what was committed before, or newer.
+    /// Reports a flush: reads that begin from now on return the versions that were committed before it, or newer ones.
     ///
-    /// Which commits came before the effect is known exactly only on the thread of the check, and only if
-    /// nothing was awaited between the effect and this call. Elsewhere the flush is merely counted; see
-    /// [`flushing`](Self::flushing).
+    /// Call this on the thread of the check, without an await between the flush and this call: only then is it known which
+    /// commits came before the flush. On other threads, this only counts the flush; use [`flushing`](Self::flushing) there.
     pub fn flushed(&self) {
         if std::thread::current().id() == self.run.thread {
             self.run.floors.raise_flush(&self.run.floors.acknowledged());
@@ -57,7 +56,7 @@ impl Reporter {
         self.run.tally.flushes.add(1);
     }
 
-    /// Everything is about to be forgotten. Call [`Flushing::flushed`] once that is in force; on any thread.
+    /// Reports that a flush is about to begin. Call [`Flushing::flushed`] after it. Works on any thread.
     pub fn flushing(&self) -> Flushing {
         Flushing {
             acknowledged: self.run.floors.acknowledged(),
@@ -66,7 +65,8 @@ impl Reporter {
     }
 }
 
-/// For caches made with [`CacheBuilder`](pgherald_core::CacheBuilder): reports what they apply and flush.
+/// Reports the events that a cache made with [`CacheBuilder`](pgherald_core::CacheBuilder) applies and holds back, and its
+/// flushes.
 impl CacheObserver for Reporter {
     fn observe(&self, event: &CacheEvent<'_>) {
         match event {
@@ -93,15 +93,15 @@ impl fmt::Debug for Reporter {
     }
 }
 
-/// A flush that is not in force yet; see [`Reporter::flushing`]. Dropped, it was none.
-#[must_use = "call flushed() once the flush is in force"]
+/// A flush that has not taken effect yet; see [`Reporter::flushing`]. If this is dropped, the flush does not count.
+#[must_use = "call flushed() after the flush"]
 pub struct Flushing {
     run: Arc<Run>,
     acknowledged: Snapshot,
 }
 
 impl Flushing {
-    /// The flush is in force.
+    /// Reports that the flush has taken effect.
     pub fn flushed(self) {
         self.run.floors.raise_flush(&self.acknowledged);
         self.run.tally.flushes.add(1);

@@ -1,4 +1,4 @@
-//! What all parts of a check share.
+//! The state that all parts of a check share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
@@ -14,7 +14,7 @@ pub(super) struct Run {
     pub(super) floors: Floors,
     pub(super) tally: Tally,
     pub(super) liveness: Liveness,
-    /// Where writers learn of their commits.
+    /// The thread of the check, on which writers receive acknowledgements.
     pub(super) thread: ThreadId,
     stopped: AtomicBool,
 }
@@ -31,7 +31,7 @@ impl Run {
         }
     }
 
-    /// A key, one of the first four half of the time.
+    /// Returns a random key. Half of the choices are among the first four keys.
     pub(super) fn random_key(&self, random: &mut fastrand::Rng) -> i64 {
         let last = match random.bool() {
             true => self.settings.keys.min(4),
@@ -40,7 +40,7 @@ impl Run {
         random.i64(SENTINEL + 1..=last)
     }
 
-    /// Random choices of one part: the same for the same seed.
+    /// Returns the random numbers of one part of the check, which depend only on the seed.
     pub(super) fn random(&self, part: u64) -> fastrand::Rng {
         let mut seeds = fastrand::Rng::with_seed(self.settings.seed ^ part.rotate_left(40));
         fastrand::Rng::with_seed(seeds.u64(..))
@@ -54,7 +54,7 @@ impl Run {
         self.stopped.load(Ordering::Acquire)
     }
 
-    /// Whether as much happened as was asked for, or the first violation was what was asked for.
+    /// Returns whether the configured reads, faults and duration are reached, or the violation that ends the check.
     pub(super) fn is_done(&self) -> bool {
         let Settings {
             reads,

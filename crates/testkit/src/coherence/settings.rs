@@ -1,19 +1,19 @@
-//! What is asked of a check.
+//! The settings of a check.
 
 use std::time::Duration;
 
 use super::{Fault, key_of};
 use crate::Error;
 
-/// What a cache may answer while its source is not live.
+/// What a cache may return while its source is not live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NotLive {
     /// Nothing from memory.
     Bypass,
-    /// From memory, if the answer is not outdated for longer than this.
+    /// Values from memory that have not been outdated for longer than `max_age`.
     ServeStale {
-        /// Counted from when the source stopped being live, or the answer's load began, whichever is later.
+        /// Counted from the moment when the source stopped being live, or when the value's load began if that is later.
         max_age: Duration,
     },
 }
@@ -64,7 +64,7 @@ impl Default for Settings {
 impl Settings {
     pub(super) fn checked(self) -> Result<Self, Error> {
         let largest = key_of(i64::MAX);
-        let wrong = match () {
+        let setting = match () {
             () if self.keys < 1 || self.keys > largest => "the number of keys",
             () if self.readers == 0 => "the number of readers",
             () if self.capacity == 0 => "the capacity",
@@ -73,11 +73,11 @@ impl Settings {
             () => return Ok(self),
         };
         Err(Error::new(format!(
-            "{wrong} of the coherence check is out of range"
+            "{setting} of the coherence check is out of range"
         )))
     }
 
-    /// How long it may take until everything is live and has come through.
+    /// The time limit until the source is live and all changes have arrived.
     pub(super) fn quiet_deadline(&self) -> Duration {
         self.deadline * 3 + Duration::from_secs(10)
     }

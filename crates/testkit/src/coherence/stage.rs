@@ -1,4 +1,4 @@
-//! Server, proxy and listener, as a check needs them.
+//! The server, proxy and listener of a check.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::run::Run;
 use super::{CoherenceContext, Reporter, Row, Settings};
 use crate::{Error, FaultProxy, Postgres};
 
-/// How long the first connection may take.
+/// The time limit until the listener is live for the first time.
 const START: Duration = Duration::from_secs(60);
 
-/// How long the listener may take to shut down.
+/// The time limit of the listener's shutdown.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
 const TABLE: &str = "CREATE TABLE public.coherence (key bigint PRIMARY KEY, version bigint NOT NULL); \
@@ -37,12 +37,12 @@ impl Stage {
     pub(super) async fn set_up(settings: Settings, listener: MakeListener) -> Result<Self, Error> {
         let server = Postgres::start().await?;
         let url = server.url();
-        let config: ConnectConfig = url.parse().map_err(Error::during("not a URL"))?;
+        let config: ConnectConfig = url.parse().map_err(Error::during("invalid URL"))?;
         let config = config.application_name("coherence");
         let spec = create_table(&config, &settings).await?;
         let proxy = FaultProxy::start((server.host(), server.port())).await?;
         let source = source(&proxy.url(&url))?.watch(spec);
-        let listener = listener(source).map_err(Error::during("no listener"))?;
+        let listener = listener(source).map_err(Error::during("cannot make the listener"))?;
         let liveness = Liveness::new(listener.watch_health());
         let caches = listener.caches();
         let herald = Herald::on_current_arbiter(listener);
@@ -52,7 +52,7 @@ impl Stage {
             config,
             run: Arc::new(Run::new(settings, liveness)),
             caches,
-            herald: Rc::new(herald.map_err(Error::during("no herald"))?),
+            herald: Rc::new(herald.map_err(Error::during("cannot start the herald"))?),
         })
     }
 
@@ -70,11 +70,12 @@ impl Stage {
     pub(super) async fn live(&self) -> Result<(), Error> {
         match self.run.liveness.live(START).await {
             true => Ok(()),
-            false => Err(Error::new("the listener does not become live")),
+            false => Err(Error::new(format!(
+                "the listener did not become live within {START:?}"
+            ))),
         }
     }
 
-    /// How many events the subscriptions have lost.
     pub(super) async fn lost(&self) -> u64 {
         let status = self.herald.status().await;
         status.map_or(0, |status| {
@@ -82,8 +83,8 @@ impl Stage {
         })
     }
 
-    pub(super) async fn take_down(self) {
-        // Where the subject has kept it, it ends with the system.
+    pub(super) async fn shut_down(self) {
+        // If the subject holds the herald too, the herald ends with the actix system.
         if let Some(herald) = Rc::into_inner(self.herald)
             && let Err(error) = herald.shutdown(SHUTDOWN).await
         {
@@ -94,7 +95,7 @@ impl Stage {
 
 async fn create_table(config: &ConnectConfig, settings: &Settings) -> Result<TriggerSpec, Error> {
     let keys = settings.keys;
-    let failed = "the table cannot be made";
+    let failed = "cannot create the table";
     let client = config.client().await.map_err(Error::during(failed))?;
     client
         .batch_execute(&format!("{TABLE}{keys}) AS key"))
@@ -115,9 +116,9 @@ async fn create_table(config: &ConnectConfig, settings: &Settings) -> Result<Tri
     Ok(spec)
 }
 
-/// A source that notices and retries quickly.
+/// Returns a source that detects faults and reconnects quickly.
 fn source(url: &str) -> Result<NotifySourceBuilder, Error> {
-    let config: ConnectConfig = url.parse().map_err(Error::during("not a URL"))?;
+    let config: ConnectConfig = url.parse().map_err(Error::during("invalid URL"))?;
     let config = config.application_name(LISTENER);
     Ok(NotifySource::builder(config)
         .heartbeat(Duration::from_millis(200), Duration::from_millis(500))

@@ -1,4 +1,4 @@
-//! The cache under test, as the check sees it.
+//! The interface of the cache under test.
 
 use std::fmt;
 use std::future::Future;
@@ -13,24 +13,24 @@ use tokio_postgres::Transaction;
 
 use super::{Loader, Reporter, Row};
 
-/// A cache under test. Clones are the same cache; they are read on several threads at once.
+/// A cache under test. Clones must be handles on the same cache. The check reads them on several threads at once.
 ///
-/// Dropping the future of a read is part of the check: what was begun with it must not be left hanging.
+/// The check drops some futures of reads before they have ended. This must not block other reads of the same key.
 pub trait Subject: Clone + Send + Sync + 'static {
-    /// Reads the version of `key`: from memory, or by the loader.
+    /// Reads the version of `key`, from memory or with the loader.
     ///
-    /// A failure of the loader is to be passed on, it is no fault of the cache.
+    /// Return the loader's failures: they do not count as violations.
     fn read(
         &self,
         key: i64,
         loader: Loader,
     ) -> impl Future<Output = Result<Reading, ReadFailure>> + Send;
 
-    /// Called in a writer's transaction before its commit, for caches by which a writer can wait for its own
-    /// write. The confirmation is awaited after the commit; if it says yes, the writer must read what it
-    /// wrote.
+    /// Called in a writer's transaction before its commit, for caches with which a writer can wait for its own write. The
+    /// check awaits the confirmation after the commit. If it resolves to `true`, the writer must read what it has written
+    /// (R6).
     ///
-    /// Runs on the thread of the check. By default there is nothing to wait for.
+    /// Runs on the thread of the check. Returns `None` by default: there is no confirmation.
     fn announce(
         &self,
         transaction: &Transaction<'_>,
@@ -40,21 +40,21 @@ pub trait Subject: Clone + Send + Sync + 'static {
     }
 }
 
-/// What was read.
+/// The answer to a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// The version.
     pub version: i64,
-    /// Whether it was stored before the read began. What another read is loading at the same time was not.
+    /// Whether the version was stored before the read began. A version from a load that was still running was not.
     pub from_memory: bool,
 }
 
-/// Why nothing was read.
+/// The error of a failed read.
 #[derive(Clone, Debug)]
 pub struct ReadFailure(String);
 
 impl ReadFailure {
-    /// A failure in words.
+    /// Makes a failure with a message.
     pub fn new(message: impl Into<String>) -> Self {
         Self(message.into())
     }
@@ -68,11 +68,11 @@ impl fmt::Display for ReadFailure {
 
 impl std::error::Error for ReadFailure {}
 
-/// Resolves when a write is seen by the cache: `true`, or `false` if that cannot be said.
+/// Resolves to `true` when the cache has applied a write, or to `false` if it cannot confirm that.
 pub struct Confirmation(pub(super) Pin<Box<dyn Future<Output = bool>>>);
 
 impl Confirmation {
-    /// What is awaited after the commit.
+    /// Makes a confirmation from a future, which is awaited after the commit.
     pub fn new(applied: impl Future<Output = bool> + 'static) -> Self {
         Self(Box::pin(applied))
     }
@@ -84,7 +84,7 @@ impl fmt::Debug for Confirmation {
     }
 }
 
-/// Of what a [`Subject`] is made.
+/// What a check provides to make a [`Subject`].
 #[derive(Clone, Debug)]
 pub struct CoherenceContext {
     pub(super) herald: Rc<Herald>,
@@ -95,42 +95,42 @@ pub struct CoherenceContext {
 }
 
 impl CoherenceContext {
-    /// The herald on whose listener the faults fall.
+    /// Returns the herald, whose listener is affected by the faults.
     #[must_use]
     pub fn herald(&self) -> &Herald {
         &self.herald
     }
 
-    /// Its listener.
+    /// Returns the herald's listener.
     #[must_use]
     pub fn listener(&self) -> &Addr<ListenerActor> {
         self.herald.listener()
     }
 
-    /// The listener's health, by which the check judges whether the source is live.
+    /// Returns the listener's health, which the check uses to decide whether the source is live.
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()
     }
 
-    /// Where the database is reached without the proxy.
+    /// Returns the database's URL without the proxy.
     #[must_use]
     pub fn database_url(&self) -> &str {
         &self.url
     }
 
-    /// To whom the subject reports.
+    /// Returns the reporter, to which the subject reports applied events and flushes.
     #[must_use]
     pub fn reporter(&self) -> Reporter {
         self.reporter.clone()
     }
 
-    /// What the subject subscribes to: the changes of [`Row`]'s table.
+    /// Returns a filter for the subject's subscription: the changes of [`Row`]'s table.
     pub fn filter(&self) -> Filter {
         Filter::new().table_of::<Row>()
     }
 
-    /// The options to subscribe with: a queue so short that it overflows.
+    /// Returns options for the subject's subscription: a queue that is so short that it overflows.
     pub fn subscription(&self, name: &str) -> SubscriptionOptions {
         SubscriptionOptions::new(name)
             .capacity(self.capacity)

@@ -1,4 +1,4 @@
-//! What is counted during a check, by all threads.
+//! The counts of a check, which all threads update.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,8 +7,8 @@ use std::time::Instant;
 use super::report::{CoherenceReport, Rule, Violation};
 use super::{Fault, Settings};
 
-/// How many violations are kept with their text.
-const KEPT: usize = 20;
+/// The number of violations that are kept with their text.
+const MAX_VIOLATIONS: usize = 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Counter(AtomicU64);
@@ -80,7 +80,7 @@ impl Tally {
     pub(super) fn violation(&self, rule: Rule, text: impl FnOnce() -> String) {
         self.violation_count.add(1);
         let mut violations = self.violations();
-        if violations.len() < KEPT {
+        if violations.len() < MAX_VIOLATIONS {
             violations.push(Violation {
                 rule,
                 at: self.began.elapsed(),

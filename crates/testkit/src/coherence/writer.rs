@@ -1,4 +1,4 @@
-//! Writes, in transactions of one row or several.
+//! Writers, whose transactions change one row or several.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use super::run::Run;
 use super::subject::Subject;
 use crate::Error;
 
-/// Raises the versions of some rows. Rows are locked in the order of keys: writers do not deadlock.
+/// Raises the versions of some rows. Locks the rows in the order of their keys, so writers do not deadlock.
 pub(super) const RAISE: &str = "UPDATE public.coherence SET version = version + 1 WHERE key IN \
      (SELECT key FROM public.coherence WHERE key BETWEEN $1 AND $2 ORDER BY key FOR UPDATE) \
      RETURNING key, version";
 
-/// Held while a writer writes. Who takes it for itself alone has quiet.
+/// Writers hold the read lock during each transaction. The write lock pauses them.
 pub(super) type Pause = Arc<RwLock<()>>;
 
 pub(super) struct Writer<S> {
@@ -58,9 +58,9 @@ impl<S: Subject> Writer<S> {
         self.confirming.finished().await;
     }
 
-    /// One transaction. The connection stays for the next one only if it succeeds.
+    /// Runs one transaction. Keeps the connection for the next one only if this one succeeds.
     async fn write(&mut self, slot: &mut Option<Client>) -> Result<(), Error> {
-        let failed = "a write failed";
+        let failed = "cannot write";
         let mut client = match slot.take() {
             Some(client) => client,
             None => self
@@ -88,13 +88,13 @@ impl<S: Subject> Writer<S> {
     }
 }
 
-/// Takes note of rows that [`RAISE`] returned and whose commit is known.
+/// Records that rows returned by [`RAISE`] are committed.
 pub(super) fn acknowledge(run: &Run, rows: &[Row]) -> Result<Vec<(i64, i64)>, Error> {
     let pairs = rows
         .iter()
         .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
         .collect::<Result<Vec<(i64, i64)>, tokio_postgres::Error>>()
-        .map_err(Error::during("a row is not as expected"))?;
+        .map_err(Error::during("cannot read a written row"))?;
     for (key, version) in &pairs {
         run.floors.acknowledge(*key, *version);
     }

@@ -1,4 +1,4 @@
-//! A database for one test.
+//! A database for one test of handlers.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,15 +59,15 @@ impl TestDatabase {
     /// Creates an empty database on the [server](Postgres::shared) that all tests of the process share.
     ///
     /// # Errors
-    /// If the server does not start, or refuses.
+    /// If the server does not start, or does not create the database.
     pub async fn create() -> Result<Self, Error> {
         Self::at(Postgres::shared().await?.create_database().await?).await
     }
 
-    /// Uses a database that exists, such as one that `#[sqlx::test]` has created.
+    /// Uses an existing database, such as one that `#[sqlx::test]` has created.
     ///
     /// # Errors
-    /// If the URL is not one, or the database cannot be reached.
+    /// If the URL is invalid, or the database cannot be reached.
     pub async fn at(url: impl Into<String>) -> Result<Self, Error> {
         let url = url.into();
         let config: ConnectConfig = url.parse()?;
@@ -80,13 +80,13 @@ impl TestDatabase {
         })
     }
 
-    /// The database's URL.
+    /// Returns the database's URL.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The connection. Do not leave a transaction open on it.
+    /// Returns the connection. Do not leave a transaction open on it.
     #[must_use]
     pub fn client(&self) -> &Arc<Client> {
         &self.client
@@ -95,7 +95,7 @@ impl TestDatabase {
     /// Runs statements, separated by semicolons.
     ///
     /// # Errors
-    /// If the server refuses one of them; its message and position are in the cause.
+    /// If a statement fails. The server's message is in the cause.
     pub async fn execute(&self, sql: &str) -> Result<(), Error> {
         let run = self.client.batch_execute(sql).await;
         run.map_err(Error::during(format!(
@@ -103,11 +103,11 @@ impl TestDatabase {
         )))
     }
 
-    /// Runs queries, separated by semicolons, and returns all their rows. A value is its text, as `psql` shows it; a null is
-    /// `NULL`, like the text `'NULL'`. Use the [client](Self::client) to tell these apart, or for other types.
+    /// Runs queries, separated by semicolons, and returns all their rows. Each value is returned as text, as `psql` shows it,
+    /// and a null as `NULL`. Use the [client](Self::client) to distinguish a null from the text `'NULL'`, or for other types.
     ///
     /// # Errors
-    /// If the server refuses one of them.
+    /// If a query fails.
     pub async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, Error> {
         let answers = self.client.simple_query(sql).await;
         let answers =
@@ -130,7 +130,7 @@ impl TestDatabase {
     /// specifications [in outbox mode](TriggerSpec::outbox).
     ///
     /// # Errors
-    /// If a specification does not fit its table, or the server refuses.
+    /// If a specification does not fit its table, or the installation fails.
     pub async fn watch(&self, specs: impl IntoIterator<Item = TriggerSpec>) -> Result<(), Error> {
         let specs: Vec<_> = specs.into_iter().collect();
         let plan = trigger::plan_widened(&self.client, &specs).await?;
@@ -144,33 +144,35 @@ impl TestDatabase {
     /// Prepares a test of a durable [`EventHandler`]. The parameters are those of `Herald::durable`.
     pub fn handler<H: EventHandler>(
         &self,
-        terms: Durable,
+        options: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> HandlerTest<'_> {
         HandlerTest::new::<H::Event, H>(
             self,
-            terms,
+            options,
             factory,
-            |config, terms, factory| Consumer::new(config, terms, move || factory()),
-            |_, terms, factory, events| Box::pin(trial::plain(terms, move || factory(), events)),
+            |config, options, factory| Consumer::new(config, options, move || factory()),
+            |_, options, factory, events| {
+                Box::pin(trial::plain(options, move || factory(), events))
+            },
         )
     }
 
     /// Prepares a test of a [`TransactionalHandler`]. The parameters are those of `Herald::transactional`.
     pub fn transactional<H: TransactionalHandler>(
         &self,
-        terms: Durable,
+        options: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> HandlerTest<'_> {
         HandlerTest::new::<H::Event, H>(
             self,
-            terms,
+            options,
             factory,
-            |config, terms, factory| Consumer::transactional(config, terms, move || factory()),
-            |config, terms, factory, events| {
+            |config, options, factory| Consumer::transactional(config, options, move || factory()),
+            |config, options, factory, events| {
                 Box::pin(trial::transactional(
                     config,
-                    terms,
+                    options,
                     move || factory(),
                     events,
                 ))
@@ -181,15 +183,17 @@ impl TestDatabase {
     /// Prepares a test of a [`BatchHandler`]. The parameters are those of `Herald::batches`.
     pub fn batches<H: BatchHandler>(
         &self,
-        terms: Durable,
+        options: Durable,
         factory: impl Fn() -> H + 'static,
     ) -> HandlerTest<'_> {
         HandlerTest::new::<H::Event, H>(
             self,
-            terms,
+            options,
             factory,
-            |config, terms, factory| Consumer::batches(config, terms, move || factory()),
-            |_, terms, factory, events| Box::pin(trial::batches(terms, move || factory(), events)),
+            |config, options, factory| Consumer::batches(config, options, move || factory()),
+            |_, options, factory, events| {
+                Box::pin(trial::batches(options, move || factory(), events))
+            },
         )
     }
 

@@ -1,4 +1,4 @@
-//! The result of a test of a handler.
+//! The result of a handler test.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use pgherald_core::Event;
 use pgherald_core::group::ParkedEvent;
 use pgherald_core::group::trial::Tried;
 
-/// What became of the events that a handler was given.
+/// How many events a handler handled, and which ones it failed to handle.
 #[derive(Clone, Debug)]
 #[must_use = "an outcome may contain failures"]
 pub struct Outcome {
@@ -27,26 +27,26 @@ pub struct FailedEvent {
 }
 
 impl Outcome {
-    /// Returns whether the handler was given at least one event, and handled all of them. Each transaction of a transactional
-    /// handler was then committed.
+    /// Returns whether the handler received at least one event, and handled all of them. A transactional handler's effects
+    /// on each event are then committed.
     #[must_use]
     pub fn is_handled(&self) -> bool {
         self.handled > 0 && self.failures.is_empty()
     }
 
-    /// The number of events that were handled; those of a transactional handler were committed.
+    /// Returns the number of handled events. A transactional handler's effects on them are committed.
     #[must_use]
     pub fn handled(&self) -> u64 {
         self.handled
     }
 
-    /// The events that were not handled. A transactional handler's effects on each of them were rolled back.
+    /// Returns the events that were not handled. A transactional handler's effects on them are rolled back.
     #[must_use]
     pub fn failures(&self) -> &[FailedEvent] {
         &self.failures
     }
 
-    /// The error of the first failure.
+    /// Returns the error of the first failure.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
         self.failures.first().map(|failure| &*failure.error)
@@ -75,7 +75,7 @@ impl FromIterator<Tried> for Outcome {
 
 impl From<ParkedEvent> for FailedEvent {
     fn from(parked: ParkedEvent) -> Self {
-        let waits = if parked.due_at.is_some() {
+        let reason = if parked.due_at.is_some() {
             "snoozed"
         } else {
             "waits behind an earlier event of the same row"
@@ -83,7 +83,7 @@ impl From<ParkedEvent> for FailedEvent {
         Self {
             event: parked.event,
             attempts: parked.attempts,
-            error: parked.error.unwrap_or_else(|| waits.to_owned()),
+            error: parked.error.unwrap_or_else(|| reason.to_owned()),
         }
     }
 }
@@ -94,8 +94,8 @@ impl fmt::Display for Outcome {
         let Self { handled, failures } = self;
         if *handled == 0 && failures.is_empty() {
             return f.write_str(
-                "no event was handled: there was none that the handler's event type and filter include; are the triggers \
-                 of its table installed, in outbox mode?",
+                "no event was handled: there was no event that the handler's event type and filter include; check that the \
+                 triggers of its table are installed in outbox mode",
             );
         }
         write!(f, "{handled} handled, {} failed", failures.len())?;

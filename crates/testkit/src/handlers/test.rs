@@ -1,4 +1,4 @@
-//! One run of a handler.
+//! A test of a handler.
 
 use std::fmt;
 use std::future::Future;
@@ -15,22 +15,22 @@ use tokio::time::{Instant, timeout};
 use super::{FailedEvent, Outcome, TestDatabase};
 use crate::Error;
 
-/// How long everything but the handler may take.
+/// The default time limit of a test.
 const LIMIT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
-/// More events than a test makes.
-const MANY: usize = 100_000;
+/// The number of failed events that are read, more than a test makes.
+const MAX_FAILED: usize = 100_000;
 
 type Factory<H> = Rc<dyn Fn() -> H>;
 type Started = pgherald_core::Result<(ConsumerHandle, Consumer)>;
 type Trial = Pin<Box<dyn Future<Output = pgherald_core::Result<Vec<Tried>>>>>;
 
-/// A test of a durable handler: made by [`TestDatabase::handler`], [`transactional`](TestDatabase::transactional) and
+/// A test of a durable handler. Made by [`TestDatabase::handler`], [`transactional`](TestDatabase::transactional) and
 /// [`batches`](TestDatabase::batches).
 ///
-/// The handler runs as in production: with its timeout, in its transaction, contained if it panics. The test differs in this:
-/// - An event is attempted once, or as often as [`attempts`](Self::attempts) says, without the pauses of the policy. If the
-///   handler asks for a pause of more than a second (a snooze, `retry_after`), the event counts as failed.
+/// The handler runs as in production: with its timeout, in its transaction, and with panics caught. The differences are:
+/// - An event is attempted once, or as often as [`attempts`](Self::attempts) allows, without the delays of the retry policy.
+///   If the handler requests a delay of more than a second (a snooze, `retry_after`), the event counts as failed.
 /// - The group is new, and receives no resync for the time before its creation. It has one slice.
 ///
 /// ```no_run
@@ -52,10 +52,10 @@ type Trial = Pin<Box<dyn Future<Output = pgherald_core::Result<Vec<Tried>>>>>;
 #[must_use = "a test does nothing until sql() or events() is called"]
 pub struct HandlerTest<'a> {
     database: &'a TestDatabase,
-    terms: Durable,
+    options: Durable,
     attempts: u32,
     limit: Duration,
-    /// Whether tables are watched, but none that the handler wants events of.
+    /// Whether tables are watched, but none of the handler's.
     is_not_watched: bool,
     consumer: Box<dyn Fn(ConnectConfig, Durable) -> Started>,
     trial: Box<dyn Fn(ConnectConfig, Durable, Vec<Event>) -> Trial>,
@@ -64,62 +64,64 @@ pub struct HandlerTest<'a> {
 impl<'a> HandlerTest<'a> {
     pub(super) fn new<E: FromEvent, H: 'static>(
         database: &'a TestDatabase,
-        terms: Durable,
+        options: Durable,
         factory: impl Fn() -> H + 'static,
         consumer: impl Fn(ConnectConfig, Durable, Factory<H>) -> Started + 'static,
         trial: impl Fn(ConnectConfig, Durable, Factory<H>, Vec<Event>) -> Trial + 'static,
     ) -> Self {
         let factory: Factory<H> = Rc::new(factory);
-        let of_trial = Rc::clone(&factory);
+        let trial_factory = Rc::clone(&factory);
         let watched = database.watched();
         let is_any_watched = !watched.is_empty();
-        let wanted: Vec<_> = watched
+        let required: Vec<_> = watched
             .into_iter()
-            .filter(|spec| terms.wants::<E>(spec.table()))
+            .filter(|spec| options.wants::<E>(spec.table()))
             .collect();
         Self {
             database,
             attempts: 1,
             limit: LIMIT,
-            is_not_watched: is_any_watched && wanted.is_empty(),
-            terms: terms.requires(wanted),
-            consumer: Box::new(move |config, terms| consumer(config, terms, Rc::clone(&factory))),
-            trial: Box::new(move |config, terms, events| {
-                trial(config, terms, Rc::clone(&of_trial), events)
+            is_not_watched: is_any_watched && required.is_empty(),
+            options: options.requires(required),
+            consumer: Box::new(move |config, options| {
+                consumer(config, options, Rc::clone(&factory))
+            }),
+            trial: Box::new(move |config, options, events| {
+                trial(config, options, Rc::clone(&trial_factory), events)
             }),
         }
     }
 
-    /// How often an event is attempted if it fails. Default: once.
+    /// Sets how often an event is attempted if it fails. Default: once.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
     }
 
-    /// How long the test may take in all, before it is an error. Default: 30 s. The handler's own timeout is that of the terms.
+    /// Sets the time limit of the whole test. Default: 30 s. The time limit of an attempt is that of the [`Durable`] options.
     pub fn within(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Runs SQL, and a consumer that handles the changes, as it would in production. Returns when all of them were handled or
-    /// have failed, including those that the handler itself causes.
+    /// Runs SQL, and a consumer that handles the changes as in production. Returns when all changes were handled or have
+    /// failed, including those that the handler itself makes.
     ///
     /// # Errors
-    /// If the SQL fails, tables are [watched](TestDatabase::watch) but none that the handler wants events of, less is installed than it
-    /// requires, or the handler does not finish [in time](Self::within).
+    /// If the SQL fails, or the handler does not finish [in time](Self::within). If tables are [watched](TestDatabase::watch),
+    /// but none that the handler's event type and filter include. If the installed triggers lack what the handler requires.
     pub async fn sql(&self, sql: &str) -> Result<Outcome, Error> {
         if self.is_not_watched {
-            return Err(self.terms.not_watched().into());
+            return Err(self.options.not_watched().into());
         }
-        let terms = trial::without_first_resync(self.terms().slices(1));
-        let group = Group::new(self.database.client(), self.terms.group());
-        let (handle, consumer) = (self.consumer)(self.database.config(), terms)?;
+        let options = trial::without_first_resync(self.options().slices(1));
+        let group = Group::new(self.database.client(), self.options.group());
+        let (handle, consumer) = (self.consumer)(self.database.config(), options)?;
         let run = async {
             let running = tokio::task::spawn_local(consumer.run());
             let outcome = self.observe(&handle, group, sql).await;
             let report = handle.drain(self.limit).await;
-            // It has drained.
+            // The consumer has drained, so this returns at once.
             let _ = running.await;
             let deleted = group.delete().await;
             let failures = outcome?;
@@ -132,15 +134,15 @@ impl<'a> HandlerTest<'a> {
         LocalSet::new().run_until(run).await
     }
 
-    /// Has the handler handle events of the test's own, see [`Event::builder`]. No outbox has them, so they need no triggers and
-    /// no table. Returns when each was handled or has failed. Events that the handler's event type or filter excludes are left
-    /// out.
+    /// Passes the given events to the handler; see [`Event::builder`]. They are not written to the outbox, so they need no
+    /// triggers and no table. Returns when each event was handled or has failed. Events that the handler's event type or filter
+    /// excludes are skipped.
     ///
     /// # Errors
-    /// If the terms cannot be used, the connection is lost, or the handler does not finish [in time](Self::within).
+    /// If an option is invalid, the connection is lost, or the handler does not finish [in time](Self::within).
     pub async fn events(&self, events: impl IntoIterator<Item = Event>) -> Result<Outcome, Error> {
         let events = events.into_iter().collect();
-        let trial = (self.trial)(self.database.config(), self.terms(), events);
+        let trial = (self.trial)(self.database.config(), self.options(), events);
         match timeout(self.limit, trial).await {
             Ok(tried) => Ok(tried?.into_iter().collect()),
             Err(_) => {
@@ -151,10 +153,10 @@ impl<'a> HandlerTest<'a> {
         }
     }
 
-    fn terms(&self) -> Durable {
+    fn options(&self) -> Durable {
         let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
         let policy = RetryPolicy::new(self.attempts, backoff);
-        self.terms.clone().retry(policy)
+        self.options.clone().retry(policy)
     }
 
     /// Runs the SQL once the consumer is live, and returns the failures when everything has been handled.
@@ -176,9 +178,9 @@ impl<'a> HandlerTest<'a> {
         loop {
             let status = group.status().await?;
             if status.lag_events == 0 {
-                let parked = group.parked(None, MANY).await?;
+                let parked = group.parked(None, MAX_FAILED).await?;
                 if is_over(&parked) {
-                    let failed = group.dead_letters(None, MANY).await?;
+                    let failed = group.dead_letters(None, MAX_FAILED).await?;
                     return Ok(failed.into_iter().chain(parked).map(Into::into).collect());
                 }
             }
@@ -192,7 +194,7 @@ impl<'a> HandlerTest<'a> {
     }
 }
 
-/// Whether the test waits for no parked event: each has a long pause, or is behind one that has.
+/// Returns whether no parked event will be attempted soon: each one has a long delay, or waits behind such an event.
 fn is_over(parked: &[ParkedEvent]) -> bool {
     let soon = SystemTime::now() + trial::LONGEST_PAUSE;
     let is_paused = |event: &ParkedEvent| event.due_at.is_some_and(|due| due > soon);
@@ -213,7 +215,7 @@ impl fmt::Debug for HandlerTest<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HandlerTest")
             .field("database", &self.database)
-            .field("terms", &self.terms)
+            .field("options", &self.options)
             .field("attempts", &self.attempts)
             .finish_non_exhaustive()
     }

@@ -1,7 +1,7 @@
-//! Whom the server runs as.
+//! The operating system user of the server.
 //!
-//! `initdb` and `postgres` refuse to run as root. A root test process (containers, CI) therefore runs
-//! them as `postgres`, else as `nobody`; any other test process runs them as itself.
+//! `initdb` and `postgres` refuse to run as root. If the test process runs as root (in containers, in CI), it runs them as
+//! the user `postgres`, or as `nobody` if there is no such user. Otherwise they run as the user of the test process.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -18,7 +18,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// `None`: the current user will do.
+    /// Returns `None` if the current user can run the server.
     pub(super) fn for_server() -> Result<Option<Self>, Error> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -29,7 +29,7 @@ impl Account {
             .map(Some)
             .ok_or_else(|| {
                 Error::new(
-                    "running as root, which a PostgreSQL server refuses, \
+                    "cannot start a server: PostgreSQL does not run as root, \
                  and neither the user `postgres` nor `nobody` exists",
                 )
             })
@@ -53,7 +53,7 @@ impl Account {
         })
     }
 
-    /// Users that a directory service knows and /etc/passwd does not.
+    /// Finds users of a directory service, which are not in /etc/passwd.
     fn from_id(name: &str) -> Option<Self> {
         let id = |flag: &str| -> Option<u32> {
             let output = Command::new("id").args([flag, name]).output().ok()?;

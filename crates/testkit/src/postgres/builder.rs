@@ -1,10 +1,10 @@
-//! What a server is started with.
+//! The options of a server.
 
 use crate::Error;
 use crate::postgres::server::Server;
 use crate::postgres::{Postgres, blocking};
 
-/// Options of a [`Postgres`] to be started. Made by [`Postgres::builder`].
+/// Configures and starts a [`Postgres`]. Made by [`Postgres::builder`].
 #[derive(Debug, Clone, Default)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
@@ -14,37 +14,36 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A server setting, as in `postgresql.conf`. Wins over the defaults of the test kit; of two values
-    /// for one setting the later wins. `port` cannot be set.
+    /// Sets a server setting, as in `postgresql.conf`. It overrides the test kit's default, and earlier values of the same
+    /// setting. `port` cannot be set.
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.settings.push((name.into(), value.into()));
         self
     }
 
-    /// Requires this password of every connection (SCRAM-SHA-256). Without it, none is asked for.
+    /// Requires this password for each connection (SCRAM-SHA-256). By default, no password is required.
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(password.into());
         self
     }
 
-    /// Accepts TLS, next to plain connections, with a certificate for `localhost` and `127.0.0.1`
-    /// signed by [`Postgres::ca_certificate`].
+    /// Accepts TLS connections besides plain ones. The certificate is for `localhost` and `127.0.0.1`, and is signed by
+    /// [`Postgres::ca_certificate`].
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self
     }
 
-    /// Starts the server; returns once it accepts connections.
+    /// Starts the server. Returns when it accepts connections.
     ///
     /// # Errors
     ///
-    /// No binaries found, an impossible setting, or a server that does not come up: the error carries
-    /// the end of its log.
+    /// If no binaries are found, or a setting is invalid. If the server does not start: the error includes the end of its log.
     pub async fn start(self) -> Result<Postgres, Error> {
         blocking(|| self.start_blocking()).await
     }
 
-    /// [`start`](Self::start) for code without a runtime: benches, `main` functions.
+    /// Like [`start`](Self::start), for code without a runtime: benches, `main` functions.
     ///
     /// # Errors
     ///

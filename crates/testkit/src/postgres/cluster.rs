@@ -1,7 +1,7 @@
-//! A database cluster on disk: made by `initdb`, or copied from one that was.
+//! A database cluster on disk, made by `initdb` or copied from a template.
 //!
-//! Copying is some seven times cheaper than `initdb`, but the original has to be made first. Most test
-//! processes start one server, so the original is made when a second one is asked for.
+//! A copy is about seven times cheaper than `initdb`, but needs the template. Most test processes start one server, so the
+//! template is made for the second one.
 
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -14,7 +14,7 @@ use crate::postgres::tls::Certificates;
 use crate::postgres::workspace::Workspace;
 use crate::{Binaries, Error};
 
-/// Never dropped, as statics are not: the workspace's watchdog removes it at the end of the process.
+/// Statics are not dropped: the workspace's watchdog removes the files when the process ends.
 static TEMPLATE: Mutex<Option<Template>> = Mutex::new(None);
 static ONE_WAS_MADE: AtomicBool = AtomicBool::new(false);
 
@@ -30,7 +30,7 @@ pub(super) fn create(
     binaries: &Binaries,
     password: Option<&str>,
 ) -> Result<(), Error> {
-    // The password is stored in the cluster: each has its own.
+    // The password is stored in the cluster, so such a cluster cannot be a copy.
     if password.is_some() || !ONE_WAS_MADE.swap(true, Ordering::Relaxed) {
         return initdb(workspace, binaries, password);
     }
@@ -38,10 +38,10 @@ pub(super) fn create(
     let template = match &mut *template {
         Some(template) => template,
         none => {
-            let original = Workspace::create()?;
-            initdb(&original, binaries, None)?;
+            let workspace = Workspace::create()?;
+            initdb(&workspace, binaries, None)?;
             none.insert(Template {
-                workspace: original,
+                workspace,
                 binaries: binaries.clone(),
             })
         }
@@ -64,7 +64,7 @@ fn initdb(workspace: &Workspace, binaries: &Binaries, password: Option<&str>) ->
             "--encoding=UTF8",
             "--locale=C",
             "--no-sync",
-            // Less to write, and less to copy.
+            // Fewer bytes to write and to copy.
             "--wal-segsize=1",
         ])
         .arg("--pgdata")
@@ -82,19 +82,19 @@ fn initdb(workspace: &Workspace, binaries: &Binaries, password: Option<&str>) ->
     workspace.run(&mut command)
 }
 
-/// What a throw-away server on a developer's machine needs. Later lines win over earlier ones, so the
-/// caller's settings follow these.
+/// Settings for a temporary server on a developer's machine. The server uses the last value of a setting, so the caller's
+/// settings follow these.
 const DEFAULTS: [(&str, &str); 7] = [
     ("listen_addresses", "127.0.0.1"),
     ("max_connections", "100"),
     ("shared_buffers", "32MB"),
-    // The data is gone with the process anyway. Commits still wait for WAL to be written. `full_page_writes` stays on: a
-    // process that is killed may have written half of a page only, for the kernel gives up between pages of its own.
+    // The data is removed with the process. Commits still wait until WAL is written. `full_page_writes` stays on, because a
+    // killed process may have written only a part of a page: the kernel stops between its own, smaller pages.
     ("fsync", "off"),
-    // What is usual with segments of 16 MB; initdb would take less for smaller ones.
+    // The defaults for segments of 16 MB. For smaller segments, initdb would set less.
     ("min_wal_size", "80MB"),
     ("max_wal_size", "1GB"),
-    // Segments are files in the data directory: a killed server leaves none in /dev/shm.
+    // Shared memory segments are files in the data directory, so a killed server leaves none in /dev/shm.
     ("dynamic_shared_memory_type", "mmap"),
 ];
 
@@ -129,8 +129,8 @@ pub(super) fn configure(
     Ok(authority)
 }
 
-/// The workspace is private already. A path too long for a socket address means no socket: the server
-/// would refuse to start, and everybody connects through TCP.
+/// Returns the directory for the server's socket; empty for no socket if the path is too long for a socket address. The
+/// server would not start otherwise, and all clients use TCP.
 fn socket_directory(dir: &Path) -> String {
     const LONGEST_ADDRESS: usize = 103;
     match dir.to_str() {
@@ -151,9 +151,7 @@ fn enable_tls(workspace: &Workspace, lines: &mut String) -> Result<PathBuf, Erro
 
 fn set(lines: &mut String, name: &str, value: &str) -> Result<(), Error> {
     if name == "port" {
-        return Err(Error::new(
-            "the port is chosen by the test kit and cannot be set",
-        ));
+        return Err(Error::new("cannot set the port: the test kit chooses it"));
     }
     let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
     if name.is_empty() || !name.chars().all(is_name) {
@@ -173,7 +171,7 @@ mod tests {
     use super::set;
 
     #[test]
-    fn values_are_quoted_and_names_checked() {
+    fn settings_quote_values_and_refuse_invalid_names() {
         let mut lines = String::new();
         set(&mut lines, "search_path", r"it's a \ path").unwrap();
         assert_eq!(lines, "search_path = 'it''s a \\\\ path'\n");

@@ -1,14 +1,14 @@
-//! A real PostgreSQL server for the length of a test.
+//! A real PostgreSQL server for a test.
 //!
-//! [`Postgres`] is the handle; what it stands for is owned by one value, in this order:
+//! [`Postgres`] is the handle. The ownership below it is:
 //!
 //! ```text
-//! Postgres ──▶ Server ──▶ Postmaster     the process, replaced by each start
-//!                    └──▶ Workspace      directory and watchdog, as long as the server
+//! Postgres ──▶ Server ──▶ Postmaster     the process; each start makes a new one
+//!                    └──▶ Workspace      directory and watchdog; they live as long as the Server
 //! ```
 //!
-//! All of that blocks, so the handle's async methods run it on tokio's blocking threads: a
-//! current-thread runtime keeps running meanwhile.
+//! These block, so the handle's async methods call them on tokio's blocking threads, and a current-thread runtime is not
+//! blocked.
 
 mod account;
 mod builder;
@@ -37,10 +37,10 @@ pub use builder::Builder;
 const HOST: &str = "127.0.0.1";
 const DEFAULT_DATABASE: &str = "postgres";
 
-/// A PostgreSQL server of one's own, with its data in a temporary directory and a port on 127.0.0.1.
+/// A private PostgreSQL server, with its data in a temporary directory and a port on 127.0.0.1.
 ///
-/// It and all its files are gone when this is dropped, and also when the test process ends in any
-/// other way, SIGKILL included.
+/// When this value is dropped, the server ends and its files are removed. The same happens when the test process ends in
+/// any other way, including SIGKILL.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), pgherald_testkit::Error> {
@@ -55,9 +55,8 @@ const DEFAULT_DATABASE: &str = "postgres";
 /// # }
 /// ```
 ///
-/// The server is made to be thrown away (`fsync=off`): it survives being killed, not a failure of the
-/// machine. The methods that act on the server wait for their effect; dropping their future does not
-/// take it back.
+/// The server runs with `fsync=off`: its data survives a [`kill`](Self::kill), but not a crash of the machine. The methods
+/// that change the server's state wait until they have taken effect. Dropping their future does not cancel them.
 pub struct Postgres {
     server: Arc<Server>,
     databases: AtomicU64,
@@ -71,7 +70,7 @@ impl Postgres {
         }
     }
 
-    /// Starts a server without further ado.
+    /// Starts a server with default options.
     ///
     /// # Errors
     ///
@@ -80,28 +79,28 @@ impl Postgres {
         Self::builder().start().await
     }
 
-    /// Options first.
+    /// Returns a builder, which sets the server's options.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// The server that all tests of this process share, started on first use. Each test takes a
-    /// [database](Self::create_database) of its own; one that stops the server needs its own server.
+    /// Returns the server that all tests of this process share, and starts it on first use. Each test should create its own
+    /// [database](Self::create_database). A test that stops the server needs a server of its own.
     ///
     /// # Errors
     ///
-    /// As [`Builder::start`]; the next call tries again.
+    /// As [`Builder::start`]. The next call tries again.
     pub async fn shared() -> Result<&'static Self, Error> {
         static SHARED: OnceCell<Postgres> = OnceCell::const_new();
         SHARED.get_or_try_init(Self::start).await
     }
 
-    /// Where the superuser reaches the database `postgres`.
+    /// Returns the URL of the database `postgres`, for the superuser.
     pub fn url(&self) -> String {
         self.url_for(DEFAULT_DATABASE)
     }
 
-    /// Where the superuser reaches the given database.
+    /// Returns the URL of the given database, for the superuser.
     pub fn url_for(&self, database: &str) -> String {
         const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
         let encode = |text| utf8_percent_encode(text, ENCODED);
@@ -116,62 +115,62 @@ impl Postgres {
         )
     }
 
-    /// `127.0.0.1`.
+    /// Returns `127.0.0.1`.
     pub fn host(&self) -> &str {
         HOST
     }
 
-    /// The TCP port; stays the same through restarts.
+    /// Returns the TCP port. A restart does not change it.
     pub fn port(&self) -> u16 {
         self.server.port
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     pub fn data_dir(&self) -> &Path {
         &self.server.data_dir
     }
 
-    /// The server's log.
+    /// Returns the path of the server's log.
     pub fn log_file(&self) -> &Path {
         &self.server.log_file
     }
 
-    /// The certificate to trust, a PEM file, if the server was built with [`Builder::tls`].
+    /// Returns the path of the authority's certificate, a PEM file, if the server was built with [`Builder::tls`].
     pub fn ca_certificate(&self) -> Option<&Path> {
         self.server.authority.as_deref()
     }
 
-    /// Creates an empty database with a name of its own and returns its URL.
+    /// Creates an empty database with a new name. Returns its URL.
     ///
     /// # Errors
     ///
-    /// The server does not answer, or refuses.
+    /// If the server does not answer, or does not create the database.
     pub async fn create_database(&self) -> Result<String, Error> {
         let name = format!(
             "test_{}",
             self.databases.fetch_add(1, Ordering::Relaxed) + 1
         );
-        // template0 accepts no connections, so nobody can be in the way.
+        // CREATE DATABASE fails while another session uses the template. template0 accepts no connections.
         self.execute(&format!("create database {name} template template0"))
             .await?;
         Ok(self.url_for(&name))
     }
 
-    /// Runs statements, separated by semicolons, in the database `postgres`.
+    /// Runs statements, separated by semicolons, as superuser in the database `postgres`.
     ///
     /// # Errors
     ///
-    /// The server does not answer, or refuses one of them.
+    /// If the server does not answer, or a statement fails.
     pub async fn execute(&self, sql: &str) -> Result<(), Error> {
         self.batch(DEFAULT_DATABASE, sql).await
     }
 
-    /// Runs statements, separated by semicolons, as superuser on a connection of their own.
-    /// `database` is the name of a database of this server, or a URL.
+    /// Runs statements, separated by semicolons, on a new connection. `database` is the name of a database of this server, to
+    /// which the superuser connects, or a URL.
     ///
     /// # Errors
     ///
-    /// The server does not answer, or refuses one of them.
+    /// If the server does not answer, or a statement fails.
     pub async fn batch(&self, database: &str, sql: &str) -> Result<(), Error> {
         let url = match database.contains("://") {
             true => database.to_owned(),
@@ -181,13 +180,12 @@ impl Postgres {
         blocking(move || sql::run(&url, async |client| client.batch_execute(&sql).await)).await
     }
 
-    /// Ends client connections from the server's side, as an administrator would: those whose
-    /// `application_name` is the given one, or all. Returns how many; their clients learn of it a
-    /// moment later.
+    /// Terminates the backends of clients, as an administrator would: those with the given `application_name`, or all.
+    /// Returns their number. The clients notice it a moment later.
     ///
     /// # Errors
     ///
-    /// The server does not answer.
+    /// If the server does not answer.
     pub async fn terminate_backends(&self, application_name: Option<&str>) -> Result<u64, Error> {
         const TERMINATE: &str = "select count(*) filter (where pg_terminate_backend(pid)) \
              from pg_stat_activity \
@@ -207,27 +205,27 @@ impl Postgres {
         Ok(count.unsigned_abs())
     }
 
-    /// Shuts the server down (fast: clients are disconnected, data is written) and waits for its end.
-    /// Nothing happens if it is not running.
+    /// Shuts the server down and waits until it has ended. The shutdown is fast: clients are disconnected, and data is
+    /// written. Does nothing if the server is not running.
     ///
     /// # Errors
     ///
-    /// It does not stop within half a minute.
+    /// If the server does not stop within 30 s.
     pub async fn stop(&self) -> Result<(), Error> {
         self.with_server(Server::stop).await
     }
 
-    /// Kills the server and all its backends, without warning and without clean-up.
+    /// Kills the server and all its backends with SIGKILL.
     ///
     /// # Errors
     ///
-    /// Some process cannot be killed.
+    /// If a process cannot be killed.
     pub async fn kill(&self) -> Result<(), Error> {
         self.with_server(Server::kill).await
     }
 
-    /// Starts the server after [`stop`](Self::stop) or [`kill`](Self::kill), on the same port and data.
-    /// Nothing happens if it is running.
+    /// Starts the server after [`stop`](Self::stop) or [`kill`](Self::kill), with the same port and data. Does nothing if the
+    /// server is running.
     ///
     /// # Errors
     ///
@@ -236,37 +234,36 @@ impl Postgres {
         self.with_server(Server::start_again).await
     }
 
-    /// [`stop`](Self::stop), then [`start_again`](Self::start_again).
+    /// [Stops](Self::stop) the server, then [starts](Self::start_again) it.
     ///
     /// # Errors
     ///
-    /// As those.
+    /// As [`stop`](Self::stop) and [`start_again`](Self::start_again).
     pub async fn restart(&self) -> Result<(), Error> {
         self.with_server(|server| server.stop().and_then(|()| server.start_again()))
             .await
     }
 
-    /// Freezes the server with all its backends, as a machine that hangs: connections stay open and
-    /// nothing answers. Every other method that needs an answer fails until [`resume`](Self::resume);
-    /// `stop`, `kill` and `restart` work.
+    /// Suspends the server and all its backends, like a machine that hangs: connections stay open, but nothing answers. Until
+    /// [`resume`](Self::resume), methods that run statements fail; `stop`, `kill` and `restart` work.
     ///
     /// # Errors
     ///
-    /// The server is not running.
+    /// If the server is not running.
     pub async fn pause(&self) -> Result<(), Error> {
         self.with_server(Server::pause).await
     }
 
-    /// Lets a [paused](Self::pause) server go on.
+    /// Resumes a [paused](Self::pause) server.
     ///
     /// # Errors
     ///
-    /// The server is not running.
+    /// If the server is not running.
     pub async fn resume(&self) -> Result<(), Error> {
         self.with_server(Server::resume).await
     }
 
-    /// Whether the server process exists; a paused one does.
+    /// Returns whether the server process exists, paused or not.
     pub async fn is_running(&self) -> bool {
         self.with_server(|server| Ok(server.is_running()))
             .await

@@ -1,9 +1,9 @@
 //! One run of the server process, from its start to its end.
 //!
-//! States: running or frozen, until it has ended. Everything here blocks.
+//! States: running or frozen, then ended. All functions block.
 //!
-//! The postmaster is this process's child, so it can be waited for; its backends are not (each even
-//! leads a session of its own) and are found through their parent.
+//! The postmaster is a child of this process, which can wait for it. Its backends are not. They are found by their parent,
+//! because each one is the leader of its own session.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -31,7 +31,7 @@ pub(super) struct Postmaster {
 }
 
 impl Postmaster {
-    /// Returns once the server accepts connections.
+    /// Starts the server. Returns when it accepts connections.
     pub(super) fn start(
         workspace: &Workspace,
         binaries: &Binaries,
@@ -71,7 +71,7 @@ impl Postmaster {
 
         let mut ready = false;
         wait_until(START_LIMIT, || {
-            ready = LockFile::read(&postmaster.data_dir).is_some_and(|lock| lock.says_ready(pid));
+            ready = LockFile::read(&postmaster.data_dir).is_some_and(|lock| lock.is_ready(pid));
             ready || !postmaster.is_running()
         });
         if ready {
@@ -86,25 +86,23 @@ impl Postmaster {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Asks the server to end and waits for it; `false` if it has not within `limit`.
-    ///
-    /// `INT` is the fast shutdown, `QUIT` the immediate one.
-    pub(super) fn shut_down(&mut self, how: Signal, limit: Duration) -> Result<bool, Error> {
+    /// Shuts the server down: fast by signal `INT`, immediately by `QUIT`. Returns whether it has ended within `limit`.
+    pub(super) fn shut_down(&mut self, signal: Signal, limit: Duration) -> Result<bool, Error> {
         if !self.is_running() {
             return Ok(true);
         }
         self.thaw()?;
-        process::signal(self.pid, how)?;
+        process::signal(self.pid, signal)?;
         Ok(wait_until(limit, || !self.is_running()))
     }
 
-    /// Ends the server and its backends on the spot, as the power failing would.
+    /// Kills the server and its backends.
     pub(super) fn kill(&mut self) -> Result<(), Error> {
         if !self.is_running() {
             return Ok(());
         }
-        // Frozen first: a running postmaster could fork a backend that would be missed here. The
-        // backends need their own signal, as a busy one takes long to notice that it is an orphan.
+        // Freeze the postmaster first: otherwise it could fork a backend that is not in this list. Each backend needs a
+        // signal, because a busy one notices late that the postmaster is gone.
         let backends = self.freeze_postmaster()?;
         process::signal(self.pid, Signal::KILL)?;
         for &backend in &backends {
@@ -117,12 +115,12 @@ impl Postmaster {
             return Ok(());
         }
         Err(Error::new(format!(
-            "the server (pid {}) does not go away",
+            "the server (pid {}) or a backend does not end after SIGKILL",
             self.pid
         )))
     }
 
-    /// Stops the postmaster and all its children where they stand.
+    /// Suspends the postmaster and all its children.
     pub(super) fn freeze(&mut self) -> Result<(), Error> {
         for backend in self.freeze_postmaster()? {
             process::signal(backend, Signal::STOP)?;
@@ -153,18 +151,20 @@ impl Postmaster {
 }
 
 fn start_error(log: &Path, from: u64, port: u16, hung: bool) -> Error {
-    let said = read_from(log, from).unwrap_or_default();
-    if said.contains("could not create any TCP/IP sockets") {
+    let output = read_from(log, from).unwrap_or_default();
+    if output.contains("could not create any TCP/IP sockets") {
         return Error::port_taken(format!("port {port} is taken"));
     }
-    let what = if hung {
+    let problem = if hung {
         "did not become ready in time"
     } else {
         "ended while starting"
     };
-    let lines: Vec<&str> = said.lines().collect();
+    let lines: Vec<&str> = output.lines().collect();
     let tail = lines[lines.len().saturating_sub(20)..].join("\n  ");
-    Error::new(format!("the server {what}; the end of its log:\n  {tail}"))
+    Error::new(format!(
+        "the server {problem}; the end of its log:\n  {tail}"
+    ))
 }
 
 fn read_from(log: &Path, offset: u64) -> std::io::Result<String> {

@@ -1,6 +1,6 @@
-//! Other processes: their children, their state, signals.
+//! Signals to other processes, their state and their children.
 //!
-//! Linux answers through `/proc`; elsewhere `pgrep` and `ps` do.
+//! Reads `/proc` on Linux, and runs `pgrep` and `ps` on other systems.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Error;
 
-/// Sends a signal; a process that has already gone is no error.
+/// Sends a signal. A process that has already ended is no error.
 pub(super) fn signal(pid: Pid, signal: Signal) -> Result<(), Error> {
     match kill_process(pid, signal) {
         Ok(()) | Err(Errno::SRCH) => Ok(()),
@@ -20,12 +20,12 @@ pub(super) fn signal(pid: Pid, signal: Signal) -> Result<(), Error> {
     }
 }
 
-/// Gone for good, or a zombie whose parent has not looked yet: it holds nothing any more.
+/// Returns whether a process has ended. A zombie counts, because it holds no resources.
 pub(super) fn is_gone(pid: Pid) -> bool {
     matches!(state(pid), None | Some('Z' | 'X'))
 }
 
-/// Stopped, or gone meanwhile: in any case it does nothing.
+/// Returns whether a process is suspended or has ended.
 pub(super) fn is_frozen(pid: Pid) -> bool {
     matches!(state(pid), None | Some('T' | 'Z' | 'X'))
 }
@@ -58,7 +58,7 @@ fn state(pid: Pid) -> Option<char> {
         .next()
 }
 
-/// State and parent from `pid (name) state ppid ...`. The name may itself hold spaces and brackets.
+/// Returns state and parent from `pid (name) state ppid ...`. The name may contain spaces and brackets.
 fn stat(pid: Pid) -> Option<(char, i32)> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = line.get(line.rfind(')')? + 1..)?.split_ascii_whitespace();

@@ -1,9 +1,9 @@
-//! The owner of one server: its files, its port, and whichever process currently runs on them.
+//! The owner of one server: its files, its port and its current process.
 //!
-//! States: running (possibly frozen) and stopped; the port and the data stay the same through all of
-//! them. One operation at a time, under the lock. Everything here blocks.
+//! States: running (maybe frozen) and stopped. Port and data stay the same. A lock serialises the operations, all of which
+//! block.
 //!
-//! Dropping it ends the process before the workspace removes the files.
+//! Dropping the server ends its process before the workspace removes the files.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ impl Server {
         if slot.as_mut().is_some_and(Postmaster::is_running) {
             return Ok(());
         }
-        // While the server was down, an outgoing connection may have been given its port.
+        // While the server was down, the system may have given its port to an outgoing connection: try again.
         let mut result = Err(Error::port_taken(format!("port {} is taken", self.port)));
         wait_until(PORT_LIMIT, || {
             result = Postmaster::start(&self.workspace, &self.binaries, self.port);
@@ -74,7 +74,9 @@ impl Server {
         if let Some(postmaster) = &mut *slot
             && !postmaster.shut_down(Signal::INT, STOP_LIMIT)?
         {
-            return Err(Error::new("the server did not stop in time"));
+            return Err(Error::new(format!(
+                "the server did not stop within {STOP_LIMIT:?}"
+            )));
         }
         *slot = None;
         Ok(())
@@ -113,7 +115,7 @@ impl Server {
         Err(Error::new("the server is not running"))
     }
 
-    // A panic under the lock leaves at worst a dead process in the slot, which every operation expects.
+    // After a panic under the lock, the slot may contain an ended process, which all operations expect.
     fn slot(&self) -> MutexGuard<'_, Option<Postmaster>> {
         self.postmaster
             .lock()
@@ -128,7 +130,7 @@ impl Drop for Server {
             if !matches!(ended, Ok(true))
                 && let Err(error) = postmaster.kill()
             {
-                tracing::warn!(%error, "server left behind");
+                tracing::warn!(%error, "cannot end the server, it is left running");
             }
         }
     }
@@ -138,7 +140,7 @@ fn start_on_free_port(
     workspace: &Workspace,
     binaries: &Binaries,
 ) -> Result<(u16, Postmaster), Error> {
-    // Between looking and starting, another process may take the port: look again.
+    // Another process may take the port before the server does: try another port.
     const ATTEMPTS: u32 = 10;
     let mut attempt = 1;
     loop {
@@ -151,8 +153,8 @@ fn start_on_free_port(
     }
 }
 
-/// Below the ranges from which systems take the local ports of outgoing connections: those would take
-/// the server's port while it is stopped.
+/// Returns a free port below the range of ephemeral ports: an outgoing connection could take such a port while the server
+/// is stopped.
 fn free_port() -> Result<u16, Error> {
     (0..1000)
         .map(|_| fastrand::u16(15_000..32_000))

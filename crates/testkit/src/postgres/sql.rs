@@ -1,7 +1,6 @@
 //! Short-lived connections for the test kit's own statements.
 //!
-//! They run on a runtime of their own: the caller's may have its clock paused, which would let the
-//! time limit strike at once.
+//! They run on a separate runtime: if the caller's clock is paused, the time limit would expire at once.
 
 use std::time::Duration;
 
@@ -9,19 +8,19 @@ use tokio_postgres::{Client, Config, NoTls};
 
 use crate::Error;
 
-/// Told apart from the clients under test by this.
+/// Distinguishes these connections from the clients under test.
 pub(super) const APPLICATION_NAME: &str = "pgherald-testkit";
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Connects, runs `work`, disconnects. Blocks.
+/// Connects, runs `work` and disconnects. Blocks.
 pub(super) fn run<T>(
     url: &str,
     work: impl AsyncFnOnce(&Client) -> Result<T, tokio_postgres::Error>,
 ) -> Result<T, Error> {
     let mut config: Config = url
         .parse()
-        .map_err(Error::during(format!("not the URL of a database: {url}")))?;
+        .map_err(Error::during(format!("invalid URL of a database: {url}")))?;
     config.application_name(APPLICATION_NAME);
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -30,10 +29,10 @@ pub(super) fn run<T>(
         .map_err(Error::during("cannot build a runtime"))?;
     let session = async {
         let (client, connection) = config.connect(NoTls).await?;
-        // Ends with the runtime at the latest. Its error, if any, is also that of the statement.
+        // The statement returns the connection's error, if there is one.
         let connection = tokio::spawn(connection);
         let result = work(&client).await;
-        // Disconnects in good order: the server's log is for the tests' own trouble.
+        // Terminate the session properly, so that the server does not log a lost connection.
         drop(client);
         let _ = connection.await;
         result
@@ -41,7 +40,7 @@ pub(super) fn run<T>(
     match runtime.block_on(async { tokio::time::timeout(LIMIT, session).await }) {
         Ok(result) => result.map_err(Error::during("a statement of the test kit failed")),
         Err(_) => Err(Error::new(format!(
-            "no answer from the server within {LIMIT:?}"
+            "the server did not answer within {LIMIT:?}"
         ))),
     }
 }

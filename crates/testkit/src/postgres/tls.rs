@@ -1,4 +1,4 @@
-//! A certificate authority for one server, and that server's certificate.
+//! A certificate authority for one server, and the server's certificate.
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -7,7 +7,7 @@ use rcgen::{
 
 use crate::Error;
 
-/// All as PEM.
+/// Certificates and key in PEM format.
 pub(super) struct Certificates {
     pub(super) authority: String,
     pub(super) server: String,
@@ -15,7 +15,7 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    /// For a server reached as `localhost` or `127.0.0.1`.
+    /// Makes certificates for a server at `localhost` or `127.0.0.1`.
     pub(super) fn generate() -> Result<Self, Error> {
         Self::try_generate().map_err(Error::during("cannot make certificates"))
     }

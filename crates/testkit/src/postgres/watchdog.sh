@@ -1,9 +1,9 @@
-# Cleans up after a test process that could not do so itself: killed, aborted, or simply at its end
-# while a server was still running.
+# Ends the server and removes the files of a test process that has ended without doing so: it was killed, it aborted, or
+# the server was in a static.
 #
-# $1: the directory to clean up; a server's data is in its subdirectory `data`.
+# $1: the directory to remove. The server's data is in its subdirectory `data`.
 #
-# This shell leads the process group that initdb and the server are started in.
+# This shell is the leader of the process group of initdb and the server.
 
 set -u
 trap '' HUP INT QUIT TERM
@@ -15,7 +15,7 @@ case $dir in
 esac
 lock=$dir/data/postmaster.pid
 
-# The test process holds the other end and never writes: this ends when that process does.
+# The test process holds the other end of the pipe and never writes, so this ends with that process.
 while read -r _; do :; done
 
 line() { sed -n "$1p" "$lock" 2>/dev/null | tr -d ' '; }
@@ -28,7 +28,7 @@ arguments() {
     fi 2>/dev/null
 }
 
-# Pids are reused and the dead may linger as zombies: a process counts while it names the directory.
+# Pids are reused, and ended processes may remain as zombies. So the process's arguments must contain the directory.
 is_ours() {
     [ -n "$1" ] || return 1
     case $(arguments "$1") in
@@ -45,8 +45,8 @@ children() {
     fi 2>/dev/null
 }
 
-# Whatever was being started when the test process died may show up a moment later: three quiet
-# rounds in a row make sure. A server that ignores ten seconds of asking is killed.
+# A process that was being started when the test process ended may appear a moment later, so this loop ends after three
+# rounds in a row without a server. A server that has not ended after ten seconds is killed.
 round=0
 quiet=0
 while [ "$quiet" -lt 3 ]; do
@@ -54,8 +54,8 @@ while [ "$quiet" -lt 3 ]; do
     if is_ours "$server"; then
         quiet=0
         backends=$(children "$server")
-        # A frozen process hears nothing but this and KILL. One pid a call: the others must get
-        # the signal even if one has gone.
+        # A frozen process reacts only to CONT and KILL. One pid for each call, because a call may stop at a pid that is
+        # gone.
         for pid in $server $backends; do kill -s CONT "$pid"; done
         if [ "$round" -lt 100 ]; then
             kill -s QUIT "$server"
@@ -65,14 +65,14 @@ while [ "$quiet" -lt 3 ]; do
     else
         quiet=$((quiet + 1))
     fi
-    # initdb, cp, and a server that has not written its pid yet. This shell ignores TERM.
+    # For initdb, cp, and a server that has not written its pid yet. This shell ignores TERM.
     kill -s CONT -- "-$$"
     kill -s TERM -- "-$$"
     round=$((round + 1))
     sleep 0.1
 done 2>/dev/null
 
-# Still there only if the server was killed; then its shared memory is, too.
+# The lock file remains only if the server was killed. Its shared memory remains then too.
 if [ -f "$lock" ]; then
     segment=$(sed -n 7p "$lock" | awk '{ print $2 }')
     [ -z "$segment" ] || ipcrm -m "$segment" 2>/dev/null

@@ -1,11 +1,10 @@
-//! A temporary directory and the processes that work in it.
+//! A temporary directory and the processes that run in it.
 //!
-//! Guarantees: dropping a [`Workspace`] removes the directory, and should the test process end without
-//! dropping it (SIGKILL, abort, a `static`), its watchdog ends the processes started through
-//! [`Workspace::command`] and removes the directory instead.
+//! Guarantee: dropping a [`Workspace`] removes the directory. If the test process ends without dropping it (SIGKILL, abort,
+//! a `static`), its watchdog ends the processes started by [`Workspace::command`] and removes the directory.
 //!
-//! The watchdog is a shell that reads from a pipe whose other end only this process holds. It exists
-//! before the directory does, so there is no moment at which nobody would clean up.
+//! The watchdog is a shell that reads from a pipe whose other end only this process holds. It is started before the
+//! directory is created, so the directory is removed at whatever moment the process ends.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -31,7 +30,7 @@ impl Workspace {
         let account = Account::for_server()?;
         let temp = std::path::absolute(std::env::temp_dir())
             .map_err(Error::during("no temporary directory"))?;
-        // The watchdog removes only what carries this name.
+        // The watchdog refuses to remove a directory that is not named like this.
         let name = format!(
             "pgherald-testkit-{}-{:08x}",
             std::process::id(),
@@ -57,7 +56,7 @@ impl Workspace {
         &self.path
     }
 
-    /// A server's data directory. The watchdog knows it by this name.
+    /// Returns the server's data directory. The watchdog relies on this name.
     pub(super) fn data_dir(&self) -> PathBuf {
         self.path.join("data")
     }
@@ -66,7 +65,7 @@ impl Workspace {
         self.path.join("server.log")
     }
 
-    /// Writes a file that the server's user owns and nobody else can read.
+    /// Writes a file that the server's user owns and other users cannot read.
     pub(super) fn write(&self, name: &str, contents: &str) -> Result<PathBuf, Error> {
         let path = self.path.join(name);
         let failed = || format!("cannot write {}", path.display());
@@ -77,11 +76,11 @@ impl Workspace {
         Ok(path)
     }
 
-    /// A command run as the server's user, in the watchdog's process group: a Ctrl-C at the terminal
-    /// reaches the test process only.
+    /// Returns a command that runs as the server's user, in the watchdog's process group. So a Ctrl-C at the terminal reaches
+    /// only the test process.
     pub(super) fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = Command::new(program.as_ref());
-        // PGDATA, PGPORT and the like are meant for somebody else's server.
+        // PGDATA, PGPORT and the like are meant for another server.
         for (name, _) in std::env::vars_os() {
             if name.to_str().is_some_and(|name| name.starts_with("PG")) {
                 command.env_remove(name);
@@ -98,7 +97,7 @@ impl Workspace {
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs a command, and waits until it has ended.
     pub(super) fn run(&self, command: &mut Command) -> Result<(), Error> {
         let program = PathBuf::from(command.get_program());
         let output = command
@@ -108,11 +107,11 @@ impl Workspace {
             return Ok(());
         }
         let program = program.display();
-        let complaint = String::from_utf8_lossy(&output.stderr);
+        let errors = String::from_utf8_lossy(&output.stderr);
         Err(Error::new(format!(
             "{program} failed, {}: {}",
             output.status,
-            complaint.trim_end()
+            errors.trim_end()
         )))
     }
 
@@ -122,17 +121,16 @@ impl Workspace {
 }
 
 impl Drop for Workspace {
-    /// Whoever started a server in here has ended it before.
+    /// The owner has ended the server before.
     fn drop(&mut self) {
         remove_shared_memory(&self.data_dir());
         if let Err(error) = fs::remove_dir_all(&self.path) {
-            tracing::warn!(path = %self.path.display(), %error, "temporary directory left behind");
+            tracing::warn!(path = %self.path.display(), %error, "cannot remove the temporary directory");
         }
     }
 }
 
-/// Removes what a killed server leaves in the kernel. One that ended in order took its lock file along,
-/// and its shared memory.
+/// Removes the shared memory of a killed server. A server that was shut down has removed it, and its lock file.
 fn remove_shared_memory(data_dir: &Path) {
     let Some(segment) = LockFile::read(data_dir).and_then(|lock| lock.shared_memory()) else {
         return;
@@ -141,13 +139,13 @@ fn remove_shared_memory(data_dir: &Path) {
         .args(["-m", &segment.to_string()])
         .output()
     {
-        tracing::warn!(segment, %error, "shared memory left behind");
+        tracing::warn!(segment, %error, "cannot remove the server's shared memory");
     }
 }
 
 #[derive(Debug)]
 struct Watchdog {
-    // Its stdin, held open in here, is what tells it that this process lives.
+    // Holds the shell's stdin open: the shell reads its end when this process ends.
     shell: Child,
 }
 
@@ -158,7 +156,7 @@ impl Watchdog {
             .arg(path)
             .current_dir("/")
             .stdin(Stdio::piped())
-            // Inherited outputs would keep a pipe behind the test process open after its end.
+            // If inherited, these would keep the test process's output pipes open after it has ended.
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0)
@@ -168,14 +166,14 @@ impl Watchdog {
     }
 
     fn group(&self) -> i32 {
-        // A pid fits: the kernel's own type for it is the signed one.
+        // Pids are signed in the kernel, so they fit.
         self.shell.id().cast_signed()
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        // Nothing is left to watch over. It sits in a read, so there is nothing to interrupt either.
+        // The directory is removed already, and the shell waits in `read`, so killing it interrupts nothing.
         if let Err(error) = self.shell.kill().and_then(|()| self.shell.wait()) {
             tracing::warn!(%error, "cannot end the watchdog shell");
         }

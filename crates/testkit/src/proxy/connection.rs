@@ -1,7 +1,7 @@
 //! One proxied connection: two pipes, one in each direction.
 //!
-//! A pipe holds at most one chunk. While traffic is held up it keeps that chunk and reads no more, so
-//! nothing is lost or reordered, and the senders feel the back pressure a dead network would give.
+//! A pipe holds at most one chunk. While traffic is delayed, it keeps that chunk and reads no more. So no bytes are lost or
+//! reordered, and senders see the same backpressure as in a network that delivers nothing.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use super::statements::Statements;
 
 const CHUNK: usize = 16 * 1024;
 
-/// Forwards until both sides have closed, one fails, the connections are cut, or the proxy is gone.
+/// Forwards until both sides have closed, one side fails, the connections are cut, or the proxy is dropped.
 pub(super) async fn serve(
     mut client: TcpStream,
     target: SocketAddr,
@@ -29,7 +29,7 @@ pub(super) async fn serve(
 ) {
     let mut watched = state.clone();
     let cut = async move {
-        // Ends as well when the proxy is gone.
+        // Also returns when the proxy is dropped.
         let _ = watched.wait_for(|state| state.cuts != cuts).await;
     };
     let orderly = tokio::select! {
@@ -42,9 +42,9 @@ pub(super) async fn serve(
     }
 }
 
-/// Closes with a reset instead of an orderly end.
+/// Closes a connection with a reset (RST).
 pub(super) fn reset(stream: TcpStream) {
-    // Failing means that the connection is gone already.
+    // Fails if the connection is closed already.
     let _ = rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO));
     drop(stream);
 }
@@ -55,8 +55,8 @@ async fn forward(
     mut state: watch::Receiver<State>,
     statements: Statements,
 ) -> io::Result<()> {
-    // The accepting end of a stalled network is silent; only later is anybody behind it.
-    passage(&mut state, Instant::now()).await;
+    // During a stall, the connection is accepted, but the server is not contacted yet.
+    wait_for_passage(&mut state, Instant::now()).await;
     let mut server = TcpStream::connect(target).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -79,7 +79,7 @@ async fn forward(
     Ok(())
 }
 
-/// Reads the bytes that pass, by the side that they come from.
+/// Parses the forwarded bytes, by the side that sends them.
 enum Reading {
     Client(Statements),
     Server(Frames),
@@ -96,7 +96,7 @@ async fn pipe(
     loop {
         let length = from.read(&mut chunk).await?;
         let received = Instant::now();
-        passage(&mut state, received).await;
+        wait_for_passage(&mut state, received).await;
         if length == 0 {
             return to.shutdown().await;
         }
@@ -116,7 +116,7 @@ async fn pipe(
     }
 }
 
-/// Writes all, holding up in the middle if the state says so meanwhile.
+/// Writes all bytes. Pauses in between if a stall or delay begins.
 async fn write(
     to: &mut WriteHalf<'_>,
     mut bytes: &[u8],
@@ -124,7 +124,7 @@ async fn write(
     received: Instant,
 ) -> io::Result<()> {
     while !bytes.is_empty() {
-        passage(state, received).await;
+        wait_for_passage(state, received).await;
         tokio::select! {
             biased;
             changed = state.changed() => changed.map_err(|_| io::ErrorKind::ConnectionAborted)?,
@@ -137,8 +137,8 @@ async fn write(
     Ok(())
 }
 
-/// Returns when bytes received at `received` may go on.
-async fn passage(state: &mut watch::Receiver<State>, received: Instant) {
+/// Returns when bytes received at `received` may be forwarded.
+async fn wait_for_passage(state: &mut watch::Receiver<State>, received: Instant) {
     loop {
         let mode = state.borrow_and_update().mode;
         let changed = match mode {
@@ -151,7 +151,7 @@ async fn passage(state: &mut watch::Receiver<State>, received: Instant) {
             },
         };
         if changed.is_err() {
-            // The proxy is gone, and with it, in a moment, this connection.
+            // The proxy is dropped: this connection is about to be reset.
             return;
         }
     }

@@ -1,11 +1,10 @@
-//! Following the server's messages through the byte stream, to leave some of them out.
+//! Parses the server's messages in the byte stream, to drop some of them.
 //!
-//! A message is `[type u8][length u32, itself included][body]`. The one exception precedes the first
-//! message: the server answers a request for encryption with a single byte. `N` declines and the
-//! stream goes on in plain; otherwise what follows cannot be read, and passes unchanged.
+//! A message is `[type u8][length u32, itself included][body]`. Only the answer to a request for encryption, before the
+//! first message, is a single byte. `N` declines, and the stream stays unencrypted. Otherwise the bytes that follow cannot
+//! be parsed, and are forwarded unchanged.
 //!
-//! The position is tracked whether or not anything is left out: deafness may set in at any byte. It
-//! applies from the next message on.
+//! The position is always tracked, because dropping may begin at any byte. It applies from the next message on.
 
 const NOTIFICATION_RESPONSE: u8 = b'A';
 
@@ -14,7 +13,7 @@ enum Position {
     /// Before the first message.
     Startup,
     Type,
-    /// In the length, with `missing` of its bytes still to come.
+    /// In the length, of which `missing` bytes have not arrived.
     Length {
         missing: u8,
         value: u32,
@@ -28,7 +27,7 @@ enum Position {
 #[derive(Debug)]
 pub(super) struct Frames {
     position: Position,
-    /// Whether the current message is left out.
+    /// Whether the current message is dropped.
     dropping: bool,
 }
 
@@ -40,7 +39,7 @@ impl Frames {
         }
     }
 
-    /// Appends to `out` what passes of `chunk`.
+    /// Appends to `out` the bytes of `chunk` that are to be forwarded. If `deaf`, notifications are dropped.
     pub(super) fn filter(&mut self, mut chunk: &[u8], deaf: bool, out: &mut Vec<u8>) {
         while let Some(&byte) = chunk.first() {
             if matches!(self.position, Position::Startup | Position::Type) {
@@ -129,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_notifications_only_however_the_stream_is_cut_up() {
+    fn filter_drops_only_notifications_in_chunks_of_any_size() {
         let stream = [
             b"N",
             AUTHENTICATION,
@@ -147,13 +146,13 @@ mod tests {
     }
 
     #[test]
-    fn an_encrypted_stream_passes_unchanged() {
+    fn filter_forwards_encrypted_streams_unchanged() {
         let stream = [b"S", NOTIFICATION].concat();
         assert_eq!(filtered(&stream, 3), stream);
     }
 
     #[test]
-    fn deafness_applies_from_the_next_message_on() {
+    fn filter_drops_notifications_from_the_next_message_on() {
         let mut frames = Frames::new();
         let mut out = Vec::new();
         frames.filter(AUTHENTICATION, false, &mut out);

@@ -1,17 +1,17 @@
-//! A TCP proxy that fails on demand.
+//! A TCP proxy with faults to switch on and off.
 //!
-//! The proxy's handle owns the accepting task and the sending end of a watch; every connection is a
-//! task that follows the receiving end. A new fault replaces the one before:
+//! The proxy's handle owns the accepting task and the sender of a watch. Each connection is a task that watches the
+//! receiver. A new fault replaces the previous one:
 //!
-//! | fault | connections that exist | new connections |
+//! | fault | existing connections | new connections |
 //! |---|---|---|
 //! | [`stall`](FaultProxy::stall) | stay open, silent in both directions | accepted, silent |
 //! | [`delay`](FaultProxy::delay) | each chunk arrives late | the same |
-//! | [`deafen`](FaultProxy::deafen) | notifications are lost | the same |
-//! | [`refuse`](FaultProxy::refuse) | undisturbed | closed at once |
-//! | [`resume`](FaultProxy::resume) | undisturbed, held bytes flow on | undisturbed |
+//! | [`deafen`](FaultProxy::deafen) | notifications are dropped | the same |
+//! | [`refuse`](FaultProxy::refuse) | unaffected | reset at once |
+//! | [`resume`](FaultProxy::resume) | unaffected; held bytes are forwarded | unaffected |
 //!
-//! [`cut`](FaultProxy::cut) is an event, not a fault that lasts: it leaves the current one in place.
+//! [`cut`](FaultProxy::cut) resets connections once. It does not replace the current fault.
 
 mod connection;
 mod frames;
@@ -33,11 +33,10 @@ use crate::Error;
 use state::{Mode, State};
 use statements::Statements;
 
-/// A TCP proxy on a port of its own on 127.0.0.1, with faults to switch on and off.
+/// A TCP proxy on its own port of 127.0.0.1, with faults to switch on and off.
 ///
-/// Bytes are never lost or reordered, except for notifications under [`deafen`](Self::deafen) and
-/// whatever was under way at a [`cut`](Self::cut). Dropping the proxy closes its port and resets its
-/// connections.
+/// No bytes are lost or reordered, except for notifications after [`deafen`](Self::deafen) and bytes in transit at a
+/// [`cut`](Self::cut). Dropping the proxy closes its port and resets its connections.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), pgherald_testkit::Error> {
@@ -63,17 +62,19 @@ pub struct FaultProxy {
 }
 
 impl FaultProxy {
-    /// Starts forwarding to `target`, on the current runtime.
+    /// Starts a proxy that forwards to `target`, on the current runtime.
     ///
     /// # Errors
     ///
-    /// `target` does not resolve, or no port is free.
+    /// If `target` does not resolve, or no port is free.
     pub async fn start(target: impl ToSocketAddrs) -> Result<Self, Error> {
         let target = tokio::net::lookup_host(target)
             .await
             .and_then(|mut found| found.next().ok_or_else(|| io::ErrorKind::NotFound.into()))
-            .map_err(Error::during("the proxy's target has no address"))?;
-        let unbound = "no port for the proxy";
+            .map_err(Error::during(
+                "cannot resolve the address of the proxy's target",
+            ))?;
+        let unbound = "cannot listen on a port for the proxy";
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .await
             .map_err(Error::during(unbound))?;
@@ -96,23 +97,23 @@ impl FaultProxy {
         })
     }
 
-    /// Where the proxy listens.
+    /// Returns the address on which the proxy listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The port of [`addr`](Self::addr).
+    /// Returns the port of [`addr`](Self::addr).
     pub fn port(&self) -> u16 {
         self.addr.port()
     }
 
-    /// `original`, a URL like `postgresql://user@host:port/database`, with the proxy's host and port in
-    /// place of its own. What is no URL comes back unchanged.
+    /// Replaces host and port of a URL like `postgresql://user@host:port/database` by those of the proxy. Text that is not a
+    /// URL is returned unchanged.
     pub fn url(&self, original: &str) -> String {
         url::with_authority(original, self.addr)
     }
 
-    /// The number of connections accepted and not yet ended.
+    /// Returns the number of open connections.
     pub fn connections(&self) -> usize {
         self.live.load(Ordering::Acquire)
     }
@@ -123,36 +124,35 @@ impl FaultProxy {
         self.statements.load(Ordering::Acquire)
     }
 
-    /// Resets all connections that exist, as a failing router would. New ones are not affected.
+    /// Resets all existing connections, like a failing router. New connections are not affected.
     pub fn cut(&self) {
         self.state.send_modify(|state| state.cuts += 1);
     }
 
-    /// Closes new connections at once. Together with [`cut`](Self::cut): the server is unreachable.
+    /// Resets new connections at once. Together with [`cut`](Self::cut), this makes the server unreachable.
     pub fn refuse(&self) {
         self.set(Mode::Refuse);
     }
 
-    /// Forwards nothing any more in either direction, not even the closing of a side, while all
-    /// connections stay open and new ones are accepted.
+    /// Stops forwarding in both directions, including the end of a stream. Connections stay open, and new ones are accepted.
     pub fn stall(&self) {
         self.set(Mode::Stall);
     }
 
-    /// Forwards each chunk only this long after it was received.
+    /// Forwards each chunk with a delay of `by` after it was received.
     ///
-    /// Chunks are not delayed side by side, so throughput suffers as well.
+    /// Reads no further chunk meanwhile, so throughput decreases too.
     pub fn delay(&self, by: Duration) {
         self.set(Mode::Delay(by));
     }
 
-    /// Swallows notifications (`NotificationResponse`) and forwards everything else, which is how LISTEN
-    /// behaves through a transaction pooler. Has no effect on encrypted connections.
+    /// Drops notifications (`NotificationResponse`) and forwards everything else. LISTEN behaves like this behind a
+    /// transaction pooler. Has no effect on encrypted connections.
     pub fn deafen(&self) {
         self.set(Mode::Deafen);
     }
 
-    /// Back to plain forwarding. Whatever was held up goes on at once.
+    /// Ends the current fault. Held bytes are forwarded at once.
     pub fn resume(&self) {
         self.set(Mode::Forward);
     }
@@ -164,12 +164,12 @@ impl FaultProxy {
 
 impl Drop for FaultProxy {
     fn drop(&mut self) {
-        // Closes the port. The connections end with the watch.
+        // Closes the port. The connections end when the watch's sender is dropped.
         self.accepting.abort();
     }
 }
 
-/// Counts a connection for as long as its task lives, however that ends.
+/// Counts a connection until its task ends, in whatever way.
 struct Live(Arc<AtomicUsize>);
 
 impl Live {
@@ -195,8 +195,8 @@ async fn accept(
         let client = match listener.accept().await {
             Ok((client, _)) => client,
             Err(error) => {
-                // No descriptors left, most likely: does not pass by asking at once.
-                tracing::debug!(%error, "the proxy could not accept a connection");
+                // Probably there are no file descriptors left: retrying at once would not help.
+                tracing::debug!(%error, "the proxy cannot accept a connection");
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
             }

@@ -1,4 +1,4 @@
-//! What a proxy currently does to its connections.
+//! The current fault of a proxy.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ pub(super) enum Mode {
     Deafen,
 }
 
-/// Watched by every connection. A closed watch means that the proxy is gone.
+/// Watched by each connection. The watch closes when the proxy is dropped.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct State {
     pub(super) mode: Mode,
-    /// How often all connections were cut. A connection ends when this leaves the value it began with.
+    /// The number of cuts so far. A connection ends when this number changes.
     pub(super) cuts: u64,
 }

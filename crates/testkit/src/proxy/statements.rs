@@ -64,7 +64,7 @@ mod tests {
     use super::Statements;
 
     #[test]
-    fn statements_are_counted_however_their_bytes_arrive() {
+    fn statements_are_counted_in_chunks_of_any_size() {
         let mut bytes = vec![0, 0, 0, 8, 4, 210, 22, 47];
         bytes.extend([0, 0, 0, 9, 0, 3, 0, 0, 0]);
         bytes.extend(b"Q\0\0\0\x06Q\0P\0\0\0\x05EE\0\0\0\x09\0\0\0\0\0S\0\0\0\x04");

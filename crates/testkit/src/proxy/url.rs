@@ -1,15 +1,15 @@
-//! Sending a URL through the proxy.
+//! Points a URL to the proxy.
 
 use std::net::SocketAddr;
 
-/// Replaces `host:port`; user, password, database and parameters stay.
+/// Replaces `host:port`. User, password, database and parameters stay.
 pub(super) fn with_authority(url: &str, addr: SocketAddr) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    // A password may hold an @ that nobody encoded: the last one separates.
+    // A password may contain an unencoded @, so the last one is the separator.
     let user = authority.rfind('@').map_or("", |at| &authority[..=at]);
     format!("{scheme}://{user}{addr}{path}")
 }
@@ -19,7 +19,7 @@ mod tests {
     use super::with_authority;
 
     #[test]
-    fn only_host_and_port_change() {
+    fn with_authority_replaces_only_host_and_port() {
         let addr = ([127, 0, 0, 1], 9).into();
         for (url, expected) in [
             (

@@ -1,4 +1,4 @@
-//! Waiting, and connecting, for the tests of this crate.
+//! Helpers that wait and connect, for the tests of this crate.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 #![allow(
     clippy::unwrap_used,
@@ -17,7 +17,7 @@ use tokio_postgres::{Client, NoTls};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
-/// Waits until the condition holds.
+/// Waits until the condition holds. Panics after [`LIMIT`].
 pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let polled = async {
         while !condition() {
@@ -29,7 +29,7 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
         .unwrap_or_else(|_| panic!("not in time: {what}"));
 }
 
-/// Waits for something to finish.
+/// Waits for a future. Panics after [`LIMIT`].
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future)
         .await
@@ -50,7 +50,7 @@ pub(crate) async fn answer(client: &Client) -> i32 {
         .get(0)
 }
 
-/// A running process: neither gone nor a zombie that nobody has waited for.
+/// Returns whether a process runs. A zombie does not.
 pub(crate) fn is_alive(pid: u32) -> bool {
     let output = std::process::Command::new("ps")
         .args(["-o", "stat=", "-p", &pid.to_string()])
@@ -64,7 +64,7 @@ pub(crate) fn postmaster_pid(server: &Postgres) -> u32 {
     file.lines().next().unwrap().parse().unwrap()
 }
 
-/// A proxy in front of nothing but a socket.
+/// Returns a proxy with a client and a server socket, without PostgreSQL.
 pub(crate) async fn proxied_pair() -> (FaultProxy, TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = FaultProxy::start(listener.local_addr().unwrap())
@@ -72,7 +72,7 @@ pub(crate) async fn proxied_pair() -> (FaultProxy, TcpStream, TcpStream) {
         .unwrap();
     let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
     let (mut server, _) = soon(listener.accept()).await.unwrap();
-    // Neutral in PostgreSQL's protocol: the server declines encryption.
+    // In PostgreSQL's protocol, this declines encryption. It does not end the startup.
     server.write_all(b"N").await.unwrap();
     assert_eq!(soon(client.read_u8()).await.unwrap(), b'N');
     (proxy, client, server)

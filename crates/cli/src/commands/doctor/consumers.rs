@@ -13,7 +13,7 @@ use crate::guarded::guarded;
 const HISTORY: &str = "outbox history";
 const CONSUMERS: &str = "consumers";
 
-/// Whether the outbox has this version, is complete, and was written by this server.
+/// Checks that the outbox has this version, is complete, and was written by this server.
 pub(super) async fn history(client: &Client) -> Findings {
     if !guarded(client, super::outbox::is_there(client)).await? {
         let skipped = Finding::new(HISTORY, Verdict::Skipped, "there is no outbox");
@@ -45,7 +45,7 @@ pub(super) async fn history(client: &Client) -> Findings {
     Ok(findings)
 }
 
-/// Whether the statements of consumers would fail. This runs them, and rolls them back.
+/// Runs the statements of consumers, and rolls them back. A statement that fails would stop consumers.
 pub(super) async fn statements(client: &Arc<Client>) -> Findings {
     let skipped = |why: String| Ok(vec![Finding::new(CONSUMERS, Verdict::Skipped, why)]);
     if !guarded(client, super::outbox::is_there(client)).await? {
@@ -64,7 +64,7 @@ pub(super) async fn statements(client: &Arc<Client>) -> Findings {
             CONSUMERS,
             "the statements of consumers succeed",
         )]),
-        // The check of rights reports which right is missing, and the statement that grants it.
+        // The check of rights reports the missing right, with the statement that grants it.
         Err(failure) if failure.is_forbidden() => skipped(format!(
             "this role may not run groups: {}",
             failure.message().unwrap_or_default()

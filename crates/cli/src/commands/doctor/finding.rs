@@ -1,4 +1,4 @@
-//! What a check has found.
+//! The findings of checks.
 
 use serde::Serialize;
 use tokio_postgres::types::{FromSql, ToSql, Type};
@@ -7,16 +7,16 @@ use tokio_postgres::{Client, Row};
 use crate::failure::Failure;
 use crate::output::Tone;
 
-/// What a check has found; an error if it could not run.
+/// The findings of a check, or an error if it could not run.
 pub(in crate::commands) type Findings = Result<Vec<Finding>, Failure>;
 
-/// One line, and what to do about it.
+/// One finding, and how to fix it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(in crate::commands) struct Finding {
     pub(super) check: &'static str,
     pub(super) result: Verdict,
     pub(in crate::commands) finding: String,
-    /// SQL or a command to paste, where there is such.
+    /// SQL or a command to paste, or an instruction.
     pub(in crate::commands) fix: Option<String>,
 }
 
@@ -24,11 +24,11 @@ pub(in crate::commands) struct Finding {
 #[serde(rename_all = "lowercase")]
 pub(super) enum Verdict {
     Ok,
-    /// It works, and may not for long, or not for everybody.
+    /// Works now, but may fail later, or fails for some roles.
     Warning,
-    /// Changes go unheard or unhandled.
+    /// Changes are lost, or their events are not handled.
     Failed,
-    /// There is nothing to look at, or this role may not see it.
+    /// The check has no subject, or this role may not read it.
     Skipped,
 }
 
@@ -58,7 +58,7 @@ impl Finding {
         Self {
             check,
             result,
-            // Names and messages may hold line breaks.
+            // Names and messages may contain line breaks.
             finding: finding.split_whitespace().collect::<Vec<_>>().join(" "),
             fix: None,
         }
@@ -68,13 +68,13 @@ impl Finding {
         Self::new(check, Verdict::Ok, finding)
     }
 
-    /// The check could not run.
+    /// The finding of a check that could not run.
     pub(super) fn unknown(check: &'static str, why: Failure) -> Self {
         let (message, fix) = match why {
-            Failure::Told { message, hint, .. } => (message, hint),
+            Failure::Reported { message, hint, .. } => (message, hint),
             Failure::Unread => ("it was interrupted".to_owned(), None),
         };
-        let finding = format!("could not be looked at: {message}");
+        let finding = format!("the check could not run: {message}");
         let fix = fix.filter(|fix| !fix.is_empty());
         Self {
             fix,
@@ -91,7 +91,7 @@ impl Finding {
 /// A parameter and its type.
 pub(super) type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
 
-/// Asks without leaving a prepared statement, which poolers would mind.
+/// Runs a query without a named prepared statement, which would not work through transaction poolers.
 pub(super) async fn rows(
     client: &Client,
     sql: &str,
@@ -100,7 +100,7 @@ pub(super) async fn rows(
     Ok(client.query_typed(sql, parameters).await?)
 }
 
-/// The first column of the first row.
+/// Returns the first column of the first row.
 pub(super) async fn value<T: for<'a> FromSql<'a>>(
     client: &Client,
     sql: &str,
@@ -108,11 +108,11 @@ pub(super) async fn value<T: for<'a> FromSql<'a>>(
     let rows = rows(client, sql, &[]).await?;
     let row = rows
         .first()
-        .ok_or_else(|| Failure::problem("the server answered nothing"))?;
+        .ok_or_else(|| Failure::problem("the server returned no row"))?;
     Ok(row.try_get(0)?)
 }
 
-/// What is wrong, of a query that returns a finding and its fix in each row.
+/// Runs a query whose rows are problems: each has a finding and its fix.
 pub(super) async fn wrong(
     client: &Client,
     check: &'static str,
@@ -128,7 +128,7 @@ pub(super) async fn wrong(
     rows.iter().map(finding).collect()
 }
 
-/// What is wrong, or that nothing is.
+/// Returns the problems or, if there are none, the finding `fine`.
 pub(super) fn or_ok(found: Vec<Finding>, check: &'static str, fine: &str) -> Vec<Finding> {
     match found.is_empty() {
         true => vec![Finding::ok(check, fine)],

@@ -10,10 +10,10 @@ use crate::commands::group_health::{LAG, Problem, problems};
 use crate::commands::install::command;
 use crate::words;
 
-/// From this number of failing events on, the finding is a failure at once.
+/// From this number of failing events on, the finding is a failure, not a warning.
 const MANY_FAILING: i64 = 1_000;
 
-/// Checks all groups. The caller has checked that there is an outbox.
+/// Checks all groups. Requires that there is an outbox.
 pub(super) async fn check(client: &Client) -> Findings {
     let groups = Group::all(client).await?;
     if groups.is_empty() {
@@ -26,7 +26,7 @@ pub(super) async fn check(client: &Client) -> Findings {
     Ok(or_ok(found, "groups", &fine))
 }
 
-/// Requirements of groups that are not installed: the consumers of these groups are not live.
+/// Reports requirements of groups that are not installed. The consumers of these groups are not live.
 async fn unmet(client: &Client) -> Findings {
     let actual = trigger::inspect_all(client, &[]).await?;
     let finding = |(required, drift): (&Requirement, Drift)| {
@@ -49,11 +49,11 @@ async fn unmet(client: &Client) -> Findings {
     Ok(actual.unmet().map(finding).collect())
 }
 
-/// The way out where no installation can meet a requirement: the table has changed.
+/// Returns the fix for a requirement that no installation can meet, because the table has changed.
 fn forget(required: &Requirement) -> String {
     let table = required.spec.table();
     format!(
-        "start the version of the program that fits the table; or, if it is to require nothing: DELETE FROM \
+        "start the version of the program that fits the table; or, if the group no longer requires the table: DELETE FROM \
          pgherald.consumer_requirement WHERE group_name = {} AND schema_name = {} AND table_name = {};",
         escape_literal(&required.group),
         escape_literal(table.schema()),
@@ -61,7 +61,7 @@ fn forget(required: &Requirement) -> String {
     )
 }
 
-/// A group without problems. Its parked events were snoozed, wait behind snoozed ones, or are about to be handled.
+/// Describes a group without problems. Its parked events are snoozed, wait behind snoozed ones, or are about to be handled.
 fn fine(group: &GroupStatus) -> String {
     let nodes = words::count(group.nodes, "consumer");
     match group.parked {
@@ -140,7 +140,7 @@ fn failing(group: &GroupStatus) -> String {
     )
 }
 
-/// The number of recent ones among them.
+/// Describes how many of the events were added recently.
 fn recent(added: i64) -> String {
     match added {
         0 => String::new(),

@@ -1,4 +1,4 @@
-//! What holds things back: notifications that are not read, transactions that stay open.
+//! Checks for whatever prevents cleanup on the server: unread notifications, open transactions and unused replication slots.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -6,12 +6,12 @@ use tokio_postgres::types::Type;
 use super::finding::{Finding, Findings, Verdict, or_ok, rows, value, wrong};
 use crate::failure::{Failure, is_bad_input};
 
-/// From this share of the notification queue on, it is a failure: once it is full, commits fail.
+/// The share of the notification queue from which on its usage is a failure. Once the queue is full, commits fail.
 const QUEUE_FAILED: f64 = 0.5;
 /// An unused replication slot that is this many transactions behind is worth a warning.
 const SLOT_TRANSACTIONS: i32 = 100_000;
 
-/// Refuses what the server does not read as an interval.
+/// Fails if the server cannot parse `text` as an interval, or if it is negative.
 pub(super) async fn require_interval(client: &Client, text: &str) -> Result<(), Failure> {
     let sql = "SELECT $1::interval < interval '0'";
     let is_negative = match client.query_typed(sql, &[(&text, Type::TEXT)]).await {
@@ -22,7 +22,7 @@ pub(super) async fn require_interval(client: &Client, text: &str) -> Result<(), 
     match is_negative {
         false => Ok(()),
         true => {
-            let message = format!("--long-transaction: {text:?} is no interval of 0 or more");
+            let message = format!("--long-transaction: {text:?} is not an interval of 0 or more");
             Err(Failure::usage(message).hint("write 5min, '30 s' or 1h"))
         }
     }
@@ -37,8 +37,8 @@ pub(super) async fn queue(client: &Client, warning: f64) -> Findings {
     let holder = rows(client, include_str!("queue_holder.sql"), &[]).await?;
     match holder.first() {
         Some(row) => {
-            let who: &str = row.try_get(0)?;
-            finding.finding = format!("{}; probably held by {who}", finding.finding);
+            let session: &str = row.try_get(0)?;
+            finding.finding = format!("{}; probably held by {session}", finding.finding);
             Ok(vec![finding.fix(row.try_get::<_, String>(1)?)])
         }
         None => Ok(vec![finding.fix(
@@ -59,7 +59,7 @@ fn judge_usage(usage: f64, warning: f64) -> Finding {
     Finding::new("notification queue", result, finding)
 }
 
-/// Open for longer than `limit`.
+/// Checks for transactions that have been open for longer than `limit`.
 pub(super) async fn transactions(client: &Client, limit: &str) -> Findings {
     let check = "transactions";
     let limit_is: &[_] = &[(&limit as _, Type::TEXT)];
@@ -71,7 +71,7 @@ pub(super) async fn transactions(client: &Client, limit: &str) -> Findings {
     Ok(or_ok(found, check, &fine))
 }
 
-/// Prepared for longer than `limit`.
+/// Checks for transactions that have been prepared for longer than `limit`.
 pub(super) async fn prepared(client: &Client, limit: &str) -> Findings {
     let check = "prepared transactions";
     let sql = include_str!("prepared.sql");
@@ -92,7 +92,7 @@ pub(super) async fn slots(client: &Client) -> Findings {
     let sql = include_str!("slots.sql");
     let limit: &[_] = &[(&SLOT_TRANSACTIONS as _, Type::INT4)];
     let found = wrong(client, check, Verdict::Warning, sql, limit).await?;
-    Ok(or_ok(found, check, "none holds old rows back"))
+    Ok(or_ok(found, check, "none holds back VACUUM"))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 //! `pgherald doctor`: finds problems, and prints a fix for each. It reads, sends one notification on a channel of its own, and
-//! runs the statements of consumers in a transaction that it rolls back. It leaves nothing behind.
+//! runs the statements of consumers in a transaction that it rolls back. It changes nothing in the database.
 //!
 //! ```text
 //!   server · path · rights · triggers · replicated · held_back · outbox · groups · consumers
-//!      └── each asks the server, judges ──► Finding ──► line, and its fix
+//!      └── each queries the server and judges the result ──► Finding ──► a line, and its fix
 //! ```
 //!
-//! A check that has nothing to look at is skipped. A check that cannot run has failed; the other checks run nevertheless.
+//! A check without a subject, such as an outbox, is skipped. A check that cannot run has failed; the other checks still run.
 
 mod consumers;
 mod finding;
@@ -38,7 +38,7 @@ use finding::{Findings, Verdict};
 pub(super) use finding::Finding;
 pub(super) use triggers::problems;
 
-/// A check that takes longer says so. Counting lag takes a while where it is millions.
+/// The time limit of a check. Counting a lag of millions of events takes a while.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The fix for an installation that has drifted.
@@ -52,38 +52,38 @@ pub(crate) async fn run(
     let client = &Arc::new(database.client().await?);
     let limit = &*doctor.long_transaction;
     guarded(client, held_back::require_interval(client, limit)).await?;
-    let mut findings = ask(client, "server version", server::version(client)).await;
-    findings.extend(ask(client, "primary", server::primary(client)).await);
-    // Sessions and notifications are not looked at from within a transaction.
-    findings.extend(look("pooler", path::pooler(client, database)).await);
-    findings.extend(look("notifications", path::notifications(client, database)).await);
-    findings.extend(ask(client, "rights", rights::check(client)).await);
-    findings.extend(ask(client, "triggers", triggers::check(client)).await);
+    let mut findings = run_queries(client, "server version", server::version(client)).await;
+    findings.extend(run_queries(client, "primary", server::primary(client)).await);
+    // These two checks need sessions outside of a transaction.
+    findings.extend(run_check("pooler", path::pooler(client, database)).await);
+    findings.extend(run_check("notifications", path::notifications(client, database)).await);
+    findings.extend(run_queries(client, "rights", rights::check(client)).await);
+    findings.extend(run_queries(client, "triggers", triggers::check(client)).await);
     let listeners = triggers::listeners(client);
-    findings.extend(ask(client, "listeners", listeners).await);
+    findings.extend(run_queries(client, "listeners", listeners).await);
     let nested = triggers::nested(client);
-    findings.extend(ask(client, "nested statements", nested).await);
-    findings.extend(ask(client, "replication role", replicated::role(client)).await);
+    findings.extend(run_queries(client, "nested statements", nested).await);
+    findings.extend(run_queries(client, "replication role", replicated::role(client)).await);
     let subscriptions = replicated::subscriptions(client);
-    findings.extend(ask(client, "subscriptions", subscriptions).await);
+    findings.extend(run_queries(client, "subscriptions", subscriptions).await);
     let queue = held_back::queue(client, doctor.queue_usage);
-    findings.extend(ask(client, "notification queue", queue).await);
+    findings.extend(run_queries(client, "notification queue", queue).await);
     let transactions = held_back::transactions(client, limit);
-    findings.extend(ask(client, "transactions", transactions).await);
+    findings.extend(run_queries(client, "transactions", transactions).await);
     let prepared = held_back::prepared(client, limit);
-    findings.extend(ask(client, "prepared transactions", prepared).await);
-    findings.extend(ask(client, "replication slots", held_back::slots(client)).await);
+    findings.extend(run_queries(client, "prepared transactions", prepared).await);
+    findings.extend(run_queries(client, "replication slots", held_back::slots(client)).await);
     // These checks use transactions of their own.
-    findings.extend(look("outbox history", consumers::history(client)).await);
-    for (check, of) in [
-        ("outbox size", outbox::Of::Size),
-        ("outbox age", outbox::Of::Age),
-        ("groups", outbox::Of::Groups),
+    findings.extend(run_check("outbox history", consumers::history(client)).await);
+    for (check, subject) in [
+        ("outbox size", outbox::Subject::Size),
+        ("outbox age", outbox::Subject::Age),
+        ("groups", outbox::Subject::Groups),
     ] {
-        findings.extend(ask(client, check, outbox::check(client, check, of)).await);
+        findings.extend(run_queries(client, check, outbox::check(client, check, subject)).await);
     }
-    // At the end, because if it takes too long, it leaves the connection in a transaction.
-    findings.extend(look("consumers", consumers::statements(client)).await);
+    // The last check: if it exceeds the time limit, the connection stays in a transaction.
+    findings.extend(run_check("consumers", consumers::statements(client)).await);
     show(output, &findings)?;
     let failed = findings
         .iter()
@@ -91,21 +91,20 @@ pub(crate) async fn run(
     Ok(ExitCode::from(u8::from(failed)))
 }
 
-/// The findings of a check that only queries `client`. A query that takes too long is cancelled, so that the next checks can
-/// run.
-async fn ask(
+/// Runs a check that only queries `client`. A query that exceeds the time limit is cancelled, so that the next checks can run.
+async fn run_queries(
     client: &Client,
     check: &'static str,
-    asking: impl Future<Output = Findings>,
+    queries: impl Future<Output = Findings>,
 ) -> Vec<Finding> {
-    look(check, Box::pin(guarded_within(client, PATIENCE, asking))).await
+    run_check(check, Box::pin(guarded_within(client, PATIENCE, queries))).await
 }
 
-/// The findings of a check, even if it cannot run or takes too long.
-async fn look(check: &'static str, looking: impl Future<Output = Findings>) -> Vec<Finding> {
+/// Runs a check. If it fails or exceeds the time limit, that is the finding.
+async fn run_check(check: &'static str, running: impl Future<Output = Findings>) -> Vec<Finding> {
     let limit = 2 * PATIENCE;
     let late = |_| Failure::problem(format!("no answer within {limit:?}"));
-    let found = timeout(limit, looking).await.map_err(late).flatten();
+    let found = timeout(limit, running).await.map_err(late).flatten();
     found.unwrap_or_else(|failure| vec![Finding::unknown(check, failure)])
 }
 
@@ -124,7 +123,7 @@ fn show(output: &mut Output, findings: &[Finding]) -> io::Result<()> {
             let fix = match visible(fix) == fix.as_str() {
                 _ if !is_new => "as above",
                 true => fix,
-                // Escaped, it would be about something else.
+                // With escaped characters, the fix would name another object.
                 false => "the fix has characters that cannot be shown: see --json",
             };
             output.line(&format!("         {fix}"))?;

@@ -1,5 +1,6 @@
--- Watched tables with row triggers whose rows cannot be read from the table afterwards. The statements of such triggers are
--- recorded before the outer one. A deferred trigger is left out, because it runs after the outer statement was recorded.
+-- Watched tables with row triggers of their own, if the recording trigger cannot read the current rows from the table. The
+-- statements of such row triggers are recorded before the outer statement. Deferred triggers are left out, because they run
+-- after the outer statement was recorded.
 SELECT
     format('trigger %I of %I.%I may run nested statements, and %s: the last event of a row may have older values',
         found.row_trigger, s.nspname, c.relname, coalesce(found.right_missing, found.key_problem)),
@@ -48,7 +49,7 @@ CROSS JOIN LATERAL (
         ) THEN 'no unique index identifies its rows by the key' END AS key_problem
     FROM pg_catalog.pg_trigger AS r
     WHERE r.tgrelid IN (SELECT t.tgrelid FROM pg_catalog.pg_trigger AS t WHERE t.tgfoid = p.oid)
-        -- Those of pgherald's own write to no watched table.
+        -- Triggers of pgherald do not write to watched tables.
         AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc AS q WHERE q.oid = r.tgfoid AND q.pronamespace = h.oid)
         AND NOT r.tgisinternal AND r.tgenabled <> 'D' AND NOT r.tginitdeferred
         -- FOR EACH ROW (1), and neither BEFORE (2) nor INSTEAD OF (64).

@@ -7,23 +7,24 @@ use super::finding::{Finding, Findings, Verdict, rows, value};
 use crate::failure::Failure;
 use crate::words;
 
-/// From so many hundredths of its limit on, the outbox is worth a warning.
+/// The share of its limit, in percent, from which on the size of the outbox is a warning.
 const SIZE_WARNING: i64 = 80;
-/// Rows stay for up to twice the time for which they are kept; beyond this multiple, no program trims.
+/// The multiple of the retention from which on the age of the oldest row is a warning. Rows normally stay for up to twice the
+/// retention.
 const AGE_WARNING: f64 = 3.0;
 
-/// Runs twice: the first run leaves the current part alone and makes writers move to another one.
+/// Calls the function twice: the first call makes writers move to another part, and the second can trim the part that they left.
 const TRIM: &str = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.outbox_retention, generate_series(1, 2);";
 
 /// The subject of a check.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Of {
+pub(super) enum Subject {
     Size,
     Age,
     Groups,
 }
 
-pub(super) async fn check(client: &Client, check: &'static str, of: Of) -> Findings {
+pub(super) async fn check(client: &Client, check: &'static str, subject: Subject) -> Findings {
     if !is_there(client).await? {
         return Ok(vec![Finding::new(
             check,
@@ -31,10 +32,10 @@ pub(super) async fn check(client: &Client, check: &'static str, of: Of) -> Findi
             "there is no outbox",
         )]);
     }
-    match of {
-        Of::Size => size(client).await,
-        Of::Age => age(client).await,
-        Of::Groups => super::groups::check(client).await,
+    match subject {
+        Subject::Size => size(client).await,
+        Subject::Age => age(client).await,
+        Subject::Groups => super::groups::check(client).await,
     }
 }
 
@@ -50,7 +51,7 @@ fn no_retention() -> Failure {
     Failure::problem("pgherald.outbox_retention is empty").hint(UPGRADE)
 }
 
-/// The size of the outbox, compared with its limit.
+/// Compares the size of the outbox with its limit.
 async fn size(client: &Client) -> Findings {
     let rows = rows(client, include_str!("outbox_size.sql"), &[]).await?;
     let row = rows.first().ok_or_else(no_retention)?;
@@ -75,7 +76,7 @@ fn judge_size(size: i64, limit: i64) -> Finding {
     }
 }
 
-/// The age of the oldest row, compared with the time for which rows are kept.
+/// Compares the age of the oldest row with the retention.
 async fn age(client: &Client) -> Findings {
     let rows = rows(client, include_str!("outbox_age.sql"), &[]).await?;
     let row = rows.first().ok_or_else(no_retention)?;
@@ -83,7 +84,7 @@ async fn age(client: &Client) -> Findings {
     Ok(vec![judge_age(age, keep)])
 }
 
-/// In seconds.
+/// `age` and `keep` are in seconds.
 fn judge_age(age: Option<f64>, keep: f64) -> Finding {
     let check = "outbox age";
     let Some(age) = age else {

@@ -1,4 +1,4 @@
-//! What is between this program and the server: whether a session is a session, and notifications arrive.
+//! Checks the path to the server: whether the session keeps one server process, and whether notifications arrive.
 
 use std::time::{Duration, Instant};
 
@@ -17,12 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// A notification that takes longer is worth a warning.
 const SLOW: Duration = Duration::from_millis(500);
 
-/// Whether the session is one server process, and nobody else's.
+/// Checks that the session keeps one server process, which no other session uses.
 pub(super) async fn pooler(client: &Client, database: &Database) -> Findings {
     const PROCESS: &str = "SELECT pg_catalog.pg_backend_pid()";
     let other = database.client().await?;
     let before: i32 = value(client, PROCESS).await?;
-    // While this transaction is open, the other connection has a server process for itself.
+    // While its transaction is open, the other connection keeps a server process.
     other.batch_execute("BEGIN").await?;
     let others: i32 = value(&other, PROCESS).await?;
     let after: i32 = value(client, PROCESS).await?;
@@ -30,7 +30,7 @@ pub(super) async fn pooler(client: &Client, database: &Database) -> Findings {
     Ok(vec![judge_processes(before, others, after)])
 }
 
-/// The process before, that of another connection meanwhile, and the process afterwards.
+/// `before` and `after` are the processes of this session, and `others` is the process of another connection in between.
 fn judge_processes(before: i32, others: i32, after: i32) -> Finding {
     let check = "pooler";
     if before == after && others != before {
@@ -40,11 +40,11 @@ fn judge_processes(before: i32, others: i32, after: i32) -> Finding {
     Finding::new(check, Verdict::Failed, finding).fix(NO_POOLER)
 }
 
-/// Whether a notification that another connection sends arrives at a source, and how fast.
+/// Checks that a notification from another connection arrives at a source, and how fast.
 pub(super) async fn notifications(client: &Client, database: &Database) -> Findings {
     let check = "notifications";
     let channel = ChannelName::new(format!("pgherald_doctor_{:016x}", fastrand::u64(..)))?;
-    // What its own probe does follows, with a clock.
+    // The source's own probe is off, because this check sends a notification and measures its latency.
     let source = NotifySource::builder(database.config()?)
         .channel(channel.clone())
         .probe(false);
@@ -72,12 +72,12 @@ pub(super) async fn notifications(client: &Client, database: &Database) -> Findi
         "SELECT pg_catalog.pg_notify($1, '')::pg_catalog.text",
         &parameters,
     );
-    let heard = async {
-        // An empty payload means nothing: it becomes a resync.
+    let arrived = async {
+        // An empty payload does not decode, so the source emits a resync for it.
         while !matches!(source.next().await, Signal::Resync(_) | Signal::Down(_)) {}
         Ok::<_, Failure>(begun.elapsed())
     };
-    let outcome = timeout(PATIENCE, async { tokio::try_join!(send, heard) }).await;
+    let outcome = timeout(PATIENCE, async { tokio::try_join!(send, arrived) }).await;
     let latency = match outcome {
         Ok(result) => Some(result?.1),
         Err(_) => None,
@@ -89,7 +89,7 @@ fn judge_latency(latency: Option<Duration>) -> Finding {
     let check = "notifications";
     let Some(latency) = latency else {
         let finding = format!(
-            "LISTEN works, and a notification of another connection did not arrive within {PATIENCE:?}"
+            "LISTEN works, but a notification of another connection did not arrive within {PATIENCE:?}"
         );
         return Finding::new(check, Verdict::Failed, finding).fix(NO_POOLER);
     };
@@ -110,14 +110,14 @@ mod tests {
     use super::{judge_latency, judge_processes};
 
     #[test]
-    fn a_process_that_changes_or_is_shared_is_a_poolers() {
+    fn a_server_process_that_changes_or_is_shared_fails_the_pooler_check() {
         assert_eq!(judge_processes(1, 2, 1).result, Verdict::Ok);
         assert_eq!(judge_processes(1, 1, 2).result, Verdict::Failed);
         assert_eq!(judge_processes(1, 3, 2).result, Verdict::Failed);
     }
 
     #[test]
-    fn latency_is_judged() {
+    fn a_slow_notification_is_a_warning_and_a_lost_one_a_failure() {
         let judge = |milliseconds| judge_latency(Some(Duration::from_millis(milliseconds)));
         assert_eq!(judge(5).result, Verdict::Ok);
         assert_eq!(judge(900).result, Verdict::Warning);

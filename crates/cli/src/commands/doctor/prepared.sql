@@ -1,5 +1,5 @@
 -- Transactions of this database that were prepared longer ago than $1.
-SELECT format('%s of %s has waited for its end for %s; COMMIT PREPARED keeps it', gid, owner,
+SELECT format('%s of %s has been prepared for %s; to commit it instead, run COMMIT PREPARED', gid, owner,
         date_trunc('second', clock_timestamp() - prepared)),
     format('ROLLBACK PREPARED %L;', gid)
 FROM pg_catalog.pg_prepared_xacts

@@ -1,5 +1,5 @@
--- The session that has been in a transaction for longest, in any database: one that listens reads nothing meanwhile.
--- The server does not tell who listens.
+-- The session with the oldest transaction, in any database. A session that listens does not read notifications while it is in a
+-- transaction. The server does not show which sessions listen.
 SELECT format('session %s of %s (%s), in a transaction since %s', pid, usename, application_name, xact_start::timestamptz(0)),
     format('SELECT pg_terminate_backend(%s);', pid)
 FROM pg_catalog.pg_stat_activity

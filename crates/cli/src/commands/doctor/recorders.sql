@@ -1,5 +1,5 @@
--- The roles whose rights trigger functions run with, the tables of these functions, and whether one of them records changes in the
--- outbox.
+-- The roles with whose rights trigger functions run, whether one of their functions records changes in the outbox, and the tables
+-- of the functions.
 SELECT o.rolname::text, bool_or(p.prosrc ~ 'INSERT INTO pgherald\.outbox'),
     string_agg(DISTINCT format('%s.%s', n.nspname, c.relname), ', ' ORDER BY format('%s.%s', n.nspname, c.relname))
 FROM pg_proc AS p

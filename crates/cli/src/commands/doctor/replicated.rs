@@ -1,5 +1,5 @@
-//! Checks changes that fire no ordinary triggers: those of sessions whose `session_replication_role` is `replica`, and rows that
-//! a subscription applies.
+//! Checks for changes that fire no ordinary triggers: changes by sessions whose `session_replication_role` is `replica`, and
+//! changes that a subscription applies.
 
 use pgherald_core::trigger;
 use tokio_postgres::Client;
@@ -8,10 +8,10 @@ use super::finding::{Finding, Findings, Verdict, or_ok, rows, value, wrong};
 use crate::commands::install::command;
 use crate::commands::plan::refusal;
 
-/// The first server whose subscriptions apply prepared transactions.
+/// The first server version whose subscriptions can apply prepared transactions.
 const HAS_TWO_PHASE: i32 = 150_000;
 
-/// Roles, databases and sessions in which triggers do not fire.
+/// Checks for roles, databases and sessions in which triggers do not fire.
 pub(super) async fn role(client: &Client) -> Findings {
     let check = "replication role";
     let sql = include_str!("replication_role.sql");
@@ -32,7 +32,7 @@ pub(super) async fn role(client: &Client) -> Findings {
     })
 }
 
-/// Watched tables that a subscription writes, whose triggers do not fire for its rows or make it fail.
+/// Checks for watched tables to which a subscription writes, if their triggers do not fire for its rows, or make it fail.
 pub(super) async fn subscriptions(client: &Client) -> Findings {
     let check = "subscriptions";
     let written = rows(client, include_str!("subscriptions.sql"), &[]).await?;
@@ -48,7 +48,7 @@ pub(super) async fn subscriptions(client: &Client) -> Findings {
     for row in &written {
         let (function, relation): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
         let watched = watched.iter().find(|one| one.function == function);
-        // Without a specification, the triggers have failed their check.
+        // The check of triggers reports a function without a specification.
         let Some(spec) = watched.and_then(trigger::Watched::current) else {
             continue;
         };

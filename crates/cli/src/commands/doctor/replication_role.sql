@@ -1,7 +1,7 @@
 -- Settings that keep triggers from firing.
 SELECT
-    format('session_replication_role is replica for %s%s: its changes fire no triggers',
-        coalesce('role ' || r.rolname, 'everybody'), ' in database ' || d.datname),
+    format('session_replication_role is replica for %s%s: changes fire no triggers',
+        coalesce('role ' || r.rolname, 'all roles'), ' in database ' || d.datname),
     CASE
         WHEN r.rolname IS NULL AND d.datname IS NOT NULL
             THEN format('ALTER DATABASE %I RESET session_replication_role;', d.datname)

@@ -1,4 +1,4 @@
-//! Checks the rights of this role: nothing that it needs is missing, and nothing else was granted.
+//! Checks the rights of this role: it has the rights that it needs, and no others.
 
 use tokio_postgres::Client;
 
@@ -21,7 +21,8 @@ pub(super) async fn check(client: &Client) -> Findings {
     Ok(or_ok(found, CHECK, &fine(&rights)))
 }
 
-/// Rights that triggers lack: they run with the rights of the role that installed them, and writes fail without.
+/// Reports rights that triggers lack. Triggers run with the rights of the role that installed them, and writes to their tables
+/// fail without these rights.
 async fn recorders(client: &Client) -> Findings {
     let mut found = Vec::new();
     for row in rows(client, include_str!("recorders.sql"), &[]).await? {
@@ -46,8 +47,7 @@ fn granted(rights: &Rights) -> Vec<Finding> {
     let may = words(purpose);
     let missing = |change: Change| {
         let text = format!("role {role} may not {may}: it lacks {}", change.rights);
-        // Listening to notifications needs no right, so a role without any may be meant for that. Everything about an outbox needs
-        // one.
+        // A role without rights may be meant to listen only, which needs none. If there is an outbox, the role needs rights.
         let verdict = match rights.has_some() || rights.has_outbox {
             true => Verdict::Failed,
             false => Verdict::Warning,

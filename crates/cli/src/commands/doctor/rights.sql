@@ -1,5 +1,5 @@
--- Owners of tables and functions, and settings, with which this role cannot do what it has rights for; and the statements that
--- correct them.
+-- Owners of tables and functions, and settings, that prevent this role from using its rights; and the statements that correct
+-- them.
 WITH me AS (
     SELECT current_user::text AS role, n.oid AS schema, n.oid IS NULL OR pg_has_role(n.nspowner, 'USAGE') AS installs
     FROM (VALUES (1)) AS one
@@ -16,7 +16,8 @@ JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 JOIN pg_catalog.pg_roles AS o ON o.oid = c.relowner
 WHERE me.installs AND NOT pg_has_role(c.relowner, 'USAGE')
 UNION ALL
--- The owner of a trigger function can replace its code. Where a superuser owns the schema, roles install on their own tables.
+-- The owner of a trigger function can replace its code. If a superuser owns the schema, other roles may install on their own
+-- tables.
 SELECT format('%s belongs to role %s, and schema pgherald to %s', p.oid::regprocedure, f.rolname, o.rolname),
     format('ALTER FUNCTION %s OWNER TO %I;', p.oid::regprocedure, o.rolname)
 FROM pg_catalog.pg_namespace AS n
@@ -40,7 +41,7 @@ SELECT format('sessions of role %s are read-only: commands that write fail, and 
         WHEN 'database user' THEN writable || format('ALTER ROLE %I IN DATABASE %I RESET default_transaction_read_only;',
             session_user, current_database())
         WHEN 'command line' THEN 'start the server without -c default_transaction_read_only=on'
-        -- Also where it stands in postgresql.conf, which a reset would not outweigh.
+        -- SET, not RESET: a reset would not override a value in postgresql.conf.
         ELSE writable || 'ALTER SYSTEM SET default_transaction_read_only = off; SELECT pg_reload_conf();'
     END
 FROM pg_catalog.pg_settings

@@ -1,11 +1,11 @@
-//! Whether this server is one to work with.
+//! Checks the server: its version, and whether it is the primary.
 
 use pgherald_core::trigger::OLDEST_SERVER;
 use tokio_postgres::Client;
 
 use super::finding::{Finding, Findings, Verdict, value};
 
-/// The way out where the server is a replica.
+/// The fix if the server is a replica.
 pub(super) const TO_PRIMARY: &str = "connect to the primary: postgresql://user@host1,host2/database?target_session_attrs=read-write";
 
 pub(super) async fn version(client: &Client) -> Findings {

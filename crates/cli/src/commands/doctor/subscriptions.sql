@@ -1,4 +1,4 @@
--- The tables that subscriptions of this database write, and the functions of pgherald's that triggers on them call.
+-- The tables to which subscriptions of this database write, and the functions of pgherald that triggers on these tables call.
 SELECT DISTINCT 'pgherald.' || p.proname, format('%s.%s', n.nspname, c.relname)
 FROM pg_catalog.pg_subscription_rel AS s
 JOIN pg_catalog.pg_class AS c ON c.oid = s.srrelid

@@ -1,4 +1,4 @@
-//! Whether the triggers that were installed are still there, and fire.
+//! Checks that the installed triggers are still in place, and fire.
 
 use std::collections::BTreeMap;
 
@@ -33,10 +33,10 @@ pub(super) async fn check(client: &Client) -> Findings {
     Ok(findings)
 }
 
-/// What caches have to know of the keys of watched tables. It is no problem if they do, and the database does not show that. One
-/// finding for the tables whose caches need the same key type.
+/// Notes the key types that caches of watched tables need, because their keys have several texts for one value. The database does
+/// not show whether caches use them, so this is not a problem. There is one finding for all tables that need the same key type.
 fn keys(actual: &Actual, watched: &[Watched]) -> Vec<Finding> {
-    /// How many columns are named.
+    /// The number of columns to name.
     const NAMED: usize = 3;
     let mut columns = BTreeMap::<_, Vec<String>>::new();
     let specs = watched.iter().filter_map(Watched::current);
@@ -59,7 +59,7 @@ fn keys(actual: &Actual, watched: &[Watched]) -> Vec<Finding> {
     columns.into_iter().map(finding).collect()
 }
 
-/// The problems of an installation that needs `repair`.
+/// Returns the problems of an installation that needs `repair`.
 pub(in crate::commands) fn problems(
     actual: &Actual,
     watched: &Watched,
@@ -69,11 +69,11 @@ pub(in crate::commands) fn problems(
         Repair::None => Vec::new(),
         Repair::Unreadable => vec![unreadable(actual, watched)],
         Repair::Same(spec) => drifted(actual, watched, spec),
-        Repair::Renamed(renamed) => vec![moved(actual, renamed)],
+        Repair::Renamed(renamed) => vec![renaming(actual, renamed)],
     }
 }
 
-/// The problems of a table that still has the name under which it was installed.
+/// Returns the problems of a table that still has the name under which it was installed.
 fn drifted(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> Vec<Finding> {
     let drifts = actual.verify(spec);
     if drifts.is_empty() {
@@ -84,7 +84,7 @@ fn drifted(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> Vec<Findin
     drifts.iter().map(judge).collect()
 }
 
-/// The fix for a table that no longer has everything that its specification names.
+/// Returns the fix for a table that no longer has all columns of its specification.
 fn fix_of_unfit(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> String {
     let table = spec.table();
     let fitting = actual.trimmed(spec.clone());
@@ -97,7 +97,7 @@ fn fix_of_unfit(actual: &Actual, watched: &Watched, spec: &TriggerSpec) -> Strin
     }
 }
 
-fn moved(actual: &Actual, renamed: &Renamed) -> Finding {
+fn renaming(actual: &Actual, renamed: &Renamed) -> Finding {
     let (former, now) = (&renamed.former, renamed.spec.table());
     let text =
         format!("{former} was renamed to {now}, and its changes still come under the former name");
@@ -114,7 +114,7 @@ fn moved(actual: &Actual, renamed: &Renamed) -> Finding {
     };
     let fix = match (&renamed.refusal, &renamed.successor) {
         (Some(why), _) => format!("{why}; or {}", uninstall(actual, now)),
-        // Once it is installed again, no finding mentions its successor any more.
+        // After an install of the renamed table alone, no finding would mention the table with its former name.
         (None, Some(Ok(_))) => UPGRADE.to_owned(),
         (None, _) => command(actual, &renamed.spec),
     };
@@ -136,7 +136,7 @@ fn judge(
     let (text, fix) = match (&drift.kind, refusal) {
         (DriftKind::TableMissing, _) => {
             let (table, function) = (spec.table(), &watched.function);
-            let text = format!("{table} does not exist any more; {function} is left over");
+            let text = format!("{table} no longer exists; {function} is left over");
             (text, uninstall(actual, table))
         }
         (DriftKind::Unfit { .. }, _) => (text, fix_of_unfit(actual, watched, spec)),
@@ -169,7 +169,7 @@ fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
     let text = format!("the comment of {function} does not contain its specification");
     let finding = |text| Finding::new(CHECK, Verdict::Failed, text);
     let Some(table) = &watched.table else {
-        // With it go triggers on what were partitions of a table that is gone.
+        // CASCADE also drops its triggers on former partitions of a dropped table.
         return finding(text).fix(format!("DROP FUNCTION {function}() CASCADE;"));
     };
     let spec = TriggerSpec::new(table.clone());
@@ -183,7 +183,7 @@ fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
     }
     let text = format!("{text}; add the options that {table} was installed with");
     let table = written(actual, table);
-    // If not even the mode is known, either choice may remove something.
+    // If the mode is unknown, the chosen mode may differ from the installed one, which requires --narrow.
     let narrow = if watched.is_outbox.is_none() {
         " --narrow"
     } else {
@@ -194,7 +194,7 @@ fn unreadable(actual: &Actual, watched: &Watched) -> Finding {
     ))
 }
 
-/// Listeners that are connected and find less installed than they require.
+/// Checks for connected listeners that require more than is installed.
 pub(super) async fn listeners(client: &Client) -> Findings {
     let check = "listeners";
     let sql = include_str!("listeners.sql");
@@ -202,7 +202,7 @@ pub(super) async fn listeners(client: &Client) -> Findings {
     Ok(or_ok(found, check, "no connected listener lacks triggers"))
 }
 
-/// Tables whose own triggers may leave older values in the last event of a row.
+/// Checks for tables whose own triggers may cause the last event of a row to have older values.
 pub(super) async fn nested(client: &Client) -> Findings {
     let check = "nested statements";
     let sql = include_str!("nested.sql");

@@ -11,16 +11,16 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::words;
 
-/// Locks the group: consumers that join wait, and find it deleted.
+/// Begins the transaction that deletes a group.
 const BEGIN: &str =
     "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL search_path = pg_catalog, pg_temp;";
 
-/// What is deleted with a group.
+/// A group and its rows, which are deleted with it.
 #[derive(Debug, Serialize)]
 struct Deleted<'a> {
     group: &'a str,
     cursors: i64,
-    /// Recorded events that it has not passed. `None` if a cursor cannot be parsed.
+    /// Recorded events that the cursors have not passed. `None` if a cursor cannot be parsed.
     lag_events: Option<i64>,
     parked: i64,
     dead_letters: i64,
@@ -34,7 +34,7 @@ pub(super) async fn delete(
     name: &str,
     commit: bool,
 ) -> Result<ExitCode, Failure> {
-    // Counting the lag takes a while: not while the group is locked.
+    // Counted before the group is locked, because counting the lag takes a while.
     let status = Group::new(client, name).status().await;
     let lag_events = status.ok().map(|status| status.lag_events);
     client.batch_execute(BEGIN).await?;
@@ -54,7 +54,8 @@ pub(super) async fn delete(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the group has. Fails if consumers of it run.
+/// Counts the rows of the group. Fails if its consumers run. If `commit`, it locks the group first, so that consumers that join
+/// wait and then find the group deleted.
 async fn look<'a>(
     client: &Client,
     name: &'a str,
@@ -77,8 +78,8 @@ async fn look<'a>(
         };
         let message = format!("group {name:?} cannot be deleted: {running}");
         return Err(Failure::problem(message).hint(
-            "stop the programs that run its consumers: they would make the group again. The lease of a killed consumer ends by itself, \
-             after ten seconds unless its program says otherwise",
+            "stop the programs that run its consumers: they would create the group again. The lease of a killed consumer expires, \
+             by default after ten seconds",
         ));
     }
     let row = client
@@ -110,21 +111,18 @@ fn print(output: &mut Output, deleted: &Deleted<'_>) -> Result<(), Failure> {
         false => format!("Deletes group {group}:"),
     })?;
     let lag = match deleted.lag_events {
-        Some(events) => words::count(events, "recorded event"),
-        None => "an unknown number of recorded events".to_owned(),
+        Some(events) => words::count(events, "event"),
+        None => "an unknown number of events".to_owned(),
     };
     let mut lines = vec![
-        format!(
-            "{}, with {lag} that it has not passed",
-            words::count(deleted.cursors, "cursor")
-        ),
+        format!("{}, {lag} behind", words::count(deleted.cursors, "cursor")),
         words::count(deleted.parked, "parked event"),
         words::count(deleted.dead_letters, "dead letter"),
     ];
     if !deleted.requirements.is_empty() {
         let tables = deleted.requirements.join(", ");
         lines.push(format!(
-            "what it requires of {tables}; what is installed stays"
+            "the requirements on {tables}; the triggers stay installed"
         ));
     }
     for line in lines {

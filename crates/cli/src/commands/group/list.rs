@@ -17,17 +17,17 @@ use crate::words;
 struct Listed<'a> {
     #[serde(flatten)]
     state: &'a GroupState,
-    /// The tables that it requires, if its programs state them.
+    /// The required tables. Empty if the group's programs do not state requirements.
     tables: Vec<String>,
 }
 
 pub(super) async fn list(client: &Client, output: &mut Output) -> Result<ExitCode, Failure> {
     must_have_outbox(client).await?;
-    let looking = async {
+    let queries = async {
         let required = requirements(&trigger::inspect_all(client, &[]).await?);
         Ok((groups(client).await?, required))
     };
-    let (groups, required) = guarded(client, looking).await?;
+    let (groups, required) = guarded(client, queries).await?;
     let listed = groups.iter().map(|state| {
         let its = required.iter().filter(|one| one.group == state.group);
         let tables = its.map(|one| one.specification.table().to_string());
@@ -42,7 +42,7 @@ pub(super) async fn list(client: &Client, output: &mut Output) -> Result<ExitCod
             output.object(group)?;
         }
     } else if groups.is_empty() {
-        output.line("There are no groups: a group is made by its first consumer.")?;
+        output.line("There are no groups: a group is created by its first consumer.")?;
     } else {
         let headings = [
             "GROUP",

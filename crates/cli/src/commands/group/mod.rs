@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   list, show ── state: requirements, lag, consumers ──► report
-//!   pause, resume, seek, delete ── core's operations ──► what was done, and what is to be known of the group then
+//!   pause, resume, seek, delete ── operations of core ──► outcome: what was done, and the state of the group
 //! ```
 
 mod delete;
 mod list;
-mod said;
+mod outcome;
 mod seek;
 mod show;
 pub(super) mod state;
@@ -45,13 +45,13 @@ pub(crate) async fn run(
         Group::Pause { .. } => {
             group.pause().await?;
             let done =
-                format!("{name} pauses: what is under way is finished, and nothing more is begun.");
-            said::conclude(output, &group.status().await?, &done, Vec::new())
+                format!("Group {name} is paused: running attempts finish, and no new ones start.");
+            outcome::conclude(output, &group.status().await?, &done, Vec::new())
         }
         Group::Resume { .. } => {
             group.resume().await?;
-            let done = format!("{name} goes on.");
-            said::conclude(output, &group.status().await?, &done, Vec::new())
+            let done = format!("Group {name} is resumed.");
+            outcome::conclude(output, &group.status().await?, &done, Vec::new())
         }
         Group::Seek { to, commit, .. } => {
             seek::seek(&client, output, &group, name, to, *commit).await
@@ -60,9 +60,9 @@ pub(crate) async fn run(
     }
 }
 
-/// Whether this database has an outbox, and with it groups.
+/// Whether this database has an outbox. Without one, there are no groups.
 pub(super) async fn has_outbox(client: &Client) -> Result<bool, Failure> {
-    // Which may be asked without the right to use the schema.
+    // The catalog can be read without the right to use schema pgherald.
     let sql =
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n
         ON n.oid OPERATOR(pg_catalog.=) c.relnamespace WHERE n.nspname OPERATOR(pg_catalog.=) 'pgherald'
@@ -71,7 +71,7 @@ pub(super) async fn has_outbox(client: &Client) -> Result<bool, Failure> {
 }
 
 fn no_outbox() -> Failure {
-    Failure::problem("there is no outbox in this database, and so no group")
+    Failure::problem("there is no outbox in this database, and therefore no group")
         .hint("pgherald install TABLE --mode outbox --commit")
 }
 
@@ -83,12 +83,12 @@ async fn must_have_outbox(client: &Client) -> Result<(), Failure> {
     }
 }
 
-/// The names of all groups.
+/// Returns the names of all groups. Fails if there is no outbox.
 pub(super) async fn names(client: &Client) -> Result<Vec<String>, Failure> {
     names_if_any(client).await?.ok_or_else(no_outbox)
 }
 
-/// The same; `None` if there is no outbox.
+/// Returns the names of all groups. `None` if there is no outbox.
 pub(super) async fn names_if_any(client: &Client) -> Result<Option<Vec<String>>, Failure> {
     if !has_outbox(client).await? {
         return Ok(None);
@@ -99,16 +99,16 @@ pub(super) async fn names_if_any(client: &Client) -> Result<Option<Vec<String>>,
     names.collect::<Result<_, Failure>>().map(Some)
 }
 
-/// Fails, and says which groups there are, if there is no such group.
+/// Fails if there is no such group. The hint lists the existing groups.
 pub(super) async fn must_exist(client: &Client, name: &str) -> Result<(), Failure> {
     let names = names(client).await?;
     if names.iter().any(|other| other == name) {
         return Ok(());
     }
     let hint = match &*names {
-        [] => "there is none yet: a group is made by its first consumer".to_owned(),
+        [] => "there is no group yet: a group is created by its first consumer".to_owned(),
         names => format!(
-            "there is {}; a group is made by its first consumer",
+            "existing groups: {}; a group is created by its first consumer",
             names.join(", ")
         ),
     };

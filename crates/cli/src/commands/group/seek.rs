@@ -7,16 +7,16 @@ use pgherald_core::group::{Group, Seek, SeekPlan, SeekRange};
 use serde::Serialize;
 use tokio_postgres::{Client, Row};
 
-use super::said::conclude;
+use super::outcome::conclude;
 use crate::failure::{Failure, is_bad_input};
 use crate::guarded::guarded;
 use crate::output::Output;
 use crate::words;
 
-/// So many events may be delivered again without --commit: a running consumer handles them within seconds.
+/// The number of events that may be delivered again without `--commit`. A running consumer handles them within seconds.
 const MOST_REPEATED: i64 = 1_000;
 
-/// Moves a group, or shows what that does if it needs `--commit`.
+/// Moves a group. If the move needs `--commit`, and that is not given, shows its effects.
 pub(super) async fn seek(
     client: &Client,
     output: &mut Output,
@@ -32,7 +32,7 @@ pub(super) async fn seek(
         group.apply_seek(&plan).await?;
         let status = group.status().await?;
         notes.extend(effects(&plan, status.parked, true));
-        let done = format!("{name} goes on {}.", target.place);
+        let done = format!("Group {name} continues {}.", target.place);
         return conclude(output, &status, &done, notes);
     }
     let parked = group.status().await.map_or(0, |status| status.parked);
@@ -40,24 +40,21 @@ pub(super) async fn seek(
     show(output, name, &target.place, &plan, &notes)
 }
 
-/// Nothing is lost, and nothing large is repeated, unless that is asked for.
+/// Whether the move skips events, delivers many again, or has unknown effects.
 fn needs_commit(plan: &SeekPlan) -> bool {
     plan.skipped.events > 0 || plan.repeated.events > MOST_REPEATED || plan.unreadable_slices > 0
 }
 
-/// What the move does to events.
+/// Describes the effects of the move on events.
 fn effects(plan: &SeekPlan, parked: i64, is_done: bool) -> Vec<String> {
     let mut effects = Vec::new();
     let word = |done, planned| if is_done { done } else { planned };
     if plan.skipped.events > 0 {
-        let skipped = word(
-            "Passed over without being handled",
-            "Passes over without handling",
-        );
+        let skipped = word("Skipped", "Would be skipped");
         effects.push(format!("{skipped}: {}.", range(&plan.skipped)));
     }
     if plan.repeated.events > 0 {
-        let repeated = word("To be handled again", "Handles again");
+        let repeated = word("To be delivered again", "Would be delivered again");
         effects.push(format!("{repeated}: {}.", range(&plan.repeated)));
     }
     if plan.repeated_parked > 0 {
@@ -74,19 +71,19 @@ fn effects(plan: &SeekPlan, parked: i64, is_done: bool) -> Vec<String> {
     }
     if plan.skipped.events > 0 && parked > 0 {
         effects.push(format!(
-            "Parked events are not passed over: {parked}. They are retried."
+            "Parked events are not skipped: {parked}. They are retried."
         ));
     }
     if plan.unreadable_slices > 0 {
         let slices = plan.unreadable_slices;
         effects.push(format!(
-            "Slices whose cursors cannot be parsed: {slices}. What the move does to their events is not known."
+            "Slices whose cursors cannot be parsed: {slices}. The effects on their events are unknown."
         ));
     }
     effects
 }
 
-/// How many events, and when they were recorded.
+/// Describes the number of events, and when they were recorded.
 fn range(range: &SeekRange) -> String {
     let events = words::count(range.events, "event");
     match (range.oldest.map(words::time), range.newest.map(words::time)) {
@@ -124,7 +121,7 @@ impl From<SeekRange> for Range {
     }
 }
 
-/// Shows what was not done. The exit code is 1, because the caller may have expected the move.
+/// Shows the effects of a move that was not made. The exit code is 1, because the caller may have expected the move.
 fn show(
     output: &mut Output,
     group: &str,
@@ -141,7 +138,7 @@ fn show(
             notes,
         })?;
     } else {
-        output.line(&format!("{group} would go on {place}."))?;
+        output.line(&format!("Group {group} would continue {place}."))?;
         for note in notes {
             output.line(note)?;
         }
@@ -151,10 +148,11 @@ fn show(
     Ok(ExitCode::FAILURE)
 }
 
-/// Where to go on, and what to say of it.
+/// The position to which a group moves.
 #[derive(Debug)]
 struct Target {
     seek: Seek,
+    /// Completes the sentence "the group continues …".
     place: String,
     note: Option<String>,
 }
@@ -163,9 +161,9 @@ async fn target(client: &Client, to: &str) -> Result<Target, Failure> {
     let (seek, place) = match to {
         "beginning" => (
             Seek::Beginning,
-            "with everything that is still in the outbox",
+            "with all events that are still in the outbox",
         ),
-        "now" => (Seek::Now, "with what is committed from now on"),
+        "now" => (Seek::Now, "with events committed from now on"),
         _ => return guarded(client, at_time(client, to)).await,
     };
     let (place, note) = (place.to_owned(), None);
@@ -179,11 +177,13 @@ async fn at_time(client: &Client, text: &str) -> Result<Target, Failure> {
     let (shown, now): (&str, &str) = (row.try_get(2)?, row.try_get(3)?);
     if is_future {
         let message = format!("{shown} is in the future: the server's clock says {now}");
-        return Err(Failure::problem(message).hint("write now, to go on with what is to come"));
+        return Err(Failure::problem(message).hint("write now to continue with future events"));
     }
     let Some(time) = time else {
-        let message = format!("{shown} is no moment");
-        return Err(Failure::problem(message).hint("write beginning, for everything that is kept"));
+        let message = format!("{shown} is not a point in time");
+        return Err(
+            Failure::problem(message).hint("write beginning to continue with the oldest event")
+        );
     };
     let sql = "SELECT sent_at OPERATOR(pg_catalog.>) $1, sent_at::pg_catalog.text, trimmed OPERATOR(pg_catalog.>) 0
         FROM pgherald.outbox, pgherald.outbox_retention
@@ -193,7 +193,7 @@ async fn at_time(client: &Client, text: &str) -> Result<Target, Failure> {
         Some(oldest) if oldest.try_get(0)? => {
             let since: &str = oldest.try_get(1)?;
             Some(match oldest.try_get(2)? {
-                true => format!("What was recorded before {since} is not kept any more."),
+                true => format!("Events recorded before {since} are no longer kept."),
                 false => format!("Nothing was recorded before {since}."),
             })
         }
@@ -201,12 +201,12 @@ async fn at_time(client: &Client, text: &str) -> Result<Target, Failure> {
     };
     Ok(Target {
         seek: Seek::Time(time),
-        place: format!("with what was recorded from {shown} on"),
+        place: format!("with events recorded from {shown} on"),
         note,
     })
 }
 
-/// Has the server read times in the zone that `PGTZ` names, for this transaction.
+/// Sets the time zone of this transaction to the one in `PGTZ`.
 async fn use_time_zone(client: &Client) -> Result<(), Failure> {
     let Some(zone) = std::env::var_os("PGTZ").filter(|zone| !zone.is_empty()) else {
         return Ok(());
@@ -216,15 +216,15 @@ async fn use_time_zone(client: &Client) -> Result<(), Failure> {
     match client.query_one(sql, &[&zone]).await {
         Ok(_) => Ok(()),
         Err(error) if is_bad_input(&error) => {
-            let message = format!("PostgreSQL knows no time zone {zone:?}");
+            let message = format!("PostgreSQL has no time zone {zone:?}");
             Err(Failure::usage(message).hint("correct PGTZ"))
         }
         Err(error) => Err(error.into()),
     }
 }
 
-/// The moment that the server reads in `text`: a time, or how long ago. Columns: the moment, unless it is infinite; whether
-/// it is to come; itself as text; and the present.
+/// Has the server parse `text`, which is a time or ends with "ago". Columns: the time, or null if it is infinite; whether it is in
+/// the future; the time as text; the present time as text.
 async fn parsed(client: &Client, text: &str) -> Result<Row, Failure> {
     const COLUMNS: &str = "SELECT CASE WHEN pg_catalog.isfinite(t) THEN t END,
         t OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp(), t::pg_catalog.text,
@@ -238,7 +238,7 @@ async fn parsed(client: &Client, text: &str) -> Result<Row, Failure> {
         .query_one(&sql, &[&text])
         .await
         .map_err(|error| match is_bad_input(&error) {
-            true => Failure::usage(format!("PostgreSQL reads no time in {text:?}")).hint(
+            true => Failure::usage(format!("PostgreSQL cannot read {text:?} as a time")).hint(
                 "write beginning, now, a time such as '2026-11-24 10:00+00', or '2 hours ago'",
             ),
             false => error.into(),

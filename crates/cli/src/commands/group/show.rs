@@ -27,10 +27,10 @@ struct Shown {
 #[derive(Debug, Serialize)]
 struct Slice {
     slice: i32,
-    /// The description of its consumer. `None` if the slice is free.
+    /// The description of the slice's consumer. `None` if the slice is free.
     consumer: Option<String>,
     epoch: i64,
-    /// `None` if its cursor cannot be parsed.
+    /// `None` if the slice's cursor cannot be parsed.
     lag_events: Option<i64>,
     parked: i64,
     dead_letters: i64,
@@ -40,10 +40,10 @@ struct Slice {
 #[derive(Debug, Serialize)]
 struct Reason {
     is_dead: bool,
-    /// The error of the last attempt. `None` of parked events that have not failed.
+    /// The error of the last attempt. `None` for parked events that have not failed.
     error: Option<String>,
     events: i64,
-    /// The id of the oldest.
+    /// The id of the oldest event.
     example: i64,
 }
 
@@ -189,7 +189,7 @@ fn slices(slices: &[Slice]) -> Part {
     Part::table("Slices", &headings, slices.iter().map(row).collect())
 }
 
-/// Why events were set aside.
+/// Lists why events were set aside.
 fn why(reasons: &[Reason]) -> Part {
     let row = |reason: &Reason| {
         cells(&[
@@ -198,10 +198,8 @@ fn why(reasons: &[Reason]) -> Part {
             reason.example.to_string(),
             match &reason.error {
                 Some(error) => words::shortened_error(error, 120),
-                None => {
-                    "has not failed: snoozed, behind another event of the row, or to be retried"
-                        .to_owned()
-                }
+                None => "not failed: snoozed, behind another event of the row, or to be retried"
+                    .to_owned(),
             },
         ])
     };

@@ -1,4 +1,4 @@
-//! The state of groups: what they require, how far they are, and their consumers.
+//! The state of groups: their requirements, lag and consumers.
 
 use pgherald_core::group::Group;
 use pgherald_core::trigger::{Actual, Drift, TriggerSpec};
@@ -8,28 +8,28 @@ use tokio_postgres::Client;
 use crate::commands::group_health::state;
 use crate::failure::Failure;
 
-/// What a group requires of a table.
+/// The requirement of a group on a table.
 #[derive(Debug, Serialize)]
 pub(in crate::commands) struct Required {
     pub(in crate::commands) group: String,
-    /// As `pgherald install --from` reads it.
+    /// In the format of `pgherald install --from`.
     pub(in crate::commands) specification: TriggerSpec,
-    /// Why the group's consumers are not live, if it is for this table.
+    /// Why this requirement keeps the group's consumers from being live, if it does.
     pub(in crate::commands) unmet: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
 pub(in crate::commands) struct GroupState {
     pub(in crate::commands) group: String,
-    /// Its problems, or `up to date`.
+    /// The problems of the group, or `up to date`.
     pub(in crate::commands) state: String,
     pub(in crate::commands) is_paused: bool,
     pub(in crate::commands) lag_events: i64,
     pub(in crate::commands) lag_seconds: f64,
     pub(in crate::commands) slices: i32,
-    /// Events that wait for another attempt, or behind such.
+    /// Events that wait for another attempt, or behind such an event of the same row.
     pub(in crate::commands) parked: i64,
-    /// Of so many rows.
+    /// The number of rows with parked events.
     pub(in crate::commands) parked_keys: i64,
     /// Parked events that have failed.
     pub(in crate::commands) failing: i64,
@@ -47,12 +47,12 @@ pub(in crate::commands) struct GroupState {
 pub(in crate::commands) struct Node {
     pub(in crate::commands) id: i64,
     pub(in crate::commands) description: String,
-    /// Below zero if the lease is over and no other consumer has deleted the node yet.
+    /// The remaining time. Negative if the lease has expired and no other consumer has deleted the node yet.
     pub(in crate::commands) lease_seconds: f64,
     pub(in crate::commands) slices: i64,
 }
 
-/// What all groups require, as far as this role may read it.
+/// Returns the requirements of all groups, as far as this role may read them.
 pub(in crate::commands) fn requirements(actual: &Actual) -> Vec<Required> {
     let required = actual.requirements().iter().map(|required| {
         let mut drifts = actual.verify(&required.spec).into_iter();
@@ -68,13 +68,13 @@ pub(in crate::commands) fn requirements(actual: &Actual) -> Vec<Required> {
     required.collect()
 }
 
-/// The words of a drift without the table, which stands beside them.
+/// Returns the text of a drift without its prefix `table`, which is shown in a column of its own.
 pub(in crate::commands) fn without(table: &str, drift: &impl ToString) -> String {
     let drift = drift.to_string();
     drift.strip_prefix(table).unwrap_or(&drift).to_owned()
 }
 
-/// All groups, by name.
+/// Returns the states of all groups, ordered by name.
 pub(in crate::commands) async fn groups(client: &Client) -> Result<Vec<GroupState>, Failure> {
     let nodes = client.query(include_str!("../sql/nodes.sql"), &[]).await?;
     let parked = client

@@ -1,4 +1,4 @@
-//! `pgherald install --check`: whether the specifications are installed, for continuous integration.
+//! `pgherald install --check`: checks whether the specifications are installed, for continuous integration.
 
 use std::process::ExitCode;
 
@@ -15,15 +15,15 @@ struct Report {
     drift: Vec<Difference>,
 }
 
-/// One difference between what is to be installed and the database.
+/// One difference between the specifications and the database.
 #[derive(Debug, Serialize)]
 struct Difference {
-    /// `None` if it concerns all tables.
+    /// `None` if the difference concerns all tables.
     table: Option<String>,
     difference: String,
     /// Whether changes, or values of them, are lost.
     loses_changes: bool,
-    /// Whether installing removes it.
+    /// Whether an installation removes the difference.
     #[serde(skip)]
     is_repaired: bool,
 }
@@ -33,7 +33,7 @@ impl Difference {
         let table = drift.table.to_string();
         let text = drift.to_string();
         Self {
-            // The table stands in its own field.
+            // The table has its own field.
             difference: text
                 .strip_prefix(&format!("{table}: "))
                 .unwrap_or(&text)
@@ -48,7 +48,7 @@ impl Difference {
     }
 }
 
-/// Prints what differs. The exit code is 1 if anything does. Changes nothing.
+/// Prints the differences. The exit code is 1 if there are any. Changes nothing.
 pub(super) fn check(
     output: &mut Output,
     actual: &Actual,
@@ -105,7 +105,7 @@ fn differences(
     if !found.is_empty() {
         return Ok(found);
     }
-    // What all tables share has no drift of its own.
+    // Drifts do not cover the objects that all tables share. A plan does.
     let specs = match narrow {
         true => specs.to_vec(),
         false => widened(actual, specs)?.0,
@@ -113,7 +113,7 @@ fn differences(
     if !actual.plan(&specs)?.is_empty() {
         found.push(Difference {
             table: None,
-            difference: "schema pgherald is outdated; pgherald upgrade shows how".to_owned(),
+            difference: "schema pgherald is outdated; run pgherald upgrade".to_owned(),
             loses_changes: false,
             is_repaired: true,
         });

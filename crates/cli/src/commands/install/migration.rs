@@ -1,4 +1,4 @@
-//! `pgherald install --migration`: a script that installs the specifications on every database.
+//! `pgherald install --migration`: prints a script that installs the specifications on any database.
 
 use std::process::ExitCode;
 
@@ -16,7 +16,7 @@ struct Report<'a> {
     sql: &'a str,
 }
 
-/// Prints the script. Does not connect: the script looks everything up when it runs.
+/// Prints the script. Does not connect, because the script inspects the database when it runs.
 pub(super) fn print(
     output: &mut Output,
     install: &Install,

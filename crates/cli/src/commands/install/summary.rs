@@ -1,4 +1,4 @@
-//! What an installation does, in a few lines: what changes on each table, what is locked, and what happens to live groups.
+//! The summary of an installation: the changes on each table, the locks, and the effects on live groups.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use crate::failure::Failure;
 use crate::guarded::guarded;
 use crate::words;
 
-/// A line for each table, and one for all locks.
+/// Returns a line for each table, and lines about the locks.
 pub(super) fn lines(changes: &[TableChange]) -> Vec<String> {
     let mut lines: Vec<_> = changes.iter().map(line).collect();
     let locks = |readers: bool| {
@@ -20,23 +20,23 @@ pub(super) fn lines(changes: &[TableChange]) -> Vec<String> {
         let locked = its.flat_map(|change| &change.locked);
         locked.map(ToString::to_string).collect::<BTreeSet<_>>()
     };
-    for (tables, who) in [
+    for (tables, effect) in [
         (locks(false), "writers wait, and readers do not"),
         (locks(true), "writers and readers wait"),
     ] {
         if !tables.is_empty() {
             let tables = Vec::from_iter(tables).join(", ");
-            lines.push(format!("Locked for a moment ({who}): {tables}."));
+            lines.push(format!("Locked for a moment ({effect}): {tables}."));
         }
     }
     lines
 }
 
-/// What changes on one table.
+/// Describes the changes on one table.
 fn line(change: &TableChange) -> String {
     let table = &change.table;
     if change.is_empty() {
-        return format!("{table}: everything stays.");
+        return format!("{table}: no changes.");
     }
     let lists = [
         ("adds", &change.added),
@@ -51,7 +51,7 @@ fn line(change: &TableChange) -> String {
     format!("{table}: {}.", words.join(", "))
 }
 
-/// `4 triggers and 1 function`.
+/// Counts objects by kind: `4 triggers and 1 function`.
 fn counted(objects: &[String]) -> String {
     let of = |kind: &str| {
         let number = objects
@@ -64,7 +64,7 @@ fn counted(objects: &[String]) -> String {
     counted.collect::<Vec<_>>().join(" and ")
 }
 
-/// What happens to groups that require the tables.
+/// Describes the effects on groups that require the tables.
 pub(super) async fn groups(
     client: &Client,
     changes: &[TableChange],
@@ -76,7 +76,7 @@ pub(super) async fn groups(
         .iter()
         .map(|change| (change.table.schema(), change.table.name()))
         .unzip();
-    let looking = async {
+    let queries = async {
         let sql = include_str!("../sql/requiring.sql");
         let rows = client.query(sql, &[&schemas, &tables]).await?;
         let rows = rows.iter().map(|row| {
@@ -85,9 +85,9 @@ pub(super) async fn groups(
         });
         rows.collect::<Result<Vec<(usize, String, i64, bool)>, Failure>>()
     };
-    let requiring = match guarded(client, looking).await {
+    let requiring = match guarded(client, queries).await {
         Ok(requiring) => requiring,
-        // A role may install without the right to see groups. An outbox of another version has been refused before.
+        // A role may install without the right to read the tables of groups.
         Err(failure) if failure.is_forbidden() => return Ok(Vec::new()),
         Err(failure) => return Err(failure),
     };

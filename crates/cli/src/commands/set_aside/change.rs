@@ -16,10 +16,10 @@ use crate::guarded::guarded;
 use crate::output::Output;
 use crate::words;
 
-/// How many are changed at a time: none of these statements takes long, and progress can be seen.
+/// The number of events that one statement changes. This keeps statements short, and lets the command show its progress.
 const CHUNK: usize = 1_000;
 
-/// What becomes of the events.
+/// The change to the selected events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     RetryParked,
@@ -33,10 +33,10 @@ struct Changed<'a> {
     /// `retried` or `discarded`.
     action: &'static str,
     count: u64,
-    /// Parked events that begin when an earlier event of their row is handled.
+    /// Parked events that wait until an earlier event of their row is handled.
     #[serde(skip_serializing_if = "Option::is_none")]
     behind: Option<usize>,
-    /// Numbers that were asked for and are no such events.
+    /// Ids in the arguments that are no such events.
     not_found: &'a [i64],
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     notes: &'a [String],
@@ -77,7 +77,7 @@ pub(super) async fn change(
     let selected = select(client, action.kind(), selection).await?;
     let operator = Group::new(client, group);
     let count = match action {
-        // Each step would look for the earlier events of the same rows among all parked events.
+        // In one statement, because each step would search all parked events for earlier events of the same rows.
         Action::RetryParked if selection.all => action.apply(&operator, None).await?,
         _ => in_steps(action, &operator, &selected.ids).await?,
     };
@@ -100,7 +100,7 @@ pub(super) async fn change(
     output.line(&match action {
         Action::RetryParked if count == 1 => format!("{events} of {group} is due now."),
         Action::RetryParked => format!("{events} of {group} are due now."),
-        Action::RetryDead => format!("{events} of {group} to be tried again."),
+        Action::RetryDead => format!("{events} of {group} will be retried."),
         Action::Discard => format!("{events} of {group} discarded."),
     })?;
     notes.extend(not_found(action.kind(), &selected.not_found));
@@ -120,18 +120,18 @@ async fn in_steps(action: Action, group: &Group<'_>, ids: &[i64]) -> Result<u64,
     Ok(count)
 }
 
-/// Why selected events are not tried at once, if there is a reason.
+/// Returns the reasons why selected events are not retried at once.
 async fn waiting(
     client: &Client,
     group: &str,
     selected: &Selected,
 ) -> Result<Vec<String>, Failure> {
     let sql = include_str!("../sql/running.sql");
-    let looking = async {
+    let queries = async {
         let row = client.query_one(sql, &[&group]).await?;
         Ok((row.try_get(0)?, row.try_get::<_, Vec<String>>(1)?))
     };
-    let (is_paused, consumers): (bool, Vec<String>) = guarded(client, looking).await?;
+    let (is_paused, consumers): (bool, Vec<String>) = guarded(client, queries).await?;
     let mut notes = Vec::new();
     match selected.behind {
         0 => {}

@@ -13,11 +13,11 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::words;
 
-/// How much of an error stands in a list.
+/// The maximum length of an error in a list.
 const SHORT: usize = 80;
 
 impl Kind {
-    /// The heading of the column with a time.
+    /// Returns the heading of the column with the time.
     fn since(self) -> &'static str {
         match self {
             Self::Parked => "DUE",
@@ -46,19 +46,19 @@ pub(super) async fn list(
         let group = Group::new(client, name);
         let (mut left, mut last) = (of.limit, None);
         loop {
-            // One more than is shown: it shows whether there are more.
-            let some = left.min(PAGE);
-            let letters = kind.page(&group, last, some + 1).await?;
-            for letter in letters.iter().take(some) {
-                last = Some(letter.id);
-                let letter = Shown::of(name, letter);
+            // One event more than is shown, to find out whether there are more.
+            let size = left.min(PAGE);
+            let events = kind.page(&group, last, size + 1).await?;
+            for event in events.iter().take(size) {
+                last = Some(event.id);
+                let shown = Shown::of(name, event);
                 match output.is_json() {
-                    true => output.object(&letter)?,
-                    false => rows.push(row(letter)),
+                    true => output.object(&shown)?,
+                    false => rows.push(row(shown)),
                 }
             }
-            left -= some;
-            if letters.len() <= some {
+            left -= size;
+            if events.len() <= size {
                 break;
             }
             if left == 0 {

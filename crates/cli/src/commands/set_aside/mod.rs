@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   arguments ── select: which events ──► change: retry or discard them, in steps
-//!       └─────── list, show ──► Shown: an event for people, or as an object
+//!       └─────── list, show ──► Shown: an event as text or JSON
 //! ```
 
 mod change;
@@ -26,15 +26,15 @@ use crate::failure::Failure;
 use crate::output::Output;
 use crate::words;
 
-/// How many events are read at a time.
+/// The number of events that are read at a time.
 const PAGE: usize = 100;
 
 /// Why an event was set aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// It waits for another attempt, or behind another event of the same row.
+    /// The event waits for another attempt, or behind another event of the same row.
     Parked,
-    /// It was given up.
+    /// The group gave up the event.
     Dead,
 }
 
@@ -46,7 +46,7 @@ impl Kind {
         }
     }
 
-    /// The command about these events.
+    /// Returns the command for these events.
     fn command(self) -> &'static str {
         match self {
             Self::Parked => "pgherald parked",
@@ -70,17 +70,17 @@ impl Kind {
         })
     }
 
-    /// The failure if a group has no such events.
+    /// Returns the failure for ids that are no such events of the group.
     fn missing(self, group: &str, ids: &[i64]) -> Failure {
         let noun = self.noun();
         let message = match ids {
-            [id] => format!("{id} is no {noun} of group {group:?}"),
+            [id] => format!("{id} is not a {noun} of group {group:?}"),
             ids => format!("none of {} is a {noun} of group {group:?}", numbers(ids)),
         };
         Failure::problem(message).hint(self.listing(group))
     }
 
-    /// The command that lists those of a group.
+    /// Returns the command that lists these events of a group.
     fn listing(self, group: &str) -> String {
         format!("{} list {}", self.command(), words::option("group", group))
     }

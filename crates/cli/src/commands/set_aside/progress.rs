@@ -1,4 +1,4 @@
-//! Progress of a change in several steps.
+//! The progress of a change in several steps.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -23,13 +23,13 @@ impl Progress {
     pub(super) fn advance(&mut self, by: usize) {
         self.done += by;
         if self.is_shown {
-            // Nothing can be done about a standard error that is closed.
+            // A closed standard error is no reason to fail.
             let _ = write!(io::stderr(), "\r{} of {}", self.done, self.of);
         }
     }
 }
 
-/// Takes the line away, for what comes to stand in its place.
+/// Clears the line, so that the next output replaces it.
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.is_shown {

@@ -1,4 +1,4 @@
-//! Which events a command is about.
+//! Selects the events that a command changes.
 
 use std::sync::Arc;
 
@@ -10,21 +10,21 @@ use super::{Kind, PAGE, numbers};
 use crate::arguments::Selection;
 use crate::failure::Failure;
 use crate::guarded::guarded;
-use crate::keys::fulfils;
+use crate::keys::meets;
 use crate::tables::find;
 
 /// The selected events of a group.
 #[derive(Debug)]
 pub(super) struct Selected {
-    /// Their ids, in ascending order.
+    /// The ids of the events, in ascending order.
     pub(super) ids: Vec<i64>,
-    /// Parked events among them that wait behind an earlier event of the same row.
+    /// The number of parked events among them that wait behind an earlier event of the same row.
     pub(super) behind: usize,
-    /// Ids that were asked for and are none of such events, in ascending order.
+    /// Ids in the arguments that are no such events, in ascending order.
     pub(super) not_found: Vec<i64>,
 }
 
-/// Finds the events that `selection` means. Fails if there are none, unless it means all of the group.
+/// Finds the events that `selection` selects. Fails if there are none, unless it selects all events of the group.
 pub(super) async fn select(
     client: &Arc<Client>,
     kind: Kind,
@@ -48,7 +48,7 @@ pub(super) async fn select(
     let is_dead = kind == Kind::Dead;
     let by_id = (!all && table.is_none()).then_some(&**ids);
     let sql = include_str!("../sql/set_aside.sql");
-    let looking = async {
+    let queries = async {
         let rows = client
             .query(sql, &[group, &is_dead, &by_id, &of_table.0, &of_table.1])
             .await?;
@@ -57,7 +57,7 @@ pub(super) async fn select(
             .map(|row: &Row| Ok((row.try_get(0)?, row.try_get(1)?)));
         found.collect::<Result<Vec<(i64, bool)>, Failure>>()
     };
-    let mut found = guarded(client, looking).await?;
+    let mut found = guarded(client, queries).await?;
     if !conditions.is_empty() {
         let of_row = of_row(client, kind, selection, &found).await?;
         found.retain(|(id, _)| of_row.binary_search(id).is_ok());
@@ -90,7 +90,7 @@ pub(super) async fn select(
     })
 }
 
-/// The table that was typed, which may be gone: its events may still be there.
+/// Returns the table that `typed` names. The table may have been dropped while its events still exist.
 async fn table_of(client: &Client, typed: &str) -> Result<TableName, Failure> {
     let watched = trigger::inspect_all(client, &[]).await?.watched();
     let found = find(client, &[typed.to_owned()], &watched).await?;
@@ -98,7 +98,7 @@ async fn table_of(client: &Client, typed: &str) -> Result<TableName, Failure> {
     found.ok_or_else(|| Failure::usage(format!("{typed:?} names no table")))
 }
 
-/// The ids among `found` whose events are about the row with the selected key, in ascending order.
+/// Returns the ids among `found` whose events have the selected key, in ascending order.
 async fn of_row(
     client: &Arc<Client>,
     kind: Kind,
@@ -107,7 +107,7 @@ async fn of_row(
 ) -> Result<Vec<i64>, Failure> {
     let group = Group::new(client, &selection.group);
     let mut ids = Vec::new();
-    // Before the first of them.
+    // Start with the first id.
     let mut after = found.first().map(|(id, _)| id.saturating_sub(1));
     let last = found.last().map(|(id, _)| *id);
     while after < last {
@@ -118,18 +118,18 @@ async fn of_row(
         after = Some(end.id);
         let of_row = page.iter().filter(|one| {
             let event = one.event.as_ref();
-            event.and_then(|event| fulfils(event, &selection.conditions)) == Some(true)
+            event.and_then(|event| meets(event, &selection.conditions)) == Some(true)
         });
         ids.extend(of_row.map(|one| one.id));
     }
     Ok(ids)
 }
 
-/// The message about ids that were asked for and are none of such events.
+/// Returns the message about ids in the arguments that are no such events.
 pub(super) fn not_found(kind: Kind, ids: &[i64]) -> Option<String> {
     let noun = match kind {
         Kind::Parked => "Not parked",
-        Kind::Dead => "No dead letters",
+        Kind::Dead => "Not dead letters",
     };
     (!ids.is_empty()).then(|| format!("{noun}: {}.", numbers(ids)))
 }

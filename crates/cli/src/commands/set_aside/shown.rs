@@ -1,4 +1,4 @@
-//! One event that was set aside, as it is shown.
+//! An event that was set aside, as text or JSON.
 
 use std::io;
 use std::time::SystemTime;
@@ -11,12 +11,12 @@ use crate::keys::Key;
 use crate::output::Output;
 use crate::words;
 
-/// An event that was set aside, as it is shown.
+/// An event that was set aside, as it is printed.
 #[derive(Debug, Serialize)]
 pub(super) struct Shown<'a> {
     pub(super) group: &'a str,
     pub(super) id: i64,
-    /// `insert public.users 7`
+    /// A description, such as `insert public.users 7`.
     pub(super) event: String,
     schema: Option<String>,
     table: Option<String>,
@@ -27,12 +27,12 @@ pub(super) struct Shown<'a> {
     changed: Option<Vec<String>>,
     recorded_at: Option<String>,
     parked_at: String,
-    /// When it is tried again. `None` of a dead letter, and behind an earlier event of the same row.
+    /// When the event is retried. `None` for a dead letter, and for an event that waits behind an earlier event of the same row.
     due_at: Option<String>,
     pub(super) dead_at: Option<String>,
     pub(super) attempts: u32,
     pub(super) error: Option<String>,
-    /// When it is tried again, for people.
+    /// When the event is retried, as text for people.
     #[serde(skip)]
     pub(super) due: Option<String>,
 }
@@ -42,16 +42,16 @@ fn parsed(json: &str) -> Option<Value> {
 }
 
 impl<'a> Shown<'a> {
-    pub(super) fn of(group: &'a str, letter: &'a ParkedEvent) -> Self {
-        let event = letter.event.as_ref();
+    pub(super) fn of(group: &'a str, parked: &'a ParkedEvent) -> Self {
+        let event = parked.event.as_ref();
         let described = match event {
             Some(event) => event.to_string(),
-            None if letter.id < 0 => "resync".to_owned(),
-            None => "cannot be understood".to_owned(),
+            None if parked.id < 0 => "resync".to_owned(),
+            None => "cannot be decoded".to_owned(),
         };
         Self {
             group,
-            id: letter.id,
+            id: parked.id,
             event: described,
             schema: event.and_then(|event| event.schema().map(str::to_owned)),
             table: event.map(|event| event.table().to_owned()),
@@ -61,17 +61,17 @@ impl<'a> Shown<'a> {
             old_columns: event.and_then(|event| parsed(&event.old_columns_json()?)),
             changed: event.and_then(|event| event.changed().map(<[String]>::to_vec)),
             recorded_at: event.map(|event| words::time(event.sent_at())),
-            parked_at: words::time(letter.parked_at),
-            due_at: letter.due_at.map(words::time),
-            dead_at: letter.dead_at.map(words::time),
-            attempts: letter.attempts,
-            error: letter.error.clone(),
-            due: letter.dead_at.is_none().then(|| due(letter.due_at)),
+            parked_at: words::time(parked.parked_at),
+            due_at: parked.due_at.map(words::time),
+            dead_at: parked.dead_at.map(words::time),
+            attempts: parked.attempts,
+            error: parked.error.clone(),
+            due: parked.dead_at.is_none().then(|| due(parked.due_at)),
         }
     }
 }
 
-/// When an event is tried again.
+/// Describes when an event is retried.
 fn due(at: Option<SystemTime>) -> String {
     let Some(at) = at else {
         return "behind an earlier event".to_owned();
@@ -82,31 +82,31 @@ fn due(at: Option<SystemTime>) -> String {
     }
 }
 
-pub(super) fn show(output: &mut Output, letter: &Shown<'_>) -> io::Result<()> {
+pub(super) fn show(output: &mut Output, shown: &Shown<'_>) -> io::Result<()> {
     if output.is_json() {
-        return output.object(letter);
+        return output.object(shown);
     }
     let json = |value: &Value| value.to_string();
     let lines = [
-        ("Group", Some(letter.group.to_owned())),
-        ("Id", Some(letter.id.to_string())),
-        ("Event", Some(letter.event.clone())),
-        ("Columns", letter.columns.as_ref().map(json)),
-        ("Before", letter.old_columns.as_ref().map(json)),
+        ("Group", Some(shown.group.to_owned())),
+        ("Id", Some(shown.id.to_string())),
+        ("Event", Some(shown.event.clone())),
+        ("Columns", shown.columns.as_ref().map(json)),
+        ("Before", shown.old_columns.as_ref().map(json)),
         (
             "Changed",
-            letter.changed.as_ref().map(|names| names.join(", ")),
+            shown.changed.as_ref().map(|names| names.join(", ")),
         ),
-        ("Recorded", letter.recorded_at.clone()),
-        ("Parked", Some(letter.parked_at.clone())),
-        ("Due", letter.due.clone()),
-        ("Dead since", letter.dead_at.clone()),
-        ("Attempts", Some(letter.attempts.to_string())),
-        ("Error", letter.error.clone()),
+        ("Recorded", shown.recorded_at.clone()),
+        ("Parked", Some(shown.parked_at.clone())),
+        ("Due", shown.due.clone()),
+        ("Dead since", shown.dead_at.clone()),
+        ("Attempts", Some(shown.attempts.to_string())),
+        ("Error", shown.error.clone()),
     ];
     for (name, value) in lines {
         let Some(value) = value else { continue };
-        // What an error has to say on further lines is set in.
+        // Further lines of an error are indented.
         for (place, line) in value.split('\n').enumerate() {
             let name = if place == 0 { name } else { "" };
             output.line(&format!("{name:<10}  {line}"))?;

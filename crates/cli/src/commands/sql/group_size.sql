@@ -1,4 +1,4 @@
--- What is deleted with group $1: cursors, parked events, dead letters, and the tables that it requires.
+-- The rows that are deleted with group $1: the numbers of cursors, parked events and dead letters, and the required tables.
 SELECT (SELECT count(*) FROM pgherald.consumer_cursor AS c WHERE c.group_name = g.name),
     (SELECT count(*) FROM pgherald.parked_event AS p WHERE p.group_name = g.name AND p.dead_at IS NULL),
     (SELECT count(*) FROM pgherald.parked_event AS p WHERE p.group_name = g.name AND p.dead_at IS NOT NULL),

@@ -1,2 +1,2 @@
--- A consumer that joins group $1 waits.
+-- Locks group $1, so that a consumer that joins it waits.
 SELECT FROM pgherald.consumer_group WHERE name = $1 FOR UPDATE

@@ -1,6 +1,6 @@
--- The groups that require the tables with schemas $1 and names $2: the place of the table in the arrays, from 0; the group; and how
--- many of its consumers have a lease that is not over; and whether one of them has looked at the triggers before, so that a change
--- is noticed.
+-- The groups that require the tables with schemas $1 and names $2: the position of the table in the arrays, from 0; the group; the
+-- number of its consumers with a valid lease; and whether a consumer has stored the state of the triggers before, so that
+-- consumers notice a change.
 SELECT a.place - 1, r.group_name, (
     SELECT count(*) FROM pgherald.consumer_node AS n
     WHERE n.group_name = r.group_name AND n.lease_until > clock_timestamp()

@@ -1,7 +1,7 @@
--- The sessions of pgherald in this database except this one, and their roles. The application_name identifies a session or, if
--- the program chose that name, its last statement: listeners query their channels and triggers, consumers read and write the
--- tables of groups, and both read the outbox. Queries of people on these tables have no parameters. Without pg_read_all_stats,
--- only the names of other roles' sessions are visible.
+-- The sessions of pgherald in this database except this one, and their roles. The application_name identifies a session. If the
+-- program has set that name, the session's last statement does: listeners query their channels and triggers, consumers read and
+-- write the tables of groups, and both read the outbox. Queries that people type have no parameters. Without pg_read_all_stats,
+-- only the application_name of other roles' sessions is visible.
 SELECT s.role, coalesce(s.application_name, ''), s.pid, coalesce(s.usename::text, ''), coalesce(host(s.client_addr), ''),
     coalesce(to_char(s.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'), ''), coalesce(s.state, '')
 FROM (

@@ -1,5 +1,5 @@
--- The slices of group $1: each one's consumer, epoch, lag in events, parked events and dead letters. The lag is null if the cursor
--- is none that can be parsed. (The lag is that of the view consumer_group_status.)
+-- The slices of group $1, with their consumers, epochs, lag in events, parked events and dead letters. The lag is null if the cursor
+-- cannot be parsed. It is computed like the lag in the view consumer_group_status.
 WITH point AS (
     SELECT c.slice, split_part(c.cursor, ' ', 1)::pg_snapshot AS done,
         nullif(split_part(c.cursor, ' ', 5), '')::pg_snapshot AS reading, nullif(split_part(c.cursor, ' ', 9), '')::bigint AS position

@@ -1,31 +1,31 @@
-//! The picture in words.
+//! Formats the overview for people.
 
 use pgherald_core::trigger::TriggerSpec;
 
-use super::picture::{Outbox, Picture, Session, Table};
+use super::overview::{Outbox, Overview, Session, Table};
 use crate::commands::group::state::{GroupState, Node, Required};
 use crate::output::{Output, Tone};
 use crate::report::{Part, cells};
 use crate::words;
 
-/// The report for people.
-pub(super) fn parts(output: &Output, picture: &Picture) -> Vec<Part> {
-    let mut parts = vec![Part::line(&picture.at), sessions(&picture.sessions)];
-    if !picture.is_installed {
+/// Returns the parts of the report.
+pub(super) fn parts(output: &Output, overview: &Overview) -> Vec<Part> {
+    let mut parts = vec![Part::line(&overview.at), sessions(&overview.sessions)];
+    if !overview.is_installed {
         parts.push(Part::line("Nothing is installed in this database."));
         parts.push(Part::line("Begin with: pgherald install TABLE --commit"));
         return parts;
     }
-    parts.push(tables(output, &picture.tables));
-    if let Some(why) = &picture.hidden {
+    parts.push(tables(output, &overview.tables));
+    if let Some(why) = &overview.hidden {
         parts.push(Part::line(&format!("Outbox: not shown: {why}")));
     }
-    if let Some(shown) = &picture.outbox {
+    if let Some(shown) = &overview.outbox {
         parts.push(outbox(shown));
-        parts.push(groups(&picture.groups));
-        parts.extend(failures(&picture.groups));
-        parts.push(nodes(&picture.groups));
-        parts.extend(requirements(output, &picture.requirements));
+        parts.push(groups(&overview.groups));
+        parts.extend(failures(&overview.groups));
+        parts.push(nodes(&overview.groups));
+        parts.extend(requirements(output, &overview.requirements));
     }
     parts
 }
@@ -139,12 +139,12 @@ fn groups(groups: &[GroupState]) -> Part {
     Part::table("Groups", &headings, rows)
 }
 
-/// The consumers of groups.
+/// Lists the consumers of groups.
 pub(in crate::commands) fn nodes(groups: &[GroupState]) -> Part {
     let node = |group: &GroupState, node: &Node| {
         let lease = match node.lease_seconds {
             left if left > 0.0 => words::duration(left),
-            over => format!("over for {}", words::duration(-over)),
+            left => format!("expired {} ago", words::duration(-left)),
         };
         let slices = format!("{} of {}", node.slices, group.slices);
         cells(&[group.group.clone(), node.description.clone(), lease, slices])
@@ -156,7 +156,7 @@ pub(in crate::commands) fn nodes(groups: &[GroupState]) -> Part {
     Part::table("Nodes", &headings, nodes.collect())
 }
 
-/// Groups whose events fail, if there are some.
+/// Lists groups with failing events or dead letters, if there are any.
 fn failures(groups: &[GroupState]) -> Option<Part> {
     let fails = |group: &&GroupState| group.failing > 0 || group.dead_letters > 0;
     let row = |group: &GroupState| {
@@ -184,7 +184,7 @@ fn failures(groups: &[GroupState]) -> Option<Part> {
     (!rows.is_empty()).then(|| Part::table("Failures", &headings, rows))
 }
 
-/// What groups require, if they state something.
+/// Lists the requirements of groups, if there are any.
 pub(in crate::commands) fn requirements(output: &Output, required: &[Required]) -> Option<Part> {
     let mut rows = Vec::new();
     for one in required {
@@ -226,7 +226,7 @@ fn columns(spec: &TriggerSpec) -> String {
         optional => format!("{columns} (optional {})", list(optional)),
     };
     match spec.has_old_columns() {
-        true => format!("{columns} (and before an update)"),
+        true => format!("{columns} (with old values)"),
         false => columns,
     }
 }

@@ -1,5 +1,5 @@
-//! `pgherald status --watch`: looks at intervals. On a terminal, each look is drawn to its size, until q is pressed; otherwise
-//! each is printed in full.
+//! `pgherald status --watch`: reads the overview at intervals. On a terminal, each overview is fitted to its size, until q is
+//! pressed. Otherwise each one is printed in full.
 
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 use tokio_postgres::Client;
 
-use super::picture::{Picture, look};
+use super::overview::{Overview, read};
 use super::show::parts;
 use crate::database::Database;
 use crate::failure::Failure;
@@ -17,26 +17,26 @@ use crate::report::{Part, fitted, print};
 use crate::terminal::{Event, Terminal, size};
 use crate::words;
 
-/// How long between two looks.
+/// The time between two reads.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// After how long a look that is watched counts as failed. Counting lag takes a while where it is millions.
+/// The time after which a read counts as failed. Counting a lag of millions of events takes a while.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Prints each look. Ends only if the first look fails, or the output cannot be written.
+/// Prints each overview. Ends only if the first read fails, or the output cannot be written.
 pub(super) async fn in_lines(database: &Database, output: &mut Output) -> Result<(), Failure> {
     let mut client = Some(database.client().await?);
     let mut was_shown = false;
     let mut is_lost = false;
     loop {
-        match watched_look(database, &mut client).await {
-            Ok(picture) => {
+        match read_within_limit(database, &mut client).await {
+            Ok(overview) => {
                 if output.is_json() {
-                    output.object(&picture)?;
+                    output.object(&overview)?;
                 } else {
                     if was_shown {
                         output.line("")?;
                     }
-                    let parts = parts(output, &picture);
+                    let parts = parts(output, &overview);
                     print(output, &parts)?;
                 }
                 (was_shown, is_lost) = (true, false);
@@ -55,34 +55,34 @@ pub(super) async fn in_lines(database: &Database, output: &mut Output) -> Result
     }
 }
 
-/// Draws each look until q is pressed. Fails if the first look does.
+/// Draws each overview until q is pressed. Fails if the first read fails.
 pub(super) async fn on_terminal(database: &Database, output: &mut Output) -> Result<(), Failure> {
     let mut client = Some(database.client().await?);
-    let mut picture = watched_look(database, &mut client).await?;
+    let mut overview = read_within_limit(database, &mut client).await?;
     let mut lost = None;
     let mut terminal = Terminal::enter()?;
     loop {
-        draw(output, &picture, lost.as_ref())?;
+        draw(output, &overview, lost.as_ref())?;
         let next = Instant::now() + INTERVAL;
         let found = {
-            let looking = async {
+            let reading = async {
                 sleep_until(next).await;
-                watched_look(database, &mut client).await
+                read_within_limit(database, &mut client).await
             };
-            tokio::pin!(looking);
-            // A look may take long: keys are read meanwhile.
+            tokio::pin!(reading);
+            // A read may take long, so keys and changes of the size are handled meanwhile.
             loop {
                 tokio::select! {
                     event = terminal.event() => match event {
                         Event::Quit => return Ok(()),
-                        Event::Resized => draw(output, &picture, lost.as_ref())?,
+                        Event::Resized => draw(output, &overview, lost.as_ref())?,
                     },
-                    found = &mut looking => break found,
+                    found = &mut reading => break found,
                 }
             }
         };
         match found {
-            Ok(found) => (picture, lost) = (found, None),
+            Ok(found) => (overview, lost) = (found, None),
             Err(failure) => {
                 client = None;
                 lost = lost.or_else(|| lost_line(output, &failure));
@@ -91,10 +91,10 @@ pub(super) async fn on_terminal(database: &Database, output: &mut Output) -> Res
     }
 }
 
-/// Draws a look. If the connection is lost, the last look stays, with a line that says so.
-fn draw(output: &mut Output, picture: &Picture, lost: Option<&Text>) -> io::Result<()> {
+/// Draws an overview. If the connection is lost, the last overview stays, with a line that reports the loss.
+fn draw(output: &mut Output, overview: &Overview, lost: Option<&Text>) -> io::Result<()> {
     let (width, height) = size();
-    let mut parts = parts(output, picture);
+    let mut parts = parts(output, overview);
     if let Some(Part::Line(at)) = parts.first_mut() {
         let keys = output.toned(Tone::Quiet, "  every 2 s, q quits");
         *at = std::mem::take(at).followed_by(&keys);
@@ -106,28 +106,28 @@ fn draw(output: &mut Output, picture: &Picture, lost: Option<&Text>) -> io::Resu
     output.flush()
 }
 
-/// A look, on the connection there is or a new one, that does not take for ever.
-async fn watched_look(
+/// Reads the overview within the time limit, on the existing connection or a new one.
+async fn read_within_limit(
     database: &Database,
     client: &mut Option<Client>,
-) -> Result<Picture, Failure> {
-    let looking = async {
+) -> Result<Overview, Failure> {
+    let reading = async {
         let client = match client {
             Some(client) => client,
             None => client.insert(database.client().await?),
         };
-        look(client).await
+        read(client).await
     };
     let late = |_| Failure::problem(format!("no answer within {PATIENCE:?}"));
-    tokio::time::timeout(PATIENCE, looking)
+    tokio::time::timeout(PATIENCE, reading)
         .await
         .map_err(late)?
 }
 
-/// The line that reports a look that has failed.
+/// Returns the line that reports a failed read.
 fn lost_line(output: &Output, failure: &Failure) -> Option<Text> {
     let at = words::time(SystemTime::now());
-    let Failure::Told { message, .. } = failure else {
+    let Failure::Reported { message, .. } = failure else {
         return None;
     };
     let message = words::shortened(message, 200);
@@ -142,7 +142,7 @@ fn print_lost(output: &mut Output, failure: &Failure) -> io::Result<()> {
         error: &'a str,
     }
     match failure {
-        Failure::Told { message, .. } if output.is_json() => {
+        Failure::Reported { message, .. } if output.is_json() => {
             let at = words::time(SystemTime::now());
             output.object(&Lost { at, error: message })
         }

@@ -1,4 +1,4 @@
-//! How events and states look.
+//! Prints events and the states of sources.
 
 use std::borrow::Cow;
 use std::io;
@@ -25,7 +25,7 @@ struct EventLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     changed: Option<&'a [String]>,
     sent_at: Timestamp,
-    /// From the trigger, on the server's clock, to here, on this one's.
+    /// From the trigger, by the server's clock, until arrival, by this machine's clock.
     latency_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     xid: Option<u64>,
@@ -51,7 +51,7 @@ fn raw(json: Cow<'_, str>) -> serde_json::Result<Box<RawValue>> {
     RawValue::from_string(json.into_owned())
 }
 
-/// A time out of the range that can be written is shown as the beginning of time.
+/// Converts a time. One that is out of range becomes the Unix epoch.
 fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or(Timestamp::UNIX_EPOCH)
 }
@@ -96,20 +96,16 @@ pub(super) fn event(output: &mut Output, event: &Event) -> io::Result<()> {
     output.line(&line)
 }
 
-/// Whatever is no batch of events.
+/// Prints a signal that is not a batch of events.
 pub(super) fn state(output: &mut Output, source: &'static str, signal: &Signal) -> io::Result<()> {
     let (kind, tone, words) = match signal {
         Signal::Events(_) => return Ok(()),
         Signal::Live => (
             "live",
             Tone::Good,
-            "from here on nothing is missed unannounced".to_owned(),
+            "from now on, missed changes are reported by a resync".to_owned(),
         ),
-        Signal::Resumed => (
-            "resumed",
-            Tone::Good,
-            "nothing was missed meanwhile".to_owned(),
-        ),
+        Signal::Resumed => ("resumed", Tone::Good, "no event was missed".to_owned()),
         Signal::Down(error) => (
             "down",
             Tone::Bad,

@@ -1,8 +1,8 @@
-//! Tables whose names have gone to others, and what others have installed.
+//! Renamed tables, other tables with their former names, and installations of other roles or versions.
 
 use serde_json::Value;
 
-use super::{all_is_well, fix, found_and_fixed, installed, only, wrong};
+use super::{fix, found_and_fixed, installed, is_healthy, only, wrong};
 use crate::support::{Scene, pgherald};
 
 fn fixes(findings: &[Value]) -> Vec<&str> {
@@ -13,7 +13,7 @@ fn fixes(findings: &[Value]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_view_in_the_place_of_a_table_that_was_renamed_is_left_alone() {
+async fn view_with_the_former_name_of_a_table_is_ignored() {
     let scene = installed("outbox").await;
     scene
         .run("ALTER TABLE users RENAME TO people; CREATE VIEW users AS SELECT * FROM people")
@@ -24,7 +24,7 @@ async fn a_view_in_the_place_of_a_table_that_was_renamed_is_left_alone() {
     assert_eq!(fixes(&found), [expected]);
 }
 
-/// Tables that were installed with these options, and renamed with `sql`.
+/// Creates tables, installs them with these options, and renames them with `sql`.
 async fn renamed(tables: &[(&str, &str)], sql: &str) -> Scene {
     let create =
         |(name, _): &(&str, _)| format!("CREATE TABLE {name} (id int PRIMARY KEY, v int, w int);");
@@ -38,7 +38,7 @@ async fn renamed(tables: &[(&str, &str)], sql: &str) -> Scene {
     scene
 }
 
-/// SQL that gives a comment, or takes it away if it is empty, to the functions of triggers of which a condition holds.
+/// Returns SQL that sets the comment of the functions of triggers that meet the condition. An empty comment removes it.
 fn commented(comment: &str, condition: &str) -> String {
     format!(
         "DO $$ DECLARE f text; BEGIN
@@ -49,8 +49,8 @@ fn commented(comment: &str, condition: &str) -> String {
     )
 }
 
-/// Each table with its triggers, whose name its events bear, and what it was installed with.
-async fn told(scene: &Scene) -> String {
+/// Lists each table with the number of its triggers, the table's name in its events, and its options.
+async fn installations(scene: &Scene) -> String {
     let sql = "SELECT string_agg(line, ' ' ORDER BY line) FROM (
             SELECT format('%s:%s:%s:%s:%s', t.tgrelid::regclass, count(*), n->>'table',
                 concat(n->>'when_changed', nullif(n->>'columns', '[]'), nullif(n->>'key', '[\"id\"]')),
@@ -61,7 +61,7 @@ async fn told(scene: &Scene) -> String {
     scene.value(sql).await
 }
 
-/// The findings' fixes put all right in whatever order, each its own table; and so does an upgrade.
+/// Asserts that the fixes of the findings repair their tables in any order, and that an upgrade repairs all of them.
 async fn fixes_suffice(tables: &[(&str, &str)], sql: &str, expected: &str) {
     let number = tables.len();
     for first in 0..=number {
@@ -74,13 +74,13 @@ async fn fixes_suffice(tables: &[(&str, &str)], sql: &str, expected: &str) {
             found.rotate_left(first);
             for (done, one) in found.iter().enumerate() {
                 fix(&scene, std::slice::from_ref(one)).await;
-                // None takes from another what remains to be done for it.
+                // A fix does not change the findings about other tables.
                 let left = wrong(&scene, &[]).await.len();
                 assert_eq!(left, number - done - 1);
             }
         }
-        assert_eq!(told(&scene).await, expected);
-        all_is_well(&scene, &[]).await;
+        assert_eq!(installations(&scene).await, expected);
+        is_healthy(&scene, &[]).await;
     }
 }
 
@@ -88,7 +88,7 @@ const SWAP: &str =
     "ALTER TABLE a RENAME TO x; ALTER TABLE b RENAME TO a; ALTER TABLE x RENAME TO b";
 
 #[tokio::test]
-async fn tables_that_swapped_names_keep_what_they_were_installed_with() {
+async fn tables_that_swapped_names_keep_their_options() {
     let tables = [
         ("a", "--mode outbox --when-changed v"),
         ("b", "--channel other"),
@@ -104,7 +104,7 @@ async fn tables_that_swapped_names_keep_what_they_were_installed_with() {
     ];
     assert_eq!(fixes(&found), expected);
     fix(&scene, &found).await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
     scene
         .run("INSERT INTO b VALUES (1); INSERT INTO a VALUES (2)")
         .await;
@@ -113,7 +113,7 @@ async fn tables_that_swapped_names_keep_what_they_were_installed_with() {
 }
 
 #[tokio::test]
-async fn names_that_went_round_are_put_right_in_any_order() {
+async fn rotated_table_names_are_fixed_in_any_order() {
     let tables = [
         ("a", "--mode outbox"),
         ("b", "--channel other"),
@@ -126,37 +126,43 @@ async fn names_that_went_round_are_put_right_in_any_order() {
 }
 
 #[tokio::test]
-async fn an_installation_on_one_of_two_that_swapped_names_warns_of_the_other() {
+async fn install_on_one_of_two_swapped_tables_warns_about_the_other() {
     let scene = renamed(&[("a", "--mode outbox"), ("b", "--mode notify")], SWAP).await;
     let install = ["install", "a", "--mode", "notify"];
-    let said = scene.fine(&install).await;
+    let printed = scene.fine(&install).await;
     let note = "Changes of public.b come under its former name public.a until public.b is installed again.";
-    assert!(said.contains(&format!("\n{note}\n")), "{said}");
+    assert!(printed.contains(&format!("\n{note}\n")), "{printed}");
     let committed = [&install[..], &["--commit"]].concat();
-    let said = scene.json(&committed).await;
-    assert_eq!(said[0]["notes"], serde_json::json!([note]));
-    assert_eq!(told(&scene).await, "a:4:a:[]:pgherald b:4:a:[]:true");
+    let printed = scene.json(&committed).await;
+    assert_eq!(printed[0]["notes"], serde_json::json!([note]));
+    assert_eq!(
+        installations(&scene).await,
+        "a:4:a:[]:pgherald b:4:a:[]:true"
+    );
     let part = "public.a was renamed to public.b, and its changes still come under the former name";
     found_and_fixed(&scene, &[], "triggers", "failed", part).await;
-    assert_eq!(told(&scene).await, "a:4:a:[]:pgherald b:4:b:[]:true");
+    assert_eq!(
+        installations(&scene).await,
+        "a:4:a:[]:pgherald b:4:b:[]:true"
+    );
 }
 
 #[tokio::test]
-async fn a_table_made_anew_under_the_name_gets_triggers_and_the_renamed_one_keeps_its_own() {
+async fn table_created_with_the_former_name_gets_triggers_and_the_renamed_one_keeps_them() {
     let anew = "ALTER TABLE a RENAME TO old; CREATE TABLE a (LIKE old INCLUDING ALL)";
     let tables = [("a", "--mode outbox --when-changed v")];
     let scene = renamed(&tables, anew).await;
     let part = "public.a was renamed to public.old, and its changes still come under the former name; another table is called public.a now, and is not watched";
     let found = only(&scene, &[], "triggers", "failed", part).await;
     assert_eq!(fixes(&found), ["pgherald upgrade --commit"]);
-    let said = scene.fine(&["upgrade", "--commit"]).await;
-    let note = "public.a is installed on like public.old, which was called so before.";
-    assert_eq!(said, format!("Everything is up to date.\n{note}\n"));
-    all_is_well(&scene, &[]).await;
+    let printed = scene.fine(&["upgrade", "--commit"]).await;
+    let note = "public.a gets the triggers of public.old, which had that name before.";
+    assert_eq!(printed, format!("Everything is up to date.\n{note}\n"));
+    is_healthy(&scene, &[]).await;
     let expected = "a:4:a:[\"v\"]:true old:4:old:[\"v\"]:true";
-    assert_eq!(told(&scene).await, expected);
+    assert_eq!(installations(&scene).await, expected);
 
-    // Nothing is known of the one that was renamed: it is not taken out of the outbox in silence.
+    // The specification of the renamed table is lost. It must not silently leave the outbox.
     for mode in ["notify", "outbox"] {
         let scene = renamed(&tables, anew).await;
         scene
@@ -176,7 +182,7 @@ async fn a_table_made_anew_under_the_name_gets_triggers_and_the_renamed_one_keep
 }
 
 #[tokio::test]
-async fn partitions_that_are_rotated_stay_in_the_outbox() {
+async fn rotated_partitions_stay_in_the_outbox() {
     let scene = Scene::new(
         "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE a PARTITION OF p FOR VALUES FROM (0) TO (10)",
@@ -196,26 +202,26 @@ async fn partitions_that_are_rotated_stay_in_the_outbox() {
             .all(|fix| *fix == "pgherald upgrade --commit")
     );
     fix(&scene, &found[..1]).await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
     let expected =
         "a:4:a:[]:true a:4:p:[]:pgherald a_0:4:a_0:[]:true a_0:4:p:[]:pgherald p:4:p:[]:pgherald";
-    assert_eq!(told(&scene).await, expected);
+    assert_eq!(installations(&scene).await, expected);
 }
 
 #[tokio::test]
-async fn what_a_dropped_table_left_does_not_overrule_what_its_name_has_come_to() {
+async fn leftovers_of_a_dropped_table_do_not_affect_the_table_with_its_name() {
     let tables = [("c", "--mode outbox"), ("a", "--channel other")];
     let sql = "DROP TABLE a; ALTER TABLE c RENAME TO a; CREATE TABLE c (LIKE a INCLUDING ALL)";
     let scene = renamed(&tables, sql).await;
     let found = only(&scene, &[], "triggers", "failed", " was renamed to ").await;
     assert_eq!(fixes(&found), ["pgherald upgrade --commit"]);
     fix(&scene, &found).await;
-    all_is_well(&scene, &[]).await;
-    assert_eq!(told(&scene).await, "a:4:a:[]:true c:4:c:[]:true");
+    is_healthy(&scene, &[]).await;
+    assert_eq!(installations(&scene).await, "a:4:a:[]:true c:4:c:[]:true");
 }
 
 #[tokio::test]
-async fn tables_that_swapped_names_and_lost_columns_go_on_with_what_is_left() {
+async fn tables_that_swapped_names_and_lost_columns_keep_the_remaining_columns() {
     let tables = [
         ("a", "--mode outbox --columns v,w --when-changed v"),
         ("b", "--channel other --columns v"),
@@ -233,13 +239,16 @@ async fn tables_that_swapped_names_and_lost_columns_go_on_with_what_is_left() {
         for found in [&found[one], &found[1 - one]] {
             fix(&scene, std::slice::from_ref(found)).await;
         }
-        all_is_well(&scene, &[]).await;
-        assert_eq!(told(&scene).await, "a:4:a:[]:other b:4:b:[][\"w\"]:true");
+        is_healthy(&scene, &[]).await;
+        assert_eq!(
+            installations(&scene).await,
+            "a:4:a:[]:other b:4:b:[][\"w\"]:true"
+        );
     }
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_table_goes_whatever_has_its_name() {
+async fn leftovers_of_a_dropped_table_are_removed() {
     let partitioned = "CREATE TABLE a (id int PRIMARY KEY) PARTITION BY RANGE (id);
         CREATE TABLE a_1 PARTITION OF a FOR VALUES FROM (0) TO (10); CREATE TABLE other (id int PRIMARY KEY)";
     let forget = commented("", "tgrelid = 'a_1'::regclass");
@@ -262,7 +271,7 @@ async fn what_is_left_of_a_table_goes_whatever_has_its_name() {
 }
 
 #[tokio::test]
-async fn where_nothing_can_be_installed_the_reason_is_the_fix() {
+async fn fix_is_the_reason_if_nothing_can_be_installed() {
     let scene = Scene::new("CREATE TABLE a (id int) PARTITION BY RANGE (id)").await;
     scene
         .fine(&["install", "a", "--mode", "outbox", "--commit"])
@@ -278,7 +287,7 @@ async fn where_nothing_can_be_installed_the_reason_is_the_fix() {
 }
 
 #[tokio::test]
-async fn a_former_name_uninstalls_nothing() {
+async fn uninstall_refuses_the_former_name_of_a_table() {
     let scene = renamed(&[("a", "--mode outbox")], "ALTER TABLE a RENAME TO b").await;
     let before = scene.dump().await;
     let ran = scene.pgherald(&["uninstall", "public.a", "--commit"]).await;
@@ -293,7 +302,7 @@ async fn a_former_name_uninstalls_nothing() {
 }
 
 #[tokio::test]
-async fn an_upgrade_puts_a_renamed_table_right() {
+async fn upgrade_repairs_a_renamed_table() {
     let rename = "ALTER TABLE a RENAME TO b";
     fixes_suffice(
         &[("a", "--mode outbox --when-changed v")],
@@ -304,7 +313,7 @@ async fn an_upgrade_puts_a_renamed_table_right() {
 }
 
 #[tokio::test]
-async fn what_a_dropped_table_left_is_told_from_a_table_of_the_same_look() {
+async fn leftovers_of_a_dropped_table_differ_from_a_table_with_a_similar_name() {
     let scene = Scene::new("CREATE SCHEMA a; CREATE TABLE a.b (id int PRIMARY KEY); CREATE TABLE \"a.b\" (id int PRIMARY KEY)").await;
     scene
         .fine(&["install", "\"a\".\"b\"", "--mode", "outbox", "--commit"])
@@ -319,7 +328,7 @@ async fn what_a_dropped_table_left_is_told_from_a_table_of_the_same_look() {
         ])
         .await;
     scene.run("DROP TABLE a.b").await;
-    let part = "a.b does not exist any more";
+    let part = "a.b no longer exists";
     let found = found_and_fixed(&scene, &[], "triggers", "failed", part).await;
     assert_eq!(fixes(&found), ["pgherald uninstall '\"a\".\"b\"' --commit"]);
     let left = "SELECT count(*)::text FROM pg_trigger WHERE tgrelid = 'public.\"a.b\"'::regclass";
@@ -327,7 +336,7 @@ async fn what_a_dropped_table_left_is_told_from_a_table_of_the_same_look() {
 }
 
 #[tokio::test]
-async fn what_an_upgrade_does_not_help_is_not_to_be_upgraded() {
+async fn doctor_does_not_suggest_an_upgrade_that_is_refused() {
     let later = "DO $$ BEGIN EXECUTE (SELECT format('COMMENT ON FUNCTION %s IS %L', p.oid::regprocedure,
             replace(obj_description(p.oid, 'pg_proc'), '\"version\":2', '\"version\":1000'))
         FROM pg_proc AS p JOIN pg_trigger AS t ON t.tgfoid = p.oid WHERE t.tgrelid = 'users'::regclass LIMIT 1); END $$";
@@ -368,7 +377,7 @@ async fn what_an_upgrade_does_not_help_is_not_to_be_upgraded() {
 }
 
 #[tokio::test]
-async fn an_upgrade_trims_what_a_renamed_table_has_no_more_also_with_another_in_its_place() {
+async fn upgrade_drops_missing_columns_of_a_renamed_table_and_its_successor() {
     let scene = renamed(
         &[("a", "--mode outbox --columns v")],
         "ALTER TABLE a RENAME TO old; ALTER TABLE old DROP COLUMN v; CREATE TABLE a (id int PRIMARY KEY, v int)",
@@ -376,9 +385,12 @@ async fn an_upgrade_trims_what_a_renamed_table_has_no_more_also_with_another_in_
     .await;
     let part = " was renamed to public.old, and its changes still come under the former name; it can no longer be installed with v";
     found_and_fixed(&scene, &[], "triggers", "failed", part).await;
-    assert_eq!(told(&scene).await, "a:4:a:[][\"v\"]:true old:4:old:[]:true");
+    assert_eq!(
+        installations(&scene).await,
+        "a:4:a:[][\"v\"]:true old:4:old:[]:true"
+    );
 
-    // What it has no more may be what the other one lacks.
+    // Here the table with the former name lacks the column.
     let scene = renamed(
         &[("a", "--mode outbox --columns v")],
         "ALTER TABLE a RENAME TO old; CREATE TABLE a (id int PRIMARY KEY)",
@@ -392,19 +404,25 @@ async fn an_upgrade_trims_what_a_renamed_table_has_no_more_also_with_another_in_
         " was renamed to public.old",
     )
     .await;
-    assert_eq!(told(&scene).await, "a:4:a:[]:true old:4:old:[][\"v\"]:true");
+    assert_eq!(
+        installations(&scene).await,
+        "a:4:a:[]:true old:4:old:[][\"v\"]:true"
+    );
 
     let tables = [("a", "--columns v"), ("b", "--mode outbox")];
     let scene = renamed(&tables, &format!("{SWAP}; ALTER TABLE b DROP v")).await;
-    let said = scene.fine(&["upgrade", "--commit"]).await;
+    let printed = scene.fine(&["upgrade", "--commit"]).await;
     let note = "public.b can no longer be installed with v.";
-    assert!(said.contains(note), "{said}");
-    all_is_well(&scene, &[]).await;
-    assert_eq!(told(&scene).await, "a:4:a:[]:true b:4:b:[]:pgherald");
+    assert!(printed.contains(note), "{printed}");
+    is_healthy(&scene, &[]).await;
+    assert_eq!(
+        installations(&scene).await,
+        "a:4:a:[]:true b:4:b:[]:pgherald"
+    );
 }
 
 #[tokio::test]
-async fn a_table_of_somebody_else_in_the_place_of_one_stops_nothing() {
+async fn upgrade_continues_past_another_roles_table_with_a_former_name() {
     let tables = [("a", "--mode outbox"), ("b", "--mode notify")];
     let scene = renamed(&tables, "").await;
     let role = scene
@@ -432,11 +450,15 @@ async fn a_table_of_somebody_else_in_the_place_of_one_stops_nothing() {
     let as_owner = format!("{}{sign}options=-c%20role%3D{role}", scene.url);
     let ran = pgherald(&["--database-url", &as_owner, "upgrade", "--commit"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
-    let note = "public.a, as public.old was called before, is not watched: this role may not create triggers on it, or on a part of it.";
+    let note = "public.a, the table with the former name of public.old, is not watched: this role may not create triggers on it, or on a part of it.";
     assert!(ran.stdout.contains(note), "{ran:?}");
-    assert_eq!(told(&scene).await, "b2:4:b2:[]:pgherald old:4:old:[]:true");
+    assert_eq!(
+        installations(&scene).await,
+        "b2:4:b2:[]:pgherald old:4:old:[]:true"
+    );
 
-    // Nor does one that needs a change and has become somebody else's; one that needs none is not spoken of.
+    // A table that needs a change but now belongs to another role does not stop the upgrade, either. One that needs no change is
+    // not mentioned.
     scene
         .run(&format!(
             "ALTER TABLE b2 RENAME TO b3; ALTER TABLE old RENAME TO older; ALTER TABLE b3 OWNER TO CURRENT_USER;
@@ -449,15 +471,15 @@ async fn a_table_of_somebody_else_in_the_place_of_one_stops_nothing() {
     assert_eq!(ran.code, 0, "{ran:?}");
     scene.run("ALTER TABLE c OWNER TO CURRENT_USER").await;
     let ran = pgherald(&["--database-url", &as_owner, "upgrade", "--commit"]).await;
-    let told_of = "cannot be upgraded: this role may not create triggers on public.b3, or on a part of it\n\
+    let refused = "cannot be upgraded: this role may not create triggers on public.b3, or on a part of it\n\
         hint: run it as the owner of public.b3\n";
-    let said = "Everything else is up to date.\n\
+    let printed = "Everything else is up to date.\n\
         Changes of public.b3 come under its former name public.b2 until public.b3 is installed again.\n\
-        public.b2 is installed on like public.b3, which was called so before.\n";
-    assert_eq!((ran.code, &*ran.stdout), (1, said), "{ran:?}");
-    assert!(ran.stderr.ends_with(told_of), "{ran:?}");
+        public.b2 gets the triggers of public.b3, which had that name before.\n";
+    assert_eq!((ran.code, &*ran.stdout), (1, printed), "{ran:?}");
+    assert!(ran.stderr.ends_with(refused), "{ran:?}");
     assert_eq!(
-        told(&scene).await,
+        installations(&scene).await,
         "b2:4:b2:[]:pgherald b3:4:b2:[]:pgherald c:4:c:[]:pgherald older:4:older:[]:true"
     );
     scene
@@ -468,14 +490,17 @@ async fn a_table_of_somebody_else_in_the_place_of_one_stops_nothing() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_not_to_be_installed_where_that_is_refused() {
+async fn unreadable_specifications_are_installed_again_unless_refused() {
     let every = "tgname ~ '^pgherald_'";
     let tables = [("a", "--mode outbox"), ("b", "--mode notify")];
     let swapped = format!("{SWAP}; {}", commented("", every));
     let scene = renamed(&tables, &swapped).await;
-    // In the mode that their functions are in.
+    // They are installed in the mode of their functions.
     found_and_fixed(&scene, &[], "triggers", "failed", "does not contain").await;
-    assert_eq!(told(&scene).await, "a:4:a:[]:pgherald b:4:b:[]:true");
+    assert_eq!(
+        installations(&scene).await,
+        "a:4:a:[]:pgherald b:4:b:[]:true"
+    );
 
     let later = commented(r#"{"version":3,"tables":[]}"#, every);
     let scene = renamed(&tables, &later).await;
@@ -486,8 +511,8 @@ async fn what_cannot_be_read_is_not_to_be_installed_where_that_is_refused() {
 }
 
 #[tokio::test]
-async fn no_row_is_lost_where_a_partition_is_involved() {
-    // Heard through its parent, whatever the two are called.
+async fn renames_of_partitions_lose_no_rows() {
+    // A partition is recorded through its parent, even if the two swap names.
     let scene = Scene::new(
         "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE c PARTITION OF p FOR VALUES FROM (0) TO (10)",
@@ -505,7 +530,7 @@ async fn no_row_is_lost_where_a_partition_is_involved() {
         "SELECT string_agg(table_name || key, ' ' ORDER BY id) FROM pgherald.outbox_event";
     assert_eq!(scene.value(recorded).await, "c1");
 
-    // One is heard through its parent and never was by itself; a new partition of the renamed table will be.
+    // A partition that was never watched itself is recorded through its parent, and so is a new partition of the renamed table.
     let two = "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id);
          CREATE TABLE c PARTITION OF p FOR VALUES FROM (0) TO (10);
          CREATE TABLE d PARTITION OF p FOR VALUES FROM (10) TO (20);";
@@ -518,12 +543,12 @@ async fn no_row_is_lost_where_a_partition_is_involved() {
         scene.fine(&install).await;
         scene.run(renames).await;
         scene.fine(&["upgrade", "--commit"]).await;
-        all_is_well(&scene, &[]).await;
+        is_healthy(&scene, &[]).await;
         scene.run(insert).await;
         assert_eq!(scene.value(recorded).await, expected, "{sql}");
     }
 
-    // A table that becomes a partition of its successor stays watched by itself as well, until it is uninstalled.
+    // A table that becomes a partition of the table with its former name stays watched itself, too, until it is uninstalled.
     let scene = renamed(
         &[("a", "--mode outbox")],
         "ALTER TABLE a RENAME TO old; CREATE TABLE a (id int PRIMARY KEY, v int, w int) PARTITION BY RANGE (id);
@@ -531,19 +556,19 @@ async fn no_row_is_lost_where_a_partition_is_involved() {
     )
     .await;
     scene.fine(&["upgrade", "--commit"]).await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
     scene
         .run("INSERT INTO old VALUES (1); INSERT INTO a VALUES (2)")
         .await;
     assert_eq!(scene.value(recorded).await, "old1 a1 a2");
     scene.fine(&["uninstall", "old", "--commit"]).await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
     scene.run("INSERT INTO old VALUES (3)").await;
     assert_eq!(scene.value(recorded).await, "old1 a1 a2 a3");
 }
 
 #[tokio::test]
-async fn a_table_in_the_place_of_a_recorded_one_is_told_from_it() {
+async fn table_with_the_former_name_of_a_recorded_one_is_distinguished() {
     let anew = "ALTER TABLE a RENAME TO old; CREATE TABLE a (LIKE old INCLUDING ALL)";
     let scene = renamed(&[("a", "--mode outbox")], anew).await;
     let before = scene.dump().await;

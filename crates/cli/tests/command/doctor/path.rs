@@ -1,16 +1,16 @@
-//! What is between the program and the server, and which server it is.
+//! The path to the server: proxies, replicas and poolers.
 
 use std::process::Command;
 use std::time::Instant;
 
 use pgherald_testkit::{FaultProxy, Postgres};
 
-use super::{all_is_well, installed, on, only, wrong};
+use super::{installed, is_healthy, on, only, wrong};
 use crate::pgbouncer::Pooler;
 use crate::support::{DEADLINE, Scene, connect};
 
 #[tokio::test]
-async fn a_path_that_loses_notifications_is_found() {
+async fn lost_notifications_are_found() {
     let server = Postgres::shared().await.unwrap();
     let scene = installed("outbox").await;
     let proxy = FaultProxy::start((server.host(), server.port()))
@@ -20,16 +20,16 @@ async fn a_path_that_loses_notifications_is_found() {
         url: proxy.url(&scene.url),
         client: connect(&scene.url).await,
     };
-    all_is_well(&through, &[]).await;
+    is_healthy(&through, &[]).await;
     proxy.deafen();
     let part = "a notification of another connection did not arrive";
     only(&through, &[], "notifications", "failed", part).await;
     proxy.resume();
-    all_is_well(&through, &[]).await;
+    is_healthy(&through, &[]).await;
 }
 
 #[tokio::test]
-async fn a_replica_is_found_and_its_primary_is_well() {
+async fn replica_is_found_and_its_primary_is_healthy() {
     let (replica, primary) = (
         Postgres::start().await.unwrap(),
         Postgres::start().await.unwrap(),
@@ -56,7 +56,7 @@ async fn a_replica_is_found_and_its_primary_is_well() {
         fix.contains("host1,host2") && fix.ends_with(parameter),
         "{fix}"
     );
-    // LISTEN is what cannot be done there.
+    // A replica refuses LISTEN.
     assert_eq!(failed[1]["check"], "notifications");
     assert_eq!(failed[1]["fix"], fix);
     let both = format!(
@@ -71,10 +71,10 @@ async fn a_replica_is_found_and_its_primary_is_well() {
         url: scene.url.replace(&alone, &both) + parameter,
         client: scene.client,
     };
-    all_is_well(&fixed, &[]).await;
+    is_healthy(&fixed, &[]).await;
 }
 
-/// Has the pooler change its mode.
+/// Changes the mode of the pooler.
 fn become_mode(pooler: &Pooler, server: &Postgres, mode: &str) {
     pooler.configure(server, mode, "");
     let id = pooler.process.id().to_string();
@@ -83,7 +83,7 @@ fn become_mode(pooler: &Pooler, server: &Postgres, mode: &str) {
 }
 
 #[tokio::test]
-async fn a_pooler_in_the_way_is_found_until_it_keeps_sessions() {
+async fn transaction_pooler_is_found_and_session_pooler_is_healthy() {
     let server = Postgres::shared().await.unwrap();
     let Some(pooler) = Pooler::start(server, "transaction", "").await else {
         return;
@@ -106,11 +106,11 @@ async fn a_pooler_in_the_way_is_found_until_it_keeps_sessions() {
             (&check.into(), &expected.into())
         );
     }
-    // In one transaction, there is one session.
+    // `status` works, because a transaction keeps one session.
     for _ in 0..3 {
         pooled.fine(&["status"]).await;
     }
-    // Whatever prepares statements meets those of others, sooner or later.
+    // Commands that prepare statements sooner or later get a session with the statements of another client.
     let prepares = ["dead-letters", "list"];
     let mut ran = pooled.pgherald(&prepares).await;
     if ran.code == 0 {
@@ -124,5 +124,5 @@ async fn a_pooler_in_the_way_is_found_until_it_keeps_sessions() {
     become_mode(&pooler, server, "session");
     let begun = Instant::now();
     while !wrong(&pooled, &[]).await.is_empty() && begun.elapsed() < DEADLINE {}
-    all_is_well(&pooled, &[]).await;
+    is_healthy(&pooled, &[]).await;
 }

@@ -1,11 +1,11 @@
-//! Changes that fire no ordinary triggers: of subscriptions, and of sessions whose `session_replication_role` is `replica`.
+//! Changes that fire no ordinary triggers: by subscriptions, and by sessions whose `session_replication_role` is `replica`.
 
 use pgherald_testkit::Postgres;
 
-use super::{all_is_well, found_and_fixed, installed, on, only, wrong};
+use super::{found_and_fixed, installed, is_healthy, on, only, wrong};
 use crate::support::{Scene, connect};
 
-/// Subscribes to `users` and `parts` of another database of the server. Nothing has to run for that.
+/// Subscribes to `users` and `parts` of another database of the server. The subscription does not have to run.
 async fn subscribe(scene: &Scene, server: &Postgres, options: &str) {
     let tables = "CREATE TABLE IF NOT EXISTS users (id int PRIMARY KEY, email text);
         CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY LIST (id);
@@ -26,7 +26,7 @@ async fn subscribe(scene: &Scene, server: &Postgres, options: &str) {
 }
 
 #[tokio::test]
-async fn subscriptions_that_write_watched_tables_are_named_and_their_rows_made_heard() {
+async fn subscriptions_that_write_watched_tables_are_found_and_fixed() {
     for mode in ["notify", "outbox"] {
         let server = Postgres::start().await.unwrap();
         let scene = on(&server, mode).await;
@@ -70,7 +70,7 @@ async fn subscriptions_that_write_watched_tables_are_named_and_their_rows_made_h
 }
 
 #[tokio::test]
-async fn subscriptions_that_prepare_transactions_are_named() {
+async fn two_phase_subscriptions_are_reported() {
     let server = Postgres::start().await.unwrap();
     let scene = on(&server, "outbox").await;
     let version = scene.value("SHOW server_version_num").await;
@@ -94,7 +94,7 @@ async fn subscriptions_that_prepare_transactions_are_named() {
 }
 
 #[tokio::test]
-async fn a_role_without_rights_sees_what_subscriptions_write() {
+async fn subscriptions_are_checked_without_rights() {
     let server = Postgres::start().await.unwrap();
     let mut scene = on(&server, "outbox").await;
     subscribe(&scene, &server, "").await;
@@ -114,7 +114,7 @@ async fn a_role_without_rights_sees_what_subscriptions_write() {
 }
 
 #[tokio::test]
-async fn a_role_that_is_a_replica_is_heard_where_all_tables_are_installed_for_it() {
+async fn replica_role_is_ok_if_all_tables_are_installed_with_replicated() {
     let scene = installed("outbox").await;
     let sql = "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET session_replication_role = replica', current_database()); END $$";
     scene.run(sql).await;
@@ -130,9 +130,9 @@ async fn a_role_that_is_a_replica_is_heard_where_all_tables_are_installed_for_it
     let part = "session_replication_role is replica for";
     only(&scene, &[], "replication role", "failed", part).await;
     scene.fine(&install(&["shop.orders"])).await;
-    all_is_well(&scene, &[]).await;
-    // Row-level triggers of pgherald's own run no statements on the table.
+    is_healthy(&scene, &[]).await;
+    // Row-level triggers of pgherald run no statements on the table.
     let by_email = ["users", "--key", "email", "--narrow"];
     scene.fine(&install(&by_email)).await;
-    all_is_well(&scene, &[]).await;
+    is_healthy(&scene, &[]).await;
 }

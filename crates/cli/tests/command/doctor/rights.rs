@@ -1,16 +1,15 @@
-//! What a role may do, and what grants it.
+//! The rights of roles, and the fixes that grant them.
 
 use std::time::Instant;
 
 use pgherald_testkit::Postgres;
 use serde_json::Value;
 
-use super::{TABLES, all_is_well, fix, found_and_fixed, on, only, wrong};
+use super::{TABLES, fix, found_and_fixed, is_healthy, on, only, wrong};
 use crate::support::{DEADLINE, Scene, connect};
 
 #[tokio::test]
-async fn a_role_without_rights_is_taken_for_one_that_reads_or_where_nothing_is_installed_installs()
-{
+async fn purpose_of_a_role_without_rights_is_read_or_install_in_an_empty_database() {
     let server = Postgres::start().await.unwrap();
     let scene = on(&server, "outbox").await;
     server.execute("CREATE ROLE reader LOGIN").await.unwrap();
@@ -26,13 +25,13 @@ async fn a_role_without_rights_is_taken_for_one_that_reads_or_where_nothing_is_i
             let text = finding["finding"].as_str().unwrap();
             let (result, part) = match finding["check"].as_str().unwrap() {
                 "rights" => {
-                    // Without an outbox, it may be meant to listen only.
+                    // Without an outbox, the role may be meant to listen only.
                     let result = if may == "read" { "failed" } else { "warning" };
                     (result, format!("role reader may not {may}: it lacks "))
                 }
-                // A check that may not look keeps no other check from looking.
+                // A check that lacks a right does not stop the others.
                 "outbox history" | "outbox size" | "outbox age" | "groups" if may == "read" => {
-                    ("failed", "could not be looked at: ".to_owned())
+                    ("failed", "the check could not run: ".to_owned())
                 }
                 _ => ("skipped", String::new()),
             };
@@ -53,7 +52,7 @@ async fn a_role_without_rights_is_taken_for_one_that_reads_or_where_nothing_is_i
 }
 
 #[tokio::test]
-async fn a_role_that_runs_groups_is_told_which_role_installs() {
+async fn rights_of_a_consuming_role_name_the_installing_role() {
     let server = Postgres::start().await.unwrap();
     let scene = Scene::on(&server, TABLES).await;
     server
@@ -73,10 +72,10 @@ async fn a_role_that_runs_groups_is_told_which_role_installs() {
     owner
         .fine(&["grant", "app", "--to", "consume", "--commit"])
         .await;
-    let said = app.fine(&["doctor"]).await;
+    let printed = app.fine(&["doctor"]).await;
     assert!(
-        said.contains("role app may run groups, and has no other rights; role owner installs"),
-        "{said}"
+        printed.contains("role app may run groups, and has no other rights; role owner installs"),
+        "{printed}"
     );
     let sql = "GRANT SELECT ON users TO app; ALTER FUNCTION pgherald.trim_outbox(interval, bigint) OWNER TO app";
     scene
@@ -87,7 +86,7 @@ async fn a_role_that_runs_groups_is_told_which_role_installs() {
 }
 
 #[tokio::test]
-async fn sessions_that_are_read_only_are_named_and_made_writable() {
+async fn read_only_sessions_are_found_and_fixed() {
     let server = Postgres::start().await.unwrap();
     let scene = on(&server, "outbox").await;
     let database = scene.value("SELECT quote_ident(current_database())").await;
@@ -119,12 +118,12 @@ async fn sessions_that_are_read_only_are_named_and_made_writable() {
                 .await
                 .unwrap_or_else(|error| panic!("{what}: {error:?}"));
         }
-        all_is_well(&scene, &[]).await;
+        is_healthy(&scene, &[]).await;
     }
 }
 
 #[tokio::test]
-async fn who_installs_has_to_own_the_tables() {
+async fn installing_role_must_own_the_tables() {
     let server = Postgres::start().await.unwrap();
     let scene = Scene::on(&server, TABLES).await;
     let sql = "CREATE ROLE owner LOGIN; CREATE ROLE shop";
@@ -143,7 +142,7 @@ async fn who_installs_has_to_own_the_tables() {
     owner
         .fine(&["install", "users", "--mode", "outbox", "--commit"])
         .await;
-    all_is_well(&owner, &[]).await;
+    is_healthy(&owner, &[]).await;
     scene
         .run("ALTER TABLE users OWNER TO shop; GRANT ALL ON users TO owner")
         .await;
@@ -152,7 +151,7 @@ async fn who_installs_has_to_own_the_tables() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_read_only_by_its_file_is_made_writable() {
+async fn read_only_server_configuration_is_found_and_fixed() {
     let server = Postgres::start().await.unwrap();
     let scene = on(&server, "notify").await;
     let file = server.data_dir().join("postgresql.conf");

@@ -7,7 +7,7 @@ use super::{CONSUMERS, SESSIONS, granted, installed, is_green};
 use crate::doctor::wrong;
 use crate::support::Scene;
 
-/// What `doctor` finds among the rights.
+/// Returns the findings of the check of rights.
 async fn rights(role: &Scene) -> Vec<Value> {
     let mut found = wrong(role, &[]).await;
     found.retain(|finding| finding["check"] == "rights");
@@ -15,7 +15,7 @@ async fn rights(role: &Scene) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn doctor_names_a_right_that_was_revoked_and_grants_it() {
+async fn doctor_reports_revoked_rights_and_grants_them() {
     let server = Postgres::start().await.unwrap();
     let scene = installed(&server).await;
     let revoked = [
@@ -59,7 +59,7 @@ async fn doctor_names_a_right_that_was_revoked_and_grants_it() {
 }
 
 #[tokio::test]
-async fn doctor_names_what_is_too_much_and_revokes_it() {
+async fn doctor_reports_superfluous_rights_and_revokes_them() {
     let server = Postgres::start().await.unwrap();
     let scene = installed(&server).await;
     let reader = granted(&scene, "reader", "read").await;
@@ -128,7 +128,7 @@ async fn doctor_names_what_is_too_much_and_revokes_it() {
             (&reader, "PUBLIC", "reader"),
             (&app, "\"Big Team\"", "app"),
         ] {
-            // Only roles can have a grant option.
+            // PUBLIC cannot have a grant option.
             if name == "PUBLIC" && grant.contains("OPTION") {
                 continue;
             }
@@ -147,11 +147,11 @@ async fn doctor_names_what_is_too_much_and_revokes_it() {
     scene
         .run("GRANT UPDATE ON pgherald.parked_event TO reader")
         .await;
-    let said = scene
+    let printed = scene
         .fine(&["grant", "reader", "--to", "read", "--commit"])
         .await;
     let revoke = "REVOKE UPDATE ON pgherald.parked_event FROM reader;";
-    assert!(said.contains(revoke), "{said}");
+    assert!(printed.contains(revoke), "{printed}");
     scene.run(revoke).await;
     let version = scene.value("SHOW server_version_num").await;
     if version.parse::<u32>().unwrap() >= 140_000 {

@@ -1,4 +1,4 @@
-//! Each privilege that `grant` grants is needed: without it, something that the purpose stands for fails.
+//! Each privilege that `grant` grants is needed: without it, some operation of the purpose fails.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use super::{CONSUMERS, TABLES, install, role};
 use crate::consumers::local;
 use crate::support::{DEADLINE, Ran, Scene, connect};
 
-/// What the server says if a right is missing, and what pgherald says.
+/// Parts of the messages of the server and of pgherald if a right is missing.
 const REFUSALS: [&str; 2] = ["permission denied", "may not"];
 
-/// Keeps what failed for want of a right.
+/// The operations that failed because a right is missing.
 #[derive(Default)]
 struct Failures(Vec<String>);
 
@@ -57,7 +57,7 @@ fn jobs() -> TriggerSpec {
     TriggerSpec::new(table).every_column().outbox()
 }
 
-/// The privileges that `grant` grants to a new role, each with its object, if PUBLIC has none.
+/// Returns the privileges that `grant` grants to a new role, with their objects. PUBLIC must have none of them.
 async fn privileges(scene: &Scene, name: &str, purpose: &str) -> Vec<(String, String)> {
     let shown = scene
         .json(&["grant", name, "--to", purpose, "--commit"])
@@ -82,7 +82,7 @@ async fn privileges(scene: &Scene, name: &str, purpose: &str) -> Vec<(String, St
     all
 }
 
-/// What a role that reads does.
+/// Runs the operations of a role that reads.
 async fn reads(scene: &Scene, role: &Scene) -> Failures {
     let mut failures = Failures::default();
     let config = role.url.parse().unwrap();
@@ -116,7 +116,7 @@ async fn reads(scene: &Scene, role: &Scene) -> Failures {
     failures.note("dead-letters list", command(&ran));
     let ran = role.pgherald(&["status", "--json"]).await;
     failures.note("status", command(&ran));
-    // It shows what the role may see, and says what it may not.
+    // `status` shows what the role may read, and reports the rest.
     if let Ok(shown) = serde_json::from_str::<serde_json::Value>(&ran.stdout) {
         let hidden = shown["hidden"].as_str();
         failures.note("status", hidden.map_or(Ok(()), Err));
@@ -124,7 +124,7 @@ async fn reads(scene: &Scene, role: &Scene) -> Failures {
         let unseen = "this role may not see what groups require";
         failures.note("status", is_shown.then_some(()).ok_or(unseen));
     }
-    // What doctor finds beside the missing right itself.
+    // Findings other than the missing right itself.
     for finding in crate::doctor::wrong(role, &[]).await {
         let text = finding["finding"].as_str().unwrap();
         let is_other = finding["check"] != "rights" && !text.contains(CONSUMERS);
@@ -145,7 +145,7 @@ impl EventHandler for Ignore {
     }
 }
 
-/// What a role that consumes does.
+/// Runs the operations of a role that consumes.
 async fn consumes(role: &Scene) -> Failures {
     let mut failures = Failures::default();
     let client = Arc::new(connect(&role.url).await);
@@ -173,7 +173,7 @@ async fn consumes(role: &Scene) -> Failures {
     failures
 }
 
-/// What a role that installs does, on tables of this number; others write to them.
+/// Runs the operations of a role that installs, on tables with this number. Another role writes to them.
 async fn installs(scene: &Scene, role: &Scene, number: usize) -> Failures {
     let mut failures = Failures::default();
     let (recorded, announced) = (format!("recorded_{number}"), format!("announced_{number}"));
@@ -205,7 +205,7 @@ async fn installs(scene: &Scene, role: &Scene, number: usize) -> Failures {
         failures.note(&format!("write while part {part} is current"), written);
     }
     for table in [&recorded, &announced] {
-        // Another structure of rows takes another path through the triggers.
+        // After a change of the columns, triggers run other code.
         let sql = format!(
             "ALTER TABLE {table} RENAME COLUMN value TO worth; UPDATE {table} SET worth = 'y'"
         );
@@ -217,7 +217,7 @@ async fn installs(scene: &Scene, role: &Scene, number: usize) -> Failures {
     failures
 }
 
-/// Asserts that each privilege is needed. `does` says what fails.
+/// Asserts that each privilege is needed. `does` returns the operations that fail.
 async fn each_is_needed(
     scene: &Scene,
     (name, purpose, least): (&str, &str, usize),
@@ -241,7 +241,7 @@ async fn each_is_needed(
     assert!(needless.is_empty(), "to {purpose}: {needless:#?}");
 }
 
-/// A database whose functions nobody may execute, unless it was granted.
+/// Creates a database in which functions can be executed only with a grant.
 async fn scene(postgres: &Postgres) -> Scene {
     let scene = Scene::on(postgres, TABLES).await;
     install(&scene, "jobs", "news").await;

@@ -1,4 +1,4 @@
-//! Each role, tried with everything that it must be able to do, and with what it must not.
+//! Runs, as each role, the operations that it must be able to do and those that must be refused.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use super::{
 use crate::consumers::{DEAD, LAG, PARKED, becomes, local, start, stop, tens};
 use crate::support::{Running, Scene, connect};
 
-/// Writes to the outbox, to its history and to what it keeps, and definitions in its schema: for the role that installs alone.
+/// Writes to the outbox, its history and its retention, and definitions in its schema. Only the installing role may run these.
 const FOR_NO_CONSUMER: &[&str] = &[
     "INSERT INTO pgherald.outbox SELECT * FROM pgherald.outbox",
     "INSERT INTO pgherald.outbox_0 (relation, hash, part, operation) VALUES (1, 1, 0, 'I')",
@@ -57,7 +57,7 @@ const FOR_NO_CONSUMER: &[&str] = &[
     "ALTER FUNCTION pgherald.history(boolean) SECURITY INVOKER",
 ];
 
-/// Writes of consumers.
+/// Statements that consumers may run.
 const OF_CONSUMERS: &[&str] = &[
     "UPDATE pgherald.consumer_cursor SET cursor = ''",
     "INSERT INTO pgherald.consumer_cursor VALUES ('g', 9, 0, 0, '')",
@@ -77,7 +77,7 @@ fn spec(table: &str) -> TriggerSpec {
     TriggerSpec::new(TableName::new("public", table).unwrap())
 }
 
-/// Leaves a group with dead letters, parked events and a cursor.
+/// Creates a group with dead letters, parked events and a cursor.
 async fn leave_a_group(scene: &Scene) {
     scene
         .run("INSERT INTO jobs SELECT n, 'x' FROM generate_series(5, 12) AS n")
@@ -90,7 +90,7 @@ async fn leave_a_group(scene: &Scene) {
 }
 
 #[tokio::test]
-async fn a_role_that_reads_can_look_and_follow_and_change_nothing() {
+async fn reading_role_can_read_and_follow_and_change_nothing() {
     local(async {
         let server = Postgres::start().await.unwrap();
         let scene = installed(&server).await;
@@ -181,7 +181,7 @@ fn id(event: &Event) -> i64 {
     }
 }
 
-/// Writes the row's id. The first attempts at 1 to 9 fail for good, those at 10 to 19 once.
+/// Writes the row's id. Ids 1 to 9 fail permanently at the first attempt, and 10 to 19 fail once.
 struct Effects;
 
 impl TransactionalHandler for Effects {
@@ -215,7 +215,7 @@ impl TransactionalHandler for Effects {
 const EFFECTS: &str = "SELECT string_agg(id::text, ' ' ORDER BY id) FROM effects";
 
 #[tokio::test]
-async fn a_role_that_consumes_can_run_groups_and_change_nothing_else() {
+async fn consuming_role_can_run_groups_and_change_nothing_else() {
     local(async {
         let server = Postgres::start().await.unwrap();
         let scene = installed(&server).await;
@@ -249,8 +249,7 @@ async fn a_role_that_consumes_can_run_groups_and_change_nothing_else() {
         becomes(&scene, required, "jobs").await;
         stop(&handle).await;
 
-        // What a consumer finds when it connects: another structure of rows, a cursor that cannot be parsed, and a node that is
-        // gone.
+        // States that a consumer finds when it connects: other columns, a cursor that cannot be parsed, and an expired node.
         scene
             .run("ALTER TABLE jobs ADD COLUMN note text; UPDATE pgherald.consumer_cursor SET cursor = 'x' WHERE slice = 0;
                 INSERT INTO pgherald.consumer_node VALUES ('t', 1, 'gone', now() - interval '1 hour', '1s')")
@@ -259,7 +258,7 @@ async fn a_role_that_consumes_can_run_groups_and_change_nothing_else() {
         becomes(&scene, "SELECT count(*)::text FROM effects WHERE id = -1", "2").await;
         let gone = "SELECT count(*)::text FROM pgherald.consumer_node WHERE id = 1";
         becomes(&scene, gone, "0").await;
-        // Triggers that are missing, for a consumer that looks for the first time.
+        // Missing triggers, for a consumer that inspects them for the first time.
         stop(&handle).await;
         scene
             .run("UPDATE pgherald.consumer_requirement SET triggers = NULL; ALTER TABLE jobs DISABLE TRIGGER USER")
@@ -271,7 +270,7 @@ async fn a_role_that_consumes_can_run_groups_and_change_nothing_else() {
         becomes(&scene, "SELECT count(*)::text FROM effects WHERE id = -1", "3").await;
         stop(&handle).await;
 
-        // The other kind of handler, and everything that operators do to a group.
+        // The other kind of handler, and all operations on a group.
         let rows = "INSERT INTO jobs SELECT n, 'x' FROM generate_series(5, 9) AS n; INSERT INTO jobs VALUES (12, 'x'), (30, 'x')";
         scene.run(rows).await;
         let handle = start(&app, "p", tens);
@@ -291,8 +290,8 @@ async fn a_role_that_consumes_can_run_groups_and_change_nothing_else() {
         app.fine(&["dead-letters", "discard", "t", "--all"]).await;
         app.fine(&["status"]).await;
 
-        // The first call makes writers move on, and the second closes the part that they have left. The groups have to read it
-        // before it is emptied.
+        // The first call makes writers move to another part, and the second closes the part that they left. It is emptied after
+        // the groups have read it.
         scene.run("UPDATE pgherald.outbox_retention SET keep = '0'").await;
         assert_eq!(outbox::trim(&client).await.unwrap(), 0);
         assert_eq!(outbox::trim(&client).await.unwrap(), 0);
@@ -313,7 +312,7 @@ async fn a_role_that_consumes_can_run_groups_and_change_nothing_else() {
     .await;
 }
 
-/// Both modes record and announce on tables that the role owns.
+/// Asserts that the role can install in both modes on tables that it owns.
 async fn installs(scene: &Scene, owner: &Scene, recorded: &str, announced: &str) {
     install(owner, recorded, announced).await;
     // A script for migrations needs no other rights.
@@ -336,7 +335,7 @@ async fn installs(scene: &Scene, owner: &Scene, recorded: &str, announced: &str)
         .unwrap();
     is_live(&mut outbox).await;
     is_live(&mut notify).await;
-    // Writers need rights on their tables alone.
+    // Writers need rights only on their tables.
     scene
         .run(&format!(
             "GRANT INSERT, UPDATE, SELECT ON {recorded}, {announced} TO writer; SET ROLE writer;
@@ -345,7 +344,7 @@ async fn installs(scene: &Scene, owner: &Scene, recorded: &str, announced: &str)
         .await;
     assert_eq!(id(&event(&mut outbox).await), 7);
     assert_eq!(id(&event(&mut notify).await), 8);
-    // Another structure of rows takes another path through the triggers.
+    // After a change of the columns, triggers run other code.
     scene
         .run(&format!(
             "ALTER TABLE {recorded} RENAME COLUMN value TO worth; SET ROLE writer; UPDATE {recorded} SET worth = 'y'; RESET ROLE"
@@ -357,7 +356,7 @@ async fn installs(scene: &Scene, owner: &Scene, recorded: &str, announced: &str)
 }
 
 #[tokio::test]
-async fn a_role_that_installs_where_nothing_is_installed_can_do_all_of_it() {
+async fn installing_role_that_owns_the_schema_can_do_everything() {
     let server = Postgres::start().await.unwrap();
     let scene = Scene::on(&server, TABLES).await;
     scene.run("CREATE ROLE writer").await;
@@ -367,7 +366,7 @@ async fn a_role_that_installs_where_nothing_is_installed_can_do_all_of_it() {
         .await;
     installs(&scene, &owner, "jobs", "news").await;
     is_green(&owner, &[SESSIONS]).await;
-    // It grants the other roles theirs.
+    // The role grants the rights of the other roles.
     for (name, purpose) in [("reader", "read"), ("app", "consume")] {
         let role = role(&scene, name).await;
         owner
@@ -386,7 +385,7 @@ async fn a_role_that_installs_where_nothing_is_installed_can_do_all_of_it() {
 }
 
 #[tokio::test]
-async fn a_role_that_installs_where_a_superuser_has_installed_cannot_touch_the_rest() {
+async fn installing_role_in_a_superusers_schema_cannot_change_other_tables() {
     let server = Postgres::start().await.unwrap();
     let scene = installed(&server).await;
     let owner = granted(&scene, "owner", "install").await;

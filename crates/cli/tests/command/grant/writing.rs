@@ -6,7 +6,7 @@ use super::{CONSUMERS, SESSIONS, granted, installed, is_green, role};
 use crate::support::{Scene, connect};
 
 #[tokio::test]
-async fn grant_shows_and_runs_what_is_missing_and_twice_has_nothing_to_do() {
+async fn grant_adds_missing_rights_and_is_idempotent() {
     let server = Postgres::start().await.unwrap();
     let scene = installed(&server).await;
     for (name, purpose) in [("reader", "read"), ("App \"1\"'s", "consume")] {
@@ -27,7 +27,7 @@ async fn grant_shows_and_runs_what_is_missing_and_twice_has_nothing_to_do() {
         let again = scene.fine(&grant).await;
         assert!(again.starts_with("-- Nothing to do: role "), "{again}");
         is_green(&role, &[SESSIONS, CONSUMERS]).await;
-        // One right is enough to have something to do; and the shown script does it.
+        // If one right is missing, the shown script grants it.
         let revoke = "SELECT format('REVOKE SELECT ON pgherald.outbox FROM %I', $1::text)";
         let revoke: String = scene
             .client
@@ -45,24 +45,24 @@ async fn grant_shows_and_runs_what_is_missing_and_twice_has_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn grant_grants_nothing_that_the_role_has_through_others() {
+async fn grant_skips_rights_that_the_role_inherits() {
     let server = Postgres::start().await.unwrap();
     let scene = installed(&server).await;
     let _team = granted(&scene, "team", "consume").await;
     let member = role(&scene, "member").await;
     scene.run("GRANT team TO member").await;
     for purpose in ["read", "consume"] {
-        let said = scene.fine(&["grant", "member", "--to", purpose]).await;
-        assert!(said.starts_with("-- Nothing to do"), "{said}");
+        let printed = scene.fine(&["grant", "member", "--to", purpose]).await;
+        assert!(printed.starts_with("-- Nothing to do"), "{printed}");
     }
     is_green(&member, &[SESSIONS]).await;
-    // What everybody may, nobody has to be granted.
+    // Rights that PUBLIC has need no grant.
     scene
         .run("GRANT USAGE ON SCHEMA pgherald TO PUBLIC; GRANT SELECT ON ALL TABLES IN SCHEMA pgherald TO PUBLIC")
         .await;
     let _reader = role(&scene, "reader").await;
-    let said = scene.fine(&["grant", "reader", "--to", "read"]).await;
-    let grants: Vec<_> = said
+    let printed = scene.fine(&["grant", "reader", "--to", "read"]).await;
+    let grants: Vec<_> = printed
         .lines()
         .filter(|line| line.starts_with("GRANT"))
         .collect();
@@ -73,7 +73,7 @@ async fn grant_grants_nothing_that_the_role_has_through_others() {
 }
 
 #[tokio::test]
-async fn grant_refuses_what_it_cannot_do_by_name() {
+async fn grant_refuses_with_cause_and_hint() {
     let server = Postgres::start().await.unwrap();
     let scene = Scene::on(&server, super::TABLES).await;
     let (reader, owner) = (role(&scene, "reader").await, role(&scene, "owner").await);
@@ -92,10 +92,10 @@ async fn grant_refuses_what_it_cannot_do_by_name() {
     )
     .await;
     scene.fine(&["install", "news", "--commit"]).await;
-    let said = scene
+    let printed = scene
         .fine(&["grant", "reader", "--to", "read", "--commit"])
         .await;
-    assert!(said.contains("There is no outbox yet"), "{said}");
+    assert!(printed.contains("There is no outbox yet"), "{printed}");
     let consume = ["reader", "--to", "consume", "--commit"];
     refusal(&scene, &consume, &["there is no outbox"]).await;
     scene.fine(&["uninstall", "--all", "--commit"]).await;
@@ -125,7 +125,7 @@ async fn grant_refuses_what_it_cannot_do_by_name() {
         "install as role owner",
     ];
     refusal(&scene, &["reader", "--to", "install"], &parts).await;
-    // Only who may grant it can: without any right, with some, and in part.
+    // A role needs the right to grant: it fails without any right, with some rights, and with a part of the grant options.
     refusal(
         &reader,
         &read,
@@ -152,24 +152,27 @@ async fn grant_refuses_what_it_cannot_do_by_name() {
         ("owner", "owns schema pgherald"),
     ] {
         for purpose in ["read", "consume", "install"] {
-            let said = scene
+            let printed = scene
                 .fine(&["grant", name, "--to", purpose, "--commit"])
                 .await;
             assert!(
-                said.contains("Nothing to do") && said.contains(part),
-                "{said}"
+                printed.contains("Nothing to do") && printed.contains(part),
+                "{printed}"
             );
         }
     }
     let dba = role(&scene, "dba").await;
     scene.run("GRANT owner TO dba").await;
-    let said = scene.fine(&["grant", "dba", "--to", "install"]).await;
-    assert!(said.contains("has the rights of role owner"), "{said}");
+    let printed = scene.fine(&["grant", "dba", "--to", "install"]).await;
+    assert!(
+        printed.contains("has the rights of role owner"),
+        "{printed}"
+    );
     is_green(&dba, &[SESSIONS]).await;
 }
 
 #[tokio::test]
-async fn grant_asks_for_an_upgrade_first_and_shows_new_tables_after_it() {
+async fn grant_requires_the_current_version_and_covers_new_tables() {
     let server = Postgres::start().await.unwrap();
     let scene = installed(&server).await;
     let _app = granted(&scene, "app", "consume").await;
@@ -188,12 +191,12 @@ async fn grant_asks_for_an_upgrade_first_and_shows_new_tables_after_it() {
     scene
         .run("COMMENT ON TABLE pgherald.outbox IS '{\"version\":2}'")
         .await;
-    // As a migration leaves a table that it makes.
+    // Like a table that a migration has created.
     scene
         .run("REVOKE ALL ON pgherald.consumer_requirement FROM app")
         .await;
-    let said = scene.fine(&["grant", "app", "--to", "consume"]).await;
-    let grants: Vec<_> = said
+    let printed = scene.fine(&["grant", "app", "--to", "consume"]).await;
+    let grants: Vec<_> = printed
         .lines()
         .filter(|line| line.starts_with("GRANT"))
         .collect();
@@ -202,7 +205,7 @@ async fn grant_asks_for_an_upgrade_first_and_shows_new_tables_after_it() {
 }
 
 #[tokio::test]
-async fn a_search_path_of_others_changes_no_statement() {
+async fn grant_ignores_the_search_path() {
     let server = Postgres::start().await.unwrap();
     let scene = installed(&server).await;
     let _app = role(&scene, "app").await;
@@ -217,15 +220,15 @@ async fn a_search_path_of_others_changes_no_statement() {
     trapped.url += "?options=-c%20search_path%3Devil%2Cpg_catalog";
     for purpose in ["read", "consume"] {
         let grant = ["grant", "app", "--to", purpose, "--commit"];
-        let said = trapped.fine(&grant).await;
-        assert!(said.contains("Role app may"), "{said}");
+        let printed = trapped.fine(&grant).await;
+        assert!(printed.contains("Role app may"), "{printed}");
     }
     let path = trapped.fine(&["grant", "app", "--to", "consume"]).await;
     assert!(path.contains("Nothing to do"), "{path}");
 }
 
 #[tokio::test]
-async fn grants_at_once_do_not_fail_each_other() {
+async fn concurrent_grants_succeed() {
     let server = Postgres::start().await.unwrap();
     let scene = installed(&server).await;
     let names = ["a", "b", "c", "d"];
@@ -242,8 +245,8 @@ async fn grants_at_once_do_not_fail_each_other() {
     futures_util::future::join_all(grants).await;
     for name in names {
         let purpose = ["read", "consume"][usize::from(["b", "d"].contains(&name))];
-        let said = scene.fine(&["grant", name, "--to", purpose]).await;
-        assert!(said.contains("Nothing to do"), "{said}");
+        let printed = scene.fine(&["grant", name, "--to", purpose]).await;
+        assert!(printed.contains("Nothing to do"), "{printed}");
     }
 }
 

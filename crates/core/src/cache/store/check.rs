@@ -39,6 +39,12 @@ where
         );
     }
 
+    /// How many values are held, dead ones included.
+    pub(crate) fn len(&self) -> usize {
+        let len = |shard: &super::Locked<K, V, T>| shard.0.lock().entries.len();
+        self.shards.iter().map(len).sum()
+    }
+
     /// How many loads are registered.
     pub(crate) fn in_flight(&self) -> usize {
         self.shards

@@ -39,6 +39,10 @@ impl Time {
         nanos.checked_add(1).and_then(NonZeroU64::new).map(Self)
     }
 
+    pub(super) fn nanos(self) -> u64 {
+        self.0.get()
+    }
+
     /// `None` if that is too late to be represented.
     pub(super) fn checked_add(self, duration: Duration) -> Option<Self> {
         let nanos = u64::try_from(duration.as_nanos()).ok()?;

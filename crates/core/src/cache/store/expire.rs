@@ -8,8 +8,8 @@ use super::hashed::{Hashed, Sought};
 use super::shard::{Entry, Shard};
 use super::{Store, discard};
 
-/// How many dead entries of one shard are dropped at once.
-const MOST: usize = 64;
+/// How many dead entries of one shard are dropped at once, at least.
+const PORTION: usize = 64;
 
 impl<K, V, T> Store<K, V, T>
 where
@@ -41,8 +41,10 @@ where
 
     /// An entry of the shard ceases to be valid then.
     pub(super) fn dead_after(&self, shard: &mut Shard<K, V, T>, at: Time) {
-        if let Some(at) = at.checked_add(self.terms.keep_stale.unwrap_or_default()) {
-            shard.due(at);
+        if let Some(at) = at.checked_add(self.terms.keep_stale.unwrap_or_default())
+            && shard.due(at)
+        {
+            self.due(at);
         }
     }
 
@@ -64,57 +66,76 @@ where
         self.forget(shard, key, &entry.tags);
     }
 
-    /// Drops entries of one shard that are not served in any way any more. Returns whether it dropped any: then there may be
-    /// more.
+    /// Whether there may be entries to [expire](Self::expire). The caller then does that in every shard: what it leaves, and what
+    /// comes meanwhile, sets the bound anew.
+    pub(crate) fn take_due(&self) -> bool {
+        let is_due = self.due.load(Acquire) <= self.clock.now().nanos();
+        if is_due {
+            // Before any shard: what comes afterwards is not lost.
+            self.due.swap(u64::MAX, AcqRel);
+        }
+        is_due
+    }
+
+    /// Some entries may be dead from then on.
+    pub(super) fn due(&self, at: Time) {
+        self.due.fetch_min(at.nanos(), AcqRel);
+    }
+
+    /// Drops some entries of one shard that are not served in any way any more. Returns whether it dropped any: then there may
+    /// be more.
     pub(crate) fn expire(&self, number: usize) -> bool {
         let Some(shard) = self.shards.get(number) else {
             return false;
         };
         let mut shard = shard.0.lock();
         let (epoch, flushed_at) = self.last_flush();
-        let now = self.clock.now();
-        if shard.rest.due_epoch != epoch {
-            shard.rest.due_epoch = epoch;
-            let at = flushed_at.filter(|_| self.terms.keep_stale.is_some());
-            match at {
-                Some(at) => self.dead_after(&mut shard, at),
-                None => shard.due(now),
-            }
-            if epoch > 1 {
-                // Entries of an epoch before the last.
-                shard.due(now);
-            }
+        if std::mem::replace(&mut shard.rest.due_epoch, epoch) != epoch {
+            shard.due(Time::ORIGIN);
         }
-        if shard.rest.due.is_none_or(|due| now < due) {
+        let Some(due) = shard.rest.due else {
+            return false;
+        };
+        let now = self.clock.now();
+        if now < due {
+            self.due(due);
             return false;
         }
+        // Large shards take larger portions, so that each entry is looked at a limited number of times.
+        let most = PORTION.max(shard.entries.len() / 16);
         let mut dead: Vec<Hashed<K>> = Vec::new();
-        shard.rest.due = None;
-        let mut next = None;
-        for (key, entry) in shard.entries.iter() {
-            let Some(at) = self.dead_at(entry, epoch, flushed_at) else {
-                continue;
-            };
-            if at <= now && dead.len() < MOST {
-                dead.push(key.clone());
-            } else {
-                next = Some(next.map_or(at, |next: Time| next.min(at)));
+        let mut next: Option<Time> = None;
+        // From the rear: there is what a flush left.
+        for (key, entry) in shard.entries.iter().rev() {
+            if dead.len() == most {
+                next = Some(Time::ORIGIN);
+                break;
+            }
+            match self.dead_at(entry, epoch, flushed_at) {
+                Some(at) if at <= now => dead.push(key.clone()),
+                Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
+                None => {}
             }
         }
         shard.rest.due = next;
+        if let Some(next) = next {
+            self.due(next);
+        }
         let mut dropped = Vec::with_capacity(dead.len());
         for key in &dead {
-            if let Some(entry) = shard.entries.pop(key.sought().probe()) {
+            if let Some((key, entry)) = shard.entries.pop_entry(key.sought().probe()) {
                 self.taken_out(&shard, &key.sought(), &entry);
                 let expired = entry.epoch == epoch && entry.stale_since.is_none();
                 shard.rest.counts.expirations += u64::from(expired);
                 shard.rest.counts.freed += 1;
-                dropped.push(entry);
+                dropped.push((key, entry));
             }
         }
         drop(shard);
+        let any = !dropped.is_empty();
         discard(dropped);
-        !dead.is_empty()
+        discard(dead);
+        any
     }
 
     /// Evicts until all entries weigh no more than they may: first of the shard of `key`, but not `key` itself, then of the

@@ -70,7 +70,7 @@ pub(super) struct ShardRest<K, V, T> {
     pub(super) capacity: NonZeroUsize,
     /// But for the hits.
     pub(super) counts: ShardCounts,
-    /// No entry of the epoch is dead before this. None if there is no such time.
+    /// No entry is dead before this, unless there was a flush since `due_epoch`. None if there is no such time.
     pub(super) due: Option<Time>,
     pub(super) due_epoch: u64,
 }
@@ -79,6 +79,8 @@ pub(super) struct ShardRest<K, V, T> {
 pub(crate) struct ShardCounts {
     /// Counted by the shards themselves.
     pub(crate) hits: u64,
+    /// Held by the shards now, dead ones included.
+    pub(crate) entries: u64,
     pub(crate) misses: u64,
     pub(crate) evictions: u64,
     pub(crate) expirations: u64,
@@ -108,10 +110,13 @@ impl<K: Eq, V, T> Shard<K, V, T> {
         }
     }
 
-    /// An entry is dead from then on.
-    pub(super) fn due(&mut self, at: Time) {
-        let due = &mut self.rest.due;
-        *due = Some(due.map_or(at, |earlier| earlier.min(at)));
+    /// An entry is dead from then on. Returns whether none was before.
+    pub(super) fn due(&mut self, at: Time) -> bool {
+        let is_first = self.rest.due.is_none_or(|due| at < due);
+        if is_first {
+            self.rest.due = Some(at);
+        }
+        is_first
     }
 
     /// An entry goes to the front now: what it is to remember as [`moved`](Entry::moved).

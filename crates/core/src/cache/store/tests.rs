@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::time::advance;
 
-use super::store::{Accept, Begin, Flight, Found, Outcome, Stale, Store, StoreTerms, Stored};
+use super::store::{
+    Accept, Begin, Flight, Found, Fresh, Outcome, Stale, Store, StoreTerms, Stored,
+};
 use crate::sync::now;
 
 type Numbers = Store<u32, u32, u32>;
@@ -385,44 +387,133 @@ async fn later_causes_do_not_prolong_what_is_stale() {
     }
 }
 
-#[test]
-fn a_sweep_drops_what_a_flush_left_and_nothing_else() {
-    let store = of(200);
-    (0..150).for_each(|key| _ = load(&store, key, key));
-    assert!((0..store.shards()).all(|shard| !store.sweep(shard)));
-    assert_eq!(store.len(), 150, "all is valid");
-    store.flush(Some(now()));
-    (0..20).for_each(|key| _ = load(&store, key, 1_000));
-    let flight = lead(&store, 149);
-    let mut sweeps = 0;
+/// Expires everything, as the driver does. Returns in how many portions.
+fn expire(store: &Numbers) -> usize {
+    if !store.take_due() {
+        return 0;
+    }
+    let mut portions = 0;
     for shard in 0..store.shards() {
-        while store.sweep(shard) {
-            sweeps += 1;
+        while store.expire(shard) {
+            portions += 1;
             store.assert_consistent();
         }
     }
-    assert!(sweeps > 0, "not all at once");
+    portions
+}
+
+#[test]
+fn what_a_flush_left_is_dropped_and_nothing_else() {
+    let store = of(200);
+    (0..150).for_each(|key| _ = load(&store, key, key));
+    assert!(!store.take_due(), "all is valid");
+    store.flush(Some(now()));
+    (0..20).for_each(|key| _ = load(&store, key, 1_000));
+    let flight = lead(&store, 149);
+    assert!(expire(&store) > 0);
     assert_eq!(store.len(), 20);
     assert!((0..20).all(|key| get(&store, key) == Got::Hit(1_000)));
     // What is in flight is still found by its tag.
     assert!(store.invalidate_tag(&1).contains(&149));
     assert_eq!(store.finish(&149, &flight, &Arc::new(0)), Stored::Overtaken);
-    assert!(!store.sweep(store.shards()), "there is no such shard");
+    assert!(!store.expire(store.shards()), "there is no such shard");
     store.assert_consistent();
 }
 
+#[test]
+fn a_large_flush_is_dropped_in_portions() {
+    for capacity in [127, 500_000] {
+        let store = of(capacity);
+        let keys = 120 * store.shards();
+        (0..keys as u32).for_each(|key| _ = load(&store, key, key));
+        store.flush(None);
+        assert!(store.take_due());
+        let mut left = store.len();
+        for shard in 0..store.shards() {
+            while store.expire(shard) {
+                assert!(left - store.len() <= 64);
+                left = store.len();
+            }
+        }
+        assert_eq!(left, 0);
+        assert_eq!(store.counts().freed, keys as u64);
+    }
+}
+
+/// The ways in which entries die: each has to make the store due, and no sooner than that.
 #[tokio::test(start_paused = true)]
-async fn a_sweep_keeps_what_may_still_be_served() {
+async fn dead_entries_are_due_and_nothing_else_is() {
+    let ttl = 10 * SECOND;
+    let with = |ttl, keep_stale| {
+        let (ttl, terms) = (ttl, terms(1_000));
+        Store::new(StoreTerms {
+            ttl,
+            keep_stale,
+            ..terms
+        })
+    };
+    type End<'a> = &'a dyn Fn(&Numbers);
+    let flush: End<'_> = &|store| store.flush(Some(now()));
+    let by_hand: End<'_> = &|store| store.flush(None);
+    let event: End<'_> = &|store| (0..200).for_each(|key| _ = store.invalidate(&key, Stale::Keep));
+    let nothing: End<'_> = &|_| ();
+    for (name, store, end, dies) in [
+        ("flushed", with(None, None), flush, 0),
+        ("flushed by hand, stale", with(None, Some(ttl)), by_hand, 0),
+        ("flushed, stale", with(None, Some(ttl)), flush, 10),
+        ("invalidated, stale", with(None, Some(ttl)), event, 10),
+        ("expired", with(Some(ttl), None), nothing, 10),
+        ("expired, stale", with(Some(ttl), Some(ttl)), nothing, 20),
+    ] {
+        (0..200).for_each(|key| _ = load(&store, key, key));
+        assert!(!store.take_due(), "{name}");
+        end(&store);
+        if dies > 0 {
+            expire(&store);
+            assert_eq!(store.len(), 200, "{name}");
+            advance((dies - 1) * SECOND).await;
+            assert!(!store.take_due(), "{name}");
+            advance(SECOND).await;
+        }
+        assert!(expire(&store) > 0, "{name}");
+        assert_eq!(store.len(), 0, "{name}");
+        advance(100 * ttl).await;
+        expire(&store);
+        assert!(!store.take_due(), "{name}: idle");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn entries_that_may_still_be_served_are_kept() {
     let store = keeping(None);
     load(&store, 1, 1);
     store.flush(Some(now()));
     load(&store, 2, 2);
-    store.sweep(0);
+    assert_eq!(expire(&store), 0);
     assert_eq!(store.len(), 2);
     store.flush(Some(now()));
-    store.sweep(0);
+    expire(&store);
     assert_eq!(store.len(), 1, "the one of two flushes ago is gone");
     assert_eq!(get(&store, 2), Got::Stale(2, true));
+}
+
+/// One entry that lives long must not hide those behind it, nor make each portion walk past it for ever.
+#[tokio::test(start_paused = true)]
+async fn entries_expire_behind_one_that_lives() {
+    let store = of(64);
+    load(&store, 0, 0);
+    for key in 1..50 {
+        let flight = lead(&store, key);
+        let value = Arc::new(key);
+        let fresh = Fresh {
+            ttl: Some(SECOND),
+            ..Fresh::from(&value)
+        };
+        assert_eq!(store.finish(&key, &flight, fresh), Stored::Yes);
+    }
+    advance(SECOND).await;
+    expire(&store);
+    assert_eq!((store.len(), get(&store, 0)), (1, Got::Hit(0)));
 }
 
 #[tokio::test]
@@ -509,9 +600,9 @@ fn values_are_dropped_outside_of_the_locks() {
     });
     dropped("invalidated by tag", &|store| _ = store.invalidate_tag(&1));
     dropped("evicted", &|store| _ = put(store, 2, &drops));
-    dropped("swept", &|store| {
+    dropped("expired", &|store| {
         store.flush(Some(now()));
-        store.sweep(0);
+        store.expire(0);
     });
     dropped("read when dead", &|store| {
         store.flush(Some(now()));

@@ -4,7 +4,7 @@ FROM (
     VALUES
         -- Listeners are idle while nothing is written.
         ('idle_session_timeout', '0'),
-        -- The client has deadlines of its own, after which it gives the session up.
+        -- The client has deadlines of its own, after which it drops the session.
         ('statement_timeout', '0'),
         ('lock_timeout', '0'),
         ('transaction_timeout', '0'),
@@ -20,7 +20,7 @@ FROM (
         ('TimeZone', 'UTC'),
         ('bytea_output', 'hex'),
         ('extra_float_digits', '1'),
-        -- A policy that hides rows is an error, not a gap.
+        -- A policy that would hide rows causes an error instead of a gap.
         ('row_security', 'off'),
         -- Compiling a query of the catalog takes longer than running it.
         ('jit', 'off'),

@@ -43,7 +43,7 @@ fn numbers(backlog: &mut Backlog, max: usize) -> (Option<u64>, Vec<u64>) {
 }
 
 #[test]
-fn a_lone_batch_is_handed_on_without_copying() {
+fn a_single_batch_is_delivered_without_copying() {
     let mut backlog = Backlog::new(10, Overflow::Resync);
     let batch: std::sync::Arc<[Event]> = [event(1, 1), event(2, 2)].into();
     backlog.push_events(batch.clone(), 1);
@@ -61,7 +61,7 @@ fn small_batches_are_joined_up_to_the_credit() {
 }
 
 #[test]
-fn a_resync_stands_where_it_arrived() {
+fn resyncs_keep_their_place_among_events() {
     let mut backlog = Backlog::new(10, Overflow::Resync);
     push(&mut backlog, 0..2);
     backlog.push_resync(Resync::new(ResyncReason::Reconnected), 1);
@@ -77,28 +77,28 @@ fn a_resync_stands_where_it_arrived() {
 }
 
 #[test]
-fn the_beginning_of_a_session_is_no_resync_unless_it_meets_one() {
+fn a_session_start_is_delivered_with_adjacent_resyncs_only() {
     let session = || Session::next();
     let mut backlog = Backlog::new(4, Overflow::Resync);
     push(&mut backlog, 0..2);
     let first = session();
-    backlog.push_resync(Resync::of_nothing(first), 1);
+    backlog.push_resync(Resync::session_start(first), 1);
     assert!(!backlog.has_resync());
     assert_eq!(numbers(&mut backlog, 9), (None, vec![0, 1]));
     let delivery = pop(&mut backlog, 9).unwrap();
     assert!(delivery.resync().is_none() && delivery.session() == Some(first));
     assert_eq!(backlog.counts().resyncs, 0);
-    // It meets one, before or after it.
+    // Merged with a resync before or after it.
     let (second, third) = (session(), session());
-    backlog.push_resync(Resync::of_nothing(second), 1);
+    backlog.push_resync(Resync::session_start(second), 1);
     backlog.push_resync(Resync::new(ResyncReason::Trimmed), 1);
-    backlog.push_resync(Resync::of_nothing(third), 1);
+    backlog.push_resync(Resync::session_start(third), 1);
     let delivery = pop(&mut backlog, 9).unwrap();
     assert_eq!(delivery.resync().unwrap().to_string(), "trimmed");
     assert_eq!(delivery.session(), Some(third));
-    // It is lost with what is dropped, and kept in the announcement of that.
+    // Dropped with the events of an overflow, and kept in its resync.
     push(&mut backlog, 2..4);
-    backlog.push_resync(Resync::of_nothing(third), 1);
+    backlog.push_resync(Resync::session_start(third), 1);
     push(&mut backlog, 4..7);
     let delivery = pop(&mut backlog, 9).unwrap();
     assert_eq!(delivery.resync().unwrap().to_string(), "overflow (2 lost)");
@@ -119,7 +119,7 @@ fn resync_drops_the_backlog_and_keeps_what_follows_the_gap() {
 }
 
 #[test]
-fn a_batch_that_finds_the_queue_empty_is_taken_whatever_its_size() {
+fn an_empty_queue_takes_a_batch_of_any_size() {
     for overflow in [
         Overflow::Resync,
         Overflow::DropOldest,
@@ -132,7 +132,7 @@ fn a_batch_that_finds_the_queue_empty_is_taken_whatever_its_size() {
 }
 
 #[test]
-fn what_a_failed_subscriber_had_in_hand_is_told_before_the_rest() {
+fn events_of_a_failed_delivery_are_lost_before_later_ones() {
     let mut backlog = Backlog::new(9, Overflow::Resync);
     push(&mut backlog, 0..5);
     assert_eq!(numbers(&mut backlog, 3), (None, vec![0, 1, 2]));
@@ -140,7 +140,7 @@ fn what_a_failed_subscriber_had_in_hand_is_told_before_the_rest() {
     assert_eq!(numbers(&mut backlog, 3), (Some(3), vec![3, 4]));
     let counts = backlog.counts();
     assert_eq!((counts.matched, counts.delivered, counts.lost), (5, 2, 3));
-    // It fails again: what it was told with that delivery is told once more.
+    // It fails again, so the resync of that delivery is delivered again.
     backlog.take_back();
     assert_eq!(numbers(&mut backlog, 3), (Some(5), vec![]));
     backlog.take_back();
@@ -149,7 +149,7 @@ fn what_a_failed_subscriber_had_in_hand_is_told_before_the_rest() {
 }
 
 #[test]
-fn drop_oldest_drops_no_more_than_it_must() {
+fn drop_oldest_drops_only_as_many_as_needed() {
     let mut backlog = Backlog::new(4, Overflow::DropOldest);
     push(&mut backlog, 0..3);
     push(&mut backlog, 3..6);
@@ -169,7 +169,7 @@ fn coalescing_keeps_the_newest_event_per_row() {
         delivery.events().iter().map(number).collect::<Vec<_>>(),
         [6, 7, 8]
     );
-    // More rows than room: nothing to coalesce, so the backlog goes.
+    // There are more rows than room, so coalescing does not help and the backlog is dropped.
     push(&mut backlog, 0..1);
     push(&mut backlog, 1..7);
     assert_eq!(numbers(&mut backlog, 9), (Some(7), vec![]));
@@ -200,18 +200,18 @@ fn policy() -> impl Strategy<Value = Overflow> {
 }
 
 proptest! {
-    /// Every event is delivered in order, or lies in a gap that a resync announces with its exact
-    /// size, or was superseded by a newer event of its row.
+    /// Every event is delivered in order, or is in a gap that a resync reports with its exact size, or was superseded by a
+    /// newer event of its row.
     #[test]
-    fn nothing_is_missing_without_being_told(
+    fn every_missing_event_is_reported(
         steps in steps(), capacity in 1_usize..20, overflow in policy(),
     ) {
         let mut backlog = Backlog::new(capacity, overflow);
         let mut next = 0_u64;
         let mut pushed: Vec<i64> = Vec::new();
-        let (mut told_lost, mut told_coalesced) = (0, 0);
+        let (mut reported_lost, mut reported_coalesced) = (0, 0);
         let mut delivered: Vec<(u64, i64)> = Vec::new();
-        // Which numbers were skipped, and whether a resync stood between their neighbours.
+        // The numbers that were skipped, and whether a resync was delivered in their place.
         let mut announced = false;
         let mut gaps: HashMap<u64, bool> = HashMap::new();
         let mut last: Option<u64> = None;
@@ -238,8 +238,8 @@ proptest! {
                 Step::Pop { max } => {
                     let Some(delivery) = pop(&mut backlog, max) else { continue };
                     prop_assert!(delivery.events().len() <= max);
-                    told_lost += delivery.resync().map_or(0, Resync::lost);
-                    told_coalesced += delivery.coalesced();
+                    reported_lost += delivery.resync().map_or(0, Resync::lost);
+                    reported_coalesced += delivery.coalesced();
                     announced |= delivery.resync().is_some();
                     for event in delivery.events().iter() {
                         let number = number(event);
@@ -261,22 +261,22 @@ proptest! {
             );
         }
         prop_assert_eq!(backlog.len(), 0);
-        prop_assert_eq!(told_lost, backlog.counts().lost);
-        prop_assert_eq!(told_coalesced, backlog.counts().coalesced);
+        prop_assert_eq!(reported_lost, backlog.counts().lost);
+        prop_assert_eq!(reported_coalesced, backlog.counts().coalesced);
         for (missing, announced) in gaps {
             let row = pushed[missing as usize];
             let superseded = delivered.iter().any(|(number, r)| *number > missing && *r == row);
             let coalesces = overflow == Overflow::CoalesceByKey;
             prop_assert!(
-                announced || (coalesces && (superseded || told_lost > 0)),
-                "{} is missing without a word", missing
+                announced || (coalesces && (superseded || reported_lost > 0)),
+                "{} is missing without a resync", missing
             );
         }
     }
 }
 
 #[test]
-fn what_is_early_waits() {
+fn items_wait_until_caches_have_applied_them() {
     let mut backlog = Backlog::new(10, Overflow::Resync);
     let early = |backlog: &mut Backlog, below| match backlog.pop(9, below) {
         Popped::Early(number) => number,
@@ -294,7 +294,7 @@ fn what_is_early_waits() {
         [3, 5]
     );
     assert_eq!(early(&mut backlog, 7), 7);
-    // What was delivered counts until it was handled.
+    // Delivered items count until they are handled.
     assert_eq!(backlog.mark(0), Some(3));
     backlog.handled();
     assert_eq!(backlog.mark(0), Some(7));
@@ -302,7 +302,7 @@ fn what_is_early_waits() {
 }
 
 #[test]
-fn what_stands_for_several_items_has_their_numbers() {
+fn merged_items_span_the_numbers_of_all() {
     let mut backlog = Backlog::new(4, Overflow::DropOldest);
     for number in 1..=6 {
         backlog.push_events([event(number, 1)].into(), number);

@@ -1,4 +1,4 @@
-//! The settings of a notify source.
+//! The options of a notify source.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use crate::backoff::Backoff;
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Kind, Result};
 use crate::name::ChannelName;
+use crate::source::options::Options;
 use crate::source::outbox::OutboxSourceBuilder;
-use crate::source::terms::Terms;
 use crate::trigger::TriggerSpec;
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) terms: Terms,
+    pub(super) options: Options,
     pub(super) channels: Vec<ChannelName>,
     pub(super) probe: bool,
 }
@@ -30,15 +30,15 @@ impl NotifySourceBuilder {
     pub(super) fn new(config: ConnectConfig) -> Self {
         Self {
             settings: Settings {
-                terms: Terms::new(config),
+                options: Options::new(config),
                 channels: Vec::new(),
                 probe: true,
             },
         }
     }
 
-    /// Listens to `channel`, besides those of the watched tables. Without any channel and table, it is
-    /// [`ChannelName::DEFAULT`].
+    /// Listens to `channel`, in addition to the channels of the watched tables. Without any channel and table, the source
+    /// listens to [`ChannelName::DEFAULT`].
     pub fn channel(mut self, channel: ChannelName) -> Self {
         if !self.settings.channels.contains(&channel) {
             self.settings.channels.push(channel);
@@ -46,79 +46,83 @@ impl NotifySourceBuilder {
         self
     }
 
-    /// Watches a table: listens to its channel, and checks at every connect and heartbeat that its triggers
-    /// are in place. While they are not, the source is not live; if they merely differ from the
-    /// specification, it says so in the log.
+    /// Watches a table: listens to its channel, and checks at every connect and heartbeat that its triggers are in place.
+    ///
+    /// While they are not, the source is not live. Triggers that differ from the specification without loss are only logged.
     pub fn watch(mut self, spec: TriggerSpec) -> Self {
-        self.settings.terms.specs.push(spec);
+        self.settings.options.specs.push(spec);
         self
     }
 
-    /// The tables that it [watches](Self::watch).
+    /// Returns the tables that are [watched](Self::watch).
     #[must_use]
     pub fn watched(&self) -> &[TriggerSpec] {
-        &self.settings.terms.specs
+        &self.settings.options.specs
     }
 
-    /// The [channels](Self::channel) that it listens to besides, of whose triggers nothing is known.
+    /// Returns the additional [channels](Self::channel). The source does not check triggers for them.
     #[must_use]
     pub fn other_channels(&self) -> &[ChannelName] {
         &self.settings.channels
     }
 
-    /// Asks the server every `interval` whether the session still listens, and gives it up if there is no
-    /// answer within `deadline`. Default: 10 s and 5 s.
+    /// Queries the server every `interval`, and drops the session if there is no answer within `deadline`. The defaults are
+    /// 10 s and 5 s.
+    ///
+    /// The query confirms that the session still listens and that the triggers are in place.
     pub fn heartbeat(mut self, interval: Duration, deadline: Duration) -> Self {
-        self.settings.terms.heartbeat_interval = interval;
-        self.settings.terms.heartbeat_deadline = deadline;
+        self.settings.options.heartbeat_interval = interval;
+        self.settings.options.heartbeat_deadline = deadline;
         self
     }
 
-    /// How long an attempt to connect, listen and verify may take as a whole. Several hosts share that time: none uses up
-    /// all of it. Default: 10 s.
+    /// Limits an attempt to connect, listen and verify as a whole. If there are several hosts, each gets a share of the time.
+    /// The default is 10 s.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.settings.terms.connect_timeout = limit;
+        self.settings.options.connect_timeout = limit;
         self
     }
 
-    /// The wait between attempts. Default: 100 ms doubling up to 30 s.
+    /// Sets the delays between attempts to connect. The default is 100 ms, doubling up to 30 s.
     pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.settings.terms.backoff = backoff;
+        self.settings.options.backoff = backoff;
         self
     }
 
-    /// Whether to check, until it has succeeded once, that a notification from a second connection
-    /// arrives. It does not where a proxy in between loses notifications, although LISTEN succeeds there. Default:
-    /// on. A pooler in transaction mode is refused in any case, at each attempt to connect.
+    /// Whether to verify that a notification from a second connection arrives, until that has succeeded once. The default is
+    /// on.
+    ///
+    /// The check fails behind a proxy that loses notifications although LISTEN succeeds. A pooler in transaction mode is
+    /// refused in any case, at each attempt to connect.
     pub fn probe(mut self, on: bool) -> Self {
         self.settings.probe = on;
         self
     }
 
-    /// This without the tables in [outbox mode](TriggerSpec::outbox), and a source of these, with the same connection,
-    /// heartbeat, timeout and backoff. To be [joined](crate::Joined).
+    /// Removes the tables in [outbox mode](TriggerSpec::outbox), and returns an outbox source for them with the same
+    /// connection, heartbeat, timeout and backoff. [Join](crate::Joined) the two sources.
     pub fn split_outbox(mut self) -> (Self, OutboxSourceBuilder) {
-        let mut terms = self.settings.terms.clone();
-        terms.specs.retain(TriggerSpec::is_outbox);
-        self.settings.terms.specs.retain(|spec| !spec.is_outbox());
-        (self, OutboxSourceBuilder::with(terms))
+        let mut options = self.settings.options.clone();
+        options.specs.retain(TriggerSpec::is_outbox);
+        self.settings.options.specs.retain(|spec| !spec.is_outbox());
+        (self, OutboxSourceBuilder::with(options))
     }
 
-    /// The source. It connects when it is first polled.
+    /// Builds the source. It connects when it is first polled.
     ///
     /// # Errors
-    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a table to watch is
-    /// in outbox mode.
+    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a watched table is in
+    /// outbox mode.
     pub fn build(self) -> Result<NotifySource> {
         self.checked().map(NotifySource::new)
     }
 
-    /// Makes any number of such sources: what [`supervise`](crate::supervise) asks for. Settings are
-    /// checked here, once.
+    /// Checks the options once, and returns a function that makes any number of such sources, for
+    /// [`supervise`](crate::supervise).
     ///
     /// # Errors
-    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a table to watch is
-    /// in outbox mode.
+    /// If an interval, a deadline, a timeout or the backoff is under a millisecond or over a day, or a watched table is in
+    /// outbox mode.
     pub fn factory(self) -> Result<impl Fn() -> NotifySource + Clone + Send + 'static> {
         let settings = self.checked()?;
         Ok(move || NotifySource::new(Arc::clone(&settings)))
@@ -126,15 +130,15 @@ impl NotifySourceBuilder {
 
     fn checked(self) -> Result<Arc<Settings>> {
         let mut settings = self.settings;
-        settings.terms.check()?;
-        if let Some(spec) = settings.terms.specs.iter().find(|spec| spec.is_outbox()) {
+        settings.options.check()?;
+        if let Some(spec) = settings.options.specs.iter().find(|spec| spec.is_outbox()) {
             let message = format!(
                 "changes of {} are recorded in the outbox, not announced; watch it with an OutboxSource",
                 spec.table()
             );
             return Err(Error::new(Kind::Config, message));
         }
-        for spec in &settings.terms.specs {
+        for spec in &settings.options.specs {
             if !settings.channels.contains(spec.channel_name()) {
                 settings.channels.push(spec.channel_name().clone());
             }

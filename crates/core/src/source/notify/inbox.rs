@@ -1,4 +1,4 @@
-//! What arrived on the connection and was not handed on yet.
+//! Decodes notifications and collects the signals of a batch.
 
 use std::time::SystemTime;
 
@@ -9,11 +9,11 @@ use crate::name::ChannelName;
 use crate::signal::{Resync, ResyncReason, Signal};
 use crate::telemetry::Unlogged;
 
-/// How many events make a batch full.
+/// The number of events that fill a batch.
 const MAX_BATCH: usize = 512;
 
-/// How many payloads that are no events make it full. They take no room, so it is more: any role can send many, and each
-/// batch of them makes subscribers read the tables again.
+/// The number of undecodable payloads that fill a batch. They occupy no memory, so the limit is higher. Any role can send
+/// many, and each batch of them makes subscribers read the tables again.
 const MAX_UNDECODABLE: u64 = 16_384;
 
 #[derive(Debug, Default)]
@@ -22,26 +22,26 @@ pub(super) struct Inbox {
     events: Vec<Event>,
     /// Complete signals that come before `events`.
     signals: Vec<Signal>,
-    /// Payloads of this batch that are no events.
+    /// The number of undecodable payloads in this batch.
     undecodable: u64,
-    /// The same, between two heartbeats: the first is logged, the others are counted.
+    /// Undecodable payloads since the last heartbeat: the first is logged, the others are counted.
     unlogged: Unlogged,
-    /// When the current run of messages began to be read.
+    /// When reading of the current run of messages began.
     received_at: Option<SystemTime>,
 }
 
 impl Inbox {
-    /// Takes a notification in.
+    /// Adds a notification to the batch.
     pub(super) fn accept(&mut self, notification: &Notification) {
         let (channel, payload) = (notification.channel(), notification.payload());
         self.take_in(channel, payload, notification.process_id());
     }
 
-    /// A payload that is not an event becomes a resync in its place; further ones of the channel become part of the first
-    /// one of the batch. That covers them: a subscriber that receives it reads the tables after all of the batch's
-    /// transactions were committed.
+    /// A payload that fails to decode becomes a resync in its place. Later ones of the channel in the same batch are merged
+    /// into that resync. It covers them, because a subscriber reads the tables only after all transactions of the batch were
+    /// committed.
     fn take_in(&mut self, channel: &str, payload: &str, pid: i32) {
-        // The clock is read once per run of messages that were there together.
+        // One reading of the clock serves all messages that arrived together.
         let received_at = *self.received_at.get_or_insert_with(SystemTime::now);
         let decoded = self
             .decoder
@@ -49,7 +49,7 @@ impl Inbox {
         if let Err(error) = decoded {
             self.undecodable += 1;
             if self.unlogged.has_first(1) {
-                tracing::warn!(channel, backend_pid = pid, error = %error.chain(), "payload not understood");
+                tracing::warn!(channel, backend_pid = pid, error = %error.chain(), "payload failed to decode");
             }
             let reason = ResyncReason::Undecodable(error);
             let resync = match ChannelName::new(channel) {
@@ -66,7 +66,7 @@ impl Inbox {
         }
     }
 
-    /// The resync of this batch for a channel.
+    /// Returns the resync of this batch for a channel.
     fn earlier(&mut self, channel: Option<&ChannelName>) -> Option<&mut Resync> {
         self.signals.iter_mut().find_map(|signal| match signal {
             Signal::Resync(resync) if resync.channel() == channel => Some(resync),
@@ -74,10 +74,10 @@ impl Inbox {
         })
     }
 
-    /// Logs how many payloads were not understood beside the one that was logged. Called once for each heartbeat.
+    /// Logs the number of undecodable payloads besides the one that was logged. Called once per heartbeat.
     pub(super) fn log_undecodable(&mut self) {
         if let Some(count) = self.unlogged.take() {
-            tracing::warn!(count, "more payloads not understood");
+            tracing::warn!(count, "more payloads failed to decode");
         }
     }
 
@@ -89,7 +89,7 @@ impl Inbox {
         self.events.is_empty() && self.signals.is_empty()
     }
 
-    /// Everything so far, as signals.
+    /// Returns the batch as signals.
     pub(super) fn take(&mut self) -> Vec<Signal> {
         self.seal();
         self.received_at = None;
@@ -97,7 +97,7 @@ impl Inbox {
         std::mem::take(&mut self.signals)
     }
 
-    /// Makes a batch of the events so far.
+    /// Turns the collected events into a signal.
     fn seal(&mut self) {
         if !self.events.is_empty() {
             self.signals
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn undecodable_payloads_of_a_batch_are_one_resync_for_each_channel() {
+    fn undecodable_payloads_become_one_resync_per_channel_and_batch() {
         let mut inbox = Inbox::default();
         for channel in ["a", "b", "a", "a", "b"] {
             inbox.take_in("a", EVENT, 1);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_of_undecodable_payloads_is_full_at_last() {
+    fn undecodable_payloads_fill_a_batch_at_their_limit() {
         let mut inbox = Inbox::default();
         for _ in 1..MAX_UNDECODABLE {
             inbox.take_in("a", "junk", 1);

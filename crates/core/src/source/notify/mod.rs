@@ -1,4 +1,4 @@
-//! LISTEN as a source: one dedicated connection that is never in a transaction.
+//! A source on LISTEN: one dedicated connection that is never in a transaction.
 //!
 //! ```text
 //!            ┌──────────── error: Down, back off ─────────────┐
@@ -8,17 +8,17 @@
 //!                                 └─ Resync, Live             └─ heartbeat: still listening? triggers in order?
 //! ```
 //!
-//! Owner: whoever polls [`Source::next`] drives the connection; there is no task behind it.
+//! Polling [`Source::next`] drives the connection. There is no background task.
 //!
 //! Guarantees:
-//! - `Live` is said after the server confirmed every LISTEN, and after the `Resync` that precedes it. What
-//!   arrives between LISTEN and `Resync` is covered by the latter and dropped.
-//! - `Live` holds only while every watched table's triggers are in place, and a trigger that was altered
-//!   between two looks at it (disabled for a bulk load, say) becomes a `Resync`.
-//! - Any error of the connection means reconnect, as does a heartbeat that is not answered in time: a
-//!   connection that is only half open is noticed within heartbeat interval + deadline.
-//! - A payload that is not an event becomes a `Resync` of its channel, in its place among the events.
-//! - It never gives up: attempts follow each other with capped exponential backoff and full jitter.
+//! - `Live` is emitted after the server has confirmed every LISTEN, and after a `Resync`. Notifications that arrive between
+//!   LISTEN and the `Resync` are dropped, because the `Resync` covers their changes.
+//! - The source is live only while the triggers of every watched table are in place. A trigger that was altered between two
+//!   checks (disabled for a bulk load, for example) causes a `Resync`.
+//! - Any error of the connection, or an unanswered heartbeat, causes a reconnect. A half-open connection is detected within
+//!   heartbeat interval + deadline.
+//! - A payload that fails to decode becomes a `Resync` of its channel, in its place among the events.
+//! - The source never gives up: it reconnects with capped exponential backoff and full jitter.
 
 mod builder;
 mod inbox;
@@ -35,20 +35,20 @@ use tokio::time::{Instant, sleep_until};
 
 pub use builder::NotifySourceBuilder;
 use builder::Settings;
-use session::{News, Session};
+use session::{Received, Session};
 
 use super::Source;
 use super::attempts::{Attempts, within_limit};
-use super::drift::{compare, warn_of_untidiness};
+use super::drift::{compare, log_harmless_drift};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Result};
 use crate::signal::{Resync, ResyncReason, Signal};
 use crate::trigger::Check;
 
-/// Turns notifications into signals.
+/// A source that turns notifications into signals.
 ///
-/// At most once: what is committed while the connection is down is not delivered later, but announced by a
-/// resync.
+/// Delivery is at most once: changes that are committed while the connection is down are not delivered later. A resync
+/// reports that they may exist.
 ///
 /// ```
 /// use std::time::Duration;
@@ -66,16 +66,16 @@ use crate::trigger::Check;
 pub struct NotifySource {
     settings: Arc<Settings>,
     state: State,
-    /// Said one after the other before anything else happens.
+    /// Signals to emit before anything else happens.
     pending: VecDeque<Signal>,
     attempts: Attempts,
-    /// Whether there was a session before.
+    /// Whether there was an earlier session.
     was_open: bool,
-    /// Whether notifications were seen to arrive from another connection.
+    /// Whether a notification from another connection has ever arrived.
     probed: bool,
 }
 
-/// An attempt to open a session. Kept between polls, so that dropping a call of `next` does not end it.
+/// An attempt to open a session. It is kept between polls, so dropping a call of `next` does not abort it.
 type Opening = Pin<Box<dyn Future<Output = Result<(Session, Check)>> + Send>>;
 
 enum State {
@@ -88,13 +88,13 @@ enum State {
     Open {
         session: Box<Session>,
         since: Instant,
-        /// How the triggers were when last looked at.
+        /// The result of the last check of the triggers.
         check: Check,
     },
 }
 
 impl NotifySource {
-    /// Starts describing a source on the database of `config`.
+    /// Starts building a source on the database of `config`.
     pub fn builder(config: ConnectConfig) -> NotifySourceBuilder {
         NotifySourceBuilder::new(config)
     }
@@ -117,7 +117,7 @@ impl NotifySource {
         let probe = settings.probe && !self.probed;
         Box::pin(async move {
             let opening = Box::pin(Session::open(&settings, probe));
-            within_limit(&settings.terms, opening).await
+            within_limit(&settings.options, opening).await
         })
     }
 
@@ -128,7 +128,7 @@ impl NotifySource {
             false => ResyncReason::Started,
         };
         self.pending.push_back(Signal::Resync(Resync::new(reason)));
-        warn_of_untidiness(&check);
+        log_harmless_drift(&check);
         self.pending.push_back(match check.deafness() {
             Some(error) => Signal::Down(error),
             None => Signal::Live,
@@ -141,14 +141,14 @@ impl NotifySource {
         };
     }
 
-    /// Drops what is left of the session and schedules the next attempt.
+    /// Drops the session and schedules the next attempt.
     fn lose(&mut self, error: Error) -> Signal {
         let opened = match &self.state {
             State::Open { since, .. } => Some(*since),
             _ => None,
         };
         self.state = State::Waiting {
-            until: self.attempts.next(&self.settings.terms, opened, &error),
+            until: self.attempts.next(&self.settings.options, opened, &error),
         };
         Signal::Down(error)
     }
@@ -172,8 +172,8 @@ impl Source for NotifySource {
                     Err(error) => return self.lose(error),
                 },
                 State::Open { session, check, .. } => match session.next().await {
-                    Ok(News::Signals(signals)) => self.pending.extend(signals),
-                    Ok(News::Checked(now)) => {
+                    Ok(Received::Signals(signals)) => self.pending.extend(signals),
+                    Ok(Received::Checked(now)) => {
                         let before = std::mem::replace(check, now);
                         self.pending.extend(compare(&before, check));
                     }

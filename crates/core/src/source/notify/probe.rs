@@ -1,7 +1,7 @@
-//! The check that notifications of other connections arrive.
+//! Verifies that notifications from other connections arrive.
 //!
-//! Behind some proxies and poolers LISTEN succeeds and notifications go astray. A NOTIFY on the same
-//! connection would be heard all the same, so the probe opens a second one. Poolers in transaction mode were refused before:
+//! Behind some proxies and poolers LISTEN succeeds, but notifications are lost. A NOTIFY on the same connection would arrive
+//! nevertheless, so the probe opens a second one. Poolers in transaction mode have already been refused by
 //! `connect/pooler.rs`.
 
 use std::future::{Future, poll_fn};
@@ -18,25 +18,25 @@ use crate::name::ChannelName;
 use crate::source::listen::execute;
 use crate::source::wire::Wire;
 
-/// Fails unless a notification of another connection arrives.
+/// Fails unless a notification from another connection arrives.
 pub(super) async fn probe(wire: &mut Wire, client: &Client, settings: &Settings) -> Result<()> {
-    let limit = settings.terms.heartbeat_deadline;
+    let limit = settings.options.heartbeat_deadline;
     let channel = channel()?;
     let token = token();
     wire.drive(execute(client, format!("LISTEN {}", channel.quoted())))
         .await?;
 
-    let mut notify = pin!(notify(&settings.terms.config, &channel, &token));
+    let mut notify = pin!(notify(&settings.options.config, &channel, &token));
     let mut notified = false;
-    let mut patience = pin!(sleep(limit));
-    let heard = poll_fn(|cx| {
+    let mut timer = pin!(sleep(limit));
+    let received = poll_fn(|cx| {
         if !notified && let Poll::Ready(sent) = notify.as_mut().poll(cx) {
             sent?;
             notified = true;
-            patience.as_mut().reset(Instant::now() + limit);
+            timer.as_mut().reset(Instant::now() + limit);
         }
-        // The clock runs from the notification on: opening the second connection takes what it takes.
-        if notified && patience.as_mut().poll(cx).is_ready() {
+        // The time limit starts with the notification, because opening the second connection may take long.
+        if notified && timer.as_mut().poll(cx).is_ready() {
             let message =
                 format!("a notification from another connection did not arrive within {limit:?}");
             return Poll::Ready(Err(Error::new(Kind::Deaf, message)));
@@ -49,13 +49,13 @@ pub(super) async fn probe(wire: &mut Wire, client: &Client, settings: &Settings)
         wire.take_end()
             .map_or(Poll::Pending, |ended| Poll::Ready(Err(ended)))
     });
-    heard.await?;
+    received.await?;
     wire.drive(execute(client, format!("UNLISTEN {}", channel.quoted())))
         .await?;
     Ok(())
 }
 
-/// A channel that nobody else uses.
+/// Returns a channel name that no other program uses.
 fn channel() -> Result<ChannelName> {
     ChannelName::new(format!("pgherald_probe_{:016x}", fastrand::u64(..)))
 }
@@ -64,11 +64,11 @@ fn token() -> String {
     format!("{:016x}", fastrand::u64(..))
 }
 
-/// Notifies from a connection of its own.
+/// Sends the notification from a second connection.
 async fn notify(config: &ConnectConfig, channel: &ChannelName, token: &str) -> Result<()> {
     let (client, connection) = config.open().await?;
     let sent = async {
-        // Both are made here of hexadecimal digits and letters.
+        // The channel and the token consist of letters, digits and underscores, so they need no quoting.
         let sql = format!("SELECT pg_catalog.pg_notify('{channel}', '{token}')");
         let sent = client.batch_execute(&sql).await;
         drop(client);

@@ -1,4 +1,4 @@
-//! One connection that listens, from its opening to its loss.
+//! One listening connection, from its opening to its loss.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use crate::connect::refuse_replica;
 use crate::error::Result;
 use crate::name::ChannelName;
 use crate::signal::Signal;
-use crate::source::heartbeat::{Heartbeat, Pulse, Question};
+use crate::source::heartbeat::{Heartbeat, Pulse, Query};
 use crate::source::listen::{confirm_listening, listen};
 use crate::source::watcher::Watcher;
 use crate::source::wire::Wire;
 use crate::trigger::Check;
 
-/// What a session has to tell.
+/// What a session returns to its source.
 #[derive(Debug)]
-pub(super) enum News {
-    /// Events, and resyncs for payloads that are none.
+pub(super) enum Received {
+    /// Events, and resyncs for payloads that failed to decode.
     Signals(Vec<Signal>),
-    /// The triggers were looked at: this is how they are.
+    /// The result of a check of the triggers.
     Checked(Check),
 }
 
@@ -32,14 +32,14 @@ pub(super) struct Session {
     wire: Wire,
     inbox: Inbox,
     heartbeat: Heartbeat,
-    /// What the heartbeat said while there were still notifications to hand on.
+    /// The result of a heartbeat that is held back until all earlier notifications are passed on.
     pulse: Option<Pulse>,
 }
 
 impl Session {
-    /// Connects, listens, and checks that listening works and triggers are in place.
+    /// Connects, listens, verifies that notifications arrive, and checks the triggers.
     pub(super) async fn open(settings: &Settings, probes: bool) -> Result<(Self, Check)> {
-        let (client, connection) = settings.terms.config.listening_session().await?;
+        let (client, connection) = settings.options.config.listening_session().await?;
         let client = Arc::new(client);
         let mut wire = Wire::new(connection);
         wire.drive(refuse_replica(&client)).await?;
@@ -47,10 +47,10 @@ impl Session {
         if probes {
             probe(&mut wire, &client, settings).await?;
         }
-        let watcher = Arc::new(Watcher::new(&settings.terms));
+        let watcher = Arc::new(Watcher::new(&settings.options));
         let check = wire.drive(watcher.check(&client)).await?;
-        let question = question(client, settings, watcher);
-        let heartbeat = Heartbeat::new(&settings.terms, question);
+        let query = query(client, settings, watcher);
+        let heartbeat = Heartbeat::new(&settings.options, query);
         Ok((
             Self {
                 wire,
@@ -62,19 +62,19 @@ impl Session {
         ))
     }
 
-    /// Waits for news.
-    pub(super) async fn next(&mut self) -> Result<News> {
+    /// Waits for signals or the result of a heartbeat.
+    pub(super) async fn next(&mut self) -> Result<Received> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<News>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received>> {
         while !self.inbox.is_full()
             && let Poll::Ready(notification) = self.wire.poll_notification(cx)
         {
             self.inbox.accept(&notification);
         }
         if !self.inbox.is_empty() {
-            self.heartbeat.note_life();
+            self.heartbeat.note_activity();
         }
         if self.pulse.is_none()
             && let Poll::Ready(pulse) = self.heartbeat.poll(cx)
@@ -83,25 +83,25 @@ impl Session {
             self.pulse = Some(pulse);
         }
         if !self.inbox.is_empty() {
-            return Poll::Ready(Ok(News::Signals(self.inbox.take())));
+            return Poll::Ready(Ok(Received::Signals(self.inbox.take())));
         }
         if let Some(error) = self.wire.take_end() {
             return Poll::Ready(Err(error));
         }
         match self.pulse.take() {
             None => Poll::Pending,
-            Some(Pulse::Beat(check)) => Poll::Ready(Ok(News::Checked(check))),
+            Some(Pulse::Beat(check)) => Poll::Ready(Ok(Received::Checked(check))),
             Some(Pulse::Lost(error)) => Poll::Ready(Err(error)),
         }
     }
 }
 
-/// What the heartbeat asks: whether the session still listens, and how the triggers are.
-fn question(
+/// Makes the query of the heartbeat: whether the session still listens, and the state of the triggers.
+fn query(
     client: Arc<Client>,
     settings: &Settings,
     watcher: Arc<Watcher>,
-) -> impl Fn() -> Question + Send + 'static {
+) -> impl Fn() -> Query + Send + 'static {
     let channels: Arc<[ChannelName]> = settings.channels.clone().into();
     move || {
         let (client, channels) = (Arc::clone(&client), Arc::clone(&channels));

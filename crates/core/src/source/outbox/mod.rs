@@ -1,40 +1,41 @@
-//! The outbox as a source: one dedicated connection that is never in a transaction for longer than a page takes.
+//! A source on the outbox: one dedicated connection, whose transactions last only as long as reading a page.
 //!
 //! ```text
 //!            ┌──────────── error: Down, back off, keep the cursor ──────────────┐
 //!            ▼                                                                  │
-//!   Waiting(until) ── connect, LISTEN, look at outbox and triggers ──► Open ────┤
+//!   Waiting(until) ── connect, LISTEN, check outbox and triggers ────► Open ────┤
 //!                                                │                     ├─ pages: Events
 //!      first time, or another history: Resync, Live                    └─ heartbeat: same outbox? triggers in order?
 //!      else: Events*, Resumed, Live
 //! ```
 //!
-//! While open it *reads* when a wake-up says so, when the page before was not the last one, every few milliseconds while
-//! there was something lately, and now and then in any case:
+//! While open, the source reads the outbox when a wake-up arrives, when the last page was not the last of its difference,
+//! every few milliseconds while it is busy, and at the poll interval.
 //!
-//! - Writers wake readers up at most every 50 ms, all of them together: what is committed right after a wake-up is not
-//!   announced. So after the last event it goes on looking for twice as long.
-//! - Any role can send wake-ups. More than one in 25 ms are answered by the looks that follow each other every few milliseconds.
-//! - A wake-up goes astray if the writer that was to send it rolls back. What it would have announced is found when the
-//!   failsafe interval is over.
+//! - Writers send at most one wake-up every 50 ms, all writers together. Changes that are committed shortly after a wake-up
+//!   are not announced, so the source stays busy for twice as long after the last event.
+//! - Any role can send wake-ups. Only one per 25 ms causes an immediate read. The frequent reads of the busy source cover the
+//!   others.
+//! - A wake-up is lost if the writer that was to send it rolls back. The read at the poll interval finds the changes of the
+//!   other writers.
 //!
-//! Owner: whoever polls [`Source::next`] drives the connection; there is no task behind it. The source keeps a cursor in
-//! memory; it moves on when a page has been taken in, and outlives the connection.
+//! Polling [`Source::next`] drives the connection. There is no background task. The source keeps a cursor in memory. The
+//! cursor advances with each page, and survives the loss of the connection.
 //!
 //! Guarantees:
-//! - What is committed while there is no connection comes as events once there is one again, in order, before `Resumed`
-//!   and `Live`. So nobody has to read anything again.
-//! - Unless that cannot be promised; then there is a `Resync`: rows were trimmed before they were read, triggers were off
-//!   or altered meanwhile, or the *history* is another one. A cursor means nothing to an outbox that was made anew, a
-//!   replica that was promoted, or a server that has crashed: such servers give out transaction ids a second time.
-//! - A position that went back (a sequence that was set back, say) becomes a `Resync` as well, and is an
-//!   [error of its own](Error::is_history).
-//! - `Live` is said when a difference was read to its end within a second: what is still to come is young.
-//! - `Live` holds only while every watched table's triggers are in place, as with NOTIFY.
-//! - A row that cannot be understood becomes a `Resync` in its place, which also stands for further ones of its table and page.
-//!   The log has the first row of each heartbeat interval, and a count of the others.
-//! - Nobody who keeps a transaction open delays what others commit.
-//! - It never gives up: attempts follow each other with capped exponential backoff and full jitter.
+//! - Changes that are committed while there is no connection arrive as events after the reconnect, in order, before `Resumed`
+//!   and `Live`. Subscribers need not read anything again.
+//! - If the source cannot guarantee that, it emits a `Resync`: rows were trimmed before they were read, triggers were
+//!   disabled or altered, or the *history* has changed. A cursor is meaningless for an outbox that was created anew, a
+//!   replica that was promoted, or a server that has crashed, because such servers assign transaction ids a second time.
+//! - A position that goes back (after a sequence was set back, for example) also causes a `Resync`, and is a separate [kind
+//!   of error](Error::is_history).
+//! - `Live` is emitted after a difference that was read to its end within a second. The remaining events are then young.
+//! - The source is live only while the triggers of every watched table are in place, as with NOTIFY.
+//! - A row that fails to decode becomes a `Resync` in its place, which also covers later such rows of its table in the page.
+//!   The first row per heartbeat interval is logged, and the others are counted.
+//! - A transaction that stays open does not delay the events of other transactions.
+//! - The source never gives up: it reconnects with capped exponential backoff and full jitter.
 
 mod builder;
 mod pace;
@@ -53,30 +54,30 @@ use tokio::time::{Instant, sleep_until};
 pub use builder::OutboxSourceBuilder;
 use builder::Settings;
 use page::Page;
-use session::{News, Opened, Place, Session};
+use session::{Opened, Position, Received, Session};
 
 use super::Source;
 use super::attempts::{Attempts, within_limit};
-use super::drift::{compare, restored, warn_of_untidiness};
+use super::drift::{compare, log_harmless_drift, restored};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Result};
 use crate::signal::{Resync, ResyncReason, Signal};
 use crate::trigger::Check;
 
-/// How many rows a page has at most.
+/// The maximum number of rows in a page.
 const PAGE: usize = 512;
 
-/// What took longer to catch up on has left behind something that is not young.
-const YOUNG: Duration = Duration::from_secs(1);
+/// The source has caught up if it read a difference within this time: everything it has not read yet is about as young.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
 
-/// Turns what tables in [outbox mode](crate::trigger::TriggerSpec::outbox) record into signals.
+/// A source that turns the rows of tables in [outbox mode](crate::trigger::TriggerSpec::outbox) into signals.
 ///
-/// While it lives, nothing is lost with a connection: it goes on from where it was. It keeps that in memory, so a new one
-/// begins with what is committed from then on, and a resync. Rows of all tables that share the outbox are passed on,
-/// whether they are watched or not; [`Filter`](crate::Filter)s sort them out.
+/// A lost connection loses no events: the source continues from its cursor. The cursor is in memory, so a new source starts
+/// with a resync and the changes committed from then on. The source emits the rows of all tables that share the outbox,
+/// watched or not. Use [`Filter`](crate::Filter)s to select them.
 ///
-/// The role that connects needs the right to read the tables of schema `pgherald`. The connection must be direct, or go
-/// through a pooler that keeps sessions: a pooler in transaction mode is [refused](crate::Error::is_pooled) at each attempt.
+/// The role must be able to read the tables of schema `pgherald`. Connect directly, or through a pooler that keeps sessions:
+/// a pooler in transaction mode is [refused](crate::Error::is_pooled) at each attempt.
 ///
 /// ```
 /// use std::time::Duration;
@@ -95,24 +96,24 @@ const YOUNG: Duration = Duration::from_secs(1);
 pub struct OutboxSource {
     settings: Arc<Settings>,
     state: State,
-    /// Said one after the other before anything else happens.
+    /// Signals to emit before anything else happens.
     pending: VecDeque<Signal>,
     attempts: Attempts,
-    /// What it knows from the session before, or this one.
+    /// State from this session or the previous one.
     known: Option<Known>,
-    /// How many rows the pages of the next session have.
+    /// The number of rows in the pages of the next session.
     page_size: usize,
 }
 
 #[derive(Debug)]
 struct Known {
-    /// Where to read on; nowhere after the outbox went back.
-    place: Option<Place>,
-    /// How the triggers were when last looked at.
+    /// Where to continue reading. `None` after a position of the outbox went back.
+    position: Option<Position>,
+    /// The result of the last check of the triggers.
     check: Check,
 }
 
-/// An attempt to open a session. Kept between polls, so that dropping a call of `next` does not end it.
+/// An attempt to open a session. It is kept between polls, so dropping a call of `next` does not abort it.
 type Opening = Pin<Box<dyn Future<Output = Result<Opened>> + Send>>;
 
 enum State {
@@ -125,13 +126,13 @@ enum State {
     Open {
         session: Box<Session>,
         since: Instant,
-        /// Since when the difference is being read with whose end it will have caught up, if it has not yet.
+        /// The start of the current difference, while the source is still catching up.
         catching_up: Option<Instant>,
     },
 }
 
 impl OutboxSource {
-    /// Starts describing a source on the database of `config`.
+    /// Starts building a source on the database of `config`.
     pub fn builder(config: ConnectConfig) -> OutboxSourceBuilder {
         OutboxSourceBuilder::new(config)
     }
@@ -151,11 +152,11 @@ impl OutboxSource {
 
     fn connect(&self) -> Opening {
         let settings = Arc::clone(&self.settings);
-        let place = self.known.as_ref().and_then(|known| known.place.clone());
+        let position = self.known.as_ref().and_then(|known| known.position.clone());
         let page_size = self.page_size;
         Box::pin(async move {
-            let opening = Box::pin(Session::open(&settings, place, page_size));
-            within_limit(&settings.terms, opening).await
+            let opening = Box::pin(Session::open(&settings, position, page_size));
+            within_limit(&settings.options, opening).await
         })
     }
 
@@ -163,12 +164,12 @@ impl OutboxSource {
         let Opened {
             session,
             check,
-            place,
-            goes_on,
+            position,
+            resumes,
         } = opened;
         let since = Instant::now();
         let before = self.known.take().map(|known| known.check);
-        if goes_on {
+        if resumes {
             self.pending
                 .extend(before.and_then(|before| restored(&before, &check)));
         } else {
@@ -176,41 +177,41 @@ impl OutboxSource {
                 Some(_) => ResyncReason::Reconnected,
                 None => ResyncReason::Started,
             };
-            warn_of_untidiness(&check);
+            log_harmless_drift(&check);
             self.pending.push_back(Signal::Resync(Resync::new(reason)));
             self.pending.push_back(live(&check));
         }
         self.known = Some(Known {
-            place: Some(place),
+            position: Some(position),
             check,
         });
         self.state = State::Open {
             session: Box::new(session),
             since,
-            catching_up: goes_on.then_some(since),
+            catching_up: resumes.then_some(since),
         };
     }
 
-    fn take_in(&mut self, news: News) {
+    fn take_in(&mut self, received: Received) {
         let (Some(known), State::Open { catching_up, .. }) = (&mut self.known, &mut self.state)
         else {
             return;
         };
-        match news {
-            News::Page(Page {
+        match received {
+            Received::Page(Page {
                 signals,
                 cursor,
                 is_last,
                 ..
             }) => {
                 self.page_size = PAGE;
-                if let Some(place) = &mut known.place {
-                    place.cursor = cursor;
+                if let Some(position) = &mut known.position {
+                    position.cursor = cursor;
                 }
                 self.pending.extend(signals);
                 let now = Instant::now();
                 match catching_up {
-                    Some(since) if is_last && now - *since < YOUNG => {
+                    Some(since) if is_last && now - *since < CATCH_UP_LIMIT => {
                         *catching_up = None;
                         if known.check.deafness().is_none() {
                             self.pending.push_back(Signal::Resumed);
@@ -221,7 +222,7 @@ impl OutboxSource {
                     _ => {}
                 }
             }
-            News::Checked(now) => {
+            Received::Checked(now) => {
                 let before = std::mem::replace(&mut known.check, now);
                 match catching_up {
                     Some(_) => self.pending.extend(restored(&before, &known.check)),
@@ -231,23 +232,23 @@ impl OutboxSource {
         }
     }
 
-    /// Drops what is left of the session and schedules the next attempt.
+    /// Drops the session and schedules the next attempt.
     fn lose(&mut self, error: Error) -> Signal {
         if error.is_history()
             && let Some(known) = &mut self.known
         {
-            known.place = None;
+            known.position = None;
         }
         let mut opened = None;
         if let State::Open { session, since, .. } = &self.state {
             opened = Some(*since);
-            // Perhaps because it is more than comes through before the heartbeat loses patience.
+            // The page may be too large to arrive before the deadline of the heartbeat.
             if session.has_not_read_a_page() {
                 self.page_size = (self.page_size / 4).max(1);
             }
         }
         self.state = State::Waiting {
-            until: self.attempts.next(&self.settings.terms, opened, &error),
+            until: self.attempts.next(&self.settings.options, opened, &error),
         };
         Signal::Down(error)
     }
@@ -271,7 +272,7 @@ impl Source for OutboxSource {
                     Err(error) => return self.lose(error),
                 },
                 State::Open { session, .. } => match session.next().await {
-                    Ok(news) => self.take_in(news),
+                    Ok(received) => self.take_in(received),
                     Err(error) => return self.lose(error),
                 },
             }
@@ -279,7 +280,7 @@ impl Source for OutboxSource {
     }
 }
 
-/// What to say when nothing is missing but, perhaps, triggers.
+/// Returns the signal after a resync or the end of catching up: `Down` if the triggers lose changes.
 fn live(check: &Check) -> Signal {
     check.deafness().map_or(Signal::Live, Signal::Down)
 }

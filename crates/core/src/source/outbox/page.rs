@@ -1,4 +1,4 @@
-//! From a page of the outbox to signals.
+//! Reads a page of the outbox and turns it into signals.
 
 use std::collections::HashMap;
 
@@ -7,18 +7,18 @@ use crate::event::Event;
 use crate::outbox::{Cursor, OutboxReader, Recorded, Share};
 use crate::signal::{Resync, ResyncReason, Signal};
 
-/// What was read, and how far one has come with it.
+/// A page, and the cursor after it.
 #[derive(Debug)]
 pub(super) struct Page {
     pub(super) signals: Vec<Signal>,
-    /// The first row that was not understood, and how many were not.
+    /// The first row that failed to decode, and the number of such rows.
     pub(super) undecodable: Option<(Error, u64)>,
     pub(super) cursor: Cursor,
     pub(super) is_last: bool,
 }
 
 impl Page {
-    /// The next one, of at most `size` rows.
+    /// Reads the next page of at most `size` rows.
     pub(super) async fn read(
         reader: &mut OutboxReader,
         cursor: &Cursor,
@@ -35,7 +35,7 @@ impl Page {
             signals.push(gap());
         }
         signals.extend(in_place(&page.rows, events));
-        // What is gone may have come before these rows, or after them.
+        // The trimmed rows may have come before or after these rows.
         if page.is_gap && signals.len() > 1 {
             signals.push(gap());
         }
@@ -48,13 +48,13 @@ impl Page {
     }
 }
 
-/// A batch, or several with resyncs between them.
+/// Turns rows into batches, with resyncs between them.
 ///
-/// A row that could not be understood becomes a resync in its place; further ones of its table become part of that one. It
-/// covers them: all of the page was committed before a subscriber that is told reads the tables.
+/// A row that fails to decode becomes a resync in its place. Later ones of its table are merged into that resync. It covers
+/// them, because a subscriber reads the tables only after all of the page was committed.
 fn in_place(rows: &[Recorded], events: Vec<Result<Event>>) -> Vec<Signal> {
     let mut signals = Vec::new();
-    // Where the resync of a table is.
+    // The index of each table's resync in `signals`.
     let mut resyncs = HashMap::new();
     let mut batch = Vec::with_capacity(events.len());
     let seal = |batch: &mut Vec<Event>, signals: &mut Vec<Signal>| {

@@ -16,63 +16,63 @@ use crate::connect::refuse_replica;
 use crate::error::{Error, Result};
 use crate::name::ChannelName;
 use crate::outbox::{Cursor, History, OutboxReader, WAKE_UP_CHANNEL};
-use crate::source::heartbeat::{Heartbeat, Pulse, Question};
+use crate::source::heartbeat::{Heartbeat, Pulse, Query};
 use crate::source::listen::{confirm_listening, listen};
 use crate::source::watcher::Watcher;
 use crate::source::wire::Wire;
 use crate::telemetry::Unlogged;
 use crate::trigger::Check;
 
-/// How far somebody has read, and in which history.
+/// A position: a cursor, and the history that it belongs to.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Position {
     history: History,
     pub(super) cursor: Cursor,
 }
 
-/// What has come of an opening.
+/// A session that was opened.
 pub(super) struct Opened {
     pub(super) session: Session,
     pub(super) check: Check,
-    /// Where it reads from.
-    pub(super) place: Place,
-    /// Whether that is where the session before has left off.
-    pub(super) goes_on: bool,
+    /// Where the session reads from.
+    pub(super) position: Position,
+    /// Whether that is where the previous session ended.
+    pub(super) resumes: bool,
 }
 
-/// What a session has to tell.
+/// What a session returns to its source.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum Received {
     Page(Page),
-    /// The triggers were looked at: this is how they are.
+    /// The result of a check of the triggers.
     Checked(Check),
 }
 
 pub(super) struct Session {
     wire: Wire,
     pages: Pages,
-    /// The next page is under way.
+    /// Whether a page is being read.
     is_reading: bool,
     has_read: bool,
     pace: Pace,
     heartbeat: Heartbeat,
-    /// What the heartbeat said while there was a page to hand on.
+    /// The result of a heartbeat that is held back until the page is passed on.
     pulse: Option<Pulse>,
-    /// Rows that were not understood.
+    /// Rows that failed to decode since the last heartbeat.
     unlogged: Unlogged,
 }
 
-/// One after the other, each read only when it is asked for.
+/// Reads one page after the other, each only on request.
 type Pages = Pin<Box<dyn Stream<Item = Result<Page>> + Send>>;
 
 impl Session {
-    /// Connects, listens, and checks that there is an outbox and triggers are in place.
+    /// Connects, listens, and checks the outbox and the triggers.
     pub(super) async fn open(
         settings: &Settings,
-        before: Option<Place>,
+        before: Option<Position>,
         page_size: usize,
     ) -> Result<Opened> {
-        let (client, connection) = settings.terms.config.listening_session().await?;
+        let (client, connection) = settings.options.config.listening_session().await?;
         let client = Arc::new(client);
         let mut wire = Wire::new(connection);
         wire.drive(refuse_replica(&client)).await?;
@@ -80,66 +80,66 @@ impl Session {
         wire.drive(listen(&client, &channel)).await?;
         let history = wire.drive(History::of(&client)).await?;
         let mut reader = OutboxReader::new(Arc::clone(&client));
-        let (cursor, goes_on) = match before {
+        let (cursor, resumes) = match before {
             Some(before) if history.continues(&before.history) => (before.cursor, true),
             _ => (wire.drive(reader.now()).await?, false),
         };
-        let watcher = Arc::new(Watcher::new(&settings.terms));
+        let watcher = Arc::new(Watcher::new(&settings.options));
         let check = wire.drive(watcher.check(&client)).await?;
-        let question = question(client, channel, watcher, history.clone());
+        let query = query(client, channel, watcher, history.clone());
         let session = Self {
             wire,
             pages: pages(reader, cursor.clone(), page_size),
             is_reading: false,
             has_read: false,
             pace: Pace::new(settings.poll_interval),
-            heartbeat: Heartbeat::new(&settings.terms, question),
+            heartbeat: Heartbeat::new(&settings.options, query),
             pulse: None,
             unlogged: Unlogged::default(),
         };
-        let place = Place { history, cursor };
+        let position = Position { history, cursor };
         Ok(Opened {
             session,
             check,
-            place,
-            goes_on,
+            position,
+            resumes,
         })
     }
 
-    /// Whether it has not come as far as its first page.
+    /// Returns whether the session has not read its first page yet.
     pub(super) fn has_not_read_a_page(&self) -> bool {
         !self.has_read
     }
 
-    /// Waits for news.
-    pub(super) async fn next(&mut self) -> Result<News> {
+    /// Waits for a page or the result of a heartbeat.
+    pub(super) async fn next(&mut self) -> Result<Received> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<News>> {
-        // Drives the connection, for pages and heartbeat too.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Received>> {
+        // This drives the connection, which pages and heartbeat need too.
         while let Poll::Ready(notification) = self.wire.poll_notification(cx) {
-            self.heartbeat.note_life();
-            // Those with a payload are for groups of consumers.
+            self.heartbeat.note_activity();
+            // Wake-ups with a payload are for consumers of groups.
             if notification.channel() == WAKE_UP_CHANNEL && notification.payload().is_empty() {
                 self.pace.wake();
             }
         }
         let page = self.poll_page(cx);
         if page.is_ready() {
-            self.heartbeat.note_life();
+            self.heartbeat.note_activity();
         }
         if self.pulse.is_none()
             && let Poll::Ready(pulse) = self.heartbeat.poll(cx)
         {
             if let Some(count) = self.unlogged.take() {
-                tracing::warn!(count, "more outbox rows not understood");
+                tracing::warn!(count, "more outbox rows failed to decode");
             }
             self.pulse = Some(pulse);
         }
         if let Poll::Ready(Some(page)) = page {
             return Poll::Ready(match page {
-                Ok(page) => Ok(News::Page(page)),
+                Ok(page) => Ok(Received::Page(page)),
                 Err(error) => Err(self.cause(error)),
             });
         }
@@ -148,7 +148,7 @@ impl Session {
         }
         match self.pulse.take() {
             None => Poll::Pending,
-            Some(Pulse::Beat(check)) => Poll::Ready(Ok(News::Checked(check))),
+            Some(Pulse::Beat(check)) => Poll::Ready(Ok(Received::Checked(check))),
             Some(Pulse::Lost(error)) => Poll::Ready(Err(self.cause(error))),
         }
     }
@@ -161,17 +161,18 @@ impl Session {
         self.is_reading = page.is_pending();
         if let Poll::Ready(Some(Ok(page))) = &page {
             self.has_read = true;
-            self.pace.looked(!page.signals.is_empty(), page.is_last);
+            self.pace
+                .read_finished(!page.signals.is_empty(), page.is_last);
             if let Some((first, count)) = &page.undecodable
                 && self.unlogged.has_first(*count)
             {
-                tracing::warn!(error = %first.chain(), "outbox row not understood");
+                tracing::warn!(error = %first.chain(), "outbox row failed to decode");
             }
         }
         page
     }
 
-    /// What is behind a failed request: how the connection ended, if it has.
+    /// Returns the cause of a failed request: how the connection ended, if it has.
     fn cause(&mut self, error: Error) -> Error {
         self.wire.take_end().unwrap_or(error)
     }
@@ -191,13 +192,14 @@ fn pages(reader: OutboxReader, cursor: Cursor, size: usize) -> Pages {
     ))
 }
 
-/// What the heartbeat asks: whether the session still listens, the outbox is still the same, and how the triggers are.
-fn question(
+/// Makes the query of the heartbeat: whether the session still listens, whether the history has changed, and the state of the
+/// triggers.
+fn query(
     client: Arc<Client>,
     channel: Arc<[ChannelName]>,
     watcher: Arc<Watcher>,
     history: History,
-) -> impl Fn() -> Question + Send + 'static {
+) -> impl Fn() -> Query + Send + 'static {
     move || {
         let (client, channel) = (Arc::clone(&client), Arc::clone(&channel));
         let (watcher, history) = (Arc::clone(&watcher), history.clone());

@@ -1,23 +1,23 @@
-//! Which events are shown.
+//! Selects the events to print.
 
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{Event, Filter, Operation, OperationSet, TableName};
 
 use crate::arguments::Watch;
 use crate::failure::Failure;
-use crate::keys::{KEY, fulfils};
+use crate::keys::{KEY, meets};
 
-/// What somebody wishes to see.
+/// The criteria for events to print.
 #[derive(Debug)]
-pub(super) struct Wish {
-    /// Any of these.
+pub(super) struct Criteria {
+    /// An event has to match one of these.
     filters: Vec<Filter>,
-    /// All of these: column, value.
+    /// Columns and values. An event's key has to meet all of these.
     conditions: Vec<(String, String)>,
 }
 
-impl Wish {
-    /// Conditions must name columns of the keys of `specs`, as far as there are any.
+impl Criteria {
+    /// Fails if a condition names a column that is in no key of `specs`. Without `specs`, any name is accepted.
     pub(super) fn new(
         tables: &[TableName],
         watch: &Watch,
@@ -55,9 +55,9 @@ impl Wish {
         })
     }
 
-    /// What an event does not tell does not exclude it.
-    pub(super) fn is_for(&self, event: &Event) -> bool {
+    /// Whether the event is to be printed. An event without a key, such as a truncate, meets all conditions.
+    pub(super) fn matches(&self, event: &Event) -> bool {
         self.filters.iter().any(|filter| filter.matches(event))
-            && fulfils(event, &self.conditions).unwrap_or(true)
+            && meets(event, &self.conditions).unwrap_or(true)
     }
 }

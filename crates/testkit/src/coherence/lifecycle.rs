@@ -1,4 +1,4 @@
-//! A check from the first read to the report.
+//! Runs a check, from the first read to the report.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::clients::Clients;
 use super::confirm::Confirming;
-use super::faults::Saboteur;
+use super::faults::FaultInjector;
 use super::followers::Followers;
 use super::quiet::Comparison;
 use super::reader::Readers;
@@ -19,7 +19,7 @@ use super::writer::{Pause, Writer};
 use super::{CoherenceReport, Loader, Subject, reopening};
 use crate::Error;
 
-/// How many connections the loads share.
+/// The number of connections that the loads share.
 const CONNECTIONS: usize = 4;
 
 pub(super) async fn run<S: Subject>(
@@ -46,11 +46,11 @@ pub(super) async fn run<S: Subject>(
         .settings
         .reopening
         .then(|| actix::spawn(reopening::watch(Arc::clone(run))));
-    let outcome = sabotage(&stage, &comparison, &pause).await;
+    let outcome = inject_faults(&stage, &comparison, &pause).await;
     run.stop();
     readers.finished().await;
     for writer in writers {
-        // It was not aborted, and if it panicked, then in the subject.
+        // Writers are not aborted, so an error is a panic, of the subject.
         if writer.await.is_err() {
             run.tally
                 .violation(Rule::Deadline, || "a writer panicked".to_owned());
@@ -67,7 +67,7 @@ pub(super) async fn run<S: Subject>(
         followers.stop().await;
     }
     let report = run.tally.report(&run.settings, stage.lost().await);
-    stage.take_down().await;
+    stage.shut_down().await;
     outcome.map(|()| report)
 }
 
@@ -92,37 +92,37 @@ fn start_writers<S: Subject>(
         .collect()
 }
 
-/// One fault after the other until the check is done.
-async fn sabotage<S: Subject>(
+/// Injects one fault after the other until the check is done.
+async fn inject_faults<S: Subject>(
     stage: &Stage,
     comparison: &Comparison<'_, S>,
     pause: &Pause,
 ) -> Result<(), Error> {
     let run = comparison.run;
-    let mut saboteur = Saboteur {
+    let mut injector = FaultInjector {
         server: &stage.server,
         proxy: &stage.proxy,
         random: run.random(1),
         round: Vec::new(),
     };
     while !run.is_done() {
-        sleep(Duration::from_millis(saboteur.random.u64(..100))).await;
-        let Some(fault) = saboteur.deal(&run.settings.kinds) else {
+        sleep(Duration::from_millis(injector.random.u64(..100))).await;
+        let Some(fault) = injector.next_fault(&run.settings.kinds) else {
             comparison.run(pause).await;
             continue;
         };
-        saboteur.inject(fault, run, comparison.clients).await?;
-        saboteur.linger(fault, run).await;
-        // Writing that ends before the fault does, so that nothing covers up what the fault left behind.
-        if saboteur.random.bool() {
+        injector.inject(fault, run, comparison.clients).await?;
+        injector.keep(fault, run).await;
+        // Sometimes stop writing before the fault ends, so that no later write hides the effects of the fault.
+        if injector.random.bool() {
             let paused = pause.write().await;
-            saboteur.repair().await?;
+            injector.repair().await?;
             comparison.run_paused().await;
             drop(paused);
         } else {
-            saboteur.repair().await?;
-            // Sometimes the next one comes before this one is over.
-            if saboteur.random.bool() {
+            injector.repair().await?;
+            // Sometimes inject the next fault before the source has recovered from this one.
+            if injector.random.bool() {
                 run.liveness.live(run.settings.quiet_deadline()).await;
             }
         }

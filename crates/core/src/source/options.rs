@@ -1,4 +1,4 @@
-//! The settings that every source on a server has.
+//! The settings that all sources have in common.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use crate::connect::ConnectConfig;
 use crate::error::{Error, Kind, Result};
 use crate::trigger::TriggerSpec;
 
-/// What intervals, deadlines and timeouts must lie between.
+// The limits of intervals, deadlines and timeouts.
 const SHORTEST: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Clone, Debug)]
-pub(super) struct Terms {
+pub(super) struct Options {
     pub(super) config: ConnectConfig,
     pub(super) specs: Vec<TriggerSpec>,
     pub(super) heartbeat_interval: Duration,
@@ -21,7 +21,7 @@ pub(super) struct Terms {
     pub(super) backoff: Backoff,
 }
 
-impl Terms {
+impl Options {
     pub(super) fn new(config: ConnectConfig) -> Self {
         Self {
             config,
@@ -33,7 +33,7 @@ impl Terms {
         }
     }
 
-    /// Checks them, and makes the connection one that suits a listener.
+    /// Checks the options, and adjusts the connection settings for listening.
     pub(super) fn check(&mut self) -> Result<()> {
         for (name, value) in [
             ("heartbeat interval", self.heartbeat_interval),
@@ -50,11 +50,10 @@ impl Terms {
     }
 }
 
-/// Fails unless `value` is something to wait for.
 pub(super) fn check_span(name: &str, value: Duration) -> Result<()> {
     if value < SHORTEST || value > LONGEST {
         let message =
-            format!("the {name} is {value:?}, it must lie between {SHORTEST:?} and {LONGEST:?}");
+            format!("the {name} is {value:?}; it must be between {SHORTEST:?} and {LONGEST:?}");
         return Err(Error::new(Kind::Config, message));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What is to be known of a group after an operation.
+//! The outcome of an operation on a group: what was done, and the state of the group afterwards.
 
 use std::process::ExitCode;
 
@@ -22,16 +22,16 @@ struct Report<'a> {
     notes: &'a [String],
 }
 
-/// Prints what was done, and how the group is doing then.
+/// Prints what was done, and notes about the state of the group.
 pub(super) fn conclude(
     output: &mut Output,
     status: &GroupStatus,
-    said: &str,
+    done: &str,
     mut notes: Vec<String>,
 ) -> Result<ExitCode, Failure> {
     notes.push(match status.lag_events {
         0 if status.parked > 0 => "All recorded events were read.".to_owned(),
-        0 => "Nothing that is recorded waits to be handled.".to_owned(),
+        0 => "No recorded event waits to be handled.".to_owned(),
         1 => "1 event waits to be handled.".to_owned(),
         events => format!("{events} events wait to be handled."),
     });
@@ -63,11 +63,11 @@ pub(super) fn conclude(
             parked: status.parked,
             failing: status.failing,
             dead_letters: status.dead_letters,
-            said,
+            said: done,
             notes: &notes,
         })?;
     } else {
-        output.line(said)?;
+        output.line(done)?;
         for note in &notes {
             output.line(note)?;
         }

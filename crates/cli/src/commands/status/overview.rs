@@ -1,4 +1,4 @@
-//! What `pgherald status` sees when it looks at the database once.
+//! The state that `pgherald status` reads from the database.
 
 use std::time::SystemTime;
 
@@ -13,17 +13,17 @@ use crate::failure::Failure;
 use crate::guarded::guarded;
 use crate::words;
 
-/// How everything stands.
+/// The state of everything in one database.
 #[derive(Debug, Serialize)]
-pub(super) struct Picture {
-    /// By the clock of this machine.
+pub(super) struct Overview {
+    /// The time by the clock of this machine.
     pub(super) at: String,
-    /// Whether anything of pgherald is in this database.
+    /// Whether anything of pgherald is installed in this database.
     pub(super) is_installed: bool,
     pub(super) sessions: Vec<Session>,
     pub(super) tables: Vec<Table>,
     pub(super) outbox: Option<Outbox>,
-    /// Why outbox and groups are not shown although there are some.
+    /// Why the existing outbox and its groups are not shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) hidden: Option<String>,
     pub(super) groups: Vec<GroupState>,
@@ -38,7 +38,7 @@ pub(super) struct Session {
     pub(super) application_name: String,
     pub(super) pid: i32,
     pub(super) user: String,
-    /// Empty of a socket in the file system, and where this role may not see it.
+    /// Empty for a Unix socket, and if this role may not see the address.
     pub(super) client_address: String,
     pub(super) since: String,
     pub(super) state: String,
@@ -46,17 +46,17 @@ pub(super) struct Session {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Table {
-    /// The function's name, if its comment does not name the table.
+    /// The table or, if the function's comment does not contain the specification, the function.
     pub(super) table: String,
     pub(super) mode: Option<&'static str>,
     pub(super) channel: Option<String>,
     pub(super) operations: Vec<&'static str>,
     pub(super) key: Vec<String>,
     pub(super) columns: Vec<String>,
-    /// Whether replicated rows fire triggers, too.
+    /// Whether replicated rows fire the triggers, too.
     pub(super) replicated: bool,
     pub(super) triggers: usize,
-    /// The first thing that is not as it should be.
+    /// The first drift, if there is any.
     pub(super) drift: Option<String>,
 }
 
@@ -68,26 +68,26 @@ pub(super) struct Outbox {
     pub(super) max_bytes: u64,
 }
 
-pub(super) async fn look(client: &Client) -> Result<Picture, Failure> {
-    let looking = async {
+pub(super) async fn read(client: &Client) -> Result<Overview, Failure> {
+    let queries = async {
         let sessions = sessions(client).await?;
         let actual = trigger::inspect_all(client, &[]).await?;
         Ok((sessions, actual, has_outbox(client).await?))
     };
-    let (sessions, actual, has_outbox) = guarded(client, looking).await?;
+    let (sessions, actual, has_outbox) = guarded(client, queries).await?;
     let tables = tables(&actual);
     let (mut hidden, mut shown) = (None, (None, Vec::new()));
     if has_outbox {
-        let looking = async { Ok((Some(outbox(client).await?), groups(client).await?)) };
-        match guarded(client, looking).await {
+        let queries = async { Ok((Some(outbox(client).await?), groups(client).await?)) };
+        match guarded(client, queries).await {
             Ok(found) => shown = found,
-            // What this role may not see is no reason to show nothing.
+            // The other parts are shown even if this role may not read these.
             Err(failure) if failure.is_forbidden() => hidden = failure.message(),
             Err(failure) => return Err(failure),
         }
     }
     let (outbox, groups) = shown;
-    Ok(Picture {
+    Ok(Overview {
         at: words::time(SystemTime::now()),
         is_installed: !tables.is_empty() || outbox.is_some() || hidden.is_some(),
         sessions,

@@ -1,0 +1,93 @@
+//! What is done for a cache once a second: its dead values are freed, and its counts are told to the recorder of metrics.
+//!
+//! Owner: the background task of the driver. It does not keep the cache alive.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use super::handle::{CacheKey, Inner};
+use crate::panic::contained;
+use crate::telemetry::CacheMetrics;
+
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Frees dead values and tells what a cache counts, the latter for the last time when it is dropped.
+pub(super) struct Housekeeping<K: CacheKey, V: Send + Sync + 'static> {
+    inner: Weak<Inner<K, V>>,
+    metrics: CacheMetrics,
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Housekeeping<K, V> {
+    pub(super) fn new(inner: &Arc<Inner<K, V>>) -> Self {
+        Self {
+            inner: Arc::downgrade(inner),
+            metrics: CacheMetrics::new(&inner.name),
+        }
+    }
+
+    /// Until the cache is gone.
+    pub(super) async fn run(mut self) {
+        let mut times = tokio::time::interval(PERIOD);
+        times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            times.tick().await;
+            self.free_dead().await;
+            if !self.tell() {
+                return;
+            }
+        }
+    }
+
+    /// Frees the values that are not served any more: expired, flushed, or stale for too long. Then the errors.
+    async fn free_dead(&self) {
+        self.free_dead_values().await;
+        if let Some(inner) = self.inner.upgrade()
+            && let Some(errors) = &inner.errors
+            && let Err(message) = contained(|| errors.free_dead())
+        {
+            let cache = &inner.name;
+            tracing::error!(cache, message, "code of a cache key panicked");
+        }
+    }
+
+    async fn free_dead_values(&self) {
+        let is_due = |inner: &Arc<Inner<K, V>>| inner.store.take_due();
+        if !self.inner.upgrade().as_ref().is_some_and(is_due) {
+            return;
+        }
+        let mut number = 0;
+        while let Some(inner) = self.inner.upgrade()
+            && number < inner.store.shards()
+        {
+            let dropped = contained(|| inner.store.expire(number)).unwrap_or_else(|message| {
+                let cache = &inner.name;
+                tracing::error!(cache, message, "code of a cache key panicked");
+                false
+            });
+            drop(inner);
+            if dropped {
+                // There may be more. The other tasks of the thread go first.
+                tokio::task::yield_now().await;
+            } else {
+                number += 1;
+            }
+        }
+    }
+
+    /// Whether the cache is still there.
+    fn tell(&mut self) -> bool {
+        let inner = self.inner.upgrade();
+        if let Some(inner) = &inner {
+            self.metrics.tell(&inner.stats());
+        }
+        inner.is_some()
+    }
+}
+
+impl<K: CacheKey, V: Send + Sync + 'static> Drop for Housekeeping<K, V> {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}

@@ -1,0 +1,68 @@
+//! Why a read brought no value.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why there is no value.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum LoadError<E> {
+    /// The loader's error; the same for everybody who waited for this load.
+    Failed(Arc<E>),
+    /// The loader, directly or through others' loads, asked for the very key it is loading: waiting for it would
+    /// never end.
+    Recursive,
+    /// The load took longer than the cache's [`load_timeout`](super::CacheBuilder::load_timeout), which is given here.
+    TimedOut(Duration),
+    /// The runtime that ran a [detached](super::CacheHandle::get_or_load_detached) load was shut down before the load ended.
+    Cancelled,
+}
+
+impl<E> LoadError<E> {
+    /// The loader's error, if it was that.
+    #[must_use]
+    pub fn failure(&self) -> Option<&E> {
+        match self {
+            Self::Failed(error) => Some(error),
+            Self::Recursive | Self::TimedOut(_) | Self::Cancelled => None,
+        }
+    }
+}
+
+impl<E> Clone for LoadError<E> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Failed(error) => Self::Failed(Arc::clone(error)),
+            Self::Recursive => Self::Recursive,
+            Self::TimedOut(limit) => Self::TimedOut(*limit),
+            Self::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// Of a loader's error it prints what that error prints.
+impl<E: fmt::Display> fmt::Display for LoadError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => error.fmt(f),
+            Self::Recursive => f.write_str(
+                "a cache loader asked for the key it is loading; let it read the database instead",
+            ),
+            Self::TimedOut(limit) => write!(
+                f,
+                "loading into the cache took longer than {limit:?}, the cache's load_timeout"
+            ),
+            Self::Cancelled => f.write_str(
+                "loading into the cache was cancelled: the runtime that ran the load was shut down",
+            ),
+        }
+    }
+}
+
+impl<E: StdError + 'static> StdError for LoadError<E> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.failure().and_then(StdError::source)
+    }
+}
