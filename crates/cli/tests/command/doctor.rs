@@ -930,14 +930,16 @@ async fn key_types_for_caches_are_reported() {
     let findings = findings.map(|line| serde_json::from_str::<Value>(line).unwrap());
     let notes: Vec<_> = findings.filter(|one| one["check"] == "keys").collect();
     assert_eq!(notes.len(), 4, "{ran:?}");
-    for (note, parts) in notes.iter().zip([
+    for parts in [
         ["public.blobs \"hash\" (bytea)", "Vec<u8>"],
         ["public.links \"mac\" (macaddr)", "MacAddress"],
         ["public.places \"code\" (character(3))", "PaddedText"],
         ["public.visits \"id\" (uuid)", "uuid::Uuid"],
-    ]) {
-        assert_eq!(note["result"], "ok");
-        let text = note["finding"].as_str().unwrap();
-        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    ] {
+        let found = notes.iter().any(|note| {
+            let text = note["finding"].as_str().unwrap();
+            note["result"] == "ok" && parts.iter().all(|part| text.contains(part))
+        });
+        assert!(found, "{parts:?} in {notes:?}");
     }
 }
