@@ -15,16 +15,17 @@ pub use pgherald_actors::{
 };
 pub use pgherald_core::{
     Affected, Attempt, Backoff, CacheBuilder, CacheDriver, CacheEvent, CacheHandle, CacheObserver,
-    CacheScope, CacheStats, CachedFn, Caches, Changed, ChannelName, ColumnType, ConnectConfig,
-    Debounced, Decision, Decoder, Deleted, Delivery, Durable, Error, Event, EventBuilder,
-    EventHandler, Filter, FromEvent, Greedy, HandlerError, HandlerResult, Health, IdempotencyKey,
-    Inserted, Key, KeyColumn, KeyPart, Listener, ListenerCounts, ListenerStatus, LoadError,
-    LoadLimit, Loaded, MAX_IDENTIFIER_BYTES, NotifySource, NotifySourceBuilder, Operation,
-    OperationSet, OutboxSource, OutboxSourceBuilder, Overflow, PaddedText, Refresh, Result, Resync,
-    ResyncReason, RetryPolicy, Router, RowKey, Signal, Signals, Source, Strategy, Subscription,
-    SubscriptionId, SubscriptionObserver, SubscriptionOptions, SubscriptionStats, Table, TableName,
-    Timed, Truncated, Updated, WhenNotLive, Windowed, WriteToken, cache, group, handler, outbox,
-    supervise, telemetry, trigger,
+    CacheScope, CacheStats, CachedFn, Caches, CaselessText, Changed, ChannelName, ColumnType,
+    ConnectConfig, Debounced, Decision, Decoder, Deleted, Delivery, Durable, Error, Event,
+    EventBuilder, EventHandler, Filter, FromEvent, Greedy, HandlerError, HandlerResult, Health,
+    IdempotencyKey, Inserted, Key, KeyColumn, KeyPart, Listener, ListenerCounts, ListenerStatus,
+    LoadError, LoadLimit, Loaded, MAX_IDENTIFIER_BYTES, MacAddress, NotifySource,
+    NotifySourceBuilder, Operation, OperationSet, OutboxSource, OutboxSourceBuilder, Overflow,
+    PaddedText, Refresh, Result, Resync, ResyncReason, RetryPolicy, Router, RowKey, Signal,
+    Signals, Source, Strategy, Subscription, SubscriptionId, SubscriptionObserver,
+    SubscriptionOptions, SubscriptionStats, Table, TableName, Timed, Truncated, Updated,
+    WhenNotLive, Windowed, WriteToken, cache, group, handler, outbox, supervise, telemetry,
+    trigger,
 };
 pub use pgherald_macros::{Table, cached};
 

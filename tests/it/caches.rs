@@ -438,6 +438,54 @@ async fn a_cache_of_strings_over_uuids_is_an_error_with_the_key_types_that_fit()
 }
 
 #[actix::test]
+async fn the_key_types_of_many_caches_are_read_once() {
+    let url = database().await;
+    let sql = "CREATE TABLE visits (id text PRIMARY KEY)";
+    client(&url).await.batch_execute(sql).await.unwrap();
+    let server = Postgres::shared().await.unwrap();
+    let proxy = FaultProxy::start((server.host(), server.port()))
+        .await
+        .unwrap();
+    let herald = Herald::connect(config(&proxy.url(&url)))
+        .watch::<Visit>()
+        .unwrap()
+        .install_triggers()
+        .start()
+        .await
+        .unwrap();
+    herald.live().await.unwrap();
+    let cache = || CacheBuilder::<String, i64>::new("visits").row_of::<Visit>();
+    herald.cache(cache()).await.unwrap();
+    let before = proxy.statements();
+    for _ in 0..50 {
+        herald.cache(cache()).await.unwrap();
+    }
+    // The listener may have sent a few.
+    let statements = proxy.statements() - before;
+    assert!(statements < 25, "{statements} statements for 50 caches");
+
+    // What was read before is read again where it does not fit.
+    let of_numbers =
+        || CacheBuilder::<i64, i64>::new("numbers").row_by::<Visit>(|id| id.to_string());
+    herald.cache(of_numbers()).await.unwrap();
+    let sql = "ALTER TABLE visits ALTER id TYPE uuid USING id::uuid";
+    client(&url).await.batch_execute(sql).await.unwrap();
+    let other = Herald::connect(config(&proxy.url(&url)))
+        .watch::<Visit>()
+        .unwrap()
+        .install_triggers()
+        .start()
+        .await
+        .unwrap();
+    other.live().await.unwrap();
+    let error = other.cache(of_numbers()).await.unwrap_err();
+    assert!(error.to_string().contains("uuid"), "{error}");
+    let sql = "ALTER TABLE visits ALTER id TYPE text";
+    client(&url).await.batch_execute(sql).await.unwrap();
+    other.cache(of_numbers()).await.unwrap();
+}
+
+#[actix::test]
 async fn dropping_all_handles_of_a_cache_ends_its_subscription() {
     let (_, client, herald) = users().await;
     let mut freed = Vec::new();

@@ -31,6 +31,7 @@ async fn settings_are_expressions_in_the_scope_of_the_function() {
         when_not_live = describe(WhenNotLive::Bypass),
         refresh = Refresh::new(Duration::from_secs(1), |id| async move { Ok(User::new(id)) }),
         load_limit = CACHE,
+        load_timeout = describe(Duration::from_secs(60)),
     )]
     async fn user(id: i64) -> User {
         User::new(id)
@@ -43,8 +44,26 @@ async fn settings_are_expressions_in_the_scope_of_the_function() {
 
     assert_eq!(EVALUATED.so_far(), 0);
     let _live = (start(user::cache()), start(borrowed::cache()));
-    assert_eq!(EVALUATED.so_far(), 6);
+    assert_eq!(EVALUATED.so_far(), 7);
     assert_eq!(user(7).await.id, borrowed(7).await.id);
+}
+
+#[actix::test]
+async fn times_of_0_are_refused_when_the_cache_is_built() {
+    #[cached(row_of = User, load_timeout = Duration::ZERO)]
+    async fn load(id: i64) -> i64 {
+        id
+    }
+
+    #[cached(row_of = User, errors_for = Duration::ZERO)]
+    async fn fail(id: i64) -> Result<i64, i64> {
+        Err(id)
+    }
+
+    let error = load::cache().build().unwrap_err().to_string();
+    assert!(error.contains("load_timeout is 0"), "{error}");
+    let error = fail::cache().build().unwrap_err().to_string();
+    assert!(error.contains("errors_for is 0"), "{error}");
 }
 
 #[actix::test]

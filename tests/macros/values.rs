@@ -2,8 +2,9 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
-use pgherald::cached;
+use pgherald::{Event, Operation, cached};
 
 use crate::support::{Calls, Refused, User, start};
 
@@ -56,6 +57,34 @@ async fn errors_reach_the_caller_and_are_not_cached() {
     assert_eq!(second_time(7).await, Ok(7));
     assert_eq!(second_time(7).await, Ok(7));
     assert_eq!(CALLS.so_far(), 2);
+}
+
+#[actix::test]
+async fn errors_are_cached_until_an_event_if_a_time_is_given() {
+    static CALLS: Calls = Calls::new();
+    const TIME: Duration = Duration::from_secs(3_600);
+
+    #[cached(row_of = User, errors_for = TIME)]
+    async fn find(id: i64) -> Result<Arc<User>, Refused> {
+        Err(Refused(format!("{id}, call {}", CALLS.count())))
+    }
+
+    let mut live = start(find::cache());
+    let refused = |id, call| Err(Refused(format!("{id}, call {call}")));
+    assert_eq!(find(7).await, refused(7, 1));
+    assert_eq!(find(7).await, refused(7, 1));
+    assert_eq!(find(8).await, refused(8, 2));
+    let stats = find::stats();
+    assert_eq!(
+        (stats.errors, stats.errors_served, stats.entries),
+        (2, 1, 0)
+    );
+    let event = Event::builder("public", "users", Operation::Insert).key(7);
+    live.apply(event.build());
+    assert_eq!(find(7).await, refused(7, 3));
+    assert_eq!(find(8).await, refused(8, 2));
+    assert!(!find::invalidate(&7));
+    assert_eq!(find(7).await, refused(7, 4));
 }
 
 #[actix::test]

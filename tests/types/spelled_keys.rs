@@ -9,8 +9,8 @@ use std::time::Instant;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
-    CacheBuilder, CacheDriver, CacheHandle, Event, Filter, Key, KeyColumn, KeyPart, PaddedText,
-    Resync, ResyncReason, Router, Signal, Subscription, Table, TableName,
+    CacheBuilder, CacheDriver, CacheHandle, CaselessText, Event, Filter, Key, KeyColumn, KeyPart,
+    MacAddress, PaddedText, Resync, ResyncReason, Router, Signal, Subscription, Table, TableName,
 };
 use rust_decimal::Decimal;
 use tokio_postgres::Row;
@@ -281,7 +281,7 @@ impl KeyColumn for Mac {
     }
 
     fn from_part(part: &KeyPart) -> Option<Self> {
-        let digits = String::from_part(part)?.replace([':', '-'], "");
+        let digits = String::from_part(part)?.replace([':', '-', '.'], "");
         Some(Self(digits.to_lowercase()))
     }
 }
@@ -318,6 +318,159 @@ async fn altering_the_type_of_a_key_closes_a_string_cache() {
     scene.run("UPDATE t SET v = 2").await;
     cache.apply_events(changes(&mut scene).await).await;
     assert!(!cache.handle.is_live() && cache.handle.refused().is_some());
+}
+
+/// A cache that is filled by a reader's key follows the event of a row that was written and updated with another text.
+async fn follows_spelling<K: CachedKey>(before: &str, of: &str, stored: &str, text: &str, key: K) {
+    if !is_available(before).await {
+        return;
+    }
+    for is_outbox in [false, true] {
+        let mut scene = scene(before, of, is_outbox).await;
+        scene
+            .run(&format!("INSERT INTO t VALUES ('{stored}')"))
+            .await;
+        scene.events().await;
+        let mut cache = Cache::live(row_of::<K>()).await;
+        cache.driver.check_keys(&scene.client).await.unwrap();
+        cache.fill(&key);
+        scene
+            .run(&format!(
+                "SET bytea_output = escape; UPDATE t SET v = 1 WHERE k = '{text}'"
+            ))
+            .await;
+        let events = changes(&mut scene).await;
+        assert_eq!(events.len(), 1, "{of}: the text names the row");
+        cache.apply_events(events).await;
+        assert!(cache.handle.is_live(), "{of}");
+        assert_eq!(cache.handle.get(&key), None, "{of} {text}");
+        let stats = cache.handle.stats();
+        assert_eq!(
+            (stats.invalidated_by_event, stats.flushed_by_mismatch),
+            (1, 0),
+            "{of}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn key_types_of_the_library_follow_each_spelling() {
+    let mac = |text: &str| text.parse::<MacAddress>().unwrap();
+    let (short, long) = ("08-00-2B-01-02-03", "08:00:2b:ff:fe:01:02:03");
+    follows_spelling("", "macaddr", short, "0800.2b01.0203", mac("08002b010203")).await;
+    follows_spelling("", "macaddr8", short, long, mac(short)).await;
+    follows_spelling("", "macaddr8", short, short, mac(long)).await;
+    follows_spelling("", "bytea", r"\x61ab", r"a\253", b"a\xab".to_vec()).await;
+    let name = CaselessText::new("Ann@Example.org");
+    follows_spelling(CITEXT, "citext", "ANN@example.org", "ann@EXAMPLE.org", name).await;
+}
+
+#[tokio::test]
+async fn a_caseless_key_outside_of_ascii_is_not_cached_and_its_events_flush() {
+    if !is_available(CITEXT).await {
+        return;
+    }
+    let mut scene = scene(CITEXT, "citext", false).await;
+    let mut cache = Cache::live(row_of::<CaselessText>()).await;
+    let stamp = cache.handle.stamp();
+    assert!(!cache.handle.insert(&stamp, CaselessText::new("Zoë"), "old"));
+    cache.fill(&CaselessText::new("ann"));
+    scene.run("INSERT INTO t VALUES ('ZOË')").await;
+    cache.apply_events(changes(&mut scene).await).await;
+    assert_eq!(cache.handle.stats().flushed_by_mismatch, 1);
+    assert_eq!(cache.handle.get(&CaselessText::new("ann")), None);
+}
+
+/// Nondeterministic collations ignore more than the case.
+#[tokio::test]
+async fn a_caseless_key_is_refused_under_a_nondeterministic_collation() {
+    if !is_available(NOCASE).await {
+        return;
+    }
+    let scene = scene(NOCASE, "text COLLATE nocase", false).await;
+    let are_equal = scene
+        .client
+        .query_one("SELECT 'eu' COLLATE nocase = E'eu\\u0001'", &[])
+        .await;
+    assert!(are_equal.unwrap().get::<_, bool>(0));
+    let cache = Cache::live(row_of::<CaselessText>()).await;
+    let error = cache.driver.check_keys(&scene.client).await.unwrap_err();
+    assert!(error.to_string().contains("nondeterministic"), "{error}");
+}
+
+/// The column has microseconds. A reader that asks for a nanosecond more finds the row all the same, by the database's rules.
+async fn cuts_off<K: CachedKey>(of: &str, stored: &str, coarse: K, fine: K) {
+    assert_ne!(coarse, fine);
+    let mut scene = scene("", of, false).await;
+    scene
+        .run(&format!("INSERT INTO t VALUES ('{stored}')"))
+        .await;
+    scene.events().await;
+    let mut cache = Cache::live(row_of::<K>()).await;
+    cache.driver.check_keys(&scene.client).await.unwrap();
+    let stamp = cache.handle.stamp();
+    assert!(!cache.handle.insert(&stamp, fine.clone(), "old"), "{of}");
+    let read = cache
+        .handle
+        .get_or_load(fine.clone(), async || Ok::<_, ()>("old"));
+    assert_eq!(*read.await.unwrap(), "old");
+    cache.fill(&coarse);
+    scene.run("UPDATE t SET v = 1").await;
+    cache.apply_events(changes(&mut scene).await).await;
+    assert_eq!(cache.handle.get(&coarse), None, "{of}");
+    assert_eq!(cache.handle.get(&fine), None, "{of}");
+    let read = cache.handle.get_or_load(fine, async || Ok::<_, ()>("new"));
+    assert_eq!(
+        *read.await.unwrap(),
+        "new",
+        "{of}: the value is never outdated"
+    );
+    let stats = cache.handle.stats();
+    assert_eq!(
+        (stats.invalidated_by_event, stats.bypassed_unmatched_key),
+        (1, 2),
+        "{of}"
+    );
+}
+
+#[tokio::test]
+async fn keys_of_times_finer_than_microseconds_are_read_past_the_cache() {
+    let (day, clock) = ((2026, 11, 29), (1, 2, 3));
+    let text = "2026-11-29 01:02:03.000004";
+    let time = |nanos| NaiveTime::from_hms_nano_opt(clock.0, clock.1, clock.2, nanos).unwrap();
+    cuts_off("time", "01:02:03.000004", time(4_000), time(4_001)).await;
+    let local = |nanos| {
+        let date = NaiveDate::from_ymd_opt(day.0, day.1, day.2).unwrap();
+        NaiveDateTime::new(date, time(nanos))
+    };
+    cuts_off("timestamp", text, local(4_000), local(4_999)).await;
+    let utc = |nanos| local(nanos).and_utc();
+    cuts_off("timestamptz", &format!("{text}+00"), utc(4_000), utc(4_001)).await;
+
+    let local = |nanos| jiff::civil::datetime(2026, 11, 29, 1, 2, 3, nanos);
+    cuts_off("timestamp", text, local(4_000), local(4_001)).await;
+    cuts_off(
+        "time",
+        "01:02:03.000004",
+        local(4_000).time(),
+        local(4_001).time(),
+    )
+    .await;
+    let utc = |nanos| {
+        local(nanos)
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .unwrap()
+            .timestamp()
+    };
+    cuts_off("timestamptz", &format!("{text}+00"), utc(4_000), utc(4_001)).await;
+
+    let time = |nanos| time::Time::from_hms_nano(1, 2, 3, nanos).unwrap();
+    cuts_off("time", "01:02:03.000004", time(4_000), time(4_001)).await;
+    let date = time::Date::from_calendar_date(2026, time::Month::November, 29).unwrap();
+    let local = |nanos| time::PrimitiveDateTime::new(date, time(nanos));
+    cuts_off("timestamp", text, local(4_000), local(4_001)).await;
+    let utc = |nanos| local(nanos).assume_utc();
+    cuts_off("timestamptz", &format!("{text}+00"), utc(4_000), utc(4_001)).await;
 }
 
 /// Settings of the writing session that affect texts.
@@ -405,6 +558,10 @@ async fn typed_keys_read_values_of_every_session() {
     let text = "left(md5(random()::text), (random() * 5)::int)";
     assert_follows::<PaddedText>("character(5)", text, |row| row.get::<_, &str>(0).into()).await;
     assert_follows::<String>("text", text, |row| row.get(0)).await;
+    assert_follows::<Vec<u8>>("bytea", "decode(md5(random()::text), 'hex')", |row| {
+        row.get(0)
+    })
+    .await;
     assert_follows::<u64>("bigint", "(random() * 9e18)::bigint", |row| {
         row.get::<_, i64>(0).try_into().unwrap()
     })

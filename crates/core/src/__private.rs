@@ -92,6 +92,23 @@ impl<T> SharesState for Argument<T> {}
 )]
 pub trait LeftOut {}
 
+/// An argument that is left out of the key because its type has the name `Client`: only that of `tokio_postgres`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is left out of the key because of its name, but it is not the `Client` of tokio_postgres",
+    label = "calls that differ in this argument would share a value",
+    note = "add the argument to `ignore(…)`, if the value does not depend on it, or to the key, with `key = (…)`"
+)]
+pub trait Client {}
+
+impl Client for tokio_postgres::Client {}
+#[diagnostic::do_not_recommend]
+impl<C: Client + ?Sized> Client for &C {}
+#[diagnostic::do_not_recommend]
+impl<C: Client + ?Sized> Client for Arc<C> {}
+
+/// Checks that an argument is a [`Client`].
+pub const fn client<C: Client + ?Sized>() {}
+
 /// The key type `R`, which is the row key of `T`.
 #[diagnostic::on_unimplemented(
     message = "the key of this cache is `{Self}`, and a row of `{T}` has the key `{R}`",

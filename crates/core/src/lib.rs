@@ -59,8 +59,8 @@ pub use cache::{
 pub use connect::ConnectConfig;
 pub use error::{Error, Result};
 pub use event::{
-    Changed, ColumnType, Decoder, Deleted, Event, EventBuilder, FromEvent, Inserted, Key,
-    KeyColumn, KeyPart, PaddedText, RowKey, Table, Truncated, Updated,
+    CaselessText, Changed, ColumnType, Decoder, Deleted, Event, EventBuilder, FromEvent, Inserted,
+    Key, KeyColumn, KeyPart, MacAddress, PaddedText, RowKey, Table, Truncated, Updated,
 };
 pub use filter::Filter;
 pub use group::Durable;

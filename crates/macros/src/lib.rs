@@ -145,12 +145,14 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// | `refresh = Refresh::new(…)` | Serves an invalidated value a little longer, while it is loaded anew. |
 /// | `observer = Arc::new(…)` | A `CacheObserver` that sees what the cache does. |
 /// | `load_limit = LIMIT` | A `LoadLimit` that is shared with other caches. |
+/// | `load_timeout = Duration::from_secs(5)` | How long a load may take. At the limit, callers that wait for it run the body themselves. |
+/// | `errors_for = Duration::from_secs(5)` | How long an error is returned to further callers instead of running the body again. Without it: errors are not cached. |
 /// | `name = "users"` | The cache's name in logs and counters. Without it: the path of the function, as in `shop::users::load_user`. |
 /// | `associated` | The function stands in an `impl` block, without `self` and without mentioning `Self`. (Where it is missing, the compiler says: "enum is not supported in `trait`s or `impl`s".) |
 /// | `crate = path` | Where `pgherald` is, if it was renamed or re-exported. |
 ///
 /// At least one of the first four is needed; they can be repeated and combined. The settings from `strategy` to
-/// `load_limit` are expressions in the scope of the function. They are evaluated when the cache is
+/// `errors_for` are expressions in the scope of the function. They are evaluated when the cache is
 /// given to a herald, in a function that returns `pgherald::Result`: what is fallible ends in `?`, as in
 /// `strategy = Windowed::events(3)?`, and its error is that of `Herald::cached`.
 ///
@@ -165,9 +167,13 @@ pub fn table(input: TokenStream) -> TokenStream {
 ///
 /// - it is named in `ignore(…)`,
 /// - it is `_`, which the body cannot use, or
-/// - it is a handle: its type is named `Pool`, `PgPool`, `Client` or `DatabaseConnection`, by itself, behind a reference or in an
-///   `Arc`, and it shares state, as pools do. (The compiler checks that the type is not `RefUnwindSafe`. A `Client` that has the
-///   columns of a row is, and is refused.)
+/// - it is a handle, by itself, behind a reference or in an `Arc`: the `Client` of tokio_postgres, or a type that is named `Pool`,
+///   `PgPool` or `DatabaseConnection` and shares state, as pools do. (The compiler checks that a pool is not `RefUnwindSafe`. A
+///   struct with the columns of a row is, and is refused.)
+///
+/// A `Client` of another library or of your own has to be named in `ignore(…)`: by its name alone, it may be a customer. For the
+/// same reason a struct of your own that is named `Pool`, has a pool in it and also something that matters, such as a tenant,
+/// should have another name.
 ///
 /// ```
 /// use pgherald::{Table, cached};
@@ -198,7 +204,7 @@ pub fn table(input: TokenStream) -> TokenStream {
 ///
 /// | returned | cached | each caller is given |
 /// |---|---|---|
-/// | `Result<T, E>` | `T`; errors are not | a clone. `E: Clone`, for it reaches all who waited. |
+/// | `Result<T, E>` | `T`; errors are not, unless `errors_for` says so | a clone. `E: Clone`, for it reaches all who waited. |
 /// | `Result<Arc<T>, E>` | `T` | the same `Arc`; `T` need not be `Clone`. |
 /// | `Arc<T>` | `T` | the same `Arc` |
 /// | `Option<T>` and all else | the value itself: `None` is remembered too | a clone |
@@ -207,6 +213,28 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// `type DbResult<T> = Result<T, E>`, and one within an `Option`, an `Arc`, a `Box` or a `Vec`, is refused: its errors would be
 /// cached. Values, keys and errors are
 /// `Send + Sync + 'static`; the function's future need not be `Send`.
+///
+/// With `errors_for`, an error is kept for this time from the end of its load, and then gone. An event that invalidates the key drops it
+/// earlier. `CacheStats::errors_served` counts the calls that it saved.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use pgherald::{Table, cached};
+///
+/// # #[derive(Clone, Table)]
+/// # #[table(name = "users", key = "id")]
+/// # struct User { id: i64 }
+/// #[derive(Clone, Debug)]
+/// struct NotFound(i64);
+///
+/// #[cached(row_of = User, errors_for = Duration::from_secs(5), load_timeout = Duration::from_secs(2))]
+/// async fn load_user(id: i64) -> Result<User, NotFound> {
+///     // … ask the database; an INSERT of the row drops the error …
+///     Err(NotFound(id))
+/// }
+/// # let _ = load_user::stats().errors_served;
+/// ```
 ///
 /// Of errors, `Box<dyn Error>` and its like are not `Clone`. Use an enum that is, with the causes in an `Arc`:
 ///

@@ -220,6 +220,7 @@ impl HeraldBuilder {
         Ok(Herald {
             outbox: (!in_outbox.is_empty()).then_some((self.config.clone(), in_outbox)),
             config: Some(self.config),
+            key_types: tokio::sync::Mutex::default(),
             watched: knows_all.then_some(tables),
             ..Herald::of(started, caches, handlers)
         })

@@ -5,13 +5,14 @@ mod interrupt;
 mod live;
 mod place;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
 use futures_util::FutureExt;
-use pgherald_core::cache::CacheKey;
+use pgherald_core::cache::{CacheKey, KeyTypes};
 use pgherald_core::group::{BatchHandler, Consumer, ConsumerHandle, TransactionalHandler};
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
@@ -98,6 +99,8 @@ pub struct Herald {
     watched: Option<Vec<TableName>>,
     /// The database; `None` if the program made the listener.
     config: Option<ConnectConfig>,
+    /// The types of the tables' columns, as they were read for the caches that were started so far.
+    key_types: tokio::sync::Mutex<KeyTypes>,
     /// The outbox's database, and the triggers of the tables in outbox mode; `None` if there is no such table.
     outbox: Option<(ConnectConfig, Vec<TriggerSpec>)>,
 }
@@ -153,6 +156,7 @@ impl Herald {
             registered: Mutex::default(),
             live_within: None,
             watched: None,
+            key_types: tokio::sync::Mutex::default(),
             config: None,
             outbox: None,
         }
@@ -402,12 +406,23 @@ impl Herald {
         else {
             return Ok(());
         };
-        let error = match config.client().await {
-            Ok(client) => match driver.check_keys(&client).await {
-                Ok(()) => return Ok(()),
-                Err(error) if error.is_config() => return Err(error),
-                Err(error) => error,
-            },
+        // One connection for all caches. If the types do not fit, they are read again: a table may have been altered.
+        let mut known = self.key_types.lock().await;
+        if driver.fits(&known) {
+            return Ok(());
+        }
+        let watched = self.watched.iter().flatten();
+        let tables: BTreeSet<_> = watched.chain(driver.tables()).collect();
+        let tables: Vec<_> = tables.into_iter().collect();
+        let read = match config.client().await {
+            Ok(client) => KeyTypes::read(&client, &tables).await,
+            Err(error) => Err(error),
+        };
+        let error = match read {
+            Ok(types) => {
+                *known = types;
+                return driver.check_key_types(&known);
+            }
             Err(error) => error,
         };
         // Not an error, for example if the connection was lost: events carry the types too.

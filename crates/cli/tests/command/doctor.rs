@@ -918,18 +918,21 @@ async fn row_triggers_on_a_table_that_the_function_owner_cannot_read_are_reporte
 #[tokio::test]
 async fn key_types_for_caches_are_reported() {
     let tables = "CREATE TABLE visits (id uuid PRIMARY KEY); CREATE TABLE places (code char(3) PRIMARY KEY, at inet);
+        CREATE TABLE links (mac macaddr PRIMARY KEY); CREATE TABLE blobs (hash bytea PRIMARY KEY);
         CREATE TABLE users (id int PRIMARY KEY)";
     let scene = Scene::on(Postgres::shared().await.unwrap(), tables).await;
     let install = [
-        "install", "visits", "places", "users", "--mode", "notify", "--commit",
+        "install", "visits", "places", "users", "links", "blobs", "--mode", "notify", "--commit",
     ];
     scene.fine(&install).await;
     let ran = scene.pgherald(&["doctor", "--json"]).await;
     let findings = ran.stdout.lines();
     let findings = findings.map(|line| serde_json::from_str::<Value>(line).unwrap());
     let notes: Vec<_> = findings.filter(|one| one["check"] == "keys").collect();
-    assert_eq!(notes.len(), 2, "{ran:?}");
+    assert_eq!(notes.len(), 4, "{ran:?}");
     for (note, parts) in notes.iter().zip([
+        ["public.blobs \"hash\" (bytea)", "Vec<u8>"],
+        ["public.links \"mac\" (macaddr)", "MacAddress"],
         ["public.places \"code\" (character(3))", "PaddedText"],
         ["public.visits \"id\" (uuid)", "uuid::Uuid"],
     ]) {

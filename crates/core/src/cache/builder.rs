@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::sync::mpsc;
 use super::dependency::{self, Affected, Dependency, Projection};
 use super::driver::CacheDriver;
 use super::handle::{CacheHandle, CacheKey, Inner, Weigher, WhenNotLive};
+use super::kept_errors::KeptErrors;
 use super::limit::LoadLimit;
 use super::observer::CacheObserver;
 use super::refresh::{self, Refresh, Refresher};
@@ -50,6 +52,7 @@ pub struct CacheBuilder<K, V> {
     name: String,
     dependencies: Vec<Dependency<K>>,
     projections: Vec<Projection<K>>,
+    is_followed: Option<fn(&K) -> bool>,
     strategy: Box<dyn Strategy>,
     capacity: usize,
     ttl: Option<Duration>,
@@ -57,6 +60,7 @@ pub struct CacheBuilder<K, V> {
     when_not_live: WhenNotLive,
     limit: Option<LoadLimit>,
     load_timeout: Option<Duration>,
+    errors_for: Option<Duration>,
     weigher: Option<Weigher<K, V>>,
     capacity_bytes: Option<u64>,
     refresh: Option<Refresh<K, V>>,
@@ -79,6 +83,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
             name,
             dependencies: Vec::new(),
             projections: Vec::new(),
+            is_followed: None,
             strategy: Box::new(Greedy::new()),
             capacity: 10_000,
             ttl: None,
@@ -86,6 +91,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
             when_not_live: WhenNotLive::default(),
             limit: None,
             load_timeout: None,
+            errors_for: None,
             weigher: None,
             capacity_bytes: None,
             refresh: None,
@@ -101,11 +107,16 @@ impl<K: 'static, V> CacheBuilder<K, V> {
     /// one key: [`Key`] lists the types that do. With another key type, `String` say, the cache is refused:
     /// [`check_keys`](CacheDriver::check_keys) returns an error, and the first event of the table closes the cache for good, with
     /// an error in the log. Reads then go past it, and [`CacheHandle::refused`] tells why.
-    pub fn row_of<T>(self) -> Self
+    ///
+    /// A key of the right type may have a value that no event has: a time with nanoseconds, where PostgreSQL has microseconds.
+    /// Such a key is read past the cache each time, which a warning reports once and
+    /// [`CacheStats::bypassed_unmatched_key`](super::CacheStats::bypassed_unmatched_key) counts. Cut times off at microseconds.
+    pub fn row_of<T>(mut self) -> Self
     where
         T: Table<Key = K>,
         K: Key + PartialEq,
     {
+        self.is_followed = Some(dependency::is_followed::<K>);
         self.depends(Dependency::own::<T>())
     }
 
@@ -265,6 +276,32 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self
     }
 
+    /// Keeps the error of a load for this long, counted from the end of the load, and returns it to the callers of the key instead of
+    /// loading again. Default: errors are not kept.
+    ///
+    /// This is for keys that are asked for often and whose load fails each time, or takes long to fail. The time should be short:
+    /// a cause that no event announces, such as a connection that was refused, is noticed only when the time is over. Set it to seconds.
+    ///
+    /// - An event that invalidates the key drops its error, as does [`invalidate`](CacheHandle::invalidate). An error whose load began
+    ///   before an invalidation is not kept.
+    /// - Only errors that the loader returned are kept: no [`TimedOut`](super::LoadError::TimedOut), no panic, and no error of a batch
+    ///   ([`get_many_or_load`](CacheHandle::get_many_or_load)) or of a [refresh](Self::refresh).
+    /// - Errors take no room from values: there may be as many as [`capacity`](Self::capacity) says. Callers share an error as they share that
+    ///   of a load that they waited for, so it need not be `Clone`. A caller with another error type loads.
+    /// - While the source is not live, errors are neither kept nor returned.
+    /// - [`CacheStats::errors_served`](super::CacheStats::errors_served) and [`errors`](super::CacheStats::errors) count them.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pgherald_core::cache::CacheBuilder;
+    ///
+    /// let users = CacheBuilder::<i64, String>::new("users").errors_for(Duration::from_secs(5));
+    /// ```
+    pub fn errors_for(mut self, time: Duration) -> Self {
+        self.errors_for = Some(time);
+        self
+    }
+
     /// Serves what was invalidated a little longer, while it is loaded anew in the background. Default: it does not.
     pub fn refresh(mut self, refresh: Refresh<K, V>) -> Self {
         self.refresh = Some(refresh);
@@ -295,7 +332,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
     /// The cache, and what applies events to it. Until that is run, and the source is live, reads go past the cache.
     ///
     /// # Errors
-    /// If a capacity, the time to live, the load timeout or the load limit is 0, there is a weigher without capacity in bytes or
+    /// If a capacity, the time to live, the load timeout, the time for errors or the load limit is 0, there is a weigher without capacity in bytes or
     /// the reverse, the jitter is not between 0 and 1, a time for stale values is 0, the
     /// subscription coalesces or cannot be used, a table cannot be one in PostgreSQL, or the cache does not depend on any.
     pub fn build(self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
@@ -309,6 +346,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         let inner = Arc::new(Inner {
             load_seconds: histogram(CACHE_LOAD_SECONDS, &[("cache", &self.name)]),
             name: self.name,
+            errors: self
+                .errors_for
+                .map(|time| KeptErrors::new(time, terms.capacity)),
             store: Store::new(terms),
             gate,
             projections: self.projections.into(),
@@ -322,6 +362,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             counters: Counters::default(),
             observer: self.observer,
             marks: Arc::default(),
+            is_followed: self.is_followed,
+            told_of_unfollowed: AtomicBool::new(false),
             refused: OnceLock::new(),
             channel: self.channel,
         });
@@ -378,6 +420,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         }
         if self.load_timeout.is_some_and(|limit| limit.is_zero()) {
             return refuse("load_timeout is 0, it must be longer");
+        }
+        if self.errors_for.is_some_and(|time| time.is_zero()) {
+            return refuse("errors_for is 0, it must be longer");
         }
         let keep_stale = self.refresh.as_ref().map(|refresh| refresh.max_stale);
         if keep_stale.is_some_and(|keep| keep.is_zero()) {

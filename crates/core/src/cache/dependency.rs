@@ -214,6 +214,11 @@ fn own_key<K: Key>(event: &Event) -> Result<Affected<K>> {
     }
 }
 
+/// Whether an event about this key's row is read as this key.
+pub(super) fn is_followed<K: Key + PartialEq>(key: &K) -> bool {
+    K::from_row_key(&key.to_row_key()).is_some_and(|read| read == *key)
+}
+
 /// Of `keys_by`.
 pub(super) fn mapped<T: Table, K>(
     event: &Event,

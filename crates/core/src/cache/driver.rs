@@ -411,12 +411,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     ) {
         let mut count = 0;
         for key in keys {
+            self.inner.forget_error(key);
             if self.inner.store.invalidate(key, Stale::Keep) {
                 count += 1;
                 self.invalidated(key);
             }
         }
         for tag in tags {
+            if let Some(errors) = &self.inner.errors {
+                errors.invalidate_tag(tag);
+            }
             for key in self.inner.store.invalidate_tag(tag) {
                 count += 1;
                 self.invalidated(&key);
@@ -467,6 +471,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Drop for CacheDriver<K, V> {
         let dropped = contained(|| {
             drop(self.pending.release());
             self.inner.store.clear();
+            if let Some(errors) = &self.inner.errors {
+                errors.clear();
+            }
         });
         if let Err(message) = dropped {
             tracing::error!(

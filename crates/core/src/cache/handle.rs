@@ -3,12 +3,15 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::Hash;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use super::dependency::{Projection, Tag};
+use super::kept_errors::KeptErrors;
 use super::limit::LoadLimit;
 use super::loaded::Loaded;
 use super::observer::{
@@ -88,6 +91,8 @@ impl<K, V> Clone for CacheHandle<K, V> {
 pub(super) struct Inner<K, V> {
     pub(super) name: String,
     pub(super) store: Store<K, V, Tag>,
+    /// Errors of loads, if they are kept.
+    pub(super) errors: Option<KeptErrors<K>>,
     pub(super) gate: Arc<Gate>,
     pub(super) projections: Box<[Projection<K>]>,
     pub(super) when_not_live: WhenNotLive,
@@ -101,6 +106,9 @@ pub(super) struct Inner<K, V> {
     pub(super) load_seconds: Histogram,
     pub(super) observer: Option<Arc<dyn CacheObserver>>,
     pub(super) marks: Arc<Marks>,
+    /// Whether an event that names a key would be read as this key; `None` if keys are not read from events.
+    pub(super) is_followed: Option<fn(&K) -> bool>,
+    pub(super) told_of_unfollowed: AtomicBool,
     /// Why it was closed for good.
     pub(super) refused: OnceLock<Error>,
     /// Where write tokens are announced.
@@ -110,7 +118,7 @@ pub(super) struct Inner<K, V> {
 /// How many bytes a value takes.
 pub(super) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u64 + Send + Sync>;
 
-/// Whether a key can be found again.
+/// Whether a key can be found again. See [`Inner::follows`].
 pub(super) fn equals_itself<K: Eq>(key: &K) -> bool {
     key.eq(key)
 }
@@ -190,11 +198,15 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     )]
     pub fn insert_with(&self, stamp: &Stamp, key: K, value: Loaded<V>) -> bool {
         let inner = &*self.inner;
-        if !equals_itself(&key) {
+        if !inner.follows(&key) {
             return false;
         }
         let (tags, fresh) = (inner.tags(&key), inner.fresh(&key, value));
-        inner.gate.is_open() && inner.store.insert(stamp.0, &key, fresh, tags)
+        let inserted = inner.gate.is_open() && inner.store.insert(stamp.0, &key, fresh, tags);
+        if inserted {
+            inner.forget_error(&key);
+        }
+        inserted
     }
 
     /// Invalidates one key: reads that begin from now on load it anew, and join no load that has begun before.
@@ -208,6 +220,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     {
         let inner = &*self.inner;
         let found = inner.store.invalidate(key, Stale::Drop);
+        inner.forget_error(key);
         inner.invalidated(InvalidationCause::ByHand, u64::from(found));
         found
     }
@@ -394,6 +407,33 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         }
     }
 
+    /// Whether the key can be found again, and events can name it. Other keys are read past the cache.
+    pub(super) fn follows(&self, key: &K) -> bool {
+        if !equals_itself(key) {
+            return false;
+        }
+        let is_followed = self.is_followed.is_none_or(|is_followed| is_followed(key));
+        if !is_followed && !self.told_of_unfollowed.swap(true, Relaxed) {
+            tracing::warn!(
+                cache = self.name,
+                "a key is read past the cache, because no event could name it: an event would be read as another key, as with \
+                 a time that is finer than microseconds; further ones are only counted"
+            );
+        }
+        is_followed
+    }
+
+    /// Drops the error that is kept for a key, if any.
+    pub(super) fn forget_error<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        if let Some(errors) = &self.errors {
+            errors.invalidate(key);
+        }
+    }
+
     pub(super) fn flush(&self, cause: FlushCause) {
         self.store.flush(match cause {
             FlushCause::ByHand => None,
@@ -401,6 +441,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
             _ if !self.gate.is_open() => Some(self.gate.closed_at().unwrap_or_else(now)),
             _ => Some(now()),
         });
+        if let Some(errors) = &self.errors {
+            errors.flush();
+        }
         self.counters.flushed(cause);
         self.observe(&CacheEvent::Flushed(cause));
     }
@@ -417,7 +460,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
 
     pub(super) fn stats(&self) -> CacheStats {
         let store = &self.store;
+        let errors = self.errors.as_ref().map(KeptErrors::counts);
+        let (errors, errors_served) = errors.unwrap_or_default();
         CacheStats {
+            errors,
+            errors_served,
             capacity: self.capacity as u64,
             bytes: store.weight(),
             capacity_bytes: self.capacity_bytes.unwrap_or(0),

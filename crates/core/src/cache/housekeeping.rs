@@ -40,8 +40,19 @@ impl<K: CacheKey, V: Send + Sync + 'static> Housekeeping<K, V> {
         }
     }
 
-    /// Frees the values that are not served any more: expired, flushed, or stale for too long.
+    /// Frees the values that are not served any more: expired, flushed, or stale for too long. Then the errors.
     async fn free_dead(&self) {
+        self.free_dead_values().await;
+        if let Some(inner) = self.inner.upgrade()
+            && let Some(errors) = &inner.errors
+            && let Err(message) = contained(|| errors.free_dead())
+        {
+            let cache = &inner.name;
+            tracing::error!(cache, message, "code of a cache key panicked");
+        }
+    }
+
+    async fn free_dead_values(&self) {
         let is_due = |inner: &Arc<Inner<K, V>>| inner.store.take_due();
         if !self.inner.upgrade().as_ref().is_some_and(is_due) {
             return;

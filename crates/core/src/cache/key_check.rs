@@ -1,9 +1,11 @@
 //! Whether the key types of a cache fit the key columns of its tables: whether they read all spellings of a value as one key.
 //!
-//! A cache learns the types of key columns twice. [`CacheDriver::check_keys`] reads the catalog before the cache starts, so that
-//! the program gets an error. Events carry the types, so a cache that was not checked is closed by the first event that it could
+//! A cache learns the types of key columns twice. [`KeyTypes`] are read from the catalog before the cache starts, for all tables at
+//! once, so that the program gets an error. Events carry the types, so a cache that was not checked is closed by the first event that it could
 //! miss, also if the table was altered. Until that event, no value in the cache is outdated. The decision itself is in
 //! [`types`](crate::types).
+
+use std::collections::HashMap;
 
 use tokio_postgres::Client;
 
@@ -53,6 +55,42 @@ impl Reading {
     }
 }
 
+/// The types of the columns of tables, as the catalog had them: for [`CacheDriver::check_key_types`].
+///
+/// ```no_run
+/// use pgherald_core::cache::KeyTypes;
+/// use pgherald_core::{CacheDriver, TableName};
+///
+/// # async fn example(
+/// #     client: &tokio_postgres::Client,
+/// #     users: CacheDriver<i64, String>,
+/// #     sessions: CacheDriver<String, i64>,
+/// # ) -> pgherald_core::Result<()> {
+/// let tables: Vec<&TableName> = users.tables().chain(sessions.tables()).collect();
+/// let types = KeyTypes::read(client, &tables).await?;
+/// users.check_key_types(&types)?;
+/// sessions.check_key_types(&types)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct KeyTypes(HashMap<TableName, Fields>);
+
+impl KeyTypes {
+    /// Reads the types of the columns of these tables. Tables that do not exist are left out.
+    ///
+    /// # Errors
+    /// If the catalog cannot be read.
+    pub async fn read(client: &Client, tables: &[&TableName]) -> Result<Self> {
+        let actual = trigger::inspect(client, tables).await?;
+        let types = tables.iter().filter_map(|table| {
+            let types = actual.types_of(table)?;
+            Some(((*table).clone(), types))
+        });
+        Ok(Self(types.collect()))
+    }
+}
+
 impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     /// Checks that the key types of the cache fit the key columns of its tables, whose types it reads from the catalog; see
     /// [`Key`](crate::Key). Runs no statement if there is [nothing to check](Self::has_keys_to_check).
@@ -80,17 +118,22 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     /// # Errors
     /// If a key type does not fit; the message names the column and the key types that fit. If the catalog cannot be read.
     pub async fn check_keys(&self, client: &Client) -> Result<()> {
-        let checked = self.dependencies.iter();
-        let checked: Vec<_> = checked.filter(|one| one.depends_on_types()).collect();
-        if checked.is_empty() {
+        let tables: Vec<_> = self.checked().map(Dependency::name).collect();
+        if tables.is_empty() {
             return Ok(());
         }
-        let tables: Vec<_> = checked.iter().map(|one| one.name()).collect();
-        let actual = trigger::inspect(client, &tables).await?;
-        for dependency in checked {
+        self.check_key_types(&KeyTypes::read(client, &tables).await?)
+    }
+
+    /// As [`check_keys`](Self::check_keys), with types that were read before, for several caches at once.
+    ///
+    /// # Errors
+    /// If a key type does not fit.
+    pub fn check_key_types(&self, types: &KeyTypes) -> Result<()> {
+        for dependency in self.checked() {
             // A table that does not exist is reported by the listener.
-            if let Some(types) = actual.types_of(dependency.name()) {
-                dependency.check_types(&types).map_err(|error| {
+            if let Some(types) = types.0.get(dependency.name()) {
+                dependency.check_types(types).map_err(|error| {
                     let message = format!("cache {:?}: {error}", self.name());
                     Error::new(Kind::Config, message)
                 })?;
@@ -99,9 +142,21 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         Ok(())
     }
 
+    /// Returns whether `types` have all tables that are to be checked, and the key types fit them.
+    #[must_use]
+    pub fn fits(&self, types: &KeyTypes) -> bool {
+        let mut checked = self.checked();
+        checked.all(|one| types.0.contains_key(one.name())) && self.check_key_types(types).is_ok()
+    }
+
+    fn checked(&self) -> impl Iterator<Item = &Dependency<K>> {
+        let dependencies = self.dependencies.iter();
+        dependencies.filter(|one| one.depends_on_types())
+    }
+
     /// Returns whether the key types of the cache fit some column types only. Integers, for example, fit all.
     #[must_use]
     pub fn has_keys_to_check(&self) -> bool {
-        self.dependencies.iter().any(Dependency::depends_on_types)
+        self.checked().next().is_some()
     }
 }

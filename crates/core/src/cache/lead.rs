@@ -33,8 +33,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Lead<K, V> {
         let fresh = self.inner.fresh(&self.key, loaded);
         self.ended = true;
         match self.inner.store.finish(&self.key, &self.flight, fresh) {
-            Stored::Yes => true,
+            Stored::Yes => {
+                self.inner.forget_error(&self.key);
+                true
+            }
             Stored::Evicting => {
+                self.inner.forget_error(&self.key);
                 self.inner.observe(&CacheEvent::Evicted);
                 true
             }

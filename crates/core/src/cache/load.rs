@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            miss ── begin ──► lead ── loader ──► value: stored unless overtaken ─┐
-//!                       │                  ├────► error: told, not stored ────────┤
+//!                       │                  ├────► error: told; kept if asked for ─┤
 //!                       │                  ├────► time limit: told, not stored ───┤
 //!                       │                  └────► gone or panicked: abandoned ──┐ │
 //!                       └────► join: wait for the one that leads ◄──────────────┼─┘
@@ -16,12 +16,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::handle::{Admission, CacheHandle, CacheKey, Inner, equals_itself};
+use super::handle::{Admission, CacheHandle, CacheKey, Inner};
+use super::kept_errors::{BeforeLoad, KeptErrors};
 use super::lead::Lead;
 use super::load_error::LoadError;
 use super::loaded::Loaded;
 use super::nesting::{self, Wait};
-use super::observer::CacheEvent;
+use super::observer::{BypassReason, CacheEvent};
 use super::stats::count;
 use super::store::{Begin, Flight, FlightId, Outcome};
 use crate::sync::now;
@@ -64,8 +65,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// ```
     ///
     /// # Errors
-    /// The loader's error, which is not stored and reaches everybody who waits for this load;
-    /// [`LoadError::Recursive`]; or [`LoadError::TimedOut`].
+    /// The loader's error, which reaches everybody who waits for this load, and is stored only with
+    /// [`errors_for`](super::CacheBuilder::errors_for); [`LoadError::Recursive`]; or [`LoadError::TimedOut`].
     pub async fn get_or_load<E, L, F>(&self, key: K, load: L) -> Result<Arc<V>, LoadError<E>>
     where
         E: Send + Sync + 'static,
@@ -246,8 +247,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         self: &Arc<Self>,
         key: K,
     ) -> Result<Next<K, V>, LoadError<E>> {
-        if !equals_itself(&key) {
-            // It would never be found again, neither to be joined nor to be removed.
+        if !self.follows(&key) {
+            // It would never be found again, neither to be joined nor to be removed; or no event would remove it.
+            self.bypassed(BypassReason::UnmatchedKey);
             return Ok(Next::Bypass);
         }
         loop {
@@ -260,6 +262,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
             };
             if let Some(value) = self.look(&key, accept) {
                 return Ok(Next::Value(value));
+            }
+            if let Some(error) = self.kept_error(&key) {
+                return Err(LoadError::Failed(error));
             }
             match self.store.begin(&key, self.tags(&key), accept) {
                 Begin::Found(value) => return Ok(Next::Value(value)),
@@ -284,8 +289,28 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         R: Into<Loaded<V>>,
     {
         let (id, began) = (lead.flight.id(), lead.flight.began());
+        let before = self.errors.as_ref().map(KeptErrors::before_load);
         let loaded = self.run(vec![id], began, load).await;
+        if let (Some(before), (Err(LoadError::Failed(error)), _)) = (before, &loaded) {
+            self.keep_error(before, &lead.key, error);
+        }
         self.land(lead, loaded)
+    }
+
+    fn keep_error<E: Send + Sync + 'static>(&self, before: BeforeLoad, key: &K, error: &Arc<E>) {
+        if let Some(errors) = &self.errors
+            && self.gate.is_open()
+        {
+            errors.keep(before, key, error, self.tags(key));
+        }
+    }
+
+    /// The error of an earlier load, if errors are kept. A cache that is not live returns none.
+    fn kept_error<E: Send + Sync + 'static>(&self, key: &K) -> Option<Arc<E>> {
+        let errors = self.errors.as_ref().filter(|_| self.gate.is_open())?;
+        let error = errors.get(key)?;
+        self.observe(&CacheEvent::ServedError);
+        Some(error)
     }
 
     /// Runs a loader whose value is stored nowhere.

@@ -13,6 +13,7 @@ use super::load::Ran;
 use super::load_error::LoadError;
 use super::loaded::Loaded;
 use super::nesting;
+use super::observer::BypassReason;
 use super::stats::count;
 use super::store::{Begin, Flight, Outcome};
 use crate::sync::now;
@@ -24,6 +25,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     ///   result, and the cache does not remember that; with an `Option` as value, it can store that there is none. `load` is
     ///   called again only if a load that was joined came to nothing.
     /// - A key that is not equal to itself is not in the result.
+    /// - An error is about all keys of the load, so it is not kept, whatever [`errors_for`](super::CacheBuilder::errors_for) says,
+    ///   and errors that are kept are not returned.
     /// - The load is a part of this future, as that of [`get_or_load`](Self::get_or_load). If the caller drops the future, other
     ///   callers that wait for some of its keys call their own loaders, each for the keys that it misses. Use
     ///   [`get_many_or_load_detached`](Self::get_many_or_load_detached) if callers have deadlines that are shorter than the load.
@@ -180,6 +183,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Read<K, V> {
                 self.found.insert(key, value);
                 continue;
             }
+            if !inner.follows(&key) {
+                inner.bypassed(BypassReason::UnmatchedKey);
+                missing.insert(key, None);
+                continue;
+            }
             match inner.store.begin(&key, inner.tags(&key), accept) {
                 Begin::Found(value) => drop(self.found.insert(key, value)),
                 Begin::Join(flight) => self.joins.push((key, flight)),
@@ -211,7 +219,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Read<K, V> {
 /// What one load is to bring.
 struct Batch<K: CacheKey, V: Send + Sync + 'static> {
     inner: Arc<Inner<K, V>>,
-    /// Without leads if it goes past the cache.
+    /// Without leads if it goes past the cache, for all keys or for one that no event names.
     missing: HashMap<K, Option<Lead<K, V>>>,
 }
 

@@ -33,7 +33,7 @@
 //!   soon as its driver is gone. [`WhenNotLive`] loosens this, up to a stated age.
 //! - **Hits do not wait.** They cross no mailbox and await nothing.
 //! - **Misses load once.** However many want a key, one loads it. A loader that fails tells all; one that panics or goes
-//!   away leaves the load to the next. Errors are not stored.
+//!   away leaves the load to the next. Errors are not stored, unless [`errors_for`](CacheBuilder::errors_for) says so.
 //! - **In doubt, everything goes.** An event that cannot be mapped to keys, a panic in a strategy, too many held events:
 //!   the cache is flushed.
 //!
@@ -56,6 +56,7 @@ mod driver;
 mod function;
 mod handle;
 mod housekeeping;
+mod kept_errors;
 mod key_check;
 mod lead;
 mod limit;
@@ -82,6 +83,7 @@ pub use dependency::Affected;
 pub use driver::CacheDriver;
 pub use function::CachedFn;
 pub use handle::{CacheHandle, CacheKey, Stamp, WhenNotLive};
+pub use key_check::KeyTypes;
 pub use limit::LoadLimit;
 pub use load_error::LoadError;
 pub use loaded::Loaded;

@@ -36,6 +36,8 @@ pub enum CacheEvent<'a> {
     Hit,
     /// There was none.
     Miss,
+    /// A read was given the error of an earlier load.
+    ServedError,
     /// A read waits for a load that somebody else began.
     Joined,
     /// A load brought a value.
@@ -118,6 +120,8 @@ reasons! {
         NotLive = "not_live",
         /// Nobody applies events to the cache: it was not started, or was stopped.
         NotDriven = "not_driven",
+        /// The key is not equal to itself, or no event could name it: see [`row_of`](super::CacheBuilder::row_of).
+        UnmatchedKey = "unmatched_key",
     }
 }
 

@@ -10,7 +10,8 @@ use super::store::ShardCounts;
 /// Counts since the cache was built.
 ///
 /// `hits + stale_not_live + stale_revalidating + misses` is how often somebody looked into it; of the misses,
-/// some loaded, some joined the load of another, and some, by [`get`](super::CacheHandle::get), did neither.
+/// some loaded, some joined the load of another, some were given an error that is kept, and some, by
+/// [`get`](super::CacheHandle::get), did none of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
@@ -28,6 +29,9 @@ pub struct CacheStats {
     pub loads: u64,
     /// Loads that ended with an error.
     pub load_errors: u64,
+    /// Reads that were given an error of an earlier load; see [`errors_for`](super::CacheBuilder::errors_for). They are among the
+    /// misses.
+    pub errors_served: u64,
     /// Keys whose load ended at the [`load_timeout`](super::CacheBuilder::load_timeout): by itself, which counts as an error too,
     /// or by a caller that waited, because the load's own caller did not poll it.
     pub loads_timed_out: u64,
@@ -43,6 +47,9 @@ pub struct CacheStats {
     pub bypassed_not_live: u64,
     /// Reads that went past the cache because nobody applied events to it: it was not started, or was stopped.
     pub bypassed_not_driven: u64,
+    /// Reads that went past the cache because of their key: it is not equal to itself, or no event could name it; see
+    /// [`row_of`](super::CacheBuilder::row_of).
+    pub bypassed_unmatched_key: u64,
     /// Values and loads invalidated by events about rows.
     pub invalidated_by_event: u64,
     /// Values and loads invalidated by [`invalidate`](super::CacheHandle::invalidate).
@@ -69,6 +76,8 @@ pub struct CacheStats {
     pub freed: u64,
     /// Values in memory now; some may be dead, and are freed within seconds.
     pub entries: u64,
+    /// Errors that are kept now, apart from the values; some may be dead, and are freed within seconds.
+    pub errors: u64,
     /// How many there may be.
     pub capacity: u64,
     /// What they weigh together, by the cache's [`weigher`](super::CacheBuilder::weigher).
@@ -134,6 +143,7 @@ impl Counters {
             load_time: Duration::from_nanos(read(&self.load_nanos)),
             bypassed_not_live: read(&self.bypassed[BypassReason::NotLive as usize]),
             bypassed_not_driven: read(&self.bypassed[BypassReason::NotDriven as usize]),
+            bypassed_unmatched_key: read(&self.bypassed[BypassReason::UnmatchedKey as usize]),
             invalidated_by_event: read(&self.invalidated[InvalidationCause::Event as usize]),
             invalidated_by_hand: read(&self.invalidated[InvalidationCause::ByHand as usize]),
             flushed_by_event: flushed(FlushCause::Event),

@@ -92,8 +92,8 @@ impl fmt::Display for RowKey {
 
 /// A Rust type for the row keys of a table.
 ///
-/// Implemented for integers, `bool`, strings, [`IpAddr`](std::net::IpAddr), [`PaddedText`](crate::PaddedText) and tuples of
-/// them. The features of the same names add `uuid::Uuid`, `rust_decimal::Decimal`, and the dates and times of `chrono`,
+/// Implemented for integers, `bool`, strings, `Vec<u8>`, [`IpAddr`](std::net::IpAddr), [`PaddedText`](crate::PaddedText),
+/// [`CaselessText`](crate::CaselessText), [`MacAddress`](crate::MacAddress) and tuples of them. The features of the same names add `uuid::Uuid`, `rust_decimal::Decimal`, and the dates and times of `chrono`,
 /// `jiff` and `time`. A type of your own (a `UserId`, a UUID) delegates to one of these.
 ///
 /// # Types with several spellings
@@ -110,11 +110,14 @@ impl fmt::Display for RowKey {
 /// | `text`, `varchar`, `name` with a deterministic collation, enums | `String`, `Arc<str>` |
 /// | `character(n)` | [`PaddedText`](crate::PaddedText) |
 /// | `uuid` | `uuid::Uuid` (feature `uuid`) |
-/// | `date`, `time`, `timestamp`, `timestamptz` | those of `chrono`, `jiff` and `time` (features of these names), with microsecond precision |
+/// | `date`, `time`, `timestamp`, `timestamptz` | those of `chrono`, `jiff` and `time` (features of these names), with microsecond precision: a finer key is read past the cache |
 /// | `numeric` | `rust_decimal::Decimal` (feature `rust_decimal`); `u64` if the values are whole |
 /// | `inet`, `cidr` | [`IpAddr`](std::net::IpAddr), for hosts; an event about a network flushes the cache |
+/// | `macaddr`, `macaddr8` | [`MacAddress`](crate::MacAddress) |
+/// | `bytea` | `Vec<u8>` |
+/// | `citext` | [`CaselessText`](crate::CaselessText), for ASCII; an event about another text flushes the cache |
 /// | domains | as for the base type |
-/// | `citext`, text with a nondeterministic collation, `bytea`, `interval`, `timetz`, `macaddr`, `real`, `double precision`, `json`, `jsonb`, arrays, composites, ranges, types of extensions | a type of your own that normalises its text, or another key |
+/// | text with a nondeterministic collation, `interval`, `timetz`, `real`, `double precision`, `json`, `jsonb`, arrays, composites, ranges, types of extensions | a type of your own that normalises its text, or another key |
 ///
 /// ```
 /// use pgherald_core::{Key, RowKey};

@@ -1,4 +1,4 @@
-//! Addresses, UUIDs, decimals, dates and times as parts of keys. In events they are the text that PostgreSQL writes.
+//! Bytes, addresses, UUIDs, decimals, dates and times as parts of keys. In events they are the text that PostgreSQL writes.
 
 #![cfg_attr(
     not(any(feature = "chrono", feature = "jiff", feature = "time")),
@@ -92,6 +92,16 @@ fn text_of(part: &KeyPart) -> Option<&str> {
     }
 }
 
+/// The bytes that pairs of hexadecimal digits stand for.
+pub(super) fn hex(digits: &str) -> Option<Vec<u8>> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let byte = |pair: &[u8]| match pair {
+        [high, low] => u8::try_from(digit(*high)? * 16 + digit(*low)?).ok(),
+        _ => None,
+    };
+    digits.as_bytes().chunks(2).map(byte).collect()
+}
+
 fn part(text: String) -> KeyPart {
     KeyPart::Text(text.into())
 }
@@ -133,6 +143,18 @@ fn part_moment(key: &KeyPart, zone: &str) -> Option<(Day, Clock)> {
 
 /// The offset of all `timestamptz` values in events.
 const UTC: &str = "+00";
+
+/// For `bytea`.
+impl KeyColumn for Vec<u8> {
+    fn to_part(&self) -> KeyPart {
+        let digits = self.iter().map(|byte| format!("{byte:02x}"));
+        part(format!(r"\x{}", digits.collect::<String>()))
+    }
+
+    fn from_part(part: &KeyPart) -> Option<Self> {
+        hex(text_of(part)?.strip_prefix(r"\x")?)
+    }
+}
 
 /// For addresses of hosts. An address with a netmask is not a key.
 impl KeyColumn for IpAddr {

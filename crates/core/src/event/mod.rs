@@ -1,9 +1,11 @@
 //! Events: one per changed row, or one per table if the row is unknown.
 
 mod builder;
+mod caseless;
 mod decode;
 mod key;
 mod key_types;
+mod mac;
 mod padded;
 mod typed;
 mod unchanged;
@@ -21,9 +23,11 @@ use crate::operation::Operation;
 use crate::types::{self, Fields, RowParts};
 
 pub use builder::{ColumnType, EventBuilder};
+pub use caseless::CaselessText;
 pub use decode::Decoder;
 pub use key::{Key, KeyColumn, KeyPart, RowKey};
 pub(crate) use key::{same_key, same_row};
+pub use mac::MacAddress;
 pub use padded::PaddedText;
 pub use typed::{Changed, Deleted, FromEvent, Inserted, Table, Truncated, Updated};
 

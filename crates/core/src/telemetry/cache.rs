@@ -4,8 +4,9 @@ use metrics::Counter;
 
 use super::names::{
     CACHE_BYPASSES, CACHE_BYTES, CACHE_CAPACITY, CACHE_CAPACITY_BYTES, CACHE_ENTRIES,
-    CACHE_EVICTIONS, CACHE_EXPIRATIONS, CACHE_FLUSHES, CACHE_FREED, CACHE_INVALIDATIONS,
-    CACHE_JOINED, CACHE_LOADS, CACHE_LOADS_OVERTAKEN, CACHE_LOADS_TIMED_OUT, CACHE_READS,
+    CACHE_ERRORS_SERVED, CACHE_EVICTIONS, CACHE_EXPIRATIONS, CACHE_FLUSHES, CACHE_FREED,
+    CACHE_INVALIDATIONS, CACHE_JOINED, CACHE_LOADS, CACHE_LOADS_OVERTAKEN, CACHE_LOADS_TIMED_OUT,
+    CACHE_READS,
 };
 use super::record::{Level, counter};
 use crate::cache::CacheStats;
@@ -16,7 +17,7 @@ type Count = (
     fn(&CacheStats) -> u64,
 );
 
-const COUNTS: [Count; 24] = [
+const COUNTS: [Count; 26] = [
     (CACHE_READS, Some(("result", "hit")), |s| s.hits),
     (CACHE_READS, Some(("result", "miss")), |s| s.misses),
     (CACHE_READS, Some(("result", "stale_not_live")), |s| {
@@ -26,6 +27,7 @@ const COUNTS: [Count; 24] = [
         s.stale_revalidating
     }),
     (CACHE_JOINED, None, |s| s.joined),
+    (CACHE_ERRORS_SERVED, None, |s| s.errors_served),
     (CACHE_LOADS, Some(("result", "loaded")), |s| s.loads),
     (CACHE_LOADS, Some(("result", "error")), |s| s.load_errors),
     (CACHE_LOADS, Some(("result", "cancelled")), |s| {
@@ -41,6 +43,9 @@ const COUNTS: [Count; 24] = [
     }),
     (CACHE_BYPASSES, Some(("reason", "not_driven")), |s| {
         s.bypassed_not_driven
+    }),
+    (CACHE_BYPASSES, Some(("reason", "unmatched_key")), |s| {
+        s.bypassed_unmatched_key
     }),
     (CACHE_INVALIDATIONS, Some(("cause", "event")), |s| {
         s.invalidated_by_event

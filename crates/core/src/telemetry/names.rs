@@ -139,6 +139,9 @@ the program requested it by a shutdown with a deadline.";
         "`result` is `hit`, `miss`, `stale_not_live` or `stale_revalidating`.";
     CACHE_JOINED = "pgherald_cache_joined_total", Counter, "reads", ["cache"],
         "Reads that waited for the load of another read";
+    CACHE_ERRORS_SERVED = "pgherald_cache_errors_served_total", Counter, "reads", ["cache"],
+        "Reads that were given the error of an earlier load",
+        "Only of caches that keep errors. These reads are among the misses.";
     CACHE_LOADS = "pgherald_cache_loads_total", Counter, "loads", ["cache", "result"],
         "Loads of caches",
         "`result` is `loaded`, `error`, `cancelled` or `panicked`.";
@@ -151,7 +154,7 @@ the program requested it by a shutdown with a deadline.";
         "Duration of loads that returned a value or an error";
     CACHE_BYPASSES = "pgherald_cache_bypasses_total", Counter, "reads", ["cache", "reason"],
         "Reads that bypassed the cache",
-        "`reason` is `not_live` or `not_driven`.";
+        "`reason` is `not_live`, `not_driven` or `unmatched_key`.";
     CACHE_INVALIDATIONS = "pgherald_cache_invalidations_total", Counter, "keys", ["cache", "cause"],
         "Values and loads that were invalidated by key",
         "`cause` is `event` or `by_hand`.";

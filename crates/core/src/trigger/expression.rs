@@ -224,7 +224,7 @@ pub(super) fn types(key: &[Column], columns: &[Column]) -> Result<Option<String>
 /// several spellings. The script for migrations must agree with this function.
 pub(super) fn key_type(column: &Column) -> Type {
     match &*column.type_name {
-        "text" | "varchar" | "bpchar" | "name" if column.is_ambiguous => Type::Caseless,
+        "text" | "varchar" | "bpchar" | "name" if column.is_ambiguous => Type::Collated,
         _ if column.read_as != Type::Text => column.read_as.clone(),
         "" if column.exact_type.ends_with(".citext") => Type::Caseless,
         name => Type::of_servers_key(name),

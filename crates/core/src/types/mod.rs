@@ -58,8 +58,10 @@ pub(crate) enum Type {
     Address,
     /// `macaddr` and `macaddr8`.
     Mac,
-    /// `citext`, and text with a nondeterministic collation.
+    /// `citext`.
     Caseless,
+    /// Text with a nondeterministic collation.
+    Collated,
     /// Any type whose spellings are not known: ranges, bit strings, types of extensions.
     Other,
     /// An array with any number of dimensions.
@@ -76,7 +78,7 @@ pub(crate) enum Type {
 pub(crate) struct Fields(Vec<(Box<str>, Type)>);
 
 /// The types that are written as a name, with their names.
-const NAMES: [(&str, Type); 19] = [
+const NAMES: [(&str, Type); 20] = [
     ("text", Type::Text),
     ("int", Type::Integer),
     ("bool", Type::Boolean),
@@ -95,6 +97,7 @@ const NAMES: [(&str, Type); 19] = [
     ("address", Type::Address),
     ("mac", Type::Mac),
     ("caseless", Type::Caseless),
+    ("collated", Type::Collated),
     ("other", Type::Other),
 ];
 

@@ -54,8 +54,13 @@ impl Type {
                 "08:00:2b:01:02:0a",
                 "08:00:2B:01:02:0A",
                 "08-00-2b-01-02-0a",
+                "08002b:01020a",
+                "0800.2b01.020a",
+                "08002b01020a",
             ],
             Self::Caseless => &["a", "A"],
+            // All of these collations ignore control characters.
+            Self::Collated => &["a", "A", "a\u{1}"],
             Self::Array { .. } => &["{a,b}", "{a, b}", "[1:2]={a,b}"],
             Self::Composite(_) => &["(a)", "(\"a\")"],
             Self::Other => &["a1", "A1", " a1", "a1 "],
@@ -82,7 +87,8 @@ impl Type {
             Self::Padded => "character(n)",
             Self::Address => "inet or cidr",
             Self::Mac => "macaddr or macaddr8",
-            Self::Caseless => "citext or text with a nondeterministic collation",
+            Self::Caseless => "citext",
+            Self::Collated => "text with a nondeterministic collation",
             Self::Array { .. } => "an array type",
             Self::Composite(_) => "a composite type",
             Self::Other => "a type whose spellings are not known",
@@ -109,13 +115,14 @@ impl Type {
             Self::Uuid => "uuid::Uuid (feature uuid)",
             Self::Padded => "PaddedText",
             Self::Address => "std::net::IpAddr, if the values are hosts",
+            Self::Bytes => "Vec<u8>",
+            Self::Mac => "MacAddress",
+            Self::Caseless => "CaselessText, if the values are ASCII",
             Self::Float
             | Self::Json
-            | Self::Bytes
             | Self::TimeTz
             | Self::Interval
-            | Self::Mac
-            | Self::Caseless
+            | Self::Collated
             | Self::Array { .. }
             | Self::Composite(_)
             | Self::Other => return None,
@@ -165,7 +172,9 @@ pub(crate) fn unfit<'a>(
 #[cfg(test)]
 mod tests {
     use super::{SameKey, unfit};
-    use crate::event::{Key, KeyColumn, KeyPart, PaddedText, RowKey, same_row};
+    use crate::event::{
+        CaselessText, Key, KeyColumn, KeyPart, MacAddress, PaddedText, RowKey, same_row,
+    };
     use crate::types::{Fields, NAMES, Type};
 
     /// Folds case, as a type of a user may do.
@@ -205,13 +214,22 @@ mod tests {
             assert!(fits::<std::net::IpAddr>(of), "IpAddr for {of:?}");
             let is_padded = has_one || *of == Type::Padded;
             assert_eq!(fits::<PaddedText>(of), is_padded, "PaddedText for {of:?}");
+            let is_caseless = has_one || *of == Type::Caseless;
+            assert_eq!(
+                fits::<CaselessText>(of),
+                is_caseless,
+                "CaselessText for {of:?}"
+            );
+            assert!(fits::<Vec<u8>>(of), "Vec<u8> for {of:?}");
+            assert!(fits::<MacAddress>(of), "MacAddress for {of:?}");
         }
     }
 
     #[test]
     fn a_key_type_of_a_user_fits_if_it_normalises_the_texts_of_the_column() {
         assert!(fits::<Folded>(&Type::Caseless));
-        assert!(!fits::<Folded>(&Type::Mac) && !fits::<Folded>(&Type::Other));
+        let others = [Type::Mac, Type::Collated, Type::Other];
+        assert!(others.iter().all(|of| !fits::<Folded>(of)));
     }
 
     #[test]

@@ -101,6 +101,7 @@ fn of_text<'a>(of: &'a Type, text: Cow<'a, str>) -> Value<'a> {
         | Type::Address
         | Type::Mac
         | Type::Caseless
+        | Type::Collated
         | Type::Other => Value::Text(of, text),
     }
 }

@@ -1,6 +1,8 @@
 //! Keys in borrowed form, and keys that cannot be found again.
 
-use pgherald_core::{CacheBuilder, LoadLimit, TableName};
+use pgherald_core::{
+    CacheBuilder, Event, KeyColumn, KeyPart, LoadLimit, Operation, Table, TableName,
+};
 
 use crate::support::{Loads, Rig, User, users};
 
@@ -55,9 +57,73 @@ async fn a_key_that_is_not_equal_to_itself_leaves_nothing_behind() {
     assert_eq!(many.await.unwrap().len(), 1);
     let stats = rig.cache.stats();
     assert_eq!((stats.entries, stats.loads), (1, 101));
+    assert_eq!(stats.bypassed_unmatched_key, 100);
     // Nothing of the others is in the index of rows either.
     rig.apply([crate::support::update(7)]);
     assert_eq!(rig.cache.stats().invalidated_by_event, 1);
+}
+
+/// A time in nanoseconds. Its column has microseconds, as in PostgreSQL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Nanos(i64);
+
+impl KeyColumn for Nanos {
+    fn to_part(&self) -> KeyPart {
+        (self.0 / 1_000).to_part()
+    }
+
+    fn from_part(part: &KeyPart) -> Option<Self> {
+        i64::from_part(part).map(|micros| Self(micros * 1_000))
+    }
+}
+
+struct Measured;
+
+impl Table for Measured {
+    const NAME: &'static str = "measured";
+    const KEY: &'static [&'static str] = &["at"];
+    type Key = Nanos;
+}
+
+#[tokio::test]
+async fn a_key_that_no_event_names_is_read_past_the_cache() {
+    let mut rig = Rig::live(CacheBuilder::<Nanos, u64>::new("measured").row_of::<Measured>());
+    let (coarse, fine) = (Nanos(7_000), Nanos(7_001));
+    let loads = Loads::default();
+    for round in 1..=3 {
+        let read = rig.cache.get_or_load(fine.clone(), || loads.load()).await;
+        assert_eq!(*read.unwrap(), round, "it is never outdated");
+    }
+    let read = rig
+        .cache
+        .get_or_load_detached(fine.clone(), async || Ok::<_, ()>(1));
+    assert_eq!(*read.await.unwrap(), 1);
+    assert!(!rig.cache.insert(&rig.cache.stamp(), fine.clone(), 1));
+    for _ in 0..2 {
+        let keys = [coarse.clone(), fine.clone()];
+        let many = rig
+            .cache
+            .get_many_or_load(keys, async |missing: Vec<Nanos>| {
+                assert!(missing.contains(&Nanos(7_001)));
+                Ok::<_, ()>(missing.into_iter().map(|key| (key, 1)))
+            });
+        assert_eq!(many.await.unwrap().len(), 2);
+    }
+    assert_eq!((rig.cache.get(&fine), rig.cache.stats().entries), (None, 1));
+    assert_eq!(rig.cache.stats().bypassed_unmatched_key, 6);
+    rig.apply([Event::builder("public", "measured", Operation::Update)
+        .key(7)
+        .build()]);
+    assert_eq!(rig.cache.get(&coarse), None);
+    // As a row that keys depend on, the time is cut off.
+    let builder =
+        CacheBuilder::<Nanos, u64>::new("by").row_by::<Measured>(|key: &Nanos| key.clone());
+    let mut rig = Rig::live(builder);
+    assert!(rig.cache.insert(&rig.cache.stamp(), fine.clone(), 1));
+    rig.apply([Event::builder("public", "measured", Operation::Update)
+        .key(7)
+        .build()]);
+    assert_eq!(rig.cache.get(&fine), None);
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod blindness;
 mod closing;
 mod dependencies;
 mod hard_cases;
+mod kept_errors;
 mod keys;
 mod memory;
 mod nesting;

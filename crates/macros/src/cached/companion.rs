@@ -5,7 +5,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
-use syn::{Attribute, Ident, Meta, Token, parse_quote};
+use syn::{Attribute, Ident, Meta, Path, Token, parse_quote};
 
 use super::function::Function;
 use super::key::Key;
@@ -32,6 +32,27 @@ pub(super) fn access(function: &Function) -> TokenStream {
         quote_spanned!(span=> Self::#cache())
     } else {
         quote_spanned!(span=> #ident::#cache())
+    }
+}
+
+/// In a trait's impl, there is no room for the function that gives a method's cache, which is one error. With this function in its
+/// place, its call is no second one. Where there is room, `Self`'s own function counts before that of the trait.
+pub(super) fn fallback(function: &Function, krate: &Path) -> TokenStream {
+    if !function.associated {
+        return TokenStream::new();
+    }
+    let cache = cache_name(function);
+    let quiet = quiet();
+    let name = Ident::new("Fallback", Span::mixed_site());
+    quote! {
+        #quiet
+        trait #name {
+            fn #cache<K, V>() -> &'static #krate::__private::CachedFn<K, V> {
+                loop {}
+            }
+        }
+        #quiet
+        impl<T: ?Sized> #name for T {}
     }
 }
 

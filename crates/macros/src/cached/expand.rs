@@ -42,6 +42,7 @@ fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Option
     let handles = left_out::checks(key, krate);
     let key = quote_spanned!(key.span=> let #key_name: #key_type = #key_expression;);
     let cache = companion::access(function);
+    let fallback = companion::fallback(function, krate);
     let value_type = &returned.cached;
     let call = returned.call();
     let probe = scan::located(quote!(#krate::__private::Returned), span);
@@ -72,6 +73,7 @@ fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Option
             });
             #[allow(unused_imports)]
             use #krate::__private::Call as _;
+            #fallback
             #call
         }
     }

@@ -15,9 +15,11 @@ use super::options::{Dependency, Options};
 use super::scan;
 use crate::errors::Errors;
 
-/// The names of types that are taken for handles. The compiler then checks that the type shares state, as pools do:
-/// a `Client` with the columns of a row is data.
+/// The names of types that are taken for handles. The compiler then checks the type. A pool is a type of another library, which
+/// cannot be named here, so it need only share state, as pools do. A `Client` may be anything: of an HTTP service, or a customer
+/// with its tenant. So it has to be the one of `tokio_postgres`.
 const HANDLES: [&str; 4] = ["Pool", "PgPool", "Client", "DatabaseConnection"];
+const CLIENT: &str = HANDLES[2];
 
 /// The arguments that the options do not ignore.
 pub(super) fn not_ignored<'a>(
@@ -57,27 +59,29 @@ pub(super) fn not_in<'a>(arguments: &[&'a FnArg], in_key: impl Fn(&str) -> bool)
 
 /// Whether the argument's type has the name of a handle, by itself, behind a reference, or in an `Arc`.
 pub(super) fn is_handle(argument: &FnArg) -> bool {
-    matches!(argument, FnArg::Typed(argument) if names_handle(&argument.ty))
+    matches!(argument, FnArg::Typed(argument) if handle(&argument.ty).is_some())
 }
 
-fn names_handle(of_type: &Type) -> bool {
+/// The name by which a type is taken for a handle.
+fn handle(of_type: &Type) -> Option<&'static str> {
     match of_type {
-        Type::Reference(reference) => names_handle(&reference.elem),
-        Type::Paren(inner) => names_handle(&inner.elem),
-        Type::Group(inner) => names_handle(&inner.elem),
-        Type::Path(path) => path.path.segments.last().is_some_and(|last| {
+        Type::Reference(reference) => handle(&reference.elem),
+        Type::Paren(inner) => handle(&inner.elem),
+        Type::Group(inner) => handle(&inner.elem),
+        Type::Path(path) => {
+            let last = path.path.segments.last()?;
             if last.ident != "Arc" {
-                return HANDLES.iter().any(|name| last.ident == name);
+                return HANDLES.into_iter().find(|name| last.ident == name);
             }
-            match &last.arguments {
-                PathArguments::AngleBracketed(arguments) => matches!(
-                    arguments.args.first(),
-                    Some(GenericArgument::Type(inner)) if names_handle(inner)
-                ),
-                _ => false,
+            let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+                return None;
+            };
+            match arguments.args.first()? {
+                GenericArgument::Type(inner) => handle(inner),
+                _ => None,
             }
-        }),
-        _ => false,
+        }
+        _ => None,
     }
 }
 
@@ -94,7 +98,7 @@ pub(super) fn check(
             FnArg::Receiver(receiver) => errors.push(receiver_error(receiver)),
             // The body cannot use it.
             FnArg::Typed(argument) if matches!(*argument.pat, Pat::Wild(_)) => {}
-            FnArg::Typed(argument) if names_handle(&argument.ty) => {
+            FnArg::Typed(argument) if handle(&argument.ty).is_some() => {
                 handles.push(argument.ty.as_ref().clone());
             }
             FnArg::Typed(argument) => errors.push(match plain_name(argument) {
@@ -173,6 +177,10 @@ fn is_named(argument: &FnArg, ident: &Ident) -> bool {
 pub(super) fn checks(key: &Key, krate: &syn::Path) -> TokenStream {
     let checks = key.handles.iter().map(|of_type| {
         let span = of_type.span();
+        if handle(of_type) == Some(CLIENT) {
+            let client = scan::located(quote!(#krate::__private::client), span);
+            return quote_spanned!(span=> #client::<#of_type>(););
+        }
         let argument = scan::located(quote!(#krate::__private::Argument), span);
         quote_spanned!(span=> #argument::<#of_type>::new().check();)
     });
@@ -183,6 +191,7 @@ pub(super) fn checks(key: &Key, krate: &syn::Path) -> TokenStream {
     quote! {
         #[allow(clippy::all, clippy::pedantic, clippy::restriction)]
         {
+            #[allow(unused_imports)]
             use #krate::__private::SharesState as _;
             #checks
         }

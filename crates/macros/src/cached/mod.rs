@@ -46,6 +46,9 @@ fn generate(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream>
         let message = "`#[cached]` cannot be understood";
         return Err(Error::new_spanned(&function.sig.ident, message));
     };
+    if !returned.fallible {
+        options.refuse_errors()?;
+    }
     let function = Function::new(function, options.associated);
     let key = Key::of(&function, &options)?;
     if function.associated {

@@ -8,7 +8,7 @@ use syn::{Error, Expr, Ident, LitStr, Path, Token, Type, parenthesized, parse_qu
 
 use crate::errors::Errors;
 
-const KNOWN: [&str; 18] = [
+const KNOWN: [&str; 20] = [
     "row_of",
     "row_by",
     "keys_by",
@@ -22,6 +22,8 @@ const KNOWN: [&str; 18] = [
     "ttl_jitter",
     "when_not_live",
     "load_limit",
+    "load_timeout",
+    "errors_for",
     "refresh",
     "observer",
     "name",
@@ -135,7 +137,7 @@ impl Options {
             }
             "ignore" => self.ignored.extend(names(input)?),
             "strategy" | "capacity" | "ttl" | "ttl_jitter" | "when_not_live" | "load_limit"
-            | "refresh" | "observer" => {
+            | "load_timeout" | "errors_for" | "refresh" | "observer" => {
                 let hint = format!("write `{option} = <expression>`");
                 self.settings
                     .push((option.clone(), value(option, input, &hint)?));
@@ -171,6 +173,15 @@ impl Options {
             ));
         }
         errors.finish()
+    }
+
+    /// Refuses to keep the errors of a function that has none.
+    pub(super) fn refuse_errors(&self) -> syn::Result<()> {
+        let mut names = self.settings.iter().map(|(name, _)| name);
+        names.find(|name| *name == "errors_for").map_or(Ok(()), |name| {
+            let message = "`errors_for` keeps the errors of a function that returns `Result`, and this one has none: leave it out";
+            Err(Error::new_spanned(name, message))
+        })
     }
 
     /// What will stand outside of the function.

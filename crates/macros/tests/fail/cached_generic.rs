@@ -18,4 +18,11 @@ async fn with_impl(database: impl Clone, id: i64) -> i64 {
     id
 }
 
+/// Without a key of its own: the argument would be a part of it.
+#[cached(row_of = User)]
+async fn with_impl_and_no_key(database: &impl Clone, id: i64) -> i64 {
+    let _ = database;
+    id
+}
+
 fn main() {}

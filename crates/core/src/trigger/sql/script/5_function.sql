@@ -14,7 +14,7 @@
                 CASE
                     -- A key column has a type even if its text is read as it is, because values may have several texts.
                     WHEN l.list = 'key' AND (c.value ->> 'is_ambiguous')::bool
-                        AND c.value ->> 'type_name' = ANY ('{text,varchar,bpchar,name}') THEN '"caseless"'
+                        AND c.value ->> 'type_name' = ANY ('{text,varchar,bpchar,name}') THEN '"collated"'
                     WHEN l.list <> 'key' OR d.type <> '"text"' THEN d.type
                     WHEN c.value ->> 'type_name' = '' AND right(c.value ->> 'exact_type', 7) = '.citext' THEN '"caseless"'
                     ELSE to_json(coalesce(key_type_names ->> (c.value ->> 'type_name'), 'other'))::text
