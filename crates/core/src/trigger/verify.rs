@@ -261,55 +261,57 @@ fn drift<'a>(
     })
 }
 
+impl Drift {
+    /// Returns what differs, without the name of the table.
+    #[must_use]
+    pub fn problem(&self) -> String {
+        let relation = &self.relation;
+        match &self.kind {
+            DriftKind::TableMissing => "the table does not exist".to_owned(),
+            DriftKind::Unfit { reason } => reason.clone(),
+            DriftKind::OutboxMissing => "there is no outbox to record changes in".to_owned(),
+            DriftKind::Undescribed => "pgherald.outbox_relation has no row for the table, for example because the schema was restored \
+                 without its data"
+                .to_owned(),
+            DriftKind::Unheard { object, reason } => format!("{object} was installed {reason}"),
+            DriftKind::Missing(trigger) => format!("trigger {trigger} is missing on {relation}"),
+            DriftKind::Disabled(trigger) => format!("trigger {trigger} on {relation} is disabled"),
+            DriftKind::Outdated { object, reason } => format!("{object} is outdated: {reason}"),
+            DriftKind::AmbiguousKey { column, type_name } => format!(
+                "key column {column:?} has type {type_name}, in which equal values may have different texts, and events are \
+                 matched by the exact text of their row"
+            ),
+            DriftKind::LeftOver(object) => format!("{object} on {relation} is left over"),
+        }
+    }
+
+    /// Returns what repairs the drift. `None` if that depends on the reason.
+    #[must_use]
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self.kind {
+            DriftKind::TableMissing | DriftKind::Unfit { .. } => None,
+            DriftKind::OutboxMissing
+            | DriftKind::Undescribed
+            | DriftKind::Missing(_)
+            | DriftKind::Outdated { .. }
+            | DriftKind::LeftOver(_) => Some("install the triggers"),
+            DriftKind::Unheard { .. } => Some("install the triggers, or correct the specification"),
+            DriftKind::Disabled(_) => Some("enable it"),
+            DriftKind::AmbiguousKey { .. } => Some(
+                "make sure that the column holds one text for each value, choose another key, or give caches a key type that \
+                 reads all texts of a value as one",
+            ),
+        }
+    }
+}
+
+/// The table, the problem and the remedy.
 impl fmt::Display for Drift {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            table,
-            relation,
-            kind,
-        } = self;
-        write!(f, "{table}: ")?;
-        match kind {
-            DriftKind::TableMissing => f.write_str("the table does not exist"),
-            DriftKind::Unfit { reason } => f.write_str(reason),
-            DriftKind::OutboxMissing => {
-                f.write_str("there is no outbox to record changes in; install the triggers")
-            }
-            DriftKind::Undescribed => f.write_str(
-                "pgherald.outbox_relation has no row for the table, for example because the schema was restored without its \
-                 data; install the triggers",
-            ),
-            DriftKind::Unheard { object, reason } => write!(
-                f,
-                "{object} was installed {reason}; install the triggers, or correct the specification"
-            ),
-            DriftKind::Missing(trigger) => {
-                write!(
-                    f,
-                    "trigger {trigger} is missing on {relation}; install the triggers"
-                )
-            }
-            DriftKind::Disabled(trigger) => {
-                write!(f, "trigger {trigger} on {relation} is disabled; enable it")
-            }
-            DriftKind::Outdated { object, reason } => {
-                write!(
-                    f,
-                    "{object} is outdated: {reason}; install the triggers"
-                )
-            }
-            DriftKind::AmbiguousKey { column, type_name } => write!(
-                f,
-                "key column {column:?} has type {type_name}, in which equal values may have different texts, and events are \
-                 matched by the exact text of their row; make sure that the column holds one text for each value, choose \
-                 another key, or give caches a key type that reads all texts of a value as one"
-            ),
-            DriftKind::LeftOver(object) => {
-                write!(
-                    f,
-                    "{object} on {relation} is left over; install the triggers"
-                )
-            }
+        write!(f, "{}: {}", self.table, self.problem())?;
+        match self.remedy() {
+            Some(remedy) => write!(f, "; {remedy}"),
+            None => Ok(()),
         }
     }
 }

@@ -132,7 +132,7 @@ fn judge(
         true => Verdict::Failed,
         false => Verdict::Warning,
     };
-    let text = drift.to_string();
+    let text = format!("{}: {}", drift.table, drift.problem());
     let (text, fix) = match (&drift.kind, refusal) {
         (DriftKind::TableMissing, _) => {
             let (table, function) = (spec.table(), &watched.function);
@@ -141,21 +141,15 @@ fn judge(
         }
         (DriftKind::Unfit { .. }, _) => (text, fix_of_unfit(actual, watched, spec)),
         (DriftKind::AmbiguousKey { column, .. }, _) => {
-            let text = text.rsplit_once("; ").map_or(&*text, |(text, _)| text);
             let table = written(actual, spec.table());
             let fix = format!(
                 "make sure that {column:?} holds one text for each value (a CHECK, a scale for numeric), and use that text in \
                  queries; or choose another key: pgherald install {table} --narrow --key …"
             );
-            (text.to_owned(), fix)
+            (text, fix)
         }
         (_, None) => (text, UPGRADE.to_owned()),
-        (_, Some(why)) => {
-            let text = text
-                .strip_suffix("; install the triggers")
-                .map_or(&*text, |text| text);
-            (text.to_owned(), why.to_owned())
-        }
+        (_, Some(why)) => (text, why.to_owned()),
     };
     Finding::new(CHECK, result, text).fix(fix)
 }

@@ -56,22 +56,19 @@ pub(in crate::commands) struct Node {
 pub(in crate::commands) fn requirements(actual: &Actual) -> Vec<Required> {
     let required = actual.requirements().iter().map(|required| {
         let mut drifts = actual.verify(&required.spec).into_iter();
-        let name = format!("{}: ", required.spec.table());
         Required {
             group: required.group.clone(),
             specification: required.spec.clone(),
-            unmet: drifts
-                .find(Drift::is_deaf)
-                .map(|drift| without(&name, &drift)),
+            unmet: drifts.find(Drift::is_deaf).map(|drift| described(&drift)),
         }
     });
     required.collect()
 }
 
-/// Returns the text of a drift without its prefix `table`, which is shown in a column of its own.
-pub(in crate::commands) fn without(table: &str, drift: &impl ToString) -> String {
-    let drift = drift.to_string();
-    drift.strip_prefix(table).unwrap_or(&drift).to_owned()
+/// Returns the problem and the remedy of a drift. The table is shown in a column of its own.
+pub(in crate::commands) fn described(drift: &Drift) -> String {
+    let remedy = drift.remedy().map(|remedy| format!("; {remedy}"));
+    drift.problem() + &remedy.unwrap_or_default()
 }
 
 /// Returns the states of all groups, ordered by name.

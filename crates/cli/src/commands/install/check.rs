@@ -6,6 +6,7 @@ use pgherald_core::trigger::{Actual, Drift, DriftKind, TriggerSpec};
 use serde::Serialize;
 
 use super::widened;
+use crate::commands::group::state::described;
 use crate::failure::Failure;
 use crate::output::Output;
 
@@ -30,15 +31,9 @@ struct Difference {
 
 impl Difference {
     fn of(drift: &Drift) -> Self {
-        let table = drift.table.to_string();
-        let text = drift.to_string();
         Self {
-            // The table has its own field.
-            difference: text
-                .strip_prefix(&format!("{table}: "))
-                .unwrap_or(&text)
-                .to_owned(),
-            table: Some(table),
+            difference: described(drift),
+            table: Some(drift.table.to_string()),
             loses_changes: drift.is_deaf(),
             is_repaired: !matches!(
                 drift.kind,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use crate::commands::group::has_outbox;
-use crate::commands::group::state::{GroupState, Required, groups, requirements, without};
+use crate::commands::group::state::{GroupState, Required, described, groups, requirements};
 use crate::failure::Failure;
 use crate::guarded::guarded;
 use crate::words;
@@ -132,11 +132,10 @@ fn tables(actual: &Actual) -> Vec<Table> {
                 drift: Some("the function's comment does not contain its specification".to_owned()),
             };
         };
-        let name = format!("{}: ", spec.table());
         let drifts = actual.verify(&spec);
         let drift = match watched.former() {
             Some(former) => Some(format!("renamed, its changes come under {former}")),
-            None => drifts.first().map(ToString::to_string),
+            None => drifts.first().map(described),
         };
         Table {
             table: spec.table().to_string(),
@@ -151,7 +150,7 @@ fn tables(actual: &Actual) -> Vec<Table> {
             columns: spec.column_names().to_vec(),
             replicated: spec.is_replicated(),
             triggers: watched.triggers,
-            drift: drift.map(|drift| without(&name, &drift)),
+            drift,
         }
     };
     actual.watched().into_iter().map(table).collect()
