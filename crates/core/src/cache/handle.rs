@@ -48,8 +48,8 @@ pub enum WhenNotLive {
     /// `max_age` after that time.
     ///
     /// So a value is outdated by at most `max_age` plus the time until the listener noticed that the source was not
-    /// live (for a half-open connection: heartbeat interval and deadline). When the source is live again, all values
-    /// are reloaded.
+    /// live (for a half-open connection: heartbeat interval and deadline). When the source is live again, a resync
+    /// flushes the cache, unless the source has caught up on the missed events.
     ServeStale {
         /// The maximum time since the source ceased to be live, or since the load began if that is later.
         max_age: Duration,
@@ -258,8 +258,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     }
 
     /// Returns why the cache was closed permanently, if an event has shown that its key type does not fit a key column;
-    /// see [`CacheBuilder::row_of`](super::CacheBuilder::row_of). The program must be changed and restarted to use the
-    /// cache again.
+    /// see [`CacheBuilder::row_of`](super::CacheBuilder::row_of). The cache stays closed until
+    /// the program starts it again.
     #[must_use]
     pub fn refused(&self) -> Option<&Error> {
         self.inner.refused.get()
