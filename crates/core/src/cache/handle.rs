@@ -258,8 +258,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     }
 
     /// Returns why the cache was closed permanently, if an event has shown that its key type does not fit a key column;
-    /// see [`CacheBuilder::row_of`](super::CacheBuilder::row_of). The cache stays closed until
-    /// the program starts it again.
+    /// see [`CacheBuilder::row_of`](super::CacheBuilder::row_of). The cache stays closed until the program
+    /// starts it again.
     #[must_use]
     pub fn refused(&self) -> Option<&Error> {
         self.inner.refused.get()

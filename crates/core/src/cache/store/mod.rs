@@ -15,8 +15,8 @@
 //!   register under the lock of the shard. `finish` stores only the values of registered flights, under the same lock.
 //!   So the check and the store are one step.
 //! - A flush advances the store's epoch by one atomic addition, whatever the size. Entries and flights carry the epoch
-//!   from before their load. If it differs from the current one, they are not served, joined or stored, except as stale
-//!   values.
+//!   from before their load. If it differs from the current one, an entry is not valid, and a flight is not joined or
+//!   stored.
 //! - Registers, epoch and counters are separate from the entries, so evicting an entry loses none of them.
 //! - The index holds a key under its tags while the key is stored or in flight, from before the load begins. So an
 //!   invalidation of a tag finds every key whose load may have read the old row.

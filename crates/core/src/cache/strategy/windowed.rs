@@ -167,7 +167,7 @@ impl Strategy for Windowed {
         if !due(self.deadline, now) {
             return Decision::Ignore;
         }
-        // The operations seen are kept: the sequence is one of events, regardless of what was applied in between.
+        // The operations seen are kept: a sequence is counted in events, even if a deadline applies some of them.
         self.settle();
         Decision::Apply
     }
