@@ -72,7 +72,7 @@ mod refresh;
 mod scope;
 mod stats;
 mod store;
-// Not inside: `tests/interleavings` compiles the store with locks that work only there.
+// Declared here, not in `store`: `tests/interleavings` compiles the store with locks that work only there.
 #[cfg(test)]
 #[path = "store/tests.rs"]
 mod store_tests;

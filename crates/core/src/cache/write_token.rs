@@ -32,7 +32,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 const SQL: &str = "SELECT pg_catalog.pg_notify($1, $2)";
 
-/// A token that a writer waits for until a cache has applied its commit.
+/// Lets a writer wait until a cache has applied its commit.
 ///
 /// Take it before the commit, announce it in the transaction after the last write, and wait for it after the commit.
 /// The announcement may also be made after the commit, on its own. Writes of deferred triggers come after the

@@ -129,7 +129,7 @@ pub trait Strategy: Send + 'static {
     }
 }
 
-/// `value`, if it is any time at all.
+/// Returns `value`, or an error if it is zero.
 fn positive(setting: &str, value: Duration) -> Result<Duration> {
     if value.is_zero() {
         let message = format!("{setting} is {value:?}, it must be longer than 0");

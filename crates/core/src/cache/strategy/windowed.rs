@@ -167,7 +167,7 @@ impl Strategy for Windowed {
         if !due(self.deadline, now) {
             return Decision::Ignore;
         }
-        // The operations seen are kept: a sequence is counted in events, even if a deadline applies some of them.
+        // The operations seen are kept: a deadline within a sequence does not restart it.
         self.settle();
         Decision::Apply
     }
