@@ -125,8 +125,8 @@ impl<K: Eq, V, T> Shard<K, V, T> {
         self.moves
     }
 
-    /// Moves a used entry to the front, unless it certainly is in the front half. There, its place does not matter for
-    /// long, and most hits stay reads.
+    /// Moves a used entry to the front, unless it certainly is in the front half. It is then far
+    /// from eviction, and most hits only read the entry.
     #[inline]
     pub(super) fn used<Q>(&mut self, key: &Sought<'_, Q>, moved: u64)
     where
