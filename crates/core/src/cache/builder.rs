@@ -1,4 +1,4 @@
-//! How a cache is described.
+//! The builder of caches.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -25,7 +25,7 @@ use crate::name::{ChannelName, TableName};
 use crate::router::SubscriptionOptions;
 use crate::telemetry::{CACHE_LOAD_SECONDS, histogram};
 
-/// Describes a cache: what it depends on, when events take effect, how large it is.
+/// Builds a cache: its dependencies, strategy, capacity and times.
 ///
 /// ```
 /// use pgherald_core::cache::{CacheBuilder, Greedy};
@@ -67,15 +67,15 @@ pub struct CacheBuilder<K, V> {
     observer: Option<Arc<dyn CacheObserver>>,
     subscription: SubscriptionOptions,
     channel: ChannelName,
-    /// The first thing that cannot be used.
+    /// The first error of a setter, which `build` returns.
     error: Option<Error>,
 }
 
 impl<K: 'static, V> CacheBuilder<K, V> {
-    /// A cache of 10,000 values without a time to live, that applies every event at once. It needs something to
-    /// depend on.
+    /// Returns a builder for a cache of 10,000 values without a time to live, which applies every event at once. At
+    /// least one dependency must be added.
     ///
-    /// The name stands in logs and metrics; it need not be unique.
+    /// The name appears in logs and metrics. It need not be unique.
     pub fn new(name: impl Into<String>) -> Self {
         let name = name.into();
         Self {
@@ -101,16 +101,17 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         }
     }
 
-    /// Each key depends on the row of `T` of the same key. An event about the whole table concerns all keys.
+    /// Makes each key depend on the row of `T` with the same key. An event about the whole table concerns all keys.
     ///
-    /// If the key's column has a type whose values have several texts (a `uuid`, a date), the key type must read all of them as
-    /// one key: [`Key`] lists the types that do. With another key type, `String` say, the cache is refused:
-    /// [`check_keys`](CacheDriver::check_keys) returns an error, and the first event of the table closes the cache for good, with
-    /// an error in the log. Reads then go past it, and [`CacheHandle::refused`] tells why.
+    /// If a value of the key's column type can be spelled in several ways (a `uuid`, a date), the key type must read
+    /// all spellings as one key: [`Key`] lists the types that do. With another key type, such as `String`,
+    /// [`check_keys`](CacheDriver::check_keys) returns an error, and the first event of the table closes the cache
+    /// permanently and logs an error. Reads then bypass the cache, and [`CacheHandle::refused`] returns the reason.
     ///
-    /// A key of the right type may have a value that no event has: a time with nanoseconds, where PostgreSQL has microseconds.
-    /// Such a key is read past the cache each time, which a warning reports once and
-    /// [`CacheStats::bypassed_unmatched_key`](super::CacheStats::bypassed_unmatched_key) counts. Cut times off at microseconds.
+    /// A key of the right type may have a value that no event has: for example a time with nanoseconds, because
+    /// PostgreSQL stores microseconds. Reads of such a key always bypass the cache. The first one logs a warning, and
+    /// [`CacheStats::bypassed_unmatched_key`](super::CacheStats::bypassed_unmatched_key) counts them. Truncate times to
+    /// microseconds.
     pub fn row_of<T>(mut self) -> Self
     where
         T: Table<Key = K>,
@@ -120,11 +121,11 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self.depends(Dependency::own::<T>())
     }
 
-    /// Each key depends on the row of `T` that `row` names: `(7, "en")` on user 7, say. May be called several times, for
-    /// several tables or several rows of one.
+    /// Makes each key depend on the row of `T` whose key `row` returns: for example, key `(7, "en")` on user 7. Call it
+    /// again for further tables, or for further rows of the same table.
     ///
-    /// `row` must always name the same row for the same key. What [`row_of`](Self::row_of) says of key types holds for `T::Key` as
-    /// well.
+    /// `row` must always return the same row for the same key. The rules of [`row_of`](Self::row_of) for key types
+    /// apply to `T::Key`.
     pub fn row_by<T: Table>(mut self, row: impl Fn(&K) -> T::Key + Send + Sync + 'static) -> Self {
         let number = self.projections.len();
         self.projections
@@ -132,14 +133,14 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self.depends(Dependency::row::<T>(number))
     }
 
-    /// Events of `T` concern the keys that `keys` finds out from them.
+    /// Makes events of `T` concern the keys that `keys` returns for them.
     ///
-    /// What [`row_of`](Self::row_of) says of key types holds for `T::Key`. It also holds for keys that `keys` takes from columns, but
-    /// nothing checks these: a column of type `uuid` read into a `String` has the text of the event.
+    /// The rules of [`row_of`](Self::row_of) for key types apply to `T::Key`. They also apply to keys that `keys` reads
+    /// from columns, but these are not checked: a column of type `uuid` read into a `String` has the text of the event.
     ///
-    /// Of an UPDATE, [columns](crate::Event::columns) are the new values: where the column by which keys are found can
-    /// change, the key of the old value has to be invalidated too, and only
-    /// [`Affected::Everything`] does that. If `keys` panics, it counts as everything.
+    /// For an UPDATE, [columns](crate::Event::columns) has the new values only. If the column that determines the keys
+    /// can change, the key of the old value must be invalidated too: return [`Affected::Everything`]. If `keys` panics,
+    /// the event counts as concerning everything.
     ///
     /// ```
     /// # use pgherald_core::cache::{Affected, CacheBuilder};
@@ -171,7 +172,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self.depends(Dependency::keys::<T>(Box::new(mapping)))
     }
 
-    /// All keys depend on the whole table: every event of it concerns all of them.
+    /// Makes all keys depend on the whole table: every event of it concerns all of them.
     pub fn table_of<T: Table>(self) -> Self {
         self.depends(TableName::new(T::SCHEMA, T::NAME).map(Dependency::table))
     }
@@ -189,24 +190,25 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self
     }
 
-    /// When events take effect. Default: [`Greedy`], at once.
+    /// Sets when events take effect. Default: [`Greedy`], at once.
     pub fn strategy(mut self, strategy: impl Strategy) -> Self {
         self.strategy = Box::new(strategy);
         self
     }
 
-    /// How many values there may be at most; beyond, one goes that was not used for long.
+    /// Sets the maximum number of values. Beyond it, a value that was not used recently is evicted. Default: 10,000.
     ///
-    /// Values are spread over up to 128 parts for each core (512 at most), each of at least 64, with its own share of the room and its
-    /// own order of use: a full part lets a value go while there is room in others. The order is that of least recent
-    /// use, but among the half used last, where it is not kept exactly.
+    /// Values are spread over up to 128 shards per core, at most 512, of at least 64 values each. Each shard has its
+    /// own share of the capacity and its own order of use, so a full shard evicts a value while others have room.
+    /// Eviction is by least recent use, but the order of the more recently used half is not exact.
     pub fn capacity(mut self, values: usize) -> Self {
         self.capacity = values;
         self
     }
 
-    /// Sets how many bytes a value takes, for [`capacity_bytes`](Self::capacity_bytes). `weigh` is called once for each value that
-    /// is loaded or inserted; it should be quick. If it panics, so does the load.
+    /// Sets the function that returns the size of a value in bytes, for [`capacity_bytes`](Self::capacity_bytes).
+    /// `weigh` is called once for each value that is loaded or inserted, and should be quick. If it panics, so does the
+    /// load.
     ///
     /// ```
     /// use pgherald_core::cache::CacheBuilder;
@@ -220,50 +222,52 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self
     }
 
-    /// How many bytes all values may take together, as the [`weigher`](Self::weigher) says, besides the
-    /// [`capacity`](Self::capacity) in values. Default: no limit.
+    /// Sets the maximum size of all values together, in bytes as returned by the [`weigher`](Self::weigher). It applies
+    /// in addition to [`capacity`](Self::capacity). Default: no limit.
     ///
-    /// A value that takes more by itself is given to its callers and not stored. While several values are stored at the same
-    /// time, the sum may be above the limit by these values.
+    /// A value that exceeds the limit by itself is returned to its callers but not stored. While several values are
+    /// stored concurrently, the sum may exceed the limit by their sizes.
     pub fn capacity_bytes(mut self, bytes: u64) -> Self {
         self.capacity_bytes = Some(bytes);
         self
     }
 
-    /// How long after its load began, or its stamp was taken, a value may be served. Default: for ever, until something
-    /// happens to it. With [`refresh`](Self::refresh), it may be served that much longer while it is loaded anew.
+    /// Sets how long a value may be served, from the beginning of its load, or from its stamp. Default: until it is
+    /// invalidated or evicted. With [`refresh`](Self::refresh), an expired value may be served for a further
+    /// `max_stale` while it is reloaded.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// The share of the time to live, from 0 to 1, by which it is shortened at random, so that what was loaded together
-    /// is not loaded together again. Default: 0.1.
+    /// Sets the share of the time to live, from 0 to 1, by which it is shortened at random, so that values that were
+    /// loaded together do not expire together. Default: 0.1.
     pub fn ttl_jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
     }
 
-    /// What it does while the source is not live. Default: [`WhenNotLive::Bypass`].
+    /// Sets what the cache does while the source is not live. Default: [`WhenNotLive::Bypass`].
     pub fn when_not_live(mut self, policy: WhenNotLive) -> Self {
         self.when_not_live = policy;
         self
     }
 
-    /// Limits how many loads run at a time, together with all other caches that have the same limit. Default: no limit.
+    /// Limits concurrent loads, together with all other caches that share the limit. Default: no limit.
     pub fn load_limit(mut self, limit: &LoadLimit) -> Self {
         self.limit = Some(limit.clone());
         self
     }
 
-    /// How long a load may take, its wait for a place under the [`load_limit`](Self::load_limit) included. Default: no limit.
+    /// Sets the maximum duration of a load, including its wait for a permit of the [`load_limit`](Self::load_limit).
+    /// Default: no limit.
     ///
-    /// At the limit the load ends, and every caller that waits for it gets
-    /// [`LoadError::TimedOut`](super::LoadError::TimedOut); the next read begins a new load. This is so for loads in the
-    /// background as well, and for a load whose caller keeps its future without polling it. A
-    /// [cached function](super::CachedFn) has no such error: at the limit, its body goes on, or runs, for this caller alone.
+    /// At the limit the load ends, and all callers that wait for it get
+    /// [`LoadError::TimedOut`](super::LoadError::TimedOut). The next read begins a new load. The limit also applies to
+    /// loads in the background, and to a load whose caller keeps its future without polling it. A [cached
+    /// function](super::CachedFn) has no such error: at the limit, its body continues, or runs, for this caller alone.
     ///
-    /// The limit needs the timer of a tokio runtime: loads outside of a runtime have none.
+    /// The limit needs the timer of a tokio runtime. It does not apply to loads outside of a runtime.
     ///
     /// ```
     /// use std::time::Duration;
@@ -276,20 +280,23 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self
     }
 
-    /// Keeps the error of a load for this long, counted from the end of the load, and returns it to the callers of the key instead of
-    /// loading again. Default: errors are not kept.
+    /// Keeps the error of a load for this long, from the end of the load, and returns it to the callers of the key
+    /// instead of loading again. Default: errors are not kept.
     ///
-    /// This is for keys that are asked for often and whose load fails each time, or takes long to fail. The time should be short:
-    /// a cause that no event announces, such as a connection that was refused, is noticed only when the time is over. Set it to seconds.
+    /// Use it for keys that are read often and whose load always fails, or fails slowly. Set it to seconds: the cache
+    /// does not notice the end of a cause that no event announces, such as a refused connection, before the time is
+    /// over.
     ///
-    /// - An event that invalidates the key drops its error, as does [`invalidate`](CacheHandle::invalidate). An error whose load began
-    ///   before an invalidation is not kept.
-    /// - Only errors that the loader returned are kept: no [`TimedOut`](super::LoadError::TimedOut), no panic, and no error of a batch
-    ///   ([`get_many_or_load`](CacheHandle::get_many_or_load)) or of a [refresh](Self::refresh).
-    /// - Errors take no room from values: there may be as many as [`capacity`](Self::capacity) says. Callers share an error as they share that
-    ///   of a load that they waited for, so it need not be `Clone`. A caller with another error type loads.
+    /// - An event that invalidates the key drops its error, as does [`invalidate`](CacheHandle::invalidate). An error
+    ///   whose load began before an invalidation is not kept.
+    /// - Only errors returned by the loader are kept: not [`TimedOut`](super::LoadError::TimedOut), not a panic, and
+    ///   not an error of a batch ([`get_many_or_load`](CacheHandle::get_many_or_load)) or of a
+    ///   [refresh](Self::refresh).
+    /// - Errors do not count towards [`capacity`](Self::capacity); up to as many errors are kept besides the values.
+    ///   Callers share an error, so it need not be `Clone`. A caller with another error type calls its own loader.
     /// - While the source is not live, errors are neither kept nor returned.
-    /// - [`CacheStats::errors_served`](super::CacheStats::errors_served) and [`errors`](super::CacheStats::errors) count them.
+    /// - [`CacheStats::errors_served`](super::CacheStats::errors_served) and [`errors`](super::CacheStats::errors)
+    ///   count them.
     ///
     /// ```
     /// use std::time::Duration;
@@ -302,26 +309,26 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self
     }
 
-    /// Serves what was invalidated a little longer, while it is loaded anew in the background. Default: it does not.
+    /// Serves invalidated values for a limited time while they are reloaded in the background. Default: off.
     pub fn refresh(mut self, refresh: Refresh<K, V>) -> Self {
         self.refresh = Some(refresh);
         self
     }
 
-    /// Tells somebody what happens.
+    /// Sets the observer, which receives every [`CacheEvent`](super::CacheEvent).
     pub fn observer(mut self, observer: Arc<impl CacheObserver>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// The queue between listener and cache. Its name gives way to the cache's.
+    /// Sets the options of the queue between listener and cache. The cache's name replaces theirs.
     pub fn subscription(mut self, options: SubscriptionOptions) -> Self {
         self.subscription = options.name(self.name.clone());
         self
     }
 
-    /// The channel on which [write tokens](super::WriteToken) are announced: one that the listener listens to. Default:
-    /// [`ChannelName::DEFAULT`].
+    /// Sets the channel on which [write tokens](super::WriteToken) are announced. The listener must listen to it.
+    /// Default: [`ChannelName::DEFAULT`].
     pub fn write_token_channel(mut self, channel: ChannelName) -> Self {
         self.channel = channel;
         self
@@ -329,12 +336,13 @@ impl<K: 'static, V> CacheBuilder<K, V> {
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
-    /// The cache, and what applies events to it. Until that is run, and the source is live, reads go past the cache.
+    /// Returns the cache's handle, and the driver that applies events to it. Reads bypass the cache until the driver
+    /// runs and the source is live.
     ///
     /// # Errors
-    /// If a capacity, the time to live, the load timeout, the time for errors or the load limit is 0, there is a weigher without capacity in bytes or
-    /// the reverse, the jitter is not between 0 and 1, a time for stale values is 0, the
-    /// subscription coalesces or cannot be used, a table cannot be one in PostgreSQL, or the cache does not depend on any.
+    /// If a capacity, the time to live, the load timeout, the time for errors, the time for stale values or the load
+    /// limit is 0; only one of weigher and capacity in bytes is set; the jitter is not between 0 and 1; the
+    /// subscription coalesces or is invalid; a table name is invalid in PostgreSQL; or the cache depends on no table.
     pub fn build(self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
         let terms = self.checked()?;
         let gate = Arc::new(Gate::new());

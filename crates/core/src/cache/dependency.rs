@@ -1,4 +1,4 @@
-//! What a cache depends on, and which of its keys an event concerns.
+//! Dependencies of a cache, and the keys that events concern.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use crate::name::TableName;
 use crate::panic::contained;
 use crate::types::{Fields, SameKey, Type};
 
-/// Which keys an event concerns; what [`keys_by`](super::CacheBuilder::keys_by) answers.
+/// The keys that an event concerns. [`keys_by`](super::CacheBuilder::keys_by) returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Affected<K> {
-    /// These. Without any, the event does not matter.
+    /// These keys. An empty list means that the event does not matter.
     Keys(Vec<K>),
-    /// All of them, or nobody knows which.
+    /// All keys, or unknown ones.
     Everything,
 }
 
-/// A row that keys depend on: which dependency, and the row's key.
+/// A row that keys depend on: the number of the dependency, and the row's key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Tag {
     dependency: usize,
@@ -33,22 +33,22 @@ impl Tag {
     }
 }
 
-/// From a cache key to the row it depends on.
+/// Returns the key of the row that a cache key depends on.
 pub(super) type Projection<K> = Arc<dyn Fn(&K) -> RowKey + Send + Sync>;
 
-/// From an event to the keys it concerns; an error if its row key is of another shape.
+/// Returns the keys that an event concerns, or an error if its row key has another shape.
 type Mapping<K> = Box<dyn Fn(&Event) -> Result<Affected<K>> + Send>;
-/// The row key of an event as the projection writes it; `None` if it is of another shape.
+/// Converts an event's row key to the form that the projection writes; `None` if it has another shape.
 type Canonical = Box<dyn Fn(&RowKey) -> Option<RowKey> + Send>;
 
-/// One table, and what its events mean.
+/// A table, and the effect of its events.
 pub(super) struct Dependency<K> {
     table: TableName,
-    /// The columns that a row's key has to be made of; empty where that does not matter.
+    /// The columns of a row's key. Empty if they do not matter.
     key_columns: &'static [&'static str],
-    /// How keys are read; `None` if no key is.
+    /// How row keys are read; `None` if they are not read.
     reading: Option<Reading>,
-    /// The relation of events whose key columns were last found to fit.
+    /// The last relation of events whose key columns were found to fit.
     fitting: Option<Arc<Relation>>,
     effect: Effect<K>,
 }
@@ -56,19 +56,19 @@ pub(super) struct Dependency<K> {
 enum Effect<K> {
     Everything,
     Keys(Mapping<K>),
-    /// Those that the index knows under this number.
+    /// The keys that the index has under this number.
     Row(usize, Canonical),
 }
 
-/// What an event does to the cache, by all its dependencies together.
+/// The effect of an event on the cache, by all of its dependencies together.
 #[derive(Debug)]
 pub(super) enum Effects<K> {
-    /// Keys by name, and keys by the rows they depend on. Neither: it does not concern the cache.
+    /// Keys, and rows on which further keys depend. If both are empty, the event does not concern the cache.
     Some(Vec<K>, Vec<Tag>),
     Everything,
-    /// The event cannot be mapped to keys although it names a row.
+    /// The event names a row, but cannot be mapped to keys.
     Mismatch(Error),
-    /// Events of the table may miss keys of the cache, which have other spellings.
+    /// Events of the table may miss keys of the cache, which may be spelled differently.
     Unfit(Error),
 }
 
@@ -106,13 +106,13 @@ impl<K: 'static> Dependency<K> {
     }
 
     pub(super) fn row<T: Table>(number: usize) -> Result<Self> {
-        // Through the type and back: as the projection would write it.
+        // Reading the key by its type and writing it again gives the projection's form.
         let canonical = |key: &RowKey| T::Key::from_row_key(key).map(|key| key.to_row_key());
         let effect = Effect::Row(number, Box::new(canonical));
         Self::of::<T>(same_row::<T::Key>, effect)
     }
 
-    /// Whether its key columns, which have `types`, fit its key type.
+    /// Checks that its key columns, which have `types`, fit its key type.
     pub(super) fn check_types(&self, types: &Fields) -> Result<()> {
         let Some(reading) = self.reading else {
             return Ok(());
@@ -124,18 +124,18 @@ impl<K: 'static> Dependency<K> {
         reading.check(&self.table, types, self.key_columns, &RowKey::new(key))
     }
 
-    /// Whether the types of its key columns matter: not for a key of one integer, say.
+    /// Whether the types of its key columns matter. They do not for a key of one integer, for example.
     pub(super) fn depends_on_types(&self) -> bool {
         let other = || {
             self.key_columns
                 .iter()
                 .map(|column| ((*column).into(), Type::Other))
         };
-        // Of several columns, each would have to be tried with the right types of the others.
+        // With several columns, each would need a test with the right types of the others.
         self.key_columns.len() > 1 || self.check_types(&other().collect()).is_err()
     }
 
-    /// Whether the event's key columns fit the key type. They are judged once for each relation of events.
+    /// Checks that the event's key columns fit the key type. The result is kept for each relation.
     fn check_event(&mut self, event: &Event) -> Result<()> {
         let relation = event.relation();
         let (Some(reading), Some(key)) = (self.reading, event.key()) else {
@@ -161,7 +161,7 @@ impl<K: 'static> Dependency<K> {
         event.table() == self.table.name() && schema.is_none_or(|name| name == self.table.schema())
     }
 
-    /// Whether the event's key, as far as it tells, is made of other columns than the type's.
+    /// Whether the event's key, if it lists its columns, has other columns than the type's key.
     fn is_of_other_columns(&self, event: &Event) -> bool {
         let columns = event.key_columns();
         !self.key_columns.is_empty()
@@ -204,7 +204,7 @@ impl<K: 'static> Dependency<K> {
     }
 }
 
-/// Of `row_of`: the row's key is the cache's.
+/// Mapping of `row_of`: the row's key is the cache's key.
 fn own_key<K: Key>(event: &Event) -> Result<Affected<K>> {
     match event.key() {
         None => Ok(Affected::Everything),
@@ -219,7 +219,7 @@ pub(super) fn is_followed<K: Key + PartialEq>(key: &K) -> bool {
     K::from_row_key(&key.to_row_key()).is_some_and(|read| read == *key)
 }
 
-/// Of `keys_by`.
+/// Mapping of `keys_by`.
 pub(super) fn mapped<T: Table, K>(
     event: &Event,
     map: &impl Fn(&Changed<T>) -> Affected<K>,
@@ -238,7 +238,7 @@ fn mismatch(event: &Event) -> Error {
     Error::new(Kind::Decode, message)
 }
 
-/// What `event` does, by all of `dependencies`.
+/// Returns the effect of `event` by all of `dependencies`.
 pub(super) fn effects<K: 'static>(dependencies: &mut [Dependency<K>], event: &Event) -> Effects<K> {
     let (mut keys, mut tags) = (Vec::new(), Vec::new());
     for dependency in dependencies.iter_mut().filter(|dep| dep.concerns(event)) {
@@ -253,12 +253,12 @@ pub(super) fn effects<K: 'static>(dependencies: &mut [Dependency<K>], event: &Ev
     Effects::Some(keys, tags)
 }
 
-/// The tables of the dependencies.
+/// Returns the tables of the dependencies.
 pub(super) fn tables<K>(dependencies: &[Dependency<K>]) -> impl Iterator<Item = &TableName> {
     dependencies.iter().map(|dependency| &dependency.table)
 }
 
-/// The events that the dependencies want.
+/// Returns a filter for the events of the dependencies.
 pub(super) fn filter<K>(dependencies: &[Dependency<K>]) -> Filter {
     tables(dependencies).fold(Filter::new(), |filter, table| {
         filter.table(table.schema(), table.name())

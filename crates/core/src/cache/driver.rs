@@ -1,17 +1,17 @@
-//! What applies events to a cache.
+//! The driver, which applies events to a cache.
 //!
-//! States: not started (nothing was delivered yet, the gate is closed); following; gone (dropped: the gate is closed
-//! for good, and reads go past the cache).
+//! States: not started (no delivery yet, the gate is closed); following; dropped (the gate is closed permanently, and
+//! reads bypass the cache).
 //!
-//! Owner: one driver per cache, owned by whoever receives the cache's subscription: a `CacheActor`, or
-//! [`CacheDriver::run`]. Pure but for the store: it is given deliveries and the time.
+//! Owner: the receiver of the cache's subscription, a `CacheActor` or [`CacheDriver::run`]. There is one driver per
+//! cache. Except for the store, it is pure: deliveries and the time are passed to it.
 //!
 //! Guarantees:
-//! - Events take effect in the order in which they were delivered, as the strategy decides.
-//! - A resync flushes before the gate opens, and settles whatever was held. Where a source has caught up on what it
-//!   missed, the gate opens behind that, without a flush.
-//! - What cannot be understood invalidates more, never less: an event whose row key does not fit, a panic of the
-//!   strategy, of a mapping or of a key's own code flush the cache.
+//! - Events take effect in the order of delivery, when the strategy decides.
+//! - A resync flushes before the gate opens, and ends the hold of all events. If a source has caught up on the missed
+//!   events, the gate opens after these, without a flush.
+//! - If the driver cannot determine what to invalidate, it flushes the cache: for an event whose row key does not fit,
+//!   and for a panic of the strategy, of a mapping or of a key's own code.
 
 use std::fmt;
 use std::future::pending;
@@ -38,10 +38,10 @@ use crate::router::{Delivery, Subscription, SubscriptionOptions};
 use crate::signal::Resync;
 use crate::sync::now;
 
-/// The shortest time between two calls of a strategy for its deadline, whatever it asks for.
+/// The minimum time between two deadline calls of a strategy, whatever deadlines it asks for.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
-/// Applies what a subscription delivers to a cache. Made by [`CacheBuilder::build`](super::CacheBuilder::build),
+/// Applies the deliveries of a subscription to a cache. [`CacheBuilder::build`](super::CacheBuilder::build) returns it,
 /// together with the handle.
 ///
 /// With actix, `CacheActor` hosts it. With plain tokio:
@@ -73,7 +73,7 @@ pub struct CacheDriver<K: CacheKey, V: Send + Sync + 'static> {
     pub(super) eager: bool,
     pending: Pending<K>,
     started: bool,
-    /// When the strategy may be woken at the earliest.
+    /// The earliest time of the next deadline call.
     not_before: Option<Instant>,
     told_of_past_deadline: bool,
     told_of_mismatch: bool,
@@ -102,20 +102,21 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         }
     }
 
-    /// The events it has to be given.
+    /// Returns the filter of the events that the driver needs.
     pub fn filter(&self) -> Filter {
         dependency::filter(&self.dependencies).table(write_token::SCHEMA, write_token::TABLE)
     }
 
-    /// The tables it depends on. All of them have to be watched: what is not announced is not seen.
+    /// Returns the tables that the cache depends on. All of them must be watched: the cache does not see changes that
+    /// are not announced.
     pub fn tables(&self) -> impl Iterator<Item = &TableName> {
         dependency::tables(&self.dependencies)
     }
 
-    /// Checks that it depends on no other tables than these.
+    /// Checks that the cache depends on no other tables than these.
     ///
     /// # Errors
-    /// If it does; named in the message.
+    /// If it does. The message names the table.
     pub fn check_watched(&self, watched: &[TableName]) -> Result<()> {
         let unwatched = self.tables().find(|table| !watched.contains(table));
         unwatched.map_or(Ok(()), |table| {
@@ -128,21 +129,21 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         })
     }
 
-    /// Tells which tables are in [outbox mode](crate::trigger::TriggerSpec::outbox). If the cache depends on one of them,
-    /// [`WriteToken::applied`](super::WriteToken::applied) refuses to wait.
+    /// Sets which tables are in [outbox mode](crate::trigger::TriggerSpec::outbox). If the cache depends on one of
+    /// them, [`WriteToken::applied`](super::WriteToken::applied) returns an error instead of waiting.
     pub fn set_recorded(&self, recorded: &[TableName]) {
         if let Some(table) = self.tables().find(|table| recorded.contains(table)) {
             self.inner.marks.outrun(table);
         }
     }
 
-    /// How it has to be subscribed. The options carry the cache's connection to the source's health: with others, the
-    /// cache would never answer.
+    /// Returns the options to subscribe with. They connect the cache to the source's health. With other options, the
+    /// cache never answers.
     pub fn subscription(&self) -> SubscriptionOptions {
         self.subscription.clone()
     }
 
-    /// The cache's name.
+    /// Returns the cache's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
@@ -163,7 +164,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
             if delivery.resync().is_none() {
                 self.guarded(now, |driver| driver.resumed(now));
             }
-            // Flushed, if there was a reason to, in any case; if by a panic, then for that.
+            // The flush, if one was needed, has happened. A panic has flushed too.
             self.inner.gate.set_caught_up(session);
         }
         self.guarded(now, |driver| {
@@ -174,16 +175,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         });
     }
 
-    /// When [`wake`](Self::wake) is to be called, if at all. To be asked anew after every other call.
+    /// Returns when to call [`wake`](Self::wake), if at all. Ask again after every other call.
     #[must_use]
     pub fn next_wake(&self) -> Option<Instant> {
         let deadline = contained(|| self.strategy.deadline());
-        // If it panics, it has to be seen to at once.
+        // A panic must be handled at once.
         let deadline = deadline.unwrap_or_else(|_| Some(now()));
         deadline.map(|at| self.not_before.map_or(at, |earliest| at.max(earliest)))
     }
 
-    /// Does what is due.
+    /// Calls the strategy if its deadline has passed.
     pub fn wake(&mut self, now: Instant) {
         self.guarded(now, |driver| {
             driver.start(now);
@@ -205,8 +206,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         self.not_before = now.checked_add(SHORTEST_PAUSE);
     }
 
-    /// Applies what `subscription` delivers until it ends. What there is to do in the [background](Self::background) is done
-    /// within.
+    /// Applies the deliveries of `subscription` until it ends. Includes the [background](Self::background) work.
     pub async fn run(mut self, mut subscription: Subscription) {
         let background = self.background();
         let following = async move {
@@ -233,9 +233,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         }
     }
 
-    /// Runs the background loads of [`Refresh`](super::Refresh), and tells the recorder of [metrics](crate::telemetry) once a
-    /// second what was counted, for as long as it is polled; for hosts other than [`run`](Self::run). It never ends. The first
-    /// call has all of that, further ones have nothing to do.
+    /// Runs the background loads of [`Refresh`](super::Refresh), frees dead values, and reports counts to the recorder
+    /// of [metrics](crate::telemetry) once a second. It runs while it is polled, and never ends. For hosts other than
+    /// [`run`](Self::run). The first call returns all of this work; later calls return a future that does nothing.
     pub fn background(&mut self) -> impl Future<Output = ()> + Send + use<K, V> {
         let refresher = self.refresher.take();
         let housekeeping = self.housekeeping.take();
@@ -255,7 +255,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         }
     }
 
-    /// Runs code that calls the keys'. If that panics, nobody knows what was done: everything is invalidated.
+    /// Runs code that calls the keys' own code. After a panic its effect is unknown, so everything is invalidated.
     fn guarded(&mut self, now: Instant, code: impl FnOnce(&mut Self)) {
         if let Err(message) = contained(|| code(self)) {
             tracing::error!(
@@ -263,13 +263,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
                 message,
                 "applying events to a cache panicked"
             );
-            // Of the tokens that were delivered together with it, some may not have been seen.
+            // Tokens delivered with the failed event may not have been handled.
             self.everything_and_tokens(FlushCause::Panic, now);
         }
     }
 
-    /// Calls the strategy. If it panics, everything is invalidated, and from then on every event is applied at once:
-    /// what it held, or would have done, nobody knows.
+    /// Calls the strategy. If it panics, everything is invalidated, and every later event is applied at once, because
+    /// the events that it held are unknown.
     fn ask<T>(&mut self, now: Instant, call: impl FnOnce(&mut dyn Strategy) -> T) -> Option<T> {
         match contained(|| call(&mut *self.strategy)) {
             Ok(answer) => Some(answer),
@@ -299,7 +299,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         self.everything_and_tokens(FlushCause::Resync, now);
     }
 
-    /// Nothing is missing but, perhaps, write tokens: they are not recorded.
+    /// No event is missing, but write tokens may be, because they are not recorded.
     fn resumed(&mut self, now: Instant) {
         tracing::debug!(cache = self.inner.name, "cache resumed");
         let waiting = self.inner.marks.resyncing();
@@ -311,7 +311,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
 
     fn event(&mut self, event: &Event, now: Instant) {
         if let Some(token) = token_of(event) {
-            // Those of others are not held: there is no end to them.
+            // Tokens of other caches are not kept: their number is unbounded.
             let marks = &self.inner.marks;
             if marks.is_expected(token)
                 && let Some(token) = self
@@ -335,7 +335,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
                     tracing::error!(cache = self.inner.name, %error, "event cannot be mapped to keys, \
                         the cache is flushed; further ones are only counted");
                 }
-                // Not for the strategy to hold back: nobody knows what it is about.
+                // The strategy may not hold this event: the keys that it affects are unknown.
                 self.everything(FlushCause::Mismatch, now);
                 self.inner.observe(&CacheEvent::Applied(event));
                 return;
@@ -363,7 +363,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         }
     }
 
-    /// Closes the cache for good: it cannot know which of its keys events concern.
+    /// Closes the cache permanently: it cannot determine which of its keys events concern.
     fn refuse(&mut self, error: &Error, now: Instant) {
         if self.inner.refused.set(error.clone()).is_ok() {
             tracing::error!(cache = self.inner.name, %error, "the cache does not answer any more, reads go past it");
@@ -384,7 +384,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         }
     }
 
-    /// Invalidates what the held events affect.
+    /// Invalidates the keys that the held events affect.
     fn release(&mut self) {
         let released = self.pending.release();
         match &released.targets {
@@ -394,7 +394,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         self.settle(&released);
     }
 
-    /// Invalidates what one event affects.
+    /// Invalidates the keys that one event affects.
     fn take_effect(&mut self, effects: &Effects<K>) {
         match effects {
             Effects::Some(keys, tags) => self.invalidate(keys, tags),
@@ -435,7 +435,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         }
     }
 
-    /// The effect of what was released is in force.
+    /// Reports that the released events have taken effect.
     fn settle(&self, released: &Released<K>) {
         for token in &released.tokens {
             self.inner.marks.reached(*token);
@@ -446,7 +446,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         }
     }
 
-    /// Invalidates everything for a reason that the strategy does not know of.
+    /// Invalidates everything for a reason outside the strategy, and notifies the strategy.
     fn everything(&mut self, cause: FlushCause, now: Instant) {
         let released = self.pending.release();
         self.inner.flush(cause);
@@ -454,7 +454,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         self.ask(now, |strategy| strategy.on_flushed(now));
     }
 
-    /// The same, where write tokens may be missing as well.
+    /// Invalidates everything, when write tokens may be missing as well.
     fn everything_and_tokens(&mut self, cause: FlushCause, now: Instant) {
         let waiting = self.inner.marks.resyncing();
         self.everything(cause, now);
@@ -465,9 +465,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
 impl<K: CacheKey, V: Send + Sync + 'static> Drop for CacheDriver<K, V> {
     fn drop(&mut self) {
         self.inner.gate.abandon();
-        // Whoever waits reads past the cache from now on.
+        // Callers that wait for a token return: their reads bypass the cache from now on.
         self.inner.marks.resyncing().done();
-        // Nothing of it is ever served again.
+        // No value is served after the gate is abandoned.
         let dropped = contained(|| {
             drop(self.pending.release());
             self.inner.store.clear();

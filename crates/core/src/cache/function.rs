@@ -1,4 +1,4 @@
-//! The cache of a function.
+//! The cache of a `#[cached]` function.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use super::scope::{self, ScopeId};
 use super::stats::CacheStats;
 use crate::error::{Error, Kind, Result};
 
-/// A cache that is described at compile time and started later, if at all: what `#[cached]` makes of a function.
+/// A cache that is declared at compile time and started later, if at all: `#[cached]` makes it from a function.
 ///
-/// Until it is started the function is called as if there were no cache; and again when the herald it was started on has
-/// shut down. One herald at a time has the function, or one in each [`CacheScope`](super::CacheScope).
+/// Before it is started, and after its herald has shut down, the function runs without a cache. A function belongs to
+/// one herald at a time, or to one in each [`CacheScope`](super::CacheScope).
 pub struct CachedFn<K, V> {
     describe: fn() -> Result<CacheBuilder<K, V>>,
     /// At most one cache for each scope.
@@ -22,7 +22,7 @@ pub struct CachedFn<K, V> {
 }
 
 impl<K, V> CachedFn<K, V> {
-    /// A cache as `describe` tells.
+    /// Creates a cache that `describe` builds when it is started.
     #[must_use]
     pub const fn new(describe: fn() -> Result<CacheBuilder<K, V>>) -> Self {
         Self {
@@ -31,7 +31,7 @@ impl<K, V> CachedFn<K, V> {
         }
     }
 
-    /// The cache, if it was started in the scope of this thread.
+    /// Returns the cache, if it was started in the scope of this thread.
     #[must_use]
     pub fn handle(&self) -> Option<CacheHandle<K, V>> {
         let scope = scope::current();
@@ -42,20 +42,21 @@ impl<K, V> CachedFn<K, V> {
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
-    /// Builds the cache. The handle is to be [attached](Self::attach), and the driver to be subscribed and run; a herald's
+    /// Builds the cache. [Attach](Self::attach) the handle, subscribe the driver, and run it. A herald's `cached` does
+    /// all of this.
     /// `cached` does all of this.
     ///
     /// # Errors
-    /// If what was described cannot be used.
+    /// If the builder that `describe` returns is invalid.
     pub fn build(&self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
         (self.describe)()?.build()
     }
 
-    /// Has the function use this cache from now on, in the scope of this thread.
+    /// Makes the function use this cache from now on, in the scope of this thread.
     ///
     /// # Errors
-    /// If the function has a cache in this scope whose driver still exists: the callers of one would read the rows of the
-    /// other's database.
+    /// If the function has a cache in this scope whose driver still exists. Otherwise callers of one herald would read
+    /// rows of the other's database.
     pub fn attach(&self, cache: CacheHandle<K, V>) -> Result<()> {
         let scope = scope::current();
         let mut attached = self.attached.write();
@@ -72,14 +73,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
                 ),
             ));
         }
-        // One of this scope is among those that have ended.
+        // An earlier cache of this scope is among the ended ones.
         let (mut kept, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut *attached)
             .into_iter()
             .partition(|(_, handle)| !handle.is_abandoned());
         kept.push((scope, cache));
         *attached = kept;
         drop(attached);
-        // Outside of the lock: values of it may use the function when they are dropped.
+        // Outside of the lock: dropping its values may call the function.
         drop(gone);
         Ok(())
     }
@@ -96,7 +97,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
         }
     }
 
-    /// What the current cache has done so far; nothing if there is none.
+    /// Returns the counts of the current cache; zero if there is none.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.handle()

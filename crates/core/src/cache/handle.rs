@@ -1,4 +1,4 @@
-//! How a cache is read: without a mailbox, from any thread.
+//! The handle, which reads a cache from any thread without a mailbox.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -27,7 +27,7 @@ use crate::panic::contained;
 use crate::sync::now;
 use metrics::Histogram;
 
-/// What a cache can be keyed by. Implemented for every type that has the traits it asks for.
+/// A type that can be the key of a cache. Implemented for every type with the required traits.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the key of a cache",
     label = "needs `Clone + Eq + Hash + Send + Sync + 'static`",
@@ -38,38 +38,39 @@ pub trait CacheKey: Clone + Eq + Hash + Send + Sync + 'static {}
 #[diagnostic::do_not_recommend]
 impl<K: Clone + Eq + Hash + Send + Sync + 'static> CacheKey for K {}
 
-/// What a cache does while the source is not live, and nobody tells it what becomes outdated.
+/// What a cache does while the source is not live, so that no events invalidate its values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenNotLive {
-    /// It does not answer: reads load, and what they load is not stored.
+    /// Bypasses the cache: reads load, and their values are not stored.
     #[default]
     Bypass,
-    /// It answers with values that were valid when the source ceased to be live, or were loaded since, for as long
-    /// as that is no more than `max_age` ago.
+    /// Serves values that were valid when the source ceased to be live, or that were loaded since, for at most
+    /// `max_age` after that time.
     ///
-    /// So a value is outdated by at most `max_age` and the time it took to notice that the source was not live (for
-    /// a connection that is only half open: heartbeat interval and deadline). Once the source is live again,
-    /// everything is loaded anew.
+    /// So a value is outdated by at most `max_age` plus the time until the listener noticed that the source was not
+    /// live (for a half-open connection: heartbeat interval and deadline). When the source is live again, a resync
+    /// flushes the cache, unless the source has caught up on the missed events.
     ServeStale {
-        /// How long ago.
+        /// The maximum time since the source ceased to be live, or since the load began if that is later.
         max_age: Duration,
     },
 }
 
-/// Reads a cache, and changes it by hand. Cheap to clone, and the same cache in every clone.
+/// Reads a cache, and invalidates or inserts values. Clones are cheap and share the cache.
 ///
-/// A hit takes one lock of one shard for the time of a lookup: it waits for nothing, and awaits nothing.
+/// A hit takes the lock of one shard for one lookup, and awaits nothing.
 ///
-/// When the last handle is dropped, the cache [closes](Self::close). A [cached function](super::CachedFn) keeps its handle.
+/// When the last handle is dropped, the cache [closes](Self::close). A [cached function](super::CachedFn) keeps its
+/// handle.
 ///
-/// What it guarantees is told in the [module's documentation](super).
+/// The [module's documentation](super) lists the guarantees.
 pub struct CacheHandle<K, V> {
     pub(super) inner: Arc<Inner<K, V>>,
-    /// Apart from `inner`, which driver and loads have too.
+    /// Separate from `inner`, which the driver and loads share: only handles count as readers.
     readers: Arc<Readers>,
 }
 
-/// All handles of a cache together.
+/// Shared by all handles of a cache. Its drop, with the last handle, closes the cache.
 struct Readers(Arc<Gate>);
 
 impl Drop for Readers {
@@ -87,11 +88,11 @@ impl<K, V> Clone for CacheHandle<K, V> {
     }
 }
 
-/// What handles and driver share.
+/// The state that handles, driver and loads share.
 pub(super) struct Inner<K, V> {
     pub(super) name: String,
     pub(super) store: Store<K, V, Tag>,
-    /// Errors of loads, if they are kept.
+    /// Errors of loads, if the cache keeps them.
     pub(super) errors: Option<KeptErrors<K>>,
     pub(super) gate: Arc<Gate>,
     pub(super) projections: Box<[Projection<K>]>,
@@ -106,43 +107,44 @@ pub(super) struct Inner<K, V> {
     pub(super) load_seconds: Histogram,
     pub(super) observer: Option<Arc<dyn CacheObserver>>,
     pub(super) marks: Arc<Marks>,
-    /// Whether an event that names a key would be read as this key; `None` if keys are not read from events.
+    /// Returns whether an event about the key's row is read as this key. `None` if keys are not read from events.
     pub(super) is_followed: Option<fn(&K) -> bool>,
     pub(super) told_of_unfollowed: AtomicBool,
-    /// Why it was closed for good.
+    /// Why the cache was closed permanently, if it was.
     pub(super) refused: OnceLock<Error>,
-    /// Where write tokens are announced.
+    /// The channel on which write tokens are announced.
     pub(super) channel: ChannelName,
 }
 
-/// How many bytes a value takes.
+/// Returns the size of a value in bytes.
 pub(super) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u64 + Send + Sync>;
 
-/// Whether a key can be found again. See [`Inner::follows`].
+/// Returns whether a map can find the key again. See [`Inner::follows`].
 pub(super) fn equals_itself<K: Eq>(key: &K) -> bool {
     key.eq(key)
 }
 
-/// Before a value is read that is to be [inserted](CacheHandle::insert).
+/// A moment before a value is read that is then [inserted](CacheHandle::insert).
 #[derive(Clone, Copy, Debug)]
 pub struct Stamp(Moment);
 
-/// What a reader may do at this moment.
+/// Whether a read may use the cache now.
 pub(super) enum Admission {
     Read(Accept),
     Bypass(BypassReason),
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
-    /// The only handle, at first.
+    /// Creates the first handle.
     pub(super) fn new(inner: Arc<Inner<K, V>>) -> Self {
         let readers = Arc::new(Readers(Arc::clone(&inner.gate)));
         Self { inner, readers }
     }
 
-    /// The value of `key`, if it is in memory and may be served.
+    /// Returns the value of `key`, if it is in memory and may be served.
     ///
-    /// The key may be in a borrowed form, as for a [`HashMap`](std::collections::HashMap): a `&str` where keys are `String`s.
+    /// The key may be in a borrowed form, as for a [`HashMap`](std::collections::HashMap): a `&str` where keys are
+    /// `String`s.
     ///
     /// ```
     /// # fn look(countries: &pgherald_core::CacheHandle<String, u32>) {
@@ -168,16 +170,17 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         }
     }
 
-    /// A stamp, to be taken before reading from the database what is then [inserted](Self::insert).
+    /// Returns a stamp. Take it before you read a value from the database, then [insert](Self::insert) the value with
+    /// it.
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         Stamp(self.inner.store.moment())
     }
 
-    /// Puts in a value that was read after `stamp` was taken: to fill a cache with one query, say.
+    /// Inserts a value that was read after `stamp` was taken: for example, to fill a cache with one query.
     ///
-    /// Refused, with `false`, if the key may have been invalidated since (told apart by hash, so now and then without
-    /// need), or if the cache does not answer at the moment.
+    /// Returns `false` and inserts nothing if the key may have been invalidated since, or if the cache does not answer
+    /// at the moment. Invalidations are tracked by hash, so a collision may refuse a value without need.
     ///
     /// ```
     /// # fn fill(users: &pgherald_core::cache::CacheHandle<i64, String>, all: fn() -> Vec<(i64, String)>) {
@@ -191,7 +194,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         self.insert_with(stamp, key, Loaded::new(value))
     }
 
-    /// As [`insert`](Self::insert), for a value with terms of its own.
+    /// As [`insert`](Self::insert), for a value with options of its own.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "a key is given as one is stored"
@@ -209,10 +212,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         inserted
     }
 
-    /// Invalidates one key: reads that begin from now on load it anew, and join no load that has begun before.
+    /// Invalidates one key. Reads that begin from now on reload it, and join no load that began before.
     ///
-    /// Returns whether there was a value, or a load of it. With [`Refresh`](super::Refresh), nothing stale is served
-    /// after this. The key may be in a borrowed form, as for [`get`](Self::get).
+    /// Returns whether there was a value, or a load of it. With [`Refresh`](super::Refresh), the old value is not
+    /// served either. The key may be in a borrowed form, as for [`get`](Self::get).
     pub fn invalidate<Q>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -225,37 +228,38 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         found
     }
 
-    /// Invalidates everything, in no time whatever there is.
+    /// Invalidates everything. The cost does not depend on the number of values.
     pub fn invalidate_all(&self) {
         self.inner.flush(FlushCause::ByHand);
     }
 
-    /// What it has done so far.
+    /// Returns the counts of the cache since it was built.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.inner.stats()
     }
 
-    /// Its name, as it was given when it was built.
+    /// Returns the name that the cache was built with.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.inner.name
     }
 
-    /// Whether nothing applies events to it any more, and nothing ever will.
+    /// Whether no driver applies events to the cache any more. This is permanent.
     pub(super) fn is_abandoned(&self) -> bool {
         self.inner.gate.is_abandoned()
     }
 
-    /// Whether it answers as if it were the database: the source is live, and whatever was missed before is
-    /// accounted for.
+    /// Returns whether cached values may be served as current: the source is live, and the cache was flushed for the
+    /// changes that it may have missed, or has applied them.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.inner.gate.is_open()
     }
 
-    /// Returns why the cache does not answer any more, if an event has shown that its key type does not fit a key column; see
-    /// [`CacheBuilder::row_of`](super::CacheBuilder::row_of). The cache stays closed until the program starts it again.
+    /// Returns why the cache was closed permanently, if an event has shown that its key type does not fit a key column;
+    /// see [`CacheBuilder::row_of`](super::CacheBuilder::row_of). The cache stays closed until the program
+    /// starts it again.
     #[must_use]
     pub fn refused(&self) -> Option<&Error> {
         self.inner.refused.get()
@@ -263,8 +267,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
 
     /// Waits until the cache answers, that is, until [`is_live`](Self::is_live).
     ///
-    /// It may cease to be live at any time, so this is for starting up. There is no time limit: use
-    /// [`tokio::time::timeout`] where the source may stay away.
+    /// Use it at startup: the cache may cease to be live at any time afterwards. There is no time limit. Use
+    /// [`tokio::time::timeout`] if the source may stay unavailable.
     ///
     /// ```
     /// # async fn start(users: &pgherald_core::CacheHandle<i64, String>) -> pgherald_core::Result<()> {
@@ -274,7 +278,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// ```
     ///
     /// # Errors
-    /// If the cache was closed or [refused](Self::refused), or its driver was dropped: it will never answer.
+    /// If the cache was closed or [refused](Self::refused), or its driver was dropped: the cache will never answer.
     pub async fn live(&self) -> Result<()> {
         let inner = &*self.inner;
         if inner.gate.opened().await {
@@ -290,15 +294,15 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         Err(Error::new(Kind::ShutDown, message))
     }
 
-    /// Ends the subscription of the cache and frees its values. From now on all its handles read past it.
+    /// Ends the subscription of the cache and frees its values. From now on, reads by all its handles bypass it.
     ///
-    /// Values are freed as soon as the driver, or its actor, gets to run. What callers hold stays theirs. Dropping the last
-    /// handle does the same.
+    /// The values are freed as soon as the driver, or its actor, runs. Values that callers hold stay valid. Dropping
+    /// the last handle has the same effect.
     pub fn close(&self) {
         self.inner.gate.abandon();
     }
 
-    /// A token for a writer that wants its own commit to be seen; see [`WriteToken`].
+    /// Returns a token that lets a writer wait until the cache has applied its commit; see [`WriteToken`].
     pub fn write_token(&self) -> WriteToken {
         let inner = &self.inner;
         let cache = Box::new(self.clone());
@@ -321,7 +325,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> write_token::Cache for CacheHandle<K
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
-    /// The case that matters most, as short as it can be.
+    /// The fast path of a hit. Keep it short.
     #[inline]
     pub(super) fn hit<Q>(&self, key: &Q) -> Option<Arc<V>>
     where
@@ -378,7 +382,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         }
     }
 
-    /// Asks for a new value in the background. If there are too many such requests, the next reader asks again.
+    /// Requests a reload in the background. If the queue is full, the next reader requests it again.
     pub(super) fn ask_to_refresh(&self, key: &K) {
         let asked = match &self.refresh {
             Some(requests) => requests.try_send(key.clone()).is_ok(),
@@ -389,13 +393,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         }
     }
 
-    /// The rows a key depends on, as far as the index is needed to find them.
+    /// The rows that the key depends on and that only the index maps back to the key.
     pub(super) fn tags(&self, key: &K) -> Box<[Tag]> {
         let tag = |(number, project): (usize, &Projection<K>)| Tag::new(number, project(key));
         self.projections.iter().enumerate().map(tag).collect()
     }
 
-    /// A value as the store wants it.
+    /// Returns a loaded value in the store's form.
     pub(super) fn fresh(&self, key: &K, loaded: Loaded<V>) -> Fresh<V> {
         let Loaded { value, ttl, stored } = loaded;
         let weigh = |weigher: &Weigher<K, V>| weigher(key, &value);
@@ -407,7 +411,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         }
     }
 
-    /// Whether the key can be found again, and events can name it. Other keys are read past the cache.
+    /// Whether maps can find the key again and events can name it. Reads of other keys bypass the cache.
     pub(super) fn follows(&self, key: &K) -> bool {
         if !equals_itself(key) {
             return false;
@@ -423,7 +427,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         is_followed
     }
 
-    /// Drops the error that is kept for a key, if any.
+    /// Drops the kept error of a key, if any.
     pub(super) fn forget_error<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
@@ -437,7 +441,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
     pub(super) fn flush(&self, cause: FlushCause) {
         self.store.flush(match cause {
             FlushCause::ByHand => None,
-            // What was missed may have been missed ever since it closed.
+            // Any event since the gate closed may have been missed.
             _ if !self.gate.is_open() => Some(self.gate.closed_at().unwrap_or_else(now)),
             _ => Some(now()),
         });

@@ -1,4 +1,5 @@
-//! What is done for a cache once a second: its dead values are freed, and its counts are told to the recorder of metrics.
+//! Work that is done once a second for a cache: dead values are freed, and counts are reported to the recorder of
+//! metrics.
 //!
 //! Owner: the background task of the driver. It does not keep the cache alive.
 
@@ -13,7 +14,7 @@ use crate::telemetry::CacheMetrics;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Frees dead values and tells what a cache counts, the latter for the last time when it is dropped.
+/// Frees dead values and reports counts. When it is dropped, it reports them for the last time.
 pub(super) struct Housekeeping<K: CacheKey, V: Send + Sync + 'static> {
     inner: Weak<Inner<K, V>>,
     metrics: CacheMetrics,
@@ -27,7 +28,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Housekeeping<K, V> {
         }
     }
 
-    /// Until the cache is gone.
+    /// Runs until the cache is gone.
     pub(super) async fn run(mut self) {
         let mut times = tokio::time::interval(PERIOD);
         times.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -40,7 +41,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Housekeeping<K, V> {
         }
     }
 
-    /// Frees the values that are not served any more: expired, flushed, or stale for too long. Then the errors.
+    /// Frees the values that are not served any more (expired, flushed, or stale for too long), and then the errors.
     async fn free_dead(&self) {
         self.free_dead_values().await;
         if let Some(inner) = self.inner.upgrade()
@@ -68,7 +69,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Housekeeping<K, V> {
             });
             drop(inner);
             if dropped {
-                // There may be more. The other tasks of the thread go first.
+                // There may be more in this shard. Other tasks of the thread run first.
                 tokio::task::yield_now().await;
             } else {
                 number += 1;
@@ -76,7 +77,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Housekeeping<K, V> {
         }
     }
 
-    /// Whether the cache is still there.
+    /// Reports the counts. Returns whether the cache still exists.
     fn tell(&mut self) -> bool {
         let inner = self.inner.upgrade();
         if let Some(inner) = &inner {

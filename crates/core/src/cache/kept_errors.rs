@@ -1,7 +1,8 @@
-//! Errors of loads that are kept for a short time, so that a key whose load fails is not loaded by each caller.
+//! Errors of loads, kept for a short time so that a key whose load fails is not loaded by each caller.
 //!
-//! They are in a store of their own: a hit has no look at them, and they take no room from values. The driver invalidates both
-//! stores. An error is put in like a value that was read after a stamp, so one whose load began before an invalidation is not kept.
+//! The errors are in a store of their own, so hits do not look at them, and they take no room from values. The driver
+//! invalidates both stores. An error is inserted with a stamp from before its load, so an error whose load began before
+//! an invalidation is not kept.
 
 use std::any::Any;
 use std::borrow::Borrow;
@@ -18,7 +19,7 @@ use super::stats::count;
 use super::store::{Fresh, Moment, Stale, Store, StoreTerms};
 use crate::sync::now;
 
-/// The loader's error, whatever its type.
+/// The loader's error, of any type.
 type AnyError = Arc<dyn Any + Send + Sync>;
 
 pub(super) struct KeptErrors<K> {
@@ -27,7 +28,7 @@ pub(super) struct KeptErrors<K> {
     served: AtomicU64,
 }
 
-/// Before a load whose error may be kept.
+/// The stamp of a load whose error may be kept.
 #[derive(Clone, Copy)]
 pub(super) struct BeforeLoad {
     moment: Moment,
@@ -65,7 +66,7 @@ impl<K: CacheKey> KeptErrors<K> {
         tags: Box<[Tag]>,
     ) {
         let error: AnyError = Arc::clone(error) as _;
-        // The store counts from the moment before the load, which may have taken longer than the error is kept.
+        // The store counts the time to live from before the load, which may have taken longer than the error is kept.
         let took = now().saturating_duration_since(before.at);
         let ttl = took.saturating_add(self.time);
         let fresh = Fresh {
@@ -75,7 +76,7 @@ impl<K: CacheKey> KeptErrors<K> {
         self.store.insert(before.moment, key, fresh, tags);
     }
 
-    /// The error that is kept for a key. None if there is none, or one of another type.
+    /// Returns the kept error of a key. None if there is none, or one of another type.
     pub(super) fn get<E: Send + Sync + 'static>(&self, key: &K) -> Option<Arc<E>> {
         let error = self.store.hit(key)?;
         let error = Arc::clone(&*error).downcast().ok()?;
@@ -95,7 +96,7 @@ impl<K: CacheKey> KeptErrors<K> {
         self.store.invalidate_tag(tag);
     }
 
-    /// Invalidates all errors. They are freed with those that have expired.
+    /// Invalidates all errors. They are freed later, with the expired ones.
     pub(super) fn flush(&self) {
         self.store.flush(None);
     }
@@ -105,7 +106,7 @@ impl<K: CacheKey> KeptErrors<K> {
         self.store.clear();
     }
 
-    /// Drops the errors whose time is over.
+    /// Drops the expired errors.
     pub(super) fn free_dead(&self) {
         if self.store.take_due() {
             for number in 0..self.store.shards() {
@@ -114,7 +115,7 @@ impl<K: CacheKey> KeptErrors<K> {
         }
     }
 
-    /// How many are kept, and how often one was returned.
+    /// Returns how many errors are kept, and how often one was returned.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.store.counts().entries, self.served.load(Relaxed))
     }

@@ -1,9 +1,10 @@
-//! Whether the key types of a cache fit the key columns of its tables: whether they read all spellings of a value as one key.
+//! Checks whether the key types of a cache fit the key columns of its tables: whether they read all spellings of a
+//! value as one key.
 //!
-//! A cache learns the types of key columns twice. [`KeyTypes`] are read from the catalog before the cache starts, for all tables at
-//! once, so that the program gets an error. Events carry the types, so a cache that was not checked is closed by the first event that it could
-//! miss, also if the table was altered. Until that event, no value in the cache is outdated. The decision itself is in
-//! [`types`](crate::types).
+//! A cache learns the types of key columns in two ways. [`KeyTypes`] are read from the catalog before the cache starts,
+//! for all tables at once, so that the program gets an error. Events also carry the types. So a cache that was not
+//! checked, or whose table was altered, is closed by the first event that it could miss. Until that event, no value in
+//! the cache is outdated. The check itself is in [`types`](crate::types).
 
 use std::collections::HashMap;
 
@@ -18,7 +19,7 @@ use crate::name::TableName;
 use crate::trigger;
 use crate::types::{Fields, SameKey, unfit};
 
-/// How a dependency reads the keys of rows.
+/// How a dependency reads row keys.
 #[derive(Clone, Copy)]
 pub(super) struct Reading {
     pub(super) same: SameKey,
@@ -27,7 +28,8 @@ pub(super) struct Reading {
 }
 
 impl Reading {
-    /// Fails if one of these columns has several spellings that the Rust type keeps apart. `key` is a valid key of them.
+    /// Returns an error if one of these columns has several spellings that the Rust type keeps apart. `key` is a valid
+    /// key of the columns.
     pub(super) fn check(
         self,
         table: &TableName,
@@ -55,7 +57,7 @@ impl Reading {
     }
 }
 
-/// The types of the columns of tables, as the catalog had them: for [`CacheDriver::check_key_types`].
+/// The types of tables' columns, as read from the catalog: for [`CacheDriver::check_key_types`].
 ///
 /// ```no_run
 /// use pgherald_core::cache::KeyTypes;
@@ -92,11 +94,11 @@ impl KeyTypes {
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
-    /// Checks that the key types of the cache fit the key columns of its tables, whose types it reads from the catalog; see
-    /// [`Key`](crate::Key). Runs no statement if there is [nothing to check](Self::has_keys_to_check).
+    /// Checks that the key types of the cache fit the key columns of its tables, whose types it reads from the catalog;
+    /// see [`Key`](crate::Key). Runs no statement if there is [nothing to check](Self::has_keys_to_check).
     ///
-    /// A cache need not be checked: the first event that it could miss closes it, and
-    /// [`CacheHandle::refused`](super::CacheHandle::refused) returns the same error.
+    /// The check is optional: an event that the cache could miss closes it, and
+    /// [`CacheHandle::refused`](super::CacheHandle::refused) then returns the same error.
     ///
     /// ```no_run
     /// use pgherald_core::{CacheBuilder, Table};
@@ -116,7 +118,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     /// ```
     ///
     /// # Errors
-    /// If a key type does not fit; the message names the column and the key types that fit. If the catalog cannot be read.
+    /// If a key type does not fit. The message names the column and the key types that fit. If the catalog cannot be
+    /// read.
     pub async fn check_keys(&self, client: &Client) -> Result<()> {
         let tables: Vec<_> = self.checked().map(Dependency::name).collect();
         if tables.is_empty() {
@@ -142,7 +145,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         Ok(())
     }
 
-    /// Returns whether `types` have all tables that are to be checked, and the key types fit them.
+    /// Returns whether `types` have all tables that must be checked, and the key types fit them.
     #[must_use]
     pub fn fits(&self, types: &KeyTypes) -> bool {
         let mut checked = self.checked();

@@ -1,4 +1,4 @@
-//! The duty of the one that loads, to those that wait.
+//! The leader of a load, on whose end other callers wait.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,7 +9,7 @@ use super::observer::CacheEvent;
 use super::stats::count;
 use super::store::{Flight, Outcome, Stored};
 
-/// The duty to end a flight.
+/// The obligation to end a flight.
 pub(super) struct Lead<K: CacheKey, V: Send + Sync + 'static> {
     pub(super) inner: Arc<Inner<K, V>>,
     pub(super) key: K,
@@ -27,9 +27,9 @@ impl<K: CacheKey, V: Send + Sync + 'static> Lead<K, V> {
         }
     }
 
-    /// Returns whether the value was stored.
+    /// Ends the flight with a value. Returns whether the value was stored.
     pub(super) fn finish(mut self, loaded: Loaded<V>) -> bool {
-        // Before it counts as ended: a weigher that panics abandons the flight.
+        // Before `ended` is set: if the weigher panics, the drop abandons the flight.
         let fresh = self.inner.fresh(&self.key, loaded);
         self.ended = true;
         match self.inner.store.finish(&self.key, &self.flight, fresh) {

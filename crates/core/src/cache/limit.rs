@@ -1,18 +1,18 @@
-//! How many loads may run at a time.
+//! A limit on concurrent loads.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A limit on concurrent loads, for one cache or, cloned, for several: after a flush everybody misses at once, and
-/// the database should not have to bear it all.
+/// Limits concurrent loads, for one cache or, as a clone, for several. After a flush, many reads miss at once, and the
+/// limit protects the database.
 ///
-/// A load that waits for its turn counts as under way: others join it. What the loader of one that has a place loads
-/// through a cache takes no further place, of this limit or another one; and when it waits for somebody else's load,
-/// it gives its place away for good. So loads never wait for each other's places. That does not hold for tasks that a
-/// loader spawns and waits for: what they load through a cache needs places of their own.
+/// A load that waits for a permit counts as in progress: other callers join it. Loads that a permitted loader makes
+/// through caches need no further permit, of this limit or another. If it waits for another caller's load, it gives its
+/// permit up for good. So loads never wait for each other's permits. This does not apply to tasks that a loader spawns
+/// and waits for: their loads need permits of their own.
 ///
-/// A place is held for as long as the load's future lives: one that is kept without being polled holds up all the others.
+/// A permit is held while the load's future exists. A future that is kept without being polled blocks other loads.
 ///
 /// ```
 /// use pgherald_core::cache::{CacheBuilder, LoadLimit};
@@ -28,7 +28,7 @@ pub struct LoadLimit {
 }
 
 impl LoadLimit {
-    /// At most so many loads at a time. A cache with a limit of 0 is refused when it is built.
+    /// Returns a limit of `loads` concurrent loads. Building a cache with a limit of 0 returns an error.
     #[must_use]
     pub fn new(loads: usize) -> Self {
         let permits = loads.min(Semaphore::MAX_PERMITS);
@@ -42,7 +42,7 @@ impl LoadLimit {
         self.is_zero
     }
 
-    /// Waits for a place. It is never closed, so there always is one in the end.
+    /// Waits for a permit. The semaphore is never closed, so the result is never none.
     pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.permits).acquire_owned().await.ok()
     }

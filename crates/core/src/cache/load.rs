@@ -1,17 +1,18 @@
-//! From a miss to a value: one load, however many want it.
+//! Reads that may miss: concurrent misses of a key share one load.
 //!
 //! ```text
-//!            miss ── begin ──► lead ── loader ──► value: stored unless overtaken ─┐
-//!                       │                  ├────► error: told; kept if asked for ─┤
-//!                       │                  ├────► time limit: told, not stored ───┤
-//!                       │                  └────► gone or panicked: abandoned ──┐ │
-//!                       └────► join: wait for the one that leads ◄──────────────┼─┘
-//!                                       └── abandoned: begin again, with one's own loader
+//!            miss ── begin ──► lead ── loader ──► value: stored unless overtaken ───────┐
+//!                       │                  ├────► error: returned; kept if configured ──┤
+//!                       │                  ├────► time limit: returned, not stored ─────┤
+//!                       │                  └────► dropped or panicked: abandoned ─────┐ │
+//!                       └────► join: wait for the leader ◄────────────────────────────┼─┘
+//!                                       └── abandoned: begin again, with the own loader
 //! ```
 //!
-//! The load runs in the task of the caller that leads, and ends with it; a detached load runs in a task of its own, and goes
-//! on when its caller gives up. A [`Lead`] that is dropped without a result abandons its flight, so that no way of ending
-//! leaves a caller waiting. With a time limit, callers that wait end a flight whose leader is not polled.
+//! The load runs in the task of the caller that leads, and ends with it. A detached load runs in a task of its own, and
+//! continues when its caller gives up. A [`Lead`] that is dropped without a result abandons its flight, so callers
+//! never wait for a load that has ended in any way. With a time limit, waiting callers end a flight whose leader is not
+//! polled.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,22 +34,22 @@ use tokio::time::timeout_at;
 use tracing::Instrument;
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
-    /// The value of `key`: from memory, else from `load`, else from a load of the same key that is under way.
+    /// Returns the value of `key`: from memory, from a load of the same key that is in progress, or from `load`.
     ///
-    /// - Of concurrent misses one loads, and the others wait for it. If it goes away or panics, one of the others
-    ///   loads in its stead.
-    /// - The load is a part of this future: it begins when the future is first polled, it advances only while the future is
-    ///   polled, and it ends when the future is dropped. So the loader may borrow, and need not be `Send`. Callers that drop
-    ///   the future at a deadline shorter than the load never get a value: use
+    /// - Of several concurrent misses, one loads, and the others wait for it. If it is dropped or panics, one of the
+    ///   others loads instead.
+    /// - The load is part of this future. It begins when the future is first polled, advances only while the future is
+    ///   polled, and ends when the future is dropped. So the loader may borrow, and need not be `Send`. A caller that
+    ///   drops the future at a deadline shorter than the load never gets a value: use
     ///   [`get_or_load_detached`](Self::get_or_load_detached) there.
-    /// - A future that was polled once and is then kept without being polled holds up the other callers of its key, at most for
-    ///   [`load_timeout`](super::CacheBuilder::load_timeout).
-    /// - A read never waits for a load that began before the key was last invalidated, and the result of such a load
-    ///   is not stored.
-    /// - The loader must read the database itself, not something that was read before.
-    /// - While the source is not live, [`WhenNotLive`](super::WhenNotLive) decides.
-    /// - A hit waits for nothing, but it spends [tokio's budget](tokio::task::coop): a task that only reads hits yields now and
-    ///   then, so that events are applied and timers fire on its thread. [`get`](Self::get) cannot yield.
+    /// - A future that was polled once and is then kept without being polled blocks the other callers of its key, for
+    ///   at most [`load_timeout`](super::CacheBuilder::load_timeout).
+    /// - A read never waits for a load that began before the key was last invalidated. The result of such a load is not
+    ///   stored.
+    /// - The loader must read the database itself, not return data that was read before.
+    /// - While the source is not live, [`WhenNotLive`](super::WhenNotLive) applies.
+    /// - A hit does not wait, but it spends [tokio's budget](tokio::task::coop): a task that only reads hits yields now
+    ///   and then, so that events are applied and timers fire on its thread. [`get`](Self::get) cannot yield.
     ///
     /// ```
     /// # use pgherald_core::cache::{CacheHandle, LoadError};
@@ -65,7 +66,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// ```
     ///
     /// # Errors
-    /// The loader's error, which reaches everybody who waits for this load, and is stored only with
+    /// The loader's error, which all callers that wait for this load get, and which is kept only with
     /// [`errors_for`](super::CacheBuilder::errors_for); [`LoadError::Recursive`]; or [`LoadError::TimedOut`].
     pub async fn get_or_load<E, L, F>(&self, key: K, load: L) -> Result<Arc<V>, LoadError<E>>
     where
@@ -76,7 +77,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         self.read_or(key, async || load().await.map(Arc::new)).await
     }
 
-    /// As [`get_or_load`](Self::get_or_load), for a loader whose value is shared already.
+    /// As [`get_or_load`](Self::get_or_load), for a loader that returns an [`Arc`].
     ///
     /// # Errors
     /// The same.
@@ -89,8 +90,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         self.read_or(key, load).await
     }
 
-    /// As [`get_or_load`](Self::get_or_load), for a loader that sets the terms of its value: its time to live, or that it is not
-    /// stored.
+    /// As [`get_or_load`](Self::get_or_load), for a loader that sets options of its value: its time to live, or that it
+    /// is not stored.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -126,7 +127,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         if let Some(value) = inner.hit(&key) {
             return Ok(value);
         }
-        // Boxed: so hits have small futures, and those of loads that load do not double in size with each level.
+        // Boxed, so that the future of a hit is small, and futures of nested loads do not double in size with each
+        // level.
         let missing = async move {
             match inner.next(key).await? {
                 Next::Value(value) => Ok(value),
@@ -137,15 +139,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         Box::pin(missing).await
     }
 
-    /// As [`get_or_load`](Self::get_or_load), but the load goes on when its caller gives up.
+    /// As [`get_or_load`](Self::get_or_load), but the load continues when its caller gives up.
     ///
-    /// The load runs in a task of its own, on the tokio runtime of the caller that began it. So callers with a deadline that is
-    /// shorter than the load still fill the cache, and a caller that gives up does not restart the load of the others. The
-    /// load ends when it is finished, with its runtime, or at the cache's
+    /// The load runs in a task of its own, on the tokio runtime of the caller that began it. So callers with a deadline
+    /// shorter than the load still fill the cache, and a caller that gives up does not restart the load for the others.
+    /// The load ends when it is finished, when its runtime shuts down, or at the cache's
     /// [`load_timeout`](super::CacheBuilder::load_timeout), which should be set.
     ///
-    /// The loader is called by the caller; the future that it returns must be `Send` and own what it uses. A read that bypasses
-    /// the cache is not shared, so its load ends with the caller. Outside of a tokio runtime this is `get_or_load`.
+    /// The caller calls the loader. The future that it returns must be `Send` and own the data that it uses. A read
+    /// that bypasses the cache is not shared, so its load ends with the caller. Outside of a tokio runtime this is
+    /// `get_or_load`.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -201,20 +204,20 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     }
 }
 
-/// What a read that missed is to do.
+/// The next step of a read that missed.
 enum Next<K: CacheKey, V: Send + Sync + 'static> {
-    /// Return what another one has loaded.
+    /// Return the value of another caller's load.
     Value(Arc<V>),
-    /// Load, and keep it for itself.
+    /// Load, and do not store the value.
     Bypass,
     /// Load, and end the flight.
     Lead(Lead<K, V>),
 }
 
-/// What a loader gave, and when it was called.
+/// The loader's result, and when the loader was called.
 pub(super) type Ran<T, E> = (Result<T, LoadError<E>>, Instant);
 
-/// Runs a load in a task of its own, and waits for it.
+/// Runs a load in a task of its own, and waits for its end.
 async fn detached<K, V, E>(
     runtime: &Handle,
     lead: Lead<K, V>,
@@ -228,7 +231,7 @@ where
     let (inner, flight) = (Arc::clone(&lead.inner), Arc::clone(&lead.flight));
     let load = async move {
         let inner = Arc::clone(&lead.inner);
-        // The flight has the outcome.
+        // The outcome is read from the flight.
         drop(inner.lead(lead, || loading).await);
     };
     let task = nesting::spawn(runtime, load);
@@ -242,13 +245,13 @@ where
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
-    /// Waits for loads under way, until there is a value or the caller is to load.
+    /// Waits for loads in progress, until there is a value or the caller must load.
     async fn next<E: Send + Sync + 'static>(
         self: &Arc<Self>,
         key: K,
     ) -> Result<Next<K, V>, LoadError<E>> {
         if !self.follows(&key) {
-            // It would never be found again, neither to be joined nor to be removed; or no event would remove it.
+            // No lookup would find the key again, or no event would remove it.
             self.bypassed(BypassReason::UnmatchedKey);
             return Ok(Next::Bypass);
         }
@@ -305,7 +308,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         }
     }
 
-    /// The error of an earlier load, if errors are kept. A cache that is not live returns none.
+    /// Returns the kept error of an earlier load, if any. A cache that is not live returns none.
     fn kept_error<E: Send + Sync + 'static>(&self, key: &K) -> Option<Arc<E>> {
         let errors = self.errors.as_ref().filter(|_| self.gate.is_open())?;
         let error = errors.get(key)?;
@@ -313,7 +316,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         Some(error)
     }
 
-    /// Runs a loader whose value is stored nowhere.
+    /// Runs a loader without storing its value.
     async fn load_past<E, L, F, R>(&self, load: L) -> Result<Arc<V>, LoadError<E>>
     where
         L: FnOnce() -> F,
@@ -324,7 +327,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         self.report(loaded).map(|loaded| loaded.into().value)
     }
 
-    /// Runs a loader in its turn, within the time limit from `began` on.
+    /// Runs a loader under the load limit, and within the time limit counted from `began`.
     pub(super) async fn run<T, E, L, F>(
         &self,
         flights: Vec<FlightId>,
@@ -354,14 +357,15 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         ended.unwrap_or((Err(LoadError::TimedOut(limit)), called))
     }
 
-    /// The time limit of a load that began then, and when it ends. None outside of a runtime, which has no timer.
+    /// Returns the time limit of a load that began at `began`, and when it ends. None outside of a runtime, which has
+    /// no timer.
     fn time_limit(&self, began: Instant) -> Option<(Duration, tokio::time::Instant)> {
         let limit = self.load_timeout?;
         let end = began.checked_add(limit)?;
         Handle::try_current().ok().map(|_| (limit, end.into()))
     }
 
-    /// Waits for a load of `key` that another caller began. Returns none if the caller is to begin again.
+    /// Waits for a load of `key` that another caller began. Returns none if the caller must begin again.
     pub(super) async fn join<E: Send + Sync + 'static>(
         &self,
         key: &K,
@@ -373,7 +377,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         if let Some((_, end)) = self.time_limit(flight.began())
             && timeout_at(end, flight.ended()).await.is_err()
         {
-            // The leader's own limit ends nothing if its future is not polled.
+            // The leader's own timer does not run while its future is not polled.
             self.fail(key, flight, Outcome::TimedOut);
         }
         self.outcome(flight.ended().await)
@@ -381,13 +385,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
 
     pub(super) fn fail(&self, key: &K, flight: &Arc<Flight<V>>, outcome: Outcome<V>) {
         let timed_out = matches!(outcome, Outcome::TimedOut);
-        // Leader and callers may reach the limit together: one of them counts it.
+        // Leader and callers may reach the limit together: only one of them counts it.
         if self.store.fail(key, flight, outcome) && timed_out {
             count(&self.counters.loads_timed_out);
         }
     }
 
-    /// The outcome of a flight for a caller. None if the caller is to begin again.
+    /// Converts the outcome of a flight for a caller. None if the caller must begin again.
     fn outcome<E: Send + Sync + 'static>(
         &self,
         outcome: Outcome<V>,
@@ -396,7 +400,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
             Outcome::Loaded(value) => Ok(Some(value)),
             Outcome::Failed(error) => match error.downcast::<E>() {
                 Ok(error) => Err(LoadError::Failed(error)),
-                // Another type of error than the caller's, which calls its own loader.
+                // The error has another type than the caller's. The caller calls its own loader.
                 Err(_) => Ok(None),
             },
             Outcome::TimedOut => Err(LoadError::TimedOut(self.load_timeout.unwrap_or_default())),
@@ -404,7 +408,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         }
     }
 
-    /// Counts a load that is stored nowhere.
+    /// Counts a load whose value is not stored.
     pub(super) fn report<T, E>(&self, (loaded, called): Ran<T, E>) -> Result<T, LoadError<E>> {
         self.measured(called, loaded.is_ok().then_some(false));
         if let Err(LoadError::TimedOut(_)) = loaded {
@@ -413,7 +417,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
         loaded
     }
 
-    /// Ends a flight with what the loader gave.
+    /// Ends a flight with the loader's result.
     pub(super) fn land<E: Send + Sync + 'static>(
         &self,
         lead: Lead<K, V>,
@@ -454,7 +458,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
 }
 
 impl<V> Outcome<V> {
-    /// The outcome of a load that ended with `error`.
+    /// Returns the outcome of a load that ended with `error`.
     pub(super) fn of_error<E: Send + Sync + 'static>(error: &LoadError<E>) -> Self {
         match error {
             LoadError::Failed(error) => Self::Failed(Arc::clone(error) as _),

@@ -1,27 +1,27 @@
-//! Why a read brought no value.
+//! The error of a read that loads.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why there is no value.
+/// Why a read returned no value.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum LoadError<E> {
-    /// The loader's error; the same for everybody who waited for this load.
+    /// The loader's error. All callers that waited for the load share it.
     Failed(Arc<E>),
-    /// The loader, directly or through others' loads, asked for the very key it is loading: waiting for it would
-    /// never end.
+    /// The loader asked, directly or through other loads, for the key that it is loading. Waiting for it would never
+    /// end.
     Recursive,
-    /// The load took longer than the cache's [`load_timeout`](super::CacheBuilder::load_timeout), which is given here.
+    /// The load took longer than the cache's [`load_timeout`](super::CacheBuilder::load_timeout), which it contains.
     TimedOut(Duration),
     /// The runtime that ran a [detached](super::CacheHandle::get_or_load_detached) load was shut down before the load ended.
     Cancelled,
 }
 
 impl<E> LoadError<E> {
-    /// The loader's error, if it was that.
+    /// Returns the loader's error, if there is one.
     #[must_use]
     pub fn failure(&self) -> Option<&E> {
         match self {
@@ -42,7 +42,7 @@ impl<E> Clone for LoadError<E> {
     }
 }
 
-/// Of a loader's error it prints what that error prints.
+/// A loader's error is displayed as it displays itself.
 impl<E: fmt::Display> fmt::Display for LoadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

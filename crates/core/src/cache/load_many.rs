@@ -1,4 +1,4 @@
-//! From many misses to their values: one load for all of them.
+//! Reads of many keys: one load for all of their misses.
 
 use std::collections::HashMap;
 use std::panic::resume_unwind;
@@ -19,19 +19,20 @@ use super::store::{Begin, Flight, Outcome};
 use crate::sync::now;
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
-    /// The values of many keys: from memory, from loads under way, and the rest from one call of `load`.
+    /// Returns the values of many keys: from memory, from loads in progress, and the rest from one call of `load`.
     ///
-    /// - `load` is given the keys that are missing, and returns the values that exist. A key that it does not return is not in the
-    ///   result, and the cache does not remember that; with an `Option` as value, it can store that there is none. `load` is
-    ///   called again only if a load that was joined came to nothing.
+    /// - `load` gets the missing keys and returns the values that exist. A key that it does not return is not in the
+    ///   result, and the cache does not remember that; use an `Option` as value to cache that there is none. `load` is
+    ///   called again only if a load that was joined ended without a value for a key.
     /// - A key that is not equal to itself is not in the result.
-    /// - An error is about all keys of the load, so it is not kept, whatever [`errors_for`](super::CacheBuilder::errors_for) says,
-    ///   and errors that are kept are not returned.
-    /// - The load is a part of this future, as that of [`get_or_load`](Self::get_or_load). If the caller drops the future, other
-    ///   callers that wait for some of its keys call their own loaders, each for the keys that it misses. Use
-    ///   [`get_many_or_load_detached`](Self::get_many_or_load_detached) if callers have deadlines that are shorter than the load.
-    /// - The [`load_timeout`](super::CacheBuilder::load_timeout) holds for the load as a whole, and for each wait for a load of
-    ///   another caller.
+    /// - An error concerns all keys of the load. So it is not kept, even with
+    ///   [`errors_for`](super::CacheBuilder::errors_for), and kept errors are not returned.
+    /// - The load is part of this future, as in [`get_or_load`](Self::get_or_load). If the caller drops the future,
+    ///   other callers that wait for some of its keys call their own loaders, each for the keys that it misses. Use
+    ///   [`get_many_or_load_detached`](Self::get_many_or_load_detached) if callers have deadlines shorter than the
+    ///   load.
+    /// - The [`load_timeout`](super::CacheBuilder::load_timeout) applies to the load as a whole, and to each wait for a
+    ///   load of another caller.
     ///
     /// ```
     /// # use pgherald_core::cache::{CacheHandle, LoadError};
@@ -74,11 +75,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         Ok(read.found)
     }
 
-    /// As [`get_many_or_load`](Self::get_many_or_load), but the load goes on when its caller gives up.
+    /// As [`get_many_or_load`](Self::get_many_or_load), but the load continues when its caller gives up.
     ///
-    /// The load runs in a task of its own, as that of [`get_or_load_detached`](Self::get_or_load_detached), and has the same
-    /// terms: the future that the loader returns must be `Send` and own what it uses. A load that bypasses the cache ends with
-    /// its caller. Outside of a tokio runtime this is `get_many_or_load`.
+    /// The load runs in a task of its own, with the rules of [`get_or_load_detached`](Self::get_or_load_detached): the
+    /// future that the loader returns must be `Send` and own the data that it uses. A load that bypasses the cache ends
+    /// with its caller. Outside of a tokio runtime this is `get_many_or_load`.
     ///
     /// ```
     /// # use std::collections::HashMap;
@@ -141,12 +142,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     }
 }
 
-/// A read of many keys that is under way.
+/// A read of many keys that is in progress.
 struct Read<K: CacheKey, V: Send + Sync + 'static> {
     inner: Arc<Inner<K, V>>,
     found: HashMap<K, Arc<V>>,
     wanted: Vec<K>,
-    /// The loads of others that bring some of it.
+    /// The loads of other callers that bring some of the keys.
     joins: Vec<(K, Arc<Flight<V>>)>,
 }
 
@@ -160,7 +161,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> Read<K, V> {
         }
     }
 
-    /// Looks for everything that is wanted. Returns what the caller is to load, which comes first: others may wait for it.
+    /// Looks up all wanted keys. Returns those that the caller must load. That comes before joins: other callers may
+    /// wait for it.
     fn look(&mut self) -> Option<Batch<K, V>> {
         let inner = &self.inner;
         let accept = match inner.admit() {
@@ -192,7 +194,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Read<K, V> {
                 Begin::Found(value) => drop(self.found.insert(key, value)),
                 Begin::Join(flight) => self.joins.push((key, flight)),
                 Begin::Lead(flight) => {
-                    // First of all: a key whose clone panics abandons the flight.
+                    // Before the key is cloned: if the clone panics, dropping the lead abandons the flight.
                     let lead = Lead::new(Arc::clone(inner), key, flight);
                     missing.insert(lead.key.clone(), Some(lead));
                 }
@@ -204,7 +206,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Read<K, V> {
         })
     }
 
-    /// Waits for the loads of others. What they do not bring is wanted again.
+    /// Waits for the loads of other callers. Keys without a value become wanted again.
     async fn join<E: Send + Sync + 'static>(&mut self) -> Result<(), LoadError<E>> {
         for (key, flight) in self.joins.drain(..) {
             match self.inner.join(&key, &flight).await? {
@@ -216,10 +218,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Read<K, V> {
     }
 }
 
-/// What one load is to bring.
+/// The keys of one load.
 struct Batch<K: CacheKey, V: Send + Sync + 'static> {
     inner: Arc<Inner<K, V>>,
-    /// Without leads if it goes past the cache, for all keys or for one that no event names.
+    /// A key has no lead if it bypasses the cache: if all keys do, or if no event names it.
     missing: HashMap<K, Option<Lead<K, V>>>,
 }
 
@@ -232,7 +234,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Batch<K, V> {
         self.missing.values().flatten().map(|lead| &*lead.flight)
     }
 
-    /// Whether others may wait for it.
+    /// Whether other callers may wait for it.
     fn is_led(&self) -> bool {
         self.flights().next().is_some()
     }
@@ -242,12 +244,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> Batch<K, V> {
         F: Future<Output = Result<T, E>>,
     {
         let ids = self.flights().map(Flight::id).collect();
-        // The time at which those that joined the first of them give up.
+        // The first flight's callers give up at this time plus the time limit.
         let began = self.flights().map(Flight::began).min();
         self.inner.run(ids, began.unwrap_or_else(now), load).await
     }
 
-    /// Ends the flights with what the loader gave. Returns what was asked for.
+    /// Ends the flights with the loader's result. Returns the requested values.
     fn land<E: Send + Sync + 'static>(
         mut self,
         (loaded, called): Ran<impl IntoIterator<Item = (K, V)>, E>,
@@ -271,7 +273,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Batch<K, V> {
         };
         let (mut found, mut stored) = (HashMap::new(), None);
         for (key, value) in values {
-            // What was not asked for was not registered before it was read, so it cannot be stored.
+            // A key that was not requested was not registered before the load, so its value cannot be stored.
             let Some(lead) = self.missing.remove(&key) else {
                 continue;
             };

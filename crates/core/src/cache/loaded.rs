@@ -1,9 +1,9 @@
-//! What a loader gives, with what is to become of it.
+//! A loader's value with options.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A loaded value, with its own terms: for [`get_or_load_with`](super::CacheHandle::get_or_load_with) and
+/// A loaded value with options of its own, for [`get_or_load_with`](super::CacheHandle::get_or_load_with) and
 /// [`insert_with`](super::CacheHandle::insert_with).
 ///
 /// ```
@@ -27,12 +27,12 @@ pub struct Loaded<V> {
 }
 
 impl<V> Loaded<V> {
-    /// A value that is stored, with the cache's time to live.
+    /// Returns a value that is stored with the cache's time to live.
     pub fn new(value: V) -> Self {
         Self::shared(Arc::new(value))
     }
 
-    /// The same for a value that is shared already.
+    /// As [`new`](Self::new), for a value in an [`Arc`].
     pub fn shared(value: Arc<V>) -> Self {
         Self {
             value,
@@ -41,14 +41,14 @@ impl<V> Loaded<V> {
         }
     }
 
-    /// Sets the time to live of this value, from the beginning of its load, in place of the cache's. It is not shortened at
-    /// random. A value with a time to live of 0 is not stored.
+    /// Sets the time to live of this value, from the beginning of its load, instead of the cache's. It is not shortened
+    /// at random. A value with a time to live of 0 is not stored.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// Has the value not stored: only the callers that wait for this load get it.
+    /// Does not store the value: only the callers that wait for this load get it.
     pub fn unstored(mut self) -> Self {
         self.stored = false;
         self

@@ -1,4 +1,4 @@
-//! Query results in memory, never stale for longer than an event takes to travel, and never silently so.
+//! Caches of query results in memory, which events invalidate.
 //!
 //! ```text
 //!                      ┌─ CacheDriver: strategy, flush on resync ─┐
@@ -7,12 +7,12 @@
 //!                                          ▼ invalidates
 //!   readers ── CacheHandle ──► gate ──► store ◄── loads, one per key
 //!   (any thread, no mailbox)    │
-//!                               └─ closed while the source is not live: reads go past the cache
+//!                               └─ closed while the source is not live: reads bypass the cache
 //! ```
 //!
-//! # The race that is closed
+//! # The race between a load and a change
 //!
-//! What most caches get wrong is a change that comes while the old value is being loaded:
+//! A change may arrive while the old value is being loaded. Many caches then store the old value:
 //!
 //! ```text
 //!   reader      miss ── SELECT: version 1 ── … slow … ── store version 1        ◄── stale until the next change
@@ -20,35 +20,36 @@
 //!   cache                                     event: invalidate (nothing is there yet)
 //! ```
 //!
-//! Here a load is registered *before* it begins. The invalidation finds it, and marks it as overtaken: its result goes to
-//! those who already waited for it, and is not stored; whoever reads after the invalidation does not join it, but loads
-//! anew.
+//! Here a load is registered *before* it begins. The invalidation finds it and marks it as overtaken. Callers that
+//! already wait for an overtaken load get its result, but the cache does not store it. Reads that begin after the
+//! invalidation start a new load.
 //!
-//! # What is guaranteed
+//! # Guarantees
 //!
-//! - **No stale fill.** A value whose load began before an invalidation of its key was applied is never served to a read
-//!   that begins after that, and such a read never joins the older load.
-//! - **A blind cache does not answer.** It answers only while the source is live *and* everything was flushed for the
-//!   resync with which it became so. It stops answering before anybody learns that the source is down, and as
-//!   soon as its driver is gone. [`WhenNotLive`] loosens this, up to a stated age.
-//! - **Hits do not wait.** They cross no mailbox and await nothing.
-//! - **Misses load once.** However many want a key, one loads it. A loader that fails tells all; one that panics or goes
-//!   away leaves the load to the next. Errors are not stored, unless [`errors_for`](CacheBuilder::errors_for) says so.
-//! - **In doubt, everything goes.** An event that cannot be mapped to keys, a panic in a strategy, too many held events:
-//!   the cache is flushed.
+//! - **No stale fill.** A value whose load began before an invalidation of its key is never served to a read that
+//!   begins after the invalidation was applied. Such a read never joins the older load.
+//! - **A blind cache does not answer.** It answers only while the source is live *and* the cache has applied the
+//!   resync, or the missed events, that preceded this. It stops answering before subscribers are notified that the source is down, and as soon
+//!   as its driver is dropped. [`WhenNotLive`] allows stale values up to a maximum age instead.
+//! - **Hits do not wait.** They use no mailbox and await nothing.
+//! - **Misses load once.** Concurrent misses of a key share one load. If its loader fails, all callers get the error.
+//!   If the loader panics or is dropped, the next caller loads. Errors are not stored, unless
+//!   [`errors_for`](CacheBuilder::errors_for) is set.
+//! - **If in doubt, the cache is flushed:** for an event that cannot be mapped to keys, a panic in a strategy, or too
+//!   many held events.
 //!
-//! # What is not
+//! # Limits
 //!
-//! - A value may be stale for as long as an event travels: from the commit, through PostgreSQL and the listener, to the
-//!   driver; and for as long as the [`Strategy`] holds it back. Who cannot wait takes a [`WriteToken`].
-//! - Changes that are not announced are not seen: see [`trigger`](crate::trigger) for what those are.
-//! - The loader must read what is committed, on the primary, in a transaction that began after it was called. One that reads
-//!   a replica, or in an older snapshot, brings old values.
-//! - The driver has to get to run: on a thread that other code blocks, it is late, and so are invalidations.
-//! - A load is a part of the future that leads it, unless it is
-//!   [detached](CacheHandle::get_or_load_detached). If a task keeps that future without polling it, the callers that joined
-//!   wait with it, at most for [`load_timeout`](CacheBuilder::load_timeout).
-//! - A load in which tasks are spawned that read the same cache may wait for itself; see [`LoadError::Recursive`].
+//! - A value is stale while its event travels from the commit through PostgreSQL and the listener to the driver, and
+//!   while the [`Strategy`] holds the event. A writer that must see its own commit uses a [`WriteToken`].
+//! - The cache does not see changes that are not announced; [`trigger`](crate::trigger) lists them.
+//! - The loader must read committed data, on the primary, in a transaction that began after the loader was called. A
+//!   replica or an older snapshot returns old values.
+//! - The driver needs time to run. If other code blocks its thread, invalidations are late.
+//! - A load is part of the future of the caller that leads it, unless it is
+//!   [detached](CacheHandle::get_or_load_detached). If a task keeps that future without polling it, callers that joined
+//!   the load wait for at most [`load_timeout`](CacheBuilder::load_timeout).
+//! - A loader that spawns tasks which read the same cache may wait for itself; see [`LoadError::Recursive`].
 
 mod builder;
 mod dependency;
@@ -71,7 +72,7 @@ mod refresh;
 mod scope;
 mod stats;
 mod store;
-// Not inside: `tests/interleavings` compiles the store with locks that work only there.
+// Declared here, not in `store`: `tests/interleavings` compiles the store with locks that work only there.
 #[cfg(test)]
 #[path = "store/tests.rs"]
 mod store_tests;

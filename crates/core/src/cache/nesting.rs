@@ -1,10 +1,10 @@
-//! Loads that read from caches themselves, and the deadlocks that must not come of it.
+//! Loads that read from caches, and the detection of deadlocks between them.
 //!
-//! A loader may read other keys and other caches. If it waits for the load of somebody who, directly or by further
-//! waits, waits for *this* load, nobody would ever get on. So whoever waits inside a load says so in a common
-//! register; a wait that would close a circle is refused.
+//! A loader may read other keys and other caches. If it waits for a load that waits, directly or through further loads,
+//! for *this* load, none of them can end. So each load that waits is entered in a global register, and a wait that
+//! would close a cycle is refused.
 //!
-//! Known by the task: a loader that spawns a task and waits for what that task reads is not seen.
+//! Loads are tracked by task. If a loader spawns a task and waits for its reads, the register does not know.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ tokio::task_local! {
 /// For each flight, the flights that its loader waits for.
 static WAITS: Mutex<BTreeMap<FlightId, Vec<FlightId>>> = Mutex::new(BTreeMap::new());
 
-/// A load that the current task is in the middle of.
+/// A load that the current task runs in.
 #[derive(Debug)]
 pub(super) struct Frame {
     outer: Option<Arc<Frame>>,
@@ -32,12 +32,12 @@ pub(super) struct Frame {
     place: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
-/// Waiting would never end.
+/// The wait would never end.
 #[derive(Debug)]
 pub(super) struct Circle;
 
-/// Whether the current task is in the middle of a load that has a place. Waiting for another one could then be waiting
-/// for oneself.
+/// Whether the current task runs in a load that holds a permit. Waiting for another permit could then be a wait for
+/// itself.
 pub(super) fn has_place() -> bool {
     let mut frame = CURRENT.try_with(Arc::clone).ok();
     while let Some(current) = frame {
@@ -69,7 +69,7 @@ where
         .await
 }
 
-/// Runs `load` in a task of its own, as a part of the loads that the current task is in the middle of.
+/// Runs `load` in a task of its own, as part of the loads that the current task runs in.
 pub(super) fn spawn<F>(runtime: &Handle, load: F) -> JoinHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
@@ -84,7 +84,7 @@ where
     runtime.spawn(load.in_current_span())
 }
 
-/// To be held while waiting for a flight.
+/// Registers a wait for a flight while it exists.
 #[derive(Debug)]
 pub(super) struct Wait {
     waiting: Vec<FlightId>,
@@ -92,10 +92,10 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    /// Enters the wait for `target` into the register; places of the current loads are given away.
+    /// Registers the wait for `target`. Gives up the permits of the current loads.
     ///
     /// # Errors
-    /// If `target`, directly or not, waits for a load that the current task is in the middle of.
+    /// If `target` waits, directly or not, for a load that the current task runs in.
     pub(super) fn begin(target: FlightId) -> Result<Self, Circle> {
         let mut waiting = Vec::new();
         let mut frame = CURRENT.try_with(Arc::clone).ok();
@@ -136,7 +136,7 @@ impl Drop for Wait {
     }
 }
 
-/// Whether one of `goals` is `from`, or is waited for by it.
+/// Whether one of `goals` is `from`, or `from` waits for it.
 fn reaches(waits: &BTreeMap<FlightId, Vec<FlightId>>, from: FlightId, goals: &[FlightId]) -> bool {
     let mut seen = BTreeSet::new();
     let mut open = vec![from];

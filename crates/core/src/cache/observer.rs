@@ -1,12 +1,12 @@
-//! What a cache tells whoever wants to know as it happens.
+//! Events that a cache reports to an observer.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::event::Event;
 
-/// Is told what a cache does. Called where it happens, on the thread of a reader or of the driver, with no lock
-/// held: it should be quick. A panic in it is caught and logged.
+/// Receives the events of a cache. It is called on the thread of the reader or driver that causes the event, without a
+/// lock held, and should return quickly. A panic in it is caught and logged.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,61 +24,61 @@ use crate::event::Event;
 /// }
 /// ```
 pub trait CacheObserver: Send + Sync + 'static {
-    /// This has just happened.
+    /// Called after each event.
     fn observe(&self, event: &CacheEvent<'_>);
 }
 
-/// Something that happened in a cache.
+/// An event in a cache.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum CacheEvent<'a> {
     /// A valid value was served from memory.
     Hit,
-    /// There was none.
+    /// A read found no value to serve.
     Miss,
-    /// A read was given the error of an earlier load.
+    /// A read got the kept error of an earlier load.
     ServedError,
-    /// A read waits for a load that somebody else began.
+    /// A read joined a load that another caller had begun.
     Joined,
-    /// A load brought a value.
+    /// A load returned a value.
     Loaded {
-        /// How long it took.
+        /// The duration of the load.
         elapsed: Duration,
-        /// Whether the value was stored; it is not if it was invalidated meanwhile.
+        /// Whether the value was stored. It is not if it was invalidated during the load.
         stored: bool,
     },
     /// A load ended with an error.
     LoadFailed {
-        /// How long it took.
+        /// The duration of the load.
         elapsed: Duration,
     },
-    /// A load ended without a result, because its caller went away or it panicked.
+    /// A load ended without a result: its caller dropped it, or it panicked.
     LoadAbandoned {
         /// Whether it panicked.
         panicked: bool,
     },
-    /// A value had to go for want of room.
+    /// A value was evicted to make room.
     Evicted,
-    /// A read went past the cache.
+    /// A read bypassed the cache.
     Bypassed(BypassReason),
-    /// A value was served that is not known to be valid.
+    /// A value was served that may be outdated.
     ServedStale(StaleReason),
     /// Keys were invalidated.
     Invalidated {
-        /// Why.
+        /// The cause.
         cause: InvalidationCause,
-        /// How many values or loads there were for them.
+        /// The number of values and loads that were invalidated.
         keys: u64,
     },
-    /// Everything was invalidated: reads that begin now load anew.
+    /// Everything was invalidated: reads that begin from now on reload.
     Flushed(FlushCause),
-    /// The effect of an event is in force: reads that begin now do not see what was before it.
+    /// An event took effect: reads that begin from now on do not see values from before it.
     Applied(&'a Event),
-    /// The strategy holds an event back.
+    /// The strategy holds the event.
     Held(&'a Event),
-    /// The strategy applied what it held: the effect of so many events is in force.
+    /// The strategy applied its held events: they have taken effect.
     Released {
-        /// How many.
+        /// The number of events.
         events: u64,
     },
 }
@@ -96,7 +96,7 @@ macro_rules! reasons {
             #[allow(dead_code, reason = "not every kind of reason is counted in a table")]
             pub(super) const COUNT: usize = [$($label),*].len();
 
-            /// The word for logs and metrics.
+            /// Returns the label for logs and metrics.
             #[must_use]
             pub const fn label(self) -> &'static str {
                 match self {
@@ -114,23 +114,23 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// Why a read went past the cache.
+    /// Why a read bypassed the cache.
     BypassReason {
-        /// The source is not live, or what was missed is not accounted for yet.
+        /// The source is not live, or the cache has not been resynced yet.
         NotLive = "not_live",
-        /// Nobody applies events to the cache: it was not started, or was stopped.
+        /// No driver applies events to the cache: it was not started, or was stopped.
         NotDriven = "not_driven",
-        /// The key is not equal to itself, or no event could name it: see [`row_of`](super::CacheBuilder::row_of).
+        /// The key is not equal to itself, or no event can name it: see [`row_of`](super::CacheBuilder::row_of).
         UnmatchedKey = "unmatched_key",
     }
 }
 
 reasons! {
-    /// Why a value was served that is not known to be valid.
+    /// Why a value was served that may be outdated.
     StaleReason {
-        /// The source is not live, and the cache may serve stale values then.
+        /// The source is not live, and the cache may serve stale values in that state.
         NotLive = "not_live",
-        /// It was invalidated, and is being loaded anew.
+        /// The value was invalidated, and is being reloaded.
         Revalidating = "revalidating",
     }
 }
@@ -138,9 +138,9 @@ reasons! {
 reasons! {
     /// Why keys were invalidated.
     InvalidationCause {
-        /// An event was about a row they depend on.
+        /// An event concerned a row that the keys depend on.
         Event = "event",
-        /// Somebody asked for it.
+        /// The program called `invalidate`.
         ByHand = "by_hand",
     }
 }
@@ -148,17 +148,17 @@ reasons! {
 reasons! {
     /// Why everything was invalidated.
     FlushCause {
-        /// An event was about a whole table.
+        /// An event concerned a whole table.
         Event = "event",
-        /// The strategy said so.
+        /// The strategy requested it.
         Strategy = "strategy",
-        /// Events are missing.
+        /// Events may be missing.
         Resync = "resync",
         /// The row key of an event does not fit the cache's dependencies.
         Mismatch = "mismatch",
-        /// Code of the user's panicked while events were applied.
+        /// User code panicked while events were applied.
         Panic = "panic",
-        /// Somebody asked for it.
+        /// The program requested it.
         ByHand = "by_hand",
     }
 }

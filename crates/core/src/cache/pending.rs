@@ -1,11 +1,11 @@
-//! What the events that a strategy holds will do to the cache.
+//! The combined effect of the events that a strategy holds.
 
 use std::collections::HashSet;
 
 use super::dependency::{Effects, Tag};
 use super::handle::CacheKey;
 
-/// Beyond so many keys and rows, everything is invalidated instead: the memory for them is bounded.
+/// The maximum number of keys and rows. Beyond it, everything is invalidated instead, so that memory is bounded.
 const MOST_TARGETS: usize = 10_000;
 const FEW_TOKENS: usize = 1_024;
 
@@ -17,7 +17,7 @@ pub(super) struct Pending<K> {
     events: u64,
     /// Write tokens that came after some of these events.
     tokens: Vec<u128>,
-    /// Before there are more of them, those that nobody waits for any longer are forgotten.
+    /// Beyond this number of tokens, those without a waiting caller are removed.
     most_tokens: usize,
 }
 
@@ -34,7 +34,7 @@ impl<K> Default for Pending<K> {
     }
 }
 
-/// What is to be done.
+/// The released effects.
 #[derive(Debug)]
 pub(super) struct Released<K> {
     /// `None`: all of them.
@@ -71,7 +71,7 @@ impl<K: CacheKey> Pending<K> {
         self.tags = HashSet::new();
     }
 
-    /// Takes in a write token. Gives it back if nothing is held that came before it.
+    /// Keeps a write token. Returns it if no event is held that came before it.
     pub(super) fn hold_token(
         &mut self,
         token: u128,

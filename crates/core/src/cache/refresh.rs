@@ -1,4 +1,4 @@
-//! Loading anew in the background what was invalidated.
+//! Reloads of invalidated values in the background.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -16,19 +16,19 @@ use super::lead::Lead;
 use super::store::{Accept, Begin};
 use crate::panic::message;
 
-/// How many requests may wait; what is beyond is asked for again by the next reader.
+/// How many requests may be queued. Beyond it, the next reader requests the reload again.
 pub(super) const MOST_REQUESTS: usize = 1_024;
-/// How many run at a time, apart from the cache's [`LoadLimit`](super::LoadLimit).
+/// How many loads run at once, besides the limit of the cache's [`LoadLimit`](super::LoadLimit).
 const CONCURRENT: usize = 8;
 
 type LoadFailure = Box<dyn StdError + Send + Sync>;
 type Loading<V> = Pin<Box<dyn Future<Output = Result<V, LoadFailure>> + Send>>;
 pub(super) type Load<K, V> = Box<dyn Fn(K) -> Loading<V> + Send + Sync>;
 
-/// Serving what was invalidated for a little while longer, and loading it anew in the background.
+/// Serves invalidated values for a limited time while they are reloaded in the background.
 ///
-/// This gives up a part of what a cache guarantees, on purpose: for up to `max_stale` after an invalidation, reads may
-/// see the value from before it.
+/// This weakens the guarantees of a cache on purpose: for up to `max_stale` after an invalidation, reads may see the
+/// old value.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,10 +46,10 @@ pub struct Refresh<K, V> {
 }
 
 impl<K, V> Refresh<K, V> {
-    /// Serves an invalidated value for up to `max_stale`; the first read in this time has it loaded anew by `load`.
+    /// Serves an invalidated value for up to `max_stale`. The first read in this time requests a reload by `load`.
     ///
-    /// An error or panic of `load` is counted and logged; the next read tries again. Few loads run at a time, so set
-    /// [`load_timeout`](super::CacheBuilder::load_timeout): a load that hangs then ends there, as an error.
+    /// An error or panic of `load` is counted and logged, and the next read tries again. Few loads run at a time, so
+    /// set [`load_timeout`](super::CacheBuilder::load_timeout), which ends a load that hangs, with an error.
     pub fn new<L, F>(max_stale: Duration, load: L) -> Self
     where
         L: Fn(K) -> F + Send + Sync + 'static,
@@ -62,8 +62,8 @@ impl<K, V> Refresh<K, V> {
         }
     }
 
-    /// Loads anew as soon as an event has invalidated a value, without waiting for a read. When everything is
-    /// invalidated, reads still decide what is worth it.
+    /// Reloads a value as soon as an event has invalidated it, without waiting for a read. After a flush of everything,
+    /// a value is reloaded only when it is read.
     pub fn eager(mut self) -> Self {
         self.eager = true;
         self
@@ -107,13 +107,13 @@ async fn refresh<K: CacheKey, V: Send + Sync + 'static>(
     load: &Load<K, V>,
     key: K,
 ) {
-    // What is dropped on the way ends the flight.
+    // A lead that is dropped on the way ends its flight.
     let refreshing = AssertUnwindSafe(refresh_one(inner, load, &key)).catch_unwind();
     let error = match refreshing.await {
         Ok(None) => return,
         Ok(Some(error)) => error,
         Err(panic) => {
-            // Where there was no flight yet, nobody else says so. It is the key's code that may have panicked.
+            // If there was no flight yet, no other code resets this. The panic may come from the key's code.
             let _ = crate::panic::contained(|| inner.store.not_revalidating(&key));
             format!("panicked: {}", message(panic))
         }
@@ -125,7 +125,7 @@ async fn refresh<K: CacheKey, V: Send + Sync + 'static>(
     );
 }
 
-/// Returns what went wrong.
+/// Returns the error, if the reload failed.
 async fn refresh_one<K: CacheKey, V: Send + Sync + 'static>(
     inner: &Arc<Inner<K, V>>,
     load: &Load<K, V>,
@@ -135,9 +135,9 @@ async fn refresh_one<K: CacheKey, V: Send + Sync + 'static>(
         inner.store.not_revalidating(key);
         return None;
     }
-    // Before there is a flight, which must not be left alone.
+    // Cloned before there is a flight: a panic must not leave one without a lead.
     let (of_lead, of_load) = (key.clone(), key.clone());
-    // Somebody else's load does as well.
+    // If another caller's load is in progress, it suffices.
     let Begin::Lead(flight) = inner.store.begin(key, inner.tags(key), Accept::Valid) else {
         return None;
     };

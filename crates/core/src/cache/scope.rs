@@ -1,25 +1,25 @@
-//! Which of several caches a function uses.
+//! Scopes, which give functions separate caches.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// 0 is the process itself, outside of any scope.
+/// 0 is the scope of the process, outside of any `CacheScope`.
 pub(super) type ScopeId = u64;
 
 thread_local!(static CURRENT: Cell<ScopeId> = const { Cell::new(0) });
 
-/// The scope of this thread.
+/// Returns the scope of this thread.
 pub(super) fn current() -> ScopeId {
     CURRENT.get()
 }
 
-/// Gives cached functions caches of their own on this thread, until it is dropped: for tests that run at the same time in one
-/// process, each with a herald and a database.
+/// Gives cached functions separate caches on this thread until it is dropped. It is for tests that run at the same time
+/// in one process, each with a herald and a database.
 ///
-/// A function that is started within the scope is cached on this thread only. On other threads it runs as if it had no
-/// cache, so a scope cannot make a value wrong. `#[actix::test]`, and `#[tokio::test]` with its default flavor, run all
-/// tasks of a test on one thread.
+/// A function that is started within the scope is cached on this thread only. On other threads it runs without a cache,
+/// so a scope cannot make a value wrong. `#[actix::test]`, and `#[tokio::test]` with its default flavor, run all tasks
+/// of a test on one thread.
 ///
 /// ```
 /// use pgherald_core::cache::CacheScope;
@@ -35,7 +35,7 @@ pub(super) fn current() -> ScopeId {
 #[must_use = "the scope ends when it is dropped: keep it in a variable such as `_scope`"]
 pub struct CacheScope {
     outer: ScopeId,
-    /// It belongs to its thread.
+    /// A scope belongs to its thread.
     not_send: PhantomData<*const ()>,
 }
 
@@ -53,7 +53,7 @@ impl CacheScope {
 
 impl Drop for CacheScope {
     fn drop(&mut self) {
-        // A thread that is ending may have no scope any more.
+        // The thread-local may be destroyed already when a thread ends.
         let _ = CURRENT.try_with(|current| current.set(self.outer));
     }
 }

@@ -1,4 +1,4 @@
-//! What a cache has done so far.
+//! Counts of a cache.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,84 +9,84 @@ use super::store::ShardCounts;
 
 /// Counts since the cache was built.
 ///
-/// `hits + stale_not_live + stale_revalidating + misses` is how often somebody looked into it; of the misses,
-/// some loaded, some joined the load of another, some were given an error that is kept, and some, by
-/// [`get`](super::CacheHandle::get), did none of these.
+/// `hits + stale_not_live + stale_revalidating + misses` is the number of lookups. Of the misses, some loaded, some
+/// joined another caller's load, some got a kept error, and some, by [`get`](super::CacheHandle::get), did none of
+/// these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
     /// Valid values served from memory.
     pub hits: u64,
-    /// Looks that found nothing to serve.
+    /// Lookups that found no value to serve.
     pub misses: u64,
     /// Values served while the source was not live ([`WhenNotLive::ServeStale`](super::WhenNotLive)).
     pub stale_not_live: u64,
-    /// Invalidated values served while they were loaded anew ([`Refresh`](super::Refresh)).
+    /// Invalidated values served while they were reloaded ([`Refresh`](super::Refresh)).
     pub stale_revalidating: u64,
-    /// Reads that waited for a load which somebody else had begun.
+    /// Reads that waited for another caller's load.
     pub joined: u64,
-    /// Loads that ended without an error, a batch counted as one.
+    /// Loads that ended without an error. A batch counts as one.
     pub loads: u64,
     /// Loads that ended with an error.
     pub load_errors: u64,
-    /// Reads that were given an error of an earlier load; see [`errors_for`](super::CacheBuilder::errors_for). They are among the
-    /// misses.
+    /// Reads that got the kept error of an earlier load; see [`errors_for`](super::CacheBuilder::errors_for). They are
+    /// among the misses.
     pub errors_served: u64,
-    /// Keys whose load ended at the [`load_timeout`](super::CacheBuilder::load_timeout): by itself, which counts as an error too,
-    /// or by a caller that waited, because the load's own caller did not poll it.
+    /// Keys whose load ended at the [`load_timeout`](super::CacheBuilder::load_timeout). The load ended itself, which
+    /// counts as an error too, or a waiting caller ended it, because the load's own caller did not poll it.
     pub loads_timed_out: u64,
     /// Keys whose load was dropped by its caller.
     pub loads_cancelled: u64,
     /// Keys whose load panicked.
     pub loads_panicked: u64,
-    /// Values that were loaded but not stored, because an invalidation had overtaken them.
+    /// Values that were loaded but not stored, because they were invalidated during the load.
     pub loads_overtaken: u64,
-    /// The time that the loads, with or without a value, took together.
+    /// The total duration of all loads, including those that failed.
     pub load_time: Duration,
-    /// Reads that went past the cache because the source was not live.
+    /// Reads that bypassed the cache because the source was not live.
     pub bypassed_not_live: u64,
-    /// Reads that went past the cache because nobody applied events to it: it was not started, or was stopped.
+    /// Reads that bypassed the cache because no driver applied events to it: it was not started, or was stopped.
     pub bypassed_not_driven: u64,
-    /// Reads that went past the cache because of their key: it is not equal to itself, or no event could name it; see
+    /// Reads that bypassed the cache because of their key: it is not equal to itself, or no event can name it; see
     /// [`row_of`](super::CacheBuilder::row_of).
     pub bypassed_unmatched_key: u64,
     /// Values and loads invalidated by events about rows.
     pub invalidated_by_event: u64,
     /// Values and loads invalidated by [`invalidate`](super::CacheHandle::invalidate).
     pub invalidated_by_hand: u64,
-    /// How often everything was invalidated because an event was about a whole table.
+    /// Flushes because an event concerned a whole table.
     pub flushed_by_event: u64,
-    /// How often because the strategy said so.
+    /// Flushes that the strategy requested.
     pub flushed_by_strategy: u64,
-    /// How often because events were missing.
+    /// Flushes because events were missing.
     pub flushed_by_resync: u64,
-    /// How often because an event's row key did not fit the cache's dependencies.
+    /// Flushes because an event's row key did not fit the cache's dependencies.
     pub flushed_by_mismatch: u64,
-    /// How often because code of the user's panicked while events were applied.
+    /// Flushes because user code panicked while events were applied.
     pub flushed_by_panic: u64,
-    /// How often by [`invalidate_all`](super::CacheHandle::invalidate_all), or by a [`WriteToken`](super::WriteToken) that
-    /// could not tell otherwise.
+    /// Flushes by [`invalidate_all`](super::CacheHandle::invalidate_all), or by a [`WriteToken`](super::WriteToken)
+    /// that could not determine whether its commit had been applied.
     pub flushed_by_hand: u64,
-    /// Values that had to go for want of room.
+    /// Values that were evicted to make room.
     pub evictions: u64,
     /// Values found to be older than their time to live.
     pub expirations: u64,
-    /// Values that could not be served any more, and were freed in the background: invalidated, expired or stale for too long.
-    /// Those that expired count as expirations too.
+    /// Values that could not be served any more and were freed in the background: invalidated, expired or stale for too
+    /// long. The expired ones count as expirations too.
     pub freed: u64,
-    /// Values in memory now; some may be dead, and are freed within seconds.
+    /// Values in memory now. Dead ones among them are freed within seconds.
     pub entries: u64,
-    /// Errors that are kept now, apart from the values; some may be dead, and are freed within seconds.
+    /// Errors that are kept now, apart from the values. Dead ones among them are freed within seconds.
     pub errors: u64,
-    /// How many there may be.
+    /// The maximum number of values.
     pub capacity: u64,
-    /// What they weigh together, by the cache's [`weigher`](super::CacheBuilder::weigher).
+    /// The total weight of the values in memory, by the cache's [`weigher`](super::CacheBuilder::weigher).
     pub bytes: u64,
-    /// What they may weigh together; 0 if there is no limit.
+    /// The maximum total weight; 0 if there is no limit.
     pub capacity_bytes: u64,
 }
 
-/// What is counted outside of the store.
+/// The counts that the store does not keep.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) joined: AtomicU64,
@@ -124,7 +124,7 @@ impl Counters {
         count(&self.flushed[cause as usize]);
     }
 
-    /// But for what the cache was built with, and for the weight.
+    /// Returns all counts except those of errors, capacity and weight.
     pub(super) fn stats(&self, store: ShardCounts) -> CacheStats {
         let read = |counter: &AtomicU64| counter.load(Relaxed);
         let flushed = |cause: FlushCause| read(&self.flushed[cause as usize]);

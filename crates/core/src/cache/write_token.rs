@@ -1,14 +1,15 @@
-//! Reading one's own write: waiting until a commit has been applied to a cache.
+//! Waiting until a cache has applied a commit of the caller's own.
 //!
 //! ```text
 //!   token taken ── announced in the transaction ── commit ──► NOTIFY, behind the transaction's own events
 //!                                                                │
-//!   applied() waits ◄── the driver comes upon it, and nothing before it is held any more
+//!   applied() waits ◄── the driver handles it, once it holds no event that came before it
 //! ```
 //!
-//! Notifications arrive in the order of commits, and those of one transaction in the order of their sending: once the
-//! token has arrived, so has every event of what the transaction wrote before announcing it. If a resync comes between, the token may be lost with
-//! it; but then everything was invalidated, and `applied` sees to it that this happened after the commit.
+//! Notifications arrive in the order of commits, and those of one transaction in the order in which they were sent. So
+//! when the token arrives, every event of the transaction's writes before the announcement has arrived. If a resync
+//! comes between, the token may be lost. The resync invalidates everything, and `applied` makes sure that this happens
+//! after the commit.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,25 +23,24 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Key};
 use crate::name::{ChannelName, TableName};
 
-/// The table that tokens pretend to come from.
+/// The table that tokens appear to come from.
 pub(super) const SCHEMA: &str = "pgherald";
 pub(super) const TABLE: &str = "write_token";
 
-/// How often to see whether there still is something to wait for.
+/// The interval at which to check whether reads bypass the cache.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 const SQL: &str = "SELECT pg_catalog.pg_notify($1, $2)";
 
-/// What a writer takes to see its own commit in a cache.
+/// Lets a writer wait until a cache has applied its commit.
 ///
-/// Taken before the commit, announced in the transaction after its last write, waited for after the commit. (What
-/// deferred triggers write comes later still, and is not waited for.) It may also be announced by itself, after the
-/// commit. Where only the keys that
-/// were written matter, calling [`invalidate`](super::CacheHandle::invalidate) for them after the commit does
-/// as well, without waiting.
+/// Take it before the commit, announce it in the transaction after the last write, and wait for it after the commit.
+/// The announcement may also be made after the commit, on its own. Writes of deferred triggers come after the
+/// announcement and are not waited for. If only the keys that were written matter, call
+/// [`invalidate`](super::CacheHandle::invalidate) for them after the commit: that needs no wait.
 ///
-/// It is a notification, and says nothing of changes that are recorded in the outbox. A cache on a table in
-/// [outbox mode](crate::trigger::TriggerSpec::outbox) has no use for it: there, invalidate the keys after the commit.
+/// The token is a notification, so it does not wait for changes that are recorded in the outbox. For a table in [outbox
+/// mode](crate::trigger::TriggerSpec::outbox), invalidate the keys after the commit instead.
 ///
 /// ```no_run
 /// # async fn example(users: &pgherald_core::cache::CacheHandle<i64, String>, client: &mut tokio_postgres::Client)
@@ -64,15 +64,15 @@ pub struct WriteToken {
     cache: Box<dyn Cache>,
 }
 
-/// What a token asks of its cache, whatever its types are.
+/// The operations of a cache that a token needs, independent of the cache's types.
 pub(super) trait Cache: Send + Sync {
     /// Invalidates everything.
     fn flush(&self);
 
-    /// Whether it answers as if it were the database.
+    /// Whether cached values may be served as current.
     fn is_open(&self) -> bool;
 
-    /// Whether reads go past it at the moment.
+    /// Whether reads bypass it at the moment.
     fn is_bypassed(&self) -> bool;
 }
 
@@ -88,7 +88,7 @@ impl WriteToken {
         }
     }
 
-    /// Announces it, in the transaction whose commit is to be waited for, after the last statement that writes.
+    /// Announces the token in the transaction whose commit the caller waits for, after the last statement that writes.
     ///
     /// # Errors
     /// If the statement fails.
@@ -103,13 +103,13 @@ impl WriteToken {
             })
     }
 
-    /// The statement that [`announce`](Self::announce) executes, for other database libraries.
+    /// Returns the statement that [`announce`](Self::announce) executes, for other database libraries.
     #[must_use]
     pub const fn sql() -> &'static str {
         SQL
     }
 
-    /// The two parameters of [`sql`](Self::sql), both text.
+    /// Returns the two parameters of [`sql`](Self::sql), both text.
     #[must_use]
     pub fn parameters(&self) -> (&str, String) {
         let sent_at = jiff::Timestamp::now();
@@ -121,16 +121,18 @@ impl WriteToken {
         (self.channel.as_str(), payload)
     }
 
-    /// Waits until everything up to the commit has taken effect in the cache: reads that begin afterwards see it. To be
-    /// called after the commit.
+    /// Waits until everything up to the commit has taken effect in the cache: reads that begin afterwards see it. Call
+    /// it after the commit.
     ///
-    /// A strategy that holds events back makes this wait as long; events that it ignores have no effect. Returns at once while reads go past the
-    /// cache, because then they see the database. A cache with [`Refresh`](super::Refresh) may still serve what was
-    /// before; there, [`invalidate`](super::CacheHandle::invalidate) helps.
+    /// It waits as long as a strategy holds events. It does not wait for events that a strategy ignores, because they
+    /// have no effect. It returns at once while reads bypass the cache, because they then read the database. A cache
+    /// with [`Refresh`](super::Refresh) may still serve the old values: use
+    /// [`invalidate`](super::CacheHandle::invalidate) there.
     ///
     /// # Errors
-    /// If that is not so after `limit`: the listener is behind, or does not listen to the channel the token was
-    /// announced on. At once, if the changes of a table that the cache depends on are recorded in the outbox.
+    /// If the token did not arrive within `limit`: the listener is behind, or does not listen to the channel on which
+    /// the token was announced. At once, if the changes of a table that the cache depends on are recorded in the
+    /// outbox.
     pub async fn applied(self, limit: Duration) -> Result<()> {
         if let Some(table) = self.marks.outrun.get() {
             let message = format!(
@@ -140,18 +142,18 @@ impl WriteToken {
             return Err(Error::new(Kind::Config, message));
         }
         if self.cache.is_bypassed() {
-            // It may be about to open; and what was read before the commit must not come in then.
+            // The cache may be about to answer. It must not keep values that were read before the commit.
             self.cache.flush();
             return Ok(());
         }
         let Some(reached) = self.marks.wait_for(self.id) else {
-            // A resync came between taking the token and now. It may have swallowed the token, and it is not known
-            // whether that was before the commit.
+            // A resync came since the token was taken. The token may be lost, and the resync may have come before the
+            // commit.
             self.cache.flush();
             return Ok(());
         };
         let arrived = async {
-            // The source may go down meanwhile, and reads past the cache with it.
+            // The source may go down meanwhile, and reads then bypass the cache.
             while tokio::time::timeout(LOOK_AGAIN, reached.notified())
                 .await
                 .is_err()
@@ -161,7 +163,7 @@ impl WriteToken {
                 }
             }
             if !self.cache.is_open() {
-                // It serves what was before, up to some age; and of what is announced now, some may be missing.
+                // The cache serves values from before, up to an age, and tokens announced now may be lost.
                 self.cache.flush();
             }
         };
@@ -195,18 +197,18 @@ impl fmt::Debug for WriteToken {
     }
 }
 
-/// The token that an event announces, if it announces one.
+/// Returns the token that an event announces, if any.
 pub(super) fn token_of(event: &Event) -> Option<u128> {
     let announces = event.table() == TABLE && event.schema() == Some(SCHEMA);
     let text = announces.then(|| event.key().and_then(String::from_row_key))??;
     u128::from_str_radix(&text, 16).ok()
 }
 
-/// The tokens that somebody has taken from a cache, and what became of them.
+/// The tokens that were taken from a cache, and their state.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     taken: Mutex<HashMap<u128, Mark>>,
-    /// A table of the cache whose changes come by another way than tokens, which would arrive before them.
+    /// A table of the cache whose changes do not come with tokens, but by the outbox, and may arrive after them.
     outrun: OnceLock<TableName>,
 }
 
@@ -215,14 +217,14 @@ struct Mark {
     /// Holds a permit once the token was reached.
     reached: Arc<Notify>,
     waited_for: bool,
-    /// Everything was invalidated for a resync before anybody waited.
+    /// Everything was invalidated for a resync before `applied` was called.
     resynced: bool,
 }
 
 impl Marks {
-    /// Tells that changes of `table`, on which the cache depends, are recorded in the outbox.
+    /// Records that changes of `table`, on which the cache depends, are in the outbox.
     pub(super) fn outrun(&self, table: &TableName) {
-        // One that is named is enough.
+        // The error names only one such table.
         let _ = self.outrun.set(table.clone());
     }
 
@@ -235,7 +237,7 @@ impl Marks {
         self.taken.lock().insert(id, mark);
     }
 
-    /// What to wait for; `None` if a resync came first.
+    /// Returns what to wait for; `None` if a resync came first.
     fn wait_for(&self, id: u128) -> Option<Arc<Notify>> {
         let mut marks = self.taken.lock();
         let mark = marks.get_mut(&id)?;
@@ -247,24 +249,24 @@ impl Marks {
         self.taken.lock().remove(&id);
     }
 
-    /// Whether somebody took this token from this cache, and still has it.
+    /// Whether this token was taken from this cache, and was not dropped.
     pub(super) fn is_expected(&self, id: u128) -> bool {
         self.taken.lock().contains_key(&id)
     }
 
-    /// The events before the token have taken effect.
+    /// Records that the events before the token have taken effect.
     pub(super) fn reached(&self, id: u128) {
         if let Some(mark) = self.taken.lock().get(&id) {
             mark.reached.notify_one();
         }
     }
 
-    /// Tokens may have been lost. If anybody waits for one, everything has to be invalidated now.
+    /// Records that tokens may have been lost. If the result is not empty, everything must be invalidated now.
     pub(super) fn resyncing(&self) -> Resyncing {
         let mut waiting = Vec::new();
         for mark in self.taken.lock().values_mut() {
             match mark.waited_for {
-                // The commit was before the wait, which was before the flush.
+                // The commit came before the wait, and the wait before the flush.
                 true => waiting.push(Arc::clone(&mark.reached)),
                 false => mark.resynced = true,
             }
@@ -273,17 +275,17 @@ impl Marks {
     }
 }
 
-/// Those who waited for a token before everything was invalidated.
+/// The waits for tokens that began before everything was invalidated.
 #[must_use]
 pub(super) struct Resyncing(Vec<Arc<Notify>>);
 
 impl Resyncing {
-    /// Whether nobody did.
+    /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Everything was invalidated.
+    /// Wakes them, after everything was invalidated.
     pub(super) fn done(self) {
         for reached in self.0 {
             reached.notify_one();

@@ -1,4 +1,4 @@
-//! What must hold whenever nothing is going on.
+//! Invariants that hold whenever no operation is in progress.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -11,7 +11,7 @@ where
     K: Hash + Eq + Clone + Debug,
     T: Hash + Eq + Clone + Debug,
 {
-    /// Fails unless every shard keeps to its capacity, and the index has exactly what is stored or in flight.
+    /// Fails unless every shard keeps its capacity, and the index has exactly the keys that are stored or in flight.
     pub(crate) fn assert_consistent(&self) {
         let mut pairs = HashSet::new();
         for shard in &self.shards {
@@ -39,13 +39,13 @@ where
         );
     }
 
-    /// How many values are held, dead ones included.
+    /// The number of values held, dead ones included.
     pub(crate) fn len(&self) -> usize {
         let len = |shard: &super::Locked<K, V, T>| shard.0.lock().entries.len();
         self.shards.iter().map(len).sum()
     }
 
-    /// How many loads are registered.
+    /// The number of registered loads.
     pub(crate) fn in_flight(&self) -> usize {
         self.shards
             .iter()
@@ -53,13 +53,13 @@ where
             .sum()
     }
 
-    /// How many values each shard may hold.
+    /// The capacity of each shard.
     pub(crate) fn capacities(&self) -> Vec<usize> {
         let capacity = |shard: &super::Locked<K, V, T>| shard.0.lock().rest.capacity.get();
         self.shards.iter().map(capacity).collect()
     }
 
-    /// The number of the shard that a key belongs to.
+    /// The number of the shard of a key.
     pub(crate) fn shard_of(&self, key: &K) -> usize {
         let shard = self.shard(&self.sought(key));
         let is_it = |other: &super::Locked<K, V, T>| std::ptr::eq(&raw const other.0, shard);

@@ -1,17 +1,17 @@
-//! Times in half the room that an `Instant` takes: there are up to three with each value.
+//! Times in half the size of an `Instant`: each entry has up to three.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use crate::sync::now;
 
-/// Counts from when the store was made.
+/// Counts from the creation of the store.
 #[derive(Debug)]
 pub(super) struct Clock {
     origin: Instant,
 }
 
-/// A time on the clock of its store, in nanoseconds and one: enough for five hundred years.
+/// A time on the clock of its store, in nanoseconds plus one. The range is five hundred years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Time(NonZeroU64);
 
@@ -24,14 +24,14 @@ impl Clock {
         self.time(now())
     }
 
-    /// What was before the store is the time at which it was made.
+    /// A time before the creation of the store becomes the creation time.
     pub(super) fn time(&self, at: Instant) -> Time {
         Time::after(at.saturating_duration_since(self.origin)).unwrap_or(Time(NonZeroU64::MAX))
     }
 }
 
 impl Time {
-    /// When the store was made.
+    /// The creation of the store.
     pub(super) const ORIGIN: Self = Self(NonZeroU64::MIN);
 
     fn after(elapsed: Duration) -> Option<Self> {

@@ -1,4 +1,4 @@
-//! What makes room: values that are dead, and values that weigh too much together.
+//! Making room: removing dead values, and values beyond the weight limit.
 
 use std::hash::Hash;
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
@@ -8,7 +8,7 @@ use super::hashed::{Hashed, Sought};
 use super::shard::{Entry, Shard};
 use super::{Store, discard};
 
-/// How many dead entries of one shard are dropped at once, at least.
+/// The minimum number of dead entries of one shard that are dropped at once.
 const PORTION: usize = 64;
 
 impl<K, V, T> Store<K, V, T>
@@ -16,7 +16,7 @@ where
     K: Hash + Eq + Clone,
     T: Hash + Eq + Clone,
 {
-    /// From when on an entry is not served in any way; none if that is never.
+    /// Returns the time from which an entry is not served any more; none if there is no such time.
     pub(super) fn dead_at(
         &self,
         entry: &Entry<V, T>,
@@ -25,11 +25,11 @@ where
     ) -> Option<Time> {
         let flushes = epoch.saturating_sub(entry.epoch);
         let keep = self.terms.keep_stale;
-        // Only the last flush is known.
+        // Only the time of the last flush is known.
         if flushes > 1 || flushes > 0 && (keep.is_none() || flushed_at.is_none()) {
             return Some(Time::ORIGIN);
         }
-        // Whichever came first, so that nothing prolongs what another one has begun.
+        // The earliest cause counts, so that a later one does not prolong the entry.
         let since = [
             entry.stale_since,
             entry.expires_at,
@@ -39,7 +39,7 @@ where
         since.checked_add(keep.unwrap_or_default())
     }
 
-    /// An entry of the shard ceases to be valid then.
+    /// Records that an entry of the shard ceases to be valid at `at`.
     pub(super) fn dead_after(&self, shard: &mut Shard<K, V, T>, at: Time) {
         if let Some(at) = at.checked_add(self.terms.keep_stale.unwrap_or_default())
             && shard.due(at)
@@ -48,14 +48,15 @@ where
         }
     }
 
-    /// An entry is no longer in the store.
+    /// Accounts for an entry that has left the store.
     pub(super) fn removed(&self, entry: &Entry<V, T>) {
         if entry.weight > 0 {
             self.weight.fetch_sub(entry.weight, AcqRel);
         }
     }
 
-    /// An entry was taken out of its shard: it no longer weighs, nor is it found by its tags.
+    /// Accounts for an entry that was taken out of its shard: its weight is subtracted, and it is removed from the
+    /// index.
     pub(super) fn taken_out(
         &self,
         shard: &Shard<K, V, T>,
@@ -66,24 +67,23 @@ where
         self.forget(shard, key, &entry.tags);
     }
 
-    /// Whether there may be entries to [expire](Self::expire). The caller then does that in every shard: what it leaves, and what
-    /// comes meanwhile, sets the bound anew.
+    /// Returns whether there may be entries to [expire](Self::expire). The caller must then do so in every shard.
+    /// Remaining entries and later changes set the bound again.
     pub(crate) fn take_due(&self) -> bool {
         let is_due = self.due.load(Acquire) <= self.clock.now().nanos();
         if is_due {
-            // Before any shard: what comes afterwards is not lost.
+            // Before the shards are read, so that later changes are not lost.
             self.due.swap(u64::MAX, AcqRel);
         }
         is_due
     }
 
-    /// Some entries may be dead from then on.
+    /// Records that entries may be dead from `at` on.
     pub(super) fn due(&self, at: Time) {
         self.due.fetch_min(at.nanos(), AcqRel);
     }
 
-    /// Drops some entries of one shard that are not served in any way any more. Returns whether it dropped any: then there may
-    /// be more.
+    /// Drops some dead entries of one shard. Returns whether it dropped any, in which case there may be more.
     pub(crate) fn expire(&self, number: usize) -> bool {
         let Some(shard) = self.shards.get(number) else {
             return false;
@@ -101,11 +101,11 @@ where
             self.due(due);
             return false;
         }
-        // Large shards take larger portions, so that each entry is looked at a limited number of times.
+        // A larger shard has larger portions, so that each entry is checked only a limited number of times.
         let most = PORTION.max(shard.entries.len() / 16);
         let mut dead: Vec<Hashed<K>> = Vec::new();
         let mut next: Option<Time> = None;
-        // From the rear: there is what a flush left.
+        // From the rear, where the entries that a flush left are.
         for (key, entry) in shard.entries.iter().rev() {
             if dead.len() == most {
                 next = Some(Time::ORIGIN);
@@ -138,8 +138,8 @@ where
         any
     }
 
-    /// Evicts until all entries weigh no more than they may: first of the shard of `key`, but not `key` itself, then of the
-    /// others. Returns whether it evicted any.
+    /// Evicts until the total weight is within its limit: first from the shard of `key`, but not `key` itself, then
+    /// from the others. Returns whether it evicted any.
     pub(super) fn trim(&self, key: &Sought<'_, K>) -> bool {
         let Some(most) = self.terms.max_weight else {
             return false;
@@ -147,7 +147,7 @@ where
         let is_over = || self.weight.load(Acquire) > most;
         let first = self.shard_number(key);
         let mut evicted = false;
-        // The shard of the key comes again at the end: what it then has left may be the new value alone.
+        // The shard of the key is checked again at the end. It may then hold only the new value.
         for offset in 0..=self.shards.len() {
             let number = (first + offset) % self.shards.len();
             let own = if offset == 0 { 1 } else { 0 };
@@ -169,7 +169,7 @@ where
         evicted
     }
 
-    /// What all entries weigh.
+    /// Returns the total weight of all entries.
     pub(crate) fn weight(&self) -> u64 {
         self.weight.load(Acquire)
     }

@@ -1,4 +1,4 @@
-//! Bringing values in: by loads that are registered before they begin, or with a moment from before they were read.
+//! Inserting values: by loads that are registered before they begin, or with a moment taken before they were read.
 
 use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::Ordering::{AcqRel, Acquire};
@@ -13,23 +13,23 @@ use crate::sync::{Arc, AtomicU64, now};
 
 #[derive(Debug)]
 pub(crate) enum Begin<V> {
-    /// Somebody was quicker.
+    /// Another caller stored a value first.
     Found(Arc<V>),
-    /// A load is under way that began late enough.
+    /// A load is in progress that began late enough.
     Join(Arc<Flight<V>>),
-    /// The caller is to load, and to end the flight in any case.
+    /// The caller must load, and must end the flight in any case.
     Lead(Arc<Flight<V>>),
 }
 
-/// What became of a value that was loaded.
+/// The result of storing a loaded value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {
     Yes,
-    /// And another one had to go.
+    /// Stored, and another value was evicted.
     Evicting,
     /// Not stored: the key was invalidated while it was loaded.
     Overtaken,
-    /// Not stored: the loader declined that, or it weighs more than all entries may.
+    /// Not stored: the loader declined that, or the value weighs more than all entries may.
     Declined,
 }
 
@@ -38,7 +38,7 @@ pub(crate) enum Stored {
 pub(crate) struct Fresh<V> {
     pub(crate) value: Arc<V>,
     pub(crate) weight: u64,
-    /// Its own time to live, in place of that of all.
+    /// The value's own time to live, instead of the store's.
     pub(crate) ttl: Option<Duration>,
     pub(crate) stored: bool,
 }
@@ -68,7 +68,7 @@ where
     K: Hash + Eq + Clone,
     T: Hash + Eq + Clone,
 {
-    /// Registers a load of `key`, unless there is no need for one.
+    /// Registers a load of `key`, unless a value or a load already exists.
     pub(crate) fn begin(&self, key: &K, tags: Box<[T]>, accept: Accept) -> Begin<V> {
         let key = self.sought(key);
         let mut shard = self.shard(&key).lock();
@@ -80,7 +80,7 @@ where
         }
         if let Some((flight, _)) = shard.rest.flights.get(key.probe())
             && flight.epoch == epoch
-            // One that ended in a panic of the key's code may still stand here.
+            // A flight whose end panicked in the key's code may still be registered.
             && !flight.has_ended()
             && accept.takes_of(self.clock.time(flight.began), &self.clock)
         {
@@ -88,7 +88,7 @@ where
         }
         let flight = Arc::new(Flight::new(epoch, now()));
         self.index.add(key.key, &tags);
-        // One of an older epoch that stood here may go on, but is nobody's business any more.
+        // An older load that was registered may continue, but its result is not stored or joined.
         let older = shard
             .rest
             .flights
@@ -153,18 +153,18 @@ where
         flight.end(outcome)
     }
 
-    /// Nothing came of a flight.
+    /// Cleans up after a flight that stored no value.
     fn give_up(&self, shard: &mut Shard<K, V, T>, key: &Sought<'_, K>, landed: Option<Box<[T]>>) {
         if let Some(tags) = landed {
             self.forget(shard, key, &tags);
         }
         if let Some(entry) = shard.entries.peek_mut(key.probe()) {
-            // Whoever is served the stale value next is to see to it again.
+            // The next read that is served the stale value requests a reload again.
             entry.revalidating = false;
         }
     }
 
-    /// Takes a flight out of the register, if it was not overtaken.
+    /// Takes a flight out of the register, unless it was overtaken.
     fn land(
         &self,
         shard: &mut Shard<K, V, T>,
@@ -179,7 +179,7 @@ where
         }
     }
 
-    /// Stores a value. What had to go is to be dropped outside of the lock.
+    /// Stores a value. The caller drops the returned entries outside of the lock.
     fn put(
         &self,
         shard: &mut Shard<K, V, T>,
@@ -194,7 +194,7 @@ where
         let expires_at = own_end.unwrap_or_else(|| {
             let ttl = self.terms.ttl?;
             let share = 1.0 - self.terms.jitter * fastrand::f64();
-            // A time too long to be represented is for ever.
+            // A time that cannot be represented never ends.
             let ttl = Duration::try_from_secs_f64(ttl.as_secs_f64() * share).ok()?;
             loaded_at.checked_add(ttl)
         });
@@ -230,7 +230,7 @@ where
         [replaced, evicted]
     }
 
-    /// The moment before something is read that is to be [inserted](Self::insert).
+    /// Returns the current moment. Take it before a value is read that is then [inserted](Self::insert).
     pub(crate) fn moment(&self) -> Moment {
         Moment {
             store: self.id,
@@ -240,9 +240,9 @@ where
         }
     }
 
-    /// Stores what was read after `moment`, unless it may have been invalidated since.
+    /// Stores a value that was read after `moment`, unless the key may have been invalidated since.
     ///
-    /// May refuse without need: invalidations are remembered by hash.
+    /// Invalidations are tracked by hash, so a collision may refuse a value without need.
     pub(crate) fn insert(
         &self,
         moment: Moment,
@@ -257,7 +257,7 @@ where
         }
         let key = self.sought(key);
         let mut shard = self.shard(&key).lock();
-        // Before looking at the slots: who invalidates a tag writes its slot and then reads the index.
+        // Before the slots are read: an invalidation of a tag writes its slot and then reads the index.
         self.index.add(key.key, &tags);
         let overtaken = |slot: &AtomicU64| slot.load(Acquire) > moment.sequence;
         let refused = moment.store != self.id
@@ -278,7 +278,7 @@ where
     }
 }
 
-/// Ends a flight, if only by unwinding: no way out leaves anybody waiting.
+/// Ends a flight even by unwinding, so that no caller waits for ever.
 struct Ending<'a, V>(&'a Flight<V>);
 
 impl<V> Drop for Ending<'_, V> {

@@ -1,4 +1,4 @@
-//! A load under way, and those who wait for it.
+//! A load in progress, and the callers that wait for it.
 
 use std::any::Any;
 use std::sync::atomic::AtomicU64 as Counter;
@@ -13,15 +13,15 @@ use crate::sync::{Arc, OnceLock};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct FlightId(u64);
 
-/// How a load ended.
+/// The end of a load.
 #[derive(Debug)]
 pub(crate) enum Outcome<V> {
     Loaded(Arc<V>),
     /// With the loader's error, whatever its type.
     Failed(Arc<dyn Any + Send + Sync>),
-    /// It took longer than it may.
+    /// It exceeded its time limit.
     TimedOut,
-    /// Without a result: cancelled, panicked, or the batch did not have the key.
+    /// Without a result: dropped, panicked, or missing in the result of a batch.
     Abandoned,
 }
 
@@ -36,8 +36,8 @@ impl<V> Clone for Outcome<V> {
     }
 }
 
-/// One load of one key. Registered with the store *before* the load begins, which is what makes an
-/// invalidation that comes during the load visible to it.
+/// One load of one key. It is registered with the store *before* the load begins, so an invalidation during the load
+/// finds it.
 #[derive(Debug)]
 pub(crate) struct Flight<V> {
     pub(super) id: FlightId,
@@ -50,7 +50,7 @@ pub(crate) struct Flight<V> {
 
 impl<V> Flight<V> {
     pub(super) fn new(epoch: u64, began: Instant) -> Self {
-        // Not of `sync`: uniqueness is all that matters here.
+        // Not from `sync`: only uniqueness matters here.
         static LAST: Counter = Counter::new(0);
         Self {
             id: FlightId(LAST.fetch_add(1, Relaxed)),
@@ -73,7 +73,7 @@ impl<V> Flight<V> {
         self.id
     }
 
-    /// Wakes all callers that wait. The first outcome stays: returns false if there was one.
+    /// Wakes all callers that wait. Only the first outcome is kept: returns false if there was one before.
     pub(super) fn end(&self, outcome: Outcome<V>) -> bool {
         let first = self.outcome.set(outcome).is_ok();
         if first {
@@ -86,7 +86,7 @@ impl<V> Flight<V> {
     pub(crate) async fn ended(&self) -> Outcome<V> {
         let mut notified = std::pin::pin!(self.ended.notified());
         loop {
-            // Before looking: what comes after the look wakes us.
+            // Enabled before the check, so that an end after the check wakes this task.
             notified.as_mut().enable();
             if let Some(outcome) = self.outcome.get() {
                 return outcome.clone();

@@ -1,12 +1,12 @@
-//! Keys that are hashed once, whatever is asked about them.
+//! Keys that are hashed only once.
 //!
-//! A key is hashed to find its shard. The tables of the shard are then told the hash: they keep it with the key, and
-//! take it along with what they are asked.
+//! A key is hashed to find its shard. The tables of the shard then use that hash: they store it with the key, and
+//! lookups pass it along.
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-/// A key that is kept, with its hash.
+/// A stored key with its hash.
 #[derive(Clone, Debug)]
 pub(super) struct Hashed<K> {
     hash: u64,
@@ -22,7 +22,7 @@ impl<K> Hashed<K> {
     }
 }
 
-/// A key that is looked for, with its hash.
+/// A key to look up, with its hash.
 #[derive(Debug)]
 pub(super) struct Sought<'a, K: ?Sized> {
     pub(super) hash: u64,
@@ -30,7 +30,7 @@ pub(super) struct Sought<'a, K: ?Sized> {
 }
 
 impl<K: ?Sized> Sought<'_, K> {
-    /// In the form in which tables with [`Hashed`] keys want it.
+    /// Returns the form in which tables with [`Hashed`] keys are queried.
     #[inline]
     pub(super) fn probe(&self) -> &(dyn AnyHashed<K> + '_) {
         self
@@ -46,8 +46,8 @@ impl<K: Clone> Sought<'_, K> {
     }
 }
 
-/// What a key that is kept and one that is looked for, perhaps in its borrowed form, have in common. Both types are known wherever they meet, so
-/// that nothing of this is left in the program.
+/// The interface of a stored key and of a key to look up, which may be in its borrowed form. The concrete types are
+/// known at each use, so the compiler removes the dynamic dispatch.
 pub(super) trait AnyHashed<K: ?Sized> {
     fn hash(&self) -> u64;
     fn key(&self) -> &K;
@@ -116,7 +116,7 @@ impl<K: Eq> PartialEq for Hashed<K> {
 
 impl<K: Eq> Eq for Hashed<K> {}
 
-/// For tables with [`Hashed`] keys: takes the hash as it is.
+/// A hasher for tables with [`Hashed`] keys: it uses the hash as it is.
 pub(super) type AsHashed = BuildHasherDefault<Given>;
 
 #[derive(Debug, Default)]

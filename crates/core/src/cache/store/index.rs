@@ -1,4 +1,4 @@
-//! Which keys depend on which tag.
+//! An index from tags to keys.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
@@ -7,9 +7,9 @@ use crate::sync::{Mutex, RandomState};
 
 const SHARDS: usize = 16;
 
-/// From a tag (a row of a table) to the keys that are in the store or on their way into it.
+/// Maps a tag (a row of a table) to the keys that are stored or in flight.
 ///
-/// Locked after a shard of the store, or alone; never before one.
+/// Lock order: after a shard of the store, or alone; never before one.
 #[derive(Debug)]
 pub(super) struct Index<K, T> {
     hasher: RandomState,
@@ -65,7 +65,7 @@ impl<K: Hash + Eq + Clone, T: Hash + Eq + Clone> Index<K, T> {
         shard.get(tag).is_some_and(|keys| keys.contains(key))
     }
 
-    /// How many pairs of a tag and a key there are, a tag without keys counted as one.
+    /// The number of pairs of a tag and a key. A tag without keys counts as one.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let len = |keys: &HashSet<K, RandomState>| keys.len().max(1);

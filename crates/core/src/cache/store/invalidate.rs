@@ -1,4 +1,4 @@
-//! Invalidating: keys, tags, or everything.
+//! Invalidation of keys, of tags, or of everything.
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
@@ -9,7 +9,7 @@ use super::clock::Time;
 use super::shard::Entry;
 use super::{Store, discard};
 
-/// What becomes of values that are invalidated, where the store may serve them a while longer.
+/// Whether an invalidated value may be served as stale, if the store allows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stale {
     Keep,
@@ -66,34 +66,33 @@ where
         found
     }
 
-    /// Invalidates every key with this tag. Returns those for which there was a value or a load.
+    /// Invalidates every key with this tag. Returns those that had a value or a load.
     pub(crate) fn invalidate_tag(&self, tag: &T) -> Vec<K> {
-        // In this order: see `insert`.
+        // The slot must be written before the index is read: see `insert`.
         self.note(self.hasher.hash_one(tag));
         let mut keys = self.index.keys(tag);
         keys.retain(|key| self.invalidate(key, Stale::Keep));
         keys
     }
 
-    /// Invalidates everything. What is dead stays in memory until it is replaced, read, or [expired](Self::expire).
+    /// Invalidates everything. Dead entries stay in memory until they are replaced, read, or [expired](Self::expire).
     ///
-    /// Where the store may serve stale values a while longer, they are stale since `since`; without it, they are not
-    /// served at all.
+    /// If the store may serve stale values, they are stale since `since`. Without `since`, they are not served at all.
     pub(crate) fn flush(&self, since: Option<Instant>) {
-        // What is two epochs old is never served.
+        // An entry that is two epochs old is never served.
         let epochs = match since {
             Some(_) => 1,
             None => 2,
         };
-        // Both under the lock: who looks at both finds what belongs together.
+        // Both change under one lock, so that a reader of both sees a consistent pair.
         let mut flushed_at = self.flushed_at.lock();
         *flushed_at = since.map(|since| self.clock.time(since));
         self.epoch.0.fetch_add(epochs, AcqRel);
-        // Under the lock as well: expiring, which takes it, finds the new epoch if it finds this.
+        // Under the lock as well: expiring takes it, and then sees the new epoch if it saw this bound.
         self.due(Time::ORIGIN);
     }
 
-    /// The epoch, and when the last flush began it.
+    /// Returns the epoch, and the time of the flush that began it.
     pub(super) fn last_flush(&self) -> (u64, Option<Time>) {
         let flushed_at = self.flushed_at.lock();
         (self.epoch.0.load(Acquire), *flushed_at)

@@ -1,4 +1,5 @@
-//! The values themselves: bounded, sharded, and never served when a load was overtaken by an invalidation.
+//! The store of a cache's values: bounded and sharded. It never serves a value whose load was overtaken by an
+//! invalidation.
 //!
 //! ```text
 //!    key:  (absent) ── begin ──► in flight ── finish ──► stored ── invalidate, evict, expire ──► (absent)
@@ -7,20 +8,21 @@
 //!                              overtaken: may not be joined, is not stored
 //! ```
 //!
-//! Owner: shared by all handles of a cache and its driver. Nothing in here waits, but for the short locks of one
-//! shard.
+//! Owner: shared by all handles of a cache and its driver. Nothing here waits, except for the short locks of one shard.
 //!
 //! Guarantees:
-//! - A load is registered as a flight **before** it begins. An invalidation of its key takes the flight out of the
-//!   register under the lock of the shard; `finish` stores only what is still registered, under the same lock.
-//!   So there is no moment between "is it still valid?" and "store it".
-//! - A flush advances the store's epoch, which is one atomic addition whatever the size. Entries and flights
-//!   carry the epoch from before their load; with another one now, they are not served, joined or stored.
-//! - Registers, epoch and counters live outside the entries, so evicting one forgets nothing that matters.
-//! - The index holds a key under its tags for as long as the key is stored or in flight, and it does so before
-//!   the load begins: who invalidates a tag finds every key whose load can have read what was there before.
-//! - Locks: a shard, then the index or the time of the last flush; each of them alone; never the other way round. Values are dropped outside.
-//!   Of a user's code only `Hash`, `Eq`, `Clone` and the destructor of keys runs under a lock.
+//! - A load is registered as a flight **before** it begins. An invalidation of its key removes the flight from the
+//!   register under the lock of the shard. `finish` stores only the values of registered flights, under the same lock.
+//!   So the check and the store are one step.
+//! - A flush advances the store's epoch by one atomic addition, whatever the size. Entries and flights carry the epoch
+//!   from before their load. If it differs from the current one, an entry is not valid, and a flight is not joined or
+//!   stored.
+//! - Registers, epoch and counters are separate from the entries, so evicting an entry loses none of them.
+//! - The index holds a key under its tags while the key is stored or in flight, from before the load begins. So an
+//!   invalidation of a tag finds every key whose load may have read the old row.
+//! - Locks: a shard first, then the index or the time of the last flush, never both and never in reverse order. Values
+//!   are dropped outside of locks. Of user code, only `Hash`, `Eq`, `Clone` and the destructor of keys run under a
+//!   lock.
 
 #[cfg(test)]
 mod check;
@@ -53,25 +55,25 @@ pub(crate) use shard::ShardCounts;
 use crate::panic::contained;
 use crate::sync::{AtomicU64, Mutex, RandomState};
 
-/// Below this, a further shard would make the order of eviction too rough.
+/// With fewer entries per shard, the order of eviction would be too inexact.
 const ENTRIES_PER_SHARD: usize = 64;
 const MOST_SLOTS: usize = 4_096;
 
 pub(crate) struct Store<K, V, T> {
-    /// Tells moments of other stores apart.
+    /// Distinguishes moments of different stores.
     id: u64,
     terms: StoreTerms,
     clock: Clock,
     hasher: RandomState,
     shards: Box<[Locked<K, V, T>]>,
     index: Index<K, T>,
-    /// How often everything was invalidated.
+    /// Advanced by each flush: by 1 if values may be served as stale after it, otherwise by 2.
     epoch: Padded<AtomicU64>,
     flushed_at: Mutex<Option<Time>>,
-    /// How often a key or tag was invalidated; and for each, by hash, when last.
+    /// The number of invalidations of keys and tags; `slots` has the last one of each, by hash.
     sequence: AtomicU64,
     slots: Box<[AtomicU64]>,
-    /// What all entries weigh.
+    /// The total weight of all entries.
     weight: AtomicU64,
     /// No entry is dead before this [`Time`], in nanoseconds.
     due: AtomicU64,
@@ -80,18 +82,18 @@ pub(crate) struct Store<K, V, T> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StoreTerms {
     pub(crate) capacity: NonZeroUsize,
-    /// What all entries may weigh together.
+    /// The maximum total weight of all entries.
     pub(crate) max_weight: Option<u64>,
     pub(crate) ttl: Option<Duration>,
     /// The share of the time to live by which it is shortened at random.
     pub(crate) jitter: f64,
-    /// For how long what was invalidated may be served while it is loaded anew.
+    /// How long invalidated values may be served while they are reloaded.
     pub(crate) keep_stale: Option<Duration>,
 }
 
 type Locked<K, V, T> = Padded<Mutex<Shard<K, V, T>>>;
 
-/// A cache line of its own, or two: neighbours are fetched in pairs.
+/// On cache lines of its own: two, because processors fetch neighbours in pairs.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Padded<X>(X);
@@ -113,7 +115,7 @@ where
             Padded(Mutex::new(Shard::new(room)))
         };
         let slots = capacity.min(MOST_SLOTS).next_power_of_two().max(64);
-        // Not of `sync`: uniqueness is all that matters here.
+        // Not from `sync`: only uniqueness matters here.
         static LAST: Counter = Counter::new(0);
         Self {
             id: LAST.fetch_add(1, Relaxed),
@@ -165,11 +167,11 @@ where
 
     #[inline]
     fn shard_number<Q: ?Sized>(&self, key: &Sought<'_, Q>) -> usize {
-        // Not the bits by which the tables inside choose their buckets.
+        // These bits differ from those by which the tables inside choose their buckets.
         (key.hash >> 32) as usize & (self.shards.len() - 1)
     }
 
-    /// Takes a key out of the index if it is neither stored nor in flight.
+    /// Removes a key from the index if it is neither stored nor in flight.
     fn forget(&self, shard: &Shard<K, V, T>, key: &Sought<'_, K>, tags: &[T]) {
         if !shard.entries.contains(key.probe()) && !shard.rest.flights.contains_key(key.probe()) {
             self.index.remove(key.key, tags);
@@ -186,13 +188,13 @@ where
     }
 }
 
-/// Enough for the cores not to meet often: each hit takes a shard's lock along from core to core.
+/// Enough shards for the cores to meet rarely: each hit moves a shard's lock from core to core.
 fn most_shards() -> usize {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     (128 * cores).next_power_of_two().min(512)
 }
 
-/// Drops what a user made, one by one: a destructor that panics goes no further.
+/// Drops user values one by one. A panic of a destructor does not propagate.
 fn discard<X>(dropped: impl IntoIterator<Item = X>) {
     for value in dropped {
         if let Err(message) = contained(|| drop(value)) {

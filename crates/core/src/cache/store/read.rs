@@ -1,4 +1,4 @@
-//! Looking for values: what is served, and to whom.
+//! Lookups: which values are served.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -11,12 +11,12 @@ use super::shard::{Entry, Shard};
 use super::{Store, discard};
 use crate::sync::Arc;
 
-/// What a reader accepts.
+/// Which values a reader accepts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Accept {
-    /// What is valid.
+    /// Valid values.
     Valid,
-    /// What was valid when invalidations ceased to come, or when it was loaded since, but no longer ago than this.
+    /// Values that were valid when invalidations ceased, or were loaded since, at most `max_age` ago.
     Blind {
         since: Option<Instant>,
         max_age: Duration,
@@ -24,7 +24,7 @@ pub(crate) enum Accept {
 }
 
 impl Accept {
-    /// Whether a reader is content with this entry.
+    /// Whether a reader accepts this entry.
     pub(super) fn takes<V, T>(self, entry: &Entry<V, T>, epoch: u64, clock: &Clock) -> bool {
         entry.is_valid(epoch, clock)
             && match self {
@@ -33,7 +33,7 @@ impl Accept {
             }
     }
 
-    /// Whether a reader is content with the age of what was loaded from then on.
+    /// Whether a reader accepts the age of a value whose load began then.
     pub(super) fn takes_of(self, began: Time, clock: &Clock) -> bool {
         let Self::Blind { since, max_age } = self else {
             return true;
@@ -48,7 +48,7 @@ impl Accept {
 #[derive(Debug)]
 pub(crate) enum Found<K, V> {
     Hit(Arc<V>),
-    /// Not valid, but within the limits of what is accepted; with the key if the caller is to see to a new one.
+    /// A value that is not valid, but within the accepted limits. With the key if the caller must request a reload.
     Stale(Arc<V>, Option<K>),
     Miss,
 }
@@ -58,7 +58,7 @@ where
     K: Hash + Eq + Clone,
     T: Hash + Eq + Clone,
 {
-    /// A valid value. A miss is not counted: whoever wants to know more [`get`](Self::get)s it.
+    /// Returns a valid value. A miss is not counted; [`get`](Self::get) counts it.
     #[inline]
     pub(crate) fn hit<Q>(&self, key: &Q) -> Option<Arc<V>>
     where
@@ -67,7 +67,7 @@ where
     {
         let key = self.sought(key);
         let mut shard = self.shard(&key).lock();
-        // Under the lock: no entry is of a later epoch, so whatever is of another one is dead.
+        // Under the lock, no entry has a later epoch, so an entry of another epoch is dead.
         let epoch = self.epoch.0.load(Acquire);
         let entry = shard.entries.peek(key.probe())?;
         if !entry.is_valid(epoch, &self.clock) {
@@ -115,7 +115,7 @@ where
         found
     }
 
-    /// Serves an entry that is not valid, if that is allowed; else takes it out.
+    /// Serves an entry that is not valid, if that is allowed; otherwise removes it.
     #[cold]
     fn get_stale<Q>(
         &self,
@@ -135,7 +135,7 @@ where
             let revalidate = !std::mem::replace(&mut entry.revalidating, true);
             let value = Arc::clone(&entry.value);
             shard.rest.counts.stale_hits += 1;
-            // The key as it is stored. This moves the entry to the front, once for each new value that is asked for.
+            // The stored key. Reading it moves the entry to the front, once for each reload that is requested.
             let key = revalidate.then(|| shard.entries.get_key_value(key.probe()));
             let key = key.flatten().map(|(key, _)| key.sought().key.clone());
             return (Found::Stale(value, key), None);
@@ -150,7 +150,7 @@ where
         (Found::Miss, Some(entry))
     }
 
-    /// Nobody sees to a new value after all: whoever is served the stale one next is to.
+    /// Withdraws a reload. The next reader of the stale value requests it again.
     pub(crate) fn not_revalidating(&self, key: &K) {
         let key = self.sought(key);
         if let Some(entry) = self.shard(&key).lock().entries.peek_mut(key.probe()) {
@@ -158,7 +158,7 @@ where
         }
     }
 
-    /// Takes over to see to a new value. Returns false if there is no stale one, or somebody else sees to it.
+    /// Claims the reload of a key. Returns false if there is no stale value, or another caller has claimed it.
     pub(crate) fn revalidate(&self, key: &K) -> bool {
         let key = self.sought(key);
         let mut shard = self.shard(&key).lock();

@@ -1,4 +1,4 @@
-//! The store by itself, one thing at a time. What happens at the same time is in `tests/interleavings`.
+//! Tests of the store, one operation at a time. `tests/interleavings` tests concurrent ones.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicUsize;
@@ -43,11 +43,11 @@ fn load(store: &Numbers, key: u32, value: u32) -> Stored {
     store.finish(&key, &flight, &Arc::new(value))
 }
 
-/// What a reader is served, and how.
+/// What a reader gets.
 #[derive(Debug, PartialEq, Eq)]
 enum Got {
     Hit(u32),
-    /// And whether it is to see to a new one.
+    /// The flag says whether the reader must request a reload.
     Stale(u32, bool),
     Miss,
 }
@@ -94,7 +94,7 @@ fn holds_as_much_as_it_may_and_no_more() {
             }
             assert!(store.len() <= capacity);
         }
-        // With so many keys every shard has had its share.
+        // With this many keys, every shard is full.
         assert_eq!(store.len(), capacity);
         assert_eq!(evictions, 19 * capacity as u64);
         assert_eq!(store.counts().evictions, evictions);
@@ -111,7 +111,7 @@ fn evicts_what_was_read_least_recently_of_a_shard() {
     for key in &held {
         load(&store, *key, *key);
     }
-    // The first one is read, the second replaced, and looking for a load is not reading.
+    // A read and a replacement count as use. `begin` does not.
     assert_eq!(get(&store, held[0]), Got::Hit(held[0]));
     let before = store.moment();
     assert!(store.insert(before, &held[1], &Arc::new(7), [held[1] % 2].into()));
@@ -149,7 +149,7 @@ fn what_overtakes_a_load_and_what_does_not() {
         Stored::Overtaken
     );
     assert_eq!(overtaken(&|| store.flush(Some(now()))), Stored::Overtaken);
-    // Others' business.
+    // Invalidations of other keys do not matter.
     assert_eq!(
         overtaken(&|| assert!(!store.invalidate(&3, Stale::Keep))),
         Stored::Yes
@@ -193,7 +193,7 @@ async fn values_expire() {
     store.finish(&1, &flight, &Arc::new(1));
     advance(7 * SECOND).await;
     assert_eq!(get(&store, 1), Got::Hit(1));
-    // From when the load began: a value is no younger than that.
+    // The time to live counts from the beginning of the load.
     advance(SECOND).await;
     assert!(matches!(
         store.begin(&1, [1].into(), Accept::Valid),
@@ -201,7 +201,7 @@ async fn values_expire() {
     ));
     assert_eq!(get(&store, 1), Got::Miss);
     assert_eq!((store.len(), store.counts().expirations), (0, 1));
-    // It is in flight, so it stays in the index.
+    // The key is in flight, so it stays in the index.
     store.assert_consistent();
     assert_eq!(get(&store, 1), Got::Miss);
     assert_eq!(store.counts().expirations, 1, "once");
@@ -237,7 +237,7 @@ async fn blind_reads_are_limited_from_when_it_became_blind() {
     advance(100 * SECOND).await;
     let since = Some(now());
     advance(9 * SECOND).await;
-    // Known to be good at `since`, however old.
+    // The value was valid at `since`, whatever its age.
     assert_eq!(
         get_as(&store, 1, blind(since, 10 * SECOND)),
         Got::Stale(1, false)
@@ -313,7 +313,7 @@ async fn what_is_invalidated_is_served_for_a_while() {
     advance(9 * SECOND).await;
     assert_eq!(get(&store, 1), Got::Stale(1, true));
     assert_eq!(get(&store, 1), Got::Stale(1, false), "one sees to it");
-    // Another invalidation does not prolong it, but whoever is at it reads what may be too old.
+    // A second invalidation does not prolong the value, but the load in progress may have read too early.
     assert!(store.invalidate(&1, Stale::Keep));
     assert_eq!(get(&store, 1), Got::Stale(1, true));
     advance(SECOND).await;
@@ -355,13 +355,13 @@ async fn what_is_flushed_is_served_for_a_while_unless_it_was_flushed_before() {
     assert_eq!(get(&store, 1), Got::Stale(1, true));
     advance(SECOND).await;
     assert_eq!(get(&store, 1), Got::Miss);
-    // Since when is not known of this one; the time of the second flush would be too late.
+    // The time of the first flush is unknown now. That of the second would be too late.
     store.flush(Some(now()));
     assert_eq!(get(&store, 2), Got::Miss);
     assert_eq!(store.len(), 1);
 }
 
-/// Whatever makes a value invalid first counts, and what comes later prolongs nothing.
+/// The first cause of invalidity counts. Later causes do not prolong the entry.
 #[tokio::test(start_paused = true)]
 async fn later_causes_do_not_prolong_what_is_stale() {
     type Cause = fn(&Numbers);
@@ -387,7 +387,7 @@ async fn later_causes_do_not_prolong_what_is_stale() {
     }
 }
 
-/// Expires everything, as the driver does. Returns in how many portions.
+/// Expires everything, as the driver does. Returns the number of portions.
 fn expire(store: &Numbers) -> usize {
     if !store.take_due() {
         return 0;
@@ -413,7 +413,7 @@ fn what_a_flush_left_is_dropped_and_nothing_else() {
     assert!(expire(&store) > 0);
     assert_eq!(store.len(), 20);
     assert!((0..20).all(|key| get(&store, key) == Got::Hit(1_000)));
-    // What is in flight is still found by its tag.
+    // Keys in flight are still found by their tags.
     assert!(store.invalidate_tag(&1).contains(&149));
     assert_eq!(store.finish(&149, &flight, &Arc::new(0)), Stored::Overtaken);
     assert!(!store.expire(store.shards()), "there is no such shard");
@@ -440,7 +440,7 @@ fn a_large_flush_is_dropped_in_portions() {
     }
 }
 
-/// The ways in which entries die: each has to make the store due, and no sooner than that.
+/// Ways for an entry to die. Each must make the store due, and not earlier than that.
 #[tokio::test(start_paused = true)]
 async fn dead_entries_are_due_and_nothing_else_is() {
     let ttl = 10 * SECOND;
@@ -497,7 +497,7 @@ async fn entries_that_may_still_be_served_are_kept() {
     assert_eq!(get(&store, 2), Got::Stale(2, true));
 }
 
-/// One entry that lives long must not hide those behind it, nor make each portion walk past it for ever.
+/// A long-lived entry must not hide the entries behind it, nor make each portion walk past it again.
 #[tokio::test(start_paused = true)]
 async fn entries_expire_behind_one_that_lives() {
     let store = of(64);
@@ -548,7 +548,7 @@ fn counts_reads_by_what_they_got() {
     assert_eq!((counts.evictions, counts.expirations), (0, 0));
 }
 
-/// A value whose destructor uses the store that it was in.
+/// A value whose destructor uses its store.
 type NosyStore = Store<u32, Nosy, u32>;
 
 struct Nosy {
@@ -559,7 +559,7 @@ struct Nosy {
 impl Drop for Nosy {
     fn drop(&mut self) {
         if let Some(store) = self.store.upgrade() {
-            // Takes every lock there is; one that is held would never be free.
+            // Takes every lock. A held lock would deadlock.
             store.counts();
             store.flush(Some(now()));
             store.invalidate_tag(&0);

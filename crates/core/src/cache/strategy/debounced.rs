@@ -1,4 +1,4 @@
-//! When it is quiet again.
+//! The strategy that waits for a quiet time.
 
 use std::time::{Duration, Instant};
 
@@ -6,11 +6,10 @@ use super::{Decision, Strategy, due, positive};
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 
-/// Applies events once no other has come for a while, at the latest after a longer while.
+/// Applies events when no other has come for a quiet time, at the latest after a bound.
 ///
-/// For bursts: one invalidation after an import instead of one per row. A reader may see a row as it was
-/// before an event for at least the quiet time, even if the event is the only one, and for at most the
-/// bound.
+/// For bursts: one invalidation after an import instead of one per row. A reader may see the row of an event in its old
+/// version for at least the quiet time, even if the event is the only one, and for at most the bound.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -37,17 +36,17 @@ pub struct Debounced {
     pending: Option<Pending>,
 }
 
-/// How long the held events may be held.
+/// The deadlines of the held events.
 #[derive(Clone, Copy, Debug)]
 struct Pending {
-    /// The end of the quiet after the last one.
+    /// The end of the quiet time after the last event.
     calm: Option<Instant>,
-    /// The bound, counted from the first one.
+    /// The bound, counted from the first event.
     bound: Option<Instant>,
 }
 
 impl Debounced {
-    /// Applies when no event has come for `quiet`, at the latest `at_most` after the first pending one.
+    /// Applies when no event has come for `quiet`, and at the latest `at_most` after the first pending event.
     ///
     /// # Errors
     /// `quiet` is zero, or `at_most` is shorter than `quiet`.

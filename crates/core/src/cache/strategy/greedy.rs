@@ -1,4 +1,4 @@
-//! Every event at once.
+//! The strategy that applies every event at once.
 
 use std::fmt;
 use std::time::Instant;
@@ -9,11 +9,11 @@ use crate::panic::contained;
 
 type Predicate = dyn Fn(&Event) -> bool + Send;
 
-/// Applies every event at once. What a cache does if nothing else is asked of it.
+/// Applies every event at once. The default strategy.
 ///
-/// A reader sees a row as it was before a change until the change's event has arrived: usually some
-/// milliseconds after the commit. What [`only_if`](Self::only_if) leaves out stays as it was cached, until
-/// it expires or another event affects it.
+/// A reader sees the old version of a row until the event of the change has arrived, usually some milliseconds after
+/// the commit. Events that [`only_if`](Self::only_if) excludes invalidate nothing: a cached value then stays until it
+/// expires or until another event affects it.
 ///
 /// ```
 /// use std::time::Instant;
@@ -32,15 +32,15 @@ pub struct Greedy {
 }
 
 impl Greedy {
-    /// Applies every event.
+    /// Returns a strategy that applies every event.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Ignores events for which `predicate` does not hold. Of several predicates, all must hold.
+    /// Ignores events for which `predicate` returns false. If it is called several times, all predicates must hold.
     ///
-    /// It runs in the cache's driver: it must be quick and must not block. If it panics, the event counts
-    /// as matching, and the panic is logged.
+    /// It runs in the cache's driver, so it must be quick and must not block. If it panics, the event counts as
+    /// matching, and the panic is logged.
     pub fn only_if(mut self, predicate: impl Fn(&Event) -> bool + Send + 'static) -> Self {
         self.predicates.push(Box::new(predicate));
         self

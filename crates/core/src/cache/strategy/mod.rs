@@ -1,7 +1,7 @@
-//! When a cache gives up what events have made stale.
+//! When events take effect on a cache.
 //!
-//! A strategy decides about time, not about keys: what an event affects is the cache's knowledge. The
-//! cache's driver owns the strategy, remembers the events it holds, and does what it decides.
+//! A strategy decides about time, not about keys: the cache determines which keys an event affects. The cache's driver
+//! owns the strategy, keeps the events that it holds, and carries out its decisions.
 //!
 //! ```text
 //!          Ignore                         Hold
@@ -16,13 +16,13 @@
 //! ```
 //!
 //! Guarantees of the strategies here:
-//! - Pure: no I/O, no clock. The time is what the driver says it is; the same calls give the same answers.
-//! - No held event is forgotten. While one is held there is a deadline, or a further event can settle it
+//! - Pure: no I/O and no clock. The driver passes the time, and the same calls return the same decisions.
+//! - No held event is forgotten. While an event is held, there is a deadline, or a further event can end the wait
 //!   ([`Windowed::events`] and [`Windowed::sequence`] without [`Windowed::or_after`]).
-//! - A deadline lies after the call that set it. One that has passed is honoured by whichever call comes
-//!   first, also by an event; for [`Debounced`] this is the bound, since an event ends the quiet.
-//! - No time is too long: where an end cannot be represented as an [`Instant`] (some centuries ahead) there
-//!   is no deadline, and the wait ends with a flush only, or with an event where events can end it.
+//! - A deadline lies after the call that set it. The first call after a deadline honours it, even if that is an event.
+//!   For [`Debounced`] this is the bound, since an event ends the quiet time.
+//! - No duration is too long. If the end cannot be represented as an [`Instant`] (centuries ahead), there is no
+//!   deadline: the wait ends with a flush, or with an event if events can end it.
 
 mod debounced;
 mod greedy;
@@ -39,42 +39,41 @@ pub use windowed::Windowed;
 use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 
-/// What a [`Strategy`] wants done.
+/// The decision of a [`Strategy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a decision does nothing until a driver acts on it"]
 pub enum Decision {
-    /// The event does not matter: forget it. As the answer to a deadline: do nothing.
+    /// Drop the event: it does not matter. At a deadline: do nothing.
     Ignore,
-    /// Remember the event. What it affects is invalidated with a later `Apply` or `Everything`, and may be
-    /// read until then. As the answer to a deadline: do nothing.
+    /// Hold the event. The keys that it affects are invalidated with a later `Apply` or `Everything`, and may be read
+    /// until then. At a deadline: do nothing.
     Hold,
-    /// Invalidate now what this event and all held ones affect.
+    /// Invalidate now all keys that this event and the held events affect.
     Apply,
-    /// Invalidate the whole cache now, which settles the held events too.
+    /// Invalidate the whole cache now. No event is held afterwards.
     Everything,
 }
 
 /// Decides when events take effect on a cache.
 ///
-/// [`Greedy`], [`Windowed`], [`Timed`] and [`Debounced`] are strategies; so is whatever else implements
-/// this. Only [`on_event`](Self::on_event) must be written.
+/// [`Greedy`], [`Windowed`], [`Timed`] and [`Debounced`] implement it. Only [`on_event`](Self::on_event) is required.
 ///
-/// What the driver of a cache promises:
-/// - [`on_started`](Self::on_started) comes first, once.
+/// The driver of a cache guarantees:
+/// - [`on_started`](Self::on_started) is the first call, and comes once.
 /// - `now` never goes backwards from call to call.
-/// - After every call it asks for the [`deadline`](Self::deadline) and calls
+/// - After every call, the driver asks for the [`deadline`](Self::deadline), and calls
 ///   [`on_deadline`](Self::on_deadline) at that time or later, never earlier.
 ///
-/// What it expects: a strategy that has answered [`Decision::Hold`] answers [`Decision::Apply`] or
-/// [`Decision::Everything`] one day. What it never answers so stays stale until the cache is flushed.
+/// A strategy that has returned [`Decision::Hold`] must return [`Decision::Apply`] or [`Decision::Everything`] later.
+/// Otherwise the affected keys stay stale until the cache is flushed.
 ///
-/// Calls come from the driver's task, between two events: they must be quick and must not block.
+/// Calls run in the driver's task, between two events. They must be quick and must not block.
 ///
 /// ```
 /// use std::time::Instant;
 /// use pgherald_core::{Decision, Event, Operation, Strategy};
 ///
-/// /// Lets deletions through at once, and takes its time with the rest: every hundredth event applies.
+/// /// Applies deletions at once, and other events in groups of a hundred.
 /// #[derive(Default)]
 /// struct DeletionsFirst {
 ///     held: usize,
@@ -102,34 +101,35 @@ pub enum Decision {
 /// assert_eq!(strategy.on_event(&delete, Instant::now()), Decision::Apply);
 /// ```
 pub trait Strategy: Send + 'static {
-    /// The cache begins to follow its tables. For strategies that count time from there.
+    /// Called when the cache begins to follow its tables. Strategies that measure time from the start use it.
     fn on_started(&mut self, now: Instant) {
         let _ = now;
     }
 
-    /// An event arrived that affects something in the cache's tables.
+    /// Called for each event that affects keys of the cache. Returns what to do with it.
     fn on_event(&mut self, event: &Event, now: Instant) -> Decision;
 
-    /// When to call [`on_deadline`](Self::on_deadline); `None` for not at all. Asked anew after every
+    /// Returns when to call [`on_deadline`](Self::on_deadline), or `None` for never. The driver asks again after every
     /// other call.
     fn deadline(&self) -> Option<Instant> {
         None
     }
 
-    /// The deadline has come, maybe a while ago.
+    /// Called at the deadline, or later.
     fn on_deadline(&mut self, now: Instant) -> Decision {
         let _ = now;
         Decision::Ignore
     }
 
-    /// Everything was invalidated for another reason, a resync for example: nothing is held any more. Not told of
-    /// [`invalidate_all`](super::CacheHandle::invalidate_all), after which what is held still takes effect.
+    /// Called after everything was invalidated for another reason, such as a resync: no event is held any more. It is
+    /// not called for [`invalidate_all`](super::CacheHandle::invalidate_all), after which held events still take
+    /// effect.
     fn on_flushed(&mut self, now: Instant) {
         let _ = now;
     }
 }
 
-/// `value`, if it is any time at all.
+/// Returns `value`, or an error if it is zero.
 fn positive(setting: &str, value: Duration) -> Result<Duration> {
     if value.is_zero() {
         let message = format!("{setting} is {value:?}, it must be longer than 0");
@@ -138,7 +138,7 @@ fn positive(setting: &str, value: Duration) -> Result<Duration> {
     Ok(value)
 }
 
-/// Whether a deadline has come.
+/// Whether the deadline has passed.
 fn due(deadline: Option<Instant>, now: Instant) -> bool {
     deadline.is_some_and(|deadline| deadline <= now)
 }

@@ -15,12 +15,12 @@ fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// What came, so many milliseconds after what came before.
+/// An input, with the milliseconds since the previous one.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Event(u64, Operation),
     Flush(u64),
-    /// Nothing; for a late driver, the time at which it wakes.
+    /// No input. A late driver wakes at this time.
     Pause(u64),
 }
 
@@ -29,7 +29,7 @@ fn operation() -> impl Generator<Value = Operation> {
 }
 
 fn steps() -> impl Generator<Value = Vec<Step>> {
-    // Bursts as well as long silences.
+    // Bursts and long pauses.
     let gap = || prop_oneof![3 => 0_u64..8, 1 => 0_u64..120];
     let step = prop_oneof![
         8 => (gap(), operation()).prop_map(|(gap, operation)| Step::Event(gap, operation)),
@@ -39,11 +39,11 @@ fn steps() -> impl Generator<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..80)
 }
 
-/// Something that settled events, in milliseconds since the start.
+/// An application or flush, in milliseconds since the start.
 #[derive(Clone, Debug, PartialEq)]
 struct Settled {
     at: u64,
-    /// When they came.
+    /// The times at which the events came.
     events: Vec<u64>,
     how: How,
 }
@@ -55,16 +55,16 @@ enum How {
     Flush,
 }
 
-/// The driver that the trait describes. It checks what holds for every strategy here.
+/// A driver as described by the trait. It checks the rules that hold for every strategy here.
 struct Driver {
     strategy: Box<dyn Strategy>,
     start: Instant,
     now: u64,
     held: Vec<u64>,
     settled: Vec<Settled>,
-    /// Wakes at deadlines; otherwise only where a step is.
+    /// Wakes at deadlines; otherwise only at steps.
     punctual: bool,
-    /// The strategy may wait for events alone.
+    /// The strategy may wait for events only.
     waits_for_events: bool,
 }
 
@@ -83,7 +83,7 @@ impl Driver {
         }
     }
 
-    /// Runs the steps, and gives the strategy the time to finish.
+    /// Runs the steps, and then gives the strategy time to finish.
     fn run(mut self, steps: &[Step]) -> Vec<Settled> {
         for step in steps {
             self.step(*step);
@@ -167,7 +167,7 @@ fn waiting_for_events(mut driver: Driver) -> Driver {
     driver
 }
 
-/// How far apart what was applied is, flushes included.
+/// The shortest time between applications, flushes included.
 fn closest(settled: &[Settled]) -> Option<u64> {
     settled
         .windows(2)
@@ -176,7 +176,7 @@ fn closest(settled: &[Settled]) -> Option<u64> {
         .min()
 }
 
-/// The longest that an event was held.
+/// The longest time for which an event was held.
 fn longest(settled: &[Settled]) -> Option<u64> {
     settled
         .iter()
@@ -186,7 +186,7 @@ fn longest(settled: &[Settled]) -> Option<u64> {
 
 type Make = fn(Duration) -> Box<dyn Strategy>;
 
-/// Every strategy that uses a time, by what it makes of one; and whether a flush leaves it a deadline.
+/// Every strategy with a time, as a function of it, and whether it has a deadline after a flush.
 const WITH_A_TIME: [(Make, bool); 6] = [
     (|time| Box::new(Windowed::period(time).unwrap()), false),
     (
@@ -270,7 +270,7 @@ fn times_that_cannot_be_represented_never_come() {
             assert_eq!(strategy.deadline(), None);
         }
     }
-    // The quiet ends, the bound never does.
+    // The quiet time ends, the bound never does.
     let mut debounced = Debounced::new(ms(5), Duration::MAX).unwrap();
     assert_eq!(
         debounced.on_event(&event(Operation::Update), now),
@@ -365,7 +365,7 @@ proptest! {
         }
     }
 
-    /// PGCacheWatch's window, with flushes, and with matches that do not overlap.
+    /// Compares with PGCacheWatch's window, with flushes, and without overlapping matches.
     #[test]
     fn a_sequence_is_the_last_operations(
         steps in steps(), wanted in proptest::collection::vec(operation(), 1..4),
@@ -421,7 +421,7 @@ proptest! {
         prop_assert!(longest(&settled).is_none_or(|longest| longest <= interval));
     }
 
-    /// However late the driver is: once for what was missed, and back to the plan.
+    /// A late driver flushes once for all missed times, and then keeps to the plan.
     #[test]
     fn missed_intervals_are_made_up_for_once(steps in steps(), interval in 1_u64..60) {
         let mut driver = Driver::new(Timed::every(ms(interval)).unwrap(), false);
@@ -446,7 +446,7 @@ proptest! {
         let settled = Driver::new(Timed::at_most_every(ms(interval)).unwrap(), punctual).run(&steps);
         prop_assert!(closest(&settled).is_none_or(|closest| closest >= interval));
         prop_assert!(!punctual || longest(&settled).is_none_or(|longest| longest <= interval));
-        // What comes after a long enough while is not held.
+        // After a long enough pause, an event is not held.
         for pair in settled.windows(2) {
             let free = pair[0].at + interval;
             let first = pair[1].events.first();

@@ -1,4 +1,4 @@
-//! By the clock.
+//! The strategy that invalidates by the clock.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,11 @@ use super::{Decision, Strategy, due, positive};
 use crate::error::Result;
 use crate::event::Event;
 
-/// Invalidates by the clock: everything every so often, or what events affect but not too often.
+/// Invalidates by the clock: the whole cache at fixed intervals, or keys of events at most once per interval.
 ///
-/// With [`every`](Self::every) a reader may see what was true up to an interval ago, of each row; nothing
-/// is older, whether or not its event arrived. With [`at_most_every`](Self::at_most_every) a reader may see
-/// a row as it was before events of the last interval; while events are further apart than that, they show
-/// at once.
+/// With [`every`](Self::every), a value may be up to one interval old, whether or not its event has arrived. With
+/// [`at_most_every`](Self::at_most_every), a reader may miss the events of the last interval. Events that are further
+/// apart than the interval take effect at once.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -45,23 +44,22 @@ pub struct Timed {
 #[derive(Debug)]
 enum Mode {
     Every {
-        /// The next point of the grid; `None` before the start.
+        /// The next planned flush; `None` before the start.
         next: Option<Instant>,
     },
     AtMostEvery {
         /// The last application or flush.
         last: Option<Instant>,
-        /// The end of the interval that events are held for.
+        /// The end of the interval for which events are held.
         deadline: Option<Instant>,
     },
 }
 
 impl Timed {
-    /// Invalidates everything at a fixed interval, whatever happens. The first time is an interval after
-    /// the start of the cache.
+    /// Invalidates everything at a fixed interval, the first time one interval after the start of the cache.
     ///
-    /// Flushes do not move the following times. Where a driver comes late, it happens once for all times
-    /// that were missed, and goes on at those that were planned.
+    /// Flushes for other reasons do not move the planned times. If the driver is late, it flushes once for all missed
+    /// times and then keeps to the plan.
     ///
     /// # Errors
     /// `interval` is zero.
@@ -71,9 +69,9 @@ impl Timed {
         Ok(Self { interval, mode })
     }
 
-    /// Applies an event at once if the last application is an interval ago, otherwise when it is.
+    /// Applies an event at once if the last application is at least one interval ago. Otherwise holds it until then.
     ///
-    /// A flush counts as an application. Unlike PGCacheWatch's `Timed`, which forgets what comes too soon.
+    /// A flush counts as an application. PGCacheWatch's `Timed`, in contrast, drops events that come too soon.
     ///
     /// # Errors
     /// `interval` is zero.
@@ -98,7 +96,7 @@ impl Strategy for Timed {
         match &mut self.mode {
             Mode::Every { next: Some(next) } if *next <= now => self.on_deadline(now),
             Mode::Every { next } => {
-                // A driver that did not tell the start must not make this hold for good.
+                // A driver that did not call `on_started` must not make this hold for ever.
                 *next = next.or_else(|| now.checked_add(self.interval));
                 Decision::Hold
             }
@@ -145,7 +143,7 @@ impl Strategy for Timed {
     }
 }
 
-/// The first point after `now` of the grid that `missed` lies on.
+/// Returns the first point after `now` of the grid that contains `missed`.
 fn following(missed: Instant, interval: Duration, now: Instant) -> Option<Instant> {
     const SECOND: u128 = Duration::from_secs(1).as_nanos();
     let late = now.saturating_duration_since(missed).as_nanos();

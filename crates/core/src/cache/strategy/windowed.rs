@@ -1,4 +1,4 @@
-//! Events in groups.
+//! The strategy that applies events in groups.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,9 +8,9 @@ use crate::error::{Error, Kind, Result};
 use crate::event::Event;
 use crate::operation::Operation;
 
-/// Applies events in groups: so many, or those of a period, or up to a sequence of operations.
+/// Applies events in groups: by number, by period, or by a sequence of operations.
 ///
-/// A reader may see a row as it was before the events that are held:
+/// Until the group ends, a reader may see rows as they were before the held events:
 ///
 /// | window | events held | how long |
 /// |---|---|---|
@@ -19,9 +19,9 @@ use crate::operation::Operation;
 /// | `sequence(s)` | any number | until `s` was seen, however long that takes |
 /// | with `or_after(p)` | the same | the same, but at most `p` after the first of them |
 ///
-/// Give `events` and `sequence` an [`or_after`](Self::or_after) unless the tables change all the time: the
-/// last change before a quiet night is held until the morning otherwise. For a sequence it also bounds how
-/// many events the cache has to remember.
+/// Unless the tables change all the time, add [`or_after`](Self::or_after) to `events` and `sequence`. Otherwise the
+/// last change before a quiet period is held until that period ends. For a sequence, `or_after` also bounds how many
+/// events the cache keeps.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -43,26 +43,26 @@ use crate::operation::Operation;
 pub struct Windowed {
     window: Window,
     period: Option<Duration>,
-    /// Events held.
+    /// The number of held events.
     held: usize,
     /// The end of the period that began with the first held event.
     deadline: Option<Instant>,
 }
 
-/// What ends a group, apart from time.
+/// The condition that ends a group, besides time.
 #[derive(Debug)]
 enum Window {
     Events(usize),
     Sequence {
         wanted: VecDeque<Operation>,
-        /// The last operations, at most as many as are wanted.
+        /// The last operations, at most as many as in `wanted`.
         last: VecDeque<Operation>,
     },
     Endless,
 }
 
 impl Windowed {
-    /// Applies when `events` of them are pending.
+    /// Applies when `events` events are pending.
     ///
     /// # Errors
     /// `events` is 0.
@@ -82,10 +82,10 @@ impl Windowed {
         Self::new(Window::Endless).ending("period of Windowed", period)
     }
 
-    /// Applies when the last operations seen are exactly those of `sequence`, whichever rows they are of.
+    /// Applies when the last operations seen are exactly those of `sequence`, on any rows.
     ///
-    /// Sequences do not overlap: after one was seen, the next begins with the next event. (In PGCacheWatch's
-    /// `Windowed` they do, which matters for those that can follow upon themselves, such as two updates.)
+    /// Sequences do not overlap: after a match, the next sequence begins with the next event. In PGCacheWatch's
+    /// `Windowed` they overlap, which makes a difference for sequences such as two updates.
     ///
     /// # Errors
     /// `sequence` is empty.
@@ -99,7 +99,7 @@ impl Windowed {
         Ok(Self::new(Window::Sequence { wanted, last }))
     }
 
-    /// Applies also when `period` has passed since the first pending event. The last call counts.
+    /// Also applies when `period` has passed since the first pending event. The last call wins.
     ///
     /// # Errors
     /// `period` is zero.
@@ -167,7 +167,7 @@ impl Strategy for Windowed {
         if !due(self.deadline, now) {
             return Decision::Ignore;
         }
-        // The operations seen are kept: the sequence is one of events, whatever was applied meanwhile.
+        // The operations seen are kept: a deadline within a sequence does not restart it.
         self.settle();
         Decision::Apply
     }
