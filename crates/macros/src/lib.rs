@@ -96,7 +96,7 @@ pub fn table(input: TokenStream) -> TokenStream {
         .into()
 }
 
-/// Caches what an async function returns, until the rows it depends on change.
+/// Caches the values that an async function returns, until the rows that they depend on change.
 ///
 /// ```
 /// use pgherald::{Table, cached};

@@ -216,7 +216,7 @@ async fn a_caller_that_joins_late_waits_until_the_time_limit_of_the_load() {
 async fn a_refresh_that_hangs_ends_at_the_time_limit() {
     let refresh = Refresh::new(Duration::from_secs(60), |key: i64| async move {
         match key {
-            // As many loads as may run at a time.
+            // These loads hang. They are as many as may run at a time.
             0..8 => std::future::pending().await,
             key => Ok(key.unsigned_abs() + 100),
         }

@@ -19,10 +19,10 @@ const MAX_AGE: Duration = Duration::from_secs(10);
 struct Halves {
     gate: Gate,
     sessions: Vec<Session>,
-    /// The last session for which each half began to be written.
+    /// The last sessions for which `set_live` and `set_caught_up` were called.
     live: Counter,
     caught_up: Counter,
-    /// The last session that has ended.
+    /// The last session for which `set_not_live` has returned.
     over: Counter,
     abandoned: Counter,
 }

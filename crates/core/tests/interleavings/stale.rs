@@ -124,7 +124,7 @@ fn an_overtaken_load_is_not_served_as_valid() {
     });
 }
 
-/// The clock advances between the changes, so that at the second change, the first invalidation is too long ago.
+/// The clock advances between the changes, so that at the second change, the value is already too stale to be served.
 #[test]
 fn stale_values_are_not_served_for_longer_than_allowed() {
     explore(3_000, || {

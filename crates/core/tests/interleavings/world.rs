@@ -244,7 +244,6 @@ impl World {
                 0 => _ = self.insert(key),
                 1 => _ = self.store.expire(0),
                 2 => {
-                    // An abandoned load may be repeated.
                     let ends = [Load::Succeeds, Load::Fails, Load::GoesAway];
                     self.read_with(key, || ends[thread_rng().gen_range(0..3)]);
                 }

@@ -12,7 +12,7 @@ pub(super) struct Returned {
     pub(super) whole: Type,
     /// The type of the cache's values.
     pub(super) cached: Type,
-    /// Whether the type is `Result<…>`. Only the values of a result are stored as values.
+    /// Whether the type is `Result<…>`. Its errors are cached only with `errors_for`.
     pub(super) fallible: bool,
     /// Whether the type is `Arc<…>`, or a result of one. Callers then share the cached value.
     pub(super) shared: bool,
