@@ -139,7 +139,7 @@ async fn a_cache_that_is_not_live_neither_keeps_nor_returns_errors() {
 }
 
 #[tokio::test]
-async fn callers_with_another_type_of_error_load_for_themselves() {
+async fn callers_share_a_kept_error_unless_their_error_type_differs() {
     let (rig, loads) = (keeping(), Loads::default());
     let first = rig.cache.get_or_load(7, || fail(&loads)).await.unwrap_err();
     let second = rig.cache.get_or_load(7, || fail(&loads)).await.unwrap_err();

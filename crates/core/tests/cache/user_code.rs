@@ -67,7 +67,7 @@ fn a_key_may_panic_when_its_driver_is_dropped() {
 
 thread_local!(static CLONES: Cell<i64> = const { Cell::new(i64::MAX) });
 
-/// Panics when it is cloned too often.
+/// Panics once, when `CLONES` has counted down to 0.
 #[derive(PartialEq, Eq, Hash, Debug)]
 struct Fragile(i64);
 
