@@ -1,8 +1,8 @@
-//! Several mistakes are told at once.
+//! Collects errors, so that the compiler reports all of them at once.
 
 use syn::Error;
 
-/// The mistakes found so far.
+/// The errors found so far.
 #[derive(Default)]
 pub(crate) struct Errors(Option<Error>);
 
@@ -14,12 +14,12 @@ impl Errors {
         }
     }
 
-    /// The value, or `None` and one mistake more.
+    /// Returns the value, or records the error and returns `None`.
     pub(crate) fn take<T>(&mut self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.push(error)).ok()
     }
 
-    /// Fails if there are any.
+    /// Returns the collected errors as one, if there are any.
     pub(crate) fn finish(self) -> syn::Result<()> {
         self.0.map_or(Ok(()), Err)
     }

@@ -1,15 +1,15 @@
-//! What cannot be understood is refused, with a message that says what to do.
+//! The macros refuse invalid input with an error message that names the way out.
 
 use std::process::Command;
 
-/// The compiler that wrote the expectations in `fail/types`. Others word and order their notes differently.
+/// The compiler whose output is expected in `fail/types`. Other versions word and order their notes differently.
 const COMPILER: &str = "rustc 1.95.";
 
 #[test]
-fn mistakes_are_explained() {
+fn invalid_input_is_refused_with_the_expected_messages() {
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/fail/*.rs");
-    // Types that will not do are refused by the compiler, with hints from us among its own words.
+    // The compiler refuses unsuitable types, and prints hints of the library among its own messages.
     if compiler().starts_with(COMPILER) {
         cases.compile_fail("tests/fail/types/*.rs");
     } else {

@@ -1,18 +1,18 @@
 //! The spellings of values: which types have several texts for one value, and whether a Rust type reads all of them as one key.
 //!
-//! A cache misses an event if its reader writes a key in one way and the event in another. This is the one table of decisions:
-//! for each type, some spellings of one value. A Rust type fits if it reads all of them as the same key. So a type of a user
-//! that normalises its text fits like a type of the library, and nothing has to be declared.
+//! A cache misses an event if a reader spells a key differently from the event. This module lists, for each type, some spellings
+//! of one value. A Rust type fits if it reads all of them as the same key. So a user's type that normalises its text fits
+//! without a declaration.
 
 use super::{Fields, Type};
 use crate::event::{KeyPart, RowKey};
 use crate::panic::contained;
 
-/// Whether a Rust type reads two row keys as the same key. `None` if one of them is no key of the type: an event with such a
-/// key is an error that flushes the cache.
+/// Returns whether a Rust type reads two row keys as the same key, or `None` if one of them is not a key of the type. An event with
+/// such a key flushes the cache.
 pub(crate) type SameKey = fn(&RowKey, &RowKey) -> Option<bool>;
 
-/// A key column whose values a Rust type keeps apart by their spellings.
+/// A key column of which a Rust type reads different spellings of one value as different keys.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unfit<'a> {
     pub(crate) column: &'a str,
@@ -20,8 +20,7 @@ pub(crate) struct Unfit<'a> {
 }
 
 impl Type {
-    /// Some texts of one value. Empty if each value has one text, whatever the session's settings are and however a client
-    /// writes it.
+    /// Some texts of one value. Empty if each value has one text, independent of the session's settings and of the client.
     pub(crate) fn spellings(&self) -> &'static [&'static str] {
         match self {
             Self::Text | Self::Integer | Self::Boolean => &[],
@@ -67,7 +66,7 @@ impl Type {
         }
     }
 
-    /// What operators call it.
+    /// The name of the type in messages.
     pub(crate) fn described(&self) -> &'static str {
         match self {
             Self::Text => "text",
@@ -95,7 +94,7 @@ impl Type {
         }
     }
 
-    /// The Rust types of this library's making that fit. `None` if a user has to write one.
+    /// The Rust types with support in this library that fit. `None` if the user has to write a type.
     pub(crate) fn key_types(&self) -> Option<&'static str> {
         Some(match self {
             Self::Text => "String",
@@ -129,7 +128,7 @@ impl Type {
         })
     }
 
-    /// The part of some row key of this type.
+    /// An example of a row key's part of this type.
     pub(crate) fn sample(&self) -> KeyPart {
         match self {
             Self::Integer => KeyPart::Int(1),
@@ -139,7 +138,7 @@ impl Type {
     }
 }
 
-/// The first column of a key, made of `columns` with these types, whose spellings `same` keeps apart. `key` is a valid key: its
+/// Returns the first of `columns` of which `same` reads different spellings as different keys. `key` is a valid key, whose
 /// columns are replaced one by one.
 pub(crate) fn unfit<'a>(
     types: &'a Fields,
@@ -177,7 +176,7 @@ mod tests {
     };
     use crate::types::{Fields, NAMES, Type};
 
-    /// Folds case, as a type of a user may do.
+    /// Folds case, as a user's type may do.
     #[derive(Debug)]
     struct Folded(String);
 
@@ -197,7 +196,7 @@ mod tests {
         unfit(&types, &["k"], &RowKey::new([of.sample()]), same).is_none()
     }
 
-    /// The table of types and key types, as the documentation has it.
+    /// Checks the table of types and key types in the documentation.
     #[test]
     fn each_column_type_has_key_types_that_read_all_its_spellings() {
         let mut types: Vec<Type> = NAMES.iter().map(|(_, of)| of.clone()).collect();
@@ -209,7 +208,7 @@ mod tests {
         for of in &types {
             let has_one = matches!(of, Type::Text | Type::Integer | Type::Boolean);
             assert_eq!(fits::<String>(of), has_one, "String for {of:?}");
-            // Not the text of an integer, or another error that flushes: never two keys for one value.
+            // A text that is not an integer flushes the cache. It never makes two keys of one value.
             assert!(fits::<i64>(of) && fits::<u64>(of), "integers for {of:?}");
             assert!(fits::<std::net::IpAddr>(of), "IpAddr for {of:?}");
             let is_padded = has_one || *of == Type::Padded;
@@ -226,14 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_type_of_a_user_fits_if_it_normalises_the_texts_of_the_column() {
+    fn a_users_key_type_fits_if_it_normalises_the_texts_of_the_column() {
         assert!(fits::<Folded>(&Type::Caseless));
         let others = [Type::Mac, Type::Collated, Type::Other];
         assert!(others.iter().all(|of| !fits::<Folded>(of)));
     }
 
     #[test]
-    fn each_column_of_a_composite_key_is_judged() {
+    fn each_column_of_a_composite_key_is_checked() {
         let types: Fields = [("b".into(), Type::Padded)].into_iter().collect();
         let key = RowKey::new([KeyPart::Int(7), KeyPart::Text("x".into())]);
         let columns = ["a", "b"];
@@ -244,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_type_that_panics_on_a_text_does_not_take_the_cache_down() {
+    fn a_key_type_that_panics_on_a_text_counts_as_fitting() {
         struct Panics;
         impl KeyColumn for Panics {
             fn to_part(&self) -> KeyPart {

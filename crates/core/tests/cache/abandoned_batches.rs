@@ -1,4 +1,4 @@
-//! A caller of many keys that gives up, or whose load hangs, does not cost the other callers their values.
+//! Reads of many keys: if a caller gives up or a load hangs, the other callers still get their values.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 use crate::abandoned_loads::{LIMIT, begin, hang, limited};
 use crate::support::{Loads, settle, update, users, within};
 
-/// Every key with the number of the load.
+/// Pairs every key with `value`, the number of the load.
 fn rows(keys: Vec<i64>, value: u64) -> Vec<(i64, u64)> {
     keys.into_iter().map(|key| (key, value)).collect()
 }
@@ -40,7 +40,7 @@ async fn a_detached_load_of_many_keys_outlives_callers_with_shorter_deadlines() 
 }
 
 #[tokio::test]
-async fn a_detached_load_of_many_keys_goes_on_for_the_callers_of_each() {
+async fn a_detached_load_of_many_keys_continues_for_the_callers_of_each_key() {
     let mut rig = users();
     let go = Arc::new(Notify::new());
     let load = |keys: Vec<i64>| {
@@ -59,7 +59,7 @@ async fn a_detached_load_of_many_keys_goes_on_for_the_callers_of_each() {
     };
     settle().await;
     drop(first);
-    // One of the keys is overtaken, the others are not.
+    // Only key 8 is overtaken.
     rig.apply([update(8)]);
     go.notify_one();
     assert_eq!(*within(waits).await.unwrap().unwrap(), 1);
@@ -69,7 +69,7 @@ async fn a_detached_load_of_many_keys_goes_on_for_the_callers_of_each() {
 }
 
 #[tokio::test]
-async fn a_detached_load_of_many_keys_that_panics_leaves_each_to_its_caller() {
+async fn a_detached_load_of_many_keys_that_panics_leaves_each_key_to_its_caller() {
     let rig = users();
     let go = Arc::new(Notify::new());
     let (cache, signal) = (rig.cache.clone(), Arc::clone(&go));
@@ -131,7 +131,7 @@ fn a_detached_load_of_many_keys_ends_with_its_runtime() {
     };
     let (gone, other) = (runtime().unwrap(), runtime().unwrap());
     let load = async |keys: Vec<i64>| hang().await.map(|value| rows(keys, value));
-    // The load runs on the one, its caller on the other.
+    // The load and its caller run on different runtimes.
     let mut read = Box::pin(rig.cache.get_many_or_load_detached([7, 8], load));
     gone.block_on(begin(&mut read));
     drop(gone);
@@ -143,7 +143,7 @@ fn a_detached_load_of_many_keys_ends_with_its_runtime() {
 }
 
 #[tokio::test]
-async fn a_caller_of_many_keys_that_gives_up_leaves_each_key_to_one_of_those_that_wait() {
+async fn a_caller_of_many_keys_that_gives_up_leaves_each_key_to_a_waiting_caller() {
     let rig = users();
     let loads = Loads::default();
     let load = async |keys: Vec<i64>| hang().await.map(|value| rows(keys, value));
@@ -166,7 +166,7 @@ async fn a_caller_of_many_keys_that_gives_up_leaves_each_key_to_one_of_those_tha
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_of_many_keys_that_hangs_ends_at_the_time_limit_for_everybody() {
+async fn a_load_of_many_keys_that_hangs_ends_at_the_time_limit_for_all_callers() {
     let mut rig = limited();
     let many = async |rig: &crate::support::Rig<i64, u64>, detached: bool| {
         let load = |keys: Vec<i64>| async move { hang().await.map(|value| rows(keys, value)) };
@@ -188,7 +188,7 @@ async fn a_load_of_many_keys_that_hangs_ends_at_the_time_limit_for_everybody() {
     many(&rig, true).await;
     let stats = rig.cache.stats();
     assert_eq!((stats.load_errors, stats.loads_timed_out), (2, 4));
-    // Past the cache, nobody joins.
+    // Reads past the cache join no load.
     rig.down();
     many(&rig, false).await;
     let stats = rig.cache.stats();

@@ -1,4 +1,4 @@
-//! A caller that gives up, or a load that hangs, does not cost the other callers their value.
+//! If a caller gives up or a load hangs, the other callers still get their value.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -77,7 +77,7 @@ async fn an_invalidation_overtakes_a_detached_load_without_callers() {
 }
 
 #[tokio::test]
-async fn a_detached_load_that_panics_leaves_the_load_to_the_next() {
+async fn a_waiting_caller_takes_over_a_detached_load_that_panics() {
     let rig = users();
     let go = Arc::new(Notify::new());
     let (cache, signal) = (rig.cache.clone(), Arc::clone(&go));
@@ -148,7 +148,7 @@ fn a_detached_load_ends_with_its_runtime() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_that_hangs_ends_at_the_time_limit_for_everybody() {
+async fn a_load_that_hangs_ends_at_the_time_limit_for_all_callers() {
     let rig = limited();
     let loads = Loads::default();
     let joined = rig.cache.get_or_load(7, async || match loads.load().await {
@@ -176,7 +176,7 @@ async fn a_load_that_hangs_ends_at_the_time_limit_for_everybody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_whose_future_is_not_polled_holds_up_callers_at_most_for_the_time_limit() {
+async fn a_load_whose_future_is_not_polled_delays_callers_at_most_for_the_time_limit() {
     let rig = limited();
     let load = async || Ok::<_, Infallible>(1);
     let never_polled = rig.cache.get_or_load(8, load);
@@ -194,7 +194,7 @@ async fn a_load_whose_future_is_not_polled_holds_up_callers_at_most_for_the_time
     assert!(matches!(waits, Err(LoadError::TimedOut(LIMIT))));
     let anew = rig.cache.get_or_load(7, load).await;
     assert_eq!(*anew.unwrap(), 2);
-    // The first one is late, and does not replace the newer value.
+    // The first load ends late, and does not replace the newer value.
     go.notify_one();
     let _ = polled_once.await;
     assert_eq!(rig.cache.get(&7).as_deref(), Some(&2));
@@ -216,7 +216,7 @@ async fn a_caller_that_joins_late_waits_until_the_time_limit_of_the_load() {
 async fn a_refresh_that_hangs_ends_at_the_time_limit() {
     let refresh = Refresh::new(Duration::from_secs(60), |key: i64| async move {
         match key {
-            // As many as run at a time.
+            // These loads hang. They are as many as may run at a time.
             0..8 => std::future::pending().await,
             key => Ok(key.unsigned_abs() + 100),
         }

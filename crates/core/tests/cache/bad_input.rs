@@ -1,4 +1,4 @@
-//! What cannot be used is a named error; what cannot be understood invalidates more, never less.
+//! Invalid settings return an error that names them. Events that the cache cannot interpret invalidate more, never less.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn refused<K: pgherald_core::cache::CacheKey>(builder: CacheBuilder<K, u64>) -> 
 }
 
 #[test]
-fn settings_that_cannot_be_used_are_named() {
+fn errors_name_the_invalid_setting() {
     let users = || CacheBuilder::<i64, u64>::new("users").row_of::<User>();
     let cases = [
         (users().capacity(0), "capacity is 0"),
@@ -53,7 +53,7 @@ fn settings_that_cannot_be_used_are_named() {
 }
 
 #[test]
-fn a_table_that_cannot_be_one_is_named() {
+fn errors_name_the_invalid_table() {
     struct Nameless;
     impl Table for Nameless {
         const NAME: &'static str = "";
@@ -64,7 +64,7 @@ fn a_table_that_cannot_be_one_is_named() {
     refused(builder.row_of::<Nameless>());
 }
 
-/// Applies `event` to a filled cache, which must be flushed by it.
+/// Applies `event` to a filled cache, and checks that it flushes the cache.
 fn flushes<K: pgherald_core::cache::CacheKey>(
     builder: CacheBuilder<K, u64>,
     key: &K,
@@ -96,14 +96,14 @@ fn a_row_key_of_another_type_flushes() {
 }
 
 #[test]
-fn a_panic_while_keys_are_found_out_flushes() {
+fn a_panic_while_keys_are_determined_flushes() {
     let builder = CacheBuilder::<i64, u64>::new("users");
     let builder = builder.keys_by::<User>(|_| panic!("in the mapping"));
     flushes(builder, &7, &update(7));
 }
 
 #[test]
-fn a_key_whose_own_code_panics_flushes() {
+fn a_key_that_panics_flushes() {
     #[derive(Clone, Debug, PartialEq, Eq)]
     struct Odd(i64);
     impl std::hash::Hash for Odd {
@@ -124,7 +124,7 @@ fn a_key_whose_own_code_panics_flushes() {
 }
 
 #[test]
-fn a_value_whose_destructor_panics_does_no_harm_to_the_cache() {
+fn the_cache_survives_a_value_whose_destructor_panics() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {

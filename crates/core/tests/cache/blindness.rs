@@ -1,4 +1,4 @@
-//! A cache that nobody tells of changes does not answer, or says for how long it does.
+//! A cache that may miss changes does not answer, or answers for a stated time only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ async fn read(rig: &Rig<i64, u64>, loads: &Loads) -> u64 {
 }
 
 #[tokio::test]
-async fn it_answers_only_when_live_and_flushed_for_that_very_session() {
+async fn the_cache_answers_only_while_live_and_flushed_for_the_current_session() {
     let mut rig = Rig::new(CacheBuilder::new("users").row_of::<User>());
     let loads = Loads::default();
     assert_eq!(read(&rig, &loads).await, 1);
@@ -38,12 +38,12 @@ async fn it_answers_only_when_live_and_flushed_for_that_very_session() {
 }
 
 #[tokio::test]
-async fn a_resync_of_a_former_session_does_not_open_it() {
+async fn a_resync_of_a_former_session_does_not_open_the_cache() {
     let mut rig = users();
     let loads = Loads::default();
     rig.down();
     rig.reconnect();
-    // The cache is late: it takes the resync of this session when the next has begun.
+    // The cache is late: it applies the resync of this session when the next one has begun.
     let late = rig.subscription.try_recv().unwrap();
     rig.down();
     rig.reconnect();
@@ -58,7 +58,7 @@ async fn a_resync_of_a_former_session_does_not_open_it() {
 }
 
 #[tokio::test]
-async fn a_resync_of_one_channel_does_not_open_it() {
+async fn a_resync_of_one_channel_does_not_open_the_cache() {
     let mut rig = users();
     rig.down();
     let channel = pgherald_core::ChannelName::default();
@@ -75,7 +75,7 @@ async fn a_resync_of_one_channel_does_not_open_it() {
 }
 
 #[test]
-fn a_source_that_forgets_its_resync_does_not_open_it_unflushed() {
+fn a_source_that_omits_its_resync_does_not_open_an_unflushed_cache() {
     let mut rig = users();
     assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
     rig.down();
@@ -103,7 +103,7 @@ async fn an_overflow_flushes() {
 }
 
 #[test]
-fn an_overflow_does_not_swallow_the_beginning_of_a_session() {
+fn an_overflow_does_not_drop_the_beginning_of_a_session() {
     let options = pgherald_core::SubscriptionOptions::new("").capacity(2);
     let builder = CacheBuilder::<i64, u64>::new("users").row_of::<User>();
     let mut rig = Rig::new(builder.subscription(options));
@@ -117,7 +117,7 @@ fn an_overflow_does_not_swallow_the_beginning_of_a_session() {
 }
 
 #[tokio::test]
-async fn without_a_driver_reads_go_past_it() {
+async fn without_a_driver_reads_bypass_the_cache() {
     let mut rig = users();
     let loads = Loads::default();
     assert_eq!(read(&rig, &loads).await, 1);
@@ -127,7 +127,7 @@ async fn without_a_driver_reads_go_past_it() {
 }
 
 #[tokio::test]
-async fn without_a_subscription_reads_go_past_it() {
+async fn without_a_subscription_reads_bypass_the_cache() {
     let mut rig = users();
     let loads = Loads::default();
     assert_eq!(read(&rig, &loads).await, 1);
@@ -162,7 +162,7 @@ async fn stale_values_are_served_up_to_the_stated_age() {
     rig.down();
     assert_eq!(read(&rig, &loads).await, 1);
     assert_eq!(rig.cache.stats().stale_not_live, 1);
-    // What is loaded meanwhile is good for as long.
+    // The same age applies to values that are loaded meanwhile.
     let load = async || Ok::<_, String>(5);
     assert_eq!(*rig.cache.get_or_load(8, load).await.unwrap(), 5);
     assert_eq!(rig.cache.get(&8).as_deref(), Some(&5));
@@ -203,12 +203,12 @@ async fn nothing_stale_is_served_without_a_driver() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refresh_does_not_bring_back_what_an_outage_has_outdated() {
+async fn refresh_does_not_serve_values_from_before_an_outage() {
     let refresh = Refresh::new(Duration::from_secs(2), |_| async { Ok(2) });
     let mut rig = users_with(|b| b.refresh(refresh));
     assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
     rig.down();
-    // The row changes; an hour goes by; reads go past the cache and see it.
+    // The row changes, and an hour passes. Reads bypass the cache and see the change.
     tokio::time::advance(Duration::from_secs(3600)).await;
     let read = rig.cache.get_or_load(7, async || Ok::<_, ()>(2)).await;
     assert_eq!(*read.unwrap(), 2);
@@ -223,7 +223,7 @@ async fn refresh_does_not_bring_back_what_an_outage_has_outdated() {
     );
 }
 
-/// The same with ServeStale.
+/// As above, with `ServeStale`.
 #[tokio::test(start_paused = true)]
 async fn refresh_does_not_outlast_max_age() {
     let refresh = Refresh::new(Duration::from_secs(2), |_| async { Ok(2) });
@@ -246,12 +246,12 @@ async fn refresh_does_not_outlast_max_age() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_blind_cache_joins_no_load_that_is_too_old() {
+async fn a_blind_cache_does_not_join_a_load_that_is_too_old() {
     let max_age = Duration::from_secs(1);
     let mut rig = users_with(|b| b.when_not_live(WhenNotLive::ServeStale { max_age }));
     rig.down();
     let cache = rig.cache.clone();
-    // Reads version 1, and takes a minute to hand it over.
+    // Reads version 1, and returns it after a minute.
     let slow = tokio::spawn(async move {
         cache
             .get_or_load(7, async || {
@@ -264,7 +264,7 @@ async fn a_blind_cache_joins_no_load_that_is_too_old() {
     });
     settle().await;
     tokio::time::advance(Duration::from_secs(59)).await;
-    // Version 2 was committed long ago; this read begins now.
+    // Version 2 was committed long ago, and this read begins now.
     let read = rig
         .cache
         .get_or_load(7, async || Ok::<_, ()>(2))
@@ -293,7 +293,7 @@ async fn a_cache_that_lost_events_does_not_answer() {
 }
 
 #[tokio::test]
-async fn a_source_that_is_not_live_yet_is_not_a_driver_that_is_missing() {
+async fn reads_before_the_source_is_live_do_not_count_as_reads_without_a_driver() {
     let rig = Rig::new(CacheBuilder::<i64, u64>::new("users").row_of::<User>());
     assert_eq!(rig.cache.get(&7), None);
     let stats = rig.cache.stats();
@@ -301,7 +301,7 @@ async fn a_source_that_is_not_live_yet_is_not_a_driver_that_is_missing() {
 }
 
 #[tokio::test]
-async fn when_the_driver_is_gone_values_do_not_stay() {
+async fn values_are_freed_when_the_driver_is_dropped() {
     let mut rig = users();
     let value = rig
         .cache
@@ -320,7 +320,7 @@ async fn when_the_driver_is_gone_values_do_not_stay() {
 }
 
 #[tokio::test]
-async fn where_the_source_caught_up_it_keeps_what_was_not_changed() {
+async fn unchanged_values_are_kept_if_the_source_caught_up() {
     let mut rig = users();
     for key in [1, 7] {
         assert!(rig.cache.insert(&rig.cache.stamp(), key, 1));
@@ -330,7 +330,7 @@ async fn where_the_source_caught_up_it_keeps_what_was_not_changed() {
     rig.say([update(7)]);
     rig.resume();
     assert!(!rig.cache.is_live(), "row 7 waits in the queue");
-    // What came before the announcement is not enough to open it.
+    // The events before the announcement do not open the cache.
     let events = rig.subscription.try_recv().unwrap();
     assert!(events.resync().is_none() && events.events().len() == 1);
     let now = std::time::Instant::now();
@@ -351,7 +351,7 @@ async fn where_the_source_caught_up_it_keeps_what_was_not_changed() {
 }
 
 #[tokio::test]
-async fn where_the_source_caught_up_on_more_than_the_queue_holds_it_is_flushed() {
+async fn the_cache_is_flushed_if_the_queue_overflows_while_the_source_catches_up() {
     let options = SubscriptionOptions::new("short").capacity(2);
     let mut rig = users_with(|builder| builder.subscription(options));
     assert!(rig.cache.insert(&rig.cache.stamp(), 1, 1));
@@ -360,7 +360,7 @@ async fn where_the_source_caught_up_on_more_than_the_queue_holds_it_is_flushed()
         rig.say([update(key)]);
     }
     rig.resume();
-    // It overflows once more, with the announcement in the queue.
+    // The queue overflows again, while the announcement is in it.
     for key in 7..12 {
         rig.say([update(key)]);
     }
@@ -371,7 +371,7 @@ async fn where_the_source_caught_up_on_more_than_the_queue_holds_it_is_flushed()
 }
 
 #[tokio::test]
-async fn where_the_source_caught_up_a_cache_that_is_new_begins_with_a_resync() {
+async fn a_new_cache_begins_with_a_resync_if_the_source_caught_up() {
     let mut rig = Rig::new(CacheBuilder::new("users").row_of::<User>());
     let loads = Loads::default();
     rig.say([update(7)]);
@@ -384,7 +384,7 @@ async fn where_the_source_caught_up_a_cache_that_is_new_begins_with_a_resync() {
 }
 
 #[tokio::test]
-async fn a_resync_while_catching_up_flushes_and_what_follows_is_waited_for() {
+async fn a_resync_while_catching_up_flushes_and_later_events_are_awaited() {
     let mut rig = users();
     assert!(rig.cache.insert(&rig.cache.stamp(), 1, 1));
     rig.down();
@@ -403,12 +403,12 @@ async fn a_resync_while_catching_up_flushes_and_what_follows_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_source_that_resumes_while_it_is_live_says_nothing_new() {
+async fn resumed_is_ignored_while_the_source_is_live() {
     let mut rig = users();
     assert!(rig.cache.insert(&rig.cache.stamp(), 1, 1));
     rig.router.publish(&Signal::Resumed);
     assert!(rig.cache.is_live() && rig.subscription.try_recv().is_none());
-    // And one that was down in between has to say it again, or is not believed.
+    // After another `Down`, the source has to emit `Resumed` again. Without it, the cache is flushed.
     rig.down();
     rig.router.publish(&Signal::Resumed);
     rig.down();

@@ -1,4 +1,4 @@
-//! What is dropped or closed ends: its subscription, its driver and its values.
+//! Dropping or closing a cache ends its subscription and its driver, and frees its values.
 
 use std::sync::{Arc, Weak};
 
@@ -29,7 +29,7 @@ async fn dropping_the_last_handle_ends_the_driver_and_frees_the_values() {
 }
 
 #[tokio::test]
-async fn a_closed_cache_is_read_past_by_all_its_handles() {
+async fn reads_of_all_handles_bypass_a_closed_cache() {
     let Rig {
         cache,
         driver,
@@ -48,12 +48,12 @@ async fn a_closed_cache_is_read_past_by_all_its_handles() {
     let read = other.get_or_load(7, load).await;
     assert!(matches!(read, Err(LoadError::Failed(_))));
     assert_eq!(other.stats().bypassed_not_driven, 2);
-    // The router goes on for others.
+    // The router still serves other subscriptions.
     router.close();
 }
 
 #[tokio::test]
-async fn live_waits_until_the_cache_answers_or_never_will() {
+async fn live_waits_until_the_cache_answers_or_loses_its_driver() {
     let mut rig = Rig::new(CacheBuilder::<i64, u64>::new("users").row_of::<User>());
     let waiting = |rig: &Rig<i64, u64>| {
         let cache = rig.cache.clone();

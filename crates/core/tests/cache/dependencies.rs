@@ -1,4 +1,4 @@
-//! Which keys an event concerns.
+//! The keys that an event invalidates.
 
 use pgherald_core::{Affected, CacheBuilder, Event, Key, Operation, RowKey, Table, TableName};
 
@@ -16,7 +16,7 @@ fn left<K: pgherald_core::cache::CacheKey>(rig: &Rig<K, u64>, keys: &[K]) -> Vec
 }
 
 #[test]
-fn an_event_for_a_row_invalidates_what_depends_on_it_and_nothing_else() {
+fn an_event_for_a_row_invalidates_only_values_that_depend_on_it() {
     let mut rig = users();
     let keys: Vec<i64> = (0..1_000).collect();
     fill(&rig, keys.clone());
@@ -45,14 +45,14 @@ fn a_composite_key_is_compared_as_a_whole() {
 }
 
 #[test]
-fn all_keys_of_a_row_go_with_it() {
+fn an_event_for_a_row_invalidates_all_keys_that_depend_on_it() {
     let builder = CacheBuilder::<(i64, &str), u64>::new("names").row_by::<User>(|(user, _)| *user);
     let mut rig = Rig::live(builder);
     let keys = [(7, "en"), (7, "de"), (8, "en")];
     fill(&rig, keys);
     rig.apply([update(7)]);
     assert_eq!(left(&rig, &keys), [(8, "en")]);
-    // And again, once they are back.
+    // And again, after they were stored again.
     fill(&rig, [(7, "de")]);
     rig.apply([update(7)]);
     assert_eq!(left(&rig, &keys), [(8, "en")]);
@@ -81,7 +81,7 @@ fn a_key_can_depend_on_rows_of_several_tables() {
 }
 
 #[test]
-fn keys_can_be_found_out_from_the_event() {
+fn keys_can_be_determined_from_the_event() {
     let builder = CacheBuilder::<i64, u64>::new("orders_of_tenant").keys_by::<Order>(|change| {
         match change.key {
             (0, _) => Affected::Everything,
@@ -105,12 +105,12 @@ fn keys_can_be_found_out_from_the_event() {
 }
 
 #[test]
-fn an_event_that_does_not_tell_its_schema_counts() {
+fn an_event_without_a_schema_invalidates() {
     let mut rig = users();
     fill(&rig, [7]);
     let mut decoder = pgherald_core::Decoder::new();
     let mut events = Vec::new();
-    // What PGCacheWatch's triggers say.
+    // The payload of PGCacheWatch's triggers.
     let payload = r#"{"operation":"update","table":"users","sent_at":"2026-01-02T03:04:05+00:00"}"#;
     let now = std::time::SystemTime::now();
     decoder.decode("ch", payload, 1, now, &mut events).unwrap();
@@ -140,7 +140,7 @@ impl Table for Member {
 }
 
 #[test]
-fn a_key_type_of_ones_own_works_in_every_way() {
+fn a_users_key_type_works_with_row_of_and_row_by() {
     let mut rig = Rig::live(CacheBuilder::<UserId, u64>::new("members").row_of::<Member>());
     fill(&rig, [UserId(7), UserId(8)]);
     rig.apply([update(7)]);

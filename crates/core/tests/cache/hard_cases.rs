@@ -1,4 +1,4 @@
-//! Cases that are hard to think of: each of them was wrong once.
+//! Regression tests of cases that are easy to overlook.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -31,7 +31,7 @@ fn announced(token: &WriteToken) -> Event {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_that_flaps_does_not_make_old_values_young() {
+async fn short_reconnects_do_not_reset_the_age_of_stale_values() {
     let mut rig = users_with(|b| {
         b.when_not_live(WhenNotLive::ServeStale {
             max_age: Duration::from_secs(60),
@@ -42,14 +42,14 @@ async fn an_outage_that_flaps_does_not_make_old_values_young() {
     rig.down(); // t = 0
     for _ in 0..10 {
         tokio::time::advance(Duration::from_secs(50)).await;
-        rig.reconnect(); // the driver does not get to it
+        rig.reconnect(); // the driver does not apply the resync
         rig.down();
     }
     tokio::time::advance(Duration::from_secs(50)).await;
     assert_eq!(rig.cache.get(&7), None, "last known valid 550 s ago");
 }
 
-/// Stands for another thread that runs right after a flush.
+/// Simulates another thread that runs right after a flush.
 #[derive(Default)]
 struct AtFlush {
     hook: Mutex<Option<Box<dyn FnOnce() + Send>>>,
@@ -72,7 +72,7 @@ async fn a_token_is_not_reached_by_a_flush_before_its_commit() {
     let cache = rig.cache.clone();
     let token = rig.cache.write_token();
     *observer.hook.lock().unwrap() = Some(Box::new(move || {
-        // Somebody loads version 1, then the writer commits version 2 and waits.
+        // A reader loads version 1. Then the writer commits version 2 and waits.
         assert!(cache.insert(&cache.stamp(), 7, 1));
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         let waiting = std::pin::pin!(token.applied(DEADLINE));
@@ -88,7 +88,7 @@ async fn a_token_is_not_reached_by_a_flush_before_its_commit() {
 async fn a_token_that_arrives_while_the_source_is_not_live_flushes() {
     let mut rig = users_with(|b| b.when_not_live(WhenNotLive::ServeStale { max_age: DEADLINE }));
     assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
-    rig.down(); // triggers are missing; the connection works
+    rig.down(); // triggers are missing, but the connection works
     let token = rig.cache.write_token();
     let event = announced(&token);
     rig.apply([event]); // the row's own event was never sent
@@ -101,7 +101,7 @@ async fn a_token_that_arrives_while_the_source_is_not_live_flushes() {
 }
 
 #[tokio::test]
-async fn a_time_to_live_without_end_is_for_ever() {
+async fn the_largest_time_to_live_does_not_overflow() {
     let rig = users_with(|b| b.ttl(Duration::MAX).ttl_jitter(0.0));
     let cache = rig.cache.clone();
     let gate = Arc::new(tokio::sync::Notify::new());
@@ -132,7 +132,7 @@ async fn a_time_to_live_without_end_is_for_ever() {
 }
 
 #[test]
-fn a_capacity_without_end_takes_no_memory() {
+fn the_largest_capacity_allocates_no_memory_in_advance() {
     let rig = users_with(|b| b.capacity(usize::MAX));
     assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
 }
@@ -151,14 +151,14 @@ fn a_cache_is_subscribed_once() {
     drop(subscription);
     assert!(!cache.is_live());
     router.publish(&Signal::Events([update(7)].into()));
-    // The update of 7 was missed: it must not open again.
+    // The cache missed the update of 7, so it must not open again.
     let again = router.subscribe(driver.filter(), driver.subscription());
     assert!(again.unwrap_err().is_config());
     assert_eq!(cache.get(&7), None);
 }
 
 #[test]
-fn a_resync_that_is_passed_on_is_no_beginning_of_a_session() {
+fn a_forwarded_resync_does_not_begin_a_session() {
     let mut up = Router::new();
     let mut tap = up
         .subscribe(Filter::new(), SubscriptionOptions::new("relay"))
@@ -173,7 +173,7 @@ fn a_resync_that_is_passed_on_is_no_beginning_of_a_session() {
 }
 
 #[tokio::test]
-async fn a_limit_holds_within_loads_that_have_none() {
+async fn a_load_limit_holds_within_loads_without_a_limit() {
     let limit = LoadLimit::new(1);
     let inner = users_with(|b| b.load_limit(&limit));
     let outer = users();
@@ -279,7 +279,7 @@ fn a_stamp_of_another_cache_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_does_not_wait_for_a_cache_that_reads_go_past() {
+async fn a_token_does_not_wait_for_a_bypassed_cache() {
     let mut rig = users();
     let began = tokio::time::Instant::now();
     let waiting = tokio::spawn(rig.cache.write_token().applied(Duration::from_secs(600)));
@@ -304,7 +304,7 @@ impl Clone for Frail {
 }
 
 #[tokio::test]
-async fn a_key_that_panics_while_it_is_stored_leaves_nobody_waiting() {
+async fn a_key_that_panics_while_it_is_stored_leaves_no_caller_waiting() {
     let rig = Rig::live(
         CacheBuilder::<Frail, u64>::new("frail").table(TableName::new("public", "users").unwrap()),
     );
@@ -379,7 +379,7 @@ fn cached() -> Result<CacheBuilder<i64, u64>> {
 }
 
 #[test]
-fn a_function_keeps_its_cache_until_it_is_given_another() {
+fn a_function_keeps_its_cache_until_another_is_attached() {
     static F: CachedFn<i64, u64> = CachedFn::new(cached);
     let mut router = Router::new();
     let (first, mut driver) = F.build().unwrap();
@@ -400,7 +400,7 @@ fn a_function_keeps_its_cache_until_it_is_given_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_host_keeps_the_deadlines() {
+async fn a_running_driver_keeps_the_deadlines_of_strategies() {
     for strategy in 0..3 {
         let quiet = Duration::from_millis(50);
         let mut rig = users_with(|b| match strategy {
@@ -421,7 +421,7 @@ async fn the_host_keeps_the_deadlines() {
 }
 
 #[tokio::test]
-async fn in_a_storm_of_readers_that_come_and_go_nobody_hangs() {
+async fn no_reader_hangs_while_many_readers_start_and_cancel() {
     let limit = LoadLimit::new(2);
     let mut rig = users_with(|b| b.load_limit(&limit).capacity(8));
     let mut threads = Vec::new();
@@ -565,7 +565,7 @@ impl Drop for KeyBomb {
     }
 }
 #[test]
-fn a_panic_in_the_resync_of_a_session_does_not_keep_it_closed() {
+fn a_panic_in_the_resync_of_a_session_does_not_keep_the_cache_closed() {
     let mut rig = Rig::live(
         CacheBuilder::<KeyBomb, u64>::new("k")
             .keys_by::<User>(|c| Affected::Keys(vec![KeyBomb(c.key)]))
@@ -582,7 +582,7 @@ fn a_panic_in_the_resync_of_a_session_does_not_keep_it_closed() {
     );
 }
 #[tokio::test(start_paused = true)]
-async fn the_time_to_live_of_what_is_inserted_begins_with_the_stamp() {
+async fn the_time_to_live_of_an_inserted_value_begins_with_the_stamp() {
     let rig = users_with(|b| b.ttl(Duration::from_secs(10)));
     let stamp = rig.cache.stamp();
     tokio::time::advance(Duration::from_secs(60)).await;

@@ -43,7 +43,7 @@ async fn without_the_option_each_read_loads() {
 async fn an_error_is_kept_for_its_time_and_no_longer() {
     let (rig, loads) = (keeping(), Loads::default());
     let slow = rig.cache.get_or_load(7, async || {
-        // It takes longer than the error is kept.
+        // The load takes longer than the error is kept.
         tokio::time::sleep(3 * TIME).await;
         fail(&loads).await
     });
@@ -52,12 +52,12 @@ async fn an_error_is_kept_for_its_time_and_no_longer() {
     assert_eq!(read(&rig, 7, &loads).await, 1);
     let stats = rig.cache.stats();
     assert_eq!((stats.errors, stats.errors_served), (1, 1));
-    // Apart from values and loads.
+    // Errors are counted apart from values and loads.
     assert_eq!(
         (stats.entries, stats.hits, stats.loads, stats.load_errors),
         (0, 0, 0, 1)
     );
-    // Reads do not prolong it.
+    // Reads do not extend the time.
     advance(Duration::from_millis(1)).await;
     assert_eq!(read(&rig, 7, &loads).await, 2);
     assert_eq!(read(&rig, 8, &loads).await, 3, "keys are kept apart");
@@ -102,7 +102,7 @@ async fn an_event_of_a_row_that_the_key_depends_on_drops_the_error() {
 }
 
 #[tokio::test]
-async fn an_error_whose_load_an_event_has_overtaken_is_not_kept() {
+async fn an_error_of_an_overtaken_load_is_not_kept() {
     let (mut rig, loads) = (keeping(), Loads::default());
     let cache = rig.cache.clone();
     let read = cache.get_or_load(7, async || {
@@ -114,7 +114,7 @@ async fn an_error_whose_load_an_event_has_overtaken_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_value_takes_the_place_of_an_error() {
+async fn a_value_replaces_an_error() {
     let (rig, loads) = (keeping(), Loads::default());
     read(&rig, 7, &loads).await;
     assert!(rig.cache.insert(&rig.cache.stamp(), 7, 70));
@@ -134,12 +134,12 @@ async fn a_cache_that_is_not_live_neither_keeps_nor_returns_errors() {
     );
     rig.resume();
     rig.pump();
-    // Nothing was missed.
+    // The cache missed no events.
     assert_eq!(read(&rig, 7, &loads).await, 1);
 }
 
 #[tokio::test]
-async fn callers_share_the_error_or_load_if_theirs_has_another_type() {
+async fn callers_share_a_kept_error_unless_their_error_type_differs() {
     let (rig, loads) = (keeping(), Loads::default());
     let first = rig.cache.get_or_load(7, || fail(&loads)).await.unwrap_err();
     let second = rig.cache.get_or_load(7, || fail(&loads)).await.unwrap_err();
@@ -149,7 +149,7 @@ async fn callers_share_the_error_or_load_if_theirs_has_another_type() {
     assert!(Arc::ptr_eq(&first, &second));
     let other = rig.cache.get_or_load(7, async || Err("another type"));
     assert_eq!(other.await.unwrap_err().failure(), Some(&"another type"));
-    // A detached read is given it as well; a batch is not.
+    // A detached read receives the error too. A batch does not.
     let detached = rig
         .cache
         .get_or_load_detached(7, async || Err("not called"));
@@ -161,7 +161,7 @@ async fn callers_share_the_error_or_load_if_theirs_has_another_type() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_are_freed_when_their_time_is_over_and_with_the_cache() {
+async fn errors_are_freed_after_their_time_and_with_the_cache() {
     let (mut rig, loads) = (keeping(), Loads::default());
     let mut driver = rig.driver.take().unwrap();
     let background = tokio::spawn(driver.background());

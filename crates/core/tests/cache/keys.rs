@@ -1,4 +1,4 @@
-//! Keys in borrowed form, and keys that cannot be found again.
+//! Keys in borrowed form, and keys that a lookup cannot find.
 
 use pgherald_core::{
     CacheBuilder, Event, KeyColumn, KeyPart, LoadLimit, Operation, Table, TableName,
@@ -38,7 +38,7 @@ impl std::hash::Hash for Float {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_equal_to_itself_leaves_nothing_behind() {
+async fn a_key_that_is_not_equal_to_itself_leaves_no_entry() {
     let builder = CacheBuilder::<Float, u64>::new("users");
     let mut rig = Rig::live(builder.row_by::<User>(|_| 7));
     let loads = Loads::default();
@@ -58,7 +58,7 @@ async fn a_key_that_is_not_equal_to_itself_leaves_nothing_behind() {
     let stats = rig.cache.stats();
     assert_eq!((stats.entries, stats.loads), (1, 101));
     assert_eq!(stats.bypassed_unmatched_key, 100);
-    // Nothing of the others is in the index of rows either.
+    // The index of rows has no entries of the other keys either.
     rig.apply([crate::support::update(7)]);
     assert_eq!(rig.cache.stats().invalidated_by_event, 1);
 }
@@ -86,7 +86,7 @@ impl Table for Measured {
 }
 
 #[tokio::test]
-async fn a_key_that_no_event_names_is_read_past_the_cache() {
+async fn a_key_that_no_event_can_have_bypasses_the_cache() {
     let mut rig = Rig::live(CacheBuilder::<Nanos, u64>::new("measured").row_of::<Measured>());
     let (coarse, fine) = (Nanos(7_000), Nanos(7_001));
     let loads = Loads::default();
@@ -115,7 +115,7 @@ async fn a_key_that_no_event_names_is_read_past_the_cache() {
         .key(7)
         .build()]);
     assert_eq!(rig.cache.get(&coarse), None);
-    // As a row that keys depend on, the time is cut off.
+    // As the key of a row that keys depend on, the time is truncated.
     let builder =
         CacheBuilder::<Nanos, u64>::new("by").row_by::<Measured>(|key: &Nanos| key.clone());
     let mut rig = Rig::live(builder);

@@ -1,4 +1,4 @@
-//! What caches promise, without a database: the signals of the source are said by the tests.
+//! The guarantees of caches, tested without a database: the tests publish the signals of the source.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Dead values are freed without being read, and values weigh no more than they may.
+//! Dead values are freed without being read, and the values stay within the capacity in bytes.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -29,7 +29,7 @@ fn running<V: Send + Sync + 'static>(builder: CacheBuilder<i64, V>) -> CacheHand
     cache
 }
 
-/// Values of a live cache whose driver runs, and what tells whether they are alive.
+/// Fills a live cache whose driver runs. Returns weak references that show whether the values are alive.
 fn filled(change: impl FnOnce(Values) -> Values) -> (CacheHandle<i64, Arc<u64>>, Vec<Weak<u64>>) {
     let cache = running(change(CacheBuilder::new("users").row_of::<User>()));
     let stamp = cache.stamp();
@@ -43,7 +43,7 @@ fn filled(change: impl FnOnce(Values) -> Values) -> (CacheHandle<i64, Arc<u64>>,
     (cache, alive)
 }
 
-/// Waits some seconds at most, on tokio's clock.
+/// Waits until the values are freed, for some seconds at most on tokio's clock.
 async fn freed(cache: &CacheHandle<i64, Arc<u64>>, alive: &[Weak<u64>]) -> CacheStats {
     let waiting = async {
         while alive.iter().any(|value| value.upgrade().is_some()) {
@@ -74,7 +74,7 @@ impl Drop for Bell {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_other_tasks_of_the_thread_run_while_many_values_are_freed() {
+async fn other_tasks_of_the_thread_run_while_many_values_are_freed() {
     let bell = Arc::new(Notify::new());
     let cache = running(CacheBuilder::new("users").row_of::<User>());
     for key in 0..COUNT {
@@ -86,7 +86,7 @@ async fn the_other_tasks_of_the_thread_run_while_many_values_are_freed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn values_are_freed_after_their_time_to_live_and_no_others() {
+async fn only_values_past_their_time_to_live_are_freed() {
     let ttl = Duration::from_secs(60);
     let (cache, alive) = filled(|builder| builder.ttl(ttl));
     advance(ttl / 2).await;
@@ -137,7 +137,7 @@ async fn the_capacity_in_bytes_holds_for_few_large_values_in_many_parts() {
     let stats = rig.cache.stats();
     assert_eq!((stats.bytes, stats.capacity_bytes), (10 << 20, 10 << 20));
     assert_eq!((stats.entries, stats.evictions), (10, 90));
-    // One that is too large by itself goes to its caller, and evicts nothing.
+    // A value that is larger than the capacity is returned to its caller, and evicts nothing.
     let load = async || Ok::<_, ()>(vec![0; 11 << 20]);
     assert_eq!(
         rig.cache.get_or_load(-1, load).await.unwrap().len(),
@@ -166,7 +166,7 @@ fn a_weigher_and_a_capacity_in_bytes_go_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_value_has_its_own_time_to_live_or_is_not_stored() {
+async fn a_value_may_have_its_own_time_to_live_or_not_be_stored() {
     let rig = crate::support::users_with(|builder| builder.ttl(Duration::from_secs(60)));
     let read = async |key, loaded: Loaded<u64>| {
         let load = async || Ok::<_, ()>(loaded);

@@ -1,4 +1,4 @@
-//! Loaders that read caches themselves.
+//! Loaders that read caches.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn failed(error: LoadError<String>) -> String {
 }
 
 #[tokio::test]
-async fn a_loader_that_asks_for_its_own_key_is_refused() {
+async fn a_loader_that_reads_its_own_key_is_refused() {
     let rig = users();
     let cache = rig.cache.clone();
     let load = async || {
@@ -26,7 +26,7 @@ async fn a_loader_that_asks_for_its_own_key_is_refused() {
     };
     let error = within(rig.cache.get_or_load(7, load)).await.unwrap_err();
     assert_eq!(error.failure().map(String::as_str), Some("recursive"));
-    // In a batch as well.
+    // Also in a batch.
     let load = async |_| {
         let inner = cache.get_many_or_load([6, 7], async |_| Ok::<_, String>([(6, 1)]));
         inner.await.map(|_| [(7, 1)]).map_err(failed)
@@ -35,7 +35,7 @@ async fn a_loader_that_asks_for_its_own_key_is_refused() {
         .await
         .unwrap_err();
     assert_eq!(error.failure().map(String::as_str), Some("recursive"));
-    // And nothing is left of it.
+    // Nothing remains of the refused loads.
     assert_eq!(
         *rig.cache
             .get_or_load(7, async || Ok::<_, String>(3))
@@ -46,7 +46,7 @@ async fn a_loader_that_asks_for_its_own_key_is_refused() {
 }
 
 #[tokio::test]
-async fn a_loader_may_ask_for_other_keys() {
+async fn a_loader_may_read_other_keys() {
     let rig = users();
     let cache = rig.cache.clone();
     let load = async || {
@@ -57,7 +57,7 @@ async fn a_loader_may_ask_for_other_keys() {
     assert_eq!(rig.cache.get(&8).as_deref(), Some(&1));
 }
 
-/// Two tasks, each of which loads its key and then wants the other's.
+/// Runs two tasks, each of which loads its key and reads the other's key in that load.
 async fn crossing(first: &CacheHandle<i64, u64>, second: &CacheHandle<i64, u64>) -> [Loaded; 2] {
     let both = Arc::new(Barrier::new(2));
     let task = |own: &CacheHandle<i64, u64>, key: i64, other: &CacheHandle<i64, u64>, wanted| {
@@ -78,11 +78,11 @@ async fn crossing(first: &CacheHandle<i64, u64>, second: &CacheHandle<i64, u64>)
 }
 
 #[tokio::test]
-async fn two_loads_that_want_each_other_do_not_wait_for_ever() {
+async fn two_loads_that_need_each_other_do_not_deadlock() {
     let (one, other) = (users(), users());
     for (first, second) in [(&one, &one), (&one, &other)] {
         let results = crossing(&first.cache, &second.cache).await;
-        // Whoever comes second is refused; the first then learns of that.
+        // The second of the two reads is refused. The first load then receives that error.
         for result in results {
             let error = result.unwrap_err();
             assert!(error.failure().is_some_and(|text| !text.is_empty()));
@@ -91,22 +91,22 @@ async fn two_loads_that_want_each_other_do_not_wait_for_ever() {
 }
 
 #[tokio::test]
-async fn a_limit_of_one_does_not_stop_loads_that_need_each_other() {
+async fn a_load_limit_of_one_does_not_block_loads_that_need_each_other() {
     let limit = LoadLimit::new(1);
     let rig = users_with(|builder| builder.load_limit(&limit));
     let cache = rig.cache.clone();
-    // Nested: the place of the outer load is enough.
+    // Nested: the inner load uses the place of the outer load.
     let nested = async || {
         let other: Loaded = cache.get_or_load(8, async || Ok(1)).await;
         other.map(|value| *value).map_err(failed)
     };
     assert_eq!(*within(rig.cache.get_or_load(7, nested)).await.unwrap(), 1);
-    // Waiting: a load that waits for a place is waited for by the one that has it.
+    // Waiting: the load that has the place waits for a load that waits for a place.
     let (first, second) = (rig.cache.clone(), rig.cache.clone());
     let holder = tokio::spawn(async move {
         let cache = first.clone();
         let load = async || {
-            // Until the other has registered its load, and waits for a place.
+            // Let the other task register its load and wait for a place.
             settle().await;
             let other: Loaded = cache.get_or_load(2, async || Ok(0)).await;
             other.map(|value| *value).map_err(failed)

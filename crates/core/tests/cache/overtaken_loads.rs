@@ -1,4 +1,4 @@
-//! A load that an invalidation has overtaken: its value is not stored, and nobody joins it.
+//! A load that an invalidation has overtaken: its value is not stored, and later reads do not join it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Loads, Rig, User, settle, truncate, update, users, within};
 
-/// A load under way, that brings `value` when told to.
+/// Starts a load that returns `value` once the test signals it.
 fn slow_load<K: pgherald_core::cache::CacheKey>(
     cache: &CacheHandle<K, u64>,
     key: K,
@@ -24,7 +24,7 @@ fn slow_load<K: pgherald_core::cache::CacheKey>(
     (go, tokio::spawn(read))
 }
 
-/// Begins a load, invalidates, and sees that the old value goes no further.
+/// Begins a load, invalidates, and checks that the old value reaches only its own caller.
 async fn is_overtaken(rig: &mut Rig<i64, u64>, invalidate: impl FnOnce(&mut Rig<i64, u64>)) {
     let (go, old) = slow_load(&rig.cache, 7, 1);
     settle().await;
@@ -33,24 +33,24 @@ async fn is_overtaken(rig: &mut Rig<i64, u64>, invalidate: impl FnOnce(&mut Rig<
     let fresh = rig.cache.get_or_load(7, async || Ok::<u64, String>(2));
     assert_eq!(*within(fresh).await.unwrap(), 2);
     go.send(()).unwrap();
-    // Who began before may be given the old value.
+    // A read that began before may return the old value.
     assert_eq!(within(old).await.unwrap(), 1);
     assert_eq!(rig.cache.get(&7).as_deref(), Some(&2));
     assert_eq!(rig.cache.stats().loads_overtaken, 1);
 }
 
 #[tokio::test]
-async fn by_the_event_of_its_row() {
+async fn an_event_of_the_row_overtakes_a_load() {
     is_overtaken(&mut users(), |rig| rig.apply([update(7)])).await;
 }
 
 #[tokio::test]
-async fn by_an_event_about_the_table() {
+async fn an_event_about_the_table_overtakes_a_load() {
     is_overtaken(&mut users(), |rig| rig.apply([truncate()])).await;
 }
 
 #[tokio::test]
-async fn by_a_reconnect() {
+async fn a_reconnect_overtakes_a_load() {
     is_overtaken(&mut users(), |rig| {
         rig.down();
         rig.reconnect();
@@ -60,13 +60,13 @@ async fn by_a_reconnect() {
 }
 
 #[tokio::test]
-async fn by_hand() {
+async fn an_explicit_invalidation_overtakes_a_load() {
     is_overtaken(&mut users(), |rig| assert!(rig.cache.invalidate(&7))).await;
     is_overtaken(&mut users(), |rig| rig.cache.invalidate_all()).await;
 }
 
 #[tokio::test]
-async fn but_not_by_another_rows_event() {
+async fn an_event_of_another_row_does_not_overtake_a_load() {
     let mut rig = users();
     let (go, read) = slow_load(&rig.cache, 7, 1);
     settle().await;
@@ -77,7 +77,7 @@ async fn but_not_by_another_rows_event() {
 }
 
 #[tokio::test]
-async fn through_the_row_that_a_key_depends_on() {
+async fn an_event_of_a_row_that_the_key_depends_on_overtakes_a_load() {
     let builder = CacheBuilder::<(i64, &str), u64>::new("names").row_by::<User>(|(user, _)| *user);
     let mut rig = Rig::live(builder);
     let (go, old) = slow_load(&rig.cache, (7, "en"), 1);
@@ -93,7 +93,7 @@ async fn through_the_row_that_a_key_depends_on() {
 }
 
 #[tokio::test]
-async fn of_a_batch_only_the_key_that_it_concerns() {
+async fn an_event_overtakes_only_its_key_of_a_batch() {
     let mut rig = users();
     let (go, told) = oneshot::channel::<()>();
     let told = Arc::new(tokio::sync::Mutex::new(Some(told)));
@@ -115,7 +115,7 @@ async fn of_a_batch_only_the_key_that_it_concerns() {
 }
 
 #[test]
-fn what_was_read_before_an_invalidation_is_not_inserted() {
+fn a_value_read_before_an_invalidation_is_not_inserted() {
     let mut rig = users();
     let before = rig.cache.stamp();
     assert!(rig.cache.insert(&before, 7, 1));
@@ -135,11 +135,11 @@ fn what_was_read_before_an_invalidation_is_not_inserted() {
 }
 
 #[test]
-fn what_was_read_before_its_rows_event_is_not_inserted() {
+fn a_value_read_before_its_rows_event_is_not_inserted() {
     let builder = CacheBuilder::<(i64, i64), u64>::new("names").row_by::<User>(|(user, _)| *user);
     let mut rig = Rig::live(builder);
     let before = rig.cache.stamp();
-    // Nobody has asked for this key yet, so only the row is known to have changed.
+    // No reader has used this key yet, so the cache knows only that the row changed.
     rig.apply([update(7)]);
     assert!(!rig.cache.insert(&before, (7, 1), 1));
     assert!(rig.cache.insert(&rig.cache.stamp(), (7, 1), 1));

@@ -1,4 +1,4 @@
-//! Stale values are served for a stated time, while they are loaded anew.
+//! Stale values are served for a stated time while they are reloaded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -11,7 +11,7 @@ use crate::support::{DEADLINE, Rig, User, settle, truncate, update};
 
 const MAX_STALE: Duration = Duration::from_secs(10);
 
-/// The database of the background loads: they wait until they are let go.
+/// The database of the background loads. Each load waits for a permit of the test.
 #[derive(Clone)]
 struct Backend {
     version: Arc<AtomicU64>,
@@ -51,16 +51,16 @@ async fn until(what: impl Fn() -> bool) {
             tokio::task::yield_now().await;
         }
     };
-    // Of the real clock, which a paused one would not be.
+    // On the real clock, because the test may have paused tokio's.
     assert!(tokio::time::timeout(DEADLINE, waiting).await.is_ok());
 }
 
 #[tokio::test]
-async fn the_first_read_has_it_loaded_and_is_served_meanwhile() {
+async fn the_first_read_starts_a_reload_and_returns_the_stale_value() {
     let (backend, mut rig) = Backend::rig(|refresh| refresh);
     rig.apply([update(7)]);
     settle().await;
-    // Not eagerly: a load that began now would bring version 1.
+    // No load has begun yet: it would return version 1.
     backend.version.store(2, SeqCst);
     for _ in 0..5 {
         assert_eq!(rig.cache.get(&7).as_deref(), Some(&1));
@@ -72,7 +72,7 @@ async fn the_first_read_has_it_loaded_and_is_served_meanwhile() {
 }
 
 #[tokio::test]
-async fn eagerly_nobody_has_to_ask() {
+async fn eager_refresh_reloads_without_a_read() {
     let (backend, mut rig) = Backend::rig(Refresh::eager);
     backend.version.store(2, SeqCst);
     backend.go.add_permits(1);
@@ -84,7 +84,7 @@ async fn eagerly_nobody_has_to_ask() {
 }
 
 #[tokio::test]
-async fn what_is_invalidated_while_it_is_loaded_is_loaded_again() {
+async fn a_value_invalidated_during_its_reload_is_loaded_again() {
     let (backend, mut rig) = Backend::rig(Refresh::eager);
     backend.version.store(2, SeqCst);
     rig.apply([update(7)]);
@@ -99,7 +99,7 @@ async fn what_is_invalidated_while_it_is_loaded_is_loaded_again() {
 }
 
 #[tokio::test]
-async fn what_was_asked_for_while_the_source_was_not_live_is_asked_for_again() {
+async fn reloads_requested_while_the_source_was_not_live_are_requested_again() {
     let (backend, mut rig) = Backend::rig(Refresh::eager);
     backend.go.add_permits(1);
     backend.version.store(2, SeqCst);
@@ -134,7 +134,7 @@ async fn stale_values_end_with_the_stated_time() {
     let (_backend, mut rig) = Backend::rig(|refresh| refresh);
     rig.apply([update(7)]);
     tokio::time::advance(MAX_STALE - Duration::from_millis(1)).await;
-    // Invalidated once more: counted from the first time.
+    // A second invalidation does not extend the time.
     rig.apply([update(7)]);
     assert_eq!(rig.cache.get(&7).as_deref(), Some(&1));
     tokio::time::advance(Duration::from_millis(2)).await;
@@ -142,7 +142,7 @@ async fn stale_values_end_with_the_stated_time() {
 }
 
 #[tokio::test]
-async fn nothing_stale_is_served_after_an_invalidation_by_hand() {
+async fn no_stale_value_is_served_after_an_explicit_invalidation() {
     let (_backend, rig) = Backend::rig(|refresh| refresh);
     assert!(rig.cache.invalidate(&7));
     assert_eq!(rig.cache.get(&7), None);
@@ -152,12 +152,12 @@ async fn nothing_stale_is_served_after_an_invalidation_by_hand() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_flush_they_are_counted_from_it() {
+async fn after_a_flush_stale_values_are_served_until_the_next_flush_at_most() {
     let (_backend, mut rig) = Backend::rig(|refresh| refresh);
     rig.apply([truncate()]);
     tokio::time::advance(MAX_STALE - Duration::from_millis(1)).await;
     assert_eq!(rig.cache.get(&7).as_deref(), Some(&1));
-    // Of a second flush, nobody knows any more how old they are.
+    // After a second flush, the cache no longer knows since when the values are stale.
     rig.apply([truncate()]);
     assert_eq!(rig.cache.get(&7), None);
 }

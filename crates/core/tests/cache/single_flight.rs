@@ -1,4 +1,4 @@
-//! However many want a key, one loads it, and nobody is left waiting.
+//! Concurrent reads of a key share one load, and every reader finishes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -8,7 +8,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::support::{Loads, settle, users, within};
 
 #[tokio::test]
-async fn a_thousand_misses_are_one_load() {
+async fn a_thousand_concurrent_misses_share_one_load() {
     let rig = users();
     let loads = Loads::default();
     let go = Arc::new(Notify::new());
@@ -35,7 +35,7 @@ async fn a_thousand_misses_are_one_load() {
 }
 
 #[tokio::test]
-async fn an_error_reaches_all_who_wait_and_is_not_stored() {
+async fn an_error_reaches_all_waiting_callers_and_is_not_stored() {
     let rig = users();
     let (fail, failing) = oneshot::channel::<()>();
     let mut failing = Some(failing);
@@ -67,7 +67,7 @@ async fn an_error_reaches_all_who_wait_and_is_not_stored() {
 }
 
 #[tokio::test]
-async fn who_expects_another_type_of_error_loads_for_itself() {
+async fn a_caller_with_another_type_of_error_loads_for_itself() {
     let rig = users();
     let (fail, failing) = oneshot::channel::<()>();
     let cache = rig.cache.clone();
@@ -88,7 +88,7 @@ async fn who_expects_another_type_of_error_loads_for_itself() {
 }
 
 #[tokio::test]
-async fn a_loader_that_goes_away_leaves_the_load_to_the_next() {
+async fn a_waiting_caller_takes_over_a_cancelled_load() {
     let rig = users();
     let loads = Loads::default();
     let cache = rig.cache.clone();
@@ -117,7 +117,7 @@ async fn a_loader_that_goes_away_leaves_the_load_to_the_next() {
 }
 
 #[tokio::test]
-async fn a_loader_that_panics_leaves_the_load_to_the_next() {
+async fn a_waiting_caller_takes_over_a_load_that_panics() {
     let rig = users();
     let loads = Loads::default();
     let go = Arc::new(Notify::new());
@@ -141,7 +141,7 @@ async fn a_loader_that_panics_leaves_the_load_to_the_next() {
 }
 
 #[tokio::test]
-async fn many_keys_are_one_query_for_what_is_missing() {
+async fn a_read_of_many_keys_loads_the_missing_ones_at_once() {
     let rig = users();
     rig.cache
         .get_or_load(1, async || Ok::<_, String>(10))
@@ -153,7 +153,7 @@ async fn many_keys_are_one_query_for_what_is_missing() {
         .get_many_or_load([1, 2, 3, 2, 4], |missing| {
             asked.push(missing.clone());
             async move {
-                // There is no row 4, and nobody asked for 99.
+                // There is no row 4, and the caller did not request 99.
                 let rows = missing.into_iter().filter(|key| *key != 4);
                 Ok::<_, String>(rows.map(|key| (key, 10 * key as u64)).chain([(99, 1)]))
             }
@@ -172,7 +172,7 @@ async fn many_keys_are_one_query_for_what_is_missing() {
 }
 
 #[tokio::test]
-async fn two_batches_that_overlap_do_not_wait_for_each_other_for_ever() {
+async fn two_overlapping_batches_do_not_deadlock() {
     let rig = users();
     let batch = |keys: [i64; 2]| {
         let cache = rig.cache.clone();
@@ -190,7 +190,7 @@ async fn two_batches_that_overlap_do_not_wait_for_each_other_for_ever() {
 }
 
 #[tokio::test]
-async fn a_key_that_a_batch_does_not_bring_is_loaded_by_who_waits_for_it() {
+async fn a_waiting_caller_loads_a_key_that_a_batch_does_not_return() {
     let rig = users();
     let go = Arc::new(Notify::new());
     let (cache, signal) = (rig.cache.clone(), Arc::clone(&go));
@@ -243,7 +243,7 @@ async fn loads_take_turns_under_a_limit() {
 }
 
 #[tokio::test]
-async fn get_many_gives_what_was_asked_for_past_the_cache_too() {
+async fn get_many_returns_only_requested_keys_past_the_cache_too() {
     let mut rig = users();
     let load = async |asked: Vec<i64>| {
         Ok::<_, ()>(
@@ -280,12 +280,12 @@ async fn a_task_that_only_reads_hits_lets_the_cache_apply_events() {
     let cache = rig.cache.clone();
     version.store(2, SeqCst);
     rig.say([crate::support::update(7)]);
-    // On the same thread: it runs only if the reader yields.
+    // The driver runs on the same thread, so it runs only if the reader yields.
     let applying = tokio::spawn(async move {
         rig.pump();
         rig
     });
-    // A reader that does not yield would starve a time limit as well.
+    // A reader that does not yield would also starve a timeout.
     let mut reads = 0;
     while read(&cache).await != 2 {
         reads += 1;

@@ -1,4 +1,4 @@
-//! What a cache tells of itself.
+//! The statistics of a cache, and its observer.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ impl CacheObserver for Log {
 }
 
 #[tokio::test]
-async fn the_observer_is_told_in_order_and_the_counts_agree() {
+async fn the_observer_receives_events_in_order_and_the_statistics_agree() {
     let log = Arc::new(Log::default());
     let mut rig = users_with(|builder| builder.capacity(1).observer(Arc::clone(&log)));
     let loads = Loads::default();
@@ -59,7 +59,7 @@ async fn the_observer_is_told_in_order_and_the_counts_agree() {
 }
 
 #[test]
-fn held_events_are_observed_once_they_are_released() {
+fn held_events_are_observed_when_they_are_released() {
     let log = Arc::new(Log::default());
     let period = Duration::from_millis(10);
     let mut rig = users_with(|builder| {
@@ -117,7 +117,7 @@ async fn a_batch_without_values_is_not_stored() {
 }
 
 #[test]
-fn invalidate_tells_whether_there_was_a_value() {
+fn invalidate_returns_whether_there_was_a_value() {
     let rig = users();
     assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
     rig.cache.invalidate_all();

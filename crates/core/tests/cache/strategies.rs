@@ -1,4 +1,4 @@
-//! How the driver works with strategies, well-behaved and other.
+//! How the driver works with strategies, including faulty ones.
 
 use std::time::{Duration, Instant};
 
@@ -28,14 +28,14 @@ fn held_events_take_effect_together() {
 }
 
 #[test]
-fn a_held_event_about_the_table_is_everything() {
+fn a_held_event_about_the_table_invalidates_everything() {
     let mut rig = filled(Windowed::events(3).unwrap());
     rig.apply([update(1), truncate(), update(3)]);
     assert_eq!(left(&rig), [0; 0]);
 }
 
 #[test]
-fn a_resync_settles_what_is_held() {
+fn events_held_before_a_resync_do_not_count_after_it() {
     let mut rig = filled(Windowed::events(3).unwrap());
     rig.apply([update(1), update(2)]);
     rig.down();
@@ -82,7 +82,7 @@ fn a_fixed_interval_needs_no_events() {
 }
 
 #[test]
-fn what_does_not_matter_is_ignored() {
+fn events_without_effect_are_ignored() {
     let strategy = Greedy::new().only_if(|event| event.operation() == Operation::Delete);
     let mut rig = filled(strategy);
     let delete = Event::builder("public", "users", Operation::Delete);
@@ -90,7 +90,7 @@ fn what_does_not_matter_is_ignored() {
     assert_eq!(left(&rig), [0, 1, 3, 4, 5, 6, 7, 8, 9]);
 }
 
-/// Asks to be woken an hour ago, always.
+/// Always returns a deadline an hour ago.
 #[derive(Default)]
 struct Impatient {
     since: Option<Instant>,
@@ -126,7 +126,7 @@ fn a_deadline_in_the_past_is_kept_after_a_pause() {
     let mut now = Instant::now() + Duration::from_secs(1);
     for _ in 0..5 {
         rig.wake(now);
-        // Not again at once, but soon.
+        // The next wake is soon, but not at once.
         let next = rig.driver.as_ref().unwrap().next_wake().unwrap();
         assert!(next > now && next <= now + Duration::from_millis(10));
         now = next;
@@ -134,7 +134,7 @@ fn a_deadline_in_the_past_is_kept_after_a_pause() {
     assert_eq!(left(&rig), [0, 2, 3, 4, 5, 6, 7, 8, 9]);
 }
 
-/// Panics where it is told to.
+/// Panics where the test chooses.
 struct Faulty {
     in_event: bool,
     in_flush: bool,
@@ -165,7 +165,7 @@ fn after_a_panic_of_the_strategy_everything_is_invalidated_and_events_apply_at_o
     }
     rig.apply([update(1)]);
     assert_eq!(left(&rig), [0, 2]);
-    // In the resync with which it becomes live: it does so nevertheless.
+    // A panic in the resync with which the cache becomes live does not prevent that.
     let mut rig = filled(Faulty {
         in_event: false,
         in_flush: true,

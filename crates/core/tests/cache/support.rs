@@ -1,4 +1,4 @@
-//! A cache whose source says what a test wants.
+//! A cache with a router whose signals the test publishes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -10,7 +10,7 @@ use pgherald_core::{
     Signal, Subscription, Table,
 };
 
-/// How long a test waits for what must come.
+/// How long a test waits before it fails.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(crate) struct User;
@@ -39,7 +39,7 @@ pub(crate) fn truncate() -> Event {
     Event::builder("public", "users", Operation::Truncate).build()
 }
 
-/// Cache, driver and router, moved on by hand.
+/// A cache with its driver and router, which the test advances step by step.
 pub(crate) struct Rig<K: CacheKey, V: Send + Sync + 'static> {
     pub(crate) cache: CacheHandle<K, V>,
     pub(crate) driver: Option<CacheDriver<K, V>>,
@@ -81,14 +81,14 @@ impl<K: CacheKey, V: Send + Sync + 'static> Rig<K, V> {
         rig
     }
 
-    /// The source becomes live; the cache has not heard of it yet.
+    /// Publishes that the source is live. The cache has not applied it yet.
     pub(crate) fn reconnect(&mut self) {
         let resync = Resync::new(ResyncReason::Reconnected);
         self.router.publish(&Signal::Resync(resync));
         self.router.publish(&Signal::Live);
     }
 
-    /// The source is live again, and has said all it missed before this.
+    /// Publishes that the source has caught up and is live again.
     pub(crate) fn resume(&mut self) {
         self.router.publish(&Signal::Resumed);
         self.router.publish(&Signal::Live);
@@ -99,13 +99,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Rig<K, V> {
         self.router.publish(&Signal::Down(error));
     }
 
-    /// Says events; the cache has not heard of them yet.
+    /// Publishes events. The cache has not applied them yet.
     pub(crate) fn say(&mut self, events: impl IntoIterator<Item = Event>) {
         self.router
             .publish(&Signal::Events(events.into_iter().collect()));
     }
 
-    /// Applies what waits.
+    /// Applies the deliveries in the queue.
     pub(crate) fn pump(&mut self) {
         self.pump_at(Instant::now());
     }
@@ -116,13 +116,13 @@ impl<K: CacheKey, V: Send + Sync + 'static> Rig<K, V> {
         }
     }
 
-    /// Says events and applies them.
+    /// Publishes events and applies them.
     pub(crate) fn apply(&mut self, events: impl IntoIterator<Item = Event>) {
         self.say(events);
         self.pump();
     }
 
-    /// Does what is due at `now`.
+    /// Wakes the driver if it is due at `now`.
     pub(crate) fn wake(&mut self, now: Instant) {
         let driver = self.driver.as_mut().unwrap();
         if driver.next_wake().is_some_and(|at| at <= now) {
@@ -131,7 +131,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Rig<K, V> {
     }
 }
 
-/// A stand-in for a query: counts its calls, and gives the number of the call.
+/// A stand-in for a query. It counts its calls, and returns the number of the call.
 #[derive(Clone, Default)]
 pub(crate) struct Loads(Arc<AtomicU64>);
 

@@ -1,4 +1,4 @@
-//! Code of users that panics, or calls back, at bad moments.
+//! User code that panics or calls back at bad moments.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +9,7 @@ use pgherald_core::{Affected, CacheBuilder, CacheStats, CachedFn, Refresh, Windo
 
 use crate::support::{DEADLINE, Rig, User, settle, update};
 
-/// Asks the function that it belongs to when it goes.
+/// Uses the cached function that it belongs to in its destructor.
 struct Nosy;
 
 static FUNCTION: CachedFn<i64, u64> = CachedFn::new(|| {
@@ -27,7 +27,7 @@ impl Drop for Nosy {
 }
 
 #[test]
-fn what_goes_with_a_cache_may_use_its_function() {
+fn destructors_within_a_cache_may_use_its_function() {
     let (done, wait) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         for _ in 0..2 {
@@ -52,7 +52,7 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn a_key_that_panics_when_its_driver_goes_does_no_harm() {
+fn a_key_may_panic_when_its_driver_is_dropped() {
     let builder = CacheBuilder::<Bomb, u64>::new("bombs")
         .keys_by::<User>(|_| Affected::Keys(vec![Bomb(7)]))
         .strategy(Windowed::events(5).unwrap());
@@ -67,7 +67,7 @@ fn a_key_that_panics_when_its_driver_goes_does_no_harm() {
 
 thread_local!(static CLONES: Cell<i64> = const { Cell::new(i64::MAX) });
 
-/// Cannot be cloned more than so many times.
+/// Panics once, when `CLONES` has counted down to 0.
 #[derive(PartialEq, Eq, Hash, Debug)]
 struct Fragile(i64);
 
@@ -81,7 +81,7 @@ impl Clone for Fragile {
 }
 
 #[tokio::test]
-async fn nobody_waits_for_a_load_whose_key_could_not_be_cloned() {
+async fn no_caller_waits_for_a_load_whose_key_could_not_be_cloned() {
     for nth in 1..=6 {
         let rig = Rig::live(CacheBuilder::<Fragile, u64>::new("fragile").table_of::<User>());
         let cache = rig.cache.clone();
@@ -108,7 +108,7 @@ async fn nobody_waits_for_a_load_whose_key_could_not_be_cloned() {
 }
 
 #[tokio::test]
-async fn a_projection_that_panicked_in_the_background_is_tried_again() {
+async fn a_projection_that_panicked_in_the_background_is_retried() {
     static PANIC: AtomicBool = AtomicBool::new(false);
     let refresh = Refresh::new(Duration::from_secs(1000), |_| async { Ok(2) });
     let builder = CacheBuilder::<i64, u64>::new("p").row_by::<User>(|key: &i64| {

@@ -1,4 +1,4 @@
-//! Waiting until one's own write has been applied.
+//! Write tokens: waiting until the caller's own write has been applied.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn announced(token: &WriteToken) -> Event {
 }
 
 #[tokio::test]
-async fn it_is_reached_when_the_events_before_it_are_applied() {
+async fn a_token_is_applied_after_the_events_before_it() {
     let mut rig = users();
     assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
     let token = rig.cache.write_token();
@@ -40,7 +40,7 @@ async fn it_is_reached_when_the_events_before_it_are_applied() {
 }
 
 #[tokio::test]
-async fn it_is_reached_also_if_nobody_waits_yet() {
+async fn a_token_may_be_applied_before_the_caller_waits() {
     let mut rig = users();
     let token = rig.cache.write_token();
     let event = announced(&token);
@@ -49,7 +49,7 @@ async fn it_is_reached_also_if_nobody_waits_yet() {
 }
 
 #[tokio::test]
-async fn it_waits_for_a_strategy_that_holds_events() {
+async fn a_token_waits_for_a_strategy_that_holds_events() {
     let mut rig = users_with(|builder| builder.strategy(Windowed::events(3).unwrap()));
     let token = rig.cache.write_token();
     let event = announced(&token);
@@ -63,7 +63,7 @@ async fn it_waits_for_a_strategy_that_holds_events() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_ends_with_its_deadline() {
+async fn waiting_for_a_token_ends_at_its_deadline() {
     let rig = users();
     let token = rig.cache.write_token();
     let error = token.applied(Duration::from_millis(20)).await.unwrap_err();
@@ -75,7 +75,7 @@ async fn it_ends_with_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_resync_while_waiting_will_do() {
+async fn a_resync_while_waiting_applies_the_token() {
     let mut rig = users();
     let waiting = tokio::spawn(rig.cache.write_token().applied(DEADLINE));
     settle().await;
@@ -86,7 +86,7 @@ async fn a_resync_while_waiting_will_do() {
 }
 
 #[tokio::test]
-async fn a_resync_before_waiting_may_have_swallowed_it() {
+async fn a_token_may_have_been_lost_before_a_resync() {
     let mut rig = users();
     let token = rig.cache.write_token();
     rig.down();
@@ -99,7 +99,7 @@ async fn a_resync_before_waiting_may_have_swallowed_it() {
 }
 
 #[tokio::test]
-async fn while_reads_go_past_the_cache_there_is_nothing_to_wait_for() {
+async fn a_token_does_not_wait_while_reads_bypass_the_cache() {
     let mut rig = users();
     rig.down();
     within(rig.cache.write_token().applied(10 * DEADLINE))
@@ -123,7 +123,7 @@ async fn while_reads_go_past_the_cache_there_is_nothing_to_wait_for() {
 }
 
 #[tokio::test]
-async fn tokens_of_others_are_nothing_to_it() {
+async fn tokens_of_other_caches_are_ignored() {
     let mut rig = users();
     let token = rig.cache.write_token();
     let foreign = announced(&users().cache.write_token());
@@ -134,24 +134,24 @@ async fn tokens_of_others_are_nothing_to_it() {
 }
 
 #[tokio::test]
-async fn a_token_is_not_applied_when_something_older_may_still_come_in() {
+async fn no_older_value_is_inserted_after_a_token_is_applied() {
     let mut rig = Rig::new(CacheBuilder::<i64, u64>::new("users").row_of::<User>());
     rig.router
         .publish(&Signal::Resync(Resync::new(ResyncReason::Reconnected)));
-    // Flushed for the session; the source is about to say that it is live.
+    // The cache was flushed for the session. The source is about to emit `Live`.
     rig.pump();
     let before = rig.cache.stamp();
     let token = rig.cache.write_token();
     // Version 2 is committed here.
     token.applied(Duration::from_secs(1)).await.unwrap();
     rig.router.publish(&Signal::Live);
-    // The event of version 2 is still on its way.
+    // The event of version 2 has not arrived yet.
     assert!(!rig.cache.insert(&before, 7, 1), "read before the commit");
 }
 
-/// The same, where a token was taken before the flush.
+/// As above, with a token that was created before the flush.
 #[tokio::test]
-async fn a_token_from_before_the_flush_is_not_applied_either() {
+async fn no_older_value_is_inserted_after_a_token_from_before_the_flush_is_applied() {
     let mut rig = users();
     let token = rig.cache.write_token();
     rig.down();
@@ -175,9 +175,9 @@ async fn a_subscription_of_a_cache_does_not_coalesce() {
     assert!(router.subscribe(driver.filter(), options).is_err());
 }
 
-/// Tokens are not recorded: one that was announced while there was no connection does not come.
+/// Tokens are not recorded in the outbox, so a token that was announced during an outage never arrives.
 #[tokio::test]
-async fn where_the_source_caught_up_a_token_may_have_been_lost() {
+async fn a_token_may_have_been_lost_if_the_source_caught_up() {
     let mut rig = users();
     let (waited_for, not_yet) = (rig.cache.write_token(), rig.cache.write_token());
     let waiting = tokio::spawn(waited_for.applied(DEADLINE));
@@ -186,7 +186,7 @@ async fn where_the_source_caught_up_a_token_may_have_been_lost() {
     rig.resume();
     rig.pump();
     within(waiting).await.unwrap().unwrap();
-    // Loaded before the commit of the other one.
+    // Loaded before the commit of the second token's transaction.
     assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
     within(not_yet.applied(DEADLINE)).await.unwrap();
     assert_eq!(rig.cache.get(&7), None);

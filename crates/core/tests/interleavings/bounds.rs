@@ -1,4 +1,4 @@
-//! The store stays within its capacity, and the index follows it.
+//! The store stays within its capacity, and its index matches the stored values.
 
 use crate::store::{Accept, Found};
 use crate::world::{By, Key, World};
@@ -6,7 +6,7 @@ use crate::{explore, together};
 
 const CAPACITY: usize = 2;
 
-/// Drops what is dead, as the driver does.
+/// Removes dead values, as the driver does.
 fn expire(world: &World) {
     if world.store.take_due() {
         while world.store.expire(0) {}
@@ -58,9 +58,9 @@ fn expiring_among_loads() {
     });
 }
 
-/// What was stored since the flush is not dead.
+/// Values that were stored after the flush are not dead.
 #[test]
-fn expiring_keeps_what_is_new() {
+fn expiring_keeps_values_stored_after_a_flush() {
     explore(1_000, || {
         let world = World::new(&[&[0], &[1]], CAPACITY);
         world.read(0);
@@ -78,9 +78,9 @@ fn expiring_keeps_what_is_new() {
     });
 }
 
-/// However a flush, the store's bound and expiring overtake each other, nothing dead stays for good.
+/// In every order of a flush, evictions and expiring, each dead value is removed in the end.
 #[test]
-fn what_a_flush_left_is_due_until_it_is_expired() {
+fn expiring_removes_all_values_from_before_a_flush() {
     explore(1_000, || {
         let world = World::new(&[&[0], &[1]], CAPACITY);
         world.read(0);
@@ -97,9 +97,9 @@ fn what_a_flush_left_is_due_until_it_is_expired() {
     });
 }
 
-/// Nor is it for a reader to throw away that has waited since before the flush.
+/// A reader that began before the flush must not remove a value that was stored after it.
 #[test]
-fn a_late_reader_keeps_what_is_new() {
+fn a_late_reader_keeps_values_stored_after_a_flush() {
     explore(1_000, || {
         let world = World::new(&[&[0]], CAPACITY);
         world.read(0);

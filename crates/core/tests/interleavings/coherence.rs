@@ -1,4 +1,4 @@
-//! No read sees less than what had been applied when it began.
+//! No read returns a version older than the changes that were applied before the read began.
 
 use shuttle::rand::{Rng, thread_rng};
 
@@ -6,7 +6,7 @@ use crate::sync::Arc;
 use crate::world::{By, Got, Key, Row, World, tag};
 use crate::{explore, together};
 
-/// Two who read twice, while the row changes twice.
+/// Two tasks read twice each, while the row changes twice.
 fn reads_and_changes(by: By) {
     let world = World::new(&[&[0]], 8);
     let reads = |world: &Arc<World>| twice(world, 0);
@@ -32,7 +32,7 @@ fn loads_and_flushes() {
 }
 
 #[test]
-fn loads_and_two_flushes_at_a_time() {
+fn loads_and_two_concurrent_flushes() {
     explore(2_000, || {
         let world = World::new(&[&[0, 1]], 8);
         together([
@@ -87,7 +87,7 @@ fn loads_and_invalidations_of_a_tag() {
 }
 
 #[test]
-fn inserts_and_all_that_makes_them_stale() {
+fn inserts_and_changes_that_make_them_stale() {
     explore(3_000, || {
         let world = World::new(&[&[0]], 8);
         let by = By::any();
@@ -106,7 +106,7 @@ fn inserts_and_all_that_makes_them_stale() {
     });
 }
 
-/// The later one must not be forgotten for the earlier one, in whatever order they get to write down that they were.
+/// The store must not lose the later invalidation, in whatever order the two are recorded.
 #[test]
 fn inserts_and_two_invalidations_of_a_tag() {
     explore(6_000, || {
@@ -114,7 +114,7 @@ fn inserts_and_two_invalidations_of_a_tag() {
         together([
             world.task(|world| _ = world.insert(0)),
             world.task(|world| world.change(0, By::Tag)),
-            // By somebody else, or of what has the same hash.
+            // Another caller's invalidation, or that of a tag with the same hash.
             world.task(|world| drop(world.store.invalidate_tag(&tag(0)))),
         ]);
         world.settled();
@@ -130,7 +130,7 @@ fn inserts_of_several_keys_with_one_tag() {
                 world.insert(0);
                 world.insert(1);
             }),
-            // Somebody else invalidates the same, or what has the same hash.
+            // Another caller invalidates the same tag, or one with the same hash.
             world.task(|world| drop(world.store.invalidate_tag(&tag(1)))),
             world.task(|world| {
                 world.change(1, By::Tag);
@@ -146,7 +146,7 @@ fn inserts_of_several_keys_with_one_tag() {
     });
 }
 
-/// Everything at once, in a store with one shard and in one with two.
+/// All operations at the same time, in a store with one shard and in one with two.
 #[test]
 fn everything_at_once() {
     explore(2_000, || {

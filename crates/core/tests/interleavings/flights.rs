@@ -1,4 +1,4 @@
-//! Nobody waits in vain, whatever becomes of a load, and nobody loads in vain.
+//! Every waiting reader finishes, however a load ends, and no load is redundant.
 
 use std::sync::atomic::AtomicU64 as Counter;
 use std::sync::atomic::Ordering::SeqCst;
@@ -10,7 +10,7 @@ use crate::sync::Arc;
 use crate::world::{By, Got, Lead, Load, World};
 use crate::{explore, together};
 
-/// The first so many loads end like this, and those after them succeed.
+/// The first `number` loads end with `end`. Later loads succeed.
 fn first(number: u64, end: Load) -> impl Fn() -> Load + Clone {
     let begun = Arc::new(Counter::new(0));
     move || match begun.fetch_add(1, SeqCst) {
@@ -20,7 +20,7 @@ fn first(number: u64, end: Load) -> impl Fn() -> Load + Clone {
 }
 
 #[test]
-fn however_many_want_it_one_loads() {
+fn concurrent_misses_share_one_load() {
     explore(1_500, || {
         let world = World::new(&[&[0]], 8);
         let read = |world: &Arc<World>| assert_eq!(world.read(0), Got::Valid);
@@ -31,7 +31,7 @@ fn however_many_want_it_one_loads() {
 }
 
 #[test]
-fn when_the_one_who_loads_goes_away_another_one_does() {
+fn a_waiting_reader_takes_over_an_abandoned_load() {
     explore(1_500, || {
         let world = World::new(&[&[0]], 8);
         let load = first(2, Load::GoesAway);
@@ -50,7 +50,7 @@ fn when_the_one_who_loads_goes_away_another_one_does() {
 }
 
 #[test]
-fn an_error_reaches_all_who_wait_and_is_not_stored() {
+fn an_error_reaches_all_waiting_readers_and_is_not_stored() {
     explore(1_500, || {
         let world = World::new(&[&[0]], 8);
         let load = first(1, Load::Fails);
@@ -75,7 +75,7 @@ fn an_error_reaches_all_who_wait_and_is_not_stored() {
 #[test]
 fn failing_loads_among_invalidations() {
     for end in [By::Key, By::Tag, By::Flush] {
-        // A scenario captures nothing.
+        // A scenario is a function pointer, so it cannot capture `end`.
         let scenario = match end {
             By::Key => || among(By::Key),
             By::Tag => || among(By::Tag),
@@ -101,7 +101,7 @@ fn failing_loads_among_invalidations() {
     }
 }
 
-/// As tasks, one of which is cancelled wherever it may be.
+/// Readers as tasks, one of which is cancelled at any point.
 #[test]
 fn cancelled_readers() {
     explore(1_500, || {
@@ -136,7 +136,7 @@ fn cancelled_readers() {
         block_on(async {
             two.await.unwrap();
             three.await.unwrap();
-            // Cancelled, or too quick for that.
+            // Cancelled, or finished before.
             let _ = one.await;
         });
         canceller.join().unwrap();

@@ -1,15 +1,15 @@
 //! The cache store and the gate, as they are in `src`, under schedules that `shuttle` chooses.
 //!
-//! Every lock and every atomic operation of the store is a point where another task may go on. Which one does is
-//! decided at random (uniformly, and by priorities that change at few points, which finds what needs few but
-//! unlikely switches), so that in each test thousands of interleavings are tried, and a failing one can be repeated:
+//! At every lock and every atomic operation of the store, the scheduler may switch to another task. It chooses the task at
+//! random: uniformly, or by priorities that change at few points, which finds bugs that need few but unlikely switches.
+//! Each test tries thousands of interleavings. A failing one can be repeated:
 //!
 //! ```console
 //! $ PGHERALD_SCHEDULE=<what the failed test printed> cargo test -p pgherald-core --test interleavings <its name>
 //! $ PGHERALD_SCHEDULES=100 cargo test --release -p pgherald-core --test interleavings   # 100 times as many
 //! ```
 //!
-//! What is not explored: reorderings that a weak memory model permits beyond any interleaving, and switches within
+//! The tests do not explore reorderings that a weak memory model permits beyond any interleaving, or switches within
 //! tokio's `Notify`.
 
 #![allow(
@@ -40,10 +40,10 @@ mod world;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler};
 use shuttle::{Config, MaxSteps, Runner};
 
-/// How many switches a bug may need that the scheduler by priorities is to find.
+/// The number of switches up to which the scheduler by priorities finds a bug.
 const DEPTH: usize = 4;
 
-/// Tries so many schedules of a scenario, each with both schedulers.
+/// Tries `schedules` schedules of a scenario with each of the two schedulers.
 fn explore(schedules: usize, scenario: fn()) {
     let scenario = move || {
         sync::restart_clock();
@@ -52,7 +52,7 @@ fn explore(schedules: usize, scenario: fn()) {
     let mut config = Config::new();
     config.stack_size = 0x2_0000;
     config.silence_warnings = true;
-    // Some hundreds are usual. Many more mean that somebody waits for what does not come.
+    // Some hundreds are usual. Many more mean that a task waits forever.
     config.max_steps = MaxSteps::FailAfter(20_000);
     if let Ok(schedule) = std::env::var("PGHERALD_SCHEDULE") {
         let mut scheduler = ReplayScheduler::new_from_encoded(&schedule);
@@ -66,7 +66,7 @@ fn explore(schedules: usize, scenario: fn()) {
     Runner::new(PctScheduler::new(DEPTH, schedules), config).run(scenario);
 }
 
-/// Runs tasks to their end.
+/// Runs the tasks at the same time, until all have finished.
 fn together(tasks: impl IntoIterator<Item = Box<dyn FnOnce() + Send>>) {
     let tasks: Vec<_> = tasks.into_iter().map(shuttle::thread::spawn).collect();
     for task in tasks {

@@ -1,4 +1,4 @@
-//! The gate is open only in a session for which the store was flushed, and what was missed before is not served.
+//! The gate is open only in a session for which the store was flushed, and the cache serves no value from before a missed change.
 
 use std::collections::VecDeque;
 use std::sync::Mutex as Plain;
@@ -15,14 +15,14 @@ use crate::{explore, together};
 const SESSIONS: u64 = 2;
 const MAX_AGE: Duration = Duration::from_secs(10);
 
-/// The gate alone, and how far each session, which are numbered from 1, has come.
+/// The gate alone, and the progress of both halves. Sessions are numbered from 1.
 struct Halves {
     gate: Gate,
     sessions: Vec<Session>,
-    /// The last session for which each was begun.
+    /// The last sessions for which `set_live` and `set_caught_up` were called.
     live: Counter,
     caught_up: Counter,
-    /// The last session of which the end was known.
+    /// The last session for which `set_not_live` has returned.
     over: Counter,
     abandoned: Counter,
 }
@@ -54,7 +54,7 @@ impl Halves {
         self.gate.set_caught_up(self.sessions[session as usize]);
     }
 
-    /// Returns the first session that it can be open in.
+    /// Returns the first session in which the gate can be open, or `None` if it is closed.
     fn look(&self) -> Option<u64> {
         let abandoned = self.abandoned.load(SeqCst) != 0;
         let first = self.over.load(SeqCst) + 1;
@@ -83,7 +83,7 @@ impl Halves {
 }
 
 #[test]
-fn both_halves_are_of_one_session() {
+fn the_gate_opens_only_if_both_halves_are_of_one_session() {
     explore(3_000, || {
         let halves = Halves::new();
         together([
@@ -105,7 +105,7 @@ fn both_halves_are_of_one_session() {
 }
 
 #[test]
-fn it_never_opens_again_without_a_driver_or_a_source() {
+fn the_gate_never_opens_again_without_a_driver_or_a_source() {
     explore(2_000, || {
         let halves = Halves::new();
         together([
@@ -126,9 +126,9 @@ fn it_never_opens_again_without_a_driver_or_a_source() {
     });
 }
 
-/// Nobody who finds it closed, after it was open, is left without the time, or told one that is too late.
+/// A reader that finds the gate closed, after it was open, gets a time of closing, and not one that is too late.
 #[test]
-fn the_time_of_closing_is_that_of_the_session_the_values_are_of() {
+fn closed_at_is_the_end_of_the_session_of_the_stored_values() {
     explore(3_000, || {
         let halves = Halves::new();
         let start = now();
@@ -138,7 +138,7 @@ fn the_time_of_closing_is_that_of_the_session_the_values_are_of() {
             halves.task(|halves| {
                 halves.set_not_live(1);
                 advance(MAX_AGE);
-                // The driver does not get round to this one, so what there is is as old as before.
+                // The driver does not flush for this session, so the values stay as old as before.
                 halves.set_live(2);
                 halves.set_not_live(2);
             }),
@@ -160,9 +160,9 @@ struct Cache {
     world: Arc<World>,
     /// The queue to the driver; each entry is a resync of a session, or an event.
     queue: Mutex<VecDeque<Option<u64>>>,
-    /// Entries that the driver has not taken, for it to end.
+    /// 0 once the source has finished, so that the driver ends when the queue is empty.
     left: AtomicU64,
-    /// The version that was in the database when each session's resync was told.
+    /// The version that was in the database when each session's resync was queued.
     resynced_at: Plain<Vec<u64>>,
 }
 
@@ -171,7 +171,7 @@ impl Cache {
         self.queue.lock().push_back(what);
     }
 
-    /// What comes from the source. Changes between two sessions are told to nobody.
+    /// Queues the signals of the source. Changes between two sessions are not reported.
     fn source(&self) {
         for session in 1..=SESSIONS {
             self.world.commit(0);
@@ -204,7 +204,7 @@ impl Cache {
         }
     }
 
-    /// As a handle reads, with the same loose policy as [`WhenNotLive::ServeStale`] if it is blind.
+    /// Reads like a handle. While the cache is blind, it serves stale values, as with [`WhenNotLive::ServeStale`].
     fn read(&self) {
         let store = &self.world.store;
         let session = self.halves.look();
@@ -240,7 +240,7 @@ impl Cache {
 }
 
 #[test]
-fn what_was_missed_is_not_served_in_a_later_session() {
+fn values_from_before_a_missed_change_are_not_served_in_a_later_session() {
     explore(2_000, || {
         let cache = Arc::new(Cache {
             halves: Halves::new(),

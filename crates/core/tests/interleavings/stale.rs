@@ -1,4 +1,4 @@
-//! What was invalidated is served for a while, as what it is, and one reader sees to a new value.
+//! An invalidated value is served for a limited time, marked as stale, and one reader is asked to reload it.
 
 use std::sync::atomic::Ordering::SeqCst;
 
@@ -14,7 +14,7 @@ fn keeping(keys: &'static [&'static [u8]], capacity: usize) -> Arc<World> {
 }
 
 #[test]
-fn one_reader_is_asked_to_see_to_a_new_value() {
+fn one_reader_is_asked_to_reload_a_stale_value() {
     explore(1_500, || {
         let world = keeping(&[&[0]], 8);
         world.read(0);
@@ -27,7 +27,7 @@ fn one_reader_is_asked_to_see_to_a_new_value() {
         };
         together([world.task(look), world.task(look), world.task(look)]);
         assert_eq!(world.asked.load(SeqCst), 1);
-        // Now that this one gives up, the next one is.
+        // This reader gives up, so the next one is asked.
         let Begin::Lead(flight) = world.begin(0, &world.floor(0)) else {
             panic!("there is neither a value nor a load");
         };
@@ -42,7 +42,7 @@ fn one_reader_is_asked_to_see_to_a_new_value() {
 }
 
 #[test]
-fn failing_refreshes_are_asked_for_again_and_only_then() {
+fn a_refresh_is_requested_again_only_after_it_failed() {
     explore(1_500, || {
         let world = keeping(&[&[0]], 8);
         world.read(0);
@@ -65,7 +65,7 @@ fn failing_refreshes_are_asked_for_again_and_only_then() {
             asked >= 1 && asked == loads,
             "asked {asked} times, loaded {loads} times"
         );
-        // However it went: somebody sees to it in the end.
+        // Whatever the loads returned, a later reader reloads the value.
         for _ in 0..2 {
             world.read(0);
         }
@@ -75,7 +75,7 @@ fn failing_refreshes_are_asked_for_again_and_only_then() {
 }
 
 #[test]
-fn revalidating_eagerly_is_one_task_s_as_well() {
+fn one_task_is_asked_to_revalidate_eagerly() {
     explore(1_500, || {
         let world = keeping(&[&[0]], 8);
         world.read(0);
@@ -89,14 +89,14 @@ fn revalidating_eagerly_is_one_task_s_as_well() {
             world.task(eager),
             world.task(|world| _ = world.read(0)),
         ]);
-        // The reader sees to it at once if it is the one, and then there is nothing stale.
+        // If the reader is asked, it reloads the value at once, and then there is no stale value.
         assert_eq!(world.asked.load(SeqCst), 1);
         world.settled();
     });
 }
 
 #[test]
-fn what_was_overtaken_does_not_come_back() {
+fn an_overtaken_load_is_not_served_as_valid() {
     explore(2_000, || {
         let world = keeping(&[&[0]], 8);
         world.read(0);
@@ -124,9 +124,9 @@ fn what_was_overtaken_does_not_come_back() {
     });
 }
 
-/// The clock goes on between changes, so that what was invalidated first is too old when the second one comes.
+/// The clock advances between the changes, so that at the second change, the value is already too stale to be served.
 #[test]
-fn nothing_is_served_for_longer_than_allowed() {
+fn stale_values_are_not_served_for_longer_than_allowed() {
     explore(3_000, || {
         let world = keeping(&[&[0, 1]], 8);
         world.read(0);
@@ -140,7 +140,7 @@ fn nothing_is_served_for_longer_than_allowed() {
                 advance(KEEP / 2);
                 world.change(1, By::any());
             }),
-            // One that has what it reads loaded anew, and one that does not get that far at first.
+            // One reader reloads what it reads. The loads of the other fail at first.
             world.task(|world| {
                 world.read(0);
                 world.read(0);

@@ -1,4 +1,4 @@
-//! What `src/sync.rs` offers, in a form that `shuttle` controls, and that is the same in every run.
+//! The primitives of `src/sync.rs`, controlled by `shuttle` and deterministic.
 
 use std::cell::Cell;
 use std::sync::LazyLock;
@@ -10,7 +10,7 @@ pub(crate) use std::sync::Arc;
 pub(crate) use foldhash::fast::FixedState as RandomState;
 pub(crate) use shuttle::sync::atomic::AtomicU64;
 
-/// With the manners of the one of `parking_lot`.
+/// A mutex with the interface of the one in `parking_lot`.
 #[derive(Debug)]
 pub(crate) struct Mutex<X>(shuttle::sync::Mutex<X>);
 
@@ -24,7 +24,7 @@ impl<X> Mutex<X> {
     }
 }
 
-/// That of `std`, with a switch before and after each use.
+/// The `OnceLock` of `std`, with a possible switch before and after each use.
 #[derive(Debug)]
 pub(crate) struct OnceLock<X> {
     value: std::sync::OnceLock<X>,
@@ -59,7 +59,7 @@ thread_local! {
     static ELAPSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
-/// The time, which goes on only by [`advance`].
+/// The current time, which changes only by [`advance`].
 pub(crate) fn now() -> Instant {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     *START + ELAPSED.get()
@@ -70,7 +70,7 @@ pub(crate) fn restart_clock() {
 }
 
 pub(crate) fn advance(by: Duration) {
-    // Others may be quicker.
+    // Other tasks may run before the time changes.
     shuttle::thread::yield_now();
     ELAPSED.set(ELAPSED.get() + by);
 }

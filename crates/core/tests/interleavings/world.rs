@@ -1,4 +1,4 @@
-//! A database in memory, a store of what was read from it, and what readers must see.
+//! A database in memory, a store of values that were read from it, and the versions that readers must see.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -16,7 +16,7 @@ use crate::sync::{Arc, AtomicU64, now};
 pub(crate) type Key = u8;
 pub(crate) type Row = u8;
 
-/// With another hash than a key.
+/// A tag. Its type differs from that of keys, so that it has another hash.
 pub(crate) type Tag = (&'static str, Row);
 
 /// The versions of the rows that a key depends on.
@@ -24,30 +24,30 @@ pub(crate) type Value = Vec<u64>;
 
 pub(crate) const KEEP: Duration = Duration::from_secs(10);
 
-/// Everything that is not the store's or the database's own is known without a switch.
+/// The state of a scenario. Reading or writing the bookkeeping of the test itself causes no switch.
 pub(crate) struct World {
     pub(crate) store: Store<Key, Value, Tag>,
     pub(crate) keys: &'static [&'static [Row]],
     rows: Vec<History>,
     keep: Option<Duration>,
-    /// For each flight: how many changes of its key's rows had been announced, when it had been registered.
+    /// For each flight: how many changes of its key's rows had been announced when it was registered.
     begun: Plain<BTreeMap<FlightId, Value>>,
     pub(crate) loads: Counter,
-    /// How often a reader was asked to see to a new value.
+    /// How often a reader was asked to reload a value.
     pub(crate) asked: Counter,
 }
 
-/// Of one row, whose changes have one author.
+/// The history of one row. One task makes all its changes.
 struct History {
-    /// What the database has.
+    /// The version in the database.
     version: AtomicU64,
-    /// The version of which the store was about to be told.
+    /// The number of changes whose invalidation has begun.
     announced: Counter,
-    /// The versions of which the store had been told, and when.
+    /// The times at which invalidations ended, one for each change.
     applied: Plain<Vec<Instant>>,
 }
 
-/// How the store learns of a change.
+/// How a change invalidates values in the store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum By {
     Key,
@@ -69,7 +69,7 @@ pub(crate) enum Load {
     GoesAway,
 }
 
-/// What a reader got.
+/// The result of a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Got {
     Valid,
@@ -78,7 +78,7 @@ pub(crate) enum Got {
 }
 
 impl World {
-    /// With keys 0, 1, ... that depend on these rows.
+    /// Creates a world with keys 0, 1, ... that depend on these rows.
     pub(crate) fn new(keys: &'static [&'static [Row]], capacity: usize) -> Arc<Self> {
         Self::keeping(keys, capacity, None)
     }
@@ -116,7 +116,7 @@ impl World {
         })
     }
 
-    /// A task of its own in this world.
+    /// Makes a task for [`together`](crate::together).
     pub(crate) fn task(
         self: &Arc<Self>,
         task: impl FnOnce(&Arc<Self>) + Send + 'static,
@@ -138,12 +138,12 @@ impl World {
         self.keys[usize::from(key)].iter().map(row).collect()
     }
 
-    /// The least that a read which begins now may see.
+    /// The oldest versions that a read that begins now may return.
     pub(crate) fn floor(&self, key: Key) -> Value {
         self.of_rows(key, |row| row.applied.lock().unwrap().len() as u64)
     }
 
-    /// What is in the database.
+    /// The versions in the database.
     pub(crate) fn query(&self, key: Key) -> Value {
         self.of_rows(key, |row| row.version.load(SeqCst))
     }
@@ -176,7 +176,7 @@ impl World {
         self.announce(row, by);
     }
 
-    /// Puts in what was read after a moment.
+    /// Inserts a value that was read after taking a moment.
     pub(crate) fn insert(&self, key: Key) -> bool {
         let moment = self.store.moment();
         let value = Arc::new(self.query(key));
@@ -187,7 +187,7 @@ impl World {
         self.read_with(key, || Load::Succeeds)
     }
 
-    /// As `CacheHandle::get_or_load` does it, with every answer looked at.
+    /// Reads like `CacheHandle::get_or_load`, and checks every value.
     pub(crate) fn read_with(&self, key: Key, mut load: impl FnMut() -> Load) -> Got {
         let (floor, begun) = (self.floor(key), now());
         loop {
@@ -201,7 +201,7 @@ impl World {
                     self.check_stale(key, &value, &floor, begun);
                     if revalidate {
                         self.asked.fetch_add(1, SeqCst);
-                        // As `refresh` does it.
+                        // Reloads as `refresh` does.
                         if let Begin::Lead(flight) = self.begin(key, &floor) {
                             self.lead(key, flight, load());
                         }
@@ -218,7 +218,7 @@ impl World {
                 Begin::Lead(flight) => match self.lead(key, flight, load()) {
                     Got::Failed => return Got::Failed,
                     Got::Valid => return Got::Valid,
-                    // This one went away; another one comes.
+                    // The load was abandoned: read again, as another reader would.
                     Got::Stale => {}
                 },
                 Begin::Join(flight) => match block_on(flight.ended()) {
@@ -236,7 +236,7 @@ impl World {
         }
     }
 
-    /// Reads, and does what else readers do, at random. The store keeps to its capacity.
+    /// Reads, inserts and expires at random, and checks that the store stays within its capacity.
     pub(crate) fn some_reads(&self, capacity: usize) {
         for _ in 0..4 {
             let key: Key = thread_rng().gen_range(0..4);
@@ -244,7 +244,6 @@ impl World {
                 0 => _ = self.insert(key),
                 1 => _ = self.store.expire(0),
                 2 => {
-                    // A reader that goes away is not asked back.
                     let ends = [Load::Succeeds, Load::Fails, Load::GoesAway];
                     self.read_with(key, || ends[thread_rng().gen_range(0..3)]);
                 }
@@ -266,7 +265,7 @@ impl World {
             Begin::Join(flight) => {
                 let begun = self.begun.lock().unwrap();
                 if let Some(announced) = begun.get(&flight.id()) {
-                    // What had been applied before the read began was announced before the flight did.
+                    // Changes that were applied before the read began must have been announced before the flight began.
                     let joined = announced.iter().zip(floor);
                     assert!(
                         joined.clone().all(|(announced, floor)| announced >= floor),
@@ -278,7 +277,7 @@ impl World {
         begin
     }
 
-    /// Loads, and ends the flight; [`Got::Stale`] stands for going away here.
+    /// Loads, and ends the flight. Returns [`Got::Stale`] if the load was abandoned.
     pub(crate) fn lead(&self, key: Key, flight: Arc<Flight<Value>>, load: Load) -> Got {
         let mut lead = Lead::new(self, key, flight);
         self.loads.fetch_add(1, SeqCst);
@@ -298,7 +297,7 @@ impl World {
         }
     }
 
-    /// A value may be served for a while after it was invalidated.
+    /// Checks that the value was invalidated at most `keep` before the read began.
     fn check_stale(&self, key: Key, value: &Value, floor: &Value, begun: Instant) {
         let keep = self.keep.expect("nothing stale is to be served");
         for (number, row) in self.keys[usize::from(key)].iter().enumerate() {
@@ -315,7 +314,7 @@ impl World {
         }
     }
 
-    /// After everything that was committed has been announced, and nothing is going on.
+    /// Checks the store after every commit was announced and all tasks have finished.
     pub(crate) fn settled(&self) {
         assert_eq!(self.store.in_flight(), 0);
         self.store.assert_consistent();
@@ -339,7 +338,7 @@ impl World {
     }
 }
 
-/// The duty to end a flight, as in the library.
+/// A guard that ends a flight as abandoned when it is dropped before the flight has ended, as in the library.
 pub(crate) struct Lead<'a> {
     world: &'a World,
     key: Key,

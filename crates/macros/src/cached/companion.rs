@@ -1,4 +1,4 @@
-//! What is generated beside the function: its cache, and how to speak to it.
+//! Generates the items beside the function: its cache, and the functions that access it.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -13,7 +13,7 @@ use super::options::{Dependency, Options};
 use super::returned::Returned;
 use super::scan;
 
-/// The name of the function that gives the cache.
+/// The name of the function that returns the cache.
 fn cache_name(function: &Function) -> Ident {
     let ident = &function.sig().ident;
     if function.associated {
@@ -23,7 +23,7 @@ fn cache_name(function: &Function) -> Ident {
     }
 }
 
-/// The expression that gives the cache, for use in the function.
+/// The expression that evaluates to the cache, for use in the function.
 pub(super) fn access(function: &Function) -> TokenStream {
     let cache = cache_name(function);
     let ident = &function.sig().ident;
@@ -35,8 +35,8 @@ pub(super) fn access(function: &Function) -> TokenStream {
     }
 }
 
-/// In a trait's impl, there is no room for the function that gives a method's cache, which is one error. With this function in its
-/// place, its call is no second one. Where there is room, `Self`'s own function counts before that of the trait.
+/// A fallback for the function that returns a method's cache. In a trait's impl, the compiler refuses that function. The fallback
+/// keeps its call from being a second error. Elsewhere, `Self`'s own function takes precedence over this trait's.
 pub(super) fn fallback(function: &Function, krate: &Path) -> TokenStream {
     if !function.associated {
         return TokenStream::new();
@@ -56,9 +56,9 @@ pub(super) fn fallback(function: &Function, krate: &Path) -> TokenStream {
     }
 }
 
-/// A free function has an empty enum of its own name, which lives among the types and not among the
-/// functions. Unlike in a module, names mean in it what they mean beside the function, in whatever scope
-/// that is. A method has one more associated function: in a trait's impl, that is one error and not several.
+/// For a free function: an empty enum of the same name, which is in the namespace of types. A module would not do, because names
+/// resolve differently in it than beside the function. For a method: one associated function, because in a trait's impl each
+/// additional function is an error.
 pub(super) fn items(
     function: &Function,
     key: &Key,
@@ -103,7 +103,7 @@ fn cache_function(
     let attributes = inherited(function);
     let quiet = quiet();
     let (key_type, value_type) = (&key.key_type, &returned.cached);
-    // Mistakes in the type of the value are shown at the function's name, once.
+    // The compiler shows errors in the type of the value once, at the function's name.
     let span = function.sig().ident.span().resolved_at(Span::call_site());
     let shared = scan::located(quote!(#krate::__private::SharedValue), span);
     let kept = quote_spanned!(span=> <#value_type as #shared>::Itself);
@@ -128,14 +128,14 @@ fn cache_function(
     }
 }
 
-/// What a free function's cache does, as functions beside `cache()`.
+/// Generates shortcuts for a free function's cache, as functions beside `cache()`.
 fn shortcuts(function: &Function, key: &Key, options: &Options) -> TokenStream {
     let krate = &options.krate;
     let vis = &function.item.vis;
     let attributes = inherited(function);
     let quiet = quiet();
     let key_type = &key.key_type;
-    // Mistakes in the types of key and value are shown at the function's name, once.
+    // The compiler shows errors in the types of key and value once, at the function's name.
     let span = function.sig().ident.span().resolved_at(Span::call_site());
     let cache = cache_name(function);
     let companion = scan::located(quote!(#krate::__private::companion), span);
@@ -172,8 +172,8 @@ fn shortcuts(function: &Function, key: &Key, options: &Options) -> TokenStream {
     }
 }
 
-/// Refuses a method of a generic type, whose static would be shared by all of them. The length of an array cannot be computed from
-/// type parameters; lifetimes do not matter to it.
+/// Refuses a method of a generic type, because all instances of the type would share the static. The check is an array whose
+/// length cannot be computed from type parameters. Lifetimes do not affect it.
 fn concrete(function: &Function, options: &Options) -> TokenStream {
     if !function.associated {
         return TokenStream::new();
@@ -186,7 +186,7 @@ fn concrete(function: &Function, options: &Options) -> TokenStream {
     }
 }
 
-/// The name of the cache. Functions of the same name in several modules, or methods of several types, have counters of their own.
+/// The name of the cache. It contains the path, so that functions of the same name have separate metrics.
 fn name(function: &Function, options: &Options) -> TokenStream {
     let krate = &options.krate;
     let ident = function.sig().ident.unraw().to_string();
@@ -199,8 +199,8 @@ fn name(function: &Function, options: &Options) -> TokenStream {
     }
 }
 
-/// The function that builds the cache. It returns a result, so that options can use `?`. Its name, and the
-/// static's, are such that they do not hide what the options speak of.
+/// The function that builds the cache. It returns a result, so that options can use `?`. Its name and the name of
+/// the static are unusual, so that they do not shadow names in the options.
 fn describe(function: &Function, key: &Key, returned: &Returned, options: &Options) -> TokenStream {
     let krate = &options.krate;
     let (key_type, value_type) = (&key.key_type, &returned.cached);
@@ -235,7 +235,7 @@ fn describe(function: &Function, key: &Key, returned: &Returned, options: &Optio
                     let strategy = scan::located(quote!(#krate::__private::strategy), span);
                     quote_spanned!(span=> #strategy(#builder, #value))
                 }
-                // A limit is shared: it is taken by reference, whether a `&` was written or not.
+                // Takes the limit by reference, whether or not the user wrote `&`, because several caches share it.
                 "load_limit" => quote_spanned!(span=> #builder.load_limit(&#value)),
                 _ => quote_spanned!(span=> #builder.#setting(#value)),
             }
@@ -251,14 +251,14 @@ fn describe(function: &Function, key: &Key, returned: &Returned, options: &Optio
     }
 }
 
-/// `#[doc(hidden)]` and `#[doc(cfg(…))]`. What else is said in `#[doc(…)]` is about the function alone: an alias leads to it, and an
-/// `impl` block cannot have one. (`#[cfg]` has done its work before this macro is called.)
+/// `#[doc(hidden)]` and `#[doc(cfg(…))]`. Other contents of `#[doc(…)]` apply to the function alone: an alias leads to it, and
+/// an `impl` block cannot have one. (The compiler evaluates `#[cfg]` before it calls this macro.)
 fn inherited(function: &Function) -> Vec<Attribute> {
     let mut inherited = Vec::new();
     for attribute in &function.item.attrs {
         if let (true, Meta::List(list)) = (attribute.path().is_ident("doc"), &attribute.meta) {
             let parse = Punctuated::<Meta, Token![,]>::parse_terminated;
-            // What cannot be read is reported where it stands, on the function.
+            // The compiler reports invalid contents on the function itself.
             for meta in list.parse_args_with(parse).into_iter().flatten() {
                 if meta.path().is_ident("hidden") || meta.path().is_ident("cfg") {
                     inherited.push(parse_quote!(#[doc(#meta)]));
@@ -269,7 +269,7 @@ fn inherited(function: &Function) -> Vec<Attribute> {
     inherited
 }
 
-/// Generated code is no business of the user's lints.
+/// Allows lints in generated code, because users cannot fix it.
 fn quiet() -> TokenStream {
     quote! {
         #[allow(

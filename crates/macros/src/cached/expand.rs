@@ -1,4 +1,4 @@
-//! Puts the generated code together.
+//! Assembles the generated code.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -23,20 +23,20 @@ pub(super) fn function(
     quote!(#wrapper #companion)
 }
 
-/// The function itself. Its body is a future that either the load or the call polls, never both; so the
-/// body stands there once, with `self` and the arguments moved into it.
+/// The function itself. Its body becomes a future that either the load or the call polls, never both. So the
+/// generated code contains the body once, with `self` and the arguments moved into it.
 fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Options) -> TokenStream {
     let item = &function.item;
     let (attributes, vis, sig) = (&item.attrs, &item.vis, &item.sig);
-    // Without its braces: around a single expression the compiler would find them unnecessary.
+    // Without its braces, because the compiler warns of unnecessary braces around a single expression.
     let body = &item.block.stmts;
     let krate = &options.krate;
     let whole = &returned.whole;
     let (key_type, key_expression) = (&key.key_type, &key.expression);
-    // Mistakes in the types of key, value and error are shown at the function's name, once.
+    // The compiler shows errors in the types of key, value and error once, at the function's name.
     let at = sig.ident.span();
     let span = at.resolved_at(Span::call_site());
-    // The body must not see these.
+    // Hygienic names: the body must not resolve them.
     let hidden = |name: &str| Ident::new(name, at.resolved_at(Span::mixed_site()));
     let (key_name, body_name, never) = (hidden("key"), hidden("body"), hidden("never"));
     let handles = left_out::checks(key, krate);
@@ -63,7 +63,7 @@ fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Option
             #handles
             #key
             let #body_name = ::core::pin::pin!(async move {
-                // Tells the block's type, as the signature of a function would.
+                // Sets the block's type, as the signature of a function would.
                 #[allow(unreachable_code, clippy::all, clippy::pedantic, clippy::restriction)]
                 if false {
                     let #never: #whole = loop {};

@@ -1,4 +1,4 @@
-//! The function that is cached.
+//! The function to cache.
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -10,13 +10,13 @@ use crate::errors::Errors;
 /// A function that can be cached.
 pub(super) struct Function {
     pub(super) item: ItemFn,
-    /// It stands in an impl block, where neither modules nor types can be added.
+    /// Whether the function is in an impl block, where neither modules nor types can be added.
     pub(super) associated: bool,
 }
 
 impl Function {
     pub(super) fn new(mut item: ItemFn, told: bool) -> Self {
-        // `#![…]` in the body means the same as `#[…]` on the function, and has no place in front of it.
+        // `#![…]` in the body means the same as `#[…]` on the function, but is not valid in front of it.
         for attribute in &mut item.attrs {
             attribute.style = AttrStyle::Outer;
         }
@@ -29,7 +29,7 @@ impl Function {
     }
 }
 
-/// Whether `Self` means something where the function stands. Items in the body have a `Self` of their own.
+/// Whether the function mentions the `Self` of an enclosing impl block. Items in the body have a `Self` of their own.
 fn mentions_self(item: &ItemFn) -> bool {
     let is_code = |statement: &&Stmt| !matches!(statement, Stmt::Item(_));
     let code = item.block.stmts.iter().filter(is_code);
@@ -55,7 +55,7 @@ fn code_mentions_self(code: TokenStream) -> bool {
     false
 }
 
-/// Refuses what cannot be cached, whatever the options say.
+/// Refuses functions that cannot be cached with any options.
 pub(super) fn check(item: &ItemFn) -> syn::Result<()> {
     let sig = &item.sig;
     let mut errors = Errors::default();

@@ -1,4 +1,4 @@
-//! The key: what it is made of, and its type.
+//! The key: its parts and its type.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -15,11 +15,11 @@ use crate::errors::Errors;
 /// The key of a call.
 pub(super) struct Key {
     pub(super) key_type: Type,
-    /// Makes the key while the arguments are still there.
+    /// Makes the key before the body takes the arguments.
     pub(super) expression: TokenStream,
-    /// Where mistakes in it are shown.
+    /// The place at which the compiler shows errors in the key.
     pub(super) span: Span,
-    /// The types of the arguments that are left out because they are taken for handles. The compiler checks them.
+    /// The types of the arguments that are left out because their names are those of handles. The compiler checks them.
     pub(super) handles: Vec<Type>,
 }
 
@@ -82,7 +82,7 @@ impl Key {
         Ok(Self::made_of(&parts, span))
     }
 
-    /// All arguments, but for those that are ignored and for handles.
+    /// All arguments, except ignored ones and handles.
     fn all(function: &Function, arguments: &[&FnArg], krate: &Path) -> syn::Result<Self> {
         let mut errors = Errors::default();
         let part = |argument: &&FnArg| match argument {
@@ -181,7 +181,7 @@ impl Part {
     }
 }
 
-/// The standard library's types without a size, whose references become owned as `str` becomes `String`.
+/// Whether the type is an unsized type of the standard library with an owned form, as `String` is that of `str`.
 fn is_unsized(of_type: &Type) -> bool {
     let Type::Path(path) = of_type else {
         return false;
@@ -222,7 +222,7 @@ fn names(key: &Expr) -> syn::Result<Vec<&Ident>> {
     }
 }
 
-/// The name that an expression consists of.
+/// The expression as a single name.
 fn name(part: &Expr) -> syn::Result<&Ident> {
     let ident = match part {
         Expr::Paren(inner) => return name(&inner.expr),

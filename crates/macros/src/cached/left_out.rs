@@ -1,7 +1,7 @@
 //! The arguments that are not part of the key.
 //!
-//! A value is found by its key alone. So calls that differ in another argument share a value, and each argument that is left
-//! out has to be named in `ignore(…)`. The exception is a handle: a pool or a client, which every call passes along.
+//! The cache looks a value up by its key alone. So calls that differ in another argument share a value, and each argument that is
+//! left out has to be named in `ignore(…)`. The exception is a handle: a pool or a client, which every call passes along.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote, quote_spanned};
@@ -16,8 +16,8 @@ use super::scan;
 use crate::errors::Errors;
 
 /// The names of types that are taken for handles. The compiler then checks the type. A pool is a type of another library, which
-/// cannot be named here, so it need only share state, as pools do. A `Client` may be anything: of an HTTP service, or a customer
-/// with its tenant. So it has to be the one of `tokio_postgres`.
+/// cannot be named here, so the check only requires that it shares state, as pools do. A `Client` may also be a client of an HTTP
+/// service, or a customer with its tenant, so it has to be the type of `tokio_postgres`.
 const HANDLES: [&str; 4] = ["Pool", "PgPool", "Client", "DatabaseConnection"];
 const CLIENT: &str = HANDLES[2];
 
@@ -57,12 +57,12 @@ pub(super) fn not_in<'a>(arguments: &[&'a FnArg], in_key: impl Fn(&str) -> bool)
         .collect()
 }
 
-/// Whether the argument's type has the name of a handle, by itself, behind a reference, or in an `Arc`.
+/// Whether the argument's type has the name of a handle, directly, behind a reference, or in an `Arc`.
 pub(super) fn is_handle(argument: &FnArg) -> bool {
     matches!(argument, FnArg::Typed(argument) if handle(&argument.ty).is_some())
 }
 
-/// The name by which a type is taken for a handle.
+/// The name of a handle that the type has, if any.
 fn handle(of_type: &Type) -> Option<&'static str> {
     match of_type {
         Type::Reference(reference) => handle(&reference.elem),
@@ -85,7 +85,7 @@ fn handle(of_type: &Type) -> Option<&'static str> {
     }
 }
 
-/// Refuses arguments that are neither in the key nor ignored. Gives the types of handles.
+/// Refuses arguments that are neither in the key nor ignored. Returns the types of handles.
 pub(super) fn check(
     left_out: &[&FnArg],
     function: &Function,
@@ -137,7 +137,7 @@ fn argument_error(name: &Ident, function: &Function, options: &Options) -> Error
     )
 }
 
-/// The key as it should be written.
+/// Suggests a key that includes the argument, for an error message.
 fn key_with(added: &Ident, function: &Function, options: &Options) -> String {
     let (Some(key), None) = (&options.key, &options.key_type) else {
         return "with its type in `key_type`".to_owned();
@@ -173,7 +173,7 @@ fn is_named(argument: &FnArg, ident: &Ident) -> bool {
     name(argument).is_some_and(|name| *ident == name)
 }
 
-/// Statements with which the compiler checks that handles are handles.
+/// Statements with which the compiler checks the types of handles.
 pub(super) fn checks(key: &Key, krate: &syn::Path) -> TokenStream {
     let checks = key.handles.iter().map(|of_type| {
         let span = of_type.span();

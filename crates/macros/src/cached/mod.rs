@@ -1,4 +1,4 @@
-//! `#[cached]`.
+//! The attribute macro `#[cached]`.
 
 mod companion;
 mod expand;
@@ -19,7 +19,7 @@ use self::options::Options;
 use self::returned::Returned;
 use crate::errors::Errors;
 
-/// The function with its cache; or the function as it was, and what is wrong.
+/// Returns the function with its cache, or the unchanged function with the errors.
 pub(crate) fn expand(options: TokenStream, item: &TokenStream) -> TokenStream {
     generate(options, item.clone()).unwrap_or_else(|error| {
         let error = error.into_compile_error();
@@ -35,12 +35,12 @@ fn generate(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream>
     let mut errors = Errors::default();
     let options = errors.take(syn::parse2::<Options>(options));
     errors.take(function::check(&function));
-    // What is not async returns a future, if anything: not the value.
+    // The return type of a function that is not async is at most a future, not the value.
     let returned = match function.sig.asyncness {
         Some(_) => errors.take(Returned::of(&function.sig)),
         None => None,
     };
-    // What the key is made of is looked at last: a function that is generic has no key to speak of.
+    // The key is checked last, because the checks of a key make no sense for a generic function.
     errors.finish()?;
     let (Some(options), Some(returned)) = (options, returned) else {
         let message = "`#[cached]` cannot be understood";

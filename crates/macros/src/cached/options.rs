@@ -1,4 +1,4 @@
-//! What stands in `#[cached(…)]`.
+//! The options in `#[cached(…)]`.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -31,7 +31,7 @@ const KNOWN: [&str; 20] = [
     "crate",
 ];
 
-/// What the values depend on.
+/// A dependency of the values on a table.
 pub(super) enum Dependency {
     RowOf(Type),
     RowBy(Type, Expr),
@@ -39,12 +39,12 @@ pub(super) enum Dependency {
     TableOf(Type),
 }
 
-/// The options. There is at least one dependency, and none that may be given once was given twice.
+/// The options, checked: there is at least one dependency, and no repeated option that may be given only once.
 pub(super) struct Options {
     pub(super) dependencies: Vec<Dependency>,
     pub(super) key: Option<Expr>,
     pub(super) key_type: Option<Type>,
-    /// Arguments that are left out of the key on purpose.
+    /// The arguments in `ignore(…)`.
     pub(super) ignored: Vec<Ident>,
     /// Methods of the builder, each with its argument.
     pub(super) settings: Vec<(Ident, Expr)>,
@@ -68,7 +68,7 @@ impl Parse for Options {
         let mut errors = Errors::default();
         let read = options.read_all(input, &mut errors);
         errors.take(read);
-        // Whoever mistyped an option is told that, and not also what is missing without it.
+        // Do not also report what is missing because an option was mistyped.
         errors.finish()?;
         options.check()?;
         Ok(options)
@@ -97,7 +97,7 @@ impl Options {
         Ok(())
     }
 
-    /// Reads what follows the option's name; `false` if there is no such option.
+    /// Reads the value of an option. Returns `false` if there is no such option.
     fn read(&mut self, option: &Ident, input: ParseStream<'_>) -> syn::Result<bool> {
         match option.to_string().as_str() {
             "row_of" => {
@@ -175,7 +175,7 @@ impl Options {
         errors.finish()
     }
 
-    /// Refuses to keep the errors of a function that has none.
+    /// Refuses `errors_for` for a function that does not return `Result`.
     pub(super) fn refuse_errors(&self) -> syn::Result<()> {
         let mut names = self.settings.iter().map(|(name, _)| name);
         names.find(|name| *name == "errors_for").map_or(Ok(()), |name| {
@@ -184,7 +184,7 @@ impl Options {
         })
     }
 
-    /// What will stand outside of the function.
+    /// The tokens that the generated code places outside of the function.
     pub(super) fn outside(&self) -> TokenStream {
         let mut tokens = TokenStream::new();
         for dependency in &self.dependencies {
@@ -205,7 +205,7 @@ impl Options {
     }
 }
 
-/// Dependencies can be given more than once, and so can ignored arguments.
+/// Whether the option may be given more than once.
 fn may_repeat(option: &Ident) -> bool {
     ["row_of", "row_by", "keys_by", "table_of", "ignore"]
         .iter()
@@ -216,7 +216,7 @@ fn value<T: Parse>(option: &Ident, input: ParseStream<'_>, hint: &str) -> syn::R
     value_by(option, input, hint, T::parse)
 }
 
-/// `= value`.
+/// Parses `= value`.
 fn value_by<T>(
     option: &Ident,
     input: ParseStream<'_>,
@@ -230,7 +230,7 @@ fn value_by<T>(
     read.map_err(|error| explained(&error, hint))
 }
 
-/// `(Type, expression)`.
+/// Parses `(Type, expression)`.
 fn pair(input: ParseStream<'_>, hint: &str) -> syn::Result<(Type, Expr)> {
     if !input.peek(token::Paren) {
         return Err(input.error(hint));
@@ -251,7 +251,7 @@ fn pair(input: ParseStream<'_>, hint: &str) -> syn::Result<(Type, Expr)> {
     both(&content).map_err(|error| explained(&error, hint))
 }
 
-/// `(name, name)`.
+/// Parses `(name, name)`.
 fn names(input: ParseStream<'_>) -> syn::Result<Vec<Ident>> {
     let hint = "write `ignore(pool)`, with the arguments on which the value does not depend";
     if !input.peek(token::Paren) {
@@ -270,7 +270,7 @@ fn explained(error: &Error, hint: &str) -> Error {
     Error::new(error.span(), format!("{error}: {hint}"))
 }
 
-/// Passes over an option's value, whatever it is.
+/// Skips the value of an unknown option.
 fn skip(input: ParseStream<'_>) -> syn::Result<()> {
     while !input.is_empty() && !input.peek(Token![,]) {
         input.parse::<TokenTree>()?;

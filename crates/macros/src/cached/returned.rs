@@ -1,4 +1,4 @@
-//! What the function returns, and what of it is cached.
+//! The function's return type, and the part of it that is cached.
 
 use proc_macro2::Span;
 use quote::ToTokens;
@@ -6,15 +6,15 @@ use syn::{Error, GenericArgument, Ident, PathArguments, ReturnType, Signature, T
 
 use super::scan;
 
-/// The return type, taken apart.
+/// The return type and its parts.
 pub(super) struct Returned {
-    /// As it was written.
+    /// The type as the user wrote it.
     pub(super) whole: Type,
     /// The type of the cache's values.
     pub(super) cached: Type,
-    /// It is `Result<…>`: errors are not cached.
+    /// Whether the type is `Result<…>`. Its errors are cached only with `errors_for`.
     pub(super) fallible: bool,
-    /// It is `Arc<…>`, or a result of that: the caller shares what is cached.
+    /// Whether the type is `Arc<…>`, or a result of one. Callers then share the cached value.
     pub(super) shared: bool,
 }
 
@@ -72,7 +72,7 @@ impl Returned {
     }
 }
 
-/// The types in `Name<…>`, if that is what the type is, by the last segment of its path.
+/// The types in `Name<…>`, if the last segment of the type's path is `Name`.
 fn arguments<'a>(of_type: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
     let Type::Path(path) = of_type else {
         return None;
@@ -92,7 +92,7 @@ fn arguments<'a>(of_type: &'a Type, name: &str) -> Option<Vec<&'a Type>> {
     Some(types.collect())
 }
 
-/// Without parentheses.
+/// The type without parentheses.
 fn bare(of_type: &Type) -> &Type {
     match of_type {
         Type::Paren(inner) => bare(&inner.elem),
@@ -105,7 +105,8 @@ fn is_unit(of_type: &Type) -> bool {
     matches!(bare(of_type), Type::Tuple(tuple) if tuple.elems.is_empty())
 }
 
-/// `Arc<str>`, `Arc<[T]>` and `Arc<dyn T>` are cached as they are: a cache's values have a size.
+/// Whether the type is not visibly unsized. A cache's values have a size, so `Arc<str>`, `Arc<[T]>` and `Arc<dyn T>` are cached
+/// as they are.
 fn is_sized(of_type: &Type) -> bool {
     let text: Type = parse_quote!(str);
     let of_type = bare(of_type);

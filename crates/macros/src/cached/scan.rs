@@ -1,4 +1,4 @@
-//! Looks for things in tokens, and moves them.
+//! Searches tokens, and changes their spans.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
@@ -8,7 +8,7 @@ use super::key::Key;
 use super::options::Options;
 use super::returned::Returned;
 
-/// Where `word` stands, at any depth.
+/// The span of the first `word`, at any depth.
 pub(super) fn find(tokens: TokenStream, word: &str) -> Option<Span> {
     tokens.into_iter().find_map(|token| match token {
         TokenTree::Ident(ident) if ident == word => Some(ident.span()),
@@ -17,7 +17,7 @@ pub(super) fn find(tokens: TokenStream, word: &str) -> Option<Span> {
     })
 }
 
-/// Makes errors about a path be shown at `span`; what its names mean stays as it was.
+/// Changes the place of errors about a path to `span`, without changing how its names resolve.
 pub(super) fn located(path: TokenStream, span: Span) -> TokenStream {
     let moved = path.into_iter().map(|mut token| {
         token.set_span(span.resolved_at(token.span()));
@@ -26,7 +26,7 @@ pub(super) fn located(path: TokenStream, span: Span) -> TokenStream {
     moved.collect()
 }
 
-/// Whether a type borrows from something that does not live for ever.
+/// Whether a type contains a borrow that is not `'static`.
 pub(super) fn borrows(tokens: TokenStream) -> bool {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
@@ -47,14 +47,14 @@ pub(super) fn borrows(tokens: TokenStream) -> bool {
     false
 }
 
-/// Whether there is a `&mut`, with or without a lifetime, at any depth.
+/// Whether the tokens contain a `&mut`, with or without a lifetime, at any depth.
 pub(super) fn borrows_mutably(tokens: TokenStream) -> bool {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
         let found = match token {
             TokenTree::Group(group) => borrows_mutably(group.stream()),
             TokenTree::Punct(sign) if sign.as_char() == '&' => {
-                // A lifetime is a sign and a name.
+                // A lifetime consists of two tokens.
                 if tokens
                     .next_if(
                         |next| matches!(next, TokenTree::Punct(sign) if sign.as_char() == '\''),
@@ -74,7 +74,7 @@ pub(super) fn borrows_mutably(tokens: TokenStream) -> bool {
     false
 }
 
-/// What is generated beside a method stands in a static, which cannot name `Self`.
+/// Refuses `Self` in tokens that the generated code places in a static, which cannot name it.
 pub(super) fn refuse_self(key: &Key, returned: &Returned, options: &Options) -> syn::Result<()> {
     let mut tokens = options.outside();
     key.key_type.to_tokens(&mut tokens);

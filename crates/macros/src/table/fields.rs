@@ -1,4 +1,4 @@
-//! Which field stands for which column.
+//! Maps the struct's fields to columns.
 
 use syn::ext::IdentExt;
 use syn::meta::ParseNestedMeta;
@@ -6,13 +6,13 @@ use syn::{Attribute, Data, DeriveInput, Error, Expr, Fields, LitStr, Token, Type
 
 use super::style::Style;
 
-/// A field by the name of its column.
+/// A field and its column.
 pub(super) struct Column {
     pub(super) name: String,
     pub(super) of_type: Type,
     /// Whether serde reads the field from the column.
     pub(super) is_read: bool,
-    /// Whether serde takes a default if there is no such column.
+    /// Whether serde uses a default if there is no such column.
     pub(super) has_default: bool,
     /// Other names from which serde reads the field.
     pub(super) aliases: Vec<String>,
@@ -55,7 +55,7 @@ fn column(field: &syn::Field, container: &Serde) -> syn::Result<Column> {
     })
 }
 
-/// What serde was told of a struct or a field.
+/// The serde attributes of a struct or a field.
 #[derive(Default)]
 struct Serde {
     /// The name to read the field from.
@@ -64,7 +64,7 @@ struct Serde {
     rename_all: Option<Style>,
     has_default: bool,
     aliases: Vec<String>,
-    /// Whether values come from something else than a column of its name: another type, all columns, or none.
+    /// Whether serde does not read the field from its own column, but from another type, from all columns, or not at all.
     is_elsewhere: bool,
 }
 
@@ -97,7 +97,7 @@ impl Serde {
         }
         if path.is_ident("rename_all") {
             if let Some(style) = name_to_read(option)? {
-                // One that serde does not know is refused by serde.
+                // Serde itself refuses an unknown style.
                 self.rename_all = Style::named(&style.value());
             }
             return Ok(());
@@ -113,7 +113,7 @@ impl Serde {
     }
 }
 
-/// The name in `= "…"` or `(deserialize = "…")`.
+/// Parses the name in `= "…"` or `(deserialize = "…")`.
 fn name_to_read(option: &ParseNestedMeta<'_>) -> syn::Result<Option<LitStr>> {
     if option.input.peek(Token![=]) {
         return Ok(Some(option.value()?.parse()?));
@@ -129,7 +129,7 @@ fn name_to_read(option: &ParseNestedMeta<'_>) -> syn::Result<Option<LitStr>> {
     Ok(name)
 }
 
-/// Reads past an option that is serde's own business.
+/// Skips an option that does not affect columns.
 fn skip(option: &ParseNestedMeta<'_>) -> syn::Result<()> {
     if option.input.peek(Token![=]) {
         option.value()?.parse::<Expr>()?;

@@ -1,4 +1,4 @@
-//! `#[derive(Table)]`.
+//! The derive macro `#[derive(Table)]`.
 
 mod fields;
 mod name;
@@ -89,7 +89,7 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
     })
 }
 
-/// The mistakes; where something is missing there is at least one.
+/// Returns the collected errors. There is at least one if the columns or the options are missing.
 fn not_told(errors: Errors, input: &DeriveInput) -> Error {
     match errors.finish() {
         Err(error) => error,
@@ -97,7 +97,7 @@ fn not_told(errors: Errors, input: &DeriveInput) -> Error {
     }
 }
 
-/// The type of the field that stands for a key column.
+/// The type of a key column's field.
 fn key_type<'a>(
     input: &DeriveInput,
     columns: &'a [Column],

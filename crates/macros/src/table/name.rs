@@ -1,12 +1,12 @@
-//! Names of tables as they are written in attributes: `users`, `app.users`, `"My Schema"."Users"`.
+//! Parses names of tables in attributes: `users`, `app.users`, `"My Schema"."Users"`.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// As long as PostgreSQL keeps identifiers, in bytes.
+/// The maximum length of an identifier in PostgreSQL.
 const MAX_IDENTIFIER_BYTES: usize = 63;
 
-/// The parts between the dots, without quotes; or what is wrong.
+/// Returns the parts between the dots, without quotes.
 pub(super) fn parts(text: &str) -> Result<Vec<String>, String> {
     let mut rest = text.chars().peekable();
     let mut parts = Vec::new();
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_postgresql_would_not_take_is_refused() {
+    fn invalid_identifiers_are_refused() {
         let long = "x".repeat(64);
         for bad in [
             "",

@@ -1,4 +1,4 @@
-//! What stands in `#[table(…)]`.
+//! The options in `#[table(…)]`.
 
 use syn::meta::ParseNestedMeta;
 use syn::punctuated::Punctuated;
@@ -9,7 +9,7 @@ use crate::errors::Errors;
 
 const KNOWN: &str = "`name`, `schema`, `key` and `crate`";
 
-/// The options, checked.
+/// The checked options.
 pub(super) struct Options {
     pub(super) krate: Path,
     pub(super) schema: Option<String>,
@@ -17,7 +17,7 @@ pub(super) struct Options {
     pub(super) key: Vec<LitStr>,
 }
 
-/// The options as they were given.
+/// The options as the user wrote them.
 #[derive(Default)]
 struct Given {
     krate: Option<Path>,
@@ -36,7 +36,7 @@ impl Options {
                 errors.take(parsed);
             }
         }
-        // Who mistyped an option is told that, and not also that it is missing.
+        // Do not also report an option as missing if it was mistyped.
         errors.finish()?;
 
         let mut errors = Errors::default();
@@ -74,7 +74,7 @@ impl Given {
         Ok(())
     }
 
-    /// Schema and name.
+    /// Returns the schema, if it is given, and the name.
     fn table(&self, input: &DeriveInput) -> syn::Result<(Option<String>, String)> {
         let Some(given) = &self.name else {
             return Err(Error::new_spanned(
@@ -136,7 +136,7 @@ fn parts(text: &LitStr) -> syn::Result<Vec<String>> {
     name::parts(&text.value()).map_err(|reason| Error::new_spanned(text, reason))
 }
 
-/// One column or a list of them; not none.
+/// Parses a column or a list of columns that is not empty.
 fn key_columns(option: &ParseNestedMeta<'_>) -> syn::Result<Vec<LitStr>> {
     let value = option.value()?;
     if value.peek(token::Bracket) {

@@ -1,4 +1,4 @@
-//! The styles of names that serde's `rename_all` knows.
+//! The styles of names that serde's `rename_all` supports.
 
 /// A style of names.
 #[derive(Clone, Copy)]
@@ -28,7 +28,7 @@ impl Style {
         })
     }
 
-    /// The name of a field in this style. Names of fields are taken to be in snake case, as serde takes them.
+    /// Converts the name of a field to this style. Like serde, it assumes that the name is in snake case.
     pub(super) fn apply(self, field: &str) -> String {
         match self {
             Self::Lower | Self::Snake => field.to_owned(),
@@ -55,7 +55,7 @@ mod tests {
     use super::Style;
 
     #[test]
-    fn names_are_written_as_serde_writes_them() {
+    fn styles_convert_names_as_serde_does() {
         for (style, name) in [
             ("lowercase", "order_id"),
             ("UPPERCASE", "ORDER_ID"),
