@@ -35,7 +35,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Housekeeping<K, V> {
         loop {
             times.tick().await;
             self.free_dead().await;
-            if !self.tell() {
+            if !self.record() {
                 return;
             }
         }
@@ -78,10 +78,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Housekeeping<K, V> {
     }
 
     /// Reports the counts. Returns whether the cache still exists.
-    fn tell(&mut self) -> bool {
+    fn record(&mut self) -> bool {
         let inner = self.inner.upgrade();
         if let Some(inner) = &inner {
-            self.metrics.tell(&inner.stats());
+            self.metrics.record(&inner.stats());
         }
         inner.is_some()
     }
@@ -89,6 +89,6 @@ impl<K: CacheKey, V: Send + Sync + 'static> Housekeeping<K, V> {
 
 impl<K: CacheKey, V: Send + Sync + 'static> Drop for Housekeeping<K, V> {
     fn drop(&mut self) {
-        self.tell();
+        self.record();
     }
 }

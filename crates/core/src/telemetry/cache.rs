@@ -107,7 +107,7 @@ impl CacheMetrics {
     }
 
     /// Reports what was counted since the last call.
-    pub(crate) fn tell(&mut self, stats: &CacheStats) {
+    pub(crate) fn record(&mut self, stats: &CacheStats) {
         for ((counter, reported), (.., read)) in self.counts.iter_mut().zip(COUNTS) {
             let now = read(stats);
             counter.increment(now.saturating_sub(*reported));

@@ -14,10 +14,10 @@ fn slow_load<K: pgherald_core::cache::CacheKey>(
     key: K,
     value: u64,
 ) -> (oneshot::Sender<()>, JoinHandle<u64>) {
-    let (go, told) = oneshot::channel();
+    let (go, opened) = oneshot::channel();
     let cache = cache.clone();
     let load = async move || {
-        let _ = told.await;
+        let _ = opened.await;
         Ok::<u64, String>(value)
     };
     let read = async move { *cache.get_or_load(key, load).await.unwrap() };
@@ -95,13 +95,13 @@ async fn an_event_of_a_row_that_the_key_depends_on_overtakes_a_load() {
 #[tokio::test]
 async fn an_event_overtakes_only_its_key_of_a_batch() {
     let mut rig = users();
-    let (go, told) = oneshot::channel::<()>();
-    let told = Arc::new(tokio::sync::Mutex::new(Some(told)));
+    let (go, opened) = oneshot::channel::<()>();
+    let opened = Arc::new(tokio::sync::Mutex::new(Some(opened)));
     let cache = rig.cache.clone();
     let read = tokio::spawn(async move {
         let load = async |missing: Vec<i64>| {
-            let told = told.lock().await.take();
-            let _ = told.unwrap().await;
+            let opened = opened.lock().await.take();
+            let _ = opened.unwrap().await;
             Ok::<_, String>(missing.into_iter().map(|key| (key, 1)))
         };
         cache.get_many_or_load([7, 8], load).await.unwrap().len()

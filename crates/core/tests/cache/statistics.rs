@@ -35,7 +35,7 @@ async fn the_observer_receives_events_in_order_and_the_statistics_agree() {
     rig.cache.invalidate(&8);
     rig.down();
     assert_eq!(rig.cache.get(&8), None);
-    let told = std::mem::take(&mut *log.0.lock().unwrap());
+    let observed = std::mem::take(&mut *log.0.lock().unwrap());
     let expected = [
         "Miss",
         "Loaded stored=true",
@@ -50,7 +50,7 @@ async fn the_observer_receives_events_in_order_and_the_statistics_agree() {
         "Invalidated { cause: ByHand, keys: 0 }",
         "Bypassed(NotLive)",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(observed, expected);
     let stats = rig.cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.loads), (1, 2, 2));
     assert_eq!((stats.evictions, stats.entries, stats.capacity), (1, 0, 1));

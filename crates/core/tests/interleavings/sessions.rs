@@ -167,7 +167,7 @@ struct Cache {
 }
 
 impl Cache {
-    fn tell(&self, what: Option<u64>) {
+    fn emit(&self, what: Option<u64>) {
         self.queue.lock().push_back(what);
     }
 
@@ -177,10 +177,10 @@ impl Cache {
             self.world.commit(0);
             let version = self.world.query(0)[0];
             self.resynced_at.lock().unwrap().push(version);
-            self.tell(Some(session));
+            self.emit(Some(session));
             self.halves.set_live(session);
             self.world.commit(0);
-            self.tell(None);
+            self.emit(None);
             if session < SESSIONS {
                 self.halves.set_not_live(session);
             }
@@ -191,8 +191,8 @@ impl Cache {
     fn driver(&self) {
         loop {
             let over = self.left.load(SeqCst) == 0;
-            let told = self.queue.lock().pop_front();
-            match told {
+            let signal = self.queue.lock().pop_front();
+            match signal {
                 Some(Some(session)) => {
                     self.world.store.flush(Some(now()));
                     self.halves.set_caught_up(session);

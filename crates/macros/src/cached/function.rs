@@ -15,12 +15,12 @@ pub(super) struct Function {
 }
 
 impl Function {
-    pub(super) fn new(mut item: ItemFn, told: bool) -> Self {
+    pub(super) fn new(mut item: ItemFn, is_associated: bool) -> Self {
         // `#![…]` in the body means the same as `#[…]` on the function, but is not valid in front of it.
         for attribute in &mut item.attrs {
             attribute.style = AttrStyle::Outer;
         }
-        let associated = told || item.sig.receiver().is_some() || mentions_self(&item);
+        let associated = is_associated || item.sig.receiver().is_some() || mentions_self(&item);
         Self { item, associated }
     }
 

@@ -334,7 +334,7 @@ async fn a_new_value_takes_the_place_of_the_stale_one() {
     assert!(!store.revalidate(&1), "it is valid");
     store.invalidate(&1, Stale::Keep);
     assert!(store.revalidate(&1));
-    assert!(!store.revalidate(&1), "somebody sees to it");
+    assert!(!store.revalidate(&1), "it is being revalidated");
     assert_eq!(get(&store, 1), Got::Stale(1, false));
     let flight = lead(&store, 1);
     store.fail(&1, &flight, Outcome::Abandoned);

@@ -48,7 +48,7 @@ WITH asked AS MATERIALIZED (
     FROM moved AS m WHERE m.released AND s.group_name = $1 AND s.slice = m.slice AND s.epoch = m.epoch
 ), accepted AS (
     SELECT * FROM asked JOIN moved USING (slice)
-), told AS (
+), resync AS (
     -- Each loss of rows causes one resync, even if several consumers find it.
     UPDATE pgherald.consumer_group AS g SET trimmed = l.trimmed
     FROM (SELECT max(-2 - id) AS trimmed FROM accepted WHERE operation = 'R') AS l
@@ -62,7 +62,7 @@ WITH asked AS MATERIALIZED (
     SELECT $1, p.id, p.slice, p.xid, p.sent_at, p.relation, p.hash, p.operation, p.key, p.columns, p.old_columns, p.changed,
         p.attempts, p.error, c.now, c.now + make_interval(secs => p.delay), p.delay, CASE WHEN p.is_dead THEN c.now END
     FROM accepted AS p CROSS JOIN (SELECT clock_timestamp() AS now) AS c
-    WHERE p.operation <> 'R' OR p.id IN (SELECT t.id FROM told AS t)
+    WHERE p.operation <> 'R' OR p.id IN (SELECT t.id FROM resync AS t)
     -- After a seek, an event may be parked a second time. A dead letter takes the new state; other parked events stay as they are.
     ON CONFLICT (group_name, id) DO UPDATE
     SET attempts = EXCLUDED.attempts, error = EXCLUDED.error, due_at = EXCLUDED.due_at, delay = EXCLUDED.delay,
