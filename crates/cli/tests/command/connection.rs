@@ -47,7 +47,7 @@ async fn failed_connection_reports_one_line_a_hint_and_exit_code_2() {
         ("nonsense", "must be a URL"),
         (
             "postgresq://u:wrong@127.0.0.1/d",
-            "\"postgresq\" is no scheme",
+            "unknown scheme \"postgresq\"",
         ),
         (" ", "empty"),
         (
