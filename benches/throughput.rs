@@ -75,6 +75,8 @@ impl Ours {
         let name = format!("ours_{subscribers}");
         let channel = ChannelName::new(&name).expect("a name");
         let herald = Herald::connect(url.parse().expect("a URL")).channel(channel);
+        // On the thread of the counting actors. A listener on a thread of its own fills their queues faster than they count.
+        let herald = herald.on_current_arbiter();
         let herald = herald.start().await.expect("a herald");
         let tally = Rc::new(Tally {
             missing: Cell::new(0),
