@@ -10,6 +10,7 @@ mod backlog;
 mod caches;
 mod options;
 mod order;
+mod room;
 mod subscription;
 
 use std::sync::Arc;
@@ -55,6 +56,8 @@ pub struct Router {
     /// The current session. Starts with a resync or a `Resumed`, and ends with a `Down`.
     session: Option<Session>,
     closed: bool,
+    /// The subscriptions whose queues were more than half full after the last batch; see [`room`].
+    crowded: Vec<Arc<Shared>>,
 }
 
 #[derive(Debug)]
@@ -80,12 +83,13 @@ impl Route {
             .push(|backlog| backlog.push_resync(resync, number));
     }
 
-    /// Queues the events of `batch` that match.
-    fn push_events(&self, batch: &Arc<[Event]>, number: u64) {
-        if let Some(selected) = self.filter.select(batch) {
+    /// Queues the events of `batch` that match. Returns whether the source should wait for the subscriber.
+    fn push_events(&self, batch: &Arc<[Event]>, number: u64) -> bool {
+        let selected = self.filter.select(batch);
+        selected.is_some_and(|selected| {
             self.shared
-                .push(|backlog| backlog.push_events(selected, number));
-        }
+                .push(|backlog| backlog.push_events(selected, number))
+        })
     }
 }
 
@@ -104,6 +108,7 @@ impl Router {
             live: false,
             session: None,
             closed: false,
+            crowded: Vec::new(),
         }
     }
 
@@ -180,7 +185,13 @@ impl Router {
             Signal::Resumed => self.resume(),
             Signal::Events(batch) => {
                 let number = self.caches.next_number();
-                self.each_route(|route| route.push_events(batch, number));
+                let mut crowded = Vec::new();
+                self.each_route(|route| {
+                    if route.push_events(batch, number) {
+                        crowded.push(Arc::clone(&route.shared));
+                    }
+                });
+                self.crowded = crowded;
             }
             Signal::Resync(resync) => {
                 // A resync that another router delivered may be published here again, so remove its session.
@@ -200,6 +211,19 @@ impl Router {
                 });
             }
         }
+    }
+
+    /// Returns a future to await before the next batch, if the queue of a subscriber has little room left. It ends when all
+    /// queues have room again.
+    ///
+    /// A queue has room while it is at most half full. A subscriber is waited for 50 ms at most,
+    /// and not again until its queue has had room. Without the wait, a burst overflows the queue of a subscriber that is a
+    /// little slower than the source.
+    ///
+    /// Queues with [`Overflow::CoalesceByKey`] are not waited for, since they are meant to grow until they coalesce.
+    pub fn room(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let crowded = std::mem::take(&mut self.crowded);
+        (!crowded.is_empty()).then(|| room::room(crowded))
     }
 
     /// Begins a session after the events that were missed. A subscriber without a resync so far gets one when the source is

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::backlog::{Backlog, Counts, Delivery, Popped};
 use super::caches::Caches;
-use super::options::SubscriptionOptions;
+use super::options::{Overflow, SubscriptionOptions};
 use crate::gate::Session;
 use crate::signal::Resync;
 use crate::telemetry::{SUBSCRIPTION_EVENTS, SUBSCRIPTION_QUEUED_EVENTS, counter, dropped, gauge};
@@ -149,6 +149,7 @@ impl Subscription {
         if state.backlog.len() == 0 {
             state.overflowing = false;
         }
+        state.slow &= !self.shared.has_room(&state);
         match popped {
             Popped::Delivery(delivery) => {
                 let unmeasured = state.take_unmeasured();
@@ -228,6 +229,8 @@ struct State {
     abandoned: bool,
     /// Events were lost since the queue was last empty.
     overflowing: bool,
+    /// The source has waited for room in vain; see [`room`](super::room).
+    slow: bool,
     /// For a cache: the number of the oldest item that it has not applied.
     mark: Option<u64>,
     /// For a cache: handlers do not wait for numbers up to this one, because the cache does not answer until it has applied
@@ -274,6 +277,7 @@ impl Shared {
             closed: false,
             abandoned: false,
             overflowing: false,
+            slow: false,
             mark: None,
             bypassed: 0,
             measured: (0, 0, 0),
@@ -356,14 +360,15 @@ impl Shared {
         );
     }
 
-    /// Changes the backlog and wakes the subscriber.
-    pub(super) fn push(&self, change: impl FnOnce(&mut Backlog)) {
-        let (count, is_first_loss, unmeasured) = {
+    /// Changes the backlog and wakes the subscriber. Returns whether the source should wait for the subscriber.
+    pub(super) fn push(&self, change: impl FnOnce(&mut Backlog)) -> bool {
+        let (count, is_first_loss, unmeasured, is_crowded) = {
             let mut state = self.lock();
             let count = self.change(&mut state, change);
             let is_first_loss = count > 0 && !state.overflowing;
             state.overflowing |= count > 0;
-            (count, is_first_loss, state.take_unmeasured())
+            let is_crowded = self.is_crowded_in(&state);
+            (count, is_first_loss, state.take_unmeasured(), is_crowded)
         };
         self.measure(&unmeasured);
         dropped(&self.options.name, "overflow", false, count);
@@ -377,6 +382,26 @@ impl Shared {
                 intentional = false, "subscription too slow, events dropped");
         }
         self.wake.notify_one();
+        is_crowded
+    }
+
+    /// Whether the source should wait for the subscriber.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded_in(&self.lock())
+    }
+
+    fn is_crowded_in(&self, state: &State) -> bool {
+        !state.slow && !state.abandoned && !self.has_room(state)
+    }
+
+    /// The source does not wait for the subscriber until its queue has had room.
+    pub(super) fn set_slow(&self) {
+        self.lock().slow = true;
+    }
+
+    fn has_room(&self, state: &State) -> bool {
+        let grows = self.options.overflow == Overflow::CoalesceByKey;
+        grows || state.backlog.len() <= self.options.capacity / 2
     }
 
     #[expect(clippy::cast_precision_loss, reason = "what metrics are made of")]
