@@ -1,5 +1,6 @@
 //! Counts of a cache.
 
+use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -86,6 +87,53 @@ pub struct CacheStats {
     pub capacity_bytes: u64,
 }
 
+impl CacheStats {
+    /// Returns the share of lookups that were served from memory, stale values included: 0.0 to 1.0. `None` before the first
+    /// lookup.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a share needs no more precision"
+    )]
+    pub fn hit_ratio(&self) -> Option<f64> {
+        let served = self.hits + self.stale_not_live + self.stale_revalidating;
+        match served + self.misses {
+            0 => None,
+            lookups => Some(served as f64 / lookups as f64),
+        }
+    }
+}
+
+/// One line: the hit ratio and the counts that matter first.
+impl fmt::Display for CacheStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.hit_ratio() {
+            // Rounded down, so that only a cache without misses shows 100%.
+            Some(ratio) => write!(f, "{:.1}% hits", (ratio * 1000.0).floor() / 10.0)?,
+            None => f.write_str("no lookups")?,
+        }
+        let bypassed =
+            self.bypassed_not_live + self.bypassed_not_driven + self.bypassed_unmatched_key;
+        let flushed = self.flushed_by_event
+            + self.flushed_by_strategy
+            + self.flushed_by_resync
+            + self.flushed_by_mismatch
+            + self.flushed_by_panic
+            + self.flushed_by_hand;
+        write!(
+            f,
+            ", {} of {} values, {} loads, {} failed, {bypassed} bypassed, {} invalidated, {flushed} flushes, {} evicted, {} expired",
+            self.entries,
+            self.capacity,
+            self.loads,
+            self.load_errors,
+            self.invalidated_by_event + self.invalidated_by_hand,
+            self.evictions,
+            self.expirations,
+        )
+    }
+}
+
 /// The counts that the store does not keep.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -158,5 +206,22 @@ impl Counters {
             entries: store.entries,
             ..CacheStats::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CacheStats;
+
+    #[test]
+    fn the_hit_ratio_counts_stale_values_and_is_none_before_the_first_lookup() {
+        let mut stats = CacheStats::default();
+        assert_eq!(stats.hit_ratio(), None);
+        assert!(stats.to_string().starts_with("no lookups, 0 of 0 values"));
+        (stats.hits, stats.stale_not_live, stats.misses) = (1_997, 2, 1);
+        assert_eq!(stats.hit_ratio(), Some(0.9995));
+        let line = stats.to_string();
+        assert!(line.starts_with("99.9% hits, "), "{line}");
+        assert!(!line.contains('\n'));
     }
 }

@@ -19,7 +19,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode as Negotiation};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SslMode {
@@ -59,6 +59,19 @@ impl SslSettings {
         Ok(true)
     }
 
+    /// The settings of a configuration whose certificates are not checked.
+    pub(super) fn of_negotiation(negotiation: Negotiation) -> Self {
+        let mode = match negotiation {
+            Negotiation::Disable => SslMode::Disable,
+            Negotiation::Require => SslMode::Require,
+            _ => SslMode::Prefer,
+        };
+        Self {
+            mode: Some(mode),
+            roots: None,
+        }
+    }
+
     pub(super) fn has_mode(&self) -> bool {
         self.mode.is_some()
     }
@@ -78,7 +91,7 @@ fn parse_mode(word: &str) -> Result<SslMode> {
         _ => {
             let modes = "disable, prefer, require, verify-ca or verify-full";
             let message = format!("sslmode must be {modes}");
-            return Err(Error::new(Kind::Config, message));
+            return Err(Error::new(ErrorKind::Config, message));
         }
     })
 }
@@ -87,19 +100,25 @@ fn parse_mode(word: &str) -> Result<SslMode> {
 #[derive(Clone)]
 pub(super) struct Tls {
     connector: MakeRustlsConnect,
-    mode: SslMode,
-    roots: RootCertificates,
+    /// The mode and file for which a connector is made again; `None` if it stays the same.
+    file: Option<(SslMode, RootCertificates)>,
 }
 
 impl Tls {
+    /// Takes the program's own configuration.
+    pub(super) fn given(config: ClientConfig) -> Self {
+        Self {
+            connector: MakeRustlsConnect::new(config),
+            file: None,
+        }
+    }
+
     /// Returns the connector for a connection. Reads the file of root certificates again, because certificates are replaced
     /// while programs run.
     pub(super) fn connector(&self) -> Result<MakeRustlsConnect> {
-        match (self.mode, &self.roots) {
-            (SslMode::VerifyCa | SslMode::VerifyFull, RootCertificates::File(_)) => {
-                connector(self.mode, &self.roots)
-            }
-            _ => Ok(self.connector.clone()),
+        match &self.file {
+            Some((mode, roots)) => connector(*mode, roots),
+            None => Ok(self.connector.clone()),
         }
     }
 }
@@ -120,21 +139,15 @@ pub(super) fn configure(
         (None | Some(SslMode::VerifyFull), Some(RootCertificates::System)) => SslMode::VerifyFull,
         (Some(_), Some(RootCertificates::System)) => {
             let message = "sslrootcert=system needs sslmode=verify-full";
-            return Err(Error::new(Kind::Config, message));
+            return Err(Error::new(ErrorKind::Config, message));
         }
         (Some(SslMode::Require), roots) if roots.is_some() || in_home.is_some() => {
             SslMode::VerifyCa
         }
         (mode, _) => mode.unwrap_or(SslMode::Prefer),
     };
-    // A `hostaddr` is reached by TCP, even if the host is a socket directory.
-    let only_sockets = config.get_hostaddrs().is_empty()
-        && config
-            .get_hosts()
-            .iter()
-            .all(|host| !matches!(host, Host::Tcp(_)));
     config.ssl_mode(match mode {
-        _ if only_sockets => Negotiation::Disable,
+        _ if has_only_sockets(config) => Negotiation::Disable,
         SslMode::Disable => Negotiation::Disable,
         SslMode::Prefer => Negotiation::Prefer,
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => Negotiation::Require,
@@ -144,11 +157,21 @@ pub(super) fn configure(
         .clone()
         .or(in_home)
         .unwrap_or(RootCertificates::System);
-    Ok(Tls {
-        connector: connector(mode, &roots)?,
-        mode,
-        roots,
-    })
+    let connector = connector(mode, &roots)?;
+    let is_read = matches!(mode, SslMode::VerifyCa | SslMode::VerifyFull)
+        && matches!(roots, RootCertificates::File(_));
+    let file = is_read.then_some((mode, roots));
+    Ok(Tls { connector, file })
+}
+
+/// Returns whether no host is reached by TCP.
+pub(super) fn has_only_sockets(config: &Config) -> bool {
+    // A `hostaddr` is reached by TCP, even if the host is a socket directory.
+    config.get_hostaddrs().is_empty()
+        && config
+            .get_hosts()
+            .iter()
+            .all(|host| !matches!(host, Host::Tcp(_)))
 }
 
 fn connector(mode: SslMode, roots: &RootCertificates) -> Result<MakeRustlsConnect> {
@@ -160,7 +183,7 @@ fn connector(mode: SslMode, roots: &RootCertificates) -> Result<MakeRustlsConnec
     };
     let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|cause| Error::with_source(Kind::Tls, "cannot set up TLS", cause))?
+        .map_err(|cause| Error::with_source(ErrorKind::Tls, "cannot set up TLS", cause))?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(ByMode { check, provider }))
         .with_no_client_auth();
@@ -178,14 +201,18 @@ fn verifier(
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
         .build()
         .map_err(|cause| {
-            Error::with_source(Kind::Config, "the root certificates are unusable", cause)
+            Error::with_source(
+                ErrorKind::Config,
+                "the root certificates are unusable",
+                cause,
+            )
         })
 }
 
 fn roots_in_file(path: &Path) -> Result<RootCertStore> {
     let fail = |cause: Box<dyn StdError + Send + Sync>| {
         let message = format!("sslrootcert {} holds no usable certificate", path.display());
-        Error::with_source(Kind::Config, message, cause)
+        Error::with_source(ErrorKind::Config, message, cause)
     };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|cause| fail(cause.into()))? {
@@ -207,8 +234,8 @@ fn roots_of_system() -> Result<RootCertStore> {
     if roots.is_empty() {
         let message = "the system has no root certificates; give sslrootcert a file";
         return Err(match found.errors.into_iter().next() {
-            Some(cause) => Error::with_source(Kind::Config, message, cause),
-            None => Error::new(Kind::Config, message),
+            Some(cause) => Error::with_source(ErrorKind::Config, message, cause),
+            None => Error::new(ErrorKind::Config, message),
         });
     }
     Ok(roots)
