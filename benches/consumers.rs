@@ -18,7 +18,8 @@ use pgherald::group::{Batch, BatchHandler, Consumer, ConsumerHandle, Group, Tran
 use pgherald::outbox::{Retention, set_retention, trim};
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
-    Attempt, ConnectConfig, Durable, Event, EventHandler, HandlerResult, Result, Resync, TableName,
+    Attempt, ConnectConfig, DurableOptions, Event, EventHandler, HandlerResult, Result, Resync,
+    TableName,
 };
 use pgherald_testkit::Postgres;
 use tokio::sync::mpsc;
@@ -265,8 +266,8 @@ fn span(progress: &[(Duration, f64)], from: f64, to: f64) -> f64 {
     at(to) - at(from)
 }
 
-fn options(group: &str) -> Durable {
-    Durable::new(group).from_beginning()
+fn options(group: &str) -> DurableOptions {
+    DurableOptions::new(group).from_beginning()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -350,7 +351,7 @@ async fn main() {
     let (sender, mut receiver) = mpsc::channel(1_000);
     let config = scene.config();
     let node = Node::start(move || {
-        Consumer::new(config, Durable::new("latency"), move || {
+        Consumer::new(config, DurableOptions::new("latency"), move || {
             SendTime(sender.clone())
         })
     });

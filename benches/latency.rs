@@ -55,7 +55,7 @@ struct Ours {
 impl Ours {
     async fn start(url: &str, thread: &'static str) -> Self {
         let channel = ChannelName::new(CHANNEL).expect("a name");
-        let mut builder = Herald::connect(url.parse().expect("a URL")).channel(channel);
+        let mut builder = Herald::builder(url.parse().expect("a URL")).channel(channel);
         if thread == "same thread" {
             builder = builder.on_current_arbiter();
         }

@@ -81,7 +81,7 @@ impl Ours {
     async fn start(url: &str, subscribers: usize, thread: Thread) -> Self {
         let name = format!("ours_{subscribers}_{thread:?}").to_lowercase();
         let channel = ChannelName::new(&name).expect("a name");
-        let mut builder = Herald::connect(url.parse().expect("a URL")).channel(channel);
+        let mut builder = Herald::builder(url.parse().expect("a URL")).channel(channel);
         if thread == Thread::Same {
             builder = builder.on_current_arbiter();
         }

@@ -164,13 +164,13 @@ async fn main() -> Result<(), Failure> {
         )
         .await?;
 
-    let herald = Herald::connect(config.clone())
+    let herald = Herald::builder(config.clone())
         .watch::<User>()?
         .install_triggers()
         .start()
         .await?;
     let users = herald
-        .cache(CacheBuilder::new("users").row_of::<User>().capacity(10_000))
+        .start_cache(CacheBuilder::new("users").row_of::<User>().capacity(10_000))
         .await?;
 
     let state = web::Data::new(State {

@@ -21,8 +21,8 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use pgherald::group::{Group, TransactionalHandler};
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
-    Attempt, Backoff, ConnectConfig, Durable, HandlerResult, Herald, Inserted, RetryPolicy, Table,
-    TableName,
+    Attempt, Backoff, ConnectConfig, DurableOptions, HandlerResult, Herald, Inserted, RetryPolicy,
+    Table, TableName,
 };
 use pgherald_testkit::Database;
 use serde::{Deserialize, Serialize};
@@ -90,11 +90,11 @@ impl TransactionalHandler for Enrich {
 }
 
 async fn work(database: &str, service: String) -> Result<(), Failure> {
-    let herald = Herald::connect(database.parse()?)
+    let herald = Herald::builder(database.parse()?)
         .watch_with(TriggerSpec::of::<User>()?.outbox())
         .start()
         .await?;
-    let options = Durable::new(GROUP)
+    let options = DurableOptions::new(GROUP)
         // Short for this example: after a kill, the other worker waits until the lease has expired.
         .lease(Duration::from_secs(1))
         .timeout(Duration::from_secs(5))
@@ -103,7 +103,7 @@ async fn work(database: &str, service: String) -> Result<(), Failure> {
             Backoff::new(Duration::from_millis(50), Duration::from_secs(1)),
         ));
     herald
-        .transactional(options, move || Enrich {
+        .start_transactional(options, move || Enrich {
             service: service.clone(),
         })
         .await?;

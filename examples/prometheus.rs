@@ -21,8 +21,8 @@ use pgherald::group::Group;
 use pgherald::outbox;
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
-    Affected, Attempt, CacheBuilder, ConnectConfig, Durable, EventHandler, Herald, Inserted, Table,
-    TableName,
+    Affected, Attempt, CacheBuilder, ConnectConfig, DurableOptions, EventHandler, Herald, Inserted,
+    Table, TableName,
 };
 use pgherald_testkit::Database;
 use serde::Deserialize;
@@ -98,7 +98,7 @@ async fn main() -> Result<(), Failure> {
                 (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer bigint NOT NULL)",
         )
         .await?;
-    let herald = Herald::connect(config.clone())
+    let herald = Herald::builder(config.clone())
         .watch_with(TriggerSpec::of::<Order>()?.outbox().columns(["customer"]))
         .install_triggers()
         .start()
@@ -110,9 +110,9 @@ async fn main() -> Result<(), Failure> {
                 _ => Affected::Everything,
             }
         });
-    let orders = herald.cache(by_customer).await?;
+    let orders = herald.start_cache(by_customer).await?;
     herald
-        .durable(Durable::new("ship").from_beginning(), || Ship)
+        .start_durable(DurableOptions::new("ship").from_beginning(), || Ship)
         .await?;
 
     println!("the database is {}", database.url());

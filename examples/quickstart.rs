@@ -72,7 +72,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Triggers announce each change, with the key and the column `email`.
     let spec = TriggerSpec::of::<User>()?.columns(["email"]);
-    let herald = Herald::connect(config)
+    let herald = Herald::builder(config)
         .watch_with(spec)
         .install_triggers()
         .start()

@@ -43,7 +43,7 @@ struct Caches<'a> {
 impl Caches<'_> {
     async fn add(&mut self, name: &str, strategy: impl Strategy) -> Result<(), Failure> {
         let cache = CacheBuilder::new(name).row_of::<Page>().strategy(strategy);
-        self.caches.push(self.herald.cache(cache).await?);
+        self.caches.push(self.herald.start_cache(cache).await?);
         Ok(())
     }
 }
@@ -68,7 +68,7 @@ async fn main() -> Result<(), Failure> {
              INSERT INTO strategies_pages VALUES (1, 1)",
         )
         .await?;
-    let herald = Herald::connect(config.clone())
+    let herald = Herald::builder(config.clone())
         .watch::<Page>()?
         .install_triggers()
         .start()

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use pgherald::{
-    Attempt, ConnectConfig, Ephemeral, EventHandler, GetReport, HandlerResult, Herald, Inserted,
-    Resync, Table, TableName, trigger,
+    Attempt, ConnectConfig, EphemeralOptions, EventHandler, GetReport, HandlerResult, Herald,
+    Inserted, Resync, Table, TableName, trigger,
 };
 use pgherald_testkit::Database;
 use serde::{Deserialize, Serialize};
@@ -185,16 +185,16 @@ async fn main() -> Result<(), Failure> {
         )
         .await?;
 
-    let herald = Herald::connect(config.clone().application_name(LISTENER))
+    let herald = Herald::builder(config.clone().application_name(LISTENER))
         .watch::<User>()?
         .install_triggers()
         .start()
         .await?;
     let service = start_service()?;
     let worker = Arc::new(config.client().await?);
-    let options = Ephemeral::new("enrich-users").timeout(Duration::from_secs(2));
+    let options = EphemeralOptions::new("enrich-users").timeout(Duration::from_secs(2));
     let enrich = herald
-        .handler(options, move || Enrich {
+        .start_handler(options, move || Enrich {
             database: Arc::clone(&worker),
             service: service.clone(),
             log,

@@ -8,21 +8,25 @@ pub mod guide;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 
+// Their types stand in signatures. By these paths, a program gets the versions that pgherald uses.
+pub use pgherald_actors::actix;
+pub use pgherald_core::{rustls, tokio_postgres};
+
 pub use pgherald_actors::{
-    CacheActor, Drain, DurableActor, Ephemeral, Events, GetReport, GetStatus, HandlerActor,
+    CacheActor, Drain, DurableActor, EphemeralOptions, Events, GetReport, GetStatus, HandlerActor,
     HandlerReport, HealthChanged, Herald, HeraldBuilder, HeraldReport, ListenerActor, Shutdown,
     ShutdownReport, Subscribe, SubscribeHealth, SubscriptionReport, Unsubscribe, WatchHealth,
 };
 pub use pgherald_core::{
     Affected, Attempt, Backoff, CacheBuilder, CacheDriver, CacheEvent, CacheHandle, CacheObserver,
     CacheScope, CacheStats, CachedFn, Caches, CaselessText, Changed, ChannelName, ColumnType,
-    ConnectConfig, Debounced, Decision, Decoder, Deleted, Delivery, Durable, Error, Event,
-    EventBuilder, EventHandler, Filter, FromEvent, Greedy, HandlerError, HandlerResult, Health,
-    IdempotencyKey, Inserted, Key, KeyColumn, KeyPart, Listener, ListenerCounts, ListenerStatus,
-    LoadError, LoadLimit, Loaded, MAX_IDENTIFIER_BYTES, MacAddress, NotifySource,
-    NotifySourceBuilder, Operation, OperationSet, OutboxSource, OutboxSourceBuilder, Overflow,
-    PaddedText, Refresh, Result, Resync, ResyncReason, RetryPolicy, Router, RowKey, Signal,
-    Signals, Source, Strategy, Subscription, SubscriptionId, SubscriptionObserver,
+    ConnectConfig, Debounced, Decision, Decoder, Deleted, Delivery, DurableOptions, Error,
+    ErrorKind, Event, EventBuilder, EventHandler, Filter, FromEvent, Greedy, HandlerError,
+    HandlerResult, Health, IdempotencyKey, Inserted, Key, KeyColumn, KeyPart, Listener,
+    ListenerCounts, ListenerStatus, LoadError, LoadLimit, Loaded, MAX_IDENTIFIER_BYTES, MacAddress,
+    NotifySource, NotifySourceBuilder, Operation, OperationSet, OutboxSource, OutboxSourceBuilder,
+    Overflow, PaddedText, Refresh, Result, Resync, ResyncReason, RetryPolicy, Router, RowKey,
+    Signal, Signals, Source, Strategy, Subscription, SubscriptionId, SubscriptionObserver,
     SubscriptionOptions, SubscriptionStats, Table, TableName, Timed, Truncated, Updated,
     WhenNotLive, Windowed, WriteToken, cache, group, handler, outbox, supervise, telemetry,
     trigger,

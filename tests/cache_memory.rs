@@ -41,7 +41,7 @@ async fn come_and_go(herald: &Herald, caches: usize) -> HeapStats {
     for number in 0..caches {
         let cache = CacheBuilder::<i64, Value>::new(format!("users {}", number % 10));
         let cache = cache.row_of::<User>().capacity(100);
-        let cache = herald.cache(cache).await.unwrap();
+        let cache = herald.start_cache(cache).await.unwrap();
         cache.live().await.unwrap();
         for key in 0..VALUES {
             let value: Value = vec![0; SIZE].into();
@@ -77,7 +77,9 @@ async fn until(what: &str, holds: impl AsyncFn() -> bool) {
 async fn memory_after_a_thousand_caches_is_as_before_them() {
     let _profiler = dhat::Profiler::builder().testing().build();
     let (source, feed) = fake_source();
-    let herald = Herald::on_current_arbiter(ListenerActor::new(source)).unwrap();
+    let herald = Herald::start_on_current_arbiter(ListenerActor::new(source))
+        .await
+        .unwrap();
     feed.live().await;
     herald.live().await.unwrap();
     // What exists once, and grows once, is there before.

@@ -47,7 +47,7 @@ impl<K: CacheKey> Cached<K> {
             .subscription(context.subscription("real"))
             .observer(Arc::new(context.reporter()));
         Ok(Self {
-            cache: context.herald().cache(builder).await?,
+            cache: context.herald().start_cache(builder).await?,
             key,
             confirms: false,
         })

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
-    Attempt, Backoff, CacheBuilder, CacheHandle, Durable, Event, EventHandler, HandlerResult,
-    Herald, Key, Resync, RetryPolicy, Table, TableName,
+    Attempt, Backoff, CacheBuilder, CacheHandle, DurableOptions, Event, EventHandler,
+    HandlerResult, Herald, Key, Resync, RetryPolicy, Table, TableName,
 };
 
 use crate::support::{LIMIT, Log, Scene, local, options, until};
@@ -174,7 +174,7 @@ async fn assert_no_silent_loss(ddl: &str) {
         .await
         .unwrap();
     let soon = Duration::from_millis(20);
-    let herald = Herald::connect(scene.config())
+    let herald = Herald::builder(scene.config())
         .watch_with(jobs())
         .source(|source| {
             source
@@ -185,14 +185,16 @@ async fn assert_no_silent_loss(ddl: &str) {
         .await
         .unwrap();
     let cache = herald
-        .cache(CacheBuilder::new("jobs").row_of::<Job>())
+        .start_cache(CacheBuilder::new("jobs").row_of::<Job>())
         .await
         .unwrap();
     let seen = Seen::default();
-    let durable = Durable::new("g").slices(4).lease(Duration::from_secs(1));
+    let durable = DurableOptions::new("g")
+        .slices(4)
+        .lease(Duration::from_secs(1));
     let noted = seen.clone();
     herald
-        .durable(durable, move || Note(noted.clone()))
+        .start_durable(durable, move || Note(noted.clone()))
         .await
         .unwrap();
     herald.live().await.unwrap();

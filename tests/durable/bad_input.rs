@@ -6,8 +6,8 @@ use pgherald_core::group::Consumer;
 use pgherald_core::outbox::OutboxReader;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    Attempt, Durable, Event, EventHandler, HandlerError, HandlerResult, Health, Inserted, Table,
-    TableName,
+    Attempt, DurableOptions, Event, EventHandler, HandlerError, HandlerResult, Health, Inserted,
+    Table, TableName,
 };
 
 use crate::support::{Log, Scene, all_well, degraded, drained, local, options, report};
@@ -43,7 +43,7 @@ fn a_lease_a_timeout_and_numbers_of_0_are_refused_by_name() {
             Ok(())
         }
     }
-    let durable = || Durable::new("group");
+    let durable = || DurableOptions::new("group");
     for (options, what) in [
         (durable().lease(Duration::ZERO), "the lease is 0ns"),
         (durable().timeout(Duration::ZERO), "the timeout is 0"),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use pgherald_core::group::{Batch, BatchHandler, Consumer, ConsumerHandle};
-use pgherald_core::{Durable, Event, HandlerError, HandlerResult, Resync};
+use pgherald_core::{DurableOptions, Event, HandlerError, HandlerResult, Resync};
 
 use crate::support::{Log, Scene, drained, local, options, report, shown};
 
@@ -33,7 +33,7 @@ impl BatchHandler for Batched {
     }
 }
 
-fn start(scene: &Scene, options: Durable, log: &Log, plan: Plan) -> ConsumerHandle {
+fn start(scene: &Scene, options: DurableOptions, log: &Log, plan: Plan) -> ConsumerHandle {
     let (log, plan) = (log.clone(), Rc::new(plan));
     let factory = move || Batched {
         log: log.clone(),
@@ -151,7 +151,7 @@ async fn events_without_a_row_are_delivered_as_a_resync() {
         let log = Log::default();
         let handle = start(
             &scene,
-            pgherald_core::Durable::new("g"),
+            pgherald_core::DurableOptions::new("g"),
             &log,
             Box::new(|_, _| Ok(())),
         );

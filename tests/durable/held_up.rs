@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pgherald_core::group::{Consumer, ConsumerHandle};
-use pgherald_core::{Attempt, Durable, Event, EventHandler, HandlerError, HandlerResult};
+use pgherald_core::{Attempt, DurableOptions, Event, EventHandler, HandlerError, HandlerResult};
 
 use crate::support::{Log, Scene, drained, local, options, report, shown};
 
@@ -34,7 +34,7 @@ impl EventHandler for Gated {
     }
 }
 
-fn start(scene: &Scene, options: Durable, log: &Log, closed: &Gates) -> ConsumerHandle {
+fn start(scene: &Scene, options: DurableOptions, log: &Log, closed: &Gates) -> ConsumerHandle {
     let (log, closed) = (log.clone(), Rc::clone(closed));
     let factory = move || Gated {
         log: log.clone(),

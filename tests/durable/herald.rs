@@ -7,8 +7,8 @@ use std::time::Duration;
 use pgherald::group::{Batch, BatchHandler, Group, TransactionalHandler};
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
-    Attempt, Backoff, Durable, Ephemeral, Event, EventHandler, Filter, GetReport, HandlerError,
-    HandlerResult, Health, Herald, Key, Operation, RetryPolicy, TableName,
+    Attempt, Backoff, DurableOptions, EphemeralOptions, Event, EventHandler, Filter, GetReport,
+    HandlerError, HandlerResult, Health, Herald, Key, Operation, RetryPolicy, TableName,
 };
 use tokio_postgres::Transaction;
 
@@ -55,19 +55,22 @@ fn jobs() -> TriggerSpec {
 #[actix::test]
 async fn handlers_of_each_kind_are_run_and_drained() {
     let scene = Scene::new().await;
-    let herald = Herald::connect(scene.config())
+    let herald = Herald::builder(scene.config())
         .watch_with(jobs().outbox())
         .start()
         .await
         .unwrap();
-    let options = |group| Durable::new(group).from_beginning();
-    let plain = herald.durable(options("plain"), || Nothing).await.unwrap();
+    let options = |group| DurableOptions::new(group).from_beginning();
+    let plain = herald
+        .start_durable(options("plain"), || Nothing)
+        .await
+        .unwrap();
     let batches = herald
-        .batches(options("batches"), || Nothing)
+        .start_batches(options("batches"), || Nothing)
         .await
         .unwrap();
     herald
-        .transactional(options("transactional"), || Note)
+        .start_transactional(options("transactional"), || Note)
         .await
         .unwrap();
     scene
@@ -127,19 +130,19 @@ impl EventHandler for Fails {
 #[actix::test]
 async fn reports_at_shutdown_count_failed_attempts_parked_events_and_dead_letters() {
     let scene = Scene::new().await;
-    let herald = Herald::connect(scene.config())
+    let herald = Herald::builder(scene.config())
         .watch_with(jobs().outbox())
         .start()
         .await
         .unwrap();
     let later = Backoff::new(Duration::from_secs(600), Duration::from_secs(600));
-    let durable = Durable::new("g")
+    let durable = DurableOptions::new("g")
         .from_beginning()
         .retry(RetryPolicy::new(12, later));
-    herald.durable(durable, || Fails).await.unwrap();
+    herald.start_durable(durable, || Fails).await.unwrap();
     let once = RetryPolicy::new(1, later);
-    let ephemeral = Ephemeral::new("e").retry(once);
-    let ephemeral = herald.handler(ephemeral, || Fails).await.unwrap();
+    let ephemeral = EphemeralOptions::new("e").retry(once);
+    let ephemeral = herald.start_handler(ephemeral, || Fails).await.unwrap();
     herald.live().await.unwrap();
     scene
         .run("INSERT INTO jobs SELECT n, 0 FROM generate_series(1, 40) AS n; INSERT INTO jobs VALUES (100, 0)")
@@ -190,32 +193,32 @@ async fn reports_at_shutdown_count_failed_attempts_parked_events_and_dead_letter
 #[actix::test]
 async fn a_durable_handler_that_would_receive_no_events_is_rejected() {
     let scene = Scene::new().await;
-    let herald = Herald::connect(scene.config())
+    let herald = Herald::builder(scene.config())
         .watch_with(jobs())
         .start_without_waiting()
         .await
         .unwrap();
     let error = herald
-        .durable(Durable::new("g"), || Nothing)
+        .start_durable(DurableOptions::new("g"), || Nothing)
         .await
         .unwrap_err();
     assert!(
         error.is_config() && error.to_string().contains("outbox"),
         "{error}"
     );
-    let herald = Herald::connect(scene.config())
+    let herald = Herald::builder(scene.config())
         .watch_with(jobs().outbox())
         .start()
         .await
         .unwrap();
-    let others = Durable::new("g").filter(Filter::new().table("public", "others"));
-    let error = herald.durable(others, || Nothing).await.unwrap_err();
+    let others = DurableOptions::new("g").filter(Filter::new().table("public", "others"));
+    let error = herald.start_durable(others, || Nothing).await.unwrap_err();
     assert!(
         error.is_config() && error.to_string().contains("outbox"),
         "{error}"
     );
     let error = herald
-        .durable(Durable::new(""), || Nothing)
+        .start_durable(DurableOptions::new(""), || Nothing)
         .await
         .unwrap_err();
     assert!(error.is_config(), "{error}");
@@ -225,7 +228,7 @@ async fn a_durable_handler_that_would_receive_no_events_is_rejected() {
 async fn a_stopped_actor_leaves_its_events_to_the_next_consumer() {
     let scene = Scene::new().await;
     let options = || {
-        Durable::new("g")
+        DurableOptions::new("g")
             .from_beginning()
             .lease(Duration::from_millis(500))
     };
@@ -309,22 +312,24 @@ impl Slow {
 #[actix::test]
 async fn durable_handlers_begin_no_attempts_after_a_shutdown_while_an_ephemeral_one_hangs() {
     let scene = Scene::new().await;
-    let herald = Herald::connect(scene.config())
+    let herald = Herald::builder(scene.config())
         .watch_with(jobs().outbox())
         .start()
         .await
         .unwrap();
     herald.live().await.unwrap();
     let (hanging, plain, transactional) = (Slow::hanging(), Slow::default(), Slow::default());
-    let options = Ephemeral::new("hanging").concurrency(1).timeout(LIMIT);
-    herald.handler(options, hanging.make()).await.unwrap();
-    let options = |group| Durable::new(group).from_beginning().concurrency(4);
+    let options = EphemeralOptions::new("hanging")
+        .concurrency(1)
+        .timeout(LIMIT);
+    herald.start_handler(options, hanging.make()).await.unwrap();
+    let options = |group| DurableOptions::new(group).from_beginning().concurrency(4);
     herald
-        .durable(options("plain"), plain.make())
+        .start_durable(options("plain"), plain.make())
         .await
         .unwrap();
     herald
-        .transactional(options("transactional"), transactional.make())
+        .start_transactional(options("transactional"), transactional.make())
         .await
         .unwrap();
     // More events than the hanging handler takes in.
@@ -357,24 +362,27 @@ async fn durable_handlers_begin_no_attempts_after_a_shutdown_while_an_ephemeral_
 #[actix::test]
 async fn a_hanging_durable_handler_does_not_block_the_shutdown_of_others() {
     let scene = Scene::new().await;
-    let herald = Herald::connect(scene.config())
+    let herald = Herald::builder(scene.config())
         .watch_with(jobs().outbox())
         .start()
         .await
         .unwrap();
     herald.live().await.unwrap();
     let (hanging, other, ephemeral) = (Slow::hanging(), Slow::default(), Slow::default());
-    let options = |group| Durable::new(group).from_beginning().timeout(LIMIT);
+    let options = |group| DurableOptions::new(group).from_beginning().timeout(LIMIT);
     herald
-        .durable(options("hanging"), hanging.make())
+        .start_durable(options("hanging"), hanging.make())
         .await
         .unwrap();
     herald
-        .durable(options("other"), other.make())
+        .start_durable(options("other"), other.make())
         .await
         .unwrap();
-    let options = Ephemeral::new("ephemeral").concurrency(1);
-    herald.handler(options, ephemeral.make()).await.unwrap();
+    let options = EphemeralOptions::new("ephemeral").concurrency(1);
+    herald
+        .start_handler(options, ephemeral.make())
+        .await
+        .unwrap();
     scene
         .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(1, 40) AS n")
         .await;
@@ -395,14 +403,17 @@ async fn a_hanging_durable_handler_does_not_block_the_shutdown_of_others() {
 #[actix::test]
 async fn durable_handlers_are_drained_after_the_listener_has_stopped() {
     let scene = Scene::new().await;
-    let herald = Herald::connect(scene.config())
+    let herald = Herald::builder(scene.config())
         .watch_with(jobs().outbox())
         .start()
         .await
         .unwrap();
     let slow = Slow::default();
     herald
-        .durable(Durable::new("g").from_beginning().slices(1), slow.make())
+        .start_durable(
+            DurableOptions::new("g").from_beginning().slices(1),
+            slow.make(),
+        )
         .await
         .unwrap();
     scene
@@ -427,7 +438,7 @@ async fn durable_handlers_are_drained_after_the_listener_has_stopped() {
 #[actix::test]
 async fn a_second_program_does_not_narrow_the_installation_of_the_first() {
     let scene = Scene::new().await;
-    let program = |spec: TriggerSpec| Herald::connect(scene.config()).watch_with(spec);
+    let program = |spec: TriggerSpec| Herald::builder(scene.config()).watch_with(spec);
     let is_as_installed = async |spec: TriggerSpec| {
         let drifts = trigger::verify(&scene.client, &[spec]).await.unwrap();
         drifts.is_empty()

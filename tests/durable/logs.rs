@@ -137,14 +137,17 @@ async fn a_lost_connection_is_one_warning_of_the_listener_and_one_of_the_consume
     let _other = second_dispatcher();
     let _guard = tracing::subscriber::set_default(Registry::default().with(lines.clone()));
     let jobs = TableName::new("public", "jobs").unwrap();
-    let herald = Herald::connect(scene.config())
+    let herald = Herald::builder(scene.config())
         .watch_with(TriggerSpec::new(jobs).every_column().outbox())
         // Other threads do not log to this test's subscriber.
         .on_current_arbiter()
         .start()
         .await
         .unwrap();
-    herald.durable(options("g"), || Nothing).await.unwrap();
+    herald
+        .start_durable(options("g"), || Nothing)
+        .await
+        .unwrap();
     let has = async |message: &str, count: usize| {
         let is = || lines.with(message).len() >= count;
         until(message, is, || format!("{:#?}", lines.all())).await;

@@ -3,7 +3,7 @@
 use pgherald_core::group::Consumer;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    Attempt, ConnectConfig, Durable, EventHandler, HandlerResult, Inserted, Table, TableName,
+    Attempt, ConnectConfig, DurableOptions, EventHandler, HandlerResult, Inserted, Table, TableName,
 };
 
 use crate::support::{Log, Scene, all_well, degraded, drained, local, options, report};
@@ -20,7 +20,7 @@ fn jobs_without_columns() -> TriggerSpec {
     TriggerSpec::new(TableName::new("public", "jobs").unwrap()).outbox()
 }
 
-fn requiring() -> Durable {
+fn requiring() -> DurableOptions {
     options("g").requires([jobs()])
 }
 
@@ -217,7 +217,7 @@ impl EventHandler for Silent {
 async fn a_handler_without_resync_ignores_only_the_first_resync_of_its_group() {
     local(async {
         let scene = Scene::new().await;
-        let options = Durable::new("g").slices(4).requires([jobs()]);
+        let options = DurableOptions::new("g").slices(4).requires([jobs()]);
         let options = options.lease(std::time::Duration::from_secs(1));
         let (handle, consumer) = Consumer::new(scene.config(), options, || Silent).unwrap();
         tokio::task::spawn_local(consumer.run());
@@ -287,7 +287,7 @@ async fn renaming_a_recorded_but_not_required_column_does_not_affect_the_group()
         assert_eq!(with_value.count(), 20, "{lines:?}");
         assert!(lines.contains(&"resync table_altered".to_owned()), "{lines:?}");
         let drifts = trigger::verify(&scene.client, &[jobs()]).await.unwrap();
-        assert!(!drifts.is_empty() && drifts.iter().all(|drift| !drift.is_deaf()));
+        assert!(!drifts.is_empty() && drifts.iter().all(|drift| !drift.loses_changes()));
         drained(&handle).await;
     })
     .await;

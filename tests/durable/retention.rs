@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgherald_core::Durable;
+use pgherald_core::DurableOptions;
 use pgherald_core::outbox::{Retention, set_retention, trim};
 
 use crate::support::{LIMIT, Log, Scene, all_well, drained, local, options, report, until};
@@ -246,7 +246,7 @@ async fn handled_events_leave_no_rows_behind() {
             true => Err("once".into()),
             false => Ok(()),
         };
-        let handle = scene.start(Durable::clone(&options), &log, Box::new(plan));
+        let handle = scene.start(DurableOptions::clone(&options), &log, Box::new(plan));
         for round in 0..10 {
             let (from, to) = (round * 5_000 + 1, (round + 1) * 5_000);
             scene

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pgherald_core::group::{Consumer, ConsumerHandle, TransactionalHandler};
-use pgherald_core::{Attempt, Durable, Event, HandlerResult};
+use pgherald_core::{Attempt, DurableOptions, Event, HandlerResult};
 use tokio_postgres::Transaction;
 
 use crate::support::{Log, Scene, shown, until};
@@ -71,7 +71,7 @@ impl TransactionalHandler for Scripted {
 /// Starts a consumer. `script` returns the steps for an event and the number of its attempt.
 pub(crate) fn start(
     url: &str,
-    options: Durable,
+    options: DurableOptions,
     log: &Log,
     script: impl Fn(&str, u32) -> Vec<Step> + 'static,
 ) -> ConsumerHandle {

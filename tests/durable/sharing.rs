@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pgherald_core::group::{Batch, BatchHandler, Consumer, ConsumerHandle, TransactionalHandler};
-use pgherald_core::{Attempt, Durable, Event, EventHandler, HandlerResult};
+use pgherald_core::{Attempt, DurableOptions, Event, EventHandler, HandlerResult};
 
 use tokio_postgres::Transaction;
 
@@ -134,7 +134,7 @@ impl EventHandler for Careful {
 
 fn careful(
     scene: &Scene,
-    options: Durable,
+    options: DurableOptions,
     log: &Log,
     busy: &Rc<RefCell<BTreeSet<String>>>,
 ) -> ConsumerHandle {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pgherald_core::group::{Consumer, ConsumerHandle, ConsumerReport, Group};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    Attempt, Backoff, ConnectConfig, Durable, Event, EventHandler, HandlerResult, Resync,
+    Attempt, Backoff, ConnectConfig, DurableOptions, Event, EventHandler, HandlerResult, Resync,
     RetryPolicy, TableName,
 };
 use pgherald_testkit::Postgres;
@@ -97,7 +97,7 @@ impl Scene {
     }
 
     /// Starts a consumer with a handler of single events.
-    pub(crate) fn start(&self, options: Durable, log: &Log, plan: Plan) -> ConsumerHandle {
+    pub(crate) fn start(&self, options: DurableOptions, log: &Log, plan: Plan) -> ConsumerHandle {
         self.start_at(&self.url, options, log, plan)
     }
 
@@ -105,7 +105,7 @@ impl Scene {
     pub(crate) fn start_at(
         &self,
         url: &str,
-        options: Durable,
+        options: DurableOptions,
         log: &Log,
         plan: Plan,
     ) -> ConsumerHandle {
@@ -127,8 +127,8 @@ pub(crate) async fn connect(url: &str) -> Client {
 }
 
 /// Options with short retries and leases.
-pub(crate) fn options(group: &str) -> Durable {
-    Durable::new(group)
+pub(crate) fn options(group: &str) -> DurableOptions {
+    DurableOptions::new(group)
         .retry(RetryPolicy::new(
             3,
             Backoff::new(Duration::from_millis(5), Duration::from_millis(20)),

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use pgherald_core::group::{Consumer, ConsumerHandle, TransactionalHandler};
-use pgherald_core::{Attempt, Durable, Event, HandlerResult, Resync};
+use pgherald_core::{Attempt, DurableOptions, Event, HandlerResult, Resync};
 use pgherald_testkit::{FaultProxy, Postgres};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::Transaction;
@@ -104,7 +104,7 @@ impl TransactionalHandler for Effects {
 
 fn start(
     url: &str,
-    options: Durable,
+    options: DurableOptions,
     plan: impl Fn(&str, u32) -> Deed + 'static,
 ) -> ConsumerHandle {
     let plan: Plan = Rc::new(plan);

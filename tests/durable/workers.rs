@@ -4,7 +4,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use pgherald_core::group::{Consumer, TransactionalHandler};
-use pgherald_core::{Attempt, Backoff, Durable, Event, EventHandler, HandlerResult, RetryPolicy};
+use pgherald_core::{
+    Attempt, Backoff, DurableOptions, Event, EventHandler, HandlerResult, RetryPolicy,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio_postgres::{Client, Transaction};
 
@@ -94,7 +96,7 @@ fn worker() {
         .build()
         .unwrap();
     runtime.block_on(local(async move {
-        let options = Durable::new("workers")
+        let options = DurableOptions::new("workers")
             .from_beginning()
             .lease(Duration::from_secs(1))
             .retry(RetryPolicy::new(

@@ -1,6 +1,6 @@
 //! Invalid payloads and names are reported as errors of their kind, counted, and replaced by a resync. Valid events still arrive.
 
-use pgherald::{ChannelName, GetStatus, ResyncReason, Signal, Source};
+use pgherald::{ChannelName, ErrorKind, GetStatus, ResyncReason, Signal, Source};
 use pgherald_testkit::Sight;
 
 use crate::support::{
@@ -44,7 +44,7 @@ async fn undecodable_payloads_become_resyncs_in_commit_order() {
             _ => None,
         })
         .collect();
-    assert!(errors.iter().all(pgherald::Error::is_decode));
+    assert!(errors.iter().all(|error| error.kind() == ErrorKind::Decode));
     let counts = listener.send(GetStatus).await.unwrap().counts;
     assert_eq!(counts.undecodable, bad.len() as u64);
     assert_eq!(counts.disconnected, 0);

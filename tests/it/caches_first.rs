@@ -8,9 +8,9 @@ use actix::{Actor, Context, Handler, ResponseFuture};
 use pgherald::group::Group;
 use pgherald::trigger::TriggerSpec;
 use pgherald::{
-    Attempt, CacheBuilder, CacheHandle, Durable, Ephemeral, Event, EventHandler, Events, Filter,
-    FromEvent, HandlerResult, Herald, Strategy, Subscribe, SubscriptionOptions, Table, Timed,
-    Updated, Windowed,
+    Attempt, CacheBuilder, CacheHandle, DurableOptions, EphemeralOptions, Event, EventHandler,
+    Events, Filter, FromEvent, HandlerResult, Herald, Strategy, Subscribe, SubscriptionOptions,
+    Table, Timed, Updated, Windowed,
 };
 use tokio::sync::OnceCell;
 use tokio_postgres::Client;
@@ -111,7 +111,7 @@ async fn table(url: &str) {
 async fn scene(spec: TriggerSpec) -> (String, Herald) {
     let url = database().await;
     table(&url).await;
-    let herald = Herald::connect(config(&url))
+    let herald = Herald::builder(config(&url))
         .watch_with(spec)
         .install_triggers()
         .start()
@@ -123,8 +123,11 @@ async fn scene(spec: TriggerSpec) -> (String, Herald) {
 /// Starts the reader as an ephemeral handler.
 async fn start_handler(herald: &Herald, reader: &Reader) {
     let make = reader.clone();
-    let options = Ephemeral::new("reader");
-    herald.handler(options, move || make.clone()).await.unwrap();
+    let options = EphemeralOptions::new("reader");
+    herald
+        .start_handler(options, move || make.clone())
+        .await
+        .unwrap();
 }
 
 /// Increments each counter, and waits until the reader has seen every write.
@@ -166,7 +169,7 @@ async fn a_handler_registered_before_the_cache_reads_fresh_values() {
     let (url, herald) = scene(TriggerSpec::of::<Counter>().unwrap()).await;
     let reader = Reader::new(client(&url).await);
     start_handler(&herald, &reader).await;
-    let cache = herald.cache(cache()).await.unwrap();
+    let cache = herald.start_cache(cache()).await.unwrap();
     reader.cache.set(cache).unwrap();
     write(&url, &reader).await;
     assert_fresh(&reader);
@@ -190,7 +193,7 @@ async fn an_actor_on_another_arbiter_reads_fresh_values() {
     herald.subscribe(subscribe).await.unwrap();
     reader
         .cache
-        .set(herald.cache(cache()).await.unwrap())
+        .set(herald.start_cache(cache()).await.unwrap())
         .unwrap();
     write(&url, &reader).await;
     assert_fresh(&reader);
@@ -206,7 +209,7 @@ async fn a_subscription_without_an_actor_reads_fresh_values() {
     let mut open = herald.open(filter, options).await.unwrap();
     reader
         .cache
-        .set(herald.cache(cache()).await.unwrap())
+        .set(herald.start_cache(cache()).await.unwrap())
         .unwrap();
     let checking = reader.clone();
     actix::spawn(async move {
@@ -225,11 +228,14 @@ async fn a_durable_handler_reads_fresh_values() {
     let (url, herald) = scene(TriggerSpec::of::<Counter>().unwrap().outbox()).await;
     let reader = Reader::new(client(&url).await);
     let make = reader.clone();
-    let options = Durable::new("reader").slices(4);
-    herald.durable(options, move || make.clone()).await.unwrap();
+    let options = DurableOptions::new("reader").slices(4);
+    herald
+        .start_durable(options, move || make.clone())
+        .await
+        .unwrap();
     reader
         .cache
-        .set(herald.cache(cache()).await.unwrap())
+        .set(herald.start_cache(cache()).await.unwrap())
         .unwrap();
     write(&url, &reader).await;
     assert_fresh(&reader);
@@ -247,7 +253,10 @@ async fn a_strategy_that_holds_events_does_not_delay_handlers() {
         let (url, herald) = scene(TriggerSpec::of::<Counter>().unwrap()).await;
         let reader = Reader::new(client(&url).await);
         start_handler(&herald, &reader).await;
-        let cache = herald.cache(cache().strategy(strategy)).await.unwrap();
+        let cache = herald
+            .start_cache(cache().strategy(strategy))
+            .await
+            .unwrap();
         reader.cache.set(cache).unwrap();
         write(&url, &reader).await;
     }

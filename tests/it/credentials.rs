@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pgherald::group::{Consumer, TransactionalHandler};
 use pgherald::{
-    Attempt, Backoff, ConnectConfig, Durable, Event, HandlerResult, NotifySource,
+    Attempt, Backoff, ConnectConfig, DurableOptions, ErrorKind, Event, HandlerResult, NotifySource,
     NotifySourceBuilder, OutboxSource,
 };
 use pgherald_testkit::{Postgres, Seen};
@@ -72,7 +72,7 @@ async fn a_password_provider_is_called_for_each_connection() {
     let (_by_notify, by_notify) = listen(by_notify).await;
     let by_outbox = OutboxSource::builder(config.clone()).watch(spec);
     let (_by_outbox, by_outbox) = listen_to(by_outbox.factory().unwrap()).await;
-    let options = Durable::new("g").from_beginning();
+    let options = DurableOptions::new("g").from_beginning();
     let (_group, consumer) = Consumer::transactional(config, options, || Note).unwrap();
     actix::spawn(consumer.run());
     let noted = async |count: i64| {
@@ -130,7 +130,7 @@ async fn a_failing_password_provider_is_reported_and_retried() {
     let token = Token::default();
     let (_listener, probe) = listen(quick(NotifySource::builder(token.provided(&url)))).await;
     let error = cause(&not_live(&probe).await);
-    assert!(error.is_authentication() && error.is_retryable());
+    assert!(error.kind() == ErrorKind::Authentication && error.is_retryable());
     let chain = error.chain();
     assert!(
         chain.contains("the password provider failed: the vault is sealed"),

@@ -262,7 +262,7 @@ async fn a_cached_row_is_invalidated_by_ddl() {
         client.batch_execute(ITEMS).await.unwrap();
         let row = "INSERT INTO items (id, price, state) VALUES (7, 5, 'calm')";
         client.batch_execute(row).await.unwrap();
-        let herald = Herald::connect(config(&url))
+        let herald = Herald::builder(config(&url))
             .watch_with(mode.spec("items"))
             .source(|source| source.heartbeat(Duration::from_millis(100), DEADLINE))
             .install_triggers()
@@ -271,7 +271,7 @@ async fn a_cached_row_is_invalidated_by_ddl() {
             .unwrap();
         herald.live().await.unwrap();
         let cache = CacheBuilder::<i64, String>::new("items").row_of::<Item>();
-        let cache = herald.cache(cache).await.unwrap();
+        let cache = herald.start_cache(cache).await.unwrap();
         let load = async |id: i64| {
             let sql = "SELECT concat_ws(' ', price, state) FROM items WHERE id = $1";
             client

@@ -17,7 +17,7 @@ impl Table for User {
 }
 
 async fn refused(url: &str) -> Error {
-    let herald = Herald::connect(config(url))
+    let herald = Herald::builder(config(url))
         .watch::<User>()
         .unwrap()
         .live_within(SOON);
@@ -53,7 +53,7 @@ async fn times_of_0_are_refused_by_name_before_anything_starts() {
         ),
     ];
     for (change, what) in cases {
-        let herald = Herald::connect(config("postgresql://app@127.0.0.1:1/shop"));
+        let herald = Herald::builder(config("postgresql://app@127.0.0.1:1/shop"));
         let error = change(herald).start().await.unwrap_err();
         assert!(error.is_config(), "{error:?}");
         assert!(error.to_string().contains(what), "{error}");
@@ -81,7 +81,7 @@ async fn an_unreachable_server_is_reported_with_a_hint() {
         assert!(message.contains(part), "{part}: {message}");
     }
     // A program that starts without waiting needs no server.
-    let herald = Herald::connect(config(&url))
+    let herald = Herald::builder(config(&url))
         .start_without_waiting()
         .await
         .unwrap();
@@ -131,7 +131,7 @@ async fn a_herald_shows_the_sql_that_it_would_install() {
         .batch_execute("CREATE TABLE users (id bigint PRIMARY KEY)")
         .await
         .unwrap();
-    let herald = || Herald::connect(config(&url)).watch::<User>().unwrap();
+    let herald = || Herald::builder(config(&url)).watch::<User>().unwrap();
     let plan = herald().plan().await.unwrap();
     assert!(plan.sql().contains("pgherald_notify_insert"), "{plan}");
     refused(&url).await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix::{Actor, Addr};
 use pgherald::handler::GivenUp;
 use pgherald::{
-    Attempt, Backoff, Ephemeral, Event, EventHandler, Filter, GetReport, HandlerActor,
+    Attempt, Backoff, EphemeralOptions, Event, EventHandler, Filter, GetReport, HandlerActor,
     HandlerError, HandlerReport, HandlerResult, Key, ListenerActor, Operation, RetryPolicy,
 };
 use pgherald_testkit::{FakeFeed, Probe, fake_source};
@@ -63,16 +63,16 @@ fn event(row: i64) -> Event {
         .build()
 }
 
-fn options() -> Ephemeral {
+fn options() -> EphemeralOptions {
     let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(5));
-    Ephemeral::new("moody")
+    EphemeralOptions::new("moody")
         .concurrency(4)
         .timeout(Duration::from_millis(50))
         .retry(RetryPolicy::new(3, backoff))
 }
 
 async fn start(
-    options: Ephemeral,
+    options: EphemeralOptions,
 ) -> (
     Addr<ListenerActor>,
     FakeFeed,

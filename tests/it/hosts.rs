@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgherald::{ConnectConfig, Error};
+use pgherald::{ConnectConfig, Error, ErrorKind};
 use pgherald_testkit::{FaultProxy, Postgres};
 use tokio_postgres::Client;
 
@@ -95,7 +95,7 @@ async fn a_host_that_rejects_the_password_ends_the_search() {
     // libpq: "If a connection is established successfully, but authentication fails, the remaining hosts in the list
     // are not tried."
     let error = connect(&url).await.unwrap_err();
-    assert!(error.is_authentication(), "{}", error.chain());
+    assert_eq!(error.kind(), ErrorKind::Authentication, "{}", error.chain());
 }
 
 #[actix::test]
@@ -166,7 +166,7 @@ async fn a_list_of_replicas_only_is_rejected_by_name() {
     let url = replica.url().replace(&own, &format!("{own},{own}"));
     let (_listener, probe) = listen(source(&url)).await;
     let error = cause(&not_live(&probe).await);
-    assert!(error.is_replica(), "{}", error.chain());
+    assert_eq!(error.kind(), ErrorKind::Replica, "{}", error.chain());
     assert_eq!(
         error.chain().matches("replica").count(),
         2,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use pgherald::trigger::TriggerSpec;
 use pgherald::{
-    Attempt, CacheBuilder, Durable, Ephemeral, Error, Event, EventHandler, Filter, HandlerResult,
-    Herald, Inserted, Operation, SubscriptionOptions, Table,
+    Attempt, CacheBuilder, DurableOptions, EphemeralOptions, Error, Event, EventHandler, Filter,
+    HandlerResult, Herald, Inserted, Operation, SubscriptionOptions, Table,
 };
 use tokio::sync::mpsc;
 
@@ -57,7 +57,7 @@ async fn every_part_works() {
     let url = database().await;
     let writer = client(&url).await;
     writer.batch_execute(TABLES).await.unwrap();
-    let herald = Herald::connect(config(&url))
+    let herald = Herald::builder(config(&url))
         .watch::<Note>()
         .unwrap()
         .watch_with(TriggerSpec::of::<Job>().unwrap().outbox())
@@ -69,13 +69,17 @@ async fn every_part_works() {
     let (ephemeral, mut seen) = mpsc::channel(8);
     let (durable, mut consumed) = mpsc::channel(8);
     let make = move || Forward(ephemeral.clone());
-    herald.handler(Ephemeral::new("e"), make).await.unwrap();
+    herald
+        .start_handler(EphemeralOptions::new("e"), make)
+        .await
+        .unwrap();
     // Start from a task that may move between threads.
     let (shared, make) = (Arc::clone(&herald), move || Forward(durable.clone()));
-    let starting = tokio::spawn(async move { shared.durable(Durable::new("d"), make).await });
+    let starting =
+        tokio::spawn(async move { shared.start_durable(DurableOptions::new("d"), make).await });
     starting.await.unwrap().unwrap();
     let bodies = herald
-        .cache(CacheBuilder::<i64, String>::new("bodies").row_of::<Note>())
+        .start_cache(CacheBuilder::<i64, String>::new("bodies").row_of::<Note>())
         .await
         .unwrap();
     let filter = Filter::new().table("public", "notes");
@@ -122,7 +126,7 @@ async fn every_part_works() {
     assert!(report.is_complete(), "{report}");
     assert_eq!(report.handlers.len(), 2);
     let late = CacheBuilder::<i64, i64>::new("late").row_of::<Note>();
-    let error = herald.cache(late).await.unwrap_err();
+    let error = herald.start_cache(late).await.unwrap_err();
     assert!(error.to_string().contains("shut down"), "{error}");
     soon("the end of the subscription", async {
         while open.recv().await.is_some() {}
@@ -158,7 +162,7 @@ async fn a_blocked_handler_does_not_delay_caches() {
     let url = database().await;
     let writer = client(&url).await;
     writer.batch_execute(TABLES).await.unwrap();
-    let herald = Herald::connect(config(&url))
+    let herald = Herald::builder(config(&url))
         .watch::<Note>()
         .unwrap()
         .watch::<Job>()
@@ -171,9 +175,12 @@ async fn a_blocked_handler_does_not_delay_caches() {
     let barrier = Arc::new(std::sync::Barrier::new(2));
     let release = Arc::clone(&barrier);
     let make = move || Block(sender.clone(), Arc::clone(&barrier));
-    herald.handler(Ephemeral::new("b"), make).await.unwrap();
+    herald
+        .start_handler(EphemeralOptions::new("b"), make)
+        .await
+        .unwrap();
     let bodies = herald
-        .cache(CacheBuilder::<i64, String>::new("bodies").row_of::<Note>())
+        .start_cache(CacheBuilder::<i64, String>::new("bodies").row_of::<Note>())
         .await
         .unwrap();
     writer
@@ -245,7 +252,7 @@ fn the_threads_of_a_herald_end_with_its_runtime() {
     let url = second.block_on(database());
     let herald = first.block_on(async {
         client(&url).await.batch_execute(TABLES).await.unwrap();
-        Herald::connect(config(&url).application_name("left behind"))
+        Herald::builder(config(&url).application_name("left behind"))
             .watch::<Note>()
             .unwrap()
             .install_triggers()
@@ -278,7 +285,7 @@ fn assert_hint(error: &Error, hint: &str) {
 #[test]
 fn starting_a_herald_without_a_runtime_returns_a_hint() {
     let config = config("postgresql://u@127.0.0.1:1/d");
-    let starting = Herald::connect(config.clone()).install_triggers().start();
+    let starting = Herald::builder(config.clone()).install_triggers().start();
     let mut context = Context::from_waker(Waker::noop());
     match pin!(starting).poll(&mut context) {
         Poll::Ready(outcome) => assert_hint(&outcome.unwrap_err(), "#[tokio::main]"),
@@ -298,6 +305,6 @@ fn starting_a_herald_without_a_runtime_returns_a_hint() {
 
 #[tokio::test]
 async fn requiring_an_arbiter_on_plain_tokio_returns_a_hint() {
-    let herald = Herald::connect(config("postgresql://u@127.0.0.1:1/d")).on_current_arbiter();
+    let herald = Herald::builder(config("postgresql://u@127.0.0.1:1/d")).on_current_arbiter();
     assert_hint(&herald.start().await.unwrap_err(), "#[actix::main]");
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use pgherald::group::{Consumer, TransactionalHandler};
-use pgherald::{Attempt, Durable, Event, EventHandler, HandlerResult, Health};
+use pgherald::{Attempt, DurableOptions, ErrorKind, Event, EventHandler, HandlerResult, Health};
 use pgherald_testkit::{Postgres, Seen};
 use tokio_postgres::{AsyncMessage, NoTls, Transaction};
 
@@ -108,7 +108,8 @@ async fn nothing_listens_through(extra: &str) {
 
     let (_by_outbox, by_outbox) = listen_to(outbox(&pooled, spec).factory().unwrap()).await;
     let (_listener, by_notify) = listen(source(&pooled).probe(false)).await;
-    let (group, consumer) = Consumer::new(config(&pooled), Durable::new("g"), || Ignore).unwrap();
+    let (group, consumer) =
+        Consumer::new(config(&pooled), DurableOptions::new("g"), || Ignore).unwrap();
     actix::spawn(consumer.run());
     for n in 0..20 {
         let sql =
@@ -119,7 +120,7 @@ async fn nothing_listens_through(extra: &str) {
     for probe in [by_outbox, by_notify] {
         let seen = probe.wait_for("refusals", DEADLINE, is_refused).await;
         let error = cause(&seen.unwrap());
-        assert!(error.is_pooled(), "{}", error.chain());
+        assert_eq!(error.kind(), ErrorKind::Pooler, "{}", error.chain());
         assert!(error.hint().contains("pooler"), "{}", error.hint());
     }
     let health = group.health();
@@ -201,12 +202,12 @@ async fn pooler_behind_a_host_that_accepts(count: usize) {
         &own,
         &format!("127.0.0.1:{first},127.0.0.1:{}", pooler.port),
     );
-    let options = Durable::new("g").from_beginning().concurrency(1);
+    let options = DurableOptions::new("g").from_beginning().concurrency(1);
     let (group, consumer) = Consumer::transactional(config(&both), options, || Write).unwrap();
     actix::spawn(consumer.run());
     let mut health = group.health();
     let is_refused = |health: &Health| match health {
-        Health::Degraded { cause, .. } => cause.is_pooled(),
+        Health::Degraded { cause, .. } => cause.kind() == ErrorKind::Pooler,
         _ => false,
     };
     let waiting = async {
@@ -242,7 +243,7 @@ async fn a_consumer_with_one_host_checks_for_poolers_once() {
     // The listening connection, and those of the check for poolers, of the lease and of attempts.
     let port = forward(4, server).await;
     let url = url.replace(&own, &format!("127.0.0.1:{port}"));
-    let options = Durable::new("g").from_beginning().concurrency(1);
+    let options = DurableOptions::new("g").from_beginning().concurrency(1);
     let (group, consumer) = Consumer::transactional(config(&url), options, || Write).unwrap();
     actix::spawn(consumer.run());
     let begun = Instant::now();

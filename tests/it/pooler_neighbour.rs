@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pgherald::group::{Batch, BatchHandler, Consumer, ConsumerHandle, TransactionalHandler};
 use pgherald::{
-    Attempt, Backoff, Durable, Error, Event, EventHandler, HandlerResult, Health, RetryPolicy,
+    Attempt, Backoff, DurableOptions, Error, ErrorKind, Event, EventHandler, HandlerResult, Health,
+    RetryPolicy,
 };
 use pgherald_testkit::{Postgres, Probe};
 use tokio_postgres::{AsyncMessage, Client, NoTls, SimpleQueryMessage, Transaction};
@@ -142,7 +143,9 @@ impl Rejecting {
     async fn wait_for_rejection(&self) -> Error {
         let is_pooled = |health: &Health| match health {
             Health::Live { .. } => panic!("live through the pooler"),
-            Health::Degraded { cause, .. } => Some(cause.clone()).filter(Error::is_pooled),
+            Health::Degraded { cause, .. } => {
+                Some(cause.clone()).filter(|error| error.kind() == ErrorKind::Pooler)
+            }
             _ => None,
         };
         match self {
@@ -165,9 +168,9 @@ impl Rejecting {
     }
 }
 
-fn options() -> Durable {
+fn options() -> DurableOptions {
     let backoff = Backoff::new(std::time::Duration::ZERO, std::time::Duration::ZERO);
-    Durable::new("neighbour")
+    DurableOptions::new("neighbour")
         .retry(RetryPolicy::new(1, backoff))
         .from_beginning()
 }

@@ -1,5 +1,6 @@
 //! Failed connections are made again, and a resync announces possibly missed events.
 
+use pgherald::ErrorKind;
 use std::time::Duration;
 
 use pgherald_testkit::{FaultProxy, Postgres, Sight};
@@ -89,7 +90,12 @@ async fn a_wrong_password_is_reported_and_retried_until_it_is_corrected() {
 
     let (_listener, probe) = listen(source(&url)).await;
     let seen = not_live(&probe).await;
-    assert!(cause(&seen).is_authentication(), "{}", cause(&seen).chain());
+    assert_eq!(
+        cause(&seen).kind(),
+        ErrorKind::Authentication,
+        "{}",
+        cause(&seen).chain()
+    );
     assert!(
         cause(&seen).chain().contains("app"),
         "{}",
@@ -112,7 +118,12 @@ async fn a_replica_is_rejected_until_it_is_promoted() {
 
     let (_listener, probe) = listen(source(&server.url())).await;
     let seen = not_live(&probe).await;
-    assert!(cause(&seen).is_replica(), "{}", cause(&seen).chain());
+    assert_eq!(
+        cause(&seen).kind(),
+        ErrorKind::Replica,
+        "{}",
+        cause(&seen).chain()
+    );
     assert!(cause(&seen).hint().contains("primary"));
 
     client(&server.url())

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pgherald::{
-    Attempt, Ephemeral, Event, EventHandler, HandlerResult, Herald, ListenerActor, Operation,
+    Attempt, EphemeralOptions, Event, EventHandler, HandlerResult, Herald, ListenerActor, Operation,
 };
 use pgherald_testkit::{FakeFeed, fake_source};
 use tokio::sync::watch;
@@ -61,12 +61,14 @@ async fn received(herald: &Herald, count: u64) {
 #[actix::test]
 async fn queued_events_are_handled_before_the_deadline() {
     let (source, feed) = fake_source();
-    let herald = Herald::on_current_arbiter(ListenerActor::new(source)).unwrap();
+    let herald = Herald::start_on_current_arbiter(ListenerActor::new(source))
+        .await
+        .unwrap();
     let (open, gate) = watch::channel(false);
     let handled = Arc::new(AtomicU64::new(0));
     let gated = gated(gate, &handled);
     herald
-        .handler(Ephemeral::new("gated").concurrency(2), gated)
+        .start_handler(EphemeralOptions::new("gated").concurrency(2), gated)
         .await
         .unwrap();
     feed_events(&feed, 500).await;
@@ -91,11 +93,13 @@ async fn queued_events_are_handled_before_the_deadline() {
 #[actix::test]
 async fn events_not_handled_at_the_deadline_are_reported_as_dropped() {
     let (source, feed) = fake_source();
-    let herald = Herald::on_current_arbiter(ListenerActor::new(source)).unwrap();
+    let herald = Herald::start_on_current_arbiter(ListenerActor::new(source))
+        .await
+        .unwrap();
     let (_never, gate) = watch::channel(false);
     let gated = gated(gate, &Arc::default());
-    let options = Ephemeral::new("gated").concurrency(2);
-    herald.handler(options, gated).await.unwrap();
+    let options = EphemeralOptions::new("gated").concurrency(2);
+    herald.start_handler(options, gated).await.unwrap();
     feed_events(&feed, 500).await;
     received(&herald, 500).await;
 
@@ -122,7 +126,9 @@ async fn a_listener_rejects_subscriptions_after_shutdown_and_repeats_its_report(
     use pgherald::{Filter, GetStatus, Shutdown, Subscribe};
     use pgherald_testkit::Probe;
     let (source, feed) = fake_source();
-    let herald = Herald::on_current_arbiter(ListenerActor::new(source)).unwrap();
+    let herald = Herald::start_on_current_arbiter(ListenerActor::new(source))
+        .await
+        .unwrap();
     let probe = Probe::start();
     herald
         .subscribe(Subscribe::to("probe", Filter::new(), probe.events()))
@@ -145,11 +151,13 @@ async fn a_listener_rejects_subscriptions_after_shutdown_and_repeats_its_report(
 async fn the_report_includes_events_of_ended_subscriptions() {
     use pgherald::{Shutdown, Unsubscribe};
     let (source, feed) = fake_source();
-    let herald = Herald::on_current_arbiter(ListenerActor::new(source)).unwrap();
+    let herald = Herald::start_on_current_arbiter(ListenerActor::new(source))
+        .await
+        .unwrap();
     let (_never, gate) = watch::channel(false);
     let gated = gated(gate, &Arc::default());
     herald
-        .handler(Ephemeral::new("gated").concurrency(1), gated)
+        .start_handler(EphemeralOptions::new("gated").concurrency(1), gated)
         .await
         .unwrap();
     feed_events(&feed, 100).await;
@@ -172,7 +180,7 @@ async fn a_drained_handler_unsubscribes_at_once() {
     let listener = ListenerActor::new(source).start();
     let (open, gate) = watch::channel(false);
     let gated = gated(gate, &Arc::default());
-    let options = Ephemeral::new("gated").concurrency(1);
+    let options = EphemeralOptions::new("gated").concurrency(1);
     let handler = HandlerActor::new(options.clone(), gated).start();
     listener
         .send(HandlerActor::subscription(&handler, &options))

@@ -5,8 +5,8 @@ use std::time::Duration;
 use actix::Actor;
 use pgherald::trigger::TriggerSpec;
 use pgherald::{
-    Attempt, Changed, Ephemeral, EventHandler, HandlerActor, HandlerResult, Herald, Inserted,
-    ListenerActor, Resync, Table,
+    Attempt, Changed, EphemeralOptions, EventHandler, HandlerActor, HandlerResult, Herald,
+    Inserted, ListenerActor, Resync, Table,
 };
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -74,7 +74,7 @@ async fn events_of_rows_arrive_typed_and_events_of_whole_tables_as_resyncs() {
         )
         .await
         .unwrap();
-    let herald = Herald::connect(config(&url))
+    let herald = Herald::builder(config(&url))
         .watch_with(TriggerSpec::of::<User>().unwrap().columns(["email"]))
         .watch::<Order>()
         .unwrap()
@@ -84,7 +84,9 @@ async fn events_of_rows_arrive_typed_and_events_of_whole_tables_as_resyncs() {
         .unwrap();
     let (users, mut new_users) = mpsc::channel(64);
     herald
-        .handler(Ephemeral::new("users"), move || NewUsers(users.clone()))
+        .start_handler(EphemeralOptions::new("users"), move || {
+            NewUsers(users.clone())
+        })
         .await
         .unwrap();
     let (rows, mut order_rows) = mpsc::channel(64);
@@ -94,7 +96,7 @@ async fn events_of_rows_arrive_typed_and_events_of_whole_tables_as_resyncs() {
         resyncs: resyncs.clone(),
     };
     herald
-        .handler(Ephemeral::new("orders"), orders)
+        .start_handler(EphemeralOptions::new("orders"), orders)
         .await
         .unwrap();
     herald.live().await.unwrap();
@@ -147,7 +149,7 @@ async fn an_event_whose_key_has_another_type_is_given_up_with_a_reason() {
     let (source, feed) = pgherald_testkit::fake_source();
     let listener = ListenerActor::new(source).start();
     let (sender, mut given_up) = mpsc::channel(1);
-    let options = Ephemeral::new("typed");
+    let options = EphemeralOptions::new("typed");
     let handler = HandlerActor::new(options.clone(), move || Complaints(sender.clone())).start();
     listener
         .send(HandlerActor::subscription(&handler, &options))

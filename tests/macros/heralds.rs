@@ -7,9 +7,11 @@ use pgherald_testkit::fake_source;
 
 use crate::support::User;
 
-fn herald() -> Herald {
+async fn herald() -> Herald {
     let (source, _) = fake_source();
-    Herald::on_current_arbiter(ListenerActor::new(source)).unwrap()
+    Herald::start_on_current_arbiter(ListenerActor::new(source))
+        .await
+        .unwrap()
 }
 
 #[actix::test]
@@ -19,17 +21,17 @@ async fn a_second_herald_is_rejected_until_the_first_has_shut_down() {
         User::new(id)
     }
 
-    let (first, second) = (herald(), herald());
-    first.cached(user::cache()).await.unwrap();
+    let (first, second) = (herald().await, herald().await);
+    first.start_cached(user::cache()).await.unwrap();
     for herald in [&first, &second] {
-        let error = herald.cached(user::cache()).await.unwrap_err();
+        let error = herald.start_cached(user::cache()).await.unwrap_err();
         assert!(error.is_config(), "{error}");
     }
     {
         let _scope = CacheScope::enter();
-        second.cached(user::cache()).await.unwrap();
+        second.start_cached(user::cache()).await.unwrap();
     }
 
     first.shutdown(Duration::from_secs(10)).await.unwrap();
-    second.cached(user::cache()).await.unwrap();
+    second.start_cached(user::cache()).await.unwrap();
 }

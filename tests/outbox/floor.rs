@@ -1,5 +1,6 @@
 //! The floor of a difference: the last id that was taken before its snapshot.
 
+use pgherald::ErrorKind;
 use std::path::Path;
 
 use pgherald_core::outbox::OutboxReader;
@@ -97,7 +98,7 @@ async fn a_sequence_that_was_set_back_is_a_history_error() {
     scene.run("SELECT setval('pgherald.outbox_id', 50)").await;
     scene.run("INSERT INTO counters VALUES (101, 0)").await;
     let error = scene.reader.next(&scene.cursor, 10).await.unwrap_err();
-    assert!(error.is_history(), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::History, "{error:?}");
     assert!(error.to_string().contains("floor"), "{error}");
 }
 

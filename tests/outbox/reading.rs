@@ -1,5 +1,6 @@
 //! Which rows `OutboxReader` returns, and when.
 
+use pgherald::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,7 +176,7 @@ async fn an_event_marks_oversized_columns_and_fills_in_unchanged_values() {
     assert_eq!(notes, ["b", "a"]);
     for file in [event.columns::<File>(), event.old_columns::<File>()] {
         let error = file.unwrap_err();
-        assert!(error.is_decode());
+        assert_eq!(error.kind(), ErrorKind::Decode);
         let error = error.to_string();
         assert!(
             error.contains("\"body\"") && error.contains("50000"),

@@ -8,8 +8,8 @@ use pgherald_core::group::{Consumer, ConsumerHandle};
 use pgherald_core::outbox::{OutboxReader, trim};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    Attempt, Durable, Event, EventHandler, HandlerResult, Health, OutboxSource, Signal, Source,
-    TableName,
+    Attempt, DurableOptions, Event, EventHandler, HandlerResult, Health, OutboxSource, Signal,
+    Source, TableName,
 };
 use pgherald_testkit::Postgres;
 use tokio::time::timeout;
@@ -131,7 +131,7 @@ async fn a_schema_of_another_version_is_rejected_by_name() {
         let local = tokio::task::LocalSet::new();
         let consuming = local.run_until(async {
             let (handle, consumer) =
-                Consumer::new(url.parse().unwrap(), Durable::new("g"), || Quiet).unwrap();
+                Consumer::new(url.parse().unwrap(), DurableOptions::new("g"), || Quiet).unwrap();
             tokio::task::spawn_local(consumer.run());
             health_of(&handle).await
         });

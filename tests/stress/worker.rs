@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pgherald_core::group::Consumer;
-use pgherald_core::{Backoff, Durable, RetryPolicy};
+use pgherald_core::{Backoff, DurableOptions, RetryPolicy};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::task::LocalSet;
 
@@ -181,7 +181,7 @@ fn worker() {
         .enable_all()
         .build()
         .unwrap();
-    let options = Durable::new(GROUP)
+    let options = DurableOptions::new(GROUP)
         .from_beginning()
         .slices(SLICES as u16)
         .lease(LEASE)

@@ -11,8 +11,8 @@ use pgherald::outbox;
 use pgherald::telemetry::{self, METRICS, MetricKind};
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
-    Attempt, Backoff, CacheBuilder, ConnectConfig, Durable, Ephemeral, Event, EventHandler,
-    HandlerError, HandlerResult, Herald, RetryPolicy, TableName,
+    Attempt, Backoff, CacheBuilder, ConnectConfig, DurableOptions, EphemeralOptions, Event,
+    EventHandler, HandlerError, HandlerResult, Herald, RetryPolicy, TableName,
 };
 use pgherald_testkit::Postgres;
 use tokio_postgres::Client;
@@ -138,7 +138,7 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
     let client = Arc::new(config.client().await.unwrap());
     table(&client, &spec("moods")).await;
     table(&client, &spec("kept").outbox()).await;
-    let herald = Herald::connect(config.clone())
+    let herald = Herald::builder(config.clone())
         .watch_with(spec("moods"))
         .latency_warning(Some(Duration::ZERO))
         .start()
@@ -151,11 +151,11 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         .weigher(|_, _| 8)
         .capacity_bytes(800)
         .capacity(100);
-    let cache = herald.cache(cache).await.unwrap();
-    let ephemeral = Ephemeral::new("ephemeral")
+    let cache = herald.start_cache(cache).await.unwrap();
+    let ephemeral = EphemeralOptions::new("ephemeral")
         .retry(retries())
         .timeout(Duration::from_millis(200));
-    herald.handler(ephemeral, || Moody).await.unwrap();
+    herald.start_handler(ephemeral, || Moody).await.unwrap();
     herald.live().await.unwrap();
 
     // The listener, a subscription and the ephemeral handler.
@@ -266,7 +266,9 @@ async fn every_metric_is_recorded_with_the_labels_that_are_documented() {
         .batch_execute(&format!("INSERT INTO kept VALUES {MOODS}"))
         .await
         .unwrap();
-    let options = Durable::new("durable").from_beginning().retry(retries());
+    let options = DurableOptions::new("durable")
+        .from_beginning()
+        .retry(retries());
     let options = options.timeout(Duration::from_millis(200)).slices(4);
     let (handle, consumer) = Consumer::new(config.clone(), options, || Moody).unwrap();
     SNOOZED.set(false);

@@ -8,7 +8,9 @@ use std::time::Duration;
 use pgherald::group::{Batch, BatchHandler, Consumer};
 use pgherald::telemetry::SPAN_ATTEMPT;
 use pgherald::trigger::{self, TriggerSpec};
-use pgherald::{Attempt, ConnectConfig, Durable, Event, EventHandler, HandlerResult, TableName};
+use pgherald::{
+    Attempt, ConnectConfig, DurableOptions, Event, EventHandler, HandlerResult, TableName,
+};
 use pgherald_testkit::Postgres;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -115,7 +117,7 @@ async fn the_span_of_an_attempt_has_its_event_table_and_commit() {
         }
         std::mem::take(&mut *spans.0.lock().unwrap())
     };
-    let options = Durable::new("one by one").from_beginning();
+    let options = DurableOptions::new("one by one").from_beginning();
     let (handle, consumer) = Consumer::new(config.clone(), options, || Note).unwrap();
     tokio::task::spawn_local(consumer.run());
     for (number, Fields(fields)) in seen(2).await.into_iter().enumerate() {
@@ -134,7 +136,7 @@ async fn the_span_of_an_attempt_has_its_event_table_and_commit() {
         .batch_execute("INSERT INTO jobs VALUES (2), (3)")
         .await
         .unwrap();
-    let options = Durable::new("batches").from_beginning();
+    let options = DurableOptions::new("batches").from_beginning();
     let (handle, consumer) = Consumer::batches(config, options, || Note).unwrap();
     tokio::task::spawn_local(consumer.run());
     let Fields(fields) = seen(1).await.remove(0);

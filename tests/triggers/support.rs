@@ -142,9 +142,9 @@ impl Scene {
     }
 
     /// Whether some changes of the table are lost.
-    pub(crate) async fn is_deaf(&self, spec: &TriggerSpec) -> bool {
+    pub(crate) async fn loses_changes(&self, spec: &TriggerSpec) -> bool {
         let drifts = trigger::verify(&self.client, std::slice::from_ref(spec)).await;
-        drifts.unwrap().iter().any(trigger::Drift::is_deaf)
+        drifts.unwrap().iter().any(trigger::Drift::loses_changes)
     }
 
     /// All objects of the database that are not the system's, one per line.

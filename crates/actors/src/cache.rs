@@ -15,7 +15,7 @@ use crate::messages::{Events, Subscribe};
 
 /// Applies events to a cache, and runs the cache's strategy, timers, flushes and background loads.
 ///
-/// [`Herald::cache`](crate::Herald::cache) starts this actor and subscribes it. Without a herald:
+/// [`Herald::start_cache`](crate::Herald::start_cache) starts this actor and subscribes it. Without a herald:
 ///
 /// ```no_run
 /// use actix::Actor;

@@ -17,8 +17,8 @@ use crate::messages::{Drain, GetReport};
 
 /// Runs a durable handler's [`Consumer`] on the current arbiter.
 ///
-/// [`Herald::durable`](crate::Herald::durable), [`transactional`](crate::Herald::transactional) and
-/// [`batches`](crate::Herald::batches) start this actor. Without a herald:
+/// [`Herald::start_durable`](crate::Herald::start_durable), [`start_transactional`](crate::Herald::start_transactional) and
+/// [`start_batches`](crate::Herald::start_batches) start this actor. Without a herald:
 ///
 /// ```no_run
 /// use actix::Actor;
@@ -38,7 +38,7 @@ use crate::messages::{Drain, GetReport};
 /// # #[actix::main]
 /// # async fn main() -> pgherald_core::Result<()> {
 /// let config: ConnectConfig = "postgresql://app@localhost/shop".parse()?;
-/// let (handle, consumer) = Consumer::new(config, Durable::new("print"), || Print)?;
+/// let (handle, consumer) = Consumer::new(config, DurableOptions::new("print"), || Print)?;
 /// let print = DurableActor::new(handle, consumer).start();
 /// # let _ = print;
 /// # Ok(())

@@ -25,9 +25,12 @@ mod herald;
 mod listener;
 mod messages;
 
+// `Addr`, `Recipient` and `Message` stand in signatures.
+pub use actix;
+
 pub use cache::CacheActor;
 pub use durable::DurableActor;
-pub use handler::{Ephemeral, HandlerActor, HandlerReport};
+pub use handler::{EphemeralOptions, HandlerActor, HandlerReport};
 pub use herald::{Herald, HeraldBuilder, HeraldReport};
 pub use listener::{ListenerActor, ShutdownReport, SubscriptionReport};
 pub use messages::{

@@ -18,6 +18,7 @@
 //! - [`Event`] is a committed change. [`Table`] ties a Rust type to a table; [`Inserted`], [`Updated`] and [`Deleted`] are
 //!   events of such a table.
 //! - [`cache`] keeps query results that follow the events. [`telemetry`] names all metrics.
+//! - [`tokio_postgres`] and [`rustls`] are re-exported, because their types stand in signatures of this crate.
 //! - [`handler`] has the building blocks of a host for [`EventHandler`]s. [`group`] runs durable handlers.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -50,6 +51,10 @@ pub mod telemetry;
 pub mod trigger;
 mod types;
 
+// Their types stand in signatures: `Client` and `Transaction`, and the `ClientConfig` of TLS. A program that uses them by these
+// paths has the versions that pgherald has.
+pub use {rustls, tokio_postgres};
+
 pub use backoff::Backoff;
 pub use cache::{
     Affected, CacheBuilder, CacheDriver, CacheEvent, CacheHandle, CacheObserver, CacheScope,
@@ -57,13 +62,13 @@ pub use cache::{
     Strategy, Timed, WhenNotLive, Windowed, WriteToken,
 };
 pub use connect::ConnectConfig;
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use event::{
     CaselessText, Changed, ColumnType, Decoder, Deleted, Event, EventBuilder, FromEvent, Inserted,
     Key, KeyColumn, KeyPart, MacAddress, PaddedText, RowKey, Table, Truncated, Updated,
 };
 pub use filter::Filter;
-pub use group::Durable;
+pub use group::DurableOptions;
 pub use handler::{
     Attempt, EventHandler, HandlerError, HandlerResult, IdempotencyKey, RetryPolicy,
 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use postgres_protocol::escape::escape_identifier;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The longest identifier that PostgreSQL keeps, in bytes (`NAMEDATALEN - 1`). It truncates longer ones silently.
 pub const MAX_IDENTIFIER_BYTES: usize = 63;
@@ -26,7 +26,7 @@ pub(crate) fn check_identifier(what: &str, name: &str) -> Result<()> {
         return Ok(());
     };
     Err(Error::new(
-        Kind::Name,
+        ErrorKind::Name,
         format!("{what} name {name:?} {reason}"),
     ))
 }

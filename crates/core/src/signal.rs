@@ -27,6 +27,7 @@ use crate::gate::Session;
 use crate::name::ChannelName;
 
 /// What a source emits.
+// Not `non_exhaustive`: a subscriber that ignored an unknown signal could serve outdated values.
 #[derive(Clone, Debug)]
 pub enum Signal {
     /// From now on, no change is missed without a [`Signal::Resync`].
@@ -231,6 +232,7 @@ impl fmt::Display for Resync {
 
 /// Whether a listener currently guarantees that no change is missed without a resync.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Health {
     /// Not live yet, and no attempt has failed so far.
     Connecting,

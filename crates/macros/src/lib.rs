@@ -123,7 +123,7 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// ```
 ///
 /// The function keeps its signature. The cache is a static. It starts when it is passed to a herald with
-/// `Herald::cached(load_user::cache())`. Until then, and whenever the herald is not live, each call runs
+/// `Herald::start_cached(load_user::cache())`. Until then, and whenever the herald is not live, each call runs
 /// the body. Calls that miss the same key at the same time wait for one load. If the body calls the function with the
 /// key that it is loading, that inner call runs the body directly.
 ///
@@ -155,7 +155,7 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// At least one of the first four is required; they can be repeated and combined. The settings from `strategy` to
 /// `errors_for` are expressions in the scope of the function. They are evaluated when the cache is
 /// passed to a herald, in a function that returns `pgherald::Result`. So a fallible expression may end in `?`, as in
-/// `strategy = Windowed::events(3)?`; `Herald::cached` then returns its error.
+/// `strategy = Windowed::events(3)?`; `Herald::start_cached` then returns its error.
 ///
 /// # The key
 ///
@@ -329,7 +329,7 @@ pub fn table(input: TokenStream) -> TokenStream {
 /// - There is one static per function. A function that takes a `&Client` outside of the key has one cache for
 ///   all clients, even if they are connected to different databases. A default method of a trait that calls a cached function
 ///   shares one cache among all types that implement the trait.
-/// - A cache works for one herald at a time. While the first herald runs, `Herald::cached` of a second one returns an error.
+/// - A cache works for one herald at a time. While the first herald runs, `Herald::start_cached` of a second one returns an error.
 ///   Tests that run at the same time begin with `let _scope = CacheScope::enter();`, which gives each of them its own caches.
 /// - All values of `self` share one cache. If the value depends on `self`, put what it depends on into the key; otherwise
 ///   ignore `self`. Methods of generic types are refused, unless the parameters are lifetimes.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pgherald_core::group::{Batch, BatchHandler, TransactionalHandler};
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
-    Attempt, Changed, Durable, Event, EventHandler, HandlerError, HandlerResult, Inserted,
+    Attempt, Changed, DurableOptions, Event, EventHandler, HandlerError, HandlerResult, Inserted,
     Operation, Resync, Table, TableName,
 };
 use pgherald_testkit::{Error, TestDatabase};
@@ -84,7 +84,7 @@ async fn sql_commits_the_effects_of_a_transactional_handler() -> Result<(), Erro
         .watch([TriggerSpec::of::<User>()?.outbox()])
         .await?;
     let outcome = database
-        .transactional(Durable::new("count"), || Count)
+        .transactional(DurableOptions::new("count"), || Count)
         .sql("INSERT INTO users VALUES (7)")
         .await?;
     assert!(outcome.is_handled(), "{outcome}");
@@ -98,7 +98,7 @@ async fn sql_commits_the_effects_of_a_transactional_handler() -> Result<(), Erro
 /// Runs one test. Returns the outcome and the count afterwards.
 async fn run(is_sql: bool, id: i64, attempts: u32) -> (String, String) {
     let database = database().await;
-    let test = database.transactional(Durable::new("count"), || Count);
+    let test = database.transactional(DurableOptions::new("count"), || Count);
     let test = test.attempts(attempts);
     let outcome = match is_sql {
         true => test.sql(&format!("INSERT INTO users VALUES ({id})")).await,
@@ -181,7 +181,7 @@ async fn sql_handles_only_its_own_changes_without_a_resync() {
     }
 
     let database = database().await;
-    let test = database.transactional(Durable::new("strict"), || Strict);
+    let test = database.transactional(DurableOptions::new("strict"), || Strict);
     let first = test.sql("INSERT INTO users VALUES (1), (2)").await.unwrap();
     assert_eq!(first.handled(), 2, "{first}");
     let second = test.sql("UPDATE users SET email = 'a' WHERE id = 1").await;
@@ -228,7 +228,7 @@ async fn plain_handler_runs_with_sql_and_events() {
     let database = database().await;
     let keys = Rc::new(RefCell::new(Vec::new()));
     let recorded = Rc::clone(&keys);
-    let options = Durable::new("note").timeout(Duration::from_millis(200));
+    let options = DurableOptions::new("note").timeout(Duration::from_millis(200));
     let test = database.handler(options, move || Note {
         keys: Rc::clone(&recorded),
     });
@@ -283,7 +283,7 @@ async fn batch_handler_receives_the_batches_of_a_consumer() {
     let database = database().await;
     let sizes = Rc::new(RefCell::new(Vec::new()));
     let recorded = Rc::clone(&sizes);
-    let test = database.batches(Durable::new("index").max_batch(3), move || Index {
+    let test = database.batches(DurableOptions::new("index").max_batch(3), move || Index {
         sizes: Rc::clone(&recorded),
     });
     let test = test.attempts(2);
@@ -309,7 +309,7 @@ async fn batch_handler_receives_the_batches_of_a_consumer() {
 async fn invalid_tests_return_errors_that_name_the_cause() {
     let database = TestDatabase::create().await.unwrap();
     database.execute(TABLES).await.unwrap();
-    let count = || database.transactional(Durable::new("count"), || Count);
+    let count = || database.transactional(DurableOptions::new("count"), || Count);
     let others = TableName::new("public", "statistics").unwrap();
     database
         .watch([TriggerSpec::new(others).outbox()])
@@ -326,7 +326,7 @@ async fn invalid_tests_return_errors_that_name_the_cause() {
     let other = TestDatabase::create().await.unwrap();
     other.execute(TABLES).await.unwrap();
     other.watch([users.outbox()]).await.unwrap();
-    let count = other.transactional(Durable::new("count"), || Count);
+    let count = other.transactional(DurableOptions::new("count"), || Count);
     let error = count.sql("INSERT INTO usres VALUES (1)").await.unwrap_err();
     let debug = format!("{error:?}");
     assert!(
@@ -353,7 +353,7 @@ async fn invalid_tests_return_errors_that_name_the_cause() {
         "{error}"
     );
 
-    let hanging = other.handler(Durable::new("hang"), || Note {
+    let hanging = other.handler(DurableOptions::new("hang"), || Note {
         keys: Rc::default(),
     });
     let hanging = hanging.within(Duration::from_millis(100));

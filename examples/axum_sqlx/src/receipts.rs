@@ -5,7 +5,7 @@
 //! the key already exists.
 
 use pgherald::group::TransactionalHandler;
-use pgherald::{Attempt, Durable, EventHandler, HandlerResult, Herald, Inserted};
+use pgherald::{Attempt, DurableOptions, EventHandler, HandlerResult, Herald, Inserted};
 use sqlx::PgPool;
 use std::time::Duration;
 use tokio_postgres::Transaction;
@@ -14,14 +14,14 @@ use crate::shop::Order;
 
 pub(crate) const GROUP: &str = "receipts";
 
-fn options() -> Durable {
+fn options() -> DurableOptions {
     // After a process was killed, other processes wait this long before they take over its work.
-    Durable::new(GROUP).lease(Duration::from_secs(1))
+    DurableOptions::new(GROUP).lease(Duration::from_secs(1))
 }
 
 /// Writes receipts in pgherald's transaction.
 pub(crate) async fn in_pgherald(herald: &Herald) -> pgherald::Result<()> {
-    let started = herald.transactional(options(), || WriteReceipt).await;
+    let started = herald.start_transactional(options(), || WriteReceipt).await;
     started.map(drop)
 }
 
@@ -48,7 +48,7 @@ impl TransactionalHandler for WriteReceipt {
 /// Writes receipts in transactions of `pool`.
 pub(crate) async fn in_sqlx(herald: &Herald, pool: PgPool) -> pgherald::Result<()> {
     let make = move || WriteReceiptWithSqlx { pool: pool.clone() };
-    herald.durable(options(), make).await.map(drop)
+    herald.start_durable(options(), make).await.map(drop)
 }
 
 struct WriteReceiptWithSqlx {

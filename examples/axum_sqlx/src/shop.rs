@@ -58,7 +58,7 @@ pub(crate) async fn create_tables(pool: &PgPool) -> Result<(), Failure> {
 /// a durable handler needs all of them.
 pub(crate) fn herald(options: &PgConnectOptions) -> Result<HeraldBuilder, Failure> {
     let config: ConnectConfig = options.to_url_lossy().as_str().parse()?;
-    let builder = Herald::connect(config)
+    let builder = Herald::builder(config)
         .watch::<Product>()?
         .watch_with(TriggerSpec::of::<Order>()?.outbox());
     Ok(builder)
@@ -80,8 +80,8 @@ impl Shop {
             .table_of::<Product>();
         Ok(Self {
             pool,
-            products: herald.cache(products).await?,
-            summaries: herald.cache(summaries).await?,
+            products: herald.start_cache(products).await?,
+            summaries: herald.start_cache(summaries).await?,
         })
     }
 

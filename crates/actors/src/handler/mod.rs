@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-pub use options::Ephemeral;
+pub use options::EphemeralOptions;
 pub use report::HandlerReport;
 
 use crate::messages::{Drain, Events, GetReport, Subscribe};
@@ -56,7 +56,7 @@ const MAX_HELD: usize = 1_024;
 ///
 /// ```
 /// use actix::Actor;
-/// use pgherald_actors::{HandlerActor, Ephemeral};
+/// use pgherald_actors::{HandlerActor, EphemeralOptions};
 /// use pgherald_core::{Attempt, Event, EventHandler, HandlerResult};
 ///
 /// struct Print;
@@ -70,13 +70,13 @@ const MAX_HELD: usize = 1_024;
 ///
 /// # #[actix::main]
 /// # async fn main() {
-/// let options = Ephemeral::new("print").concurrency(4);
+/// let options = EphemeralOptions::new("print").concurrency(4);
 /// let print = HandlerActor::new(options, || Print).start();
 /// # let _ = print;
 /// # }
 /// ```
 pub struct HandlerActor<H: EventHandler> {
-    options: Ephemeral,
+    options: EphemeralOptions,
     instances: Instances<H>,
     schedule: Schedule<Job>,
     report: HandlerReport,
@@ -98,7 +98,7 @@ struct Job {
 
 impl<H: EventHandler> HandlerActor<H> {
     /// Makes a handler. The actor calls `factory` before the first attempt, and again after each panic.
-    pub fn new(mut options: Ephemeral, factory: impl Fn() -> H + 'static) -> Self {
+    pub fn new(mut options: EphemeralOptions, factory: impl Fn() -> H + 'static) -> Self {
         options.concurrency = options.concurrency.max(1);
         Self {
             instances: Instances::new(factory),
@@ -117,7 +117,7 @@ impl<H: EventHandler> HandlerActor<H> {
     }
 
     /// Returns the message that subscribes the handler at `addr`. `options` are those that the handler was made with.
-    pub fn subscription(addr: &Addr<Self>, options: &Ephemeral) -> Subscribe {
+    pub fn subscription(addr: &Addr<Self>, options: &EphemeralOptions) -> Subscribe {
         let filter = H::Event::narrow(options.filter.clone());
         Subscribe::to(&*options.name, filter, addr.clone().recipient())
             .options(options.subscription.clone())

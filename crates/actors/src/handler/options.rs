@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pgherald_core::{Error, Filter, Result, RetryPolicy, SubscriptionOptions};
+use pgherald_core::__private::host::errors;
+use pgherald_core::{Filter, Result, RetryPolicy, SubscriptionOptions};
 
 /// The options of an ephemeral handler: its name and limits.
 ///
@@ -10,7 +11,7 @@ use pgherald_core::{Error, Filter, Result, RetryPolicy, SubscriptionOptions};
 /// resync, in which the handler can catch up.
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until a handler is made with them"]
-pub struct Ephemeral {
+pub struct EphemeralOptions {
     pub(crate) name: String,
     pub(crate) concurrency: usize,
     pub(crate) timeout: Duration,
@@ -19,7 +20,7 @@ pub struct Ephemeral {
     pub(crate) subscription: SubscriptionOptions,
 }
 
-impl Ephemeral {
+impl EphemeralOptions {
     /// Makes options with 8 concurrent attempts, a timeout of 30 s for each, and the default [`RetryPolicy`].
     ///
     /// The name appears in logs, metrics and reports. It need not be unique.
@@ -35,14 +36,14 @@ impl Ephemeral {
         }
     }
 
-    /// Sets the number of attempts that may run concurrently. [`Herald::handler`](crate::Herald::handler) refuses 0;
+    /// Sets the number of attempts that may run concurrently. [`Herald::start_handler`](crate::Herald::start_handler) refuses 0;
     /// [`HandlerActor::new`](crate::HandlerActor::new) takes it as 1. Events of one row always run one at a time.
     pub fn concurrency(mut self, attempts: usize) -> Self {
         self.concurrency = attempts;
         self
     }
 
-    /// Sets the time limit of one attempt. [`Herald::handler`](crate::Herald::handler) refuses 0.
+    /// Sets the time limit of one attempt. [`Herald::start_handler`](crate::Herald::start_handler) refuses 0.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
         self
@@ -72,7 +73,7 @@ impl Ephemeral {
     /// # Errors
     /// If the concurrency or the timeout is 0.
     pub(crate) fn check(&self) -> Result<()> {
-        let refuse = |option| Err(Error::zero_option(&self.name, option));
+        let refuse = |option| Err(errors::zero_option(&self.name, option));
         match (self.concurrency, self.timeout) {
             (0, _) => refuse("concurrency"),
             (_, Duration::ZERO) => refuse("timeout"),

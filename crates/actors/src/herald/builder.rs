@@ -2,17 +2,18 @@
 
 use std::time::Duration;
 
+use pgherald_core::__private::host::errors;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    ChannelName, ConnectConfig, Error, Joined, NotifySource, NotifySourceBuilder, Result, Source,
-    Table, TableName,
+    ChannelName, ConnectConfig, Joined, NotifySource, NotifySourceBuilder, Result, Source, Table,
+    TableName,
 };
 
 use super::place::Place;
 use super::{Herald, Started, live};
 use crate::listener::ListenerActor;
 
-/// Configures and starts a [`Herald`]; see [`Herald::connect`].
+/// Configures and starts a [`Herald`]; see [`Herald::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "call start() to get the herald"]
 pub struct HeraldBuilder {
@@ -70,7 +71,7 @@ impl HeraldBuilder {
     /// #     type Key = i64;
     /// # }
     /// # fn main() -> pgherald_core::Result<()> {
-    /// let herald = Herald::connect("postgresql://app@localhost/shop".parse()?).watch::<User>()?;
+    /// let herald = Herald::builder("postgresql://app@localhost/shop".parse()?).watch::<User>()?;
     /// assert!(herald.manifest()?.contains("users"));
     /// # Ok(())
     /// # }
@@ -165,7 +166,7 @@ impl HeraldBuilder {
     pub async fn start(self) -> Result<Herald> {
         let limit = self.live_within;
         if limit.is_zero() {
-            return Err(Error::no_time_to_be_live());
+            return Err(errors::no_time_to_be_live());
         }
         let mut herald = self.start_without_waiting().await?;
         if let Err(error) = live::within(limit, herald.health(), "the listener").await {
@@ -187,7 +188,7 @@ impl HeraldBuilder {
         let here = Place::current();
         let caches = match (&here, self.on_current_arbiter) {
             (Some(here), true) => here.clone(),
-            (None, true) => return Err(Error::no_actix()),
+            (None, true) => return Err(errors::no_actix()),
             (_, false) => Place::new("caches")?,
         };
         let handlers = match here {

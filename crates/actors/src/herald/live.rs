@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pgherald_core::__private::host::errors;
 use pgherald_core::{Error, Health, Result};
 use tokio::sync::watch;
 
@@ -25,5 +26,5 @@ pub(super) async fn within(
         Health::Degraded { cause, .. } => Some(cause.clone()),
         Health::Connecting => None,
     };
-    Err(Error::not_live(owner, limit, cause))
+    Err(errors::not_live(owner, limit, cause))
 }

@@ -12,11 +12,12 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
 use futures_util::FutureExt;
+use pgherald_core::__private::host::errors;
 use pgherald_core::cache::{CacheKey, KeyTypes};
 use pgherald_core::group::{BatchHandler, Consumer, ConsumerHandle, TransactionalHandler};
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
-    CacheBuilder, CacheDriver, CacheHandle, CachedFn, Caches, ConnectConfig, Durable, Error,
+    CacheBuilder, CacheDriver, CacheHandle, CachedFn, Caches, ConnectConfig, DurableOptions, Error,
     EventHandler, Filter, FromEvent, Health, ListenerStatus, Result, Subscription, SubscriptionId,
     SubscriptionOptions, TableName,
 };
@@ -29,7 +30,7 @@ use place::Place;
 
 use crate::cache::CacheActor;
 use crate::durable::DurableActor;
-use crate::handler::{Ephemeral, HandlerActor, HandlerReport};
+use crate::handler::{EphemeralOptions, HandlerActor, HandlerReport};
 use crate::listener::{ListenerActor, ShutdownReport};
 use crate::messages::{Drain, GetStatus, OpenSubscription, Shutdown, Subscribe};
 
@@ -51,7 +52,7 @@ use crate::messages::{Drain, GetStatus, OpenSubscription, Shutdown, Subscribe};
 ///
 /// ```no_run
 /// use std::time::Duration;
-/// use pgherald_actors::{Ephemeral, Herald};
+/// use pgherald_actors::{EphemeralOptions, Herald};
 /// use pgherald_core::{Attempt, EventHandler, HandlerResult, Inserted, Table};
 ///
 /// struct User;
@@ -72,12 +73,12 @@ use crate::messages::{Drain, GetStatus, OpenSubscription, Shutdown, Subscribe};
 ///
 /// #[actix::main]
 /// async fn main() -> pgherald_core::Result<()> {
-///     let herald = Herald::connect("postgresql://app@localhost/shop".parse()?)
+///     let herald = Herald::builder("postgresql://app@localhost/shop".parse()?)
 ///         .watch::<User>()?
 ///         .install_triggers()
 ///         .start()
 ///         .await?;
-///     herald.handler(Ephemeral::new("greet"), || Greet).await?;
+///     herald.start_handler(EphemeralOptions::new("greet"), || Greet).await?;
 ///     println!("{}", herald.run_until_signal(Duration::from_secs(10)).await?);
 ///     Ok(())
 /// }
@@ -132,7 +133,7 @@ struct Registered {
 
 impl Herald {
     /// Returns a builder of a herald for a database.
-    pub fn connect(config: ConnectConfig) -> HeraldBuilder {
+    pub fn builder(config: ConnectConfig) -> HeraldBuilder {
         HeraldBuilder::new(config)
     }
 
@@ -141,8 +142,8 @@ impl Herald {
     ///
     /// # Errors
     /// If no actix system runs on this thread.
-    pub fn on_current_arbiter(listener: ListenerActor) -> Result<Self> {
-        let here = Place::current().ok_or_else(Error::no_actix)?;
+    pub async fn start_on_current_arbiter(listener: ListenerActor) -> Result<Self> {
+        let here = Place::current().ok_or_else(errors::no_actix)?;
         Ok(Self::of(Started::new(listener), here.clone(), here))
     }
 
@@ -185,9 +186,9 @@ impl Herald {
     ///
     /// # Errors
     /// If the concurrency or the timeout is 0, or the herald was shut down.
-    pub async fn handler<H: EventHandler>(
+    pub async fn start_handler<H: EventHandler>(
         &self,
-        options: Ephemeral,
+        options: EphemeralOptions,
         factory: impl Fn() -> H + Send + 'static,
     ) -> Result<Addr<HandlerActor<H>>> {
         options.check()?;
@@ -210,7 +211,7 @@ impl Herald {
     /// ```no_run
     /// # use pgherald_actors::Herald;
     /// use pgherald_core::trigger::TriggerSpec;
-    /// use pgherald_core::{Attempt, Durable, EventHandler, HandlerResult, Inserted, Table};
+    /// use pgherald_core::{Attempt, DurableOptions, EventHandler, HandlerResult, Inserted, Table};
     ///
     /// # struct User;
     /// # impl Table for User {
@@ -228,12 +229,12 @@ impl Herald {
     /// }
     ///
     /// # async fn example() -> pgherald_core::Result<()> {
-    /// let herald = Herald::connect("postgresql://app@localhost/shop".parse()?)
+    /// let herald = Herald::builder("postgresql://app@localhost/shop".parse()?)
     ///     .watch_with(TriggerSpec::of::<User>()?.outbox())
     ///     .install_triggers()
     ///     .start()
     ///     .await?;
-    /// herald.durable(Durable::new("greet"), || Greet).await?;
+    /// herald.start_durable(DurableOptions::new("greet"), || Greet).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -242,9 +243,9 @@ impl Herald {
     /// If an option is invalid. If the handler would receive no events, because no table in [outbox mode](TriggerSpec::outbox)
     /// that its event type and filter include is watched. If its consumer is not live [in time](HeraldBuilder::live_within):
     /// the error has the cause and a [hint](Error::hint), and the consumer is stopped. If the herald was shut down.
-    pub async fn durable<H: EventHandler>(
+    pub async fn start_durable<H: EventHandler>(
         &self,
-        options: Durable,
+        options: DurableOptions,
         factory: impl Fn() -> H + Send + 'static,
     ) -> Result<Addr<DurableActor>> {
         let (config, options) = self.outbox_for::<H::Event>(options)?;
@@ -255,10 +256,10 @@ impl Herald {
     /// Starts a durable handler that writes in the transaction in which the event is acknowledged.
     ///
     /// # Errors
-    /// As [`durable`](Self::durable).
-    pub async fn transactional<H: TransactionalHandler>(
+    /// As [`start_durable`](Self::start_durable).
+    pub async fn start_transactional<H: TransactionalHandler>(
         &self,
-        options: Durable,
+        options: DurableOptions,
         factory: impl Fn() -> H + Send + 'static,
     ) -> Result<Addr<DurableActor>> {
         let (config, options) = self.outbox_for::<H::Event>(options)?;
@@ -269,10 +270,10 @@ impl Herald {
     /// Starts a durable handler that receives events in batches.
     ///
     /// # Errors
-    /// As [`durable`](Self::durable).
-    pub async fn batches<H: BatchHandler>(
+    /// As [`start_durable`](Self::start_durable).
+    pub async fn start_batches<H: BatchHandler>(
         &self,
-        options: Durable,
+        options: DurableOptions,
         factory: impl Fn() -> H + Send + 'static,
     ) -> Result<Addr<DurableActor>> {
         let (config, options) = self.outbox_for::<H::Event>(options)?;
@@ -281,7 +282,10 @@ impl Herald {
     }
 
     /// Returns the outbox's database, and `options` with the triggers that the handler requires.
-    fn outbox_for<E: FromEvent>(&self, options: Durable) -> Result<(ConnectConfig, Durable)> {
+    fn outbox_for<E: FromEvent>(
+        &self,
+        options: DurableOptions,
+    ) -> Result<(ConnectConfig, DurableOptions)> {
         let Some((config, specs)) = &self.outbox else {
             return Err(options.not_watched());
         };
@@ -341,7 +345,7 @@ impl Herald {
     /// # }
     /// # async fn example(herald: &Herald) -> pgherald_core::Result<()> {
     /// let names: CacheHandle<i64, String> =
-    ///     herald.cache(CacheBuilder::new("names").row_of::<User>().capacity(50_000)).await?;
+    ///     herald.start_cache(CacheBuilder::new("names").row_of::<User>().capacity(50_000)).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -353,7 +357,7 @@ impl Herald {
     /// If a key type does not fit a key column, see [`CacheBuilder::row_of`]. The herald checks this while it is live, for key
     /// types that do not fit all column types, such as `String`. Otherwise the first event closes the cache, see
     /// [`CacheHandle::refused`].
-    pub async fn cache<K: CacheKey, V: Send + Sync + 'static>(
+    pub async fn start_cache<K: CacheKey, V: Send + Sync + 'static>(
         &self,
         cache: CacheBuilder<K, V>,
     ) -> Result<CacheHandle<K, V>> {
@@ -365,9 +369,9 @@ impl Herald {
     /// Starts the cache of a `#[cached]` function. Before this, and after the shutdown, each call runs the function.
     ///
     /// # Errors
-    /// As [`cache`](Self::cache). If the function's cache was started already, by this herald or by another one that still runs.
+    /// As [`start_cache`](Self::start_cache). If the function's cache was started already, by this herald or by another one that still runs.
     /// In tests, a [`CacheScope`](pgherald_core::CacheScope) gives each test its own caches.
-    pub async fn cached<K: CacheKey, V: Send + Sync + 'static>(
+    pub async fn start_cached<K: CacheKey, V: Send + Sync + 'static>(
         &self,
         function: &CachedFn<K, V>,
     ) -> Result<()> {
@@ -529,6 +533,7 @@ impl Herald {
 
 /// The report of a herald's shutdown.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct HeraldReport {
     /// The listener and its subscriptions.
     pub listener: ShutdownReport,

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::thread;
 
 use actix_rt::{Arbiter, ArbiterHandle};
+use pgherald_core::__private::host::errors;
 use pgherald_core::{Error, Result};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -68,7 +69,7 @@ impl Place {
     }
 
     fn new_arbiter() -> Result<Self> {
-        let arbiter = Arbiter::try_new().map_err(Error::no_thread)?.handle();
+        let arbiter = Arbiter::try_new().map_err(errors::no_thread)?.handle();
         let guard = StopOnDrop(arbiter.clone());
         let tether = actix_rt::spawn(hold(guard));
         Ok(Self {
@@ -78,7 +79,7 @@ impl Place {
     }
 
     fn new_thread(role: &str) -> Result<Self> {
-        let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?;
+        let runtime = Handle::try_current().map_err(|_| errors::no_runtime())?;
         let (jobs, received) = mpsc::channel(JOBS);
         let (guard, ended) = oneshot::channel::<Infallible>();
         let tether = runtime.spawn(hold(guard));
@@ -87,7 +88,7 @@ impl Place {
             .spawn(move || {
                 runtime.block_on(LocalSet::new().run_until(work(received, ended)));
             })
-            .map_err(Error::no_thread)?;
+            .map_err(errors::no_thread)?;
         Ok(Self {
             jobs: Jobs::Thread(jobs),
             tether: Some(Arc::new(Tether(tether.abort_handle()))),

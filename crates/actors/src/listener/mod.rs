@@ -107,7 +107,7 @@ impl ListenerActor {
         self.listener.health()
     }
 
-    /// Returns a handle on the subscribed caches; see [`Durable::caches`](pgherald_core::Durable::caches).
+    /// Returns a handle on the subscribed caches; see [`DurableOptions::caches`](pgherald_core::DurableOptions::caches).
     #[must_use]
     pub fn caches(&self) -> Caches {
         self.listener.caches()

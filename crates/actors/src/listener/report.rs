@@ -6,6 +6,7 @@ use pgherald_core::{ListenerCounts, SubscriptionStats};
 
 /// Which events a listener received, delivered and dropped until its shutdown.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct ShutdownReport {
     /// Everything that the source received.
     pub counts: ListenerCounts,
@@ -17,6 +18,7 @@ pub struct ShutdownReport {
 
 /// Which events of one subscription were delivered and dropped.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SubscriptionReport {
     /// The subscription's counts at the end. Events that are still `queued` were dropped.
     pub stats: SubscriptionStats,

@@ -12,8 +12,8 @@ use std::time::Duration;
 use pgherald_core::group::{Consumer, TransactionalHandler};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    Attempt, Backoff, ConnectConfig, Durable, HandlerError, HandlerResult, Inserted, RetryPolicy,
-    Table,
+    Attempt, Backoff, ConnectConfig, DurableOptions, HandlerError, HandlerResult, Inserted,
+    RetryPolicy, Table,
 };
 use pgherald_testkit::Postgres;
 use serde::Serialize;
@@ -62,7 +62,7 @@ async fn run_scenario(output: &mut Output) -> Result<(), Failure> {
 
     let (steps, mut received) = mpsc::channel(64);
     let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(5));
-    let options = Durable::new(GROUP)
+    let options = DurableOptions::new(GROUP)
         .from_beginning()
         .retry(RetryPolicy::new(5, backoff));
     let handler = steps.clone();

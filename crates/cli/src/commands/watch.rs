@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
-    ChannelName, ConnectConfig, Error, NotifySource, OutboxSource, Signal, Signals, TableName,
-    supervise,
+    ChannelName, ConnectConfig, Error, ErrorKind, NotifySource, OutboxSource, Signal, Signals,
+    TableName, supervise,
 };
 use tokio_postgres::Client;
 
@@ -155,7 +155,7 @@ fn labelled(source: &'static str, signals: Signals) -> Labelled {
 
 /// Whether an error does not go away by waiting.
 fn is_refusal(error: &Error) -> bool {
-    !error.is_connection() && !error.is_triggers()
+    !error.is_connection() && error.kind() != ErrorKind::Triggers
 }
 
 /// Prints events that match the criteria, until `count` events were printed.

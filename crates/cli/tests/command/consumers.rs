@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use pgherald_core::group::{Consumer, ConsumerHandle};
 use pgherald_core::{
-    Attempt, Backoff, ConnectConfig, Durable, Event, EventHandler, HandlerError, HandlerResult,
-    KeyPart, Resync, RetryPolicy,
+    Attempt, Backoff, ConnectConfig, DurableOptions, Event, EventHandler, HandlerError,
+    HandlerResult, KeyPart, Resync, RetryPolicy,
 };
 use tokio::task::LocalSet;
 
@@ -43,7 +43,7 @@ pub(crate) fn start(
     plan: impl Fn(i64) -> HandlerResult + 'static,
 ) -> ConsumerHandle {
     let wait = Duration::from_secs(600);
-    let options = Durable::new(group)
+    let options = DurableOptions::new(group)
         .from_beginning()
         .slices(4)
         .retry(RetryPolicy::new(12, Backoff::new(wait, wait)));

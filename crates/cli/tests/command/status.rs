@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pgherald_core::group::Consumer;
 use pgherald_core::{
-    Attempt, ConnectConfig, Durable, Event, EventHandler, HandlerResult, NotifySource,
+    Attempt, ConnectConfig, DurableOptions, Event, EventHandler, HandlerResult, NotifySource,
     OutboxSource, Signal, Source,
 };
 use pgherald_testkit::Postgres;
@@ -136,7 +136,8 @@ async fn status_distinguishes_sessions_of_listeners_and_consumers() {
         live(&mut notify).await;
         let mut outbox = OutboxSource::builder(config.clone()).build().unwrap();
         live(&mut outbox).await;
-        let (handle, consumer) = Consumer::new(config, Durable::new("mail"), || Nothing).unwrap();
+        let (handle, consumer) =
+            Consumer::new(config, DurableOptions::new("mail"), || Nothing).unwrap();
         tokio::task::spawn_local(consumer.run());
         becomes(&scene, OWNED, "32").await;
 

@@ -3,6 +3,8 @@
 //! All generated code goes through this module, so `crate = path` needs one path, and the generated code stays small.
 //! Decisions about a cached call are made here, not in the macro.
 
+pub mod host;
+
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;

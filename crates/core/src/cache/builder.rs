@@ -18,7 +18,7 @@ use super::refresh::{self, Refresh, Refresher};
 use super::stats::Counters;
 use super::store::{Store, StoreTerms};
 use super::strategy::{Greedy, Strategy};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Changed, Key, Table};
 use crate::gate::Gate;
 use crate::name::{ChannelName, TableName};
@@ -398,7 +398,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             return Err(error.clone());
         }
         let name = &self.name;
-        let refuse = |what: &str| Err(Error::new(Kind::Config, format!("cache {name:?}: {what}")));
+        let refuse = |what: &str| {
+            Err(Error::new(
+                ErrorKind::Config,
+                format!("cache {name:?}: {what}"),
+            ))
+        };
         let Some(capacity) = NonZeroUsize::new(self.capacity) else {
             return refuse("capacity is 0, it must be at least 1");
         };

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::key_check::Reading;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Changed, Event, FromEvent, Key, Relation, RowKey, Table, same_key, same_row};
 use crate::filter::Filter;
 use crate::name::TableName;
@@ -13,6 +13,7 @@ use crate::types::{Fields, SameKey, Type};
 
 /// The keys that an event concerns. [`keys_by`](super::CacheBuilder::keys_by) returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Affected<K> {
     /// These keys. An empty list means that the event does not matter.
     Keys(Vec<K>),
@@ -188,7 +189,7 @@ impl<K: 'static> Dependency<K> {
                 Err(message) => {
                     let message =
                         format!("finding the keys that {event} concerns panicked: {message}");
-                    Effects::Mismatch(Error::new(Kind::Panicked, message))
+                    Effects::Mismatch(Error::new(ErrorKind::Panic, message))
                 }
             },
             Effect::Row(number, canonical) => {
@@ -235,7 +236,7 @@ fn mismatch(event: &Event) -> Error {
         "the row key of {event} (columns {:?}) does not fit the type of the cache's dependency",
         event.key_columns()
     );
-    Error::new(Kind::Decode, message)
+    Error::new(ErrorKind::Decode, message)
 }
 
 /// Returns the effect of `event` by all of `dependencies`.

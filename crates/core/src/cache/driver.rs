@@ -29,7 +29,7 @@ use super::refresh::Refresher;
 use super::store::Stale;
 use super::strategy::{Decision, Greedy, Strategy};
 use super::write_token::{self, token_of};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::name::TableName;
@@ -125,7 +125,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
                 "cache {name:?} depends on {table}, which is not watched: it would never hear of changes; \
                  add watch() for it where the listener is described"
             );
-            Err(Error::new(Kind::Config, message))
+            Err(Error::new(ErrorKind::Config, message))
         })
     }
 

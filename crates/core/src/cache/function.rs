@@ -9,7 +9,7 @@ use super::driver::CacheDriver;
 use super::handle::{CacheHandle, CacheKey};
 use super::scope::{self, ScopeId};
 use super::stats::CacheStats;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A cache that is declared at compile time and started later, if at all: `#[cached]` makes it from a function.
 ///
@@ -65,7 +65,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CachedFn<K, V> {
             .any(|(owner, handle)| *owner == scope && !handle.is_abandoned())
         {
             return Err(Error::new(
-                Kind::Config,
+                ErrorKind::Config,
                 format!(
                     "the cached function {:?} was started already, and its herald is still running: shut that herald down \
                      first; in tests that run at the same time, begin each with `let _scope = CacheScope::enter();`",

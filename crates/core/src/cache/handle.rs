@@ -20,7 +20,7 @@ use super::observer::{
 use super::stats::{CacheStats, Counters};
 use super::store::{Accept, Found, Fresh, Moment, Stale, Store};
 use super::write_token::{self, Marks, WriteToken};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gate::Gate;
 use crate::name::ChannelName;
 use crate::panic::contained;
@@ -40,6 +40,7 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static> CacheKey for K {}
 
 /// What a cache does while the source is not live, so that no events invalidate its values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WhenNotLive {
     /// Bypasses the cache: reads load, and their values are not stored.
     #[default]
@@ -291,7 +292,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
             "cache {:?} was closed, or its driver has stopped",
             inner.name
         );
-        Err(Error::new(Kind::ShutDown, message))
+        Err(Error::new(ErrorKind::ShutDown, message))
     }
 
     /// Ends the subscription of the cache and frees its values. From now on, reads by all its handles bypass it.

@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 use super::dependency::Dependency;
 use super::driver::CacheDriver;
 use super::handle::CacheKey;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::RowKey;
 use crate::name::TableName;
 use crate::trigger;
@@ -53,7 +53,7 @@ impl Reading {
             unfit.column_type.described(),
             self.key_type,
         );
-        Err(Error::new(Kind::Config, message))
+        Err(Error::new(ErrorKind::Config, message))
     }
 }
 
@@ -138,7 +138,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
             if let Some(types) = types.0.get(dependency.name()) {
                 dependency.check_types(types).map_err(|error| {
                     let message = format!("cache {:?}: {error}", self.name());
-                    Error::new(Kind::Config, message)
+                    Error::new(ErrorKind::Config, message)
                 })?;
             }
         }

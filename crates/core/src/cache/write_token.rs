@@ -19,7 +19,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Key};
 use crate::name::{ChannelName, TableName};
 
@@ -99,7 +99,7 @@ impl WriteToken {
             .await
             .map(drop)
             .map_err(|cause| {
-                Error::with_source(Kind::Query, "cannot announce a write token", cause)
+                Error::with_source(ErrorKind::Query, "cannot announce a write token", cause)
             })
     }
 
@@ -139,7 +139,7 @@ impl WriteToken {
                 "a write token would not wait for changes of {table}, which are recorded in the outbox; call \
                  invalidate() for the keys after the commit instead"
             );
-            return Err(Error::new(Kind::Config, message));
+            return Err(Error::new(ErrorKind::Config, message));
         }
         if self.cache.is_bypassed() {
             // The cache may be about to answer. It must not keep values that were read before the commit.
@@ -178,7 +178,7 @@ impl WriteToken {
             "a write was not applied to the cache within {limit:?} (announced on channel {:?})",
             self.channel.as_str()
         );
-        Err(Error::new(Kind::Deadline, message))
+        Err(Error::new(ErrorKind::Timeout, message))
     }
 }
 

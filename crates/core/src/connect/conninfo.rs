@@ -10,7 +10,7 @@ use tokio_postgres::Config;
 use super::ConnectConfig;
 use super::tls::SslSettings;
 use super::url;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The supported options.
 const OPTIONS: [&str; 20] = [
@@ -86,7 +86,7 @@ pub(super) fn parse(text: &str) -> Result<(Config, SslSettings)> {
 }
 
 pub(super) fn refusal(message: impl Into<String>) -> Error {
-    Error::new(Kind::Config, message)
+    Error::new(ErrorKind::Config, message)
 }
 
 /// Returns the scheme of a URL that is not a connection string.
@@ -180,7 +180,11 @@ impl ParsedOptions {
             pairs.push_str(&format!("{option}='{quoted}' "));
         }
         let mut config: Config = pairs.parse().map_err(|cause: tokio_postgres::Error| {
-            Error::with_source(Kind::Config, "cannot parse the connection string", cause)
+            Error::with_source(
+                ErrorKind::Config,
+                "cannot parse the connection string",
+                cause,
+            )
         })?;
         if let Some(password) = self.password {
             config.password(password);

@@ -8,7 +8,7 @@ use tokio_postgres::config::TargetSessionAttrs;
 
 use super::conninfo::refuse_stray;
 use super::tls::SslSettings;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The directories of the server's socket in common distributions.
 pub(super) const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/tmp"];
@@ -43,7 +43,7 @@ fn refuse_unsupported(config: &Config, get: &dyn Fn(&str) -> Option<String>) -> 
             };
             // The value may be a misplaced password.
             let message = format!("the value of {name} is not supported; {way_out}");
-            return Err(Error::new(Kind::Config, message));
+            return Err(Error::new(ErrorKind::Config, message));
         }
     }
     Ok(())
@@ -180,5 +180,5 @@ fn read<T: std::str::FromStr>(variable: &str, value: &str, expected: &str) -> Re
 
 fn unusable(variable: &str, expected: &str) -> Error {
     // The value may be a misplaced password.
-    Error::new(Kind::Config, format!("{variable} must be {expected}"))
+    Error::new(ErrorKind::Config, format!("{variable} must be {expected}"))
 }

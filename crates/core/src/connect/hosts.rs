@@ -16,7 +16,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config};
 
 use super::{ConnectConfig, Connection, passfile, session, tls};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The default time limit for one address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,14 +41,14 @@ pub(super) struct Endpoint {
 
 /// Why a connection to an endpoint failed.
 struct Refusal {
-    kind: Kind,
+    kind: ErrorKind,
     cause: Cause,
 }
 
 impl Refusal {
     fn no_answer(limit: Duration) -> Self {
         Self {
-            kind: Kind::Connect,
+            kind: ErrorKind::Connect,
             cause: format!("no answer within {limit:?}").into(),
         }
     }
@@ -59,9 +59,9 @@ impl Refusal {
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
         ];
         let kind = match cause.code() {
-            Some(code) if credentials.contains(code) => Kind::Authentication,
-            None if tls::is_tls_failure(&cause) => Kind::Tls,
-            _ => Kind::Connect,
+            Some(code) if credentials.contains(code) => ErrorKind::Authentication,
+            None if tls::is_tls_failure(&cause) => ErrorKind::Tls,
+            _ => ErrorKind::Connect,
         };
         Self {
             kind,
@@ -70,9 +70,9 @@ impl Refusal {
     }
 
     fn not_a_primary(error: Error) -> Self {
-        let kind = match error.is_replica() {
-            true => Kind::Replica,
-            false => Kind::Connect,
+        let kind = match error.kind() == ErrorKind::Replica {
+            true => ErrorKind::Replica,
+            false => ErrorKind::Connect,
         };
         Self {
             kind,
@@ -82,7 +82,7 @@ impl Refusal {
 
     fn of_setting(error: Error) -> Self {
         Self {
-            kind: Kind::Tls,
+            kind: ErrorKind::Tls,
             cause: error.into(),
         }
     }
@@ -114,7 +114,7 @@ pub(super) fn check(config: &Config) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::new(Kind::Config, message))
+    Err(Error::new(ErrorKind::Config, message))
 }
 
 impl ConnectConfig {
@@ -122,7 +122,7 @@ impl ConnectConfig {
     pub(super) async fn open_somewhere(&self) -> Result<(Client, Connection, Endpoint)> {
         if Handle::try_current().is_err() {
             return Err(Error::new(
-                Kind::Config,
+                ErrorKind::Config,
                 "connections need a tokio runtime; call this from a task of a runtime",
             ));
         }
@@ -135,7 +135,7 @@ impl ConnectConfig {
             let addresses = match timeout(limit, self.addresses(target)).await {
                 Ok(Ok(addresses)) => addresses,
                 Ok(Err(cause)) => {
-                    let kind = Kind::Connect;
+                    let kind = ErrorKind::Connect;
                     tried.push((target.to_string(), Refusal { kind, cause }));
                     continue;
                 }
@@ -154,7 +154,7 @@ impl ConnectConfig {
                 match self.open_within(limit, &endpoint).await {
                     Ok((client, connection)) => return Ok((client, connection, endpoint)),
                     Err(refusal) => {
-                        let is_last = refusal.kind == Kind::Authentication;
+                        let is_last = refusal.kind == ErrorKind::Authentication;
                         tried.push((endpoint.name(addresses.len()), refusal));
                         if is_last {
                             return Err(self.failure(tried));
@@ -190,9 +190,13 @@ impl ConnectConfig {
         let name = name.unwrap_or_else(|| target.to_string());
         let password = self.password.look_up(&name, target.port, &self.config);
         let password = password.await.map_err(|cause| Refusal {
-            kind: Kind::Authentication,
-            cause: Error::with_source(Kind::Authentication, "the password provider failed", cause)
-                .into(),
+            kind: ErrorKind::Authentication,
+            cause: Error::with_source(
+                ErrorKind::Authentication,
+                "the password provider failed",
+                cause,
+            )
+            .into(),
         })?;
         let mut config = self.for_endpoint(endpoint);
         if let Some(password) = password {
@@ -203,7 +207,7 @@ impl ConnectConfig {
         {
             // The mode `prefer` allows a connection without TLS.
             Err(refusal)
-                if refusal.kind == Kind::Tls && config.get_ssl_mode() == SslMode::Prefer =>
+                if refusal.kind == ErrorKind::Tls && config.get_ssl_mode() == SslMode::Prefer =>
             {
                 tracing::warn!(error = %refusal, "no TLS with {target}, connecting without it");
                 config.ssl_mode(SslMode::Disable);
@@ -308,7 +312,7 @@ impl ConnectConfig {
     fn failure(&self, mut tried: Vec<(String, Refusal)>) -> Error {
         let message = format!("cannot connect to {self}");
         match tried.pop() {
-            None => Error::new(Kind::Config, format!("{message}: no host is given")),
+            None => Error::new(ErrorKind::Config, format!("{message}: no host is given")),
             Some((_, Refusal { kind, cause })) if tried.is_empty() => {
                 Error::with_source(kind, message, cause)
             }

@@ -3,6 +3,7 @@
 mod conninfo;
 mod environment;
 mod foreign;
+mod given;
 mod hosts;
 mod passfile;
 mod password;
@@ -26,7 +27,7 @@ use password::Password;
 use pooler::Checked;
 use tls::Tls;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use session::{NEVER_IDLE_TOO_LONG, refuse_replica};
 
@@ -65,8 +66,8 @@ const APPLICATION_NAME: &str = "pgherald";
 ///
 /// `sslrootcert` is a PEM file, or the word `system` for the operating system's certificates. As in libpq, `system` makes
 /// `verify-full` the default and refuses weaker modes. Without `sslrootcert`, the certificates in `~/.postgresql/root.crt`
-/// are trusted if that file exists, otherwise the operating system's (where libpq would refuse). Client certificates are not
-/// supported. A Unix socket is never encrypted.
+/// are trusted if that file exists, otherwise the operating system's (where libpq would refuse). For client certificates, see
+/// [`tls_config`](Self::tls_config). A Unix socket is never encrypted.
 ///
 /// **Several hosts** are tried in turn, as in libpq, and so are the addresses of one name. `connect_timeout` limits each
 /// address. The limit includes TLS, authentication, start-up and the check of `target_session_attrs`, so a host that accepts
@@ -163,7 +164,7 @@ impl ConnectConfig {
     ///
     /// Each connection that uses this configuration calls the provider once for each address that it tries: connections of
     /// sources, of consumers and their attempts, and of [`client`](Self::client). The call counts towards the time limit of
-    /// the address. If the provider fails, the connection fails with [`Error::is_authentication`], and sources and consumers
+    /// the address. If the provider fails, the connection fails with [`ErrorKind::Authentication`], and sources and consumers
     /// retry later. The password is not logged. A provider that is called often should cache its token until shortly before
     /// it expires.
     ///
@@ -215,7 +216,7 @@ impl ConnectConfig {
     /// its role and database.
     ///
     /// # Errors
-    /// If the server cannot be reached or refuses the connection, see [`Error::is_authentication`], or if there is no tokio
+    /// If the server cannot be reached or refuses the connection, see [`ErrorKind::Authentication`], or if there is no tokio
     /// runtime.
     pub async fn client(&self) -> Result<Client> {
         let (client, connection) = self.open().await?;
@@ -242,7 +243,7 @@ impl ConnectConfig {
 
     /// Opens a connection that can listen, with the settings that pgherald's statements need. The caller drives it.
     ///
-    /// Fails with [`Error::is_pooled`] if a pooler gives the session another server process for each transaction, because the
+    /// Fails with [`ErrorKind::Pooler`] if a pooler gives the session another server process for each transaction, because the
     /// notifications of a LISTEN would reach other clients.
     pub(crate) async fn listening_session(&self) -> Result<(Client, Connection)> {
         self.checked.forget();
@@ -251,7 +252,7 @@ impl ConnectConfig {
         Ok((client, connection))
     }
 
-    /// Opens a connection, which the caller drives. Fails with [`Error::is_pooled`] behind a pooler in transaction
+    /// Opens a connection, which the caller drives. Fails with [`ErrorKind::Pooler`] behind a pooler in transaction
     /// mode.
     ///
     /// The check takes a second connection, so it runs once for each endpoint after each call of [`listening_session`].
@@ -291,7 +292,7 @@ impl FromStr for ConnectConfig {
                 && value.to_str().is_none()
             {
                 let message = format!("the value of {name} is not UTF-8");
-                return Err(Error::new(Kind::Config, message));
+                return Err(Error::new(ErrorKind::Config, message));
             }
         }
         Self::parse(text, &|name| std::env::var(name).ok())

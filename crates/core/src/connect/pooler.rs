@@ -30,7 +30,7 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::hosts::Endpoint;
 use super::{ConnectConfig, Connection, session};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The first half of the lock's key. The second half is random, so that no other session holds the lock.
 const MARK: i32 = 0x7067_6872;
@@ -108,7 +108,7 @@ pub(super) async fn refuse(
 
 fn refusal() -> Error {
     Error::new(
-        Kind::Pooled,
+        ErrorKind::Pooler,
         "the connection leads to a pooler in transaction mode, which gives each transaction another server process: LISTEN \
          would fail, or its notifications would reach other clients",
     )
@@ -188,7 +188,7 @@ fn failed(cause: tokio_postgres::Error) -> Error {
 
 fn not_marked() -> Error {
     Error::new(
-        Kind::Query,
+        ErrorKind::Query,
         "cannot check for a transaction pooler: the probe connection did not get its advisory lock",
     )
 }

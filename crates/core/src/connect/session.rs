@@ -7,7 +7,7 @@ use std::task::Poll;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::Connection;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The statement that keeps the server from ending a session because it is idle.
 pub(crate) const NEVER_IDLE_TOO_LONG: &str = include_str!("sql/idle.sql");
@@ -37,7 +37,7 @@ pub(crate) async fn refuse_replica(client: &Client) -> Result<()> {
     match answers.iter().any(is_primary) {
         true => Ok(()),
         false => Err(Error::new(
-            Kind::Replica,
+            ErrorKind::Replica,
             "the server is a replica, on which LISTEN fails",
         )),
     }
@@ -62,13 +62,13 @@ pub(super) async fn drive<T>(
             ended = match message {
                 Some(Ok(_)) => None,
                 Some(Err(cause)) => Some(Error::with_source(
-                    Kind::Disconnected,
+                    ErrorKind::Disconnected,
                     "the connection was lost",
                     cause,
                 )),
                 None => {
                     let message = "the server closed the connection";
-                    Some(Error::new(Kind::Disconnected, message))
+                    Some(Error::new(ErrorKind::Disconnected, message))
                 }
             };
         }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::key_types::hex;
 use super::{KeyColumn, KeyPart};
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 
 /// The value of a `macaddr` or `macaddr8` column, as a key.
 ///
@@ -58,7 +58,7 @@ impl FromStr for MacAddress {
     fn from_str(text: &str) -> Result<Self, Error> {
         read(text).ok_or_else(|| {
             let message = format!("{text:?} is not a MAC address; write it like 08:00:2b:01:02:03");
-            Error::new(Kind::Decode, message)
+            Error::new(ErrorKind::Decode, message)
         })
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::de::DeserializeOwned;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::ChannelName;
 use crate::operation::Operation;
 use crate::types::{self, Fields, RowParts};
@@ -195,7 +195,7 @@ impl Event {
                  pgherald install --value-limit)"
             ));
         }
-        Error::with_source(Kind::Decode, message, cause)
+        Error::with_source(ErrorKind::Decode, message, cause)
     }
 
     /// Returns the names of columns whose values were too large for the event, see

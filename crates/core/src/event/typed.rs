@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::DeserializeOwned;
 
 use super::{Event, Key};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::filter::Filter;
 use crate::operation::{Operation, OperationSet};
 
@@ -83,7 +83,7 @@ fn check<T: Table>(event: &Event, operations: OperationSet) -> Result<()> {
         T::SCHEMA,
         T::NAME
     );
-    Err(Error::new(Kind::Decode, message))
+    Err(Error::new(ErrorKind::Decode, message))
 }
 
 fn row_key<T: Table>(event: &Event) -> Result<Option<T::Key>> {
@@ -93,7 +93,7 @@ fn row_key<T: Table>(event: &Event) -> Result<Option<T::Key>> {
     T::Key::from_row_key(key).map(Some).ok_or_else(|| {
         let expected = std::any::type_name::<T::Key>();
         Error::new(
-            Kind::Decode,
+            ErrorKind::Decode,
             format!("the row key of {event} is not a {expected}"),
         )
     })
@@ -209,7 +209,7 @@ impl<T: Table> fmt::Debug for Truncated<T> {
 #[cfg(test)]
 mod tests {
     use super::{Changed, FromEvent, Inserted, Table, Truncated};
-    use crate::{Event, Filter, Operation, OperationSet};
+    use crate::{ErrorKind, Event, Filter, Operation, OperationSet};
 
     struct User;
 
@@ -254,7 +254,7 @@ mod tests {
             .key("abc")
             .build();
         let error = Inserted::<User>::from_event(&event).unwrap_err();
-        assert!(error.is_decode());
+        assert_eq!(error.kind(), ErrorKind::Decode);
         assert_eq!(
             error.to_string(),
             "the row key of insert public.users abc is not a i64"

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use super::job::{Finished, Outcome};
-use super::options::Durable;
+use super::options::DurableOptions;
 use super::plain::{call_hook, with};
 use super::runner::{Assignment, ExecutionMode, Runner, undecodable};
 use crate::event::FromEvent;
@@ -48,7 +48,7 @@ pub trait BatchHandler: 'static {
     /// error, panic or timeout fails the whole batch.
     ///
     /// Failed events are retried one by one, because one event may be the cause of the failure of a batch. As many retries run at
-    /// a time as [`Durable::concurrency`] allows.
+    /// a time as [`DurableOptions::concurrency`] allows.
     fn handle(&self, batch: &mut Batch<Self::Event>) -> impl Future<Output = HandlerResult>;
 
     /// Catches up with changes that are not announced row by row. Without an implementation, each resync except the first one
@@ -121,11 +121,11 @@ impl<E> fmt::Debug for Batch<E> {
 
 pub(super) struct Batches<H> {
     instances: Rc<Instances<H>>,
-    options: Rc<Durable>,
+    options: Rc<DurableOptions>,
 }
 
 impl<H: BatchHandler> Batches<H> {
-    pub(super) fn new(options: Rc<Durable>, factory: impl Fn() -> H + 'static) -> Self {
+    pub(super) fn new(options: Rc<DurableOptions>, factory: impl Fn() -> H + 'static) -> Self {
         let instances = Rc::new(Instances::new(factory));
         Self { instances, options }
     }
@@ -150,7 +150,7 @@ impl<H: BatchHandler> Runner for Batches<H> {
 
 async fn attempt<H: BatchHandler>(
     instances: Rc<Instances<H>>,
-    options: Rc<Durable>,
+    options: Rc<DurableOptions>,
     jobs: Vec<Assignment>,
 ) -> Vec<Finished> {
     let mut finished = Vec::with_capacity(jobs.len());

@@ -10,7 +10,7 @@ use futures_util::future::LocalBoxFuture;
 use super::batch::{BatchHandler, Batches};
 use super::engine::{CONNECT, Engine};
 use super::handle::{ConsumerHandle, Shared};
-use super::options::Durable;
+use super::options::DurableOptions;
 use super::plain::Plain;
 use super::runner::Runner;
 use super::transactional::{Transactional, TransactionalHandler};
@@ -26,7 +26,7 @@ use crate::handler::EventHandler;
 /// ```no_run
 /// use std::time::Duration;
 /// use pgherald_core::group::Consumer;
-/// use pgherald_core::{Attempt, ConnectConfig, Durable, Event, EventHandler, HandlerResult};
+/// use pgherald_core::{Attempt, ConnectConfig, DurableOptions, Event, EventHandler, HandlerResult};
 ///
 /// struct Print;
 /// impl EventHandler for Print {
@@ -40,7 +40,7 @@ use crate::handler::EventHandler;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> pgherald_core::Result<()> {
 /// let config: ConnectConfig = "postgresql://app@localhost/shop".parse()?;
-/// let (handle, consumer) = Consumer::new(config, Durable::new("print"), || Print)?;
+/// let (handle, consumer) = Consumer::new(config, DurableOptions::new("print"), || Print)?;
 /// let local = tokio::task::LocalSet::new();
 /// local.spawn_local(consumer.run());
 /// local.run_until(tokio::time::sleep(Duration::from_secs(60))).await;
@@ -62,7 +62,7 @@ impl Consumer {
     /// reports that in its [health](ConsumerHandle::health).
     pub fn new<H: EventHandler>(
         config: ConnectConfig,
-        options: Durable,
+        options: DurableOptions,
         factory: impl Fn() -> H + 'static,
     ) -> Result<(ConsumerHandle, Self)> {
         Self::of(config, options, |_, options| Plain::new(options, factory))
@@ -74,7 +74,7 @@ impl Consumer {
     /// As for [`new`](Self::new).
     pub fn transactional<H: TransactionalHandler>(
         config: ConnectConfig,
-        options: Durable,
+        options: DurableOptions,
         factory: impl Fn() -> H + 'static,
     ) -> Result<(ConsumerHandle, Self)> {
         Self::of(config, options, |config, options| {
@@ -88,7 +88,7 @@ impl Consumer {
     /// As for [`new`](Self::new).
     pub fn batches<H: BatchHandler>(
         config: ConnectConfig,
-        options: Durable,
+        options: DurableOptions,
         factory: impl Fn() -> H + 'static,
     ) -> Result<(ConsumerHandle, Self)> {
         Self::of(config, options, |_, options| Batches::new(options, factory))
@@ -96,8 +96,8 @@ impl Consumer {
 
     fn of<R: Runner>(
         config: ConnectConfig,
-        options: Durable,
-        runner: impl FnOnce(ConnectConfig, Rc<Durable>) -> R,
+        options: DurableOptions,
+        runner: impl FnOnce(ConnectConfig, Rc<DurableOptions>) -> R,
     ) -> Result<(ConsumerHandle, Self)> {
         let options = Rc::new(options.checked()?);
         let mut config = config;
@@ -145,7 +145,7 @@ mod tests {
 
     use super::Consumer;
     use crate::handler::{Attempt, EventHandler, HandlerResult};
-    use crate::{Durable, Event};
+    use crate::{DurableOptions, Event};
 
     struct Idle;
 
@@ -160,7 +160,8 @@ mod tests {
     #[tokio::test]
     async fn draining_a_dropped_consumer_returns() {
         let config = "postgresql://app@localhost/shop".parse().unwrap();
-        let (handle, consumer) = Consumer::new(config, Durable::new("idle"), || Idle).unwrap();
+        let (handle, consumer) =
+            Consumer::new(config, DurableOptions::new("idle"), || Idle).unwrap();
         drop(consumer);
         let report = handle.drain(Duration::from_secs(1)).await;
         assert_eq!(report.group, "idle");

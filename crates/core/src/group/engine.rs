@@ -32,14 +32,14 @@ use self::acknowledging::HeldUp;
 use super::handle::Shared;
 use super::job::{Finished, Job, Track};
 use super::leases::Leases;
-use super::options::Durable;
+use super::options::DurableOptions;
 use super::parked::Parked;
 use super::runner::{ExecutionMode, Runner};
 use super::session::{Session, SessionUpdate};
 use super::slices::Slices;
 use super::store::{self, Settlement};
 use crate::connect::ConnectConfig;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind as Kind, Result};
 use crate::filter::Filter;
 use crate::handler::Schedule;
 use crate::outbox::{History, Recorded};
@@ -64,7 +64,7 @@ pub(super) const CONNECT: Duration = Duration::from_secs(10);
 pub(super) struct Engine<R> {
     runner: R,
     config: ConnectConfig,
-    options: Rc<Durable>,
+    options: Rc<DurableOptions>,
     filter: Filter,
     shared: Arc<Shared>,
     slices: Slices,
@@ -150,7 +150,7 @@ enum Input {
 impl<R: Runner> Engine<R> {
     pub(super) fn new(
         config: ConnectConfig,
-        options: Rc<Durable>,
+        options: Rc<DurableOptions>,
         runner: R,
         shared: Arc<Shared>,
     ) -> Self {
@@ -214,7 +214,7 @@ impl<R: Runner> Engine<R> {
     fn restart(&mut self, message: &str) {
         self.drop_work();
         (self.node, self.has_joined) = (new_node(), false);
-        let error = Error::new(Kind::Panicked, format!("the consumer panicked: {message}"));
+        let error = Error::new(Kind::Panic, format!("the consumer panicked: {message}"));
         self.lose_session(&error);
     }
 
@@ -460,7 +460,7 @@ fn track(mode: ExecutionMode, job: &Job) -> Track {
     }
 }
 
-fn concurrency(mode: ExecutionMode, options: &Durable) -> usize {
+fn concurrency(mode: ExecutionMode, options: &DurableOptions) -> usize {
     match mode {
         // A full batch, or the single events of a failed one.
         ExecutionMode::Batches => options.max_batch.max(options.concurrency),

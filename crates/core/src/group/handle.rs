@@ -41,7 +41,7 @@ pub struct ConsumerReport {
     pub fenced: u64,
     /// Attempts that failed with an error.
     pub errors: u64,
-    /// Attempts that exceeded the [timeout](super::Durable::timeout).
+    /// Attempts that exceeded the [timeout](super::DurableOptions::timeout).
     pub timeouts: u64,
     /// Attempts that panicked.
     pub panics: u64,

@@ -9,7 +9,7 @@ use tokio_postgres::{AsyncMessage, Client};
 
 use super::store;
 use crate::connect::{ConnectConfig, Connection};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind as Kind, Result};
 use crate::outbox::WAKE_UP_CHANNEL;
 
 /// The first word of a notification that makes the nodes of a group tick. The name of the group follows. Other notifications on

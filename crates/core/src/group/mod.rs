@@ -24,7 +24,7 @@
 //!
 //! Guarantees:
 //! - Each event that is committed after the group was created is handled at least once. It is retried until an attempt succeeds,
-//!   or until the [policy](Durable::retry) makes it a dead letter, to be [inspected, retried or discarded](Group).
+//!   or until the [policy](DurableOptions::retry) makes it a dead letter, to be [inspected, retried or discarded](Group).
 //! - Events of one row are handled one after the other in commit order. A dead letter leaves that order.
 //! - The effects of a [`TransactionalHandler`] through its transaction are committed exactly once, even if processes or
 //!   connections are killed. The effects of an [`EventHandler`](crate::EventHandler) or [`BatchHandler`] may be repeated for
@@ -34,9 +34,9 @@
 //!
 //! **Resyncs.** A new group begins with changes that are committed after its creation. It receives one resync
 //! ([`ResyncReason::Started`](crate::ResyncReason::Started)), because there may be earlier changes, unless it begins with
-//! [everything that the outbox still holds](Durable::from_beginning). If the outbox was trimmed before a group had read it,
+//! [everything that the outbox still holds](DurableOptions::from_beginning). If the outbox was trimmed before a group had read it,
 //! because it was [too large](crate::outbox::Retention), the group receives one resync
-//! ([`Trimmed`](crate::ResyncReason::Trimmed)). A group that declares what it [requires](Durable::requires) also receives one
+//! ([`Trimmed`](crate::ResyncReason::Trimmed)). A group that declares what it [requires](DurableOptions::requires) also receives one
 //! after triggers were missing, disabled or altered, and after DDL that may have changed rows. It is not live while less is
 //! installed than it requires. A resync is handled like an event: by one consumer, with all attempts, while other consumers
 //! handle events. If the handler does not implement `resync`, the resync becomes a dead letter, except the first one of the
@@ -104,6 +104,6 @@ pub use batch::{Batch, BatchHandler};
 pub use consumer::Consumer;
 pub use handle::{ConsumerHandle, ConsumerReport};
 pub use operations::{Group, GroupStatus, ParkedEvent, Seek, SeekPlan, SeekRange};
-pub use options::Durable;
+pub use options::DurableOptions;
 pub use rehearsal::rehearse;
 pub use transactional::TransactionalHandler;

@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Row};
 pub use self::parked::ParkedEvent;
 pub use self::seek::{Seek, SeekPlan, SeekRange};
 use super::store::{failed, seconds};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind as Kind, Result};
 use crate::outbox::get;
 use crate::telemetry::{
     GROUP_DEAD_LETTERS, GROUP_FAILING_EVENTS, GROUP_FAILING_SECONDS, GROUP_LAG_EVENTS,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind as Kind, Result};
 use crate::event::FromEvent;
 use crate::filter::Filter;
 use crate::handler::RetryPolicy;
@@ -23,9 +23,9 @@ const LONGEST_LEASE: Duration = Duration::from_secs(60 * 60);
 ///
 /// ```
 /// use std::time::Duration;
-/// use pgherald_core::{Backoff, Durable, RetryPolicy};
+/// use pgherald_core::{Backoff, DurableOptions, RetryPolicy};
 ///
-/// let terms = Durable::new("enrich-users")
+/// let terms = DurableOptions::new("enrich-users")
 ///     .concurrency(16)
 ///     .timeout(Duration::from_secs(10))
 ///     .retry(RetryPolicy::new(20, Backoff::new(Duration::from_secs(1), Duration::from_secs(3_600))));
@@ -33,7 +33,7 @@ const LONGEST_LEASE: Duration = Duration::from_secs(60 * 60);
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until a handler is run with them"]
-pub struct Durable {
+pub struct DurableOptions {
     pub(super) group: Arc<str>,
     pub(super) slices: Option<i32>,
     pub(super) from_beginning: bool,
@@ -49,7 +49,7 @@ pub struct Durable {
     pub(super) caches: Option<Caches>,
 }
 
-impl Durable {
+impl DurableOptions {
     /// Returns the default options for a group of this name: 8 attempts at a time, 30 s for each, up to 12 attempts for an
     /// event, and a lease of 10 s. The delay before a retry is at most one second at first, and doubles up to ten minutes.
     ///

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use super::job::{Finished, Job, Outcome};
-use super::options::Durable;
+use super::options::DurableOptions;
 use super::runner::{Assignment, ExecutionMode, Runner, undecodable};
 use crate::event::FromEvent;
 use crate::filter::Filter;
@@ -15,11 +15,11 @@ use crate::panic::contained;
 
 pub(super) struct Plain<H> {
     instances: Rc<Instances<H>>,
-    options: Rc<Durable>,
+    options: Rc<DurableOptions>,
 }
 
 impl<H: EventHandler> Plain<H> {
-    pub(super) fn new(options: Rc<Durable>, factory: impl Fn() -> H + 'static) -> Self {
+    pub(super) fn new(options: Rc<DurableOptions>, factory: impl Fn() -> H + 'static) -> Self {
         let instances = Rc::new(Instances::new(factory));
         Self { instances, options }
     }
@@ -55,7 +55,7 @@ impl<H: EventHandler> Runner for Plain<H> {
 
 async fn attempt<H: EventHandler>(
     instances: &Instances<H>,
-    options: &Durable,
+    options: &DurableOptions,
     job: &Job,
 ) -> Result<(), Failure> {
     let task = job.task.as_ref().map_err(undecodable)?;

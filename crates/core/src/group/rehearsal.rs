@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::job::{Disposition, Park};
-use super::options::Durable;
+use super::options::DurableOptions;
 use super::slices::Acknowledgement;
 use super::store::{self, Settlement};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind as Kind, Result};
 use crate::outbox::{OutboxReader, Recorded, Statements};
 use crate::trigger::require_version;
 
@@ -47,7 +47,7 @@ async fn run(client: &Arc<Client>) -> Result<()> {
         "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL pgherald.acknowledging = 'on'";
     execute("acknowledge", settings).await?;
     let number = fastrand::i64(1..);
-    let options = Durable::new(format!("pgherald rehearsal {number}")).slices(1);
+    let options = DurableOptions::new(format!("pgherald rehearsal {number}")).slices(1);
     let group = &*options.group;
     let mut reader = OutboxReader::new(Arc::clone(client));
     store::open(client, &mut reader, &options).await?;

@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
 use super::store;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind as Kind, Result};
 use crate::name::TableName;
 use crate::outbox::get;
 use crate::trigger::{Checker, TriggerSpec};
@@ -47,7 +47,7 @@ pub(super) async fn confirm(client: &Client, group: &str, checker: &Checker) -> 
     }
     let found = checker.check(client).await?;
     if let Some(error) = found.deafness() {
-        let tables = found.deaf().map(|drift| &drift.table);
+        let tables = found.losing().map(|drift| &drift.table);
         let (schemas, tables): (Vec<&str>, Vec<&str>) = split(tables);
         let parameters: [&(dyn ToSql + Sync); 3] = [&group, &schemas, &tables];
         store::execute(client, include_str!("sql/unmet.sql"), &parameters).await?;

@@ -3,7 +3,7 @@
 use futures_util::future::LocalBoxFuture;
 
 use super::job::{Finished, Job};
-use super::options::Durable;
+use super::options::DurableOptions;
 use super::slices::Acknowledgement;
 use crate::error::Error;
 use crate::filter::Filter;
@@ -62,7 +62,7 @@ pub(super) enum Acknowledge {
 
 impl Job {
     /// Describes the next attempt to the handler.
-    pub(super) fn attempt(&self, options: &Durable) -> Attempt {
+    pub(super) fn attempt(&self, options: &DurableOptions) -> Attempt {
         let key = IdempotencyKey::new(options.group.clone(), self.row.id);
         let number = self.attempts.saturating_add(1);
         Attempt::new(number, options.retry.max_attempts()).with_key(key)

@@ -17,7 +17,7 @@ use tokio_postgres::Client;
 
 use super::job::Row;
 use super::link::{CONTROL, Link};
-use super::options::Durable;
+use super::options::DurableOptions;
 use super::requirements;
 use super::slices::{Acknowledgement, MOST_BYTES, Turn};
 use super::store::{self, ParkedRow, Settlement};
@@ -58,7 +58,7 @@ pub(super) struct Session {
     pub(super) history: History,
     /// Whether the database can store any character.
     pub(super) is_utf8: bool,
-    options: Rc<Durable>,
+    options: Rc<DurableOptions>,
     since: Instant,
 
     // `None` while a page is read.
@@ -179,7 +179,7 @@ pub(super) struct Unfinished {
 }
 
 impl Session {
-    pub(super) async fn open(config: &ConnectConfig, options: Rc<Durable>) -> Result<Self> {
+    pub(super) async fn open(config: &ConnectConfig, options: Rc<DurableOptions>) -> Result<Self> {
         let link = Link::open(config, Arc::clone(&options.group)).await?;
         let tick_client = Arc::new(config.session_client().await?);
         store::prepare(&tick_client).await?;

@@ -11,9 +11,9 @@ use tokio_postgres::{Client, GenericClient, Row as SqlRow, ToStatement};
 
 use super::job::{Disposition, Job, LONGEST_DELAY, Park, Row};
 use super::leases::Lease;
-use super::options::Durable;
+use super::options::DurableOptions;
 use super::slices::Acknowledgement;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind as Kind, Result};
 use crate::outbox::{Cursor, OutboxReader, Recorded, Statements, get, some};
 
 /// Makes the server look cursors up by their key. There are few rows of cursors, so the planner would choose a sequential scan.
@@ -45,7 +45,7 @@ pub(super) async fn is_utf8(client: &Client) -> Result<bool> {
 pub(super) async fn open(
     client: &Client,
     reader: &mut OutboxReader,
-    options: &Durable,
+    options: &DurableOptions,
 ) -> Result<()> {
     let group = &*options.group;
     let slices = loop {
@@ -109,7 +109,7 @@ fn cursor(group: &str, slice: i32, text: &str) -> Result<Cursor> {
     })
 }
 
-pub(super) async fn join(client: &Client, options: &Durable, node: i64) -> Result<()> {
+pub(super) async fn join(client: &Client, options: &DurableOptions, node: i64) -> Result<()> {
     let description = format!("{} pid {}", host(), std::process::id());
     let lease = options.lease.as_secs_f64();
     let sql = include_str!("sql/join.sql");
@@ -132,7 +132,7 @@ pub(super) async fn leave(client: &Client, group: &str, node: i64) -> Result<()>
 }
 
 /// Renews the lease. Returns `false` if another node has deleted this one, because its lease had expired.
-pub(super) async fn renew(client: &Client, options: &Durable, node: i64) -> Result<bool> {
+pub(super) async fn renew(client: &Client, options: &DurableOptions, node: i64) -> Result<bool> {
     let lease = options.lease.as_secs_f64();
     let sql = include_str!("sql/renew.sql");
     let group = &*options.group;

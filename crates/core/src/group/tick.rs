@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use super::leases::Lease;
-use super::options::Durable;
+use super::options::DurableOptions;
 use super::store::{self, Membership, ParkedEvent};
 use crate::error::Result;
 use crate::outbox::Cursor;
@@ -49,7 +49,11 @@ pub(super) struct TickResult {
     pub(super) has_all_parked: bool,
 }
 
-pub(super) async fn tick(client: Arc<Client>, options: &Durable, state: NodeState) -> Result<Tick> {
+pub(super) async fn tick(
+    client: Arc<Client>,
+    options: &DurableOptions,
+    state: NodeState,
+) -> Result<Tick> {
     let began = Instant::now();
     let (group, node) = (&*options.group, state.node);
     if !state.has_joined {

@@ -27,7 +27,7 @@ use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryStream, Transaction};
 
 use super::job::{Finished, Outcome};
-use super::options::Durable;
+use super::options::DurableOptions;
 use super::plain::{call_hook, with};
 use super::runner::{Acknowledge, Assignment, ExecutionMode, Runner, undecodable};
 use super::store;
@@ -67,10 +67,10 @@ const ACKNOWLEDGING: &str = include_str!("sql/acknowledging.sql");
 /// failed, even if it has committed something.
 ///
 /// Events of one slice are handled one after the other, on as many connections as there may be
-/// [attempts at a time](Durable::concurrency). An attempt may take as long as its [timeout](Durable::timeout), whatever it
+/// [attempts at a time](DurableOptions::concurrency). An attempt may take as long as its [timeout](DurableOptions::timeout), whatever it
 /// waits for. The server cancels a statement that takes longer than that, and ends a transaction that is idle for one second
 /// longer than that. So if a process hangs during an attempt, the rows that the attempt has locked stay locked for that
-/// long; another consumer takes over its slice when its [lease](Durable::lease) has expired. Between the handler's end and
+/// long; another consumer takes over its slice when its [lease](DurableOptions::lease) has expired. Between the handler's end and
 /// COMMIT, the limit is the lease: if a thread is blocked there for longer, the attempt is rolled back and repeated.
 ///
 /// The session state of an attempt ends with it: settings, temporary tables, advisory locks, LISTEN, cursors, and
@@ -130,14 +130,14 @@ pub trait TransactionalHandler: 'static {
 
 pub(super) struct Transactional<H> {
     instances: Rc<Instances<H>>,
-    options: Rc<Durable>,
+    options: Rc<DurableOptions>,
     pool: Rc<Pool>,
 }
 
 impl<H: TransactionalHandler> Transactional<H> {
     pub(super) fn new(
         config: ConnectConfig,
-        options: Rc<Durable>,
+        options: Rc<DurableOptions>,
         factory: impl Fn() -> H + 'static,
     ) -> Self {
         let milliseconds = |time: Duration| time.as_millis().clamp(1, i32::MAX as u128);
@@ -199,7 +199,7 @@ impl<H: TransactionalHandler> Runner for Transactional<H> {
 
 async fn attempt<H: TransactionalHandler>(
     instances: &Instances<H>,
-    options: &Durable,
+    options: &DurableOptions,
     pool: &Pool,
     assignment: &Assignment,
 ) -> Outcome {
@@ -261,7 +261,7 @@ async fn attempt<H: TransactionalHandler>(
 /// Runs the handler, acknowledges its event, and commits. Fails if the handler fails: then nothing was acknowledged.
 async fn transact<H: TransactionalHandler>(
     instances: &Instances<H>,
-    options: &Durable,
+    options: &DurableOptions,
     pool: &Pool,
     assignment: &Assignment,
     task: &Task,
@@ -314,11 +314,14 @@ async fn transact<H: TransactionalHandler>(
 }
 
 /// A server that does not answer for this long counts as disconnected.
-fn limit(options: &Durable) -> Duration {
+fn limit(options: &DurableOptions) -> Duration {
     options.lease.max(options.timeout)
 }
 
-async fn within<T>(options: &Durable, request: impl Future<Output = Result<T>>) -> Result<T> {
+async fn within<T>(
+    options: &DurableOptions,
+    request: impl Future<Output = Result<T>>,
+) -> Result<T> {
     store::answer_within(limit(options), request).await
 }
 

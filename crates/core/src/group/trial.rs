@@ -10,12 +10,12 @@ use std::time::{Duration, SystemTime};
 use super::batch::{BatchHandler, Batches};
 use super::engine::CONNECT;
 use super::job::{Job, Origin, Outcome};
-use super::options::Durable;
+use super::options::DurableOptions;
 use super::plain::Plain;
 use super::runner::{Acknowledge, Assignment, ExecutionMode, Runner};
 use super::transactional::{Transactional, TransactionalHandler};
 use crate::connect::ConnectConfig;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind as Kind, Result};
 use crate::event::Event;
 use crate::handler::{EventHandler, Failure, GivenUp, Task};
 use crate::outbox::Recorded;
@@ -35,7 +35,7 @@ pub struct Tried {
 }
 
 /// Returns the options with no resync at the creation of the group.
-pub fn without_first_resync(mut options: Durable) -> Durable {
+pub fn without_first_resync(mut options: DurableOptions) -> DurableOptions {
     options.first_resync = false;
     options
 }
@@ -45,7 +45,7 @@ pub fn without_first_resync(mut options: Durable) -> Durable {
 /// # Errors
 /// If the options are invalid.
 pub async fn plain<H: EventHandler>(
-    options: Durable,
+    options: DurableOptions,
     factory: impl Fn() -> H + 'static,
     events: Vec<Event>,
 ) -> Result<Vec<Tried>> {
@@ -60,7 +60,7 @@ pub async fn plain<H: EventHandler>(
 /// If the options are invalid, or the connection fails outside of the handler.
 pub async fn transactional<H: TransactionalHandler>(
     mut config: ConnectConfig,
-    options: Durable,
+    options: DurableOptions,
     factory: impl Fn() -> H + 'static,
     events: Vec<Event>,
 ) -> Result<Vec<Tried>> {
@@ -75,7 +75,7 @@ pub async fn transactional<H: TransactionalHandler>(
 /// # Errors
 /// If the options are invalid.
 pub async fn batches<H: BatchHandler>(
-    options: Durable,
+    options: DurableOptions,
     factory: impl Fn() -> H + 'static,
     events: Vec<Event>,
 ) -> Result<Vec<Tried>> {
@@ -84,7 +84,11 @@ pub async fn batches<H: BatchHandler>(
     all(&runner, &options, events).await
 }
 
-async fn all<R: Runner>(runner: &R, options: &Durable, events: Vec<Event>) -> Result<Vec<Tried>> {
+async fn all<R: Runner>(
+    runner: &R,
+    options: &DurableOptions,
+    events: Vec<Event>,
+) -> Result<Vec<Tried>> {
     let filter = R::narrow(options.filter.clone());
     let selected = events.into_iter().filter(|event| filter.matches(event));
     let most = match R::MODE {
@@ -160,7 +164,7 @@ fn assignment(job: Job) -> Assignment {
 /// Repeats the attempts at one event as often as the policy allows, without its pauses.
 async fn concluded<R: Runner>(
     runner: &R,
-    options: &Durable,
+    options: &DurableOptions,
     mut job: Job,
     mut outcome: Outcome,
 ) -> Result<Tried> {

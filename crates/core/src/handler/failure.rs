@@ -202,6 +202,7 @@ impl fmt::Display for Failure {
 
 /// A task of a handler.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Task {
     /// Handle an event.
     Event(Event),
@@ -220,6 +221,7 @@ impl fmt::Display for Task {
 
 /// A task that is not tried again.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct GivenUp {
     /// The task.
     pub task: Task,

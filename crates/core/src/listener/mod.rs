@@ -66,6 +66,7 @@ pub struct Listener {
 
 /// The state of a listener and of its subscriptions.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct ListenerStatus {
     /// Whether the listener is live.
     pub health: Health,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A position in the outbox. Store it to continue from there. It holds no connection and is cheap to clone.
 ///
@@ -154,7 +154,7 @@ impl Point {
 
 /// Makes the error for a position that may only move forward but has gone back.
 pub(super) fn went_back(what: &str) -> Error {
-    Error::new(Kind::History, format!("the outbox went back: {what}"))
+    Error::new(ErrorKind::History, format!("the outbox went back: {what}"))
 }
 
 fn is_number(text: &str) -> bool {
@@ -249,7 +249,7 @@ impl std::str::FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self> {
         let refuse = || {
             let message = format!("{text:?} is not a cursor of the outbox");
-            Error::new(Kind::Decode, message)
+            Error::new(ErrorKind::Decode, message)
         };
         let words: Vec<&str> = text.split(' ').collect();
         let (done, rest) = words.split_at_checked(4).ok_or_else(refuse)?;
@@ -270,6 +270,7 @@ impl std::str::FromStr for Cursor {
 #[cfg(test)]
 mod tests {
     use super::Cursor;
+    use crate::ErrorKind;
 
     #[test]
     fn cursors_convert_to_text_and_back() {
@@ -313,7 +314,10 @@ mod tests {
                 later.check_follows(earlier).unwrap();
             }
             for later in &cursors[..index] {
-                assert!(later.check_follows(earlier).unwrap_err().is_history());
+                assert_eq!(
+                    later.check_follows(earlier).unwrap_err().kind(),
+                    ErrorKind::History
+                );
             }
         }
     }

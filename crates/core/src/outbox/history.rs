@@ -3,7 +3,7 @@
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::trigger::{refuse_other_outbox, require_version};
 
 /// The history to which transaction ids and positions in the outbox belong, as `pgherald.history()` returns it.
@@ -37,7 +37,7 @@ impl History {
             _ => None,
         });
         let row =
-            row.ok_or_else(|| Error::new(Kind::Query, "pgherald.history() returned no row"))?;
+            row.ok_or_else(|| Error::new(ErrorKind::Query, "pgherald.history() returned no row"))?;
         refuse_other_outbox(row.get(0))?;
         let runs = row.get(2).unwrap_or_default().split(',');
         Ok(Self {
@@ -58,7 +58,7 @@ impl History {
         match Self::read(client, false).await?.continues(self) {
             true => Ok(()),
             false => Err(Error::new(
-                Kind::History,
+                ErrorKind::History,
                 "the history of the outbox has changed: the server has crashed, was promoted, or was restored",
             )),
         }

@@ -15,7 +15,7 @@ use super::queries::{
 };
 use super::row::{Recorded, Relations, failed, get};
 use super::statements::Statements;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind as Kind, Result};
 use crate::event::Event;
 use crate::name::TableName;
 
@@ -55,6 +55,7 @@ pub struct OutboxReader {
 
 /// A page of events, and the position after it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Page {
     /// In the order of their ids.
     pub events: Vec<Event>,

@@ -6,7 +6,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::row::{failed, get};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::trigger::require_version;
 
 const TRIM: &str = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.outbox_retention";
@@ -95,5 +95,5 @@ pub(crate) async fn trim_within(client: &Client, limit: Duration) -> Result<u32>
         SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
         _ => None,
     });
-    emptied.ok_or_else(|| Error::new(Kind::Query, "trimming returned no number"))
+    emptied.ok_or_else(|| Error::new(ErrorKind::Query, "trimming returned no number"))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_postgres::{Client, Row};
 
 use super::WAKE_UP_CHANNEL;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Head, Record, Relation, RowKey};
 use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
@@ -59,7 +59,7 @@ impl Recorded {
         let (changed, mut problem) = match row.try_get(9) {
             Ok(changed) => (changed, None),
             Err(cause) => {
-                let error = Error::with_source(Kind::Decode, "changed cannot be read", cause);
+                let error = Error::with_source(ErrorKind::Decode, "changed cannot be read", cause);
                 (None, Some(error.chain()))
             }
         };
@@ -102,7 +102,7 @@ impl Recorded {
 
     fn event(&self, relation: Arc<Relation>, received_at: SystemTime) -> Result<Event> {
         let id = self.id;
-        let refuse = |why: &str| Error::new(Kind::Decode, format!("outbox row {id}: {why}"));
+        let refuse = |why: &str| Error::new(ErrorKind::Decode, format!("outbox row {id}: {why}"));
         if let Some(problem) = &self.problem {
             return Err(refuse(problem));
         }
@@ -118,7 +118,7 @@ impl Recorded {
             b'T' => Operation::Truncate,
             other => {
                 let message = format!("outbox row {id} has operation {:?}", char::from(other));
-                return Err(Error::new(Kind::Decode, message));
+                return Err(Error::new(ErrorKind::Decode, message));
             }
         };
         let key = match &self.key {
@@ -175,7 +175,7 @@ impl Relations {
             }
             let event = match self.relation(client, row.relation).await {
                 Ok(relation) => row.event(relation, received_at),
-                Err(error) if error.is_decode() => {
+                Err(error) if error.kind() == ErrorKind::Decode => {
                     unknown.insert(row.relation, error.clone());
                     Err(error)
                 }
@@ -200,7 +200,7 @@ impl Relations {
         let row = client.query_opt(sql, &[&id]).await.map_err(failed)?;
         let row = row.ok_or_else(|| {
             let message = format!("pgherald.outbox_relation has no row {id}; install the triggers");
-            Error::new(Kind::Decode, message)
+            Error::new(ErrorKind::Decode, message)
         })?;
         let key_columns = match get::<Option<String>>(&row, 2)? {
             Some(json) => json_of::<Vec<Box<str>>>(&json, id)?.into(),
@@ -210,7 +210,7 @@ impl Relations {
             Some(json) => serde_json::from_str(&json).map_err(|cause| {
                 let message =
                     format!("column_types of row {id} of pgherald.outbox_relation are not types");
-                Error::with_source(Kind::Decode, message, cause)
+                Error::with_source(ErrorKind::Decode, message, cause)
             })?,
             None => Fields::default(),
         };
@@ -229,7 +229,7 @@ impl Relations {
 fn json_of<'a, T: serde::Deserialize<'a>>(json: &'a str, id: i64) -> Result<T> {
     serde_json::from_str(json).map_err(|cause| {
         let message = format!("outbox row {id} has {json:?} where a key is expected");
-        Error::with_source(Kind::Decode, message, cause)
+        Error::with_source(ErrorKind::Decode, message, cause)
     })
 }
 
@@ -238,7 +238,11 @@ pub(crate) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     index: usize,
 ) -> Result<T> {
     row.try_get(index).map_err(|cause| {
-        Error::with_source(Kind::Decode, "cannot read a column of an outbox row", cause)
+        Error::with_source(
+            ErrorKind::Decode,
+            "cannot read a column of an outbox row",
+            cause,
+        )
     })
 }
 

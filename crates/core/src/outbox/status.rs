@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio_postgres::Client;
 
 use super::row::{failed, get};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::telemetry::{OUTBOX_BYTES, OUTBOX_MAX_BYTES, OUTBOX_OLDEST_SECONDS, gauge};
 use crate::trigger::require_version;
 
@@ -32,7 +32,7 @@ pub async fn status(client: &Client) -> Result<OutboxStatus> {
     let sql = include_str!("status.sql");
     let Some(row) = client.query_opt(sql, &[]).await.map_err(failed)? else {
         let message = "pgherald.outbox_retention is empty; run pgherald upgrade --commit";
-        return Err(Error::new(Kind::Config, message));
+        return Err(Error::new(ErrorKind::Config, message));
     };
     let bytes = |bytes: Option<i64>| u64::try_from(bytes.unwrap_or_default()).unwrap_or_default();
     Ok(OutboxStatus {

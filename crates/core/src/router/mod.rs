@@ -15,7 +15,7 @@ mod subscription;
 
 use std::sync::Arc;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::gate::Session;
@@ -138,7 +138,7 @@ impl Router {
                 "the cache {:?} has, or had, a subscription already, or was closed; build another one",
                 options.name
             );
-            return Err(Error::new(Kind::Config, message));
+            return Err(Error::new(ErrorKind::Config, message));
         }
         self.next_id += 1;
         let id = SubscriptionId(self.next_id);

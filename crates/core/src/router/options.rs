@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::gate::Gate;
 
 /// What happens when a subscriber is too slow for its queue.
@@ -87,7 +87,7 @@ impl SubscriptionOptions {
                 let name = &self.name;
                 let message =
                     format!("{setting} of subscription {name:?} is 0; it must be at least 1");
-                return Err(Error::new(Kind::Config, message));
+                return Err(Error::new(ErrorKind::Config, message));
             }
         }
         if self.gate.is_some() && self.overflow == Overflow::CoalesceByKey {
@@ -96,7 +96,7 @@ impl SubscriptionOptions {
                  Overflow::Resync",
                 self.name
             );
-            return Err(Error::new(Kind::Config, message));
+            return Err(Error::new(ErrorKind::Config, message));
         }
         Ok(self)
     }

@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio::time::{Instant, timeout};
 
 use super::options::Options;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Counts the attempts since the last session that lasted.
 #[derive(Debug, Default)]
@@ -39,6 +39,6 @@ pub(super) async fn within_limit<T>(
     timeout(limit, opening).await.unwrap_or_else(|_| {
         let config = &options.config;
         let message = format!("no session with {config} within {limit:?}");
-        Err(Error::new(Kind::Connect, message))
+        Err(Error::new(ErrorKind::Connect, message))
     })
 }

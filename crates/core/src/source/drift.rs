@@ -24,8 +24,8 @@ pub(super) fn restored(before: &Check, now: &Check) -> Option<Signal> {
         log_harmless_drift(now);
     }
     let repaired = before
-        .deaf()
-        .any(|drift| !now.deaf().any(|other| other == drift));
+        .losing()
+        .any(|drift| !now.losing().any(|other| other == drift));
     let restored = repaired || now.has_other_triggers(before);
     let reasons = [
         restored.then_some(ResyncReason::TriggersRestored),
@@ -53,7 +53,7 @@ fn has_altered(before: &Check, now: &Check) -> bool {
 }
 
 pub(super) fn log_harmless_drift(check: &Check) {
-    for drift in check.drifts.iter().filter(|drift| !drift.is_deaf()) {
+    for drift in check.drifts.iter().filter(|drift| !drift.loses_changes()) {
         tracing::warn!(table = %drift.table, %drift, "triggers are not as specified");
     }
 }

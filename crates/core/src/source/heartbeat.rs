@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::options::Options;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::trigger::Check;
 
 /// Returns the state of the triggers, or an error if the session is unusable.
@@ -81,7 +81,7 @@ impl Heartbeat {
                 (Some(_), Some(at)) => self.timer.as_mut().reset(at + self.deadline),
                 (Some(_), None) => {
                     let message = format!("no answer to the heartbeat within {:?}", self.deadline);
-                    return Poll::Ready(Pulse::Lost(Error::new(Kind::Disconnected, message)));
+                    return Poll::Ready(Pulse::Lost(Error::new(ErrorKind::Disconnected, message)));
                 }
             }
         }

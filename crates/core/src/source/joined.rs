@@ -137,7 +137,7 @@ mod tests {
     use std::future::pending;
 
     use super::{Joined, Source};
-    use crate::error::{Error, Kind};
+    use crate::error::{Error, ErrorKind};
     use crate::signal::{Resync, ResyncReason, Signal};
 
     struct Silent;
@@ -158,7 +158,7 @@ mod tests {
                 "live" => Signal::Live,
                 "resumed" => Signal::Resumed,
                 "resync" => Signal::Resync(Resync::new(ResyncReason::Reconnected)),
-                _ => Signal::Down(Error::new(Kind::Connect, format!("down{from}"))),
+                _ => Signal::Down(Error::new(ErrorKind::Connect, format!("down{from}"))),
             };
             emitted.extend(joined.take(usize::from(from == "2"), signal));
             emitted.extend(joined.next.take());

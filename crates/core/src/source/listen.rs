@@ -2,13 +2,17 @@
 
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::ChannelName;
 
 /// Runs one or several statements outside of a transaction.
 pub(super) async fn execute(client: &Client, sql: String) -> Result<Vec<SimpleQueryMessage>> {
     client.simple_query(&sql).await.map_err(|cause| {
-        Error::with_source(Kind::Query, format!("the server refused {sql:?}"), cause)
+        Error::with_source(
+            ErrorKind::Query,
+            format!("the server refused {sql:?}"),
+            cause,
+        )
     })
 }
 
@@ -37,7 +41,7 @@ pub(super) async fn confirm_listening(client: &Client, channels: &[ChannelName])
         None => Ok(()),
         Some(channel) => {
             let message = format!("the session no longer listens to channel \"{channel}\"");
-            Err(Error::new(Kind::Deaf, message))
+            Err(Error::new(ErrorKind::NoNotifications, message))
         }
     }
 }

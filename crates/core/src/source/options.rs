@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::connect::ConnectConfig;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::trigger::TriggerSpec;
 
 // The limits of intervals, deadlines and timeouts.
@@ -54,7 +54,7 @@ pub(super) fn check_span(name: &str, value: Duration) -> Result<()> {
     if value < SHORTEST || value > LONGEST {
         let message =
             format!("the {name} is {value:?}; it must be between {SHORTEST:?} and {LONGEST:?}");
-        return Err(Error::new(Kind::Config, message));
+        return Err(Error::new(ErrorKind::Config, message));
     }
     Ok(())
 }

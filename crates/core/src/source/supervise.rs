@@ -9,7 +9,7 @@ use futures_util::{FutureExt, stream};
 
 use super::Source;
 use crate::backoff::Backoff;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::panic::{contained, message};
 use crate::signal::Signal;
 
@@ -81,7 +81,7 @@ impl<S: Source, B: Fn() -> S> Supervised<B, S> {
         // The destructor may panic too.
         let broken = self.source.take();
         let _ = contained(|| drop(broken));
-        let error = Error::new(Kind::Panicked, format!("the source panicked: {message}"));
+        let error = Error::new(ErrorKind::Panic, format!("the source panicked: {message}"));
         tracing::error!(error = %error.chain(), "source panicked, building a new one");
         Signal::Down(error)
     }

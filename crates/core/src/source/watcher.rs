@@ -38,7 +38,7 @@ impl Watcher {
     /// Checks the triggers. Updates the name of the session if the result has changed.
     pub(super) async fn check(&self, client: &Client) -> Result<Check> {
         let check = self.checker.check(client).await?;
-        let table = check.deaf().next().map(|drift| drift.table.to_string());
+        let table = check.losing().next().map(|drift| drift.table.to_string());
         let name = name(&self.name, table.as_deref());
         if *self.shown() != name {
             let sql = "SELECT pg_catalog.set_config('application_name', $1, false)";

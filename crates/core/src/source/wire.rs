@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use tokio_postgres::{AsyncMessage, Notification};
 
 use crate::connect::Connection;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// A connection and, after its end, the cause.
 pub(super) struct Wire {
@@ -43,7 +43,7 @@ impl Wire {
                 Some(Err(cause)) => self.ended = Some(lost(cause)),
                 None => {
                     let message = "the server closed the connection";
-                    self.ended = Some(Error::new(Kind::Disconnected, message));
+                    self.ended = Some(Error::new(ErrorKind::Disconnected, message));
                 }
             }
         }
@@ -72,5 +72,5 @@ impl Wire {
 }
 
 fn lost(cause: tokio_postgres::Error) -> Error {
-    Error::with_source(Kind::Disconnected, "the connection was lost", cause)
+    Error::with_source(ErrorKind::Disconnected, "the connection was lost", cause)
 }

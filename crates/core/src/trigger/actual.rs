@@ -11,7 +11,7 @@ use super::desired::DesiredTrigger;
 use super::expression::key_type;
 use super::note::{Note, note, version};
 use super::spec::TriggerSpec;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 use crate::operation::Operation;
 use crate::types::{Fields, Type};
@@ -317,7 +317,7 @@ impl Actual {
                 }
                 _ => {
                     let message = format!("cannot interpret the catalog: it has a {kind:?}");
-                    return Err(Error::new(Kind::Query, message));
+                    return Err(Error::new(ErrorKind::Query, message));
                 }
             }
         }
@@ -399,7 +399,7 @@ impl Actual {
             (_, Some(others)) => format!("there is {}", others.join(", ")),
         };
         let message = format!("table {name} does not exist; {advice}");
-        Err(Error::new(Kind::Spec, message))
+        Err(Error::new(ErrorKind::Spec, message))
     }
 
     /// The types of the columns of a table, each as if it were part of the key. `None` if the table does not exist, or was not
@@ -497,6 +497,7 @@ impl Actual {
 }
 
 fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T> {
-    serde_json::from_str(json)
-        .map_err(|cause| Error::with_source(Kind::Query, "cannot interpret the catalog", cause))
+    serde_json::from_str(json).map_err(|cause| {
+        Error::with_source(ErrorKind::Query, "cannot interpret the catalog", cause)
+    })
 }

@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use super::limits::Trial;
 use super::template::render;
 use crate::backoff::Backoff;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 const LOCK: &str = include_str!("sql/objects/lock.sql");
 const UNLOCK: &str = include_str!("sql/objects/unlock.sql");
@@ -123,7 +123,7 @@ impl Plan {
 fn tables_in_use(cause: tokio_postgres::Error) -> Error {
     let message =
         "cannot change the triggers while other transactions use the tables; try again later";
-    Error::with_source(Kind::Triggers, message, cause)
+    Error::with_source(ErrorKind::Triggers, message, cause)
 }
 
 impl fmt::Display for Plan {

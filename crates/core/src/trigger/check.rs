@@ -9,7 +9,7 @@ use tokio_postgres::types::{ToSql, Type};
 use super::inspect::{get, rows, split};
 use super::spec::TriggerSpec;
 use super::verify::{Drift, verify};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 
 /// After this many checks that found an unchanged fingerprint, the next one inspects everything. A fingerprint covers neither
@@ -45,14 +45,14 @@ struct TablePrint {
 
 impl Check {
     /// The drifts that lose changes.
-    pub(crate) fn deaf(&self) -> impl Iterator<Item = &Drift> {
-        self.drifts.iter().filter(|drift| drift.is_deaf())
+    pub(crate) fn losing(&self) -> impl Iterator<Item = &Drift> {
+        self.drifts.iter().filter(|drift| drift.loses_changes())
     }
 
     /// The drifts that lose changes, as an error. `None` if there are none.
     pub(crate) fn deafness(&self) -> Option<Error> {
-        let list: Vec<String> = self.deaf().map(ToString::to_string).collect();
-        (!list.is_empty()).then(|| Error::new(Kind::Triggers, list.join("; ")))
+        let list: Vec<String> = self.losing().map(ToString::to_string).collect();
+        (!list.is_empty()).then(|| Error::new(ErrorKind::Triggers, list.join("; ")))
     }
 
     /// For each table, a number for its triggers and one for the structure of its rows.

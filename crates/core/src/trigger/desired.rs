@@ -10,7 +10,7 @@ use super::spec::Mode;
 use super::template::{dollar_quoted, render};
 use super::validate::{Valid, without_duplicates};
 use super::{VERSION, expression, rows_query};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 use crate::operation::Operation;
 
@@ -243,7 +243,7 @@ fn notify_body(valid: &Valid<'_>) -> Result<String> {
                  notification has room for; name fewer columns, or record the table in the outbox",
                 types.len()
             );
-            return Err(Error::new(Kind::Spec, message));
+            return Err(Error::new(ErrorKind::Spec, message));
         }
         key_members.push_str(&format!(r#","types":{types}"#));
     }

@@ -13,7 +13,7 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde_json::Value;
 
 use super::actual::Column;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::types::{Fields, Type};
 
 /// Every name is qualified, because functions that record in the outbox may run under the writer's `search_path`.
@@ -212,7 +212,7 @@ pub(super) fn types(key: &[Column], columns: &[Column]) -> Result<Option<String>
     }
     let json = serde_json::to_string(&types).map_err(|cause| {
         Error::with_source(
-            Kind::Spec,
+            ErrorKind::Spec,
             "the types of columns cannot be described",
             cause,
         )

@@ -11,7 +11,7 @@ use tokio_postgres::error::SqlState;
 use super::expression;
 use super::outbox;
 use super::validate::Valid;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 
 /// Functions with at most this many columns are far from any limit and are not tried.
@@ -109,6 +109,6 @@ impl Trial {
             "specification of {name}: its {columns} columns exceed a limit of the server ({limit}); name fewer of them as key, \
          columns or when_changed, or leave old columns out"
         );
-        Err(Error::with_source(Kind::Spec, message, cause))
+        Err(Error::with_source(ErrorKind::Spec, message, cause))
     }
 }

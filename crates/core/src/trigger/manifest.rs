@@ -11,7 +11,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::spec::{Mode, TriggerSpec};
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind};
 use crate::name::{ChannelName, TableName};
 use crate::operation::{Operation, OperationSet};
 
@@ -25,7 +25,7 @@ pub fn to_manifest(specs: &[TriggerSpec]) -> crate::Result<String> {
 
 pub(super) fn serialization_error(cause: serde_json::Error) -> Error {
     Error::with_source(
-        Kind::Spec,
+        ErrorKind::Spec,
         "the specifications cannot be written as JSON",
         cause,
     )
@@ -64,8 +64,9 @@ pub(super) const OPTIONS: [&str; 12] = [
 /// # Errors
 /// If the text is not a JSON array of specifications, or one of them has an unknown field.
 pub fn from_manifest(text: &str) -> crate::Result<Vec<TriggerSpec>> {
-    serde_json::from_str(text)
-        .map_err(|cause| Error::with_source(Kind::Spec, "this is not a manifest of tables", cause))
+    serde_json::from_str(text).map_err(|cause| {
+        Error::with_source(ErrorKind::Spec, "this is not a manifest of tables", cause)
+    })
 }
 
 #[derive(Serialize, Deserialize)]

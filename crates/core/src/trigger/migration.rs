@@ -24,7 +24,7 @@ use super::apply::Plan;
 use super::note::{version, versioned};
 use super::shared::{refuse_newer, refuse_unknown_outbox, refuse_untrusted_owner};
 use super::template::{dollar_quoted, render};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The name and the SQL of each migration. The first has number 1.
 pub(super) const MIGRATIONS: [(&str, &str); VERSION as usize] = [
@@ -111,7 +111,7 @@ fn numbered(number: u32) -> Result<(&'static str, &'static str)> {
         let message = format!(
             "pgherald.outbox cannot be upgraded to version {number}: no migration leads to it"
         );
-        Error::new(Kind::Unsuitable, message)
+        Error::new(ErrorKind::Unsuitable, message)
     })
 }
 

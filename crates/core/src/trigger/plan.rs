@@ -15,7 +15,7 @@ use super::limits::trials;
 use super::shared::{self, Expected, OutboxState, Shared};
 use super::spec::TriggerSpec;
 use super::validate::{Valid, validate};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 
 /// The oldest server on which triggers can be installed, in the format of `server_version_num`. It is the first that has
@@ -296,7 +296,7 @@ fn refuse_old_server(server: &Server) -> Result<()> {
         OLDEST_SERVER / 10_000,
         server.version / 10_000
     );
-    Err(Error::new(Kind::Unsuitable, message))
+    Err(Error::new(ErrorKind::Unsuitable, message))
 }
 
 pub(super) fn refuse_duplicates(specs: &[TriggerSpec]) -> Result<()> {
@@ -305,7 +305,7 @@ pub(super) fn refuse_duplicates(specs: &[TriggerSpec]) -> Result<()> {
         None => Ok(()),
         Some(spec) => {
             let message = format!("two specifications of {}; give one per table", spec.table);
-            Err(Error::new(Kind::Spec, message))
+            Err(Error::new(ErrorKind::Spec, message))
         }
     }
 }

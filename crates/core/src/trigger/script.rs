@@ -25,7 +25,7 @@ use super::validate::check_options;
 use super::{
     VERSION, desired, expression, inspect, manifest, migration, outbox, rows_query, shared,
 };
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::ChannelName;
 use crate::types::{MAX_DEPTH, Type};
 
@@ -56,7 +56,10 @@ use crate::types::{MAX_DEPTH, Type};
 /// ```
 pub fn migration_script(specs: &[TriggerSpec], narrow: bool) -> Result<String> {
     if specs.is_empty() {
-        return Err(Error::new(Kind::Spec, "a script needs at least one table"));
+        return Err(Error::new(
+            ErrorKind::Spec,
+            "a script needs at least one table",
+        ));
     }
     super::plan::refuse_duplicates(specs)?;
     for spec in specs {

@@ -15,7 +15,7 @@ use super::migration;
 use super::note::{other_version, version, versioned};
 use super::outbox::without_types;
 use super::template::{dollar_quoted, render};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 
 pub(super) const BODY: &str = include_str!("sql/objects/notify_rows_body.sql");
@@ -112,7 +112,7 @@ pub(super) fn refuse_untrusted_owner(object: &str, owner: &Owner) -> Result<()> 
     }
     let name = &owner.name;
     Err(Error::new(
-        Kind::Unsuitable,
+        ErrorKind::Unsuitable,
         format!(
             "{object} belongs to {name}, who could make the triggers run anything with your rights; \
              install as {name}, or let a superuser own it"
@@ -126,7 +126,7 @@ fn refuse_forbidden(object: &str, helper: &Function) -> Result<()> {
     }
     let name = &helper.owner.name;
     Err(Error::new(
-        Kind::Unsuitable,
+        ErrorKind::Unsuitable,
         format!("{object} belongs to {name}, and you may not call it; install as {name}"),
     ))
 }
@@ -140,7 +140,7 @@ pub(crate) fn refuse_other_outbox(comment: Option<&str>) -> Result<()> {
         Ordering::Less => "stop the consumers of that version, then run pgherald upgrade --commit",
     };
     Err(Error::new(
-        Kind::Unsuitable,
+        ErrorKind::Unsuitable,
         format!("pgherald.outbox: {}; {way_out}", other_version(installed)),
     ))
 }
@@ -150,7 +150,7 @@ pub(super) fn refuse_unknown_outbox(comment: Option<&str>) -> Result<u32> {
     version(comment).ok_or_else(|| {
         let message =
             "cannot use pgherald.outbox: its comment is not pgherald's; uninstall all, or rename it";
-        Error::new(Kind::Unsuitable, message)
+        Error::new(ErrorKind::Unsuitable, message)
     })
 }
 
@@ -164,7 +164,7 @@ pub async fn require_version(client: &Client) -> Result<()> {
     match rows.first() {
         Some(row) => refuse_other_outbox(get::<Option<&str>>(row, 0)?),
         None => Err(Error::new(
-            Kind::Triggers,
+            ErrorKind::Triggers,
             "the database has no outbox (pgherald.outbox); install the triggers of the watched tables",
         )),
     }
@@ -174,7 +174,7 @@ pub async fn require_version(client: &Client) -> Result<()> {
 pub(super) fn refuse_newer(object: &str, comment: Option<&str>) -> Result<()> {
     match version(comment) {
         Some(installed) if installed > VERSION => Err(Error::new(
-            Kind::Unsuitable,
+            ErrorKind::Unsuitable,
             format!(
                 "{object}: {}; upgrade this program",
                 other_version(installed)

@@ -1,6 +1,6 @@
 //! Renders the `.sql` templates, and quotes function bodies.
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Replaces each `{{name}}` of `template` by its value, in one pass: placeholders in values are not replaced.
 ///
@@ -14,7 +14,7 @@ pub(super) fn render(template: &str, values: &[(&str, &str)]) -> Result<String> 
         let value = values.iter().find(|(candidate, _)| *candidate == name);
         let (_, value) = value.ok_or_else(|| {
             Error::new(
-                Kind::Spec,
+                ErrorKind::Spec,
                 format!("an SQL template has no value for {name:?}"),
             )
         })?;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::actual::{Actual, Column, Table};
 use super::spec::TriggerSpec;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
 
@@ -242,7 +242,7 @@ fn reserved(schema: &str) -> Option<&'static str> {
 
 fn check_kinds(name: &TableName, table: &Table) -> Result<()> {
     if let Some(advice) = reserved(name.schema()) {
-        return Err(Error::new(Kind::Spec, format!("{name} {advice}")));
+        return Err(Error::new(ErrorKind::Spec, format!("{name} {advice}")));
     }
     for member in &table.members {
         let advice = match member.kind.as_str() {
@@ -257,7 +257,7 @@ fn check_kinds(name: &TableName, table: &Table) -> Result<()> {
         } else {
             format!("{name} cannot be watched: its partition {}", member.name.0)
         };
-        return Err(Error::new(Kind::Spec, format!("{subject} {advice}")));
+        return Err(Error::new(ErrorKind::Spec, format!("{subject} {advice}")));
     }
     Ok(())
 }
@@ -298,7 +298,7 @@ fn primary_key(table: &Table) -> Vec<Column> {
 
 fn spec_error(spec: &TriggerSpec, problem: &str) -> Error {
     Error::new(
-        Kind::Spec,
+        ErrorKind::Spec,
         format!("specification of {}: {problem}", spec.table),
     )
 }

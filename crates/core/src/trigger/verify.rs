@@ -17,6 +17,7 @@ use crate::name::TableName;
 
 /// One difference between a specification and the database. `Display` describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Drift {
     /// The watched table.
     pub table: TableName,
@@ -30,7 +31,7 @@ impl Drift {
     /// Returns whether the drift loses changes of the table, or values that the specification names. With any other
     /// drift, every change is still reported.
     #[must_use]
-    pub fn is_deaf(&self) -> bool {
+    pub fn loses_changes(&self) -> bool {
         match self.kind {
             DriftKind::TableMissing
             | DriftKind::Unfit { .. }
@@ -115,7 +116,7 @@ impl Actual {
         self.requirements.iter().flat_map(|requirement| {
             let drifts = self.verify(&requirement.spec).into_iter();
             drifts
-                .filter(Drift::is_deaf)
+                .filter(Drift::loses_changes)
                 .map(move |drift| (requirement, drift))
         })
     }

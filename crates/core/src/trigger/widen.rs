@@ -7,7 +7,7 @@ use super::actual::{Actual, Requirement, Table};
 use super::spec::TriggerSpec;
 use super::validate::trim;
 use super::watched::records_changes;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 use crate::operation::OperationSet;
 
@@ -50,7 +50,7 @@ impl Actual {
                 spec.table,
                 losses.exclusive.join(", ")
             );
-            return Err(Error::new(Kind::Spec, message));
+            return Err(Error::new(ErrorKind::Spec, message));
         }
         let widened = match self.present(spec) {
             Present::Specified(present) => union(spec.clone(), present),
@@ -62,7 +62,7 @@ impl Actual {
                 "a later version of pgherald stored what group {group} requires of {table}: install with that version, \
                  narrow it explicitly, or delete the group's row in pgherald.consumer_requirement"
             );
-            return Err(Error::new(Kind::Spec, message));
+            return Err(Error::new(ErrorKind::Spec, message));
         }
         // The present installation conflicts with the group already, so installing the same again removes nothing.
         let is_chosen = matches!(self.present(spec), Present::Specified(_));
@@ -80,7 +80,7 @@ impl Actual {
                     requirement.group,
                     losses.exclusive.join(", ")
                 );
-                return Err(Error::new(Kind::Spec, message));
+                return Err(Error::new(ErrorKind::Spec, message));
             }
             required.push(requirement.spec);
         }

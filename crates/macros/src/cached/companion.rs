@@ -110,7 +110,7 @@ fn cache_function(
     let describe = describe(function, key, returned, options);
     let concrete = concrete(function, options);
     let doc = format!(
-        "The cache of `{}`: start it once with `Herald::cached`; until then every call runs the function.",
+        "The cache of `{}`: start it once with `Herald::start_cached`; until then every call runs the function.",
         function.sig().ident.unraw()
     );
     quote! {

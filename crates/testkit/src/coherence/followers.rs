@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use actix::{Actor, Arbiter};
-use pgherald_actors::{Ephemeral, HandlerActor};
+use pgherald_actors::{EphemeralOptions, HandlerActor};
 use pgherald_core::group::{Consumer, ConsumerHandle};
-use pgherald_core::{Attempt, Durable, Event, EventHandler, Filter, HandlerResult, Resync};
+use pgherald_core::{Attempt, DurableOptions, Event, EventHandler, Filter, HandlerResult, Resync};
 use tokio::time::timeout;
 
 use super::report::Rule;
@@ -37,7 +37,7 @@ impl<S: Subject> Followers<S> {
     pub(super) async fn start(stage: &Stage) -> Result<Self, Error> {
         let slot = Slot::default();
         let make = Follower::factory(stage, &slot);
-        let options = Ephemeral::new("follower").filter(Filter::new().table_of::<Row>());
+        let options = EphemeralOptions::new("follower").filter(Filter::new().table_of::<Row>());
         let here = HandlerActor::new(options.clone(), make.clone()).start();
         let arbiter = Arbiter::new();
         let elsewhere = options.clone();
@@ -55,7 +55,7 @@ impl<S: Subject> Followers<S> {
         let consumer = match stage.run.settings.outbox {
             false => None,
             true => {
-                let options = Durable::new("followers")
+                let options = DurableOptions::new("followers")
                     .slices(4)
                     .filter(Filter::new().table_of::<Row>())
                     .caches(stage.caches.clone());

@@ -50,6 +50,7 @@ impl fmt::Display for Rule {
 
 /// A violation of a rule.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Violation {
     /// The rule.
     pub rule: Rule,

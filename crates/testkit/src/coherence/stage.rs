@@ -45,7 +45,7 @@ impl Stage {
         let listener = listener(source).map_err(Error::during("cannot make the listener"))?;
         let liveness = Liveness::new(listener.watch_health());
         let caches = listener.caches();
-        let herald = Herald::on_current_arbiter(listener);
+        let herald = Herald::start_on_current_arbiter(listener).await;
         Ok(Self {
             server,
             proxy,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pgherald_core::group::{BatchHandler, Consumer, TransactionalHandler, trial};
 use pgherald_core::trigger::{self, TriggerSpec};
-use pgherald_core::{ConnectConfig, Durable, EventHandler};
+use pgherald_core::{ConnectConfig, DurableOptions, EventHandler};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::HandlerTest;
@@ -16,7 +16,7 @@ use crate::{Error, Postgres};
 /// ```no_run
 /// use pgherald_core::group::TransactionalHandler;
 /// use pgherald_core::trigger::TriggerSpec;
-/// use pgherald_core::{Attempt, Durable, HandlerResult, Inserted, Table};
+/// use pgherald_core::{Attempt, DurableOptions, HandlerResult, Inserted, Table};
 /// use pgherald_testkit::TestDatabase;
 /// use tokio_postgres::Transaction;
 ///
@@ -42,7 +42,7 @@ use crate::{Error, Postgres};
 /// let database = TestDatabase::create().await?;
 /// database.execute("CREATE TABLE users (id bigint PRIMARY KEY); CREATE TABLE statistics AS SELECT 0 AS users").await?;
 /// database.watch([TriggerSpec::of::<User>()?.outbox()]).await?;
-/// let outcome = database.transactional(Durable::new("count"), || Count).sql("INSERT INTO users VALUES (7)").await?;
+/// let outcome = database.transactional(DurableOptions::new("count"), || Count).sql("INSERT INTO users VALUES (7)").await?;
 /// assert!(outcome.is_handled(), "{outcome}");
 /// assert_eq!(database.rows("SELECT users FROM statistics").await?, [["1"]]);
 /// # Ok(())
@@ -141,10 +141,10 @@ impl TestDatabase {
         Ok(())
     }
 
-    /// Prepares a test of a durable [`EventHandler`]. The parameters are those of `Herald::durable`.
+    /// Prepares a test of a durable [`EventHandler`]. The parameters are those of `Herald::start_durable`.
     pub fn handler<H: EventHandler>(
         &self,
-        options: Durable,
+        options: DurableOptions,
         factory: impl Fn() -> H + 'static,
     ) -> HandlerTest<'_> {
         HandlerTest::new::<H::Event, H>(
@@ -158,10 +158,10 @@ impl TestDatabase {
         )
     }
 
-    /// Prepares a test of a [`TransactionalHandler`]. The parameters are those of `Herald::transactional`.
+    /// Prepares a test of a [`TransactionalHandler`]. The parameters are those of `Herald::start_transactional`.
     pub fn transactional<H: TransactionalHandler>(
         &self,
-        options: Durable,
+        options: DurableOptions,
         factory: impl Fn() -> H + 'static,
     ) -> HandlerTest<'_> {
         HandlerTest::new::<H::Event, H>(
@@ -180,10 +180,10 @@ impl TestDatabase {
         )
     }
 
-    /// Prepares a test of a [`BatchHandler`]. The parameters are those of `Herald::batches`.
+    /// Prepares a test of a [`BatchHandler`]. The parameters are those of `Herald::start_batches`.
     pub fn batches<H: BatchHandler>(
         &self,
-        options: Durable,
+        options: DurableOptions,
         factory: impl Fn() -> H + 'static,
     ) -> HandlerTest<'_> {
         HandlerTest::new::<H::Event, H>(

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use pgherald_core::group::trial::{self, Tried};
 use pgherald_core::group::{Consumer, ConsumerHandle, Group, ParkedEvent};
-use pgherald_core::{Backoff, ConnectConfig, Durable, Event, FromEvent, RetryPolicy};
+use pgherald_core::{Backoff, ConnectConfig, DurableOptions, Event, FromEvent, RetryPolicy};
 use tokio::task::LocalSet;
 use tokio::time::{Instant, timeout};
 
@@ -34,7 +34,7 @@ type Trial = Pin<Box<dyn Future<Output = pgherald_core::Result<Vec<Tried>>>>>;
 /// - The group is new, and receives no resync for the time before its creation. It has one slice.
 ///
 /// ```no_run
-/// # use pgherald_core::{Attempt, Durable, Event, EventHandler, HandlerResult, Operation};
+/// # use pgherald_core::{Attempt, DurableOptions, Event, EventHandler, HandlerResult, Operation};
 /// # use pgherald_testkit::TestDatabase;
 /// # struct Mail;
 /// # impl EventHandler for Mail {
@@ -43,7 +43,7 @@ type Trial = Pin<Box<dyn Future<Output = pgherald_core::Result<Vec<Tried>>>>>;
 /// # }
 /// # async fn example(database: TestDatabase) -> Result<(), pgherald_testkit::Error> {
 /// let event = Event::builder("public", "users", Operation::Insert).key(7).build();
-/// let test = database.handler(Durable::new("mail"), || Mail).attempts(3);
+/// let test = database.handler(DurableOptions::new("mail"), || Mail).attempts(3);
 /// let outcome = test.events([event]).await?;
 /// assert!(outcome.is_handled(), "{outcome}");
 /// # Ok(())
@@ -52,22 +52,22 @@ type Trial = Pin<Box<dyn Future<Output = pgherald_core::Result<Vec<Tried>>>>>;
 #[must_use = "a test does nothing until sql() or events() is called"]
 pub struct HandlerTest<'a> {
     database: &'a TestDatabase,
-    options: Durable,
+    options: DurableOptions,
     attempts: u32,
     limit: Duration,
     /// Whether tables are watched, but none of the handler's.
     is_not_watched: bool,
-    consumer: Box<dyn Fn(ConnectConfig, Durable) -> Started>,
-    trial: Box<dyn Fn(ConnectConfig, Durable, Vec<Event>) -> Trial>,
+    consumer: Box<dyn Fn(ConnectConfig, DurableOptions) -> Started>,
+    trial: Box<dyn Fn(ConnectConfig, DurableOptions, Vec<Event>) -> Trial>,
 }
 
 impl<'a> HandlerTest<'a> {
     pub(super) fn new<E: FromEvent, H: 'static>(
         database: &'a TestDatabase,
-        options: Durable,
+        options: DurableOptions,
         factory: impl Fn() -> H + 'static,
-        consumer: impl Fn(ConnectConfig, Durable, Factory<H>) -> Started + 'static,
-        trial: impl Fn(ConnectConfig, Durable, Factory<H>, Vec<Event>) -> Trial + 'static,
+        consumer: impl Fn(ConnectConfig, DurableOptions, Factory<H>) -> Started + 'static,
+        trial: impl Fn(ConnectConfig, DurableOptions, Factory<H>, Vec<Event>) -> Trial + 'static,
     ) -> Self {
         let factory: Factory<H> = Rc::new(factory);
         let trial_factory = Rc::clone(&factory);
@@ -98,7 +98,7 @@ impl<'a> HandlerTest<'a> {
         self
     }
 
-    /// Sets the time limit of the whole test. Default: 30 s. The time limit of an attempt is that of the [`Durable`] options.
+    /// Sets the time limit of the whole test. Default: 30 s. The time limit of an attempt is that of its [`DurableOptions`].
     pub fn within(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
@@ -153,7 +153,7 @@ impl<'a> HandlerTest<'a> {
         }
     }
 
-    fn options(&self) -> Durable {
+    fn options(&self) -> DurableOptions {
         let backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(1));
         let policy = RetryPolicy::new(self.attempts, backoff);
         self.options.clone().retry(policy)

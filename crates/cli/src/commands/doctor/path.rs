@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use pgherald_core::{ChannelName, NotifySource, Signal, Source};
+use pgherald_core::{ChannelName, ErrorKind, NotifySource, Signal, Source};
 use tokio::time::timeout;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -55,7 +55,7 @@ pub(super) async fn notifications(client: &Client, database: &Database) -> Findi
             Signal::Down(error) if error.is_connection() => return Err(error.into()),
             Signal::Down(error) => {
                 let finding = format!("cannot listen: {}", error.chain());
-                let fix = match error.is_replica() {
+                let fix = match error.kind() == ErrorKind::Replica {
                     true => TO_PRIMARY,
                     false => NO_POOLER,
                 };

@@ -128,7 +128,7 @@ fn judge(
     spec: &TriggerSpec,
     refusal: Option<&str>,
 ) -> Finding {
-    let result = match drift.is_deaf() {
+    let result = match drift.loses_changes() {
         true => Verdict::Failed,
         false => Verdict::Warning,
     };

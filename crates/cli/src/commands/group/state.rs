@@ -59,7 +59,9 @@ pub(in crate::commands) fn requirements(actual: &Actual) -> Vec<Required> {
         Required {
             group: required.group.clone(),
             specification: required.spec.clone(),
-            unmet: drifts.find(Drift::is_deaf).map(|drift| described(&drift)),
+            unmet: drifts
+                .find(Drift::loses_changes)
+                .map(|drift| described(&drift)),
         }
     });
     required.collect()

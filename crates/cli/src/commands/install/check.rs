@@ -34,7 +34,7 @@ impl Difference {
         Self {
             difference: described(drift),
             table: Some(drift.table.to_string()),
-            loses_changes: drift.is_deaf(),
+            loses_changes: drift.loses_changes(),
             is_repaired: !matches!(
                 drift.kind,
                 DriftKind::TableMissing | DriftKind::Unfit { .. }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use pgherald_core::group::{Consumer, Group, Seek, rehearse};
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
-    Attempt, Durable, Event, EventHandler, HandlerResult, Health, OutboxSource, Signal, Source,
-    TableName, outbox,
+    Attempt, DurableOptions, Event, EventHandler, HandlerResult, Health, OutboxSource, Signal,
+    Source, TableName, outbox,
 };
 use pgherald_testkit::Postgres;
 use tokio::task::spawn_local;
@@ -157,7 +157,7 @@ async fn consumes(role: &Scene) -> Failures {
     failures.note("retry", core(group.retry_dead_letters(None).await));
     failures.note("discard", core(group.discard_dead_letters(None).await));
     failures.note("trim", core(outbox::trim(&client).await));
-    let terms = Durable::new("g").slices(1).requires([jobs()]);
+    let terms = DurableOptions::new("g").slices(1).requires([jobs()]);
     let config = role.url.parse().unwrap();
     let (handle, consumer) = Consumer::new(config, terms, || Ignore).unwrap();
     spawn_local(consumer.run());
@@ -252,7 +252,7 @@ async fn scene(postgres: &Postgres) -> Scene {
 }
 
 async fn make_group(scene: &Scene) {
-    let terms = Durable::new("g").slices(1).from_beginning();
+    let terms = DurableOptions::new("g").slices(1).from_beginning();
     let terms = terms.requires([jobs()]);
     let config = scene.url.parse().unwrap();
     let (handle, consumer) = Consumer::new(config, terms, || Ignore).unwrap();

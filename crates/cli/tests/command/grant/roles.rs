@@ -6,7 +6,7 @@ use std::time::Duration;
 use pgherald_core::group::{Consumer, Group, Seek, TransactionalHandler};
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
-    Attempt, Backoff, Durable, Event, HandlerError, HandlerResult, KeyPart, NotifySource,
+    Attempt, Backoff, DurableOptions, Event, HandlerError, HandlerResult, KeyPart, NotifySource,
     OutboxSource, Resync, RetryPolicy, Signal, Source, TableName, outbox,
 };
 use pgherald_testkit::Postgres;
@@ -226,7 +226,7 @@ async fn consuming_role_can_run_groups_and_change_nothing_else() {
         // Events that succeed, fail at first, and never succeed.
         let run = || {
             let wait = Duration::from_millis(1);
-            let terms = Durable::new("t")
+            let terms = DurableOptions::new("t")
                 .from_beginning()
                 .slices(2)
                 .lease(Duration::from_secs(2))

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Decision, Strategy, due, positive};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 
 /// Applies events when no other has come for a quiet time, at the latest after a bound.
@@ -56,7 +56,7 @@ impl Debounced {
             let message = format!(
                 "at_most of Debounced is {at_most:?}, it must be at least quiet, which is {quiet:?}"
             );
-            return Err(Error::new(Kind::Config, message));
+            return Err(Error::new(ErrorKind::Config, message));
         }
         Ok(Self {
             quiet,

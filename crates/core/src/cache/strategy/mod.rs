@@ -36,12 +36,13 @@ pub use greedy::Greedy;
 pub use timed::Timed;
 pub use windowed::Windowed;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 
 /// The decision of a [`Strategy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "a decision does nothing until a driver acts on it"]
+#[non_exhaustive]
 pub enum Decision {
     /// Drop the event: it does not matter. At a deadline: do nothing.
     Ignore,
@@ -133,7 +134,7 @@ pub trait Strategy: Send + 'static {
 fn positive(setting: &str, value: Duration) -> Result<Duration> {
     if value.is_zero() {
         let message = format!("{setting} is {value:?}, it must be longer than 0");
-        return Err(Error::new(Kind::Config, message));
+        return Err(Error::new(ErrorKind::Config, message));
     }
     Ok(value)
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::{Decision, Strategy, due, positive};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::operation::Operation;
 
@@ -69,7 +69,7 @@ impl Windowed {
     pub fn events(events: usize) -> Result<Self> {
         if events == 0 {
             let message = "events of Windowed is 0, it must be at least 1";
-            return Err(Error::new(Kind::Config, message));
+            return Err(Error::new(ErrorKind::Config, message));
         }
         Ok(Self::new(Window::Events(events)))
     }
@@ -93,7 +93,7 @@ impl Windowed {
         let wanted: VecDeque<Operation> = sequence.into_iter().collect();
         if wanted.is_empty() {
             let message = "sequence of Windowed is empty, it must have at least 1 operation";
-            return Err(Error::new(Kind::Config, message));
+            return Err(Error::new(ErrorKind::Config, message));
         }
         let last = VecDeque::with_capacity(wanted.len());
         Ok(Self::new(Window::Sequence { wanted, last }))

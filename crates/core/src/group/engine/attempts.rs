@@ -9,7 +9,7 @@ use tracing::Instrument;
 use tokio_postgres::error::SqlState;
 
 use super::{Engine, State, track, weight};
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind as Kind};
 use crate::group::job::{Disposition, Finished, Job, LONGEST_DELAY, Origin, Outcome, Park, Track};
 use crate::group::runner::{Acknowledge, Assignment, ExecutionMode, Runner};
 use crate::group::store::Settlement;

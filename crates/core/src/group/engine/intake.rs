@@ -8,7 +8,7 @@ use super::{Engine, MOST_IN_FLIGHT, State, track, weight};
 use crate::error::Result;
 use crate::event::Event;
 use crate::group::job::{Disposition, Job, Origin, Park, Row};
-use crate::group::options::Durable;
+use crate::group::options::DurableOptions;
 use crate::group::runner::{ExecutionMode, Runner};
 use crate::group::session::{Fetched, Page};
 use crate::group::slices::Slices;
@@ -203,7 +203,7 @@ impl<R: Runner> Engine<R> {
     }
 }
 
-fn page_size(mode: ExecutionMode, options: &Durable) -> usize {
+fn page_size(mode: ExecutionMode, options: &DurableOptions) -> usize {
     match mode {
         ExecutionMode::OneByOne | ExecutionMode::Transactional => 512,
         ExecutionMode::Batches => options.max_batch.clamp(512, MOST_IN_FLIGHT),

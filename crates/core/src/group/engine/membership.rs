@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{CONNECT, Engine, State, new_node};
 use crate::backoff::Backoff;
-use crate::error::{Error, Kind};
+use crate::error::{Error, ErrorKind as Kind};
 use crate::group::runner::Runner;
 use crate::group::session::Session;
 use crate::group::tick::{NodeState, Tick, TickResult};

@@ -13,6 +13,7 @@ use crate::trigger::require_version;
 
 /// The position that a group moves to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Seek {
     /// Everything that is still in the outbox is delivered.
     Beginning,

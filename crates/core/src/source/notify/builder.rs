@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::NotifySource;
 use crate::backoff::Backoff;
 use crate::connect::ConnectConfig;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::ChannelName;
 use crate::source::options::Options;
 use crate::source::outbox::OutboxSourceBuilder;
@@ -136,7 +136,7 @@ impl NotifySourceBuilder {
                 "changes of {} are recorded in the outbox, not announced; watch it with an OutboxSource",
                 spec.table()
             );
-            return Err(Error::new(Kind::Config, message));
+            return Err(Error::new(ErrorKind::Config, message));
         }
         for spec in &settings.options.specs {
             if !settings.channels.contains(spec.channel_name()) {

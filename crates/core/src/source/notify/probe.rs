@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 
 use super::builder::Settings;
 use crate::connect::ConnectConfig;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::ChannelName;
 use crate::source::listen::execute;
 use crate::source::wire::Wire;
@@ -39,7 +39,7 @@ pub(super) async fn probe(wire: &mut Wire, client: &Client, settings: &Settings)
         if notified && timer.as_mut().poll(cx).is_ready() {
             let message =
                 format!("a notification from another connection did not arrive within {limit:?}");
-            return Poll::Ready(Err(Error::new(Kind::Deaf, message)));
+            return Poll::Ready(Err(Error::new(ErrorKind::NoNotifications, message)));
         }
         while let Poll::Ready(notification) = wire.poll_notification(cx) {
             if notification.channel() == channel.as_str() && notification.payload() == token {
@@ -77,7 +77,7 @@ async fn notify(config: &ConnectConfig, channel: &ChannelName, token: &str) -> R
     let (sent, _) = tokio::join!(sent, connection);
     sent.map_err(|cause| {
         Error::with_source(
-            Kind::Query,
+            ErrorKind::Query,
             "the second connection of the probe cannot NOTIFY",
             cause,
         )

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::OutboxSource;
 use crate::backoff::Backoff;
 use crate::connect::ConnectConfig;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::source::options::{Options, check_span};
 use crate::trigger::TriggerSpec;
 
@@ -114,7 +114,7 @@ impl OutboxSourceBuilder {
                  TriggerSpec::outbox, or watch it with a NotifySource, which can be joined with this one",
                 spec.table()
             );
-            return Err(Error::new(Kind::Config, message));
+            return Err(Error::new(ErrorKind::Config, message));
         }
         Ok(Arc::new(settings))
     }

@@ -29,7 +29,7 @@
 //!   disabled or altered, or the *history* has changed. A cursor is meaningless for an outbox that was created anew, a
 //!   replica that was promoted, or a server that has crashed, because such servers assign transaction ids a second time.
 //! - A position that goes back (after a sequence was set back, for example) also causes a `Resync`, and is a separate [kind
-//!   of error](Error::is_history).
+//!   of error](crate::ErrorKind::History).
 //! - `Live` is emitted after a difference that was read to its end within a second. The remaining events are then young.
 //! - The source is live only while the triggers of every watched table are in place, as with NOTIFY.
 //! - A row that fails to decode becomes a `Resync` in its place, which also covers later such rows of its table in the page.
@@ -42,6 +42,7 @@ mod pace;
 mod page;
 mod session;
 
+use crate::ErrorKind;
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
@@ -77,7 +78,7 @@ const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
 /// watched or not. Use [`Filter`](crate::Filter)s to select them.
 ///
 /// The role must be able to read the tables of schema `pgherald`. Connect directly, or through a pooler that keeps sessions:
-/// a pooler in transaction mode is [refused](crate::Error::is_pooled) at each attempt.
+/// a pooler in transaction mode is [refused](crate::ErrorKind::Pooler) at each attempt.
 ///
 /// ```
 /// use std::time::Duration;
@@ -234,7 +235,7 @@ impl OutboxSource {
 
     /// Drops the session and schedules the next attempt.
     fn lose(&mut self, error: Error) -> Signal {
-        if error.is_history()
+        if error.kind() == ErrorKind::History
             && let Some(known) = &mut self.known
         {
             known.position = None;

@@ -4,7 +4,7 @@
 use postgres_protocol::escape::escape_literal;
 use serde_json::json;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ChannelName, TableName};
 use crate::trigger::actual::{Column, Member, Table};
 use crate::trigger::expression::{self, Size};
@@ -75,7 +75,7 @@ impl Sample {
         match text.contains("sample") {
             true => {
                 let message = format!("a function has no placeholder for a part of it: {text}");
-                Err(Error::new(Kind::Spec, message))
+                Err(Error::new(ErrorKind::Spec, message))
             }
             false => Ok(text),
         }
@@ -176,7 +176,7 @@ pub(super) fn fragments() -> Result<String> {
     match lines.contains("sample") {
         true => {
             let message = format!("an expression has no placeholder for a part of it: {lines}");
-            Err(Error::new(Kind::Spec, message))
+            Err(Error::new(ErrorKind::Spec, message))
         }
         false => Ok(format!("[\n{lines}\n]")),
     }

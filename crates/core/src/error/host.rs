@@ -1,0 +1,62 @@
+//! Errors that only the actors report.
+
+use std::time::Duration;
+
+use super::{Error, ErrorKind};
+
+/// An option of a handler is zero, so no attempt could succeed.
+#[must_use]
+pub fn zero_option(handler: &str, option: &str) -> Error {
+    let message = format!(
+        "{option} of handler {handler:?} is 0, so no attempt could succeed; it must be greater"
+    );
+    Error::new(ErrorKind::Config, message)
+}
+
+/// A herald that would wait for no time at all until it is live.
+#[must_use]
+pub fn no_time_to_be_live() -> Error {
+    Error::new(
+        ErrorKind::Config,
+        "live_within is 0, so no start could succeed; it must be longer, or start_without_waiting() waits for nothing",
+    )
+}
+
+/// Actors cannot be started on this thread, because no actix system runs there.
+#[must_use]
+pub fn no_actix() -> Error {
+    Error::new(
+        ErrorKind::Config,
+        "the current arbiter cannot be used: no actix system runs on this thread; use #[actix::main] or \
+         #[actix_web::main] in place of #[tokio::main], #[actix::test] in tests, or have the herald start threads of its own",
+    )
+}
+
+/// A herald cannot be started, because no runtime runs on this thread.
+#[must_use]
+pub fn no_runtime() -> Error {
+    Error::new(
+        ErrorKind::Config,
+        "the herald cannot be started: no runtime runs on this thread; use #[tokio::main], #[actix::main] or \
+         #[actix_web::main], #[tokio::test] or #[actix::test] in tests",
+    )
+}
+
+/// A thread for actors cannot be started.
+#[must_use]
+pub fn no_thread(cause: std::io::Error) -> Error {
+    Error::with_source(ErrorKind::Config, "cannot start a thread for actors", cause)
+}
+
+/// A listener or a consumer was not live within the limit. Has the kind and hint of `cause`, the failure of the last attempt.
+#[must_use]
+pub fn not_live(owner: &str, within: Duration, cause: Option<Error>) -> Error {
+    let message = format!("{owner} is not live after {within:?}");
+    match cause {
+        Some(cause) => Error::with_source(cause.kind(), message, cause),
+        None => Error::new(
+            ErrorKind::Connect,
+            format!("{message}: the server has not answered"),
+        ),
+    }
+}
