@@ -51,7 +51,6 @@ pub struct Seen {
 
 /// A resync or a batch that a [`Probe`] has received.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum Sight {
     /// A resync: events may be missing here.
     Resync(Resync),

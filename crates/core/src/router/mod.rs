@@ -11,6 +11,7 @@ mod caches;
 mod options;
 mod order;
 mod room;
+mod routes;
 mod subscription;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::signal::{Resync, ResyncReason, Signal};
 pub use backlog::Delivery;
 pub use caches::Caches;
 pub use options::{Overflow, SubscriptionOptions};
+use routes::Routes;
 use subscription::Shared;
 pub use subscription::{Subscription, SubscriptionId, SubscriptionObserver, SubscriptionStats};
 
@@ -49,7 +51,7 @@ pub use subscription::{Subscription, SubscriptionId, SubscriptionObserver, Subsc
 #[derive(Debug)]
 pub struct Router {
     /// The subscriptions, except those of caches.
-    routes: Vec<Route>,
+    routes: Routes,
     caches: Caches,
     next_id: u64,
     live: bool,
@@ -83,13 +85,10 @@ impl Route {
             .push(|backlog| backlog.push_resync(resync, number));
     }
 
-    /// Queues the events of `batch` that match. Returns whether the source should wait for the subscriber.
-    fn push_events(&self, batch: &Arc<[Event]>, number: u64) -> bool {
-        let selected = self.filter.select(batch);
-        selected.is_some_and(|selected| {
-            self.shared
-                .push(|backlog| backlog.push_events(selected, number))
-        })
+    /// Queues events. Returns whether the source should wait for the subscriber.
+    fn push_events(&self, events: Arc<[Event]>, number: u64) -> bool {
+        self.shared
+            .push(|backlog| backlog.push_events(events, number))
     }
 }
 
@@ -102,7 +101,7 @@ impl Router {
     )]
     pub fn new() -> Self {
         Self {
-            routes: Vec::new(),
+            routes: Routes::default(),
             caches: Caches::new(),
             next_id: 0,
             live: false,
@@ -142,7 +141,13 @@ impl Router {
         }
         self.next_id += 1;
         let id = SubscriptionId(self.next_id);
-        let shared = Arc::new(Shared::new(id, options, self.caches.clone()));
+        let mut of_caches = self.caches.routes();
+        let routes = match options.gate.is_some() {
+            true => &mut *of_caches,
+            false => &mut self.routes,
+        };
+        let abandoned = Arc::clone(routes.abandoned());
+        let shared = Arc::new(Shared::new(id, options, self.caches.clone(), abandoned));
         let mut route = Route {
             filter,
             shared: Arc::clone(&shared),
@@ -151,10 +156,7 @@ impl Router {
         if let Some(session) = self.session.filter(|_| self.live) {
             route.set_live(session, self.caches.next_number());
         }
-        match shared.has_gate() {
-            true => self.caches.routes().push(route),
-            false => self.routes.push(route),
-        }
+        routes.insert(route);
         Ok(Subscription::new(shared))
     }
 
@@ -162,19 +164,12 @@ impl Router {
     ///
     /// Returns whether a subscription with this id existed.
     pub fn unsubscribe(&mut self, id: SubscriptionId) -> bool {
-        let is_it = |route: &mut Route| route.shared.id() == id;
-        let mut left: Vec<Route> = Vec::new();
-        for routes in [&mut self.routes, &mut *self.caches.routes()] {
-            left.extend(routes.extract_if(.., is_it));
-            if routes.len() < routes.capacity() / 4 {
-                // There were many, for a time.
-                routes.shrink_to(2 * routes.len());
-            }
-        }
-        for route in &left {
-            route.shared.close();
-        }
-        !left.is_empty()
+        let of_handler = self.routes.remove(id);
+        let Some(route) = of_handler.or_else(|| self.caches.routes().remove(id)) else {
+            return false;
+        };
+        route.shared.close();
+        true
     }
 
     /// Passes a signal to every subscription that it concerns.
@@ -186,11 +181,15 @@ impl Router {
             Signal::Events(batch) => {
                 let number = self.caches.next_number();
                 let mut crowded = Vec::new();
-                self.each_route(|route| {
-                    if route.push_events(batch, number) {
+                let mut push = |route: &Route, events| {
+                    if route.push_events(events, number) {
                         crowded.push(Arc::clone(&route.shared));
                     }
-                });
+                };
+                // Caches come first, so that their marks are set before a handler checks them.
+                self.caches.routes().distribute(batch, &mut push);
+                self.routes.sweep();
+                self.routes.distribute(batch, &mut push);
                 self.crowded = crowded;
             }
             Signal::Resync(resync) => {
@@ -272,7 +271,7 @@ impl Router {
     #[must_use]
     pub fn stats(&self) -> Vec<SubscriptionStats> {
         let caches = self.caches.routes();
-        let all = caches.iter().chain(&self.routes);
+        let all = caches.iter().chain(self.routes.iter());
         let mut stats: Vec<_> = all.map(|route| route.shared.stats()).collect();
         stats.sort_by_key(|stats| stats.id);
         stats
@@ -282,7 +281,7 @@ impl Router {
     /// checks them.
     fn each_route(&mut self, mut visit: impl FnMut(&mut Route)) {
         self.caches.routes().iter_mut().for_each(&mut visit);
-        self.routes.retain(|route| !route.shared.is_abandoned());
+        self.routes.sweep();
         self.routes.iter_mut().for_each(visit);
     }
 }

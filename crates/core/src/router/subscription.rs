@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use super::backlog::{Backlog, Counts, Delivery, Popped};
 use super::caches::Caches;
 use super::options::{Overflow, SubscriptionOptions};
+use super::routes::Abandoned;
 use crate::gate::Session;
 use crate::signal::Resync;
 use crate::telemetry::{SUBSCRIPTION_EVENTS, SUBSCRIPTION_QUEUED_EVENTS, counter, dropped, gauge};
@@ -173,6 +174,7 @@ impl Drop for Subscription {
             self.shared.update_mark(&mut state);
             state.take_unmeasured()
         };
+        self.shared.abandoned.set();
         self.shared.measure(&unmeasured);
         self.shared.set_not_live();
     }
@@ -213,6 +215,8 @@ pub(super) struct Shared {
     id: SubscriptionId,
     options: SubscriptionOptions,
     caches: Caches,
+    /// Shared by the routes that have this one.
+    abandoned: Arc<Abandoned>,
     state: Mutex<State>,
     wake: Notify,
     delivered: Counter,
@@ -270,7 +274,12 @@ impl State {
 }
 
 impl Shared {
-    pub(super) fn new(id: SubscriptionId, options: SubscriptionOptions, caches: Caches) -> Self {
+    pub(super) fn new(
+        id: SubscriptionId,
+        options: SubscriptionOptions,
+        caches: Caches,
+        abandoned: Arc<Abandoned>,
+    ) -> Self {
         let backlog = Backlog::new(options.capacity, options.overflow);
         let state = Mutex::new(State {
             backlog,
@@ -292,6 +301,7 @@ impl Shared {
             id,
             options,
             caches,
+            abandoned,
             state,
             wake: Notify::new(),
         }
