@@ -12,7 +12,9 @@ mod support;
 use std::hint::black_box;
 use std::time::SystemTime;
 
-use pgherald::{Decoder, Event, Filter, Router, Signal, SubscriptionOptions};
+use pgherald::__private::host::events::Decoder;
+use pgherald::__private::host::events::Router;
+use pgherald::{Event, Filter, Signal, SubscriptionOptions};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;

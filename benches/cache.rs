@@ -9,9 +9,11 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use pgherald::__private::host::cache::Drive;
+use pgherald::__private::host::events::Router;
 use pgherald::{
     CacheBuilder, CacheDriver, CacheHandle, Delivery, Event, Operation, Resync, ResyncReason,
-    Router, Signal, Subscription, Table,
+    Signal, Subscription, Table,
 };
 
 const KEYS: i64 = 10_000;

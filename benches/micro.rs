@@ -13,7 +13,9 @@ use std::hint::black_box;
 use std::time::SystemTime;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pgherald::{Decoder, Filter, Router, Signal, SubscriptionOptions};
+use pgherald::__private::host::events::Decoder;
+use pgherald::__private::host::events::Router;
+use pgherald::{Filter, Signal, SubscriptionOptions};
 use support::{Bare, BareBorrowed};
 
 const BATCH: usize = 512;

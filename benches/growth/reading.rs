@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgherald::outbox::{Cursor, OutboxReader};
+use pgherald::__private::host::outbox::{Cursor, OutboxReader};
+
 use tokio_postgres::Client;
 
 use crate::cost::time_of_process;

@@ -4,9 +4,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use pgherald::__private::host::events::Router;
 use pgherald::{
-    CacheBuilder, Event, Filter, Operation, Router, Signal, Subscription, SubscriptionOptions,
-    TableName,
+    CacheBuilder, Event, Filter, Operation, Signal, Subscription, SubscriptionOptions, TableName,
 };
 
 use crate::{Asked, median, print};

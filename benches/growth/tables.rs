@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use pgherald::__private::host;
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{ConnectConfig, NotifySource, OutboxSource, Signal, Signals, supervise};
 
@@ -49,7 +50,7 @@ pub(crate) async fn measure(asked: &Asked) {
                 match operation {
                     0 => stage.install(&specs).await,
                     1 => drop(trigger::verify(&stage.client, &specs).await.unwrap()),
-                    _ => drop(trigger::watched(&stage.client).await.unwrap()),
+                    _ => drop(host::trigger::watched(&stage.client).await.unwrap()),
                 }
                 let cost = Cost::so_far(&stage.server, &stage.client)
                     .await

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use pgherald_core::__private::host::outbox::OutboxReader;
 use pgherald_core::group::Consumer;
-use pgherald_core::outbox::OutboxReader;
+
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
     Attempt, DurableOptions, Event, EventHandler, HandlerError, HandlerResult, Health, Inserted,

@@ -4,9 +4,11 @@
 
 use std::sync::Arc;
 
+use pgherald_core::__private::host;
+use pgherald_core::__private::host::trigger::Migration;
 use pgherald_core::TableName;
 use pgherald_core::group::ConsumerHandle;
-use pgherald_core::trigger::{self, Migration, TriggerSpec};
+use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_testkit::Postgres;
 
 use crate::support::{Log, Scene, all_well, connect, degraded, drained, local, options};
@@ -58,7 +60,9 @@ fn jobs() -> TriggerSpec {
 }
 
 async fn migrations(scene: &Scene) -> Vec<Migration> {
-    let actual = trigger::inspect_all(&scene.client, &[]).await.unwrap();
+    let actual = host::trigger::inspect_all(&scene.client, &[])
+        .await
+        .unwrap();
     actual.migrations().unwrap()
 }
 

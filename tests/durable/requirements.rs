@@ -1,5 +1,6 @@
 //! The requirements of groups, compared with the installed triggers. Each gap causes one resync.
 
+use pgherald_core::__private::host::trigger::SpecParts;
 use pgherald_core::group::Consumer;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{

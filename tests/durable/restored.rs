@@ -5,7 +5,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use futures_util::{SinkExt, StreamExt};
-use pgherald_core::group::{Seek, rehearse};
+use pgherald_core::__private::host::group::rehearse;
+use pgherald_core::group::Seek;
 use pgherald_testkit::Postgres;
 use tokio_postgres::Client;
 

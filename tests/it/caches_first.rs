@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler, ResponseFuture};
+use pgherald::__private::host::cache::Drive;
 use pgherald::group::Group;
 use pgherald::trigger::TriggerSpec;
 use pgherald::{

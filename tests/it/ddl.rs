@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use actix::{Actor, Addr};
+use pgherald::__private::host::events::Split;
 use pgherald::trigger::TriggerSpec;
 use pgherald::{CacheBuilder, Filter, Herald, ListenerActor, SubscribeHealth, Table, TableName};
 use pgherald_testkit::{FaultProxy, Postgres, Probe, Seen};

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
+use pgherald::__private::host::events::Split;
 use pgherald::{
     Events, Filter, Key, ListenerActor, Operation, Overflow, Subscribe, SubscribeHealth,
     SubscriptionOptions,

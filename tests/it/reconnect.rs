@@ -1,8 +1,8 @@
 //! Failed connections are made again, and a resync announces possibly missed events.
 
-use pgherald::ErrorKind;
 use std::time::Duration;
 
+use pgherald::ErrorKind;
 use pgherald_testkit::{FaultProxy, Postgres, Sight};
 
 use crate::support::{

@@ -3,8 +3,8 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use pgherald::cache::{CacheEvent, CacheObserver, Refresh, WhenNotLive};
 use pgherald::{Affected, Changed, ChannelName, Greedy, LoadLimit, cached};
+use pgherald::{CacheEvent, CacheObserver, Refresh, WhenNotLive};
 
 use crate::support::{Calls, Order, User, start};
 

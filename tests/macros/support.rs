@@ -3,9 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use pgherald::__private::host::cache::Drive;
+use pgherald::__private::host::events::Router;
 use pgherald::cache::CacheKey;
 use pgherald::{
-    CacheDriver, CachedFn, Error, Event, Resync, ResyncReason, Router, Signal, Subscription, Table,
+    CacheDriver, CachedFn, Error, Event, Resync, ResyncReason, Signal, Subscription, Table,
 };
 
 #[derive(Clone, Debug, PartialEq, Table)]

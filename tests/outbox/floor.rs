@@ -1,9 +1,10 @@
 //! The floor of a difference: the last id that was taken before its snapshot.
 
-use pgherald::ErrorKind;
 use std::path::Path;
 
-use pgherald_core::outbox::OutboxReader;
+use pgherald::ErrorKind;
+use pgherald_core::__private::host::outbox::OutboxReader;
+
 use tokio::task::JoinSet;
 
 use crate::support::Scene;

@@ -1,10 +1,10 @@
 //! Which rows `OutboxReader` returns, and when.
 
-use pgherald::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgherald_core::outbox::OutboxReader;
+use pgherald::ErrorKind;
+use pgherald_core::__private::host::outbox::OutboxReader;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{Operation, TableName};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pgherald_core::outbox::{Cursor, OutboxReader};
+use pgherald_core::__private::host::outbox::{Cursor, OutboxReader};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{Event, TableName};
 use pgherald_testkit::Postgres;

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pgherald::ConnectConfig;
+use pgherald_core::__private::host::outbox::OutboxReader;
 use pgherald_core::group::{Consumer, ConsumerHandle};
-use pgherald_core::outbox::{OutboxReader, trim};
+use pgherald_core::outbox::trim;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
     Attempt, DurableOptions, Event, EventHandler, HandlerResult, Health, OutboxSource, Signal,

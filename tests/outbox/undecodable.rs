@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pgherald_core::outbox::OutboxReader;
+use pgherald_core::__private::host::outbox::OutboxReader;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{ConnectConfig, OutboxSource, ResyncReason, Signal, Source, TableName};
 use pgherald_testkit::{FaultProxy, Postgres};

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use pgherald_core::__private::host::outbox::OutboxReader;
+
 use fastrand::Rng;
-use pgherald_core::outbox::OutboxReader;
 
 use crate::audit::Audit;
 use crate::cursors::{Cursors, Sample};

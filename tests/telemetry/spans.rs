@@ -5,8 +5,9 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use pgherald::__private::host::telemetry::SPAN_ATTEMPT;
 use pgherald::group::{Batch, BatchHandler, Consumer};
-use pgherald::telemetry::SPAN_ATTEMPT;
+
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
     Attempt, ConnectConfig, DurableOptions, Event, EventHandler, HandlerResult, TableName,

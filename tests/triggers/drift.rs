@@ -1,6 +1,6 @@
 //! Drift that `verify` reports. Each is repaired by a new plan.
 
-use pgherald_core::trigger::{self, Drift, DriftKind, TriggerSpec};
+use pgherald_core::trigger::{self, DriftKind, TriggerSpec};
 
 use super::support::{Scene, spec, table};
 
@@ -35,19 +35,14 @@ async fn a_missing_table_is_drift() {
     let scene = scene().await;
     scene.run("DROP TABLE users").await;
     let drift = trigger::verify(&scene.client, &[users()]).await.unwrap();
-    let kind = DriftKind::TableMissing;
+    let [drift] = &drift[..] else {
+        panic!("{drift:?}");
+    };
     assert_eq!(
-        drift,
-        [Drift {
-            table: table("users"),
-            relation: table("users"),
-            kind
-        }]
+        (&drift.table, &drift.relation, &drift.kind),
+        (&table("users"), &table("users"), &DriftKind::TableMissing)
     );
-    assert_eq!(
-        drift[0].to_string(),
-        "public.users: the table does not exist"
-    );
+    assert_eq!(drift.to_string(), "public.users: the table does not exist");
 }
 
 #[tokio::test]

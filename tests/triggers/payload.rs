@@ -1,7 +1,8 @@
 //! The payload of each kind of change.
 
+use pgherald_core::__private::host::events::Decoder;
 use pgherald_core::trigger::TriggerSpec;
-use pgherald_core::{ChannelName, Decoder, Operation, Table, TableName};
+use pgherald_core::{ChannelName, Operation, Table, TableName};
 
 use super::support::{Listener, Scene, event, spec, table};
 

@@ -1,6 +1,8 @@
 //! Renamed tables. A table is found through its triggers. It announces changes under its former name until it is installed again,
 //! and loses none of them, whatever else is installed meanwhile.
 
+use pgherald_core::__private::host;
+use pgherald_core::__private::host::trigger::SpecParts;
 use pgherald_core::Operation;
 use pgherald_core::trigger::{self, TriggerSpec};
 
@@ -361,7 +363,7 @@ async fn renamed_triggers_of_a_later_version_or_another_role_are_not_replaced() 
 async fn watched_reports_the_current_names_of_renamed_tables() {
     let scene = renamed(&[spec("a").outbox(), spec("b"), spec("c")], SWAP).await;
     scene.run("DROP TABLE c").await;
-    let watched = trigger::watched(&scene.client).await.unwrap();
+    let watched = host::trigger::watched(&scene.client).await.unwrap();
     for one in &watched {
         let (former, now) = match one.is_outbox {
             Some(true) => (Some(table("a")), Some(table("b"))),

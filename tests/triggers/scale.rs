@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use pgherald_core::__private::host;
 use pgherald_core::trigger::{self, Drift, DriftKind, TriggerSpec};
 use pgherald_core::{ConnectConfig, NotifySource, OutboxSource, Signal, Source, TableName};
 use pgherald_testkit::{FaultProxy, Postgres};
@@ -82,10 +83,13 @@ impl Crowd {
         count("empty plan");
         assert_eq!(trigger::verify(client, specs).await.unwrap(), []);
         count("verify");
-        assert_eq!(trigger::watched(client).await.unwrap().len(), specs.len());
+        assert_eq!(
+            host::trigger::watched(client).await.unwrap().len(),
+            specs.len()
+        );
         count("watched");
         let names: Vec<_> = tables.iter().collect();
-        let actual = trigger::inspect_all(client, &names).await.unwrap();
+        let actual = host::trigger::inspect_all(client, &names).await.unwrap();
         count("inspect_all");
         assert!(actual.plan(specs).unwrap().is_empty());
         assert_eq!(actual.watched().len(), specs.len());

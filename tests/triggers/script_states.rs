@@ -1,5 +1,6 @@
 //! Scripts for migrations in databases with earlier or damaged installations, and the states that scripts reject.
 
+use pgherald_core::__private::host;
 use pgherald_core::Operation;
 use pgherald_core::trigger::{self, TriggerSpec, migration_script};
 
@@ -249,7 +250,7 @@ async fn a_script_upgrades_the_outbox_of_an_earlier_version_unless_consumers_of_
     scene.run("DELETE FROM pgherald.consumer_node").await;
     scene.run(&script).await;
     assert!(scene.plan(&jobs).await.is_empty());
-    trigger::require_version(&scene.client).await.unwrap();
+    host::trigger::require_version(&scene.client).await.unwrap();
     let recorded = "SELECT count(*)::text FROM pgherald.outbox_event";
     assert_eq!(scene.value(recorded).await, "1");
 }

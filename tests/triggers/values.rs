@@ -1,5 +1,6 @@
 //! The text of values: it does not depend on the session, and is correct for every type.
 
+use pgherald_core::__private::host::trigger::SpecParts;
 use pgherald_core::trigger::{self, TriggerSpec};
 
 use super::support::{Scene, connect, event, spec, table};

@@ -1,8 +1,8 @@
 //! Columns whose type changes before and after the triggers are installed again, and unavailable values.
 
-use pgherald::ErrorKind;
 use std::error::Error;
 
+use pgherald::ErrorKind;
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{Event, TableName};
 use serde::Deserialize;

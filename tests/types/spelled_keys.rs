@@ -7,10 +7,12 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
+use pgherald_core::__private::host::cache::Drive;
+use pgherald_core::__private::host::events::Router;
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
     CacheBuilder, CacheDriver, CacheHandle, CaselessText, Event, Filter, Key, KeyColumn, KeyPart,
-    MacAddress, PaddedText, Resync, ResyncReason, Router, Signal, Subscription, Table, TableName,
+    MacAddress, PaddedText, Resync, ResyncReason, Signal, Subscription, Table, TableName,
 };
 use rust_decimal::Decimal;
 use tokio_postgres::Row;

@@ -4,9 +4,10 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use pgherald_core::outbox::{Cursor, OutboxReader};
+use pgherald_core::__private::host::events::Decoder;
+use pgherald_core::__private::host::outbox::{Cursor, OutboxReader};
 use pgherald_core::trigger::{self, TriggerSpec};
-use pgherald_core::{Decoder, Event, TableName};
+use pgherald_core::{Event, TableName};
 use pgherald_testkit::Postgres;
 use serde::Deserialize;
 use tokio::sync::mpsc;

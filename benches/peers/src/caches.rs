@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use pgherald_core::__private::host::cache::Drive;
+use pgherald_core::__private::host::events::Router;
 use pgherald_core::{
     CacheBuilder, CacheDriver, CacheHandle, Delivery, Event, Operation, Resync, ResyncReason,
-    Router, Signal, Subscription, Table,
+    Signal, Subscription, Table,
 };
 
 /// The cached value.

@@ -8,6 +8,7 @@ use std::fmt;
 use std::time::Instant;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
+use pgherald_core::__private::host::cache::Drive;
 use pgherald_core::{CacheDriver, cache::CacheKey};
 use tokio::task::JoinHandle;
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use pgherald_core::trigger::Watched;
+use pgherald_core::__private::host::trigger::Watched;
 use pgherald_core::{ConnectConfig, TableName};
 use tokio_postgres::{Client, Row};
 

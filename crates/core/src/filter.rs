@@ -197,8 +197,8 @@ impl Filter {
                 return Some(Arc::clone(batch));
             };
             picked.extend_from_slice(&batch[..miss]);
-            after_miss = [miss + 1..batch.len()];
-            rest = &after_miss;
+            after_miss = miss + 1..batch.len();
+            rest = std::slice::from_ref(&after_miss);
         }
         for range in rest {
             let events = batch[range.clone()].iter();

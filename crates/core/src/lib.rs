@@ -56,28 +56,37 @@ mod types;
 pub use {rustls, tokio_postgres};
 
 pub use backoff::Backoff;
-pub use cache::{
-    Affected, CacheBuilder, CacheDriver, CacheEvent, CacheHandle, CacheObserver, CacheScope,
-    CacheStats, CachedFn, Debounced, Decision, Greedy, LoadError, LoadLimit, Loaded, Refresh,
-    Strategy, Timed, WhenNotLive, Windowed, WriteToken,
-};
+pub use cache::builder::CacheBuilder;
+pub use cache::dependency::Affected;
+pub use cache::driver::CacheDriver;
+pub use cache::function::CachedFn;
+pub use cache::handle::{CacheHandle, WhenNotLive};
+pub use cache::limit::LoadLimit;
+pub use cache::load_error::LoadError;
+pub use cache::loaded::Loaded;
+pub use cache::observer::{CacheEvent, CacheObserver};
+pub use cache::refresh::Refresh;
+pub use cache::scope::CacheScope;
+pub use cache::stats::CacheStats;
+pub use cache::strategy::{Debounced, Decision, Greedy, Strategy, Timed, Windowed};
+pub use cache::write_token::WriteToken;
 pub use connect::ConnectConfig;
 pub use error::{Error, ErrorKind, Result};
 pub use event::{
-    CaselessText, Changed, ColumnType, Decoder, Deleted, Event, EventBuilder, FromEvent, Inserted,
-    Key, KeyColumn, KeyPart, MacAddress, PaddedText, RowKey, Table, Truncated, Updated,
+    CaselessText, Changed, ColumnType, Deleted, Event, EventBuilder, FromEvent, Inserted, Key,
+    KeyColumn, KeyPart, MacAddress, PaddedText, RowKey, Table, Truncated, Updated,
 };
 pub use filter::Filter;
-pub use group::DurableOptions;
-pub use handler::{
-    Attempt, EventHandler, HandlerError, HandlerResult, IdempotencyKey, RetryPolicy,
-};
+pub use group::options::DurableOptions;
+pub use handler::event_handler::{Attempt, EventHandler, HandlerResult, IdempotencyKey};
+pub use handler::failure::HandlerError;
+pub use handler::retry::RetryPolicy;
 pub use listener::{Listener, ListenerCounts, ListenerStatus};
 pub use name::{ChannelName, MAX_IDENTIFIER_BYTES, TableName};
 pub use operation::{Operation, OperationSet};
 pub use router::{
-    Caches, Delivery, Overflow, Router, Subscription, SubscriptionId, SubscriptionObserver,
-    SubscriptionOptions, SubscriptionStats,
+    Caches, Delivery, Overflow, Subscription, SubscriptionId, SubscriptionOptions,
+    SubscriptionStats,
 };
 pub use signal::{Health, Resync, ResyncReason, Signal};
 pub use source::{

@@ -96,7 +96,7 @@ impl Naive {
                 Health::Degraded { since, .. } => SystemTime::now()
                     .duration_since(*since)
                     .is_ok_and(|age| age < self.max_age),
-                Health::Connecting => false,
+                _ => false,
             }
     }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use pgherald_core::__private::host;
 use pgherald_core::trigger;
 use pgherald_testkit::Postgres;
 use sqlx::Connection as _;
@@ -124,7 +125,7 @@ impl Scene {
 
     /// Installs `manifest` as `pgherald install --commit` does.
     async fn install(&self, manifest: &str) {
-        let specs = trigger::from_manifest(manifest).unwrap();
+        let specs = host::trigger::from_manifest(manifest).unwrap();
         trigger::install(&self.client, &specs).await.unwrap();
     }
 

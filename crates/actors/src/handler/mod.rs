@@ -20,10 +20,12 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult,
     ResponseActFuture, WrapFuture,
 };
-use pgherald_core::handler::{
-    Failure, GivenUp, Instances, Lane, Schedule, Task, contain, contained, run,
+use pgherald_core::__private::host::handler::{Instances, Lane, Schedule, contain, contained, run};
+use pgherald_core::__private::host::telemetry::{
+    FailureLog, HandlerMetrics, attempt_span, dropped,
 };
-use pgherald_core::telemetry::{FailureLog, HandlerMetrics, attempt_span, dropped};
+use pgherald_core::handler::{Failure, GivenUp, Task};
+
 use pgherald_core::{Attempt, Event, EventHandler, FromEvent};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -234,11 +236,7 @@ impl<H: EventHandler> HandlerActor<H> {
                 }
                 dropped(handler, failure.label(), false, 1);
                 self.report.given_up += 1;
-                self.call_given_up(&GivenUp {
-                    task: job.task,
-                    attempts,
-                    failure,
-                });
+                self.call_given_up(&GivenUp::new(job.task, attempts, failure));
                 self.schedule.finish(lane);
             }
         }

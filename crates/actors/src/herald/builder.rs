@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use pgherald_core::__private::host::errors;
+use pgherald_core::__private::host::events::Split;
+use pgherald_core::__private::host::events::Watches;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
     ChannelName, ConnectConfig, Joined, NotifySource, NotifySourceBuilder, Result, Source, Table,
@@ -103,8 +105,7 @@ impl HeraldBuilder {
     /// installed already: while they are not, the listener is not live.
     ///
     /// Existing triggers, columns and options that this program does not require stay, because another program may need them.
-    /// The start fails if one installation cannot serve both programs: it has another mode, channel or key. See
-    /// [`Actual::widened`](trigger::Actual::widened).
+    /// The start fails if one installation cannot serve both programs: it has another mode, channel or key.
     pub fn install_triggers(mut self) -> Self {
         self.install = Some(false);
         self

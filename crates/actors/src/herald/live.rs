@@ -24,7 +24,7 @@ pub(super) async fn within(
     let cause = match &*health.borrow() {
         Health::Live { .. } => return Ok(()),
         Health::Degraded { cause, .. } => Some(cause.clone()),
-        Health::Connecting => None,
+        _ => None,
     };
     Err(errors::not_live(owner, limit, cause))
 }

@@ -5,8 +5,10 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::{Message, Recipient, WeakAddr};
-use pgherald_core::telemetry::dropped;
-use pgherald_core::{Backoff, Health, Subscription, SubscriptionId, SubscriptionObserver};
+
+use pgherald_core::__private::host::events::{Receive, SubscriptionObserver};
+use pgherald_core::__private::host::telemetry::dropped;
+use pgherald_core::{Backoff, Health, Subscription, SubscriptionId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 

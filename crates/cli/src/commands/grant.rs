@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger;
+use pgherald_core::__private::host;
 use tokio_postgres::Client;
 
 use super::plan::{Messages, present, replanned};
@@ -37,7 +37,7 @@ async fn run_once(
     let rights = rights.ok_or_else(|| no_role(&grant.role))?;
     refuse(&rights, grant.to)?;
     if rights.has_outbox {
-        trigger::require_version(client).await?;
+        host::trigger::require_version(client).await?;
     }
     let grants = rights.grants(grant.to);
     if grant.commit && !grants.is_empty() {

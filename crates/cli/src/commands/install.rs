@@ -7,7 +7,10 @@ mod summary;
 use std::path::Path;
 use std::process::ExitCode;
 
-use pgherald_core::trigger::{self, Actual, TriggerSpec};
+use pgherald_core::__private::host;
+use pgherald_core::__private::host::trigger::Actual;
+use pgherald_core::__private::host::trigger::SpecParts;
+use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{ChannelName, Operation, OperationSet, TableName};
 use tokio_postgres::Client;
 
@@ -40,7 +43,7 @@ pub(crate) async fn run(
     };
     if install.check {
         let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
-        let actual = trigger::inspect_all(&client, &tables).await?;
+        let actual = host::trigger::inspect_all(&client, &tables).await?;
         return check::check(output, &actual, &specs, install.narrow);
     }
     replanned(async || run_once(&client, output, install, &specs).await).await
@@ -53,7 +56,7 @@ async fn run_once(
     specs: &[TriggerSpec],
 ) -> Result<ExitCode, Failure> {
     let tables: Vec<_> = specs.iter().map(TriggerSpec::table).collect();
-    let actual = trigger::inspect_all(client, &tables).await?;
+    let actual = host::trigger::inspect_all(client, &tables).await?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
     // Refuse a specification that does not fit its table before comparing it with the installation.
     let _ = actual.plan(specs)?;
@@ -87,7 +90,7 @@ fn manifest(file: &Path) -> Result<Vec<TriggerSpec>, Failure> {
         false => std::fs::read_to_string(file),
     };
     let text = text.map_err(|cause| Failure::usage(format!("cannot read {name}: {cause}")))?;
-    let specs = trigger::from_manifest(&text)
+    let specs = host::trigger::from_manifest(&text)
         .map_err(|error| Failure::usage(format!("{name}: {}", error.chain())))?;
     match specs.is_empty() {
         true => Err(Failure::usage(format!("{name} lists no table"))),

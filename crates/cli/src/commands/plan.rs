@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger::{Actual, Plan, TriggerSpec};
+use pgherald_core::__private::host::trigger::Actual;
+use pgherald_core::trigger::{Plan, TriggerSpec};
 use serde::Serialize;
 use tokio_postgres::Client;
 

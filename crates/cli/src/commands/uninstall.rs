@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
+use pgherald_core::__private::host;
+use pgherald_core::__private::host::trigger::Watched;
 use pgherald_core::TableName;
-use pgherald_core::trigger::{self, Plan, Watched};
+use pgherald_core::trigger::{self, Plan};
 use tokio_postgres::Client;
 
 use super::group;
@@ -45,7 +47,7 @@ async fn everything(client: &Client) -> Result<(Plan, String, Vec<String>), Fail
 }
 
 async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<String>), Failure> {
-    let actual = trigger::inspect_all(client, &[]).await?;
+    let actual = host::trigger::inspect_all(client, &[]).await?;
     let watched = actual.watched();
     let named = find(client, typed, &watched).await?;
     let tables: Vec<_> = named.iter().map(|named| named.table.clone()).collect();
@@ -76,7 +78,7 @@ async fn some(client: &Client, typed: &[String]) -> Result<(Plan, String, Vec<St
             return Err(Failure::problem(message).hint("pgherald status lists what is installed"));
         }
     }
-    let actual = trigger::inspect_all(client, &tables.iter().collect::<Vec<_>>()).await?;
+    let actual = host::trigger::inspect_all(client, &tables.iter().collect::<Vec<_>>()).await?;
     let plan = actual.plan_uninstall(&tables)?;
     let names: Vec<_> = tables.iter().map(ToString::to_string).collect();
     let is_removed = |one: &Watched| tables.iter().any(|table| is_of(one, table));

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger::{self, Actual, Migration, Plan, TriggerSpec};
+use pgherald_core::__private::host;
+use pgherald_core::__private::host::trigger::{Actual, Migration};
+use pgherald_core::trigger::{Plan, TriggerSpec};
 use tokio_postgres::Client;
 
 use super::doctor::{Finding, problems};
@@ -28,7 +30,7 @@ async fn run_once(
     output: &mut Output,
     upgrade: &Upgrade,
 ) -> Result<ExitCode, Failure> {
-    let mut actual = trigger::inspect_all(client, &[]).await?;
+    let mut actual = host::trigger::inspect_all(client, &[]).await?;
     // An empty plan fails if the shared objects cannot be upgraded, and then no table can.
     let _ = actual.plan(&[])?;
     let migrations = actual.migrations()?;
@@ -38,7 +40,7 @@ async fn run_once(
             return show(output, &migrations);
         }
         migrated = migrate(client, output, &migrations).await?;
-        actual = trigger::inspect_all(client, &[]).await?;
+        actual = host::trigger::inspect_all(client, &[]).await?;
     }
     let mut found = Found::sort(&actual);
     let mut plan = found.plan(&actual)?;

@@ -10,7 +10,8 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 
 use futures_util::stream::{BoxStream, SelectAll, StreamExt};
-use pgherald_core::trigger::{self, TriggerSpec};
+use pgherald_core::__private::host;
+use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
     ChannelName, ConnectConfig, Error, ErrorKind, NotifySource, OutboxSource, Signal, Signals,
     TableName, supervise,
@@ -61,7 +62,7 @@ async fn refuse_unannounced(
     if named.is_empty() {
         return Ok(());
     }
-    let installed = trigger::watched(client).await?;
+    let installed = host::trigger::watched(client).await?;
     for Named { table, exists } in named {
         if !exists {
             return Err(no_table(table));
@@ -83,7 +84,7 @@ fn no_table(table: &TableName) -> Failure {
 
 /// Returns the installed specifications of the tables or, if none are named, of all tables.
 async fn installed(client: &Client, named: &[Named]) -> Result<Vec<TriggerSpec>, Failure> {
-    let watched = trigger::watched(client).await?;
+    let watched = host::trigger::watched(client).await?;
     let specs = watched.iter().filter_map(|one| one.spec.clone());
     let mut specs: Vec<_> = specs.collect();
     if named.is_empty() && specs.is_empty() {

@@ -1,5 +1,6 @@
 //! `install`, `uninstall`, `upgrade`.
 
+use pgherald_core::__private::host::events::Watches;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{NotifySource, TableName};
 use pgherald_testkit::Postgres;

@@ -1,3 +1,69 @@
-//! What the other crates of pgherald need of this one, and users do not.
+//! What the other crates of pgherald need of this one, and users do not: parts of hosts of handlers and caches, and what the
+//! command reads. Not for other use: it changes without notice.
 
+/// Errors that only hosts report.
 pub use crate::error::host as errors;
+
+/// Parts of sources and listeners.
+pub mod events {
+    pub use super::super::parts::{Receive, Split, Watches};
+    pub use crate::event::decode::Decoder;
+    pub use crate::router::Router;
+    pub use crate::router::subscription::SubscriptionObserver;
+}
+
+/// Running handlers without a group.
+pub mod handler {
+    pub use crate::handler::contain::contain;
+    pub use crate::handler::event_handler::run;
+    pub use crate::handler::instance::{Instance, Instances};
+    pub use crate::handler::schedule::{Lane, Schedule};
+    pub use crate::panic::contained;
+}
+
+/// Types of key columns, for all caches of a host.
+pub mod cache {
+    pub use super::super::parts::Drive;
+    pub use crate::cache::key_check::KeyTypes;
+}
+
+/// Tests of handlers, and of the statements of consumers.
+pub mod group {
+    pub use super::super::parts::Wants;
+    pub use crate::group::rehearsal::rehearse;
+
+    /// Trials of a handler in a transaction that is rolled back.
+    pub mod trial {
+        pub use crate::group::trial::{
+            LONGEST_PAUSE, Tried, batches, plain, transactional, without_first_resync,
+        };
+    }
+}
+
+/// Reading the outbox without a source or a group.
+pub mod outbox {
+    pub use crate::outbox::cursor::Cursor;
+    pub use crate::outbox::reader::{OutboxReader, Page};
+}
+
+/// Recording metrics, and the names of all metrics.
+pub mod telemetry {
+    pub use crate::telemetry::handler::{HandlerMetrics, attempt_span};
+    pub use crate::telemetry::names::*;
+    pub use crate::telemetry::record::{Level, dropped};
+    pub use crate::telemetry::unlogged::{FailureLog, FailureSummary};
+}
+
+/// What is installed, in detail.
+pub mod trigger {
+    pub use super::super::parts::SpecParts;
+    pub use crate::trigger::actual::{Actual, Requirement};
+    pub use crate::trigger::inspect::{inspect, inspect_all};
+    pub use crate::trigger::manifest::from_manifest;
+    pub use crate::trigger::migration::Migration;
+    pub use crate::trigger::plan::OLDEST_SERVER;
+    pub use crate::trigger::shared::require_version;
+    pub use crate::trigger::spelled_key::SpelledKey;
+    pub use crate::trigger::summary::TableChange;
+    pub use crate::trigger::watched::{Watched, watched};
+}

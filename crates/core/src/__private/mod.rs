@@ -4,6 +4,7 @@
 //! Decisions about a cached call are made here, not in the macro.
 
 pub mod host;
+mod parts;
 
 use std::convert::Infallible;
 use std::pin::Pin;

@@ -28,7 +28,7 @@ use crate::telemetry::{CACHE_LOAD_SECONDS, histogram};
 /// Builds a cache: its dependencies, strategy, capacity and times.
 ///
 /// ```
-/// use pgherald_core::cache::{CacheBuilder, Greedy};
+/// use pgherald_core::{CacheBuilder, Greedy};
 /// use pgherald_core::Table;
 ///
 /// struct User;
@@ -110,7 +110,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
     ///
     /// A key of the right type may have a value that no event has: for example a time with nanoseconds, because
     /// PostgreSQL stores microseconds. Reads of such a key always bypass the cache. The first one logs a warning, and
-    /// [`CacheStats::bypassed_unmatched_key`](super::CacheStats::bypassed_unmatched_key) counts them. Truncate times to
+    /// [`CacheStats::bypassed_unmatched_key`](crate::CacheStats::bypassed_unmatched_key) counts them. Truncate times to
     /// microseconds.
     pub fn row_of<T>(mut self) -> Self
     where
@@ -143,7 +143,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
     /// the event counts as concerning everything.
     ///
     /// ```
-    /// # use pgherald_core::cache::{Affected, CacheBuilder};
+    /// # use pgherald_core::{Affected, CacheBuilder};
     /// # use pgherald_core::{Operation, Table};
     /// # struct Order;
     /// # impl Table for Order {
@@ -211,7 +211,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
     /// load.
     ///
     /// ```
-    /// use pgherald_core::cache::CacheBuilder;
+    /// use pgherald_core::CacheBuilder;
     ///
     /// let pages = CacheBuilder::<i64, String>::new("pages")
     ///     .weigher(|_, page| page.capacity() as u64)
@@ -263,15 +263,15 @@ impl<K: 'static, V> CacheBuilder<K, V> {
     /// Default: no limit.
     ///
     /// At the limit the load ends, and all callers that wait for it get
-    /// [`LoadError::TimedOut`](super::LoadError::TimedOut). The next read begins a new load. The limit also applies to
+    /// [`LoadError::TimedOut`](crate::LoadError::TimedOut). The next read begins a new load. The limit also applies to
     /// loads in the background, and to a load whose caller keeps its future without polling it. A [cached
-    /// function](super::CachedFn) has no such error: at the limit, its body continues, or runs, for this caller alone.
+    /// function](crate::CachedFn) has no such error: at the limit, its body continues, or runs, for this caller alone.
     ///
     /// The limit needs the timer of a tokio runtime. It does not apply to loads outside of a runtime.
     ///
     /// ```
     /// use std::time::Duration;
-    /// use pgherald_core::cache::CacheBuilder;
+    /// use pgherald_core::CacheBuilder;
     ///
     /// let users = CacheBuilder::<i64, String>::new("users").load_timeout(Duration::from_secs(5));
     /// ```
@@ -289,18 +289,18 @@ impl<K: 'static, V> CacheBuilder<K, V> {
     ///
     /// - An event that invalidates the key drops its error, as does [`invalidate`](CacheHandle::invalidate). An error
     ///   whose load began before an invalidation is not kept.
-    /// - Only errors returned by the loader are kept: not [`TimedOut`](super::LoadError::TimedOut), not a panic, and
+    /// - Only errors returned by the loader are kept: not [`TimedOut`](crate::LoadError::TimedOut), not a panic, and
     ///   not an error of a batch ([`get_many_or_load`](CacheHandle::get_many_or_load)) or of a
     ///   [refresh](Self::refresh).
     /// - Errors do not count towards [`capacity`](Self::capacity); up to as many errors are kept besides the values.
     ///   Callers share an error, so it need not be `Clone`. A caller with another error type calls its own loader.
     /// - While the source is not live, errors are neither kept nor returned.
-    /// - [`CacheStats::errors_served`](super::CacheStats::errors_served) and [`errors`](super::CacheStats::errors)
+    /// - [`CacheStats::errors_served`](crate::CacheStats::errors_served) and [`errors`](crate::CacheStats::errors)
     ///   count them.
     ///
     /// ```
     /// use std::time::Duration;
-    /// use pgherald_core::cache::CacheBuilder;
+    /// use pgherald_core::CacheBuilder;
     ///
     /// let users = CacheBuilder::<i64, String>::new("users").errors_for(Duration::from_secs(5));
     /// ```
@@ -315,7 +315,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self
     }
 
-    /// Sets the observer, which receives every [`CacheEvent`](super::CacheEvent).
+    /// Sets the observer, which receives every [`CacheEvent`](crate::CacheEvent).
     pub fn observer(mut self, observer: Arc<impl CacheObserver>) -> Self {
         self.observer = Some(observer);
         self
@@ -327,7 +327,7 @@ impl<K: 'static, V> CacheBuilder<K, V> {
         self
     }
 
-    /// Sets the channel on which [write tokens](super::WriteToken) are announced. The listener must listen to it.
+    /// Sets the channel on which [write tokens](crate::WriteToken) are announced. The listener must listen to it.
     /// Default: [`ChannelName::DEFAULT`].
     pub fn write_token_channel(mut self, channel: ChannelName) -> Self {
         self.channel = channel;

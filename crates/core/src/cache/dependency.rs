@@ -11,7 +11,7 @@ use crate::name::TableName;
 use crate::panic::contained;
 use crate::types::{Fields, SameKey, Type};
 
-/// The keys that an event concerns. [`keys_by`](super::CacheBuilder::keys_by) returns it.
+/// The keys that an event concerns. [`keys_by`](crate::CacheBuilder::keys_by) returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Affected<K> {

@@ -41,14 +41,14 @@ use crate::sync::now;
 /// The minimum time between two deadline calls of a strategy, whatever deadlines it asks for.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
-/// Applies the deliveries of a subscription to a cache. [`CacheBuilder::build`](super::CacheBuilder::build) returns it,
+/// Applies the deliveries of a subscription to a cache. [`CacheBuilder::build`](crate::CacheBuilder::build) returns it,
 /// together with the handle.
 ///
 /// With actix, `CacheActor` hosts it. With plain tokio:
 ///
 /// ```
 /// use pgherald_core::Router;
-/// use pgherald_core::cache::CacheBuilder;
+/// use pgherald_core::CacheBuilder;
 /// # use pgherald_core::{Table, TableName};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -117,7 +117,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     ///
     /// # Errors
     /// If it does. The message names the table.
-    pub fn check_watched(&self, watched: &[TableName]) -> Result<()> {
+    pub(crate) fn check_watched(&self, watched: &[TableName]) -> Result<()> {
         let unwatched = self.tables().find(|table| !watched.contains(table));
         unwatched.map_or(Ok(()), |table| {
             let name = self.name();
@@ -130,8 +130,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     }
 
     /// Sets which tables are in [outbox mode](crate::trigger::TriggerSpec::outbox). If the cache depends on one of
-    /// them, [`WriteToken::applied`](super::WriteToken::applied) returns an error instead of waiting.
-    pub fn set_recorded(&self, recorded: &[TableName]) {
+    /// them, [`WriteToken::applied`](crate::WriteToken::applied) returns an error instead of waiting.
+    pub(crate) fn set_recorded(&self, recorded: &[TableName]) {
         if let Some(table) = self.tables().find(|table| recorded.contains(table)) {
             self.inner.marks.outrun(table);
         }
@@ -150,7 +150,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     }
 
     /// Applies a delivery.
-    pub fn apply(&mut self, delivery: &Delivery, now: Instant) {
+    pub(crate) fn apply(&mut self, delivery: &Delivery, now: Instant) {
         if self.inner.refused.get().is_some() {
             return;
         }
@@ -177,7 +177,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
 
     /// Returns when to call [`wake`](Self::wake), if at all. Ask again after every other call.
     #[must_use]
-    pub fn next_wake(&self) -> Option<Instant> {
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
         let deadline = contained(|| self.strategy.deadline());
         // A panic must be handled at once.
         let deadline = deadline.unwrap_or_else(|_| Some(now()));
@@ -185,7 +185,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     }
 
     /// Calls the strategy if its deadline has passed.
-    pub fn wake(&mut self, now: Instant) {
+    pub(crate) fn wake(&mut self, now: Instant) {
         self.guarded(now, |driver| {
             driver.start(now);
             let deadline = driver.ask(now, |strategy| strategy.deadline());
@@ -233,10 +233,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         }
     }
 
-    /// Runs the background loads of [`Refresh`](super::Refresh), frees dead values, and reports counts to the recorder
+    /// Runs the background loads of [`Refresh`](crate::Refresh), frees dead values, and reports counts to the recorder
     /// of [metrics](crate::telemetry) once a second. It runs while it is polled, and never ends. For hosts other than
     /// [`run`](Self::run). The first call returns all of this work; later calls return a future that does nothing.
-    pub fn background(&mut self) -> impl Future<Output = ()> + Send + use<K, V> {
+    pub(crate) fn background(&mut self) -> impl Future<Output = ()> + Send + use<K, V> {
         let refresher = self.refresher.take();
         let housekeeping = self.housekeeping.take();
         async move {

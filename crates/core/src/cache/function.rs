@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// A cache that is declared at compile time and started later, if at all: `#[cached]` makes it from a function.
 ///
 /// Before it is started, and after its herald has shut down, the function runs without a cache. A function belongs to
-/// one herald at a time, or to one in each [`CacheScope`](super::CacheScope).
+/// one herald at a time, or to one in each [`CacheScope`](crate::CacheScope).
 pub struct CachedFn<K, V> {
     describe: fn() -> Result<CacheBuilder<K, V>>,
     /// At most one cache for each scope.

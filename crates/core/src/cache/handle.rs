@@ -61,7 +61,7 @@ pub enum WhenNotLive {
 ///
 /// A hit takes the lock of one shard for one lookup, and awaits nothing.
 ///
-/// When the last handle is dropped, the cache [closes](Self::close). A [cached function](super::CachedFn) keeps its
+/// When the last handle is dropped, the cache [closes](Self::close). A [cached function](crate::CachedFn) keeps its
 /// handle.
 ///
 /// The [module's documentation](super) lists the guarantees.
@@ -184,7 +184,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// at the moment. Invalidations are tracked by hash, so a collision may refuse a value without need.
     ///
     /// ```
-    /// # fn fill(users: &pgherald_core::cache::CacheHandle<i64, String>, all: fn() -> Vec<(i64, String)>) {
+    /// # fn fill(users: &pgherald_core::CacheHandle<i64, String>, all: fn() -> Vec<(i64, String)>) {
     /// let before = users.stamp();
     /// for (id, name) in all() {
     ///     users.insert(&before, id, name);
@@ -215,7 +215,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
 
     /// Invalidates one key. Reads that begin from now on reload it, and join no load that began before.
     ///
-    /// Returns whether there was a value, or a load of it. With [`Refresh`](super::Refresh), the old value is not
+    /// Returns whether there was a value, or a load of it. With [`Refresh`](crate::Refresh), the old value is not
     /// served either. The key may be in a borrowed form, as for [`get`](Self::get).
     pub fn invalidate<Q>(&self, key: &Q) -> bool
     where
@@ -259,7 +259,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     }
 
     /// Returns why the cache was closed permanently, if an event has shown that its key type does not fit a key column;
-    /// see [`CacheBuilder::row_of`](super::CacheBuilder::row_of). The cache stays closed until the program
+    /// see [`CacheBuilder::row_of`](crate::CacheBuilder::row_of). The cache stays closed until the program
     /// starts it again.
     #[must_use]
     pub fn refused(&self) -> Option<&Error> {

@@ -58,23 +58,6 @@ impl Reading {
 }
 
 /// The types of tables' columns, as read from the catalog: for [`CacheDriver::check_key_types`].
-///
-/// ```no_run
-/// use pgherald_core::cache::KeyTypes;
-/// use pgherald_core::{CacheDriver, TableName};
-///
-/// # async fn example(
-/// #     client: &tokio_postgres::Client,
-/// #     users: CacheDriver<i64, String>,
-/// #     sessions: CacheDriver<String, i64>,
-/// # ) -> pgherald_core::Result<()> {
-/// let tables: Vec<&TableName> = users.tables().chain(sessions.tables()).collect();
-/// let types = KeyTypes::read(client, &tables).await?;
-/// users.check_key_types(&types)?;
-/// sessions.check_key_types(&types)?;
-/// # Ok(())
-/// # }
-/// ```
 #[derive(Clone, Debug, Default)]
 pub struct KeyTypes(HashMap<TableName, Fields>);
 
@@ -98,7 +81,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     /// see [`Key`](crate::Key). Runs no statement if there is [nothing to check](Self::has_keys_to_check).
     ///
     /// The check is optional: an event that the cache could miss closes it, and
-    /// [`CacheHandle::refused`](super::CacheHandle::refused) then returns the same error.
+    /// [`CacheHandle::refused`](crate::CacheHandle::refused) then returns the same error.
     ///
     /// ```no_run
     /// use pgherald_core::{CacheBuilder, Table};
@@ -132,7 +115,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     ///
     /// # Errors
     /// If a key type does not fit.
-    pub fn check_key_types(&self, types: &KeyTypes) -> Result<()> {
+    pub(crate) fn check_key_types(&self, types: &KeyTypes) -> Result<()> {
         for dependency in self.checked() {
             // A table that does not exist is reported by the listener.
             if let Some(types) = types.0.get(dependency.name()) {
@@ -147,7 +130,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
 
     /// Returns whether `types` have all tables that must be checked, and the key types fit them.
     #[must_use]
-    pub fn fits(&self, types: &KeyTypes) -> bool {
+    pub(crate) fn fits(&self, types: &KeyTypes) -> bool {
         let mut checked = self.checked();
         checked.all(|one| types.0.contains_key(one.name())) && self.check_key_types(types).is_ok()
     }
@@ -159,7 +142,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
 
     /// Returns whether the key types of the cache fit some column types only. Integers, for example, fit all.
     #[must_use]
-    pub fn has_keys_to_check(&self) -> bool {
+    pub(crate) fn has_keys_to_check(&self) -> bool {
         self.checked().next().is_some()
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// A permit is held while the load's future exists. A future that is kept without being polled blocks other loads.
 ///
 /// ```
-/// use pgherald_core::cache::{CacheBuilder, LoadLimit};
+/// use pgherald_core::{CacheBuilder, LoadLimit};
 ///
 /// let limit = LoadLimit::new(16);
 /// let users = CacheBuilder::<i64, String>::new("users").load_limit(&limit);

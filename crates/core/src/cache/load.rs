@@ -43,16 +43,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     ///   drops the future at a deadline shorter than the load never gets a value: use
     ///   [`get_or_load_detached`](Self::get_or_load_detached) there.
     /// - A future that was polled once and is then kept without being polled blocks the other callers of its key, for
-    ///   at most [`load_timeout`](super::CacheBuilder::load_timeout).
+    ///   at most [`load_timeout`](crate::CacheBuilder::load_timeout).
     /// - A read never waits for a load that began before the key was last invalidated. The result of such a load is not
     ///   stored.
     /// - The loader must read the database itself, not return data that was read before.
-    /// - While the source is not live, [`WhenNotLive`](super::WhenNotLive) applies.
+    /// - While the source is not live, [`WhenNotLive`](crate::WhenNotLive) applies.
     /// - A hit does not wait, but it spends [tokio's budget](tokio::task::coop): a task that only reads hits yields now
     ///   and then, so that events are applied and timers fire on its thread. [`get`](Self::get) cannot yield.
     ///
     /// ```
-    /// # use pgherald_core::cache::{CacheHandle, LoadError};
+    /// # use pgherald_core::{CacheHandle, LoadError};
     /// # async fn example(users: &CacheHandle<i64, String>, client: &tokio_postgres::Client)
     /// #     -> Result<(), LoadError<tokio_postgres::Error>> {
     /// let name = users
@@ -67,7 +67,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     ///
     /// # Errors
     /// The loader's error, which all callers that wait for this load get, and which is kept only with
-    /// [`errors_for`](super::CacheBuilder::errors_for); [`LoadError::Recursive`]; or [`LoadError::TimedOut`].
+    /// [`errors_for`](crate::CacheBuilder::errors_for); [`LoadError::Recursive`]; or [`LoadError::TimedOut`].
     pub async fn get_or_load<E, L, F>(&self, key: K, load: L) -> Result<Arc<V>, LoadError<E>>
     where
         E: Send + Sync + 'static,
@@ -95,7 +95,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use pgherald_core::cache::{CacheHandle, Loaded, LoadError};
+    /// # use pgherald_core::{CacheHandle, Loaded, LoadError};
     /// # async fn rate(from: &str) -> Result<f64, std::io::Error> { Ok(1.0) }
     /// # async fn example(rates: &CacheHandle<String, f64>) -> Result<(), LoadError<std::io::Error>> {
     /// let load = async || Ok(Loaded::new(rate("EUR").await?).ttl(Duration::from_secs(1)));
@@ -144,7 +144,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// The load runs in a task of its own, on the tokio runtime of the caller that began it. So callers with a deadline
     /// shorter than the load still fill the cache, and a caller that gives up does not restart the load for the others.
     /// The load ends when it is finished, when its runtime shuts down, or at the cache's
-    /// [`load_timeout`](super::CacheBuilder::load_timeout), which should be set.
+    /// [`load_timeout`](crate::CacheBuilder::load_timeout), which should be set.
     ///
     /// The caller calls the loader. The future that it returns must be `Send` and own the data that it uses. A read
     /// that bypasses the cache is not shared, so its load ends with the caller. Outside of a tokio runtime this is
@@ -153,7 +153,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// ```
     /// # use std::sync::Arc;
     /// # use std::time::Duration;
-    /// # use pgherald_core::cache::CacheHandle;
+    /// # use pgherald_core::CacheHandle;
     /// # use tokio_postgres::{Client, Error};
     /// # async fn example(users: &CacheHandle<i64, String>, client: &Arc<Client>) -> Option<Arc<String>> {
     /// let client = Arc::clone(client);

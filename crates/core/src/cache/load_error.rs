@@ -14,9 +14,9 @@ pub enum LoadError<E> {
     /// The loader asked, directly or through other loads, for the key that it is loading. Waiting for it would never
     /// end.
     Recursive,
-    /// The load took longer than the cache's [`load_timeout`](super::CacheBuilder::load_timeout), which it contains.
+    /// The load took longer than the cache's [`load_timeout`](crate::CacheBuilder::load_timeout), which it contains.
     TimedOut(Duration),
-    /// The runtime that ran a [detached](super::CacheHandle::get_or_load_detached) load was shut down before the load ended.
+    /// The runtime that ran a [detached](crate::CacheHandle::get_or_load_detached) load was shut down before the load ended.
     Cancelled,
 }
 

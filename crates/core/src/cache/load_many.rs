@@ -26,16 +26,16 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     ///   called again only if a load that was joined ended without a value for a key.
     /// - A key that is not equal to itself is not in the result.
     /// - An error concerns all keys of the load. So it is not kept, even with
-    ///   [`errors_for`](super::CacheBuilder::errors_for), and kept errors are not returned.
+    ///   [`errors_for`](crate::CacheBuilder::errors_for), and kept errors are not returned.
     /// - The load is part of this future, as in [`get_or_load`](Self::get_or_load). If the caller drops the future,
     ///   other callers that wait for some of its keys call their own loaders, each for the keys that it misses. Use
     ///   [`get_many_or_load_detached`](Self::get_many_or_load_detached) if callers have deadlines shorter than the
     ///   load.
-    /// - The [`load_timeout`](super::CacheBuilder::load_timeout) applies to the load as a whole, and to each wait for a
+    /// - The [`load_timeout`](crate::CacheBuilder::load_timeout) applies to the load as a whole, and to each wait for a
     ///   load of another caller.
     ///
     /// ```
-    /// # use pgherald_core::cache::{CacheHandle, LoadError};
+    /// # use pgherald_core::{CacheHandle, LoadError};
     /// # async fn example(users: &CacheHandle<i64, String>, client: &tokio_postgres::Client)
     /// #     -> Result<(), LoadError<tokio_postgres::Error>> {
     /// let names = users
@@ -84,7 +84,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
     /// ```
     /// # use std::collections::HashMap;
     /// # use std::sync::Arc;
-    /// # use pgherald_core::cache::{CacheHandle, LoadError};
+    /// # use pgherald_core::{CacheHandle, LoadError};
     /// # use tokio_postgres::{Client, Error};
     /// # async fn example(users: &CacheHandle<i64, String>, client: &Arc<Client>)
     /// #     -> Result<HashMap<i64, Arc<String>>, LoadError<Error>> {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A loaded value with options of its own, for [`get_or_load_with`](super::CacheHandle::get_or_load_with) and
-/// [`insert_with`](super::CacheHandle::insert_with).
+/// A loaded value with options of its own, for [`get_or_load_with`](crate::CacheHandle::get_or_load_with) and
+/// [`insert_with`](crate::CacheHandle::insert_with).
 ///
 /// ```
 /// use std::time::Duration;
-/// use pgherald_core::cache::Loaded;
+/// use pgherald_core::Loaded;
 ///
 /// fn of(rates: Vec<f64>, market_is_open: bool) -> Loaded<Vec<f64>> {
 ///     match (rates.is_empty(), market_is_open) {

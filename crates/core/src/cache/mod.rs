@@ -34,7 +34,7 @@
 //! - **Hits do not wait.** They use no mailbox and await nothing.
 //! - **Misses load once.** Concurrent misses of a key share one load. If its loader fails, all callers get the error.
 //!   If the loader panics or is dropped, the next caller loads. Errors are not stored, unless
-//!   [`errors_for`](CacheBuilder::errors_for) is set.
+//!   [`errors_for`](crate::CacheBuilder::errors_for) is set.
 //! - **If in doubt, the cache is flushed:** for an event that cannot be mapped to keys, a panic in a strategy, or too
 //!   many held events.
 //!
@@ -47,52 +47,46 @@
 //!   replica or an older snapshot returns old values.
 //! - The driver needs time to run. If other code blocks its thread, invalidations are late.
 //! - A load is part of the future of the caller that leads it, unless it is
-//!   [detached](CacheHandle::get_or_load_detached). If a task keeps that future without polling it, callers that joined
-//!   the load wait for at most [`load_timeout`](CacheBuilder::load_timeout).
+//!   [detached](crate::CacheHandle::get_or_load_detached). If a task keeps that future without polling it, callers that joined
+//!   the load wait for at most [`load_timeout`](crate::CacheBuilder::load_timeout).
 //! - A loader that spawns tasks which read the same cache may wait for itself; see [`LoadError::Recursive`].
+//!
+//! [`WhenNotLive`]: crate::WhenNotLive
+//! [`Strategy`]: crate::Strategy
+//! [`WriteToken`]: crate::WriteToken
+//! [`LoadError::Recursive`]: crate::LoadError::Recursive
 
-mod builder;
-mod dependency;
-mod driver;
-mod function;
-mod handle;
+pub(crate) mod builder;
+pub(crate) mod dependency;
+pub(crate) mod driver;
+pub(crate) mod function;
+pub(crate) mod handle;
 mod housekeeping;
 mod kept_errors;
-mod key_check;
+pub(crate) mod key_check;
 mod lead;
-mod limit;
+pub(crate) mod limit;
 mod load;
-mod load_error;
+pub(crate) mod load_error;
 mod load_many;
-mod loaded;
+pub(crate) mod loaded;
 mod nesting;
-mod observer;
+pub(crate) mod observer;
 mod pending;
-mod refresh;
-mod scope;
-mod stats;
+pub(crate) mod refresh;
+pub(crate) mod scope;
+pub(crate) mod stats;
 mod store;
 // Declared here, not in `store`: `tests/interleavings` compiles the store with locks that work only there.
 #[cfg(test)]
 #[path = "store/tests.rs"]
 mod store_tests;
-mod strategy;
-mod write_token;
+pub(crate) mod strategy;
+pub(crate) mod write_token;
 
-pub use builder::CacheBuilder;
-pub use dependency::Affected;
-pub use driver::CacheDriver;
-pub use function::CachedFn;
-pub use handle::{CacheHandle, CacheKey, Stamp, WhenNotLive};
-pub use key_check::KeyTypes;
-pub use limit::LoadLimit;
-pub use load_error::LoadError;
-pub use loaded::Loaded;
-pub use observer::{
-    BypassReason, CacheEvent, CacheObserver, FlushCause, InvalidationCause, StaleReason,
-};
-pub use refresh::Refresh;
-pub use scope::CacheScope;
-pub use stats::CacheStats;
-pub use strategy::{Debounced, Decision, Greedy, Strategy, Timed, Windowed};
-pub use write_token::WriteToken;
+// What most programs use is at the root of the crate; the rest has this path.
+pub use handle::{CacheKey, Stamp};
+pub use observer::{BypassReason, FlushCause, InvalidationCause, StaleReason};
+
+pub(crate) use driver::CacheDriver;
+pub(crate) use stats::CacheStats;

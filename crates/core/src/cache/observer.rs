@@ -10,7 +10,7 @@ use crate::event::Event;
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
-/// use pgherald_core::cache::{CacheEvent, CacheObserver};
+/// use pgherald_core::{CacheEvent, CacheObserver};
 ///
 /// #[derive(Default)]
 /// struct Flushes(AtomicU64);
@@ -120,7 +120,7 @@ reasons! {
         NotLive = "not_live",
         /// No driver applies events to the cache: it was not started, or was stopped.
         NotDriven = "not_driven",
-        /// The key is not equal to itself, or no event can name it: see [`row_of`](super::CacheBuilder::row_of).
+        /// The key is not equal to itself, or no event can name it: see [`row_of`](crate::CacheBuilder::row_of).
         UnmatchedKey = "unmatched_key",
     }
 }

@@ -18,7 +18,7 @@ use crate::panic::message;
 
 /// How many requests may be queued. Beyond it, the next reader requests the reload again.
 pub(super) const MOST_REQUESTS: usize = 1_024;
-/// How many loads run at once, besides the limit of the cache's [`LoadLimit`](super::LoadLimit).
+/// How many loads run at once, besides the limit of the cache's [`LoadLimit`](crate::LoadLimit).
 const CONCURRENT: usize = 8;
 
 type LoadFailure = Box<dyn StdError + Send + Sync>;
@@ -32,7 +32,7 @@ pub(super) type Load<K, V> = Box<dyn Fn(K) -> Loading<V> + Send + Sync>;
 ///
 /// ```
 /// use std::time::Duration;
-/// use pgherald_core::cache::{CacheBuilder, Refresh};
+/// use pgherald_core::{CacheBuilder, Refresh};
 /// # async fn load(id: i64) -> Result<String, std::io::Error> { Ok(id.to_string()) }
 ///
 /// let refresh = Refresh::new(Duration::from_secs(2), |id| async move { Ok(load(id).await?) }).eager();
@@ -49,7 +49,7 @@ impl<K, V> Refresh<K, V> {
     /// Serves an invalidated value for up to `max_stale`. The first read in this time requests a reload by `load`.
     ///
     /// An error or panic of `load` is counted and logged, and the next read tries again. Few loads run at a time, so
-    /// set [`load_timeout`](super::CacheBuilder::load_timeout), which ends a load that hangs, with an error.
+    /// set [`load_timeout`](crate::CacheBuilder::load_timeout), which ends a load that hangs, with an error.
     pub fn new<L, F>(max_stale: Duration, load: L) -> Self
     where
         L: Fn(K) -> F + Send + Sync + 'static,

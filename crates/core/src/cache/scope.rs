@@ -22,7 +22,7 @@ pub(super) fn current() -> ScopeId {
 /// of a test on one thread.
 ///
 /// ```
-/// use pgherald_core::cache::CacheScope;
+/// use pgherald_core::CacheScope;
 ///
 /// # async fn start() {}
 /// # async fn test() {

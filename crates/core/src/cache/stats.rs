@@ -11,7 +11,7 @@ use super::store::ShardCounts;
 /// Counts since the cache was built.
 ///
 /// `hits + stale_not_live + stale_revalidating + misses` is the number of lookups. Of the misses, some loaded, some
-/// joined another caller's load, some got a kept error, and some, by [`get`](super::CacheHandle::get), did none of
+/// joined another caller's load, some got a kept error, and some, by [`get`](crate::CacheHandle::get), did none of
 /// these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -20,9 +20,9 @@ pub struct CacheStats {
     pub hits: u64,
     /// Lookups that found no value to serve.
     pub misses: u64,
-    /// Values served while the source was not live ([`WhenNotLive::ServeStale`](super::WhenNotLive)).
+    /// Values served while the source was not live ([`WhenNotLive::ServeStale`](crate::WhenNotLive)).
     pub stale_not_live: u64,
-    /// Invalidated values served while they were reloaded ([`Refresh`](super::Refresh)).
+    /// Invalidated values served while they were reloaded ([`Refresh`](crate::Refresh)).
     pub stale_revalidating: u64,
     /// Reads that waited for another caller's load.
     pub joined: u64,
@@ -30,10 +30,10 @@ pub struct CacheStats {
     pub loads: u64,
     /// Loads that ended with an error.
     pub load_errors: u64,
-    /// Reads that got the kept error of an earlier load; see [`errors_for`](super::CacheBuilder::errors_for). They are
+    /// Reads that got the kept error of an earlier load; see [`errors_for`](crate::CacheBuilder::errors_for). They are
     /// among the misses.
     pub errors_served: u64,
-    /// Keys whose load ended at the [`load_timeout`](super::CacheBuilder::load_timeout). The load ended itself, which
+    /// Keys whose load ended at the [`load_timeout`](crate::CacheBuilder::load_timeout). The load ended itself, which
     /// counts as an error too, or a waiting caller ended it, because the load's own caller did not poll it.
     pub loads_timed_out: u64,
     /// Keys whose load was dropped by its caller.
@@ -49,11 +49,11 @@ pub struct CacheStats {
     /// Reads that bypassed the cache because no driver applied events to it: it was not started, or was stopped.
     pub bypassed_not_driven: u64,
     /// Reads that bypassed the cache because of their key: it is not equal to itself, or no event can name it; see
-    /// [`row_of`](super::CacheBuilder::row_of).
+    /// [`row_of`](crate::CacheBuilder::row_of).
     pub bypassed_unmatched_key: u64,
     /// Values and loads invalidated by events about rows.
     pub invalidated_by_event: u64,
-    /// Values and loads invalidated by [`invalidate`](super::CacheHandle::invalidate).
+    /// Values and loads invalidated by [`invalidate`](crate::CacheHandle::invalidate).
     pub invalidated_by_hand: u64,
     /// Flushes because an event concerned a whole table.
     pub flushed_by_event: u64,
@@ -65,7 +65,7 @@ pub struct CacheStats {
     pub flushed_by_mismatch: u64,
     /// Flushes because user code panicked while events were applied.
     pub flushed_by_panic: u64,
-    /// Flushes by [`invalidate_all`](super::CacheHandle::invalidate_all), or by a [`WriteToken`](super::WriteToken)
+    /// Flushes by [`invalidate_all`](crate::CacheHandle::invalidate_all), or by a [`WriteToken`](crate::WriteToken)
     /// that could not determine whether its commit had been applied.
     pub flushed_by_hand: u64,
     /// Values that were evicted to make room.
@@ -81,7 +81,7 @@ pub struct CacheStats {
     pub errors: u64,
     /// The maximum number of values.
     pub capacity: u64,
-    /// The total weight of the values in memory, by the cache's [`weigher`](super::CacheBuilder::weigher).
+    /// The total weight of the values in memory, by the cache's [`weigher`](crate::CacheBuilder::weigher).
     pub bytes: u64,
     /// The maximum total weight; 0 if there is no limit.
     pub capacity_bytes: u64,

@@ -37,13 +37,13 @@ const SQL: &str = "SELECT pg_catalog.pg_notify($1, $2)";
 /// Take it before the commit, announce it in the transaction after the last write, and wait for it after the commit.
 /// The announcement may also be made after the commit, on its own. Writes of deferred triggers come after the
 /// announcement and are not waited for. If only the keys that were written matter, call
-/// [`invalidate`](super::CacheHandle::invalidate) for them after the commit: that needs no wait.
+/// [`invalidate`](crate::CacheHandle::invalidate) for them after the commit: that needs no wait.
 ///
 /// The token is a notification, so it does not wait for changes that are recorded in the outbox. For a table in [outbox
 /// mode](crate::trigger::TriggerSpec::outbox), invalidate the keys after the commit instead.
 ///
 /// ```no_run
-/// # async fn example(users: &pgherald_core::cache::CacheHandle<i64, String>, client: &mut tokio_postgres::Client)
+/// # async fn example(users: &pgherald_core::CacheHandle<i64, String>, client: &mut tokio_postgres::Client)
 /// #     -> Result<(), Box<dyn std::error::Error>> {
 /// use std::time::Duration;
 ///
@@ -126,8 +126,8 @@ impl WriteToken {
     ///
     /// It waits as long as a strategy holds events. It does not wait for events that a strategy ignores, because they
     /// have no effect. It returns at once while reads bypass the cache, because they then read the database. A cache
-    /// with [`Refresh`](super::Refresh) may still serve the old values: use
-    /// [`invalidate`](super::CacheHandle::invalidate) there.
+    /// with [`Refresh`](crate::Refresh) may still serve the old values: use
+    /// [`invalidate`](crate::CacheHandle::invalidate) there.
     ///
     /// # Errors
     /// If the token did not arrive within `limit`: the listener is behind, or does not listen to the channel on which

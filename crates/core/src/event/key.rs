@@ -11,7 +11,6 @@ use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 /// Integers and booleans keep their type. All other types are the text that PostgreSQL's triggers write. That text does not
 /// depend on the settings of the writing session, so equal keys compare equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
 pub enum KeyPart {
     /// SQL NULL. Occurs only if a chosen key column is nullable, and never in a primary key.
     Null,

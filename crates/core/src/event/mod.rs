@@ -3,7 +3,7 @@
 mod builder;
 mod caseless;
 mod column;
-mod decode;
+pub(crate) mod decode;
 mod key;
 mod key_types;
 mod mac;
@@ -26,7 +26,7 @@ use crate::types::{self, Fields, RowParts};
 pub use builder::{ColumnType, EventBuilder};
 pub use caseless::CaselessText;
 pub(crate) use column::{ColumnValue, column_value};
-pub use decode::Decoder;
+pub(crate) use decode::Decoder;
 pub use key::{Key, KeyColumn, KeyPart, RowKey};
 pub(crate) use key::{same_key, same_row};
 pub use mac::MacAddress;

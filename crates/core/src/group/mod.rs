@@ -86,10 +86,10 @@ mod job;
 mod leases;
 mod link;
 mod operations;
-mod options;
+pub(crate) mod options;
 mod parked;
 mod plain;
-mod rehearsal;
+pub(crate) mod rehearsal;
 mod requirements;
 mod runner;
 mod session;
@@ -97,13 +97,11 @@ mod slices;
 mod store;
 mod tick;
 mod transactional;
-#[doc(hidden)]
-pub mod trial;
+pub(crate) mod trial;
 
 pub use batch::{Batch, BatchHandler};
 pub use consumer::Consumer;
 pub use handle::{ConsumerHandle, ConsumerReport};
 pub use operations::{Group, GroupStatus, ParkedEvent, Seek, SeekPlan, SeekRange};
-pub use options::DurableOptions;
-pub use rehearsal::rehearse;
+pub(crate) use options::DurableOptions;
 pub use transactional::TransactionalHandler;

@@ -166,14 +166,14 @@ impl DurableOptions {
 
     /// Returns whether a handler of `E` with these options can receive events of `table`.
     #[must_use]
-    pub fn wants<E: FromEvent>(&self, table: &TableName) -> bool {
+    pub(crate) fn wants<E: FromEvent>(&self, table: &TableName) -> bool {
         E::narrow(self.filter.clone()).wants_table(table)
     }
 
     /// Returns the error for a handler that [can receive](Self::wants) events of none of the recorded tables. For hosts that know
     /// which tables are recorded.
     #[must_use]
-    pub fn not_watched(&self) -> Error {
+    pub(crate) fn not_watched(&self) -> Error {
         let message = format!(
             "group {:?} would receive no events: none of the tables whose events its handler takes is watched with \
              TriggerSpec::outbox",

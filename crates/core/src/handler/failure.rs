@@ -201,8 +201,8 @@ impl fmt::Display for Failure {
 }
 
 /// A task of a handler.
+// Not `non_exhaustive`: a host that ignored an unknown task would lose it.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum Task {
     /// Handle an event.
     Event(Event),
@@ -229,4 +229,16 @@ pub struct GivenUp {
     pub attempts: u32,
     /// How the last attempt failed.
     pub failure: Failure,
+}
+
+impl GivenUp {
+    /// Makes the report of a task, for hosts and for tests of [`EventHandler::given_up`](super::EventHandler::given_up).
+    #[must_use]
+    pub fn new(task: Task, attempts: u32, failure: Failure) -> Self {
+        Self {
+            task,
+            attempts,
+            failure,
+        }
+    }
 }

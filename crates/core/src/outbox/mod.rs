@@ -47,19 +47,19 @@
 //! backup empty. The first caller after a restore begins a new history: the restored rows leave the outbox, and the unread
 //! events of each group become parked events.
 
-mod cursor;
+pub(crate) mod cursor;
 mod history;
 mod queries;
-mod reader;
+pub(crate) mod reader;
 mod retention;
 mod row;
 mod statements;
 mod status;
 
-pub use cursor::Cursor;
+pub(crate) use cursor::Cursor;
 pub(crate) use cursor::{Point, Reading};
 pub(crate) use history::History;
-pub use reader::{OutboxReader, Page};
+pub(crate) use reader::OutboxReader;
 pub(crate) use reader::{Rows, Share, some};
 pub(crate) use retention::trim_within;
 pub use retention::{Retention, set_retention, trim};

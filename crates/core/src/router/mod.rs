@@ -12,7 +12,7 @@ mod options;
 mod order;
 mod room;
 mod routes;
-mod subscription;
+pub(crate) mod subscription;
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub use caches::Caches;
 pub use options::{Overflow, SubscriptionOptions};
 use routes::Routes;
 use subscription::Shared;
-pub use subscription::{Subscription, SubscriptionId, SubscriptionObserver, SubscriptionStats};
+pub use subscription::{Subscription, SubscriptionId, SubscriptionStats};
 
 /// Distributes signals to subscriptions.
 ///

@@ -107,7 +107,7 @@ impl Subscription {
 
     /// Counts the events of the last delivery as lost, for a receiver that failed before it had handled them. The next
     /// delivery reports the loss.
-    pub fn take_back(&mut self) {
+    pub(crate) fn take_back(&mut self) {
         let mut state = self.shared.lock();
         let count = self.shared.change(&mut state, Backlog::take_back);
         let unmeasured = state.take_unmeasured();
@@ -131,7 +131,7 @@ impl Subscription {
 
     /// Returns a handle on the statistics that outlives the subscription.
     #[must_use]
-    pub fn observer(&self) -> SubscriptionObserver {
+    pub(crate) fn observer(&self) -> SubscriptionObserver {
         SubscriptionObserver {
             shared: Arc::clone(&self.shared),
         }

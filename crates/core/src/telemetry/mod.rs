@@ -19,15 +19,18 @@
 //! ```
 
 mod cache;
-mod handler;
-mod names;
-mod record;
-mod unlogged;
+pub(crate) mod handler;
+pub(crate) mod names;
+pub(crate) mod record;
+pub(crate) mod unlogged;
 
-pub use handler::{HandlerMetrics, attempt_span};
-pub use names::*;
-pub use record::{Level, describe, dropped};
-pub use unlogged::{FailureLog, FailureSummary};
+pub use names::{METRICS, Metric, MetricKind, SPANS};
+pub use record::describe;
+
+pub(crate) use handler::{HandlerMetrics, attempt_span};
+pub(crate) use names::*;
+pub(crate) use record::{Level, dropped};
+pub(crate) use unlogged::{FailureLog, FailureSummary};
 
 pub(crate) use cache::CacheMetrics;
 pub(crate) use record::{counter, gauge, histogram};

@@ -107,51 +107,46 @@
 //! **Rights.** Install as a dedicated role, not as a superuser: the triggers run with the rights of that role when other roles
 //! write.
 
-mod actual;
+pub(crate) mod actual;
 mod apply;
 mod catalog_type;
 mod check;
 mod compare;
 mod desired;
 mod expression;
-mod inspect;
+pub(crate) mod inspect;
 mod limits;
-mod manifest;
-mod migration;
+pub(crate) mod manifest;
+pub(crate) mod migration;
 mod note;
 mod outbox;
-mod plan;
+pub(crate) mod plan;
 mod replicated;
 mod rows_query;
 mod script;
-mod shared;
+pub(crate) mod shared;
 mod spec;
-mod spelled_key;
-mod summary;
+pub(crate) mod spelled_key;
+pub(crate) mod summary;
 mod template;
 #[cfg(test)]
 mod tests;
 mod validate;
 mod verify;
-mod watched;
+pub(crate) mod watched;
 mod widen;
 
-pub use actual::{Actual, Requirement};
 pub use apply::Plan;
 pub(crate) use check::{Check, Checker};
-pub use inspect::{inspect, inspect_all};
-pub use manifest::{from_manifest, to_manifest};
-pub use migration::Migration;
+pub(crate) use inspect::inspect;
+pub use manifest::to_manifest;
 pub(crate) use outbox::without_types;
-pub use plan::{OLDEST_SERVER, install, plan, plan_uninstall, plan_uninstall_all, plan_widened};
+pub use plan::{install, plan, plan_uninstall, plan_uninstall_all, plan_widened};
 pub use script::migration_script;
 pub(crate) use shared::refuse_other_outbox;
-pub use shared::require_version;
+pub(crate) use shared::require_version;
 pub use spec::TriggerSpec;
-pub use spelled_key::SpelledKey;
-pub use summary::TableChange;
 pub use verify::{Drift, DriftKind, verify};
-pub use watched::{Watched, watched};
 
 /// The version of the objects that this program installs, which is the number of the last migration.
 const VERSION: u32 = 2;

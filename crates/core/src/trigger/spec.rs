@@ -90,7 +90,7 @@ impl TriggerSpec {
 
     /// Returns the same specification for another table, for example after a rename.
     #[must_use]
-    pub fn for_table(mut self, table: TableName) -> Self {
+    pub(crate) fn for_table(mut self, table: TableName) -> Self {
         self.table = table;
         self
     }
@@ -206,7 +206,7 @@ impl TriggerSpec {
 
     /// Returns the channel on which changes are announced.
     #[must_use]
-    pub fn channel_name(&self) -> &ChannelName {
+    pub(crate) fn channel_name(&self) -> &ChannelName {
         &self.channel
     }
 
@@ -218,55 +218,55 @@ impl TriggerSpec {
 
     /// Returns the operations that are announced.
     #[must_use]
-    pub fn announced(&self) -> OperationSet {
+    pub(crate) fn announced(&self) -> OperationSet {
         self.operations
     }
 
     /// Returns the columns of the key, or `None` for the primary key.
     #[must_use]
-    pub fn key_names(&self) -> Option<&[String]> {
+    pub(crate) fn key_names(&self) -> Option<&[String]> {
         self.key.as_deref()
     }
 
     /// Returns the columns whose values events carry. Empty for [every column](Self::every_column) that is not installed yet.
     #[must_use]
-    pub fn column_names(&self) -> &[String] {
+    pub(crate) fn column_names(&self) -> &[String] {
         &self.columns
     }
 
     /// Returns the columns whose values events carry if the table has these columns.
     #[must_use]
-    pub fn optional_column_names(&self) -> &[String] {
+    pub(crate) fn optional_column_names(&self) -> &[String] {
         &self.optional_columns
     }
 
     /// Returns whether events carry the values of [every column](Self::every_column).
     #[must_use]
-    pub fn has_every_column(&self) -> bool {
+    pub(crate) fn has_every_column(&self) -> bool {
         self.every_column
     }
 
     /// Returns whether the event of an UPDATE also carries the old values.
     #[must_use]
-    pub fn has_old_columns(&self) -> bool {
+    pub(crate) fn has_old_columns(&self) -> bool {
         self.old_columns
     }
 
     /// Returns the limit of each value in bytes, or `None` for the default.
     #[must_use]
-    pub fn limit_of_values(&self) -> Option<u32> {
+    pub(crate) fn limit_of_values(&self) -> Option<u32> {
         self.value_limit
     }
 
     /// Returns whether replicated rows also fire triggers.
     #[must_use]
-    pub fn is_replicated(&self) -> bool {
+    pub(crate) fn is_replicated(&self) -> bool {
         self.replicated
     }
 
     /// Returns the columns of which at least one must change for an UPDATE to be announced. Empty if every UPDATE is.
     #[must_use]
-    pub fn watched_columns(&self) -> &[String] {
+    pub(crate) fn watched_columns(&self) -> &[String] {
         &self.when_changed
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use pgherald_core::__private::host::cache::Drive;
 use pgherald_core::{CacheBuilder, LoadError, LoadLimit, Refresh};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};

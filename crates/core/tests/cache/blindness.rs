@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pgherald_core::__private::host::cache::Drive;
 use pgherald_core::{
     CacheBuilder, Refresh, Resync, ResyncReason, Signal, SubscriptionOptions, WhenNotLive,
 };

@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
-use pgherald_core::{CacheBuilder, LoadError, Router};
+use pgherald_core::__private::host::events::Router;
+use pgherald_core::{CacheBuilder, LoadError};
 
 use crate::support::{Rig, User, settle, users, within};
 

@@ -108,7 +108,7 @@ fn keys_can_be_determined_from_the_event() {
 fn an_event_without_a_schema_invalidates() {
     let mut rig = users();
     fill(&rig, [7]);
-    let mut decoder = pgherald_core::Decoder::new();
+    let mut decoder = pgherald_core::__private::host::events::Decoder::new();
     let mut events = Vec::new();
     // The payload of PGCacheWatch's triggers.
     let payload = r#"{"operation":"update","table":"users","sent_at":"2026-01-02T03:04:05+00:00"}"#;

@@ -4,12 +4,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pgherald_core::cache::{CacheEvent, CacheObserver, FlushCause};
+use pgherald_core::__private::host::cache::Drive;
+use pgherald_core::__private::host::events::Decoder;
+use pgherald_core::__private::host::events::Router;
+use pgherald_core::cache::FlushCause;
 use pgherald_core::{
-    Affected, CacheBuilder, CachedFn, Debounced, Decision, Decoder, Event, Filter, Key, LoadLimit,
-    Operation, Refresh, Result, Resync, ResyncReason, Router, Signal, Strategy,
-    SubscriptionOptions, TableName, Timed, WhenNotLive, Windowed, WriteToken,
+    Affected, CacheBuilder, CachedFn, Debounced, Decision, Event, Filter, Key, LoadLimit,
+    Operation, Refresh, Result, Resync, ResyncReason, Signal, Strategy, SubscriptionOptions,
+    TableName, Timed, WhenNotLive, Windowed, WriteToken,
 };
+use pgherald_core::{CacheEvent, CacheObserver};
 
 use crate::support::{
     DEADLINE, Loads, Order, Rig, User, settle, update, users, users_with, within,

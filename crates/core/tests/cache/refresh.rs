@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
+use pgherald_core::__private::host::cache::Drive;
 use pgherald_core::{CacheBuilder, Refresh};
 use tokio::sync::Semaphore;
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use pgherald_core::__private::host::cache::Drive;
 use pgherald_core::{CacheEvent, CacheObserver, Windowed};
 
 use crate::support::{Loads, truncate, update, users, users_with};

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use pgherald_core::__private::host::cache::Drive;
 use pgherald_core::{Debounced, Decision, Event, Greedy, Operation, Strategy, Timed, Windowed};
 
 use crate::support::{Rig, truncate, update, users_with};

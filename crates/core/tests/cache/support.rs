@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use pgherald_core::__private::host::cache::Drive;
+use pgherald_core::__private::host::events::Router;
 use pgherald_core::cache::CacheKey;
 use pgherald_core::{
-    CacheBuilder, CacheDriver, CacheHandle, Error, Event, Operation, Resync, ResyncReason, Router,
-    Signal, Subscription, Table,
+    CacheBuilder, CacheDriver, CacheHandle, Error, Event, Operation, Resync, ResyncReason, Signal,
+    Subscription, Table,
 };
 
 /// How long a test waits before it fails.

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
+use pgherald_core::__private::host::cache::Drive;
 use pgherald_core::{Affected, CacheBuilder, CacheStats, CachedFn, Refresh, Windowed};
 
 use crate::support::{DEADLINE, Rig, User, settle, update};

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use pgherald_core::__private::host::events::Router;
 use pgherald_core::{
-    CacheBuilder, ErrorKind, Event, Operation, Overflow, Resync, ResyncReason, Router, Signal,
-    WhenNotLive, Windowed, WriteToken,
+    CacheBuilder, ErrorKind, Event, Operation, Overflow, Resync, ResyncReason, Signal, WhenNotLive,
+    Windowed, WriteToken,
 };
 
 use crate::support::{DEADLINE, Rig, User, settle, update, users, users_with, within};
@@ -14,7 +15,7 @@ fn announced(token: &WriteToken) -> Event {
     let (channel, payload) = token.parameters();
     let mut events = Vec::new();
     let now = std::time::SystemTime::now();
-    pgherald_core::Decoder::new()
+    pgherald_core::__private::host::events::Decoder::new()
         .decode(channel, &payload, 1, now, &mut events)
         .unwrap();
     events.remove(0)

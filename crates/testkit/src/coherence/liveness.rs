@@ -31,7 +31,7 @@ impl Liveness {
     pub(super) fn outage(&self) -> Option<Outage> {
         match &*self.0.borrow() {
             Health::Degraded { since, .. } => Some(Outage(*since)),
-            Health::Live { .. } | Health::Connecting => None,
+            _ => None,
         }
     }
 
@@ -39,7 +39,7 @@ impl Liveness {
     pub(super) fn live_since(&self) -> Option<SystemTime> {
         match &*self.0.borrow() {
             Health::Live { since } => Some(*since),
-            Health::Degraded { .. } | Health::Connecting => None,
+            _ => None,
         }
     }
 

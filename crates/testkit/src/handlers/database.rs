@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use pgherald_core::group::{BatchHandler, Consumer, TransactionalHandler, trial};
+use pgherald_core::__private::host::group::trial;
+use pgherald_core::group::{BatchHandler, Consumer, TransactionalHandler};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{ConnectConfig, DurableOptions, EventHandler};
 use tokio_postgres::{Client, SimpleQueryMessage};

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use host::group::trial::Tried;
+use pgherald_core::__private::host;
 use pgherald_core::Event;
 use pgherald_core::group::ParkedEvent;
-use pgherald_core::group::trial::Tried;
 
 /// How many events a handler handled, and which ones it failed to handle.
 #[derive(Clone, Debug)]

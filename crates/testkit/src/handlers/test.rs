@@ -6,7 +6,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use pgherald_core::group::trial::{self, Tried};
+use host::group::trial::{self, Tried};
+use pgherald_core::__private::host;
+use pgherald_core::__private::host::group::Wants;
 use pgherald_core::group::{Consumer, ConsumerHandle, Group, ParkedEvent};
 use pgherald_core::{Backoff, ConnectConfig, DurableOptions, Event, FromEvent, RetryPolicy};
 use tokio::task::LocalSet;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pgherald_core::{group, trigger};
+use pgherald_core::__private::host;
 use tokio_postgres::Client;
 
 use super::UPGRADE;
@@ -19,7 +19,7 @@ pub(super) async fn history(client: &Client) -> Findings {
         let skipped = Finding::new(HISTORY, Verdict::Skipped, "there is no outbox");
         return Ok(vec![skipped]);
     }
-    trigger::require_version(client).await?;
+    host::trigger::require_version(client).await?;
     let reason = async {
         let sql = "SELECT pgherald.restored()";
         value::<Option<String>>(client, sql).await
@@ -59,7 +59,7 @@ pub(super) async fn statements(client: &Arc<Client>) -> Findings {
     {
         return skipped("the server is a replica".to_owned());
     }
-    match group::rehearse(client).await.map_err(Failure::from) {
+    match host::group::rehearse(client).await.map_err(Failure::from) {
         Ok(()) => Ok(vec![Finding::ok(
             CONSUMERS,
             "the statements of consumers succeed",

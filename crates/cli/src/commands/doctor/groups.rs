@@ -1,7 +1,9 @@
 //! Checks the groups: whether their consumers run, keep up, and succeed.
 
+use pgherald_core::__private::host;
+use pgherald_core::__private::host::trigger::Requirement;
 use pgherald_core::group::{Group, GroupStatus};
-use pgherald_core::trigger::{self, Drift, DriftKind, Requirement};
+use pgherald_core::trigger::{Drift, DriftKind};
 use postgres_protocol::escape::escape_literal;
 use tokio_postgres::Client;
 
@@ -28,7 +30,7 @@ pub(super) async fn check(client: &Client) -> Findings {
 
 /// Reports requirements of groups that are not installed. The consumers of these groups are not live.
 async fn unmet(client: &Client) -> Findings {
-    let actual = trigger::inspect_all(client, &[]).await?;
+    let actual = host::trigger::inspect_all(client, &[]).await?;
     let finding = |(required, drift): (&Requirement, Drift)| {
         let group = &required.group;
         let text = format!("group {group}: its consumers are not live: {drift}");

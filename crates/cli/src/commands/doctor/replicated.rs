@@ -1,6 +1,8 @@
 //! Checks for changes that fire no ordinary triggers: changes by sessions whose `session_replication_role` is `replica`, and
 //! changes that a subscription applies.
 
+use pgherald_core::__private::host;
+use pgherald_core::__private::host::trigger::SpecParts;
 use pgherald_core::trigger;
 use tokio_postgres::Client;
 
@@ -19,7 +21,7 @@ pub(super) async fn role(client: &Client) -> Findings {
     if found.is_empty() {
         return Ok(vec![Finding::ok(check, "triggers fire for all roles")]);
     }
-    let watched = trigger::inspect_all(client, &[]).await?.watched();
+    let watched = host::trigger::inspect_all(client, &[]).await?.watched();
     let mut specs = watched.iter().map(|one| one.spec.as_ref());
     let all_fire = specs.all(|spec| spec.is_some_and(trigger::TriggerSpec::is_replicated));
     Ok(match all_fire && !watched.is_empty() {
@@ -42,14 +44,14 @@ pub(super) async fn subscriptions(client: &Client) -> Findings {
             "no subscription writes a watched table",
         )]);
     }
-    let actual = trigger::inspect_all(client, &[]).await?;
+    let actual = host::trigger::inspect_all(client, &[]).await?;
     let watched = actual.watched();
     let mut found = Vec::new();
     for row in &written {
         let (function, relation): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
         let watched = watched.iter().find(|one| one.function == function);
         // The check of triggers reports a function without a specification.
-        let Some(spec) = watched.and_then(trigger::Watched::current) else {
+        let Some(spec) = watched.and_then(host::trigger::Watched::current) else {
             continue;
         };
         if spec.is_replicated() {

@@ -1,6 +1,6 @@
 //! Checks the server: its version, and whether it is the primary.
 
-use pgherald_core::trigger::OLDEST_SERVER;
+use pgherald_core::__private::host::trigger::OLDEST_SERVER;
 use tokio_postgres::Client;
 
 use super::finding::{Finding, Findings, Verdict, value};

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use pgherald_core::__private::host;
+use pgherald_core::__private::host::trigger::{Actual, Watched};
 use pgherald_core::TableName;
-use pgherald_core::trigger::{self, Actual, Drift, DriftKind, TriggerSpec, Watched};
+use pgherald_core::trigger::{Drift, DriftKind, TriggerSpec};
 use tokio_postgres::Client;
 
 use super::UPGRADE;
@@ -16,7 +18,7 @@ use crate::words;
 const CHECK: &str = "triggers";
 
 pub(super) async fn check(client: &Client) -> Findings {
-    let actual = trigger::inspect_all(client, &[]).await?;
+    let actual = host::trigger::inspect_all(client, &[]).await?;
     let watched = actual.watched();
     if watched.is_empty() {
         return Ok(vec![Finding::ok(CHECK, "none are installed")]);

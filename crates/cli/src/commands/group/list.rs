@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger;
+use pgherald_core::__private::host;
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -24,7 +24,7 @@ struct Listed<'a> {
 pub(super) async fn list(client: &Client, output: &mut Output) -> Result<ExitCode, Failure> {
     must_have_outbox(client).await?;
     let queries = async {
-        let required = requirements(&trigger::inspect_all(client, &[]).await?);
+        let required = requirements(&host::trigger::inspect_all(client, &[]).await?);
         Ok((groups(client).await?, required))
     };
     let (groups, required) = guarded(client, queries).await?;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger;
+use pgherald_core::__private::host;
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -65,7 +65,7 @@ pub(super) async fn show(
 }
 
 async fn look(client: &Client, name: &str) -> Result<Shown, Failure> {
-    let mut requirements = requirements(&trigger::inspect_all(client, &[]).await?);
+    let mut requirements = requirements(&host::trigger::inspect_all(client, &[]).await?);
     requirements.retain(|one| one.group == name);
     let state = groups(client)
         .await?

@@ -1,7 +1,8 @@
 //! The state of groups: their requirements, lag and consumers.
 
+use pgherald_core::__private::host::trigger::Actual;
 use pgherald_core::group::Group;
-use pgherald_core::trigger::{Actual, Drift, TriggerSpec};
+use pgherald_core::trigger::{Drift, TriggerSpec};
 use serde::Serialize;
 use tokio_postgres::Client;
 

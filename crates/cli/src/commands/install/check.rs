@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use pgherald_core::trigger::{Actual, Drift, DriftKind, TriggerSpec};
+use pgherald_core::__private::host::trigger::Actual;
+use pgherald_core::trigger::{Drift, DriftKind, TriggerSpec};
 use serde::Serialize;
 
 use super::widened;

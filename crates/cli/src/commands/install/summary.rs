@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgherald_core::trigger::TableChange;
+use pgherald_core::__private::host::trigger::TableChange;
+
 use tokio_postgres::Client;
 
 use crate::commands::group::has_outbox;

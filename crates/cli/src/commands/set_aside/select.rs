@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use pgherald_core::__private::host;
+use pgherald_core::TableName;
 use pgherald_core::group::Group;
-use pgherald_core::{TableName, trigger};
 use tokio_postgres::{Client, Row};
 
 use super::{Kind, PAGE, numbers};
@@ -92,7 +93,7 @@ pub(super) async fn select(
 
 /// Returns the table that `typed` names. The table may have been dropped while its events still exist.
 async fn table_of(client: &Client, typed: &str) -> Result<TableName, Failure> {
-    let watched = trigger::inspect_all(client, &[]).await?.watched();
+    let watched = host::trigger::inspect_all(client, &[]).await?.watched();
     let found = find(client, &[typed.to_owned()], &watched).await?;
     let found = found.into_iter().next().map(|named| named.table);
     found.ok_or_else(|| Failure::usage(format!("{typed:?} names no table")))

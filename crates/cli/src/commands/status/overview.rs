@@ -2,8 +2,11 @@
 
 use std::time::SystemTime;
 
+use pgherald_core::__private::host;
+use pgherald_core::__private::host::trigger::SpecParts;
+use pgherald_core::__private::host::trigger::{Actual, Watched};
 use pgherald_core::outbox;
-use pgherald_core::trigger::{self, Actual, Watched};
+use pgherald_core::trigger::{self};
 use serde::Serialize;
 use tokio_postgres::Client;
 
@@ -71,7 +74,7 @@ pub(super) struct Outbox {
 pub(super) async fn read(client: &Client) -> Result<Overview, Failure> {
     let queries = async {
         let sessions = sessions(client).await?;
-        let actual = trigger::inspect_all(client, &[]).await?;
+        let actual = host::trigger::inspect_all(client, &[]).await?;
         Ok((sessions, actual, has_outbox(client).await?))
     };
     let (sessions, actual, has_outbox) = guarded(client, queries).await?;

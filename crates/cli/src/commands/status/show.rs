@@ -1,5 +1,6 @@
 //! Formats the overview for people.
 
+use pgherald_core::__private::host::trigger::SpecParts;
 use pgherald_core::trigger::TriggerSpec;
 
 use super::overview::{Outbox, Overview, Session, Table};

@@ -1,5 +1,6 @@
 //! Selects the events to print.
 
+use pgherald_core::__private::host::trigger::SpecParts;
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{Event, Filter, Operation, OperationSet, TableName};
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgherald_core::group::{Consumer, Group, Seek, rehearse};
+use pgherald_core::__private::host::group::rehearse;
+use pgherald_core::group::{Consumer, Group, Seek};
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
     Attempt, DurableOptions, Event, EventHandler, HandlerResult, Health, OutboxSource, Signal,

@@ -123,7 +123,7 @@ pub trait Strategy: Send + 'static {
     }
 
     /// Called after everything was invalidated for another reason, such as a resync: no event is held any more. It is
-    /// not called for [`invalidate_all`](super::CacheHandle::invalidate_all), after which held events still take
+    /// not called for [`invalidate_all`](crate::CacheHandle::invalidate_all), after which held events still take
     /// effect.
     fn on_flushed(&mut self, now: Instant) {
         let _ = now;

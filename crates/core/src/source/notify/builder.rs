@@ -56,13 +56,13 @@ impl NotifySourceBuilder {
 
     /// Returns the tables that are [watched](Self::watch).
     #[must_use]
-    pub fn watched(&self) -> &[TriggerSpec] {
+    pub(crate) fn watched(&self) -> &[TriggerSpec] {
         &self.settings.options.specs
     }
 
     /// Returns the additional [channels](Self::channel). The source does not check triggers for them.
     #[must_use]
-    pub fn other_channels(&self) -> &[ChannelName] {
+    pub(crate) fn other_channels(&self) -> &[ChannelName] {
         &self.settings.channels
     }
 
@@ -101,7 +101,7 @@ impl NotifySourceBuilder {
 
     /// Removes the tables in [outbox mode](TriggerSpec::outbox), and returns an outbox source for them with the same
     /// connection, heartbeat, timeout and backoff. [Join](crate::Joined) the two sources.
-    pub fn split_outbox(mut self) -> (Self, OutboxSourceBuilder) {
+    pub(crate) fn split_outbox(mut self) -> (Self, OutboxSourceBuilder) {
         let mut options = self.settings.options.clone();
         options.specs.retain(TriggerSpec::is_outbox);
         self.settings.options.specs.retain(|spec| !spec.is_outbox());

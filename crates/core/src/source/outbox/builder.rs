@@ -48,7 +48,7 @@ impl OutboxSourceBuilder {
 
     /// Returns the tables that are [watched](Self::watch).
     #[must_use]
-    pub fn watched(&self) -> &[TriggerSpec] {
+    pub(crate) fn watched(&self) -> &[TriggerSpec] {
         &self.settings.options.specs
     }
 
