@@ -23,12 +23,12 @@ pub use pgherald_core::{
     ConnectConfig, Debounced, Decision, Deleted, Delivery, DurableOptions, Error, ErrorKind, Event,
     EventBuilder, EventHandler, Filter, FromEvent, Greedy, HandlerError, HandlerResult, Health,
     IdempotencyKey, Inserted, Key, KeyColumn, KeyPart, Listener, ListenerCounts, ListenerStatus,
-    LoadError, LoadLimit, Loaded, MAX_IDENTIFIER_BYTES, MacAddress, NotifySource,
-    NotifySourceBuilder, Operation, OperationSet, OutboxSource, OutboxSourceBuilder, Overflow,
-    PaddedText, Refresh, Result, Resync, ResyncReason, RetryPolicy, RowKey, Signal, Signals,
-    Source, Strategy, Subscription, SubscriptionId, SubscriptionOptions, SubscriptionStats, Table,
-    TableName, Timed, Truncated, Updated, WhenNotLive, Windowed, WriteToken, cache, group, handler,
-    outbox, supervise, telemetry, trigger,
+    LoadError, LoadLimit, Loaded, MacAddress, NotifySource, NotifySourceBuilder, Operation,
+    OperationSet, OutboxSource, OutboxSourceBuilder, Overflow, PaddedText, Refresh, Result, Resync,
+    ResyncReason, RetryPolicy, RowKey, Signal, Signals, Source, Strategy, Subscription,
+    SubscriptionId, SubscriptionOptions, SubscriptionStats, Table, TableName, Timed, Truncated,
+    Updated, WhenNotLive, Windowed, WriteToken, cache, group, handler, outbox, supervise,
+    telemetry, trigger,
 };
 pub use pgherald_macros::{Table, cached};
 

@@ -27,7 +27,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pgherald_core::ConnectConfig;
+use pgherald_core::__private::host;
 
 use arguments::{Arguments, Command};
 use failure::Failure;
@@ -65,7 +65,7 @@ fn has_stray_url(arguments: impl Iterator<Item = OsString>) -> bool {
         let argument = argument.to_string_lossy();
         if argument == "--database-url" {
             others.next();
-        } else if ConnectConfig::resembles(&argument) && !argument.starts_with("--database-url=") {
+        } else if host::resembles(&argument) && !argument.starts_with("--database-url=") {
             return true;
         }
     }

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use pgherald_core::__private::host;
 use pgherald_core::__private::host::trigger::Watched;
-use pgherald_core::{ConnectConfig, TableName};
+use pgherald_core::TableName;
 use tokio_postgres::{Client, Row};
 
 use crate::failure::{Failure, stray_url};
@@ -31,7 +32,7 @@ pub(crate) async fn find(
     typed: &[String],
     installed: &[Watched],
 ) -> Result<Vec<Named>, Failure> {
-    let is_stray = |text: &&String| !text.starts_with('"') && ConnectConfig::resembles(text);
+    let is_stray = |text: &&String| !text.starts_with('"') && host::resembles(text);
     if typed.iter().any(|text| is_stray(&text)) {
         return Err(stray_url());
     }
@@ -79,7 +80,7 @@ pub(crate) async fn find(
 
 /// Returns the table that `text` names in SQL, without a connection. Its schema is `public` if `text` names none.
 pub(crate) fn unresolved(text: &str) -> Result<TableName, Failure> {
-    if !text.starts_with('"') && ConnectConfig::resembles(text) {
+    if !text.starts_with('"') && host::resembles(text) {
         return Err(stray_url());
     }
     Ok(single(text, Name::parse(text).as_ref(), Vec::new())?.table)

@@ -404,7 +404,7 @@ mod tests {
         let batch: Arc<[Event]> = (0..10).map(|n| event("public", "a", n)).collect();
         let all = Filter::new()
             .table("public", "a")
-            .select(&batch, &[0..10])
+            .select(&batch, std::slice::from_ref(&(0..10)))
             .unwrap();
         assert!(Arc::ptr_eq(&all, &batch));
     }
@@ -416,7 +416,7 @@ mod tests {
             .collect();
         let some = Filter::new()
             .table("public", "a")
-            .select(&batch, &[0..10])
+            .select(&batch, std::slice::from_ref(&(0..10)))
             .unwrap();
         let keys: Vec<_> = some
             .iter()
@@ -426,7 +426,7 @@ mod tests {
         assert!(
             Filter::new()
                 .table("public", "c")
-                .select(&batch, &[0..10])
+                .select(&batch, std::slice::from_ref(&(0..10)))
                 .is_none()
         );
     }

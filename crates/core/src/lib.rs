@@ -82,7 +82,7 @@ pub use handler::event_handler::{Attempt, EventHandler, HandlerResult, Idempoten
 pub use handler::failure::HandlerError;
 pub use handler::retry::RetryPolicy;
 pub use listener::{Listener, ListenerCounts, ListenerStatus};
-pub use name::{ChannelName, MAX_IDENTIFIER_BYTES, TableName};
+pub use name::{ChannelName, TableName};
 pub use operation::{Operation, OperationSet};
 pub use router::{
     Caches, Delivery, Overflow, Subscription, SubscriptionId, SubscriptionOptions,

@@ -9,7 +9,7 @@ use postgres_protocol::escape::escape_identifier;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The longest identifier that PostgreSQL keeps, in bytes (`NAMEDATALEN - 1`). It truncates longer ones silently.
-pub const MAX_IDENTIFIER_BYTES: usize = 63;
+pub(crate) const MAX_IDENTIFIER_BYTES: usize = 63;
 
 /// Checks one identifier: 1 to 63 bytes, no NUL. `what` is its kind in the error.
 pub(crate) fn check_identifier(what: &str, name: &str) -> Result<()> {

@@ -36,7 +36,7 @@ impl Operation {
 
     /// Returns the operation for a payload's word. `None` if there is no such operation.
     #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
         Self::ALL
             .into_iter()
             .find(|operation| operation.as_str() == word)

@@ -241,7 +241,7 @@ impl Handler<Shutdown> for ListenerActor {
             !is_finished
         });
         let mut pumps: Vec<Pump> = std::mem::take(&mut self.pumps).into_values().collect();
-        let (counts, abandoned) = (self.listener.counts(), self.abandoned);
+        let (counts, abandoned) = (self.listener.status().counts, self.abandoned);
         let closing = async move {
             let finished = join_all(pumps.iter_mut().map(Pump::finished));
             // After a timeout, the reports show which events were not handled.

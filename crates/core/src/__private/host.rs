@@ -1,6 +1,8 @@
 //! What the other crates of pgherald need of this one, and users do not: parts of hosts of handlers and caches, and what the
 //! command reads. Not for other use: it changes without notice.
 
+pub use crate::connect::resembles::resembles;
+
 /// Errors that only hosts report.
 pub use crate::error::host as errors;
 

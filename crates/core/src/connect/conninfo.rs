@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use tokio_postgres::Config;
 
-use super::ConnectConfig;
+use super::resembles::resembles;
 use super::tls::SslSettings;
 use super::url;
 use crate::error::{Error, ErrorKind, Result};
@@ -114,7 +114,7 @@ pub(super) fn refuse_stray(option: &str, value: &str, source: &str) -> Result<()
         "host" if value.split(',').any(is_none) => Err(refusal(format!(
             "the host in {source} contains \"@\" or \"/\"; pass a connection string as a whole, not as a host"
         ))),
-        "dbname" | "user" if ConnectConfig::resembles(value) => Err(refusal(format!(
+        "dbname" | "user" if resembles(value) => Err(refusal(format!(
             "{option} in {source} is a connection string; pass it as a whole instead"
         ))),
         _ => Ok(()),

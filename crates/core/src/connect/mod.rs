@@ -8,6 +8,7 @@ mod hosts;
 mod passfile;
 mod password;
 mod pooler;
+pub(crate) mod resembles;
 mod session;
 mod tls;
 mod url;
@@ -125,31 +126,6 @@ impl ConnectConfig {
             needs_primary: false,
             checked: Checked::default(),
         })
-    }
-
-    /// Returns whether a text looks like a connection string, or a part of one that may be a password. Check it before you
-    /// print a value that a user may have put in the wrong place.
-    ///
-    /// ```
-    /// use pgherald_core::ConnectConfig;
-    ///
-    /// assert!(ConnectConfig::resembles("host=db password = secret"));
-    /// assert!(ConnectConfig::resembles("PGPASSWORD=secret"));
-    /// assert!(ConnectConfig::resembles("app:secret@db/shop"));
-    /// assert!(!ConnectConfig::resembles("shop.orders"));
-    /// ```
-    #[must_use]
-    pub fn resembles(text: &str) -> bool {
-        let is_set = |rest: &str| rest.trim_start().starts_with('=');
-        text.contains("://")
-            || text
-                .split_once(':')
-                .is_some_and(|(_, rest)| rest.contains('@'))
-            || text
-                .to_ascii_lowercase()
-                .split("password")
-                .skip(1)
-                .any(is_set)
     }
 
     /// Sets the `application_name` of the sessions.

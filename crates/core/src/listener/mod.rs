@@ -108,15 +108,9 @@ impl Listener {
     pub fn status(&self) -> ListenerStatus {
         ListenerStatus {
             health: self.health.borrow().clone(),
-            counts: self.counts(),
+            counts: self.monitor.counts(),
             subscriptions: self.router.stats(),
         }
-    }
-
-    /// Returns the counts of signals received so far.
-    #[must_use]
-    pub fn counts(&self) -> ListenerCounts {
-        self.monitor.counts()
     }
 
     /// Returns a handle on the caches that have subscribed, for consumers of groups in the same process.

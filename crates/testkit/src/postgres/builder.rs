@@ -28,7 +28,8 @@ impl Builder {
     }
 
     /// Accepts TLS connections besides plain ones. The certificate is for `localhost` and `127.0.0.1`, and is signed by
-    /// [`Postgres::ca_certificate`].
+    /// [`Postgres::ca_certificate`]. Requires the feature `tls`.
+    #[cfg(feature = "tls")]
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self

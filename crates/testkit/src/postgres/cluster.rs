@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+#[cfg(feature = "tls")]
 use crate::postgres::tls::Certificates;
 use crate::postgres::workspace::Workspace;
 use crate::{Binaries, Error};
@@ -113,10 +114,10 @@ pub(super) fn configure(
         "unix_socket_directories",
         &socket_directory(workspace.path()),
     )?;
-    let authority = if tls {
-        Some(enable_tls(workspace, &mut lines)?)
-    } else {
-        None
+    let authority = match tls {
+        #[cfg(feature = "tls")]
+        true => Some(enable_tls(workspace, &mut lines)?),
+        _ => None,
     };
     for (name, value) in settings {
         set(&mut lines, name, value)?;
@@ -139,6 +140,7 @@ fn socket_directory(dir: &Path) -> String {
     }
 }
 
+#[cfg(feature = "tls")]
 fn enable_tls(workspace: &Workspace, lines: &mut String) -> Result<PathBuf, Error> {
     let certificates = Certificates::generate()?;
     let certificate = workspace.write("server.crt", &certificates.server)?;

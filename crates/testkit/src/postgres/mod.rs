@@ -18,6 +18,7 @@ mod postmaster;
 mod process;
 mod server;
 mod sql;
+#[cfg(feature = "tls")]
 mod tls;
 mod workspace;
 
@@ -135,7 +136,7 @@ impl Postgres {
         &self.server.log_file
     }
 
-    /// Returns the path of the authority's certificate, a PEM file, if the server was built with [`Builder::tls`].
+    /// Returns the path of the authority's certificate, a PEM file, if the server was built with `Builder::tls`.
     pub fn ca_certificate(&self) -> Option<&Path> {
         self.server.authority.as_deref()
     }

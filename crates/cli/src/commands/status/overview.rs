@@ -6,7 +6,6 @@ use pgherald_core::__private::host;
 use pgherald_core::__private::host::trigger::SpecParts;
 use pgherald_core::__private::host::trigger::{Actual, Watched};
 use pgherald_core::outbox;
-use pgherald_core::trigger::{self};
 use serde::Serialize;
 use tokio_postgres::Client;
 
