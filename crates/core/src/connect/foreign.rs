@@ -45,9 +45,9 @@ const REFUSED: [(&str, &str); 8] = [
         "set the heartbeat of the source, or tcp_user_timeout",
     ),
     ("ssl", "write sslmode=require, or sslmode=verify-full"),
-    ("ssl-cert", "client certificates are not supported"),
-    ("ssl-key", "client certificates are not supported"),
-    ("sslidentity", "client certificates are not supported"),
+    ("ssl-cert", "give the client certificate to ConnectConfig::tls_config"),
+    ("ssl-key", "give the client certificate to ConnectConfig::tls_config"),
+    ("sslidentity", "give the client certificate to ConnectConfig::tls_config"),
 ];
 
 /// How an option of another driver is handled.
