@@ -1,6 +1,6 @@
 //! The core of pgherald without an actor runtime: events, sources, triggers, router, caches and scheduling of handlers.
 //!
-//! Most programs use the `pgherald` crate, under actix or plain tokio. Use this crate to host handlers without actors, or to
+//! Most programs use the `pgherald` crate, under actix or plain tokio. Use this crate to run consumers without actors, or to
 //! write a source of your own.
 //!
 //! ```text
@@ -19,7 +19,7 @@
 //!   events of such a table.
 //! - [`cache`] keeps query results that follow the events. [`telemetry`] names all metrics.
 //! - [`tokio_postgres`] and [`rustls`] are re-exported, because their types stand in signatures of this crate.
-//! - [`handler`] has the building blocks of a host for [`EventHandler`]s. [`group`] runs durable handlers.
+//! - [`group`] runs durable [`EventHandler`]s. [`handler`] describes tasks that were given up.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -33,14 +33,6 @@ impl Operation {
             Self::Truncate => "truncate",
         }
     }
-
-    /// Returns the operation for a payload's word. `None` if there is no such operation.
-    #[must_use]
-    pub(crate) fn from_word(word: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|operation| operation.as_str() == word)
-    }
 }
 
 impl fmt::Display for Operation {

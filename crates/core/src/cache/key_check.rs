@@ -57,7 +57,7 @@ impl Reading {
     }
 }
 
-/// The types of tables' columns, as read from the catalog: for [`CacheDriver::check_key_types`].
+/// The types of tables' columns, as read from the catalog: for `CacheDriver::check_key_types`.
 #[derive(Clone, Debug, Default)]
 pub struct KeyTypes(HashMap<TableName, Fields>);
 
@@ -78,7 +78,7 @@ impl KeyTypes {
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
     /// Checks that the key types of the cache fit the key columns of its tables, whose types it reads from the catalog;
-    /// see [`Key`](crate::Key). Runs no statement if there is [nothing to check](Self::has_keys_to_check).
+    /// see [`Key`](crate::Key). Runs no statement if there is nothing to check.
     ///
     /// The check is optional: an event that the cache could miss closes it, and
     /// [`CacheHandle::refused`](crate::CacheHandle::refused) then returns the same error.

@@ -45,9 +45,18 @@ const REFUSED: [(&str, &str); 8] = [
         "set the heartbeat of the source, or tcp_user_timeout",
     ),
     ("ssl", "write sslmode=require, or sslmode=verify-full"),
-    ("ssl-cert", "give the client certificate to ConnectConfig::tls_config"),
-    ("ssl-key", "give the client certificate to ConnectConfig::tls_config"),
-    ("sslidentity", "give the client certificate to ConnectConfig::tls_config"),
+    (
+        "ssl-cert",
+        "give the client certificate to ConnectConfig::tls_config",
+    ),
+    (
+        "ssl-key",
+        "give the client certificate to ConnectConfig::tls_config",
+    ),
+    (
+        "sslidentity",
+        "give the client certificate to ConnectConfig::tls_config",
+    ),
 ];
 
 /// How an option of another driver is handled.

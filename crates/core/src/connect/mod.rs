@@ -430,7 +430,7 @@ mod tests {
             ("schema=public", "search_path"),
             ("pgbouncer=true", "the server itself"),
             ("ssl=true", "sslmode=require"),
-            ("sslidentity=c.p12", "certificates"),
+            ("sslidentity=c.p12", "tls_config"),
         ] {
             let error = parse(&format!("postgresql://h/d?{option}"), &[]).unwrap_err();
             let (name, _) = option.split_once('=').unwrap();

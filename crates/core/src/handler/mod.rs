@@ -1,8 +1,8 @@
-//! Handlers: the trait that users implement, and the pure parts of running a handler.
+//! What becomes of the tasks of handlers.
 //!
-//! [`EventHandler`] is the trait. A host of handlers (such as `HandlerActor` of pgherald-actors) combines three parts:
-//! [`Schedule`] decides which tasks may run now, [`contain`] runs one attempt and contains panics and timeouts, and
-//! [`RetryPolicy`] decides what follows a failure.
+//! [`EventHandler`] is the trait that users implement. [`GivenUp`] is what its `given_up` receives. A host of
+//! handlers combines three parts: `Schedule` decides which tasks may run now, `contain` runs one attempt and contains panics and
+//! timeouts, and [`RetryPolicy`] decides what follows a failure.
 
 pub(crate) mod contain;
 pub(crate) mod event_handler;

@@ -12,7 +12,7 @@
 //!
 //! **Order.** A writer takes an id from a sequence before its commit, so ids become visible out of order. A reader that
 //! stores only "up to id 100" skips a row with id 99 that commits later, or has to wait for every open transaction. A
-//! [`Cursor`] stores a *snapshot* instead (`pg_current_snapshot()`). The rows to read are the difference of two snapshots:
+//! `Cursor` stores a *snapshot* instead (`pg_current_snapshot()`). The rows to read are the difference of two snapshots:
 //!
 //! ```text
 //!           ids ──────────────────────► floor ───────────────────────►
@@ -24,7 +24,7 @@
 //! The floor is the last id that was taken before the snapshot. Transactions that began after the snapshot have larger ids.
 //! Transactions that were open have ids on both sides, and are looked up one by one below the floor.
 //!
-//! Guarantees of [`OutboxReader`]:
+//! Guarantees:
 //! - Each committed row is read once, and no row that was rolled back. A transaction that stays open for hours neither hides
 //!   nor delays the rows of other transactions.
 //! - Events of one key come in commit order: two transactions that change the same row commit one after the other, and the
@@ -35,7 +35,8 @@
 //!
 //! Limits:
 //! - Ids of different keys do not follow commit order.
-//! - Rows stay until they are [trimmed](trim). A reader that comes too late gets a page with [`is_gap`](Page::is_gap).
+//! - Rows stay until they are [trimmed](trim). A reader that comes too late gets a
+//!   [resync](crate::ResyncReason::Trimmed).
 //! - `PREPARE TRANSACTION` fails after a wake-up, which some transactions send.
 //! - A cursor is valid on its own server only. It is invalid on a replica that was promoted before it had received
 //!   everything.

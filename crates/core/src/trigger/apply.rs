@@ -66,7 +66,7 @@ impl Plan {
     }
 
     /// Checks whether the server accepts the statements of functions with more than a hundred columns, because only the server
-    /// knows its limits. [`plan`](super::plan()) calls this; [`Actual::plan`](super::Actual::plan) does not. Changes nothing, and
+    /// knows its limits. [`plan`](super::plan()) calls this. Changes nothing, and
     /// runs no statement if the plan has no such functions.
     ///
     /// # Errors

@@ -9,14 +9,14 @@
 //! ```
 //!
 //! The work has three steps, and each passes a value to the next:
-//! - [`inspect`] reads the catalog into an [`Actual`], in at most three statements for any number of tables. An [`Actual`] is
-//!   plain data, so the next step needs no connection.
-//! - [`Actual::plan`] decides which statements to run, which specifications to refuse, and what to warn about. It is a function
-//!   of the specifications and the actual state. So are [`Actual::verify`], [`Actual::watched`] and [`Actual::plan_uninstall`].
-//!   [`Actual::widened`] merges a specification with what is installed, so that no program removes what another one needs.
+//! - *Inspect* reads the catalog, in at most three statements for any number of tables. The result is plain data, so the next
+//!   step needs no connection.
+//! - *Plan* decides which statements to run, which specifications to refuse, and what to warn about. It is a function of the
+//!   specifications and the actual state.
 //! - [`Plan::apply`] runs the statements in one transaction.
 //!
-//! [`plan`](plan()), [`verify`], [`watched`] and [`plan_uninstall`] inspect and decide in one call.
+//! [`plan`](plan()), [`plan_widened`], [`plan_uninstall`] and [`verify`] inspect and decide in one call. [`plan_widened`] merges a
+//! specification with what is installed, so that no program removes what another one needs.
 //!
 //! [`migration_script`] writes a script for migration tools. One script works on every database, because it inspects and decides
 //! when it runs.
@@ -74,7 +74,7 @@
 //!   update also lists the keys that rows had before it. `int2`, `int4`, `int8` and `bool` are JSON numbers and booleans. Any
 //!   other value is a string of its text. The text does not depend on the writer's session settings: dates are ISO, times are
 //!   UTC, bytes are hex, and names of objects have their schema. Values that are equal in SQL may have different texts
-//!   ([`DriftKind::AmbiguousKey`]), and a reader may write a value in another way ([`SpelledKey`]). If the database has another
+//!   ([`DriftKind::AmbiguousKey`]), and a reader may write a value in another way. If the database has another
 //!   encoding than UTF-8, bytes that the server cannot convert are read as Latin-1.
 //! - `columns` is present next to `keys` if the specification names columns. It has the new values, or for a delete the old ones.
 //!   An element is `null` if the values are unknown (the row has another key now) or too large together. A single value that is

@@ -99,15 +99,14 @@ impl TriggerSpec {
     /// listener runs, payloads have no limit, and writers that commit at the same time do not wait for each other, as they do
     /// with NOTIFY. See [`outbox`](crate::outbox).
     ///
-    /// A table has one mode: see [`Actual::widened`](super::Actual::widened).
+    /// A table has one mode: [`plan_widened`](super::plan_widened) refuses another one.
     #[must_use]
     pub fn outbox(mut self) -> Self {
         self.mode = Mode::Outbox;
         self
     }
 
-    /// Sets the channel on which changes are announced. A table has one channel: see
-    /// [`Actual::widened`](super::Actual::widened). The outbox has no channel.
+    /// Sets the channel on which changes are announced. A table has one channel. The outbox has none.
     #[must_use]
     pub fn channel(mut self, channel: ChannelName) -> Self {
         self.channel = channel;

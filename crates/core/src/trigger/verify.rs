@@ -87,7 +87,7 @@ pub enum DriftKind {
     LeftOver(String),
     /// Values of a key column may be equal in SQL and yet have different texts, such as `Bob` and `bob` of type `citext`. The
     /// key of an event is the text in the written row, so it does not match a filter or a lock under another spelling. A cache
-    /// needs a key type that reads all spellings as one key. See [`SpelledKey`](super::SpelledKey), which covers more types.
+    /// needs a key type that reads all spellings as one key.
     AmbiguousKey {
         /// The column.
         column: String,
