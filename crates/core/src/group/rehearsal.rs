@@ -57,7 +57,7 @@ async fn run(client: &Arc<Client>) -> Result<()> {
     let Some((slice, epoch, cursor)) = claimed.into_iter().next() else {
         return Err(Error::new(Kind::Query, "consumers cannot claim a slice"));
     };
-    store::membership(client, group, number).await?;
+    store::group_state(client, group, number).await?;
     reader.next(&cursor, 1).await?;
 
     let statements = &mut Statements::default();

@@ -148,9 +148,9 @@ pub(super) async fn remove_expired(client: &Client, group: &str, expired: &[Leas
     execute(client, sql, &[&group, &nodes, &until]).await
 }
 
-/// The state of the group and of this node's membership.
+/// The state of the group, and the slices of this node.
 #[derive(Debug)]
-pub(super) struct Membership {
+pub(super) struct GroupState {
     pub(super) slices: i32,
     pub(super) is_paused: bool,
     pub(super) revision: i64,
@@ -159,8 +159,8 @@ pub(super) struct Membership {
     pub(super) owned: Vec<(i32, i64)>,
 }
 
-pub(super) async fn membership(client: &Client, group: &str, node: i64) -> Result<Membership> {
-    let sql = include_str!("sql/membership.sql");
+pub(super) async fn group_state(client: &Client, group: &str, node: i64) -> Result<GroupState> {
+    let sql = include_str!("sql/group_state.sql");
     let rows = query(client, sql, &[&group, &node]).await?;
     let Some(row) = rows.first() else {
         let message = format!("group {group:?} was dropped");
@@ -174,7 +174,7 @@ pub(super) async fn membership(client: &Client, group: &str, node: i64) -> Resul
         until,
         length: seconds(length),
     });
-    Ok(Membership {
+    Ok(GroupState {
         slices: get(row, 0)?,
         is_paused: get(row, 1)?,
         revision: get(row, 2)?,
@@ -203,7 +203,7 @@ pub(super) async fn claim(
 
 /// A parked event, without its content.
 #[derive(Debug)]
-pub(super) struct ParkedEvent {
+pub(super) struct ParkedEntry {
     pub(super) id: i64,
     pub(super) slice: i32,
     pub(super) row: Row,
@@ -215,12 +215,12 @@ pub(super) async fn parked_of(
     client: &Client,
     group: &str,
     slices: &[i32],
-) -> Result<Vec<ParkedEvent>> {
+) -> Result<Vec<ParkedEntry>> {
     let sql = include_str!("sql/parked_of.sql");
     let rows = query(client, sql, &[&group, &slices]).await?;
     let now = Instant::now();
     let event = |row: &SqlRow| {
-        Ok(ParkedEvent {
+        Ok(ParkedEntry {
             id: get(row, 0)?,
             slice: get(row, 1)?,
             row: Row::new(get(row, 2)?, get::<Option<&str>>(row, 3)?.map(Arc::from)),
@@ -374,6 +374,19 @@ pub(super) struct Settlement {
     pub(super) id: i64,
     /// If the attempt failed: the attempts made, the error, and what happens next.
     pub(super) failed: Option<(u32, Option<String>, Disposition)>,
+}
+
+impl Settlement {
+    /// Returns the settlement of a job. Its generation is set when it is written.
+    pub(super) fn of(job: &Job, failed: Option<(u32, Option<String>, Disposition)>) -> Self {
+        Self {
+            slice: job.slice,
+            epoch: job.epoch,
+            generation: 0,
+            id: job.row.id,
+            failed,
+        }
+    }
 }
 
 /// Writes a settlement. Does nothing if this node no longer owns the slice.

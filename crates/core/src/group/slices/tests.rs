@@ -108,7 +108,7 @@ proptest! {
                 }
                 4..=6 => {}
                 _ => {
-                    let all = slices.acknowledge(false);
+                    let all = slices.acknowledge(false, |_| true);
                     prop_assert!(slices.take_went_back().is_empty());
                     for one in &all {
                         let reach = reach(&one.cursor);
@@ -134,7 +134,7 @@ proptest! {
         prop_assert_eq!(slices.streams(), 1, "they have met");
         let everything: BTreeSet<i64> = (1..=now * 10).collect();
         prop_assert_eq!(done, everything);
-        for one in slices.acknowledge(false) {
+        for one in slices.acknowledge(false, |_| true) {
             prop_assert_eq!(reach(&one.cursor), now * 10);
         }
     }
@@ -149,7 +149,7 @@ fn cursor_that_would_move_back_is_not_written_and_its_slice_is_reported() {
     let turn = slices.turn().unwrap();
     // Like a reader whose database was restored to an earlier state.
     slices.advance(&turn, &at(3));
-    assert!(slices.acknowledge(false).is_empty());
+    assert!(slices.acknowledge(false, |_| true).is_empty());
     let went_back = slices.take_went_back();
     assert_eq!(went_back.len(), 3);
     assert!(went_back.iter().all(|(_, error)| error.is_history()));
@@ -194,7 +194,7 @@ fn events_parked_while_an_attempt_acknowledges_are_written_afterwards() {
         slices.has_to_write(0),
         "an attempt does not write events to park"
     );
-    let written = slices.acknowledge(true);
+    let written = slices.acknowledge(true, |_| true);
     assert_eq!(written[0].parks.len(), 1);
     slices.acknowledged(written, &[0]);
     assert!(!slices.has_to_write(0));
@@ -206,12 +206,12 @@ fn events_parked_while_an_attempt_acknowledges_are_written_afterwards() {
     );
     slices.park(park(-3));
     assert!(
-        slices.acknowledge(true).is_empty(),
+        slices.acknowledge(true, |_| true).is_empty(),
         "the attempt acknowledges"
     );
     slices.end(0, 1);
     slices.committed(0, number);
-    let left = slices.acknowledge(true);
+    let left = slices.acknowledge(true, |_| true);
     let ids: Vec<i64> = left[0].parks.iter().map(|park| park.row.id).collect();
     assert_eq!(ids, [-3]);
     assert_eq!(left[0].cursor, read);
@@ -243,26 +243,26 @@ fn large_parked_events_are_written_in_parts_with_a_cursor_each() {
         slices.has_to_write(0),
         "an attempt does not write events to park"
     );
-    let first = slices.acknowledge(false);
+    let first = slices.acknowledge(false, |_| true);
     assert_eq!(
         (ids(&first), first[0].cursor.position()),
         (vec![11, 12], Some(12))
     );
     slices.not_acknowledged(first);
     slices.finish(0, numbers[4]);
-    let again = slices.acknowledge(false);
+    let again = slices.acknowledge(false, |_| true);
     assert_eq!(
         (ids(&again), again[0].cursor.position()),
         (vec![11, 12], Some(12))
     );
     slices.acknowledged(again, &[0]);
-    let second = slices.acknowledge(false);
+    let second = slices.acknowledge(false, |_| true);
     assert_eq!(
         (ids(&second), second[0].cursor.position()),
         (vec![13, 14], Some(14))
     );
     slices.acknowledged(second, &[0]);
-    let last = slices.acknowledge(false);
+    let last = slices.acknowledge(false, |_| true);
     assert!(last[0].parks.is_empty() && last[0].cursor == at(2));
     assert_eq!(slices.bytes(), 0);
 }
@@ -277,12 +277,11 @@ fn pending_events_of_held_up_slices_are_counted_separately() {
     let first = slices.take_in(0, &span, 11, 5).unwrap();
     slices.take_in(0, &span, 12, 7).unwrap();
     slices.take_in(1, &span, 13, 100).unwrap();
-    assert_eq!(slices.held(), (0, 0));
-    slices.hold(0, super::Hold::Held);
-    assert_eq!((slices.held(), slices.pending()), ((2, 12), 3));
+    assert_eq!(slices.held_up(), (0, 0));
+    slices.hold_up(0, true);
+    assert_eq!((slices.held_up(), slices.pending()), ((2, 12), 3));
     slices.finish(0, first);
-    slices.hold(0, super::Hold::Trying);
-    assert_eq!(slices.held(), (1, 7));
-    slices.hold(0, super::Hold::Free);
-    assert_eq!(slices.held(), (0, 0));
+    assert_eq!(slices.held_up(), (1, 7));
+    slices.hold_up(0, false);
+    assert_eq!(slices.held_up(), (0, 0));
 }
