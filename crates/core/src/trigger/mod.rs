@@ -109,6 +109,7 @@
 
 mod actual;
 mod apply;
+mod catalog;
 mod catalog_type;
 mod check;
 mod compare;
@@ -119,6 +120,7 @@ mod limits;
 mod manifest;
 mod migration;
 mod note;
+mod notify;
 mod outbox;
 mod plan;
 mod replicated;
