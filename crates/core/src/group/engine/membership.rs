@@ -210,7 +210,7 @@ impl Membership {
         commands: &mut Commands,
     ) {
         match tick {
-            Tick::Renewed(found) => self.renewed(found, now, was_settled, ledger, commands),
+            Tick::Renewed(found) => self.renewed(&found, now, was_settled, ledger, commands),
             Tick::Removed => {
                 let group = &*self.options.group;
                 tracing::warn!(
@@ -228,7 +228,7 @@ impl Membership {
 
     fn renewed(
         &mut self,
-        found: TickResult,
+        found: &TickResult,
         now: Instant,
         was_settled: impl Fn(i64) -> bool,
         ledger: &mut Ledger,
