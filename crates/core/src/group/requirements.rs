@@ -59,7 +59,7 @@ pub(super) async fn confirm(client: &Client, group: &str, checker: &Checker) -> 
     let sql = include_str!("sql/fingerprint.sql");
     let gaps = store::query(client, sql, &parameters).await?;
     for row in &gaps {
-        let (table, reason): (String, String) = (get(row, 0)?, get(row, 1)?);
+        let (table, reason): (String, String) = (get(row, "table_name")?, get(row, "reason")?);
         tracing::warn!(
             group,
             table,

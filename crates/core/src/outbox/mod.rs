@@ -49,6 +49,7 @@
 
 mod cursor;
 mod history;
+mod paging;
 mod queries;
 mod reader;
 mod retention;
@@ -59,8 +60,9 @@ mod status;
 pub use cursor::Cursor;
 pub(crate) use cursor::{Point, Reading};
 pub(crate) use history::History;
+pub(crate) use paging::some;
 pub use reader::{OutboxReader, Page};
-pub(crate) use reader::{Rows, Share, some};
+pub(crate) use reader::{Rows, Share};
 pub(crate) use retention::trim_within;
 pub use retention::{Retention, set_retention, trim};
 pub use status::{OutboxStatus, status};

@@ -4,6 +4,15 @@ use super::row::{bare_columns, columns};
 
 pub(super) const TRIMMED: &str = "SELECT trimmed FROM pgherald.outbox_retention";
 
+/// A point now, to be read after the [floor](FLOOR).
+pub(super) const NOW: &str = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text AS snapshot,
+        pg_catalog.pg_current_xact_id()::pg_catalog.text AS begun, closed
+    FROM pgherald.outbox_retention";
+
+/// The first row that was recorded at a time or later.
+pub(super) const FIRST_SINCE: &str =
+    "SELECT id FROM pgherald.outbox WHERE sent_at OPERATOR(pg_catalog.>=) $1 ORDER BY id LIMIT 1";
+
 /// The last id taken.
 pub(super) const FLOOR: &str = include_str!("floor.sql");
 
@@ -32,7 +41,7 @@ macro_rules! late {
 /// statistics.
 pub(super) const DIFFERENCE: &str = concat!(
     late!(),
-    "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, CASE
+    "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text AS snapshot, CASE
         WHEN (
             SELECT id FROM pgherald.outbox
             WHERE id OPERATOR(pg_catalog.>) $2 AND NOT pg_catalog.pg_visible_in_snapshot(xid, $1::pg_catalog.text::pg_catalog.pg_snapshot)
@@ -43,7 +52,7 @@ pub(super) const DIFFERENCE: &str = concat!(
             ) AS o
             LIMIT 1
         ) IS NOT NULL THEN pg_catalog.pg_current_xact_id()::pg_catalog.text
-    END, closed
+    END AS begun, closed
     FROM pgherald.outbox_retention"
 );
 

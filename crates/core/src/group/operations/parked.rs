@@ -103,11 +103,11 @@ impl Group<'_> {
                 event: event.ok(),
                 key: text(recorded.key),
                 columns: text(recorded.columns),
-                attempts: get::<i32>(row, 10)?.unsigned_abs(),
-                error: get(row, 11)?,
-                parked_at: get(row, 12)?,
-                due_at: get(row, 13)?,
-                dead_at: get(row, 14)?,
+                attempts: get::<i32>(row, "attempts")?.unsigned_abs(),
+                error: get(row, "error")?,
+                parked_at: get(row, "parked_at")?,
+                due_at: get(row, "due_at")?,
+                dead_at: get(row, "dead_at")?,
             })
         };
         rows.iter().zip(recorded).zip(events).map(parked).collect()
