@@ -159,6 +159,16 @@ impl Error {
         Self::with_source(Kind::Config, "cannot start a thread for actors", cause)
     }
 
+    /// Code that starts an actor has panicked, such as the code of its `started` method.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn start_panicked(message: &str) -> Self {
+        Self::new(
+            Kind::Panicked,
+            format!("an actor cannot be started: its start panicked: {message}"),
+        )
+    }
+
     /// A listener or a consumer was not live within the limit. Has the kind and hint of `cause`, the failure of the last
     /// attempt.
     #[doc(hidden)]
