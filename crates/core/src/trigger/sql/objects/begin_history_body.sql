@@ -12,7 +12,7 @@ DECLARE
     bound bigint;
     taken bigint;
     c record;
-    r record;
+    progress record;
     groups text[] := '{}';
     slices integer[] := '{}';
     counts integer[] := '{}';
@@ -46,15 +46,15 @@ BEGIN
         JOIN pgherald.consumer_group AS g ON g.name = f.group_name
         ORDER BY f.group_name, f.slice FOR UPDATE OF f
     LOOP
-        SELECT p.done, p.reading, p.position INTO r FROM pgherald.read_cursor(c.cursor) AS p;
+        SELECT p.done, p.reading, p.position INTO progress FROM pgherald.read_cursor(c.cursor) AS p;
         -- The cursor cannot be parsed, or it does not belong to this server, while the rows do. It does not show what was read:
         -- everything is handled again.
-        IF r.done IS NULL OR is_intact AND pg_snapshot_xmax(r.done) > pg_snapshot_xmax(pg_current_snapshot()) THEN
-            SELECT '1:1:'::pg_snapshot AS done, NULL::pg_snapshot AS reading, NULL::bigint AS "position" INTO r;
+        IF progress.done IS NULL OR is_intact AND pg_snapshot_xmax(progress.done) > pg_snapshot_xmax(pg_current_snapshot()) THEN
+            SELECT '1:1:'::pg_snapshot AS done, NULL::pg_snapshot AS reading, NULL::bigint AS "position" INTO progress;
         END IF;
-        dones := dones || r.done;
-        readings := readings || r.reading;
-        positions := positions || r.position;
+        dones := dones || progress.done;
+        readings := readings || progress.reading;
+        positions := positions || progress.position;
         groups := groups || c.group_name;
         slices := slices || c.slice;
         counts := counts || c.slices;
