@@ -36,7 +36,9 @@ mod acknowledger;
 mod attempts;
 mod command;
 mod connection;
+mod due;
 mod intake;
+mod lifecycle;
 mod membership;
 mod outcomes;
 mod polling;
@@ -45,11 +47,10 @@ mod published;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 
 use self::acknowledger::Acknowledger;
 use self::attempts::{Attempts, Ended};
@@ -61,10 +62,9 @@ use self::membership::Membership;
 use self::published::Published;
 use super::handle::Shared;
 use super::options::Durable;
-use super::requests::{Answer, Requests};
+use super::requests::Answer;
 use super::runner::{ExecutionMode, Runner};
 use crate::connect::ConnectConfig;
-use crate::error::{Error, Kind};
 use crate::panic::message;
 
 pub(super) struct Engine<R> {
@@ -217,169 +217,5 @@ impl<R: Runner> Engine<R> {
         self.connection.connect(now);
         let commands = self.send(now);
         self.execute(commands, now);
-    }
-
-    /// Sends the requests that are due.
-    fn send(&mut self, now: Instant) -> Commands {
-        let mut commands = Commands::new();
-        let Some(requests) = self.connection.requests_mut() else {
-            return commands;
-        };
-        let (ledger, bytes) = (&mut self.ledger, self.attempts.bytes());
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        if requests.may_confirm() && self.membership.is_confirmation_due(now) {
-            requests.confirm();
-        }
-        if !requests.is_ticking()
-            && let Some(state) = self.membership.due_tick(now, &ledger.slices)
-        {
-            self.acknowledger.tick_began(requests.settling());
-            requests.tick(state);
-            if !requests.is_trimming()
-                && let Some(limit) = self.membership.due_trim(now)
-            {
-                requests.trim(limit);
-            }
-        }
-        if self.membership.may_begin(now) && is_due(self.intake.next_fetch(ledger, bytes)) {
-            // Write settlements first, so that the fetched state of an event is not older than the state in memory.
-            if self.acknowledger.has_settlements() || requests.settling().next().is_some() {
-                self.acknowledger.write_now(now);
-            } else if !requests.is_fetching() {
-                let due = self.intake.next_fetched(now, &self.acknowledger, ledger);
-                if !due.is_empty() {
-                    requests.fetch(due, ledger.slices.numbers());
-                }
-            }
-        }
-        if !requests.is_reading()
-            && self.membership.may_read()
-            && is_due(self.intake.next_read(ledger, bytes))
-            && let Some((turn, rows)) = self.intake.next_page(now, &mut ledger.slices)
-        {
-            requests.read(turn, rows);
-        }
-        if !requests.is_writing()
-            && let Some(sent) = self.acknowledger.due(now, ledger, &mut commands)
-        {
-            requests.write(sent);
-        }
-        commands
-    }
-
-    /// Returns when to [advance](Self::advance) next if no input arrives. The answer to a running request is an input.
-    fn alarm(&self, now: Instant) -> Instant {
-        let mut alarms = vec![
-            self.connection.alarm(),
-            self.membership.stop_at(),
-            self.attempts.outcomes.summary_due(),
-        ];
-        if let Some(requests) = self.connection.requests() {
-            let (ledger, bytes) = (&self.ledger, self.attempts.bytes());
-            alarms.push(
-                self.membership
-                    .alarm(requests.is_ticking(), requests.may_confirm()),
-            );
-            if !requests.is_writing() {
-                alarms.push(self.acknowledger.alarm());
-            }
-            if !requests.is_reading() && self.membership.may_read() {
-                alarms.push(self.intake.next_read(ledger, bytes));
-            }
-            let may_fetch = !requests.is_fetching()
-                && !requests.is_writing()
-                && !self.acknowledger.has_settlements();
-            if may_fetch && self.membership.may_begin(now) {
-                alarms.push(self.intake.next_fetch(ledger, bytes));
-            }
-        }
-        let far = now + Duration::from_secs(3_600);
-        alarms.into_iter().flatten().min().unwrap_or(far).min(far)
-    }
-
-    // Connecting and ending.
-
-    fn opened(&mut self, requests: Box<Requests>, now: Instant) {
-        self.attempts.is_utf8 = requests.is_utf8;
-        self.attempts.runner.set_history(&requests.history);
-        if !self.connection.opened(requests, now) {
-            // The server may assign ids again, so drop everything that was read before. The cursors in the database are consistent
-            // with its present history.
-            let group = &*self.options.group;
-            tracing::warn!(
-                group,
-                "the server has crashed, or was promoted or restored; continuing from the cursors in the database"
-            );
-            self.drop_work();
-        }
-        self.membership.connected(now);
-        self.intake.connected(now);
-        self.acknowledger.connected(now);
-    }
-
-    fn lost(&mut self, error: &Error, now: Instant) {
-        let (unfinished, delay) = self.connection.lost(now);
-        if let Some(unfinished) = unfinished {
-            self.acknowledger
-                .not_answered(&unfinished.sent, &mut self.ledger);
-            for (row, id) in unfinished.fetching {
-                self.ledger.parked.put_back(&row, id, now);
-            }
-        }
-        self.published.lost(error, delay);
-    }
-
-    /// Restarts as a new node. The slices of the old node are free when its lease expires.
-    fn restart(&mut self, message: &str) {
-        self.drop_work();
-        self.membership.rejoin();
-        let error = Error::new(Kind::Panicked, format!("the consumer panicked: {message}"));
-        self.lost(&error, Instant::now());
-    }
-
-    /// Drops all jobs, running attempts and slices.
-    fn drop_work(&mut self) {
-        self.attempts.clear();
-        self.acknowledger.clear();
-        self.ledger = Ledger::default();
-    }
-
-    fn has_ended(&self, now: Instant) -> bool {
-        let Some(at) = self.membership.stop_at() else {
-            return false;
-        };
-        let is_written = self
-            .connection
-            .requests()
-            .is_none_or(|requests| !requests.is_writing() && !self.acknowledger.has_settlements());
-        let is_done = self.attempts.are_idle() && is_written;
-        at <= now || (is_done && self.ledger.slices.are_given_back())
-    }
-
-    async fn end(mut self) {
-        self.attempts.outcomes.log_all_summaries();
-        self.membership.released(self.ledger.parked.events());
-        self.drop_work();
-        if let Some(requests) = self.connection.requests() {
-            // Also if this node does not know yet that it has joined.
-            let leaving = requests.leave(self.membership.node());
-            if !matches!(timeout(CONNECT, leaving).await, Ok(Ok(()))) {
-                let group = &*self.options.group;
-                tracing::warn!(
-                    group,
-                    "cannot leave the group; its slices stay assigned to this consumer until the lease expires"
-                );
-            }
-        }
-        self.publish();
-    }
-
-    fn publish(&mut self) {
-        self.intake.warn_if_full(&self.ledger);
-        let outcomes = &mut self.attempts.outcomes;
-        outcomes.log_due_summaries(Instant::now());
-        outcomes.unfinished(self.ledger.slices.pending());
-        self.published
-            .update(&self.ledger, &self.membership, &self.acknowledger);
     }
 }

@@ -335,3 +335,6 @@ pub(super) fn went_back(
     ledger.forget(slice);
     commands.push(Command::TickSoon);
 }
+
+#[cfg(test)]
+mod tests;
