@@ -1,12 +1,13 @@
 //! The loop of a node: it joins the parts that decide, and the requests that do I/O.
 //!
 //! ```text
-//!                 ┌───────────── requests, as long as the connections last ─────────────┐
-//!                 │  tick: lease, slices    read: pages     write       fetch: parked    │
-//!                 └─────┬──────────────────────┬──────────────▲───────────────┬──────────┘
-//!                       ▼                      ▼              │               ▼
-//!                  Membership               Intake ─► Attempts ─► Acknowledger   Intake
-//!                       └────────── ledger: slices, parked events ────────┘
+//!          ┌──────────── requests, while the connections last ────────────┐
+//!          │  tick         read          fetch                   write    │
+//!          └────┬────────────┬─────────────┬───────────────────────▲──────┘
+//!               ▼            ▼ pages       ▼ parked events         │
+//!          Membership      Intake ─────────┴──► Attempts ──► Acknowledger
+//!               └────────────┴───── ledger ────────┴───────────────┘
+//!                             slices, parked events
 //! ```
 //!
 //! **States.** The node is *disconnected* (it waits, or opens its connections) or *connected*. Apart from that, it *runs* until
