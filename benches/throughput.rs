@@ -62,6 +62,13 @@ impl Handler<Events> for Counter {
     }
 }
 
+/// The thread of a herald's listener: that of the counting actors, or its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Thread {
+    Same,
+    Own,
+}
+
 /// A herald with counting subscribers.
 struct Ours {
     herald: Herald,
@@ -71,13 +78,14 @@ struct Ours {
 }
 
 impl Ours {
-    async fn start(url: &str, subscribers: usize) -> Self {
-        let name = format!("ours_{subscribers}");
+    async fn start(url: &str, subscribers: usize, thread: Thread) -> Self {
+        let name = format!("ours_{subscribers}_{thread:?}").to_lowercase();
         let channel = ChannelName::new(&name).expect("a name");
-        let herald = Herald::connect(url.parse().expect("a URL")).channel(channel);
-        // On the thread of the counting actors. A listener on a thread of its own fills their queues faster than they count.
-        let herald = herald.on_current_arbiter();
-        let herald = herald.start().await.expect("a herald");
+        let mut builder = Herald::connect(url.parse().expect("a URL")).channel(channel);
+        if thread == Thread::Same {
+            builder = builder.on_current_arbiter();
+        }
+        let herald = builder.start().await.expect("a herald");
         let tally = Rc::new(Tally {
             missing: Cell::new(0),
             first: Cell::new(None),
@@ -197,7 +205,12 @@ impl Setup {
             (
                 writer,
                 bare,
-                [Ours::start(&url, 1).await, Ours::start(&url, 16).await],
+                [
+                    Ours::start(&url, 1, Thread::Same).await,
+                    Ours::start(&url, 16, Thread::Same).await,
+                    Ours::start(&url, 1, Thread::Own).await,
+                    Ours::start(&url, 16, Thread::Own).await,
+                ],
             )
         });
         let (bare_client, bare) = bare;
@@ -225,13 +238,15 @@ impl Setup {
 
 fn main() {
     let setup = Setup::new();
-    let contestants: [(&str, &dyn Fn() -> Duration); 4] = [
+    let contestants: [(&str, &dyn Fn() -> Duration); 6] = [
         ("bare loop, owned strings", &|| setup.bare(Decode::Owned)),
         ("bare loop, borrowed strings", &|| {
             setup.bare(Decode::Borrowed)
         }),
         ("1 actor", &|| setup.ours(0)),
         ("16 actors", &|| setup.ours(1)),
+        ("1 actor, listener's own thread", &|| setup.ours(2)),
+        ("16 actors, listener's own thread", &|| setup.ours(3)),
     ];
 
     let mut criterion = Criterion::default().configure_from_args().sample_size(10);
@@ -248,7 +263,7 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
-    let mut times: [Vec<f64>; 4] = Default::default();
+    let mut times: [Vec<f64>; 6] = Default::default();
     for _ in 0..25 {
         for (times, (_, run)) in times.iter_mut().zip(contestants) {
             times.push(run().as_secs_f64());
@@ -259,6 +274,6 @@ fn main() {
     for ((name, _), median) in contestants.iter().zip(medians) {
         let rate = BURST as f64 / median / 1_000.0;
         let ratio = medians[0] / median;
-        println!("{name:<28} {rate:7.0}k events/s   {ratio:.2} of the bare loop");
+        println!("{name:<34} {rate:7.0}k events/s   {ratio:.2} of the bare loop");
     }
 }

@@ -1,21 +1,26 @@
 //! Filters: select the events of a subscription.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::event::{Event, Key, Relation, RowKey, Table};
+use crate::event::{ColumnValue, Event, Key, KeyColumn, Relation, RowKey, Table, column_value};
 use crate::name::{ChannelName, TableName};
 use crate::operation::OperationSet;
 use crate::panic::contained;
 
 type Predicate = dyn Fn(&Event) -> bool + Send + Sync;
 
-/// A condition on events: channel, table, operation, row key, and a function of your own.
+/// A condition on events: channel, table, operation, row key, values of columns, and a function of your own.
 ///
 /// Values of one dimension are alternatives, and all dimensions must match. An event that lacks the information to exclude it
-/// matches: an event without a schema matches the table in every schema, and an event about a whole table matches every row
-/// key. So a filter never hides a change.
+/// matches: an event without a schema matches the table in every schema, an event about a whole table matches every row key, and
+/// an event without a column matches every value of it. So a filter never hides a change.
+///
+/// The router finds the subscriptions of an event by table, operation, key and column, so any number of subscriptions that do not
+/// match costs nothing. A condition that only [`matching`](Self::matching) knows is evaluated for each event of the other
+/// conditions.
 ///
 /// ```
 /// use pgherald_core::{Event, Filter, Operation};
@@ -35,6 +40,7 @@ pub struct Filter {
     tables: Vec<(Option<Box<str>>, Box<str>)>,
     operations: Option<OperationSet>,
     keys: HashSet<RowKey>,
+    columns: Vec<(Box<str>, HashSet<ColumnValue>)>,
     predicates: Vec<Arc<Predicate>>,
     /// Filters that must match too.
     and: Vec<Filter>,
@@ -49,6 +55,7 @@ impl Filter {
             tables: Vec::new(),
             operations: None,
             keys: HashSet::new(),
+            columns: Vec::new(),
             predicates: Vec::new(),
             and: Vec::new(),
         }
@@ -97,6 +104,38 @@ impl Filter {
         self
     }
 
+    /// Matches events whose column `name` has this value, before or after the change.
+    ///
+    /// Several values of a column are alternatives; different columns must all match. The trigger has to send the column
+    /// ([`TriggerSpec::columns`](crate::trigger::TriggerSpec::columns)), and an event without the column matches. To match the
+    /// row that leaves the value with an UPDATE, the trigger has to send old values as well
+    /// ([`old_columns`](crate::trigger::TriggerSpec::old_columns)). The value is compared as text, in the form that events have; see
+    /// [`KeyPart`](crate::KeyPart).
+    ///
+    /// ```
+    /// use pgherald_core::{Event, Filter, Operation};
+    ///
+    /// let filter = Filter::new().table("public", "orders").column("tenant", &7_i64);
+    /// let event = |columns| Event::builder("public", "orders", Operation::Insert).columns_json(columns).build();
+    /// assert!(filter.matches(&event(r#"{"tenant":7}"#)));
+    /// assert!(!filter.matches(&event(r#"{"tenant":8}"#)));
+    /// ```
+    pub fn column(mut self, name: impl Into<String>, value: &impl KeyColumn) -> Self {
+        let name = name.into();
+        let value = column_value(&value.to_part());
+        match self
+            .columns
+            .iter_mut()
+            .find(|(column, _)| **column == *name)
+        {
+            Some((_, values)) => {
+                values.insert(value);
+            }
+            None => self.columns.push((name.into(), HashSet::from([value]))),
+        }
+        self
+    }
+
     /// Matches events for which `predicate` returns true.
     ///
     /// The predicate runs in the listener, so it must be quick and must not block. If it panics, the event counts as
@@ -138,23 +177,72 @@ impl Filter {
             && self.and.iter().all(|filter| filter.wants_table(table))
     }
 
-    /// Returns the matching events of a batch: the batch itself if all match, `None` if none matches.
-    pub(crate) fn select(&self, batch: &Arc<[Event]>) -> Option<Arc<[Event]>> {
+    /// Returns the events of a batch that match, among those with the indices `candidates`: the batch itself if all match, `None`
+    /// if none matches. The other events do not match.
+    pub(crate) fn select(
+        &self,
+        batch: &Arc<[Event]>,
+        candidates: &[Range<usize>],
+    ) -> Option<Arc<[Event]>> {
         let mut run = Run {
             filter: self,
             decided: None,
         };
-        let Some(miss) = batch.iter().position(|event| !run.wants(event)) else {
-            return Some(Arc::clone(batch));
-        };
-        let mut picked = batch[..miss].to_vec();
-        picked.extend(
-            batch[miss + 1..]
-                .iter()
-                .filter(|event| run.wants(event))
-                .cloned(),
-        );
+        let (mut picked, mut rest) = (Vec::new(), candidates);
+        let after_miss;
+        if let [all] = candidates
+            && *all == (0..batch.len())
+        {
+            let Some(miss) = batch.iter().position(|event| !run.wants(event)) else {
+                return Some(Arc::clone(batch));
+            };
+            picked.extend_from_slice(&batch[..miss]);
+            after_miss = [miss + 1..batch.len()];
+            rest = &after_miss;
+        }
+        for range in rest {
+            let events = batch[range.clone()].iter();
+            picked.extend(events.filter(|event| run.wants(event)).cloned());
+        }
         (!picked.is_empty()).then(|| picked.into())
+    }
+
+    /// Returns the names of tables, one of which each matching event has. `None` if it may have any.
+    pub(crate) fn table_names(&self) -> Option<BTreeSet<&str>> {
+        let parts = self.parts().into_iter();
+        let named = parts.filter(|filter| !filter.tables.is_empty());
+        let fewest = named.min_by_key(|filter| filter.tables.len())?;
+        Some(fewest.tables.iter().map(|(_, name)| &**name).collect())
+    }
+
+    /// Returns the most selective condition on rows.
+    pub(crate) fn place(&self) -> Place<'_> {
+        let parts = self.parts();
+        let columns = parts.iter().flat_map(|filter| &filter.columns);
+        let keys = parts.iter().map(|filter| &filter.keys);
+        if let Some(keys) = keys
+            .filter(|keys| !keys.is_empty())
+            .min_by_key(|keys| keys.len())
+        {
+            return Place::Keys(keys);
+        }
+        if let Some((name, values)) = columns.min_by_key(|(_, values)| values.len()) {
+            return Place::Column(name, values);
+        }
+        let operations = parts.iter().filter_map(|filter| filter.operations);
+        Place::Operations(operations.fold(OperationSet::ALL, OperationSet::intersection))
+    }
+
+    /// Returns this filter and all filters that must match too.
+    fn parts(&self) -> Vec<&Self> {
+        let mut parts = vec![self];
+        let mut next = 0;
+        while let Some(filter) = parts.get(next) {
+            let and = filter.and.iter();
+            parts.extend(and);
+            next += 1;
+        }
+        parts
     }
 
     /// Checks the channel by this filter alone, without the filters in `and`.
@@ -182,12 +270,25 @@ impl Filter {
         self.operations
             .is_none_or(|operations| operations.contains(event.operation()))
             && (self.keys.is_empty() || event.key().is_none_or(|key| self.keys.contains(key)))
+            && self.columns.iter().all(|(name, values)| {
+                event.column_values(name).is_none_or(|(now, old)| {
+                    values.contains(&now) || old.is_some_and(|old| values.contains(&old))
+                })
+            })
             && self
                 .predicates
                 .iter()
                 .all(|predicate| holds(predicate, event))
             && self.and.iter().all(|filter| filter.wants_row(event))
     }
+}
+
+/// The condition under which the router files a filter. Each event that matches the filter meets it, or lacks the key or the
+/// column.
+pub(crate) enum Place<'a> {
+    Keys(&'a HashSet<RowKey>),
+    Column(&'a str, &'a HashSet<ColumnValue>),
+    Operations(OperationSet),
 }
 
 impl Default for Filter {
@@ -204,6 +305,7 @@ impl fmt::Debug for Filter {
             .field("tables", &self.tables)
             .field("operations", &self.operations)
             .field("keys", &self.keys)
+            .field("columns", &self.columns)
             .field("predicates", &self.predicates.len())
             .field("and", &self.and)
             .finish()
@@ -300,7 +402,10 @@ mod tests {
     #[test]
     fn selecting_everything_shares_the_batch() {
         let batch: Arc<[Event]> = (0..10).map(|n| event("public", "a", n)).collect();
-        let all = Filter::new().table("public", "a").select(&batch).unwrap();
+        let all = Filter::new()
+            .table("public", "a")
+            .select(&batch, &[0..10])
+            .unwrap();
         assert!(Arc::ptr_eq(&all, &batch));
     }
 
@@ -309,13 +414,21 @@ mod tests {
         let batch: Arc<[Event]> = (0..10)
             .map(|n| event("public", if n % 3 == 0 { "a" } else { "b" }, n))
             .collect();
-        let some = Filter::new().table("public", "a").select(&batch).unwrap();
+        let some = Filter::new()
+            .table("public", "a")
+            .select(&batch, &[0..10])
+            .unwrap();
         let keys: Vec<_> = some
             .iter()
             .map(|event| event.key().cloned().unwrap())
             .collect();
         assert_eq!(keys, [0, 3, 6, 9].map(RowKey::from));
-        assert!(Filter::new().table("public", "c").select(&batch).is_none());
+        assert!(
+            Filter::new()
+                .table("public", "c")
+                .select(&batch, &[0..10])
+                .is_none()
+        );
     }
 
     #[test]

@@ -80,6 +80,11 @@ impl OperationSet {
         self.0 == 0
     }
 
+    /// Returns the operations that both sets contain.
+    pub(crate) const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Returns the members, in the order of [`Operation::ALL`].
     pub fn iter(self) -> impl Iterator<Item = Operation> {
         Operation::ALL

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use actix::{
     Actor, AsyncContext, Context, Handler, MessageResult, ResponseFuture, SpawnHandle,
-    StreamHandler,
+    StreamHandler, WrapFuture,
 };
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared, join_all};
@@ -131,8 +131,12 @@ impl Actor for ListenerActor {
 }
 
 impl StreamHandler<Signal> for ListenerActor {
-    fn handle(&mut self, signal: Signal, _: &mut Self::Context) {
+    fn handle(&mut self, signal: Signal, ctx: &mut Self::Context) {
         self.listener.publish(&signal);
+        // The actor reads no signal, and answers no message, before the subscribers have room, or 50 ms are over.
+        if let Some(room) = self.listener.room() {
+            ctx.wait(room.into_actor(self));
+        }
     }
 
     fn finished(&mut self, _: &mut Self::Context) {

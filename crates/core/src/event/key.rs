@@ -93,8 +93,9 @@ impl fmt::Display for RowKey {
 /// A Rust type for the row keys of a table.
 ///
 /// Implemented for integers, `bool`, strings, `Vec<u8>`, [`IpAddr`](std::net::IpAddr), [`PaddedText`](crate::PaddedText),
-/// [`CaselessText`](crate::CaselessText), [`MacAddress`](crate::MacAddress) and tuples of them. The features of the same names add `uuid::Uuid`, `rust_decimal::Decimal`, and the dates and times of `chrono`,
-/// `jiff` and `time`. A type of your own (a `UserId`, a UUID) delegates to one of these.
+/// [`CaselessText`](crate::CaselessText), [`MacAddress`](crate::MacAddress) and tuples of them. The features of the same names add
+/// `uuid::Uuid`, `rust_decimal::Decimal`, `ipnetwork::IpNetwork`, and the dates and times of `chrono`, `jiff` and `time`. A type of
+/// your own (a `UserId`, a UUID) delegates to one of these.
 ///
 /// # Types with several spellings
 ///
@@ -112,7 +113,7 @@ impl fmt::Display for RowKey {
 /// | `uuid` | `uuid::Uuid` (feature `uuid`) |
 /// | `date`, `time`, `timestamp`, `timestamptz` | those of `chrono`, `jiff` and `time` (features of these names), with microsecond precision: a finer key is read past the cache |
 /// | `numeric` | `rust_decimal::Decimal` (feature `rust_decimal`); `u64` if the values are whole |
-/// | `inet`, `cidr` | [`IpAddr`](std::net::IpAddr), for hosts; an event about a network flushes the cache |
+/// | `inet`, `cidr` | `ipnetwork::IpNetwork` (feature `ipnetwork`), or [`IpAddr`](std::net::IpAddr) for hosts; an event about a network flushes the cache then |
 /// | `macaddr`, `macaddr8` | [`MacAddress`](crate::MacAddress) |
 /// | `bytea` | `Vec<u8>` |
 /// | `citext` | [`CaselessText`](crate::CaselessText), for ASCII; an event about another text flushes the cache |
@@ -468,6 +469,29 @@ mod tests {
             "",
         ] {
             assert_eq!(address(network), None, "{network}");
+        }
+    }
+
+    #[cfg(feature = "ipnetwork")]
+    #[test]
+    fn network_keys_accept_networks_and_hosts() {
+        use ipnetwork::IpNetwork;
+
+        let network = |text: &str| IpNetwork::from_row_key(&RowKey::from(text));
+        for text in [
+            "10.0.0.1",
+            "10.0.0.0/8",
+            "10.0.0.1/8",
+            "fe80::/10",
+            "::ffff:1.2.3.4",
+        ] {
+            assert_eq!(network(text), text.parse().ok(), "{text}");
+            assert_eq!(network(text).unwrap().to_row_key(), RowKey::from(text));
+        }
+        assert_eq!(network("10.0.0.1/32"), network("10.0.0.1"));
+        assert_ne!(network("10.0.0.1/8"), network("10.0.0.0/8"));
+        for text in ["10.0.0.1/33", "10.0.0.1/", ""] {
+            assert_eq!(network(text), None, "{text}");
         }
     }
 

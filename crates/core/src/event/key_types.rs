@@ -176,6 +176,22 @@ impl KeyColumn for IpAddr {
     }
 }
 
+/// For addresses and networks. A `cidr` of a single host equals the `inet` of the host.
+#[cfg(feature = "ipnetwork")]
+impl KeyColumn for ipnetwork::IpNetwork {
+    fn to_part(&self) -> KeyPart {
+        let whole = if self.is_ipv4() { 32 } else { 128 };
+        match self.prefix() == whole {
+            true => self.ip().to_part(),
+            false => part(self.to_string()),
+        }
+    }
+
+    fn from_part(part: &KeyPart) -> Option<Self> {
+        text_of(part)?.parse().ok()
+    }
+}
+
 /// Without trailing zeros, because they do not change the number. A value of more than 28 digits, `NaN` and infinity are not
 /// keys.
 #[cfg(feature = "rust_decimal")]

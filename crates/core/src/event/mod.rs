@@ -2,6 +2,7 @@
 
 mod builder;
 mod caseless;
+mod column;
 mod decode;
 mod key;
 mod key_types;
@@ -24,6 +25,7 @@ use crate::types::{self, Fields, RowParts};
 
 pub use builder::{ColumnType, EventBuilder};
 pub use caseless::CaselessText;
+pub(crate) use column::{ColumnValue, column_value};
 pub use decode::Decoder;
 pub use key::{Key, KeyColumn, KeyPart, RowKey};
 pub(crate) use key::{same_key, same_row};

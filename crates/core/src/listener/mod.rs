@@ -46,6 +46,9 @@ use monitor::Monitor;
 /// tokio::spawn(async move {
 ///     while let Some(signal) = signals.next().await {
 ///         listener.publish(&signal);
+///         if let Some(room) = listener.room() {
+///             room.await;
+///         }
 ///     }
 /// });
 /// while let Some(delivery) = orders.recv().await {
@@ -151,6 +154,12 @@ impl Listener {
         if !closes_caches {
             self.router.publish(signal);
         }
+    }
+
+    /// Returns a future to await before the next signal, if the queue of a subscriber has little room left; see
+    /// [`Router::room`].
+    pub fn room(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        self.router.room()
     }
 
     /// Ends all subscriptions, each once its queue is empty. The listener is not live afterwards.

@@ -4,8 +4,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Route;
 use super::order::{LIMIT, Order};
+use super::routes::Routes;
 use crate::event::Event;
 
 /// The caches of a [`Listener`](crate::Listener). Cheap to clone, and usable from any thread.
@@ -19,7 +19,7 @@ pub struct Caches {
 
 #[derive(Debug)]
 struct Shared {
-    routes: Mutex<Vec<Route>>,
+    routes: Mutex<Routes>,
     last_number: AtomicU64,
     order: Arc<Order>,
 }
@@ -50,11 +50,11 @@ impl Caches {
     }
 
     /// Returns the routes whose subscription was not dropped.
-    pub(super) fn routes(&self) -> MutexGuard<'_, Vec<Route>> {
+    pub(super) fn routes(&self) -> MutexGuard<'_, Routes> {
         // No user code runs under the lock, because filters of caches consist of tables only.
         let routes = self.shared.routes.lock();
         let mut routes = routes.unwrap_or_else(PoisonError::into_inner);
-        routes.retain(|route| !route.shared.is_abandoned());
+        routes.sweep();
         routes
     }
 
@@ -62,15 +62,15 @@ impl Caches {
     /// caches no longer answer.
     pub(crate) async fn apply(&self, events: impl Iterator<Item = &Event>) {
         let number = {
-            let routes = self.routes();
+            let mut routes = self.routes();
             if routes.is_empty() {
                 return;
             }
             let events: Arc<[Event]> = events.cloned().collect();
             let number = self.next_number();
-            for route in routes.iter() {
-                route.push_events(&events, number);
-            }
+            routes.distribute(&events, |route, events| {
+                route.push_events(events, number);
+            });
             number
         };
         self.applied(number).await;

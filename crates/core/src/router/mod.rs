@@ -10,6 +10,8 @@ mod backlog;
 mod caches;
 mod options;
 mod order;
+mod room;
+mod routes;
 mod subscription;
 
 use std::sync::Arc;
@@ -23,6 +25,7 @@ use crate::signal::{Resync, ResyncReason, Signal};
 pub use backlog::Delivery;
 pub use caches::Caches;
 pub use options::{Overflow, SubscriptionOptions};
+use routes::Routes;
 use subscription::Shared;
 pub use subscription::{Subscription, SubscriptionId, SubscriptionObserver, SubscriptionStats};
 
@@ -48,13 +51,15 @@ pub use subscription::{Subscription, SubscriptionId, SubscriptionObserver, Subsc
 #[derive(Debug)]
 pub struct Router {
     /// The subscriptions, except those of caches.
-    routes: Vec<Route>,
+    routes: Routes,
     caches: Caches,
     next_id: u64,
     live: bool,
     /// The current session. Starts with a resync or a `Resumed`, and ends with a `Down`.
     session: Option<Session>,
     closed: bool,
+    /// The subscriptions whose queues were more than half full after the last batch; see [`room`].
+    crowded: Vec<Arc<Shared>>,
 }
 
 #[derive(Debug)]
@@ -80,12 +85,10 @@ impl Route {
             .push(|backlog| backlog.push_resync(resync, number));
     }
 
-    /// Queues the events of `batch` that match.
-    fn push_events(&self, batch: &Arc<[Event]>, number: u64) {
-        if let Some(selected) = self.filter.select(batch) {
-            self.shared
-                .push(|backlog| backlog.push_events(selected, number));
-        }
+    /// Queues events. Returns whether the source should wait for the subscriber.
+    fn push_events(&self, events: Arc<[Event]>, number: u64) -> bool {
+        self.shared
+            .push(|backlog| backlog.push_events(events, number))
     }
 }
 
@@ -98,12 +101,13 @@ impl Router {
     )]
     pub fn new() -> Self {
         Self {
-            routes: Vec::new(),
+            routes: Routes::default(),
             caches: Caches::new(),
             next_id: 0,
             live: false,
             session: None,
             closed: false,
+            crowded: Vec::new(),
         }
     }
 
@@ -137,7 +141,13 @@ impl Router {
         }
         self.next_id += 1;
         let id = SubscriptionId(self.next_id);
-        let shared = Arc::new(Shared::new(id, options, self.caches.clone()));
+        let mut of_caches = self.caches.routes();
+        let routes = match options.gate.is_some() {
+            true => &mut *of_caches,
+            false => &mut self.routes,
+        };
+        let abandoned = Arc::clone(routes.abandoned());
+        let shared = Arc::new(Shared::new(id, options, self.caches.clone(), abandoned));
         let mut route = Route {
             filter,
             shared: Arc::clone(&shared),
@@ -146,10 +156,7 @@ impl Router {
         if let Some(session) = self.session.filter(|_| self.live) {
             route.set_live(session, self.caches.next_number());
         }
-        match shared.has_gate() {
-            true => self.caches.routes().push(route),
-            false => self.routes.push(route),
-        }
+        routes.insert(route);
         Ok(Subscription::new(shared))
     }
 
@@ -157,19 +164,12 @@ impl Router {
     ///
     /// Returns whether a subscription with this id existed.
     pub fn unsubscribe(&mut self, id: SubscriptionId) -> bool {
-        let is_it = |route: &mut Route| route.shared.id() == id;
-        let mut left: Vec<Route> = Vec::new();
-        for routes in [&mut self.routes, &mut *self.caches.routes()] {
-            left.extend(routes.extract_if(.., is_it));
-            if routes.len() < routes.capacity() / 4 {
-                // There were many, for a time.
-                routes.shrink_to(2 * routes.len());
-            }
-        }
-        for route in &left {
-            route.shared.close();
-        }
-        !left.is_empty()
+        let of_handler = self.routes.remove(id);
+        let Some(route) = of_handler.or_else(|| self.caches.routes().remove(id)) else {
+            return false;
+        };
+        route.shared.close();
+        true
     }
 
     /// Passes a signal to every subscription that it concerns.
@@ -180,7 +180,17 @@ impl Router {
             Signal::Resumed => self.resume(),
             Signal::Events(batch) => {
                 let number = self.caches.next_number();
-                self.each_route(|route| route.push_events(batch, number));
+                let mut crowded = Vec::new();
+                let mut push = |route: &Route, events| {
+                    if route.push_events(events, number) {
+                        crowded.push(Arc::clone(&route.shared));
+                    }
+                };
+                // Caches come first, so that their marks are set before a handler checks them.
+                self.caches.routes().distribute(batch, &mut push);
+                self.routes.sweep();
+                self.routes.distribute(batch, &mut push);
+                self.crowded = crowded;
             }
             Signal::Resync(resync) => {
                 // A resync that another router delivered may be published here again, so remove its session.
@@ -200,6 +210,19 @@ impl Router {
                 });
             }
         }
+    }
+
+    /// Returns a future to await before the next batch, if the queue of a subscriber has little room left. It ends when all
+    /// queues have room again.
+    ///
+    /// A queue has room while it is at most half full. A subscriber is waited for 50 ms at most,
+    /// and not again until its queue has had room. Without the wait, a burst overflows the queue of a subscriber that is a
+    /// little slower than the source.
+    ///
+    /// Queues with [`Overflow::CoalesceByKey`] are not waited for, since they are meant to grow until they coalesce.
+    pub fn room(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let crowded = std::mem::take(&mut self.crowded);
+        (!crowded.is_empty()).then(|| room::room(crowded))
     }
 
     /// Begins a session after the events that were missed. A subscriber without a resync so far gets one when the source is
@@ -248,7 +271,7 @@ impl Router {
     #[must_use]
     pub fn stats(&self) -> Vec<SubscriptionStats> {
         let caches = self.caches.routes();
-        let all = caches.iter().chain(&self.routes);
+        let all = caches.iter().chain(self.routes.iter());
         let mut stats: Vec<_> = all.map(|route| route.shared.stats()).collect();
         stats.sort_by_key(|stats| stats.id);
         stats
@@ -258,7 +281,7 @@ impl Router {
     /// checks them.
     fn each_route(&mut self, mut visit: impl FnMut(&mut Route)) {
         self.caches.routes().iter_mut().for_each(&mut visit);
-        self.routes.retain(|route| !route.shared.is_abandoned());
+        self.routes.sweep();
         self.routes.iter_mut().for_each(visit);
     }
 }

@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 
 use super::backlog::{Backlog, Counts, Delivery, Popped};
 use super::caches::Caches;
-use super::options::SubscriptionOptions;
+use super::options::{Overflow, SubscriptionOptions};
+use super::routes::Abandoned;
 use crate::gate::Session;
 use crate::signal::Resync;
 use crate::telemetry::{SUBSCRIPTION_EVENTS, SUBSCRIPTION_QUEUED_EVENTS, counter, dropped, gauge};
@@ -149,6 +150,7 @@ impl Subscription {
         if state.backlog.len() == 0 {
             state.overflowing = false;
         }
+        state.slow &= !self.shared.has_room(&state);
         match popped {
             Popped::Delivery(delivery) => {
                 let unmeasured = state.take_unmeasured();
@@ -172,6 +174,7 @@ impl Drop for Subscription {
             self.shared.update_mark(&mut state);
             state.take_unmeasured()
         };
+        self.shared.abandoned.set();
         self.shared.measure(&unmeasured);
         self.shared.set_not_live();
     }
@@ -212,6 +215,8 @@ pub(super) struct Shared {
     id: SubscriptionId,
     options: SubscriptionOptions,
     caches: Caches,
+    /// Shared by the routes that have this one.
+    abandoned: Arc<Abandoned>,
     state: Mutex<State>,
     wake: Notify,
     delivered: Counter,
@@ -228,6 +233,8 @@ struct State {
     abandoned: bool,
     /// Events were lost since the queue was last empty.
     overflowing: bool,
+    /// The source has waited for room in vain; see [`room`](super::room).
+    slow: bool,
     /// For a cache: the number of the oldest item that it has not applied.
     mark: Option<u64>,
     /// For a cache: handlers do not wait for numbers up to this one, because the cache does not answer until it has applied
@@ -267,13 +274,19 @@ impl State {
 }
 
 impl Shared {
-    pub(super) fn new(id: SubscriptionId, options: SubscriptionOptions, caches: Caches) -> Self {
+    pub(super) fn new(
+        id: SubscriptionId,
+        options: SubscriptionOptions,
+        caches: Caches,
+        abandoned: Arc<Abandoned>,
+    ) -> Self {
         let backlog = Backlog::new(options.capacity, options.overflow);
         let state = Mutex::new(State {
             backlog,
             closed: false,
             abandoned: false,
             overflowing: false,
+            slow: false,
             mark: None,
             bypassed: 0,
             measured: (0, 0, 0),
@@ -288,6 +301,7 @@ impl Shared {
             id,
             options,
             caches,
+            abandoned,
             state,
             wake: Notify::new(),
         }
@@ -356,14 +370,15 @@ impl Shared {
         );
     }
 
-    /// Changes the backlog and wakes the subscriber.
-    pub(super) fn push(&self, change: impl FnOnce(&mut Backlog)) {
-        let (count, is_first_loss, unmeasured) = {
+    /// Changes the backlog and wakes the subscriber. Returns whether the source should wait for the subscriber.
+    pub(super) fn push(&self, change: impl FnOnce(&mut Backlog)) -> bool {
+        let (count, is_first_loss, unmeasured, is_crowded) = {
             let mut state = self.lock();
             let count = self.change(&mut state, change);
             let is_first_loss = count > 0 && !state.overflowing;
             state.overflowing |= count > 0;
-            (count, is_first_loss, state.take_unmeasured())
+            let is_crowded = self.is_crowded_in(&state);
+            (count, is_first_loss, state.take_unmeasured(), is_crowded)
         };
         self.measure(&unmeasured);
         dropped(&self.options.name, "overflow", false, count);
@@ -377,6 +392,26 @@ impl Shared {
                 intentional = false, "subscription too slow, events dropped");
         }
         self.wake.notify_one();
+        is_crowded
+    }
+
+    /// Whether the source should wait for the subscriber.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded_in(&self.lock())
+    }
+
+    fn is_crowded_in(&self, state: &State) -> bool {
+        !state.slow && !state.abandoned && !self.has_room(state)
+    }
+
+    /// The source does not wait for the subscriber until its queue has had room.
+    pub(super) fn set_slow(&self) {
+        self.lock().slow = true;
+    }
+
+    fn has_room(&self, state: &State) -> bool {
+        let grows = self.options.overflow == Overflow::CoalesceByKey;
+        grows || state.backlog.len() <= self.options.capacity / 2
     }
 
     #[expect(clippy::cast_precision_loss, reason = "what metrics are made of")]

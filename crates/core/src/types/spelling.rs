@@ -113,7 +113,9 @@ impl Type {
             }
             Self::Uuid => "uuid::Uuid (feature uuid)",
             Self::Padded => "PaddedText",
-            Self::Address => "std::net::IpAddr, if the values are hosts",
+            Self::Address => {
+                "ipnetwork::IpNetwork (feature ipnetwork), or std::net::IpAddr if the values are hosts"
+            }
             Self::Bytes => "Vec<u8>",
             Self::Mac => "MacAddress",
             Self::Caseless => "CaselessText, if the values are ASCII",

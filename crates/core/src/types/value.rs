@@ -130,7 +130,8 @@ fn composite<'a>(text: &str, fields: &'a Fields) -> Option<Value<'a>> {
 #[derive(serde::Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-pub(super) struct Columns<'a>(pub(super) Vec<(Cow<'a, str>, &'a RawValue)>);
+/// The members of a JSON object, with their values as they were written.
+pub(crate) struct Columns<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Columns<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
