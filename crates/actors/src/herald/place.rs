@@ -164,8 +164,8 @@ mod tests {
     use super::Place;
 
     async fn reports_panics(place: Place) {
-        let failed = place.run(|| panic!("no such file")).await;
-        let error: pgherald_core::Error = failed.map(|()| ()).unwrap_err();
+        let failed = place.run::<()>(|| panic!("no such file")).await;
+        let error = failed.unwrap_err();
         assert!(error.is_panic(), "{error}");
         assert!(error.to_string().contains("no such file"), "{error}");
         assert_eq!(place.run(|| 7).await.unwrap(), 7, "the thread goes on");
