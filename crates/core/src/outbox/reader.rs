@@ -242,8 +242,7 @@ impl OutboxReader {
 
     /// Returns the next difference.
     async fn difference(&mut self, done: &Point) -> Result<Difference> {
-        let parameters: [&(dyn ToSql + Sync); 3] =
-            [&done.snapshot.as_str(), &done.floor, &done.begun];
+        let parameters: [&(dyn ToSql + Sync); 1] = [&done.snapshot.as_str()];
         let (floor, row) = self.after_the_floor(DIFFERENCE, &parameters).await?;
         let closed = get(&row, "closed")?;
         Ok(match get::<Option<String>>(&row, "begun")? {
