@@ -31,6 +31,9 @@ use crate::group::store::Settlement;
 
 /// The pause between writes. After a crash, the events of about that time are handled again.
 const PAUSE: Duration = Duration::from_millis(50);
+/// The pause between two writes of the cursors of idle slices. A node that takes over a slice reads again what other slices had in
+/// that time, and takes nothing of it in.
+const IDLE_PAUSE: Duration = Duration::from_secs(30);
 /// The pauses before a refused write is retried.
 const HELD_UP: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 
@@ -47,6 +50,8 @@ pub(super) struct Acknowledger {
     /// Whether there may be something to write.
     has_progress: bool,
     next_write: Instant,
+    /// When to write the cursors of idle slices too, if there may be any to write.
+    idle_write: Option<Instant>,
 }
 
 /// A slice with a refused write.
@@ -69,6 +74,7 @@ impl Acknowledger {
             held_up: BTreeMap::new(),
             has_progress: false,
             next_write: now,
+            idle_write: None,
         }
     }
 
@@ -136,7 +142,8 @@ impl Acknowledger {
     pub(super) fn alarm(&self) -> Option<Instant> {
         let retries = self.held_up.values().filter_map(|held_up| held_up.until);
         let write = self.has_progress.then_some(self.next_write);
-        retries.chain(write).min()
+        let idle = self.idle_write.map(|at| at.max(self.next_write));
+        retries.chain(write).chain(idle).min()
     }
 
     /// Drops what is about slices that this node has lost: the server would refuse it.
@@ -158,17 +165,23 @@ impl Acknowledger {
                 self.has_progress = true;
             }
         }
-        if !self.has_progress || self.next_write > now {
+        let with_idle = self.idle_write.is_some_and(|at| at <= now);
+        if !(self.has_progress || with_idle) || self.next_write > now {
             return None;
         }
         self.has_progress = false;
+        match with_idle {
+            true => self.idle_write = None,
+            false => _ = self.idle_write.get_or_insert(now + IDLE_PAUSE),
+        }
         let is_waiting = |slice| {
             self.held_up
                 .get(&slice)
                 .is_some_and(|one| one.until.is_some())
         };
         let slices = &mut ledger.slices;
-        let acknowledgements = slices.acknowledge(self.by_themselves, |slice| !is_waiting(slice));
+        let acknowledgements =
+            slices.acknowledge(self.by_themselves, with_idle, |slice| !is_waiting(slice));
         let queued = std::mem::take(&mut self.settlements).into_iter();
         let queued = queued.filter_map(|one| {
             let generation = slices.generation(one.slice, one.epoch)?;

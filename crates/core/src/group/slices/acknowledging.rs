@@ -17,6 +17,9 @@ pub(super) struct Stored {
     pub(super) generation: i64,
     /// How often the cursor was written in this generation.
     writes: u32,
+    /// Whether rows of the slice, matching or not, may lie between the cursor and what was read. If not, the slice is idle: a node
+    /// that continues from the cursor finds the same rows as one that continues from here.
+    pub(super) is_behind_rows: bool,
 }
 
 impl Stored {
@@ -25,6 +28,7 @@ impl Stored {
             cursor,
             generation: 0,
             writes: 0,
+            is_behind_rows: false,
         }
     }
 
@@ -77,18 +81,20 @@ impl Slices {
             .is_some_and(|slice| slice.is_writing || slice.is_held_up || !slice.parks.is_empty())
     }
 
-    /// Returns what to write now, except of slices that `may_write` excludes. The caller has to report the result with
+    /// Returns what to write now, except of slices that `may_write` excludes. Includes the cursors of idle slices only with
+    /// `with_idle`, so that the cost of an event does not depend on the number of slices. The caller has to report the result with
     /// [`acknowledged`](Self::acknowledged) or [`not_acknowledged`](Self::not_acknowledged). With `by_themselves`, attempts
     /// acknowledge their own event, so slices with a running attempt are left out.
     pub(in crate::group) fn acknowledge(
         &mut self,
         by_themselves: bool,
+        with_idle: bool,
         may_write: impl Fn(i32) -> bool,
     ) -> Vec<Acknowledgement> {
         let mut due = Vec::new();
         for (number, slice) in &mut self.owned {
             let is_busy = slice.is_writing || by_themselves && slice.running > 0;
-            if is_busy || !may_write(*number) {
+            if is_busy || !with_idle && slice.is_idle() || !may_write(*number) {
                 continue;
             }
             match slice.acknowledge(*number) {
@@ -161,6 +167,7 @@ impl Slices {
         for one in sent {
             if let Some(slice) = self.current_mut(one.slice, one.epoch) {
                 slice.is_writing = false;
+                slice.stored.is_behind_rows = true;
                 // The write is idempotent, so an event may be parked twice.
                 slice.parks.put_back(one.parks, one.cursor);
             }
@@ -169,6 +176,16 @@ impl Slices {
 }
 
 impl Slice {
+    /// Whether nothing of the slice has happened that its cursor in the database does not cover. A new closing does not wait: the
+    /// rows before it may be trimmed once all slices have passed it.
+    fn is_idle(&self) -> bool {
+        !self.stored.is_behind_rows
+            && !self.is_releasing
+            && self.window.len() == 0
+            && self.parks.is_empty()
+            && self.read.closed() == self.stored.cursor.closed()
+    }
+
     /// Returns what to write now, if anything has changed. Fails if the cursor would move back.
     fn acknowledge(&mut self, number: i32) -> Result<Option<Acknowledgement>> {
         let cursor = match self.parks.next_cursor() {
@@ -181,6 +198,7 @@ impl Slice {
         }
         cursor.check_follows(&self.stored.cursor)?;
         self.is_writing = true;
+        self.stored.is_behind_rows = cursor != self.read;
         Ok(Some(Acknowledgement {
             is_released,
             parks: self.parks.take(),

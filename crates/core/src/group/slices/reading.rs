@@ -92,12 +92,13 @@ impl Slices {
     }
 
     /// Returns the slice's epoch if a row that was read in `turn` is to be taken in: if the slice was not lost meanwhile, and
-    /// is not past the row.
-    pub(in crate::group) fn accepts(&self, turn: &Turn, slice: i32, id: i64) -> Option<i64> {
+    /// is not past the row. The slice is no longer idle then.
+    pub(in crate::group) fn accepts(&mut self, turn: &Turn, slice: i32, id: i64) -> Option<i64> {
         let index = turn.share.slices.binary_search(&slice).ok()?;
         let epoch = *turn.epochs.get(index)?;
-        let slice = self.current(slice, epoch)?;
+        let slice = self.current_mut(slice, epoch)?;
         let is_new = slice.read.position().is_none_or(|read| id > read);
+        slice.stored.is_behind_rows |= is_new;
         is_new.then_some(epoch)
     }
 

@@ -111,3 +111,18 @@ fn slices_of_an_unanswered_write_are_forgotten_and_their_settlements_are_dropped
     let sent = acknowledger.due(later, &mut ledger, &mut commands);
     assert_eq!(ids(sent.as_ref()), [20]);
 }
+
+#[test]
+fn idle_slices_are_written_after_a_pause() {
+    let (mut ledger, mut commands, now) = (ledger(), Vec::new(), Instant::now());
+    let mut acknowledger = Acknowledger::new("g".into(), false, now);
+    let turn = ledger.slices.turn().unwrap();
+    ledger.slices.advance(&turn, &"9:9: 0 9 0".parse().unwrap());
+    acknowledger.write_now(now);
+    assert!(acknowledger.due(now, &mut ledger, &mut commands).is_none());
+    let then = acknowledger.alarm().unwrap();
+    assert_eq!(then, now + super::IDLE_PAUSE);
+    let sent = acknowledger.due(then, &mut ledger, &mut commands).unwrap();
+    assert_eq!(sent.acknowledgements.len(), 2);
+    assert_eq!(acknowledger.alarm(), None, "there is nothing more to write");
+}
