@@ -8,6 +8,7 @@
     reason = "tests may panic"
 )]
 
+mod cursors;
 mod floor;
 mod interleaved;
 mod reading;

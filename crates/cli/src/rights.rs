@@ -72,7 +72,12 @@ const NEEDS: [Need; 14] = {
         ),
         // USAGE would be enough, but would also let the role call nextval.
         need(Read, Sequence, &["outbox_id"], &["SELECT"]),
-        need(Read, Function, &["history", "restored"], &["EXECUTE"]),
+        need(
+            Read,
+            Function,
+            &["history", "read_cursor", "restored"],
+            &["EXECUTE"],
+        ),
         // No DELETE, because consumers do not delete groups.
         need(
             Consume,

@@ -20,6 +20,7 @@ use std::thread;
 
 use actix_rt::{Arbiter, ArbiterHandle};
 use pgherald_core::__private::host::errors;
+use pgherald_core::__private::host::handler::contained;
 use pgherald_core::{Error, Result};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
@@ -98,7 +99,7 @@ impl Place {
     /// Runs `job` on the thread, and returns its result.
     ///
     /// # Errors
-    /// If the thread has ended.
+    /// If the thread has ended, or the job panics.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         job: impl FnOnce() -> T + Send + 'static,
@@ -106,14 +107,17 @@ impl Place {
         let (sender, result) = oneshot::channel();
         let job: Job = Box::new(move || {
             // Fails if the caller was cancelled.
-            let _ = sender.send(job());
+            let _ = sender.send(contained(job));
         });
         let is_sent = match &self.jobs {
             Jobs::Arbiter(arbiter) => arbiter.spawn_fn(job),
             Jobs::Thread(jobs) => jobs.send(job).await.is_ok(),
         };
         match is_sent {
-            true => result.await.map_err(|_| Error::shut_down()),
+            true => {
+                let result = result.await.map_err(|_| Error::shut_down())?;
+                result.map_err(|message| errors::start_panicked(&message))
+            }
             false => Err(Error::shut_down()),
         }
     }
@@ -136,8 +140,8 @@ async fn hold<G>(guard: G) {
 async fn work(mut jobs: mpsc::Receiver<Job>, ended: oneshot::Receiver<Infallible>) {
     let run_all = async {
         while let Some(job) = jobs.recv().await {
-            // A separate task, so that a panic does not end the thread.
-            tokio::task::spawn_local(async move { job() });
+            // Does not panic: `run` contains the panics of jobs.
+            job();
         }
         // The herald was dropped. Its actors continue until the runtime ends.
         std::future::pending::<()>().await;
@@ -153,5 +157,33 @@ struct StopOnDrop(ArbiterHandle);
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Place;
+
+    async fn reports_panics(place: Place) {
+        let failed = place.run::<()>(|| panic!("no such file")).await;
+        let error = failed.unwrap_err();
+        assert!(error.is_panic(), "{error}");
+        assert!(error.to_string().contains("no such file"), "{error}");
+        assert_eq!(place.run(|| 7).await.unwrap(), 7, "the thread goes on");
+        place.stop();
+    }
+
+    #[test]
+    fn a_job_that_panics_on_a_thread_is_reported() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap();
+        runtime.block_on(async { reports_panics(Place::new("test").unwrap()).await });
+    }
+
+    #[test]
+    fn a_job_that_panics_on_an_arbiter_is_reported() {
+        let system = actix_rt::System::new();
+        system.block_on(async { reports_panics(Place::new("test").unwrap()).await });
     }
 }

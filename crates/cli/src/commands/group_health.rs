@@ -12,6 +12,8 @@ pub(super) const LAG: Duration = Duration::from_secs(5 * 60);
 pub(super) enum Problem {
     Paused,
     NoConsumer,
+    /// Cursors fail to parse. All events of their slices are handled again.
+    Unreadable,
     /// Parked events have failed and wait for another attempt.
     Failing,
     DeadLetters,
@@ -23,6 +25,7 @@ pub(super) fn problems(group: &GroupStatus) -> Vec<Problem> {
     let found = [
         (Problem::Paused, group.is_paused),
         (Problem::NoConsumer, group.nodes == 0),
+        (Problem::Unreadable, !group.unreadable_slices.is_empty()),
         (Problem::Failing, group.failing > 0),
         (Problem::DeadLetters, group.dead_letters > 0),
         // Without a consumer, or while the group is paused, lag is a consequence and not reported.
@@ -38,14 +41,26 @@ pub(super) fn problems(group: &GroupStatus) -> Vec<Problem> {
 /// Returns the state of a group in a few words.
 pub(super) fn state(group: &GroupStatus) -> String {
     let words = problems(group).into_iter().map(|problem| match problem {
-        Problem::Paused => "paused",
-        Problem::NoConsumer => "no consumer",
-        Problem::Failing => "failing",
-        Problem::DeadLetters => "dead letters",
-        Problem::Behind => "behind",
+        Problem::Paused => "paused".to_owned(),
+        Problem::NoConsumer => "no consumer".to_owned(),
+        Problem::Unreadable => format!("unreadable {}", cursors(group)),
+        Problem::Failing => "failing".to_owned(),
+        Problem::DeadLetters => "dead letters".to_owned(),
+        Problem::Behind => "behind".to_owned(),
     });
     match words.collect::<Vec<_>>() {
         words if words.is_empty() => "up to date".to_owned(),
         words => words.join(", "),
+    }
+}
+
+/// Names the cursors that fail to parse, by their slices.
+pub(super) fn cursors(group: &GroupStatus) -> String {
+    match &*group.unreadable_slices {
+        [slice] => format!("cursor of slice {slice}"),
+        slices => {
+            let slices: Vec<String> = slices.iter().map(ToString::to_string).collect();
+            format!("cursors of slices {}", slices.join(", "))
+        }
     }
 }

@@ -250,6 +250,46 @@ async fn seek_over_unreadable_cursors_requires_commit() {
 }
 
 #[tokio::test]
+async fn unreadable_cursors_are_named_and_replaced_by_the_next_consumer() {
+    local(async {
+        let scene = scene().await;
+        let consumer = start(&scene, "work", well);
+        becomes(&scene, OWNED, "4").await;
+        stop(&consumer).await;
+        scene
+            .run(
+                "UPDATE pgherald.consumer_cursor SET cursor = '9:7: 0 7 0' WHERE slice IN (1, 3);
+                INSERT INTO jobs SELECT n FROM generate_series(1, 20) AS n",
+            )
+            .await;
+        let printed = scene.fine(&["group", "list"]).await;
+        assert!(
+            printed.contains("no consumer, unreadable cursors of slices 1, 3"),
+            "{printed}"
+        );
+        assert!(
+            printed.contains("20 events"),
+            "the events of these slices count: {printed}"
+        );
+        let printed = scene.fine(&["group", "show", "work"]).await;
+        assert!(printed.contains("unreadable cursor"), "{printed}");
+        let found = scene.pgherald(&["doctor"]).await;
+        assert!(
+            found
+                .stdout
+                .contains("group work: unreadable cursors of slices 1, 3"),
+            "{found:?}"
+        );
+        let consumer = start(&scene, "work", well);
+        becomes(&scene, LAG, "0").await;
+        stop(&consumer).await;
+        let printed = scene.fine(&["group", "list"]).await;
+        assert!(!printed.contains("unreadable"), "{printed}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn unknown_groups_and_missing_rights_are_refused() {
     let scene = Scene::new("CREATE TABLE jobs (id int PRIMARY KEY)").await;
     let all: [&[&str]; 3] = [&["list"], &["show", "work"], &["delete", "work"]];

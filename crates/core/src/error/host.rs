@@ -48,6 +48,15 @@ pub fn no_thread(cause: std::io::Error) -> Error {
     Error::with_source(ErrorKind::Config, "cannot start a thread for actors", cause)
 }
 
+/// Code that starts an actor has panicked, such as the code of its `started` method.
+#[must_use]
+pub fn start_panicked(message: &str) -> Error {
+    Error::new(
+        ErrorKind::Panic,
+        format!("an actor cannot be started: its start panicked: {message}"),
+    )
+}
+
 /// A listener or a consumer was not live within the limit. Has the kind and hint of `cause`, the failure of the last attempt.
 #[must_use]
 pub fn not_live(owner: &str, within: Duration, cause: Option<Error>) -> Error {

@@ -38,9 +38,9 @@ pub(super) struct Row {
     key: Option<Arc<str>>,
 }
 
-/// Jobs of the same track run one after the other.
+/// What orders jobs: jobs of the same lane run one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Track {
+pub(super) enum Lane {
     /// The jobs of a row.
     Row(Row),
     /// The jobs of a slice.
@@ -49,7 +49,7 @@ pub(super) enum Track {
 
 impl Job {
     pub(super) fn row(&self) -> Row {
-        Row::new(self.row.relation, self.row.key.clone())
+        Row::of(&self.row)
     }
 }
 
@@ -57,6 +57,10 @@ impl Row {
     pub(super) fn new(relation: i64, key: Option<Arc<str>>) -> Self {
         let relation = without_types(relation);
         Self { relation, key }
+    }
+
+    pub(super) fn of(recorded: &Recorded) -> Self {
+        Self::new(recorded.relation, recorded.key.clone())
     }
 }
 

@@ -9,7 +9,7 @@ use tokio_postgres::{AsyncMessage, Client};
 
 use super::store;
 use crate::connect::{ConnectConfig, Connection};
-use crate::error::{Error, ErrorKind as Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::WAKE_UP_CHANNEL;
 
 /// The first word of a notification that makes the nodes of a group tick. The name of the group follows. Other notifications on
@@ -56,7 +56,11 @@ impl Link {
     /// Waits until the connection ends, and returns the cause.
     pub(super) async fn ended(&mut self) -> Error {
         (&mut self.driver).await.unwrap_or_else(|cause| {
-            Error::with_source(Kind::Disconnected, "the connection's task has ended", cause)
+            Error::with_source(
+                ErrorKind::Disconnected,
+                "the connection's task has ended",
+                cause,
+            )
         })
     }
 }
@@ -87,10 +91,14 @@ async fn drive(
             }
             Some(Ok(_)) => {}
             Some(Err(cause)) => {
-                return Error::with_source(Kind::Disconnected, "the connection was lost", cause);
+                return Error::with_source(
+                    ErrorKind::Disconnected,
+                    "the connection was lost",
+                    cause,
+                );
             }
             None => {
-                return Error::new(Kind::Disconnected, "the server closed the connection");
+                return Error::new(ErrorKind::Disconnected, "the server closed the connection");
             }
         }
     }

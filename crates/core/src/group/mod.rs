@@ -50,7 +50,7 @@
 //!
 //! **Unreadable data.** A row that the triggers cannot have written becomes a dead letter with the reason, and with the values
 //! that can be kept. A cursor that fails to parse is logged, with its slice. The next consumer that connects reads all events
-//! in the outbox again for that slice, after a resync. Until then the outbox is not trimmed. If the database refuses to store
+//! in the outbox again for that slice, after a resync. Until then, the outbox is only trimmed if it is too large. If the database refuses to store
 //! the progress of a slice, for example because of a constraint or a trigger, only that slice is held up; see
 //! [`held_up`](ConsumerReport::held_up).
 //!
@@ -90,9 +90,9 @@ pub(crate) mod options;
 mod parked;
 mod plain;
 pub(crate) mod rehearsal;
+mod requests;
 mod requirements;
 mod runner;
-mod session;
 mod slices;
 mod store;
 mod tick;

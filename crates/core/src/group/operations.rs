@@ -12,7 +12,7 @@ use tokio_postgres::{Client, Row};
 pub use self::parked::ParkedEvent;
 pub use self::seek::{Seek, SeekPlan, SeekRange};
 use super::store::{failed, seconds};
-use crate::error::{Error, ErrorKind as Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::get;
 use crate::telemetry::{
     GROUP_DEAD_LETTERS, GROUP_FAILING_EVENTS, GROUP_FAILING_SECONDS, GROUP_LAG_EVENTS,
@@ -76,6 +76,9 @@ pub struct GroupStatus {
     pub dead_letters: i64,
     /// Events that became dead letters within the last [five minutes](Self::RECENT).
     pub dead_recently: i64,
+    /// Slices whose cursors fail to parse. The next consumer that connects reads all events in the outbox again for them. The lag
+    /// counts these events.
+    pub unreadable_slices: Vec<i32>,
     /// The error of the latest failed attempt, among those of parked events and dead letters.
     pub last_error: Option<String>,
 }
@@ -179,13 +182,13 @@ impl<'a> Group<'a> {
     async fn change(&self, changed: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64> {
         require_version(self.client).await?;
         let sql = format!(
-            "WITH {changed} SELECT (SELECT pg_catalog.count(*) FROM changed),
+            "WITH {changed} SELECT (SELECT pg_catalog.count(*) FROM changed) AS changes,
                 pg_catalog.pg_notify('pgherald_outbox', 'control ' OPERATOR(pg_catalog.||) $1)::pg_catalog.text"
         );
         let mut all: Vec<&(dyn ToSql + Sync)> = vec![&self.name];
         all.extend(parameters);
         let row = self.client.query_one(&sql, &all).await.map_err(failed)?;
-        get::<i64>(&row, 0).map(i64::unsigned_abs)
+        get::<i64>(&row, "changes").map(i64::unsigned_abs)
     }
 
     fn missing(&self) -> Error {
@@ -193,7 +196,7 @@ impl<'a> Group<'a> {
             "there is no group {:?}; its first consumer creates it",
             self.name
         );
-        Error::new(Kind::Config, message)
+        Error::new(ErrorKind::Config, message)
     }
 }
 
@@ -201,18 +204,19 @@ const STATUS: &str = include_str!("sql/status.sql");
 
 fn status(row: &Row) -> Result<GroupStatus> {
     Ok(GroupStatus {
-        name: get(row, 0)?,
-        slices: get(row, 1)?,
-        is_paused: get(row, 2)?,
-        nodes: get(row, 3)?,
-        lag_events: get(row, 4)?,
-        lag: seconds(get(row, 5)?),
-        parked: get(row, 6)?,
-        dead_letters: get(row, 7)?,
-        failing: get(row, 8)?,
-        failing_recently: get(row, 9)?,
-        oldest_failing: get::<Option<f64>>(row, 10)?.map(seconds),
-        dead_recently: get(row, 11)?,
-        last_error: get(row, 12)?,
+        name: get(row, "name")?,
+        slices: get(row, "slices")?,
+        is_paused: get(row, "is_paused")?,
+        nodes: get(row, "nodes")?,
+        lag_events: get(row, "lag_events")?,
+        lag: seconds(get(row, "lag_seconds")?),
+        parked: get(row, "parked")?,
+        dead_letters: get(row, "dead_letters")?,
+        failing: get(row, "failing")?,
+        failing_recently: get(row, "failing_recently")?,
+        oldest_failing: get::<Option<f64>>(row, "oldest_failing")?.map(seconds),
+        dead_recently: get(row, "dead_recently")?,
+        unreadable_slices: get(row, "unreadable_slices")?,
+        last_error: get(row, "last_error")?,
     })
 }

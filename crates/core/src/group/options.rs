@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::backoff::Backoff;
-use crate::error::{Error, ErrorKind as Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::FromEvent;
 use crate::filter::Filter;
 use crate::handler::RetryPolicy;
@@ -179,14 +179,14 @@ impl DurableOptions {
              TriggerSpec::outbox",
             self.group
         );
-        Error::new(Kind::Config, message)
+        Error::new(ErrorKind::Config, message)
     }
 
     pub(super) fn checked(self) -> Result<Self> {
         let group = &*self.group;
         let refuse = |what: String| {
             let message = format!("group {group:?}: {what}");
-            Err(Error::new(Kind::Config, message))
+            Err(Error::new(ErrorKind::Config, message))
         };
         if group.is_empty() || group.len() > 255 || group.contains('\0') {
             return refuse("its name must have 1 to 255 bytes, and no NUL".to_owned());

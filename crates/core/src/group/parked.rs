@@ -11,108 +11,104 @@ use super::job::Row;
 
 #[derive(Debug, Default)]
 pub(super) struct Parked {
-    lanes: HashMap<Row, Lane>,
+    rows: HashMap<Row, Queue>,
     /// The first event of each row, except rows with an event that was given out.
     waiting: BTreeMap<(Instant, i64), Row>,
     /// The number of events of all rows.
     events: usize,
 }
 
+/// The parked events of one row.
 #[derive(Debug)]
-struct Lane {
+struct Queue {
     slice: i32,
     /// The ids, without the event that was given out. Their order is the commit order.
     events: BTreeSet<i64>,
-    state: State,
+    head: Head,
 }
 
+/// The state of the first event of a row.
 #[derive(Debug)]
-enum State {
+enum Head {
     /// The first event is due then.
     Waiting(Instant),
     /// This event is being fetched or handled.
     GivenOut(i64),
 }
 
-impl Lane {
+impl Queue {
     fn has(&self, event: i64) -> bool {
-        self.events.contains(&event) || matches!(self.state, State::GivenOut(out) if out == event)
+        self.events.contains(&event) || matches!(self.head, Head::GivenOut(out) if out == event)
     }
 }
 
 impl Parked {
     /// The number of rows that have parked events.
     pub(super) fn rows(&self) -> usize {
-        self.lanes.len()
+        self.rows.len()
     }
 
     pub(super) fn events(&self) -> usize {
         self.events
     }
 
-    /// The number of rows that have parked events, without the rows of some slices.
-    pub(super) fn rows_without(&self, is_left_out: impl Fn(i32) -> bool) -> usize {
-        let lanes = self.lanes.values();
-        lanes.filter(|lane| !is_left_out(lane.slice)).count()
-    }
-
     pub(super) fn has(&self, row: &Row) -> bool {
-        self.lanes.contains_key(row)
+        self.rows.contains_key(row)
     }
 
     /// The slice that the row belongs to.
     pub(super) fn slice(&self, row: &Row) -> Option<i32> {
-        self.lanes.get(row).map(|lane| lane.slice)
+        self.rows.get(row).map(|queue| queue.slice)
     }
 
     /// Whether this event is known, in any row. Searches all rows.
     pub(super) fn knows(&self, event: i64) -> bool {
-        self.lanes.values().any(|lane| lane.has(event))
+        self.rows.values().any(|queue| queue.has(event))
     }
 
     pub(super) fn is_known(&self, row: &Row, event: i64) -> bool {
-        self.lanes.get(row).is_some_and(|lane| lane.has(event))
+        self.rows.get(row).is_some_and(|queue| queue.has(event))
     }
 
     /// Adds an event that was found in the database, like [`park`](Self::park). If the event is the first of its row and is known
     /// with a later due time, it becomes due at `due`: an operator has made it due earlier.
     pub(super) fn found(&mut self, row: &Row, slice: i32, event: i64, due: Instant) {
         self.park(row, slice, event, due);
-        if let Some(lane) = self.lanes.get_mut(row)
-            && let State::Waiting(before) = lane.state
+        if let Some(queue) = self.rows.get_mut(row)
+            && let Head::Waiting(before) = queue.head
             && due < before
-            && lane.events.first() == Some(&event)
+            && queue.events.first() == Some(&event)
         {
             self.waiting.remove(&(before, event));
             self.waiting.insert((due, event), row.clone());
-            lane.state = State::Waiting(due);
+            queue.head = Head::Waiting(due);
         }
     }
 
     /// Adds an event, unless it is known, in the order of its row. If it is the first of the row, it is due at `due`.
     pub(super) fn park(&mut self, row: &Row, slice: i32, event: i64, due: Instant) {
-        let Some(lane) = self.lanes.get_mut(row) else {
-            let lane = Lane {
+        let Some(queue) = self.rows.get_mut(row) else {
+            let queue = Queue {
                 slice,
                 events: BTreeSet::from([event]),
-                state: State::Waiting(due),
+                head: Head::Waiting(due),
             };
             self.waiting.insert((due, event), row.clone());
-            self.lanes.insert(row.clone(), lane);
+            self.rows.insert(row.clone(), queue);
             self.events += 1;
             return;
         };
-        let first = lane.events.first().copied();
-        match lane.state {
-            State::GivenOut(out) if out == event => {}
-            State::GivenOut(_) => self.events += usize::from(lane.events.insert(event)),
-            State::Waiting(before) => {
-                let is_new = lane.events.insert(event);
+        let first = queue.events.first().copied();
+        match queue.head {
+            Head::GivenOut(out) if out == event => {}
+            Head::GivenOut(_) => self.events += usize::from(queue.events.insert(event)),
+            Head::Waiting(before) => {
+                let is_new = queue.events.insert(event);
                 self.events += usize::from(is_new);
                 if is_new && let Some(first) = first.filter(|first| event < *first) {
                     self.waiting.remove(&(before, first));
                     self.waiting.insert((due, event), row.clone());
-                    lane.state = State::Waiting(due);
+                    queue.head = Head::Waiting(due);
                 }
             }
         }
@@ -131,9 +127,9 @@ impl Parked {
             && first.key().0 <= now
         {
             let ((_, event), row) = first.remove_entry();
-            if let Some(lane) = self.lanes.get_mut(&row) {
-                lane.events.remove(&event);
-                lane.state = State::GivenOut(event);
+            if let Some(queue) = self.rows.get_mut(&row) {
+                queue.events.remove(&event);
+                queue.head = Head::GivenOut(event);
             }
             due.push((row, event));
         }
@@ -142,48 +138,48 @@ impl Parked {
 
     /// Takes back an event that was given out. It is given out again at `due`.
     pub(super) fn put_back(&mut self, row: &Row, event: i64, due: Instant) {
-        if let Some(lane) = self.given_out(row, event) {
-            lane.events.insert(event);
+        if let Some(queue) = self.given_out(row, event) {
+            queue.events.insert(event);
             // An earlier event may have been found meanwhile.
-            let first = lane.events.first().copied().unwrap_or(event);
-            lane.state = State::Waiting(due);
+            let first = queue.events.first().copied().unwrap_or(event);
+            queue.head = Head::Waiting(due);
             self.waiting.insert((due, first), row.clone());
         }
     }
 
     /// Removes an event that was given out. The next event of its row is due at `now`.
     pub(super) fn done(&mut self, row: &Row, event: i64, now: Instant) {
-        let Some(lane) = self.given_out(row, event) else {
+        let Some(queue) = self.given_out(row, event) else {
             return;
         };
-        match lane.events.first().copied() {
+        match queue.events.first().copied() {
             Some(next) => {
-                lane.state = State::Waiting(now);
+                queue.head = Head::Waiting(now);
                 self.waiting.insert((now, next), row.clone());
             }
             None => {
-                self.lanes.remove(row);
+                self.rows.remove(row);
             }
         }
         self.events -= 1;
     }
 
-    fn given_out(&mut self, row: &Row, event: i64) -> Option<&mut Lane> {
-        let is_out = |lane: &&mut Lane| matches!(lane.state, State::GivenOut(out) if out == event);
-        self.lanes.get_mut(row).filter(is_out)
+    fn given_out(&mut self, row: &Row, event: i64) -> Option<&mut Queue> {
+        let is_out = |queue: &&mut Queue| matches!(queue.head, Head::GivenOut(out) if out == event);
+        self.rows.get_mut(row).filter(is_out)
     }
 
     /// Removes the events of a slice that this node no longer owns. Returns their number.
     pub(super) fn forget(&mut self, slice: i32) -> usize {
-        let (lanes, mut gone) = (&mut self.lanes, 0);
-        lanes.retain(|_, lane| {
-            let is_gone = lane.slice == slice;
+        let (rows, mut gone) = (&mut self.rows, 0);
+        rows.retain(|_, queue| {
+            let is_gone = queue.slice == slice;
             if is_gone {
-                gone += lane.events.len() + usize::from(matches!(lane.state, State::GivenOut(_)));
+                gone += queue.events.len() + usize::from(matches!(queue.head, Head::GivenOut(_)));
             }
             !is_gone
         });
-        self.waiting.retain(|_, row| lanes.contains_key(row));
+        self.waiting.retain(|_, row| rows.contains_key(row));
         self.events -= gone;
         gone
     }

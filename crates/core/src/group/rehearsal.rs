@@ -9,7 +9,7 @@ use super::job::{Disposition, Park};
 use super::options::DurableOptions;
 use super::slices::Acknowledgement;
 use super::store::{self, Settlement};
-use crate::error::{Error, ErrorKind as Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::{OutboxReader, Recorded, Statements};
 use crate::trigger::require_version;
 
@@ -55,9 +55,12 @@ async fn run(client: &Arc<Client>) -> Result<()> {
     store::renew(client, &options, number).await?;
     let claimed = store::claim(client, group, number, 1, &[]).await?;
     let Some((slice, epoch, cursor)) = claimed.into_iter().next() else {
-        return Err(Error::new(Kind::Query, "consumers cannot claim a slice"));
+        return Err(Error::new(
+            ErrorKind::Query,
+            "consumers cannot claim a slice",
+        ));
     };
-    store::membership(client, group, number).await?;
+    store::group_state(client, group, number).await?;
     reader.next(&cursor, 1).await?;
 
     let statements = &mut Statements::default();
@@ -89,7 +92,7 @@ async fn run(client: &Arc<Client>) -> Result<()> {
     let is_parked = rows.iter().any(|parked| parked.row.relation == relation);
     if written != [slice] || !moved || !is_parked {
         return Err(Error::new(
-            Kind::Query,
+            ErrorKind::Query,
             "consumers cannot acknowledge: the written cursor was not found afterwards; check triggers and rules on the tables of schema pgherald",
         ));
     }

@@ -15,7 +15,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
 use super::store;
-use crate::error::{Error, ErrorKind as Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 use crate::outbox::get;
 use crate::trigger::{Checker, TriggerSpec};
@@ -28,7 +28,7 @@ pub(super) async fn store(client: &Client, group: &str, specs: &[TriggerSpec]) -
     let texts = specs.iter().map(serde_json::to_string);
     let texts: Vec<String> = texts.collect::<Result<_, _>>().map_err(|cause| {
         Error::with_source(
-            Kind::Config,
+            ErrorKind::Config,
             "a requirement cannot be written as JSON",
             cause,
         )
@@ -59,7 +59,7 @@ pub(super) async fn confirm(client: &Client, group: &str, checker: &Checker) -> 
     let sql = include_str!("sql/fingerprint.sql");
     let gaps = store::query(client, sql, &parameters).await?;
     for row in &gaps {
-        let (table, reason): (String, String) = (get(row, 0)?, get(row, 1)?);
+        let (table, reason): (String, String) = (get(row, "table_name")?, get(row, "reason")?);
         tracing::warn!(
             group,
             table,

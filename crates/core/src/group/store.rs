@@ -1,20 +1,20 @@
-//! The statements of a node: one function for each.
+//! The statements of a node: one function for each. Writes of progress are in [`progress`].
 
-use std::fmt::Write;
+mod progress;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient, Row as SqlRow, ToStatement};
 
-use super::job::{Disposition, Job, LONGEST_DELAY, Park, Row};
+pub(super) use self::progress::{Settlement, acknowledge, acknowledge_one, settle, settle_done};
+use super::job::{LONGEST_DELAY, Row};
 use super::leases::Lease;
 use super::options::DurableOptions;
-use super::slices::Acknowledgement;
-use crate::error::{Error, ErrorKind as Kind, Result};
-use crate::outbox::{Cursor, OutboxReader, Recorded, Statements, get, some};
+use crate::error::{Error, ErrorKind, Result};
+use crate::outbox::{Cursor, OutboxReader, Recorded, get, some};
 
 /// Makes the server look cursors up by their key. There are few rows of cursors, so the planner would choose a sequential scan.
 /// But they have many versions, which the scan would read too. Only for connections of the consumer.
@@ -35,9 +35,9 @@ pub(super) async fn prepare(client: &Client) -> Result<()> {
 
 /// Returns whether the database can store any character.
 pub(super) async fn is_utf8(client: &Client) -> Result<bool> {
-    let sql = "SELECT current_setting('server_encoding') = 'UTF8'";
+    let sql = "SELECT current_setting('server_encoding') = 'UTF8' AS is_utf8";
     let row = client.query_one(sql, &[]).await.map_err(failed)?;
-    get(&row, 0)
+    get(&row, "is_utf8")
 }
 
 /// Creates the group unless it exists, and replaces cursors that fail to parse. Fails if the group has another number of slices
@@ -51,7 +51,7 @@ pub(super) async fn open(
     let slices = loop {
         let sql = "SELECT slices FROM pgherald.consumer_group WHERE name = $1";
         if let Some(row) = client.query_opt(sql, &[&group]).await.map_err(failed)? {
-            break get::<i32>(&row, 0)?;
+            break get::<i32>(&row, "slices")?;
         }
         let cursor = match options.from_beginning {
             true => reader.beginning().await?,
@@ -78,7 +78,7 @@ pub(super) async fn open(
                 "group {group:?} has {slices} slices, and {requested} were asked for: leave that out, use another name, or \
                  stop its consumers and drop the group"
             );
-            Err(Error::new(Kind::Config, message))
+            Err(Error::new(ErrorKind::Config, message))
         }
         _ => Ok(()),
     }
@@ -89,7 +89,7 @@ async fn unreadable_cursors(client: &Client, group: &str) -> Result<Vec<String>>
     let sql = "SELECT slice, cursor FROM pgherald.consumer_cursor WHERE group_name = $1";
     let mut unreadable = Vec::new();
     for row in query(client, sql, &[&group]).await? {
-        let (slice, text): (i32, &str) = (get(&row, 0)?, get(&row, 1)?);
+        let (slice, text): (i32, &str) = (get(&row, "slice")?, get(&row, "cursor")?);
         if let Err(error) = cursor(group, slice, text) {
             tracing::error!(group, slice, error = %error, "reading the events in the outbox again");
             unreadable.push(text.to_owned());
@@ -105,7 +105,7 @@ fn cursor(group: &str, slice: i32, text: &str) -> Result<Cursor> {
             "cannot parse the cursor of slice {slice} of group {group:?}; the next consumer that connects reads the \
              events in the outbox again, unless Group::seek moves the group before"
         );
-        Error::with_source(Kind::Decode, message, cause)
+        Error::with_source(ErrorKind::Decode, message, cause)
     })
 }
 
@@ -148,9 +148,9 @@ pub(super) async fn remove_expired(client: &Client, group: &str, expired: &[Leas
     execute(client, sql, &[&group, &nodes, &until]).await
 }
 
-/// The state of the group and of this node's membership.
+/// The state of the group, and the slices of this node.
 #[derive(Debug)]
-pub(super) struct Membership {
+pub(super) struct GroupState {
     pub(super) slices: i32,
     pub(super) is_paused: bool,
     pub(super) revision: i64,
@@ -159,25 +159,29 @@ pub(super) struct Membership {
     pub(super) owned: Vec<(i32, i64)>,
 }
 
-pub(super) async fn membership(client: &Client, group: &str, node: i64) -> Result<Membership> {
-    let sql = include_str!("sql/membership.sql");
+pub(super) async fn group_state(client: &Client, group: &str, node: i64) -> Result<GroupState> {
+    let sql = include_str!("sql/group_state.sql");
     let rows = query(client, sql, &[&group, &node]).await?;
     let Some(row) = rows.first() else {
         let message = format!("group {group:?} was dropped");
-        return Err(Error::new(Kind::Query, message));
+        return Err(Error::new(ErrorKind::Query, message));
     };
-    let (slices, epochs): (Vec<i32>, Vec<i64>) = (get(row, 6)?, get(row, 7)?);
-    let nodes: (Vec<i64>, Vec<SystemTime>, Vec<f64>) = (get(row, 3)?, get(row, 4)?, get(row, 5)?);
+    let (slices, epochs): (Vec<i32>, Vec<i64>) = (get(row, "owned")?, get(row, "epochs")?);
+    let nodes: (Vec<i64>, Vec<SystemTime>, Vec<f64>) = (
+        get(row, "nodes")?,
+        get(row, "leases_until")?,
+        get(row, "lease_seconds")?,
+    );
     let nodes = nodes.0.into_iter().zip(nodes.1).zip(nodes.2);
     let nodes = nodes.map(|((node, until), length)| Lease {
         node,
         until,
         length: seconds(length),
     });
-    Ok(Membership {
-        slices: get(row, 0)?,
-        is_paused: get(row, 1)?,
-        revision: get(row, 2)?,
+    Ok(GroupState {
+        slices: get(row, "slices")?,
+        is_paused: get(row, "is_paused")?,
+        revision: get(row, "revision")?,
         nodes: nodes.collect(),
         owned: slices.into_iter().zip(epochs).collect(),
     })
@@ -195,15 +199,16 @@ pub(super) async fn claim(
     let sql = include_str!("sql/claim.sql");
     let rows = query(client, sql, &[&group, &node, &count, &known]).await?;
     let claimed = |row: &SqlRow| {
-        let slice = get(row, 0)?;
-        Ok((slice, get(row, 1)?, cursor(group, slice, get(row, 2)?)?))
+        let slice = get(row, "slice")?;
+        let cursor = cursor(group, slice, get(row, "cursor")?)?;
+        Ok((slice, get(row, "epoch")?, cursor))
     };
     rows.iter().map(claimed).collect()
 }
 
 /// A parked event, without its content.
 #[derive(Debug)]
-pub(super) struct ParkedEvent {
+pub(super) struct ParkedEntry {
     pub(super) id: i64,
     pub(super) slice: i32,
     pub(super) row: Row,
@@ -215,16 +220,19 @@ pub(super) async fn parked_of(
     client: &Client,
     group: &str,
     slices: &[i32],
-) -> Result<Vec<ParkedEvent>> {
+) -> Result<Vec<ParkedEntry>> {
     let sql = include_str!("sql/parked_of.sql");
     let rows = query(client, sql, &[&group, &slices]).await?;
     let now = Instant::now();
     let event = |row: &SqlRow| {
-        Ok(ParkedEvent {
-            id: get(row, 0)?,
-            slice: get(row, 1)?,
-            row: Row::new(get(row, 2)?, get::<Option<&str>>(row, 3)?.map(Arc::from)),
-            due: now + seconds(get(row, 4)?),
+        Ok(ParkedEntry {
+            id: get(row, "id")?,
+            slice: get(row, "slice")?,
+            row: Row::new(
+                get(row, "relation")?,
+                get::<Option<&str>>(row, "key")?.map(Arc::from),
+            ),
+            due: now + seconds(get(row, "due_in")?),
         })
     };
     rows.iter().map(event).collect()
@@ -260,226 +268,13 @@ pub(super) async fn parked_rows(
     some(rows, failed, |row| {
         let parked = ParkedRow {
             row: Recorded::of(row)?,
-            attempts: get::<i32>(row, 10)?.unsigned_abs(),
-            is_unfiltered: get(row, 11)?,
+            attempts: get::<i32>(row, "attempts")?.unsigned_abs(),
+            is_unfiltered: get(row, "is_unfiltered")?,
         };
         let bytes = parked.row.bytes();
         Ok((parked, bytes))
     })
     .await
-}
-
-/// Moves cursors and parks events. Returns the slices that were written: those that this node still owns.
-pub(super) async fn acknowledge(
-    client: &impl GenericClient,
-    statements: &mut Statements,
-    group: &str,
-    all: &[&Acknowledgement],
-) -> Result<Vec<i32>> {
-    let by_id = acknowledge_by(client, statements, group, all, Transfer::ById).await?;
-    let written = match by_id {
-        Some(written) => Some(written),
-        None => acknowledge_by(client, statements, group, all, Transfer::Whole).await?,
-    };
-    Ok(written.unwrap_or_default())
-}
-
-/// How events to park are sent to the server.
-#[derive(Clone, Copy, PartialEq)]
-enum Transfer {
-    /// By their ids, if possible: the server copies them from the outbox.
-    ById,
-    /// With their content.
-    Whole,
-}
-
-/// Returns `None` if an event was trimmed after it was read. Nothing was written then.
-async fn acknowledge_by(
-    client: &impl GenericClient,
-    statements: &mut Statements,
-    group: &str,
-    all: &[&Acknowledgement],
-    transfer: Transfer,
-) -> Result<Option<Vec<i32>>> {
-    let statement = statements
-        .get(client, include_str!("sql/acknowledge.sql"))
-        .await?;
-    let slices: Vec<i32> = all.iter().map(|one| one.slice).collect();
-    let epochs: Vec<i64> = all.iter().map(|one| one.epoch).collect();
-    let generations: Vec<i64> = all.iter().map(|one| one.generation).collect();
-    let renewed: Vec<bool> = all.iter().map(|one| one.is_renewed).collect();
-    let cursors: Vec<String> = all.iter().map(|one| one.cursor.to_string()).collect();
-    let released: Vec<bool> = all.iter().map(|one| one.is_released).collect();
-    let parks = all.iter().flat_map(|one| one.parks.iter());
-    let parks: Vec<ParkJson<'_>> = parks.map(|park| ParkJson::of(park, transfer)).collect();
-    let parks = serde_json::to_string(&parks).map_err(|cause| {
-        Error::with_source(Kind::Decode, "a parked event cannot be written", cause)
-    })?;
-    let parameters: [&(dyn ToSql + Sync); 8] = [
-        &group,
-        &slices,
-        &epochs,
-        &generations,
-        &cursors,
-        &renewed,
-        &released,
-        &parks,
-    ];
-    let rows = query(client, &statement, &parameters).await?;
-    rows.iter().map(|row| get(row, 0)).collect()
-}
-
-/// Moves the cursor past the event of one attempt. Returns `false` if this node no longer owns the slice.
-pub(super) async fn acknowledge_one(
-    client: &impl GenericClient,
-    statements: &mut Statements,
-    group: &str,
-    one: &Acknowledgement,
-) -> Result<bool> {
-    let sql = include_str!("sql/move_one.sql");
-    let statement = statements.get(client, sql).await?;
-    let parameters: [&(dyn ToSql + Sync); 6] = [
-        &group,
-        &one.slice,
-        &one.epoch,
-        &one.generation,
-        &one.cursor.to_string(),
-        &one.is_renewed,
-    ];
-    Ok(execute(client, &statement, &parameters).await? > 0)
-}
-
-/// Deletes a parked event that was handled. Returns `false` if this node no longer owns the slice, or the event no longer exists.
-pub(super) async fn settle_done(
-    client: &impl GenericClient,
-    statements: &mut Statements,
-    group: &str,
-    job: &Job,
-    generation: i64,
-) -> Result<bool> {
-    let statement = statements
-        .get(client, include_str!("sql/settle_done.sql"))
-        .await?;
-    let parameters: [&(dyn ToSql + Sync); 5] =
-        [&group, &job.slice, &job.epoch, &generation, &job.row.id];
-    Ok(execute(client, &statement, &parameters).await? > 0)
-}
-
-/// The outcome of an attempt at a parked event.
-#[derive(Clone, Debug)]
-pub(super) struct Settlement {
-    pub(super) slice: i32,
-    pub(super) epoch: i64,
-    pub(super) generation: i64,
-    pub(super) id: i64,
-    /// If the attempt failed: the attempts made, the error, and what happens next.
-    pub(super) failed: Option<(u32, Option<String>, Disposition)>,
-}
-
-/// Writes a settlement. Does nothing if this node no longer owns the slice.
-pub(super) async fn settle(
-    client: &Client,
-    statements: &mut Statements,
-    group: &str,
-    settlement: &Settlement,
-) -> Result<()> {
-    let Settlement {
-        slice,
-        epoch,
-        generation,
-        id,
-        failed: failure,
-    } = settlement;
-    let Some((attempts, error, disposition)) = failure else {
-        let sql = include_str!("sql/settle_done.sql");
-        let statement = statements.get(client, sql).await?;
-        let parameters: [&(dyn ToSql + Sync); 5] = [&group, slice, epoch, generation, id];
-        return execute(client, &statement, &parameters).await.map(drop);
-    };
-    let sql = include_str!("sql/settle_failed.sql");
-    let statement = statements.get(client, sql).await?;
-    let attempts = i32::try_from(*attempts).unwrap_or(i32::MAX);
-    let error = error.as_deref().map(storable);
-    let parameters: [&(dyn ToSql + Sync); 8] = [
-        &group,
-        slice,
-        epoch,
-        generation,
-        id,
-        &attempts,
-        &error,
-        &disposition.delay(),
-    ];
-    execute(client, &statement, &parameters).await.map(drop)
-}
-
-/// An event to park, as JSON.
-#[derive(Serialize)]
-struct ParkJson<'a> {
-    id: i64,
-    slice: i32,
-    attempts: u32,
-    error: Option<String>,
-    delay: Option<f64>,
-    is_dead: bool,
-    /// Whether the event is passed as a whole. Otherwise the server copies it from the outbox.
-    is_whole: bool,
-    #[serde(flatten)]
-    content: Option<Content<'a>>,
-}
-
-/// The columns of an event in the outbox.
-#[derive(Serialize)]
-struct Content<'a> {
-    xid: Option<String>,
-    sent_at_us: i64,
-    relation: i64,
-    hash: i32,
-    operation: i8,
-    key: Option<&'a str>,
-    columns: Option<&'a str>,
-    old_columns: Option<&'a str>,
-    changed: Option<&'a [Option<String>]>,
-}
-
-impl<'a> ParkJson<'a> {
-    fn of(park: &'a Park, transfer: Transfer) -> Self {
-        let row = &park.row;
-        // Resyncs are not in the outbox. A row with unreadable values is sent without them, so that the parked event is readable.
-        let is_whole =
-            transfer == Transfer::Whole || row.operation == RESYNC || row.problem.is_some();
-        Self {
-            id: row.id,
-            slice: park.slice,
-            attempts: park.attempts,
-            error: park.error.as_deref().map(storable),
-            delay: park.disposition.delay(),
-            is_dead: park.disposition == Disposition::Dead,
-            is_whole,
-            content: is_whole.then(|| Content {
-                xid: row.xid.map(|xid| xid.to_string()),
-                sent_at_us: row.sent_at_us(),
-                relation: row.relation,
-                hash: row.hash,
-                operation: row.operation,
-                key: row.key.as_deref(),
-                columns: row.columns.as_deref(),
-                old_columns: row.old_columns.as_deref(),
-                changed: row.changed.as_deref(),
-            }),
-        }
-    }
-}
-
-/// Returns an error's text as PostgreSQL can store it: without NUL, and of a bounded size.
-fn storable(error: &str) -> String {
-    const LONGEST: usize = 4_096;
-    let mut text: String = error.chars().filter(|c| *c != '\0').take(LONGEST).collect();
-    if error.len() > text.len() + 64 {
-        // Writing to a string does not fail.
-        let _ = write!(text, " ... ({} bytes)", error.len());
-    }
-    text
 }
 
 /// Waits for an answer of the server, for at most `limit`. A server that takes longer counts as disconnected.
@@ -489,7 +284,7 @@ pub(super) async fn answer_within<T>(
 ) -> Result<T> {
     timeout(limit, request).await.unwrap_or_else(|_| {
         let message = format!("no answer from the server within {limit:?}");
-        Err(Error::new(Kind::Disconnected, message))
+        Err(Error::new(ErrorKind::Disconnected, message))
     })
 }
 

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 
 use super::leases::Lease;
 use super::options::DurableOptions;
-use super::store::{self, Membership, ParkedEvent};
+use super::store::{self, GroupState, ParkedEntry};
 use crate::error::Result;
 use crate::outbox::Cursor;
 
@@ -39,29 +39,29 @@ pub(super) enum Tick {
 pub(super) struct TickResult {
     /// When the tick began. The lease is counted from then on.
     pub(super) began: Instant,
-    pub(super) membership: Membership,
+    pub(super) state: GroupState,
     /// The number of slices that this node should have.
     pub(super) share: usize,
     /// Slices that the tick has claimed, with epoch and cursor.
     pub(super) claimed: Vec<(i32, i64, Cursor)>,
     /// Parked events of the claimed slices; of all slices of this node if the group's revision has changed.
-    pub(super) parked: Vec<ParkedEvent>,
+    pub(super) parked: Vec<ParkedEntry>,
     pub(super) has_all_parked: bool,
 }
 
 pub(super) async fn tick(
     client: Arc<Client>,
     options: &DurableOptions,
-    state: NodeState,
+    node: NodeState,
 ) -> Result<Tick> {
     let began = Instant::now();
-    let (group, node) = (&*options.group, state.node);
-    if !state.has_joined {
-        store::join(&client, options, node).await?;
-    } else if !store::renew(&client, options, node).await? {
+    let (group, number) = (&*options.group, node.node);
+    if !node.has_joined {
+        store::join(&client, options, number).await?;
+    } else if !store::renew(&client, options, number).await? {
         return Ok(Tick::Removed);
     }
-    let removed = store::remove_expired(&client, group, &state.expired).await?;
+    let removed = store::remove_expired(&client, group, &node.expired).await?;
     if removed > 0 {
         tracing::warn!(
             group,
@@ -69,14 +69,14 @@ pub(super) async fn tick(
             "removed consumers whose lease has expired; their slices are free"
         );
     }
-    let membership = store::membership(&client, group, node).await?;
-    let slices = usize::try_from(membership.slices).unwrap_or_default();
-    let nodes = membership.nodes.len().max(1);
-    let before_this = membership.nodes.iter().filter(|lease| lease.node < node);
+    let state = store::group_state(&client, group, number).await?;
+    let slices = usize::try_from(state.slices).unwrap_or_default();
+    let nodes = state.nodes.len().max(1);
+    let before_this = state.nodes.iter().filter(|lease| lease.node < number);
     let rank = before_this.count();
     let share = slices / nodes + usize::from(rank < slices % nodes);
-    let is_ours = |owned: &&(i32, i64)| membership.owned.contains(owned);
-    let known: Vec<i32> = state
+    let is_ours = |owned: &&(i32, i64)| state.owned.contains(owned);
+    let known: Vec<i32> = node
         .owned
         .iter()
         .filter(is_ours)
@@ -84,14 +84,14 @@ pub(super) async fn tick(
         .collect();
     // Claim slices that the database assigns to this node, but the node does not know, beyond the share too: only the owner of a
     // slice can give it back.
-    let unknown = membership.owned.len() - known.len();
+    let unknown = state.owned.len() - known.len();
     let missing = share.saturating_sub(known.len()).max(unknown);
     let claimed = match missing {
-        _ if state.is_stopping => Vec::new(),
+        _ if node.is_stopping => Vec::new(),
         0 => Vec::new(),
-        missing => store::claim(&client, group, node, missing, &known).await?,
+        missing => store::claim(&client, group, number, missing, &known).await?,
     };
-    let has_all_parked = state.revision != Some(membership.revision);
+    let has_all_parked = node.revision != Some(state.revision);
     let mut of: Vec<i32> = claimed.iter().map(|(slice, ..)| *slice).collect();
     if has_all_parked {
         of.extend(known);
@@ -102,7 +102,7 @@ pub(super) async fn tick(
     };
     Ok(Tick::Renewed(TickResult {
         began,
-        membership,
+        state,
         share,
         claimed,
         parked,

@@ -15,7 +15,7 @@ use super::plain::Plain;
 use super::runner::{Acknowledge, Assignment, ExecutionMode, Runner};
 use super::transactional::{Transactional, TransactionalHandler};
 use crate::connect::ConnectConfig;
-use crate::error::{Error, ErrorKind as Kind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::Event;
 use crate::handler::{EventHandler, Failure, GivenUp, Task};
 use crate::outbox::Recorded;
@@ -177,7 +177,7 @@ async fn concluded<R: Runner>(
             Outcome::NotBegun(error) | Outcome::InDoubt(error) => return Err(error),
             Outcome::Fenced => {
                 let message = "an attempt without an acknowledgement was fenced";
-                return Err(Error::new(Kind::Query, message));
+                return Err(Error::new(ErrorKind::Query, message));
             }
         };
         let next = failure
@@ -188,13 +188,13 @@ async fn concluded<R: Runner>(
         {
             match runner.attempt(vec![assignment(job)]).await.pop() {
                 Some(finished) => (job, outcome) = (finished.job, finished.outcome),
-                None => return Err(Error::new(Kind::Query, "an attempt had no outcome")),
+                None => return Err(Error::new(ErrorKind::Query, "an attempt had no outcome")),
             }
             continue;
         }
         let Job { task, attempts, .. } = job;
         let Task::Event(event) = task? else {
-            return Err(Error::new(Kind::Query, "a resync was given"));
+            return Err(Error::new(ErrorKind::Query, "a resync was given"));
         };
         if let (Some(failure), Some(None)) = (&failure, next) {
             runner.give_up(&GivenUp {

@@ -5,4 +5,4 @@
 -- under the lock.
 SELECT CASE WHEN pg_catalog.has_sequence_privilege('pgherald.outbox_id'::pg_catalog.regclass, 'SELECT, USAGE')
     THEN coalesce(pg_catalog.pg_sequence_last_value('pgherald.outbox_id'::pg_catalog.regclass), 0)
-END
+END AS floor

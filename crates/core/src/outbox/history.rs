@@ -38,10 +38,10 @@ impl History {
         });
         let row =
             row.ok_or_else(|| Error::new(ErrorKind::Query, "pgherald.history() returned no row"))?;
-        refuse_other_outbox(row.get(0))?;
-        let runs = row.get(2).unwrap_or_default().split(',');
+        refuse_other_outbox(row.get("version"))?;
+        let runs = row.get("runs").unwrap_or_default().split(',');
         Ok(Self {
-            identity: row.get(1).unwrap_or_default().to_owned(),
+            identity: row.get("identity").unwrap_or_default().to_owned(),
             runs: runs.map(str::to_owned).collect(),
         })
     }

@@ -5,6 +5,6 @@ SELECT (
     SELECT d.description FROM pg_catalog.pg_description AS d
     WHERE d.objoid OPERATOR(pg_catalog.=) pg_catalog.to_regclass('pgherald.outbox')::pg_catalog.oid
         AND d.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND d.objsubid OPERATOR(pg_catalog.=) 0
-), h.identity, pg_catalog.array_to_string(h.runs, ',')
+) AS version, h.identity, pg_catalog.array_to_string(h.runs, ',') AS runs
 FROM pgherald.history({{with_cursors}}) AS h;
 COMMIT

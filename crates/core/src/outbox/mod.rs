@@ -50,6 +50,7 @@
 
 pub(crate) mod cursor;
 mod history;
+mod paging;
 mod queries;
 pub(crate) mod reader;
 mod retention;
@@ -60,8 +61,9 @@ mod status;
 pub(crate) use cursor::Cursor;
 pub(crate) use cursor::{Point, Reading};
 pub(crate) use history::History;
+pub(crate) use paging::some;
 pub(crate) use reader::OutboxReader;
-pub(crate) use reader::{Rows, Share, some};
+pub(crate) use reader::{Rows, Share};
 pub(crate) use retention::trim_within;
 pub use retention::{Retention, set_retention, trim};
 pub use status::{OutboxStatus, status};

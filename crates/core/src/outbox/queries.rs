@@ -4,6 +4,15 @@ use super::row::{bare_columns, columns};
 
 pub(super) const TRIMMED: &str = "SELECT trimmed FROM pgherald.outbox_retention";
 
+/// A point now, to be read after the [floor](FLOOR).
+pub(super) const NOW: &str = "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text AS snapshot,
+        pg_catalog.pg_current_xact_id()::pg_catalog.text AS begun, closed
+    FROM pgherald.outbox_retention";
+
+/// The first row that was recorded at a time or later.
+pub(super) const FIRST_SINCE: &str =
+    "SELECT id FROM pgherald.outbox WHERE sent_at OPERATOR(pg_catalog.>=) $1 ORDER BY id LIMIT 1";
+
 /// The last id taken.
 pub(super) const FLOOR: &str = include_str!("floor.sql");
 

@@ -9,7 +9,8 @@ use super::row::{failed, get};
 use crate::error::{Error, ErrorKind, Result};
 use crate::trigger::require_version;
 
-const TRIM: &str = "SELECT pgherald.trim_outbox(keep, max_bytes) FROM pgherald.outbox_retention";
+const TRIM: &str =
+    "SELECT pgherald.trim_outbox(keep, max_bytes) AS emptied FROM pgherald.outbox_retention";
 
 /// How long rows stay in the outbox, and how large it may become.
 ///
@@ -74,7 +75,7 @@ pub async fn set_retention(client: &Client, retention: Retention) -> Result<()> 
 pub async fn trim(client: &Client) -> Result<u32> {
     require_version(client).await?;
     let row = client.query_one(TRIM, &[]).await.map_err(failed)?;
-    get::<i32>(&row, 0).map(i32::unsigned_abs)
+    get::<i32>(&row, "emptied").map(i32::unsigned_abs)
 }
 
 /// Like [`trim`], for a connection on which other requests wait. If trimming takes longer than `limit`, the server cancels
@@ -92,7 +93,7 @@ pub(crate) async fn trim_within(client: &Client, limit: Duration) -> Result<u32>
         Error::of_statement(&message, cause)
     })?;
     let emptied = answers.iter().find_map(|answer| match answer {
-        SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+        SimpleQueryMessage::Row(row) => row.get("emptied")?.parse().ok(),
         _ => None,
     });
     emptied.ok_or_else(|| Error::new(ErrorKind::Query, "trimming returned no number"))

@@ -55,28 +55,28 @@ impl Recorded {
     /// Converts a row that was selected by [`columns`]. A column that cannot be read is omitted, and becomes an error when
     /// the row is decoded.
     pub(crate) fn of(row: &Row) -> Result<Self> {
-        let text = |index| Ok::<_, Error>(get::<Option<&str>>(row, index)?.map(Arc::<str>::from));
-        let (changed, mut problem) = match row.try_get(9) {
+        let text = |name| Ok::<_, Error>(get::<Option<&str>>(row, name)?.map(Arc::<str>::from));
+        let (changed, mut problem) = match row.try_get("changed") {
             Ok(changed) => (changed, None),
             Err(cause) => {
                 let error = Error::with_source(ErrorKind::Decode, "changed cannot be read", cause);
                 (None, Some(error.chain()))
             }
         };
-        let sent_at = get(row, 2)?;
+        let sent_at = get(row, "sent_at")?;
         if is_infinite(sent_at) {
             problem = Some("sent_at is infinite".to_owned());
         }
         Ok(Self {
-            id: get(row, 0)?,
-            xid: get::<Option<&str>>(row, 1)?.and_then(|xid| xid.parse().ok()),
+            id: get(row, "id")?,
+            xid: get::<Option<&str>>(row, "xid")?.and_then(|xid| xid.parse().ok()),
             sent_at,
-            relation: get(row, 3)?,
-            hash: get(row, 4)?,
-            operation: get(row, 5)?,
-            key: text(6)?,
-            columns: text(7)?,
-            old_columns: text(8)?,
+            relation: get(row, "relation")?,
+            hash: get(row, "hash")?,
+            operation: get(row, "operation")?,
+            key: text("key")?,
+            columns: text("columns")?,
+            old_columns: text("old_columns")?,
             changed,
             problem: problem.map(Arc::from),
         })
@@ -202,11 +202,11 @@ impl Relations {
             let message = format!("pgherald.outbox_relation has no row {id}; install the triggers");
             Error::new(ErrorKind::Decode, message)
         })?;
-        let key_columns = match get::<Option<String>>(&row, 2)? {
+        let key_columns = match get::<Option<String>>(&row, "key_columns")? {
             Some(json) => json_of::<Vec<Box<str>>>(&json, id)?.into(),
             None => Box::default(),
         };
-        let types = match get::<Option<String>>(&row, 3)? {
+        let types = match get::<Option<String>>(&row, "column_types")? {
             Some(json) => serde_json::from_str(&json).map_err(|cause| {
                 let message =
                     format!("column_types of row {id} of pgherald.outbox_relation are not types");
@@ -216,8 +216,8 @@ impl Relations {
         };
         let relation = Arc::new(Relation {
             channel: ChannelName::new(WAKE_UP_CHANNEL)?,
-            schema: Some(get::<String>(&row, 0)?.into()),
-            table: get::<String>(&row, 1)?.into(),
+            schema: Some(get::<String>(&row, "schema_name")?.into()),
+            table: get::<String>(&row, "table_name")?.into(),
             key_columns,
             types,
         });
@@ -233,16 +233,14 @@ fn json_of<'a, T: serde::Deserialize<'a>>(json: &'a str, id: i64) -> Result<T> {
     })
 }
 
+/// Reads the column `name` of a row of the outbox or of a group.
 pub(crate) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
     row: &'a Row,
-    index: usize,
+    name: &str,
 ) -> Result<T> {
-    row.try_get(index).map_err(|cause| {
-        Error::with_source(
-            ErrorKind::Decode,
-            "cannot read a column of an outbox row",
-            cause,
-        )
+    row.try_get(name).map_err(|cause| {
+        let message = format!("cannot read column {name} of an outbox row");
+        Error::with_source(ErrorKind::Decode, message, cause)
     })
 }
 

@@ -36,10 +36,10 @@ pub async fn status(client: &Client) -> Result<OutboxStatus> {
     };
     let bytes = |bytes: Option<i64>| u64::try_from(bytes.unwrap_or_default()).unwrap_or_default();
     Ok(OutboxStatus {
-        bytes: bytes(get(&row, 0)?),
-        max_bytes: bytes(get(&row, 1)?),
-        oldest: get::<Option<f64>>(&row, 2)?.map(seconds),
-        keep: seconds(get(&row, 3)?),
+        bytes: bytes(get(&row, "bytes")?),
+        max_bytes: bytes(get(&row, "max_bytes")?),
+        oldest: get::<Option<f64>>(&row, "oldest_seconds")?.map(seconds),
+        keep: seconds(get(&row, "keep_seconds")?),
     })
 }
 

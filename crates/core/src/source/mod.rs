@@ -3,10 +3,9 @@
 //! A [`Source`] reconnects by itself, forever, and emits only [`Signal`]s, so nothing downstream depends on the kind of
 //! source. [`NotifySource`] listens to NOTIFY, [`OutboxSource`] reads the outbox, and [`Joined`] combines two sources.
 //!
-//! Shared modules: `options` (settings), `attempts` (when to reconnect), `wire` (the connection), `listen`, `heartbeat`,
+//! Shared modules: `options` (settings), `reconnect` (when to connect again), `wire` (the connection), `listen`, `heartbeat`,
 //! `watcher` (checks the triggers), and `drift` (changes of triggers and tables).
 
-mod attempts;
 mod drift;
 mod heartbeat;
 mod joined;
@@ -14,6 +13,7 @@ mod listen;
 mod notify;
 mod options;
 mod outbox;
+mod reconnect;
 mod supervise;
 mod watcher;
 mod wire;

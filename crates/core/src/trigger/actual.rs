@@ -3,18 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use serde::Deserialize;
-
-use super::VERSION;
+use super::catalog::{Column, Function, Lookalike, Member, Outbox, Server, Table, Trigger, parse};
 use super::catalog_type::CatalogTypes;
-use super::desired::DesiredTrigger;
 use super::expression::key_type;
-use super::note::{Note, note, version};
+use super::note::{Note, note};
 use super::spec::TriggerSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
-use crate::operation::Operation;
-use crate::types::{Fields, Type};
+use crate::types::Fields;
 
 /// The actual state of a database, as [`inspect`](super::inspect()) reads it.
 ///
@@ -58,215 +54,6 @@ pub struct Requirement {
     pub group: String,
     /// The table, and the minimum that must be installed on it.
     pub spec: TriggerSpec,
-}
-
-#[derive(Clone, Debug, Default)]
-pub(super) struct Table {
-    pub(super) oid: i64,
-    pub(super) columns: Vec<Column>,
-    /// The table itself first, then its partitions and children of every level.
-    pub(super) members: Vec<Member>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Column {
-    pub(super) root: i64,
-    pub(super) number: i16,
-    pub(super) name: String,
-    /// The name of the type, or of the type behind a domain, if it comes with PostgreSQL. `enum` for an enum; otherwise empty.
-    pub(super) type_name: String,
-    /// The position in the primary key, from 1.
-    pub(super) key_place: Option<i32>,
-    /// Whether it is computed when it is read. Triggers cannot see such a column.
-    pub(super) is_virtual: bool,
-    /// The qualified and quoted name of the type or the domain.
-    pub(super) exact_type: String,
-    /// The type as it was declared.
-    pub(super) declared: String,
-    /// Whether values of its type have a fixed length, so that their texts are short.
-    pub(super) is_short: bool,
-    /// Whether its text may name objects of the database. Whether such a text contains the schema depends on the `search_path`.
-    pub(super) names_objects: bool,
-    /// Whether equal values may have different texts.
-    pub(super) is_ambiguous: bool,
-    #[serde(default)]
-    pub(super) type_oid: i64,
-    /// The type by which its texts are read.
-    #[serde(skip)]
-    pub(super) read_as: Type,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Member {
-    root: i64,
-    pub(super) is_root: bool,
-    #[serde(flatten)]
-    pub(super) name: Name,
-    pub(super) kind: String,
-    /// Whether this role may create triggers on it.
-    pub(super) may_have_triggers: bool,
-}
-
-impl Member {
-    /// An ordinary table that is not a partition.
-    pub(super) fn sample(name: TableName) -> Self {
-        Self {
-            root: 0,
-            is_root: true,
-            name: Name(name),
-            kind: "r".to_owned(),
-            may_have_triggers: true,
-        }
-    }
-
-    /// Whether it is an ordinary or a partitioned table.
-    pub(super) fn is_table(&self) -> bool {
-        matches!(&*self.kind, "r" | "p")
-    }
-}
-
-/// A table's name in the server's answer.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Hash)]
-#[serde(try_from = "Parts")]
-pub(super) struct Name(pub(super) TableName);
-
-#[derive(Deserialize)]
-struct Parts {
-    schema: String,
-    table: String,
-}
-
-impl TryFrom<Parts> for Name {
-    type Error = Error;
-
-    fn try_from(parts: Parts) -> Result<Self> {
-        TableName::new(parts.schema, parts.table).map(Self)
-    }
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Server {
-    pub(super) version: i32,
-    pub(super) has_schema: bool,
-    #[serde(flatten)]
-    pub(super) owner: Option<Owner>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Owner {
-    #[serde(rename = "owner")]
-    pub(super) name: String,
-    /// Whether the owner is this role or a superuser. Any other role could replace the object's code later.
-    pub(super) is_trusted: bool,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Function {
-    name: String,
-    pub(super) comment: Option<String>,
-    pub(super) body: String,
-    #[serde(flatten)]
-    pub(super) owner: Owner,
-    /// Whether this role may call it.
-    pub(super) is_callable: bool,
-    /// Whether it runs with its owner's rights.
-    pub(super) is_definer: bool,
-    pub(super) settings: Vec<String>,
-    /// Whether the schema and the shared function belong to its owner or a superuser.
-    pub(super) has_trusted_helper: bool,
-    /// Whether its owner may call the shared function.
-    pub(super) has_callable_helper: bool,
-    /// Its specification, if its comment contains one.
-    #[serde(skip)]
-    pub(super) note: Option<Note>,
-}
-
-impl Function {
-    /// The specification in its comment, if there is one. Columns of `table` that were renamed have their present names.
-    pub(super) fn spec(&self, table: Option<&Table>) -> Option<TriggerSpec> {
-        let note = self.note.clone()?;
-        match table {
-            Some(table) => note.following(table).spec(),
-            None => note.spec(),
-        }
-    }
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Trigger {
-    #[serde(flatten)]
-    pub(super) on: Name,
-    relation: i64,
-    pub(super) name: String,
-    pub(super) function: String,
-    /// Whether it is on the watched table itself, rather than on one of its partitions.
-    pub(super) is_root: bool,
-    /// The sessions in which it fires: O, all but replicas; R, replicas; A, all; D, none.
-    pub(super) firing: char,
-    events: i16,
-    new_table: Option<String>,
-    old_table: Option<String>,
-    is_unconditional: bool,
-}
-
-impl Trigger {
-    /// Whether this is an unconditional AFTER trigger with the level, the operation and the transition tables of `desired`.
-    pub(super) fn is_made_as(&self, desired: &DesiredTrigger) -> bool {
-        let (new, old) = desired.transition_tables();
-        // The bits of pg_trigger.tgtype. Row level is 1, and BEFORE is 2.
-        let event = match desired.operation {
-            Operation::Insert => 4,
-            Operation::Delete => 8,
-            Operation::Update => 16,
-            Operation::Truncate => 32,
-        };
-        self.events == event + i16::from(desired.is_row)
-            && self.new_table.as_deref() == new
-            && self.old_table.as_deref() == old
-            && self.is_unconditional
-    }
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Outbox {
-    pub(super) comment: Option<String>,
-    #[serde(flatten)]
-    pub(super) owner: Owner,
-    /// Whether this role may read the rows that the outbox relies on.
-    is_readable: bool,
-    /// Whether this role may read the requirements of groups.
-    #[serde(default)]
-    has_readable_requirements: bool,
-    /// The rows that the outbox relies on, if it has this program's version and this role may read them.
-    #[serde(skip)]
-    pub(super) rows: Option<OutboxRows>,
-}
-
-impl Outbox {
-    /// Whether this role may read the rows that the outbox relies on, and they have this program's version.
-    pub(super) fn has_readable_rows(&self) -> bool {
-        self.is_readable && version(self.comment.as_deref()) == Some(VERSION)
-    }
-
-    pub(super) fn has_readable_requirements(&self) -> bool {
-        self.has_readable_requirements
-    }
-}
-
-/// The rows that the outbox relies on. They are missing after a restore of the schema without data.
-#[derive(Clone, Debug, Default)]
-pub(super) struct OutboxRows {
-    /// Whether all rows exist that readers and trimming rely on.
-    pub(super) are_complete: bool,
-    /// The relations that `outbox_relation` describes.
-    pub(super) relations: HashSet<i64>,
-}
-
-#[derive(Deserialize)]
-struct Lookalike {
-    of: String,
-    #[serde(flatten)]
-    name: Name,
 }
 
 /// The functions and triggers of one table.
@@ -494,10 +281,4 @@ impl Actual {
         let mut free = names.filter(|name| !self.names.contains(name));
         free.next().unwrap_or_default()
     }
-}
-
-fn parse<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T> {
-    serde_json::from_str(json).map_err(|cause| {
-        Error::with_source(ErrorKind::Query, "cannot interpret the catalog", cause)
-    })
 }

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::VERSION;
-use super::actual::{Function, Installation, Trigger};
+use super::actual::Installation;
+use super::catalog::{Function, Trigger};
 use super::desired::{Desired, DesiredTrigger, Firing};
 use super::note::{Note, other_version, version};
 

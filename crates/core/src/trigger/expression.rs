@@ -12,7 +12,7 @@
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde_json::Value;
 
-use super::actual::Column;
+use super::catalog::Column;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::{Fields, Type};
 

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 
-use super::actual::{Actual, Outbox, OutboxRows, Requirement};
+use super::actual::{Actual, Requirement};
+use super::catalog::{Outbox, OutboxRows};
 use super::spec::TriggerSpec;
 use crate::error::{Error, Result};
 use crate::name::TableName;

@@ -129,6 +129,10 @@ fn comment(version: u32) -> String {
 /// The statements that create functions and views, and insert the rows that the tables rely on.
 pub(super) fn functions() -> Result<String> {
     let values = [
+        (
+            "read_cursor",
+            include_str!("sql/objects/read_cursor_body.sql"),
+        ),
         ("trim", include_str!("sql/objects/trim_outbox_body.sql")),
         ("restored", include_str!("sql/objects/restored_body.sql")),
         (

@@ -109,6 +109,7 @@
 
 pub(crate) mod actual;
 mod apply;
+mod catalog;
 mod catalog_type;
 mod check;
 mod compare;
@@ -119,6 +120,7 @@ mod limits;
 pub(crate) mod manifest;
 pub(crate) mod migration;
 mod note;
+mod notify;
 mod outbox;
 pub(crate) mod plan;
 mod replicated;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::VERSION;
-use super::actual::Table;
+use super::catalog::Table;
 use super::spec::{Mode, TriggerSpec};
 use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;

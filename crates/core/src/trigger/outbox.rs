@@ -2,7 +2,7 @@
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use super::actual::Column;
+use super::catalog::Column;
 use super::desired::Description;
 use super::expression::{self, Size};
 use super::replicated::{self, Seen};

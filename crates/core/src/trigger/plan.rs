@@ -6,8 +6,9 @@ use postgres_protocol::escape::escape_identifier;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use super::actual::{Actual, Installation, Server, Trigger};
+use super::actual::{Actual, Installation};
 use super::apply::Plan;
+use super::catalog::{Server, Trigger};
 use super::compare::{Finding, compare};
 use super::desired::{Desired, desired, qualified};
 use super::inspect::{inspect, inspect_all};

@@ -13,7 +13,7 @@
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use super::actual::Column;
+use super::catalog::Column;
 use super::desired::qualified;
 use super::expression;
 use super::template::render;

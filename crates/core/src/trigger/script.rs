@@ -23,7 +23,7 @@ use super::spec::TriggerSpec;
 use super::template::{dollar_quoted, render};
 use super::validate::check_options;
 use super::{
-    VERSION, desired, expression, inspect, manifest, migration, outbox, rows_query, shared,
+    VERSION, desired, expression, inspect, manifest, migration, notify, outbox, rows_query, shared,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::ChannelName;
@@ -130,7 +130,7 @@ fn body(tables: &str, narrow: bool, modes: Modes) -> Result<String> {
             dollar_quoted(&json!(Type::of_servers_keys().collect::<BTreeMap<_, _>>()).to_string()),
         ),
         ("max_depth", MAX_DEPTH.to_string()),
-        ("max_types", desired::MAX_TYPES.to_string()),
+        ("max_types", notify::MAX_TYPES.to_string()),
         (
             "notify_body",
             needed(modes.notify, text(&function_body(false)?)),
@@ -212,9 +212,9 @@ fn body(tables: &str, narrow: bool, modes: Modes) -> Result<String> {
             number(expression::LONGEST_NUMERIC.into()),
         ),
         ("no_columns_outbox", escape_literal(outbox::NONE)),
-        ("no_columns_notify", escape_literal(desired::NONE)),
-        ("no_cols", escape_literal(desired::NO_COLS)),
-        ("cols", escape_literal(&desired::fitting("r.c"))),
+        ("no_columns_notify", escape_literal(notify::NONE)),
+        ("no_cols", escape_literal(notify::NO_COLS)),
+        ("cols", escape_literal(&notify::fitting("r.c"))),
         (
             "search_path",
             settings(include_str!("sql/objects/search_path.sql")),

@@ -7,7 +7,8 @@ use postgres_protocol::escape::escape_literal;
 use tokio_postgres::Client;
 
 use super::VERSION;
-use super::actual::{Actual, Function, Outbox, OutboxRows, Owner, Server};
+use super::actual::Actual;
+use super::catalog::{Function, Outbox, OutboxRows, Owner, Server};
 use super::compare::is_body;
 use super::desired::Description;
 use super::inspect::{get, rows};

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::actual::{Actual, OutboxRows};
+use super::actual::Actual;
+use super::catalog::OutboxRows;
 use super::desired::{Desired, DesiredTrigger, Firing};
 use super::verify::{Drift, DriftKind};
 use super::{Plan, TriggerSpec, VERSION, desired, shared};
@@ -224,7 +225,7 @@ fn installing_on_tables_that_swapped_names_keeps_each_function_with_its_table() 
         .installed(&b, 17, "a")
         .actual();
     let outbox = json!({"comment": format!(r#"{{"version":{VERSION}}}"#), "owner": "me", "is_trusted": true, "is_readable": true});
-    let mut outbox: super::actual::Outbox = serde_json::from_value(outbox).unwrap();
+    let mut outbox: super::catalog::Outbox = serde_json::from_value(outbox).unwrap();
     outbox.rows = Some(OutboxRows {
         are_complete: true,
         ..OutboxRows::default()

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::actual::{Actual, Column, Table};
+use super::actual::Actual;
+use super::catalog::{Column, Table};
 use super::spec::TriggerSpec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ChannelName, TableName};

@@ -2,7 +2,8 @@
 
 use tokio_postgres::Client;
 
-use super::actual::{Actual, Function};
+use super::actual::Actual;
+use super::catalog::Function;
 use super::desired::qualified;
 use super::inspect::inspect_all;
 use super::spec::TriggerSpec;

@@ -3,7 +3,8 @@
 //! Programs install triggers independently of each other. So a specification is widened by what is installed, and refused if one
 //! installation cannot serve both. Removing something requires an explicit decision.
 
-use super::actual::{Actual, Requirement, Table};
+use super::actual::{Actual, Requirement};
+use super::catalog::Table;
 use super::spec::TriggerSpec;
 use super::validate::trim;
 use super::watched::records_changes;

@@ -8,7 +8,7 @@ use postgres_protocol::escape::escape_literal;
 use tokio_postgres::Client;
 
 use super::finding::{Finding, Findings, Verdict, or_ok};
-use crate::commands::group_health::{LAG, Problem, problems};
+use crate::commands::group_health::{LAG, Problem, cursors, problems};
 use crate::commands::install::command;
 use crate::words;
 
@@ -92,6 +92,17 @@ fn finding(group: &GroupStatus, problem: Problem) -> Finding {
             };
             let text = format!("no consumer runs; {}", behind(group));
             (verdict, text, start_or_delete(group))
+        }
+        Problem::Unreadable => {
+            let text = format!(
+                "unreadable {}: all events in the outbox are handled again for them, and the outbox is not trimmed until then",
+                cursors(group)
+            );
+            let fix = format!(
+                "restart a consumer, which replaces them; or skip these events: pgherald group seek --commit {} now",
+                words::last(&group.name)
+            );
+            (Verdict::Warning, text, fix)
         }
         Problem::Failing => {
             let verdict = match group.failing >= MANY_FAILING || is_failing_for_long(group) {

@@ -36,7 +36,10 @@ pub(super) async fn delete(
 ) -> Result<ExitCode, Failure> {
     // Counted before the group is locked, because counting the lag takes a while.
     let status = Group::new(client, name).status().await;
-    let lag_events = status.ok().map(|status| status.lag_events);
+    let known = status
+        .ok()
+        .filter(|status| status.unreadable_slices.is_empty());
+    let lag_events = known.map(|status| status.lag_events);
     client.batch_execute(BEGIN).await?;
     let run = async {
         let deleted = look(client, name, lag_events, commit).await?;

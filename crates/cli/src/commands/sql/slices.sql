@@ -1,10 +1,9 @@
 -- The slices of group $1, with their consumers, epochs, lag in events, parked events and dead letters. The lag is null if the cursor
 -- cannot be parsed. It is computed like the lag in the view consumer_group_status.
 WITH point AS (
-    SELECT c.slice, split_part(c.cursor, ' ', 1)::pg_snapshot AS done,
-        nullif(split_part(c.cursor, ' ', 5), '')::pg_snapshot AS reading, nullif(split_part(c.cursor, ' ', 9), '')::bigint AS position
-    FROM pgherald.consumer_cursor AS c
-    WHERE c.group_name = $1 AND c.cursor ~ '^[0-9]+:[0-9]+:[0-9,]* [0-9]+ [0-9]+ [0-9]+( [0-9]+:[0-9]+:[0-9,]* [0-9]+ [0-9]+ [0-9]+ -?[0-9]+)?$'
+    SELECT c.slice, r.done, r.reading, r.position
+    FROM pgherald.consumer_cursor AS c CROSS JOIN LATERAL pgherald.read_cursor(c.cursor) AS r
+    WHERE c.group_name = $1 AND r.done IS NOT NULL
 ), lag AS (
     SELECT p.slice, count(*) AS events
     FROM pgherald.consumer_group AS g

@@ -1,58 +1,154 @@
-//! Starts attempts, and records their outcomes.
+//! Starts attempts, and passes their outcomes on.
+//!
+//! ```text
+//!   intake ─► schedule ─► admitted ─► running ─► done ───► ledger, acknowledger
+//!                 ▲          │           ├─► failed ─► parked, or a dead letter
+//!                 │          │           └─► fenced, in doubt ─► the slice is claimed again
+//!                 │          ├─► behind a parked event of its row ─► parked
+//!                 └ deferred ┘   until everything of its slice was written
+//! ```
+//!
+//! Owns the jobs from their intake to their outcome. The user's code runs in the attempts, and the [runner](Runner) contains its
+//! panics.
+//!
+//! Guarantees:
+//! - Jobs of one lane run one after the other: those of a row, or of a slice if the mode is transactional.
+//! - A job whose row has parked events is parked behind them.
+//! - A transactional attempt begins only after everything of its slice was written, so there is one writer to a slice at a time.
+//! - A batch runs alone, and a job that has failed before runs outside of batches.
 
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, pending};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::Instant;
+use tokio_postgres::error::SqlState;
 use tracing::Instrument;
 
-use tokio_postgres::error::SqlState;
-
-use super::{Engine, State, track, weight};
-use crate::error::{Error, ErrorKind as Kind};
-use crate::group::job::{Disposition, Finished, Job, LONGEST_DELAY, Origin, Outcome, Park, Track};
+use super::acknowledger::went_back;
+use super::command::{Command, Commands, Ledger};
+use super::intake::weight;
+use super::outcomes::Outcomes;
+use crate::error::{Error, ErrorKind};
+use crate::group::handle::Shared;
+use crate::group::job::{Disposition, Finished, Job, LONGEST_DELAY, Lane, Origin, Outcome, Park};
+use crate::group::options::DurableOptions;
 use crate::group::runner::{Acknowledge, Assignment, ExecutionMode, Runner};
 use crate::group::store::Settlement;
-use crate::handler::{Failure, GivenUp, Task};
-use crate::telemetry::{FailureSummary, attempt_span};
+use crate::handler::{Failure, GivenUp, Schedule, Task};
+use crate::panic::contained;
+use crate::telemetry::attempt_span;
 
-impl<R: Runner> Engine<R> {
-    pub(super) fn begin_attempts(&mut self) {
-        if !self.may_begin(Instant::now()) {
-            return;
+/// The outcomes of the jobs of one attempt, and its duration.
+pub(super) type Ended = (Vec<Finished>, Duration);
+
+pub(super) struct Attempts<R> {
+    pub(super) runner: R,
+    options: Rc<DurableOptions>,
+    schedule: Schedule<Job, Lane>,
+    running: FuturesUnordered<LocalBoxFuture<'static, Ended>>,
+    /// Jobs that begin when everything of their slice has been written.
+    deferred: Vec<(Option<Lane>, Job)>,
+    /// The server allows no more connections for attempts.
+    lacks_connections: bool,
+    /// Bytes of the jobs that are not finished.
+    bytes: usize,
+    /// A batch runs, or waits for running single events to end.
+    is_batch_next: bool,
+    /// Whether the database can store any character.
+    pub(super) is_utf8: bool,
+    pub(super) outcomes: Outcomes,
+}
+
+impl<R: Runner> Attempts<R> {
+    pub(super) fn new(runner: R, options: Rc<DurableOptions>, shared: Arc<Shared>) -> Self {
+        Self {
+            runner,
+            schedule: Schedule::new(concurrency(R::MODE, &options)),
+            running: FuturesUnordered::new(),
+            deferred: Vec::new(),
+            lacks_connections: false,
+            bytes: 0,
+            is_batch_next: false,
+            is_utf8: true,
+            outcomes: Outcomes::new(Arc::clone(&options.group), shared),
+            options,
         }
-        // Transactional attempts need connections of their own, and an unreachable server accepts none.
-        if R::MODE == ExecutionMode::Transactional && !matches!(self.state, State::Open(_)) {
-            return;
+    }
+
+    /// Drops all jobs and running attempts.
+    pub(super) fn clear(&mut self) {
+        let running = std::mem::replace(&mut self.running, FuturesUnordered::new());
+        // Destructors may panic.
+        let _ = contained(|| drop(running));
+        self.outcomes.left_to_others(self.schedule.len());
+        self.schedule = Schedule::new(concurrency(R::MODE, &self.options));
+        self.deferred.clear();
+        self.bytes = 0;
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn are_idle(&self) -> bool {
+        self.running.is_empty()
+    }
+
+    pub(super) fn lack_connections(&self) -> bool {
+        self.lacks_connections
+    }
+
+    /// Waits until an attempt ends. Cancel-safe.
+    pub(super) async fn next_ended(&mut self) -> Ended {
+        match self.running.next().await {
+            Some(ended) => ended,
+            None => pending().await,
         }
+    }
+
+    /// Adds a job.
+    pub(super) fn handle(&mut self, job: Job) {
+        self.bytes += weight(&job.row);
+        self.schedule.push(Some(lane(R::MODE, &job)), job);
+    }
+
+    // Beginning.
+
+    /// Begins as many attempts as may run. Must not be called unless attempts [may begin](super::Membership::may_begin).
+    pub(super) fn begin(&mut self, now: Instant, ledger: &mut Ledger, commands: &mut Commands) {
+        self.resume_deferred(ledger);
         let in_batches = R::MODE == ExecutionMode::Batches;
-        if self.attempts.is_empty() {
+        if self.running.is_empty() {
             self.is_batch_next = false;
         }
         if self.is_batch_next {
             return;
         }
         let mut together: Vec<Assignment> = Vec::new();
-        while let Some((track, job)) = self.schedule.start_next() {
+        while let Some((lane, job)) = self.schedule.start_next() {
             // Its batch has failed, perhaps because of this event. So it is retried alone.
             let is_alone = in_batches && job.attempts > 0;
             let has_room = match (in_batches, is_alone) {
                 (false, _) => true,
                 (true, true) => {
-                    together.is_empty() && self.attempts.len() < self.options.concurrency
+                    together.is_empty() && self.running.len() < self.options.concurrency
                 }
                 // Start no more single events once a batch waits for the running ones, or it would wait forever.
                 (true, false) => {
                     self.is_batch_next = true;
-                    self.attempts.is_empty() && together.len() < self.options.max_batch
+                    self.running.is_empty() && together.len() < self.options.max_batch
                 }
             };
             if !has_room {
                 self.schedule.pause();
-                self.schedule.resume(track, job);
+                self.schedule.resume(lane, job);
                 break;
             }
-            let Some(assignment) = self.admit(track, job) else {
+            let Some(assignment) = self.admit(lane, job, now, ledger, commands) else {
                 continue;
             };
             match in_batches && !is_alone {
@@ -81,59 +177,63 @@ impl<R: Runner> Engine<R> {
         let began = Instant::now();
         let running = self.runner.attempt(assignments);
         let measured = running.map(move |finished| (finished, began.elapsed()));
-        self.attempts.push(measured.instrument(span).boxed_local());
+        self.running.push(measured.instrument(span).boxed_local());
     }
 
     /// Decides whether a job begins now. If not, finishes, parks or defers it.
-    fn admit(&mut self, track: Option<Track>, job: Job) -> Option<Assignment> {
-        if !self.slices.may_begin(job.slice, job.epoch) {
-            self.shared.report().left_to_others += 1;
-            self.finish(track, &job);
+    fn admit(
+        &mut self,
+        lane: Option<Lane>,
+        job: Job,
+        now: Instant,
+        ledger: &mut Ledger,
+        commands: &mut Commands,
+    ) -> Option<Assignment> {
+        if !ledger.slices.may_begin(job.slice, job.epoch) {
+            self.outcomes.left_to_others(1);
+            self.finish(lane, &job);
             return None;
         }
         let row = job.row();
         if let Origin::Read(number) = job.origin
-            && self.parked.has(&row)
+            && ledger.parked.has(&row)
         {
-            self.finish(track, &job);
-            self.parked
-                .park(&row, job.slice, job.row.id, Instant::now());
-            self.slices.finish(job.slice, number);
-            self.slices.park(Park {
+            self.finish(lane, &job);
+            ledger.parked.park(&row, job.slice, job.row.id, now);
+            ledger.slices.finish(job.slice, number);
+            ledger.slices.park(Park {
                 slice: job.slice,
                 row: job.row,
                 attempts: 0,
                 error: None,
                 disposition: Disposition::Behind,
             });
-            self.note_progress();
+            commands.push(Command::Write);
             return None;
         }
         let mut acknowledgement = Acknowledge::Parked;
         if R::MODE == ExecutionMode::Transactional {
             // Only one transaction or acknowledgement writes to a slice at a time.
-            if self.slices.has_to_write(job.slice) {
+            if ledger.slices.has_to_write(job.slice) {
                 self.schedule.pause();
-                self.deferred.push((track, job));
-                if let Some(session) = self.session() {
-                    session.acknowledge_now();
-                }
+                self.deferred.push((lane, job));
+                commands.push(Command::WriteNow);
                 return None;
             }
             if let Origin::Read(_) = job.origin {
-                match self.slices.acknowledge_next(job.slice).transpose() {
+                match ledger.slices.acknowledge_next(job.slice).transpose() {
                     Ok(Some(next)) => acknowledgement = Acknowledge::Cursor(next),
                     Ok(None) => {}
                     Err(error) => {
-                        self.finish(track, &job);
-                        self.went_back(job.slice, &error);
+                        self.finish(lane, &job);
+                        went_back(&self.options.group, job.slice, &error, ledger, commands);
                         return None;
                     }
                 }
             }
         }
-        let generation = self.slices.generation(job.slice, job.epoch)?;
-        self.slices.begin(job.slice);
+        let generation = ledger.slices.generation(job.slice, job.epoch)?;
+        ledger.slices.begin(job.slice);
         Some(Assignment {
             job,
             acknowledgement,
@@ -141,150 +241,135 @@ impl<R: Runner> Engine<R> {
         })
     }
 
-    pub(super) fn resume_deferred(&mut self) {
-        let (waiting, ready) = std::mem::take(&mut self.deferred)
-            .into_iter()
-            .partition(|(_, job)| self.slices.has_to_write(job.slice));
-        self.deferred = waiting;
-        let ready: Vec<(Option<Track>, Job)> = ready;
-        for (track, job) in ready {
-            self.schedule.resume(track, job);
-        }
+    fn resume_deferred(&mut self, ledger: &Ledger) {
+        let schedule = &mut self.schedule;
+        let resumed = self
+            .deferred
+            .extract_if(.., |(_, job)| !ledger.slices.has_to_write(job.slice));
+        resumed.for_each(|(lane, job)| schedule.resume(lane, job));
     }
 
-    pub(super) fn conclude(&mut self, Finished { job, outcome }: Finished, now: SystemTime) {
-        let track = track(R::MODE, &job);
-        self.slices.end(job.slice, job.epoch);
-        if let Outcome::NotBegun(error) = outcome {
-            return self.not_begun(track, job, &error);
-        }
-        self.too_many_connections = None;
-        self.finish(Some(track), &job);
-        match self.slices.is_current(job.slice, job.epoch) {
-            true => {
-                self.measure(&job, &outcome, now);
-                self.note(job, outcome);
+    // Ending.
+
+    pub(super) fn ended(
+        &mut self,
+        (finished, elapsed): Ended,
+        now: Instant,
+        ledger: &mut Ledger,
+        commands: &mut Commands,
+    ) {
+        self.outcomes.took(elapsed);
+        let ended_at = SystemTime::now();
+        for Finished { job, outcome } in finished {
+            ledger.slices.end(job.slice, job.epoch);
+            let lane = lane(R::MODE, &job);
+            if let Outcome::NotBegun(error) = outcome {
+                self.not_begun(lane, job, error, commands);
+                continue;
             }
-            false => self.shared.report().left_to_others += 1,
+            self.lacks_connections = false;
+            self.finish(Some(lane), &job);
+            match ledger.slices.is_current(job.slice, job.epoch) {
+                true => {
+                    self.outcomes.measure(&job, &outcome, ended_at);
+                    self.conclude(job, outcome, now, ledger, commands);
+                }
+                false => self.outcomes.left_to_others(1),
+            }
+            commands.push(Command::Write);
         }
-        self.note_progress();
     }
 
     /// Removes a job from the schedule. Its outcome may still have to be written.
-    fn finish(&mut self, track: Option<Track>, job: &Job) {
+    fn finish(&mut self, lane: Option<Lane>, job: &Job) {
         self.bytes = self.bytes.saturating_sub(weight(&job.row));
-        self.schedule.finish(track);
+        self.schedule.finish(lane);
     }
 
-    fn measure(&self, job: &Job, outcome: &Outcome, now: SystemTime) {
-        let metrics = &self.metrics.handler;
-        if let Outcome::Done | Outcome::Committed = outcome {
-            metrics.handled(job.row.sent_at, now);
-        }
-        metrics.attempted(match outcome {
-            Outcome::Done | Outcome::Committed => "done",
-            Outcome::Failed(failure) => failure.label(),
-            Outcome::Fenced => "fenced",
-            Outcome::NotBegun(_) | Outcome::InDoubt(_) => "in_doubt",
-        });
-    }
-
-    fn note(&mut self, job: Job, outcome: Outcome) {
-        let now = Instant::now();
-        let row = job.row();
-        match outcome {
-            Outcome::Done => {
-                self.shared.report().handled += 1;
-                match job.origin {
-                    Origin::Read(number) => self.slices.finish(job.slice, number),
-                    Origin::Parked => {
-                        self.parked.done(&row, job.row.id, now);
-                        self.settle(&job, None);
-                    }
-                }
+    fn conclude(
+        &mut self,
+        job: Job,
+        outcome: Outcome,
+        now: Instant,
+        ledger: &mut Ledger,
+        commands: &mut Commands,
+    ) {
+        let Ledger { slices, parked } = ledger;
+        match (outcome, job.origin) {
+            (Outcome::Done, Origin::Read(number)) => {
+                self.outcomes.handled();
+                slices.finish(job.slice, number);
             }
-            Outcome::Committed => {
-                self.shared.report().handled += 1;
-                match job.origin {
-                    Origin::Read(number) => self.slices.committed(job.slice, number),
-                    Origin::Parked => self.parked.done(&row, job.row.id, now),
-                }
+            (Outcome::Done, Origin::Parked) => {
+                self.outcomes.handled();
+                parked.done(&job.row(), job.row.id, now);
+                commands.push(Command::Settle(Settlement::of(&job, None)));
             }
-            Outcome::Failed(failure) => self.failed(job, failure),
-            Outcome::Fenced => {
-                self.shared.report().fenced += 1;
-                let (group, slice) = (&*self.options.group, job.slice);
-                tracing::warn!(
-                    group,
-                    slice,
-                    "an attempt was rolled back: another consumer has claimed the slice, or the group has moved"
-                );
-                self.forget(job.slice);
-                if let Some(session) = self.session() {
-                    session.tick_now();
-                }
+            (Outcome::Committed, Origin::Read(number)) => {
+                self.outcomes.handled();
+                slices.committed(job.slice, number);
             }
-            Outcome::NotBegun(error) | Outcome::InDoubt(error) => self.claim_again(&job, &error),
+            (Outcome::Committed, Origin::Parked) => {
+                self.outcomes.handled();
+                parked.done(&job.row(), job.row.id, now);
+            }
+            (Outcome::Failed(failure), _) => self.failed(job, failure, now, ledger, commands),
+            (Outcome::Fenced, _) => {
+                self.outcomes.fenced(job.slice);
+                ledger.forget(job.slice);
+                commands.push(Command::TickNow);
+            }
+            // Claiming the slice again shows, by the cursor in the database, whether the transaction was committed.
+            (Outcome::NotBegun(error) | Outcome::InDoubt(error), _) => {
+                self.outcomes.in_doubt(&job, &error);
+                ledger.forget(job.slice);
+                commands.push(Command::TickSoon);
+            }
         }
     }
 
     /// Puts a job back whose attempt got no connection or transaction.
-    fn not_begun(&mut self, track: Track, job: Job, error: &Error) {
+    fn not_begun(&mut self, lane: Lane, job: Job, error: Error, commands: &mut Commands) {
         self.schedule.pause();
-        self.schedule.resume(Some(track), job);
-        if error.code() != Some(&SqlState::TOO_MANY_CONNECTIONS) {
-            // The next attempt would probably fail too. So pause attempts until the session is open again.
-            if let State::Open(_) = self.state {
-                self.lose_session(error);
-            }
+        self.schedule.resume(Some(lane), job);
+        if error.code() == Some(&SqlState::TOO_MANY_CONNECTIONS) {
+            self.lacks_connections = true;
+            let error = Error::with_source(ErrorKind::Connect, "cannot start an attempt", error);
+            commands.push(Command::Degrade(error));
         } else {
-            let error = Error::with_source(Kind::Connect, "cannot start an attempt", error.clone());
-            if self.shared.health.borrow().is_live() {
-                let (group, hint) = (&*self.options.group, error.hint());
-                tracing::warn!(group, error = %error.chain(), hint, "consumer no longer live");
-            }
-            self.degrade(&error);
-            self.too_many_connections = Some(error);
+            // The next attempt would probably fail too. So pause attempts until the connections are open again.
+            commands.push(Command::Disconnect(error));
         }
     }
 
-    /// Claims the slice again after an attempt whose outcome is unknown. That shows, by the cursor in the database, whether the
-    /// transaction was committed.
-    fn claim_again(&mut self, job: &Job, error: &Error) {
-        let (group, slice, id) = (&*self.options.group, job.slice, job.row.id);
-        // Only an info: the session logs the lost connection as a warning, once.
-        tracing::info!(group, slice, id, error = %error.chain(), "the outcome of a COMMIT is unknown; claiming the slice again");
-        self.forget(job.slice);
-        if let Some(session) = self.session() {
-            session.tick_soon();
-        }
-    }
-
-    fn failed(&mut self, job: Job, failure: Failure) {
+    fn failed(
+        &mut self,
+        job: Job,
+        failure: Failure,
+        now: Instant,
+        ledger: &mut Ledger,
+        commands: &mut Commands,
+    ) {
         let is_snooze = matches!(failure, Failure::Snoozed(_));
         let attempts = job.attempts.saturating_add(u32::from(!is_snooze));
         let next = self.options.retry.next(attempts, &failure);
         let next = next.map(|delay| delay.min(LONGEST_DELAY));
-        self.count(&failure, next.is_some());
+        self.outcomes.failed(&job, attempts, &failure, next, now);
         let error = (!is_snooze).then(|| match self.is_utf8 {
             true => failure.to_string(),
             // The database's encoding may lack other characters.
             false => failure.to_string().escape_default().to_string(),
         });
         let disposition = next.map_or(Disposition::Dead, Disposition::Due);
-        self.log(&job, attempts, &failure, next);
-        if next.is_none() {
-            self.metrics.handler.dead_letter();
-        }
-        let (row, now) = (job.row(), Instant::now());
-        let due = next.map(|delay| now + delay);
+        let (row, id, due) = (job.row(), job.row.id, next.map(|delay| now + delay));
+        let Ledger { slices, parked } = ledger;
         match job.origin {
             Origin::Read(number) => {
-                self.slices.finish(job.slice, number);
+                slices.finish(job.slice, number);
                 if let Some(due) = due {
-                    self.parked.park(&row, job.slice, job.row.id, due);
+                    parked.park(&row, job.slice, id, due);
                 }
-                self.slices.park(Park {
+                slices.park(Park {
                     slice: job.slice,
                     row: job.row.clone(),
                     attempts,
@@ -294,10 +379,11 @@ impl<R: Runner> Engine<R> {
             }
             Origin::Parked => {
                 match due {
-                    Some(due) => self.parked.put_back(&row, job.row.id, due),
-                    None => self.parked.done(&row, job.row.id, now),
+                    Some(due) => parked.put_back(&row, id, due),
+                    None => parked.done(&row, id, now),
                 }
-                self.settle(&job, Some((attempts, error, disposition)));
+                let failed = Some((attempts, error, disposition));
+                commands.push(Command::Settle(Settlement::of(&job, failed)));
             }
         }
         if next.is_none()
@@ -310,82 +396,19 @@ impl<R: Runner> Engine<R> {
             });
         }
     }
+}
 
-    fn count(&self, failure: &Failure, is_retried: bool) {
-        let mut report = self.shared.report();
-        match failure {
-            Failure::Snoozed(_) => {
-                report.snoozed += 1;
-                return;
-            }
-            Failure::TimedOut(_) => report.timeouts += 1,
-            Failure::Panicked(_) => report.panics += 1,
-            Failure::Error { .. } => report.errors += 1,
-        }
-        match is_retried {
-            true => report.retried += 1,
-            false => report.dead_letters += 1,
-        }
+fn lane(mode: ExecutionMode, job: &Job) -> Lane {
+    match mode {
+        ExecutionMode::OneByOne | ExecutionMode::Batches => Lane::Row(job.row()),
+        ExecutionMode::Transactional => Lane::Slice(job.slice),
     }
+}
 
-    fn log(&mut self, job: &Job, attempt: u32, failure: &Failure, next: Option<Duration>) {
-        if !self
-            .failure_log
-            .is_logged(failure, next.is_none(), Instant::now())
-        {
-            return;
-        }
-        let (group, id, reason) = (&*self.options.group, job.row.id, failure.label());
-        let event = job
-            .task
-            .as_ref()
-            .map_or_else(|_| "?".to_owned(), ToString::to_string);
-        match (next, failure) {
-            (Some(delay), Failure::Snoozed(_)) => {
-                tracing::debug!(group, id, %event, ?delay, "snoozed");
-            }
-            (Some(delay), _) => {
-                tracing::warn!(group, id, %event, attempt, error = %failure, reason, ?delay,
-                    "attempt failed, trying again");
-            }
-            (None, _) => {
-                tracing::error!(group, id, %event, attempt, error = %failure, reason, count = 1,
-                    intentional = false, "dead letter");
-            }
-        }
-    }
-
-    /// Logs the number of failed attempts that were not logged one by one.
-    pub(super) fn log_summaries(&self, summaries: Vec<FailureSummary>) {
-        let group = &*self.options.group;
-        for FailureSummary {
-            reason,
-            count,
-            is_given_up,
-        } in summaries
-        {
-            match is_given_up {
-                false => tracing::warn!(group, count, reason, "more attempts failed, trying again"),
-                true => tracing::error!(
-                    group,
-                    count,
-                    reason,
-                    intentional = false,
-                    "more dead letters"
-                ),
-            }
-        }
-    }
-
-    pub(super) fn settle(&mut self, job: &Job, failed: Option<(u32, Option<String>, Disposition)>) {
-        self.settled.insert(job.row.id);
-        self.settlements.push(Settlement {
-            slice: job.slice,
-            epoch: job.epoch,
-            // Set when the settlement is written.
-            generation: 0,
-            id: job.row.id,
-            failed,
-        });
+fn concurrency(mode: ExecutionMode, options: &DurableOptions) -> usize {
+    match mode {
+        // A full batch, or the single events of a failed one.
+        ExecutionMode::Batches => options.max_batch.max(options.concurrency),
+        ExecutionMode::OneByOne | ExecutionMode::Transactional => options.concurrency,
     }
 }

@@ -1,56 +1,133 @@
 //! Takes in events: pages of the outbox, and parked events that are due.
+//!
+//! ```text
+//!   outbox ── page ──► filter ──► ledger: pending ──► attempts
+//!   parked events ── due ──► fetched ──► filter ────► attempts
+//! ```
+//!
+//! Owns the times of pages. Pure: the caller passes the time, and sends the requests.
+//!
+//! Guarantees:
+//! - No more is read or fetched while the events that were taken in have reached the limits. Events of held-up slices do not
+//!   count towards the limits of other slices.
+//! - A parked event is fetched after everything that was to be written about it.
 
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use super::{Engine, MOST_IN_FLIGHT, State, track, weight};
+use super::acknowledger::Acknowledger;
+use super::command::{Command, Commands, Ledger};
+use super::polling::Polling;
 use crate::error::Result;
 use crate::event::Event;
+use crate::filter::Filter;
 use crate::group::job::{Disposition, Job, Origin, Park, Row};
 use crate::group::options::DurableOptions;
-use crate::group::runner::{ExecutionMode, Runner};
-use crate::group::session::{Fetched, Page};
-use crate::group::slices::Slices;
-use crate::group::store::{self, ParkedRow};
+use crate::group::requests::{Fetched, Page};
+use crate::group::runner::ExecutionMode;
+use crate::group::slices::{Slices, Turn};
+use crate::group::store::{self, ParkedRow, Settlement};
 use crate::handler::Task;
 use crate::outbox::{Recorded, Share};
 use crate::signal::{Resync, ResyncReason};
 
+/// The most events that are taken in and not finished. At most so many are handled again after a crash.
+const MOST_IN_FLIGHT: usize = 4_096;
+/// While those events take so many bytes, nothing more is read or fetched. One page and 100 parked events, of about 16 MiB each,
+/// may exceed it.
+const MOST_BYTES_IN_FLIGHT: usize = 64 << 20;
+/// The most bytes that a single event counts as, so that a very large event does not block other events.
+const MOST_BYTES_OF_ONE: usize = MOST_BYTES_IN_FLIGHT / 2;
+/// While so many rows have parked events, nothing new is read.
+const MOST_PARKED_ROWS: usize = 100_000;
 /// The most parked events that are fetched at once.
 const FETCH: usize = 100;
 /// How long to wait until an event has been written to the parked events.
 const UNWRITTEN: Duration = Duration::from_millis(20);
 
-impl<R: Runner> Engine<R> {
-    /// Requests the next page.
-    pub(super) fn read(&mut self, now: Instant) {
-        let may_read = self.may_read();
-        let State::Open(session) = &mut self.state else {
-            return;
-        };
-        if !may_read || !session.may_read(now) {
-            return;
-        }
-        match self.slices.turn() {
-            Some(turn) => session.read(turn, page_size(R::MODE, &self.options)),
-            // There is nothing to read without slices.
-            None => session.have_read(false, true, 0),
+pub(super) struct Intake {
+    options: Rc<DurableOptions>,
+    filter: Filter,
+    page_size: usize,
+    polling: Polling,
+    /// Whether it was logged that too many rows have parked events.
+    has_warned: bool,
+}
+
+impl Intake {
+    pub(super) fn new(
+        options: Rc<DurableOptions>,
+        filter: Filter,
+        mode: ExecutionMode,
+        now: Instant,
+    ) -> Self {
+        Self {
+            filter,
+            page_size: page_size(mode, &options),
+            options,
+            polling: Polling::new(now),
+            has_warned: false,
         }
     }
 
-    pub(super) fn take_in(&mut self, page: Page) {
+    /// New connections: a page is due.
+    pub(super) fn connected(&mut self, now: Instant) {
+        self.polling = Polling::new(now);
+    }
+
+    pub(super) fn on_wake_up(&mut self, now: Instant) {
+        self.polling.on_wake_up(now);
+    }
+
+    pub(super) fn read_on(&mut self, now: Instant) {
+        self.polling.read_on(now);
+    }
+
+    // Pages.
+
+    /// Returns when to read, if the limits admit that. `bytes` are those of the jobs that are not finished.
+    pub(super) fn next_read(&self, ledger: &Ledger, bytes: usize) -> Option<Instant> {
+        let slices = &ledger.slices;
+        let (held_up, _) = slices.held_up();
+        let may_read = slices.kept() > 0
+            && slices.pending() - held_up < MOST_IN_FLIGHT
+            && has_room(slices, bytes)
+            && ledger.parked.rows() < MOST_PARKED_ROWS;
+        may_read.then(|| self.polling.next())
+    }
+
+    /// Returns the next page to request, and its size.
+    pub(super) fn next_page(&mut self, now: Instant, slices: &mut Slices) -> Option<(Turn, usize)> {
+        let turn = slices.turn();
+        match &turn {
+            Some(_) => self.polling.requested(now),
+            // There is nothing to read without slices.
+            None => self.polling.have_read(now, false, true, 0),
+        }
+        Some((turn?, self.page_size))
+    }
+
+    pub(super) fn take_in(
+        &mut self,
+        page: Page,
+        now: Instant,
+        ledger: &mut Ledger,
+        commands: &mut Commands,
+    ) {
         let Page { turn, rows, events } = page;
         let span = Slices::span(&turn, &rows.cursor);
         if rows.is_gap
             && let Some(slice) = turn.share.slices.first()
         {
-            self.note_gap(*slice, rows.cursor.closed());
+            self.note_gap(*slice, rows.cursor.closed(), now, ledger);
         }
         let is_empty = rows.rows.is_empty();
+        let slices = &mut ledger.slices;
         for (row, event) in rows.rows.into_iter().zip(events) {
             let slice = Share::slice(row.hash, turn.share.of);
-            let Some(epoch) = self.slices.accepts(&turn, slice, row.id) else {
+            let Some(epoch) = slices.accepts(&turn, slice, row.id) else {
                 continue;
             };
             let is_selected = match &event {
@@ -61,27 +138,25 @@ impl<R: Runner> Engine<R> {
             if !is_selected {
                 continue;
             }
-            if let Some(number) = self.slices.take_in(slice, &span, row.id, weight(&row)) {
-                self.push(Job {
+            if let Some(number) = slices.take_in(slice, &span, row.id, weight(&row)) {
+                commands.push(Command::Handle(Job {
                     slice,
                     epoch,
                     origin: Origin::Read(number),
                     row,
                     task: event.map(Task::Event).map_err(|(error, _)| error),
                     attempts: 0,
-                });
+                }));
             }
         }
-        self.slices.advance(&turn, &rows.cursor);
-        let streams = self.slices.streams();
-        self.note_progress();
-        if let Some(session) = self.session() {
-            session.have_read(!is_empty, rows.is_last, streams);
-        }
+        slices.advance(&turn, &rows.cursor);
+        self.polling
+            .have_read(now, !is_empty, rows.is_last, slices.streams());
+        commands.push(Command::Write);
     }
 
     /// Parks a resync, once for the group, because rows were trimmed before the group had read them.
-    fn note_gap(&mut self, slice: i32, closed: i64) {
+    fn note_gap(&self, slice: i32, closed: i64, now: Instant, ledger: &mut Ledger) {
         let group = &*self.options.group;
         tracing::error!(
             group,
@@ -92,12 +167,11 @@ impl<R: Runner> Engine<R> {
         let row = Recorded::resync(-2 - closed, slice, "trimmed");
         // Slices at different positions find the same loss one after the other, and the first one parks the resync. If that slice
         // is lost before the resync is written, its cursor has not passed the loss, and the next owner finds the loss again.
-        if self.parked.knows(row.id) {
+        if ledger.parked.knows(row.id) {
             return;
         }
-        let lane = Row::new(row.relation, row.key.clone());
-        self.parked.park(&lane, slice, row.id, Instant::now());
-        self.slices.park(Park {
+        ledger.parked.park(&Row::of(&row), slice, row.id, now);
+        ledger.slices.park(Park {
             slice,
             row,
             attempts: 0,
@@ -106,69 +180,62 @@ impl<R: Runner> Engine<R> {
         });
     }
 
-    /// Requests the parked events that are due.
-    pub(super) fn fetch(&mut self, now: Instant) {
-        let may_fetch = self.may_fetch(now) && self.parked.next_due().is_some_and(|due| due <= now);
-        let State::Open(session) = &mut self.state else {
-            return;
-        };
-        if !may_fetch {
-            return;
-        }
-        // Write settlements first, so that the fetched state of an event is not older than the state in memory.
-        if !self.settlements.is_empty() || session.is_settling() {
-            return session.acknowledge_now();
-        }
-        if !session.may_fetch() {
-            return;
-        }
-        // Events that are not written yet cannot be fetched.
-        let due = self.parked.give_out(now, FETCH).into_iter();
-        let (early, due): (Vec<_>, Vec<_>) = due.partition(|(row, id)| {
-            let slice = self.parked.slice(row);
-            slice.is_some_and(|slice| self.held_up.contains_key(&slice))
-                || self.slices.is_parking(*id)
+    // Parked events.
+
+    /// Returns when parked events are due, if the limits admit them.
+    pub(super) fn next_fetch(&self, ledger: &Ledger, bytes: usize) -> Option<Instant> {
+        let due = ledger.parked.next_due();
+        due.filter(|_| has_room(&ledger.slices, bytes))
+    }
+
+    /// Returns the parked events to fetch now. Events that are not written yet cannot be fetched: they are due again later.
+    pub(super) fn next_fetched(
+        &self,
+        now: Instant,
+        acknowledger: &Acknowledger,
+        ledger: &mut Ledger,
+    ) -> Vec<(Row, i64)> {
+        let Ledger { slices, parked } = ledger;
+        let mut due = parked.give_out(now, FETCH);
+        due.retain(|(row, id)| {
+            let slice = parked.slice(row);
+            let is_held_up = slice.is_some_and(|slice| acknowledger.is_held_up(slice));
+            let is_unwritten = is_held_up || slices.is_parking(*id);
+            if is_unwritten {
+                let retry = slice.and_then(|slice| acknowledger.retry_at(slice));
+                parked.put_back(row, *id, retry.unwrap_or(now) + UNWRITTEN);
+            }
+            !is_unwritten
         });
-        for (row, id) in early {
-            let slice = self.parked.slice(&row);
-            let held_up = slice.and_then(|slice| self.held_up.get(&slice));
-            let until = held_up.and_then(|held_up| held_up.until).unwrap_or(now);
-            self.parked.put_back(&row, id, until + UNWRITTEN);
-        }
-        if !due.is_empty() {
-            session.fetch(due, self.slices.numbers());
-        }
+        due
     }
 
     pub(super) fn fetched(
-        &mut self,
-        Fetched {
-            requested,
-            rows,
-            events,
-            is_truncated,
-        }: Fetched,
+        &self,
+        fetched: Fetched,
+        now: Instant,
+        ledger: &mut Ledger,
+        commands: &mut Commands,
     ) {
-        let now = Instant::now();
-        let mut found: Vec<(ParkedRow, Result<Event>)> = rows.into_iter().zip(events).collect();
-        for (row, id) in requested {
+        let found = fetched.rows.into_iter().zip(fetched.events);
+        let mut found: Vec<(ParkedRow, Result<Event>)> = found.collect();
+        for (row, id) in fetched.requested {
             // Compare the row too: another slice may have parked a resync with the same id.
-            let is_it = |(found, _): &(ParkedRow, _)| {
-                found.row.id == id && Row::new(found.row.relation, found.row.key.clone()) == row
-            };
+            let is_it =
+                |(found, _): &(ParkedRow, _)| found.row.id == id && Row::of(&found.row) == row;
             let Some(index) = found.iter().position(is_it) else {
-                match is_truncated {
-                    true => self.parked.put_back(&row, id, now),
+                match fetched.is_truncated {
+                    true => ledger.parked.put_back(&row, id, now),
                     // An operator has discarded it.
-                    false => self.parked.done(&row, id, now),
+                    false => ledger.parked.done(&row, id, now),
                 }
                 continue;
             };
             let (parked, event) = found.swap_remove(index);
-            let Some((slice, epoch)) = self.parked.slice(&row).and_then(|slice| {
-                let epoch = self.slices.epoch(slice)?;
-                Some((slice, epoch))
-            }) else {
+            let slice = ledger.parked.slice(&row);
+            let Some((slice, epoch)) =
+                slice.and_then(|slice| Some((slice, ledger.slices.epoch(slice)?)))
+            else {
                 continue;
             };
             let task = match parked.row.resync_reason() {
@@ -188,19 +255,39 @@ impl<R: Runner> Engine<R> {
                 attempts: parked.attempts,
             };
             if is_selected {
-                self.push(job);
+                commands.push(Command::Handle(job));
             } else {
-                self.parked.done(&row, id, now);
-                self.settle(&job, None);
-                self.note_progress();
+                ledger.parked.done(&row, id, now);
+                let settlement = Settlement::of(&job, None);
+                commands.extend([Command::Settle(settlement), Command::Write]);
             }
         }
     }
 
-    pub(super) fn push(&mut self, job: Job) {
-        self.bytes += weight(&job.row);
-        self.schedule.push(Some(track(R::MODE, &job)), job);
+    /// Logs once that too many rows have parked events.
+    pub(super) fn warn_if_full(&mut self, ledger: &Ledger) {
+        let is_full = ledger.parked.rows() >= MOST_PARKED_ROWS;
+        if is_full && !self.has_warned {
+            let group = &*self.options.group;
+            tracing::error!(
+                group,
+                rows = MOST_PARKED_ROWS,
+                "reading no new events: too many rows have parked events"
+            );
+        }
+        self.has_warned = is_full;
     }
+}
+
+/// Whether the byte limits admit more events. Events of held-up slices do not count, so that they do not block other slices.
+fn has_room(slices: &Slices, bytes: usize) -> bool {
+    let (_, held_up) = slices.held_up();
+    bytes.saturating_sub(held_up) + slices.bytes() < MOST_BYTES_IN_FLIGHT
+}
+
+/// The bytes that an event adds to those in flight.
+pub(super) fn weight(row: &Recorded) -> usize {
+    row.bytes().min(MOST_BYTES_OF_ONE)
 }
 
 fn page_size(mode: ExecutionMode, options: &DurableOptions) -> usize {

@@ -84,11 +84,7 @@ impl Group<'_> {
         require_version(self.client).await?;
         let id = id.unwrap_or(i64::MIN);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let sql = format!(
-            "SELECT id, xid::pg_catalog.text, sent_at, relation, hash, operation, key, columns, old_columns, changed, attempts,
-                error, parked_at, due_at, dead_at
-            FROM pgherald.parked_event WHERE group_name OPERATOR(pg_catalog.=) $1 AND {which} ORDER BY id LIMIT $3"
-        );
+        let sql = include_str!("../sql/parked_list.sql").replace("{{which}}", which);
         let rows = self
             .client
             .query(&sql, &[&self.name, &id, &limit])
@@ -103,11 +99,11 @@ impl Group<'_> {
                 event: event.ok(),
                 key: text(recorded.key),
                 columns: text(recorded.columns),
-                attempts: get::<i32>(row, 10)?.unsigned_abs(),
-                error: get(row, 11)?,
-                parked_at: get(row, 12)?,
-                due_at: get(row, 13)?,
-                dead_at: get(row, 14)?,
+                attempts: get::<i32>(row, "attempts")?.unsigned_abs(),
+                error: get(row, "error")?,
+                parked_at: get(row, "parked_at")?,
+                due_at: get(row, "due_at")?,
+                dead_at: get(row, "dead_at")?,
             })
         };
         rows.iter().zip(recorded).zip(events).map(parked).collect()
@@ -149,16 +145,7 @@ impl Group<'_> {
     }
 
     async fn change_dead_letters(&self, action: &str, ids: Option<&[i64]>) -> Result<u64> {
-        let changed = format!(
-            "changed AS (
-                {action}
-                WHERE group_name OPERATOR(pg_catalog.=) $1 AND dead_at IS NOT NULL
-                    AND ($2::bigint[] IS NULL OR id OPERATOR(pg_catalog.=) ANY ($2)) RETURNING 1
-            ), revised AS (
-                UPDATE pgherald.consumer_group SET revision = revision OPERATOR(pg_catalog.+) 1
-                WHERE name OPERATOR(pg_catalog.=) $1 AND EXISTS (SELECT FROM changed)
-            )"
-        );
+        let changed = include_str!("../sql/change_dead_letters.sql").replace("{{action}}", action);
         self.change(&changed, &[&ids]).await
     }
 }

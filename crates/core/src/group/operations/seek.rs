@@ -7,7 +7,7 @@ use tokio_postgres::types::ToSql;
 
 use super::Group;
 use crate::error::Result;
-use crate::group::store::{failed, query};
+use crate::group::store::failed;
 use crate::outbox::{Cursor, OutboxReader, get};
 use crate::trigger::require_version;
 
@@ -79,37 +79,26 @@ impl Group<'_> {
     pub async fn plan_seek(&self, to: Seek) -> Result<SeekPlan> {
         require_version(self.client).await?;
         let cursor = self.cursor(to).await?;
-        let sql = "SELECT slice, cursor FROM pgherald.consumer_cursor WHERE group_name OPERATOR(pg_catalog.=) $1";
-        let (mut slices, mut cursors, mut unreadable_slices) = (Vec::new(), Vec::new(), 0);
-        for row in query(&**self.client, sql, &[&self.name]).await? {
-            let text: String = get(&row, 1)?;
-            match text.parse::<Cursor>() {
-                Ok(_) => {
-                    slices.push(get::<i32>(&row, 0)?);
-                    cursors.push(text);
-                }
-                Err(_) => unreadable_slices += 1,
-            }
-        }
         let target = cursor.to_string();
-        let parameters: [&(dyn ToSql + Sync); 4] = [&self.name, &target, &slices, &cursors];
+        let parameters: [&(dyn ToSql + Sync); 2] = [&self.name, &target];
         let sql = include_str!("../sql/seek_effect.sql");
         let row = self.client.query_opt(sql, &parameters).await;
         let row = row.map_err(failed)?.ok_or_else(|| self.missing())?;
-        let range = |first| {
+        let range = |events, oldest, newest| {
             Ok(SeekRange {
-                events: get(&row, first)?,
-                oldest: get(&row, first + 1)?,
-                newest: get(&row, first + 2)?,
+                events: get(&row, events)?,
+                oldest: get(&row, oldest)?,
+                newest: get(&row, newest)?,
             })
         };
+        let unreadable: i64 = get(&row, "unreadable_slices")?;
         Ok(SeekPlan {
             cursor,
-            repeated: range(0)?,
-            skipped: range(3)?,
-            repeated_parked: get(&row, 6)?,
-            repeated_dead: get(&row, 7)?,
-            unreadable_slices,
+            repeated: range("repeated", "repeated_from", "repeated_to")?,
+            skipped: range("skipped", "skipped_from", "skipped_to")?,
+            repeated_parked: get(&row, "parked")?,
+            repeated_dead: get(&row, "dead")?,
+            unreadable_slices: usize::try_from(unreadable).unwrap_or_default(),
         })
     }
 

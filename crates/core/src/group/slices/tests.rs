@@ -109,7 +109,7 @@ proptest! {
                 }
                 4..=6 => {}
                 _ => {
-                    let all = slices.acknowledge(false);
+                    let all = slices.acknowledge(false, pick % 4 == 0, |_| true);
                     prop_assert!(slices.take_went_back().is_empty());
                     for one in &all {
                         let reach = reach(&one.cursor);
@@ -134,8 +134,17 @@ proptest! {
         prop_assert!(open.is_empty() && slices.pending() == 0);
         prop_assert_eq!(slices.streams(), 1, "they have met");
         let everything: BTreeSet<i64> = (1..=now * 10).collect();
-        prop_assert_eq!(done, everything);
-        for one in slices.acknowledge(false) {
+        prop_assert_eq!(&done, &everything);
+        let busy = slices.acknowledge(false, false, |_| true);
+        for one in &busy {
+            prop_assert_eq!(reach(&one.cursor), now * 10);
+            stored.insert(one.slice, one.cursor.clone());
+        }
+        let behind = everything.iter().find(|id| **id > reach(&stored[&slice_of(**id)]));
+        prop_assert!(behind.is_none(), "{:?} would be handled again", behind);
+        let written: Vec<i32> = busy.iter().map(|one| one.slice).collect();
+        slices.acknowledged(busy, &written);
+        for one in slices.acknowledge(false, true, |_| true) {
             prop_assert_eq!(reach(&one.cursor), now * 10);
         }
     }
@@ -150,7 +159,7 @@ fn cursor_that_would_move_back_is_not_written_and_its_slice_is_reported() {
     let turn = slices.turn().unwrap();
     // Like a reader whose database was restored to an earlier state.
     slices.advance(&turn, &at(3));
-    assert!(slices.acknowledge(false).is_empty());
+    assert!(slices.acknowledge(false, true, |_| true).is_empty());
     let went_back = slices.take_went_back();
     assert_eq!(went_back.len(), 3);
     assert!(
@@ -199,7 +208,7 @@ fn events_parked_while_an_attempt_acknowledges_are_written_afterwards() {
         slices.has_to_write(0),
         "an attempt does not write events to park"
     );
-    let written = slices.acknowledge(true);
+    let written = slices.acknowledge(true, true, |_| true);
     assert_eq!(written[0].parks.len(), 1);
     slices.acknowledged(written, &[0]);
     assert!(!slices.has_to_write(0));
@@ -211,12 +220,12 @@ fn events_parked_while_an_attempt_acknowledges_are_written_afterwards() {
     );
     slices.park(park(-3));
     assert!(
-        slices.acknowledge(true).is_empty(),
+        slices.acknowledge(true, true, |_| true).is_empty(),
         "the attempt acknowledges"
     );
     slices.end(0, 1);
     slices.committed(0, number);
-    let left = slices.acknowledge(true);
+    let left = slices.acknowledge(true, true, |_| true);
     let ids: Vec<i64> = left[0].parks.iter().map(|park| park.row.id).collect();
     assert_eq!(ids, [-3]);
     assert_eq!(left[0].cursor, read);
@@ -248,28 +257,65 @@ fn large_parked_events_are_written_in_parts_with_a_cursor_each() {
         slices.has_to_write(0),
         "an attempt does not write events to park"
     );
-    let first = slices.acknowledge(false);
+    let first = slices.acknowledge(false, true, |_| true);
     assert_eq!(
         (ids(&first), first[0].cursor.position()),
         (vec![11, 12], Some(12))
     );
     slices.not_acknowledged(first);
     slices.finish(0, numbers[4]);
-    let again = slices.acknowledge(false);
+    let again = slices.acknowledge(false, true, |_| true);
     assert_eq!(
         (ids(&again), again[0].cursor.position()),
         (vec![11, 12], Some(12))
     );
     slices.acknowledged(again, &[0]);
-    let second = slices.acknowledge(false);
+    let second = slices.acknowledge(false, true, |_| true);
     assert_eq!(
         (ids(&second), second[0].cursor.position()),
         (vec![13, 14], Some(14))
     );
     slices.acknowledged(second, &[0]);
-    let last = slices.acknowledge(false);
+    let last = slices.acknowledge(false, true, |_| true);
     assert!(last[0].parks.is_empty() && last[0].cursor == at(2));
     assert_eq!(slices.bytes(), 0);
+}
+
+#[test]
+fn cursors_of_idle_slices_are_not_written_with_each_event() {
+    let mut slices = Slices::default();
+    for slice in 0..SLICES {
+        slices.insert(SLICES, slice, 1, &at(1));
+    }
+    let written = |slices: &mut Slices, with_idle: bool| {
+        let all = slices.acknowledge(false, with_idle, |_| true);
+        let written: Vec<i32> = all.iter().map(|one| one.slice).collect();
+        slices.acknowledged(all, &written);
+        written
+    };
+    let turn = slices.turn().unwrap();
+    let span = Slices::span(&turn, &at(2));
+    let slice = slice_of(11);
+    slices.accepts(&turn, slice, 11).unwrap();
+    let number = slices.take_in(slice, &span, 11, 1).unwrap();
+    slices.advance(&turn, &at(2));
+    assert!(
+        written(&mut slices, false).is_empty(),
+        "nothing is done yet"
+    );
+    slices.finish(slice, number);
+    assert_eq!(written(&mut slices, false), [slice]);
+    assert!(written(&mut slices, false).is_empty());
+    assert_eq!(written(&mut slices, true).len(), 2, "the others");
+    // Rows that the group does not want count as lag until the cursor has passed them.
+    let turn = slices.turn().unwrap();
+    slices.accepts(&turn, slice, 21).unwrap();
+    slices.advance(&turn, &at(3));
+    assert_eq!(written(&mut slices, false), [slice]);
+    // Trimming waits for every slice to pass a closing.
+    let turn = slices.turn().unwrap();
+    slices.advance(&turn, &"14:14: 40 14 1".parse().unwrap());
+    assert_eq!(written(&mut slices, false), [0, 1, 2]);
 }
 
 #[test]
@@ -282,12 +328,11 @@ fn pending_events_of_held_up_slices_are_counted_separately() {
     let first = slices.take_in(0, &span, 11, 5).unwrap();
     slices.take_in(0, &span, 12, 7).unwrap();
     slices.take_in(1, &span, 13, 100).unwrap();
-    assert_eq!(slices.held(), (0, 0));
-    slices.hold(0, super::Hold::Held);
-    assert_eq!((slices.held(), slices.pending()), ((2, 12), 3));
+    assert_eq!(slices.held_up(), (0, 0));
+    slices.hold_up(0, true);
+    assert_eq!((slices.held_up(), slices.pending()), ((2, 12), 3));
     slices.finish(0, first);
-    slices.hold(0, super::Hold::Trying);
-    assert_eq!(slices.held(), (1, 7));
-    slices.hold(0, super::Hold::Free);
-    assert_eq!(slices.held(), (0, 0));
+    assert_eq!(slices.held_up(), (1, 7));
+    slices.hold_up(0, false);
+    assert_eq!(slices.held_up(), (0, 0));
 }

@@ -5,7 +5,7 @@ SELECT id, slice, relation, key,
         WHEN due_at IS NULL THEN 0
         -- Two subtractions, because not all servers can subtract from infinity.
         ELSE least((extract(epoch FROM due_at) - extract(epoch FROM clock_timestamp()))::float8, delay)
-    END
+    END AS due_in
 FROM pgherald.parked_event
 WHERE group_name = $1 AND slice = ANY ($2::int[]) AND dead_at IS NULL
 ORDER BY id

@@ -1,23 +1,15 @@
--- The effect of moving group $1 to cursor $2, if its slices $3 are at the cursors $4: the number of events that are delivered
--- again and of events that are skipped, with the times at which the first and the last were recorded; and the number of parked
--- events and of dead letters among those that are delivered again. Returns no row if there is no such group.
+-- The effect of moving group $1 to cursor $2: the number of events that are delivered again and of events that are skipped, with
+-- the times at which the first and the last were recorded; the number of parked events and of dead letters among those that are
+-- delivered again; and the number of slices whose cursors cannot be parsed, and whose events are left out. Returns no row if there
+-- is no such group.
 WITH point AS (
-    SELECT c.slice,
-        pg_catalog.split_part(c.cursor, ' ', 1)::pg_catalog.pg_snapshot AS done,
-        -- A cursor has a fifth and further parts only while a difference is being read.
-        CASE
-            WHEN pg_catalog.split_part(c.cursor, ' ', 5) OPERATOR(pg_catalog.<>) ''
-                THEN pg_catalog.split_part(c.cursor, ' ', 5)::pg_catalog.pg_snapshot
-        END AS reading,
-        CASE
-            WHEN pg_catalog.split_part(c.cursor, ' ', 9) OPERATOR(pg_catalog.<>) ''
-                THEN pg_catalog.split_part(c.cursor, ' ', 9)::pg_catalog.int8
-        END AS position
+    SELECT c.slice, r.done, r.reading, r.position
     FROM (
-        SELECT -1, $2
+        SELECT -1 AS slice, $2 AS cursor
         UNION ALL
-        SELECT u.slice, u.cursor FROM ROWS FROM (pg_catalog.unnest($3::pg_catalog.int4[]), pg_catalog.unnest($4::pg_catalog.text[])) AS u (slice, cursor)
-    ) AS c (slice, cursor)
+        SELECT s.slice, s.cursor FROM pgherald.consumer_cursor AS s WHERE s.group_name OPERATOR(pg_catalog.=) $1
+    ) AS c
+    CROSS JOIN LATERAL pgherald.read_cursor(c.cursor) AS r
 ), effect AS (
     -- is_before: whether the event is yet to be delivered now. is_after: whether it is after the move.
     SELECT o.id, o.sent_at, s.is_after
@@ -35,7 +27,7 @@ WITH point AS (
                 OR NOT pg_catalog.pg_visible_in_snapshot(o.xid, t.reading)
             ) AS is_after
     ) AS s
-    WHERE g.name OPERATOR(pg_catalog.=) $1 AND s.is_before OPERATOR(pg_catalog.<>) s.is_after
+    WHERE g.name OPERATOR(pg_catalog.=) $1 AND p.done IS NOT NULL AND s.is_before OPERATOR(pg_catalog.<>) s.is_after
 ), summary AS (
     SELECT pg_catalog.count(*) FILTER (WHERE e.is_after) AS repeated,
         pg_catalog.min(e.sent_at) FILTER (WHERE e.is_after) AS repeated_from,
@@ -51,6 +43,7 @@ WITH point AS (
     WHERE p.group_name OPERATOR(pg_catalog.=) $1
         AND EXISTS (SELECT FROM effect AS e WHERE e.id OPERATOR(pg_catalog.=) p.id AND e.is_after)
 )
-SELECT s.repeated, s.repeated_from, s.repeated_to, s.skipped, s.skipped_from, s.skipped_to, a.parked, a.dead
+SELECT s.repeated, s.repeated_from, s.repeated_to, s.skipped, s.skipped_from, s.skipped_to, a.parked, a.dead,
+    (SELECT pg_catalog.count(*) FROM point AS p WHERE p.done IS NULL) AS unreadable_slices
 FROM summary AS s CROSS JOIN aside AS a
 WHERE EXISTS (SELECT FROM pgherald.consumer_group AS g WHERE g.name OPERATOR(pg_catalog.=) $1)

@@ -2,7 +2,8 @@
 -- GroupStatus::RECENT. Times are compared as numbers, because differences of infinite times are errors on some servers. There
 -- may be very many parked events, for which date_part costs least.
 SELECT s.name, s.slices, s.is_paused, s.nodes, s.lag_events, s.lag_seconds, s.parked, s.dead_letters,
-    coalesce(f.failing, 0), coalesce(f.failing_recently, 0), f.oldest_failing, coalesce(f.dead_recently, 0), e.error
+    coalesce(f.failing, 0) AS failing, coalesce(f.failing_recently, 0) AS failing_recently, f.oldest_failing,
+    coalesce(f.dead_recently, 0) AS dead_recently, s.unreadable_slices, e.error AS last_error
 FROM pgherald.consumer_group_status AS s
 LEFT JOIN (
     SELECT p.group_name,

@@ -38,8 +38,8 @@ use builder::Settings;
 use session::{Received, Session};
 
 use super::Source;
-use super::attempts::{Attempts, within_limit};
 use super::drift::{compare, log_harmless_drift};
+use super::reconnect::{Reconnects, within_limit};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Result};
 use crate::signal::{Resync, ResyncReason, Signal};
@@ -68,7 +68,7 @@ pub struct NotifySource {
     state: State,
     /// Signals to emit before anything else happens.
     pending: VecDeque<Signal>,
-    attempts: Attempts,
+    reconnects: Reconnects,
     /// Whether there was an earlier session.
     was_open: bool,
     /// Whether a notification from another connection has ever arrived.
@@ -106,7 +106,7 @@ impl NotifySource {
                 until: Instant::now(),
             },
             pending: VecDeque::new(),
-            attempts: Attempts::default(),
+            reconnects: Reconnects::default(),
             was_open: false,
             probed: false,
         }
@@ -148,7 +148,7 @@ impl NotifySource {
             _ => None,
         };
         self.state = State::Waiting {
-            until: self.attempts.next(&self.settings.options, opened, &error),
+            until: self.reconnects.next(&self.settings.options, opened, &error),
         };
         Signal::Down(error)
     }

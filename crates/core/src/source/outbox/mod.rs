@@ -58,8 +58,8 @@ use page::Page;
 use session::{Opened, Position, Received, Session};
 
 use super::Source;
-use super::attempts::{Attempts, within_limit};
 use super::drift::{compare, log_harmless_drift, restored};
+use super::reconnect::{Reconnects, within_limit};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Result};
 use crate::signal::{Resync, ResyncReason, Signal};
@@ -99,7 +99,7 @@ pub struct OutboxSource {
     state: State,
     /// Signals to emit before anything else happens.
     pending: VecDeque<Signal>,
-    attempts: Attempts,
+    reconnects: Reconnects,
     /// State from this session or the previous one.
     known: Option<Known>,
     /// The number of rows in the pages of the next session.
@@ -145,7 +145,7 @@ impl OutboxSource {
                 until: Instant::now(),
             },
             pending: VecDeque::new(),
-            attempts: Attempts::default(),
+            reconnects: Reconnects::default(),
             known: None,
             page_size: PAGE,
         }
@@ -249,7 +249,7 @@ impl OutboxSource {
             }
         }
         self.state = State::Waiting {
-            until: self.attempts.next(&self.settings.options, opened, &error),
+            until: self.reconnects.next(&self.settings.options, opened, &error),
         };
         Signal::Down(error)
     }

@@ -6,11 +6,11 @@ use serde_json::json;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{ChannelName, TableName};
-use crate::trigger::actual::{Column, Member, Table};
+use crate::trigger::catalog::{Column, Member, Table};
 use crate::trigger::expression::{self, Size};
 use crate::trigger::spec::TriggerSpec;
 use crate::trigger::validate::Valid;
-use crate::trigger::{desired, outbox, replicated, rows_query};
+use crate::trigger::{notify, outbox, replicated, rows_query};
 
 /// Names of the sample table and its parts. They occur in no template.
 const SCHEMA: &str = "sampleschema";
@@ -100,7 +100,7 @@ fn placeholders(valid: &Valid<'_>) -> Result<Vec<(String, &'static str)>> {
     };
     let [checks, gone, numbered] = outbox::probes(&read);
     let name = &valid.spec.table;
-    let relation = desired::relation_members(name);
+    let relation = notify::relation_members(name);
     let mut found = vec![
         (expression::comparable(&compared), "watched"),
         (expression::comparable(key), "parts"),
@@ -136,7 +136,7 @@ fn placeholders(valid: &Valid<'_>) -> Result<Vec<(String, &'static str)>> {
     }
     if !columns.is_empty() {
         found.push((expression::object(columns, limit), "columns"));
-        found.push((desired::fitting("r.c"), "cols"));
+        found.push((notify::fitting("r.c"), "cols"));
     }
     if is_outbox {
         found.push((outbox::relation(valid)?.to_string(), "relation_id"));

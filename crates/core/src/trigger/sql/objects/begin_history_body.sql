@@ -12,14 +12,12 @@ DECLARE
     bound bigint;
     taken bigint;
     c record;
-    done text;
-    reading text;
-    read_to bigint;
+    progress record;
     groups text[] := '{}';
     slices integer[] := '{}';
     counts integer[] := '{}';
-    dones text[] := '{}';
-    readings text[] := '{}';
+    dones pg_snapshot[] := '{}';
+    readings pg_snapshot[] := '{}';
     positions bigint[] := '{}';
     new_identity CONSTANT uuid := gen_random_uuid();
 BEGIN
@@ -48,29 +46,15 @@ BEGIN
         JOIN pgherald.consumer_group AS g ON g.name = f.group_name
         ORDER BY f.group_name, f.slice FOR UPDATE OF f
     LOOP
-        BEGIN
-            -- The words of a cursor: snapshot, floor, begun, closed; the same of the end of the difference being read; the
-            -- position in it.
-            IF split_part(c.cursor, ' ', 1)::pg_snapshot IS NULL OR split_part(c.cursor, ' ', 4)::bigint IS NULL
-                OR nullif(split_part(c.cursor, ' ', 5), '')::pg_snapshot IS NOT NULL
-                AND split_part(c.cursor, ' ', 9)::bigint IS NULL
-                -- The cursor does not belong to this server, while the rows do.
-                OR is_intact AND pg_snapshot_xmax(split_part(c.cursor, ' ', 1)::pg_snapshot) > pg_snapshot_xmax(pg_current_snapshot())
-            THEN
-                RAISE data_exception;
-            END IF;
-            done := split_part(c.cursor, ' ', 1);
-            reading := nullif(split_part(c.cursor, ' ', 5), '');
-            read_to := nullif(split_part(c.cursor, ' ', 9), '')::bigint;
-        EXCEPTION WHEN data_exception THEN
-            -- The cursor does not show what was read: everything is handled again.
-            done := '1:1:';
-            reading := NULL;
-            read_to := NULL;
-        END;
-        dones := dones || done;
-        readings := readings || reading;
-        positions := positions || read_to;
+        SELECT p.done, p.reading, p.position INTO progress FROM pgherald.read_cursor(c.cursor) AS p;
+        -- The cursor cannot be parsed, or it does not belong to this server, while the rows do. It does not show what was read:
+        -- everything is handled again.
+        IF progress.done IS NULL OR is_intact AND pg_snapshot_xmax(progress.done) > pg_snapshot_xmax(pg_current_snapshot()) THEN
+            SELECT '1:1:'::pg_snapshot AS done, NULL::pg_snapshot AS reading, NULL::bigint AS "position" INTO progress;
+        END IF;
+        dones := dones || progress.done;
+        readings := readings || progress.reading;
+        positions := positions || progress.position;
         groups := groups || c.group_name;
         slices := slices || c.slice;
         counts := counts || c.slices;
@@ -80,7 +64,7 @@ BEGIN
     SELECT greatest(
         (SELECT o.id FROM pgherald.outbox AS o ORDER BY o.id DESC LIMIT 1),
         (SELECT max(p.id) FROM pgherald.parked_event AS p),
-        (SELECT max(substring(f.cursor FROM '^[^ ]+ ([0-9]{1,18}) ')::bigint) FROM pgherald.consumer_cursor AS f)
+        (SELECT max(p.floor) FROM pgherald.consumer_cursor AS f CROSS JOIN LATERAL pgherald.read_cursor(f.cursor) AS p)
     ) INTO taken;
     IF taken > coalesce(pg_sequence_last_value('pgherald.outbox_id'), 0) THEN
         PERFORM setval('pgherald.outbox_id', taken + 10000);
@@ -95,7 +79,7 @@ BEGIN
         )
         SELECT r.group_name, o.id, r.slice, o.xid, o.sent_at, o.relation, o.hash, o.operation, o.key, o.columns, o.old_columns,
             o.changed, 0, clock_timestamp(), 0, true
-        FROM unnest(groups, slices, counts, dones::pg_snapshot[], readings::pg_snapshot[], positions)
+        FROM unnest(groups, slices, counts, dones, readings, positions)
             AS r (group_name, slice, slices, done, reading, position)
         JOIN (
             -- The transaction that has written this version of the row; the id of a subtransaction is greater than `xid`.

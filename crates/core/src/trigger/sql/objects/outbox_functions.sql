@@ -1,4 +1,11 @@
 -- The functions and views of the outbox. They are the same after every migration.
+CREATE OR REPLACE FUNCTION pgherald.read_cursor(
+    cursor text, OUT done pg_snapshot, OUT floor bigint, OUT closed bigint, OUT reading pg_snapshot, OUT "position" bigint
+)
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS {{read_cursor}};
+GRANT EXECUTE ON FUNCTION pgherald.read_cursor(text) TO PUBLIC;
 CREATE OR REPLACE FUNCTION pgherald.trim_outbox(keep interval, max_bytes bigint) RETURNS integer
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
@@ -46,22 +53,27 @@ CREATE OR REPLACE VIEW pgherald.consumer_group_status AS
         (SELECT count(*) FROM pgherald.parked_event AS p
             WHERE p.group_name = g.name AND p.dead_at IS NULL) AS parked,
         (SELECT count(*) FROM pgherald.parked_event AS p
-            WHERE p.group_name = g.name AND p.dead_at IS NOT NULL) AS dead_letters
+            WHERE p.group_name = g.name AND p.dead_at IS NOT NULL) AS dead_letters,
+        ARRAY(
+            SELECT c.slice FROM pgherald.consumer_cursor AS c CROSS JOIN LATERAL pgherald.read_cursor(c.cursor) AS p
+            WHERE c.group_name = g.name AND p.done IS NULL ORDER BY c.slice
+        ) AS unreadable_slices
     FROM pgherald.consumer_group AS g
     -- Rows that are visible now, and were not when the slice had been read up to its cursor.
     LEFT JOIN LATERAL (
         SELECT count(*) AS events, min(o.sent_at) AS oldest
         FROM (
-            SELECT c.slice, split_part(c.cursor, ' ', 1)::pg_snapshot AS done,
-                nullif(split_part(c.cursor, ' ', 5), '')::pg_snapshot AS reading,
-                nullif(split_part(c.cursor, ' ', 9), '')::bigint AS position
-            FROM pgherald.consumer_cursor AS c WHERE c.group_name = g.name
+            -- A slice whose cursor cannot be parsed reads everything again.
+            SELECT c.slice, coalesce(p.done, '1:1:') AS done, p.reading, p.position
+            FROM pgherald.consumer_cursor AS c CROSS JOIN LATERAL pgherald.read_cursor(c.cursor) AS p
+            WHERE c.group_name = g.name
             OFFSET 0
         ) AS r
         JOIN pgherald.outbox AS o ON (o.hash & 2147483647) % g.slices = r.slice
         WHERE o.xid >= (
-                SELECT pg_snapshot_xmin(split_part(c.cursor, ' ', 1)::pg_snapshot) AS oldest
-                FROM pgherald.consumer_cursor AS c WHERE c.group_name = g.name ORDER BY oldest LIMIT 1
+                SELECT pg_snapshot_xmin(coalesce(p.done, '1:1:')) AS oldest
+                FROM pgherald.consumer_cursor AS c CROSS JOIN LATERAL pgherald.read_cursor(c.cursor) AS p
+                WHERE c.group_name = g.name ORDER BY oldest LIMIT 1
             )
             AND NOT pg_visible_in_snapshot(o.xid, r.done)
             AND (r.reading IS NULL OR o.id > r.position OR NOT pg_visible_in_snapshot(o.xid, r.reading))

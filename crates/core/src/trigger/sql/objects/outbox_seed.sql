@@ -4,7 +4,7 @@ INSERT INTO pgherald.outbox_retention (closed, trimmed, keep, max_bytes)
 SELECT n, n, '1 day', 10737418240
 FROM (SELECT greatest(
     0, (SELECT max(closed) FROM pgherald.outbox_part), (SELECT max(trimmed) FROM pgherald.consumer_group),
-    (SELECT max(substring(cursor FROM '^[^ ]+ [0-9]+ [0-9]+ ([0-9]{1,18})')::bigint) FROM pgherald.consumer_cursor)
+    (SELECT max(r.closed) FROM pgherald.consumer_cursor AS c CROSS JOIN LATERAL pgherald.read_cursor(c.cursor) AS r)
 ) AS n) AS closings
 ON CONFLICT DO NOTHING;
 INSERT INTO pgherald.outbox_part (part) VALUES (0), (1), (2), (3) ON CONFLICT DO NOTHING;

@@ -25,7 +25,7 @@ BEGIN
     IF has_outbox THEN
         DROP VIEW IF EXISTS pgherald.outbox_event, pgherald.consumer_group_status;
         DROP FUNCTION IF EXISTS pgherald.trim_outbox(interval, bigint), pgherald.history(boolean), pgherald.begin_history(),
-            pgherald.restored(boolean);
+            pgherald.restored(boolean), pgherald.read_cursor(text);
         DROP TABLE IF EXISTS
             pgherald.outbox, pgherald.outbox_relation, pgherald.outbox_retention, pgherald.outbox_part,
             pgherald.outbox_history, pgherald.server_run,

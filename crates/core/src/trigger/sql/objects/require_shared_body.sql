@@ -21,7 +21,7 @@ BEGIN
         UNION ALL SELECT p.proowner FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace = n.oid AND (
             p.pronargs = 0 AND p.proname = ANY (functions::name[])
-            OR p.proname IN ('trim_outbox', 'restored', 'begin_history', 'history', 'rows_query')
+            OR p.proname IN ('read_cursor', 'trim_outbox', 'restored', 'begin_history', 'history', 'rows_query')
             OR p.proname = 'notify_rows'
             AND pg_catalog.oidvectortypes(p.proargtypes) = 'text, text, text, text, text[], text[], text[]'
         )

@@ -42,10 +42,8 @@ BEGIN
     INTO last
     FROM (
         -- A cursor that cannot be parsed is ignored here.
-        SELECT max(substring(c.cursor FROM '^[0-9]+:([0-9]+):')::numeric) AS xmax,
-            max(substring(c.cursor FROM '^[^ ]+ ([0-9]+) ')::numeric) AS floor,
-            max(substring(c.cursor FROM '^[^ ]+ [0-9]+ [0-9]+ ([0-9]+)')::numeric) AS closed
-        FROM pgherald.consumer_cursor AS c
+        SELECT max(pg_snapshot_xmax(r.done)::text::numeric) AS xmax, max(r.floor) AS floor, max(r.closed) AS closed
+        FROM pgherald.consumer_cursor AS f CROSS JOIN LATERAL pgherald.read_cursor(f.cursor) AS r
         WHERE with_cursors
     ) AS c;
     IF last.is_ahead OR last.is_read_ahead THEN

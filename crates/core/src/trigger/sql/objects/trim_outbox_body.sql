@@ -47,8 +47,9 @@ BEGIN
     FOR p IN SELECT * FROM pgherald.outbox_part WHERE closed IS NOT NULL ORDER BY closed LOOP
         EXIT WHEN (
             p.closed_at > clock_timestamp() - keep OR EXISTS (
-                -- The fourth word of a cursor is the last closing that was visible.
-                SELECT FROM pgherald.consumer_cursor AS c WHERE split_part(c.cursor, ' ', 4)::bigint < p.closed
+                -- A slice whose cursor cannot be parsed reads everything again.
+                SELECT FROM pgherald.consumer_cursor AS c CROSS JOIN LATERAL pgherald.read_cursor(c.cursor) AS r
+                WHERE coalesce(r.closed < p.closed, true)
             )
         ) AND max_bytes >= (
             SELECT sum(pg_total_relation_size(i.inhrelid))

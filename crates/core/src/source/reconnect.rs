@@ -7,11 +7,11 @@ use tokio::time::{Instant, timeout};
 use super::options::Options;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Counts the attempts since the last session that lasted.
+/// Counts the attempts to connect since the last session that lasted.
 #[derive(Debug, Default)]
-pub(super) struct Attempts(u32);
+pub(super) struct Reconnects(u32);
 
-impl Attempts {
+impl Reconnects {
     /// Records that there is no session because of `cause`, and returns the time of the next attempt. `opened` is the start
     /// of the session that was lost, if there was one.
     pub(super) fn next(

@@ -1,0 +1,92 @@
+//! Which requests are due, and when to look again.
+//!
+//! Each kind of request runs at most once at a time. Its part decides when it is due; the limits of other parts apply in addition.
+//! [`alarm`](Engine::alarm) has the same conditions as [`send`](Engine::send), so the loop neither spins nor sleeps too long.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Engine;
+use super::command::Commands;
+use crate::group::runner::Runner;
+
+impl<R: Runner> Engine<R> {
+    /// Sends the requests that are due.
+    pub(super) fn send(&mut self, now: Instant) -> Commands {
+        let mut commands = Commands::new();
+        let Some(requests) = self.connection.requests_mut() else {
+            return commands;
+        };
+        let (ledger, bytes) = (&mut self.ledger, self.attempts.bytes());
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if requests.may_confirm() && self.membership.is_confirmation_due(now) {
+            requests.confirm();
+        }
+        if !requests.is_ticking()
+            && let Some(state) = self.membership.due_tick(now, &ledger.slices)
+        {
+            self.acknowledger.tick_began(requests.settling());
+            requests.tick(state);
+            if !requests.is_trimming()
+                && let Some(limit) = self.membership.due_trim(now)
+            {
+                requests.trim(limit);
+            }
+        }
+        if self.membership.may_begin(now) && is_due(self.intake.next_fetch(ledger, bytes)) {
+            // Write settlements first, so that the fetched state of an event is not older than the state in memory.
+            if self.acknowledger.has_settlements() || requests.settling().next().is_some() {
+                self.acknowledger.write_now(now);
+            } else if !requests.is_fetching() {
+                let due = self.intake.next_fetched(now, &self.acknowledger, ledger);
+                if !due.is_empty() {
+                    requests.fetch(due, ledger.slices.numbers());
+                }
+            }
+        }
+        if !requests.is_reading()
+            && self.membership.may_read()
+            && is_due(self.intake.next_read(ledger, bytes))
+            && let Some((turn, rows)) = self.intake.next_page(now, &mut ledger.slices)
+        {
+            requests.read(turn, rows);
+        }
+        if !requests.is_writing()
+            && let Some(sent) = self.acknowledger.due(now, ledger, &mut commands)
+        {
+            requests.write(sent);
+        }
+        commands
+    }
+
+    /// Returns when to [advance](Self::advance) next if no input arrives. The answer to a running request is an input.
+    pub(super) fn alarm(&self, now: Instant) -> Instant {
+        let mut alarms = vec![
+            self.connection.alarm(),
+            self.membership.stop_at(),
+            self.attempts.outcomes.summary_due(),
+        ];
+        if let Some(requests) = self.connection.requests() {
+            let (ledger, bytes) = (&self.ledger, self.attempts.bytes());
+            alarms.push(
+                self.membership
+                    .alarm(requests.is_ticking(), requests.may_confirm()),
+            );
+            if !requests.is_writing() {
+                alarms.push(self.acknowledger.alarm());
+            }
+            if !requests.is_reading() && self.membership.may_read() {
+                alarms.push(self.intake.next_read(ledger, bytes));
+            }
+            let may_fetch = !requests.is_fetching()
+                && !requests.is_writing()
+                && !self.acknowledger.has_settlements();
+            if may_fetch && self.membership.may_begin(now) {
+                alarms.push(self.intake.next_fetch(ledger, bytes));
+            }
+        }
+        let far = now + Duration::from_secs(3_600);
+        alarms.into_iter().flatten().min().unwrap_or(far).min(far)
+    }
+}

@@ -1,0 +1,160 @@
+//! Requests for pages of the outbox, and for parked events.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio_postgres::Client;
+
+use super::{Request, answer};
+use crate::error::{Error, Result};
+use crate::event::Event;
+use crate::group::job::Row;
+use crate::group::options::DurableOptions;
+use crate::group::slices::Turn;
+use crate::group::store::{self, ParkedRow};
+use crate::name::TableName;
+use crate::outbox::{OutboxReader, Recorded, Rows};
+use crate::router::Caches;
+
+pub(in crate::group) struct Page {
+    pub(in crate::group) turn: Turn,
+    pub(in crate::group) rows: Rows,
+    /// One for each row: the event, or the decoding error, and the table if it is known.
+    pub(in crate::group) events: Vec<Result<Event, (Error, Option<TableName>)>>,
+}
+
+pub(super) struct Reading {
+    /// `None` while a page is read.
+    reader: Option<OutboxReader>,
+    request: Request<(OutboxReader, Result<Page>)>,
+}
+
+impl Reading {
+    pub(super) fn new(reader: OutboxReader) -> Self {
+        Self {
+            reader: Some(reader),
+            request: None,
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.request.is_some()
+    }
+
+    pub(super) fn start(
+        &mut self,
+        turn: Turn,
+        rows: usize,
+        limit: Duration,
+        caches: Option<Caches>,
+    ) {
+        let Some(reader) = self.reader.take() else {
+            return;
+        };
+        let reading = async move {
+            let (reader, page) = read(reader, turn, rows, limit).await;
+            if let (Some(caches), Ok(page)) = (caches, &page) {
+                caches.apply(page.events.iter().flatten()).await;
+            }
+            (reader, page)
+        };
+        self.request = Some(reading.boxed_local());
+    }
+
+    pub(super) async fn answer(&mut self) -> Result<Page> {
+        let (reader, page) = answer(&mut self.request).await;
+        self.reader = Some(reader);
+        page
+    }
+}
+
+async fn read(
+    mut reader: OutboxReader,
+    turn: Turn,
+    rows: usize,
+    limit: Duration,
+) -> (OutboxReader, Result<Page>) {
+    let page = async {
+        let until = turn.until.as_ref();
+        let rows = reader.rows(&turn.cursor, &turn.share, until, rows).await?;
+        let events = reader.events(&rows.rows).await?;
+        let events = events.into_iter().zip(&rows.rows);
+        let events = events
+            .map(|(event, row)| event.map_err(|error| (error, reader.table(row))))
+            .collect();
+        Ok(Page { turn, rows, events })
+    };
+    let page = store::answer_within(limit, page).await;
+    (reader, page)
+}
+
+pub(in crate::group) struct Fetched {
+    pub(in crate::group) requested: Vec<(Row, i64)>,
+    pub(in crate::group) rows: Vec<ParkedRow>,
+    pub(in crate::group) events: Vec<Result<Event>>,
+    /// Whether the size limit was reached, so that events are missing.
+    pub(in crate::group) is_truncated: bool,
+}
+
+type FetchedRows = (Vec<ParkedRow>, Vec<Result<Event>>, bool);
+
+#[derive(Default)]
+pub(super) struct Fetching {
+    requested: Vec<(Row, i64)>,
+    request: Request<Result<FetchedRows>>,
+}
+
+impl Fetching {
+    pub(super) fn is_running(&self) -> bool {
+        self.request.is_some()
+    }
+
+    pub(super) fn start(
+        &mut self,
+        client: Arc<Client>,
+        options: Rc<DurableOptions>,
+        limit: Duration,
+        requested: Vec<(Row, i64)>,
+        slices: Vec<i32>,
+    ) {
+        let ids: Vec<i64> = requested.iter().map(|(_, id)| *id).collect();
+        self.requested = requested;
+        let fetching = async move {
+            let fetched = store::answer_within(limit, fetch(client, &options, &ids, &slices)).await;
+            if let (Some(caches), Ok((_, events, _))) = (&options.caches, &fetched) {
+                caches.apply(events.iter().flatten()).await;
+            }
+            fetched
+        };
+        self.request = Some(fetching.boxed_local());
+    }
+
+    /// Waits for the answer. After an error, the requested events stay here to be [taken](Self::take).
+    pub(super) async fn answer(&mut self) -> Result<Fetched> {
+        let (rows, events, is_truncated) = answer(&mut self.request).await?;
+        Ok(Fetched {
+            requested: self.take(),
+            rows,
+            events,
+            is_truncated,
+        })
+    }
+
+    pub(super) fn take(&mut self) -> Vec<(Row, i64)> {
+        std::mem::take(&mut self.requested)
+    }
+}
+
+async fn fetch(
+    client: Arc<Client>,
+    options: &DurableOptions,
+    ids: &[i64],
+    slices: &[i32],
+) -> Result<FetchedRows> {
+    let (rows, is_truncated) = store::parked_rows(&client, &options.group, ids, slices).await?;
+    let recorded: Vec<Recorded> = rows.iter().map(|parked| parked.row.clone()).collect();
+    let events = OutboxReader::new(client).events(&recorded).await?;
+    Ok((rows, events, is_truncated))
+}
