@@ -1,6 +1,6 @@
 //! The text of a cursor is read alike by the program and by the function of the database.
 
-use pgherald_core::outbox::Cursor;
+use pgherald_core::__private::host::outbox::Cursor;
 
 use crate::support::Scene;
 

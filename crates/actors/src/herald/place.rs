@@ -162,12 +162,14 @@ impl Drop for StopOnDrop {
 
 #[cfg(test)]
 mod tests {
+    use pgherald_core::ErrorKind;
+
     use super::Place;
 
     async fn reports_panics(place: Place) {
         let failed = place.run::<()>(|| panic!("no such file")).await;
         let error = failed.unwrap_err();
-        assert!(error.is_panic(), "{error}");
+        assert_eq!(error.kind(), ErrorKind::Panic, "{error}");
         assert!(error.to_string().contains("no such file"), "{error}");
         assert_eq!(place.run(|| 7).await.unwrap(), 7, "the thread goes on");
         place.stop();
