@@ -11,7 +11,7 @@
 //! progress in the database. Run any number of [`Consumer`]s, in any number of processes: they share the group's work.
 //!
 //! - **Slices.** A group spreads the keys of rows over a fixed number of slices by their hash. Each slice has one owner at a
-//!   time and a [`Cursor`](crate::outbox::Cursor). Every event before the cursor was handled or parked.
+//!   time and a cursor, which is a position in the outbox. Every event before the cursor was handled or parked.
 //! - **Leases.** A consumer is a node of the group. It has a lease by the server's clock, and renews it three times during the
 //!   lease. A node that finds an expired lease deletes the node that held it, and the slices of that node are then free. Nodes
 //!   claim free slices up to an equal share. A node gives back a slice beyond its share once none of the slice's events is being
@@ -36,8 +36,8 @@
 //! ([`ResyncReason::Started`](crate::ResyncReason::Started)), because there may be earlier changes, unless it begins with
 //! [everything that the outbox still holds](DurableOptions::from_beginning). If the outbox was trimmed before a group had read it,
 //! because it was [too large](crate::outbox::Retention), the group receives one resync
-//! ([`Trimmed`](crate::ResyncReason::Trimmed)). A group that declares what it [requires](DurableOptions::requires) also receives one
-//! after triggers were missing, disabled or altered, and after DDL that may have changed rows. It is not live while less is
+//! ([`Trimmed`](crate::ResyncReason::Trimmed)). A group that declares what it [requires](DurableOptions::requires) also receives
+//! one after triggers were missing, disabled or altered, and after DDL that may have changed rows. It is not live while less is
 //! installed than it requires. A resync is handled like an event: by one consumer, with all attempts, while other consumers
 //! handle events. If the handler does not implement `resync`, the resync becomes a dead letter, except the first one of the
 //! group.
@@ -50,9 +50,9 @@
 //!
 //! **Unreadable data.** A row that the triggers cannot have written becomes a dead letter with the reason, and with the values
 //! that can be kept. A cursor that fails to parse is logged, with its slice. The next consumer that connects reads all events
-//! in the outbox again for that slice, after a resync. Until then, the outbox is only trimmed if it is too large. If the database refuses to store
-//! the progress of a slice, for example because of a constraint or a trigger, only that slice is held up; see
-//! [`held_up`](ConsumerReport::held_up).
+//! in the outbox again for that slice, after a resync. Until then, the outbox is only trimmed if it is too large. If
+//! the database refuses to store the progress of a slice, for example because of a constraint or a trigger, only that slice is held
+//! up; see [`held_up`](ConsumerReport::held_up).
 //!
 //! Limits:
 //! - A consumer needs two connections: one for pages and acknowledgements, one for the lease. A transactional consumer needs one
@@ -69,8 +69,6 @@
 //!   at most, so that a larger event does not block other events while it is handled.
 //! - The server parks a failed event by a copy from the outbox. If the row was trimmed meanwhile, the consumer sends the event
 //!   back as JSON, which has to fit into one PostgreSQL text of 1 GB.
-//! - While a transaction with a million rows is open, every query of the outbox scans them, which takes about 0.1 s for each
-//!   million.
 //! - The outbox keeps events for an unused group, up to the cap: [delete](Group::delete) such groups.
 //! - While a transaction stays open for hours, the row versions of cursors cannot be vacuumed: a few hundred bytes for each
 //!   event of a transactional handler, else for each slice and acknowledgement.
@@ -88,6 +86,7 @@ mod link;
 mod operations;
 pub(crate) mod options;
 mod parked;
+mod patience;
 mod plain;
 pub(crate) mod rehearsal;
 mod requests;

@@ -5,7 +5,7 @@ mod progress;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, GenericClient, Row as SqlRow, ToStatement};
 
@@ -13,6 +13,7 @@ pub(super) use self::progress::{Settlement, acknowledge, acknowledge_one, settle
 use super::job::{LONGEST_DELAY, Row};
 use super::leases::Lease;
 use super::options::DurableOptions;
+use super::patience::within;
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::{Cursor, OutboxReader, Recorded, get, some};
 
@@ -282,7 +283,7 @@ pub(super) async fn answer_within<T>(
     limit: Duration,
     request: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    timeout(limit, request).await.unwrap_or_else(|_| {
+    within(limit, request).await.unwrap_or_else(|| {
         let message = format!("no answer from the server within {limit:?}");
         Err(Error::new(ErrorKind::Disconnected, message))
     })

@@ -30,7 +30,7 @@ use super::job::{Finished, Outcome};
 use super::options::DurableOptions;
 use super::plain::{call_hook, with};
 use super::runner::{Acknowledge, Assignment, ExecutionMode, Runner, undecodable};
-use super::store;
+use super::{patience, store};
 use crate::backoff::Backoff;
 use crate::connect::{ConnectConfig, NEVER_IDLE_TOO_LONG};
 use crate::error::{Error, Result};
@@ -67,9 +67,9 @@ const ACKNOWLEDGING: &str = include_str!("sql/acknowledging.sql");
 /// failed, even if it has committed something.
 ///
 /// Events of one slice are handled one after the other, on as many connections as there may be
-/// [attempts at a time](DurableOptions::concurrency). An attempt may take as long as its [timeout](DurableOptions::timeout), whatever it
-/// waits for. The server cancels a statement that takes longer than that, and ends a transaction that is idle for one second
-/// longer than that. So if a process hangs during an attempt, the rows that the attempt has locked stay locked for that
+/// [attempts at a time](DurableOptions::concurrency). An attempt may take as long as its [timeout](DurableOptions::timeout),
+/// whatever it waits for. The server cancels a statement that takes longer than that, and ends a transaction that is idle for one
+/// second longer than that. So if a process hangs during an attempt, the rows that the attempt has locked stay locked for that
 /// long; another consumer takes over its slice when its [lease](DurableOptions::lease) has expired. Between the handler's end and
 /// COMMIT, the limit is the lease: if a thread is blocked there for longer, the attempt is rolled back and repeated.
 ///
@@ -296,12 +296,12 @@ async fn transact<H: TransactionalHandler>(
     };
     // Send both statements before reading the answer to either.
     let limit = limit(options);
-    match timeout(limit, try_join(acknowledging, writing)).await {
-        Ok(Ok(((), true))) => {}
-        Ok(Ok(((), false))) => return Ok(Outcome::Fenced),
+    match patience::within(limit, try_join(acknowledging, writing)).await {
+        Some(Ok(((), true))) => {}
+        Some(Ok(((), false))) => return Ok(Outcome::Fenced),
         // COMMIT was not sent, so the transaction was not committed.
-        Ok(Err(error)) => return Err(refused(&error)),
-        Err(_) => return Err(Failure::TimedOut(limit)),
+        Some(Err(error)) => return Err(refused(&error)),
+        None => return Err(Failure::TimedOut(limit)),
     }
     let committing = async { Ok(transaction.commit().await) };
     Ok(match within(options, committing).await {
