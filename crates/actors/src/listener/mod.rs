@@ -133,7 +133,7 @@ impl Actor for ListenerActor {
 impl StreamHandler<Signal> for ListenerActor {
     fn handle(&mut self, signal: Signal, ctx: &mut Self::Context) {
         self.listener.publish(&signal);
-        // The actor reads no signal, and answers no message, before the subscribers have room, or 50 ms are over.
+        // The actor reads no signal, and answers no message, until the subscribers have room, or their budget is spent.
         if let Some(room) = self.listener.room() {
             ctx.wait(room.into_actor(self));
         }

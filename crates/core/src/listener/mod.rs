@@ -119,10 +119,12 @@ impl Listener {
         self.router.caches()
     }
 
-    /// Adds a subscription.
+    /// Adds a subscription. It begins with a resync: at once if the source is live, otherwise when it becomes live.
+    ///
+    /// The subscription ends when the [`Subscription`] is dropped, or with [`unsubscribe`](Self::unsubscribe).
     ///
     /// # Errors
-    /// As for [`Router::subscribe`].
+    /// If a capacity or batch size is zero, the options of a cache are used a second time, or the listener is closed.
     pub fn subscribe(
         &mut self,
         filter: Filter,
@@ -131,7 +133,9 @@ impl Listener {
         self.router.subscribe(filter, options)
     }
 
-    /// Ends a subscription; see [`Router::unsubscribe`].
+    /// Ends a subscription. It receives no new signals, and ends once its queue is empty.
+    ///
+    /// Returns whether a subscription with this id existed.
     pub fn unsubscribe(&mut self, id: SubscriptionId) -> bool {
         self.router.unsubscribe(id)
     }
@@ -151,8 +155,15 @@ impl Listener {
         }
     }
 
-    /// Returns a future to await before the next signal, if the queue of a subscriber has little room left; see
-    /// [`Router::room`].
+    /// Returns a future to await before the next signal, if the queue of a subscriber has little room left. It ends when all
+    /// queues have room again.
+    ///
+    /// A queue has room while it is at most half full. A subscriber is waited for 200 ms at once, and for a tenth of
+    /// the time in the long run. Without the wait, a burst overflows the queue of a subscriber that is a little slower than the
+    /// source.
+    ///
+    /// Only queues with [`Overflow::Resync`](crate::Overflow::Resync) are waited for. The other policies are for subscribers that
+    /// need not receive everything.
     pub fn room(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
         self.router.room()
     }

@@ -219,7 +219,8 @@ impl OutboxReader {
         let is_gap = trimmed > closed;
         // Report a gap only once.
         cursor.done.closed = trimmed.max(closed);
-        reading.to.closed = trimmed.max(reading.to.closed);
+        // The end may have been read by another slice, before a closing that this cursor has passed.
+        reading.to.closed = reading.to.closed.max(cursor.done.closed);
         if let Some(row) = rows.last() {
             reading.position = row.id;
         }

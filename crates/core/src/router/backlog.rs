@@ -178,6 +178,7 @@ impl Backlog {
     }
 
     pub(super) fn push_resync(&mut self, resync: Resync, number: u64) {
+        self.check_order(number);
         let numbers = (number, number);
         if let Some(item) = self.items.back_mut()
             && let Content::Resync(waiting) = &mut item.content
@@ -224,7 +225,14 @@ impl Backlog {
         self.items.push_front(Item { numbers, content });
     }
 
+    /// The first waiting item has the lowest number; see [`mark`](Self::mark).
+    fn check_order(&self, number: u64) {
+        let last = self.items.back().map_or(0, |item| item.numbers.1);
+        debug_assert!(last <= number, "{number} after {last}");
+    }
+
     pub(super) fn push_events(&mut self, batch: Arc<[Event]>, number: u64) {
+        self.check_order(number);
         self.counts.matched += batch.len() as u64;
         let alone = self.len == 0;
         self.len += batch.len();

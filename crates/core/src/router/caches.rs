@@ -61,19 +61,22 @@ impl Caches {
     /// Has each cache apply the `events` that it depends on. Returns when all caches have, or after 100 ms, when the late
     /// caches no longer answer.
     pub(crate) async fn apply(&self, events: impl Iterator<Item = &Event>) {
-        let number = {
-            let mut routes = self.routes();
-            if routes.is_empty() {
-                return;
-            }
-            let events: Arc<[Event]> = events.cloned().collect();
-            let number = self.next_number();
-            routes.distribute(&events, |route, events| {
-                route.push_events(events, number);
-            });
-            number
-        };
+        if self.routes().is_empty() {
+            return;
+        }
+        let number = self.push(&events.cloned().collect());
         self.applied(number).await;
+    }
+
+    /// Queues the events for the caches. Returns their number.
+    fn push(&self, events: &Arc<[Event]>) -> u64 {
+        let mut routes = self.routes();
+        // Taken under the lock, so that numbers are in order in the queue of each cache.
+        let number = self.next_number();
+        routes.distribute(events, |route, events| {
+            route.push_events(events, number);
+        });
+        number
     }
 
     /// Waits until all caches have applied this number. Closes the caches that are late.
@@ -85,5 +88,41 @@ impl Caches {
         for route in self.routes().iter() {
             route.shared.bypass(number, || self.next_number());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use crate::event::Event;
+    use crate::operation::Operation;
+    use crate::router::Router;
+    use crate::{CacheBuilder, Signal, TableName};
+
+    #[test]
+    fn numbers_are_in_order_in_a_queue_that_two_threads_push_to() {
+        let table = TableName::new("public", "users").unwrap();
+        let cache = CacheBuilder::<i64, Arc<str>>::new("names").table(table);
+        let (_handle, driver) = cache.build().unwrap();
+        let mut router = Router::new();
+        let mut subscription = router
+            .subscribe(driver.filter(), driver.subscription())
+            .unwrap();
+        let event = Event::builder("public", "users", Operation::Update).build();
+        let caches = router.caches();
+        let of_consumer = event.clone();
+        // The queue asserts the order.
+        let consumer = std::thread::spawn(move || {
+            for _ in 0..20_000 {
+                let batch = Arc::from([of_consumer.clone()]);
+                caches.push(&batch);
+            }
+        });
+        for _ in 0..20_000 {
+            router.publish(&Signal::Events([event.clone()].into()));
+            while subscription.try_recv().is_some() {}
+        }
+        consumer.join().unwrap();
     }
 }

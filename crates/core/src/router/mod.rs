@@ -179,15 +179,18 @@ impl Router {
             Signal::Down(_) => self.set_not_live(),
             Signal::Resumed => self.resume(),
             Signal::Events(batch) => {
-                let number = self.caches.next_number();
                 let mut crowded = Vec::new();
+                // The number is taken under the lock, so that numbers are in order in the queue of each cache.
+                let mut of_caches = self.caches.routes();
+                let number = self.caches.next_number();
                 let mut push = |route: &Route, events| {
                     if route.push_events(events, number) {
                         crowded.push(Arc::clone(&route.shared));
                     }
                 };
                 // Caches come first, so that their marks are set before a handler checks them.
-                self.caches.routes().distribute(batch, &mut push);
+                of_caches.distribute(batch, &mut push);
+                drop(of_caches);
                 self.routes.sweep();
                 self.routes.distribute(batch, &mut push);
                 self.crowded = crowded;
@@ -200,8 +203,7 @@ impl Router {
                     self.session = Some(session);
                     resync = resync.beginning(session);
                 }
-                let number = self.caches.next_number();
-                self.each_route(|route| {
+                self.each_route(|route, number| {
                     let concerns = |channel| route.filter.wants_channel(channel);
                     if resync.channel().is_none_or(concerns) {
                         route.begun |= resync.channel().is_none();
@@ -212,14 +214,7 @@ impl Router {
         }
     }
 
-    /// Returns a future to await before the next batch, if the queue of a subscriber has little room left. It ends when all
-    /// queues have room again.
-    ///
-    /// A queue has room while it is at most half full. A subscriber is waited for 50 ms at most,
-    /// and not again until its queue has had room. Without the wait, a burst overflows the queue of a subscriber that is a
-    /// little slower than the source.
-    ///
-    /// Queues with [`Overflow::CoalesceByKey`] are not waited for, since they are meant to grow until they coalesce.
+    /// See [`Listener::room`](crate::Listener::room).
     pub fn room(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
         let crowded = std::mem::take(&mut self.crowded);
         (!crowded.is_empty()).then(|| room::room(crowded))
@@ -233,8 +228,9 @@ impl Router {
         }
         let session = Session::next();
         self.session = Some(session);
+        let of_caches = self.caches.routes();
         let number = self.caches.next_number();
-        for route in self.caches.routes().iter().filter(|route| route.begun) {
+        for route in of_caches.iter().filter(|route| route.begun) {
             route.push_resync(Resync::session_start(session), number);
         }
     }
@@ -250,21 +246,20 @@ impl Router {
         }
         if let Some(session) = self.session {
             // Subscriptions added after the source's resync get their first resync here.
-            let number = self.caches.next_number();
-            self.each_route(|route| route.set_live(session, number));
+            self.each_route(|route, number| route.set_live(session, number));
         }
     }
 
     fn set_not_live(&mut self) {
         self.live = false;
         self.session = None;
-        self.each_route(|route| route.shared.set_not_live());
+        self.each_route(|route, _| route.shared.set_not_live());
     }
 
     /// Ends all subscriptions, each once its queue is empty. Their [`stats`](Self::stats) remain.
     pub fn close(&mut self) {
         self.closed = true;
-        self.each_route(|route| route.shared.close());
+        self.each_route(|route, _| route.shared.close());
     }
 
     /// Returns the statistics of each subscription.
@@ -277,12 +272,18 @@ impl Router {
         stats
     }
 
-    /// Visits the routes whose subscription was not dropped. Caches come first, so that their marks are set before a handler
-    /// checks them.
-    fn each_route(&mut self, mut visit: impl FnMut(&mut Route)) {
-        self.caches.routes().iter_mut().for_each(&mut visit);
+    /// Visits the routes whose subscription was not dropped, with the number of what is published. Caches come first, so that
+    /// their marks are set before a handler checks them.
+    fn each_route(&mut self, mut visit: impl FnMut(&mut Route, u64)) {
+        let mut of_caches = self.caches.routes();
+        // Under the lock, as for events.
+        let number = self.caches.next_number();
+        of_caches.iter_mut().for_each(|route| visit(route, number));
+        drop(of_caches);
         self.routes.sweep();
-        self.routes.iter_mut().for_each(visit);
+        self.routes
+            .iter_mut()
+            .for_each(|route| visit(route, number));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The routes of a router, indexed by what their filters require of an event.
 //!
 //! The cost of an event depends on the routes that it concerns, not on those that exist. A route is filed under the first of
-//! these that its filter has: the tables and a column, the tables and the keys, the tables and the operations. The index only
+//! these that its filter has: the tables and the keys, the tables and a column, the tables and the operations. The index only
 //! narrows down: the filter of each candidate still decides. So a route must be filed wherever an event could match.
 //!
 //! An event without a key, or without the column, concerns every route that is filed by keys, or by that column.
@@ -33,7 +33,7 @@ pub(super) struct Routes {
     abandoned: Arc<Abandoned>,
 }
 
-/// Whether a subscription was dropped whose route still exists.
+/// Whether a subscription was dropped while its route still exists.
 #[derive(Debug, Default)]
 pub(super) struct Abandoned(AtomicBool);
 
@@ -177,7 +177,7 @@ fn remove_from<K: Eq + std::hash::Hash>(
     }
 }
 
-/// Gives memory back after there were many, for a time.
+/// Gives memory back when a list has become much shorter than it was.
 fn shrink<T>(list: &mut Vec<T>) {
     if list.len() < list.capacity() / 4 {
         list.shrink_to(2 * list.len());
@@ -185,7 +185,7 @@ fn shrink<T>(list: &mut Vec<T>) {
 }
 
 impl Routes {
-    /// Returns what a subscription sets when it is dropped.
+    /// Returns the flag that a subscription sets when it is dropped.
     pub(super) fn abandoned(&self) -> &Arc<Abandoned> {
         &self.abandoned
     }
@@ -230,13 +230,26 @@ impl Routes {
 
     /// Removes the routes whose subscription was dropped.
     pub(super) fn sweep(&mut self) {
+        /// Above this number, filing the remaining routes anew is quicker than to search every list for each dropped one.
+        const FEW: usize = 16;
         if !self.abandoned.take() {
             return;
         }
         let dropped = self.iter().filter(|route| route.shared.is_abandoned());
         let dropped: Vec<_> = dropped.map(|route| route.shared.id()).collect();
-        for id in dropped {
-            self.remove(id);
+        if dropped.len() <= FEW {
+            for id in dropped {
+                self.remove(id);
+            }
+            return;
+        }
+        let all = std::mem::take(&mut self.routes).into_values();
+        (self.tables, self.any_table) = Default::default();
+        self.concerned = Vec::new();
+        for Filed { route, .. } in all {
+            if !route.shared.is_abandoned() {
+                self.insert(route);
+            }
         }
     }
 
@@ -253,12 +266,18 @@ impl Routes {
     }
 
     /// Passes each route the events of `batch` that match, if there are any. Returns the number of routes whose filter was
-    /// asked.
+    /// evaluated.
     pub(super) fn distribute(
         &mut self,
         batch: &Arc<[Event]>,
         mut visit: impl FnMut(&Route, Arc<[Event]>),
     ) -> usize {
+        // There are some left if a recorder of metrics panicked in the last call.
+        for id in self.concerned.drain(..) {
+            if let Some(filed) = self.routes.get_mut(&id) {
+                filed.candidates.clear();
+            }
+        }
         let mut start = 0;
         for part in batch.chunk_by(is_alike) {
             let run = start..start + part.len();

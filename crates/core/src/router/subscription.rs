@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::{Counter, Gauge};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::backlog::{Backlog, Counts, Delivery, Popped};
 use super::caches::Caches;
 use super::options::{Overflow, SubscriptionOptions};
+use super::room::Budget;
 use super::routes::Abandoned;
 use crate::gate::Session;
 use crate::signal::Resync;
@@ -65,7 +67,7 @@ impl Subscription {
         Self { shared }
     }
 
-    /// Returns the id for [`Router::unsubscribe`](super::Router::unsubscribe).
+    /// Returns the id for [`Listener::unsubscribe`](crate::Listener::unsubscribe).
     #[must_use]
     pub fn id(&self) -> SubscriptionId {
         self.shared.id
@@ -150,7 +152,6 @@ impl Subscription {
         if state.backlog.len() == 0 {
             state.overflowing = false;
         }
-        state.slow &= !self.shared.has_room(&state);
         match popped {
             Popped::Delivery(delivery) => {
                 let unmeasured = state.take_unmeasured();
@@ -215,7 +216,7 @@ pub(super) struct Shared {
     id: SubscriptionId,
     options: SubscriptionOptions,
     caches: Caches,
-    /// Shared by the routes that have this one.
+    /// Set when the subscription is dropped. All subscriptions of the same [`Routes`](super::routes::Routes) share it.
     abandoned: Arc<Abandoned>,
     state: Mutex<State>,
     wake: Notify,
@@ -233,8 +234,8 @@ struct State {
     abandoned: bool,
     /// Events were lost since the queue was last empty.
     overflowing: bool,
-    /// The source has waited for room in vain; see [`room`](super::room).
-    slow: bool,
+    /// For how long the source may still wait for room; see [`room`](super::room).
+    budget: Budget,
     /// For a cache: the number of the oldest item that it has not applied.
     mark: Option<u64>,
     /// For a cache: handlers do not wait for numbers up to this one, because the cache does not answer until it has applied
@@ -286,7 +287,7 @@ impl Shared {
             closed: false,
             abandoned: false,
             overflowing: false,
-            slow: false,
+            budget: Budget::new(Instant::now()),
             mark: None,
             bypassed: 0,
             measured: (0, 0, 0),
@@ -377,7 +378,7 @@ impl Shared {
             let count = self.change(&mut state, change);
             let is_first_loss = count > 0 && !state.overflowing;
             state.overflowing |= count > 0;
-            let is_crowded = self.is_crowded_in(&state);
+            let is_crowded = self.is_crowded(&mut state);
             (count, is_first_loss, state.take_unmeasured(), is_crowded)
         };
         self.measure(&unmeasured);
@@ -396,22 +397,19 @@ impl Shared {
     }
 
     /// Whether the source should wait for the subscriber.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.is_crowded_in(&self.lock())
+    fn is_crowded(&self, state: &mut State) -> bool {
+        // The other policies are for subscribers that need not receive everything.
+        self.options.overflow == Overflow::Resync
+            && !state.abandoned
+            && state.backlog.len() > self.options.capacity / 2
+            && state.budget.has_some(Instant::now())
     }
 
-    fn is_crowded_in(&self, state: &State) -> bool {
-        !state.slow && !state.abandoned && !self.has_room(state)
-    }
-
-    /// The source does not wait for the subscriber until its queue has had room.
-    pub(super) fn set_slow(&self) {
-        self.lock().slow = true;
-    }
-
-    fn has_room(&self, state: &State) -> bool {
-        let grows = self.options.overflow == Overflow::CoalesceByKey;
-        grows || state.backlog.len() <= self.options.capacity / 2
+    /// Whether the source, which has waited from `since` to `now`, should wait on.
+    pub(super) fn is_still_crowded(&self, since: Instant, now: Instant) -> bool {
+        let mut state = self.lock();
+        state.budget.spend(since, now);
+        self.is_crowded(&mut state)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "what metrics are made of")]

@@ -152,7 +152,7 @@ proptest! {
     }
 }
 
-/// Returns how many of 1,000 routes with these filters are asked about one event.
+/// Returns how many of 1,000 routes with these filters evaluate their filter for one event.
 fn asked(filter: impl Fn(i64) -> Filter, event: Event) -> usize {
     let mut routes = Routes::default();
     for number in 0..1_000_i64 {
@@ -202,17 +202,21 @@ fn an_event_without_the_information_concerns_all() {
 
 #[test]
 fn dropped_subscriptions_are_swept() {
-    let mut routes = Routes::default();
-    insert(&mut routes, 1, orders());
-    insert(&mut routes, 2, orders());
-    routes.sweep();
-    assert_eq!(routes.iter().count(), 2);
-    let shared = routes
-        .iter()
-        .map(|route| Arc::clone(&route.shared))
-        .next()
-        .unwrap();
-    drop(crate::router::Subscription::new(shared));
-    routes.sweep();
-    assert_eq!(routes.iter().count(), 1);
+    for dropped in [1, 40] {
+        let mut routes = Routes::default();
+        for number in 0..60 {
+            insert(&mut routes, number, orders().key(&number.cast_signed()));
+        }
+        let of_dropped = routes
+            .iter()
+            .filter(|route| route.shared.id().0 < dropped)
+            .map(|route| Arc::clone(&route.shared));
+        for shared in of_dropped.collect::<Vec<_>>() {
+            drop(crate::router::Subscription::new(shared));
+        }
+        routes.sweep();
+        assert_eq!(routes.iter().count() as u64, 60 - dropped);
+        let batch: Arc<[Event]> = (0..60).map(order).collect();
+        assert_eq!(received(&mut routes, &batch).len() as u64, 60 - dropped);
+    }
 }
