@@ -6,7 +6,7 @@ use std::time::Duration;
 use pgherald_testkit::Postgres;
 use tokio_postgres::Client;
 
-/// What was used up to a moment, or between two.
+/// The resources that were used up to a moment, or between two moments.
 #[derive(Clone, Copy)]
 pub(crate) struct Cost {
     pub(crate) server: Duration,
@@ -16,7 +16,7 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    /// Everything so far. Time of server processes that have ended is missing.
+    /// Returns everything that was used so far, without the time of server processes that have ended.
     pub(crate) async fn so_far(server: &Postgres, client: &Client) -> Self {
         // The counters of a session reach the statistics when it has been idle for a while.
         let sql = "SELECT (SELECT sum(xact_commit + xact_rollback)::bigint FROM pg_stat_database),

@@ -1,9 +1,9 @@
-//! How the cost of an event grows with what it does not concern: subscriptions, open transactions, uncommitted rows, watched
-//! tables, slices, groups.
+//! Measures how the cost of an event grows with things that the event does not concern: subscriptions, open transactions,
+//! uncommitted rows, watched tables, slices, groups.
 //!
 //! Each curve is a cost at several sizes, and the ratio of the last cost to the first. Costs are processor time or counts, not
 //! durations, so they depend little on other load. `cargo bench --bench growth -- NAME` measures the curves whose name contains
-//! NAME; `--full` measures the sizes of `benches/README.md` instead of smaller ones.
+//! NAME; `--full` measures more and larger sizes.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ mod routing;
 mod stage;
 mod tables;
 
-/// What the command line asks for.
+/// The options of the command line.
 pub(crate) struct Asked {
     name: String,
     full: bool,

@@ -76,7 +76,7 @@ async fn read(stage: &Stage) -> f64 {
         let events = drain(&mut reader, &mut cursor).await;
         assert_eq!(events, 1);
         let cost = time_of_process(pid).saturating_sub(before);
-        // The server plans statements anew for the first few times.
+        // The server plans a statement anew for its first few executions.
         if number >= 10 {
             costs.push(cost.as_secs_f64() * 1e6);
         }

@@ -18,9 +18,9 @@ type Predicate = dyn Fn(&Event) -> bool + Send + Sync;
 /// matches: an event without a schema matches the table in every schema, an event about a whole table matches every row key, and
 /// an event without a column matches every value of it. So a filter never hides a change.
 ///
-/// The router finds the subscriptions of an event by table, operation, key and column, so any number of subscriptions that do not
-/// match costs nothing. A condition that only [`matching`](Self::matching) knows is evaluated for each event of the other
-/// conditions.
+/// The router finds the subscriptions of an event by table, operation, key and column, so subscriptions that do not match cost
+/// nothing. A predicate of [`matching`](Self::matching) cannot be looked up: the router evaluates it for each event that meets the
+/// other conditions.
 ///
 /// ```
 /// use pgherald_core::{Event, Filter, Operation};
@@ -109,8 +109,8 @@ impl Filter {
     /// Several values of a column are alternatives; different columns must all match. The trigger has to send the column
     /// ([`TriggerSpec::columns`](crate::trigger::TriggerSpec::columns)), and an event without the column matches. To match the
     /// row that leaves the value with an UPDATE, the trigger has to send old values as well
-    /// ([`old_columns`](crate::trigger::TriggerSpec::old_columns)). The value is compared as text, in the form that events have; see
-    /// [`KeyPart`](crate::KeyPart).
+    /// ([`old_columns`](crate::trigger::TriggerSpec::old_columns)). The value is compared as text, in the form that events have;
+    /// see [`KeyPart`](crate::KeyPart).
     ///
     /// ```
     /// use pgherald_core::{Event, Filter, Operation};
@@ -207,7 +207,7 @@ impl Filter {
         (!picked.is_empty()).then(|| picked.into())
     }
 
-    /// Returns the names of tables, one of which each matching event has. `None` if it may have any.
+    /// Returns the names of tables: each matching event is about one of them. `None` if it may be about any table.
     pub(crate) fn table_names(&self) -> Option<BTreeSet<&str>> {
         let parts = self.parts().into_iter();
         let named = parts.filter(|filter| !filter.tables.is_empty());
@@ -215,7 +215,8 @@ impl Filter {
         Some(fewest.tables.iter().map(|(_, name)| &**name).collect())
     }
 
-    /// Returns the most selective condition on rows.
+    /// Returns the condition under which the router files this filter: the fewest keys, otherwise the column with the fewest
+    /// values, otherwise the operations.
     pub(crate) fn place(&self) -> Place<'_> {
         let parts = self.parts();
         let columns = parts.iter().flat_map(|filter| &filter.columns);

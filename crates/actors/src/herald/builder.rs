@@ -162,8 +162,8 @@ impl HeraldBuilder {
     ///
     /// # Errors
     /// As [`start_without_waiting`](Self::start_without_waiting). If the listener is not live in time, because the server cannot
-    /// be reached or triggers are missing, for example: the error has the cause and its [hint](pgherald_core::Error::hint), and the listener is
-    /// stopped.
+    /// be reached or triggers are missing, for example: the error has the cause and its [hint](pgherald_core::Error::hint), and
+    /// the listener is stopped.
     pub async fn start(self) -> Result<Herald> {
         let limit = self.live_within;
         if limit.is_zero() {

@@ -372,8 +372,8 @@ impl Herald {
     /// Starts the cache of a `#[cached]` function. Before this, and after the shutdown, each call runs the function.
     ///
     /// # Errors
-    /// As [`start_cache`](Self::start_cache). If the function's cache was started already, by this herald or by another one that still runs.
-    /// In tests, a [`CacheScope`](pgherald_core::CacheScope) gives each test its own caches.
+    /// As [`start_cache`](Self::start_cache). If the function's cache was started already, by this herald or by another one that
+    /// still runs. In tests, a [`CacheScope`](pgherald_core::CacheScope) gives each test its own caches.
     pub async fn start_cached<K: CacheKey, V: Send + Sync + 'static>(
         &self,
         function: &CachedFn<K, V>,

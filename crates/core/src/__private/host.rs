@@ -1,5 +1,5 @@
-//! What the other crates of pgherald need of this one, and users do not: parts of hosts of handlers and caches, and what the
-//! command reads. Not for other use: it changes without notice.
+//! Items that only the other crates of pgherald use: parts of hosts of handlers and caches, and the state that the command reads.
+//! Not for other use: it changes without notice.
 
 pub use crate::connect::resembles::resembles;
 
@@ -56,7 +56,7 @@ pub mod telemetry {
     pub use crate::telemetry::unlogged::{FailureLog, FailureSummary};
 }
 
-/// What is installed, in detail.
+/// The state of installed triggers, in detail.
 pub mod trigger {
     pub use super::super::parts::SpecParts;
     pub use crate::trigger::actual::{Actual, Requirement};

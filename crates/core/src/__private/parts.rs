@@ -14,7 +14,7 @@ use crate::source::{NotifySourceBuilder, OutboxSourceBuilder};
 use crate::trigger::TriggerSpec;
 use crate::{Error, Result};
 
-/// What a specification consists of.
+/// The parts of a specification.
 #[allow(
     missing_docs,
     reason = "the methods of the type have the documentation"
@@ -175,7 +175,7 @@ impl Wants for DurableOptions {
     }
 }
 
-/// What a source watches.
+/// The tables that a source watches.
 #[allow(
     missing_docs,
     reason = "the methods of the type have the documentation"

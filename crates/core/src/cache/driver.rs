@@ -206,7 +206,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
         self.not_before = now.checked_add(SHORTEST_PAUSE);
     }
 
-    /// Applies the deliveries of `subscription` until it ends. Meanwhile, it runs the background loads of [`Refresh`](crate::Refresh), frees dead values, and reports counts to the recorder of metrics.
+    /// Applies the deliveries of `subscription` until it ends. Meanwhile, it runs the background loads of
+    /// [`Refresh`](crate::Refresh), frees dead values, and reports counts to the recorder of metrics.
     pub async fn run(mut self, mut subscription: Subscription) {
         let background = self.background();
         let following = async move {

@@ -29,8 +29,8 @@
 //! - **No stale fill.** A value whose load began before an invalidation of its key is never served to a read that
 //!   begins after the invalidation was applied. Such a read never joins the older load.
 //! - **A blind cache does not answer.** It answers only while the source is live *and* the cache has applied the
-//!   resync, or the missed events, that preceded this. It stops answering before subscribers are notified that the source is down, and as soon
-//!   as its driver is dropped. [`WhenNotLive`] allows stale values up to a maximum age instead.
+//!   resync, or the missed events, that preceded this. It stops answering before subscribers are notified that
+//!   the source is down, and as soon as its driver is dropped. [`WhenNotLive`] allows stale values up to a maximum age instead.
 //! - **Hits do not wait.** They use no mailbox and await nothing.
 //! - **Misses load once.** Concurrent misses of a key share one load. If its loader fails, all callers get the error.
 //!   If the loader panics or is dropped, the next caller loads. Errors are not stored, unless

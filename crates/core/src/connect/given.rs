@@ -1,4 +1,4 @@
-//! Configurations that the program has made itself, of `tokio_postgres` and rustls.
+//! Takes configurations of `tokio_postgres` and rustls that the program has made.
 
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode as Negotiation;
@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Takes the configuration as it is: neither `PG*` variables nor the password file add anything.
 ///
-/// `ssl_mode` has the meaning of `sslmode`: certificates are not checked. Use
+/// `ssl_mode` only decides whether connections are encrypted: certificates are not checked. Use
 /// [`tls_config`](ConnectConfig::tls_config) to have them checked.
 ///
 /// ```

@@ -13,7 +13,7 @@ pub fn zero_option(handler: &str, option: &str) -> Error {
     Error::new(ErrorKind::Config, message)
 }
 
-/// A herald that would wait for no time at all until it is live.
+/// The limit within which a herald has to be live is zero.
 #[must_use]
 pub fn no_time_to_be_live() -> Error {
     Error::new(

@@ -1,4 +1,4 @@
-//! What kinds of errors there are, and what each means for the program and for the operator.
+//! The kinds of errors, and what each means for the program and for the operator.
 
 use std::fmt;
 
@@ -33,7 +33,8 @@ pub enum ErrorKind {
     /// A certificate, the root store or the TLS handshake failed. Retryable. Check `sslmode`, `sslrootcert` and the server's
     /// certificate.
     Tls,
-    /// The server refused or did not answer the connection attempt. Retryable. Check that the server runs, and host and port.
+    /// The server refused or did not answer the connection attempt. Retryable. Check that the server runs, and that host and port
+    /// are right.
     Connect,
     /// The server refused user name or password, or the
     /// [password provider](crate::ConnectConfig::password_provider) failed. Retryable, because credentials are also corrected

@@ -10,8 +10,8 @@ use super::{KeyColumn, KeyPart};
 ///
 /// This type stores lower case. Which other letters are equal depends on the locale of the database, which a program does not
 /// know. So a text with other characters than ASCII is not a key: a cache does not store the value of such a key, and an event
-/// about such a row invalidates everything. A database with the locale of Turkish or Azerbaijani, where `I` is not the upper case of
-/// `i`, needs a key type of your own.
+/// about such a row invalidates everything. A database with the locale of Turkish or Azerbaijani, where `I` is not the upper case
+/// of `i`, needs a key type of your own.
 ///
 /// Do not use it for columns of type `text`, where `Ann` and `ann` are two rows: a cache would have one value for both. A
 /// nondeterministic collation ignores more than the case; caches refuse this type there.

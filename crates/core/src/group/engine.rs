@@ -15,7 +15,7 @@
 //! [`membership`].
 //!
 //! **Owners.** Each part owns its state, and no other part writes to it. A part asks another one for something by a [`Command`].
-//! The events of the node's slices are in the [`Ledger`], which lists who writes what.
+//! The [`Ledger`] has the events of the node's slices. Its documentation lists which part writes which of its data.
 //!
 //! | part | owns | decides |
 //! |---|---|---|
@@ -29,7 +29,8 @@
 //! **Guarantees.**
 //! - The loop is one task. It waits only in [`next_input`](Engine::next_input), so parts never see each other half changed.
 //! - Events that were taken in survive a lost connection, because epochs fence their later acknowledgement. Slices with an
-//!   unanswered write do not survive it: the node claims them again, so that the server refuses the write if it comes to it later.
+//!   unanswered write do not survive it: the node claims them again, so that the server refuses the write if it
+//!   is late.
 //! - After the server's history has changed, the node drops all events, and continues from the cursors in the database.
 //! - A panic of a part restarts the node under a new id, as after the end of the process.
 

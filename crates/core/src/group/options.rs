@@ -25,11 +25,11 @@ const LONGEST_LEASE: Duration = Duration::from_secs(60 * 60);
 /// use std::time::Duration;
 /// use pgherald_core::{Backoff, DurableOptions, RetryPolicy};
 ///
-/// let terms = DurableOptions::new("enrich-users")
+/// let options = DurableOptions::new("enrich-users")
 ///     .concurrency(16)
 ///     .timeout(Duration::from_secs(10))
 ///     .retry(RetryPolicy::new(20, Backoff::new(Duration::from_secs(1), Duration::from_secs(3_600))));
-/// # let _ = terms;
+/// # let _ = options;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "options do nothing until a handler is run with them"]

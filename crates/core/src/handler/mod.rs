@@ -1,8 +1,9 @@
-//! What becomes of the tasks of handlers.
+//! Tasks that a handler has given up.
 //!
-//! [`EventHandler`] is the trait that users implement. [`GivenUp`] is what its `given_up` receives. A host of
-//! handlers combines three parts: `Schedule` decides which tasks may run now, `contain` runs one attempt and contains panics and
-//! timeouts, and [`RetryPolicy`] decides what follows a failure.
+//! [`EventHandler`] is the trait that users implement. Its `given_up` receives a [`GivenUp`].
+
+// A host of handlers combines three parts: `Schedule` decides which tasks may run now, `contain` runs one attempt and contains
+// panics and timeouts, and `RetryPolicy` decides what follows a failure.
 
 pub(crate) mod contain;
 pub(crate) mod event_handler;

@@ -3,7 +3,7 @@
 //! ```text
 //!   writer's transaction ── trigger ──► pgherald.outbox (one row for each changed row)
 //!          │ commit                            │
-//!          └── NOTIFY, at most every 50 ms ──► OutboxReader ── pages of events ──► the owner of the Cursor
+//!          └── NOTIFY, at most every 50 ms ──► reader ── pages of events ──► the owner of the cursor
 //! ```
 //!
 //! [`TriggerSpec::outbox`](crate::trigger::TriggerSpec::outbox) puts a table into outbox mode.
@@ -12,7 +12,7 @@
 //!
 //! **Order.** A writer takes an id from a sequence before its commit, so ids become visible out of order. A reader that
 //! stores only "up to id 100" skips a row with id 99 that commits later, or has to wait for every open transaction. A
-//! `Cursor` stores a *snapshot* instead (`pg_current_snapshot()`). The rows to read are the difference of two snapshots:
+//! cursor stores a *snapshot* instead (`pg_current_snapshot()`). The rows to read are the difference of two snapshots:
 //!
 //! ```text
 //!           ids ──────────────────────► floor ───────────────────────►

@@ -83,8 +83,9 @@
 //!   a part of the key, has one of these types: `int` (in arrays and composites, and for `oid`), `bool`, `float`, `numeric`,
 //!   `json` (also for `jsonb`), `bytea`, `date`, `timestamp`, `timestamptz`, `timetz`; `["float"]` for an array of any number of
 //!   dimensions; `{"street":"text","zip":"int"}` for a composite type. Texts of all other types are read as they are. Key columns
-//!   may also have the types `uuid`, `time`, `interval`, `padded` (`char(n)`), `address`, `mac`, `caseless` (`citext`), `collated` (text
-//!   with a nondeterministic collation) and `other`: one value of these has several texts, see [`Key`](crate::Key). The row that describes a table in the outbox has the same object.
+//!   may also have the types `uuid`, `time`, `interval`, `padded` (`char(n)`), `address`, `mac`, `caseless` (`citext`),
+//!   `collated` (text with a nondeterministic collation) and `other`: one value of these has several texts, see
+//!   [`Key`](crate::Key). The row that describes a table in the outbox has the same object.
 //! - A payload without `key`, `keys` and `columns` means that anything in the table may have changed. Its cause is a TRUNCATE, a
 //!   write to a table without a key, a statement of more than 1,000 rows, a transaction that replicates more rows than that, or a
 //!   key that does not fit into a payload. TRUNCATE of a partitioned table is announced once for the table and once for each

@@ -1,4 +1,4 @@
-//! What the parts of the engine ask of each other, and the ledger that they share.
+//! The commands between the parts of the engine, and the ledger that the parts share.
 
 use crate::error::Error;
 use crate::group::job::Job;
@@ -6,7 +6,7 @@ use crate::group::parked::Parked;
 use crate::group::slices::Slices;
 use crate::group::store::Settlement;
 
-/// What a part asks of another one. The loop passes it on at once, in the order of the requests.
+/// A request from one part to another. The loop passes requests on at once, in their order.
 pub(super) enum Command {
     /// To the attempts: handle an event that was taken in.
     Handle(Job),
@@ -22,7 +22,7 @@ pub(super) enum Command {
     TickNow,
     /// To the membership: tick after a short pause, to claim a slice again.
     TickSoon,
-    /// To the membership: slices were given back, with so many parked events.
+    /// To the membership: slices were given back, with this number of parked events.
     Released(usize),
     /// To the other nodes: the shares of the slices have changed.
     NotifyOthers,
@@ -36,7 +36,7 @@ pub(super) enum Command {
 
 pub(super) type Commands = Vec<Command>;
 
-/// The events of the slices that this node owns. Each part writes its own share of it:
+/// The events of the slices that this node owns. Each part writes its own share of the ledger:
 ///
 /// | part | writes |
 /// |---|---|

@@ -33,14 +33,14 @@ use crate::handler::Task;
 use crate::outbox::{Recorded, Share};
 use crate::signal::{Resync, ResyncReason};
 
-/// The most events that are taken in and not finished. At most so many are handled again after a crash.
+/// The most events that are taken in and not finished. At most this many are handled again after a crash.
 const MOST_IN_FLIGHT: usize = 4_096;
-/// While those events take so many bytes, nothing more is read or fetched. One page and 100 parked events, of about 16 MiB each,
+/// While those events take this many bytes, nothing more is read or fetched. One page and 100 parked events, of about 16 MiB each,
 /// may exceed it.
 const MOST_BYTES_IN_FLIGHT: usize = 64 << 20;
 /// The most bytes that a single event counts as, so that a very large event does not block other events.
 const MOST_BYTES_OF_ONE: usize = MOST_BYTES_IN_FLIGHT / 2;
-/// While so many rows have parked events, nothing new is read.
+/// While this many rows have parked events, nothing new is read.
 const MOST_PARKED_ROWS: usize = 100_000;
 /// The most parked events that are fetched at once.
 const FETCH: usize = 100;

@@ -8,14 +8,14 @@ use std::collections::VecDeque;
 use crate::group::job::Park;
 use crate::outbox::Cursor;
 
-/// Parked events of about so many bytes are written at once. The last event may exceed it.
+/// Parked events of about this many bytes are written at once. The last event may exceed it.
 pub(in crate::group) const MOST_BYTES: usize = 16 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Parks {
     all: Vec<Park>,
-    /// Divides `all` into parts: so many are written at once, with this cursor. Every event before the cursor is done, or parked
-    /// in this part or an earlier one.
+    /// Divides `all` into parts: this number of events is written at once, with this cursor. Every event before the cursor is done,
+    /// or parked in this part or an earlier one.
     cuts: VecDeque<(usize, Cursor)>,
     /// Bytes of the events after the last part.
     weight: usize,
