@@ -68,7 +68,7 @@ pub(super) fn check(item: &ItemFn) -> syn::Result<()> {
             format!("write `async fn {}`", sig.ident)
         };
         let message = format!(
-            "a cached function waits for whoever loads the same value, so it is async: {advice}"
+            "a cached function waits while another call loads the same value, so it is async: {advice}"
         );
         errors.push(Error::new_spanned(sig.fn_token, message));
     }
