@@ -24,7 +24,7 @@ use crate::messages::{Drain, GetReport};
 /// use actix::Actor;
 /// use pgherald_actors::DurableActor;
 /// use pgherald_core::group::Consumer;
-/// use pgherald_core::{Attempt, ConnectConfig, Durable, Event, EventHandler, HandlerResult};
+/// use pgherald_core::{Attempt, ConnectConfig, DurableOptions, Event, EventHandler, HandlerResult};
 ///
 /// struct Print;
 /// impl EventHandler for Print {

@@ -44,24 +44,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// Applies the deliveries of a subscription to a cache. [`CacheBuilder::build`](crate::CacheBuilder::build) returns it,
 /// together with the handle.
 ///
-/// With actix, `CacheActor` hosts it. With plain tokio:
-///
-/// ```
-/// use pgherald_core::Router;
-/// use pgherald_core::CacheBuilder;
-/// # use pgherald_core::{Table, TableName};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> pgherald_core::Result<()> {
-/// # let mut router = Router::new();
-/// let (users, driver) = CacheBuilder::<i64, String>::new("users")
-///     .table(TableName::new("public", "users")?)
-///     .build()?;
-/// let subscription = router.subscribe(driver.filter(), driver.subscription())?;
-/// tokio::spawn(driver.run(subscription));
-/// # Ok(())
-/// # }
-/// ```
+/// `Herald::start_cache` and `CacheActor` host it.
 #[must_use = "a cache does not answer unless its driver is run"]
 pub struct CacheDriver<K: CacheKey, V: Send + Sync + 'static> {
     pub(super) inner: Arc<Inner<K, V>>,

@@ -19,7 +19,7 @@ use crate::name::TableName;
 ///
 /// ```no_run
 /// # async fn example(client: tokio_postgres::Client) -> pgherald_core::Result<()> {
-/// use pgherald_core::outbox::OutboxReader;
+/// use pgherald_core::__private::host::outbox::OutboxReader;
 ///
 /// let mut reader = OutboxReader::new(client.into());
 /// let mut cursor = reader.now().await?;

@@ -34,7 +34,8 @@ pub use subscription::{Subscription, SubscriptionId, SubscriptionStats};
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> pgherald_core::Result<()> {
-/// use pgherald_core::{Event, Filter, Operation, Router, Signal, SubscriptionOptions};
+/// use pgherald_core::__private::host::events::Router;
+/// use pgherald_core::{Event, Filter, Operation, Signal, SubscriptionOptions};
 ///
 /// let mut router = Router::new();
 /// let orders = Filter::new().table("public", "orders");

@@ -50,7 +50,8 @@ pub(super) const OPTIONS: [&str; 12] = [
 /// Reads a manifest, and returns its specifications.
 ///
 /// ```
-/// use pgherald_core::trigger::{TriggerSpec, from_manifest, to_manifest};
+/// use pgherald_core::__private::host::trigger::from_manifest;
+/// use pgherald_core::trigger::{TriggerSpec, to_manifest};
 /// use pgherald_core::TableName;
 ///
 /// # fn main() -> pgherald_core::Result<()> {

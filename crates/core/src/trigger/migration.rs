@@ -61,7 +61,7 @@ impl Actual {
     ///
     /// # Examples
     /// ```no_run
-    /// use pgherald_core::trigger;
+    /// use pgherald_core::__private::host::trigger;
     ///
     /// # async fn example(client: &tokio_postgres::Client) -> pgherald_core::Result<()> {
     /// for migration in trigger::inspect_all(client, &[]).await?.migrations()? {

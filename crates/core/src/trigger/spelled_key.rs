@@ -30,10 +30,11 @@ impl Actual {
     /// ```no_run
     /// # async fn example(client: &tokio_postgres::Client) -> pgherald_core::Result<()> {
     /// use pgherald_core::TableName;
-    /// use pgherald_core::trigger::{self, TriggerSpec};
+    /// use pgherald_core::__private::host::trigger::inspect;
+    /// use pgherald_core::trigger::TriggerSpec;
     ///
     /// let spec = TriggerSpec::new(TableName::new("public", "sessions")?);
-    /// let actual = trigger::inspect(client, &[spec.table()]).await?;
+    /// let actual = inspect(client, &[spec.table()]).await?;
     /// for key in actual.spelled_keys(&spec) {
     ///     println!("{key}");
     /// }

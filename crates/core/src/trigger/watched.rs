@@ -59,9 +59,10 @@ impl Watched {
 ///
 /// ```no_run
 /// # async fn example(client: &tokio_postgres::Client) -> pgherald_core::Result<()> {
+/// use pgherald_core::__private::host::trigger::watched;
 /// use pgherald_core::trigger;
 ///
-/// let watched = trigger::watched(client).await?;
+/// let watched = watched(client).await?;
 /// let called = watched.iter().filter(|installed| installed.triggers > 0);
 /// let specs: Vec<_> = called.filter_map(|installed| installed.current()).collect();
 /// trigger::plan(client, &specs).await?.apply(client).await?;
