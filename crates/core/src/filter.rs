@@ -267,15 +267,22 @@ impl Filter {
             && self.and.iter().all(|filter| filter.wants_relation(event))
     }
 
+    fn wants_columns(&self, event: &Event) -> bool {
+        if self.columns.is_empty() {
+            return true;
+        }
+        let values = event.column_values();
+        self.columns.iter().all(|(name, wanted)| {
+            let values = values.of(name);
+            values.is_none_or(|mut values| values.any(|value| wanted.contains(&value)))
+        })
+    }
+
     fn wants_row(&self, event: &Event) -> bool {
         self.operations
             .is_none_or(|operations| operations.contains(event.operation()))
             && (self.keys.is_empty() || event.key().is_none_or(|key| self.keys.contains(key)))
-            && self.columns.iter().all(|(name, values)| {
-                event.column_values(name).is_none_or(|(now, old)| {
-                    values.contains(&now) || old.is_some_and(|old| values.contains(&old))
-                })
-            })
+            && self.wants_columns(event)
             && self
                 .predicates
                 .iter()

@@ -147,11 +147,13 @@ impl Leaf {
                 Some(key) => all(self.by_key.get(key).map_or(&[], |ids| ids)),
                 None => self.by_key.values().for_each(|ids| all(ids)),
             }
+            if self.by_column.is_empty() {
+                continue;
+            }
+            let values = batch[index].column_values();
             for (name, by_value) in &self.by_column {
-                match batch[index].column_values(name) {
-                    Some((now, old)) => [Some(now), old]
-                        .into_iter()
-                        .flatten()
+                match values.of(name) {
+                    Some(values) => values
                         .filter_map(|value| by_value.get(&value))
                         .for_each(|ids| all(ids)),
                     None => by_value.values().for_each(|ids| all(ids)),

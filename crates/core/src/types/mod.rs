@@ -24,7 +24,7 @@ pub(crate) use read::{Error, from_columns};
 pub(crate) use row::{RowParts, from_row};
 pub(crate) use spelling::{SameKey, unfit};
 pub(crate) use unavailable::of as unavailable;
-pub(crate) use value::Columns;
+pub(crate) use value::{Columns, Text};
 pub(crate) use write::to_json;
 
 /// The maximum number of nested arrays and composites. Types nested deeper are read as text.

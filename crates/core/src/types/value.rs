@@ -128,7 +128,7 @@ fn composite<'a>(text: &str, fields: &'a Fields) -> Option<Value<'a>> {
 
 /// A string. It is borrowed if it has no escapes.
 #[derive(serde::Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 /// The members of a JSON object, with their values as they were written.
 pub(crate) struct Columns<'a>(pub(crate) Vec<(Cow<'a, str>, &'a RawValue)>);
