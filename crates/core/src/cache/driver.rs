@@ -44,7 +44,23 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// Applies the deliveries of a subscription to a cache. [`CacheBuilder::build`](crate::CacheBuilder::build) returns it,
 /// together with the handle.
 ///
-/// `Herald::start_cache` and `CacheActor` host it.
+/// With a herald, `Herald::start_cache` hosts it. With a [`Listener`](crate::Listener) alone:
+///
+/// ```
+/// use pgherald_core::{CacheBuilder, Listener};
+/// # use pgherald_core::TableName;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> pgherald_core::Result<()> {
+/// # let mut listener = Listener::new();
+/// let (users, driver) = CacheBuilder::<i64, String>::new("users")
+///     .table(TableName::new("public", "users")?)
+///     .build()?;
+/// let subscription = listener.subscribe(driver.filter(), driver.subscription())?;
+/// tokio::spawn(driver.run(subscription));
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "a cache does not answer unless its driver is run"]
 pub struct CacheDriver<K: CacheKey, V: Send + Sync + 'static> {
     pub(super) inner: Arc<Inner<K, V>>,
