@@ -12,8 +12,7 @@ mod support;
 use std::hint::black_box;
 use std::time::SystemTime;
 
-use pgherald::__private::host::events::Decoder;
-use pgherald::__private::host::events::Router;
+use pgherald::__private::host::events::{Decoder, Router};
 use pgherald::{Event, Filter, Signal, SubscriptionOptions};
 
 #[global_allocator]

@@ -13,8 +13,7 @@ use std::hint::black_box;
 use std::time::SystemTime;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pgherald::__private::host::events::Decoder;
-use pgherald::__private::host::events::Router;
+use pgherald::__private::host::events::{Decoder, Router};
 use pgherald::{Filter, Signal, SubscriptionOptions};
 use support::{Bare, BareBorrowed};
 

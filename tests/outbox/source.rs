@@ -7,8 +7,7 @@ use pgherald::{
     Backoff, ConnectConfig, Filter, Health, ListenerActor, NotifySource, OutboxSource,
     OutboxSourceBuilder, Subscribe, SubscribeHealth, TableName,
 };
-use pgherald_core::__private::host::events::Split;
-use pgherald_core::__private::host::events::Watches;
+use pgherald_core::__private::host::events::{Split, Watches};
 use pgherald_core::outbox::{Retention, set_retention, trim};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_testkit::{FaultProxy, Postgres, Probe, Seen};

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use pgherald_core::__private::host::errors;
-use pgherald_core::__private::host::events::Split;
-use pgherald_core::__private::host::events::Watches;
+use pgherald_core::__private::host::events::{Split, Watches};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
     ChannelName, ConnectConfig, Joined, NotifySource, NotifySourceBuilder, Result, Source, Table,

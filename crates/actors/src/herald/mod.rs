@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
 use futures_util::FutureExt;
-use pgherald_core::__private::host::cache::Drive;
-use pgherald_core::__private::host::cache::KeyTypes;
+use pgherald_core::__private::host::cache::{Drive, KeyTypes};
 use pgherald_core::__private::host::errors;
 use pgherald_core::__private::host::group::Wants;
 use pgherald_core::cache::CacheKey;

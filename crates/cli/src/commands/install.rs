@@ -8,8 +8,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use pgherald_core::__private::host;
-use pgherald_core::__private::host::trigger::Actual;
-use pgherald_core::__private::host::trigger::SpecParts;
+use pgherald_core::__private::host::trigger::{Actual, SpecParts};
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{ChannelName, Operation, OperationSet, TableName};
 use tokio_postgres::Client;

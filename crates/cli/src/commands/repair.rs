@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pgherald_core::__private::host::trigger::SpecParts;
-use pgherald_core::__private::host::trigger::{Actual, Watched};
+use pgherald_core::__private::host::trigger::{Actual, SpecParts, Watched};
 use pgherald_core::TableName;
 use pgherald_core::trigger::TriggerSpec;
 

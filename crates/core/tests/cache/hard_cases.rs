@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pgherald_core::__private::host::cache::Drive;
-use pgherald_core::__private::host::events::Decoder;
-use pgherald_core::__private::host::events::Router;
+use pgherald_core::__private::host::events::{Decoder, Router};
 use pgherald_core::cache::FlushCause;
 use pgherald_core::{
     Affected, CacheBuilder, CachedFn, Debounced, Decision, Event, Filter, Key, LoadLimit,

@@ -5,8 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use pgherald_actors::ListenerActor;
-use pgherald_core::__private::host::events::Split;
-use pgherald_core::__private::host::events::Watches;
+use pgherald_core::__private::host::events::{Split, Watches};
 use pgherald_core::NotifySourceBuilder;
 use pgherald_core::trigger::TriggerSpec;
 

@@ -3,8 +3,7 @@
 use std::time::SystemTime;
 
 use pgherald_core::__private::host;
-use pgherald_core::__private::host::trigger::SpecParts;
-use pgherald_core::__private::host::trigger::{Actual, Watched};
+use pgherald_core::__private::host::trigger::{Actual, SpecParts, Watched};
 use pgherald_core::outbox;
 use serde::Serialize;
 use tokio_postgres::Client;
