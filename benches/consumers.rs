@@ -6,51 +6,32 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     reason = "benchmarks may panic"
 )]
 
+mod support;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgherald::group::{Batch, BatchHandler, Consumer, ConsumerHandle, Group, TransactionalHandler};
+use pgherald::group::{Consumer, Group, TransactionalHandler};
 use pgherald::outbox::{Retention, set_retention, trim};
 use pgherald::trigger::{self, TriggerSpec};
 use pgherald::{
-    Attempt, ConnectConfig, DurableOptions, Event, EventHandler, HandlerResult, Result, Resync,
-    TableName,
+    Attempt, ConnectConfig, DurableOptions, Event, EventHandler, HandlerResult, Resync, TableName,
 };
 use pgherald_testkit::Postgres;
+use support::median;
+use support::node::{Node, Nothing};
 use tokio::sync::mpsc;
-use tokio::task::LocalSet;
 use tokio_postgres::{Client, NoTls, Transaction};
 
 fn number(name: &str, default: usize) -> usize {
     let number = std::env::var(name).ok().and_then(|text| text.parse().ok());
     number.unwrap_or(default)
-}
-
-struct Nothing;
-
-impl BatchHandler for Nothing {
-    type Event = Event;
-    async fn handle(&self, _: &mut Batch<Event>) -> HandlerResult {
-        Ok(())
-    }
-    async fn resync(&self, _: Resync) -> HandlerResult {
-        Ok(())
-    }
-}
-
-impl EventHandler for Nothing {
-    type Event = Event;
-    async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
-        Ok(())
-    }
-    async fn resync(&self, _: Resync) -> HandlerResult {
-        Ok(())
-    }
 }
 
 /// Runs one statement per event.
@@ -95,36 +76,6 @@ impl EventHandler for SendTime {
     async fn handle(&self, _: Event, _: Attempt) -> HandlerResult {
         self.0.send(Instant::now()).await?;
         Ok(())
-    }
-}
-
-type Made = Result<(ConsumerHandle, Consumer)>;
-
-/// A consumer in its own thread.
-struct Node {
-    handle: ConsumerHandle,
-    thread: std::thread::JoinHandle<()>,
-}
-
-impl Node {
-    fn start(make: impl FnOnce() -> Made + Send + 'static) -> Self {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            let (handle, consumer) = make().unwrap();
-            sender.send(handle).unwrap();
-            runtime.block_on(LocalSet::new().run_until(consumer.run()));
-        });
-        let handle = receiver.recv().unwrap();
-        Self { handle, thread }
-    }
-
-    async fn drain(self) {
-        self.handle.drain(Duration::from_secs(30)).await;
-        self.thread.join().unwrap();
     }
 }
 
@@ -268,11 +219,6 @@ fn span(progress: &[(Duration, f64)], from: f64, to: f64) -> f64 {
 
 fn options(group: &str) -> DurableOptions {
     DurableOptions::new(group).from_beginning()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -12,6 +12,8 @@
     reason = "benchmarks may panic"
 )]
 
+mod support;
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -135,11 +137,6 @@ fn turn(url: &str, script: &str, seconds: &str) -> f64 {
         .unwrap_or_else(|| panic!("no tps in {printed}"))
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let server = Postgres::builder()
@@ -178,7 +175,7 @@ async fn main() {
             figures.push(tps);
         }
     }
-    let medians = figures.map(|mut figures| median(&mut figures));
+    let medians = figures.map(support::median);
     println!("| | tps | of no trigger | of PGCacheWatch |\n|---|---:|---:|---:|");
     for (contestant, tps) in ALL.into_iter().zip(medians) {
         let (of_none, of_theirs) = (tps / medians[0], tps / medians[1]);

@@ -2,25 +2,13 @@
 
 use std::time::Duration;
 
-use pgherald::group::{Batch, BatchHandler, Consumer};
-use pgherald::{ConnectConfig, DurableOptions, Event, HandlerResult, Resync};
-use tokio::task::LocalSet;
+use pgherald::group::Consumer;
+use pgherald::{ConnectConfig, DurableOptions};
 
 use crate::cost::Cost;
 use crate::stage::Stage;
+use crate::support::node::{Node, Nothing};
 use crate::{Asked, print};
-
-struct Nothing;
-
-impl BatchHandler for Nothing {
-    type Event = Event;
-    async fn handle(&self, _: &mut Batch<Event>) -> HandlerResult {
-        Ok(())
-    }
-    async fn resync(&self, _: Resync) -> HandlerResult {
-        Ok(())
-    }
-}
 
 pub(crate) async fn measure(asked: &Asked) {
     let slices = "groups, slices, log at 10 writes/s";
@@ -58,23 +46,13 @@ const SPAN: Duration = Duration::from_secs(8);
 /// The cost of 10 writes per second that these groups consume.
 async fn trickle(stage: &Stage, groups: Vec<DurableOptions>) -> Cost {
     stage.recorded("t").await;
-    let mut threads = Vec::new();
+    let mut nodes = Vec::new();
     for options in groups {
         let config: ConnectConfig = stage.url.parse().unwrap();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            let (handle, consumer) = Consumer::batches(config, options, || Nothing).unwrap();
-            sender.send(handle).unwrap();
-            runtime.block_on(LocalSet::new().run_until(consumer.run()));
-        });
-        let handle = receiver.recv().unwrap();
-        let mut health = handle.health();
+        let node = Node::start(move || Consumer::batches(config, options, || Nothing));
+        let mut health = node.handle.health();
         health.wait_for(pgherald::Health::is_live).await.unwrap();
-        threads.push((handle, thread));
+        nodes.push(node);
     }
     let write = async |for_how_long: Duration| {
         let until = tokio::time::Instant::now() + for_how_long;
@@ -92,9 +70,8 @@ async fn trickle(stage: &Stage, groups: Vec<DurableOptions>) -> Cost {
     let cost = Cost::so_far(&stage.server, &stage.client)
         .await
         .since(before);
-    for (handle, thread) in threads {
-        handle.drain(Duration::from_secs(10)).await;
-        thread.join().unwrap();
+    for node in nodes {
+        node.drain().await;
     }
     cost
 }

@@ -7,6 +7,7 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     reason = "benchmarks may panic"
@@ -17,6 +18,8 @@ mod groups;
 mod reading;
 mod routing;
 mod stage;
+#[path = "../support/mod.rs"]
+mod support;
 mod tables;
 
 /// The options of the command line.
@@ -61,12 +64,6 @@ fn figure(cost: f64) -> String {
         10.0..100.0 => format!("{cost:.1}"),
         _ => format!("{cost:.2}"),
     }
-}
-
-/// The median.
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 #[tokio::main(flavor = "current_thread")]

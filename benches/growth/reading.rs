@@ -9,7 +9,8 @@ use tokio_postgres::Client;
 
 use crate::cost::time_of_process;
 use crate::stage::{Stage, connect};
-use crate::{Asked, median, print};
+use crate::support::median;
+use crate::{Asked, print};
 
 const READS: usize = 40;
 

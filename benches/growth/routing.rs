@@ -9,7 +9,8 @@ use pgherald::{
     CacheBuilder, Event, Filter, Operation, Signal, Subscription, SubscriptionOptions, TableName,
 };
 
-use crate::{Asked, median, print};
+use crate::support::median;
+use crate::{Asked, print};
 
 const ROUNDS: usize = 2_000;
 

@@ -1,6 +1,8 @@
-//! The baseline of the benchmarks: a loop on a bare tokio-postgres connection.
+//! What several benchmarks use, such as their baseline: a loop on a bare tokio-postgres connection.
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
+
+pub(crate) mod node;
 
 use std::future::poll_fn;
 
