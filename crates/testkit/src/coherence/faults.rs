@@ -217,6 +217,7 @@ async fn flood(run: &Run, clients: &Clients, ranges: &[(i64, i64)]) -> Result<()
         );
         let raised = raised.await?;
         transaction.commit().await?;
+        run.flooded();
         Ok::<_, tokio_postgres::Error>(raised)
     };
     let raised = transaction.await.map_err(Error::during("a flood failed"))?;

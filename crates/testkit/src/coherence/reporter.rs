@@ -3,11 +3,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pgherald_core::{CacheEvent, CacheObserver, Event, Key};
 
 use super::floor::Snapshot;
 use super::run::Run;
+
+/// How long a cache pauses in a flood: longer than the source waits until a queue has room.
+const PAUSE: Duration = Duration::from_millis(300);
 
 /// Receives the subject's reports of applied events and flushes.
 ///
@@ -66,11 +70,16 @@ impl Reporter {
 }
 
 /// Reports the events that a cache made with [`CacheBuilder`](pgherald_core::CacheBuilder) applies and holds back, and its
-/// flushes.
+/// flushes. The first event of a flood blocks the cache's thread for a moment, so that its queue overflows.
 impl CacheObserver for Reporter {
     fn observe(&self, event: &CacheEvent<'_>) {
         match event {
-            CacheEvent::Applied(event) => self.applied_event(event),
+            CacheEvent::Applied(event) => {
+                self.applied_event(event);
+                if self.run.take_flooded() {
+                    std::thread::sleep(PAUSE);
+                }
+            }
             CacheEvent::Held(event) => {
                 let key = event.key().and_then(i64::from_row_key);
                 if let (Some(key), Some(version)) = (key, version_of(event)) {

@@ -16,6 +16,8 @@ pub(super) struct Run {
     pub(super) liveness: Liveness,
     /// The thread of the check, on which writers receive acknowledgements.
     pub(super) thread: ThreadId,
+    /// Whether a flood was committed, and no cache has paused since.
+    flooded: AtomicBool,
     stopped: AtomicBool,
 }
 
@@ -26,6 +28,7 @@ impl Run {
             tally: Tally::new(),
             liveness,
             thread: std::thread::current().id(),
+            flooded: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             settings,
         }
@@ -44,6 +47,15 @@ impl Run {
     pub(super) fn random(&self, part: u64) -> fastrand::Rng {
         let mut seeds = fastrand::Rng::with_seed(self.settings.seed ^ part.rotate_left(40));
         fastrand::Rng::with_seed(seeds.u64(..))
+    }
+
+    pub(super) fn flooded(&self) {
+        self.flooded.store(true, Ordering::Release);
+    }
+
+    /// Returns whether a flood was committed since the last call.
+    pub(super) fn take_flooded(&self) -> bool {
+        self.flooded.swap(false, Ordering::AcqRel)
     }
 
     pub(super) fn stop(&self) {
