@@ -71,12 +71,6 @@ const LOCKED: &str = "cannot read the history of the outbox: another transaction
 
 /// Returns why the history could not be read: the outbox is missing, has another version, or `cause`.
 async fn refused(client: &Client, cause: tokio_postgres::Error) -> Error {
-    // The failed statement has left its transaction open.
-    if cause.code().is_some()
-        && let Err(cause) = client.batch_execute("ROLLBACK").await
-    {
-        return Error::of_statement("cannot read the history of the outbox", cause);
-    }
     let is_missing = matches!(
         cause.code(),
         Some(
