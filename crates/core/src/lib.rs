@@ -43,6 +43,7 @@ mod name;
 mod operation;
 pub mod outbox;
 mod panic;
+mod reconnect;
 mod router;
 mod signal;
 mod source;

@@ -13,7 +13,6 @@ mod listen;
 mod notify;
 mod options;
 mod outbox;
-mod reconnect;
 mod supervise;
 mod watcher;
 mod wire;

@@ -26,12 +26,9 @@ mod probe;
 mod session;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-
-use tokio::time::{Instant, sleep_until};
 
 pub use builder::NotifySourceBuilder;
 use builder::Settings;
@@ -39,9 +36,9 @@ use session::{Received, Session};
 
 use super::Source;
 use super::drift::{compare, log_harmless_drift};
-use super::reconnect::{Reconnects, within_limit};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Result};
+use crate::reconnect::{Reconnecting, within_limit};
 use crate::signal::{Resync, ResyncReason, Signal};
 use crate::trigger::Check;
 
@@ -65,32 +62,22 @@ use crate::trigger::Check;
 #[derive(Debug)]
 pub struct NotifySource {
     settings: Arc<Settings>,
-    state: State,
+    session: Reconnecting<Opening, Open>,
     /// Signals to emit before anything else happens.
     pending: VecDeque<Signal>,
-    reconnects: Reconnects,
     /// Whether there was an earlier session.
     was_open: bool,
     /// Whether a notification from another connection has ever arrived.
     probed: bool,
 }
 
-/// An attempt to open a session. It is kept between polls, so dropping a call of `next` does not abort it.
 type Opening = Pin<Box<dyn Future<Output = Result<(Session, Check)>> + Send>>;
 
-enum State {
-    Waiting {
-        until: Instant,
-    },
-    Connecting {
-        opening: Opening,
-    },
-    Open {
-        session: Box<Session>,
-        since: Instant,
-        /// The result of the last check of the triggers.
-        check: Check,
-    },
+#[derive(Debug)]
+struct Open {
+    session: Box<Session>,
+    /// The result of the last check of the triggers.
+    check: Check,
 }
 
 impl NotifySource {
@@ -101,23 +88,20 @@ impl NotifySource {
 
     fn new(settings: Arc<Settings>) -> Self {
         Self {
+            session: Reconnecting::new(settings.options.backoff),
             settings,
-            state: State::Waiting {
-                until: Instant::now(),
-            },
             pending: VecDeque::new(),
-            reconnects: Reconnects::default(),
             was_open: false,
             probed: false,
         }
     }
 
-    fn connect(&self) -> Opening {
-        let settings = Arc::clone(&self.settings);
-        let probe = settings.probe && !self.probed;
+    fn connect(settings: &Arc<Settings>, probe: bool) -> Opening {
+        let settings = Arc::clone(settings);
         Box::pin(async move {
+            let options = &settings.options;
             let opening = Box::pin(Session::open(&settings, probe));
-            within_limit(&settings.options, opening).await
+            within_limit(options.connect_timeout, &options.config, opening).await
         })
     }
 
@@ -134,22 +118,12 @@ impl NotifySource {
             None => Signal::Live,
         });
         let session = Box::new(session);
-        self.state = State::Open {
-            session,
-            since: Instant::now(),
-            check,
-        };
+        self.session.keep(Open { session, check });
     }
 
     /// Drops the session and schedules the next attempt.
     fn lose(&mut self, error: Error) -> Signal {
-        let opened = match &self.state {
-            State::Open { since, .. } => Some(*since),
-            _ => None,
-        };
-        self.state = State::Waiting {
-            until: self.reconnects.next(&self.settings.options, opened, &error),
-        };
+        self.session.lost(&error);
         Signal::Down(error)
     }
 }
@@ -160,40 +134,23 @@ impl Source for NotifySource {
             if let Some(signal) = self.pending.pop_front() {
                 return signal;
             }
-            match &mut self.state {
-                State::Waiting { until } => {
-                    sleep_until(*until).await;
-                    self.state = State::Connecting {
-                        opening: self.connect(),
-                    };
-                }
-                State::Connecting { opening } => match opening.await {
+            let Some(Open { session, check }) = self.session.session_mut() else {
+                let probe = self.settings.probe && !self.probed;
+                let open = || Self::connect(&self.settings, probe);
+                match self.session.opened(open).await {
                     Ok((session, check)) => self.opened(session, check),
                     Err(error) => return self.lose(error),
-                },
-                State::Open { session, check, .. } => match session.next().await {
-                    Ok(Received::Signals(signals)) => self.pending.extend(signals),
-                    Ok(Received::Checked(now)) => {
-                        let before = std::mem::replace(check, now);
-                        self.pending.extend(compare(&before, check));
-                    }
-                    Err(error) => return self.lose(error),
-                },
+                }
+                continue;
+            };
+            match session.next().await {
+                Ok(Received::Signals(signals)) => self.pending.extend(signals),
+                Ok(Received::Checked(now)) => {
+                    let before = std::mem::replace(check, now);
+                    self.pending.extend(compare(&before, check));
+                }
+                Err(error) => return self.lose(error),
             }
-        }
-    }
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Waiting { until } => f.debug_struct("Waiting").field("until", until).finish(),
-            Self::Connecting { .. } => f.write_str("Connecting"),
-            Self::Open { since, check, .. } => f
-                .debug_struct("Open")
-                .field("since", since)
-                .field("check", check)
-                .finish(),
         }
     }
 }

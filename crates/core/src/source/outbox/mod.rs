@@ -44,13 +44,12 @@ mod session;
 
 use crate::ErrorKind;
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 pub use builder::OutboxSourceBuilder;
 use builder::Settings;
@@ -59,9 +58,9 @@ use session::{Opened, Position, Received, Session};
 
 use super::Source;
 use super::drift::{compare, log_harmless_drift, restored};
-use super::reconnect::{Reconnects, within_limit};
 use crate::connect::ConnectConfig;
 use crate::error::{Error, Result};
+use crate::reconnect::{Reconnecting, within_limit};
 use crate::signal::{Resync, ResyncReason, Signal};
 use crate::trigger::Check;
 
@@ -96,10 +95,9 @@ const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct OutboxSource {
     settings: Arc<Settings>,
-    state: State,
+    session: Reconnecting<Opening, Open>,
     /// Signals to emit before anything else happens.
     pending: VecDeque<Signal>,
-    reconnects: Reconnects,
     /// State from this session or the previous one.
     known: Option<Known>,
     /// The number of rows in the pages of the next session.
@@ -114,22 +112,13 @@ struct Known {
     check: Check,
 }
 
-/// An attempt to open a session. It is kept between polls, so dropping a call of `next` does not abort it.
 type Opening = Pin<Box<dyn Future<Output = Result<Opened>> + Send>>;
 
-enum State {
-    Waiting {
-        until: Instant,
-    },
-    Connecting {
-        opening: Opening,
-    },
-    Open {
-        session: Box<Session>,
-        since: Instant,
-        /// The start of the current difference, while the source is still catching up.
-        catching_up: Option<Instant>,
-    },
+#[derive(Debug)]
+struct Open {
+    session: Box<Session>,
+    /// The start of the current difference, while the source is still catching up.
+    catching_up: Option<Instant>,
 }
 
 impl OutboxSource {
@@ -140,24 +129,21 @@ impl OutboxSource {
 
     fn new(settings: Arc<Settings>) -> Self {
         Self {
+            session: Reconnecting::new(settings.options.backoff),
             settings,
-            state: State::Waiting {
-                until: Instant::now(),
-            },
             pending: VecDeque::new(),
-            reconnects: Reconnects::default(),
             known: None,
             page_size: PAGE,
         }
     }
 
-    fn connect(&self) -> Opening {
-        let settings = Arc::clone(&self.settings);
-        let position = self.known.as_ref().and_then(|known| known.position.clone());
-        let page_size = self.page_size;
+    fn connect(settings: &Arc<Settings>, known: Option<&Known>, page_size: usize) -> Opening {
+        let settings = Arc::clone(settings);
+        let position = known.and_then(|known| known.position.clone());
         Box::pin(async move {
+            let options = &settings.options;
             let opening = Box::pin(Session::open(&settings, position, page_size));
-            within_limit(&settings.options, opening).await
+            within_limit(options.connect_timeout, &options.config, opening).await
         })
     }
 
@@ -168,7 +154,6 @@ impl OutboxSource {
             position,
             resumes,
         } = opened;
-        let since = Instant::now();
         let before = self.known.take().map(|known| known.check);
         if resumes {
             self.pending
@@ -186,16 +171,15 @@ impl OutboxSource {
             position: Some(position),
             check,
         });
-        self.state = State::Open {
+        self.session.keep(Open {
             session: Box::new(session),
-            since,
-            catching_up: resumes.then_some(since),
-        };
+            catching_up: resumes.then(Instant::now),
+        });
     }
 
     fn take_in(&mut self, received: Received) {
-        let (Some(known), State::Open { catching_up, .. }) = (&mut self.known, &mut self.state)
-        else {
+        let open = self.session.session_mut();
+        let (Some(known), Some(Open { catching_up, .. })) = (&mut self.known, open) else {
             return;
         };
         match received {
@@ -240,17 +224,13 @@ impl OutboxSource {
         {
             known.position = None;
         }
-        let mut opened = None;
-        if let State::Open { session, since, .. } = &self.state {
-            opened = Some(*since);
-            // The page may be too large to arrive before the deadline of the heartbeat.
-            if session.has_not_read_a_page() {
-                self.page_size = (self.page_size / 4).max(1);
-            }
+        // The page may be too large to arrive before the deadline of the heartbeat.
+        if let Some(Open { session, .. }) = self.session.session()
+            && session.has_not_read_a_page()
+        {
+            self.page_size = (self.page_size / 4).max(1);
         }
-        self.state = State::Waiting {
-            until: self.reconnects.next(&self.settings.options, opened, &error),
-        };
+        self.session.lost(&error);
         Signal::Down(error)
     }
 }
@@ -261,21 +241,18 @@ impl Source for OutboxSource {
             if let Some(signal) = self.pending.pop_front() {
                 return signal;
             }
-            match &mut self.state {
-                State::Waiting { until } => {
-                    sleep_until(*until).await;
-                    self.state = State::Connecting {
-                        opening: self.connect(),
-                    };
-                }
-                State::Connecting { opening } => match opening.await {
+            let Some(Open { session, .. }) = self.session.session_mut() else {
+                let known = self.known.as_ref();
+                let open = || Self::connect(&self.settings, known, self.page_size);
+                match self.session.opened(open).await {
                     Ok(opened) => self.opened(opened),
                     Err(error) => return self.lose(error),
-                },
-                State::Open { session, .. } => match session.next().await {
-                    Ok(received) => self.take_in(received),
-                    Err(error) => return self.lose(error),
-                },
+                }
+                continue;
+            };
+            match session.next().await {
+                Ok(received) => self.take_in(received),
+                Err(error) => return self.lose(error),
             }
         }
     }
@@ -284,20 +261,4 @@ impl Source for OutboxSource {
 /// Returns the signal after a resync or the end of catching up: `Down` if the triggers lose changes.
 fn live(check: &Check) -> Signal {
     check.deafness().map_or(Signal::Live, Signal::Down)
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Waiting { until } => f.debug_struct("Waiting").field("until", until).finish(),
-            Self::Connecting { .. } => f.write_str("Connecting"),
-            Self::Open {
-                since, catching_up, ..
-            } => f
-                .debug_struct("Open")
-                .field("since", since)
-                .field("catching_up", catching_up)
-                .finish(),
-        }
-    }
 }
