@@ -14,6 +14,7 @@ mod bad_input;
 mod batches;
 mod calls;
 mod clock;
+mod connections;
 mod fencing;
 mod forged;
 mod handling;

@@ -35,6 +35,12 @@ impl Scene {
         Self::at(url).await
     }
 
+    /// A scene in a database that has one already.
+    pub(crate) async fn connected(url: String) -> Self {
+        let client = Arc::new(connect(&url).await);
+        Self { url, client }
+    }
+
     pub(crate) async fn at(url: String) -> Self {
         let client = connect(&url).await;
         let sql = "CREATE TABLE jobs (id int PRIMARY KEY, value bigint); CREATE TABLE others (id int PRIMARY KEY);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pgherald_core::__private::host::errors;
 use pgherald_core::__private::host::events::{Split, Watches};
+use pgherald_core::group::Connections;
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{
     ChannelName, ConnectConfig, Joined, NotifySource, NotifySourceBuilder, Result, Source, Table,
@@ -11,7 +12,7 @@ use pgherald_core::{
 };
 
 use super::place::Place;
-use super::{Herald, Started, live};
+use super::{Herald, Outbox, Started, live};
 use crate::listener::ListenerActor;
 
 /// Configures and starts a [`Herald`]; see [`Herald::builder`].
@@ -215,11 +216,20 @@ impl HeraldBuilder {
             install(&self.config, &specs, exactly).await?;
         }
         let latency_warning = self.latency_warning;
-        let start = move || Started::new(make().latency_warning(latency_warning));
-        let started = caches.run(start).await?;
+        let config = self.config.clone();
+        let start = move || {
+            let started = Started::new(make().latency_warning(latency_warning));
+            (started, Connections::new(config))
+        };
+        let (started, connections) = caches.run(start).await?;
+        let outbox = (!in_outbox.is_empty()).then(|| Outbox {
+            config: self.config.clone(),
+            connections,
+            watched: in_outbox,
+        });
         let tables: Vec<TableName> = specs.iter().map(|spec| spec.table().clone()).collect();
         Ok(Herald {
-            outbox: (!in_outbox.is_empty()).then_some((self.config.clone(), in_outbox)),
+            outbox,
             config: Some(self.config),
             key_types: tokio::sync::Mutex::default(),
             watched: knows_all.then_some(tables),

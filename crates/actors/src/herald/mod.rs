@@ -16,7 +16,9 @@ use pgherald_core::__private::host::cache::{Drive, KeyTypes};
 use pgherald_core::__private::host::errors;
 use pgherald_core::__private::host::group::Wants;
 use pgherald_core::cache::CacheKey;
-use pgherald_core::group::{BatchHandler, Consumer, ConsumerHandle, TransactionalHandler};
+use pgherald_core::group::{
+    BatchHandler, Connections, Consumer, ConsumerHandle, TransactionalHandler,
+};
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
     CacheBuilder, CacheDriver, CacheHandle, CachedFn, Caches, ConnectConfig, DurableOptions, Error,
@@ -105,7 +107,7 @@ pub struct Herald {
     /// The types of the tables' columns, as they were read for the caches that were started so far.
     key_types: tokio::sync::Mutex<KeyTypes>,
     /// The outbox's database, and the triggers of the tables in outbox mode; `None` if there is no such table.
-    outbox: Option<(ConnectConfig, Vec<TriggerSpec>)>,
+    outbox: Option<Outbox>,
 }
 
 /// A listener that was started on the current thread.
@@ -124,6 +126,15 @@ impl Started {
             caches,
         }
     }
+}
+
+/// The outbox that durable handlers read.
+#[derive(Debug)]
+struct Outbox {
+    config: ConnectConfig,
+    /// Shared by all durable handlers, and driven on the thread of the caches.
+    connections: Connections,
+    watched: Vec<TriggerSpec>,
 }
 
 /// A handler that a shutdown drains.
@@ -203,8 +214,8 @@ impl Herald {
         Ok(addr)
     }
 
-    /// Starts a durable handler: a consumer of the group that `options` name. It reads the outbox on a connection of its own.
-    /// See [`pgherald_core::group`] for its guarantees.
+    /// Starts a durable handler: a consumer of the group that `options` name. All durable handlers of
+    /// this herald share two connections. See [`pgherald_core::group`] for its guarantees.
     ///
     /// When this returns, the consumer is live, so a new group receives each event that is committed from then on. After
     /// [`start_without_waiting`](HeraldBuilder::start_without_waiting), this does not wait: a new group begins when its
@@ -288,16 +299,20 @@ impl Herald {
         &self,
         options: DurableOptions,
     ) -> Result<(ConnectConfig, DurableOptions)> {
-        let Some((config, specs)) = &self.outbox else {
+        let Some(outbox) = &self.outbox else {
             return Err(options.not_watched());
         };
-        let required = specs.iter().filter(|spec| options.wants::<E>(spec.table()));
+        let required = outbox.watched.iter();
+        let required = required.filter(|spec| options.wants::<E>(spec.table()));
         let required: Vec<TriggerSpec> = required.cloned().collect();
         match required.is_empty() {
             true => Err(options.not_watched()),
             false => {
-                let options = options.requires(required).caches(self.subscribed.clone());
-                Ok((config.clone(), options))
+                let options = options
+                    .requires(required)
+                    .caches(self.subscribed.clone())
+                    .connections(outbox.connections.clone());
+                Ok((outbox.config.clone(), options))
             }
         }
     }
@@ -392,8 +407,12 @@ impl Herald {
             driver.check_watched(watched)?;
         }
         self.check_keys(&driver).await?;
-        if let Some((_, specs)) = &self.outbox {
-            let recorded: Vec<_> = specs.iter().map(|spec| spec.table().clone()).collect();
+        if let Some(outbox) = &self.outbox {
+            let recorded: Vec<_> = outbox
+                .watched
+                .iter()
+                .map(|spec| spec.table().clone())
+                .collect();
             driver.set_recorded(&recorded);
         }
         let subscribe = self.caches.run(move || CacheActor::run(driver)).await?;

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 
 use super::batch::{BatchHandler, Batches};
+use super::connections::Connections;
 use super::engine::{CONNECT, Engine};
 use super::handle::{ConsumerHandle, Shared};
 use super::options::DurableOptions;
@@ -103,9 +104,11 @@ impl Consumer {
         let mut config = config;
         let role = format!("consumer {}", options.group);
         config.for_listening(&role, options.lease, CONNECT);
+        let own = || Connections::of_one(config.clone());
+        let connections = options.connections.clone().unwrap_or_else(own);
         let shared = Shared::new(&options.group);
         let runner = runner(config.clone(), Rc::clone(&options));
-        let engine = Engine::new(config, options, runner, Arc::clone(&shared));
+        let engine = Engine::new(connections, options, runner, Arc::clone(&shared));
         let end = MarkEnd(Arc::clone(&shared));
         let running = async move {
             let _end = end;

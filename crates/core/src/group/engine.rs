@@ -62,11 +62,11 @@ use self::connection::{Connection, ConnectionEvent};
 use self::intake::Intake;
 use self::membership::Membership;
 use self::published::Published;
+use super::connections::Connections;
 use super::handle::Shared;
 use super::options::DurableOptions;
 use super::requests::Answer;
 use super::runner::{ExecutionMode, Runner};
-use crate::connect::ConnectConfig;
 use crate::panic::message;
 
 pub(super) struct Engine<R> {
@@ -90,7 +90,7 @@ enum Input {
 
 impl<R: Runner> Engine<R> {
     pub(super) fn new(
-        config: ConnectConfig,
+        connections: Connections,
         options: Rc<DurableOptions>,
         runner: R,
         shared: Arc<Shared>,
@@ -100,7 +100,7 @@ impl<R: Runner> Engine<R> {
         let filter = R::narrow(options.filter.clone());
         Self {
             ledger: Ledger::default(),
-            connection: Connection::new(config, Rc::clone(&options), now),
+            connection: Connection::new(connections, Rc::clone(&options)),
             membership: Membership::new(Rc::clone(&options), now),
             intake: Intake::new(Rc::clone(&options), filter, R::MODE, now),
             attempts: Attempts::new(runner, Rc::clone(&options), Arc::clone(&shared)),
@@ -155,6 +155,7 @@ impl<R: Runner> Engine<R> {
                 Answer::Page(page) => self.intake.take_in(*page, now, ledger, asked),
                 Answer::Fetched(fetched) => self.intake.fetched(fetched, now, ledger, asked),
                 Answer::Recorded => self.intake.on_wake_up(now),
+                Answer::Found => self.intake.read_on(now),
                 Answer::Ticked(tick) => {
                     let settled = |event| self.acknowledger.was_settled(event);
                     self.membership.ticked(tick, now, settled, ledger, asked);
@@ -216,7 +217,6 @@ impl<R: Runner> Engine<R> {
             self.attempts.begin(now, &mut self.ledger, &mut commands);
         }
         self.execute(commands, now);
-        self.connection.connect(now);
         let commands = self.send(now);
         self.execute(commands, now);
     }

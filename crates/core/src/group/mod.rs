@@ -55,8 +55,8 @@
 //! up; see [`held_up`](ConsumerReport::held_up).
 //!
 //! Limits:
-//! - A consumer needs two connections: one for pages and acknowledgements, one for the lease. A transactional consumer needs one
-//!   more for each concurrent attempt. They must be direct, because prepared statements fail behind a pooler in transaction
+//! - A consumer needs two connections: one for pages and acknowledgements, one for the lease. Consumers of one process can
+//!   [share](Connections) them. A transactional consumer needs one more for each concurrent attempt. They must be direct, because prepared statements fail behind a pooler in transaction
 //!   mode. The role needs the rights to read the outbox, to change the tables of groups, and to execute
 //!   `pgherald.trim_outbox`. The installing role has them.
 //! - A consumer whose code blocks its thread for longer than the lease loses its slices. A plain handler of that consumer may
@@ -77,17 +77,18 @@
 //!   for each group.
 
 mod batch;
+mod connections;
 mod consumer;
 mod engine;
 mod handle;
 mod job;
 mod leases;
-mod link;
 mod operations;
 pub(crate) mod options;
 mod parked;
 mod patience;
 mod plain;
+mod reads;
 pub(crate) mod rehearsal;
 mod requests;
 mod requirements;
@@ -99,6 +100,7 @@ mod transactional;
 pub(crate) mod trial;
 
 pub use batch::{Batch, BatchHandler};
+pub use connections::Connections;
 pub use consumer::Consumer;
 pub use handle::{ConsumerHandle, ConsumerReport};
 pub use operations::{Group, GroupStatus, ParkedEvent, Seek, SeekPlan, SeekRange};

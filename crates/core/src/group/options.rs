@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::connections::Connections;
 use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::FromEvent;
@@ -17,6 +18,8 @@ use crate::trigger::TriggerSpec;
 const SLICES: i32 = 32;
 const MOST_SLICES: i32 = 1_024;
 const SHORTEST_LEASE: Duration = Duration::from_millis(200);
+/// The duration of a lease, by default.
+pub(super) const LEASE: Duration = Duration::from_secs(10);
 const LONGEST_LEASE: Duration = Duration::from_secs(60 * 60);
 
 /// The options of a durable handler: its group and limits.
@@ -47,6 +50,7 @@ pub struct DurableOptions {
     pub(super) filter: Filter,
     pub(super) requirements: Vec<TriggerSpec>,
     pub(super) caches: Option<Caches>,
+    pub(super) connections: Option<Connections>,
 }
 
 impl DurableOptions {
@@ -62,7 +66,7 @@ impl DurableOptions {
             slices: None,
             from_beginning: false,
             first_resync: true,
-            lease: Duration::from_secs(10),
+            lease: LEASE,
             concurrency: 8,
             max_batch: 500,
             timeout: Duration::from_secs(30),
@@ -70,6 +74,7 @@ impl DurableOptions {
             filter: Filter::new(),
             requirements: Vec::new(),
             caches: None,
+            connections: None,
         }
     }
 
@@ -143,6 +148,13 @@ impl DurableOptions {
     /// nothing through these caches that is older than its event. The actors' `Herald` does this for its own caches.
     pub fn caches(mut self, caches: Caches) -> Self {
         self.caches = Some(caches);
+        self
+    }
+
+    /// Shares connections with other consumers of this process, instead of two connections of its own. They must lead to the
+    /// database of the consumer's configuration. The actors' `Herald` does this for its durable handlers.
+    pub fn connections(mut self, connections: Connections) -> Self {
+        self.connections = Some(connections);
         self
     }
 

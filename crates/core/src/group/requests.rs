@@ -1,8 +1,8 @@
 //! The connections of a node, and its requests: at most one page, one write, one fetch of parked events and one tick at a time.
 //!
-//! Requests for pages, writes and parked events share one connection, and the server answers them in order. Ticks have a
-//! connection of their own, so that renewing the lease does not wait behind pages. Trimming uses that connection too; the server
-//! cancels it before a renewal is late.
+//! Requests for pages, writes and parked events share one connection, and the server answers them in order. Ticks have another
+//! connection, so that renewing the lease does not wait behind pages. Trimming uses that one too; the server cancels it before a
+//! renewal is late. Other consumers of the process may [share](super::connections) both.
 //!
 //! This module only sends requests and returns their answers. The parts of the [engine](super::engine) decide when to send which.
 
@@ -15,20 +15,19 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, pending};
-use tokio_postgres::Client;
 
 pub(super) use self::reading::{Fetched, Page};
 use self::reading::{Fetching, Reading};
 use self::writing::Writing;
 pub(super) use self::writing::{Refusal, Sent, Written};
+use super::connections::{CONTROL, Connections, Link, Member};
 use super::job::Row;
-use super::link::{CONTROL, Link};
+
 use super::options::DurableOptions;
 use super::requirements;
 use super::slices::Turn;
 use super::store;
 use super::tick::{NodeState, Tick, tick};
-use crate::connect::ConnectConfig;
 use crate::error::Result;
 use crate::outbox::{History, OutboxReader, WAKE_UP_CHANNEL, trim_within};
 use crate::trigger::Checker;
@@ -40,7 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 type Request<T> = Option<LocalBoxFuture<'static, T>>;
 
 pub(super) struct Requests {
-    link: Link,
+    link: Arc<Link>,
+    /// This consumer, for its notifications.
+    member: Arc<Member>,
     /// The server's history that cursors in memory belong to.
     pub(super) history: History,
     /// Whether the database can store any character.
@@ -54,9 +55,8 @@ pub(super) struct Requests {
 }
 
 /// Requests that keep the membership and the outbox up to date.
+#[derive(Default)]
 struct Upkeep {
-    /// The connection for ticks and trimming.
-    client: Arc<Client>,
     ticking: Request<Result<Tick>>,
     confirming: Request<Result<bool>>,
     trimming: Request<Result<u32>>,
@@ -75,6 +75,8 @@ pub(super) enum Answer {
     Trimmed(Result<u32>),
     /// The outbox may have new rows.
     Recorded,
+    /// Another consumer of this process has read new rows.
+    Found,
     /// The state of the group has changed.
     Control,
 }
@@ -86,10 +88,12 @@ pub(super) struct Unfinished {
 }
 
 impl Requests {
-    pub(super) async fn open(config: &ConnectConfig, options: Rc<DurableOptions>) -> Result<Self> {
-        let link = Link::open(config, Arc::clone(&options.group)).await?;
-        let tick_client = Arc::new(config.session_client().await?);
-        store::prepare(&tick_client).await?;
+    pub(super) async fn open(
+        connections: &Connections,
+        options: Rc<DurableOptions>,
+    ) -> Result<Self> {
+        let link = connections.open().await?;
+        let member = link.join(Arc::clone(&options.group));
         let history = History::of(&link.client).await?;
         let is_utf8 = store::is_utf8(&link.client).await?;
         let mut reader = OutboxReader::new(Arc::clone(&link.client));
@@ -99,6 +103,7 @@ impl Requests {
         requirements::confirm(&link.client, &options.group, &checker).await?;
         Ok(Self {
             link,
+            member,
             history,
             is_utf8,
             options,
@@ -106,18 +111,12 @@ impl Requests {
             reading: Reading::new(reader),
             writing: Writing::default(),
             fetching: Fetching::default(),
-            upkeep: Upkeep {
-                client: tick_client,
-                ticking: None,
-                confirming: None,
-                trimming: None,
-            },
+            upkeep: Upkeep::default(),
         })
     }
 
     /// Waits for the next answer or notification. Fails if a request has failed, or a connection has ended. Cancel-safe.
     pub(super) async fn next_answer(&mut self) -> Result<Answer> {
-        let notifications = Arc::clone(&self.link.notifications);
         tokio::select! {
             page = self.reading.answer() => page.map(|page| Answer::Page(Box::new(page))),
             (sent, written) = self.writing.answer() => Ok(Answer::Written(sent, written)),
@@ -125,10 +124,16 @@ impl Requests {
             has_parked = answer(&mut self.upkeep.confirming) => has_parked.map(Answer::Confirmed),
             fetched = self.fetching.answer() => fetched.map(Answer::Fetched),
             trimmed = answer(&mut self.upkeep.trimming) => Ok(Answer::Trimmed(trimmed)),
-            () = notifications.recorded.notified() => Ok(Answer::Recorded),
-            () = notifications.control.notified() => Ok(Answer::Control),
+            () = self.member.recorded.notified() => Ok(Answer::Recorded),
+            () = self.member.found.notified() => Ok(Answer::Found),
+            () = self.member.control.notified() => Ok(Answer::Control),
             error = self.link.ended() => Err(error),
         }
+    }
+
+    /// Makes the node open other connections next time, because the server does not answer on these.
+    pub(super) fn retire(&self) {
+        self.link.retire();
     }
 
     /// Takes the requests that were not answered.
@@ -152,7 +157,8 @@ impl Requests {
 
     pub(super) fn read(&mut self, turn: Turn, rows: usize) {
         let (limit, caches) = (self.limit(), self.options.caches.clone());
-        self.reading.start(turn, rows, limit, caches);
+        let from = (Arc::clone(&self.link), Arc::clone(&self.member));
+        self.reading.start(from, turn, rows, limit, caches);
     }
 
     pub(super) fn is_writing(&self) -> bool {
@@ -188,7 +194,7 @@ impl Requests {
     }
 
     pub(super) fn tick(&mut self, state: NodeState) {
-        let (client, options) = (Arc::clone(&self.upkeep.client), Rc::clone(&self.options));
+        let (client, options) = (Arc::clone(&self.link.upkeep), Rc::clone(&self.options));
         let history = self.history.clone();
         let request = async move {
             let found = async {
@@ -223,14 +229,14 @@ impl Requests {
 
     /// Trims the outbox. Requests of the same connection wait for it, for at most `limit`.
     pub(super) fn trim(&mut self, limit: Duration) {
-        let client = Arc::clone(&self.upkeep.client);
+        let client = Arc::clone(&self.link.upkeep);
         let trimming = async move { trim_within(&client, limit).await };
         self.upkeep.trimming = Some(trimming.boxed_local());
     }
 
     /// Notifies the other nodes, so that they tick. Does nothing unless the returned future is polled.
     pub(super) fn notify_others(&self) -> impl Future<Output = ()> + Send + 'static {
-        let client = Arc::clone(&self.upkeep.client);
+        let client = Arc::clone(&self.link.upkeep);
         let group = Arc::clone(&self.options.group);
         async move {
             let sql = "SELECT pg_catalog.pg_notify($1, $2)";
@@ -242,7 +248,7 @@ impl Requests {
 
     /// Leaves the group, and notifies the other nodes.
     pub(super) async fn leave(&self, node: i64) -> Result<()> {
-        let left = store::leave(&self.upkeep.client, &self.options.group, node).await;
+        let left = store::leave(&self.link.upkeep, &self.options.group, node).await;
         self.notify_others().await;
         left
     }

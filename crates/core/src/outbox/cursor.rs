@@ -127,7 +127,7 @@ impl Point {
     }
 
     /// Returns whether both are the same point, except for closings.
-    fn is_at(&self, other: &Self) -> bool {
+    pub(crate) fn is_at(&self, other: &Self) -> bool {
         self.floor == other.floor && self.begun == other.begun && self.snapshot == other.snapshot
     }
 

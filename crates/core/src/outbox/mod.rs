@@ -63,7 +63,7 @@ pub(crate) use cursor::{Point, Reading};
 pub(crate) use history::History;
 pub(crate) use paging::some;
 pub(crate) use reader::OutboxReader;
-pub(crate) use reader::{Rows, Share};
+pub(crate) use reader::{Difference, PageRows, Rows, Share};
 pub(crate) use retention::trim_within;
 pub use retention::{Retention, set_retention, trim};
 pub use status::{OutboxStatus, status};

@@ -8,7 +8,7 @@ use tokio_postgres::{Row, RowStream, Statement};
 
 use super::cursor::{Point, Reading};
 use super::queries::{BARE_LATE_ROWS, BARE_SINCE, LATE_ROWS, ONE, SINCE, TRIMMED};
-use super::reader::{OutboxReader, Share};
+use super::reader::{OutboxReader, PageRows, Share};
 use super::row::{Recorded, failed, get};
 use crate::error::{Error, Result};
 
@@ -16,18 +16,17 @@ use crate::error::{Error, Result};
 const MAX_PAGE_BYTES: usize = 16 << 20;
 
 impl OutboxReader {
-    /// Returns rows of a difference, whether they are the last ones, and the last closing that was trimmed after they had
-    /// been read. Rows of later closings have not been trimmed.
+    /// Returns rows of a difference.
     ///
     /// The server may be unable to convert a text to UTF-8, which fails the whole page. The reader then requests fewer rows,
     /// and at last a single row without its texts, or several if such rows follow each other.
-    pub(super) async fn page(
+    pub(crate) async fn page(
         &mut self,
         done: &Point,
         reading: &Reading,
         share: &Share,
         limit: usize,
-    ) -> Result<(Vec<Recorded>, bool, i64)> {
+    ) -> Result<PageRows> {
         let most = limit.max(1);
         let mut limit = most.min(self.row_limit).max(1);
         loop {
@@ -50,9 +49,11 @@ impl OutboxReader {
         reading: &Reading,
         share: &Share,
         limit: usize,
-    ) -> Result<(Vec<Recorded>, bool, i64)> {
+    ) -> Result<PageRows> {
         let limit = self.one_by_one.min(limit);
-        let (mut rows, _, trimmed) = self.page_of(done, reading, share, limit, true).await?;
+        let PageRows {
+            mut rows, trimmed, ..
+        } = self.page_of(done, reading, share, limit, true).await?;
         let (mut count, mut unencodable, mut bytes) = (0, 0, 0);
         for row in &mut rows {
             match self.whole(row.id).await {
@@ -75,7 +76,7 @@ impl OutboxReader {
             true => limit.saturating_mul(2),
             false => 1,
         };
-        Ok((rows, false, trimmed))
+        Ok(PageRows::new(rows, false, trimmed))
     }
 
     async fn page_of(
@@ -85,7 +86,7 @@ impl OutboxReader {
         share: &Share,
         limit: usize,
         is_bare: bool,
-    ) -> Result<(Vec<Recorded>, bool, i64)> {
+    ) -> Result<PageRows> {
         let sql_limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let since_position = reading.position.max(done.floor);
         let late: [&(dyn ToSql + Sync); 8] = [
@@ -137,7 +138,7 @@ impl OutboxReader {
             true => rows.len(),
             false => self.row_limit.saturating_mul(2),
         };
-        Ok((rows, is_last, get(&trimmed, "trimmed")?))
+        Ok(PageRows::new(rows, is_last, get(&trimmed, "trimmed")?))
     }
 
     /// Returns a row with its texts, if it still exists.

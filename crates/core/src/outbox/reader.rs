@@ -71,6 +71,81 @@ pub(crate) struct Rows {
     pub(crate) is_gap: bool,
 }
 
+/// A page of a difference.
+#[derive(Debug)]
+pub(crate) struct PageRows {
+    pub(crate) rows: Vec<Recorded>,
+    /// The id of the last row that was read, also if that row is not in `rows`.
+    last: Option<i64>,
+    is_last: bool,
+    /// The last closing that was trimmed after the rows were read. Rows of later closings have not been trimmed.
+    pub(super) trimmed: i64,
+}
+
+impl PageRows {
+    pub(super) fn new(rows: Vec<Recorded>, is_last: bool, trimmed: i64) -> Self {
+        Self {
+            last: rows.last().map(|row| row.id),
+            rows,
+            is_last,
+            trimmed,
+        }
+    }
+
+    /// Returns the rows of a share of this page.
+    pub(crate) fn of(&self, share: &Share) -> Self {
+        let rows = self.rows.iter().filter(|row| share.has(row.hash));
+        Self {
+            rows: rows.cloned().collect(),
+            ..*self
+        }
+    }
+}
+
+impl Cursor {
+    /// Returns what was read: no row was unread, so all parts that are closed by now have been read.
+    pub(crate) fn found_nothing(&self, closed: i64, trimmed: i64) -> Rows {
+        let mut cursor = self.clone();
+        let before = cursor.done.closed;
+        cursor.done.closed = before.max(closed).max(trimmed);
+        Rows {
+            rows: Vec::new(),
+            cursor,
+            is_last: true,
+            is_gap: trimmed > before,
+        }
+    }
+
+    /// Returns what was read: a page of the difference `reading`.
+    pub(crate) fn after(&self, mut reading: Reading, page: PageRows) -> Rows {
+        let mut done = self.done.clone();
+        let is_gap = page.trimmed > done.closed;
+        // Report a gap only once.
+        done.closed = page.trimmed.max(done.closed);
+        // The end may have been read by another slice, before a closing that this cursor has passed.
+        reading.to.closed = reading.to.closed.max(done.closed);
+        if let Some(last) = page.last {
+            reading.position = last;
+        }
+        let cursor = match page.is_last {
+            true => Cursor {
+                done: reading.to,
+                reading: None,
+            },
+            false => Cursor {
+                done,
+                reading: Some(reading),
+            },
+        };
+        Rows {
+            rows: page.rows,
+            cursor,
+            is_last: page.is_last,
+            is_gap,
+        }
+    }
+}
+
 /// The rows that a reader reads.
 #[derive(Clone, Debug)]
 pub(crate) struct Share {
@@ -85,6 +160,16 @@ impl Share {
     pub(crate) fn all() -> Self {
         let (of, slices) = (1, vec![0]);
         Self { of, slices }
+    }
+
+    /// Returns whether it includes rows with this hash.
+    fn has(&self, hash: i32) -> bool {
+        self.slices.contains(&Self::slice(hash, self.of))
+    }
+
+    /// Returns whether it includes all rows.
+    pub(crate) fn is_everything(&self) -> bool {
+        usize::try_from(self.of).is_ok_and(|of| of == self.slices.len())
     }
 
     /// The slice, among `of`, to which a row with this hash belongs. The statements compute the same.
@@ -193,57 +278,22 @@ impl OutboxReader {
         until: Option<&Point>,
         limit: usize,
     ) -> Result<Rows> {
-        let mut cursor = cursor.clone();
-        let closed = cursor.done.closed;
-        let mut reading = match (cursor.reading.take(), until) {
-            (Some(reading), _) => reading,
+        let reading = match (&cursor.reading, until) {
+            (Some(reading), _) => reading.clone(),
             (None, Some(until)) => Reading::of(until.clone()),
             (None, None) => match self.difference(&cursor.done).await? {
                 Difference::Something(to) => Reading::of(to),
-                Difference::Nothing {
-                    closed: now,
-                    trimmed,
-                } => {
-                    // No row was unread, so all parts that are closed by now have been read.
-                    cursor.done.closed = now.max(trimmed);
-                    return Ok(Rows {
-                        rows: Vec::new(),
-                        cursor,
-                        is_last: true,
-                        is_gap: trimmed > closed,
-                    });
+                Difference::Nothing { closed, trimmed } => {
+                    return Ok(cursor.found_nothing(closed, trimmed));
                 }
             },
         };
-        let (rows, is_last, trimmed) = self.page(&cursor.done, &reading, share, limit).await?;
-        let is_gap = trimmed > closed;
-        // Report a gap only once.
-        cursor.done.closed = trimmed.max(closed);
-        // The end may have been read by another slice, before a closing that this cursor has passed.
-        reading.to.closed = reading.to.closed.max(cursor.done.closed);
-        if let Some(row) = rows.last() {
-            reading.position = row.id;
-        }
-        let cursor = match is_last {
-            true => Cursor {
-                done: reading.to,
-                reading: None,
-            },
-            false => Cursor {
-                reading: Some(reading),
-                ..cursor
-            },
-        };
-        Ok(Rows {
-            rows,
-            cursor,
-            is_last,
-            is_gap,
-        })
+        let page = self.page(&cursor.done, &reading, share, limit).await?;
+        Ok(cursor.after(reading, page))
     }
 
     /// Returns the next difference.
-    async fn difference(&mut self, done: &Point) -> Result<Difference> {
+    pub(crate) async fn difference(&mut self, done: &Point) -> Result<Difference> {
         let parameters: [&(dyn ToSql + Sync); 1] = [&done.snapshot.as_str()];
         let (floor, row) = self.after_the_floor(DIFFERENCE, &parameters).await?;
         let closed = get(&row, "closed")?;
@@ -299,7 +349,7 @@ impl OutboxReader {
     }
 }
 
-enum Difference {
+pub(crate) enum Difference {
     /// The end of the difference.
     Something(Point),
     /// There are no rows. Holds the last visible closing, and the closing of the last part that was emptied.

@@ -63,7 +63,6 @@ impl<R: Runner> Engine<R> {
     /// Returns when to [advance](Self::advance) next if no input arrives. The answer to a running request is an input.
     pub(super) fn alarm(&self, now: Instant) -> Instant {
         let mut alarms = vec![
-            self.connection.alarm(),
             self.membership.stop_at(),
             self.attempts.outcomes.summary_due(),
         ];

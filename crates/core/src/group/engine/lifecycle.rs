@@ -13,7 +13,7 @@ impl<R: Runner> Engine<R> {
     pub(super) fn opened(&mut self, requests: Box<Requests>, now: Instant) {
         self.attempts.is_utf8 = requests.is_utf8;
         self.attempts.runner.set_history(&requests.history);
-        if !self.connection.opened(requests, now) {
+        if !self.connection.opened(requests) {
             // The server may assign ids again, so drop everything that was read before. The cursors in the database are consistent
             // with its present history.
             let group = &*self.options.group;
@@ -29,7 +29,7 @@ impl<R: Runner> Engine<R> {
     }
 
     pub(super) fn lost(&mut self, error: &Error, now: Instant) {
-        let (unfinished, delay) = self.connection.lost(now);
+        let (unfinished, delay) = self.connection.lost(error);
         if let Some(unfinished) = unfinished {
             self.acknowledger
                 .not_answered(&unfinished.sent, &mut self.ledger);

@@ -10,8 +10,10 @@ use tokio_postgres::Client;
 use super::{Request, answer};
 use crate::error::{Error, Result};
 use crate::event::Event;
+use crate::group::connections::{Link, Member};
 use crate::group::job::Row;
 use crate::group::options::DurableOptions;
+use crate::group::reads;
 use crate::group::slices::Turn;
 use crate::group::store::{self, ParkedRow};
 use crate::name::TableName;
@@ -26,7 +28,7 @@ pub(in crate::group) struct Page {
 }
 
 pub(super) struct Reading {
-    /// `None` while a page is read.
+    /// Decodes rows. `None` while a page is read.
     reader: Option<OutboxReader>,
     request: Request<(OutboxReader, Result<Page>)>,
 }
@@ -45,6 +47,7 @@ impl Reading {
 
     pub(super) fn start(
         &mut self,
+        from: (Arc<Link>, Arc<Member>),
         turn: Turn,
         rows: usize,
         limit: Duration,
@@ -54,7 +57,7 @@ impl Reading {
             return;
         };
         let reading = async move {
-            let (reader, page) = read(reader, turn, rows, limit).await;
+            let (reader, page) = read(reader, from, turn, rows, limit).await;
             if let (Some(caches), Ok(page)) = (caches, &page) {
                 caches.apply(page.events.iter().flatten()).await;
             }
@@ -72,13 +75,20 @@ impl Reading {
 
 async fn read(
     mut reader: OutboxReader,
+    (link, member): (Arc<Link>, Arc<Member>),
     turn: Turn,
     rows: usize,
     limit: Duration,
 ) -> (OutboxReader, Result<Page>) {
     let page = async {
-        let until = turn.until.as_ref();
-        let rows = reader.rows(&turn.cursor, &turn.share, until, rows).await?;
+        let request = reads::Request {
+            cursor: turn.cursor.clone(),
+            share: turn.share.clone(),
+            until: turn.until.clone(),
+            limit: rows,
+            member,
+        };
+        let rows = link.reads.rows(request).await?;
         let events = reader.events(&rows.rows).await?;
         let events = events.into_iter().zip(&rows.rows);
         let events = events

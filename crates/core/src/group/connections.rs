@@ -1,0 +1,308 @@
+//! The connections that consumers of a process share.
+//!
+//! ```text
+//!   Connections ── open ──► Link: reads, writes, notifications │ ticks, trims
+//!        ▲                   ▲         ▲
+//!   cloned by consumers      └─────────┴── held by consumers while they are connected
+//! ```
+//!
+//! A link is two sessions. It ends when the last consumer that holds it drops it. If a session ends, each of these consumers
+//! finds out, and opens a link again: the first one connects, the others join it. A link on which a request was not answered in
+//! time is *retired*: the consumers that hold it keep it, but no other consumer joins it.
+//!
+//! All tasks of a link run on one runtime. If that is not the runtime of the consumers, a handler that blocks its thread delays
+//! no other consumer.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_postgres::{AsyncMessage, Client};
+
+use super::engine::CONNECT;
+use super::options::LEASE;
+use super::reads::Reads;
+use super::store;
+use crate::connect::{ConnectConfig, Connection};
+use crate::error::{Error, ErrorKind, Result};
+use crate::outbox::WAKE_UP_CHANNEL;
+
+/// The first word of a notification that makes the nodes of a group tick. The name of the group follows. Other notifications on
+/// the channel wake up readers of the outbox.
+pub(super) const CONTROL: &str = "control";
+
+/// The connections of a process to one database, for any number of [consumers](super::Consumer).
+///
+/// Consumers that share connections need two of them together instead of two each, and read new rows of the outbox together.
+/// Give clones to [`DurableOptions::connections`](crate::DurableOptions::connections). The actors' `Herald` does so for its
+/// durable handlers. Cheap to clone.
+///
+/// Nothing is connected before a consumer runs. The connections are driven on the runtime that this was made on. If the
+/// connections are lost, all their consumers reconnect.
+///
+/// ```no_run
+/// # use pgherald_core::group::{Connections, Consumer};
+/// # use pgherald_core::{Attempt, ConnectConfig, DurableOptions, Event, EventHandler, HandlerResult};
+/// # struct Print;
+/// # impl EventHandler for Print {
+/// #     type Event = Event;
+/// #     async fn handle(&self, _: Event, _: Attempt) -> HandlerResult { Ok(()) }
+/// # }
+/// # async fn example() -> pgherald_core::Result<()> {
+/// let config: ConnectConfig = "postgresql://app@localhost/shop".parse()?;
+/// let connections = Connections::new(config.clone());
+/// let greet = DurableOptions::new("greet").connections(connections.clone());
+/// let bill = DurableOptions::new("bill").connections(connections);
+/// let (_, greet) = Consumer::new(config.clone(), greet, || Print)?;
+/// let (_, bill) = Consumer::new(config, bill, || Print)?;
+/// # drop((greet, bill));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Connections(Arc<Shared>);
+
+struct Shared {
+    config: ConnectConfig,
+    /// Where the connections are driven. `None`: where the first consumer runs.
+    runtime: Option<Handle>,
+    link: tokio::sync::Mutex<Weak<Link>>,
+}
+
+impl Connections {
+    /// Makes connections to the database of `config`, to be driven on the current tokio runtime. Outside of a runtime, they are
+    /// driven on the runtime of the consumer that connects.
+    #[must_use]
+    pub fn new(config: ConnectConfig) -> Self {
+        let mut config = config;
+        config.for_listening("consumers", LEASE, CONNECT);
+        Self::of(config, Handle::try_current().ok())
+    }
+
+    /// The connections of a single consumer, on its runtime. `config` is one for listening.
+    pub(super) fn of_one(config: ConnectConfig) -> Self {
+        Self::of(config, None)
+    }
+
+    fn of(config: ConnectConfig, runtime: Option<Handle>) -> Self {
+        Self(Arc::new(Shared {
+            config,
+            runtime,
+            link: tokio::sync::Mutex::default(),
+        }))
+    }
+
+    /// Opens a link, or joins the one that is open. Callers that open one at the same time wait for each other.
+    pub(super) async fn open(&self) -> Result<Arc<Link>> {
+        let mut current = self.0.link.lock().await;
+        if let Some(link) = current.upgrade()
+            && link.is_usable()
+        {
+            return Ok(link);
+        }
+        let opening = Link::open(self.0.config.clone());
+        let link = match &self.0.runtime {
+            None => opening.await,
+            Some(runtime) => runtime.spawn(opening).await.unwrap_or_else(|cause| {
+                let message = "the runtime of the connections has ended";
+                Err(Error::with_source(ErrorKind::Disconnected, message, cause))
+            }),
+        };
+        let link = Arc::new(link?);
+        *current = Arc::downgrade(&link);
+        Ok(link)
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connections").field(&self.0.config).finish()
+    }
+}
+
+impl fmt::Display for Connections {
+    /// Shows where the connections lead, without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.config.fmt(f)
+    }
+}
+
+/// Two sessions, and the tasks that drive them.
+pub(super) struct Link {
+    /// For pages, acknowledgements, parked events, and notifications.
+    pub(super) client: Arc<Client>,
+    /// For ticks and trimming, so that renewing a lease does not wait behind pages.
+    pub(super) upkeep: Arc<Client>,
+    pub(super) reads: Reads,
+    members: Arc<Members>,
+    ended: watch::Receiver<Option<Arc<Error>>>,
+    driver: JoinHandle<()>,
+    is_retired: AtomicBool,
+}
+
+impl Link {
+    async fn open(config: ConnectConfig) -> Result<Self> {
+        let (client, connection) = config.listening_session().await?;
+        let members = Arc::new(Members::default());
+        let (end, ended) = watch::channel(None);
+        let driver = tokio::spawn(drive(connection, Arc::clone(&members), end));
+        let client = Arc::new(client);
+        let link = Self {
+            upkeep: Arc::new(config.session_client().await?),
+            reads: Reads::new(Arc::clone(&client), Arc::clone(&members)),
+            client,
+            members,
+            ended,
+            driver,
+            is_retired: AtomicBool::new(false),
+        };
+        store::prepare(&link.client).await?;
+        store::prepare(&link.upkeep).await?;
+        let listen = format!("LISTEN {WAKE_UP_CHANNEL}");
+        link.client
+            .batch_execute(&listen)
+            .await
+            .map_err(|cause| Error::of_statement("the server refused LISTEN", cause))?;
+        Ok(link)
+    }
+
+    /// Registers a consumer of `group` for notifications.
+    pub(super) fn join(&self, group: Arc<str>) -> Arc<Member> {
+        self.members.join(group)
+    }
+
+    /// Lets no other consumer join.
+    pub(super) fn retire(&self) {
+        self.is_retired.store(true, Ordering::Release);
+    }
+
+    fn is_usable(&self) -> bool {
+        let has_retired = self.is_retired.load(Ordering::Acquire);
+        !has_retired && self.ended.borrow().is_none() && !self.upkeep.is_closed()
+    }
+
+    /// Waits until the first session ends, and returns the cause.
+    pub(super) async fn ended(&self) -> Error {
+        let mut ended = self.ended.clone();
+        let lost = "the connection was lost";
+        match ended.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(cause)) => Error::with_source(ErrorKind::Disconnected, lost, Arc::clone(cause)),
+            _ => Error::new(ErrorKind::Disconnected, "the connection's task has ended"),
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// The consumers that hold a link.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    members: Mutex<Vec<Weak<Member>>>,
+    wake_ups: AtomicU64,
+}
+
+/// What a consumer is notified of.
+#[derive(Debug)]
+pub(super) struct Member {
+    group: Arc<str>,
+    /// A writer says that the outbox has new rows.
+    pub(super) recorded: Notify,
+    /// Another consumer has read new rows.
+    pub(super) found: Notify,
+    /// The state of the group has changed.
+    pub(super) control: Notify,
+}
+
+impl Members {
+    fn join(&self, group: Arc<str>) -> Arc<Member> {
+        let member = Arc::new(Member {
+            group,
+            recorded: Notify::new(),
+            found: Notify::new(),
+            control: Notify::new(),
+        });
+        let mut members = self.lock();
+        members.retain(|member| member.strong_count() > 0);
+        members.push(Arc::downgrade(&member));
+        member
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<Member>>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the consumers that exist now.
+    fn all(&self) -> Vec<Arc<Member>> {
+        self.lock().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn are_several(&self) -> bool {
+        let members = self.lock();
+        members
+            .iter()
+            .filter(|one| one.strong_count() > 0)
+            .nth(1)
+            .is_some()
+    }
+
+    /// The number of wake-ups so far.
+    pub(super) fn wake_ups(&self) -> u64 {
+        self.wake_ups.load(Ordering::Acquire)
+    }
+
+    /// Notifies the other consumers that `finder` has read new rows.
+    pub(super) fn found(&self, finder: &Arc<Member>) {
+        let others = self.all().into_iter();
+        let others = others.filter(|member| !Arc::ptr_eq(member, finder));
+        others.for_each(|member| member.found.notify_one());
+    }
+
+    fn notified(&self, payload: &str) {
+        match payload.split_once(' ') {
+            None => {
+                self.wake_ups.fetch_add(1, Ordering::AcqRel);
+                let all = self.all().into_iter();
+                all.for_each(|member| member.recorded.notify_one());
+            }
+            Some((CONTROL, group)) => {
+                let of_group = self.all().into_iter();
+                let of_group = of_group.filter(|member| *member.group == *group);
+                of_group.for_each(|member| member.control.notify_one());
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+async fn drive(
+    mut connection: Connection,
+    members: Arc<Members>,
+    end: watch::Sender<Option<Arc<Error>>>,
+) {
+    let cause = loop {
+        match poll_fn(|cx| connection.poll_message(cx)).await {
+            Some(Ok(AsyncMessage::Notification(notification))) => {
+                members.notified(notification.payload());
+            }
+            Some(Ok(AsyncMessage::Notice(notice))) => {
+                tracing::info!(severity = notice.severity(), "server: {}", notice.message());
+            }
+            Some(Ok(_)) => {}
+            Some(Err(cause)) => {
+                break Error::with_source(ErrorKind::Disconnected, "the session broke", cause);
+            }
+            None => {
+                break Error::new(ErrorKind::Disconnected, "the server closed the session");
+            }
+        }
+    };
+    end.send_replace(Some(Arc::new(cause)));
+}

@@ -1,0 +1,202 @@
+//! Consumers of one process that share connections.
+
+use std::sync::mpsc;
+
+use pgherald_core::DurableOptions;
+use pgherald_core::group::{Connections, ConsumerHandle};
+use pgherald_testkit::Postgres;
+
+use crate::support::{Log, Scene, all_well, degraded, drained, local, options, report};
+
+const GROUPS: usize = 12;
+
+/// Starts `GROUPS` groups on the same connections, and waits until all are live.
+async fn start_all(scene: &Scene, log: &Log) -> Vec<ConsumerHandle> {
+    let connections = Connections::new(scene.config());
+    let start = |number| {
+        let options = options(&format!("g{number}")).connections(connections.clone());
+        scene.start(options, log, all_well())
+    };
+    let handles: Vec<_> = (0..GROUPS).map(start).collect();
+    for handle in &handles {
+        let live = |health: &pgherald_core::Health| health.is_live();
+        handle.health().wait_for(live).await.unwrap();
+    }
+    handles
+}
+
+async fn have_handled(handles: &[ConsumerHandle], events: u64) {
+    for handle in handles {
+        report(handle, "all handled", |report| report.handled >= events).await;
+        assert_eq!(handle.report().handled, events);
+    }
+}
+
+const SESSIONS: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE 'pgherald consumer%'";
+
+#[tokio::test]
+async fn groups_that_share_connections_use_two_sessions_and_read_rows_once() {
+    local(async {
+        let scene = Scene::new().await;
+        let handles = start_all(&scene, &Log::default()).await;
+        assert_eq!(scene.number(SESSIONS).await, 2);
+        for id in 1..=100 {
+            scene
+                .run(&format!("INSERT INTO jobs VALUES ({id}, 1)"))
+                .await;
+        }
+        have_handled(&handles, 100).await;
+        for handle in &handles {
+            drained(handle).await;
+        }
+        drop(handles);
+        // A session passes its statistics on when it ends.
+        scene.becomes(SESSIONS, 0).await;
+        let read =
+            "SELECT sum(coalesce(idx_tup_fetch, 0) + seq_tup_read)::bigint FROM pg_stat_user_tables
+            WHERE schemaname = 'pgherald' AND relname LIKE 'outbox\\_%' AND relname ~ '[0-9]$'";
+        let read = scene.number(read).await;
+        // Each row is found by looks as well as read. Each group on its own would read all rows.
+        let most = i64::try_from(GROUPS * 100 / 2).unwrap();
+        assert!((100..most).contains(&read), "{read} rows were read");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn groups_at_different_positions_get_in_step_and_lose_nothing() {
+    local(async {
+        let scene = Scene::new().await;
+        let connections = Connections::new(scene.config());
+        let mut handles = Vec::new();
+        // Each group is created while others are reading, behind a transaction that commits late.
+        for number in 0..8 {
+            let mut late = scene.connect().await;
+            let late = late.transaction().await.unwrap();
+            let sql = format!("INSERT INTO jobs VALUES ({}, 1)", number * 10 + 1);
+            late.batch_execute(&sql).await.unwrap();
+            let group = options(&format!("g{number}")).slices(3 + number);
+            let group = group.connections(connections.clone());
+            handles.push(scene.start(group, &Log::default(), all_well()));
+            for id in 2..=10 {
+                let sql = format!("INSERT INTO jobs VALUES ({}, 1)", number * 10 + id);
+                scene.run(&sql).await;
+            }
+            late.commit().await.unwrap();
+        }
+        have_handled(&handles, 80).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn consumers_reconnect_together_after_a_lost_session() {
+    local(async {
+        let scene = Scene::new().await;
+        let handles = start_all(&scene, &Log::default()).await;
+        for round in 1..=3 {
+            let sql = format!(
+                "INSERT INTO jobs SELECT n, 1 FROM generate_series({round}00, {round}49) AS n"
+            );
+            scene.run(&sql).await;
+            let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                WHERE datname = current_database() AND application_name LIKE 'pgherald consumer%'";
+            assert_eq!(scene.number(ended).await, 2);
+            for handle in &handles {
+                let all =
+                    |report: &pgherald_core::group::ConsumerReport| report.handled >= round * 50;
+                report(handle, "handled after the loss", all).await;
+                let live = |health: &pgherald_core::Health| health.is_live();
+                handle.health().wait_for(live).await.unwrap();
+            }
+            scene.becomes(SESSIONS, 2).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_group_that_fails_does_not_disturb_those_it_shares_connections_with() {
+    local(async {
+        let scene = Scene::new().await;
+        let connections = Connections::new(scene.config());
+        let start = |options: DurableOptions| {
+            let options = options.connections(connections.clone());
+            scene.start(options, &Log::default(), all_well())
+        };
+        let sound = start(options("sound"));
+        report(&sound, "connected", |report| report.slices == 8).await;
+        let gone = start(options("gone"));
+        report(&gone, "connected", |report| report.slices == 8).await;
+        let pids = "SELECT coalesce(sum(pid), 0)::bigint FROM pg_stat_activity
+            WHERE datname = current_database() AND application_name LIKE 'pgherald consumer%'";
+        let before = scene.number(pids).await;
+        scene
+            .run("DELETE FROM pgherald.consumer_group WHERE name = 'gone'")
+            .await;
+        // Its consumer finds that out, and creates it again on the same sessions.
+        let sql = "SELECT count(*) FROM pgherald.consumer_group WHERE name = 'gone'";
+        scene.becomes(sql, 1).await;
+        assert_eq!(scene.number(pids).await, before);
+        let wrong = start(options("sound").slices(9));
+        degraded(&wrong, "has 8 slices").await;
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        have_handled(&[sound], 1).await;
+        assert_eq!(scene.number(pids).await, before);
+    })
+    .await;
+}
+
+/// The connections run on another runtime than the handler that blocks its thread.
+#[tokio::test]
+async fn a_blocked_handler_delays_no_other_consumer_of_its_connections() {
+    local(async {
+        let url = Postgres::shared()
+            .await
+            .unwrap()
+            .create_database()
+            .await
+            .unwrap();
+        let scene = Scene::at(url.clone()).await;
+        let connections = Connections::new(scene.config());
+        let (blocked, is_blocked) = tokio::sync::oneshot::channel();
+        let (unblock, wait) = mpsc::channel::<()>();
+        let shared = connections.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(local(async {
+                let blocked = std::cell::Cell::new(Some(blocked));
+                let plan = move |_: &str, _: u32| {
+                    if let Some(blocked) = blocked.take() {
+                        blocked.send(()).unwrap();
+                        wait.recv().unwrap();
+                    }
+                    Ok(())
+                };
+                let scene = Scene::connected(url).await;
+                let options = options("blocked").connections(shared);
+                let handle = scene.start(options, &Log::default(), Box::new(plan));
+                report(&handle, "handled", |report| report.handled >= 20).await;
+                drained(&handle).await;
+            }));
+        });
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        is_blocked.await.unwrap();
+        let free = scene.start(
+            options("free").connections(connections),
+            &Log::default(),
+            all_well(),
+        );
+        scene
+            .run("INSERT INTO jobs SELECT n, 1 FROM generate_series(2, 20) AS n")
+            .await;
+        have_handled(&[free], 20).await;
+        unblock.send(()).unwrap();
+        let joined = tokio::task::spawn_blocking(|| thread.join().unwrap());
+        joined.await.unwrap();
+    })
+    .await;
+}
