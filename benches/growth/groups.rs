@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pgherald::group::Consumer;
+use pgherald::group::{Connections, Consumer};
 use pgherald::{ConnectConfig, DurableOptions};
 
 use crate::cost::Cost;
@@ -26,6 +26,16 @@ pub(crate) async fn measure(asked: &Asked) {
         }
         print(slices, "KiB/s", sizes, &costs);
     }
+    let single = "groups, slices, client per event";
+    if asked.wants(single) {
+        let sizes = asked.sizes(&[8, 256, 1_024], &[8, 32, 256, 1_024]);
+        let mut costs = Vec::new();
+        for size in sizes {
+            let slices = u16::try_from(*size).unwrap();
+            costs.push(backlog(slices).await.as_secs_f64() * 1e6 / f64::from(BACKLOG));
+        }
+        print(single, "µs", sizes, &costs);
+    }
     if groups.iter().any(|name| asked.wants(name)) {
         let sizes = &[1, 10, 50];
         let (mut transactions, mut server) = (Vec::new(), Vec::new());
@@ -41,14 +51,45 @@ pub(crate) async fn measure(asked: &Asked) {
     }
 }
 
+const BACKLOG: u32 = 50_000;
+
+/// The client's time for a backlog of single events, without the time to start.
+async fn backlog(slices: u16) -> Duration {
+    let stage = Stage::new().await;
+    stage.recorded("t").await;
+    let options = || DurableOptions::new("g").slices(slices);
+    let config: ConnectConfig = stage.url.parse().unwrap();
+    let start = || {
+        let (config, options) = (config.clone(), options());
+        Node::start(move || Consumer::new(config, options, || Nothing))
+    };
+    let node = start();
+    let mut health = node.handle.health();
+    health.wait_for(pgherald::Health::is_live).await.unwrap();
+    let before = Cost::so_far(&stage.server, &stage.client).await;
+    let sql = format!("INSERT INTO t0 SELECT generate_series(1, {BACKLOG})");
+    stage.run(&sql).await;
+    while node.handle.report().handled < u64::from(BACKLOG) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let cost = Cost::so_far(&stage.server, &stage.client)
+        .await
+        .since(before);
+    node.drain().await;
+    cost.client
+}
+
 const SPAN: Duration = Duration::from_secs(8);
 
 /// The cost of 10 writes per second that these groups consume.
 async fn trickle(stage: &Stage, groups: Vec<DurableOptions>) -> Cost {
     stage.recorded("t").await;
     let mut nodes = Vec::new();
+    let config: ConnectConfig = stage.url.parse().unwrap();
+    let connections = Connections::new(config.clone());
     for options in groups {
-        let config: ConnectConfig = stage.url.parse().unwrap();
+        let config = config.clone();
+        let options = options.connections(connections.clone());
         let node = Node::start(move || Consumer::batches(config, options, || Nothing));
         let mut health = node.handle.health();
         health.wait_for(pgherald::Health::is_live).await.unwrap();

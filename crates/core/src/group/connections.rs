@@ -139,7 +139,7 @@ pub(super) struct Link {
     pub(super) upkeep: Arc<Client>,
     pub(super) reads: Reads,
     members: Arc<Members>,
-    ended: watch::Receiver<Option<Arc<Error>>>,
+    ended: watch::Receiver<Option<Error>>,
     driver: JoinHandle<()>,
     is_retired: AtomicBool,
 }
@@ -188,11 +188,11 @@ impl Link {
     /// Waits until the first session ends, and returns the cause.
     pub(super) async fn ended(&self) -> Error {
         let mut ended = self.ended.clone();
-        let lost = "the connection was lost";
-        match ended.wait_for(Option::is_some).await.as_deref() {
-            Ok(Some(cause)) => Error::with_source(ErrorKind::Disconnected, lost, Arc::clone(cause)),
-            _ => Error::new(ErrorKind::Disconnected, "the connection's task has ended"),
-        }
+        let cause = ended.wait_for(Option::is_some).await;
+        let cause = cause.ok().and_then(|cause| cause.clone());
+        cause.unwrap_or_else(|| {
+            Error::new(ErrorKind::Disconnected, "the connection's task has ended")
+        })
     }
 }
 
@@ -285,7 +285,7 @@ impl Members {
 async fn drive(
     mut connection: Connection,
     members: Arc<Members>,
-    end: watch::Sender<Option<Arc<Error>>>,
+    end: watch::Sender<Option<Error>>,
 ) {
     let cause = loop {
         match poll_fn(|cx| connection.poll_message(cx)).await {
@@ -297,12 +297,16 @@ async fn drive(
             }
             Some(Ok(_)) => {}
             Some(Err(cause)) => {
-                break Error::with_source(ErrorKind::Disconnected, "the session broke", cause);
+                break Error::with_source(
+                    ErrorKind::Disconnected,
+                    "the connection was lost",
+                    cause,
+                );
             }
             None => {
-                break Error::new(ErrorKind::Disconnected, "the server closed the session");
+                break Error::new(ErrorKind::Disconnected, "the server closed the connection");
             }
         }
     };
-    end.send_replace(Some(Arc::new(cause)));
+    end.send_replace(Some(cause));
 }

@@ -22,6 +22,7 @@ mod parks;
 mod reading;
 mod window;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use self::acknowledging::Stored;
@@ -46,6 +47,19 @@ pub(super) struct Slices {
     turn: usize,
     /// Slices whose cursor would move back. Such a cursor is not written.
     went_back: Vec<(i32, Error)>,
+    /// `None` after a change that may concern many slices.
+    totals: Cell<Option<Totals>>,
+}
+
+/// Sums over all slices. The limits of the intake need them after each event, so they are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Totals {
+    /// The number of slices that are not being given back.
+    kept: usize,
+    /// The number and the bytes of the pending events of held-up slices.
+    held_up: (usize, usize),
+    /// The bytes of the events to park, without those of held-up slices.
+    parking: usize,
 }
 
 #[derive(Debug)]
@@ -83,12 +97,14 @@ impl Slices {
             is_held_up: false,
         };
         self.owned.insert(slice, claimed);
+        self.totals.take();
     }
 
     /// Removes a slice that another node owns, or may own.
     pub(super) fn forget(&mut self, slice: i32) {
         if let Some(slice) = self.owned.remove(&slice) {
             self.pending -= slice.window.unfinished().count();
+            self.totals.take();
         }
     }
 
@@ -152,12 +168,35 @@ impl Slices {
                 slice.is_releasing = true;
             }
         }
+        self.totals.take();
     }
 
     /// The number of slices that are not being given back.
     pub(super) fn kept(&self) -> usize {
-        let slices = self.owned.values();
-        slices.filter(|slice| !slice.is_releasing).count()
+        self.totals().kept
+    }
+
+    fn totals(&self) -> Totals {
+        let totals = self.totals.get().unwrap_or_else(|| self.sums());
+        self.totals.set(Some(totals));
+        totals
+    }
+
+    fn sums(&self) -> Totals {
+        let mut totals = Totals::default();
+        for slice in self.owned.values() {
+            totals.kept += usize::from(!slice.is_releasing);
+            match slice.is_held_up {
+                true => {
+                    for event in slice.window.unfinished() {
+                        totals.held_up.0 += 1;
+                        totals.held_up.1 += event.bytes;
+                    }
+                }
+                false => totals.parking += slice.parks.bytes(),
+            }
+        }
+        totals
     }
 
     /// Whether the only slices left are held-up ones, which cannot be given back. They are free when the node leaves the group.
@@ -170,18 +209,14 @@ impl Slices {
 
     /// Holds a slice up after a refused write, or ends that. Returns whether the slice was held up before.
     pub(super) fn hold_up(&mut self, slice: i32, is_held_up: bool) -> bool {
+        self.totals.take();
         let slice = self.owned.get_mut(&slice);
         slice.is_some_and(|slice| std::mem::replace(&mut slice.is_held_up, is_held_up))
     }
 
     /// The number and the bytes of the pending events of held-up slices.
     pub(super) fn held_up(&self) -> (usize, usize) {
-        let slices = self.owned.values();
-        let held_up = slices.filter(|slice| slice.is_held_up);
-        let pending = held_up.flat_map(|slice| slice.window.unfinished());
-        pending.fold((0, 0), |(count, bytes), event| {
-            (count + 1, bytes + event.bytes)
-        })
+        self.totals().held_up
     }
 
     // Handling events.
@@ -210,6 +245,9 @@ impl Slices {
             && slice.window.finish(event)
         {
             self.pending -= 1;
+            if slice.is_held_up {
+                self.totals.take();
+            }
         }
     }
 
@@ -224,15 +262,19 @@ impl Slices {
                 read,
                 ..
             } = slice;
+            let before = parks.bytes();
             parks.push(park, || window.cursor(read));
+            if let Some(totals) = self.totals.get_mut()
+                && !slice.is_held_up
+            {
+                totals.parking += parks.bytes() - before;
+            }
         }
     }
 
     /// Bytes of the events to park, without those of held-up slices.
     pub(super) fn bytes(&self) -> usize {
-        let slices = self.owned.values();
-        let free = slices.filter(|slice| !slice.is_held_up);
-        free.map(|slice| slice.parks.bytes()).sum()
+        self.totals().parking
     }
 
     /// Whether this event may still have to be written to the parked events.

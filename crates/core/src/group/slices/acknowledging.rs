@@ -91,6 +91,7 @@ impl Slices {
         with_idle: bool,
         may_write: impl Fn(i32) -> bool,
     ) -> Vec<Acknowledgement> {
+        self.totals.take();
         let mut due = Vec::new();
         for (number, slice) in &mut self.owned {
             let is_busy = slice.is_writing || by_themselves && slice.running > 0;
@@ -125,6 +126,7 @@ impl Slices {
     /// Handles an acknowledgement that the attempt has written itself.
     pub(in crate::group) fn committed(&mut self, number: i32, event: u64) {
         if let Some(slice) = self.owned.get_mut(&number) {
+            self.totals.take();
             slice.parks.join();
             if let Some(event) = slice.window.front() {
                 slice.stored.cursor = event.cursor();
@@ -164,6 +166,7 @@ impl Slices {
 
     /// Handles acknowledgements that were not written, or whose outcome is unknown.
     pub(in crate::group) fn not_acknowledged(&mut self, sent: Vec<Acknowledgement>) {
+        self.totals.take();
         for one in sent {
             if let Some(slice) = self.current_mut(one.slice, one.epoch) {
                 slice.is_writing = false;

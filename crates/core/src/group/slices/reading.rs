@@ -112,6 +112,9 @@ impl Slices {
     ) -> Option<u64> {
         let slice = self.owned.get_mut(&slice)?;
         self.pending += 1;
+        if slice.is_held_up {
+            self.totals.take();
+        }
         Some(slice.window.push(&slice.read, span, id, bytes))
     }
 

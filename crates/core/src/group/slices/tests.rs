@@ -150,6 +150,52 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn totals_are_the_sums_over_all_slices(
+        steps in proptest::collection::vec((0_u8..7, 0_usize..100), 1..100),
+    ) {
+        let mut slices = Slices::default();
+        let mut open: Vec<(i32, u64)> = Vec::new();
+        for (now, (what, pick)) in (1..).zip(steps) {
+            let slice = (pick as i32) % SLICES;
+            match what {
+                0 => slices.insert(SLICES, slice, now, &at(0)),
+                1 => _ = slices.hold_up(slice, pick % 2 == 0),
+                2 => slices.release(pick % 2),
+                3 => {
+                    let Some(turn) = slices.turn() else { continue };
+                    let (ids, after) = page(&turn, now, 5);
+                    let span = Slices::span(&turn, &after);
+                    // The slice may have been held up since the page was requested.
+                    slices.hold_up(slice, pick % 3 == 0);
+                    for id in ids {
+                        let slice = slice_of(id);
+                        if slices.accepts(&turn, slice, id).is_some() {
+                            open.push((slice, slices.take_in(slice, &span, id, pick).unwrap()));
+                        }
+                    }
+                    slices.advance(&turn, &after);
+                }
+                4 => {
+                    for (slice, number) in open.drain(..open.len() / 2) {
+                        slices.finish(slice, number);
+                    }
+                }
+                5 => slices.park(Park { slice, ..park(now) }),
+                _ => {
+                    let all = slices.acknowledge(false, true, |_| true);
+                    match pick % 2 {
+                        0 => slices.not_acknowledged(all),
+                        _ => _ = slices.acknowledged(all, &[0]),
+                    }
+                }
+            }
+            prop_assert_eq!(slices.totals(), slices.sums());
+        }
+    }
+}
+
 #[test]
 fn cursor_that_would_move_back_is_not_written_and_its_slice_is_reported() {
     let mut slices = Slices::default();
