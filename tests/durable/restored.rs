@@ -10,7 +10,9 @@ use pgherald_core::group::Seek;
 use pgherald_testkit::Postgres;
 use tokio_postgres::Client;
 
-use crate::support::{LIMIT, Log, Scene, all_well, connect, drained, local, options, report};
+use crate::support::{
+    LIMIT, Log, Scene, all_well, connect, drained, local, options, report, until,
+};
 
 const LAG: &str = "SELECT lag_events FROM pgherald.consumer_group_status";
 const WAITING: &str = "SELECT lag_events + parked FROM pgherald.consumer_group_status";
@@ -90,9 +92,22 @@ async fn dumped(server: &Postgres) -> Scene {
     scene
 }
 
+/// Waits until each of these lines was logged.
+async fn contains(log: &Log, lines: &[&str]) {
+    let is = || {
+        let logged = log.lines();
+        lines
+            .iter()
+            .all(|line| logged.iter().any(|one| one == line))
+    };
+    until(&format!("{lines:?}"), is, || format!("{:?}", log.lines())).await;
+}
+
 fn sorted(log: &Log) -> Vec<String> {
     let mut lines = log.lines();
     lines.sort();
+    // An event that was handled just before the consumer has detected the new history is handled again.
+    lines.dedup();
     lines
 }
 
@@ -257,9 +272,9 @@ async fn data_restored_from_another_database_begins_a_new_history() {
         }
         // The group detects the new history by itself.
         scene.run("INSERT INTO jobs VALUES (102, 1)").await;
-        log.has(3).await;
+        contains(&log, &["102=1#1", "resync restored"]).await;
         scene.run("INSERT INTO jobs VALUES (103, 1)").await;
-        log.has(4).await;
+        contains(&log, &["103=1#1"]).await;
         assert_eq!(sorted(&log), ["101=1#1", "102=1#1", "103=1#1", "resync restored"]);
         let lag = "SELECT sum(lag_events)::bigint FROM pgherald.consumer_group_status WHERE name = 'h'";
         scene.becomes(lag, 0).await;
@@ -341,9 +356,9 @@ async fn a_running_group_detects_a_new_history() {
         scene
             .run("DELETE FROM pgherald.outbox_history; INSERT INTO jobs VALUES (2, 1)")
             .await;
-        log.has(3).await;
+        contains(&log, &["2=1#1", "resync restored"]).await;
         scene.run("INSERT INTO jobs VALUES (3, 1)").await;
-        log.has(4).await;
+        contains(&log, &["3=1#1"]).await;
         assert_eq!(sorted(&log), ["1=1#1", "2=1#1", "3=1#1", "resync restored"]);
         drained(&handle).await;
     })

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -25,7 +26,7 @@ pub(crate) struct Point {
     pub(crate) floor: i64,
     /// A transaction id assigned shortly after the snapshot. Transactions from this id on had not begun, so their ids in the
     /// outbox are greater than `floor`.
-    pub(crate) begun: String,
+    pub(crate) begun: Arc<str>,
     /// The last visible closing of a part.
     pub(crate) closed: i64,
 }
@@ -46,7 +47,7 @@ impl Cursor {
             // No transaction was visible in it.
             snapshot: Snapshot("1:1:".into()),
             floor: 0,
-            begun: "1".to_owned(),
+            begun: "1".into(),
             closed: trimmed,
         };
         Self {
@@ -145,8 +146,7 @@ impl Point {
         Some(Self {
             snapshot: Snapshot::parse(snapshot)?,
             floor: floor.parse().ok()?,
-            begun: (is_number(begun) && begun.parse::<u64>().is_ok())
-                .then(|| (*begun).to_owned())?,
+            begun: (is_number(begun) && begun.parse::<u64>().is_ok()).then(|| (*begun).into())?,
             closed: closed.parse().ok()?,
         })
     }
@@ -163,7 +163,7 @@ fn is_number(text: &str) -> bool {
 
 /// A `pg_snapshot`, as PostgreSQL writes it: `xmin:xmax:xip,xip,…`.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Snapshot(Box<str>);
+pub(crate) struct Snapshot(Arc<str>);
 
 impl Snapshot {
     /// Parses a snapshot as strictly as PostgreSQL does: `0 < xmin <= xmax`, and the open transactions are between them, in

@@ -92,7 +92,7 @@ impl OutboxReader {
         let late: [&(dyn ToSql + Sync); 8] = [
             &done.snapshot.as_str(),
             &done.floor,
-            &done.begun,
+            &&*done.begun,
             &reading.to.snapshot.as_str(),
             &reading.position,
             &sql_limit,

@@ -200,7 +200,7 @@ impl OutboxReader {
         let done = Point {
             snapshot: snapshot(&row)?,
             floor,
-            begun: get(&row, "begun")?,
+            begun: get::<&str>(&row, "begun")?.into(),
             closed: get(&row, "closed")?,
         };
         Ok(Cursor {
@@ -297,12 +297,12 @@ impl OutboxReader {
         let parameters: [&(dyn ToSql + Sync); 1] = [&done.snapshot.as_str()];
         let (floor, row) = self.after_the_floor(DIFFERENCE, &parameters).await?;
         let closed = get(&row, "closed")?;
-        Ok(match get::<Option<String>>(&row, "begun")? {
+        Ok(match get::<Option<&str>>(&row, "begun")? {
             Some(begun) => {
                 let to = Point {
                     snapshot: snapshot(&row)?,
                     floor,
-                    begun,
+                    begun: begun.into(),
                     closed,
                 };
                 to.check_follows(done)?;
