@@ -3,8 +3,8 @@
 //! A [`Source`] reconnects by itself, forever, and emits only [`Signal`]s, so nothing downstream depends on the kind of
 //! source. [`NotifySource`] listens to NOTIFY, [`OutboxSource`] reads the outbox, and [`Joined`] combines two sources.
 //!
-//! Shared modules: `options` (settings), `reconnect` (when to connect again), `wire` (the connection), `listen`, `heartbeat`,
-//! `watcher` (checks the triggers), and `drift` (changes of triggers and tables).
+//! Shared modules: `options` (settings), `wire` (the connection), `listen`, `heartbeat`, `watcher` (checks the triggers), and
+//! `drift` (changes of triggers and tables). The crate's `reconnect` decides when to connect again.
 
 mod drift;
 mod heartbeat;
