@@ -22,6 +22,7 @@ pages! {
     axum_and_sqlx: "axum-and-sqlx.md";
     command: "command.md";
     operations: "operations.md";
+    sizing: "sizing.md";
     rolling_deploys: "rolling-deploys.md";
     migrating_from_pgcachewatch: "migrating-from-pgcachewatch.md";
 }

@@ -3,7 +3,7 @@
 //! - [`ListenerActor`] runs a source and sends [`Events`] to its subscribers.
 //! - [`HandlerActor`] runs an [`EventHandler`](pgherald_core::EventHandler) on events.
 //! - [`CacheActor`] applies events to a cache.
-//! - [`DurableActor`] runs a durable handler, which reads the outbox on a connection of its own.
+//! - [`DurableActor`] runs a durable handler, which reads the outbox by itself, not through the listener.
 //! - [`Herald`] starts these actors, and shuts them down in the right order.
 //!
 //! | message | to | answer |

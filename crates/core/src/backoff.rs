@@ -6,7 +6,7 @@ use std::time::Duration;
 ///
 /// The delay before attempt `n` (counted from 0) is drawn evenly from zero to `min(cap, base · 2ⁿ)`. Full jitter spreads
 /// clients that lost the same server at the same moment; see Marc Brooker, "Exponential Backoff and Jitter", AWS Architecture
-/// Blog, 2015.
+/// Blog, 2015. Each user of a `Backoff` sets its own limits.
 ///
 /// ```
 /// use std::time::Duration;

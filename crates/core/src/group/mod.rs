@@ -56,9 +56,9 @@
 //!
 //! Limits:
 //! - A consumer needs two connections: one for pages and acknowledgements, one for the lease. Consumers of one process can
-//!   [share](Connections) them. A transactional consumer needs one more for each concurrent attempt. They must be direct, because prepared statements fail behind a pooler in transaction
-//!   mode. The role needs the rights to read the outbox, to change the tables of groups, and to execute
-//!   `pgherald.trim_outbox`. The installing role has them.
+//!   [share](Connections) them. A transactional consumer needs one more for each concurrent attempt. They must be direct, because
+//!   prepared statements fail behind a pooler in transaction mode. The role needs the rights to read the outbox, to change the
+//!   tables of groups, and to execute `pgherald.trim_outbox`. The installing role has them.
 //! - A consumer whose code blocks its thread for longer than the lease loses its slices. A plain handler of that consumer may
 //!   then still handle a row while the next owner handles the same row.
 //! - A failing row blocks no other row, until there are 100,000 failing rows. The consumer then reads nothing new, and logs

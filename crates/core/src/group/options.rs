@@ -87,7 +87,8 @@ impl DurableOptions {
     /// Sets the number of slices over which keys are spread: 1 to 1,024. Default: 32.
     ///
     /// At most so many consumers can share the work, and at most so many attempts of a transactional handler run at a time. The
-    /// number is fixed when the group is created. Each slice costs a small write per acknowledgement.
+    /// number is fixed when the group is created. Each slice costs a small write: with the acknowledgement of its events, and at
+    /// most every 30 s while it has none.
     pub fn slices(mut self, count: u16) -> Self {
         self.slices = Some(i32::from(count));
         self

@@ -1,9 +1,10 @@
-//! Tasks that a handler has given up.
+//! Handlers: which task may run, how an attempt runs, and what follows a failure.
 //!
-//! [`EventHandler`] is the trait that users implement. Its `given_up` receives a [`GivenUp`].
+//! [`EventHandler`] is the trait that users implement. Its `given_up` receives a [`GivenUp`]: the [`Task`] that is not tried again,
+//! and the last [`Failure`].
 
-// A host of handlers combines three parts: `Schedule` decides which tasks may run now, `contain` runs one attempt and contains
-// panics and timeouts, and `RetryPolicy` decides what follows a failure.
+// A host of handlers, ephemeral or durable, combines three parts: `Schedule` decides which tasks may run now, `contain` runs one
+// attempt and contains panics and timeouts, and `RetryPolicy` decides what follows a failure.
 
 pub(crate) mod contain;
 pub(crate) mod event_handler;

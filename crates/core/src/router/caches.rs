@@ -10,8 +10,8 @@ use crate::event::Event;
 
 /// The caches of a [`Listener`](crate::Listener). Cheap to clone, and usable from any thread.
 ///
-/// A consumer of a group reads the outbox on its own connection, and may receive an event before the listener does. It uses
-/// this handle to have the caches apply the event first; see [`DurableOptions::caches`](crate::DurableOptions::caches).
+/// A consumer of a group reads the outbox by itself, and may receive an event before the listener does. It uses this handle to
+/// have the caches apply the event first; see [`DurableOptions::caches`](crate::DurableOptions::caches).
 #[derive(Clone, Debug)]
 pub struct Caches {
     shared: Arc<Shared>,

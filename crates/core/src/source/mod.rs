@@ -3,8 +3,11 @@
 //! A [`Source`] reconnects by itself, forever, and emits only [`Signal`]s, so nothing downstream depends on the kind of
 //! source. [`NotifySource`] listens to NOTIFY, [`OutboxSource`] reads the outbox, and [`Joined`] combines two sources.
 //!
-//! Shared modules: `options` (settings), `reconnect` (when to connect again), `wire` (the connection), `listen`, `heartbeat`,
-//! `watcher` (checks the triggers), and `drift` (changes of triggers and tables).
+//! A source outside this crate implements [`Source`] under the contract of [`Signal`], and is run by [`supervise`](supervise())
+//! or by the actors' `ListenerActor`. `HeraldBuilder` and `pgherald watch` know only the two built-in kinds.
+//!
+//! Shared modules: `options` (settings), `wire` (the connection), `listen`, `heartbeat`, `watcher` (checks the triggers), and
+//! `drift` (changes of triggers and tables). The crate's `reconnect` decides when to connect again.
 
 mod drift;
 mod heartbeat;

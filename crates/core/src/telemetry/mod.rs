@@ -1,14 +1,14 @@
 //! The names of pgherald's metrics and spans. They are a contract with dashboards and alerts.
 //!
 //! Metrics go to the recorder that the program has installed for the [`metrics`] facade, if any. Install it before listeners,
-//! caches and handlers are started, because anything started earlier is not measured. Each constant names a metric.
-//! [`METRICS`] lists all metrics with unit and labels, and [`describe`] registers their descriptions with the recorder.
+//! caches and handlers are started, because anything started earlier is not measured. [`METRICS`] lists the name, kind, unit,
+//! labels and description of each metric, and [`describe`] registers the descriptions with the recorder.
 //!
 //! Labels distinguish subscriptions, handlers and caches by the names that the program gave them. Several of the same name in
 //! one process are added up. Caches count hits by themselves, and report them to the recorder once a second.
 //!
-//! Spans are those of the `tracing` crate. The span of an attempt ([`SPAN_ATTEMPT`]) carries the event's data since its
-//! commit, so logs and requests of the handler can be traced back to the event.
+//! Spans are those of the `tracing` crate, and [`SPANS`] lists their names. The span of an attempt (`pgherald.attempt`) has the
+//! event's number, table, operation and time, so logs and requests of the handler can be traced back to the event.
 //!
 //! ```
 //! use pgherald_core::telemetry;
@@ -17,6 +17,8 @@
 //! telemetry::describe();
 //! assert!(telemetry::METRICS.iter().any(|metric| metric.name == "pgherald_events_dropped_total"));
 //! ```
+
+// To add a metric, add an entry to `names.rs` and record it in `tests/telemetry/metrics.rs`.
 
 mod cache;
 pub(crate) mod handler;

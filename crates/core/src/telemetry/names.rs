@@ -23,8 +23,7 @@ pub struct Metric {
     pub kind: MetricKind,
     /// What is counted, `seconds`, or `bytes`.
     pub unit: &'static str,
-    /// The labels of the metric. Their values are names that the program gave, or words that the metric's constant lists, but
-    /// never keys of rows.
+    /// The labels of the metric. Their values are names that the program gave, or words of a fixed set, but never keys of rows.
     pub labels: &'static [&'static str],
     /// The description.
     pub help: &'static str,

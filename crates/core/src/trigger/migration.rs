@@ -13,6 +13,15 @@
 //! functions of watched tables are upgraded afterwards, by a new plan. Until then, the functions of the previous version still
 //! record rows, so a migration must leave tables that they can write to.
 //!
+//! **A new column of the outbox** has to be nullable or to have a default, because those functions do not write it. Parked events
+//! are copies of rows, so `pgherald.parked_event` needs the column too. Add it to:
+//! - the INSERTs of `sql/objects/outbox_rows.sql`, `sql/objects/outbox_whole.sql` and `outbox.rs`, where it applies to them
+//! - `outbox/row.rs`, which reads rows
+//! - the statements that copy rows to parked events: `group/sql/acknowledge.sql` with `group/store/progress.rs`, and
+//!   `sql/objects/begin_history_body.sql`
+//! - the statements that read parked events: `group/sql/parked_rows.sql` and `group/sql/parked_list.sql`
+//! - the view `outbox_event`, as its last column: `CREATE OR REPLACE VIEW` can only add columns at the end
+//!
 //! **Guarantees.** Each migration is one transaction, which also sets the new version. No migration runs while a consumer is
 //! live, because the consumer would continue with statements of the earlier version.
 

@@ -91,6 +91,11 @@
 //!   key that does not fit into a payload. TRUNCATE of a partitioned table is announced once for the table and once for each
 //!   partition.
 //! - If the keys do not fit into one payload, several are sent, and each is complete in itself.
+//! - `v` is the version of the payload, not that of the installed objects.
+//!
+//! `sql/objects/notify_rows_body.sql` writes the payload. `sql/objects/failure.sql` writes the payload about the whole table if
+//! the function fails. `event/decode.rs` reads both; its `VERSION` is the newest `v` that it supports. A listener that receives a
+//! newer `v` emits a `Resync` in place of the event, so upgrade listeners before triggers.
 //!
 //! **Limits.**
 //! - PostgreSQL refuses `PREPARE TRANSACTION` after NOTIFY, so two-phase commits cannot write to a watched table. With

@@ -7,6 +7,12 @@
 //! ```
 //!
 //! A check without a subject, such as an outbox, is skipped. A check that cannot run has failed; the other checks still run.
+//!
+//! To add a check:
+//! - Call it in `run`, before *consumers*, which has to be last. It returns at least one finding in each run, even if that says
+//!   that it was skipped.
+//! - Add its name to the list in `crates/cli/tests/command/doctor.rs`, with a test that its fix works.
+//! - Add a section of the same name to `docs/operations.md`.
 
 mod consumers;
 mod finding;
