@@ -12,7 +12,6 @@
 //! each panic.
 
 mod options;
-mod report;
 
 use std::time::{Duration, SystemTime};
 
@@ -32,9 +31,9 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 pub use options::EphemeralOptions;
-pub use report::HandlerReport;
 
 use crate::messages::{Drain, Events, GetReport, Subscribe};
+use crate::report::HandlerReport;
 
 /// The number of tasks that may be held although they cannot run now: they back off, or wait behind a task of the same row
 /// that does.

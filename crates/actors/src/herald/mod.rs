@@ -32,9 +32,10 @@ use place::Place;
 
 use crate::cache::CacheActor;
 use crate::durable::DurableActor;
-use crate::handler::{EphemeralOptions, HandlerActor, HandlerReport};
-use crate::listener::{ListenerActor, ShutdownReport};
+use crate::handler::{EphemeralOptions, HandlerActor};
+use crate::listener::ListenerActor;
 use crate::messages::{Drain, GetStatus, OpenSubscription, Shutdown, Subscribe};
+use crate::report::{HandlerReport, ShutdownReport};
 
 /// A running listener, and the caches and handlers that were started on it.
 ///

@@ -1,0 +1,7 @@
+//! The reports in which actors answer. The messages name them as their answers, and the actors make them.
+
+mod handler;
+mod listener;
+
+pub use handler::HandlerReport;
+pub use listener::{ShutdownReport, SubscriptionReport};
