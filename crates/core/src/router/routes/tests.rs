@@ -8,17 +8,19 @@ use super::Routes;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::operation::{Operation, OperationSet};
-use crate::router::caches::Caches;
-use crate::router::subscription::{Shared, SubscriptionId};
-use crate::router::{Route, SubscriptionOptions};
+use crate::router::SubscriptionOptions;
+use crate::router::order::Order;
+use crate::router::queue::{Queue, SubscriptionId};
+use crate::router::route::Route;
 
 fn insert(routes: &mut Routes, id: u64, filter: Filter) {
     let options = SubscriptionOptions::new("test");
     let abandoned = Arc::clone(routes.abandoned());
-    let shared = Shared::new(SubscriptionId(id), options, Caches::new(), abandoned);
+    let order = Arc::new(Order::new());
+    let queue = Queue::new(SubscriptionId(id), options, order, abandoned);
     routes.insert(Route {
         filter,
-        shared: Arc::new(shared),
+        queue: Arc::new(queue),
         begun: true,
     });
 }
@@ -28,7 +30,7 @@ fn received(routes: &mut Routes, batch: &Arc<[Event]>) -> Vec<(u64, Vec<String>)
     let mut received = Vec::new();
     routes.distribute(batch, |route, events| {
         let events = events.iter().map(|event| format!("{event:?}")).collect();
-        received.push((route.shared.id().0, events));
+        received.push((route.queue.id().0, events));
     });
     received.sort();
     received
@@ -122,7 +124,7 @@ proptest! {
         }
         for id in &removed {
             let route = routes.remove(SubscriptionId(*id));
-            prop_assert!(route.is_none_or(|route| route.shared.id().0 == *id));
+            prop_assert!(route.is_none_or(|route| route.queue.id().0 == *id));
         }
         for batch in batches {
             let batch: Arc<[Event]> = batch.into();
@@ -209,10 +211,10 @@ fn dropped_subscriptions_are_swept() {
         }
         let of_dropped = routes
             .iter()
-            .filter(|route| route.shared.id().0 < dropped)
-            .map(|route| Arc::clone(&route.shared));
-        for shared in of_dropped.collect::<Vec<_>>() {
-            drop(crate::router::Subscription::new(shared));
+            .filter(|route| route.queue.id().0 < dropped)
+            .map(|route| Arc::clone(&route.queue));
+        for queue in of_dropped.collect::<Vec<_>>() {
+            queue.abandon();
         }
         routes.sweep();
         assert_eq!(routes.iter().count() as u64, 60 - dropped);
