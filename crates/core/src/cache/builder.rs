@@ -10,8 +10,10 @@ use tokio::sync::mpsc;
 
 use super::dependency::{self, Affected, Dependency, Projection};
 use super::driver::CacheDriver;
-use super::handle::{CacheHandle, CacheKey, Inner, Weigher, WhenNotLive};
+use super::handle::CacheHandle;
+use super::inner::{Inner, Weigher, WhenNotLive};
 use super::kept_errors::KeptErrors;
+use super::key::CacheKey;
 use super::limit::LoadLimit;
 use super::observer::CacheObserver;
 use super::refresh::{self, Refresh, Refresher};

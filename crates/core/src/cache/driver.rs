@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 
 use super::dependency::{self, Dependency, Effects, Tag};
-use super::handle::{CacheKey, Inner};
 use super::housekeeping::Housekeeping;
+use super::inner::Inner;
+use super::key::CacheKey;
 use super::observer::{CacheEvent, FlushCause, InvalidationCause};
 use super::pending::{Pending, Released};
 use super::refresh::Refresher;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::handle::{CacheKey, Inner};
+use super::inner::Inner;
+use super::key::CacheKey;
 use crate::panic::contained;
 use crate::telemetry::CacheMetrics;
 

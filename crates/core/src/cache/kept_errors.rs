@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::dependency::Tag;
-use super::handle::CacheKey;
+use super::key::CacheKey;
 use super::stats::count;
 use super::store::{Fresh, Moment, Stale, Store, StoreTerms};
 use crate::sync::now;

@@ -17,8 +17,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::handle::{Admission, CacheHandle, CacheKey, Inner};
+use super::handle::CacheHandle;
+use super::inner::{Admission, Inner};
 use super::kept_errors::{BeforeLoad, KeptErrors};
+use super::key::CacheKey;
 use super::lead::Lead;
 use super::load_error::LoadError;
 use super::loaded::Loaded;

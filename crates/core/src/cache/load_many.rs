@@ -7,7 +7,9 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 
-use super::handle::{Admission, CacheHandle, CacheKey, Inner, equals_itself};
+use super::handle::CacheHandle;
+use super::inner::{Admission, Inner};
+use super::key::{CacheKey, equals_itself};
 use super::lead::Lead;
 use super::load::Ran;
 use super::load_error::LoadError;

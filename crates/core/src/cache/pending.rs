@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::dependency::{Effects, Tag};
-use super::handle::CacheKey;
+use super::key::CacheKey;
 
 /// The maximum number of keys and rows. Beyond it, everything is invalidated instead, so that memory is bounded.
 const MOST_TARGETS: usize = 10_000;

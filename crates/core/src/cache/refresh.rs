@@ -11,7 +11,8 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::handle::{CacheKey, Inner};
+use super::inner::Inner;
+use super::key::CacheKey;
 use super::lead::Lead;
 use super::store::{Accept, Begin};
 use crate::panic::message;
