@@ -64,7 +64,7 @@ pub mod trigger {
     pub use crate::trigger::manifest::from_manifest;
     pub use crate::trigger::migration::Migration;
     pub use crate::trigger::plan::OLDEST_SERVER;
-    pub use crate::trigger::shared::require_version;
+    pub use crate::trigger::version::require_version;
     pub use crate::trigger::spelled_key::SpelledKey;
     pub use crate::trigger::summary::TableChange;
     pub use crate::trigger::watched::{Watched, watched};

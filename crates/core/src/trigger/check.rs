@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::inspect::{get, rows, split};
+use super::inspect::split;
+use super::query::{get, rows};
 use super::spec::TriggerSpec;
 use super::verify::{Drift, verify};
 use crate::error::{Error, ErrorKind, Result};
