@@ -53,7 +53,7 @@ pub mod telemetry {
     pub use crate::telemetry::handler::{HandlerMetrics, attempt_span};
     pub use crate::telemetry::names::*;
     pub use crate::telemetry::record::{Level, dropped};
-    pub use crate::telemetry::unlogged::{FailureLog, FailureSummary};
+    pub use crate::telemetry::failure_log::{FailedAttempt, FailureLog};
 }
 
 /// The state of installed triggers, in detail.
