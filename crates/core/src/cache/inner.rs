@@ -67,7 +67,7 @@ pub(super) struct Inner<K, V> {
     pub(super) marks: Arc<Marks>,
     /// Returns whether an event about the key's row is read as this key. `None` if keys are not read from events.
     pub(super) is_followed: Option<fn(&K) -> bool>,
-    pub(super) told_of_unfollowed: AtomicBool,
+    pub(super) warned_of_unfollowed: AtomicBool,
     /// Why the cache was closed permanently, if it was.
     pub(super) refused: OnceLock<Error>,
     /// The channel on which write tokens are announced.
@@ -143,11 +143,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
 
     /// Requests a reload in the background. If the queue is full, the next reader requests it again.
     pub(super) fn ask_to_refresh(&self, key: &K) {
-        let asked = match &self.refresh {
+        let is_requested = match &self.refresh {
             Some(requests) => requests.try_send(key.clone()).is_ok(),
             None => false,
         };
-        if !asked {
+        if !is_requested {
             self.store.not_revalidating(key);
         }
     }
@@ -176,10 +176,10 @@ impl<K: CacheKey, V: Send + Sync + 'static> Inner<K, V> {
             return false;
         }
         let is_followed = self.is_followed.is_none_or(|is_followed| is_followed(key));
-        if !is_followed && !self.told_of_unfollowed.swap(true, Relaxed) {
+        if !is_followed && !self.warned_of_unfollowed.swap(true, Relaxed) {
             tracing::warn!(
                 cache = self.name,
-                "a key is read past the cache, because no event could name it: an event would be read as another key, as with \
+                "a read bypasses the cache, because no event could name its key: an event would be read as another key, as with \
                  a time that is finer than microseconds; further ones are only counted"
             );
         }

@@ -18,7 +18,7 @@ use super::store::{Accept, Begin};
 use crate::panic::message;
 
 /// How many requests may be queued. Beyond it, the next reader requests the reload again.
-pub(super) const MOST_REQUESTS: usize = 1_024;
+pub(super) const MAX_REQUESTS: usize = 1_024;
 /// How many loads run at once, besides the limit of the cache's [`LoadLimit`](crate::LoadLimit).
 const CONCURRENT: usize = 8;
 
