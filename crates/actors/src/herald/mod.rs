@@ -14,7 +14,7 @@ use actix::{Actor, Addr, Recipient};
 use futures_util::FutureExt;
 use pgherald_core::__private::host::cache::{Drive, KeyTypes};
 use pgherald_core::__private::host::errors;
-use pgherald_core::__private::host::group::Wants;
+use pgherald_core::__private::host::group::{not_watched, wants};
 use pgherald_core::cache::CacheKey;
 use pgherald_core::group::{BatchHandler, Consumer, ConsumerHandle, TransactionalHandler};
 use pgherald_core::trigger::TriggerSpec;
@@ -290,12 +290,14 @@ impl Herald {
         options: DurableOptions,
     ) -> Result<(ConnectConfig, DurableOptions)> {
         let Some((config, specs)) = &self.outbox else {
-            return Err(options.not_watched());
+            return Err(not_watched(&options));
         };
-        let required = specs.iter().filter(|spec| options.wants::<E>(spec.table()));
+        let required = specs
+            .iter()
+            .filter(|spec| wants::<E>(&options, spec.table()));
         let required: Vec<TriggerSpec> = required.cloned().collect();
         match required.is_empty() {
-            true => Err(options.not_watched()),
+            true => Err(not_watched(&options)),
             false => {
                 let options = options.requires(required).caches(self.subscribed.clone());
                 Ok((config.clone(), options))
