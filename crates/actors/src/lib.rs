@@ -32,10 +32,10 @@ pub use actix;
 pub use cache::CacheActor;
 pub use durable::DurableActor;
 pub use handler::{EphemeralOptions, HandlerActor};
-pub use herald::{Herald, HeraldBuilder, HeraldReport};
+pub use herald::{Herald, HeraldBuilder};
 pub use listener::ListenerActor;
 pub use messages::{
     Drain, Events, GetReport, GetStatus, HealthChanged, Shutdown, Subscribe, SubscribeHealth,
     Unsubscribe, WatchHealth,
 };
-pub use report::{HandlerReport, ShutdownReport, SubscriptionReport};
+pub use report::{HandlerReport, HeraldReport, ShutdownReport, SubscriptionReport};
