@@ -79,11 +79,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         self.read_or(key, async || load().await.map(Arc::new)).await
     }
 
-    /// As [`get_or_load`](Self::get_or_load), for a loader that returns an [`Arc`].
-    ///
-    /// # Errors
-    /// The same.
-    pub async fn get_or_load_arc<E, L, F>(&self, key: K, load: L) -> Result<Arc<V>, LoadError<E>>
+    /// As [`get_or_load`](Self::get_or_load), for the function of a `#[cached]` cache, which may return an [`Arc`].
+    pub(crate) async fn get_or_load_arc<E, L, F>(
+        &self,
+        key: K,
+        load: L,
+    ) -> Result<Arc<V>, LoadError<E>>
     where
         E: Send + Sync + 'static,
         L: FnOnce() -> F,
