@@ -51,7 +51,7 @@ impl Check {
     }
 
     /// The drifts that lose changes, as an error. `None` if there are none.
-    pub(crate) fn deafness(&self) -> Option<Error> {
+    pub(crate) fn lost_changes(&self) -> Option<Error> {
         let list: Vec<String> = self.losing().map(ToString::to_string).collect();
         (!list.is_empty()).then(|| Error::new(ErrorKind::Triggers, list.join("; ")))
     }

@@ -155,7 +155,7 @@ proptest! {
 }
 
 /// Returns how many of 1,000 routes with these filters evaluate their filter for one event.
-fn asked(filter: impl Fn(i64) -> Filter, event: Event) -> usize {
+fn evaluated(filter: impl Fn(i64) -> Filter, event: Event) -> usize {
     let mut routes = Routes::default();
     for number in 0..1_000_i64 {
         insert(&mut routes, number.unsigned_abs(), filter(number));
@@ -175,31 +175,31 @@ fn order(key: i64) -> Event {
 }
 
 #[test]
-fn routes_that_an_event_does_not_concern_are_not_asked() {
+fn routes_that_an_event_does_not_concern_are_not_evaluated() {
     let by_table = |number| Filter::new().table("public", format!("t{number}"));
-    assert_eq!(asked(by_table, order(1)), 0);
+    assert_eq!(evaluated(by_table, order(1)), 0);
     let by_key = |number| orders().key(&number);
-    assert_eq!(asked(by_key, order(1)), 1);
+    assert_eq!(evaluated(by_key, order(1)), 1);
     let by_key_and_more = |number| Filter::new().and(by_key(number)).matching(|_| true);
-    assert_eq!(asked(by_key_and_more, order(1)), 1);
+    assert_eq!(evaluated(by_key_and_more, order(1)), 1);
     let by_column = |number| orders().column("tenant", &number);
-    assert_eq!(asked(by_column, order(1)), 1);
+    assert_eq!(evaluated(by_column, order(1)), 1);
     let by_operation = |_| orders().operations(Operation::Delete);
-    assert_eq!(asked(by_operation, order(1)), 0);
+    assert_eq!(evaluated(by_operation, order(1)), 0);
     let nothing = |_| by_operation(0).and(Filter::new().operations(Operation::Update));
-    assert_eq!(asked(nothing, order(1)), 0);
+    assert_eq!(evaluated(nothing, order(1)), 0);
 }
 
 #[test]
 fn an_event_without_the_information_concerns_all() {
     let whole = || Event::builder("public", "orders", Operation::Truncate).build();
-    assert_eq!(asked(|number| orders().key(&number), whole()), 1_000);
+    assert_eq!(evaluated(|number| orders().key(&number), whole()), 1_000);
     assert_eq!(
-        asked(|number| orders().column("tenant", &number), whole()),
+        evaluated(|number| orders().column("tenant", &number), whole()),
         1_000
     );
     let all = |_| orders().operations(OperationSet::ALL);
-    assert_eq!(asked(all, order(1)), 1_000);
+    assert_eq!(evaluated(all, order(1)), 1_000);
 }
 
 #[test]

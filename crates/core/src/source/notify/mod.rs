@@ -65,7 +65,7 @@ use crate::trigger::Check;
 #[derive(Debug)]
 pub struct NotifySource {
     settings: Arc<Settings>,
-    state: State,
+    phase: Phase,
     /// Signals to emit before anything else happens.
     pending: VecDeque<Signal>,
     reconnects: Reconnects,
@@ -78,7 +78,8 @@ pub struct NotifySource {
 /// An attempt to open a session. It is kept between polls, so dropping a call of `next` does not abort it.
 type Opening = Pin<Box<dyn Future<Output = Result<(Session, Check)>> + Send>>;
 
-enum State {
+/// How far the source has come on its way to an open session.
+enum Phase {
     Waiting {
         until: Instant,
     },
@@ -102,7 +103,7 @@ impl NotifySource {
     fn new(settings: Arc<Settings>) -> Self {
         Self {
             settings,
-            state: State::Waiting {
+            phase: Phase::Waiting {
                 until: Instant::now(),
             },
             pending: VecDeque::new(),
@@ -129,12 +130,12 @@ impl NotifySource {
         };
         self.pending.push_back(Signal::Resync(Resync::new(reason)));
         log_harmless_drift(&check);
-        self.pending.push_back(match check.deafness() {
+        self.pending.push_back(match check.lost_changes() {
             Some(error) => Signal::Down(error),
             None => Signal::Live,
         });
         let session = Box::new(session);
-        self.state = State::Open {
+        self.phase = Phase::Open {
             session,
             since: Instant::now(),
             check,
@@ -143,11 +144,11 @@ impl NotifySource {
 
     /// Drops the session and schedules the next attempt.
     fn lose(&mut self, error: Error) -> Signal {
-        let opened = match &self.state {
-            State::Open { since, .. } => Some(*since),
+        let opened = match &self.phase {
+            Phase::Open { since, .. } => Some(*since),
             _ => None,
         };
-        self.state = State::Waiting {
+        self.phase = Phase::Waiting {
             until: self.reconnects.next(&self.settings.options, opened, &error),
         };
         Signal::Down(error)
@@ -160,18 +161,18 @@ impl Source for NotifySource {
             if let Some(signal) = self.pending.pop_front() {
                 return signal;
             }
-            match &mut self.state {
-                State::Waiting { until } => {
+            match &mut self.phase {
+                Phase::Waiting { until } => {
                     sleep_until(*until).await;
-                    self.state = State::Connecting {
+                    self.phase = Phase::Connecting {
                         opening: self.connect(),
                     };
                 }
-                State::Connecting { opening } => match opening.await {
+                Phase::Connecting { opening } => match opening.await {
                     Ok((session, check)) => self.opened(session, check),
                     Err(error) => return self.lose(error),
                 },
-                State::Open { session, check, .. } => match session.next().await {
+                Phase::Open { session, check, .. } => match session.next().await {
                     Ok(Received::Signals(signals)) => self.pending.extend(signals),
                     Ok(Received::Checked(now)) => {
                         let before = std::mem::replace(check, now);
@@ -184,7 +185,7 @@ impl Source for NotifySource {
     }
 }
 
-impl fmt::Debug for State {
+impl fmt::Debug for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Waiting { until } => f.debug_struct("Waiting").field("until", until).finish(),
