@@ -16,7 +16,7 @@ impl Herald {
     /// See [`pgherald_core::group`] for its guarantees.
     ///
     /// When this returns, the consumer is live, so a new group receives each event that is committed from then on. After
-    /// [`start_without_waiting`](HeraldBuilder::start_without_waiting), this does not wait: a new group begins when its
+    /// [`start_without_waiting`](crate::HeraldBuilder::start_without_waiting), this does not wait: a new group begins when its
     /// consumer has connected.
     ///
     /// ```no_run
