@@ -21,8 +21,8 @@ const CACHES: usize = 1_000;
 const VALUES: i64 = 10;
 const SIZE: usize = 1_024;
 /// What the heap may have grown by: queues of the runtime keep the length that they once had.
-const MOST_BYTES: usize = 64 * 1_024;
-const MOST_BLOCKS: usize = 10;
+const MAX_BYTES: usize = 64 * 1_024;
+const MAX_BLOCKS: usize = 10;
 
 struct User;
 
@@ -92,8 +92,8 @@ async fn memory_after_a_thousand_caches_is_as_before_them() {
     assert!(held > CACHES * VALUES as usize * SIZE, "they were filled");
     until("memory is as before", async || {
         let now = HeapStats::get();
-        now.curr_bytes <= before.curr_bytes + MOST_BYTES
-            && now.curr_blocks <= before.curr_blocks + MOST_BLOCKS
+        now.curr_bytes <= before.curr_bytes + MAX_BYTES
+            && now.curr_blocks <= before.curr_blocks + MAX_BLOCKS
     })
     .await;
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Instant;
 
 use actix::{Actor, AsyncContext, Context, Handler, Message};
-use pgherald_core::__private::host::cache::Drive;
+use pgherald_core::__private::host::cache::{Drive, background};
 use pgherald_core::{CacheDriver, cache::CacheKey};
 use tokio::task::JoinHandle;
 
@@ -107,7 +107,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> Actor for CacheActor<K, V> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         if self.background.is_none() {
-            self.background = Some(OwnedTask::start(self.driver.background()));
+            self.background = Some(OwnedTask::start(background(&mut self.driver)));
         }
         self.set_alarm(ctx);
     }

@@ -12,8 +12,8 @@ use actix::{
 use pgherald_core::group::{Consumer, ConsumerHandle};
 use tokio::task::JoinHandle;
 
-use crate::handler::HandlerReport;
 use crate::messages::{Drain, GetReport};
+use crate::report::HandlerReport;
 
 /// Runs a durable handler's [`Consumer`] on the current arbiter.
 ///

@@ -24,16 +24,18 @@ mod handler;
 mod herald;
 mod listener;
 mod messages;
+mod report;
 
 // `Addr`, `Recipient` and `Message` stand in signatures.
 pub use actix;
 
 pub use cache::CacheActor;
 pub use durable::DurableActor;
-pub use handler::{EphemeralOptions, HandlerActor, HandlerReport};
-pub use herald::{Herald, HeraldBuilder, HeraldReport};
-pub use listener::{ListenerActor, ShutdownReport, SubscriptionReport};
+pub use handler::{EphemeralOptions, HandlerActor};
+pub use herald::{Herald, HeraldBuilder};
+pub use listener::ListenerActor;
 pub use messages::{
     Drain, Events, GetReport, GetStatus, HealthChanged, Shutdown, Subscribe, SubscribeHealth,
     Unsubscribe, WatchHealth,
 };
+pub use report::{HandlerReport, HeraldReport, ShutdownReport, SubscriptionReport};

@@ -9,8 +9,7 @@ use pgherald_core::{
     SubscriptionOptions,
 };
 
-use crate::handler::HandlerReport;
-use crate::listener::ShutdownReport;
+use crate::report::{HandlerReport, ShutdownReport};
 
 /// A batch of events for a subscriber. If events before it are missing, the batch begins with a resync.
 ///

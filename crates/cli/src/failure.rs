@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use tokio_postgres::error::{DbError, SqlState};
 
-use crate::output::visible;
+use crate::text::visible;
 
 /// The hint if a transaction pooler is between the command and the server.
 pub(crate) const NO_POOLER: &str = "connect to the server itself, or have the pooler keep sessions: pool_mode = session (pgbouncer.ini)";

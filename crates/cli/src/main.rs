@@ -21,6 +21,7 @@ mod report;
 mod rights;
 mod tables;
 mod terminal;
+mod text;
 mod words;
 
 use std::ffi::OsString;

@@ -8,9 +8,12 @@ use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use unicode_width::UnicodeWidthStr;
 
-use crate::report::aligned;
+use crate::text::{Text, escaped, is_hidden};
+
+/// The number of blanks between two columns.
+const GAP: usize = 2;
 
 /// The standard output of a command. It is buffered: call [`flush`](Self::flush) before waiting for anything.
 #[derive(Debug)]
@@ -55,7 +58,7 @@ impl Output {
 
     /// Writes one line. Line breaks in the text are escaped.
     pub(crate) fn line(&mut self, text: impl Into<Text>) -> io::Result<()> {
-        writeln!(self.to, "{}", text.into().0)
+        writeln!(self.to, "{}", text.into().as_str())
     }
 
     /// Writes SQL that the library generated. On a terminal, control characters in names are escaped.
@@ -78,7 +81,7 @@ impl Output {
         for (place, line) in lines.iter().enumerate() {
             // A line break after the last line would scroll the terminal.
             let end = if place > 0 { "\n" } else { "" };
-            write!(self.to, "{end}{}\x1b[K", line.0)?;
+            write!(self.to, "{end}{}\x1b[K", line.as_str())?;
         }
         self.to.write_all(b"\x1b[J")
     }
@@ -91,15 +94,14 @@ impl Output {
 
     /// Returns `text` in the colour of `tone`, if colours are enabled.
     pub(crate) fn toned(&self, tone: Tone, text: &str) -> Text {
-        let text = visible(text);
         let code = match tone {
-            _ if !self.colours => return Text(text.into_owned()),
+            _ if !self.colours => return Text::from(text),
             Tone::Good => 32,
             Tone::Warning => 33,
             Tone::Bad => 31,
             Tone::Quiet => 2,
         };
-        Text(format!("\u{1b}[{code}m{text}\u{1b}[0m"))
+        Text::coloured(text, code)
     }
 
     /// Writes a table with `headings`. Each column is as wide as its widest cell.
@@ -109,147 +111,61 @@ impl Output {
     {
         let texts = rows.iter().map(|row| row.iter().map(Into::into).collect());
         let texts: Vec<Vec<Text>> = texts.collect();
-        for line in aligned(self, headings, &texts, texts.len(), usize::MAX) {
+        for line in self.aligned(headings, &texts, texts.len(), usize::MAX) {
             self.line(&line)?;
         }
         Ok(())
     }
 
+    /// Returns the headings and the first `shown` rows as lines. Columns are as wide as their widest cells, and are narrowed to fit
+    /// into `width`, but not below their headings.
+    pub(crate) fn aligned(
+        &self,
+        headings: &[&str],
+        rows: &[Vec<Text>],
+        shown: usize,
+        width: usize,
+    ) -> Vec<Text> {
+        let rows = &rows[..shown.min(rows.len())];
+        let natural = |(column, heading): (usize, &&str)| {
+            let cells = rows.iter().filter_map(|row| row.get(column));
+            let widest = cells.map(Text::width).max().unwrap_or(0);
+            widest.max(heading.width())
+        };
+        let mut widths: Vec<_> = headings.iter().enumerate().map(natural).collect();
+        let total =
+            |widths: &[usize]| widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+        while total(&widths) > width {
+            // Narrow the widest column that is wider than its heading.
+            let columns = widths.iter_mut().zip(headings);
+            let shrinkable = columns.filter(|(width, heading)| **width > heading.width());
+            let Some((widest, heading)) = shrinkable.max_by_key(|(width, _)| **width) else {
+                break;
+            };
+            *widest = (*widest - 1).max(heading.width());
+        }
+        let line = |cells: &[Text]| {
+            let padded = cells
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| cell.padded(*width, GAP));
+            let line = padded.fold(Text::default(), |line, cell| line.followed_by(&cell));
+            line.trimmed().shortened(width)
+        };
+        let head: Vec<Text> = headings
+            .iter()
+            .map(|heading| Text::from(*heading))
+            .collect();
+        let head = line(&head);
+        let head = self.toned(Tone::Quiet, head.as_str());
+        std::iter::once(head)
+            .chain(rows.iter().map(|row| line(row)))
+            .collect()
+    }
+
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.to.flush()
     }
-}
-
-/// One line of text. Its only control characters are the codes of colours.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Text(String);
-
-impl Text {
-    /// Appends `more`, escaped.
-    pub(crate) fn then(self, more: &str) -> Self {
-        Self(self.0 + &visible(more))
-    }
-
-    pub(crate) fn followed_by(self, more: &Self) -> Self {
-        Self(self.0 + &more.0)
-    }
-
-    /// Returns the text with the codes of its colours.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub(crate) fn trimmed(self) -> Self {
-        Self(self.0.trim_end().to_owned())
-    }
-
-    /// Returns the number of terminal columns that the text takes.
-    pub(crate) fn width(&self) -> usize {
-        self.pieces()
-            .filter(|(_, is_code)| !is_code)
-            .map(|(piece, _)| piece.width())
-            .sum()
-    }
-
-    /// Pads or shortens the text to `width` columns, and appends `gap` blanks.
-    pub(crate) fn padded(&self, width: usize, gap: usize) -> Self {
-        let text = self.shortened(width);
-        let blanks = width.saturating_sub(text.width()) + gap;
-        Self(format!("{}{:blanks$}", text.0, ""))
-    }
-
-    /// Shortens the text to `width` columns. A shortened text ends with an ellipsis.
-    pub(crate) fn shortened(&self, width: usize) -> Self {
-        if self.0.len() <= width || self.width() <= width {
-            return self.clone();
-        }
-        let mut shown = String::with_capacity(self.0.len());
-        // For the ellipsis.
-        let mut left = width.saturating_sub(1);
-        let mut is_full = false;
-        for (piece, is_code) in self.pieces() {
-            if is_code {
-                // Keep all codes, so that the colour is reset at the end.
-                shown.push_str(piece);
-                continue;
-            }
-            for c in piece.chars() {
-                let columns = c.width().unwrap_or(0);
-                if is_full || columns > left {
-                    if !is_full && width > 0 {
-                        shown.push('…');
-                    }
-                    is_full = true;
-                    break;
-                }
-                left -= columns;
-                shown.push(c);
-            }
-        }
-        Self(shown)
-    }
-
-    /// Splits the text into pieces of plain text (`false`) and codes of colours (`true`). Plain text has no escape characters.
-    fn pieces(&self) -> impl Iterator<Item = (&str, bool)> {
-        self.0.split_inclusive('m').flat_map(|piece| {
-            let (text, code) = match piece.find('\u{1b}') {
-                Some(place) => piece.split_at(place),
-                None => (piece, ""),
-            };
-            [(text, false), (code, true)]
-        })
-    }
-
-    #[cfg(test)]
-    pub(crate) fn of_codes(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl<T: AsRef<str> + ?Sized> From<&T> for Text {
-    fn from(text: &T) -> Self {
-        Self(visible(text.as_ref()).into_owned())
-    }
-}
-
-impl From<&Text> for Text {
-    fn from(text: &Text) -> Self {
-        text.clone()
-    }
-}
-
-/// Returns `text` with all hidden characters escaped, so it is one line.
-pub(crate) fn visible(text: &str) -> Cow<'_, str> {
-    escaped(text, is_hidden)
-}
-
-/// Returns `text` with the characters escaped for which `is_hidden` holds.
-fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
-    if !text.contains(&is_hidden) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match is_hidden(c) {
-            true => shown.extend(c.escape_default()),
-            false => shown.push(c),
-        }
-    }
-    Cow::Owned(shown)
-}
-
-/// Whether a character is not displayed as itself: control characters, line breaks, characters that change the direction of
-/// writing, and invisible ones (`Default_Ignorable_Code_Point` of Unicode's DerivedCoreProperties, except variation selectors,
-/// which occur in text with emoji).
-pub(crate) fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}'
-                | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}'
-        )
 }
 
 /// Writes JSON with all hidden characters escaped.
@@ -288,7 +204,8 @@ mod tests {
     use serde::Serialize;
     use serde_json::value::RawValue;
 
-    use super::{Escaping, Serializer, Text, visible};
+    use super::{Escaping, Serializer, Text};
+    use crate::text::visible;
 
     #[test]
     fn hidden_characters_are_escaped() {
@@ -307,7 +224,9 @@ mod tests {
             "a\\u{200b}\\u{feff}\\u{ad}\\u{e0041} 👍\u{fe0f}"
         );
         assert_eq!(
-            Text("\u{1b}[31mx\u{1b}[0m".to_owned()).then("\u{1b}").0,
+            Text::of_codes("\u{1b}[31mx\u{1b}[0m")
+                .then("\u{1b}")
+                .as_str(),
             "\u{1b}[31mx\u{1b}[0m\\u{1b}"
         );
     }

@@ -2,13 +2,9 @@
 
 use std::io;
 
-use unicode_width::UnicodeWidthStr;
-
-use crate::output::{Output, Text, Tone};
+use crate::output::{Output, Tone};
+use crate::text::Text;
 use crate::words;
-
-/// The number of blanks between two columns.
-const GAP: usize = 2;
 
 /// A part of a report.
 #[derive(Debug)]
@@ -114,7 +110,7 @@ fn lines(output: &Output, parts: &[Part], width: usize, shown: &[usize]) -> Vec<
             }
             Part::Table(table) => {
                 lines.push(Text::from(&table.title).shortened(width));
-                lines.extend(aligned(output, &table.headings, &table.rows, *shown, width));
+                lines.extend(output.aligned(&table.headings, &table.rows, *shown, width));
                 if let hidden @ 1.. = table.rows.len() - shown {
                     lines.push(more(output, hidden, "row").shortened(width));
                 }
@@ -124,56 +120,11 @@ fn lines(output: &Output, parts: &[Part], width: usize, shown: &[usize]) -> Vec<
     lines
 }
 
-/// Returns the headings and the first `shown` rows as lines. Columns are as wide as their widest cells, and are narrowed to fit
-/// into `width`, but not below their headings.
-pub(crate) fn aligned(
-    output: &Output,
-    headings: &[&str],
-    rows: &[Vec<Text>],
-    shown: usize,
-    width: usize,
-) -> Vec<Text> {
-    let rows = &rows[..shown.min(rows.len())];
-    let natural = |(column, heading): (usize, &&str)| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        let widest = cells.map(Text::width).max().unwrap_or(0);
-        widest.max(heading.width())
-    };
-    let mut widths: Vec<_> = headings.iter().enumerate().map(natural).collect();
-    let total =
-        |widths: &[usize]| widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
-    while total(&widths) > width {
-        // Narrow the widest column that is wider than its heading.
-        let columns = widths.iter_mut().zip(headings);
-        let shrinkable = columns.filter(|(width, heading)| **width > heading.width());
-        let Some((widest, heading)) = shrinkable.max_by_key(|(width, _)| **width) else {
-            break;
-        };
-        *widest = (*widest - 1).max(heading.width());
-    }
-    let line = |cells: &[Text]| {
-        let padded = cells
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| cell.padded(*width, GAP));
-        let line = padded.fold(Text::default(), |line, cell| line.followed_by(&cell));
-        line.trimmed().shortened(width)
-    };
-    let head: Vec<Text> = headings
-        .iter()
-        .map(|heading| Text::from(*heading))
-        .collect();
-    let head = line(&head);
-    let head = output.toned(Tone::Quiet, head.as_str());
-    std::iter::once(head)
-        .chain(rows.iter().map(|row| line(row)))
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Part, cells, fitted, print};
-    use crate::output::{Output, Text};
+    use crate::output::Output;
+    use crate::text::Text;
 
     fn table(title: &str, rows: usize) -> Part {
         let row = |n: usize| cells(&[format!("name-{n}"), "a rather long text".to_owned()]);

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use pgherald_core::TableName;
 use postgres_protocol::escape::escape_identifier;
 
-use crate::output::is_hidden;
+use crate::text::is_hidden;
 
 /// Formats a time in UTC, to the second.
 pub(crate) fn time(time: SystemTime) -> String {

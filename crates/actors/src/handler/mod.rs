@@ -12,7 +12,6 @@
 //! each panic.
 
 mod options;
-mod report;
 
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +21,7 @@ use actix::{
 };
 use pgherald_core::__private::host::handler::{Instances, Lane, Schedule, contain, contained, run};
 use pgherald_core::__private::host::telemetry::{
-    FailureLog, HandlerMetrics, attempt_span, dropped,
+    FailedAttempt, FailureLog, HandlerMetrics, attempt_span, dropped,
 };
 use pgherald_core::handler::{Failure, GivenUp, Task};
 
@@ -32,9 +31,9 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 pub use options::EphemeralOptions;
-pub use report::HandlerReport;
 
 use crate::messages::{Drain, Events, GetReport, Subscribe};
+use crate::report::HandlerReport;
 
 /// The number of tasks that may be held although they cannot run now: they back off, or wait behind a task of the same row
 /// that does.
@@ -106,7 +105,7 @@ impl<H: EventHandler> HandlerActor<H> {
             instances: Instances::new(factory),
             schedule: Schedule::new(options.concurrency),
             metrics: HandlerMetrics::new(&options.name),
-            failure_log: FailureLog::default(),
+            failure_log: FailureLog::of_handler(&options.name),
             report: HandlerReport {
                 name: options.name.clone(),
                 ..HandlerReport::default()
@@ -218,62 +217,41 @@ impl<H: EventHandler> HandlerActor<H> {
             _ => self.report.errors += 1,
         }
         let next = self.options.retry.next(job.attempts, &failure);
-        let is_logged = self.logs(&failure, next.is_none(), ctx);
-        let (handler, task, attempts) = (&*self.options.name, &job.task, job.attempts);
+        self.log(&job, &failure, next, ctx);
         match next {
             Some(delay) => {
-                if is_logged {
-                    tracing::warn!(handler, %task, attempt = attempts, error = %failure,
-                        reason = failure.label(), ?delay, "attempt failed, trying again");
-                }
                 self.schedule.pause();
                 self.resume_after(delay, lane, job, ctx);
             }
             None => {
-                if is_logged {
-                    tracing::error!(handler, %task, attempt = attempts, error = %failure, count = 1,
-                        reason = failure.label(), intentional = false, "given up");
-                }
-                dropped(handler, failure.label(), false, 1);
+                dropped(&self.options.name, failure.label(), false, 1);
                 self.report.given_up += 1;
-                self.call_given_up(&GivenUp::new(job.task, attempts, failure));
+                self.call_given_up(&GivenUp::new(job.task, job.attempts, failure));
                 self.schedule.finish(lane);
             }
         }
     }
 
-    /// Returns whether a failure is logged in full. Otherwise it is counted, and a summary is logged later.
-    fn logs(&mut self, failure: &Failure, is_given_up: bool, ctx: &mut Context<Self>) -> bool {
+    /// Logs a failure in full, or counts it for a summary that is logged later.
+    fn log(
+        &mut self,
+        job: &Job,
+        failure: &Failure,
+        next: Option<Duration>,
+        ctx: &mut Context<Self>,
+    ) {
         let had_begun = self.failure_log.due().is_some();
-        let is_logged = self
-            .failure_log
-            .is_logged(failure, is_given_up, Instant::now());
+        let attempt = FailedAttempt {
+            task: &job.task,
+            id: None,
+            attempt: job.attempts,
+            failure,
+            next,
+        };
+        self.failure_log.failed(attempt, Instant::now());
         if let Some(due) = self.failure_log.due().filter(|_| !had_begun) {
             let due = tokio::time::sleep_until(due).into_actor(self);
-            ctx.spawn(due.map(|(), act, _| act.log_failures()));
-        }
-        is_logged
-    }
-
-    /// Logs the number of failed attempts that were not logged individually.
-    fn log_failures(&mut self) {
-        let handler = &*self.options.name;
-        for summary in self.failure_log.take() {
-            let (count, reason) = (summary.count, summary.reason);
-            match summary.is_given_up {
-                false => {
-                    tracing::warn!(handler, count, reason, "more attempts failed, trying again");
-                }
-                true => {
-                    tracing::error!(
-                        handler,
-                        count,
-                        reason,
-                        intentional = false,
-                        "more tasks given up"
-                    );
-                }
-            }
+            ctx.spawn(due.map(|(), act, _| act.failure_log.log_all()));
         }
     }
 
@@ -330,7 +308,7 @@ impl<H: EventHandler> Actor for HandlerActor<H> {
     type Context = Context<Self>;
 
     fn stopped(&mut self, _: &mut Self::Context) {
-        self.log_failures();
+        self.failure_log.log_all();
     }
 }
 

@@ -1,29 +1,24 @@
 //! Starts a listener, caches and handlers, and shuts them down in the right order.
 
 mod builder;
+mod caches;
+mod durable;
 mod interrupt;
 mod live;
 mod place;
 
-use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
 use futures_util::FutureExt;
-use pgherald_core::__private::host::cache::{Drive, KeyTypes};
+use pgherald_core::__private::host::cache::KeyTypes;
 use pgherald_core::__private::host::errors;
-use pgherald_core::__private::host::group::Wants;
-use pgherald_core::cache::CacheKey;
-use pgherald_core::group::{
-    BatchHandler, Connections, Consumer, ConsumerHandle, TransactionalHandler,
-};
+use pgherald_core::group::Connections;
 use pgherald_core::trigger::TriggerSpec;
 use pgherald_core::{
-    CacheBuilder, CacheDriver, CacheHandle, CachedFn, Caches, ConnectConfig, DurableOptions, Error,
-    EventHandler, Filter, FromEvent, Health, ListenerStatus, Result, Subscription, SubscriptionId,
-    SubscriptionOptions, TableName,
+    Caches, ConnectConfig, Error, EventHandler, Filter, Health, ListenerStatus, Result,
+    Subscription, SubscriptionId, SubscriptionOptions, TableName,
 };
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -32,11 +27,10 @@ pub use builder::HeraldBuilder;
 use interrupt::interrupted;
 use place::Place;
 
-use crate::cache::CacheActor;
-use crate::durable::DurableActor;
-use crate::handler::{EphemeralOptions, HandlerActor, HandlerReport};
-use crate::listener::{ListenerActor, ShutdownReport};
+use crate::handler::{EphemeralOptions, HandlerActor};
+use crate::listener::ListenerActor;
 use crate::messages::{Drain, GetStatus, OpenSubscription, Shutdown, Subscribe};
+use crate::report::HeraldReport;
 
 /// A running listener, and the caches and handlers that were started on it.
 ///
@@ -214,129 +208,6 @@ impl Herald {
         Ok(addr)
     }
 
-    /// Starts a durable handler: a consumer of the group that `options` name. All durable handlers of
-    /// this herald share two connections. See [`pgherald_core::group`] for its guarantees.
-    ///
-    /// When this returns, the consumer is live, so a new group receives each event that is committed from then on. After
-    /// [`start_without_waiting`](HeraldBuilder::start_without_waiting), this does not wait: a new group begins when its
-    /// consumer has connected.
-    ///
-    /// ```no_run
-    /// # use pgherald_actors::Herald;
-    /// use pgherald_core::trigger::TriggerSpec;
-    /// use pgherald_core::{Attempt, DurableOptions, EventHandler, HandlerResult, Inserted, Table};
-    ///
-    /// # struct User;
-    /// # impl Table for User {
-    /// #     const NAME: &'static str = "users";
-    /// #     const KEY: &'static [&'static str] = &["id"];
-    /// #     type Key = i64;
-    /// # }
-    /// struct Greet;
-    /// impl EventHandler for Greet {
-    ///     type Event = Inserted<User>;
-    ///     async fn handle(&self, user: Inserted<User>, attempt: Attempt) -> HandlerResult {
-    ///         println!("{:?}: hello, user {}", attempt.idempotency_key(), user.key);
-    ///         Ok(())
-    ///     }
-    /// }
-    ///
-    /// # async fn example() -> pgherald_core::Result<()> {
-    /// let herald = Herald::builder("postgresql://app@localhost/shop".parse()?)
-    ///     .watch_with(TriggerSpec::of::<User>()?.outbox())
-    ///     .install_triggers()
-    ///     .start()
-    ///     .await?;
-    /// herald.start_durable(DurableOptions::new("greet"), || Greet).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// If an option is invalid. If the handler would receive no events, because no table in [outbox mode](TriggerSpec::outbox)
-    /// that its event type and filter include is watched. If its consumer is not live [in time](HeraldBuilder::live_within):
-    /// the error has the cause and a [hint](Error::hint), and the consumer is stopped. If the herald was shut down.
-    pub async fn start_durable<H: EventHandler>(
-        &self,
-        options: DurableOptions,
-        factory: impl Fn() -> H + Send + 'static,
-    ) -> Result<Addr<DurableActor>> {
-        let (config, options) = self.outbox_for::<H::Event>(options)?;
-        self.consume(move || Consumer::new(config, options, factory))
-            .await
-    }
-
-    /// Starts a durable handler that writes in the transaction in which the event is acknowledged.
-    ///
-    /// # Errors
-    /// As [`start_durable`](Self::start_durable).
-    pub async fn start_transactional<H: TransactionalHandler>(
-        &self,
-        options: DurableOptions,
-        factory: impl Fn() -> H + Send + 'static,
-    ) -> Result<Addr<DurableActor>> {
-        let (config, options) = self.outbox_for::<H::Event>(options)?;
-        self.consume(move || Consumer::transactional(config, options, factory))
-            .await
-    }
-
-    /// Starts a durable handler that receives events in batches.
-    ///
-    /// # Errors
-    /// As [`start_durable`](Self::start_durable).
-    pub async fn start_batches<H: BatchHandler>(
-        &self,
-        options: DurableOptions,
-        factory: impl Fn() -> H + Send + 'static,
-    ) -> Result<Addr<DurableActor>> {
-        let (config, options) = self.outbox_for::<H::Event>(options)?;
-        self.consume(move || Consumer::batches(config, options, factory))
-            .await
-    }
-
-    /// Returns the outbox's database, and `options` with the triggers that the handler requires.
-    fn outbox_for<E: FromEvent>(
-        &self,
-        options: DurableOptions,
-    ) -> Result<(ConnectConfig, DurableOptions)> {
-        let Some(outbox) = &self.outbox else {
-            return Err(options.not_watched());
-        };
-        let required = outbox.watched.iter();
-        let required = required.filter(|spec| options.wants::<E>(spec.table()));
-        let required: Vec<TriggerSpec> = required.cloned().collect();
-        match required.is_empty() {
-            true => Err(options.not_watched()),
-            false => {
-                let options = options
-                    .requires(required)
-                    .caches(self.subscribed.clone())
-                    .connections(outbox.connections.clone());
-                Ok((outbox.config.clone(), options))
-            }
-        }
-    }
-
-    async fn consume(
-        &self,
-        make: impl FnOnce() -> Result<(ConsumerHandle, Consumer)> + Send + 'static,
-    ) -> Result<Addr<DurableActor>> {
-        let start = || {
-            let (handle, consumer) = make()?;
-            Ok((handle.clone(), DurableActor::new(handle, consumer).start()))
-        };
-        let (handle, addr) = self.handlers.run(start).await??;
-        if let Some(limit) = self.live_within {
-            let consumer = format!("the consumer of group {:?}", handle.report().group);
-            if let Err(error) = live::within(limit, handle.health(), &consumer).await {
-                handle.drain(Duration::ZERO).await;
-                return Err(error);
-            }
-        }
-        self.register(addr.clone().recipient(), true);
-        Ok(addr)
-    }
-
     fn register(&self, drain: Recipient<Drain>, is_durable: bool) {
         let registered = Registered { drain, is_durable };
         self.registered().push(registered);
@@ -347,112 +218,6 @@ impl Herald {
         self.registered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Starts a [`CacheActor`] and subscribes it. Returns the handle that reads the cache, from any thread.
-    ///
-    /// ```no_run
-    /// # use pgherald_actors::Herald;
-    /// # use pgherald_core::{CacheBuilder, CacheHandle, Table};
-    /// # struct User;
-    /// # impl Table for User {
-    /// #     const NAME: &'static str = "users";
-    /// #     const KEY: &'static [&'static str] = &["id"];
-    /// #     type Key = i64;
-    /// # }
-    /// # async fn example(herald: &Herald) -> pgherald_core::Result<()> {
-    /// let names: CacheHandle<i64, String> =
-    ///     herald.start_cache(CacheBuilder::new("names").row_of::<User>().capacity(50_000)).await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// If an option is invalid, or the herald was shut down. If the cache depends on a table that is not watched, unless a
-    /// [`channel`](HeraldBuilder::channel) of other triggers is listened to.
-    ///
-    /// If a key type does not fit a key column, see [`CacheBuilder::row_of`]. The herald checks this while it is live, for key
-    /// types that do not fit all column types, such as `String`. Otherwise the first event closes the cache, see
-    /// [`CacheHandle::refused`].
-    pub async fn start_cache<K: CacheKey, V: Send + Sync + 'static>(
-        &self,
-        cache: CacheBuilder<K, V>,
-    ) -> Result<CacheHandle<K, V>> {
-        let (handle, driver) = cache.build()?;
-        self.drive(driver).await?;
-        Ok(handle)
-    }
-
-    /// Starts the cache of a `#[cached]` function. Before this, and after the shutdown, each call runs the function.
-    ///
-    /// # Errors
-    /// As [`start_cache`](Self::start_cache). If the function's cache was started already, by this herald or by another one that
-    /// still runs. In tests, a [`CacheScope`](pgherald_core::CacheScope) gives each test its own caches.
-    pub async fn start_cached<K: CacheKey, V: Send + Sync + 'static>(
-        &self,
-        function: &CachedFn<K, V>,
-    ) -> Result<()> {
-        let (handle, driver) = function.build()?;
-        // Before the driver is subscribed, so that no cache is left if the function is refused. While the cache is not live,
-        // calls run the function.
-        function.attach(handle)?;
-        self.drive(driver).await
-    }
-
-    async fn drive<K: CacheKey, V: Send + Sync + 'static>(
-        &self,
-        driver: CacheDriver<K, V>,
-    ) -> Result<()> {
-        if let Some(watched) = &self.watched {
-            driver.check_watched(watched)?;
-        }
-        self.check_keys(&driver).await?;
-        if let Some(outbox) = &self.outbox {
-            let recorded: Vec<_> = outbox
-                .watched
-                .iter()
-                .map(|spec| spec.table().clone())
-                .collect();
-            driver.set_recorded(&recorded);
-        }
-        let subscribe = self.caches.run(move || CacheActor::run(driver)).await?;
-        self.subscribe(subscribe).await.map(drop)
-    }
-
-    async fn check_keys<K: CacheKey, V: Send + Sync + 'static>(
-        &self,
-        driver: &CacheDriver<K, V>,
-    ) -> Result<()> {
-        let is_live = self.health.borrow().is_live();
-        let Some(config) = self
-            .config
-            .as_ref()
-            .filter(|_| is_live && driver.has_keys_to_check())
-        else {
-            return Ok(());
-        };
-        // One connection for all caches. If the types do not fit, they are read again: a table may have been altered.
-        let mut known = self.key_types.lock().await;
-        if driver.fits(&known) {
-            return Ok(());
-        }
-        let watched = self.watched.iter().flatten();
-        let tables: BTreeSet<_> = watched.chain(driver.tables()).collect();
-        let tables: Vec<_> = tables.into_iter().collect();
-        let read = match config.client().await {
-            Ok(client) => KeyTypes::read(&client, &tables).await,
-            Err(error) => Err(error),
-        };
-        let error = match read {
-            Ok(types) => {
-                *known = types;
-                return driver.check_key_types(&known);
-            }
-            Err(error) => error,
-        };
-        // Not an error, for example if the connection was lost: events carry the types too.
-        tracing::warn!(cache = driver.name(), error = %error.chain(), "cannot check the key types of the cache");
-        Ok(())
     }
 
     /// Subscribes an actor.
@@ -549,34 +314,5 @@ impl Herald {
         interrupted().await;
         tracing::info!(?deadline, "shutting down");
         self.shutdown(deadline).await
-    }
-}
-
-/// The report of a herald's shutdown.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct HeraldReport {
-    /// The listener and its subscriptions.
-    pub listener: ShutdownReport,
-    /// The handlers, in the order in which they were started.
-    pub handlers: Vec<HandlerReport>,
-}
-
-impl HeraldReport {
-    /// Returns whether the listener's report [is complete](ShutdownReport::is_complete) and no handler has dropped tasks. Failed
-    /// tasks do not count; see the reports of the [handlers](Self::handlers).
-    #[must_use]
-    pub fn is_complete(&self) -> bool {
-        self.listener.is_complete() && self.handlers.iter().all(|report| report.dropped == 0)
-    }
-}
-
-/// One line for the listener, for each subscription and for each handler.
-impl fmt::Display for HeraldReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.listener.fmt(f)?;
-        self.handlers
-            .iter()
-            .try_for_each(|report| write!(f, "\n{report}"))
     }
 }

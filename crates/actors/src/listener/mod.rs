@@ -17,7 +17,6 @@
 //! actix's `Supervisor` is not used: it restarts at once and without backoff, and does not survive panics.
 
 mod pump;
-mod report;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -32,11 +31,11 @@ use pgherald_core::{Caches, Health, Listener, Signal, Signals, Source, Subscript
 use tokio::sync::watch;
 
 use pump::{Ended, Pump, health_pump};
-pub use report::{ShutdownReport, SubscriptionReport};
 
 use crate::messages::{
     GetStatus, OpenSubscription, Shutdown, Subscribe, SubscribeHealth, Unsubscribe, WatchHealth,
 };
+use crate::report::ShutdownReport;
 
 /// Runs a source and sends its events to the subscribed actors.
 ///

@@ -13,8 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::ListenerActor;
-use super::report::SubscriptionReport;
+
 use crate::messages::{Events, HealthChanged};
+use crate::report::SubscriptionReport;
 
 /// The delay before the next batch is sent to a subscriber that failed.
 const PAUSE: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(5));

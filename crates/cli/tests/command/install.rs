@@ -489,7 +489,7 @@ async fn server_that_is_too_old_is_refused_and_unchanged() {
         let ran = scene.pgherald(arguments).await;
         assert_eq!((ran.code, &*ran.stdout), (1, ""), "{ran:?}");
         let expected = "pgherald: the triggers need PostgreSQL 13 or later, this server has 12; upgrade the server\n\
-            hint: put it right as the message says; nothing was changed\n";
+            hint: correct what the message names; nothing was changed\n";
         assert_eq!(ran.stderr, expected);
     }
     assert_eq!(scene.value(objects).await, before);

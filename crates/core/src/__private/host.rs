@@ -25,13 +25,13 @@ pub mod handler {
 
 /// Types of key columns, for all caches of a host.
 pub mod cache {
-    pub use super::super::parts::Drive;
+    pub use super::super::parts::{Drive, background};
     pub use crate::cache::key_check::KeyTypes;
 }
 
 /// Tests of handlers, and of the statements of consumers.
 pub mod group {
-    pub use super::super::parts::Wants;
+    pub use super::super::parts::{not_watched, wants};
     pub use crate::group::rehearsal::rehearse;
 
     /// Trials of a handler in a transaction that is rolled back.
@@ -50,10 +50,10 @@ pub mod outbox {
 
 /// Recording metrics, and the names of all metrics.
 pub mod telemetry {
+    pub use crate::telemetry::failure_log::{FailedAttempt, FailureLog};
     pub use crate::telemetry::handler::{HandlerMetrics, attempt_span};
     pub use crate::telemetry::names::*;
     pub use crate::telemetry::record::{Level, dropped};
-    pub use crate::telemetry::unlogged::{FailureLog, FailureSummary};
 }
 
 /// The state of installed triggers, in detail.
@@ -64,8 +64,8 @@ pub mod trigger {
     pub use crate::trigger::manifest::from_manifest;
     pub use crate::trigger::migration::Migration;
     pub use crate::trigger::plan::OLDEST_SERVER;
-    pub use crate::trigger::shared::require_version;
     pub use crate::trigger::spelled_key::SpelledKey;
     pub use crate::trigger::summary::TableChange;
+    pub use crate::trigger::version::require_version;
     pub use crate::trigger::watched::{Watched, watched};
 }

@@ -10,13 +10,15 @@ use tokio::sync::mpsc;
 
 use super::dependency::{self, Affected, Dependency, Projection};
 use super::driver::CacheDriver;
-use super::handle::{CacheHandle, CacheKey, Inner, Weigher, WhenNotLive};
+use super::handle::CacheHandle;
+use super::inner::{Inner, Weigher, WhenNotLive};
 use super::kept_errors::KeptErrors;
+use super::key::CacheKey;
 use super::limit::LoadLimit;
 use super::observer::CacheObserver;
 use super::refresh::{self, Refresh, Refresher};
 use super::stats::Counters;
-use super::store::{Store, StoreTerms};
+use super::store::{Store, StoreOptions};
 use super::strategy::{Greedy, Strategy};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Changed, Key, Table};
@@ -344,11 +346,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
     /// limit is 0; only one of weigher and capacity in bytes is set; the jitter is not between 0 and 1; the
     /// subscription coalesces or is invalid; a table name is invalid in PostgreSQL; or the cache depends on no table.
     pub fn build(self) -> Result<(CacheHandle<K, V>, CacheDriver<K, V>)> {
-        let terms = self.checked()?;
+        let options = self.checked()?;
         let gate = Arc::new(Gate::new());
         let subscription = self.subscription.gate(Arc::clone(&gate)).checked()?;
         let (requests, receiver) = match self.refresh {
-            Some(_) => Some(mpsc::channel(refresh::MOST_REQUESTS)).unzip(),
+            Some(_) => Some(mpsc::channel(refresh::MAX_REQUESTS)).unzip(),
             None => (None, None),
         };
         let inner = Arc::new(Inner {
@@ -356,8 +358,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             name: self.name,
             errors: self
                 .errors_for
-                .map(|time| KeptErrors::new(time, terms.capacity)),
-            store: Store::new(terms),
+                .map(|time| KeptErrors::new(time, options.capacity)),
+            store: Store::new(options),
             gate,
             projections: self.projections.into(),
             when_not_live: self.when_not_live,
@@ -371,7 +373,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
             observer: self.observer,
             marks: Arc::default(),
             is_followed: self.is_followed,
-            told_of_unfollowed: AtomicBool::new(false),
+            warned_of_unfollowed: AtomicBool::new(false),
             refused: OnceLock::new(),
             channel: self.channel,
         });
@@ -393,7 +395,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
         Ok((handle, driver))
     }
 
-    fn checked(&self) -> Result<StoreTerms> {
+    fn checked(&self) -> Result<StoreOptions> {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
@@ -446,7 +448,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheBuilder<K, V> {
                 "max_age of ServeStale is 0, it must be longer; WhenNotLive::Bypass serves nothing stale",
             );
         }
-        Ok(StoreTerms {
+        Ok(StoreOptions {
             capacity,
             max_weight: self.capacity_bytes,
             ttl: self.ttl,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::key_check::Reading;
+use super::reading::Reading;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Changed, Event, FromEvent, Key, Relation, RowKey, Table, same_key, same_row};
 use crate::filter::Filter;

@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 use futures_util::future::join;
 
 use super::dependency::{self, Dependency, Effects, Tag};
-use super::handle::{CacheKey, Inner};
 use super::housekeeping::Housekeeping;
+use super::inner::Inner;
+use super::key::CacheKey;
 use super::observer::{CacheEvent, FlushCause, InvalidationCause};
 use super::pending::{Pending, Released};
 use super::refresh::Refresher;
@@ -74,8 +75,8 @@ pub struct CacheDriver<K: CacheKey, V: Send + Sync + 'static> {
     started: bool,
     /// The earliest time of the next deadline call.
     not_before: Option<Instant>,
-    told_of_past_deadline: bool,
-    told_of_mismatch: bool,
+    warned_of_past_deadline: bool,
+    warned_of_mismatch: bool,
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
@@ -96,8 +97,8 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
             pending: Pending::default(),
             started: false,
             not_before: None,
-            told_of_past_deadline: false,
-            told_of_mismatch: false,
+            warned_of_past_deadline: false,
+            warned_of_mismatch: false,
         }
     }
 
@@ -196,7 +197,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
             }
             let after = driver.ask(now, |strategy| strategy.deadline());
             if after.flatten().is_some_and(|at| at <= now)
-                && !std::mem::replace(&mut driver.told_of_past_deadline, true)
+                && !std::mem::replace(&mut driver.warned_of_past_deadline, true)
             {
                 tracing::error!(cache = driver.inner.name, pause = ?SHORTEST_PAUSE,
                     "the cache's strategy asks for a deadline in the past; it is woken after a pause");
@@ -331,7 +332,7 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheDriver<K, V> {
                 return;
             }
             Effects::Mismatch(error) => {
-                if !std::mem::replace(&mut self.told_of_mismatch, true) {
+                if !std::mem::replace(&mut self.warned_of_mismatch, true) {
                     tracing::error!(cache = self.inner.name, %error, "event cannot be mapped to keys, \
                         the cache is flushed; further ones are only counted");
                 }

@@ -6,7 +6,8 @@ use parking_lot::RwLock;
 
 use super::builder::CacheBuilder;
 use super::driver::CacheDriver;
-use super::handle::{CacheHandle, CacheKey};
+use super::handle::CacheHandle;
+use super::key::CacheKey;
 use super::scope::{self, ScopeId};
 use super::stats::CacheStats;
 use crate::error::{Error, ErrorKind, Result};

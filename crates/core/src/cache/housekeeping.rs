@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
-use super::handle::{CacheKey, Inner};
+use super::inner::Inner;
+use super::key::CacheKey;
+use super::store::Walk;
 use crate::panic::contained;
 use crate::telemetry::CacheMetrics;
 
@@ -43,37 +45,29 @@ impl<K: CacheKey, V: Send + Sync + 'static> Housekeeping<K, V> {
 
     /// Frees the values that are not served any more (expired, flushed, or stale for too long), and then the errors.
     async fn free_dead(&self) {
-        self.free_dead_values().await;
-        if let Some(inner) = self.inner.upgrade()
-            && let Some(errors) = &inner.errors
-            && let Err(message) = contained(|| errors.free_dead())
-        {
-            let cache = &inner.name;
-            tracing::error!(cache, message, "code of a cache key panicked");
-        }
+        self.free(|inner, walk| inner.store.free_some(walk)).await;
+        self.free(|inner, walk| {
+            let errors = inner.errors.as_ref();
+            errors.is_some_and(|errors| errors.free_some(walk))
+        })
+        .await;
     }
 
-    async fn free_dead_values(&self) {
-        let is_due = |inner: &Arc<Inner<K, V>>| inner.store.take_due();
-        if !self.inner.upgrade().as_ref().is_some_and(is_due) {
-            return;
-        }
-        let mut number = 0;
-        while let Some(inner) = self.inner.upgrade()
-            && number < inner.store.shards()
-        {
-            let dropped = contained(|| inner.store.expire(number)).unwrap_or_else(|message| {
-                let cache = &inner.name;
-                tracing::error!(cache, message, "code of a cache key panicked");
-                false
-            });
-            drop(inner);
-            if dropped {
-                // There may be more in this shard. Other tasks of the thread run first.
-                tokio::task::yield_now().await;
-            } else {
-                number += 1;
+    /// Calls `free_some` until it has nothing left to free.
+    async fn free(&self, free_some: impl Fn(&Inner<K, V>, &mut Walk) -> bool) {
+        let mut walk = Walk::default();
+        while let Some(inner) = self.inner.upgrade() {
+            match contained(|| free_some(&inner, &mut walk)) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(message) => {
+                    let cache = &inner.name;
+                    tracing::error!(cache, message, "code of a cache key panicked");
+                }
             }
+            drop(inner);
+            // Other tasks of the thread run before the next portion.
+            tokio::task::yield_now().await;
         }
     }
 

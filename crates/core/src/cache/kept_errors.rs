@@ -14,9 +14,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use super::dependency::Tag;
-use super::handle::CacheKey;
+use super::key::CacheKey;
 use super::stats::count;
-use super::store::{Fresh, Moment, Stale, Store, StoreTerms};
+use super::store::{Fresh, Moment, Stale, Store, StoreOptions, Walk};
 use crate::sync::now;
 
 /// The loader's error, of any type.
@@ -38,7 +38,7 @@ pub(super) struct BeforeLoad {
 impl<K: CacheKey> KeptErrors<K> {
     /// Keeps at most `capacity` errors, each for `time` from the end of its load.
     pub(super) fn new(time: Duration, capacity: NonZeroUsize) -> Self {
-        let terms = StoreTerms {
+        let options = StoreOptions {
             capacity,
             max_weight: None,
             ttl: Some(time),
@@ -46,7 +46,7 @@ impl<K: CacheKey> KeptErrors<K> {
             keep_stale: None,
         };
         Self {
-            store: Store::new(terms),
+            store: Store::new(options),
             time,
             served: AtomicU64::new(0),
         }
@@ -106,13 +106,9 @@ impl<K: CacheKey> KeptErrors<K> {
         self.store.clear();
     }
 
-    /// Drops the expired errors.
-    pub(super) fn free_dead(&self) {
-        if self.store.take_due() {
-            for number in 0..self.store.shards() {
-                while self.store.expire(number) {}
-            }
-        }
+    /// Drops a portion of the expired errors; see [`Store::free_some`].
+    pub(super) fn free_some(&self, walk: &mut Walk) -> bool {
+        self.store.free_some(walk)
     }
 
     /// Returns how many errors are kept, and how often one was returned.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::handle::{CacheKey, Inner};
+use super::inner::Inner;
+use super::key::CacheKey;
 use super::loaded::Loaded;
 use super::observer::CacheEvent;
 use super::stats::count;

@@ -17,8 +17,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::handle::{Admission, CacheHandle, CacheKey, Inner};
+use super::handle::CacheHandle;
+use super::inner::{Admission, Inner};
 use super::kept_errors::{BeforeLoad, KeptErrors};
+use super::key::CacheKey;
 use super::lead::Lead;
 use super::load_error::LoadError;
 use super::loaded::Loaded;
@@ -77,11 +79,12 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         self.read_or(key, async || load().await.map(Arc::new)).await
     }
 
-    /// As [`get_or_load`](Self::get_or_load), for a loader that returns an [`Arc`].
-    ///
-    /// # Errors
-    /// The same.
-    pub async fn get_or_load_arc<E, L, F>(&self, key: K, load: L) -> Result<Arc<V>, LoadError<E>>
+    /// As [`get_or_load`](Self::get_or_load), for the function of a `#[cached]` cache, which may return an [`Arc`].
+    pub(crate) async fn get_or_load_arc<E, L, F>(
+        &self,
+        key: K,
+        load: L,
+    ) -> Result<Arc<V>, LoadError<E>>
     where
         E: Send + Sync + 'static,
         L: FnOnce() -> F,

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::coop::consume_budget;
 
-use super::handle::{Admission, CacheHandle, CacheKey, Inner, equals_itself};
+use super::handle::CacheHandle;
+use super::inner::{Admission, Inner};
+use super::key::{CacheKey, equals_itself};
 use super::lead::Lead;
 use super::load::Ran;
 use super::load_error::LoadError;
@@ -62,15 +64,11 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         F: Future<Output = Result<I, E>>,
         I: IntoIterator<Item = (K, V)>,
     {
-        let mut read = Read::new(&self.inner, keys);
-        consume_budget().await;
-        while !read.wanted.is_empty() {
-            if let Some(batch) = read.look() {
-                let loading = || load(batch.keys());
-                let loaded = batch.run(loading).await;
-                read.found.extend(batch.land(loaded)?);
-            }
-            read.join().await?;
+        let mut read = Read::begin(&self.inner, keys).await;
+        while let Some(batch) = read.next().await? {
+            let loading = || load(batch.keys());
+            let loaded = batch.run(loading).await;
+            read.found.extend(batch.land(loaded)?);
         }
         Ok(read.found)
     }
@@ -116,27 +114,23 @@ impl<K: CacheKey, V: Send + Sync + 'static> CacheHandle<K, V> {
         F: Future<Output = Result<I, E>> + Send + 'static,
         I: IntoIterator<Item = (K, V)>,
     {
-        let mut read = Read::new(&self.inner, keys);
-        consume_budget().await;
-        while !read.wanted.is_empty() {
-            if let Some(batch) = read.look() {
-                let loading = Box::pin(load(batch.keys()));
-                let runtime = Handle::try_current().ok().filter(|_| batch.is_led());
-                let landing = async move {
-                    let loaded = batch.run(|| loading).await;
-                    batch.land(loaded)
-                };
-                let found = match runtime {
-                    Some(runtime) => match nesting::spawn(&runtime, landing).await {
-                        Ok(found) => found,
-                        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-                        Err(_) => Err(LoadError::Cancelled),
-                    },
-                    None => landing.await,
-                };
-                read.found.extend(found?);
-            }
-            read.join().await?;
+        let mut read = Read::begin(&self.inner, keys).await;
+        while let Some(batch) = read.next().await? {
+            let loading = Box::pin(load(batch.keys()));
+            let runtime = Handle::try_current().ok().filter(|_| batch.is_led());
+            let landing = async move {
+                let loaded = batch.run(|| loading).await;
+                batch.land(loaded)
+            };
+            let found = match runtime {
+                Some(runtime) => match nesting::spawn(&runtime, landing).await {
+                    Ok(found) => found,
+                    Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+                    Err(_) => Err(LoadError::Cancelled),
+                },
+                None => landing.await,
+            };
+            read.found.extend(found?);
         }
         Ok(read.found)
     }
@@ -152,17 +146,34 @@ struct Read<K: CacheKey, V: Send + Sync + 'static> {
 }
 
 impl<K: CacheKey, V: Send + Sync + 'static> Read<K, V> {
-    fn new(inner: &Arc<Inner<K, V>>, keys: impl IntoIterator<Item = K>) -> Self {
-        Self {
+    async fn begin(inner: &Arc<Inner<K, V>>, keys: impl IntoIterator<Item = K>) -> Self {
+        let read = Self {
             inner: Arc::clone(inner),
             found: HashMap::new(),
             wanted: keys.into_iter().filter(equals_itself).collect(),
             joins: Vec::new(),
+        };
+        consume_budget().await;
+        read
+    }
+
+    /// Returns the next keys that the caller must load. `None` when all values are found.
+    async fn next<E: Send + Sync + 'static>(
+        &mut self,
+    ) -> Result<Option<Batch<K, V>>, LoadError<E>> {
+        loop {
+            // The caller has loaded its own keys by now, for which other callers may have waited.
+            self.join().await?;
+            if self.wanted.is_empty() {
+                return Ok(None);
+            }
+            if let Some(batch) = self.look() {
+                return Ok(Some(batch));
+            }
         }
     }
 
-    /// Looks up all wanted keys. Returns those that the caller must load. That comes before joins: other callers may
-    /// wait for it.
+    /// Looks up all wanted keys. Returns those that the caller must load.
     fn look(&mut self) -> Option<Batch<K, V>> {
         let inner = &self.inner;
         let accept = match inner.admit() {

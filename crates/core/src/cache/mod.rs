@@ -62,7 +62,9 @@ pub(crate) mod driver;
 pub(crate) mod function;
 pub(crate) mod handle;
 mod housekeeping;
+pub(crate) mod inner;
 mod kept_errors;
+mod key;
 pub(crate) mod key_check;
 mod lead;
 pub(crate) mod limit;
@@ -73,6 +75,7 @@ pub(crate) mod loaded;
 mod nesting;
 pub(crate) mod observer;
 mod pending;
+mod reading;
 pub(crate) mod refresh;
 pub(crate) mod scope;
 pub(crate) mod stats;
@@ -85,7 +88,8 @@ pub(crate) mod strategy;
 pub(crate) mod write_token;
 
 // What most programs use is at the root of the crate; the rest has this path.
-pub use handle::{CacheKey, Stamp};
+pub use handle::Stamp;
+pub use key::CacheKey;
 pub use observer::{BypassReason, FlushCause, InvalidationCause, StaleReason};
 
 pub(crate) use driver::CacheDriver;

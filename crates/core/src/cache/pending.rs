@@ -3,10 +3,10 @@
 use std::collections::HashSet;
 
 use super::dependency::{Effects, Tag};
-use super::handle::CacheKey;
+use super::key::CacheKey;
 
 /// The maximum number of keys and rows. Beyond it, everything is invalidated instead, so that memory is bounded.
-const MOST_TARGETS: usize = 10_000;
+const MAX_TARGETS: usize = 10_000;
 const FEW_TOKENS: usize = 1_024;
 
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl<K: CacheKey> Pending<K> {
             Effects::Some(keys, tags) if !self.everything => {
                 self.keys.extend(keys);
                 self.tags.extend(tags);
-                if self.keys.len() + self.tags.len() > MOST_TARGETS {
+                if self.keys.len() + self.tags.len() > MAX_TARGETS {
                     self.hold_everything();
                 }
             }
@@ -107,19 +107,19 @@ impl<K: CacheKey> Pending<K> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Effects, MOST_TARGETS, Pending};
+    use super::{Effects, MAX_TARGETS, Pending};
 
     #[test]
     fn too_many_keys_become_everything() {
         let mut pending = Pending::default();
-        for key in 0..=MOST_TARGETS {
+        for key in 0..=MAX_TARGETS {
             assert!(pending.hold_token(1, |_| true).is_some() || key > 0);
             pending.hold(Effects::Some(vec![key], Vec::new()));
         }
         let released = pending.release();
         assert!(released.targets.is_none());
-        assert_eq!(released.events, MOST_TARGETS as u64 + 1);
-        assert_eq!(released.tokens.len(), MOST_TARGETS);
+        assert_eq!(released.events, MAX_TARGETS as u64 + 1);
+        assert_eq!(released.tokens.len(), MAX_TARGETS);
         assert!(
             pending
                 .release()

@@ -11,13 +11,14 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::handle::{CacheKey, Inner};
+use super::inner::Inner;
+use super::key::CacheKey;
 use super::lead::Lead;
 use super::store::{Accept, Begin};
 use crate::panic::message;
 
 /// How many requests may be queued. Beyond it, the next reader requests the reload again.
-pub(super) const MOST_REQUESTS: usize = 1_024;
+pub(super) const MAX_REQUESTS: usize = 1_024;
 /// How many loads run at once, besides the limit of the cache's [`LoadLimit`](crate::LoadLimit).
 const CONCURRENT: usize = 8;
 

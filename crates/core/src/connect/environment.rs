@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::TargetSessionAttrs;
 
-use super::conninfo::refuse_stray;
+use super::options::refuse_stray;
 use super::tls::SslSettings;
 use crate::error::{Error, ErrorKind, Result};
 

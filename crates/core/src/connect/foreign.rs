@@ -2,7 +2,7 @@
 //!
 //! Sources: the documentation of sqlx (`PgConnectOptions`), Prisma (connection URLs) and pgx (`pgxpool.ParseConfig`).
 
-use super::conninfo::refusal;
+use super::options::refusal;
 use crate::error::Error;
 
 /// Other spellings of libpq's options.

@@ -5,6 +5,7 @@ mod environment;
 mod foreign;
 mod given;
 mod hosts;
+mod options;
 mod passfile;
 mod password;
 mod pooler;

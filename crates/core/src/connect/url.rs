@@ -2,8 +2,8 @@
 
 use percent_encoding::percent_decode_str;
 
-use super::conninfo::{ParsedOptions, is_name, option, refusal, unknown};
 use super::foreign::{Foreign, foreign};
+use super::options::{ParsedOptions, is_name, option, refusal, unknown};
 use crate::error::{Error, Result};
 
 pub(super) fn without_scheme(text: &str) -> Option<&str> {

@@ -124,10 +124,7 @@ impl ErrorKind {
                 false,
                 "correct the specification of the table named in the message; nothing was changed",
             ),
-            Self::Unsuitable => (
-                false,
-                "put it right as the message says; nothing was changed",
-            ),
+            Self::Unsuitable => (false, "correct what the message names; nothing was changed"),
             Self::Timeout => (
                 true,
                 "check that the listener is live, keeps up, and listens to the channel named in the message",

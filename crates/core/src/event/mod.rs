@@ -1,13 +1,14 @@
 //! Events: one per changed row, or one per table if the row is unknown.
 
 mod builder;
-mod caseless;
+mod clock;
 mod column;
 pub(crate) mod decode;
 mod key;
+mod key_json;
+mod key_text;
 mod key_types;
 mod mac;
-mod padded;
 mod typed;
 mod unchanged;
 
@@ -24,13 +25,12 @@ use crate::operation::Operation;
 use crate::types::{self, Fields, RowParts};
 
 pub use builder::{ColumnType, EventBuilder};
-pub use caseless::CaselessText;
 pub(crate) use column::{ColumnValue, column_value};
 pub(crate) use decode::Decoder;
 pub use key::{Key, KeyColumn, KeyPart, RowKey};
 pub(crate) use key::{same_key, same_row};
+pub use key_text::{CaselessText, PaddedText};
 pub use mac::MacAddress;
-pub use padded::PaddedText;
 pub use typed::{Changed, Deleted, FromEvent, Inserted, Table, Truncated, Updated};
 
 /// A committed change.

@@ -145,37 +145,39 @@ impl<R: Runner> Engine<R> {
     }
 
     fn on_input(&mut self, input: Input) {
-        let (now, mut commands) = (Instant::now(), Commands::new());
-        let (ledger, asked) = (&mut self.ledger, &mut commands);
+        let (now, mut queue) = (Instant::now(), Commands::new());
+        let (ledger, commands) = (&mut self.ledger, &mut queue);
         match input {
-            Input::Ended(ended) => self.attempts.ended(ended, now, ledger, asked),
+            Input::Ended(ended) => self.attempts.ended(ended, now, ledger, commands),
             Input::Connection(ConnectionEvent::Opened(requests)) => self.opened(requests, now),
             Input::Connection(ConnectionEvent::Lost(error)) => self.lost(&error, now),
             Input::Connection(ConnectionEvent::Answered(answer)) => match answer {
-                Answer::Page(page) => self.intake.take_in(*page, now, ledger, asked),
-                Answer::Fetched(fetched) => self.intake.fetched(fetched, now, ledger, asked),
+                Answer::Page(page) => self.intake.take_in(*page, now, ledger, commands),
+                Answer::Fetched(fetched) => self.intake.fetched(fetched, now, ledger, commands),
                 Answer::Recorded => self.intake.on_wake_up(now),
                 Answer::Found => self.intake.read_on(now),
                 Answer::Ticked(tick) => {
                     let settled = |event| self.acknowledger.was_settled(event);
-                    self.membership.ticked(tick, now, settled, ledger, asked);
+                    self.membership.ticked(tick, now, settled, ledger, commands);
                 }
-                Answer::Confirmed(true) => asked.extend([Command::NotifyOthers, Command::TickNow]),
+                Answer::Confirmed(true) => {
+                    commands.extend([Command::NotifyOthers, Command::TickNow]);
+                }
                 Answer::Confirmed(false) => {}
                 Answer::Trimmed(trimmed) => self.membership.trimmed(trimmed),
                 Answer::Control => self.membership.on_control(now),
                 Answer::Written(sent, written) => {
                     let acknowledger = &mut self.acknowledger;
-                    acknowledger.answered(sent, written, now, ledger, asked);
+                    acknowledger.answered(sent, written, now, ledger, commands);
                 }
             },
             Input::Alarm => {}
             Input::Stop(at) => {
                 self.membership.stop(at, &mut ledger.slices);
-                asked.push(Command::WriteNow);
+                commands.push(Command::WriteNow);
             }
         }
-        self.execute(commands, now);
+        self.execute(queue, now);
     }
 
     fn execute(&mut self, commands: Commands, now: Instant) {

@@ -16,7 +16,7 @@ use crate::trigger::TriggerSpec;
 
 /// The number of slices of a new group, by default.
 const SLICES: i32 = 32;
-const MOST_SLICES: i32 = 1_024;
+const MAX_SLICES: i32 = 1_024;
 const SHORTEST_LEASE: Duration = Duration::from_millis(200);
 /// The duration of a lease, by default.
 pub(super) const LEASE: Duration = Duration::from_secs(10);
@@ -205,10 +205,10 @@ impl DurableOptions {
             return refuse("its name must have 1 to 255 bytes, and no NUL".to_owned());
         }
         if let Some(slices) = self.slices
-            && !(1..=MOST_SLICES).contains(&slices)
+            && !(1..=MAX_SLICES).contains(&slices)
         {
             return refuse(format!(
-                "it has {slices} slices, there must be 1 to {MOST_SLICES}"
+                "it has {slices} slices, there must be 1 to {MAX_SLICES}"
             ));
         }
         if self.lease < SHORTEST_LEASE || self.lease > LONGEST_LEASE {

@@ -33,19 +33,23 @@ pub async fn rehearse(client: &Arc<Client>) -> Result<()> {
 }
 
 async fn run(client: &Arc<Client>) -> Result<()> {
-    let execute = async |what: &str, sql: &str| {
-        let failed = |cause| Error::of_statement(&format!("consumers cannot {what}"), cause);
-        client.batch_execute(sql).await.map_err(failed)
-    };
-    execute(
-        "read the history of the outbox",
-        "SELECT pgherald.history()",
-    )
-    .await?;
+    let history = "SELECT pgherald.history()";
+    execute(client, "read the history of the outbox", history).await?;
     // The settings of a consumer's connections. Names resolve to the server's objects only, whatever is on the search path.
     let settings =
         "SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL pgherald.acknowledging = 'on'";
-    execute("acknowledge", settings).await?;
+    execute(client, "acknowledge", settings).await?;
+    consume(client).await?;
+    trim(client).await
+}
+
+async fn execute(client: &Client, what: &str, sql: &str) -> Result<()> {
+    let failed = |cause| Error::of_statement(&format!("consumers cannot {what}"), cause);
+    client.batch_execute(sql).await.map_err(failed)
+}
+
+/// Joins a group, claims its slice, reads, acknowledges, and settles an event.
+async fn consume(client: &Arc<Client>) -> Result<()> {
     let number = fastrand::i64(1..);
     let options = DurableOptions::new(format!("pgherald rehearsal {number}")).slices(1);
     let group = &*options.group;
@@ -108,11 +112,13 @@ async fn run(client: &Arc<Client>) -> Result<()> {
     settlement.failed = None;
     store::settle(client, statements, group, &settlement).await?;
     store::leave(client, group, number).await?;
-    store::remove_expired(client, group, &[]).await?;
+    store::remove_expired(client, group, &[]).await.map(drop)
+}
 
+async fn trim(client: &Client) -> Result<()> {
     // These limits neither empty a part nor begin a new one.
     let trim = "SELECT pgherald.trim_outbox('1000 years', 9223372036854775807)";
-    execute("trim the outbox", trim).await?;
+    execute(client, "trim the outbox", trim).await?;
     // Trimming writes to these with its owner's rights, and only when a part is closed.
     let rights = "SELECT pg_catalog.has_table_privilege('pgherald.outbox_retention', 'UPDATE')
         AND pg_catalog.has_table_privilege('pgherald.outbox_part', 'UPDATE')";
@@ -120,7 +126,7 @@ async fn run(client: &Arc<Client>) -> Result<()> {
     if rights.try_get(0).unwrap_or(false) {
         let updates = "UPDATE pgherald.outbox_retention SET closed = closed; UPDATE pgherald.outbox_part SET closed = closed;
             DELETE FROM pgherald.outbox WHERE id OPERATOR(pg_catalog.<) 0";
-        execute("trim the outbox", updates).await?;
+        execute(client, "trim the outbox", updates).await?;
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ pub(super) async fn confirm(client: &Client, group: &str, checker: &Checker) -> 
         return Ok(false);
     }
     let found = checker.check(client).await?;
-    if let Some(error) = found.deafness() {
+    if let Some(error) = found.lost_changes() {
         let tables = found.losing().map(|drift| &drift.table);
         let (schemas, tables): (Vec<&str>, Vec<&str>) = split(tables);
         let parameters: [&(dyn ToSql + Sync); 3] = [&group, &schemas, &tables];

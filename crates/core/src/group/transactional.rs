@@ -44,7 +44,7 @@ use crate::signal::Resync;
 
 const CONNECT: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 /// How often connecting is retried for an attempt while no other attempt has a connection to give back.
-const MOST_FAILURES: u32 = 6;
+const MAX_FAILURES: u32 = 6;
 /// How much longer than the timeout the server lets an idle transaction stay open.
 const MARGIN: Duration = Duration::from_secs(1);
 
@@ -423,7 +423,7 @@ impl Pool {
                 Ok(client) => break client,
                 Err(error)
                     if error.is_retryable()
-                        && (failures < MOST_FAILURES || self.has_some_in_use()) =>
+                        && (failures < MAX_FAILURES || self.has_some_in_use()) =>
                 {
                     tracing::debug!(error = %error.chain(), "no connection for an attempt");
                     let _ = timeout(CONNECT.delay(failures), self.returned.notified()).await;

@@ -1,7 +1,5 @@
 //! The subscriptions of caches. The router and the consumers of groups share them.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::order::{LIMIT, Order};
@@ -14,45 +12,26 @@ use crate::event::Event;
 /// have the caches apply the event first; see [`DurableOptions::caches`](crate::DurableOptions::caches).
 #[derive(Clone, Debug)]
 pub struct Caches {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    routes: Mutex<Routes>,
-    last_number: AtomicU64,
+    routes: Arc<Mutex<Routes>>,
     order: Arc<Order>,
 }
 
 impl Caches {
     pub(super) fn new() -> Self {
         Self {
-            shared: Arc::new(Shared {
-                routes: Mutex::default(),
-                last_number: AtomicU64::new(0),
-                order: Arc::new(Order::new()),
-            }),
+            routes: Arc::default(),
+            order: Arc::new(Order::new()),
         }
     }
 
     pub(super) fn order(&self) -> &Arc<Order> {
-        &self.shared.order
-    }
-
-    /// Returns a number greater than all previous ones.
-    pub(super) fn next_number(&self) -> u64 {
-        self.shared.last_number.fetch_add(1, Relaxed) + 1
-    }
-
-    /// Returns the greatest number so far.
-    pub(super) fn last_number(&self) -> u64 {
-        self.shared.last_number.load(Relaxed)
+        &self.order
     }
 
     /// Returns the routes whose subscription was not dropped.
     pub(super) fn routes(&self) -> MutexGuard<'_, Routes> {
         // No user code runs under the lock, because filters of caches consist of tables only.
-        let routes = self.shared.routes.lock();
+        let routes = self.routes.lock();
         let mut routes = routes.unwrap_or_else(PoisonError::into_inner);
         routes.sweep();
         routes
@@ -72,7 +51,7 @@ impl Caches {
     fn push(&self, events: &Arc<[Event]>) -> u64 {
         let mut routes = self.routes();
         // Taken under the lock, so that numbers are in order in the queue of each cache.
-        let number = self.next_number();
+        let number = self.order.next_number();
         routes.distribute(events, |route, events| {
             route.push_events(events, number);
         });
@@ -81,12 +60,12 @@ impl Caches {
 
     /// Waits until all caches have applied this number. Closes the caches that are late.
     pub(super) async fn applied(&self, number: u64) {
-        let applied = self.shared.order.applied(number);
+        let applied = self.order.applied(number);
         if tokio::time::timeout(LIMIT, applied).await.is_ok() {
             return;
         }
         for route in self.routes().iter() {
-            route.shared.bypass(number, || self.next_number());
+            route.queue.bypass(number);
         }
     }
 }

@@ -7,17 +7,19 @@
 //! Caches come first: a subscription delivers an event only after the caches have applied it. See [`order`].
 
 mod backlog;
+mod budget;
 mod caches;
 mod options;
 mod order;
+mod queue;
 mod room;
+mod route;
 mod routes;
 pub(crate) mod subscription;
 
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::Event;
 use crate::filter::Filter;
 use crate::gate::Session;
 use crate::signal::{Resync, ResyncReason, Signal};
@@ -25,9 +27,11 @@ use crate::signal::{Resync, ResyncReason, Signal};
 pub use backlog::Delivery;
 pub use caches::Caches;
 pub use options::{Overflow, SubscriptionOptions};
+use queue::Queue;
+pub use queue::{SubscriptionId, SubscriptionStats};
+use route::Route;
 use routes::Routes;
-use subscription::Shared;
-pub use subscription::{Subscription, SubscriptionId, SubscriptionStats};
+pub use subscription::Subscription;
 
 /// Distributes signals to subscriptions.
 ///
@@ -60,37 +64,7 @@ pub struct Router {
     session: Option<Session>,
     closed: bool,
     /// The subscriptions whose queues were more than half full after the last batch; see [`room`].
-    crowded: Vec<Arc<Shared>>,
-}
-
-#[derive(Debug)]
-struct Route {
-    filter: Filter,
-    shared: Arc<Shared>,
-    /// Whether the subscription has received its first resync.
-    begun: bool,
-}
-
-impl Route {
-    /// The source has become live in `session`.
-    fn set_live(&mut self, session: Session, number: u64) {
-        if !std::mem::replace(&mut self.begun, true) {
-            let started = Resync::new(ResyncReason::Started).beginning(session);
-            self.push_resync(started, number);
-        }
-        self.shared.set_live(session);
-    }
-
-    fn push_resync(&self, resync: Resync, number: u64) {
-        self.shared
-            .push(|backlog| backlog.push_resync(resync, number));
-    }
-
-    /// Queues events. Returns whether the source should wait for the subscriber.
-    fn push_events(&self, events: Arc<[Event]>, number: u64) -> bool {
-        self.shared
-            .push(|backlog| backlog.push_events(events, number))
-    }
+    crowded: Vec<Arc<Queue>>,
 }
 
 impl Router {
@@ -148,17 +122,18 @@ impl Router {
             false => &mut self.routes,
         };
         let abandoned = Arc::clone(routes.abandoned());
-        let shared = Arc::new(Shared::new(id, options, self.caches.clone(), abandoned));
+        let order = Arc::clone(self.caches.order());
+        let queue = Arc::new(Queue::new(id, options, order, abandoned));
         let mut route = Route {
             filter,
-            shared: Arc::clone(&shared),
+            queue: Arc::clone(&queue),
             begun: false,
         };
         if let Some(session) = self.session.filter(|_| self.live) {
-            route.set_live(session, self.caches.next_number());
+            route.set_live(session, self.caches.order().next_number());
         }
         routes.insert(route);
-        Ok(Subscription::new(shared))
+        Ok(Subscription::new(queue, self.caches.clone()))
     }
 
     /// Ends a subscription. It receives no new signals, and ends once its queue is empty.
@@ -169,7 +144,7 @@ impl Router {
         let Some(route) = of_handler.or_else(|| self.caches.routes().remove(id)) else {
             return false;
         };
-        route.shared.close();
+        route.queue.close();
         true
     }
 
@@ -183,10 +158,10 @@ impl Router {
                 let mut crowded = Vec::new();
                 // The number is taken under the lock, so that numbers are in order in the queue of each cache.
                 let mut of_caches = self.caches.routes();
-                let number = self.caches.next_number();
+                let number = self.caches.order().next_number();
                 let mut push = |route: &Route, events| {
                     if route.push_events(events, number) {
-                        crowded.push(Arc::clone(&route.shared));
+                        crowded.push(Arc::clone(&route.queue));
                     }
                 };
                 // Caches come first, so that their marks are set before a handler checks them.
@@ -230,7 +205,7 @@ impl Router {
         let session = Session::next();
         self.session = Some(session);
         let of_caches = self.caches.routes();
-        let number = self.caches.next_number();
+        let number = self.caches.order().next_number();
         for route in of_caches.iter().filter(|route| route.begun) {
             route.push_resync(Resync::session_start(session), number);
         }
@@ -254,13 +229,13 @@ impl Router {
     fn set_not_live(&mut self) {
         self.live = false;
         self.session = None;
-        self.each_route(|route, _| route.shared.set_not_live());
+        self.each_route(|route, _| route.queue.set_not_live());
     }
 
     /// Ends all subscriptions, each once its queue is empty. Their [`stats`](Self::stats) remain.
     pub fn close(&mut self) {
         self.closed = true;
-        self.each_route(|route, _| route.shared.close());
+        self.each_route(|route, _| route.queue.close());
     }
 
     /// Returns the statistics of each subscription.
@@ -268,7 +243,7 @@ impl Router {
     pub fn stats(&self) -> Vec<SubscriptionStats> {
         let caches = self.caches.routes();
         let all = caches.iter().chain(self.routes.iter());
-        let mut stats: Vec<_> = all.map(|route| route.shared.stats()).collect();
+        let mut stats: Vec<_> = all.map(|route| route.queue.stats()).collect();
         stats.sort_by_key(|stats| stats.id);
         stats
     }
@@ -278,7 +253,7 @@ impl Router {
     fn each_route(&mut self, mut visit: impl FnMut(&mut Route, u64)) {
         let mut of_caches = self.caches.routes();
         // Under the lock, as for events.
-        let number = self.caches.next_number();
+        let number = self.caches.order().next_number();
         of_caches.iter_mut().for_each(|route| visit(route, number));
         drop(of_caches);
         self.routes.sweep();

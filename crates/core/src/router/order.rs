@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,9 +18,10 @@ use tokio::sync::Notify;
 /// The maximum time that a handler waits for a cache.
 pub(super) const LIMIT: Duration = Duration::from_millis(100);
 
-/// The marks of the caches.
+/// The numbers of what is published, and the marks of the caches.
 #[derive(Debug)]
 pub(super) struct Order {
+    last_number: AtomicU64,
     /// The mark of each cache that has one, with the number of caches that share it.
     marks: Mutex<BTreeMap<u64, usize>>,
     /// The lowest mark; `u64::MAX` without any. A copy for readers without the lock.
@@ -31,10 +32,21 @@ pub(super) struct Order {
 impl Order {
     pub(super) fn new() -> Self {
         Self {
+            last_number: AtomicU64::new(0),
             marks: Mutex::default(),
             lowest: AtomicU64::new(u64::MAX),
             rises: Notify::new(),
         }
+    }
+
+    /// Returns a number greater than all previous ones.
+    pub(super) fn next_number(&self) -> u64 {
+        self.last_number.fetch_add(1, Relaxed) + 1
+    }
+
+    /// Returns the greatest number so far.
+    pub(super) fn last_number(&self) -> u64 {
+        self.last_number.load(Relaxed)
     }
 
     /// Returns the lowest mark. Every cache has applied all lower numbers.

@@ -4,62 +4,22 @@
 //! it, although the subscriber would need a few milliseconds only; meanwhile, the events could wait in the database's socket.
 //!
 //! Therefore the source waits after a batch while a queue is more than half full. All subscribers share the source, so each one
-//! has a [`Budget`] of time for which it may delay the others: [`MOST`] at once, and a [`SHARE`] of the time in the long run.
-//! Then its queue overflows.
+//! has a [`Budget`](super::budget::Budget) of time for which it may delay the others. Then its queue overflows.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::subscription::Shared;
-
-/// The longest time that a source waits for a subscriber at once.
-pub(super) const MOST: Duration = Duration::from_millis(200);
-
-/// The part of the time that a source waits for a subscriber in the long run: one in this many.
-const SHARE: u32 = 10;
-
-const INTERVAL: Duration = Duration::from_millis(1);
-
-/// For how long a source may wait for a subscriber.
-#[derive(Debug)]
-pub(super) struct Budget {
-    left: Duration,
-    /// When `left` was computed.
-    at: Instant,
-}
-
-impl Budget {
-    pub(super) fn new(now: Instant) -> Self {
-        Self {
-            left: MOST,
-            at: now,
-        }
-    }
-
-    pub(super) fn has_some(&mut self, now: Instant) -> bool {
-        self.left = (self.left + now.saturating_duration_since(self.at) / SHARE).min(MOST);
-        self.at = now;
-        self.left >= INTERVAL
-    }
-
-    /// The source has waited from `since` to `now`.
-    pub(super) fn spend(&mut self, since: Instant, now: Instant) {
-        self.left = self
-            .left
-            .saturating_sub(now.saturating_duration_since(since));
-        self.at = now;
-    }
-}
+use super::budget::INTERVAL;
+use super::queue::Queue;
 
 /// Waits until each of these queues has room, or its budget is spent.
-pub(super) async fn room(mut crowded: Vec<Arc<Shared>>) {
+pub(super) async fn room(mut crowded: Vec<Arc<Queue>>) {
     while !crowded.is_empty() {
         let since = Instant::now();
         tokio::time::sleep(INTERVAL).await;
         let now = Instant::now();
-        crowded.retain(|shared| shared.is_still_crowded(since, now));
+        crowded.retain(|queue| queue.is_still_crowded(since, now));
     }
 }
 
@@ -68,9 +28,9 @@ mod tests {
     use std::pin::pin;
     use std::task::{Context, Waker};
 
-    use super::{INTERVAL, MOST, SHARE};
     use crate::event::Event;
     use crate::operation::Operation;
+    use crate::router::budget::{INTERVAL, MAX_WAIT, SHARE};
     use crate::router::{Overflow, Router, Subscription, SubscriptionOptions};
     use crate::{Filter, Resync, ResyncReason, Signal};
 
@@ -142,14 +102,14 @@ mod tests {
         }
         let started = tokio::time::Instant::now();
         let receive = async {
-            while started.elapsed() < MOST * 5 {
+            while started.elapsed() < MAX_WAIT * 5 {
                 tokio::time::sleep(pause).await;
                 while subscription.try_recv().is_some() {}
             }
         };
         let mut waited = std::time::Duration::ZERO;
         let send = async {
-            while started.elapsed() < MOST * 5 {
+            while started.elapsed() < MAX_WAIT * 5 {
                 publish(&mut router, CAPACITY / 2 + 1);
                 let before = tokio::time::Instant::now();
                 if let Some(room) = router.room() {
@@ -167,7 +127,7 @@ mod tests {
     async fn slow_subscribers_delay_others_for_a_share_of_the_time() {
         for pause in [5, 45, 10_000] {
             let waited = waited(std::time::Duration::from_millis(pause)).await;
-            let most = MOST * 5 / SHARE + 20 * INTERVAL;
+            let most = MAX_WAIT * 5 / SHARE + 20 * INTERVAL;
             assert!(waited <= most, "{waited:?} at {pause} ms");
         }
     }
@@ -179,7 +139,7 @@ mod tests {
         publish(&mut router, CAPACITY);
         let started = tokio::time::Instant::now();
         router.room().unwrap().await;
-        assert!(started.elapsed() >= MOST && started.elapsed() <= MOST + 2 * INTERVAL);
+        assert!(started.elapsed() >= MAX_WAIT && started.elapsed() <= MAX_WAIT + 2 * INTERVAL);
         publish(&mut router, 1);
         assert!(router.room().is_none());
     }
@@ -195,7 +155,7 @@ mod tests {
         let started = tokio::time::Instant::now();
         drop(subscription);
         room.await;
-        assert!(started.elapsed() < MOST);
+        assert!(started.elapsed() < MAX_WAIT);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,13 +9,11 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::{Acquire, Release};
 
 use foldhash::fast::RandomState;
 
-use super::Route;
-use super::subscription::SubscriptionId;
+use super::queue::{Abandoned, SubscriptionId};
+use super::route::Route;
 use crate::event::{ColumnValue, Event, RowKey};
 use crate::filter::{Filter, Place};
 use crate::operation::Operation;
@@ -31,20 +29,6 @@ pub(super) struct Routes {
     /// The routes with candidates in the batch that is being distributed.
     concerned: Vec<SubscriptionId>,
     abandoned: Arc<Abandoned>,
-}
-
-/// Whether a subscription was dropped while its route still exists.
-#[derive(Debug, Default)]
-pub(super) struct Abandoned(AtomicBool);
-
-impl Abandoned {
-    pub(super) fn set(&self) {
-        self.0.store(true, Release);
-    }
-
-    fn take(&self) -> bool {
-        self.0.load(Acquire) && self.0.swap(false, Acquire)
-    }
 }
 
 #[derive(Debug)]
@@ -193,7 +177,7 @@ impl Routes {
     }
 
     pub(super) fn insert(&mut self, route: Route) {
-        let id = route.shared.id();
+        let id = route.queue.id();
         match route.filter.table_names() {
             None => self.any_table.insert(id, &route.filter),
             Some(names) => {
@@ -237,8 +221,8 @@ impl Routes {
         if !self.abandoned.take() {
             return;
         }
-        let dropped = self.iter().filter(|route| route.shared.is_abandoned());
-        let dropped: Vec<_> = dropped.map(|route| route.shared.id()).collect();
+        let dropped = self.iter().filter(|route| route.queue.is_abandoned());
+        let dropped: Vec<_> = dropped.map(|route| route.queue.id()).collect();
         if dropped.len() <= FEW {
             for id in dropped {
                 self.remove(id);
@@ -249,7 +233,7 @@ impl Routes {
         (self.tables, self.any_table) = Default::default();
         self.concerned = Vec::new();
         for Filed { route, .. } in all {
-            if !route.shared.is_abandoned() {
+            if !route.queue.is_abandoned() {
                 self.insert(route);
             }
         }
@@ -304,9 +288,9 @@ impl Routes {
                 candidates.clear();
             }
         }
-        let asked = self.concerned.len();
+        let evaluated = self.concerned.len();
         self.concerned.clear();
-        asked
+        evaluated
     }
 }
 

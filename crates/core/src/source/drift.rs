@@ -10,7 +10,7 @@ pub(super) fn compare(before: &Check, now: &Check) -> Vec<Signal> {
     }
     // Report repairs and alterations even while other drift lasts, and name the new drift.
     let mut signals: Vec<Signal> = restored(before, now).into_iter().collect();
-    match (before.deafness(), now.deafness()) {
+    match (before.lost_changes(), now.lost_changes()) {
         (Some(_), None) => signals.push(Signal::Live),
         (_, Some(error)) => signals.push(Signal::Down(error)),
         (None, None) => {}

@@ -39,15 +39,16 @@ use crate::signal::Signal;
 pub struct Joined<A, B> {
     first: A,
     second: B,
-    states: [State; 2],
+    members: [Member; 2],
     /// The index of the source whose cause was reported last.
     reported: usize,
     /// A signal to emit before anything else.
     next: Option<Signal>,
 }
 
+/// What one of the two sources has emitted.
 #[derive(Debug, Default)]
-struct State {
+struct Member {
     is_live: bool,
     /// Whether the source has resumed and `Resumed` was not emitted yet.
     has_resumed: bool,
@@ -62,7 +63,7 @@ impl<A: Source, B: Source> Joined<A, B> {
         Self {
             first,
             second,
-            states: [State::default(), State::default()],
+            members: [Member::default(), Member::default()],
             reported: 0,
             next: None,
         }
@@ -70,7 +71,7 @@ impl<A: Source, B: Source> Joined<A, B> {
 
     /// Returns the signal to emit after source number `from` has emitted `signal`.
     fn take(&mut self, from: usize, signal: Signal) -> Option<Signal> {
-        let [one, other] = match &mut self.states {
+        let [one, other] = match &mut self.members {
             [one, other] if from == 0 => [one, other],
             [other, one] => [one, other],
         };
@@ -88,9 +89,9 @@ impl<A: Source, B: Source> Joined<A, B> {
                 None
             }
             Signal::Down(error) => {
-                *one = State {
+                *one = Member {
                     cause: Some(error.clone()),
-                    ..State::default()
+                    ..Member::default()
                 };
                 self.reported = from;
                 Some(Signal::Down(error))
@@ -99,7 +100,8 @@ impl<A: Source, B: Source> Joined<A, B> {
                 let was_live = std::mem::replace(&mut one.is_live, true);
                 one.cause = None;
                 if other.is_live && !was_live {
-                    let resumed = [one, other].map(|state| std::mem::take(&mut state.has_resumed));
+                    let resumed =
+                        [one, other].map(|member| std::mem::take(&mut member.has_resumed));
                     if resumed.contains(&true) {
                         self.next = Some(Signal::Live);
                         return Some(Signal::Resumed);

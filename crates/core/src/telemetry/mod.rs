@@ -21,18 +21,19 @@
 // To add a metric, add an entry to `names.rs` and record it in `tests/telemetry/metrics.rs`.
 
 mod cache;
+pub(crate) mod failure_log;
 pub(crate) mod handler;
 pub(crate) mod names;
 pub(crate) mod record;
-pub(crate) mod unlogged;
+mod unlogged;
 
 pub use names::{METRICS, Metric, MetricKind, SPANS};
 pub use record::describe;
 
+pub(crate) use failure_log::{FailedAttempt, FailureLog};
 pub(crate) use handler::{HandlerMetrics, attempt_span};
 pub(crate) use names::*;
 pub(crate) use record::{Level, dropped};
-pub(crate) use unlogged::{FailureLog, FailureSummary};
 
 pub(crate) use cache::CacheMetrics;
 pub(crate) use record::{counter, gauge, histogram};

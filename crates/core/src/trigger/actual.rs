@@ -75,9 +75,9 @@ impl Installation<'_> {
 }
 
 impl Actual {
-    /// Assembles the state of a database that was inspected for the tables `asked`. Each object is a kind and a JSON text.
+    /// Assembles the state of a database that was inspected for the tables `names`. Each object is a kind and a JSON text.
     pub(super) fn assemble<'a>(
-        asked: &[&TableName],
+        names: &[&TableName],
         objects: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self> {
         let mut actual = Self::default();
@@ -114,7 +114,7 @@ impl Actual {
         for column in &mut columns {
             column.read_as = types.read_as(column.type_oid);
         }
-        for name in asked {
+        for name in names {
             actual.tables.insert((*name).clone(), None);
         }
         actual.add_tables(members, columns);

@@ -5,12 +5,11 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::VERSION;
-use super::desired::DesiredTrigger;
-use super::note::{Note, version};
+use super::note::{Note, Place};
 use super::spec::TriggerSpec;
+use super::version::version;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
-use crate::operation::Operation;
 use crate::types::Type;
 
 #[derive(Clone, Debug, Default)]
@@ -19,6 +18,18 @@ pub(super) struct Table {
     pub(super) columns: Vec<Column>,
     /// The table itself first, then its partitions and children of every level.
     pub(super) members: Vec<Member>,
+}
+
+impl Table {
+    pub(super) fn place(&self) -> Place {
+        let columns = self.columns.iter();
+        Place {
+            table: self.oid,
+            columns: columns
+                .map(|column| (column.name.clone(), column.number))
+                .collect(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -113,6 +124,23 @@ pub(super) struct Owner {
     pub(super) is_trusted: bool,
 }
 
+impl Owner {
+    /// Refuses an object whose owner could replace it by code that would run with this role's rights.
+    pub(super) fn refuse_untrusted(&self, object: &str) -> Result<()> {
+        if self.is_trusted {
+            return Ok(());
+        }
+        let name = &self.name;
+        Err(Error::new(
+            ErrorKind::Unsuitable,
+            format!(
+                "{object} belongs to {name}, who could make the triggers run anything with your rights; \
+                 install as {name}, or let a superuser own it"
+            ),
+        ))
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Function {
     pub(super) name: String,
@@ -139,7 +167,7 @@ impl Function {
     pub(super) fn spec(&self, table: Option<&Table>) -> Option<TriggerSpec> {
         let note = self.note.clone()?;
         match table {
-            Some(table) => note.following(table).spec(),
+            Some(table) => note.following(&table.place()).spec(),
             None => note.spec(),
         }
     }
@@ -156,28 +184,10 @@ pub(super) struct Trigger {
     pub(super) is_root: bool,
     /// The sessions in which it fires: O, all but replicas; R, replicas; A, all; D, none.
     pub(super) firing: char,
-    events: i16,
-    new_table: Option<String>,
-    old_table: Option<String>,
-    is_unconditional: bool,
-}
-
-impl Trigger {
-    /// Whether this is an unconditional AFTER trigger with the level, the operation and the transition tables of `desired`.
-    pub(super) fn is_made_as(&self, desired: &DesiredTrigger) -> bool {
-        let (new, old) = desired.transition_tables();
-        // The bits of pg_trigger.tgtype. Row level is 1, and BEFORE is 2.
-        let event = match desired.operation {
-            Operation::Insert => 4,
-            Operation::Delete => 8,
-            Operation::Update => 16,
-            Operation::Truncate => 32,
-        };
-        self.events == event + i16::from(desired.is_row)
-            && self.new_table.as_deref() == new
-            && self.old_table.as_deref() == old
-            && self.is_unconditional
-    }
+    pub(super) events: i16,
+    pub(super) new_table: Option<String>,
+    pub(super) old_table: Option<String>,
+    pub(super) is_unconditional: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

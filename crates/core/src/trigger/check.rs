@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::inspect::{get, rows, split};
+use super::inspect::split;
+use super::query::{get, rows};
 use super::spec::TriggerSpec;
 use super::verify::{Drift, verify};
 use crate::error::{Error, ErrorKind, Result};
@@ -50,7 +51,7 @@ impl Check {
     }
 
     /// The drifts that lose changes, as an error. `None` if there are none.
-    pub(crate) fn deafness(&self) -> Option<Error> {
+    pub(crate) fn lost_changes(&self) -> Option<Error> {
         let list: Vec<String> = self.losing().map(ToString::to_string).collect();
         (!list.is_empty()).then(|| Error::new(ErrorKind::Triggers, list.join("; ")))
     }

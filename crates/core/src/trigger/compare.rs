@@ -6,7 +6,9 @@ use super::VERSION;
 use super::actual::Installation;
 use super::catalog::{Function, Trigger};
 use super::desired::{Desired, DesiredTrigger, Firing};
-use super::note::{Note, other_version, version};
+use super::note::Note;
+use super::version::{other_version, version};
+use crate::operation::Operation;
 
 #[derive(Debug)]
 pub(super) enum Finding<'a> {
@@ -142,7 +144,7 @@ fn compare_trigger<'a>(
     if found.function != desired.function {
         let reason = "to call another function";
         Some(Finding::TriggerAltered { trigger, reason })
-    } else if !is_later && !found.is_made_as(trigger) {
+    } else if !is_later && !is_made_as(found, trigger) {
         let reason = "in another way than pgherald does";
         Some(Finding::TriggerAltered { trigger, reason })
     } else if is_narrowed && found.firing == 'A' {
@@ -161,4 +163,20 @@ fn compare_trigger<'a>(
 /// Whether the body in the catalog is `body`. The catalog has one more line break, which follows the opening quotes.
 pub(super) fn is_body(installed: &str, body: &str) -> bool {
     installed.strip_prefix('\n') == Some(body)
+}
+
+/// Whether the trigger is an unconditional AFTER trigger with the level, the operation and the transition tables of `desired`.
+fn is_made_as(trigger: &Trigger, desired: &DesiredTrigger) -> bool {
+    let (new, old) = desired.transition_tables();
+    // The bits of pg_trigger.tgtype. Row level is 1, and BEFORE is 2.
+    let event = match desired.operation {
+        Operation::Insert => 4,
+        Operation::Delete => 8,
+        Operation::Update => 16,
+        Operation::Truncate => 32,
+    };
+    trigger.events == event + i16::from(desired.is_row)
+        && trigger.new_table.as_deref() == new
+        && trigger.old_table.as_deref() == old
+        && trigger.is_unconditional
 }

@@ -4,8 +4,9 @@ use postgres_protocol::escape::escape_literal;
 
 use super::catalog::{Column, Member};
 use super::note::{Note, Place};
+use super::outbox::Description;
 use super::spec::Mode;
-use super::template::{dollar_quoted, render};
+use super::template::{dollar_quoted, qualified, render};
 use super::validate::Valid;
 use super::{VERSION, expression};
 use crate::error::Result;
@@ -24,15 +25,6 @@ pub(super) struct Desired {
     pub(super) triggers: Vec<DesiredTrigger>,
     /// The key columns in which equal values may have different texts, with their types.
     pub(super) ambiguous: Vec<(String, String)>,
-}
-
-/// The row of `outbox_relation`: the data that the outbox rows of a table have in common.
-#[derive(Debug)]
-pub(super) struct Description {
-    /// The number by which outbox rows refer to it.
-    pub(super) relation: i64,
-    /// The statement that writes it.
-    pub(super) statement: String,
 }
 
 #[derive(Debug)]
@@ -304,9 +296,4 @@ const fn transition_tables(operation: Operation) -> (Option<&'static str>, Optio
         Operation::Delete => (None, Some("pgherald_old")),
         Operation::Truncate => (None, None),
     }
-}
-
-/// The qualified name of a table's function. Its characters need no quotes.
-pub(super) fn qualified(function: &str) -> String {
-    format!("pgherald.{function}")
 }

@@ -7,8 +7,9 @@ use tokio_postgres::{Client, Row};
 
 use super::actual::{Actual, Requirement};
 use super::catalog::{Outbox, OutboxRows};
+use super::query::{get, rows};
 use super::spec::TriggerSpec;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::name::TableName;
 
 /// The parameters of `pgherald.notify_rows`.
@@ -108,23 +109,4 @@ pub(super) fn split<'a>(names: &[&'a TableName]) -> (Vec<&'a str>, Vec<&'a str>)
         .iter()
         .map(|name| (name.schema(), name.name()))
         .unzip()
-}
-
-/// Runs a catalog query. `query_typed` uses an unnamed statement, so nothing stays in the session, and poolers support it.
-pub(super) async fn rows(
-    client: &Client,
-    sql: &str,
-    parameters: &[(&(dyn ToSql + Sync), Type)],
-) -> Result<Vec<Row>> {
-    let outcome = client.query_typed(sql, parameters).await;
-    outcome.map_err(|error| Error::of_statement("cannot read the catalog for triggers", error))
-}
-
-/// Reads column `index` of a catalog row.
-pub(super) fn get<'a, T: tokio_postgres::types::FromSql<'a>>(
-    row: &'a Row,
-    index: usize,
-) -> Result<T> {
-    row.try_get(index)
-        .map_err(|error| Error::of_statement("cannot interpret the catalog", error))
 }

@@ -30,9 +30,8 @@ use postgres_protocol::escape::escape_literal;
 use super::VERSION;
 use super::actual::Actual;
 use super::apply::Plan;
-use super::note::{version, versioned};
-use super::shared::{refuse_newer, refuse_unknown_outbox, refuse_untrusted_owner};
 use super::template::{dollar_quoted, render};
+use super::version::{refuse_newer, refuse_unknown_outbox, version, versioned};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The name and the SQL of each migration. The first has number 1.
@@ -87,7 +86,7 @@ impl Actual {
         let comment = outbox.comment.as_deref();
         refuse_unknown_outbox(comment)?;
         refuse_newer("pgherald.outbox", comment)?;
-        refuse_untrusted_owner("pgherald.outbox", &outbox.owner)?;
+        outbox.owner.refuse_untrusted("pgherald.outbox")?;
         let installed = version(comment).unwrap_or_default();
         (installed + 1..=VERSION).map(migration).collect()
     }

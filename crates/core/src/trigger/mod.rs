@@ -129,6 +129,7 @@ mod note;
 mod notify;
 mod outbox;
 pub(crate) mod plan;
+mod query;
 mod replicated;
 mod rows_query;
 mod script;
@@ -141,6 +142,7 @@ mod template;
 mod tests;
 mod validate;
 mod verify;
+pub(crate) mod version;
 pub(crate) mod watched;
 mod widen;
 
@@ -151,10 +153,9 @@ pub use manifest::to_manifest;
 pub(crate) use outbox::without_types;
 pub use plan::{install, plan, plan_uninstall, plan_uninstall_all, plan_widened};
 pub use script::migration_script;
-pub(crate) use shared::refuse_other_outbox;
-pub(crate) use shared::require_version;
 pub use spec::TriggerSpec;
 pub use verify::{Drift, DriftKind, verify};
+pub(crate) use version::{refuse_other_outbox, require_version};
 
 /// The version of the objects that this program installs, which is the number of the last migration.
 const VERSION: u32 = 2;

@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::VERSION;
-use super::catalog::Table;
 use super::spec::{Mode, TriggerSpec};
 use crate::name::{ChannelName, TableName};
 use crate::operation::Operation;
@@ -53,14 +51,15 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The present name of the column that was called `name`. `None` if the column is gone, or `table` is another one.
-    fn follow(&self, name: &str, table: &Table) -> Option<String> {
-        let number = self.columns.get(name).filter(|_| self.table == table.oid)?;
-        let column = table
+    /// The name in `present` of the column that was called `name`. `None` if the column is gone, or `present` is another table.
+    fn follow(&self, name: &str, present: &Self) -> Option<String> {
+        let number = self
             .columns
-            .iter()
-            .find(|column| column.number == *number)?;
-        Some(column.name.clone())
+            .get(name)
+            .filter(|_| self.table == present.table)?;
+        let mut columns = present.columns.iter();
+        let (name, _) = columns.find(|(_, present)| *present == number)?;
+        Some(name.clone())
     }
 }
 
@@ -79,13 +78,13 @@ impl Note {
         } == *other
     }
 
-    /// The same note with the present names of columns of `table` that were renamed since.
-    pub(super) fn following(mut self, table: &Table) -> Self {
+    /// The same note with the names in `present` of columns that were renamed since.
+    pub(super) fn following(mut self, present: &Place) -> Self {
         if let Some(place) = &self.place {
             let lists = [&mut self.key, &mut self.columns, &mut self.when_changed];
             for name in lists.into_iter().flatten() {
-                if let Some(present) = place.follow(name, table) {
-                    *name = present;
+                if let Some(renamed) = place.follow(name, present) {
+                    *name = renamed;
                 }
             }
         }
@@ -122,23 +121,4 @@ impl Note {
 /// Parses the comment of a table's function. `None` if pgherald did not write it.
 pub(super) fn note(comment: Option<&str>) -> Option<Note> {
     serde_json::from_str(comment?).ok()
-}
-
-/// Returns the version in a comment. `None` if pgherald did not write it.
-pub(super) fn version(comment: Option<&str>) -> Option<u32> {
-    #[derive(Deserialize)]
-    struct Versioned {
-        version: u32,
-    }
-    let versioned: Versioned = serde_json::from_str(comment?).ok()?;
-    Some(versioned.version)
-}
-
-/// The comment of an object that stores only its version.
-pub(super) fn versioned(version: u32) -> String {
-    serde_json::json!({ "version": version }).to_string()
-}
-
-pub(super) fn other_version(installed: u32) -> String {
-    format!("version {installed} is installed, this program has version {VERSION}")
 }

@@ -3,7 +3,6 @@
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use super::catalog::Column;
-use super::desired::Description;
 use super::expression::{self, Size};
 use super::replicated::{self, Seen};
 use super::rows_query;
@@ -207,6 +206,15 @@ pub(super) fn selects(valid: &Valid<'_>) -> Result<Vec<String>> {
     let (key, columns) = (key(valid), columns(valid));
     let one = format!("SELECT {key} AS k, {columns} AS c FROM pgherald_new");
     Ok(vec![one, paired(valid)?])
+}
+
+/// The row of `outbox_relation`: the data that the outbox rows of a table have in common.
+#[derive(Debug)]
+pub(super) struct Description {
+    /// The number by which outbox rows refer to it.
+    pub(super) relation: i64,
+    /// The statement that writes it.
+    pub(super) statement: String,
 }
 
 /// The row of `outbox_relation`, and the statement that writes it.

@@ -10,12 +10,14 @@ use super::actual::{Actual, Installation};
 use super::apply::Plan;
 use super::catalog::{Server, Trigger};
 use super::compare::{Finding, compare};
-use super::desired::{Desired, desired, qualified};
+use super::desired::{Desired, desired};
 use super::inspect::{inspect, inspect_all};
 use super::limits::trials;
 use super::shared::{self, Expected, OutboxState, Shared};
 use super::spec::TriggerSpec;
+use super::template::qualified;
 use super::validate::{Valid, validate};
+use super::version::refuse_newer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 
@@ -140,8 +142,8 @@ impl Actual {
             let (valid, installed) = self.validate(spec)?;
             for (name, function) in installed.functions() {
                 let object = format!("triggers of {}", spec.table);
-                shared::refuse_newer(&object, function.comment.as_deref())?;
-                shared::refuse_untrusted_owner(&qualified(name), &function.owner)?;
+                refuse_newer(&object, function.comment.as_deref())?;
+                function.owner.refuse_untrusted(&qualified(name))?;
             }
             tried.extend(trials(&valid)?);
             let desired = desired(&valid)?;
@@ -174,7 +176,7 @@ impl Actual {
     fn refuse_server(&self) -> Result<()> {
         refuse_old_server(&self.server)?;
         if let Some(owner) = &self.server.owner {
-            shared::refuse_untrusted_owner("schema pgherald", owner)?;
+            owner.refuse_untrusted("schema pgherald")?;
         }
         shared::refuse(self)
     }

@@ -14,9 +14,8 @@
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use super::catalog::Column;
-use super::desired::qualified;
 use super::expression;
-use super::template::render;
+use super::template::{qualified, render};
 use super::validate::Valid;
 use crate::error::Result;
 

@@ -3,9 +3,8 @@
 
 use postgres_protocol::escape::escape_literal;
 
-use super::desired::qualified;
 use super::expression::{self, Size};
-use super::template::render;
+use super::template::{qualified, render};
 use super::validate::Valid;
 use crate::error::Result;
 

@@ -1,21 +1,17 @@
 //! The objects that all tables share: the schema, the functions `notify_rows` and `rows_query`, and the outbox.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use postgres_protocol::escape::escape_literal;
-use tokio_postgres::Client;
 
 use super::VERSION;
 use super::actual::Actual;
-use super::catalog::{Function, Outbox, OutboxRows, Owner, Server};
+use super::catalog::{Function, Outbox, OutboxRows, Server};
 use super::compare::is_body;
-use super::desired::Description;
-use super::inspect::{get, rows};
 use super::migration;
-use super::note::{other_version, version, versioned};
-use super::outbox::without_types;
+use super::outbox::{Description, without_types};
 use super::template::{dollar_quoted, render};
+use super::version::{other_version, refuse_newer, refuse_other_outbox, version, versioned};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 
@@ -85,7 +81,7 @@ pub(super) fn refuse(actual: &Actual) -> Result<()> {
     ] {
         if let Some(function) = function {
             refuse_newer(name, function.comment.as_deref())?;
-            refuse_untrusted_owner(name, &function.owner)?;
+            function.owner.refuse_untrusted(name)?;
             refuse_forbidden(name, function)?;
         }
     }
@@ -106,21 +102,6 @@ fn outdated(function: &Function, body: &str, settings: &[&str]) -> Option<String
     }
 }
 
-/// Refuses an object whose owner could replace it by code that would run with this role's rights.
-pub(super) fn refuse_untrusted_owner(object: &str, owner: &Owner) -> Result<()> {
-    if owner.is_trusted {
-        return Ok(());
-    }
-    let name = &owner.name;
-    Err(Error::new(
-        ErrorKind::Unsuitable,
-        format!(
-            "{object} belongs to {name}, who could make the triggers run anything with your rights; \
-             install as {name}, or let a superuser own it"
-        ),
-    ))
-}
-
 fn refuse_forbidden(object: &str, helper: &Function) -> Result<()> {
     if helper.is_callable {
         return Ok(());
@@ -130,59 +111,6 @@ fn refuse_forbidden(object: &str, helper: &Function) -> Result<()> {
         ErrorKind::Unsuitable,
         format!("{object} belongs to {name}, and you may not call it; install as {name}"),
     ))
-}
-
-/// Refuses an outbox of another version, because this program may not be able to read and write its tables.
-pub(crate) fn refuse_other_outbox(comment: Option<&str>) -> Result<()> {
-    let installed = refuse_unknown_outbox(comment)?;
-    let way_out = match installed.cmp(&VERSION) {
-        Ordering::Equal => return Ok(()),
-        Ordering::Greater => "upgrade this program",
-        Ordering::Less => "stop the consumers of that version, then run pgherald upgrade --commit",
-    };
-    Err(Error::new(
-        ErrorKind::Unsuitable,
-        format!("pgherald.outbox: {}; {way_out}", other_version(installed)),
-    ))
-}
-
-/// Refuses an outbox that pgherald did not install, and otherwise returns its version.
-pub(super) fn refuse_unknown_outbox(comment: Option<&str>) -> Result<u32> {
-    version(comment).ok_or_else(|| {
-        let message =
-            "cannot use pgherald.outbox: its comment is not pgherald's; uninstall all, or rename it";
-        Error::new(ErrorKind::Unsuitable, message)
-    })
-}
-
-/// Checks that the database has an outbox of the version that this program reads and writes.
-///
-/// # Errors
-/// If there is no outbox; if it has another version (the error names the version and the way out); or if the catalog cannot be
-/// read.
-pub async fn require_version(client: &Client) -> Result<()> {
-    let rows = rows(client, include_str!("sql/outbox_comment.sql"), &[]).await?;
-    match rows.first() {
-        Some(row) => refuse_other_outbox(get::<Option<&str>>(row, 0)?),
-        None => Err(Error::new(
-            ErrorKind::Triggers,
-            "the database has no outbox (pgherald.outbox); install the triggers of the watched tables",
-        )),
-    }
-}
-
-/// Refuses to replace an object that a later version of pgherald installed.
-pub(super) fn refuse_newer(object: &str, comment: Option<&str>) -> Result<()> {
-    match version(comment) {
-        Some(installed) if installed > VERSION => Err(Error::new(
-            ErrorKind::Unsuitable,
-            format!(
-                "{object}: {}; upgrade this program",
-                other_version(installed)
-            ),
-        )),
-        _ => Ok(()),
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -239,7 +167,7 @@ pub(super) fn outbox(installed: Option<&Outbox>, is_needed: bool) -> Result<Outb
     };
     let object = "pgherald.outbox";
     refuse_newer(object, outbox.comment.as_deref())?;
-    refuse_untrusted_owner(object, &outbox.owner)?;
+    outbox.owner.refuse_untrusted(object)?;
     refuse_other_outbox(outbox.comment.as_deref())?;
     Ok(OutboxState::Installed(outbox.rows.as_ref()))
 }

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use super::actual::{Actual, Requirement};
 use super::compare::{Finding, compare};
-use super::desired::{desired, qualified};
+use super::desired::desired;
 use super::spec::TriggerSpec;
+use super::template::qualified;
 use crate::error::Result;
 use crate::name::TableName;
 

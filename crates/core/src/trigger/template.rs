@@ -26,6 +26,11 @@ pub(super) fn render(template: &str, values: &[(&str, &str)]) -> Result<String> 
     Ok(rendered)
 }
 
+/// The qualified name of a table's function. Its characters need no quotes.
+pub(super) fn qualified(function: &str) -> String {
+    format!("pgherald.{function}")
+}
+
 /// Returns a function body as a dollar-quoted string, with a tag that does not occur in it.
 ///
 /// Dollar quotes do not depend on `standard_conforming_strings`, and the body stays readable.

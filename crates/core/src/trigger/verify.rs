@@ -7,11 +7,12 @@ use tokio_postgres::Client;
 use super::VERSION;
 use super::actual::{Actual, Requirement};
 use super::compare::{Finding, compare};
-use super::desired::{desired, qualified};
+use super::desired::desired;
 use super::inspect::inspect;
 use super::note::Note;
 use super::shared::{self, OutboxState, Shared};
 use super::spec::TriggerSpec;
+use super::template::qualified;
 use crate::error::{Error, Result};
 use crate::name::TableName;
 

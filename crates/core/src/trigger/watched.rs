@@ -4,9 +4,9 @@ use tokio_postgres::Client;
 
 use super::actual::Actual;
 use super::catalog::Function;
-use super::desired::qualified;
 use super::inspect::inspect_all;
 use super::spec::TriggerSpec;
+use super::template::qualified;
 use crate::error::Result;
 use crate::name::TableName;
 

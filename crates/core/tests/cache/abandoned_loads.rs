@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use pgherald_core::__private::host::cache::Drive;
+use pgherald_core::__private::host::cache::background;
 use pgherald_core::{CacheBuilder, LoadError, LoadLimit, Refresh};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
@@ -224,7 +224,7 @@ async fn a_refresh_that_hangs_ends_at_the_time_limit() {
     });
     let builder = CacheBuilder::new("users").row_of::<User>();
     let mut rig = Rig::live(builder.refresh(refresh.eager()).load_timeout(LIMIT));
-    tokio::spawn(rig.driver.as_mut().unwrap().background());
+    tokio::spawn(background(rig.driver.as_mut().unwrap()));
     let stamp = rig.cache.stamp();
     for key in 0..9 {
         rig.cache.insert(&stamp, key, 1);

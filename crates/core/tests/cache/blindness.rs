@@ -306,7 +306,7 @@ async fn values_are_freed_when_the_driver_is_dropped() {
     let mut rig = users();
     let value = rig
         .cache
-        .get_or_load_arc(7, async || Ok::<_, ()>(Arc::new(1)))
+        .get_or_load(7, async || Ok::<_, ()>(1))
         .await
         .unwrap();
     rig.driver = None;

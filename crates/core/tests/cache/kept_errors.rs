@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgherald_core::__private::host::cache::Drive;
+use pgherald_core::__private::host::cache::background;
 use pgherald_core::{CacheBuilder, LoadError};
 use tokio::time::advance;
 
@@ -165,7 +165,7 @@ async fn callers_share_a_kept_error_unless_their_error_type_differs() {
 async fn errors_are_freed_after_their_time_and_with_the_cache() {
     let (mut rig, loads) = (keeping(), Loads::default());
     let mut driver = rig.driver.take().unwrap();
-    let background = tokio::spawn(driver.background());
+    let background = tokio::spawn(background(&mut driver));
     for key in 0..100 {
         read(&rig, key, &loads).await;
     }

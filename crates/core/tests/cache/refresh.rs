@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
-use pgherald_core::__private::host::cache::Drive;
+use pgherald_core::__private::host::cache::background;
 use pgherald_core::{CacheBuilder, Refresh};
 use tokio::sync::Semaphore;
 
@@ -40,7 +40,7 @@ impl Backend {
         });
         let builder = CacheBuilder::new("users").row_of::<User>();
         let mut rig = Rig::live(builder.refresh(change(refresh)));
-        tokio::spawn(rig.driver.as_mut().unwrap().background());
+        tokio::spawn(background(rig.driver.as_mut().unwrap()));
         assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
         (backend, rig)
     }

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use pgherald_core::__private::host::cache::Drive;
+use pgherald_core::__private::host::cache::background;
 use pgherald_core::{Affected, CacheBuilder, CacheStats, CachedFn, Refresh, Windowed};
 
 use crate::support::{DEADLINE, Rig, User, settle, update};
@@ -117,7 +117,7 @@ async fn a_projection_that_panicked_in_the_background_is_retried() {
         *key
     });
     let mut rig = Rig::live(builder.refresh(refresh));
-    tokio::spawn(rig.driver.as_mut().unwrap().background());
+    tokio::spawn(background(rig.driver.as_mut().unwrap()));
     assert!(rig.cache.insert(&rig.cache.stamp(), 7, 1));
     rig.apply([update(7)]);
     PANIC.store(true, SeqCst);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use shuttle::future::block_on;
 use shuttle::rand::{Rng, thread_rng};
 
-use crate::store::{Accept, Begin, Flight, FlightId, Found, Outcome, Stale, Store, StoreTerms};
+use crate::store::{Accept, Begin, Flight, FlightId, Found, Outcome, Stale, Store, StoreOptions};
 use crate::sync::{Arc, AtomicU64, now};
 
 pub(crate) type Key = u8;
@@ -100,7 +100,7 @@ impl World {
             applied: Plain::default(),
         };
         Arc::new(Self {
-            store: Store::new(StoreTerms {
+            store: Store::new(StoreOptions {
                 capacity: NonZeroUsize::new(capacity).unwrap(),
                 max_weight: None,
                 ttl: None,

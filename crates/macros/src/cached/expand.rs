@@ -39,7 +39,7 @@ fn wrapper(function: &Function, key: &Key, returned: &Returned, options: &Option
     // Hygienic names: the body must not resolve them.
     let hidden = |name: &str| Ident::new(name, at.resolved_at(Span::mixed_site()));
     let (key_name, body_name, never) = (hidden("key"), hidden("body"), hidden("never"));
-    let handles = left_out::checks(key, krate);
+    let handles = left_out::checks(&key.handles, krate);
     let key = quote_spanned!(key.span=> let #key_name: #key_type = #key_expression;);
     let cache = companion::access(function);
     let fallback = companion::fallback(function, krate);

@@ -2,7 +2,7 @@
 
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::{AttrStyle, Error, FnArg, GenericParam, ItemFn, Signature, Stmt};
+use syn::{AttrStyle, Error, FnArg, GenericParam, Ident, ItemFn, Pat, PatType, Signature, Stmt};
 
 use super::scan;
 use crate::errors::Errors;
@@ -117,4 +117,14 @@ fn generic_error(part: &impl ToTokens) -> Error {
         "a generic function has no one cache: cache a non-generic function that calls this one, or use a \
          `CacheHandle`",
     )
+}
+
+/// The name of an argument whose pattern is a name.
+pub(super) fn plain_name(argument: &PatType) -> Option<&Ident> {
+    match argument.pat.as_ref() {
+        Pat::Ident(pattern) if pattern.by_ref.is_none() && pattern.subpat.is_none() => {
+            Some(&pattern.ident)
+        }
+        _ => None,
+    }
 }

@@ -4,9 +4,9 @@ use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
-use syn::{Error, Expr, FnArg, Ident, Pat, PatType, Path, Type, parse_quote_spanned};
+use syn::{Error, Expr, FnArg, Ident, PatType, Path, Type, parse_quote_spanned};
 
-use super::function::Function;
+use super::function::{Function, plain_name};
 use super::left_out;
 use super::options::Options;
 use super::scan;
@@ -203,15 +203,6 @@ fn arguments(function: &Function) -> impl Iterator<Item = &PatType> {
             FnArg::Typed(argument) => Some(argument),
             FnArg::Receiver(_) => None,
         })
-}
-
-pub(super) fn plain_name(argument: &PatType) -> Option<&Ident> {
-    match argument.pat.as_ref() {
-        Pat::Ident(pattern) if pattern.by_ref.is_none() && pattern.subpat.is_none() => {
-            Some(&pattern.ident)
-        }
-        _ => None,
-    }
 }
 
 /// `id`, `(id, lang)`.

@@ -9,8 +9,7 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Error, FnArg, GenericArgument, Ident, Pat, PathArguments, Receiver, Type};
 
-use super::function::Function;
-use super::key::{Key, plain_name};
+use super::function::{Function, plain_name};
 use super::options::{Dependency, Options};
 use super::scan;
 use crate::errors::Errors;
@@ -174,8 +173,8 @@ fn is_named(argument: &FnArg, ident: &Ident) -> bool {
 }
 
 /// Statements with which the compiler checks the types of handles.
-pub(super) fn checks(key: &Key, krate: &syn::Path) -> TokenStream {
-    let checks = key.handles.iter().map(|of_type| {
+pub(super) fn checks(handles: &[Type], krate: &syn::Path) -> TokenStream {
+    let checks = handles.iter().map(|of_type| {
         let span = of_type.span();
         if handle(of_type) == Some(CLIENT) {
             let client = scan::located(quote!(#krate::__private::client), span);

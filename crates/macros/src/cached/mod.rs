@@ -10,7 +10,7 @@ mod returned;
 mod scan;
 
 use proc_macro2::TokenStream;
-use quote::quote;
+use quote::{ToTokens, quote};
 use syn::{Error, ItemFn};
 
 use self::function::Function;
@@ -52,7 +52,20 @@ fn generate(options: TokenStream, item: TokenStream) -> syn::Result<TokenStream>
     let function = Function::new(function, options.associated);
     let key = Key::of(&function, &options)?;
     if function.associated {
-        scan::refuse_self(&key, &returned, &options)?;
+        refuse_self(&key, &returned, &options)?;
     }
     Ok(expand::function(&function, &key, &returned, &options))
+}
+
+/// Refuses `Self` in tokens that the generated code places in a static, which cannot name it.
+fn refuse_self(key: &Key, returned: &Returned, options: &Options) -> syn::Result<()> {
+    let mut tokens = options.outside();
+    key.key_type.to_tokens(&mut tokens);
+    returned.cached.to_tokens(&mut tokens);
+    scan::find(tokens, "Self").map_or(Ok(()), |span| {
+        Err(Error::new(
+            span,
+            "the cache is a static, which cannot name `Self`: write the type's name here",
+        ))
+    })
 }

@@ -1,12 +1,6 @@
 //! Searches tokens, and changes their spans.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
-use quote::ToTokens;
-use syn::Error;
-
-use super::key::Key;
-use super::options::Options;
-use super::returned::Returned;
 
 /// The span of the first `word`, at any depth.
 pub(super) fn find(tokens: TokenStream, word: &str) -> Option<Span> {
@@ -72,17 +66,4 @@ pub(super) fn borrows_mutably(tokens: TokenStream) -> bool {
         }
     }
     false
-}
-
-/// Refuses `Self` in tokens that the generated code places in a static, which cannot name it.
-pub(super) fn refuse_self(key: &Key, returned: &Returned, options: &Options) -> syn::Result<()> {
-    let mut tokens = options.outside();
-    key.key_type.to_tokens(&mut tokens);
-    returned.cached.to_tokens(&mut tokens);
-    find(tokens, "Self").map_or(Ok(()), |span| {
-        Err(Error::new(
-            span,
-            "the cache is a static, which cannot name `Self`: write the type's name here",
-        ))
-    })
 }

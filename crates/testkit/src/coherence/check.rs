@@ -11,15 +11,12 @@ use pgherald_core::trigger::TriggerSpec;
 
 use super::followers::Followers;
 use super::settings::{NotLive, Settings};
-use super::stage::Stage;
+use super::stage::{MakeListener, Stage};
 use super::{CoherenceContext, CoherenceReport, Fault, Subject, lifecycle};
 use crate::Error;
 
 /// How often the outbox is read without a wake-up. Short, so that a missed wake-up does not delay the check.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-
-pub(super) type MakeListener =
-    Box<dyn FnOnce(NotifySourceBuilder) -> pgherald_core::Result<ListenerActor> + 'static>;
 
 /// Configures and runs a check of a cache's coherence; see the [module](super) for its rules and an example.
 ///

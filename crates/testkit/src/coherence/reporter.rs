@@ -77,6 +77,10 @@ impl CacheObserver for Reporter {
             CacheEvent::Applied(event) => {
                 self.applied_event(event);
                 if self.run.take_flooded() {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "the cache's thread is meant to block"
+                    )]
                     std::thread::sleep(PAUSE);
                 }
             }

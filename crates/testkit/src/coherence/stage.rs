@@ -4,11 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pgherald_actors::Herald;
+use pgherald_actors::{Herald, ListenerActor};
 use pgherald_core::trigger::{self, TriggerSpec};
 use pgherald_core::{Backoff, Caches, ConnectConfig, NotifySource, NotifySourceBuilder};
 
-use super::check::MakeListener;
 use super::faults::LISTENER;
 use super::liveness::Liveness;
 use super::run::Run;
@@ -23,6 +22,10 @@ const SHUTDOWN: Duration = Duration::from_secs(5);
 
 const TABLE: &str = "CREATE TABLE public.coherence (key bigint PRIMARY KEY, version bigint NOT NULL); \
      INSERT INTO public.coherence SELECT key, (key << 32) + 1 FROM generate_series(0::bigint, ";
+
+/// Makes the listener of the check's source.
+pub(super) type MakeListener =
+    Box<dyn FnOnce(NotifySourceBuilder) -> pgherald_core::Result<ListenerActor> + 'static>;
 
 pub(super) struct Stage {
     pub(super) server: Postgres,

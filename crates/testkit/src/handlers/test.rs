@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use host::group::trial::{self, Tried};
 use pgherald_core::__private::host;
-use pgherald_core::__private::host::group::Wants;
+use pgherald_core::__private::host::group::{not_watched, wants};
 use pgherald_core::group::{Consumer, ConsumerHandle, Group, ParkedEvent};
 use pgherald_core::{Backoff, ConnectConfig, DurableOptions, Event, FromEvent, RetryPolicy};
 use tokio::task::LocalSet;
@@ -77,7 +77,7 @@ impl<'a> HandlerTest<'a> {
         let is_any_watched = !watched.is_empty();
         let required: Vec<_> = watched
             .into_iter()
-            .filter(|spec| options.wants::<E>(spec.table()))
+            .filter(|spec| wants::<E>(&options, spec.table()))
             .collect();
         Self {
             database,
@@ -114,7 +114,7 @@ impl<'a> HandlerTest<'a> {
     /// but none that the handler's event type and filter include. If the installed triggers lack what the handler requires.
     pub async fn sql(&self, sql: &str) -> Result<Outcome, Error> {
         if self.is_not_watched {
-            return Err(self.options.not_watched().into());
+            return Err(not_watched(&self.options).into());
         }
         let options = trial::without_first_resync(self.options().slices(1));
         let group = Group::new(self.database.client(), self.options.group());

@@ -1,29 +1,27 @@
-//! The options of a server.
+//! Configures a server.
 
 use crate::Error;
-use crate::postgres::server::Server;
+use crate::postgres::server::{Options, Server};
 use crate::postgres::{Postgres, blocking};
 
 /// Configures and starts a [`Postgres`]. Made by [`Postgres::builder`].
 #[derive(Debug, Clone, Default)]
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
-    pub(super) settings: Vec<(String, String)>,
-    pub(super) password: Option<String>,
-    pub(super) tls: bool,
+    options: Options,
 }
 
 impl Builder {
     /// Sets a server setting, as in `postgresql.conf`. It overrides the test kit's default, and earlier values of the same
     /// setting. `port` cannot be set.
     pub fn setting(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.settings.push((name.into(), value.into()));
+        self.options.settings.push((name.into(), value.into()));
         self
     }
 
     /// Requires this password for each connection (SCRAM-SHA-256). By default, no password is required.
     pub fn password(mut self, password: impl Into<String>) -> Self {
-        self.password = Some(password.into());
+        self.options.password = Some(password.into());
         self
     }
 
@@ -31,7 +29,7 @@ impl Builder {
     /// [`Postgres::ca_certificate`]. Requires the feature `tls`.
     #[cfg(feature = "tls")]
     pub fn tls(mut self) -> Self {
-        self.tls = true;
+        self.options.tls = true;
         self
     }
 
@@ -50,6 +48,6 @@ impl Builder {
     ///
     /// As [`start`](Self::start).
     pub fn start_blocking(self) -> Result<Postgres, Error> {
-        Server::start(self).map(Postgres::new)
+        Server::start(self.options).map(Postgres::new)
     }
 }

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::postgres::builder::Builder;
 use crate::postgres::cluster;
 use crate::postgres::postmaster::Postmaster;
 use crate::postgres::workspace::Workspace;
@@ -22,6 +21,14 @@ use crate::{Binaries, Error};
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 const DROP_LIMIT: Duration = Duration::from_secs(10);
 const PORT_LIMIT: Duration = Duration::from_secs(10);
+
+/// The options of a server.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    pub(super) settings: Vec<(String, String)>,
+    pub(super) password: Option<String>,
+    pub(super) tls: bool,
+}
 
 #[derive(Debug)]
 pub(super) struct Server {
@@ -36,7 +43,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn start(options: Builder) -> Result<Self, Error> {
+    pub(super) fn start(options: Options) -> Result<Self, Error> {
         let binaries = Binaries::find()?;
         let workspace = Workspace::create()?;
         cluster::create(&workspace, &binaries, options.password.as_deref())?;

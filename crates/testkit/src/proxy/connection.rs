@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::frames::Frames;
-use super::state::{Mode, State};
+use super::state::{Mode, Passage};
 use super::statements::Statements;
 
 const CHUNK: usize = 16 * 1024;
@@ -24,7 +24,7 @@ pub(super) async fn serve(
     mut client: TcpStream,
     target: SocketAddr,
     cuts: u64,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<Passage>,
     statements: Statements,
 ) {
     let mut watched = state.clone();
@@ -52,7 +52,7 @@ pub(super) fn reset(stream: TcpStream) {
 async fn forward(
     client: &mut TcpStream,
     target: SocketAddr,
-    mut state: watch::Receiver<State>,
+    mut state: watch::Receiver<Passage>,
     statements: Statements,
 ) -> io::Result<()> {
     // During a stall, the connection is accepted, but the server is not contacted yet.
@@ -88,7 +88,7 @@ enum Reading {
 async fn pipe(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
-    mut state: watch::Receiver<State>,
+    mut state: watch::Receiver<Passage>,
     mut reading: Reading,
 ) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
@@ -120,7 +120,7 @@ async fn pipe(
 async fn write(
     to: &mut WriteHalf<'_>,
     mut bytes: &[u8],
-    state: &mut watch::Receiver<State>,
+    state: &mut watch::Receiver<Passage>,
     received: Instant,
 ) -> io::Result<()> {
     while !bytes.is_empty() {
@@ -138,7 +138,7 @@ async fn write(
 }
 
 /// Returns when bytes received at `received` may be forwarded.
-async fn wait_for_passage(state: &mut watch::Receiver<State>, received: Instant) {
+async fn wait_for_passage(state: &mut watch::Receiver<Passage>, received: Instant) {
     loop {
         let mode = state.borrow_and_update().mode;
         let changed = match mode {

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::Error;
-use state::{Mode, State};
+use state::{Mode, Passage};
 use statements::Statements;
 
 /// A TCP proxy on its own port of 127.0.0.1, with faults to switch on and off.
@@ -55,7 +55,7 @@ use statements::Statements;
 #[derive(Debug)]
 pub struct FaultProxy {
     addr: SocketAddr,
-    state: watch::Sender<State>,
+    state: watch::Sender<Passage>,
     live: Arc<AtomicUsize>,
     statements: Arc<AtomicUsize>,
     accepting: JoinHandle<()>,
@@ -80,7 +80,7 @@ impl FaultProxy {
             .map_err(Error::during(unbound))?;
         let addr = listener.local_addr().map_err(Error::during(unbound))?;
 
-        let (state, watched) = watch::channel(State {
+        let (state, watched) = watch::channel(Passage {
             mode: Mode::Forward,
             cuts: 0,
         });
@@ -188,7 +188,7 @@ impl Drop for Live {
 async fn accept(
     listener: TcpListener,
     target: SocketAddr,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<Passage>,
     (live, statements): (Arc<AtomicUsize>, Arc<AtomicUsize>),
 ) {
     loop {
@@ -201,7 +201,7 @@ async fn accept(
                 continue;
             }
         };
-        let State { mode, cuts } = *state.borrow();
+        let Passage { mode, cuts } = *state.borrow();
         if mode == Mode::Refuse {
             connection::reset(client);
             continue;
@@ -223,7 +223,7 @@ async fn serve(
     client: TcpStream,
     target: SocketAddr,
     cuts: u64,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<Passage>,
     statements: Statements,
     counted: Live,
 ) {

@@ -11,9 +11,9 @@ pub(super) enum Mode {
     Deafen,
 }
 
-/// Watched by each connection. The watch closes when the proxy is dropped.
+/// What the proxy lets through now. Each connection watches it. The watch closes when the proxy is dropped.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct State {
+pub(super) struct Passage {
     pub(super) mode: Mode,
     /// The number of cuts so far. A connection ends when this number changes.
     pub(super) cuts: u64,

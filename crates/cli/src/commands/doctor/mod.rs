@@ -38,7 +38,8 @@ use crate::arguments::Doctor;
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::guarded::{guarded, guarded_within};
-use crate::output::{Output, visible};
+use crate::output::Output;
+use crate::text::visible;
 use finding::{Findings, Verdict};
 
 pub(super) use finding::Finding;

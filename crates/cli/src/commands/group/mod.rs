@@ -18,6 +18,7 @@ use std::sync::Arc;
 use pgherald_core::group;
 use tokio_postgres::Client;
 
+use self::state::has_outbox;
 use crate::arguments::Group;
 use crate::database::Database;
 use crate::failure::Failure;
@@ -58,16 +59,6 @@ pub(crate) async fn run(
         }
         Group::Delete { commit, .. } => delete::delete(&client, output, name, *commit).await,
     }
-}
-
-/// Whether this database has an outbox. Without one, there are no groups.
-pub(super) async fn has_outbox(client: &Client) -> Result<bool, Failure> {
-    // The catalog can be read without the right to use schema pgherald.
-    let sql =
-        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n
-        ON n.oid OPERATOR(pg_catalog.=) c.relnamespace WHERE n.nspname OPERATOR(pg_catalog.=) 'pgherald'
-        AND c.relname OPERATOR(pg_catalog.=) 'outbox_retention')";
-    Ok(client.query_one(sql, &[]).await?.try_get(0)?)
 }
 
 fn no_outbox() -> Failure {

@@ -14,7 +14,7 @@ use crate::output::Output;
 use crate::words;
 
 /// The number of events that may be delivered again without `--commit`. A running consumer handles them within seconds.
-const MOST_REPEATED: i64 = 1_000;
+const MAX_REPEATED: i64 = 1_000;
 
 /// Moves a group. If the move needs `--commit`, and that is not given, shows its effects.
 pub(super) async fn seek(
@@ -42,7 +42,7 @@ pub(super) async fn seek(
 
 /// Whether the move skips events, delivers many again, or has unknown effects.
 fn needs_commit(plan: &SeekPlan) -> bool {
-    plan.skipped.events > 0 || plan.repeated.events > MOST_REPEATED || plan.unreadable_slices > 0
+    plan.skipped.events > 0 || plan.repeated.events > MAX_REPEATED || plan.unreadable_slices > 0
 }
 
 /// Describes the effects of the move on events.

@@ -118,3 +118,13 @@ pub(in crate::commands) async fn groups(client: &Client) -> Result<Vec<GroupStat
     }
     Ok(groups)
 }
+
+/// Whether this database has an outbox. Without one, there are no groups.
+pub(in crate::commands) async fn has_outbox(client: &Client) -> Result<bool, Failure> {
+    // The catalog can be read without the right to use schema pgherald.
+    let sql =
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n
+        ON n.oid OPERATOR(pg_catalog.=) c.relnamespace WHERE n.nspname OPERATOR(pg_catalog.=) 'pgherald'
+        AND c.relname OPERATOR(pg_catalog.=) 'outbox_retention')";
+    Ok(client.query_one(sql, &[]).await?.try_get(0)?)
+}

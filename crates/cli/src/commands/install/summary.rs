@@ -6,7 +6,7 @@ use pgherald_core::__private::host::trigger::TableChange;
 
 use tokio_postgres::Client;
 
-use crate::commands::group::has_outbox;
+use crate::commands::group::state::has_outbox;
 use crate::failure::Failure;
 use crate::guarded::guarded;
 use crate::words;

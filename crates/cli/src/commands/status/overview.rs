@@ -8,8 +8,9 @@ use pgherald_core::outbox;
 use serde::Serialize;
 use tokio_postgres::Client;
 
-use crate::commands::group::has_outbox;
-use crate::commands::group::state::{GroupState, Required, described, groups, requirements};
+use crate::commands::group::state::{
+    GroupState, Required, described, groups, has_outbox, requirements,
+};
 use crate::failure::Failure;
 use crate::guarded::guarded;
 use crate::words;

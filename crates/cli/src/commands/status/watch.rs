@@ -12,9 +12,10 @@ use super::overview::{Overview, read};
 use super::show::parts;
 use crate::database::Database;
 use crate::failure::Failure;
-use crate::output::{Output, Text, Tone};
+use crate::output::{Output, Tone};
 use crate::report::{Part, fitted, print};
 use crate::terminal::{Event, Terminal, size};
+use crate::text::Text;
 use crate::words;
 
 /// The time between two reads.

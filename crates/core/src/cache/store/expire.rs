@@ -11,6 +11,15 @@ use super::{Store, discard};
 /// The minimum number of dead entries of one shard that are dropped at once.
 const PORTION: usize = 64;
 
+/// How far a walk through the shards of a store has come, which frees dead entries.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Walk {
+    #[default]
+    Begin,
+    /// The next shard.
+    Shard(usize),
+}
+
 impl<K, V, T> Store<K, V, T>
 where
     K: Hash + Eq + Clone,
@@ -24,7 +33,7 @@ where
         flushed_at: Option<Time>,
     ) -> Option<Time> {
         let flushes = epoch.saturating_sub(entry.epoch);
-        let keep = self.terms.keep_stale;
+        let keep = self.options.keep_stale;
         // Only the time of the last flush is known.
         if flushes > 1 || flushes > 0 && (keep.is_none() || flushed_at.is_none()) {
             return Some(Time::ORIGIN);
@@ -41,7 +50,7 @@ where
 
     /// Records that an entry of the shard ceases to be valid at `at`.
     pub(super) fn dead_after(&self, shard: &mut Shard<K, V, T>, at: Time) {
-        if let Some(at) = at.checked_add(self.terms.keep_stale.unwrap_or_default())
+        if let Some(at) = at.checked_add(self.options.keep_stale.unwrap_or_default())
             && shard.due(at)
         {
             self.due(at);
@@ -65,6 +74,26 @@ where
     ) {
         self.removed(entry);
         self.forget(shard, key, &entry.tags);
+    }
+
+    /// Drops a portion of the dead entries. Returns whether there may be more, for which the walk continues.
+    pub(crate) fn free_some(&self, walk: &mut Walk) -> bool {
+        let mut number = match *walk {
+            Walk::Begin if !self.take_due() => return false,
+            Walk::Begin => 0,
+            Walk::Shard(number) => number,
+        };
+        while number < self.shards() {
+            // If code of a key panics, the walk continues with the next shard.
+            *walk = Walk::Shard(number + 1);
+            if self.expire(number) {
+                // There may be more in this shard.
+                *walk = Walk::Shard(number);
+                return true;
+            }
+            number += 1;
+        }
+        false
     }
 
     /// Returns whether there may be entries to [expire](Self::expire). The caller must then do so in every shard.
@@ -141,7 +170,7 @@ where
     /// Evicts until the total weight is within its limit: first from the shard of `key`, but not `key` itself, then
     /// from the others. Returns whether it evicted any.
     pub(super) fn trim(&self, key: &Sought<'_, K>) -> bool {
-        let Some(most) = self.terms.max_weight else {
+        let Some(most) = self.options.max_weight else {
             return false;
         };
         let is_over = || self.weight.load(Acquire) > most;

@@ -109,7 +109,7 @@ where
         let fresh = fresh.into();
         let stored = fresh.stored
             && self
-                .terms
+                .options
                 .max_weight
                 .is_none_or(|most| fresh.weight <= most);
         let key = self.sought(key);
@@ -192,8 +192,8 @@ where
         let loaded_at = self.clock.time(loaded_at);
         let own_end = fresh.ttl.map(|ttl| loaded_at.checked_add(ttl));
         let expires_at = own_end.unwrap_or_else(|| {
-            let ttl = self.terms.ttl?;
-            let share = 1.0 - self.terms.jitter * fastrand::f64();
+            let ttl = self.options.ttl?;
+            let share = 1.0 - self.options.jitter * fastrand::f64();
             // A time that cannot be represented never ends.
             let ttl = Duration::try_from_secs_f64(ttl.as_secs_f64() * share).ok()?;
             loaded_at.checked_add(ttl)
@@ -252,7 +252,7 @@ where
     ) -> bool {
         let fresh = fresh.into();
         let too_heavy = |most| fresh.weight > most;
-        if !fresh.stored || self.terms.max_weight.is_some_and(too_heavy) {
+        if !fresh.stored || self.options.max_weight.is_some_and(too_heavy) {
             return false;
         }
         let key = self.sought(key);

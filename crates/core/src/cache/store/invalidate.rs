@@ -32,13 +32,13 @@ where
         self.note(key.hash);
         let epoch = self.epoch.0.load(Acquire);
         let is_served = |entry: &Entry<V, T>| {
-            entry.is_valid(epoch, &self.clock) || self.terms.keep_stale.is_some()
+            entry.is_valid(epoch, &self.clock) || self.options.keep_stale.is_some()
         };
         let flight = shard.rest.flights.remove_entry(key.probe());
         let mut found = flight.is_some();
         let mut entry = None;
         let mut kept = false;
-        if stale == Stale::Keep && self.terms.keep_stale.is_some() {
+        if stale == Stale::Keep && self.options.keep_stale.is_some() {
             if let Some(entry) = shard.entries.peek_mut(key.probe()) {
                 (found, kept) = (true, true);
                 let now = self.clock.now();

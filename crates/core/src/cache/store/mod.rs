@@ -43,6 +43,7 @@ use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 use std::time::Duration;
 
 use clock::{Clock, Time};
+pub(crate) use expire::Walk;
 pub(crate) use fill::{Begin, Fresh, Moment, Stored};
 pub(crate) use flight::{Flight, FlightId, Outcome};
 use hashed::Sought;
@@ -57,12 +58,12 @@ use crate::sync::{AtomicU64, Mutex, RandomState};
 
 /// With fewer entries per shard, the order of eviction would be too inexact.
 const ENTRIES_PER_SHARD: usize = 64;
-const MOST_SLOTS: usize = 4_096;
+const MAX_SLOTS: usize = 4_096;
 
 pub(crate) struct Store<K, V, T> {
     /// Distinguishes moments of different stores.
     id: u64,
-    terms: StoreTerms,
+    options: StoreOptions,
     clock: Clock,
     hasher: RandomState,
     shards: Box<[Locked<K, V, T>]>,
@@ -80,7 +81,7 @@ pub(crate) struct Store<K, V, T> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct StoreTerms {
+pub(crate) struct StoreOptions {
     pub(crate) capacity: NonZeroUsize,
     /// The maximum total weight of all entries.
     pub(crate) max_weight: Option<u64>,
@@ -103,8 +104,8 @@ where
     K: Hash + Eq + Clone,
     T: Hash + Eq + Clone,
 {
-    pub(crate) fn new(terms: StoreTerms) -> Self {
-        let capacity = terms.capacity.get();
+    pub(crate) fn new(options: StoreOptions) -> Self {
+        let capacity = options.capacity.get();
         let count = (capacity / ENTRIES_PER_SHARD).clamp(1, most_shards());
         // Rounded down to a power of two.
         let count = 1 << count.ilog2();
@@ -114,12 +115,12 @@ where
             let room = NonZeroUsize::new(room).unwrap_or(NonZeroUsize::MIN);
             Padded(Mutex::new(Shard::new(room)))
         };
-        let slots = capacity.min(MOST_SLOTS).next_power_of_two().max(64);
+        let slots = capacity.min(MAX_SLOTS).next_power_of_two().max(64);
         // Not from `sync`: only uniqueness matters here.
         static LAST: Counter = Counter::new(0);
         Self {
             id: LAST.fetch_add(1, Relaxed),
-            terms,
+            options,
             clock: Clock::new(),
             shards: (0..count).map(shard).collect(),
             hasher,

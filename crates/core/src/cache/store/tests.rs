@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::time::advance;
 
 use super::store::{
-    Accept, Begin, Flight, Found, Fresh, Outcome, Stale, Store, StoreTerms, Stored,
+    Accept, Begin, Flight, Found, Fresh, Outcome, Stale, Store, StoreOptions, Stored, Walk,
 };
 use crate::sync::now;
 
@@ -17,8 +17,8 @@ type Numbers = Store<u32, u32, u32>;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn terms(capacity: usize) -> StoreTerms {
-    StoreTerms {
+fn options(capacity: usize) -> StoreOptions {
+    StoreOptions {
         capacity: NonZeroUsize::new(capacity).unwrap(),
         max_weight: None,
         ttl: None,
@@ -28,7 +28,7 @@ fn terms(capacity: usize) -> StoreTerms {
 }
 
 fn of(capacity: usize) -> Numbers {
-    Store::new(terms(capacity))
+    Store::new(options(capacity))
 }
 
 fn lead(store: &Numbers, key: u32) -> Arc<Flight<u32>> {
@@ -184,9 +184,9 @@ fn what_an_insert_is_refused_for() {
 
 #[tokio::test(start_paused = true)]
 async fn values_expire() {
-    let store = Numbers::new(StoreTerms {
+    let store = Numbers::new(StoreOptions {
         ttl: Some(10 * SECOND),
-        ..terms(8)
+        ..options(8)
     });
     let flight = lead(&store, 1);
     advance(2 * SECOND).await;
@@ -209,10 +209,10 @@ async fn values_expire() {
 
 #[tokio::test(start_paused = true)]
 async fn expiry_is_spread_by_the_jitter_and_never_later() {
-    let store = Numbers::new(StoreTerms {
+    let store = Numbers::new(StoreOptions {
         ttl: Some(100 * SECOND),
         jitter: 0.5,
-        ..terms(1_000)
+        ..options(1_000)
     });
     (0..500).for_each(|key| _ = load(&store, key, key));
     let valid = || {
@@ -280,10 +280,10 @@ async fn what_was_loaded_while_blind_is_limited_from_its_load() {
 
 #[tokio::test(start_paused = true)]
 async fn blind_reads_do_not_see_what_is_not_valid() {
-    let store = Numbers::new(StoreTerms {
+    let store = Numbers::new(StoreOptions {
         ttl: Some(10 * SECOND),
         keep_stale: Some(100 * SECOND),
-        ..terms(8)
+        ..options(8)
     });
     let forever = blind(None, Duration::MAX);
     (1..=3).for_each(|key| _ = load(&store, key, key));
@@ -298,10 +298,10 @@ async fn blind_reads_do_not_see_what_is_not_valid() {
 }
 
 fn keeping(ttl: Option<Duration>) -> Numbers {
-    Store::new(StoreTerms {
+    Store::new(StoreOptions {
         ttl,
         keep_stale: Some(10 * SECOND),
-        ..terms(8)
+        ..options(8)
     })
 }
 
@@ -389,15 +389,10 @@ async fn later_causes_do_not_prolong_what_is_stale() {
 
 /// Expires everything, as the driver does. Returns the number of portions.
 fn expire(store: &Numbers) -> usize {
-    if !store.take_due() {
-        return 0;
-    }
-    let mut portions = 0;
-    for shard in 0..store.shards() {
-        while store.expire(shard) {
-            portions += 1;
-            store.assert_consistent();
-        }
+    let (mut walk, mut portions) = (Walk::default(), 0);
+    while store.free_some(&mut walk) {
+        portions += 1;
+        store.assert_consistent();
     }
     portions
 }
@@ -445,11 +440,11 @@ fn a_large_flush_is_dropped_in_portions() {
 async fn dead_entries_are_due_and_nothing_else_is() {
     let ttl = 10 * SECOND;
     let with = |ttl, keep_stale| {
-        let (ttl, terms) = (ttl, terms(1_000));
-        Store::new(StoreTerms {
+        let (ttl, options) = (ttl, options(1_000));
+        Store::new(StoreOptions {
             ttl,
             keep_stale,
-            ..terms
+            ..options
         })
     };
     type End<'a> = &'a dyn Fn(&Numbers);
@@ -585,7 +580,7 @@ fn put(store: &Arc<NosyStore>, key: u32, drops: &Arc<AtomicUsize>) -> Stored {
 fn values_are_dropped_outside_of_the_locks() {
     let drops = Arc::new(AtomicUsize::new(0));
     let dropped = |case: &str, act: &dyn Fn(&Arc<NosyStore>)| {
-        let store = Arc::new(Store::new(terms(2)));
+        let store = Arc::new(Store::new(options(2)));
         for key in 0..2 {
             put(&store, key, &drops);
         }

@@ -62,7 +62,7 @@ impl Connection {
         options: Rc<DurableOptions>,
     ) -> LocalBoxFuture<'static, Result<Requests>> {
         let opening = async move {
-            let opening = Requests::open(&connections, options);
+            let opening = Box::pin(Requests::open(&connections, options));
             within_limit(CONNECT, &connections, opening).await
         };
         opening.boxed_local()

@@ -34,14 +34,14 @@ use crate::outbox::{Recorded, Share};
 use crate::signal::{Resync, ResyncReason};
 
 /// The most events that are taken in and not finished. At most this many are handled again after a crash.
-const MOST_IN_FLIGHT: usize = 4_096;
+const MAX_IN_FLIGHT: usize = 4_096;
 /// While those events take this many bytes, nothing more is read or fetched. One page and 100 parked events, of about 16 MiB each,
 /// may exceed it.
-const MOST_BYTES_IN_FLIGHT: usize = 64 << 20;
+const MAX_BYTES_IN_FLIGHT: usize = 64 << 20;
 /// The most bytes that a single event counts as, so that a very large event does not block other events.
-const MOST_BYTES_OF_ONE: usize = MOST_BYTES_IN_FLIGHT / 2;
+const MAX_BYTES_OF_ONE: usize = MAX_BYTES_IN_FLIGHT / 2;
 /// While this many rows have parked events, nothing new is read.
-const MOST_PARKED_ROWS: usize = 100_000;
+const MAX_PARKED_ROWS: usize = 100_000;
 /// The most parked events that are fetched at once.
 const FETCH: usize = 100;
 /// How long to wait until an event has been written to the parked events.
@@ -92,9 +92,9 @@ impl Intake {
         let slices = &ledger.slices;
         let (held_up, _) = slices.held_up();
         let may_read = slices.kept() > 0
-            && slices.pending() - held_up < MOST_IN_FLIGHT
+            && slices.pending() - held_up < MAX_IN_FLIGHT
             && has_room(slices, bytes)
-            && ledger.parked.rows() < MOST_PARKED_ROWS;
+            && ledger.parked.rows() < MAX_PARKED_ROWS;
         may_read.then(|| self.polling.next())
     }
 
@@ -266,12 +266,12 @@ impl Intake {
 
     /// Logs once that too many rows have parked events.
     pub(super) fn warn_if_full(&mut self, ledger: &Ledger) {
-        let is_full = ledger.parked.rows() >= MOST_PARKED_ROWS;
+        let is_full = ledger.parked.rows() >= MAX_PARKED_ROWS;
         if is_full && !self.has_warned {
             let group = &*self.options.group;
             tracing::error!(
                 group,
-                rows = MOST_PARKED_ROWS,
+                rows = MAX_PARKED_ROWS,
                 "reading no new events: too many rows have parked events"
             );
         }
@@ -282,18 +282,18 @@ impl Intake {
 /// Whether the byte limits admit more events. Events of held-up slices do not count, so that they do not block other slices.
 fn has_room(slices: &Slices, bytes: usize) -> bool {
     let (_, held_up) = slices.held_up();
-    bytes.saturating_sub(held_up) + slices.bytes() < MOST_BYTES_IN_FLIGHT
+    bytes.saturating_sub(held_up) + slices.bytes() < MAX_BYTES_IN_FLIGHT
 }
 
 /// The bytes that an event adds to those in flight.
 pub(super) fn weight(row: &Recorded) -> usize {
-    row.bytes().min(MOST_BYTES_OF_ONE)
+    row.bytes().min(MAX_BYTES_OF_ONE)
 }
 
 fn page_size(mode: ExecutionMode, options: &DurableOptions) -> usize {
     match mode {
         ExecutionMode::OneByOne | ExecutionMode::Transactional => 512,
-        ExecutionMode::Batches => options.max_batch.clamp(512, MOST_IN_FLIGHT),
+        ExecutionMode::Batches => options.max_batch.clamp(512, MAX_IN_FLIGHT),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Counts, measures and logs the outcomes of attempts.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -9,7 +10,7 @@ use crate::error::Error;
 use crate::group::handle::Shared;
 use crate::group::job::{Job, Outcome};
 use crate::handler::Failure;
-use crate::telemetry::{FailureLog, FailureSummary, HandlerMetrics};
+use crate::telemetry::{FailedAttempt, FailureLog, HandlerMetrics};
 
 pub(super) struct Outcomes {
     group: Arc<str>,
@@ -22,9 +23,9 @@ impl Outcomes {
     pub(super) fn new(group: Arc<str>, shared: Arc<Shared>) -> Self {
         Self {
             metrics: HandlerMetrics::new(&group),
+            log: FailureLog::of_group(&group),
             group,
             shared,
-            log: FailureLog::default(),
         }
     }
 
@@ -82,7 +83,18 @@ impl Outcomes {
         now: Instant,
     ) {
         self.count(failure, next.is_some());
-        self.log(job, attempt, failure, next, now);
+        let task = match &job.task {
+            Ok(task) => task as &dyn Display,
+            Err(_) => &"?",
+        };
+        let attempt = FailedAttempt {
+            task,
+            id: Some(job.row.id),
+            attempt,
+            failure,
+            next,
+        };
+        self.log.failed(attempt, now);
         if next.is_none() {
             self.metrics.dead_letter();
         }
@@ -105,70 +117,16 @@ impl Outcomes {
         }
     }
 
-    fn log(
-        &mut self,
-        job: &Job,
-        attempt: u32,
-        failure: &Failure,
-        next: Option<Duration>,
-        now: Instant,
-    ) {
-        if !self.log.is_logged(failure, next.is_none(), now) {
-            return;
-        }
-        let (group, id, reason) = (&*self.group, job.row.id, failure.label());
-        let event = job
-            .task
-            .as_ref()
-            .map_or_else(|_| "?".to_owned(), ToString::to_string);
-        match (next, failure) {
-            (Some(delay), Failure::Snoozed(_)) => {
-                tracing::debug!(group, id, %event, ?delay, "snoozed");
-            }
-            (Some(delay), _) => {
-                tracing::warn!(group, id, %event, attempt, error = %failure, reason, ?delay,
-                    "attempt failed, trying again");
-            }
-            (None, _) => {
-                tracing::error!(group, id, %event, attempt, error = %failure, reason, count = 1,
-                    intentional = false, "dead letter");
-            }
-        }
-    }
-
     /// When the failed attempts that were not logged one by one are to be summarized.
     pub(super) fn summary_due(&self) -> Option<Instant> {
         self.log.due()
     }
 
     pub(super) fn log_due_summaries(&mut self, now: Instant) {
-        let summaries = self.log.take_due(now);
-        self.log_summaries(summaries);
+        self.log.log_due(now);
     }
 
     pub(super) fn log_all_summaries(&mut self) {
-        let summaries = self.log.take();
-        self.log_summaries(summaries);
-    }
-
-    fn log_summaries(&self, summaries: Vec<FailureSummary>) {
-        let group = &*self.group;
-        for FailureSummary {
-            reason,
-            count,
-            is_given_up,
-        } in summaries
-        {
-            match is_given_up {
-                false => tracing::warn!(group, count, reason, "more attempts failed, trying again"),
-                true => tracing::error!(
-                    group,
-                    count,
-                    reason,
-                    intentional = false,
-                    "more dead letters"
-                ),
-            }
-        }
+        self.log.log_all();
     }
 }

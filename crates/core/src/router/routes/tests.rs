@@ -8,17 +8,19 @@ use super::Routes;
 use crate::event::Event;
 use crate::filter::Filter;
 use crate::operation::{Operation, OperationSet};
-use crate::router::caches::Caches;
-use crate::router::subscription::{Shared, SubscriptionId};
-use crate::router::{Route, SubscriptionOptions};
+use crate::router::SubscriptionOptions;
+use crate::router::order::Order;
+use crate::router::queue::{Queue, SubscriptionId};
+use crate::router::route::Route;
 
 fn insert(routes: &mut Routes, id: u64, filter: Filter) {
     let options = SubscriptionOptions::new("test");
     let abandoned = Arc::clone(routes.abandoned());
-    let shared = Shared::new(SubscriptionId(id), options, Caches::new(), abandoned);
+    let order = Arc::new(Order::new());
+    let queue = Queue::new(SubscriptionId(id), options, order, abandoned);
     routes.insert(Route {
         filter,
-        shared: Arc::new(shared),
+        queue: Arc::new(queue),
         begun: true,
     });
 }
@@ -28,7 +30,7 @@ fn received(routes: &mut Routes, batch: &Arc<[Event]>) -> Vec<(u64, Vec<String>)
     let mut received = Vec::new();
     routes.distribute(batch, |route, events| {
         let events = events.iter().map(|event| format!("{event:?}")).collect();
-        received.push((route.shared.id().0, events));
+        received.push((route.queue.id().0, events));
     });
     received.sort();
     received
@@ -122,7 +124,7 @@ proptest! {
         }
         for id in &removed {
             let route = routes.remove(SubscriptionId(*id));
-            prop_assert!(route.is_none_or(|route| route.shared.id().0 == *id));
+            prop_assert!(route.is_none_or(|route| route.queue.id().0 == *id));
         }
         for batch in batches {
             let batch: Arc<[Event]> = batch.into();
@@ -153,7 +155,7 @@ proptest! {
 }
 
 /// Returns how many of 1,000 routes with these filters evaluate their filter for one event.
-fn asked(filter: impl Fn(i64) -> Filter, event: Event) -> usize {
+fn evaluated(filter: impl Fn(i64) -> Filter, event: Event) -> usize {
     let mut routes = Routes::default();
     for number in 0..1_000_i64 {
         insert(&mut routes, number.unsigned_abs(), filter(number));
@@ -173,31 +175,31 @@ fn order(key: i64) -> Event {
 }
 
 #[test]
-fn routes_that_an_event_does_not_concern_are_not_asked() {
+fn routes_that_an_event_does_not_concern_are_not_evaluated() {
     let by_table = |number| Filter::new().table("public", format!("t{number}"));
-    assert_eq!(asked(by_table, order(1)), 0);
+    assert_eq!(evaluated(by_table, order(1)), 0);
     let by_key = |number| orders().key(&number);
-    assert_eq!(asked(by_key, order(1)), 1);
+    assert_eq!(evaluated(by_key, order(1)), 1);
     let by_key_and_more = |number| Filter::new().and(by_key(number)).matching(|_| true);
-    assert_eq!(asked(by_key_and_more, order(1)), 1);
+    assert_eq!(evaluated(by_key_and_more, order(1)), 1);
     let by_column = |number| orders().column("tenant", &number);
-    assert_eq!(asked(by_column, order(1)), 1);
+    assert_eq!(evaluated(by_column, order(1)), 1);
     let by_operation = |_| orders().operations(Operation::Delete);
-    assert_eq!(asked(by_operation, order(1)), 0);
+    assert_eq!(evaluated(by_operation, order(1)), 0);
     let nothing = |_| by_operation(0).and(Filter::new().operations(Operation::Update));
-    assert_eq!(asked(nothing, order(1)), 0);
+    assert_eq!(evaluated(nothing, order(1)), 0);
 }
 
 #[test]
 fn an_event_without_the_information_concerns_all() {
     let whole = || Event::builder("public", "orders", Operation::Truncate).build();
-    assert_eq!(asked(|number| orders().key(&number), whole()), 1_000);
+    assert_eq!(evaluated(|number| orders().key(&number), whole()), 1_000);
     assert_eq!(
-        asked(|number| orders().column("tenant", &number), whole()),
+        evaluated(|number| orders().column("tenant", &number), whole()),
         1_000
     );
     let all = |_| orders().operations(OperationSet::ALL);
-    assert_eq!(asked(all, order(1)), 1_000);
+    assert_eq!(evaluated(all, order(1)), 1_000);
 }
 
 #[test]
@@ -209,10 +211,10 @@ fn dropped_subscriptions_are_swept() {
         }
         let of_dropped = routes
             .iter()
-            .filter(|route| route.shared.id().0 < dropped)
-            .map(|route| Arc::clone(&route.shared));
-        for shared in of_dropped.collect::<Vec<_>>() {
-            drop(crate::router::Subscription::new(shared));
+            .filter(|route| route.queue.id().0 < dropped)
+            .map(|route| Arc::clone(&route.queue));
+        for queue in of_dropped.collect::<Vec<_>>() {
+            queue.abandon();
         }
         routes.sweep();
         assert_eq!(routes.iter().count() as u64, 60 - dropped);

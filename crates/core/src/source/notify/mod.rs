@@ -113,7 +113,7 @@ impl NotifySource {
         };
         self.pending.push_back(Signal::Resync(Resync::new(reason)));
         log_harmless_drift(&check);
-        self.pending.push_back(match check.deafness() {
+        self.pending.push_back(match check.lost_changes() {
             Some(error) => Signal::Down(error),
             None => Signal::Live,
         });

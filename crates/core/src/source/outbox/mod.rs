@@ -198,7 +198,7 @@ impl OutboxSource {
                 match catching_up {
                     Some(since) if is_last && now - *since < CATCH_UP_LIMIT => {
                         *catching_up = None;
-                        if known.check.deafness().is_none() {
+                        if known.check.lost_changes().is_none() {
                             self.pending.push_back(Signal::Resumed);
                         }
                         self.pending.push_back(live(&known.check));
@@ -260,5 +260,5 @@ impl Source for OutboxSource {
 
 /// Returns the signal after a resync or the end of catching up: `Down` if the triggers lose changes.
 fn live(check: &Check) -> Signal {
-    check.deafness().map_or(Signal::Live, Signal::Down)
+    check.lost_changes().map_or(Signal::Live, Signal::Down)
 }

@@ -30,7 +30,7 @@ pub struct SubscriptionReport {
 
 impl SubscriptionReport {
     /// Returns the number of events that are not known to be handled, without those that were `lost` before.
-    pub(super) fn unhandled(&self) -> u64 {
+    pub(crate) fn unhandled(&self) -> u64 {
         self.stats.queued + self.unconfirmed
     }
 }
