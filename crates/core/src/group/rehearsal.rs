@@ -104,9 +104,9 @@ async fn run(client: &Arc<Client>) -> Result<()> {
         id,
         failed: Some((2, Some("rehearsal".to_owned()), Disposition::Dead)),
     };
-    store::settle(client, statements, group, &settlement).await?;
+    store::settle(client, statements, group, std::slice::from_ref(&settlement)).await?;
     settlement.failed = None;
-    store::settle(client, statements, group, &settlement).await?;
+    store::settle(client, statements, group, std::slice::from_ref(&settlement)).await?;
     store::leave(client, group, number).await?;
     store::remove_expired(client, group, &[]).await?;
 

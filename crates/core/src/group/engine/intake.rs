@@ -35,15 +35,15 @@ use crate::signal::{Resync, ResyncReason};
 
 /// The most events that are taken in and not finished. At most this many are handled again after a crash.
 const MOST_IN_FLIGHT: usize = 4_096;
-/// While those events take this many bytes, nothing more is read or fetched. One page and 100 parked events, of about 16 MiB each,
-/// may exceed it.
+/// While those events take this many bytes, nothing more is read or fetched. One page and one fetch of parked events, of about 16
+/// MiB each, may exceed it.
 const MOST_BYTES_IN_FLIGHT: usize = 64 << 20;
 /// The most bytes that a single event counts as, so that a very large event does not block other events.
 const MOST_BYTES_OF_ONE: usize = MOST_BYTES_IN_FLIGHT / 2;
 /// While this many rows have parked events, nothing new is read.
 const MOST_PARKED_ROWS: usize = 100_000;
 /// The most parked events that are fetched at once.
-const FETCH: usize = 100;
+const FETCH: usize = 512;
 /// How long to wait until an event has been written to the parked events.
 const UNWRITTEN: Duration = Duration::from_millis(20);
 
