@@ -26,6 +26,7 @@ mod logs;
 mod meter;
 mod migrations;
 mod operations;
+mod parked;
 mod requirements;
 mod restored;
 mod retention;

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use super::job::{Disposition, Park};
 use super::options::DurableOptions;
 use super::slices::Acknowledgement;
-use super::store::{self, Settlement};
+use super::store::{self, Settlement, Which};
 use crate::error::{Error, ErrorKind, Result};
 use crate::outbox::{OutboxReader, Recorded, Statements};
 use crate::trigger::require_version;
@@ -96,7 +96,9 @@ async fn run(client: &Arc<Client>) -> Result<()> {
             "consumers cannot acknowledge: the written cursor was not found afterwards; check triggers and rules on the tables of schema pgherald",
         ));
     }
-    store::parked_of(client, group, &[slice]).await?;
+    for which in [Which::All, Which::DueAtOnce] {
+        store::parked_of(client, group, &[slice], which).await?;
+    }
     let mut settlement = Settlement {
         slice,
         epoch,

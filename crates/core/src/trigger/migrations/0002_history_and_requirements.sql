@@ -59,6 +59,10 @@ $$;
 -- delay: the seconds until due_at at the time of the write. They bound the delay if the clock is set back later. is_unfiltered: the
 -- event was parked after a restore, before a consumer applied the filter of the group's handler.
 ALTER TABLE pgherald.parked_event ADD COLUMN delay float8, ADD COLUMN is_unfiltered boolean NOT NULL DEFAULT false;
+CREATE INDEX parked_event_dead ON pgherald.parked_event (group_name, id) WHERE dead_at IS NOT NULL;
+-- Events that were made due at once, for example by an operator. Consumers read only these after the group was changed.
+CREATE INDEX parked_event_due ON pgherald.parked_event (group_name, slice)
+    WHERE dead_at IS NULL AND due_at IS NOT NULL AND coalesce(delay, 0) = 0;
 -- The existing rows belong to this server, and groups continue from their cursors, unless the rows were restored. They were restored
 -- if one transaction has written rows with several values of xid, or if a row, or one of several cursors written together, contains
 -- a transaction later than the one that has written it. (An attempt may write a single cursor after later transactions were read.)
