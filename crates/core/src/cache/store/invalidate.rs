@@ -70,7 +70,12 @@ where
     pub(crate) fn invalidate_tag(&self, tag: &T) -> Vec<K> {
         // The slot must be written before the index is read: see `insert`.
         self.note(self.hasher.hash_one(tag));
-        let mut keys = self.index.keys(tag);
+        // Taken at once, rather than key by key. Values that may still be served stay, and so do their keys. A load or an insert that
+        // adds a key from here on comes after the invalidation, or finds it in the slot.
+        let mut keys = match self.terms.keep_stale {
+            None => self.index.take(tag),
+            Some(_) => self.index.keys(tag),
+        };
         keys.retain(|key| self.invalidate(key, Stale::Keep));
         keys
     }
