@@ -124,6 +124,10 @@ impl<R: Runner> Engine<R> {
 
     async fn work(&mut self) {
         let mut stop = self.shared.stop.subscribe();
+        // The caller may have asked for the stop before this subscription.
+        if let Some(at) = *stop.borrow_and_update() {
+            self.on_input(Input::Stop(Some(at)));
+        }
         while !self.has_ended(Instant::now()) {
             self.advance(Instant::now());
             self.publish();
