@@ -99,6 +99,20 @@ BEGIN
 END
 $$;
 -- These come last, because writers wait from here on.
+-- Writers compress the values of wide rows. With lz4, where the server has it, that takes a quarter of the time.
+DO $$
+DECLARE
+    part text;
+BEGIN
+    IF EXISTS (SELECT FROM pg_settings AS s WHERE s.name = 'default_toast_compression' AND 'lz4' = ANY (s.enumvals)) THEN
+        FOREACH part IN ARRAY ARRAY['outbox_0', 'outbox_1', 'outbox_2', 'outbox_3'] LOOP
+            EXECUTE format(
+                'ALTER TABLE pgherald.%I ALTER columns SET COMPRESSION lz4, ALTER old_columns SET COMPRESSION lz4', part
+            );
+        END LOOP;
+    END IF;
+END
+$$;
 -- Without a replica identity, a publication of all tables makes the server refuse the deletion of rows, which happens after a
 -- restore. Inserts pay nothing for it.
 ALTER TABLE pgherald.outbox REPLICA IDENTITY FULL;
