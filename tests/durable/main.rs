@@ -20,6 +20,7 @@ mod handling;
 mod held_up;
 mod herald;
 mod history;
+mod lag;
 mod large;
 mod leftovers;
 mod logs;

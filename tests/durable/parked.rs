@@ -1,4 +1,5 @@
-//! The cost of parked events: settlements are written together, and a retry reads what it has changed.
+//! The cost of parked events: settlements are written together, a retry reads what it has changed, and a consumer with too many
+//! parked events is not live.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -8,7 +9,7 @@ use pgherald_core::HandlerError;
 use pgherald_testkit::Postgres;
 
 use crate::meter::Meter;
-use crate::support::{Log, Plan, Scene, drained, local, options, report};
+use crate::support::{Log, Plan, Scene, all_well, degraded, drained, local, options, report};
 
 /// Fails the first attempt of each event.
 fn second_time() -> Plan {
@@ -113,6 +114,38 @@ async fn a_retry_of_one_dead_letter_does_not_read_the_other_parked_events() {
         // A parked event takes more than 50 bytes.
         assert!(bytes < 25 * BYSTANDERS as u64, "{bytes} bytes");
         drained(&handle).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_consumer_with_too_many_parked_rows_is_not_live_and_names_the_way_out() {
+    local(async {
+        let scene = Scene::new().await;
+        let (log, group) = (Log::default(), scene.group("g"));
+        let handle = scene.start(options("g"), &log, all_well());
+        report(&handle, "its slices", |report| report.slices == 8).await;
+        drained(&handle).await;
+        scene
+            .run(
+                "INSERT INTO pgherald.parked_event (group_name, id, slice, sent_at, relation, hash, operation, key, attempts, due_at)
+                SELECT 'g', n, n % 8, now(), 0, 0, 'I', n::text, 1, now() + interval '1 h' FROM generate_series(1, 100000) AS n",
+            )
+            .await;
+        let handle = scene.start(options("g"), &log, all_well());
+        degraded(&handle, "100000 rows have parked events").await;
+        let health = handle.health();
+        assert!(health.borrow().to_string().contains("reads no new events"));
+        scene.run("INSERT INTO jobs VALUES (1, 1)").await;
+        // Dead letters do not count, so an operator may end it this way.
+        let dead = "UPDATE pgherald.parked_event SET dead_at = now() WHERE id > 99000";
+        scene.run(dead).await;
+        drained(&handle).await;
+        let handle = scene.start(options("g"), &log, all_well());
+        log.has(1).await;
+        assert!(handle.health().borrow().is_live());
+        drained(&handle).await;
+        group.delete().await.unwrap();
     })
     .await;
 }

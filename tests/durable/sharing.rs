@@ -411,7 +411,9 @@ async fn a_drain_before_the_consumer_begins_ends_at_once() {
         // The consumer's task is polled only after the drain has asked it to stop.
         let handle = scene.start(options("g"), &Log::default(), all_well());
         let ended = tokio::time::timeout(Duration::from_secs(60), drained(&handle));
-        ended.await.expect("the consumer ends without waiting for the deadline");
+        ended
+            .await
+            .expect("the consumer ends without waiting for the deadline");
     })
     .await;
 }

@@ -198,7 +198,10 @@ impl<R: Runner> Engine<R> {
                     }
                 }
                 Command::Live if self.attempts.lack_connections() => {}
-                Command::Live => self.published.live(self.membership.node()),
+                Command::Live => match self.intake.full(&self.ledger) {
+                    Some(error) => self.published.degraded(&error),
+                    None => self.published.live(self.membership.node()),
+                },
                 Command::Degrade(error) => self.published.degraded(&error),
                 Command::Disconnect(error) => {
                     if self.connection.requests().is_some() {
