@@ -14,7 +14,9 @@ pub(crate) async fn measure(asked: &Asked) {
         for (what, spec) in [
             ("", every as fn(TriggerSpec) -> TriggerSpec),
             (", with old columns", |spec| every(spec).old_columns()),
-            (", with a value limit", |spec| every(spec).value_limit(8_192)),
+            (", with a value limit", |spec| {
+                every(spec).value_limit(8_192)
+            }),
         ] {
             let mut costs = Vec::new();
             for size in sizes {
