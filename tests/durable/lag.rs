@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::{Log, Plan, Scene, all_well, connect, drained, local, options, report};
 
@@ -25,24 +25,29 @@ async fn lag_counts_the_rows_that_no_cursor_has_passed() {
         let scene = Scene::new().await;
         // Slow enough for cursors within a difference to be written.
         let plan: Plan = Box::new(|_, _| {
-            std::thread::sleep(Duration::from_micros(100));
+            let began = Instant::now();
+            while began.elapsed() < Duration::from_micros(100) {
+                std::hint::spin_loop();
+            }
             Ok(())
         });
         let handle = scene.start(options("g"), &Log::default(), plan);
         report(&handle, "its slices", |report| report.slices == 8).await;
-        let has_ended = Rc::new(Cell::new(false));
+        // Fewer than the number from which on the lag is estimated.
+        let left = Rc::new(Cell::new(90_000));
         let mut writers = Vec::new();
         for writer in 0..4 {
-            let (client, has_ended) = (connect(&scene.url).await, Rc::clone(&has_ended));
+            let (client, left) = (connect(&scene.url).await, Rc::clone(&left));
             writers.push(tokio::task::spawn_local(async move {
                 let mut id = 1_000_000 * (writer + 1);
-                while !has_ended.get() {
+                while left.get() > 0 {
                     let rows = [1, 20, 1_000][fastrand::usize(..3)];
                     let insert = format!(
                         "BEGIN; INSERT INTO jobs SELECT n, 1 FROM generate_series({id}, {id} + {rows} - 1) AS n"
                     );
                     client.batch_execute(&insert).await.unwrap();
                     id += rows;
+                    left.set(left.get() - rows);
                     // Transactions end in another order than they take ids.
                     tokio::time::sleep(Duration::from_millis(fastrand::u64(..200))).await;
                     let end = ["COMMIT", "COMMIT", "ROLLBACK"][fastrand::usize(..3)];
@@ -51,7 +56,7 @@ async fn lag_counts_the_rows_that_no_cursor_has_passed() {
             }));
         }
         let (mut behind, mut within) = (0, 0);
-        while behind < 60 || within < 10 {
+        while left.get() > 0 && (behind < 60 || within < 10) {
             let row = scene.client.query_one(LAGS, &[]).await.unwrap();
             let (lag, defined): (i64, i64) = (row.get(0), row.get(2));
             let is_reading: bool = row.get(3);
@@ -61,7 +66,8 @@ async fn lag_counts_the_rows_that_no_cursor_has_passed() {
             within += i32::from(lag > 0 && is_reading);
             tokio::time::sleep(Duration::from_millis(7)).await;
         }
-        has_ended.set(true);
+        left.set(0);
+        assert!(behind > 0 && within > 0, "{behind} {within}");
         for writer in writers {
             writer.await.unwrap();
         }
