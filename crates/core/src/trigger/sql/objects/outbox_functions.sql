@@ -70,42 +70,53 @@ CREATE OR REPLACE VIEW pgherald.consumer_group_status AS
                 coalesce(p.settled, 0) AS settled, coalesce(p.begun, 1) AS begun
             FROM pgherald.consumer_cursor AS c CROSS JOIN LATERAL pgherald.read_cursor(c.cursor) AS p
             WHERE c.group_name = g.name
-        ), later AS MATERIALIZED (
-            SELECT o.id, o.sent_at
-            FROM (
-                SELECT greatest(min(p.settled), (SELECT min(n.id) - 1 FROM pgherald.outbox AS n)) AS settled FROM point AS p
-            ) AS f
-            -- By portions of ids, so that the rest is not read when the limit is reached.
-            CROSS JOIN LATERAL generate_series(f.settled, pg_sequence_last_value('pgherald.outbox_id'), 10000) AS s (before)
-            CROSS JOIN LATERAL (
-                SELECT n.id, n.xid, n.hash, n.sent_at FROM pgherald.outbox AS n
-                WHERE n.id > s.before AND n.id <= s.before + 10000
-                OFFSET 0
-            ) AS o
-            JOIN point AS r ON r.slice = (o.hash & 2147483647) % g.slices
-            WHERE o.id > r.settled AND NOT pg_visible_in_snapshot(o.xid, r.done)
-                AND (r.reading IS NULL OR o.id > r.position OR NOT pg_visible_in_snapshot(o.xid, r.reading))
-            LIMIT 100001
         ), late AS (
             -- Rows with earlier ids belong to transactions that were running, or began, while a slice was read.
             SELECT o.sent_at
-            FROM (
+            FROM unnest(ARRAY(
                 SELECT x.xid
-                FROM (SELECT DISTINCT p.latest::text AS latest FROM point AS p) AS d
-                CROSS JOIN LATERAL pg_snapshot_xip(d.latest::pg_snapshot) AS x (xid)
-                UNION
-                SELECT s.number::text::xid8
-                FROM (SELECT DISTINCT pg_snapshot_xmax(p.latest)::text::bigint AS next, p.begun FROM point AS p) AS d
-                CROSS JOIN LATERAL generate_series(d.next, d.begun - 1) AS s (number)
-            ) AS x
-            JOIN pgherald.outbox AS o ON o.xid = x.xid
+                FROM (
+                    SELECT x.xid
+                    FROM (SELECT DISTINCT p.latest::text AS latest FROM point AS p) AS d
+                    CROSS JOIN LATERAL pg_snapshot_xip(d.latest::pg_snapshot) AS x (xid)
+                    UNION
+                    SELECT s.number::text::xid8
+                    FROM (SELECT DISTINCT pg_snapshot_xmax(p.latest)::text::bigint AS next, p.begun FROM point AS p) AS d
+                    CROSS JOIN LATERAL generate_series(d.next, d.begun - 1) AS s (number)
+                ) AS x
+                -- The index entries of a transaction that is still running lead to no visible row.
+                WHERE pg_visible_in_snapshot(x.xid, pg_current_snapshot())
+            )) AS x (xid)
+            -- The offset makes the server look each transaction up, rather than read the whole outbox.
+            CROSS JOIN LATERAL (
+                SELECT e.id, e.xid, e.hash, e.sent_at FROM pgherald.outbox AS e WHERE e.xid = x.xid
+                OFFSET 0
+            ) AS o
             JOIN point AS r ON r.slice = (o.hash & 2147483647) % g.slices
             WHERE o.id <= r.settled AND NOT pg_visible_in_snapshot(o.xid, r.done)
                 AND (r.reading IS NULL OR o.id > r.position OR NOT pg_visible_in_snapshot(o.xid, r.reading))
-                -- The index entries of a transaction that is still running lead to no visible row.
-                AND pg_visible_in_snapshot(x.xid, pg_current_snapshot())
         ), counted AS (
-            SELECT count(*) AS events, min(n.sent_at) AS oldest, max(n.id) AS last FROM later AS n
+            SELECT count(*) AS events, min(n.sent_at) AS oldest, max(n.id) AS last
+            FROM (
+                SELECT o.id, o.sent_at
+                FROM (
+                    SELECT greatest(min(p.settled), (SELECT min(n.id) - 1 FROM pgherald.outbox AS n)) AS settled FROM point AS p
+                ) AS f
+                -- By portions of ids, so that the rest is not read when the limit is reached. The planner expects few elements of an
+                -- array. It expects many rows of a function, and then compiles the query, which takes a second.
+                CROSS JOIN LATERAL unnest(
+                    ARRAY(SELECT generate_series(f.settled, pg_sequence_last_value('pgherald.outbox_id'), 10000))
+                ) AS s (before)
+                CROSS JOIN LATERAL (
+                    SELECT n.id, n.xid, n.hash, n.sent_at FROM pgherald.outbox AS n
+                    WHERE n.id > s.before AND n.id <= s.before + 10000
+                    OFFSET 0
+                ) AS o
+                JOIN point AS r ON r.slice = (o.hash & 2147483647) % g.slices
+                WHERE o.id > r.settled AND NOT pg_visible_in_snapshot(o.xid, r.done)
+                    AND (r.reading IS NULL OR o.id > r.position OR NOT pg_visible_in_snapshot(o.xid, r.reading))
+                LIMIT 100001
+            ) AS n
         )
         SELECT n.events + (SELECT count(*) FROM late) AS events, least(n.oldest, (SELECT min(e.sent_at) FROM late AS e)) AS oldest,
             CASE WHEN n.events > 100000 THEN (
